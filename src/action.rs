@@ -1,0 +1,239 @@
+//! The ground floor: what an agent is about to do, whatever the wire said.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::json::{Json, Object};
+
+/// One thing an agent is about to do: who, when, where, what.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// When the gate read it.
+    pub at: Timestamp,
+    /// Who asks.
+    pub agent: Agent,
+    /// The connection or run it belongs to.
+    pub session: Arc<str>,
+    /// How it came.
+    pub transport: Transport,
+    /// What it is aimed at.
+    pub target: Target,
+}
+
+/// Who asks. Agents without a name of their own are `default`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// The name that policies and the log use.
+    pub name: Arc<str>,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self { name: Arc::from("default") }
+    }
+}
+
+/// The wire an action came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// MCP over a pair of pipes.
+    Stdio,
+    /// MCP over Streamable HTTP or HTTP+SSE.
+    Http,
+    /// A provider's REST API.
+    Rest,
+}
+
+impl Transport {
+    /// The name the log uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdio => "stdio",
+            Self::Http => "http",
+            Self::Rest => "rest",
+        }
+    }
+}
+
+/// What an action is aimed at.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// MCP `tools/call`.
+    Tool(ToolCall),
+    /// Any other MCP request that a rule names (`resources/read`, …).
+    Method(McpRequest),
+    /// A REST request to one of the providers.
+    Http(HttpRequest),
+    /// Something that parsers could read in more than one way. It is an action
+    /// like any other, so that it is refused and recorded by the same hall.
+    Malformed(Malformed),
+}
+
+/// A request that could not be read for certain.
+#[derive(Debug, Clone)]
+pub struct Malformed {
+    /// The server or provider it was meant for.
+    pub server: Arc<str>,
+    /// The method, as far as it could be read.
+    pub method: String,
+    /// What is wrong with it, in words for the sender.
+    pub what: String,
+}
+
+/// A `tools/call`, read from the bytes that will be forwarded.
+#[derive(Debug, Clone)]
+pub struct ToolCall {
+    /// The server's name in policies and the log.
+    pub server: Arc<str>,
+    /// The tool's name, exactly as sent.
+    pub tool: String,
+    /// The arguments; empty where the call gives none.
+    pub args: Object,
+    /// The hints in force; `None` where the tool was never listed or was
+    /// listed without annotations.
+    pub annotations: Option<Hints>,
+}
+
+impl ToolCall {
+    /// The hints in force, the worst case where the server gave none.
+    #[must_use]
+    pub fn hints(&self) -> Hints {
+        self.annotations.unwrap_or_default()
+    }
+}
+
+/// An MCP request other than `tools/call`.
+#[derive(Debug, Clone)]
+pub struct McpRequest {
+    /// The server's name in policies and the log.
+    pub server: Arc<str>,
+    /// `resources/read`, `prompts/get`, …
+    pub method: String,
+    /// The parameters; empty where the request gives none.
+    pub params: Object,
+}
+
+/// A REST request, its path already normalised.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// One of the ten providers.
+    pub provider: Provider,
+    /// The HTTP method, upper case.
+    pub method: String,
+    /// The normalised path, without the query.
+    pub path: String,
+    /// The host the client asked for, where it matters.
+    pub host: Option<String>,
+    /// Query parameters in order, decoded.
+    pub query: Vec<(String, String)>,
+    /// Headers in order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, as far as something reads it.
+    pub body: Body,
+}
+
+/// A request's body.
+#[derive(Debug, Clone, Default)]
+pub enum Body {
+    /// None was sent.
+    #[default]
+    Empty,
+    /// JSON, read strictly.
+    Json(Json),
+    /// Anything else that is text.
+    Text(String),
+    /// Anything else: never shown, so no matcher can judge it.
+    Opaque,
+}
+
+/// Declares [`Provider`] with the one spelling each has everywhere.
+macro_rules! providers {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// The SaaS APIs that the gate knows.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Provider {
+            $(#[doc = concat!("`", $name, "`")] $variant,)+
+        }
+
+        impl Provider {
+            /// All of them, in the order that documents list them.
+            pub const ALL: [Self; 10] = [$(Self::$variant),+];
+
+            /// The name in paths, policies and the log.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+providers! {
+    Google = "google", Microsoft = "microsoft", Slack = "slack", Github = "github",
+    Jira = "jira", Notion = "notion", Linear = "linear", Hubspot = "hubspot",
+    Salesforce = "salesforce", Aws = "aws",
+}
+
+impl Provider {
+    /// The provider of that exact name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|provider| provider.as_str() == name)
+    }
+}
+
+/// A tool's hints as they hold, defaults filled in (MCP, `ToolAnnotations`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hints {
+    /// Does not change its environment.
+    pub read_only: bool,
+    /// May destroy; never true where `read_only` is.
+    pub destructive: bool,
+    /// Repeating it changes nothing more.
+    pub idempotent: bool,
+    /// Reaches beyond a closed world.
+    pub open_world: bool,
+}
+
+/// The worst case, which the specification makes the default.
+impl Default for Hints {
+    fn default() -> Self {
+        Self { read_only: false, destructive: true, idempotent: false, open_world: true }
+    }
+}
+
+/// A tool's hints as its server declared them; `None` where it said nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeclaredHints {
+    /// `readOnlyHint`
+    pub read_only: Option<bool>,
+    /// `destructiveHint`
+    pub destructive: Option<bool>,
+    /// `idempotentHint`
+    pub idempotent: Option<bool>,
+    /// `openWorldHint`
+    pub open_world: Option<bool>,
+}
+
+impl DeclaredHints {
+    /// Whether the server said anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The hints taken at their word, defaults filled in.
+    #[must_use]
+    pub fn filled_in(&self) -> Hints {
+        let worst = Hints::default();
+        let read_only = self.read_only.unwrap_or(worst.read_only);
+        Hints {
+            read_only,
+            destructive: !read_only && self.destructive.unwrap_or(worst.destructive),
+            idempotent: self.idempotent.unwrap_or(worst.idempotent),
+            open_world: self.open_world.unwrap_or(worst.open_world),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The hall every request walks through: decide, ask, record, and only then a
+//! [`Permit`].
+
+pub mod pipeline;
+pub mod rate;

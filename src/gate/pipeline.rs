@@ -1,0 +1,66 @@
+//! The one place that decides. Pure: no clock, no file, no lock.
+
+use std::sync::Arc;
+
+use crate::action::{Action, Target};
+use crate::gate::rate::Usage;
+use crate::intent::{self, Intent};
+use crate::policy::{Limit, Policy};
+use crate::verdict::{Decision, Reason, Stage, Verdict};
+
+/// What a decision needs to know beyond the action and the policy.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The policy's rate limits with their present use, in the policy's order.
+    pub usage: Vec<Usage>,
+}
+
+/// Decides about `action`. The stages, in order; the first that refuses has the
+/// last word.
+#[must_use]
+pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
+    // What cannot be read for certain cannot be judged.
+    if let Some(refusal) = validate(action) {
+        return refusal;
+    }
+    // Cheap, and before everything dear: a flood must not buy itself conditions.
+    let exceeded = rate_limit(action, facts);
+    if let Some(refusal) = exceeded.as_ref().filter(|refusal| !refusal.observed) {
+        return refusal.clone();
+    }
+    // Rules speak of what a request does, not of how it is spelt.
+    let intent = intent::of(action);
+    // Hours, rules in order, the default.
+    let verdict = policy.judge(action, intent);
+    // A limit that only observes gives way to whatever else refuses.
+    exceeded.filter(|_| verdict.lets_through()).unwrap_or(verdict)
+}
+
+fn validate(action: &Action) -> Option<Verdict> {
+    let Target::Malformed(malformed) = &action.target else { return None };
+    Some(refusal(Stage::Validation, "gate", Reason::Malformed(malformed.what.clone())))
+}
+
+/// The first full window; one that is enforced comes before one that observes.
+fn rate_limit(action: &Action, facts: &Facts) -> Option<Verdict> {
+    let refused = facts.usage.iter().filter_map(|usage| {
+        let Limit { policy, window, max, observed } = &usage.limit;
+        let retry_after = usage.retry_after(action.at)?;
+        let reason = Reason::RateLimited { limit: *max, window: *window, retry_after };
+        Some(Verdict { observed: *observed, ..refusal(Stage::RateLimit, policy, reason) })
+    });
+    refused.min_by_key(|refusal| refusal.observed)
+}
+
+fn refusal(stage: Stage, policy: &str, reason: Reason) -> Verdict {
+    Verdict {
+        decision: Decision::Deny,
+        policy: Arc::from(policy),
+        rule: Arc::from(stage.as_str()),
+        reason,
+        suggestion: None,
+        intent: Intent::Unknown,
+        stage,
+        observed: false,
+    }
+}

@@ -1,0 +1,9 @@
+//! AgentGate: the authorization layer between AI agents and what they can touch.
+
+pub mod action;
+pub mod gate;
+pub mod intent;
+pub mod json;
+pub mod policy;
+pub mod store;
+pub mod verdict;

@@ -1,0 +1,198 @@
+//! What the gate says: a [`Verdict`] on an action, and why.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::intent::Intent;
+
+/// What is to happen with an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Decision {
+    /// It goes through.
+    Allow,
+    /// A person decides.
+    Ask,
+    /// It does not go through.
+    Deny,
+}
+
+impl Decision {
+    /// The name that policies and the log use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// The stage of the way that decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The request itself is not well-formed.
+    Validation,
+    /// Nobody the gate knows.
+    Authentication,
+    /// Too many, too fast.
+    RateLimit,
+    /// A rule, a default, or the hours.
+    Policy,
+    /// A sequence of actions.
+    Workflow,
+    /// A person.
+    Approval,
+    /// What came back.
+    Response,
+    /// A tool that is not what it was.
+    Pin,
+}
+
+impl Stage {
+    /// The name in decisions and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Authentication => "authentication",
+            Self::RateLimit => "rate_limit",
+            Self::Policy => "policy",
+            Self::Workflow => "workflow",
+            Self::Approval => "approval",
+            Self::Response => "response",
+            Self::Pin => "pin",
+        }
+    }
+}
+
+/// Why: the one vocabulary of everything the gate can answer with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The words a rule or a default gives.
+    Written(Arc<str>),
+    /// A rule without words of its own matched.
+    Rule(Decision),
+    /// No rule matched and the default has no words of its own.
+    NoRule(Decision),
+    /// The hints of the tool decided.
+    Annotations(HintsReason),
+    /// A `when` could not be evaluated.
+    ConditionFailed(Arc<str>),
+    /// The hour or the day is outside what the policy allows.
+    OutsideHours,
+    /// A limit is used up.
+    RateLimited {
+        /// Requests that the limit allows.
+        limit: u32,
+        /// The window's length.
+        window: Duration,
+        /// When the next slot is free, from now.
+        retry_after: Duration,
+    },
+    /// The message is not one that all parsers read alike.
+    Malformed(String),
+    /// The decision could not be recorded, so nothing was forwarded.
+    AuditUnavailable(String),
+    /// The gate itself failed.
+    Internal(String),
+}
+
+/// What the hints of a tool say, in words that a person understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HintsReason {
+    /// `readOnlyHint: true`
+    ReadOnly,
+    /// `destructiveHint: false`
+    NotDestructive,
+    /// Destructive, by hint or by the specification's default.
+    Destructive,
+    /// The server gives no annotations for the tool.
+    NoAnnotations,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(words) => formatter.write_str(words),
+            Self::Rule(Decision::Allow) => formatter.write_str("allowed by a rule"),
+            Self::Rule(Decision::Ask) => formatter.write_str("a person has to approve this"),
+            Self::Rule(Decision::Deny) => formatter.write_str("denied by a rule"),
+            Self::NoRule(Decision::Allow) => {
+                formatter.write_str("no rule matches, and the default is to allow")
+            }
+            Self::NoRule(Decision::Ask) => {
+                formatter.write_str("no rule matches, and the default is to ask a person")
+            }
+            Self::NoRule(Decision::Deny) => {
+                formatter.write_str("no rule matches, and the default is to deny")
+            }
+            Self::Annotations(hints) => formatter.write_str(match hints {
+                HintsReason::ReadOnly => "the server declares the tool read-only",
+                HintsReason::NotDestructive => "the server declares the tool not destructive",
+                HintsReason::Destructive => "the tool may destroy, by its hints or by default",
+                HintsReason::NoAnnotations => {
+                    "the server says nothing about what the tool does, so the worst is assumed"
+                }
+            }),
+            Self::ConditionFailed(error) => {
+                write!(formatter, "the rule's condition could not be evaluated: {error}")
+            }
+            Self::OutsideHours => {
+                formatter.write_str("outside the hours in which the policy allows requests")
+            }
+            Self::RateLimited { limit, window, retry_after } => write!(
+                formatter,
+                "{limit} requests in {} seconds are used up; the next is free in {} seconds",
+                window.as_secs(),
+                retry_after.as_secs_f64().ceil(),
+            ),
+            Self::Malformed(what) => write!(formatter, "malformed: {what}"),
+            Self::AuditUnavailable(why) => {
+                write!(formatter, "the decision could not be recorded: {why}")
+            }
+            Self::Internal(why) => write!(formatter, "the gate failed: {why}"),
+        }
+    }
+}
+
+/// What was decided about an action, by which rule, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is to happen.
+    pub decision: Decision,
+    /// The policy that decided.
+    pub policy: Arc<str>,
+    /// The rule's name, `<policy>#<n>` counted from 1, or `default`.
+    pub rule: Arc<str>,
+    /// Why.
+    pub reason: Reason,
+    /// What to do instead, where the policy says.
+    pub suggestion: Option<Arc<str>>,
+    /// What the action amounts to.
+    pub intent: Intent,
+    /// The stage that decided.
+    pub stage: Stage,
+    /// The policy only observes: recorded as it stands, but let through.
+    pub observed: bool,
+}
+
+impl Verdict {
+    /// Whether the action goes through: allowed, or refused by a policy that
+    /// only observes.
+    #[must_use]
+    pub fn lets_through(&self) -> bool {
+        self.decision == Decision::Allow || self.observed
+    }
+}
+
+/// What a refused caller is told: the verdict, and where to find it in the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .verdict.reason)]
+pub struct Denial {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The audit row's id; `None` where the log could not be written.
+    pub request_id: Option<String>,
+}
