@@ -21,6 +21,20 @@ pub struct Action {
     pub target: Target,
 }
 
+impl Action {
+    /// What it carries, as it was sent: a tool's arguments, a method's
+    /// parameters, a JSON body. `None` where there is nothing to show.
+    #[must_use]
+    pub fn payload(&self) -> Option<&Object> {
+        match &self.target {
+            Target::Tool(call) => Some(&call.args),
+            Target::Method(request) => Some(&request.params),
+            Target::Http(HttpRequest { body: Body::Json(Json::Object(body)), .. }) => Some(body),
+            Target::Http(_) | Target::Malformed(_) => None,
+        }
+    }
+}
+
 /// Who asks. Agents without a name of their own are `default`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
@@ -113,6 +127,15 @@ pub struct McpRequest {
     pub method: String,
     /// The parameters; empty where the request gives none.
     pub params: Object,
+}
+
+impl McpRequest {
+    /// What it is aimed at: the resource's URI or the prompt's name.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        let named = self.params.get("uri").or_else(|| self.params.get("name"));
+        named.and_then(Json::as_str).unwrap_or_default()
+    }
 }
 
 /// A REST request, its path already normalised.

@@ -276,6 +276,14 @@ impl Object {
         self.0.is_empty()
     }
 
+    /// The text that a digest is taken over; see [`Json::canonical`].
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out, true);
+        out
+    }
+
     /// Builds an object; `None` where a key occurs twice.
     #[must_use]
     pub fn from_members(members: Vec<(String, Json)>) -> Option<Self> {

@@ -1,1 +1,3 @@
+//! The thin binary: parse, run, exit code.
+
 fn main() {}

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use crate::intent::Intent;
 
 /// What is to happen with an action.
@@ -179,11 +181,43 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// A refusal by the gate itself, before or beside every policy.
+    #[must_use]
+    pub fn refusal(stage: Stage, policy: &str, reason: Reason) -> Self {
+        Self {
+            decision: Decision::Deny,
+            policy: Arc::from(policy),
+            rule: Arc::from(stage.as_str()),
+            reason,
+            suggestion: None,
+            intent: Intent::Unknown,
+            stage,
+            observed: false,
+        }
+    }
+
     /// Whether the action goes through: allowed, or refused by a policy that
     /// only observes.
     #[must_use]
     pub fn lets_through(&self) -> bool {
         self.decision == Decision::Allow || self.observed
+    }
+}
+
+/// The object that answers and `explain` show everywhere the same.
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("decision", self.decision.as_str())?;
+        object.serialize_entry("policy", &*self.policy)?;
+        object.serialize_entry("rule", &*self.rule)?;
+        object.serialize_entry("reason", &self.reason.to_string())?;
+        if let Some(suggestion) = &self.suggestion {
+            object.serialize_entry("suggestion", &**suggestion)?;
+        }
+        object.serialize_entry("intent", self.intent.as_str())?;
+        object.serialize_entry("stage", self.stage.as_str())?;
+        object.end()
     }
 }
 

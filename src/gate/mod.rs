@@ -1,5 +1,237 @@
 //! The hall every request walks through: decide, ask, record, and only then a
-//! [`Permit`].
+//! [`Permit`], the one key to the way out.
 
 pub mod pipeline;
 pub mod rate;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::action::{Action, Target};
+use crate::intent::Intent;
+use crate::json::Object;
+use crate::policy::Policy;
+use crate::store::audit::{Completion, Draft, Outcome, RowId};
+use crate::store::{Store, StoreError};
+use crate::verdict::{Decision, Denial, Reason, Stage, Verdict};
+
+use pipeline::{Facts, decide};
+use rate::Usage;
+
+/// What to do with an allowed action that cannot be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuditFailure {
+    /// Refuse it, with the reason.
+    #[default]
+    Refuse,
+    /// Let it through unrecorded: an explicit opt-out.
+    Allow,
+}
+
+/// Policy and log, and the only way past them.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    policy: Arc<ArcSwap<Policy>>,
+    store: Store,
+    audit_failure: AuditFailure,
+}
+
+/// Proof that an action was decided and recorded. It owns the very message that
+/// was judged; only [`Gate::admit`] makes one.
+#[derive(Debug)]
+#[must_use = "an admitted action is recorded as forwarded"]
+pub struct Permit<M> {
+    message: M,
+    receipt: Receipt,
+}
+
+/// Ties a forwarded action to its row, so that its result can be added.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    row: Option<RowId>,
+    sent: Instant,
+}
+
+impl Gate {
+    /// A gate that decides by whatever `policy` holds at the moment.
+    #[must_use]
+    pub fn new(policy: Arc<ArcSwap<Policy>>, store: Store, audit_failure: AuditFailure) -> Self {
+        Self { policy, store, audit_failure }
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Decides about `action` and records the decision; `message` comes back
+    /// inside the permit, untouched.
+    ///
+    /// # Errors
+    /// The [`Denial`] to tell the caller: refused by the pipeline, or not
+    /// recordable.
+    pub async fn admit<M>(&self, action: Action, message: M) -> Result<Permit<M>, Denial> {
+        let action = Arc::new(action);
+        let policy = self.policy.load_full();
+        let judge = {
+            let (action, policy) = (Arc::clone(&action), Arc::clone(&policy));
+            move |usage| judge(&action, &policy, usage)
+        };
+        let recorded = self.store.record(&action.agent, policy.limits(), judge).await;
+        match recorded {
+            Ok((row, verdict)) if verdict.lets_through() => Ok(Permit::new(message, Some(row))),
+            Ok((row, verdict)) => Err(denial(&action, verdict, Some(&row))),
+            Err(error) => self.unrecorded(&action, &policy, message, &error),
+        }
+    }
+
+    /// Adds what became of a forwarded action to its row. Nobody waits for it.
+    pub fn release(&self, receipt: &Receipt, outcome: Outcome, status: String) {
+        if let Some(row) = &receipt.row {
+            let upstream = receipt.sent.elapsed();
+            self.store.complete(row, Completion { outcome, upstream, status });
+        }
+    }
+
+    fn unrecorded<M>(
+        &self,
+        action: &Action,
+        policy: &Policy,
+        message: M,
+        error: &StoreError,
+    ) -> Result<Permit<M>, Denial> {
+        tracing::error!(%error, "a decision could not be recorded");
+        let verdict = decide_or_refuse(action, policy, &Facts::default());
+        if !verdict.lets_through() {
+            return Err(denial(action, verdict, None));
+        }
+        match self.audit_failure {
+            AuditFailure::Allow => Ok(Permit::new(message, None)),
+            AuditFailure::Refuse => {
+                let reason = Reason::AuditUnavailable(error.to_string());
+                Err(denial(action, failed(reason, verdict.intent), None))
+            }
+        }
+    }
+}
+
+fn judge(action: &Action, policy: &Policy, usage: Vec<Usage>) -> (Draft, Verdict) {
+    let started = Instant::now();
+    let verdict = decide_or_refuse(action, policy, &Facts { usage });
+    let draft = draft(action, policy, &verdict, started.elapsed());
+    (draft, verdict)
+}
+
+/// A panic while deciding refuses this action and no other.
+fn decide_or_refuse(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
+    catch_unwind(AssertUnwindSafe(|| decide(action, policy, facts))).unwrap_or_else(|_| {
+        failed(Reason::Internal("a panic while deciding".to_owned()), Intent::Unknown)
+    })
+}
+
+fn failed(reason: Reason, intent: Intent) -> Verdict {
+    Verdict { intent, ..Verdict::refusal(Stage::Validation, "gate", reason) }
+}
+
+fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) -> Draft {
+    let (server, method, tool) = match &action.target {
+        Target::Tool(call) => {
+            (Arc::clone(&call.server), "tools/call".to_owned(), call.tool.clone())
+        }
+        Target::Method(request) => {
+            (Arc::clone(&request.server), request.method.clone(), request.subject().to_owned())
+        }
+        Target::Http(request) => {
+            (Arc::from(request.provider.as_str()), request.method.clone(), request.path.clone())
+        }
+        Target::Malformed(malformed) => {
+            (Arc::clone(&malformed.server), malformed.method.clone(), String::new())
+        }
+    };
+    let takes_slot = !matches!(verdict.stage, Stage::Validation | Stage::Authentication)
+        && (verdict.stage != Stage::RateLimit || verdict.observed);
+    let slots =
+        policy.limits().iter().filter(|_| takes_slot).map(|limit| Arc::clone(&limit.policy));
+    let mut takes_slot_of: Vec<_> = slots.collect();
+    takes_slot_of.dedup();
+    let canonical_args = action.payload().map(Object::canonical).unwrap_or_default();
+    Draft {
+        at: action.at,
+        session: Arc::clone(&action.session),
+        agent: Arc::clone(&action.agent.name),
+        transport: action.transport,
+        server,
+        method,
+        tool,
+        intent: verdict.intent,
+        decision: verdict.decision,
+        outcome: outcome(verdict),
+        policy: Arc::clone(&verdict.policy),
+        rule: Arc::clone(&verdict.rule),
+        reason: verdict.reason.to_string(),
+        stage: verdict.stage,
+        args: canonical_args.clone(),
+        canonical_args,
+        decision_took: took,
+        observing: verdict.observed,
+        takes_slot_of,
+    }
+}
+
+fn outcome(verdict: &Verdict) -> Outcome {
+    match (verdict.decision, verdict.observed) {
+        (Decision::Allow, _) => Outcome::Forwarded,
+        (_, true) => Outcome::Observed,
+        (_, false) => Outcome::Refused,
+    }
+}
+
+/// What the caller is told. Where a person would have to decide and none can be
+/// asked, it says how to go on.
+fn denial(action: &Action, mut verdict: Verdict, row: Option<&RowId>) -> Denial {
+    if verdict.decision == Decision::Ask && verdict.suggestion.is_none() {
+        verdict.suggestion = how_to_allow(action).map(Arc::from);
+    }
+    Denial { verdict, request_id: row.map(|row| row.as_str().to_owned()) }
+}
+
+fn how_to_allow(action: &Action) -> Option<String> {
+    // JSON strings are YAML strings, so a hostile name cannot break out of the rule.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let rule = match &action.target {
+        Target::Tool(call) => {
+            format!("server: {}, tool: {}", quoted(&call.server), quoted(&call.tool))
+        }
+        Target::Method(request) => {
+            format!("server: {}, methods: [{}]", quoted(&request.server), quoted(&request.method))
+        }
+        Target::Http(request) => format!(
+            "provider: {}, resource: {}, methods: [{}]",
+            request.provider.as_str(),
+            quoted(&request.path),
+            quoted(&request.method)
+        ),
+        Target::Malformed(_) => return None,
+    };
+    Some(format!(
+        "Nobody can be asked here. A person can allow it with this policy rule: \
+         {{ {rule}, effect: allow }}"
+    ))
+}
+
+// === impl Permit ===
+
+impl<M> Permit<M> {
+    fn new(message: M, row: Option<RowId>) -> Self {
+        Self { message, receipt: Receipt { row, sent: Instant::now() } }
+    }
+
+    /// What was judged, to be sent as it is, and the receipt for its result.
+    pub fn redeem(self) -> (M, Receipt) {
+        (self.message, self.receipt)
+    }
+}

@@ -1,12 +1,10 @@
 //! The one place that decides. Pure: no clock, no file, no lock.
 
-use std::sync::Arc;
-
 use crate::action::{Action, Target};
 use crate::gate::rate::Usage;
-use crate::intent::{self, Intent};
+use crate::intent;
 use crate::policy::{Limit, Policy};
-use crate::verdict::{Decision, Reason, Stage, Verdict};
+use crate::verdict::{Reason, Stage, Verdict};
 
 /// What a decision needs to know beyond the action and the policy.
 #[derive(Debug, Default)]
@@ -38,7 +36,7 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
 
 fn validate(action: &Action) -> Option<Verdict> {
     let Target::Malformed(malformed) = &action.target else { return None };
-    Some(refusal(Stage::Validation, "gate", Reason::Malformed(malformed.what.clone())))
+    Some(Verdict::refusal(Stage::Validation, "gate", Reason::Malformed(malformed.what.clone())))
 }
 
 /// The first full window; one that is enforced comes before one that observes.
@@ -47,20 +45,7 @@ fn rate_limit(action: &Action, facts: &Facts) -> Option<Verdict> {
         let Limit { policy, window, max, observed } = &usage.limit;
         let retry_after = usage.retry_after(action.at)?;
         let reason = Reason::RateLimited { limit: *max, window: *window, retry_after };
-        Some(Verdict { observed: *observed, ..refusal(Stage::RateLimit, policy, reason) })
+        Some(Verdict { observed: *observed, ..Verdict::refusal(Stage::RateLimit, policy, reason) })
     });
     refused.min_by_key(|refusal| refusal.observed)
-}
-
-fn refusal(stage: Stage, policy: &str, reason: Reason) -> Verdict {
-    Verdict {
-        decision: Decision::Deny,
-        policy: Arc::from(policy),
-        rule: Arc::from(stage.as_str()),
-        reason,
-        suggestion: None,
-        intent: Intent::Unknown,
-        stage,
-        observed: false,
-    }
 }
