@@ -1,9 +1,13 @@
 //! AgentGate: the authorization layer between AI agents and what they can touch.
 
 pub mod action;
+pub mod cli;
+pub mod commands;
+pub mod config;
 pub mod gate;
 pub mod intent;
 pub mod json;
 pub mod policy;
 pub mod store;
+pub mod telemetry;
 pub mod verdict;

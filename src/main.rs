@@ -1,3 +1,12 @@
 //! The thin binary: parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use agentgate::{cli::Cli, commands, telemetry};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init();
+    commands::run(cli.command)
+}

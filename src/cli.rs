@@ -1,0 +1,507 @@
+//! What was typed. Values are parsed here, once; commands get typed ones.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+/// The authorization layer between AI agents and the tools they can touch.
+#[derive(Debug, Parser)]
+#[command(name = "agentgate", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "\
+Start here:
+  agentgate demo                            a tour that needs nothing but this binary
+  agentgate inspect -- npx some-mcp-server  what a server offers, and what would be decided
+  agentgate wrap -- npx some-mcp-server     gate it: put this into your client's configuration
+  agentgate audit list                      what was decided
+
+Exit codes: 0 done, 1 the thing checked does not hold, 2 wrong usage or configuration.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order that the help lists them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Gate an MCP server: the prefix in a client's configuration
+    Wrap(WrapArgs),
+    /// Show a server's tools and what the policy would decide for each
+    Inspect(InspectArgs),
+    /// Validate policies and warn of what they probably do not mean
+    Check(CheckArgs),
+    /// Run the policies' own tests
+    Test(TestArgs),
+    /// Say why a request would be allowed or not
+    Explain(ExplainArgs),
+    /// Say what requests do, one JSON object a line
+    Intent(IntentArgs),
+    /// Decide a recorded trace, one JSON object a line
+    Replay(ReplayArgs),
+    /// Read the log of decisions
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// A tour in the terminal that needs nothing but this binary
+    Demo(DemoArgs),
+    /// Check the installation and say what to mend
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
+    /// The small MCP server of the demo
+    #[command(hide = true)]
+    DemoServer,
+    /// Run a command and leave nothing of it behind when the gate is gone
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
+}
+
+/// Options of every command that decides.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Deciding")]
+pub struct DecideArgs {
+    /// A policy file, or the name of a built-in or installed policy; repeat to join several
+    #[arg(
+        long = "policy",
+        value_name = "FILE|NAME",
+        env = "AGENTGATE_POLICY",
+        value_delimiter = ','
+    )]
+    pub policies: Vec<String>,
+    /// Where policy names are looked up, besides the built-in ones
+    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
+    pub policy_dir: Option<PathBuf>,
+    /// Who asks, in policies and the log [default: default]
+    #[arg(long, value_name = "NAME", env = "AGENTGATE_AGENT")]
+    pub agent: Option<String>,
+    /// Override every policy's own mode; observe records and lets everything through
+    #[arg(long, value_enum, env = "AGENTGATE_MODE")]
+    pub mode: Option<Mode>,
+    /// The configuration file [default: config.yaml in the configuration folder]
+    #[arg(long, value_name = "FILE", env = "AGENTGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Options of commands that use the database.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StoreArgs {
+    /// The database [default: agentgate.db in the data folder]
+    #[arg(long, value_name = "FILE", env = "AGENTGATE_DB")]
+    pub db: Option<PathBuf>,
+}
+
+/// Options about the server that is gated.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "The server")]
+pub struct ServerArgs {
+    /// The server's name in policies and the log [default: made from the command]
+    #[arg(long, value_name = "NAME", env = "AGENTGATE_NAME")]
+    pub name: Option<String>,
+    /// Whether the server's own hints may loosen what is decided [default: server]
+    #[arg(long, value_enum, env = "AGENTGATE_TRUST")]
+    pub trust: Option<Trust>,
+}
+
+/// Whether a policy is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What is refused does not go through
+    Enforce,
+    /// Everything goes through, and what would have been refused is recorded
+    Observe,
+}
+
+/// Whose word a tool's hints are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// The server's hints are taken at their word, as first seen in this run
+    #[default]
+    Server,
+    /// Hints can only tighten
+    None,
+}
+
+/// What happens to an allowed call that cannot be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAuditFailure {
+    /// It is refused
+    #[default]
+    Refuse,
+    /// It goes through unrecorded
+    Allow,
+}
+
+/// What a committed row survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditSync {
+    /// The death of the process
+    #[default]
+    Normal,
+    /// The death of the machine
+    Full,
+}
+
+/// `agentgate wrap`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  agentgate wrap -- npx -y @modelcontextprotocol/server-filesystem ~/project
+  agentgate wrap --policy read_only -- uvx mcp-server-git
+  agentgate wrap --mode observe --policy ./team.yaml -- node server.js
+
+With no --policy the server's own annotations decide: read-only and
+non-destructive tools pass, everything else asks a person, and is refused where
+nobody can be asked. Exits with the server's exit code.")]
+pub struct WrapArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub decide: DecideArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    /// Leave tools that would be denied out of tools/list; calls are refused all the same
+    #[arg(long)]
+    pub hide_denied: bool,
+    /// How long a call may wait for a person
+    #[arg(long, value_name = "DURATION", env = "AGENTGATE_ASK_TIMEOUT", value_parser = duration)]
+    pub ask_timeout: Option<Duration>,
+    /// The largest message passed on; a larger one is answered with an error [default: 128MiB]
+    #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_MESSAGE", value_parser = size)]
+    pub max_message: Option<usize>,
+    /// What happens to an allowed call that cannot be recorded [default: refuse]
+    #[arg(long, value_enum, env = "AGENTGATE_AUDIT_FAILURE")]
+    pub audit_failure: Option<OnAuditFailure>,
+    /// What a committed row survives: the process (normal) or the machine (full) [default: normal]
+    #[arg(long, value_enum, env = "AGENTGATE_AUDIT_SYNC")]
+    pub audit_sync: Option<AuditSync>,
+    /// The server's command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `agentgate inspect`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  agentgate inspect -- npx -y @modelcontextprotocol/server-filesystem ~/project
+  agentgate inspect --write-policy files.yaml -- npx -y @modelcontextprotocol/server-filesystem ~/project")]
+pub struct InspectArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub decide: DecideArgs,
+    /// Write the rules made from the hints as a policy to edit; never overwrites
+    #[arg(long, value_name = "FILE")]
+    pub write_policy: Option<PathBuf>,
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// How long the server may take to list its tools [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", hide_default_value = true)]
+    pub timeout: Duration,
+    /// The server's command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `agentgate check`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Policy files, or names of built-in or installed policies
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Where policy names are looked up, besides the built-in ones
+    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
+    pub policy_dir: Option<PathBuf>,
+    /// Warnings count as errors
+    #[arg(long)]
+    pub strict: bool,
+    /// One JSON object a finding and line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate test`
+#[derive(Debug, Clone, Args)]
+pub struct TestArgs {
+    /// Policy files or names [default: every policy in --policy-dir or the configuration folder]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Where policy names are looked up, besides the built-in ones
+    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
+    pub policy_dir: Option<PathBuf>,
+    /// One JSON object a test and line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate explain`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  agentgate explain --policy read_only --request '{\"server\":\"git\",\"tool\":\"git_push\",\"args\":{}}'
+  agentgate explain --policy github_readonly --request '{\"provider\":\"github\",\"method\":\"GET\",\"path\":\"/user\"}'
+
+Exit codes: 0 allow, 3 deny, 4 ask, 2 wrong usage.")]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub decide: DecideArgs,
+    /// The request, as JSON; - reads standard input
+    #[arg(long, value_name = "JSON")]
+    pub request: String,
+    /// The explanation as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate intent`
+#[derive(Debug, Clone, Args)]
+pub struct IntentArgs {
+    /// Read one request a line from standard input and answer each, in order
+    #[arg(long, required = true)]
+    pub jsonl: bool,
+}
+
+/// `agentgate replay`
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub decide: DecideArgs,
+    /// The trace: one JSON object a line; - reads standard input
+    #[arg(value_name = "TRACE")]
+    pub trace: PathBuf,
+}
+
+/// `agentgate audit …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum AuditCommand {
+    /// The newest decisions, newest last
+    List(AuditListArgs),
+    /// The newest decisions, and with -f each new one as it comes
+    Tail(AuditTailArgs),
+    /// How many of what, by whom
+    Stats(AuditStatsArgs),
+    /// Everything that matches, as JSON or CSV
+    Export(AuditExportArgs),
+    /// Remove old rows; the rest stays verifiable
+    Purge(AuditPurgeArgs),
+    /// Prove that no entry was changed, removed or reordered
+    Verify(AuditVerifyArgs),
+}
+
+/// What rows to show.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which rows")]
+pub struct AuditFilter {
+    /// Only this agent's
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Only allow, deny or ask
+    #[arg(long, value_parser = ["allow", "deny", "ask"])]
+    pub decision: Option<String>,
+    /// Only this server's or provider's
+    #[arg(long, value_name = "NAME")]
+    pub server: Option<String>,
+    /// Only this tool's or resource's
+    #[arg(long, value_name = "NAME")]
+    pub tool: Option<String>,
+    /// Not before: 2026-11-22, 2026-11-22T09:00:00Z, or 2h (ago)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Not after; as --since
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only rows in whose tool, reason or arguments this text occurs
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+}
+
+/// `agentgate audit list`
+#[derive(Debug, Clone, Args)]
+pub struct AuditListArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub filter: AuditFilter,
+    /// How many rows; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: u64,
+    /// The page before this row
+    #[arg(long, value_name = "ID")]
+    pub before: Option<String>,
+    /// One row a line, as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate audit tail`
+#[derive(Debug, Clone, Args)]
+pub struct AuditTailArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub filter: AuditFilter,
+    /// Stay, and show each new row as it comes
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How many rows to begin with
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub limit: u64,
+    /// One row a line, as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate audit stats`
+#[derive(Debug, Clone, Args)]
+pub struct AuditStatsArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate audit export`
+#[derive(Debug, Clone, Args)]
+pub struct AuditExportArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub filter: AuditFilter,
+    /// The form
+    #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
+    pub format: ExportFormat,
+}
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A JSON array of rows
+    Json,
+    /// A header and a line a row
+    Csv,
+}
+
+/// `agentgate audit purge`
+#[derive(Debug, Clone, Args)]
+pub struct AuditPurgeArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    /// Rows older than this go: 30d, 12h, 2026-01-01
+    #[arg(long, value_name = "AGE", required = true)]
+    pub older_than: String,
+    /// Only say how many would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate audit verify`
+#[derive(Debug, Clone, Args)]
+pub struct AuditVerifyArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    /// A hash kept elsewhere that the log must still contain
+    #[arg(long, value_name = "HASH")]
+    pub head: Option<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate demo`
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Without pauses and colours, as when the output is not a terminal
+    #[arg(long)]
+    pub plain: bool,
+}
+
+/// `agentgate doctor`
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub decide: DecideArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub store: StoreArgs,
+    /// As one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate completions`
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `agentgate supervise`, which `wrap` runs its server under
+#[derive(Debug, Clone, Args)]
+pub struct SuperviseArgs {
+    /// The process that must stay alive
+    #[arg(long, value_name = "PID")]
+    pub parent: u32,
+    /// The server's command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A positive duration: `45s`, `2m`, `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed: SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is not a duration; write 45s, 2m or 1h30m"))?;
+    Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))
+}
+
+/// A size in bytes: `1048576`, `64MiB`, `64MB`, `64M` (binary) …
+fn size(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: usize = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "kb" => 1_000,
+        "m" | "mib" => 1 << 20,
+        "mb" => 1_000_000,
+        "g" | "gib" => 1 << 30,
+        "gb" => 1_000_000_000,
+        _ => return Err(format!("`{text}` is not a size; write 1048576, 64MiB or 64MB")),
+    };
+    let number: usize =
+        number.parse().map_err(|_| format!("`{text}` is not a size; write 64MiB"))?;
+    number
+        .checked_mul(factor)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("`{text}` is out of range"))
+}

@@ -1,0 +1,63 @@
+//! One file a command: a typed value in, words out.
+
+mod manual;
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::cli::Command;
+
+/// How a command ended, when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// It is done, or what was checked holds: 0.
+    Success,
+    /// What was checked does not hold: 1.
+    DoesNotHold,
+    /// `explain`: the request would be denied: 3.
+    Denied,
+    /// `explain`: a person would be asked: 4.
+    Asked,
+    /// `wrap`: the server's own exit code.
+    Exit(u8),
+}
+
+/// Runs a command; every error is wrong usage or configuration and exits with 2.
+/// A reader that went away (`| head`) is no error.
+#[must_use]
+pub fn run(command: Command) -> ExitCode {
+    match dispatch(command) {
+        Ok(done) => done.into(),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("agentgate: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<Done> {
+    match command {
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man => manual::page(),
+        _ => anyhow::bail!("this command is not built yet"),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+impl From<Done> for ExitCode {
+    fn from(done: Done) -> Self {
+        Self::from(match done {
+            Done::Success => 0,
+            Done::DoesNotHold => 1,
+            Done::Denied => 3,
+            Done::Asked => 4,
+            Done::Exit(code) => code,
+        })
+    }
+}

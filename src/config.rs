@@ -1,0 +1,224 @@
+//! Configuration: flag over environment over the file, every error reported
+//! together. clap has already laid flags over the environment.
+//!
+//! No file is ever picked up from the working directory: an agent may write there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use serde::Deserialize;
+
+use crate::action::Agent;
+use crate::cli::{AuditSync, DecideArgs, Mode, OnAuditFailure, StoreArgs, Trust};
+
+/// The default of `--max-message`, in bytes.
+pub const MAX_MESSAGE: usize = 128 << 20;
+
+/// Where things live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Configuration, and `policies/` below it.
+    pub config: PathBuf,
+    /// The database and its key.
+    pub data: PathBuf,
+}
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Neither `AGENTGATE_HOME` nor a home directory.
+    #[error("no home directory; set AGENTGATE_HOME to a folder for configuration and data")]
+    NoHome,
+    /// A relative `AGENTGATE_HOME` would be looked up in the working directory.
+    #[error("AGENTGATE_HOME is `{0}`; it must be an absolute path")]
+    RelativeHome(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file says something that it may not.
+    #[error("{path}: {error}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line, column, the line itself and what is wrong.
+        error: String,
+    },
+}
+
+/// What the configuration file may say; every key is optional and each is the
+/// flag of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Policy files or names, joined in order.
+    pub policy: Vec<String>,
+    /// Where policy names are looked up.
+    pub policy_dir: Option<PathBuf>,
+    /// Who asks.
+    pub agent: Option<String>,
+    /// Overrides every policy's own mode.
+    pub mode: Option<Mode>,
+    /// The database.
+    pub db: Option<PathBuf>,
+    /// The largest message passed on, in bytes.
+    pub max_message: Option<usize>,
+    /// What happens to an allowed call that cannot be recorded.
+    pub audit_failure: Option<OnAuditFailure>,
+    /// What a committed row survives.
+    pub audit_sync: Option<AuditSync>,
+    /// What holds for one server, by its name.
+    pub servers: BTreeMap<String, Server>,
+}
+
+/// What holds for one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Whether its hints may loosen what is decided.
+    pub trust: Option<Trust>,
+    /// Policies for this server instead of the general ones.
+    pub policy: Vec<String>,
+}
+
+impl Home {
+    /// `AGENTGATE_HOME` for both, else the platform's folders (XDG on Unix).
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHome`], [`ConfigError::RelativeHome`].
+    pub fn find() -> Result<Self, ConfigError> {
+        if let Some(home) = std::env::var_os("AGENTGATE_HOME").filter(|home| !home.is_empty()) {
+            let home = PathBuf::from(home);
+            if !home.is_absolute() {
+                return Err(ConfigError::RelativeHome(home));
+            }
+            return Ok(Self { config: home.clone(), data: home });
+        }
+        let base = etcetera::choose_base_strategy().map_err(|_| ConfigError::NoHome)?;
+        Ok(Self {
+            config: base.config_dir().join("agentgate"),
+            data: base.data_dir().join("agentgate"),
+        })
+    }
+
+    /// The database, unless one is named.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data.join("agentgate.db")
+    }
+
+    /// Where the user's own policies are looked up by name.
+    #[must_use]
+    pub fn policies(&self) -> PathBuf {
+        self.config.join("policies")
+    }
+}
+
+impl File {
+    /// Reads `named`, or the user's own file where none is named and one exists.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`], [`ConfigError::Invalid`].
+    pub fn load(named: Option<&Path>, home: &Home) -> Result<Self, ConfigError> {
+        let own = home.config.join("config.yaml");
+        let path = named.unwrap_or(&own);
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(ConfigError::Unreadable { path: path.to_owned(), error }),
+        };
+        serde_yaml::from_str(&text).map_err(|error| ConfigError::Invalid {
+            path: path.to_owned(),
+            error: error.to_string(),
+        })
+    }
+}
+
+/// Flags, environment and file laid over each other.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where things live.
+    pub home: Home,
+    /// Policy files or names, joined in order; empty where none is named.
+    pub policies: Vec<String>,
+    /// Where policy names are looked up besides [`Home::policies`].
+    pub policy_dir: Option<PathBuf>,
+    /// Who asks.
+    pub agent: Agent,
+    /// Overrides every policy's own mode.
+    pub mode: Option<Mode>,
+    file: File,
+}
+
+impl Settings {
+    /// Lays `flags` (clap has merged the environment into them) over the file.
+    ///
+    /// # Errors
+    /// Where the file or the home cannot be had.
+    pub fn resolve(flags: &DecideArgs) -> Result<Self, ConfigError> {
+        let home = Home::find()?;
+        let file = File::load(flags.config.as_deref(), &home)?;
+        let named = flags.agent.clone().or_else(|| file.agent.clone());
+        Ok(Self {
+            policies: if flags.policies.is_empty() {
+                file.policy.clone()
+            } else {
+                flags.policies.clone()
+            },
+            policy_dir: flags.policy_dir.clone().or_else(|| file.policy_dir.clone()),
+            agent: named.map(|name| Agent { name: name.into() }).unwrap_or_default(),
+            mode: flags.mode.or(file.mode),
+            home,
+            file,
+        })
+    }
+
+    /// The policies for `server`: those named by flag, else the server's own,
+    /// else the general ones.
+    #[must_use]
+    pub fn policies_for(&self, server: &str, flags: &DecideArgs) -> Vec<String> {
+        match self.file.servers.get(server) {
+            Some(own) if flags.policies.is_empty() && !own.policy.is_empty() => own.policy.clone(),
+            _ => self.policies.clone(),
+        }
+    }
+
+    /// Whether `server`'s hints may loosen.
+    #[must_use]
+    pub fn trust(&self, server: &str, flag: Option<Trust>) -> Trust {
+        let own = || self.file.servers.get(server).and_then(|server| server.trust);
+        flag.or_else(own).unwrap_or_default()
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self, flags: &StoreArgs) -> PathBuf {
+        let named = flags.db.clone().or_else(|| self.file.db.clone());
+        named.unwrap_or_else(|| self.home.database())
+    }
+
+    /// The largest message passed on, in bytes.
+    #[must_use]
+    pub fn max_message(&self, flag: Option<usize>) -> usize {
+        flag.or(self.file.max_message).unwrap_or(MAX_MESSAGE)
+    }
+
+    /// What happens to an allowed call that cannot be recorded.
+    #[must_use]
+    pub fn audit_failure(&self, flag: Option<OnAuditFailure>) -> OnAuditFailure {
+        flag.or(self.file.audit_failure).unwrap_or_default()
+    }
+
+    /// What a committed row survives.
+    #[must_use]
+    pub fn audit_sync(&self, flag: Option<AuditSync>) -> AuditSync {
+        flag.or(self.file.audit_sync).unwrap_or_default()
+    }
+}
