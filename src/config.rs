@@ -222,3 +222,54 @@ impl Settings {
         flag.or(self.file.audit_sync).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<File, ConfigError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, text).expect("written");
+        let home = Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
+        File::load(None, &home)
+    }
+
+    #[test]
+    fn a_missing_or_empty_file_says_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
+        assert_eq!(File::load(None, &home).expect("no file"), File::default());
+        assert_eq!(load("").expect("empty"), File::default());
+        assert_eq!(load("# nothing yet\n").expect("a comment"), File::default());
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let home = Home { config: PathBuf::from("/"), data: PathBuf::from("/") };
+        let missing = Path::new("/nonexistent/config.yaml");
+        assert!(matches!(File::load(Some(missing), &home), Err(ConfigError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn unknown_and_duplicate_keys_are_errors_with_their_line() {
+        let error = load("mode: enforce\npolcy: [x]\n").expect_err("a typo").to_string();
+        assert!(error.contains("polcy") && error.contains('2'), "{error}");
+        load("mode: enforce\nmode: observe\n").expect_err("twice");
+        load("mode: sometimes\n").expect_err("no such mode");
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let file = load(
+            "policy: [default]\npolicy_dir: /p\nagent: ci\nmode: observe\ndb: /d\n\
+             max_message: 1000\naudit_failure: allow\naudit_sync: full\n\
+             servers:\n  git: {trust: none, policy: [git]}\n",
+        )
+        .expect("valid");
+        assert_eq!(file.mode, Some(Mode::Observe));
+        assert_eq!(file.audit_sync, Some(AuditSync::Full));
+        let git = file.servers.get("git").expect("git");
+        assert_eq!((git.trust, git.policy.len()), (Some(Trust::None), 1));
+    }
+}
