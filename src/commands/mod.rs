@@ -1,6 +1,7 @@
 //! One file a command: a typed value in, words out.
 
 mod manual;
+mod supervise;
 
 use std::io;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
     match command {
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
+        Command::Supervise(args) => supervise::run(&args),
         _ => anyhow::bail!("this command is not built yet"),
     }
 }

@@ -1,0 +1,148 @@
+//! Everything that differs between operating systems, in one place: standard
+//! streams, child processes that leave nothing behind, and being told to stop.
+//!
+//! Unix runs the server under a supervisor of its own (see [`supervise`]); a
+//! Windows job object does the same there.
+
+#[cfg(unix)]
+#[path = "unix.rs"]
+mod imp;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod imp;
+#[cfg(unix)]
+mod stdio_unix;
+#[cfg(unix)]
+mod supervisor;
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Where bytes come from: our standard input, or a server's output.
+pub type Source = Box<dyn AsyncRead + Send + Unpin>;
+
+/// Where bytes go: our standard output, or a server's input.
+pub type Sink = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// How long a server that was told to stop may take before it is killed.
+/// Together with [`SWEEP_GRACE`] well under the 5 seconds in which a program
+/// told to stop has to be gone.
+pub const STOP_GRACE: Duration = Duration::from_millis(2_000);
+
+/// How long what a server leaves behind may take before it is killed.
+pub const SWEEP_GRACE: Duration = Duration::from_millis(500);
+
+/// The prefix of variables that are the gate's own and no business of a server's.
+const OWN_VARIABLES: &str = "AGENTGATE_";
+
+/// The exit code for a command that does not exist, as shells have it.
+pub const NOT_FOUND: u8 = 127;
+
+/// The exit code for a command that cannot be run, as shells have it.
+pub const NOT_EXECUTABLE: u8 = 126;
+
+/// A running server, its streams, and the means to end it with all its kin.
+#[derive(Debug)]
+pub struct Child {
+    inner: imp::Child,
+}
+
+/// The two ends of a server's conversation.
+pub struct Streams {
+    /// What the server reads.
+    pub input: Sink,
+    /// What the server writes.
+    pub output: Source,
+}
+
+impl Child {
+    /// Starts `program` so that it and everything it starts ends with this
+    /// process, even where this process is killed. The gate's own variables are
+    /// not passed on; standard error is shared.
+    ///
+    /// # Errors
+    /// Where no process can be made. A program that does not exist is reported
+    /// by exit code [`NOT_FOUND`] on Unix.
+    pub fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Self, Streams)> {
+        let (inner, streams) = imp::spawn(program, args)?;
+        Ok((Self { inner }, streams))
+    }
+
+    /// Waits for the end and gives the exit code, 128+N where signal N ended
+    /// it. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where the operating system cannot tell.
+    pub async fn wait(&mut self) -> io::Result<u8> {
+        self.inner.wait().await
+    }
+
+    /// Passes on what this process was told, then kills whatever is still there
+    /// after the grace periods. Gives the exit code.
+    ///
+    /// # Errors
+    /// Where the operating system cannot tell.
+    pub async fn stop(&mut self, how: Stop) -> io::Result<u8> {
+        self.inner.stop(how).await
+    }
+}
+
+/// How a program is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// `SIGTERM`; on Windows the end of the session.
+    Terminate,
+    /// `SIGINT`, Ctrl-C.
+    Interrupt,
+    /// `SIGHUP`, the terminal is gone.
+    HangUp,
+}
+
+/// Waits to be told to stop.
+#[derive(Debug)]
+pub struct StopRequests {
+    inner: imp::StopRequests,
+}
+
+impl StopRequests {
+    /// Starts to listen: from here on a signal no longer ends the process.
+    ///
+    /// # Errors
+    /// Where handlers cannot be installed.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { inner: imp::StopRequests::listen()? })
+    }
+
+    /// The next request. Cancel-safe.
+    pub async fn next(&mut self) -> Stop {
+        self.inner.next().await
+    }
+}
+
+/// Our standard input and output, without a thread between where they are pipes
+/// or sockets. To be called once, inside a runtime.
+///
+/// # Errors
+/// Where a stream is closed or cannot be made ready.
+pub fn stdio() -> io::Result<(Source, Sink)> {
+    imp::stdio()
+}
+
+/// Runs `program` as the supervisor of its whole process tree: passes signals
+/// on, mirrors the exit code, and ends everything when `parent` is gone.
+///
+/// # Errors
+/// Where the supervisor itself cannot work; the program is not started then.
+pub fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
+    imp::supervise(parent, program, args)
+}
+
+/// The names of the gate's own variables in this process's environment.
+fn own_variables() -> impl Iterator<Item = OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        name.to_str().is_some_and(|name| name.to_ascii_uppercase().starts_with(OWN_VARIABLES))
+    })
+}

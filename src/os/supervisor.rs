@@ -1,0 +1,173 @@
+//! The supervisor: one small process between the gate and the server that never
+//! touches the conversation. It outlives a gate that is killed just long enough
+//! to end the server and everything the server started.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, getppid, kill_process, kill_process_group};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::imp::{StopRequests, exit_code, pid};
+use super::{NOT_EXECUTABLE, NOT_FOUND, STOP_GRACE, SWEEP_GRACE, Stop};
+
+/// How often a parent is looked for where the system does not tell of its death.
+const PARENT_POLL: Duration = Duration::from_millis(250);
+
+/// How often a sweep looks again.
+const SWEEP_POLL: Duration = Duration::from_millis(5);
+
+pub(super) fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(parent, program, args))
+}
+
+async fn run(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
+    // Before the server exists, so that no request to stop it can be missed.
+    let mut requests = StopRequests::listen()?;
+    tie_to_parent(parent)?;
+    adopt_orphans();
+    let mut server = match Command::new(program).args(args).process_group(0).spawn() {
+        Ok(server) => server,
+        Err(error) => return Ok(not_started(program, &error)),
+    };
+    let group = server.id().and_then(pid);
+    let_go_of_the_conversation()?;
+    let status = tokio::select! {
+        status = server.wait() => status?,
+        how = requests.next() => end(&mut server, group, how).await?,
+        () = parent_gone(parent) => end(&mut server, group, Stop::Terminate).await?,
+    };
+    sweep(group).await;
+    Ok(exit_code(status))
+}
+
+fn not_started(program: &OsString, error: &io::Error) -> u8 {
+    anstream::eprintln!("agentgate: cannot start `{}`: {error}", program.display());
+    match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    }
+}
+
+async fn end(server: &mut Child, group: Option<Pid>, how: Stop) -> io::Result<ExitStatus> {
+    signal_group(
+        group,
+        match how {
+            Stop::Terminate => Signal::TERM,
+            Stop::Interrupt => Signal::INT,
+            Stop::HangUp => Signal::HUP,
+        },
+    );
+    if let Ok(status) = timeout(STOP_GRACE, server.wait()).await {
+        return status;
+    }
+    signal_group(group, Signal::KILL);
+    server.wait().await
+}
+
+/// A group whose last process has ended meanwhile needs no signal.
+fn signal_group(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// Our copies of the server's streams would keep it from seeing the gate hang
+/// up, and the gate from seeing the server's end.
+fn let_go_of_the_conversation() -> io::Result<()> {
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    Ok(())
+}
+
+/// Asks for `SIGTERM` at the gate's death. The signal follows the gate's
+/// *thread* that spawned us, which is its main thread.
+#[cfg(target_os = "linux")]
+fn tie_to_parent(parent: u32) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    if getppid() == pid(parent) {
+        return Ok(());
+    }
+    // It died before we asked, so nobody will tell us.
+    Err(io::Error::other("the gate is gone"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tie_to_parent(_parent: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Ends when the gate does, on systems where no signal says so.
+async fn parent_gone(parent: u32) {
+    if cfg!(target_os = "linux") {
+        return std::future::pending().await;
+    }
+    while getppid() == pid(parent) {
+        sleep(PARENT_POLL).await;
+    }
+}
+
+/// From here on, orphaned descendants become our children, whatever group or
+/// session they moved to. Linux only; elsewhere the process group must do.
+pub(super) fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        tracing::warn!(%error, "orphans of the server cannot be adopted");
+    }
+}
+
+/// Ends what is left of the server's group and descendants: asks, waits
+/// [`SWEEP_GRACE`], kills. The server itself has been waited for before.
+pub(super) async fn sweep(group: Option<Pid>) {
+    let started = Instant::now();
+    let mut asked: Vec<Pid> = Vec::new();
+    signal_group(group, Signal::TERM);
+    loop {
+        reap();
+        let left = children();
+        if left.is_empty() && !group_exists(group) {
+            return;
+        }
+        let lost_patience = started.elapsed() > SWEEP_GRACE;
+        if lost_patience {
+            signal_group(group, Signal::KILL);
+        }
+        for child in left {
+            if lost_patience {
+                let _ = kill_process(child, Signal::KILL);
+            } else if !asked.contains(&child) {
+                asked.push(child);
+                let _ = kill_process(child, Signal::TERM);
+            }
+        }
+        if started.elapsed() > 2 * SWEEP_GRACE {
+            // Stuck in the kernel: nothing can be done from here.
+            return;
+        }
+        sleep(SWEEP_POLL).await;
+    }
+}
+
+fn group_exists(group: Option<Pid>) -> bool {
+    group.is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
+}
+
+fn reap() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+/// Our living children, adopted ones included.
+fn children() -> Vec<Pid> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|child| child.parse().ok().and_then(Pid::from_raw))
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! Unix: the server runs under a supervisor, this same binary in a process group
+//! of its own, so that neither a signal to our group nor our death orphans it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::unix::pipe;
+use tokio::process::{Child as Process, Command};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::time::timeout;
+
+use super::{STOP_GRACE, SWEEP_GRACE, Stop, Streams, own_variables};
+
+pub(super) use super::stdio_unix::stdio;
+pub(super) use super::supervisor::supervise;
+
+/// The supervisor needs this long beyond its own grace periods at most.
+const SUPERVISOR_SLACK: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+#[derive(Debug)]
+pub(super) struct Child {
+    supervisor: Process,
+}
+
+pub(super) fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Child, Streams)> {
+    super::supervisor::adopt_orphans();
+    let (input_read, input_write) = io::pipe()?;
+    let (output_read, output_write) = io::pipe()?;
+    let mut command = Command::new(own_binary()?);
+    command.arg0("agentgate").arg("supervise").arg(format!("--parent={}", std::process::id()));
+    command.arg("--").arg(program).args(args);
+    for name in own_variables() {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::from(input_read)).stdout(Stdio::from(output_write));
+    let supervisor = command.process_group(0).spawn()?;
+    let streams = Streams {
+        input: Box::new(pipe::Sender::from_owned_fd(OwnedFd::from(input_write))?),
+        output: Box::new(pipe::Receiver::from_owned_fd(OwnedFd::from(output_read))?),
+    };
+    Ok((Child { supervisor }, streams))
+}
+
+/// This very binary, also where an upgrade has replaced the file meanwhile.
+fn own_binary() -> io::Result<std::path::PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Ok("/proc/self/exe".into());
+    }
+    std::env::current_exe()
+}
+
+impl Child {
+    pub(super) async fn wait(&mut self) -> io::Result<u8> {
+        let status = self.supervisor.wait().await?;
+        if status.signal().is_some() {
+            // Somebody killed the supervisor, so its orphans are ours to end.
+            super::supervisor::sweep(None).await;
+        }
+        Ok(exit_code(status))
+    }
+
+    pub(super) async fn stop(&mut self, how: Stop) -> io::Result<u8> {
+        self.signal(match how {
+            Stop::Terminate => Signal::TERM,
+            Stop::Interrupt => Signal::INT,
+            Stop::HangUp => Signal::HUP,
+        });
+        let patience = STOP_GRACE + SWEEP_GRACE + SUPERVISOR_SLACK;
+        if let Ok(code) = timeout(patience, self.wait()).await {
+            return code;
+        }
+        self.signal(Signal::KILL);
+        self.wait().await
+    }
+
+    /// A supervisor that is gone already needs no signal.
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.supervisor.id().and_then(pid) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+pub(super) fn pid(raw: u32) -> Option<Pid> {
+    i32::try_from(raw).ok().and_then(Pid::from_raw)
+}
+
+/// The code, or 128+N for signal N, as shells have it.
+pub(super) fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+#[derive(Debug)]
+pub(super) struct StopRequests {
+    terminate: Signals,
+    interrupt: Signals,
+    hang_up: Signals,
+}
+
+impl StopRequests {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
+            _ = self.hang_up.recv() => Stop::HangUp,
+        }
+    }
+}
