@@ -9,6 +9,7 @@ pub mod intent;
 pub mod json;
 pub mod os;
 pub mod policy;
+pub mod request;
 pub mod store;
 pub mod telemetry;
 pub mod verdict;

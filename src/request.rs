@@ -1,0 +1,316 @@
+//! A request as people write it down: the JSON that `explain`, `test`, `intent`
+//! and `replay` read, and the one way from it to an [`Action`].
+//!
+//! MCP: `{"server","tool","args","annotations"?,"agent"?}`, or with `"method"`
+//! (`resources/read`, …) in place of `"tool"` and the parameters as `"args"`.
+//! REST: `{"provider","method","path","host"?,"query"?,"headers"?,"body"?,"agent"?}`.
+//! Either may carry `"time"` (RFC 3339) and `"session"`.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::action::{
+    Action, Agent, Body, DeclaredHints, HttpRequest, McpRequest, Provider, Target, ToolCall,
+    Transport,
+};
+use crate::json::{self, Json, JsonError, Object};
+
+/// What to do with a key that a request does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// An error: somebody typed it, and meant something by it.
+    Refuse,
+    /// Passed over: a recording may know more than is needed.
+    Ignore,
+}
+
+/// Why a request cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Not strict JSON.
+    #[error("not JSON: {0}")]
+    Json(#[from] JsonError),
+    /// Not an object.
+    #[error("a request is a JSON object")]
+    NotAnObject,
+    /// Neither a tool, an MCP method nor a provider.
+    #[error("a request names a `tool` (MCP) or a `provider` (REST)")]
+    NoTarget,
+    /// Both at once.
+    #[error("a request is either for a `tool` (MCP) or for a `provider` (REST)")]
+    TwoTargets,
+    /// A key that must be there.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// A key whose value is of the wrong kind.
+    #[error("`{key}` must be {expected}")]
+    Wrong {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A key that requests do not have.
+    #[error("unknown key `{key}`{}", did_you_mean(.key))]
+    UnknownKey {
+        /// The key.
+        key: String,
+    },
+    /// None of the ten.
+    #[error("unknown provider `{0}`; known are {known}", known = known_providers())]
+    UnknownProvider(String),
+}
+
+/// Every key that a request may have.
+pub const KEYS: [&str; 14] = [
+    "server",
+    "tool",
+    "args",
+    "annotations",
+    "agent",
+    "provider",
+    "method",
+    "path",
+    "host",
+    "query",
+    "headers",
+    "body",
+    "time",
+    "session",
+];
+
+/// Reads a request from JSON text.
+///
+/// # Errors
+/// Any [`RequestError`].
+pub fn parse_text(text: &[u8], unknown: UnknownKeys) -> Result<Action, RequestError> {
+    parse(&json::parse(text)?, unknown)
+}
+
+/// Reads a request. Where it names no time, it happens now.
+///
+/// # Errors
+/// Any [`RequestError`].
+pub fn parse(request: &Json, unknown: UnknownKeys) -> Result<Action, RequestError> {
+    let request = request.as_object().ok_or(RequestError::NotAnObject)?;
+    if unknown == UnknownKeys::Refuse
+        && let Some((key, _)) = request.iter().find(|(key, _)| !KEYS.contains(key))
+    {
+        return Err(RequestError::UnknownKey { key: key.to_owned() });
+    }
+    let (transport, target) = match (request.get("provider"), request.get("tool")) {
+        (Some(_), Some(_)) => return Err(RequestError::TwoTargets),
+        (Some(_), None) => (Transport::Rest, Target::Http(http(request)?)),
+        (None, Some(_)) => (Transport::Stdio, Target::Tool(tool_call(request)?)),
+        (None, None) if request.get("method").is_some() => {
+            (Transport::Stdio, Target::Method(mcp_request(request)?))
+        }
+        (None, None) => return Err(RequestError::NoTarget),
+    };
+    let agent = text(request, "agent")?;
+    Ok(Action {
+        at: time(request)?,
+        agent: agent.map(|name| Agent { name: name.into() }).unwrap_or_default(),
+        session: text(request, "session")?.unwrap_or_default().into(),
+        transport,
+        target,
+    })
+}
+
+fn tool_call(request: &Object) -> Result<ToolCall, RequestError> {
+    Ok(ToolCall {
+        server: server(request)?,
+        tool: text(request, "tool")?.ok_or(RequestError::Missing("tool"))?.to_owned(),
+        args: object(request, "args")?.cloned().unwrap_or_default(),
+        annotations: annotations(request)?.map(|declared| declared.filled_in()),
+    })
+}
+
+fn mcp_request(request: &Object) -> Result<McpRequest, RequestError> {
+    Ok(McpRequest {
+        server: server(request)?,
+        method: text(request, "method")?.ok_or(RequestError::Missing("method"))?.to_owned(),
+        params: object(request, "args")?.cloned().unwrap_or_default(),
+    })
+}
+
+fn http(request: &Object) -> Result<HttpRequest, RequestError> {
+    let provider = text(request, "provider")?.ok_or(RequestError::Missing("provider"))?;
+    let path = text(request, "path")?.ok_or(RequestError::Missing("path"))?;
+    let (path, in_path) = path.split_once('?').unwrap_or((path, ""));
+    let mut query: Vec<_> = form_pairs(in_path);
+    query.extend(pairs(request, "query")?);
+    let headers = pairs(request, "headers")?.into_iter();
+    Ok(HttpRequest {
+        provider: Provider::from_name(provider)
+            .ok_or_else(|| RequestError::UnknownProvider(provider.to_owned()))?,
+        method: text(request, "method")?
+            .ok_or(RequestError::Missing("method"))?
+            .to_ascii_uppercase(),
+        path: path.to_owned(),
+        host: text(request, "host")?.map(str::to_owned),
+        query,
+        headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
+        body: body(request.get("body")),
+    })
+}
+
+/// JSON as it is; a string is the body as sent, which may be JSON in its turn.
+fn body(value: Option<&Json>) -> Body {
+    match value {
+        None | Some(Json::Null) => Body::Empty,
+        Some(Json::String(sent)) => match json::parse(sent.as_bytes()) {
+            Ok(value @ (Json::Object(_) | Json::Array(_))) => Body::Json(value),
+            _ => Body::Text(sent.clone()),
+        },
+        Some(value) => Body::Json(value.clone()),
+    }
+}
+
+fn server(request: &Object) -> Result<Arc<str>, RequestError> {
+    Ok(text(request, "server")?.unwrap_or_default().into())
+}
+
+fn annotations(request: &Object) -> Result<Option<DeclaredHints>, RequestError> {
+    let Some(object) = object(request, "annotations")? else { return Ok(None) };
+    let hint = |key: &str| match object.get(key) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Bool(hint)) => Ok(Some(*hint)),
+        Some(_) => Err(RequestError::Wrong { key: "annotations", expected: "true or false each" }),
+    };
+    let declared = DeclaredHints {
+        read_only: hint("readOnlyHint")?,
+        destructive: hint("destructiveHint")?,
+        idempotent: hint("idempotentHint")?,
+        open_world: hint("openWorldHint")?,
+    };
+    Ok(Some(declared).filter(|declared| !declared.is_empty()))
+}
+
+fn time(request: &Object) -> Result<Timestamp, RequestError> {
+    let Some(time) = text(request, "time")? else { return Ok(Timestamp::now()) };
+    time.parse().map_err(|_| RequestError::Wrong {
+        key: "time",
+        expected: "an RFC 3339 time such as 2026-11-22T09:00:00Z",
+    })
+}
+
+fn text<'r>(request: &'r Object, key: &'static str) -> Result<Option<&'r str>, RequestError> {
+    match request.get(key) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text)),
+        Some(_) => Err(RequestError::Wrong { key, expected: "a string" }),
+    }
+}
+
+fn object<'r>(request: &'r Object, key: &'static str) -> Result<Option<&'r Object>, RequestError> {
+    match request.get(key) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Object(object)) => Ok(Some(object)),
+        Some(_) => Err(RequestError::Wrong { key, expected: "an object" }),
+    }
+}
+
+/// `{"name": "value"}`, `{"name": ["one", "two"]}` or `"name=value&…"`.
+fn pairs(request: &Object, key: &'static str) -> Result<Vec<(String, String)>, RequestError> {
+    let wrong = RequestError::Wrong { key, expected: "an object of strings" };
+    let object = match request.get(key) {
+        None | Some(Json::Null) => return Ok(Vec::new()),
+        Some(Json::String(text)) => return Ok(form_pairs(text)),
+        Some(Json::Object(object)) => object,
+        Some(_) => return Err(wrong),
+    };
+    let mut pairs = Vec::with_capacity(object.len());
+    for (name, value) in object.iter() {
+        let values = match value {
+            Json::Array(values) => values.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        for value in values {
+            let value = match value {
+                Json::String(text) => text.clone(),
+                Json::Number(_) | Json::Bool(_) => value.to_string(),
+                _ => return Err(wrong),
+            };
+            pairs.push((name.to_owned(), value));
+        }
+    }
+    Ok(pairs)
+}
+
+/// `application/x-www-form-urlencoded` pairs, decoded.
+fn form_pairs(text: &str) -> Vec<(String, String)> {
+    form_urlencoded::parse(text.as_bytes()).into_owned().collect()
+}
+
+fn did_you_mean(key: &str) -> String {
+    let near = KEYS.iter().map(|known| (strsim::damerau_levenshtein(key, known), known));
+    match near.min() {
+        Some((distance, known)) if distance <= 2 => format!(", did you mean `{known}`?"),
+        _ => format!("; known are {}", KEYS.join(", ")),
+    }
+}
+
+fn known_providers() -> String {
+    Provider::ALL.map(Provider::as_str).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Action {
+        parse_text(text.as_bytes(), UnknownKeys::Refuse).expect("a request")
+    }
+
+    fn error(text: &str) -> String {
+        parse_text(text.as_bytes(), UnknownKeys::Refuse).expect_err("no request").to_string()
+    }
+
+    #[test]
+    fn a_tool_call() {
+        let action = parsed(
+            r#"{"server":"git","tool":"push","args":{"branch":"main"},"agent":"ci",
+                "annotations":{"readOnlyHint":true},"time":"2026-11-22T09:00:00+09:00"}"#,
+        );
+        assert_eq!(&*action.agent.name, "ci");
+        assert_eq!(action.at.to_string(), "2026-11-22T00:00:00Z");
+        let Target::Tool(call) = action.target else { panic!("{:?}", action.target) };
+        assert_eq!(call.args.get("branch").and_then(Json::as_str), Some("main"));
+        assert!(call.hints().read_only && !call.hints().destructive);
+    }
+
+    #[test]
+    fn a_rest_request_with_its_query_in_the_path() {
+        let action = parsed(
+            r#"{"provider":"github","method":"get","path":"/search?q=a%20b&q=c","query":{"n":1},
+                "headers":{"X-Trace":"7"},"body":"{\"a\":1}"}"#,
+        );
+        let Target::Http(request) = action.target else { panic!("{:?}", action.target) };
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/search"));
+        let query: Vec<_> = request.query.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(query, ["q=a b", "q=c", "n=1"]);
+        assert_eq!(request.headers, [("x-trace".to_owned(), "7".to_owned())]);
+        assert!(matches!(request.body, Body::Json(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(error(r#"{"server":"x","tol":"y"}"#).contains("did you mean `tool`"));
+        assert!(error(r#"{"provider":"gitlab","method":"GET","path":"/"}"#).contains("gitlab"));
+        assert!(error(r#"{"tool":"x","provider":"github"}"#).contains("either"));
+        assert!(error(r#"{"tool":"x","args":[1]}"#).contains("`args` must be an object"));
+        assert!(error(r#"{"tool":"x","tool":"y"}"#).contains("duplicate key"));
+        assert!(error(r#"{"tool":"x","time":"noon"}"#).contains("RFC 3339"));
+        assert!(error("[]").contains("object"));
+        assert!(error("{}").contains("tool"));
+    }
+
+    #[test]
+    fn a_recording_may_know_more() {
+        let text = br#"{"tool":"x","label":"read"}"#;
+        assert!(parse_text(text, UnknownKeys::Ignore).is_ok());
+        assert!(parse_text(text, UnknownKeys::Refuse).is_err());
+    }
+}
