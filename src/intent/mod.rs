@@ -1,4 +1,14 @@
 //! What a request amounts to, however it is spelt.
+//!
+//! The analysis goes as deep as it has to: a hint or an HTTP method that says
+//! all (L1), the words of a name or the ways of a provider (L2), or the
+//! admission that nobody can say (L3). Whatever is unsure is not a read.
+
+mod aws;
+mod http;
+mod lexicon;
+mod tool;
+mod words;
 
 use crate::action::{Action, Target};
 
@@ -88,21 +98,76 @@ pub struct Analysis {
     pub operation: Option<String>,
 }
 
+/// What is found before anything is put into words.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Judgement {
+    intent: Intent,
+    level: Level,
+    confidence: f64,
+}
+
+impl Judgement {
+    const UNSURE: Self = Self { intent: Intent::Unknown, level: Level::L3, confidence: 0.2 };
+
+    const fn l1(intent: Intent) -> Self {
+        Self { intent, level: Level::L1, confidence: 0.9 }
+    }
+
+    const fn l2(intent: Intent) -> Self {
+        Self { intent, level: Level::L2, confidence: 0.85 }
+    }
+}
+
 /// What `action` amounts to, and why. Pure.
 #[must_use]
 pub fn analyse(action: &Action) -> Analysis {
-    let _ = matches!(action.target, Target::Tool(_));
-    Analysis {
-        intent: Intent::Unknown,
-        level: Level::L3,
-        confidence: 0.0,
-        resource: String::new(),
-        operation: None,
-    }
+    let Judgement { intent, level, confidence } = judge(action);
+    let (resource, operation) = match &action.target {
+        Target::Tool(call) => (tool::resource(call), None),
+        Target::Method(request) => (request.method.clone(), None),
+        Target::Http(request) => (http::resource(request), http::operation(request)),
+        Target::Malformed(malformed) => (malformed.method.clone(), None),
+    };
+    Analysis { intent, level, confidence, resource, operation }
 }
 
 /// The intent alone, without the allocations of [`analyse`]: the hot path's form.
 #[must_use]
 pub fn of(action: &Action) -> Intent {
-    analyse(action).intent
+    judge(action).intent
+}
+
+fn judge(action: &Action) -> Judgement {
+    match &action.target {
+        Target::Tool(call) => tool::judge(call),
+        Target::Method(request) => mcp_method(&request.method),
+        Target::Http(request) => http::judge(request),
+        Target::Malformed(_) => Judgement::UNSURE,
+    }
+}
+
+/// MCP requests other than `tools/call`, by the specification's own words.
+fn mcp_method(method: &str) -> Judgement {
+    match method {
+        "resources/read"
+        | "resources/list"
+        | "resources/templates/list"
+        | "prompts/get"
+        | "prompts/list"
+        | "tools/list"
+        | "tasks/get"
+        | "tasks/list"
+        | "tasks/result"
+        | "roots/list"
+        | "completion/complete"
+        | "server/discover"
+        | "ping" => Judgement::l1(Intent::Read),
+        "resources/subscribe"
+        | "resources/unsubscribe"
+        | "logging/setLevel"
+        | "tasks/cancel"
+        | "tasks/update"
+        | "subscriptions/listen" => Judgement::l1(Intent::Update),
+        _ => Judgement::UNSURE,
+    }
 }

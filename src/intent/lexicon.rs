@@ -1,0 +1,226 @@
+//! What English words say about the effect of an operation that is named by them.
+//!
+//! The lists are grouped by meaning, not sorted: they are meant to be read and
+//! added to. A word that reads in one product and writes in another (`resolve`,
+//! `open`, `verify`) is not a reading one. Words of more than [`LONGEST`]
+//! letters need no place here: no verb of an API is that long.
+
+use std::sync::LazyLock;
+
+use super::Intent;
+
+/// What a word does in the name of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A verb that looks and changes nothing.
+    Reads(Intent),
+    /// A verb that changes something, wherever it stands.
+    Writes(Intent),
+    /// A verb that changes something, or the noun of the same spelling
+    /// (`comment`, `release`): its place decides.
+    Either(Intent),
+    /// The same, but in front of a reading verb that ends the name it is the
+    /// thing that is read (`comment_get`, `email_search`).
+    Entity(Intent),
+    /// A noun that by itself asks to be shown (`history`, `status`).
+    Shows,
+    /// A noun for who may do what: changing it is administration.
+    Rights,
+    /// Joins two verbs (`and`).
+    Joins,
+    /// Starts what only qualifies (`by`, `from`).
+    Qualifies,
+    /// Any other word: a noun, for all that is known.
+    Noun,
+}
+
+/// The role of `word`, trailing digits and the case of its letters aside.
+pub(super) fn role(word: &str) -> Role {
+    let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
+    let glued_to = || GLUED.iter().find(|(verb, _)| glued(letters, verb));
+    Key::of(letters)
+        .and_then(find)
+        .or_else(|| glued_to().map(|(_, intent)| Role::Writes(*intent)))
+        .unwrap_or(Role::Noun)
+}
+
+/// Whether the lexicon has the whole of `run`, whatever its case.
+pub(super) fn knows(run: &str) -> bool {
+    Key::of(run).and_then(find).is_some()
+}
+
+/// Verbs that are found even where a noun is glued to them (`deletefile`).
+const GLUED: [(&str, Intent); 6] = [
+    ("delete", Intent::Delete),
+    ("remove", Intent::Delete),
+    ("destroy", Intent::Delete),
+    ("create", Intent::Create),
+    ("update", Intent::Update),
+    ("execute", Intent::Execute),
+];
+
+/// Whether `word` is `verb` and more than its participle or agent (`deleted`,
+/// `updater`).
+fn glued(word: &str, verb: &str) -> bool {
+    let starts = word.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb));
+    let rest = word.get(verb.len()..).unwrap_or_default();
+    starts && !["d", "r", "rs", "s"].iter().any(|ending| rest.eq_ignore_ascii_case(ending))
+}
+
+/// Letters a word of the lexicon may have.
+const LONGEST: usize = 16;
+
+/// A word of up to [`LONGEST`] letters in lower case, packed: comparing two is
+/// comparing two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u128);
+
+impl Key {
+    fn of(letters: &str) -> Option<Self> {
+        let pack = |key, letter: u8| key << 8 | u128::from(letter.to_ascii_lowercase());
+        (letters.len() <= LONGEST).then(|| Self(letters.bytes().fold(0, pack)))
+    }
+}
+
+fn find(key: Key) -> Option<Role> {
+    let at = LEXICON.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+    LEXICON.get(at).map(|(_, role)| *role)
+}
+
+static LEXICON: LazyLock<Vec<(Key, Role)>> = LazyLock::new(|| {
+    let keyed = |(word, role)| Some((Key::of(word)?, role));
+    let mut all: Vec<_> = entries().filter_map(keyed).collect();
+    all.sort_unstable_by_key(|(key, _)| *key);
+    all
+});
+
+fn entries() -> impl Iterator<Item = (&'static str, Role)> {
+    let words = |(role, group): &(Role, &'static str)| {
+        let role = *role;
+        group.split_ascii_whitespace().map(move |word| (word, role))
+    };
+    GROUPS.iter().flat_map(words)
+}
+
+const GROUPS: [(Role, &str); 23] = [
+    (
+        Role::Reads(Intent::Read),
+        "get list lists ls read reads fetch fetches show shows view describe find finds lookup
+         retrieve browse inspect explain preview peek enumerate discover explore observe see
+         check count compare diff detect identify validate lint analyze analyse calculate
+         compute estimate measure suggest recommend summarize summarise translate parse is has
+         have exists can wait think echo stat",
+    ),
+    (Role::Reads(Intent::Query), "search searches query queries filter grep"),
+    (
+        Role::Shows,
+        "history info information status details stats statistics metadata schema version
+         versions overview summary tree contents unreads replies screenshot whoami health help
+         ping",
+    ),
+    (
+        Role::Rights,
+        "permission permissions role roles acl acls privilege privileges restriction
+         restrictions collaborator collaborators password passwords credential credentials",
+    ),
+    (Role::Joins, "and or then"),
+    (Role::Qualifies, "by from for in of with without within on at as to into via per using"),
+    (
+        Role::Writes(Intent::Create),
+        "add append create creates insert make generate bootstrap init initialize initialise
+         instantiate prepend provision compose reserve clone mint allocate scaffold",
+    ),
+    (
+        Role::Either(Intent::Create),
+        "duplicate adds build fork copy backup vote checkpoint index imports uploads new
+         register import upload book",
+    ),
+    (
+        Role::Writes(Intent::Update),
+        "update edit modify write writes replace rename move upsert put save assign unassign
+         mark unmark enable disable configure reconfigure customize apply activate deactivate
+         attach detach associate disassociate bind unbind connect disconnect enroll unarchive
+         restore rollback undo redo revert reopen reschedule resize rotate reorder reprioritize
+         prioritize reset switch toggle sync synchronize synchronise resync subscribe
+         unsubscribe unfollow mute unmute unpin unstar unlink unlock unwatch setup amend adjust
+         alter convert merge push stage unstage stash rebase checkout checkin tune migrate
+         transform override overwrite populate refresh reload reindex regenerate renew extend
+         shrink increase decrease increment decrement join leave accept approve reject decline
+         dismiss acknowledge finish finalize finalise confirm unblock withdraw pay sell spend
+         snooze hide unhide escalate normalize optimize upgrade downgrade bump encrypt decrypt
+         compress decompress zip unzip ingest seed react unreact annotate upvote downvote touch
+         mkdir chdir cd verify",
+    ),
+    (
+        Role::Either(Intent::Update),
+        "set sets updates change changes lock pin star watch like archive schedule transition
+         close open resolve claim sort format triage map track monitor log cache queue score
+         rate rank split select focus hover drag load pull patches sign fix pause order block
+         flag store charge refund transfer purchase patch install extract complete follow swap
+         buy",
+    ),
+    (
+        Role::Writes(Intent::Delete),
+        "delete deletes remove removes destroy drop purge erase wipe clear clean cleanup
+         truncate uninstall unregister deregister discard expunge evict expire prune unpublish
+         rm rmdir del unset void cancel terminate decommission deprovision flush",
+    ),
+    (Role::Either(Intent::Delete), "trash cut empty"),
+    (
+        Role::Writes(Intent::Send),
+        "send sends resend reply publish republish broadcast notify reinvite submit dispatch
+         announce deliver tweet retweet crosspost emit",
+    ),
+    (Role::Either(Intent::Send), "call dial text remind invite share forward"),
+    (
+        Role::Writes(Intent::Execute),
+        "rerun execute exec eval evaluate invoke restart resume relaunch spawn kill abort
+         deploy redeploy undeploy reboot shutdown doubleclick keypress navigate goto visit
+         scroll simulate perform do compile interrupt suspend hibernate wake retry replay
+         orchestrate automate delegate retrain inject",
+    ),
+    (
+        Role::Either(Intent::Execute),
+        "test tests shell scan audit train benchmark debug crawl scrape process hook handle
+         control run runs trigger start stop type click press boot fire launch",
+    ),
+    (
+        Role::Writes(Intent::Admin),
+        "grant revoke authorize authorise deauthorize permit ban unban promote demote
+         impersonate elevate chmod chown login logout signin signout signup authenticate kick
+         deny allow whitelist blacklist allowlist blocklist trust untrust entitle assume",
+    ),
+    (
+        Role::Entity(Intent::Create),
+        "comment label tag branch commit report snapshot link bookmark note record draft",
+    ),
+    (Role::Entity(Intent::Update), "request review"),
+    (Role::Entity(Intent::Send), "post posts email mail message contact alert page"),
+    (Role::Entity(Intent::Execute), "task job script command"),
+    (Role::Writes(Intent::Unknown), "manage use act proxy tamper"),
+    (Role::Either(Intent::Unknown), "export exports download downloads dump print"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_stands_in_one_group_and_fits() {
+        let mut seen = std::collections::HashSet::new();
+        for (word, _) in entries() {
+            assert!(Key::of(word).is_some(), "`{word}` is too long");
+            assert!(seen.insert(word), "`{word}` stands twice");
+        }
+    }
+
+    #[test]
+    fn case_and_digits_do_not_hide_a_verb() {
+        for word in ["delete", "DELETE", "Delete2", "deletefile", "DeleteEverythingInThere"] {
+            assert_eq!(role(word), Role::Writes(Intent::Delete), "{word}");
+        }
+        for noun in ["deleted", "updater", "creation", "executor", "address", "settings", ""] {
+            assert_eq!(role(noun), Role::Noun, "{noun}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! MCP tools: what the hints in force say and, where there are none, the name.
+//!
+//! A name is taken for a read only where every verb in it is a reading one. A
+//! word that can be verb or noun (`comment`, `release`) is a verb where a verb
+//! is due: first among the words the lexicon knows, behind `and`, or where the
+//! name has no other. A word that nobody knows is a noun, except behind `and`.
+//! Names say little and bind nobody; that is why hints, where the server is
+//! trusted, come first.
+
+use super::lexicon::{Role, role};
+use super::words::{Words, singular, words};
+use super::{Intent, Judgement, Level};
+use crate::action::ToolCall;
+
+/// Words that are looked at; a longer name says nothing.
+const MAX_WORDS: usize = 24;
+
+pub(super) fn judge(call: &ToolCall) -> Judgement {
+    match call.annotations {
+        Some(hints) if hints.read_only => declared_read(&call.tool),
+        Some(_) => declared_write(&call.tool),
+        None => by_name(&call.tool),
+    }
+}
+
+/// The thing a tool acts on: the nouns of its name without the server's own.
+pub(super) fn resource(call: &ToolCall) -> String {
+    let of_server = |word: &str| words(&call.server).any(|own| own.eq_ignore_ascii_case(word));
+    let is_verb = |word: &str| matches!(role(word), Role::Reads(_) | Role::Writes(_));
+    // Without a certain verb the first possible one is it.
+    let mut verb_due = !words(&call.tool).take(MAX_WORDS).any(is_verb);
+    let mut nouns: Vec<String> = Vec::new();
+    for word in words(&call.tool).take(MAX_WORDS) {
+        match role(word) {
+            Role::Reads(_) | Role::Writes(_) | Role::Joins => {}
+            Role::Either(_) | Role::Entity(_) if verb_due => verb_due = false,
+            // What follows says how or where, no longer what.
+            Role::Qualifies if nouns.is_empty() => {}
+            Role::Qualifies => break,
+            _ if of_server(word) => {}
+            _ => nouns.push(word.to_owned()),
+        }
+    }
+    match nouns.pop() {
+        Some(last) => {
+            nouns.iter_mut().for_each(|noun| noun.make_ascii_lowercase());
+            nouns.push(singular(&last));
+            nouns.join("_")
+        }
+        None => call.tool.clone(),
+    }
+}
+
+fn declared_read(name: &str) -> Judgement {
+    let named = by_name(name);
+    let intent = if named.intent == Intent::Query { Intent::Query } else { Intent::Read };
+    // A read-only tool whose name speaks of writing is worth a second look.
+    let contradicted = !named.intent.is_read() && named.level == Level::L2;
+    Judgement { intent, level: Level::L1, confidence: if contradicted { 0.6 } else { 0.95 } }
+}
+
+fn declared_write(name: &str) -> Judgement {
+    let named = by_name(name);
+    if named.intent.is_read() || named.intent == Intent::Unknown {
+        // It writes, but nothing says how.
+        return Judgement { intent: Intent::Unknown, level: Level::L3, confidence: 0.3 };
+    }
+    Judgement { level: Level::L1, confidence: 0.95, ..named }
+}
+
+/// What a tool's name alone says.
+pub(super) fn by_name(name: &str) -> Judgement {
+    // Letters of other scripts can look like any word.
+    if !name.is_ascii() || words(name).nth(MAX_WORDS).is_some() {
+        return Judgement::UNSURE;
+    }
+    Reading::of(name).judgement()
+}
+
+/// What the words of a name, taken in order, amount to.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The first reading verb.
+    read: Option<Intent>,
+    /// The writing verb that weighs most.
+    write: Option<Intent>,
+    /// A word that could be a verb, but had no need to be one.
+    spare: Option<Intent>,
+    /// Something stands where only a verb can, and nobody knows it.
+    unknown_verb: bool,
+    /// Who may do what is the object.
+    rights: bool,
+    /// The last word asks to be shown.
+    shows: bool,
+}
+
+impl Reading {
+    fn of(name: &str) -> Self {
+        let mut reading = Self::default();
+        let mut verb_due = true;
+        let mut joined = false;
+        let mut previous = "";
+        let mut rest = words(name);
+        while let Some(word) = rest.next() {
+            let role = role(word);
+            reading.shows = role == Role::Shows;
+            if previous.eq_ignore_ascii_case("check") && turns(word) {
+                reading.writes(Intent::Update);
+            }
+            match role {
+                Role::Reads(intent) => {
+                    reading.read = reading.read.or(Some(intent));
+                    verb_due = false;
+                }
+                Role::Writes(intent) => {
+                    reading.writes(intent);
+                    verb_due = false;
+                }
+                Role::Entity(intent) if verb_due && is_read(rest.clone()) => {
+                    reading.spare = Some(intent);
+                    verb_due = false;
+                }
+                Role::Either(_) if verb_due && is_requests(word, &mut rest) => {}
+                Role::Either(intent) | Role::Entity(intent) if verb_due => {
+                    reading.writes(intent);
+                    verb_due = false;
+                }
+                Role::Either(intent) | Role::Entity(intent) => {
+                    reading.spare = Some(intent);
+                    verb_due = false;
+                }
+                Role::Rights => reading.rights = true,
+                Role::Noun if joined && !is_plural(word) => reading.unknown_verb = true,
+                Role::Joins => verb_due = true,
+                Role::Shows | Role::Qualifies | Role::Noun => {}
+            }
+            joined = role == Role::Joins;
+            previous = word;
+        }
+        reading
+    }
+
+    fn writes(&mut self, intent: Intent) {
+        let weighs_more = matches!(intent, Intent::Delete | Intent::Admin);
+        if self.write.is_none() || weighs_more {
+            self.write = Some(intent);
+        }
+    }
+
+    fn judgement(&self) -> Judgement {
+        let sure = |intent, confidence| Judgement { intent, level: Level::L2, confidence };
+        match (self.write, self.read) {
+            (Some(Intent::Unknown), _) => Judgement::UNSURE,
+            (Some(_), _) if self.rights => sure(Intent::Admin, 0.85),
+            (Some(intent), _) => sure(intent, 0.85),
+            (None, _) if self.unknown_verb => Judgement::UNSURE,
+            (None, Some(intent)) => sure(intent, 0.85),
+            (None, None) => match self.spare {
+                Some(Intent::Unknown) => Judgement::UNSURE,
+                Some(intent) => sure(intent, 0.6),
+                // `git_status`: no verb at all, and a thing that is there to be seen.
+                None if self.shows => sure(Intent::Read, 0.6),
+                None => Judgement::UNSURE,
+            },
+        }
+    }
+}
+
+/// Whether a reading verb comes next and ends the name, or all of it that
+/// does not merely qualify (`comment_get_by_id`).
+fn is_read(mut rest: Words<'_>) -> bool {
+    let reads = |word| matches!(role(word), Role::Reads(_));
+    let ends = |word: Option<&str>| word.is_none_or(|word| role(word) == Role::Qualifies);
+    rest.next().is_some_and(reads) && ends(rest.next())
+}
+
+/// Takes the second word of `pull request` and `merge request`: one noun.
+fn is_requests(word: &str, rest: &mut Words<'_>) -> bool {
+    let one_of = |word: &str, all: [&str; 2]| all.iter().any(|w| word.eq_ignore_ascii_case(w));
+    let second = rest.clone().next().is_some_and(|next| one_of(next, ["request", "requests"]));
+    one_of(word, ["pull", "merge"]) && second && rest.next().is_some()
+}
+
+/// `check_out` is no look.
+pub(super) fn turns(word: &str) -> bool {
+    ["in", "ins", "out", "outs", "off"].iter().any(|particle| word.eq_ignore_ascii_case(particle))
+}
+
+/// Verbs in names of operations stand in their base form, so a word with a
+/// plural's ending is a noun.
+fn is_plural(word: &str) -> bool {
+    let word = word.as_bytes();
+    word.ends_with(b"s") && !word.ends_with(b"ss")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(name: &str) -> Intent {
+        by_name(name).intent
+    }
+
+    #[test]
+    fn a_name_reads_only_where_every_verb_does() {
+        for name in [
+            "get_issue",
+            "listFiles",
+            "read-text-file",
+            "github.get_pull_request_files",
+            "label_list",
+            "pull_request_read",
+            "comment_get_by_id",
+            "list_workflow_runs",
+            "get_permission_set",
+            "list_users_and_groups",
+            "git_status",
+            "get_deleted_items",
+            "CodeAnalyzerListRules",
+        ] {
+            assert_eq!(intent(name), Intent::Read, "{name}");
+        }
+        for (name, expected) in [
+            ("get_and_delete", Intent::Delete),
+            ("list_then_purge_queues", Intent::Delete),
+            ("mark_all_notifications_read", Intent::Update),
+            ("comment_on_issue", Intent::Create),
+            ("cache_search_results", Intent::Update),
+            ("check_out_book", Intent::Update),
+            ("readOrCreate", Intent::Create),
+            ("search_and_replace", Intent::Update),
+            ("test_and_set", Intent::Execute),
+            ("set_permissions", Intent::Admin),
+            ("getthing_DELETE2", Intent::Delete),
+            ("run_query", Intent::Execute),
+            ("conversations_mark", Intent::Update),
+            ("sort_list", Intent::Update),
+            ("trigger_fetch", Intent::Execute),
+        ] {
+            assert_eq!(intent(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_not_a_read() {
+        for name in ["frobnicate", "", "42", "get_and_frob", "gеt_file", "notes", "download_file"]
+        {
+            assert_eq!(by_name(name), Judgement::UNSURE, "{name}");
+        }
+        assert_eq!(by_name(&"get_".repeat(MAX_WORDS + 1)), Judgement::UNSURE);
+    }
+
+    #[test]
+    fn the_resource_is_what_is_acted_on() {
+        for (server, tool, expected) in [
+            ("github", "list_pull_requests", "pull_request"),
+            ("github", "pull_request_read", "pull_request"),
+            ("jira", "jira_get_issue_watchers", "issue_watcher"),
+            ("x", "add_issues_to_sprint", "issue"),
+            ("x", "comment_on_issue", "issue"),
+            ("fs", "write_file", "file"),
+            ("x", "search", "search"),
+        ] {
+            let call = ToolCall {
+                server: server.into(),
+                tool: tool.to_owned(),
+                args: crate::json::Object::default(),
+                annotations: None,
+            };
+            assert_eq!(resource(&call), expected, "{tool}");
+        }
+    }
+
+    #[test]
+    fn searching_is_a_query() {
+        assert_eq!(intent("search_emails"), Intent::Query);
+        assert_eq!(intent("notion-query-data-source"), Intent::Query);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_writing_verb_anywhere_is_never_a_read(
+            before in "[a-z]{0,8}_?",
+            verb in "delete|remove|create|update|write|send|execute|revoke|replace",
+            after in "(_[a-z]{1,8}){0,2}",
+        ) {
+            let name = format!("{before}_{verb}{after}");
+            proptest::prop_assert!(!intent(&name).is_read(), "{}", name);
+        }
+    }
+}
