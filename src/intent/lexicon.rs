@@ -62,9 +62,9 @@ const GLUED: [(&str, Intent); 6] = [
 /// Whether `word` is `verb` and more than its participle or agent (`deleted`,
 /// `updater`).
 fn glued(word: &str, verb: &str) -> bool {
-    let starts = word.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb));
-    let rest = word.get(verb.len()..).unwrap_or_default();
-    starts && !["d", "r", "rs", "s"].iter().any(|ending| rest.eq_ignore_ascii_case(ending))
+    let Some((start, rest)) = word.split_at_checked(verb.len()) else { return false };
+    start.eq_ignore_ascii_case(verb)
+        && !["d", "r", "rs", "s"].iter().any(|ending| rest.eq_ignore_ascii_case(ending))
 }
 
 /// Letters a word of the lexicon may have.

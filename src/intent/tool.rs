@@ -71,10 +71,10 @@ fn declared_write(name: &str) -> Judgement {
 /// What a tool's name alone says.
 pub(super) fn by_name(name: &str) -> Judgement {
     // Letters of other scripts can look like any word.
-    if !name.is_ascii() || words(name).nth(MAX_WORDS).is_some() {
+    if !name.is_ascii() {
         return Judgement::UNSURE;
     }
-    Reading::of(name).judgement()
+    Reading::of(name).map_or(Judgement::UNSURE, |reading| reading.judgement())
 }
 
 /// What the words of a name, taken in order, amount to.
@@ -95,13 +95,16 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(name: &str) -> Self {
+    /// `None` for a name of more than [`MAX_WORDS`] words.
+    fn of(name: &str) -> Option<Self> {
         let mut reading = Self::default();
         let mut verb_due = true;
         let mut joined = false;
         let mut previous = "";
         let mut rest = words(name);
+        let mut left = MAX_WORDS;
         while let Some(word) = rest.next() {
+            left = left.checked_sub(1)?;
             let role = role(word);
             reading.shows = role == Role::Shows;
             if previous.eq_ignore_ascii_case("check") && turns(word) {
@@ -137,7 +140,7 @@ impl Reading {
             joined = role == Role::Joins;
             previous = word;
         }
-        reading
+        Some(reading)
     }
 
     fn writes(&mut self, intent: Intent) {

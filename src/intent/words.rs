@@ -20,16 +20,13 @@ impl<'n> Iterator for Words<'n> {
     type Item = &'n str;
 
     fn next(&mut self) -> Option<&'n str> {
-        let rest = self.rest.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+        let start = self.rest.bytes().position(|b| b.is_ascii_alphabetic());
+        let rest = start.and_then(|start| self.rest.get(start..)).unwrap_or_default();
         if rest.is_empty() {
             self.rest = rest;
             return None;
         }
-        let run = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let letters = rest
-            .get(..run)
-            .filter(|run| !lexicon::knows(run))
-            .map_or(run, |letters| first_hump(letters.as_bytes()));
+        let letters = first_word(rest);
         let digits = rest.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
         let (word, rest) = rest.split_at_checked(letters + digits)?;
         self.rest = rest;
@@ -37,16 +34,27 @@ impl<'n> Iterator for Words<'n> {
     }
 }
 
-/// How many letters belong to the first word of a run of letters in camel case.
-fn first_hump(run: &[u8]) -> usize {
+/// How many letters the word has that starts here.
+fn first_word(rest: &str) -> usize {
+    let run = rest.bytes().position(|b| !b.is_ascii_alphabetic()).unwrap_or(rest.len());
+    let Some(letters) = rest.get(..run) else { return run };
+    match first_hump(letters.as_bytes()) {
+        Some(hump) if !lexicon::knows(letters) => hump,
+        _ => run,
+    }
+}
+
+/// Where the first word of a run of letters in camel case ends, where that is
+/// before the run does.
+fn first_hump(run: &[u8]) -> Option<usize> {
+    let second_capital = run.iter().skip(1).position(u8::is_ascii_uppercase)? + 1;
     let ends_word = |three: &[u8]| match three {
         [a, b, ..] if a.is_ascii_lowercase() && b.is_ascii_uppercase() => true,
         [a, b, c] => a.is_ascii_uppercase() && b.is_ascii_uppercase() && c.is_ascii_lowercase(),
         _ => false,
     };
-    (1..run.len())
+    (second_capital..run.len())
         .find(|&at| run.get(at - 1..run.len().min(at + 2)).is_some_and(ends_word))
-        .unwrap_or(run.len())
 }
 
 /// The word in lower case and, where it is a plain English plural, singular.
