@@ -4,20 +4,68 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::action::Transport;
 use crate::intent::Intent;
 use crate::verdict::{Decision, Stage};
 
-/// The public id of a row: sorts by time.
+/// The public id of a row: a version 7 UUID (RFC 9562), so it sorts by time. It
+/// also says where in the log the row is, so that no index is needed to find it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowId(Arc<str>);
 
+/// What a [`RowId`] is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Microseconds since 1970.
+    pub(super) at: i64,
+    /// The entry's number in its log.
+    pub(super) seq: i64,
+    /// Which log.
+    pub(super) salt: u16,
+}
+
 impl RowId {
+    /// Salts have 14 bits.
+    pub(super) const MAX_SALT: u16 = (1 << 14) - 1;
+
+    /// The id of the entry `seq`. The layout after the version-7 milliseconds:
+    /// 10 bits of microseconds and 2 of nothing, then 48 bits of `seq` and 14 of
+    /// `salt`.
+    pub(super) fn new(at: i64, seq: i64, salt: u16) -> Self {
+        let at = at.max(0) as u64;
+        let (millis, micros) = (at / 1000, at % 1000);
+        let seq = seq.max(0) as u64 & ((1 << 48) - 1);
+        let low = (0b10 << 62) | (seq << 14) | u64::from(salt & Self::MAX_SALT);
+        let high = (millis << 16) | (7 << 12) | (micros << 2);
+        let mut text = Uuid::encode_buffer();
+        Self(Uuid::from_u64_pair(high, low).hyphenated().encode_lower(&mut text)[..].into())
+    }
+
+    /// Reads an id as somebody typed it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Self(Uuid::try_parse(text).ok()?.hyphenated().to_string().into());
+        id.place().map(|_| id)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Where the row is.
+    pub(super) fn place(&self) -> Option<Place> {
+        let id = Uuid::try_parse(&self.0).ok().filter(|id| id.get_version_num() == 7)?;
+        let (high, low) = id.as_u64_pair();
+        let at = (high >> 16) * 1000 + ((high >> 2) & 0x3ff);
+        Some(Place {
+            at: i64::try_from(at).ok()?,
+            seq: i64::try_from((low >> 14) & ((1 << 48) - 1)).ok()?,
+            salt: low as u16 & Self::MAX_SALT,
+        })
     }
 }
 
@@ -38,6 +86,22 @@ pub enum Outcome {
     Observed,
     /// It was let through, and failed on the way.
     Error,
+}
+
+impl Outcome {
+    /// The name that the log uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Refused => "refused",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Observed => "observed",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// A row before it is committed; the store adds id, time order and hashes.
@@ -92,4 +156,31 @@ pub struct Completion {
     pub upstream: Duration,
     /// The HTTP status; over MCP `ok`, `error` (`isError`) or the error's code.
     pub status: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_says_where_its_row_is() {
+        let place = Place { at: 1_795_386_361_123_456, seq: 10_000_001, salt: 0x2abc };
+        let id = RowId::new(place.at, place.seq, place.salt);
+        assert_eq!(id.place(), Some(place));
+        assert_eq!(RowId::parse(&id.as_str().to_uppercase()), Some(id));
+    }
+
+    #[test]
+    fn ids_sort_by_time_and_then_by_position() {
+        let ids = [(1_000, 9), (1_001, 3), (1_001, 4), (2_000, 1), (1_000_000, 0)]
+            .map(|(at, seq)| RowId::new(at, seq, 5).as_str().to_owned());
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn what_is_no_id_of_ours_is_refused() {
+        for text in ["", "1", "0f0e0d0c-0b0a-4908-8706-050403020100"] {
+            assert_eq!(RowId::parse(text), None, "{text}");
+        }
+    }
 }

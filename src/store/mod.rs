@@ -1,48 +1,141 @@
 //! The log of decisions and what else must outlive the process: one SQLite file.
+//!
+//! Writing: [`Store::record`] → `writer` (who commits, and when) → `ledger`
+//! (a transaction on one open database) → `chain`, `facet`, `slots`.
 
 pub mod audit;
+mod chain;
+mod facet;
+mod files;
+mod index;
+mod ledger;
+mod schema;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-use std::path::Path;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::action::Agent;
 use crate::gate::rate::Usage;
 use crate::policy::Limit;
 
 use audit::{Completion, Draft, RowId};
+use files::Files;
+use writer::{Job, Writer};
 
-/// The store's handle: cheap to clone, one writer behind it.
+/// The store's handle: cheap to clone, one writer behind it. The last one to go
+/// writes what is still queued.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    writer: Arc<Writer>,
+}
 
 /// How a store is opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// `synchronous=FULL`: a commit survives the machine, not only the process.
     pub sync_full: bool,
+    /// How long a row may wait for other processes that write.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { sync_full: false, patience: Duration::from_secs(5) }
+    }
 }
 
 /// Why the store cannot do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The file is not, or no longer, what it was.
-    #[error("{0}")]
-    Unavailable(String),
+    /// It cannot be opened.
+    #[error("cannot open the audit log `{}`: {why}", path.display())]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// It was removed or replaced while in use.
+    #[error("the audit log `{}` was removed or replaced while in use", path.display())]
+    Lost {
+        /// The database.
+        path: PathBuf,
+    },
+    /// It could not be written.
+    #[error("the audit log `{}` cannot be written: {why}", path.display())]
+    Write {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// It could not be read.
+    #[error("the audit log `{}` cannot be read: {why}", path.display())]
+    Read {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Other processes have been writing all the time.
+    #[error("the audit log `{}` has been busy for {} s", path.display(), patience.as_secs_f32())]
+    Busy {
+        /// The database.
+        path: PathBuf,
+        /// How long this one waited.
+        patience: Duration,
+    },
+    /// The function that was to draft the row panicked.
+    #[error("the decision could not be made")]
+    Undecided,
+    /// The store has been closed.
+    #[error("the audit log is closed")]
+    Closed,
+}
+
+impl StoreError {
+    fn open(path: &Path, why: impl Display) -> Self {
+        Self::Open { path: path.to_owned(), why: why.to_string() }
+    }
+
+    fn busy(path: &Path, patience: Duration) -> Self {
+        Self::Busy { path: path.to_owned(), patience }
+    }
+}
+
+impl Files {
+    fn open_error(&self, why: impl Display) -> StoreError {
+        StoreError::open(&self.named, why)
+    }
 }
 
 impl Store {
-    /// Opens or creates the database at `path`.
+    /// Opens or creates the database at `path`, for its owner only; its folder
+    /// too. The key is kept beside it (`agentgate.db`: `agentgate.key`).
     ///
     /// # Errors
-    /// Where it cannot be opened, is not a database, or is of a newer version.
+    /// Where it cannot be opened or created, is not a log of ours, was written
+    /// by a newer version, or its key is missing or another one.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
-        let _ = (path, options);
-        todo!()
+        Ok(Self { writer: Arc::new(Writer::open(path, options)?) })
     }
 
     /// Appends the row that `decide` drafts and waits until it is committed.
     /// `decide` gets the use of each of `limits` by `agent`; with limits it runs
     /// inside the transaction that writes the row, so that the count is exact
     /// across processes; without, before it.
+    ///
+    /// Where nobody else writes, the commit is made right here, on the caller's
+    /// thread; otherwise a thread of the store's own makes it.
     ///
     /// # Errors
     /// Where the row is not committed; nothing was recorded then.
@@ -56,14 +149,48 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(Vec<Usage>) -> (Draft, T) + Send + 'static,
     {
-        let _ = (agent, limits, decide);
-        todo!()
+        let (answer, committed) = oneshot::channel();
+        let job = if limits.is_empty() {
+            let (draft, value) = guarded(decide, Vec::new())?;
+            self.writer.job(draft, |result| {
+                let _ = answer.send(result.map(|id| (id, value)));
+            })
+        } else {
+            Job::new(agent, limits, |usage| {
+                let (draft, value) = match usage.and_then(|usage| guarded(decide, usage)) {
+                    Ok(decided) => decided,
+                    Err(error) => {
+                        let _ = answer.send(Err(error));
+                        return None;
+                    }
+                };
+                let deliver = Box::new(|result: Result<RowId, StoreError>| {
+                    let _ = answer.send(result.map(|id| (id, value)));
+                });
+                Some((draft, deliver))
+            })
+        };
+        self.writer.submit(job);
+        committed.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Queues the result of a forwarded action: it is appended with the next
     /// commit or a few milliseconds later, and nobody waits for it.
     pub fn complete(&self, id: &RowId, completion: Completion) {
-        let _ = (id, completion);
-        todo!()
+        self.writer.complete(id, completion);
     }
+
+    /// Writes what is queued and stops the writer; blocks up to the patience in
+    /// [`Options`]. Rows that come later are refused.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+}
+
+/// A `decide` that panics fails its own row and no other.
+fn guarded<T, F>(decide: F, usage: Vec<Usage>) -> Result<(Draft, T), StoreError>
+where
+    F: FnOnce(Vec<Usage>) -> (Draft, T),
+{
+    catch_unwind(AssertUnwindSafe(|| decide(usage))).map_err(|_| StoreError::Undecided)
 }

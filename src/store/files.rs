@@ -1,0 +1,250 @@
+//! The files of a store: the database, the key and the lock beside it. What
+//! differs between operating systems is at the end.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Length of the secret in the key file, in bytes.
+pub(super) const SECRET_LEN: usize = 32;
+
+/// Pauses between two tries for the lock: the first and the longest.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Where a store's files are.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    /// The database as it was named: what is watched for being replaced.
+    pub(super) named: PathBuf,
+    /// The database with links resolved, so that all names of one database
+    /// share one key and one lock.
+    pub(super) db: PathBuf,
+    /// SQLite's write-ahead log.
+    pub(super) wal: PathBuf,
+    /// The secret of the hash chain.
+    pub(super) key: PathBuf,
+    /// Held while writing.
+    pub(super) lock: PathBuf,
+}
+
+impl Files {
+    /// The files of the database at `named`; makes its folder, for the owner
+    /// only, where there is none.
+    pub(super) fn prepare(named: &Path) -> io::Result<Self> {
+        let named = std::path::absolute(named)?;
+        if let Some(folder) = named.parent().filter(|folder| !folder.exists()) {
+            create_private_folder(folder)?;
+        }
+        Self::locate(&named)
+    }
+
+    /// The files of the database at `named`, whether or not they exist.
+    pub(super) fn locate(named: &Path) -> io::Result<Self> {
+        let named = std::path::absolute(named)?;
+        let db = match (fs::canonicalize(&named), named.parent(), named.file_name()) {
+            (Ok(db), _, _) => db,
+            (Err(_), Some(folder), Some(name)) => fs::canonicalize(folder)?.join(name),
+            (Err(error), _, _) => return Err(error),
+        };
+        let mut wal = db.clone().into_os_string();
+        wal.push("-wal");
+        Ok(Self {
+            key: sibling(&db, "key"),
+            lock: sibling(&db, "lock"),
+            wal: wal.into(),
+            db,
+            named,
+        })
+    }
+
+    /// Makes an empty database file that only its owner may read. SQLite gives
+    /// the files it adds the same permissions.
+    pub(super) fn create_db(&self) -> io::Result<()> {
+        // INVARIANT (locks): closing any descriptor of a file drops this
+        // process's POSIX locks on it, and SQLite's are of that kind. So the
+        // database is only ever opened here when it did not exist.
+        match private(OpenOptions::new().write(true).create_new(true)).open(&self.db) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The secret, where there is one.
+    pub(super) fn read_secret(&self) -> io::Result<Option<[u8; SECRET_LEN]>> {
+        let mut file = match File::open(&self.key) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut secret = [0; SECRET_LEN];
+        let mut rest = [0; 1];
+        let whole = file.read_exact(&mut secret).is_ok() && file.read(&mut rest)? == 0;
+        if !whole {
+            let what = format!("`{}` does not hold {SECRET_LEN} bytes", self.key.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(Some(secret))
+    }
+
+    /// Writes the secret so that no reader ever sees half of it.
+    pub(super) fn write_secret(&self, secret: &[u8; SECRET_LEN]) -> io::Result<()> {
+        let draft = sibling(&self.key, "key.new");
+        // One may be left over from a run that was killed just here.
+        let _ = fs::remove_file(&draft);
+        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&draft)?;
+        file.write_all(secret)?;
+        file.sync_all()?;
+        fs::rename(&draft, &self.key)
+    }
+
+    /// What the database and its write-ahead log are right now.
+    pub(super) fn identity(&self) -> Identity {
+        Identity { db: FileId::of(&self.named), wal: FileId::of(&self.wal) }
+    }
+}
+
+fn sibling(path: &Path, extension: &str) -> PathBuf {
+    if path.extension().is_some_and(|present| present == extension) {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".");
+        name.push(extension);
+        return name.into();
+    }
+    path.with_extension(extension)
+}
+
+/// Which files the names stand for; `None` where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    db: Option<FileId>,
+    wal: Option<FileId>,
+}
+
+/// The lock that writers of different processes queue on. SQLite's own busy
+/// handler sleeps too long and too unfairly for that.
+#[derive(Debug, Clone)]
+pub(super) struct WriteLock {
+    file: Arc<File>,
+}
+
+/// The lock, taken; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    file: Arc<File>,
+}
+
+impl WriteLock {
+    /// Opens the lock file without taking the lock.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = private(options.read(true).write(true).create(true)).open(path)?;
+        Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Takes the lock if it is free.
+    pub(super) fn try_take(&self) -> io::Result<Option<Held>> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(Some(Held { file: Arc::clone(&self.file) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Takes the lock, sleeping between tries; `None` where it was not to be
+    /// had within `patience`.
+    pub(super) fn take(&self, patience: Duration) -> io::Result<Option<Held>> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some(held) = self.try_take()? {
+                return Ok(Some(held));
+            }
+            if started.elapsed() >= patience {
+                return Ok(None);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::error!(%error, "the audit log's lock could not be released");
+        }
+    }
+}
+
+// === what differs between operating systems ===
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.mode(0o600)
+}
+
+/// Elsewhere new files inherit the folder's access list, which in a user's
+/// profile is the user's own.
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(unix)]
+fn create_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+fn create_private_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Tells a file from another that took its name.
+#[cfg(unix)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+#[cfg(unix)]
+impl FileId {
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// Elsewhere an open database cannot be removed or replaced (on Windows SQLite
+/// opens without `FILE_SHARE_DELETE`), so being there is identity enough.
+#[cfg(not(unix))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId;
+
+#[cfg(not(unix))]
+impl FileId {
+    fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|_| Self)
+    }
+}
+
+/// What is wrong with who may read `path`, in words; `None` where it is private.
+#[cfg(unix)]
+pub(super) fn exposure(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| format!("mode is {mode:o}, should be 600"))
+}
+
+#[cfg(not(unix))]
+pub(super) fn exposure(_path: &Path) -> Option<String> {
+    None
+}

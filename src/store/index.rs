@@ -1,0 +1,205 @@
+//! The index: made from the log, a little behind it.
+//!
+//! Appending to the log touches one page; keeping an index and counters would
+//! touch many. So they follow in batches, in transactions of their own, and
+//! readers look at the few newest entries themselves. `meta.folded` names the
+//! newest entry that is in the index.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::chain::kind;
+use super::ledger::{meta, set_meta};
+
+/// Entries that the index may lag behind before somebody brings it up to date.
+pub(super) const FOLD_EVERY: i64 = 512;
+
+/// Entries taken in by one transaction: others wait for it.
+const FOLD_MAX: i64 = 1024;
+
+/// The spans that are counted, in seconds; 0 counts everything.
+pub(super) const SPANS: [i64; 3] = [0, MINUTE, HOUR];
+/// Seconds of a minute.
+pub(super) const MINUTE: i64 = 60;
+/// Seconds of an hour.
+pub(super) const HOUR: i64 = 3600;
+
+/// What is counted per facet and span.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Decisions.
+    pub(super) decided: i64,
+    /// Time taken to decide, together, in microseconds.
+    pub(super) decision_us: i64,
+    /// Forwarded actions that are over.
+    pub(super) answered: i64,
+    /// Those of them that failed on the way.
+    pub(super) failed: i64,
+    /// Time from forwarding to the answer, together, in microseconds.
+    pub(super) upstream_us: i64,
+    /// The longest of these.
+    pub(super) upstream_max_us: i64,
+    /// The newest decision.
+    pub(super) last: i64,
+}
+
+impl Counts {
+    /// Those of one decision.
+    pub(super) fn decision(seq: i64, decision_us: i64) -> Self {
+        Self { decided: 1, decision_us, last: seq, ..Self::default() }
+    }
+
+    /// Those of one result.
+    pub(super) fn result(outcome: &str, upstream_us: i64) -> Self {
+        Self {
+            answered: 1,
+            failed: i64::from(outcome == "error"),
+            upstream_us,
+            upstream_max_us: upstream_us,
+            ..Self::default()
+        }
+    }
+
+    /// Adds `other`.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.decided += other.decided;
+        self.decision_us = self.decision_us.saturating_add(other.decision_us);
+        self.answered += other.answered;
+        self.failed += other.failed;
+        self.upstream_us = self.upstream_us.saturating_add(other.upstream_us);
+        self.upstream_max_us = self.upstream_max_us.max(other.upstream_max_us);
+        self.last = self.last.max(other.last);
+    }
+}
+
+/// An entry, as far as the index is concerned.
+struct Indexed {
+    seq: i64,
+    kind: i64,
+    at: i64,
+    facet: i64,
+    decision_us: i64,
+    decision: i64,
+    outcome: String,
+    upstream_us: i64,
+}
+
+/// Takes the next entries in; answers which is the newest in the index now.
+pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
+    let folded: i64 = meta(connection, "folded")?.unwrap_or_default();
+    let mut select = connection.prepare_cached(
+        "SELECT seq, kind, at, ifnull(facet, 0), ifnull(decision_us, 0), ifnull(ref, 0),
+                ifnull(outcome, ''), ifnull(upstream_us, 0)
+         FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let entries = select.query_map([folded, FOLD_MAX], |row| {
+        Ok(Indexed {
+            seq: row.get(0)?,
+            kind: row.get(1)?,
+            at: row.get(2)?,
+            facet: row.get(3)?,
+            decision_us: row.get(4)?,
+            decision: row.get(5)?,
+            outcome: row.get(6)?,
+            upstream_us: row.get(7)?,
+        })
+    })?;
+    let mut newest = folded;
+    let mut batch = Batch::new(connection);
+    for entry in entries {
+        let entry = entry?;
+        newest = entry.seq;
+        match entry.kind {
+            kind::DECISION => batch.decision(&entry)?,
+            kind::RESULT => batch.result(&entry)?,
+            _ => {}
+        }
+    }
+    batch.count()?;
+    set_meta(connection, "folded", newest)?;
+    Ok(newest)
+}
+
+struct Batch<'c> {
+    connection: &'c Connection,
+    counts: HashMap<(i64, i64, i64), Counts>,
+}
+
+impl<'c> Batch<'c> {
+    fn new(connection: &'c Connection) -> Self {
+        Self { connection, counts: HashMap::new() }
+    }
+
+    fn decision(&mut self, entry: &Indexed) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("INSERT INTO posting (facet, seq) VALUES (?1, ?2)")?
+            .execute([entry.facet, entry.seq])?;
+        self.add(entry.at, entry.facet, &Counts::decision(entry.seq, entry.decision_us));
+        Ok(())
+    }
+
+    /// The first result of a decision is the one that counts.
+    fn result(&mut self, entry: &Indexed) -> rusqlite::Result<()> {
+        let decision: Option<(i64, i64)> = self
+            .connection
+            .prepare_cached("SELECT at, facet FROM entry WHERE seq = ?1 AND kind = 0")?
+            .query_row([entry.decision], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((at, facet)) = decision else { return Ok(()) };
+        let first = self
+            .connection
+            .prepare_cached("INSERT OR IGNORE INTO answer (decision, seq) VALUES (?1, ?2)")?
+            .execute([entry.decision, entry.seq])?
+            == 1;
+        if first {
+            self.add(at, facet, &Counts::result(&entry.outcome, entry.upstream_us));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, at: i64, facet: i64, counts: &Counts) {
+        for span in SPANS {
+            self.counts.entry((span, bucket(at, span), facet)).or_default().add(counts);
+        }
+    }
+
+    fn count(self) -> rusqlite::Result<()> {
+        let mut upsert = self.connection.prepare_cached(
+            "INSERT INTO tally (span, start, facet, decided, decision_us, answered, failed,
+                                upstream_us, upstream_max_us, last)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT DO UPDATE SET
+               decided = decided + excluded.decided,
+               decision_us = decision_us + excluded.decision_us,
+               answered = answered + excluded.answered,
+               failed = failed + excluded.failed,
+               upstream_us = upstream_us + excluded.upstream_us,
+               upstream_max_us = max(upstream_max_us, excluded.upstream_max_us),
+               last = max(last, excluded.last)",
+        )?;
+        for ((span, start, facet), counts) in self.counts {
+            upsert.execute(params![
+                span,
+                start,
+                facet,
+                counts.decided,
+                counts.decision_us,
+                counts.answered,
+                counts.failed,
+                counts.upstream_us,
+                counts.upstream_max_us,
+                counts.last,
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// The start of the `span` that `at` (in microseconds) is in, in seconds.
+pub(super) fn bucket(at: i64, span: i64) -> i64 {
+    match span {
+        0 => 0,
+        _ => at.div_euclid(1_000_000).div_euclid(span) * span,
+    }
+}

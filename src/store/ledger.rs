@@ -1,0 +1,557 @@
+//! One open database, as its writer has it: transactions that append entries.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+
+use crate::gate::rate::Usage;
+use crate::policy::Limit;
+
+use super::audit::{Completion, Draft, RowId};
+use super::chain::{Content, GENESIS, Hash, Keys, kind};
+use super::facet::{Dictionary, Facet, clip};
+use super::files::{Files, Identity, WriteLock, exposure};
+use super::{Options, StoreError, index, schema, slots};
+
+/// How far the clock may lag behind the newest entry before it counts as set
+/// back, in microseconds. Less is skew between processes, and is ironed out.
+const SKEW_US: i64 = 10_000_000;
+
+/// Longest text of a row's reason, session or status that is stored, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// Longest arguments that are stored, in bytes. Redaction keeps well below it.
+const MAX_ARGS: usize = 64 << 10;
+
+/// The newest entry.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    seq: i64,
+    at: i64,
+    hash: Hash,
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    connection: Connection,
+    files: Files,
+    lock: WriteLock,
+    identity: Identity,
+    keys: Arc<Keys>,
+    salt: u16,
+    head: Head,
+    /// SQLite's count of commits by others, as last seen.
+    data_version: i64,
+    /// Counts purges: a dictionary remembered from before one may be wrong.
+    epoch: i64,
+    dictionary: Dictionary,
+    folded: i64,
+    broken: bool,
+}
+
+/// Why a transaction did not begin.
+#[derive(Debug)]
+pub(super) enum NotBegun {
+    /// A program that does not know our lock writes; patience may help.
+    Busy(StoreError),
+    /// It cannot.
+    Failed(StoreError),
+}
+
+impl Ledger {
+    /// Opens or creates the database `named`. `before` are the keys in use when
+    /// the database was lost while running: a new one goes on with them.
+    pub(super) fn open(
+        named: &Path,
+        options: &Options,
+        before: Option<&Arc<Keys>>,
+    ) -> Result<Self, StoreError> {
+        let failed = |error: std::io::Error| StoreError::open(named, error);
+        let files = Files::prepare(named).map_err(failed)?;
+        let lock = WriteLock::open(&files.lock).map_err(failed)?;
+        let Some(_held) = lock.take(options.patience).map_err(failed)? else {
+            return Err(StoreError::busy(&files.named, options.patience));
+        };
+        Self::open_locked(files, lock, options, before)
+    }
+
+    fn open_locked(
+        files: Files,
+        lock: WriteLock,
+        options: &Options,
+        before: Option<&Arc<Keys>>,
+    ) -> Result<Self, StoreError> {
+        let connection = schema::open_to_write(&files, options)?;
+        let failed = |error: rusqlite::Error| files.open_error(error);
+        let fresh = newest(&connection).map_err(failed)?.is_none();
+        let keys = load_keys(&files, &connection, fresh, before)?;
+        let mut ledger = Self {
+            salt: load_salt(&connection).map_err(failed)?,
+            epoch: 0,
+            head: Head { seq: 0, at: 0, hash: GENESIS },
+            data_version: -1,
+            identity: files.identity(),
+            dictionary: Dictionary::default(),
+            folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
+            broken: false,
+            keys,
+            connection,
+            lock,
+            files,
+        };
+        if fresh && before.is_some() {
+            ledger.note_anew()?;
+        }
+        // The write-ahead log exists from the first read or write on.
+        ledger.refresh().map_err(|error| ledger.files.open_error(error))?;
+        ledger.identity = ledger.files.identity();
+        Ok(ledger)
+    }
+
+    fn note_anew(&mut self) -> Result<(), StoreError> {
+        let mut transaction = self.begin()?;
+        let at = Timestamp::now().as_microsecond();
+        transaction.append_rare(at, &Content::Anew, (None, None))?;
+        transaction.commit()
+    }
+
+    /// The keys of this database.
+    pub(super) fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// Where the database is.
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The lock that goes with it.
+    pub(super) fn lock(&self) -> &WriteLock {
+        &self.lock
+    }
+
+    /// Whether it has to be opened again.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether the index is so far behind that it should be brought up to date.
+    pub(super) fn wants_indexing(&self) -> bool {
+        self.head.seq - self.folded >= index::FOLD_EVERY
+    }
+
+    /// How long SQLite may sleep for programs that do not know our lock.
+    pub(super) fn set_patience(&self, patience: Duration) {
+        // INVARIANT (infallible): sqlite3_busy_timeout only stores a number.
+        let _ = self.connection.busy_timeout(patience);
+    }
+
+    /// Begins a transaction. The caller holds the lock.
+    pub(super) fn begin(&mut self) -> Result<Transaction<'_>, NotBegun> {
+        if self.files.identity() != self.identity {
+            self.broken = true;
+            tracing::error!(path = %self.files.named.display(), "the audit log was removed or replaced");
+            return Err(NotBegun::Failed(StoreError::Lost { path: self.files.named.clone() }));
+        }
+        let begun = self
+            .connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
+            .and_then(|_| self.refresh());
+        if let Err(error) = begun {
+            self.roll_back();
+            return Err(if is_busy(&error) {
+                let why = "another program is writing to it".to_owned();
+                NotBegun::Busy(StoreError::Write { path: self.files.named.clone(), why })
+            } else {
+                NotBegun::Failed(self.write_error(&error))
+            });
+        }
+        let mut transaction = Transaction { head: self.head, ledger: self, done: false };
+        transaction.mend_clock().map_err(NotBegun::Failed)?;
+        Ok(transaction)
+    }
+
+    /// Learns what other processes have written since.
+    fn refresh(&mut self) -> rusqlite::Result<()> {
+        let version: i64 = self
+            .connection
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))?;
+        if version == self.data_version {
+            return Ok(());
+        }
+        self.head = newest(&self.connection)?.unwrap_or(Head { seq: 0, at: 0, hash: GENESIS });
+        let epoch = meta(&self.connection, "epoch")?.unwrap_or_default();
+        if epoch != self.epoch {
+            self.dictionary.clear();
+            self.epoch = epoch;
+        }
+        self.folded = meta(&self.connection, "folded")?.unwrap_or_default();
+        self.data_version = version;
+        Ok(())
+    }
+
+    fn roll_back(&mut self) {
+        // After some errors SQLite has rolled back already.
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        // What was learnt or added in the transaction may not be there.
+        self.dictionary.clear();
+        self.data_version = -1;
+    }
+
+    /// What failed, in words; decides whether the database is opened again.
+    fn write_error(&mut self, error: &rusqlite::Error) -> StoreError {
+        let passes = error.sqlite_error_code() == Some(ErrorCode::DiskFull) || is_busy(error);
+        self.broken |= !passes;
+        tracing::error!(path = %self.files.named.display(), %error, "the audit log cannot be written");
+        StoreError::Write { path: self.files.named.clone(), why: error.to_string() }
+    }
+}
+
+impl From<NotBegun> for StoreError {
+    fn from(error: NotBegun) -> Self {
+        match error {
+            NotBegun::Busy(error) | NotBegun::Failed(error) => error,
+        }
+    }
+}
+
+/// A transaction that appends entries; rolled back unless committed.
+#[derive(Debug)]
+pub(super) struct Transaction<'l> {
+    ledger: &'l mut Ledger,
+    head: Head,
+    done: bool,
+}
+
+impl Transaction<'_> {
+    /// How much of each of `limits` the agent has used.
+    pub(super) fn usage(
+        &mut self,
+        agent: &str,
+        limits: &[Limit],
+    ) -> Result<Vec<Usage>, StoreError> {
+        if limits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let usage = slots::usage(&self.ledger.connection, agent, limits);
+        usage.map_err(|error| self.ledger.write_error(&error))
+    }
+
+    /// Appends a decision. `digest` is that of its arguments under the keys
+    /// given with it, where it was already computed.
+    pub(super) fn decide(
+        &mut self,
+        draft: &Draft,
+        digest: Option<(&Arc<Keys>, Hash)>,
+        limits: &[Limit],
+    ) -> Result<RowId, StoreError> {
+        let digest = match digest {
+            Some((keys, digest)) if Arc::ptr_eq(keys, &self.ledger.keys) => digest,
+            _ => self.ledger.keys.digest(&draft.canonical_args),
+        };
+        let at = draft.at.as_microsecond();
+        self.insert_decision(draft, &digest, at)
+            .and_then(|()| self.take_slots(draft, limits))
+            .map_err(|error| self.ledger.write_error(&error))?;
+        Ok(RowId::new(self.head.at, self.head.seq, self.ledger.salt))
+    }
+
+    fn insert_decision(&mut self, draft: &Draft, digest: &Hash, at: i64) -> rusqlite::Result<()> {
+        let reason = clip(&draft.reason, MAX_TEXT);
+        let session = clip(&draft.session, MAX_TEXT);
+        let mut facet = Facet::of(draft);
+        let tool = facet.tool.clone();
+        let mut canonical = facet.canonical();
+        let Ledger { connection, dictionary, .. } = &mut *self.ledger;
+        let known = dictionary.resolve(connection, &mut facet, &mut canonical, &reason)?;
+        let args = stored_args(&draft.args);
+        let decision_us = micros(draft.decision_took);
+        let tool = tool.filter(|_| known.bare);
+        let content = Content::Decision {
+            facet: &canonical,
+            session: &session,
+            tool: tool.as_deref(),
+            reason: &reason,
+            args: &args,
+            digest,
+            decision_us,
+        };
+        let next = self.next(at, &content);
+        self.ledger
+            .connection
+            .prepare_cached(
+                "INSERT INTO entry
+                   (seq, kind, at, facet, session, tool, reason, args, digest, decision_us, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                next.seq,
+                kind::DECISION,
+                next.at,
+                known.id,
+                session,
+                tool,
+                (*known.reason != *reason).then_some(&*reason),
+                args,
+                digest,
+                decision_us,
+                next.hash,
+            ])?;
+        self.head = next;
+        Ok(())
+    }
+
+    fn take_slots(&self, draft: &Draft, limits: &[Limit]) -> rusqlite::Result<()> {
+        for policy in &draft.takes_slot_of {
+            let windows = limits.iter().filter(|limit| limit.policy == *policy);
+            let longest = windows.map(|limit| limit.window).max().unwrap_or_default();
+            slots::take(&self.ledger.connection, &draft.agent, policy, self.head.at, longest)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the result of the decision `id`; `false` where this log does not
+    /// have that decision.
+    pub(super) fn complete(
+        &mut self,
+        id: &RowId,
+        completion: &Completion,
+    ) -> Result<bool, StoreError> {
+        let Some(place) = id.place().filter(|place| place.salt == self.ledger.salt) else {
+            return Ok(false);
+        };
+        let upstream_us = micros(completion.upstream);
+        let status = clip(&completion.status, MAX_TEXT);
+        let outcome = completion.outcome.as_str();
+        let content =
+            Content::Result { decision: place.seq, outcome, status: &status, upstream_us };
+        let next = self.next(place.at.saturating_add(upstream_us), &content);
+        let insert = |connection: &Connection| -> rusqlite::Result<()> {
+            let sql = "INSERT INTO entry (seq, kind, at, ref, outcome, status, upstream_us, hash)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            connection.prepare_cached(sql)?.execute(params![
+                next.seq,
+                kind::RESULT,
+                next.at,
+                place.seq,
+                outcome,
+                status,
+                upstream_us,
+                next.hash,
+            ])?;
+            Ok(())
+        };
+        insert(&self.ledger.connection).map_err(|error| self.ledger.write_error(&error))?;
+        self.head = next;
+        Ok(true)
+    }
+
+    /// Appends an entry of a rare kind: `extra` are its `ref` and `digest`.
+    fn append_rare(
+        &mut self,
+        at: i64,
+        content: &Content<'_>,
+        extra: (Option<i64>, Option<&Hash>),
+    ) -> Result<(), StoreError> {
+        let next = self.next(at, content);
+        let kind = match content {
+            Content::Purge { .. } => kind::PURGE,
+            Content::Clock { .. } => kind::CLOCK,
+            _ => kind::ANEW,
+        };
+        let inserted = self.ledger.connection.execute(
+            "INSERT INTO entry (seq, kind, at, ref, digest, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![next.seq, kind, next.at, extra.0, extra.1, next.hash],
+        );
+        inserted.map_err(|error| self.ledger.write_error(&error))?;
+        self.head = next;
+        Ok(())
+    }
+
+    /// The entry that would come next: never older than the one before.
+    fn next(&self, at: i64, content: &Content<'_>) -> Head {
+        let (seq, at) = (self.head.seq + 1, at.max(self.head.at));
+        Head { seq, at, hash: self.ledger.keys.link(&self.head.hash, seq, at, content) }
+    }
+
+    /// Brings the index nearer to the log.
+    pub(super) fn index(&mut self) -> Result<(), StoreError> {
+        match index::fold(&self.ledger.connection) {
+            Ok(folded) => {
+                self.ledger.folded = folded;
+                Ok(())
+            }
+            Err(error) => Err(self.ledger.write_error(&error)),
+        }
+    }
+
+    /// Notes that the clock was set back, so that times may start over, and
+    /// takes the rate windows along.
+    fn mend_clock(&mut self) -> Result<(), StoreError> {
+        let now = Timestamp::now().as_microsecond();
+        let from = self.head.at;
+        if from <= now.saturating_add(SKEW_US) {
+            return Ok(());
+        }
+        self.head.at = now;
+        slots::shift(&self.ledger.connection, from - now)
+            .map_err(|error| self.ledger.write_error(&error))?;
+        self.append_rare(now, &Content::Clock { from }, (Some(from), None))
+    }
+
+    /// Makes it permanent.
+    pub(super) fn commit(mut self) -> Result<(), StoreError> {
+        let committed = self
+            .ledger
+            .connection
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]));
+        match committed {
+            Ok(_) => {
+                self.done = true;
+                self.ledger.head = self.head;
+                Ok(())
+            }
+            Err(error) => Err(self.ledger.write_error(&error)),
+        }
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.ledger.roll_back();
+        }
+    }
+}
+
+/// The keys of a database; makes them, or writes those of `before`, where the
+/// log is still empty.
+fn load_keys(
+    files: &Files,
+    connection: &Connection,
+    fresh: bool,
+    before: Option<&Arc<Keys>>,
+) -> Result<Arc<Keys>, StoreError> {
+    let secret = match files.read_secret().map_err(|error| files.open_error(error))? {
+        Some(secret) => secret,
+        None if !fresh => {
+            return Err(files.open_error(format_args!(
+                "its key `{}` is missing; restore it, or move the log away to begin a new one",
+                files.key.display()
+            )));
+        }
+        None => {
+            let secret = match before {
+                Some(keys) => *keys.secret(),
+                None => random().map_err(|error| files.open_error(error))?,
+            };
+            files.write_secret(&secret).map_err(|error| files.open_error(error))?;
+            secret
+        }
+    };
+    for path in [&files.key, &files.db] {
+        if let Some(exposure) = exposure(path) {
+            tracing::warn!(path = %path.display(), "others may read this file: its {exposure}");
+        }
+    }
+    let keys = Keys::derive(secret).ok_or_else(|| files.open_error("its key cannot be used"))?;
+    if fresh {
+        set_meta(connection, "fingerprint", keys.fingerprint())
+            .map_err(|error| files.open_error(error))?;
+    }
+    check_key(files, connection, &keys)?;
+    Ok(Arc::new(keys))
+}
+
+/// Whether `keys` are those that the log was begun with.
+pub(super) fn check_key(
+    files: &Files,
+    connection: &Connection,
+    keys: &Keys,
+) -> Result<(), StoreError> {
+    let fingerprint: Option<Vec<u8>> =
+        meta(connection, "fingerprint").map_err(|error| files.open_error(error))?;
+    if fingerprint.as_deref() == Some(&keys.fingerprint()[..]) {
+        return Ok(());
+    }
+    Err(files.open_error(format_args!(
+        "`{}` is not the key that it was begun with",
+        files.key.display()
+    )))
+}
+
+/// The number that sets this database's row ids apart from another's.
+fn load_salt(connection: &Connection) -> rusqlite::Result<u16> {
+    if let Some(salt) = meta::<u16>(connection, "salt")? {
+        return Ok(salt);
+    }
+    let [low, high] = random().unwrap_or_default();
+    let salt = u16::from_le_bytes([low, high]) & RowId::MAX_SALT;
+    set_meta(connection, "salt", salt)?;
+    Ok(salt)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn newest(connection: &Connection) -> rusqlite::Result<Option<Head>> {
+    let sql = "SELECT seq, at, hash FROM entry ORDER BY seq DESC LIMIT 1";
+    let mut newest = connection.prepare_cached(sql)?;
+    newest
+        .query_row([], |row| Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))
+        .optional()
+}
+
+/// A value of the table `meta`.
+pub(super) fn meta<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<Option<T>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// Sets a value of the table `meta`.
+pub(super) fn set_meta(
+    connection: &Connection,
+    name: &str,
+    value: impl rusqlite::ToSql,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
+        .execute(params![name, value])
+        .map(drop)
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Redaction bounds what is stored; what comes unbounded all the same is
+/// replaced by a note, so that the column always holds JSON.
+fn stored_args(args: &str) -> Cow<'_, str> {
+    match args.len() {
+        length if length > MAX_ARGS => Cow::Owned(format!("\"[{length} bytes]\"")),
+        _ => Cow::Borrowed(args),
+    }
+}

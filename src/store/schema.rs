@@ -1,0 +1,122 @@
+//! Opening a database and bringing it up to date.
+//!
+//! `entry` is the log itself: append-only, chained. `facet` is its dictionary:
+//! the combinations of values that repeat. `posting`, `answer` and `tally` are
+//! an index made from the log, a little behind it (see `index.rs`); they can be
+//! made again at any time.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use super::files::Files;
+use super::{Options, StoreError};
+
+/// Marks the file as ours ("AGAT").
+const APPLICATION_ID: i32 = 0x4147_4154;
+
+/// One step per schema version; `PRAGMA user_version` counts those done.
+const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+
+/// SQLite's page cache per connection, in KiB.
+const CACHE_KIB: i64 = 1024;
+
+/// The write-ahead log is cut back to this size when it starts over, in bytes.
+const WAL_LIMIT: i64 = 4 << 20;
+
+/// How long a reader waits where the database is just being opened or closed.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the database to write. The caller holds the write lock.
+pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connection, StoreError> {
+    files.create_db().map_err(|error| files.open_error(error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&files.db, flags)?;
+        connection.busy_timeout(options.patience)?;
+        Ok(connection)
+    };
+    let mut connection = open().map_err(|error| files.open_error(error))?;
+    check_ours(&connection, files)?;
+    prepare(&mut connection, options).map_err(|error| files.open_error(error))?;
+    Ok(connection)
+}
+
+/// Opens the database to read; never creates or changes it.
+pub(super) fn open_to_read(files: &Files) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&files.db, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(|error| files.open_error(error))?;
+    match check_ours(&connection, files)? {
+        0 => Err(files.open_error("it is empty; the first recorded action makes it a log")),
+        _ => Ok(connection),
+    }
+}
+
+/// Writes the write-ahead log back into the database, as far as readers and
+/// writers allow without waiting for any; answers how many pages it has.
+pub(super) fn checkpoint(files: &Files) -> rusqlite::Result<i64> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&files.db, flags)?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+}
+
+/// The schema version, where the file is a log of ours that we can read.
+fn check_ours(connection: &Connection, files: &Files) -> Result<usize, StoreError> {
+    let pragma = |name: &str| -> rusqlite::Result<i64> {
+        connection.pragma_query_value(None, name, |row| row.get(0))
+    };
+    let read = || -> rusqlite::Result<(i64, i64, bool)> {
+        let tables = "SELECT 1 FROM sqlite_master LIMIT 1";
+        let empty = connection.query_row(tables, [], |_| Ok(())).optional()?.is_none();
+        Ok((pragma("application_id")?, pragma("user_version")?, empty))
+    };
+    let (application, version, empty) = read().map_err(|error| files.open_error(error))?;
+    if application != i64::from(APPLICATION_ID) && !empty {
+        return Err(files.open_error("it is the database of another program"));
+    }
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > MIGRATIONS.len() {
+        return Err(files.open_error(format_args!(
+            "it was written by a newer AgentGate (schema {version}, this one knows {}); \
+             update this program",
+            MIGRATIONS.len()
+        )));
+    }
+    Ok(version)
+}
+
+fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
+    // Checkpoints sync the disk: the writer's thread makes them, not a caller.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    let synchronous = if options.sync_full { "full" } else { "normal" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    migrate(connection)
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = usize::try_from(version).unwrap_or_default();
+    if done == MIGRATIONS.len() {
+        return Ok(());
+    }
+    for step in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    transaction.commit()
+}

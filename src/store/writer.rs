@@ -1,0 +1,514 @@
+//! Who commits, and when.
+//!
+//! A caller that finds nobody else writing commits at once, on its own thread,
+//! and takes everything queued along: no hand-over, no wake-up. A caller that
+//! finds the ledger or the lock taken leaves its row in the queue and wakes the
+//! store's own thread, which may wait; so an async caller never blocks, and
+//! groups form by themselves when many write. Results ride along with the next
+//! commit, or go after [`RESULTS_WAIT`].
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::action::Agent;
+use crate::gate::rate::Usage;
+use crate::policy::Limit;
+
+use super::audit::{Completion, Draft, RowId};
+use super::chain::{Hash, Keys};
+use super::files::{Files, Held};
+use super::ledger::{Ledger, NotBegun, Transaction};
+use super::{Options, StoreError, schema};
+
+/// How long a result waits for a commit to ride along with.
+const RESULTS_WAIT: Duration = Duration::from_millis(20);
+
+/// How long results wait after a failed try.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Rows and results in one transaction, at most.
+const MAX_GROUP: usize = 256;
+
+/// Groups committed before other processes and the index have their turn.
+const MAX_GROUPS: usize = 16;
+
+/// Results that wait while the log cannot be written; beyond it the oldest go.
+const MAX_WAITING_RESULTS: usize = 10_000;
+
+/// Length of the write-ahead log, in pages, at which writers are made to wait
+/// for it to start over.
+const RESTART_FRAMES: i64 = 8192;
+
+/// Drafts the row, or is told why it will not be written.
+type Draw = Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send>;
+
+/// Tells whoever waits that the row is committed, or why not.
+type Deliver = Box<dyn FnOnce(Result<RowId, StoreError>) + Send>;
+
+/// A row to be written.
+pub(super) struct Job {
+    agent: Arc<str>,
+    limits: Vec<Limit>,
+    digest: Option<(Arc<Keys>, Hash)>,
+    draw: Draw,
+}
+
+impl Job {
+    /// A row that `draw` drafts inside the transaction.
+    pub(super) fn new(
+        agent: &Agent,
+        limits: &[Limit],
+        draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send + 'static,
+    ) -> Self {
+        let agent = Arc::clone(&agent.name);
+        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw) }
+    }
+}
+
+/// The writer of one database.
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    path: PathBuf,
+    options: Options,
+    keys: ArcSwap<Keys>,
+    queue: Mutex<Queue>,
+    /// Wakes the store's thread.
+    work: Condvar,
+    ledger: Mutex<Ledger>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Queue {
+    rows: VecDeque<Job>,
+    results: VecDeque<(RowId, Completion)>,
+    /// When the results go at the latest.
+    results_due: Option<Instant>,
+    /// The store's thread has something to do at once.
+    urgent: bool,
+    /// The store's thread sleeps until it is woken.
+    asleep: bool,
+    closed: bool,
+}
+
+/// What came of a try to commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Done,
+    /// It cannot be done; whoever waits has been told.
+    Failed,
+    /// Somebody else writes, or the database has to be opened again.
+    NotNow,
+}
+
+impl Writer {
+    /// Opens the database and starts the thread.
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        let ledger = Ledger::open(path, options, None)?;
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            options: options.clone(),
+            keys: ArcSwap::new(Arc::clone(ledger.keys())),
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            ledger: Mutex::new(ledger),
+        });
+        let thread = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name("audit".to_owned()).spawn(move || shared.work())
+        };
+        let thread = thread.map_err(|error| StoreError::open(path, error))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// A row that is drafted already: its digest is computed here, outside the
+    /// transaction.
+    pub(super) fn job(
+        &self,
+        draft: Draft,
+        deliver: impl FnOnce(Result<RowId, StoreError>) + Send + 'static,
+    ) -> Job {
+        let keys = self.shared.keys.load_full();
+        let digest = keys.digest(&draft.canonical_args);
+        let agent = Arc::clone(&draft.agent);
+        let draw: Draw = Box::new(move |usage| match usage {
+            Ok(_) => Some((draft, Box::new(deliver) as Deliver)),
+            Err(error) => {
+                deliver(Err(error));
+                None
+            }
+        });
+        Job { agent, limits: Vec::new(), digest: Some((keys, digest)), draw }
+    }
+
+    /// Writes `job`, here or on the store's thread.
+    pub(super) fn submit(&self, job: Job) {
+        let shared = &*self.shared;
+        {
+            let mut queue = shared.queue();
+            if queue.closed {
+                drop(queue);
+                (job.draw)(Err(StoreError::Closed));
+                return;
+            }
+            queue.rows.push_back(job);
+        }
+        if shared.commit_here() == Attempt::NotNow {
+            shared.wake();
+        }
+    }
+
+    /// Queues a result.
+    pub(super) fn complete(&self, id: &RowId, completion: Completion) {
+        let shared = &*self.shared;
+        let mut queue = shared.queue();
+        if queue.closed {
+            drop(queue);
+            tracing::error!(id = id.as_str(), "a result came after the audit log was closed");
+            return;
+        }
+        if queue.results.len() >= MAX_WAITING_RESULTS
+            && let Some((id, _)) = queue.results.pop_front()
+        {
+            tracing::error!(id = id.as_str(), "a result is lost: too many wait to be written");
+        }
+        queue.results.push_back((id.clone(), completion));
+        if queue.results_due.is_none() {
+            queue.results_due = Some(Instant::now() + RESULTS_WAIT);
+        }
+        if queue.asleep {
+            queue.asleep = false;
+            shared.work.notify_one();
+        }
+    }
+
+    /// Writes what is queued and ends the thread.
+    pub(super) fn close(&self) {
+        {
+            let mut queue = self.shared.queue();
+            queue.closed = true;
+            queue.asleep = false;
+            self.shared.work.notify_one();
+        }
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the audit log's thread had panicked");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        let mut queue = self.queue();
+        queue.urgent = true;
+        queue.asleep = false;
+        self.work.notify_one();
+    }
+
+    /// Commits what is queued, if that is possible without waiting.
+    fn commit_here(&self) -> Attempt {
+        let mut ledger = match self.ledger.try_lock() {
+            Ok(ledger) => ledger,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Attempt::NotNow,
+        };
+        if ledger.is_broken() {
+            return Attempt::NotNow;
+        }
+        let Ok(Some(held)) = ledger.lock().try_take() else { return Attempt::NotNow };
+        ledger.set_patience(Duration::ZERO);
+        let (attempt, told) = self.commit_group(&mut ledger, false);
+        drop(held);
+        let behind = ledger.wants_indexing();
+        drop(ledger);
+        told.tell();
+        if behind {
+            self.wake();
+        }
+        attempt
+    }
+
+    /// Commits one group from the queue. Whoever waits is to be told after the
+    /// locks are released. The caller holds the write lock.
+    fn commit_group(&self, ledger: &mut Ledger, patient: bool) -> (Attempt, Told) {
+        let mut told = Told::default();
+        let mut transaction = match ledger.begin() {
+            Ok(transaction) => transaction,
+            Err(NotBegun::Busy(_)) if !patient => return (Attempt::NotNow, told),
+            Err(error) => {
+                self.fail_rows(&error.into());
+                return (Attempt::Failed, told);
+            }
+        };
+        let (rows, results) = self.take_group();
+        let written = write_group(&mut transaction, rows, &results, &mut told)
+            .and_then(|()| transaction.commit());
+        match written {
+            Ok(()) => (Attempt::Done, told),
+            Err(error) => {
+                told.error = Some(error);
+                self.put_back(results);
+                (Attempt::Failed, told)
+            }
+        }
+    }
+
+    fn take_group(&self) -> (Vec<Job>, Vec<(RowId, Completion)>) {
+        let mut queue = self.queue();
+        let rows = queue.rows.len().min(MAX_GROUP);
+        let results = queue.results.len().min(MAX_GROUP);
+        let rows = queue.rows.drain(..rows).collect();
+        let results = queue.results.drain(..results).collect();
+        if queue.results.is_empty() {
+            queue.results_due = None;
+        }
+        (rows, results)
+    }
+
+    fn put_back(&self, results: Vec<(RowId, Completion)>) {
+        let mut queue = self.queue();
+        for result in results.into_iter().rev() {
+            queue.results.push_front(result);
+        }
+        if !queue.results.is_empty() {
+            queue.results_due = Some(Instant::now() + RETRY_WAIT);
+        }
+    }
+
+    /// Tells everybody who waits that it cannot be done; results stay.
+    fn fail_rows(&self, error: &StoreError) {
+        let rows: Vec<Job> = {
+            let mut queue = self.queue();
+            if queue.results_due.is_some() {
+                queue.results_due = Some(Instant::now() + RETRY_WAIT);
+            }
+            queue.rows.drain(..).collect()
+        };
+        for job in rows {
+            (job.draw)(Err(error.clone()));
+        }
+    }
+
+    // === the store's own thread ===
+
+    fn work(&self) {
+        while self.wait_for_work() {
+            self.serve();
+        }
+        if self.has_work() {
+            self.serve();
+        }
+        let lost = self.queue().results.len();
+        if lost > 0 {
+            tracing::error!(lost, "results are lost: the audit log could not be written");
+        }
+    }
+
+    /// Sleeps until there is something to do; `false` where it is to end.
+    fn wait_for_work(&self) -> bool {
+        let mut queue = self.queue();
+        loop {
+            if queue.closed {
+                return false;
+            }
+            if std::mem::take(&mut queue.urgent) {
+                return true;
+            }
+            queue = match queue.results_due {
+                None => {
+                    queue.asleep = true;
+                    let woken = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    woken
+                }
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return true;
+                    }
+                    let woken = self.work.wait_timeout(queue, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            queue.asleep = false;
+        }
+    }
+
+    /// Commits until the queue is empty, then does the house-keeping.
+    fn serve(&self) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledger.is_broken() {
+            match Ledger::open(&self.path, &self.options, Some(ledger.keys())) {
+                Ok(opened) => {
+                    tracing::warn!(path = %self.path.display(), "the audit log was opened again");
+                    self.keys.store(Arc::clone(opened.keys()));
+                    *ledger = opened;
+                }
+                Err(error) => return self.fail_rows(&error),
+            }
+        }
+        let held = match ledger.lock().take(self.options.patience) {
+            Ok(Some(held)) => held,
+            Ok(None) => {
+                return self.fail_rows(&StoreError::busy(&self.path, self.options.patience));
+            }
+            Err(error) => return self.fail_rows(&StoreError::open(&self.path, error)),
+        };
+        ledger.set_patience(self.options.patience);
+        for _ in 0..MAX_GROUPS {
+            if !self.has_work() {
+                break;
+            }
+            let (attempt, told) = self.commit_group(&mut ledger, true);
+            told.tell();
+            if attempt == Attempt::Failed {
+                return;
+            }
+        }
+        if self.has_work() {
+            self.queue().urgent = true;
+        }
+        if ledger.wants_indexing() {
+            self.index(ledger, held);
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let queue = self.queue();
+        let due = queue.results_due.is_some_and(|due| due <= Instant::now());
+        !queue.rows.is_empty() || due || (queue.closed && !queue.results.is_empty())
+    }
+
+    /// Brings the index nearer to the log, and the log out of the write-ahead
+    /// log: whoever does the one does the other, so that of many processes one
+    /// at a time does.
+    fn index(&self, mut ledger: MutexGuard<'_, Ledger>, held: Held) {
+        let indexed = ledger.begin().map_err(StoreError::from).and_then(|mut transaction| {
+            transaction.index()?;
+            transaction.commit()
+        });
+        let behind = ledger.wants_indexing();
+        let files = ledger.files().clone();
+        drop(held);
+        drop(ledger);
+        if let Err(error) = indexed {
+            return tracing::error!(%error, "the audit log's index could not be brought up to date");
+        }
+        if behind {
+            self.queue().urgent = true;
+        }
+        match schema::checkpoint(&files) {
+            Ok(frames) if frames > RESTART_FRAMES => self.checkpoint_alone(&files),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
+        }
+    }
+
+    /// Under the lock nobody adds to the write-ahead log meanwhile, so that it
+    /// can start over. Most of the work was done before.
+    fn checkpoint_alone(&self, files: &Files) {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(Some(_held)) = ledger.lock().take(self.options.patience)
+            && let Err(error) = schema::checkpoint(files)
+        {
+            tracing::warn!(%error, "the audit log's checkpoint failed");
+        }
+    }
+}
+
+fn write_group(
+    transaction: &mut Transaction<'_>,
+    rows: Vec<Job>,
+    results: &[(RowId, Completion)],
+    told: &mut Told,
+) -> Result<(), StoreError> {
+    let mut rows = rows.into_iter();
+    let written = results
+        .iter()
+        .try_for_each(|(id, completion)| write_result(transaction, id, completion))
+        .and_then(|()| rows.by_ref().try_for_each(|job| write_row(transaction, job, told)));
+    if let Err(error) = &written {
+        for job in rows {
+            (job.draw)(Err(error.clone()));
+        }
+    }
+    written
+}
+
+fn write_result(
+    transaction: &mut Transaction<'_>,
+    id: &RowId,
+    completion: &Completion,
+) -> Result<(), StoreError> {
+    if !transaction.complete(id, completion)? {
+        tracing::error!(id = id.as_str(), "a result is lost: its row is in a log that is gone");
+    }
+    Ok(())
+}
+
+fn write_row(
+    transaction: &mut Transaction<'_>,
+    job: Job,
+    told: &mut Told,
+) -> Result<(), StoreError> {
+    let usage = match transaction.usage(&job.agent, &job.limits) {
+        Ok(usage) => usage,
+        Err(error) => {
+            (job.draw)(Err(error.clone()));
+            return Err(error);
+        }
+    };
+    let Some((draft, deliver)) = (job.draw)(Ok(usage)) else { return Ok(()) };
+    let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
+    match transaction.decide(&draft, digest, &job.limits) {
+        Ok(id) => {
+            told.waiting.push((deliver, id));
+            Ok(())
+        }
+        Err(error) => {
+            deliver(Err(error.clone()));
+            Err(error)
+        }
+    }
+}
+
+/// Those who wait for a group, and what they are to be told.
+#[derive(Default)]
+struct Told {
+    waiting: Vec<(Deliver, RowId)>,
+    error: Option<StoreError>,
+}
+
+impl Told {
+    fn tell(self) {
+        for (deliver, id) in self.waiting {
+            deliver(self.error.clone().map_or(Ok(id), Err));
+        }
+    }
+}
