@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     "json",
     "action",
+    "request",
     "intent",
     "verdict",
     "limit",
     "policy",
     "store",
-    "ask",
     "gate",
+    "os",
     "mcp",
     "telemetry",
     "cli",
@@ -31,6 +32,7 @@ const ORDER: &[&str] = &[
 /// live on these. Paths below `src`; a folder stands for all that is in it.
 const PURE: &[&str] = &[
     "json.rs",
+    "request.rs",
     "limit.rs",
     "intent",
     "policy",

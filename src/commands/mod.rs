@@ -1,5 +1,6 @@
 //! One file a command: a typed value in, words out.
 
+mod doctor;
 mod manual;
 mod supervise;
 
@@ -41,6 +42,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
     match command {
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Supervise(args) => supervise::run(&args),
         _ => anyhow::bail!("this command is not built yet"),
     }

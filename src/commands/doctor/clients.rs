@@ -1,0 +1,347 @@
+//! MCP clients on this machine, and whether the servers they start are gated.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy as _;
+use serde_json::Value;
+
+use super::program::on_path;
+use super::{Finding, printable, shown};
+
+/// The largest configuration read, in bytes. Claude Code keeps its history in
+/// the same file, so some are large.
+const MAX_FILE: u64 = 64 << 20;
+
+/// Where the clients look.
+struct Places {
+    home: PathBuf,
+    /// Where this system keeps the configuration of applications.
+    applications: PathBuf,
+    /// Clients also read the project that they are opened in.
+    project: PathBuf,
+}
+
+/// A configuration file of a client.
+struct ClientFile {
+    client: &'static str,
+    path: PathBuf,
+    /// The key that the servers stand under.
+    key: &'static str,
+}
+
+/// How a client reaches a server.
+#[derive(Debug, PartialEq, Eq)]
+enum Server {
+    /// It starts a command; this is the command's first word.
+    Started(String),
+    /// It starts agentgate; this is how agentgate is named.
+    Gated(String),
+    /// It connects to a remote one.
+    Remote,
+}
+
+pub(super) fn check() -> Vec<Finding> {
+    let Some(places) = Places::find() else { return Vec::new() };
+    let mut files = places.files();
+    // A project may be the home folder, and is then not looked at twice.
+    files.dedup_by(|one, other| one.path == other.path);
+    let found: Vec<_> = files.iter().flat_map(ClientFile::check).collect();
+    if found.is_empty() {
+        let none = "no MCP server in Claude Desktop, Claude Code, Cursor or VS Code";
+        return vec![Finding::note("client", "configurations".to_owned(), none)];
+    }
+    found
+}
+
+// === impl Places ===
+
+impl Places {
+    fn find() -> Option<Self> {
+        let base = etcetera::choose_base_strategy().ok()?;
+        let home = base.home_dir().to_owned();
+        let applications = match cfg!(target_os = "macos") {
+            true => home.join("Library/Application Support"),
+            false => base.config_dir(),
+        };
+        Some(Self { home, applications, project: std::env::current_dir().ok()? })
+    }
+
+    fn files(&self) -> Vec<ClientFile> {
+        let Self { home, applications, project } = self;
+        let file = |client, key, path| ClientFile { client, path, key };
+        vec![
+            file(
+                "Claude Desktop",
+                "mcpServers",
+                applications.join("Claude").join("claude_desktop_config.json"),
+            ),
+            file("Claude Code", "mcpServers", home.join(".claude.json")),
+            file("Claude Code", "mcpServers", project.join(".mcp.json")),
+            file("Cursor", "mcpServers", home.join(".cursor").join("mcp.json")),
+            file("Cursor", "mcpServers", project.join(".cursor").join("mcp.json")),
+            file("VS Code", "servers", applications.join("Code").join("User").join("mcp.json")),
+            file("VS Code", "servers", project.join(".vscode").join("mcp.json")),
+        ]
+    }
+}
+
+// === impl ClientFile ===
+
+impl ClientFile {
+    fn check(&self) -> Vec<Finding> {
+        if !self.path.exists() {
+            return Vec::new();
+        }
+        let document = match self.read() {
+            Ok(document) => document,
+            Err(why) => {
+                let fix = "mend the file, or look for yourself whether its servers are gated";
+                return vec![Finding::bad("client", shown(&self.path), why, fix)];
+            }
+        };
+        let servers = self.servers(&document);
+        servers.iter().map(|(name, server)| self.judge(name, server)).collect()
+    }
+
+    fn read(&self) -> Result<Value, String> {
+        let size = fs::metadata(&self.path).map_err(|error| error.to_string())?.len();
+        if size > MAX_FILE {
+            return Err(format!("larger than {} MiB, so it was not read", MAX_FILE >> 20));
+        }
+        let text = fs::read_to_string(&self.path).map_err(|error| error.to_string())?;
+        serde_json::from_str(&without_comments(&text)).map_err(|error| error.to_string())
+    }
+
+    /// The servers of the whole file: its own, and those of each project that
+    /// Claude Code remembers.
+    fn servers(&self, document: &Value) -> Vec<(String, Server)> {
+        let projects = document.get("projects").and_then(Value::as_object);
+        let scopes =
+            std::iter::once(document).chain(projects.into_iter().flat_map(|it| it.values()));
+        scopes
+            .filter_map(|scope| scope.get(self.key)?.as_object())
+            .flatten()
+            .filter_map(|(name, entry)| Some((name.clone(), Server::read(entry)?)))
+            .collect()
+    }
+
+    fn judge(&self, name: &str, server: &Server) -> Finding {
+        let subject = format!("{} `{}` in {}", self.client, printable(name), shown(&self.path));
+        match server {
+            Server::Gated(program) if can_start(program) => {
+                Finding::good("client", subject, "is gated")
+            }
+            Server::Gated(program) => Finding::bad(
+                "client",
+                subject,
+                format!("is gated by `{}`, which is not there", printable(program)),
+                format!("name {} instead", own_path()),
+            ),
+            // Only the first word: arguments may hold secrets.
+            Server::Started(program) => Finding::bad(
+                "client",
+                subject,
+                "is not gated",
+                format!(
+                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \"--\", {}, and the \
+                     present args]",
+                    Value::from(own_path()),
+                    Value::from(printable(name)),
+                    Value::from(printable(program)),
+                ),
+            ),
+            Server::Remote => Finding::note(
+                "client",
+                subject,
+                "is remote and not gated: this version gates servers that a client starts",
+            ),
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    fn read(entry: &Value) -> Option<Self> {
+        let Some(command) = entry.get("command").and_then(Value::as_str) else {
+            return entry.get("url").or_else(|| entry.get("serverUrl")).map(|_| Self::Remote);
+        };
+        let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
+        let words: Vec<_> =
+            std::iter::once(command).chain(args.filter_map(Value::as_str)).collect();
+        let gate = words.iter().zip(words.iter().skip(1)).find(|(program, word)| {
+            let stem = program.rsplit(['/', '\\']).next().unwrap_or(program);
+            matches!(stem, "agentgate" | "agentgate.exe") && **word == "wrap"
+        });
+        Some(match gate {
+            Some((program, _)) => Self::Gated((*program).to_owned()),
+            None => Self::Started(command.to_owned()),
+        })
+    }
+}
+
+fn can_start(program: &str) -> bool {
+    // A variable or a `~` is the client's to resolve, not ours.
+    let resolved_by_client = program.starts_with(['~', '$', '%']) || program.contains("${");
+    let path = Path::new(program);
+    resolved_by_client
+        || if path.components().count() > 1 { path.is_file() } else { on_path(program).is_some() }
+}
+
+fn own_path() -> String {
+    std::env::current_exe().map_or_else(|_| "agentgate".to_owned(), |path| shown(&path))
+}
+
+/// `text` with the comments and trailing commas that VS Code and Cursor accept
+/// taken out. Strings stay as they are.
+fn without_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let taken = if c == '"' {
+            let length = string_length(rest);
+            out.push_str(rest.get(..length).unwrap_or(rest));
+            length
+        } else if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            out.push(' ');
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else {
+            if matches!(c, ']' | '}') {
+                drop_trailing_comma(&mut out);
+            }
+            out.push(c);
+            c.len_utf8()
+        };
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    out
+}
+
+/// The length of the JSON string that starts here, quotes included, in bytes.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            b'"' if !escaped => return at + 1,
+            _ => escaped = byte == b'\\' && !escaped,
+        }
+    }
+    text.len()
+}
+
+fn drop_trailing_comma(out: &mut String) {
+    let kept = out.trim_end();
+    if let Some(kept) = kept.strip_suffix(',') {
+        out.truncate(kept.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn servers(document: &Value, key: &'static str) -> Vec<(String, Server)> {
+        ClientFile { client: "test", path: PathBuf::new(), key }.servers(document)
+    }
+
+    #[test]
+    fn servers_are_told_apart() {
+        let document = json!({ "mcpServers": {
+            "files": { "command": "npx", "args": ["-y", "server-filesystem", "/srv"] },
+            "git": { "command": "/opt/bin/agentgate", "args": ["wrap", "--", "uvx", "mcp-server-git"] },
+            "win": { "command": "cmd", "args": ["/c", "C:\\bin\\agentgate.exe", "wrap", "--", "npx.cmd"] },
+            "name": { "command": "npx", "args": ["agentgate-fan-club", "wrap"] },
+            "far": { "type": "http", "url": "https://example.com/mcp" },
+            "odd": 7,
+        }});
+        let started = |word: &str| Server::Started(word.to_owned());
+        let gated = |word: &str| Server::Gated(word.to_owned());
+        assert_eq!(
+            servers(&document, "mcpServers"),
+            [
+                ("files".to_owned(), started("npx")),
+                ("git".to_owned(), gated("/opt/bin/agentgate")),
+                ("win".to_owned(), gated("C:\\bin\\agentgate.exe")),
+                ("name".to_owned(), started("npx")),
+                ("far".to_owned(), Server::Remote),
+            ]
+        );
+    }
+
+    #[test]
+    fn projects_of_claude_code_count() {
+        let document = json!({ "projects": {
+            "/a": { "mcpServers": { "one": { "command": "x" } } },
+            "/b": { "mcpServers": {} },
+        }});
+        assert_eq!(servers(&document, "mcpServers").len(), 1);
+    }
+
+    #[test]
+    fn a_fix_shows_no_argument() {
+        let file = ClientFile { client: "Cursor", path: "mcp.json".into(), key: "mcpServers" };
+        let document =
+            json!({ "mcpServers": { "s": { "command": "npx", "args": ["--token", "hunter2"] }}});
+        for (name, server) in file.servers(&document) {
+            let finding = file.judge(&name, &server);
+            assert!(!format!("{finding:?}").contains("hunter2"));
+            assert!(finding.fix.unwrap().contains(r#""wrap", "--name", "s", "--", "npx""#));
+        }
+    }
+
+    #[test]
+    fn every_client_is_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let places = Places { home: at("home"), applications: at("apps"), project: at("project") };
+        for file in places.files() {
+            fs::create_dir_all(file.path.parent().unwrap()).unwrap();
+            let text = format!(
+                "{{ // comment\n \"{}\": {{ \"s\": {{\"command\": \"npx\",}} }} }}",
+                file.key
+            );
+            fs::write(&file.path, text).unwrap();
+            let found = file.check();
+            assert_eq!(found.len(), 1, "{}", file.path.display());
+            assert_eq!(found[0].detail, "is not gated");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mcp.json");
+        fs::write(&path, "{").unwrap();
+        let found = ClientFile { client: "Cursor", path, key: "mcpServers" }.check();
+        assert_eq!(found.len(), 1);
+        assert!(found[0].fix.is_some());
+    }
+
+    #[test]
+    fn comments_go_and_strings_stay() {
+        let text = r#"{ "a": "//x,}" /* , */, // c
+            "b": [1, 2, ], }"#;
+        let value: Value = serde_json::from_str(&without_comments(text)).unwrap();
+        assert_eq!(value, json!({ "a": "//x,}", "b": [1, 2] }));
+    }
+
+    proptest! {
+        #[test]
+        fn plain_json_is_left_alone(keys in prop::collection::vec("\\PC*", 0..4)) {
+            let value = json!({ "list": keys, "n": [[], {}, null] });
+            let text = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(without_comments(&text), text);
+        }
+
+        #[test]
+        fn anything_is_survived(text in "[\"/*,\\\\\\]}ä\n ]{0,40}") {
+            without_comments(&text);
+        }
+    }
+}

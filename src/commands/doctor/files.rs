@@ -1,0 +1,123 @@
+//! Who else may read the log and its key, and who else may write policies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, shown};
+use crate::config::Home;
+
+/// How many entries of a folder are looked at; ours hold a handful.
+const MAX_ENTRIES: usize = 1_000;
+
+/// Bits of a file's mode: who may do what.
+const READ_OR_WRITE_BY_OTHERS: u32 = 0o077;
+const WRITE_BY_OTHERS: u32 = 0o022;
+
+pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
+    let secret = belonging_to(database);
+    let mut exposed: Vec<_> = secret.iter().filter_map(|path| private(path)).collect();
+    let mut writable = vec![home.config.clone(), home.policies()];
+    writable.extend(entries(&home.config));
+    writable.extend(entries(&home.policies()));
+    // With one folder for both, the database is judged by the stricter rule.
+    exposed.extend(
+        writable.iter().filter(|path| !secret.contains(path)).filter_map(|path| ours(path)),
+    );
+    if exposed.is_empty() && !secret.is_empty() {
+        exposed.push(Finding::good(
+            "files",
+            shown(database),
+            "only you may read it and what belongs to it",
+        ));
+    }
+    exposed
+}
+
+/// The database and what lies beside it under its name: key, lock, SQLite's own.
+fn belonging_to(database: &Path) -> Vec<PathBuf> {
+    let Some((folder, stem)) = database.parent().zip(database.file_stem()) else {
+        return Vec::new();
+    };
+    let stem = stem.to_string_lossy().into_owned();
+    let named = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.is_some_and(|name| name.strip_prefix(&stem).is_some_and(|rest| rest.starts_with('.')))
+    };
+    entries(folder).into_iter().filter(named).filter(|path| path.is_file()).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.take(MAX_ENTRIES).flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// A file that holds secrets or arguments and that others may read or write.
+fn private(path: &Path) -> Option<Finding> {
+    let mode = mode(path).filter(|mode| mode & READ_OR_WRITE_BY_OTHERS != 0)?;
+    let detail = format!("others may read or write it (mode {mode:o})");
+    Some(Finding::bad("files", shown(path), detail, format!("chmod 600 '{}'", shown(path))))
+}
+
+/// A policy or configuration that others may write: they could allow anything.
+fn ours(path: &Path) -> Option<Finding> {
+    let mode = mode(path).filter(|mode| mode & WRITE_BY_OTHERS != 0)?;
+    let detail = format!("others may write it (mode {mode:o}), and so decide what is allowed");
+    Some(Finding::bad("files", shown(path), detail, format!("chmod go-w '{}'", shown(path))))
+}
+
+/// The permission bits, where the system has such.
+#[cfg(unix)]
+fn mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(fs::metadata(path).ok()?.permissions().mode() & 0o777)
+}
+
+/// Elsewhere files inherit the folder's access list, in a user's profile the
+/// user's own.
+#[cfg(not(unix))]
+fn mode(_path: &Path) -> Option<u32> {
+    None
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn write(path: &Path, mode: u32) {
+        fs::write(path, "").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_readable_key_and_a_writable_policy_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home { config: folder.path().join("c"), data: folder.path().join("d") };
+        fs::create_dir_all(home.policies()).unwrap();
+        fs::create_dir_all(&home.data).unwrap();
+        for folder in [&home.config, &home.policies()] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        write(&home.database(), 0o600);
+        write(&home.data.join("agentgate.key"), 0o644);
+        write(&home.data.join("unrelated.txt"), 0o644);
+        write(&home.policies().join("team.yaml"), 0o664);
+        write(&home.policies().join("own.yaml"), 0o644);
+        let found = check(&home, &home.database());
+        let fixes: Vec<_> = found.iter().filter_map(|finding| finding.fix.as_deref()).collect();
+        assert_eq!(fixes.len(), 2, "{found:?}");
+        assert!(fixes[0].starts_with("chmod 600") && fixes[0].ends_with("agentgate.key'"));
+        assert!(fixes[1].starts_with("chmod go-w") && fixes[1].ends_with("team.yaml'"));
+    }
+
+    #[test]
+    fn nothing_there_is_nothing_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home { config: folder.path().join("c"), data: folder.path().join("d") };
+        assert_eq!(check(&home, &home.database()), []);
+    }
+}

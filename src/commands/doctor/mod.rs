@@ -1,0 +1,191 @@
+//! `agentgate doctor`: looks at this machine's installation, says what is wrong
+//! and how to mend it. It changes nothing.
+
+mod clients;
+mod files;
+mod program;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+
+use super::Done;
+use crate::cli::DoctorArgs;
+use crate::config::{File, Home, Settings};
+
+/// Something that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    health: Health,
+    /// What kind of thing it is.
+    check: &'static str,
+    /// Which one: a path, or a server and its client.
+    subject: String,
+    /// What is so.
+    detail: String,
+    /// What to do about it, where something is to be done.
+    fix: Option<String>,
+}
+
+/// How something that was looked at is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// Good to know; nothing is wrong.
+    Note,
+    /// Wrong: the exit code is 1.
+    Bad,
+}
+
+/// Runs every check, whatever the others find.
+pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
+    let mut findings = program::check();
+    let home = Home::find()?;
+    findings.push(configuration(args, &home));
+    // A configuration that does not load hides where the database is; the
+    // other checks go on with what flags and environment say.
+    let settings = Settings::resolve(&args.decide).ok();
+    let database = settings.as_ref().map_or_else(
+        || args.store.db.clone().unwrap_or_else(|| home.database()),
+        |settings| settings.database(&args.store),
+    );
+    findings.extend(files::check(&home, &database));
+    findings.extend(clients::check());
+    let mut out = anstream::stdout().lock();
+    for finding in &findings {
+        if args.json { finding.write_json(&mut out)? } else { finding.write(&mut out)? }
+    }
+    let bad = findings.iter().filter(|finding| finding.health == Health::Bad).count();
+    if !args.json {
+        match bad {
+            0 => writeln!(out, "\nNothing is wrong.")?,
+            1 => writeln!(out, "\n1 thing is wrong.")?,
+            _ => writeln!(out, "\n{bad} things are wrong.")?,
+        }
+    }
+    Ok(if bad == 0 { Done::Success } else { Done::DoesNotHold })
+}
+
+fn configuration(args: &DoctorArgs, home: &Home) -> Finding {
+    let named = args.decide.config.as_deref();
+    let own = home.config.join("config.yaml");
+    let path = named.unwrap_or(&own);
+    match File::load(named, home) {
+        Ok(_) if named.is_none() && !own.exists() => {
+            Finding::note("configuration", shown(path), "none; the defaults hold")
+        }
+        Ok(_) => Finding::good("configuration", shown(path), "loads"),
+        Err(error) => Finding::bad(
+            "configuration",
+            shown(path),
+            error.to_string(),
+            "mend the file; until then no command that decides starts",
+        ),
+    }
+}
+
+/// A path as people see it; what could move a terminal's cursor is escaped.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// `text` from a file of somebody else's, without control characters.
+fn printable(text: &str) -> String {
+    let hidden = |c: &char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    };
+    text.chars()
+        .flat_map(|c| match hidden(&c) {
+            true => c.escape_unicode().collect::<Vec<_>>(),
+            false => vec![c],
+        })
+        .collect()
+}
+
+// === impl Finding ===
+
+impl Finding {
+    fn good(check: &'static str, subject: String, detail: impl Into<String>) -> Self {
+        Self { health: Health::Good, check, subject, detail: detail.into(), fix: None }
+    }
+
+    fn note(check: &'static str, subject: String, detail: impl Into<String>) -> Self {
+        Self { health: Health::Note, ..Self::good(check, subject, detail) }
+    }
+
+    fn bad(
+        check: &'static str,
+        subject: String,
+        detail: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        let fix = Some(fix.into());
+        Self { health: Health::Bad, fix, ..Self::good(check, subject, detail) }
+    }
+
+    fn with_fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { health, check, subject, detail, fix } = self;
+        let style = health.style();
+        let word = health.as_str();
+        writeln!(out, "{style}{word:<4}{style:#}  {check:<13}  {subject}: {detail}")?;
+        if let Some(fix) = fix {
+            writeln!(out, "{:21}fix: {fix}", "")?;
+        }
+        Ok(())
+    }
+
+    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let line = serde_json::json!({
+            "health": self.health.as_str(),
+            "check": self.check,
+            "subject": self.subject,
+            "detail": self.detail,
+            "fix": self.fix,
+        });
+        writeln!(out, "{line}")
+    }
+}
+
+impl Health {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Note => "note",
+            Self::Bad => "bad",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Note => AnsiColor::Cyan.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_move_the_cursor() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
+        assert_eq!(printable("Ä–日本"), "Ä–日本");
+    }
+
+    #[test]
+    fn a_finding_is_one_line_and_its_fix_another() {
+        let mut out = Vec::new();
+        Finding::bad("client", "x".into(), "not gated", "wrap it").write(&mut out).unwrap();
+        let text = anstream::adapter::strip_bytes(&out).into_vec();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text, "bad   client         x: not gated\n                     fix: wrap it\n");
+    }
+}

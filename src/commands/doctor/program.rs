@@ -1,0 +1,40 @@
+//! Which `agentgate` a client would start.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, shown};
+
+pub(super) fn check() -> Vec<Finding> {
+    let Ok(own) = env::current_exe() else { return Vec::new() };
+    let version = env!("CARGO_PKG_VERSION");
+    let mut found = vec![Finding::good("program", shown(&own), format!("version {version}"))];
+    found.extend(match on_path("agentgate") {
+        None => Some(Finding::note("program", "agentgate".to_owned(), "is not on PATH").with_fix(
+            format!("name it in clients by its path, {}, or add its folder to PATH", shown(&own)),
+        )),
+        Some(first) if !same(&first, &own) => Some(Finding::note(
+            "program",
+            shown(&first),
+            "another agentgate comes first on PATH; clients that name no path start that one",
+        )),
+        Some(_) => None,
+    });
+    found
+}
+
+/// The first program of that name on PATH.
+pub(super) fn on_path(name: &str) -> Option<PathBuf> {
+    let names = [name.to_owned(), format!("{name}{}", env::consts::EXE_SUFFIX)];
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders)
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)).collect::<Vec<_>>())
+        .find(|path| path.is_file())
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
