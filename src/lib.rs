@@ -9,6 +9,7 @@ pub mod intent;
 pub mod json;
 pub mod os;
 pub mod policy;
+pub mod rate;
 pub mod request;
 pub mod store;
 pub mod telemetry;

@@ -2,7 +2,6 @@
 //! [`Permit`], the one key to the way out.
 
 pub mod pipeline;
-pub mod rate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,12 +13,12 @@ use crate::action::{Action, Target};
 use crate::intent::Intent;
 use crate::json::Object;
 use crate::policy::Policy;
+use crate::rate::Usage;
 use crate::store::audit::{Completion, Draft, Outcome, RowId};
 use crate::store::{Store, StoreError};
 use crate::verdict::{Decision, Denial, Reason, Stage, Verdict};
 
 use pipeline::{Facts, decide};
-use rate::Usage;
 
 /// What to do with an allowed action that cannot be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

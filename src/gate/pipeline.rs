@@ -1,9 +1,9 @@
 //! The one place that decides. Pure: no clock, no file, no lock.
 
 use crate::action::{Action, Target};
-use crate::gate::rate::Usage;
 use crate::intent;
 use crate::policy::{Limit, Policy};
+use crate::rate::Usage;
 use crate::verdict::{Reason, Stage, Verdict};
 
 /// What a decision needs to know beyond the action and the policy.

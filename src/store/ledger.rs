@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use crate::gate::rate::Usage;
 use crate::policy::Limit;
+use crate::rate::Usage;
 
 use super::audit::{Completion, Draft, RowId};
 use super::chain::{Content, GENESIS, Hash, Keys, kind};

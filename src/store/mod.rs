@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::action::Agent;
-use crate::gate::rate::Usage;
 use crate::policy::Limit;
+use crate::rate::Usage;
 
 use audit::{Completion, Draft, RowId};
 use files::Files;

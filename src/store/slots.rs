@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::gate::rate::Usage;
 use crate::policy::Limit;
+use crate::rate::Usage;
 
 /// Slots older than this are in no window any more, in microseconds.
 const KEPT_US: i64 = 3_600_000_000;

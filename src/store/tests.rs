@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use super::audit::{Completion, Draft, Outcome, RowId};
 use super::{Options, Store, StoreError};
 use crate::action::{Agent, Transport};
-use crate::gate::rate::Usage;
 use crate::intent::Intent;
 use crate::policy::Limit;
+use crate::rate::Usage;
 use crate::verdict::{Decision, Stage};
 
 pub(super) fn draft(tool: &str) -> Draft {

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::action::Agent;
-use crate::gate::rate::Usage;
 use crate::policy::Limit;
+use crate::rate::Usage;
 
 use super::audit::{Completion, Draft, RowId};
 use super::chain::{Hash, Keys};
