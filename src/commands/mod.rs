@@ -1,5 +1,7 @@
 //! One file a command: a typed value in, words out.
 
+mod intent;
+mod jsonl;
 mod manual;
 mod supervise;
 
@@ -39,6 +41,7 @@ pub fn run(command: Command) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<Done> {
     match command {
+        Command::Intent(_) => intent::run(),
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
         Command::Supervise(args) => supervise::run(&args),

@@ -83,6 +83,18 @@ pub enum Level {
     L3,
 }
 
+impl Level {
+    /// The name in answers and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::L1 => "L1",
+            Self::L2 => "L2",
+            Self::L3 => "L3",
+        }
+    }
+}
+
 /// An intent, how it was found and how sure it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
