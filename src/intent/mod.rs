@@ -5,6 +5,7 @@
 //! admission that nobody can say (L3). Whatever is unsure is not a read.
 
 mod aws;
+mod graphql;
 mod http;
 mod lexicon;
 mod tool;
