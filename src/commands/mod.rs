@@ -1,6 +1,8 @@
 //! One file a command: a typed value in, words out.
 
 mod doctor;
+mod intent;
+mod jsonl;
 mod manual;
 mod supervise;
 
@@ -40,6 +42,7 @@ pub fn run(command: Command) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<Done> {
     match command {
+        Command::Intent(_) => intent::run(),
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
         Command::Doctor(args) => doctor::run(&args),

@@ -7,7 +7,7 @@
 
 use super::lexicon::{Role, role};
 use super::words::{singular, words};
-use super::{Intent, Judgement, Level, aws, tool};
+use super::{Intent, Judgement, Level, aws, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
 
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
@@ -17,8 +17,8 @@ pub(super) fn judge(request: &HttpRequest) -> Judgement {
     match request.provider {
         Provider::Slack => slack(request),
         Provider::Aws => aws::judge(request),
-        Provider::Linear => graphql(),
-        Provider::Github if last_segment(&request.path) == "graphql" => graphql(),
+        Provider::Linear => graphql::judge(request),
+        Provider::Github if is_graphql(request) => graphql::judge(request),
         _ => by_method(request),
     }
 }
@@ -28,6 +28,7 @@ pub(super) fn operation(request: &HttpRequest) -> Option<String> {
     match request.provider {
         Provider::Slack => slack_method(&request.path).map(str::to_owned),
         Provider::Aws => aws::operation(request).map(str::to_owned),
+        Provider::Linear | Provider::Github if is_graphql(request) => graphql::operation(request),
         _ => None,
     }
 }
@@ -36,10 +37,13 @@ pub(super) fn operation(request: &HttpRequest) -> Option<String> {
 /// the name of a kind, not of one thing.
 pub(super) fn resource(request: &HttpRequest) -> String {
     if let Some(operation) = operation(request) {
-        // `chat.postMessage` is about chat; `ListBuckets` about buckets.
-        let family = operation.split_once('.').map(|(family, _)| family.to_owned());
-        let nouns = || words(&operation).skip(1).map(str::to_ascii_lowercase).collect::<Vec<_>>();
-        return singular(&family.unwrap_or_else(|| nouns().join("_")));
+        return match (request.provider, operation.split_once('.')) {
+            // `chat.postMessage` is about chat.
+            (Provider::Slack, Some((family, _))) => singular(family),
+            (_, Some((_, field))) => tool::nouns(field, ""),
+            // `ListBuckets` is about buckets.
+            (_, None) => tool::nouns(&operation, ""),
+        };
     }
     let is_word = |part: &&str| part.len() > 2 && part.bytes().all(|b| b.is_ascii_alphabetic());
     let words = || request.path.rsplit('/').map(before_colon).filter(is_word);
@@ -212,9 +216,8 @@ fn slack_method(path: &str) -> Option<&str> {
     (method.contains('.') && method.bytes().all(plain)).then_some(method)
 }
 
-/// A document has to be parsed to be told; until it is, nobody can say.
-fn graphql() -> Judgement {
-    Judgement::UNSURE
+fn is_graphql(request: &HttpRequest) -> bool {
+    last_segment(&request.path) == "graphql"
 }
 
 fn last_segment(path: &str) -> &str {

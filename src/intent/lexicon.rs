@@ -197,7 +197,10 @@ const GROUPS: [(Role, &str); 23] = [
     (Role::Entity(Intent::Update), "request review"),
     (Role::Entity(Intent::Send), "post posts email mail message contact alert page"),
     (Role::Entity(Intent::Execute), "task job script command"),
-    (Role::Writes(Intent::Unknown), "manage use act proxy tamper"),
+    (
+        Role::Writes(Intent::Unknown),
+        "manage act proxy tamper hijack intercept spoof forge exploit bypass attack leak exfil exfiltrate",
+    ),
     (Role::Either(Intent::Unknown), "export exports download downloads dump print"),
 ];
 

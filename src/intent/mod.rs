@@ -5,6 +5,7 @@
 //! admission that nobody can say (L3). Whatever is unsure is not a read.
 
 mod aws;
+mod graphql;
 mod http;
 mod lexicon;
 mod tool;
@@ -81,6 +82,18 @@ pub enum Level {
     L2,
     /// Unsure: a person should say.
     L3,
+}
+
+impl Level {
+    /// The name in answers and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::L1 => "L1",
+            Self::L2 => "L2",
+            Self::L3 => "L3",
+        }
+    }
 }
 
 /// An intent, how it was found and how sure it is.

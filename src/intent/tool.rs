@@ -25,12 +25,18 @@ pub(super) fn judge(call: &ToolCall) -> Judgement {
 
 /// The thing a tool acts on: the nouns of its name without the server's own.
 pub(super) fn resource(call: &ToolCall) -> String {
-    let of_server = |word: &str| words(&call.server).any(|own| own.eq_ignore_ascii_case(word));
+    nouns(&call.tool, &call.server)
+}
+
+/// The nouns of `name` that are no words of `server`, or the name where there
+/// are none.
+pub(super) fn nouns(name: &str, server: &str) -> String {
+    let of_server = |word: &str| words(server).any(|own| own.eq_ignore_ascii_case(word));
     let is_verb = |word: &str| matches!(role(word), Role::Reads(_) | Role::Writes(_));
     // Without a certain verb the first possible one is it.
-    let mut verb_due = !words(&call.tool).take(MAX_WORDS).any(is_verb);
+    let mut verb_due = !words(name).take(MAX_WORDS).any(is_verb);
     let mut nouns: Vec<String> = Vec::new();
-    for word in words(&call.tool).take(MAX_WORDS) {
+    for word in words(name).take(MAX_WORDS) {
         match role(word) {
             Role::Reads(_) | Role::Writes(_) | Role::Joins => {}
             Role::Either(_) | Role::Entity(_) if verb_due => verb_due = false,
@@ -47,7 +53,7 @@ pub(super) fn resource(call: &ToolCall) -> String {
             nouns.push(singular(&last));
             nouns.join("_")
         }
-        None => call.tool.clone(),
+        None => name.to_owned(),
     }
 }
 

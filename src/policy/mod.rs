@@ -1,11 +1,15 @@
 //! Policies: what a file may say, compiled into something that decides.
 
+mod bundled;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::Action;
 use crate::intent::Intent;
 use crate::verdict::Verdict;
+
+pub use bundled::{BUNDLED, bundled};
 
 /// One or more policies joined in the order given, ready to decide. Immutable:
 /// a changed file makes a new one, swapped whole.
