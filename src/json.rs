@@ -361,7 +361,7 @@ impl Object {
 }
 
 /// Writes `text` as a JSON string: only what RFC 8259 (section 7) obliges is escaped.
-fn write_string(out: &mut String, text: &str) {
+pub(crate) fn write_string(out: &mut String, text: &str) {
     out.push('"');
     for character in text.chars() {
         match character {

@@ -9,6 +9,7 @@ mod facet;
 mod files;
 mod index;
 mod ledger;
+pub mod redact;
 mod schema;
 mod slots;
 #[cfg(test)]

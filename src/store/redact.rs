@@ -1,0 +1,435 @@
+//! What of an action's arguments goes into the log. Pure.
+//!
+//! The log is read by more people than the secrets in it are for. So values
+//! under keys that smell of secrets are left out, and so is text that is
+//! plainly a credential wherever it stands; long strings are cut; and the
+//! whole is bounded. What the arguments were exactly, the row's digest proves.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use crate::json::{Json, Object, write_string};
+
+/// Longest string that is kept whole, in bytes.
+pub const MAX_STRING: usize = 512;
+
+/// Size at which the rest of the arguments is left out, in bytes. The result
+/// may be longer by one string, and by a bracket per level.
+pub const MAX_TOTAL: usize = 16 << 10;
+
+/// What stands in the place of a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// How far behind the cut a credential is looked for that begins before it.
+const OVERLAP: usize = 512;
+
+/// Longest number that is kept, in bytes.
+const MAX_NUMBER: usize = 64;
+
+/// Words that make a key smell of secrets, alone or at the end of a word
+/// (`clientsecret`).
+const SECRET_ENDINGS: [&str; 9] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "credential",
+];
+
+/// Words that do only alone.
+const SECRET_WORDS: [&str; 14] = [
+    "auth",
+    "authorization",
+    "bearer",
+    "cookie",
+    "cred",
+    "cvc",
+    "cvv",
+    "jwt",
+    "otp",
+    "pass",
+    "passcode",
+    "passkey",
+    "pwd",
+    "ssn",
+];
+
+/// What makes a `key` a secret one when it stands before it: `api_key`.
+const SECRET_KEYS: [&str; 13] = [
+    "access",
+    "account",
+    "api",
+    "decryption",
+    "encryption",
+    "host",
+    "license",
+    "master",
+    "private",
+    "secret",
+    "shared",
+    "signing",
+    "ssh",
+];
+
+/// Words beside which `token` is a unit of text: `max_tokens`.
+const COUNTING: [&str; 12] = [
+    "avg", "budget", "count", "limit", "max", "min", "num", "number", "per", "size", "total",
+    "used",
+];
+
+/// The names under which a pair carries its key: `{"name": "password", "value": …}`.
+const PAIR_KEYS: [&str; 5] = ["name", "key", "field", "header", "label"];
+
+/// The arguments as JSON text, fit for the log.
+#[must_use]
+pub fn arguments(args: &Object) -> String {
+    let mut out = String::with_capacity(256);
+    object(&mut out, args);
+    out
+}
+
+/// A text without the credentials in it, cut to [`MAX_STRING`].
+#[must_use]
+pub fn text(text: &str) -> Cow<'_, str> {
+    let window = text.get(..text.floor_char_boundary(MAX_STRING + OVERLAP)).unwrap_or(text);
+    let scrubbed = scrub(window);
+    if text.len() <= MAX_STRING {
+        return scrubbed;
+    }
+    let kept = scrubbed.get(..scrubbed.floor_char_boundary(MAX_STRING)).unwrap_or_default();
+    Cow::Owned(format!("{kept}…[{} bytes]", text.len()))
+}
+
+fn value(out: &mut String, json: &Json) {
+    match json {
+        Json::String(string) => write_string(out, &text(string)),
+        Json::Array(items) => array(out, items),
+        Json::Object(members) => object(out, members),
+        Json::Number(number) if number.as_str().len() > MAX_NUMBER => {
+            write_string(out, &format!("[{} digits]", number.as_str().len()));
+        }
+        Json::Number(number) => out.push_str(number.as_str()),
+        Json::Bool(true) => out.push_str("true"),
+        Json::Bool(false) => out.push_str("false"),
+        Json::Null => out.push_str("null"),
+    }
+}
+
+fn array(out: &mut String, items: &[Json]) {
+    out.push('[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        if out.len() > MAX_TOTAL {
+            write_string(out, &left_out(items.len() - index));
+            break;
+        }
+        value(out, item);
+    }
+    out.push(']');
+}
+
+fn object(out: &mut String, members: &Object) {
+    let pair = is_secret_pair(members);
+    out.push('{');
+    for (index, (key, member)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        if out.len() > MAX_TOTAL {
+            write_string(out, "…");
+            out.push(':');
+            write_string(out, &left_out(members.len() - index));
+            break;
+        }
+        match text(key) {
+            Cow::Borrowed(key) => write_string(out, key),
+            // Keys that were cut must not become equal.
+            Cow::Owned(key) => write_string(out, &format!("{key}#{index}")),
+        }
+        out.push(':');
+        let secret = is_secret_key(key) || (pair && key.eq_ignore_ascii_case("value"));
+        if secret && could_be_secret(member) {
+            write_string(out, REDACTED);
+        } else {
+            value(out, member);
+        }
+    }
+    out.push('}');
+}
+
+fn left_out(count: usize) -> String {
+    format!("[{count} more]")
+}
+
+/// Flags and emptiness give nothing away.
+fn could_be_secret(value: &Json) -> bool {
+    match value {
+        Json::Null | Json::Bool(_) => false,
+        Json::String(text) => !text.is_empty(),
+        _ => true,
+    }
+}
+
+fn is_secret_pair(members: &Object) -> bool {
+    members.iter().any(|(key, value)| {
+        PAIR_KEYS.iter().any(|name| key.eq_ignore_ascii_case(name))
+            && value.as_str().is_some_and(is_secret_key)
+    })
+}
+
+/// Whether values under `key` are taken for secrets, however it is spelt:
+/// `apiKey`, `API-KEY`, `x_api_key`, `apikey`.
+#[must_use]
+pub fn is_secret_key(key: &str) -> bool {
+    let words = words(key);
+    let counts = words.iter().any(|word| COUNTING.contains(&word.as_str()));
+    let mut before = "";
+    for word in &words {
+        let singular = word.strip_suffix('s').unwrap_or(word);
+        let ends = SECRET_ENDINGS.iter().any(|ending| singular.ends_with(ending));
+        if ends && !(singular == "token" && counts) {
+            return true;
+        }
+        if [word.as_str(), singular].iter().any(|form| SECRET_WORDS.contains(form)) {
+            return true;
+        }
+        if singular == "key" && SECRET_KEYS.contains(&before) {
+            return true;
+        }
+        before = word;
+    }
+    false
+}
+
+/// The words of a key, in lower case: `maxTokens`, `max-tokens` and `MAX_TOKENS`
+/// are the same two. A key is looked at up to a bound.
+fn words(key: &str) -> Vec<String> {
+    const MAX_KEY: usize = 256;
+    let mut words = vec![String::new()];
+    let mut previous = ' ';
+    let mut characters = key.chars().take(MAX_KEY).peekable();
+    while let Some(character) = characters.next() {
+        let next_is_lower = characters.peek().is_some_and(|next| next.is_lowercase());
+        // `apiKey`: a capital after none; `APIKey`: the last capital of a run.
+        let begins = character.is_uppercase()
+            && (!previous.is_uppercase() || next_is_lower)
+            && previous.is_alphanumeric();
+        if !character.is_alphanumeric() || begins {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| character.is_alphanumeric()) {
+            word.extend(character.to_lowercase());
+        }
+        previous = character;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// What is plainly a credential: the published formats of those that people
+/// paste most, and assignments to names that smell of secrets.
+static CREDENTIALS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let patterns = [
+        r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
+        r"(?P<scheme>\b(?i:bearer|basic)[ \t]+)[A-Za-z0-9._~+/=-]{8,}",
+        r"(?P<user>[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,256}:)[^\s/@]{1,256}@",
+        r"\bgh[oprsu]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}",
+        r"\b[sr]k[-_][A-Za-z0-9_-]{16,}|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[A-Za-z0-9-]{10,}",
+        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{20,}",
+        r"\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{30,}|\bhf_[A-Za-z0-9]{30,}|\bag_[0-9a-f]{48}",
+        r"\blin_api_[A-Za-z0-9]{20,}|\bntn_[A-Za-z0-9]{20,}|\bshp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}",
+        r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+        r#"(?P<name>(?i:[a-z0-9_-]{0,40}(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)[a-z0-9_-]{0,40})["']?[ \t]*[=:][ \t]*["']?)[^\s"'&,;]{4,}"#,
+    ];
+    // INVARIANT (compiles): a test of this module scrubs with it.
+    // Only ASCII can stand at the edge of these, and that keeps the automaton fast.
+    Regex::new(&patterns.join("|").replace(r"\b", r"(?-u:\b)")).ok()
+});
+
+fn scrub(text: &str) -> Cow<'_, str> {
+    match CREDENTIALS.as_ref() {
+        Some(credentials) => credentials.replace_all(text, |found: &Captures<'_>| {
+            let kept = |name| found.name(name).map(|kept| kept.as_str());
+            let at = if kept("user").is_some() { "@" } else { "" };
+            let kept = kept("scheme").or(kept("user")).or(kept("name")).unwrap_or_default();
+            format!("{kept}{REDACTED}{at}")
+        }),
+        // Rather nothing than a secret.
+        None => Cow::Borrowed(REDACTED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::parse;
+    use proptest::prelude::*;
+
+    fn redacted(json: &str) -> String {
+        arguments(parse(json.as_bytes()).unwrap().as_object().unwrap())
+    }
+
+    #[test]
+    fn keys_that_smell_of_secrets_are_found_however_spelt() {
+        for key in [
+            "password",
+            "PASSWORD",
+            "dbPassword",
+            "user_passwd",
+            "api_key",
+            "apiKey",
+            "API-KEY",
+            "x-api-key",
+            "apikey",
+            "APIKey",
+            "apiKeys",
+            "Authorization",
+            "proxy-authorization",
+            "access_token",
+            "accesstoken",
+            "refreshToken",
+            "clientSecret",
+            "client_secret",
+            "clientsecret",
+            "secrets",
+            "Set-Cookie",
+            "private_key",
+            "privateKey",
+            "sshKey",
+            "AWS_SECRET_ACCESS_KEY",
+            "credentials",
+            "jwt",
+            "auth",
+            "passphrase",
+            "token",
+        ] {
+            assert!(is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn ordinary_keys_are_not() {
+        for key in [
+            "path",
+            "author",
+            "authors",
+            "secretary",
+            "tokenizer",
+            "key",
+            "keys",
+            "keyboard",
+            "primary_key",
+            "max_tokens",
+            "maxTokens",
+            "token_count",
+            "passenger",
+            "compass",
+            "issue_key",
+            "tokenize",
+            "",
+        ] {
+            assert!(!is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_left_out_and_the_rest_is_kept() {
+        assert_eq!(
+            redacted(r#"{"path":"/srv","password":"hunter2","n":1.50,"deep":[{"token":{"a":1}}]}"#),
+            r#"{"path":"/srv","password":"[redacted]","n":1.50,"deep":[{"token":"[redacted]"}]}"#
+        );
+        assert_eq!(
+            redacted(r#"{"has_password":true,"token":null,"secret":""}"#),
+            r#"{"has_password":true,"token":null,"secret":""}"#
+        );
+    }
+
+    #[test]
+    fn a_pair_names_its_secret() {
+        assert_eq!(
+            redacted(r#"{"fields":[{"name":"Password","type":"textbox","value":"hunter2"}]}"#),
+            r#"{"fields":[{"name":"Password","type":"textbox","value":"[redacted]"}]}"#
+        );
+        let harmless = r#"{"fields":[{"name":"City","value":"Kyoto"}]}"#;
+        assert_eq!(redacted(harmless), harmless);
+    }
+
+    #[test]
+    fn credentials_are_found_in_any_text() {
+        // Split, so that no scanner takes the test for a leak.
+        let made = |parts: &[&str]| parts.concat();
+        for (credential, kept) in [
+            (made(&["ghp", "_", "0123456789abcdefghijklmnopqrstuvwxyz"]), ""),
+            (made(&["sk", "-proj-", "0123456789abcdefghij"]), ""),
+            (made(&["xox", "b-", "123456789012-abcdef"]), ""),
+            (made(&["AK", "IA", "ABCDEFGHIJKLMNOP"]), ""),
+            (made(&["ey", "JhbGciOiJIUzI1", ".ey", "JzdWIiOiIxMjM0", ".abc"]), ""),
+            (made(&["Bearer ", "abcdefghijkl"]), "Bearer "),
+            (made(&["API_TOKEN=", "abcdefgh"]), "API_TOKEN="),
+            (
+                made(&[
+                    "-----BEGIN RSA ",
+                    "PRIVATE KEY-----\nMIIE\n-----END RSA ",
+                    "PRIVATE KEY-----",
+                ]),
+                "",
+            ),
+        ] {
+            let json = Json::String(format!("say {credential} now"));
+            let mut out = String::new();
+            value(&mut out, &json);
+            assert_eq!(out, format!("\"say {kept}[redacted] now\""), "{credential}");
+        }
+        assert_eq!(text("postgres://me:hunter2@db/x"), "postgres://me:[redacted]@db/x");
+        assert_eq!(text("curl https://example.org/a:b"), "curl https://example.org/a:b");
+    }
+
+    #[test]
+    fn a_credential_across_the_cut_does_not_show() {
+        let long = format!("{}{}{}", "x".repeat(MAX_STRING - 9), " ghp_", "a1".repeat(20));
+        let shown = text(&long);
+        assert!(!shown.contains("a1"), "{shown}");
+        assert!(shown.ends_with(&format!("…[{} bytes]", long.len())), "{shown}");
+    }
+
+    #[test]
+    fn the_whole_is_bounded_and_stays_json() {
+        let many = format!("{{\"list\":[{}1]}}", "\"0123456789\",".repeat(10_000));
+        let out = redacted(&many);
+        assert!(out.len() < MAX_TOTAL + MAX_STRING, "{}", out.len());
+        assert!(out.contains("more]"));
+        parse(out.as_bytes()).unwrap();
+        let number = format!("{{\"n\":{}}}", "1".repeat(4000));
+        assert_eq!(redacted(&number), r#"{"n":"[4000 digits]"}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_survives_whatever_stands_around_it(
+            prefix in ".{0,40}", suffix in ".{0,40}", depth in 0usize..10,
+        ) {
+            let secret = "hunter2hunter2";
+            let mut json = format!("{{\"password\":{}}}", serde_json::Value::from(secret));
+            for _ in 0..depth {
+                let key = serde_json::Value::from(format!("{prefix}k"));
+                json = format!("{{{key}:[{json}],\"z\":{}}}", serde_json::Value::from(&*suffix));
+            }
+            let out = redacted(&json);
+            prop_assert!(!out.contains(secret));
+            prop_assert!(parse(out.as_bytes()).is_ok());
+        }
+
+        #[test]
+        fn any_text_is_scrubbed_without_a_panic(any in "\\PC{0,2000}") {
+            prop_assert!(text(&any).len() <= MAX_STRING + OVERLAP + 32);
+        }
+    }
+}
