@@ -15,7 +15,7 @@ use crate::json::Object;
 use crate::policy::Policy;
 use crate::rate::Usage;
 use crate::store::audit::{Completion, Draft, Outcome, RowId};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, redact};
 use crate::verdict::{Decision, Denial, Reason, Stage, Verdict};
 
 use pipeline::{Facts, decide};
@@ -157,7 +157,7 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         policy.limits().iter().filter(|_| takes_slot).map(|limit| Arc::clone(&limit.policy));
     let mut takes_slot_of: Vec<_> = slots.collect();
     takes_slot_of.dedup();
-    let canonical_args = action.payload().map(Object::canonical).unwrap_or_default();
+    let payload = action.payload();
     Draft {
         at: action.at,
         session: Arc::clone(&action.session),
@@ -173,8 +173,8 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         rule: Arc::clone(&verdict.rule),
         reason: verdict.reason.to_string(),
         stage: verdict.stage,
-        args: canonical_args.clone(),
-        canonical_args,
+        args: payload.map(redact::arguments).unwrap_or_default(),
+        canonical_args: payload.map(Object::canonical).unwrap_or_default(),
         decision_took: took,
         observing: verdict.observed,
         takes_slot_of,
