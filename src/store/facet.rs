@@ -223,6 +223,11 @@ pub(super) fn clip(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
     }
-    let kept = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
-    Cow::Owned(format!("{kept}…[{} bytes]", text.len()))
+    Cow::Owned(format!("{}…[{} bytes]", beginning(text, max), text.len()))
+}
+
+/// At most `max` bytes of `text`, whole characters.
+pub(super) fn beginning(text: &str, max: usize) -> &str {
+    let mut lengths = (0..=max.min(text.len())).rev();
+    lengths.find_map(|length| text.get(..length)).unwrap_or(text)
 }

@@ -383,6 +383,27 @@ impl Transaction<'_> {
         Head { seq, at, hash: self.ledger.keys.link(&self.head.hash, seq, at, content) }
     }
 
+    /// The connection, for what else belongs into the transaction.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.ledger.connection
+    }
+
+    /// Whether the index is behind at all.
+    pub(super) fn lags_behind(&self) -> bool {
+        self.head.seq > self.ledger.folded
+    }
+
+    /// What failed, in words.
+    pub(super) fn error(&mut self, error: &rusqlite::Error) -> StoreError {
+        self.ledger.write_error(error)
+    }
+
+    /// Notes that the entries up to `upto`, whose hash is `hash`, are removed.
+    pub(super) fn note_purge(&mut self, upto: i64, hash: &Hash) -> Result<(), StoreError> {
+        let at = Timestamp::now().as_microsecond();
+        self.append_rare(at, &Content::Purge { upto, hash }, (Some(upto), Some(hash)))
+    }
+
     /// Brings the index nearer to the log.
     pub(super) fn index(&mut self) -> Result<(), StoreError> {
         match index::fold(&self.ledger.connection) {

@@ -9,11 +9,19 @@ mod facet;
 mod files;
 mod index;
 mod ledger;
+mod merge;
+pub mod purge;
+pub mod read;
 pub mod redact;
+pub mod row;
 mod schema;
 mod slots;
+pub mod stats;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_read;
+pub mod verify;
 mod writer;
 
 use std::fmt::Display;

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use super::facet::beginning;
 use crate::json::{Json, Object, write_string};
 
 /// Longest string that is kept whole, in bytes.
@@ -97,13 +98,11 @@ pub fn arguments(args: &Object) -> String {
 /// A text without the credentials in it, cut to [`MAX_STRING`].
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
-    let window = text.get(..text.floor_char_boundary(MAX_STRING + OVERLAP)).unwrap_or(text);
-    let scrubbed = scrub(window);
+    let scrubbed = scrub(beginning(text, MAX_STRING + OVERLAP));
     if text.len() <= MAX_STRING {
         return scrubbed;
     }
-    let kept = scrubbed.get(..scrubbed.floor_char_boundary(MAX_STRING)).unwrap_or_default();
-    Cow::Owned(format!("{kept}…[{} bytes]", text.len()))
+    Cow::Owned(format!("{}…[{} bytes]", beginning(&scrubbed, MAX_STRING), text.len()))
 }
 
 fn value(out: &mut String, json: &Json) {

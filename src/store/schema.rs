@@ -62,10 +62,22 @@ pub(super) fn open_to_read(files: &Files) -> Result<Connection, StoreError> {
 /// Writes the write-ahead log back into the database, as far as readers and
 /// writers allow without waiting for any; answers how many pages it has.
 pub(super) fn checkpoint(files: &Files) -> rusqlite::Result<i64> {
+    let connection = open_to_checkpoint(files)?;
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+}
+
+/// The same, waiting for readers and writers; the write-ahead log is empty then.
+pub(super) fn checkpoint_and_truncate(files: &Files) -> rusqlite::Result<()> {
+    let connection = open_to_checkpoint(files)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+fn open_to_checkpoint(files: &Files) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&files.db, flags)?;
     connection.pragma_update(None, "synchronous", "normal")?;
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+    Ok(connection)
 }
 
 /// The schema version, where the file is a log of ours that we can read.

@@ -344,8 +344,7 @@ impl Shared {
             queue = match queue.results_due {
                 None => {
                     queue.asleep = true;
-                    let woken = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                    woken
+                    self.work.wait(queue).unwrap_or_else(PoisonError::into_inner)
                 }
                 Some(due) => {
                     let left = due.saturating_duration_since(Instant::now());

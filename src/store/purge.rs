@@ -1,0 +1,293 @@
+//! Removing old entries so that the rest stays verifiable.
+//!
+//! First an entry is appended that says up to where, with the hash there; then
+//! the old ones go, a few at a time, so that nobody who writes waits for long.
+//! A purge that is interrupted is finished by the next.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::chain::{Hash, kind};
+use super::index::{Counts, SPANS, bucket};
+use super::ledger::{Ledger, Transaction, meta, set_meta};
+use super::read::Reader;
+use super::{Options, StoreError, schema};
+
+/// Entries removed by one transaction.
+const CHUNK: i64 = 500;
+
+/// How long others may write between two transactions.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What a purge removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Entries, results among them.
+    pub entries: i64,
+    /// Decisions.
+    pub decisions: i64,
+}
+
+/// How many entries [`purge`] would remove.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub fn would_purge(path: &Path, before: Timestamp) -> Result<Purged, StoreError> {
+    let reader = Reader::open(path)?;
+    let snapshot = reader.snapshot()?;
+    let count = || -> rusqlite::Result<Purged> {
+        let Some(cut) = cut(&snapshot.stretches()?, before, |first, last, at| {
+            snapshot.first_at(first, last, at)
+        })?
+        else {
+            return Ok(Purged::default());
+        };
+        let sql = "SELECT count(*), ifnull(sum(kind = 0), 0) FROM entry WHERE seq <= ?1";
+        reader.connection().query_row(sql, [cut], |row| {
+            Ok(Purged { entries: row.get(0)?, decisions: row.get(1)? })
+        })
+    };
+    count().map_err(|error| reader.error(&error))
+}
+
+/// Removes every entry older than `before` that has only older ones before it.
+/// `progress` is told how many are gone, now and then.
+///
+/// # Errors
+/// Where there is no log, or it cannot be written.
+pub fn purge(
+    path: &Path,
+    before: Timestamp,
+    options: &Options,
+    mut progress: impl FnMut(i64),
+) -> Result<Purged, StoreError> {
+    let cut = {
+        let reader = Reader::open(path)?;
+        let snapshot = reader.snapshot()?;
+        let find = |first, last, at| snapshot.first_at(first, last, at);
+        let stretches = snapshot.stretches();
+        stretches
+            .and_then(|stretches| cut(&stretches, before, find))
+            .map_err(|error| reader.error(&error))?
+    };
+    let mut purge = Purge { ledger: Ledger::open(path, options, None)?, options };
+    let upto = purge.note(cut)?;
+    let mut purged = Purged::default();
+    loop {
+        let (gone, more) = purge.remove(upto)?;
+        purged.entries += gone.entries;
+        purged.decisions += gone.decisions;
+        if !more {
+            break;
+        }
+        progress(purged.entries);
+        std::thread::sleep(PAUSE);
+    }
+    purge.tidy()?;
+    Ok(purged)
+}
+
+/// The last entry that goes; `None` where none does.
+fn cut(
+    stretches: &[(i64, i64)],
+    before: Timestamp,
+    first_at: impl Fn(i64, i64, i64) -> rusqlite::Result<i64>,
+) -> rusqlite::Result<Option<i64>> {
+    let start = stretches.first().map_or(1, |(first, _)| *first);
+    let mut cut = start - 1;
+    for (first, last) in stretches {
+        let kept = first_at(*first, *last, before.as_microsecond())?;
+        cut = kept - 1;
+        if kept <= *last {
+            break;
+        }
+    }
+    Ok((cut >= start).then_some(cut))
+}
+
+struct Purge<'o> {
+    ledger: Ledger,
+    options: &'o Options,
+}
+
+impl Purge<'_> {
+    /// Runs `work` in a transaction of its own, under the lock.
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let named = self.ledger.files().named.clone();
+        let held = self.ledger.lock().take(self.options.patience);
+        let Some(_held) = held.map_err(|error| StoreError::open(&named, error))? else {
+            return Err(StoreError::busy(&named, self.options.patience));
+        };
+        let mut transaction = self.ledger.begin()?;
+        let done = work(&mut transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// Brings the index up to the log, a little at a time.
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        while self.transact(|transaction| {
+            transaction.index()?;
+            Ok(transaction.lags_behind())
+        })? {}
+        Ok(())
+    }
+
+    /// Appends the entry that says up to where, unless an earlier purge has
+    /// said as much; answers up to where it is.
+    fn note(&mut self, cut: Option<i64>) -> Result<i64, StoreError> {
+        self.catch_up()?;
+        self.transact(|transaction| {
+            let connection = transaction.connection();
+            let read = || -> rusqlite::Result<(i64, Option<Hash>)> {
+                let noted = "SELECT ifnull(max(ref), 0) FROM entry WHERE kind = ?1 AND kind >= 2";
+                let noted = connection.query_row(noted, [kind::PURGE], |row| row.get(0))?;
+                let hash = "SELECT hash FROM entry WHERE seq = ?1";
+                let hash = connection.query_row(hash, [cut], |row| row.get(0)).optional()?;
+                Ok((noted, hash))
+            };
+            let (noted, hash) = read().map_err(|error| transaction.error(&error))?;
+            match (cut, hash) {
+                (Some(cut), Some(hash)) if cut > noted => {
+                    transaction.note_purge(cut, &hash)?;
+                    Ok(cut)
+                }
+                _ => Ok(noted),
+            }
+        })
+    }
+
+    fn remove(&mut self, upto: i64) -> Result<(Purged, bool), StoreError> {
+        self.transact(|transaction| {
+            remove_chunk(transaction.connection(), upto).map_err(|error| transaction.error(&error))
+        })
+    }
+
+    /// Removes what nothing refers to any more, and empties the write-ahead
+    /// log, in which removed entries would live on.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        self.catch_up()?;
+        self.transact(|transaction| {
+            // What was written since: a combination is unused only where no
+            // entry of the whole log has it.
+            while transaction.lags_behind() {
+                transaction.index()?;
+            }
+            tidy_up(transaction.connection()).map_err(|error| transaction.error(&error))
+        })?;
+        let files = self.ledger.files().clone();
+        if let Err(error) = schema::checkpoint_and_truncate(&files) {
+            tracing::warn!(%error, "what was purged is still in the write-ahead log");
+        }
+        Ok(())
+    }
+}
+
+/// A decision on its way out.
+struct Leaving {
+    seq: i64,
+    at: i64,
+    facet: i64,
+    counts: Counts,
+}
+
+fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<(Purged, bool)> {
+    connection.execute_batch("PRAGMA secure_delete = ON")?;
+    let last: Option<i64> = connection
+        .prepare_cached(
+            "SELECT max(seq) FROM (SELECT seq FROM entry WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
+        )?
+        .query_row([upto, CHUNK], |row| row.get(0))?;
+    let Some(last) = last else { return Ok((Purged::default(), false)) };
+    let leaving = leaving(connection, last)?;
+    let mut counts: HashMap<(i64, i64, i64), Counts> = HashMap::new();
+    let mut posting =
+        connection.prepare_cached("DELETE FROM posting WHERE facet = ?1 AND seq = ?2")?;
+    for decision in &leaving {
+        posting.execute([decision.facet, decision.seq])?;
+        for span in SPANS {
+            let key = (span, bucket(decision.at, span), decision.facet);
+            counts.entry(key).or_default().add(&decision.counts);
+        }
+    }
+    connection.prepare_cached("DELETE FROM answer WHERE decision <= ?1")?.execute([last])?;
+    let entries =
+        connection.prepare_cached("DELETE FROM entry WHERE seq <= ?1")?.execute([last])?;
+    subtract(connection, &counts)?;
+    let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+    Ok((Purged { entries, decisions: leaving.len() as i64 }, last < upto))
+}
+
+/// The decisions up to `last`, with what they and their results count.
+fn leaving(connection: &Connection, last: i64) -> rusqlite::Result<Vec<Leaving>> {
+    let mut select = connection.prepare_cached(
+        "SELECT e.seq, e.at, e.facet, e.decision_us, r.outcome, r.upstream_us
+         FROM entry e
+         LEFT JOIN answer a ON a.decision = e.seq
+         LEFT JOIN entry r ON r.seq = a.seq
+         WHERE e.seq <= ?1 AND e.kind = 0",
+    )?;
+    let rows = select.query_map([last], |row| {
+        let mut counts = Counts::decision(0, row.get(3)?);
+        if let Some(outcome) = row.get::<_, Option<String>>(4)? {
+            counts.add(&Counts::result(&outcome, row.get(5)?));
+        }
+        Ok(Leaving { seq: row.get(0)?, at: row.get(1)?, facet: row.get(2)?, counts })
+    })?;
+    rows.collect()
+}
+
+fn subtract(
+    connection: &Connection,
+    counts: &HashMap<(i64, i64, i64), Counts>,
+) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached(
+        "UPDATE tally SET decided = decided - ?4, decision_us = decision_us - ?5,
+           answered = answered - ?6, failed = failed - ?7, upstream_us = upstream_us - ?8
+         WHERE span = ?1 AND start = ?2 AND facet = ?3",
+    )?;
+    let mut remove = connection.prepare_cached(
+        "DELETE FROM tally WHERE span = ?1 AND start = ?2 AND facet = ?3 AND decided <= 0",
+    )?;
+    for ((span, start, facet), counts) in counts {
+        update.execute(params![
+            span,
+            start,
+            facet,
+            counts.decided,
+            counts.decision_us,
+            counts.answered,
+            counts.failed,
+            counts.upstream_us,
+        ])?;
+        remove.execute([span, start, facet])?;
+    }
+    Ok(())
+}
+
+fn tidy_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute(
+        "UPDATE tally SET upstream_max_us = (
+           SELECT max(hour.upstream_max_us) FROM tally hour
+           WHERE hour.span = 3600 AND hour.facet = tally.facet)
+         WHERE span = 0",
+        [],
+    )?;
+    let unused = connection.execute(
+        "DELETE FROM facet WHERE NOT EXISTS (SELECT 1 FROM posting WHERE facet = facet.id)",
+        [],
+    )?;
+    if unused > 0 {
+        // Writers remember the dictionary; this tells them to forget it.
+        let epoch: i64 = meta(connection, "epoch")?.unwrap_or_default();
+        set_meta(connection, "epoch", epoch + 1)?;
+    }
+    Ok(())
+}

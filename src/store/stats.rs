@@ -1,0 +1,261 @@
+//! Figures about the log, from the counters of its index.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::StoreError;
+use super::chain::kind;
+use super::facet::{self, Facet};
+use super::index::{Counts, HOUR, MINUTE, bucket};
+use super::read::{Filter, Reader, Selection, Snapshot};
+
+/// Names listed per kind; the rest is together under `others`.
+const MAX_NAMES: usize = 20;
+
+/// Figures about rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Stats {
+    /// Decisions.
+    pub decisions: i64,
+    /// By `allow`, `deny`, `ask`.
+    pub by_decision: BTreeMap<String, i64>,
+    /// By outcome at the time of the decision.
+    pub by_outcome: BTreeMap<String, i64>,
+    /// The share that was denied, from 0 to 1.
+    pub deny_rate: f64,
+    /// By agent, most first.
+    pub by_agent: Vec<Named>,
+    /// By server or provider, most first.
+    pub by_server: Vec<Named>,
+    /// By tool or resource, most first.
+    pub by_tool: Vec<Named>,
+    /// The rules that denied or asked, most first.
+    pub refusals_by_rule: Vec<Named>,
+    /// Mean time taken to decide, in microseconds.
+    pub decision_us_mean: f64,
+    /// Forwarded actions that are over.
+    pub answered: i64,
+    /// Those of them that failed on the way.
+    pub failed: i64,
+    /// Mean time from forwarding to the answer, in milliseconds.
+    pub upstream_ms_mean: f64,
+    /// The longest.
+    pub upstream_ms_max: f64,
+}
+
+/// A name and how many decisions it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// The name.
+    pub name: String,
+    /// All of its decisions.
+    pub decisions: i64,
+    /// Those that denied.
+    pub denied: i64,
+}
+
+impl Reader {
+    /// The figures of the rows that `filter` selects. Times count by whole
+    /// minutes: `since` and `until` include the minute that they are in. Text
+    /// and page bounds play no part.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn stats(&self, filter: &Filter) -> Result<Stats, StoreError> {
+        let filter = Filter { text: None, before: None, after: None, ..filter.clone() };
+        let snapshot = self.snapshot()?;
+        let selection = snapshot.select(&filter)?;
+        self.count(&snapshot, &selection, &filter).map_err(|error| self.error(&error))
+    }
+
+    fn count(
+        &self,
+        snapshot: &Snapshot<'_>,
+        selection: &Selection,
+        filter: &Filter,
+    ) -> rusqlite::Result<Stats> {
+        let window = Window::of(filter);
+        let mut counts: HashMap<i64, Counts> = HashMap::new();
+        for (span, from, to) in window.spans() {
+            let mut select = self.connection().prepare_cached(
+                "SELECT facet, decided, decision_us, answered, failed, upstream_us,
+                        upstream_max_us, last
+                 FROM tally WHERE span = ?1 AND start >= ?2 AND start < ?3",
+            )?;
+            let mut rows = select.query([span, from, to])?;
+            while let Some(row) = rows.next()? {
+                let facet: i64 = row.get(0)?;
+                if selection.takes(facet) {
+                    counts.entry(facet).or_default().add(&read_counts(row, 1)?);
+                }
+            }
+        }
+        self.count_tail(snapshot, &window, |facet, tail| {
+            if selection.takes(facet) {
+                counts.entry(facet).or_default().add(tail);
+            }
+        })?;
+        self.sum_up(&counts)
+    }
+
+    /// What is not yet in the index.
+    fn count_tail(
+        &self,
+        snapshot: &Snapshot<'_>,
+        window: &Window,
+        mut add: impl FnMut(i64, &Counts),
+    ) -> rusqlite::Result<()> {
+        let (_, folded, _) = snapshot.bounds();
+        let mut select = self.connection().prepare_cached(
+            "SELECT e.kind, ifnull(d.at, e.at), ifnull(d.facet, e.facet), e.seq,
+                    ifnull(e.decision_us, 0), ifnull(e.outcome, ''), ifnull(e.upstream_us, 0)
+             FROM entry e LEFT JOIN entry d ON d.seq = e.ref AND e.kind = ?2 AND d.kind = ?3
+             WHERE e.seq > ?1 AND (e.kind = ?3 OR d.seq IS NOT NULL)",
+        )?;
+        let mut rows = select.query([folded, kind::RESULT, kind::DECISION])?;
+        while let Some(row) = rows.next()? {
+            if window.contains(row.get(1)?) {
+                let counts = match row.get(0)? {
+                    kind::DECISION => Counts::decision(row.get(3)?, row.get(4)?),
+                    _ => Counts::result(&row.get::<_, String>(5)?, row.get(6)?),
+                };
+                add(row.get(2)?, &counts);
+            }
+        }
+        Ok(())
+    }
+
+    fn sum_up(&self, counts: &HashMap<i64, Counts>) -> rusqlite::Result<Stats> {
+        let sql = format!("SELECT {}, id FROM facet", facet::COLUMNS);
+        let mut select = self.connection().prepare_cached(&sql)?;
+        let mut rows = select.query([])?;
+        let mut total = Counts::default();
+        let mut stats = Stats::default();
+        let mut names: [HashMap<String, (i64, i64)>; 4] = Default::default();
+        while let Some(row) = rows.next()? {
+            let Some(counts) = counts.get(&row.get(12)?) else { continue };
+            let facet = Facet::read(row, 0)?;
+            total.add(counts);
+            *stats.by_decision.entry(facet.decision.to_string()).or_default() += counts.decided;
+            *stats.by_outcome.entry(facet.outcome.to_string()).or_default() += counts.decided;
+            let rule = format!("{}: {}", facet.policy, facet.rule);
+            let rule = (facet.decision != "allow").then_some(rule);
+            let tool = facet.tool.as_deref().unwrap_or("(too many to count)").to_owned();
+            let keys =
+                [Some(facet.agent.to_string()), Some(facet.server.to_string()), Some(tool), rule];
+            let denied = if facet.decision == "deny" { counts.decided } else { 0 };
+            for (names, key) in names.iter_mut().zip(keys) {
+                if let Some(key) = key {
+                    let entry = names.entry(key).or_default();
+                    *entry = (entry.0 + counts.decided, entry.1 + denied);
+                }
+            }
+        }
+        [stats.by_agent, stats.by_server, stats.by_tool, stats.refusals_by_rule] =
+            names.map(most_first);
+        let denied = stats.by_decision.get("deny").copied().unwrap_or_default();
+        stats.decisions = total.decided;
+        stats.deny_rate = ratio(denied, total.decided);
+        stats.decision_us_mean = ratio(total.decision_us, total.decided);
+        stats.answered = total.answered;
+        stats.failed = total.failed;
+        stats.upstream_ms_mean = ratio(total.upstream_us, total.answered) / 1000.0;
+        stats.upstream_ms_max = total.upstream_max_us as f64 / 1000.0;
+        Ok(stats)
+    }
+}
+
+/// Reads the counters from the column `first` on.
+fn read_counts(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Counts> {
+    Ok(Counts {
+        decided: row.get(first)?,
+        decision_us: row.get(first + 1)?,
+        answered: row.get(first + 2)?,
+        failed: row.get(first + 3)?,
+        upstream_us: row.get(first + 4)?,
+        upstream_max_us: row.get(first + 5)?,
+        last: row.get(first + 6)?,
+    })
+}
+
+fn most_first(names: HashMap<String, (i64, i64)>) -> Vec<Named> {
+    let mut names: Vec<Named> = names
+        .into_iter()
+        .map(|(name, (decisions, denied))| Named { name, decisions, denied })
+        .collect();
+    names.sort_by(|a, b| b.decisions.cmp(&a.decisions).then_with(|| a.name.cmp(&b.name)));
+    let rest = names.split_off(names.len().min(MAX_NAMES));
+    if !rest.is_empty() {
+        names.push(Named {
+            name: format!("({} others)", rest.len()),
+            decisions: rest.iter().map(|name| name.decisions).sum(),
+            denied: rest.iter().map(|name| name.denied).sum(),
+        });
+    }
+    names
+}
+
+fn ratio(part: i64, whole: i64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// The minutes that are counted: from the start of one to that of another, in
+/// seconds; `None` for no bound at all.
+#[derive(Debug, PartialEq, Eq)]
+struct Window(Option<(i64, i64)>);
+
+impl Window {
+    fn of(filter: &Filter) -> Self {
+        if filter.since.is_none() && filter.until.is_none() {
+            return Self(None);
+        }
+        let minute = |time: Timestamp| bucket(time.as_microsecond(), MINUTE);
+        let from = filter.since.map_or(i64::MIN / 2, minute);
+        let to = filter.until.map_or(i64::MAX / 2, |until| minute(until) + MINUTE);
+        Self(Some((from, to)))
+    }
+
+    fn contains(&self, at: i64) -> bool {
+        self.0.is_none_or(|(from, to)| (from..to).contains(&bucket(at, MINUTE)))
+    }
+
+    /// Which counters make up the window: span, from, to. Whole hours where
+    /// there are some, minutes before and after.
+    fn spans(&self) -> Vec<(i64, i64, i64)> {
+        let Some((from, to)) = self.0 else { return vec![(0, 0, 1)] };
+        let first_hour =
+            from.div_euclid(HOUR) * HOUR + if from.rem_euclid(HOUR) == 0 { 0 } else { HOUR };
+        let last_hour = to.div_euclid(HOUR) * HOUR;
+        if first_hour >= last_hour {
+            return vec![(MINUTE, from, to)];
+        }
+        vec![(MINUTE, from, first_hour), (HOUR, first_hour, last_hour), (MINUTE, last_hour, to)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_spans_of_a_window_cover_each_minute_once(
+            from in -200i64..200, minutes in 0i64..400,
+        ) {
+            let (from, to) = (from * MINUTE, (from + minutes) * MINUTE);
+            let spans = Window(Some((from, to))).spans();
+            let mut covered = Vec::new();
+            for (span, from, to) in spans {
+                let starts = (-1000 * HOUR / span..1000 * HOUR / span).map(|n| n * span);
+                for start in starts.filter(|start| (from..to).contains(start)) {
+                    covered.extend((start..start + span).step_by(MINUTE as usize));
+                }
+            }
+            let expected: Vec<i64> = (from..to).step_by(MINUTE as usize).collect();
+            prop_assert_eq!(covered, expected);
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! Reading, examining and purging what the writer wrote.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+use super::audit::{Completion, Draft, Outcome};
+use super::purge::{purge, would_purge};
+use super::read::{Filter, Reader};
+use super::row::Row;
+use super::tests::{completion, draft, open, record, store};
+use super::verify::Broken;
+use super::{Options, StoreError};
+use crate::verdict::Decision;
+
+fn rows(path: &Path, filter: &Filter, limit: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    Reader::open(path)
+        .unwrap()
+        .rows(filter, limit, |row| {
+            rows.push(row);
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    rows
+}
+
+fn broken(path: &Path) -> Option<Broken> {
+    Reader::open(path).unwrap().verify(None, |_, _| ()).unwrap().broken
+}
+
+fn tamper(path: &Path, sql: &str) {
+    let changed = rusqlite::Connection::open(path).unwrap().execute(sql, []).unwrap();
+    assert!(changed > 0, "{sql}");
+}
+
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+/// A log of `count` decisions a second apart by three agents. Every seventh is
+/// denied; the others are each followed by their result.
+fn log(count: usize) -> (TempDir, PathBuf) {
+    let (folder, store) = store();
+    for index in 0..count {
+        let at = start() + SignedDuration::from_secs(index as i64);
+        let denied = index % 7 == 0;
+        let id = record(
+            &store,
+            Draft {
+                at,
+                agent: ["alice", "bob", "carol"][index % 3].into(),
+                decision: if denied { Decision::Deny } else { Decision::Allow },
+                outcome: if denied { Outcome::Refused } else { Outcome::Forwarded },
+                reason: format!("reason {index}"),
+                ..draft(["read_file", "write_file"][index % 2])
+            },
+        )
+        .unwrap();
+        if !denied {
+            store.complete(&id, completion());
+        }
+    }
+    store.close();
+    let path = folder.path().join("audit.db");
+    (folder, path)
+}
+
+#[test]
+fn a_row_says_what_was_recorded_and_what_came_of_it() {
+    let (_folder, path) = log(2);
+    let rows = rows(&path, &Filter::default(), 50);
+    assert_eq!(rows.len(), 2);
+    let json: serde_json::Value = serde_json::to_value(&rows[1]).unwrap();
+    for (name, value) in [
+        ("time", "2026-01-01T00:00:01.000000Z"),
+        ("session", "s1"),
+        ("agent", "bob"),
+        ("transport", "stdio"),
+        ("server", "files"),
+        ("method", "tools/call"),
+        ("tool", "write_file"),
+        ("intent", "read"),
+        ("decision", "allow"),
+        ("outcome", "forwarded"),
+        ("policy", "default"),
+        ("rule", "default#1"),
+        ("reason", "reason 1"),
+        ("stage", "policy"),
+        ("status", "ok"),
+        ("mode", "enforce"),
+    ] {
+        assert_eq!(json[name], value, "{name}");
+    }
+    assert_eq!(json["args"], serde_json::json!({"path": "/srv"}));
+    assert_eq!(json["decision_us"], 3);
+    assert_eq!(json["upstream_ms"], 12.0);
+    assert_eq!(json["args_digest"].as_str().unwrap().len(), 64);
+    assert_eq!(rows[0].prev_hash, "0".repeat(64));
+    assert_eq!(rows[1].prev_hash, rows[0].hash, "a refused action has no result in between");
+    assert_eq!(rows[0].status, None);
+}
+
+#[test]
+fn every_filter_finds_what_a_scan_finds() {
+    // Enough that most is indexed and some is not.
+    let (_folder, path) = log(1500);
+    let all = rows(&path, &Filter::default(), 0);
+    assert_eq!(all.len(), 1500);
+    let at = |seconds| Some(start() + SignedDuration::from_secs(seconds));
+    let text = |text: &str| Some(text.to_owned());
+    type Test = fn(&Row) -> bool;
+    let cases: [(Filter, Test); 9] = [
+        (Filter { agent: text("bob"), ..Filter::default() }, |row| row.agent == "bob"),
+        (Filter { agent: text("*o?"), ..Filter::default() }, |row| row.agent != "alice"),
+        (Filter { decision: text("deny"), ..Filter::default() }, |row| row.decision == "deny"),
+        (Filter { tool: text("write_file"), ..Filter::default() }, |row| row.tool == "write_file"),
+        (Filter { server: text("nowhere"), ..Filter::default() }, |_| false),
+        (
+            Filter {
+                agent: text("bob"),
+                decision: text("deny"),
+                tool: text("read*"),
+                ..Filter::default()
+            },
+            |row| row.agent == "bob" && row.decision == "deny" && row.tool == "read_file",
+        ),
+        (Filter { since: at(300), until: at(1450), ..Filter::default() }, |row| {
+            ("2026-01-01T00:05:00"..="2026-01-01T00:24:10.000000Z")
+                .contains(&row.time_text().as_str())
+        }),
+        (Filter { since: at(1400), decision: text("deny"), ..Filter::default() }, |row| {
+            row.time_text().as_str() >= "2026-01-01T00:23:20" && row.decision == "deny"
+        }),
+        (Filter { agent: text("carol"), text: text("REASON 7"), ..Filter::default() }, |row| {
+            row.agent == "carol" && row.reason.starts_with("reason 7")
+        }),
+    ];
+    for (filter, test) in cases {
+        let expected: Vec<&Row> = all.iter().filter(|row| test(row)).collect();
+        let found = rows(&path, &filter, 0);
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{filter:?}");
+        let newest = rows(&path, &filter, 50);
+        let skipped = expected.len().saturating_sub(50);
+        assert_eq!(newest.iter().collect::<Vec<_>>(), expected[skipped..], "{filter:?}");
+    }
+}
+
+#[test]
+fn pages_follow_each_other_without_gap_or_overlap() {
+    let (_folder, path) = log(120);
+    let mut pages = Vec::new();
+    let mut before = None;
+    loop {
+        let page = rows(&path, &Filter { before: before.clone(), ..Filter::default() }, 50);
+        let Some(first) = page.first() else { break };
+        before = Some(first.id.clone());
+        pages.splice(0..0, page);
+    }
+    assert_eq!(pages, rows(&path, &Filter::default(), 0));
+    let after = Some(pages[99].id.clone());
+    assert_eq!(rows(&path, &Filter { after, ..Filter::default() }, 0), pages[100..]);
+}
+
+#[test]
+fn figures_are_exact_with_and_without_a_window() {
+    let (_folder, path) = log(1500);
+    let reader = Reader::open(&path).unwrap();
+    let stats = reader.stats(&Filter::default()).unwrap();
+    assert_eq!(stats.decisions, 1500);
+    assert_eq!(stats.by_decision["deny"], 215);
+    assert_eq!((stats.answered, stats.failed), (1285, 0));
+    assert_eq!(stats.upstream_ms_max, 12.0);
+    assert_eq!(stats.by_agent.iter().map(|agent| agent.decisions).sum::<i64>(), 1500);
+    let window = Filter {
+        since: Some(start() + SignedDuration::from_secs(125)),
+        until: Some(start() + SignedDuration::from_secs(1439)),
+        agent: Some("bob".to_owned()),
+        ..Filter::default()
+    };
+    // Whole minutes: from 120 to 1,440 seconds, every third of them.
+    assert_eq!(reader.stats(&window).unwrap().decisions, 440);
+}
+
+#[test]
+fn a_whole_log_verifies_and_contains_its_heads() {
+    let (_folder, path) = log(700);
+    let reader = Reader::open(&path).unwrap();
+    let whole = reader.verify(None, |_, _| ()).unwrap();
+    assert_eq!((whole.broken, whole.decisions, whole.entries), (None, 700, 1300));
+    let kept = whole.head;
+    drop(record(&open(&path), draft("later")));
+    let again = Reader::open(&path).unwrap().verify(Some(&kept), |_, _| ()).unwrap();
+    assert_eq!(again.broken, None);
+    assert_ne!(again.head, kept);
+}
+
+#[test]
+fn whatever_is_changed_shows_and_is_named() {
+    for (sql, entry) in [
+        ("UPDATE entry SET args = '{}' WHERE seq = 6", 6),
+        ("UPDATE entry SET at = at + 1 WHERE seq = 6", 6),
+        ("UPDATE entry SET session = 's2' WHERE seq = 6", 6),
+        ("UPDATE entry SET reason = 'oh' WHERE seq = 6", 6),
+        ("UPDATE entry SET reason = NULL WHERE seq = 15", 15),
+        ("UPDATE entry SET tool = 'x' WHERE seq = 6", 6),
+        ("UPDATE entry SET facet = 1 WHERE seq = 6", 6),
+        ("UPDATE entry SET facet = 99 WHERE seq = 6", 6),
+        ("UPDATE entry SET decision_us = 4 WHERE seq = 6", 6),
+        ("UPDATE entry SET digest = zeroblob(32) WHERE seq = 6", 6),
+        ("UPDATE entry SET digest = x'00' WHERE seq = 6", 6),
+        ("UPDATE entry SET kind = 9 WHERE seq = 6", 6),
+        ("UPDATE entry SET hash = zeroblob(32) WHERE seq = 6", 6),
+        ("UPDATE entry SET status = 'error' WHERE seq = 5", 5),
+        ("UPDATE entry SET upstream_us = 1 WHERE seq = 5", 5),
+        ("UPDATE entry SET ref = 1 WHERE seq = 5", 5),
+        ("UPDATE facet SET decision = 'allow' WHERE id = 1", 1),
+        ("UPDATE facet SET agent = 'mallory' WHERE id = 3", 4),
+        ("DELETE FROM facet WHERE id = 2", 2),
+    ] {
+        let (_folder, path) = log(20);
+        assert_eq!(broken(&path), None);
+        tamper(&path, sql);
+        let found = broken(&path);
+        assert!(
+            matches!(found, Some(Broken::Changed { seq, .. }) if seq == entry),
+            "{sql}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_removed_or_reordered_shows() {
+    let (_folder, path) = log(20);
+    tamper(&path, "DELETE FROM entry WHERE seq IN (5, 6)");
+    assert_eq!(broken(&path), Some(Broken::Missing { from: 5, to: 6 }));
+
+    let (_folder, path) = log(20);
+    tamper(&path, "DELETE FROM entry WHERE seq < 4");
+    assert_eq!(broken(&path), Some(Broken::Missing { from: 1, to: 3 }));
+
+    let (_folder, path) = log(20);
+    tamper(&path, "UPDATE entry SET seq = -1 WHERE seq = 5");
+    tamper(&path, "UPDATE entry SET seq = 5 WHERE seq = 7");
+    tamper(&path, "UPDATE entry SET seq = 7 WHERE seq = -1");
+    assert!(matches!(broken(&path), Some(Broken::Changed { seq: 5, .. })));
+}
+
+#[test]
+fn a_tail_cut_off_shows_by_its_head() {
+    let (_folder, path) = log(20);
+    let reader = Reader::open(&path).unwrap();
+    let head = reader.verify(None, |_, _| ()).unwrap().head;
+    tamper(&path, "DELETE FROM entry WHERE seq > 30");
+    assert_eq!(broken(&path), None, "without a head nobody can tell");
+    let found = reader.verify(Some(&head), |_, _| ()).unwrap();
+    assert_eq!(found.broken, Some(Broken::HeadNotFound));
+    assert!(reader.verify(Some("abc"), |_, _| ()).is_err());
+}
+
+#[test]
+fn a_changed_index_shows() {
+    for sql in [
+        "DELETE FROM posting WHERE seq = 6",
+        "UPDATE posting SET facet = 2 WHERE seq = 6",
+        "UPDATE tally SET decided = decided + 1 WHERE span = 0 AND facet = 1",
+    ] {
+        let (_folder, path) = log(1500);
+        assert_eq!(broken(&path), None);
+        tamper(&path, sql);
+        assert_eq!(broken(&path), Some(Broken::Index), "{sql}");
+    }
+}
+
+#[test]
+fn a_purge_leaves_a_log_that_verifies_lists_and_counts() {
+    let (_folder, path) = log(1500);
+    let all = rows(&path, &Filter::default(), 0);
+    let before = start() + SignedDuration::from_secs(1000);
+    let foreseen = would_purge(&path, before).unwrap();
+    let purged = purge(&path, before, &Options::default(), |_| ()).unwrap();
+    assert_eq!(purged, foreseen);
+    assert_eq!(purged.decisions, 1000);
+    assert_eq!(broken(&path), None);
+    assert_eq!(rows(&path, &Filter::default(), 0), all[1000..]);
+    let stats = Reader::open(&path).unwrap().stats(&Filter::default()).unwrap();
+    assert_eq!(stats.decisions, 500);
+    assert_eq!(stats.by_decision["deny"], 72);
+    assert_eq!(stats.answered, 428);
+
+    // A second one removes what is older still and the note of the first.
+    let later = Timestamp::now() + SignedDuration::from_secs(1);
+    assert_eq!(purge(&path, later, &Options::default(), |_| ()).unwrap().decisions, 500);
+    assert_eq!(broken(&path), None);
+    assert_eq!(rows(&path, &Filter::default(), 0), []);
+    record(&open(&path), draft("after")).unwrap();
+    assert_eq!(broken(&path), None);
+    assert_eq!(rows(&path, &Filter::default(), 0).len(), 1);
+}
+
+#[test]
+fn a_purge_hides_no_removal_of_more() {
+    let (_folder, path) = log(100);
+    let before = start() + SignedDuration::from_secs(50);
+    purge(&path, before, &Options::default(), |_| ()).unwrap();
+    let first = rows(&path, &Filter::default(), 0)[0].clone();
+    tamper(&path, "DELETE FROM entry WHERE seq = (SELECT min(seq) FROM entry)");
+    assert!(matches!(broken(&path), Some(Broken::Missing { from: 1, .. })), "{first:?}");
+}
+
+#[test]
+fn a_purge_that_was_killed_is_finished_by_the_next() {
+    let (_folder, path) = log(1500);
+    let before = start() + SignedDuration::from_secs(1000);
+    // Dies in the middle, as by a signal: what is committed stays.
+    let killed = std::panic::catch_unwind(|| {
+        purge(&path, before, &Options::default(), |gone| assert!(gone < 900, "killed"))
+    });
+    assert!(killed.is_err());
+    assert_eq!(broken(&path), None);
+    purge(&path, start(), &Options::default(), |_| ()).unwrap();
+    assert_eq!(rows(&path, &Filter::default(), 0).len(), 500);
+    assert_eq!(broken(&path), None);
+}
+
+#[test]
+fn writers_go_on_during_a_purge_and_after_it() {
+    let (_folder, path) = log(1500);
+    let writer = open(&path);
+    record(&writer, draft("read_file")).unwrap();
+    let later = Timestamp::now() + SignedDuration::from_secs(1);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for _ in 0..200 {
+                record(&writer, draft("read_file")).unwrap();
+            }
+        });
+        purge(&path, later, &Options::default(), |_| ()).unwrap();
+        writing.join().unwrap();
+    });
+    // The combination that the writer remembers may be gone from the dictionary.
+    record(&writer, draft("read_file")).unwrap();
+    writer.close();
+    assert_eq!(broken(&path), None);
+    for row in rows(&path, &Filter::default(), 0) {
+        assert_eq!(row.tool, "read_file");
+    }
+}
+
+#[test]
+fn times_are_found_across_a_clock_that_was_set_back() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let now = Timestamp::now();
+    let ahead = now + SignedDuration::from_hours(9);
+    for (at, tool) in [(now, "a"), (ahead, "b"), (now, "c"), (ahead, "d"), (now, "e")] {
+        record(&store, Draft { at, ..draft(tool) }).unwrap();
+    }
+    store.close();
+    assert_eq!(broken(&path), None);
+    let tools = |filter: Filter| -> Vec<String> {
+        rows(&path, &filter, 50).into_iter().map(|row| row.tool).collect()
+    };
+    assert_eq!(tools(Filter { since: Some(ahead), ..Filter::default() }), ["b", "d"]);
+    let until = now + SignedDuration::from_hours(1);
+    assert_eq!(tools(Filter { until: Some(until), ..Filter::default() }), ["a", "c", "e"]);
+}
+
+#[test]
+fn a_result_that_failed_shows_and_an_observed_row_stays_observed() {
+    let (folder, store) = store();
+    let failed = record(&store, draft("a")).unwrap();
+    let observed = Draft { outcome: Outcome::Observed, observing: true, ..draft("b") };
+    let observed = record(&store, observed).unwrap();
+    let error = Completion {
+        outcome: Outcome::Error,
+        upstream: Duration::from_secs(1),
+        status: "-32000".to_owned(),
+    };
+    store.complete(&failed, error);
+    store.complete(&observed, completion());
+    store.close();
+    let outcomes: Vec<_> = rows(&folder.path().join("audit.db"), &Filter::default(), 0)
+        .into_iter()
+        .map(|row| (row.outcome, row.mode, row.status))
+        .collect();
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        outcomes,
+        [
+            ("error".to_owned(), "enforce".to_owned(), some("-32000")),
+            ("observed".to_owned(), "observe".to_owned(), some("ok")),
+        ]
+    );
+}
+
+#[test]
+fn there_is_nothing_to_read_before_the_first_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    assert!(Reader::open(&path).unwrap_err().to_string().contains("none yet"));
+    assert!(!path.exists());
+}
