@@ -1,5 +1,6 @@
 //! One file a command: a typed value in, words out.
 
+mod demo;
 mod doctor;
 mod intent;
 mod jsonl;
@@ -42,6 +43,8 @@ pub fn run(command: Command) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<Done> {
     match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::DemoServer => demo::serve(),
         Command::Intent(_) => intent::run(),
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),

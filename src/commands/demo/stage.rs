@@ -1,0 +1,136 @@
+//! How the demo looks: headings, calls, verdicts; colour and a breath between
+//! scenes on a terminal, neither elsewhere.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use super::gated::Answer;
+
+/// The breath between scenes, on a terminal.
+const BREATH: Duration = Duration::from_millis(450);
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+
+/// Where the demo is played.
+pub(super) struct Stage<W: Write> {
+    out: W,
+    lively: bool,
+    scene: u32,
+}
+
+impl<W: Write> Stage<W> {
+    /// `lively`: with colour and pauses.
+    pub(super) fn new(out: W, lively: bool) -> Self {
+        Self { out, lively, scene: 0 }
+    }
+
+    /// Opens the next scene.
+    pub(super) async fn scene(&mut self, title: &str) -> io::Result<()> {
+        self.breathe().await?;
+        self.scene += 1;
+        let line = format!("{}. {title}", self.scene);
+        let line = self.styled(BOLD, &line);
+        writeln!(self.out, "\n{line}")
+    }
+
+    /// Prose.
+    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "   {text}")
+    }
+
+    /// Something verbatim: a policy, a table.
+    pub(super) fn show(&mut self, text: &str) -> io::Result<()> {
+        for line in text.trim_end().lines() {
+            let line = self.styled(DIM, line);
+            writeln!(self.out, "     {line}")?;
+        }
+        Ok(())
+    }
+
+    /// A command that shows the same outside the demo.
+    pub(super) fn command(&mut self, command: &str) -> io::Result<()> {
+        let command = self.styled(BOLD, command);
+        writeln!(self.out, "   $ {command}")
+    }
+
+    /// A call and what came back for it.
+    pub(super) fn call(&mut self, agent: &str, call: &str, answer: &Answer) -> io::Result<()> {
+        let verdict = self.verdict(answer);
+        writeln!(self.out, "   {agent:<7} {call:<30} {verdict}")?;
+        let field = |key| answer.decision.as_ref().and_then(|d| d.get(key)).and_then(Value::as_str);
+        let Some(reason) = field("reason") else {
+            return self.show_indented(&answer.text);
+        };
+        let rule = format!("{} (rule `{}`)", reason, field("rule").unwrap_or("?"));
+        self.note("why", &rule)?;
+        field("suggestion").map_or(Ok(()), |suggestion| self.note("instead", suggestion))
+    }
+
+    /// The text that the model gets to read.
+    pub(super) fn model_reads(&mut self, text: &str) -> io::Result<()> {
+        self.say("What the model reads, so that it can go on by itself:")?;
+        self.show(text)
+    }
+
+    fn verdict(&self, answer: &Answer) -> String {
+        let decision = answer.decision.as_ref().and_then(|d| d.get("decision"));
+        match decision.and_then(Value::as_str) {
+            None => self.styled(GREEN, "allowed"),
+            Some("ask") => self.styled(YELLOW, "a person has to say"),
+            Some(_) => self.styled(RED, "refused"),
+        }
+    }
+
+    fn note(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let label = self.styled(DIM, &format!("{label:<8}"));
+        writeln!(self.out, "             {label}{text}")
+    }
+
+    fn show_indented(&mut self, text: &str) -> io::Result<()> {
+        for line in text.lines() {
+            let line = self.styled(DIM, line);
+            writeln!(self.out, "             {line}")?;
+        }
+        Ok(())
+    }
+
+    async fn breathe(&mut self) -> io::Result<()> {
+        self.out.flush()?;
+        if self.lively {
+            tokio::time::sleep(BREATH).await;
+        }
+        Ok(())
+    }
+
+    fn styled(&self, style: Style, text: &str) -> String {
+        if self.lively { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_output_has_no_escapes_and_says_why() {
+        let mut out = Vec::new();
+        let mut stage = Stage::new(&mut out, false);
+        let decision = serde_json::json!({
+            "decision": "deny", "rule": "keep", "reason": "notes stay", "suggestion": "rename it",
+        });
+        let answer = Answer { text: "refused".into(), decision: Some(decision) };
+        stage.call("intern", "delete_note {}", &answer).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(!out.contains('\u{1b}'));
+        for part in ["refused", "notes stay", "rule `keep`", "rename it"] {
+            assert!(out.contains(part), "{out}");
+        }
+    }
+}
