@@ -4,6 +4,8 @@
 #![cfg(unix)]
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transparency;

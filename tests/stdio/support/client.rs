@@ -147,6 +147,11 @@ impl Client {
         }
     }
 
+    /// Drops the messages that came and were not waited for.
+    pub(crate) fn forget_unclaimed(&mut self) {
+        self.parked.clear();
+    }
+
     /// The next line of output, its end included.
     pub(crate) fn next_line(&mut self, within: Duration) -> Result<Vec<u8>, RecvTimeoutError> {
         self.lines.recv_timeout(within)
