@@ -1,0 +1,11 @@
+//! `agentgate wrap` from the outside: the real binary between real clients and
+//! real servers, under attack, under load, and when things around it fail.
+
+#![cfg(unix)]
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod transparency;

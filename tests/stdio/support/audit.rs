@@ -1,0 +1,1 @@
+//! The log, read with the program's own commands.

