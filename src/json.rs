@@ -276,6 +276,12 @@ impl Object {
         self.0.is_empty()
     }
 
+    /// Removes and returns the value under `key`; the others keep their order.
+    pub fn take(&mut self, key: &str) -> Option<Json> {
+        let at = self.0.iter().position(|(name, _)| name == key)?;
+        Some(self.0.remove(at).1)
+    }
+
     /// The text that a digest is taken over; see [`Json::canonical`].
     #[must_use]
     pub fn canonical(&self) -> String {

@@ -7,6 +7,7 @@ pub mod config;
 pub mod gate;
 pub mod intent;
 pub mod json;
+pub mod mcp;
 pub mod os;
 pub mod policy;
 pub mod rate;
