@@ -117,6 +117,14 @@ impl<'j> Reader<'j> {
         }
     }
 
+    /// Whether the value that starts here is an object.
+    ///
+    /// # Errors
+    /// Where no value starts here.
+    pub fn at_object(&mut self) -> Result<bool, JsonError> {
+        self.checked(Jiter::peek).map(|peek| peek == Peek::Object)
+    }
+
     /// Visits the elements of the array that starts here, in order.
     ///
     /// # Errors

@@ -362,11 +362,10 @@ fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
 pub fn disguised_pair(object: &Object) -> Option<(&str, &str)> {
     let mut folded: Vec<_> = object.iter().map(|(key, _)| (fold(key), key)).collect();
     folded.sort_unstable();
-    let pair = folded.windows(2).find_map(|pair| match pair {
+    folded.windows(2).find_map(|pair| match pair {
         [(one, first), (other, second)] if one == other => Some((*first, *second)),
         _ => None,
-    });
-    pair
+    })
 }
 
 /// The known key that `key` is; an error where it is one only in disguise.

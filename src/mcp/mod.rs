@@ -1,9 +1,16 @@
 //! The MCP adapter: messages of a client and a server, whatever carries them.
 
+pub mod answer;
 pub mod envelope;
 pub mod era;
 pub mod fold;
+pub mod frames;
+pub mod listing;
+pub mod pending;
+pub mod queue;
+pub mod reply;
 pub mod scan;
+pub mod tools;
 
 #[cfg(test)]
 mod tests {

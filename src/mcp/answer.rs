@@ -1,0 +1,254 @@
+//! What a server sends, read leniently.
+//!
+//! Nothing is refused here: whatever cannot be read is passed on and taught the
+//! gate nothing. Only the outline is looked at, and of a result only the members
+//! that say what became of a call or which tools there are. Pure.
+
+use super::scan::outline;
+use crate::json::{JsonError, Reader};
+
+/// One message from a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message<'f> {
+    /// The answer to a request of the client's, or of the gate's own.
+    Response {
+        /// The id as it was written.
+        id: &'f [u8],
+        /// What it says.
+        answer: Answer<'f>,
+    },
+    /// A request of the server's.
+    Request {
+        /// The id as it was written.
+        id: &'f [u8],
+    },
+    /// A notification.
+    Notification {
+        /// Its method.
+        method: String,
+    },
+    /// Anything else: a log line gone astray, a message beyond reading.
+    Opaque,
+}
+
+/// What a response says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer<'f> {
+    /// A result, as far as it was looked at.
+    Result(Box<Shape<'f>>),
+    /// An error; its code as it was written, where there is one.
+    Error(Option<&'f [u8]>),
+    /// Beyond reading.
+    Unreadable,
+}
+
+/// The members of a result that matter here, each as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shape<'f> {
+    /// `isError` is true.
+    pub is_error: bool,
+    /// `resultType` (2026): `complete`, `input_required`, `task`.
+    pub result_type: Option<&'f [u8]>,
+    /// `protocolVersion`, of `initialize`.
+    pub protocol_version: Option<&'f [u8]>,
+    /// `tools`, of `tools/list`.
+    pub tools: Option<&'f [u8]>,
+    /// `nextCursor`, of `tools/list`.
+    pub next_cursor: Option<&'f [u8]>,
+    /// `task`, of a call whose result comes later (2025-11-25).
+    pub task: Option<&'f [u8]>,
+    /// `taskId`, of a task.
+    pub task_id: Option<&'f [u8]>,
+    /// `status`, of a task.
+    pub status: Option<&'f [u8]>,
+}
+
+/// Reads one line; several messages where it is a batch.
+pub fn read(line: &[u8], mut visit: impl FnMut(Message<'_>)) {
+    match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => visit(single(line)),
+        Some(b'[') => {
+            let elements = Reader::new(line).and_then(|mut reader| {
+                reader.array(|reader| {
+                    let element = reader.raw()?;
+                    visit(single(element));
+                    Ok::<_, JsonError>(())
+                })
+            });
+            if elements.is_err() {
+                visit(Message::Opaque);
+            }
+        }
+        _ => visit(Message::Opaque),
+    }
+}
+
+/// Reads one message.
+#[must_use]
+pub fn single(message: &[u8]) -> Message<'_> {
+    match Parts::read(message) {
+        Ok(parts) => parts.into_message(),
+        Err(_) => Message::Opaque,
+    }
+}
+
+/// The id of a response that [`single`] could not read: for the books, not for
+/// learning.
+#[must_use]
+pub fn unreadable_id(message: &[u8]) -> Option<Vec<u8>> {
+    let outline = outline(message);
+    outline.id.filter(|_| outline.is_response && !outline.has_method)
+}
+
+#[derive(Debug, Default)]
+struct Parts<'f> {
+    id: Option<&'f [u8]>,
+    method: Option<String>,
+    answer: Option<Answer<'f>>,
+}
+
+impl<'f> Parts<'f> {
+    fn read(message: &'f [u8]) -> Result<Self, JsonError> {
+        let mut parts = Self::default();
+        let mut reader = Reader::new(message)?;
+        reader.object(|reader, key| {
+            match key {
+                "id" => parts.id = Some(reader.raw()?),
+                "method" => parts.method = reader.value()?.as_str().map(str::to_owned),
+                "result" => {
+                    let shape = Shape::read(reader)?;
+                    // Given twice, it is anybody's guess which one counts.
+                    let twice = parts.answer.is_some();
+                    parts.answer = Some(if twice {
+                        Answer::Unreadable
+                    } else {
+                        Answer::Result(Box::new(shape))
+                    });
+                }
+                "error" => parts.answer = Some(Answer::Error(error_code(reader)?)),
+                _ => drop(reader.raw()?),
+            }
+            Ok::<_, JsonError>(())
+        })?;
+        reader.finish()?;
+        Ok(parts)
+    }
+
+    fn into_message(self) -> Message<'f> {
+        match (self.method, self.answer, self.id) {
+            (None, Some(answer), Some(id)) => Message::Response { id, answer },
+            (Some(_), _, Some(id)) => Message::Request { id },
+            (Some(method), _, None) => Message::Notification { method },
+            _ => Message::Opaque,
+        }
+    }
+}
+
+impl<'f> Shape<'f> {
+    fn read(reader: &mut Reader<'f>) -> Result<Self, JsonError> {
+        let mut shape = Self::default();
+        if !reader.at_object()? {
+            reader.raw()?;
+            return Ok(shape);
+        }
+        let mut lists = 0;
+        reader.object(|reader, key| {
+            let value = reader.raw()?;
+            match key {
+                "isError" => shape.is_error = value == b"true",
+                "resultType" => shape.result_type = Some(value),
+                "protocolVersion" => shape.protocol_version = Some(value),
+                "tools" => {
+                    shape.tools = Some(value);
+                    lists += 1;
+                }
+                "nextCursor" => shape.next_cursor = Some(value).filter(|raw| *raw != b"null"),
+                "task" => shape.task = Some(value),
+                "taskId" => shape.task_id = Some(value),
+                "status" => shape.status = Some(value),
+                _ => {}
+            }
+            Ok::<_, JsonError>(())
+        })?;
+        if lists > 1 {
+            shape.tools = None;
+        }
+        Ok(shape)
+    }
+}
+
+fn error_code<'f>(reader: &mut Reader<'f>) -> Result<Option<&'f [u8]>, JsonError> {
+    let mut code = None;
+    if !reader.at_object()? {
+        reader.raw()?;
+        return Ok(code);
+    }
+    reader.object(|reader, key| {
+        let value = reader.raw()?;
+        if key == "code" {
+            code = Some(value);
+        }
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(code)
+}
+
+/// The string that `raw` is, where it is one.
+#[must_use]
+pub fn string(raw: &[u8]) -> Option<String> {
+    crate::json::parse(raw).ok()?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_requests_and_notifications_are_told_apart() {
+        let response =
+            single(br#"{"result":{"isError":true,"content":[]},"jsonrpc":"2.0","id":"a"}"#);
+        let Message::Response { id, answer: Answer::Result(shape) } = response else { panic!() };
+        assert!(id == b"\"a\"" && shape.is_error);
+        let error = single(br#"{"id":1,"error":{"code":-32601,"message":"id"}}"#);
+        assert_eq!(error, Message::Response { id: b"1", answer: Answer::Error(Some(b"-32601")) });
+        assert_eq!(single(br#"{"id":1,"method":"roots/list"}"#), Message::Request { id: b"1" });
+        let changed = single(br#"{"method":"notifications/tools/list_changed"}"#);
+        assert_eq!(
+            changed,
+            Message::Notification { method: "notifications/tools/list_changed".into() }
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_opaque() {
+        for line in
+            ["listening on stdio", "{", "", "{}", "{\"id\":1}", "{\"id\":1,\"result\":{}} x"]
+        {
+            let mut seen = Vec::new();
+            read(line.as_bytes(), |message| seen.push(message == Message::Opaque));
+            assert_eq!(seen, [true], "{line}");
+        }
+        let surrogate = br#"{"id":4,"result":{"content":"\ud800"}}"#;
+        assert_eq!(single(surrogate), Message::Opaque);
+        assert_eq!(unreadable_id(surrogate), Some(b"4".to_vec()));
+    }
+
+    #[test]
+    fn two_lists_in_one_answer_teach_nothing() {
+        let Message::Response { answer: Answer::Result(shape), .. } =
+            single(br#"{"id":1,"result":{"tools":[],"tools":[{"name":"x"}]}}"#)
+        else {
+            panic!()
+        };
+        assert_eq!(shape.tools, None);
+        let twice = single(br#"{"id":1,"result":{"tools":[]},"result":{}}"#);
+        assert!(matches!(twice, Message::Response { answer: Answer::Unreadable, .. }));
+    }
+
+    #[test]
+    fn a_batch_is_several_messages() {
+        let mut seen = 0;
+        read(br#"[{"id":1,"result":{}},{"method":"x"}]"#, |_| seen += 1);
+        assert_eq!(seen, 2);
+    }
+}
