@@ -63,24 +63,22 @@ pub struct Shape<'f> {
     pub status: Option<&'f [u8]>,
 }
 
-/// Reads one line; several messages where it is a batch.
-pub fn read(line: &[u8], mut visit: impl FnMut(Message<'_>)) {
-    match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => visit(single(line)),
-        Some(b'[') => {
-            let elements = Reader::new(line).and_then(|mut reader| {
-                reader.array(|reader| {
-                    let element = reader.raw()?;
-                    visit(single(element));
-                    Ok::<_, JsonError>(())
-                })
-            });
-            if elements.is_err() {
-                visit(Message::Opaque);
-            }
-        }
-        _ => visit(Message::Opaque),
+/// The messages of one line as they were written: one, or several where it is a
+/// batch. A batch beyond reading is one message.
+#[must_use]
+pub fn messages(line: &[u8]) -> Vec<&[u8]> {
+    if line.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
+        return vec![line];
     }
+    let mut elements = Vec::new();
+    let whole = Reader::new(line).and_then(|mut reader| {
+        reader.array(|reader| {
+            elements.push(reader.raw()?);
+            Ok::<_, JsonError>(())
+        })?;
+        reader.finish()
+    });
+    if whole.is_ok() { elements } else { vec![line] }
 }
 
 /// Reads one message.
@@ -224,9 +222,7 @@ mod tests {
         for line in
             ["listening on stdio", "{", "", "{}", "{\"id\":1}", "{\"id\":1,\"result\":{}} x"]
         {
-            let mut seen = Vec::new();
-            read(line.as_bytes(), |message| seen.push(message == Message::Opaque));
-            assert_eq!(seen, [true], "{line}");
+            assert_eq!(single(line.as_bytes()), Message::Opaque, "{line}");
         }
         let surrogate = br#"{"id":4,"result":{"content":"\ud800"}}"#;
         assert_eq!(single(surrogate), Message::Opaque);
@@ -247,8 +243,10 @@ mod tests {
 
     #[test]
     fn a_batch_is_several_messages() {
-        let mut seen = 0;
-        read(br#"[{"id":1,"result":{}},{"method":"x"}]"#, |_| seen += 1);
-        assert_eq!(seen, 2);
+        let batch = messages(br#" [{"id":1,"result":{}}, {"method":"x"}]"#);
+        assert_eq!(batch, [&br#"{"id":1,"result":{}}"#[..], br#"{"method":"x"}"#]);
+        for one in ["{}", "[1", "[1] 2", "log"] {
+            assert_eq!(messages(one.as_bytes()), [one.as_bytes()]);
+        }
     }
 }

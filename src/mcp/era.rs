@@ -53,55 +53,68 @@ const METHODS: &[&str] = &[
 
 /// How far a connection has come in agreeing on a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Era {
-    /// Nothing is agreed on; the server must not be asked anything.
-    #[default]
-    Unknown,
-    /// `initialize` was answered with this revision; the client has not said
-    /// `notifications/initialized` yet.
-    Negotiated(String),
-    /// The handshake is over: both sides may ask.
-    Initialized(String),
+pub struct Era {
+    /// The client asked `initialize`, and was not refused.
+    asked: bool,
+    /// What `initialize` agreed on.
+    agreed: Option<String>,
+    /// The client said `notifications/initialized`.
+    initialized: bool,
     /// 2026-07-28 and later: each request stands for itself, and this is what
     /// its `_meta` has to say.
-    Stateless(Object),
+    stateless: Option<Object>,
 }
 
 impl Era {
     /// Whether a client may send an array of messages.
     #[must_use]
     pub fn allows_batches(&self) -> bool {
-        matches!(self, Self::Negotiated(version) | Self::Initialized(version) if version == BATCH_REVISION)
+        self.agreed.as_deref() == Some(BATCH_REVISION)
     }
 
     /// The parameters that a request of the gate's own begins with; `None` as
     /// long as the server must not be asked anything.
     #[must_use]
     pub fn own_params(&self) -> Option<Vec<(String, Json)>> {
-        match self {
-            Self::Unknown | Self::Negotiated(_) => None,
-            Self::Initialized(_) => Some(Vec::new()),
-            Self::Stateless(meta) => Some(vec![("_meta".to_owned(), Json::Object(meta.clone()))]),
+        match &self.stateless {
+            Some(meta) => Some(vec![("_meta".to_owned(), Json::Object(meta.clone()))]),
+            None => (self.agreed.is_some() && self.initialized).then(Vec::new),
         }
     }
 
-    /// The server answered `initialize`.
-    pub fn negotiated(&mut self, version: String) {
-        *self = Self::Negotiated(version);
+    /// Whether the server may be asked now, or as soon as it has answered what
+    /// is under way.
+    #[must_use]
+    pub fn will_listen(&self) -> bool {
+        self.stateless.is_some() || (self.asked && self.initialized)
+    }
+
+    /// The client asked `initialize`.
+    pub fn asked(&mut self) {
+        *self = Self { asked: true, ..Self::default() };
+    }
+
+    /// The server answered `initialize`: with a version, or not at all.
+    pub fn answered(&mut self, version: Option<String>) {
+        self.asked = version.is_some();
+        self.agreed = version;
     }
 
     /// The client said `notifications/initialized`.
     pub fn initialized(&mut self) {
-        match std::mem::take(self) {
-            Self::Negotiated(version) => *self = Self::Initialized(version),
-            other => *self = other,
-        }
+        self.initialized = self.asked;
+    }
+
+    /// Whether a request's `_meta` could still say something new.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.asked && self.stateless.is_none()
     }
 
     /// The client sent a request with this `_meta`.
     pub fn seen(&mut self, meta: &Object) {
-        if !matches!(self, Self::Negotiated(_) | Self::Initialized(_)) && is_stateless(meta) {
-            *self = Self::Stateless(stateless_part(meta));
+        if self.is_open() && is_stateless(meta) {
+            self.stateless = Some(stateless_part(meta));
         }
     }
 }
@@ -144,22 +157,45 @@ mod tests {
     #[test]
     fn nothing_is_asked_before_the_handshake_is_over() {
         let mut era = Era::default();
-        assert_eq!(era.own_params(), None);
         era.initialized();
-        assert_eq!(era, Era::Unknown);
-        era.negotiated("2025-11-25".to_owned());
-        assert_eq!(era.own_params(), None);
+        assert!(era.own_params().is_none() && !era.will_listen());
+        era.asked();
+        assert!(!era.will_listen());
+        era.answered(Some("2025-11-25".to_owned()));
+        assert!(era.own_params().is_none() && !era.will_listen());
         era.initialized();
         assert_eq!(era.own_params(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_client_that_does_not_wait_for_answers_is_waited_for() {
+        let mut era = Era::default();
+        era.asked();
+        era.initialized();
+        assert!(era.own_params().is_none() && era.will_listen());
+        let mut refused = era.clone();
+        refused.answered(None);
+        assert!(!refused.will_listen());
+        era.answered(Some("2025-11-25".to_owned()));
+        assert!(era.own_params().is_some());
+    }
+
+    #[test]
+    fn a_client_that_probes_and_falls_back_is_in_the_older_era() {
+        let mut era = Era::default();
+        era.seen(&object(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#));
+        assert!(era.will_listen());
+        era.asked();
+        assert!(era.own_params().is_none() && !era.will_listen());
     }
 
     #[test]
     fn batches_are_of_one_revision() {
         let mut era = Era::default();
         assert!(!era.allows_batches());
-        era.negotiated("2025-03-26".to_owned());
+        era.answered(Some("2025-03-26".to_owned()));
         assert!(era.allows_batches());
-        era.negotiated("2025-06-18".to_owned());
+        era.answered(Some("2025-06-18".to_owned()));
         assert!(!era.allows_batches());
     }
 

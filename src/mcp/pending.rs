@@ -70,7 +70,7 @@ impl Pending {
     /// # Errors
     /// [`Full`]; nothing was noted then.
     pub fn ask(&mut self, id: Key, asked: Asked) -> Result<Option<Asked>, Full> {
-        if self.asked.len() >= MAX_PENDING && !self.asked.contains_key(&id) {
+        if self.is_full() && !self.asked.contains_key(&id) {
             return Err(Full);
         }
         let earlier = self.asked.remove(&id);
@@ -79,6 +79,12 @@ impl Pending {
         let asked = if learns && earlier.is_some() { Asked::Other } else { asked };
         self.asked.insert(id, asked);
         Ok(earlier)
+    }
+
+    /// Whether nothing more can be noted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.asked.len() >= MAX_PENDING
     }
 
     /// Takes the request that this id answers, or that was cancelled.

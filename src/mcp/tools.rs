@@ -321,7 +321,11 @@ mod tests {
     }
 
     fn initialized() -> Era {
-        Era::Initialized("2025-11-25".to_owned())
+        let mut era = Era::default();
+        era.asked();
+        era.answered(Some("2025-11-25".to_owned()));
+        era.initialized();
+        era
     }
 
     fn id_of(line: &[u8]) -> Vec<u8> {
@@ -382,7 +386,7 @@ mod tests {
     #[test]
     fn the_gate_asks_page_by_page_and_swallows_only_its_own() {
         let mut tools = Tools::new(true);
-        assert_eq!(tools.ask(&Era::Unknown), None);
+        assert_eq!(tools.ask(&Era::default()), None);
         assert!(!tools.is_asking());
         let era = initialized();
         let first = tools.ask(&era).unwrap();
