@@ -143,6 +143,17 @@ impl<'f> Parts<'f> {
 }
 
 impl<'f> Shape<'f> {
+    /// The task by which the real result will come: `task.taskId` (2025-11-25),
+    /// or `taskId` in a result whose type is `task` (2026).
+    #[must_use]
+    pub fn begun_task(&self) -> Option<String> {
+        if self.result_type == Some(b"\"task\"") {
+            return self.task_id.and_then(string);
+        }
+        let task = crate::json::parse(self.task?).ok()?;
+        task.as_object()?.get("taskId")?.as_str().map(str::to_owned)
+    }
+
     fn read(reader: &mut Reader<'f>) -> Result<Self, JsonError> {
         let mut shape = Self::default();
         if !reader.at_object()? {

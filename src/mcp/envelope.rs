@@ -9,7 +9,7 @@
 
 use super::era;
 use super::fold::fold;
-use super::scan::{is_id, outline};
+use super::scan::{Outline, is_id, outline};
 use crate::json::{self, Json, JsonError, Object, Reader};
 
 /// Messages in one batch beyond which it is refused whole.
@@ -86,6 +86,8 @@ pub struct Unreadable {
     pub ids: Vec<Option<Vec<u8>>>,
     /// The id of the server's request that it was to answer.
     pub answered: Option<Vec<u8>>,
+    /// It came as an array, where the revision has them: so do the answers.
+    pub is_batch: bool,
     /// The method, where it is one that is known.
     pub method: Option<&'static str>,
     /// What is wrong.
@@ -151,7 +153,7 @@ fn read_batch(line: &[u8], allowed: bool) -> Result<Frame<'_>, Unreadable> {
         if ids.is_empty() {
             ids.push(None);
         }
-        Unreadable { ids, answered: None, method: None, fault }
+        Unreadable { ids, answered: None, is_batch: allowed, method: None, fault }
     };
     if !allowed {
         let what = "an array of messages: the revision agreed on has no batches";
@@ -179,14 +181,52 @@ fn split_batch(line: &[u8]) -> Result<Vec<&[u8]>, Fault> {
 }
 
 fn unreadable(line: &[u8], fault: Fault) -> Unreadable {
-    let outline = outline(line);
-    let (id, answered) = if outline.is_response && !outline.has_method {
-        // The id is one of the server's; a client would take it for its own.
-        (None, outline.id)
-    } else {
-        (outline.id, None)
-    };
-    Unreadable { ids: vec![id], answered, method: likely_method(line), fault }
+    Unreadable { method: likely_method(line), ..Unreadable::outlined(outline(line), fault) }
+}
+
+impl Unreadable {
+    /// A message of which only the outline is known.
+    #[must_use]
+    pub fn outlined(outline: Outline, fault: Fault) -> Self {
+        let (id, answered) = if outline.is_response && !outline.has_method {
+            // The id is one of the server's; a client would take it for its own.
+            (None, outline.id)
+        } else {
+            (outline.id, None)
+        };
+        Self { ids: vec![id], answered, is_batch: false, method: None, fault }
+    }
+
+    /// A request that could be read, and is not what it seems.
+    #[must_use]
+    pub fn answering(id: Option<&[u8]>, fault: Fault) -> Self {
+        let ids = vec![id.map(<[u8]>::to_vec)];
+        Self { ids, answered: None, is_batch: false, method: None, fault }
+    }
+}
+
+impl<'f> Message<'f> {
+    /// The id that wants an answer from the server; `None` for notifications and
+    /// responses.
+    #[must_use]
+    pub fn asking(&self) -> Option<&'f [u8]> {
+        self.id.filter(|_| !matches!(self.content, Content::Response))
+    }
+
+    /// The `tools/call`, where it is one.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        match &self.content {
+            Content::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Whether it is `notifications/initialized`.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        matches!(&self.content, Content::Other(other) if other.method == "notifications/initialized")
+    }
 }
 
 /// For the log only: the known method that the text mentions, if any.

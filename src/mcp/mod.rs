@@ -8,6 +8,7 @@ pub mod frames;
 pub mod listing;
 pub mod pending;
 pub mod queue;
+pub mod relay;
 pub mod reply;
 pub mod scan;
 pub mod tools;

@@ -20,8 +20,8 @@ pub enum Asked {
     /// `tools/list`, the page after this cursor, asked in this generation of
     /// the list.
     Tools {
-        /// As it was written; `None` for the first page.
-        cursor: Option<Vec<u8>>,
+        /// `None` for the first page.
+        cursor: Option<Key>,
         /// See [`super::tools::Tools::generation`].
         generation: u64,
     },
@@ -42,7 +42,7 @@ pub struct Pending {
     order: VecDeque<String>,
 }
 
-/// An id, equal however a string is escaped.
+/// An id or a cursor, equal however a string is escaped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(Box<[u8]>);
 
@@ -60,6 +60,12 @@ impl Key {
             return Self(text.to_string().into_bytes().into());
         }
         Self(raw.into())
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -126,6 +126,12 @@ impl<T: Weight> Queue<T> {
         self.close();
     }
 
+    /// Whether everything that was pushed is taken and done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.state().bytes == 0
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

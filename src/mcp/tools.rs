@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use super::answer::{Answer, Shape, string};
+use super::answer::{Answer, Shape};
 use super::envelope::{disguised_pair, shown};
 use super::era::Era;
 use super::fold::fold;
 use super::listing::{Listed, MAX_ARGUMENTS, entries};
+use super::pending::Key;
 use crate::action::{DeclaredHints, Hints};
 use crate::json::{self, Json, Object};
 
@@ -31,8 +32,8 @@ pub struct Tools {
     folded: HashMap<String, String>,
     coverage: Coverage,
     generation: u64,
-    /// The page that the list under way goes on with, as it was written.
-    next_page: Option<Vec<u8>>,
+    /// The page that the list under way goes on with.
+    next_page: Option<Key>,
     own: Option<OwnList>,
 }
 
@@ -59,7 +60,7 @@ enum Coverage {
 struct OwnList {
     /// The unguessable id, as it is written.
     id: String,
-    cursor: Option<Vec<u8>>,
+    cursor: Option<Key>,
     generation: u64,
     pages: usize,
 }
@@ -154,15 +155,15 @@ impl Tools {
 
     /// A page of the server's list that passed: the answer to a request for the
     /// page after `cursor`, asked in `generation`.
-    pub fn page(&mut self, cursor: Option<&[u8]>, generation: u64, shape: &Shape<'_>) {
+    pub fn page(&mut self, cursor: Option<&Key>, generation: u64, shape: &Shape<'_>) {
         let Some(entries) = shape.tools.and_then(|tools| entries(tools).ok()) else { return };
         let current = generation == self.generation;
         for listed in entries.into_iter().filter_map(|entry| entry.listed) {
             self.learn(listed, generation);
         }
-        let in_sequence = cursor.is_none() || cursor == self.next_page.as_deref();
+        let in_sequence = cursor.is_none() || cursor == self.next_page.as_ref();
         if current && in_sequence {
-            self.next_page = shape.next_cursor.map(<[u8]>::to_vec);
+            self.next_page = shape.next_cursor.map(Key::new);
             if self.next_page.is_none() {
                 self.coverage = Coverage::Complete;
             }
@@ -206,12 +207,12 @@ impl Tools {
     pub fn swallow(&mut self, id: &[u8], answer: &Answer<'_>, era: &Era) -> Option<Swallowed> {
         let mut own = self.own.take_if(|own| own.id.as_bytes() == id)?;
         if let Answer::Result(shape) = answer {
-            self.page(own.cursor.as_deref(), own.generation, shape);
+            self.page(own.cursor.as_ref(), own.generation, shape);
             let more = shape.next_cursor.filter(|_| shape.tools.is_some());
             if let (Some(cursor), Some(id)) = (more, fresh_id())
                 && own.pages < MAX_PAGES
             {
-                own = OwnList { id, cursor: Some(cursor.to_vec()), pages: own.pages + 1, ..own };
+                own = OwnList { id, cursor: Some(Key::new(cursor)), pages: own.pages + 1, ..own };
                 if let Some(line) = own.line(era) {
                     self.own = Some(own);
                     return Some(Swallowed::Next(line));
@@ -247,7 +248,7 @@ impl OwnList {
     fn line(&self, era: &Era) -> Option<Vec<u8>> {
         let mut params = era.own_params()?;
         if let Some(cursor) = &self.cursor {
-            params.push(("cursor".to_owned(), json::parse(cursor).ok()?));
+            params.push(("cursor".to_owned(), json::parse(cursor.as_bytes()).ok()?));
         }
         let params = Json::Object(Object::from_members(params)?);
         let id = &self.id;
@@ -293,12 +294,6 @@ pub fn strictest(one: DeclaredHints, other: DeclaredHints) -> DeclaredHints {
     }
 }
 
-/// The version that an `initialize` result agrees on.
-#[must_use]
-pub fn agreed_version(shape: &Shape<'_>) -> Option<String> {
-    shape.protocol_version.and_then(string)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::answer::{Message, single};
@@ -317,7 +312,8 @@ mod tests {
             panic!()
         };
         let generation = tools.generation();
-        tools.page(cursor.map(str::as_bytes), generation, &shape);
+        let cursor = cursor.map(|cursor| Key::new(cursor.as_bytes()));
+        tools.page(cursor.as_ref(), generation, &shape);
     }
 
     fn initialized() -> Era {

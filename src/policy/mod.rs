@@ -37,6 +37,12 @@ impl Policy {
         todo!()
     }
 
+    /// Whether some rule names this MCP method in `methods`.
+    #[must_use]
+    pub fn names_method(&self, _method: &str) -> bool {
+        false
+    }
+
     /// The rate limits of every policy in the set, in order.
     #[must_use]
     pub fn limits(&self) -> &[Limit] {
