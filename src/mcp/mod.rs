@@ -6,11 +6,13 @@ pub mod era;
 pub mod fold;
 pub mod frames;
 pub mod listing;
+pub mod name;
 pub mod pending;
 pub mod queue;
 pub mod relay;
 pub mod reply;
 pub mod scan;
+pub mod session;
 pub mod tools;
 
 #[cfg(test)]

@@ -185,6 +185,12 @@ impl Relay {
         self.state().pending.is_empty() && self.held.is_empty()
     }
 
+    /// Whether the client has read everything that came for it so far.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.to_client.is_empty()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
