@@ -11,8 +11,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::action::{
-    Action, Agent, Body, DeclaredHints, HttpRequest, McpRequest, Provider, Target, ToolCall,
-    Transport,
+    Action, Agent, Body, DeclaredHints, HttpRequest, Malformed, McpRequest, Provider, Target,
+    ToolCall, Transport,
 };
 use crate::json::{self, Json, JsonError, Object};
 
@@ -101,7 +101,7 @@ pub fn parse(request: &Json, unknown: UnknownKeys) -> Result<Action, RequestErro
     }
     let (transport, target) = match (request.get("provider"), request.get("tool")) {
         (Some(_), Some(_)) => return Err(RequestError::TwoTargets),
-        (Some(_), None) => (Transport::Rest, Target::Http(http(request)?)),
+        (Some(_), None) => (Transport::Rest, http(request)?),
         (None, Some(_)) => (Transport::Stdio, Target::Tool(tool_call(request)?)),
         (None, None) if request.get("method").is_some() => {
             (Transport::Stdio, Target::Method(mcp_request(request)?))
@@ -135,25 +135,72 @@ fn mcp_request(request: &Object) -> Result<McpRequest, RequestError> {
     })
 }
 
-fn http(request: &Object) -> Result<HttpRequest, RequestError> {
+fn http(request: &Object) -> Result<Target, RequestError> {
     let provider = text(request, "provider")?.ok_or(RequestError::Missing("provider"))?;
+    let provider = Provider::from_name(provider)
+        .ok_or_else(|| RequestError::UnknownProvider(provider.to_owned()))?;
+    let method = text(request, "method")?.ok_or(RequestError::Missing("method"))?;
+    let method = method.to_ascii_uppercase();
     let path = text(request, "path")?.ok_or(RequestError::Missing("path"))?;
     let (path, in_path) = path.split_once('?').unwrap_or((path, ""));
     let mut query: Vec<_> = form_pairs(in_path);
     query.extend(pairs(request, "query")?);
     let headers = pairs(request, "headers")?.into_iter();
-    Ok(HttpRequest {
-        provider: Provider::from_name(provider)
-            .ok_or_else(|| RequestError::UnknownProvider(provider.to_owned()))?,
-        method: text(request, "method")?
-            .ok_or(RequestError::Missing("method"))?
-            .to_ascii_uppercase(),
-        path: path.to_owned(),
+    let Some(path) = normalised(path) else {
+        let what = format!("the path `{path}` can be read in more than one way");
+        let server = provider.as_str().into();
+        return Ok(Target::Malformed(Malformed { server, method, what }));
+    };
+    Ok(Target::Http(HttpRequest {
+        provider,
+        method,
+        path,
         host: text(request, "host")?.map(str::to_owned),
         query,
         headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
         body: body(request.get("body")),
-    })
+    }))
+}
+
+/// The path with its escapes resolved once, but for an escaped slash or percent
+/// sign, which stay as they are. `None` where the next reader may see another
+/// path: one that climbs, or holds backslashes, control characters, empty
+/// segments or broken escapes.
+fn normalised(path: &str) -> Option<String> {
+    let mut normal = String::with_capacity(path.len() + 1);
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let decoded = unescaped(segment)?;
+        let last = segments.peek().is_none();
+        let misleads = |character: char| character == '\\' || character.is_control();
+        if matches!(&*decoded, "." | "..")
+            || decoded.contains(misleads)
+            || (decoded.is_empty() && !last)
+        {
+            return None;
+        }
+        normal.push('/');
+        normal.push_str(&decoded);
+    }
+    Some(normal)
+}
+
+fn unescaped(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (high, low) = (rest.next()?, rest.next()?);
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        match u8::try_from(digit(high)? * 16 + digit(low)?).ok()? {
+            b'/' | b'%' => bytes.extend([b'%', high, low]),
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// JSON as it is; a string is the body as sent, which may be JSON in its turn.
@@ -305,6 +352,19 @@ mod tests {
         assert!(error(r#"{"tool":"x","time":"noon"}"#).contains("RFC 3339"));
         assert!(error("[]").contains("object"));
         assert!(error("{}").contains("tool"));
+    }
+
+    #[test]
+    fn a_path_that_can_be_read_twice_is_malformed() {
+        for path in ["/a/../b", "/a/%2e%2E/b", "/a//b", "//a", "/a%00", "/a%5cb", "/%zz", "/%ff"] {
+            let text = format!(r#"{{"provider":"aws","method":"GET","path":"{path}"}}"#);
+            assert!(matches!(parsed(&text).target, Target::Malformed(_)), "{path}");
+        }
+        for (path, normal) in [("/a%2Fb%20c", "/a%2Fb c"), ("/a/", "/a/"), ("", "/"), ("a", "/a")] {
+            let text = format!(r#"{{"provider":"aws","method":"GET","path":"{path}"}}"#);
+            let Target::Http(request) = parsed(&text).target else { panic!("{path}") };
+            assert_eq!(request.path, normal);
+        }
     }
 
     #[test]

@@ -1,20 +1,69 @@
 //! Policies: what a file may say, compiled into something that decides.
+//!
+//! A text becomes a [`PolicyFile`], some files are joined to a [`Policy`], and
+//! a policy judges actions. Nothing here reads a file, waits or looks at a
+//! clock; that is `live`'s business.
 
+pub mod annotations;
 mod bundled;
+mod clause;
+mod compile;
+mod condition;
+mod decimal;
+pub mod diagnostic;
+mod document;
+mod fields;
+pub mod glob;
+mod hours;
+mod index;
+mod matcher;
+mod rules;
+mod truth;
+mod under;
+mod yaml;
 
+pub use bundled::{BUNDLED, bundled};
+pub use compile::PolicyFile;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::Action;
+use crate::action::{Action, Target};
 use crate::intent::Intent;
-use crate::verdict::Verdict;
-
-pub use bundled::{BUNDLED, bundled};
+use crate::verdict::{Decision, Reason, Stage, Verdict};
+use clause::{Key, Subject};
+use diagnostic::{Diagnostics, Source};
+use rules::RuleSet;
 
 /// One or more policies joined in the order given, ready to decide. Immutable:
 /// a changed file makes a new one, swapped whole.
+///
+/// A file with `mode: observe` must not change what the other files let through,
+/// so two questions are asked. What do the enforced files say, joined on their
+/// own? Where they refuse, that is the verdict. Otherwise, what would all files
+/// say, joined as if all were enforced? Where that refuses, it can only be by an
+/// observing file, and the verdict says so and lets the action through.
 #[derive(Debug)]
-pub struct Policy {}
+pub struct Policy {
+    /// `None` where every file observes.
+    enforced: Option<RuleSet>,
+    /// All files; `None` where every file is enforced.
+    everything: Option<RuleSet>,
+    limits: Vec<Limit>,
+    /// MCP methods that some rule names.
+    methods: HashSet<Box<str>>,
+    names: Vec<Arc<str>>,
+}
+
+/// Whether what is refused is refused, or only recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Refused.
+    Enforce,
+    /// Recorded, and let through.
+    Observe,
+}
 
 /// One window of one policy's `rate_limit`, counted per agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +78,76 @@ pub struct Limit {
     pub observed: bool,
 }
 
+/// Reads and compiles the text of a policy file that goes by the name `origin`
+/// in messages. Never panics and never takes long, whatever the text.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_str(origin: &str, text: &str) -> Result<PolicyFile, Diagnostics> {
+    PolicyFile::load(Source::new(origin, text))
+}
+
 impl Policy {
+    /// Joins files in the order given. `mode`, where given, holds for all of
+    /// them. No file at all denies everything.
+    #[must_use]
+    pub fn join(files: &[Arc<PolicyFile>], mode: Option<Mode>) -> Self {
+        let observing = |file: &PolicyFile| match mode {
+            Some(mode) => mode == Mode::Observe,
+            None => file.observing,
+        };
+        let all = files.iter().map(Arc::as_ref);
+        let enforced = all.clone().filter(|file| !observing(file));
+        let any_observes = all.clone().any(observing);
+        let any_enforces = enforced.clone().next().is_some() || files.is_empty();
+        let limits = all.clone().flat_map(|file| {
+            let observed = observing(file);
+            file.limits.iter().map(move |limit| Limit { observed, ..limit.clone() })
+        });
+        Self {
+            enforced: any_enforces.then(|| RuleSet::join(enforced)),
+            everything: any_observes.then(|| RuleSet::join(all.clone())),
+            limits: limits.collect(),
+            methods: named_methods(files),
+            names: all.map(|file| Arc::clone(&file.name)).collect(),
+        }
+    }
+
+    /// One file as a policy of its own.
+    #[must_use]
+    pub fn from_file(file: PolicyFile) -> Self {
+        Self::join(&[Arc::new(file)], None)
+    }
+
+    /// The built-in policy of that name: `annotations`, `allow_all`, `deny_all`.
+    #[must_use]
+    pub fn built_in(name: &str) -> Option<Self> {
+        annotations::built_in(name).map(Self::from_file)
+    }
+
     /// What the rules, the default and the hours say about `action`. Pure: the
     /// clock is `action.at`. Rate limits are not judged here.
     #[must_use]
-    pub fn judge(&self, _action: &Action, _intent: Intent) -> Verdict {
-        todo!()
+    pub fn judge(&self, action: &Action, intent: Intent) -> Verdict {
+        if let Some(verdict) = self.beside_the_rules(action, intent) {
+            return verdict;
+        }
+        let subject = Subject { action, intent };
+        let enforced = self.enforced.as_ref().map(|rules| rules.judge(subject));
+        match (&self.everything, enforced) {
+            (None, Some(verdict)) => verdict,
+            (Some(_), Some(verdict)) if verdict.decision != Decision::Allow => verdict,
+            (Some(rules), _) => {
+                let verdict = rules.judge(subject);
+                Verdict { observed: verdict.decision != Decision::Allow, ..verdict }
+            }
+            // INVARIANT (someone judges): `join` makes at least one of the two.
+            (None, None) => Verdict::refusal(
+                Stage::Policy,
+                "none",
+                Reason::Internal("there is no policy".to_owned()),
+            ),
+        }
     }
 
     /// Whether some rule names this MCP method in `methods`.
@@ -46,6 +159,59 @@ impl Policy {
     /// The rate limits of every policy in the set, in order.
     #[must_use]
     pub fn limits(&self) -> &[Limit] {
-        &[]
+        &self.limits
+    }
+
+    /// Whether some rule names this MCP method, so that it has to be decided;
+    /// methods that none names pass.
+    #[must_use]
+    pub fn names_method(&self, method: &str) -> bool {
+        method == "tools/call" || self.methods.contains(method)
+    }
+
+    /// The names of the policies, in order.
+    #[must_use]
+    pub fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    /// What no rule is asked about: what cannot be read, and MCP methods that
+    /// no rule names.
+    fn beside_the_rules(&self, action: &Action, intent: Intent) -> Option<Verdict> {
+        let policy = || self.names.last().map_or("none", |name| &**name);
+        match &action.target {
+            Target::Malformed(malformed) => {
+                let reason = Reason::Malformed(malformed.what.clone());
+                Some(Verdict { intent, ..Verdict::refusal(Stage::Validation, "gate", reason) })
+            }
+            Target::Method(request) if !self.names_method(&request.method) => {
+                let words = format!("no rule names the method `{}`, so it passes", request.method);
+                let reason = Reason::Written(words.into());
+                let refusal = Verdict::refusal(Stage::Policy, policy(), reason);
+                Some(Verdict {
+                    decision: Decision::Allow,
+                    rule: "default".into(),
+                    intent,
+                    ..refusal
+                })
+            }
+            _ => None,
+        }
     }
 }
+
+/// The MCP methods that rules name, at any depth.
+fn named_methods(files: &[Arc<PolicyFile>]) -> HashSet<Box<str>> {
+    let mut named = HashSet::new();
+    for rule in files.iter().flat_map(|file| &file.rules) {
+        rule.clause.visit(&mut |key| {
+            if let Key::Methods(methods) = key {
+                named.extend(methods.iter().cloned());
+            }
+        });
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What a tool's hints amount to where no rule says otherwise, and the policies
+//! that are built in.
+//!
+//! | the tool says | |
+//! | --- | --- |
+//! | `readOnlyHint: true` | allow |
+//! | not read-only, `destructiveHint: false` | allow |
+//! | destructive, by hint or by default, or nothing at all | ask |
+
+use super::compile::{PolicyFile, Words};
+use super::diagnostic::Source;
+use crate::action::{Action, Hints, Target};
+use crate::verdict::{Decision, HintsReason};
+
+const ANNOTATIONS: &str = r"
+name: annotations
+description: What a tool may do, by the hints of its server
+rules:
+  - name: read_only
+    annotations: { readOnlyHint: true }
+    effect: allow
+  - name: not_destructive
+    annotations: { destructiveHint: false }
+    effect: allow
+  - name: destructive
+    annotations: { destructiveHint: true }
+    effect: ask
+default_effect: ask
+";
+
+const ALLOW_ALL: &str = r"
+name: allow_all
+description: Everything goes through, and everything is recorded
+default_effect: allow
+";
+
+const DENY_ALL: &str = r"
+name: deny_all
+description: Nothing goes through
+default_effect: deny
+";
+
+/// The names of the built-in policies and their texts.
+const BUILT_IN: [(&str, &str); 3] =
+    [("annotations", ANNOTATIONS), ("allow_all", ALLOW_ALL), ("deny_all", DENY_ALL)];
+
+/// The names of the built-in policies.
+pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name)
+}
+
+/// The built-in policy of that name.
+#[must_use]
+pub fn built_in(name: &str) -> Option<PolicyFile> {
+    let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+    let source = Source::new(&format!("<{name}>"), text.trim_start());
+    // INVARIANT (built-ins load): a test loads each of them.
+    let mut file = PolicyFile::load(source).ok()?;
+    if *name == "annotations" {
+        file.rules.iter_mut().for_each(|rule| rule.reason = Words::Hints);
+    }
+    Some(file)
+}
+
+/// The decision that hints alone lead to.
+#[must_use]
+pub fn decision_for(hints: Option<Hints>) -> Decision {
+    match hints {
+        Some(hints) if hints.read_only || !hints.destructive => Decision::Allow,
+        _ => Decision::Ask,
+    }
+}
+
+/// What hints say, in words.
+#[must_use]
+pub fn reason_for(hints: Option<Hints>) -> HintsReason {
+    match hints {
+        None => HintsReason::NoAnnotations,
+        Some(Hints { read_only: true, .. }) => HintsReason::ReadOnly,
+        Some(Hints { destructive: false, .. }) => HintsReason::NotDestructive,
+        Some(_) => HintsReason::Destructive,
+    }
+}
+
+/// What is no tool call has no hints.
+fn hints(action: &Action) -> Option<Hints> {
+    match &action.target {
+        Target::Tool(call) => call.annotations,
+        Target::Method(_) | Target::Http(_) | Target::Malformed(_) => None,
+    }
+}
+
+pub(crate) fn decision(action: &Action) -> Decision {
+    decision_for(hints(action))
+}
+
+pub(crate) fn reason(action: &Action) -> HintsReason {
+    reason_for(hints(action))
+}

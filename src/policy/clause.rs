@@ -1,0 +1,260 @@
+//! A rule's keys, compiled: each judges one aspect of an action.
+
+use std::sync::Arc;
+
+use super::condition::{Condition, Failure};
+use super::document::Hint;
+use super::glob::{Glob, PathGlob};
+use super::matcher::Matcher;
+use super::truth::Truth;
+use crate::action::{Action, Body, Hints, Provider, Target};
+use crate::intent::Intent;
+
+/// Keys that must all match, the cheap ones first and `when` last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clause {
+    pub(crate) keys: Box<[Key]>,
+}
+
+/// One key and what it asks for; within it, any of the alternatives is enough.
+#[derive(Debug, Clone)]
+pub(crate) enum Key {
+    Tool(Box<[Glob]>),
+    Server(Box<[Glob]>),
+    Agent(Box<[Glob]>),
+    /// Providers that exist; a name that does not matches nothing.
+    Provider(Box<[Provider]>),
+    Resource(Box<[PathGlob]>),
+    Methods(Box<[Box<str>]>),
+    Intent(Box<[Intent]>),
+    Annotation(Hint, bool),
+    Args(Matcher),
+    Body(Matcher),
+    Query(Matcher),
+    Header(Matcher),
+    Any(Box<[Clause]>),
+    Not(Box<Clause>),
+    When(Arc<Condition>),
+}
+
+/// What is judged: the action and what it amounts to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) action: &'a Action,
+    pub(crate) intent: Intent,
+}
+
+impl Clause {
+    /// Whether every key matches. A key that does not ends it, so that what
+    /// comes after can neither fail nor cost.
+    pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Truth, Failure> {
+        let mut truth = Truth::Yes;
+        for key in &self.keys {
+            truth = truth.and(key.judge(subject)?);
+            if truth == Truth::No {
+                break;
+            }
+        }
+        Ok(truth)
+    }
+
+    /// Calls `visit` with every key, nested ones included.
+    pub(crate) fn visit<'c>(&'c self, visit: &mut impl FnMut(&'c Key)) {
+        for key in &self.keys {
+            visit(key);
+            match key {
+                Key::Any(clauses) => clauses.iter().for_each(|clause| clause.visit(visit)),
+                Key::Not(clause) => clause.visit(visit),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Key {
+    pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Truth, Failure> {
+        let Subject { action, intent } = subject;
+        Ok(match self {
+            Self::Tool(globs) => tool(action).is_some_and(|tool| any(globs, tool)).into(),
+            Self::Server(globs) => server(action).is_some_and(|server| any(globs, server)).into(),
+            Self::Agent(globs) => any(globs, &action.agent.name).into(),
+            Self::Provider(providers) => {
+                provider(action).is_some_and(|provider| providers.contains(&provider)).into()
+            }
+            Self::Resource(globs) => {
+                path(action).is_some_and(|path| globs.iter().any(|glob| glob.matches(path))).into()
+            }
+            Self::Methods(methods) => {
+                let method = method(action);
+                methods.iter().any(|wanted| **wanted == *method).into()
+            }
+            Self::Intent(intents) => intents.contains(&intent).into(),
+            Self::Annotation(hint, wanted) => match &action.target {
+                Target::Tool(call) => (in_force(*hint, call.hints()) == *wanted).into(),
+                _ => Truth::No,
+            },
+            Self::Args(matcher) => match &action.target {
+                Target::Tool(call) => matcher.judge_object(&call.args),
+                Target::Method(request) => matcher.judge_object(&request.params),
+                Target::Http(_) | Target::Malformed(_) => Truth::No,
+            },
+            Self::Body(matcher) => match &action.target {
+                Target::Http(http) => body(matcher, &http.body),
+                _ => Truth::No,
+            },
+            Self::Query(matcher) => match &action.target {
+                Target::Http(http) => matcher.judge_pairs(&http.query),
+                _ => Truth::No,
+            },
+            Self::Header(matcher) => match &action.target {
+                Target::Http(http) => matcher.judge_pairs(&http.headers),
+                _ => Truth::No,
+            },
+            Self::Any(clauses) => {
+                let mut truth = Truth::No;
+                for clause in clauses {
+                    truth = truth.or(clause.judge(subject)?);
+                    if truth == Truth::Yes {
+                        break;
+                    }
+                }
+                truth
+            }
+            Self::Not(clause) => !clause.judge(subject)?,
+            Self::When(condition) => condition.holds(action, intent)?.into(),
+        })
+    }
+
+    /// The key's name in policies, with the path it looks at.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Tool(_) => "tool".to_owned(),
+            Self::Server(_) => "server".to_owned(),
+            Self::Agent(_) => "agent".to_owned(),
+            Self::Provider(_) => "provider".to_owned(),
+            Self::Resource(_) => "resource".to_owned(),
+            Self::Methods(_) => "methods".to_owned(),
+            Self::Intent(_) => "intent".to_owned(),
+            Self::Annotation(hint, _) => format!("annotations.{}", hint.name()),
+            Self::Args(matcher) => format!("args.{}", matcher.path),
+            Self::Body(matcher) => format!("body.{}", matcher.path),
+            Self::Query(matcher) => format!("query.{}", matcher.path),
+            Self::Header(matcher) => format!("headers.{}", matcher.path),
+            Self::Any(_) => "conditions.or".to_owned(),
+            Self::Not(_) => "conditions.not".to_owned(),
+            Self::When(_) => "when".to_owned(),
+        }
+    }
+
+    /// What the action has where this key looks, for people; `None` where it
+    /// has nothing there.
+    pub(crate) fn found(&self, subject: Subject<'_>) -> Option<String> {
+        let Subject { action, intent } = subject;
+        match self {
+            Self::Tool(_) => tool(action).map(str::to_owned),
+            Self::Server(_) => server(action).map(str::to_owned),
+            Self::Agent(_) => Some(action.agent.name.to_string()),
+            Self::Provider(_) => provider(action).map(|provider| provider.as_str().to_owned()),
+            Self::Resource(_) => path(action).map(str::to_owned),
+            Self::Methods(_) => Some(method(action).to_owned()),
+            Self::Intent(_) => Some(intent.as_str().to_owned()),
+            Self::Annotation(hint, _) => match &action.target {
+                Target::Tool(call) => Some(in_force(*hint, call.hints()).to_string()),
+                _ => None,
+            },
+            Self::Args(matcher) => match &action.target {
+                Target::Tool(call) => matcher.found_in_object(&call.args),
+                Target::Method(request) => matcher.found_in_object(&request.params),
+                Target::Http(_) | Target::Malformed(_) => None,
+            },
+            Self::Body(matcher) => match &action.target {
+                Target::Http(http) => match &http.body {
+                    Body::Json(json) => matcher.found_in_value(json),
+                    _ => None,
+                },
+                _ => None,
+            },
+            Self::Query(matcher) => match &action.target {
+                Target::Http(http) => matcher.found_in_pairs(&http.query),
+                _ => None,
+            },
+            Self::Header(matcher) => match &action.target {
+                Target::Http(http) => matcher.found_in_pairs(&http.headers),
+                _ => None,
+            },
+            Self::Any(_) | Self::Not(_) | Self::When(_) => None,
+        }
+    }
+}
+
+impl Hint {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "readOnlyHint",
+            Self::Destructive => "destructiveHint",
+            Self::Idempotent => "idempotentHint",
+            Self::OpenWorld => "openWorldHint",
+        }
+    }
+}
+
+fn in_force(hint: Hint, hints: Hints) -> bool {
+    match hint {
+        Hint::ReadOnly => hints.read_only,
+        Hint::Destructive => hints.destructive && !hints.read_only,
+        Hint::Idempotent => hints.idempotent,
+        Hint::OpenWorld => hints.open_world,
+    }
+}
+
+fn any(globs: &[Glob], name: &str) -> bool {
+    globs.iter().any(|glob| glob.matches(name))
+}
+
+fn tool(action: &Action) -> Option<&str> {
+    match &action.target {
+        Target::Tool(call) => Some(&call.tool),
+        _ => None,
+    }
+}
+
+fn server(action: &Action) -> Option<&str> {
+    match &action.target {
+        Target::Tool(call) => Some(&call.server),
+        Target::Method(request) => Some(&request.server),
+        Target::Malformed(malformed) => Some(&malformed.server),
+        Target::Http(_) => None,
+    }
+}
+
+fn provider(action: &Action) -> Option<Provider> {
+    match &action.target {
+        Target::Http(http) => Some(http.provider),
+        _ => None,
+    }
+}
+
+fn path(action: &Action) -> Option<&str> {
+    match &action.target {
+        Target::Http(http) => Some(&http.path),
+        _ => None,
+    }
+}
+
+fn method(action: &Action) -> &str {
+    match &action.target {
+        Target::Tool(_) => "tools/call",
+        Target::Method(request) => &request.method,
+        Target::Http(http) => &http.method,
+        Target::Malformed(malformed) => &malformed.method,
+    }
+}
+
+fn body(matcher: &Matcher, body: &Body) -> Truth {
+    match body {
+        Body::Empty => matcher.judge_missing(),
+        Body::Json(json) => matcher.judge_value(json),
+        // There is something, but no path leads into it.
+        Body::Text(_) | Body::Opaque => Truth::Unjudged,
+    }
+}

@@ -1,0 +1,293 @@
+//! Document → policy file: globs, paths and expressions compiled, every mistake
+//! reported at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Limit;
+use super::clause::{Clause, Key};
+use super::condition::Condition;
+use super::diagnostic::{Diagnostics, Source, Span};
+use super::document::{self, ClauseDoc, DefaultEffect, Document, RuleDoc, TestDoc};
+use super::fields::{At, Reader};
+use super::glob::{Glob, GlobError, PathGlob};
+use super::hours::Hours;
+use super::matcher::Matcher;
+use super::yaml::Node;
+use crate::action::Provider;
+use crate::verdict::{Decision, Reason};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The HTTP methods that a policy may mean whatever their case.
+pub(crate) const HTTP_METHODS: &[&str] =
+    &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
+
+/// One policy file, compiled.
+#[derive(Debug)]
+pub struct PolicyFile {
+    pub(crate) name: Arc<str>,
+    pub(crate) source: Source,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) default: Option<Fallback>,
+    pub(crate) hours: Option<Hours>,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) observing: bool,
+    pub(crate) tests: Vec<TestDoc>,
+    /// Names in `provider` that no provider has, for `check`.
+    pub(crate) unknown_providers: Vec<At<String>>,
+}
+
+/// One rule, compiled.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    /// Its own name, or `<policy>#<n>`.
+    pub(crate) id: Arc<str>,
+    pub(crate) policy: Arc<str>,
+    pub(crate) origin: Arc<str>,
+    pub(crate) span: Span,
+    pub(crate) effect: Decision,
+    pub(crate) reason: Words,
+    pub(crate) suggestion: Option<Arc<str>>,
+    pub(crate) clause: Clause,
+}
+
+/// Why a rule decides as it does.
+#[derive(Debug, Clone)]
+pub(crate) enum Words {
+    Said(Reason),
+    /// What the hints of the tool say.
+    Hints,
+}
+
+/// What holds where no rule matches.
+#[derive(Debug, Clone)]
+pub(crate) struct Fallback {
+    pub(crate) policy: Arc<str>,
+    pub(crate) effect: DefaultEffect,
+    pub(crate) reason: Option<Arc<str>>,
+}
+
+impl PolicyFile {
+    /// Reads and compiles a policy. Never panics, whatever the text.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(source: Source) -> Result<Self, Diagnostics> {
+        let (document, mut found) = document::read(&source);
+        let Some(document) = document else { return Err(found) };
+        let mut reader = Reader::new(&source);
+        let mut file = reader.file(document);
+        found.extend(std::mem::take(&mut reader.found));
+        if !found.is_empty() {
+            found.sort();
+            return Err(found);
+        }
+        file.source = source;
+        Ok(file)
+    }
+
+    /// The policy's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where it was read from, as the user wrote it.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.source.origin
+    }
+
+    /// How many rules it has.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+}
+
+impl Reader<'_> {
+    fn file(&mut self, document: Document) -> PolicyFile {
+        let name: Arc<str> = document.name.as_str().into();
+        let mut unknown_providers = Vec::new();
+        let rules = document.rules.iter().zip(1..).filter_map(|(rule, number)| {
+            unknown_providers.extend(rule.clause.unknown_providers());
+            self.rule_compiled(&name, number, rule)
+        });
+        let rules: Vec<Rule> = rules.collect();
+        self.unique_names(&rules);
+        let default = document.default_effect.map(|effect| Fallback {
+            policy: Arc::clone(&name),
+            effect,
+            reason: document.default_reason.as_deref().map(Arc::from),
+        });
+        let observing = document.observing;
+        let hours = document.hours.as_ref();
+        let hours = hours.and_then(|hours| Hours::compile(self, &name, hours));
+        let rate = document.rate.unwrap_or_default();
+        let windows = [(MINUTE, rate.per_minute), (HOUR, rate.per_hour)];
+        let limit = |(window, max): (Duration, Option<u32>)| {
+            Some(Limit { policy: Arc::clone(&name), window, max: max?, observed: observing })
+        };
+        PolicyFile {
+            limits: windows.into_iter().filter_map(limit).collect(),
+            source: self.source().clone(),
+            tests: document.tests,
+            name,
+            rules,
+            default,
+            hours,
+            observing,
+            unknown_providers,
+        }
+    }
+
+    fn unique_names(&mut self, rules: &[Rule]) {
+        let mut seen = HashSet::new();
+        for rule in rules {
+            if !seen.insert(&rule.id) {
+                let message = format!("a second rule named `{}`", rule.id);
+                let finding = self.finding(rule.span, message);
+                self.found.push(finding.help("names tell rules apart in the log"));
+            }
+        }
+    }
+
+    fn rule_compiled(
+        &mut self,
+        policy: &Arc<str>,
+        number: usize,
+        document: &RuleDoc,
+    ) -> Option<Rule> {
+        let clause = self.clause_compiled(&document.clause);
+        let id = match &document.name {
+            Some(name) => name.as_str().into(),
+            None => format!("{policy}#{number}").into(),
+        };
+        let reason = match &document.reason {
+            Some(words) => Reason::Written(words.as_str().into()),
+            None => Reason::Rule(document.effect),
+        };
+        Some(Rule {
+            id,
+            policy: Arc::clone(policy),
+            origin: Arc::clone(&self.source().origin),
+            span: document.span,
+            effect: document.effect,
+            reason: Words::Said(reason),
+            suggestion: document.suggestion.as_deref().map(Arc::from),
+            clause: clause?,
+        })
+    }
+
+    /// `None` where any part of it is wrong: half a clause would match more.
+    fn clause_compiled(&mut self, document: &ClauseDoc) -> Option<Clause> {
+        let before = self.found.iter().len();
+        let mut keys = Vec::new();
+        self.gather(document, &mut keys);
+        if self.found.iter().len() > before {
+            return None;
+        }
+        keys.sort_by_key(cost);
+        Some(Clause { keys: keys.into() })
+    }
+
+    /// The keys of a clause; those of `and` are simply more of them.
+    fn gather(&mut self, document: &ClauseDoc, keys: &mut Vec<Key>) {
+        keys.extend(self.globs(&document.tool, Glob::new).map(Key::Tool));
+        keys.extend(self.globs(&document.server, Glob::new).map(Key::Server));
+        keys.extend(self.globs(&document.agent, Glob::new).map(Key::Agent));
+        keys.extend(self.globs(&document.resource, PathGlob::new).map(Key::Resource));
+        if !document.provider.is_empty() {
+            let known = |name: &At<String>| Provider::from_name(&name.value);
+            keys.push(Key::Provider(document.provider.iter().filter_map(known).collect()));
+        }
+        if !document.methods.is_empty() {
+            keys.push(Key::Methods(document.methods.iter().map(canonical_method).collect()));
+        }
+        if !document.intents.is_empty() {
+            keys.push(Key::Intent(document.intents.clone().into()));
+        }
+        keys.extend(document.annotations.iter().map(|(hint, on)| Key::Annotation(*hint, *on)));
+        for (path, node) in &document.args {
+            keys.extend(Matcher::compile(self, path, node).map(Key::Args));
+        }
+        for (path, node) in &document.body {
+            keys.extend(Matcher::compile(self, path, node).map(Key::Body));
+        }
+        keys.extend(self.named(&document.query, false).into_iter().map(Key::Query));
+        keys.extend(self.named(&document.headers, true).into_iter().map(Key::Header));
+        keys.extend(document.when.as_ref().and_then(|when| self.when(when)));
+        for clause in &document.all {
+            self.gather(clause, keys);
+        }
+        if !document.any.is_empty() {
+            let clauses: Vec<Clause> =
+                document.any.iter().filter_map(|clause| self.clause_compiled(clause)).collect();
+            keys.push(Key::Any(clauses.into()));
+        }
+        for clause in &document.none {
+            keys.extend(self.clause_compiled(clause).map(|clause| Key::Not(Box::new(clause))));
+        }
+    }
+
+    fn globs<G>(
+        &mut self,
+        texts: &[At<String>],
+        new: impl Fn(&str) -> Result<G, GlobError>,
+    ) -> Option<Box<[G]>> {
+        let mut globs = Vec::with_capacity(texts.len());
+        for text in texts {
+            match new(&text.value) {
+                Ok(glob) => globs.push(glob),
+                Err(error) => self.error(text.span, error.to_string()),
+            }
+        }
+        (!globs.is_empty()).then(|| globs.into())
+    }
+
+    fn named(&mut self, matchers: &[(At<String>, Node)], lower_case: bool) -> Vec<Matcher> {
+        let compile =
+            |(name, node): &(At<String>, Node)| Matcher::named(self, name, node, lower_case);
+        matchers.iter().filter_map(compile).collect()
+    }
+
+    fn when(&mut self, when: &At<String>) -> Option<Key> {
+        match Condition::compile(&when.value) {
+            Ok(condition) => Some(Key::When(Arc::new(condition))),
+            Err(error) => {
+                self.error(when.span, format!("bad `when`: {error}"));
+                None
+            }
+        }
+    }
+}
+
+impl ClauseDoc {
+    fn unknown_providers(&self) -> Vec<At<String>> {
+        let unknown = |name: &&At<String>| Provider::from_name(&name.value).is_none();
+        let nested = [&self.all, &self.any, &self.none].into_iter().flatten();
+        let own = self.provider.iter().filter(unknown).cloned();
+        own.chain(nested.flat_map(Self::unknown_providers)).collect()
+    }
+}
+
+/// HTTP methods are upper case; one written otherwise means the same.
+fn canonical_method(method: &At<String>) -> Box<str> {
+    let upper = method.value.to_ascii_uppercase();
+    if HTTP_METHODS.contains(&upper.as_str()) { upper.into() } else { method.value.as_str().into() }
+}
+
+/// Cheap keys first; what can fail last, so that it is reached only where all
+/// else matches.
+fn cost(key: &Key) -> u8 {
+    match key {
+        Key::Tool(_) | Key::Server(_) | Key::Provider(_) | Key::Methods(_) | Key::Intent(_) => 0,
+        Key::Agent(_) | Key::Annotation(..) | Key::Resource(_) => 1,
+        Key::Args(_) | Key::Body(_) | Key::Query(_) | Key::Header(_) => 2,
+        Key::Any(_) | Key::Not(_) => 3,
+        Key::When(_) => 4,
+    }
+}

@@ -1,0 +1,577 @@
+//! `when`: a CEL expression over the action, compiled at load, its cost bounded,
+//! every failure an error that denies.
+//!
+//! The interpreter has no budget of its own, so the expression is kept from
+//! needing one: comprehensions do not nest, and what one ranges over is cut off
+//! by an error at [`MAX_ELEMENTS`].
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::Chars;
+use std::sync::{Arc, LazyLock};
+use std::thread;
+
+use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue};
+use cel::objects::Key;
+use cel::parser::Expression;
+use cel::{Context, Env, ExecutionError, Value};
+
+use super::diagnostic::nearest;
+use crate::action::{Action, Body, Hints, Target};
+use crate::intent::Intent;
+use crate::json::{Json, Object};
+
+/// Most elements that a comprehension may range over.
+pub(super) const MAX_ELEMENTS: usize = 10_000;
+/// Longest expression, in bytes.
+pub(super) const MAX_LENGTH: usize = 4_096;
+/// Deepest nesting of brackets and of `?:`.
+const MAX_BRACKETS: u16 = 16;
+/// What the parser may take for that, in bytes: up to 150 KiB a bracket.
+const PARSER_STACK: usize = 16 << 20;
+/// Deepest expression; the interpreter recurses.
+const MAX_DEPTH: u16 = 48;
+/// Longest part of an evaluation error that is shown, in characters.
+const SHOWN_ERROR: usize = 200;
+/// Guards the range of a comprehension; no expression can spell this name.
+const BOUNDED: &str = "@bounded";
+
+/// A compiled expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    expression: Expression,
+    /// Only what it reads is converted.
+    variables: Box<[Variable]>,
+}
+
+/// Why a condition has no answer.
+pub(crate) type Failure = Arc<str>;
+
+macro_rules! variables {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Variable { $($variant),+ }
+
+        impl Variable {
+            const ALL: &'static [(&'static str, Self)] = &[$(($name, Self::$variant)),+];
+        }
+    };
+}
+
+variables! {
+    Agent = "agent", Server = "server", Provider = "provider", Tool = "tool", Args = "args",
+    Annotations = "annotations", Method = "method", Path = "path", Query = "query",
+    Headers = "headers", Body = "body", Intent = "intent", Time = "time", Session = "session",
+}
+
+const FUNCTIONS: &[&str] = &[
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "timestamp",
+    "duration",
+    "type",
+    "dyn",
+    "getFullYear",
+    "getMonth",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+    "min",
+    "max",
+    "has",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+];
+
+const TYPES: &[&str] = &[
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "timestamp",
+    "duration",
+];
+
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// Functions only; every evaluation puts a scope of variables over it.
+static ROOT: LazyLock<Context<'static, 'static>> = LazyLock::new(|| {
+    let mut root = Context::with_env(Arc::clone(&ENVIRONMENT));
+    // INVARIANT (bounded): were the name taken, every guarded range would fail
+    // to resolve, which errs, which denies.
+    let _ = root.add_function(BOUNDED, bounded);
+    root
+});
+
+fn bounded(range: Value) -> Result<Value, ExecutionError> {
+    let elements = match &range {
+        Value::List(items) => items.len(),
+        Value::Map(entries) => entries.map.len(),
+        _ => 0,
+    };
+    if elements > MAX_ELEMENTS {
+        let message = format!("{elements} elements are more than {MAX_ELEMENTS}");
+        return Err(ExecutionError::function_error("comprehension", message));
+    }
+    Ok(range)
+}
+
+impl Condition {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for its author.
+    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_LENGTH {
+            return Err(format!("an expression may have at most {MAX_LENGTH} bytes"));
+        }
+        check_brackets(text)?;
+        let mut expression = parse(text)?;
+        guard(&mut expression, 0, false)?;
+        let references = expression.references();
+        for function in references.functions() {
+            let named = function.starts_with(|first: char| first.is_ascii_alphabetic());
+            if named && !FUNCTIONS.contains(&function) {
+                return Err(unknown("function", function, FUNCTIONS));
+            }
+        }
+        let names: Vec<&str> = Variable::ALL.iter().map(|(name, _)| *name).collect();
+        let mut variables = Vec::new();
+        for variable in references.variables() {
+            match Variable::ALL.iter().find(|(name, _)| *name == variable) {
+                Some((_, known)) => variables.push(*known),
+                None if TYPES.contains(&variable) || variable.starts_with('@') => {}
+                // What a comprehension binds is listed with the rest.
+                None if binds(&expression, variable) => {}
+                None => return Err(unknown("variable", variable, &names)),
+            }
+        }
+        Ok(Self { expression, variables: variables.into() })
+    }
+
+    /// Whether the expression holds for `action`.
+    ///
+    /// # Errors
+    /// Why it has no answer: it failed, panicked, or is neither true nor false.
+    pub(crate) fn holds(&self, action: &Action, intent: Intent) -> Result<bool, Failure> {
+        let evaluate = || self.evaluate(action, intent);
+        match catch_unwind(AssertUnwindSafe(evaluate)) {
+            Ok(Ok(Value::Bool(holds))) => Ok(holds),
+            Ok(Ok(other)) => {
+                Err(format!("the result is not true or false but {}", other.type_of()).into())
+            }
+            Ok(Err(error)) => Err(error.chars().take(SHOWN_ERROR).collect::<String>().into()),
+            Err(_) => Err("the evaluation panicked".into()),
+        }
+    }
+
+    fn evaluate(&self, action: &Action, intent: Intent) -> Result<Value, String> {
+        let mut scope = ROOT.new_inner_scope();
+        for variable in &self.variables {
+            let name = Variable::ALL.iter().find(|(_, known)| known == variable);
+            let value = value(*variable, action, intent)?;
+            let (name, _) = name.ok_or("a variable without a name")?;
+            scope.add_variable_from_value(*name, value);
+        }
+        scope.resolve(&self.expression).map_err(|error| error.to_string())
+    }
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("unknown {what} `{name}`; did you mean `{near}`?"),
+        None => format!("unknown {what} `{name}`; known are `{}`", known.join("`, `")),
+    }
+}
+
+/// Keeps deep brackets from the parser, whose own limit comes after it has
+/// looked ahead by recursion. What is a string must be certain for that, so
+/// strings in three quotes and rare escapes are refused.
+fn check_brackets(text: &str) -> Result<(), String> {
+    let (mut depth, mut before, mut rest) = (0_u16, ' ', text.chars());
+    while let Some(here) = rest.next() {
+        match here {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '"' | '\'' if rest.as_str().starts_with(if here == '"' { "\"\"" } else { "''" }) => {
+                return Err("a string in three quotes; one is enough".to_owned());
+            }
+            '"' | '\'' => skip_string(&mut rest, here, matches!(before, 'r' | 'R'))?,
+            '/' if rest.as_str().starts_with('/') => {
+                return Err("no comments in an expression; YAML has its own".to_owned());
+            }
+            _ => {}
+        }
+        if depth > MAX_BRACKETS {
+            return Err(format!("brackets may nest at most {MAX_BRACKETS} deep"));
+        }
+        before = here;
+    }
+    Ok(())
+}
+
+fn skip_string(rest: &mut Chars<'_>, quote: char, raw: bool) -> Result<(), String> {
+    loop {
+        match rest.next() {
+            Some(end) if end == quote => return Ok(()),
+            None | Some('\n' | '\r') => return Err("a string without an end".to_owned()),
+            Some('\\') if !raw => match rest.next() {
+                Some('\\' | '"' | '\'' | '`' | '?' | 'a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v') => {}
+                other => {
+                    let escape: String = other.into_iter().collect();
+                    return Err(format!(
+                        "unknown escape `\\{escape}`; a regex needs `\\\\{escape}`"
+                    ));
+                }
+            },
+            Some(_) => {}
+        }
+    }
+}
+
+/// The parser recurses with large frames, so it gets a stack of its own: what
+/// loads on a thread of a runtime must load there too.
+fn parse(text: &str) -> Result<Expression, String> {
+    let parse = || ENVIRONMENT.parser().max_recursion_depth(MAX_BRACKETS).parse(text);
+    let parsed = thread::scope(|scope| {
+        let builder = thread::Builder::new().stack_size(PARSER_STACK);
+        builder.spawn_scoped(scope, parse).map(thread::ScopedJoinHandle::join)
+    });
+    match parsed {
+        Ok(Ok(Ok(expression))) => Ok(expression),
+        Ok(Ok(Err(errors))) => Err(match errors.errors.first() {
+            Some(error) => format!("{} (at character {})", error.msg.trim(), error.pos.1),
+            None => "not a CEL expression".to_owned(),
+        }),
+        Ok(Err(_)) => Err("not a CEL expression".to_owned()),
+        Err(error) => Err(format!("no thread to parse it on: {error}")),
+    }
+}
+
+/// Walks the expression once: depth, nesting and regexes are checked, and the
+/// range of every comprehension is put under guard.
+fn guard(node: &mut Expression, depth: u16, in_loop: bool) -> Result<(), String> {
+    if depth > MAX_DEPTH {
+        return Err(format!("an expression may nest at most {MAX_DEPTH} deep"));
+    }
+    let mut visit = |child: &mut Expression| guard(child, depth + 1, in_loop);
+    match &mut node.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
+        Expr::Select(select) => visit(&mut select.operand),
+        Expr::Call(call) => {
+            check_regex(call)?;
+            call.target.as_deref_mut().map_or(Ok(()), &mut visit)?;
+            call.args.iter_mut().try_for_each(visit)
+        }
+        Expr::List(list) => list.elements.iter_mut().try_for_each(visit),
+        Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
+            EntryExpr::MapEntry(entry) => visit(&mut entry.key).and(visit(&mut entry.value)),
+            EntryExpr::StructField(_) => Err("structs are not part of the language".to_owned()),
+        }),
+        Expr::Struct(_) => Err("structs are not part of the language".to_owned()),
+        Expr::Comprehension(_) if in_loop => Err("comprehensions (`all`, `exists`, `map`, \
+             `filter`, …) do not nest: the cost would not be bounded"
+            .to_owned()),
+        Expr::Comprehension(comprehension) => {
+            visit(&mut comprehension.iter_range)?;
+            let range = std::mem::take(&mut comprehension.iter_range);
+            comprehension.iter_range = Expression {
+                id: range.id,
+                expr: Expr::Call(CallExpr {
+                    func_name: BOUNDED.to_owned(),
+                    target: None,
+                    args: vec![range],
+                }),
+            };
+            guard(&mut comprehension.loop_cond, depth + 1, true)?;
+            guard(&mut comprehension.loop_step, depth + 1, true)?;
+            guard(&mut comprehension.result, depth + 1, true)
+        }
+    }
+}
+
+/// A regex written out is compiled once here, so that a bad one is found at load.
+fn check_regex(call: &CallExpr) -> Result<(), String> {
+    if call.func_name != "matches" {
+        return Ok(());
+    }
+    let Some(Expr::Literal(LiteralValue::String(pattern))) = call.args.last().map(|arg| &arg.expr)
+    else {
+        return Ok(());
+    };
+    match regex::Regex::new(pattern.inner()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("bad regex `{}`", pattern.inner())),
+    }
+}
+
+fn binds(node: &Expression, name: &str) -> bool {
+    match &node.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => false,
+        Expr::Select(select) => binds(&select.operand, name),
+        Expr::Call(call) => {
+            call.target.iter().any(|target| binds(target, name))
+                || call.args.iter().any(|arg| binds(arg, name))
+        }
+        Expr::List(list) => list.elements.iter().any(|element| binds(element, name)),
+        Expr::Map(map) => map.entries.iter().any(|entry| match &entry.expr {
+            EntryExpr::MapEntry(entry) => binds(&entry.key, name) || binds(&entry.value, name),
+            EntryExpr::StructField(_) => false,
+        }),
+        Expr::Comprehension(inner) => {
+            inner.iter_var == name
+                || inner.iter_var2.as_deref() == Some(name)
+                || inner.accu_var == name
+                || [&inner.iter_range, &inner.loop_step].iter().any(|part| binds(part, name))
+        }
+    }
+}
+
+/// A variable's value. What an action does not have is empty, so that one
+/// expression can tell MCP from REST; what it has and cannot be said in CEL is
+/// an error.
+fn value(variable: Variable, action: &Action, intent: Intent) -> Result<Value, String> {
+    let (call, http) = match &action.target {
+        Target::Tool(call) => (Some(call), None),
+        Target::Http(http) => (None, Some(http)),
+        Target::Method(_) | Target::Malformed(_) => (None, None),
+    };
+    Ok(match variable {
+        Variable::Agent => map([("name", text(&action.agent.name))]),
+        Variable::Session => map([("id", text(&action.session))]),
+        Variable::Server => text(match &action.target {
+            Target::Tool(call) => &call.server,
+            Target::Method(request) => &request.server,
+            Target::Malformed(malformed) => &malformed.server,
+            Target::Http(_) => "",
+        }),
+        Variable::Provider => text(http.map_or("", |http| http.provider.as_str())),
+        Variable::Tool => text(call.map_or("", |call| &call.tool)),
+        Variable::Args => match &action.target {
+            Target::Tool(call) => object(&call.args)?,
+            Target::Method(request) => object(&request.params)?,
+            Target::Http(_) | Target::Malformed(_) => map([]),
+        },
+        Variable::Annotations => call.map_or_else(|| map([]), |call| hints(call.hints())),
+        Variable::Method => text(match &action.target {
+            Target::Tool(_) => "tools/call",
+            Target::Method(request) => &request.method,
+            Target::Http(http) => &http.method,
+            Target::Malformed(malformed) => &malformed.method,
+        }),
+        Variable::Path => text(http.map_or("", |http| &http.path)),
+        Variable::Query => pairs(http.map(|http| &*http.query).unwrap_or_default())?,
+        Variable::Headers => pairs(http.map(|http| &*http.headers).unwrap_or_default())?,
+        Variable::Body => match http.map(|http| &http.body) {
+            None | Some(Body::Empty) => Value::Null,
+            Some(Body::Json(body)) => json(body)?,
+            Some(Body::Text(body)) => text(body),
+            Some(Body::Opaque) => return Err("the body cannot be read".to_owned()),
+        },
+        Variable::Intent => text(intent.as_str()),
+        Variable::Time => {
+            let at = action.at;
+            let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or_default();
+            chrono::DateTime::from_timestamp(at.as_second(), nanoseconds)
+                .map(|time| Value::Timestamp(time.fixed_offset()))
+                .ok_or("the time is out of range")?
+        }
+    })
+}
+
+fn text(text: &str) -> Value {
+    Value::String(Arc::new(text.to_owned()))
+}
+
+fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    from_entries(entries.into_iter().map(|(key, value)| (key.to_owned(), value)))
+}
+
+fn from_entries(entries: impl Iterator<Item = (String, Value)>) -> Value {
+    let entries: HashMap<Key, Value> =
+        entries.map(|(key, value)| (Key::String(Arc::new(key)), value)).collect();
+    Value::Map(entries.into())
+}
+
+fn hints(hints: Hints) -> Value {
+    map([
+        ("readOnlyHint", Value::Bool(hints.read_only)),
+        ("destructiveHint", Value::Bool(hints.destructive)),
+        ("idempotentHint", Value::Bool(hints.idempotent)),
+        ("openWorldHint", Value::Bool(hints.open_world)),
+    ])
+}
+
+/// Who reads a name given twice may take either value, so neither is shown.
+fn pairs(pairs: &[(String, String)]) -> Result<Value, String> {
+    let mut entries: HashMap<Key, Value> = HashMap::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        if entries.insert(Key::String(Arc::new(name.clone())), text(value)).is_some() {
+            return Err(format!("`{name}` is given twice"));
+        }
+    }
+    Ok(Value::Map(entries.into()))
+}
+
+fn object(object: &Object) -> Result<Value, String> {
+    let entries: Result<Vec<_>, String> =
+        object.iter().map(|(key, value)| Ok((key.to_owned(), json(value)?))).collect();
+    Ok(from_entries(entries?.into_iter()))
+}
+
+fn json(value: &Json) -> Result<Value, String> {
+    Ok(match value {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => self::number(number.as_str())?,
+        Json::String(value) => text(value),
+        Json::Array(items) => {
+            Value::List(Arc::new(items.iter().map(json).collect::<Result<_, _>>()?))
+        }
+        Json::Object(members) => object(members)?,
+    })
+}
+
+/// What is written as an integer is an int, everything else a double; what fits
+/// neither is an error, never another number.
+fn number(text: &str) -> Result<Value, String> {
+    let unfit = || format!("the number {} does not fit", text.get(..40).unwrap_or(text));
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return text.parse().map(Value::Int).map_err(|_| unfit());
+    }
+    let double: f64 = text.parse().map_err(|_| unfit())?;
+    if double.is_finite() { Ok(Value::Float(double)) } else { Err(unfit()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::{Agent, ToolCall, Transport};
+
+    fn action(args: &str) -> Action {
+        let Ok(Json::Object(args)) = crate::json::parse(args.as_bytes()) else { panic!("args") };
+        Action {
+            at: "2026-11-22T10:00:00Z".parse().unwrap(),
+            agent: Agent::default(),
+            session: "s1".into(),
+            transport: Transport::Stdio,
+            target: Target::Tool(ToolCall {
+                server: "github".into(),
+                tool: "push_files".to_owned(),
+                args,
+                annotations: None,
+            }),
+        }
+    }
+
+    fn holds(expression: &str, args: &str) -> Result<bool, Failure> {
+        Condition::compile(expression).unwrap().holds(&action(args), Intent::Update)
+    }
+
+    #[test]
+    fn sees_the_action() {
+        for expression in [
+            "agent.name == 'default' && session.id == 's1'",
+            "server == 'github' && tool.startsWith('push_') && method == 'tools/call'",
+            "args.n == 3 && args.f > 2.4 && type(args.n) == int && type(args.f) == double",
+            "annotations.destructiveHint && !annotations.readOnlyHint",
+            "intent == 'update' && path == '' && body == null && provider == ''",
+            "time < timestamp('2027-01-01T00:00:00Z') && time.getHours() == 10",
+            "args.files.exists(f, f.path.startsWith('/etc')) && size(args.files) == 2",
+            "args.files.filter(f, f.path != '').exists(f, f.path == '/b')",
+            "has(args.n) && !has(args.nothing) && args.s.matches('^a+$')",
+        ] {
+            let args = r#"{"n":3,"f":2.5,"s":"aa","files":[{"path":"/etc/x"},{"path":"/b"}]}"#;
+            assert_eq!(holds(expression, args), Ok(true), "{expression}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_answer_errs() {
+        for (expression, args) in [
+            ("args.missing == 1", "{}"),
+            ("args.n", r#"{"n":1}"#),
+            ("args.n > 1", r#"{"n":"2"}"#),
+            ("args.n / 0 == 1", r#"{"n":1}"#),
+            ("args.n == 9223372036854775807", r#"{"n":9223372036854775808}"#),
+            ("args.n > 1.0", r#"{"n":1e999}"#),
+            ("args.n + 1 > 0", r#"{"n":9223372036854775807}"#),
+        ] {
+            assert!(holds(expression, args).is_err(), "{expression}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_bounded() {
+        let list = |n: usize| format!(r#"{{"l":[{}]}}"#, vec!["1"; n].join(","));
+        assert_eq!(holds("args.l.all(x, x == 1)", &list(MAX_ELEMENTS)), Ok(true));
+        for expression in ["args.l.all(x, x == 1)", "args.l.map(x, x) != []"] {
+            assert!(holds(expression, &list(MAX_ELEMENTS + 1)).is_err(), "{expression}");
+        }
+        assert!(holds("(args.l + args.l).all(x, x == 1)", &list(MAX_ELEMENTS)).is_err());
+    }
+
+    #[test]
+    fn bad_expressions_are_refused_at_load() {
+        let parens_within = format!("{}true{}", "(".repeat(16), ")".repeat(16));
+        assert!(Condition::compile(&parens_within).is_ok());
+        let parens = format!("{}true{}", "(".repeat(2_000), ")".repeat(2_000));
+        let chain = format!("args{} == 1", ".a".repeat(1_500));
+        let sum = format!("{}1 == 1", "1+".repeat(1_900));
+        let lists = format!("{}{} == 1", "[".repeat(2_000), "]".repeat(2_000));
+        let ternary = format!("{}true", "true?true:".repeat(400));
+        for (expression, expected) in [
+            ("args.a ==", ""),
+            ("tol == 'x'", "did you mean `tool`"),
+            ("args.a.startWith('x')", "did you mean `startsWith`"),
+            ("args.a.all(x, args.b.all(y, x == y))", "do not nest"),
+            ("args.a.map(x, args.b.filter(y, true)).size() > 0", "do not nest"),
+            ("args.a.matches('[')", "bad regex"),
+            (r"args.a.matches('\d')", r"a regex needs `\\d`"),
+            ("'a", "without an end"),
+            ("args.a == \"\"\"x\"\"\"", "three quotes"),
+            ("true // yes", "no comments"),
+            (&parens, ""),
+            (&chain, ""),
+            (&sum, ""),
+            (&lists, ""),
+            (&ternary, ""),
+        ] {
+            let error = Condition::compile(expression).err();
+            let error = error.unwrap_or_else(|| panic!("{expression:.40} must be refused"));
+            assert!(error.contains(expected), "{expression:.40}: {error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in r#"[a-z.()\[\]{}!&|=<>+*/?:'"0-9 ,-]{0,60}"#) {
+            if let Ok(condition) = Condition::compile(&text) {
+                let _ = condition.holds(&action("{}"), Intent::Read);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Exact comparison of JSON numbers by the text they were sent as.
+//!
+//! `1`, `1.0` and `10e-1` are equal; `9007199254740993` is not
+//! `9007199254740992`, whatever a float makes of them.
+
+use std::cmp::Ordering;
+
+/// A JSON number taken apart, its digits still in the text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decimal<'n> {
+    negative: bool,
+    /// All digits, leading zeros dropped: those before the point …
+    integer: &'n [u8],
+    /// … and those after it.
+    fraction: &'n [u8],
+    /// Where the point would stand, counted from before the first digit.
+    magnitude: i64,
+}
+
+impl<'n> Decimal<'n> {
+    /// Takes apart the text of a JSON number. `None` where it is none, or its
+    /// exponent is beyond what anything means.
+    pub(crate) fn new(text: &'n str) -> Option<Self> {
+        let (negative, rest) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (rest, 0),
+        };
+        let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let integer = integer.trim_start_matches('0');
+        let fraction = fraction.trim_end_matches('0');
+        // With nothing before the point, zeros behind it only move the point.
+        let significant =
+            if integer.is_empty() { fraction.trim_start_matches('0') } else { fraction };
+        let shift = i64::try_from(integer.len()).ok()?
+            - i64::try_from(fraction.len() - significant.len()).ok()?;
+        Some(Self {
+            negative,
+            integer: integer.as_bytes(),
+            fraction: significant.as_bytes(),
+            magnitude: i64::from(exponent) + shift,
+        })
+    }
+
+    fn is_zero(&self) -> bool {
+        self.integer.is_empty() && self.fraction.is_empty()
+    }
+
+    /// The digits from the first to the last that counts.
+    fn digits(&self) -> impl Iterator<Item = u8> {
+        let integer = if self.fraction.is_empty() {
+            let zeros = self.integer.iter().rev().take_while(|digit| **digit == b'0').count();
+            self.integer.get(..self.integer.len() - zeros).unwrap_or_default()
+        } else {
+            self.integer
+        };
+        integer.iter().chain(self.fraction).copied()
+    }
+
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        self.magnitude.cmp(&other.magnitude).then_with(|| self.digits().cmp(other.digits()))
+    }
+}
+
+/// Compares two numbers by their texts; `None` where one cannot be judged.
+pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
+    let (one, other) = (Decimal::new(one)?, Decimal::new(other)?);
+    Some(match (one.is_zero(), other.is_zero()) {
+        (true, true) => Ordering::Equal,
+        (true, false) => {
+            if other.negative {
+                Ordering::Greater
+            } else {
+                Ordering::Less
+            }
+        }
+        (false, true) => {
+            if one.negative {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            }
+        }
+        (false, false) => match (one.negative, other.negative) {
+            (false, false) => one.compare_magnitude(&other),
+            (true, true) => other.compare_magnitude(&one),
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn compares_exactly() {
+        use Ordering::{Equal, Greater, Less};
+        for (one, other, expected) in [
+            ("1", "1.0", Equal),
+            ("10e-1", "1", Equal),
+            ("0.001", "1e-3", Equal),
+            ("0", "-0.0e5", Equal),
+            ("100", "1e2", Equal),
+            ("120", "1.2e2", Equal),
+            ("9007199254740993", "9007199254740992", Greater),
+            ("0.1", "0.10000000000000000000001", Less),
+            ("-2", "1", Less),
+            ("-2", "-3", Greater),
+            ("0", "-1e-9", Greater),
+            ("0", "1e-9", Less),
+            ("99", "100", Less),
+            ("1e400", "1e399", Greater),
+            ("10.5", "10.45", Greater),
+        ] {
+            assert_eq!(compare(one, other), Some(expected), "{one} and {other}");
+            assert_eq!(compare(other, one), Some(expected.reverse()), "{other} and {one}");
+        }
+        assert_eq!(compare("1e99999999999", "1"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_integers(one: i64, other: i64, scale in 0u32..6) {
+            let shifted = format!("{one}e-{scale}");
+            let factor = 10i128.pow(scale);
+            let expected = i128::from(one).cmp(&(i128::from(other) * factor));
+            prop_assert_eq!(compare(&shifted, &other.to_string()), Some(expected));
+        }
+
+        #[test]
+        fn agrees_with_small_decimals(one in -9_999i32..9_999, other in -9_999i32..9_999) {
+            let text = |n: i32| {
+                format!("{}{}.{:02}", if n < 0 { "-" } else { "" }, n.abs() / 100, n.abs() % 100)
+            };
+            prop_assert_eq!(compare(&text(one), &text(other)), Some(one.cmp(&other)));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Reading typed values out of a YAML tree, with a finding for whatever is not
+//! as it should be. Reading goes on after a finding, so that all come at once.
+
+use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span};
+use super::yaml::{Node, Value};
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
+}
+
+/// Reads one source and gathers what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct Reader<'s> {
+    source: &'s Source,
+    pub(crate) found: Diagnostics,
+}
+
+/// The members of one map, each key known and given once.
+#[derive(Debug)]
+pub(crate) struct Fields<'n>(Vec<(&'n str, &'n Node)>);
+
+impl<'n> Fields<'n> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'n Node> {
+        self.0.iter().find(|(name, _)| *name == key).map(|(_, node)| *node)
+    }
+}
+
+impl<'s> Reader<'s> {
+    pub(crate) fn new(source: &'s Source) -> Self {
+        Self { source, found: Diagnostics::default() }
+    }
+
+    pub(crate) fn source(&self) -> &'s Source {
+        self.source
+    }
+
+    /// Adds an error without further advice.
+    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) {
+        let finding = self.finding(span, message);
+        self.found.push(finding);
+    }
+
+    pub(crate) fn finding(&self, span: Span, message: impl Into<String>) -> Diagnostic {
+        self.source.finding(Severity::Error, span, message.into())
+    }
+
+    pub(crate) fn expected(&mut self, node: &Node, key: &str, what: &str) {
+        self.error(node.span, format!("`{key}` needs {what}, not {}", node.kind()));
+    }
+
+    /// The entries of a map; keys that are no text or come twice are reported.
+    pub(crate) fn entries<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+    ) -> Vec<(At<&'n str>, &'n Node)> {
+        let Value::Map(entries) = &node.value else {
+            self.error(node.span, format!("{what} must be a map, not {}", node.kind()));
+            return Vec::new();
+        };
+        let mut seen: Vec<(At<&str>, &Node)> = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            let Value::String(name) = &key.value else {
+                let advice = "write the key in quotes";
+                let finding = self.finding(key.span, "a key must be text").help(advice);
+                self.found.push(finding);
+                continue;
+            };
+            match seen.iter().find(|(earlier, _)| earlier.value == name) {
+                Some((earlier, _)) => {
+                    let line = earlier.span.line;
+                    let message = format!("duplicate key `{name}`, first given on line {line}");
+                    self.error(key.span, message);
+                }
+                None => seen.push((At { value: name.as_str(), span: key.span }, value)),
+            }
+        }
+        seen
+    }
+
+    /// The members of a map that may have only the `known` keys.
+    pub(crate) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        known: &[&'static str],
+    ) -> Fields<'n> {
+        let mut fields = Vec::new();
+        for (key, value) in self.entries(node, what) {
+            if known.contains(&key.value) {
+                fields.push((key.value, value));
+            } else {
+                let message = format!("unknown key `{}` in {what}", key.value);
+                let finding = self.finding(key.span, message);
+                self.found.push(advise(finding, key.value, known));
+            }
+        }
+        Fields(fields)
+    }
+
+    pub(crate) fn text(&mut self, node: &Node, key: &str) -> Option<At<String>> {
+        match &node.value {
+            Value::String(text) => Some(At { value: text.clone(), span: node.span }),
+            Value::Null | Value::List(_) | Value::Map(_) => {
+                self.expected(node, key, "text");
+                None
+            }
+            Value::Bool(_) | Value::Number(_) => {
+                let message = format!("`{key}` needs text, not {}", node.kind());
+                let finding = self.finding(node.span, message).help("write it in quotes");
+                self.found.push(finding);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn flag(&mut self, node: &Node, key: &str) -> Option<bool> {
+        match node.value {
+            Value::Bool(flag) => Some(flag),
+            _ => {
+                self.expected(node, key, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number of at least one.
+    pub(crate) fn count(&mut self, node: &Node, key: &str) -> Option<u32> {
+        let count = match &node.value {
+            Value::Number(number) => number.as_str().parse().ok().filter(|count| *count > 0),
+            _ => None,
+        };
+        if count.is_none() {
+            self.error(node.span, format!("`{key}` needs a whole number of at least 1"));
+        }
+        count
+    }
+
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
+        match &node.value {
+            Value::List(items) if items.is_empty() => {
+                self.error(node.span, format!("`{key}` is empty, so it would match nothing"));
+                &[]
+            }
+            Value::List(items) => items,
+            _ => {
+                self.expected(node, key, "a list");
+                &[]
+            }
+        }
+    }
+
+    /// One text or a list of them.
+    pub(crate) fn texts(&mut self, node: &Node, key: &str) -> Vec<At<String>> {
+        match node.value {
+            Value::List(_) => {
+                let items = self.list(node, key);
+                items.iter().filter_map(|item| self.text(item, key)).collect()
+            }
+            _ => self.text(node, key).into_iter().collect(),
+        }
+    }
+
+    /// One of the named values.
+    pub(crate) fn word<T: Copy>(
+        &mut self,
+        node: &Node,
+        key: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        let text = self.text(node, key)?;
+        self.word_of(&text, key, words)
+    }
+
+    pub(crate) fn word_of<T: Copy>(
+        &mut self,
+        text: &At<String>,
+        key: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        let known = words.iter().find(|(word, _)| *word == text.value);
+        if known.is_none() {
+            let names: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
+            let finding = self.finding(text.span, format!("unknown {key} `{}`", text.value));
+            self.found.push(advise(finding, &text.value, &names));
+        }
+        known.map(|(_, value)| *value)
+    }
+}
+
+/// The nearest of the known words, or all of them where none is near.
+pub(crate) fn advise(finding: Diagnostic, word: &str, known: &[&'static str]) -> Diagnostic {
+    let finding = finding.did_you_mean(word, known.iter().copied());
+    if finding.help.is_some() {
+        return finding;
+    }
+    finding.help(format!("known are `{}`", known.join("`, `")))
+}

@@ -1,0 +1,575 @@
+//! Globs: `*` any run, `?` one character, `{a,b}` either.
+//!
+//! A [`Glob`] over names lets `*` cross everything; a [`PathGlob`] goes by
+//! segment: `*` stays within one, `**` stands for any number of them, none
+//! included. Braces are expanded when the glob is built, so what is left is a
+//! few patterns without choice, each matched in time linear in the text for a
+//! given pattern (the last `*` is the only one ever retried), most of them by
+//! one comparison.
+
+use std::fmt;
+
+/// Longest glob that is accepted, in bytes.
+pub const MAX_LENGTH: usize = 1_024;
+/// Most alternatives that the braces of one glob may multiply to.
+pub const MAX_ALTERNATIVES: usize = 256;
+
+/// Why a text is not a glob.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GlobError {
+    /// A `{` without `}`, or the other way round.
+    #[error("unbalanced braces in the glob `{0}`")]
+    UnbalancedBraces(String),
+    /// Character classes are not part of the language.
+    #[error("`[` has no meaning in a glob; write the alternatives as `{{a,b}}`")]
+    CharacterClass,
+    /// `**` beside other characters of a segment.
+    #[error("`**` stands for whole segments: write it between two `/`")]
+    PartialDoubleStar,
+    /// A path that is not rooted.
+    #[error("a resource starts with `/` or `**`")]
+    NotRooted,
+    /// Longer than [`MAX_LENGTH`].
+    #[error("a glob may have at most {MAX_LENGTH} bytes")]
+    TooLong,
+    /// The braces multiply to more than [`MAX_ALTERNATIVES`].
+    #[error("the braces of a glob may stand for at most {MAX_ALTERNATIVES} alternatives")]
+    TooManyAlternatives,
+    /// Matches nothing that has a name.
+    #[error("an empty glob matches nothing")]
+    Empty,
+}
+
+/// A glob over names, in which `*` crosses everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob {
+    text: Box<str>,
+    alternatives: Box<[Pattern]>,
+}
+
+/// One pattern without braces, by the cheapest comparison that decides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// No wildcard at all.
+    Literal(Box<str>),
+    /// `text*`
+    Prefix(Box<str>),
+    /// `*text`
+    Suffix(Box<str>),
+    /// `*text*`; `*` alone has an empty text.
+    Contains(Box<str>),
+    /// Anything else.
+    General(Box<str>),
+}
+
+/// A glob over normalised paths, by segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathGlob {
+    text: Box<str>,
+    alternatives: Box<[PathPattern]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PathPattern {
+    /// No wildcard at all.
+    Literal(Box<str>),
+    /// Segment by segment.
+    Segments {
+        /// What every path that matches begins with.
+        prefix: Box<str>,
+        segments: Box<[Segment]>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// `**`
+    AnyNumber,
+    One(Pattern),
+}
+
+// === impl Glob ===
+
+impl Glob {
+    /// Reads a glob.
+    ///
+    /// # Errors
+    /// Any [`GlobError`] but those that are about paths.
+    pub fn new(text: &str) -> Result<Self, GlobError> {
+        if text.is_empty() {
+            return Err(GlobError::Empty);
+        }
+        let alternatives = expand(text)?.iter().map(|text| Pattern::new(text)).collect();
+        Ok(Self { text: text.into(), alternatives })
+    }
+
+    /// Whether `name` matches, all of it.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.alternatives.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// The glob as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The patterns that the glob stands for.
+    pub(crate) fn alternatives(&self) -> &[Pattern] {
+        &self.alternatives
+    }
+
+    /// Whether everything that `other` matches is matched by this glob too.
+    /// May say no where the answer is yes, never the other way round.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        other.alternatives.iter().all(|narrow| {
+            self.alternatives.iter().any(|wide| wide == narrow || wide.covers(narrow))
+        })
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    fn new(text: &str) -> Self {
+        let plain = |text: &str| !text.contains(['*', '?']);
+        let without_last = text.trim_end_matches('*');
+        let inner = without_last.trim_start_matches('*');
+        let leading = inner.len() < without_last.len();
+        let trailing = without_last.len() < text.len();
+        match (leading, trailing) {
+            _ if !plain(inner) => Self::General(text.into()),
+            (false, false) => Self::Literal(text.into()),
+            (false, true) if !inner.is_empty() => Self::Prefix(inner.into()),
+            (true, false) => Self::Suffix(inner.into()),
+            _ => Self::Contains(inner.into()),
+        }
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => **literal == *text,
+            Self::Prefix(prefix) => text.starts_with(&**prefix),
+            Self::Suffix(suffix) => text.ends_with(&**suffix),
+            Self::Contains(inner) => inner.is_empty() || text.contains(&**inner),
+            Self::General(pattern) => wild(pattern, text),
+        }
+    }
+
+    /// As [`Glob::covers`]. A wildcard of `other` stands for texts that hold
+    /// any character, so comparing its literal ends is enough.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Contains(inner), _) if inner.is_empty() => true,
+            (_, Self::Literal(literal)) => self.matches(literal),
+            (Self::Prefix(wide), _) => other.literal_prefix().starts_with(&**wide),
+            (Self::Suffix(wide), Self::Suffix(narrow)) => narrow.ends_with(&**wide),
+            (
+                Self::Contains(wide),
+                Self::Prefix(narrow) | Self::Suffix(narrow) | Self::Contains(narrow),
+            ) => narrow.contains(&**wide),
+            _ => false,
+        }
+    }
+
+    /// What every text that matches begins with.
+    pub(crate) fn literal_prefix(&self) -> &str {
+        match self {
+            Self::Literal(text) | Self::Prefix(text) => text,
+            Self::Suffix(_) | Self::Contains(_) => "",
+            Self::General(text) => text.split(['*', '?']).next().unwrap_or_default(),
+        }
+    }
+}
+
+/// Matches `*` and `?` with two fingers: where the texts part, go back to the
+/// last `*` and let it eat one character more.
+fn wild(pattern: &str, text: &str) -> bool {
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    let mut retry = None;
+    loop {
+        let text_here = text.clone();
+        match (pattern.next(), text.next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                retry = Some((pattern.clone(), text_here.clone()));
+                text = text_here;
+            }
+            (Some('?'), Some(_)) => {}
+            (Some(wanted), Some(found)) if wanted == found => {}
+            _ => {
+                let Some((after_star, from)) = retry.as_mut() else { return false };
+                if from.next().is_none() {
+                    return false;
+                }
+                (pattern, text) = (after_star.clone(), from.clone());
+            }
+        }
+    }
+}
+
+// === impl PathGlob ===
+
+impl PathGlob {
+    /// Reads a glob over paths. `**` stands for whole segments.
+    ///
+    /// # Errors
+    /// Any [`GlobError`].
+    pub fn new(text: &str) -> Result<Self, GlobError> {
+        let alternatives: Result<Box<[_]>, _> =
+            expand(text)?.iter().map(|text| PathPattern::new(text)).collect();
+        Ok(Self { text: text.into(), alternatives: alternatives? })
+    }
+
+    /// Whether the normalised `path` matches, all of it.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        self.alternatives.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// The glob as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The patterns that the glob stands for.
+    pub(crate) fn alternatives(&self) -> &[PathPattern] {
+        &self.alternatives
+    }
+
+    /// As [`Glob::covers`].
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        other
+            .alternatives
+            .iter()
+            .all(|narrow| self.alternatives.iter().any(|wide| wide.covers(narrow)))
+    }
+}
+
+impl PathPattern {
+    fn new(text: &str) -> Result<Self, GlobError> {
+        let rooted = match text.strip_prefix('/') {
+            Some(rest) => rest,
+            None if text == "**" || text.starts_with("**/") => text,
+            None => return Err(GlobError::NotRooted),
+        };
+        if !text.contains(['*', '?']) {
+            return Ok(Self::Literal(text.into()));
+        }
+        let segment = |text: &str| match text {
+            "**" => Ok(Segment::AnyNumber),
+            partial if partial.contains("**") => Err(GlobError::PartialDoubleStar),
+            one => Ok(Segment::One(Pattern::new(one))),
+        };
+        let segments: Result<Box<[_]>, _> = rooted.split('/').map(segment).collect();
+        let segments = segments?;
+        Ok(Self::Segments { prefix: path_prefix(&segments).into(), segments })
+    }
+
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Literal(literal) => **literal == *path,
+            Self::Segments { prefix, segments } => {
+                path.starts_with(&**prefix)
+                    && path.strip_prefix('/').is_some_and(|path| by_segment(segments, path))
+            }
+        }
+    }
+
+    /// What every path that matches begins with.
+    pub(crate) fn literal_prefix(&self) -> &str {
+        match self {
+            Self::Literal(text) => text,
+            Self::Segments { prefix, .. } => prefix,
+        }
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Literal(path)) => self.matches(path),
+            (Self::Literal(_), _) => false,
+            (Self::Segments { segments: wide, .. }, Self::Segments { segments: narrow, .. }) => {
+                segments_cover(wide, narrow)
+            }
+        }
+    }
+}
+
+/// The literal segments before the first wildcard, and that one's own prefix.
+/// A `**` may stand for nothing, so the slash before it is not part of it.
+fn path_prefix(segments: &[Segment]) -> String {
+    let mut prefix = String::new();
+    for segment in segments {
+        let Segment::One(pattern) = segment else { break };
+        prefix.push('/');
+        prefix.push_str(pattern.literal_prefix());
+        if !matches!(pattern, Pattern::Literal(_)) {
+            break;
+        }
+    }
+    prefix
+}
+
+/// [`wild`], with segments for characters and `**` for `*`.
+fn by_segment(pattern: &[Segment], path: &str) -> bool {
+    let (mut pattern, mut path) = (pattern.iter(), Segments(Some(path)));
+    let mut retry = None;
+    loop {
+        let here = path;
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(Segment::AnyNumber), _) => {
+                retry = Some((pattern.clone(), here));
+                path = here;
+            }
+            (Some(Segment::One(wanted)), Some(found)) if wanted.matches(found) => {}
+            _ => {
+                let Some((after_stars, from)) = retry.as_mut() else { return false };
+                if from.next().is_none() {
+                    return false;
+                }
+                (pattern, path) = (after_stars.clone(), *from);
+            }
+        }
+    }
+}
+
+/// The segments of a path, copyable as a place in it.
+#[derive(Debug, Clone, Copy)]
+struct Segments<'p>(Option<&'p str>);
+
+impl<'p> Iterator for Segments<'p> {
+    type Item = &'p str;
+
+    fn next(&mut self) -> Option<&'p str> {
+        let rest = self.0?;
+        match rest.split_once('/') {
+            Some((first, rest)) => {
+                self.0 = Some(rest);
+                Some(first)
+            }
+            None => {
+                self.0 = None;
+                Some(rest)
+            }
+        }
+    }
+}
+
+/// Whether the segments of `wide` cover those of `narrow`; `**` on the right is
+/// only covered by `**`.
+fn segments_cover(wide: &[Segment], narrow: &[Segment]) -> bool {
+    match (wide.split_first(), narrow.split_first()) {
+        (None, None) => true,
+        (Some((Segment::AnyNumber, [])), _) => true,
+        (Some((Segment::AnyNumber, wide)), Some((Segment::AnyNumber, narrow))) => {
+            segments_cover(wide, narrow)
+        }
+        (Some((Segment::One(one), wide)), Some((Segment::One(other), narrow))) => {
+            (one == other || one.covers(other)) && segments_cover(wide, narrow)
+        }
+        _ => false,
+    }
+}
+
+/// The texts that the braces of `text` stand for, in order.
+fn expand(text: &str) -> Result<Vec<String>, GlobError> {
+    if text.len() > MAX_LENGTH {
+        return Err(GlobError::TooLong);
+    }
+    if text.contains('[') {
+        return Err(GlobError::CharacterClass);
+    }
+    let mut done = Vec::new();
+    let mut todo = vec![text.to_owned()];
+    while let Some(next) = todo.pop() {
+        match innermost(&next).map_err(|()| GlobError::UnbalancedBraces(text.to_owned()))? {
+            None => done.push(next),
+            Some((before, choices, after)) => {
+                // Last first, since they are taken from the end.
+                todo.extend(choices.rsplit(',').map(|choice| format!("{before}{choice}{after}")));
+            }
+        }
+        if done.len() + todo.len() > MAX_ALTERNATIVES {
+            return Err(GlobError::TooManyAlternatives);
+        }
+    }
+    done.dedup();
+    Ok(done)
+}
+
+/// The first pair of braces that holds no other: before it, within it, after it.
+fn innermost(text: &str) -> Result<Option<(&str, &str, &str)>, ()> {
+    let Some(close) = text.find('}') else {
+        return if text.contains('{') { Err(()) } else { Ok(None) };
+    };
+    let (head, tail) = text.split_at(close);
+    let (before, choices) = head.rsplit_once('{').ok_or(())?;
+    Ok(Some((before, choices, tail.strip_prefix('}').ok_or(())?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    fn name(glob: &str, text: &str) -> bool {
+        Glob::new(glob).unwrap().matches(text)
+    }
+
+    fn path(glob: &str, text: &str) -> bool {
+        PathGlob::new(glob).unwrap().matches(text)
+    }
+
+    #[test]
+    fn names_are_matched_whole_and_across_everything() {
+        for (glob, yes, no) in [
+            ("push_files", &["push_files"][..], &["push_file", "xpush_files", "Push_files"][..]),
+            ("push_*", &["push_", "push_files", "push_a/b"], &["pus", "_push_"]),
+            ("*_delete", &["_delete", "repo_delete"], &["delete", "repo_deleted"]),
+            ("*secret*", &["secret", "a/secret.b"], &["secre"]),
+            ("*", &["", "anything", "a/b"], &[]),
+            ("r?ad", &["read", "röad"], &["rad", "reead"]),
+            ("{get,list}_*", &["get_x", "list_"], &["put_x", "{get,list}_"]),
+            ("{a,{b,c}d}", &["a", "bd", "cd"], &["ad", "b"]),
+            ("a*b*c", &["abc", "axxbxxbc"], &["ab", "acb"]),
+            ("?*", &["a", "ab"], &[""]),
+        ] {
+            for text in yes {
+                assert!(name(glob, text), "{glob} should match {text}");
+            }
+            for text in no {
+                assert!(!name(glob, text), "{glob} should not match {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn paths_go_by_segment() {
+        for (glob, yes, no) in [
+            ("/a/*/c", &["/a/b/c", "/a//c"][..], &["/a/c", "/a/b/b/c", "/a/b/c/"][..]),
+            ("/a/**", &["/a", "/a/b", "/a/b/c"], &["/ab", "/"]),
+            ("/a/**/z", &["/a/z", "/a/b/z", "/a/b/z/z"], &["/a", "/a/zz", "/az"]),
+            ("/**", &["/", "/a", "/a/b"], &[]),
+            ("**", &["/", "/a/b"], &[]),
+            ("**/x", &["/x", "/a/b/x"], &["/a", "/xx"]),
+            ("/v?/u*r", &["/v1/user", "/v2/ur"], &["/v1/u/r", "/v/user"]),
+            ("/{a,b/c}/d", &["/a/d", "/b/c/d"], &["/b/d"]),
+            ("/a", &["/a"], &["/a/", "/"]),
+        ] {
+            for text in yes {
+                assert!(path(glob, text), "{glob} should match {text}");
+            }
+            for text in no {
+                assert!(!path(glob, text), "{glob} should not match {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_globs_are_errors() {
+        for glob in ["{a", "a}", "{a,{b}", "}{"] {
+            assert!(matches!(Glob::new(glob), Err(GlobError::UnbalancedBraces(_))), "{glob}");
+        }
+        assert_eq!(Glob::new("[ab]"), Err(GlobError::CharacterClass));
+        assert_eq!(Glob::new(""), Err(GlobError::Empty));
+        assert_eq!(PathGlob::new("a/b"), Err(GlobError::NotRooted));
+        assert_eq!(PathGlob::new("/a**"), Err(GlobError::PartialDoubleStar));
+        assert_eq!(Glob::new(&"{a,b}".repeat(9)), Err(GlobError::TooManyAlternatives));
+        assert_eq!(Glob::new(&"a".repeat(2_000)), Err(GlobError::TooLong));
+    }
+
+    #[test]
+    fn covering_is_never_claimed_wrongly() {
+        let covers = |wide, narrow| Glob::new(wide).unwrap().covers(&Glob::new(narrow).unwrap());
+        assert!(covers("*", "a*b?"));
+        assert!(covers("get_*", "{get_a,get_b*}"));
+        assert!(covers("*_x", "a_x"));
+        assert!(!covers("get_*", "g*"));
+        assert!(!covers("a*b", "a*"));
+        let covers =
+            |wide, narrow| PathGlob::new(wide).unwrap().covers(&PathGlob::new(narrow).unwrap());
+        assert!(covers("/a/**", "/a/*/b"));
+        assert!(covers("/a/*", "/a/b*"));
+        assert!(!covers("/a/*", "/a/**"));
+        assert!(!covers("/a/*/b", "/a/**/b"));
+    }
+
+    /// The same glob as a regular expression.
+    fn regex_of(glob: &str, by_segment: bool) -> Regex {
+        let star = if by_segment { "[^/]*" } else { "(?s:.)*" };
+        let any = if by_segment { "[^/]" } else { "(?s:.)" };
+        let mut out = String::from("^");
+        if by_segment {
+            for segment in glob[1..].split('/') {
+                if segment == "**" {
+                    out.push_str("(/[^/]*)*");
+                } else {
+                    out.push('/');
+                    translate(segment, star, any, &mut out);
+                }
+            }
+        } else {
+            translate(glob, star, any, &mut out);
+        }
+        out.push('$');
+        Regex::new(&out).unwrap()
+    }
+
+    fn translate(glob: &str, star: &str, any: &str, out: &mut String) {
+        for character in glob.chars() {
+            match character {
+                '*' => out.push_str(star),
+                '?' => out.push_str(any),
+                '{' => out.push_str("(?:"),
+                '}' => out.push(')'),
+                ',' => out.push('|'),
+                other => out.push_str(&regex::escape(&other.to_string())),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_agree_with_regex(
+            glob in r"([ab_é?*]|\{[ab*?]{0,2},[ab]{0,2}\}){1,6}",
+            text in "[ab_é]{0,8}",
+        ) {
+            prop_assert_eq!(name(&glob, &text), regex_of(&glob, false).is_match(&text));
+        }
+
+        #[test]
+        fn paths_agree_with_regex(
+            glob in r"(/(\*\*|[ab?]{0,2}|a\*b?|\*)){1,5}",
+            text in "(/[ab]{0,2}){1,6}",
+        ) {
+            prop_assert_eq!(path(&glob, &text), regex_of(&glob, true).is_match(&text));
+        }
+
+        #[test]
+        fn what_is_covered_is_matched(
+            wide in r"[ab*?]{1,5}", narrow in r"[ab*?]{1,5}", text in "[ab]{0,6}",
+        ) {
+            let (wide, narrow) = (Glob::new(&wide).unwrap(), Glob::new(&narrow).unwrap());
+            if wide.covers(&narrow) && narrow.matches(&text) {
+                prop_assert!(wide.matches(&text));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_a_glob_panic(glob in ".{0,40}", text in ".{0,40}") {
+            if let Ok(glob) = Glob::new(&glob) { let _ = glob.matches(&text); }
+            if let Ok(glob) = PathGlob::new(&glob) { let _ = glob.matches(&text); }
+        }
+    }
+}

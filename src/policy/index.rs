@@ -1,0 +1,170 @@
+//! Which rules can match at all: looked up by name, not by trying each.
+//!
+//! Every rule stands in one place: under the names, prefixes and suffixes that
+//! its most telling key asks for, or among the rest. A lookup costs one hash
+//! for each length of prefix in use, however many rules there are.
+
+use std::collections::HashMap;
+
+use super::clause::{Clause, Key, Subject};
+use super::glob::{Glob, PathGlob, PathPattern, Pattern};
+use crate::action::{Provider, Target};
+
+/// Numbers of rules, ascending.
+type Numbers = Vec<u32>;
+
+/// Rules by what they can match.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    tools: Names,
+    servers: Names,
+    paths: Names,
+    providers: HashMap<&'static str, Numbers>,
+    /// Those that nothing tells apart.
+    rest: Numbers,
+}
+
+/// Rules by a name, whole, or by how it begins or ends.
+#[derive(Debug, Default)]
+struct Names {
+    exact: HashMap<Box<str>, Numbers>,
+    prefixes: ByLength,
+    suffixes: ByLength,
+}
+
+/// Parts of names, by their length in bytes.
+type ByLength = Vec<(usize, HashMap<Box<str>, Numbers>)>;
+
+/// How a pattern is found again.
+enum Entry<'p> {
+    Exact(&'p str),
+    Prefix(&'p str),
+    Suffix(&'p str),
+}
+
+impl Index {
+    pub(crate) fn new<'c>(clauses: impl Iterator<Item = &'c Clause>) -> Self {
+        let mut index = Self::default();
+        for (number, clause) in (0..).zip(clauses) {
+            if !index.place(number, clause) {
+                index.rest.push(number);
+            }
+        }
+        index
+    }
+
+    /// The rules that may match, in some lists that are each ascending.
+    pub(crate) fn candidates<'i>(
+        &'i self,
+        subject: Subject<'i>,
+    ) -> impl Iterator<Item = &'i [u32]> {
+        let (name, server, provider) = match &subject.action.target {
+            Target::Tool(call) => (Some((&self.tools, &*call.tool)), Some(&*call.server), None),
+            Target::Method(request) => (None, Some(&*request.server), None),
+            Target::Malformed(malformed) => (None, Some(&*malformed.server), None),
+            Target::Http(http) => (Some((&self.paths, &*http.path)), None, Some(http.provider)),
+        };
+        let by_name = name.into_iter().flat_map(|(names, name)| names.candidates(name));
+        let by_server = server.into_iter().flat_map(|server| self.servers.candidates(server));
+        let by_provider =
+            provider.into_iter().filter_map(|provider| self.providers.get(provider.as_str()));
+        by_name
+            .chain(by_server)
+            .chain(by_provider.map(Vec::as_slice))
+            .chain(std::iter::once(self.rest.as_slice()))
+    }
+
+    /// Puts a rule under its most telling key; false where none tells enough.
+    fn place(&mut self, number: u32, clause: &Clause) -> bool {
+        let find = |wanted: fn(&Key) -> bool| clause.keys.iter().find(|key| wanted(key));
+        if let Some(Key::Tool(globs)) = find(|key| matches!(key, Key::Tool(_)))
+            && self.tools.insert(number, name_entries(globs))
+        {
+            return true;
+        }
+        if let Some(Key::Resource(globs)) = find(|key| matches!(key, Key::Resource(_)))
+            && self.paths.insert(number, path_entries(globs))
+        {
+            return true;
+        }
+        if let Some(Key::Server(globs)) = find(|key| matches!(key, Key::Server(_)))
+            && self.servers.insert(number, name_entries(globs))
+        {
+            return true;
+        }
+        if let Some(Key::Provider(providers)) = find(|key| matches!(key, Key::Provider(_))) {
+            for provider in providers {
+                self.providers.entry(Provider::as_str(*provider)).or_default().push(number);
+            }
+            return true;
+        }
+        false
+    }
+}
+
+impl Names {
+    /// Inserts a rule under every entry; not at all where one entry is `None`.
+    fn insert(&mut self, number: u32, entries: Option<Vec<Entry<'_>>>) -> bool {
+        let Some(entries) = entries else { return false };
+        for entry in entries {
+            let numbers = match entry {
+                Entry::Exact(name) => self.exact.entry(name.into()).or_default(),
+                Entry::Prefix(part) => by_length(&mut self.prefixes, part),
+                Entry::Suffix(part) => by_length(&mut self.suffixes, part),
+            };
+            if numbers.last() != Some(&number) {
+                numbers.push(number);
+            }
+        }
+        true
+    }
+
+    fn candidates<'i>(&'i self, name: &'i str) -> impl Iterator<Item = &'i [u32]> {
+        let exact = self.exact.get(name).into_iter();
+        let prefixes = self
+            .prefixes
+            .iter()
+            .filter_map(|(length, parts)| name.get(..*length).and_then(|part| parts.get(part)));
+        let suffixes = self.suffixes.iter().filter_map(|(length, parts)| {
+            let start = name.len().checked_sub(*length)?;
+            name.get(start..).and_then(|part| parts.get(part))
+        });
+        exact.chain(prefixes).chain(suffixes).map(Vec::as_slice)
+    }
+}
+
+fn by_length<'l>(lengths: &'l mut ByLength, part: &str) -> &'l mut Numbers {
+    let position = match lengths.iter().position(|(length, _)| *length == part.len()) {
+        Some(position) => position,
+        None => {
+            lengths.push((part.len(), HashMap::new()));
+            lengths.len() - 1
+        }
+    };
+    #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
+    lengths[position].1.entry(part.into()).or_default()
+}
+
+fn name_entries(globs: &[Glob]) -> Option<Vec<Entry<'_>>> {
+    globs.iter().flat_map(Glob::alternatives).map(name_entry).collect()
+}
+
+fn name_entry(pattern: &Pattern) -> Option<Entry<'_>> {
+    match pattern {
+        Pattern::Literal(name) => Some(Entry::Exact(name)),
+        Pattern::Suffix(part) => Some(Entry::Suffix(part)),
+        other => Some(other.literal_prefix()).filter(|part| !part.is_empty()).map(Entry::Prefix),
+    }
+}
+
+fn path_entries(globs: &[PathGlob]) -> Option<Vec<Entry<'_>>> {
+    globs.iter().flat_map(PathGlob::alternatives).map(path_entry).collect()
+}
+
+fn path_entry(pattern: &PathPattern) -> Option<Entry<'_>> {
+    match pattern {
+        PathPattern::Literal(path) => Some(Entry::Exact(path)),
+        // Every path begins with a slash, so that tells nothing.
+        other => Some(other.literal_prefix()).filter(|part| part.len() > 1).map(Entry::Prefix),
+    }
+}

@@ -1,0 +1,634 @@
+//! What `args`, `body`, `query` and `headers` say: a path to a value, and the
+//! operators that must hold for it.
+
+use std::cmp::Ordering;
+
+use regex::{Regex, RegexBuilder};
+
+use super::decimal;
+use super::fields::{At, Reader, advise};
+use super::glob::Glob;
+use super::truth::Truth;
+use super::under::Folder;
+use super::yaml::{Node, Value};
+use crate::json::{Json, Number, Object};
+
+/// Largest compiled regex, in bytes.
+const MAX_REGEX: usize = 1 << 20;
+/// Most values that are shown to people at a path.
+const SHOWN_VALUES: usize = 5;
+/// Longest text of values that is shown to people, in characters.
+const SHOWN_LENGTH: usize = 200;
+/// Most steps of a path.
+const MAX_STEPS: usize = 32;
+
+/// Operators, all of which must hold for the value at a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Matcher {
+    /// The path as it was written.
+    pub(crate) path: Box<str>,
+    steps: Box<[Step]>,
+    check: Check,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Key(Box<str>),
+    Index(usize),
+    Any,
+    All,
+}
+
+/// Operators, all of which must hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Check(Box<[Operator]>);
+
+#[derive(Debug, Clone)]
+enum Operator {
+    Eq(Json),
+    Ne(Json),
+    In(Box<[Json]>),
+    NotIn(Box<[Json]>),
+    /// `gt`, `gte`, `lt`, `lte`: the orderings that hold.
+    Compare(&'static [Ordering], Number),
+    Glob(Box<[Glob]>),
+    Regex(Box<[Regex]>),
+    Prefix(Box<[Box<str>]>),
+    Suffix(Box<[Box<str>]>),
+    Contains(Box<[Box<str>]>),
+    Under(Box<[Folder]>),
+    Exists(bool),
+    LenLte(usize),
+}
+
+const OPERATORS: &[&str] = &[
+    "eq", "ne", "in", "not_in", "gt", "gte", "lt", "lte", "glob", "regex", "prefix", "suffix",
+    "contains", "under", "exists", "len_lte",
+];
+
+// === impl Matcher ===
+
+impl Matcher {
+    /// A matcher whose path goes through JSON.
+    pub(crate) fn compile(reader: &mut Reader<'_>, path: &At<String>, node: &Node) -> Option<Self> {
+        let steps = match steps(&path.value) {
+            Ok(steps) => Some(steps),
+            Err(message) => {
+                reader.error(path.span, message);
+                None
+            }
+        };
+        let check = Check::compile(reader, &path.value, node);
+        Some(Self { path: path.value.as_str().into(), steps: steps?, check: check? })
+    }
+
+    /// A matcher whose path is the name of a query parameter or a header.
+    pub(crate) fn named(
+        reader: &mut Reader<'_>,
+        name: &At<String>,
+        node: &Node,
+        lower_case: bool,
+    ) -> Option<Self> {
+        let check = Check::compile(reader, &name.value, node)?;
+        let name = if lower_case { name.value.to_lowercase() } else { name.value.clone() };
+        Some(Self { path: name.into(), steps: Box::default(), check })
+    }
+
+    /// Judges the members of an object.
+    pub(crate) fn judge_object(&self, object: &Object) -> Truth {
+        match self.steps.split_first() {
+            Some((Step::Key(key), rest)) => self.member(object, key, rest),
+            _ => Truth::Unjudged,
+        }
+    }
+
+    /// Judges any JSON value.
+    pub(crate) fn judge_value(&self, value: &Json) -> Truth {
+        self.walk(value, &self.steps)
+    }
+
+    /// Judges where there is nothing at all to look into.
+    pub(crate) fn judge_missing(&self) -> Truth {
+        self.check.missing()
+    }
+
+    /// Judges the values that `pairs` give under this name. Where a name is
+    /// given twice, who reads it may take either: only what holds for all is
+    /// certain.
+    pub(crate) fn judge_pairs(&self, pairs: &[(String, String)]) -> Truth {
+        let mut values = pairs.iter().filter(|(name, _)| **name == *self.path).peekable();
+        if values.peek().is_none() {
+            return self.check.missing();
+        }
+        Truth::unanimous(values.map(|(_, value)| self.check.text(value)))
+    }
+
+    /// The values that the path leads to in an object, as JSON, for people.
+    pub(crate) fn found_in_object(&self, object: &Object) -> Option<String> {
+        let (Step::Key(key), rest) = self.steps.split_first()? else { return None };
+        show(reached(object.get(key)?, rest))
+    }
+
+    /// The values that the path leads to, as JSON, for people.
+    pub(crate) fn found_in_value(&self, value: &Json) -> Option<String> {
+        show(reached(value, &self.steps))
+    }
+
+    /// The values given under this name, for people.
+    pub(crate) fn found_in_pairs(&self, pairs: &[(String, String)]) -> Option<String> {
+        let named = pairs.iter().filter(|(name, _)| **name == *self.path);
+        let values: Vec<Json> = named.map(|(_, value)| Json::String(value.clone())).collect();
+        show(values.iter().collect())
+    }
+
+    /// Whether the values it asks for can never be text.
+    pub(crate) fn never_text(&self) -> bool {
+        self.check.0.iter().any(|operator| match operator {
+            Operator::Eq(value) => !matches!(value, Json::String(_)),
+            Operator::In(values) => values.iter().all(|value| !matches!(value, Json::String(_))),
+            Operator::Compare(..) => true,
+            _ => false,
+        })
+    }
+
+    fn walk(&self, value: &Json, steps: &[Step]) -> Truth {
+        let Some((step, rest)) = steps.split_first() else { return self.check.value(value) };
+        match (step, value) {
+            (Step::Key(key), Json::Object(object)) => self.member(object, key, rest),
+            (Step::Index(index), Json::Array(items)) => match items.get(*index) {
+                Some(item) => self.walk(item, rest),
+                None => self.check.missing(),
+            },
+            (Step::Any, Json::Array(items)) => {
+                Truth::any(items.iter().map(|item| self.walk(item, rest)))
+            }
+            (Step::All, Json::Array(items)) => {
+                Truth::all(items.iter().map(|item| self.walk(item, rest)))
+            }
+            // The path leads through a value of another kind.
+            _ => Truth::Unjudged,
+        }
+    }
+
+    fn member(&self, object: &Object, key: &str, rest: &[Step]) -> Truth {
+        match object.get(key) {
+            Some(value) => self.walk(value, rest),
+            None => self.check.missing(),
+        }
+    }
+}
+
+/// The values that a path leads to; several where it says `any` or `all`.
+fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j Json> {
+    let Some((step, rest)) = steps.split_first() else { return vec![value] };
+    match (step, value) {
+        (Step::Key(key), Json::Object(object)) => {
+            object.get(key).map(|value| reached(value, rest)).unwrap_or_default()
+        }
+        (Step::Index(index), Json::Array(items)) => {
+            items.get(*index).map(|value| reached(value, rest)).unwrap_or_default()
+        }
+        (Step::Any | Step::All, Json::Array(items)) => {
+            items.iter().take(SHOWN_VALUES).flat_map(|value| reached(value, rest)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn show(values: Vec<&Json>) -> Option<String> {
+    let shown: Vec<String> =
+        values.iter().take(SHOWN_VALUES).map(|value| value.to_string()).collect();
+    (!shown.is_empty()).then(|| shown.join(", ").chars().take(SHOWN_LENGTH).collect())
+}
+
+/// Reads `repo.owner`, `files[0].path`, `files[any].path`, `a["b.c"]`.
+fn steps(path: &str) -> Result<Box<[Step]>, String> {
+    let mut steps = Vec::new();
+    let mut rest = path;
+    let mut first = true;
+    while !rest.is_empty() {
+        if let Some(bracket) = rest.strip_prefix('[') {
+            let (step, after) = bracketed(path, bracket)?;
+            steps.push(step);
+            rest = after;
+        } else {
+            let key = match rest.strip_prefix('.') {
+                Some(key) if !first => key,
+                None if first => rest,
+                _ => return Err(format!("`{path}` is not a path; write `repo.owner`")),
+            };
+            let end = key.find(['.', '[']).unwrap_or(key.len());
+            let (name, after) = key.split_at(end);
+            if name.is_empty() {
+                return Err(format!("`{path}` has an empty step"));
+            }
+            steps.push(Step::Key(name.into()));
+            rest = after;
+        }
+        first = false;
+    }
+    if steps.is_empty() || steps.len() > MAX_STEPS {
+        return Err(format!("a path has between 1 and {MAX_STEPS} steps"));
+    }
+    Ok(steps.into())
+}
+
+fn bracketed<'p>(path: &str, bracket: &'p str) -> Result<(Step, &'p str), String> {
+    if let Some((key, after)) =
+        bracket.strip_prefix('"').and_then(|quoted| quoted.split_once("\"]"))
+    {
+        return Ok((Step::Key(key.into()), after));
+    }
+    let (inside, after) =
+        bracket.split_once(']').ok_or_else(|| format!("`{path}` lacks a closing `]`"))?;
+    let step = match inside {
+        "any" => Step::Any,
+        "all" => Step::All,
+        "*" => {
+            return Err(format!(
+                "`[*]` does not say whether one element is enough: write `{}` or `{}`",
+                path.replace("[*]", "[any]"),
+                path.replace("[*]", "[all]"),
+            ));
+        }
+        index => Step::Index(
+            index.parse().map_err(|_| format!("`[{index}]` is neither a number, any nor all"))?,
+        ),
+    };
+    Ok((step, after))
+}
+
+// === impl Check ===
+
+impl Check {
+    fn compile(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Self> {
+        let operators = match &node.value {
+            Value::Map(_) => return Self::operator_map(reader, path, node),
+            Value::List(_) => Operator::In(jsons(reader, path, node)?),
+            _ => Operator::Eq(json(reader, node)?),
+        };
+        Some(Self(Box::new([operators])))
+    }
+
+    fn operator_map(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Self> {
+        let entries = reader.entries(node, "an operator map");
+        if entries.is_empty() {
+            reader.error(node.span, format!("`{path}` names no operator"));
+        }
+        let mut operators = Vec::new();
+        for (name, operand) in &entries {
+            if OPERATORS.contains(&name.value) {
+                operators.extend(operator(reader, name.value, operand));
+                continue;
+            }
+            let message = format!("unknown operator `{}`", name.value);
+            let finding = reader.finding(name.span, message);
+            let near = finding.clone().did_you_mean(name.value, OPERATORS.iter().copied());
+            let advice = format!(
+                "operators are `{}`; a value further in is reached by a path, `{path}.{}`",
+                OPERATORS.join("`, `"),
+                name.value
+            );
+            reader.found.push(if near.help.is_some() { near } else { finding.help(advice) });
+        }
+        (operators.len() == entries.len() && !entries.is_empty()).then(|| Self(operators.into()))
+    }
+
+    fn value(&self, value: &Json) -> Truth {
+        match value {
+            Json::String(text) => self.text(text),
+            other => self.each(|operator| operator.on_value(other)),
+        }
+    }
+
+    fn text(&self, text: &str) -> Truth {
+        self.each(|operator| operator.on_text(text))
+    }
+
+    fn missing(&self) -> Truth {
+        self.each(|operator| {
+            let matches =
+                matches!(operator, Operator::Exists(false) | Operator::Ne(_) | Operator::NotIn(_));
+            matches.into()
+        })
+    }
+
+    fn each(&self, judge: impl FnMut(&Operator) -> Truth) -> Truth {
+        Truth::all(self.0.iter().map(judge))
+    }
+}
+
+fn json(reader: &mut Reader<'_>, node: &Node) -> Option<Json> {
+    let json = node.to_json();
+    json.map_err(|span| reader.error(span, "a key must be text and given once")).ok()
+}
+
+fn jsons(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<Box<[Json]>> {
+    let items = reader.list(node, key);
+    let values: Vec<Json> = items.iter().filter_map(|item| json(reader, item)).collect();
+    (!values.is_empty()).then(|| values.into())
+}
+
+fn operator(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Operator> {
+    use Ordering::{Equal, Greater, Less};
+    Some(match name {
+        "eq" => Operator::Eq(json(reader, node)?),
+        "ne" => Operator::Ne(json(reader, node)?),
+        "in" => Operator::In(jsons(reader, name, node)?),
+        "not_in" => Operator::NotIn(jsons(reader, name, node)?),
+        "gt" => Operator::Compare(&[Greater], number(reader, name, node)?),
+        "gte" => Operator::Compare(&[Greater, Equal], number(reader, name, node)?),
+        "lt" => Operator::Compare(&[Less], number(reader, name, node)?),
+        "lte" => Operator::Compare(&[Less, Equal], number(reader, name, node)?),
+        "glob" => Operator::Glob(each_text(reader, name, node, Glob::new)?),
+        "regex" => Operator::Regex(each_text(reader, name, node, regex)?),
+        "under" => Operator::Under(each_text(reader, name, node, Folder::new)?),
+        "prefix" => Operator::Prefix(plain(reader, name, node)?),
+        "suffix" => Operator::Suffix(plain(reader, name, node)?),
+        "contains" => Operator::Contains(plain(reader, name, node)?),
+        "exists" => Operator::Exists(reader.flag(node, name)?),
+        "len_lte" => Operator::LenLte(length(reader, node)?),
+        other => {
+            let finding = reader.finding(node.span, format!("unknown operator `{other}`"));
+            reader.found.push(advise(finding, other, OPERATORS));
+            return None;
+        }
+    })
+}
+
+fn number(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Number> {
+    match &node.value {
+        Value::Number(number) if decimal::Decimal::new(number.as_str()).is_some() => {
+            Some(number.clone())
+        }
+        _ => {
+            reader.expected(node, name, "a number");
+            None
+        }
+    }
+}
+
+fn length(reader: &mut Reader<'_>, node: &Node) -> Option<usize> {
+    let length = match &node.value {
+        Value::Number(number) => number.as_str().parse().ok(),
+        _ => None,
+    };
+    if length.is_none() {
+        reader.error(node.span, "`len_lte` needs a whole number");
+    }
+    length
+}
+
+fn regex(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern).size_limit(MAX_REGEX).build().map_err(|error| {
+        // The last line says what is wrong; those before draw the pattern.
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default();
+        format!("bad regex `{pattern}`: {}", last.trim_start_matches("error: "))
+    })
+}
+
+fn plain(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Box<str>]>> {
+    each_text(reader, name, node, |text| Ok::<_, String>(text.into()))
+}
+
+/// One text or a list of them, each made into something; all or none.
+fn each_text<T, E: ToString>(
+    reader: &mut Reader<'_>,
+    name: &str,
+    node: &Node,
+    make: impl Fn(&str) -> Result<T, E>,
+) -> Option<Box<[T]>> {
+    let texts = reader.texts(node, name);
+    let mut made = Vec::with_capacity(texts.len());
+    for text in &texts {
+        match make(&text.value) {
+            Ok(value) => made.push(value),
+            Err(error) => reader.error(text.span, error.to_string()),
+        }
+    }
+    (!texts.is_empty() && made.len() == texts.len()).then(|| made.into())
+}
+
+// === impl Operator ===
+
+impl Operator {
+    fn on_text(&self, text: &str) -> Truth {
+        let any_of = |parts: &[Box<str>], holds: fn(&str, &str) -> bool| {
+            parts.iter().any(|part| holds(text, part)).into()
+        };
+        match self {
+            Self::Eq(wanted) => (wanted.as_str() == Some(text)).into(),
+            Self::Ne(unwanted) => (unwanted.as_str() != Some(text)).into(),
+            Self::In(values) => values.iter().any(|value| value.as_str() == Some(text)).into(),
+            Self::NotIn(values) => values.iter().all(|value| value.as_str() != Some(text)).into(),
+            Self::Compare(..) => Truth::Unjudged,
+            Self::Glob(globs) => globs.iter().any(|glob| glob.matches(text)).into(),
+            Self::Regex(regexes) => regexes.iter().any(|regex| regex.is_match(text)).into(),
+            Self::Prefix(parts) => any_of(parts, |text, part| text.starts_with(part)),
+            Self::Suffix(parts) => any_of(parts, |text, part| text.ends_with(part)),
+            Self::Contains(parts) => any_of(parts, |text, part| text.contains(part)),
+            Self::Under(folders) => {
+                Truth::any(folders.iter().map(|folder| folder.holds(text).into()))
+            }
+            Self::Exists(wanted) => (*wanted).into(),
+            Self::LenLte(most) => (text.chars().nth(*most).is_none()).into(),
+        }
+    }
+
+    fn on_value(&self, value: &Json) -> Truth {
+        match self {
+            Self::Eq(wanted) => equal(value, wanted).into(),
+            Self::Ne(unwanted) => !Truth::from(equal(value, unwanted)),
+            Self::In(values) => Truth::any(values.iter().map(|one| equal(value, one).into())),
+            Self::NotIn(values) => !Truth::any(values.iter().map(|one| equal(value, one).into())),
+            Self::Compare(orderings, limit) => match value {
+                Json::Number(number) => decimal::compare(number.as_str(), limit.as_str())
+                    .map(|ordering| orderings.contains(&ordering))
+                    .into(),
+                _ => Truth::Unjudged,
+            },
+            Self::Exists(wanted) => (*wanted).into(),
+            Self::LenLte(most) => match value {
+                Json::Array(items) => (items.len() <= *most).into(),
+                Json::Object(members) => (members.len() <= *most).into(),
+                _ => Truth::Unjudged,
+            },
+            Self::Glob(_)
+            | Self::Regex(_)
+            | Self::Prefix(_)
+            | Self::Suffix(_)
+            | Self::Contains(_)
+            | Self::Under(_) => Truth::Unjudged,
+        }
+    }
+}
+
+/// Equality without coercion; numbers are equal as exact decimals, objects
+/// whatever the order of their keys. `None` where a number cannot be judged.
+fn equal(one: &Json, other: &Json) -> Option<bool> {
+    let all = |answers: &mut dyn Iterator<Item = Option<bool>>| {
+        let mut certain = true;
+        for answer in answers {
+            match answer {
+                Some(true) => {}
+                Some(false) => return Some(false),
+                None => certain = false,
+            }
+        }
+        certain.then_some(true)
+    };
+    match (one, other) {
+        (Json::Number(one), Json::Number(other)) => {
+            decimal::compare(one.as_str(), other.as_str()).map(Ordering::is_eq)
+        }
+        (Json::Array(one), Json::Array(other)) if one.len() == other.len() => {
+            all(&mut one.iter().zip(other).map(|(one, other)| equal(one, other)))
+        }
+        (Json::Object(one), Json::Object(other)) if one.len() == other.len() => {
+            all(&mut one.iter().map(|(key, one)| match other.get(key) {
+                Some(other) => equal(one, other),
+                None => Some(false),
+            }))
+        }
+        (Json::Null, Json::Null) => Some(true),
+        (Json::Bool(one), Json::Bool(other)) => Some(one == other),
+        (Json::String(one), Json::String(other)) => Some(one == other),
+        _ => Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diagnostic::Source;
+    use super::super::yaml;
+    use super::*;
+
+    fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
+        let source = Source::new("t", text);
+        let root = yaml::parse(&source).map_err(|finding| finding.to_string())?;
+        let mut reader = Reader::new(&source);
+        let mut made = Vec::new();
+        for (path, node) in reader.entries(&root, "args") {
+            let path = At { value: path.value.to_owned(), span: path.span };
+            made.extend(Matcher::compile(&mut reader, &path, node));
+        }
+        if reader.found.is_empty() { Ok(made) } else { Err(reader.found.to_string()) }
+    }
+
+    #[track_caller]
+    fn judge(matcher: &str, args: &str) -> Truth {
+        let args = crate::json::parse(args.as_bytes()).unwrap();
+        let answers = matchers(matcher).unwrap();
+        Truth::all(answers.iter().map(|matcher| matcher.judge_object(args.as_object().unwrap())))
+    }
+
+    #[test]
+    fn operators_judge_what_they_can() {
+        use Truth::{No, Unjudged, Yes};
+        for (matcher, args, expected) in [
+            ("a: main", r#"{"a":"main"}"#, Yes),
+            ("a: main", r#"{"a":"Main"}"#, No),
+            ("a: main", r#"{"a":["main"]}"#, No),
+            ("a: 1", r#"{"a":1.0}"#, Yes),
+            ("a: 1", r#"{"a":"1"}"#, No),
+            ("a: '1'", r#"{"a":1}"#, No),
+            ("a: 1", r#"{"a":1e99999999999}"#, Unjudged),
+            ("a: [x, 2]", r#"{"a":2}"#, Yes),
+            ("a: {ne: 1}", r#"{"a":"1"}"#, Yes),
+            ("a: {in: [1, 2]}", r#"{"a":3}"#, No),
+            ("a: {not_in: [1, 2]}", r#"{"a":3}"#, Yes),
+            ("a: {not_in: [1, 2]}", r#"{"a":2.0}"#, No),
+            ("a: {gt: 9007199254740992}", r#"{"a":9007199254740993}"#, Yes),
+            ("a: {gte: 1, lt: 2}", r#"{"a":1.999999999999999999999}"#, Yes),
+            ("a: {lte: 2}", r#"{"a":"2"}"#, Unjudged),
+            ("a: {glob: '*.rs'}", r#"{"a":"src/a.rs"}"#, Yes),
+            ("a: {glob: '*.rs'}", r#"{"a":1}"#, Unjudged),
+            ("a: {regex: '^[a-z]+$'}", r#"{"a":"abc\n"}"#, No),
+            ("a: {prefix: [x, y]}", r#"{"a":"yes"}"#, Yes),
+            ("a: {suffix: s}", r#"{"a":"yes"}"#, Yes),
+            ("a: {contains: e}", r#"{"a":["e"]}"#, Unjudged),
+            ("a: {under: /srv}", r#"{"a":"/srv/x"}"#, Yes),
+            ("a: {under: /srv}", r#"{"a":"/srv/../x"}"#, Unjudged),
+            ("a: {under: /srv}", r#"{"a":["/srv/x"]}"#, Unjudged),
+            ("a: {exists: true}", r#"{"a":null}"#, Yes),
+            ("a: {exists: false}", r#"{"a":null}"#, No),
+            ("a: {len_lte: 2}", r#"{"a":"日本"}"#, Yes),
+            ("a: {len_lte: 2}", r#"{"a":[1,2,3]}"#, No),
+            ("a: {len_lte: 2}", r#"{"a":2}"#, Unjudged),
+            ("a: {eq: {x: 1, y: [2]}}", r#"{"a":{"y":[2.0],"x":1}}"#, Yes),
+            ("a: ~", r#"{"a":null}"#, Yes),
+        ] {
+            assert_eq!(judge(matcher, args), expected, "{matcher} on {args}");
+        }
+    }
+
+    #[test]
+    fn a_missing_path_matches_only_what_asks_for_absence() {
+        for matcher in ["{exists: false}", "{ne: 1}", "{not_in: [1]}", "{ne: 1, exists: false}"] {
+            assert_eq!(judge(&format!("a: {matcher}"), "{}"), Truth::Yes, "{matcher}");
+            assert_eq!(judge(&format!("a.b[0].c: {matcher}"), r#"{"a":{"b":[]}}"#), Truth::Yes);
+        }
+        for matcher in ["1", "{lt: 1}", "{glob: '*'}", "{exists: true}", "{len_lte: 3}", "~"] {
+            assert_eq!(judge(&format!("a: {matcher}"), "{}"), Truth::No, "{matcher}");
+        }
+    }
+
+    #[test]
+    fn paths_reach_in_and_lists_say_any_or_all() {
+        use Truth::{No, Unjudged, Yes};
+        for (matcher, args, expected) in [
+            ("repo.owner: me", r#"{"repo":{"owner":"me"}}"#, Yes),
+            ("repo.owner: me", r#"{"repo":"me"}"#, Unjudged),
+            ("f[0].p: x", r#"{"f":[{"p":"x"}]}"#, Yes),
+            ("f[any].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, Yes),
+            ("f[all].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, No),
+            ("f[all].p: x", r#"{"f":[{"p":"x"},{"p":"x"}]}"#, Yes),
+            ("f[any].p: x", r#"{"f":[]}"#, No),
+            ("f[all].p: x", r#"{"f":[]}"#, No),
+            ("f[any].p: x", r#"{"f":{"p":"x"}}"#, Unjudged),
+            ("f[any].p: x", r#"{"f":["x"]}"#, Unjudged),
+            ("f[any]: x", r#"{"f":["x"]}"#, Yes),
+            (r#"a["b.c"].d: 1"#, r#"{"a":{"b.c":{"d":1}}}"#, Yes),
+        ] {
+            assert_eq!(judge(matcher, args), expected, "{matcher} on {args}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_twice_is_only_certain_where_all_agree() {
+        let source = Source::new("t", "{prefix: a}");
+        let node = yaml::parse(&source).unwrap();
+        let mut reader = Reader::new(&source);
+        let name = At { value: "X-Id".to_owned(), span: node.span };
+        let matcher = Matcher::named(&mut reader, &name, &node, true).unwrap();
+        let pairs = |values: &[&str]| -> Vec<(String, String)> {
+            values.iter().map(|value| ("x-id".to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(matcher.judge_pairs(&pairs(&["a1", "a2"])), Truth::Yes);
+        assert_eq!(matcher.judge_pairs(&pairs(&["a1", "b"])), Truth::Unjudged);
+        assert_eq!(matcher.judge_pairs(&pairs(&["b", "c"])), Truth::No);
+        assert_eq!(matcher.judge_pairs(&[]), Truth::No);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_advice() {
+        for (text, advice) in [
+            ("'f[*].p': x", "`f[any].p` or `f[all].p`"),
+            ("a: {prefx: x}", "did you mean `prefix`?"),
+            ("repo: {owner: x}", "`repo.owner`"),
+            ("a: {gt: x}", "`gt` needs a number, not text"),
+            ("a: {regex: '['}", "bad regex"),
+            ("a: {glob: '{a'}", "unbalanced"),
+            ("a: {under: a}", "absolute path"),
+            ("a: {in: []}", "empty"),
+            ("a: {}", "no operator"),
+            ("a..b: 1", "empty step"),
+            ("a[x]: 1", "neither a number"),
+            ("'a[0': 1", "closing"),
+        ] {
+            let error = matchers(text).expect_err(text);
+            assert!(error.contains(advice), "{text}: {error}");
+        }
+    }
+}

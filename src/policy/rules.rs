@@ -1,0 +1,149 @@
+//! A list of rules, a default and hours, ready to decide: first match wins.
+
+use std::sync::Arc;
+
+use super::annotations;
+use super::clause::Subject;
+use super::compile::{Fallback, PolicyFile, Rule, Words};
+use super::condition::Failure;
+use super::document::DefaultEffect;
+use super::hours::Hours;
+use super::index::Index;
+use super::truth::Truth;
+use crate::verdict::{Decision, Reason, Stage, Verdict};
+
+/// The rules of one or more files, joined.
+#[derive(Debug)]
+pub(crate) struct RuleSet {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) fallback: Fallback,
+    hours: Vec<Hours>,
+    index: Index,
+}
+
+/// How a rule came to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// Every key matches.
+    Certain,
+    /// Something could not be judged, which counts in a deny or ask rule.
+    Unjudged,
+    /// A condition failed, which denies.
+    Failed(Failure),
+}
+
+impl RuleSet {
+    /// Joins files in the order given; the last default that is stated holds,
+    /// deny where none is.
+    pub(crate) fn join<'f>(files: impl Iterator<Item = &'f PolicyFile> + Clone) -> Self {
+        let rules: Vec<Rule> = files.clone().flat_map(|file| &file.rules).cloned().collect();
+        let stated = files.clone().filter_map(|file| file.default.clone()).last();
+        let fallback = stated.unwrap_or_else(|| Fallback {
+            policy: files.clone().last().map_or_else(|| "none".into(), |file| file.name.clone()),
+            effect: DefaultEffect::Fixed(Decision::Deny),
+            reason: None,
+        });
+        let hours = files.filter_map(|file| file.hours.clone()).collect();
+        let index = Index::new(rules.iter().map(|rule| &rule.clause));
+        Self { rules, fallback, hours, index }
+    }
+
+    /// Hours, rules in order, the default.
+    pub(crate) fn judge(&self, subject: Subject<'_>) -> Verdict {
+        if let Some(closed) = self.closed(subject) {
+            return verdict(subject, &closed.policy, "time_restrictions", Reason::OutsideHours);
+        }
+        match self.first_match(subject) {
+            Some((rule, how)) => rule.verdict(subject, how),
+            None => self.fallback.verdict(subject),
+        }
+    }
+
+    /// The first hours that the action is outside of.
+    pub(crate) fn closed(&self, subject: Subject<'_>) -> Option<&Hours> {
+        self.hours.iter().find(|hours| !hours.allow(subject.action.at))
+    }
+
+    /// The first rule that matches. The candidates come in several lists, each
+    /// in order; a list is followed no further than the best match so far.
+    pub(crate) fn first_match(&self, subject: Subject<'_>) -> Option<(&Rule, Match)> {
+        let mut best: Option<(u32, &Rule, Match)> = None;
+        for candidates in self.index.candidates(subject) {
+            for number in candidates {
+                if best.as_ref().is_some_and(|(earlier, ..)| earlier <= number) {
+                    break;
+                }
+                let rule = usize::try_from(*number).ok().and_then(|at| self.rules.get(at));
+                if let Some((rule, how)) =
+                    rule.and_then(|rule| Some((rule, rule.matches(subject)?)))
+                {
+                    best = Some((*number, rule, how));
+                    break;
+                }
+            }
+        }
+        best.map(|(_, rule, how)| (rule, how))
+    }
+}
+
+impl Rule {
+    /// Whether and how the rule decides about the action.
+    pub(crate) fn matches(&self, subject: Subject<'_>) -> Option<Match> {
+        match self.clause.judge(subject) {
+            Ok(Truth::Yes) => Some(Match::Certain),
+            Ok(Truth::Unjudged) if self.effect != Decision::Allow => Some(Match::Unjudged),
+            Ok(Truth::No | Truth::Unjudged) => None,
+            Err(failure) => Some(Match::Failed(failure)),
+        }
+    }
+
+    fn verdict(&self, subject: Subject<'_>, how: Match) -> Verdict {
+        let (decision, reason) = match (how, &self.reason) {
+            (Match::Failed(failure), _) => (Decision::Deny, Reason::ConditionFailed(failure)),
+            (_, Words::Said(reason)) => (self.effect, reason.clone()),
+            (_, Words::Hints) => {
+                (self.effect, Reason::Annotations(annotations::reason(subject.action)))
+            }
+        };
+        Verdict {
+            decision,
+            policy: Arc::clone(&self.policy),
+            rule: Arc::clone(&self.id),
+            reason,
+            suggestion: self.suggestion.clone(),
+            intent: subject.intent,
+            stage: Stage::Policy,
+            observed: false,
+        }
+    }
+}
+
+impl Fallback {
+    fn verdict(&self, subject: Subject<'_>) -> Verdict {
+        let (decision, reason) = match self.effect {
+            DefaultEffect::Annotations => (
+                annotations::decision(subject.action),
+                Reason::Annotations(annotations::reason(subject.action)),
+            ),
+            DefaultEffect::Fixed(decision) => {
+                let said = self.reason.as_ref().map(|words| Reason::Written(Arc::clone(words)));
+                (decision, said.unwrap_or(Reason::NoRule(decision)))
+            }
+        };
+        Verdict { decision, ..verdict(subject, &self.policy, "default", reason) }
+    }
+}
+
+/// A refusal by a policy; callers set another decision.
+fn verdict(subject: Subject<'_>, policy: &Arc<str>, rule: &'static str, reason: Reason) -> Verdict {
+    Verdict {
+        decision: Decision::Deny,
+        policy: Arc::clone(policy),
+        rule: Arc::from(rule),
+        reason,
+        suggestion: None,
+        intent: subject.intent,
+        stage: Stage::Policy,
+        observed: false,
+    }
+}
