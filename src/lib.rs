@@ -4,6 +4,7 @@ pub mod action;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod fold;
 pub mod gate;
 pub mod intent;
 pub mod json;

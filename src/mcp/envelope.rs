@@ -3,13 +3,13 @@
 //! The gate forwards bytes, so whatever the server's parser makes of them must
 //! be what was judged here. A message that some parser could read as another
 //! call is refused: keys given twice, keys and methods that are known words in
-//! disguise (see [`super::fold`]), arrays where objects belong, ids that are not
+//! disguise (see [`crate::fold`]), arrays where objects belong, ids that are not
 //! plain, a carriage return inside a line. What is left is said in a borrowed
 //! view; the bytes themselves are never rewritten. Pure.
 
 use super::era;
-use super::fold::fold;
 use super::scan::{Outline, is_id, outline};
+use crate::fold::fold;
 use crate::json::{self, Json, JsonError, Object, Reader};
 
 /// Messages in one batch beyond which it is refused whole.

@@ -3,7 +3,6 @@
 pub mod answer;
 pub mod envelope;
 pub mod era;
-pub mod fold;
 pub mod frames;
 pub mod listing;
 pub mod name;

@@ -1,7 +1,7 @@
 //! The outline of a message that is too large or too odd to be read: which id
 //! to answer, found in one pass over bytes that need not be kept.
 
-use super::fold::fold;
+use crate::fold::fold;
 use crate::json::{self, Json};
 
 /// Bytes of one key or one id that are kept; a longer one leaves the id in doubt.

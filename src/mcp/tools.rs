@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use super::answer::{Answer, Shape};
 use super::envelope::{disguised_pair, shown};
 use super::era::Era;
-use super::fold::fold;
 use super::listing::{Listed, MAX_ARGUMENTS, entries};
 use super::pending::Key;
 use crate::action::{DeclaredHints, Hints};
+use crate::fold::fold;
 use crate::json::{self, Json, Object};
 
 /// Tools of one server that are remembered; further ones count as never listed.
@@ -122,6 +122,12 @@ impl Tools {
     pub fn hints(&self, name: &str) -> Option<Hints> {
         let declared = self.known.get(name)?.hints;
         (!declared.is_empty()).then(|| declared.filled_in())
+    }
+
+    /// Whether the server listed a tool of exactly this name.
+    #[must_use]
+    pub fn offers(&self, name: &str) -> bool {
+        self.known.contains_key(name)
     }
 
     /// How a call of `name` with `arguments` could be read as something else by

@@ -17,6 +17,7 @@ pub mod glob;
 mod hours;
 mod index;
 mod matcher;
+mod outlook;
 mod rules;
 mod truth;
 mod under;
@@ -148,12 +149,6 @@ impl Policy {
                 Reason::Internal("there is no policy".to_owned()),
             ),
         }
-    }
-
-    /// Whether some rule names this MCP method in `methods`.
-    #[must_use]
-    pub fn names_method(&self, _method: &str) -> bool {
-        false
     }
 
     /// The rate limits of every policy in the set, in order.

@@ -8,10 +8,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Held, LIST_PATIENCE, Relay};
 use crate::action::{Malformed, McpRequest, Target, ToolCall};
+use crate::fold::fold;
 use crate::gate::Permit;
 use crate::json::{Json, Object};
-use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
-use crate::mcp::fold::fold;
+use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable, shown};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::{Asked, Key, MAX_PENDING};
 use crate::mcp::reply;
@@ -128,17 +128,14 @@ impl Relay {
     }
 
     async fn judge_call(&self, line: &Bytes, id: Option<&[u8]>, mut call: Call) -> Judged {
-        let (annotations, disguise, full) = {
+        let (annotations, full) = {
             let state = self.state();
-            let tools = &state.tools;
-            let disguise = tools.disguise(&call.name, &call.arguments);
-            let disguise = disguise.or_else(|| tools.ambiguity(&call.name, &call.arguments));
-            (tools.hints(&call.name), disguise, state.pending.is_full())
+            (state.tools.hints(&call.name), state.pending.is_full())
         };
         if full {
             return Judged::Refused(Some(reply::too_many(id, MAX_PENDING)));
         }
-        if let Some(disguise) = disguise {
+        if let Some(disguise) = self.disguise(&call) {
             return self.unreadable(id, "tools/call", Fault::params(disguise)).await;
         }
         let target = Target::Tool(ToolCall {
@@ -151,6 +148,21 @@ impl Relay {
             Ok(permit) => Judged::Admitted(permit),
             Err(denial) => Judged::Refused(Some(reply::refused_call(id, &call, &denial))),
         }
+    }
+
+    /// How the call could be read as another one: by what the server offers, or,
+    /// where it does not offer the tool, by what the policy speaks of.
+    fn disguise(&self, call: &Call) -> Option<String> {
+        let state = self.state();
+        let Call { name, arguments, .. } = call;
+        let disguise = state.tools.disguise(name, arguments);
+        let disguise = disguise.or_else(|| state.tools.ambiguity(name, arguments));
+        if disguise.is_some() || state.tools.offers(name) {
+            return disguise;
+        }
+        let policy = self.gate.policy();
+        let meant = policy.mistakable(name)?;
+        Some(format!("the tool `{}` is not `{meant}`, but some servers read it so", shown(name)))
     }
 
     /// Methods other than `tools/call` are decided only where a rule names them.

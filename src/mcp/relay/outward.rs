@@ -3,12 +3,16 @@
 //! would be denied.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 use super::Relay;
+use crate::action::{Target, ToolCall};
 use crate::gate::Receipt;
+use crate::intent;
+use crate::json::Object;
 use crate::mcp::answer::{self, Answer, Message, Shape};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
@@ -172,7 +176,15 @@ impl Relay {
     /// Whether no call of this tool could pass. What cannot be read for certain
     /// cannot be offered either.
     fn is_hidden(&self, listed: Option<&Listed>) -> bool {
-        listed.is_none()
+        let Some(listed) = listed else { return true };
+        let annotations = self.state().tools.hints(&listed.name);
+        let action = self.action(Target::Tool(ToolCall {
+            server: Arc::clone(&self.settings.server),
+            tool: listed.name.clone(),
+            args: Object::default(),
+            annotations,
+        }));
+        self.gate.policy().denies_any(&action, intent::of(&action))
     }
 
     async fn oversize(&self, outline: Outline) {
