@@ -117,6 +117,14 @@ impl<'j> Reader<'j> {
         }
     }
 
+    /// Whether the value that starts here is an object.
+    ///
+    /// # Errors
+    /// Where no value starts here.
+    pub fn at_object(&mut self) -> Result<bool, JsonError> {
+        self.checked(Jiter::peek).map(|peek| peek == Peek::Object)
+    }
+
     /// Visits the elements of the array that starts here, in order.
     ///
     /// # Errors
@@ -274,6 +282,12 @@ impl Object {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Removes and returns the value under `key`; the others keep their order.
+    pub fn take(&mut self, key: &str) -> Option<Json> {
+        let at = self.0.iter().position(|(name, _)| name == key)?;
+        Some(self.0.remove(at).1)
     }
 
     /// The text that a digest is taken over; see [`Json::canonical`].

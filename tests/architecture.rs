@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// given for: that is why `intent` stands below `verdict`.
 const ORDER: &[&str] = &[
     "json",
+    "fold",
     "action",
     "request",
     "intent",
@@ -31,7 +32,7 @@ const ORDER: &[&str] = &[
 /// What decides, and nothing else: benches, fuzz targets and property tests
 /// live on these. Paths below `src`; a folder stands for all that is in it.
 const PURE: &[&str] =
-    &["json.rs", "rate.rs", "intent", "policy", "gate/pipeline.rs", "mcp/envelope.rs"];
+    &["json.rs", "fold.rs", "rate.rs", "intent", "policy", "gate/pipeline.rs", "mcp/envelope.rs"];
 
 /// The one file below [`PURE`] whose very job is I/O.
 const IMPURE: &[&str] = &["policy/live.rs"];

@@ -6,6 +6,7 @@ mod intent;
 mod jsonl;
 mod manual;
 mod supervise;
+mod wrap;
 
 use std::io;
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Man => manual::page(),
         Command::Doctor(args) => doctor::run(&args),
         Command::Supervise(args) => supervise::run(&args),
+        Command::Wrap(args) => wrap::run(&args),
         _ => anyhow::bail!("this command is not built yet"),
     }
 }

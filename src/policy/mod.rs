@@ -17,6 +17,7 @@ pub mod glob;
 mod hours;
 mod index;
 mod matcher;
+mod outlook;
 mod rules;
 mod truth;
 mod under;

@@ -1,0 +1,485 @@
+//! What a client sends, read strictly.
+//!
+//! The gate forwards bytes, so whatever the server's parser makes of them must
+//! be what was judged here. A message that some parser could read as another
+//! call is refused: keys given twice, keys and methods that are known words in
+//! disguise (see [`crate::fold`]), arrays where objects belong, ids that are not
+//! plain, a carriage return inside a line. What is left is said in a borrowed
+//! view; the bytes themselves are never rewritten. Pure.
+
+use super::era;
+use super::scan::{Outline, is_id, outline};
+use crate::fold::fold;
+use crate::json::{self, Json, JsonError, Object, Reader};
+
+/// Messages in one batch beyond which it is refused whole.
+pub const MAX_BATCH: usize = 1_000;
+
+/// Members that decide what a message is.
+const ENVELOPE_KEYS: [&str; 7] =
+    ["jsonrpc", "id", "method", "params", "result", "error", PROTOTYPE];
+
+/// Members that decide what a `tools/call` does.
+const CALL_KEYS: [&str; 7] =
+    ["name", "arguments", "_meta", "task", "inputResponses", "requestState", PROTOTYPE];
+
+/// Assigned naively in JavaScript, it lends its members to the whole object.
+const PROTOTYPE: &str = "__proto__";
+
+/// One line from a client.
+#[derive(Debug)]
+pub enum Frame<'f> {
+    /// White space only.
+    Blank,
+    /// One message.
+    Single(Message<'f>),
+    /// An array of messages, where the revision has them.
+    Batch(Vec<Message<'f>>),
+}
+
+/// One message from a client.
+#[derive(Debug)]
+pub struct Message<'f> {
+    /// The id as it was written; `None` for a notification.
+    pub id: Option<&'f [u8]>,
+    /// What it is.
+    pub content: Content<'f>,
+}
+
+/// What a message is.
+#[derive(Debug)]
+pub enum Content<'f> {
+    /// A `tools/call`.
+    Call(Call),
+    /// Any other request, or a notification.
+    Other(Other<'f>),
+    /// The answer to a request of the server's.
+    Response,
+}
+
+/// A `tools/call`, as far as the gate needs it.
+#[derive(Debug)]
+pub struct Call {
+    /// The tool, exactly as sent; never empty.
+    pub name: String,
+    /// The arguments; empty where there are none.
+    pub arguments: Object,
+    /// `_meta`; empty where there is none.
+    pub meta: Object,
+    /// `params.task` is given: the result comes later (2025-11-25).
+    pub task: bool,
+}
+
+/// A request or a notification other than `tools/call`.
+#[derive(Debug)]
+pub struct Other<'f> {
+    /// The method, exactly as sent.
+    pub method: String,
+    params: Option<&'f [u8]>,
+}
+
+/// A message that is not passed on, and whom to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The ids to answer, as they were written. One of `None` where no id can be
+    /// read for certain.
+    pub ids: Vec<Option<Vec<u8>>>,
+    /// The id of the server's request that it was to answer.
+    pub answered: Option<Vec<u8>>,
+    /// It came as an array, where the revision has them: so do the answers.
+    pub is_batch: bool,
+    /// The method, where it is one that is known.
+    pub method: Option<&'static str>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Fault {
+    /// JSON-RPC's code for it.
+    pub code: Code,
+    /// In words for the sender.
+    pub what: String,
+}
+
+/// JSON-RPC 2.0, section 5.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// Not JSON.
+    Parse = -32700,
+    /// Not a JSON-RPC message, or more than one at once.
+    Request = -32600,
+    /// The parameters are not what the method takes.
+    Params = -32602,
+}
+
+/// Reads one line, its end included or not. `batches` says whether the revision
+/// agreed on has arrays of messages.
+///
+/// # Errors
+/// [`Unreadable`] for whatever two parsers might read differently.
+pub fn read(line: &[u8], batches: bool) -> Result<Frame<'_>, Unreadable> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let Some(first) = line.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+        return Ok(Frame::Blank);
+    };
+    match first {
+        b'[' => read_batch(line, batches),
+        _ => read_single(line).map(Frame::Single).map_err(|fault| unreadable(line, fault)),
+    }
+}
+
+fn read_single(line: &[u8]) -> Result<Message<'_>, Fault> {
+    // Readers with universal newlines (Python's text mode) end a line here, and
+    // would see the rest as messages of their own.
+    if memchr::memchr(b'\r', line).is_some() {
+        return Err(Fault::request("a carriage return inside a message"));
+    }
+    let mut reader = Reader::new(line)?;
+    let message = Parts::read(&mut reader)?;
+    reader.finish()?;
+    message.into_message()
+}
+
+fn read_batch(line: &[u8], allowed: bool) -> Result<Frame<'_>, Unreadable> {
+    let elements = split_batch(line).map_err(|fault| unreadable(line, fault))?;
+    let refuse = |fault| {
+        let ids = elements.iter().map(|element| outline(element)).collect::<Vec<_>>();
+        let asking = ids.into_iter().filter(|outline| !outline.is_response && outline.id.is_some());
+        let mut ids: Vec<_> = asking.map(|outline| outline.id).collect();
+        if ids.is_empty() {
+            ids.push(None);
+        }
+        Unreadable { ids, answered: None, is_batch: allowed, method: None, fault }
+    };
+    if !allowed {
+        let what = "an array of messages: the revision agreed on has no batches";
+        return Err(refuse(Fault::request(what)));
+    }
+    if elements.is_empty() {
+        return Err(refuse(Fault::request("an empty batch")));
+    }
+    let messages: Result<Vec<_>, _> = elements.iter().copied().map(read_single).collect();
+    messages.map(Frame::Batch).map_err(refuse)
+}
+
+fn split_batch(line: &[u8]) -> Result<Vec<&[u8]>, Fault> {
+    let mut elements = Vec::new();
+    let mut reader = Reader::new(line)?;
+    reader.array(|reader| {
+        if elements.len() == MAX_BATCH {
+            return Err(Fault::request(format!("a batch of more than {MAX_BATCH} messages")));
+        }
+        elements.push(reader.raw()?);
+        Ok(())
+    })?;
+    reader.finish()?;
+    Ok(elements)
+}
+
+fn unreadable(line: &[u8], fault: Fault) -> Unreadable {
+    Unreadable { method: likely_method(line), ..Unreadable::outlined(outline(line), fault) }
+}
+
+impl Unreadable {
+    /// A message of which only the outline is known.
+    #[must_use]
+    pub fn outlined(outline: Outline, fault: Fault) -> Self {
+        let (id, answered) = if outline.is_response && !outline.has_method {
+            // The id is one of the server's; a client would take it for its own.
+            (None, outline.id)
+        } else {
+            (outline.id, None)
+        };
+        Self { ids: vec![id], answered, is_batch: false, method: None, fault }
+    }
+
+    /// A request that could be read, and is not what it seems.
+    #[must_use]
+    pub fn answering(id: Option<&[u8]>, fault: Fault) -> Self {
+        let ids = vec![id.map(<[u8]>::to_vec)];
+        Self { ids, answered: None, is_batch: false, method: None, fault }
+    }
+}
+
+impl<'f> Message<'f> {
+    /// The id that wants an answer from the server; `None` for notifications and
+    /// responses.
+    #[must_use]
+    pub fn asking(&self) -> Option<&'f [u8]> {
+        self.id.filter(|_| !matches!(self.content, Content::Response))
+    }
+
+    /// The `tools/call`, where it is one.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        match &self.content {
+            Content::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Whether it is `notifications/initialized`.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        matches!(&self.content, Content::Other(other) if other.method == "notifications/initialized")
+    }
+}
+
+/// For the log only: the known method that the text mentions, if any.
+fn likely_method(line: &[u8]) -> Option<&'static str> {
+    let mentions = |method: &&str| memchr::memmem::find(line, method.as_bytes()).is_some();
+    era::methods().find(mentions)
+}
+
+/// The members of a message as they come, before it is clear what it is.
+#[derive(Debug, Default)]
+struct Parts<'f> {
+    seen: Vec<&'static str>,
+    id: Option<&'f [u8]>,
+    method: Option<String>,
+    params: Option<Params<'f>>,
+    answers: bool,
+}
+
+#[derive(Debug)]
+enum Params<'f> {
+    Call(Call),
+    Raw(&'f [u8]),
+}
+
+impl<'f> Parts<'f> {
+    fn read(reader: &mut Reader<'f>) -> Result<Self, Fault> {
+        let mut parts = Self::default();
+        let mut others = Vec::new();
+        reader.object(|reader, key| match exact(&ENVELOPE_KEYS, key, "the message")? {
+            Some(known) => parts.member(known, reader),
+            None => {
+                others.push(key.to_owned());
+                reader.value().map(drop).map_err(Fault::from)
+            }
+        })?;
+        others.sort_unstable();
+        match others.windows(2).find(|pair| pair.first() == pair.last()) {
+            Some(pair) => Err(twice(pair.first().map_or("", String::as_str), "the message")),
+            None => Ok(parts),
+        }
+    }
+
+    fn member(&mut self, key: &'static str, reader: &mut Reader<'f>) -> Result<(), Fault> {
+        if self.seen.contains(&key) {
+            return Err(twice(key, "the message"));
+        }
+        self.seen.push(key);
+        match key {
+            "id" => self.id = Some(reader.raw()?),
+            "method" => match reader.value()? {
+                Json::String(method) => self.method = Some(known_method(method)?),
+                _ => return Err(Fault::request("`method` is not a string")),
+            },
+            "params" if self.method.as_deref() == Some("tools/call") => {
+                self.params = Some(Params::Call(Call::read(reader)?));
+            }
+            "params" => self.params = Some(Params::Raw(reader.raw()?)),
+            "result" | "error" => {
+                self.answers = true;
+                reader.raw()?;
+            }
+            _ => drop(reader.value()?),
+        }
+        Ok(())
+    }
+
+    fn into_message(self) -> Result<Message<'f>, Fault> {
+        let Some(method) = self.method else {
+            return self.into_response();
+        };
+        if self.answers {
+            return Err(Fault::request("both a request and a response"));
+        }
+        if self.id.is_some_and(|id| !is_id(id)) {
+            return Err(Fault::request("`id` is neither a string nor an integer"));
+        }
+        let content = if method == "tools/call" {
+            let call = match self.params {
+                Some(Params::Call(call)) => call,
+                Some(Params::Raw(raw)) => Call::read(&mut Reader::new(raw)?)?,
+                None => return Err(Fault::params("`params.name` is missing")),
+            };
+            // Servers that do not look at the id would run it all the same.
+            if self.id.is_none() {
+                return Err(Fault::request("`tools/call` without an `id`"));
+            }
+            Content::Call(call)
+        } else {
+            let params = match self.params {
+                Some(Params::Raw(raw)) => Some(raw),
+                Some(Params::Call(_)) | None => None,
+            };
+            params.map(|raw| check_params(&method, raw)).transpose()?;
+            Content::Other(Other { method, params })
+        };
+        Ok(Message { id: self.id, content })
+    }
+
+    fn into_response(self) -> Result<Message<'f>, Fault> {
+        if !self.answers {
+            return Err(Fault::request("neither a request nor a response"));
+        }
+        Ok(Message { id: self.id, content: Content::Response })
+    }
+}
+
+impl Call {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut members = match reader.value()? {
+            Json::Object(object) => object,
+            _ => return Err(Fault::params("`params` is not an object")),
+        };
+        for (key, _) in members.iter() {
+            exact(&CALL_KEYS, key, "`params`")?;
+        }
+        let name = match members.take("name") {
+            Some(Json::String(name)) if !name.is_empty() => name,
+            Some(Json::String(_)) => return Err(Fault::params("`params.name` is empty")),
+            Some(_) => return Err(Fault::params("`params.name` is not a string")),
+            None => return Err(Fault::params("`params.name` is missing")),
+        };
+        let task = members.get("task").is_some_and(|task| *task != Json::Null);
+        let arguments = object_or_none(members.take("arguments"), "arguments")?;
+        if arguments.get(PROTOTYPE).is_some() {
+            return Err(Fault::params("`__proto__` in `params.arguments`"));
+        }
+        let meta = object_or_none(members.take("_meta"), "_meta")?;
+        Ok(Self { name, arguments, meta, task })
+    }
+}
+
+impl Other<'_> {
+    /// The parameters as a tree; empty where there are none.
+    ///
+    /// # Errors
+    /// Where they are not an object.
+    pub fn params(&self) -> Result<Object, Fault> {
+        let tree = self.params.map(json::parse).transpose()?;
+        object_or_none(tree, "params")
+    }
+}
+
+fn object_or_none(value: Option<Json>, what: &str) -> Result<Object, Fault> {
+    match value {
+        Some(Json::Object(object)) => Ok(object),
+        // Several SDKs write an absent object as null, and every server takes
+        // it for one.
+        Some(Json::Null) | None => Ok(Object::default()),
+        Some(_) => Err(Fault::params(format!("`{what}` is not an object"))),
+    }
+}
+
+/// Parameters of a method that is not a call: no key twice at any depth, none
+/// that is another one in disguise, an object where the method is known.
+fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
+    match json::parse(raw)? {
+        Json::Object(params) => match disguised_pair(&params) {
+            Some((one, other)) => Err(Fault::params(format!(
+                "`params` has both `{}` and `{}`, which some parsers read as one key",
+                shown(one),
+                shown(other)
+            ))),
+            None => Ok(()),
+        },
+        Json::Null => Ok(()),
+        _ if !era::is_known(method) => Ok(()),
+        _ => Err(Fault::params("`params` is not an object")),
+    }
+}
+
+/// Two keys of `object` that a lenient reader may take for one.
+#[must_use]
+pub fn disguised_pair(object: &Object) -> Option<(&str, &str)> {
+    let mut folded: Vec<_> = object.iter().map(|(key, _)| (fold(key), key)).collect();
+    folded.sort_unstable();
+    folded.windows(2).find_map(|pair| match pair {
+        [(one, first), (other, second)] if one == other => Some((*first, *second)),
+        _ => None,
+    })
+}
+
+/// The known key that `key` is; an error where it is one only in disguise.
+fn exact(
+    known: &'static [&'static str],
+    key: &str,
+    place: &str,
+) -> Result<Option<&'static str>, Fault> {
+    if let Some(same) = known.iter().find(|name| **name == key) {
+        if *same == PROTOTYPE {
+            return Err(Fault::request(format!("`{PROTOTYPE}` in {place}")));
+        }
+        return Ok(Some(same));
+    }
+    let folded = fold(key);
+    match known.iter().find(|name| fold(name) == folded) {
+        Some(near) => Err(Fault::request(format!(
+            "the key `{}` in {place} is not `{near}`, but some parsers read it so",
+            shown(key)
+        ))),
+        None => Ok(None),
+    }
+}
+
+fn known_method(method: String) -> Result<String, Fault> {
+    if era::is_known(&method) {
+        return Ok(method);
+    }
+    let folded = fold(&method);
+    match era::methods().find(|known| fold(known) == folded) {
+        Some(near) => Err(Fault::request(format!(
+            "the method `{}` is not `{near}`, but some parsers read it so",
+            shown(&method)
+        ))),
+        None => Ok(method),
+    }
+}
+
+/// `text` with everything that does not show made visible, and not too long.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut out: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+fn twice(key: &str, place: &str) -> Fault {
+    Fault::request(format!("the key `{}` stands twice in {place}", shown(key)))
+}
+
+impl Fault {
+    /// Not a JSON-RPC message.
+    pub fn request(what: impl Into<String>) -> Self {
+        Self { code: Code::Request, what: what.into() }
+    }
+
+    /// Parameters that the method does not take.
+    pub fn params(what: impl Into<String>) -> Self {
+        Self { code: Code::Params, what: what.into() }
+    }
+}
+
+impl From<JsonError> for Fault {
+    fn from(error: JsonError) -> Self {
+        let code = match error {
+            JsonError::Syntax { .. } => Code::Parse,
+            JsonError::DuplicateKey { .. } | JsonError::TooDeep => Code::Request,
+        };
+        Self { code, what: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! What differs between the protocol's revisions, said once.
+
+use crate::json::{Json, Object};
+
+/// The first member of `_meta` that only requests of the stateless era carry.
+const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// The members of `_meta` that every request of the stateless era must carry,
+/// and the one that introduces the client.
+const STATELESS_META: [&str; 3] = [
+    PROTOCOL_VERSION,
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/clientInfo",
+];
+
+/// The one revision in which a message may be an array (JSON-RPC batches).
+const BATCH_REVISION: &str = "2025-03-26";
+
+/// Methods of every revision, clients' and servers' alike. A method that equals
+/// one of them only after folding is refused.
+const METHODS: &[&str] = &[
+    "tools/call",
+    "tools/list",
+    "initialize",
+    "ping",
+    "server/discover",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+    "logging/setLevel",
+    "sampling/createMessage",
+    "elicitation/create",
+    "roots/list",
+    "tasks/get",
+    "tasks/list",
+    "tasks/result",
+    "tasks/cancel",
+    "tasks/update",
+    "subscriptions/listen",
+    "notifications/initialized",
+    "notifications/cancelled",
+    "notifications/progress",
+    "notifications/message",
+    "notifications/roots/list_changed",
+    "notifications/tools/list_changed",
+    "notifications/tasks/status",
+];
+
+/// How far a connection has come in agreeing on a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Era {
+    /// The client asked `initialize`, and was not refused.
+    asked: bool,
+    /// What `initialize` agreed on.
+    agreed: Option<String>,
+    /// The client said `notifications/initialized`.
+    initialized: bool,
+    /// 2026-07-28 and later: each request stands for itself, and this is what
+    /// its `_meta` has to say.
+    stateless: Option<Object>,
+}
+
+impl Era {
+    /// Whether a client may send an array of messages.
+    #[must_use]
+    pub fn allows_batches(&self) -> bool {
+        self.agreed.as_deref() == Some(BATCH_REVISION)
+    }
+
+    /// The parameters that a request of the gate's own begins with; `None` as
+    /// long as the server must not be asked anything.
+    #[must_use]
+    pub fn own_params(&self) -> Option<Vec<(String, Json)>> {
+        match &self.stateless {
+            Some(meta) => Some(vec![("_meta".to_owned(), Json::Object(meta.clone()))]),
+            None => (self.agreed.is_some() && self.initialized).then(Vec::new),
+        }
+    }
+
+    /// Whether the server may be asked now, or as soon as it has answered what
+    /// is under way.
+    #[must_use]
+    pub fn will_listen(&self) -> bool {
+        self.stateless.is_some() || (self.asked && self.initialized)
+    }
+
+    /// The client asked `initialize`.
+    pub fn asked(&mut self) {
+        *self = Self { asked: true, ..Self::default() };
+    }
+
+    /// The server answered `initialize`: with a version, or not at all.
+    pub fn answered(&mut self, version: Option<String>) {
+        self.asked = version.is_some();
+        self.agreed = version;
+    }
+
+    /// The client said `notifications/initialized`.
+    pub fn initialized(&mut self) {
+        self.initialized = self.asked;
+    }
+
+    /// Whether a request's `_meta` could still say something new.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.asked && self.stateless.is_none()
+    }
+
+    /// The client sent a request with this `_meta`.
+    pub fn seen(&mut self, meta: &Object) {
+        if self.is_open() && is_stateless(meta) {
+            self.stateless = Some(stateless_part(meta));
+        }
+    }
+}
+
+/// Whether a request with this `_meta` belongs to the stateless era: its results
+/// carry `resultType`.
+#[must_use]
+pub fn is_stateless(meta: &Object) -> bool {
+    meta.get(PROTOCOL_VERSION).is_some_and(|version| version.as_str().is_some())
+}
+
+/// Whether `method` is one that some revision defines.
+#[must_use]
+pub fn is_known(method: &str) -> bool {
+    METHODS.contains(&method)
+}
+
+/// Methods of every revision.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().copied()
+}
+
+fn stateless_part(meta: &Object) -> Object {
+    let kept = meta.iter().filter(|(key, _)| STATELESS_META.contains(key));
+    let kept = kept.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    Object::from_members(kept).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(text: &str) -> Object {
+        match crate::json::parse(text.as_bytes()).unwrap() {
+            Json::Object(object) => object,
+            _ => panic!("not an object"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_before_the_handshake_is_over() {
+        let mut era = Era::default();
+        era.initialized();
+        assert!(era.own_params().is_none() && !era.will_listen());
+        era.asked();
+        assert!(!era.will_listen());
+        era.answered(Some("2025-11-25".to_owned()));
+        assert!(era.own_params().is_none() && !era.will_listen());
+        era.initialized();
+        assert_eq!(era.own_params(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_client_that_does_not_wait_for_answers_is_waited_for() {
+        let mut era = Era::default();
+        era.asked();
+        era.initialized();
+        assert!(era.own_params().is_none() && era.will_listen());
+        let mut refused = era.clone();
+        refused.answered(None);
+        assert!(!refused.will_listen());
+        era.answered(Some("2025-11-25".to_owned()));
+        assert!(era.own_params().is_some());
+    }
+
+    #[test]
+    fn a_client_that_probes_and_falls_back_is_in_the_older_era() {
+        let mut era = Era::default();
+        era.seen(&object(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#));
+        assert!(era.will_listen());
+        era.asked();
+        assert!(era.own_params().is_none() && !era.will_listen());
+    }
+
+    #[test]
+    fn batches_are_of_one_revision() {
+        let mut era = Era::default();
+        assert!(!era.allows_batches());
+        era.answered(Some("2025-03-26".to_owned()));
+        assert!(era.allows_batches());
+        era.answered(Some("2025-06-18".to_owned()));
+        assert!(!era.allows_batches());
+    }
+
+    #[test]
+    fn a_stateless_request_lends_its_introduction_and_nothing_else() {
+        let mut era = Era::default();
+        era.seen(&object(
+            r#"{"progressToken":1,"io.modelcontextprotocol/protocolVersion":"2026-07-28",
+               "io.modelcontextprotocol/clientCapabilities":{"x":1}}"#,
+        ));
+        let params = era.own_params().unwrap();
+        assert_eq!(
+            Json::Object(Object::from_members(params).unwrap()).to_string(),
+            r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"x":1}}}"#
+        );
+    }
+}

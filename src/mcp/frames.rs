@@ -1,0 +1,174 @@
+//! Lines in: a stream of bytes cut at `\n` and nowhere else.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::scan::{Outline, Scan};
+
+/// Bytes asked for at once: what a pipe holds on Linux.
+const CHUNK: usize = 64 << 10;
+
+/// A read buffer that grew beyond this for one large line is given back.
+const KEPT: usize = 1 << 20;
+
+/// Reads lines from a peer.
+#[derive(Debug)]
+pub struct Frames<R> {
+    source: R,
+    buffer: BytesMut,
+    /// How much of `buffer` is known to hold no line end.
+    searched: usize,
+    /// The largest line passed on, in bytes, its end not counted.
+    max: usize,
+    /// A line larger than `max` is being read over.
+    skipping: Option<Scan>,
+}
+
+/// One line.
+#[derive(Debug)]
+pub enum Frame {
+    /// The line with its end, exactly as it came; only the last one of a stream
+    /// may lack the end.
+    Line(Bytes),
+    /// A line larger than the limit: read over, and this is what it was.
+    Oversize(Outline),
+}
+
+impl<R: AsyncRead + Unpin> Frames<R> {
+    /// Lines of at most `max` bytes from `source`.
+    pub fn new(source: R, max: usize) -> Self {
+        Self { source, buffer: BytesMut::new(), searched: 0, max, skipping: None }
+    }
+
+    /// The next line; `None` at the end of the stream. Dropping the future loses
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the source says.
+    pub async fn next(&mut self) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.buffered() {
+                return Ok(Some(frame));
+            }
+            self.make_room();
+            if self.source.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(self.last());
+            }
+        }
+    }
+
+    fn buffered(&mut self) -> Option<Frame> {
+        let unsearched = self.buffer.get(self.searched..)?;
+        let Some(found) = memchr(b'\n', unsearched) else {
+            self.searched = self.buffer.len();
+            if self.searched > self.max || self.skipping.is_some() {
+                self.skipping.get_or_insert_default().feed(&self.buffer);
+                self.forget();
+            }
+            return None;
+        };
+        let line = self.buffer.split_to(self.searched + found + 1);
+        self.searched = 0;
+        Some(self.frame(line))
+    }
+
+    fn last(&mut self) -> Option<Frame> {
+        if self.buffer.is_empty() && self.skipping.is_none() {
+            return None;
+        }
+        let line = self.buffer.split();
+        self.searched = 0;
+        Some(self.frame(line))
+    }
+
+    fn frame(&mut self, line: BytesMut) -> Frame {
+        if self.skipping.is_none() && line.len() <= self.max.saturating_add(1) {
+            return Frame::Line(line.freeze());
+        }
+        let mut scan = self.skipping.take().unwrap_or_default();
+        scan.feed(&line);
+        Frame::Oversize(scan.finish())
+    }
+
+    fn forget(&mut self) {
+        self.buffer.clear();
+        self.searched = 0;
+    }
+
+    fn make_room(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+            self.buffer = BytesMut::new();
+        }
+        if self.buffer.capacity() - self.buffer.len() < CHUNK / 4 {
+            self.buffer.reserve(CHUNK);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all(source: &[u8], max: usize) -> Vec<Frame> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut frames = Frames::new(source, max);
+            let mut out = Vec::new();
+            while let Some(frame) = frames.next().await.unwrap() {
+                out.push(frame);
+            }
+            out
+        })
+    }
+
+    fn line(frame: &Frame) -> &[u8] {
+        match frame {
+            Frame::Line(line) => line,
+            Frame::Oversize(outline) => panic!("oversize: {outline:?}"),
+        }
+    }
+
+    #[test]
+    fn lines_end_at_line_feeds_only() {
+        let frames = all("a\r\nb\u{2028}c\u{85}d\re\n\n last".as_bytes(), 100);
+        let lines: Vec<_> = frames.iter().map(line).collect();
+        let expected: [&[u8]; 4] = [b"a\r\n", "b\u{2028}c\u{85}d\re\n".as_bytes(), b"\n", b" last"];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_is_read_over_and_told_by_its_id() {
+        let big =
+            format!("{{\"id\":5,\"method\":\"x\",\"params\":\"{}\"}}\n{{}}\n", "a".repeat(300_000));
+        for max in [100, 100_000, 300_000] {
+            let frames = all(big.as_bytes(), max);
+            let [Frame::Oversize(outline), next] = frames.as_slice() else {
+                panic!("{}", frames.len())
+            };
+            assert_eq!(outline.id.as_deref(), Some(&b"5"[..]));
+            assert!(outline.has_method);
+            assert_eq!(line(next), b"{}\n");
+        }
+        assert_eq!(line(&all(big.as_bytes(), big.len())[0]).len(), big.len() - 3);
+    }
+
+    #[test]
+    fn the_limit_itself_passes() {
+        assert_eq!(line(&all(b"abcd\n", 4)[0]), b"abcd\n");
+        assert!(matches!(all(b"abcde\n", 4)[..], [Frame::Oversize(_)]));
+        assert!(matches!(all(b"abcdef", 4)[..], [Frame::Oversize(_)]));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost(text in "[a\\r\\n]{0,40}") {
+            let frames = all(text.as_bytes(), 100);
+            let joined: Vec<u8> = frames.iter().flat_map(|frame| line(frame).to_vec()).collect();
+            prop_assert_eq!(joined, text.as_bytes());
+        }
+    }
+}

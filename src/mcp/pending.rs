@@ -1,0 +1,168 @@
+//! What the client asked and the server has not answered yet.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::gate::Receipt;
+use crate::json::{self, Json};
+
+/// Requests in flight beyond which a call is refused. Some servers never answer
+/// some requests; nothing legitimate comes near.
+pub const MAX_PENDING: usize = 16_384;
+
+/// Tasks whose results are awaited; beyond it the oldest is written off.
+pub const MAX_TASKS: usize = 1_024;
+
+/// A request in flight.
+#[derive(Debug)]
+pub enum Asked {
+    /// An admitted `tools/call` or another admitted method.
+    Admitted(Receipt),
+    /// `tools/list`, the page after this cursor, asked in this generation of
+    /// the list.
+    Tools {
+        /// `None` for the first page.
+        cursor: Option<Key>,
+        /// See [`super::tools::Tools::generation`].
+        generation: u64,
+    },
+    /// `initialize`
+    Initialize,
+    /// `tasks/result`, `tasks/get` or `tasks/cancel` for this task.
+    Task(String),
+    /// Anything else.
+    Other,
+}
+
+/// Requests by the client's ids. The server's ids are a world of their own.
+#[derive(Debug, Default)]
+pub struct Pending {
+    asked: HashMap<Key, Asked>,
+    tasks: HashMap<String, Receipt>,
+    /// The tasks in the order they began.
+    order: VecDeque<String>,
+}
+
+/// An id or a cursor, equal however a string is escaped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key(Box<[u8]>);
+
+/// There are [`MAX_PENDING`] requests in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl Key {
+    /// The key of an id as it was written.
+    #[must_use]
+    pub fn new(raw: &[u8]) -> Self {
+        if raw.contains(&b'\\')
+            && let Ok(text @ Json::String(_)) = json::parse(raw)
+        {
+            return Self(text.to_string().into_bytes().into());
+        }
+        Self(raw.into())
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Pending {
+    /// Notes a request. One that is already in flight under that id is written
+    /// off and returned: whose answer comes next is anybody's guess.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing was noted then.
+    pub fn ask(&mut self, id: Key, asked: Asked) -> Result<Option<Asked>, Full> {
+        if self.is_full() && !self.asked.contains_key(&id) {
+            return Err(Full);
+        }
+        let earlier = self.asked.remove(&id);
+        // An answer that may be meant for something else must not be learned from.
+        let learns = matches!(asked, Asked::Tools { .. } | Asked::Initialize);
+        let asked = if learns && earlier.is_some() { Asked::Other } else { asked };
+        self.asked.insert(id, asked);
+        Ok(earlier)
+    }
+
+    /// Whether nothing more can be noted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.asked.len() >= MAX_PENDING
+    }
+
+    /// Takes the request that this id answers, or that was cancelled.
+    pub fn take(&mut self, id: &Key) -> Option<Asked> {
+        self.asked.remove(id)
+    }
+
+    /// A call's result will come by this task. Returns what had to be written off.
+    pub fn begin_task(&mut self, task: String, receipt: Receipt) -> Option<Receipt> {
+        self.order.push_back(task.clone());
+        let replaced = self.tasks.insert(task, receipt);
+        if self.order.len() <= MAX_TASKS {
+            return replaced;
+        }
+        let oldest = self.order.pop_front()?;
+        replaced.or_else(|| self.tasks.remove(&oldest))
+    }
+
+    /// The task is over.
+    pub fn end_task(&mut self, task: &str) -> Option<Receipt> {
+        let receipt = self.tasks.remove(task)?;
+        self.order.retain(|other| other != task);
+        Some(receipt)
+    }
+
+    /// Whether every request was answered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// Takes every receipt that is still open: the connection is over.
+    pub fn drain(&mut self) -> Vec<Receipt> {
+        let asked = self.asked.drain().filter_map(|(_, asked)| match asked {
+            Asked::Admitted(receipt) => Some(receipt),
+            _ => None,
+        });
+        let receipts = asked.chain(self.tasks.drain().map(|(_, receipt)| receipt)).collect();
+        self.order.clear();
+        receipts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_same_however_it_is_escaped() {
+        assert_eq!(Key::new(br#""a""#), Key::new(br#""\u0061""#));
+        assert_ne!(Key::new(b"1"), Key::new(br#""1""#));
+    }
+
+    #[test]
+    fn an_answer_to_one_of_two_requests_is_not_learned_from() {
+        let list = || Asked::Tools { cursor: None, generation: 0 };
+        for (first, second) in [(list(), Asked::Other), (Asked::Other, list()), (list(), list())] {
+            let mut pending = Pending::default();
+            pending.ask(Key::new(b"1"), first).unwrap();
+            pending.ask(Key::new(b"1"), second).unwrap();
+            assert!(matches!(pending.take(&Key::new(b"1")), Some(Asked::Other)));
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut pending = Pending::default();
+        for id in 0..MAX_PENDING {
+            pending.ask(Key::new(id.to_string().as_bytes()), Asked::Other).unwrap();
+        }
+        assert!(pending.ask(Key::new(b"\"x\""), Asked::Other).is_err());
+        pending.take(&Key::new(b"0"));
+        assert!(pending.ask(Key::new(b"\"x\""), Asked::Other).is_ok());
+    }
+}

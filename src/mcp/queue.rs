@@ -1,0 +1,297 @@
+//! Lines out: a queue bounded in bytes, so that a peer that does not read holds
+//! up whoever writes to it and nothing else, and memory stays bounded.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Notify;
+
+/// Bytes that wait for one peer before the other one has to wait. Eight calls of
+/// 64 KiB in flight both ways fit many times over.
+pub const MAX_QUEUED: usize = 4 << 20;
+
+/// Lines handed to the system in one call.
+const MAX_GATHERED: usize = 32;
+
+/// What a queue counts.
+pub trait Weight {
+    /// The size in bytes.
+    fn weight(&self) -> usize;
+}
+
+/// A queue of at most [`MAX_QUEUED`] bytes; a single larger item is let in while
+/// the queue is empty. Handles are cheap to clone and share one queue.
+#[derive(Debug)]
+pub struct Queue<T>(Arc<Shared<T>>);
+
+#[derive(Debug)]
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    filled: Notify,
+    drained: Notify,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<T>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// The queue takes nothing more: its peer is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer is gone")]
+pub struct Closed;
+
+impl<T: Weight> Queue<T> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        let state = State { items: VecDeque::new(), bytes: 0, closed: false };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            filled: Notify::new(),
+            drained: Notify::new(),
+        }))
+    }
+
+    /// Appends `item`, waiting for room. One task pushes in order; several wait
+    /// for the same room in no particular one.
+    ///
+    /// # Errors
+    /// [`Closed`] once the queue is closed.
+    pub async fn push(&self, item: T) -> Result<(), Closed> {
+        let weight = item.weight();
+        loop {
+            // Registered before the check, so that no wake-up falls between them.
+            let drained = self.0.drained.notified();
+            {
+                let mut state = self.state();
+                if state.closed {
+                    return Err(Closed);
+                }
+                if state.bytes == 0 || state.bytes.saturating_add(weight) <= MAX_QUEUED {
+                    state.bytes += weight;
+                    state.items.push_back(item);
+                    break;
+                }
+            }
+            drained.await;
+        }
+        self.0.filled.notify_one();
+        Ok(())
+    }
+
+    /// The next item, waiting for one; `None` once closed and empty. Its bytes
+    /// count until [`Queue::done`].
+    pub async fn next(&self) -> Option<T> {
+        loop {
+            let filled = self.0.filled.notified();
+            {
+                let mut state = self.state();
+                if let Some(item) = state.items.pop_front() {
+                    return Some(item);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            filled.await;
+        }
+    }
+
+    /// Gives back the room of items that were taken, in bytes.
+    pub fn done(&self, bytes: usize) {
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_sub(bytes);
+        drop(state);
+        // Every waiter looks again: what one is too large for may fit another.
+        self.0.drained.notify_waiters();
+    }
+
+    /// Takes nothing more; what is queued still comes out.
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.0.filled.notify_waiters();
+        self.0.filled.notify_one();
+        self.0.drained.notify_waiters();
+    }
+
+    /// Takes nothing more and forgets what is queued: the peer is gone.
+    pub fn abandon(&self) {
+        self.state().items.clear();
+        self.close();
+    }
+
+    /// Whether everything that was pushed is taken and done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.state().bytes == 0
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_more(&self, batch: &mut VecDeque<T>) {
+        let mut state = self.state();
+        while batch.len() < MAX_GATHERED {
+            match state.items.pop_front() {
+                Some(item) => batch.push_back(item),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Queue<Bytes> {
+    /// Writes what is queued to `sink` until the queue is closed and empty.
+    /// Whatever ends it, the queue takes nothing more then, and `sink` is
+    /// dropped: the peer sees the end.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub async fn drain<W: AsyncWrite + Unpin>(self, mut sink: W) -> io::Result<()> {
+        let outcome = self.write_all(&mut sink).await;
+        self.abandon();
+        outcome
+    }
+
+    async fn write_all<W: AsyncWrite + Unpin>(&self, sink: &mut W) -> io::Result<()> {
+        let mut batch = VecDeque::with_capacity(MAX_GATHERED);
+        while let Some(line) = self.next().await {
+            batch.push_back(line);
+            self.take_more(&mut batch);
+            while !batch.is_empty() {
+                let written = write_some(sink, &batch).await?;
+                self.done(written);
+                advance(&mut batch, written);
+            }
+            sink.flush().await?;
+        }
+        sink.shutdown().await
+    }
+}
+
+async fn write_some<W: AsyncWrite + Unpin>(
+    sink: &mut W,
+    batch: &VecDeque<Bytes>,
+) -> io::Result<usize> {
+    let written = match batch.front() {
+        Some(only) if batch.len() == 1 || !sink.is_write_vectored() => sink.write(only).await?,
+        _ => {
+            let mut slices = [IoSlice::new(&[]); MAX_GATHERED];
+            for (slice, line) in slices.iter_mut().zip(batch) {
+                *slice = IoSlice::new(line);
+            }
+            let filled = slices.get(..batch.len()).unwrap_or(&slices);
+            sink.write_vectored(filled).await?
+        }
+    };
+    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
+}
+
+fn advance(batch: &mut VecDeque<Bytes>, mut written: usize) {
+    while let Some(line) = batch.front_mut() {
+        if written < line.len() {
+            line.advance(written);
+            return;
+        }
+        written -= line.len();
+        batch.pop_front();
+    }
+}
+
+impl Weight for Bytes {
+    fn weight(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Weight> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    async fn is_pending<F: Future + Unpin>(mut future: F) -> bool {
+        poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut future).poll(cx).is_pending())).await
+    }
+
+    #[test]
+    fn a_large_item_waits_for_an_empty_queue_and_small_ones_for_room() {
+        run(async {
+            let queue = Queue::new();
+            queue.push(Bytes::from(vec![0; MAX_QUEUED * 2])).await.unwrap();
+            let mut second = pin!(queue.push(Bytes::from_static(b"x")));
+            assert!(is_pending(second.as_mut()).await);
+            let first = queue.next().await.unwrap();
+            assert!(is_pending(second.as_mut()).await, "taken is not yet written");
+            queue.done(first.len());
+            second.await.unwrap();
+            assert_eq!(queue.next().await.unwrap(), "x");
+        });
+    }
+
+    #[test]
+    fn what_was_queued_before_the_end_still_comes_out() {
+        run(async {
+            let queue = Queue::new();
+            queue.push(Bytes::from_static(b"a")).await.unwrap();
+            queue.close();
+            assert_eq!(queue.push(Bytes::from_static(b"b")).await, Err(Closed));
+            assert_eq!(queue.next().await.unwrap(), "a");
+            assert_eq!(queue.next().await, None);
+        });
+    }
+
+    #[test]
+    fn a_peer_that_reads_byte_by_byte_gets_every_byte_in_order() {
+        run(async {
+            let (near, mut far) = tokio::io::duplex(3);
+            let queue = Queue::new();
+            for number in 0..100 {
+                queue.push(Bytes::from(format!("line {number}\n"))).await.unwrap();
+            }
+            queue.close();
+            let mut text = String::new();
+            let read = tokio::io::AsyncReadExt::read_to_string(&mut far, &mut text);
+            let (written, read) = tokio::join!(queue.drain(near), read);
+            (written.unwrap(), read.unwrap());
+            let expected: String = (0..100).map(|number| format!("line {number}\n")).collect();
+            assert_eq!(text, expected);
+        });
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_closes_the_queue() {
+        run(async {
+            let (near, far) = tokio::io::duplex(3);
+            drop(far);
+            let queue = Queue::new();
+            queue.push(Bytes::from_static(b"a")).await.unwrap();
+            assert!(queue.clone().drain(near).await.is_err());
+            assert_eq!(queue.push(Bytes::from_static(b"b")).await, Err(Closed));
+        });
+    }
+}

@@ -1,0 +1,236 @@
+//! The relay: client and server, whatever carries their bytes.
+//!
+//! ```text
+//! client ──► Frames ──► envelope ──► gate::admit ──► Queue ──► server
+//! client ◄── Queue ◄── answer (learn, complete, swallow) ◄── Frames ◄── server
+//! ```
+//!
+//! Lines go out as they came in, in the order they came in. Only a call that has
+//! to wait for the server's list of tools is overtaken: it stands in a lane of
+//! its own, so that what the server asks meanwhile can be answered.
+
+mod inward;
+mod outward;
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+
+use super::era::Era;
+use super::frames::Frames;
+use super::pending::{Asked, Key, Pending};
+use super::queue::{Queue, Weight};
+use super::reply;
+use super::tools::{Lookup, Tools};
+use crate::action::{Action, Agent, Target, Transport};
+use crate::gate::{Gate, Receipt};
+use crate::store::audit::Outcome;
+
+/// How long a call waits for the server's list of tools. After that the worst
+/// is assumed of a tool that is not known.
+pub const LIST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What one relay needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The server's name in policies and the log.
+    pub server: Arc<str>,
+    /// Who asks.
+    pub agent: Agent,
+    /// How it came.
+    pub transport: Transport,
+    /// This connection, in the log.
+    pub session: Arc<str>,
+    /// The server's hints may loosen what is decided.
+    pub trusted: bool,
+    /// Tools that would be denied are left out of tools/list.
+    pub hide_denied: bool,
+    /// The largest message passed on, in bytes.
+    pub max_message: usize,
+}
+
+/// One client, one server, and the gate between them.
+#[derive(Debug)]
+pub struct Relay {
+    gate: Gate,
+    settings: Settings,
+    state: Mutex<State>,
+    to_client: Queue<Bytes>,
+    to_server: Queue<Bytes>,
+    held: Queue<Held>,
+    /// Something that a held call may wait for has happened.
+    news: Notify,
+    /// The client has said its last.
+    client_ended: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    era: Era,
+    tools: Tools,
+    pending: Pending,
+    /// The calls that are held and not cancelled.
+    held: HashSet<Key>,
+}
+
+/// A line with a call that waits for the server's list of tools.
+#[derive(Debug)]
+struct Held {
+    line: Bytes,
+    /// The call's id; a batch has none.
+    id: Option<Key>,
+    tools: Vec<String>,
+}
+
+impl State {
+    fn needs_list(&self, tool: &str) -> bool {
+        self.tools.lookup(tool) == Lookup::ListNeeded
+    }
+}
+
+impl Relay {
+    /// A relay that decides by `gate`.
+    #[must_use]
+    pub fn new(gate: Gate, settings: Settings) -> Self {
+        let state = State {
+            era: Era::default(),
+            tools: Tools::new(settings.trusted),
+            pending: Pending::default(),
+            held: HashSet::new(),
+        };
+        Self {
+            gate,
+            settings,
+            state: Mutex::new(state),
+            to_client: Queue::new(),
+            to_server: Queue::new(),
+            held: Queue::new(),
+            news: Notify::new(),
+            client_ended: Notify::new(),
+        }
+    }
+
+    /// Relays until the server has said its last and the client has been given
+    /// it, or the client is gone. The server sees the end of its input as soon as
+    /// everything before it is delivered.
+    ///
+    /// # Errors
+    /// Where the client's input or output breaks in a way that is not its end.
+    pub async fn run<CR, CW, SR, SW>(&self, client: (CR, CW), server: (SR, SW)) -> io::Result<()>
+    where
+        CR: AsyncRead + Unpin,
+        CW: AsyncWrite + Unpin,
+        SR: AsyncRead + Unpin,
+        SW: AsyncWrite + Unpin,
+    {
+        let max = self.settings.max_message;
+        let reader = async {
+            if let Err(error) = self.read_client(Frames::new(client.0, max)).await {
+                tracing::debug!(%error, "the client's input broke");
+            }
+            self.held.close();
+            self.client_ended.notify_one();
+        };
+        let lane = async {
+            self.release_held().await;
+            self.to_server.close();
+        };
+        let writer = async {
+            // What a server that no longer listens still says, and its exit
+            // code, matter more.
+            if let Err(error) = self.to_server.clone().drain(server.1).await {
+                tracing::debug!(%error, "the server's input broke");
+            }
+        };
+        let inward = async {
+            tokio::join!(reader, lane, writer);
+            std::future::pending::<()>().await;
+        };
+        let outward = async {
+            let reader = async {
+                let read = self.read_server(Frames::new(server.0, max)).await;
+                self.to_client.close();
+                read
+            };
+            let writer = async {
+                let written = self.to_client.clone().drain(client.1).await;
+                // Nobody reads any more: as good as the end of the input.
+                self.client_ended.notify_one();
+                written
+            };
+            let (read, written) = tokio::join!(reader, writer);
+            read.and(written)
+        };
+        let outcome = tokio::select! {
+            outcome = outward => outcome,
+            () = inward => Ok(()),
+        };
+        self.write_off("no answer");
+        outcome
+    }
+
+    /// Waits until the client has said its last, or is gone.
+    pub async fn client_ended(&self) {
+        self.client_ended.notified().await;
+    }
+
+    /// Whether every request of the client's was answered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.state().pending.is_empty() && self.held.is_empty()
+    }
+
+    /// Whether the client has read everything that came for it so far.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.to_client.is_empty()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn action(&self, target: Target) -> Action {
+        Action {
+            at: jiff::Timestamp::now(),
+            agent: self.settings.agent.clone(),
+            session: Arc::clone(&self.settings.session),
+            transport: self.settings.transport,
+            target,
+        }
+    }
+
+    /// Answers the client. One that is gone needs no answer.
+    async fn answer(&self, answers: &[String], as_batch: bool) {
+        if !answers.is_empty() {
+            let _ = self.to_client.push(reply::lines(answers, as_batch)).await;
+        }
+    }
+
+    /// Completes the row of an action whose answer will not come.
+    fn fail(&self, asked: Option<Asked>, status: &str) {
+        if let Some(Asked::Admitted(receipt)) = asked {
+            self.fail_receipt(&receipt, status);
+        }
+    }
+
+    fn fail_receipt(&self, receipt: &Receipt, status: &str) {
+        self.gate.release(receipt, Outcome::Error, status.to_owned());
+    }
+
+    fn write_off(&self, status: &str) {
+        let open = self.state().pending.drain();
+        open.iter().for_each(|receipt| self.fail_receipt(receipt, status));
+    }
+}
+
+impl Weight for Held {
+    fn weight(&self) -> usize {
+        self.line.len()
+    }
+}

@@ -1,0 +1,362 @@
+//! From the client to the server: read strictly, decide, and only then pass on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Held, LIST_PATIENCE, Relay};
+use crate::action::{Malformed, McpRequest, Target, ToolCall};
+use crate::fold::fold;
+use crate::gate::Permit;
+use crate::json::{Json, Object};
+use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable, shown};
+use crate::mcp::frames::{Frame, Frames};
+use crate::mcp::pending::{Asked, Key, MAX_PENDING};
+use crate::mcp::reply;
+use crate::verdict::{Denial, Reason, Stage, Verdict};
+
+/// What was decided about one message of a line.
+enum Judged {
+    /// Nothing: it is none that the gate decides about.
+    Passes,
+    /// It may go.
+    Admitted(Permit<Bytes>),
+    /// It may not; the answer, where it asked for one.
+    Refused(Option<String>),
+}
+
+impl Relay {
+    /// Reads the client to its end.
+    pub(super) async fn read_client<R: AsyncRead + Unpin>(
+        &self,
+        mut frames: Frames<R>,
+    ) -> std::io::Result<()> {
+        while let Some(frame) = frames.next().await? {
+            match frame {
+                Frame::Line(line) => self.line(line, true).await,
+                Frame::Oversize(outline) => {
+                    let max = self.settings.max_message;
+                    let what = format!("larger than {max} bytes, the most that is passed on");
+                    let fault = Fault::request(what);
+                    self.refuse(Unreadable::outlined(outline, fault)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one line; with `may_hold`, a call whose tool is not known yet is put
+    /// aside instead.
+    async fn line(&self, line: Bytes, may_hold: bool) {
+        let batches = self.state().era.allows_batches();
+        let frame = match envelope::read(&line, batches) {
+            Ok(frame) => frame,
+            Err(unreadable) => return self.refuse(unreadable).await,
+        };
+        let (messages, as_batch) = match frame {
+            envelope::Frame::Blank => return self.pass(line).await,
+            envelope::Frame::Single(message) => (vec![message], false),
+            envelope::Frame::Batch(messages) => (messages, true),
+        };
+        if may_hold && self.hold(&line, &messages).await {
+            return;
+        }
+        self.decide(&line, messages, as_batch).await;
+    }
+
+    /// Decides about every message of `line`, and passes it on whole or not at
+    /// all: a batch is never spliced.
+    async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, as_batch: bool) {
+        let ids: Vec<_> = messages.iter().map(Message::asking).collect();
+        let handshake_over = messages.iter().any(Message::is_initialized);
+        let mut outgoing = line.clone();
+        let mut noted: Vec<(Key, Asked)> = Vec::new();
+        for (index, message) in messages.into_iter().enumerate() {
+            let key = message.asking().map(Key::new);
+            let mut asked = self.asked(&message);
+            match self.judge(line, message).await {
+                Judged::Passes => {}
+                Judged::Admitted(permit) => {
+                    let (judged, receipt) = permit.redeem();
+                    outgoing = judged;
+                    asked = Asked::Admitted(receipt);
+                }
+                Judged::Refused(answer) => {
+                    for (_, admitted) in noted {
+                        self.fail(Some(admitted), "its batch was refused");
+                    }
+                    return self.answer_refused(&ids, index, answer, as_batch).await;
+                }
+            }
+            noted.extend(key.map(|key| (key, asked)));
+        }
+        // Noted before it is sent, so that no answer can come first.
+        for (key, asked) in noted {
+            let earlier = self.state().pending.ask(key, asked);
+            self.fail(earlier.ok().flatten(), "its id was used again");
+        }
+        self.pass(outgoing).await;
+        if handshake_over {
+            self.state().era.initialized();
+            self.news.notify_waiters();
+        }
+    }
+
+    async fn answer_refused(
+        &self,
+        ids: &[Option<&[u8]>],
+        refused: usize,
+        answer: Option<String>,
+        as_batch: bool,
+    ) {
+        let mut answer = answer;
+        let others = ids.iter().enumerate().filter_map(|(index, id)| {
+            if index == refused { answer.take() } else { id.map(reply::batch_refused) }
+        });
+        let answers: Vec<_> = others.collect();
+        self.answer(&answers, as_batch).await;
+    }
+
+    async fn judge(&self, line: &Bytes, message: Message<'_>) -> Judged {
+        match message.content {
+            Content::Response => Judged::Passes,
+            Content::Call(call) => self.judge_call(line, message.id, call).await,
+            Content::Other(other) => self.judge_method(line, message.id, &other).await,
+        }
+    }
+
+    async fn judge_call(&self, line: &Bytes, id: Option<&[u8]>, mut call: Call) -> Judged {
+        let (annotations, full) = {
+            let state = self.state();
+            (state.tools.hints(&call.name), state.pending.is_full())
+        };
+        if full {
+            return Judged::Refused(Some(reply::too_many(id, MAX_PENDING)));
+        }
+        if let Some(disguise) = self.disguise(&call) {
+            return self.unreadable(id, "tools/call", Fault::params(disguise)).await;
+        }
+        let target = Target::Tool(ToolCall {
+            server: Arc::clone(&self.settings.server),
+            tool: call.name.clone(),
+            args: std::mem::take(&mut call.arguments),
+            annotations,
+        });
+        match self.gate.admit(self.action(target), line.clone()).await {
+            Ok(permit) => Judged::Admitted(permit),
+            Err(denial) => Judged::Refused(Some(reply::refused_call(id, &call, &denial))),
+        }
+    }
+
+    /// How the call could be read as another one: by what the server offers, or,
+    /// where it does not offer the tool, by what the policy speaks of.
+    fn disguise(&self, call: &Call) -> Option<String> {
+        let state = self.state();
+        let Call { name, arguments, .. } = call;
+        let disguise = state.tools.disguise(name, arguments);
+        let disguise = disguise.or_else(|| state.tools.ambiguity(name, arguments));
+        if disguise.is_some() || state.tools.offers(name) {
+            return disguise;
+        }
+        let policy = self.gate.policy();
+        let meant = policy.mistakable(name)?;
+        Some(format!("the tool `{}` is not `{meant}`, but some servers read it so", shown(name)))
+    }
+
+    /// Methods other than `tools/call` are decided only where a rule names them.
+    async fn judge_method(&self, line: &Bytes, id: Option<&[u8]>, other: &Other<'_>) -> Judged {
+        let policy = self.gate.policy();
+        if !policy.names_method(&other.method) {
+            let folded = fold(&other.method);
+            if folded == other.method || !policy.names_method(&folded) {
+                return Judged::Passes;
+            }
+            let what = format!("the method is not `{folded}`, but some parsers read it so");
+            return self.unreadable(id, &folded, Fault::request(what)).await;
+        }
+        let params = match other.params() {
+            Ok(params) => params,
+            Err(fault) => return self.unreadable(id, &other.method, fault).await,
+        };
+        let target = Target::Method(McpRequest {
+            server: Arc::clone(&self.settings.server),
+            method: other.method.clone(),
+            params,
+        });
+        match self.gate.admit(self.action(target), line.clone()).await {
+            Ok(permit) => Judged::Admitted(permit),
+            Err(denial) => {
+                let answer = id.map(|id| reply::refused_method(Some(id), &other.method, &denial));
+                Judged::Refused(answer)
+            }
+        }
+    }
+
+    async fn unreadable(&self, id: Option<&[u8]>, method: &str, fault: Fault) -> Judged {
+        let denial = self.record_malformed(method, &fault).await;
+        let message = Unreadable::answering(id, fault);
+        Judged::Refused(reply::unreadable(&message, &denial).into_iter().next())
+    }
+
+    async fn refuse(&self, message: Unreadable) {
+        let denial =
+            self.record_malformed(message.method.unwrap_or_default(), &message.fault).await;
+        if let Some(id) = &message.answered {
+            // Or the server would wait for ever.
+            let _ = self.to_server.push(reply::lines(&[reply::answer_lost(id)], false)).await;
+        }
+        self.answer(&reply::unreadable(&message, &denial), message.is_batch).await;
+    }
+
+    async fn record_malformed(&self, method: &str, fault: &Fault) -> Denial {
+        let target = Target::Malformed(Malformed {
+            server: Arc::clone(&self.settings.server),
+            method: method.to_owned(),
+            what: fault.what.clone(),
+        });
+        match self.gate.admit(self.action(target), ()).await {
+            Err(denial) => denial,
+            // Not even a permit lets through what cannot be read.
+            Ok(_) => Denial {
+                verdict: Verdict::refusal(
+                    Stage::Validation,
+                    "gate",
+                    Reason::Malformed(fault.what.clone()),
+                ),
+                request_id: None,
+            },
+        }
+    }
+
+    /// What the answer to `message` will be about.
+    fn asked(&self, message: &Message<'_>) -> Asked {
+        let mut state = self.state();
+        let other = match &message.content {
+            Content::Call(call) => {
+                state.era.seen(&call.meta);
+                return Asked::Other;
+            }
+            Content::Other(other) => other,
+            Content::Response => return Asked::Other,
+        };
+        let params = || other.params().unwrap_or_default();
+        match other.method.as_str() {
+            "initialize" => {
+                state.era.asked();
+                return Asked::Initialize;
+            }
+            "notifications/cancelled" => {
+                let cancelled =
+                    params().get("requestId").map(|id| Key::new(id.to_string().as_bytes()));
+                if let Some(id) = cancelled {
+                    state.held.remove(&id);
+                    let asked = state.pending.take(&id);
+                    drop(state);
+                    self.news.notify_waiters();
+                    self.fail(asked, "cancelled");
+                }
+                return Asked::Other;
+            }
+            _ => {}
+        }
+        if state.era.is_open()
+            && let Some(Json::Object(meta)) = params().get("_meta")
+        {
+            state.era.seen(meta);
+        }
+        match other.method.as_str() {
+            "tools/list" => {
+                Asked::Tools { cursor: cursor(&params()), generation: state.tools.generation() }
+            }
+            "tasks/result" | "tasks/get" | "tasks/cancel" => task(&params()),
+            _ => Asked::Other,
+        }
+    }
+
+    /// Puts a line aside whose call has to wait for the server's list of tools.
+    async fn hold(&self, line: &Bytes, messages: &[Message<'_>]) -> bool {
+        let calls = || messages.iter().filter_map(Message::call);
+        let held = {
+            let mut state = self.state();
+            let waits = calls().any(|call| state.needs_list(&call.name));
+            calls().for_each(|call| state.era.seen(&call.meta));
+            if !waits || !state.era.will_listen() {
+                return false;
+            }
+            // A batch is not cancelled in part.
+            let single = messages.first().filter(|_| messages.len() == 1);
+            let id = single.and_then(Message::asking).map(Key::new);
+            state.held.extend(id.clone());
+            Held { line: line.clone(), id, tools: calls().map(|call| call.name.clone()).collect() }
+        };
+        let _ = self.held.push(held).await;
+        true
+    }
+
+    /// Lets held lines go on, one after the other, once the list has come or
+    /// will not.
+    pub(super) async fn release_held(&self) {
+        while let Some(held) = self.held.next().await {
+            let size = held.line.len();
+            self.list_tools(&held).await;
+            let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
+            if !cancelled {
+                self.line(held.line, false).await;
+            }
+            self.held.done(size);
+        }
+    }
+
+    /// Waits for the handshake, then asks for the list and waits for it, at most
+    /// [`LIST_PATIENCE`].
+    async fn list_tools(&self, held: &Held) {
+        let mut deadline = None;
+        loop {
+            let news = self.news.notified();
+            let (request, asking) = {
+                let mut state = self.state();
+                let state = &mut *state;
+                let cancelled = held.id.as_ref().is_some_and(|id| !state.held.contains(id));
+                let waits = held.tools.iter().any(|tool| state.needs_list(tool));
+                if cancelled || !waits || !state.era.will_listen() {
+                    return;
+                }
+                (state.tools.ask(&state.era), state.tools.is_asking())
+            };
+            if let Some(request) = request {
+                self.pass(request.into()).await;
+            }
+            if asking {
+                deadline.get_or_insert_with(|| Instant::now() + LIST_PATIENCE);
+            }
+            match deadline {
+                // The handshake has no limit of its own: until the server has
+                // answered it, it answers nothing else either.
+                None => news.await,
+                Some(deadline) => {
+                    if timeout_at(deadline, news).await.is_err() {
+                        tracing::warn!("the server does not list its tools; assuming the worst");
+                        return self.state().tools.give_up();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes a line on. A server that is gone ends the conversation by itself.
+    async fn pass(&self, line: Bytes) {
+        let _ = self.to_server.push(line).await;
+    }
+}
+
+fn cursor(params: &Object) -> Option<Key> {
+    let cursor = params.get("cursor").filter(|cursor| **cursor != Json::Null)?;
+    Some(Key::new(cursor.to_string().as_bytes()))
+}
+
+fn task(params: &Object) -> Asked {
+    let id = params.get("taskId").and_then(Json::as_str);
+    id.map_or(Asked::Other, |id| Asked::Task(id.to_owned()))
+}

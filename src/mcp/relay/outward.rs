@@ -1,0 +1,243 @@
+//! From the server to the client: everything passes as it is, but for the
+//! answers to the gate's own requests and, where that is asked for, tools that
+//! would be denied.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+
+use super::Relay;
+use crate::action::{Target, ToolCall};
+use crate::gate::Receipt;
+use crate::intent;
+use crate::json::Object;
+use crate::mcp::answer::{self, Answer, Message, Shape};
+use crate::mcp::frames::{Frame, Frames};
+use crate::mcp::listing::{self, Listed};
+use crate::mcp::pending::{Asked, Key};
+use crate::mcp::reply;
+use crate::mcp::scan::Outline;
+use crate::mcp::tools::Swallowed;
+use crate::store::audit::Outcome;
+
+/// What is to happen with one message of a server's.
+enum Fate {
+    /// It goes on as it came.
+    Passes,
+    /// It goes on as a list without some of its entries.
+    Rewritten(Vec<u8>),
+    /// It was for the gate.
+    Swallowed,
+}
+
+impl Relay {
+    /// Reads the server to its end.
+    pub(super) async fn read_server<R: AsyncRead + Unpin>(
+        &self,
+        mut frames: Frames<R>,
+    ) -> std::io::Result<()> {
+        while let Some(frame) = frames.next().await? {
+            match frame {
+                Frame::Line(line) => self.from_server(line).await,
+                Frame::Oversize(outline) => self.oversize(outline).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn from_server(&self, line: Bytes) {
+        let messages = answer::messages(&line);
+        let mut requests = Vec::new();
+        let mut fates: Vec<_> =
+            messages.iter().map(|message| self.settle(message, &mut requests)).collect();
+        let passed = match fates.as_mut_slice() {
+            [Fate::Passes] => Some(line.clone()),
+            [Fate::Swallowed] => None,
+            [Fate::Rewritten(line)] => Some(std::mem::take(line).into()),
+            all if all.iter().all(|fate| matches!(fate, Fate::Passes)) => Some(line.clone()),
+            some => rejoin(&messages, some),
+        };
+        // A client that is gone needs nothing more; the server may still finish.
+        if let Some(passed) = passed {
+            let _ = self.to_client.push(passed).await;
+        }
+        for request in requests {
+            let _ = self.to_server.push(request).await;
+        }
+    }
+
+    /// Learns from one message and closes what it answers.
+    fn settle(&self, raw: &[u8], requests: &mut Vec<Bytes>) -> Fate {
+        match answer::single(raw) {
+            Message::Response { id, answer } => self.answered(raw, id, &answer, requests),
+            Message::Notification { method } => {
+                if method == "notifications/tools/list_changed" {
+                    self.state().tools.changed();
+                    self.news.notify_waiters();
+                }
+                Fate::Passes
+            }
+            Message::Request { .. } => Fate::Passes,
+            Message::Opaque => {
+                let asked = answer::unreadable_id(raw)
+                    .and_then(|id| self.state().pending.take(&Key::new(&id)));
+                self.close(asked, &Answer::Unreadable);
+                Fate::Passes
+            }
+        }
+    }
+
+    fn answered(
+        &self,
+        raw: &[u8],
+        id: &[u8],
+        answer: &Answer<'_>,
+        requests: &mut Vec<Bytes>,
+    ) -> Fate {
+        let asked = {
+            let mut state = self.state();
+            let state = &mut *state;
+            if let Some(swallowed) = state.tools.swallow(id, answer, &state.era) {
+                match swallowed {
+                    Swallowed::Next(request) => requests.push(request.into()),
+                    Swallowed::Settled => self.news.notify_waiters(),
+                }
+                return Fate::Swallowed;
+            }
+            state.pending.take(&Key::new(id))
+        };
+        let is_list = matches!(asked, Some(Asked::Tools { .. }));
+        self.close(asked, answer);
+        match answer {
+            Answer::Result(shape) if is_list && self.settings.hide_denied => self.hide(raw, shape),
+            _ => Fate::Passes,
+        }
+    }
+
+    /// Closes what was asked: learns from the answer, completes the row.
+    fn close(&self, asked: Option<Asked>, answer: &Answer<'_>) {
+        match asked {
+            Some(Asked::Admitted(receipt)) => self.complete(receipt, answer),
+            Some(Asked::Tools { cursor, generation }) => {
+                if let Answer::Result(shape) = answer {
+                    self.state().tools.page(cursor.as_ref(), generation, shape);
+                    self.news.notify_waiters();
+                }
+            }
+            Some(Asked::Initialize) => {
+                let version = match answer {
+                    Answer::Result(shape) => shape.protocol_version.and_then(answer::string),
+                    _ => None,
+                };
+                self.state().era.answered(version);
+                self.news.notify_waiters();
+            }
+            Some(Asked::Task(task)) => self.task_answered(&task, answer),
+            Some(Asked::Other) | None => {}
+        }
+    }
+
+    /// The call's row is complete, unless its result comes by a task.
+    fn complete(&self, receipt: Receipt, answer: &Answer<'_>) {
+        if let Answer::Result(shape) = answer
+            && let Some(task) = shape.begun_task()
+        {
+            let written_off = self.state().pending.begin_task(task, receipt);
+            if let Some(receipt) = written_off {
+                self.fail_receipt(&receipt, "its task was lost sight of");
+            }
+            return;
+        }
+        let (outcome, status) = outcome(answer);
+        self.gate.release(&receipt, outcome, status.into_owned());
+    }
+
+    fn task_answered(&self, task: &str, answer: &Answer<'_>) {
+        let Answer::Result(shape) = answer else { return };
+        let status = shape.status.and_then(answer::string);
+        if matches!(status.as_deref(), Some("working" | "input_required" | "submitted")) {
+            return;
+        }
+        if let Some(receipt) = self.state().pending.end_task(task) {
+            let (outcome, said) = outcome(answer);
+            let status = status.filter(|status| status != "completed").map_or(said, Cow::Owned);
+            self.gate.release(&receipt, outcome, status.into_owned());
+        }
+    }
+
+    fn hide(&self, raw: &[u8], shape: &Shape<'_>) -> Fate {
+        let Some(tools) = shape.tools else { return Fate::Passes };
+        let rewritten = listing::without(raw, tools, |listed| self.is_hidden(listed));
+        rewritten.map_or(Fate::Passes, Fate::Rewritten)
+    }
+
+    /// Whether no call of this tool could pass. What cannot be read for certain
+    /// cannot be offered either.
+    fn is_hidden(&self, listed: Option<&Listed>) -> bool {
+        let Some(listed) = listed else { return true };
+        let annotations = self.state().tools.hints(&listed.name);
+        let action = self.action(Target::Tool(ToolCall {
+            server: Arc::clone(&self.settings.server),
+            tool: listed.name.clone(),
+            args: Object::default(),
+            annotations,
+        }));
+        self.gate.policy().denies_any(&action, intent::of(&action))
+    }
+
+    async fn oversize(&self, outline: Outline) {
+        let max = self.settings.max_message;
+        tracing::warn!(max, "a message of the server's is too large to be passed on");
+        let Some(id) = outline.id else { return };
+        if outline.has_method {
+            let answer = reply::lines(&[reply::too_large(Some(&id), max)], false);
+            let _ = self.to_server.push(answer).await;
+        } else if outline.is_response {
+            let (own, asked) = {
+                let mut state = self.state();
+                let state = &mut *state;
+                let own = state.tools.swallow(&id, &Answer::Unreadable, &state.era).is_some();
+                (own, state.pending.take(&Key::new(&id)))
+            };
+            self.news.notify_waiters();
+            self.close(asked, &Answer::Unreadable);
+            if !own {
+                self.answer(&[reply::too_large(Some(&id), max)], false).await;
+            }
+        }
+    }
+}
+
+/// A batch without what was for the gate; `None` where nothing is left.
+fn rejoin(messages: &[&[u8]], fates: &[Fate]) -> Option<Bytes> {
+    let kept: Vec<&[u8]> = messages
+        .iter()
+        .zip(fates)
+        .filter_map(|(message, fate)| match fate {
+            Fate::Passes => Some(*message),
+            Fate::Rewritten(line) => Some(line.as_slice()),
+            Fate::Swallowed => None,
+        })
+        .collect();
+    let joined = kept.join(&b","[..]);
+    (!kept.is_empty()).then(|| [&b"["[..], &joined, b"]\n"].concat().into())
+}
+
+/// What the log says of an answer.
+fn outcome(answer: &Answer<'_>) -> (Outcome, Cow<'static, str>) {
+    match answer {
+        Answer::Result(shape) if shape.is_error => (Outcome::Forwarded, "error".into()),
+        Answer::Result(shape) => {
+            let kind = shape.result_type.and_then(answer::string);
+            let kind = kind.filter(|kind| kind != "complete");
+            (Outcome::Forwarded, kind.map_or("ok".into(), Cow::Owned))
+        }
+        Answer::Error(code) => {
+            let code = code.map(|code| String::from_utf8_lossy(code).into_owned());
+            (Outcome::Error, code.map_or("error".into(), Cow::Owned))
+        }
+        Answer::Unreadable => (Outcome::Error, "unreadable".into()),
+    }
+}

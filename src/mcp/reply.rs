@@ -1,0 +1,206 @@
+//! What the gate itself says to a client: a denial as a result that a model can
+//! read, everything else as a JSON-RPC error.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::envelope::{Call, Unreadable, shown};
+use super::era;
+use crate::verdict::{Decision, Denial, Reason};
+
+/// The code of a refusal that is an error: outside the range that JSON-RPC and
+/// MCP keep for themselves.
+const REFUSED: i64 = -31_403;
+
+/// The code of a message that is too large, or of one request too many.
+const TOO_MUCH: i64 = -31_413;
+
+/// The key of the decision in `_meta`.
+const DECISION: &str = "agentgate/decision";
+
+/// A line that answers `id`; null where there is none.
+fn line(id: Option<&[u8]>, member: &str, value: &Value) -> String {
+    let id = id.and_then(|id| std::str::from_utf8(id).ok());
+    // INVARIANT (JSON): an id was read as a JSON string or integer before.
+    let id = id.filter(|id| serde_json::from_str::<&RawValue>(id).is_ok()).unwrap_or("null");
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{member}\":{value}}}")
+}
+
+fn error(id: Option<&[u8]>, code: i64, message: &str, data: Option<Value>) -> String {
+    let mut error = json!({ "code": code, "message": message });
+    if let (Some(data), Some(object)) = (data, error.as_object_mut()) {
+        object.insert("data".to_owned(), data);
+    }
+    line(id, "error", &error)
+}
+
+/// The decision as clients and scripts read it.
+fn decision(denial: &Denial) -> Value {
+    let mut decision = serde_json::to_value(&denial.verdict).unwrap_or_default();
+    if let Some(object) = decision.as_object_mut() {
+        object.insert("request_id".to_owned(), denial.request_id.clone().into());
+    }
+    json!({ DECISION: decision })
+}
+
+/// The answer to a refused `tools/call`, without a line end.
+#[must_use]
+pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> String {
+    let words = in_words(&format!("`{}`", shown(&call.name)), denial);
+    if call.task {
+        // A client that asked for a task waits for a task, not for a result.
+        return error(id, REFUSED, &words, Some(decision(denial)));
+    }
+    let mut result = json!({
+        "content": [{ "type": "text", "text": words }],
+        "isError": true,
+        "_meta": decision(denial),
+    });
+    if let Some(result) = result.as_object_mut().filter(|_| era::is_stateless(&call.meta)) {
+        result.insert("resultType".to_owned(), "complete".into());
+    }
+    line(id, "result", &result)
+}
+
+/// The answer to any other refused request, without a line end.
+#[must_use]
+pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> String {
+    let words = in_words(&format!("`{}`", shown(method)), denial);
+    error(id, REFUSED, &words, Some(decision(denial)))
+}
+
+/// The answers to a message that was not passed on because it could be read in
+/// more than one way, one for each id, without line ends.
+#[must_use]
+pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<String> {
+    let words = format!("AgentGate did not pass this message on: {}", message.fault.what);
+    let code = i64::from(message.fault.code as i32);
+    let answer = |id: &Option<Vec<u8>>| error(id.as_deref(), code, &words, Some(decision(denial)));
+    message.ids.iter().map(answer).collect()
+}
+
+/// What the server is told about an answer of the client's that could not be read.
+#[must_use]
+pub fn answer_lost(id: &[u8]) -> String {
+    error(Some(id), REFUSED, "AgentGate could not read the client's answer for certain", None)
+}
+
+/// The answer to a request beside a refused one in the same batch.
+#[must_use]
+pub fn batch_refused(id: &[u8]) -> String {
+    let words = "AgentGate refused another request of this batch, and a batch goes as a whole; \
+                 send this request by itself";
+    error(Some(id), REFUSED, words, None)
+}
+
+/// The answer to a message beyond the largest that is passed on.
+#[must_use]
+pub fn too_large(id: Option<&[u8]>, max: usize) -> String {
+    let words = format!("the message is larger than {max} bytes (agentgate wrap --max-message)");
+    error(id, TOO_MUCH, &words, None)
+}
+
+/// The answer to a call while more requests are in flight than are kept track of.
+#[must_use]
+pub fn too_many(id: Option<&[u8]>, max: usize) -> String {
+    error(id, TOO_MUCH, &format!("more than {max} requests are in flight"), None)
+}
+
+/// Answers as they are sent: an array for a batch, a line each otherwise.
+#[must_use]
+pub fn lines(answers: &[String], as_batch: bool) -> Bytes {
+    if as_batch {
+        format!("[{}]\n", answers.join(",")).into()
+    } else {
+        answers.iter().flat_map(|answer| [answer.as_str(), "\n"]).collect::<String>().into()
+    }
+}
+
+/// What was refused, why, and what to do instead, for a model to read.
+fn in_words(what: &str, denial: &Denial) -> String {
+    let verdict = &denial.verdict;
+    let (policy, rule, reason) = (&verdict.policy, &verdict.rule, &verdict.reason);
+    let opening = match verdict.decision {
+        Decision::Ask => "needs a person's approval, and was not run",
+        _ => "was refused by AgentGate, and was not run",
+    };
+    let advice = verdict.suggestion.as_deref().unwrap_or(match reason {
+        Reason::RateLimited { .. } => "Wait, then call again.",
+        Reason::AuditUnavailable(_) | Reason::Internal(_) => {
+            "This is no judgement of the call; it may pass later."
+        }
+        _ => "Calling again the same way will be refused again: go another way, or tell the user.",
+    });
+    format!("{what} {opening}. Reason: {reason} (policy `{policy}`, rule `{rule}`). {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{self, Object};
+    use crate::verdict::{Stage, Verdict};
+    use std::sync::Arc;
+
+    fn denial() -> Denial {
+        let mut verdict = Verdict::refusal(
+            Stage::Policy,
+            "team",
+            Reason::Written(Arc::from("main is protected")),
+        );
+        verdict.suggestion = Some(Arc::from("Open a pull request."));
+        Denial { verdict, request_id: Some("row".to_owned()) }
+    }
+
+    fn call(meta: &str, task: bool) -> Call {
+        let meta = json::parse(meta.as_bytes()).unwrap().as_object().unwrap().clone();
+        Call { name: "push".to_owned(), arguments: Object::default(), meta, task }
+    }
+
+    fn parsed(line: &str) -> Value {
+        serde_json::from_str(line).unwrap()
+    }
+
+    #[test]
+    fn a_model_reads_what_was_refused_why_and_what_to_do() {
+        let answer = parsed(&refused_call(Some(b"\"a\""), &call("{}", false), &denial()));
+        assert_eq!(answer["id"], "a");
+        let result = &answer["result"];
+        assert_eq!(result["isError"], true);
+        assert!(result.get("resultType").is_none());
+        let text = result["content"][0]["text"].as_str().unwrap();
+        for part in ["`push`", "main is protected", "Open a pull request.", "team"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let decision = &result["_meta"]["agentgate/decision"];
+        assert_eq!(decision["request_id"], "row");
+        assert_eq!(decision["decision"], "deny");
+    }
+
+    #[test]
+    fn a_stateless_call_gets_a_result_type_and_a_task_gets_an_error() {
+        let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+        let answer = parsed(&refused_call(Some(b"1"), &call(meta, false), &denial()));
+        assert_eq!(answer["result"]["resultType"], "complete");
+        let answer = parsed(&refused_call(Some(b"1"), &call("{}", true), &denial()));
+        assert_eq!(answer["error"]["code"], REFUSED);
+        assert_eq!(answer["error"]["data"]["agentgate/decision"]["rule"], "policy");
+    }
+
+    #[test]
+    fn codes_of_our_own_lie_outside_the_reserved_range() {
+        for code in [REFUSED, TOO_MUCH] {
+            assert!(!(-32_768..=-32_000).contains(&code));
+        }
+    }
+
+    #[test]
+    fn answers_are_lines_or_one_array() {
+        let answers = [too_large(None, 5), too_large(Some(b"18446744073709551616"), 5)];
+        let lines = lines(&answers, false);
+        assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 2);
+        let text = String::from_utf8(super::lines(&answers, true).to_vec()).unwrap();
+        assert!(text.contains(r#""id":18446744073709551616"#));
+        assert_eq!(parsed(&text).as_array().unwrap().len(), 2);
+    }
+}

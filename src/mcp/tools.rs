@@ -1,0 +1,497 @@
+//! What is known of a server's tools.
+//!
+//! Learned from the tools/list answers that pass, and from lists that the gate
+//! asks for itself where a call comes first. A hint counts as it was first seen
+//! in this run: later it can only tighten. Pure: bytes in, bytes out.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::answer::{Answer, Shape};
+use super::envelope::{disguised_pair, shown};
+use super::era::Era;
+use super::listing::{Listed, MAX_ARGUMENTS, entries};
+use super::pending::Key;
+use crate::action::{DeclaredHints, Hints};
+use crate::fold::fold;
+use crate::json::{self, Json, Object};
+
+/// Tools of one server that are remembered; further ones count as never listed.
+pub const MAX_TOOLS: usize = 10_000;
+
+/// Pages of one list that the gate itself asks for.
+pub const MAX_PAGES: usize = 100;
+
+/// What one server offers.
+#[derive(Debug)]
+pub struct Tools {
+    /// Hints may loosen, as first seen.
+    trusted: bool,
+    known: HashMap<String, Tool>,
+    /// Names by their folded form.
+    folded: HashMap<String, String>,
+    coverage: Coverage,
+    generation: u64,
+    /// The page that the list under way goes on with.
+    next_page: Option<Key>,
+    own: Option<OwnList>,
+}
+
+/// One tool, as it holds in this run.
+#[derive(Debug, Clone, Default)]
+struct Tool {
+    hints: DeclaredHints,
+    arguments: Vec<String>,
+    /// The generation of the list in which it was last seen.
+    seen: u64,
+}
+
+/// How much of the server's list has been seen since it last changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coverage {
+    Partial,
+    Complete,
+    /// It was asked for and did not come: what is not known is the worst case.
+    Missing,
+}
+
+/// A list that the gate asked for.
+#[derive(Debug)]
+struct OwnList {
+    /// The unguessable id, as it is written.
+    id: String,
+    cursor: Option<Key>,
+    generation: u64,
+    pages: usize,
+}
+
+/// What is known of a tool that is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// The hints in force; `None` where the server gives none.
+    Known(Option<Hints>),
+    /// The list has to be asked for first.
+    ListNeeded,
+}
+
+/// What an answer to the gate's own request leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Swallowed {
+    /// This request for the next page.
+    Next(Vec<u8>),
+    /// The list is complete, or will not come.
+    Settled,
+}
+
+impl Tools {
+    /// Nothing is known yet. `trusted` says whether hints may loosen.
+    #[must_use]
+    pub fn new(trusted: bool) -> Self {
+        Self {
+            trusted,
+            known: HashMap::new(),
+            folded: HashMap::new(),
+            coverage: Coverage::Partial,
+            generation: 0,
+            next_page: None,
+            own: None,
+        }
+    }
+
+    /// Counts how often the list has changed. What was asked in an older
+    /// generation does not complete the list.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What is known of `name`.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Lookup {
+        let tool = self.known.get(name);
+        let fresh = tool.is_some_and(|tool| tool.seen == self.generation);
+        match self.coverage {
+            Coverage::Partial if !fresh => Lookup::ListNeeded,
+            _ => Lookup::Known(self.hints(name)),
+        }
+    }
+
+    /// The hints in force as far as they are known now; `None` where the tool was
+    /// never listed, or was listed without any.
+    #[must_use]
+    pub fn hints(&self, name: &str) -> Option<Hints> {
+        let declared = self.known.get(name)?.hints;
+        (!declared.is_empty()).then(|| declared.filled_in())
+    }
+
+    /// Whether the server listed a tool of exactly this name.
+    #[must_use]
+    pub fn offers(&self, name: &str) -> bool {
+        self.known.contains_key(name)
+    }
+
+    /// How a call of `name` with `arguments` could be read as something else by
+    /// a server that is not strict about names; `None` where it could not.
+    #[must_use]
+    pub fn disguise(&self, name: &str, arguments: &Object) -> Option<String> {
+        let Some(tool) = self.known.get(name) else {
+            let meant = self.folded.get(&*fold(name))?;
+            return Some(differs("tool", name, meant));
+        };
+        let declared = |key: &str| tool.arguments.iter().any(|argument| argument == key);
+        for (key, _) in arguments.iter().filter(|(key, _)| !declared(key)) {
+            let folded = fold(key);
+            if let Some(meant) = tool.arguments.iter().find(|argument| fold(argument) == folded) {
+                return Some(differs("argument", key, meant));
+            }
+        }
+        None
+    }
+
+    /// Two arguments that some servers read as one, unless the tool declares both.
+    #[must_use]
+    pub fn ambiguity(&self, name: &str, arguments: &Object) -> Option<String> {
+        let (one, other) = disguised_pair(arguments)?;
+        let declared = |key: &str| {
+            let arguments = self.known.get(name).map(|tool| tool.arguments.as_slice());
+            arguments.unwrap_or_default().iter().any(|argument| argument == key)
+        };
+        (!declared(one) || !declared(other)).then(|| differs("argument", one, other))
+    }
+
+    /// A page of the server's list that passed: the answer to a request for the
+    /// page after `cursor`, asked in `generation`.
+    pub fn page(&mut self, cursor: Option<&Key>, generation: u64, shape: &Shape<'_>) {
+        let Some(entries) = shape.tools.and_then(|tools| entries(tools).ok()) else { return };
+        let current = generation == self.generation;
+        for listed in entries.into_iter().filter_map(|entry| entry.listed) {
+            self.learn(listed, generation);
+        }
+        let in_sequence = cursor.is_none() || cursor == self.next_page.as_ref();
+        if current && in_sequence {
+            self.next_page = shape.next_cursor.map(Key::new);
+            if self.next_page.is_none() {
+                self.coverage = Coverage::Complete;
+            }
+        }
+    }
+
+    /// The server said `notifications/tools/list_changed`.
+    pub fn changed(&mut self) {
+        self.generation += 1;
+        self.coverage = Coverage::Partial;
+        self.next_page = None;
+    }
+
+    /// A request for the list, of the gate's own, as a line; `None` while one is
+    /// under way or the revision does not allow to ask yet.
+    pub fn ask(&mut self, era: &Era) -> Option<Vec<u8>> {
+        if self.own.is_some() {
+            return None;
+        }
+        let own = OwnList { id: fresh_id()?, cursor: None, generation: self.generation, pages: 1 };
+        let line = own.line(era)?;
+        self.own = Some(own);
+        Some(line)
+    }
+
+    /// Whether a list that the gate asked for is under way.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// The list did not come in time. Its answer is swallowed all the same.
+    pub fn give_up(&mut self) {
+        if self.coverage == Coverage::Partial {
+            self.coverage = Coverage::Missing;
+        }
+    }
+
+    /// Takes the answer to a request of the gate's own; `None` where `id` is not
+    /// one of them and the answer must be passed on.
+    pub fn swallow(&mut self, id: &[u8], answer: &Answer<'_>, era: &Era) -> Option<Swallowed> {
+        let mut own = self.own.take_if(|own| own.id.as_bytes() == id)?;
+        if let Answer::Result(shape) = answer {
+            self.page(own.cursor.as_ref(), own.generation, shape);
+            let more = shape.next_cursor.filter(|_| shape.tools.is_some());
+            if let (Some(cursor), Some(id)) = (more, fresh_id())
+                && own.pages < MAX_PAGES
+            {
+                own = OwnList { id, cursor: Some(Key::new(cursor)), pages: own.pages + 1, ..own };
+                if let Some(line) = own.line(era) {
+                    self.own = Some(own);
+                    return Some(Swallowed::Next(line));
+                }
+            }
+        }
+        if own.generation == self.generation {
+            self.give_up();
+        }
+        Some(Swallowed::Settled)
+    }
+
+    fn learn(&mut self, listed: Listed, generation: u64) {
+        let worst = DeclaredHints::default();
+        let hints = if self.trusted { listed.hints } else { strictest(worst, listed.hints) };
+        if let Some(tool) = self.known.get_mut(&listed.name) {
+            tool.hints = strictest(tool.hints, hints);
+            tool.seen = tool.seen.max(generation);
+            for argument in listed.arguments {
+                if tool.arguments.len() < MAX_ARGUMENTS && !tool.arguments.contains(&argument) {
+                    tool.arguments.push(argument);
+                }
+            }
+        } else if self.known.len() < MAX_TOOLS {
+            self.folded.insert(fold(&listed.name).into_owned(), listed.name.clone());
+            let tool = Tool { hints, arguments: listed.arguments, seen: generation };
+            self.known.insert(listed.name, tool);
+        }
+    }
+}
+
+impl OwnList {
+    fn line(&self, era: &Era) -> Option<Vec<u8>> {
+        let mut params = era.own_params()?;
+        if let Some(cursor) = &self.cursor {
+            params.push(("cursor".to_owned(), json::parse(cursor.as_bytes()).ok()?));
+        }
+        let params = Json::Object(Object::from_members(params)?);
+        let id = &self.id;
+        let line = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\",\"params\":{params}}}\n"
+        );
+        Some(line.into_bytes())
+    }
+}
+
+/// An id that no client guesses or happens to use: 128 random bits.
+fn fresh_id() -> Option<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).ok()?;
+    let mut id = String::from("\"agentgate-");
+    for byte in random {
+        // INVARIANT (infallible): writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id.push('"');
+    Some(id)
+}
+
+fn differs(what: &str, sent: &str, meant: &str) -> String {
+    format!("the {what} `{}` is not `{}`, but some servers read it so", shown(sent), shown(meant))
+}
+
+/// Hint by hint, the stricter of what two definitions say; what only one of them
+/// loosens is not loosened.
+#[must_use]
+pub fn strictest(one: DeclaredHints, other: DeclaredHints) -> DeclaredHints {
+    let pick = |one: Option<bool>, other: Option<bool>, worst: bool| match (one, other) {
+        _ if one == Some(worst) || other == Some(worst) => Some(worst),
+        (Some(_), Some(_)) => Some(!worst),
+        _ => None,
+    };
+    let worst = Hints::default();
+    DeclaredHints {
+        read_only: pick(one.read_only, other.read_only, worst.read_only),
+        destructive: pick(one.destructive, other.destructive, worst.destructive),
+        idempotent: pick(one.idempotent, other.idempotent, worst.idempotent),
+        open_world: pick(one.open_world, other.open_world, worst.open_world),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answer::{Message, single};
+    use super::*;
+    use proptest::prelude::*;
+
+    const READ: &str = r#"{"name":"look","annotations":{"readOnlyHint":true}}"#;
+    const WRITE: &str =
+        r#"{"name":"look","annotations":{"readOnlyHint":false,"destructiveHint":true}}"#;
+
+    fn page(tools: &mut Tools, cursor: Option<&str>, list: &str, next: Option<&str>) {
+        let next = next.map(|next| format!(",\"nextCursor\":{next}")).unwrap_or_default();
+        let line = format!("{{\"id\":1,\"result\":{{\"tools\":[{list}]{next}}}}}");
+        let Message::Response { answer: Answer::Result(shape), .. } = single(line.as_bytes())
+        else {
+            panic!()
+        };
+        let generation = tools.generation();
+        let cursor = cursor.map(|cursor| Key::new(cursor.as_bytes()));
+        tools.page(cursor.as_ref(), generation, &shape);
+    }
+
+    fn initialized() -> Era {
+        let mut era = Era::default();
+        era.asked();
+        era.answered(Some("2025-11-25".to_owned()));
+        era.initialized();
+        era
+    }
+
+    fn id_of(line: &[u8]) -> Vec<u8> {
+        super::super::scan::outline(line).id.unwrap()
+    }
+
+    fn arguments(text: &str) -> Object {
+        json::parse(text.as_bytes()).unwrap().as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_list_is_complete_when_its_last_page_came() {
+        let mut tools = Tools::new(true);
+        assert_eq!(tools.lookup("look"), Lookup::ListNeeded);
+        page(&mut tools, None, READ, Some("\"2\""));
+        assert!(matches!(tools.lookup("look"), Lookup::Known(Some(hints)) if hints.read_only));
+        assert_eq!(tools.lookup("other"), Lookup::ListNeeded);
+        page(&mut tools, Some("\"7\""), r#"{"name":"stray"}"#, None);
+        assert_eq!(tools.lookup("other"), Lookup::ListNeeded, "a page out of sequence");
+        page(&mut tools, Some("\"2\""), r#"{"name":"bare"}"#, None);
+        assert_eq!(tools.lookup("other"), Lookup::Known(None));
+        assert_eq!(tools.lookup("bare"), Lookup::Known(None));
+    }
+
+    #[test]
+    fn a_later_definition_tightens_and_never_loosens() {
+        let mut tools = Tools::new(true);
+        page(&mut tools, None, READ, None);
+        tools.changed();
+        assert_eq!(tools.lookup("look"), Lookup::ListNeeded);
+        page(&mut tools, None, WRITE, None);
+        assert!(tools.hints("look").is_some_and(|hints| hints.destructive && !hints.read_only));
+        page(&mut tools, None, READ, None);
+        assert!(tools.hints("look").is_some_and(|hints| hints.destructive));
+        page(&mut tools, None, r#"{"name":"later"}"#, None);
+        page(&mut tools, None, r#"{"name":"later","annotations":{"readOnlyHint":true}}"#, None);
+        assert_eq!(tools.hints("later"), None);
+    }
+
+    #[test]
+    fn listed_twice_the_strictest_holds_in_either_order() {
+        for list in [format!("{READ},{WRITE}"), format!("{WRITE},{READ}")] {
+            let mut tools = Tools::new(true);
+            page(&mut tools, None, &list, None);
+            assert!(tools.hints("look").is_some_and(|hints| hints.destructive));
+        }
+    }
+
+    #[test]
+    fn hints_of_a_server_that_is_not_trusted_only_tighten() {
+        let mut tools = Tools::new(false);
+        page(&mut tools, None, READ, None);
+        assert_eq!(tools.lookup("look"), Lookup::Known(None));
+        page(&mut tools, None, WRITE, None);
+        assert_eq!(tools.lookup("look"), Lookup::Known(Some(Hints::default())));
+    }
+
+    #[test]
+    fn the_gate_asks_page_by_page_and_swallows_only_its_own() {
+        let mut tools = Tools::new(true);
+        assert_eq!(tools.ask(&Era::default()), None);
+        assert!(!tools.is_asking());
+        let era = initialized();
+        let first = tools.ask(&era).unwrap();
+        assert_eq!(tools.ask(&era), None, "one at a time");
+        let line = br#"{"id":0,"result":{"tools":[{"name":"a"}],"nextCursor":"c"}}"#;
+        let Message::Response { answer, .. } = single(line) else { panic!() };
+        assert_eq!(tools.swallow(b"1", &answer, &era), None);
+        let Some(Swallowed::Next(second)) = tools.swallow(&id_of(&first), &answer, &era) else {
+            panic!()
+        };
+        assert!(String::from_utf8(second.clone()).unwrap().contains(r#""params":{"cursor":"c"}"#));
+        assert_ne!(id_of(&first), id_of(&second));
+        let line = br#"{"id":0,"result":{"tools":[{"name":"b"}]}}"#;
+        let Message::Response { answer, .. } = single(line) else { panic!() };
+        assert_eq!(tools.swallow(&id_of(&second), &answer, &era), Some(Swallowed::Settled));
+        assert_eq!(tools.lookup("c"), Lookup::Known(None));
+    }
+
+    #[test]
+    fn a_list_that_does_not_come_is_the_worst_case_until_it_changes() {
+        let mut tools = Tools::new(true);
+        let line = tools.ask(&initialized()).unwrap();
+        tools.give_up();
+        assert_eq!(tools.lookup("a"), Lookup::Known(None));
+        let late = single(
+            br#"{"id":0,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}}]}}"#,
+        );
+        let Message::Response { answer, .. } = late else { panic!() };
+        assert_eq!(tools.swallow(&id_of(&line), &answer, &initialized()), Some(Swallowed::Settled));
+        assert!(matches!(tools.lookup("a"), Lookup::Known(Some(_))));
+        tools.changed();
+        let line = tools.ask(&initialized()).unwrap();
+        let refused = Answer::Error(Some(b"-32601"));
+        assert_eq!(
+            tools.swallow(&id_of(&line), &refused, &initialized()),
+            Some(Swallowed::Settled)
+        );
+        assert_eq!(tools.lookup("b"), Lookup::Known(None));
+    }
+
+    #[test]
+    fn an_endless_list_ends() {
+        let mut tools = Tools::new(true);
+        let mut line = tools.ask(&initialized()).unwrap();
+        let mut pages = 1;
+        loop {
+            let page = br#"{"id":0,"result":{"tools":[],"nextCursor":"again"}}"#;
+            let Message::Response { answer, .. } = single(page) else { panic!() };
+            match tools.swallow(&id_of(&line), &answer, &initialized()) {
+                Some(Swallowed::Next(next)) => (line, pages) = (next, pages + 1),
+                settled => break assert_eq!(settled, Some(Swallowed::Settled)),
+            }
+        }
+        assert_eq!(pages, MAX_PAGES);
+        assert_eq!(tools.lookup("x"), Lookup::Known(None));
+    }
+
+    #[test]
+    fn tools_and_arguments_in_disguise_are_noticed() {
+        let mut tools = Tools::new(true);
+        let list = r#"{"name":"push","inputSchema":{"properties":{"branch":{},"t":{},"T":{}}}},{"name":"Push2"}"#;
+        page(&mut tools, None, list, None);
+        let none = Object::default();
+        assert_eq!(tools.disguise("push", &none), None);
+        assert_eq!(tools.disguise("Push2", &none), None);
+        for name in ["Push", "push ", "push\0", "pu\u{200b}sh", "push2"] {
+            assert!(tools.disguise(name, &none).is_some(), "{name}");
+        }
+        assert!(tools.disguise("push", &arguments(r#"{"Branch":"main"}"#)).is_some());
+        assert_eq!(tools.disguise("push", &arguments(r#"{"branch":"x","vendor":1}"#)), None);
+        assert_eq!(tools.ambiguity("push", &arguments(r#"{"t":1,"T":2}"#)), None);
+        assert!(tools.ambiguity("push", &arguments(r#"{"t":1,"x":1,"X":2}"#)).is_some());
+        assert!(tools.ambiguity("unknown", &arguments(r#"{"a":1,"A":2}"#)).is_some());
+    }
+
+    fn hint() -> impl Strategy<Value = Option<bool>> {
+        proptest::option::of(any::<bool>())
+    }
+
+    fn hints() -> impl Strategy<Value = DeclaredHints> {
+        (hint(), hint(), hint(), hint()).prop_map(
+            |(read_only, destructive, idempotent, open_world)| DeclaredHints {
+                read_only,
+                destructive,
+                idempotent,
+                open_world,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_strictest_of_two_is_no_looser_than_either(one in hints(), other in hints()) {
+            let both = strictest(one, other);
+            prop_assert_eq!(both, strictest(other, one));
+            prop_assert_eq!(strictest(one, one), one);
+            for single in [one.filled_in(), other.filled_in()] {
+                let merged = both.filled_in();
+                prop_assert!(single.read_only || !merged.read_only);
+                prop_assert!(merged.destructive || !single.destructive);
+                prop_assert!(single.idempotent || !merged.idempotent);
+                prop_assert!(merged.open_world || !single.open_world);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a policy says of a tool before anybody calls it: whether any call could
+//! pass, and whether a name is a denied one in disguise.
+
+use super::Policy;
+use super::clause::{Clause, Key, Subject};
+use super::document::DefaultEffect;
+use super::glob::Glob;
+use super::rules::RuleSet;
+use super::truth::Truth;
+use crate::action::Action;
+use crate::fold::fold;
+use crate::intent::Intent;
+use crate::verdict::Decision;
+
+impl Policy {
+    /// Whether every call like `action` is denied, whatever its arguments and
+    /// whenever it comes. Where that depends, it is not.
+    #[must_use]
+    pub fn denies_any(&self, action: &Action, intent: Intent) -> bool {
+        let subject = Subject { action, intent };
+        self.enforced.as_ref().is_some_and(|rules| rules.denies_any(subject))
+    }
+
+    /// The tool that a deny or ask rule speaks of and a lenient server may take
+    /// `tool` for, though the rule does not match it.
+    #[must_use]
+    pub fn mistakable(&self, tool: &str) -> Option<&str> {
+        let folded = fold(tool);
+        let rules = self.enforced.iter().chain(&self.everything).flat_map(|rules| &rules.rules);
+        let mut globs = Vec::new();
+        for rule in rules.filter(|rule| rule.effect != Decision::Allow) {
+            rule.clause.visit(&mut |key| {
+                if let Key::Tool(alternatives) = key {
+                    globs.extend(alternatives);
+                }
+            });
+        }
+        let meant = |glob: &&&Glob| {
+            let text = fold(glob.as_str());
+            !glob.matches(tool)
+                && (glob.matches(&folded)
+                    || Glob::new(&text).is_ok_and(|glob| glob.matches(&folded)))
+        };
+        globs.iter().find(meant).map(|glob| glob.as_str())
+    }
+}
+
+impl RuleSet {
+    fn denies_any(&self, subject: Subject<'_>) -> bool {
+        for rule in &self.rules {
+            match (foreseen(&rule.clause, subject), rule.effect) {
+                (Truth::No, _) | (Truth::Unjudged, Decision::Deny) => {}
+                (Truth::Unjudged, _) => return false,
+                (Truth::Yes, effect) => return effect == Decision::Deny,
+            }
+        }
+        matches!(self.fallback.effect, DefaultEffect::Fixed(Decision::Deny))
+    }
+}
+
+/// Whether a clause matches, as far as that does not hang on what is not known
+/// before a call.
+fn foreseen(clause: &Clause, subject: Subject<'_>) -> Truth {
+    let keys = clause.keys.iter().map(|key| match key {
+        Key::Args(_) | Key::When(_) => Truth::Unjudged,
+        // A tool's intent may hang on its arguments.
+        Key::Intent(_) => Truth::Unjudged,
+        Key::Any(clauses) => Truth::any(clauses.iter().map(|clause| foreseen(clause, subject))),
+        Key::Not(clause) => !foreseen(clause, subject),
+        known => known.judge(subject).unwrap_or(Truth::Unjudged),
+    });
+    keys.fold(Truth::Yes, Truth::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::action::{Agent, Hints, Target, ToolCall, Transport};
+    use crate::json::Object;
+    use crate::policy::load_str;
+
+    fn policy(text: &str) -> Policy {
+        Policy::from_file(load_str("test", &format!("name: test\n{text}")).unwrap())
+    }
+
+    fn call(tool: &str) -> Action {
+        Action {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            agent: Agent::default(),
+            session: Arc::from("s"),
+            transport: Transport::Stdio,
+            target: Target::Tool(ToolCall {
+                server: Arc::from("files"),
+                tool: tool.to_owned(),
+                args: Object::default(),
+                annotations: Some(Hints::default()),
+            }),
+        }
+    }
+
+    #[test]
+    fn only_what_can_never_pass_is_denied_whatever_comes() {
+        let policy = policy(
+            "default_effect: deny\nrules:\n\
+             - { tool: a, args: { x: 1 }, effect: allow }\n\
+             - { tool: b, args: { x: 1 }, effect: deny }\n\
+             - { tool: b, effect: allow }\n\
+             - { tool: c, effect: ask }\n\
+             - { tool: d, server: other, effect: allow }\n\
+             - { tool: e, when: 'args.x == 1', effect: allow }\n\
+             - { tool: f, annotations: { readOnlyHint: true }, effect: allow }\n",
+        );
+        let hidden = |tool| policy.denies_any(&call(tool), Intent::Unknown);
+        for (tool, denied) in [
+            ("a", false),
+            ("b", false),
+            ("c", false),
+            ("d", true),
+            ("e", false),
+            ("f", true),
+            ("g", true),
+        ] {
+            assert_eq!(hidden(tool), denied, "{tool}");
+        }
+    }
+
+    #[test]
+    fn names_near_a_denied_one_are_noticed() {
+        let policy = policy(
+            "default_effect: allow\nrules:\n\
+             - { tool: delete_file, effect: deny }\n\
+             - { tool: 'Drop*', effect: ask }\n\
+             - { tool: look, effect: allow }\n",
+        );
+        for near in ["Delete_File", "delete_file ", "delete_file\0", "DROP_TABLE", "drop_table"] {
+            assert!(policy.mistakable(near).is_some(), "{near}");
+        }
+        for other in ["delete_file", "Drop_table", "Look", "read"] {
+            assert_eq!(policy.mistakable(other), None, "{other}");
+        }
+    }
+}
