@@ -89,10 +89,10 @@ fn servers_in_examples_are_gated() {
     let home = tempfile::tempdir().unwrap();
     let own = env!("CARGO_BIN_EXE_agentgate");
     let places = [
-        ("claude-desktop.json", ".config/Claude/claude_desktop_config.json"),
-        ("claude-code.json", ".mcp.json"),
-        ("cursor.json", ".cursor/mcp.json"),
-        ("vscode.json", ".config/Code/User/mcp.json"),
+        ("claude-desktop/claude_desktop_config.json", ".config/Claude/claude_desktop_config.json"),
+        ("claude-code/.mcp.json", ".mcp.json"),
+        ("cursor/mcp.json", ".cursor/mcp.json"),
+        ("vscode/mcp.json", ".config/Code/User/mcp.json"),
     ];
     for (example, place) in places {
         let text = fs::read_to_string(root().join("examples").join(example)).unwrap();
