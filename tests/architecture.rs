@@ -57,6 +57,10 @@ const IMPURITIES: &[&str] = &[
     "Zoned::now",
 ];
 
+/// What a pure module names all the same, each with the reason.
+const EXCEPTIONS: &[(&str, &str, &str)] =
+    &[("policy/condition.rs", "std::thread", "the CEL parser needs a larger stack, once at load")];
+
 /// The longest a source file may be, in lines, its unit tests not counted.
 const LONGEST: usize = 500;
 
@@ -86,12 +90,17 @@ fn pure_modules_stay_pure() {
     let mut wrong = Vec::new();
     for source in sources().into_iter().filter(Source::is_pure) {
         for path in source.paths() {
-            for impurity in IMPURITIES.iter().filter(|impurity| names(&path, impurity)) {
+            let named = IMPURITIES.iter().filter(|impurity| names(&path, impurity));
+            for impurity in named.filter(|impurity| !is_excepted(&source.path, impurity)) {
                 wrong.push(format!("{} names {impurity} ({path})", source.path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "not pure:\n{}", wrong.join("\n"));
+}
+
+fn is_excepted(source: &Path, impurity: &str) -> bool {
+    EXCEPTIONS.iter().any(|(path, name, _)| Path::new(path) == source && *name == impurity)
 }
 
 #[test]
