@@ -16,6 +16,7 @@ mod fields;
 pub mod glob;
 mod hours;
 mod index;
+pub mod live;
 mod matcher;
 mod outlook;
 mod rules;
