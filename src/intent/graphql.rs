@@ -150,20 +150,20 @@ impl<'d> Definitions<'d> {
             Some(Token::Name("mutation")) => "mutation",
             Some(Token::Name("subscription")) => "subscription",
             Some(Token::Name("fragment")) => {
-                self.to_selection()?;
+                self.skip_to_selection()?;
                 self.selection()?;
                 return Some(Some(Definition::Fragment));
             }
             Some(_) => return None,
         };
-        let name = self.to_selection()?;
+        let name = self.skip_to_selection()?;
         let selection = self.selection()?;
         Some(Some(Definition::Operation(Operation { kind, name, selection })))
     }
 
     /// Goes behind the brace that opens the selection set; the first token on
     /// the way, where it is a name.
-    fn to_selection(&mut self) -> Option<Option<&'d str>> {
+    fn skip_to_selection(&mut self) -> Option<Option<&'d str>> {
         let mut name = None;
         let mut first = true;
         let mut depth = 0_usize;
@@ -282,8 +282,7 @@ impl<'d> Tokens<'d> {
         let block = self.rest.starts_with("\"\"\"");
         let (quote, escape) = if block { ("\"\"\"", "\\\"\"\"") } else { ("\"", "\\") };
         self.take(quote.len());
-        loop {
-            let Some(next) = self.rest.find(['"', '\\', '\n', '\r']) else { break };
+        while let Some(next) = self.rest.find(['"', '\\', '\n', '\r']) {
             self.take(next);
             if self.rest.starts_with(escape) {
                 // Outside a block the letter behind the backslash goes with it.

@@ -18,6 +18,7 @@ use self::gated::{Answer, Folder, Gated};
 use self::stage::Stage;
 use super::Done;
 use crate::cli::DemoArgs;
+use crate::os::StopRequests;
 
 pub(super) use self::server::run as serve;
 
@@ -64,7 +65,14 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Done> {
     let lively = !args.plain && io::stdout().is_terminal();
     let mut stage = Stage::new(anstream::stdout().lock(), lively);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(play(&mut stage))
+    runtime.block_on(async {
+        // So that the folder is removed and the servers stopped all the same.
+        let mut told = StopRequests::listen()?;
+        tokio::select! {
+            played = play(&mut stage) => played,
+            _ = told.next() => Ok(Done::DoesNotHold),
+        }
+    })
 }
 
 async fn play<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<Done> {
@@ -75,8 +83,8 @@ async fn play<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<Done> {
         Gated::start(&folder, "hasty", HASTY),
     )?;
 
-    stage.say("AgentGate stands between an agent and its MCP servers. This is a real one,")?;
-    stage.say("with a real server behind it; nothing here is staged.")?;
+    stage.say("AgentGate stands between agents and their MCP servers. What follows is")?;
+    stage.say("played by real gates in front of real servers; nothing is made up.")?;
     let as_told = [
         reading(stage, &intern).await?,
         refusing(stage, &intern).await?,
@@ -92,7 +100,7 @@ async fn play<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<Done> {
 async fn reading<W: Write>(stage: &mut Stage<W>, intern: &Gated) -> anyhow::Result<bool> {
     stage.scene("A server with four tools, and a policy of a few lines").await?;
     stage.show(&hints(&intern.tools().await?))?;
-    stage.say("")?;
+    stage.pause()?;
     stage.show(INTERN)?;
     stage.scene("A read passes").await?;
     let answer = intern.call("list_notes", json!({})).await?;
@@ -128,8 +136,8 @@ async fn rate_limit<W: Write>(stage: &mut Stage<W>, hasty: &Gated) -> anyhow::Re
     let mut last = None;
     for _ in 0..=HASTY_LIMIT {
         let answer = hasty.call("read_note", json!({ "id": 2 })).await?;
-        let call = format!("read_note {{\"id\":2}}   call {}", passed + 1);
-        stage.call("hasty", &call, &answer)?;
+        let call = format!("read_note {{\"id\":2}}, call {}", passed + 1);
+        stage.verdict("hasty", &call, &answer)?;
         if !allowed(&answer) {
             last = Some(answer);
             break;
@@ -140,7 +148,7 @@ async fn rate_limit<W: Write>(stage: &mut Stage<W>, hasty: &Gated) -> anyhow::Re
 }
 
 async fn audit<W: Write>(stage: &mut Stage<W>, folder: &Folder) -> anyhow::Result<bool> {
-    stage.scene("All of it is in the log, chained so that no entry can be changed unseen").await?;
+    stage.scene("All of it is in the log, chained so that a changed entry shows").await?;
     let mut held = true;
     for command in ["list", "verify"] {
         stage.command(&format!("agentgate audit {command}"))?;

@@ -12,6 +12,9 @@ use super::gated::Answer;
 /// The breath between scenes, on a terminal.
 const BREATH: Duration = Duration::from_millis(450);
 
+/// Columns that running text takes at most.
+const WIDTH: usize = 72;
+
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -45,6 +48,11 @@ impl<W: Write> Stage<W> {
         writeln!(self.out, "   {text}")
     }
 
+    /// An empty line.
+    pub(super) fn pause(&mut self) -> io::Result<()> {
+        writeln!(self.out)
+    }
+
     /// Something verbatim: a policy, a table.
     pub(super) fn show(&mut self, text: &str) -> io::Result<()> {
         for line in text.trim_end().lines() {
@@ -62,24 +70,34 @@ impl<W: Write> Stage<W> {
 
     /// A call and what came back for it.
     pub(super) fn call(&mut self, agent: &str, call: &str, answer: &Answer) -> io::Result<()> {
-        let verdict = self.verdict(answer);
-        writeln!(self.out, "   {agent:<7} {call:<30} {verdict}")?;
+        self.verdict(agent, call, answer)?;
+        if answer.decision.is_none() {
+            return self.beneath("", &answer.text);
+        }
+        Ok(())
+    }
+
+    /// A call and whether it passed; where not, why.
+    pub(super) fn verdict(&mut self, agent: &str, call: &str, answer: &Answer) -> io::Result<()> {
+        let verdict = self.verdict_of(answer);
+        writeln!(self.out, "   {agent:<7} {call:<28} {verdict}")?;
         let field = |key| answer.decision.as_ref().and_then(|d| d.get(key)).and_then(Value::as_str);
-        let Some(reason) = field("reason") else {
-            return self.show_indented(&answer.text);
-        };
-        let rule = format!("{} (rule `{}`)", reason, field("rule").unwrap_or("?"));
-        self.note("why", &rule)?;
-        field("suggestion").map_or(Ok(()), |suggestion| self.note("instead", suggestion))
+        if let Some(reason) = field("reason") {
+            self.beneath("why", reason)?;
+        }
+        if let Some(rule) = field("rule") {
+            self.beneath("rule", rule)?;
+        }
+        field("suggestion").map_or(Ok(()), |suggestion| self.beneath("instead", suggestion))
     }
 
     /// The text that the model gets to read.
     pub(super) fn model_reads(&mut self, text: &str) -> io::Result<()> {
         self.say("What the model reads, so that it can go on by itself:")?;
-        self.show(text)
+        self.show(&wrapped(text))
     }
 
-    fn verdict(&self, answer: &Answer) -> String {
+    fn verdict_of(&self, answer: &Answer) -> String {
         let decision = answer.decision.as_ref().and_then(|d| d.get("decision"));
         match decision.and_then(Value::as_str) {
             None => self.styled(GREEN, "allowed"),
@@ -88,15 +106,12 @@ impl<W: Write> Stage<W> {
         }
     }
 
-    fn note(&mut self, label: &str, text: &str) -> io::Result<()> {
-        let label = self.styled(DIM, &format!("{label:<8}"));
-        writeln!(self.out, "             {label}{text}")
-    }
-
-    fn show_indented(&mut self, text: &str) -> io::Result<()> {
-        for line in text.lines() {
-            let line = self.styled(DIM, line);
-            writeln!(self.out, "             {line}")?;
+    /// Lines under a call, the first one labelled.
+    fn beneath(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let labels = std::iter::once(label).chain(std::iter::repeat(""));
+        for (label, line) in labels.zip(text.lines()) {
+            let label = self.styled(DIM, &format!("{label:<8}"));
+            writeln!(self.out, "           {label}{line}")?;
         }
         Ok(())
     }
@@ -114,9 +129,35 @@ impl<W: Write> Stage<W> {
     }
 }
 
+/// `text` in lines of at most [`WIDTH`] characters, cut between words.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut width = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if width > 0 {
+            let fits = width + 1 + length <= WIDTH;
+            out.push(if fits { ' ' } else { '\n' });
+            width = if fits { width + 1 } else { 0 };
+        }
+        out.push_str(word);
+        width += length;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn running_text_is_cut_between_words() {
+        let text = "word ".repeat(40);
+        let lines = wrapped(&text);
+        assert!(lines.lines().all(|line| line.len() <= WIDTH && !line.ends_with(' ')), "{lines}");
+        assert_eq!(lines.split_whitespace().count(), 40);
+        assert_eq!(wrapped(&"x".repeat(100)), "x".repeat(100));
+    }
 
     #[test]
     fn plain_output_has_no_escapes_and_says_why() {
@@ -129,7 +170,7 @@ mod tests {
         stage.call("intern", "delete_note {}", &answer).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert!(!out.contains('\u{1b}'));
-        for part in ["refused", "notes stay", "rule `keep`", "rename it"] {
+        for part in ["refused", "notes stay", "keep", "rename it"] {
             assert!(out.contains(part), "{out}");
         }
     }
