@@ -6,7 +6,7 @@
 
 use agentgate::mcp::envelope::{self, Content, Frame, Message};
 use libfuzzer_sys::fuzz_target;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 fuzz_target!(|input: &[u8]| {
     // The first byte says whether the revision has batches; lines hold no newline.
@@ -31,16 +31,13 @@ fuzz_target!(|input: &[u8]| {
 /// What was read strictly is what others read.
 fn same(message: &Message<'_>, value: &Value) {
     let object = value.as_object().expect("a message is an object");
-    let lenient = |wanted: &str| {
-        object.iter().filter(|(key, _)| key.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
-    };
-    let calls = lenient("method").any(|method| {
+    let calls = lenient(object, "method").any(|method| {
         method.as_str().is_some_and(|method| method.trim().eq_ignore_ascii_case("tools/call"))
     });
     match &message.content {
         Content::Call(call) => {
             assert!(calls);
-            let params = lenient("params").next().expect("a call has params");
+            let params = lenient(object, "params").next().expect("a call has params");
             assert_eq!(params["name"], call.name.as_str());
             if let Some(arguments) = params.get("arguments").and_then(Value::as_object) {
                 let keys: Vec<_> = call.arguments.iter().map(|(key, _)| key).collect();
@@ -49,4 +46,9 @@ fn same(message: &Message<'_>, value: &Value) {
         }
         Content::Other(_) | Content::Response => assert!(!calls, "an undecided call"),
     }
+}
+
+/// What readers that fold case may take the member `wanted` for.
+fn lenient<'v>(object: &'v Map<String, Value>, wanted: &'static str) -> impl Iterator<Item = &'v Value> {
+    object.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
 }
