@@ -9,7 +9,7 @@ use super::Limit;
 use super::clause::{Clause, Key};
 use super::condition::Condition;
 use super::diagnostic::{Diagnostics, Source, Span};
-use super::document::{self, ClauseDoc, DefaultEffect, Document, RuleDoc, TestDoc};
+use super::document::{self, ClauseDoc, DefaultEffect, Document, RuleDoc, Test};
 use super::fields::{At, Reader};
 use super::glob::{Glob, GlobError, PathGlob};
 use super::hours::Hours;
@@ -35,9 +35,11 @@ pub struct PolicyFile {
     pub(crate) hours: Option<Hours>,
     pub(crate) limits: Vec<Limit>,
     pub(crate) observing: bool,
-    pub(crate) tests: Vec<TestDoc>,
+    pub(crate) tests: Vec<Test>,
     /// Names in `provider` that no provider has, for `check`.
     pub(crate) unknown_providers: Vec<At<String>>,
+    /// Everything that stands in `methods`, for `check`.
+    pub(crate) methods: Vec<At<String>>,
 }
 
 /// One rule, compiled.
@@ -101,6 +103,12 @@ impl PolicyFile {
         &self.source.origin
     }
 
+    /// The tests it brings.
+    #[must_use]
+    pub fn tests(&self) -> &[Test] {
+        &self.tests
+    }
+
     /// How many rules it has.
     #[must_use]
     pub fn rule_count(&self) -> usize {
@@ -111,9 +119,13 @@ impl PolicyFile {
 impl Reader<'_> {
     fn file(&mut self, document: Document) -> PolicyFile {
         let name: Arc<str> = document.name.as_str().into();
-        let mut unknown_providers = Vec::new();
+        let (mut unknown_providers, mut methods) = (Vec::new(), Vec::new());
         let rules = document.rules.iter().zip(1..).filter_map(|(rule, number)| {
-            unknown_providers.extend(rule.clause.unknown_providers());
+            rule.clause.visit(&mut |clause| {
+                let unknown = |name: &&At<String>| Provider::from_name(&name.value).is_none();
+                unknown_providers.extend(clause.provider.iter().filter(unknown).cloned());
+                methods.extend(clause.methods.iter().cloned());
+            });
             self.rule_compiled(&name, number, rule)
         });
         let rules: Vec<Rule> = rules.collect();
@@ -141,6 +153,7 @@ impl Reader<'_> {
             hours,
             observing,
             unknown_providers,
+            methods,
         }
     }
 
@@ -266,11 +279,11 @@ impl Reader<'_> {
 }
 
 impl ClauseDoc {
-    fn unknown_providers(&self) -> Vec<At<String>> {
-        let unknown = |name: &&At<String>| Provider::from_name(&name.value).is_none();
-        let nested = [&self.all, &self.any, &self.none].into_iter().flatten();
-        let own = self.provider.iter().filter(unknown).cloned();
-        own.chain(nested.flat_map(Self::unknown_providers)).collect()
+    fn visit<'d>(&'d self, visit: &mut impl FnMut(&'d Self)) {
+        visit(self);
+        for nested in [&self.all, &self.any, &self.none].into_iter().flatten() {
+            nested.visit(visit);
+        }
     }
 }
 

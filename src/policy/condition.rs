@@ -64,6 +64,8 @@ variables! {
     Headers = "headers", Body = "body", Intent = "intent", Time = "time", Session = "session",
 }
 
+/// Those whose cost is linear in what they are given; `replace`, `join` and
+/// `format` can multiply it, so they are left out.
 const FUNCTIONS: &[&str] = &[
     "size",
     "contains",
@@ -98,6 +100,14 @@ const FUNCTIONS: &[&str] = &[
     "exists_one",
     "map",
     "filter",
+    "lowerAscii",
+    "upperAscii",
+    "trim",
+    "indexOf",
+    "lastIndexOf",
+    "substring",
+    "charAt",
+    "split",
 ];
 
 const TYPES: &[&str] = &[
@@ -115,7 +125,13 @@ const TYPES: &[&str] = &[
     "duration",
 ];
 
-static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut environment = Env::stdlib();
+    // INVARIANT (functions): were the extension refused, its functions would be
+    // unknown at run time, which errs, which denies.
+    let _ = environment.add_extension(cel::extensions::strings);
+    Arc::new(environment)
+});
 
 /// Functions only; every evaluation puts a scope of variables over it.
 static ROOT: LazyLock<Context<'static, 'static>> = LazyLock::new(|| {
@@ -503,6 +519,7 @@ mod tests {
             "args.files.exists(f, f.path.startsWith('/etc')) && size(args.files) == 2",
             "args.files.filter(f, f.path != '').exists(f, f.path == '/b')",
             "has(args.n) && !has(args.nothing) && args.s.matches('^a+$')",
+            "'ABC'.lowerAscii() == 'abc' && 'a,b'.split(',').exists(x, x == 'b')",
         ] {
             let args = r#"{"n":3,"f":2.5,"s":"aa","files":[{"path":"/etc/x"},{"path":"/b"}]}"#;
             assert_eq!(holds(expression, args), Ok(true), "{expression}");
@@ -546,6 +563,7 @@ mod tests {
         for (expression, expected) in [
             ("args.a ==", ""),
             ("tol == 'x'", "did you mean `tool`"),
+            ("args.a.replace('', args.b) == ''", "unknown function `replace`"),
             ("args.a.startWith('x')", "did you mean `startsWith`"),
             ("args.a.all(x, args.b.all(y, x == y))", "do not nest"),
             ("args.a.map(x, args.b.filter(y, true)).size() > 0", "do not nest"),

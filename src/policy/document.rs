@@ -18,7 +18,7 @@ pub(crate) struct Document {
     pub(crate) hours: Option<HoursDoc>,
     pub(crate) rate: Option<RateDoc>,
     pub(crate) observing: bool,
-    pub(crate) tests: Vec<TestDoc>,
+    pub(crate) tests: Vec<Test>,
 }
 
 /// What holds where no rule matches.
@@ -84,13 +84,19 @@ pub(crate) struct RateDoc {
     pub(crate) per_hour: Option<u32>,
 }
 
+/// One of a policy's own tests.
 #[derive(Debug, Clone)]
-pub(crate) struct TestDoc {
-    pub(crate) span: Span,
-    pub(crate) name: String,
-    pub(crate) request: Json,
-    pub(crate) expect: Decision,
-    pub(crate) rule: Option<String>,
+pub struct Test {
+    /// Its name, or `test <n>`.
+    pub name: String,
+    /// The line on which it stands, from 1.
+    pub line: u32,
+    /// The request to judge, in the form that `explain` reads.
+    pub request: Json,
+    /// What the policy must decide.
+    pub expect: Decision,
+    /// The rule that must decide it, where the test says.
+    pub rule: Option<String>,
 }
 
 const DOCUMENT_KEYS: &[&str] = &[
@@ -355,7 +361,7 @@ impl Reader<'_> {
         enabled.is_none_or(|enabled| enabled != Some(false)).then_some(rate)
     }
 
-    fn tests(&mut self, node: &Node) -> Vec<TestDoc> {
+    fn tests(&mut self, node: &Node) -> Vec<Test> {
         let items = match &node.value {
             Value::Null => &[],
             _ => self.list(node, "tests"),
@@ -363,7 +369,7 @@ impl Reader<'_> {
         items.iter().enumerate().filter_map(|(index, item)| self.test(index, item)).collect()
     }
 
-    fn test(&mut self, index: usize, node: &Node) -> Option<TestDoc> {
+    fn test(&mut self, index: usize, node: &Node) -> Option<Test> {
         let fields = self.fields(node, "a test", &["name", "request", "expect"]);
         let name = self.optional_text(&fields, "name");
         let request = fields.get("request").and_then(|node| match node.to_json() {
@@ -381,7 +387,7 @@ impl Reader<'_> {
         }
         let (expect, rule) = expected?;
         let name = name.unwrap_or_else(|| format!("test {}", index + 1));
-        Some(TestDoc { span: node.span, name, request: request?, expect, rule })
+        Some(Test { name, line: node.span.line, request: request?, expect, rule })
     }
 
     /// A decision, or a map of the decision and the rule that must make it.

@@ -12,19 +12,27 @@ mod condition;
 mod decimal;
 pub mod diagnostic;
 mod document;
+mod explain;
 mod fields;
 pub mod glob;
 mod hours;
 mod index;
+mod lint;
+pub mod live;
 mod matcher;
 mod outlook;
 mod rules;
 mod truth;
 mod under;
+mod writer;
 mod yaml;
 
 pub use bundled::{BUNDLED, bundled};
 pub use compile::PolicyFile;
+pub use document::Test;
+pub use explain::{Explanation, NearMiss, Place};
+pub use lint::Seen;
+pub use writer::{ToolHints, write_policy};
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -130,24 +138,31 @@ impl Policy {
     /// clock is `action.at`. Rate limits are not judged here.
     #[must_use]
     pub fn judge(&self, action: &Action, intent: Intent) -> Verdict {
+        self.judged_by(action, intent).0
+    }
+
+    /// The verdict, and the rules that were asked for it, if any were.
+    fn judged_by(&self, action: &Action, intent: Intent) -> (Verdict, Option<&RuleSet>) {
         if let Some(verdict) = self.beside_the_rules(action, intent) {
-            return verdict;
+            return (verdict, None);
         }
         let subject = Subject { action, intent };
-        let enforced = self.enforced.as_ref().map(|rules| rules.judge(subject));
+        let enforced = self.enforced.as_ref().map(|rules| (rules.judge(subject), rules));
         match (&self.everything, enforced) {
-            (None, Some(verdict)) => verdict,
-            (Some(_), Some(verdict)) if verdict.decision != Decision::Allow => verdict,
+            (None, Some((verdict, rules))) => (verdict, Some(rules)),
+            (Some(_), Some((verdict, rules))) if verdict.decision != Decision::Allow => {
+                (verdict, Some(rules))
+            }
             (Some(rules), _) => {
                 let verdict = rules.judge(subject);
-                Verdict { observed: verdict.decision != Decision::Allow, ..verdict }
+                let observed = verdict.decision != Decision::Allow;
+                (Verdict { observed, ..verdict }, Some(rules))
             }
             // INVARIANT (someone judges): `join` makes at least one of the two.
-            (None, None) => Verdict::refusal(
-                Stage::Policy,
-                "none",
-                Reason::Internal("there is no policy".to_owned()),
-            ),
+            (None, None) => {
+                let reason = Reason::Internal("there is no policy".to_owned());
+                (Verdict::refusal(Stage::Policy, "none", reason), None)
+            }
         }
     }
 

@@ -364,6 +364,30 @@ rate_limit: { requests_per_minute: 0 }
 }
 
 #[test]
+fn explanations_name_the_place_and_what_nearly_matched() {
+    let sample = policy(SAMPLE);
+    let push = r#"{"server":"github","tool":"push_files","args":{"branch":"topic"}}"#;
+    let explanation = sample.explain(&action(push), Intent::Update);
+    assert_eq!(&*explanation.verdict.rule, "default#7");
+    assert_eq!(explanation.place.map(|place| place.line), Some(30));
+    let near = explanation.near_misses.iter().find(|near| &*near.rule == "no-push-to-main");
+    let near = near.expect("a near miss");
+    assert_eq!((near.key.as_str(), near.found.as_deref()), ("args.branch", Some("\"topic\"")));
+    assert_eq!((near.effect, near.place.line), (Decision::Deny, 20));
+    // A rule for another tool is not near, however little else it asks for.
+    assert!(explanation.near_misses.iter().all(|near| &*near.rule != "default#6"));
+
+    let outside = r#"{"server":"fs","tool":"write_file","args":{"path":"/etc/x"}}"#;
+    let explanation = sample.explain(&action(outside), Intent::Update);
+    assert!(explanation.near_misses.iter().any(|near| near.key == "args.path"));
+
+    let nothing = r#"{"provider":"salesforce","method":"POST","path":"/x","body":{"Amount":1}}"#;
+    let explanation = sample.explain(&action(nothing), Intent::Create);
+    assert_eq!((&*explanation.verdict.rule, explanation.place), ("default", None));
+    assert!(explanation.near_misses.iter().any(|near| near.key == "when"));
+}
+
+#[test]
 fn odd_files_are_refused() {
     for text in [
         "",
@@ -389,7 +413,7 @@ fn odd_files_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn no_text_makes_the_loader_panic(text in ".{0,200}") {

@@ -1,0 +1,152 @@
+//! Why: the rule that decided, where it stands, and the rules that nearly did.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use super::Policy;
+use super::clause::{Key, Subject};
+use super::compile::Rule;
+use super::rules::RuleSet;
+use super::truth::Truth;
+use crate::action::Action;
+use crate::intent::Intent;
+use crate::verdict::{Decision, Verdict};
+
+/// Most near misses that are told.
+const MAX_NEAR_MISSES: usize = 10;
+
+/// A verdict and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Where the rule that decided stands; `None` for defaults and hours.
+    pub place: Option<Place>,
+    /// Rules before it, or all where none matched, that one key kept from
+    /// matching.
+    pub near_misses: Vec<NearMiss>,
+}
+
+/// A rule's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The file as the user wrote it, or a built-in's name in brackets.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+}
+
+/// A rule that failed on exactly one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearMiss {
+    /// The rule's name, or `<policy>#<n>`.
+    pub rule: Arc<str>,
+    /// Its policy.
+    pub policy: Arc<str>,
+    /// Where it stands.
+    pub place: Place,
+    /// What it would have decided.
+    pub effect: Decision,
+    /// The key, with the path it looks at: `args.branch`.
+    pub key: String,
+    /// What the action has there; `None` where it has nothing.
+    pub found: Option<String>,
+}
+
+impl Policy {
+    /// The verdict of [`Policy::judge`], and how it came about. Slower, for
+    /// people.
+    #[must_use]
+    pub fn explain(&self, action: &Action, intent: Intent) -> Explanation {
+        let (verdict, rules) = self.judged_by(action, intent);
+        let subject = Subject { action, intent };
+        let open = rules.filter(|rules| rules.closed(subject).is_none());
+        let decided = open.and_then(|rules| rules.first_match(subject)).map(|(rule, _)| rule);
+        let near_misses = open.map(|rules| near_misses(rules, decided, subject));
+        Explanation {
+            verdict,
+            place: decided.map(Place::of),
+            near_misses: near_misses.unwrap_or_default(),
+        }
+    }
+}
+
+impl Place {
+    fn of(rule: &Rule) -> Self {
+        Self { file: Arc::clone(&rule.origin), line: rule.span.line }
+    }
+}
+
+fn near_misses(rules: &RuleSet, decided: Option<&Rule>, subject: Subject<'_>) -> Vec<NearMiss> {
+    let asked = rules
+        .rules
+        .iter()
+        .take_while(|rule| decided.is_none_or(|decided| !std::ptr::eq(*rule, decided)));
+    asked.filter_map(|rule| near_miss(rule, subject)).take(MAX_NEAR_MISSES).collect()
+}
+
+/// The one key that keeps the rule from matching. A rule for another tool or
+/// path is not near, however little else it asks for.
+fn near_miss(rule: &Rule, subject: Subject<'_>) -> Option<NearMiss> {
+    let mut failing = rule.clause.keys.iter().filter(|key| match key.judge(subject) {
+        Ok(Truth::Yes) | Err(_) => false,
+        Ok(Truth::No) => true,
+        Ok(Truth::Unjudged) => rule.effect == Decision::Allow,
+    });
+    let key = failing.next()?;
+    if failing.next().is_some() || is_another_thing(key) {
+        return None;
+    }
+    Some(NearMiss {
+        rule: Arc::clone(&rule.id),
+        policy: Arc::clone(&rule.policy),
+        place: Place::of(rule),
+        effect: rule.effect,
+        key: key.name(),
+        found: key.found(subject),
+    })
+}
+
+fn is_another_thing(key: &Key) -> bool {
+    matches!(key, Key::Tool(_) | Key::Server(_) | Key::Provider(_) | Key::Resource(_))
+}
+
+impl Serialize for Explanation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        let Verdict { decision, policy, rule, reason, suggestion, intent, stage, observed } =
+            &self.verdict;
+        object.serialize_entry("decision", decision.as_str())?;
+        object.serialize_entry("policy", &**policy)?;
+        object.serialize_entry("rule", &**rule)?;
+        object.serialize_entry("reason", &reason.to_string())?;
+        if let Some(suggestion) = suggestion {
+            object.serialize_entry("suggestion", &**suggestion)?;
+        }
+        object.serialize_entry("intent", intent.as_str())?;
+        object.serialize_entry("stage", stage.as_str())?;
+        object.serialize_entry("observed", observed)?;
+        if let Some(place) = &self.place {
+            object.serialize_entry("file", &*place.file)?;
+            object.serialize_entry("line", &place.line)?;
+        }
+        object.serialize_entry("near_misses", &self.near_misses)?;
+        object.end()
+    }
+}
+
+impl Serialize for NearMiss {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("rule", &*self.rule)?;
+        object.serialize_entry("policy", &*self.policy)?;
+        object.serialize_entry("effect", self.effect.as_str())?;
+        object.serialize_entry("file", &*self.place.file)?;
+        object.serialize_entry("line", &self.place.line)?;
+        object.serialize_entry("key", &self.key)?;
+        object.serialize_entry("found", &self.found)?;
+        object.end()
+    }
+}

@@ -1,0 +1,407 @@
+//! What `check` warns of: policies that load, but probably mean something else.
+//!
+//! Every warning is certain: where coverage cannot be proved, nothing is said.
+
+use super::PolicyFile;
+use super::clause::{Clause, Key};
+use super::compile::{HTTP_METHODS, Rule};
+use super::diagnostic::{Diagnostics, Severity, nearest};
+use super::document::{DefaultEffect, Hint};
+use super::fields::At;
+use super::glob::Glob;
+use crate::action::Provider;
+use crate::intent::Intent;
+use crate::verdict::Decision;
+
+/// The MCP methods that a client may send.
+const MCP_METHODS: &[&str] = &[
+    "tools/call",
+    "tools/list",
+    "resources/list",
+    "resources/read",
+    "resources/templates/list",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+    "logging/setLevel",
+    "ping",
+    "initialize",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/get",
+    "tasks/list",
+    "tasks/result",
+    "tasks/update",
+    "tasks/cancel",
+];
+
+/// Most cases that one rule is split into to see whether several earlier rules
+/// together take all of it.
+const MAX_CASES: usize = 256;
+
+/// Tools that servers are known to have, for globs that match none of them.
+#[derive(Debug, Clone, Default)]
+pub struct Seen(Vec<(String, String)>);
+
+impl Seen {
+    /// Pairs of a server's name and a tool's.
+    #[must_use]
+    pub fn new(tools: Vec<(String, String)>) -> Self {
+        Self(tools)
+    }
+}
+
+impl PolicyFile {
+    /// What is probably not meant. `seen` may be empty, where nothing is known.
+    #[must_use]
+    pub fn lint(&self, seen: &Seen) -> Diagnostics {
+        let mut found = Diagnostics::default();
+        let mut reachable_allow = match &self.default {
+            Some(fallback) => {
+                !matches!(fallback.effect, DefaultEffect::Fixed(Decision::Deny | Decision::Ask))
+            }
+            None => false,
+        };
+        for (number, rule) in self.rules.iter().enumerate() {
+            let earlier = self.rules.get(..number).unwrap_or_default();
+            match taken_by(rule, earlier) {
+                Some(message) => self.warn(&mut found, rule, message),
+                None => reachable_allow |= rule.effect == Decision::Allow,
+            }
+            self.wrong_types(&mut found, rule);
+            self.unseen_globs(&mut found, rule, seen);
+        }
+        self.unknown_names(&mut found);
+        if !reachable_allow {
+            let start = super::diagnostic::Span { line: 1, column: 1, length: 1 };
+            let message = "nothing is ever allowed: no rule that allows can be reached, and the \
+                           default does not";
+            found.push(self.source.finding(Severity::Warning, start, message.to_owned()));
+        }
+        found.sort();
+        found
+    }
+
+    fn warn(&self, found: &mut Diagnostics, rule: &Rule, message: String) {
+        found.push(self.source.finding(Severity::Warning, rule.span, message));
+    }
+
+    fn unknown_names(&self, found: &mut Diagnostics) {
+        let mut unknown = |name: &At<String>, what: &str, known: &mut dyn Iterator<Item = &str>| {
+            let message = format!("there is no {what} `{}`", name.value);
+            let finding = self.source.finding(Severity::Warning, name.span, message);
+            found.push(finding.did_you_mean(&name.value, known));
+        };
+        for name in &self.unknown_providers {
+            unknown(name, "provider", &mut Provider::ALL.iter().map(|known| known.as_str()));
+        }
+        for name in &self.methods {
+            let known = || HTTP_METHODS.iter().chain(MCP_METHODS).copied();
+            if !known().any(|known| known == name.value || known == name.value.to_uppercase()) {
+                unknown(name, "method", &mut known());
+            }
+        }
+    }
+
+    /// Query parameters and headers are text; a number never equals one.
+    fn wrong_types(&self, found: &mut Diagnostics, rule: &Rule) {
+        rule.clause.visit(&mut |key| {
+            if let Key::Query(matcher) | Key::Header(matcher) = key
+                && matcher.never_text()
+            {
+                let message = format!("`{}` is always text; write the value in quotes", key.name());
+                self.warn(found, rule, message);
+            }
+        });
+    }
+
+    fn unseen_globs(&self, found: &mut Diagnostics, rule: &Rule, seen: &Seen) {
+        if seen.0.is_empty() {
+            return;
+        }
+        let names = |of: fn(&(String, String)) -> &String| seen.0.iter().map(of);
+        rule.clause.visit(&mut |key| {
+            let (globs, what, unseen): (&[Glob], _, Vec<&Glob>) = match key {
+                Key::Tool(globs) => {
+                    let matches = |glob: &Glob| names(|(_, tool)| tool).any(|n| glob.matches(n));
+                    (globs, "tool", globs.iter().filter(|glob| !matches(glob)).collect())
+                }
+                Key::Server(globs) => {
+                    let matches =
+                        |glob: &Glob| names(|(server, _)| server).any(|n| glob.matches(n));
+                    (globs, "server", globs.iter().filter(|glob| !matches(glob)).collect())
+                }
+                _ => return,
+            };
+            for glob in unseen {
+                let alone = if globs.len() == 1 { ", so the rule has never matched" } else { "" };
+                let message = format!("no {what} seen so far matches `{glob}`{alone}");
+                let known = match what {
+                    "tool" => nearest(glob.as_str(), names(|(_, tool)| tool).map(String::as_str)),
+                    _ => nearest(glob.as_str(), names(|(server, _)| server).map(String::as_str)),
+                };
+                let finding = self.source.finding(Severity::Warning, rule.span, message);
+                found.push(match known {
+                    Some(near) => finding.help(format!("did you mean `{near}`?")),
+                    None => finding,
+                });
+            }
+        });
+    }
+}
+
+/// How earlier rules keep this one from ever matching, where they do.
+fn taken_by(rule: &Rule, earlier: &[Rule]) -> Option<String> {
+    let cases = cases(&rule.clause);
+    if cases.is_empty() {
+        return None;
+    }
+    let mut takers: Vec<&Rule> = Vec::new();
+    for case in &cases {
+        let taker = earlier.iter().find(|taker| takes(taker, rule, case))?;
+        if !takers.iter().any(|known| std::ptr::eq(*known, taker)) {
+            takers.push(taker);
+        }
+    }
+    let places: Vec<String> =
+        takers.iter().map(|taker| format!("`{}` on line {}", taker.id, taker.span.line)).collect();
+    let places = places.join(" and ");
+    let verb = if takers.len() == 1 { "takes" } else { "take" };
+    let loosens = takers.iter().any(|taker| taker.effect == Decision::Allow);
+    Some(match takers.as_slice() {
+        [one] if same(&one.clause, &rule.clause) && one.effect == rule.effect => {
+            format!("this rule repeats {places}")
+        }
+        _ if loosens && rule.effect != Decision::Allow => format!(
+            "this rule never gets to {}: {places} already {} all that it would match",
+            rule.effect.as_str(),
+            if takers.len() == 1 { "allows" } else { "decide" },
+        ),
+        _ => format!("this rule can never match: {places} {verb} all that it would"),
+    })
+}
+
+/// Whether `taker` matches whenever a case of `rule` does.
+fn takes(taker: &Rule, rule: &Rule, case: &[Key]) -> bool {
+    // A value that cannot be judged matches a deny rule but no allow rule.
+    let judges_alike = taker.effect != Decision::Allow || rule.effect == Decision::Allow;
+    covers(&taker.clause, case, judges_alike)
+}
+
+fn covers(wide: &Clause, case: &[Key], judges_alike: bool) -> bool {
+    wide.keys.iter().all(|wide| match wide {
+        Key::Any(clauses) => clauses.iter().any(|clause| covers(clause, case, judges_alike)),
+        // What may be unjudged must be the very same, and count the same way.
+        Key::Args(_) | Key::Body(_) | Key::Query(_) | Key::Header(_) | Key::Not(_) => {
+            judges_alike && case.iter().any(|narrow| same(wide, narrow))
+        }
+        wide => case.iter().any(|narrow| implies(narrow, wide)),
+    })
+}
+
+/// Whether everything that `narrow` matches is matched by `wide`.
+fn implies(narrow: &Key, wide: &Key) -> bool {
+    let globs = |narrow: &[Glob], wide: &[Glob]| {
+        narrow.iter().all(|narrow| wide.iter().any(|wide| wide.covers(narrow)))
+    };
+    match (narrow, wide) {
+        (Key::Tool(narrow), Key::Tool(wide))
+        | (Key::Server(narrow), Key::Server(wide))
+        | (Key::Agent(narrow), Key::Agent(wide)) => globs(narrow, wide),
+        (Key::Resource(narrow), Key::Resource(wide)) => {
+            narrow.iter().all(|narrow| wide.iter().any(|wide| wide.covers(narrow)))
+        }
+        (Key::Provider(narrow), Key::Provider(wide)) => subset(narrow, wide),
+        (Key::Methods(narrow), Key::Methods(wide)) => subset(narrow, wide),
+        (Key::Intent(narrow), Key::Intent(wide)) => subset(narrow, wide),
+        (Key::Annotation(Hint::ReadOnly, true), Key::Annotation(Hint::Destructive, false)) => true,
+        (Key::Annotation(Hint::Destructive, true), Key::Annotation(Hint::ReadOnly, false)) => true,
+        (Key::Annotation(narrow, one), Key::Annotation(wide, other)) => {
+            narrow == wide && one == other
+        }
+        (Key::When(_), Key::When(_)) => same(narrow, wide),
+        _ => false,
+    }
+}
+
+fn subset<T: PartialEq>(narrow: &[T], wide: &[T]) -> bool {
+    narrow.iter().all(|item| wide.contains(item))
+}
+
+/// Equality of what has none of its own (regexes, expressions), by how it
+/// prints; only ever used to warn.
+fn same<T: std::fmt::Debug>(one: &T, other: &T) -> bool {
+    format!("{one:?}") == format!("{other:?}")
+}
+
+/// The cases that a clause consists of: one for each alternative of each key,
+/// so that several earlier rules may take one each. A single case where there
+/// would be too many.
+fn cases(clause: &Clause) -> Vec<Vec<Key>> {
+    let mut cases: Vec<Vec<Key>> = vec![Vec::new()];
+    let any_intent = Key::Intent(Intent::ALL.into());
+    let says = |key: &Key| matches!(key, Key::Intent(_));
+    let unsaid = (!clause.keys.iter().any(says)).then_some(&any_intent);
+    for key in clause.keys.iter().chain(unsaid) {
+        let alternatives = alternatives(key);
+        if cases.len() * alternatives.len() > MAX_CASES {
+            return vec![clause.keys.to_vec()];
+        }
+        let extended = cases.iter().flat_map(|case| {
+            alternatives.iter().map(move |keys| case.iter().chain(keys).cloned().collect())
+        });
+        cases = extended.collect();
+    }
+    cases
+}
+
+fn alternatives(key: &Key) -> Vec<Vec<Key>> {
+    fn each<T: Clone>(items: &[T], key: fn(Box<[T]>) -> Key) -> Vec<Vec<Key>> {
+        items.iter().map(|item| vec![key(Box::new([item.clone()]))]).collect()
+    }
+    match key {
+        Key::Tool(globs) => each(globs, Key::Tool),
+        Key::Server(globs) => each(globs, Key::Server),
+        Key::Agent(globs) => each(globs, Key::Agent),
+        Key::Resource(globs) => each(globs, Key::Resource),
+        Key::Provider(providers) => each(providers, Key::Provider),
+        Key::Methods(methods) => each(methods, Key::Methods),
+        Key::Intent(intents) => each(intents, Key::Intent),
+        Key::Any(clauses) => clauses.iter().map(|clause| clause.keys.to_vec()).collect(),
+        other => vec![vec![other.clone()]],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load_str;
+    use super::*;
+
+    fn lint(text: &str) -> Vec<String> {
+        let seen = Seen::new(vec![("github".to_owned(), "push_files".to_owned())]);
+        let file = load_str("p.yaml", text).unwrap_or_else(|found| panic!("{found}"));
+        file.lint(&seen)
+            .iter()
+            .map(|finding| format!("{}: {}", finding.span.line, finding.message))
+            .collect()
+    }
+
+    /// The warnings about some rules, in a policy that allows by default.
+    fn rules(rules: &str) -> Vec<String> {
+        let file = load_str("p.yaml", &format!("name: p\ndefault_effect: allow\nrules:\n{rules}"));
+        let file = file.unwrap_or_else(|found| panic!("{found}"));
+        let found = file.lint(&Seen::default());
+        found.iter().map(|finding| format!("{}: {}", finding.span.line, finding.message)).collect()
+    }
+
+    #[test]
+    fn the_sample_earns_exactly_one() {
+        let file = load_str("p.yaml", super::super::tests::SAMPLE).unwrap();
+        let found = file.lint(&Seen::default()).to_string();
+        assert_eq!(file.lint(&Seen::default()).iter().len(), 1, "{found}");
+        assert!(found.contains("`default#3` on line 12 takes all that it would"), "{found}");
+        assert!(found.starts_with("p.yaml:14:5: warning"), "{found}");
+    }
+
+    #[test]
+    fn what_earlier_rules_take_is_told() {
+        for (text, expected) in [
+            (
+                "  - { tool: 'a*', effect: deny }\n  - { tool: ab, effect: allow }",
+                "5: this rule can never match: `p#1` on line 4 takes",
+            ),
+            (
+                "  - { tool: 'a*', effect: allow }\n  - { tool: ab, effect: deny }",
+                "5: this rule never gets to deny: `p#1` on line 4 already allows",
+            ),
+            (
+                "  - { tool: a, effect: deny }\n  - { tool: a, effect: deny }",
+                "5: this rule repeats `p#1`",
+            ),
+            (
+                "  - { intent: read, effect: deny }\n  - { intent: [query, write], effect: deny }\n  - { tool: a, effect: ask }",
+                "6: this rule can never match: `p#1` on line 4 and `p#2` on line 5 take",
+            ),
+            (
+                "  - { resource: '/a/**', effect: deny }\n  - { resource: '/a/{b,c}/*', methods: [GET], effect: allow }",
+                "5: this rule can never match",
+            ),
+            (
+                "  - { methods: [GET], effect: deny }\n  - { methods: [POST], effect: deny }\n  - { methods: [GET, POST], provider: aws, effect: allow }",
+                "6: this rule can never match",
+            ),
+            (
+                "  - { annotations: { destructiveHint: false }, effect: deny }\n  - { annotations: { readOnlyHint: true }, effect: allow }",
+                "5: this rule can never match",
+            ),
+            (
+                "  - { effect: ask }\n  - { args: { a: 1 }, effect: allow }",
+                "5: this rule can never match",
+            ),
+            (
+                "  - { args: { a: 1 }, effect: deny }\n  - { tool: x, args: { a: 1 }, effect: allow }",
+                "5: this rule can never match",
+            ),
+        ] {
+            let found = rules(text);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{text}\n{found:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_that_is_not_certain() {
+        for text in [
+            "  - { tool: ab, effect: deny }\n  - { tool: 'a*', effect: allow }",
+            "  - { tool: a, server: s, effect: deny }\n  - { tool: a, effect: allow }",
+            "  - { args: { a: 1 }, effect: allow }\n  - { args: { a: 1 }, effect: deny }",
+            "  - { args: { a: 1 }, effect: deny }\n  - { args: { a: 2 }, effect: allow }",
+            "  - { intent: read, effect: deny }\n  - { tool: a, effect: ask }",
+            "  - { when: 'true', effect: deny }\n  - { tool: a, effect: ask }",
+            "  - { provider: aws, effect: deny }\n  - { resource: '/a', effect: ask }",
+        ] {
+            assert_eq!(rules(text), [String::new(); 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_do_not_exist_are_told() {
+        let found = lint(
+            "name: p
+rules:
+  - { provider: gogle, effect: allow }
+  - { methods: [FETCH, get, resources/raed], effect: allow }
+  - { conditions: { not: { provider: gitlab } }, server: github, effect: deny }
+  - { tool: 'pull_*', effect: ask }
+  - { query: { force: true }, effect: deny }",
+        );
+        assert_eq!(
+            found,
+            [
+                "3: there is no provider `gogle`",
+                "4: there is no method `FETCH`",
+                "4: there is no method `resources/raed`",
+                "5: there is no provider `gitlab`",
+                "6: no tool seen so far matches `pull_*`, so the rule has never matched",
+                "7: `query.force` is always text; write the value in quotes",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_policy_that_allows_nothing_is_told() {
+        for text in [
+            "name: p",
+            "name: p\nrules: [ { tool: a, effect: deny } ]",
+            "name: p\nrules: [ { effect: deny }, { tool: a, effect: allow } ]",
+        ] {
+            let found = lint(text);
+            assert!(
+                found.iter().any(|warning| warning.contains("nothing is ever allowed")),
+                "{text}"
+            );
+        }
+        assert!(lint("name: p\ndefault_effect: annotations").is_empty());
+    }
+}

@@ -1,0 +1,396 @@
+//! Policies in files: found by name, read, watched, swapped whole.
+//!
+//! The one part of `policy` that touches the file system. A changed file is
+//! taken once two reads agree, so that a half-written one never is; one that
+//! does not load leaves the last good policy in force and says so loudly.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span, nearest};
+use super::yaml::MAX_FILE;
+use super::{BUNDLED, Mode, Policy, PolicyFile, annotations, bundled};
+
+/// How often files are looked at: a change holds within about two of these.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Where names of policies are looked up, in this order: the built-in ones, the
+/// folder that was named, the user's own, the bundled ones. Never the working
+/// directory: an agent may write there.
+#[derive(Debug, Clone, Default)]
+pub struct Lookup {
+    /// `--policy-dir`
+    pub named: Option<PathBuf>,
+    /// `policies` in the configuration folder.
+    pub own: Option<PathBuf>,
+}
+
+/// What a policy was named by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// One that is part of the program, by its name.
+    Built(&'static str),
+    /// A file.
+    File(PathBuf),
+}
+
+/// Policies joined, kept up to date with their files.
+#[derive(Debug)]
+pub struct Policies {
+    current: Arc<ArcSwap<Policy>>,
+    mode: Option<Mode>,
+    files: Mutex<Vec<Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// `None` for what is part of the program.
+    path: Option<PathBuf>,
+    /// What is in force.
+    file: Arc<PolicyFile>,
+    /// Another text that was read once.
+    pending: Option<String>,
+    /// What was last said to be wrong; nothing is said twice.
+    complaint: Option<String>,
+}
+
+impl Lookup {
+    /// Finds what `named` stands for: a path where it has a separator or ends
+    /// in `.yaml` or `.yml`, else a name.
+    ///
+    /// # Errors
+    /// A finding where there is no policy of that name.
+    pub fn find(&self, named: &str) -> Result<Found, Diagnostic> {
+        if is_path(named) {
+            return Ok(Found::File(PathBuf::from(named)));
+        }
+        if let Some(name) = annotations::built_in_names().find(|name| *name == named) {
+            return Ok(Found::Built(name));
+        }
+        // Whatever is not made of these characters could lead out of a folder.
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if !named.is_empty() && named.bytes().all(fits) {
+            for folder in [&self.named, &self.own].into_iter().flatten() {
+                for extension in ["yaml", "yml"] {
+                    let path = folder.join(format!("{named}.{extension}"));
+                    if path.is_file() {
+                        return Ok(Found::File(path));
+                    }
+                }
+            }
+        }
+        let bundled = BUNDLED.iter().find(|(name, _)| *name == named);
+        bundled.map(|(name, _)| Found::Built(name)).ok_or_else(|| self.unknown(named))
+    }
+
+    fn unknown(&self, named: &str) -> Diagnostic {
+        let known = || annotations::built_in_names().chain(BUNDLED.iter().map(|(name, _)| *name));
+        let advice = match nearest(named, known()) {
+            Some(near) => format!("did you mean `{near}`? A file is given with its path"),
+            None => {
+                let names: Vec<&str> = known().collect();
+                format!("built in are {}; a file is given with its path", names.join(", "))
+            }
+        };
+        let folders: Vec<String> = [&self.named, &self.own]
+            .into_iter()
+            .flatten()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        let place = match folders.is_empty() {
+            true => String::new(),
+            false => format!(", and no such file in {}", folders.join(" or ")),
+        };
+        complaint(named, format!("there is no policy of that name{place}")).help(advice)
+    }
+}
+
+/// Whether a policy was named by a path rather than by a name.
+fn is_path(named: &str) -> bool {
+    let path = Path::new(named);
+    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    yaml || named.contains(['/', std::path::MAIN_SEPARATOR])
+}
+
+fn complaint(origin: &str, message: String) -> Diagnostic {
+    Source::new(origin, "").finding(Severity::Error, Span::default(), message)
+}
+
+impl Found {
+    /// Reads and compiles it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or why it cannot be read.
+    pub fn load(&self) -> Result<PolicyFile, Diagnostics> {
+        match self {
+            Self::Built(name) => load_built(name),
+            Self::File(path) => {
+                let origin = path.display().to_string();
+                match read(path) {
+                    Ok(text) => PolicyFile::load(Source::new(&origin, &text)),
+                    Err(error) => {
+                        Err(complaint(&origin, format!("cannot be read: {error}")).into())
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn load_built(name: &str) -> Result<PolicyFile, Diagnostics> {
+    if let Some(file) = annotations::built_in(name) {
+        return Ok(file);
+    }
+    let text = bundled(name)
+        .ok_or_else(|| complaint(name, "there is no policy of that name".to_owned()))?;
+    PolicyFile::load(Source::new(&format!("<{name}>"), text))
+}
+
+/// A regular file's text, up to a little more than a policy may have.
+fn read(path: &Path) -> io::Result<String> {
+    // Opening a pipe would wait for who writes to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
+    let mut text = String::new();
+    File::open(path)?.take(most).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+// === impl Policies ===
+
+impl Policies {
+    /// Finds, reads and joins policies by name or path, in the order given.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them; nothing is in force then.
+    pub fn load(
+        names: &[String],
+        lookup: &Lookup,
+        mode: Option<Mode>,
+    ) -> Result<Self, Diagnostics> {
+        let mut found = Diagnostics::default();
+        let mut files = Vec::new();
+        for name in names {
+            let loaded = match lookup.find(name) {
+                Ok(place) => place.load().map(|file| (place, file)),
+                Err(finding) => Err(finding.into()),
+            };
+            match loaded {
+                Ok((place, file)) => files.push(Watched::new(place, file)),
+                Err(findings) => found.extend(findings),
+            }
+        }
+        if !found.is_empty() {
+            return Err(found);
+        }
+        let current = Arc::new(ArcSwap::from_pointee(join(&files, mode)));
+        Ok(Self { current, mode, files: Mutex::new(files) })
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn current(&self) -> Arc<Policy> {
+        self.current.load_full()
+    }
+
+    /// Where the policy in force is always found.
+    #[must_use]
+    pub fn handle(&self) -> Arc<ArcSwap<Policy>> {
+        Arc::clone(&self.current)
+    }
+
+    /// Follows the files on a thread of its own until the last owner is gone.
+    ///
+    /// # Errors
+    /// Where no thread can be had.
+    pub fn watch(self: &Arc<Self>) -> io::Result<()> {
+        let policies = Arc::downgrade(self);
+        let follow = move || {
+            loop {
+                thread::sleep(POLL);
+                let Some(policies) = policies.upgrade() else { return };
+                policies.poll();
+            }
+        };
+        thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
+    }
+
+    /// Looks at every file once; what has changed is taken where this look and
+    /// the one before agree.
+    pub fn poll(&self) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
+        for file in files.iter_mut() {
+            changed |= file.poll();
+        }
+        if changed {
+            self.current.store(Arc::new(join(&files, self.mode)));
+        }
+    }
+}
+
+fn join(files: &[Watched], mode: Option<Mode>) -> Policy {
+    let files: Vec<Arc<PolicyFile>> = files.iter().map(|file| Arc::clone(&file.file)).collect();
+    Policy::join(&files, mode)
+}
+
+impl Watched {
+    fn new(place: Found, file: PolicyFile) -> Self {
+        let path = match place {
+            Found::Built(_) => None,
+            Found::File(path) => Some(path),
+        };
+        Self { path, file: Arc::new(file), pending: None, complaint: None }
+    }
+
+    /// Whether another text is now in force.
+    fn poll(&mut self) -> bool {
+        let Some(path) = &self.path else { return false };
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.pending = None;
+                self.complain(format!("{}: cannot be read: {error}", self.file.origin()));
+                return false;
+            }
+        };
+        if *text == *self.file.source.text {
+            if self.complaint.take().is_some() {
+                tracing::info!(file = self.file.origin(), "the policy file is as it was");
+            }
+            self.pending = None;
+            return false;
+        }
+        if self.pending.as_ref() != Some(&text) {
+            self.pending = Some(text);
+            return false;
+        }
+        match PolicyFile::load(Source::new(self.file.origin(), &text)) {
+            Ok(file) => {
+                tracing::info!(file = file.origin(), "a changed policy is in force");
+                self.file = Arc::new(file);
+                (self.pending, self.complaint) = (None, None);
+                true
+            }
+            Err(found) => {
+                self.complain(found.to_string());
+                false
+            }
+        }
+    }
+
+    fn complain(&mut self, complaint: String) {
+        if self.complaint.as_ref() != Some(&complaint) {
+            tracing::error!(
+                "the changed policy is not used, the last good one stays in force:\n{complaint}"
+            );
+            self.complaint = Some(complaint);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn names(policies: &Policies) -> Vec<String> {
+        policies.current().names().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn names_are_looked_up_in_order_and_never_in_the_working_directory() {
+        let (named, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(own.path().join("mine.yaml"), "name: mine\n").unwrap();
+        fs::write(own.path().join("read_only.yaml"), "name: own\n").unwrap();
+        fs::write(named.path().join("read_only.yml"), "name: named\n").unwrap();
+        fs::write(own.path().join("deny_all.yaml"), "name: fake\n").unwrap();
+        let lookup =
+            Lookup { named: Some(named.path().to_owned()), own: Some(own.path().to_owned()) };
+        let file = |folder: &tempfile::TempDir, name: &str| Found::File(folder.path().join(name));
+        assert_eq!(lookup.find("mine"), Ok(file(&own, "mine.yaml")));
+        assert_eq!(lookup.find("read_only"), Ok(file(&named, "read_only.yml")));
+        assert_eq!(lookup.find("deny_all"), Ok(Found::Built("deny_all")));
+        assert_eq!(lookup.find("default"), Ok(Found::Built("default")));
+        assert_eq!(lookup.find("Cargo.yaml"), Ok(Found::File("Cargo.yaml".into())));
+        for name in ["Cargo", "", "..", "a b", "deny_al"] {
+            assert!(lookup.find(name).is_err(), "{name}");
+        }
+        let message = lookup.find("deny_al").unwrap_err().to_string();
+        assert!(message.contains("did you mean `deny_all`?"), "{message}");
+    }
+
+    #[test]
+    fn every_policy_in_the_program_loads() {
+        for (name, _) in BUNDLED {
+            let loaded = Found::Built(name).load();
+            assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn a_change_is_taken_when_two_reads_agree_and_a_bad_one_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        fs::write(&path, "name: first\n").unwrap();
+        let name = path.display().to_string();
+        let policies = Policies::load(&[name], &Lookup::default(), None).unwrap();
+        assert_eq!(names(&policies), ["first"]);
+
+        fs::write(&path, "name: second\n").unwrap();
+        policies.poll();
+        assert_eq!(names(&policies), ["first"]);
+        fs::write(&path, "name: third\n").unwrap();
+        policies.poll();
+        assert_eq!(names(&policies), ["first"]);
+        policies.poll();
+        assert_eq!(names(&policies), ["third"]);
+
+        for bad in ["name: third\nrule: []\n", "", "name: [", "\u{0}"] {
+            fs::write(&path, bad).unwrap();
+            policies.poll();
+            policies.poll();
+            assert_eq!(names(&policies), ["third"], "{bad:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        policies.poll();
+        policies.poll();
+        assert_eq!(names(&policies), ["third"]);
+        fs::write(&path, "name: fourth\n").unwrap();
+        policies.poll();
+        policies.poll();
+        assert_eq!(names(&policies), ["fourth"]);
+    }
+
+    #[test]
+    fn all_mistakes_of_all_files_come_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let names = [
+            write("a.yaml", "nam: x\n"),
+            "no-such".to_owned(),
+            write("b.yaml", "name: b\nmode: x\n"),
+            folder.path().join("missing.yaml").display().to_string(),
+            folder.path().display().to_string(),
+        ];
+        let found = Policies::load(&names, &Lookup::default(), None).unwrap_err().to_string();
+        for expected in
+            ["a.yaml:1:1", "no-such: error", "b.yaml:2:7", "missing.yaml: error", "regular file"]
+        {
+            assert!(found.contains(expected), "{expected}\n{found}");
+        }
+    }
+}
