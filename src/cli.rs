@@ -186,7 +186,7 @@ pub struct WrapArgs {
     #[arg(long, value_enum, env = "AGENTGATE_AUDIT_SYNC")]
     pub audit_sync: Option<AuditSync>,
     /// The server's command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
@@ -213,7 +213,7 @@ pub struct InspectArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", hide_default_value = true)]
     pub timeout: Duration,
     /// The server's command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
