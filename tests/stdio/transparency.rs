@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Sandbox, argv, python, real, teed};
+use crate::support::{PATIENCE, Sandbox, argv, real, teed};
 
 /// A server to be gated, and what its clients ask of it.
 struct Server {
@@ -239,16 +239,7 @@ impl Peer {
             |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(name);
         let mut client = match self {
             Self::Raw => return raw(server, &place, &command),
-            Self::Inspector => {
-                let asked = server.inspect.iter().map(|question| {
-                    let mut words = argv([installed.join("node_modules/.bin/mcp-inspector")]);
-                    words.push("--cli".into());
-                    words.extend(command.clone());
-                    words.extend(question.iter().map(|word| word.replace("{dir}", &place).into()));
-                    run(installed, words)
-                });
-                return asked.collect();
-            }
+            Self::Inspector => return inspect(installed, server, &place, &command),
             Self::Python => {
                 let mode = if stateless { "auto" } else { "legacy" };
                 argv([installed.join("python/bin/python"), driver("client.py"), mode.into()])
@@ -265,6 +256,29 @@ impl Peer {
     }
 }
 
+/// Asks the inspector, one invocation a question. It is given the command in a
+/// configuration file, since it takes a `--` on its own command line as its own.
+#[track_caller]
+fn inspect(installed: &Path, server: &Server, place: &str, command: &[OsString]) -> String {
+    let words: Vec<_> = command.iter().map(|word| word.to_str().unwrap()).collect();
+    let configuration = json!({"mcpServers": {"it": {"command": words[0], "args": words[1..]}}});
+    let file = Path::new(place).with_extension("json");
+    std::fs::write(&file, configuration.to_string()).unwrap();
+    let inspector = argv([
+        installed.join("node_modules/.bin/mcp-inspector").into(),
+        "--cli".into(),
+        "--config".into(),
+        file.into_os_string(),
+        "--server".into(),
+        "it".into(),
+    ]);
+    let asked = server.inspect.iter().map(|question| {
+        let question = question.iter().map(|word| word.replace("{dir}", place).into());
+        run(installed, inspector.iter().cloned().chain(question).collect())
+    });
+    asked.collect()
+}
+
 /// Runs a client to its end and gives what it printed.
 #[track_caller]
 fn run(installed: &Path, command: Vec<OsString>) -> String {
@@ -272,6 +286,7 @@ fn run(installed: &Path, command: Vec<OsString>) -> String {
     let output = Command::new(program)
         .args(arguments)
         .env("AGENTGATE_REAL", installed)
+        .env("MCP_INSPECTOR_SECRET_STORE", "memory")
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -319,7 +334,7 @@ fn raw(server: &Server, place: &str, command: &[OsString]) -> String {
 
 /// The servers, each in its smallest useful setting.
 mod servers {
-    use super::{Command, Era, OsString, Path, Server, argv, json, python};
+    use super::{Command, Era, OsString, Path, Server, argv, json};
 
     const TOOLS: &[&str] = &["--method", "tools/list"];
 
