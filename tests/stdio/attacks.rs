@@ -128,7 +128,8 @@ fn hold(opening: Opening, frames: &[Frame]) {
 fn refuses(message: &Value, id: &Value) -> bool {
     let addressed = &message["id"] == id || message["id"].is_null();
     let refused = message.get("error").is_some() || message["result"]["isError"] == json!(true);
-    let batch = message.as_array().is_some_and(|replies| replies.iter().any(|one| refuses(one, id)));
+    let batch =
+        message.as_array().is_some_and(|replies| replies.iter().any(|one| refuses(one, id)));
     (addressed && refused) || batch
 }
 

@@ -107,8 +107,16 @@ fn check(server: &Server, peer: Peer) {
     assert_same("what the client reports", &lines(&direct.report), &lines(&gated.report));
     assert_eq!(direct.client_side.len(), gated.client_side.len(), "sessions");
     for (without, with) in direct.client_side.iter().zip(&gated.client_side) {
-        assert_same("sent, without and with the gate", &normalised(&without.sent), &normalised(&with.sent));
-        assert_same("received, without and with", &normalised(&without.received), &normalised(&with.received));
+        assert_same(
+            "sent, without and with the gate",
+            &normalised(&without.sent),
+            &normalised(&with.sent),
+        );
+        assert_same(
+            "received, without and with",
+            &normalised(&without.received),
+            &normalised(&with.received),
+        );
     }
 }
 
@@ -217,11 +225,18 @@ fn assert_same(what: &str, expected: &[Vec<u8>], found: &[Vec<u8>]) {
 impl Peer {
     /// Holds the session and gives what the client reports of it.
     #[track_caller]
-    fn converse(self, installed: &Path, server: &Server, dir: &Path, command: Vec<OsString>) -> String {
+    fn converse(
+        self,
+        installed: &Path,
+        server: &Server,
+        dir: &Path,
+        command: Vec<OsString>,
+    ) -> String {
         let place = dir.display().to_string();
         let plan = (server.plan)().to_string().replace("{dir}", &place);
         let stateless = server.era == Era::Stateless;
-        let driver = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(name);
+        let driver =
+            |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(name);
         let mut client = match self {
             Self::Raw => return raw(server, &place, &command),
             Self::Inspector => {
@@ -275,7 +290,8 @@ fn run(installed: &Path, command: Vec<OsString>) -> String {
 /// `= METHOD RESULT` answers the server's requests from then on.
 #[track_caller]
 fn raw(server: &Server, place: &str, command: &[OsString]) -> String {
-    let file = format!("{}/tests/real/sessions/{}.session", env!("CARGO_MANIFEST_DIR"), server.name);
+    let file =
+        format!("{}/tests/real/sessions/{}.session", env!("CARGO_MANIFEST_DIR"), server.name);
     let script = std::fs::read_to_string(&file).unwrap().replace("{dir}", place);
     let mut client = Client::spawn(command);
     for step in script.split('\n').filter(|step| !step.is_empty() && !step.starts_with('#')) {
@@ -367,7 +383,14 @@ mod servers {
             },
             inspect: &[
                 TOOLS,
-                &["--method", "tools/call", "--tool-name", "list_directory", "--tool-arg", "path={dir}"],
+                &[
+                    "--method",
+                    "tools/call",
+                    "--tool-name",
+                    "list_directory",
+                    "--tool-arg",
+                    "path={dir}",
+                ],
             ],
         }
     }
@@ -436,7 +459,11 @@ mod servers {
             era: Era::Stateless,
             command: |installed, dir| {
                 repository(dir);
-                argv([pip(installed, "python", "mcp-server-git"), "--repository".into(), dir.into()])
+                argv([
+                    pip(installed, "python", "mcp-server-git"),
+                    "--repository".into(),
+                    dir.into(),
+                ])
             },
             plan: || {
                 json!({"calls": [

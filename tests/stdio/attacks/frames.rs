@@ -118,9 +118,7 @@ pub(super) fn from_strings<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<Fram
 
 /// Each document as a line, as parameters, as arguments, as a name, and before
 /// a denied call.
-pub(super) fn from_documents(
-    documents: impl Iterator<Item = (String, Vec<u8>)>,
-) -> Vec<Frame> {
+pub(super) fn from_documents(documents: impl Iterator<Item = (String, Vec<u8>)>) -> Vec<Frame> {
     let around = |before: &str, document: &[u8], after: &str| {
         [before.as_bytes(), document, after.as_bytes()].concat()
     };
@@ -150,8 +148,14 @@ fn honest() -> Vec<Frame> {
     [
         ("a plain call", request("tools/call", DENIED)),
         ("no arguments", request("tools/call", r#"{"name":"delete_note"}"#)),
-        ("as a task", request("tools/call", r#"{"name":"delete_note","arguments":{},"task":{"ttl":1}}"#)),
-        ("stateless", request("tools/call", &format!(r#"{{"name":"delete_note","_meta":{meta}}}"#))),
+        (
+            "as a task",
+            request("tools/call", r#"{"name":"delete_note","arguments":{},"task":{"ttl":1}}"#),
+        ),
+        (
+            "stateless",
+            request("tools/call", &format!(r#"{{"name":"delete_note","_meta":{meta}}}"#)),
+        ),
         ("an escaped name", request("tools/call", r#"{"name":"\u0064elete\u005fnote"}"#)),
         ("an escaped key", request("tools/call", r#"{"na\u006de":"delete_note"}"#)),
         ("an escaped method", request(r"tools\/call", DENIED)),
@@ -173,7 +177,8 @@ fn honest() -> Vec<Frame> {
         ),
         frame(
             "a call with a null id",
-            format!(r#"{{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{DENIED}}}"#).into_bytes(),
+            format!(r#"{{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{DENIED}}}"#)
+                .into_bytes(),
         ),
     ])
     .collect()
@@ -200,7 +205,10 @@ fn disguised_keys() -> Vec<Frame> {
     for slot in SLOTS {
         for (disguise, key) in disguises(slot.key) {
             for (place, line) in slot.occupied_by(&key) {
-                frames.push(frame(format!("key `{}` {disguise}, {place}", slot.key), line.into_bytes()));
+                frames.push(frame(
+                    format!("key `{}` {disguise}, {place}", slot.key),
+                    line.into_bytes(),
+                ));
             }
         }
     }
@@ -212,10 +220,9 @@ fn duplicates() -> Vec<Frame> {
     let mut frames: Vec<_> = SLOTS
         .iter()
         .flat_map(|slot| {
-            slot.occupied_by(slot.key)
-                .into_iter()
-                .skip(1)
-                .map(|(place, line)| frame(format!("`{}` twice, {place}", slot.key), line.into_bytes()))
+            slot.occupied_by(slot.key).into_iter().skip(1).map(|(place, line)| {
+                frame(format!("`{}` twice, {place}", slot.key), line.into_bytes())
+            })
         })
         .collect();
     let arguments = [
@@ -224,7 +231,9 @@ fn duplicates() -> Vec<Frame> {
         r#""arguments":{"path":"/tmp/x","p\u0061th":"/etc/shadow"}"#,
         r#""arguments":{"path":"/tmp/x","path":"/etc/shadow","path":"/tmp/x"}"#,
     ];
-    frames.extend(arguments.map(|arguments| frame("an argument twice", guarded(arguments).into_bytes())));
+    frames.extend(
+        arguments.map(|arguments| frame("an argument twice", guarded(arguments).into_bytes())),
+    );
     frames
 }
 
@@ -269,11 +278,17 @@ fn framing() -> Vec<Frame> {
         ("behind a field name of event streams", format!("data: {plain}")),
         (
             "between carriage returns, which are white space to JSON and line ends to some",
-            format!(r#"{{"jsonrpc":"2.0","id":"attack","method":"ping","params":{{"x":{}{plain}{}}}}}"#, '\r', '\r'),
+            format!(
+                r#"{{"jsonrpc":"2.0","id":"attack","method":"ping","params":{{"x":{}{plain}{}}}}}"#,
+                '\r', '\r'
+            ),
         ),
         (
             "between carriage returns in the arguments of an allowed call",
-            request("tools/call", &format!(r#"{{"name":"read_note","arguments":{{"x":{}{plain}{}}}}}"#, '\r', '\r')),
+            request(
+                "tools/call",
+                &format!(r#"{{"name":"read_note","arguments":{{"x":{}{plain}{}}}}}"#, '\r', '\r'),
+            ),
         ),
     ]
     .into_iter()
@@ -296,8 +311,14 @@ fn encodings() -> Vec<Frame> {
         spoil("a stray byte in a key", &plain, "\"nam", b"\xfe"),
         spoil("a stray byte in the method", &plain, "tools", b"\x80"),
         spoil("a stray byte before the message", &format!(" {plain}"), " ", b"\xff"),
-        frame("a lone surrogate in the tool", plain.replace("delete_", r"delete\ud800_").into_bytes()),
-        frame("a lone surrogate in a key", plain.replace("\"name", r#""nam\udc00e"#).replace(r"\udc00ee", r"\udc00e").into_bytes()),
+        frame(
+            "a lone surrogate in the tool",
+            plain.replace("delete_", r"delete\ud800_").into_bytes(),
+        ),
+        frame(
+            "a lone surrogate in a key",
+            plain.replace("\"name", r#""nam\udc00e"#).replace(r"\udc00ee", r"\udc00e").into_bytes(),
+        ),
         frame("UTF-16", utf16),
     ]
 }
@@ -377,7 +398,10 @@ fn disguises(word: &str) -> Vec<(&'static str, String)> {
         ("with a word joiner", format!("{first}\u{2060}{rest}")),
         ("with a direction override", format!("\u{202e}{word}")),
         ("with a tag character", format!(r"{word}\udb40\udc61")),
-        ("in capitals, with a zero-width space and a NUL", format!("{}\u{200b}{}\\u0000", &upper[..1], &upper[1..])),
+        (
+            "in capitals, with a zero-width space and a NUL",
+            format!("{}\u{200b}{}\\u0000", &upper[..1], &upper[1..]),
+        ),
     ];
     if word.contains('s') {
         spellings.push(("with a long s", word.replacen('s', "\u{17f}", 1)));

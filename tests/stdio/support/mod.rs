@@ -110,7 +110,9 @@ impl Wrap {
 
     /// The whole command line, in front of `server`.
     pub(crate) fn command(mut self, server: Vec<OsString>) -> Vec<OsString> {
-        if std::env::var_os("HACK_RELAY").is_some() { return server; } // HACK
+        if std::env::var_os("HACK_RELAY").is_some() {
+            return server;
+        } // HACK
         self.argv.push("--".into());
         self.argv.extend(server);
         self.argv
