@@ -1,11 +1,16 @@
 //! One file a command: a typed value in, words out.
 
+mod check;
 mod demo;
 mod doctor;
+mod explain;
 mod intent;
 mod jsonl;
 mod manual;
+mod policies;
+mod replay;
 mod supervise;
+mod test;
 mod wrap;
 
 use std::io;
@@ -47,6 +52,10 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Demo(args) => demo::run(&args),
         Command::DemoServer => demo::serve(),
         Command::Intent(_) => intent::run(),
+        Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
         Command::Doctor(args) => doctor::run(&args),

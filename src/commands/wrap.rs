@@ -1,11 +1,8 @@
 //! `agentgate wrap`: a server behind the gate, over standard input and output.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 
-use super::Done;
+use super::{Done, policies};
 use crate::action::Transport;
 use crate::cli::{AuditSync, OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
@@ -14,7 +11,6 @@ use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
 use crate::os::{self, Child, StopRequests};
-use crate::policy::{self, Policy};
 use crate::store::{self, Store};
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
@@ -26,9 +22,9 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     };
     let store = Store::open(&settings.database(&args.store), &options)
         .context("the server was not started")?;
-    let policy = load(&settings.policies_for(&name, &args.decide), &settings)?;
-    let policy = Arc::new(ArcSwap::from_pointee(policy));
-    let gate = Gate::new(policy, store.clone(), audit_failure(&settings, args));
+    let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
+    policies.watch().context("the policy files cannot be followed")?;
+    let gate = Gate::new(policies.handle(), store.clone(), audit_failure(&settings, args));
     let relay = Relay::new(
         gate,
         relay::Settings {
@@ -65,31 +61,4 @@ fn audit_failure(settings: &Settings, args: &WrapArgs) -> AuditFailure {
         OnAuditFailure::Refuse => AuditFailure::Refuse,
         OnAuditFailure::Allow => AuditFailure::Allow,
     }
-}
-
-fn load(names: &[String], settings: &Settings) -> anyhow::Result<Policy> {
-    let mode = settings.mode.map(|mode| match mode {
-        crate::cli::Mode::Enforce => policy::Mode::Enforce,
-        crate::cli::Mode::Observe => policy::Mode::Observe,
-    });
-    let default = ["annotations".to_owned()];
-    let names = if names.is_empty() { &default[..] } else { names };
-    let files: anyhow::Result<Vec<_>> = names
-        .iter()
-        .map(|name| {
-            if let Some(file) = policy::annotations::built_in(name) {
-                return Ok(Arc::new(file));
-            }
-            let text = match policy::bundled(name) {
-                Some(text) => text.to_owned(),
-                None => {
-                    std::fs::read_to_string(name).with_context(|| format!("cannot read {name}"))?
-                }
-            };
-            let file = policy::load_str(name, &text)
-                .map_err(|found| anyhow::anyhow!("the policy {name} does not load\n{found}"))?;
-            Ok(Arc::new(file))
-        })
-        .collect();
-    Ok(Policy::join(&files?, mode))
 }

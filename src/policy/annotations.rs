@@ -49,14 +49,20 @@ pub fn built_in_names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
+/// The text of the built-in policy of that name.
+#[must_use]
+pub fn built_in_text(name: &str) -> Option<&'static str> {
+    let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
+    built_in.map(|(_, text)| text.trim_start())
+}
+
 /// The built-in policy of that name.
 #[must_use]
 pub fn built_in(name: &str) -> Option<PolicyFile> {
-    let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
-    let source = Source::new(&format!("<{name}>"), text.trim_start());
+    let source = Source::new(&format!("<{name}>"), built_in_text(name)?);
     // INVARIANT (built-ins load): a test loads each of them.
     let mut file = PolicyFile::load(source).ok()?;
-    if *name == "annotations" {
+    if name == "annotations" {
         file.rules.iter_mut().for_each(|rule| rule.reason = Words::Hints);
     }
     Some(file)

@@ -370,7 +370,7 @@ impl Reader<'_> {
     }
 
     fn test(&mut self, index: usize, node: &Node) -> Option<Test> {
-        let fields = self.fields(node, "a test", &["name", "request", "expect"]);
+        let fields = self.fields(node, "a test", &["name", "request", "expect", "rule"]);
         let name = self.optional_text(&fields, "name");
         let request = fields.get("request").and_then(|node| match node.to_json() {
             Ok(json) => Some(json),
@@ -379,28 +379,15 @@ impl Reader<'_> {
                 None
             }
         });
-        let expected = fields.get("expect").and_then(|node| self.expectation(node));
+        let expected = fields.get("expect").and_then(|node| self.word(node, "decision", EFFECTS));
+        let rule = self.optional_text(&fields, "rule");
         for key in ["request", "expect"] {
             if matches!(node.value, Value::Map(_)) && fields.get(key).is_none() {
                 self.error(node.span, format!("a test needs `{key}`"));
             }
         }
-        let (expect, rule) = expected?;
         let name = name.unwrap_or_else(|| format!("test {}", index + 1));
-        Some(Test { name, line: node.span.line, request: request?, expect, rule })
-    }
-
-    /// A decision, or a map of the decision and the rule that must make it.
-    fn expectation(&mut self, node: &Node) -> Option<(Decision, Option<String>)> {
-        if !matches!(node.value, Value::Map(_)) {
-            return self.word(node, "decision", EFFECTS).map(|decision| (decision, None));
-        }
-        let fields = self.fields(node, "`expect`", &["decision", "rule"]);
-        let rule = self.optional_text(&fields, "rule");
-        let Some(decision) = fields.get("decision") else {
-            self.error(node.span, "`expect` needs a `decision`");
-            return None;
-        };
-        self.word(decision, "decision", EFFECTS).map(|decision| (decision, rule))
+        let line = node.span.line;
+        Some(Test { name, line, request: request?, expect: expected?, rule })
     }
 }

@@ -361,7 +361,7 @@ mod tests {
             "  - { when: 'true', effect: deny }\n  - { tool: a, effect: ask }",
             "  - { provider: aws, effect: deny }\n  - { resource: '/a', effect: ask }",
         ] {
-            assert_eq!(rules(text), [String::new(); 0], "{text}");
+            assert_eq!(rules(text), Vec::<String>::new(), "{text}");
         }
     }
 

@@ -89,6 +89,20 @@ impl Lookup {
         bundled.map(|(name, _)| Found::Built(name)).ok_or_else(|| self.unknown(named))
     }
 
+    /// The policy files in the folders, by path; sorted within each folder.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        for folder in [&self.named, &self.own].into_iter().flatten() {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            files.retain(|path| is_yaml(path) && path.is_file());
+            files.sort();
+            all.extend(files);
+        }
+        all
+    }
+
     fn unknown(&self, named: &str) -> Diagnostic {
         let known = || annotations::built_in_names().chain(BUNDLED.iter().map(|(name, _)| *name));
         let advice = match nearest(named, known()) {
@@ -113,9 +127,11 @@ impl Lookup {
 
 /// Whether a policy was named by a path rather than by a name.
 fn is_path(named: &str) -> bool {
-    let path = Path::new(named);
-    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml || named.contains(['/', std::path::MAIN_SEPARATOR])
+    is_yaml(Path::new(named)) || named.contains(['/', std::path::MAIN_SEPARATOR])
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn complaint(origin: &str, message: String) -> Diagnostic {
@@ -123,33 +139,39 @@ fn complaint(origin: &str, message: String) -> Diagnostic {
 }
 
 impl Found {
+    /// Reads its text.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read(&self) -> Result<Source, Diagnostic> {
+        match self {
+            Self::Built(name) => {
+                let text = annotations::built_in_text(name).or_else(|| bundled(name));
+                let unknown = || complaint(name, "there is no policy of that name".to_owned());
+                Ok(Source::new(&format!("<{name}>"), text.ok_or_else(unknown)?))
+            }
+            Self::File(path) => {
+                let origin = path.display().to_string();
+                match read(path) {
+                    Ok(text) => Ok(Source::new(&origin, &text)),
+                    Err(error) => Err(complaint(&origin, format!("cannot be read: {error}"))),
+                }
+            }
+        }
+    }
+
     /// Reads and compiles it.
     ///
     /// # Errors
     /// Everything that is wrong with it, or why it cannot be read.
     pub fn load(&self) -> Result<PolicyFile, Diagnostics> {
-        match self {
-            Self::Built(name) => load_built(name),
-            Self::File(path) => {
-                let origin = path.display().to_string();
-                match read(path) {
-                    Ok(text) => PolicyFile::load(Source::new(&origin, &text)),
-                    Err(error) => {
-                        Err(complaint(&origin, format!("cannot be read: {error}")).into())
-                    }
-                }
-            }
+        if let Self::Built(name) = self
+            && let Some(file) = annotations::built_in(name)
+        {
+            return Ok(file);
         }
+        PolicyFile::load(self.read()?)
     }
-}
-
-fn load_built(name: &str) -> Result<PolicyFile, Diagnostics> {
-    if let Some(file) = annotations::built_in(name) {
-        return Ok(file);
-    }
-    let text = bundled(name)
-        .ok_or_else(|| complaint(name, "there is no policy of that name".to_owned()))?;
-    PolicyFile::load(Source::new(&format!("<{name}>"), text))
 }
 
 /// A regular file's text, up to a little more than a policy may have.
@@ -207,11 +229,17 @@ impl Policies {
         Arc::clone(&self.current)
     }
 
-    /// Follows the files on a thread of its own until the last owner is gone.
+    /// Follows the files on a thread of its own until the last owner is gone;
+    /// what is part of the program needs none.
     ///
     /// # Errors
     /// Where no thread can be had.
     pub fn watch(self: &Arc<Self>) -> io::Result<()> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.iter().all(|file| file.path.is_none()) {
+            return Ok(());
+        }
+        drop(files);
         let policies = Arc::downgrade(self);
         let follow = move || {
             loop {

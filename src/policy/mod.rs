@@ -128,6 +128,15 @@ impl Policy {
         Self::join(&[Arc::new(file)], None)
     }
 
+    /// The same policy without its hours, for tests that name no time.
+    #[must_use]
+    pub fn at_any_time(mut self) -> Self {
+        for rules in [&mut self.enforced, &mut self.everything].into_iter().flatten() {
+            rules.hours.clear();
+        }
+        self
+    }
+
     /// The built-in policy of that name: `annotations`, `allow_all`, `deny_all`.
     #[must_use]
     pub fn built_in(name: &str) -> Option<Self> {

@@ -17,7 +17,7 @@ use crate::verdict::{Decision, Reason, Stage, Verdict};
 pub(crate) struct RuleSet {
     pub(crate) rules: Vec<Rule>,
     pub(crate) fallback: Fallback,
-    hours: Vec<Hours>,
+    pub(crate) hours: Vec<Hours>,
     index: Index,
 }
 

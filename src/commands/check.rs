@@ -1,0 +1,63 @@
+//! `agentgate check`: whether policies load, and whether they say what is meant.
+
+use std::io::{self, Write};
+
+use super::Done;
+use crate::cli::CheckArgs;
+use crate::config::Home;
+use crate::policy::diagnostic::Diagnostics;
+use crate::policy::live::Lookup;
+use crate::policy::{PolicyFile, Seen};
+
+/// Checks each of the named policies.
+///
+/// # Errors
+/// Where a policy cannot be found or read, or the output not written.
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
+    let own = Home::find().ok().map(|home| home.policies());
+    let lookup = Lookup { named: args.policy_dir.clone(), own };
+    let mut output = anstream::stdout().lock();
+    let mut holds = true;
+    for name in &args.files {
+        let source = lookup.find(name).and_then(|found| found.read());
+        let source = source.map_err(|found| anyhow::anyhow!("{found}"))?;
+        let loaded = PolicyFile::load(source);
+        let found = match &loaded {
+            Ok(file) => file.lint(&Seen::default()),
+            Err(found) => found.clone(),
+        };
+        holds &= !found.has_errors() && (found.is_empty() || !args.strict);
+        if args.json {
+            write_json(&mut output, &found)?;
+        } else {
+            write_text(&mut output, loaded.as_ref().ok(), &found)?;
+        }
+    }
+    Ok(if holds { Done::Success } else { Done::DoesNotHold })
+}
+
+fn write_json(output: &mut impl Write, found: &Diagnostics) -> io::Result<()> {
+    for finding in found.iter() {
+        serde_json::to_writer(&mut *output, finding)?;
+        output.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn write_text(
+    output: &mut impl Write,
+    file: Option<&PolicyFile>,
+    found: &Diagnostics,
+) -> io::Result<()> {
+    if !found.is_empty() {
+        writeln!(output, "{}", found.coloured())?;
+    }
+    let Some(file) = file else { return Ok(()) };
+    let warnings = match found.iter().len() {
+        0 => "ok".to_owned(),
+        1 => "1 warning".to_owned(),
+        many => format!("{many} warnings"),
+    };
+    let (rules, tests) = (file.rule_count(), file.tests().len());
+    writeln!(output, "{}: {warnings} ({rules} rules, {tests} tests)", file.origin())
+}

@@ -1,0 +1,179 @@
+//! `agentgate replay`: what would have been decided about a recorded trace.
+//!
+//! A line is `{"session","seq"?,"request":{…},"result"?:…}`, an answer
+//! `{"session","decision","rule","reason"}`. Rate limits are kept for requests
+//! that carry their `time`; without it, a trace has no pace.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use super::{Done, jsonl, policies};
+use crate::action::{Action, Agent};
+use crate::cli::ReplayArgs;
+use crate::config::Settings;
+use crate::gate::pipeline::{self, Facts};
+use crate::json::{self, Json};
+use crate::policy::Policy;
+use crate::rate::Usage;
+use crate::request::{self, RequestError, UnknownKeys};
+use crate::verdict::{Stage, Verdict};
+
+/// An answer, its keys as the contract names them.
+#[derive(Debug, serde::Serialize)]
+struct Answer {
+    session: String,
+    decision: &'static str,
+    rule: Arc<str>,
+    reason: String,
+}
+
+/// Why a line has no answer.
+#[derive(Debug, thiserror::Error)]
+enum LineError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("a line has a `request`")]
+    NoRequest,
+    #[error("`session` must be a string")]
+    Session,
+}
+
+/// Decides about each line of a trace, in order.
+///
+/// # Errors
+/// Where the trace cannot be read or the policy not be had.
+pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
+    let settings = Settings::resolve(&args.decide)?;
+    let policy = policies::load(&settings.policies, &settings)?.current();
+    let mut replay = Replay { policy, agent: settings.agent.clone(), taken: HashMap::new() };
+    let mut input: Box<dyn BufRead> = if args.trace == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(&args.trace)
+            .with_context(|| format!("cannot read {}", args.trace.display()))?;
+        Box::new(BufReader::new(file))
+    };
+    let mut output = BufWriter::new(io::stdout().lock());
+    let all = jsonl::answer_each(&mut *input, &mut output, |line| replay.answer(line))?;
+    Ok(if all { Done::Success } else { Done::DoesNotHold })
+}
+
+/// The policy, and the slots that the trace has taken so far.
+struct Replay {
+    policy: Arc<Policy>,
+    agent: Agent,
+    /// When slots were taken, by agent; each as long as the longest limit needs.
+    taken: HashMap<Arc<str>, VecDeque<Timestamp>>,
+}
+
+impl Replay {
+    fn answer(&mut self, line: &[u8]) -> Result<Answer, LineError> {
+        let line = json::parse(line).map_err(RequestError::from)?;
+        let line = line.as_object().ok_or(RequestError::NotAnObject)?;
+        let request = line.get("request").ok_or(LineError::NoRequest)?;
+        let mut action = request::parse(request, UnknownKeys::Ignore)?;
+        let session = match line.get("session") {
+            None | Some(Json::Null) => action.session.to_string(),
+            Some(Json::String(session)) => session.clone(),
+            Some(Json::Number(number)) => number.as_str().to_owned(),
+            Some(_) => return Err(LineError::Session),
+        };
+        action.session = session.as_str().into();
+        if action.agent == Agent::default() {
+            action.agent = self.agent.clone();
+        }
+        let timed = request.as_object().is_some_and(|request| request.get("time").is_some());
+        let verdict = self.decide(&action, timed);
+        Ok(Answer {
+            session,
+            decision: verdict.decision.as_str(),
+            rule: verdict.rule,
+            reason: verdict.reason.to_string(),
+        })
+    }
+
+    fn decide(&mut self, action: &Action, timed: bool) -> Verdict {
+        if !timed {
+            return pipeline::decide(action, &self.policy, &Facts::default());
+        }
+        let limits = self.policy.limits();
+        let most = limits.iter().map(|limit| limit.max).max().unwrap_or_default();
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let taken = self.taken.entry(Arc::clone(&action.agent.name)).or_default();
+        let nth_newest = |max: u32| {
+            let newer = usize::try_from(max).ok()?.checked_sub(1)?;
+            taken.iter().rev().nth(newer).copied()
+        };
+        let usage = limits
+            .iter()
+            .map(|limit| Usage { limit: limit.clone(), oldest_counted: nth_newest(limit.max) });
+        let verdict = pipeline::decide(action, &self.policy, &Facts { usage: usage.collect() });
+        // As at the gate: a refusal by the limit takes no slot, nor does what
+        // is malformed.
+        let refused = verdict.stage == Stage::RateLimit && !verdict.observed;
+        if most > 0 && !refused && verdict.stage != Stage::Validation {
+            taken.push_back(action.at);
+            if taken.len() > most {
+                taken.pop_front();
+            }
+        }
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+
+    fn replay(policy: &str, lines: &[&str]) -> Vec<String> {
+        let policy = Policy::from_file(policy::load_str("p.yaml", policy).unwrap());
+        let (policy, agent) = (Arc::new(policy), Agent::default());
+        let mut replay = Replay { policy, agent, taken: HashMap::new() };
+        let answer = |line: &&str| match replay.answer(line.as_bytes()) {
+            Ok(answer) => format!("{} {} {}", answer.session, answer.decision, answer.rule),
+            Err(error) => error.to_string(),
+        };
+        lines.iter().map(answer).collect()
+    }
+
+    #[test]
+    fn each_line_is_decided() {
+        let policy = "name: p\nrules: [ { name: r, tool: 'get_*', effect: allow } ]";
+        let answers = replay(
+            policy,
+            &[
+                r#"{"session":"a","seq":1,"request":{"tool":"get_x","label":7},"result":{}}"#,
+                r#"{"session":"b","request":{"tool":"put_x"}}"#,
+                r#"{"session":"b"}"#,
+                "nonsense",
+            ],
+        );
+        assert_eq!(answers[..3], ["a allow r", "b deny default", "a line has a `request`"]);
+        assert!(answers[3].contains("not JSON"), "{}", answers[3]);
+    }
+
+    #[test]
+    fn limits_hold_at_the_pace_of_the_trace() {
+        let policy = "name: p\ndefault_effect: allow\nrate_limit: { requests_per_minute: 2 }";
+        let at = |second: u32| {
+            format!(
+                r#"{{"session":"s","request":{{"tool":"t","time":"2026-11-22T09:00:{second:02}Z"}}}}"#
+            )
+        };
+        let (one, two, three) = (at(0), at(10), at(20));
+        let later = r#"{"session":"s","request":{"tool":"t","time":"2026-11-22T09:01:00Z"}}"#;
+        let untimed = r#"{"session":"s","request":{"tool":"t"}}"#;
+        let answers = replay(policy, &[&one, &two, &three, later, untimed]);
+        assert_eq!(answers[2], "s deny rate_limit");
+        for allowed in [0, 1, 3, 4] {
+            assert_eq!(answers[allowed], "s allow default", "{allowed}");
+        }
+    }
+}
