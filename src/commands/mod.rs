@@ -1,5 +1,6 @@
 //! One file a command: a typed value in, words out.
 
+mod audit;
 mod demo;
 mod doctor;
 mod intent;
@@ -47,6 +48,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Demo(args) => demo::run(&args),
         Command::DemoServer => demo::serve(),
         Command::Intent(_) => intent::run(),
+        Command::Audit(command) => audit::run(&command),
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
         Command::Doctor(args) => doctor::run(&args),
