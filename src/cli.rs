@@ -308,7 +308,7 @@ pub enum AuditCommand {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which rows")]
 pub struct AuditFilter {
-    /// Only this agent's
+    /// Only this agent's; names may hold * and ?
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
     /// Only allow, deny or ask
@@ -323,7 +323,7 @@ pub struct AuditFilter {
     /// Not before: 2026-11-22, 2026-11-22T09:00:00Z, or 2h (ago)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Not after; as --since
+    /// Not after; as --since, a date included
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
     /// Only rows in whose tool, reason or arguments this text occurs
@@ -346,6 +346,9 @@ pub struct AuditListArgs {
     /// The page before this row
     #[arg(long, value_name = "ID")]
     pub before: Option<String>,
+    /// Only rows after this one
+    #[arg(long, value_name = "ID")]
+    pub after: Option<String>,
     /// One row a line, as JSON
     #[arg(long)]
     pub json: bool,
@@ -377,6 +380,9 @@ pub struct AuditStatsArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub store: StoreArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
+    pub filter: AuditFilter,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
@@ -401,7 +407,7 @@ pub struct AuditExportArgs {
 pub enum ExportFormat {
     /// A JSON array of rows
     Json,
-    /// A header and a line a row
+    /// A header and a line a row; what a spreadsheet would take for a formula gets a ' in front
     Csv,
 }
 

@@ -1,5 +1,6 @@
 //! One file a command: a typed value in, words out.
 
+mod audit;
 mod check;
 mod demo;
 mod doctor;
@@ -56,6 +57,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Audit(command) => audit::run(&command),
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
         Command::Doctor(args) => doctor::run(&args),

@@ -125,12 +125,15 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Dictionary {
     known: HashMap<Vec<u8>, Known>,
+    /// It held [`MAX_FACETS`] when last counted; only a purge makes room.
+    full: bool,
 }
 
 impl Dictionary {
     /// Forgets everything: after a rollback, or when a purge has removed some.
     pub(super) fn clear(&mut self) {
         self.known.clear();
+        self.full = false;
     }
 
     /// Finds or adds the combination `facet`, whose canonical bytes are
@@ -153,7 +156,7 @@ impl Dictionary {
         let asked_for = canonical.clone();
         let known = match find(connection, canonical)? {
             Some(known) => known,
-            None if facet.tool.is_some() && count(connection)? >= MAX_FACETS => {
+            None if facet.tool.is_some() && self.is_full(connection)? => {
                 facet.tool = None;
                 *canonical = facet.canonical();
                 let bare = match find(connection, canonical)? {
@@ -172,6 +175,20 @@ impl Dictionary {
     }
 }
 
+impl Dictionary {
+    fn is_full(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        // Purged ones leave gaps, so the highest number is an upper bound, and
+        // a cheap one.
+        let ask = |sql: &str| -> rusqlite::Result<i64> {
+            connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
+        };
+        if !self.full && ask("SELECT ifnull(max(id), 0) FROM facet")? >= MAX_FACETS {
+            self.full = ask("SELECT count(*) FROM facet")? >= MAX_FACETS;
+        }
+        Ok(self.full)
+    }
+}
+
 fn key(canonical: &[u8]) -> [u8; 32] {
     Sha256::digest(canonical).into()
 }
@@ -182,10 +199,6 @@ fn find(connection: &Connection, canonical: &[u8]) -> rusqlite::Result<Option<Kn
         Ok(Known { id: row.get(0)?, bare: false, reason: row.get::<_, String>(1)?.into() })
     })
     .optional()
-}
-
-fn count(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.prepare_cached("SELECT count(*) FROM facet")?.query_row([], |row| row.get(0))
 }
 
 fn insert(

@@ -103,7 +103,12 @@ impl Files {
 
     /// What the database and its write-ahead log are right now.
     pub(super) fn identity(&self) -> Identity {
-        Identity { db: FileId::of(&self.named), wal: FileId::of(&self.wal) }
+        Identity { db: self.database_id(), wal: FileId::of(&self.wal) }
+    }
+
+    /// What the database alone is right now.
+    pub(super) fn database_id(&self) -> Option<FileId> {
+        FileId::of(&self.named)
     }
 }
 
@@ -209,7 +214,7 @@ fn create_private_folder(path: &Path) -> io::Result<()> {
 /// Tells a file from another that took its name.
 #[cfg(unix)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId {
+pub(super) struct FileId {
     device: u64,
     inode: u64,
 }
@@ -227,7 +232,7 @@ impl FileId {
 /// opens without `FILE_SHARE_DELETE`), so being there is identity enough.
 #[cfg(not(unix))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId;
+pub(super) struct FileId;
 
 #[cfg(not(unix))]
 impl FileId {

@@ -13,7 +13,7 @@ use super::StoreError;
 use super::audit::RowId;
 use super::chain::{GENESIS, Hash, kind};
 use super::facet::{self, Facet};
-use super::files::Files;
+use super::files::{FileId, Files};
 use super::ledger::meta;
 use super::merge::{Direction, Merge, Source};
 use super::row::{Row, hex};
@@ -47,6 +47,7 @@ pub struct Filter {
 pub struct Reader {
     connection: Connection,
     files: Files,
+    identity: Option<FileId>,
 }
 
 impl Reader {
@@ -62,7 +63,7 @@ impl Reader {
         let files = Files::locate(path).map_err(|error| StoreError::open(path, error))?;
         let connection = schema::open_to_read(&files)?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Self { connection, files })
+        Ok(Self { identity: files.database_id(), connection, files })
     }
 
     /// Visits the newest `limit` rows that `filter` selects (0: all), oldest
@@ -108,6 +109,24 @@ impl Reader {
     pub fn version(&self) -> Result<i64, StoreError> {
         let version = self.connection.pragma_query_value(None, "data_version", |row| row.get(0));
         version.map_err(|error| self.error(&error))
+    }
+
+    /// The id that the newest entry has, or would have were it a row.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn newest_id(&self) -> Result<Option<RowId>, StoreError> {
+        let snapshot = self.snapshot()?;
+        let sql = "SELECT at FROM entry WHERE seq = ?1";
+        let at = self.connection.query_row(sql, [snapshot.head], |row| row.get(0)).optional();
+        let at: Option<i64> = at.map_err(|error| self.error(&error))?;
+        Ok(at.map(|at| RowId::new(at, snapshot.head, snapshot.salt)))
+    }
+
+    /// Whether the file that is read is still the one of that name.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.files.database_id() == self.identity
     }
 
     /// The log as it is at one moment.

@@ -403,3 +403,34 @@ fn there_is_nothing_to_read_before_the_first_record() {
     assert!(Reader::open(&path).unwrap_err().to_string().contains("none yet"));
     assert!(!path.exists());
 }
+
+#[test]
+fn a_full_dictionary_takes_no_more_tools_and_loses_none() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    record(&store, draft("known")).unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+             INSERT INTO facet SELECT NULL, CAST('k' || i AS BLOB), 'flood', '', '', '',
+               't' || i, '', '', '', '', '', '', '', '' FROM n",
+        )
+        .unwrap();
+    for index in 0..1200 {
+        record(&store, draft(["known", "new1", "new2"][index % 3])).unwrap();
+    }
+    store.close();
+    let named = |tool: &str| {
+        let filter = Filter { tool: Some(tool.to_owned()), ..Filter::default() };
+        let found = rows(&path, &filter, 0);
+        assert!(found.iter().all(|row| row.tool == tool));
+        found.len()
+    };
+    assert_eq!([named("known"), named("new1"), named("new2")], [401, 400, 400]);
+    assert_eq!(broken(&path), None);
+    let count = "SELECT count(*) FROM facet WHERE agent <> 'flood'";
+    let outsider = rusqlite::Connection::open(&path).unwrap();
+    let own: i64 = outsider.query_row(count, [], |row| row.get(0)).unwrap();
+    assert_eq!(own, 2, "the known tool's, and one for all the others");
+}

@@ -1,0 +1,172 @@
+//! Rows for people: one line each, within the terminal's width.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row as Line, Table, Width};
+use jiff::tz::TimeZone;
+
+use crate::store::row::Row;
+
+/// The width where there is no terminal to ask.
+const DEFAULT_WIDTH: u16 = 160;
+
+/// Rows held back to be written together.
+const BATCH: usize = 256;
+
+/// Headers, the least width and the share of what is left over.
+const COLUMNS: [(&str, u16, u16); 9] = [
+    ("TIME", 20, 0),
+    ("AGENT", 9, 2),
+    ("SERVER", 9, 2),
+    ("TOOL", 14, 4),
+    ("INTENT", 9, 0),
+    ("DECISION", 9, 0),
+    ("OUTCOME", 10, 0),
+    ("RULE", 12, 3),
+    ("REASON", 12, 8),
+];
+
+/// The terminal's width.
+pub(super) fn width() -> u16 {
+    terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width.0)
+}
+
+/// A table that grows by rows.
+pub(super) struct Listing<W> {
+    out: W,
+    widths: Vec<u16>,
+    zone: TimeZone,
+    waiting: Vec<Row>,
+    headed: bool,
+}
+
+impl<W: Write> Listing<W> {
+    pub(super) fn new(out: W, width: u16) -> Self {
+        let waiting = Vec::new();
+        Self { out, widths: widths(width), zone: TimeZone::system(), waiting, headed: false }
+    }
+
+    pub(super) fn row(&mut self, row: Row) -> io::Result<()> {
+        self.waiting.push(row);
+        if self.waiting.len() < BATCH { Ok(()) } else { self.flush() }
+    }
+
+    pub(super) fn say(&mut self, what: &str) -> io::Result<()> {
+        writeln!(self.out, "{what}")
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return self.out.flush();
+        }
+        if !std::mem::replace(&mut self.headed, true) {
+            let header = self.lines(std::iter::once(COLUMNS.map(|(name, ..)| name.to_owned())));
+            let bold = Style::new().bold();
+            for line in header {
+                writeln!(self.out, "{bold}{}{bold:#}", line.trim_end())?;
+            }
+        }
+        let rows = std::mem::take(&mut self.waiting);
+        let lines = self.lines(rows.iter().map(|row| cells(row, &self.zone)));
+        for (line, row) in lines.iter().zip(&rows) {
+            let style = style(row);
+            writeln!(self.out, "{style}{}{style:#}", line.trim_end())?;
+        }
+        self.out.flush()
+    }
+
+    /// One line per row: what does not fit is cut.
+    fn lines(&self, rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> Vec<String> {
+        let mut table = Table::new();
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_truncation_indicator("…");
+        for row in rows {
+            let mut line = Line::from(row);
+            line.max_height(1);
+            table.add_row(line);
+        }
+        let fixed = |width: &u16| ColumnConstraint::Absolute(Width::Fixed(*width));
+        table.set_constraints(self.widths.iter().map(fixed));
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+        table.lines().collect()
+    }
+}
+
+fn widths(total: u16) -> Vec<u16> {
+    let least: u16 = COLUMNS.iter().map(|(_, least, _)| least).sum();
+    let shares: u16 = COLUMNS.iter().map(|(_, _, share)| share).sum();
+    let left = total.saturating_sub(least);
+    COLUMNS.iter().map(|(_, least, share)| least + left * share / shares).collect()
+}
+
+fn style(row: &Row) -> Style {
+    match (row.decision.as_str(), row.outcome.as_str()) {
+        ("deny", _) => AnsiColor::Red.on_default(),
+        ("ask", _) | (_, "error") => AnsiColor::Yellow.on_default(),
+        _ => Style::new(),
+    }
+}
+
+fn cells(row: &Row, zone: &TimeZone) -> [String; COLUMNS.len()] {
+    let time = row.time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    [
+        time,
+        shown(&row.agent),
+        shown(&row.server),
+        shown(if row.tool.is_empty() { &row.method } else { &row.tool }),
+        shown(&row.intent),
+        shown(&row.decision),
+        shown(&row.outcome),
+        shown(&row.rule),
+        shown(&row.reason),
+    ]
+}
+
+/// `text` without what would move the cursor, change colours or turn the
+/// direction of writing: names come from agents and servers.
+pub(super) fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let format = matches!(character,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if character.is_control() || format {
+            // INVARIANT (infallible): writing to a String cannot fail.
+            let _ = write!(out, "{}", character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_gets_through() {
+        assert_eq!(shown("a\x1b[31m\r\nb"), "a\\u{1b}[31m\\u{d}\\u{a}b");
+        assert_eq!(shown("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
+        assert_eq!(shown("読み取り"), "読み取り");
+    }
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        for width in [80, 104, 120, 200] {
+            let listing = Listing::new(Vec::new(), width);
+            let long = std::array::from_fn(|_| "word and another ".repeat(30));
+            let lines = listing.lines(std::iter::once(long));
+            assert_eq!(lines.len(), 1);
+            let least: u16 = COLUMNS.iter().map(|(_, least, _)| least).sum();
+            for line in lines {
+                let shown = line.chars().count();
+                assert!(shown <= usize::from(width.max(least)), "{width}: {shown} {line:?}");
+            }
+        }
+    }
+}
