@@ -72,7 +72,8 @@ fn the_readme_leads_to_every_example() {
 #[test]
 fn policies_pass_their_own_tests_and_earn_no_warning() {
     for (command, extra) in [("test", None), ("check", Some("--strict"))] {
-        let policies = files("examples", "yaml").into_iter().chain(files("policies", "yaml"));
+        let policies =
+            files("examples/policies", "yaml").into_iter().chain(files("policies", "yaml"));
         let output = Command::new(env!("CARGO_BIN_EXE_agentgate"))
             .arg(command)
             .args(extra)
@@ -91,7 +92,7 @@ fn policies_pass_their_own_tests_and_earn_no_warning() {
 
 #[test]
 fn every_policy_tests_both_what_passes_and_what_does_not() {
-    for path in files("examples", "yaml").into_iter().chain(files("policies", "yaml")) {
+    for path in files("examples/policies", "yaml").into_iter().chain(files("policies", "yaml")) {
         let text = fs::read_to_string(&path).unwrap();
         for expected in ["expect: allow", "expect: deny", "description: |"] {
             assert!(text.contains(expected), "{} has no `{expected}`", path.display());
