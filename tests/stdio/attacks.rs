@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{Sandbox, argv, helper, python, real};
+use crate::support::{Sandbox, helper, python, real, recorder};
 
 mod frames;
 
@@ -97,8 +97,7 @@ fn hold(opening: Opening, frames: &[Frame]) {
     let sandbox = Sandbox::new();
     let record = sandbox.path("received");
     let policy = sandbox.write("policy.yaml", POLICY);
-    let server = argv([python(), helper("recorder.py"), record.clone().into()]);
-    let mut client = Client::spawn(&sandbox.wrap().policy(policy).command(server));
+    let mut client = Client::spawn(&sandbox.wrap().policy(policy).command(recorder(&record)));
     opening.open(&mut client);
 
     for (number, frame) in frames.iter().enumerate() {
