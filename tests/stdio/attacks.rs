@@ -15,21 +15,37 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{Sandbox, argv, helper, python, real};
+use crate::support::{Sandbox, helper, python, real, recorder};
 
 mod frames;
 
 use frames::Frame;
 
-/// Allows all but one tool, and all but one argument of another.
+/// Allows all but one tool, one argument of another, and one method.
 const POLICY: &str = r#"
 name: attacked
 rules:
+  - methods: [resources/read]
+    effect: deny
   - tool: delete_note
     effect: deny
     reason: notes are kept
   - tool: write_note
     args: { path: /etc/shadow }
+    effect: deny
+default_effect: allow
+"#;
+
+/// The same, the tool denied by a pattern.
+const PATTERN_POLICY: &str = r#"
+name: attacked
+rules:
+  - methods: [prompts/get, resources/read]
+    effect: deny
+  - tool: "d?lete_*"
+    effect: deny
+  - tool: "{write,overwrite}_*"
+    args: { path: { prefix: /etc } }
     effect: deny
 default_effect: allow
 "#;
@@ -57,29 +73,34 @@ fn the_reader_sees_through_every_frame() {
 
 #[test]
 fn forbidden_frames_in_a_session_of_2025_11_25() {
-    hold(Opening::Revision("2025-11-25"), &frames::forbidden());
+    hold(Opening::Revision("2025-11-25"), POLICY, &frames::forbidden());
 }
 
 #[test]
 fn forbidden_frames_where_batches_are_allowed() {
-    hold(Opening::Revision("2025-03-26"), &frames::forbidden());
+    hold(Opening::Revision("2025-03-26"), POLICY, &frames::forbidden());
 }
 
 #[test]
 fn forbidden_frames_without_a_handshake() {
-    hold(Opening::Stateless, &frames::forbidden());
+    hold(Opening::Stateless, POLICY, &frames::forbidden());
+}
+
+#[test]
+fn forbidden_frames_where_patterns_deny() {
+    hold(Opening::Revision("2025-06-18"), PATTERN_POLICY, &frames::forbidden());
 }
 
 #[test]
 fn malformed_frames() {
-    hold(Opening::Revision("2025-11-25"), &frames::malformed());
+    hold(Opening::Revision("2025-11-25"), POLICY, &frames::malformed());
 }
 
 #[test]
 fn naughty_strings() {
     let Some(rows) = corpus("blns.jsonl") else { return };
     let texts = rows.iter().filter_map(|row| row["text"].as_str());
-    hold(Opening::Revision("2025-11-25"), &frames::from_strings(texts));
+    hold(Opening::Revision("2025-11-25"), POLICY, &frames::from_strings(texts));
 }
 
 #[test]
@@ -88,17 +109,16 @@ fn json_test_suite() {
     let documents = rows.iter().map(|row| {
         (row["name"].as_str().unwrap().to_owned(), from_base64(row["b64"].as_str().unwrap()))
     });
-    hold(Opening::Revision("2025-11-25"), &frames::from_documents(documents));
+    hold(Opening::Revision("2025-11-25"), POLICY, &frames::from_documents(documents));
 }
 
 /// Sends every frame, each followed by an allowed call that must be answered.
 #[track_caller]
-fn hold(opening: Opening, frames: &[Frame]) {
+fn hold(opening: Opening, policy: &str, frames: &[Frame]) {
     let sandbox = Sandbox::new();
     let record = sandbox.path("received");
-    let policy = sandbox.write("policy.yaml", POLICY);
-    let server = argv([python(), helper("recorder.py"), record.clone().into()]);
-    let mut client = Client::spawn(&sandbox.wrap().policy(policy).command(server));
+    let policy = sandbox.write("policy.yaml", policy);
+    let mut client = Client::spawn(&sandbox.wrap().policy(policy).command(recorder(&record)));
     opening.open(&mut client);
 
     for (number, frame) in frames.iter().enumerate() {

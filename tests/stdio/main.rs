@@ -6,6 +6,14 @@
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod endings;
+#[cfg(test)]
+mod flow;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transparency;

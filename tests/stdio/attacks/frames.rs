@@ -159,6 +159,7 @@ fn honest() -> Vec<Frame> {
         ("an escaped name", request("tools/call", r#"{"name":"\u0064elete\u005fnote"}"#)),
         ("an escaped key", request("tools/call", r#"{"na\u006de":"delete_note"}"#)),
         ("an escaped method", request(r"tools\/call", DENIED)),
+        ("a denied method", request("resources/read", r#"{"uri":"note:1"}"#)),
         ("a denied argument", guarded(r#""arguments":{"path":"/etc/shadow"}"#)),
         ("an escaped argument", guarded(r#""arguments":{"p\u0061th":"\/etc\/shadow"}"#)),
         ("ended in CR LF", format!("{}\r", request("tools/call", DENIED))),
@@ -188,6 +189,10 @@ fn honest() -> Vec<Frame> {
 /// somebody tidied it up.
 fn disguised_values() -> Vec<Frame> {
     let mut frames = Vec::new();
+    for (disguise, method) in disguises("resources/read") {
+        let line = request(&method, r#"{"uri":"note:1"}"#);
+        frames.push(frame(format!("denied method {disguise}"), line.into_bytes()));
+    }
     for (disguise, method) in disguises("tools/call") {
         frames.push(frame(format!("method {disguise}"), request(&method, DENIED).into_bytes()));
     }

@@ -4,8 +4,8 @@ usage: lenient.py < FRAMES
 
 FRAMES holds one frame a line, in hexadecimal; a frame is anything a server may
 have received, also many lines. For each it prints `harmless`, or `forbidden: ` and
-the reading that makes it so. Forbidden are calls of `delete_note`, and of
-`write_note` with the path `/etc/shadow`.
+the reading that makes it so. Forbidden are calls of `delete_note`, calls of
+`write_note` with the path `/etc/shadow`, and the method `resources/read`.
 
 It shares no code and no idea with the gate on purpose: it is not a validator but
 the sum of the bad habits of parsers (encodings/json of Go, serde_json, JavaScript,
@@ -19,6 +19,7 @@ import unicodedata
 FORBIDDEN_TOOL = "delete_note"
 GUARDED_TOOL = "write_note"
 GUARDED_PATH = "/etc/shadow"
+FORBIDDEN_METHOD = "resources/read"
 
 
 class Pairs(list):
@@ -94,31 +95,36 @@ def lookup(mapping, key):
 
 
 def paths(arguments):
-    if isinstance(arguments, list) and not isinstance(arguments, Pairs):
-        return
-    yield from lookup(arguments, "path")
+    return list(lookup(arguments, "path"))
 
 
-def calls(message):
-    """Every (tool, arguments) that the message may be read to call."""
+def requests(message):
+    """Every (methods, parameters) that the message may be read to hold."""
     if isinstance(message, list) and not isinstance(message, Pairs):
         for element in message:
-            yield from calls(element)
+            yield from requests(element)
         # A struct read positionally: some element is the method, some the parameters.
-        methods = [message]
-        bodies = [message]
-        if any("tools/call" in spellings(element) for element in message):
-            for body in message:
-                yield from called(body)
-        return
-    methods = list(lookup(message, "method"))
-    bodies = list(lookup(message, "params"))
-    if any("tools/call" in spellings(method) for method in methods):
-        for body in bodies:
-            yield from called(body)
+        yield message, message
+    else:
+        yield list(lookup(message, "method")), list(lookup(message, "params"))
+
+
+def is_forbidden(message):
+    for methods, bodies in requests(message):
+        spelt = set().union(*map(spellings, methods))
+        if FORBIDDEN_METHOD in spelt:
+            return True
+        if "tools/call" not in spelt:
+            continue
+        for tool, arguments in (call for body in bodies for call in called(body)):
+            names = spellings(tool)
+            if FORBIDDEN_TOOL in names or (GUARDED_TOOL in names and GUARDED_PATH in paths(arguments)):
+                return True
+    return False
 
 
 def called(body):
+    """Every (tool, arguments) that the parameters of `tools/call` may be read to hold."""
     if isinstance(body, list) and not isinstance(body, Pairs) and body:
         yield body[0], body[1] if len(body) > 1 else Pairs()
         return
@@ -137,12 +143,8 @@ def forbidden(frame):
                 if reading in seen:
                     continue
                 seen.add(reading)
-                for value in values(reading):
-                    for tool, arguments in calls(value):
-                        names = spellings(tool)
-                        guarded = GUARDED_TOOL in names and GUARDED_PATH in list(paths(arguments))
-                        if FORBIDDEN_TOOL in names or guarded:
-                            return reading[:300]
+                if any(map(is_forbidden, values(reading))):
+                    return reading[:300]
     return None
 
 

@@ -2,10 +2,10 @@
 
 usage: recorder.py RECORD
 
-RECORD is created when the server starts, so it also tells whether it did. Three
-tools: `read_note` (read-only) and `write_note` answer at once, `delete_note` would
-too. `wait` never answers. Other requests get an empty result; what is no JSON
-object with an id gets nothing.
+RECORD is created when the server starts, so it also tells whether it did. Its
+tools answer `done`, but `echo`, which answers its `text`, and `wait`, which never
+answers. Other requests get an empty result; what is no JSON object with an id
+gets nothing.
 """
 
 import json
@@ -16,6 +16,7 @@ TOOLS = [
     {"name": "read_note", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
     {"name": "write_note", "inputSchema": {"type": "object"}},
     {"name": "delete_note", "inputSchema": {"type": "object"}, "annotations": {"destructiveHint": True}},
+    {"name": "echo", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
     {"name": "wait", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
 ]
 
@@ -30,21 +31,24 @@ def result_of(method, params):
     if method == "tools/list":
         return {"tools": TOOLS}
     if method == "tools/call":
-        return {"content": [{"type": "text", "text": "done"}]}
+        text = params["arguments"]["text"] if params["name"] == "echo" else "done"
+        return {"content": [{"type": "text", "text": text}]}
     return {}
 
 
 def main():
     record = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     while line := sys.stdin.buffer.readline():
-        os.write(record, line)
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(record, rest) :]
         try:
             message = json.loads(line)
             params = message.get("params") or {}
             if "id" not in message or "method" not in message or params.get("name") == "wait":
                 continue
             result = result_of(message["method"], params)
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             continue
         reply = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result})
         sys.stdout.write(reply + "\n")

@@ -3,6 +3,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod client;
+pub(crate) mod processes;
 pub(crate) mod real;
 
 use std::ffi::OsString;
@@ -46,6 +47,16 @@ pub(crate) fn python() -> OsString {
 /// A script beside this module's parent, by its name.
 pub(crate) fn helper(name: &str) -> OsString {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stdio/helpers").join(name).into()
+}
+
+/// The server that writes all it receives to `record`; see `helpers/recorder.py`.
+pub(crate) fn recorder(record: &Path) -> Vec<OsString> {
+    argv([python(), helper("recorder.py"), record.into()])
+}
+
+/// A shell as the server.
+pub(crate) fn shell(script: &str) -> Vec<OsString> {
+    argv(["sh", "-c", script])
 }
 
 /// `words` as one command line.

@@ -1,0 +1,152 @@
+//! However a session ends, nothing is left behind and the exit code is told.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::processes::Mark;
+use crate::support::{PATIENCE, Sandbox, argv, recorder, shell};
+
+/// In which a program told to stop must be gone.
+const TOLD_TO_STOP: Duration = Duration::from_secs(5);
+
+/// A server as `npx` makes them, and worse: it and its children ignore the end of
+/// input and every polite signal, and one has a session of its own.
+const STUBBORN: &str = "trap '' TERM INT HUP
+    sh -c \"trap '' TERM INT HUP; sleep 1000; :\" &
+    setsid sh -c \"trap '' TERM INT HUP; sleep 1000; :\" &
+    sleep 1000
+    sleep 1000";
+
+/// The shell and the three that sleep or wait for a sleeper.
+const STUBBORN_PROCESSES: usize = 4;
+
+#[track_caller]
+fn gated(sandbox: &Sandbox, server: Vec<std::ffi::OsString>) -> Client {
+    Client::spawn(&sandbox.wrap().policy("allow_all").command(server))
+}
+
+#[track_caller]
+fn stubborn(sandbox: &Sandbox) -> (Client, Mark) {
+    let mark = Mark::new(sandbox);
+    let client = gated(sandbox, mark.put_on(shell(STUBBORN)));
+    mark.await_births(STUBBORN_PROCESSES);
+    (client, mark)
+}
+
+#[test]
+fn a_killed_gate_leaves_no_orphan() {
+    let sandbox = Sandbox::new();
+    let (mut client, mark) = stubborn(&sandbox);
+    client.signal(Signal::KILL);
+    assert!(client.wait(PATIENCE).is_some());
+    mark.await_deaths();
+}
+
+#[test]
+fn a_gate_told_to_stop_is_gone_in_time_and_leaves_no_orphan() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let sandbox = Sandbox::new();
+        let (mut client, mark) = stubborn(&sandbox);
+        client.signal(signal);
+        assert!(client.wait(TOLD_TO_STOP).is_some(), "still there after {signal:?}");
+        mark.await_deaths();
+    }
+}
+
+#[test]
+fn the_end_of_input_ends_even_a_stubborn_server() {
+    let sandbox = Sandbox::new();
+    let (client, mark) = stubborn(&sandbox);
+    client.close();
+    mark.await_deaths();
+}
+
+#[test]
+fn a_grandchild_that_holds_the_pipes_open_holds_nobody_up() {
+    let sandbox = Sandbox::new();
+    let mark = Mark::new(&sandbox);
+    let mut client = gated(&sandbox, mark.put_on(shell("sleep 1000 & exit 4")));
+    let status = client.wait(PATIENCE).expect("an end");
+    assert_eq!(status.code(), Some(4));
+    mark.await_deaths();
+}
+
+#[test]
+fn exit_codes_are_passed_on() {
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("cat > /dev/null; exit 3", 3),
+        ("kill -9 $$", 128 + 9),
+        ("kill -TERM $$", 128 + 15),
+        ("echo last words >&2; exit 255", 255),
+    ] {
+        let sandbox = Sandbox::new();
+        let status = gated(&sandbox, shell(script)).close();
+        assert_eq!(status.code(), Some(code), "{script}");
+    }
+}
+
+#[test]
+fn what_the_server_said_last_is_passed_on() {
+    let sandbox = Sandbox::new();
+    let mut client = gated(&sandbox, shell(r#"printf '{"method":"a"}\n{"method":"b"}'; exit 1"#));
+    for expected in [&b"{\"method\":\"a\"}\n"[..], b"{\"method\":\"b\"}"] {
+        let line = client.next_line(PATIENCE).expect("a line");
+        assert_eq!(line.trim_ascii_end(), expected.trim_ascii_end());
+    }
+    assert_eq!(client.close().code(), Some(1));
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_told() {
+    let sandbox = Sandbox::new();
+    let mut client = gated(&sandbox, argv(["/no/such/command"]));
+    let status = client.wait(PATIENCE).expect("an end");
+    assert!(!status.success());
+    assert!(client.stderr().contains("/no/such/command"), "{}", client.stderr());
+}
+
+#[test]
+fn a_flood_on_stderr_holds_nobody_up() {
+    let sandbox = Sandbox::new();
+    let record = sandbox.path("received");
+    let mut server = shell("head -c 20000000 /dev/zero | tr '\\0' 'e' >&2; exec \"$@\"");
+    server.push("sh".into());
+    server.extend(recorder(&record));
+    let mut client = gated(&sandbox, server);
+    client.initialize();
+    let reply = client.call(1, "read_note", &json!({}));
+    assert_eq!(reply["result"]["content"][0]["text"], "done");
+    assert!(client.close().success());
+}
+
+#[test]
+fn a_call_that_is_never_answered_holds_no_other_up() {
+    let sandbox = Sandbox::new();
+    let mut client = gated(&sandbox, recorder(&sandbox.path("received")));
+    client.initialize();
+    client.send(r#"{"jsonrpc":"2.0","id":"never","method":"tools/call","params":{"name":"wait"}}"#);
+    for id in 1..20 {
+        let reply = client.call(id, "read_note", &json!({}));
+        assert_eq!(reply["result"]["content"][0]["text"], "done");
+    }
+    assert!(client.close().success());
+}
+
+#[test]
+fn a_server_that_never_reads_does_not_keep_the_gate() {
+    let sandbox = Sandbox::new();
+    let mark = Mark::new(&sandbox);
+    let mut client = gated(&sandbox, mark.put_on(shell("sleep 1000")));
+    mark.await_births(1);
+    // More than the pipes hold, less than would block this test for good.
+    client
+        .send(format!(r#"{{"jsonrpc":"2.0","method":"x","params":["{}"]}}"#, "x".repeat(100_000)));
+    client.signal(Signal::TERM);
+    assert!(client.wait(TOLD_TO_STOP).is_some());
+    mark.await_deaths();
+}
