@@ -126,6 +126,12 @@ impl<T: Weight> Queue<T> {
         self.close();
     }
 
+    /// Whether it takes nothing more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// Whether everything that was pushed is taken and done.
     #[must_use]
     pub fn is_empty(&self) -> bool {

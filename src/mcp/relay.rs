@@ -179,10 +179,12 @@ impl Relay {
         self.client_ended.notified().await;
     }
 
-    /// Whether every request of the client's was answered.
+    /// Whether no answer is due: every request of the client's was answered, or
+    /// nobody reads any more.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.state().pending.is_empty() && self.held.is_empty()
+        let answered = self.state().pending.is_empty() && self.held.is_empty();
+        answered || self.to_client.is_closed()
     }
 
     /// Whether the client has read everything that came for it so far.

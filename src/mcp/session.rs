@@ -13,8 +13,9 @@ use crate::os::{Child, Sink, Source, Stop, StopRequests, Streams};
 /// How long a server may take to end by itself once its input has ended.
 const END_GRACE: Duration = Duration::from_secs(2);
 
-/// The same while it owes answers: some take seconds to start.
-const ANSWER_GRACE: Duration = Duration::from_secs(4);
+/// The same while it owes answers to a client that still reads: `npx` alone
+/// takes seconds to start, and a script that pipes its calls in ends at once.
+const ANSWER_GRACE: Duration = Duration::from_secs(8);
 
 /// How long the output of a server that is gone may be silent before it counts
 /// as ended: something that escaped may hold it open for ever.
