@@ -90,6 +90,14 @@ uninstall_all() {
   done
 }
 
+# For a shell line that a person copies.
+quoted() { # quoted PATH
+  case $1 in
+    *[!A-Za-z0-9_./-]*) printf "'%s'" "$1" ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
 say_what_next() {
   printf '\nInstalled %s\n' "$("$bin" --version) as $bin"
   case ":$PATH:" in
@@ -117,11 +125,11 @@ To gate an MCP server, put agentgate in front of its command. In Claude Desktop
 
 In VS Code (.vscode/mcp.json) the outer key is "servers". In Claude Code:
 
-  claude mcp add filesystem -- $bin wrap --name filesystem -- npx -y @modelcontextprotocol/server-filesystem ~/project
+  claude mcp add filesystem -- $(quoted "$bin") wrap --name filesystem -- npx -y @modelcontextprotocol/server-filesystem ~/project
 
 Then: agentgate audit list    what was decided
       agentgate doctor        what on this machine is not gated yet
-Remove it again: $source/install.sh --prefix $prefix --uninstall
+Remove it again: $(quoted "$source/install.sh") --prefix $(quoted "$prefix") --uninstall
 NEXT
 }
 

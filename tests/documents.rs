@@ -16,6 +16,7 @@ fn agentgate(home: &Path, args: &[&str]) -> Output {
         .env("AGENTGATE_HOME", home)
         .env("HOME", home)
         .env("XDG_CONFIG_HOME", home.join(".config"))
+        .env("PATH", Path::new(env!("CARGO_BIN_EXE_agentgate")).parent().unwrap())
         .output()
         .unwrap()
 }
@@ -87,7 +88,6 @@ fn policies_in_examples_are_policies() {
 #[test]
 fn servers_in_examples_are_gated() {
     let home = tempfile::tempdir().unwrap();
-    let own = env!("CARGO_BIN_EXE_agentgate");
     let places = [
         ("claude-desktop/claude_desktop_config.json", ".config/Claude/claude_desktop_config.json"),
         ("claude-code/.mcp.json", ".mcp.json"),
@@ -95,17 +95,15 @@ fn servers_in_examples_are_gated() {
         ("vscode/mcp.json", ".config/Code/User/mcp.json"),
     ];
     for (example, place) in places {
-        let text = fs::read_to_string(root().join("examples").join(example)).unwrap();
-        let text = text.replace("/home/you/.local/bin/agentgate", own);
         let path = home.path().join(place);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::copy(root().join("examples").join(example), path).unwrap();
     }
     let output = agentgate(home.path(), &["doctor", "--json"]);
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     let clients: Vec<_> =
         text.lines().filter(|line| line.contains(r#""check":"client""#)).collect();
-    assert_eq!(clients.len(), 5, "{text}");
+    assert_eq!(clients.len(), 8, "{text}");
     for line in clients {
         assert!(line.contains(r#""health":"ok""#), "{line}");
     }

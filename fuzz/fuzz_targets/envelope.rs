@@ -49,6 +49,9 @@ fn same(message: &Message<'_>, value: &Value) {
 }
 
 /// What readers that fold case may take the member `wanted` for.
-fn lenient<'v>(object: &'v Map<String, Value>, wanted: &'static str) -> impl Iterator<Item = &'v Value> {
+fn lenient<'v>(
+    object: &'v Map<String, Value>,
+    wanted: &'static str,
+) -> impl Iterator<Item = &'v Value> {
     object.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
 }

@@ -4,6 +4,7 @@
 mod clients;
 mod files;
 mod program;
+mod state;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::Done;
 use crate::cli::DoctorArgs;
-use crate::config::{File, Home, Settings};
+use crate::config::{File, Home};
 
 /// Something that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,14 +43,15 @@ enum Health {
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     let mut findings = program::check();
     let home = Home::find()?;
-    findings.push(configuration(args, &home));
-    // A configuration that does not load hides where the database is; the
-    // other checks go on with what flags and environment say.
-    let settings = Settings::resolve(&args.decide).ok();
-    let database = settings.as_ref().map_or_else(
-        || args.store.db.clone().unwrap_or_else(|| home.database()),
-        |settings| settings.database(&args.store),
-    );
+    // A configuration that does not load hides what it names; the other checks go
+    // on with what flags and environment say.
+    let (finding, file) = configuration(args, &home);
+    findings.push(finding);
+    let flags = &args.decide;
+    findings.extend(state::policies(&file, &flags.policies, flags.policy_dir.as_deref(), &home));
+    let named = args.store.db.clone().or_else(|| file.db.clone());
+    let database = named.unwrap_or_else(|| home.database());
+    findings.push(state::log(&database));
     findings.extend(files::check(&home, &database));
     findings.extend(clients::check());
     let mut out = anstream::stdout().lock();
@@ -67,21 +69,20 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     Ok(if bad == 0 { Done::Success } else { Done::DoesNotHold })
 }
 
-fn configuration(args: &DoctorArgs, home: &Home) -> Finding {
+fn configuration(args: &DoctorArgs, home: &Home) -> (Finding, File) {
     let named = args.decide.config.as_deref();
     let own = home.config.join("config.yaml");
     let path = named.unwrap_or(&own);
     match File::load(named, home) {
-        Ok(_) if named.is_none() && !own.exists() => {
-            Finding::note("configuration", shown(path), "none; the defaults hold")
+        Ok(file) if named.is_none() && !own.exists() => {
+            (Finding::note("configuration", shown(path), "none; the defaults hold"), file)
         }
-        Ok(_) => Finding::good("configuration", shown(path), "loads"),
-        Err(error) => Finding::bad(
-            "configuration",
-            shown(path),
-            error.to_string(),
-            "mend the file; until then no command that decides starts",
-        ),
+        Ok(file) => (Finding::good("configuration", shown(path), "loads"), file),
+        Err(error) => {
+            let fix = "mend the file; until then no command that decides starts";
+            let wrong = Finding::bad("configuration", shown(path), error.to_string(), fix);
+            (wrong, File::default())
+        }
     }
 }
 

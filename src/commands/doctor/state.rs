@@ -1,0 +1,87 @@
+//! Whether what a decision stands on can be had: policies and the log.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::{Finding, printable, shown};
+use crate::config::{File, Home};
+use crate::policy::live::Lookup;
+use crate::store::read::Reader;
+
+/// The largest database whose chain is examined here, in bytes: about a second.
+const MAX_EXAMINED: u64 = 64 << 20;
+
+/// Every policy that the configuration names, for all servers or for one, and
+/// every one in the user's own folder.
+pub(super) fn policies(
+    file: &File,
+    flags: &[String],
+    dir: Option<&Path>,
+    home: &Home,
+) -> Vec<Finding> {
+    let lookup = Lookup {
+        named: dir.map(Path::to_owned).or_else(|| file.policy_dir.clone()),
+        own: Some(home.policies()),
+    };
+    let servers = file.servers.values().flat_map(|server| &server.policy);
+    let mut names: BTreeSet<String> =
+        flags.iter().chain(&file.policy).chain(servers).cloned().collect();
+    names.extend(in_folder(&home.policies()));
+    names.iter().map(|name| policy(&lookup, name)).collect()
+}
+
+fn in_folder(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let is_policy = |path: &Path| {
+        path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+    };
+    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path));
+    paths.map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
+fn policy(lookup: &Lookup, name: &str) -> Finding {
+    let subject = printable(name);
+    let advice = format!("agentgate check '{subject}'");
+    match lookup.find(name) {
+        Err(finding) => Finding::bad("policy", subject, printable(&finding.message), advice),
+        Ok(found) => match found.load() {
+            Ok(file) => {
+                let rules = file.rule_count();
+                let rules = format!("loads, {rules} rule{}", if rules == 1 { "" } else { "s" });
+                Finding::good("policy", subject, rules)
+            }
+            Err(wrong) => {
+                let first = wrong.iter().next().map(|finding| finding.message.as_str());
+                let detail = format!("does not load: {}", printable(first.unwrap_or_default()));
+                Finding::bad("policy", subject, detail, advice)
+            }
+        },
+    }
+}
+
+/// The log: that it opens and, where that is quickly said, that it is whole.
+pub(super) fn log(database: &Path) -> Finding {
+    let subject = shown(database);
+    let Ok(metadata) = fs::metadata(database) else {
+        return Finding::note("log", subject, "none yet; the first recorded call makes one");
+    };
+    let whole = "agentgate audit verify";
+    let reader = match Reader::open(database) {
+        Ok(reader) => reader,
+        Err(error) => {
+            let fix = "give the folder back its database, or name another with --db";
+            return Finding::bad("log", subject, printable(&error.to_string()), fix);
+        }
+    };
+    if metadata.len() > MAX_EXAMINED {
+        return Finding::note("log", subject, "opens; too large to examine here").with_fix(whole);
+    }
+    match reader.verify(None, |_, _| {}) {
+        Ok(found) => match found.broken {
+            None => Finding::good("log", subject, format!("whole, {} entries", found.entries)),
+            Some(broken) => Finding::bad("log", subject, broken.to_string(), whole),
+        },
+        Err(error) => Finding::bad("log", subject, printable(&error.to_string()), whole),
+    }
+}
