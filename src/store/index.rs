@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::chain::kind;
-use super::ledger::{meta, set_meta};
+use super::schema::{meta, set_meta};
 
 /// Entries that the index may lag behind before somebody brings it up to date.
 pub(super) const FOLD_EVERY: i64 = 512;

@@ -14,7 +14,9 @@ use crate::rate::Usage;
 use super::audit::{Completion, Draft, RowId};
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{Dictionary, Facet, clip};
-use super::files::{Files, Identity, WriteLock, exposure};
+use super::files::{Files, Identity, WriteLock};
+use super::keyring::{load_keys, load_salt};
+use super::schema::meta;
 use super::{Options, StoreError, index, schema, slots};
 
 /// How far the clock may lag behind the newest entry before it counts as set
@@ -455,108 +457,12 @@ impl Drop for Transaction<'_> {
     }
 }
 
-/// The keys of a database; makes them, or writes those of `before`, where the
-/// log is still empty.
-fn load_keys(
-    files: &Files,
-    connection: &Connection,
-    fresh: bool,
-    before: Option<&Arc<Keys>>,
-) -> Result<Arc<Keys>, StoreError> {
-    let secret = match files.read_secret().map_err(|error| files.open_error(error))? {
-        Some(secret) => secret,
-        None if !fresh => {
-            return Err(files.open_error(format_args!(
-                "its key `{}` is missing; restore it, or move the log away to begin a new one",
-                files.key.display()
-            )));
-        }
-        None => {
-            let secret = match before {
-                Some(keys) => *keys.secret(),
-                None => random().map_err(|error| files.open_error(error))?,
-            };
-            files.write_secret(&secret).map_err(|error| files.open_error(error))?;
-            secret
-        }
-    };
-    for path in [&files.key, &files.db] {
-        if let Some(exposure) = exposure(path) {
-            tracing::warn!(path = %path.display(), "others may read this file: its {exposure}");
-        }
-    }
-    let keys = Keys::derive(secret).ok_or_else(|| files.open_error("its key cannot be used"))?;
-    if fresh {
-        set_meta(connection, "fingerprint", keys.fingerprint())
-            .map_err(|error| files.open_error(error))?;
-    }
-    check_key(files, connection, &keys)?;
-    Ok(Arc::new(keys))
-}
-
-/// Whether `keys` are those that the log was begun with.
-pub(super) fn check_key(
-    files: &Files,
-    connection: &Connection,
-    keys: &Keys,
-) -> Result<(), StoreError> {
-    let fingerprint: Option<Vec<u8>> =
-        meta(connection, "fingerprint").map_err(|error| files.open_error(error))?;
-    if fingerprint.as_deref() == Some(&keys.fingerprint()[..]) {
-        return Ok(());
-    }
-    Err(files.open_error(format_args!(
-        "`{}` is not the key that it was begun with",
-        files.key.display()
-    )))
-}
-
-/// The number that sets this database's row ids apart from another's.
-fn load_salt(connection: &Connection) -> rusqlite::Result<u16> {
-    if let Some(salt) = meta::<u16>(connection, "salt")? {
-        return Ok(salt);
-    }
-    let [low, high] = random().unwrap_or_default();
-    let salt = u16::from_le_bytes([low, high]) & RowId::MAX_SALT;
-    set_meta(connection, "salt", salt)?;
-    Ok(salt)
-}
-
-fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn newest(connection: &Connection) -> rusqlite::Result<Option<Head>> {
     let sql = "SELECT seq, at, hash FROM entry ORDER BY seq DESC LIMIT 1";
     let mut newest = connection.prepare_cached(sql)?;
     newest
         .query_row([], |row| Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))
         .optional()
-}
-
-/// A value of the table `meta`.
-pub(super) fn meta<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    name: &str,
-) -> rusqlite::Result<Option<T>> {
-    connection
-        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))
-        .optional()
-}
-
-/// Sets a value of the table `meta`.
-pub(super) fn set_meta(
-    connection: &Connection,
-    name: &str,
-    value: impl rusqlite::ToSql,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
-        .execute(params![name, value])
-        .map(drop)
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

@@ -7,7 +7,9 @@ pub mod audit;
 mod chain;
 mod facet;
 mod files;
+mod group;
 mod index;
+mod keyring;
 mod ledger;
 mod merge;
 pub mod purge;
@@ -16,11 +18,10 @@ pub mod redact;
 pub mod row;
 mod schema;
 mod slots;
+mod snapshot;
 pub mod stats;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_read;
 pub mod verify;
 mod writer;
 
@@ -38,7 +39,8 @@ use crate::rate::Usage;
 
 use audit::{Completion, Draft, RowId};
 use files::Files;
-use writer::{Job, Writer};
+use group::Job;
+use writer::Writer;
 
 /// The store's handle: cheap to clone, one writer behind it. The last one to go
 /// writes what is still queued.

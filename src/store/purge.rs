@@ -13,8 +13,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::chain::{Hash, kind};
 use super::index::{Counts, SPANS, bucket};
-use super::ledger::{Ledger, Transaction, meta, set_meta};
+use super::ledger::{Ledger, Transaction};
 use super::read::Reader;
+use super::schema::{meta, set_meta};
 use super::{Options, StoreError, schema};
 
 /// Entries removed by one transaction.

@@ -9,7 +9,8 @@ use super::StoreError;
 use super::chain::kind;
 use super::facet::{self, Facet};
 use super::index::{Counts, HOUR, MINUTE, bucket};
-use super::read::{Filter, Reader, Selection, Snapshot};
+use super::read::{Filter, Reader};
+use super::snapshot::{Selection, Snapshot};
 
 /// Names listed per kind; the rest is together under `others`.
 const MAX_NAMES: usize = 20;

@@ -10,9 +10,10 @@ use super::StoreError;
 use super::audit::RowId;
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{self, Facet};
-use super::ledger::check_key;
-use super::read::{Reader, Snapshot, before_first};
+use super::keyring::check_key;
+use super::read::Reader;
 use super::row::{hex, unhex};
+use super::snapshot::{Snapshot, before_first};
 
 /// Entries between two reports of progress.
 const PROGRESS_EVERY: i64 = 100_000;

@@ -16,14 +16,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::action::Agent;
-use crate::policy::Limit;
-use crate::rate::Usage;
-
 use super::audit::{Completion, Draft, RowId};
-use super::chain::{Hash, Keys};
+use super::chain::Keys;
 use super::files::{Files, Held};
-use super::ledger::{Ledger, NotBegun, Transaction};
+use super::group::{Deliver, Draw, Job, Told, write_group};
+use super::ledger::{Ledger, NotBegun};
 use super::{Options, StoreError, schema};
 
 /// How long a result waits for a commit to ride along with.
@@ -44,32 +41,6 @@ const MAX_WAITING_RESULTS: usize = 10_000;
 /// Length of the write-ahead log, in pages, at which writers are made to wait
 /// for it to start over.
 const RESTART_FRAMES: i64 = 8192;
-
-/// Drafts the row, or is told why it will not be written.
-type Draw = Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send>;
-
-/// Tells whoever waits that the row is committed, or why not.
-type Deliver = Box<dyn FnOnce(Result<RowId, StoreError>) + Send>;
-
-/// A row to be written.
-pub(super) struct Job {
-    agent: Arc<str>,
-    limits: Vec<Limit>,
-    digest: Option<(Arc<Keys>, Hash)>,
-    draw: Draw,
-}
-
-impl Job {
-    /// A row that `draw` drafts inside the transaction.
-    pub(super) fn new(
-        agent: &Agent,
-        limits: &[Limit],
-        draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send + 'static,
-    ) -> Self {
-        let agent = Arc::clone(&agent.name);
-        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw) }
-    }
-}
 
 /// The writer of one database.
 #[derive(Debug)]
@@ -437,77 +408,6 @@ impl Shared {
             && let Err(error) = schema::checkpoint(files)
         {
             tracing::warn!(%error, "the audit log's checkpoint failed");
-        }
-    }
-}
-
-fn write_group(
-    transaction: &mut Transaction<'_>,
-    rows: Vec<Job>,
-    results: &[(RowId, Completion)],
-    told: &mut Told,
-) -> Result<(), StoreError> {
-    let mut rows = rows.into_iter();
-    let written = results
-        .iter()
-        .try_for_each(|(id, completion)| write_result(transaction, id, completion))
-        .and_then(|()| rows.by_ref().try_for_each(|job| write_row(transaction, job, told)));
-    if let Err(error) = &written {
-        for job in rows {
-            (job.draw)(Err(error.clone()));
-        }
-    }
-    written
-}
-
-fn write_result(
-    transaction: &mut Transaction<'_>,
-    id: &RowId,
-    completion: &Completion,
-) -> Result<(), StoreError> {
-    if !transaction.complete(id, completion)? {
-        tracing::error!(id = id.as_str(), "a result is lost: its row is in a log that is gone");
-    }
-    Ok(())
-}
-
-fn write_row(
-    transaction: &mut Transaction<'_>,
-    job: Job,
-    told: &mut Told,
-) -> Result<(), StoreError> {
-    let usage = match transaction.usage(&job.agent, &job.limits) {
-        Ok(usage) => usage,
-        Err(error) => {
-            (job.draw)(Err(error.clone()));
-            return Err(error);
-        }
-    };
-    let Some((draft, deliver)) = (job.draw)(Ok(usage)) else { return Ok(()) };
-    let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
-    match transaction.decide(&draft, digest, &job.limits) {
-        Ok(id) => {
-            told.waiting.push((deliver, id));
-            Ok(())
-        }
-        Err(error) => {
-            deliver(Err(error.clone()));
-            Err(error)
-        }
-    }
-}
-
-/// Those who wait for a group, and what they are to be told.
-#[derive(Default)]
-struct Told {
-    waiting: Vec<(Deliver, RowId)>,
-    error: Option<StoreError>,
-}
-
-impl Told {
-    fn tell(self) {
-        for (deliver, id) in self.waiting {
-            deliver(self.error.clone().map_or(Ok(id), Err));
         }
     }
 }

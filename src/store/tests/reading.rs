@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-use super::audit::{Completion, Draft, Outcome};
-use super::purge::{purge, would_purge};
-use super::read::{Filter, Reader};
-use super::row::Row;
-use super::tests::{completion, draft, open, record, store};
-use super::verify::Broken;
-use super::{Options, StoreError};
+use super::{completion, draft, open, record, store};
+use crate::store::audit::{Completion, Draft, Outcome};
+use crate::store::purge::{purge, would_purge};
+use crate::store::read::{Filter, Reader};
+use crate::store::row::Row;
+use crate::store::verify::Broken;
+use crate::store::{Options, StoreError};
 use crate::verdict::Decision;
 
 fn rows(path: &Path, filter: &Filter, limit: u64) -> Vec<Row> {

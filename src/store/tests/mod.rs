@@ -1,5 +1,7 @@
 //! The store as its callers see it, with other processes played by other stores.
 
+mod reading;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +10,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-use super::audit::{Completion, Draft, Outcome, RowId};
-use super::{Options, Store, StoreError};
 use crate::action::{Agent, Transport};
 use crate::intent::Intent;
 use crate::policy::Limit;
 use crate::rate::Usage;
+use crate::store::audit::{Completion, Draft, Outcome, RowId};
+use crate::store::{Options, Store, StoreError};
 use crate::verdict::{Decision, Stage};
 
 pub(super) fn draft(tool: &str) -> Draft {

@@ -1,0 +1,112 @@
+//! What is written together: the rows of a group, and those who wait for them.
+
+use std::sync::Arc;
+
+use super::StoreError;
+use super::audit::{Completion, Draft, RowId};
+use super::chain::{Hash, Keys};
+use super::ledger::Transaction;
+use crate::action::Agent;
+use crate::policy::Limit;
+use crate::rate::Usage;
+
+/// Drafts the row, or is told why it will not be written.
+pub(super) type Draw =
+    Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send>;
+
+/// Tells whoever waits that the row is committed, or why not.
+pub(super) type Deliver = Box<dyn FnOnce(Result<RowId, StoreError>) + Send>;
+
+/// A row to be written.
+pub(super) struct Job {
+    pub(super) agent: Arc<str>,
+    pub(super) limits: Vec<Limit>,
+    pub(super) digest: Option<(Arc<Keys>, Hash)>,
+    pub(super) draw: Draw,
+}
+
+impl Job {
+    /// A row that `draw` drafts inside the transaction.
+    pub(super) fn new(
+        agent: &Agent,
+        limits: &[Limit],
+        draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send + 'static,
+    ) -> Self {
+        let agent = Arc::clone(&agent.name);
+        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw) }
+    }
+}
+
+/// Writes `results` and `rows`; those who wait for the rows go into `told`.
+pub(super) fn write_group(
+    transaction: &mut Transaction<'_>,
+    rows: Vec<Job>,
+    results: &[(RowId, Completion)],
+    told: &mut Told,
+) -> Result<(), StoreError> {
+    let mut rows = rows.into_iter();
+    let written = results
+        .iter()
+        .try_for_each(|(id, completion)| write_result(transaction, id, completion))
+        .and_then(|()| rows.by_ref().try_for_each(|job| write_row(transaction, job, told)));
+    if let Err(error) = &written {
+        for job in rows {
+            (job.draw)(Err(error.clone()));
+        }
+    }
+    written
+}
+
+fn write_result(
+    transaction: &mut Transaction<'_>,
+    id: &RowId,
+    completion: &Completion,
+) -> Result<(), StoreError> {
+    if !transaction.complete(id, completion)? {
+        tracing::error!(id = id.as_str(), "a result is lost: its row is in a log that is gone");
+    }
+    Ok(())
+}
+
+fn write_row(
+    transaction: &mut Transaction<'_>,
+    job: Job,
+    told: &mut Told,
+) -> Result<(), StoreError> {
+    let usage = match transaction.usage(&job.agent, &job.limits) {
+        Ok(usage) => usage,
+        Err(error) => {
+            (job.draw)(Err(error.clone()));
+            return Err(error);
+        }
+    };
+    let Some((draft, deliver)) = (job.draw)(Ok(usage)) else { return Ok(()) };
+    let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
+    match transaction.decide(&draft, digest, &job.limits) {
+        Ok(id) => {
+            told.waiting.push((deliver, id));
+            Ok(())
+        }
+        Err(error) => {
+            deliver(Err(error.clone()));
+            Err(error)
+        }
+    }
+}
+
+/// Those who wait for a group, and what they are to be told.
+#[derive(Default)]
+pub(super) struct Told {
+    waiting: Vec<(Deliver, RowId)>,
+    /// Why none of it is committed.
+    pub(super) error: Option<StoreError>,
+}
+
+impl Told {
+    /// Tells them.
+    pub(super) fn tell(self) {
+        for (deliver, id) in self.waiting {
+            deliver(self.error.clone().map_or(Ok(id), Err));
+        }
+    }
+}

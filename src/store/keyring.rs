@@ -1,0 +1,84 @@
+//! What makes a database this one: its key, and the salt of its row ids.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::StoreError;
+use super::audit::RowId;
+use super::chain::Keys;
+use super::files::{Files, exposure};
+use super::schema::{meta, set_meta};
+
+/// The keys of a database; makes them, or writes those of `before`, where the
+/// log is still empty.
+pub(super) fn load_keys(
+    files: &Files,
+    connection: &Connection,
+    fresh: bool,
+    before: Option<&Arc<Keys>>,
+) -> Result<Arc<Keys>, StoreError> {
+    let secret = match files.read_secret().map_err(|error| files.open_error(error))? {
+        Some(secret) => secret,
+        None if !fresh => {
+            return Err(files.open_error(format_args!(
+                "its key `{}` is missing; restore it, or move the log away to begin a new one",
+                files.key.display()
+            )));
+        }
+        None => {
+            let secret = match before {
+                Some(keys) => *keys.secret(),
+                None => random().map_err(|error| files.open_error(error))?,
+            };
+            files.write_secret(&secret).map_err(|error| files.open_error(error))?;
+            secret
+        }
+    };
+    for path in [&files.key, &files.db] {
+        if let Some(exposure) = exposure(path) {
+            tracing::warn!(path = %path.display(), "others may read this file: its {exposure}");
+        }
+    }
+    let keys = Keys::derive(secret).ok_or_else(|| files.open_error("its key cannot be used"))?;
+    if fresh {
+        set_meta(connection, "fingerprint", keys.fingerprint())
+            .map_err(|error| files.open_error(error))?;
+    }
+    check_key(files, connection, &keys)?;
+    Ok(Arc::new(keys))
+}
+
+/// Whether `keys` are those that the log was begun with.
+pub(super) fn check_key(
+    files: &Files,
+    connection: &Connection,
+    keys: &Keys,
+) -> Result<(), StoreError> {
+    let fingerprint: Option<Vec<u8>> =
+        meta(connection, "fingerprint").map_err(|error| files.open_error(error))?;
+    if fingerprint.as_deref() == Some(&keys.fingerprint()[..]) {
+        return Ok(());
+    }
+    Err(files.open_error(format_args!(
+        "`{}` is not the key that it was begun with",
+        files.key.display()
+    )))
+}
+
+/// The number that sets this database's row ids apart from another's.
+pub(super) fn load_salt(connection: &Connection) -> rusqlite::Result<u16> {
+    if let Some(salt) = meta::<u16>(connection, "salt")? {
+        return Ok(salt);
+    }
+    let [low, high] = random().unwrap_or_default();
+    let salt = u16::from_le_bytes([low, high]) & RowId::MAX_SALT;
+    set_meta(connection, "salt", salt)?;
+    Ok(salt)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}

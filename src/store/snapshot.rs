@@ -1,0 +1,420 @@
+//! The log at one moment, and what a filter comes to in it.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use jiff::Timestamp;
+use regex::{Regex, RegexBuilder};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params_from_iter};
+
+use super::StoreError;
+use super::audit::RowId;
+use super::chain::{GENESIS, Hash, kind};
+use super::facet::{self, Facet};
+use super::merge::{Direction, Merge, Source};
+use super::read::{Filter, Reader};
+use super::row::{Row, hex};
+use super::schema::meta;
+
+/// What a filter comes to in one snapshot.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// The combinations; `None` for all.
+    facets: Option<HashSet<i64>>,
+    /// From and to, in order.
+    ranges: Vec<(i64, i64)>,
+    /// The tool, to be looked for in entries of combinations without one.
+    tool: Option<String>,
+    text: Option<Regex>,
+}
+
+impl Selection {
+    /// Whether rows of the combination `facet` are among them.
+    pub(super) fn takes(&self, facet: i64) -> bool {
+        self.facets.as_ref().is_none_or(|facets| facets.contains(&facet))
+    }
+
+    /// Whether the dictionary alone does not say which rows.
+    pub(super) fn looks_at_rows(&self) -> bool {
+        self.tool.is_some() || self.text.is_some()
+    }
+}
+
+/// A combination together with the reason that entries need not repeat.
+#[derive(Debug)]
+struct Described {
+    facet: Facet<'static>,
+    reason: String,
+}
+
+/// A result that is not yet indexed.
+#[derive(Debug, Clone)]
+struct Answer {
+    outcome: String,
+    status: String,
+    upstream_us: i64,
+}
+
+/// The log as it is at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot<'r> {
+    reader: &'r Reader,
+    _transaction: rusqlite::Transaction<'r>,
+    salt: u16,
+    first: i64,
+    head: i64,
+    folded: i64,
+    /// Results among the entries that are not yet indexed.
+    answers: HashMap<i64, Answer>,
+    described: RefCell<HashMap<i64, Rc<Described>>>,
+}
+
+/// A decision's columns as they come.
+struct Raw {
+    seq: i64,
+    at: i64,
+    facet: i64,
+    session: String,
+    tool: Option<String>,
+    reason: Option<String>,
+    args: String,
+    digest: Hash,
+    decision_us: i64,
+    hash: Hash,
+    before: Option<Hash>,
+    answer: Option<Answer>,
+}
+
+const ROW: &str = "
+    SELECT e.seq, e.at, e.facet, e.session, e.tool, e.reason, e.args, e.digest, e.decision_us,
+           e.hash, (SELECT hash FROM entry WHERE seq = e.seq - 1),
+           r.outcome, r.status, r.upstream_us
+    FROM entry e
+    LEFT JOIN answer a ON a.decision = e.seq
+    LEFT JOIN entry r ON r.seq = a.seq
+    WHERE e.seq = ?1 AND e.kind = 0";
+
+impl<'r> Snapshot<'r> {
+    pub(super) fn take(reader: &'r Reader) -> rusqlite::Result<Self> {
+        let connection = reader.connection();
+        let transaction = connection.unchecked_transaction()?;
+        let bounds = "SELECT ifnull(min(seq), 1), ifnull(max(seq), 0) FROM entry";
+        let (first, head) =
+            connection.query_row(bounds, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let folded = meta(connection, "folded")?.unwrap_or_default();
+        let mut answers = HashMap::new();
+        let mut select = connection.prepare_cached(
+            "SELECT ref, outcome, status, upstream_us FROM entry
+             WHERE seq > ?1 AND kind = 1 ORDER BY seq",
+        )?;
+        let mut rows = select.query([folded])?;
+        while let Some(row) = rows.next()? {
+            answers.entry(row.get(0)?).or_insert(Answer {
+                outcome: row.get(1)?,
+                status: row.get(2)?,
+                upstream_us: row.get(3)?,
+            });
+        }
+        Ok(Self {
+            reader,
+            _transaction: transaction,
+            salt: meta(connection, "salt")?.unwrap_or_default(),
+            first,
+            head,
+            folded,
+            answers,
+            described: RefCell::default(),
+        })
+    }
+
+    /// The oldest entry, the newest that is indexed, and the newest.
+    pub(super) fn bounds(&self) -> (i64, i64, i64) {
+        (self.first, self.folded, self.head)
+    }
+
+    /// Which log this is, in row ids.
+    pub(super) fn salt(&self) -> u16 {
+        self.salt
+    }
+
+    fn connection(&self) -> &'r Connection {
+        self.reader.connection()
+    }
+
+    /// What `filter` comes to.
+    pub(super) fn select(&self, filter: &Filter) -> Result<Selection, StoreError> {
+        let text = filter.text.as_deref().map(|text| {
+            RegexBuilder::new(&regex::escape(text)).case_insensitive(true).build().map_err(
+                |error| StoreError::Read {
+                    path: self.reader.files().named.clone(),
+                    why: error.to_string(),
+                },
+            )
+        });
+        for id in [&filter.before, &filter.after].into_iter().flatten() {
+            if id.place().is_none_or(|place| place.salt != self.salt) {
+                let why = format!("`{}` is not a row of this log", id.as_str());
+                return Err(StoreError::Read { path: self.reader.files().named.clone(), why });
+            }
+        }
+        let error = |error: rusqlite::Error| self.reader.error(&error);
+        let (facets, bare) = self.facets(filter).map_err(error)?;
+        let ranges = self.ranges(filter).map_err(error)?;
+        let tool = filter.tool.clone().filter(|_| bare);
+        Ok(Selection { facets, ranges, tool, text: text.transpose()? })
+    }
+
+    /// The combinations that `filter` selects (`None`: all), and whether one of
+    /// them leaves the tool to its entries.
+    fn facets(&self, filter: &Filter) -> rusqlite::Result<(Option<HashSet<i64>>, bool)> {
+        let mut wheres = Vec::new();
+        let mut values: Vec<&dyn ToSql> = Vec::new();
+        let names = [
+            ("agent", filter.agent.as_deref().map(pattern)),
+            ("decision", filter.decision.as_deref().map(pattern)),
+            ("server", filter.server.as_deref().map(pattern)),
+            ("tool", filter.tool.as_deref().map(pattern)),
+        ];
+        for (column, pattern) in &names {
+            let Some(pattern) = pattern else { continue };
+            wheres.push(match *column {
+                "tool" => "(tool IS NULL OR tool GLOB ?)".to_owned(),
+                other => format!("{other} GLOB ?"),
+            });
+            values.push(pattern);
+        }
+        if wheres.is_empty() {
+            return Ok((None, false));
+        }
+        let sql = format!("SELECT id, tool IS NULL FROM facet WHERE {}", wheres.join(" AND "));
+        let mut select = self.connection().prepare(&sql)?;
+        let mut rows = select.query(params_from_iter(values))?;
+        let (mut facets, mut any_bare) = (HashSet::new(), false);
+        while let Some(row) = rows.next()? {
+            let (facet, bare): (i64, bool) = (row.get(0)?, row.get(1)?);
+            facets.insert(facet);
+            any_bare |= bare;
+        }
+        Ok((Some(facets), any_bare && filter.tool.is_some()))
+    }
+
+    /// The entries that `filter` selects by time and place. Within a stretch in
+    /// which the clock was never set back, times never decrease.
+    fn ranges(&self, filter: &Filter) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let place = |id: &Option<RowId>| id.as_ref().and_then(RowId::place);
+        let lowest = place(&filter.after).map_or(self.first, |place| place.seq + 1);
+        let highest = place(&filter.before).map_or(self.head, |place| place.seq - 1);
+        let mut ranges = Vec::new();
+        for (first, last) in self.stretches()? {
+            let since = match filter.since {
+                Some(since) => self.first_at(first, last, since.as_microsecond())?,
+                None => first,
+            };
+            let until = match filter.until {
+                Some(until) => self.first_at(first, last, until.as_microsecond() + 1)? - 1,
+                None => last,
+            };
+            ranges.push((since.max(lowest), until.min(highest)));
+        }
+        Ok(ranges)
+    }
+
+    /// The stretches between settings back of the clock.
+    pub(super) fn stretches(&self) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut select = self
+            .connection()
+            .prepare_cached("SELECT seq FROM entry WHERE kind = ?1 AND kind >= 2 ORDER BY seq")?;
+        let begins = select.query_map([kind::CLOCK], |row| row.get(0))?;
+        let mut stretches = Vec::new();
+        let mut first = self.first;
+        for begin in begins {
+            let begin: i64 = begin?;
+            stretches.push((first, begin - 1));
+            first = begin;
+        }
+        stretches.push((first, self.head));
+        Ok(stretches)
+    }
+
+    /// The first entry from `first` to `last` that is not before `at`; one
+    /// beyond `last` where there is none.
+    pub(super) fn first_at(&self, first: i64, last: i64, at: i64) -> rusqlite::Result<i64> {
+        let mut time = self
+            .connection()
+            .prepare_cached("SELECT at FROM entry WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
+        let (mut low, mut high) = (first, last + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let here: Option<i64> = time.query_row([middle], |row| row.get(0)).optional()?;
+            if here.is_some_and(|here| here < at) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The entries of `selection`, in order.
+    pub(super) fn merge(
+        &self,
+        selection: &Selection,
+        direction: Direction,
+    ) -> Result<Merge<'r>, StoreError> {
+        let facets = selection.facets.clone().unwrap_or_default();
+        let mut merge = Merge::new(self.connection(), direction, facets);
+        for (lowest, highest) in &selection.ranges {
+            match &selection.facets {
+                None => merge.add(Source::All, *lowest, *highest),
+                Some(facets) => {
+                    let newest = self.newest(facets).map_err(|error| self.reader.error(&error))?;
+                    for (facet, last) in newest {
+                        let last = last.min(self.folded).min(*highest);
+                        merge.add(Source::Facet(facet), *lowest, last);
+                    }
+                    merge.add(Source::Tail, (*lowest).max(self.folded + 1), *highest);
+                }
+            }
+        }
+        Ok(merge)
+    }
+
+    /// The newest indexed entry of each of `facets`.
+    fn newest(&self, facets: &HashSet<i64>) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let sql = "SELECT facet, last FROM tally WHERE span = 0 AND start = 0";
+        let mut select = self.connection().prepare_cached(sql)?;
+        let all = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        all.filter(|row| row.as_ref().map_or(true, |(facet, _)| facets.contains(facet))).collect()
+    }
+
+    /// The row at `seq`, where `selection` takes it.
+    pub(super) fn row(&self, seq: i64, selection: &Selection) -> Result<Option<Row>, StoreError> {
+        self.load(seq, selection).map_err(|error| self.reader.error(&error))
+    }
+
+    fn load(&self, seq: i64, selection: &Selection) -> rusqlite::Result<Option<Row>> {
+        let mut select = self.connection().prepare_cached(ROW)?;
+        let Some(raw) = select.query_row([seq], Raw::read).optional()? else { return Ok(None) };
+        let described = self.describe(raw.facet)?;
+        let tool = match (&raw.tool, &described.facet.tool) {
+            (Some(own), _) => own.as_str(),
+            (None, Some(shared)) => shared,
+            (None, None) => "",
+        };
+        let reason = raw.reason.as_deref().unwrap_or(&described.reason);
+        if let Some(wanted) = selection.tool.as_deref().filter(|_| raw.tool.is_some()) {
+            let matches: bool = self
+                .connection()
+                .prepare_cached("SELECT ?1 GLOB ?2")?
+                .query_row([tool, &pattern(wanted)], |row| row.get(0))?;
+            if !matches {
+                return Ok(None);
+            }
+        }
+        if let Some(text) = &selection.text
+            && ![tool, reason, &raw.args].iter().any(|field| text.is_match(field))
+        {
+            return Ok(None);
+        }
+        let (tool, reason) = (tool.to_owned(), reason.to_owned());
+        Ok(Some(self.assemble(raw, &described.facet, tool, reason)?))
+    }
+
+    fn describe(&self, facet: i64) -> rusqlite::Result<Rc<Described>> {
+        if let Some(described) = self.described.borrow().get(&facet) {
+            return Ok(Rc::clone(described));
+        }
+        let sql = format!("SELECT {}, reason FROM facet WHERE id = ?1", facet::COLUMNS);
+        let described = self.connection().prepare_cached(&sql)?.query_row([facet], |row| {
+            Ok(Rc::new(Described { facet: Facet::read(row, 0)?, reason: row.get(12)? }))
+        })?;
+        self.described.borrow_mut().insert(facet, Rc::clone(&described));
+        Ok(described)
+    }
+
+    fn assemble(
+        &self,
+        raw: Raw,
+        facet: &Facet<'_>,
+        tool: String,
+        reason: String,
+    ) -> rusqlite::Result<Row> {
+        let answer = raw.answer.or_else(|| self.answers.get(&raw.seq).cloned());
+        // A result that went well does not hide how the action came through.
+        let outcome = match &answer {
+            Some(answer) if answer.outcome != "forwarded" => answer.outcome.clone(),
+            _ => facet.outcome.to_string(),
+        };
+        let before = match raw.before {
+            Some(before) => before,
+            None => before_first(self.connection(), raw.seq)?.unwrap_or(GENESIS),
+        };
+        Ok(Row {
+            id: RowId::new(raw.at, raw.seq, self.salt),
+            time: Timestamp::from_microsecond(raw.at).unwrap_or_default(),
+            session: raw.session,
+            agent: facet.agent.to_string(),
+            transport: facet.transport.to_string(),
+            server: facet.server.to_string(),
+            method: facet.method.to_string(),
+            tool,
+            intent: facet.intent.to_string(),
+            decision: facet.decision.to_string(),
+            outcome,
+            policy: facet.policy.to_string(),
+            rule: facet.rule.to_string(),
+            reason,
+            stage: facet.stage.to_string(),
+            args: raw.args,
+            args_digest: hex(&raw.digest),
+            decision_us: raw.decision_us,
+            upstream_ms: answer.as_ref().map(|answer| answer.upstream_us as f64 / 1000.0),
+            status: answer.map(|answer| answer.status),
+            mode: facet.mode.to_string(),
+            prev_hash: hex(&before),
+            hash: hex(&raw.hash),
+        })
+    }
+}
+
+/// The hash of the entry before `seq`, where a purge removed it and kept that.
+pub(super) fn before_first(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Hash>> {
+    connection
+        .prepare_cached(
+            "SELECT digest FROM entry WHERE kind = ?1 AND kind >= 2 AND ref = ?2
+             ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row([kind::PURGE, seq - 1], |row| row.get(0))
+        .optional()
+}
+
+impl Raw {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let answer = match row.get::<_, Option<String>>(11)? {
+            Some(outcome) => {
+                Some(Answer { outcome, status: row.get(12)?, upstream_us: row.get(13)? })
+            }
+            None => None,
+        };
+        Ok(Self {
+            seq: row.get(0)?,
+            at: row.get(1)?,
+            facet: row.get(2)?,
+            session: row.get(3)?,
+            tool: row.get(4)?,
+            reason: row.get(5)?,
+            args: row.get(6)?,
+            digest: row.get(7)?,
+            decision_us: row.get(8)?,
+            hash: row.get(9)?,
+            before: row.get(10)?,
+            answer,
+        })
+    }
+}
+
+/// Our globs know no sets; SQLite's do.
+fn pattern(name: &str) -> String {
+    name.replace('[', "[[]")
+}
