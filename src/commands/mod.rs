@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod doctor;
 mod explain;
+mod inspect;
 mod intent;
 mod jsonl;
 mod manual;
@@ -63,6 +64,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Supervise(args) => supervise::run(&args),
         Command::Wrap(args) => wrap::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         _ => anyhow::bail!("this command is not built yet"),
     }
 }

@@ -62,7 +62,7 @@ const SUFFIXES: &[&str] = &["-mcp-server", "-mcp", "-server", "_mcp_server", "_m
 #[must_use]
 pub fn server_name(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    let name = launched(&words).and_then(|word| speaking_part(word));
+    let name = launched(&words).and_then(speaking_part);
     name.unwrap_or_else(|| FALLBACK.to_owned())
 }
 

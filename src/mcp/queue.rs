@@ -283,7 +283,8 @@ mod tests {
             let mut text = String::new();
             let read = tokio::io::AsyncReadExt::read_to_string(&mut far, &mut text);
             let (written, read) = tokio::join!(queue.drain(near), read);
-            (written.unwrap(), read.unwrap());
+            written.unwrap();
+            read.unwrap();
             let expected: String = (0..100).map(|number| format!("line {number}\n")).collect();
             assert_eq!(text, expected);
         });

@@ -236,3 +236,6 @@ impl Weight for Held {
         self.line.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

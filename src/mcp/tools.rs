@@ -231,7 +231,8 @@ impl Tools {
         Some(Swallowed::Settled)
     }
 
-    fn learn(&mut self, listed: Listed, generation: u64) {
+    /// Takes one entry of a list, asked for in `generation`.
+    pub fn learn(&mut self, listed: Listed, generation: u64) {
         let worst = DeclaredHints::default();
         let hints = if self.trusted { listed.hints } else { strictest(worst, listed.hints) };
         if let Some(tool) = self.known.get_mut(&listed.name) {

@@ -21,6 +21,15 @@ impl Policy {
         self.enforced.as_ref().is_some_and(|rules| rules.denies_any(subject))
     }
 
+    /// Whether what is decided hangs on something that `action` leaves open: on
+    /// the arguments, or on when the call is made.
+    #[must_use]
+    pub fn depends_on_the_call(&self, action: &Action, intent: Intent) -> bool {
+        let subject = Subject { action, intent };
+        let sets = self.enforced.iter().chain(&self.everything);
+        sets.into_iter().any(|rules| rules.depends_on_the_call(subject))
+    }
+
     /// The tool that a deny or ask rule speaks of and a lenient server may take
     /// `tool` for, though the rule does not match it.
     #[must_use]
@@ -58,13 +67,19 @@ impl RuleSet {
     }
 }
 
+impl RuleSet {
+    fn depends_on_the_call(&self, subject: Subject<'_>) -> bool {
+        let rules = self.rules.iter().map(|rule| foreseen(&rule.clause, subject));
+        self.has_hours()
+            || rules.take_while(|truth| *truth != Truth::Yes).any(|truth| truth == Truth::Unjudged)
+    }
+}
+
 /// Whether a clause matches, as far as that does not hang on what is not known
 /// before a call.
 fn foreseen(clause: &Clause, subject: Subject<'_>) -> Truth {
     let keys = clause.keys.iter().map(|key| match key {
         Key::Args(_) | Key::When(_) => Truth::Unjudged,
-        // A tool's intent may hang on its arguments.
-        Key::Intent(_) => Truth::Unjudged,
         Key::Any(clauses) => Truth::any(clauses.iter().map(|clause| foreseen(clause, subject))),
         Key::Not(clause) => !foreseen(clause, subject),
         known => known.judge(subject).unwrap_or(Truth::Unjudged),

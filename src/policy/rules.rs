@@ -64,6 +64,11 @@ impl RuleSet {
         self.hours.iter().find(|hours| !hours.allow(subject.action.at))
     }
 
+    /// Whether some policy allows requests in certain hours only.
+    pub(crate) fn has_hours(&self) -> bool {
+        !self.hours.is_empty()
+    }
+
     /// The first rule that matches. The candidates come in several lists, each
     /// in order; a list is followed no further than the best match so far.
     pub(crate) fn first_match(&self, subject: Subject<'_>) -> Option<(&Rule, Match)> {

@@ -40,14 +40,14 @@ impl Relay {
     ) -> std::io::Result<()> {
         while let Some(frame) = frames.next().await? {
             match frame {
-                Frame::Line(line) => self.from_server(line).await,
+                Frame::Line(line) => self.server_line(line).await,
                 Frame::Oversize(outline) => self.oversize(outline).await,
             }
         }
         Ok(())
     }
 
-    async fn from_server(&self, line: Bytes) {
+    async fn server_line(&self, line: Bytes) {
         let messages = answer::messages(&line);
         let mut requests = Vec::new();
         let mut fates: Vec<_> =

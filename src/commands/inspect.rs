@@ -1,0 +1,235 @@
+//! `agentgate inspect`: what a server offers, and what the policy would decide
+//! about each tool. Nothing is called.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use comfy_table::Table;
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion, Tool};
+use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Done, policies};
+use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
+use crate::cli::{InspectArgs, Trust};
+use crate::config::Settings;
+use crate::intent;
+use crate::json::Object;
+use crate::mcp::listing::Listed;
+use crate::mcp::name::server_name;
+use crate::mcp::tools::Tools;
+use crate::os::{Child, Stop, Streams};
+use crate::policy::Policy;
+use crate::policy::{ToolHints, write_policy};
+use crate::verdict::Verdict;
+
+/// A tool, and what would be decided about a call of it without arguments.
+struct Row {
+    hints: ToolHints,
+    verdict: Verdict,
+    /// A call with other arguments, or at another time, may fare differently.
+    depends: bool,
+}
+
+pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
+    let settings = Settings::resolve(&args.decide)?;
+    let name = args.server.name.clone().unwrap_or_else(|| server_name(&args.command));
+    let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
+    let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
+    let listed = list(args)?;
+    let rows = judge(&listed, &name, trusted, &settings.agent, &policies.current());
+    if let Some(path) = &args.write_policy {
+        let hints: Vec<_> = rows.iter().map(|row| row.hints.clone()).collect();
+        write_new(path, &write_policy(&name, &hints))?;
+    }
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        for row in &rows {
+            writeln!(out, "{}", row.as_json(&name))?;
+        }
+    } else {
+        table(&mut out, &name, &rows)?;
+        if let Some(path) = &args.write_policy {
+            writeln!(out, "\nWritten to {}. Try it: agentgate check {0}", path.display())?;
+        }
+    }
+    Ok(Done::Success)
+}
+
+/// Starts the server, asks what it offers, and ends it.
+fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
+    let (program, rest) = args.command.split_first().context("no command is given")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut child, streams) = Child::spawn(program, rest)
+            .with_context(|| format!("cannot start `{}`", program.display()))?;
+        let tools = tokio::select! {
+            tools = timeout(args.timeout, ask(streams)) => tools,
+            code = child.wait() => anyhow::bail!("the server ended with exit code {}", code?),
+        };
+        child.stop(Stop::Terminate).await?;
+        let tools = tools.map_err(|_| too_slow(args.timeout))??;
+        Ok(tools.iter().filter_map(listed).collect())
+    })
+}
+
+fn too_slow(limit: Duration) -> anyhow::Error {
+    let limit = limit.as_secs_f32();
+    anyhow::anyhow!("the server did not list its tools within {limit} seconds (--timeout)")
+}
+
+async fn ask(streams: Streams) -> anyhow::Result<Vec<Tool>> {
+    let me = Implementation::new("agentgate", env!("CARGO_PKG_VERSION"));
+    let me = ClientConfig::new(ClientCapabilities::default(), me);
+    // Servers of either era: those of the older one refuse the probe.
+    let mode = ClientLifecycleMode::Auto {
+        preferred_versions: vec![ProtocolVersion::LATEST],
+        legacy_version: None,
+    };
+    let client = me.serve_with_lifecycle((streams.output, streams.input), mode).await;
+    let client = client.context("the server does not speak MCP as far as one can tell")?;
+    let tools = client.list_all_tools().await.context("the server does not list its tools")?;
+    client.cancel().await?;
+    Ok(tools)
+}
+
+fn listed(tool: &Tool) -> Option<Listed> {
+    Listed::read(&serde_json::to_vec(tool).ok()?)
+}
+
+fn judge(
+    listed: &[Listed],
+    server: &str,
+    trusted: bool,
+    agent: &Agent,
+    policy: &Policy,
+) -> Vec<Row> {
+    let mut tools = Tools::new(trusted);
+    listed.iter().for_each(|listed| tools.learn(listed.clone(), 0));
+    let row = |listed: &Listed| {
+        let in_force = tools.hints(&listed.name);
+        let action = Action {
+            at: jiff::Timestamp::now(),
+            agent: agent.clone(),
+            session: Arc::from("inspect"),
+            transport: Transport::Stdio,
+            target: Target::Tool(ToolCall {
+                server: Arc::from(server),
+                tool: listed.name.clone(),
+                args: Object::default(),
+                annotations: in_force,
+            }),
+        };
+        let intent = intent::of(&action);
+        Row {
+            hints: ToolHints { tool: listed.name.clone(), declared: listed.hints, in_force },
+            verdict: policy.judge(&action, intent),
+            depends: policy.depends_on_the_call(&action, intent),
+        }
+    };
+    listed.iter().map(row).collect()
+}
+
+/// Writes a file that was not there: a policy that somebody edited is not lost.
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    let file = File::options().write(true).create_new(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn table(out: &mut impl Write, server: &str, rows: &[Row]) -> io::Result<()> {
+    if rows.is_empty() {
+        return writeln!(out, "{server} lists no tools.");
+    }
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["TOOL", "DECLARED", "IN FORCE", "DECISION", "RULE"]);
+    for row in rows {
+        let decision = row.verdict.decision.as_str();
+        table.add_row([
+            shown(&row.hints.tool),
+            declared(&row.hints.declared),
+            row.hints.in_force.map_or_else(|| "-".to_owned(), in_words),
+            if row.depends { format!("{decision} *") } else { decision.to_owned() },
+            format!("{}: {}", row.verdict.policy, row.verdict.rule),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    writeln!(out, "{}", table.trim_fmt())?;
+    if rows.iter().any(|row| row.depends) {
+        writeln!(out, "\n* depends on the arguments, or on when the call is made")?;
+    }
+    Ok(())
+}
+
+/// A name from the server, with what would move the cursor made visible.
+fn shown(name: &str) -> String {
+    name.chars().flat_map(char::escape_debug).collect()
+}
+
+fn declared(hints: &DeclaredHints) -> String {
+    let said = [
+        ("read-only", hints.read_only),
+        ("destructive", hints.destructive),
+        ("idempotent", hints.idempotent),
+        ("open world", hints.open_world),
+    ];
+    let words = said.into_iter().filter_map(|(word, said)| match said? {
+        true => Some(word.to_owned()),
+        false => Some(format!("not {word}")),
+    });
+    let words: Vec<_> = words.collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+fn in_words(hints: Hints) -> String {
+    let kind = match (hints.read_only, hints.destructive) {
+        (true, _) => "read-only",
+        (false, false) => "writes",
+        (false, true) => "destructive",
+    };
+    if hints.open_world { format!("{kind}, open world") } else { kind.to_owned() }
+}
+
+impl Row {
+    fn as_json(&self, server: &str) -> Value {
+        let DeclaredHints { read_only, destructive, idempotent, open_world } = self.hints.declared;
+        let declared = [
+            ("readOnlyHint", read_only),
+            ("destructiveHint", destructive),
+            ("idempotentHint", idempotent),
+            ("openWorldHint", open_world),
+        ];
+        let declared: serde_json::Map<_, _> = declared
+            .into_iter()
+            .filter_map(|(name, said)| Some((name.to_owned(), said?.into())))
+            .collect();
+        let in_force = self.hints.in_force.map(|hints| {
+            json!({
+                "readOnlyHint": hints.read_only,
+                "destructiveHint": hints.destructive,
+                "idempotentHint": hints.idempotent,
+                "openWorldHint": hints.open_world,
+            })
+        });
+        let mut row = json!({
+            "server": server,
+            "tool": self.hints.tool,
+            "declared": declared,
+            "in_force": in_force,
+            "depends_on_the_call": self.depends,
+        });
+        let verdict = serde_json::to_value(&self.verdict).unwrap_or_default();
+        if let (Some(row), Value::Object(verdict)) = (row.as_object_mut(), verdict) {
+            row.extend(verdict);
+        }
+        row
+    }
+}

@@ -1,0 +1,399 @@
+//! The relay between two ends of pipes in memory, with a real gate and a real
+//! log. What needs processes is tested from the outside, under `tests/`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::gate::AuditFailure;
+use crate::policy::{Policy, load_str};
+use crate::store::{Options, Store};
+
+const POLICY: &str = "
+name: test
+rules:
+  - { tool: 'denied*', effect: deny, reason: no }
+  - { tool: push, args: { branch: main }, effect: deny }
+  - { methods: [resources/read], args: { uri: 'file:///secret' }, effect: deny }
+  - { annotations: { readOnlyHint: true }, effect: allow }
+  - { tool: push, effect: allow }
+  - { methods: [resources/read], effect: allow }
+default_effect: deny
+";
+
+/// One end of the relay, as the peer there sees it.
+struct End {
+    lines: BufReader<ReadHalf<DuplexStream>>,
+    sink: Option<tokio::io::WriteHalf<DuplexStream>>,
+}
+
+struct Session {
+    client: End,
+    server: End,
+    relay: Arc<Relay>,
+    running: JoinHandle<io::Result<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl End {
+    fn new(stream: DuplexStream) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        Self { lines: BufReader::new(read), sink: Some(write) }
+    }
+
+    async fn send(&mut self, line: &str) {
+        let sink = self.sink.as_mut().unwrap();
+        sink.write_all(line.as_bytes()).await.unwrap();
+        sink.write_all(b"\n").await.unwrap();
+    }
+
+    async fn say(&mut self, message: Value) {
+        self.send(&message.to_string()).await;
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).await.unwrap();
+        line
+    }
+
+    async fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.line().await).unwrap()
+    }
+}
+
+impl Session {
+    fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("log.db"), &Options::default()).unwrap();
+        let policy = Policy::from_file(load_str("test", POLICY).unwrap());
+        let gate = Gate::new(Arc::new(ArcSwap::from_pointee(policy)), store, AuditFailure::Refuse);
+        let mut settings = Settings {
+            server: Arc::from("srv"),
+            agent: Agent::default(),
+            transport: Transport::Stdio,
+            session: Arc::from("session"),
+            trusted: true,
+            hide_denied: false,
+            max_message: 1 << 20,
+        };
+        change(&mut settings);
+        let relay = Arc::new(Relay::new(gate, settings));
+        let (client, near) = tokio::io::duplex(64 << 10);
+        let (server, far) = tokio::io::duplex(64 << 10);
+        let running = {
+            let relay = Arc::clone(&relay);
+            tokio::spawn(
+                async move { relay.run(tokio::io::split(near), tokio::io::split(far)).await },
+            )
+        };
+        Self { client: End::new(client), server: End::new(server), relay, running, _folder: folder }
+    }
+
+    async fn initialize(&mut self, version: &str) {
+        self.client.say(json!({"id": "i", "method": "initialize", "params": {}})).await;
+        self.server.line().await;
+        self.server.say(json!({"id": "i", "result": {"protocolVersion": version}})).await;
+        self.client.line().await;
+        self.client.say(json!({"method": "notifications/initialized"})).await;
+        self.server.line().await;
+    }
+
+    /// A session in which the server has listed these tools.
+    async fn listed(tools: Value, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut session = Self::start(change);
+        session.initialize("2025-11-25").await;
+        session.client.say(json!({"id": "l", "method": "tools/list"})).await;
+        session.server.line().await;
+        session.server.say(json!({"id": "l", "result": {"tools": tools}})).await;
+        session
+    }
+}
+
+fn call(id: u64, tool: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool}})
+}
+
+fn reader(name: &str) -> Value {
+    json!({"name": name, "annotations": {"readOnlyHint": true}})
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap().block_on(test);
+}
+
+fn is_denial(message: &Value) -> bool {
+    message["result"]["isError"] == true
+        && message["result"]["_meta"]["agentgate/decision"]["decision"] == "deny"
+}
+
+#[test]
+fn what_is_not_refused_passes_byte_for_byte_and_in_order() {
+    run(async {
+        let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
+        session.client.line().await;
+        let lines = [
+            "  {\"id\":1e0}\r",
+            "",
+            " \t ",
+            r#"{"jsonrpc":"2.0","id":99999999999999999999,"method":"vendor/x","params":{"n":1.50e+3},"x":[]}"#,
+            "{\"id\":2 , \"params\" : {\"name\":\"look\",\"arguments\":{\"a\":1.0}},\"method\":\"tools/call\"}\r",
+            r#"{"id":"s","result":{"roots":[]}}"#,
+        ];
+        for line in &lines[1..] {
+            session.client.send(line).await;
+        }
+        for line in &lines[1..] {
+            assert_eq!(session.server.line().await, format!("{line}\n"));
+        }
+        for line in
+            ["log line", "{\"id\":2,\"result\":{ \"x\":1.0}}\r", "[1,", "{\"method\":\"x\"}"]
+        {
+            session.server.send(line).await;
+            assert_eq!(session.client.line().await, format!("{line}\n"));
+        }
+        session
+            .client
+            .sink
+            .as_mut()
+            .unwrap()
+            .write_all(b"{\"id\":3,\"method\":\"ping\"}")
+            .await
+            .unwrap();
+        session.client.sink.take();
+        drop(session.client);
+        assert_eq!(session.server.line().await, "{\"id\":3,\"method\":\"ping\"}");
+    });
+}
+
+#[test]
+fn a_denied_call_is_answered_and_never_sent() {
+    run(async {
+        let mut session =
+            Session::listed(json!([reader("look"), reader("denied_x")]), |_| {}).await;
+        session.client.line().await;
+        for refused in [
+            call(1, "denied_x"),
+            json!({"id": 1, "method": "tools/call", "params": {"name": "push", "arguments": {"branch": "main"}}}),
+            call(1, "unlisted"),
+        ] {
+            session.client.say(refused).await;
+            assert!(is_denial(&session.client.hear().await));
+        }
+        for refused in [
+            json!({"id": 1, "method": "resources/read", "params": {"uri": "file:///secret"}}),
+            call(1, "Look"),
+            call(1, "look "),
+            json!({"id": 1, "method": "Tools/Call", "params": {"name": "denied_x"}}),
+        ] {
+            session.client.say(refused).await;
+            assert!(session.client.hear().await["error"]["code"].is_i64());
+        }
+        let last = json!({"id": 2, "method": "resources/read", "params": {"uri": "file:///x"}});
+        session.client.say(last.clone()).await;
+        assert_eq!(session.server.hear().await, last, "the first that reaches the server");
+    });
+}
+
+#[test]
+fn a_call_that_comes_before_any_list_waits_for_one_and_holds_up_nothing() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.initialize("2025-11-25").await;
+        session.client.say(call(1, "look")).await;
+        let list = session.server.hear().await;
+        assert_eq!(list["method"], "tools/list");
+        session.client.say(call(2, "look")).await;
+        session.client.say(json!({"id": 3, "method": "ping"})).await;
+        assert_eq!(session.server.hear().await["id"], 3);
+        // The server asks the client before it answers the gate.
+        session.server.say(json!({"id": 0, "method": "roots/list"})).await;
+        assert_eq!(session.client.hear().await["method"], "roots/list");
+        session.client.say(json!({"id": 0, "result": {"roots": []}})).await;
+        assert!(session.server.hear().await.get("result").is_some());
+        let page = json!({"id": list["id"], "result": {"tools": [], "nextCursor": "2"}});
+        session.server.say(page).await;
+        let next = session.server.hear().await;
+        assert_eq!(next["params"]["cursor"], "2");
+        session.server.say(json!({"id": next["id"], "result": {"tools": [reader("look")]}})).await;
+        assert_eq!(session.server.hear().await, call(1, "look"));
+        assert_eq!(session.server.hear().await, call(2, "look"));
+        session.server.say(json!({"id": 1, "result": {}})).await;
+        assert_eq!(session.client.hear().await["id"], 1, "the lists were swallowed");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_the_handshake_is_served_all_the_same() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.client.say(json!({"id": 0, "method": "initialize", "params": {}})).await;
+        session.client.say(json!({"method": "notifications/initialized"})).await;
+        session.client.say(call(1, "look")).await;
+        session.server.line().await;
+        session.server.line().await;
+        session.server.say(json!({"id": 0, "result": {"protocolVersion": "2025-06-18"}})).await;
+        let list = session.server.hear().await;
+        session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look")]}})).await;
+        assert_eq!(session.server.hear().await, call(1, "look"));
+    });
+}
+
+#[test]
+fn a_stateless_call_lends_its_meta_to_the_list() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}});
+        let mut asked = call(1, "denied");
+        asked["params"]["_meta"] = meta.clone();
+        session.client.say(asked).await;
+        let list = session.server.hear().await;
+        assert_eq!(list["params"]["_meta"], meta);
+        session.server.say(json!({"id": list["id"], "error": {"code": -32601}})).await;
+        let denial = session.client.hear().await;
+        assert!(is_denial(&denial));
+        assert_eq!(denial["result"]["resultType"], "complete");
+    });
+}
+
+#[test]
+fn a_list_that_does_not_come_leaves_the_worst_case() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.initialize("2025-11-25").await;
+        session.client.say(call(1, "look")).await;
+        let list = session.server.hear().await;
+        assert!(is_denial(&session.client.hear().await));
+        // Late, and swallowed all the same.
+        session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look")]}})).await;
+        session.server.say(json!({"method": "x"})).await;
+        assert_eq!(session.client.hear().await["method"], "x");
+        session.client.say(call(2, "look")).await;
+        assert_eq!(session.server.hear().await["id"], 2);
+    });
+}
+
+#[test]
+fn a_changed_list_is_asked_for_again_and_tightens() {
+    run(async {
+        let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
+        session.client.line().await;
+        session.server.say(json!({"method": "notifications/tools/list_changed"})).await;
+        session.client.line().await;
+        session.client.say(call(1, "look")).await;
+        let list = session.server.hear().await;
+        let tools = json!([{"name": "look", "annotations": {"readOnlyHint": false}}]);
+        session.server.say(json!({"id": list["id"], "result": {"tools": tools}})).await;
+        assert!(is_denial(&session.client.hear().await));
+    });
+}
+
+#[test]
+fn a_held_call_that_is_cancelled_is_never_sent() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.initialize("2025-11-25").await;
+        session.client.say(call(1, "look")).await;
+        let list = session.server.hear().await;
+        session
+            .client
+            .say(json!({"method": "notifications/cancelled", "params": {"requestId": 1}}))
+            .await;
+        assert_eq!(session.server.hear().await["method"], "notifications/cancelled");
+        session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look")]}})).await;
+        session.client.say(call(2, "look")).await;
+        assert_eq!(session.server.hear().await["id"], 2);
+        assert!(!session.relay.is_idle());
+        session.server.say(json!({"id": 2, "result": {}})).await;
+        session.client.line().await;
+        assert!(session.relay.is_idle());
+    });
+}
+
+#[test]
+fn denied_tools_are_hidden_where_that_is_asked_for() {
+    run(async {
+        let tools = json!([reader("look"), reader("denied_x"), {"name": "push"}]);
+        let mut session = Session::listed(tools, |settings| settings.hide_denied = true).await;
+        let list = session.client.hear().await;
+        let names: Vec<_> =
+            list["result"]["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
+        assert_eq!(names, ["look", "push"]);
+        session.client.say(call(1, "denied_x")).await;
+        assert!(is_denial(&session.client.hear().await));
+    });
+}
+
+#[test]
+fn a_batch_goes_whole_or_not_at_all() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.initialize("2025-03-26").await;
+        session.client.say(json!([call(1, "look"), {"method": "x"}])).await;
+        let list = session.server.hear().await;
+        session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look"), {"name": "denied"}]}})).await;
+        assert_eq!(session.server.hear().await.as_array().unwrap().len(), 2);
+        session
+            .client
+            .say(json!([call(2, "look"), call(3, "denied"), {"id": 4, "method": "ping"}]))
+            .await;
+        let answers = session.client.hear().await;
+        let ids: Vec<_> = answers.as_array().unwrap().iter().map(|answer| &answer["id"]).collect();
+        assert_eq!(ids, [2, 3, 4]);
+        assert!(is_denial(&answers[1]) && answers[0]["error"].is_object());
+        session.client.say(json!([call(5, "look"), {"id": 6, "Method": "x"}])).await;
+        assert_eq!(session.client.hear().await.as_array().unwrap().len(), 2);
+        session.client.say(json!({"id": 7, "method": "ping"})).await;
+        assert_eq!(session.server.hear().await["id"], 7);
+    });
+}
+
+#[test]
+fn a_message_too_large_is_answered_in_either_direction_and_the_session_goes_on() {
+    run(async {
+        let mut session =
+            Session::listed(json!([reader("look")]), |settings| settings.max_message = 1_000).await;
+        session.client.line().await;
+        let large = "x".repeat(2_000);
+        session.client.say(json!({"id": 1, "method": "ping", "params": {"x": large}})).await;
+        assert_eq!(session.client.hear().await["id"], 1);
+        session.client.say(call(2, "look")).await;
+        session.server.line().await;
+        session.server.say(json!({"result": {"x": large}, "id": 2})).await;
+        let answer = session.client.hear().await;
+        assert!(answer["id"] == 2 && answer["error"].is_object());
+        session.server.say(json!({"id": 9, "method": "roots/list", "params": {"x": large}})).await;
+        let answer = session.server.hear().await;
+        assert!(answer["id"] == 9 && answer["error"].is_object());
+        session.client.say(json!({"id": 9, "result": {"x": large}})).await;
+        let answer = session.server.hear().await;
+        assert!(answer["id"] == 9 && answer["error"].is_object());
+        assert_eq!(session.client.hear().await["id"], Value::Null);
+        session.client.say(call(3, "look")).await;
+        assert_eq!(session.server.hear().await["id"], 3);
+    });
+}
+
+#[test]
+fn the_end_of_either_side_ends_the_other_and_loses_nothing() {
+    run(async {
+        let mut session = Session::listed(json!([]), |_| {}).await;
+        session.client.line().await;
+        session.client.send("{\"id\":1,\"method\":\"ping\"}").await;
+        session.client.sink.as_mut().unwrap().shutdown().await.unwrap();
+        session.relay.client_ended().await;
+        assert_eq!(session.server.hear().await["id"], 1);
+        assert_eq!(session.server.line().await, "", "the server sees the end");
+        session.server.say(json!({"id": 1, "result": {}})).await;
+        session.server.sink.as_mut().unwrap().shutdown().await.unwrap();
+        assert_eq!(session.client.hear().await["id"], 1);
+        assert_eq!(session.client.line().await, "");
+        session.running.await.unwrap().unwrap();
+    });
+}
