@@ -1,394 +1,366 @@
-//! GraphQL over POST: the operation that would run decides, not the first one
-//! that is seen.
+//! GraphQL over HTTP: what runs is what the document says, not the method.
 //!
-//! A document is read by its tokens (GraphQL, October 2021, section 2.1), far
-//! enough to tell the operations and their root fields apart. Comments,
-//! strings, fragments and aliases may spell anything; whatever does not fit the
-//! grammar, names no operation or more than one, is not a read.
+//! Only the form that every server reads alike is judged: a POST whose JSON
+//! body is one request or an array of them, each with its document. The
+//! operation that `operationName` names is the one that runs; a mutation
+//! writes whatever its fields are called, and an alias or a comment is nobody's
+//! name. Documents that do not parse, persisted ids without a document and
+//! parameters in the URL are left as unknown.
 
+use bluejay_core::{AsIter, OperationType, executable::ExplicitOperationDefinition};
+use bluejay_parser::ast::executable::{
+    ExecutableDocument, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
+};
+use bluejay_parser::ast::{Parse, ParseOptions};
+
+use super::lexicon::{Role, role};
+use super::words::words;
 use super::{Intent, Judgement, tool};
-use crate::action::{Body, HttpRequest};
+use crate::action::{Body, HttpRequest, Provider};
 use crate::json::{Json, Object};
 
+/// Nesting of a document beyond which it is unknown. A selection set takes two
+/// levels of it, so this is some sixty fields deep.
+const MAX_DEPTH: usize = 128;
+
+/// Tokens of a document beyond which it is unknown.
+const MAX_TOKENS: usize = 50_000;
+
+/// Requests in one body beyond which it is unknown.
+const MAX_REQUESTS: usize = 100;
+
+/// Selections at the root of an operation, fragments followed, beyond which it
+/// is unknown: fragments that spread each other would never end.
+const MAX_SELECTIONS: usize = 1_000;
+
+/// What a request would run.
+#[derive(Debug, PartialEq)]
+pub(super) struct Executed {
+    /// What the strictest of its operations does.
+    pub(super) intent: Intent,
+    /// Whether that is a mutation.
+    pub(super) mutation: bool,
+    /// The field at its root that makes it so.
+    pub(super) field: String,
+}
+
+impl Executed {
+    /// The provider's own name of what runs: `mutation.issueCreate`.
+    pub(super) fn operation(&self) -> String {
+        let kind = if self.mutation { "mutation" } else { "query" };
+        format!("{kind}.{}", self.field)
+    }
+
+    /// The kind of thing acted on: the field without its verb.
+    pub(super) fn resource(&self) -> String {
+        tool::nouns(&self.field, "")
+    }
+
+    fn or_stricter(self, other: Self) -> Self {
+        if other.intent.strictness() > self.intent.strictness() { other } else { self }
+    }
+}
+
+/// Whether documents are what this path takes.
+pub(super) fn is_endpoint(provider: Provider, path: &str) -> bool {
+    match provider {
+        Provider::Linear => path == "/graphql",
+        Provider::Github => matches!(path, "/graphql" | "/api/graphql"),
+        Provider::Salesforce => {
+            let version = path.strip_prefix("/services/data/").map(|rest| rest.split_once('/'));
+            matches!(version, Some(Some((_, "graphql"))))
+        }
+        _ => false,
+    }
+}
+
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
-    let in_url = |name: &str| request.query.iter().any(|(key, _)| key == name);
-    if request.method != "POST" || ["query", "operationName", "extensions"].into_iter().any(in_url)
-    {
-        return Judgement::UNSURE;
+    executed(request).map_or(Judgement::UNSURE, |executed| Judgement::l2(executed.intent))
+}
+
+/// What `request` would run; `None` where nobody can say for certain.
+pub(super) fn executed(request: &HttpRequest) -> Option<Executed> {
+    if request.method != "POST" || !is_json(request) || asks_by_url(request) {
+        return None;
     }
-    match &request.body {
-        Body::Json(Json::Object(body)) => judge_one(body),
-        // Several at once are what the worst of them is.
-        Body::Json(Json::Array(bodies)) if !bodies.is_empty() => {
-            let each = bodies.iter().map(|body| body.as_object().map(judge_one));
-            let each = each.map(|judged| judged.unwrap_or(Judgement::UNSURE));
-            each.max_by_key(|judged| weight(judged.intent)).unwrap_or(Judgement::UNSURE)
+    let Body::Json(body) = &request.body else { return None };
+    let Json::Array(requests) = body else { return run_by(body) };
+    if requests.len() > MAX_REQUESTS {
+        return None;
+    }
+    let all: Option<Vec<_>> = requests.iter().map(run_by).collect();
+    all?.into_iter().reduce(Executed::or_stricter)
+}
+
+/// Whether the body is announced as what it is, or not announced at all. A form
+/// may look like JSON and hold another document behind an `&`.
+fn is_json(request: &HttpRequest) -> bool {
+    let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
+    let announced = types.next().is_none_or(|(_, value)| {
+        let kind = value.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/json")
+    });
+    announced && types.next().is_none()
+}
+
+fn asks_by_url(request: &HttpRequest) -> bool {
+    const PARAMETERS: [&str; 9] = [
+        "query",
+        "operationname",
+        "variables",
+        "extensions",
+        "id",
+        "queryid",
+        "doc_id",
+        "documentid",
+        "hash",
+    ];
+    let asks = |name: &str| PARAMETERS.iter().any(|p| name.eq_ignore_ascii_case(p));
+    request.query.iter().any(|(name, _)| asks(name))
+}
+
+/// What one `{"query", "operationName"?, "variables"?, "extensions"?}` runs.
+fn run_by(request: &Json) -> Option<Executed> {
+    let mut document = None;
+    let mut named = None;
+    for (key, value) in request.as_object()?.iter() {
+        match (key, value) {
+            ("query", Json::String(text)) => document = Some(text.as_str()),
+            ("operationName", Json::String(name)) if !name.is_empty() => named = Some(name),
+            ("operationName", Json::String(_) | Json::Null) | ("variables", _) => {}
+            ("extensions", extensions) if !names_a_document(extensions) => {}
+            // A server may find a document by any other member.
+            _ => return None,
         }
-        _ => Judgement::UNSURE,
     }
-}
-
-/// `mutation.issueDelete`: the kind and the first root field of what would run.
-pub(super) fn operation(request: &HttpRequest) -> Option<String> {
-    let Body::Json(Json::Object(body)) = &request.body else { return None };
-    let executed = executed(body)?;
-    let field = executed.root_fields().next()??;
-    Some(format!("{}.{field}", executed.kind))
-}
-
-fn judge_one(body: &Object) -> Judgement {
-    match executed(body) {
-        Some(Operation { kind: "query", .. }) => Judgement::l2(Intent::Query),
-        Some(operation @ Operation { kind: "mutation", .. }) => {
-            let named = |field: Option<&str>| field.map_or(Judgement::UNSURE, tool::by_name);
-            let written = operation.root_fields().map(named).map(|judged| match judged {
-                // A mutation writes, whatever its name says.
-                judged if judged.intent.is_read() => Judgement::UNSURE,
-                judged => judged,
-            });
-            written.max_by_key(|judged| weight(judged.intent)).unwrap_or(Judgement::UNSURE)
-        }
-        _ => Judgement::UNSURE,
-    }
-}
-
-/// Which of several intents stands for all.
-fn weight(intent: Intent) -> u8 {
-    match intent {
-        Intent::Read => 0,
-        Intent::Query => 1,
-        Intent::Create => 2,
-        Intent::Update => 3,
-        Intent::Execute => 4,
-        Intent::Send => 5,
-        Intent::Unknown => 6,
-        Intent::Delete => 7,
-        Intent::Admin => 8,
-    }
-}
-
-/// The one operation that a server would execute (section 6.1).
-fn executed(body: &Object) -> Option<Operation<'_>> {
-    let document = body.get("query")?.as_str()?;
-    let wanted = match body.get("operationName") {
-        None | Some(Json::Null) => None,
-        Some(name) => Some(name.as_str()?),
+    let options = ParseOptions {
+        graphql_ruby_compatibility: false,
+        max_depth: MAX_DEPTH,
+        max_tokens: Some(MAX_TOKENS),
     };
-    let mut definitions = Definitions { tokens: Tokens { rest: document } };
-    let mut found = None;
-    // Read to the end: a document that breaks off later is none.
-    while let Some(definition) = definitions.next_definition()? {
-        let Definition::Operation(operation) = definition else { continue };
-        if wanted.is_none() || wanted == operation.name {
-            match found {
-                None => found = Some(operation),
-                Some(_) => return None,
-            }
-        }
+    let document = ExecutableDocument::parse_with_options(document?, options).result.ok()?;
+    let named = named.map(String::as_str);
+    // Where none is named, all count: with more than one no server should run any.
+    let is_meant = |own: &&OperationDefinition<'_>| named.is_none() || name_of(own) == named;
+    let meant = document.operation_definitions().iter().filter(is_meant);
+    let all: Option<Vec<_>> = meant.map(|operation| run(&document, operation)).collect();
+    all?.into_iter().reduce(Executed::or_stricter)
+}
+
+fn names_a_document(extensions: &Json) -> bool {
+    let by_hash = |object: &Object| object.get("persistedQuery").is_some();
+    extensions.as_object().map_or(*extensions != Json::Null, by_hash)
+}
+
+fn name_of<'o>(operation: &'o OperationDefinition<'_>) -> Option<&'o str> {
+    match operation {
+        OperationDefinition::Explicit(explicit) => explicit.name().map(AsRef::as_ref),
+        OperationDefinition::Implicit(_) => None,
     }
-    found
 }
 
-struct Operation<'d> {
-    kind: &'static str,
-    name: Option<&'d str>,
-    /// The tokens of the selection set, its closing brace included.
-    selection: Tokens<'d>,
+fn run(document: &ExecutableDocument<'_>, operation: &OperationDefinition<'_>) -> Option<Executed> {
+    let kind = match operation {
+        OperationDefinition::Explicit(own) => ExplicitOperationDefinition::operation_type(own),
+        OperationDefinition::Implicit(_) => OperationType::Query,
+    };
+    let mutation = match kind {
+        OperationType::Query => false,
+        OperationType::Mutation => true,
+        // Nothing that one request and its answer can carry.
+        OperationType::Subscription => return None,
+    };
+    let judged = |field: &str| Executed {
+        intent: if mutation { by_name_of_mutation(field) } else { Intent::Query },
+        mutation,
+        field: field.to_owned(),
+    };
+    let fields = root_fields(document, operation.selection_set())?;
+    fields.into_iter().map(judged).reduce(Executed::or_stricter)
 }
 
-impl<'d> Operation<'d> {
-    /// The fields at the root; `None` for a fragment, which could hold any.
-    fn root_fields(&self) -> impl Iterator<Item = Option<&'d str>> {
-        let mut tokens = self.selection.clone();
-        let mut depth = 0_usize;
-        std::iter::from_fn(move || {
-            loop {
-                match tokens.next()? {
-                    Token::Open | Token::Brace => depth += 1,
-                    Token::Close => depth = depth.checked_sub(1)?,
-                    Token::Spread if depth == 0 => return Some(None),
-                    // `@include(if: $x)`: its name is no field.
-                    Token::Other('@') => drop(tokens.next()?),
-                    Token::Name(name) if depth == 0 => {
-                        let mut ahead = tokens.clone();
-                        if let (Some(Token::Other(':')), Some(Token::Name(field))) =
-                            (ahead.next(), ahead.next())
-                        {
-                            tokens = ahead;
-                            return Some(Some(field));
-                        }
-                        return Some(Some(name));
-                    }
-                    _ => {}
+/// The names of the fields at the root, fragments followed, aliases aside. A
+/// fragment that the document lacks has none: no server runs such a document.
+fn root_fields<'d>(
+    document: &'d ExecutableDocument<'d>,
+    root: &'d SelectionSet<'d>,
+) -> Option<Vec<&'d str>> {
+    let mut fields = Vec::new();
+    let mut open: Vec<&Selection<'_>> = root.iter().collect();
+    let mut left = MAX_SELECTIONS;
+    while let Some(selection) = open.pop() {
+        left = left.checked_sub(1).filter(|left| open.len() <= *left)?;
+        match selection {
+            Selection::Field(field) => fields.push(field.name().as_str()),
+            Selection::InlineFragment(inline) => open.extend(inline.selection_set().iter()),
+            Selection::FragmentSpread(spread) => {
+                let name = spread.name().as_str();
+                let is_meant = |own: &&FragmentDefinition<'_>| own.name().as_str() == name;
+                for fragment in document.fragment_definitions().iter().filter(is_meant) {
+                    open.extend(fragment.selection_set().iter());
                 }
             }
-        })
-    }
-}
-
-enum Definition<'d> {
-    Operation(Operation<'d>),
-    Fragment,
-}
-
-struct Definitions<'d> {
-    tokens: Tokens<'d>,
-}
-
-impl<'d> Definitions<'d> {
-    /// The next definition, `Some(None)` at the end, `None` where there is
-    /// something else.
-    fn next_definition(&mut self) -> Option<Option<Definition<'d>>> {
-        let kind = match self.tokens.next() {
-            None => return Some(None),
-            Some(Token::Brace) => {
-                let selection = self.selection()?;
-                let operation = Operation { kind: "query", name: None, selection };
-                return Some(Some(Definition::Operation(operation)));
-            }
-            Some(Token::Name("query")) => "query",
-            Some(Token::Name("mutation")) => "mutation",
-            Some(Token::Name("subscription")) => "subscription",
-            Some(Token::Name("fragment")) => {
-                self.skip_to_selection()?;
-                self.selection()?;
-                return Some(Some(Definition::Fragment));
-            }
-            Some(_) => return None,
-        };
-        let name = self.skip_to_selection()?;
-        let selection = self.selection()?;
-        Some(Some(Definition::Operation(Operation { kind, name, selection })))
-    }
-
-    /// Goes behind the brace that opens the selection set; the first token on
-    /// the way, where it is a name.
-    fn skip_to_selection(&mut self) -> Option<Option<&'d str>> {
-        let mut name = None;
-        let mut first = true;
-        let mut depth = 0_usize;
-        loop {
-            match self.tokens.next()? {
-                Token::Name(found) if first => name = Some(found),
-                Token::Brace if depth == 0 => return Some(name),
-                Token::Open | Token::Brace => depth += 1,
-                Token::Close => depth = depth.checked_sub(1)?,
-                Token::Bad => return None,
-                _ => {}
-            }
-            first = false;
         }
     }
-
-    /// Goes behind the brace that closes the selection set.
-    fn selection(&mut self) -> Option<Tokens<'d>> {
-        let start = self.tokens.clone();
-        let mut depth = 1_usize;
-        while depth > 0 {
-            match self.tokens.next()? {
-                Token::Open | Token::Brace => depth += 1,
-                Token::Close => depth -= 1,
-                Token::Bad => return None,
-                _ => {}
-            }
-        }
-        Some(start)
-    }
+    Some(fields)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token<'d> {
-    Name(&'d str),
-    /// `{`
-    Brace,
-    /// `(` or `[`
-    Open,
-    /// `}`, `)` or `]`
-    Close,
-    /// `...`
-    Spread,
-    /// Any other punctuator, the first letter of a number or of a string.
-    Other(char),
-    /// Nothing that GraphQL knows.
-    Bad,
-}
-
-#[derive(Debug, Clone)]
-struct Tokens<'d> {
-    rest: &'d str,
-}
-
-impl<'d> Iterator for Tokens<'d> {
-    type Item = Token<'d>;
-
-    fn next(&mut self) -> Option<Token<'d>> {
-        self.skip_ignored();
-        let first = self.rest.chars().next()?;
-        let token = match first {
-            '{' => Token::Brace,
-            '(' | '[' => Token::Open,
-            '}' | ')' | ']' => Token::Close,
-            '"' => return Some(self.string()),
-            '.' if self.rest.starts_with("...") => {
-                self.take(3);
-                return Some(Token::Spread);
-            }
-            '_' | 'a'..='z' | 'A'..='Z' => {
-                return Some(Token::Name(
-                    self.take_while(|c| c == '_' || c.is_ascii_alphanumeric()),
-                ));
-            }
-            '-' | '0'..='9' => {
-                self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.'));
-                return Some(Token::Other('0'));
-            }
-            '!' | '$' | '&' | ':' | '=' | '@' | '|' => Token::Other(first),
-            _ => {
-                // Nothing behind it can be relied on.
-                self.rest = "";
-                return Some(Token::Bad);
-            }
-        };
-        self.take(1);
-        Some(token)
+/// A mutation writes even where its name does not say so
+/// (`integrationJiraFetchProjectStatuses`).
+fn by_name_of_mutation(field: &str) -> Intent {
+    let is_delete = |word: Option<&str>| word.is_some_and(|w| w.eq_ignore_ascii_case("delete"));
+    // `deleteRef`, `issueDelete`; but `updateMembersCanDeleteIssuesSetting`.
+    if is_delete(words(field).next()) || is_delete(words(field).last()) {
+        return Intent::Delete;
     }
-}
-
-impl<'d> Tokens<'d> {
-    fn take(&mut self, length: usize) -> &'d str {
-        let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
-        self.rest = rest;
-        taken
-    }
-
-    fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> &'d str {
-        let length = self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len());
-        self.take(length)
-    }
-
-    /// White space, commas, comments and the byte order mark (section 2.1).
-    fn skip_ignored(&mut self) {
-        loop {
-            self.take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r' | ',' | '\u{feff}'));
-            if !self.rest.starts_with('#') {
-                return;
-            }
-            self.take_while(|c| !matches!(c, '\n' | '\r'));
-        }
-    }
-
-    /// A string or a block string (section 2.9.4).
-    fn string(&mut self) -> Token<'d> {
-        let block = self.rest.starts_with("\"\"\"");
-        let (quote, escape) = if block { ("\"\"\"", "\\\"\"\"") } else { ("\"", "\\") };
-        self.take(quote.len());
-        while let Some(next) = self.rest.find(['"', '\\', '\n', '\r']) {
-            self.take(next);
-            if self.rest.starts_with(escape) {
-                // Outside a block the letter behind the backslash goes with it.
-                self.take(escape.len());
-                if !block {
-                    let escaped = self.rest.chars().next().map_or(0, char::len_utf8);
-                    self.take(escaped);
-                }
-            } else if self.rest.starts_with(quote) {
-                self.take(quote.len());
-                return Token::Other('"');
-            } else if !block && self.rest.starts_with(['\n', '\r']) {
-                break;
-            } else {
-                self.take(1);
-            }
-        }
-        self.rest = "";
-        Token::Bad
+    let verb = words(field).find_map(|word| match role(word) {
+        Role::Writes(intent) => Some(intent),
+        _ => None,
+    });
+    match verb {
+        Some(Intent::Unknown | Intent::Delete) | None => Intent::Update,
+        Some(intent) => intent,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intent::http::tests::request;
     use crate::json;
 
-    fn judged(body: &str) -> Intent {
-        let Json::Object(body) = json::parse(body.as_bytes()).unwrap() else { panic!("{body}") };
-        judge_one(&body).intent
+    fn post(body: &str) -> HttpRequest {
+        let body = Body::Json(json::parse(body.as_bytes()).expect("JSON"));
+        HttpRequest { body, ..request("linear", "POST", "/graphql") }
     }
 
-    fn document(query: &str) -> Intent {
-        judged(&serde_json::json!({ "query": query }).to_string())
-    }
-
-    #[test]
-    fn queries_are_reads_and_mutations_what_their_fields_say() {
-        assert_eq!(document("{ viewer { id } }"), Intent::Query);
-        assert_eq!(document("query Q($a: [Int!] = [1], $b: X = {c: 1}) @d { a }"), Intent::Query);
-        assert_eq!(document("mutation { issueDelete(id: 1) { ok } }"), Intent::Delete);
-        assert_eq!(
-            document("mutation { a: issueCreate { ok } b: issueDelete { ok } }"),
-            Intent::Delete
-        );
-        assert_eq!(document("mutation { getThings { ok } }"), Intent::Unknown);
-        assert_eq!(
-            document("mutation { ...F } fragment F on M { issueDelete { ok } }"),
-            Intent::Unknown
-        );
-        assert_eq!(document("subscription { a }"), Intent::Unknown);
+    /// What a document does, `named` saying which operation is meant.
+    fn intent(document: &str, named: Option<&str>) -> Intent {
+        let quoted = |text: &str| Json::String(text.to_owned()).canonical();
+        let named = named.map_or("null".to_owned(), quoted);
+        let body = format!(r#"{{"query":{},"operationName":{named}}}"#, quoted(document));
+        judge(&post(&body)).intent
     }
 
     #[test]
-    fn the_operation_that_is_named_decides() {
-        let two = r#""query": "query A { a } mutation B { issueDelete { ok } }""#;
-        assert_eq!(judged(&format!("{{{two}, \"operationName\": \"A\"}}")), Intent::Query);
-        assert_eq!(judged(&format!("{{{two}, \"operationName\": \"B\"}}")), Intent::Delete);
-        for unclear in ["\"C\"", "null", "\"\"", "1"] {
-            let body = format!("{{{two}, \"operationName\": {unclear}}}");
-            assert_eq!(judged(&body), Intent::Unknown, "{unclear}");
-        }
+    fn the_operation_that_is_named_runs() {
+        let both = "query A { viewer { id } } mutation B { issueDelete(id: 1) { success } }";
+        assert_eq!(intent(both, Some("A")), Intent::Query);
+        assert_eq!(intent(both, Some("B")), Intent::Delete);
+        assert_eq!(intent(both, None), Intent::Delete);
+        assert_eq!(intent(both, Some("")), Intent::Delete);
+        assert_eq!(intent(both, Some("C")), Intent::Unknown);
+        let twice = "query A { viewer { id } } mutation A { issueUpdate { id } }";
+        assert_eq!(intent(twice, Some("A")), Intent::Update);
     }
 
     #[test]
-    fn comments_strings_and_aliases_hide_nothing() {
+    fn neither_aliases_nor_comments_nor_marks_deceive() {
+        assert_eq!(intent("{ issueDelete: viewer { id } }", None), Intent::Query);
+        assert_eq!(intent("mutation { viewer: issueDelete { id } }", None), Intent::Delete);
         assert_eq!(
-            document("\u{feff}#{\n mutation#query\n{ query: issueDelete { ok } }"),
-            Intent::Delete
+            intent("# query {\n\u{feff}mutation { issueCreate { id } }", None),
+            Intent::Create
         );
-        assert_eq!(
-            document(r#"mutation($a: S = "} query {") { issueDelete { ok } }"#),
-            Intent::Delete
-        );
-        assert_eq!(document("query { a(b: \"\"\"\\\"\"\" } mutation { x\"\"\") }"), Intent::Query);
-        assert_eq!(document(r#"query { a(b: "\"") { mutation } }"#), Intent::Query);
+        assert_eq!(intent("query { a(text: \"mutation {\") }", None), Intent::Query);
+        assert_eq!(intent("query { a(text: \"\"\"} mutation { b }\"\"\") }", None), Intent::Query);
     }
 
     #[test]
-    fn what_is_no_document_is_no_read() {
-        for broken in [
+    fn fragments_are_followed_and_may_go_in_circles() {
+        let hidden =
+            "fragment F on Mutation { ...G } fragment G on Mutation { x: issueDelete { id } }
+            mutation { issueCreate { id } ... on Mutation { ...F } }";
+        assert_eq!(intent(hidden, None), Intent::Delete);
+        assert_eq!(intent("query { issue { ...NotHere } }", None), Intent::Query);
+        let circle = "fragment F on Query { ...F ...F } query { ...F }";
+        assert_eq!(intent(circle, None), Intent::Unknown);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown() {
+        let deep = format!("query {}{}", "{a".repeat(5_000), "}".repeat(5_000));
+        let many = format!("query {{ {} }}", "a ".repeat(MAX_TOKENS));
+        for document in [
             "",
             "query",
-            "{ a",
-            "{ a }}",
-            "{ a } x",
-            "type A { b: C }",
-            "{ \u{1} }",
-            "{ a(b: \"x) }",
-            "{ a } query { b }",
+            "query { a",
+            "mutation",
+            "fragment F on Query { a }",
+            "subscription { a }",
+            "query { a } }",
+            "type Query { a: Int }",
+            deep.as_str(),
+            many.as_str(),
         ] {
-            assert_eq!(document(broken), Intent::Unknown, "{broken:?}");
+            let shown: String = document.chars().take(30).collect();
+            assert_eq!(intent(document, None), Intent::Unknown, "{shown}");
         }
-        assert_eq!(judged(r#"{"id": "x"}"#), Intent::Unknown);
+    }
+
+    #[test]
+    fn only_a_document_in_a_json_body_counts() {
+        let plain = r#"{"query":"{ a }"}"#;
+        assert_eq!(judge(&post(plain)).intent, Intent::Query);
+        for body in [
+            "{}",
+            "[]",
+            "[1]",
+            r#"{"query":1}"#,
+            r#"{"query":"{ a }","id":"x"}"#,
+            r#"{"query":"{ a }","operationName":1}"#,
+            r#"{"query":"{ a }","extensions":{"persistedQuery":{"version":1}}}"#,
+            r#"[{"query":"{ a }"},{"extensions":{}}]"#,
+        ] {
+            assert_eq!(judge(&post(body)).intent, Intent::Unknown, "{body}");
+        }
+        let with = |change: fn(&mut HttpRequest)| {
+            let mut request = post(plain);
+            change(&mut request);
+            judge(&request).intent
+        };
+        let form = |r: &mut HttpRequest| {
+            r.headers.push(("content-type".into(), "application/x-www-form-urlencoded".into()));
+        };
+        assert_eq!(with(|r| r.method = "GET".into()), Intent::Unknown);
+        assert_eq!(with(|r| r.query.push(("Query".into(), "{ b }".into()))), Intent::Unknown);
+        assert_eq!(with(|r| r.body = Body::Text("{ a }".into())), Intent::Unknown);
+        assert_eq!(with(form), Intent::Unknown);
+    }
+
+    #[test]
+    fn only_its_own_paths_take_documents() {
+        let is = |provider: &str, path| {
+            is_endpoint(Provider::from_name(provider).expect("a provider"), path)
+        };
+        assert!(is("github", "/graphql") && is("linear", "/graphql"));
+        assert!(is("salesforce", "/services/data/v60.0/graphql"));
+        assert!(!is("github", "/repos/o/graphql"));
+        assert!(!is("salesforce", "/services/data/v60.0/sobjects/graphql"));
+    }
+
+    #[test]
+    fn the_strictest_of_several_requests_holds() {
+        let several = r#"[{"query":"{ a }"},{"query":"mutation { issueCreate { id } }"}]"#;
+        let executed = executed(&post(several)).expect("readable");
+        assert_eq!(executed.operation(), "mutation.issueCreate");
+        assert_eq!(executed.resource(), "issue");
     }
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_judged(query in "[{}()\"\\\\#. \\na-z:@$!]{0,60}") {
-            let _ = document(&query);
+        fn a_mutation_is_never_a_read(
+            alias in "([a-z]{1,6}: )?",
+            field in "[a-zA-Z]{1,12}",
+            noise in "( |\n|,|\u{feff}|#[ a-z{}]{0,9}\n){0,4}",
+        ) {
+            let document = format!("{noise}mutation{noise}{{{noise}{alias}{field}{noise}}}");
+            proptest::prop_assert!(!intent(&document, None).is_read(), "{}", document);
         }
 
         #[test]
-        fn a_lone_mutation_is_never_a_read(before in "([ ,\\n]|#[a-z{}\"]*\\n){0,4}", name in "[a-z]{0,5}") {
-            let query = format!("{before}mutation {name}{{ x }}");
-            proptest::prop_assert!(!document(&query).is_read(), "{}", query);
+        fn no_text_is_too_strange(document in "\\PC{0,60}") {
+            intent(&document, None);
         }
     }
 }

@@ -6,49 +6,82 @@
 //! name. What this leaves undecided is taken for a write.
 
 use super::lexicon::{Role, role};
+use super::providers::{aws, github, google, hubspot, jira, microsoft, notion, salesforce, slack};
 use super::words::{singular, words};
-use super::{Intent, Judgement, Level, aws, graphql, tool};
+use super::{Intent, Judgement, Level, batch, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
 
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
+    let judged = judge_as_sent(request);
+    // AWS routes by the segments as they are written.
+    if request.provider == Provider::Aws || !holds_separator(&request.path) {
+        return judged;
+    }
+    let path = request.path.replace("%2F", "/").replace("%2f", "/");
+    judged.or_stricter(judge_as_sent(&HttpRequest { path, ..request.clone() }))
+}
+
+fn judge_as_sent(request: &HttpRequest) -> Judgement {
+    match batch::members(request) {
+        None => judge_one(request),
+        Some(Err(_)) => Judgement::UNSURE,
+        Some(Ok(members)) => members
+            .iter()
+            .map(judge_one)
+            .reduce(Judgement::or_stricter)
+            .map_or(Judgement::UNSURE, |strictest| Judgement { level: Level::L2, ..strictest }),
+    }
+}
+
+/// A request that is no batch.
+fn judge_one(request: &HttpRequest) -> Judgement {
     if overrides_method(request) {
         return Judgement::UNSURE;
     }
     match request.provider {
-        Provider::Slack => slack(request),
+        Provider::Slack => slack::judge(request),
         Provider::Aws => aws::judge(request),
-        Provider::Linear => graphql::judge(request),
-        Provider::Github if is_graphql(request) => graphql::judge(request),
+        provider if graphql::is_endpoint(provider, without_slash(&request.path)) => {
+            graphql::judge(request)
+        }
+        Provider::Linear => Judgement::UNSURE,
         _ => by_method(request),
     }
 }
 
-/// The provider's own name of the operation, where the request gives it.
-pub(super) fn operation(request: &HttpRequest) -> Option<String> {
-    match request.provider {
-        Provider::Slack => slack_method(&request.path).map(str::to_owned),
-        Provider::Aws => aws::operation(request).map(str::to_owned),
-        Provider::Linear | Provider::Github if is_graphql(request) => graphql::operation(request),
+/// The kind of thing that a request acts on, and the provider's own name of the
+/// operation, where the request gives it.
+pub(super) fn described(request: &HttpRequest) -> (String, Option<String>) {
+    if graphql::is_endpoint(request.provider, without_slash(&request.path)) {
+        return match graphql::executed(request) {
+            Some(executed) => (executed.resource(), Some(executed.operation())),
+            None => (request.path.clone(), None),
+        };
+    }
+    let operation = match request.provider {
+        Provider::Slack => slack::method(&request.path),
+        Provider::Aws => aws::operation(request),
         _ => None,
+    };
+    let resource = operation.map_or_else(|| resource(&request.path), resource_of_operation);
+    (resource, operation.map(str::to_owned))
+}
+
+/// `chat.postMessage` is about chat; `ListBuckets` about buckets.
+fn resource_of_operation(operation: &str) -> String {
+    match operation.split_once('.') {
+        Some((family, _)) => singular(family),
+        None => tool::nouns(operation, ""),
     }
 }
 
-/// The thing a request acts on: the last segment of the path that looks like
-/// the name of a kind, not of one thing.
-pub(super) fn resource(request: &HttpRequest) -> String {
-    if let Some(operation) = operation(request) {
-        return match (request.provider, operation.split_once('.')) {
-            // `chat.postMessage` is about chat.
-            (Provider::Slack, Some((family, _))) => singular(family),
-            (_, Some((_, field))) => tool::nouns(field, ""),
-            // `ListBuckets` is about buckets.
-            (_, None) => tool::nouns(&operation, ""),
-        };
-    }
+/// The last segment of a path that looks like the name of a kind, not of one
+/// thing.
+fn resource(path: &str) -> String {
     let is_word = |part: &&str| part.len() > 2 && part.bytes().all(|b| b.is_ascii_alphabetic());
-    let words = || request.path.rsplit('/').map(before_colon).filter(is_word);
+    let words = || path.rsplit('/').map(before_colon).filter(is_word);
     let kind = words().find(|segment| segment.ends_with('s')).or_else(|| words().next());
-    kind.map_or_else(|| request.path.clone(), singular)
+    kind.map_or_else(|| path.to_owned(), singular)
 }
 
 /// Whether something asks the upstream to take the request for one of another
@@ -76,107 +109,50 @@ pub(super) fn form_pairs(form: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 fn by_method(request: &HttpRequest) -> Judgement {
-    let path = request.path.trim_end_matches('/');
+    let path = without_slash(&request.path);
     match request.method.as_str() {
-        "GET" | "HEAD" | "OPTIONS" => get(request.provider, path),
+        "GET" | "HEAD" | "OPTIONS" => match request.provider {
+            Provider::Google => google::get(request, path),
+            Provider::Salesforce => salesforce::get(path),
+            _ => Judgement::l1(Intent::Read),
+        },
         "DELETE" => Judgement::l1(Intent::Delete),
+        "PUT" if request.provider == Provider::Jira && jira::put_reads(path) => {
+            Judgement::l2(Intent::Query)
+        }
         "PUT" | "PATCH" => Judgement::l1(Intent::Update),
-        "POST" if is_batch(path) => Judgement::UNSURE,
-        "POST" => post(request.provider, path),
+        "POST" => post(request, path),
         _ => Judgement::UNSURE,
     }
 }
 
-/// Several requests in one body: whatever they are, the envelope is no read.
-fn is_batch(path: &str) -> bool {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    segments.clone().next() == Some("batch")
-        || segments.any(|segment| matches!(segment, "$batch" | "composite"))
-}
-
-fn get(provider: Provider, path: &str) -> Judgement {
-    let verb = custom_verb(provider, path).and_then(|verb| words(verb).next()).map(role);
-    match verb {
-        Some(Role::Writes(intent)) => Judgement::l2(intent),
-        _ => Judgement::l1(Intent::Read),
+fn post(request: &HttpRequest, path: &str) -> Judgement {
+    // Some questions are too long for a URL.
+    let reads = match request.provider {
+        Provider::Google => google::post_reads(request, path),
+        Provider::Microsoft => microsoft::post_reads(path),
+        Provider::Notion if notion::is_batch(path) => return Judgement::UNSURE,
+        Provider::Notion => notion::post_reads(path),
+        Provider::Hubspot => hubspot::post_reads(path),
+        Provider::Salesforce => salesforce::post_reads(request, path),
+        Provider::Jira => jira::post_reads(path),
+        Provider::Github => github::post_reads(path),
+        Provider::Slack | Provider::Linear | Provider::Aws => false,
+    };
+    if reads {
+        return Judgement::l2(Intent::Query);
     }
-}
-
-fn post(provider: Provider, path: &str) -> Judgement {
-    if let Some(intent) = read_by_post(provider, path) {
-        return Judgement::l2(intent);
-    }
-    let segment = custom_verb(provider, path).unwrap_or_else(|| last_segment(path));
-    match tool::by_name(segment).intent {
+    let verb = match request.provider {
+        Provider::Google => google::custom_verb(path),
+        _ => None,
+    };
+    match tool::by_name(verb.unwrap_or_else(|| last_segment(path))).intent {
         // The most that a POST without other signs is taken for.
         Intent::Read | Intent::Query | Intent::Unknown => {
             Judgement { intent: Intent::Create, level: Level::L1, confidence: 0.6 }
         }
         written => Judgement::l2(written),
     }
-}
-
-/// Reads that come as POST because their question is long.
-fn read_by_post(provider: Provider, path: &str) -> Option<Intent> {
-    let last = last_segment(path);
-    let from_end = |n: usize| path.rsplit('/').nth(n).unwrap_or_default();
-    let reads = match provider {
-        Provider::Google => {
-            custom_verb(provider, path).is_some_and(google_reads)
-                || matches!((from_end(1), last), (_, "freeBusy") | ("searchAnalytics", "query"))
-        }
-        // OData actions stand behind an entity and are never its key. A colon
-        // addresses a file by its path, which may spell anything.
-        Provider::Microsoft => {
-            !path.contains(':')
-                && ((words(last).nth(1).is_some() && reads_by_first_verb(last))
-                    || matches!((from_end(1), last), ("search", "query")))
-        }
-        Provider::Notion => {
-            matches!(
-                (from_end(2), from_end(1), last),
-                ("" | "v1", _, "search") | ("databases" | "data_sources", _, "query")
-            ) || path.trim_start_matches("/v1").eq("/agents/query")
-        }
-        Provider::Hubspot => {
-            matches!((from_end(1), last), ("batch", "read"))
-                || (last == "search" && [from_end(2), from_end(3)].contains(&"objects"))
-        }
-        Provider::Jira => jira_reads_by_post(path),
-        _ => false,
-    };
-    reads.then_some(Intent::Query)
-}
-
-fn jira_reads_by_post(path: &str) -> bool {
-    let mut segments = path.split('/').skip_while(|segment| *segment != "api").skip(2);
-    let tail = [(); 4].map(|()| segments.next().unwrap_or_default());
-    segments.next().is_none()
-        && matches!(
-            tail,
-            ["search", "" | "jql" | "approximate-count", "", ""]
-                | ["issue", "bulkfetch", "", ""]
-                | ["issue", _, "changelog", "list"]
-                | ["jql", "match" | "parse" | "autocompletedata", "", ""]
-                | ["expression", "analyse" | "eval" | "evaluate", "", ""]
-                | ["permissions", "check" | "project", "", ""]
-        )
-}
-
-/// Google's custom methods (`…/messages:search`; AIP-136). Cloud Storage has
-/// none, and its object names may hold colons.
-fn custom_verb(provider: Provider, path: &str) -> Option<&str> {
-    let storage = || ["/storage/", "/upload/", "/download/"].iter().any(|p| path.starts_with(p));
-    if provider != Provider::Google || storage() {
-        return None;
-    }
-    last_segment(path).split_once(':').map(|(_, verb)| verb).filter(|verb| !verb.contains(':'))
-}
-
-/// An analysis is a job that is started, and asking which of one's permissions
-/// hold starts with `test`.
-fn google_reads(verb: &str) -> bool {
-    verb == "testIamPermissions" || (reads_by_first_verb(verb) && !verb.starts_with("analyze"))
 }
 
 /// Names of API methods start with their verb; what follows is its object.
@@ -187,43 +163,77 @@ pub(super) fn reads_by_first_verb(name: &str) -> bool {
     name.is_ascii() && reads && !rest.next().is_some_and(tool::turns)
 }
 
-/// Slack's method is the last segment, and its verb the last word of it; SDKs
-/// send every one of them by POST, and some that write are documented for GET.
-fn slack(request: &HttpRequest) -> Judgement {
-    let Some(method) = slack_method(&request.path) else { return Judgement::UNSURE };
-    let (family, name) = method.rsplit_once('.').unwrap_or(("", method));
-    // `search.messages`, `usergroups.users.list`
-    if family == "search" {
-        return Judgement::l2(Intent::Query);
-    }
-    let intent = match name {
-        "history" | "info" | "members" | "replies" | "conversations" | "activity" | "metadata"
-        | "count" | "accessLogs" | "billableInfo" | "integrationLogs" | "teamInfo" | "userInfo"
-        | "identity" => Intent::Read,
-        "postMessage" | "postEphemeral" | "meMessage" | "scheduleMessage" => Intent::Send,
-        // Hands out a place to upload to.
-        "getUploadURLExternal" => Intent::Create,
-        "test" if matches!(family, "auth" | "api") => Intent::Read,
-        "setAdmin" | "setOwner" | "setRegular" => Intent::Admin,
-        _ => return tool::by_name(name),
-    };
-    Judgement::l2(intent)
+pub(super) fn last_segment(path: &str) -> &str {
+    without_slash(path).rsplit('/').next().unwrap_or_default()
 }
 
-fn slack_method(path: &str) -> Option<&str> {
-    let method = path.strip_prefix("/api/").or_else(|| path.strip_prefix('/'))?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_';
-    (method.contains('.') && method.bytes().all(plain)).then_some(method)
+fn without_slash(path: &str) -> &str {
+    path.trim_end_matches('/')
 }
 
-fn is_graphql(request: &HttpRequest) -> bool {
-    last_segment(&request.path) == "graphql"
-}
-
-fn last_segment(path: &str) -> &str {
-    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+/// Whether a segment holds an escaped `/`: legitimate, but one upstream reads
+/// it as part of a name and the next as the end of one.
+fn holds_separator(path: &str) -> bool {
+    path.as_bytes().windows(3).any(|escape| escape.eq_ignore_ascii_case(b"%2F"))
 }
 
 fn before_colon(segment: &str) -> &str {
     segment.split_once(':').map_or(segment, |(name, _)| name)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A request without query, headers and body.
+    pub(in crate::intent) fn request(provider: &str, method: &str, path: &str) -> HttpRequest {
+        HttpRequest {
+            provider: Provider::from_name(provider).expect("a provider"),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            host: None,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: Body::Empty,
+        }
+    }
+
+    fn intent(provider: &str, method: &str, path: &str) -> Intent {
+        judge(&request(provider, method, path)).intent
+    }
+
+    #[test]
+    fn a_word_counts_only_where_it_is_nobodys_name() {
+        assert_eq!(intent("github", "POST", "/repos/o/search/issues"), Intent::Create);
+        assert_eq!(intent("github", "GET", "/repos/delete/delete"), Intent::Read);
+        assert_eq!(intent("jira", "POST", "/rest/api/3/issue/search/comment"), Intent::Create);
+        assert_eq!(intent("jira", "POST", "/rest/api/3/search"), Intent::Query);
+        assert_eq!(intent("jira", "PUT", "/rest/api/3/issues/archive/export"), Intent::Query);
+        assert_eq!(intent("notion", "POST", "/v1/pages/query/search"), Intent::Create);
+    }
+
+    #[test]
+    fn an_escaped_separator_is_read_both_ways() {
+        assert_eq!(intent("github", "GET", "/repos/o/r/contents/a%2Fb"), Intent::Read);
+        assert_eq!(intent("notion", "POST", "/v1/databases/x/query"), Intent::Query);
+        assert!(!intent("notion", "POST", "/v1/databases/x%2fy/query").is_read());
+        assert!(!intent("microsoft", "POST", "/v1.0%2F$batch").is_read());
+    }
+
+    #[test]
+    fn a_method_that_is_overridden_is_unknown() {
+        let mut get = request("github", "GET", "/repos/o/r");
+        get.headers.push(("x-http-method-override".to_owned(), "DELETE".to_owned()));
+        assert_eq!(judge(&get).intent, Intent::Unknown);
+        let mut get = request("hubspot", "GET", "/crm/v3/objects/contacts");
+        get.query.push(("_Method".to_owned(), "post".to_owned()));
+        assert_eq!(judge(&get).intent, Intent::Unknown);
+    }
+
+    #[test]
+    fn strange_methods_are_unknown() {
+        for method in ["TRACE", "CONNECT", "PROPFIND", "get", ""] {
+            assert_eq!(intent("github", method, "/user"), Intent::Unknown, "{method}");
+        }
+    }
 }

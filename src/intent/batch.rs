@@ -1,0 +1,331 @@
+//! Several requests in one body: Microsoft Graph's `$batch`, Google's
+//! `multipart/mixed`, Salesforce's composite resources.
+//!
+//! An envelope means nothing by itself. It is taken apart into the requests
+//! that the provider would carry out, and each is judged as if it had come
+//! alone. What servers could take apart differently is not taken apart at all.
+
+mod multipart;
+
+use crate::action::{Body, HttpRequest, Provider};
+use crate::json::{Json, Object};
+
+/// Requests in one batch. Google takes up to 1,000, the others fewer.
+pub const MAX_MEMBERS: usize = 1_000;
+
+/// Why a batch cannot be taken apart for certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The envelope is not as the provider documents it.
+    #[error("the batch is not of the form that the provider documents")]
+    Malformed,
+    /// A member's URL is not plain: relative, normalised, with no scheme tricks.
+    #[error("a request in the batch has no plain URL")]
+    Url,
+    /// A member is a batch itself.
+    #[error("a batch within a batch")]
+    Nested,
+    /// More than [`MAX_MEMBERS`].
+    #[error("more than {MAX_MEMBERS} requests in one batch")]
+    TooMany,
+    /// None at all.
+    #[error("a batch without requests")]
+    Empty,
+}
+
+/// The requests that `request` carries, each as it would have come alone;
+/// `None` where it is no batch.
+#[must_use]
+pub fn members(request: &HttpRequest) -> Option<Result<Vec<HttpRequest>, BatchError>> {
+    let form = Form::of(request)?;
+    Some(form.members(request).and_then(|members| match members.len() {
+        0 => Err(BatchError::Empty),
+        len if len > MAX_MEMBERS => Err(BatchError::TooMany),
+        _ if members.iter().any(|member| Form::of(member).is_some()) => Err(BatchError::Nested),
+        _ => Ok(members),
+    }))
+}
+
+/// The envelopes that the providers know.
+#[derive(Debug, Clone, Copy)]
+enum Form<'r> {
+    /// `POST /v1.0/$batch`: `{"requests": [{"id", "method", "url", …}]}`, URLs
+    /// relative to the version, which is kept here.
+    Graph { version: &'r str },
+    /// `POST /batch/drive/v3`: parts of type `application/http`.
+    Google,
+    /// `POST …/composite`: `{"compositeRequest": [{"method", "url", …}]}`.
+    Composite,
+    /// `POST …/composite/graph`: `{"graphs": [{"compositeRequest": […]}]}`.
+    CompositeGraph,
+    /// `POST …/composite/batch`: `{"batchRequests": [{"method", "url", …}]}`,
+    /// URLs relative to `/services/data`.
+    CompositeBatch,
+}
+
+impl<'r> Form<'r> {
+    fn of(request: &'r HttpRequest) -> Option<Self> {
+        let path = request.path.trim_end_matches('/');
+        match request.provider {
+            Provider::Microsoft => {
+                let (version, last) = path.rsplit_once('/')?;
+                let names = ["$batch", "%24batch"];
+                let is_batch = names.iter().any(|name| last.eq_ignore_ascii_case(name));
+                is_batch.then_some(Self::Graph { version })
+            }
+            Provider::Google => {
+                (path == "/batch" || path.starts_with("/batch/")).then_some(Self::Google)
+            }
+            Provider::Salesforce => {
+                let mut back = path.rsplit('/');
+                let last = [back.next()?, back.next().unwrap_or_default()];
+                match last.map(str::to_ascii_lowercase).each_ref().map(String::as_str) {
+                    ["composite", _] => Some(Self::Composite),
+                    ["graph", "composite"] => Some(Self::CompositeGraph),
+                    ["batch", "composite"] => Some(Self::CompositeBatch),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    fn members(self, request: &HttpRequest) -> Result<Vec<HttpRequest>, BatchError> {
+        if request.method != "POST" {
+            return Err(BatchError::Malformed);
+        }
+        let all = |key, list: &dyn Fn(&Object) -> Result<HttpRequest, BatchError>| {
+            objects(json_body(request)?, key)?.map(|member| list(member?)).collect()
+        };
+        match self {
+            Self::Google => multipart::members(request),
+            Self::Graph { version } => all("requests", &|member| {
+                let url = text(member, "url")?;
+                let slash = if url.starts_with('/') { "" } else { "/" };
+                from_json(request, member, &format!("{version}{slash}{url}"), "headers")
+            }),
+            Self::Composite => all("compositeRequest", &|member| composite_member(request, member)),
+            Self::CompositeBatch => all("batchRequests", &|member| {
+                let url = text(member, "url")?.trim_start_matches('/');
+                let url = match url.starts_with("services/") {
+                    true => format!("/{url}"),
+                    false => format!("/services/data/{url}"),
+                };
+                from_json(request, member, &url, "httpHeaders")
+            }),
+            Self::CompositeGraph => {
+                let mut members = Vec::new();
+                for graph in objects(json_body(request)?, "graphs")? {
+                    for member in objects(graph?, "compositeRequest")? {
+                        members.push(composite_member(request, member?)?);
+                    }
+                }
+                Ok(members)
+            }
+        }
+    }
+}
+
+fn composite_member(request: &HttpRequest, member: &Object) -> Result<HttpRequest, BatchError> {
+    from_json(request, member, text(member, "url")?, "httpHeaders")
+}
+
+fn json_body(request: &HttpRequest) -> Result<&Object, BatchError> {
+    match &request.body {
+        Body::Json(body) => body.as_object().ok_or(BatchError::Malformed),
+        _ => Err(BatchError::Malformed),
+    }
+}
+
+/// The objects in the list under `key`.
+fn objects<'o>(
+    object: &'o Object,
+    key: &str,
+) -> Result<impl Iterator<Item = Result<&'o Object, BatchError>>, BatchError> {
+    let Some(Json::Array(list)) = object.get(key) else { return Err(BatchError::Malformed) };
+    if list.len() > MAX_MEMBERS {
+        return Err(BatchError::TooMany);
+    }
+    Ok(list.iter().map(|item| item.as_object().ok_or(BatchError::Malformed)))
+}
+
+fn text<'o>(object: &'o Object, key: &str) -> Result<&'o str, BatchError> {
+    object.get(key).and_then(Json::as_str).ok_or(BatchError::Malformed)
+}
+
+/// A member given as JSON, at `url`.
+fn from_json(
+    outer: &HttpRequest,
+    member: &Object,
+    url: &str,
+    headers: &str,
+) -> Result<HttpRequest, BatchError> {
+    // Servers written in C# or Java may take `Url` for `url`.
+    let stray = |name: &str| {
+        ["method", "url", "body", "richInput", headers]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known) && name != *known)
+    };
+    if member.iter().any(|(name, _)| stray(name)) {
+        return Err(BatchError::Malformed);
+    }
+    let body = member.get("body").or_else(|| member.get("richInput"));
+    Ok(HttpRequest {
+        headers: pairs(member.get(headers))?,
+        body: body.map_or(Body::Empty, |body| Body::Json(body.clone())),
+        ..bare(outer, text(member, "method")?, url)?
+    })
+}
+
+fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
+    let pair = |(name, value): (&str, &Json)| {
+        let value = value.as_str().ok_or(BatchError::Malformed)?;
+        Ok((name.to_ascii_lowercase(), value.to_owned()))
+    };
+    match headers {
+        None | Some(Json::Null) => Ok(Vec::new()),
+        Some(Json::Object(headers)) => headers.iter().map(pair).collect(),
+        Some(_) => Err(BatchError::Malformed),
+    }
+}
+
+/// A member with neither headers nor body.
+fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, BatchError> {
+    let (path, query) = url.trim_end().split_once('?').unwrap_or((url.trim_end(), ""));
+    if !is_plain(path) {
+        return Err(BatchError::Url);
+    }
+    Ok(HttpRequest {
+        provider: outer.provider,
+        method: method.to_ascii_uppercase(),
+        path: path.to_owned(),
+        host: outer.host.clone(),
+        query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        headers: Vec::new(),
+        body: Body::Empty,
+    })
+}
+
+/// Whether a path is the same to everybody: normalised already (RFC 3986,
+/// section 6.2.2), with nothing escaped that stands for itself, and no `%`
+/// that a second decoding would bring out.
+fn is_plain(path: &str) -> bool {
+    let dots = |segment: &str| matches!(segment, "." | "..");
+    let inner = path.strip_prefix('/').unwrap_or_default();
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    !inner.is_empty()
+        && path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b'<' | b'>'))
+        && !inner.split('/').any(|segment| segment.is_empty() || dots(segment))
+        && path.match_indices('%').all(|(at, _)| escapes_what_must_be(path.get(at + 1..at + 3)))
+}
+
+fn escapes_what_must_be(digits: Option<&str>) -> bool {
+    let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    byte.is_some_and(|byte| {
+        !byte.is_ascii_alphanumeric()
+            && !byte.is_ascii_control()
+            && !matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'\\')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::http::tests::request;
+    use crate::json;
+
+    pub(super) fn batch(provider: &str, path: &str, body: &str) -> HttpRequest {
+        let body = Body::Json(json::parse(body.as_bytes()).expect("JSON"));
+        HttpRequest { body, ..request(provider, "POST", path) }
+    }
+
+    fn of(provider: &str, path: &str, body: &str) -> Result<Vec<String>, BatchError> {
+        let members = members(&batch(provider, path, body)).expect("a batch")?;
+        Ok(members.iter().map(|member| format!("{} {}", member.method, member.path)).collect())
+    }
+
+    #[test]
+    fn each_form_is_taken_apart() {
+        let graph = r#"{"requests":[{"id":"1","method":"get","url":"/me?$select=id"},
+            {"id":"2","method":"POST","url":"me/sendMail","body":{}}]}"#;
+        assert_eq!(
+            of("microsoft", "/v1.0/$batch", graph).expect("two"),
+            ["GET /v1.0/me", "POST /v1.0/me/sendMail"]
+        );
+        let composite = r#"{"compositeRequest":[{"method":"GET","url":"/services/data/v60.0/limits",
+            "referenceId":"r"}]}"#;
+        let at = "/services/data/v60.0/composite";
+        assert_eq!(
+            of("salesforce", at, composite).expect("one"),
+            ["GET /services/data/v60.0/limits"]
+        );
+        let at = "/services/data/v60.0/composite/batch";
+        let batch = r#"{"batchRequests":[{"method":"PATCH","url":"v60.0/sobjects/Account/1"}]}"#;
+        assert_eq!(
+            of("salesforce", at, batch).expect("one"),
+            ["PATCH /services/data/v60.0/sobjects/Account/1"]
+        );
+        let at = "/services/data/v60.0/composite/graph";
+        let graph =
+            format!(r#"{{"graphs":[{{"graphId":"1",{}}}]}}"#, &composite[1..composite.len() - 1]);
+        assert_eq!(of("salesforce", at, &graph).expect("one").len(), 1);
+    }
+
+    #[test]
+    fn what_is_doubtful_is_refused() {
+        let one = |member: &str| {
+            of("microsoft", "/v1.0/$BATCH", &format!(r#"{{"requests":[{member}]}}"#))
+        };
+        assert_eq!(one(""), Err(BatchError::Empty));
+        assert_eq!(one("1"), Err(BatchError::Malformed));
+        assert_eq!(one(r#"{"method":"GET"}"#), Err(BatchError::Malformed));
+        assert_eq!(one(r#"{"method":"GET","url":"/me","URL":"/x"}"#), Err(BatchError::Malformed));
+        assert_eq!(one(r#"{"method":"POST","url":"/$batch"}"#), Err(BatchError::Nested));
+        assert_eq!(one(r#"{"method":"POST","url":"/%24batch"}"#), Err(BatchError::Nested));
+        for url in [
+            "/../me",
+            "/me//x",
+            "/%6de",
+            "/me%2e",
+            "/a\\\\b",
+            "/me%",
+            "https://x/me",
+            "/ä",
+            "/%2525",
+        ] {
+            let member = format!(r#"{{"method":"GET","url":"{url}"}}"#);
+            assert_eq!(one(&member), Err(BatchError::Url), "{url}");
+        }
+        let many = format!(r#"{{"requests":[{}1]}}"#, "1,".repeat(MAX_MEMBERS));
+        assert_eq!(of("microsoft", "/v1.0/$batch", &many), Err(BatchError::TooMany));
+        assert_eq!(
+            members(&request("microsoft", "PUT", "/v1.0/$batch")).and_then(Result::err),
+            Some(BatchError::Malformed)
+        );
+    }
+
+    #[test]
+    fn what_is_no_batch_is_left_alone() {
+        for (provider, path) in [
+            ("microsoft", "/v1.0/me/drive/root:/$batch:/content"),
+            ("google", "/drive/v3/batch/x"),
+            ("salesforce", "/services/data/v60.0/composite/sobjects"),
+            ("github", "/batch"),
+        ] {
+            assert!(members(&request(provider, "POST", path)).is_none(), "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_is_taken_for_more_than_it_says(url in "\\PC{0,20}") {
+            let json = Json::String(url);
+            let body = format!(r#"{{"requests":[{{"method":"GET","url":{}}}]}}"#, json.canonical());
+            if let Ok(members) = of("microsoft", "/v1.0/$batch", &body) {
+                proptest::prop_assert_eq!(members.len(), 1);
+                let odd = [" ", "\\", "//", "/../"];
+                proptest::prop_assert!(!odd.iter().any(|odd| members[0][4..].contains(odd)));
+            }
+        }
+    }
+}

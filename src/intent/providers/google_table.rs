@@ -1,0 +1,231 @@
+//! Made by `scripts/google_operations.py`; do not edit.
+
+use super::table::Table;
+
+pub(in crate::intent) const TABLE: Table = Table(&[
+    ("admob.googleapis.com", "
++POST /v1/accounts/*/mediationReport:generate
++POST /v1/accounts/*/networkReport:generate
++POST /v1beta/accounts/*/campaignReport:generate
++POST /v1beta/accounts/*/mediationReport:generate
++POST /v1beta/accounts/*/networkReport:generate"),
+    ("adsense.googleapis.com", "
++GET /v2/accounts/*/reports/*/saved:generate
++GET /v2/accounts/*/reports/*/saved:generateCsv
++GET /v2/accounts/*/reports:generate
++GET /v2/accounts/*/reports:generateCsv"),
+    ("aiplatform.googleapis.com", "
+-POST /v1/endpoints/*:countTokens
++POST /v1/endpoints/*:predict
+-POST /v1/projects/*/locations/*/endpoints/*:countTokens
++POST /v1/projects/*/locations/*/endpoints/*:predict
+-POST /v1/projects/*/locations/*/featureOnlineStores/*/featureViews/*:fetchFeatureValues
+-POST /v1/projects/*/locations/*/featureOnlineStores/*/featureViews/*:searchNearestEntities
+-POST /v1/projects/*/locations/*/featurestores/*/entityTypes/*:readFeatureValues
+-POST /v1/projects/*/locations/*/indexEndpoints/*:findNeighbors
+-POST /v1/projects/*/locations/*/indexEndpoints/*:readIndexDatapoints
+-POST /v1/projects/*/locations/*/memoryBanks/*/memories:retrieve
+-POST /v1/projects/*/locations/*/migratableResources:search
+-POST /v1/projects/*/locations/*/modelDeploymentMonitoringJobs/*:searchModelDeploymentMonitoringStatsAnomalies
++POST /v1/projects/*/locations/*/publishers/*/models/*:batchEmbedContents
+-POST /v1/projects/*/locations/*/publishers/*/models/*:countTokens
++POST /v1/projects/*/locations/*/publishers/*/models/*:embedContent
++POST /v1/projects/*/locations/*/publishers/*/models/*:predict
+-POST /v1/projects/*/locations/*/reasoningEngines/*/memories:retrieve
+-POST /v1/projects/*/locations/*/reasoningEngines/*/runtimeRevisions/*:query
+-POST /v1/projects/*/locations/*/reasoningEngines/*:query
+-POST /v1/projects/*/locations/*/studies/*/trials/*:checkTrialEarlyStoppingState
+-POST /v1/projects/*/locations/*/studies/*/trials:listOptimalTrials
+-POST /v1/projects/*/locations/*/studies:lookup
+-POST /v1/projects/*/locations/*:retrieveContexts
+-POST /v1/publishers/*/models/*:countTokens
++POST /v1/publishers/*/models/*:predict
+-POST /v1/reasoningEngines/*/runtimeRevisions/*:query
+-POST /v1/reasoningEngines/*:query
++POST /v1beta1/endpoints/*:predict
+-POST /v1beta1/memoryBanks/*/memories:retrieve
+-POST /v1beta1/memoryBanks/*/memories:retrieveProfiles
++POST /v1beta1/projects/*/locations/*/endpoints/*:predict
+-POST /v1beta1/projects/*/locations/*/exampleStores/*:fetchExamples
+-POST /v1beta1/projects/*/locations/*/exampleStores/*:searchExamples
+-POST /v1beta1/projects/*/locations/*/extensions/*:query
+-POST /v1beta1/projects/*/locations/*/featureOnlineStores/*/featureViews/*:fetchFeatureValues
+-POST /v1beta1/projects/*/locations/*/featureOnlineStores/*/featureViews/*:searchNearestEntities
+-POST /v1beta1/projects/*/locations/*/featurestores/*/entityTypes/*:readFeatureValues
+-POST /v1beta1/projects/*/locations/*/indexEndpoints/*:findNeighbors
+-POST /v1beta1/projects/*/locations/*/indexEndpoints/*:readIndexDatapoints
+-POST /v1beta1/projects/*/locations/*/memoryBanks/*/memories:retrieve
+-POST /v1beta1/projects/*/locations/*/memoryBanks/*/memories:retrieveProfiles
+-POST /v1beta1/projects/*/locations/*/migratableResources:search
+-POST /v1beta1/projects/*/locations/*/modelDeploymentMonitoringJobs/*:searchModelDeploymentMonitoringStatsAnomalies
+-POST /v1beta1/projects/*/locations/*/modelMonitors/*:searchModelMonitoringAlerts
+-POST /v1beta1/projects/*/locations/*/modelMonitors/*:searchModelMonitoringStats
++POST /v1beta1/projects/*/locations/*/publishers/*/models/*:batchEmbedContents
++POST /v1beta1/projects/*/locations/*/publishers/*/models/*:embedContent
++POST /v1beta1/projects/*/locations/*/publishers/*/models/*:predict
+-POST /v1beta1/projects/*/locations/*/reasoningEngines/*/memories:retrieve
+-POST /v1beta1/projects/*/locations/*/reasoningEngines/*/memories:retrieveProfiles
+-POST /v1beta1/projects/*/locations/*/reasoningEngines/*/runtimeRevisions/*:query
+-POST /v1beta1/projects/*/locations/*/reasoningEngines/*:query
+-POST /v1beta1/projects/*/locations/*/studies/*/trials/*:checkTrialEarlyStoppingState
+-POST /v1beta1/projects/*/locations/*/studies/*/trials:listOptimalTrials
+-POST /v1beta1/projects/*/locations/*/studies:lookup
+-POST /v1beta1/projects/*/locations/*/tuningJobs:validateReinforcementTuningReward
+-POST /v1beta1/projects/*/locations/*:retrieveContexts
+-POST /v1beta1/projects/*/modelGardenEula:check
++POST /v1beta1/publishers/*/models/*:predict
+-POST /v1beta1/reasoningEngines/*/memories:retrieve
+-POST /v1beta1/reasoningEngines/*/memories:retrieveProfiles
+-POST /v1beta1/reasoningEngines/*/runtimeRevisions/*:query
+-POST /v1beta1/reasoningEngines/*:query"),
+    ("analytics.googleapis.com", "
++POST /analytics/v3/management/clientId:hashClientId"),
+    ("analyticsadmin.googleapis.com", "
++POST /v1alpha/accounts/*:runAccessReport
+-POST /v1alpha/accounts/*:searchChangeHistoryEvents
++POST /v1alpha/properties/*:runAccessReport
++POST /v1beta/accounts/*:runAccessReport
+-POST /v1beta/accounts/*:searchChangeHistoryEvents
++POST /v1beta/properties/*:runAccessReport"),
+    ("analyticsdata.googleapis.com", "
++POST /v1alpha/properties/*:runRealtimeReport
++POST /v1beta/properties/*:batchRunPivotReports
++POST /v1beta/properties/*:batchRunReports
++POST /v1beta/properties/*:runPivotReport
++POST /v1beta/properties/*:runRealtimeReport
++POST /v1beta/properties/*:runReport"),
+    ("apihub.googleapis.com", "
++GET /v1/projects/*/locations/*/apis/*/versions/*/specs/*:contents
++GET /v1/projects/*/locations/*/plugins/*/styleGuide:contents
++GET /v1/projects/*/locations/*:retrieveApiViews"),
+    ("artifactregistry.googleapis.com", "
++GET /v1/projects/*/locations/*/repositories/*/files/*:download
++GET /v1beta2/projects/*/locations/*/repositories/*/files/*:download"),
+    ("bigtableadmin.googleapis.com", "
+-POST /v2/projects/*/instances/*/tables/*:checkConsistency"),
+    ("chromemanagement.googleapis.com", "
++GET /v1/customers/*/reports:enumeratePrintJobs"),
+    ("chromepolicy.googleapis.com", "
++POST /v1/customers/*/policies:resolve"),
+    ("cloudbilling.googleapis.com", "
++GET /v1/tasks/*:subscribe
++POST /v1beta:generateInsights"),
+    ("cloudchannel.googleapis.com", "
+-POST /v1/accounts/*:checkCloudIdentityAccountsExist
+-POST /v1/accounts/*:listTransferableOffers
+-POST /v1/accounts/*:listTransferableSkus"),
+    ("colaboratory.googleapis.com", "
++GET /v1/operations/*:wait"),
+    ("composer.googleapis.com", "
+-POST /v1/projects/*/locations/*/environments/*:checkUpgrade
++POST /v1/projects/*/locations/*/environments/*:pollAirflowCommand
+-POST /v1beta1/projects/*/locations/*/environments/*:checkUpgrade
++POST /v1beta1/projects/*/locations/*/environments/*:pollAirflowCommand"),
+    ("compute.googleapis.com", "
++POST /compute/alpha/projects/*/global/backendServices/*/getHealth
++POST /compute/alpha/projects/*/global/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/alpha/projects/*/global/operations/*/wait
++POST /compute/alpha/projects/*/regions/*/backendServices/*/getHealth
++POST /compute/alpha/projects/*/regions/*/instanceGroupManagers/*/listManagedInstances
++POST /compute/alpha/projects/*/regions/*/instanceGroupManagers/*/listPerInstanceConfigs
++POST /compute/alpha/projects/*/regions/*/instanceGroups/*/listInstances
++POST /compute/alpha/projects/*/regions/*/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/alpha/projects/*/regions/*/operations/*/wait
++POST /compute/alpha/projects/*/regions/*/targetPools/*/getHealth
++POST /compute/alpha/projects/*/zones/*/instanceGroupManagers/*/listManagedInstances
++POST /compute/alpha/projects/*/zones/*/instanceGroupManagers/*/listPerInstanceConfigs
++POST /compute/alpha/projects/*/zones/*/instanceGroups/*/listInstances
++POST /compute/alpha/projects/*/zones/*/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/alpha/projects/*/zones/*/nodeGroups/*/listNodes
++POST /compute/alpha/projects/*/zones/*/operations/*/wait
++POST /compute/beta/projects/*/global/backendServices/*/getHealth
++POST /compute/beta/projects/*/global/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/beta/projects/*/global/operations/*/wait
++POST /compute/beta/projects/*/regions/*/backendServices/*/getHealth
++POST /compute/beta/projects/*/regions/*/instanceGroupManagers/*/listManagedInstances
++POST /compute/beta/projects/*/regions/*/instanceGroupManagers/*/listPerInstanceConfigs
++POST /compute/beta/projects/*/regions/*/instanceGroups/*/listInstances
++POST /compute/beta/projects/*/regions/*/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/beta/projects/*/regions/*/operations/*/wait
++POST /compute/beta/projects/*/regions/*/targetPools/*/getHealth
++POST /compute/beta/projects/*/zones/*/instanceGroupManagers/*/listManagedInstances
++POST /compute/beta/projects/*/zones/*/instanceGroupManagers/*/listPerInstanceConfigs
++POST /compute/beta/projects/*/zones/*/instanceGroups/*/listInstances
++POST /compute/beta/projects/*/zones/*/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/beta/projects/*/zones/*/nodeGroups/*/listNodes
++POST /compute/beta/projects/*/zones/*/operations/*/wait
++POST /compute/v1/projects/*/global/backendServices/*/getHealth
++POST /compute/v1/projects/*/global/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/v1/projects/*/global/operations/*/wait
++POST /compute/v1/projects/*/regions/*/backendServices/*/getHealth
++POST /compute/v1/projects/*/regions/*/instanceGroupManagers/*/listManagedInstances
++POST /compute/v1/projects/*/regions/*/instanceGroupManagers/*/listPerInstanceConfigs
++POST /compute/v1/projects/*/regions/*/instanceGroups/*/listInstances
++POST /compute/v1/projects/*/regions/*/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/v1/projects/*/regions/*/operations/*/wait
++POST /compute/v1/projects/*/regions/*/targetPools/*/getHealth
+-POST /compute/v1/projects/*/zones/*/acceleratorInterconnects:queryFormability
++POST /compute/v1/projects/*/zones/*/instanceGroupManagers/*/listManagedInstances
++POST /compute/v1/projects/*/zones/*/instanceGroupManagers/*/listPerInstanceConfigs
++POST /compute/v1/projects/*/zones/*/instanceGroups/*/listInstances
++POST /compute/v1/projects/*/zones/*/networkEndpointGroups/*/listNetworkEndpoints
++POST /compute/v1/projects/*/zones/*/nodeGroups/*/listNodes
++POST /compute/v1/projects/*/zones/*/operations/*/wait"),
+    ("datalineage.googleapis.com", "
+-POST /v1/projects/*/locations/*:searchLinks"),
+    ("firebaserules.googleapis.com", "
++POST /v1/projects/*:test"),
+    ("fitness.googleapis.com", "
++POST /fitness/v1/users/*/dataset:aggregate"),
+    ("gmailpostmastertools.googleapis.com", "
+-GET /v2/domains/*/verificationToken
++POST /v2/domainStats:batchQuery"),
+    ("health.googleapis.com", "
++GET /v4/users/*/dataTypes/*/dataPoints:reconcile
++GET /v4beta/users/*/dataTypes/*/dataPoints:reconcile
++POST /v4/users/*/dataTypes/*/dataPoints:dailyRollUp
++POST /v4/users/*/dataTypes/*/dataPoints:rollUp
++POST /v4beta/users/*/dataTypes/*/dataPoints:dailyRollUp
++POST /v4beta/users/*/dataTypes/*/dataPoints:rollUp"),
+    ("logging.googleapis.com", "
++POST /v2/entries:tail"),
+    ("marketingplatformadmin.googleapis.com", "
++POST /v1alpha/organizations/*:reportPropertyUsage"),
+    ("ml.googleapis.com", "
+-POST /v1/projects/*/locations/*/studies/*/trials/*:checkEarlyStoppingState
+-POST /v1/projects/*/locations/*/studies/*/trials:listOptimalTrials
+-POST /v1/projects/*:explain"),
+    ("monitoring.googleapis.com", "
++POST /v1/projects/*/location/*/prometheus/api/v1/labels
++POST /v1/projects/*/location/*/prometheus/api/v1/query
++POST /v1/projects/*/location/*/prometheus/api/v1/query_exemplars
++POST /v1/projects/*/location/*/prometheus/api/v1/query_range
++POST /v1/projects/*/location/*/prometheus/api/v1/series
+-POST /v3/projects/*/notificationChannels/*:getVerificationCode"),
+    ("run.googleapis.com", "
++POST /v1/projects/*/locations/*/operations/*:wait
++POST /v2/projects/*/locations/*/operations/*:wait"),
+    ("searchconsole.googleapis.com", "
++POST /webmasters/v3/sites/*/searchAnalytics/query"),
+    ("sheets.googleapis.com", "
+-POST /v4/spreadsheets/*/developerMetadata:search
+-POST /v4/spreadsheets/*/values:batchGetByDataFilter
+-POST /v4/spreadsheets/*:getByDataFilter"),
+    ("tagmanager.googleapis.com", "
++GET /tagmanager/v2/accounts/*/containers/*/version_headers:latest
++GET /tagmanager/v2/accounts/*/containers/*/versions:live
++GET /tagmanager/v2/accounts/*/containers/*:snippet
++POST /tagmanager/v2/accounts/*/containers/*/workspaces/*/folders/*:entities"),
+    ("vault.googleapis.com", "
+-POST /v1/matters/*:count"),
+    ("www.googleapis.com", "
++GET /drive/v2/files/*
+-GET /drive/v2/files/generateCseToken
+-GET /drive/v2/files/generateIds
++GET /drive/v3/files/*
+-GET /drive/v3/files/generateCseToken
+-GET /drive/v3/files/generateIds
++POST /calendar/v3/freeBusy
++POST /drive/v3/files/*/download
++POST /webmasters/v3/sites/*/searchAnalytics/query"),
+]);

@@ -1,0 +1,74 @@
+//! Jira: questions too long for a URL, each at a place of its own.
+
+/// Whether a POST reads.
+pub(in crate::intent) fn post_reads(path: &str) -> bool {
+    if path == "/rest/atlassian-connect/1/migration/workflow/rule/search" {
+        return true;
+    }
+    let Some(place) = place(path) else { return false };
+    matches!(
+        place,
+        ["search", "" | "jql" | "approximate-count" | "id", "", "", ""]
+            | ["issue" | "changelog", "bulkfetch", "", "", ""]
+            | ["issue", "watching", "", "", ""]
+            | ["issue", _, "changelog", "list", ""]
+            | ["comment" | "worklog", "list", "", "", ""]
+            | ["jql", "match" | "parse" | "autocompletedata", "", "", ""]
+            | ["jql", "sanitize" | "pdcleaner", "", "", ""]
+            | ["jql", "function", "computation", "search", ""]
+            | ["expression", "analyse" | "eval" | "evaluate", "", "", ""]
+            | ["permissions", "check" | "project", "", "", ""]
+            | ["priorityscheme", "mappings", "", "", ""]
+            | ["field", _, "context", "mapping", ""]
+            | ["app", "field", "context", "configuration", "list"]
+            | ["workflow", "history", "" | "list", "", ""]
+            | ["workflows", "" | "preview", "", "", ""]
+            | ["workflows", "create" | "update", "validation", "", ""]
+            | ["workflowscheme", "read", "", "", ""]
+            | ["workflowscheme", "update", "mappings", "", ""]
+    )
+}
+
+/// Whether a PUT reads: one export is asked for that way.
+pub(in crate::intent) fn put_reads(path: &str) -> bool {
+    place(path) == Some(["issues", "archive", "export", "", ""])
+}
+
+/// Up to five segments behind `/rest/api/3` (or `/api/3`), with nothing behind
+/// them.
+fn place(path: &str) -> Option<[&str; 5]> {
+    let path = path.strip_prefix("/rest").unwrap_or(path);
+    let mut segments = path.strip_prefix("/api/")?.split('/').skip(1);
+    let place = [(); 5].map(|()| segments.next().unwrap_or_default());
+    segments.next().is_none().then_some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_at_their_places() {
+        for path in [
+            "/rest/api/3/search",
+            "/rest/api/2/search/jql",
+            "/rest/api/3/issue/DELETE-1/changelog/list",
+            "/rest/api/3/app/field/context/configuration/list",
+            "/rest/api/3/workflows",
+        ] {
+            assert!(post_reads(path), "{path}");
+        }
+        for path in [
+            "/rest/api/3/issue",
+            "/rest/api/3/issue/search",
+            "/rest/api/3/project/search/role/list",
+            "/rest/api/3/workflows/create",
+            "/rest/api/3/search/jql/x/y/z",
+            "/rest/agile/1.0/sprint/search",
+        ] {
+            assert!(!post_reads(path), "{path}");
+        }
+        assert!(put_reads("/rest/api/3/issues/archive/export"));
+        assert!(!put_reads("/rest/api/3/issue/archive"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Slack: the method is the last segment of the path, and its verb the last
+//! word of that. SDKs send every one of them by POST, and some that write are
+//! documented for GET.
+
+use crate::action::HttpRequest;
+use crate::intent::http::reads_by_first_verb;
+use crate::intent::{Intent, Judgement, tool};
+
+pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
+    let Some(method) = method(&request.path) else { return Judgement::UNSURE };
+    let (family, name) = method.rsplit_once('.').unwrap_or(("", method));
+    // `search.messages`, `assistant.search.context`
+    if family == "search" || family.ends_with(".search") {
+        return Judgement::l2(Intent::Query);
+    }
+    let intent = match name {
+        "postMessage" | "postEphemeral" | "meMessage" | "scheduleMessage" => Intent::Send,
+        "setAdmin" | "setOwner" | "setRegular" => Intent::Admin,
+        // Hands out a place to upload to.
+        "getUploadURLExternal" => Intent::Create,
+        _ if shows(family, name) || reads_by_first_verb(name) => Intent::Read,
+        _ => match tool::by_name(name) {
+            // What a verb at its end or a noun suggests is not enough here
+            // (`entity.presentDetails`).
+            named if named.intent.is_read() => return Judgement::UNSURE,
+            named => return named,
+        },
+    };
+    Judgement::l2(intent)
+}
+
+/// Methods that are named for what they show.
+fn shows(family: &str, name: &str) -> bool {
+    match name {
+        "history" | "info" | "members" | "replies" | "conversations" | "activity" | "metadata"
+        | "count" | "accessLogs" | "billableInfo" | "integrationLogs" | "teamInfo" | "userInfo"
+        | "identity" | "export" => true,
+        "test" => matches!(family, "auth" | "api"),
+        "exchange" => family == "migration",
+        _ => false,
+    }
+}
+
+/// The method that a path calls: `chat.postMessage`.
+pub(in crate::intent) fn method(path: &str) -> Option<&str> {
+    let method = path.strip_prefix("/api/").or_else(|| path.strip_prefix('/'))?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_';
+    (method.contains('.') && method.bytes().all(plain)).then_some(method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::http::tests::request;
+
+    #[test]
+    fn by_the_last_word_of_the_method() {
+        let intent =
+            |method: &str| judge(&request("slack", "POST", &format!("/api/{method}"))).intent;
+        for read in ["conversations.list", "users.lookupByEmail", "auth.test", "team.info"] {
+            assert_eq!(intent(read), Intent::Read, "{read}");
+        }
+        for (method, expected) in [
+            ("search.messages", Intent::Query),
+            ("chat.postMessage", Intent::Send),
+            ("admin.emoji.add", Intent::Create),
+            ("users.deletePhoto", Intent::Delete),
+            ("files.getUploadURLExternal", Intent::Create),
+            ("conversations.listConnectInvites", Intent::Read),
+            ("entity.presentDetails", Intent::Unknown),
+            ("apps.test", Intent::Execute),
+            ("conversations.list/chat.delete", Intent::Unknown),
+            ("conversations", Intent::Unknown),
+        ] {
+            assert_eq!(intent(method), expected, "{method}");
+        }
+    }
+}
