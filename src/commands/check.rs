@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Done;
+use super::{Done, counted};
 use crate::cli::CheckArgs;
 use crate::config::Home;
 use crate::policy::diagnostic::Diagnostics;
@@ -55,9 +55,8 @@ fn write_text(
     let Some(file) = file else { return Ok(()) };
     let warnings = match found.iter().len() {
         0 => "ok".to_owned(),
-        1 => "1 warning".to_owned(),
-        many => format!("{many} warnings"),
+        some => counted(some, "warning"),
     };
-    let (rules, tests) = (file.rule_count(), file.tests().len());
-    writeln!(output, "{}: {warnings} ({rules} rules, {tests} tests)", file.origin())
+    let (rules, tests) = (counted(file.rule_count(), "rule"), counted(file.tests().len(), "test"));
+    writeln!(output, "{}: {warnings} ({rules}, {tests})", file.origin())
 }

@@ -68,6 +68,11 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
     }
 }
 
+/// `1 test`, `2 tests`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)

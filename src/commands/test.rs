@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anstyle::AnsiColor;
 
-use super::Done;
+use super::{Done, counted};
 use crate::cli::TestArgs;
 use crate::config::Home;
 use crate::intent;
@@ -69,7 +69,8 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
         }
     }
     if !args.json {
-        writeln!(output, "{run} tests in {} policies, {failed} failed", names.len())?;
+        let (tests, files) = (counted(run, "test"), counted(names.len(), "file"));
+        writeln!(output, "{tests} in {files}, {failed} failed")?;
     }
     Ok(if failed == 0 { Done::Success } else { Done::DoesNotHold })
 }

@@ -18,6 +18,9 @@ use super::yaml::Node;
 use crate::action::Provider;
 use crate::verdict::{Decision, Reason};
 
+/// What decisions without a rule name as theirs.
+pub(crate) const DEFAULT_RULE: &str = "default";
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -68,6 +71,8 @@ pub(crate) enum Words {
 #[derive(Debug, Clone)]
 pub(crate) struct Fallback {
     pub(crate) policy: Arc<str>,
+    /// Always `default`, kept so that no decision has to make it.
+    pub(crate) rule: Arc<str>,
     pub(crate) effect: DefaultEffect,
     pub(crate) reason: Option<Arc<str>>,
 }
@@ -132,6 +137,7 @@ impl Reader<'_> {
         self.unique_names(&rules);
         let default = document.default_effect.map(|effect| Fallback {
             policy: Arc::clone(&name),
+            rule: DEFAULT_RULE.into(),
             effect,
             reason: document.default_reason.as_deref().map(Arc::from),
         });

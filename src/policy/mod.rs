@@ -42,6 +42,7 @@ use crate::action::{Action, Target};
 use crate::intent::Intent;
 use crate::verdict::{Decision, Reason, Stage, Verdict};
 use clause::{Key, Subject};
+use compile::DEFAULT_RULE;
 use diagnostic::{Diagnostics, Source};
 use rules::RuleSet;
 
@@ -209,7 +210,7 @@ impl Policy {
                 let refusal = Verdict::refusal(Stage::Policy, policy(), reason);
                 Some(Verdict {
                     decision: Decision::Allow,
-                    rule: "default".into(),
+                    rule: DEFAULT_RULE.into(),
                     intent,
                     ..refusal
                 })

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::annotations;
 use super::clause::Subject;
-use super::compile::{Fallback, PolicyFile, Rule, Words};
+use super::compile::{DEFAULT_RULE, Fallback, PolicyFile, Rule, Words};
 use super::condition::Failure;
 use super::document::DefaultEffect;
 use super::hours::Hours;
 use super::index::Index;
 use super::truth::Truth;
 use crate::verdict::{Decision, Reason, Stage, Verdict};
+
+/// What a refusal outside the hours names as its rule.
+const HOURS_RULE: &str = "time_restrictions";
 
 /// The rules of one or more files, joined.
 #[derive(Debug)]
@@ -40,6 +43,7 @@ impl RuleSet {
         let stated = files.clone().filter_map(|file| file.default.clone()).last();
         let fallback = stated.unwrap_or_else(|| Fallback {
             policy: files.clone().last().map_or_else(|| "none".into(), |file| file.name.clone()),
+            rule: DEFAULT_RULE.into(),
             effect: DefaultEffect::Fixed(Decision::Deny),
             reason: None,
         });
@@ -51,7 +55,7 @@ impl RuleSet {
     /// Hours, rules in order, the default.
     pub(crate) fn judge(&self, subject: Subject<'_>) -> Verdict {
         if let Some(closed) = self.closed(subject) {
-            return verdict(subject, &closed.policy, "time_restrictions", Reason::OutsideHours);
+            return verdict(subject, &closed.policy, &HOURS_RULE.into(), Reason::OutsideHours);
         }
         match self.first_match(subject) {
             Some((rule, how)) => rule.verdict(subject, how),
@@ -135,16 +139,16 @@ impl Fallback {
                 (decision, said.unwrap_or(Reason::NoRule(decision)))
             }
         };
-        Verdict { decision, ..verdict(subject, &self.policy, "default", reason) }
+        Verdict { decision, ..verdict(subject, &self.policy, &self.rule, reason) }
     }
 }
 
 /// A refusal by a policy; callers set another decision.
-fn verdict(subject: Subject<'_>, policy: &Arc<str>, rule: &'static str, reason: Reason) -> Verdict {
+fn verdict(subject: Subject<'_>, policy: &Arc<str>, rule: &Arc<str>, reason: Reason) -> Verdict {
     Verdict {
         decision: Decision::Deny,
         policy: Arc::clone(policy),
-        rule: Arc::from(rule),
+        rule: Arc::clone(rule),
         reason,
         suggestion: None,
         intent: subject.intent,

@@ -1,0 +1,124 @@
+//! One decision in process, the request already parsed: what the pipeline and
+//! the policy cost, and that it does not grow with rules of other tools.
+//!
+//! `cargo bench --bench decision`
+
+use std::fmt::Write as _;
+
+use agentgate::action::Action;
+use agentgate::gate::pipeline::{Facts, decide};
+use agentgate::intent::{self, Intent};
+use agentgate::policy::{self, Policy};
+use agentgate::request::{self, UnknownKeys};
+use divan::{Bencher, black_box};
+
+fn main() {
+    divan::main();
+}
+
+/// Rules of a kind that people write: by tool, by glob, by arguments; the last
+/// three are about the tool that is called.
+fn rules(count: usize) -> Policy {
+    let mut text = String::from("name: bench\nrules:\n");
+    for number in 0..count - 3 {
+        let rule = match number % 4 {
+            0 => format!("{{ tool: tool_{number}, effect: allow }}"),
+            1 => format!("{{ tool: 'group_{number}_*', server: s{number}, effect: ask }}"),
+            2 => format!(
+                "{{ tool: write_{number}, args: {{ path: {{ under: /srv/p{number} }} }}, effect: allow }}"
+            ),
+            _ => format!(
+                "{{ server: server_{number}, annotations: {{ readOnlyHint: true }}, effect: allow }}"
+            ),
+        };
+        writeln!(text, "  - {rule}").unwrap();
+    }
+    text.push_str(
+        "  - { tool: 'push_*', server: github, args: { branch: main }, effect: deny }
+  - { tool: push_files, args: { 'files[any].path': { glob: '*.env' } }, effect: deny }
+  - { tool: push_files, server: github, args: { branch: { prefix: agent/ } }, effect: allow }
+",
+    );
+    load(&text)
+}
+
+fn load(text: &str) -> Policy {
+    Policy::from_file(
+        policy::load_str("bench.yaml", text).unwrap_or_else(|found| panic!("{found}")),
+    )
+}
+
+fn action(request: &str) -> Action {
+    request::parse_text(request.as_bytes(), UnknownKeys::Refuse).expect("a request")
+}
+
+fn push() -> Action {
+    action(
+        r#"{"server":"github","tool":"push_files","args":{"owner":"acme","repo":"site",
+            "branch":"agent/fix","message":"Fix the typo","files":[{"path":"README.md",
+            "content":"hello"},{"path":"src/lib.rs","content":"//! hi"}]}}"#,
+    )
+}
+
+/// The policy alone.
+#[divan::bench(args = [10, 100, 1_000])]
+fn judge_tool_glob_args(bencher: Bencher, count: usize) {
+    let (policy, action) = (rules(count), push());
+    bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
+}
+
+/// The whole pipeline, the intent found by itself.
+#[divan::bench(args = [10, 100, 1_000])]
+fn decide_tool_glob_args(bencher: Bencher, count: usize) {
+    let (policy, action) = (rules(count), push());
+    bencher.bench_local(|| decide(black_box(&action), black_box(&policy), &Facts::default()));
+}
+
+/// No rule matches, so every rule that could is tried.
+#[divan::bench(args = [10, 100, 1_000])]
+fn judge_default(bencher: Bencher, count: usize) {
+    let policy = rules(count);
+    let action = action(r#"{"server":"elsewhere","tool":"unheard_of","args":{"a":1}}"#);
+    bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
+}
+
+#[divan::bench(args = [10, 100, 1_000])]
+fn judge_rest(bencher: Bencher, count: usize) {
+    let mut text = String::from("name: bench\nrules:\n");
+    for number in 0..count - 1 {
+        writeln!(text, "  - {{ resource: '/repos/o{number}/*/issues/**', effect: allow }}")
+            .unwrap();
+    }
+    text.push_str("  - { provider: github, resource: '/repos/acme/*/issues/**', methods: [GET], effect: allow }\n");
+    let policy = load(&text);
+    let action = action(
+        r#"{"provider":"github","method":"GET","path":"/repos/acme/site/issues/7/comments"}"#,
+    );
+    bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Read));
+}
+
+/// A CEL condition, for comparison.
+#[divan::bench]
+fn judge_when(bencher: Bencher) {
+    let policy = load(
+        "name: bench\nrules:\n  - { tool: push_files, when: 'args.branch.startsWith(\"agent/\")', effect: allow }\n",
+    );
+    let action = push();
+    bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
+}
+
+#[divan::bench]
+fn intent_of_a_tool(bencher: Bencher) {
+    let action = push();
+    bencher.bench_local(|| intent::of(black_box(&action)));
+}
+
+#[divan::bench(args = [100, 1_000])]
+fn load_policy(bencher: Bencher, count: usize) {
+    let mut text = String::from("name: bench\nrules:\n");
+    for number in 0..count {
+        writeln!(text, "  - {{ tool: 'tool_{number}_*', args: {{ a: {number} }}, effect: allow }}")
+            .unwrap();
+    }
+    bencher.bench_local(|| load(black_box(&text)));
+}

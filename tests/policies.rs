@@ -1,0 +1,165 @@
+//! `check`, `test`, `explain` and `replay` as scripts use them: exit codes,
+//! places, one JSON object a line.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const POLICY: &str = "name: p
+rules:
+  - name: reads
+    tool: 'get_*'
+    effect: allow
+  - name: main
+    tool: push
+    args: { branch: main }
+    effect: deny
+    reason: main is protected
+    suggestion: Push to a branch.
+default_effect: ask
+tests:
+  - request: { server: s, tool: get_x, args: {} }
+    expect: allow
+";
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, args: &[&str], input: &str) -> Output {
+        let work = self.0.path().join("work");
+        fs::create_dir_all(&work).unwrap();
+        self.run_in(&work, args, input)
+    }
+
+    fn run_in(&self, work: &Path, args: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_agentgate"))
+            .args(args)
+            .current_dir(work)
+            .env("AGENTGATE_HOME", self.0.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+}
+
+#[track_caller]
+fn code(output: &Output, expected: i32) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(expected), "{out}{err}");
+    out + &err
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn check_tells_place_line_and_caret_and_exits_1() {
+    let home = Home::new();
+    let good = home.file("good.yaml", POLICY);
+    let bad = home.file("bad.yaml", "name: p\nrules:\n  - tol: x\n    effect: deny\n");
+    let warned = home.file("warned.yaml", &POLICY.replace("tool: push", "tool: get_push"));
+    code(&home.run(&["check", &good], ""), 0);
+    let told = code(&home.run(&["check", &good, &bad], ""), 1);
+    let place = format!("{bad}:3:5: error: unknown key `tol`");
+    for expected in [&place, " 3 |   - tol: x", "   |     ^^^", "did you mean `tool`?"] {
+        assert!(told.contains(expected), "{expected}\n{told}");
+    }
+    assert!(code(&home.run(&["check", &warned], ""), 0).contains("warning"));
+    code(&home.run(&["check", "--strict", &warned], ""), 1);
+    let found = lines(&code(&home.run(&["check", "--json", &bad, &warned], ""), 1));
+    assert_eq!(found[0]["line"], 3);
+    assert_eq!(found[1]["severity"], "warning");
+    code(&home.run(&["check", "no-such.yaml"], ""), 2);
+}
+
+#[test]
+fn test_exits_1_where_one_fails() {
+    let home = Home::new();
+    let good = home.file("good.yaml", POLICY);
+    let bad = home.file("bad.yaml", &POLICY.replace("expect: allow", "expect: deny"));
+    assert!(code(&home.run(&["test", &good], ""), 0).contains("1 test in 1 file, 0 failed"));
+    let told = code(&home.run(&["test", &good, &bad], ""), 1);
+    assert!(told.contains("expected deny, got allow by `reads`"), "{told}");
+    let found = lines(&code(&home.run(&["test", "--json", &bad], ""), 1));
+    assert_eq!((&found[0]["passed"], &found[0]["rule"]), (&false.into(), &"reads".into()));
+    // With none named: the folder of the configuration, and the bundled ones.
+    home.file("policies/own.yaml", &POLICY.replace("expect: allow", "expect: ask"));
+    assert!(code(&home.run(&["test"], ""), 1).contains("own.yaml"));
+}
+
+#[test]
+fn explain_exits_by_decision_and_names_the_place() {
+    let home = Home::new();
+    let policy = home.file("p.yaml", POLICY);
+    let explain = |request: &str, json: bool| {
+        let mut args = vec!["explain", "--policy", &policy, "--request", request];
+        args.extend(json.then_some("--json"));
+        home.run(&args, "")
+    };
+    code(&explain(r#"{"tool":"get_x"}"#, false), 0);
+    let denied = code(&explain(r#"{"tool":"push","args":{"branch":"main"}}"#, false), 3);
+    assert!(denied.contains(&format!("{policy}:6")), "{denied}");
+    let asked = code(&explain(r#"{"tool":"push","args":{"branch":"x"}}"#, true), 4);
+    let asked: Value = serde_json::from_str(&asked).unwrap();
+    assert_eq!(asked["rule"], "default");
+    assert_eq!(asked["near_misses"][0]["key"], "args.branch");
+    assert_eq!(asked["near_misses"][0]["line"], 6);
+    code(&explain(r#"{"tol":"push"}"#, false), 2);
+    code(&explain("nonsense", false), 2);
+    let from_stdin = ["explain", "--policy", &policy, "--request", "-"];
+    code(&home.run(&from_stdin, r#"{"tool":"get_x"}"#), 0);
+}
+
+#[test]
+fn replay_answers_each_line_in_order() {
+    let home = Home::new();
+    let policy = home.file("p.yaml", POLICY);
+    let trace = home.file(
+        "trace.jsonl",
+        "{\"session\":\"a\",\"request\":{\"tool\":\"get_x\"},\"result\":{}}\n\
+         {\"session\":\"b\",\"seq\":2,\"request\":{\"tool\":\"push\",\"args\":{\"branch\":\"main\"}}}\n",
+    );
+    let answers = lines(&code(&home.run(&["replay", "--policy", &policy, &trace], ""), 0));
+    assert_eq!((&answers[0]["session"], &answers[0]["decision"]), (&"a".into(), &"allow".into()));
+    assert_eq!(
+        (&answers[1]["rule"], &answers[1]["reason"]),
+        (&"main".into(), &"main is protected".into())
+    );
+}
+
+#[test]
+fn names_are_never_looked_up_in_the_working_directory() {
+    let home = Home::new();
+    let work = home.0.path().join("project");
+    home.file("project/mine.yaml", "name: mine\ndefault_effect: allow\n");
+    home.file("project/deny_all.yaml", "name: deny_all\ndefault_effect: allow\n");
+    let explain = |policy: &str| {
+        home.run_in(&work, &["explain", "--policy", policy, "--request", r#"{"tool":"x"}"#], "")
+    };
+    code(&explain("mine"), 2);
+    code(&explain("deny_all"), 3);
+    // A path is what somebody typed.
+    code(&explain("mine.yaml"), 0);
+    home.file("policies/mine.yaml", "name: mine\ndefault_effect: deny\n");
+    code(&explain("mine"), 3);
+}
