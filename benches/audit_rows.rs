@@ -43,7 +43,7 @@ fn main() -> Result<(), Failure> {
             took.as_secs_f64()
         )?;
     }
-    for (name, filter) in filters(rows)? {
+    for (name, filter) in filters()? {
         let mut times: Vec<Duration> =
             (0..5).map(|_| list(&path, &filter)).collect::<Result<_, _>>()?;
         report(&mut out, &format!("list {name}"), &mut times)?;
@@ -89,8 +89,8 @@ fn fill(path: &Path, rows: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Twenty agents, five servers, forty tools each; a tenth denied. One agent in
-/// a thousand rows is a rare one.
+/// Twenty agents, five servers, forty tools each: four thousand combinations.
+/// A tenth is denied. One row in a thousand is of a rare agent.
 fn draft(index: u64, at: Timestamp) -> (Draft, Agent) {
     let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     let name = if index % 1000 == 999 { "rare".to_owned() } else { format!("agent{}", mixed % 20) };
@@ -105,11 +105,11 @@ fn draft(index: u64, at: Timestamp) -> (Draft, Agent) {
         server: format!("server{}", mixed / 20 % 5).into(),
         method: "tools/call".to_owned(),
         tool: format!("tool{}", mixed / 100 % 40),
-        intent: if mixed % 3 == 0 { Intent::Update } else { Intent::Read },
+        intent: if mixed / 100 % 2 == 0 { Intent::Update } else { Intent::Read },
         decision: if denied { Decision::Deny } else { Decision::Allow },
         outcome: if denied { Outcome::Refused } else { Outcome::Forwarded },
         policy: "default".into(),
-        rule: format!("default#{}", mixed / 100 % 7).into(),
+        rule: format!("default#{}", mixed / 100 % 10).into(),
         reason: if denied { "denied by a rule" } else { "allowed by a rule" }.to_owned(),
         stage: Stage::Policy,
         canonical_args: args.clone(),
@@ -121,11 +121,10 @@ fn draft(index: u64, at: Timestamp) -> (Draft, Agent) {
     (draft, agent)
 }
 
-fn filters(rows: u64) -> Result<Vec<(&'static str, Filter)>, Failure> {
+fn filters() -> Result<Vec<(&'static str, Filter)>, Failure> {
     let text = |text: &str| Some(text.to_owned());
     let base = Filter::default;
     let ago = |hours| Some(Timestamp::now() - SignedDuration::from_hours(hours));
-    let _ = rows;
     Ok(vec![
         ("all", base()),
         ("--agent agent7", Filter { agent: text("agent7"), ..base() }),

@@ -15,6 +15,9 @@ use super::schema::{meta, set_meta};
 /// Entries that the index may lag behind before somebody brings it up to date.
 pub(super) const FOLD_EVERY: i64 = 512;
 
+/// Entries that the index may lag behind at all: beyond it callers wait for it.
+pub(super) const MAX_LAG: i64 = 4 * FOLD_EVERY;
+
 /// Entries taken in by one transaction: others wait for it.
 const FOLD_MAX: i64 = 1024;
 

@@ -147,6 +147,11 @@ impl Ledger {
         self.head.seq - self.folded >= index::FOLD_EVERY
     }
 
+    /// Whether it is so far behind that readers would feel it.
+    pub(super) fn needs_indexing(&self) -> bool {
+        self.head.seq - self.folded >= index::MAX_LAG
+    }
+
     /// How long SQLite may sleep for programs that do not know our lock.
     pub(super) fn set_patience(&self, patience: Duration) {
         // INVARIANT (infallible): sqlite3_busy_timeout only stores a number.

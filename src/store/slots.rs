@@ -15,9 +15,10 @@ use crate::rate::Usage;
 /// Slots older than this are in no window any more, in microseconds.
 const KEPT_US: i64 = 3_600_000_000;
 
-/// Old slots removed whenever one is taken: more than one, so that they go
-/// faster than they come.
-const REMOVED_PER_SLOT: i64 = 2;
+/// One slot in so many also removes old ones, up to [`REMOVED`]: more than
+/// come, so that they go.
+const REMOVE_EVERY: i64 = 16;
+const REMOVED: i64 = 2 * REMOVE_EVERY;
 
 /// How much of each of `limits` the agent has used.
 pub(super) fn usage(
@@ -28,8 +29,14 @@ pub(super) fn usage(
     let mut at = connection
         .prepare_cached("SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n = ?3")?;
     let mut usage = Vec::with_capacity(limits.len());
+    let mut known: Option<(&str, i64)> = None;
     for limit in limits {
-        let newest = newest(connection, agent, &limit.policy)?;
+        // A policy's minute and hour follow each other.
+        let newest = match known {
+            Some((policy, newest)) if policy == &*limit.policy => newest,
+            _ => newest(connection, agent, &limit.policy)?,
+        };
+        known = Some((&limit.policy, newest));
         // A limit of none is full by a slot that nobody took.
         let counted = newest - i64::from(limit.max.max(1)) + 1;
         let oldest_counted: Option<i64> =
@@ -53,17 +60,22 @@ pub(super) fn take(
     longest: Duration,
 ) -> rusqlite::Result<()> {
     let longest = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX).max(KEPT_US);
-    let n = newest(connection, agent, policy)? + 1;
-    connection
-        .prepare_cached("INSERT INTO slot (agent, policy, n, at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![agent, policy, n, at])?;
-    connection
+    let n: i64 = connection
         .prepare_cached(
-            "DELETE FROM slot WHERE agent = ?1 AND policy = ?2 AND n IN (
-               SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n LIMIT ?4
-             ) AND at < ?3",
+            "INSERT INTO slot (agent, policy, n, at)
+             SELECT ?1, ?2, ifnull(max(n), 0) + 1, ?3 FROM slot WHERE agent = ?1 AND policy = ?2
+             RETURNING n",
         )?
-        .execute(params![agent, policy, at.saturating_sub(longest), REMOVED_PER_SLOT])?;
+        .query_row(params![agent, policy, at], |row| row.get(0))?;
+    if n % REMOVE_EVERY == 0 {
+        connection
+            .prepare_cached(
+                "DELETE FROM slot WHERE agent = ?1 AND policy = ?2 AND n IN (
+                   SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n LIMIT ?4
+                 ) AND at < ?3",
+            )?
+            .execute(params![agent, policy, at.saturating_sub(longest), REMOVED])?;
+    }
     Ok(())
 }
 

@@ -99,7 +99,9 @@ impl<'r> Snapshot<'r> {
     pub(super) fn take(reader: &'r Reader) -> rusqlite::Result<Self> {
         let connection = reader.connection();
         let transaction = connection.unchecked_transaction()?;
-        let bounds = "SELECT ifnull(min(seq), 1), ifnull(max(seq), 0) FROM entry";
+        // Asked for one by one, each is a look at one end of the tree.
+        let bounds = "SELECT ifnull((SELECT min(seq) FROM entry), 1),
+                             ifnull((SELECT max(seq) FROM entry), 0)";
         let (first, head) =
             connection.query_row(bounds, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let folded = meta(connection, "folded")?.unwrap_or_default();

@@ -29,6 +29,10 @@ const RESULTS_WAIT: Duration = Duration::from_millis(20);
 /// How long results wait after a failed try.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
+/// How long closing waits for other processes that write: a program told to
+/// stop has to be gone soon.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Rows and results in one transaction, at most.
 const MAX_GROUP: usize = 256;
 
@@ -85,7 +89,7 @@ enum Attempt {
     Done,
     /// It cannot be done; whoever waits has been told.
     Failed,
-    /// Somebody else writes, or the database has to be opened again.
+    /// Somebody else writes, or there is something to do that takes longer.
     NotNow,
 }
 
@@ -210,7 +214,7 @@ impl Shared {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Attempt::NotNow,
         };
-        if ledger.is_broken() {
+        if ledger.is_broken() || ledger.needs_indexing() {
             return Attempt::NotNow;
         }
         let Ok(Some(held)) = ledger.lock().try_take() else { return Attempt::NotNow };
@@ -293,9 +297,7 @@ impl Shared {
         while self.wait_for_work() {
             self.serve();
         }
-        if self.has_work() {
-            self.serve();
-        }
+        self.serve();
         let lost = self.queue().results.len();
         if lost > 0 {
             tracing::error!(lost, "results are lost: the audit log could not be written");
@@ -343,14 +345,16 @@ impl Shared {
                 Err(error) => return self.fail_rows(&error),
             }
         }
-        let held = match ledger.lock().take(self.options.patience) {
+        let patience = match self.queue().closed {
+            true => self.options.patience.min(CLOSE_PATIENCE),
+            false => self.options.patience,
+        };
+        let held = match ledger.lock().take(patience) {
             Ok(Some(held)) => held,
-            Ok(None) => {
-                return self.fail_rows(&StoreError::busy(&self.path, self.options.patience));
-            }
+            Ok(None) => return self.fail_rows(&StoreError::busy(&self.path, patience)),
             Err(error) => return self.fail_rows(&StoreError::open(&self.path, error)),
         };
-        ledger.set_patience(self.options.patience);
+        ledger.set_patience(patience);
         for _ in 0..MAX_GROUPS {
             if !self.has_work() {
                 break;
