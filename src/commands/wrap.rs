@@ -1,5 +1,7 @@
 //! `agentgate wrap`: a server behind the gate, over standard input and output.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 
 use super::{Done, policies};
@@ -25,7 +27,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     policies.watch().context("the policy files cannot be followed")?;
     let gate = Gate::new(policies.handle(), store.clone(), audit_failure(&settings, args));
-    let relay = Relay::new(
+    let relay = Arc::new(Relay::new(
         gate,
         relay::Settings {
             trusted: settings.trust(&name, args.server.trust) == Trust::Server,
@@ -36,7 +38,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
             hide_denied: args.hide_denied,
             max_message: settings.max_message(args.max_message),
         },
-    );
+    ));
     // One thread: a second one would only hand lines back and forth.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&relay, args));
@@ -46,7 +48,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     code.map(Done::Exit)
 }
 
-async fn serve(relay: &Relay, args: &WrapArgs) -> anyhow::Result<u8> {
+async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {
     // Before the server exists, so that no request to stop it can be missed.
     let told = StopRequests::listen()?;
     let (program, rest) = args.command.split_first().context("no command is given")?;

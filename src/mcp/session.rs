@@ -2,9 +2,10 @@
 //! side gets what is still due to it, and nothing is left running.
 
 use std::io;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::relay::Relay;
@@ -45,12 +46,12 @@ enum End {
 /// # Errors
 /// Where the operating system cannot tell what became of the server.
 pub async fn run(
-    relay: &Relay,
+    relay: &Arc<Relay>,
     client: (Source, Sink),
     (mut child, streams): (Child, Streams),
     mut told: StopRequests,
 ) -> io::Result<u8> {
-    let mut conversation = Conversation::new(relay, client, streams);
+    let mut conversation = Conversation::start(relay, client, streams);
     let end = tokio::select! {
         () = conversation.ends() => End::ServerSilent,
         code = child.wait() => End::ServerGone(code?),
@@ -59,7 +60,7 @@ pub async fn run(
     };
     let end = match end {
         End::ServerSilent | End::ClientEnded => tokio::select! {
-            code = conversation.beside(child.wait()) => End::ServerGone(code?),
+            code = child.wait() => End::ServerGone(code?),
             how = told.next() => End::Told(how),
             () = overdue(relay) => End::Told(Stop::Terminate),
         },
@@ -67,7 +68,7 @@ pub async fn run(
     };
     match end {
         End::Told(how) => {
-            let code = conversation.beside(child.stop(how)).await?;
+            let code = child.stop(how).await?;
             // Nothing to be done for a client that does not read them.
             let _ = timeout(LAST_WORDS, conversation.ends()).await;
             Ok(code)
@@ -105,37 +106,35 @@ async fn silence(relay: &Relay) {
     }
 }
 
-/// The relay at work, to be polled beside whatever else is waited for.
-struct Conversation<'r> {
-    relaying: Pin<Box<dyn Future<Output = ()> + 'r>>,
-    over: bool,
+/// The relay at work, in a task of its own: what wakes it need not look at
+/// signals and processes too.
+struct Conversation {
+    relaying: JoinHandle<()>,
 }
 
-impl<'r> Conversation<'r> {
-    fn new(relay: &'r Relay, client: (Source, Sink), server: Streams) -> Self {
-        let relaying = async move {
+impl Conversation {
+    fn start(relay: &Arc<Relay>, client: (Source, Sink), server: Streams) -> Self {
+        let relay = Arc::clone(relay);
+        let relaying = tokio::spawn(async move {
             if let Err(error) = relay.run(client, (server.output, server.input)).await {
                 tracing::debug!(%error, "the conversation broke");
             }
-        };
-        Self { relaying: Box::pin(relaying), over: false }
+        });
+        Self { relaying }
     }
 
-    /// Goes on to its end.
+    /// Waits for its end.
     async fn ends(&mut self) {
-        if !self.over {
-            self.relaying.as_mut().await;
-            self.over = true;
+        if !self.relaying.is_finished()
+            && let Err(error) = (&mut self.relaying).await
+        {
+            tracing::error!(%error, "the relay failed");
         }
     }
+}
 
-    /// Goes on while `other` is waited for.
-    async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
-        let mut other = std::pin::pin!(other);
-        tokio::select! {
-            biased;
-            done = &mut other => done,
-            () = self.ends() => other.await,
-        }
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.relaying.abort();
     }
 }
