@@ -13,18 +13,18 @@ use crate::support::{Sandbox, eventually, recorder, shell};
 
 /// What a gate may have resident with a client that does not read, in KiB. It
 /// holds what its queues hold, whatever the server would like to say.
-const BOUND: u64 = 64 * 1024;
+const BOUND: u64 = 48 * 1024;
 
 /// What the server would like to say, in bytes: more than the bound.
-const SPEECH: usize = 256 * 1024 * 1024;
+const SPEECH: usize = 96 * 1024 * 1024;
 
 #[test]
 fn memory_is_bounded_where_the_client_does_not_read() {
     let sandbox = Sandbox::new();
     let mark = Mark::new(&sandbox);
     let server = shell(&format!(
-        r#"exec 3>&1; yes '{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{}"}}}}' | head -c {SPEECH}"#,
-        "x".repeat(900)
+        r#"yes '{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{}"}}}}' | head -c {SPEECH}"#,
+        "x".repeat(4000)
     ));
     let command = sandbox.wrap().policy("allow_all").command(mark.put_on(server));
     let (program, arguments) = command.split_first().unwrap();
@@ -84,10 +84,10 @@ fn memory_is_bounded_where_the_server_does_not_read() {
     let pid = client.pid();
     let line = format!(
         "{}\n",
-        json!({"jsonrpc": "2.0", "method": "notifications/x", "params": {"data": "x".repeat(1000)}})
+        json!({"jsonrpc": "2.0", "method": "notifications/x", "params": {"data": "x".repeat(4000)}})
     );
-    let total = SPEECH / 2 / line.len() * line.len();
-    let block = line.repeat(1000);
+    let total = SPEECH / line.len() * line.len();
+    let block = line.repeat(250);
     let writer = std::thread::spawn(move || {
         let mut left = total;
         while left > 0 {
