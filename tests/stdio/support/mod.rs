@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 /// How long a test waits for something that must happen. Far beyond what any of
 /// it takes, so that reaching it means that it never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at while waiting for it.
 const GLANCE: Duration = Duration::from_millis(5);
