@@ -258,25 +258,14 @@ impl Peer {
     }
 }
 
-/// Asks the inspector, one invocation a question. It is given the command in a
-/// configuration file, since it takes a `--` on its own command line as its own.
+/// Asks the inspector, one invocation a question. It swallows the `--` before the
+/// server's command, and the gate has to do without.
 #[track_caller]
 fn inspect(installed: &Path, server: &Server, place: &str, command: &[OsString]) -> String {
-    let words: Vec<_> = command.iter().map(|word| word.to_str().unwrap()).collect();
-    let configuration = json!({"mcpServers": {"it": {"command": words[0], "args": words[1..]}}});
-    let file = Path::new(place).with_extension("json");
-    std::fs::write(&file, configuration.to_string()).unwrap();
-    let inspector = argv([
-        installed.join("node_modules/.bin/mcp-inspector").into(),
-        "--cli".into(),
-        "--config".into(),
-        file.into_os_string(),
-        "--server".into(),
-        "it".into(),
-    ]);
+    let inspector = argv([installed.join("node_modules/.bin/mcp-inspector"), "--cli".into()]);
     let asked = server.inspect.iter().map(|question| {
         let question = question.iter().map(|word| word.replace("{dir}", place).into());
-        run(installed, inspector.iter().cloned().chain(question).collect())
+        run(installed, inspector.iter().chain(command).cloned().chain(question).collect())
     });
     asked.collect()
 }
