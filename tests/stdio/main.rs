@@ -10,6 +10,8 @@ mod endings;
 #[cfg(test)]
 mod flow;
 #[cfg(test)]
+mod gating;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod outage;

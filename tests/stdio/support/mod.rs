@@ -115,6 +115,11 @@ impl Wrap {
         self
     }
 
+    pub(crate) fn flag(mut self, name: &str) -> Self {
+        self.argv.push(name.into());
+        self
+    }
+
     pub(crate) fn policy(self, file_or_name: impl Into<OsString>) -> Self {
         self.option("--policy", file_or_name)
     }
