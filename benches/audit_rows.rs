@@ -95,7 +95,7 @@ fn draft(index: u64, at: Timestamp) -> (Draft, Agent) {
     let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     let name = if index % 1000 == 999 { "rare".to_owned() } else { format!("agent{}", mixed % 20) };
     let agent = Agent { name: name.into() };
-    let denied = mixed % 10 == 0;
+    let denied = mixed.is_multiple_of(10);
     let args = format!(r#"{{"path":"/srv/project/src/file{index}.rs","mode":"r"}}"#);
     let draft = Draft {
         at,
@@ -105,7 +105,7 @@ fn draft(index: u64, at: Timestamp) -> (Draft, Agent) {
         server: format!("server{}", mixed / 20 % 5).into(),
         method: "tools/call".to_owned(),
         tool: format!("tool{}", mixed / 100 % 40),
-        intent: if mixed / 100 % 2 == 0 { Intent::Update } else { Intent::Read },
+        intent: if (mixed / 100).is_multiple_of(2) { Intent::Update } else { Intent::Read },
         decision: if denied { Decision::Deny } else { Decision::Allow },
         outcome: if denied { Outcome::Refused } else { Outcome::Forwarded },
         policy: "default".into(),

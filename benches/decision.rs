@@ -3,6 +3,13 @@
 //!
 //! `cargo bench --bench decision`
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench that cannot begin has nothing to measure"
+)]
+
 use std::fmt::Write as _;
 
 use agentgate::action::Action;

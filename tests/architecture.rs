@@ -2,6 +2,8 @@
 //! point down, the pure modules stay pure, files stay short, and the README
 //! knows every command.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

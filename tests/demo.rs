@@ -1,5 +1,7 @@
 //! The demo tells the truth: it ends well only where every scene went as told.
 
+#![cfg(test)]
+
 use std::process::Command;
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the documents show works: their policies load and pass their own tests,
 //! and the clients' configurations gate what they start.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -2,6 +2,8 @@
 //! what they say, policies load without a warning and pass their own tests.
 //! The bundled policies are held to the same.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! `check`, `test`, `explain` and `replay` as scripts use them: exit codes,
 //! places, one JSON object a line.
 
+#![cfg(test)]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! A writer killed at any moment loses no row that it said was committed, and
 //! leaves a log that verifies.
 
+#![cfg(test)]
 #![cfg(unix)]
 
 use std::collections::HashSet;

@@ -1,5 +1,6 @@
 //! The supervisor that `wrap` runs its server under: exit codes are mirrored, and
 //! nothing that the server started outlives it, whoever dies first.
+#![cfg(test)]
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader};
