@@ -3,6 +3,12 @@
 //!
 //! The material lies beside the checkout (`../shared/truth`, or where
 //! `AGENTGATE_TRUTH` says); without it the tests say so and pass.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test prints its figures, and stops where the material is not as described"
+)]
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +57,10 @@ fn tool(server: &str, name: &str) -> Action {
 
 fn http(row: &Value, path: &str) -> Action {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let query = query.split('&').filter_map(|pair| pair.split_once('='));
+    let query = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let headers = row["headers"].as_object().into_iter().flatten();
     let body = match &row["body"] {
         Value::Null => Body::Empty,
@@ -74,35 +83,52 @@ fn http(row: &Value, path: &str) -> Action {
 /// Read against not-read, counted.
 #[derive(Default)]
 struct Score {
-    right: usize,
+    reads: usize,
+    others: usize,
     missed_reads: Vec<String>,
     writes_as_reads: Vec<String>,
 }
 
 impl Score {
     fn count(&mut self, what: String, truly_read: bool, found_read: bool) {
+        *if truly_read { &mut self.reads } else { &mut self.others } += 1;
         match (truly_read, found_read) {
             (true, false) => self.missed_reads.push(what),
             (false, true) => self.writes_as_reads.push(what),
-            _ => self.right += 1,
+            _ => {}
         }
     }
 
-    fn all(&self) -> usize {
-        self.right + self.missed_reads.len() + self.writes_as_reads.len()
+    fn add(&mut self, other: Self) {
+        self.reads += other.reads;
+        self.others += other.others;
+        self.missed_reads.extend(other.missed_reads);
+        self.writes_as_reads.extend(other.writes_as_reads);
     }
 
     fn accuracy(&self) -> f64 {
-        self.right as f64 / self.all() as f64
+        let wrong = self.missed_reads.len() + self.writes_as_reads.len();
+        1.0 - wrong as f64 / (self.reads + self.others) as f64
+    }
+
+    /// The mean of how many reads and how many others were found to be that.
+    fn balanced(&self) -> f64 {
+        let right = |all: usize, wrong: usize| 1.0 - wrong as f64 / all.max(1) as f64;
+        let others = right(self.others, self.writes_as_reads.len());
+        f64::midpoint(right(self.reads, self.missed_reads.len()), others)
     }
 
     fn print(&self, name: &str) {
         println!(
-            "{name:<24} {:>6.2} % of {:>5} right, {:>4} reads missed, {:>3} writes taken for reads",
+            "{name:<24} {:>6.2} % balanced, {:>6.2} % of {:>5} right, {:>3} of {:>4} reads \
+             missed, {:>2} of {:>4} writes taken for reads",
+            100.0 * self.balanced(),
             100.0 * self.accuracy(),
-            self.all(),
+            self.reads + self.others,
             self.missed_reads.len(),
+            self.reads,
             self.writes_as_reads.len(),
+            self.others,
         );
         if std::env::var_os("AGENTGATE_TRUTH_VERBOSE").is_some() {
             self.missed_reads.iter().for_each(|what| println!("    missed {what}"));
@@ -124,44 +150,72 @@ fn tools_by_their_name_alone() {
     assert!(score.writes_as_reads.is_empty(), "{:?}", score.writes_as_reads);
 }
 
-#[test]
-fn operations_of_the_providers() {
-    let mut all = Score::default();
-    for (provider, floor, writes) in FLOORS {
-        let Some(rows) = truth(&format!("ops/{provider}.jsonl")) else { return };
-        let mut score = Score::default();
-        for row in &rows {
-            for path in ["example_path", "hard_path"] {
-                let Some(path) = row[path].as_str() else { continue };
-                let found = intent::of(&http(row, path)).is_read();
-                let what = format!("{} {path} {}", text(row, "method"), text(row, "op"));
-                let truly = text(row, "label") == "read" || text(row, "action") == "read";
-                score.count(what.clone(), truly, found);
-                all.count(what, truly, found);
-            }
-        }
-        score.print(provider);
-        assert!(score.accuracy() >= floor, "{provider} fell to {}", score.accuracy());
-        let taken = &score.writes_as_reads;
-        assert!(taken.len() <= writes, "{provider}: {taken:?}");
+/// How the operations of one file are judged, by the path under `key`.
+fn score(file: &str, key: &str) -> Option<Score> {
+    let mut score = Score::default();
+    for row in truth(file)? {
+        let Some(path) = row[key].as_str() else { continue };
+        let found = intent::of(&http(&row, path)).is_read();
+        let what = format!("{} {path} {}", text(&row, "method"), text(&row, "op"));
+        let truly = text(&row, "label") == "read" || text(&row, "action") == "read";
+        score.count(what, truly, found);
     }
-    all.print("all");
+    Some(score)
 }
 
-/// Per provider: the least accuracy, and the most writes taken for reads
-/// (counted twice an operation: plain and with confusing path parameters).
-const FLOORS: [(&str, f64, usize); 13] = [
-    ("google", 0.99, 2),
-    ("microsoft", 0.99, 4),
-    ("slack", 0.99, 0),
-    ("github", 0.99, 0),
-    ("jira", 0.98, 0),
-    ("notion", 0.99, 0),
-    ("linear", 0.99, 0),
-    ("hubspot", 0.99, 0),
-    ("salesforce", 0.97, 0),
-    ("aws", 0.94, 4),
-    ("github_graphql", 0.99, 0),
-    ("graphql_adversarial", 0.99, 0),
-    ("batch", 0.49, 0),
-];
+#[test]
+fn operations_with_plausible_paths() {
+    operations("example_path");
+}
+
+#[test]
+fn operations_with_confusing_paths() {
+    operations("hard_path");
+}
+
+/// Per provider at least 99 %, and no write taken for a read.
+fn operations(key: &str) {
+    println!("by {key}:");
+    let mut all = Score::default();
+    let mut balanced = Vec::new();
+    for provider in Provider::ALL.map(Provider::as_str) {
+        let Some(mut score) = score(&format!("ops/{provider}.jsonl"), key) else { return };
+        if provider == "github" {
+            let Some(graphql) = self::score("ops/github_graphql.jsonl", key) else { return };
+            score.add(graphql);
+        }
+        if score.reads + score.others == 0 {
+            continue;
+        }
+        score.print(provider);
+        assert!(score.balanced() >= 0.99, "{provider} fell to {}", score.balanced());
+        balanced.push(score.balanced());
+        all.add(score);
+    }
+    all.print("all");
+    let mean = balanced.iter().sum::<f64>() / balanced.len() as f64;
+    println!("{:<24} {:>6.2} % balanced", "mean of providers", 100.0 * mean);
+    assert!(mean >= 0.995, "the mean fell to {mean}");
+    assert!(all.writes_as_reads.is_empty(), "{:?}", all.writes_as_reads);
+}
+
+#[test]
+fn batches_and_documents_made_to_deceive() {
+    for file in ["ops/batch.jsonl", "ops/graphql_adversarial.jsonl"] {
+        let Some(score) = score(file, "example_path") else { return };
+        score.print(file);
+        assert!(score.missed_reads.is_empty(), "{:?}", score.missed_reads);
+        assert!(score.writes_as_reads.is_empty(), "{:?}", score.writes_as_reads);
+    }
+}
+
+#[test]
+fn deletions_where_the_vendor_has_a_word_for_them() {
+    for file in ["linear", "github_graphql", "graphql_adversarial"] {
+        let Some(rows) = truth(&format!("ops/{file}.jsonl")) else { return };
+        for row in rows.iter().filter(|row| text(row, "label") == "delete") {
+            let found = intent::of(&http(row, text(row, "example_path")));
+            assert_eq!(found, intent::Intent::Delete, "{file}: {}", text(row, "op"));
+        }
+    }
+}
