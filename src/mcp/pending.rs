@@ -116,6 +116,12 @@ impl Pending {
         Some(receipt)
     }
 
+    /// How many calls wait for the result of a task.
+    #[must_use]
+    pub fn open_tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Whether every request was answered.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -46,9 +46,11 @@ impl Policy {
         }
         let meant = |glob: &&&Glob| {
             let text = fold(glob.as_str());
-            !glob.matches(tool)
-                && (glob.matches(&folded)
-                    || Glob::new(&text).is_ok_and(|glob| glob.matches(&folded)))
+            let matches_folded = || match text == glob.as_str() {
+                true => false,
+                false => Glob::new(&text).is_ok_and(|glob| glob.matches(&folded)),
+            };
+            !glob.matches(tool) && (glob.matches(&folded) || matches_folded())
         };
         globs.iter().find(meant).map(|glob| glob.as_str())
     }

@@ -317,6 +317,37 @@ fn a_held_call_that_is_cancelled_is_never_sent() {
 }
 
 #[test]
+fn a_task_keeps_its_call_open_until_its_result_has_come() {
+    run(async {
+        let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
+        session.client.line().await;
+        let open = |session: &Session| session.relay.state().pending.open_tasks();
+        let mut asked = call(1, "look");
+        asked["params"]["task"] = json!({"ttl": 60_000});
+        session.client.say(asked).await;
+        session.server.line().await;
+        let begun = json!({"id": 1, "result": {"task": {"taskId": "t", "status": "working"}}});
+        session.server.say(begun).await;
+        session.client.line().await;
+        for (id, method, status, left) in
+            [(2, "tasks/get", "working", 1), (3, "tasks/get", "completed", 0)]
+        {
+            session
+                .client
+                .say(json!({"id": id, "method": method, "params": {"taskId": "t"}}))
+                .await;
+            session.server.line().await;
+            session
+                .server
+                .say(json!({"id": id, "result": {"taskId": "t", "status": status}}))
+                .await;
+            session.client.line().await;
+            assert_eq!(open(&session), left, "{status}");
+        }
+    });
+}
+
+#[test]
 fn denied_tools_are_hidden_where_that_is_asked_for() {
     run(async {
         let tools = json!([reader("look"), reader("denied_x"), {"name": "push"}]);
