@@ -22,11 +22,11 @@ pub(super) const MAX_LAG: i64 = 4 * FOLD_EVERY;
 const FOLD_MAX: i64 = 1024;
 
 /// The spans that are counted, in seconds; 0 counts everything.
-pub(super) const SPANS: [i64; 3] = [0, MINUTE, HOUR];
-/// Seconds of a minute.
-pub(super) const MINUTE: i64 = 60;
+pub(super) const SPANS: [i64; 3] = [0, HOUR, DAY];
 /// Seconds of an hour.
 pub(super) const HOUR: i64 = 3600;
+/// Seconds of a day.
+pub(super) const DAY: i64 = 24 * HOUR;
 
 /// What is counted per facet and span.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

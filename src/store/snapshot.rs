@@ -23,7 +23,7 @@ pub(super) struct Selection {
     /// The combinations; `None` for all.
     facets: Option<HashSet<i64>>,
     /// From and to, in order.
-    ranges: Vec<(i64, i64)>,
+    pub(super) ranges: Vec<(i64, i64)>,
     /// The tool, to be looked for in entries of combinations without one.
     tool: Option<String>,
     text: Option<Regex>,

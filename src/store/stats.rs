@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::StoreError;
 use super::chain::kind;
 use super::facet::{self, Facet};
-use super::index::{Counts, HOUR, MINUTE, bucket};
+use super::index::{Counts, DAY, HOUR};
 use super::read::{Filter, Reader};
 use super::snapshot::{Selection, Snapshot};
 
@@ -58,9 +58,9 @@ pub struct Named {
 }
 
 impl Reader {
-    /// The figures of the rows that `filter` selects. Times count by whole
-    /// minutes: `since` and `until` include the minute that they are in. Text
-    /// and page bounds play no part.
+    /// The figures of the rows that `filter` selects; its text and page bounds
+    /// play no part. Whole hours and days come from counters; only the rows of
+    /// the hours that a window begins and ends in are looked at.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -93,12 +93,47 @@ impl Reader {
                 }
             }
         }
-        self.count_tail(snapshot, &window, |facet, tail| {
+        let mut add = |facet: i64, more: &Counts| {
             if selection.takes(facet) {
-                counts.entry(facet).or_default().add(tail);
+                counts.entry(facet).or_default().add(more);
             }
-        })?;
+        };
+        let (_, folded, _) = snapshot.bounds();
+        for (first, last) in &selection.ranges {
+            for (from, to) in window.edges() {
+                // An edge is a part of the window, so it is within its range.
+                let first = snapshot.first_at(*first, *last, from)?;
+                let last = snapshot.first_at(first, *last, to)? - 1;
+                self.count_rows(first, last.min(folded), &mut add)?;
+            }
+        }
+        self.count_tail(snapshot, &window, &mut add)?;
         self.sum_up(&counts)
+    }
+
+    /// The indexed decisions from `first` to `last`, one by one.
+    fn count_rows(
+        &self,
+        first: i64,
+        last: i64,
+        mut add: impl FnMut(i64, &Counts),
+    ) -> rusqlite::Result<()> {
+        let mut select = self.connection().prepare_cached(
+            "SELECT e.facet, e.seq, e.decision_us, r.outcome, r.upstream_us
+             FROM entry e
+             LEFT JOIN answer a ON a.decision = e.seq
+             LEFT JOIN entry r ON r.seq = a.seq
+             WHERE e.seq BETWEEN ?1 AND ?2 AND e.kind = 0",
+        )?;
+        let mut rows = select.query([first, last])?;
+        while let Some(row) = rows.next()? {
+            let mut counts = Counts::decision(row.get(1)?, row.get(2)?);
+            if let Some(outcome) = row.get::<_, Option<String>>(3)? {
+                counts.add(&Counts::result(&outcome, row.get(4)?));
+            }
+            add(row.get(0)?, &counts);
+        }
+        Ok(())
     }
 
     /// What is not yet in the index.
@@ -202,37 +237,55 @@ fn ratio(part: i64, whole: i64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// The minutes that are counted: from the start of one to that of another, in
-/// seconds; `None` for no bound at all.
+/// From when to when, in microseconds, the end excluded; `None` for all.
 #[derive(Debug, PartialEq, Eq)]
 struct Window(Option<(i64, i64)>);
+
+/// Bounds that leave room for arithmetic, in microseconds; beyond any time.
+const FOREVER: i64 = i64::MAX / 4;
 
 impl Window {
     fn of(filter: &Filter) -> Self {
         if filter.since.is_none() && filter.until.is_none() {
             return Self(None);
         }
-        let minute = |time: Timestamp| bucket(time.as_microsecond(), MINUTE);
-        let from = filter.since.map_or(i64::MIN / 2, minute);
-        let to = filter.until.map_or(i64::MAX / 2, |until| minute(until) + MINUTE);
-        Self(Some((from, to)))
+        let from = filter.since.map_or(-FOREVER, Timestamp::as_microsecond);
+        let to = filter.until.map_or(FOREVER, |until| until.as_microsecond() + 1);
+        Self(Some((from, to.max(from))))
     }
 
     fn contains(&self, at: i64) -> bool {
-        self.0.is_none_or(|(from, to)| (from..to).contains(&bucket(at, MINUTE)))
+        self.0.is_none_or(|(from, to)| (from..to).contains(&at))
     }
 
-    /// Which counters make up the window: span, from, to. Whole hours where
-    /// there are some, minutes before and after.
+    /// The whole hours in it, in seconds; empty where there is none.
+    fn hours(from: i64, to: i64) -> (i64, i64) {
+        let hour = HOUR * 1_000_000;
+        let first = from.div_euclid(hour) + i64::from(from.rem_euclid(hour) != 0);
+        let last = to.div_euclid(hour).max(first);
+        (first * HOUR, last * HOUR)
+    }
+
+    /// The counters that make up its whole hours: span, from, to, in seconds.
     fn spans(&self) -> Vec<(i64, i64, i64)> {
         let Some((from, to)) = self.0 else { return vec![(0, 0, 1)] };
-        let first_hour =
-            from.div_euclid(HOUR) * HOUR + if from.rem_euclid(HOUR) == 0 { 0 } else { HOUR };
-        let last_hour = to.div_euclid(HOUR) * HOUR;
-        if first_hour >= last_hour {
-            return vec![(MINUTE, from, to)];
+        let (from, to) = Self::hours(from, to);
+        let first_day = (from + DAY - 1).div_euclid(DAY) * DAY;
+        let last_day = to.div_euclid(DAY) * DAY;
+        if first_day >= last_day {
+            return vec![(HOUR, from, to)];
         }
-        vec![(MINUTE, from, first_hour), (HOUR, first_hour, last_hour), (MINUTE, last_hour, to)]
+        vec![(HOUR, from, first_day), (DAY, first_day, last_day), (HOUR, last_day, to)]
+    }
+
+    /// What is before and behind its whole hours, in microseconds.
+    fn edges(&self) -> Vec<(i64, i64)> {
+        let Some((from, to)) = self.0 else { return Vec::new() };
+        let (first, last) = Self::hours(from, to);
+        if first >= last {
+            return vec![(from, to)];
+        }
+        vec![(from, first * 1_000_000), (last * 1_000_000, to)]
     }
 }
 
@@ -243,20 +296,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_spans_of_a_window_cover_each_minute_once(
-            from in -200i64..200, minutes in 0i64..400,
+        fn spans_and_edges_of_a_window_cover_each_instant_once(
+            from in -300_000i64..300_000, length in 0i64..400_000,
         ) {
-            let (from, to) = (from * MINUTE, (from + minutes) * MINUTE);
-            let spans = Window(Some((from, to))).spans();
-            let mut covered = Vec::new();
-            for (span, from, to) in spans {
-                let starts = (-1000 * HOUR / span..1000 * HOUR / span).map(|n| n * span);
-                for start in starts.filter(|start| (from..to).contains(start)) {
-                    covered.extend((start..start + span).step_by(MINUTE as usize));
-                }
+            let (from, to) = (from * 1_000_000, (from + length) * 1_000_000);
+            let window = Window(Some((from, to)));
+            let mut parts: Vec<(i64, i64)> = window.edges();
+            for (span, from, to) in window.spans() {
+                prop_assert_eq!((from % span, to % span), (0, 0));
+                parts.push((from * 1_000_000, to * 1_000_000));
             }
-            let expected: Vec<i64> = (from..to).step_by(MINUTE as usize).collect();
-            prop_assert_eq!(covered, expected);
+            parts.retain(|(from, to)| from < to);
+            parts.sort_unstable();
+            let mut at = from;
+            for (from, to) in parts {
+                prop_assert_eq!(from, at);
+                at = to;
+            }
+            prop_assert_eq!(at, to);
         }
     }
 }

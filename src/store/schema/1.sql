@@ -68,7 +68,7 @@ CREATE TABLE answer (
     seq INTEGER NOT NULL
 ) STRICT;
 
--- Counters per facet: of everything (span 0), per minute (60), per hour (3600).
+-- Counters per facet: of everything (span 0), per hour (3600), per day (86400).
 CREATE TABLE tally (
     span INTEGER NOT NULL,
     start INTEGER NOT NULL,

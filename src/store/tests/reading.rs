@@ -174,14 +174,32 @@ fn figures_are_exact_with_and_without_a_window() {
     assert_eq!((stats.answered, stats.failed), (1285, 0));
     assert_eq!(stats.upstream_ms_max, 12.0);
     assert_eq!(stats.by_agent.iter().map(|agent| agent.decisions).sum::<i64>(), 1500);
-    let window = Filter {
-        since: Some(start() + SignedDuration::from_secs(125)),
-        until: Some(start() + SignedDuration::from_secs(1439)),
-        agent: Some("bob".to_owned()),
-        ..Filter::default()
-    };
-    // Whole minutes: from 120 to 1,440 seconds, every third of them.
-    assert_eq!(reader.stats(&window).unwrap().decisions, 440);
+}
+
+#[test]
+fn figures_of_a_window_are_those_of_its_rows() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    // Over four days, so that days, hours and single rows are all needed.
+    for index in 0..1300_i64 {
+        let at = start() + SignedDuration::from_secs(index * 271);
+        let id = record(&store, Draft { at, ..draft("t") }).unwrap();
+        if index % 2 == 0 {
+            store.complete(&id, completion());
+        }
+    }
+    store.close();
+    let reader = Reader::open(&path).unwrap();
+    for (since, until) in
+        [(0, 400_000), (100, 3000), (1, 90_000), (3600, 345_600), (50_000, 340_001)]
+    {
+        let at = |seconds| Some(start() + SignedDuration::from_secs(seconds));
+        let filter = Filter { since: at(since), until: at(until), ..Filter::default() };
+        let expected = rows(&path, &filter, 0);
+        let stats = reader.stats(&filter).unwrap();
+        let answered = expected.iter().filter(|row| row.status.is_some()).count();
+        assert_eq!((stats.decisions, stats.answered), (expected.len() as i64, answered as i64));
+    }
 }
 
 #[test]
