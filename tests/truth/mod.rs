@@ -1,7 +1,6 @@
 //! Labelled material that lies beside the checkout (`../shared/truth`, or where
 //! `AGENTGATE_TRUTH` says); without it tests say so and pass.
 #![expect(
-    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
     unreachable_pub,
