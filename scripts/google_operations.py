@@ -119,7 +119,7 @@ def main() -> None:
             operations.append(
                 Operation(host, http_method, path, reads(method, api_has_read_only), by_rule(http_method, path))
             )
-    write("google_table.rs", "google_operations.py", {}, rows(operations))
+    write("google_table.rs", "google_operations.py", ["google-api-python-client"], {}, rows(operations))
 
 
 if __name__ == "__main__":

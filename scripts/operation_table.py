@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import defaultdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,10 +122,11 @@ def row(reads: bool, method: str, path: str) -> str:
     return f"{sign}{method} {path}" if method else f"{sign}{path}"
 
 
-def write(name: str, source: str, constants: dict[str, list[str]], table: dict[str, list[str]]) -> None:
+def write(name: str, source: str, packages: list[str], constants: dict[str, list[str]], table: dict[str, list[str]]) -> None:
     """Writes `src/intent/providers/NAME`."""
+    versions = " and ".join(f"{package} {version(package)}" for package in packages)
     lines = [
-        f"//! Made by `scripts/{source}`; do not edit.",
+        f"//! Made by `scripts/{source}` from {versions}; do not edit.",
         "",
         "use super::table::Table;",
         "",

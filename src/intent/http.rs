@@ -12,24 +12,36 @@ use super::{Intent, Judgement, Level, batch, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
 
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
-    let judged = judge_as_sent(request);
+    by_both_readings(request, |request| match batch::members(request) {
+        None => judge_one(request),
+        _ if overrides_method(request) => Judgement::UNSURE,
+        Some(Err(_)) => Judgement::UNSURE,
+        Some(Ok(members)) => {
+            let judged = members.iter().map(|member| by_both_readings(member, judge_member));
+            let strictest = judged.reduce(Judgement::or_stricter).unwrap_or(Judgement::UNSURE);
+            Judgement { level: strictest.level.max(Level::L2), ..strictest }
+        }
+    })
+}
+
+/// The stricter of what a path says as it is written and with its escaped `/`
+/// as separators: legitimate, but one upstream reads it as part of a name and
+/// the next as the end of one.
+fn by_both_readings(request: &HttpRequest, judge: impl Fn(&HttpRequest) -> Judgement) -> Judgement {
+    let judged = judge(request);
     // AWS routes by the segments as they are written.
     if request.provider == Provider::Aws || !holds_separator(&request.path) {
         return judged;
     }
     let path = request.path.replace("%2F", "/").replace("%2f", "/");
-    judged.or_stricter(judge_as_sent(&HttpRequest { path, ..request.clone() }))
+    judged.or_stricter(judge(&HttpRequest { path, ..request.clone() }))
 }
 
-fn judge_as_sent(request: &HttpRequest) -> Judgement {
-    match batch::members(request) {
-        None => judge_one(request),
-        Some(Err(_)) => Judgement::UNSURE,
-        Some(Ok(members)) => members
-            .iter()
-            .map(judge_one)
-            .reduce(Judgement::or_stricter)
-            .map_or(Judgement::UNSURE, |strictest| Judgement { level: Level::L2, ..strictest }),
+/// A request out of a batch, which must not turn out to be one.
+fn judge_member(member: &HttpRequest) -> Judgement {
+    match batch::members(member) {
+        None => judge_one(member),
+        Some(_) => Judgement::UNSURE,
     }
 }
 
@@ -171,8 +183,6 @@ fn without_slash(path: &str) -> &str {
     path.trim_end_matches('/')
 }
 
-/// Whether a segment holds an escaped `/`: legitimate, but one upstream reads
-/// it as part of a name and the next as the end of one.
 fn holds_separator(path: &str) -> bool {
     path.as_bytes().windows(3).any(|escape| escape.eq_ignore_ascii_case(b"%2F"))
 }
@@ -218,6 +228,10 @@ pub(super) mod tests {
         assert_eq!(intent("notion", "POST", "/v1/databases/x/query"), Intent::Query);
         assert!(!intent("notion", "POST", "/v1/databases/x%2fy/query").is_read());
         assert!(!intent("microsoft", "POST", "/v1.0%2F$batch").is_read());
+        let mut batch = request("microsoft", "POST", "/v1.0/$batch");
+        let body = br#"{"requests":[{"method":"POST","url":"/x%2F$batch"}]}"#;
+        batch.body = Body::Json(crate::json::parse(body).expect("JSON"));
+        assert_eq!(judge(&batch).intent, Intent::Unknown);
     }
 
     #[test]
@@ -225,6 +239,12 @@ pub(super) mod tests {
         let mut get = request("github", "GET", "/repos/o/r");
         get.headers.push(("x-http-method-override".to_owned(), "DELETE".to_owned()));
         assert_eq!(judge(&get).intent, Intent::Unknown);
+        let mut batch = request("microsoft", "POST", "/v1.0/$batch");
+        let body = br#"{"requests":[{"method":"GET","url":"/me%2Fmessages"}]}"#;
+        batch.body = Body::Json(crate::json::parse(body).expect("JSON"));
+        assert_eq!(judge(&batch).intent, Intent::Read);
+        batch.headers.push(("x-http-method".to_owned(), "PUT".to_owned()));
+        assert_eq!(judge(&batch).intent, Intent::Unknown);
         let mut get = request("hubspot", "GET", "/crm/v3/objects/contacts");
         get.query.push(("_Method".to_owned(), "post".to_owned()));
         assert_eq!(judge(&get).intent, Intent::Unknown);

