@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use super::facet::beginning;
 use crate::json::{Json, Object, write_string};
@@ -248,22 +248,35 @@ static CREDENTIALS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
         r#"(?P<name>(?i:[a-z0-9_-]{0,40}(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)[a-z0-9_-]{0,40})["']?[ \t]*[=:][ \t]*["']?)[^\s"'&,;]{4,}"#,
     ];
-    // INVARIANT (compiles): a test of this module scrubs with it.
-    // Only ASCII can stand at the edge of these, and that keeps the automaton fast.
-    Regex::new(&patterns.join("|").replace(r"\b", r"(?-u:\b)")).ok()
+    // INVARIANT (compiles): a test of this module scrubs with it. Over bytes, and
+    // without Unicode's classes, the automaton takes a tenth of the memory.
+    RegexBuilder::new(&patterns.join("|")).unicode(false).build().ok()
 });
 
+/// No credential that is looked for is shorter, in bytes; most keys are.
+const SHORTEST: usize = 8;
+
 fn scrub(text: &str) -> Cow<'_, str> {
-    match CREDENTIALS.as_ref() {
-        Some(credentials) => credentials.replace_all(text, |found: &Captures<'_>| {
-            let kept = |name| found.name(name).map(|kept| kept.as_str());
-            let at = if kept("user").is_some() { "@" } else { "" };
-            let kept = kept("scheme").or(kept("user")).or(kept("name")).unwrap_or_default();
-            format!("{kept}{REDACTED}{at}")
-        }),
-        // Rather nothing than a secret.
-        None => Cow::Borrowed(REDACTED),
+    if text.len() < SHORTEST {
+        return Cow::Borrowed(text);
     }
+    let Some(credentials) = CREDENTIALS.as_ref() else {
+        // Rather nothing than a secret.
+        return Cow::Borrowed(REDACTED);
+    };
+    match credentials.replace_all(text.as_bytes(), replacement) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        // Every match begins and ends at an ASCII character, so what is left is text.
+        Cow::Owned(scrubbed) => Cow::Owned(String::from_utf8_lossy(&scrubbed).into_owned()),
+    }
+}
+
+/// What leads up to the credential stays, to tell what it was.
+fn replacement(found: &Captures<'_>) -> Vec<u8> {
+    let kept = |name| found.name(name).map(|kept| kept.as_bytes());
+    let at: &[u8] = if kept("user").is_some() { b"@" } else { b"" };
+    let kept = kept("scheme").or(kept("user")).or(kept("name")).unwrap_or_default();
+    [kept, REDACTED.as_bytes(), at].concat()
 }
 
 #[cfg(test)]
