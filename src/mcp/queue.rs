@@ -141,19 +141,9 @@ impl<T: Weight> Queue<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn take_more(&self, batch: &mut VecDeque<T>) {
-        let mut state = self.state();
-        while batch.len() < MAX_GATHERED {
-            match state.items.pop_front() {
-                Some(item) => batch.push_back(item),
-                None => return,
-            }
-        }
-    }
 }
 
-impl Queue<Bytes> {
+impl<T: Weight + Into<Bytes>> Queue<T> {
     /// Writes what is queued to `sink` until the queue is closed and empty.
     /// Whatever ends it, the queue takes nothing more then, and `sink` is
     /// dropped: the peer sees the end.
@@ -167,9 +157,9 @@ impl Queue<Bytes> {
     }
 
     async fn write_all<W: AsyncWrite + Unpin>(&self, sink: &mut W) -> io::Result<()> {
-        let mut batch = VecDeque::with_capacity(MAX_GATHERED);
+        let mut batch: VecDeque<Bytes> = VecDeque::with_capacity(MAX_GATHERED);
         while let Some(line) = self.next().await {
-            batch.push_back(line);
+            batch.push_back(line.into());
             self.take_more(&mut batch);
             while !batch.is_empty() {
                 let written = write_some(sink, &batch).await?;
@@ -179,6 +169,16 @@ impl Queue<Bytes> {
             sink.flush().await?;
         }
         sink.shutdown().await
+    }
+
+    fn take_more(&self, batch: &mut VecDeque<Bytes>) {
+        let mut state = self.state();
+        while batch.len() < MAX_GATHERED {
+            match state.items.pop_front() {
+                Some(item) => batch.push_back(item.into()),
+                None => return,
+            }
+        }
     }
 }
 

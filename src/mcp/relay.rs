@@ -9,6 +9,7 @@
 //! to wait for the server's list of tools is overtaken: it stands in a lane of
 //! its own, so that what the server asks meanwhile can be answered.
 
+mod cleared;
 mod inward;
 mod outward;
 
@@ -20,6 +21,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+
+use cleared::Cleared;
 
 use super::era::Era;
 use super::frames::Frames;
@@ -61,7 +64,7 @@ pub struct Relay {
     settings: Settings,
     state: Mutex<State>,
     to_client: Queue<Bytes>,
-    to_server: Queue<Bytes>,
+    to_server: Queue<Cleared>,
     held: Queue<Held>,
     /// Something that a held call may wait for has happened.
     news: Notify,

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
+use super::cleared::Cleared;
 use super::{Held, LIST_PATIENCE, Relay};
 use crate::action::{Malformed, McpRequest, Target, ToolCall};
 use crate::fold::fold;
-use crate::gate::Permit;
+use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
 use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable, shown};
 use crate::mcp::frames::{Frame, Frames};
@@ -19,10 +20,8 @@ use crate::verdict::{Denial, Reason, Stage, Verdict};
 
 /// What was decided about one message of a line.
 enum Judged {
-    /// Nothing: it is none that the gate decides about.
-    Passes,
-    /// It may go.
-    Admitted(Permit<Bytes>),
+    /// Its line may go, as far as it is concerned; a receipt where it was decided.
+    Cleared(Cleared, Option<Receipt>),
     /// It may not; the answer, where it asked for one.
     Refused(Option<String>),
 }
@@ -56,7 +55,7 @@ impl Relay {
             Err(unreadable) => return self.refuse(unreadable).await,
         };
         let (messages, as_batch) = match frame {
-            envelope::Frame::Blank => return self.pass(line).await,
+            envelope::Frame::Blank => return self.pass(Cleared::blank(line)).await,
             envelope::Frame::Single(message) => (vec![message], false),
             envelope::Frame::Batch(messages) => (messages, true),
         };
@@ -71,17 +70,15 @@ impl Relay {
     async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, as_batch: bool) {
         let ids: Vec<_> = messages.iter().map(Message::asking).collect();
         let handshake_over = messages.iter().any(Message::is_initialized);
-        let mut outgoing = line.clone();
+        let mut outgoing = None;
         let mut noted: Vec<(Key, Asked)> = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let key = message.asking().map(Key::new);
             let mut asked = self.asked(&message);
             match self.judge(line, message).await {
-                Judged::Passes => {}
-                Judged::Admitted(permit) => {
-                    let (judged, receipt) = permit.redeem();
-                    outgoing = judged;
-                    asked = Asked::Admitted(receipt);
+                Judged::Cleared(line, receipt) => {
+                    outgoing = Some(line);
+                    asked = receipt.map_or(asked, Asked::Admitted);
                 }
                 Judged::Refused(answer) => {
                     for (_, admitted) in noted {
@@ -120,10 +117,11 @@ impl Relay {
     }
 
     async fn judge(&self, line: &Bytes, message: Message<'_>) -> Judged {
+        let undecided = Cleared::undecided(line, &message.content);
         match message.content {
-            Content::Response => Judged::Passes,
             Content::Call(call) => self.judge_call(line, message.id, call).await,
-            Content::Other(other) => self.judge_method(line, message.id, &other).await,
+            Content::Other(other) => self.judge_method(line, message.id, &other, undecided).await,
+            Content::Response => passed(undecided),
         }
     }
 
@@ -145,7 +143,7 @@ impl Relay {
             annotations,
         });
         match self.gate.admit(self.action(target), line.clone()).await {
-            Ok(permit) => Judged::Admitted(permit),
+            Ok(permit) => admitted(permit),
             Err(denial) => Judged::Refused(Some(reply::refused_call(id, &call, &denial))),
         }
     }
@@ -166,12 +164,18 @@ impl Relay {
     }
 
     /// Methods other than `tools/call` are decided only where a rule names them.
-    async fn judge_method(&self, line: &Bytes, id: Option<&[u8]>, other: &Other<'_>) -> Judged {
+    async fn judge_method(
+        &self,
+        line: &Bytes,
+        id: Option<&[u8]>,
+        other: &Other<'_>,
+        undecided: Option<Cleared>,
+    ) -> Judged {
         let policy = self.gate.policy();
         if !policy.names_method(&other.method) {
             let folded = fold(&other.method);
             if folded == other.method || !policy.names_method(&folded) {
-                return Judged::Passes;
+                return passed(undecided);
             }
             let what = format!("the method is not `{folded}`, but some parsers read it so");
             return self.unreadable(id, &folded, Fault::request(what)).await;
@@ -186,7 +190,7 @@ impl Relay {
             params,
         });
         match self.gate.admit(self.action(target), line.clone()).await {
-            Ok(permit) => Judged::Admitted(permit),
+            Ok(permit) => admitted(permit),
             Err(denial) => {
                 let answer = id.map(|id| reply::refused_method(Some(id), &other.method, &denial));
                 Judged::Refused(answer)
@@ -205,7 +209,10 @@ impl Relay {
             self.record_malformed(message.method.unwrap_or_default(), &message.fault).await;
         if let Some(id) = &message.answered {
             // Or the server would wait for ever.
-            let _ = self.to_server.push(reply::lines(&[reply::answer_lost(id)], false)).await;
+            let _ = self
+                .to_server
+                .push(Cleared::own(reply::lines(&[reply::answer_lost(id)], false)))
+                .await;
         }
         self.answer(&reply::unreadable(&message, &denial), message.is_batch).await;
     }
@@ -326,7 +333,7 @@ impl Relay {
                 (state.tools.ask(&state.era), state.tools.is_asking())
             };
             if let Some(request) = request {
-                self.pass(request.into()).await;
+                self.pass(Some(Cleared::own(request))).await;
             }
             if asking {
                 deadline.get_or_insert_with(|| Instant::now() + LIST_PATIENCE);
@@ -346,9 +353,21 @@ impl Relay {
     }
 
     /// Passes a line on. A server that is gone ends the conversation by itself.
-    async fn pass(&self, line: Bytes) {
-        let _ = self.to_server.push(line).await;
+    async fn pass(&self, line: Option<Cleared>) {
+        if let Some(line) = line {
+            let _ = self.to_server.push(line).await;
+        }
     }
+}
+
+fn admitted(permit: Permit<Bytes>) -> Judged {
+    let (line, receipt) = Cleared::admitted(permit);
+    Judged::Cleared(line, Some(receipt))
+}
+
+/// A message that needs no decision; only a call is not cleared without one.
+fn passed(undecided: Option<Cleared>) -> Judged {
+    undecided.map_or(Judged::Refused(None), |line| Judged::Cleared(line, None))
 }
 
 fn cursor(params: &Object) -> Option<Key> {

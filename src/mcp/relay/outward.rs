@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 use super::Relay;
+use super::cleared::Cleared;
 use crate::action::{Target, ToolCall};
 use crate::gate::Receipt;
 use crate::intent;
@@ -64,7 +65,7 @@ impl Relay {
             let _ = self.to_client.push(passed).await;
         }
         for request in requests {
-            let _ = self.to_server.push(request).await;
+            let _ = self.to_server.push(Cleared::own(request)).await;
         }
     }
 
@@ -193,7 +194,7 @@ impl Relay {
         let Some(id) = outline.id else { return };
         if outline.has_method {
             let answer = reply::lines(&[reply::too_large(Some(&id), max)], false);
-            let _ = self.to_server.push(answer).await;
+            let _ = self.to_server.push(Cleared::own(answer)).await;
         } else if outline.is_response {
             let (own, asked) = {
                 let mut state = self.state();
