@@ -1,4 +1,18 @@
 //! AgentGate: the authorization layer between AI agents and what they can touch.
+//!
+//! The way of a request, told once. A line comes from a client
+//! ([`mcp::relay`]); it is read strictly, over the bytes that will be forwarded
+//! ([`mcp::envelope`]), and becomes an [`action::Action`]: who, where, what. The
+//! gate takes it ([`gate::Gate::admit`]): [`gate::pipeline::decide`] says what is
+//! to happen, asking [`rate`], [`intent`] and [`policy`] in that order; the
+//! [`store`] commits the row; and only then is there a [`gate::Permit`], which
+//! owns the line and is the only key to the way out. What is refused becomes a
+//! [`verdict::Denial`], and an answer that a model understands
+//! ([`mcp::reply`]). The result is added to the row when it comes
+//! ([`gate::Gate::release`]).
+//!
+//! Arrows point down: a module uses what stands below it in that story, never
+//! what stands above. `tests/architecture.rs` holds this.
 
 pub mod action;
 pub mod cli;
