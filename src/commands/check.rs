@@ -2,20 +2,22 @@
 
 use std::io::{self, Write};
 
-use super::{Done, counted};
+use super::{Done, counted, seen};
 use crate::cli::CheckArgs;
 use crate::config::Home;
+use crate::policy::PolicyFile;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::live::Lookup;
-use crate::policy::{PolicyFile, Seen};
 
 /// Checks each of the named policies.
 ///
 /// # Errors
 /// Where a policy cannot be found or read, or the output not written.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
-    let own = Home::find().ok().map(|home| home.policies());
+    let home = Home::find().ok();
+    let own = home.as_ref().map(Home::policies);
     let lookup = Lookup { named: args.policy_dir.clone(), own };
+    let seen = home.as_ref().map(seen::recall).unwrap_or_default();
     let mut output = anstream::stdout().lock();
     let mut holds = true;
     for name in &args.files {
@@ -23,7 +25,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
         let source = source.map_err(|found| anyhow::anyhow!("{found}"))?;
         let loaded = PolicyFile::load(source);
         let found = match &loaded {
-            Ok(file) => file.lint(&Seen::default()),
+            Ok(file) => file.lint(&seen),
             Err(found) => found.clone(),
         };
         holds &= !found.has_errors() && (found.is_empty() || !args.strict);

@@ -14,7 +14,7 @@ use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Done, policies};
+use super::{Done, policies, seen};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
@@ -42,6 +42,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
     let listed = list(args)?;
+    seen::remember(&settings.home, &name, listed.iter().map(|tool| tool.name.clone()).collect());
     let rows = judge(&listed, &name, trusted, &settings.agent, &policies.current());
     if let Some(path) = &args.write_policy {
         let hints: Vec<_> = rows.iter().map(|row| row.hints.clone()).collect();

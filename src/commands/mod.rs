@@ -11,6 +11,7 @@ mod jsonl;
 mod manual;
 mod policies;
 mod replay;
+mod seen;
 mod supervise;
 mod test;
 mod wrap;

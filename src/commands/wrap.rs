@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, policies};
+use super::{Done, policies, seen};
 use crate::action::Transport;
 use crate::cli::{AuditSync, OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
         gate,
         relay::Settings {
             trusted: settings.trust(&name, args.server.trust) == Trust::Server,
-            server: name.into(),
+            server: name.as_str().into(),
             agent: settings.agent.clone(),
             transport: Transport::Stdio,
             session: uuid::Uuid::now_v7().to_string().into(),
@@ -43,6 +43,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&relay, args));
     store.close();
+    seen::remember(&settings.home, &name, relay.tools_listed());
     // A read from a terminal or a file that is still under way holds nobody up.
     runtime.shutdown_background();
     code.map(Done::Exit)

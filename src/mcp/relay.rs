@@ -182,6 +182,12 @@ impl Relay {
         self.client_ended.notified().await;
     }
 
+    /// The names of the tools that the server listed, in no order.
+    #[must_use]
+    pub fn tools_listed(&self) -> Vec<String> {
+        self.state().tools.names().map(str::to_owned).collect()
+    }
+
     /// Whether no answer is due: every request of the client's was answered, or
     /// nobody reads any more.
     #[must_use]

@@ -130,6 +130,11 @@ impl Tools {
         self.known.contains_key(name)
     }
 
+    /// The names that the server listed, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.keys().map(AsRef::as_ref)
+    }
+
     /// How a call of `name` with `arguments` could be read as something else by
     /// a server that is not strict about names; `None` where it could not.
     #[must_use]

@@ -42,7 +42,7 @@ const MCP_METHODS: &[&str] = &[
 const MAX_CASES: usize = 256;
 
 /// Tools that servers are known to have, for globs that match none of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen(Vec<(String, String)>);
 
 impl Seen {
@@ -122,8 +122,16 @@ impl PolicyFile {
             return;
         }
         let names = |of: fn(&(String, String)) -> &String| seen.0.iter().map(of);
+        // Nothing is known of the tools of a server that was never seen.
+        let strange_server = rule.clause.keys.iter().any(|key| match key {
+            Key::Server(globs) => {
+                !globs.iter().any(|glob| names(|(server, _)| server).any(|n| glob.matches(n)))
+            }
+            _ => false,
+        });
         rule.clause.visit(&mut |key| {
             let (globs, what, unseen): (&[Glob], _, Vec<&Glob>) = match key {
+                Key::Tool(_) if strange_server => return,
                 Key::Tool(globs) => {
                     let matches = |glob: &Glob| names(|(_, tool)| tool).any(|n| glob.matches(n));
                     (globs, "tool", globs.iter().filter(|glob| !matches(glob)).collect())

@@ -1,0 +1,124 @@
+//! The tools that each server listed when it was last wrapped or inspected, kept
+//! in the data folder, one file a server: `check` holds the globs of policies
+//! against them. A convenience: what cannot be kept or read is not missed.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Home;
+use crate::policy::Seen;
+
+/// The largest file that is read, in bytes: 10,000 tools with long names.
+const MAX_FILE: u64 = 2 << 20;
+
+/// The most servers that are read.
+const MAX_SERVERS: usize = 1_000;
+
+/// The longest file name made from a server's, in bytes.
+const MAX_NAME: usize = 200;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Server {
+    server: String,
+    tools: Vec<String>,
+}
+
+/// Keeps what `server` listed; nothing where it listed nothing.
+pub(super) fn remember(home: &Home, server: &str, mut tools: Vec<String>) {
+    if tools.is_empty() {
+        return;
+    }
+    tools.sort_unstable();
+    let server = Server { server: server.to_owned(), tools };
+    if let Err(error) = write(&folder(home), &server) {
+        tracing::debug!(%error, "the tools that were listed are not kept");
+    }
+}
+
+/// What all servers listed.
+pub(super) fn recall(home: &Home) -> Seen {
+    let files = fs::read_dir(folder(home)).into_iter().flatten().flatten();
+    let servers = files.take(MAX_SERVERS).filter_map(|file| read(&file.path()).ok());
+    let pairs = |Server { server, tools }: Server| {
+        tools.into_iter().map(move |tool| (server.clone(), tool)).collect::<Vec<_>>()
+    };
+    Seen::new(servers.flat_map(pairs).collect())
+}
+
+fn folder(home: &Home) -> PathBuf {
+    home.data.join("seen")
+}
+
+/// Written whole and then renamed, so that no reader sees a half.
+fn write(folder: &Path, server: &Server) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(file_name(&server.server));
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    fs::File::create(&draft)?.write_all(&serde_json::to_vec(server)?)?;
+    fs::rename(&draft, &path)
+}
+
+fn read(path: &Path) -> io::Result<Server> {
+    if fs::metadata(path)?.len() > MAX_FILE || path.extension().is_none_or(|it| it != "json") {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+/// The name with everything escaped that could lead out of the folder, or means
+/// something to a file system.
+fn file_name(server: &str) -> String {
+    let escaped = server.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+        other => format!("%{other:02x}"),
+    });
+    let mut name: String = escaped.collect();
+    name.truncate(MAX_NAME);
+    name + ".json"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(folder: &tempfile::TempDir) -> Home {
+        Home { config: folder.path().to_owned(), data: folder.path().join("data") }
+    }
+
+    #[test]
+    fn what_was_listed_last_is_recalled() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        assert_eq!(recall(&home), Seen::default());
+        remember(&home, "git", vec!["old".to_owned()]);
+        remember(&home, "git", vec!["git_push".to_owned(), "git_log".to_owned()]);
+        remember(&home, "empty", Vec::new());
+        let pair = |tool: &str| ("git".to_owned(), tool.to_owned());
+        assert_eq!(recall(&home), Seen::new(vec![pair("git_log"), pair("git_push")]));
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        for name in ["../../up", "/etc/passwd", "..", "a\0b", "Über", &"x".repeat(999)] {
+            assert!(!file_name(name).contains(['/', '\\', '\0']), "{name}");
+            remember(&home, name, vec!["tool".to_owned()]);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the data folder");
+        assert_eq!(fs::read_dir(home.data.join("seen")).unwrap().count(), 6);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        remember(&home, "git", vec!["git_log".to_owned()]);
+        fs::write(home.data.join("seen/broken.json"), "{").unwrap();
+        fs::write(home.data.join("seen/other.txt"), "x").unwrap();
+        assert_eq!(recall(&home), Seen::new(vec![("git".to_owned(), "git_log".to_owned())]));
+    }
+}
