@@ -173,7 +173,7 @@ pub struct WrapArgs {
     /// Leave tools that would be denied out of tools/list; calls are refused all the same
     #[arg(long)]
     pub hide_denied: bool,
-    /// How long a call may wait for a person
+    /// How long a call may wait for a person; as nobody can be asked yet, none waits
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_ASK_TIMEOUT", value_parser = duration)]
     pub ask_timeout: Option<Duration>,
     /// The largest message passed on; a larger one is answered with an error [default: 128MiB]
