@@ -54,6 +54,8 @@ struct Measured {
     flood_mib_per_s: Vec<f64>,
     start: Vec<f64>,
     resident_kib: Option<u64>,
+    resident_after_flood_kib: Option<u64>,
+    resident_with_kin_kib: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -158,6 +160,9 @@ fn measure(ways: &[Way], home: &Path) -> anyhow::Result<Vec<Measured>> {
             found.ping_p99.push(p99);
         }
     }
+    for (session, found) in sessions.iter().zip(&mut measured) {
+        found.resident_kib = session.resident();
+    }
     let (count, window, length) = FLOOD;
     let text = "x".repeat(length);
     for _ in 0..FLOOD_ROUNDS {
@@ -168,7 +173,8 @@ fn measure(ways: &[Way], home: &Path) -> anyhow::Result<Vec<Measured>> {
         }
     }
     for (session, found) in sessions.into_iter().zip(&mut measured) {
-        found.resident_kib = session.resident();
+        found.resident_after_flood_kib = session.resident();
+        found.resident_with_kin_kib = session.resident_with_kin();
         session.close()?;
     }
     Ok(measured)
@@ -230,12 +236,14 @@ fn rows(measured: &[Measured]) -> Vec<(&'static str, &'static str, Vec<f64>)> {
         ("ping, added at p99", "us", each(&|way| micro * added(&way.ping_p99, &direct.ping_p99))),
         ("8 x 64 KiB in flight, both ways", "MiB/s", each(&|way| median(&way.flood_mib_per_s))),
         ("start, to the server's", "ms", each(&|way| 1e-6 * median(&way.start))),
-        (
-            "resident, after all that",
-            "MiB",
-            each(&|way| way.resident_kib.map_or(f64::NAN, |kib| kib as f64 / 1024.0)),
-        ),
+        ("resident, after the calls", "MiB", each(&|way| mib(way.resident_kib))),
+        ("resident, after the 64 KiB", "MiB", each(&|way| mib(way.resident_after_flood_kib))),
+        ("with the supervisor, then", "MiB", each(&|way| mib(way.resident_with_kin_kib))),
     ]
+}
+
+fn mib(kib: Option<u64>) -> f64 {
+    kib.map_or(f64::NAN, |kib| kib as f64 / 1024.0)
 }
 
 /// What `wrap` adds to a call at p50, as a multiple of what the relay does.

@@ -106,16 +106,17 @@ impl Session {
         Ok(began.elapsed())
     }
 
-    /// Resident memory of the command and of those of its descendants that run
-    /// the same program, in KiB; `None` where there is no /proc.
+    /// Resident memory of the command, in KiB; `None` where there is no /proc.
     pub(crate) fn resident(&self) -> Option<u64> {
+        resident(self.child.id())
+    }
+
+    /// The same with those of its descendants that run the same program. Pages
+    /// that they share count in each.
+    pub(crate) fn resident_with_kin(&self) -> Option<u64> {
         let own = program(self.child.id())?;
-        Some(
-            family(self.child.id())
-                .filter(|&pid| program(pid).as_ref() == Some(&own))
-                .filter_map(resident)
-                .sum(),
-        )
+        let kin = family(self.child.id()).filter(|&pid| program(pid).as_ref() == Some(&own));
+        Some(kin.filter_map(resident).sum())
     }
 
     /// Closes the input and waits for the end.
