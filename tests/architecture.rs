@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// before it, so that no circle can close. A verdict names the intent it was
 /// given for: that is why `intent` stands below `verdict`.
 const ORDER: &[&str] = &[
+    "os",
     "json",
     "fold",
     "action",
@@ -22,7 +23,6 @@ const ORDER: &[&str] = &[
     "rate",
     "store",
     "gate",
-    "os",
     "mcp",
     "telemetry",
     "cli",

@@ -1,9 +1,11 @@
 //! Everything that differs between operating systems, in one place: standard
-//! streams, child processes that leave nothing behind, and being told to stop.
+//! streams, child processes that leave nothing behind, being told to stop, and
+//! files that are nobody else's.
 //!
 //! Unix runs the server under a supervisor of its own (see [`supervise`]); a
 //! Windows job object does the same there.
 
+pub(crate) mod files;
 #[cfg(unix)]
 #[path = "unix.rs"]
 mod imp;

@@ -1,11 +1,12 @@
-//! The files of a store: the database, the key and the lock beside it. What
-//! differs between operating systems is at the end.
+//! The files of a store: the database, the key and the lock beside it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::os::files::{FileId, create_private_folder, private};
 
 /// Length of the secret in the key file, in bytes.
 pub(super) const SECRET_LEN: usize = 32;
@@ -183,73 +184,4 @@ impl Drop for Held {
             tracing::error!(%error, "the audit log's lock could not be released");
         }
     }
-}
-
-// === what differs between operating systems ===
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    options.mode(0o600)
-}
-
-/// Elsewhere new files inherit the folder's access list, which in a user's
-/// profile is the user's own.
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-#[cfg(unix)]
-fn create_private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn create_private_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
-/// Tells a file from another that took its name.
-#[cfg(unix)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-#[cfg(unix)]
-impl FileId {
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self { device: metadata.dev(), inode: metadata.ino() })
-    }
-}
-
-/// Elsewhere an open database cannot be removed or replaced (on Windows SQLite
-/// opens without `FILE_SHARE_DELETE`), so being there is identity enough.
-#[cfg(not(unix))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileId;
-
-#[cfg(not(unix))]
-impl FileId {
-    fn of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|_| Self)
-    }
-}
-
-/// What is wrong with who may read `path`, in words; `None` where it is private.
-#[cfg(unix)]
-pub(super) fn exposure(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
-    (mode & 0o077 != 0).then(|| format!("mode is {mode:o}, should be 600"))
-}
-
-#[cfg(not(unix))]
-pub(super) fn exposure(_path: &Path) -> Option<String> {
-    None
 }

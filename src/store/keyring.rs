@@ -7,8 +7,9 @@ use rusqlite::Connection;
 use super::StoreError;
 use super::audit::RowId;
 use super::chain::Keys;
-use super::files::{Files, exposure};
+use super::files::Files;
 use super::schema::{meta, set_meta};
+use crate::os::files::exposure;
 
 /// The keys of a database; makes them, or writes those of `before`, where the
 /// log is still empty.

@@ -7,11 +7,12 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::StoreError;
 use super::audit::RowId;
-use super::files::{FileId, Files};
+use super::files::Files;
 use super::merge::Direction;
 use super::row::Row;
 use super::schema;
 use super::snapshot::Snapshot;
+use crate::os::files::FileId;
 
 /// Which rows. Names may hold `*` (any run) and `?` (one character).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, shown};
 use crate::config::Home;
+use crate::os::files::mode;
 
 /// How many entries of a folder are looked at; ours hold a handful.
 const MAX_ENTRIES: usize = 1_000;
@@ -65,20 +66,6 @@ fn ours(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & WRITE_BY_OTHERS != 0)?;
     let detail = format!("others may write it (mode {mode:o}), and so decide what is allowed");
     Some(Finding::bad("files", shown(path), detail, format!("chmod go-w '{}'", shown(path))))
-}
-
-/// The permission bits, where the system has such.
-#[cfg(unix)]
-fn mode(path: &Path) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Some(fs::metadata(path).ok()?.permissions().mode() & 0o777)
-}
-
-/// Elsewhere files inherit the folder's access list, in a user's profile the
-/// user's own.
-#[cfg(not(unix))]
-fn mode(_path: &Path) -> Option<u32> {
-    None
 }
 
 #[cfg(unix)]

@@ -1,0 +1,81 @@
+//! Files that are nobody else's, and what tells one from another.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Makes what is opened readable and writable for its owner only.
+#[cfg(unix)]
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.mode(0o600)
+}
+
+/// Elsewhere new files inherit the folder's access list, which in a user's
+/// profile is the user's own.
+#[cfg(not(unix))]
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Makes a folder, and those above it, for the owner only.
+#[cfg(unix)]
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Tells a file from another that took its name.
+#[cfg(unix)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+#[cfg(unix)]
+impl FileId {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// Elsewhere an open database cannot be removed or replaced (on Windows SQLite
+/// opens without `FILE_SHARE_DELETE`), so being there is identity enough.
+#[cfg(not(unix))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId;
+
+#[cfg(not(unix))]
+impl FileId {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|_| Self)
+    }
+}
+
+/// What is wrong with who may read `path`, in words; `None` where it is private.
+pub(crate) fn exposure(path: &Path) -> Option<String> {
+    let mode = mode(path).filter(|mode| mode & 0o077 != 0)?;
+    Some(format!("mode is {mode:o}, should be 600"))
+}
+
+/// The permission bits, where the system has such.
+#[cfg(unix)]
+pub(crate) fn mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(fs::metadata(path).ok()?.permissions().mode() & 0o777)
+}
+
+/// Elsewhere files inherit the folder's access list, in a user's profile the
+/// user's own.
+#[cfg(not(unix))]
+pub(crate) fn mode(_path: &Path) -> Option<u32> {
+    None
+}
