@@ -45,7 +45,9 @@ fn rate_limit(action: &Action, facts: &Facts) -> Option<Verdict> {
         let Limit { policy, window, max, observed } = &usage.limit;
         let retry_after = usage.retry_after(action.at)?;
         let reason = Reason::RateLimited { limit: *max, window: *window, retry_after };
-        Some(Verdict { observed: *observed, ..Verdict::refusal(Stage::RateLimit, policy, reason) })
+        let refusal = Verdict::refusal(Stage::RateLimit, policy, reason);
+        // Only what is refused is looked at, for whoever reads the log.
+        Some(Verdict { observed: *observed, intent: intent::of(action), ..refusal })
     });
     refused.min_by_key(|refusal| refusal.observed)
 }
