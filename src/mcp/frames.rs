@@ -12,7 +12,7 @@ use super::scan::{Outline, Scan};
 const CHUNK: usize = 64 << 10;
 
 /// A read buffer that grew beyond this for one large line is given back.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 256 << 10;
 
 /// Reads lines from a peer.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ const APPLICATION_ID: i32 = 0x4147_4154;
 const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 
 /// SQLite's page cache per connection, in KiB.
-const CACHE_KIB: i64 = 1024;
+const CACHE_KIB: i64 = 512;
 
 /// The write-ahead log is cut back to this size when it starts over, in bytes.
 const WAL_LIMIT: i64 = 4 << 20;
