@@ -130,6 +130,30 @@ pub struct McpRequest {
 }
 
 impl McpRequest {
+    /// The requests that a client may send, in every revision of the protocol.
+    pub const METHODS: &[&str] = &[
+        "tools/call",
+        "tools/list",
+        "resources/list",
+        "resources/read",
+        "resources/templates/list",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+        "logging/setLevel",
+        "ping",
+        "initialize",
+        "server/discover",
+        "subscriptions/listen",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
+        "tasks/update",
+        "tasks/cancel",
+    ];
+
     /// What it is aimed at: the resource's URI or the prompt's name.
     #[must_use]
     pub fn subject(&self) -> &str {

@@ -1,5 +1,6 @@
 //! What differs between the protocol's revisions, said once.
 
+use crate::action::McpRequest;
 use crate::json::{Json, Object};
 
 /// The first member of `_meta` that only requests of the stateless era carry.
@@ -16,32 +17,12 @@ const STATELESS_META: [&str; 3] = [
 /// The one revision in which a message may be an array (JSON-RPC batches).
 const BATCH_REVISION: &str = "2025-03-26";
 
-/// Methods of every revision, clients' and servers' alike. A method that equals
-/// one of them only after folding is refused.
-const METHODS: &[&str] = &[
-    "tools/call",
-    "tools/list",
-    "initialize",
-    "ping",
-    "server/discover",
-    "resources/list",
-    "resources/templates/list",
-    "resources/read",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "prompts/list",
-    "prompts/get",
-    "completion/complete",
-    "logging/setLevel",
+/// What a client's request cannot be: requests of servers, and notifications. A
+/// method that equals a known one only after folding is refused.
+const OTHER_METHODS: &[&str] = &[
     "sampling/createMessage",
     "elicitation/create",
     "roots/list",
-    "tasks/get",
-    "tasks/list",
-    "tasks/result",
-    "tasks/cancel",
-    "tasks/update",
-    "subscriptions/listen",
     "notifications/initialized",
     "notifications/cancelled",
     "notifications/progress",
@@ -129,12 +110,12 @@ pub fn is_stateless(meta: &Object) -> bool {
 /// Whether `method` is one that some revision defines.
 #[must_use]
 pub fn is_known(method: &str) -> bool {
-    METHODS.contains(&method)
+    methods().any(|known| known == method)
 }
 
 /// Methods of every revision.
 pub fn methods() -> impl Iterator<Item = &'static str> {
-    METHODS.iter().copied()
+    McpRequest::METHODS.iter().chain(OTHER_METHODS).copied()
 }
 
 fn stateless_part(meta: &Object) -> Object {

@@ -9,33 +9,9 @@ use super::diagnostic::{Diagnostics, Severity, nearest};
 use super::document::{DefaultEffect, Hint};
 use super::fields::At;
 use super::glob::Glob;
-use crate::action::Provider;
+use crate::action::{McpRequest, Provider};
 use crate::intent::Intent;
 use crate::verdict::Decision;
-
-/// The MCP methods that a client may send.
-const MCP_METHODS: &[&str] = &[
-    "tools/call",
-    "tools/list",
-    "resources/list",
-    "resources/read",
-    "resources/templates/list",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "prompts/list",
-    "prompts/get",
-    "completion/complete",
-    "logging/setLevel",
-    "ping",
-    "initialize",
-    "server/discover",
-    "subscriptions/listen",
-    "tasks/get",
-    "tasks/list",
-    "tasks/result",
-    "tasks/update",
-    "tasks/cancel",
-];
 
 /// Most cases that one rule is split into to see whether several earlier rules
 /// together take all of it.
@@ -98,7 +74,7 @@ impl PolicyFile {
             unknown(name, "provider", &mut Provider::ALL.iter().map(|known| known.as_str()));
         }
         for name in &self.methods {
-            let known = || HTTP_METHODS.iter().chain(MCP_METHODS).copied();
+            let known = || HTTP_METHODS.iter().chain(McpRequest::METHODS).copied();
             if !known().any(|known| known == name.value || known == name.value.to_uppercase()) {
                 unknown(name, "method", &mut known());
             }
