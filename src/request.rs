@@ -30,7 +30,7 @@ pub enum UnknownKeys {
 pub enum RequestError {
     /// Not strict JSON.
     #[error("not JSON: {0}")]
-    Json(#[from] JsonError),
+    Json(JsonError),
     /// Not an object.
     #[error("a request is a JSON object")]
     NotAnObject,
@@ -60,6 +60,13 @@ pub enum RequestError {
     /// None of the ten.
     #[error("unknown provider `{0}`; known are {known}", known = known_providers())]
     UnknownProvider(String),
+}
+
+// Not by `#[from]`: as a source too, it would be told twice.
+impl From<JsonError> for RequestError {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
+    }
 }
 
 /// Every key that a request may have.
