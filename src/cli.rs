@@ -1,11 +1,18 @@
 //! What was typed. Values are parsed here, once; commands get typed ones.
 
+mod audit;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
+
+pub use audit::{
+    AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs, AuditStatsArgs,
+    AuditTailArgs, AuditVerifyArgs, ExportFormat,
+};
 
 /// The authorization layer between AI agents and the tools they can touch.
 #[derive(Debug, Parser)]
@@ -161,14 +168,14 @@ With no --policy the server's own annotations decide: read-only and
 non-destructive tools pass, everything else asks a person, and is refused where
 nobody can be asked. Exits with the server's exit code.")]
 pub struct WrapArgs {
+    /// About the server.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub server: ServerArgs,
+    /// How to decide.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub decide: DecideArgs,
+    /// Which database.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub store: StoreArgs,
     /// Leave tools that would be denied out of tools/list; calls are refused all the same
     #[arg(long)]
@@ -197,11 +204,11 @@ Examples:
   agentgate inspect -- npx -y @modelcontextprotocol/server-filesystem ~/project
   agentgate inspect --write-policy files.yaml -- npx -y @modelcontextprotocol/server-filesystem ~/project")]
 pub struct InspectArgs {
+    /// About the server.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub server: ServerArgs,
+    /// How to decide.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub decide: DecideArgs,
     /// Write the rules made from the hints as a policy to edit; never overwrites
     #[arg(long, value_name = "FILE")]
@@ -257,8 +264,8 @@ Examples:
 
 Exit codes: 0 allow, 3 deny, 4 ask, 2 wrong usage.")]
 pub struct ExplainArgs {
+    /// How to decide.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub decide: DecideArgs,
     /// The request, as JSON; - reads standard input
     #[arg(long, value_name = "JSON")]
@@ -279,167 +286,12 @@ pub struct IntentArgs {
 /// `agentgate replay`
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
+    /// How to decide.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub decide: DecideArgs,
     /// The trace: one JSON object a line; - reads standard input
     #[arg(value_name = "TRACE")]
     pub trace: PathBuf,
-}
-
-/// `agentgate audit …`
-#[derive(Debug, Clone, Subcommand)]
-pub enum AuditCommand {
-    /// The newest decisions, newest last
-    List(AuditListArgs),
-    /// The newest decisions, and with -f each new one as it comes
-    Tail(AuditTailArgs),
-    /// How many of what, by whom
-    Stats(AuditStatsArgs),
-    /// Everything that matches, as JSON or CSV
-    Export(AuditExportArgs),
-    /// Remove old rows; the rest stays verifiable
-    Purge(AuditPurgeArgs),
-    /// Prove that no entry was changed, removed or reordered
-    Verify(AuditVerifyArgs),
-}
-
-/// What rows to show.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Which rows")]
-pub struct AuditFilter {
-    /// Only this agent's; names may hold * and ?
-    #[arg(long, value_name = "NAME")]
-    pub agent: Option<String>,
-    /// Only allow, deny or ask
-    #[arg(long, value_parser = ["allow", "deny", "ask"])]
-    pub decision: Option<String>,
-    /// Only this server's or provider's
-    #[arg(long, value_name = "NAME")]
-    pub server: Option<String>,
-    /// Only this tool's or resource's
-    #[arg(long, value_name = "NAME")]
-    pub tool: Option<String>,
-    /// Not before: 2026-11-22, 2026-11-22T09:00:00Z, or 2h (ago)
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Not after; as --since, a date included
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Only rows in whose tool, reason or arguments this text occurs
-    #[arg(long, value_name = "TEXT")]
-    pub text: Option<String>,
-}
-
-/// `agentgate audit list`
-#[derive(Debug, Clone, Args)]
-pub struct AuditListArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub store: StoreArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub filter: AuditFilter,
-    /// How many rows; 0 for all
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub limit: u64,
-    /// The page before this row
-    #[arg(long, value_name = "ID")]
-    pub before: Option<String>,
-    /// Only rows after this one
-    #[arg(long, value_name = "ID")]
-    pub after: Option<String>,
-    /// One row a line, as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `agentgate audit tail`
-#[derive(Debug, Clone, Args)]
-pub struct AuditTailArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub store: StoreArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub filter: AuditFilter,
-    /// Stay, and show each new row as it comes
-    #[arg(long, short)]
-    pub follow: bool,
-    /// How many rows to begin with
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub limit: u64,
-    /// One row a line, as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `agentgate audit stats`
-#[derive(Debug, Clone, Args)]
-pub struct AuditStatsArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub store: StoreArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub filter: AuditFilter,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `agentgate audit export`
-#[derive(Debug, Clone, Args)]
-pub struct AuditExportArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub store: StoreArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub filter: AuditFilter,
-    /// The form
-    #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
-    pub format: ExportFormat,
-}
-
-/// The form of an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// A JSON array of rows
-    Json,
-    /// A header and a line a row; what a spreadsheet would take for a formula gets a ' in front
-    Csv,
-}
-
-/// `agentgate audit purge`
-#[derive(Debug, Clone, Args)]
-pub struct AuditPurgeArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub store: StoreArgs,
-    /// Rows older than this go: 30d, 12h, 2026-01-01
-    #[arg(long, value_name = "AGE", required = true)]
-    pub older_than: String,
-    /// Only say how many would go
-    #[arg(long)]
-    pub dry_run: bool,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `agentgate audit verify`
-#[derive(Debug, Clone, Args)]
-pub struct AuditVerifyArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
-    pub store: StoreArgs,
-    /// A hash kept elsewhere that the log must still contain
-    #[arg(long, value_name = "HASH")]
-    pub head: Option<String>,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `agentgate demo`
@@ -453,11 +305,11 @@ pub struct DemoArgs {
 /// `agentgate doctor`
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
+    /// How to decide.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub decide: DecideArgs,
+    /// Which database.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap prints a flattened field's doc as help")]
     pub store: StoreArgs,
     /// As one JSON object a line
     #[arg(long)]
