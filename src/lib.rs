@@ -15,6 +15,7 @@
 //! what stands above. `tests/architecture.rs` holds this.
 
 pub mod action;
+pub mod admin;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -23,10 +24,12 @@ pub mod gate;
 pub mod intent;
 pub mod json;
 pub mod mcp;
+pub mod net;
 pub mod os;
 pub mod policy;
 pub mod rate;
 pub mod request;
+pub mod rest;
 pub mod store;
 pub mod telemetry;
 pub mod verdict;

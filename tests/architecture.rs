@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// given for: that is why `intent` stands below `verdict`.
 const ORDER: &[&str] = &[
     "os",
+    "net",
     "json",
     "fold",
     "action",
@@ -24,6 +25,8 @@ const ORDER: &[&str] = &[
     "store",
     "gate",
     "mcp",
+    "rest",
+    "admin",
     "telemetry",
     "cli",
     "config",

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod envelope;
 pub mod era;
 pub mod frames;
+pub mod http;
 pub mod listing;
 pub mod name;
 pub mod pending;

@@ -1,0 +1,96 @@
+//! The client: pooled connections, HTTP/1.1 and HTTP/2, TLS with the system's
+//! roots (and `SSL_CERT_FILE`). Redirects are never followed, and bodies come as
+//! they were sent.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::Body;
+
+/// Idle connections kept per host.
+const MAX_IDLE: usize = 64;
+
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A client; cheap to clone, one pool behind it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: legacy::Client<HttpsConnector<HttpConnector>, Body>,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[error("the system's root certificates cannot be read: {0}")]
+pub struct NoClient(#[from] std::io::Error);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No connection: nothing was sent.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The connection broke; the request may have arrived.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// No answer in time; the request may have arrived.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+}
+
+impl Client {
+    /// A client with the system's roots.
+    ///
+    /// # Errors
+    /// Where there are no roots to be had.
+    pub fn new() -> Result<Self, NoClient> {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .retry_canceled_requests(false)
+            .build(connector);
+        Ok(Self { inner })
+    }
+
+    /// Sends `request` as it is and waits for the head of the answer for
+    /// `patience`; its body streams.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        let answer = tokio::time::timeout(patience, self.inner.request(request)).await;
+        match answer.map_err(|_| SendError::Timeout(patience))? {
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
+            Err(error) => Err(SendError::Broken(causes(&error))),
+        }
+    }
+}
+
+/// The chain of causes in words; the outermost says nothing that a person needs.
+fn causes(error: &dyn std::error::Error) -> String {
+    let inner = std::iter::successors(error.source(), |cause| cause.source());
+    let words: Vec<String> = inner.map(ToString::to_string).collect();
+    if words.is_empty() { error.to_string() } else { words.join(": ") }
+}

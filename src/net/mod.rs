@@ -1,0 +1,9 @@
+//! HTTP as plumbing: a listener, a pooled client, bodies held up to a limit.
+//! Knows nothing of policies, agents or providers.
+
+pub mod body;
+pub mod client;
+pub mod server;
+
+/// The one type of body, streamed or whole. It boxes nothing twice.
+pub use axum::body::Body;

@@ -1,0 +1,126 @@
+//! The listener: HTTP/1.1 and HTTP/2 in clear text, bounded in time and size,
+//! drained at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+
+use super::Body;
+
+/// What a listener puts up with.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a request's head; beyond it 431.
+    pub max_head: usize,
+    /// Headers of a request; beyond it 431.
+    pub max_headers: usize,
+    /// How long a request's head may take.
+    pub head_patience: Duration,
+    /// How long requests under way may take once the listener was told to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_head: 64 << 10,
+            max_headers: 128,
+            head_patience: Duration::from_secs(10),
+            drain: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Answers on `listener` until `stop` resolves, then lets what is under way end
+/// for [`Limits::drain`]. The peer's address is an extension of each request.
+///
+/// # Errors
+/// Where the listener itself breaks.
+pub async fn serve<S>(
+    listener: TcpListener,
+    app: S,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_patience)
+        .max_headers(limits.max_headers)
+        .max_buf_size(limits.max_head);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(limits.max_head as u32);
+    let draining = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors: those that are open have to end first.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = &mut stop => break,
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(WithPeer { app: app.clone(), peer });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = draining.watch(connection.into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, draining.shutdown()).await.is_err() {
+        tracing::warn!("requests under way were broken off");
+    }
+    Ok(())
+}
+
+/// Hands a request on with its sender's address.
+#[derive(Clone)]
+struct WithPeer<S> {
+    app: S,
+    peer: SocketAddr,
+}
+
+impl<S> tower_service::Service<Request<Incoming>> for WithPeer<S>
+where
+    S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
+        self.app.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> S::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(axum::extract::ConnectInfo(self.peer));
+        self.app.call(request)
+    }
+}
