@@ -1,0 +1,337 @@
+//! Paths as they are judged and forwarded. Pure.
+//!
+//! A path is brought into the normal form of RFC 3986, section 6.2.2 (hex
+//! digits in upper case, unreserved characters as they are), and refused where
+//! one server could read it otherwise than the next: dot segments in any
+//! disguise, escapes within escapes, backslashes, control characters, bytes that
+//! are not UTF-8, look-alikes of `/` and `.`, path parameters.
+
+use std::borrow::Cow;
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::action::Provider;
+
+/// The longest path that is passed on, in bytes.
+pub const MAX_PATH: usize = 2_048;
+
+/// A path in normal form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    forwarded: String,
+    judged: String,
+}
+
+/// Why a path is not passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathFault {
+    /// Beyond [`MAX_PATH`]: 414.
+    #[error("the path is longer than {MAX_PATH} bytes")]
+    TooLong,
+    /// No leading `/`.
+    #[error("the path does not begin with `/`")]
+    Relative,
+    /// `.` or `..` as a segment, in any spelling.
+    #[error("the path contains a dot segment or an encoded dot")]
+    Dots,
+    /// `//`.
+    #[error("the path contains an empty segment")]
+    EmptySegment,
+    /// `%2F` where the provider has no use for it.
+    #[error("the path contains an encoded `/`")]
+    EncodedSlash,
+    /// `\`, also encoded.
+    #[error("the path contains a backslash")]
+    Backslash,
+    /// `;`.
+    #[error("the path contains a path parameter (`;`)")]
+    Parameter,
+    /// A control character, also encoded.
+    #[error("the path contains a control character")]
+    Control,
+    /// `%` without two hex digits.
+    #[error("the path contains a `%` that is no escape")]
+    BadEscape,
+    /// An escape within an escape.
+    #[error("the path is encoded twice")]
+    Twice,
+    /// Not UTF-8, or an overlong form.
+    #[error("the path is not UTF-8")]
+    NotUtf8,
+    /// A character that some servers take for `/`, `\` or `.`.
+    #[error("the path contains a look-alike of `/` or `.`")]
+    LookAlike,
+    /// A character that RFC 3986 has no place for in a path.
+    #[error("the path contains a character that must be encoded")]
+    Illegal,
+}
+
+impl Path {
+    /// Reads a path as a client wrote it, without its query.
+    ///
+    /// # Errors
+    /// See [`PathFault`].
+    pub fn parse(provider: Provider, raw: &str) -> Result<Self, PathFault> {
+        if raw.len() > MAX_PATH {
+            return Err(PathFault::TooLong);
+        }
+        if !raw.starts_with('/') {
+            return Err(PathFault::Relative);
+        }
+        let mut path = Self {
+            forwarded: String::with_capacity(raw.len()),
+            judged: String::with_capacity(raw.len()),
+        };
+        let mut decoded = Vec::with_capacity(raw.len());
+        let mut rest = raw.bytes();
+        while let Some(byte) = rest.next() {
+            decoded.push(match byte {
+                b'%' => path.escape(hex(rest.next())? << 4 | hex(rest.next())?, provider)?,
+                _ => path.plain(byte)?,
+            });
+        }
+        check_decoded(&decoded, provider)?;
+        Ok(path)
+    }
+
+    /// What goes upstream.
+    #[must_use]
+    pub fn forwarded(&self) -> &str {
+        &self.forwarded
+    }
+
+    /// What policies and intent analysis see: only what would change the
+    /// structure of the path is still encoded, so that `%40` and `@` are one.
+    #[must_use]
+    pub fn judged(&self) -> &str {
+        &self.judged
+    }
+
+    /// The same path behind `prefix`, which is in normal form.
+    #[must_use]
+    pub fn behind(&self, prefix: &str) -> Self {
+        Self {
+            forwarded: format!("{prefix}{}", self.forwarded),
+            judged: format!("{prefix}{}", self.judged),
+        }
+    }
+
+    fn plain(&mut self, byte: u8) -> Result<u8, PathFault> {
+        match byte {
+            b'\\' => Err(PathFault::Backslash),
+            b';' => Err(PathFault::Parameter),
+            0..=0x1f | 0x7f => Err(PathFault::Control),
+            _ if byte == b'/' || is_pchar(byte) => {
+                self.forwarded.push(char::from(byte));
+                self.judged.push(char::from(byte));
+                Ok(byte)
+            }
+            _ => Err(PathFault::Illegal),
+        }
+    }
+
+    fn escape(&mut self, byte: u8, provider: Provider) -> Result<u8, PathFault> {
+        match byte {
+            b'.' => return Err(PathFault::Dots),
+            b'\\' => return Err(PathFault::Backslash),
+            b'/' if !takes_encoded_slash(provider) => return Err(PathFault::EncodedSlash),
+            0..=0x1f | 0x7f => return Err(PathFault::Control),
+            _ => {}
+        }
+        for (out, is_plain) in [
+            (&mut self.forwarded, is_unreserved(byte)),
+            (&mut self.judged, is_pchar(byte) && byte != b'%'),
+        ] {
+            if is_plain {
+                out.push(char::from(byte));
+            } else {
+                push_escape(out, byte);
+            }
+        }
+        Ok(byte)
+    }
+}
+
+/// What the decoded path must not say.
+fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathFault> {
+    if decoded.windows(3).any(|three| matches!(three, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())) {
+        return Err(PathFault::Twice);
+    }
+    let text = std::str::from_utf8(decoded).map_err(|_| PathFault::NotUtf8)?;
+    if text.chars().any(char::is_control) {
+        return Err(PathFault::Control);
+    }
+    if !text.is_ascii() && text.chars().any(looks_like_a_separator) {
+        return Err(PathFault::LookAlike);
+    }
+    let last = text.split('/').count().saturating_sub(1);
+    for (index, segment) in text.split('/').enumerate() {
+        let visible = visible(segment);
+        // Some servers cut a segment at `;` before they look for dots.
+        let name = visible.split(';').next().unwrap_or_default().trim();
+        if matches!(name, "." | "..") {
+            return Err(PathFault::Dots);
+        }
+        // An object's name in S3 may hold `//`; a path may end in `/`.
+        if segment.is_empty() && index != 0 && index != last && provider != Provider::Aws {
+            return Err(PathFault::EmptySegment);
+        }
+    }
+    Ok(())
+}
+
+/// A segment without what is not seen.
+fn visible(segment: &str) -> Cow<'_, str> {
+    if segment.is_ascii() {
+        return segment.into();
+    }
+    segment.chars().filter(|c| !is_invisible(*c)).collect::<String>().into()
+}
+
+/// Zero-width and bidirectional characters (Unicode, general category Cf, as far
+/// as they occur in attacks).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+/// Whether some server makes `/`, `\` or `.` of it, by compatibility
+/// decomposition (NFKC) or by its looks.
+fn looks_like_a_separator(c: char) -> bool {
+    const BY_LOOKS: &str =
+        "\u{2044}\u{2215}\u{2216}\u{29f5}\u{29f8}\u{29f9}\u{2571}\u{2572}\u{a789}";
+    !c.is_ascii()
+        && (BY_LOOKS.contains(c)
+            || std::iter::once(c).nfkc().any(|part| matches!(part, '/' | '\\' | '.')))
+}
+
+/// Where a name may hold a `/` that is no separator: files and branches in
+/// GitHub, objects in Google, ARNs in AWS. Both readings are judged.
+fn takes_encoded_slash(provider: Provider) -> bool {
+    matches!(provider, Provider::Github | Provider::Google | Provider::Aws)
+}
+
+/// RFC 3986, section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// RFC 3986, section 3.3, without escapes and `;`.
+fn is_pchar(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
+        )
+}
+
+fn hex(digit: Option<u8>) -> Result<u8, PathFault> {
+    let digit = digit.map(char::from).and_then(|digit| digit.to_digit(16));
+    digit.and_then(|digit| u8::try_from(digit).ok()).ok_or(PathFault::BadEscape)
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    out.push('%');
+    out.push(digit(byte >> 4).to_ascii_uppercase());
+    out.push(digit(byte & 15).to_ascii_uppercase());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(raw: &str) -> Result<Path, PathFault> {
+        Path::parse(Provider::Github, raw)
+    }
+
+    #[test]
+    fn ordinary_paths_are_forwarded_as_they_were_sent() {
+        for path in [
+            "/repos/a/b/contents/src%2Fmain.rs",
+            "/repos/a/b/issues/1/",
+            "/calendars/me%40example.com/events",
+            "/users('x')/messages/$count",
+            "/v1/projects/p:search",
+            "/x/..hidden/...",
+            "/100%25",
+            "/caf%C3%A9",
+            "/a%3Fb%23c",
+        ] {
+            assert_eq!(parse(path).unwrap().forwarded(), path);
+        }
+    }
+
+    #[test]
+    fn normal_form_and_judged_form() {
+        let path = parse("/%61cme/%7euser/me%40x/%c3%a9/%3adelete").unwrap();
+        assert_eq!(path.forwarded(), "/acme/~user/me%40x/%C3%A9/%3Adelete");
+        assert_eq!(path.judged(), "/acme/~user/me@x/%C3%A9/:delete");
+    }
+
+    #[test]
+    fn whatever_can_be_read_in_two_ways_is_refused() {
+        use PathFault::*;
+        for (path, fault) in [
+            ("/a/../b", Dots),
+            ("/a/./b", Dots),
+            ("/a/..", Dots),
+            ("/%2e%2e/b", Dots),
+            ("/.%2E/b", Dots),
+            ("/a/..%2Fb", Dots),
+            ("/a%2f..%2fb", Dots),
+            ("/..%3b/b", Dots),
+            ("/.%E2%80%8B./b", Dots),
+            ("/%252e%252e/b", Twice),
+            ("/a%25%32%66b", Twice),
+            ("/a\\b", Backslash),
+            ("/a%5Cb", Backslash),
+            ("/a%00b", Control),
+            ("/a%0d%0ab", Control),
+            ("/a%C2%85b", Control),
+            ("/a;b", Parameter),
+            ("/a//b", EmptySegment),
+            ("//a", EmptySegment),
+            ("/a%2F%2Fb", EmptySegment),
+            ("/%c0%ae%c0%ae/b", NotUtf8),
+            ("/%ff", NotUtf8),
+            ("/a%EF%BC%8Fb", LookAlike),
+            ("/%EF%BC%8E%EF%BC%8E/b", LookAlike),
+            ("/a%E2%88%95b", LookAlike),
+            ("/a%E2%81%84b", LookAlike),
+            ("/%E2%80%A5/b", LookAlike),
+            ("/a%", BadEscape),
+            ("/a%zz", BadEscape),
+            ("/a%u002e", BadEscape),
+            ("/a b", Illegal),
+            ("/a<b", Illegal),
+            ("/caf\u{e9}", Illegal),
+            ("a", Relative),
+        ] {
+            assert_eq!(parse(path), Err(fault), "{path}");
+        }
+        assert_eq!(parse(&format!("/{}", "a".repeat(MAX_PATH))), Err(TooLong));
+    }
+
+    #[test]
+    fn an_encoded_slash_is_for_those_who_need_it() {
+        let path = "/pages/a%2Fb";
+        assert_eq!(Path::parse(Provider::Notion, path), Err(PathFault::EncodedSlash));
+        assert_eq!(Path::parse(Provider::Google, path).unwrap().judged(), path);
+        assert!(Path::parse(Provider::Aws, "/bucket//key").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_forwarded_is_its_own_normal_form(raw in "/([a-z%./;:@]|%[0-9a-fA-F]{2}){0,24}") {
+            if let Ok(path) = parse(&raw) {
+                prop_assert_eq!(&parse(path.forwarded()).unwrap(), &path);
+                let decoded = percent_encoding::percent_decode_str(path.forwarded());
+                let decoded = decoded.decode_utf8().unwrap();
+                prop_assert!(decoded.split('/').all(|part| part != "." && part != ".."));
+                let judged = percent_encoding::percent_decode_str(path.judged());
+                prop_assert_eq!(judged.decode_utf8().unwrap(), decoded);
+            }
+        }
+    }
+}
