@@ -67,12 +67,14 @@ impl Keys {
     }
 }
 
-fn subkey(secret: &[u8], label: &[u8]) -> Option<Hmac<Sha256>> {
+/// The key of one purpose, derived from a database's secret.
+pub(super) fn subkey(secret: &[u8], label: &[u8]) -> Option<Hmac<Sha256>> {
     let derived = tag(Hmac::new_from_slice(secret).ok()?, label);
     Hmac::new_from_slice(&derived).ok()
 }
 
-fn tag(mut mac: Hmac<Sha256>, message: &[u8]) -> Hash {
+/// HMAC-SHA256 over `message`.
+pub(super) fn tag(mut mac: Hmac<Sha256>, message: &[u8]) -> Hash {
     mac.update(message);
     mac.finalize().into_bytes().into()
 }

@@ -184,6 +184,21 @@ impl Ledger {
         Ok(transaction)
     }
 
+    /// Runs `work` in a transaction of its own, under the lock.
+    pub(super) fn transact<T>(
+        &mut self,
+        patience: Duration,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let named = self.files.named.clone();
+        let held = self.lock.take(patience).map_err(|error| StoreError::open(&named, error))?;
+        let Some(_held) = held else { return Err(StoreError::busy(&named, patience)) };
+        let mut transaction = self.begin()?;
+        let done = work(&mut transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
     /// Learns what other processes have written since.
     fn refresh(&mut self) -> rusqlite::Result<()> {
         let version: i64 = self

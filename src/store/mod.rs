@@ -3,8 +3,10 @@
 //! Writing: [`Store::record`] → `writer` (who commits, and when) → `ledger`
 //! (a transaction on one open database) → `chain`, `facet`, `slots`.
 
+pub mod agents;
 pub mod audit;
 mod chain;
+pub mod directory;
 mod facet;
 mod files;
 mod group;

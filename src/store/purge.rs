@@ -116,20 +116,11 @@ struct Purge<'o> {
 }
 
 impl Purge<'_> {
-    /// Runs `work` in a transaction of its own, under the lock.
     fn transact<T>(
         &mut self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let named = self.ledger.files().named.clone();
-        let held = self.ledger.lock().take(self.options.patience);
-        let Some(_held) = held.map_err(|error| StoreError::open(&named, error))? else {
-            return Err(StoreError::busy(&named, self.options.patience));
-        };
-        let mut transaction = self.ledger.begin()?;
-        let done = work(&mut transaction)?;
-        transaction.commit()?;
-        Ok(done)
+        self.ledger.transact(self.options.patience, work)
     }
 
     /// Brings the index up to the log, a little at a time.
