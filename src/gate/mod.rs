@@ -61,6 +61,12 @@ impl Gate {
         Self { policy, store, audit_failure }
     }
 
+    /// The same gate, deciding by another policy.
+    #[must_use]
+    pub fn under(&self, policy: Arc<ArcSwap<Policy>>) -> Self {
+        Self { policy, ..self.clone() }
+    }
+
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {

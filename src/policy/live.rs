@@ -18,7 +18,7 @@ use super::yaml::MAX_FILE;
 use super::{BUNDLED, Mode, Policy, PolicyFile, annotations, bundled};
 
 /// How often files are looked at: a change holds within about two of these.
-const POLL: Duration = Duration::from_millis(500);
+pub(super) const POLL: Duration = Duration::from_millis(500);
 
 /// Where names of policies are looked up, in this order: the built-in ones, the
 /// folder that was named, the user's own, the bundled ones. Never the working

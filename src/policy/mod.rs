@@ -5,6 +5,7 @@
 //! clock; that is `live`'s business.
 
 pub mod annotations;
+pub mod book;
 mod bundled;
 mod clause;
 mod compile;

@@ -1,0 +1,242 @@
+//! Policies by name, for a gate that decides for many agents: loaded when first
+//! asked for, followed as their files change, put and removed while it runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use arc_swap::ArcSwap;
+
+use super::diagnostic::{Diagnostics, Source};
+use super::live::{Found, Lookup, POLL, Policies};
+use super::yaml::MAX_FILE;
+use super::{BUNDLED, Mode, Policy, PolicyFile, annotations};
+
+/// Every policy that an agent may have by its name.
+#[derive(Debug)]
+pub struct Book {
+    lookup: Lookup,
+    mode: Option<Mode>,
+    own: Arc<Policies>,
+    open: ArcSwap<HashMap<Arc<str>, Arc<Policies>>>,
+    /// Held while [`Self::open`] is replaced or the folder is written.
+    writing: Mutex<()>,
+}
+
+/// A policy as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// `None` for what is part of the program.
+    pub file: Option<PathBuf>,
+}
+
+/// Why a policy could not be put or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// Not a name, or the name of something built in.
+    #[error(
+        "`{0}` cannot be the name of a policy here: letters, digits, `_` and `-`, and none of annotations, allow_all, deny_all"
+    )]
+    Name(String),
+    /// The text is no policy.
+    #[error("the policy does not load\n{0}")]
+    Invalid(Diagnostics),
+    /// There is no such file.
+    #[error("there is no policy file of the name `{0}` that could be removed")]
+    Unknown(String),
+    /// The file cannot be written or removed.
+    #[error("the policy file cannot be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Book {
+    /// A book of what `lookup` finds; `own` decides where no name is given.
+    #[must_use]
+    pub fn new(lookup: Lookup, mode: Option<Mode>, own: Arc<Policies>) -> Arc<Self> {
+        let open = ArcSwap::default();
+        Arc::new(Self { lookup, mode, own, open, writing: Mutex::default() })
+    }
+
+    /// Follows the files of every policy in use on a thread of its own, as long
+    /// as the book is in use.
+    ///
+    /// # Errors
+    /// Where no thread can be had.
+    pub fn watch(self: &Arc<Self>) -> io::Result<()> {
+        let book = Arc::downgrade(self);
+        let follow = move || {
+            loop {
+                thread::sleep(POLL);
+                let Some(book) = book.upgrade() else { return };
+                book.own.poll();
+                book.open.load().values().for_each(|policies| policies.poll());
+            }
+        };
+        thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
+    }
+
+    /// Where the policy of that name, or the gate's own, is always found. `None`
+    /// where there is none or it does not load: nothing may pass then.
+    #[must_use]
+    pub fn handle(&self, name: Option<&str>) -> Option<Arc<ArcSwap<Policy>>> {
+        let Some(name) = name else { return Some(self.own.handle()) };
+        if let Some(policies) = self.open.load().get(name) {
+            return Some(policies.handle());
+        }
+        self.load(name).inspect_err(|found| tracing::error!(policy = name, "{found}")).ok()
+    }
+
+    /// Every policy that can be named, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Entry> {
+        let built = annotations::built_in_names().chain(BUNDLED.iter().map(|(name, _)| *name));
+        let mut all: BTreeMap<String, Option<PathBuf>> =
+            built.map(|name| (name.to_owned(), None)).collect();
+        for file in self.lookup.files() {
+            if let Some(name) = file.file_stem().and_then(|stem| stem.to_str())
+                && matches!(self.lookup.find(name), Ok(Found::File(found)) if found == file)
+            {
+                all.insert(name.to_owned(), Some(file.clone()));
+            }
+        }
+        all.into_iter().map(|(name, file)| Entry { name, file }).collect()
+    }
+
+    /// The text of the policy of that name.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        let found = is_name(name).then(|| self.lookup.find(name).ok()).flatten()?;
+        found.read().ok().map(|source| source.text.to_string())
+    }
+
+    /// Whether there is a policy of that name.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        is_name(name) && self.lookup.find(name).is_ok()
+    }
+
+    /// Compiles `text`, writes it to the policy folder under `name` and puts it
+    /// in force, in place of one of the same name.
+    ///
+    /// # Errors
+    /// See [`BookError`]; nothing has changed then.
+    pub fn put(&self, name: &str, text: &str) -> Result<PathBuf, BookError> {
+        if !is_name(name) || annotations::built_in_names().any(|built| built == name) {
+            return Err(BookError::Name(name.to_owned()));
+        }
+        PolicyFile::load(Source::new(name, text)).map_err(BookError::Invalid)?;
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = self.folder().ok_or_else(|| io::Error::other("there is no policy folder"))?;
+        fs::create_dir_all(folder)?;
+        let file = folder.join(format!("{name}.yaml"));
+        replace(&file, text)?;
+        self.forget(name);
+        drop(writing);
+        self.load(name).map_err(BookError::Invalid)?;
+        Ok(file)
+    }
+
+    /// Removes the policy of that name from the policy folder; agents that have
+    /// it are refused from now on.
+    ///
+    /// # Errors
+    /// See [`BookError`].
+    pub fn delete(&self, name: &str) -> Result<(), BookError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let unknown = || BookError::Unknown(name.to_owned());
+        let found = is_name(name).then(|| self.lookup.find(name).ok()).flatten();
+        let Some(Found::File(file)) = found else { return Err(unknown()) };
+        fs::remove_file(file)?;
+        self.forget(name);
+        Ok(())
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.lookup.named.as_deref().or(self.lookup.own.as_deref())
+    }
+
+    fn load(&self, name: &str) -> Result<Arc<ArcSwap<Policy>>, Diagnostics> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let policies = Policies::load(&[name.to_owned()], &self.lookup, self.mode)?;
+        let handle = policies.handle();
+        let mut open = HashMap::clone(&self.open.load());
+        open.insert(name.into(), Arc::new(policies));
+        self.open.store(Arc::new(open));
+        Ok(handle)
+    }
+
+    fn forget(&self, name: &str) {
+        let mut open = HashMap::clone(&self.open.load());
+        open.remove(name);
+        self.open.store(Arc::new(open));
+    }
+}
+
+/// Nothing that could lead out of a folder.
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=128).contains(&name.len()) && name.bytes().all(fits)
+}
+
+/// Writes `text` so that no reader ever sees half of it.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    if text.len() > MAX_FILE {
+        return Err(io::Error::other("it is too long"));
+    }
+    let draft = file.with_extension("yaml.new");
+    let mut out = fs::File::create(&draft)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    fs::rename(&draft, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOW: &str = "name: team\nrules:\n  - effect: allow\n    tool: '*'\n";
+
+    fn book(folder: &Path) -> Arc<Book> {
+        let lookup = Lookup { named: Some(folder.to_owned()), own: None };
+        let own = Policies::load(&["deny_all".to_owned()], &lookup, None).unwrap();
+        Book::new(lookup, None, Arc::new(own))
+    }
+
+    #[test]
+    fn a_policy_is_put_found_listed_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = book(folder.path());
+        assert!(book.handle(Some("team")).is_none());
+        book.put("team", ALLOW).unwrap();
+        assert_eq!(&*book.handle(Some("team")).unwrap().load().names()[0], "team");
+        assert!(book.list().iter().any(|entry| entry.name == "team" && entry.file.is_some()));
+        assert_eq!(book.text("team").unwrap(), ALLOW);
+        book.delete("team").unwrap();
+        assert!(book.handle(Some("team")).is_none() && !book.knows("team"));
+        assert!(matches!(book.delete("default"), Err(BookError::Unknown(_))), "built in");
+    }
+
+    #[test]
+    fn what_is_no_policy_or_no_name_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = book(folder.path());
+        assert!(matches!(book.put("team", "rules: 1"), Err(BookError::Invalid(_))));
+        for name in ["", "../x", "a/b", "a.yaml", "allow_all", "a b"] {
+            assert!(matches!(book.put(name, ALLOW), Err(BookError::Name(_))), "{name}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn without_a_name_the_gates_own_policy_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = book(folder.path());
+        assert_eq!(&*book.handle(None).unwrap().load().names()[0], "deny_all");
+        assert!(book.handle(Some("../../etc/passwd")).is_none());
+    }
+}
