@@ -173,7 +173,7 @@ impl Settings {
                 flags.policies.clone()
             },
             policy_dir: flags.policy_dir.clone().or_else(|| file.policy_dir.clone()),
-            agent: named.map(|name| Agent { name: name.into() }).unwrap_or_default(),
+            agent: named.map(Agent::named).unwrap_or_default(),
             mode: flags.mode.or(file.mode),
             home,
             file,
