@@ -15,5 +15,6 @@ pub mod normalize;
 pub mod proxy;
 pub mod reply;
 pub mod route;
+pub mod router;
 pub mod strangers;
 pub mod upstream;

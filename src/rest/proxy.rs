@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 
@@ -47,7 +48,7 @@ pub struct Proxy {
     /// The way out; `None` in test mode, where nothing is sent anywhere.
     pub exit: Option<Exit>,
     /// By provider.
-    pub sites: HashMap<Provider, Site>,
+    pub sites: ArcSwap<HashMap<Provider, Site>>,
     /// What is put up with.
     pub limits: Limits,
     /// This run, in the log.
@@ -139,7 +140,8 @@ impl Proxy {
             None => http::Uri::default(),
             Some(_) => {
                 let provider = judged.provider;
-                let site = self.sites.get(&provider);
+                let sites = self.sites.load();
+                let site = sites.get(&provider);
                 let upstream = site.and_then(|site| site.upstream.as_ref());
                 let upstream = match (upstream, &judged.host) {
                     (Some(configured), _) => Cow::Borrowed(configured),
