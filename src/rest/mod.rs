@@ -7,6 +7,7 @@
 //! answer  ◄── reply (refused) / upstream::send (credentials) ◄────┘
 //! ```
 
+pub mod aws;
 pub mod credentials;
 pub mod identify;
 pub mod inbound;
@@ -16,5 +17,7 @@ pub mod proxy;
 pub mod reply;
 pub mod route;
 pub mod router;
+#[cfg(feature = "aws")]
+pub mod sigv4;
 pub mod strangers;
 pub mod upstream;
