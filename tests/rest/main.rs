@@ -1,0 +1,9 @@
+//! `agentgate serve` from outside: the real binary, real sockets, real SDKs, and
+//! an upstream that writes down what arrives.
+
+#![cfg(test)]
+
+mod attacks;
+mod sdks;
+mod support;
+mod way;
