@@ -66,27 +66,69 @@ fn ambiguous_heads_and_bodies_are_refused_and_never_arrive() {
     let gate = Serve::in_front_of(&recorder);
     let key = gate.agent("a", "allow_all").key;
     let head = |method: &str, more: &str| {
-        format!("{method} /proxy/github/user HTTP/1.1\r\nHost: gate\r\nX-Agent-Key: {key}\r\nConnection: close\r\n{more}")
+        format!(
+            "{method} /proxy/github/user HTTP/1.1\r\nHost: gate\r\nX-Agent-Key: {key}\r\nConnection: close\r\n{more}"
+        )
     };
     let json = "Content-Type: application/json\r\n";
     for (what, request, status) in [
-        ("length before chunked", head("POST", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+        (
+            "length before chunked",
+            head("POST", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            400,
+        ),
         ("two lengths", head("POST", "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"), 400),
         ("two hosts", head("GET", "Host: other\r\n\r\n"), 400),
         ("two types", head("POST", &format!("{json}{json}Content-Length: 2\r\n\r\n{{}}")), 400),
-        ("an override", head("POST", "X-HTTP-Method-Override: DELETE\r\nContent-Length: 0\r\n\r\n"), 400),
-        ("another override", head("POST", "X-Method-Override: DELETE\r\nContent-Length: 0\r\n\r\n"), 400),
-        ("a form that overrides", head("POST", "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 14\r\n\r\n_method=DELETE"), 400),
+        (
+            "an override",
+            head("POST", "X-HTTP-Method-Override: DELETE\r\nContent-Length: 0\r\n\r\n"),
+            400,
+        ),
+        (
+            "another override",
+            head("POST", "X-Method-Override: DELETE\r\nContent-Length: 0\r\n\r\n"),
+            400,
+        ),
+        (
+            "a form that overrides",
+            head(
+                "POST",
+                "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 14\r\n\r\n_method=DELETE",
+            ),
+            400,
+        ),
         ("TRACE", head("TRACE", "\r\n"), 405),
         ("an unknown method", head("FROBNICATE", "\r\n"), 405),
-        ("an encoded body", head("POST", &format!("{json}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}")), 415),
+        (
+            "an encoded body",
+            head("POST", &format!("{json}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}")),
+            415,
+        ),
         ("half a body of JSON", head("POST", &format!("{json}Content-Length: 1\r\n\r\n{{")), 400),
-        ("a key twice", head("POST", &format!("{json}Content-Length: 15\r\n\r\n{{\"a\":1,\"a\":222}}")), 400),
+        (
+            "a key twice",
+            head("POST", &format!("{json}Content-Length: 15\r\n\r\n{{\"a\":1,\"a\":222}}")),
+            400,
+        ),
         ("no JSON", head("POST", &format!("{json}Content-Length: 3\r\n\r\nabc")), 400),
         ("a header that is folded", head("GET", "X-A: b\r\n c\r\n\r\n"), 400),
         ("a bare line feed in a header", head("GET", "X-A: b\nX-B: c\r\n\r\n"), 200),
-        ("nonsense for chunks", head("POST", "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"), 400),
-        ("a target that is not a path", format!("GET http://evil.example/proxy/github/user HTTP/1.1\r\nHost: gate\r\nX-Agent-Key: {key}\r\nConnection: close\r\n\r\n"), 400),
+        (
+            "nonsense for chunks",
+            head(
+                "POST",
+                "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+            ),
+            400,
+        ),
+        (
+            "a target that is not a path",
+            format!(
+                "GET http://evil.example/proxy/github/user HTTP/1.1\r\nHost: gate\r\nX-Agent-Key: {key}\r\nConnection: close\r\n\r\n"
+            ),
+            400,
+        ),
     ] {
         recorder.forget();
         let answer = gate.raw(request.as_bytes());

@@ -43,7 +43,9 @@ fn a_denial_says_what_why_and_where_it_is_logged() {
     }
     let row = &gate.log()[0];
     assert_eq!(row["id"], body["request_id"]);
-    assert!(answer.head.contains(&format!("x-agentgate-decision: {}", row["id"].as_str().unwrap())));
+    assert!(
+        answer.head.contains(&format!("x-agentgate-decision: {}", row["id"].as_str().unwrap()))
+    );
 }
 
 #[test]
@@ -94,7 +96,10 @@ fn an_agent_bound_to_a_provider_gets_no_other() {
     let agent = parsed(&made.body)["api_key"].as_str().unwrap().to_owned();
     assert_eq!(gate.request("GET", "/proxy/github/user", &key(&agent), "").status, 200);
     let refused = gate.request("GET", "/proxy/slack/users.list", &key(&agent), "");
-    assert_eq!((refused.status, &parsed(&refused.body)["error"]), (403, &json!("provider_mismatch")));
+    assert_eq!(
+        (refused.status, &parsed(&refused.body)["error"]),
+        (403, &json!("provider_mismatch"))
+    );
 }
 
 #[test]
@@ -149,7 +154,8 @@ fn without_its_log_the_gate_refuses_and_comes_back_by_itself() {
     std::fs::create_dir(&aside).unwrap();
     for entry in std::fs::read_dir(gate.home.path()).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_file() && path.file_name().unwrap().to_string_lossy().starts_with("agentgate.db") {
+        if path.is_file() && path.file_name().unwrap().to_string_lossy().starts_with("agentgate.db")
+        {
             std::fs::rename(&path, aside.join(path.file_name().unwrap())).unwrap();
         }
     }
@@ -162,7 +168,9 @@ fn without_its_log_the_gate_refuses_and_comes_back_by_itself() {
 fn the_admin_api_takes_the_master_key_and_nothing_else() {
     let gate = Serve::start("", &["--test-mode"]);
     for target in ["/agents", "/policies", "/audit/logs", "/audit/stats", "/audit/export"] {
-        for headers in ["", "X-Master-Key: wrong\r\n", &format!("Authorization: Bearer {MASTER}\r\n")] {
+        for headers in
+            ["", "X-Master-Key: wrong\r\n", &format!("Authorization: Bearer {MASTER}\r\n")]
+        {
             assert_eq!(gate.request("GET", target, headers, "").status, 401, "{target}");
         }
         let answer = gate.admin("GET", target, "");
