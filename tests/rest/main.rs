@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod attacks;
+mod quickstart;
 mod sdks;
 mod support;
 mod way;
