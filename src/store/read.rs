@@ -119,6 +119,11 @@ impl Reader {
         Ok(at.map(|at| RowId::new(at, head, snapshot.salt())))
     }
 
+    /// Whether the database has every table that this program knows.
+    pub(super) fn is_up_to_date(&self) -> Result<bool, StoreError> {
+        schema::is_up_to_date(&self.connection).map_err(|error| self.error(&error))
+    }
+
     /// Whether the file that is read is still the one of that name.
     #[must_use]
     pub fn is_current(&self) -> bool {
