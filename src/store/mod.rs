@@ -6,6 +6,8 @@
 pub mod agents;
 pub mod audit;
 mod chain;
+pub mod counts;
+pub(crate) mod csv;
 pub mod directory;
 mod facet;
 mod files;

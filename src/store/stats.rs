@@ -58,17 +58,30 @@ pub struct Named {
 }
 
 impl Reader {
-    /// The figures of the rows that `filter` selects; its text and page bounds
-    /// play no part. Whole hours and days come from counters; only the rows of
+    /// The figures of the rows that `filter` selects; its text, session
+    /// and page bounds play no part. Whole hours and days come from counters; only the rows of
     /// the hours that a window begins and ends in are looked at.
     ///
     /// # Errors
     /// Where the log cannot be read.
     pub fn stats(&self, filter: &Filter) -> Result<Stats, StoreError> {
-        let filter = Filter { text: None, before: None, after: None, ..filter.clone() };
-        let snapshot = self.snapshot()?;
+        self.stats_of(&self.snapshot()?, filter)
+    }
+
+    /// How many rows `filter` selects, page bounds aside.
+    pub(super) fn total(
+        &self,
+        snapshot: &Snapshot<'_>,
+        filter: &Filter,
+    ) -> Result<i64, StoreError> {
+        self.stats_of(snapshot, filter).map(|stats| stats.decisions)
+    }
+
+    fn stats_of(&self, snapshot: &Snapshot<'_>, filter: &Filter) -> Result<Stats, StoreError> {
+        let filter =
+            Filter { text: None, session: None, before: None, after: None, ..filter.clone() };
         let selection = snapshot.select(&filter)?;
-        self.count(&snapshot, &selection, &filter).map_err(|error| self.error(&error))
+        self.count(snapshot, &selection, &filter).map_err(|error| self.error(&error))
     }
 
     fn count(

@@ -1,6 +1,5 @@
 //! `agentgate audit …`: reads the log, and makes it shorter.
 
-mod csv;
 mod figures;
 mod table;
 mod when;
@@ -20,6 +19,7 @@ use crate::cli::{
 use crate::config::Settings;
 use crate::store::Options;
 use crate::store::audit::RowId;
+use crate::store::csv;
 use crate::store::purge::{self, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
@@ -208,6 +208,8 @@ fn filter(args: &AuditFilter) -> anyhow::Result<Filter> {
         decision: args.decision.clone(),
         server: args.server.clone(),
         tool: args.tool.clone(),
+        stage: None,
+        session: None,
         since: args.since.as_deref().map(|text| when::since(text, &now)).transpose()?,
         until: args.until.as_deref().map(|text| when::until(text, &now)).transpose()?,
         text: args.text.clone(),
