@@ -1,1 +1,181 @@
 //! The admin API: agents and their keys, policies, the log, and what is there.
+//!
+//! One file a resource. `routes` lists every call once: the router and the
+//! OpenAPI document are held to it. A call that needs the database waits for it
+//! on a thread of its own, never on the runtime's.
+
+mod agents;
+mod audit;
+mod error;
+mod export;
+mod extract;
+mod guard;
+mod health;
+mod master;
+mod openapi;
+mod policies;
+mod retention;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use tokio::sync::Semaphore;
+
+use crate::policy::book::Book;
+use crate::store::Options;
+use crate::store::directory::Directory;
+use crate::store::read::Reader;
+
+pub use agents::{AgentStats, AgentView, IssuedView};
+pub use error::{ApiError, ErrorBody};
+pub use master::{MIN_LENGTH, MasterKey, MasterKeyError, Resolved, Weakness};
+pub use retention::keep_retention;
+
+use error::Answer;
+
+/// Calls that read or write the database at the same time; others wait.
+const MAX_BUSY: usize = 8;
+
+/// What the admin API works on.
+#[derive(Debug)]
+pub struct Admin {
+    master: MasterKey,
+    database: PathBuf,
+    options: Options,
+    directory: Arc<Directory>,
+    book: Arc<Book>,
+    cors_origins: Vec<String>,
+    busy: Arc<Semaphore>,
+}
+
+/// What an [`Admin`] is made of.
+#[derive(Debug)]
+pub struct AdminSettings {
+    /// Who may call.
+    pub master: MasterKey,
+    /// The database.
+    pub database: PathBuf,
+    /// How it is opened.
+    pub options: Options,
+    /// The agents.
+    pub directory: Arc<Directory>,
+    /// The policies.
+    pub book: Arc<Book>,
+    /// Origins of pages that may call, `https://console.example`; none by default.
+    pub cors_origins: Vec<String>,
+}
+
+impl Admin {
+    /// The admin API's state.
+    #[must_use]
+    pub fn new(settings: AdminSettings) -> Arc<Self> {
+        let AdminSettings { master, database, options, directory, book, cors_origins } = settings;
+        let busy = Arc::new(Semaphore::new(MAX_BUSY));
+        Arc::new(Self { master, database, options, directory, book, cors_origins, busy })
+    }
+
+    /// Does `work`, which may wait for the disk, on a thread of its own.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let turn = Arc::clone(&self.busy).acquire_owned().await;
+        let admin = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&admin)
+        });
+        done.await.map_err(|_| ApiError::internal("a panic while answering"))?
+    }
+
+    fn reader(&self) -> Answer<Reader> {
+        Ok(Reader::open(&self.database)?)
+    }
+}
+
+/// A call: where, how, for whom, and what answers it.
+struct Route {
+    path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the document is held to it by a test"))]
+    method: Method,
+    handler: MethodRouter<Arc<Admin>>,
+    /// Whether it needs the master key.
+    guarded: bool,
+}
+
+fn guarded<H, T>(method: Method, path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<Admin>>,
+    T: 'static,
+{
+    Route { guarded: true, ..open(method, path, handler) }
+}
+
+fn open<H, T>(method: Method, path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<Admin>>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    Route { path, method, handler: on(filter, handler), guarded: false }
+}
+
+/// Every call there is.
+fn routes() -> Vec<Route> {
+    vec![
+        open(Method::GET, "/", health::service),
+        open(Method::GET, "/health", health::health),
+        open(Method::GET, "/providers", health::providers),
+        open(Method::GET, "/openapi.json", openapi::document),
+        guarded(Method::GET, "/agents", agents::list),
+        guarded(Method::POST, "/agents", agents::create),
+        guarded(Method::GET, "/agents/{agent_id}", agents::get),
+        guarded(Method::DELETE, "/agents/{agent_id}", agents::delete),
+        guarded(Method::POST, "/agents/{agent_id}/rotate-key", agents::rotate),
+        guarded(Method::GET, "/agents/{agent_id}/stats", agents::stats),
+        guarded(Method::GET, "/policies", policies::list),
+        guarded(Method::POST, "/policies", policies::load),
+        guarded(Method::GET, "/policies/{name}", policies::get),
+        guarded(Method::PUT, "/policies/{name}", policies::put),
+        guarded(Method::DELETE, "/policies/{name}", policies::delete),
+        guarded(Method::GET, "/audit/logs", audit::logs),
+        guarded(Method::GET, "/audit/stats", audit::stats),
+        guarded(Method::GET, "/audit/export", export::export),
+        guarded(Method::POST, "/audit/purge", retention::purge),
+    ]
+}
+
+/// The admin API, without a fallback: who mounts it beside other routes gives
+/// [`not_found`] as theirs.
+pub fn router(admin: Arc<Admin>) -> Router {
+    let mut router = Router::new();
+    for Route { path, handler, guarded, .. } in routes() {
+        let handler = match guarded {
+            true => handler.route_layer(from_fn_with_state(Arc::clone(&admin), guard::key)),
+            false => handler,
+        };
+        router = router.route(path, handler);
+    }
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(guard::panics))
+        .layer(from_fn(guard::headers))
+        .layer(guard::cors(&admin.cors_origins))
+        .with_state(admin)
+}
+
+/// Answers what no route takes.
+pub async fn not_found(request: Request) -> ApiError {
+    ApiError::not_found(format_args!("there is nothing at `{}`", request.uri().path()))
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    let what = format_args!("`{}` does not take {}", request.uri().path(), request.method());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", what)
+}

@@ -27,6 +27,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+pub mod when;
 mod writer;
 
 use std::fmt::Display;

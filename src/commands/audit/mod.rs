@@ -2,7 +2,6 @@
 
 mod figures;
 mod table;
-mod when;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use crate::store::csv;
 use crate::store::purge::{self, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
+use crate::store::when;
 
 use table::Listing;
 
