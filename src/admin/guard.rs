@@ -14,19 +14,8 @@ use tower_http::cors::CorsLayer;
 
 use super::Admin;
 use super::error::{Answer, ApiError};
-
-/// The header that bears the master key.
-const MASTER_KEY: HeaderName = HeaderName::from_static("x-master-key");
-
-/// Headers of every answer.
-const HEADERS: [(HeaderName, &str); 6] = [
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (header::X_XSS_PROTECTION, "1; mode=block"),
-    (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
-    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-    (header::CACHE_CONTROL, "no-store, no-cache, must-revalidate"),
-];
+use crate::rest::identify::MASTER_KEY;
+use crate::rest::reply;
 
 /// Lets only those through who bear the master key, once. Absent and wrong keys
 /// take the same work and get the same answer.
@@ -38,7 +27,7 @@ pub(super) async fn key(
     let mut presented = request.headers().get_all(MASTER_KEY).iter();
     let first = presented.next().map(HeaderValue::as_bytes).unwrap_or_default();
     let is_only = presented.next().is_none();
-    if admin.master.admits(first) && is_only {
+    if admin.master.is(first) && is_only {
         return Ok(next.run(request).await);
     }
     let detail = "the header X-Master-Key must bear the master key";
@@ -54,9 +43,7 @@ pub(super) async fn panics(request: Request, next: Next) -> Response {
 /// Adds the headers that every answer has.
 pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    reply::protect(response.headers_mut());
     response
 }
 
@@ -72,5 +59,5 @@ pub(super) fn cors(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.collect::<Vec<_>>())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, MASTER_KEY])
+        .allow_headers([header::CONTENT_TYPE, HeaderName::from_static(MASTER_KEY)])
 }

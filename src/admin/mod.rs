@@ -11,7 +11,7 @@ mod export;
 mod extract;
 mod guard;
 mod health;
-mod master;
+pub mod master;
 mod openapi;
 mod policies;
 mod retention;
@@ -34,10 +34,10 @@ use crate::store::read::Reader;
 
 pub use agents::{AgentStats, AgentView, IssuedView};
 pub use error::{ApiError, ErrorBody};
-pub use master::{MIN_LENGTH, MasterKey, MasterKeyError, Resolved, Weakness};
 pub use retention::keep_retention;
 
 use error::Answer;
+use master::MasterKey;
 
 /// Calls that read or write the database at the same time; others wait.
 const MAX_BUSY: usize = 8;

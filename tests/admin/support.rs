@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentgate::action::Transport;
-use agentgate::admin::{Admin, AdminSettings, MasterKey, not_found, router};
+use agentgate::admin::master::MasterKey;
+use agentgate::admin::{Admin, AdminSettings, not_found, router};
 use agentgate::intent::Intent;
 use agentgate::net::server::{Limits, serve};
 use agentgate::policy::book::Book;
@@ -65,7 +66,7 @@ impl Gate {
         let store = Store::open(&database, &options).unwrap();
         let directory = Directory::open(Registry::new(&database, &options)).unwrap();
         let admin = Admin::new(AdminSettings {
-            master: MasterKey::given(KEY).unwrap(),
+            master: MasterKey::new(KEY).unwrap(),
             database,
             options,
             directory: Arc::clone(&directory),

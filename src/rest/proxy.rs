@@ -1,0 +1,285 @@
+//! The way of a REST request.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response, StatusCode};
+use serde_json::json;
+
+use super::aws;
+use super::credentials::{self, Credential};
+use super::identify::{self, Identified};
+use super::inbound::{self, Fault, Inbound, Limits};
+use super::mock;
+use super::reply;
+use super::route::Upstream;
+use super::strangers::{Note, Strangers};
+use super::upstream::{Exit, Outgoing};
+use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
+use crate::gate::{Gate, Permit};
+use crate::net::Body;
+use crate::policy::book::Book;
+use crate::store::agents::AgentRecord;
+use crate::store::audit::Outcome;
+use crate::store::directory::Directory;
+
+/// What is particular to one provider, by configuration.
+#[derive(Debug, Default)]
+pub struct Site {
+    /// In place of the vendor's hosts.
+    pub upstream: Option<Upstream>,
+    /// The credential that the gate puts in.
+    pub credential: Option<Credential>,
+}
+
+/// The REST proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Decides, by the gate's own policy where the agent has none.
+    pub gate: Gate,
+    /// The policies of agents.
+    pub book: Arc<Book>,
+    /// Who may ask.
+    pub directory: Arc<Directory>,
+    /// The way out; `None` in test mode, where nothing is sent anywhere.
+    pub exit: Option<Exit>,
+    /// By provider.
+    pub sites: ArcSwap<HashMap<Provider, Site>>,
+    /// What is put up with.
+    pub limits: Limits,
+    /// This run, in the log.
+    pub session: Arc<str>,
+    /// Requests without a valid key.
+    pub strangers: Strangers,
+}
+
+/// A request on its way, as far as it was read before it is decided.
+struct Read {
+    action: Action,
+    outgoing: Outgoing,
+}
+
+impl Proxy {
+    /// Answers a request for `provider`, whose path below the provider's name is
+    /// `path`, as the client wrote it.
+    pub async fn answer(
+        &self,
+        provider: Provider,
+        path: &str,
+        request: Request<Body>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        // Whose request it is comes first: strangers learn nothing else.
+        let who = match identify::agent(provider, &parts.headers, &self.directory) {
+            Ok(who) => who,
+            Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
+        };
+        let Some(gate) = self.gate_for(&who.agent) else {
+            return self.refuse_without_policy(&who.agent, provider, &parts).await;
+        };
+        // What is asked, for certain, or not at all; and where it goes.
+        let method = parts.method.to_string();
+        let seen = who.claim.as_ref().map(|_| seen(&parts));
+        let region = who.claim.as_ref().map(|claim| claim.scope().1);
+        let inbound = inbound::read(provider, path, region, parts, body, &self.limits).await;
+        if let (Ok(inbound), Some(claim), Some(seen)) = (&inbound, &who.claim, &seen)
+            && let Err(error) = claim.verify(seen, inbound.held.as_deref(), jiff::Timestamp::now())
+        {
+            tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
+            return self.refuse_stranger(provider, peer.ip()).await;
+        }
+        let read = match inbound.and_then(|inbound| self.prepare(&who, inbound)) {
+            Ok(read) => read,
+            Err(fault) => {
+                return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
+            }
+        };
+        // Decided and recorded, or refused.
+        let action = read.action.clone();
+        let permit = match gate.admit(read.action, read.outgoing).await {
+            Ok(permit) => permit,
+            Err(denial) => return reply::denied(&action, &denial),
+        };
+        self.forward(&gate, &action, permit).await
+    }
+
+    async fn forward(
+        &self,
+        gate: &Gate,
+        action: &Action,
+        permit: Permit<Outgoing>,
+    ) -> Response<Body> {
+        let Some(exit) = &self.exit else {
+            let (_, receipt) = permit.redeem();
+            let mut response = mock::answer(action);
+            gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
+            reply::mark(response.headers_mut(), receipt.request_id());
+            return response;
+        };
+        let (receipt, answer) = exit.send(permit).await;
+        let id = receipt.request_id();
+        match answer {
+            Ok(mut response) => {
+                let status = response.status().as_u16().to_string();
+                gate.release(&receipt, Outcome::Forwarded, status);
+                let headers = std::mem::take(response.headers_mut());
+                *response.headers_mut() = inbound::end_to_end(headers);
+                reply::mark(response.headers_mut(), id);
+                response
+            }
+            Err(error) => {
+                gate.release(&receipt, Outcome::Error, error.to_string());
+                let body = json!({ "error": "proxy_error", "detail": error.to_string() });
+                reply::answer(error.status(), body, id)
+            }
+        }
+    }
+
+    /// Where it goes, and with whose credential.
+    fn prepare(&self, who: &Identified, inbound: Inbound) -> Result<Read, Fault> {
+        let Inbound { judged, path, query, mut headers, body, held } = inbound;
+        let uri = match self.exit {
+            None => http::Uri::default(),
+            Some(_) => {
+                let provider = judged.provider;
+                let sites = self.sites.load();
+                let site = sites.get(&provider);
+                let upstream = site.and_then(|site| site.upstream.as_ref());
+                let upstream = match (upstream, &judged.host) {
+                    (Some(configured), _) => Cow::Borrowed(configured),
+                    (None, Some(host)) => Cow::Owned(Upstream::vendor(host).ok_or(Fault::Target)?),
+                    (None, None) => return Err(Fault::NoUpstream(provider.as_str())),
+                };
+                let uri = upstream.uri(&path, query.as_deref()).ok_or(Fault::Target)?;
+                if provider == Provider::Aws {
+                    let scope = who.claim.as_ref().map(aws::Claim::scope);
+                    let (service, region) = scope_of(judged.host.as_deref().unwrap_or_default());
+                    let (method, held) = (judged.method.as_str(), held.as_deref());
+                    let scope = scope.unwrap_or((service, region));
+                    let unsigned = aws::Unsigned { scope, method, uri: &uri, held };
+                    aws::sign(&unsigned, &mut headers).map_err(Fault::CannotSign)?;
+                } else {
+                    let credential = site.and_then(|site| site.credential.as_ref());
+                    let in_place = who.in_credentials_place;
+                    credentials::apply(provider, credential, in_place, &mut headers)?;
+                }
+                uri
+            }
+        };
+        // INVARIANT (method): it was one of HTTP's own when it was read.
+        let method = judged.method.parse().map_err(|_| Fault::Target)?;
+        let outgoing = Outgoing { method, uri, headers, body };
+        let action = self.action(&who.agent, Target::Http(judged));
+        Ok(Read { action, outgoing })
+    }
+
+    /// The gate under the agent's own policy; `None` where that cannot be had.
+    fn gate_for(&self, agent: &AgentRecord) -> Option<Gate> {
+        let Some(name) = agent.policy.as_deref() else { return Some(self.gate.clone()) };
+        Some(self.gate.under(self.book.handle(Some(name))?))
+    }
+
+    async fn refuse_without_policy(
+        &self,
+        agent: &AgentRecord,
+        provider: Provider,
+        parts: &http::request::Parts,
+    ) -> Response<Body> {
+        let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
+        let target = malformed(provider, parts.method.as_str(), reason.clone());
+        let row = self.refused(&self.gate, self.action(agent, target)).await;
+        let body = json!({
+            "error": "access_denied", "reason": reason, "policy": agent.policy.as_deref(),
+            "suggestion": "Tell the operator: the agent's policy has to be put in place.",
+        });
+        reply::answer(StatusCode::FORBIDDEN, body, row.as_deref())
+    }
+
+    fn action(&self, agent: &AgentRecord, target: Target) -> Action {
+        Action {
+            at: jiff::Timestamp::now(),
+            agent: Agent { name: Arc::clone(&agent.name), bound_to: agent.provider },
+            session: Arc::clone(&self.session),
+            transport: Transport::Rest,
+            target,
+        }
+    }
+
+    /// A request that cannot be read is refused by the same hall as any other.
+    async fn refuse_faulty(
+        &self,
+        gate: &Gate,
+        agent: &AgentRecord,
+        provider: Provider,
+        method: &str,
+        fault: Fault,
+    ) -> Response<Body> {
+        let action = self.action(agent, malformed(provider, method, fault.to_string()));
+        let row = self.refused(gate, action).await;
+        reply::faulty(&fault, row.as_deref())
+    }
+
+    async fn refuse_stranger(&self, provider: Provider, source: IpAddr) -> Response<Body> {
+        let row = match self.strangers.note(source, Instant::now()) {
+            Note::Counted(row) => row,
+            Note::Row { more } => {
+                let mut what = format!("no valid agent key, from {source}");
+                if more > 0 {
+                    what.push_str(&format!("; {more} more in the minute before"));
+                }
+                let (flaw, server) = (Flaw::Unidentified, provider.as_str().into());
+                let method = "HTTP".to_owned();
+                let target = Target::Malformed(Malformed { flaw, server, method, what });
+                let action = Action {
+                    at: jiff::Timestamp::now(),
+                    agent: Agent::named("unidentified"),
+                    session: Arc::clone(&self.session),
+                    transport: Transport::Rest,
+                    target,
+                };
+                let row = self.refused(&self.gate, action).await;
+                self.strangers.wrote(source, row.clone());
+                row
+            }
+        };
+        // The same words for no key and a wrong one.
+        let detail = "Missing or invalid agent key (header X-Agent-Key)";
+        let body = json!({ "error": "unauthorized", "detail": detail });
+        reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+    }
+
+    /// Records an action that the pipeline refuses, and gives its row.
+    async fn refused(&self, gate: &Gate, action: Action) -> Option<String> {
+        match gate.admit(action, ()).await {
+            Ok(permit) => permit.redeem().1.request_id().map(str::to_owned),
+            Err(denial) => denial.request_id,
+        }
+    }
+}
+
+fn malformed(provider: Provider, method: &str, what: String) -> Target {
+    let (server, method) = (provider.as_str().into(), method.to_owned());
+    Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what })
+}
+
+fn seen(parts: &http::request::Parts) -> aws::Seen {
+    aws::Seen {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers.clone(),
+    }
+}
+
+/// The service and the region in `service.region.amazonaws.com`.
+fn scope_of(host: &str) -> (&str, &str) {
+    let mut labels = host.split('.');
+    let service = labels.next().unwrap_or_default();
+    let region = labels.next().filter(|label| *label != "amazonaws");
+    (service, region.unwrap_or("us-east-1"))
+}
