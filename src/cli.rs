@@ -1,6 +1,7 @@
 //! What was typed. Values are parsed here, once; commands get typed ones.
 
 mod audit;
+mod login;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ pub use audit::{
     AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs, AuditStatsArgs,
     AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
+pub use login::{LoginArgs, LogoutArgs};
 
 /// The authorization layer between AI agents and the tools they can touch.
 #[derive(Debug, Parser)]
@@ -38,6 +40,10 @@ pub enum Command {
     Wrap(WrapArgs),
     /// Show a server's tools and what the policy would decide for each
     Inspect(InspectArgs),
+    /// Log in to a remote server that asks for it
+    Login(LoginArgs),
+    /// Forget the login to a remote server
+    Logout(LogoutArgs),
     /// Validate policies and warn of what they probably do not mean
     Check(CheckArgs),
     /// Run the policies' own tests

@@ -2,9 +2,14 @@
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use rmcp::transport::auth::WWWAuthenticateParams;
+use url::Url;
 
 /// The longest challenge that is read, in bytes.
 const MAX_CHALLENGE: usize = 8 << 10;
+
+/// The most scopes that a challenge may name.
+const MAX_SCOPES: usize = 64;
 
 /// A server's refusal that a login may cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +55,15 @@ impl Challenge {
         self.wants_scope
     }
 
+    /// The scopes that the server names.
+    pub(super) fn scopes(&self) -> Vec<String> {
+        let Some(header) = &self.header else { return Vec::new() };
+        // Only a relative address of metadata, not read here, is looked up there.
+        let Ok(base) = Url::parse("http://localhost") else { return Vec::new() };
+        let scope = WWWAuthenticateParams::parse(header, &base).scope.unwrap_or_default();
+        scope.split_whitespace().take(MAX_SCOPES).map(str::to_owned).collect()
+    }
+
     pub(super) fn refused(&self) -> Option<&HeaderValue> {
         self.refused.as_ref()
     }
@@ -82,7 +96,9 @@ mod tests {
         let of = |status, headers| Challenge::of(status, headers, None);
         assert!(of(StatusCode::UNAUTHORIZED, &bare).is_some_and(|it| !it.wants_scope()));
         assert!(of(StatusCode::UNAUTHORIZED, &other).is_some_and(|it| it.header().is_some()));
-        assert!(of(StatusCode::FORBIDDEN, &scope).is_some_and(|it| it.wants_scope()));
+        let wants = of(StatusCode::FORBIDDEN, &scope).unwrap();
+        assert!(wants.wants_scope());
+        assert_eq!(wants.scopes(), ["write"]);
         for (status, headers) in [
             (StatusCode::FORBIDDEN, &bare),
             (StatusCode::FORBIDDEN, &other),

@@ -1,5 +1,11 @@
 //! Why there is no login.
 
+use std::error::Error;
+use std::fmt::Display;
+use std::path::Path;
+
+use url::Url;
+
 /// Why there is no login. The words are for the person; none holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
@@ -73,5 +79,74 @@ fn where_to(url: Option<&str>) -> String {
     match url {
         Some(url) => format!("open {url}"),
         None => "another agentgate has opened it in a browser".to_owned(),
+    }
+}
+
+/// The most of a server's words that are repeated, in characters.
+const MAX_WORDS: usize = 300;
+
+impl LoginError {
+    pub(super) fn failed(server: &Url, why: impl Display) -> Self {
+        Self::Failed { server: shown(server), why: clean(&why.to_string()) }
+    }
+
+    pub(super) fn untrusted(server: &Url, why: impl Display) -> Self {
+        Self::Untrusted { server: shown(server), why: clean(&why.to_string()) }
+    }
+
+    pub(super) fn undiscovered(server: &Url, why: impl Display) -> Self {
+        Self::Undiscovered { server: shown(server), why: clean(&why.to_string()) }
+    }
+
+    pub(super) fn useless(server: &Url, why: impl Display) -> Self {
+        Self::Useless { server: shown(server), why: clean(&why.to_string()) }
+    }
+
+    pub(super) fn denied(server: &Url, why: impl Display) -> Self {
+        Self::Denied { server: shown(server), why: clean(&why.to_string()) }
+    }
+
+    pub(super) fn unkept(path: &Path, why: impl Display) -> Self {
+        Self::Unkept { path: path.display().to_string(), why: clean(&why.to_string()) }
+    }
+
+    /// Whether asking the person again at once would only annoy.
+    pub(super) fn is_an_answer(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::TimedOut { .. })
+    }
+}
+
+/// A server's URL as it is told: its query may hold a key.
+pub(super) fn shown(server: &Url) -> String {
+    format!("{}{}", server.origin().ascii_serialization(), server.path())
+}
+
+/// An error with its causes, in words.
+pub(super) fn words(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// A stranger's words without what could play tricks on a terminal, and not many.
+fn clean(words: &str) -> String {
+    let plain = words.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut short: String = plain.take(MAX_WORDS).collect();
+    if words.chars().nth(MAX_WORDS).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_servers_are_cut_and_cleaned() {
+        let server = Url::parse("https://mcp.example.com/mcp?key=hunter2").unwrap();
+        let long = format!("\u{1b}[2J{}", "x".repeat(MAX_WORDS));
+        let told = LoginError::failed(&server, long).to_string();
+        assert!(!told.contains('\u{1b}') && !told.contains("hunter2"), "{told}");
+        assert!(told.ends_with('…') && told.chars().count() < MAX_WORDS + 100, "{told}");
     }
 }

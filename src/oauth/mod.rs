@@ -8,10 +8,23 @@
 //! Renewals and logins happen once, however many requests and processes wait
 //! for them.
 
+mod attempt;
+mod browser;
+mod callback;
 mod challenge;
+mod command;
+mod discover;
 mod error;
+mod exchange;
+mod login;
+mod record;
+mod renew;
 mod session;
+mod trust;
+mod vault;
 
 pub use challenge::Challenge;
+pub use command::{LogIn, LogOut, Login};
 pub use error::LoginError;
+pub use login::Who;
 pub use session::{Options, Session};
