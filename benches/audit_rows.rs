@@ -94,7 +94,7 @@ fn fill(path: &Path, rows: u64) -> Result<(), Failure> {
 fn draft(index: u64, at: Timestamp) -> (Draft, Agent) {
     let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     let name = if index % 1000 == 999 { "rare".to_owned() } else { format!("agent{}", mixed % 20) };
-    let agent = Agent { name: name.into() };
+    let agent = Agent::named(name);
     let denied = mixed.is_multiple_of(10);
     let args = format!(r#"{{"path":"/srv/project/src/file{index}.rs","mode":"r"}}"#);
     let draft = Draft {

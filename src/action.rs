@@ -1,5 +1,6 @@
 //! The ground floor: what an agent is about to do, whatever the wire said.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -40,11 +41,21 @@ impl Action {
 pub struct Agent {
     /// The name that policies and the log use.
     pub name: Arc<str>,
+    /// The one provider it may use; `None` for all.
+    pub bound_to: Option<Provider>,
+}
+
+impl Agent {
+    /// An agent of that name, bound to no provider.
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), bound_to: None }
+    }
 }
 
 impl Default for Agent {
     fn default() -> Self {
-        Self { name: Arc::from("default") }
+        Self::named("default")
     }
 }
 
@@ -85,15 +96,27 @@ pub enum Target {
     Malformed(Malformed),
 }
 
-/// A request that could not be read for certain.
+/// A request that could not be read for certain, or whose sender is nobody the
+/// gate knows.
 #[derive(Debug, Clone)]
 pub struct Malformed {
+    /// Which of the two.
+    pub flaw: Flaw,
     /// The server or provider it was meant for.
     pub server: Arc<str>,
     /// The method, as far as it could be read.
     pub method: String,
     /// What is wrong with it, in words for the sender.
     pub what: String,
+}
+
+/// Why there is nothing to judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Parsers could read it in more than one way.
+    Ambiguous,
+    /// It bears no key, or one that is nobody's.
+    Unidentified,
 }
 
 /// A `tools/call`, read from the bytes that will be forwarded.
@@ -229,6 +252,64 @@ impl Provider {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|provider| provider.as_str() == name)
     }
+
+    /// What paths begin with, and what existing scripts leave out; a path that
+    /// begins with one of the second is in its full form already.
+    fn prefix(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Google => ("/calendar/v3", &[]),
+            Self::Microsoft => ("/v1.0", &["/v1.0", "/beta"]),
+            Self::Slack => ("/api", &["/api"]),
+            Self::Jira => ("/rest/api/3", &["/rest", "/wiki", "/gateway", "/ex", "/secure"]),
+            Self::Notion => ("/v1", &["/v1"]),
+            Self::Salesforce => ("/services/data/v59.0", &["/services"]),
+            Self::Github | Self::Linear | Self::Hubspot | Self::Aws => ("", &[]),
+        }
+    }
+
+    /// `path` with the prefix of the provider's API, which existing scripts may
+    /// leave out: `/chat.postMessage` is `/api/chat.postMessage`.
+    #[must_use]
+    pub fn full_form(self, path: &str) -> Cow<'_, str> {
+        let (prefix, full) = self.prefix();
+        let is_short = match self {
+            // Its services share one host; only the calendar's were ever short.
+            Self::Google => is_short_calendar(path),
+            _ => !full.iter().any(|start| below(path, start).is_some()),
+        };
+        match is_short && !prefix.is_empty() {
+            true => format!("{prefix}{path}").into(),
+            false => path.into(),
+        }
+    }
+
+    /// `path`, in its full form, without the prefix; `None` where it has none.
+    #[must_use]
+    pub fn short_form(self, path: &str) -> Option<&str> {
+        let short = match self {
+            Self::Microsoft => below(path, "/v1.0").or_else(|| below(path, "/beta")),
+            Self::Jira => below(path, "/rest/api/3").or_else(|| below(path, "/rest/api/2")),
+            Self::Salesforce => {
+                let (version, _) = path.strip_prefix("/services/data/")?.split_once('/')?;
+                path.get("/services/data/".len() + version.len()..)
+            }
+            Self::Google => below(path, "/calendar/v3"),
+            _ => below(path, self.prefix().0),
+        };
+        short.filter(|short| short.len() > 1 && short.len() < path.len())
+    }
+}
+
+/// What follows `prefix` in `path`, where it ends with a segment.
+fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The paths of the original product's one Google service.
+fn is_short_calendar(path: &str) -> bool {
+    const STARTS: [&str; 5] =
+        ["/calendars", "/freeBusy", "/colors", "/users/me/calendarList", "/users/me/settings"];
+    STARTS.iter().any(|start| below(path, start).is_some())
 }
 
 /// A tool's hints as they hold, defaults filled in (MCP, `ToolAnnotations`).
@@ -282,5 +363,41 @@ impl DeclaredHints {
             idempotent: self.idempotent.unwrap_or(worst.idempotent),
             open_world: self.open_world.unwrap_or(worst.open_world),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_paths_get_their_prefix_and_lose_it_again() {
+        for (provider, short, full) in [
+            (
+                Provider::Google,
+                "/calendars/primary/events",
+                "/calendar/v3/calendars/primary/events",
+            ),
+            (Provider::Microsoft, "/me/messages", "/v1.0/me/messages"),
+            (Provider::Slack, "/chat.postMessage", "/api/chat.postMessage"),
+            (Provider::Jira, "/issue/X-1", "/rest/api/3/issue/X-1"),
+            (Provider::Notion, "/search", "/v1/search"),
+            (Provider::Salesforce, "/sobjects", "/services/data/v59.0/sobjects"),
+        ] {
+            assert_eq!(provider.full_form(short), full);
+            assert_eq!(provider.full_form(full), full);
+            assert_eq!(provider.short_form(full), Some(short));
+        }
+        for (provider, path) in [
+            (Provider::Google, "/drive/v3/files"),
+            (Provider::Github, "/repos/a/b"),
+            (Provider::Aws, "/"),
+            (Provider::Microsoft, "/beta/me"),
+            (Provider::Jira, "/rest/agile/1.0/board"),
+        ] {
+            assert_eq!(provider.full_form(path), path);
+        }
+        assert_eq!(Provider::Microsoft.full_form("/v1.0x/me"), "/v1.0/v1.0x/me");
+        assert_eq!(Provider::Github.short_form("/repos/a"), None);
     }
 }

@@ -2,11 +2,13 @@
 
 mod audit;
 mod login;
+mod serve;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::telemetry;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
@@ -15,6 +17,10 @@ pub use audit::{
     AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
 pub use login::{LoginArgs, LogoutArgs};
+pub use serve::{
+    AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
+    ServeArgs,
+};
 
 /// The authorization layer between AI agents and the tools they can touch.
 #[derive(Debug, Parser)]
@@ -38,6 +44,11 @@ pub struct Cli {
 pub enum Command {
     /// Gate an MCP server: the prefix in a client's configuration
     Wrap(WrapArgs),
+    /// Gate the APIs of ten providers: an HTTP proxy with keys, policies and a log
+    Serve(ServeArgs),
+    /// Register the agents that may use `serve`, and their keys
+    #[command(subcommand)]
+    Agents(AgentsCommand),
     /// Show a server's tools and what the policy would decide for each
     Inspect(InspectArgs),
     /// Log in to a remote server that asks for it
@@ -71,6 +82,21 @@ pub enum Command {
     /// Run a command and leave nothing of it behind when the gate is gone
     #[command(hide = true)]
     Supervise(SuperviseArgs),
+}
+
+impl Command {
+    /// From which level up and in which form its log lines come by default:
+    /// errors and warnings for people, unless it is a service.
+    #[must_use]
+    pub fn logs(&self) -> (&'static str, telemetry::Format) {
+        match self {
+            Self::Serve(args) if args.log_format == LogFormat::Json => {
+                ("info", telemetry::Format::Json)
+            }
+            Self::Serve(_) => ("info", telemetry::Format::Text),
+            _ => ("warn", telemetry::Format::Text),
+        }
+    }
 }
 
 /// Options of every command that decides.

@@ -7,6 +7,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init();
+    let (level, format) = cli.command.logs();
+    telemetry::init(level, format);
     commands::run(cli.command)
 }

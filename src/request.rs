@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::action::{
-    Action, Agent, Body, DeclaredHints, HttpRequest, Malformed, McpRequest, Provider, Target,
+    Action, Agent, Body, DeclaredHints, Flaw, HttpRequest, Malformed, McpRequest, Provider, Target,
     ToolCall, Transport,
 };
 use crate::json::{self, Json, JsonError, Object};
@@ -118,7 +118,7 @@ pub fn parse(request: &Json, unknown: UnknownKeys) -> Result<Action, RequestErro
     let agent = text(request, "agent")?;
     Ok(Action {
         at: time(request)?,
-        agent: agent.map(|name| Agent { name: name.into() }).unwrap_or_default(),
+        agent: agent.map(Agent::named).unwrap_or_default(),
         session: text(request, "session")?.unwrap_or_default().into(),
         transport,
         target,
@@ -156,12 +156,12 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let Some(path) = normalised(path) else {
         let what = format!("the path `{path}` can be read in more than one way");
         let server = provider.as_str().into();
-        return Ok(Target::Malformed(Malformed { server, method, what }));
+        return Ok(Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what }));
     };
     Ok(Target::Http(HttpRequest {
         provider,
         method,
-        path,
+        path: provider.full_form(&path).into_owned(),
         host: text(request, "host")?.map(str::to_owned),
         query,
         headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),

@@ -93,6 +93,13 @@ pub enum Reason {
         /// When the next slot is free, from now.
         retry_after: Duration,
     },
+    /// No key, or nobody's.
+    Unidentified(String),
+    /// The agent is bound to another provider.
+    BoundElsewhere {
+        /// The one it may use.
+        bound_to: &'static str,
+    },
     /// The message is not one that all parsers read alike.
     Malformed(String),
     /// The decision could not be recorded, so nothing was forwarded.
@@ -150,6 +157,10 @@ impl fmt::Display for Reason {
                 window.as_secs(),
                 retry_after.as_secs_f64().ceil(),
             ),
+            Self::Unidentified(what) => formatter.write_str(what),
+            Self::BoundElsewhere { bound_to } => {
+                write!(formatter, "this agent may use {bound_to} only")
+            }
             Self::Malformed(what) => write!(formatter, "malformed: {what}"),
             Self::AuditUnavailable(why) => {
                 write!(formatter, "the decision could not be recorded: {why}")

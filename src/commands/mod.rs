@@ -1,5 +1,6 @@
 //! One file a command: a typed value in, words out.
 
+mod agents;
 mod audit;
 mod check;
 mod demo;
@@ -13,6 +14,7 @@ mod manual;
 mod policies;
 mod replay;
 mod seen;
+mod serve;
 mod supervise;
 mod test;
 mod wrap;
@@ -53,6 +55,8 @@ pub fn run(command: Command) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<Done> {
     match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Agents(command) => agents::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::DemoServer => demo::serve(),
         Command::Intent(_) => intent::run(),

@@ -16,6 +16,14 @@ pub(super) fn lookup(settings: &Settings) -> Lookup {
     Lookup { named: settings.policy_dir.clone(), own: Some(settings.home.policies()) }
 }
 
+/// The mode that overrides every policy's own.
+pub(super) fn mode(settings: &Settings) -> Option<Mode> {
+    settings.mode.map(|mode| match mode {
+        cli::Mode::Enforce => Mode::Enforce,
+        cli::Mode::Observe => Mode::Observe,
+    })
+}
+
 /// Loads the named policies, or the default where none is named.
 ///
 /// # Errors
@@ -23,11 +31,7 @@ pub(super) fn lookup(settings: &Settings) -> Lookup {
 pub(super) fn load(names: &[String], settings: &Settings) -> anyhow::Result<Arc<Policies>> {
     let default = [DEFAULT.to_owned()];
     let names = if names.is_empty() { &default[..] } else { names };
-    let mode = settings.mode.map(|mode| match mode {
-        cli::Mode::Enforce => Mode::Enforce,
-        cli::Mode::Observe => Mode::Observe,
-    });
-    let policies = Policies::load(names, &lookup(settings), mode);
+    let policies = Policies::load(names, &lookup(settings), mode(settings));
     let told =
         |found: Diagnostics| anyhow::anyhow!("the policy does not load\n{}", found.coloured());
     policies.map(Arc::new).map_err(told)

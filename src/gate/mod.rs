@@ -230,6 +230,14 @@ fn how_to_allow(action: &Action) -> Option<String> {
 
 // === impl Permit ===
 
+impl Receipt {
+    /// The id of the row; `None` where it goes unrecorded.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.row.as_ref().map(RowId::as_str)
+    }
+}
+
 impl<M> Permit<M> {
     fn new(message: M, row: Option<RowId>) -> Self {
         Self { message, receipt: Receipt { row, sent: Instant::now() } }

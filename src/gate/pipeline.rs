@@ -1,6 +1,6 @@
 //! The one place that decides. Pure: no clock, no file, no lock.
 
-use crate::action::{Action, Target};
+use crate::action::{Action, Flaw, Malformed, Target};
 use crate::intent;
 use crate::policy::{Limit, Policy};
 use crate::rate::Usage;
@@ -35,8 +35,18 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
 }
 
 fn validate(action: &Action) -> Option<Verdict> {
-    let Target::Malformed(malformed) = &action.target else { return None };
-    Some(Verdict::refusal(Stage::Validation, "gate", Reason::Malformed(malformed.what.clone())))
+    let (stage, reason) = match &action.target {
+        Target::Malformed(Malformed { flaw, what, .. }) => match flaw {
+            Flaw::Ambiguous => (Stage::Validation, Reason::Malformed(what.clone())),
+            Flaw::Unidentified => (Stage::Authentication, Reason::Unidentified(what.clone())),
+        },
+        Target::Http(request) => {
+            let bound_to = action.agent.bound_to.filter(|bound| *bound != request.provider)?;
+            (Stage::Authentication, Reason::BoundElsewhere { bound_to: bound_to.as_str() })
+        }
+        Target::Tool(_) | Target::Method(_) => return None,
+    };
+    Some(Verdict::refusal(stage, "gate", reason))
 }
 
 /// The first full window; one that is enforced comes before one that observes.

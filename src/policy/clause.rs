@@ -82,7 +82,10 @@ impl Key {
                 provider(action).is_some_and(|provider| providers.contains(&provider)).into()
             }
             Self::Resource(globs) => {
-                path(action).is_some_and(|path| globs.iter().any(|glob| glob.matches(path))).into()
+                let matches = |path: &str| globs.iter().any(|glob| glob.matches(path));
+                path(action)
+                    .is_some_and(|path| matches(path) || short(action).is_some_and(matches))
+                    .into()
             }
             Self::Methods(methods) => {
                 let method = method(action);
@@ -237,6 +240,15 @@ fn provider(action: &Action) -> Option<Provider> {
 fn path(action: &Action) -> Option<&str> {
     match &action.target {
         Target::Http(http) => Some(&http.path),
+        _ => None,
+    }
+}
+
+/// The path as existing scripts write it. A rule holds for both forms, so that
+/// none can be missed by choosing the other.
+fn short(action: &Action) -> Option<&str> {
+    match &action.target {
+        Target::Http(http) => http.provider.short_form(&http.path),
         _ => None,
     }
 }

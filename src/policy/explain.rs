@@ -11,7 +11,7 @@ use super::compile::Rule;
 use super::rules::RuleSet;
 use super::truth::Truth;
 use crate::action::Action;
-use crate::intent::Intent;
+use crate::intent::{self, Intent};
 use crate::verdict::{Decision, Verdict};
 
 /// Most near misses that are told.
@@ -60,7 +60,11 @@ impl Policy {
     /// people.
     #[must_use]
     pub fn explain(&self, action: &Action, intent: Intent) -> Explanation {
-        let (verdict, rules) = self.judged_by(action, intent);
+        let verdict = self.judge(action, intent);
+        let reading = self.strictest_reading(action, intent);
+        let intent = reading.as_ref().map_or(intent, intent::of);
+        let action = reading.as_ref().unwrap_or(action);
+        let (_, rules) = self.judged_by(action, intent);
         let subject = Subject { action, intent };
         let open = rules.filter(|rules| rules.closed(subject).is_none());
         let decided = open.and_then(|rules| rules.first_match(subject)).map(|(rule, _)| rule);

@@ -58,13 +58,18 @@ impl Index {
         &'i self,
         subject: Subject<'i>,
     ) -> impl Iterator<Item = &'i [u32]> {
+        let mut short = None;
         let (name, server, provider) = match &subject.action.target {
             Target::Tool(call) => (Some((&self.tools, &*call.tool)), Some(&*call.server), None),
             Target::Method(request) => (None, Some(&*request.server), None),
             Target::Malformed(malformed) => (None, Some(&*malformed.server), None),
-            Target::Http(http) => (Some((&self.paths, &*http.path)), None, Some(http.provider)),
+            Target::Http(http) => {
+                short = http.provider.short_form(&http.path).map(|path| (&self.paths, path));
+                (Some((&self.paths, &*http.path)), None, Some(http.provider))
+            }
         };
-        let by_name = name.into_iter().flat_map(|(names, name)| names.candidates(name));
+        let by_name =
+            name.into_iter().chain(short).flat_map(|(names, name)| names.candidates(name));
         let by_server = server.into_iter().flat_map(|server| self.servers.candidates(server));
         let by_provider =
             provider.into_iter().filter_map(|provider| self.providers.get(provider.as_str()));

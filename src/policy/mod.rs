@@ -22,6 +22,7 @@ mod lint;
 pub mod live;
 mod matcher;
 mod outlook;
+mod readings;
 mod rules;
 mod truth;
 mod under;
@@ -145,10 +146,8 @@ impl Policy {
         annotations::built_in(name).map(Self::from_file)
     }
 
-    /// What the rules, the default and the hours say about `action`. Pure: the
-    /// clock is `action.at`. Rate limits are not judged here.
-    #[must_use]
-    pub fn judge(&self, action: &Action, intent: Intent) -> Verdict {
+    /// One reading of an action; see [`Policy::judge`].
+    fn judge_reading(&self, action: &Action, intent: Intent) -> Verdict {
         self.judged_by(action, intent).0
     }
 

@@ -1,4 +1,20 @@
 //! The REST adapter: a request to one of the ten providers becomes an action,
 //! and, once admitted, goes to the provider as it was judged.
+//!
+//! ```text
+//! request ──► identify ──► inbound (normalize, held body) ──► gate::admit
+//!                                                                 │ permit
+//! answer  ◄── reply (refused) / upstream::send (credentials) ◄────┘
+//! ```
 
+pub mod credentials;
+pub mod identify;
+pub mod inbound;
+pub mod mock;
 pub mod normalize;
+pub mod proxy;
+pub mod reply;
+pub mod route;
+pub mod router;
+pub mod strangers;
+pub mod upstream;

@@ -78,10 +78,7 @@ impl Path {
         if !raw.starts_with('/') {
             return Err(PathFault::Relative);
         }
-        let mut path = Self {
-            forwarded: String::with_capacity(raw.len()),
-            judged: String::with_capacity(raw.len()),
-        };
+        let mut path = Self { forwarded: String::with_capacity(raw.len()), judged: String::new() };
         let mut decoded = Vec::with_capacity(raw.len());
         let mut rest = raw.bytes();
         while let Some(byte) = rest.next() {
@@ -91,6 +88,7 @@ impl Path {
             });
         }
         check_decoded(&decoded, provider)?;
+        path.judged = judged(&path.forwarded)?;
         Ok(path)
     }
 
@@ -100,8 +98,8 @@ impl Path {
         &self.forwarded
     }
 
-    /// What policies and intent analysis see: only what would change the
-    /// structure of the path is still encoded, so that `%40` and `@` are one.
+    /// What policies and intent analysis see: only `/` and `%` are still encoded,
+    /// so that `%40` and `@` are one.
     #[must_use]
     pub fn judged(&self) -> &str {
         &self.judged
@@ -123,7 +121,6 @@ impl Path {
             0..=0x1f | 0x7f => Err(PathFault::Control),
             _ if byte == b'/' || is_pchar(byte) => {
                 self.forwarded.push(char::from(byte));
-                self.judged.push(char::from(byte));
                 Ok(byte)
             }
             _ => Err(PathFault::Illegal),
@@ -132,24 +129,39 @@ impl Path {
 
     fn escape(&mut self, byte: u8, provider: Provider) -> Result<u8, PathFault> {
         match byte {
-            b'.' => return Err(PathFault::Dots),
-            b'\\' => return Err(PathFault::Backslash),
-            b'/' if !takes_encoded_slash(provider) => return Err(PathFault::EncodedSlash),
-            0..=0x1f | 0x7f => return Err(PathFault::Control),
-            _ => {}
-        }
-        for (out, is_plain) in [
-            (&mut self.forwarded, is_unreserved(byte)),
-            (&mut self.judged, is_pchar(byte) && byte != b'%'),
-        ] {
-            if is_plain {
-                out.push(char::from(byte));
-            } else {
-                push_escape(out, byte);
+            b'.' => Err(PathFault::Dots),
+            b'\\' => Err(PathFault::Backslash),
+            b'/' if !takes_encoded_slash(provider) => Err(PathFault::EncodedSlash),
+            0..=0x1f | 0x7f => Err(PathFault::Control),
+            _ if is_unreserved(byte) => {
+                self.forwarded.push(char::from(byte));
+                Ok(byte)
+            }
+            _ => {
+                push_escape(&mut self.forwarded, byte);
+                Ok(byte)
             }
         }
-        Ok(byte)
     }
+}
+
+/// The path with its escapes resolved, but for what would change its structure.
+fn judged(forwarded: &str) -> Result<String, PathFault> {
+    let mut judged = Vec::with_capacity(forwarded.len());
+    let mut rest = forwarded.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            judged.push(byte);
+            continue;
+        }
+        let (high, low) = (rest.next(), rest.next());
+        match hex(high)? << 4 | hex(low)? {
+            b'/' => judged.extend_from_slice(b"%2F"),
+            b'%' => judged.extend_from_slice(b"%25"),
+            other => judged.push(other),
+        }
+    }
+    String::from_utf8(judged).map_err(|_| PathFault::NotUtf8)
 }
 
 /// What the decoded path must not say.
@@ -266,7 +278,7 @@ mod tests {
     fn normal_form_and_judged_form() {
         let path = parse("/%61cme/%7euser/me%40x/%c3%a9/%3adelete").unwrap();
         assert_eq!(path.forwarded(), "/acme/~user/me%40x/%C3%A9/%3Adelete");
-        assert_eq!(path.judged(), "/acme/~user/me@x/%C3%A9/:delete");
+        assert_eq!(path.judged(), "/acme/~user/me@x/\u{e9}/:delete");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod audit;
 mod chain;
+pub mod csv;
 pub mod directory;
 mod facet;
 mod files;

@@ -1,6 +1,5 @@
 //! `agentgate audit …`: reads the log, and makes it shorter.
 
-mod csv;
 mod figures;
 mod table;
 mod when;
@@ -18,11 +17,11 @@ use crate::cli::{
     AuditTailArgs, AuditVerifyArgs, DecideArgs, ExportFormat, StoreArgs,
 };
 use crate::config::Settings;
-use crate::store::Options;
 use crate::store::audit::RowId;
 use crate::store::purge::{self, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
+use crate::store::{Options, csv};
 
 use table::Listing;
 

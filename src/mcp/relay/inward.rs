@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
 use super::{Held, LIST_PATIENCE, Relay};
-use crate::action::{Malformed, McpRequest, Target, ToolCall};
+use crate::action::{Flaw, Malformed, McpRequest, Target, ToolCall};
 use crate::fold::fold;
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
@@ -219,6 +219,7 @@ impl Relay {
 
     async fn record_malformed(&self, method: &str, fault: &Fault) -> Denial {
         let target = Target::Malformed(Malformed {
+            flaw: Flaw::Ambiguous,
             server: Arc::clone(&self.settings.server),
             method: method.to_owned(),
             what: fault.what.clone(),

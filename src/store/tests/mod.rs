@@ -43,7 +43,7 @@ pub(super) fn draft(tool: &str) -> Draft {
 }
 
 pub(super) fn alice() -> Agent {
-    Agent { name: "alice".into() }
+    Agent::named("alice")
 }
 
 pub(super) fn completion() -> Completion {
@@ -308,7 +308,7 @@ fn a_limit_of_none_is_always_full_and_other_agents_have_their_own() {
     assert!(!ask(&store, &[limit("none", 60, 0)], now));
     assert!(ask(&store, &[limit("p", 60, 1)], now));
     assert!(!ask(&store, &[limit("p", 60, 1)], now));
-    let bob = Agent { name: "bob".into() };
+    let bob = Agent::named("bob");
     let free = move |usage: Vec<Usage>| (draft("t"), usage[0].retry_after(now).is_none());
     assert!(wait(store.record(&bob, &[limit("p", 60, 1)], free)).unwrap().1);
 }

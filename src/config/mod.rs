@@ -3,14 +3,20 @@
 //!
 //! No file is ever picked up from the working directory: an agent may write there.
 
+pub mod serve;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
+use serve::ProviderFile;
+
 use crate::action::Agent;
 use crate::cli::{AuditSync, DecideArgs, Mode, OnAuditFailure, StoreArgs, Trust};
+use crate::rest::inbound::Limits;
 
 /// The default of `--max-message`, in bytes.
 pub const MAX_MESSAGE: usize = 128 << 20;
@@ -49,6 +55,9 @@ pub enum ConfigError {
         /// Line, column, the line itself and what is wrong.
         error: String,
     },
+    /// It can be read, and says what cannot be.
+    #[error("the configuration is wrong:\n{0}")]
+    Wrong(String),
 }
 
 /// What the configuration file may say; every key is optional and each is the
@@ -74,6 +83,12 @@ pub struct File {
     pub audit_sync: Option<AuditSync>,
     /// What holds for one server, by its name.
     pub servers: BTreeMap<String, Server>,
+    /// Where `serve` listens.
+    pub listen: Option<SocketAddr>,
+    /// The largest body that `serve` holds, in bytes.
+    pub max_body: Option<usize>,
+    /// What holds for one provider, by its name.
+    pub providers: BTreeMap<String, ProviderFile>,
 }
 
 /// What holds for one server.
@@ -173,7 +188,7 @@ impl Settings {
                 flags.policies.clone()
             },
             policy_dir: flags.policy_dir.clone().or_else(|| file.policy_dir.clone()),
-            agent: named.map(|name| Agent { name: name.into() }).unwrap_or_default(),
+            agent: named.map(Agent::named).unwrap_or_default(),
             mode: flags.mode.or(file.mode),
             home,
             file,
@@ -208,6 +223,30 @@ impl Settings {
     #[must_use]
     pub fn max_message(&self, flag: Option<usize>) -> usize {
         flag.or(self.file.max_message).unwrap_or(MAX_MESSAGE)
+    }
+
+    /// Where `serve` listens, where somebody says so.
+    #[must_use]
+    pub fn listen(&self, flag: Option<SocketAddr>) -> Option<SocketAddr> {
+        flag.or(self.file.listen)
+    }
+
+    /// The largest body that `serve` holds, in bytes.
+    #[must_use]
+    pub fn max_body(&self, flag: Option<usize>) -> usize {
+        flag.or(self.file.max_body).unwrap_or(Limits::default().max_body)
+    }
+
+    /// What the file says of the providers.
+    #[must_use]
+    pub fn providers(&self) -> &BTreeMap<String, ProviderFile> {
+        &self.file.providers
+    }
+
+    /// Whether both come from a file that says the same.
+    #[must_use]
+    pub fn same_file(&self, other: &Self) -> bool {
+        self.file == other.file
     }
 
     /// What happens to an allowed call that cannot be recorded.

@@ -4,13 +4,21 @@
 
 use std::io::{self, Write};
 
-use crate::store::row::{COLUMNS, Row};
+use super::row::{COLUMNS, Row};
 
-pub(super) fn header(out: &mut impl Write) -> io::Result<()> {
+/// Writes the names of the columns.
+///
+/// # Errors
+/// What `out` says.
+pub fn header(out: &mut impl Write) -> io::Result<()> {
     line(out, COLUMNS.iter().copied())
 }
 
-pub(super) fn row(out: &mut impl Write, row: &Row) -> io::Result<()> {
+/// Writes a row.
+///
+/// # Errors
+/// What `out` says.
+pub fn row(out: &mut impl Write, row: &Row) -> io::Result<()> {
     let values = row.values();
     line(out, values.iter().map(String::as_str))
 }

@@ -1,0 +1,125 @@
+//! The key of the admin API: from the environment, or made at the first start.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::os::files::{create_private_folder, private};
+
+/// The shortest key that is not called weak, in characters.
+pub const MIN_LENGTH: usize = 16;
+
+/// Keys that everybody knows.
+const KNOWN: [&str; 4] =
+    ["ag_dev_change_me_in_production", "changeme-changeme", "agentgate-master-key", "master-key"];
+
+/// What a key that was made begins with.
+const PREFIX: &str = "agm_";
+
+/// The master key; only a keyed digest of it is kept.
+pub struct MasterKey {
+    mac: Hmac<Sha256>,
+    digest: [u8; 32],
+    weakness: Option<&'static str>,
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("MasterKey(…)")
+    }
+}
+
+impl MasterKey {
+    /// The key `text`.
+    ///
+    /// # Errors
+    /// Where there is no randomness to be had.
+    pub fn new(text: &str) -> io::Result<Self> {
+        let mut blind = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *blind).map_err(io::Error::other)?;
+        let mac = Hmac::<Sha256>::new_from_slice(&*blind).map_err(io::Error::other)?;
+        let weakness = if KNOWN.contains(&text) {
+            Some("it is one that everybody knows")
+        } else if text.chars().count() < MIN_LENGTH {
+            Some("it is shorter than 16 characters")
+        } else {
+            None
+        };
+        let digest = digest(mac.clone(), text.as_bytes());
+        Ok(Self { mac, digest, weakness })
+    }
+
+    /// The key in `file`; makes one, for its owner only, where there is none.
+    /// Gives the text too where it was just made: it is shown once.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn load_or_make(file: &Path) -> io::Result<(Self, Option<Zeroizing<String>>)> {
+        match fs::read_to_string(file).map(Zeroizing::new) {
+            Ok(text) => return Ok((Self::new(text.trim())?, None)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut bytes = Zeroizing::new([0u8; 32]);
+        getrandom::fill(&mut *bytes).map_err(io::Error::other)?;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = Zeroizing::new(format!("{PREFIX}{hex}"));
+        if let Some(folder) = file.parent() {
+            create_private_folder(folder)?;
+        }
+        let mut out = private(OpenOptions::new().write(true).create_new(true)).open(file)?;
+        out.write_all(text.as_bytes())?;
+        out.sync_all()?;
+        Ok((Self::new(&text)?, Some(text)))
+    }
+
+    /// Whether `presented` is the key. Takes the same time whatever it is.
+    #[must_use]
+    pub fn is(&self, presented: &[u8]) -> bool {
+        digest(self.mac.clone(), presented).ct_eq(&self.digest).into()
+    }
+
+    /// Why the key must not guard more than this machine; `None` where it may.
+    #[must_use]
+    pub fn weakness(&self) -> Option<&'static str> {
+        self.weakness
+    }
+}
+
+fn digest(mut mac: Hmac<Sha256>, text: &[u8]) -> [u8; 32] {
+    mac.update(text);
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_key_is_the_key() {
+        let key = MasterKey::new("a long enough key").unwrap();
+        assert!(key.is(b"a long enough key") && !key.is(b"a long enough kez") && !key.is(b""));
+        assert!(key.weakness().is_none());
+        assert!(MasterKey::new("short").unwrap().weakness().is_some());
+        assert!(MasterKey::new(KNOWN[0]).unwrap().weakness().is_some());
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_kept_for_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/master.key");
+        let (first, shown) = MasterKey::load_or_make(&file).unwrap();
+        let shown = shown.unwrap();
+        assert!(first.is(shown.as_bytes()) && first.weakness().is_none());
+        let (second, nothing) = MasterKey::load_or_make(&file).unwrap();
+        assert!(second.is(shown.as_bytes()) && nothing.is_none());
+        #[cfg(unix)]
+        assert_eq!(crate::os::files::mode(&file), Some(0o600));
+    }
+}

@@ -1,0 +1,167 @@
+//! Requests that amount to more than one: a batch, and a path whose escaped `/`
+//! one server takes for part of a name and the next for the end of one.
+//!
+//! Each reading is judged as if it had come alone, and the strictest verdict
+//! holds for all of it.
+
+use std::sync::Arc;
+
+use super::Policy;
+use super::compile::DEFAULT_RULE;
+use crate::action::{Action, HttpRequest, Provider, Target};
+use crate::intent::{self, Intent, batch};
+use crate::verdict::{Decision, Reason, Stage, Verdict};
+
+impl Policy {
+    /// What the rules, the default and the hours say about `action`, in the
+    /// strictest of its readings. Pure: the clock is `action.at`. Rate limits
+    /// are not judged here.
+    #[must_use]
+    pub fn judge(&self, action: &Action, intent: Intent) -> Verdict {
+        match others(action) {
+            Others::None => self.judge_reading(action, intent),
+            others => self.strictest(action, intent, others).1,
+        }
+    }
+
+    /// The reading whose verdict holds, where it is not `action` itself.
+    pub(super) fn strictest_reading(&self, action: &Action, intent: Intent) -> Option<Action> {
+        match others(action) {
+            Others::None => None,
+            others => self.strictest(action, intent, others).0,
+        }
+    }
+
+    fn strictest(
+        &self,
+        action: &Action,
+        intent: Intent,
+        others: Others,
+    ) -> (Option<Action>, Verdict) {
+        let whole = self.judge_reading(action, intent);
+        let (requests, is_batch) = match others {
+            Others::None => return (None, whole),
+            Others::Unclear(what) => {
+                let reason = Reason::Malformed(what.to_string());
+                let refusal = Verdict::refusal(Stage::Validation, "gate", reason);
+                return (None, Verdict { intent, ..refusal });
+            }
+            Others::Requests(requests) => (requests, false),
+            Others::Batch(members) => (members, true),
+        };
+        let count = requests.len();
+        let judged = requests.into_iter().enumerate().map(|(index, request)| {
+            let reading = Action { target: Target::Http(request), ..action.clone() };
+            let verdict = self.judge(&reading, intent::of(&reading));
+            let verdict = if is_batch { placed(verdict, index, count) } else { verdict };
+            (Some(reading), verdict)
+        });
+        // An envelope means nothing by itself, unless a rule speaks of it.
+        let speaks_of_whole = !is_batch || &*whole.rule != DEFAULT_RULE;
+        let whole = speaks_of_whole.then_some((None, whole));
+        let strictest = whole.into_iter().chain(judged).reduce(|strictest, next| {
+            if strictness(&next.1) > strictness(&strictest.1) { next } else { strictest }
+        });
+        strictest.unwrap_or_else(|| {
+            let reason = Reason::Malformed("an empty batch".to_owned());
+            (None, Verdict::refusal(Stage::Validation, "gate", reason))
+        })
+    }
+}
+
+/// What else a request amounts to.
+enum Others {
+    None,
+    /// Further readings of the same request.
+    Requests(Vec<HttpRequest>),
+    /// The requests of a batch.
+    Batch(Vec<HttpRequest>),
+    /// A batch that servers could take apart differently.
+    Unclear(batch::BatchError),
+}
+
+fn others(action: &Action) -> Others {
+    let Target::Http(request) = &action.target else { return Others::None };
+    match batch::members(request) {
+        Some(Ok(members)) => Others::Batch(members),
+        Some(Err(error)) => Others::Unclear(error),
+        // AWS routes by the segments as they are written.
+        None if request.provider == Provider::Aws => Others::None,
+        None if request.path.contains("%2F") || request.path.contains("%2f") => {
+            let path = request.path.replace("%2F", "/").replace("%2f", "/");
+            Others::Requests(vec![HttpRequest { path, ..request.clone() }])
+        }
+        None => Others::None,
+    }
+}
+
+fn strictness(verdict: &Verdict) -> (bool, Decision) {
+    (!verdict.lets_through(), verdict.decision)
+}
+
+/// The verdict, with words that say which request of the batch it is about.
+fn placed(verdict: Verdict, index: usize, count: usize) -> Verdict {
+    if verdict.decision == Decision::Allow {
+        return verdict;
+    }
+    let words = format!("request {} of {count} in the batch: {}", index + 1, verdict.reason);
+    Verdict { reason: Reason::Written(Arc::from(words)), ..verdict }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::load_str;
+    use crate::request::{UnknownKeys, parse_text};
+
+    fn judge(policy: &str, request: &str) -> Verdict {
+        let policy = Policy::from_file(load_str("t", policy).unwrap());
+        let action = parse_text(request.as_bytes(), UnknownKeys::Refuse).unwrap();
+        policy.judge(&action, intent::of(&action))
+    }
+
+    const READ: &str = "name: p\nrules:\n  - {intent: [read, query], effect: allow}\n";
+
+    fn graph(members: &str) -> String {
+        format!(
+            r#"{{"provider":"microsoft","method":"POST","path":"/v1.0/$batch","body":{{"requests":[{members}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn a_batch_is_as_strict_as_its_strictest_member() {
+        let reads = graph(
+            r#"{"id":"1","method":"GET","url":"/me"},{"id":"2","method":"GET","url":"/users"}"#,
+        );
+        assert_eq!(judge(READ, &reads).decision, Decision::Allow);
+        let mixed = graph(
+            r#"{"id":"1","method":"GET","url":"/me"},{"id":"2","method":"DELETE","url":"/users/x"}"#,
+        );
+        let verdict = judge(READ, &mixed);
+        assert_eq!(verdict.decision, Decision::Deny);
+        assert!(verdict.reason.to_string().starts_with("request 2 of 2"), "{}", verdict.reason);
+        assert_eq!(judge(READ, &graph("")).stage, Stage::Validation);
+    }
+
+    #[test]
+    fn rules_about_members_hold_in_a_batch() {
+        let policy = "name: p\nrules:\n  - {resource: '/v1.0/me/**', effect: allow}\n";
+        let mine = graph(r#"{"id":"1","method":"GET","url":"/me/messages"}"#);
+        assert_eq!(judge(policy, &mine).decision, Decision::Allow);
+        let others = graph(r#"{"id":"1","method":"GET","url":"/users/x/messages"}"#);
+        assert_eq!(judge(policy, &others).decision, Decision::Deny);
+        let none = "name: p\nrules:\n  - {resource: '/v1.0/$batch', effect: deny}\ndefault_effect: allow\n";
+        assert_eq!(judge(none, &mine).decision, Decision::Deny);
+    }
+
+    #[test]
+    fn an_escaped_slash_is_judged_in_both_readings() {
+        let policy = "name: p\nrules:\n  - {resource: '/repos/a/b/contents/secret/**', effect: deny}\ndefault_effect: allow\n";
+        let request =
+            |path: &str| format!(r#"{{"provider":"github","method":"GET","path":"{path}"}}"#);
+        let denied = judge(policy, &request("/repos/a/b/contents/secret%2Fkey"));
+        assert_eq!(denied.decision, Decision::Deny);
+        let allowed = judge(policy, &request("/repos/a/b/contents/public%2Fkey"));
+        assert_eq!(allowed.decision, Decision::Allow);
+    }
+}

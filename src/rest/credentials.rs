@@ -1,0 +1,174 @@
+//! The real credential: the client's own, or the gate's from its configuration.
+//! It goes to the provider's configured upstream and nowhere else.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::action::Provider;
+
+/// How long a credential from a file is used before the file is read again.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The longest credential, in bytes.
+const MAX_CREDENTIAL: u64 = 16 << 10;
+
+/// Where a credential comes from: `{env: NAME}` or `{file: PATH}`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+pub enum Source {
+    /// A variable of the environment.
+    Env(String),
+    /// A file, read again when it changes.
+    File(PathBuf),
+}
+
+/// A provider's configured credential.
+pub struct Credential {
+    provider: Provider,
+    source: Source,
+    cached: Mutex<Option<(Instant, HeaderValue)>>,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credential").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no credential to send.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoCredential {
+    /// The agent's key stands in its place, and the gate has none either.
+    #[error("the gate has no credential for {0}: configure `providers.{0}.credential`")]
+    NotConfigured(&'static str),
+    /// The variable or file is missing or unusable.
+    #[error("the credential for {provider} cannot be read: {why}")]
+    Unreadable {
+        /// Whose.
+        provider: &'static str,
+        /// Why; never what.
+        why: String,
+    },
+}
+
+impl Credential {
+    /// A credential for `provider` from `source`, read when it is first needed.
+    #[must_use]
+    pub fn new(provider: Provider, source: Source) -> Self {
+        Self { provider, source, cached: Mutex::default() }
+    }
+
+    /// The value of `Authorization`, in the form that the provider takes.
+    ///
+    /// # Errors
+    /// [`NoCredential::Unreadable`].
+    pub fn header(&self) -> Result<HeaderValue, NoCredential> {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, value)) = &*cached
+            && (matches!(self.source, Source::Env(_)) || since.elapsed() < FRESH)
+        {
+            return Ok(value.clone());
+        }
+        let value = self
+            .read()
+            .map_err(|why| NoCredential::Unreadable { provider: self.provider.as_str(), why })?;
+        *cached = Some((Instant::now(), value.clone()));
+        Ok(value)
+    }
+
+    fn read(&self) -> Result<HeaderValue, String> {
+        let secret = Zeroizing::new(match &self.source {
+            Source::Env(name) => {
+                std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?
+            }
+            Source::File(path) => {
+                let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+                let size = std::fs::metadata(path).map_err(failed)?.len();
+                if size > MAX_CREDENTIAL {
+                    return Err(format!("{} is no credential: {size} bytes", path.display()));
+                }
+                std::fs::read_to_string(path).map_err(failed)?
+            }
+        });
+        let secret = secret.trim();
+        if secret.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        let text = Zeroizing::new(in_form(self.provider, secret));
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|_| "it holds a line break".to_owned())?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+/// As the provider takes it; a secret that names its scheme stays as it is.
+fn in_form(provider: Provider, secret: &str) -> String {
+    match provider {
+        _ if secret.contains(' ') => secret.to_owned(),
+        // Personal keys go raw, OAuth tokens as bearers.
+        Provider::Linear if secret.starts_with("lin_api_") => secret.to_owned(),
+        // `account:token`
+        Provider::Jira if secret.contains(':') => format!("Basic {}", STANDARD.encode(secret)),
+        _ => format!("Bearer {secret}"),
+    }
+}
+
+/// Puts the credential that is to go upstream into `headers`, and takes the
+/// agent's key out of its place.
+///
+/// # Errors
+/// [`NoCredential`].
+pub fn apply(
+    provider: Provider,
+    configured: Option<&Credential>,
+    key_in_place: bool,
+    headers: &mut HeaderMap,
+) -> Result<(), NoCredential> {
+    match configured {
+        Some(credential) => {
+            headers.insert(AUTHORIZATION, credential.header()?);
+            Ok(())
+        }
+        None if key_in_place => Err(NoCredential::NotConfigured(provider.as_str())),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_provider_gets_the_form_it_takes() {
+        assert_eq!(in_form(Provider::Github, "ghp_x"), "Bearer ghp_x");
+        assert_eq!(in_form(Provider::Github, "token ghp_x"), "token ghp_x");
+        assert_eq!(in_form(Provider::Linear, "lin_api_x"), "lin_api_x");
+        assert_eq!(in_form(Provider::Jira, "me@x:t"), "Basic bWVAeDp0");
+    }
+
+    #[test]
+    fn the_agents_key_never_stays_in_the_credentials_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "real\n").unwrap();
+        let credential = Credential::new(Provider::Notion, Source::File(file));
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer ag_x"));
+        assert!(apply(Provider::Notion, None, true, &mut headers.clone()).is_err());
+        apply(Provider::Notion, Some(&credential), true, &mut headers).unwrap();
+        assert_eq!(headers.get(AUTHORIZATION).unwrap(), "Bearer real");
+        assert!(!format!("{credential:?} {headers:?}").contains("real"));
+        let missing = Credential::new(Provider::Notion, Source::Env("AGENTGATE_NONE".to_owned()));
+        assert!(apply(Provider::Notion, Some(&missing), false, &mut headers).is_err());
+    }
+}

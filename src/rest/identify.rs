@@ -1,0 +1,140 @@
+//! Whose request it is: the agent's key, in a header of its own or in the
+//! credential's place, because some SDKs cannot send another header.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::store::agents::{AgentRecord, KEY_PREFIX};
+use crate::store::directory::Directory;
+
+/// The header for agents' keys.
+pub const AGENT_KEY: &str = "x-agent-key";
+
+/// The header for the key of the admin API; it never goes upstream.
+pub const MASTER_KEY: &str = "x-master-key";
+
+/// Who asks, and where the key was.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// The agent.
+    pub agent: Arc<AgentRecord>,
+    /// Whether the key stood in the credential's place, so that there is no
+    /// credential of the client's to pass on.
+    pub in_credentials_place: bool,
+}
+
+/// Why nobody is identified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stranger {
+    /// No key at all.
+    #[error("no agent key: send it as X-Agent-Key, or in the credential's place")]
+    NoKey,
+    /// A key that is nobody's, or two that differ.
+    #[error("the agent key is not valid")]
+    WrongKey,
+}
+
+/// Finds the agent by the keys in `headers`.
+///
+/// # Errors
+/// [`Stranger`].
+pub fn agent(headers: &HeaderMap, directory: &Directory) -> Result<Identified, Stranger> {
+    let mut own = headers.get_all(AGENT_KEY).iter();
+    let in_place = in_credentials_place(headers);
+    let (key, in_credentials_place) = match (own.next(), in_place) {
+        (Some(key), None) => (as_text(key).ok_or(Stranger::WrongKey)?, false),
+        (Some(key), Some(placed)) => {
+            let key = as_text(key).ok_or(Stranger::WrongKey)?;
+            if key != placed {
+                return Err(Stranger::WrongKey);
+            }
+            (key, true)
+        }
+        (None, Some(placed)) => (placed, true),
+        (None, None) => return Err(Stranger::NoKey),
+    };
+    if own.next().is_some() {
+        return Err(Stranger::WrongKey);
+    }
+    let agent = directory.identify(&key).ok_or(Stranger::WrongKey)?;
+    Ok(Identified { agent, in_credentials_place })
+}
+
+/// The key of the gate's own that stands where a credential would.
+fn in_credentials_place(headers: &HeaderMap) -> Option<Zeroizing<String>> {
+    let value = headers.get(AUTHORIZATION)?;
+    let text = as_text(value)?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or(("", &text));
+    let candidate = match scheme.to_ascii_lowercase().as_str() {
+        "basic" => {
+            let decoded = Zeroizing::new(STANDARD.decode(rest.trim()).ok()?);
+            let pair = std::str::from_utf8(&decoded).ok()?;
+            // Jira: the account and the key; some send the key as the user.
+            let (user, password) = pair.split_once(':')?;
+            let key = if password.starts_with(KEY_PREFIX) { password } else { user };
+            Zeroizing::new(key.to_owned())
+        }
+        _ => Zeroizing::new(rest.trim().to_owned()),
+    };
+    candidate.starts_with(KEY_PREFIX).then_some(candidate)
+}
+
+fn as_text(value: &HeaderValue) -> Option<Zeroizing<String>> {
+    value.to_str().ok().map(|text| Zeroizing::new(text.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Options;
+    use crate::store::agents::{NewAgent, Registry};
+
+    fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
+        let pairs =
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        pairs.collect()
+    }
+
+    #[test]
+    fn the_key_is_found_wherever_an_sdk_can_put_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::new(&folder.path().join("a.db"), &Options::default());
+        let key = registry
+            .create(&NewAgent { name: "a".to_owned(), ..NewAgent::default() })
+            .unwrap()
+            .api_key
+            .to_string();
+        let directory = Directory::open(registry).unwrap();
+        let basic = |pair: String| format!("Basic {}", STANDARD.encode(pair));
+        for (pairs, in_place) in [
+            (vec![("x-agent-key", key.clone())], false),
+            (vec![("x-agent-key", key.clone()), ("authorization", "Bearer real".into())], false),
+            (vec![("authorization", format!("Bearer {key}"))], true),
+            (vec![("authorization", format!("token {key}"))], true),
+            (vec![("authorization", key.clone())], true),
+            (vec![("authorization", basic(format!("me@example.com:{key}")))], true),
+            (vec![("authorization", basic(format!("{key}:x-oauth-basic")))], true),
+            (vec![("x-agent-key", key.clone()), ("authorization", format!("Bearer {key}"))], true),
+        ] {
+            let found = agent(&headers(&pairs), &directory).unwrap();
+            assert_eq!((&*found.agent.name, found.in_credentials_place), ("a", in_place));
+        }
+        let wrong = format!("{KEY_PREFIX}{}", "0".repeat(64));
+        for (pairs, stranger) in [
+            (vec![], Stranger::NoKey),
+            (vec![("authorization", "Bearer real".into())], Stranger::NoKey),
+            (vec![("x-agent-key", wrong.clone())], Stranger::WrongKey),
+            (vec![("authorization", format!("Bearer {wrong}"))], Stranger::WrongKey),
+            (vec![("x-agent-key", key.clone()), ("x-agent-key", key.clone())], Stranger::WrongKey),
+            (vec![("x-agent-key", key.clone()), ("authorization", wrong)], Stranger::WrongKey),
+        ] {
+            let found = agent(&headers(&pairs), &directory).map(|found| found.agent.name.clone());
+            assert_eq!(found, Err(stranger), "{pairs:?}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the gate itself answers: a status, a JSON body that scripts know, and
+//! the id of the row in the log.
+
+use axum::Json;
+use axum::response::IntoResponse as _;
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::inbound::Fault;
+use crate::action::Action;
+use crate::intent::{Analysis, analyse};
+use crate::net::Body;
+use crate::verdict::{Denial, Reason, Stage};
+
+/// The id of the row in the log, on every answer.
+pub const DECISION: HeaderName = HeaderName::from_static("x-agentgate-decision");
+
+/// An answer of the gate's own.
+#[must_use]
+pub fn answer(status: StatusCode, body: Value, request_id: Option<&str>) -> Response<Body> {
+    let mut body = body;
+    if let Some(object) = body.as_object_mut() {
+        object.insert("request_id".to_owned(), request_id.into());
+    }
+    let mut response = (status, Json(body)).into_response();
+    protect(response.headers_mut());
+    mark(response.headers_mut(), request_id);
+    response
+}
+
+/// Headers that keep browsers from making anything of an answer of the gate's.
+pub fn protect(headers: &mut HeaderMap) {
+    const HEADERS: [(&str, &str); 5] = [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("x-xss-protection", "1; mode=block"),
+        ("referrer-policy", "strict-origin-when-cross-origin"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    for (name, value) in HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    let never = HeaderValue::from_static("no-store, no-cache, must-revalidate");
+    headers.insert(CACHE_CONTROL, never);
+}
+
+/// Says which row of the log an answer belongs to.
+pub fn mark(headers: &mut HeaderMap, request_id: Option<&str>) {
+    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(DECISION, id);
+    }
+}
+
+/// The answer to a request that cannot be read for certain.
+#[must_use]
+pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
+    let (status, code) = fault.answer();
+    answer(status, json!({ "error": code, "detail": fault.to_string() }), request_id)
+}
+
+/// The answer to a request whose agent has a policy that there is not.
+#[must_use]
+pub fn refused(denial: &Denial) -> Response<Body> {
+    let verdict = &denial.verdict;
+    let body = json!({
+        "error": "access_denied",
+        "reason": verdict.reason.to_string(),
+        "suggestion": "Tell the operator: the agent's policy has to be put in place.",
+        "policy": &*verdict.policy,
+        "rule": &*verdict.rule,
+        "stage": verdict.stage.as_str(),
+    });
+    answer(StatusCode::FORBIDDEN, body, denial.request_id.as_deref())
+}
+
+/// The answer to a refused request.
+#[must_use]
+pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
+    let verdict = &denial.verdict;
+    let id = denial.request_id.as_deref();
+    let reason = verdict.reason.to_string();
+    match &verdict.reason {
+        Reason::RateLimited { limit, window, retry_after } => {
+            let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
+            let mut response = answer(
+                StatusCode::TOO_MANY_REQUESTS,
+                json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds }),
+                id,
+            );
+            let headers = response.headers_mut();
+            for (name, value) in [
+                (RETRY_AFTER, seconds),
+                (HeaderName::from_static("ratelimit-limit"), u64::from(*limit)),
+                (HeaderName::from_static("ratelimit-remaining"), 0),
+                (HeaderName::from_static("ratelimit-reset"), seconds),
+            ] {
+                headers.insert(name, HeaderValue::from(value));
+            }
+            let policy = format!("{limit};w={}", window.as_secs());
+            if let Ok(policy) = HeaderValue::from_str(&policy) {
+                headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
+            }
+            response
+        }
+        Reason::Unidentified(_) => answer(
+            StatusCode::UNAUTHORIZED,
+            json!({ "error": "unauthorized", "detail": reason }),
+            id,
+        ),
+        Reason::BoundElsewhere { .. } => answer(
+            StatusCode::FORBIDDEN,
+            json!({ "error": "provider_mismatch", "detail": reason }),
+            id,
+        ),
+        Reason::AuditUnavailable(_) | Reason::Internal(_) => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({ "error": "unavailable", "detail": reason }),
+            id,
+        ),
+        _ if verdict.stage == Stage::Validation => answer(
+            StatusCode::BAD_REQUEST,
+            json!({ "error": "invalid_request", "detail": reason }),
+            id,
+        ),
+        _ => answer(StatusCode::FORBIDDEN, denial_body(&analyse(action), denial), id),
+    }
+}
+
+fn denial_body(analysis: &Analysis, denial: &Denial) -> Value {
+    let verdict = &denial.verdict;
+    let suggestion = verdict
+        .suggestion
+        .as_deref()
+        .unwrap_or("Ask for what the policy allows instead, or tell the user what should be done.");
+    json!({
+        "error": "access_denied",
+        "reason": verdict.reason.to_string(),
+        "suggestion": suggestion,
+        "intent": {
+            "type": analysis.intent.as_str(),
+            "resource": analysis.resource,
+            "confidence": analysis.confidence,
+            "level": analysis.level.as_str(),
+        },
+        "policy": &*verdict.policy,
+        "rule": &*verdict.rule,
+        "stage": verdict.stage.as_str(),
+    })
+}

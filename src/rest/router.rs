@@ -1,0 +1,89 @@
+//! Which provider a request is for: by the first segments of its path, or by the
+//! listener that it came in at.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use http::StatusCode;
+use serde_json::json;
+
+use super::proxy::Proxy;
+use super::reply;
+use crate::action::Provider;
+
+/// What stands before a provider's name.
+const PREFIX: &str = "/proxy/";
+
+/// `/proxy/{provider}/{path}` for every provider.
+pub fn router(proxy: Arc<Proxy>) -> Router {
+    Router::new().route("/proxy/{*rest}", any(by_path)).with_state(proxy)
+}
+
+/// Every path, for one provider: a listener of its own, for SDKs that lose a
+/// prefix.
+pub fn listener(proxy: Arc<Proxy>, provider: Provider) -> Router {
+    let answer = move |State(proxy): State<Arc<Proxy>>,
+                       peer: ConnectInfo<SocketAddr>,
+                       request: Request| async move {
+        let path = request.uri().path().to_owned();
+        answer(&proxy, provider, &path, request, peer.0).await
+    };
+    Router::new().fallback(answer).with_state(proxy)
+}
+
+async fn by_path(
+    State(proxy): State<Arc<Proxy>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    // As it was written: a decoded path is another one.
+    let whole = request.uri().path().to_owned();
+    let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
+    let name = rest.split('/').next().unwrap_or_default();
+    let path = rest.get(name.len()..).filter(|path| !path.is_empty()).unwrap_or("/");
+    match Provider::from_name(name) {
+        Some(provider) => answer(&proxy, provider, path, request, peer).await,
+        None => unknown(name),
+    }
+}
+
+async fn answer(
+    proxy: &Proxy,
+    provider: Provider,
+    path: &str,
+    request: Request,
+    peer: SocketAddr,
+) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let response = proxy.answer(provider, path, request, peer).await;
+    tracing::info!(
+        provider = provider.as_str(),
+        %method,
+        path,
+        status = response.status().as_u16(),
+        took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+fn unknown(name: &str) -> Response {
+    let near =
+        Provider::ALL.map(|provider| (strsim::jaro_winkler(provider.as_str(), name), provider));
+    let near = near.into_iter().max_by(|one, other| one.0.total_cmp(&other.0));
+    let hint = near.filter(|(likeness, _)| *likeness > 0.8);
+    let hint = hint.map(|(_, provider)| format!("; did you mean `{}`?", provider.as_str()));
+    let shown: String = name.chars().take(40).collect();
+    let detail = format!("there is no provider `{shown}`{}", hint.unwrap_or_default());
+    reply::answer(
+        StatusCode::NOT_FOUND,
+        json!({ "error": "unknown_provider", "detail": detail }),
+        None,
+    )
+}
