@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, policies, seen};
+use super::{Done, policies, remote, seen};
 use crate::action::Transport;
 use crate::cli::{AuditSync, OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
 use crate::gate::{AuditFailure, Gate};
+use crate::mcp::http::remote::Remote;
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
+use crate::net::client::Client;
 use crate::os::{self, Child, StopRequests};
 use crate::store::{self, Store};
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
-    let name = args.server.name.clone().unwrap_or_else(|| server_name(&args.command));
+    let url = remote::url(&args.command);
+    let made = || url.map_or_else(|| server_name(&args.command), remote::name);
+    let name = args.server.name.clone().unwrap_or_else(made);
     let options = store::Options {
         sync_full: settings.audit_sync(args.audit_sync) == AuditSync::Full,
         ..store::Options::default()
@@ -27,18 +31,25 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     policies.watch().context("the policy files cannot be followed")?;
     let gate = Gate::new(policies.handle(), store.clone(), audit_failure(&settings, args));
-    let relay = Arc::new(Relay::new(
-        gate,
-        relay::Settings {
-            trusted: settings.trust(&name, args.server.trust) == Trust::Server,
-            server: name.as_str().into(),
-            agent: settings.agent.clone(),
-            transport: Transport::Stdio,
-            session: uuid::Uuid::now_v7().to_string().into(),
-            hide_denied: args.hide_denied,
-            max_message: settings.max_message(args.max_message),
-        },
-    ));
+    let of_relay = relay::Settings {
+        trusted: settings.trust(&name, args.server.trust) == Trust::Server,
+        server: name.as_str().into(),
+        agent: settings.agent.clone(),
+        transport: if args.listen.listen.is_some() { Transport::Http } else { Transport::Stdio },
+        session: uuid::Uuid::now_v7().to_string().into(),
+        hide_denied: args.hide_denied,
+        max_message: settings.max_message(args.max_message),
+    };
+    if let Some(url) = url {
+        let served = serve_remote(url, args, &settings, gate, of_relay);
+        store.close();
+        return served.map(|()| Done::Success);
+    }
+    anyhow::ensure!(
+        args.listen.listen.is_none(),
+        "--listen is for servers behind a URL; a command cannot be listened for yet"
+    );
+    let relay = Arc::new(Relay::new(gate, of_relay));
     // One thread: a second one would only hand lines back and forth.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&relay, args));
@@ -47,6 +58,37 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     // A read from a terminal or a file that is still under way holds nobody up.
     runtime.shutdown_background();
     code.map(Done::Exit)
+}
+
+/// A server behind a URL, shown over pipes or over HTTP.
+fn serve_remote(
+    url: &str,
+    args: &WrapArgs,
+    settings: &Settings,
+    gate: Gate,
+    of_relay: relay::Settings,
+) -> anyhow::Result<()> {
+    let client = Client::new()?;
+    let target = remote::target(url, &args.remote, settings, &client, of_relay.max_message)?;
+    let template = Relay::new(gate.clone(), of_relay.clone());
+    let one_each = args.listen.listen.is_some();
+    let remote = Remote::new(client, target, move |_| {
+        let session = match one_each {
+            true => uuid::Uuid::now_v7().to_string().into(),
+            false => Arc::clone(&of_relay.session),
+        };
+        Relay::new(gate.clone(), relay::Settings { session, ..of_relay.clone() })
+    });
+    let runtime = match one_each {
+        true => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
+        false => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+    };
+    let served = match one_each {
+        true => runtime.block_on(remote::over_http(remote, &template, args)),
+        false => runtime.block_on(remote::over_stdio(remote, &template, args.remote.transport)),
+    };
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {

@@ -11,6 +11,7 @@ pub mod problem;
 pub mod remote;
 pub mod sessions;
 pub mod sse;
+pub mod stdio;
 pub mod stream;
 
 /// The header that names a session (2025-03-26 to 2025-11-25).

@@ -2,11 +2,14 @@
 //! as it came, and what comes back passes as it came.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::front::Incoming;
@@ -21,6 +24,7 @@ use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
+use crate::oauth::{self, Challenge};
 
 /// How long the server may take to begin its answer: a call may take minutes.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -47,8 +51,11 @@ const OURS: [&str; 13] = [
 
 /// A remote server, and the conversations with it.
 pub struct Remote {
-    uri: Uri,
+    /// The server's; another one where it says so (HTTP+SSE).
+    uri: ArcSwap<Uri>,
     client: Client,
+    /// The login, where the server may ask for one.
+    login: Option<oauth::Session>,
     /// Sent in place of the client's own of the same name.
     headers: HeaderMap,
     /// The client's `Authorization` is the gate's own and goes no further.
@@ -57,11 +64,13 @@ pub struct Remote {
     sessions: Sessions,
     begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     exchanges: AtomicU64,
+    /// One conversation for all: the stream of HTTP+SSE carries every answer.
+    is_sse: AtomicBool,
 }
 
 impl std::fmt::Debug for Remote {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Remote").field("uri", &self.uri).finish_non_exhaustive()
+        formatter.debug_struct("Remote").field("uri", &self.uri.load()).finish_non_exhaustive()
     }
 }
 
@@ -70,6 +79,8 @@ impl std::fmt::Debug for Remote {
 pub struct Target {
     /// Its URL.
     pub uri: Uri,
+    /// The login, where the server may ask for one.
+    pub login: Option<oauth::Session>,
     /// Headers of the gate's own; their values are marked sensitive.
     pub headers: HeaderMap,
     /// The client's `Authorization` goes no further.
@@ -86,16 +97,18 @@ impl Remote {
         target: Target,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Target { uri, headers, keeps_authorization, max_message } = target;
+        let Target { uri, login, headers, keeps_authorization, max_message } = target;
         Arc::new(Self {
-            uri,
+            uri: ArcSwap::from_pointee(uri),
             client,
+            login,
             headers,
             keeps_authorization,
             max_message,
             sessions: Sessions::default(),
             begin: Box::new(begin),
             exchanges: AtomicU64::new(1),
+            is_sse: AtomicBool::new(false),
         })
     }
 
@@ -127,7 +140,8 @@ impl Remote {
         let session = incoming.headers.get(SESSION).and_then(|id| id.to_str().ok());
         let begin = || Arc::new((self.begin)(incoming));
         let asks = memchr::memmem::find(&incoming.body, b"\"initialize\"").is_some();
-        if session.is_none() && asks && !agree::is_stateless(&incoming.headers) {
+        let one_for_all = self.is_sse.load(Ordering::Relaxed);
+        if session.is_none() && asks && !one_for_all && !agree::is_stateless(&incoming.headers) {
             return Ok((begin(), true));
         }
         Ok((self.sessions.find(&incoming.principal, session, begin)?, false))
@@ -215,8 +229,11 @@ impl Remote {
                 Response::from_parts(parts, Body::from(passed))
             }
             other => {
-                if id.is_some() && parts.status.is_success() && parts.status != StatusCode::ACCEPTED
-                {
+                if parts.status == StatusCode::ACCEPTED {
+                    // What it asked may be answered on another stream.
+                    return Response::from_parts(parts, body);
+                }
+                if id.is_some() && parts.status.is_success() {
                     let other = if other.is_empty() { "nothing" } else { other };
                     return failed(&format!("the server answers with {other}, not with a message"));
                 }
@@ -234,10 +251,9 @@ impl Remote {
             return unknown_session(None);
         };
         let request = self.request(incoming.method.clone(), &incoming.headers, Body::empty());
-        let response = match self.client.send(request, PATIENCE).await {
+        let response = match self.send_logged_in(request, PATIENCE).await {
             Ok(response) => response,
-            Err(error) => {
-                let words = format!("the server could not be reached: {error}");
+            Err(words) => {
                 return problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
             }
         };
@@ -269,15 +285,54 @@ impl Remote {
         headers: &HeaderMap,
         patience: Duration,
     ) -> Result<Response<Body>, String> {
-        let request = self.request(Method::POST, headers, Body::from(outgoing.into_bytes()));
+        let message = outgoing.into_bytes();
+        let request = || self.request(Method::POST, headers, Body::from(message.clone()));
+        let response = self.send_logged_in(request(), patience).await?;
+        let Some(login) = &self.login else { return Ok(response) };
+        let used = login.authorization().await;
+        let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
+        let Some(challenge) = challenge.filter(|_| !self.headers.contains_key(AUTHORIZATION))
+        else {
+            return Ok(response);
+        };
+        login.challenged(&challenge).await.map_err(|error| error.to_string())?;
+        self.send_logged_in(request(), patience).await
+    }
+
+    async fn send_logged_in(
+        &self,
+        mut request: Request<Body>,
+        patience: Duration,
+    ) -> Result<Response<Body>, String> {
+        if let Some(login) = &self.login
+            && !request.headers().contains_key(AUTHORIZATION)
+            && let Some(authorization) = login.authorization().await
+        {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
         let sent = self.client.send(request, patience).await;
         sent.map_err(|error| format!("the server could not be reached: {error}"))
+    }
+
+    /// From now on messages go there: the endpoint that an HTTP+SSE server
+    /// named, on its own host.
+    pub(super) fn redirect_to(&self, endpoint: &str) -> Result<(), String> {
+        let here = self.uri.load();
+        let base = url::Url::parse(&here.to_string()).map_err(|error| error.to_string())?;
+        let there = base.join(endpoint).map_err(|error| error.to_string())?;
+        if there.origin() != base.origin() {
+            return Err(format!("the server names an endpoint on another host: {there}"));
+        }
+        let there: Uri = there.as_str().parse().map_err(|_| "no URI".to_owned())?;
+        self.uri.store(Arc::new(there));
+        self.is_sse.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn request(&self, method: Method, headers: &HeaderMap, body: Body) -> Request<Body> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = Uri::clone(&self.uri.load());
         let sent = request.headers_mut();
         let named: Vec<&str> = headers
             .get_all("connection")
