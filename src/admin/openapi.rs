@@ -7,7 +7,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
 use super::audit::LogRow;
 use super::error::ErrorBody;
-use super::{agents, audit, export, health, policies, retention};
+use super::{agents, audit, escalations, export, health, policies, retention};
 
 /// What every guarded call may be refused with.
 #[derive(IntoResponses)]
@@ -58,6 +58,7 @@ pub(super) struct Export {
         health::service,
         health::health,
         health::providers,
+        health::metrics,
         document,
         agents::list,
         agents::create,
@@ -74,6 +75,8 @@ pub(super) struct Export {
         audit::stats,
         export::export,
         retention::purge,
+        escalations::list,
+        escalations::resolve,
     ),
     modifiers(&MasterKeyScheme)
 )]

@@ -71,6 +71,7 @@ impl Gate {
             options,
             directory: Arc::clone(&directory),
             book: Book::new(lookup, None, Arc::new(own)),
+            metrics: Arc::default(),
             cors_origins: origins.iter().map(ToString::to_string).collect(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
