@@ -1,6 +1,7 @@
 //! What was typed. Values are parsed here, once; commands get typed ones.
 
 mod audit;
+mod login;
 mod serve;
 
 use std::ffi::OsString;
@@ -15,7 +16,7 @@ pub use audit::{
     AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs, AuditStatsArgs,
     AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
-
+pub use login::{LoginArgs, LogoutArgs};
 pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
     ServeArgs,
@@ -50,6 +51,10 @@ pub enum Command {
     Agents(AgentsCommand),
     /// Show a server's tools and what the policy would decide for each
     Inspect(InspectArgs),
+    /// Log in to a remote server that asks for it
+    Login(LoginArgs),
+    /// Forget the login to a remote server
+    Logout(LogoutArgs),
     /// Validate policies and warn of what they probably do not mean
     Check(CheckArgs),
     /// Run the policies' own tests

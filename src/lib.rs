@@ -25,6 +25,7 @@ pub mod intent;
 pub mod json;
 pub mod mcp;
 pub mod net;
+pub mod oauth;
 pub mod os;
 pub mod policy;
 pub mod rate;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     "os",
     "net",
+    "oauth",
     "json",
     "fold",
     "action",

@@ -9,6 +9,7 @@ mod explain;
 mod inspect;
 mod intent;
 mod jsonl;
+mod login;
 mod manual;
 mod policies;
 mod replay;
@@ -70,6 +71,8 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Supervise(args) => supervise::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Login(args) => login::log_in(&args),
+        Command::Logout(args) => login::log_out(&args),
     }
 }
 

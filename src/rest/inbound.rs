@@ -15,6 +15,7 @@ use crate::action::{self, HttpRequest, Provider};
 use crate::json;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
+use crate::net::sniff::TwoLengths;
 
 /// What is put up with.
 #[derive(Debug, Clone, Copy)]
@@ -217,7 +218,8 @@ fn check_head(parts: &http::request::Parts) -> Result<(), Fault> {
             return Err(Fault::Header(format!("the header `{name}` is given twice")));
         }
     }
-    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
+    let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+    if both || parts.extensions.get::<TwoLengths>().is_some() {
         let what = "Content-Length and Transfer-Encoding contradict each other";
         return Err(Fault::Header(what.to_owned()));
     }

@@ -15,6 +15,7 @@ pub mod mock;
 pub mod normalize;
 pub mod proxy;
 pub mod reply;
+pub mod rewrite;
 pub mod route;
 pub mod router;
 #[cfg(feature = "aws")]

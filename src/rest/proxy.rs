@@ -16,6 +16,7 @@ use super::identify::{self, Identified};
 use super::inbound::{self, Fault, Inbound, Limits};
 use super::mock;
 use super::reply;
+use super::rewrite::Rewriter;
 use super::route::Upstream;
 use super::strangers::{Note, Strangers};
 use super::upstream::{Exit, Outgoing};
@@ -64,16 +65,16 @@ struct Read {
 }
 
 impl Proxy {
-    /// Answers a request for `provider`, whose path below the provider's name is
-    /// `path`, as the client wrote it.
+    /// Answers a request for `provider`, whose path below `base` (where the
+    /// provider begins) is `path`, both as the client wrote them.
     pub async fn answer(
         &self,
         provider: Provider,
-        path: &str,
+        (base, path): (&str, &str),
         request: Request<Body>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         // Whose request it is comes first: strangers learn nothing else.
         let who = match identify::agent(provider, &parts.headers, &self.directory) {
             Ok(who) => who,
@@ -82,6 +83,7 @@ impl Proxy {
         let Some(gate) = self.gate_for(&who.agent) else {
             return self.refuse_without_policy(&who.agent, provider, &parts).await;
         };
+        let rewriter = self.rewriter(provider, &mut parts, base);
         // What is asked, for certain, or not at all; and where it goes.
         let method = parts.method.to_string();
         let seen = who.claim.as_ref().map(|_| seen(&parts));
@@ -105,7 +107,7 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        self.forward(&gate, &action, permit).await
+        self.forward(&gate, &action, permit, rewriter.as_ref()).await
     }
 
     async fn forward(
@@ -113,6 +115,7 @@ impl Proxy {
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
+        rewriter: Option<&Rewriter>,
     ) -> Response<Body> {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
@@ -130,7 +133,10 @@ impl Proxy {
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = inbound::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                response
+                match rewriter {
+                    Some(rewriter) => rewriter.answer(response).await,
+                    None => response,
+                }
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
@@ -176,6 +182,28 @@ impl Proxy {
         let outgoing = Outgoing { method, uri, headers, body };
         let action = self.action(&who.agent, Target::Http(judged));
         Ok(Read { action, outgoing })
+    }
+
+    /// What rewrites the answer, where it has to be. A body that has to be read
+    /// must come as it is.
+    fn rewriter(
+        &self,
+        provider: Provider,
+        parts: &mut http::request::Parts,
+        base: &str,
+    ) -> Option<Rewriter> {
+        self.exit.as_ref()?;
+        let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))?;
+        let sites = self.sites.load();
+        let configured = sites.get(&provider).and_then(|site| site.upstream.as_ref());
+        let rewriter = Rewriter::new(provider, configured, &format!("http://{host}{base}"));
+        if !rewriter.is_needed() || provider == Provider::Aws {
+            return None;
+        }
+        let identity = http::HeaderValue::from_static("identity");
+        parts.headers.insert(http::header::ACCEPT_ENCODING, identity);
+        Some(rewriter)
     }
 
     /// The gate under the agent's own policy; `None` where that cannot be had.

@@ -1,0 +1,56 @@
+//! `agentgate login` and `agentgate logout`.
+
+use std::time::Duration;
+
+use clap::Args;
+use url::Url;
+
+/// `agentgate login`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  agentgate login https://mcp.example.com/mcp
+  agentgate login --no-browser https://mcp.example.com/mcp
+
+`agentgate wrap URL` logs in by itself when the server asks for it; this is for
+doing so beforehand, with other scopes, or as a client registered by hand.")]
+pub struct LoginArgs {
+    /// The server's URL
+    #[arg(value_name = "URL")]
+    pub url: Url,
+    /// Log in anew where there is a login
+    #[arg(long)]
+    pub again: bool,
+    /// Only print the page's address
+    #[arg(long, env = "AGENTGATE_NO_BROWSER")]
+    pub no_browser: bool,
+    /// Ask for this scope instead of what the server says; repeat for several
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<String>,
+    /// A client registered by hand, instead of one that registers itself
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// The environment variable that holds the client's secret
+    #[arg(long, value_name = "VAR", requires = "client_id")]
+    pub client_secret_env: Option<String>,
+    /// The https address of a document that describes the client, for servers that take one
+    #[arg(long, value_name = "URL", conflicts_with = "client_id")]
+    pub client_document: Option<Url>,
+    /// The port of the redirect address, where one was registered [default: any]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub callback_port: u16,
+    /// How long to wait for the person [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub timeout: Option<Duration>,
+    /// The login as a JSON object, without its tokens
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate logout`
+#[derive(Debug, Clone, Args)]
+pub struct LogoutArgs {
+    /// The server's URL
+    #[arg(value_name = "URL")]
+    pub url: Url,
+}

@@ -1,0 +1,103 @@
+//! `agentgate login` and `agentgate logout`: logins to remote servers, by hand.
+
+use std::env;
+use std::io::Write as _;
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+use url::Url;
+
+use super::Done;
+use crate::cli::{LoginArgs, LogoutArgs};
+use crate::config::Home;
+use crate::net::client::Client;
+use crate::oauth::{LogIn, LogOut, Login, LoginError, Options, Session, Who};
+
+pub(super) fn log_in(args: &LoginArgs) -> anyhow::Result<Done> {
+    let options = Options {
+        browser: !args.no_browser,
+        patience: args.timeout.unwrap_or(Options::PATIENCE),
+        ..Options::default()
+    };
+    let want = LogIn { scopes: args.scopes.clone(), who: who(args)?, again: args.again };
+    let session = session(&args.url, options)?;
+    let mut out = anstream::stdout();
+    match runtime()?.block_on(session.log_in(want)) {
+        Ok(login) if args.json => writeln!(out, "{}", json(&args.url, &login))?,
+        Ok(login) => writeln!(out, "{}", told(&login))?,
+        Err(error @ (LoginError::Denied { .. } | LoginError::TimedOut { .. })) => {
+            anstream::eprintln!("agentgate: {error}");
+            return Ok(Done::DoesNotHold);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Done::Success)
+}
+
+pub(super) fn log_out(args: &LogoutArgs) -> anyhow::Result<Done> {
+    let session = session(&args.url, Options::default())?;
+    let mut out = anstream::stdout();
+    match runtime()?.block_on(session.log_out())? {
+        LogOut::None => writeln!(out, "there was no login")?,
+        LogOut::Forgotten => {
+            writeln!(
+                out,
+                "logged out; the authorization server offers no way to take tokens back"
+            )?;
+        }
+        LogOut::Revoked => writeln!(out, "logged out; the tokens were taken back")?,
+        LogOut::NotRevoked(error) => {
+            writeln!(out, "logged out")?;
+            anstream::eprintln!("agentgate: the tokens were not taken back: {error}");
+        }
+    }
+    Ok(Done::Success)
+}
+
+fn session(url: &Url, options: Options) -> anyhow::Result<Session> {
+    let home = Home::find()?;
+    Ok(Session::for_url(url, &home.data, Client::new()?, options)?)
+}
+
+fn who(args: &LoginArgs) -> anyhow::Result<Who> {
+    let secret = match &args.client_secret_env {
+        Some(name) => {
+            let secret = env::var(name).with_context(|| format!("no secret in `{name}`"))?;
+            ensure!(!secret.is_empty(), "`{name}` is empty");
+            Some(secret.into())
+        }
+        None => None,
+    };
+    let document = args.client_document.as_ref().map(ToString::to_string);
+    Ok(Who { id: args.client_id.clone(), secret, document, port: args.callback_port })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn told(login: &Login) -> String {
+    let begin = if login.is_new { "logged in" } else { "already logged in" };
+    let scopes = match login.scopes.is_empty() {
+        true => String::new(),
+        false => format!(" for `{}`", login.scopes.join(" ")),
+    };
+    let end = match (login.renews, login.expires) {
+        (true, _) => "; it renews itself".to_owned(),
+        (false, Some(expires)) => format!("; it ends at {expires}"),
+        (false, None) => String::new(),
+    };
+    format!("{begin} at {}{scopes}{end}", login.issuer)
+}
+
+fn json(url: &Url, login: &Login) -> serde_json::Value {
+    json!({
+        "url": url.as_str(),
+        "new": login.is_new,
+        "issuer": login.issuer,
+        "client_id": login.client,
+        "scopes": login.scopes,
+        "expires": login.expires.map(|at| at.to_string()),
+        "renews": login.renews,
+    })
+}

@@ -1,0 +1,158 @@
+//! Which addresses a login may use. What a server says about where to log in is
+//! a stranger's word: it must not make the gate send tokens in clear text, call
+//! services of this machine or network, or have a browser run something.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use url::{Host, Url};
+
+/// How near a host is, by its name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// This machine.
+    Loopback,
+    /// An address literal of a private network.
+    Private,
+    /// A name, or any other address. A name may stand for a private address: a
+    /// company's own authorization server does, and its certificate vouches.
+    Public,
+}
+
+/// What holds for one server's login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trust {
+    server: Reach,
+}
+
+impl Trust {
+    /// What holds for the server at `url`; `None` where no token may go there.
+    pub(super) fn for_server(url: &Url) -> Option<Self> {
+        let server = reach(url)?;
+        let trust = Self { server };
+        trust.allows(url).then_some(trust)
+    }
+
+    /// Whether the gate may call `url`, or show it in a browser: https, and
+    /// nothing nearer than the server itself is; http only on this machine.
+    pub(super) fn allows(self, url: &Url) -> bool {
+        let Some(reach) = reach(url) else { return false };
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        let is_safe = match url.scheme() {
+            "https" => true,
+            "http" => reach == Reach::Loopback,
+            _ => false,
+        };
+        is_plain && is_safe && reach >= self.server
+    }
+
+    /// [`Self::allows`] for text.
+    pub(super) fn parse(self, text: &str) -> Option<Url> {
+        Url::parse(text).ok().filter(|url| self.allows(url))
+    }
+}
+
+/// `None` for hosts that nobody logs in at: link-local ones (where clouds keep
+/// their credentials), multicast, unspecified.
+fn reach(url: &Url) -> Option<Reach> {
+    match url.host()? {
+        Host::Domain(name) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            let is_local = name == "localhost" || name.ends_with(".localhost");
+            Some(if is_local { Reach::Loopback } else { Reach::Public })
+        }
+        Host::Ipv4(address) => v4(address),
+        Host::Ipv6(address) => match address.to_canonical() {
+            IpAddr::V4(address) => v4(address),
+            IpAddr::V6(address) if address.is_loopback() => Some(Reach::Loopback),
+            IpAddr::V6(address) if address.is_unique_local() => Some(Reach::Private),
+            IpAddr::V6(address)
+                if address.is_unspecified()
+                    || address.is_multicast()
+                    || address.is_unicast_link_local() =>
+            {
+                None
+            }
+            IpAddr::V6(_) => Some(Reach::Public),
+        },
+    }
+}
+
+fn v4(address: Ipv4Addr) -> Option<Reach> {
+    let [first, second, ..] = address.octets();
+    if address.is_loopback() {
+        return Some(Reach::Loopback);
+    }
+    if address.is_link_local() || address.is_multicast() || address.is_broadcast() || first == 0 {
+        return None;
+    }
+    // RFC 6598: shared by carriers and their customers.
+    let is_shared = first == 100 && (64..128).contains(&second);
+    Some(if address.is_private() || is_shared { Reach::Private } else { Reach::Public })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(server: &str, url: &str) -> bool {
+        let trust = Trust::for_server(&Url::parse(server).unwrap()).unwrap();
+        trust.parse(url).is_some()
+    }
+
+    #[test]
+    fn tokens_travel_encrypted_but_on_this_machine() {
+        for (server, may) in [
+            ("https://mcp.example.com/mcp", true),
+            ("http://127.0.0.1:3000/mcp", true),
+            ("http://localhost:3000/mcp", true),
+            ("http://[::1]:3000/mcp", true),
+            ("http://mcp.example.com/mcp", false),
+            ("http://10.0.0.4/mcp", false),
+            ("ftp://mcp.example.com/mcp", false),
+            ("https://user:word@mcp.example.com/mcp", false),
+            ("data:text/html,x", false),
+        ] {
+            let trust = Trust::for_server(&Url::parse(server).unwrap());
+            assert_eq!(trust.is_some(), may, "{server}");
+        }
+    }
+
+    #[test]
+    fn a_public_server_cannot_point_inwards() {
+        let server = "https://mcp.example.com/mcp";
+        assert!(allowed(server, "https://login.example.com/authorize"));
+        assert!(allowed(server, "https://93.184.216.34/authorize"));
+        for url in [
+            "http://login.example.com/authorize",
+            "http://127.0.0.1/authorize",
+            "https://127.0.0.1/authorize",
+            "https://localhost/authorize",
+            "https://a.localhost./authorize",
+            "https://10.0.0.1/authorize",
+            "https://100.64.0.1/authorize",
+            "https://169.254.169.254/latest",
+            "https://[::1]/authorize",
+            "https://[::ffff:127.0.0.1]/authorize",
+            "https://[fd00::1]/authorize",
+            "https://[fe80::1]/authorize",
+            "https://0.0.0.0/authorize",
+            "https://user@login.example.com/authorize",
+            "file:///etc/passwd",
+            "javascript:alert(1)",
+            "x-evil://open",
+            "/authorize",
+            "",
+        ] {
+            assert!(!allowed(server, url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_near_server_may_point_near() {
+        assert!(allowed("http://127.0.0.1:3000/mcp", "http://localhost:4000/authorize"));
+        assert!(allowed("http://127.0.0.1:3000/mcp", "https://login.example.com/authorize"));
+        assert!(allowed("https://10.0.0.4/mcp", "https://10.0.0.9/authorize"));
+        assert!(!allowed("https://10.0.0.4/mcp", "https://127.0.0.1/authorize"));
+        assert!(!allowed("https://10.0.0.4/mcp", "http://10.0.0.9/authorize"));
+    }
+}
