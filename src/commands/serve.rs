@@ -87,7 +87,14 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
     }
     say(&format!("serving on http://{}", listener.local_addr()?));
     serving.spawn(listen_on(listener, app, stopped));
+    let keeping = settings.retention_days(args.retention_days).map(|days| {
+        let database = settings.database(&args.store).into();
+        tokio::spawn(admin::keep_retention(database, store::Options::default(), days))
+    });
     follow(args, &proxy, told).await;
+    if let Some(keeping) = keeping {
+        keeping.abort();
+    }
     let _ = stop.send(true);
     while let Some(ended) = serving.join_next().await {
         ended??;
@@ -146,7 +153,7 @@ fn assemble(
         directory,
         book,
         metrics,
-        cors_origins: Vec::new(),
+        cors_origins: settings.cors_origins(&args.cors_origins),
     };
     Ok((Arc::new(proxy), Admin::new(admin)))
 }

@@ -87,6 +87,10 @@ pub struct File {
     pub listen: Option<SocketAddr>,
     /// The largest body that `serve` holds, in bytes.
     pub max_body: Option<usize>,
+    /// Origins of pages that may call the admin API of `serve`.
+    pub cors_origins: Vec<String>,
+    /// Rows of the log older than so many days are removed by `serve`.
+    pub retention_days: Option<u32>,
     /// What holds for one provider, by its name.
     pub providers: BTreeMap<String, ProviderFile>,
 }
@@ -235,6 +239,18 @@ impl Settings {
     #[must_use]
     pub fn max_body(&self, flag: Option<usize>) -> usize {
         flag.or(self.file.max_body).unwrap_or(Limits::default().max_body)
+    }
+
+    /// Origins of pages that may call the admin API; none unless somebody says so.
+    #[must_use]
+    pub fn cors_origins(&self, flags: &[String]) -> Vec<String> {
+        if flags.is_empty() { self.file.cors_origins.clone() } else { flags.to_vec() }
+    }
+
+    /// After how many days rows are removed; `None` for never.
+    #[must_use]
+    pub fn retention_days(&self, flag: Option<u32>) -> Option<u32> {
+        flag.or(self.file.retention_days).filter(|days| *days > 0)
     }
 
     /// What the file says of the providers.
