@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::action::{Action, Target};
-use crate::intent::{Intent, analyse};
+use crate::intent::{Intent, analyse, confidence};
 use crate::store::StoreError;
 use crate::store::audit::RowId;
 use crate::store::escalations::{Escalations, Question, Raised};
@@ -45,12 +45,12 @@ impl Escalator {
         Ok(Self { queue, dropped: Mutex::default() })
     }
 
-    /// Raises `action`, which the row `row` is about, where its intent is unsure.
-    pub(super) fn look(&self, action: &Action, row: &RowId) {
-        let analysis = analyse(action);
-        if analysis.confidence >= THRESHOLD && analysis.intent != Intent::Unknown {
+    /// Raises `action`, taken for `intent` in the row `row`, where that is unsure.
+    pub(super) fn look(&self, action: &Action, intent: Intent, row: &RowId) {
+        if intent != Intent::Unknown && confidence(action) >= THRESHOLD {
             return;
         }
+        let analysis = analyse(action);
         let (provider, method, path) = match &action.target {
             Target::Http(request) => {
                 (request.provider.as_str().to_owned(), request.method.clone(), request.path.clone())

@@ -169,7 +169,7 @@ impl Onlookers {
             // What was refused before anybody looked at the intent needs nobody.
             && verdict.stage == Stage::Policy
         {
-            escalator.look(action, row);
+            escalator.look(action, verdict.intent, row);
         }
     }
 }

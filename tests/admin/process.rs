@@ -6,10 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use agentgate::action::Agent;
+use agentgate::store::{Options, Store};
+use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 
 use crate::real;
-use crate::support::{Answer, KEY, send};
+use crate::support::{Answer, KEY, row, send};
 
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -189,6 +192,24 @@ fn a_master_key_is_made_and_shown_once_and_a_weak_one_stays_on_this_machine() {
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(!String::from_utf8_lossy(&output.stderr).contains(weak), "{output:?}");
     }
+}
+
+#[test]
+fn rows_beyond_the_retention_go_by_themselves() {
+    let home = Home::new();
+    let database = home.0.path().join("agentgate.db");
+    let store = Store::open(&database, &Options::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for days in [9_i64, 8, 1] {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+        let row = row("bot", "/user", Decision::Allow, Stage::Policy);
+        let row = agentgate::store::audit::Draft { at, ..row };
+        runtime.block_on(store.record(&Agent::named("bot"), &[], |_| (row, ()))).unwrap();
+    }
+    store.close();
+    let serve = home.serve(Some(KEY), &["--retention-days", "7"]);
+    eventually("two rows are gone", || serve.admin("/audit/logs")["total"] == 1);
+    assert!(home.run(&["audit", "verify"]).status.success());
 }
 
 #[test]

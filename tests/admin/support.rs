@@ -116,27 +116,7 @@ impl Gate {
         stage: Stage,
     ) -> String {
         let allowed = decision == Decision::Allow;
-        let draft = Draft {
-            at: jiff::Timestamp::now(),
-            session: "s1".into(),
-            agent: agent.into(),
-            transport: Transport::Rest,
-            server: "github".into(),
-            method: "GET".to_owned(),
-            tool: path.to_owned(),
-            intent: Intent::Read,
-            decision,
-            outcome: if allowed { Outcome::Forwarded } else { Outcome::Refused },
-            policy: "p".into(),
-            rule: "p#1".into(),
-            reason: "because, \"so\"".to_owned(),
-            stage,
-            args: String::new(),
-            canonical_args: String::new(),
-            decision_took: Duration::from_micros(7),
-            observing: false,
-            takes_slot_of: Vec::new(),
-        };
+        let draft = row(agent, path, decision, stage);
         let agent = agentgate::action::Agent::named(agent);
         let (id, ()) =
             self.runtime.block_on(self.store.record(&agent, &[], |_| (draft, ()))).unwrap();
@@ -146,6 +126,32 @@ impl Gate {
             self.store.complete(&id, Completion { outcome: Outcome::Forwarded, upstream, status });
         }
         id.as_str().to_owned()
+    }
+}
+
+/// A decision about a request of `agent`'s to GitHub.
+pub(crate) fn row(agent: &str, path: &str, decision: Decision, stage: Stage) -> Draft {
+    let allowed = decision == Decision::Allow;
+    Draft {
+        at: jiff::Timestamp::now(),
+        session: "s1".into(),
+        agent: agent.into(),
+        transport: Transport::Rest,
+        server: "github".into(),
+        method: "GET".to_owned(),
+        tool: path.to_owned(),
+        intent: Intent::Read,
+        decision,
+        outcome: if allowed { Outcome::Forwarded } else { Outcome::Refused },
+        policy: "p".into(),
+        rule: "p#1".into(),
+        reason: "because, \"so\"".to_owned(),
+        stage,
+        args: String::new(),
+        canonical_args: String::new(),
+        decision_took: Duration::from_micros(7),
+        observing: false,
+        takes_slot_of: Vec::new(),
     }
 }
 
