@@ -138,6 +138,7 @@ impl Book {
         self.forget(name);
         drop(writing);
         self.load(name).map_err(BookError::Invalid)?;
+        self.own.shadow(name, &file);
         Ok(file)
     }
 
@@ -230,6 +231,20 @@ mod tests {
             assert!(matches!(book.put(name, ALLOW), Err(BookError::Name(_))), "{name}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_the_part_of_the_program_that_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let lookup = Lookup { named: Some(folder.path().to_owned()), own: None };
+        let own = Policies::load(&["default".to_owned()], &lookup, None).unwrap();
+        let book = Book::new(lookup, None, Arc::new(own));
+        let handle = book.handle(None).unwrap();
+        book.put("default", "name: ours\n").unwrap();
+        assert_eq!(&*handle.load().names()[0], "ours");
+        book.put("default", "name: ours-again\n").unwrap();
+        (0..2).for_each(|_| book.own.poll());
+        assert_eq!(&*handle.load().names()[0], "ours-again");
     }
 
     #[test]
