@@ -319,10 +319,12 @@ mod tests {
         let file = load(
             "policy: [default]\npolicy_dir: /p\nagent: ci\nmode: observe\ndb: /d\n\
              max_message: 1000\naudit_failure: allow\naudit_sync: full\n\
+             cors_origins: ['https://console.example']\nretention_days: 30\n\
              servers:\n  git: {trust: none, policy: [git]}\n",
         )
         .expect("valid");
         assert_eq!(file.mode, Some(Mode::Observe));
+        assert_eq!((file.cors_origins.len(), file.retention_days), (1, Some(30)));
         assert_eq!(file.audit_sync, Some(AuditSync::Full));
         let git = file.servers.get("git").expect("git");
         assert_eq!((git.trust, git.policy.len()), (Some(Trust::None), 1));
