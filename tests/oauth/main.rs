@@ -1,8 +1,10 @@
 //! Logins to remote servers: the real binary, a real authorization server with
 //! an MCP server behind it, and a script for the person with a browser.
 
-#![cfg(all(test, unix))]
+#![cfg(unix)]
+#![cfg(test)]
 
+#[cfg(test)]
 mod stage;
 
 use std::os::unix::fs::PermissionsExt as _;
