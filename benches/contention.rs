@@ -108,7 +108,7 @@ fn child(database: &Path, length: Duration) -> Result<(), Failure> {
     let limits = if limited { &limits[..] } else { &[] };
     let store = Store::open(database, &Options::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let agent = Agent { name: format!("agent{}", std::process::id()).into() };
+    let agent = Agent::named(format!("agent{}", std::process::id()));
     let mut times: Vec<u64> = Vec::new();
     let began = Instant::now();
     runtime.block_on(async {

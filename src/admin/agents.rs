@@ -1,163 +1,306 @@
-//! `/agents`: who may ask. Keys are shown once, when they are issued.
+//! `/agents`: who may ask, and their keys.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::Json;
+use axum::extract::State;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::problem::Problem;
-use super::{Admin, blocking};
+use super::Admin;
+use super::error::{Answer, ApiError};
+use super::extract::{Input, Named, Params};
+use super::openapi::Refusals;
 use crate::action::Provider;
 use crate::store::agents::{AgentRecord, Issued, NewAgent};
-use crate::store::stats::AgentFigures;
+use crate::store::counts::AgentCounts;
 
-/// The longest grace of a rotated key.
-const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest that a rotated key may be good for: a week.
+const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-pub(super) fn routes() -> Router<Arc<Admin>> {
-    Router::new()
-        .route("/agents", get(list).post(create))
-        .route("/agents/{agent_id}", delete(remove))
-        .route("/agents/{agent_id}/rotate-key", post(rotate))
-        .route("/agents/{agent_id}/stats", get(stats))
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 4096;
+
+/// An agent as the API shows it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AgentView {
+    /// Names it for good.
+    pub agent_id: String,
+    /// The name that policies and the log use.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// The policy that decides for it; null for the gate's own.
+    pub policy: Option<String>,
+    /// The one provider it may use; null for all.
+    pub provider: Option<String>,
+    /// When it was registered: RFC 3339, UTC.
+    pub created_at: String,
+    /// Rows that the log has under its name.
+    pub request_count: i64,
+    /// Those of them that deny.
+    pub deny_count: i64,
+    /// When the newest of them was made: RFC 3339, UTC.
+    pub last_request_at: Option<String>,
 }
 
-/// The body of `POST /agents`.
-#[derive(Debug, Deserialize)]
-struct Create {
+/// An agent with its new key, which is never shown again.
+#[derive(Serialize, ToSchema)]
+pub struct IssuedView {
+    /// The agent.
+    #[serde(flatten)]
+    pub agent: AgentView,
+    /// The key, to be sent as `X-Agent-Key` or in place of a credential.
+    pub api_key: String,
+    /// The access-key id for AWS SDKs.
+    pub aws_access_key_id: String,
+    /// The secret that goes with it.
+    pub aws_secret_access_key: String,
+}
+
+/// What an agent has done.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AgentStats {
+    /// Names it for good.
+    pub agent_id: String,
+    /// The name that policies and the log use.
+    pub name: String,
+    /// Rows that the log has under its name.
+    pub request_count: i64,
+    /// Those of them that deny.
+    pub deny_count: i64,
+    /// The share that was denied, from 0 to 1.
+    pub deny_rate: f64,
+    /// When the newest of them was made: RFC 3339, UTC.
+    pub last_request_at: Option<String>,
+}
+
+/// An agent to be registered.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAgentInput {
+    /// 1 to 128 letters, digits, spaces and `. _ - @ : /`; unique.
     name: String,
+    /// For people.
     #[serde(default)]
     description: String,
+    /// The name of a policy; without one the gate's own decides.
+    #[serde(default)]
     policy: Option<String>,
+    /// The one provider it may use; without one all.
+    #[serde(default)]
     provider: Option<String>,
 }
 
-async fn create(
-    State(admin): State<Arc<Admin>>,
-    body: Result<Json<Create>, JsonRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Json(Create { name, description, policy, provider }) = body?;
-    if let Some(policy) = policy.as_deref().filter(|policy| !admin.book.knows(policy)) {
-        let names: Vec<String> = admin.book.list().into_iter().map(|entry| entry.name).collect();
-        let detail = format!("there is no policy `{policy}`; there are {}", names.join(", "));
-        return Err(Problem::invalid(detail));
+/// How a key is rotated.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Rotation {
+    /// How long the old key stays good: `10m`, `1h`; at most a week. Without it
+    /// it is dead at once.
+    grace: Option<String>,
+}
+
+/// That something was removed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AgentDeleted {
+    /// `deleted`
+    status: &'static str,
+    agent_id: String,
+    name: String,
+}
+
+impl AgentView {
+    /// How `agent` is shown, with what it has done.
+    #[must_use]
+    pub fn new(agent: &AgentRecord, counts: AgentCounts) -> Self {
+        Self {
+            agent_id: agent.id.to_string(),
+            name: agent.name.to_string(),
+            description: agent.description.clone(),
+            policy: agent.policy.as_deref().map(str::to_owned),
+            provider: agent.provider.map(|provider| provider.as_str().to_owned()),
+            created_at: agent.created_at.to_string(),
+            request_count: counts.requests,
+            deny_count: counts.denied,
+            last_request_at: counts.last.map(|last| last.to_string()),
+        }
     }
-    let provider = provider.map(|name| {
-        let known = || Provider::ALL.map(Provider::as_str).join(", ");
-        Provider::from_name(&name).ok_or_else(|| {
-            Problem::invalid(format!("there is no provider `{name}`; there are {}", known()))
-        })
+}
+
+impl IssuedView {
+    /// How an agent and its new key are shown, this once.
+    #[must_use]
+    pub fn new(issued: &Issued, counts: AgentCounts) -> Self {
+        Self {
+            agent: AgentView::new(&issued.agent, counts),
+            api_key: issued.api_key.to_string(),
+            aws_access_key_id: issued.aws_access_key_id.clone(),
+            aws_secret_access_key: issued.aws_secret_access_key.to_string(),
+        }
+    }
+}
+
+impl AgentStats {
+    /// What `agent` has done.
+    #[must_use]
+    pub fn new(agent: &AgentRecord, counts: AgentCounts) -> Self {
+        Self {
+            agent_id: agent.id.to_string(),
+            name: agent.name.to_string(),
+            request_count: counts.requests,
+            deny_count: counts.denied,
+            deny_rate: counts.deny_rate(),
+            last_request_at: counts.last.map(|last| last.to_string()),
+        }
+    }
+}
+
+/// Every agent, by name
+#[utoipa::path(get, path = "/agents", tag = "agents",
+    responses((status = 200, body = [AgentView]), Refusals), security(("master_key" = [])))]
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer<Json<Vec<AgentView>>> {
+    let list = admin.blocking(|admin| {
+        let agents = admin.directory.registry().list()?;
+        let counts = admin.reader()?.counts_by_agent(None)?;
+        let of = |agent: &AgentRecord| counts.get(&*agent.name).copied().unwrap_or_default();
+        Ok(agents.iter().map(|agent| AgentView::new(agent, of(agent))).collect())
     });
-    let new = NewAgent { name, description, policy, provider: provider.transpose()? };
-    changed(admin, move |admin| admin.directory.registry().create(&new)).await
+    list.await.map(Json)
 }
 
-/// The parameters of `rotate-key`.
-#[derive(Debug, Deserialize)]
-struct Rotate {
-    /// Seconds for which the old key stays good.
-    #[serde(default)]
-    grace_seconds: u64,
-}
-
-async fn rotate(
+/// Registers an agent and issues its key, shown this once
+#[utoipa::path(post, path = "/agents", tag = "agents", request_body = NewAgentInput,
+    responses((status = 200, body = IssuedView), Refusals), security(("master_key" = [])))]
+pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
-    query: Result<Query<Rotate>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let grace = Duration::from_secs(query?.grace_seconds);
-    if grace > MAX_GRACE {
-        return Err(Problem::invalid("`grace_seconds` is more than a week"));
-    }
-    changed(admin, move |admin| admin.directory.registry().rotate(&id, grace)).await
-}
-
-/// Issues a key; it is in force when the answer is sent.
-async fn changed(
-    admin: Arc<Admin>,
-    change: impl FnOnce(&Admin) -> Result<Issued, crate::store::agents::AgentError> + Send + 'static,
-) -> Result<Json<Value>, Problem> {
-    blocking(move || {
-        let issued = change(&admin)?;
+    Input(input): Input<NewAgentInput>,
+) -> Answer<Json<IssuedView>> {
+    let create = admin.blocking(|admin| {
+        let new = admin.check(input)?;
+        let issued = admin.directory.registry().create(&new)?;
         admin.directory.refresh()?;
-        Ok(Json(shown_once(&issued)))
-    })
-    .await
+        tracing::info!(agent = new.name, "an agent was registered");
+        let counts = counts(admin, &issued.agent)?;
+        Ok(IssuedView::new(&issued, counts))
+    });
+    create.await.map(Json)
 }
 
-async fn remove(
+/// One agent, by id or name
+#[utoipa::path(get, path = "/agents/{agent_id}", tag = "agents",
+    params(("agent_id" = String, Path, description = "the id or the name")),
+    responses((status = 200, body = AgentView), Refusals), security(("master_key" = [])))]
+pub(super) async fn get(
     State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    blocking(move || {
-        admin.directory.registry().delete(&id)?;
+    Named(named): Named,
+) -> Answer<Json<AgentView>> {
+    let get = admin.blocking(move |admin| {
+        let agent = find(admin, &named)?;
+        Ok(AgentView::new(&agent, counts(admin, &agent)?))
+    });
+    get.await.map(Json)
+}
+
+/// Removes an agent; its keys are dead at once
+#[utoipa::path(delete, path = "/agents/{agent_id}", tag = "agents",
+    params(("agent_id" = String, Path, description = "the id or the name")),
+    responses((status = 200, body = AgentDeleted), Refusals), security(("master_key" = [])))]
+pub(super) async fn delete(
+    State(admin): State<Arc<Admin>>,
+    Named(named): Named,
+) -> Answer<Json<AgentDeleted>> {
+    let delete = admin.blocking(move |admin| {
+        let agent = admin.directory.registry().delete(&named)?;
         admin.directory.refresh()?;
-        Ok(Json(json!({ "status": "deleted" })))
-    })
-    .await
+        tracing::info!(agent = &*agent.name, "an agent was removed");
+        let (agent_id, name) = (agent.id.to_string(), agent.name.to_string());
+        Ok(AgentDeleted { status: "deleted", agent_id, name })
+    });
+    delete.await.map(Json)
 }
 
-async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Value>, Problem> {
-    let registry = admin.directory.registry().clone();
-    let agents = blocking(move || Ok(registry.list()?)).await?;
-    let figures = figures(&admin).await;
-    let shown = agents.iter().map(|agent| shown(agent, figures.get(&*agent.name)));
-    Ok(Json(shown.collect()))
-}
-
-async fn stats(
+/// Issues a new key, shown this once
+#[utoipa::path(post, path = "/agents/{agent_id}/rotate-key", tag = "agents",
+    params(("agent_id" = String, Path, description = "the id or the name"), Rotation),
+    responses((status = 200, body = IssuedView), Refusals), security(("master_key" = [])))]
+pub(super) async fn rotate(
     State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    let registry = admin.directory.registry().clone();
-    let agent = blocking(move || Ok(registry.find(&id)?)).await?;
-    let agent = agent.ok_or_else(|| Problem::not_found("Agent not found"))?;
-    let figures = figures(&admin).await.remove(&*agent.name).unwrap_or_default();
-    let rate = figures.denied as f64 / (figures.requests.max(1)) as f64;
-    Ok(Json(json!({
-        "agent_id": &*agent.id,
-        "name": &*agent.name,
-        "request_count": figures.requests,
-        "deny_count": figures.denied,
-        "deny_rate": rate,
-        "last_request_at": figures.last_at.map(|at| at.to_string()),
-    })))
+    Named(named): Named,
+    Params(rotation): Params<Rotation>,
+) -> Answer<Json<IssuedView>> {
+    let grace = rotation.grace.as_deref().map(grace).transpose()?.unwrap_or_default();
+    let rotate = admin.blocking(move |admin| {
+        let issued = admin.directory.registry().rotate(&named, grace)?;
+        admin.directory.refresh()?;
+        tracing::info!(agent = &*issued.agent.name, "an agent's key was rotated");
+        Ok(IssuedView::new(&issued, counts(admin, &issued.agent)?))
+    });
+    rotate.await.map(Json)
 }
 
-/// A log without rows has no figures, and is no reason to fail.
-async fn figures(admin: &Admin) -> std::collections::HashMap<String, AgentFigures> {
-    admin.read(|reader| reader.agents()).await.unwrap_or_default()
+/// What an agent has done, as the log has it
+#[utoipa::path(get, path = "/agents/{agent_id}/stats", tag = "agents",
+    params(("agent_id" = String, Path, description = "the id or the name")),
+    responses((status = 200, body = AgentStats), Refusals), security(("master_key" = [])))]
+pub(super) async fn stats(
+    State(admin): State<Arc<Admin>>,
+    Named(named): Named,
+) -> Answer<Json<AgentStats>> {
+    let stats = admin.blocking(move |admin| {
+        let agent = find(admin, &named)?;
+        Ok(AgentStats::new(&agent, counts(admin, &agent)?))
+    });
+    stats.await.map(Json)
 }
 
-/// An agent as the API gives it.
-#[must_use]
-pub fn shown(agent: &AgentRecord, figures: Option<&AgentFigures>) -> Value {
-    let figures = figures.cloned().unwrap_or_default();
-    let mut shown = serde_json::to_value(agent).unwrap_or_default();
-    if let Some(object) = shown.as_object_mut() {
-        object.insert("request_count".to_owned(), figures.requests.into());
-        object.insert("deny_count".to_owned(), figures.denied.into());
-        let last = figures.last_at.map(|at| at.to_string());
-        object.insert("last_request_at".to_owned(), last.into());
+impl Admin {
+    fn check(&self, input: NewAgentInput) -> Answer<NewAgent> {
+        let NewAgentInput { name, description, policy, provider } = input;
+        if description.len() > MAX_DESCRIPTION {
+            let most = format_args!("a description has at most {MAX_DESCRIPTION} bytes");
+            return Err(ApiError::invalid(most));
+        }
+        if let Some(unknown) = policy.as_deref().filter(|policy| !self.book.knows(policy)) {
+            let names: Vec<String> = self.book.list().into_iter().map(|entry| entry.name).collect();
+            let available = names.join(", ");
+            return Err(ApiError::bad_request(
+                "unknown_policy",
+                format_args!("there is no policy `{unknown}`; available: {available}"),
+            ));
+        }
+        let provider = provider.as_deref().map(provider_named).transpose()?;
+        Ok(NewAgent { name, description, policy, provider })
     }
-    shown
 }
 
-/// An agent with the key that is never shown again.
-#[must_use]
-pub fn shown_once(issued: &Issued) -> Value {
-    let mut shown = shown(&issued.agent, None);
-    if let Some(object) = shown.as_object_mut() {
-        object.insert("api_key".to_owned(), issued.api_key.as_str().into());
-        let id = issued.aws_access_key_id.as_str();
-        object.insert("aws_access_key_id".to_owned(), id.into());
-        let secret = issued.aws_secret_access_key.as_str();
-        object.insert("aws_secret_access_key".to_owned(), secret.into());
-    }
-    shown
+fn provider_named(name: &str) -> Answer<Provider> {
+    Provider::from_name(name).ok_or_else(|| {
+        let available = Provider::ALL.map(Provider::as_str).join(", ");
+        let detail = format_args!("there is no provider `{name}`; available: {available}");
+        ApiError::bad_request("unknown_provider", detail)
+    })
+}
+
+fn find(admin: &Admin, named: &str) -> Answer<AgentRecord> {
+    let found = admin.directory.registry().find(named)?;
+    found.ok_or_else(|| ApiError::not_found(format_args!("there is no agent `{named}`")))
+}
+
+fn counts(admin: &Admin, agent: &AgentRecord) -> Answer<AgentCounts> {
+    let mut counts: HashMap<_, _> = admin.reader()?.counts_by_agent(Some(&agent.name))?;
+    Ok(counts.remove(&*agent.name).unwrap_or_default())
+}
+
+fn grace(text: &str) -> Answer<Duration> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    parsed.filter(|grace| *grace <= MAX_GRACE).ok_or_else(|| {
+        let detail =
+            format_args!("`{text}` is no grace period; write 90s, 10m or 1h, up to a week");
+        ApiError::invalid(detail)
+    })
 }

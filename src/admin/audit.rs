@@ -1,297 +1,368 @@
-//! `/audit`: the log, page by page, in figures, whole, and what is old of it.
+//! `/audit/logs` and `/audit/stats`: what was decided, and figures about it.
 
-use std::io::{self, Write};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use bytes::Bytes;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use jiff::{Span, Timestamp};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use jiff::Zoned;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 
-use super::problem::Problem;
-use super::{Admin, blocking};
-use crate::net::Body;
-use crate::store::read::{Filter, Reader};
+use super::Admin;
+use super::error::{Answer, ApiError};
+use super::extract::Params;
+use super::openapi::Refusals;
+use crate::store::audit::RowId;
+use crate::store::read::Filter;
 use crate::store::row::Row;
-use crate::store::{Options, StoreError, csv, purge};
+use crate::store::stats::{Named, Stats};
+use crate::store::when;
 
-/// Rows on one page, at most.
-const MAX_PAGE: u64 = 10_000;
+/// Rows of one page, at most; more is what the export is for.
+const MAX_PAGE: u64 = 1_000;
 
-/// How far back pages reach; beyond it a time is named.
-const MAX_OFFSET: u64 = 1_000_000;
+/// Rows of a page where no number is given.
+const PAGE: u64 = 50;
 
-/// Bytes of an export sent at once, and how many such pieces may wait.
-const PIECE: usize = 64 << 10;
-const PIECES: usize = 4;
-
-pub(super) fn routes() -> Router<Arc<Admin>> {
-    Router::new()
-        .route("/audit/logs", get(logs))
-        .route("/audit/stats", get(stats))
-        .route("/audit/export", get(export))
-        .route("/audit/purge", post(remove_old))
-}
-
-/// What selects rows. An agent is named by its name or its id.
-#[derive(Debug, Clone, Default, Deserialize)]
-struct Selection {
+/// Which rows. Names may hold `*` and `?`.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LogQuery {
+    /// Only this agent's, by its id.
     agent_id: Option<String>,
+    /// Only this agent's, by its name.
     agent: Option<String>,
+    /// Only `allow`, `deny`, `ask` or `rate_limited` (those that a limit denied).
     decision: Option<String>,
+    /// Only this provider's or MCP server's.
     provider: Option<String>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
+    /// Only of this path, resource or tool.
+    resource: Option<String>,
+    /// Only this session's.
+    session: Option<String>,
+    /// Not before: `2026-11-22`, `2026-11-22T09:00:00Z`, or `2h` (ago).
+    since: Option<String>,
+    /// Not after; a date included.
+    until: Option<String>,
+    /// Rows of a page, 50 where it is not given, at most 1000; the export takes
+    /// any number, and all where it is not given.
+    limit: Option<u64>,
+    /// Newest rows to leave out.
+    offset: Option<u64>,
+    /// Only rows before the one of this id: `next` of the page before.
+    before: Option<String>,
+    /// Indented, to be read by people.
+    pretty: bool,
+    /// Of the export: `json` or `csv`.
+    format: Option<String>,
 }
 
-impl Selection {
-    fn filter(self, admin: &Admin) -> Result<Filter, Problem> {
-        let named = self.agent.or(self.agent_id);
-        let agent = match named {
-            None => None,
-            Some(named) => {
-                let found = admin.directory.registry().find(&named)?;
-                Some(found.map_or(named, |agent| agent.name.to_string()))
+/// A row of the log. Beside the log's own names stand those that existing
+/// scripts know.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LogRow {
+    /// Sorts by time.
+    id: String,
+    /// When the gate read the action: RFC 3339 with microseconds, UTC.
+    time: String,
+    session: String,
+    /// The agent's name.
+    agent: String,
+    /// `stdio`, `http` or `rest`.
+    transport: String,
+    /// The MCP server; null over REST.
+    server: Option<String>,
+    /// The provider; `mcp` for a tool.
+    provider: String,
+    /// `tools/call`, or the HTTP method.
+    method: String,
+    /// The MCP tool; null over REST.
+    tool: Option<String>,
+    /// The path; null for a tool.
+    resource: Option<String>,
+    intent: String,
+    /// `allow`, `deny` or `ask`.
+    decision: String,
+    /// `forwarded`, `refused`, `approved`, `rejected`, `expired`, `observed` or `error`.
+    outcome: String,
+    policy: String,
+    rule: String,
+    reason: String,
+    /// What decided.
+    stage: String,
+    /// The redacted arguments.
+    #[schema(value_type = serde_json::Value)]
+    args: Option<Box<RawValue>>,
+    args_digest: String,
+    /// Time taken to decide, in microseconds.
+    decision_us: i64,
+    /// From forwarding to the answer; null until it came.
+    upstream_ms: Option<f64>,
+    /// How the answer went; null until it came.
+    status: Option<String>,
+    /// `enforce` or `observe`.
+    mode: String,
+    prev_hash: String,
+    hash: String,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC.
+    timestamp: String,
+    /// The id of the agent that has the name now; null where none has.
+    agent_id: Option<String>,
+    /// As `agent`.
+    agent_name: String,
+    /// The path, or `/mcp/tools/<tool>`.
+    path: String,
+    /// The reason, where it was not allowed.
+    deny_reason: Option<String>,
+    /// The HTTP status of the answer, where it has one.
+    status_code: Option<u16>,
+    /// Deciding and the answer together, in milliseconds.
+    latency_ms: f64,
+    /// As `id`.
+    request_id: String,
+}
+
+/// A page of the log, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LogPage {
+    logs: Vec<LogRow>,
+    /// Rows on all pages; null where only a look at each would tell.
+    total: Option<i64>,
+    /// What `before` is for the next page; null on the last one.
+    next: Option<String>,
+}
+
+/// Figures about rows.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StatsView {
+    total_requests: i64,
+    /// By `allow`, `deny`, `ask`.
+    by_decision: BTreeMap<String, i64>,
+    /// Those of the denied that a limit denied.
+    rate_limited: i64,
+    /// The share that was denied, from 0 to 1.
+    deny_rate: f64,
+    /// By provider or MCP server; the twenty with most.
+    by_provider: BTreeMap<String, i64>,
+    /// By agent; the twenty with most.
+    by_agent: BTreeMap<String, i64>,
+    /// By outcome at the time of the decision.
+    by_outcome: BTreeMap<String, i64>,
+    /// Mean time from forwarding to the answer, in milliseconds.
+    avg_latency_ms: f64,
+    /// The longest, in milliseconds.
+    max_latency_ms: f64,
+    /// Mean time taken to decide, in microseconds.
+    avg_decision_us: f64,
+    /// Forwarded actions that failed on the way.
+    failed: i64,
+}
+
+/// Rows of the log, newest first
+#[utoipa::path(get, path = "/audit/logs", tag = "audit", params(LogQuery),
+    responses((status = 200, body = LogPage), Refusals), security(("master_key" = [])))]
+pub(super) async fn logs(
+    State(admin): State<Arc<Admin>>,
+    Params(query): Params<LogQuery>,
+) -> Answer<Response> {
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        let detail = format_args!("limit is 1 to {MAX_PAGE}; /audit/export gives all");
+        return Err(ApiError::invalid(detail));
+    }
+    let (pretty, offset) = (query.pretty, query.offset.unwrap_or_default());
+    let page = admin.blocking(move |admin| {
+        let Some(filter) = admin.filter(&query)? else {
+            return Ok(LogPage { logs: Vec::new(), total: Some(0), next: None });
+        };
+        let page = admin.reader()?.page(&filter, offset, limit)?;
+        let is_full = page.rows.len() as u64 == limit;
+        let next = page.rows.last().filter(|_| is_full).map(|row| row.id.as_str().to_owned());
+        let logs = page.rows.into_iter().map(|row| LogRow::new(row, admin)).collect();
+        Ok(LogPage { logs, total: page.total, next })
+    });
+    json(&page.await?, pretty)
+}
+
+/// Figures about the rows that a filter selects
+#[utoipa::path(get, path = "/audit/stats", tag = "audit", params(LogQuery),
+    responses((status = 200, body = StatsView), Refusals), security(("master_key" = [])))]
+pub(super) async fn stats(
+    State(admin): State<Arc<Admin>>,
+    Params(query): Params<LogQuery>,
+) -> Answer<Response> {
+    if query.session.is_some() {
+        return Err(ApiError::invalid("counters know no session; use /audit/logs"));
+    }
+    let pretty = query.pretty;
+    let stats = admin.blocking(move |admin| {
+        let Some(filter) = admin.filter(&query)? else {
+            return Ok(StatsView::new(Stats::default(), 0));
+        };
+        let reader = admin.reader()?;
+        let limited = Filter { stage: Some("rate_limit".to_owned()), ..filter.clone() };
+        Ok(StatsView::new(reader.stats(&filter)?, reader.stats(&limited)?.decisions))
+    });
+    json(&stats.await?, pretty)
+}
+
+impl Admin {
+    /// What `query` selects; `None` where that is nothing: an agent nobody knows.
+    pub(super) fn filter(&self, query: &LogQuery) -> Answer<Option<Filter>> {
+        let now = Zoned::now().with_time_zone(TimeZone::UTC);
+        let mut filter = Filter {
+            agent: query.agent.clone(),
+            server: query.provider.clone(),
+            tool: query.resource.clone(),
+            session: query.session.clone(),
+            since: read(query.since.as_deref(), |text| when::since(text, &now))?,
+            until: read(query.until.as_deref(), |text| when::until(text, &now))?,
+            before: query.before.as_deref().map(row_id).transpose()?,
+            ..Filter::default()
+        };
+        match query.decision.as_deref() {
+            None => {}
+            Some("rate_limited") => filter.stage = Some("rate_limit".to_owned()),
+            Some(decision @ ("allow" | "deny" | "ask")) => {
+                filter.decision = Some(decision.to_owned());
+            }
+            Some(other) => {
+                let detail = format_args!("`{other}` is none of allow, deny, ask, rate_limited");
+                return Err(ApiError::invalid(detail));
+            }
+        }
+        if let Some(id) = &query.agent_id {
+            let Some(agent) = self.directory.registry().find(id)? else { return Ok(None) };
+            if filter.agent.as_ref().is_some_and(|name| **name != *agent.name) {
+                return Err(ApiError::invalid("agent and agent_id are two different agents"));
+            }
+            filter.agent = Some(agent.name.to_string());
+        }
+        Ok(Some(filter))
+    }
+}
+
+impl LogQuery {
+    /// The form of the export, and how many of the newest rows it has (0: all).
+    pub(super) fn export(&self) -> Answer<(bool, u64)> {
+        let is_csv = match self.format.as_deref() {
+            None | Some("json") => false,
+            Some("csv") => true,
+            Some(other) => {
+                return Err(ApiError::invalid(format_args!("`{other}` is neither json nor csv")));
             }
         };
-        Ok(Filter {
-            agent,
-            decision: self.decision,
-            server: self.provider,
-            since: self.since,
-            until: self.until,
-            ..Filter::default()
-        })
+        Ok((is_csv, self.limit.unwrap_or_default()))
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Page {
-    #[serde(default = "fifty")]
-    limit: u64,
-    #[serde(default)]
-    offset: u64,
-    #[serde(default)]
-    pretty: bool,
+fn read<T, E: std::fmt::Display>(
+    text: Option<&str>,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> Answer<Option<T>> {
+    text.map(read).transpose().map_err(ApiError::invalid)
 }
 
-fn fifty() -> u64 {
-    50
+fn row_id(text: &str) -> Answer<RowId> {
+    RowId::parse(text)
+        .ok_or_else(|| ApiError::invalid(format_args!("`{text}` is not the id of a row")))
 }
 
-async fn logs(
-    State(admin): State<Arc<Admin>>,
-    selection: Result<Query<Selection>, QueryRejection>,
-    page: Result<Query<Page>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let (Query(selection), Query(page)) = (selection?, page?);
-    if page.limit == 0 || page.limit > MAX_PAGE || page.offset > MAX_OFFSET {
-        let detail = format!("`limit` is 1 to {MAX_PAGE}, `offset` at most {MAX_OFFSET}");
-        return Err(Problem::invalid(detail));
-    }
-    let (rows, total) = blocking(move || {
-        let filter = selection.filter(&admin)?;
-        if !admin.database.exists() {
-            return Ok((Vec::new(), 0));
-        }
-        let reader = Reader::open(&admin.database)?;
-        let mut rows = Vec::new();
-        reader.rows(&filter, page.limit + page.offset, |row| -> Result<(), Problem> {
-            rows.push(shown(&row));
-            Ok(())
-        })?;
-        rows.reverse();
-        let rows: Vec<Value> = rows.into_iter().skip(page.offset as usize).collect();
-        Ok((rows, reader.stats(&filter)?.decisions))
-    })
-    .await?;
-    let body = json!({ "logs": rows, "total": total });
-    if !page.pretty {
-        return Ok(Json(body).into_response());
-    }
-    let mut text = serde_json::to_string_pretty(&body).unwrap_or_default();
-    text.push('\n');
+fn json(value: &impl Serialize, pretty: bool) -> Answer<Response> {
+    let text = match pretty {
+        true => serde_json::to_string_pretty(value).map(|text| text + "\n"),
+        false => serde_json::to_string(value),
+    };
+    let text = text.map_err(ApiError::internal)?;
     Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-/// A row by the names of the contract, and by those that scripts know.
-fn shown(row: &Row) -> Value {
-    let mut shown = serde_json::to_value(row).unwrap_or_default();
-    if let Some(object) = shown.as_object_mut() {
-        let refused = (row.decision != "allow").then_some(row.reason.as_str());
-        let status = row.status.as_deref().and_then(|status| status.parse::<u16>().ok());
-        for (name, value) in [
-            ("timestamp", json!(row.time_text())),
-            ("agent_name", json!(row.agent)),
-            ("path", json!(row.tool)),
-            ("deny_reason", json!(refused)),
-            ("latency_ms", json!(row.upstream_ms)),
-            ("status_code", json!(status)),
-            ("request_id", json!(row.id.as_str())),
-        ] {
-            object.insert(name.to_owned(), value);
-        }
-    }
-    shown
-}
-
-async fn stats(
-    State(admin): State<Arc<Admin>>,
-    selection: Result<Query<Selection>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Query(selection) = selection?;
-    blocking(move || {
-        let filter = selection.filter(&admin)?;
-        let stats = match admin.database.exists() {
-            true => Reader::open(&admin.database)?.stats(&filter)?,
-            false => crate::store::stats::Stats::default(),
+impl LogRow {
+    pub(super) fn new(row: Row, admin: &Admin) -> Self {
+        let is_rest = row.transport == "rest";
+        let path = match is_rest {
+            true => row.tool.clone(),
+            false => format!("/mcp/tools/{}", row.tool),
         };
-        let mut shown = serde_json::to_value(&stats).unwrap_or_default();
-        if let Some(object) = shown.as_object_mut() {
-            let named = |names: &[crate::store::stats::Named]| -> Value {
-                let pairs = names.iter().map(|named| (named.name.clone(), named.decisions.into()));
-                Value::Object(pairs.collect())
-            };
-            object.insert("total_requests".to_owned(), stats.decisions.into());
-            object.insert("by_provider".to_owned(), named(&stats.by_server));
-            object.insert("avg_latency_ms".to_owned(), stats.upstream_ms_mean.into());
-            object.insert("max_latency_ms".to_owned(), stats.upstream_ms_max.into());
+        let only = |wanted: bool, text: &str| wanted.then(|| text.to_owned());
+        let decided_ms = row.decision_us as f64 / 1000.0;
+        Self {
+            timestamp: row.time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            agent_id: admin.directory.named(&row.agent).map(|agent| agent.id.to_string()),
+            agent_name: row.agent.clone(),
+            path,
+            deny_reason: only(row.decision != "allow", &row.reason),
+            status_code: row.status.as_deref().and_then(|status| status.parse().ok()),
+            latency_ms: decided_ms + row.upstream_ms.unwrap_or_default(),
+            request_id: row.id.as_str().to_owned(),
+            time: row.time_text(),
+            server: only(!is_rest, &row.server),
+            provider: if is_rest { row.server } else { "mcp".to_owned() },
+            resource: only(is_rest, &row.tool),
+            tool: only(!is_rest, &row.tool),
+            args: RawValue::from_string(row.args).ok(),
+            id: row.id.as_str().to_owned(),
+            session: row.session,
+            agent: row.agent,
+            transport: row.transport,
+            method: row.method,
+            intent: row.intent,
+            decision: row.decision,
+            outcome: row.outcome,
+            policy: row.policy,
+            rule: row.rule,
+            reason: row.reason,
+            stage: row.stage,
+            args_digest: row.args_digest,
+            decision_us: row.decision_us,
+            upstream_ms: row.upstream_ms,
+            status: row.status,
+            mode: row.mode,
+            prev_hash: row.prev_hash,
+            hash: row.hash,
         }
-        Ok(Json(shown))
-    })
-    .await
+    }
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Format {
-    #[default]
-    Json,
-    Csv,
+impl LogRow {
+    /// The values of the names that existing scripts know, for a table.
+    pub(super) fn more_values(self) -> [String; 9] {
+        [
+            self.timestamp,
+            self.agent_id.unwrap_or_default(),
+            self.agent_name,
+            self.path,
+            self.provider,
+            self.deny_reason.unwrap_or_default(),
+            self.status_code.map(|status| status.to_string()).unwrap_or_default(),
+            format!("{:.3}", self.latency_ms),
+            self.request_id,
+        ]
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct Export {
-    #[serde(default)]
-    format: Format,
-    /// 0 for all.
-    #[serde(default)]
-    limit: u64,
-}
-
-async fn export(
-    State(admin): State<Arc<Admin>>,
-    selection: Result<Query<Selection>, QueryRejection>,
-    export: Result<Query<Export>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let (Query(selection), Query(Export { format, limit })) = (selection?, export?);
-    let (reader, filter) = blocking(move || {
-        let filter = selection.filter(&admin)?;
-        Ok((Reader::open(&admin.database)?, filter))
-    })
-    .await?;
-    let (pieces, stream) = mpsc::channel(PIECES);
-    tokio::task::spawn_blocking(move || {
-        let mut out = io::BufWriter::with_capacity(PIECE, Pieces(pieces));
-        let written = match format {
-            Format::Json => write_json(&reader, &filter, limit, &mut out),
-            Format::Csv => write_csv(&reader, &filter, limit, &mut out),
+impl StatsView {
+    fn new(stats: Stats, rate_limited: i64) -> Self {
+        let map = |named: Vec<Named>| -> BTreeMap<String, i64> {
+            named.into_iter().map(|named| (named.name, named.decisions)).collect()
         };
-        if let Err(error) = written.and_then(|()| Ok(out.flush()?)) {
-            tracing::debug!(%error, "an export broke off");
-            let _ = out.get_ref().0.blocking_send(Err(io::Error::other("the export broke off")));
+        Self {
+            total_requests: stats.decisions,
+            by_decision: stats.by_decision,
+            rate_limited,
+            deny_rate: stats.deny_rate,
+            by_provider: map(stats.by_server),
+            by_agent: map(stats.by_agent),
+            by_outcome: stats.by_outcome,
+            avg_latency_ms: stats.upstream_ms_mean,
+            max_latency_ms: stats.upstream_ms_max,
+            avg_decision_us: stats.decision_us_mean,
+            failed: stats.failed,
         }
-    });
-    let stream = futures_util::stream::unfold(stream, |mut stream| async {
-        stream.recv().await.map(|piece| (piece, stream))
-    });
-    let (kind, name) = match format {
-        Format::Json => ("application/json", "attachment; filename=audit_logs.json"),
-        Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=audit_logs.csv"),
-    };
-    let headers = [(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(stream)).into_response())
-}
-
-/// Why an export ended before its end.
-#[derive(Debug, thiserror::Error)]
-enum BrokenOff {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-}
-
-/// Hands what is written to whoever reads the answer, who may be slow.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
-
-impl Write for Pieces {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(piece)));
-        sent.map(|()| piece.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn write_json(
-    reader: &Reader,
-    filter: &Filter,
-    limit: u64,
-    out: &mut impl Write,
-) -> Result<(), BrokenOff> {
-    out.write_all(b"{\"logs\":[")?;
-    let mut count = 0u64;
-    reader.rows(filter, limit, |row| -> Result<(), BrokenOff> {
-        out.write_all(if count == 0 { b"\n" } else { b",\n" })?;
-        count += 1;
-        Ok(serde_json::to_writer(&mut *out, &shown(&row))?)
-    })?;
-    Ok(write!(out, "\n],\"count\":{count}}}\n")?)
-}
-
-fn write_csv(
-    reader: &Reader,
-    filter: &Filter,
-    limit: u64,
-    out: &mut impl Write,
-) -> Result<(), BrokenOff> {
-    csv::header(out)?;
-    reader.rows(filter, limit, |row| -> Result<(), BrokenOff> { Ok(csv::row(out, &row)?) })
-}
-
-#[derive(Debug, Deserialize)]
-struct Purge {
-    #[serde(default = "ninety")]
-    retention_days: u32,
-}
-
-fn ninety() -> u32 {
-    90
-}
-
-async fn remove_old(
-    State(admin): State<Arc<Admin>>,
-    query: Result<Query<Purge>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Query(Purge { retention_days }) = query?;
-    blocking(move || {
-        let hours = i64::from(retention_days) * 24;
-        let before = Timestamp::now().checked_sub(Span::new().hours(hours));
-        let before = before.map_err(|error| Problem::invalid(error.to_string()))?;
-        let purged = purge::purge(&admin.database, before, &Options::default(), |_| {})?;
-        Ok(Json(json!({ "purged": purged.decisions, "retention_days": retention_days })))
-    })
-    .await
 }

@@ -1,92 +1,181 @@
 //! The admin API: agents and their keys, policies, the log, and what is there.
-//! One file a resource; every call but discovery takes the master key.
+//!
+//! One file a resource. `routes` lists every call once: the router and the
+//! OpenAPI document are held to it. A call that needs the database waits for it
+//! on a thread of its own, never on the runtime's.
 
-pub mod agents;
+mod agents;
 mod audit;
-mod discovery;
+mod error;
+mod export;
+mod extract;
+mod guard;
+mod health;
 pub mod master;
+mod openapi;
 mod policies;
-mod problem;
+mod retention;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use tokio::sync::Semaphore;
 
 use crate::policy::book::Book;
-use crate::rest::identify::MASTER_KEY;
-use crate::rest::reply;
-use crate::store::StoreError;
+use crate::store::Options;
 use crate::store::directory::Directory;
 use crate::store::read::Reader;
-use master::MasterKey;
-use problem::Problem;
 
-/// The largest body of a call, in bytes: a policy is the largest thing there is.
-const MAX_BODY: usize = 1 << 20;
+pub use agents::{AgentStats, AgentView, IssuedView};
+pub use error::{ApiError, ErrorBody};
+pub use retention::keep_retention;
+
+use error::Answer;
+use master::MasterKey;
+
+/// Calls that read or write the database at the same time; others wait.
+const MAX_BUSY: usize = 8;
 
 /// What the admin API works on.
 #[derive(Debug)]
 pub struct Admin {
+    master: MasterKey,
+    database: PathBuf,
+    options: Options,
+    directory: Arc<Directory>,
+    book: Arc<Book>,
+    cors_origins: Vec<String>,
+    busy: Arc<Semaphore>,
+}
+
+/// What an [`Admin`] is made of.
+#[derive(Debug)]
+pub struct AdminSettings {
     /// Who may call.
     pub master: MasterKey,
-    /// Agents and their keys.
-    pub directory: Arc<Directory>,
-    /// Policies by name.
-    pub book: Arc<Book>,
-    /// Where the log is.
+    /// The database.
     pub database: PathBuf,
-}
-
-/// The routes of the API.
-pub fn router(admin: Arc<Admin>) -> Router {
-    let guarded = Router::new()
-        .merge(agents::routes())
-        .merge(policies::routes())
-        .merge(audit::routes())
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&admin), guard));
-    discovery::routes()
-        .merge(guarded)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::map_response(|mut response: Response| async {
-            reply::protect(response.headers_mut());
-            response
-        }))
-        .with_state(admin)
-}
-
-/// The master key, or 401. Nothing of a request is looked at before.
-async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let mut keys = request.headers().get_all(MASTER_KEY).iter();
-    let (presented, more) = (keys.next(), keys.next());
-    let presented = presented.map_or(&b""[..], |key| key.as_bytes());
-    if more.is_none() && admin.master.is(presented) {
-        return next.run(request).await;
-    }
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid master key").into_response()
+    /// How it is opened.
+    pub options: Options,
+    /// The agents.
+    pub directory: Arc<Directory>,
+    /// The policies.
+    pub book: Arc<Book>,
+    /// Origins of pages that may call, `https://console.example`; none by default.
+    pub cors_origins: Vec<String>,
 }
 
 impl Admin {
-    /// Reads the log on a thread that may wait.
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let database = self.database.clone();
-        blocking(move || read(&Reader::open(&database)?).map_err(Problem::from)).await
+    /// The admin API's state.
+    #[must_use]
+    pub fn new(settings: AdminSettings) -> Arc<Self> {
+        let AdminSettings { master, database, options, directory, book, cors_origins } = settings;
+        let busy = Arc::new(Semaphore::new(MAX_BUSY));
+        Arc::new(Self { master, database, options, directory, book, cors_origins, busy })
+    }
+
+    /// Does `work`, which may wait for the disk, on a thread of its own.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let turn = Arc::clone(&self.busy).acquire_owned().await;
+        let admin = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&admin)
+        });
+        done.await.map_err(|_| ApiError::internal("a panic while answering"))?
+    }
+
+    fn reader(&self) -> Answer<Reader> {
+        Ok(Reader::open(&self.database)?)
     }
 }
 
-/// Runs what may wait on a thread for it.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an admin call failed");
-        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed"))
-    })
+/// A call: where, how, for whom, and what answers it.
+struct Route {
+    path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the document is held to it by a test"))]
+    method: Method,
+    handler: MethodRouter<Arc<Admin>>,
+    /// Whether it needs the master key.
+    guarded: bool,
+}
+
+fn guarded<H, T>(method: Method, path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<Admin>>,
+    T: 'static,
+{
+    Route { guarded: true, ..open(method, path, handler) }
+}
+
+fn open<H, T>(method: Method, path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Arc<Admin>>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    Route { path, method, handler: on(filter, handler), guarded: false }
+}
+
+/// Every call there is.
+fn routes() -> Vec<Route> {
+    vec![
+        open(Method::GET, "/", health::service),
+        open(Method::GET, "/health", health::health),
+        open(Method::GET, "/providers", health::providers),
+        open(Method::GET, "/openapi.json", openapi::document),
+        guarded(Method::GET, "/agents", agents::list),
+        guarded(Method::POST, "/agents", agents::create),
+        guarded(Method::GET, "/agents/{agent_id}", agents::get),
+        guarded(Method::DELETE, "/agents/{agent_id}", agents::delete),
+        guarded(Method::POST, "/agents/{agent_id}/rotate-key", agents::rotate),
+        guarded(Method::GET, "/agents/{agent_id}/stats", agents::stats),
+        guarded(Method::GET, "/policies", policies::list),
+        guarded(Method::POST, "/policies", policies::load),
+        guarded(Method::GET, "/policies/{name}", policies::get),
+        guarded(Method::PUT, "/policies/{name}", policies::put),
+        guarded(Method::DELETE, "/policies/{name}", policies::delete),
+        guarded(Method::GET, "/audit/logs", audit::logs),
+        guarded(Method::GET, "/audit/stats", audit::stats),
+        guarded(Method::GET, "/audit/export", export::export),
+        guarded(Method::POST, "/audit/purge", retention::purge),
+    ]
+}
+
+/// The admin API, without a fallback: who mounts it beside other routes gives
+/// [`not_found`] as theirs.
+pub fn router(admin: Arc<Admin>) -> Router {
+    let mut router = Router::new();
+    for Route { path, handler, guarded, .. } in routes() {
+        let handler = match guarded {
+            true => handler.route_layer(from_fn_with_state(Arc::clone(&admin), guard::key)),
+            false => handler,
+        };
+        router = router.route(path, handler);
+    }
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(guard::panics))
+        .layer(from_fn(guard::headers))
+        .layer(guard::cors(&admin.cors_origins))
+        .with_state(admin)
+}
+
+/// Answers what no route takes.
+pub async fn not_found(request: Request) -> ApiError {
+    ApiError::not_found(format_args!("there is nothing at `{}`", request.uri().path()))
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    let what = format_args!("`{}` does not take {}", request.uri().path(), request.method());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", what)
 }

@@ -1,104 +1,224 @@
-//! `/policies`: what decides, by name.
+//! `/policies`: what is in force, what may be, put and removed while running.
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::problem::Problem;
-use super::{Admin, blocking};
+use super::Admin;
+use super::error::{Answer, ApiError, Finding};
+use super::extract::{Named, Text, parse};
+use super::openapi::Refusals;
+use crate::policy::book::{BookError, Entry};
+use crate::policy::diagnostic::Diagnostics;
+use crate::policy::{Seen, load_str};
 
-pub(super) fn routes() -> Router<Arc<Admin>> {
-    Router::new()
-        .route("/policies", get(list).post(create))
-        .route("/policies/{name}", get(read).put(replace).delete(remove))
-}
-
-/// A policy as it is sent: its text, in YAML.
-#[derive(Debug, Deserialize)]
-struct Sent {
+/// A policy as the API shows it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PolicyView {
+    /// The name that agents have it by.
     name: String,
+    description: Option<String>,
+    /// `allow`, `deny`, … where no rule matches.
+    default_effect: Option<String>,
+    /// Its rules as they are written.
+    rules: Vec<Value>,
+    /// Whether it is part of the program; such a one cannot be removed.
+    built_in: bool,
+    /// Where it is kept.
+    file: Option<String>,
+}
+
+/// A policy and its text.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PolicyText {
+    #[serde(flatten)]
+    policy: PolicyView,
+    /// The text.
     yaml: String,
 }
 
-/// The body of `PUT`; the name is in the path.
-#[derive(Debug, Deserialize)]
-struct Text {
+/// A policy to be loaded, where it is not sent as YAML itself.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyInput {
+    /// The name; without one, that in the text.
+    #[serde(default)]
+    name: Option<String>,
+    /// The text.
     yaml: String,
 }
 
-async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Value>, Problem> {
-    blocking(move || {
-        let entries = admin.book.list().into_iter().map(|entry| {
+/// That a policy is in force.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PolicyLoaded {
+    /// `loaded`
+    status: &'static str,
+    policy_name: String,
+    /// Where it is kept.
+    saved_to: String,
+    /// What is probably not meant.
+    warnings: Vec<Finding>,
+}
+
+/// That a policy was removed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PolicyDeleted {
+    /// `deleted`
+    status: &'static str,
+    policy_name: String,
+    /// The agents that have it: they are refused, unless one of the same name is
+    /// part of the program.
+    agents: Vec<String>,
+}
+
+/// Every policy that agents may have
+#[utoipa::path(get, path = "/policies", tag = "policies",
+    responses((status = 200, body = [PolicyView]), Refusals), security(("master_key" = [])))]
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer<Json<Vec<PolicyView>>> {
+    let list = admin.blocking(|admin| {
+        let entries = admin.book.list().into_iter();
+        let views = entries.map(|entry| {
             let text = admin.book.text(&entry.name).unwrap_or_default();
-            json!({
-                "name": entry.name,
-                "rules": rules(&text),
-                "file": entry.file.map(|file| file.display().to_string()),
-            })
+            view(entry, &text)
         });
-        Ok(Json(entries.collect()))
-    })
-    .await
+        Ok(views.collect())
+    });
+    list.await.map(Json)
 }
 
-/// The rules as the text has them; the policy itself was compiled when it was
-/// put in force.
-fn rules(text: &str) -> Value {
-    let document: Option<Value> = serde_yaml::from_str(text).ok();
-    document.and_then(|document| document.get("rules").cloned()).unwrap_or_else(|| json!([]))
-}
-
-async fn read(
+/// One policy with its text
+#[utoipa::path(get, path = "/policies/{name}", tag = "policies",
+    params(("name" = String, Path, description = "the policy's name")),
+    responses((status = 200, body = PolicyText), Refusals), security(("master_key" = [])))]
+pub(super) async fn get(
     State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    blocking(move || {
+    Named(name): Named,
+) -> Answer<Json<PolicyText>> {
+    let get = admin.blocking(move |admin| {
+        let entry = admin.book.list().into_iter().find(|entry| entry.name == name);
         let text = admin.book.text(&name);
-        let text = text.ok_or_else(|| Problem::not_found(format!("no policy `{name}`")))?;
-        Ok(Json(json!({ "name": name, "rules": rules(&text), "yaml": text })))
-    })
-    .await
+        let (Some(entry), Some(yaml)) = (entry, text) else { return Err(unknown(&name)) };
+        Ok(PolicyText { policy: view(entry, &yaml), yaml })
+    });
+    get.await.map(Json)
 }
 
-async fn create(
+/// Validates a policy, keeps it and puts it in force, by the name it gives itself
+#[utoipa::path(post, path = "/policies", tag = "policies",
+    request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, body = PolicyLoaded), Refusals), security(("master_key" = [])))]
+pub(super) async fn load(
     State(admin): State<Arc<Admin>>,
-    body: Result<Json<Sent>, JsonRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Json(Sent { name, yaml }) = body?;
-    put(admin, name, yaml).await
+    text: Text,
+) -> Answer<Json<PolicyLoaded>> {
+    let input = input(&text)?;
+    admin.blocking(move |admin| admin.put(None, &input)).await.map(Json)
 }
 
-async fn replace(
+/// Validates a policy, keeps it and puts it in force, by the name in the path
+#[utoipa::path(put, path = "/policies/{name}", tag = "policies",
+    params(("name" = String, Path, description = "the policy's name")),
+    request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, body = PolicyLoaded), Refusals), security(("master_key" = [])))]
+pub(super) async fn put(
     State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
-    body: Result<Json<Text>, JsonRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Json(Text { yaml }) = body?;
-    put(admin, name, yaml).await
+    Named(name): Named,
+    text: Text,
+) -> Answer<Json<PolicyLoaded>> {
+    let input = input(&text)?;
+    admin.blocking(move |admin| admin.put(Some(name), &input)).await.map(Json)
 }
 
-async fn put(admin: Arc<Admin>, name: String, yaml: String) -> Result<Json<Value>, Problem> {
-    blocking(move || {
-        let saved = admin.book.put(&name, &yaml)?;
-        Ok(Json(json!({
-            "status": "loaded", "policy_name": name, "saved_to": saved.display().to_string(),
-        })))
-    })
-    .await
-}
-
-async fn remove(
+/// Removes a policy from the policy folder
+#[utoipa::path(delete, path = "/policies/{name}", tag = "policies",
+    params(("name" = String, Path, description = "the policy's name")),
+    responses((status = 200, body = PolicyDeleted), Refusals), security(("master_key" = [])))]
+pub(super) async fn delete(
     State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    blocking(move || {
-        admin.book.delete(&name)?;
-        Ok(Json(json!({ "status": "deleted", "policy_name": name })))
-    })
-    .await
+    Named(name): Named,
+) -> Answer<Json<PolicyDeleted>> {
+    let delete = admin.blocking(move |admin| {
+        admin.book.delete(&name).map_err(refused)?;
+        tracing::info!(policy = name, "a policy was removed");
+        let agents = admin.directory.registry().list()?.into_iter();
+        let having = agents.filter(|agent| agent.policy.as_deref() == Some(&name));
+        let agents = having.map(|agent| agent.name.to_string()).collect();
+        Ok(PolicyDeleted { status: "deleted", policy_name: name, agents })
+    });
+    delete.await.map(Json)
+}
+
+impl Admin {
+    fn put(&self, named: Option<String>, input: &PolicyInput) -> Answer<PolicyLoaded> {
+        let origin = named.as_deref().or(input.name.as_deref()).unwrap_or("policy");
+        let file =
+            load_str(origin, &input.yaml).map_err(|found| ApiError::invalid_policy(&found))?;
+        let name = match (named, &input.name) {
+            (Some(path), Some(body)) if path != *body => {
+                let detail = format_args!("the path says `{path}`, the body says `{body}`");
+                return Err(ApiError::invalid(detail));
+            }
+            (Some(name), _) => name,
+            (None, Some(name)) => name.clone(),
+            (None, None) => file.name().to_string(),
+        };
+        let saved_to = self.book.put(&name, &input.yaml).map_err(refused)?;
+        tracing::info!(policy = name, "a policy was put in force");
+        Ok(PolicyLoaded {
+            status: "loaded",
+            policy_name: name,
+            saved_to: saved_to.display().to_string(),
+            warnings: Finding::all(&file.lint(&Seen::default())),
+        })
+    }
+}
+
+/// JSON where it is said to be JSON and bears a text, else the text itself: a
+/// policy may be written in JSON, too.
+fn input(text: &Text) -> Answer<PolicyInput> {
+    let is_json = text.content_type.starts_with("application/json");
+    let object = serde_json::from_slice::<Value>(&text.bytes);
+    if is_json || object.is_ok_and(|value| value.get("yaml").is_some()) {
+        return parse(&text.bytes);
+    }
+    match std::str::from_utf8(&text.bytes) {
+        Ok(yaml) => Ok(PolicyInput { name: None, yaml: yaml.to_owned() }),
+        Err(_) => Err(ApiError::bad_request("invalid_policy", "the policy is not UTF-8")),
+    }
+}
+
+/// What a text says, as far as it can be read.
+fn view(entry: Entry, text: &str) -> PolicyView {
+    let document: Value = serde_yaml::from_str(text).unwrap_or_default();
+    let get = |key: &str| document.get(key).filter(|value| !value.is_null()).cloned();
+    let text_of = |key: &str| get(key).and_then(|value| value.as_str().map(str::to_owned));
+    PolicyView {
+        description: text_of("description"),
+        default_effect: text_of("default_effect"),
+        rules: get("rules").and_then(|rules| rules.as_array().cloned()).unwrap_or_default(),
+        built_in: entry.file.is_none(),
+        file: entry.file.map(|file| file.display().to_string()),
+        name: entry.name,
+    }
+}
+
+fn unknown(name: &str) -> ApiError {
+    ApiError::not_found(format_args!("there is no policy `{name}`"))
+}
+
+fn refused(error: BookError) -> ApiError {
+    match error {
+        BookError::Name(_) => ApiError::invalid(error),
+        BookError::Invalid(found) => invalid(&found),
+        BookError::Unknown(_) => ApiError::not_found(error),
+        BookError::Io(_) => ApiError::internal(error),
+    }
+}
+
+fn invalid(found: &Diagnostics) -> ApiError {
+    ApiError::invalid_policy(found)
 }

@@ -3,21 +3,24 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use comfy_table::{Table, presets};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::Done;
 use crate::action::Provider;
-use crate::admin::agents::{shown, shown_once};
-use crate::cli::{AgentsCommand, DecideArgs, StoreArgs};
+use crate::admin::{AgentStats, AgentView, IssuedView};
+use crate::cli::{AgentsCommand, AgentsCreateArgs, DecideArgs};
 use crate::config::Settings;
+use crate::policy::diagnostic::Diagnostics;
 use crate::store::Options;
-use crate::store::agents::{Issued, NewAgent, Registry};
+use crate::store::agents::{AgentRecord, Issued, NewAgent, Registry};
+use crate::store::counts::AgentCounts;
 use crate::store::read::Reader;
-use crate::store::stats::AgentFigures;
 
 pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
     let (store, json) = match command {
@@ -31,50 +34,50 @@ pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
     let registry = Registry::new(&database, &Options::default());
     match command {
         AgentsCommand::Create(args) => {
-            if let Some(policy) = &args.policy {
-                super::policies::lookup(&settings)
-                    .find(policy)
-                    .map_err(|finding| anyhow::anyhow!("{finding}"))?;
-            }
-            let provider = args.provider.as_deref().map(provider).transpose()?;
-            let issued = registry.create(&NewAgent {
-                name: args.name.clone(),
-                description: args.description.clone(),
-                policy: args.policy.clone(),
-                provider,
-            })?;
-            print_issued(&issued, json)?;
+            print_issued(&registry.create(&new_agent(args, &settings)?)?, &database, json)
         }
         AgentsCommand::RotateKey(args) => {
             let issued = registry.rotate(&args.name, args.grace.unwrap_or(Duration::ZERO))?;
-            print_issued(&issued, json)?;
+            print_issued(&issued, &database, json)
         }
-        AgentsCommand::List(_) => list(&registry, &figures(store, &settings), json)?,
-        AgentsCommand::Delete(args) => {
-            let gone = registry.delete(&args.name)?;
-            let line = json!({ "status": "deleted", "agent_id": &*gone.id, "name": &*gone.name });
-            let text = format!("deleted {} ({})", gone.name, gone.id);
-            print(&if json { line.to_string() } else { text })?;
-        }
+        // Nobody is registered where there is no database, and none is made.
+        AgentsCommand::List(_) if !database.exists() => print_list(&[], &database, json),
+        AgentsCommand::List(_) => print_list(&registry.list()?, &database, json),
+        AgentsCommand::Delete(args) => print_deleted(&registry.delete(&args.name)?, json),
         AgentsCommand::Stats(args) => {
             let agent = registry.find(&args.name)?;
             let agent = agent.with_context(|| format!("there is no agent `{}`", args.name))?;
-            let figures = figures(store, &settings).remove(&*agent.name).unwrap_or_default();
-            print(&if json {
-                shown(&agent, Some(&figures)).to_string()
-            } else {
-                let last = figures.last_at.map_or("never".to_owned(), |at| at.to_string());
-                let AgentFigures { requests, denied, .. } = figures;
-                format!("{}: {requests} requests, {denied} denied, last {last}", agent.name)
-            })?;
+            print_stats(&agent, &database, json)
         }
-    }
+    }?;
     Ok(Done::Success)
 }
 
 fn settings() -> anyhow::Result<Settings> {
     let config = std::env::var_os("AGENTGATE_CONFIG").map(Into::into);
-    Ok(Settings::resolve(&DecideArgs { config, ..DecideArgs::default() })?)
+    let policy_dir = std::env::var_os("AGENTGATE_POLICY_DIR").map(Into::into);
+    Ok(Settings::resolve(&DecideArgs { config, policy_dir, ..DecideArgs::default() })?)
+}
+
+/// What was typed, its policy and its provider being ones that there are.
+fn new_agent(args: &AgentsCreateArgs, settings: &Settings) -> anyhow::Result<NewAgent> {
+    if let Some(policy) = &args.policy {
+        let found = super::policies::lookup(settings).find(policy).map_err(Diagnostics::from);
+        let loaded = found.and_then(|found| found.load());
+        loaded
+            .map_err(|found| anyhow::anyhow!("the policy does not load\n{}", found.coloured()))?;
+        anyhow::ensure!(
+            policy.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
+            "an agent has its policy by name, not by file; put `{policy}` into the policy folder"
+        );
+    }
+    let provider = args.provider.as_deref().map(provider).transpose()?;
+    Ok(NewAgent {
+        name: args.name.clone(),
+        description: args.description.clone(),
+        policy: args.policy.clone(),
+        provider,
+    })
 }
 
 fn provider(name: &str) -> anyhow::Result<Provider> {
@@ -84,23 +87,19 @@ fn provider(name: &str) -> anyhow::Result<Provider> {
     })
 }
 
-/// A log that cannot be read yet has no figures.
-fn figures(store: &StoreArgs, settings: &Settings) -> HashMap<String, AgentFigures> {
-    let reader = Reader::open(&settings.database(store));
-    reader.and_then(|reader| reader.agents()).unwrap_or_default()
+fn counts(agent: &AgentRecord, database: &Path) -> anyhow::Result<AgentCounts> {
+    let mut counts = Reader::open(database)?.counts_by_agent(Some(&agent.name))?;
+    Ok(counts.remove(&*agent.name).unwrap_or_default())
 }
 
-fn list(
-    registry: &Registry,
-    figures: &HashMap<String, AgentFigures>,
-    json: bool,
-) -> anyhow::Result<()> {
-    let agents = registry.list()?;
+fn print_list(agents: &[AgentRecord], database: &Path, json: bool) -> anyhow::Result<()> {
+    let counts = match agents.is_empty() {
+        true => HashMap::new(),
+        false => Reader::open(database)?.counts_by_agent(None)?,
+    };
+    let counts = |agent: &AgentRecord| counts.get(&*agent.name).copied().unwrap_or_default();
     if json {
-        for agent in &agents {
-            print(&shown(agent, figures.get(&*agent.name)).to_string())?;
-        }
-        return Ok(());
+        return agents.iter().try_for_each(|it| print_json(&AgentView::new(it, counts(it))));
     }
     if agents.is_empty() {
         return print("no agents yet; `agentgate agents create NAME` makes one");
@@ -109,23 +108,41 @@ fn list(
     table
         .load_style(presets::NOTHING)
         .set_header(["NAME", "POLICY", "PROVIDER", "REQUESTS", "DENIED", "ID"]);
-    for agent in &agents {
-        let figures = figures.get(&*agent.name).cloned().unwrap_or_default();
+    for agent in agents {
+        let counts = counts(agent);
         table.add_row([
             agent.name.to_string(),
             agent.policy.as_deref().unwrap_or("(the gate's)").to_owned(),
             agent.provider.map_or("(all)", Provider::as_str).to_owned(),
-            figures.requests.to_string(),
-            figures.denied.to_string(),
+            counts.requests.to_string(),
+            counts.denied.to_string(),
             agent.id.to_string(),
         ]);
     }
     print(&table.to_string())
 }
 
-fn print_issued(issued: &Issued, json: bool) -> anyhow::Result<()> {
+fn print_deleted(agent: &AgentRecord, json: bool) -> anyhow::Result<()> {
     if json {
-        return print(&Value::to_string(&shown_once(issued)));
+        let (id, name) = (&*agent.id, &*agent.name);
+        return print_json(&json!({ "status": "deleted", "agent_id": id, "name": name }));
+    }
+    print(&format!("deleted {} ({})", agent.name, agent.id))
+}
+
+fn print_stats(agent: &AgentRecord, database: &Path, json: bool) -> anyhow::Result<()> {
+    let counts = counts(agent, database)?;
+    if json {
+        return print_json(&AgentStats::new(agent, counts));
+    }
+    let last = counts.last.map_or("never".to_owned(), |at| at.to_string());
+    let AgentCounts { requests, denied, .. } = counts;
+    print(&format!("{}: {requests} requests, {denied} denied, last {last}", agent.name))
+}
+
+fn print_issued(issued: &Issued, database: &Path, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print_json(&IssuedView::new(issued, counts(&issued.agent, database)?));
     }
     let Issued { agent, api_key, aws_access_key_id, aws_secret_access_key } = issued;
     print(&format!(
@@ -136,6 +153,10 @@ fn print_issued(issued: &Issued, json: bool) -> anyhow::Result<()> {
         api_key.as_str(),
         aws_secret_access_key.as_str(),
     ))
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string(value)?)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -7,13 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use axum::Router;
-use http::StatusCode;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{Done, policies};
-use crate::admin::{self, Admin, master::MasterKey};
+use crate::admin::{self, Admin, AdminSettings, master::MasterKey};
 use crate::cli::{AuditSync, OnAuditFailure, ServeArgs};
 use crate::config::{Settings, serve as sites};
 use crate::gate::{AuditFailure, Gate};
@@ -23,8 +21,8 @@ use crate::os::{Stop, StopRequests};
 use crate::policy::book::Book;
 use crate::rest::inbound::Limits;
 use crate::rest::proxy::Proxy;
+use crate::rest::router;
 use crate::rest::upstream::Exit;
-use crate::rest::{reply, router};
 use crate::store::agents::Registry;
 use crate::store::directory::Directory;
 use crate::store::{self, Store};
@@ -73,9 +71,8 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
         tracing::warn!("the master key is weak: {weakness}");
     }
     let (proxy, admin) = assemble(args, settings, store, master)?;
-    let app = router::router(Arc::clone(&proxy))
-        .merge(admin::router(admin))
-        .fallback(|| async { not_found() });
+    let app =
+        router::router(Arc::clone(&proxy)).merge(admin::router(admin)).fallback(admin::not_found);
     let listener = bind(listen).await?;
     let (stop, stopped) = watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();
@@ -133,7 +130,15 @@ fn assemble(
         session: uuid::Uuid::now_v7().to_string().into(),
         strangers: crate::rest::strangers::Strangers::default(),
     };
-    Ok((Arc::new(proxy), Arc::new(Admin { master, directory, book, database })))
+    let admin = AdminSettings {
+        master,
+        database,
+        options: store::Options::default(),
+        directory,
+        book,
+        cors_origins: Vec::new(),
+    };
+    Ok((Arc::new(proxy), Admin::new(admin)))
 }
 
 /// The key from the environment, or the one in the data folder.
@@ -205,11 +210,6 @@ async fn follow(args: &ServeArgs, proxy: &Proxy, mut told: StopRequests) {
             }
         }
     }
-}
-
-fn not_found() -> http::Response<crate::net::Body> {
-    let body = json!({ "error": "not_found", "detail": "Not Found" });
-    reply::answer(StatusCode::NOT_FOUND, body, None)
 }
 
 fn truthy(name: &str) -> bool {

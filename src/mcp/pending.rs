@@ -62,6 +62,22 @@ impl Key {
         Self(raw.into())
     }
 
+    /// The key of an id among those of many exchanges.
+    #[must_use]
+    pub fn scoped(scope: &str, raw: &[u8]) -> Self {
+        let Self(key) = Self::new(raw);
+        if scope.is_empty() {
+            return Self(key);
+        }
+        // No id begins like a scope does.
+        Self([scope.as_bytes(), b"/", &key].concat().into())
+    }
+
+    /// Whether it is one of `scope`'s.
+    fn is_of(&self, scope: &str) -> bool {
+        self.0.strip_prefix(scope.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+    }
+
     /// As JSON.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -126,6 +142,16 @@ impl Pending {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
+    }
+
+    /// Takes every receipt that is still open in `scope`: its exchange is over.
+    pub fn drain_scope(&mut self, scope: &str) -> Vec<Receipt> {
+        let of_scope = |key: &Key, _: &mut Asked| key.is_of(scope);
+        let over = self.asked.extract_if(of_scope).filter_map(|(_, asked)| match asked {
+            Asked::Admitted(receipt) => Some(receipt),
+            _ => None,
+        });
+        over.collect()
     }
 
     /// Takes every receipt that is still open: the connection is over.

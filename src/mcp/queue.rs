@@ -103,6 +103,13 @@ impl<T: Weight> Queue<T> {
         }
     }
 
+    /// The next item, where one is there; its bytes no longer count.
+    pub fn try_next(&self) -> Option<T> {
+        let item = self.state().items.pop_front()?;
+        self.done(item.weight());
+        Some(item)
+    }
+
     /// Gives back the room of items that were taken, in bytes.
     pub fn done(&self, bytes: usize) {
         let mut state = self.state();

@@ -10,6 +10,7 @@
 //! its own, so that what the server asks meanwhile can be answered.
 
 mod cleared;
+pub mod exchange;
 mod inward;
 mod outward;
 
@@ -61,15 +62,24 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Relay {
     gate: Gate,
-    settings: Settings,
-    state: Mutex<State>,
+    settings: Arc<Settings>,
+    shared: Arc<Shared>,
+    /// Sets the ids of one exchange apart from those of another that shares the
+    /// same state; empty where ids are unique anyway.
+    scope: Arc<str>,
     to_client: Queue<Bytes>,
     to_server: Queue<Cleared>,
     held: Queue<Held>,
-    /// Something that a held call may wait for has happened.
-    news: Notify,
     /// The client has said its last.
     client_ended: Notify,
+}
+
+/// What the exchanges of one conversation have in common.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something that a held call may wait for has happened.
+    news: Notify,
 }
 
 #[derive(Debug)]
@@ -106,16 +116,26 @@ impl Relay {
             pending: Pending::default(),
             held: HashSet::new(),
         };
+        let shared = Arc::new(Shared { state: Mutex::new(state), news: Notify::new() });
+        Self::over(gate, Arc::new(settings), shared, Arc::from(""))
+    }
+
+    fn over(gate: Gate, settings: Arc<Settings>, shared: Arc<Shared>, scope: Arc<str>) -> Self {
         Self {
             gate,
             settings,
-            state: Mutex::new(state),
+            shared,
+            scope,
             to_client: Queue::new(),
             to_server: Queue::new(),
             held: Queue::new(),
-            news: Notify::new(),
             client_ended: Notify::new(),
         }
+    }
+
+    /// The key of an id in this exchange.
+    fn key(&self, id: &[u8]) -> Key {
+        Key::scoped(&self.scope, id)
     }
 
     /// Relays until the server has said its last and the client has been given
@@ -203,7 +223,7 @@ impl Relay {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn action(&self, target: Target) -> Action {

@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
 use super::Body;
+use super::sniff::{Heads, Sniffed};
 
 /// What a listener puts up with.
 #[derive(Debug, Clone, Copy)]
@@ -80,8 +81,11 @@ where
             () = &mut stop => break,
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(WithPeer { app: app.clone(), peer });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let heads = Heads::default();
+        let service =
+            TowerToHyperService::new(WithPeer { app: app.clone(), peer, heads: heads.clone() });
+        let stream = TokioIo::new(Sniffed { stream, heads });
+        let connection = builder.serve_connection_with_upgrades(stream, service);
         let connection = draining.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -101,6 +105,7 @@ where
 struct WithPeer<S> {
     app: S,
     peer: SocketAddr,
+    heads: Heads,
 }
 
 impl<S> tower_service::Service<Request<Incoming>> for WithPeer<S>
@@ -119,7 +124,7 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
-        let mut request = request.map(Body::new);
+        let mut request = self.heads.mark(request.map(Body::new));
         request.extensions_mut().insert(axum::extract::ConnectInfo(self.peer));
         self.app.call(request)
     }

@@ -9,6 +9,8 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
+use super::aws::{self, Claim};
+use crate::action::Provider;
 use crate::store::agents::{AgentRecord, KEY_PREFIX};
 use crate::store::directory::Directory;
 
@@ -26,6 +28,8 @@ pub struct Identified {
     /// Whether the key stood in the credential's place, so that there is no
     /// credential of the client's to pass on.
     pub in_credentials_place: bool,
+    /// The AWS signature that has yet to prove it.
+    pub claim: Option<Claim>,
 }
 
 /// Why nobody is identified.
@@ -39,11 +43,28 @@ pub enum Stranger {
     WrongKey,
 }
 
-/// Finds the agent by the keys in `headers`.
+/// Finds the agent by the keys in `headers`, or by the access-key id of an AWS
+/// signature.
 ///
 /// # Errors
 /// [`Stranger`].
-pub fn agent(headers: &HeaderMap, directory: &Directory) -> Result<Identified, Stranger> {
+pub fn agent(
+    provider: Provider,
+    headers: &HeaderMap,
+    directory: &Directory,
+) -> Result<Identified, Stranger> {
+    if provider == Provider::Aws
+        && !headers.contains_key(AGENT_KEY)
+        && let Some(claim) = aws::claim(headers, directory)
+    {
+        let claim = claim.map_err(|()| Stranger::WrongKey)?;
+        let agent = Arc::clone(claim.agent());
+        return Ok(Identified { agent, in_credentials_place: true, claim: Some(claim) });
+    }
+    by_key(headers, directory)
+}
+
+fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, Stranger> {
     let mut own = headers.get_all(AGENT_KEY).iter();
     let in_place = in_credentials_place(headers);
     let (key, in_credentials_place) = match (own.next(), in_place) {
@@ -62,7 +83,7 @@ pub fn agent(headers: &HeaderMap, directory: &Directory) -> Result<Identified, S
         return Err(Stranger::WrongKey);
     }
     let agent = directory.identify(&key).ok_or(Stranger::WrongKey)?;
-    Ok(Identified { agent, in_credentials_place })
+    Ok(Identified { agent, in_credentials_place, claim: None })
 }
 
 /// The key of the gate's own that stands where a credential would.
@@ -121,7 +142,7 @@ mod tests {
             (vec![("authorization", basic(format!("{key}:x-oauth-basic")))], true),
             (vec![("x-agent-key", key.clone()), ("authorization", format!("Bearer {key}"))], true),
         ] {
-            let found = agent(&headers(&pairs), &directory).unwrap();
+            let found = agent(Provider::Github, &headers(&pairs), &directory).unwrap();
             assert_eq!((&*found.agent.name, found.in_credentials_place), ("a", in_place));
         }
         let wrong = format!("{KEY_PREFIX}{}", "0".repeat(64));
@@ -133,7 +154,8 @@ mod tests {
             (vec![("x-agent-key", key.clone()), ("x-agent-key", key.clone())], Stranger::WrongKey),
             (vec![("x-agent-key", key.clone()), ("authorization", wrong)], Stranger::WrongKey),
         ] {
-            let found = agent(&headers(&pairs), &directory).map(|found| found.agent.name.clone());
+            let found = agent(Provider::Github, &headers(&pairs), &directory)
+                .map(|found| found.agent.name.clone());
             assert_eq!(found, Err(stranger), "{pairs:?}");
         }
     }

@@ -15,6 +15,7 @@ use crate::action::{self, HttpRequest, Provider};
 use crate::json;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
+use crate::net::sniff::TwoLengths;
 
 /// What is put up with.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,8 @@ pub struct Inbound {
     pub headers: HeaderMap,
     /// The body: the very bytes that were judged, or a stream that nothing reads.
     pub body: Body,
+    /// The bytes, where they are held.
+    pub held: Option<Bytes>,
 }
 
 /// Why a request is not passed on.
@@ -76,6 +79,9 @@ pub enum Fault {
     /// The configuration does not say where the provider is.
     #[error("where is {0}? configure `providers.{0}.upstream`")]
     NoUpstream(&'static str),
+    /// No signature can be made.
+    #[error("{0}")]
+    CannotSign(String),
     /// See [`NoCredential`].
     #[error("{0}")]
     NoCredential(#[from] NoCredential),
@@ -89,7 +95,7 @@ impl Fault {
             Self::Path(PathFault::TooLong) => (StatusCode::URI_TOO_LONG, "path_too_long"),
             Self::Path(_) => (StatusCode::BAD_REQUEST, "invalid_path"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::NoUpstream(_) | Self::NoCredential(_) => {
+            Self::NoUpstream(_) | Self::NoCredential(_) | Self::CannotSign(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_configured")
             }
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
@@ -144,6 +150,7 @@ const HOP_BY_HOP: [&str; 9] = [
 pub async fn read(
     provider: Provider,
     raw_path: &str,
+    region: Option<&str>,
     parts: http::request::Parts,
     body: Body,
     limits: &Limits,
@@ -152,18 +159,20 @@ pub async fn read(
     let path = Path::parse(provider, raw_path)?;
     let query: Vec<(String, String)> = form(parts.uri.query().unwrap_or_default());
     check_overrides(&parts.headers, parts.uri.query().unwrap_or_default())?;
-    let Destination { host, path: judged_path } = destination(provider, path.judged(), None);
-    let forwarded = destination(provider, path.forwarded(), None).path.into_owned();
+    let Destination { host, path: judged_path } = destination(provider, path.judged(), region);
+    let forwarded = destination(provider, path.forwarded(), region).path.into_owned();
     let host = host.map(std::borrow::Cow::into_owned);
-    let (judged_body, body) = match reads(provider, host.as_deref(), &parts.headers) {
-        Reads::Nothing => (action::Body::Opaque, body),
-        _ if http_body::Body::is_end_stream(&body) => (action::Body::Empty, body),
+    let (judged_body, body, held) = match reads(provider, host.as_deref(), &parts.headers) {
+        Reads::Nothing => (action::Body::Opaque, body, None),
+        _ if http_body::Body::is_end_stream(&body) => {
+            (action::Body::Empty, body, Some(Bytes::new()))
+        }
         kind => {
             if parts.headers.contains_key(CONTENT_ENCODING) {
                 return Err(Fault::Encoded);
             }
             let held = hold(body, limits.max_body, limits.patience).await?;
-            (judged_body(kind, &held)?, Body::from(held))
+            (judged_body(kind, &held)?, Body::from(held.clone()), Some(held))
         }
     };
     let judged = HttpRequest {
@@ -181,6 +190,7 @@ pub async fn read(
         query: parts.uri.query().map(str::to_owned),
         headers: end_to_end(parts.headers),
         body,
+        held,
     })
 }
 
@@ -208,7 +218,8 @@ fn check_head(parts: &http::request::Parts) -> Result<(), Fault> {
             return Err(Fault::Header(format!("the header `{name}` is given twice")));
         }
     }
-    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
+    let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+    if both || parts.extensions.get::<TwoLengths>().is_some() {
         let what = "Content-Length and Transfer-Encoding contradict each other";
         return Err(Fault::Header(what.to_owned()));
     }
@@ -256,6 +267,10 @@ fn reads(provider: Provider, host: Option<&str>, headers: &HeaderMap) -> Reads {
     if provider == Provider::Aws && host.is_some_and(|host| host.starts_with("s3.")) {
         return Reads::Nothing;
     }
+    // The others are signed over their bodies.
+    if provider == Provider::Aws && !is_json_or_form(headers) {
+        return Reads::Any;
+    }
     let Some(kind) = headers.get(CONTENT_TYPE) else { return Reads::Any };
     let Ok(kind) = kind.to_str() else { return Reads::Any };
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -267,6 +282,12 @@ fn reads(provider: Provider, host: Option<&str>, headers: &HeaderMap) -> Reads {
         _ if kind.starts_with("text/") || kind.ends_with("xml") => Reads::Any,
         _ => Reads::Nothing,
     }
+}
+
+fn is_json_or_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.to_ascii_lowercase();
+    ["json", "x-amz-json", "x-www-form-urlencoded"].iter().any(|part| kind.contains(part))
 }
 
 fn judged_body(reads: Reads, held: &Bytes) -> Result<action::Body, Fault> {

@@ -7,6 +7,7 @@
 //! answer  ◄── reply (refused) / upstream::send (credentials) ◄────┘
 //! ```
 
+pub mod aws;
 pub mod credentials;
 pub mod identify;
 pub mod inbound;
@@ -14,7 +15,10 @@ pub mod mock;
 pub mod normalize;
 pub mod proxy;
 pub mod reply;
+pub mod rewrite;
 pub mod route;
 pub mod router;
+#[cfg(feature = "aws")]
+pub mod sigv4;
 pub mod strangers;
 pub mod upstream;

@@ -10,11 +10,13 @@ use arc_swap::ArcSwap;
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 
+use super::aws;
 use super::credentials::{self, Credential};
 use super::identify::{self, Identified};
 use super::inbound::{self, Fault, Inbound, Limits};
 use super::mock;
 use super::reply;
+use super::rewrite::Rewriter;
 use super::route::Upstream;
 use super::strangers::{Note, Strangers};
 use super::upstream::{Exit, Outgoing};
@@ -25,7 +27,6 @@ use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
 use crate::store::directory::Directory;
-use crate::verdict::{Denial, Reason, Stage, Verdict};
 
 /// What is particular to one provider, by configuration.
 #[derive(Debug, Default)]
@@ -64,28 +65,36 @@ struct Read {
 }
 
 impl Proxy {
-    /// Answers a request for `provider`, whose path below the provider's name is
-    /// `path`, as the client wrote it.
+    /// Answers a request for `provider`, whose path below `base` (where the
+    /// provider begins) is `path`, both as the client wrote them.
     pub async fn answer(
         &self,
         provider: Provider,
-        path: &str,
+        (base, path): (&str, &str),
         request: Request<Body>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         // Whose request it is comes first: strangers learn nothing else.
-        let who = match identify::agent(&parts.headers, &self.directory) {
+        let who = match identify::agent(provider, &parts.headers, &self.directory) {
             Ok(who) => who,
             Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
         };
-        let gate = match self.gate_for(&who.agent) {
-            Ok(gate) => gate,
-            Err(denial) => return reply::refused(&denial),
+        let Some(gate) = self.gate_for(&who.agent) else {
+            return self.refuse_without_policy(&who.agent, provider, &parts).await;
         };
+        let rewriter = self.rewriter(provider, &mut parts, base);
         // What is asked, for certain, or not at all; and where it goes.
         let method = parts.method.to_string();
-        let inbound = inbound::read(provider, path, parts, body, &self.limits).await;
+        let seen = who.claim.as_ref().map(|_| seen(&parts));
+        let region = who.claim.as_ref().map(|claim| claim.scope().1);
+        let inbound = inbound::read(provider, path, region, parts, body, &self.limits).await;
+        if let (Ok(inbound), Some(claim), Some(seen)) = (&inbound, &who.claim, &seen)
+            && let Err(error) = claim.verify(seen, inbound.held.as_deref(), jiff::Timestamp::now())
+        {
+            tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
+            return self.refuse_stranger(provider, peer.ip()).await;
+        }
         let read = match inbound.and_then(|inbound| self.prepare(&who, inbound)) {
             Ok(read) => read,
             Err(fault) => {
@@ -98,7 +107,7 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        self.forward(&gate, &action, permit).await
+        self.forward(&gate, &action, permit, rewriter.as_ref()).await
     }
 
     async fn forward(
@@ -106,6 +115,7 @@ impl Proxy {
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
+        rewriter: Option<&Rewriter>,
     ) -> Response<Body> {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
@@ -123,7 +133,10 @@ impl Proxy {
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = inbound::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                response
+                match rewriter {
+                    Some(rewriter) => rewriter.answer(response).await,
+                    None => response,
+                }
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
@@ -135,7 +148,7 @@ impl Proxy {
 
     /// Where it goes, and with whose credential.
     fn prepare(&self, who: &Identified, inbound: Inbound) -> Result<Read, Fault> {
-        let Inbound { judged, path, query, mut headers, body } = inbound;
+        let Inbound { judged, path, query, mut headers, body, held } = inbound;
         let uri = match self.exit {
             None => http::Uri::default(),
             Some(_) => {
@@ -148,9 +161,20 @@ impl Proxy {
                     (None, Some(host)) => Cow::Owned(Upstream::vendor(host).ok_or(Fault::Target)?),
                     (None, None) => return Err(Fault::NoUpstream(provider.as_str())),
                 };
-                let credential = site.and_then(|site| site.credential.as_ref());
-                credentials::apply(provider, credential, who.in_credentials_place, &mut headers)?;
-                upstream.uri(&path, query.as_deref()).ok_or(Fault::Target)?
+                let uri = upstream.uri(&path, query.as_deref()).ok_or(Fault::Target)?;
+                if provider == Provider::Aws {
+                    let scope = who.claim.as_ref().map(aws::Claim::scope);
+                    let (service, region) = scope_of(judged.host.as_deref().unwrap_or_default());
+                    let (method, held) = (judged.method.as_str(), held.as_deref());
+                    let scope = scope.unwrap_or((service, region));
+                    let unsigned = aws::Unsigned { scope, method, uri: &uri, held };
+                    aws::sign(&unsigned, &mut headers).map_err(Fault::CannotSign)?;
+                } else {
+                    let credential = site.and_then(|site| site.credential.as_ref());
+                    let in_place = who.in_credentials_place;
+                    credentials::apply(provider, credential, in_place, &mut headers)?;
+                }
+                uri
             }
         };
         // INVARIANT (method): it was one of HTTP's own when it was read.
@@ -160,14 +184,48 @@ impl Proxy {
         Ok(Read { action, outgoing })
     }
 
-    fn gate_for(&self, agent: &AgentRecord) -> Result<Gate, Box<Denial>> {
-        let Some(name) = agent.policy.as_deref() else { return Ok(self.gate.clone()) };
-        let handle = self.book.handle(Some(name));
-        handle.map(|handle| self.gate.under(handle)).ok_or_else(|| {
-            let reason = Reason::Written(format!("Policy '{name}' not found").into());
-            let verdict = Verdict::refusal(Stage::Policy, name, reason);
-            Box::new(Denial { verdict, request_id: None })
-        })
+    /// What rewrites the answer, where it has to be. A body that has to be read
+    /// must come as it is.
+    fn rewriter(
+        &self,
+        provider: Provider,
+        parts: &mut http::request::Parts,
+        base: &str,
+    ) -> Option<Rewriter> {
+        self.exit.as_ref()?;
+        let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))?;
+        let sites = self.sites.load();
+        let configured = sites.get(&provider).and_then(|site| site.upstream.as_ref());
+        let rewriter = Rewriter::new(provider, configured, &format!("http://{host}{base}"));
+        if !rewriter.is_needed() || provider == Provider::Aws {
+            return None;
+        }
+        let identity = http::HeaderValue::from_static("identity");
+        parts.headers.insert(http::header::ACCEPT_ENCODING, identity);
+        Some(rewriter)
+    }
+
+    /// The gate under the agent's own policy; `None` where that cannot be had.
+    fn gate_for(&self, agent: &AgentRecord) -> Option<Gate> {
+        let Some(name) = agent.policy.as_deref() else { return Some(self.gate.clone()) };
+        Some(self.gate.under(self.book.handle(Some(name))?))
+    }
+
+    async fn refuse_without_policy(
+        &self,
+        agent: &AgentRecord,
+        provider: Provider,
+        parts: &http::request::Parts,
+    ) -> Response<Body> {
+        let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
+        let target = malformed(provider, parts.method.as_str(), reason.clone());
+        let row = self.refused(&self.gate, self.action(agent, target)).await;
+        let body = json!({
+            "error": "access_denied", "reason": reason, "policy": agent.policy.as_deref(),
+            "suggestion": "Tell the operator: the agent's policy has to be put in place.",
+        });
+        reply::answer(StatusCode::FORBIDDEN, body, row.as_deref())
     }
 
     fn action(&self, agent: &AgentRecord, target: Target) -> Action {
@@ -235,4 +293,21 @@ impl Proxy {
 fn malformed(provider: Provider, method: &str, what: String) -> Target {
     let (server, method) = (provider.as_str().into(), method.to_owned());
     Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what })
+}
+
+fn seen(parts: &http::request::Parts) -> aws::Seen {
+    aws::Seen {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers.clone(),
+    }
+}
+
+/// The service and the region in `service.region.amazonaws.com`.
+fn scope_of(host: &str) -> (&str, &str) {
+    let mut labels = host.split('.');
+    let service = labels.next().unwrap_or_default();
+    let region = labels.next().filter(|label| *label != "amazonaws");
+    (service, region.unwrap_or("us-east-1"))
 }

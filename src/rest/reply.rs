@@ -59,21 +59,6 @@ pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
     answer(status, json!({ "error": code, "detail": fault.to_string() }), request_id)
 }
 
-/// The answer to a request whose agent has a policy that there is not.
-#[must_use]
-pub fn refused(denial: &Denial) -> Response<Body> {
-    let verdict = &denial.verdict;
-    let body = json!({
-        "error": "access_denied",
-        "reason": verdict.reason.to_string(),
-        "suggestion": "Tell the operator: the agent's policy has to be put in place.",
-        "policy": &*verdict.policy,
-        "rule": &*verdict.rule,
-        "stage": verdict.stage.as_str(),
-    });
-    answer(StatusCode::FORBIDDEN, body, denial.request_id.as_deref())
-}
-
 /// The answer to a refused request.
 #[must_use]
 pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {

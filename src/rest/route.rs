@@ -62,6 +62,12 @@ impl Upstream {
         self.authority.as_str()
     }
 
+    /// Scheme, host and base path, as URLs in answers begin.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{}{}", self.scheme, self.authority, self.base)
+    }
+
     /// The URI of `path` and `query`, both as they are to be sent.
     #[must_use]
     pub fn uri(&self, path: &str, query: Option<&str>) -> Option<Uri> {

@@ -31,7 +31,7 @@ pub fn listener(proxy: Arc<Proxy>, provider: Provider) -> Router {
                        peer: ConnectInfo<SocketAddr>,
                        request: Request| async move {
         let path = request.uri().path().to_owned();
-        answer(&proxy, provider, &path, request, peer.0).await
+        answer(&proxy, provider, ("", &path), request, peer.0).await
     };
     Router::new().fallback(answer).with_state(proxy)
 }
@@ -47,7 +47,10 @@ async fn by_path(
     let name = rest.split('/').next().unwrap_or_default();
     let path = rest.get(name.len()..).filter(|path| !path.is_empty()).unwrap_or("/");
     match Provider::from_name(name) {
-        Some(provider) => answer(&proxy, provider, path, request, peer).await,
+        Some(provider) => {
+            let base = whole.get(..PREFIX.len() + name.len()).unwrap_or_default();
+            answer(&proxy, provider, (base, path), request, peer).await
+        }
         None => unknown(name),
     }
 }
@@ -55,13 +58,13 @@ async fn by_path(
 async fn answer(
     proxy: &Proxy,
     provider: Provider,
-    path: &str,
+    (base, path): (&str, &str),
     request: Request,
     peer: SocketAddr,
 ) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
-    let response = proxy.answer(provider, path, request, peer).await;
+    let response = proxy.answer(provider, (base, path), request, peer).await;
     tracing::info!(
         provider = provider.as_str(),
         %method,

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::chain::{Hash, Keys, subkey, tag};
 use super::ledger::{Ledger, Transaction};
+use super::read::Reader;
 use super::schema::{meta, set_meta};
 use super::{Options, StoreError};
 use crate::action::Provider;
@@ -34,10 +35,14 @@ pub const MAX_NAME: usize = 128;
 /// Agents of one database.
 pub const MAX_AGENTS: i64 = 100_000;
 
+/// Keys of one agent that are good for a while after a rotation; beyond it those
+/// that would end first are dead at once.
+pub const MAX_RETIRING: i64 = 8;
+
 /// Counts changes, so that other processes notice them.
 const GENERATION: &str = "agents_generation";
 
-/// An agent as it is registered; its keys are not part of it.
+/// An agent as it is registered; its keys are no part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AgentRecord {
     /// A version 4 UUID.
@@ -220,6 +225,11 @@ impl Registry {
                 params![&*agent.id, until],
             )?;
             connection.execute("DELETE FROM agent_key WHERE expires_at <= ?1", [now])?;
+            connection.execute(
+                "DELETE FROM agent_key WHERE agent = ?1 AND hash NOT IN (
+                   SELECT hash FROM agent_key WHERE agent = ?1 ORDER BY expires_at DESC LIMIT ?2)",
+                params![&*agent.id, MAX_RETIRING],
+            )?;
             issue(connection, keys, agent)
         })
     }
@@ -244,7 +254,7 @@ impl Registry {
     /// # Errors
     /// Where the database cannot be read.
     pub fn find(&self, named: &str) -> Result<Option<AgentRecord>, StoreError> {
-        self.read(|connection, _| find(connection, named))
+        self.read(|connection| find(connection, named))
     }
 
     /// Every agent, by name.
@@ -252,16 +262,76 @@ impl Registry {
     /// # Errors
     /// Where the database cannot be read.
     pub fn list(&self) -> Result<Vec<AgentRecord>, StoreError> {
-        self.read(|connection, _| {
+        self.read(|connection| {
             let mut select = connection.prepare(&format!("{SELECT} ORDER BY name"))?;
             select.query_map([], record)?.collect()
         })
     }
 
-    /// Every key that is not expired, with the agent it belongs to.
-    pub(super) fn keys(&self) -> Result<KeyRing, StoreError> {
-        self.read(|connection, keys| {
-            let mut select = connection.prepare(
+    /// The database, made or brought up to date where need be.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub(super) fn prepare(&self) -> Result<(), StoreError> {
+        Ledger::open(&self.path, &self.options, None).map(drop)
+    }
+
+    /// A reader of the database, which never makes one.
+    pub(super) fn reader(&self) -> Result<Reader, StoreError> {
+        let reader = Reader::open(&self.path)?;
+        if reader.is_up_to_date()? {
+            return Ok(reader);
+        }
+        self.prepare()?;
+        Reader::open(&self.path)
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let reader = self.reader()?;
+        read(reader.connection()).map_err(|error| reader.error(&error))
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&Connection, &KeyKeys) -> rusqlite::Result<Result<T, AgentError>>,
+    ) -> Result<T, AgentError> {
+        let mut ledger = Ledger::open(&self.path, &self.options, None)?;
+        let keys = KeyKeys::derive(ledger.keys())
+            .ok_or_else(|| StoreError::open(&self.path, "its key cannot be used"))?;
+        let mut refusal = None;
+        let changed =
+            ledger.transact(self.options.patience, |transaction: &mut Transaction<'_>| {
+                let connection = transaction.connection();
+                let changed = change(connection, &keys).and_then(|changed| {
+                    if changed.is_ok() {
+                        let before: i64 = meta(connection, GENERATION)?.unwrap_or_default();
+                        set_meta(connection, GENERATION, before + 1)?;
+                    }
+                    Ok(changed)
+                });
+                match changed.map_err(|error| transaction.error(&error))? {
+                    Ok(changed) => Ok(changed),
+                    // Whatever the refused change has written is rolled back.
+                    Err(error) => {
+                        refusal = Some(error);
+                        Err(StoreError::Undecided)
+                    }
+                }
+            });
+        changed.map_err(|error| refusal.unwrap_or(AgentError::Store(error)))
+    }
+}
+
+impl Reader {
+    /// Every key with the agent it belongs to.
+    pub(super) fn key_ring(&self) -> Result<KeyRing, StoreError> {
+        let keys = KeyKeys::derive(&self.keys()?)
+            .ok_or_else(|| self.files().open_error("its key cannot be used"))?;
+        let read = || -> rusqlite::Result<Vec<KeyEntry>> {
+            let mut select = self.connection().prepare_cached(
                 "SELECT id, name, description, policy, provider, created_at, hash, aws_id, expires_at
                  FROM agent JOIN agent_key ON agent.id = agent_key.agent",
             )?;
@@ -274,46 +344,15 @@ impl Registry {
                     expires_at: expires_at.and_then(|at| Timestamp::from_microsecond(at).ok()),
                 })
             })?;
-            Ok(KeyRing { keys, entries: entries.collect::<rusqlite::Result<_>>()? })
-        })
+            entries.collect()
+        };
+        Ok(KeyRing { keys, entries: read().map_err(|error| self.error(&error))? })
     }
 
-    /// A number that is another one after every change.
-    pub(super) fn generation(&self) -> Result<i64, StoreError> {
-        self.read(|connection, _| Ok(meta(connection, GENERATION)?.unwrap_or_default()))
-    }
-
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&Connection, KeyKeys) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        let mut ledger = Ledger::open(&self.path, &self.options, None)?;
-        let keys = self.key_keys(&ledger)?;
-        ledger.transact(self.options.patience, |transaction| {
-            read(transaction.connection(), keys).map_err(|error| transaction.error(&error))
-        })
-    }
-
-    fn change<T>(
-        &self,
-        change: impl FnOnce(&Connection, &KeyKeys) -> rusqlite::Result<Result<T, AgentError>>,
-    ) -> Result<T, AgentError> {
-        let mut ledger = Ledger::open(&self.path, &self.options, None)?;
-        let keys = self.key_keys(&ledger)?;
-        ledger.transact(self.options.patience, |transaction: &mut Transaction<'_>| {
-            let connection = transaction.connection();
-            let changed = change(connection, &keys).and_then(|changed| {
-                let before: i64 = meta(connection, GENERATION)?.unwrap_or_default();
-                set_meta(connection, GENERATION, before + 1)?;
-                Ok(changed)
-            });
-            changed.map_err(|error| transaction.error(&error))
-        })?
-    }
-
-    fn key_keys(&self, ledger: &Ledger) -> Result<KeyKeys, StoreError> {
-        KeyKeys::derive(ledger.keys())
-            .ok_or_else(|| StoreError::open(&self.path, "its key cannot be used"))
+    /// A number that is another one after every change to agents or keys.
+    pub(super) fn agents_generation(&self) -> Result<i64, StoreError> {
+        let generation = meta(self.connection(), GENERATION);
+        Ok(generation.map_err(|error| self.error(&error))?.unwrap_or_default())
     }
 }
 

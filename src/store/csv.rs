@@ -1,4 +1,4 @@
-//! CSV as RFC 4180 has it, and so that no spreadsheet takes a value for a
+//! Rows as CSV, as RFC 4180 has it, and so that no spreadsheet takes a value for a
 //! formula: what begins with `=`, `+`, `-`, `@` or a control character gets a
 //! `'` in front.
 
@@ -6,25 +6,23 @@ use std::io::{self, Write};
 
 use super::row::{COLUMNS, Row};
 
-/// Writes the names of the columns.
-///
-/// # Errors
-/// What `out` says.
-pub fn header(out: &mut impl Write) -> io::Result<()> {
-    line(out, COLUMNS.iter().copied())
+/// The line of the columns' names.
+pub(crate) fn header(out: &mut impl Write) -> io::Result<()> {
+    line(out, COLUMNS)
 }
 
-/// Writes a row.
-///
-/// # Errors
-/// What `out` says.
-pub fn row(out: &mut impl Write, row: &Row) -> io::Result<()> {
+/// The line of a row.
+pub(crate) fn row(out: &mut impl Write, row: &Row) -> io::Result<()> {
     let values = row.values();
     line(out, values.iter().map(String::as_str))
 }
 
-fn line<'v>(out: &mut impl Write, values: impl Iterator<Item = &'v str>) -> io::Result<()> {
-    for (index, value) in values.enumerate() {
+/// A line of any values.
+pub(crate) fn line<'v>(
+    out: &mut impl Write,
+    values: impl IntoIterator<Item = &'v str>,
+) -> io::Result<()> {
+    for (index, value) in values.into_iter().enumerate() {
         if index > 0 {
             out.write_all(b",")?;
         }

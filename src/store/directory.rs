@@ -1,7 +1,7 @@
 //! Who a key belongs to: every key in memory, kept up to date.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -11,25 +11,38 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::StoreError;
-use super::agents::{AgentRecord, KeyEntry, KeyKeys, Registry};
+use super::agents::{AgentRecord, KeyEntry, KeyKeys, KeyRing, Registry};
 use super::chain::Hash;
+use super::read::Reader;
 
 /// How often changes by other processes are looked for.
 pub const POLL: Duration = Duration::from_millis(500);
 
-/// The keys of one database, in memory.
+/// The keys of one database, in memory. Where the database is gone, the keys
+/// that were read last stay in force; nothing can be recorded then anyway.
 #[derive(Debug)]
 pub struct Directory {
     registry: Registry,
     current: ArcSwap<Snapshot>,
+    followed: Mutex<Option<Followed>>,
 }
 
 #[derive(Debug)]
 struct Snapshot {
-    generation: i64,
     keys: KeyKeys,
     by_hash: HashMap<Hash, KeyEntry>,
     by_aws_id: HashMap<String, Hash>,
+    by_name: HashMap<Arc<str>, Arc<AgentRecord>>,
+}
+
+/// An open database, and how it was when last looked at.
+#[derive(Debug)]
+struct Followed {
+    reader: Reader,
+    /// SQLite's count of commits.
+    version: i64,
+    /// The registry's count of changes.
+    generation: i64,
 }
 
 impl Directory {
@@ -37,14 +50,19 @@ impl Directory {
     /// for as long as it is in use.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// Where the database cannot be opened.
     pub fn open(registry: Registry) -> Result<Arc<Self>, StoreError> {
-        let current = ArcSwap::from_pointee(Snapshot::take(&registry)?);
-        let directory = Arc::new(Self { registry, current });
-        let followed = Arc::downgrade(&directory);
+        registry.prepare()?;
+        let (followed, snapshot) = Followed::begin(registry.reader()?)?;
+        let directory = Arc::new(Self {
+            registry,
+            current: ArcSwap::from_pointee(snapshot),
+            followed: Mutex::new(Some(followed)),
+        });
+        let weak = Arc::downgrade(&directory);
         let thread = thread::Builder::new().name("agents".to_owned());
         thread
-            .spawn(move || follow(&followed))
+            .spawn(move || follow(&weak))
             .map_err(|error| StoreError::open(std::path::Path::new("agents"), error))?;
         Ok(directory)
     }
@@ -55,25 +73,41 @@ impl Directory {
         &self.registry
     }
 
-    /// Reads again, where something has changed.
+    /// Reads again, where something has changed. Blocks on the database.
     ///
     /// # Errors
     /// Where the database cannot be read; what was read last stays in force.
     pub fn refresh(&self) -> Result<(), StoreError> {
-        if self.registry.generation()? != self.current.load().generation {
-            self.current.store(Arc::new(Snapshot::take(&self.registry)?));
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = match followed.as_mut().filter(|followed| followed.reader.is_current()) {
+            Some(followed) => followed.look(),
+            None => Followed::begin(self.registry.reader()?).map(|(begun, snapshot)| {
+                *followed = Some(begun);
+                Some(snapshot)
+            }),
+        };
+        match changed {
+            Ok(Some(snapshot)) => self.current.store(Arc::new(snapshot)),
+            Ok(None) => {}
+            Err(error) => {
+                *followed = None;
+                return Err(error);
+            }
         }
         Ok(())
     }
 
-    /// The agent whose key this is. A wrong key takes as long as a right one.
+    /// The agent whose key this is. A wrong key takes the same work as a right
+    /// one.
     #[must_use]
     pub fn identify(&self, presented: &str) -> Option<Arc<AgentRecord>> {
         let snapshot = self.current.load();
         // The hash is keyed: what a lookup by it betrays is of no use.
         let hash = snapshot.keys.hash(presented);
-        let entry = snapshot.by_hash.get(&hash);
-        let entry = entry.filter(|entry| bool::from(entry.hash.ct_eq(&hash)))?;
+        let found = snapshot.by_hash.get(&hash);
+        let expected = found.map_or(&NO_HASH, |entry| &entry.hash);
+        let is_equal = bool::from(expected.ct_eq(&hash));
+        let entry = found.filter(|_| is_equal)?;
         entry.is_in_force().then(|| Arc::clone(&entry.agent))
     }
 
@@ -87,30 +121,64 @@ impl Directory {
         entry.is_in_force().then(|| (Arc::clone(&entry.agent), secret))
     }
 
-    /// How many agents have a key.
+    /// The agent of that name.
     #[must_use]
-    pub fn len(&self) -> usize {
-        let snapshot = self.current.load();
-        let live = snapshot.by_hash.values().filter(|entry| entry.expires_at.is_none());
-        live.count()
+    pub fn named(&self, name: &str) -> Option<Arc<AgentRecord>> {
+        self.current.load().by_name.get(name).cloned()
     }
 
-    /// Whether no agent has a key.
+    /// How many agents there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.current.load().by_name.len()
+    }
+
+    /// Whether there is no agent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-impl Snapshot {
-    fn take(registry: &Registry) -> Result<Self, StoreError> {
+/// Compared with where there is no key of that hash.
+const NO_HASH: Hash = [0; 32];
+
+impl Followed {
+    fn begin(reader: Reader) -> Result<(Self, Snapshot), StoreError> {
         // Before the keys: what changes in between is read again.
-        let generation = registry.generation()?;
-        let ring = registry.keys()?;
-        let by_aws_id =
-            ring.entries.iter().map(|entry| (entry.aws_id.clone(), entry.hash)).collect();
-        let by_hash = ring.entries.into_iter().map(|entry| (entry.hash, entry)).collect();
-        Ok(Self { generation, keys: ring.keys, by_hash, by_aws_id })
+        let version = reader.version()?;
+        let generation = reader.agents_generation()?;
+        let snapshot = Snapshot::of(reader.key_ring()?);
+        Ok((Self { reader, version, generation }, snapshot))
+    }
+
+    /// The keys, where they have changed.
+    fn look(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        let version = self.reader.version()?;
+        if version == self.version {
+            return Ok(None);
+        }
+        let generation = self.reader.agents_generation()?;
+        let changed = match generation == self.generation {
+            true => None,
+            false => Some(Snapshot::of(self.reader.key_ring()?)),
+        };
+        (self.version, self.generation) = (version, generation);
+        Ok(changed)
+    }
+}
+
+impl Snapshot {
+    fn of(ring: KeyRing) -> Self {
+        let entries = || ring.entries.iter();
+        Self {
+            by_aws_id: entries().map(|entry| (entry.aws_id.clone(), entry.hash)).collect(),
+            by_name: entries()
+                .map(|entry| (Arc::clone(&entry.agent.name), Arc::clone(&entry.agent)))
+                .collect(),
+            by_hash: entries().map(|entry| (entry.hash, entry.clone())).collect(),
+            keys: ring.keys,
+        }
     }
 }
 
@@ -197,6 +265,36 @@ mod tests {
         registry.rotate("a", Duration::ZERO).unwrap();
         directory.refresh().unwrap();
         assert!(directory.aws_secret(&issued.aws_access_key_id).is_none());
+    }
+
+    #[test]
+    fn a_database_that_is_gone_is_not_made_again_and_its_keys_stay_until_it_is_back() {
+        let (folder, registry) = registry();
+        let issued = registry.create(&named("a")).unwrap();
+        let directory = Directory::open(registry.clone()).unwrap();
+        let (here, away) = (folder.path().join("a.db"), folder.path().join("b.db"));
+        std::fs::rename(&here, &away).unwrap();
+        assert!(directory.refresh().is_err() && directory.refresh().is_err());
+        assert!(registry.list().is_err());
+        assert!(!here.exists());
+        assert!(directory.identify(&issued.api_key).is_some());
+        std::fs::rename(&away, &here).unwrap();
+        directory.refresh().unwrap();
+        assert!(directory.identify(&issued.api_key).is_some());
+    }
+
+    #[test]
+    fn keys_in_grace_are_bounded() {
+        let (_folder, registry) = registry();
+        let hour = Duration::from_secs(3_600);
+        let first = registry.create(&named("a")).unwrap();
+        for _ in 0..20 {
+            registry.rotate("a", hour).unwrap();
+        }
+        let ring = registry.reader().unwrap().key_ring().unwrap();
+        assert_eq!(ring.entries.len(), 9);
+        let directory = Directory::open(registry).unwrap();
+        assert!(directory.identify(&first.api_key).is_none());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One open database, as its writer has it: transactions that append entries.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{Dictionary, Facet, clip};
 use super::files::{Files, Identity, WriteLock};
 use super::keyring::{load_keys, load_salt};
+use super::redact::stored_args;
 use super::schema::meta;
 use super::{Options, StoreError, index, schema, slots};
 
@@ -25,9 +25,6 @@ const SKEW_US: i64 = 10_000_000;
 
 /// Longest text of a row's reason, session or status that is stored, in bytes.
 const MAX_TEXT: usize = 4096;
-
-/// Longest arguments that are stored, in bytes. Redaction keeps well below it.
-const MAX_ARGS: usize = 64 << 10;
 
 /// The newest entry.
 #[derive(Debug, Clone, Copy)]
@@ -492,13 +489,4 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Redaction bounds what is stored; what comes unbounded all the same is
-/// replaced by a note, so that the column always holds JSON.
-fn stored_args(args: &str) -> Cow<'_, str> {
-    match args.len() {
-        length if length > MAX_ARGS => Cow::Owned(format!("\"[{length} bytes]\"")),
-        _ => Cow::Borrowed(args),
-    }
 }

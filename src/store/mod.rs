@@ -6,7 +6,8 @@
 pub mod agents;
 pub mod audit;
 mod chain;
-pub mod csv;
+pub mod counts;
+pub(crate) mod csv;
 pub mod directory;
 mod facet;
 mod files;
@@ -26,6 +27,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+pub mod when;
 mod writer;
 
 use std::fmt::Display;

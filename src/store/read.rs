@@ -25,6 +25,10 @@ pub struct Filter {
     pub server: Option<String>,
     /// Only this tool's or resource's.
     pub tool: Option<String>,
+    /// Only what this stage decided.
+    pub stage: Option<String>,
+    /// Only this session's; exact.
+    pub session: Option<String>,
     /// Not before.
     pub since: Option<Timestamp>,
     /// Not after.
@@ -35,6 +39,16 @@ pub struct Filter {
     pub before: Option<RowId>,
     /// Only rows after this one.
     pub after: Option<RowId>,
+}
+
+/// Some of the rows that a filter selects.
+#[derive(Debug)]
+pub struct Page {
+    /// The rows, newest first.
+    pub rows: Vec<Row>,
+    /// How many there are on all pages; `None` where only a look at each would
+    /// tell: with a session, a text, or a tool beyond the dictionary.
+    pub total: Option<i64>,
 }
 
 /// A reader of one database. It never changes anything.
@@ -97,6 +111,37 @@ impl Reader {
         newest.into_iter().rev().try_for_each(load)
     }
 
+    /// The newest `limit` rows that `filter` selects but for the newest `offset`,
+    /// newest first, and how many it selects in all.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn page(&self, filter: &Filter, offset: u64, limit: u64) -> Result<Page, StoreError> {
+        let snapshot = self.snapshot()?;
+        let selection = snapshot.select(filter)?;
+        let total = match selection.looks_at_rows() {
+            true => None,
+            false => Some(self.total(&snapshot, filter)?),
+        };
+        let mut merge = snapshot.merge(&selection, Direction::Down)?;
+        let (mut rows, mut skipped) = (Vec::new(), 0);
+        while (rows.len() as u64) < limit
+            && let Some(seq) = merge.next().map_err(|error| self.error(&error))?
+        {
+            if skipped < offset && !selection.looks_at_rows() {
+                skipped += u64::from(snapshot.is_decision(seq)?);
+                continue;
+            }
+            let Some(row) = snapshot.row(seq, &selection)? else { continue };
+            if skipped < offset {
+                skipped += 1;
+            } else {
+                rows.push(row);
+            }
+        }
+        Ok(Page { rows, total })
+    }
+
     /// A number that changes whenever somebody writes.
     ///
     /// # Errors
@@ -117,6 +162,11 @@ impl Reader {
         let at = self.connection.query_row(sql, [head], |row| row.get(0)).optional();
         let at: Option<i64> = at.map_err(|error| self.error(&error))?;
         Ok(at.map(|at| RowId::new(at, head, snapshot.salt())))
+    }
+
+    /// Whether the database has every table that this program knows.
+    pub(super) fn is_up_to_date(&self) -> Result<bool, StoreError> {
+        schema::is_up_to_date(&self.connection).map_err(|error| self.error(&error))
     }
 
     /// Whether the file that is read is still the one of that name.

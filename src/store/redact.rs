@@ -23,6 +23,9 @@ pub const MAX_TOTAL: usize = 16 << 10;
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
+/// Longest arguments that are stored, in bytes. Redaction keeps well below it.
+const MAX_ARGS: usize = 64 << 10;
+
 /// How far behind the cut a credential is looked for that begins before it.
 const OVERLAP: usize = 512;
 
@@ -277,6 +280,15 @@ fn replacement(found: &Captures<'_>) -> Vec<u8> {
     let at: &[u8] = if kept("user").is_some() { b"@" } else { b"" };
     let kept = kept("scheme").or(kept("user")).or(kept("name")).unwrap_or_default();
     [kept, REDACTED.as_bytes(), at].concat()
+}
+
+/// Redaction bounds what is stored; what comes unbounded all the same is
+/// replaced by a note, so that the column always holds JSON.
+pub(super) fn stored_args(args: &str) -> Cow<'_, str> {
+    match args.len() {
+        length if length > MAX_ARGS => Cow::Owned(format!("\"[{length} bytes]\"")),
+        _ => Cow::Borrowed(args),
+    }
 }
 
 #[cfg(test)]

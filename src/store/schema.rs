@@ -118,6 +118,12 @@ fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<(
     migrate(connection)
 }
 
+/// Whether nothing is left to migrate.
+pub(super) fn is_up_to_date(connection: &Connection) -> rusqlite::Result<bool> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(version == MIGRATIONS.len() as i64)
+}
+
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;

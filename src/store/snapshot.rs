@@ -27,6 +27,7 @@ pub(super) struct Selection {
     /// The tool, to be looked for in entries of combinations without one.
     tool: Option<String>,
     text: Option<Regex>,
+    session: Option<String>,
 }
 
 impl Selection {
@@ -37,7 +38,7 @@ impl Selection {
 
     /// Whether the dictionary alone does not say which rows.
     pub(super) fn looks_at_rows(&self) -> bool {
-        self.tool.is_some() || self.text.is_some()
+        self.tool.is_some() || self.text.is_some() || self.session.is_some()
     }
 }
 
@@ -164,7 +165,8 @@ impl<'r> Snapshot<'r> {
         let (facets, bare) = self.facets(filter).map_err(error)?;
         let ranges = self.ranges(filter).map_err(error)?;
         let tool = filter.tool.clone().filter(|_| bare);
-        Ok(Selection { facets, ranges, tool, text: text.transpose()? })
+        let session = filter.session.clone();
+        Ok(Selection { facets, ranges, tool, text: text.transpose()?, session })
     }
 
     /// The combinations that `filter` selects (`None`: all), and whether one of
@@ -177,6 +179,7 @@ impl<'r> Snapshot<'r> {
             ("decision", filter.decision.as_deref().map(pattern)),
             ("server", filter.server.as_deref().map(pattern)),
             ("tool", filter.tool.as_deref().map(pattern)),
+            ("stage", filter.stage.as_deref().map(pattern)),
         ];
         for (column, pattern) in &names {
             let Some(pattern) = pattern else { continue };
@@ -290,6 +293,15 @@ impl<'r> Snapshot<'r> {
         all.filter(|row| row.as_ref().map_or(true, |(facet, _)| facets.contains(facet))).collect()
     }
 
+    /// Whether the entry at `seq` is a row.
+    pub(super) fn is_decision(&self, seq: i64) -> Result<bool, StoreError> {
+        let mut select = self
+            .connection()
+            .prepare_cached("SELECT 1 FROM entry WHERE seq = ?1 AND kind = 0")
+            .map_err(|error| self.reader.error(&error))?;
+        select.exists([seq]).map_err(|error| self.reader.error(&error))
+    }
+
     /// The row at `seq`, where `selection` takes it.
     pub(super) fn row(&self, seq: i64, selection: &Selection) -> Result<Option<Row>, StoreError> {
         self.load(seq, selection).map_err(|error| self.reader.error(&error))
@@ -298,6 +310,9 @@ impl<'r> Snapshot<'r> {
     fn load(&self, seq: i64, selection: &Selection) -> rusqlite::Result<Option<Row>> {
         let mut select = self.connection().prepare_cached(ROW)?;
         let Some(raw) = select.query_row([seq], Raw::read).optional()? else { return Ok(None) };
+        if selection.session.as_ref().is_some_and(|session| *session != raw.session) {
+            return Ok(None);
+        }
         let described = self.describe(raw.facet)?;
         let tool = match (&raw.tool, &described.facet.tool) {
             (Some(own), _) => own.as_str(),

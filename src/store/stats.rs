@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use rusqlite::OptionalExtension as _;
 use serde::Serialize;
 
 use super::StoreError;
@@ -58,70 +57,31 @@ pub struct Named {
     pub denied: i64,
 }
 
-/// What one agent has asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgentFigures {
-    /// Decisions.
-    pub requests: i64,
-    /// Those that denied.
-    pub denied: i64,
-    /// When the newest was.
-    pub last_at: Option<Timestamp>,
-}
-
 impl Reader {
-    /// The figures of the rows that `filter` selects; its text and page bounds
-    /// play no part. Whole hours and days come from counters; only the rows of
+    /// The figures of the rows that `filter` selects; its text, session
+    /// and page bounds play no part. Whole hours and days come from counters; only the rows of
     /// the hours that a window begins and ends in are looked at.
     ///
     /// # Errors
     /// Where the log cannot be read.
     pub fn stats(&self, filter: &Filter) -> Result<Stats, StoreError> {
-        let filter = Filter { text: None, before: None, after: None, ..filter.clone() };
-        let snapshot = self.snapshot()?;
-        let selection = snapshot.select(&filter)?;
-        let counts = self.count(&snapshot, &selection, &filter);
-        counts.and_then(|counts| self.sum_up(&counts)).map_err(|error| self.error(&error))
+        self.stats_of(&self.snapshot()?, filter)
     }
 
-    /// The figures of every agent that has rows, by name.
-    ///
-    /// # Errors
-    /// Where the log cannot be read.
-    pub fn agents(&self) -> Result<HashMap<String, AgentFigures>, StoreError> {
-        let snapshot = self.snapshot()?;
-        let filter = Filter::default();
-        let selection = snapshot.select(&filter)?;
-        let counts = self.count(&snapshot, &selection, &filter);
-        counts.and_then(|counts| self.by_agent(&counts)).map_err(|error| self.error(&error))
-    }
-
-    fn by_agent(
+    /// How many rows `filter` selects, page bounds aside.
+    pub(super) fn total(
         &self,
-        counts: &HashMap<i64, Counts>,
-    ) -> rusqlite::Result<HashMap<String, AgentFigures>> {
-        let mut newest: HashMap<String, i64> = HashMap::new();
-        let mut figures: HashMap<String, AgentFigures> = HashMap::new();
-        let mut select =
-            self.connection().prepare_cached("SELECT id, agent, decision FROM facet")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let Some(counts) = counts.get(&row.get(0)?) else { continue };
-            let agent: String = row.get(1)?;
-            let decision: String = row.get(2)?;
-            let last = newest.entry(agent.clone()).or_default();
-            *last = counts.last.max(*last);
-            let figures = figures.entry(agent).or_default();
-            figures.requests += counts.decided;
-            figures.denied += if decision == "deny" { counts.decided } else { 0 };
-        }
-        let mut select = self.connection().prepare_cached("SELECT at FROM entry WHERE seq = ?1")?;
-        for (agent, figures) in &mut figures {
-            let at = newest.get(agent).map(|seq| select.query_row([seq], |row| row.get(0)));
-            let at: Option<i64> = at.transpose().optional()?.flatten();
-            figures.last_at = at.and_then(|at| Timestamp::from_microsecond(at).ok());
-        }
-        Ok(figures)
+        snapshot: &Snapshot<'_>,
+        filter: &Filter,
+    ) -> Result<i64, StoreError> {
+        self.stats_of(snapshot, filter).map(|stats| stats.decisions)
+    }
+
+    fn stats_of(&self, snapshot: &Snapshot<'_>, filter: &Filter) -> Result<Stats, StoreError> {
+        let filter =
+            Filter { text: None, session: None, before: None, after: None, ..filter.clone() };
+        let selection = snapshot.select(&filter)?;
+        self.count(snapshot, &selection, &filter).map_err(|error| self.error(&error))
     }
 
     fn count(
@@ -129,7 +89,7 @@ impl Reader {
         snapshot: &Snapshot<'_>,
         selection: &Selection,
         filter: &Filter,
-    ) -> rusqlite::Result<HashMap<i64, Counts>> {
+    ) -> rusqlite::Result<Stats> {
         let window = Window::of(filter);
         let mut counts: HashMap<i64, Counts> = HashMap::new();
         for (span, from, to) in window.spans() {
@@ -161,7 +121,7 @@ impl Reader {
             }
         }
         self.count_tail(snapshot, &window, &mut add)?;
-        Ok(counts)
+        self.sum_up(&counts)
     }
 
     /// The indexed decisions from `first` to `last`, one by one.

@@ -131,7 +131,7 @@ impl Reader {
     }
 
     /// The keys of this log, if they are its own.
-    fn keys(&self) -> Result<Keys, StoreError> {
+    pub(super) fn keys(&self) -> Result<Keys, StoreError> {
         let files = self.files();
         let failed = |why: String| files.open_error(why);
         let secret = files.read_secret().map_err(|error| failed(error.to_string()))?;

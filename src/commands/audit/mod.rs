@@ -2,7 +2,6 @@
 
 mod figures;
 mod table;
-mod when;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -17,11 +16,13 @@ use crate::cli::{
     AuditTailArgs, AuditVerifyArgs, DecideArgs, ExportFormat, StoreArgs,
 };
 use crate::config::Settings;
+use crate::store::Options;
 use crate::store::audit::RowId;
+use crate::store::csv;
 use crate::store::purge::{self, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
-use crate::store::{Options, csv};
+use crate::store::when;
 
 use table::Listing;
 
@@ -207,6 +208,8 @@ fn filter(args: &AuditFilter) -> anyhow::Result<Filter> {
         decision: args.decision.clone(),
         server: args.server.clone(),
         tool: args.tool.clone(),
+        stage: None,
+        session: None,
         since: args.since.as_deref().map(|text| when::since(text, &now)).transpose()?,
         until: args.until.as_deref().map(|text| when::until(text, &now)).transpose()?,
         text: args.text.clone(),

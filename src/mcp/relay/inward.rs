@@ -48,7 +48,7 @@ impl Relay {
 
     /// Takes one line; with `may_hold`, a call whose tool is not known yet is put
     /// aside instead.
-    async fn line(&self, line: Bytes, may_hold: bool) {
+    pub(super) async fn line(&self, line: Bytes, may_hold: bool) {
         let batches = self.state().era.allows_batches();
         let frame = match envelope::read(&line, batches) {
             Ok(frame) => frame,
@@ -73,7 +73,7 @@ impl Relay {
         let mut outgoing = None;
         let mut noted: Vec<(Key, Asked)> = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
-            let key = message.asking().map(Key::new);
+            let key = message.asking().map(|id| self.key(id));
             let mut asked = self.asked(&message);
             match self.judge(line, message).await {
                 Judged::Cleared(line, receipt) => {
@@ -97,7 +97,7 @@ impl Relay {
         self.pass(outgoing).await;
         if handshake_over {
             self.state().era.initialized();
-            self.news.notify_waiters();
+            self.shared.news.notify_waiters();
         }
     }
 
@@ -257,12 +257,12 @@ impl Relay {
             }
             "notifications/cancelled" => {
                 let cancelled =
-                    params().get("requestId").map(|id| Key::new(id.to_string().as_bytes()));
+                    params().get("requestId").map(|id| self.key(id.to_string().as_bytes()));
                 if let Some(id) = cancelled {
                     state.held.remove(&id);
                     let asked = state.pending.take(&id);
                     drop(state);
-                    self.news.notify_waiters();
+                    self.shared.news.notify_waiters();
                     self.fail(asked, "cancelled");
                 }
                 return Asked::Other;
@@ -295,7 +295,7 @@ impl Relay {
             }
             // A batch is not cancelled in part.
             let single = messages.first().filter(|_| messages.len() == 1);
-            let id = single.and_then(Message::asking).map(Key::new);
+            let id = single.and_then(Message::asking).map(|id| self.key(id));
             state.held.extend(id.clone());
             Held { line: line.clone(), id, tools: calls().map(|call| call.name.clone()).collect() }
         };
@@ -308,12 +308,17 @@ impl Relay {
     pub(super) async fn release_held(&self) {
         while let Some(held) = self.held.next().await {
             let size = held.line.len();
-            self.list_tools(&held).await;
-            let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
-            if !cancelled {
-                self.line(held.line, false).await;
-            }
+            self.settle_held(held).await;
             self.held.done(size);
+        }
+    }
+
+    /// Waits for what one held line waits for, and lets it go on.
+    pub(super) async fn settle_held(&self, held: Held) {
+        self.list_tools(&held).await;
+        let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
+        if !cancelled {
+            self.line(held.line, false).await;
         }
     }
 
@@ -322,7 +327,7 @@ impl Relay {
     async fn list_tools(&self, held: &Held) {
         let mut deadline = None;
         loop {
-            let news = self.news.notified();
+            let news = self.shared.news.notified();
             let (request, asking) = {
                 let mut state = self.state();
                 let state = &mut *state;

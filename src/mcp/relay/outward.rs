@@ -17,7 +17,7 @@ use crate::json::Object;
 use crate::mcp::answer::{self, Answer, Message, Shape};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
-use crate::mcp::pending::{Asked, Key};
+use crate::mcp::pending::Asked;
 use crate::mcp::reply;
 use crate::mcp::scan::Outline;
 use crate::mcp::tools::Swallowed;
@@ -49,7 +49,20 @@ impl Relay {
     }
 
     async fn server_line(&self, line: Bytes) {
-        let messages = answer::messages(&line);
+        let (passed, requests) = self.observe(&line);
+        // A client that is gone needs nothing more; the server may still finish.
+        if let Some(passed) = passed {
+            let _ = self.to_client.push(passed).await;
+        }
+        for request in requests {
+            let _ = self.to_server.push(Cleared::own(request)).await;
+        }
+    }
+
+    /// Learns from a line, and says what of it goes on to the client and what
+    /// the gate itself has to ask now.
+    pub(super) fn observe(&self, line: &Bytes) -> (Option<Bytes>, Vec<Bytes>) {
+        let messages = answer::messages(line);
         let mut requests = Vec::new();
         let mut fates: Vec<_> =
             messages.iter().map(|message| self.settle(message, &mut requests)).collect();
@@ -60,13 +73,7 @@ impl Relay {
             all if all.iter().all(|fate| matches!(fate, Fate::Passes)) => Some(line.clone()),
             some => rejoin(&messages, some),
         };
-        // A client that is gone needs nothing more; the server may still finish.
-        if let Some(passed) = passed {
-            let _ = self.to_client.push(passed).await;
-        }
-        for request in requests {
-            let _ = self.to_server.push(Cleared::own(request)).await;
-        }
+        (passed, requests)
     }
 
     /// Learns from one message and closes what it answers.
@@ -76,14 +83,14 @@ impl Relay {
             Message::Notification { method } => {
                 if method == "notifications/tools/list_changed" {
                     self.state().tools.changed();
-                    self.news.notify_waiters();
+                    self.shared.news.notify_waiters();
                 }
                 Fate::Passes
             }
             Message::Request { .. } => Fate::Passes,
             Message::Opaque => {
                 let asked = answer::unreadable_id(raw)
-                    .and_then(|id| self.state().pending.take(&Key::new(&id)));
+                    .and_then(|id| self.state().pending.take(&self.key(&id)));
                 self.close(asked, &Answer::Unreadable);
                 Fate::Passes
             }
@@ -103,11 +110,11 @@ impl Relay {
             if let Some(swallowed) = state.tools.swallow(id, answer, &state.era) {
                 match swallowed {
                     Swallowed::Next(request) => requests.push(request.into()),
-                    Swallowed::Settled => self.news.notify_waiters(),
+                    Swallowed::Settled => self.shared.news.notify_waiters(),
                 }
                 return Fate::Swallowed;
             }
-            state.pending.take(&Key::new(id))
+            state.pending.take(&self.key(id))
         };
         let is_list = matches!(asked, Some(Asked::Tools { .. }));
         self.close(asked, answer);
@@ -124,7 +131,7 @@ impl Relay {
             Some(Asked::Tools { cursor, generation }) => {
                 if let Answer::Result(shape) = answer {
                     self.state().tools.page(cursor.as_ref(), generation, shape);
-                    self.news.notify_waiters();
+                    self.shared.news.notify_waiters();
                 }
             }
             Some(Asked::Initialize) => {
@@ -133,7 +140,7 @@ impl Relay {
                     _ => None,
                 };
                 self.state().era.answered(version);
-                self.news.notify_waiters();
+                self.shared.news.notify_waiters();
             }
             Some(Asked::Task(task)) => self.task_answered(&task, answer),
             Some(Asked::Other) | None => {}
@@ -200,9 +207,9 @@ impl Relay {
                 let mut state = self.state();
                 let state = &mut *state;
                 let own = state.tools.swallow(&id, &Answer::Unreadable, &state.era).is_some();
-                (own, state.pending.take(&Key::new(&id)))
+                (own, state.pending.take(&self.key(&id)))
             };
-            self.news.notify_waiters();
+            self.shared.news.notify_waiters();
             self.close(asked, &Answer::Unreadable);
             if !own {
                 self.answer(&[reply::too_large(Some(&id), max)], false).await;

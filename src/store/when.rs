@@ -1,29 +1,46 @@
 //! Points in time as people type them.
 
-use anyhow::Context as _;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Span, Timestamp, Zoned};
 
-/// `--since`: a date means its beginning.
-pub(super) fn since(text: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
+/// Not a time, or not one that makes sense here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTime {
+    /// It cannot be read.
+    #[error("`{0}` is no time; write 2026-11-22, 2026-11-22T09:00:00Z or 2h (ago)")]
+    Unreadable(String),
+    /// What lies in the future would be everything.
+    #[error("`{0}` is in the future")]
+    Future(String),
+}
+
+/// `since`: a date means its beginning, in the zone of `now`.
+///
+/// # Errors
+/// [`BadTime::Unreadable`].
+pub fn since(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     point(text, now, Time::MIN)
 }
 
-/// `--until`: a date means its end.
-pub(super) fn until(text: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
+/// `until`: a date means its end, in the zone of `now`.
+///
+/// # Errors
+/// [`BadTime::Unreadable`].
+pub fn until(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     point(text, now, Time::MAX)
 }
 
-/// `--older-than`: an age, or a date, which means its beginning. What lies in
-/// the future would be everything, and is refused.
-pub(super) fn age(text: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
+/// `older-than`: an age, or a date, which means its beginning.
+///
+/// # Errors
+/// See [`BadTime`].
+pub fn age(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     let before = since(text, now)?;
-    anyhow::ensure!(before <= now.timestamp(), "`{text}` is in the future");
-    Ok(before)
+    if before <= now.timestamp() { Ok(before) } else { Err(BadTime::Future(text.to_owned())) }
 }
 
 /// A time with its zone, a local date with or without a time, or how long ago.
-fn point(text: &str, now: &Zoned, time_of_date: Time) -> anyhow::Result<Timestamp> {
+fn point(text: &str, now: &Zoned, time_of_date: Time) -> Result<Timestamp, BadTime> {
     let local = |time: DateTime| now.time_zone().to_timestamp(time).ok();
     let date = || -> Option<Timestamp> {
         let date: Date = text.parse().ok().filter(|_| !text.contains(':'))?;
@@ -38,9 +55,7 @@ fn point(text: &str, now: &Zoned, time_of_date: Time) -> anyhow::Result<Timestam
         .or_else(date)
         .or_else(|| text.parse().ok().and_then(local))
         .or_else(ago)
-        .with_context(|| {
-            format!("`{text}` is no time; write 2026-11-22, 2026-11-22T09:00:00Z or 2h (ago)")
-        })
+        .ok_or_else(|| BadTime::Unreadable(text.to_owned()))
 }
 
 #[cfg(test)]

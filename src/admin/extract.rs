@@ -1,0 +1,86 @@
+//! What a call says, parsed once: whatever does not fit is refused as JSON.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::Admin;
+use super::error::ApiError;
+use crate::net::body::hold;
+
+/// Bytes of a request's body; a policy may be as long as a policy file.
+pub(super) const MAX_BODY: usize = 1 << 20;
+
+/// How long a body may take in all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A JSON body. Its content type is not looked at: a call bears a header that no
+/// page of another origin can send without being allowed to.
+pub(super) struct Input<T>(pub(super) T);
+
+/// A body as it was sent.
+pub(super) struct Text {
+    pub(super) content_type: String,
+    pub(super) bytes: Bytes,
+}
+
+/// The parameters behind the `?`; unknown ones are refused.
+pub(super) struct Params<T>(pub(super) T);
+
+/// The one variable part of the path.
+pub(super) struct Named(pub(super) String);
+
+impl FromRequest<Arc<Admin>> for Text {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Admin>) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(axum::http::header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
+        let bytes = hold(request.into_body(), MAX_BODY, PATIENCE).await?;
+        Ok(Self { content_type, bytes })
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Input<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, ApiError> {
+        let text = Text::from_request(request, admin).await?;
+        parse(&text.bytes).map(Self)
+    }
+}
+
+/// Reads JSON: 400 where it is none, 422 where it is not what is wanted.
+pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(json).map_err(|error| match error.classify() {
+        Category::Data => ApiError::invalid(error),
+        _ => ApiError::bad_request("invalid_json", format_args!("the body is no JSON: {error}")),
+    })
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Admin>> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Admin>) -> Result<Self, ApiError> {
+        let Query(params) = Query::try_from_uri(&parts.uri)
+            .map_err(|error| ApiError::invalid(error.body_text()))?;
+        Ok(Self(params))
+    }
+}
+
+impl FromRequestParts<Arc<Admin>> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiError> {
+        let named = Path::<String>::from_request_parts(parts, admin).await;
+        let Path(named) =
+            named.map_err(|error| ApiError::bad_request("invalid_path", error.body_text()))?;
+        Ok(Self(named))
+    }
+}

@@ -1,0 +1,63 @@
+//! What stands before and behind every call: the key, headers that keep browsers
+//! out of trouble, and a net for panics.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use tower_http::cors::CorsLayer;
+
+use super::Admin;
+use super::error::{Answer, ApiError};
+use crate::rest::identify::MASTER_KEY;
+use crate::rest::reply;
+
+/// Lets only those through who bear the master key, once. Absent and wrong keys
+/// take the same work and get the same answer.
+pub(super) async fn key(
+    State(admin): State<Arc<Admin>>,
+    request: Request,
+    next: Next,
+) -> Answer<Response> {
+    let mut presented = request.headers().get_all(MASTER_KEY).iter();
+    let first = presented.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_only = presented.next().is_none();
+    if admin.master.is(first) && is_only {
+        return Ok(next.run(request).await);
+    }
+    let detail = "the header X-Master-Key must bear the master key";
+    Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail))
+}
+
+/// A panic fails its own call and no other.
+pub(super) async fn panics(request: Request, next: Next) -> Response {
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answered.unwrap_or_else(|_| ApiError::internal("a panic while answering").into_response())
+}
+
+/// Adds the headers that every answer has.
+pub(super) async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    reply::protect(response.headers_mut());
+    response
+}
+
+/// Which pages may call; without origins none may.
+pub(super) fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| match HeaderValue::from_str(origin) {
+        Ok(origin) if origin != "*" => Some(origin),
+        _ => {
+            tracing::error!(origin, "not an origin that pages may be let in from");
+            None
+        }
+    });
+    CorsLayer::new()
+        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::CONTENT_TYPE, HeaderName::from_static(MASTER_KEY)])
+}

@@ -1,0 +1,87 @@
+//! What is there, for everybody: `/`, `/health`, `/providers`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Admin;
+use crate::action::Provider;
+
+/// The program.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Service {
+    /// `AgentGate`
+    service: &'static str,
+    version: &'static str,
+    description: &'static str,
+    providers: Vec<&'static str>,
+    /// Where the calls are described.
+    docs: &'static str,
+}
+
+/// The providers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Providers {
+    providers: Vec<&'static str>,
+}
+
+/// How the gate is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok` or `degraded`
+    status: &'static str,
+    version: &'static str,
+    providers: Vec<&'static str>,
+    /// Whether there is a policy that decides.
+    policy_loaded: bool,
+    agents_count: usize,
+    /// `ok` or `error`; with `error` everything is refused.
+    audit_db: &'static str,
+}
+
+/// What this is
+#[utoipa::path(get, path = "/", tag = "discovery", responses((status = 200, body = Service)))]
+pub(super) async fn service() -> Json<Service> {
+    Json(Service {
+        service: "AgentGate",
+        version: env!("CARGO_PKG_VERSION"),
+        description: env!("CARGO_PKG_DESCRIPTION"),
+        providers: names(),
+        docs: "/openapi.json",
+    })
+}
+
+/// The providers, in the order that documents list them
+#[utoipa::path(get, path = "/providers", tag = "discovery",
+    responses((status = 200, body = Providers)))]
+pub(super) async fn providers() -> Json<Providers> {
+    Json(Providers { providers: names() })
+}
+
+/// Whether the gate can do its work; 503 where the log cannot be had
+#[utoipa::path(get, path = "/health", tag = "discovery",
+    responses((status = 200, body = Health), (status = 503, body = Health)))]
+pub(super) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Health>) {
+    let looked = admin.blocking(|admin| Ok(admin.reader()?.version()?)).await;
+    let (status, word, audit_db) = match looked {
+        Ok(_) => (StatusCode::OK, "ok", "ok"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "degraded", "error"),
+    };
+    let health = Health {
+        status: word,
+        version: env!("CARGO_PKG_VERSION"),
+        providers: names(),
+        policy_loaded: admin.book.handle(None).is_some(),
+        agents_count: admin.directory.len(),
+        audit_db,
+    };
+    (status, Json(health))
+}
+
+fn names() -> Vec<&'static str> {
+    Provider::ALL.map(Provider::as_str).to_vec()
+}

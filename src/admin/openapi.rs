@@ -1,0 +1,127 @@
+//! `/openapi.json`: every call, described from the code that answers it.
+
+use axum::Json;
+use serde::Serialize;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
+
+use super::audit::LogRow;
+use super::error::ErrorBody;
+use super::{agents, audit, export, health, policies, retention};
+
+/// What every guarded call may be refused with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it is only described")]
+pub(super) enum Refusals {
+    /// Not well-formed
+    #[response(status = 400)]
+    Malformed(ErrorBody),
+    /// No master key, or a wrong one
+    #[response(status = 401)]
+    Unauthorized(ErrorBody),
+    /// There is none of that name
+    #[response(status = 404)]
+    NotFound(ErrorBody),
+    /// It would clash with what is there
+    #[response(status = 409)]
+    Conflict(ErrorBody),
+    /// The body is too large
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// Well-formed, but not what the call takes
+    #[response(status = 422)]
+    Invalid(ErrorBody),
+    /// The gate itself failed
+    #[response(status = 500)]
+    Internal(ErrorBody),
+    /// The database cannot be had
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}
+
+/// An export as JSON.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Export {
+    /// Oldest first.
+    logs: Vec<LogRow>,
+    /// How many.
+    count: u64,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "AgentGate",
+        description = "The admin API of `agentgate serve`. Agents' requests go to `/proxy/{provider}/…` and `/mcp/…`, which pass on other APIs and are not described here."
+    ),
+    paths(
+        health::service,
+        health::health,
+        health::providers,
+        document,
+        agents::list,
+        agents::create,
+        agents::get,
+        agents::delete,
+        agents::rotate,
+        agents::stats,
+        policies::list,
+        policies::load,
+        policies::get,
+        policies::put,
+        policies::delete,
+        audit::logs,
+        audit::stats,
+        export::export,
+        retention::purge,
+    ),
+    modifiers(&MasterKeyScheme)
+)]
+struct Document;
+
+struct MasterKeyScheme;
+
+impl Modify for MasterKeyScheme {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let key = ApiKey::Header(ApiKeyValue::new("X-Master-Key"));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("master_key", SecurityScheme::ApiKey(key));
+    }
+}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", tag = "discovery",
+    responses((status = 200, body = serde_json::Value)))]
+pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The router and the document say the same: each is made from a list of its
+    /// own, and neither may have what the other has not.
+    #[test]
+    fn every_route_is_described_and_every_description_is_a_route() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let described: BTreeSet<(String, String, bool)> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().iter().map(move |(method, operation)| {
+                    let guarded = operation.get("security").is_some();
+                    (path.clone(), method.to_uppercase(), guarded)
+                })
+            })
+            .collect();
+        let routed: BTreeSet<_> = super::super::routes()
+            .iter()
+            .map(|route| (route.path.to_owned(), route.method.to_string(), route.guarded))
+            .collect();
+        assert_eq!(described, routed);
+    }
+}

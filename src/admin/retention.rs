@@ -1,0 +1,83 @@
+//! Removing old rows: `POST /audit/purge`, and by itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Admin;
+use super::error::{Answer, ApiError};
+use super::extract::Params;
+use super::openapi::Refusals;
+use crate::store::purge::{self, Purged};
+use crate::store::{Options, StoreError};
+
+/// How often rows that have become too old are removed.
+const EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// The longest retention: a hundred years.
+const MAX_DAYS: u32 = 36_500;
+
+/// What is kept.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Retention {
+    /// Rows older than so many days go; 90 where it is not given.
+    #[param(minimum = 1, maximum = 36500, default = 90)]
+    retention_days: Option<u32>,
+}
+
+/// What went.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PurgedView {
+    /// Rows removed.
+    purged: i64,
+    retention_days: u32,
+}
+
+/// Removes old rows; the rest stays verifiable
+#[utoipa::path(post, path = "/audit/purge", tag = "audit", params(Retention),
+    responses((status = 200, body = PurgedView), Refusals), security(("master_key" = [])))]
+pub(super) async fn purge(
+    State(admin): State<Arc<Admin>>,
+    Params(retention): Params<Retention>,
+) -> Answer<Json<PurgedView>> {
+    let retention_days = retention.retention_days.unwrap_or(90);
+    if !(1..=MAX_DAYS).contains(&retention_days) {
+        return Err(ApiError::invalid(format_args!("retention_days is 1 to {MAX_DAYS}")));
+    }
+    let purge = admin.blocking(move |admin| {
+        let purged = older_than(&admin.database, &admin.options, retention_days)?;
+        tracing::info!(rows = purged.decisions, retention_days, "old rows were removed");
+        Ok(PurgedView { purged: purged.decisions, retention_days })
+    });
+    purge.await.map(Json)
+}
+
+/// Removes rows older than `days`, now and every hour; never ends.
+pub async fn keep_retention(database: Arc<Path>, options: Options, days: u32) {
+    loop {
+        let (path, options) = (Arc::clone(&database), options.clone());
+        let purged = tokio::task::spawn_blocking(move || older_than(&path, &options, days)).await;
+        match purged {
+            Ok(Ok(Purged { decisions: 0, .. })) | Err(_) => {}
+            Ok(Ok(purged)) => {
+                tracing::info!(rows = purged.decisions, days, "old rows were removed")
+            }
+            Ok(Err(error)) => tracing::error!(%error, "old rows could not be removed"),
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn older_than(path: &Path, options: &Options, days: u32) -> Result<Purged, StoreError> {
+    let age = SignedDuration::from_hours(24 * i64::from(days.clamp(1, MAX_DAYS)));
+    let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
+    purge::purge(path, before, options, |_| {})
+}

@@ -1,0 +1,251 @@
+//! Server-sent events, cut out of a stream without changing a byte. Pure.
+//!
+//! Source: HTML Living Standard, "Interpreting an event stream". An event keeps
+//! the bytes it came as, comments and retry times included, so that it can be
+//! passed on exactly so.
+
+use bytes::{Bytes, BytesMut};
+
+/// One event, or whatever else ends with an empty line (a comment, a retry time).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Event {
+    /// The bytes as they came, the empty line included.
+    pub raw: Bytes,
+    /// The `data` lines, joined by line feeds; `None` where there are none.
+    pub data: Option<Vec<u8>>,
+    /// `event`; empty means `message`.
+    pub kind: String,
+    /// `id`, where this event gives one.
+    pub id: Option<String>,
+    /// `retry`, in milliseconds.
+    pub retry: Option<u64>,
+}
+
+/// An event is larger than what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an event is larger than {max} bytes")]
+pub struct TooLarge {
+    /// The limit in bytes.
+    pub max: usize,
+}
+
+/// Cuts a stream into events.
+#[derive(Debug)]
+pub struct Parser {
+    buffer: BytesMut,
+    /// How much of `buffer` is known to hold no end of an event.
+    searched: usize,
+    max: usize,
+    begun: bool,
+}
+
+impl Parser {
+    /// A parser that holds events of at most `max` bytes.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { buffer: BytesMut::new(), searched: 0, max, begun: false }
+    }
+
+    /// Takes what has come.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole event.
+    ///
+    /// # Errors
+    /// [`TooLarge`]; the stream cannot be read further.
+    pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
+        let Some(end) = self.end_of_event() else {
+            let too_large = self.buffer.len() > self.max;
+            return if too_large { Err(TooLarge { max: self.max }) } else { Ok(None) };
+        };
+        let raw = self.buffer.split_to(end).freeze();
+        self.searched = 0;
+        if raw.len() > self.max {
+            return Err(TooLarge { max: self.max });
+        }
+        let text = match raw.strip_prefix(b"\xef\xbb\xbf") {
+            Some(text) if !self.begun => text,
+            _ => &raw,
+        };
+        self.begun = true;
+        let mut event = Event::default();
+        for line in lines(text) {
+            event.line(line);
+        }
+        event.raw = raw;
+        Ok(Some(event))
+    }
+
+    /// What is left when the stream has ended: no event, by the standard.
+    #[must_use]
+    pub fn rest(self) -> Bytes {
+        self.buffer.freeze()
+    }
+
+    /// Where the first empty line ends. A `\r` at the very end may be half of a
+    /// line end, so it waits for what follows.
+    fn end_of_event(&mut self) -> Option<usize> {
+        let bytes: &[u8] = &self.buffer;
+        let mut line_start = self.searched;
+        loop {
+            let rest = bytes.get(line_start..)?;
+            let length = memchr::memchr2(b'\n', b'\r', rest);
+            let Some(length) = length else { break };
+            let end = line_start + length;
+            let after = match (bytes.get(end), bytes.get(end + 1)) {
+                (Some(b'\r'), None) => break,
+                (Some(b'\r'), Some(b'\n')) => end + 2,
+                _ => end + 1,
+            };
+            if length == 0 {
+                return Some(after);
+            }
+            line_start = after;
+        }
+        self.searched = line_start;
+        None
+    }
+}
+
+impl Event {
+    /// The message that it carries; `None` for comments, other kinds of events
+    /// and empty data.
+    #[must_use]
+    pub fn message(&self) -> Option<&[u8]> {
+        let is_message = self.kind.is_empty() || self.kind == "message";
+        let data = self.data.as_deref().filter(|_| is_message)?;
+        (!data.trim_ascii().is_empty()).then_some(data)
+    }
+
+    /// An event that carries `message`, with the id and the retry time of this
+    /// one.
+    #[must_use]
+    pub fn carrying(&self, message: &[u8]) -> Bytes {
+        let mut out = BytesMut::new();
+        if !self.kind.is_empty() {
+            field(&mut out, "event", self.kind.as_bytes());
+        }
+        if let Some(id) = &self.id {
+            field(&mut out, "id", id.as_bytes());
+        }
+        if let Some(retry) = self.retry {
+            field(&mut out, "retry", retry.to_string().as_bytes());
+        }
+        for line in lines(message) {
+            field(&mut out, "data", line);
+        }
+        out.extend_from_slice(b"\n");
+        out.freeze()
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let text = || String::from_utf8_lossy(value).into_owned();
+        match name {
+            b"data" => match &mut self.data {
+                Some(data) => {
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+                None => self.data = Some(value.to_vec()),
+            },
+            b"event" => self.kind = text(),
+            b"id" if !value.contains(&0) => self.id = Some(text()),
+            b"retry" if value.iter().all(u8::is_ascii_digit) => self.retry = text().parse().ok(),
+            _ => {}
+        }
+    }
+}
+
+/// The lines of a text, whatever ends them; an empty last one is none.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let (line, after) = rest.split_at(end);
+        let after = after.strip_prefix(b"\r\n").or_else(|| after.get(1..)).unwrap_or_default();
+        rest = after;
+        Some(line)
+    })
+}
+
+fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn events(pieces: &[&[u8]]) -> (Vec<Event>, Bytes) {
+        let mut parser = Parser::new(1 << 20);
+        let mut events = Vec::new();
+        for piece in pieces {
+            parser.feed(piece);
+            while let Some(event) = parser.next_event().unwrap() {
+                events.push(event);
+            }
+        }
+        (events, parser.rest())
+    }
+
+    #[test]
+    fn fields_are_read_as_the_standard_has_them() {
+        let text = b"\xef\xbb\xbf: hello\n\nevent: message\nid: 7\nretry: 250\ndata: {\"a\":\ndata:1}\n\ndata\n\nevent: ping\r\ndata: x\r\n\r\n";
+        let (events, rest) = events(&[text]);
+        assert!(rest.is_empty());
+        assert_eq!(events.len(), 4);
+        assert_eq!(events[0].message(), None);
+        assert_eq!(events[1].message(), Some(&b"{\"a\":\n1}"[..]));
+        assert_eq!((events[1].id.as_deref(), events[1].retry), (Some("7"), Some(250)));
+        assert_eq!(events[2].message(), None);
+        assert_eq!((events[3].message(), events[3].kind.as_str()), (None, "ping"));
+    }
+
+    #[test]
+    fn an_event_that_does_not_end_is_not_held_for_ever() {
+        let mut parser = Parser::new(10);
+        parser.feed(b"data: 0123456789");
+        assert_eq!(parser.next_event(), Err(TooLarge { max: 10 }));
+    }
+
+    #[test]
+    fn a_rewritten_event_keeps_its_place() {
+        let (events, _) = events(&[b"id: 3\nevent: message\ndata: {}\n\n"]);
+        assert_eq!(
+            events[0].carrying(b"[1,\n2]"),
+            "event: message\nid: 3\ndata: [1,\ndata: 2]\n\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_events_and_loses_no_byte(
+            text in "(data: ?[a:]{0,3}|id: 1|: c|event: x|retry: 5|\r|\n|\r\n){0,20}", cuts in prop::collection::vec(0usize..60, 0..6),
+        ) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+            let (cut, rest) = events(&pieces);
+            let mut joined: Vec<u8> = cut.iter().flat_map(|event| event.raw.to_vec()).collect();
+            joined.extend_from_slice(&rest);
+            prop_assert_eq!(&joined, bytes);
+            let (whole, _) = events(&[bytes]);
+            prop_assert_eq!(cut, whole);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One exchange of a conversation over HTTP: a message in, and what comes of it.
+//! It shares what is known of the server with the others; its queues are its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::cleared::Cleared;
+use super::{Relay, Settings};
+use crate::gate::Gate;
+
+/// What a message of the client's came to.
+#[derive(Debug)]
+pub enum Posted {
+    /// It may go to the server.
+    Forward(Outgoing),
+    /// This is the gate's answer; it is not passed on.
+    Answer(Bytes),
+    /// There is nothing to pass on and nothing to answer.
+    Nothing,
+}
+
+/// A message that was cleared, or that the gate itself asks; only a relay makes
+/// one.
+#[derive(Debug)]
+pub struct Outgoing(Cleared);
+
+impl Outgoing {
+    /// The bytes to be sent.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0.into()
+    }
+}
+
+/// Sends what the gate itself asks and gives back the messages of the answer.
+pub trait Ask {
+    /// Asks; no messages where there was no answer.
+    fn ask(&self, request: Outgoing) -> impl Future<Output = Vec<Bytes>> + Send;
+}
+
+impl Relay {
+    /// Another exchange of the same conversation. Ids are unique within `scope`;
+    /// the empty one is shared by all.
+    #[must_use]
+    pub fn exchange(&self, scope: Arc<str>) -> Self {
+        let (settings, shared) = (Arc::clone(&self.settings), Arc::clone(&self.shared));
+        Self::over(self.gate.clone(), settings, shared, scope)
+    }
+
+    /// The same conversation under another gate: a policy that was swapped.
+    #[must_use]
+    pub fn under(&self, gate: Gate) -> Self {
+        let (settings, shared) = (Arc::clone(&self.settings), Arc::clone(&self.shared));
+        Self::over(gate, settings, shared, Arc::clone(&self.scope))
+    }
+
+    /// What this relay was told.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Judges one message. A call whose tool is not known yet waits for the
+    /// server's list, which `asker` fetches.
+    pub async fn post(&self, message: Bytes, asker: &impl Ask) -> Posted {
+        self.line(message, true).await;
+        let mut forward = None;
+        if let Some(held) = self.held.try_next() {
+            let asking = async {
+                while let Some(item) = self.to_server.next().await {
+                    if !item.is_own() {
+                        return Some(item);
+                    }
+                    for line in asker.ask(Outgoing(item)).await {
+                        let (_, requests) = self.observe(&line);
+                        for request in requests {
+                            let _ = self.to_server.push(Cleared::own(request)).await;
+                        }
+                    }
+                }
+                None
+            };
+            tokio::select! {
+                biased;
+                () = self.settle_held(held) => {}
+                item = asking => forward = item,
+            }
+        }
+        while let Some(item) = self.to_server.try_next() {
+            if !item.is_own() {
+                forward = Some(item);
+            }
+        }
+        match (forward, self.to_client.try_next()) {
+            (Some(item), _) => Posted::Forward(Outgoing(item)),
+            (None, Some(answer)) => Posted::Answer(answer),
+            (None, None) => Posted::Nothing,
+        }
+    }
+
+    /// Learns from a message of the server's, and gives what goes on to the
+    /// client: the very bytes, or a list with tools left out.
+    #[must_use]
+    pub fn heard(&self, message: &Bytes) -> Option<Bytes> {
+        self.observe(message).0
+    }
+
+    /// No answer will come in this exchange any more.
+    pub fn over_and_out(&self, status: &str) {
+        let open = match self.scope.is_empty() {
+            true => self.state().pending.drain(),
+            false => self.state().pending.drain_scope(&self.scope),
+        };
+        open.iter().for_each(|receipt| self.fail_receipt(receipt, status));
+    }
+}

@@ -1,0 +1,111 @@
+//! AWS as the proxy sees it: a claim that comes in with a request, and a new
+//! signature that goes out. Without the feature `aws` there is neither.
+
+#[cfg(feature = "aws")]
+pub use super::sigv4::{Presented as Claim, Seen};
+
+use http::{HeaderMap, Uri};
+
+use crate::store::directory::Directory;
+
+/// What is to be signed anew.
+#[derive(Debug)]
+pub struct Unsigned<'r> {
+    /// The service and the region that it is signed for.
+    pub scope: (&'r str, &'r str),
+    /// The method.
+    pub method: &'r str,
+    /// Where it goes.
+    pub uri: &'r Uri,
+    /// The body, where it is held.
+    pub held: Option<&'r [u8]>,
+}
+
+/// The claim in `headers`, where there is one.
+///
+/// # Errors
+/// Where it is of nobody's key, or cannot be read.
+#[cfg(feature = "aws")]
+pub fn claim(headers: &HeaderMap, directory: &Directory) -> Option<Result<Claim, ()>> {
+    Claim::read(headers, directory).map(|claim| claim.map_err(drop))
+}
+
+/// Signs with the real credential.
+///
+/// # Errors
+/// Why it cannot be signed.
+#[cfg(feature = "aws")]
+pub fn sign(request: &Unsigned<'_>, headers: &mut HeaderMap) -> Result<(), String> {
+    use super::sigv4::{credentials, sign_anew};
+    let Unsigned { scope, method, uri, held } = *request;
+    let signed = credentials()
+        .and_then(|credentials| sign_anew(&credentials, scope, (method, uri), headers, held));
+    signed.map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "aws"))]
+mod without {
+    use super::{Directory, HeaderMap, Unsigned};
+    use crate::store::agents::AgentRecord;
+    use std::sync::Arc;
+
+    /// There is none.
+    #[derive(Debug, Clone)]
+    pub enum Claim {}
+
+    /// The request as the client saw it.
+    #[derive(Debug, Clone)]
+    pub struct Seen {
+        /// The method.
+        pub method: String,
+        /// The path with the gate's own prefix, as it was written.
+        pub path: String,
+        /// The query as it was written.
+        pub query: String,
+        /// All headers.
+        pub headers: HeaderMap,
+    }
+
+    impl Claim {
+        /// Never called: there is no claim.
+        #[must_use]
+        pub fn agent(&self) -> &Arc<AgentRecord> {
+            match *self {}
+        }
+
+        /// Never called: there is no claim.
+        #[must_use]
+        pub fn scope(&self) -> (&str, &str) {
+            match *self {}
+        }
+
+        /// Never called: there is no claim.
+        ///
+        /// # Errors
+        /// None.
+        pub fn verify(
+            &self,
+            _seen: &Seen,
+            _held: Option<&[u8]>,
+            _now: jiff::Timestamp,
+        ) -> Result<(), std::convert::Infallible> {
+            match *self {}
+        }
+    }
+
+    /// None.
+    #[must_use]
+    pub fn claim(_headers: &HeaderMap, _directory: &Directory) -> Option<Result<Claim, ()>> {
+        None
+    }
+
+    /// Not in this build.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn sign(_request: &Unsigned<'_>, _headers: &mut HeaderMap) -> Result<(), String> {
+        Err("this build of agentgate cannot sign for AWS (feature `aws`)".to_owned())
+    }
+}
+#[cfg(not(feature = "aws"))]
+pub use without::{Claim, Seen, claim, sign};

@@ -1,0 +1,104 @@
+//! Who gets in, and what everybody gets.
+
+use crate::support::{Gate, KEY};
+
+#[test]
+fn without_the_key_every_guarded_call_is_refused_alike() {
+    let gate = Gate::start();
+    let document = gate.send_with("GET", "/openapi.json", "", "").json();
+    let mut guarded = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if operation.get("security").is_none() {
+                continue;
+            }
+            guarded += 1;
+            let (method, path) = (method.to_uppercase(), path.replace(['{', '}'], "x"));
+            let mut bodies = Vec::new();
+            for headers in [
+                String::new(),
+                "X-Master-Key: wrong\r\n".to_owned(),
+                "X-Master-Key:\r\n".to_owned(),
+                format!("X-Master-Key: {KEY}x\r\n"),
+                format!("X-Master-Key: {KEY}\r\nX-Master-Key: {KEY}\r\n"),
+                format!("Authorization: Bearer {KEY}\r\n"),
+            ] {
+                let answer = gate.send_with(&method, &path, &headers, "");
+                assert_eq!(answer.status, 401, "{method} {path} {headers}");
+                bodies.push((answer.json()["error"].clone(), answer.json()["detail"].clone()));
+            }
+            bodies.dedup();
+            assert_eq!(bodies.len(), 1);
+        }
+    }
+    assert!(guarded > 10, "{guarded}");
+}
+
+#[test]
+fn what_is_there_is_told_to_everybody() {
+    let gate = Gate::start();
+    let health = gate.send_with("GET", "/health", "", "");
+    assert_eq!((health.status, &health.json()["status"]), (200, &"ok".into()));
+    assert_eq!(health.json()["audit_db"], "ok");
+    assert_eq!(gate.send_with("GET", "/", "", "").json()["service"], "AgentGate");
+    let providers = gate.send_with("GET", "/providers", "", "").json();
+    assert_eq!(providers["providers"].as_array().unwrap().len(), 10);
+    let head = gate.send_with("HEAD", "/health", "", "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[test]
+fn a_database_that_is_gone_is_said_and_forgotten_when_it_is_back() {
+    let gate = Gate::start();
+    gate.post("/agents", r#"{"name": "bot"}"#);
+    let away = gate.folder.path().join("away.db");
+    std::fs::rename(gate.database(), &away).unwrap();
+    assert_eq!(gate.get("/health").status, 503);
+    assert_eq!(gate.get("/health").json()["audit_db"], "error");
+    for path in ["/audit/logs", "/audit/stats", "/agents", "/audit/export"] {
+        let answer = gate.get(path);
+        assert_eq!((answer.status, &answer.json()["error"]), (503, &"store_unavailable".into()));
+    }
+    std::fs::rename(&away, gate.database()).unwrap();
+    assert_eq!(gate.get("/health").status, 200);
+    assert_eq!(gate.get("/agents").json().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn every_answer_is_json_and_bears_the_headers() {
+    let gate = Gate::start();
+    let large = "x".repeat((1 << 20) + 1);
+    for (method, path, body, status) in [
+        ("GET", "/agents", "", 200),
+        ("GET", "/nowhere", "", 404),
+        ("PATCH", "/agents", "", 405),
+        ("DELETE", "/audit/logs", "", 405),
+        ("POST", "/agents", large.as_str(), 413),
+        ("GET", "/agents/%ff", "", 400),
+    ] {
+        let answer = gate.send(method, path, body);
+        assert_eq!(answer.status, status, "{method} {path}");
+        answer.json();
+        if status != 404 {
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+            assert!(answer.header("cache-control").unwrap().contains("no-store"), "{path}");
+        }
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+}
+
+#[test]
+fn only_pages_that_are_named_may_call() {
+    let gate = Gate::start_for(&["https://console.example", "*"]);
+    let preflight = |origin: &str| {
+        let headers = format!(
+            "Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\n\
+             Access-Control-Request-Headers: x-master-key\r\n"
+        );
+        gate.send_with("OPTIONS", "/agents", &headers, "")
+    };
+    let named = preflight("https://console.example");
+    let origin = named.header("access-control-allow-origin");
+    assert_eq!((named.status, origin), (200, Some("https://console.example")));
+    assert_eq!(preflight("https://evil.example").header("access-control-allow-origin"), None);
+}

@@ -1,0 +1,174 @@
+//! A gate's admin API on a port of its own, and a client that shows what came.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentgate::action::Transport;
+use agentgate::admin::master::MasterKey;
+use agentgate::admin::{Admin, AdminSettings, not_found, router};
+use agentgate::intent::Intent;
+use agentgate::net::server::{Limits, serve};
+use agentgate::policy::book::Book;
+use agentgate::policy::live::{Lookup, Policies};
+use agentgate::store::agents::Registry;
+use agentgate::store::audit::{Completion, Draft, Outcome};
+use agentgate::store::directory::Directory;
+use agentgate::store::{Options, Store};
+use agentgate::verdict::{Decision, Stage};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+pub(crate) const KEY: &str = "a-master-key-for-tests-only";
+
+/// A running admin API.
+pub(crate) struct Gate {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) store: Store,
+    pub(crate) runtime: Runtime,
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+impl Gate {
+    pub(crate) fn start() -> Self {
+        Self::start_for(&[])
+    }
+
+    pub(crate) fn start_for(origins: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (database, options) = (folder.path().join("agentgate.db"), Options::default());
+        let lookup = Lookup { named: Some(folder.path().join("policies")), own: None };
+        let own = Policies::load(&["default".to_owned()], &lookup, None).unwrap();
+        let store = Store::open(&database, &options).unwrap();
+        let directory = Directory::open(Registry::new(&database, &options)).unwrap();
+        let admin = Admin::new(AdminSettings {
+            master: MasterKey::new(KEY).unwrap(),
+            database,
+            options,
+            directory: Arc::clone(&directory),
+            book: Book::new(lookup, None, Arc::new(own)),
+            cors_origins: origins.iter().map(ToString::to_string).collect(),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let app = router(admin).fallback(not_found);
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(serve(listener, app, Limits::default(), std::future::pending()));
+        Self { folder, address, directory, store, runtime }
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("agentgate.db")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, "")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
+        self.send("POST", path, body)
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.send_with(method, path, &format!("X-Master-Key: {KEY}\r\n"), body)
+    }
+
+    /// `headers` are whole lines.
+    pub(crate) fn send_with(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{headers}\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { dechunked(body) } else { body.to_owned() };
+        Answer { status, head: head.to_owned(), body }
+    }
+
+    /// Records a decision about a request of `agent`'s to GitHub.
+    pub(crate) fn record(
+        &self,
+        agent: &str,
+        path: &str,
+        decision: Decision,
+        stage: Stage,
+    ) -> String {
+        let allowed = decision == Decision::Allow;
+        let draft = Draft {
+            at: jiff::Timestamp::now(),
+            session: "s1".into(),
+            agent: agent.into(),
+            transport: Transport::Rest,
+            server: "github".into(),
+            method: "GET".to_owned(),
+            tool: path.to_owned(),
+            intent: Intent::Read,
+            decision,
+            outcome: if allowed { Outcome::Forwarded } else { Outcome::Refused },
+            policy: "p".into(),
+            rule: "p#1".into(),
+            reason: "because, \"so\"".to_owned(),
+            stage,
+            args: String::new(),
+            canonical_args: String::new(),
+            decision_took: Duration::from_micros(7),
+            observing: false,
+            takes_slot_of: Vec::new(),
+        };
+        let agent = agentgate::action::Agent::named(agent);
+        let (id, ()) =
+            self.runtime.block_on(self.store.record(&agent, &[], |_| (draft, ()))).unwrap();
+        if allowed {
+            let upstream = Duration::from_millis(3);
+            let status = "200".to_owned();
+            self.store.complete(&id, Completion { outcome: Outcome::Forwarded, upstream, status });
+        }
+        id.as_str().to_owned()
+    }
+}
+
+fn dechunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = &rest[size + 2..];
+    }
+    whole
+}

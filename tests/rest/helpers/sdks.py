@@ -1,0 +1,110 @@
+"""Real SDKs, pointed at a base URL: a read, then a write.
+
+usage: sdks.py SDK BASE KEY [AWS-ID AWS-SECRET]
+
+BASE stands for the provider's host; KEY is sent in the credential's place.
+Prints `read: ok` and `write: ok` or `write: NAME OF THE EXCEPTION`.
+"""
+import sys
+
+sdk, base, key = sys.argv[1:4]
+
+
+def github():
+    from github import Auth, Github
+    client = Github(base_url=base, auth=Auth.Token(key), retry=None, lazy=False)
+    yield client.get_repo("a/b").get_issues().totalCount
+    yield client.get_repo("a/b").create_issue("title", "body")
+
+
+def slack():
+    from slack_sdk import WebClient
+    client = WebClient(token=key, base_url=base + "/api/")
+    yield client.conversations_list(limit=2)
+    yield client.chat_postMessage(channel="C1", text="hello")
+
+
+def google():
+    import httplib2
+    from google.oauth2.credentials import Credentials
+    from google_auth_httplib2 import AuthorizedHttp
+    from googleapiclient.discovery import build
+    client = build(
+        "calendar", "v3", http=AuthorizedHttp(Credentials(key), httplib2.Http()),
+        static_discovery=True, client_options={"api_endpoint": base + "/calendar/v3/"},
+    )
+    yield client.events().list(calendarId="me@example.com").execute()
+    yield client.events().insert(calendarId="me@example.com", body={"summary": "x"}).execute()
+
+
+def notion():
+    from notion_client import Client
+    client = Client(auth=key, base_url=base)
+    yield client.search(query="roadmap")
+    yield client.pages.create(parent={"page_id": "p"}, properties={})
+
+
+def jira():
+    from jira import JIRA
+    client = JIRA(server=base, token_auth=key, get_server_info=False, max_retries=0)
+    yield client.issue("X-1", fields="summary")
+    yield client.add_comment("X-1", "hello")
+
+
+def salesforce():
+    import requests
+    from simple_salesforce import Salesforce
+
+    class Plain(requests.adapters.HTTPAdapter):
+        def send(self, request, **kwargs):
+            request.url = base + request.path_url
+            return super().send(request, **kwargs)
+
+    session = requests.Session()
+    session.mount("https://", Plain())
+    client = Salesforce(instance="acme.my.salesforce.com", session_id=key, session=session)
+    yield client.query("SELECT Id FROM Account")
+    yield client.Account.create({"Name": "x"})
+
+
+def hubspot():
+    from hubspot import HubSpot
+    client = HubSpot(access_token=key)
+    client.config["host"] = base
+    api = client.crm.contacts.basic_api
+    api.api_client.configuration.host = base
+    yield api.get_page(limit=1)
+    from hubspot.crm.contacts import SimplePublicObjectInputForCreate as New
+    yield api.create(New(properties={"email": "x@example.com"}, associations=[]))
+
+
+def dynamodb():
+    yield aws("dynamodb").list_tables()
+    yield aws("dynamodb").delete_table(TableName="t")
+
+
+def s3():
+    client = aws("s3")
+    yield client.list_objects_v2(Bucket="bucket", Prefix="a b/c")
+    yield client.put_object(Bucket="bucket", Key="a b/c+d", Body=b"x" * 1000)
+
+
+def aws(service):
+    import boto3
+    from botocore.config import Config
+    identity, secret = sys.argv[4:6]
+    return boto3.client(
+        service, endpoint_url=f"{base}/{service}", region_name="eu-west-1",
+        aws_access_key_id=identity, aws_secret_access_key=secret,
+        config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+
+
+steps = globals()[sdk]()
+next(steps)
+print("read: ok", flush=True)
+try:
+    next(steps)
+    print("write: ok", flush=True)
+except Exception as error:
+    print(f"write: {type(error).__name__}: {str(error)[:300]}", flush=True)

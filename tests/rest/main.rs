@@ -1,0 +1,10 @@
+//! `agentgate serve` from outside: the real binary, real sockets, real SDKs, and
+//! an upstream that writes down what arrives.
+
+#![cfg(test)]
+
+mod attacks;
+mod quickstart;
+mod sdks;
+mod support;
+mod way;

@@ -1,0 +1,207 @@
+//! A gate with a home of its own, an upstream that records, and raw requests.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far beyond what anything here takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const MASTER: &str = "a master key for tests";
+
+/// The real credential, which the gate puts in.
+pub(crate) const CREDENTIAL: &str = "the-real-credential";
+
+/// `agentgate serve`, killed at the end of the test.
+pub(crate) struct Serve {
+    pub(crate) home: TempDir,
+    pub(crate) address: SocketAddr,
+    process: Child,
+}
+
+/// An upstream that records; killed at the end of the test.
+pub(crate) struct Recorder {
+    folder: TempDir,
+    pub(crate) port: u16,
+    process: Child,
+}
+
+/// An answer, as far as tests look at it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// An agent and its keys.
+pub(crate) struct Agent {
+    pub(crate) key: String,
+    pub(crate) aws: [String; 2],
+}
+
+pub(crate) fn python() -> String {
+    std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+pub(crate) fn helper(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rest/helpers").join(name)
+}
+
+impl Recorder {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Command::new(python())
+            .arg(helper("recorder.py"))
+            .arg(folder.path().join("requests.jsonl"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut port = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Self { folder, port: port.trim().parse().unwrap(), process }
+    }
+
+    /// What arrived so far.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("requests.jsonl"));
+        let text = text.unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    pub(crate) fn forget(&self) {
+        std::fs::write(self.folder.path().join("requests.jsonl"), "").unwrap();
+    }
+}
+
+impl Serve {
+    /// A gate with this configuration file.
+    pub(crate) fn start(configuration: &str, arguments: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("config.yaml"), configuration).unwrap();
+        let mut process = command(home.path())
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let address = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("it ended: {said}")).unwrap();
+            if let Some(address) = line.strip_prefix("agentgate: serving on http://") {
+                break address.parse().unwrap();
+            }
+            said.push_str(&line);
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { home, address, process }
+    }
+
+    /// A gate that sends everything to `recorder`.
+    pub(crate) fn in_front_of(recorder: &Recorder) -> Self {
+        let site = format!(
+            "{{upstream: 'http://127.0.0.1:{}', credential: {{env: REAL_CREDENTIAL}}}}",
+            recorder.port
+        );
+        let names = "google microsoft slack github jira notion linear hubspot salesforce aws";
+        let sites = names.split(' ').map(|name| format!("  {name}: {site}\n"));
+        Self::start(&format!("providers:\n{}", sites.collect::<String>()), &[])
+    }
+
+    pub(crate) fn agent(&self, name: &str, policy: &str) -> Agent {
+        let body = format!(r#"{{"name":"{name}","policy":"{policy}"}}"#);
+        let made = self.admin("POST", "/agents", &body);
+        assert_eq!(made.status, 200, "{made:?}");
+        let agent: Value = serde_json::from_str(&made.body).unwrap();
+        let text = |name: &str| agent[name].as_str().unwrap().to_owned();
+        Agent {
+            key: text("api_key"),
+            aws: [text("aws_access_key_id"), text("aws_secret_access_key")],
+        }
+    }
+
+    pub(crate) fn admin(&self, method: &str, target: &str, body: &str) -> Answer {
+        let headers = format!("X-Master-Key: {MASTER}\r\nContent-Type: application/json\r\n");
+        self.request(method, target, &headers, body)
+    }
+
+    /// A request with these header lines; length and `Connection: close` are added.
+    pub(crate) fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        self.raw(
+            format!(
+                "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}",
+                self.address
+            )
+            .as_bytes(),
+        )
+    }
+
+    /// Sends bytes as they are and reads to the end.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // A gate that has answered already may have closed its side.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    /// The rows of the log, newest first.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        let logs = self.admin("GET", "/audit/logs?limit=1000", "");
+        let logs: Value = serde_json::from_str(&logs.body).unwrap();
+        logs["logs"].as_array().unwrap().clone()
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Child {
+        &mut self.process
+    }
+}
+
+/// `agentgate` with a home of its own and nothing else of ours.
+pub(crate) fn command(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentgate"));
+    command
+        .env("AGENTGATE_HOME", home)
+        .env("AGENTGATE_MASTER_KEY", MASTER)
+        .env("REAL_CREDENTIAL", CREDENTIAL)
+        .env("AWS_ACCESS_KEY_ID", "AKIAREALREALREALREAL")
+        .env("AWS_SECRET_ACCESS_KEY", CREDENTIAL)
+        .env_remove("AWS_SESSION_TOKEN");
+    command
+}
+
+/// Waits until `holds`; fails the test with `what` if it never does.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
