@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request};
 use rmcp::transport::auth::{AuthError, AuthorizationManager, AuthorizationMetadata};
 use url::Url;
 
@@ -102,13 +103,21 @@ impl Place {
 
     /// Has a token taken back (RFC 7009). What comes of it is told, no more: the
     /// login is forgotten in any case.
-    pub(super) async fn revoke(&self, endpoint: &str, form: String) -> Result<(), LoginError> {
-        let request = Request::builder()
+    pub(super) async fn revoke(
+        &self,
+        endpoint: &str,
+        authorization: Option<HeaderValue>,
+        form: String,
+    ) -> Result<(), LoginError> {
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(endpoint)
-            .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.into_bytes())
             .map_err(|error| LoginError::failed(&self.server, error))?;
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
         let answer = self.exchange.send(request).await;
         let answer = answer.map_err(|error| LoginError::failed(&self.server, words(&*error)))?;
         match answer.status() {

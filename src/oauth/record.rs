@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -60,6 +61,20 @@ pub(super) struct Identity {
     pub(super) port: u16,
     /// Whether a person gave it; otherwise the gate registered itself.
     pub(super) given: bool,
+}
+
+impl Identity {
+    /// The proof of a client that has a secret (RFC 6749, section 2.3.1).
+    pub(super) fn basic(&self) -> Option<HeaderValue> {
+        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        let id: String = encoded(&self.id);
+        let secret: Zeroizing<String> = Zeroizing::new(encoded(self.secret.as_ref()?.expose()));
+        let pair = Zeroizing::new(format!("{id}:{}", *secret));
+        let text = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
 }
 
 /// What a token came by.

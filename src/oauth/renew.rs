@@ -69,10 +69,8 @@ impl Place {
             let mut form = form_urlencoded::Serializer::new(String::new());
             form.append_pair("token", token.expose()).append_pair("token_type_hint", kind);
             form.append_pair("client_id", &record.client.id);
-            if let Some(secret) = &record.client.secret {
-                form.append_pair("client_secret", secret.expose());
-            }
-            if let Err(error) = self.revoke(endpoint, form.finish()).await {
+            let proof = record.client.basic();
+            if let Err(error) = self.revoke(endpoint, proof, form.finish()).await {
                 return Some(Err(error));
             }
         }

@@ -1,22 +1,32 @@
 // A real authorization server (oidc-provider) and an MCP server that it protects
 // (the official SDK's middleware), on two ports of this machine.
 //
-// usage: node server.mjs '{"log": FILE, "ttl": SECONDS, "issuer"?: "other", "revocation"?: false}'
+// usage: node server.mjs OPTIONS
 //
-// Prints one line when it is ready: {"url", "issuer"}. What was asked of the
-// authorization server goes to the log, one JSON object a line.
+// OPTIONS is an object: `log`, the file for what was asked of the authorization
+// server, one JSON object a line; `ttl`, how long tokens live, in seconds;
+// `issuer`: "other", to name a server that says of itself what this one says;
+// `revocation` and `refresh`: false, to offer neither.
+//
+// The modules are looked up in AGENTGATE_REAL, where tests/run installs them.
+// Prints one line when it is ready: {"url", "issuer"}. Ends with its standard input.
 import { appendFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import express from 'express';
-import Provider from 'oidc-provider';
-import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
-import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
-import { requireBearerAuth } from '@modelcontextprotocol/sdk/server/auth/middleware/bearerAuth.js';
-import { InvalidTokenError } from '@modelcontextprotocol/sdk/server/auth/errors.js';
-import {
-  getOAuthProtectedResourceMetadataUrl,
-  mcpAuthMetadataRouter,
-} from '@modelcontextprotocol/sdk/server/auth/router.js';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const require = createRequire(join(process.env.AGENTGATE_REAL, 'package.json'));
+const load = async (name) => import(pathToFileURL(require.resolve(name)));
+const sdk = (name) => load(`@modelcontextprotocol/sdk/server/${name}.js`);
+
+const { default: express } = await load('express');
+const { default: Provider } = await load('oidc-provider');
+const { McpServer } = await sdk('mcp');
+const { StreamableHTTPServerTransport } = await sdk('streamableHttp');
+const { requireBearerAuth } = await sdk('auth/middleware/bearerAuth');
+const { InvalidTokenError } = await sdk('auth/errors');
+const { getOAuthProtectedResourceMetadataUrl, mcpAuthMetadataRouter } = await sdk('auth/router');
 
 const options = JSON.parse(process.argv[2]);
 const note = (entry) => appendFileSync(options.log, JSON.stringify(entry) + '\n');
@@ -130,3 +140,4 @@ app.post('/mcp', async (request, response) => {
 app.all('/mcp', (_request, response) => response.status(405).end());
 
 console.log(JSON.stringify({ url: url.href, issuer }));
+process.stdin.resume().on('end', () => process.exit());
