@@ -138,7 +138,13 @@ impl Remote {
 
     fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, bool), NotYours> {
         let session = incoming.headers.get(SESSION).and_then(|id| id.to_str().ok());
-        let begin = || Arc::new((self.begin)(incoming));
+        let begin = || {
+            let relay = (self.begin)(incoming);
+            if session.is_some() {
+                relay.presume_handshake();
+            }
+            Arc::new(relay)
+        };
         let asks = memchr::memmem::find(&incoming.body, b"\"initialize\"").is_some();
         let one_for_all = self.is_sse.load(Ordering::Relaxed);
         if session.is_none() && asks && !one_for_all && !agree::is_stateless(&incoming.headers) {

@@ -107,6 +107,11 @@ impl Relay {
         self.observe(message).0
     }
 
+    /// Takes the handshake as made: the session was opened through another gate.
+    pub fn presume_handshake(&self) {
+        self.state().era.presume();
+    }
+
     /// Refuses and records a message that its own headers contradict.
     pub async fn note_malformed(&self, what: &str) {
         self.record_malformed("tools/call", &Fault::request(what.to_owned())).await;
