@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
-use crate::mcp::http::front::{self, Door, Front};
+use crate::mcp::http::front::{self, Backend, Door, Front};
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::http::stdio::{Bridge, Transport};
-use crate::mcp::relay::Relay;
+use crate::mcp::relay;
 use crate::net::client::Client;
 use crate::net::server;
 use crate::oauth;
@@ -132,7 +132,7 @@ fn expanded(value: &str) -> anyhow::Result<Zeroizing<String>> {
 /// Shows the remote server to the client at standard input and output.
 pub(super) async fn over_stdio(
     remote: Arc<Remote>,
-    relay: &Relay,
+    settings: &relay::Settings,
     transport: cli::Transport,
 ) -> anyhow::Result<()> {
     let mut told = StopRequests::listen()?;
@@ -142,7 +142,6 @@ pub(super) async fn over_stdio(
         cli::Transport::Http => Transport::Streamable,
         cli::Transport::Sse => Transport::Sse,
     };
-    let settings = relay.settings();
     let bridge = Bridge::new(remote, settings.agent.clone(), transport, settings.max_message);
     tokio::select! {
         ended = bridge.run(client) => ended.context("the client's output broke"),
@@ -150,10 +149,10 @@ pub(super) async fn over_stdio(
     }
 }
 
-/// Shows the remote server to whoever may connect.
+/// Shows the server to whoever may connect.
 pub(super) async fn over_http(
-    remote: Arc<Remote>,
-    relay: &Relay,
+    backend: Backend,
+    of_relay: &relay::Settings,
     args: &WrapArgs,
 ) -> anyhow::Result<()> {
     let mut told = StopRequests::listen()?;
@@ -165,15 +164,14 @@ pub(super) async fn over_http(
     );
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-    let settings = relay.settings();
-    let door = Door { address: listener.local_addr()?, token, max_message: settings.max_message };
+    let door = Door { address: listener.local_addr()?, token, max_message: of_relay.max_message };
     anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
-    let front = Front { door, remote: Arc::clone(&remote), agent: settings.agent.clone() };
+    let front = Front { door, backend: backend.clone(), agent: of_relay.agent.clone() };
     let app = front::router(front).into_service();
     let stop = async move {
         told.next().await;
     };
     server::serve(listener, app, server::Limits::default(), stop).await?;
-    remote.close();
+    backend.close().await;
     Ok(())
 }

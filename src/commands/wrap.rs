@@ -9,6 +9,8 @@ use crate::action::Transport;
 use crate::cli::{AuditSync, OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
 use crate::gate::{AuditFailure, Gate};
+use crate::mcp::http::children::Children;
+use crate::mcp::http::front::{Backend, Incoming};
 use crate::mcp::http::remote::Remote;
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
@@ -40,15 +42,11 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
         hide_denied: args.hide_denied,
         max_message: settings.max_message(args.max_message),
     };
-    if let Some(url) = url {
-        let served = serve_remote(url, args, &settings, gate, of_relay);
+    if url.is_some() || args.listen.listen.is_some() {
+        let served = serve_http(url, args, &settings, gate, &of_relay);
         store.close();
         return served.map(|()| Done::Success);
     }
-    anyhow::ensure!(
-        args.listen.listen.is_none(),
-        "--listen is for servers behind a URL; a command cannot be listened for yet"
-    );
     let relay = Arc::new(Relay::new(gate, of_relay));
     // One thread: a second one would only hand lines back and forth.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -60,32 +58,49 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     code.map(Done::Exit)
 }
 
-/// A server behind a URL, shown over pipes or over HTTP.
-fn serve_remote(
-    url: &str,
+/// A server with HTTP on at least one of its sides.
+fn serve_http(
+    url: Option<&str>,
     args: &WrapArgs,
     settings: &Settings,
     gate: Gate,
-    of_relay: relay::Settings,
+    of_relay: &relay::Settings,
 ) -> anyhow::Result<()> {
-    let client = Client::new()?;
-    let target = remote::target(url, &args.remote, settings, &client, of_relay.max_message)?;
-    let template = Relay::new(gate.clone(), of_relay.clone());
-    let one_each = args.listen.listen.is_some();
-    let remote = Remote::new(client, target, move |_| {
-        let session = match one_each {
+    let listens = args.listen.listen.is_some();
+    let template = of_relay.clone();
+    let begin = move |_: &Incoming| {
+        // A conversation of its own in the log, where there can be several.
+        let session = match listens {
             true => uuid::Uuid::now_v7().to_string().into(),
-            false => Arc::clone(&of_relay.session),
+            false => Arc::clone(&template.session),
         };
-        Relay::new(gate.clone(), relay::Settings { session, ..of_relay.clone() })
-    });
-    let runtime = match one_each {
+        Relay::new(gate.clone(), relay::Settings { session, ..template.clone() })
+    };
+    let max = of_relay.max_message;
+    let runtime = match listens {
         true => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
         false => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
     };
-    let served = match one_each {
-        true => runtime.block_on(remote::over_http(remote, &template, args)),
-        false => runtime.block_on(remote::over_stdio(remote, &template, args.remote.transport)),
+    let served = match url {
+        None => {
+            let backend = Backend::Children(Children::new(&args.command, max, begin));
+            runtime.block_on(remote::over_http(backend, of_relay, args))
+        }
+        Some(url) => {
+            let client = Client::new()?;
+            let target = remote::target(url, &args.remote, settings, &client, max)?;
+            let remote = Remote::new(client, target, begin);
+            match listens {
+                true => {
+                    let backend = Backend::Remote(remote);
+                    runtime.block_on(remote::over_http(backend, of_relay, args))
+                }
+                false => {
+                    let transport = args.remote.transport;
+                    runtime.block_on(remote::over_stdio(remote, of_relay, transport))
+                }
+            }
+        }
     };
     runtime.shutdown_background();
     served

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::children::Children;
 use super::problem::{self, INVALID_REQUEST};
 use super::remote::Remote;
 use crate::action::Agent;
@@ -58,9 +59,36 @@ pub struct Front {
     /// What is checked.
     pub door: Door,
     /// Where it goes.
-    pub remote: Arc<Remote>,
+    pub backend: Backend,
     /// Who asks, in policies and the log.
     pub agent: Agent,
+}
+
+/// What stands behind a listener.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// A server behind a URL.
+    Remote(Arc<Remote>),
+    /// A command that is run.
+    Children(Arc<Children>),
+}
+
+impl Backend {
+    /// Answers one request.
+    pub async fn answer(&self, incoming: Incoming) -> Response<Body> {
+        match self {
+            Self::Remote(remote) => remote.answer(incoming).await,
+            Self::Children(children) => children.answer(incoming).await,
+        }
+    }
+
+    /// Ends every conversation, and every child.
+    pub async fn close(&self) {
+        match self {
+            Self::Remote(remote) => remote.close(),
+            Self::Children(children) => children.close().await,
+        }
+    }
 }
 
 impl Front {
@@ -74,7 +102,7 @@ impl Front {
         }
         let principal = principal(request.headers());
         match read(request, self.agent.clone(), principal, self.door.max_message).await {
-            Ok(incoming) => self.remote.answer(incoming).await,
+            Ok(incoming) => self.backend.answer(incoming).await,
             Err(refusal) => *refusal,
         }
     }

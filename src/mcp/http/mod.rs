@@ -6,6 +6,7 @@
 //! ```
 
 pub mod agree;
+pub mod children;
 pub mod front;
 pub mod problem;
 pub mod remote;
