@@ -21,6 +21,7 @@ pub mod commands;
 pub mod config;
 pub mod fold;
 pub mod gate;
+pub mod hosted;
 pub mod intent;
 pub mod json;
 pub mod mcp;

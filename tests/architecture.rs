@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "gate",
     "mcp",
     "rest",
+    "hosted",
     "admin",
     "telemetry",
     "cli",

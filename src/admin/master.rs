@@ -23,6 +23,7 @@ const KNOWN: [&str; 4] =
 const PREFIX: &str = "agm_";
 
 /// The master key; only a keyed digest of it is kept.
+#[derive(Clone)]
 pub struct MasterKey {
     mac: Hmac<Sha256>,
     digest: [u8; 32],

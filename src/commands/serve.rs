@@ -17,10 +17,12 @@ use crate::config::{Settings, serve as sites};
 use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
 use crate::gate::{AuditFailure, Gate, Onlookers};
+use crate::hosted::{self, Host, Hosted, Registration};
 use crate::net::client::Client;
 use crate::net::server;
 use crate::os::{Stop, StopRequests};
 use crate::policy::book::Book;
+use crate::rest::identify::MASTER_KEY;
 use crate::rest::inbound::Limits;
 use crate::rest::proxy::Proxy;
 use crate::rest::router;
@@ -73,9 +75,12 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
         );
         tracing::warn!("the master key is weak: {weakness}");
     }
-    let (proxy, admin) = assemble(args, settings, store, master)?;
-    let app =
-        router::router(Arc::clone(&proxy)).merge(admin::router(admin)).fallback(admin::not_found);
+    let (proxy, admin) = assemble(args, settings, store, master.clone())?;
+    let hosted = host(settings, &proxy, master)?;
+    let app = router::router(Arc::clone(&proxy))
+        .merge(admin::router(admin))
+        .merge(hosted::router(hosted))
+        .fallback(admin::not_found);
     let listener = bind(listen).await?;
     let (stop, stopped) = watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();
@@ -156,6 +161,26 @@ fn assemble(
         cors_origins: settings.cors_origins(&args.cors_origins),
     };
     Ok((Arc::new(proxy), Admin::new(admin)))
+}
+
+/// The MCP servers at `/mcp/{name}`.
+fn host(settings: &Settings, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hosted>> {
+    let host = Host {
+        gate: proxy.gate.clone(),
+        book: Arc::clone(&proxy.book),
+        directory: Arc::clone(&proxy.directory),
+        client: Client::new()?,
+        max_message: settings.max_message(None),
+        file: settings.home.data.join("mcp-servers.json"),
+    };
+    let configured = settings.hosted().into_iter();
+    let configured = configured.map(|(name, url)| Registration { name, url, tools: Vec::new() });
+    let is_master = move |headers: &http::HeaderMap| {
+        let mut keys = headers.get_all(MASTER_KEY).iter();
+        let (first, more) = (keys.next(), keys.next());
+        master.is(first.map(http::HeaderValue::as_bytes).unwrap_or_default()) && more.is_none()
+    };
+    Ok(Hosted::open(host, configured.collect(), is_master)?)
 }
 
 /// The key from the environment, or the one in the data folder.

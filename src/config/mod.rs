@@ -103,6 +103,8 @@ pub struct Server {
     pub trust: Option<Trust>,
     /// Policies for this server instead of the general ones.
     pub policy: Vec<String>,
+    /// Where it is: `serve` shows it at `/mcp/{name}`.
+    pub url: Option<String>,
 }
 
 impl Home {
@@ -251,6 +253,13 @@ impl Settings {
     #[must_use]
     pub fn retention_days(&self, flag: Option<u32>) -> Option<u32> {
         flag.or(self.file.retention_days).filter(|days| *days > 0)
+    }
+
+    /// The MCP servers that `serve` shows, by name.
+    #[must_use]
+    pub fn hosted(&self) -> Vec<(String, String)> {
+        let named = self.file.servers.iter();
+        named.filter_map(|(name, server)| Some((name.clone(), server.url.clone()?))).collect()
     }
 
     /// What the file says of the providers.

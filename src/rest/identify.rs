@@ -64,7 +64,11 @@ pub fn agent(
     by_key(headers, directory)
 }
 
-fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, Stranger> {
+/// Finds the agent by the keys in `headers`.
+///
+/// # Errors
+/// [`Stranger`].
+pub fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, Stranger> {
     let mut own = headers.get_all(AGENT_KEY).iter();
     let in_place = in_credentials_place(headers);
     let (key, in_credentials_place) = match (own.next(), in_place) {
