@@ -178,15 +178,15 @@ pub(super) async fn logs(
     let (pretty, offset) = (query.pretty, query.offset.unwrap_or_default());
     let page = admin.blocking(move |admin| {
         let Some(filter) = admin.filter(&query)? else {
-            return Ok(LogPage { logs: Vec::new(), total: Some(0), next: None });
+            return text(&LogPage { logs: Vec::new(), total: Some(0), next: None }, pretty);
         };
         let page = admin.reader()?.page(&filter, offset, limit)?;
         let is_full = page.rows.len() as u64 == limit;
         let next = page.rows.last().filter(|_| is_full).map(|row| row.id.as_str().to_owned());
         let logs = page.rows.into_iter().map(|row| LogRow::new(row, admin)).collect();
-        Ok(LogPage { logs, total: page.total, next })
+        text(&LogPage { logs, total: page.total, next }, pretty)
     });
-    json(&page.await?, pretty)
+    Ok(json(page.await?))
 }
 
 /// Figures about the rows that a filter selects
@@ -202,13 +202,14 @@ pub(super) async fn stats(
     let pretty = query.pretty;
     let stats = admin.blocking(move |admin| {
         let Some(filter) = admin.filter(&query)? else {
-            return Ok(StatsView::new(Stats::default(), 0));
+            return text(&StatsView::new(Stats::default(), 0), pretty);
         };
         let reader = admin.reader()?;
         let limited = Filter { stage: Some("rate_limit".to_owned()), ..filter.clone() };
-        Ok(StatsView::new(reader.stats(&filter)?, reader.stats(&limited)?.decisions))
+        let rate_limited = reader.stats(&limited)?.decisions;
+        text(&StatsView::new(reader.stats(&filter)?, rate_limited), pretty)
     });
-    json(&stats.await?, pretty)
+    Ok(json(stats.await?))
 }
 
 impl Admin {
@@ -273,13 +274,17 @@ fn row_id(text: &str) -> Answer<RowId> {
         .ok_or_else(|| ApiError::invalid(format_args!("`{text}` is not the id of a row")))
 }
 
-fn json(value: &impl Serialize, pretty: bool) -> Answer<Response> {
+/// A long answer is written where it was read, not on the runtime's thread.
+fn text(value: &impl Serialize, pretty: bool) -> Answer<String> {
     let text = match pretty {
         true => serde_json::to_string_pretty(value).map(|text| text + "\n"),
         false => serde_json::to_string(value),
     };
-    let text = text.map_err(ApiError::internal)?;
-    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+    text.map_err(ApiError::internal)
+}
+
+fn json(text: String) -> Response {
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 impl LogRow {
