@@ -2,6 +2,7 @@
 
 mod audit;
 mod login;
+mod remote;
 mod serve;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ pub use audit::{
     AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
 pub use login::{LoginArgs, LogoutArgs};
+pub use remote::{ListenArgs, RemoteArgs, Transport};
 pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
     ServeArgs,
@@ -195,6 +197,8 @@ Examples:
   agentgate wrap -- npx -y @modelcontextprotocol/server-filesystem ~/project
   agentgate wrap --policy read_only -- uvx mcp-server-git
   agentgate wrap --mode observe --policy ./team.yaml -- node server.js
+  agentgate wrap --bearer-env TOKEN https://mcp.example.com/mcp
+  agentgate wrap --listen 127.0.0.1:8123 https://mcp.example.com/mcp
 
 With no --policy the server's own annotations decide: read-only and
 non-destructive tools pass, everything else asks a person, and is refused where
@@ -224,8 +228,14 @@ pub struct WrapArgs {
     /// What a committed row survives: the process (normal) or the machine (full) [default: normal]
     #[arg(long, value_enum, env = "AGENTGATE_AUDIT_SYNC")]
     pub audit_sync: Option<AuditSync>,
-    /// The server's command and its arguments
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    /// About a server behind a URL.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// About listening.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// The server's command and its arguments, or the URL of a remote one
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
     pub command: Vec<OsString>,
 }
 

@@ -23,7 +23,7 @@ use crate::store::stats::{Named, Stats};
 use crate::store::when;
 
 /// Rows of one page, at most; more is what the export is for.
-const MAX_PAGE: u64 = 1_000;
+const MAX_PAGE: u64 = 10_000;
 
 /// Rows of a page where no number is given.
 const PAGE: u64 = 50;
@@ -49,7 +49,7 @@ pub(super) struct LogQuery {
     since: Option<String>,
     /// Not after; a date included.
     until: Option<String>,
-    /// Rows of a page, 50 where it is not given, at most 1000; the export takes
+    /// Rows of a page, 50 where it is not given, at most 10000; the export takes
     /// any number, and all where it is not given.
     limit: Option<u64>,
     /// Newest rows to leave out.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::net::body::HoldError;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::rest::reply;
 use crate::store::StoreError;
 use crate::store::agents::AgentError;
 
@@ -146,6 +147,8 @@ impl IntoResponse for ApiError {
         } else {
             tracing::info!(error, detail, request_id, "an admin call was refused");
         }
-        (self.status, Json(self.body)).into_response()
+        let mut response = (self.status, Json(self.body)).into_response();
+        reply::protect(response.headers_mut());
+        response
     }
 }

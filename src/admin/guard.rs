@@ -61,3 +61,33 @@ pub(super) fn cors(origins: &[String]) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::CONTENT_TYPE, HeaderName::from_static(MASTER_KEY)])
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower_service::Service as _;
+
+    use super::*;
+
+    async fn breaks() -> &'static str {
+        assert!(std::env::args().len() == usize::MAX, "on purpose");
+        "whole"
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_the_next_call_is_served() {
+        let app = Router::new().route("/", get(breaks)).route("/fine", get(|| async { "fine" }));
+        let mut app = app.layer(from_fn(panics));
+        for (path, status) in [("/", 500), ("/fine", 200), ("/", 500)] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let response = app.call(request).await.unwrap();
+            assert_eq!(response.status(), status);
+            let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+            let is_json = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
+            assert_eq!(is_json, status == 500);
+        }
+    }
+}

@@ -1,15 +1,21 @@
-//! What is there, for everybody: `/`, `/health`, `/providers`.
+//! What is there, for everybody: `/`, `/health`, `/providers`,
+//! `/metrics`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Admin;
 use crate::action::Provider;
+
+/// The content type of the figures.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The program.
 #[derive(Debug, Serialize, ToSchema)]
@@ -80,6 +86,13 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json
         audit_db,
     };
     (status, Json(health))
+}
+
+/// Figures for Prometheus; no agent, path or tool is named
+#[utoipa::path(get, path = "/metrics", tag = "discovery",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, OPEN_METRICS)], admin.metrics.text())
 }
 
 fn names() -> Vec<&'static str> {

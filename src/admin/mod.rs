@@ -7,6 +7,7 @@
 mod agents;
 mod audit;
 mod error;
+mod escalations;
 mod export;
 mod extract;
 mod guard;
@@ -27,9 +28,11 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::sync::Semaphore;
 
+use crate::gate::metrics::Metrics;
 use crate::policy::book::Book;
 use crate::store::Options;
 use crate::store::directory::Directory;
+use crate::store::escalations::Escalations;
 use crate::store::read::Reader;
 
 pub use agents::{AgentStats, AgentView, IssuedView};
@@ -50,6 +53,8 @@ pub struct Admin {
     options: Options,
     directory: Arc<Directory>,
     book: Arc<Book>,
+    escalations: Escalations,
+    metrics: Arc<Metrics>,
     cors_origins: Vec<String>,
     busy: Arc<Semaphore>,
 }
@@ -67,6 +72,8 @@ pub struct AdminSettings {
     pub directory: Arc<Directory>,
     /// The policies.
     pub book: Arc<Book>,
+    /// What the gate counts.
+    pub metrics: Arc<Metrics>,
     /// Origins of pages that may call, `https://console.example`; none by default.
     pub cors_origins: Vec<String>,
 }
@@ -75,9 +82,19 @@ impl Admin {
     /// The admin API's state.
     #[must_use]
     pub fn new(settings: AdminSettings) -> Arc<Self> {
-        let AdminSettings { master, database, options, directory, book, cors_origins } = settings;
-        let busy = Arc::new(Semaphore::new(MAX_BUSY));
-        Arc::new(Self { master, database, options, directory, book, cors_origins, busy })
+        let AdminSettings { master, database, options, directory, book, metrics, cors_origins } =
+            settings;
+        Arc::new(Self {
+            escalations: Escalations::new(&database, &options),
+            busy: Arc::new(Semaphore::new(MAX_BUSY)),
+            master,
+            database,
+            options,
+            directory,
+            book,
+            metrics,
+            cors_origins,
+        })
     }
 
     /// Does `work`, which may wait for the disk, on a thread of its own.
@@ -132,6 +149,7 @@ fn routes() -> Vec<Route> {
         open(Method::GET, "/", health::service),
         open(Method::GET, "/health", health::health),
         open(Method::GET, "/providers", health::providers),
+        open(Method::GET, "/metrics", health::metrics),
         open(Method::GET, "/openapi.json", openapi::document),
         guarded(Method::GET, "/agents", agents::list),
         guarded(Method::POST, "/agents", agents::create),
@@ -148,6 +166,8 @@ fn routes() -> Vec<Route> {
         guarded(Method::GET, "/audit/stats", audit::stats),
         guarded(Method::GET, "/audit/export", export::export),
         guarded(Method::POST, "/audit/purge", retention::purge),
+        guarded(Method::GET, "/l3/escalations", escalations::list),
+        guarded(Method::POST, "/l3/resolve/{id}", escalations::resolve),
     ]
 }
 

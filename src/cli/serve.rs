@@ -37,6 +37,17 @@ pub struct ServeArgs {
     /// How long a provider may take to begin its answer [default: 60s]
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_UPSTREAM_TIMEOUT", value_parser = duration)]
     pub upstream_timeout: Option<Duration>,
+    /// Remove rows of the log older than so many days, now and every hour [default: never]
+    #[arg(long, value_name = "DAYS", env = "AGENTGATE_RETENTION_DAYS")]
+    pub retention_days: Option<u32>,
+    /// An origin whose pages may call the admin API; repeatable [default: none]
+    #[arg(
+        long = "cors-origin",
+        value_name = "ORIGIN",
+        env = "AGENTGATE_CORS_ORIGINS",
+        value_delimiter = ','
+    )]
+    pub cors_origins: Vec<String>,
     /// How lines of the log on standard error look
     #[arg(long, value_enum, env = "AGENTGATE_LOG_FORMAT", default_value_t)]
     pub log_format: LogFormat,

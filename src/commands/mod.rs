@@ -12,6 +12,7 @@ mod jsonl;
 mod login;
 mod manual;
 mod policies;
+mod remote;
 mod replay;
 mod seen;
 mod serve;

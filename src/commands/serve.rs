@@ -14,7 +14,9 @@ use super::{Done, policies};
 use crate::admin::{self, Admin, AdminSettings, master::MasterKey};
 use crate::cli::{AuditSync, OnAuditFailure, ServeArgs};
 use crate::config::{Settings, serve as sites};
-use crate::gate::{AuditFailure, Gate};
+use crate::gate::escalate::Escalator;
+use crate::gate::metrics::Metrics;
+use crate::gate::{AuditFailure, Gate, Onlookers};
 use crate::net::client::Client;
 use crate::net::server;
 use crate::os::{Stop, StopRequests};
@@ -25,6 +27,7 @@ use crate::rest::router;
 use crate::rest::upstream::Exit;
 use crate::store::agents::Registry;
 use crate::store::directory::Directory;
+use crate::store::escalations::Escalations;
 use crate::store::{self, Store};
 
 /// Where it listens unless told otherwise.
@@ -84,7 +87,14 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
     }
     say(&format!("serving on http://{}", listener.local_addr()?));
     serving.spawn(listen_on(listener, app, stopped));
+    let keeping = settings.retention_days(args.retention_days).map(|days| {
+        let database = settings.database(&args.store).into();
+        tokio::spawn(admin::keep_retention(database, store::Options::default(), days))
+    });
     follow(args, &proxy, told).await;
+    if let Some(keeping) = keeping {
+        keeping.abort();
+    }
     let _ = stop.send(true);
     while let Some(ended) = serving.join_next().await {
         ended??;
@@ -108,7 +118,13 @@ fn assemble(
         OnAuditFailure::Refuse => AuditFailure::Refuse,
         OnAuditFailure::Allow => AuditFailure::Allow,
     };
-    let gate = Gate::new(policies.handle(), store.clone(), audit_failure);
+    let metrics = Arc::new(Metrics::default());
+    let escalations = Escalations::new(&database, &store::Options::default());
+    let onlookers = Onlookers {
+        metrics: Some(Arc::clone(&metrics)),
+        escalator: Some(Arc::new(Escalator::new(Arc::new(escalations))?)),
+    };
+    let gate = Gate::new(policies.handle(), store.clone(), audit_failure).watched_by(onlookers);
     let book = Book::new(policies::lookup(settings), policies::mode(settings), policies);
     book.watch()?;
     let directory = Directory::open(Registry::new(&database, &store::Options::default()))?;
@@ -136,7 +152,8 @@ fn assemble(
         options: store::Options::default(),
         directory,
         book,
-        cors_origins: Vec::new(),
+        metrics,
+        cors_origins: settings.cors_origins(&args.cors_origins),
     };
     Ok((Arc::new(proxy), Admin::new(admin)))
 }

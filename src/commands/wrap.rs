@@ -4,20 +4,26 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, policies, seen};
+use super::{Done, policies, remote, seen};
 use crate::action::Transport;
 use crate::cli::{AuditSync, OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
 use crate::gate::{AuditFailure, Gate};
+use crate::mcp::http::children::Children;
+use crate::mcp::http::front::{Backend, Incoming};
+use crate::mcp::http::remote::Remote;
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
+use crate::net::client::Client;
 use crate::os::{self, Child, StopRequests};
 use crate::store::{self, Store};
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
-    let name = args.server.name.clone().unwrap_or_else(|| server_name(&args.command));
+    let url = remote::url(&args.command);
+    let made = || url.map_or_else(|| server_name(&args.command), remote::name);
+    let name = args.server.name.clone().unwrap_or_else(made);
     let options = store::Options {
         sync_full: settings.audit_sync(args.audit_sync) == AuditSync::Full,
         ..store::Options::default()
@@ -27,18 +33,21 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     policies.watch().context("the policy files cannot be followed")?;
     let gate = Gate::new(policies.handle(), store.clone(), audit_failure(&settings, args));
-    let relay = Arc::new(Relay::new(
-        gate,
-        relay::Settings {
-            trusted: settings.trust(&name, args.server.trust) == Trust::Server,
-            server: name.as_str().into(),
-            agent: settings.agent.clone(),
-            transport: Transport::Stdio,
-            session: uuid::Uuid::now_v7().to_string().into(),
-            hide_denied: args.hide_denied,
-            max_message: settings.max_message(args.max_message),
-        },
-    ));
+    let of_relay = relay::Settings {
+        trusted: settings.trust(&name, args.server.trust) == Trust::Server,
+        server: name.as_str().into(),
+        agent: settings.agent.clone(),
+        transport: if args.listen.listen.is_some() { Transport::Http } else { Transport::Stdio },
+        session: uuid::Uuid::now_v7().to_string().into(),
+        hide_denied: args.hide_denied,
+        max_message: settings.max_message(args.max_message),
+    };
+    if url.is_some() || args.listen.listen.is_some() {
+        let served = serve_http(url, args, &settings, gate, &of_relay);
+        store.close();
+        return served.map(|()| Done::Success);
+    }
+    let relay = Arc::new(Relay::new(gate, of_relay));
     // One thread: a second one would only hand lines back and forth.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&relay, args));
@@ -47,6 +56,54 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     // A read from a terminal or a file that is still under way holds nobody up.
     runtime.shutdown_background();
     code.map(Done::Exit)
+}
+
+/// A server with HTTP on at least one of its sides.
+fn serve_http(
+    url: Option<&str>,
+    args: &WrapArgs,
+    settings: &Settings,
+    gate: Gate,
+    of_relay: &relay::Settings,
+) -> anyhow::Result<()> {
+    let listens = args.listen.listen.is_some();
+    let template = of_relay.clone();
+    let begin = move |_: &Incoming| {
+        // A conversation of its own in the log, where there can be several.
+        let session = match listens {
+            true => uuid::Uuid::now_v7().to_string().into(),
+            false => Arc::clone(&template.session),
+        };
+        Relay::new(gate.clone(), relay::Settings { session, ..template.clone() })
+    };
+    let max = of_relay.max_message;
+    let runtime = match listens {
+        true => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
+        false => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+    };
+    let served = match url {
+        None => {
+            let backend = Backend::Children(Children::new(&args.command, max, begin));
+            runtime.block_on(remote::over_http(backend, of_relay, args))
+        }
+        Some(url) => {
+            let client = Client::new()?;
+            let target = remote::target(url, &args.remote, settings, &client, max)?;
+            let remote = Remote::new(client, target, begin);
+            match listens {
+                true => {
+                    let backend = Backend::Remote(remote);
+                    runtime.block_on(remote::over_http(backend, of_relay, args))
+                }
+                false => {
+                    let transport = args.remote.transport;
+                    runtime.block_on(remote::over_stdio(remote, of_relay, transport))
+                }
+            }
+        }
+    };
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {

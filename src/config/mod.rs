@@ -87,6 +87,10 @@ pub struct File {
     pub listen: Option<SocketAddr>,
     /// The largest body that `serve` holds, in bytes.
     pub max_body: Option<usize>,
+    /// Origins of pages that may call the admin API of `serve`.
+    pub cors_origins: Vec<String>,
+    /// Rows of the log older than so many days are removed by `serve`.
+    pub retention_days: Option<u32>,
     /// What holds for one provider, by its name.
     pub providers: BTreeMap<String, ProviderFile>,
 }
@@ -237,6 +241,18 @@ impl Settings {
         flag.or(self.file.max_body).unwrap_or(Limits::default().max_body)
     }
 
+    /// Origins of pages that may call the admin API; none unless somebody says so.
+    #[must_use]
+    pub fn cors_origins(&self, flags: &[String]) -> Vec<String> {
+        if flags.is_empty() { self.file.cors_origins.clone() } else { flags.to_vec() }
+    }
+
+    /// After how many days rows are removed; `None` for never.
+    #[must_use]
+    pub fn retention_days(&self, flag: Option<u32>) -> Option<u32> {
+        flag.or(self.file.retention_days).filter(|days| *days > 0)
+    }
+
     /// What the file says of the providers.
     #[must_use]
     pub fn providers(&self) -> &BTreeMap<String, ProviderFile> {
@@ -303,10 +319,12 @@ mod tests {
         let file = load(
             "policy: [default]\npolicy_dir: /p\nagent: ci\nmode: observe\ndb: /d\n\
              max_message: 1000\naudit_failure: allow\naudit_sync: full\n\
+             cors_origins: ['https://console.example']\nretention_days: 30\n\
              servers:\n  git: {trust: none, policy: [git]}\n",
         )
         .expect("valid");
         assert_eq!(file.mode, Some(Mode::Observe));
+        assert_eq!((file.cors_origins.len(), file.retention_days), (1, Some(30)));
         assert_eq!(file.audit_sync, Some(AuditSync::Full));
         let git = file.servers.get("git").expect("git");
         assert_eq!((git.trust, git.policy.len()), (Some(Trust::None), 1));

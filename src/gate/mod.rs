@@ -1,6 +1,8 @@
 //! The hall every request walks through: decide, ask, record, and only then a
 //! [`Permit`], the one key to the way out.
 
+pub mod escalate;
+pub mod metrics;
 pub mod pipeline;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +20,8 @@ use crate::store::audit::{Completion, Draft, Outcome, RowId};
 use crate::store::{Store, StoreError, redact};
 use crate::verdict::{Decision, Denial, Reason, Stage, Verdict};
 
+use escalate::Escalator;
+use metrics::{InFlight, Metrics};
 use pipeline::{Facts, decide};
 
 /// What to do with an allowed action that cannot be recorded.
@@ -36,6 +40,16 @@ pub struct Gate {
     policy: Arc<ArcSwap<Policy>>,
     store: Store,
     audit_failure: AuditFailure,
+    onlookers: Onlookers,
+}
+
+/// Who looks on while the gate decides, and changes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Onlookers {
+    /// Counts.
+    pub metrics: Option<Arc<Metrics>>,
+    /// Brings before a person what nobody could say for sure.
+    pub escalator: Option<Arc<Escalator>>,
 }
 
 /// Proof that an action was decided and recorded. It owns the very message that
@@ -52,13 +66,20 @@ pub struct Permit<M> {
 pub struct Receipt {
     row: Option<RowId>,
     sent: Instant,
+    in_flight: Option<Arc<InFlight>>,
 }
 
 impl Gate {
     /// A gate that decides by whatever `policy` holds at the moment.
     #[must_use]
     pub fn new(policy: Arc<ArcSwap<Policy>>, store: Store, audit_failure: AuditFailure) -> Self {
-        Self { policy, store, audit_failure }
+        Self { policy, store, audit_failure, onlookers: Onlookers::default() }
+    }
+
+    /// The same gate, with `onlookers`.
+    #[must_use]
+    pub fn watched_by(self, onlookers: Onlookers) -> Self {
+        Self { onlookers, ..self }
     }
 
     /// The same gate, deciding by another policy.
@@ -86,18 +107,31 @@ impl Gate {
             let (action, policy) = (Arc::clone(&action), Arc::clone(&policy));
             move |usage| judge(&action, &policy, usage)
         };
+        let began = Instant::now();
         let recorded = self.store.record(&action.agent, policy.limits(), judge).await;
+        self.onlookers.saw(&action, recorded.as_ref().ok(), began.elapsed());
         match recorded {
-            Ok((row, verdict)) if verdict.lets_through() => Ok(Permit::new(message, Some(row))),
+            Ok((row, verdict)) if verdict.lets_through() => {
+                Ok(self.permit(&action, message, Some(row)))
+            }
             Ok((row, verdict)) => Err(denial(&action, verdict, Some(&row))),
             Err(error) => self.unrecorded(&action, &policy, message, &error),
         }
     }
 
+    fn permit<M>(&self, action: &Action, message: M, row: Option<RowId>) -> Permit<M> {
+        let in_flight = self.onlookers.metrics.as_ref().map(|metrics| metrics.sent(action));
+        let in_flight = in_flight.map(Arc::new);
+        Permit { message, receipt: Receipt { row, sent: Instant::now(), in_flight } }
+    }
+
     /// Adds what became of a forwarded action to its row. Nobody waits for it.
     pub fn release(&self, receipt: &Receipt, outcome: Outcome, status: String) {
+        let upstream = receipt.sent.elapsed();
+        if let Some(in_flight) = &receipt.in_flight {
+            in_flight.answered(outcome, &status, upstream);
+        }
         if let Some(row) = &receipt.row {
-            let upstream = receipt.sent.elapsed();
             self.store.complete(row, Completion { outcome, upstream, status });
         }
     }
@@ -115,11 +149,27 @@ impl Gate {
             return Err(denial(action, verdict, None));
         }
         match self.audit_failure {
-            AuditFailure::Allow => Ok(Permit::new(message, None)),
+            AuditFailure::Allow => Ok(self.permit(action, message, None)),
             AuditFailure::Refuse => {
                 let reason = Reason::AuditUnavailable(error.to_string());
                 Err(denial(action, failed(reason, verdict.intent), None))
             }
+        }
+    }
+}
+
+impl Onlookers {
+    /// A decision was made; `recorded` where it was recorded, too.
+    fn saw(&self, action: &Action, recorded: Option<&(RowId, Verdict)>, took: Duration) {
+        if let Some(metrics) = &self.metrics {
+            metrics.decided(action, recorded.map(|(_, verdict)| verdict), took);
+        }
+        if let Some(escalator) = &self.escalator
+            && let Some((row, verdict)) = recorded
+            // What was refused before anybody looked at the intent needs nobody.
+            && verdict.stage == Stage::Policy
+        {
+            escalator.look(action, verdict.intent, row);
         }
     }
 }
@@ -239,10 +289,6 @@ impl Receipt {
 }
 
 impl<M> Permit<M> {
-    fn new(message: M, row: Option<RowId>) -> Self {
-        Self { message, receipt: Receipt { row, sent: Instant::now() } }
-    }
-
     /// What was judged, to be sent as it is, and the receipt for its result.
     pub fn redeem(self) -> (M, Receipt) {
         (self.message, self.receipt)

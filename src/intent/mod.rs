@@ -178,6 +178,12 @@ pub fn of(action: &Action) -> Intent {
     judge(action).intent
 }
 
+/// How sure that intent is, from 0 to 1, as cheaply.
+#[must_use]
+pub fn confidence(action: &Action) -> f64 {
+    judge(action).confidence
+}
+
 fn judge(action: &Action) -> Judgement {
     match &action.target {
         Target::Tool(call) => tool::judge(call),

@@ -17,6 +17,9 @@ const STATELESS_META: [&str; 3] = [
 /// The one revision in which a message may be an array (JSON-RPC batches).
 const BATCH_REVISION: &str = "2025-03-26";
 
+/// A revision without anything of its own.
+const NO_BATCHES: &str = "2025-06-18";
+
 /// What a client's request cannot be: requests of servers, and notifications. A
 /// method that equals a known one only after folding is refused.
 const OTHER_METHODS: &[&str] = &[
@@ -84,6 +87,16 @@ impl Era {
     /// The client said `notifications/initialized`.
     pub fn initialized(&mut self) {
         self.initialized = self.asked;
+    }
+
+    /// The handshake was made elsewhere: a session that outlived its gate.
+    pub fn presume(&mut self) {
+        *self = Self {
+            asked: true,
+            agreed: Some(NO_BATCHES.to_owned()),
+            initialized: true,
+            stateless: None,
+        };
     }
 
     /// Whether a request's `_meta` could still say something new.

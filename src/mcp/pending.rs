@@ -111,7 +111,20 @@ impl Pending {
 
     /// Takes the request that this id answers, or that was cancelled.
     pub fn take(&mut self, id: &Key) -> Option<Asked> {
-        self.asked.remove(id)
+        self.asked.remove(id).or_else(|| self.take_resumed(id))
+    }
+
+    /// An answer that comes in another exchange than the one that asked: its
+    /// stream broke and was resumed.
+    fn take_resumed(&mut self, id: &Key) -> Option<Asked> {
+        let is_scoped = |key: &Key| !matches!(key.0.first(), Some(b'"' | b'-' | b'0'..=b'9'));
+        if is_scoped(id) {
+            return None;
+        }
+        let suffix = [b"/", id.as_bytes()].concat();
+        let asked = self.asked.keys().find(|key| is_scoped(key) && key.0.ends_with(&suffix));
+        let asked = asked.cloned()?;
+        self.asked.remove(&asked)
     }
 
     /// A call's result will come by this task. Returns what had to be written off.

@@ -16,6 +16,9 @@ const REFUSED: i64 = -31_403;
 /// The code of a message that is too large, or of one request too many.
 const TOO_MUCH: i64 = -31_413;
 
+/// The code of a failure of a remote server.
+const UPSTREAM: i64 = -31_502;
+
 /// The key of the decision in `_meta`.
 const DECISION: &str = "agentgate/decision";
 
@@ -99,6 +102,12 @@ pub fn batch_refused(id: &[u8]) -> String {
 pub fn too_large(id: Option<&[u8]>, max: usize) -> String {
     let words = format!("the message is larger than {max} bytes (agentgate wrap --max-message)");
     error(id, TOO_MUCH, &words, None)
+}
+
+/// The answer to a request whose server could not be reached, or failed.
+#[must_use]
+pub fn upstream_failed(id: Option<&[u8]>, words: &str) -> String {
+    error(id, UPSTREAM, words, None)
 }
 
 /// The answer to a call while more requests are in flight than are kept track of.

@@ -21,10 +21,23 @@ pub struct Book {
     lookup: Lookup,
     mode: Option<Mode>,
     own: Arc<Policies>,
-    open: ArcSwap<HashMap<Arc<str>, Arc<Policies>>>,
+    open: ArcSwap<HashMap<Arc<str>, Page>>,
     /// Held while [`Self::open`] is replaced or the folder is written.
     writing: Mutex<()>,
 }
+
+/// What is known of one name.
+#[derive(Debug, Clone)]
+enum Page {
+    /// It loads, and is followed.
+    Open(Arc<Policies>),
+    /// It does not, for this reason; tried again now and then, so that whoever
+    /// has it costs no look at the disk with each request.
+    Missing(Arc<str>),
+}
+
+/// Names that are remembered as missing; others are looked for each time.
+const MAX_MISSING: usize = 256;
 
 /// A policy as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +86,7 @@ impl Book {
             loop {
                 thread::sleep(POLL);
                 let Some(book) = book.upgrade() else { return };
-                book.own.poll();
-                book.open.load().values().for_each(|policies| policies.poll());
+                book.poll();
             }
         };
         thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
@@ -85,10 +97,41 @@ impl Book {
     #[must_use]
     pub fn handle(&self, name: Option<&str>) -> Option<Arc<ArcSwap<Policy>>> {
         let Some(name) = name else { return Some(self.own.handle()) };
-        if let Some(policies) = self.open.load().get(name) {
-            return Some(policies.handle());
+        match self.open.load().get(name) {
+            Some(Page::Open(policies)) => return Some(policies.handle()),
+            Some(Page::Missing(_)) => return None,
+            None => {}
         }
-        self.load(name).inspect_err(|found| tracing::error!(policy = name, "{found}")).ok()
+        self.load(name).inspect_err(|found| self.miss(name, found)).ok()
+    }
+
+    /// Looks at the files of every policy in use once, and for those missed.
+    fn poll(&self) {
+        self.own.poll();
+        for (name, page) in self.open.load().iter() {
+            match page {
+                Page::Open(policies) => policies.poll(),
+                Page::Missing(complaint) => {
+                    let again = self.load(name).err();
+                    if let Some(found) = again.filter(|found| *found.to_string() != **complaint) {
+                        self.miss(name, &found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says what is wrong with a policy that is asked for, and remembers it.
+    fn miss(&self, name: &str, found: &Diagnostics) {
+        tracing::error!(policy = name, "agents that have this policy are refused:\n{found}");
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = HashMap::clone(&self.open.load());
+        let missing = open.values().filter(|page| matches!(page, Page::Missing(_))).count();
+        // It may have been put in the meantime.
+        if missing < MAX_MISSING && !matches!(open.get(name), Some(Page::Open(_))) {
+            open.insert(name.into(), Page::Missing(found.to_string().into()));
+            self.open.store(Arc::new(open));
+        }
     }
 
     /// Every policy that can be named, by name.
@@ -138,6 +181,7 @@ impl Book {
         self.forget(name);
         drop(writing);
         self.load(name).map_err(BookError::Invalid)?;
+        self.own.shadow(name, &file);
         Ok(file)
     }
 
@@ -165,7 +209,7 @@ impl Book {
         let policies = Policies::load(&[name.to_owned()], &self.lookup, self.mode)?;
         let handle = policies.handle();
         let mut open = HashMap::clone(&self.open.load());
-        open.insert(name.into(), Arc::new(policies));
+        open.insert(name.into(), Page::Open(Arc::new(policies)));
         self.open.store(Arc::new(open));
         Ok(handle)
     }
@@ -230,6 +274,33 @@ mod tests {
             assert!(matches!(book.put(name, ALLOW), Err(BookError::Name(_))), "{name}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_policy_that_was_missed_is_found_when_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = book(folder.path());
+        assert!(book.handle(Some("late")).is_none());
+        fs::write(folder.path().join("late.yaml"), "rules: 1").unwrap();
+        book.poll();
+        assert!(book.handle(Some("late")).is_none());
+        fs::write(folder.path().join("late.yaml"), "name: late\n").unwrap();
+        book.poll();
+        assert_eq!(&*book.handle(Some("late")).unwrap().load().names()[0], "late");
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_the_part_of_the_program_that_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let lookup = Lookup { named: Some(folder.path().to_owned()), own: None };
+        let own = Policies::load(&["default".to_owned()], &lookup, None).unwrap();
+        let book = Book::new(lookup, None, Arc::new(own));
+        let handle = book.handle(None).unwrap();
+        book.put("default", "name: ours\n").unwrap();
+        assert_eq!(&*handle.load().names()[0], "ours");
+        book.put("default", "name: ours-again\n").unwrap();
+        (0..2).for_each(|_| book.own.poll());
+        assert_eq!(&*handle.load().names()[0], "ours-again");
     }
 
     #[test]

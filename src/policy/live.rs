@@ -251,6 +251,27 @@ impl Policies {
         thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
     }
 
+    /// Puts what `file` says in place of the part of the program that is named
+    /// `name`, where that is in force, and follows the file from now on.
+    pub(super) fn shadow(&self, name: &str, file: &Path) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = format!("<{name}>");
+        let mut changed = false;
+        for watched in files.iter_mut() {
+            if watched.path.is_none() && watched.file.origin() == origin {
+                let place = Found::File(file.to_owned());
+                match place.load() {
+                    Ok(loaded) => *watched = Watched::new(place, loaded),
+                    Err(found) => watched.complain(found.to_string()),
+                }
+                changed = true;
+            }
+        }
+        if changed {
+            self.current.store(Arc::new(join(&files, self.mode)));
+        }
+    }
+
     /// Looks at every file once; what has changed is taken where this look and
     /// the one before agree.
     pub fn poll(&self) {

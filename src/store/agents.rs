@@ -179,7 +179,7 @@ impl Registry {
             description: new.description.clone(),
             policy: new.policy.as_deref().map(Arc::from),
             provider: new.provider,
-            created_at: Timestamp::now(),
+            created_at: now(),
         };
         self.change(|connection, keys| {
             let count: i64 =
@@ -423,6 +423,12 @@ fn issue(
         aws_secret_access_key: keys.aws_secret(&aws_id),
         aws_access_key_id: aws_id,
     }))
+}
+
+/// The time in the precision that is kept.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 fn is_name(name: &str) -> bool {

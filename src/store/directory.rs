@@ -284,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_an_older_version_is_brought_up_to_date() {
+        let (folder, registry) = registry();
+        crate::store::Store::open(&folder.path().join("a.db"), &Options::default()).unwrap();
+        let older = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
+        let older = older.execute_batch(
+            "DROP TABLE escalation; DROP TABLE agent_key; DROP TABLE agent; PRAGMA user_version = 1",
+        );
+        older.unwrap();
+        assert_eq!(registry.list().unwrap(), []);
+        registry.create(&named("a")).unwrap();
+        assert_eq!(registry.list().unwrap().len(), 1);
+    }
+
+    #[test]
     fn keys_in_grace_are_bounded() {
         let (_folder, registry) = registry();
         let hour = Duration::from_secs(3_600);
@@ -320,5 +334,75 @@ mod tests {
         }
         assert!(matches!(registry.delete("b"), Err(AgentError::Unknown(_))));
         assert_eq!(registry.list().unwrap().len(), 1);
+    }
+
+    /// What may be done to agents, by their numbers.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Create(u8),
+        Rotate(u8),
+        RotateWithGrace(u8),
+        Delete(u8),
+    }
+
+    fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+        use proptest::prelude::*;
+        let step = (0..4_u8, 0..3_u8).prop_map(|(what, who)| match what {
+            0 => Step::Create(who),
+            1 => Step::Rotate(who),
+            2 => Step::RotateWithGrace(who),
+            _ => Step::Delete(who),
+        });
+        prop::collection::vec(step, 1..12)
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+        /// Whatever is done in whatever order: exactly the keys that should be
+        /// good are good, each for its own agent, and no key is issued twice.
+        #[test]
+        fn exactly_the_keys_in_force_are_good(steps in steps()) {
+            let (_folder, registry) = registry();
+            let directory = Directory::open(registry.clone()).unwrap();
+            let hour = Duration::from_secs(3_600);
+            let mut good: HashMap<u8, Vec<String>> = HashMap::new();
+            let mut all: Vec<String> = Vec::new();
+            for step in steps {
+                let (who, issued, keeps) = match step {
+                    Step::Create(who) => (who, registry.create(&named(&who.to_string())), false),
+                    Step::Rotate(who) => {
+                        (who, registry.rotate(&who.to_string(), Duration::ZERO), false)
+                    }
+                    Step::RotateWithGrace(who) => {
+                        (who, registry.rotate(&who.to_string(), hour), true)
+                    }
+                    Step::Delete(who) => {
+                        let gone = registry.delete(&who.to_string());
+                        assert_eq!(gone.is_ok(), good.remove(&who).is_some());
+                        continue;
+                    }
+                };
+                let known = good.contains_key(&who);
+                assert_eq!(issued.is_ok(), known != matches!(step, Step::Create(_)));
+                if let Ok(issued) = issued {
+                    let key = issued.api_key.to_string();
+                    assert!(!all.contains(&key));
+                    all.push(key.clone());
+                    let keys = good.entry(who).or_default();
+                    if !keeps {
+                        keys.clear();
+                    }
+                    keys.push(key);
+                }
+            }
+            directory.refresh().unwrap();
+            for key in &all {
+                let owner = good.iter().find(|(_, keys)| keys.contains(key));
+                let owner = owner.map(|(who, _)| who.to_string());
+                let found = directory.identify(key).map(|agent| agent.name.to_string());
+                assert_eq!(found, owner);
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ mod chain;
 pub mod counts;
 pub(crate) mod csv;
 pub mod directory;
+pub mod escalations;
 mod facet;
 mod files;
 mod group;

@@ -74,7 +74,7 @@ fn pages_are_newest_first_and_filters_select() {
     assert!(second["next"].is_null());
     for bad in [
         "limit=0",
-        "limit=1001",
+        "limit=10001",
         "limit=x",
         "before=1",
         "since=then",

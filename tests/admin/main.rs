@@ -6,4 +6,9 @@ mod agents;
 mod audit;
 mod guard;
 mod policies;
+#[cfg(unix)]
+mod process;
+#[cfg(unix)]
+#[path = "../stdio/support/real.rs"]
+mod real;
 mod support;

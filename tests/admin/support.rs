@@ -71,6 +71,7 @@ impl Gate {
             options,
             directory: Arc::clone(&directory),
             book: Book::new(lookup, None, Arc::new(own)),
+            metrics: Arc::default(),
             cors_origins: origins.iter().map(ToString::to_string).collect(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -103,22 +104,7 @@ impl Gate {
 
     /// `headers` are whole lines.
     pub(crate) fn send_with(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{headers}\
-             Content-Length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        let body = if is_chunked { dechunked(body) } else { body.to_owned() };
-        Answer { status, head: head.to_owned(), body }
+        send(self.address, method, path, headers, body)
     }
 
     /// Records a decision about a request of `agent`'s to GitHub.
@@ -130,27 +116,7 @@ impl Gate {
         stage: Stage,
     ) -> String {
         let allowed = decision == Decision::Allow;
-        let draft = Draft {
-            at: jiff::Timestamp::now(),
-            session: "s1".into(),
-            agent: agent.into(),
-            transport: Transport::Rest,
-            server: "github".into(),
-            method: "GET".to_owned(),
-            tool: path.to_owned(),
-            intent: Intent::Read,
-            decision,
-            outcome: if allowed { Outcome::Forwarded } else { Outcome::Refused },
-            policy: "p".into(),
-            rule: "p#1".into(),
-            reason: "because, \"so\"".to_owned(),
-            stage,
-            args: String::new(),
-            canonical_args: String::new(),
-            decision_took: Duration::from_micros(7),
-            observing: false,
-            takes_slot_of: Vec::new(),
-        };
+        let draft = row(agent, path, decision, stage);
         let agent = agentgate::action::Agent::named(agent);
         let (id, ()) =
             self.runtime.block_on(self.store.record(&agent, &[], |_| (draft, ()))).unwrap();
@@ -161,6 +127,58 @@ impl Gate {
         }
         id.as_str().to_owned()
     }
+}
+
+/// A decision about a request of `agent`'s to GitHub.
+pub(crate) fn row(agent: &str, path: &str, decision: Decision, stage: Stage) -> Draft {
+    let allowed = decision == Decision::Allow;
+    Draft {
+        at: jiff::Timestamp::now(),
+        session: "s1".into(),
+        agent: agent.into(),
+        transport: Transport::Rest,
+        server: "github".into(),
+        method: "GET".to_owned(),
+        tool: path.to_owned(),
+        intent: Intent::Read,
+        decision,
+        outcome: if allowed { Outcome::Forwarded } else { Outcome::Refused },
+        policy: "p".into(),
+        rule: "p#1".into(),
+        reason: "because, \"so\"".to_owned(),
+        stage,
+        args: String::new(),
+        canonical_args: String::new(),
+        decision_took: Duration::from_micros(7),
+        observing: false,
+        takes_slot_of: Vec::new(),
+    }
+}
+
+/// Sends a request on a connection of its own; `headers` are whole lines.
+pub(crate) fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{headers}\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { dechunked(body) } else { body.to_owned() };
+    Answer { status, head: head.to_owned(), body }
 }
 
 fn dechunked(mut body: &str) -> String {

@@ -1,4 +1,25 @@
 //! MCP over HTTP, on either side of the gate: what is peculiar to Streamable
 //! HTTP and to the HTTP+SSE transport before it.
+//!
+//! ```text
+//! client ──► front (Host, Origin, token, type, size) ──► Backend ──► server
+//! ```
 
+pub mod agree;
+pub mod children;
+pub mod front;
+pub mod problem;
+pub mod remote;
+pub mod sessions;
 pub mod sse;
+pub mod stdio;
+pub mod stream;
+
+/// The header that names a session (2025-03-26 to 2025-11-25).
+pub const SESSION: &str = "mcp-session-id";
+
+/// The header that names the protocol's revision.
+pub const REVISION: &str = "mcp-protocol-version";
+
+/// The first revision of the stateless era; revisions sort as text.
+pub const STATELESS: &str = "2026-07-28";

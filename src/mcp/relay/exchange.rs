@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::cleared::Cleared;
 use super::{Relay, Settings};
 use crate::gate::Gate;
+use crate::mcp::envelope::Fault;
 
 /// What a message of the client's came to.
 #[derive(Debug)]
@@ -40,8 +41,8 @@ pub trait Ask {
 }
 
 impl Relay {
-    /// Another exchange of the same conversation. Ids are unique within `scope`;
-    /// the empty one is shared by all.
+    /// Another exchange of the same conversation. Ids are unique within `scope`,
+    /// which begins with a letter; in the empty one, answers to all are known.
     #[must_use]
     pub fn exchange(&self, scope: Arc<str>) -> Self {
         let (settings, shared) = (Arc::clone(&self.settings), Arc::clone(&self.shared));
@@ -106,7 +107,17 @@ impl Relay {
         self.observe(message).0
     }
 
-    /// No answer will come in this exchange any more.
+    /// Takes the handshake as made: the session was opened through another gate.
+    pub fn presume_handshake(&self) {
+        self.state().era.presume();
+    }
+
+    /// Refuses and records a message that its own headers contradict.
+    pub async fn note_malformed(&self, what: &str) {
+        self.record_malformed("tools/call", &Fault::request(what.to_owned())).await;
+    }
+
+    /// No answer will come in this exchange any more; in the empty scope, in none.
     pub fn over_and_out(&self, status: &str) {
         let open = match self.scope.is_empty() {
             true => self.state().pending.drain(),

@@ -217,7 +217,7 @@ impl Relay {
         self.answer(&reply::unreadable(&message, &denial), message.is_batch).await;
     }
 
-    async fn record_malformed(&self, method: &str, fault: &Fault) -> Denial {
+    pub(super) async fn record_malformed(&self, method: &str, fault: &Fault) -> Denial {
         let target = Target::Malformed(Malformed {
             flaw: Flaw::Ambiguous,
             server: Arc::clone(&self.settings.server),

@@ -1,0 +1,169 @@
+//! `/l3`: what nobody could say for sure, and what a person says about it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Admin;
+use super::error::{Answer, ApiError};
+use super::extract::{Input, Named, Params};
+use super::openapi::Refusals;
+use crate::store::escalations::{Escalation, Listed, MAX_KEPT};
+
+/// Escalations listed where no number is given.
+const LISTED: u32 = 50;
+
+/// The longest resolution, in bytes.
+const MAX_RESOLUTION: usize = 2_000;
+
+/// Which escalations.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EscalationQuery {
+    /// How many of the newest; 50 where it is not given.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// Only those that nobody has resolved.
+    #[serde(default)]
+    pending: bool,
+}
+
+/// An action whose intent was unsure.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EscalationView {
+    /// To be resolved by.
+    id: i64,
+    /// The provider, or the MCP server.
+    provider: String,
+    /// The HTTP method, or `tools/call`.
+    method: String,
+    /// The path, or `/mcp/tools/<tool>`.
+    path: String,
+    /// Who asked first.
+    agent: String,
+    /// What it was taken for.
+    l2_intent: String,
+    /// How sure that was, from 0 to 1.
+    l2_confidence: f64,
+    /// How deep the analysis looked.
+    level: String,
+    /// The kind of thing it acts on.
+    resource: String,
+    /// The first one's row of the log.
+    request_id: String,
+    /// When the first came, in seconds since 1970.
+    timestamp: f64,
+    /// When the last came: RFC 3339, UTC.
+    last_at: String,
+    /// How often the like came before it was resolved.
+    count: i64,
+    resolved: bool,
+    /// What a person said.
+    resolution: Option<String>,
+    /// When: RFC 3339, UTC.
+    resolved_at: Option<String>,
+}
+
+/// Escalations, and how many there are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EscalationList {
+    /// Newest last.
+    escalations: Vec<EscalationView>,
+    stats: EscalationStats,
+}
+
+/// How many there are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EscalationStats {
+    total_escalations: i64,
+    resolved: i64,
+    pending: i64,
+}
+
+/// What a person says.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResolutionInput {
+    /// What the action is, in words.
+    resolution: String,
+}
+
+/// That an escalation is resolved.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Resolved {
+    /// `resolved`
+    status: &'static str,
+    id: i64,
+    /// As `id`.
+    index: i64,
+}
+
+/// Actions whose intent was unsure
+#[utoipa::path(get, path = "/l3/escalations", tag = "escalations", params(EscalationQuery),
+    responses((status = 200, body = EscalationList), Refusals), security(("master_key" = [])))]
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    Params(query): Params<EscalationQuery>,
+) -> Answer<Json<EscalationList>> {
+    let limit = query.limit.unwrap_or(LISTED);
+    if !(1..=MAX_KEPT).contains(&i64::from(limit)) {
+        return Err(ApiError::invalid(format_args!("limit is 1 to {MAX_KEPT}")));
+    }
+    let list = admin.blocking(move |admin| Ok(admin.escalations.list(limit, query.pending)?));
+    let Listed { newest, total, resolved } = list.await?;
+    Ok(Json(EscalationList {
+        escalations: newest.into_iter().map(EscalationView::from).collect(),
+        stats: EscalationStats { total_escalations: total, resolved, pending: total - resolved },
+    }))
+}
+
+/// Notes what a person says about one; decisions already made stay as they are
+#[utoipa::path(post, path = "/l3/resolve/{id}", tag = "escalations",
+    params(("id" = i64, Path, description = "the escalation's id")),
+    request_body = ResolutionInput,
+    responses((status = 200, body = Resolved), Refusals), security(("master_key" = [])))]
+pub(super) async fn resolve(
+    State(admin): State<Arc<Admin>>,
+    Named(named): Named,
+    Input(ResolutionInput { resolution }): Input<ResolutionInput>,
+) -> Answer<Json<Resolved>> {
+    if resolution.is_empty() || resolution.len() > MAX_RESOLUTION {
+        let detail = format_args!("a resolution has 1 to {MAX_RESOLUTION} bytes");
+        return Err(ApiError::invalid(detail));
+    }
+    let unknown = || ApiError::not_found("Escalation not found");
+    let id: i64 = named.parse().map_err(|_| unknown())?;
+    let resolve = admin.blocking(move |admin| Ok(admin.escalations.resolve(id, &resolution)?));
+    match resolve.await? {
+        true => Ok(Json(Resolved { status: "resolved", id, index: id })),
+        false => Err(unknown()),
+    }
+}
+
+impl From<Escalation> for EscalationView {
+    fn from(one: Escalation) -> Self {
+        let (resolution, resolved_at) = one.resolved.unzip();
+        Self {
+            id: one.id,
+            provider: one.question.provider,
+            method: one.question.method,
+            path: one.question.path,
+            agent: one.agent,
+            l2_intent: one.intent,
+            l2_confidence: one.confidence,
+            level: one.level,
+            resource: one.resource,
+            request_id: one.request_id,
+            timestamp: one.raised_at.as_microsecond() as f64 / 1e6,
+            last_at: one.last_at.to_string(),
+            count: one.times,
+            resolved: resolution.is_some(),
+            resolution,
+            resolved_at: resolved_at.map(|at| at.to_string()),
+        }
+    }
+}

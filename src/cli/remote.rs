@@ -1,0 +1,50 @@
+//! Options of `wrap` about servers behind a URL, and about listening.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+/// About a server behind a URL.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "A server behind a URL")]
+pub struct RemoteArgs {
+    /// A header for the server; ${NAME} stands for a variable, so that no secret is in a command line
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// A header whose value is in a variable
+    #[arg(long = "header-env", value_name = "NAME=VARIABLE")]
+    pub header_env: Vec<String>,
+    /// A bearer token that is in a variable
+    #[arg(long, value_name = "VARIABLE")]
+    pub bearer_env: Option<String>,
+    /// Speak plain HTTP to another machine, too: everybody on the way can read along
+    #[arg(long, env = "AGENTGATE_ALLOW_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_http: bool,
+    /// Which transport the server speaks [default: auto]
+    #[arg(long, value_enum, default_value_t, hide_default_value = true)]
+    pub transport: Transport,
+}
+
+/// Which transport a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Transport {
+    /// Streamable HTTP, and the older one where the server has only that
+    #[default]
+    Auto,
+    /// Streamable HTTP
+    Http,
+    /// HTTP+SSE (2024-11-05)
+    Sse,
+}
+
+/// About listening instead of using standard input and output.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Listening")]
+pub struct ListenArgs {
+    /// Serve the gated server over Streamable HTTP at /mcp of this address
+    #[arg(long, value_name = "ADDR", env = "AGENTGATE_WRAP_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Ask every request for the bearer token that is in this variable
+    #[arg(long, value_name = "VARIABLE", requires = "listen")]
+    pub token_env: Option<String>,
+}

@@ -1,0 +1,177 @@
+//! A server behind a URL: where it is, what is sent to it, who listens in front.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use tokio::net::TcpListener;
+use zeroize::Zeroizing;
+
+use crate::cli::{self, RemoteArgs, WrapArgs};
+use crate::config::Settings;
+use crate::mcp::http::front::{self, Backend, Door, Front};
+use crate::mcp::http::remote::{Remote, Target};
+use crate::mcp::http::stdio::{Bridge, Transport};
+use crate::mcp::relay;
+use crate::net::client::Client;
+use crate::net::server;
+use crate::oauth;
+use crate::os::{self, StopRequests};
+
+/// Words in a header's name that say that its value is a secret.
+const SECRETS: [&str; 6] = ["authorization", "cookie", "key", "password", "secret", "token"];
+
+/// The URL, where the command is one.
+pub(super) fn url(command: &[std::ffi::OsString]) -> Option<&str> {
+    let [only] = command else { return None };
+    let text = only.to_str()?;
+    let lower = text.to_ascii_lowercase();
+    (lower.starts_with("http://") || lower.starts_with("https://")).then_some(text)
+}
+
+/// The name that a URL gives its server: the host without what every other has.
+pub(super) fn name(url: &str) -> String {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or("server");
+    if host.parse::<std::net::IpAddr>().is_ok() || host == "localhost" {
+        return host.to_owned();
+    }
+    let labels: Vec<&str> =
+        host.split('.').filter(|label| !matches!(*label, "www" | "mcp" | "api")).collect();
+    labels.first().map_or_else(|| host.to_owned(), |label| (*label).to_owned())
+}
+
+/// The server at `url`, as a target.
+pub(super) fn target(
+    url: &str,
+    args: &RemoteArgs,
+    settings: &Settings,
+    client: &Client,
+    max_message: usize,
+) -> anyhow::Result<Target> {
+    let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+    let host = uri.host().with_context(|| format!("`{url}` names no host"))?;
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    anyhow::ensure!(
+        uri.scheme_str() == Some("https") || loopback || args.allow_http,
+        "`{url}` is plain HTTP to another machine, where everybody on the way can read along; \
+         use https, or --allow-http"
+    );
+    let headers = headers(args)?;
+    let parsed = url::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
+    let login = match headers.contains_key(AUTHORIZATION) {
+        true => None,
+        // A server to which no token may be sent is never logged in to.
+        false => oauth::Session::for_url(
+            &parsed,
+            &settings.home.data,
+            client.clone(),
+            oauth::Options::default(),
+        )
+        .ok(),
+    };
+    Ok(Target { uri, login, headers, keeps_authorization: false, max_message })
+}
+
+fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for text in &args.headers {
+        let (name, value) = text.split_once(':').context("write --header 'NAME: VALUE'")?;
+        let (name, value) = (header_name(name)?, value.trim());
+        let secret = SECRETS.iter().any(|word| name.as_str().contains(word));
+        anyhow::ensure!(
+            !secret || value.contains("${"),
+            "the value of `{name}` would be in the command line for everybody to see; \
+             write '{name}: ${{VARIABLE}}', or --header-env {name}=VARIABLE"
+        );
+        headers.insert(name, sensitive(&expanded(value)?)?);
+    }
+    for text in &args.header_env {
+        let (name, variable) = text.split_once('=').context("write --header-env NAME=VARIABLE")?;
+        headers.insert(header_name(name)?, sensitive(&self::variable(variable)?)?);
+    }
+    if let Some(name) = &args.bearer_env {
+        let value = Zeroizing::new(format!("Bearer {}", &*variable(name)?));
+        headers.insert(AUTHORIZATION, sensitive(&value)?);
+    }
+    Ok(headers)
+}
+
+fn header_name(text: &str) -> anyhow::Result<HeaderName> {
+    text.trim().parse().with_context(|| format!("`{}` is not the name of a header", text.trim()))
+}
+
+fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
+    let value = HeaderValue::from_str(value.trim());
+    let mut value = value.map_err(|_| anyhow::anyhow!("a header's value holds a line break"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn variable(name: &str) -> anyhow::Result<Zeroizing<String>> {
+    let value = std::env::var(name.trim());
+    value.map(Zeroizing::new).with_context(|| format!("the variable {} is not set", name.trim()))
+}
+
+/// `${NAME}` replaced by the variable.
+fn expanded(value: &str) -> anyhow::Result<Zeroizing<String>> {
+    let mut out = Zeroizing::new(String::new());
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after.split_once('}').context("`${` without `}` in --header")?;
+        out.push_str(before);
+        out.push_str(&variable(name)?);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Shows the remote server to the client at standard input and output.
+pub(super) async fn over_stdio(
+    remote: Arc<Remote>,
+    settings: &relay::Settings,
+    transport: cli::Transport,
+) -> anyhow::Result<()> {
+    let mut told = StopRequests::listen()?;
+    let client = os::stdio().context("cannot use standard input and output")?;
+    let transport = match transport {
+        cli::Transport::Auto => Transport::Auto,
+        cli::Transport::Http => Transport::Streamable,
+        cli::Transport::Sse => Transport::Sse,
+    };
+    let bridge = Bridge::new(remote, settings.agent.clone(), transport, settings.max_message);
+    tokio::select! {
+        ended = bridge.run(client) => ended.context("the client's output broke"),
+        _ = told.next() => Ok(()),
+    }
+}
+
+/// Shows the server to whoever may connect.
+pub(super) async fn over_http(
+    backend: Backend,
+    of_relay: &relay::Settings,
+    args: &WrapArgs,
+) -> anyhow::Result<()> {
+    let mut told = StopRequests::listen()?;
+    let address = args.listen.listen.context("--listen is not given")?;
+    let token = args.listen.token_env.as_deref().map(variable).transpose()?.map(Arc::new);
+    anyhow::ensure!(
+        address.ip().is_loopback() || token.is_some(),
+        "{address} can be reached from other machines; give --token-env VARIABLE too"
+    );
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+    let door = Door { address: listener.local_addr()?, token, max_message: of_relay.max_message };
+    anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
+    let front = Front { door, backend: backend.clone(), agent: of_relay.agent.clone() };
+    let app = front::router(front).into_service();
+    let stop = async move {
+        told.next().await;
+    };
+    server::serve(listener, app, server::Limits::default(), stop).await?;
+    backend.close().await;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Figures about what passes the gate, for Prometheus. Labels are bounded: no
+//! agent, path or tool is one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::action::{Action, Provider, Target, Transport};
+use crate::store::audit::Outcome;
+use crate::verdict::{Decision, Stage, Verdict};
+
+/// What is counted, and the registry that shows it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Decided, Counter>,
+    responses: Family<Answered, Counter>,
+    decision: Family<Way, Histogram>,
+    upstream: Family<Way, Histogram>,
+    in_flight: Family<Way, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Way {
+    provider: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    provider: &'static str,
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    provider: &'static str,
+    status: String,
+}
+
+/// A forwarded action that is not over; counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    metrics: Arc<Metrics>,
+    provider: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // 10 µs to 0.3 s, and 1 ms to 33 s.
+        let decision = || Histogram::new(exponential_buckets(0.000_01, 2.0, 16));
+        let upstream = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let metrics = Self {
+            registry: Registry::with_prefix("agentgate"),
+            requests: Family::default(),
+            responses: Family::default(),
+            decision: Family::new_with_constructor(decision),
+            upstream: Family::new_with_constructor(upstream),
+            in_flight: Family::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        let requests = "Actions by what was decided; `mcp` stands for every MCP server";
+        registry.register("requests", requests, self.requests.clone());
+        let responses = "Forwarded actions by how their answer went";
+        registry.register("responses", responses, self.responses.clone());
+        let decision = "From an action's being read to its decision's being recorded";
+        let seconds = Unit::Seconds;
+        registry.register_with_unit("decision", decision, seconds.clone(), self.decision.clone());
+        let upstream = "From forwarding to the head of the answer";
+        registry.register_with_unit("upstream", upstream, seconds, self.upstream.clone());
+        let in_flight = "Forwarded actions that are not over";
+        registry.register("in_flight", in_flight, self.in_flight.clone());
+        self
+    }
+
+    /// Counts a decision; `None` where it could not be recorded.
+    pub(super) fn decided(&self, action: &Action, verdict: Option<&Verdict>, took: Duration) {
+        let provider = provider(action);
+        let decision = verdict.map_or("unrecorded", decision);
+        self.requests.get_or_create(&Decided { provider, decision }).inc();
+        self.decision.get_or_create(&Way { provider }).observe(took.as_secs_f64());
+    }
+
+    /// Counts `action` as under way until what is given back is dropped.
+    pub(super) fn sent(self: &Arc<Self>, action: &Action) -> InFlight {
+        let provider = provider(action);
+        self.in_flight.get_or_create(&Way { provider }).inc();
+        InFlight { metrics: Arc::clone(self), provider }
+    }
+
+    /// Everything that was counted, in the OpenMetrics text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry) {
+            tracing::error!(%error, "the metrics cannot be written");
+        }
+        text
+    }
+}
+
+impl InFlight {
+    /// Counts how it ended.
+    pub(super) fn answered(&self, outcome: Outcome, status: &str, took: Duration) {
+        let is_http = matches!(status.parse(), Ok(100..=599_u16));
+        let status = match outcome {
+            Outcome::Error => "error",
+            _ if is_http => status,
+            _ if status == "ok" => "ok",
+            // The codes of JSON-RPC errors are the server's to choose.
+            _ => "error",
+        };
+        let (provider, status) = (self.provider, status.to_owned());
+        self.metrics.responses.get_or_create(&Answered { provider, status }).inc();
+        self.metrics.upstream.get_or_create(&Way { provider }).observe(took.as_secs_f64());
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.metrics.in_flight.get_or_create(&Way { provider: self.provider }).dec();
+    }
+}
+
+fn provider(action: &Action) -> &'static str {
+    match &action.target {
+        Target::Http(request) => request.provider.as_str(),
+        Target::Malformed(malformed) if action.transport == Transport::Rest => {
+            Provider::from_name(&malformed.server).map_or("unknown", Provider::as_str)
+        }
+        Target::Tool(_) | Target::Method(_) | Target::Malformed(_) => "mcp",
+    }
+}
+
+fn decision(verdict: &Verdict) -> &'static str {
+    match (verdict.decision, verdict.stage) {
+        (Decision::Allow, _) => "allow",
+        _ if verdict.observed => "observed",
+        (_, Stage::RateLimit) => "rate_limited",
+        (_, Stage::Authentication) => "unauthenticated",
+        (Decision::Ask, _) => "ask",
+        (Decision::Deny, _) => "deny",
+    }
+}

@@ -1,0 +1,171 @@
+//! Whether the headers of a request say what its body says (2026-07-28,
+//! "Streamable HTTP", standard request headers): whoever routes by the one and
+//! whoever acts by the other must see the same request. Pure.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+
+use super::{REVISION, STATELESS};
+use crate::json::{self, Json, Object};
+use crate::mcp::envelope::{self, Content, Frame};
+
+/// How values that no header can hold are written.
+const ENCODED: (&str, &str) = ("=?base64?", "?=");
+
+/// Headers and body disagree: 400, with the code of the specification.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Mismatch(String);
+
+/// Whether a request with these headers belongs to the stateless era.
+#[must_use]
+pub fn is_stateless(headers: &HeaderMap) -> bool {
+    text(headers, REVISION).is_some_and(|revision| revision >= STATELESS)
+}
+
+/// Compares the headers with one message.
+///
+/// # Errors
+/// [`Mismatch`] names the header. A body that cannot be read for certain is
+/// somebody else's to refuse.
+pub fn check(headers: &HeaderMap, body: &[u8]) -> Result<(), Mismatch> {
+    let named = headers.contains_key("mcp-method") || headers.contains_key("mcp-name");
+    let stateless = is_stateless(headers);
+    if !stateless && !named {
+        return Ok(());
+    }
+    let Ok(Frame::Single(message)) = envelope::read(body, false) else { return Ok(()) };
+    let (method, params) = match &message.content {
+        Content::Response => return Ok(()),
+        Content::Call(call) => {
+            let mut params = vec![("name".to_owned(), Json::String(call.name.clone()))];
+            params.push(("_meta".to_owned(), Json::Object(call.meta.clone())));
+            ("tools/call", Object::from_members(params).unwrap_or_default())
+        }
+        Content::Other(other) => (other.method.as_str(), other.params().unwrap_or_default()),
+    };
+    one(headers, "mcp-method", Some(method), stateless)?;
+    let name = match method {
+        "tools/call" | "prompts/get" => params.get("name").and_then(Json::as_str),
+        "resources/read" => params.get("uri").and_then(Json::as_str),
+        _ => None,
+    };
+    one(headers, "mcp-name", name, stateless && name.is_some())?;
+    let meta = params.get("_meta").and_then(Json::as_object);
+    let revision = meta
+        .and_then(|meta| meta.get("io.modelcontextprotocol/protocolVersion"))
+        .and_then(Json::as_str);
+    match revision {
+        Some(_) => one(headers, REVISION, revision, true),
+        None => Ok(()),
+    }
+}
+
+fn one(
+    headers: &HeaderMap,
+    name: &str,
+    wanted: Option<&str>,
+    required: bool,
+) -> Result<(), Mismatch> {
+    let mut values = headers.get_all(name).iter();
+    let (value, more) = (values.next(), values.next());
+    if more.is_some() {
+        return Err(Mismatch(format!("the header `{name}` is given twice")));
+    }
+    let Some(value) = value else {
+        return match required {
+            true => Err(Mismatch(format!("the header `{name}` is missing"))),
+            false => Ok(()),
+        };
+    };
+    let value = value.to_str().ok().and_then(decoded);
+    let Some(wanted) = wanted else { return Ok(()) };
+    match value.as_deref() == Some(wanted) {
+        true => Ok(()),
+        false => Err(Mismatch(format!("the header `{name}` does not say what the body says"))),
+    }
+}
+
+/// The value of a header, decoded where it had to be encoded.
+fn decoded(value: &str) -> Option<String> {
+    let (prefix, suffix) = ENCODED;
+    match value.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix)) {
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok(),
+        None => Some(value.to_owned()),
+    }
+}
+
+/// `value` as a header can hold it (the same encoding the other way round).
+#[must_use]
+pub fn encoded(value: &str) -> String {
+    let plain = value.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
+        && value.trim() == value
+        && !value.starts_with(ENCODED.0);
+    match plain {
+        true => value.to_owned(),
+        false => format!("{}{}{}", ENCODED.0, STANDARD.encode(value), ENCODED.1),
+    }
+}
+
+/// What the headers of a message of the stateless era have to say: its revision,
+/// its method and its name. `None` for other messages.
+#[must_use]
+pub fn headers_of(message: &[u8]) -> Option<[(&'static str, Option<String>); 3]> {
+    let message = json::parse(message).ok()?;
+    let message = message.as_object()?;
+    let method = message.get("method")?.as_str()?;
+    let params = message.get("params").and_then(Json::as_object);
+    let meta = params.and_then(|params| params.get("_meta")).and_then(Json::as_object)?;
+    let revision = meta.get("io.modelcontextprotocol/protocolVersion")?.as_str()?;
+    let key = if method == "resources/read" { "uri" } else { "name" };
+    let named = matches!(method, "tools/call" | "prompts/get" | "resources/read");
+    let name = params.filter(|_| named).and_then(|params| params.get(key)).and_then(Json::as_str);
+    Some([
+        (REVISION, Some(revision.to_owned())),
+        ("mcp-method", Some(encoded(method))),
+        ("mcp-name", name.map(encoded)),
+    ])
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"b\u00e4r","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+
+    #[test]
+    fn headers_that_say_the_same_pass() {
+        let name = encoded("b\u{e4}r");
+        assert!(name.starts_with("=?base64?"));
+        let good = [(REVISION, STATELESS), ("mcp-method", "tools/call"), ("mcp-name", &name)];
+        assert_eq!(check(&headers(&good), CALL), Ok(()));
+        let made = headers_of(CALL).unwrap();
+        let made: Vec<_> =
+            made.iter().map(|(name, value)| (*name, value.as_deref().unwrap())).collect();
+        assert_eq!(made, good);
+        assert_eq!(check(&HeaderMap::new(), CALL), Ok(()), "before the era");
+    }
+
+    #[test]
+    fn headers_that_say_something_else_or_nothing_are_refused() {
+        for pairs in [
+            &[(REVISION, STATELESS), ("mcp-method", "tools/list"), ("mcp-name", "b")][..],
+            &[(REVISION, STATELESS), ("mcp-method", "tools/call"), ("mcp-name", "safe")],
+            &[(REVISION, STATELESS), ("mcp-method", "tools/call")],
+            &[(REVISION, STATELESS), ("mcp-name", "b")],
+            &[(REVISION, "2027-01-01"), ("mcp-method", "tools/call")],
+            &[("mcp-name", "safe")],
+        ] {
+            assert!(check(&headers(pairs), CALL).is_err(), "{pairs:?}");
+        }
+    }
+}

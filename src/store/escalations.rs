@@ -1,0 +1,285 @@
+//! What a person is to say about: kept until there are too many.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::facet::clip;
+use super::ledger::Ledger;
+use super::read::Reader;
+use super::{Options, StoreError};
+
+/// Escalations that are kept; beyond it the oldest resolved ones go, then the
+/// oldest.
+pub const MAX_KEPT: i64 = 1_000;
+
+/// Longest name, path or resolution that is kept, in bytes.
+const MAX_TEXT: usize = 2_048;
+
+/// What makes two escalations the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The provider or the MCP server.
+    pub provider: String,
+    /// The HTTP method, or `tools/call`.
+    pub method: String,
+    /// The path, or `/mcp/tools/<tool>`.
+    pub path: String,
+}
+
+/// An escalation to be kept.
+#[derive(Debug, Clone)]
+pub struct Raised {
+    /// What it is about.
+    pub question: Question,
+    /// Who asked first.
+    pub agent: String,
+    /// What it was taken for.
+    pub intent: &'static str,
+    /// The kind of thing it acts on.
+    pub resource: String,
+    /// How deep the analysis looked.
+    pub level: &'static str,
+    /// How sure it was, from 0 to 1.
+    pub confidence: f64,
+    /// The row of the log.
+    pub request_id: String,
+    /// When it came, the last time.
+    pub at: Timestamp,
+    /// How often it came.
+    pub times: i64,
+}
+
+/// An escalation as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Escalation {
+    /// Names it for good.
+    pub id: i64,
+    /// What it is about.
+    pub question: Question,
+    /// Who asked first.
+    pub agent: String,
+    /// What it was taken for.
+    pub intent: String,
+    /// The kind of thing it acts on.
+    pub resource: String,
+    /// How deep the analysis looked.
+    pub level: String,
+    /// How sure it was, from 0 to 1.
+    pub confidence: f64,
+    /// The first one's row of the log.
+    pub request_id: String,
+    /// When the first came.
+    pub raised_at: Timestamp,
+    /// When the last came.
+    pub last_at: Timestamp,
+    /// How often the like came before it was resolved.
+    pub times: i64,
+    /// What a person said, and when.
+    pub resolved: Option<(String, Timestamp)>,
+}
+
+/// Escalations, the newest, and how many there are in all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Newest last.
+    pub newest: Vec<Escalation>,
+    /// All that are kept.
+    pub total: i64,
+    /// Those that are resolved.
+    pub resolved: i64,
+}
+
+/// The escalations of one database.
+#[derive(Debug, Clone)]
+pub struct Escalations {
+    path: PathBuf,
+    options: Options,
+}
+
+impl Escalations {
+    /// The escalations in the database at `path`.
+    #[must_use]
+    pub fn new(path: &Path, options: &Options) -> Self {
+        Self { path: path.to_owned(), options: options.clone() }
+    }
+
+    /// Keeps `raised`; what is pending already is counted.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub fn raise(&self, raised: &[Raised]) -> Result<(), StoreError> {
+        self.change(|connection| {
+            for one in raised {
+                raise(connection, one)?;
+            }
+            connection.execute(
+                "DELETE FROM escalation WHERE id IN (
+                   SELECT id FROM escalation ORDER BY resolved_at IS NULL, id
+                   LIMIT max(0, (SELECT count(*) FROM escalation) - ?1))",
+                [MAX_KEPT],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Notes what a person said about the escalation `id`, again where it was
+    /// resolved before; `false` where there is none.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub fn resolve(&self, id: i64, resolution: &str) -> Result<bool, StoreError> {
+        let now = Timestamp::now().as_microsecond();
+        self.change(|connection| {
+            let changed = connection.execute(
+                "UPDATE escalation SET resolution = ?2, resolved_at = ?3 WHERE id = ?1",
+                params![id, clip(resolution, MAX_TEXT), now],
+            )?;
+            Ok(changed == 1)
+        })
+    }
+
+    /// The newest `limit`, pending ones only where `pending`.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn list(&self, limit: u32, pending: bool) -> Result<Listed, StoreError> {
+        let reader = Reader::open(&self.path)?;
+        list(reader.connection(), limit, pending).map_err(|error| reader.error(&error))
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        // Made by the log's writer, not here: where it is gone, nothing is kept.
+        if !self.path.exists() {
+            return Err(StoreError::Lost { path: self.path.clone() });
+        }
+        let mut ledger = Ledger::open(&self.path, &self.options, None)?;
+        ledger.transact(self.options.patience, |transaction| {
+            change(transaction.connection()).map_err(|error| transaction.error(&error))
+        })
+    }
+}
+
+fn raise(connection: &Connection, raised: &Raised) -> rusqlite::Result<()> {
+    let Raised { question, agent, intent, resource, level, confidence, .. } = raised;
+    let at = raised.at.as_microsecond();
+    connection
+        .prepare_cached(
+            "INSERT INTO escalation (provider, method, path, agent, intent, resource, level,
+               confidence, request_id, raised_at, last_at, times)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)
+             ON CONFLICT (provider, method, path) WHERE resolved_at IS NULL
+             DO UPDATE SET last_at = excluded.last_at, times = times + excluded.times",
+        )?
+        .execute(params![
+            clip(&question.provider, MAX_TEXT),
+            clip(&question.method, MAX_TEXT),
+            clip(&question.path, MAX_TEXT),
+            clip(agent, MAX_TEXT),
+            intent,
+            clip(resource, MAX_TEXT),
+            level,
+            confidence,
+            raised.request_id,
+            at,
+            raised.times,
+        ])
+        .map(drop)
+}
+
+fn list(connection: &Connection, limit: u32, pending: bool) -> rusqlite::Result<Listed> {
+    let transaction = connection.unchecked_transaction()?;
+    let counts = "SELECT count(*), count(resolved_at) FROM escalation";
+    let (total, resolved) =
+        transaction.query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut select = transaction.prepare_cached(
+        "SELECT id, provider, method, path, agent, intent, resource, level, confidence,
+                request_id, raised_at, last_at, times, resolution, resolved_at
+         FROM escalation WHERE resolved_at IS NULL OR NOT ?2 ORDER BY id DESC LIMIT ?1",
+    )?;
+    let newest = select.query_map(params![limit, pending], read)?;
+    let mut newest: Vec<Escalation> = newest.collect::<rusqlite::Result<_>>()?;
+    newest.reverse();
+    Ok(Listed { newest, total, resolved })
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Escalation> {
+    let time = |at: i64| Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    let (said, at): (Option<String>, Option<i64>) = (row.get(13)?, row.get(14)?);
+    Ok(Escalation {
+        id: row.get(0)?,
+        question: Question { provider: row.get(1)?, method: row.get(2)?, path: row.get(3)? },
+        agent: row.get(4)?,
+        intent: row.get(5)?,
+        resource: row.get(6)?,
+        level: row.get(7)?,
+        confidence: row.get(8)?,
+        request_id: row.get(9)?,
+        raised_at: time(row.get(10)?),
+        last_at: time(row.get(11)?),
+        times: row.get(12)?,
+        resolved: at.map(|at| (said.unwrap_or_default(), time(at))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    fn kept() -> (tempfile::TempDir, Escalations) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        Store::open(&path, &Options::default()).unwrap();
+        (folder, Escalations::new(&path, &Options::default()))
+    }
+
+    fn raised(path: &str, times: i64) -> Raised {
+        let [provider, method] = ["github", "POST"].map(str::to_owned);
+        Raised {
+            question: Question { provider, method, path: path.to_owned() },
+            agent: "bot".to_owned(),
+            intent: "unknown",
+            resource: "thing".to_owned(),
+            level: "L3",
+            confidence: 0.2,
+            request_id: "r".to_owned(),
+            at: Timestamp::now(),
+            times,
+        }
+    }
+
+    #[test]
+    fn the_like_is_counted_until_it_is_resolved_and_ids_stay() {
+        let (_folder, kept) = kept();
+        kept.raise(&[raised("/a", 1), raised("/b", 1)]).unwrap();
+        kept.raise(&[raised("/a", 3)]).unwrap();
+        let listed = kept.list(50, false).unwrap();
+        let shown: Vec<_> = listed.newest.iter().map(|it| (it.id, it.times)).collect();
+        assert_eq!((shown, listed.total, listed.resolved), (vec![(1, 4), (2, 1)], 2, 0));
+        assert!(kept.resolve(1, "a read").unwrap() && !kept.resolve(9, "x").unwrap());
+        kept.raise(&[raised("/a", 1)]).unwrap();
+        let listed = kept.list(50, true).unwrap();
+        let pending: Vec<_> = listed.newest.iter().map(|it| it.id).collect();
+        assert_eq!((listed.total, listed.resolved, pending), (3, 1, vec![2, 4]));
+        let first = kept.list(50, false).unwrap().newest.remove(0);
+        assert_eq!(first.resolved.unwrap().0, "a read");
+    }
+
+    #[test]
+    fn what_is_resolved_goes_first_where_there_are_too_many() {
+        let (_folder, kept) = kept();
+        let all: Vec<_> = (0..MAX_KEPT).map(|index| raised(&format!("/{index}"), 1)).collect();
+        kept.raise(&all).unwrap();
+        kept.resolve(500, "fine").unwrap();
+        kept.raise(&[raised("/x", 1)]).unwrap();
+        let listed = kept.list(u32::MAX, false).unwrap();
+        assert_eq!((listed.total, listed.resolved, listed.newest[0].id), (MAX_KEPT, 0, 1));
+        kept.raise(&[raised("/y", 1)]).unwrap();
+        assert_eq!(kept.list(u32::MAX, false).unwrap().newest[0].id, 2);
+    }
+}
