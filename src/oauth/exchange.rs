@@ -5,8 +5,8 @@ use std::error::Error;
 use std::pin::Pin;
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response};
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use rmcp::transport::auth::{OAuthHttpClient, OAuthHttpRequest};
 use url::Url;
 
@@ -20,6 +20,9 @@ const MAX_DOCUMENT: usize = 256 << 10;
 
 /// How long one may take, its head and its body each.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who calls: some servers refuse whoever does not say.
+const NAME: &str = concat!("agentgate/", env!("CARGO_PKG_VERSION"));
 
 /// The network as a login may use it.
 #[derive(Debug, Clone)]
@@ -48,7 +51,9 @@ impl Exchange {
         if !Url::parse(&uri).is_ok_and(|url| self.trust.allows(&url)) {
             return Err(Box::new(Forbidden(uri)));
         }
-        let answer = self.client.send(request.map(Body::from), PATIENCE).await?;
+        let mut request = request.map(Body::from);
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(NAME));
+        let answer = self.client.send(request, PATIENCE).await?;
         let (head, body) = answer.into_parts();
         // A server may answer a GET with a stream that never ends.
         if is_stream(&head.headers) {

@@ -201,9 +201,12 @@ impl Record {
         expires.saturating_sub(now) < AHEAD.min(life / 2).max(1)
     }
 
-    /// Whether the token was given just now, and by what.
+    /// Whether the token was given just now, and by what; one that has run out
+    /// is no longer new.
     pub(super) fn new_by(&self, now: i64) -> Option<By> {
-        (0..NEW).contains(&now.saturating_sub(self.received)).then_some(self.by)
+        let is_new = (0..NEW).contains(&now.saturating_sub(self.received));
+        let lives = self.expires.is_none_or(|expires| now < expires);
+        (is_new && lives).then_some(self.by)
     }
 }
 
@@ -259,8 +262,10 @@ pub(super) mod tests {
         let renewed = login.renewed(without, 100);
         assert_eq!(renewed.refresh(), login.refresh());
         assert_eq!(renewed.expires(), Some(110));
-        assert_eq!((renewed.new_by(100), renewed.new_by(160)), (Some(By::Renewal), None));
-        assert_eq!((login.new_by(59), login.new_by(-1)), (Some(By::Login), None));
+        assert_eq!((renewed.new_by(109), renewed.new_by(110)), (Some(By::Renewal), None));
+        let hour = record("three", Some(3600), 0);
+        let new = [-1, 0, NEW - 1, NEW].map(|now| hour.new_by(now));
+        assert_eq!(new, [None, Some(By::Login), Some(By::Login), None]);
     }
 
     #[test]

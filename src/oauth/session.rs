@@ -20,7 +20,11 @@ use super::{Challenge, LoginError};
 use crate::net::client::Client;
 
 /// How long a renewal waits for another process's renewal or login.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long after a renewal that failed none is tried before a request: the
+/// token may still do, and requests must not queue for what does not come.
+const REST: Duration = Duration::from_secs(10);
 
 /// How long a person who refused, or did not come, is not asked again.
 const QUIET: Duration = Duration::from_secs(60);
@@ -67,6 +71,8 @@ pub(super) struct Inner {
     /// Held while renewing, so that the requests of this process queue here and
     /// not on the file.
     renewing: tokio::sync::Mutex<()>,
+    /// When a renewal failed last.
+    failed: Mutex<Option<Instant>>,
     /// The login under way, or the last one.
     attempt: Mutex<Option<watch::Receiver<Progress>>>,
 }
@@ -108,6 +114,7 @@ impl Session {
             options,
             known: Mutex::new(None),
             renewing: tokio::sync::Mutex::new(()),
+            failed: Mutex::new(None),
             attempt: Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -122,12 +129,9 @@ impl Session {
             return record.header();
         }
         match self.inner.renew(&record).await {
-            Ok(renewed) => renewed.header(),
-            Err(error) => {
-                tracing::warn!(%error, "the login could not be renewed");
-                // Whatever it says to a token that has run out is a challenge.
-                record.header()
-            }
+            Some(renewed) => renewed.header(),
+            // Whatever the server says to a token that has run out is a challenge.
+            None => record.header(),
         }
     }
 
@@ -212,13 +216,28 @@ impl Inner {
         }
     }
 
-    /// Renews `record`, once however many ask: whoever comes later takes what
-    /// the first got.
-    async fn renew(&self, record: &Record) -> Result<Arc<Record>, LoginError> {
+    /// Renews `record` before a request, once however many ask: whoever comes
+    /// later takes what the first got. `None` where that fails.
+    async fn renew(&self, record: &Record) -> Option<Arc<Record>> {
         let _turn = self.renewing.lock().await;
-        let lock = self.lock(RENEWAL_PATIENCE).await?.ok_or_else(|| {
-            LoginError::failed(&self.place.server, "another agentgate is logging in")
-        })?;
+        if held(&self.failed).is_some_and(|at| at.elapsed() < REST) {
+            return None;
+        }
+        match self.renew_locked(record).await {
+            Ok(renewed) => Some(renewed),
+            Err(error) => {
+                tracing::warn!(%error, "the login was not renewed");
+                *held(&self.failed) = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    async fn renew_locked(&self, record: &Record) -> Result<Arc<Record>, LoginError> {
+        let lock = self
+            .lock(RENEWAL_PATIENCE)
+            .await?
+            .ok_or_else(|| LoginError::failed(&self.place.server, "a login is under way"))?;
         match self.record() {
             Some(current) if current.access() != record.access() => return Ok(current),
             _ => {}

@@ -11,12 +11,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use agentgate::oauth::LoginError;
+use agentgate::oauth::{Challenge, LoginError};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 use stage::{Stage, text};
 
 /// Longer than anything here takes, the longest test of a machine under load too.
 const LONG: Duration = Duration::from_secs(120);
+
+/// A server's refusal of a token.
+fn refusal(used: Option<&HeaderValue>) -> Challenge {
+    Challenge::of(StatusCode::UNAUTHORIZED, &HeaderMap::new(), used).unwrap()
+}
 
 #[tokio::test]
 async fn a_person_logs_in_once_and_the_token_is_used() {
@@ -83,10 +89,7 @@ async fn a_refused_token_is_renewed_once_however_many_were_refused() {
     let mut challenge = stage.call("read", None).await.unwrap_err();
     assert_eq!(session.challenged(&challenge).await, Ok(()), "there is a token meanwhile");
 
-    let unauthorized = http::StatusCode::UNAUTHORIZED;
-    challenge =
-        agentgate::oauth::Challenge::of(unauthorized, &http::HeaderMap::new(), used.as_ref())
-            .unwrap();
+    challenge = refusal(used.as_ref());
     let refused = session.challenged(&challenge).await;
     assert!(matches!(refused, Err(LoginError::Useless { .. })), "just given: {refused:?}");
 
@@ -101,6 +104,36 @@ async fn a_refused_token_is_renewed_once_however_many_were_refused() {
     assert_eq!(stage.grants(), ["authorization_code", "refresh_token"]);
     assert!(stage.call("read", session.authorization().await).await.is_ok());
     assert_eq!(stage.opened().len(), 1);
+}
+
+#[tokio::test]
+async fn a_person_is_asked_again_where_the_refresh_token_is_refused() {
+    let Some(stage) = Stage::set("agree", json!({})) else { return };
+    stage.login();
+    stage.age(100);
+    stage.change("refresh_token", |_| json!("one of another life"));
+    let session = stage.session(Duration::from_millis(100));
+    let (used, started) = (session.authorization().await, Instant::now());
+    let challenge = refusal(used.as_ref());
+    while !matches!(session.challenged(&challenge).await, Err(LoginError::Waiting { .. })) {
+        assert!(started.elapsed() < LONG, "nobody is asked");
+    }
+    assert_eq!(stage.kept()["refresh_token"], json!(null), "it would be offered again");
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_renewed_is_used_all_the_same() {
+    let Some(mut stage) = Stage::set("agree", json!({})) else { return };
+    stage.login();
+    let session = stage.session(LONG);
+    let used = session.authorization().await;
+    stage.end_server();
+    stage.age(100);
+    stage.change("expires", |expires| json!(expires.as_i64().unwrap() - 3600));
+    assert!(used.is_some());
+    assert_eq!(session.authorization().await, used);
+    let refused = session.challenged(&refusal(used.as_ref())).await;
+    assert!(matches!(refused, Err(LoginError::Failed { .. })), "{refused:?}");
 }
 
 #[tokio::test]

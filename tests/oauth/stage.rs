@@ -175,12 +175,22 @@ impl Stage {
         serde_json::from_slice(&fs::read(self.file().expect("a login is kept")).unwrap()).unwrap()
     }
 
+    /// Changes the kept login.
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&Value) -> Value) {
+        let mut kept = self.kept();
+        kept[name] = change(&kept[name]);
+        fs::write(self.file().unwrap(), kept.to_string()).unwrap();
+    }
+
     /// Lets the kept token look as if it had been given `seconds` earlier.
     pub(crate) fn age(&self, seconds: i64) {
-        let mut kept = self.kept();
-        kept["received"] = json!(kept["received"].as_i64().unwrap() - seconds);
-        let mut file = fs::File::create(self.file().unwrap()).unwrap();
-        file.write_all(kept.to_string().as_bytes()).unwrap();
+        self.change("received", |received| json!(received.as_i64().unwrap() - seconds));
+    }
+
+    /// The server is gone.
+    pub(crate) fn end_server(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
     }
 
     /// Everything that must stay secret: tokens, codes, the client's secret.
