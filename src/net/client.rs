@@ -1,5 +1,5 @@
 //! The client: pooled connections, HTTP/1.1 and HTTP/2, TLS with the system's
-//! roots (and `SSL_CERT_FILE`). Redirects are never followed, and bodies come as
+//! roots (and `SSL_CERT_FILE`), proxies of the environment. Redirects are never followed, and bodies come as
 //! they were sent.
 
 use std::time::Duration;
@@ -10,6 +10,7 @@ use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Body;
+use super::way::Way;
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
@@ -23,7 +24,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A client; cheap to clone, one pool behind it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<HttpConnector>, Body>,
+    inner: legacy::Client<HttpsConnector<Way>, Body>,
 }
 
 /// Why there is no client.
@@ -59,7 +60,7 @@ impl Client {
             .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(tcp);
+            .wrap_connector(Way::from_env(tcp));
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)

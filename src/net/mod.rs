@@ -5,6 +5,7 @@ pub mod body;
 pub mod client;
 pub mod server;
 pub mod sniff;
+mod way;
 
 /// The one type of body, streamed or whole. It boxes nothing twice.
 pub use axum::body::Body;

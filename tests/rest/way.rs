@@ -182,7 +182,7 @@ fn the_admin_api_takes_the_master_key_and_nothing_else() {
         parsed(&answer.body);
     }
     let bad = json!({"name": "../x", "yaml": "name: x\nrules: []\n"}).to_string();
-    assert_eq!(gate.admin("POST", "/policies", &bad).status, 400);
+    assert_eq!(gate.admin("POST", "/policies", &bad).status, 422);
     let bad = json!({"name": "x", "yaml": "rules: nonsense"}).to_string();
     assert_eq!(gate.admin("POST", "/policies", &bad).status, 422);
 }
