@@ -213,6 +213,7 @@ impl Hosted {
             login: None,
             headers: HeaderMap::new(),
             keeps_authorization: false,
+            fills_in: false,
             max_message: self.host.max_message,
         };
         let (host, name) = (self.host.clone(), Arc::<str>::from(registration.name.as_str()));

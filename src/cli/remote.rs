@@ -1,6 +1,7 @@
 //! Options of `wrap` about servers behind a URL, and about listening.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -47,4 +48,10 @@ pub struct ListenArgs {
     /// Ask every request for the bearer token that is in this variable
     #[arg(long, value_name = "VARIABLE", requires = "listen")]
     pub token_env: Option<String>,
+    /// Sessions at once in front of a command, each with a child of its own [default: 64]
+    #[arg(long, value_name = "N", requires = "listen", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_sessions: Option<u16>,
+    /// How long such a session may be idle before it is ended [default: 30m]
+    #[arg(long, value_name = "DURATION", requires = "listen", value_parser = super::duration)]
+    pub session_idle: Option<Duration>,
 }

@@ -1,6 +1,7 @@
 //! `agentgate wrap`: a server behind the gate, over standard input and output.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -9,15 +10,19 @@ use crate::action::Transport;
 use crate::cli::{AuditSync, OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
 use crate::gate::{AuditFailure, Gate};
-use crate::mcp::http::children::Children;
+use crate::mcp::http::children::{Children, Limits};
 use crate::mcp::http::front::{Backend, Incoming};
-use crate::mcp::http::remote::Remote;
+use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
 use crate::net::client::Client;
 use crate::os::{self, Child, StopRequests};
 use crate::store::{self, Store};
+
+/// Children of `--listen` at once, and how long they may be idle.
+const MAX_SESSIONS: usize = 64;
+const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
@@ -83,12 +88,21 @@ fn serve_http(
     };
     let served = match url {
         None => {
-            let backend = Backend::Children(Children::new(&args.command, max, begin));
-            runtime.block_on(remote::over_http(backend, of_relay, args))
+            let children = args.listen.max_sessions.map_or(MAX_SESSIONS, usize::from);
+            let idle = args.listen.session_idle.unwrap_or(SESSION_IDLE);
+            let limits = Limits { max_message: max, children, idle };
+            let children = Children::new(&args.command, limits, begin);
+            runtime.spawn(Children::reap(Arc::downgrade(&children)));
+            runtime.block_on(remote::over_http(Backend::Children(children), of_relay, args))
         }
         Some(url) => {
             let client = Client::new()?;
-            let target = remote::target(url, &args.remote, settings, &client, max)?;
+            let target = Target {
+                // The token that this listener asks for is nobody else's business.
+                keeps_authorization: args.listen.token_env.is_some(),
+                fills_in: !listens,
+                ..remote::target(url, &args.remote, settings, &client, max)?
+            };
             let remote = Remote::new(client, target, begin);
             match listens {
                 true => {

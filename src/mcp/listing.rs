@@ -1,6 +1,7 @@
 //! One page of a server's tools: what its entries declare, and how some of them
 //! are left out without touching the rest. Pure.
 
+use super::params::ParamHeader;
 use crate::action::DeclaredHints;
 use crate::json::{self, Json, JsonError, Reader};
 
@@ -16,6 +17,8 @@ pub struct Listed {
     pub hints: DeclaredHints,
     /// The names of the arguments, as far as the schema tells.
     pub arguments: Vec<String>,
+    /// The arguments that travel as headers too.
+    pub headers: Vec<ParamHeader>,
 }
 
 /// One entry of `tools`.
@@ -66,7 +69,8 @@ impl Listed {
         let arguments = properties.map(|properties| {
             properties.iter().take(MAX_ARGUMENTS).map(|(key, _)| key.to_owned()).collect()
         });
-        Some(Self { name, hints, arguments: arguments.unwrap_or_default() })
+        let headers = schema.map(ParamHeader::declared).unwrap_or_default();
+        Some(Self { name, hints, arguments: arguments.unwrap_or_default(), headers })
     }
 }
 

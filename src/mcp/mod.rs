@@ -7,6 +7,7 @@ pub mod frames;
 pub mod http;
 pub mod listing;
 pub mod name;
+pub mod params;
 pub mod pending;
 pub mod queue;
 pub mod relay;

@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::answer::{Answer, Shape};
 use super::envelope::{disguised_pair, shown};
 use super::era::Era;
 use super::listing::{Listed, MAX_ARGUMENTS, entries};
+use super::params::ParamHeader;
 use super::pending::Key;
 use crate::action::{DeclaredHints, Hints};
 use crate::fold::fold;
@@ -42,6 +44,8 @@ pub struct Tools {
 struct Tool {
     hints: DeclaredHints,
     arguments: Vec<String>,
+    /// The arguments that travel as headers too, by the newest list.
+    headers: Arc<[ParamHeader]>,
     /// The generation of the list in which it was last seen.
     seen: u64,
 }
@@ -122,6 +126,12 @@ impl Tools {
     pub fn hints(&self, name: &str) -> Option<Hints> {
         let declared = self.known.get(name)?.hints;
         (!declared.is_empty()).then(|| declared.filled_in())
+    }
+
+    /// The arguments of `name` that travel as headers too.
+    #[must_use]
+    pub fn param_headers(&self, name: &str) -> Arc<[ParamHeader]> {
+        self.known.get(name).map(|tool| Arc::clone(&tool.headers)).unwrap_or_default()
     }
 
     /// Whether the server listed a tool of exactly this name.
@@ -243,6 +253,7 @@ impl Tools {
         if let Some(tool) = self.known.get_mut(&listed.name) {
             tool.hints = strictest(tool.hints, hints);
             tool.seen = tool.seen.max(generation);
+            tool.headers = listed.headers.into();
             for argument in listed.arguments {
                 if tool.arguments.len() < MAX_ARGUMENTS && !tool.arguments.contains(&argument) {
                     tool.arguments.push(argument);
@@ -250,8 +261,9 @@ impl Tools {
             }
         } else if self.known.len() < MAX_TOOLS {
             self.folded.insert(fold(&listed.name).into_owned(), listed.name.clone());
-            let tool = Tool { hints, arguments: listed.arguments, seen: generation };
-            self.known.insert(listed.name, tool);
+            let Listed { name, arguments, headers, .. } = listed;
+            let tool = Tool { hints, arguments, headers: headers.into(), seen: generation };
+            self.known.insert(name, tool);
         }
     }
 }

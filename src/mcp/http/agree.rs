@@ -2,13 +2,16 @@
 //! "Streamable HTTP", standard request headers): whoever routes by the one and
 //! whoever acts by the other must see the same request. Pure.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{REVISION, STATELESS};
 use crate::json::{self, Json, Object};
 use crate::mcp::envelope::{self, Content, Frame};
+use crate::mcp::params::ParamHeader;
 
 /// How values that no header can hold are written.
 const ENCODED: (&str, &str) = ("=?base64?", "?=");
@@ -28,8 +31,13 @@ pub fn is_stateless(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// [`Mismatch`] names the header. A body that cannot be read for certain is
-/// somebody else's to refuse.
-pub fn check(headers: &HeaderMap, body: &[u8]) -> Result<(), Mismatch> {
+/// somebody else's to refuse. `declared` gives the arguments of a tool that
+/// travel as headers too, as far as the tool is known.
+pub fn check(
+    headers: &HeaderMap,
+    body: &[u8],
+    declared: impl FnOnce(&str) -> Arc<[ParamHeader]>,
+) -> Result<(), Mismatch> {
     let named = headers.contains_key("mcp-method") || headers.contains_key("mcp-name");
     let stateless = is_stateless(headers);
     if !stateless && !named {
@@ -39,6 +47,9 @@ pub fn check(headers: &HeaderMap, body: &[u8]) -> Result<(), Mismatch> {
     let (method, params) = match &message.content {
         Content::Response => return Ok(()),
         Content::Call(call) => {
+            for header in declared(&call.name).iter().filter(|_| stateless) {
+                argument(headers, header, &call.arguments)?;
+            }
             let mut params = vec![("name".to_owned(), Json::String(call.name.clone()))];
             params.push(("_meta".to_owned(), Json::Object(call.meta.clone())));
             ("tools/call", Object::from_members(params).unwrap_or_default())
@@ -60,6 +71,33 @@ pub fn check(headers: &HeaderMap, body: &[u8]) -> Result<(), Mismatch> {
         Some(_) => one(headers, REVISION, revision, true),
         None => Ok(()),
     }
+}
+
+fn argument(headers: &HeaderMap, header: &ParamHeader, arguments: &Object) -> Result<(), Mismatch> {
+    let name = &header.name;
+    match header.value(arguments) {
+        Some(value) => one(headers, name, Some(&value), true),
+        None if headers.contains_key(name) => {
+            Err(Mismatch(format!("the header `{name}` is given and its argument is not")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The headers that a call's arguments need, for a client that has no headers.
+#[must_use]
+pub fn headers_of_arguments(
+    body: &[u8],
+    declared: impl FnOnce(&str) -> Arc<[ParamHeader]>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let Ok(Frame::Single(message)) = envelope::read(body, false) else { return Vec::new() };
+    let Content::Call(call) = &message.content else { return Vec::new() };
+    let declared = declared(&call.name);
+    let given = declared.iter().filter_map(|header| {
+        let value = encoded(&header.value(&call.arguments)?);
+        Some((header.name.parse().ok()?, HeaderValue::from_str(&value).ok()?))
+    });
+    given.collect()
 }
 
 fn one(
@@ -136,6 +174,10 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 mod tests {
     use super::*;
 
+    fn agree(headers: &HeaderMap, body: &[u8]) -> Result<(), Mismatch> {
+        check(headers, body, |_| Arc::default())
+    }
+
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
@@ -147,12 +189,12 @@ mod tests {
         let name = encoded("b\u{e4}r");
         assert!(name.starts_with("=?base64?"));
         let good = [(REVISION, STATELESS), ("mcp-method", "tools/call"), ("mcp-name", &name)];
-        assert_eq!(check(&headers(&good), CALL), Ok(()));
+        assert_eq!(agree(&headers(&good), CALL), Ok(()));
         let made = headers_of(CALL).unwrap();
         let made: Vec<_> =
             made.iter().map(|(name, value)| (*name, value.as_deref().unwrap())).collect();
         assert_eq!(made, good);
-        assert_eq!(check(&HeaderMap::new(), CALL), Ok(()), "before the era");
+        assert_eq!(agree(&HeaderMap::new(), CALL), Ok(()), "before the era");
     }
 
     #[test]
@@ -165,7 +207,40 @@ mod tests {
             &[(REVISION, "2027-01-01"), ("mcp-method", "tools/call")],
             &[("mcp-name", "safe")],
         ] {
-            assert!(check(&headers(pairs), CALL).is_err(), "{pairs:?}");
+            assert!(agree(&headers(pairs), CALL).is_err(), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn headers_of_arguments_say_what_the_arguments_say() {
+        let schema = json::parse(br#"{"properties":{"a":{"x-mcp-header":"A"}}}"#).unwrap();
+        let declared: Arc<[_]> = ParamHeader::declared(schema.as_object().unwrap()).into();
+        let call = |arguments: &str| {
+            let params = format!(r#"{{"name":"b","arguments":{arguments}}}"#);
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#)
+        };
+        let standard = [(REVISION, STATELESS), ("mcp-method", "tools/call"), ("mcp-name", "b")];
+        for (arguments, header, agrees) in [
+            (r#"{"a":"x"}"#, Some("x"), true),
+            (r#"{"a":"\u00e9"}"#, Some("=?base64?w6k=?="), true),
+            (r#"{"a":"x"}"#, Some("y"), false),
+            (r#"{"a":"x"}"#, Some("=?base64?eA?="), false),
+            (r#"{"a":"x"}"#, None, false),
+            (r#"{"a":null}"#, Some("x"), false),
+            ("{}", None, true),
+        ] {
+            let mut headers = headers(&standard);
+            let body = call(arguments);
+            let made = headers_of_arguments(body.as_bytes(), |_| Arc::clone(&declared));
+            if agrees {
+                let made = made.first().map(|(_, value)| value.to_str().unwrap());
+                assert_eq!(made, header, "{arguments}");
+            }
+            if let Some(header) = header {
+                headers.insert("mcp-param-a", HeaderValue::from_str(header).unwrap());
+            }
+            let agreed = check(&headers, body.as_bytes(), |_| Arc::clone(&declared));
+            assert_eq!(agreed.is_ok(), agrees, "{arguments} {header:?}");
         }
     }
 }

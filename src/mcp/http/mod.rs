@@ -6,8 +6,10 @@
 //! ```
 
 pub mod agree;
+mod child;
 pub mod children;
 pub mod front;
+mod ids;
 pub mod problem;
 pub mod remote;
 pub mod sessions;

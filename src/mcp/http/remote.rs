@@ -64,6 +64,8 @@ pub struct Remote {
     sessions: Sessions,
     begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     exchanges: AtomicU64,
+    /// The client's transport has no headers.
+    fills_in: bool,
     /// One conversation for all: the stream of HTTP+SSE carries every answer.
     is_sse: AtomicBool,
 }
@@ -85,6 +87,9 @@ pub struct Target {
     pub headers: HeaderMap,
     /// The client's `Authorization` goes no further.
     pub keeps_authorization: bool,
+    /// The client's transport has no headers: those that arguments need are made
+    /// from the message.
+    pub fills_in: bool,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -97,13 +102,14 @@ impl Remote {
         target: Target,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Target { uri, login, headers, keeps_authorization, max_message } = target;
+        let Target { uri, login, headers, keeps_authorization, fills_in, max_message } = target;
         Arc::new(Self {
             uri: ArcSwap::from_pointee(uri),
             client,
             login,
             headers,
             keeps_authorization,
+            fills_in,
             max_message,
             sessions: Sessions::default(),
             begin: Box::new(begin),
@@ -158,11 +164,16 @@ impl Remote {
         let Ok((conversation, is_new)) = self.conversation(&incoming) else {
             return unknown_session(id.as_deref());
         };
-        if let Err(mismatch) = agree::check(&incoming.headers, &incoming.body) {
+        let declared = |tool: &str| match self.fills_in {
+            true => Arc::default(),
+            false => conversation.param_headers(tool),
+        };
+        if let Err(mismatch) = agree::check(&incoming.headers, &incoming.body, declared) {
             conversation.note_malformed(&mismatch.to_string()).await;
             let words = mismatch.to_string();
             return problem::error(StatusCode::BAD_REQUEST, id.as_deref(), HEADER_MISMATCH, &words);
         }
+        let mut incoming = incoming;
         let stateless = agree::is_stateless(&incoming.headers);
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
@@ -172,6 +183,10 @@ impl Remote {
             Posted::Answer(answer) => return refused(&answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
+        if self.fills_in && stateless {
+            let declared = |tool: &str| conversation.param_headers(tool);
+            incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
+        }
         let sent = self.send(outgoing, &incoming.headers, PATIENCE).await;
         let response = match sent {
             Ok(response) => response,

@@ -9,6 +9,7 @@ use super::cleared::Cleared;
 use super::{Relay, Settings};
 use crate::gate::Gate;
 use crate::mcp::envelope::Fault;
+use crate::mcp::params::ParamHeader;
 
 /// What a message of the client's came to.
 #[derive(Debug)]
@@ -105,6 +106,12 @@ impl Relay {
     #[must_use]
     pub fn heard(&self, message: &Bytes) -> Option<Bytes> {
         self.observe(message).0
+    }
+
+    /// The arguments of a tool that travel as headers too, as far as it is known.
+    #[must_use]
+    pub fn param_headers(&self, tool: &str) -> Arc<[ParamHeader]> {
+        self.state().tools.param_headers(tool)
     }
 
     /// Takes the handshake as made: the session was opened through another gate.

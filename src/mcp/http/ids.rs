@@ -1,0 +1,160 @@
+//! Ids of several clients on one child. Each client numbers from 0, so a request
+//! gets an id of the gate's own before it is judged, and what comes back gets
+//! the client's. Nothing else of a message is touched. Pure.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::json::{JsonError, Reader};
+
+/// Names the request to which a notification belongs (2026-07-28).
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// What stands where an id stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `id`
+    Id,
+    /// `progressToken`, of a request or of a notification
+    Progress,
+    /// The id of the request that a notification or a result belongs to.
+    Subscription,
+    /// `requestId` of a cancellation
+    Requested,
+}
+
+/// The places of one message, in order, and where they are.
+#[derive(Debug, Default)]
+pub(super) struct Places(Vec<(Place, Range<usize>)>);
+
+impl Places {
+    /// Those of `message`; none where it cannot be read for certain.
+    pub(super) fn of(message: &[u8]) -> Self {
+        let mut found = Vec::new();
+        let read = Reader::new(message).and_then(|mut reader| {
+            reader.object(|reader, key| match key {
+                "id" => note(reader, Place::Id, message, &mut found),
+                "params" | "result" if reader.at_object()? => {
+                    inside(reader, key == "params", message, &mut found)
+                }
+                _ => reader.raw().map(drop),
+            })?;
+            reader.finish()
+        });
+        Self(if read.is_ok() { found } else { Vec::new() })
+    }
+
+    /// What stands in the first place of that kind.
+    pub(super) fn get<'m>(&self, message: &'m [u8], place: Place) -> Option<&'m [u8]> {
+        let (_, range) = self.0.iter().find(|(found, _)| *found == place)?;
+        message.get(range.clone())
+    }
+
+    /// `message` with other bytes in its places, where `with` has some.
+    pub(super) fn replaced<'w>(
+        &self,
+        message: &Bytes,
+        with: impl Fn(Place) -> Option<&'w [u8]>,
+    ) -> Bytes {
+        let mut out = Vec::with_capacity(message.len() + 32);
+        let mut copied = 0;
+        for (place, range) in &self.0 {
+            let Some(new) = with(*place) else { continue };
+            out.extend_from_slice(message.get(copied..range.start).unwrap_or_default());
+            out.extend_from_slice(new);
+            copied = range.end;
+        }
+        out.extend_from_slice(message.get(copied..).unwrap_or_default());
+        out.into()
+    }
+}
+
+fn inside(
+    reader: &mut Reader<'_>,
+    params: bool,
+    message: &[u8],
+    found: &mut Vec<(Place, Range<usize>)>,
+) -> Result<(), JsonError> {
+    reader.object(|reader, key| match key {
+        "progressToken" if params => note(reader, Place::Progress, message, found),
+        "requestId" if params => note(reader, Place::Requested, message, found),
+        "_meta" if reader.at_object()? => reader.object(|reader, key| match key {
+            "progressToken" => note(reader, Place::Progress, message, found),
+            SUBSCRIPTION => note(reader, Place::Subscription, message, found),
+            _ => reader.raw().map(drop),
+        }),
+        _ => reader.raw().map(drop),
+    })
+}
+
+fn note(
+    reader: &mut Reader<'_>,
+    place: Place,
+    message: &[u8],
+    found: &mut Vec<(Place, Range<usize>)>,
+) -> Result<(), JsonError> {
+    let raw = reader.raw()?;
+    // Both slices are of one buffer, so their distance is the offset.
+    let start = (raw.as_ptr() as usize).saturating_sub(message.as_ptr() as usize);
+    found.push((place, start..start + raw.len()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_are_found_and_nothing_else_is_touched() {
+        let message = Bytes::from_static(
+            br#"{ "jsonrpc":"2.0","params":{"arguments":{"id":7,"progressToken":7},
+                "_meta":{"progressToken": "a" ,"x":1.0}} ,"id": 7 , "method":"tools/call"}"#,
+        );
+        let places = Places::of(&message);
+        assert_eq!(places.get(&message, Place::Id), Some(&b"7"[..]));
+        assert_eq!(places.get(&message, Place::Progress), Some(&b"\"a\""[..]));
+        let out = places.replaced(&message, |place| match place {
+            Place::Id => Some(b"123"),
+            Place::Progress => Some(b"456"),
+            _ => None,
+        });
+        let expected = String::from_utf8(message.to_vec()).unwrap();
+        let expected = expected.replace(r#""id": 7"#, r#""id": 123"#).replace(r#""a""#, "456");
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_notification_tells_whose_it_is() {
+        let message = br#"{"method":"notifications/x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":5}}}"#;
+        assert_eq!(Places::of(message).get(message, Place::Subscription), Some(&b"5"[..]));
+        let message = br#"{"method":"notifications/progress","params":{"progressToken":5}}"#;
+        assert_eq!(Places::of(message).get(message, Place::Progress), Some(&b"5"[..]));
+        let message = br#"{"id":1,"result":{"progressToken":5,"requestId":6,"_meta":[]}}"#;
+        assert_eq!(Places::of(message).get(message, Place::Progress), None);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_whatever_comes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let message = Bytes::from(bytes);
+            prop_assert_eq!(&Places::of(&message).replaced(&message, |_| None), &message);
+        }
+
+        #[test]
+        fn there_and_back_again(id in "[0-9]{1,9}", token in "\"[a-z]{0,9}\"") {
+            let text = format!(r#"{{"id":{id},"params":{{"_meta":{{"progressToken":{token}}}}}}}"#);
+            let message = Bytes::from(text);
+            let swap = |message: &Bytes, id: &[u8], token: &[u8]| {
+                Places::of(message).replaced(message, |place| match place {
+                    Place::Id => Some(id),
+                    Place::Progress => Some(token),
+                    _ => None,
+                })
+            };
+            let there = swap(&message, b"9", b"9");
+            prop_assert_eq!(swap(&there, id.as_bytes(), token.as_bytes()), message);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Arguments that travel as headers too (2026-07-28, "Custom headers from tool
+//! parameters"): those that a tool's schema marks `x-mcp-header`. Pure.
+
+use crate::json::{Json, Object};
+
+/// The keyword of the schema.
+const KEYWORD: &str = "x-mcp-header";
+
+/// How deep a marked argument may lie, and how many a tool may have.
+const MAX_DEPTH: usize = 16;
+const MAX_HEADERS: usize = 64;
+
+/// An argument that is sent as the header `Mcp-Param-…`, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamHeader {
+    /// The whole name of the header, in small letters.
+    pub name: String,
+    path: Vec<String>,
+}
+
+impl ParamHeader {
+    /// Those that the input schema of a tool marks. What is not marked as the
+    /// specification says (no token, a name given twice, off the chain of
+    /// `properties`) is not one.
+    #[must_use]
+    pub fn declared(schema: &Object) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        collect(schema, &mut Vec::new(), &mut found);
+        found
+    }
+
+    /// What the header has to say with these arguments, not yet encoded; `None`
+    /// where the argument is absent, null, or nothing that a header can hold.
+    #[must_use]
+    pub fn value(&self, arguments: &Object) -> Option<String> {
+        let (last, way) = self.path.split_last()?;
+        let mut here = arguments;
+        for step in way {
+            here = here.get(step)?.as_object()?;
+        }
+        match here.get(last)? {
+            Json::String(text) => Some(text.clone()),
+            Json::Bool(said) => Some(said.to_string()),
+            Json::Number(number) => Some(number.as_str().to_owned()),
+            Json::Null | Json::Array(_) | Json::Object(_) => None,
+        }
+    }
+}
+
+fn collect(schema: &Object, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) {
+    let properties = schema.get("properties").and_then(Json::as_object);
+    for (key, property) in properties.into_iter().flat_map(Object::iter) {
+        let Some(property) = property.as_object() else { continue };
+        path.push(key.to_owned());
+        if let Some(suffix) = property.get(KEYWORD).and_then(Json::as_str).filter(|it| is_token(it))
+        {
+            let name = format!("mcp-param-{}", suffix.to_ascii_lowercase());
+            if found.len() < MAX_HEADERS && found.iter().all(|other| other.name != name) {
+                found.push(ParamHeader { name, path: path.clone() });
+            }
+        }
+        if path.len() < MAX_DEPTH {
+            collect(property, path, found);
+        }
+        path.pop();
+    }
+}
+
+/// A token of RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    fn object(text: &str) -> Object {
+        json::parse(text.as_bytes()).unwrap().as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn marked_arguments_are_found_where_the_specification_allows_them() {
+        let schema = object(
+            r#"{"properties":{
+                "region":{"type":"string","x-mcp-header":"Region"},
+                "again":{"type":"string","x-mcp-header":"REGION"},
+                "bad":{"type":"string","x-mcp-header":"a b"},
+                "odd":{"type":"string","x-mcp-header":1},
+                "deep":{"properties":{"n":{"type":"integer","x-mcp-header":"N"}}},
+                "list":{"items":{"x-mcp-header":"Item"}}}}"#,
+        );
+        let declared = ParamHeader::declared(&schema);
+        let names: Vec<_> = declared.iter().map(|header| header.name.as_str()).collect();
+        assert_eq!(names, ["mcp-param-region", "mcp-param-n"]);
+        let arguments = object(r#"{"region":"eu","deep":{"n":10}}"#);
+        let values: Vec<_> = declared.iter().map(|header| header.value(&arguments)).collect();
+        assert_eq!(values, [Some("eu".to_owned()), Some("10".to_owned())]);
+        for absent in [r#"{"region":null}"#, r#"{"region":{}}"#, "{}", r#"{"deep":1}"#] {
+            assert!(declared.iter().all(|header| header.value(&object(absent)).is_none()));
+        }
+    }
+}
