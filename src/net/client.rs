@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connected, HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Body;
@@ -80,9 +82,20 @@ impl Client {
         request: Request<Body>,
         patience: Duration,
     ) -> Result<Response<Body>, SendError> {
+        let mut request = request;
+        let has_body = !request.body().is_end_stream();
+        let connection = capture_connection(&mut request);
         let answer = tokio::time::timeout(patience, self.inner.request(request)).await;
         match answer.map_err(|_| SendError::Timeout(patience))? {
-            Ok(response) => Ok(response.map(Body::new)),
+            Ok(response) => {
+                // Servers that refuse without reading the body close the
+                // connection, often without saying so.
+                let refused = response.status().is_client_error() && has_body;
+                if refused && response.version() < http::Version::HTTP_2 {
+                    connection.connection_metadata().iter().for_each(Connected::poison);
+                }
+                Ok(response.map(Body::new))
+            }
             Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
             Err(error) => Err(SendError::Broken(causes(&error))),
         }

@@ -1,6 +1,7 @@
 // A scripted session with a TypeScript SDK.
 //
 // usage: client.mjs SDK PLAN COMMAND [ARGUMENT]...
+//        client.mjs SDK PLAN URL
 //
 // SDK is `v1` (@modelcontextprotocol/sdk), `v2` (@modelcontextprotocol/client,
 // handshake era) or `v2-2026` (the same, pinned to the 2026-07-28 revision). PLAN
@@ -14,6 +15,7 @@ import { pathToFileURL } from 'node:url';
 
 const [sdk, planText, command, ...args] = process.argv.slice(2);
 const plan = JSON.parse(planText);
+const url = command.startsWith('http') ? new URL(command) : undefined;
 const require = createRequire(join(process.env.AGENTGATE_REAL, 'package.json'));
 const load = async (name) => import(pathToFileURL(require.resolve(name)));
 
@@ -43,6 +45,9 @@ async function say(question, ask) {
 async function v1() {
   const { Client } = await load('@modelcontextprotocol/sdk/client/index.js');
   const { StdioClientTransport } = await load('@modelcontextprotocol/sdk/client/stdio.js');
+  const { StreamableHTTPClientTransport } = await load(
+    '@modelcontextprotocol/sdk/client/streamableHttp.js',
+  );
   const types = await load('@modelcontextprotocol/sdk/types.js');
   const client = new Client(info, { capabilities });
   const schemas = {
@@ -55,11 +60,14 @@ async function v1() {
   }
   const call = (name, args, options) =>
     client.callTool({ name, arguments: args }, undefined, options);
-  return { client, call, transport: new StdioClientTransport({ command, args }) };
+  const transport = url
+    ? new StreamableHTTPClientTransport(url)
+    : new StdioClientTransport({ command, args });
+  return { client, call, transport };
 }
 
 async function v2(mode) {
-  const { Client } = await load('@modelcontextprotocol/client');
+  const { Client, StreamableHTTPClientTransport } = await load('@modelcontextprotocol/client');
   const { StdioClientTransport } = await load('@modelcontextprotocol/client/stdio');
   const client = new Client(info, { capabilities, versionNegotiation: { mode } });
   for (const [method, answer] of Object.entries(answers)) {
@@ -68,7 +76,10 @@ async function v2(mode) {
   // A subclass is probed on its own pipe; the base class would start a second server for that.
   class Transport extends StdioClientTransport {}
   const call = (name, args, options) => client.callTool({ name, arguments: args }, options);
-  return { client, call, transport: new Transport({ command, args }) };
+  const transport = url
+    ? new StreamableHTTPClientTransport(url)
+    : new Transport({ command, args });
+  return { client, call, transport };
 }
 
 const made = { v1, v2: () => v2('legacy'), 'v2-2026': () => v2({ pin: '2026-07-28' }) };

@@ -1,6 +1,7 @@
 """A scripted session with the Python SDK.
 
 usage: client.py MODE PLAN COMMAND [ARGUMENT]...
+       client.py MODE PLAN URL
 
 MODE is `legacy` or `auto` (`auto` probes with `server/discover` first). PLAN is
 JSON: {"calls": [[TOOL, ARGUMENTS]...], "prompts": [[NAME, ARGUMENTS]...],
@@ -45,6 +46,8 @@ async def main():
     mode, plan, command, *arguments = sys.argv[1:]
     plan = json.loads(plan)
     server = StdioServerParameters(command=command, args=arguments)
+    if command.startswith("http"):
+        server = command
     async with Client(
         server,
         mode=mode,

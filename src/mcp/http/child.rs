@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 
-use super::ids::{Place, Places};
+use super::ids::{self, Place, Places};
 use super::problem::{self, INVALID_REQUEST, UPSTREAM};
 use crate::json::{self, Json};
 use crate::mcp::frames::{Frame, Frames};
@@ -72,6 +72,8 @@ struct Post {
     /// Its id, as the child knows it, and its progress token.
     id: Vec<u8>,
     token: Option<Vec<u8>>,
+    /// Those of the elements of a batch: one that is refused is answered for each.
+    elements: Vec<Vec<u8>>,
     /// The client's own, where the child knows others.
     own: Option<(Vec<u8>, Option<Vec<u8>>)>,
     sender: mpsc::Sender<Bytes>,
@@ -153,12 +155,14 @@ impl Session {
         let (number, (sender, receiver)) = (state.last, mpsc::channel(WAITING));
         let places = Places::of(&message);
         let token = places.get(&message, Place::Progress).map(<[u8]>::to_vec);
+        let elements = if id == BATCH { ids::of_elements(&message) } else { Vec::new() };
         let post = match self.shared && is_own {
-            false => Post { number, id, token, own: None, sender },
+            false => Post { number, id, token, elements, own: None, sender },
             true => {
                 let fresh = number.to_string().into_bytes();
                 let known = token.as_ref().map(|_| fresh.clone());
-                Post { number, id: fresh, token: known, own: Some((id, token)), sender }
+                let own = Some((id, token));
+                Post { number, id: fresh, token: known, elements, own, sender }
             }
         };
         let message = match post.own {
@@ -201,9 +205,9 @@ impl Session {
         let places = Places::of(&message);
         let of = |place| places.get(&message, place);
         let post = match is_answer(&message) {
-            true => Some(state.post(answered_id(&message, of(Place::Id)), |post| &post.id)?),
+            true => Some(state.asked(answered_id(&message, of(Place::Id)))?),
             false => match (of(Place::Subscription), of(Place::Progress)) {
-                (Some(request), _) => state.post(request, |post| &post.id),
+                (Some(request), _) => state.asked(request),
                 (None, Some(token)) => {
                     state.posts.iter().find(|post| post.token.as_deref() == Some(token))
                 }
@@ -324,8 +328,9 @@ async fn answered(
 }
 
 impl State {
-    fn post(&self, wanted: &[u8], by: impl Fn(&Post) -> &Vec<u8>) -> Option<&Post> {
-        self.posts.iter().find(|post| by(post) == wanted)
+    fn asked(&self, id: &[u8]) -> Option<&Post> {
+        let is = |post: &&Post| post.id == id || post.elements.iter().any(|element| element == id);
+        self.posts.iter().find(is)
     }
 }
 

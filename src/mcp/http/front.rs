@@ -191,7 +191,11 @@ pub async fn read(
         Method::POST => {
             check_post(&parts)?;
             let held = hold(body, max_message, PATIENCE).await;
-            held.map_err(|error| refusal(status_of(&error), &error.to_string()))?
+            let body = held.map_err(|error| refusal(status_of(&error), &error.to_string()))?;
+            if body.trim_ascii().is_empty() {
+                return Err(refusal(StatusCode::BAD_REQUEST, "there is no message"));
+            }
+            body
         }
         _ => {
             let mut refused = problem::empty(StatusCode::METHOD_NOT_ALLOWED);

@@ -70,6 +70,20 @@ impl Places {
     }
 }
 
+/// The ids of the elements of a batch, as they are written.
+pub(super) fn of_elements(batch: &[u8]) -> Vec<Vec<u8>> {
+    let mut ids = Vec::new();
+    let read = Reader::new(batch).and_then(|mut reader| {
+        reader.array(|reader| {
+            let element = reader.raw()?;
+            let places = Places::of(element);
+            ids.extend(places.get(element, Place::Id).map(<[u8]>::to_vec));
+            Ok::<_, JsonError>(())
+        })
+    });
+    if read.is_ok() { ids } else { Vec::new() }
+}
+
 fn inside(
     reader: &mut Reader<'_>,
     params: bool,

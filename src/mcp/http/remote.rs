@@ -423,8 +423,15 @@ fn messages(stream: &Bytes) -> Vec<Bytes> {
 
 /// A denial is a result like any other; what cannot be read is a bad request.
 fn refused(answer: &Bytes) -> Response<Body> {
-    let answer =
-        answer.strip_suffix(b"\n").map_or_else(|| answer.clone(), |line| answer.slice_ref(line));
+    let answer = answer.slice_ref(answer.trim_ascii_end());
+    // A refused batch is answered line by line.
+    let answer: Bytes = match memchr::memchr(b'\n', &answer) {
+        None => answer,
+        Some(_) => {
+            let lines: Vec<&[u8]> = answer.split(|byte| *byte == b'\n').collect();
+            [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
+        }
+    };
     let is_error = memchr::memmem::find(&answer, b",\"error\":{").is_some_and(|at| {
         // Ours begin with version and id; a result holds no error there.
         memchr::memmem::find(&answer, b",\"result\":{").is_none_or(|result| at < result)

@@ -1,0 +1,157 @@
+//! A command behind a listener: a child for each session, one for all of the
+//! stateless era, and none when it is over.
+
+use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Gate, call, eventually, initialize, installed, over_pipes, stateless_call, whole,
+};
+
+/// The processes of `gate`, itself aside.
+fn descendants(gate: &Gate) -> HashSet<u32> {
+    let mut found = HashSet::from([gate.process.0.id()]);
+    loop {
+        let mut more = found.clone();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let rest = stat.rsplit(')').next().unwrap_or_default();
+            let mut fields = rest.split_whitespace();
+            let (state, parent) = (fields.next(), fields.next().and_then(|it| it.parse().ok()));
+            if state != Some("Z") && parent.is_some_and(|parent: u32| found.contains(&parent)) {
+                more.insert(pid);
+            }
+        }
+        if more == found {
+            found.remove(&gate.process.0.id());
+            return found;
+        }
+        found = more;
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn each_session_has_a_child_and_takes_it_along() {
+    let Some(installed) = installed() else { return };
+    let gate =
+        Gate::listen(&["--policy", "allow_all", "--max-sessions", "2"], &over_pipes(&installed));
+    let (one, other) = (gate.session(""), gate.session(""));
+    assert_ne!(one, other);
+    let two = descendants(&gate).len();
+    assert!(two >= 2);
+    let session = |id: &str| format!("Mcp-Session-Id: {id}\r\n");
+    assert!(gate.request("DELETE", &session(&one), "").status < 300);
+    eventually("the child is gone", || (descendants(&gate).len() == two / 2).then_some(()));
+    let third = gate.session("");
+    let answer = gate.post(&session(&third), &call(1, "test_simple_text", json!({})));
+    assert_eq!(answer.message()["id"], 1);
+    // SIGTERM takes all of them along.
+    let pid = Pid::from_raw(gate.process.0.id().try_into().unwrap()).unwrap();
+    let all = descendants(&gate);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let gone = |pid: &u32| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists();
+    eventually("all are gone", || all.iter().all(gone).then_some(()));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_session_that_nobody_uses_is_ended() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--session-idle", "1s"], &over_pipes(&installed));
+    let session = format!("Mcp-Session-Id: {}\r\n", gate.session(""));
+    eventually("no child is left", || descendants(&gate).is_empty().then_some(()));
+    assert_eq!(gate.post(&session, &call(1, "wait", json!({}))).status, 404);
+}
+
+/// Clients number from 0, all of them: ids must not meet.
+#[test]
+fn clients_of_the_stateless_era_share_a_child_and_not_their_answers() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
+    let lengths: Vec<usize> = (0..32).map(|n| 10 + n).collect();
+    std::thread::scope(|scope| {
+        for length in &lengths {
+            let gate = &gate;
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    let (headers, mut message) =
+                        stateless_call(1, "long_text", json!({"length": length}));
+                    message["params"]["_meta"]["progressToken"] = json!(1);
+                    let answer = gate.post(&headers, &message).message();
+                    assert_eq!(answer["id"], 1, "{answer}");
+                    let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+                    assert_eq!(text.len(), *length);
+                }
+            });
+        }
+    });
+    let (headers, mut message) = stateless_call(5, "test_tool_with_progress", json!({}));
+    message["params"]["_meta"]["progressToken"] = json!("mine");
+    let messages = gate.post(&headers, &message).messages();
+    let is_progress = |message: &&Value| message["method"] == "notifications/progress";
+    let progress: Vec<_> = messages.iter().filter(is_progress).collect();
+    assert!(!progress.is_empty(), "{messages:?}");
+    assert!(progress.iter().all(|it| it["params"]["progressToken"] == "mine"), "{messages:?}");
+    assert_eq!(gate.log().len(), 321);
+}
+
+/// In the stateless era a client that hangs up has cancelled.
+#[test]
+fn a_client_that_goes_away_holds_nobody_up() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
+    for _ in 0..3 {
+        let (headers, message) = stateless_call(1, "wait", json!({"seconds": 600}));
+        let headers = format!(
+            "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{headers}"
+        );
+        let mut stream = TcpStream::connect(gate.address).unwrap();
+        let bytes = whole(gate.address, "POST", "/mcp", &headers, &message.to_string());
+        stream.write_all(&bytes).unwrap();
+        eventually("the call is under way", || {
+            let is_wait = |row: &&Value| row["tool"] == "wait";
+            (gate.log().iter().filter(is_wait).count() >= 1).then_some(())
+        });
+    }
+    let (headers, message) = stateless_call(1, "test_simple_text", json!({}));
+    assert_eq!(gate.post(&headers, &message).status, 200);
+}
+
+/// What the server says by itself goes to the stream that is open for it.
+#[test]
+fn a_server_asks_its_client_over_the_stream() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
+    let mut opening = initialize();
+    opening["params"]["capabilities"] = json!({"sampling": {}});
+    let opened = gate.post("", &opening);
+    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    gate.post(&session, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let ask = call(1, "test_sampling", json!({"prompt": "hello"}));
+    let headers = format!(
+        "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{session}"
+    );
+    let mut stream = TcpStream::connect(gate.address).unwrap();
+    stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    stream.write_all(&whole(gate.address, "POST", "/mcp", &headers, &ask.to_string())).unwrap();
+    let mut said = String::new();
+    let mut buffer = [0; 4096];
+    let question = eventually("the server asks", || {
+        let read = stream.read(&mut buffer).unwrap();
+        said.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        let data = said.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.filter_map(|data| serde_json::from_str::<Value>(data).ok())
+            .find(|message| message["method"] == "sampling/createMessage")
+    });
+    let reply = json!({"jsonrpc": "2.0", "id": question["id"], "result": {
+        "role": "assistant", "model": "none", "content": {"type": "text", "text": "sampled"}}});
+    assert_eq!(gate.post(&session, &reply).status, 202);
+    let _ = stream.read_to_string(&mut said);
+    assert!(said.contains("LLM response: sampled"), "{said}");
+}

@@ -1,0 +1,19 @@
+//! MCP over HTTP from the outside: the real binary between real clients and real
+//! servers, and between those who misbehave.
+
+#![cfg(unix)]
+
+#[cfg(test)]
+mod children;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod hosted;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod upstreams;

@@ -1,0 +1,194 @@
+//! What a listening gate refuses, and that it says so.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, Gate, Server, agentgate, call, initialize, installed, over_pipes, raw, stateless_call,
+    whole,
+};
+
+const JSON: &str =
+    "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+
+/// A gate in front of a URL where nobody listens: what arrives there would be
+/// answered with 502.
+fn in_front_of_nothing(arguments: &[&str]) -> Gate {
+    Gate::listen(arguments, &["http://127.0.0.1:9/mcp".into()])
+}
+
+#[test]
+fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
+    let gate = in_front_of_nothing(&["--policy", "allow_all", "--max-message", "1KiB"]);
+    let body = call(1, "x", json!({})).to_string();
+    let host = |host: &str| {
+        let whole = String::from_utf8(whole(gate.address, "POST", "/mcp", JSON, &body)).unwrap();
+        let own = format!("Host: {}\r\n", gate.address);
+        raw(gate.address, whole.replace(&own, host).as_bytes())
+    };
+    let long = call(1, "x", json!({"text": "x".repeat(2_000)})).to_string();
+    let with = |headers: &str| gate.request("POST", headers, &body);
+    let chunked = |rest: &str| {
+        let head = format!("POST /mcp HTTP/1.1\r\nHost: {}\r\n{JSON}", gate.address);
+        raw(
+            gate.address,
+            format!("{head}Connection: close\r\nTransfer-Encoding: chunked\r\n{rest}").as_bytes(),
+        )
+    };
+    let cases: Vec<(&str, Answer, &[u16])> = vec![
+        ("another host", host("Host: evil.example\r\n"), &[403]),
+        ("another host, our port", host("Host: evil.example:80\r\n"), &[403]),
+        ("no host", host(""), &[400, 403]),
+        ("two hosts", host(&format!("Host: {0}\r\nHost: {0}\r\n", gate.address)), &[400]),
+        ("a page", with(&format!("{JSON}Origin: https://evil.example\r\n")), &[403]),
+        ("a file", with(&format!("{JSON}Origin: null\r\n")), &[403]),
+        ("no type", with(""), &[415]),
+        ("a form", with("Content-Type: application/x-www-form-urlencoded\r\n"), &[415]),
+        ("plain text", with("Content-Type: text/plain\r\n"), &[415]),
+        ("two types", with(&format!("{JSON}Content-Type: text/plain\r\n")), &[415]),
+        ("packed", with(&format!("{JSON}Content-Encoding: gzip\r\n")), &[415]),
+        ("too long", gate.request("POST", JSON, &long), &[413]),
+        ("another method", gate.request("PUT", JSON, &body), &[405]),
+        ("two lengths", chunked("Content-Length: 5\r\n\r\n0\r\n\r\n"), &[400]),
+        ("nonsense in chunks", chunked("\r\nzz\r\nno\r\n0\r\n\r\n"), &[400]),
+        ("half a chunk", chunked("\r\nffffffffffffffffff\r\n"), &[400]),
+    ];
+    for (what, answer, statuses) in cases {
+        assert!(statuses.contains(&answer.status), "{what}: {answer:?}");
+        assert!(!answer.body.contains("reached"), "{what}: {answer:?}");
+    }
+    let elsewhere = raw(gate.address, &whole(gate.address, "POST", "/elsewhere", JSON, &body));
+    assert_eq!(elsewhere.status, 404);
+    assert_eq!(with(JSON).status, 502, "what is right gets as far as the server");
+}
+
+#[test]
+fn headers_that_contradict_the_message_are_refused_and_logged() {
+    let gate = in_front_of_nothing(&[]);
+    let (headers, message) = stateless_call(1, "remove", json!({}));
+    for forged in [
+        headers.replace("Mcp-Name: remove", "Mcp-Name: look"),
+        headers.replace("Mcp-Method: tools/call", "Mcp-Method: tools/list"),
+        headers.replace("Mcp-Name: remove", "Mcp-Name: remove\r\nMcp-Name: look"),
+        headers.replace("Mcp-Name: remove\r\n", ""),
+        headers.replace("2026-07-28", "2027-01-01"),
+        "Mcp-Name: look\r\n".to_owned(),
+    ] {
+        let answer = gate.post(&forged, &message);
+        assert_eq!(answer.status, 400, "{forged}: {answer:?}");
+        assert_eq!(answer.message()["error"]["code"], -32_020, "{forged}");
+        assert_eq!(answer.message()["id"], 1);
+    }
+    let rows = gate.log();
+    assert_eq!(rows.len(), 6, "{rows:?}");
+    assert!(rows.iter().all(|row| row["decision"] == "deny"), "{rows:?}");
+}
+
+/// The frames that parsers read differently, over HTTP.
+#[test]
+fn ambiguous_messages_are_refused() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
+    let session = format!("{JSON}Mcp-Session-Id: {}\r\n", gate.session(""));
+    for message in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait","name":"remove_everything"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","method":"ping","params":{"name":"remove_everything"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"Method":"tools/call","method":"ping","params":{"name":"remove_everything"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"remove_everything","arguments":[1]}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}"#,
+        r#"{"jsonrpc":"2.0","id":1.5,"method":"tools/call","params":{"name":"remove_everything"}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{"name":"remove_everything"}}"#,
+        r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"remove_everything"}}]"#,
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\\u0000\",\"params\":{\"name\":\"remove_everything\"}}",
+        "not json",
+        "",
+    ] {
+        let answer = gate.request("POST", &session, message);
+        assert!(!answer.body.contains("removed"), "{message}: {answer:?}");
+        assert!(matches!(answer.status, 200 | 202 | 400), "{message}: {answer:?}");
+    }
+    let allowed = |row: &&Value| row["decision"] == "allow";
+    assert_eq!(gate.log().iter().filter(allowed).count(), 0, "{:?}", gate.log());
+}
+
+#[test]
+fn a_denial_is_a_result_that_a_model_can_read() {
+    let Some(installed) = installed() else { return };
+    let server = Server::start(&installed);
+    for target in [over_pipes(&installed), vec![server.url.clone().into()]] {
+        let gate = Gate::listen(&[], &target);
+        let session = format!("Mcp-Session-Id: {}\r\n", gate.session(""));
+        let denied = gate.post(&session, &call(7, "remove_everything", json!({})));
+        assert_eq!(denied.status, 200, "{denied:?}");
+        let message = denied.message();
+        assert_eq!((&message["id"], &message["result"]["isError"]), (&json!(7), &json!(true)));
+        assert!(!denied.body.contains("removed"));
+        let allowed = gate.post(&session, &call(8, "test_simple_text", json!({})));
+        assert_eq!(allowed.message()["id"], 8);
+
+        let (headers, message) = stateless_call(9, "remove_everything", json!({}));
+        let denied = gate.post(&headers, &message).message();
+        assert_eq!(denied["result"]["resultType"], "complete", "{denied}");
+        assert_eq!(denied["result"]["isError"], true);
+        let decisions: Vec<_> = gate.log().iter().map(|row| row["decision"].clone()).collect();
+        assert_eq!(decisions, ["ask", "allow", "ask"]);
+    }
+}
+
+#[test]
+fn sessions_that_are_not_there_or_not_yours_are_not_found() {
+    let Some(installed) = installed() else { return };
+    let server = Server::start(&installed);
+    for target in [over_pipes(&installed), vec![server.url.clone().into()]] {
+        let gate = Gate::listen(&["--policy", "allow_all"], &target);
+        let mine = "Authorization: Bearer mine\r\n";
+        let session = gate.session(mine);
+        let look = call(1, "test_simple_text", json!({}));
+        let ask = |headers: &str, session: &str| {
+            gate.post(&format!("{headers}Mcp-Session-Id: {session}\r\n"), &look).status
+        };
+        assert_eq!(ask(mine, &session), 200);
+        let other = gate
+            .post(&format!("Authorization: Bearer other\r\nMcp-Session-Id: {session}\r\n"), &look);
+        assert_eq!(other.status, 404, "{other:?}");
+        assert_eq!(ask("", &session), 404);
+        assert_eq!(ask(mine, "00000000-0000-4000-8000-000000000000"), 404);
+        let theirs = format!("Authorization: Bearer other\r\nMcp-Session-Id: {session}\r\n");
+        assert_eq!(gate.request("GET", &theirs, "").status, 404);
+        assert_eq!(gate.request("DELETE", &theirs, "").status, 404);
+        assert_eq!(ask(mine, &session), 200, "nobody else has ended it");
+        let mine_and_session = format!("{mine}Mcp-Session-Id: {session}\r\n");
+        assert!(gate.request("DELETE", &mine_and_session, "").status < 300);
+        assert_eq!(ask(mine, &session), 404, "it is over");
+    }
+}
+
+#[test]
+fn a_token_is_asked_for_and_goes_no_further() {
+    let home = tempfile::tempdir().unwrap();
+    let refused = agentgate(home.path())
+        .args(["wrap", "--listen", "0.0.0.0:0", "--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--token-env"), "{refused:?}");
+
+    let upstream = crate::upstreams::Scripted::start(|_| {
+        crate::upstreams::json_answer(&json!({"jsonrpc": "2.0", "id": 0, "result": {}}))
+    });
+    let gate = Gate::listen_with(
+        &["--token-env", "THE_TOKEN"],
+        &[upstream.url.clone().into()],
+        |command| {
+            command.env("THE_TOKEN", "the token of this listener");
+        },
+    );
+    for wrong in ["", "Authorization: Bearer no\r\n", "Authorization: Basic the token\r\n"] {
+        assert_eq!(gate.post(wrong, &initialize()).status, 401);
+    }
+    let right = "Authorization: Bearer the token of this listener\r\n";
+    assert_eq!(gate.post(right, &initialize()).status, 200);
+    let seen = upstream.requests().join("\n");
+    assert!(seen.contains("initialize") && !seen.contains("the token"), "{seen}");
+    let row_and_head = format!("{:?}", gate.log());
+    assert!(!row_and_head.contains("the token"), "{row_and_head}");
+}

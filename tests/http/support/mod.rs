@@ -1,0 +1,293 @@
+//! Listening gates, real servers behind them, and raw requests.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Far beyond what anything here takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process, killed at the end of the test.
+pub(crate) struct Process(pub(crate) Child);
+
+/// A gate that listens, with a home of its own.
+pub(crate) struct Gate {
+    pub(crate) home: TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Process,
+}
+
+/// A real server over HTTP.
+pub(crate) struct Server {
+    _folder: TempDir,
+    _process: Process,
+    pub(crate) url: String,
+}
+
+/// An answer, as far as tests look at it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// In small letters.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Where `tests/run` installed the real servers; `None` skips a test that needs
+/// them.
+pub(crate) fn installed() -> Option<PathBuf> {
+    match std::env::var_os("AGENTGATE_REAL").map(PathBuf::from).filter(|path| path.is_dir()) {
+        Some(path) => Some(path),
+        None => {
+            let required = std::env::var_os("AGENTGATE_REAL_REQUIRED").is_some();
+            assert!(!required, "AGENTGATE_REAL names no folder");
+            eprintln!("skipped: AGENTGATE_REAL is not set; ./tests/run sets it");
+            None
+        }
+    }
+}
+
+/// The server of `helpers/server.py` over pipes.
+pub(crate) fn over_pipes(installed: &Path) -> Vec<OsString> {
+    let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/helpers/server.py");
+    vec![installed.join("python/bin/python").into(), helper.into(), "-".into(), "stdio".into()]
+}
+
+/// Waits until `found` gives something; fails the test with `what` if it never does.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Server {
+    /// `helpers/server.py`.
+    pub(crate) fn start(installed: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = folder.path().join("port");
+        let mut command = Command::new(installed.join("python/bin/python"));
+        command
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/helpers/server.py"))
+            .arg(&port)
+            .stderr(Stdio::null());
+        let process = Process(command.spawn().unwrap());
+        let port = eventually("the server listens", || {
+            std::fs::read_to_string(&port).ok().filter(|port| !port.is_empty())
+        });
+        Self { _folder: folder, _process: process, url: format!("http://127.0.0.1:{port}/mcp") }
+    }
+
+    /// server-everything, by one of its transports.
+    pub(crate) fn everything(installed: &Path, transport: &str, path: &str) -> Self {
+        // It takes no port 0 and does not tell its port.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let script = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
+        let mut command = Command::new("node");
+        command
+            .arg(installed.join(script))
+            .arg(transport)
+            .env("PORT", port.to_string())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = Process(command.spawn().unwrap());
+        let reachable = || TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(());
+        eventually("the server listens", reachable);
+        let url = format!("http://127.0.0.1:{port}{path}");
+        Self { _folder: tempfile::tempdir().unwrap(), _process: process, url }
+    }
+}
+
+/// `agentgate` with a home of its own.
+pub(crate) fn agentgate(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentgate"));
+    command.env("AGENTGATE_HOME", home);
+    command
+}
+
+impl Gate {
+    /// `agentgate wrap --listen 127.0.0.1:0 …`
+    pub(crate) fn listen(arguments: &[&str], target: &[OsString]) -> Self {
+        Self::listen_with(arguments, target, |_| {})
+    }
+
+    pub(crate) fn listen_with(
+        arguments: &[&str],
+        target: &[OsString],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = agentgate(home.path());
+        command.args(["wrap", "--name", "server", "--listen", "127.0.0.1:0"]).args(arguments);
+        match target {
+            [url] if url.to_string_lossy().starts_with("http") => command.arg(url),
+            _ => command.arg("--").args(target),
+        };
+        prepare(&mut command);
+        let (process, address) = listening(command, "agentgate: listening on http://");
+        Self { home, address, process }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    /// A POST of one message with these header lines besides the usual ones.
+    pub(crate) fn post(&self, headers: &str, message: &Value) -> Answer {
+        let usual =
+            "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+        self.request("POST", &format!("{usual}{headers}"), &message.to_string())
+    }
+
+    /// A request with these header lines; Host, length and close are added.
+    pub(crate) fn request(&self, method: &str, headers: &str, body: &str) -> Answer {
+        raw(self.address, &whole(self.address, method, "/mcp", headers, body))
+    }
+
+    /// Opens a session of the handshake era; gives its id.
+    pub(crate) fn session(&self, headers: &str) -> String {
+        let opened = self.post(headers, &initialize());
+        assert_eq!(opened.status, 200, "{opened:?}");
+        let id = opened.header("mcp-session-id").expect("a session id").to_owned();
+        let with = format!("{headers}Mcp-Session-Id: {id}\r\n");
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(self.post(&with, &initialized).status, 202);
+        id
+    }
+
+    /// The rows of the log, oldest first.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        let listed = agentgate(self.home.path())
+            .args(["audit", "list", "--json", "--limit", "0"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(listed.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Starts what says on standard error where it listens.
+pub(crate) fn listening(mut command: Command, says: &str) -> (Process, SocketAddr) {
+    let mut process = Process(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    let address = loop {
+        let line = lines.next().unwrap_or_else(|| panic!("it ended: {said}")).unwrap();
+        if let Some(rest) = line.strip_prefix(says) {
+            let address = rest.split('/').next().unwrap();
+            break address.parse().unwrap();
+        }
+        said.push_str(&line);
+    };
+    std::thread::spawn(move || lines.for_each(drop));
+    (process, address)
+}
+
+/// The bytes of a request.
+pub(crate) fn whole(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> Vec<u8> {
+    let length = body.len();
+    let start = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    format!("{start}{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// Sends bytes as they are and reads to the end.
+pub(crate) fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // A gate that has answered already may have closed its side.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let head = head.to_ascii_lowercase();
+    let body = match head.contains("transfer-encoding: chunked") {
+        true => unchunked(body),
+        false => body.to_owned(),
+    };
+    Answer { status, head, body }
+}
+
+/// The body without what chunks add to it, as far as it goes.
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n")
+        && let Ok(size @ 1..) = usize::from_str_radix(size, 16)
+    {
+        let size = size.min(after.len());
+        body.push_str(&after[..size]);
+        rest = after[size..].trim_start_matches("\r\n");
+    }
+    body
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(found, _)| *found == name).map(|(_, value)| value.trim())
+    }
+
+    /// The messages, of a JSON body or of an event stream.
+    pub(crate) fn messages(&self) -> Vec<Value> {
+        if let Ok(message) = serde_json::from_str(&self.body) {
+            return vec![message];
+        }
+        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.filter_map(|data| serde_json::from_str(data).ok()).collect()
+    }
+
+    /// The last message.
+    #[track_caller]
+    pub(crate) fn message(&self) -> Value {
+        self.messages().pop().unwrap_or_else(|| panic!("no message: {self:?}"))
+    }
+}
+
+pub(crate) fn initialize() -> Value {
+    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "raw", "version": "1"}}})
+}
+
+pub(crate) fn call(id: u64, tool: &str, arguments: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+           "params": {"name": tool, "arguments": arguments}})
+}
+
+/// The same in the stateless era, and the headers that go with it.
+pub(crate) fn stateless_call(id: u64, tool: &str, arguments: Value) -> (String, Value) {
+    let mut call = call(id, tool, arguments);
+    call["params"]["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"}});
+    let headers = format!(
+        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
+    );
+    (headers, call)
+}
