@@ -258,11 +258,14 @@ pub struct InspectArgs {
     /// One JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Where it is a URL.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// How long the server may take to list its tools [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", hide_default_value = true)]
     pub timeout: Duration,
-    /// The server's command and its arguments
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    /// The server's command and its arguments, or its URL
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
     pub command: Vec<OsString>,
 }
 

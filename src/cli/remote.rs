@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 /// About a server behind a URL.
 #[derive(Debug, Clone, Default, Args)]
@@ -24,6 +24,23 @@ pub struct RemoteArgs {
     /// Which transport the server speaks [default: auto]
     #[arg(long, value_enum, default_value_t, hide_default_value = true)]
     pub transport: Transport,
+}
+
+impl RemoteArgs {
+    /// The same as it is typed.
+    #[must_use]
+    pub fn typed(&self) -> Vec<String> {
+        let each = |name: &str, values: &[String]| {
+            values.iter().map(|value| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        let mut typed = each("--header", &self.headers);
+        typed.extend(each("--header-env", &self.header_env));
+        typed.extend(each("--bearer-env", self.bearer_env.as_slice()));
+        typed.extend(self.allow_http.then(|| "--allow-http".to_owned()));
+        let transport = self.transport.to_possible_value();
+        typed.extend(transport.map(|transport| format!("--transport={}", transport.get_name())));
+        typed
+    }
 }
 
 /// Which transport a server speaks.

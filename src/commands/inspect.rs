@@ -1,6 +1,7 @@
 //! `agentgate inspect`: what a server offers, and what the policy would decide
 //! about each tool. Nothing is called.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +15,7 @@ use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Done, policies, seen};
+use super::{Done, policies, remote, seen};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
@@ -38,7 +39,9 @@ struct Row {
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
-    let name = args.server.name.clone().unwrap_or_else(|| server_name(&args.command));
+    let url = remote::url(&args.command);
+    let made = || url.map_or_else(|| server_name(&args.command), remote::name);
+    let name = args.server.name.clone().unwrap_or_else(made);
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
     let listed = list(args)?;
@@ -62,9 +65,19 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     Ok(Done::Success)
 }
 
+/// What speaks over pipes: the server's own command, or a gate in front of its URL.
+fn command(args: &InspectArgs) -> anyhow::Result<Vec<OsString>> {
+    let Some(url) = remote::url(&args.command) else { return Ok(args.command.clone()) };
+    let mut command = vec![std::env::current_exe()?.into(), "wrap".into()];
+    command.extend(args.remote.typed().into_iter().map(OsString::from));
+    command.push(url.into());
+    Ok(command)
+}
+
 /// Starts the server, asks what it offers, and ends it.
 fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
-    let (program, rest) = args.command.split_first().context("no command is given")?;
+    let command = command(args)?;
+    let (program, rest) = command.split_first().context("no command is given")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut child, streams) = Child::spawn(program, rest)

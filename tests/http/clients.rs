@@ -115,17 +115,13 @@ fn typescript_2_without_a_handshake() {
     sees_the_same("node v2-2026");
 }
 
-/// The transport of 2024-11-05 is found out by trying.
+/// The transport of 2024-11-05, behind a URL that says nothing of it.
 #[test]
-fn a_server_of_the_oldest_transport_is_shown_over_pipes() {
+fn a_server_of_the_oldest_transport_is_found_out_by_trying() {
     let Some(installed) = installed() else { return };
     let server = Server::everything(&installed, "sse", "/sse");
     let home = tempfile::tempdir().unwrap();
-    let output = agentgate(home.path())
-        .args(["inspect", "--json", "--"])
-        .args(wrap(home.path(), &server.url))
-        .output()
-        .unwrap();
+    let output = agentgate(home.path()).args(["inspect", "--json", &server.url]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("\"echo\""), "{output:?}");
 }

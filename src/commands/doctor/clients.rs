@@ -38,7 +38,10 @@ enum Server {
     /// It starts agentgate; this is how agentgate is named.
     Gated(String),
     /// It connects to a remote one.
-    Remote,
+    Remote {
+        /// Its URL is this machine's.
+        here: bool,
+    },
 }
 
 pub(super) fn check() -> Vec<Finding> {
@@ -151,10 +154,21 @@ impl ClientFile {
                     Value::from(printable(program)),
                 ),
             ),
-            Server::Remote => Finding::note(
+            Server::Remote { here: true } => Finding::note(
                 "client",
                 subject,
-                "is remote and not gated: this version gates servers that a client starts",
+                "listens on this machine: nobody can tell from here whether that is a gate",
+            ),
+            // Only what to add: a URL may hold secrets.
+            Server::Remote { here: false } => Finding::bad(
+                "client",
+                subject,
+                "is remote and not gated",
+                format!(
+                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, and its URL]",
+                    Value::from(own_path()),
+                    Value::from(printable(name)),
+                ),
             ),
         }
     }
@@ -165,7 +179,8 @@ impl ClientFile {
 impl Server {
     fn read(entry: &Value) -> Option<Self> {
         let Some(command) = entry.get("command").and_then(Value::as_str) else {
-            return entry.get("url").or_else(|| entry.get("serverUrl")).map(|_| Self::Remote);
+            let url = entry.get("url").or_else(|| entry.get("serverUrl"))?.as_str()?;
+            return Some(Self::Remote { here: is_here(url) });
         };
         let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
         let words: Vec<_> =
@@ -179,6 +194,13 @@ impl Server {
             None => Self::Started(command.to_owned()),
         })
     }
+}
+
+fn is_here(url: &str) -> bool {
+    let uri: Option<http::Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 fn can_start(program: &str) -> bool {
@@ -269,7 +291,7 @@ mod tests {
                 ("git".to_owned(), gated("/opt/bin/agentgate")),
                 ("win".to_owned(), gated("C:\\bin\\agentgate.exe")),
                 ("name".to_owned(), started("npx")),
-                ("far".to_owned(), Server::Remote),
+                ("far".to_owned(), Server::Remote { here: false }),
             ]
         );
     }

@@ -1,0 +1,95 @@
+//! Requests over kept connections, as a client that only measures.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Connections to one proxy, each with the request that it repeats.
+pub(crate) struct Load {
+    connections: Vec<Connection>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    request: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Load {
+    /// `count` connections to `address`.
+    pub(crate) async fn open(
+        address: SocketAddr,
+        count: usize,
+        request: &[u8],
+    ) -> anyhow::Result<Self> {
+        let mut connections = Vec::with_capacity(count);
+        for _ in 0..count {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let buffer = Vec::with_capacity(128 << 10);
+            connections.push(Connection { stream, request: request.to_vec(), buffer });
+        }
+        Ok(Self { connections })
+    }
+
+    /// The median time of one request after the other over one connection.
+    pub(crate) async fn p50(&mut self, requests: usize) -> anyhow::Result<f64> {
+        let connection = self.connections.first_mut().context("no connection")?;
+        let mut times = Vec::with_capacity(requests);
+        for _ in 0..requests {
+            let asked = Instant::now();
+            connection.ask().await?;
+            times.push(asked.elapsed().as_nanos() as f64);
+        }
+        Ok(super::median(&mut times))
+    }
+
+    /// Requests a second over all connections at once.
+    pub(crate) async fn throughput(self, turn: Duration) -> anyhow::Result<(Self, f64)> {
+        let began = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for mut connection in self.connections {
+            tasks.spawn(async move {
+                let mut count = 0_u32;
+                while began.elapsed() < turn {
+                    connection.ask().await?;
+                    count += 1;
+                }
+                anyhow::Ok((connection, count))
+            });
+        }
+        let (mut connections, mut total) = (Vec::new(), 0);
+        while let Some(done) = tasks.join_next().await {
+            let (connection, count) = done??;
+            connections.push(connection);
+            total += count;
+        }
+        let rate = f64::from(total) / began.elapsed().as_secs_f64();
+        Ok((Self { connections }, rate))
+    }
+}
+
+impl Connection {
+    async fn ask(&mut self) -> anyhow::Result<()> {
+        self.stream.write_all(&self.request).await?;
+        self.buffer.clear();
+        loop {
+            let head = memchr::memmem::find(&self.buffer, b"\r\n\r\n").map(|at| at + 4);
+            if let Some(head) = head {
+                let text = self.buffer.get(..head).unwrap_or_default();
+                ensure!(
+                    text.starts_with(b"HTTP/1.1 200"),
+                    "{}",
+                    String::from_utf8_lossy(&self.buffer)
+                );
+                if self.buffer.len() >= head + super::upstream::content_length(text) {
+                    return Ok(());
+                }
+            }
+            ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the connection closed");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What the gate costs over HTTP, beside nginx in front of the same server.
+//!
+//! `cargo bench --bench proxy [-- mcp|rest]`
+//!
+//! Direct, through nginx and through the gate (100 rules and the log on) are kept
+//! open side by side and measured in turns; figures are medians over the rounds.
+//! nginx is left out where it is not installed.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+mod load;
+mod upstream;
+
+use load::Load;
+
+/// Turns that each way gets.
+const ROUNDS: usize = 15;
+/// Requests of a turn over one connection.
+const REQUESTS: usize = 1_000;
+/// A turn over [`CONNECTIONS`] connections.
+const TURN: Duration = Duration::from_millis(700);
+const CONNECTIONS: usize = 32;
+/// Rules in the policy.
+const RULES: usize = 100;
+/// The key by which the bench registers its agent.
+const MASTER: &str = "a master key for the bench";
+
+/// A process, killed at the end.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One way to the server.
+struct Way {
+    name: &'static str,
+    address: SocketAddr,
+    request: Vec<u8>,
+    process: Option<Running>,
+}
+
+/// What was measured of one way, one entry a round.
+#[derive(Default)]
+struct Measured {
+    p50: Vec<f64>,
+    rate: Vec<f64>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let argument = env::args().nth(1).unwrap_or_default();
+    if argument == "upstream" {
+        return upstream::run();
+    }
+    let home = tempfile::tempdir()?;
+    let server =
+        Command::new(env::current_exe()?).arg("upstream").stdout(Stdio::piped()).spawn()?;
+    let mut server = Running(server);
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().context("no pipe")?).read_line(&mut line)?;
+    let server: SocketAddr = format!("127.0.0.1:{}", line.trim()).parse()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for (what, ways) in [("mcp", mcp as fn(_, &_) -> _), ("rest", rest)] {
+        if matches!(argument.as_str(), "mcp" | "rest") && argument != what {
+            continue;
+        }
+        let ways: Vec<Way> = ways(server, home.path())?;
+        let measured = runtime.block_on(measure(&ways))?;
+        io::stdout().write_all(table(what, &ways, &measured)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+async fn measure(ways: &[Way]) -> anyhow::Result<Vec<Measured>> {
+    let mut measured: Vec<Measured> = ways.iter().map(|_| Measured::default()).collect();
+    let mut loads = Vec::new();
+    for way in ways {
+        let one = Load::open(way.address, 1, &way.request).await?;
+        let many = Load::open(way.address, CONNECTIONS, &way.request).await?;
+        loads.push((one, Some(many)));
+    }
+    for round in 0..=ROUNDS {
+        for (measured, (one, many)) in measured.iter_mut().zip(&mut loads) {
+            let p50 = one.p50(REQUESTS).await?;
+            let (load, rate) = many.take().context("no load")?.throughput(TURN).await?;
+            *many = Some(load);
+            // The first round warms up.
+            if round > 0 {
+                measured.p50.push(p50);
+                measured.rate.push(rate);
+            }
+        }
+    }
+    Ok(measured)
+}
+
+fn table(what: &str, ways: &[Way], measured: &[Measured]) -> anyhow::Result<String> {
+    let mut out = format!(
+        "{what}: {RULES} rules, log on, {ROUNDS} rounds\n{:<10}{:>14}{:>16}{:>12}\n",
+        "", "p50, 1 conn.", "calls/s, 32", "RSS"
+    );
+    for (way, measured) in ways.iter().zip(measured) {
+        let p50 = median(&mut measured.p50.clone()) / 1_000.0;
+        let rate = median(&mut measured.rate.clone());
+        let rss = way.process.as_ref().and_then(|it| resident(it.0.id())).unwrap_or_default();
+        writeln!(out, "{:<10}{p50:>11.1} µs{rate:>16.0}{rss:>8} KiB", way.name)?;
+    }
+    Ok(out)
+}
+
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// `tools/call` over Streamable HTTP.
+fn mcp(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
+    let policy = home.join("policy.yaml");
+    fs::write(&policy, hundred_rules("tool", "other_", "tool: echo"))?;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                      "params": {"name": "echo", "arguments": {"text": "hello"}}});
+    let headers = "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\nMcp-Session-Id: bench\r\n";
+    let request = |address| request(address, "POST", "/mcp", headers, &call.to_string());
+    let mut gate = Command::new(env!("CARGO_BIN_EXE_agentgate"));
+    gate.args(["wrap", "--name", "bench", "--listen", "127.0.0.1:0", "--policy"])
+        .arg(&policy)
+        .arg(format!("http://{server}/mcp"));
+    let (gate, address) = gate_that(gate, home, "agentgate: listening on http://")?;
+    ways(
+        server,
+        home,
+        request,
+        Way { name: "agentgate", address, request: request(address), process: Some(gate) },
+    )
+}
+
+/// A read of GitHub's, by an agent's key.
+fn rest(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
+    let policy = home.join("policy.yaml");
+    fs::write(&policy, hundred_rules("resource", "/other/", "intent: read"))?;
+    let config = format!(
+        "policy: ['{}']\nproviders: {{github: {{upstream: 'http://{server}'}}}}\n",
+        policy.display()
+    );
+    fs::write(home.join("config.yaml"), config)?;
+    let mut gate = Command::new(env!("CARGO_BIN_EXE_agentgate"));
+    gate.args(["serve", "--listen", "127.0.0.1:0"]).env("AGENTGATE_MASTER_KEY", MASTER);
+    let (gate, address) = gate_that(gate, home, "agentgate: serving on http://")?;
+    let key = register(home)?;
+    let target = "/proxy/github/repos/octocat/hello/issues";
+    let headers = format!("X-Agent-Key: {key}\r\nAccept: application/json\r\n");
+    let request = |address| request(address, "GET", target, &headers, "");
+    ways(
+        server,
+        home,
+        request,
+        Way { name: "agentgate", address, request: request(address), process: Some(gate) },
+    )
+}
+
+fn register(home: &Path) -> anyhow::Result<String> {
+    let made = Command::new(env!("CARGO_BIN_EXE_agentgate"))
+        .args(["agents", "create", "bench", "--json"])
+        .env("AGENTGATE_HOME", home)
+        .output()?;
+    let made: Value = serde_json::from_slice(&made.stdout)?;
+    Ok(made.get("api_key").and_then(Value::as_str).context("no key")?.to_owned())
+}
+
+fn ways(
+    server: SocketAddr,
+    home: &Path,
+    request: impl Fn(SocketAddr) -> Vec<u8>,
+    gate: Way,
+) -> anyhow::Result<Vec<Way>> {
+    let mut ways =
+        vec![Way { name: "direct", address: server, request: request(server), process: None }];
+    if let Some((process, address)) = nginx(server, home)? {
+        ways.push(Way {
+            name: "nginx",
+            address,
+            request: request(address),
+            process: Some(process),
+        });
+    }
+    ways.push(gate);
+    Ok(ways)
+}
+
+/// Starts the gate and waits until it says where it listens.
+fn gate_that(
+    mut command: Command,
+    home: &Path,
+    says: &str,
+) -> anyhow::Result<(Running, SocketAddr)> {
+    let command = command.env("AGENTGATE_HOME", home).env("AGENTGATE_LOG", "warn,agentgate=warn");
+    let mut process = Running(command.stderr(Stdio::piped()).spawn()?);
+    let mut lines = BufReader::new(process.0.stderr.take().context("no pipe")?).lines();
+    let address = loop {
+        let line = lines.next().context("the gate ended")??;
+        if let Some(rest) = line.strip_prefix(says) {
+            break rest.split('/').next().unwrap_or_default().parse()?;
+        }
+    };
+    std::thread::spawn(move || lines.for_each(drop));
+    Ok((process, address))
+}
+
+/// nginx with kept connections on both sides, as it is run for speed.
+fn nginx(server: SocketAddr, home: &Path) -> anyhow::Result<Option<(Running, SocketAddr)>> {
+    let folder = home.join("nginx");
+    fs::create_dir_all(&folder)?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let place = folder.display();
+    let config = format!(
+        "worker_processes 2; pid {place}/pid; error_log stderr error; daemon off;
+         events {{ worker_connections 1024; }}
+         http {{
+           access_log off; client_body_temp_path {place}/a; proxy_temp_path {place}/b;
+           fastcgi_temp_path {place}/c; uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;
+           keepalive_requests 100000000; tcp_nodelay on;
+           upstream server {{ server {server}; keepalive 64; keepalive_requests 100000000; }}
+           server {{ listen 127.0.0.1:{port};
+             location / {{ proxy_pass http://server; proxy_http_version 1.1;
+                           proxy_set_header Connection ''; }} }}
+         }}"
+    );
+    fs::write(folder.join("nginx.conf"), config)?;
+    let path = env::var("PATH").unwrap_or_default();
+    let started = Command::new("nginx")
+        .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
+        .arg("-c")
+        .arg(folder.join("nginx.conf"))
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(process) = started else {
+        io::stderr().write_all(b"nginx is not installed: it is left out\n")?;
+        return Ok(None);
+    };
+    let process = Running(process);
+    let address: SocketAddr = ([127, 0, 0, 1], port).into();
+    for _ in 0..500 {
+        if std::net::TcpStream::connect(address).is_ok() {
+            return Ok(Some((process, address)));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    ensure!(false, "nginx does not listen");
+    Ok(None)
+}
+
+fn request(address: SocketAddr, method: &str, target: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length =
+        if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{headers}{length}\r\n{body}")
+        .into_bytes()
+}
+
+fn hundred_rules(key: &str, prefix: &str, last: &str) -> String {
+    let mut text = String::from("name: bench\nrules:\n");
+    for n in 1..RULES {
+        // INVARIANT (infallible): writing to a String cannot fail.
+        let _ = writeln!(text, "  - {{ {key}: \"{prefix}{n}*\", effect: deny }}");
+    }
+    let _ = writeln!(text, "  - {{ {last}, effect: allow }}\ndefault_effect: deny");
+    text
+}

@@ -1,0 +1,81 @@
+//! The server behind the proxies: answers at once, MCP and REST alike.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a REST request gets: as long as a small record of an API.
+const RECORD: usize = 1_000;
+
+/// Serves until it is killed; prints its port.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        io::Write::write_all(&mut io::stdout(), format!("{port}\n").as_bytes())?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(serve(stream));
+        }
+    })
+}
+
+async fn serve(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(128 << 10);
+    loop {
+        let Some((head, length)) = read(&mut stream, &mut buffer).await? else { return Ok(()) };
+        let body = buffer.get(head..head + length).unwrap_or_default();
+        let answer = answer(body);
+        stream.write_all(&answer).await?;
+        buffer.drain(..head + length);
+    }
+}
+
+/// Reads one request; where its head ends and how long its body is.
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<(usize, usize)>> {
+    loop {
+        if let Some(head) = memchr::memmem::find(buffer, b"\r\n\r\n").map(|at| at + 4) {
+            let length = content_length(buffer.get(..head).unwrap_or_default());
+            if buffer.len() >= head + length {
+                return Ok(Some((head, length)));
+            }
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The `Content-Length` of a head, 0 where there is none.
+pub(crate) fn content_length(head: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let value = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+fn answer(body: &[u8]) -> Vec<u8> {
+    let message: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let result = match message.get("method").and_then(serde_json::Value::as_str) {
+        None => return whole(&format!("{{\"record\":\"{}\"}}", "x".repeat(RECORD))),
+        Some("tools/list") => {
+            r#"{"tools":[{"name":"echo","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}"#
+        }
+        Some("initialize") => {
+            r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}"#
+        }
+        Some(_) => r#"{"content":[{"type":"text","text":"done"}]}"#,
+    };
+    let id = message.get("id").cloned().unwrap_or_default();
+    whole(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+}
+
+fn whole(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
