@@ -9,10 +9,12 @@
 
 pub mod aws;
 pub mod credentials;
+mod head;
 pub mod identify;
 pub mod inbound;
 pub mod mock;
 pub mod normalize;
+mod payload;
 pub mod proxy;
 pub mod reply;
 pub mod rewrite;

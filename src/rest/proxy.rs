@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::aws;
 use super::credentials::{self, Credential};
+use super::head;
 use super::identify::{self, Identified};
 use super::inbound::{self, Fault, Inbound, Limits};
 use super::mock;
@@ -131,7 +132,7 @@ impl Proxy {
                 let status = response.status().as_u16().to_string();
                 gate.release(&receipt, Outcome::Forwarded, status);
                 let headers = std::mem::take(response.headers_mut());
-                *response.headers_mut() = inbound::end_to_end(headers);
+                *response.headers_mut() = head::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
                 match rewriter {
                     Some(rewriter) => rewriter.answer(response).await,

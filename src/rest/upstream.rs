@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use crate::gate::{Permit, Receipt};
 use crate::net::Body;
+use crate::net::body::patient;
 use crate::net::client::{Client, SendError};
 
 /// A request as it will be sent. It can be made by anybody and sent by nobody
@@ -40,11 +42,13 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
-    /// 504 where there was no answer in time, else 502.
+    /// 504 where there was no answer in time, 408 where the client was slow, else
+    /// 502.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.cause {
             SendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            SendError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             SendError::Connect(_) | SendError::Broken(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -69,6 +73,20 @@ impl Exit {
         *request.uri_mut() = outgoing.uri;
         *request.headers_mut() = outgoing.headers;
         let answer = self.client.send(request, self.patience).await;
+        let answer = answer.and_then(|answer| tidy(answer, self.patience));
         (receipt, answer.map_err(|cause| UpstreamError { provider, cause }))
     }
+}
+
+/// An answer whose length is told in one way, and that does not wait for ever.
+fn tidy(answer: Response<Body>, patience: Duration) -> Result<Response<Body>, SendError> {
+    if answer.status().is_informational() {
+        let what = format!("it answered {}, which nobody asked for", answer.status().as_u16());
+        return Err(SendError::Broken(what));
+    }
+    let mut answer = answer.map(|body| patient(body, patience));
+    if answer.headers().contains_key(TRANSFER_ENCODING) {
+        answer.headers_mut().remove(CONTENT_LENGTH);
+    }
+    Ok(answer)
 }
