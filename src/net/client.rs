@@ -24,6 +24,9 @@ use super::way::Way;
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
 
+/// Headers of an answer.
+const MAX_HEADERS: usize = 256;
+
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
 
@@ -77,6 +80,7 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
+            .http1_max_headers(MAX_HEADERS)
             // Only what no byte was sent of, because the pooled connection had
             // been closed meanwhile.
             .retry_canceled_requests(true)

@@ -1,7 +1,8 @@
 //! What the HTTP parser does not tell: whether a head declared the length of its
-//! body more than once. The parser drops what is superfluous (RFC 9112, section
-//! 6.3, allows it), and so it cannot mislead anybody behind the gate; but who
-//! sends both lengths is up to no good, and is to be told so.
+//! body more than once, or asked for a fragment. The parser drops what is
+//! superfluous (RFC 9112, section 6.3, allows it), and so it cannot mislead
+//! anybody behind the gate; but who sends it is up to no good, and is to be told
+//! so.
 //!
 //! The bytes of a connection are followed from head to head, so that pipelined
 //! requests are told apart: a declared length is counted off, and a body in
@@ -15,9 +16,20 @@ use http::header::TRANSFER_ENCODING;
 
 use super::Body;
 
-/// An extension of requests that declared their length twice.
+/// An extension of requests that declared their length more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoLengths;
+
+/// An extension of requests whose target has a `#`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment;
+
+/// What the parser dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Oddity {
+    TwoLengths,
+    Fragment,
+}
 
 /// Bytes of a head that are looked at; the parser refuses longer ones.
 const MAX_HEAD: usize = 128 << 10;
@@ -32,9 +44,8 @@ struct Course {
     place: Place,
     /// What has come of the present head.
     head: Vec<u8>,
-    /// Of each head that the parser has not handed on yet: whether it declares
-    /// its length twice.
-    declared_twice: VecDeque<bool>,
+    /// Of each head that the parser has not handed on yet: what is odd.
+    odd: VecDeque<Option<Oddity>>,
     /// Whether a whole head has come.
     any: bool,
 }
@@ -83,15 +94,18 @@ impl Heads {
         }
     }
 
-    /// Marks `request` if its head declared two lengths.
+    /// Marks `request` if its head was odd.
     pub(super) fn mark(&self, mut request: Request<Body>) -> Request<Body> {
         if request.version() >= http::Version::HTTP_2 {
             return request;
         }
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
         // Where the parser saw a head that was not seen here, nobody can tell.
-        if self.course().declared_twice.pop_front().unwrap_or(chunked) {
-            request.extensions_mut().insert(TwoLengths);
+        let unseen = chunked.then_some(Oddity::TwoLengths);
+        match self.course().odd.pop_front().unwrap_or(unseen) {
+            Some(Oddity::TwoLengths) => drop(request.extensions_mut().insert(TwoLengths)),
+            Some(Oddity::Fragment) => drop(request.extensions_mut().insert(Fragment)),
+            None => {}
         }
         request
     }
@@ -160,7 +174,9 @@ impl Course {
             }
             chunked |= name.eq_ignore_ascii_case(b"transfer-encoding");
         }
-        self.declared_twice.push_back(lengths > 1 || (lengths > 0 && chunked));
+        let two_lengths = lengths > 1 || (lengths > 0 && chunked);
+        let two_lengths = two_lengths.then_some(Oddity::TwoLengths);
+        self.odd.push_back(two_lengths.or(first.contains(&b'#').then_some(Oddity::Fragment)));
         self.place = match length {
             Some(length) if !chunked => body(length),
             _ => Place::Rest,
@@ -202,7 +218,7 @@ mod tests {
     fn declared(pieces: &[&[u8]]) -> Vec<bool> {
         let mut course = Course::default();
         pieces.iter().for_each(|piece| course.follow(piece));
-        course.declared_twice.into()
+        course.odd.iter().map(|odd| *odd == Some(Oddity::TwoLengths)).collect()
     }
 
     #[test]
@@ -224,6 +240,13 @@ mod tests {
         ] {
             assert_eq!(declared(&[bytes.as_bytes()]), expected, "{bytes}");
         }
+    }
+
+    #[test]
+    fn a_fragment_is_told() {
+        let mut course = Course::default();
+        course.follow(b"GET /a#b HTTP/1.1\r\nX: #\r\n\r\nGET /a HTTP/1.1\r\nX: #\r\n\r\n");
+        assert_eq!(course.odd, [Some(Oddity::Fragment), None]);
     }
 
     #[test]

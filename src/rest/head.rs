@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::identify::{AGENT_KEY, MASTER_KEY};
 use super::inbound::Fault;
-use crate::net::sniff::TwoLengths;
+use crate::net::sniff::{Fragment, TwoLengths};
 
 /// The methods that are passed on.
 const METHODS: [Method; 7] = [
@@ -150,6 +150,9 @@ fn check_names(headers: &HeaderMap) -> Result<(), Fault> {
 
 fn check_framing(parts: &Parts) -> Result<(), Fault> {
     let headers = &parts.headers;
+    if parts.extensions.get::<Fragment>().is_some() {
+        return Err(Fault::Target);
+    }
     let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
     if both || parts.extensions.get::<TwoLengths>().is_some() {
         let what = "the length of the body is declared more than once";

@@ -308,24 +308,24 @@ mod tests {
         }
     }
 
+    fn url_encoded(text: &str) -> String {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    }
+
     #[test]
     fn names_of_the_world_pass() {
         for name in [
             "テスト。txt",
             "報告（最終）：100％.pdf",
             "émoji 👍🏽",
-            "a…b".trim_end_matches("…b"),
             "l·l",
             "..a",
             "a..",
             "...",
             "नमस्ते",
         ] {
-            let path = format!(
-                "/repos/a/b/contents/{}",
-                percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
-            );
-            assert!(parse(&path).is_ok(), "{name}");
+            let escaped: String = name.split('.').map(url_encoded).collect::<Vec<_>>().join(".");
+            assert!(parse(&format!("/repos/a/b/contents/{escaped}")).is_ok(), "{name}");
         }
         let key = format!("/b/{}", "%E3%83%86".repeat(340));
         assert_eq!(Path::parse(Provider::Aws, &key).unwrap().forwarded(), key);

@@ -20,7 +20,7 @@ use super::reply;
 use super::rewrite::Rewriter;
 use super::route::Upstream;
 use super::strangers::{Note, Strangers};
-use super::upstream::{Exit, Outgoing};
+use super::upstream::{Exit, Outgoing, UpstreamError};
 use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
 use crate::gate::{Gate, Permit};
 use crate::net::Body;
@@ -125,7 +125,7 @@ impl Proxy {
             reply::mark(response.headers_mut(), receipt.request_id());
             return response;
         };
-        let (receipt, answer) = exit.send(permit).await;
+        let (receipt, host, answer) = exit.send(permit).await;
         let id = receipt.request_id();
         match answer {
             Ok(mut response) => {
@@ -134,15 +134,15 @@ impl Proxy {
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = head::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                match rewriter {
-                    Some(rewriter) => rewriter.answer(response).await,
-                    None => response,
+                let Some(rewriter) = rewriter else { return response };
+                match rewriter.answer(response).await {
+                    Ok(response) => response,
+                    Err(error) => reply::failed(&UpstreamError::broken(&host, &error), id),
                 }
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
-                let body = json!({ "error": "proxy_error", "detail": error.to_string() });
-                reply::answer(error.status(), body, id)
+                reply::failed(&error, id)
             }
         }
     }

@@ -9,12 +9,14 @@ use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, LINK, LOCATION,
 };
 use http::{HeaderMap, HeaderValue, Response};
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use memchr::memmem;
 
 use super::route::Upstream;
 use crate::action::Provider;
 use crate::net::Body;
+use crate::net::body::Held;
 
 /// The largest answer that is read for URLs, in bytes; larger ones stream as
 /// they are.
@@ -71,23 +73,26 @@ impl Rewriter {
 
     /// Rewrites `Link`, `Location` and `Content-Location`, and the members of a
     /// JSON body.
-    pub async fn answer(&self, response: Response<Body>) -> Response<Body> {
+    ///
+    /// # Errors
+    /// Where the body breaks off while it is read; nothing was passed on then.
+    pub async fn answer(&self, response: Response<Body>) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
         self.headers(&mut parts.headers);
         if !is_plain_json(&parts.headers) {
-            return Response::from_parts(parts, body);
+            return Ok(Response::from_parts(parts, body));
         }
-        let body = match read(body).await {
-            Read::Whole(bytes) => {
+        let body = match read(body).await? {
+            Read::Whole(Held { bytes, trailers }) => {
                 let rewritten = self.json(&bytes);
-                if let Some(rewritten) = &rewritten {
+                if let Some(rewritten) = rewritten.as_ref().filter(|_| trailers.is_none()) {
                     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(rewritten.len()));
                 }
-                Body::from(rewritten.map_or(bytes, Bytes::from))
+                Held { bytes: rewritten.map_or(bytes, Bytes::from), trailers }.into_body()
             }
             Read::Beyond(body) => body,
         };
-        Response::from_parts(parts, body)
+        Ok(Response::from_parts(parts, body))
     }
 
     fn headers(&self, headers: &mut HeaderMap) {
@@ -192,32 +197,31 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
 }
 
 enum Read {
-    Whole(Bytes),
+    Whole(Held),
     /// It is larger than what is read, or slower: as it came.
     Beyond(Body),
 }
 
-async fn read(body: Body) -> Read {
+async fn read(body: Body) -> Result<Read, axum::Error> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    let mut held = BytesMut::new();
+    let (mut held, mut trailers) = (BytesMut::new(), None);
     let mut body = body;
     loop {
         match tokio::time::timeout_at(deadline, body.frame()).await {
-            Ok(None) => return Read::Whole(held.freeze()),
-            Ok(Some(Ok(frame))) => match frame.into_data() {
+            Ok(None) => return Ok(Read::Whole(Held { bytes: held.freeze(), trailers })),
+            Ok(Some(frame)) => match frame?.into_data() {
                 Ok(data) if held.len() + data.len() <= MAX_READ => held.extend_from_slice(&data),
-                Ok(data) => return beyond(vec![Ok(held.freeze()), Ok(data)], body),
-                Err(_) => {}
+                Ok(data) => return Ok(beyond(vec![Ok(held.freeze()), Ok(data)], body)),
+                Err(frame) => trailers = frame.into_trailers().ok(),
             },
-            // Broken off: so shall it be for the client.
-            Ok(Some(Err(error))) => return beyond(vec![Ok(held.freeze()), Err(error)], body),
-            Err(_) => return beyond(vec![Ok(held.freeze())], body),
+            Err(_) => return Ok(beyond(vec![Ok(held.freeze())], body)),
         }
     }
 }
 
 fn beyond(first: Vec<Result<Bytes, axum::Error>>, rest: Body) -> Read {
-    Read::Beyond(Body::from_stream(stream::iter(first).chain(rest.into_data_stream())))
+    let first = stream::iter(first).map(|data| data.map(Frame::data));
+    Read::Beyond(Body::new(StreamBody::new(first.chain(BodyStream::new(rest)))))
 }
 
 #[cfg(test)]

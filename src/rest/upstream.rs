@@ -33,7 +33,7 @@ pub struct Exit {
 
 /// Why there is no answer, in the terms of the one who asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{provider} could not be reached: {cause}")]
+#[error("{provider}: {cause}")]
 pub struct UpstreamError {
     /// The host.
     pub provider: String,
@@ -42,6 +42,13 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
+    /// An answer of which a part is missing.
+    #[must_use]
+    pub fn broken(provider: &str, error: &axum::Error) -> Self {
+        let cause = SendError::Broken(format!("the answer broke off: {error}"));
+        Self { provider: provider.to_owned(), cause }
+    }
+
     /// 504 where there was no answer in time, 408 where the client was slow, else
     /// 502.
     #[must_use]
@@ -61,20 +68,21 @@ impl Exit {
         Self { client, patience }
     }
 
-    /// Sends what was admitted. Never again, whatever comes of it.
+    /// Sends what was admitted, once, and tells where it went.
     pub async fn send(
         &self,
         permit: Permit<Outgoing>,
-    ) -> (Receipt, Result<Response<Body>, UpstreamError>) {
+    ) -> (Receipt, String, Result<Response<Body>, UpstreamError>) {
         let (outgoing, receipt) = permit.redeem();
-        let provider = outgoing.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let host = outgoing.uri.authority().map(ToString::to_string).unwrap_or_default();
         let mut request = Request::new(outgoing.body);
         *request.method_mut() = outgoing.method;
         *request.uri_mut() = outgoing.uri;
         *request.headers_mut() = outgoing.headers;
         let answer = self.client.send(request, self.patience).await;
         let answer = answer.and_then(|answer| tidy(answer, self.patience));
-        (receipt, answer.map_err(|cause| UpstreamError { provider, cause }))
+        let answer = answer.map_err(|cause| UpstreamError { provider: host.clone(), cause });
+        (receipt, host, answer)
     }
 }
 
