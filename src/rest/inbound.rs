@@ -10,6 +10,7 @@ use http_body::Body as _;
 
 use super::credentials::NoCredential;
 use super::head;
+use super::media;
 use super::normalize::{Path, PathFault};
 use super::payload::{self, Reads};
 use super::route::{Destination, destination};
@@ -58,6 +59,9 @@ pub enum Fault {
     /// A method that is not HTTP's own, or no business of a proxy's.
     #[error("the method `{0}` is not passed on")]
     Method(String),
+    /// A signed path, too late.
+    #[error("the signed path has expired: ask the provider for a new URL")]
+    Expired,
     /// The target is not a path.
     #[error("the request target is not a path")]
     Target,
@@ -110,6 +114,7 @@ impl Fault {
             Self::NoUpstream(_) | Self::NoCredential(_) | Self::CannotSign(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_configured")
             }
+            Self::Expired => (StatusCode::FORBIDDEN, "signed_path_expired"),
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
             Self::Header(_) => (StatusCode::BAD_REQUEST, "invalid_header"),
             Self::Override(_) => (StatusCode::BAD_REQUEST, "method_override"),
@@ -146,11 +151,22 @@ pub async fn read(
     let Destination { host, path: judged_path } = destination(provider, path.judged(), region);
     let forwarded = destination(provider, path.forwarded(), region).path.into_owned();
     let host = host.map(std::borrow::Cow::into_owned);
+    let is_file = media::is_upload(
+        provider,
+        &parts.method,
+        host.as_deref(),
+        &forwarded,
+        query.unwrap_or_default(),
+    );
     let method = parts.method.as_str().to_owned();
     let query = query.map(str::to_owned);
     // From here on only what goes upstream is looked at.
     let mut headers = head::forwarded(parts.headers);
-    let taken = take_body(provider, host.as_deref(), &mut headers, body, limits).await?;
+    let reads = match payload::reads(provider, host.as_deref(), &headers)? {
+        _ if is_file => Reads::Nothing,
+        reads => reads,
+    };
+    let taken = take_body(reads, &mut headers, body, limits).await?;
     let judged = HttpRequest {
         provider,
         method,
@@ -173,13 +189,11 @@ struct Taken {
 }
 
 async fn take_body(
-    provider: Provider,
-    host: Option<&str>,
+    reads: Reads,
     headers: &mut HeaderMap,
     body: Body,
     limits: &Limits,
 ) -> Result<Taken, Fault> {
-    let reads = payload::reads(provider, host, headers)?;
     // As it is, however it was written.
     match body.size_hint().exact() {
         Some(length) if headers.contains_key(CONTENT_LENGTH) => {
@@ -191,9 +205,7 @@ async fn take_body(
         return Ok(Taken { judged: action::Body::Empty, body, held: Some(Bytes::new()) });
     }
     if reads == Reads::Nothing {
-        let said = headers.clone();
-        let body = map_trailers(body, move |trailers| head::trailers(trailers, &said));
-        let body = patient(body, limits.patience);
+        let body = streamed(body, headers, limits);
         return Ok(Taken { judged: action::Body::Opaque, body, held: None });
     }
     if headers.contains_key(CONTENT_ENCODING) {
@@ -203,6 +215,17 @@ async fn take_body(
     let judged = payload::judged(reads, headers, &held.bytes)?;
     let bytes = held.bytes.clone();
     Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) })
+}
+
+/// A body that nothing reads, with those trailers that go on, for as long as
+/// something of it comes.
+pub(super) fn streamed(body: Body, headers: &HeaderMap, limits: &Limits) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let said = headers.clone();
+    let body = map_trailers(body, move |trailers| head::trailers(trailers, &said));
+    patient(body, limits.patience)
 }
 
 /// The very bytes that were judged, with those trailers that go on.

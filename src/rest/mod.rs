@@ -10,8 +10,11 @@
 pub mod aws;
 pub mod credentials;
 mod head;
+pub mod hosts;
 pub mod identify;
 pub mod inbound;
+pub mod media;
+pub mod minted;
 pub mod mock;
 pub mod normalize;
 mod payload;
@@ -23,4 +26,5 @@ pub mod router;
 #[cfg(feature = "aws")]
 pub mod sigv4;
 pub mod strangers;
+pub mod ticket;
 pub mod upstream;

@@ -1,5 +1,7 @@
 //! The way of a REST request.
 
+mod signed;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,12 +9,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response, StatusCode};
+use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 
 use super::aws;
 use super::credentials::{self, Credential};
 use super::head;
+use super::hosts::Hosts;
 use super::identify::{self, Identified};
 use super::inbound::{self, Fault, Inbound, Limits};
 use super::mock;
@@ -21,9 +27,11 @@ use super::rewrite::Rewriter;
 use super::route::Upstream;
 use super::strangers::{Note, Strangers};
 use super::upstream::{Exit, Outgoing, UpstreamError};
+use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
 use crate::gate::{Gate, Permit};
 use crate::net::Body;
+use crate::net::body::hold;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
@@ -34,6 +42,10 @@ use crate::store::directory::Directory;
 pub struct Site {
     /// In place of the vendor's hosts.
     pub upstream: Option<Upstream>,
+    /// In place of single hosts of the vendor's; these come first.
+    pub hosts: Hosts,
+    /// Where clients see the provider's own listener.
+    pub public_url: Option<Upstream>,
     /// The credential that the gate puts in.
     pub credential: Option<Credential>,
 }
@@ -49,6 +61,8 @@ pub struct Proxy {
     pub directory: Arc<Directory>,
     /// The way out; `None` in test mode, where nothing is sent anywhere.
     pub exit: Option<Exit>,
+    /// Where clients see the gate; `None` where they see it as they name it.
+    pub public_url: Option<Upstream>,
     /// By provider.
     pub sites: ArcSwap<HashMap<Provider, Site>>,
     /// What is put up with.
@@ -76,24 +90,35 @@ impl Proxy {
         peer: SocketAddr,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
+        let base = self.base(provider, &parts, base);
+        if let Some(token) = path.strip_prefix(ticket::SIGNED) {
+            return self.answer_signed(provider, token, base, (parts, body), peer).await;
+        }
         // Whose request it is comes first: strangers learn nothing else.
         let who = match identify::agent(provider, &parts.headers, &self.directory) {
             Ok(who) => who,
             Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
         };
+        let Some(body) = self.proven(&who, &parts, body).await else {
+            return self.refuse_stranger(provider, peer.ip()).await;
+        };
         let Some(gate) = self.gate_for(&who.agent) else {
             return self.refuse_without_policy(&who.agent, provider, &parts).await;
         };
-        let rewriter = self.rewriter(provider, &mut parts, base);
         // What is asked, for certain, or not at all; and where it goes.
         let method = parts.method.to_string();
+        let Some(base) = base else {
+            let fault = Fault::Header("the header `host` does not name a host".to_owned());
+            return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
+        };
+        let reads_body = reads_answer(provider, path, &mut parts);
         let seen = who.claim.as_ref().map(|_| seen(&parts));
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
         let inbound = inbound::read(provider, path, region, parts, body, &self.limits).await;
         if let (Ok(inbound), Some(claim), Some(seen)) = (&inbound, &who.claim, &seen)
             && let Err(error) = claim.verify(seen, inbound.held.as_deref(), jiff::Timestamp::now())
         {
-            tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
+            tracing::debug!(%error, agent = &*who.agent.name, "an AWS body is not as signed");
             return self.refuse_stranger(provider, peer.ip()).await;
         }
         let read = match inbound.and_then(|inbound| self.prepare(&who, inbound)) {
@@ -102,49 +127,80 @@ impl Proxy {
                 return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
             }
         };
-        // Decided and recorded, or refused.
-        let action = read.action.clone();
+        let rewriter = self.rewriter(&who.agent, &read.action, &base, reads_body);
+        self.decide_and_forward(&gate, read, rewriter).await
+    }
+
+    /// The body, once it is sure who sent it: an AWS signature is verified before
+    /// anything is done or recorded in the name of the one it claims to be from.
+    /// Where it says nothing of the body, the body has to be read for that.
+    async fn proven(&self, who: &Identified, parts: &Parts, body: Body) -> Option<Body> {
+        let Some(claim) = &who.claim else { return Some(body) };
+        let verify = |held: Option<&[u8]>| {
+            let verified = claim.verify(&seen(parts), held, jiff::Timestamp::now());
+            verified.inspect_err(|error| {
+                tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
+            })
+        };
+        if parts.headers.contains_key("x-amz-content-sha256") {
+            return verify(None).is_ok().then_some(body);
+        }
+        let held = hold(body, self.limits.max_body, self.limits.patience).await.ok()?;
+        verify(Some(&held)).is_ok().then(|| Body::from(held))
+    }
+
+    /// Decided and recorded, or refused.
+    async fn decide_and_forward(
+        &self,
+        gate: &Gate,
+        read: Read,
+        rewriter: Option<Rewriter>,
+    ) -> Response<Body> {
+        let (action, method) = (read.action.clone(), read.outgoing.method.clone());
         let permit = match gate.admit(read.action, read.outgoing).await {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        self.forward(&gate, &action, permit, rewriter.as_ref()).await
+        let (host, response) = self.forward(gate, &action, permit).await;
+        let Some(rewriter) = rewriter else { return response };
+        let id = response.headers().get(reply::DECISION).cloned();
+        rewriter.answer(&method, response).await.unwrap_or_else(|error| {
+            let id = id.as_ref().and_then(|id| id.to_str().ok());
+            reply::failed(&UpstreamError::broken(&host, &error), id)
+        })
     }
 
+    /// The host that it went to, and what it answered.
     async fn forward(
         &self,
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
-        rewriter: Option<&Rewriter>,
-    ) -> Response<Body> {
+    ) -> (String, Response<Body>) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
-            return response;
+            return (String::new(), response);
         };
         let (receipt, host, answer) = exit.send(permit).await;
         let id = receipt.request_id();
-        match answer {
+        let response = match answer {
             Ok(mut response) => {
                 let status = response.status().as_u16().to_string();
                 gate.release(&receipt, Outcome::Forwarded, status);
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = head::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                let Some(rewriter) = rewriter else { return response };
-                match rewriter.answer(response).await {
-                    Ok(response) => response,
-                    Err(error) => reply::failed(&UpstreamError::broken(&host, &error), id),
-                }
+                response
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
                 reply::failed(&error, id)
             }
-        }
+        };
+        (host, response)
     }
 
     /// Where it goes, and with whose credential.
@@ -156,7 +212,9 @@ impl Proxy {
                 let provider = judged.provider;
                 let sites = self.sites.load();
                 let site = sites.get(&provider);
-                let upstream = site.and_then(|site| site.upstream.as_ref());
+                let one = judged.host.as_deref().zip(site);
+                let one = one.and_then(|(host, site)| site.hosts.place_of(host));
+                let upstream = one.or_else(|| site?.upstream.as_ref());
                 let upstream = match (upstream, &judged.host) {
                     (Some(configured), _) => Cow::Borrowed(configured),
                     (None, Some(host)) => Cow::Owned(Upstream::vendor(host).ok_or(Fault::Target)?),
@@ -185,26 +243,43 @@ impl Proxy {
         Ok(Read { action, outgoing })
     }
 
-    /// What rewrites the answer, where it has to be. A body that has to be read
-    /// must come as it is.
+    /// Where the provider begins, as the client sees it; `None` where the client
+    /// names no host.
+    fn base(&self, provider: Provider, parts: &Parts, below: &str) -> Option<String> {
+        let sites = self.sites.load();
+        let public = match below {
+            "" => sites.get(&provider).and_then(|site| site.public_url.as_ref()),
+            _ => self.public_url.as_ref(),
+        };
+        if let Some(public) = public {
+            return Some(format!("{}{below}", public.origin()));
+        }
+        let host = match parts.headers.get(HOST) {
+            Some(host) => host.to_str().ok()?.parse().ok()?,
+            None => parts.uri.authority()?.clone(),
+        };
+        let host: Authority = host;
+        (!host.as_str().contains('@')).then(|| format!("http://{host}{below}"))
+    }
+
+    /// What rewrites the answer, where it has to be.
     fn rewriter(
         &self,
-        provider: Provider,
-        parts: &mut http::request::Parts,
+        agent: &Arc<AgentRecord>,
+        action: &Action,
         base: &str,
+        reads_body: bool,
     ) -> Option<Rewriter> {
         self.exit.as_ref()?;
-        let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))?;
-        let sites = self.sites.load();
-        let configured = sites.get(&provider).and_then(|site| site.upstream.as_ref());
-        let rewriter = Rewriter::new(provider, configured, &format!("http://{host}{base}"));
-        if !rewriter.is_needed() || provider == Provider::Aws {
+        let Target::Http(request) = &action.target else { return None };
+        let provider = request.provider;
+        // What AWS answers leads nowhere else.
+        if provider == Provider::Aws {
             return None;
         }
-        let identity = http::HeaderValue::from_static("identity");
-        parts.headers.insert(http::header::ACCEPT_ENCODING, identity);
-        Some(rewriter)
+        let signer = self.signer(agent, provider, base, &request.path);
+        let sites = self.sites.load();
+        Some(Rewriter::new(provider, sites.get(&provider), base, signer, reads_body))
     }
 
     /// The gate under the agent's own policy; `None` where that cannot be had.
@@ -217,7 +292,7 @@ impl Proxy {
         &self,
         agent: &AgentRecord,
         provider: Provider,
-        parts: &http::request::Parts,
+        parts: &Parts,
     ) -> Response<Body> {
         let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
         let target = malformed(provider, parts.method.as_str(), reason.clone());
@@ -254,7 +329,16 @@ impl Proxy {
     }
 
     async fn refuse_stranger(&self, provider: Provider, source: IpAddr) -> Response<Body> {
-        let row = match self.strangers.note(source, Instant::now()) {
+        let row = self.stranger_row(provider, source).await;
+        // The same words for no key and a wrong one.
+        let detail = "Missing or invalid agent key (header X-Agent-Key)";
+        let body = json!({ "error": "unauthorized", "detail": detail });
+        reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+    }
+
+    /// The row of a request that bears neither a valid key nor a seal.
+    async fn stranger_row(&self, provider: Provider, source: IpAddr) -> Option<String> {
+        match self.strangers.note(source, Instant::now()) {
             Note::Counted(row) => row,
             Note::Row { more } => {
                 let mut what = format!("no valid agent key, from {source}");
@@ -275,11 +359,7 @@ impl Proxy {
                 self.strangers.wrote(source, row.clone());
                 row
             }
-        };
-        // The same words for no key and a wrong one.
-        let detail = "Missing or invalid agent key (header X-Agent-Key)";
-        let body = json!({ "error": "unauthorized", "detail": detail });
-        reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+        }
     }
 
     /// Records an action that the pipeline refuses, and gives its row.
@@ -291,12 +371,27 @@ impl Proxy {
     }
 }
 
+/// Whether the answer's body is the API's, and no file. Then it has to be read,
+/// and so must come whole and as it is.
+fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
+    if provider == Provider::Aws || media::is_download(provider, path, &parts.uri, &parts.headers) {
+        return false;
+    }
+    parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    // A part of a text could hold a URL that nobody can recognise.
+    if minted::mints_in_bodies(provider) {
+        parts.headers.remove(RANGE);
+        parts.headers.remove(IF_RANGE);
+    }
+    true
+}
+
 fn malformed(provider: Provider, method: &str, what: String) -> Target {
     let (server, method) = (provider.as_str().into(), method.to_owned());
     Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what })
 }
 
-fn seen(parts: &http::request::Parts) -> aws::Seen {
+fn seen(parts: &Parts) -> aws::Seen {
     aws::Seen {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),

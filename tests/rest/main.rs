@@ -7,4 +7,5 @@ mod attacks;
 mod quickstart;
 mod sdks;
 mod support;
+mod uploads;
 mod way;
