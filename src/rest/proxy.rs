@@ -162,7 +162,8 @@ impl Proxy {
             Err(denial) => return reply::denied(&action, &denial),
         };
         let (host, response) = self.forward(gate, &action, permit).await;
-        let Some(rewriter) = rewriter else { return response };
+        // The gate's own answers lead nowhere.
+        let (Some(host), Some(rewriter)) = (host, rewriter) else { return response };
         let id = response.headers().get(reply::DECISION).cloned();
         rewriter.answer(&method, response).await.unwrap_or_else(|error| {
             let id = id.as_ref().and_then(|id| id.to_str().ok());
@@ -170,37 +171,36 @@ impl Proxy {
         })
     }
 
-    /// The host that it went to, and what it answered.
+    /// The host that answered, and its answer; without a host, one of the gate's.
     async fn forward(
         &self,
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
-    ) -> (String, Response<Body>) {
+    ) -> (Option<String>, Response<Body>) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
-            return (String::new(), response);
+            return (None, response);
         };
         let (receipt, host, answer) = exit.send(permit).await;
         let id = receipt.request_id();
-        let response = match answer {
+        match answer {
             Ok(mut response) => {
                 let status = response.status().as_u16().to_string();
                 gate.release(&receipt, Outcome::Forwarded, status);
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = head::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                response
+                (Some(host), response)
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
-                reply::failed(&error, id)
+                (None, reply::failed(&error, id))
             }
-        };
-        (host, response)
+        }
     }
 
     /// Where it goes, and with whose credential.
