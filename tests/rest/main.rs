@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod attacks;
+mod flows;
 mod quickstart;
 mod sdks;
 mod support;

@@ -87,7 +87,7 @@ impl Proxy {
         inbound::check_head(&parts)?;
         inbound::check_overrides(&parts.headers, "")?;
         if parts.uri.query().is_some() {
-            return Err(Fault::Target);
+            return Err(Fault::Signed("a signed path takes no query"));
         }
         if jiff::Timestamp::now().as_second() >= ticket.until {
             return Err(Fault::Expired);
@@ -96,12 +96,13 @@ impl Proxy {
         if !ticket.methods.iter().any(|made_for| made_for == method) {
             return Err(Fault::Method(method.to_owned()));
         }
-        let url: Uri = ticket.url.parse().map_err(|_| Fault::Target)?;
+        let foreign = || Fault::Signed("the signed path leads to no host of the provider's");
+        let url: Uri = ticket.url.parse().map_err(|_| foreign())?;
         let uri = match self.exit {
             None => Uri::default(),
             Some(_) => {
                 let sites = self.sites.load();
-                place(provider, sites.get(&provider), &url).ok_or(Fault::Target)?
+                place(provider, sites.get(&provider), &url).ok_or_else(foreign)?
             }
         };
         let is_empty = http_body::Body::is_end_stream(&body);
