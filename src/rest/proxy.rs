@@ -137,25 +137,26 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        let response = self.forward(gate, &action, permit).await;
-        match rewriter {
+        let (response, theirs) = self.forward(gate, &action, permit).await;
+        match rewriter.filter(|_| theirs) {
             Some(rewriter) => rewriter.answer(&method, response).await,
             None => response,
         }
     }
 
+    /// The answer, and whether it is the provider's.
     async fn forward(
         &self,
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
-    ) -> Response<Body> {
+    ) -> (Response<Body>, bool) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
-            return response;
+            return (response, false);
         };
         let (receipt, answer) = exit.send(permit).await;
         let id = receipt.request_id();
@@ -166,12 +167,12 @@ impl Proxy {
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = inbound::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                response
+                (response, true)
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
                 let body = json!({ "error": "proxy_error", "detail": error.to_string() });
-                reply::answer(error.status(), body, id)
+                (reply::answer(error.status(), body, id), false)
             }
         }
     }
