@@ -146,6 +146,7 @@ fn assemble(
         book: Arc::clone(&book),
         directory: Arc::clone(&directory),
         exit,
+        public_url: sites::public_url(settings.public_url())?,
         sites: ArcSwap::from_pointee(sites::sites(settings.providers())?),
         limits,
         session: uuid::Uuid::now_v7().to_string().into(),

@@ -85,6 +85,8 @@ pub struct File {
     pub servers: BTreeMap<String, Server>,
     /// Where `serve` listens.
     pub listen: Option<SocketAddr>,
+    /// Where clients see `serve`, where something stands in front of it.
+    pub public_url: Option<String>,
     /// The largest body that `serve` holds, in bytes.
     pub max_body: Option<usize>,
     /// Origins of pages that may call the admin API of `serve`.
@@ -241,6 +243,12 @@ impl Settings {
     #[must_use]
     pub fn max_body(&self, flag: Option<usize>) -> usize {
         flag.or(self.file.max_body).unwrap_or(Limits::default().max_body)
+    }
+
+    /// Where clients see `serve`; `None` where they see it as they name it.
+    #[must_use]
+    pub fn public_url(&self) -> Option<&str> {
+        self.file.public_url.as_deref()
     }
 
     /// Origins of pages that may call the admin API; none unless somebody says so.

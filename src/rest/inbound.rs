@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::credentials::NoCredential;
 use super::identify::{AGENT_KEY, MASTER_KEY};
+use super::media;
 use super::normalize::{Path, PathFault};
 use super::route::{Destination, destination};
 use crate::action::{self, HttpRequest, Provider};
@@ -58,6 +59,12 @@ pub enum Fault {
     /// A method that is not HTTP's own, or no business of a proxy's.
     #[error("the method `{0}` is not passed on")]
     Method(String),
+    /// A signed path, too late.
+    #[error("the signed path has expired: ask the provider for a new URL")]
+    Expired,
+    /// A signed path that cannot be followed.
+    #[error("{0}")]
+    Signed(&'static str),
     /// The target is not a path.
     #[error("the request target is not a path")]
     Target,
@@ -98,6 +105,8 @@ impl Fault {
             Self::NoUpstream(_) | Self::NoCredential(_) | Self::CannotSign(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_configured")
             }
+            Self::Expired => (StatusCode::FORBIDDEN, "signed_path_expired"),
+            Self::Signed(_) => (StatusCode::BAD_REQUEST, "invalid_signed_path"),
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
             Self::Header(_) => (StatusCode::BAD_REQUEST, "invalid_header"),
             Self::Override(_) => (StatusCode::BAD_REQUEST, "method_override"),
@@ -162,7 +171,11 @@ pub async fn read(
     let Destination { host, path: judged_path } = destination(provider, path.judged(), region);
     let forwarded = destination(provider, path.forwarded(), region).path.into_owned();
     let host = host.map(std::borrow::Cow::into_owned);
+    let query_text = parts.uri.query().unwrap_or_default();
+    let is_file =
+        media::is_upload(provider, &parts.method, host.as_deref(), &forwarded, query_text);
     let (judged_body, body, held) = match reads(provider, host.as_deref(), &parts.headers) {
+        _ if is_file => (action::Body::Opaque, body, None),
         Reads::Nothing => (action::Body::Opaque, body, None),
         _ if http_body::Body::is_end_stream(&body) => {
             (action::Body::Empty, body, Some(Bytes::new()))
@@ -194,7 +207,7 @@ pub async fn read(
     })
 }
 
-fn check_head(parts: &http::request::Parts) -> Result<(), Fault> {
+pub(super) fn check_head(parts: &http::request::Parts) -> Result<(), Fault> {
     let passes = [
         Method::GET,
         Method::HEAD,
@@ -232,7 +245,7 @@ fn check_head(parts: &http::request::Parts) -> Result<(), Fault> {
     }
 }
 
-fn check_overrides(headers: &HeaderMap, query: &str) -> Result<(), Fault> {
+pub(super) fn check_overrides(headers: &HeaderMap, query: &str) -> Result<(), Fault> {
     if let Some(name) = OVERRIDES.iter().find(|name| headers.contains_key(**name)) {
         return Err(Fault::Override((*name).to_owned()));
     }
@@ -324,7 +337,7 @@ fn form(text: &str) -> Vec<(String, String)> {
 }
 
 /// What policies may look at: everything but keys and credentials.
-fn judged_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+pub(super) fn judged_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let shown = headers.iter().filter(|(name, _)| !is_secret(name));
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     shown.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()

@@ -9,8 +9,11 @@
 
 pub mod aws;
 pub mod credentials;
+pub mod hosts;
 pub mod identify;
 pub mod inbound;
+pub mod media;
+pub mod minted;
 pub mod mock;
 pub mod normalize;
 pub mod proxy;
@@ -21,4 +24,5 @@ pub mod router;
 #[cfg(feature = "aws")]
 pub mod sigv4;
 pub mod strangers;
+pub mod ticket;
 pub mod upstream;

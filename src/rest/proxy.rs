@@ -1,5 +1,7 @@
 //! The way of a REST request.
 
+mod signed;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,11 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response, StatusCode};
+use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 
 use super::aws;
 use super::credentials::{self, Credential};
+use super::hosts::Hosts;
 use super::identify::{self, Identified};
 use super::inbound::{self, Fault, Inbound, Limits};
 use super::mock;
@@ -20,6 +25,7 @@ use super::rewrite::Rewriter;
 use super::route::Upstream;
 use super::strangers::{Note, Strangers};
 use super::upstream::{Exit, Outgoing};
+use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
 use crate::gate::{Gate, Permit};
 use crate::net::Body;
@@ -33,6 +39,10 @@ use crate::store::directory::Directory;
 pub struct Site {
     /// In place of the vendor's hosts.
     pub upstream: Option<Upstream>,
+    /// In place of single hosts of the vendor's; these come first.
+    pub hosts: Hosts,
+    /// Where clients see the provider's own listener.
+    pub public_url: Option<Upstream>,
     /// The credential that the gate puts in.
     pub credential: Option<Credential>,
 }
@@ -48,6 +58,8 @@ pub struct Proxy {
     pub directory: Arc<Directory>,
     /// The way out; `None` in test mode, where nothing is sent anywhere.
     pub exit: Option<Exit>,
+    /// Where clients see the gate; `None` where they see it as they name it.
+    pub public_url: Option<Upstream>,
     /// By provider.
     pub sites: ArcSwap<HashMap<Provider, Site>>,
     /// What is put up with.
@@ -75,6 +87,10 @@ impl Proxy {
         peer: SocketAddr,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
+        let base = self.base(provider, &parts, base);
+        if let Some(token) = path.strip_prefix(ticket::SIGNED) {
+            return self.answer_signed(provider, token, base, (parts, body), peer).await;
+        }
         // Whose request it is comes first: strangers learn nothing else.
         let who = match identify::agent(provider, &parts.headers, &self.directory) {
             Ok(who) => who,
@@ -83,9 +99,13 @@ impl Proxy {
         let Some(gate) = self.gate_for(&who.agent) else {
             return self.refuse_without_policy(&who.agent, provider, &parts).await;
         };
-        let rewriter = self.rewriter(provider, &mut parts, base);
         // What is asked, for certain, or not at all; and where it goes.
         let method = parts.method.to_string();
+        let Some(base) = base else {
+            let fault = Fault::Header("the header `host` does not name a host".to_owned());
+            return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
+        };
+        let reads_body = reads_answer(provider, path, &mut parts);
         let seen = who.claim.as_ref().map(|_| seen(&parts));
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
         let inbound = inbound::read(provider, path, region, parts, body, &self.limits).await;
@@ -101,28 +121,42 @@ impl Proxy {
                 return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
             }
         };
-        // Decided and recorded, or refused.
-        let action = read.action.clone();
+        let rewriter = self.rewriter(&who.agent, &read.action, &base, reads_body);
+        self.decide_and_forward(&gate, read, rewriter).await
+    }
+
+    /// Decided and recorded, or refused.
+    async fn decide_and_forward(
+        &self,
+        gate: &Gate,
+        read: Read,
+        rewriter: Option<Rewriter>,
+    ) -> Response<Body> {
+        let (action, method) = (read.action.clone(), read.outgoing.method.clone());
         let permit = match gate.admit(read.action, read.outgoing).await {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        self.forward(&gate, &action, permit, rewriter.as_ref()).await
+        let (response, theirs) = self.forward(gate, &action, permit).await;
+        match rewriter.filter(|_| theirs) {
+            Some(rewriter) => rewriter.answer(&method, response).await,
+            None => response,
+        }
     }
 
+    /// The answer, and whether it is the provider's.
     async fn forward(
         &self,
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
-        rewriter: Option<&Rewriter>,
-    ) -> Response<Body> {
+    ) -> (Response<Body>, bool) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
-            return response;
+            return (response, false);
         };
         let (receipt, answer) = exit.send(permit).await;
         let id = receipt.request_id();
@@ -133,15 +167,12 @@ impl Proxy {
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = inbound::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                match rewriter {
-                    Some(rewriter) => rewriter.answer(response).await,
-                    None => response,
-                }
+                (response, true)
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
                 let body = json!({ "error": "proxy_error", "detail": error.to_string() });
-                reply::answer(error.status(), body, id)
+                (reply::answer(error.status(), body, id), false)
             }
         }
     }
@@ -155,7 +186,9 @@ impl Proxy {
                 let provider = judged.provider;
                 let sites = self.sites.load();
                 let site = sites.get(&provider);
-                let upstream = site.and_then(|site| site.upstream.as_ref());
+                let one = judged.host.as_deref().zip(site);
+                let one = one.and_then(|(host, site)| site.hosts.place_of(host));
+                let upstream = one.or_else(|| site?.upstream.as_ref());
                 let upstream = match (upstream, &judged.host) {
                     (Some(configured), _) => Cow::Borrowed(configured),
                     (None, Some(host)) => Cow::Owned(Upstream::vendor(host).ok_or(Fault::Target)?),
@@ -184,26 +217,48 @@ impl Proxy {
         Ok(Read { action, outgoing })
     }
 
-    /// What rewrites the answer, where it has to be. A body that has to be read
-    /// must come as it is.
-    fn rewriter(
+    /// Where the provider begins, as the client sees it; `None` where the client
+    /// names no host.
+    fn base(
         &self,
         provider: Provider,
-        parts: &mut http::request::Parts,
+        parts: &http::request::Parts,
+        below: &str,
+    ) -> Option<String> {
+        let sites = self.sites.load();
+        let public = match below {
+            "" => sites.get(&provider).and_then(|site| site.public_url.as_ref()),
+            _ => self.public_url.as_ref(),
+        };
+        if let Some(public) = public {
+            return Some(format!("{}{below}", public.origin()));
+        }
+        let host = match parts.headers.get(HOST) {
+            Some(host) => host.to_str().ok()?.parse().ok()?,
+            None => parts.uri.authority()?.clone(),
+        };
+        let host: Authority = host;
+        (!host.as_str().contains('@')).then(|| format!("http://{host}{below}"))
+    }
+
+    /// What rewrites the answer, where it has to be.
+    fn rewriter(
+        &self,
+        agent: &Arc<AgentRecord>,
+        action: &Action,
         base: &str,
+        reads_body: bool,
     ) -> Option<Rewriter> {
         self.exit.as_ref()?;
-        let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))?;
-        let sites = self.sites.load();
-        let configured = sites.get(&provider).and_then(|site| site.upstream.as_ref());
-        let rewriter = Rewriter::new(provider, configured, &format!("http://{host}{base}"));
-        if !rewriter.is_needed() || provider == Provider::Aws {
+        let Target::Http(request) = &action.target else { return None };
+        let provider = request.provider;
+        // What AWS answers leads nowhere else.
+        if provider == Provider::Aws {
             return None;
         }
-        let identity = http::HeaderValue::from_static("identity");
-        parts.headers.insert(http::header::ACCEPT_ENCODING, identity);
-        Some(rewriter)
+        let signer = self.signer(agent, provider, base, &request.path);
+        let sites = self.sites.load();
+        Some(Rewriter::new(provider, sites.get(&provider), base, signer, reads_body))
     }
 
     /// The gate under the agent's own policy; `None` where that cannot be had.
@@ -253,7 +308,16 @@ impl Proxy {
     }
 
     async fn refuse_stranger(&self, provider: Provider, source: IpAddr) -> Response<Body> {
-        let row = match self.strangers.note(source, Instant::now()) {
+        let row = self.stranger_row(provider, source).await;
+        // The same words for no key and a wrong one.
+        let detail = "Missing or invalid agent key (header X-Agent-Key)";
+        let body = json!({ "error": "unauthorized", "detail": detail });
+        reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+    }
+
+    /// The row of a request that bears neither a valid key nor a seal.
+    async fn stranger_row(&self, provider: Provider, source: IpAddr) -> Option<String> {
+        match self.strangers.note(source, Instant::now()) {
             Note::Counted(row) => row,
             Note::Row { more } => {
                 let mut what = format!("no valid agent key, from {source}");
@@ -274,11 +338,7 @@ impl Proxy {
                 self.strangers.wrote(source, row.clone());
                 row
             }
-        };
-        // The same words for no key and a wrong one.
-        let detail = "Missing or invalid agent key (header X-Agent-Key)";
-        let body = json!({ "error": "unauthorized", "detail": detail });
-        reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+        }
     }
 
     /// Records an action that the pipeline refuses, and gives its row.
@@ -288,6 +348,21 @@ impl Proxy {
             Err(denial) => denial.request_id,
         }
     }
+}
+
+/// Whether the answer's body is the API's, and no file. Then it has to be read,
+/// and so must come whole and as it is.
+fn reads_answer(provider: Provider, path: &str, parts: &mut http::request::Parts) -> bool {
+    if provider == Provider::Aws || media::is_download(provider, path, &parts.uri, &parts.headers) {
+        return false;
+    }
+    parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    // A part of a text could hold a URL that nobody can recognise.
+    if minted::mints_in_bodies(provider) {
+        parts.headers.remove(RANGE);
+        parts.headers.remove(IF_RANGE);
+    }
+    true
 }
 
 fn malformed(provider: Provider, method: &str, what: String) -> Target {

@@ -1,223 +1,278 @@
 //! Absolute URLs in answers that would lead the client around the gate: they
 //! are made to lead back through it. Nothing else of an answer changes by a byte.
+//!
+//! A small answer that told its length is held, so that it can tell it again;
+//! all others are looked at while they stream, whatever their size.
 
-use std::time::Duration;
+mod rules;
+mod scan;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, LINK, LOCATION,
+    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, Entry,
+    LINK, LOCATION,
 };
-use http::{HeaderMap, HeaderValue, Response};
-use http_body_util::BodyExt as _;
-use memchr::memmem;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use serde_json::json;
 
-use super::route::Upstream;
+use self::rules::Rules;
+use self::scan::{Edit, Scanner};
+use super::proxy::Site;
+use super::ticket::Signer;
+use super::{minted, reply};
 use crate::action::Provider;
 use crate::net::Body;
 
-/// The largest answer that is read for URLs, in bytes; larger ones stream as
-/// they are.
-pub const MAX_READ: usize = 8 << 20;
+/// The largest answer that is held, in bytes; larger ones lose their
+/// `Content-Length`.
+pub const MAX_HELD: usize = 1 << 20;
 
-/// How long a body that is read may take; after that the rest streams.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Headers that hold one URL, which leads on.
+const LEADS_ON: [HeaderName; 5] = [
+    LOCATION,
+    CONTENT_LOCATION,
+    HeaderName::from_static("operation-location"),
+    HeaderName::from_static("x-goog-upload-url"),
+    HeaderName::from_static("x-goog-upload-control-url"),
+];
 
-/// Ends of the names of members that hold URLs of the API itself. A text that
-/// happens to begin with such a URL is nobody's business.
-const MEMBERS: [&str; 9] =
-    ["url", "uri", "link", "links", "self", "next", "previous", "nextpage", "href"];
+/// Headers that say what the bytes were before any of them changed. An `ETag`
+/// stays: it names a state at the provider, and goes back there in `If-Match`.
+const OF_THE_BYTES: [&str; 5] =
+    ["content-md5", "digest", "content-digest", "repr-digest", "x-goog-hash"];
 
 /// Rewrites the answers to one request.
 #[derive(Debug, Clone)]
 pub struct Rewriter {
-    /// What URLs begin with, and what they are to begin with.
-    rules: Vec<(String, String)>,
+    rules: Rules,
+    /// Whether the body is the API's, and no file.
+    reads_body: bool,
+    /// Whether it may hold what the client must not see.
+    hides: bool,
 }
 
 impl Rewriter {
-    /// The rules for answers of `provider`, whose requests come in below `base`
-    /// (`http://gate:8100/proxy/github`).
+    /// The rules for the answer to a request to `provider`, which begins at
+    /// `base` (`http://gate:8100/proxy/github`) as the client sees it. A body is
+    /// looked at where it `reads_body`.
     #[must_use]
-    pub fn new(provider: Provider, configured: Option<&Upstream>, base: &str) -> Self {
-        let vendors: &[(&str, &str)] = match provider {
-            Provider::Github => &[("api.github.com", ""), ("uploads.github.com", "")],
-            Provider::Microsoft => &[("graph.microsoft.com", "")],
-            Provider::Hubspot => &[("api.hubapi.com", "")],
-            Provider::Slack => &[("slack.com/api", "/api")],
-            Provider::Google => &[
-                ("www.googleapis.com", ""),
-                ("gmail.googleapis.com", "/gmail.googleapis.com"),
-                ("sheets.googleapis.com", "/sheets.googleapis.com"),
-                ("docs.googleapis.com", "/docs.googleapis.com"),
-                ("slides.googleapis.com", "/slides.googleapis.com"),
-                ("people.googleapis.com", "/people.googleapis.com"),
-                ("tasks.googleapis.com", "/tasks.googleapis.com"),
-            ],
-            _ => &[],
-        };
-        let vendors = vendors
-            .iter()
-            .map(|(host, below)| (format!("https://{host}"), format!("{base}{below}")));
-        let own = configured.map(|upstream| (upstream.origin(), base.to_owned()));
-        Self { rules: own.into_iter().chain(vendors).collect() }
+    pub fn new(
+        provider: Provider,
+        site: Option<&Site>,
+        base: &str,
+        signer: Option<Signer>,
+        reads_body: bool,
+    ) -> Self {
+        let hides = reads_body && minted::mints_in_bodies(provider);
+        Self { rules: Rules::new(provider, site, base, signer), reads_body, hides }
     }
 
-    /// Whether there is anything that could lead around the gate.
-    #[must_use]
-    pub fn is_needed(&self) -> bool {
-        !self.rules.is_empty()
-    }
-
-    /// Rewrites `Link`, `Location` and `Content-Location`, and the members of a
-    /// JSON body.
-    pub async fn answer(&self, response: Response<Body>) -> Response<Body> {
+    /// Rewrites the headers that hold URLs, and the members of a JSON body of
+    /// the answer to a request by `method`.
+    pub async fn answer(self, method: &Method, response: Response<Body>) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
+        if self.hides && is_encoded(&parts.headers) {
+            return unreadable(&parts.headers);
+        }
         self.headers(&mut parts.headers);
-        if !is_plain_json(&parts.headers) {
+        let has_body = *method != Method::HEAD
+            && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        // Part of a text cannot be read.
+        let is_whole = parts.status != StatusCode::PARTIAL_CONTENT;
+        if !(self.reads_body && has_body && is_whole && is_answer_in_json(&parts.headers)) {
             return Response::from_parts(parts, body);
         }
-        let body = match read(body).await {
-            Read::Whole(bytes) => {
-                let rewritten = self.json(&bytes);
-                if let Some(rewritten) = &rewritten {
-                    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(rewritten.len()));
-                }
-                Body::from(rewritten.map_or(bytes, Bytes::from))
+        let looked = Looked::new(Scanner::new(self.rules), body);
+        // One that told its length is to tell it again.
+        if is_small(&parts.headers) {
+            let whole = looked.whole().await;
+            if whole.changed {
+                no_longer_true(&mut parts.headers);
+                parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.text.len()));
             }
-            Read::Beyond(body) => body,
-        };
-        Response::from_parts(parts, body)
+            return Response::from_parts(parts, whole.into_body());
+        }
+        no_longer_true(&mut parts.headers);
+        parts.headers.remove(CONTENT_LENGTH);
+        Response::from_parts(parts, looked.into_body())
     }
 
     fn headers(&self, headers: &mut HeaderMap) {
-        for name in [LINK, LOCATION, CONTENT_LOCATION] {
-            let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
-            let mut changed = false;
-            let values: Vec<HeaderValue> = values
-                .into_iter()
-                .map(|value| {
-                    let rewritten = self.header(value.to_str().unwrap_or_default());
-                    let rewritten = rewritten.and_then(|text| HeaderValue::from_str(&text).ok());
-                    changed |= rewritten.is_some();
-                    rewritten.unwrap_or(value)
-                })
-                .collect();
-            if changed {
-                headers.remove(&name);
-                for value in values {
-                    headers.append(&name, value);
-                }
-            }
+        for name in LEADS_ON {
+            edit(headers, &name, |value| {
+                let edit = self.rules.in_location(value)?;
+                Some(applied(value, edit))
+            });
         }
+        edit(headers, &LINK, |value| self.link(value));
     }
 
-    fn header(&self, value: &str) -> Option<String> {
-        let mut text = value.to_owned();
-        for (from, to) in &self.rules {
-            let mut at = 0;
-            while let Some(found) = text.get(at..).and_then(|rest| rest.find(from.as_str())) {
-                let (start, end) = (at + found, at + found + from.len());
-                let opens = start == 0 || text.as_bytes().get(start - 1) == Some(&b'<');
-                if opens && ends_host(text.as_bytes().get(end)) {
-                    text.replace_range(start..end, to);
-                    at = start + to.len();
-                } else {
-                    at = end;
-                }
-            }
+    /// `<url>; rel="next", <url>; rel="last"` (RFC 8288, section 3).
+    fn link(&self, value: &str) -> Option<String> {
+        let mut out = String::with_capacity(value.len());
+        let mut rest = value;
+        while let Some((before, after)) = rest.split_once('<') {
+            let (url, behind) = after.split_once('>')?;
+            let edit = self.rules.api(url);
+            out.push_str(before);
+            out.push('<');
+            out.push_str(&edit.map_or_else(|| url.to_owned(), |edit| applied(url, edit)));
+            out.push('>');
+            rest = behind;
         }
-        (text != value).then_some(text)
-    }
-
-    /// The text with its URLs rewritten; `None` where there is none to rewrite.
-    fn json(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let mut places: Vec<(usize, usize, Vec<u8>)> = Vec::new();
-        for (from, to) in &self.rules {
-            for escaped in [false, true] {
-                let spelt =
-                    |url: &str| if escaped { url.replace('/', "\\/") } else { url.to_owned() };
-                let (from, to) = (format!("\"{}", spelt(from)), format!("\"{}", spelt(to)));
-                for start in memmem::find_iter(text, from.as_bytes()) {
-                    let end = start + from.len();
-                    if ends_host(text.get(end)) && holds_url(text, start) {
-                        places.push((start, end, to.clone().into_bytes()));
-                    }
-                }
-            }
-        }
-        if places.is_empty() {
-            return None;
-        }
-        places.sort();
-        let mut out = Vec::with_capacity(text.len() + places.len() * 16);
-        let mut at = 0;
-        for (start, end, to) in places.into_iter().filter(|(start, ..)| *start < text.len()) {
-            // Two rules may fit one place, the longer one second.
-            if start < at {
-                continue;
-            }
-            out.extend_from_slice(text.get(at..start).unwrap_or_default());
-            out.extend_from_slice(&to);
-            at = end;
-        }
-        out.extend_from_slice(text.get(at..).unwrap_or_default());
-        Some(out)
+        out.push_str(rest);
+        (out != value).then_some(out)
     }
 }
 
-/// Whether a host ends here: `https://api.github.com.evil` begins alike.
-fn ends_host(next: Option<&u8>) -> bool {
-    matches!(next, None | Some(b'/' | b'?' | b'#' | b'"' | b'>' | b'\\' | b'{'))
+fn applied(url: &str, edit: Edit) -> String {
+    match edit {
+        Edit::Whole(to) => to,
+        Edit::Prefix { until, to } => format!("{to}{}", url.get(until..).unwrap_or_default()),
+    }
 }
 
-/// Whether the string that begins at `quote` is the value of a member whose name
-/// says that it holds a URL.
-fn holds_url(text: &[u8], quote: usize) -> bool {
-    let before = text.get(..quote).unwrap_or_default().trim_ascii_end();
-    let Some(before) = before.strip_suffix(b":") else { return false };
-    let Some(name) = before.trim_ascii_end().strip_suffix(b"\"") else { return false };
-    let start = memchr::memrchr(b'"', name).map_or(0, |at| at + 1);
-    let name = name.get(start..).unwrap_or_default().to_ascii_lowercase();
-    MEMBERS.iter().any(|member| name.ends_with(member.as_bytes()))
+/// Changes the values of `name`, keeping their order.
+fn edit(headers: &mut HeaderMap, name: &HeaderName, change: impl Fn(&str) -> Option<String>) {
+    let Entry::Occupied(mut values) = headers.entry(name) else { return };
+    for value in values.iter_mut() {
+        let changed = value.to_str().ok().and_then(&change);
+        if let Some(changed) = changed.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            *value = changed;
+        }
+    }
 }
 
-fn is_plain_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let declared =
-        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    kind.to_ascii_lowercase().contains("json")
-        && !headers.contains_key(CONTENT_ENCODING)
-        && declared.is_none_or(|length: usize| length <= MAX_READ)
+fn no_longer_true(headers: &mut HeaderMap) {
+    OF_THE_BYTES.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-enum Read {
-    Whole(Bytes),
-    /// It is larger than what is read, or slower: as it came.
-    Beyond(Body),
+/// Whether it is JSON of the API's: one text, and neither a file nor encoded.
+fn is_answer_in_json(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_ascii_lowercase()
+    };
+    let kind = text(CONTENT_TYPE);
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    // GitHub gives files as `application/vnd.github.raw+json`.
+    let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
+    is_json
+        && !kind.contains("raw")
+        && !is_encoded(headers)
+        && !text(CONTENT_DISPOSITION).starts_with("attachment")
 }
 
-async fn read(body: Body) -> Read {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let mut held = BytesMut::new();
-    let mut body = body;
-    loop {
-        match tokio::time::timeout_at(deadline, body.frame()).await {
-            Ok(None) => return Read::Whole(held.freeze()),
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if held.len() + data.len() <= MAX_READ => held.extend_from_slice(&data),
-                Ok(data) => return beyond(vec![Ok(held.freeze()), Ok(data)], body),
-                Err(_) => {}
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
+}
+
+/// In place of an answer that came encoded although it was asked for as it is,
+/// and that could hold a pre-authenticated URL.
+fn unreadable(headers: &HeaderMap) -> Response<Body> {
+    let detail = "the provider encoded an answer that has to be read";
+    let body = json!({ "error": "proxy_error", "detail": detail });
+    let id = headers.get(reply::DECISION).and_then(|id| id.to_str().ok());
+    reply::answer(StatusCode::BAD_GATEWAY, body, id)
+}
+
+/// Whether it is as long as it says, and that is little.
+fn is_small(headers: &HeaderMap) -> bool {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    declared.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length <= MAX_HELD)
+}
+
+/// A body that is looked at while it streams.
+struct Looked {
+    scanner: Scanner<Rules>,
+    body: Body,
+    /// What came behind the data.
+    trailers: Option<Frame<Bytes>>,
+    over: bool,
+}
+
+impl Looked {
+    fn new(scanner: Scanner<Rules>, body: Body) -> Self {
+        Self { scanner, body, trailers: None, over: false }
+    }
+
+    /// The next frame, as it goes on.
+    async fn next(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
+        if self.over {
+            return self.trailers.take().map(Ok);
+        }
+        let mut out = Vec::new();
+        match self.body.frame().await {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    out.reserve(data.len());
+                    self.scanner.push(&data, &mut out);
+                }
+                Err(trailers) => {
+                    self.trailers = Some(trailers);
+                    self.ends(&mut out);
+                }
             },
             // Broken off: so shall it be for the client.
-            Ok(Some(Err(error))) => return beyond(vec![Ok(held.freeze()), Err(error)], body),
-            Err(_) => return beyond(vec![Ok(held.freeze())], body),
+            Some(Err(error)) => {
+                self.over = true;
+                return Some(Err(error));
+            }
+            None => self.ends(&mut out),
         }
+        Some(Ok(Frame::data(out.into())))
+    }
+
+    fn ends(&mut self, out: &mut Vec<u8>) {
+        self.over = true;
+        self.scanner.finish(out);
+    }
+
+    /// All of it at once; what was changed is known then. An error is where it
+    /// broke off.
+    async fn whole(mut self) -> Whole {
+        let mut out = BytesMut::new();
+        let mut behind = None;
+        while let Some(frame) = self.next().await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) => out.extend_from_slice(&data),
+                Ok(Err(trailers)) => behind = Some(Ok(trailers)),
+                Err(error) => behind = Some(Err(error)),
+            }
+        }
+        Whole { text: out.freeze(), behind, changed: self.scanner.changed() }
+    }
+
+    fn into_body(self) -> Body {
+        let frames = stream::unfold(self, |mut looked| async move {
+            let frame = looked.next().await?;
+            Some((frame, looked))
+        });
+        Body::new(StreamBody::new(frames))
     }
 }
 
-fn beyond(first: Vec<Result<Bytes, axum::Error>>, rest: Body) -> Read {
-    Read::Beyond(Body::from_stream(stream::iter(first).chain(rest.into_data_stream())))
+/// A body that was looked at.
+struct Whole {
+    text: Bytes,
+    /// Trailers, or why there is no more.
+    behind: Option<Result<Frame<Bytes>, axum::Error>>,
+    changed: bool,
+}
+
+impl Whole {
+    fn into_body(self) -> Body {
+        match self.behind {
+            None => Body::from(self.text),
+            Some(behind) => {
+                let frames = [Ok(Frame::data(self.text)), behind];
+                Body::new(StreamBody::new(stream::iter(frames)))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -225,41 +280,126 @@ mod tests {
     use super::*;
 
     const BASE: &str = "http://gate:8100/proxy/github";
+    const TEXT: &str = r#"{"url":"https://api.github.com/a", "body":"https://api.github.com/b"}"#;
+    const REWRITTEN: &str =
+        r#"{"url":"http://gate:8100/proxy/github/a", "body":"https://api.github.com/b"}"#;
 
     fn github() -> Rewriter {
-        Rewriter::new(Provider::Github, None, BASE)
+        Rewriter::new(Provider::Github, None, BASE, None, true)
     }
 
-    #[test]
-    fn urls_of_the_api_come_back_and_nothing_else_changes() {
-        let text = br#"{ "url" : "https://api.github.com/repos/a/b", "n":1.50,
-            "upload_url":"https:\/\/uploads.github.com\/repos\/a{?name}",
-            "html_url":"https://github.com/a/b", "body":"https://api.github.com/x",
-            "evil_url":"https://api.github.com.evil/x", "deep":[{"next":"https://api.github.com"}] }"#;
-        let expected = br#"{ "url" : "http://gate:8100/proxy/github/repos/a/b", "n":1.50,
-            "upload_url":"http:\/\/gate:8100\/proxy\/github\/repos\/a{?name}",
-            "html_url":"https://github.com/a/b", "body":"https://api.github.com/x",
-            "evil_url":"https://api.github.com.evil/x", "deep":[{"next":"http://gate:8100/proxy/github"}] }"#;
-        let rewritten = github().json(text).unwrap();
-        assert_eq!(String::from_utf8_lossy(&rewritten), String::from_utf8_lossy(expected));
-        assert!(github().json(br#"{"name":"x"}"#).is_none());
+    fn response(headers: &[(&'static str, &str)], body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        for (name, value) in headers {
+            response.headers_mut().append(*name, value.parse().unwrap());
+        }
+        response
+    }
+
+    async fn after(response: Response<Body>) -> (HeaderMap, String) {
+        let (parts, body) = github().answer(&Method::GET, response).await.into_parts();
+        let text = body.collect().await.unwrap().to_bytes();
+        (parts.headers, String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_answer_keeps_what_is_still_true_of_it() {
+        let length = TEXT.len().to_string();
+        let headers = [
+            ("content-type", "application/json; charset=utf-8"),
+            ("content-length", length.as_str()),
+            ("etag", "\"x\""),
+            ("content-md5", "y"),
+        ];
+        let (headers, text) = after(response(&headers, TEXT.into())).await;
+        assert_eq!(text, REWRITTEN);
+        assert_eq!(headers["content-length"], REWRITTEN.len().to_string().as_str());
+        assert_eq!(headers["etag"], "\"x\"");
+        assert!(!headers.contains_key("content-md5"));
+        let same = [("content-type", "application/json"), ("content-length", "2"), ("digest", "y")];
+        let (headers, text) = after(response(&same, "{}".into())).await;
+        assert_eq!((text.as_str(), &headers["digest"]), ("{}", &HeaderValue::from_static("y")));
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_is_rewritten_as_it_streams_trailers_and_all() {
+        let large = format!("[{}{TEXT}]", " ".repeat(2 * MAX_HELD));
+        let trailers: HeaderMap =
+            [(CONTENT_LOCATION, HeaderValue::from_static("x"))].into_iter().collect();
+        let pieces =
+            large.as_bytes().chunks(1_000).map(|piece| Frame::data(Bytes::copy_from_slice(piece)));
+        let frames: Vec<_> =
+            pieces.chain([Frame::trailers(trailers.clone())]).map(Ok::<_, axum::Error>).collect();
+        let body = Body::new(StreamBody::new(stream::iter(frames)));
+        let json = [("content-type", "application/vnd.github+json"), ("content-length", "2097360")];
+        let (parts, body) = github().answer(&Method::GET, response(&json, body)).await.into_parts();
+        let collected = body.collect().await.unwrap();
+        assert_eq!(collected.trailers(), Some(&trailers));
+        let text = collected.to_bytes();
+        assert!(text.ends_with(format!("{REWRITTEN}]").as_bytes()));
+        assert!(!parts.headers.contains_key(CONTENT_LENGTH));
+    }
+
+    #[tokio::test]
+    async fn files_parts_and_streams_of_another_kind_are_left_alone() {
+        for (name, value) in [
+            ("content-type", "text/plain"),
+            ("content-type", "application/x-ndjson"),
+            ("content-type", "text/event-stream"),
+            ("content-type", "application/vnd.github.raw+json"),
+            ("content-encoding", "gzip"),
+            ("content-disposition", "attachment; filename=a.json"),
+        ] {
+            let mut headers = vec![("content-type", "application/json")];
+            headers.retain(|(other, _)| *other != name);
+            headers.push((name, value));
+            assert_eq!(after(response(&headers, TEXT.into())).await.1, TEXT, "{value}");
+        }
+        let json = [("content-type", "application/json"), ("content-length", "69")];
+        let mut part = response(&json, TEXT.into());
+        *part.status_mut() = StatusCode::PARTIAL_CONTENT;
+        assert_eq!(after(part).await.1, TEXT);
+        let head = github().answer(&Method::HEAD, response(&json, Body::empty())).await;
+        assert_eq!(head.headers()[CONTENT_LENGTH], "69");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_could_hide_a_url_is_not_passed_on_unread() {
+        let encoded = || response(&[("content-encoding", "gzip")], TEXT.into());
+        for (provider, reads, status) in [
+            (Provider::Slack, true, 502),
+            (Provider::Slack, false, 200),
+            (Provider::Jira, true, 200),
+        ] {
+            let rewriter = Rewriter::new(provider, None, BASE, None, reads);
+            let answer = rewriter.answer(&Method::GET, encoded()).await;
+            assert_eq!(answer.status(), status, "{provider:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_breaks_off_for_the_client() {
+        let pieces =
+            [Ok(Bytes::from("{\"url\":\"https://api")), Err(std::io::Error::other("gone"))];
+        for headers in [
+            &[("content-type", "application/json")][..],
+            &[("content-type", "application/json"), ("content-length", "69")],
+        ] {
+            let pieces = pieces.iter().map(|piece| match piece {
+                Ok(bytes) => Ok(bytes.clone()),
+                Err(error) => Err(std::io::Error::other(error.to_string())),
+            });
+            let body = Body::from_stream(stream::iter(pieces.collect::<Vec<_>>()));
+            let answer = github().answer(&Method::GET, response(headers, body)).await;
+            assert!(answer.into_body().collect().await.is_err());
+        }
     }
 
     #[test]
     fn links_are_rewritten_one_by_one() {
-        let link = "<https://api.github.com/r?page=2>; rel=\"next\", <https://api.github.com/r?page=9>; rel=\"last\"";
-        let rewritten = github().header(link).unwrap();
-        assert_eq!(rewritten.matches(BASE).count(), 2);
-        assert!(github().header("https://example.com/?u=https://api.github.com/x").is_none());
-    }
-
-    #[test]
-    fn a_configured_upstream_is_rewritten_too() {
-        let upstream = Upstream::parse("https://acme.atlassian.net").unwrap();
-        let jira = Rewriter::new(Provider::Jira, Some(&upstream), "http://g/proxy/jira");
-        let text = br#"{"self":"https://acme.atlassian.net/rest/api/2/issue/1"}"#;
-        let rewritten = jira.json(text).unwrap();
-        assert_eq!(rewritten, br#"{"self":"http://g/proxy/jira/rest/api/2/issue/1"}"#);
-        assert!(!Rewriter::new(Provider::Notion, None, "http://g").is_needed());
+        let link = "<https://api.github.com/r?page=2>; rel=\"next\", <https://example.com/?u=https://api.github.com/x>; rel=\"last\"";
+        let expected = link.replacen("https://api.github.com", BASE, 1);
+        assert_eq!(github().link(link), Some(expected));
+        assert_eq!(github().link("<https://api.github.com/r"), None);
     }
 }

@@ -68,6 +68,15 @@ impl Upstream {
         format!("{}://{}{}", self.scheme, self.authority, self.base)
     }
 
+    /// Whether `url` stands below it.
+    #[must_use]
+    pub fn holds(&self, url: &Uri) -> bool {
+        let below = url.path().strip_prefix(&self.base);
+        url.scheme() == Some(&self.scheme)
+            && url.authority() == Some(&self.authority)
+            && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    }
+
     /// The URI of `path` and `query`, both as they are to be sent.
     #[must_use]
     pub fn uri(&self, path: &str, query: Option<&str>) -> Option<Uri> {

@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::proxy::Proxy;
-use super::reply;
+use super::{reply, ticket};
 use crate::action::Provider;
 
 /// What stands before a provider's name.
@@ -68,7 +68,7 @@ async fn answer(
     tracing::info!(
         provider = provider.as_str(),
         %method,
-        path,
+        path = ticket::shown(path),
         status = response.status().as_u16(),
         took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         "request"

@@ -122,6 +122,7 @@ pub enum AgentError {
 pub(super) struct KeyKeys {
     hash: Hmac<Sha256>,
     aws: Hmac<Sha256>,
+    paths: Zeroizing<Hash>,
 }
 
 impl fmt::Debug for KeyKeys {
@@ -135,12 +136,18 @@ impl KeyKeys {
         Some(Self {
             hash: subkey(keys.secret(), b"agentgate agent keys v1")?,
             aws: subkey(keys.secret(), b"agentgate agent aws secrets v1")?,
+            paths: Zeroizing::new(tag(subkey(keys.secret(), b"agentgate signed paths v1")?, b"")),
         })
     }
 
     /// What is kept of a key.
     pub(super) fn hash(&self, key: &str) -> Hash {
         tag(self.hash.clone(), key.as_bytes())
+    }
+
+    /// The key that signed paths are sealed with.
+    pub(super) fn paths(&self) -> Zeroizing<Hash> {
+        self.paths.clone()
     }
 
     /// The secret that goes with an access-key id: 40 characters, as AWS's.

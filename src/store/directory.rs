@@ -121,6 +121,13 @@ impl Directory {
         entry.is_in_force().then(|| (Arc::clone(&entry.agent), secret))
     }
 
+    /// The key that paths are signed with which stand for a pre-authenticated
+    /// URL.
+    #[must_use]
+    pub fn path_key(&self) -> Zeroizing<[u8; 32]> {
+        self.current.load().keys.paths()
+    }
+
     /// The agent of that name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Arc<AgentRecord>> {

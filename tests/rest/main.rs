@@ -4,7 +4,9 @@
 #![cfg(test)]
 
 mod attacks;
+mod flows;
 mod quickstart;
 mod sdks;
 mod support;
+mod uploads;
 mod way;

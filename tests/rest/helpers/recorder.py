@@ -1,24 +1,75 @@
 """An upstream that writes down what arrives: one JSON object a line.
 
-usage: recorder.py FILE      prints its port
+usage: recorder.py FILE [UPLOADS]      prints its port
 
 Answers whatever each SDK needs to go on: JSON that is an object, a list, or
-what the path asks for.
+what the path asks for. UPLOADS is what pre-authenticated URLs begin with, in
+place of the recorder itself.
 """
 import base64
 import json
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 OUT = open(sys.argv[1], "a", buffering=1)
 USER = {"id": 1, "login": "octo", "name": "mock"}
+SECRET = "sEcReT"
+SOON = "2099-01-01T00:00:00Z"
 
 
-def answer(method, path, host):
+def answer(method, target, host, headers, body):
+    """The status, a value or bytes, and more headers."""
+    path, _, query = target.partition("?")
+    here = f"http://{host}"
+    uploads = sys.argv[2] if len(sys.argv) > 2 else here
+    if path.startswith("/api/files.getUploadURLExternal"):
+        return 200, {"ok": True, "file_id": "F1", "upload_url": f"{uploads}/upload/v1/{SECRET}?t={SECRET}"}
+    if path.startswith("/api/files.completeUploadExternal"):
+        return 200, {"ok": True, "files": [{"id": "F1", "title": "t"}]}
+    if path.startswith("/upload/v1/"):
+        return 200, b"OK - 5", {"content-type": "text/plain"}
+    if path.endswith("/createUploadSession"):
+        return 200, {"uploadUrl": f"{uploads}/_api/up?guid={SECRET}", "expirationDateTime": SOON,
+                     "nextExpectedRanges": ["0-"]}
+    if path == "/_api/up":
+        first, last, size = headers["content-range"].removeprefix("bytes ").replace("/", "-").split("-")
+        if int(last) + 1 == int(size):
+            return 201, {"id": "1", "@microsoft.graph.downloadUrl": f"{uploads}/_api/down?t={SECRET}"}
+        return 202, {"expirationDateTime": SOON, "nextExpectedRanges": [f"{int(last) + 1}-{int(size) - 1}"]}
+    if path == "/_api/down" or "alt=media" in query:
+        # A file that looks like an answer.
+        return 200, ('{"url": "%s/x"}' % here).encode()
+    if path == "/v1.0/me/messages":
+        page = int(query.rpartition("page=")[2] or 1)
+        more = {"@odata.nextLink": f"{here}{path}?page={page + 1}"} if page < 3 else {}
+        return 200, {"value": [{"id": f"m{page}"}], **more}
+    if path.startswith("/upload/drive"):
+        if method == "POST" and "uploadType=resumable" in query:
+            return 200, b"", {"location": f"{here}{target}&upload_id={SECRET}"}
+        return 200, {"id": "f1", "selfLink": f"{here}/drive/v3/files/f1"}
+    if path.startswith("/batch/"):
+        ids = re.findall(rb"Content-ID: *<([^>]+)>", body, re.I)
+        part = "--b\r\nContent-Type: application/http\r\nContent-ID: <response-%s>\r\n\r\n" \
+               "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"id\": \"e\"}\r\n"
+        text = "".join(part % one.decode() for one in ids) + "--b--"
+        return 200, text.encode(), {"content-type": "multipart/mixed; boundary=b"}
+    if path.startswith("/rest/api") and path.endswith("/search"):
+        start = int(re.findall(r"startAt=(\d+)", target)[0])
+        issue = {"id": str(start), "key": f"X-{start}", "self": f"{here}/rest/api/2/issue/{start}", "fields": {}}
+        return 200, {"startAt": start, "maxResults": 1, "total": 3, "issues": [issue]}
+    if path.startswith("/graphql"):
+        viewer = {"id": "u1", "name": "me", "__typename": "User"}
+        return 200, {"data": {"viewer": viewer, "issueCreate": {"success": True, "lastSyncId": 1}}}
+    if path.startswith("/v1/file_uploads"):
+        return 200, {"object": "file_upload", "id": "u", "status": "pending", "upload_url": f"{here}/v1/file_uploads/u/send"}
     if path.startswith("/api/"):
         return 200, {"ok": True, "channels": [], "members": []}
-    if path.endswith("/issues") and path.startswith("/repos"):
-        return 200, [{"id": 1, "number": 1, "title": "one", "url": f"http://{host}{path}/1"}]
+    if path.endswith("/issues") and path.startswith("/repos") and method == "GET":
+        page = int((re.findall(r"[?&]page=(\d+)", target) or [1])[0])
+        link = {"link": f'<{here}{path}?page={page + 1}>; rel="next", <{here}{path}?page=3>; rel="last"'}
+        issue = {"id": page, "number": page, "title": "one", "url": f"{here}{path}/{page}"}
+        return 200, [issue], link if page < 3 else {}
     if path.startswith("/repos"):
         repo = {"id": 1, "name": "b", "full_name": "a/b", "owner": USER}
         return 200, {**repo, "url": f"http://{host}{path}"}
@@ -29,6 +80,20 @@ def answer(method, path, host):
     if path.startswith("/calendar"):
         return 200, {"kind": "calendar#events", "items": []}
     return 200, {"results": [], "values": [], "items": [], "id": "1"}
+
+
+def in_xml(target, method, body):
+    """What S3 and the services that take forms answer."""
+    if "list-type=2" in target:
+        return "<ListBucketResult><Name>bucket</Name></ListBucketResult>"
+    if target.startswith("/bucket/"):
+        if "uploads" in target:
+            return "<InitiateMultipartUploadResult><UploadId>U</UploadId></InitiateMultipartUploadResult>"
+        return "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
+    if action := re.search(rb"Action=(\w+)", body):
+        name = action[1].decode()
+        return f"<{name}Response><{name}Result></{name}Result></{name}Response>"
+    return None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,13 +117,16 @@ class Handler(BaseHTTPRequestHandler):
             "method": self.command, "target": self.path, "headers": headers,
             "body": base64.b64encode(body).decode(),
         }) + "\n")
-        path = self.path.split("?")[0]
-        status, value = answer(self.command, path, self.headers["host"])
-        kind, text = "application/json", json.dumps(value).encode()
-        if "list-type=2" in self.path:
-            kind, text = "application/xml", b"<ListBucketResult><Name>bucket</Name></ListBucketResult>"
+        status, value, *more = answer(self.command, self.path, self.headers["host"], self.headers, body)
+        text = value if isinstance(value, bytes) else json.dumps(value).encode()
+        more = {"content-type": "application/json", **(more[0] if more else {})}
+        if xml := in_xml(self.path, self.command, body):
+            more["content-type"], text = "application/xml", xml.encode()
+            if self.command == "PUT":
+                more["etag"] = '"e"'
         self.send_response(status)
-        self.send_header("content-type", kind)
+        for name, value in more.items():
+            self.send_header(name, value)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
         if self.command != "HEAD":

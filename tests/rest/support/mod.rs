@@ -21,6 +21,8 @@ pub(crate) const CREDENTIAL: &str = "the-real-credential";
 pub(crate) struct Serve {
     pub(crate) home: TempDir,
     pub(crate) address: SocketAddr,
+    /// What it said before it listened.
+    said: String,
     process: Child,
 }
 
@@ -55,10 +57,16 @@ pub(crate) fn helper(name: &str) -> PathBuf {
 
 impl Recorder {
     pub(crate) fn start() -> Self {
+        Self::handing_out(None)
+    }
+
+    /// One whose pre-authenticated URLs begin with `uploads`.
+    pub(crate) fn handing_out(uploads: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Command::new(python())
             .arg(helper("recorder.py"))
             .arg(folder.path().join("requests.jsonl"))
+            .args(uploads)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -98,9 +106,10 @@ impl Serve {
                 break address.parse().unwrap();
             }
             said.push_str(&line);
+            said.push('\n');
         };
         std::thread::spawn(move || lines.for_each(drop));
-        Self { home, address, process }
+        Self { home, address, said, process }
     }
 
     /// A gate that sends everything to `recorder`.
@@ -112,6 +121,12 @@ impl Serve {
         let names = "google microsoft slack github jira notion linear hubspot salesforce aws";
         let sites = names.split(' ').map(|name| format!("  {name}: {site}\n"));
         Self::start(&format!("providers:\n{}", sites.collect::<String>()), &[])
+    }
+
+    /// Where the provider's own listener is.
+    pub(crate) fn listener(&self, provider: &str) -> &str {
+        let start = format!("agentgate: {provider} on http://");
+        self.said.lines().find_map(|line| line.strip_prefix(&start)).unwrap()
     }
 
     pub(crate) fn agent(&self, name: &str, policy: &str) -> Agent {
@@ -133,11 +148,27 @@ impl Serve {
 
     /// A request with these header lines; length and `Connection: close` are added.
     pub(crate) fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> Answer {
-        let length = body.len();
-        self.raw(
+        self.request_at(self.address, method, target, headers, body)
+    }
+
+    /// The same, to another listener; a `Host` that comes first is sent as it is.
+    pub(crate) fn request_at(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &str,
+    ) -> Answer {
+        let (length, host) = (body.len(), address);
+        let host = match headers.starts_with("Host: ") {
+            true => String::new(),
+            false => format!("Host: {host}\r\n"),
+        };
+        exchange(
+            address,
             format!(
-                "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}",
-                self.address
+                "{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
             )
             .as_bytes(),
         )
@@ -145,16 +176,7 @@ impl Serve {
 
     /// Sends bytes as they are and reads to the end.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // A gate that has answered already may have closed its side.
-        let _ = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        exchange(self.address, bytes)
     }
 
     /// The rows of the log, newest first.
@@ -167,6 +189,19 @@ impl Serve {
     pub(crate) fn process(&mut self) -> &mut Child {
         &mut self.process
     }
+}
+
+fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // A gate that has answered already may have closed its side.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
 /// `agentgate` with a home of its own and nothing else of ours.

@@ -1,0 +1,95 @@
+//! Bodies that are files: they go through as they are, in either direction.
+//! What a request does to a file is said by its method and its path, and a file
+//! that happens to be JSON is no answer of the API's.
+
+use http::{HeaderMap, Method, Uri};
+
+use crate::action::Provider;
+
+/// Whether the body of this request is a file, of any size and type, which
+/// upstream takes for nothing else.
+#[must_use]
+pub fn is_upload(
+    provider: Provider,
+    method: &Method,
+    host: Option<&str>,
+    path: &str,
+    query: &str,
+) -> bool {
+    match provider {
+        // Release assets.
+        Provider::Github => host == Some("uploads.github.com"),
+        // "Upload small files": `…/content`, `…:/content`.
+        Provider::Microsoft => *method == Method::PUT && path.ends_with("/content"),
+        Provider::Google => {
+            let is_upload = path.starts_with("/upload/") || path.starts_with("/resumable/upload/");
+            let all = |name: &str| -> Vec<String> {
+                let pairs = form_urlencoded::parse(query.as_bytes());
+                pairs.filter(|(other, _)| other == name).map(|(_, value)| value.into()).collect()
+            };
+            // What begins a resumable upload is JSON, which policies may read.
+            let goes_on = *method == Method::PUT && !all("upload_id").is_empty();
+            is_upload && (goes_on || all("uploadType") == ["media"])
+        }
+        _ => false,
+    }
+}
+
+/// Whether the answer is asked for as a file.
+#[must_use]
+pub fn is_download(provider: Provider, path: &str, uri: &Uri, headers: &HeaderMap) -> bool {
+    let query = uri.query().unwrap_or_default();
+    match provider {
+        Provider::Google => {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            path.starts_with("/download/")
+                || pairs.any(|(name, value)| name == "alt" && value == "media")
+        }
+        Provider::Github => accepts(headers, "raw") || accepts(headers, "octet-stream"),
+        Provider::Microsoft => path.ends_with("/content") || path.ends_with("/$value"),
+        Provider::Jira => path.contains("/attachment/"),
+        _ => false,
+    }
+}
+
+fn accepts(headers: &HeaderMap, what: &str) -> bool {
+    let accept = headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.to_ascii_lowercase().contains(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_by_where_they_go() {
+        let uploads =
+            |provider, method, host, path, query| is_upload(provider, &method, host, path, query);
+        use Provider::*;
+        let files = "/upload/drive/v3/files";
+        assert!(uploads(Google, Method::POST, None, files, "uploadType=media"));
+        assert!(uploads(Google, Method::PUT, None, files, "uploadType=resumable&upload_id=x"));
+        assert!(!uploads(Google, Method::POST, None, files, "uploadType=resumable"));
+        assert!(!uploads(
+            Google,
+            Method::POST,
+            None,
+            files,
+            "uploadType=media&uploadType=multipart"
+        ));
+        assert!(!uploads(Google, Method::POST, None, "/drive/v3/files", "uploadType=media"));
+        assert!(uploads(Github, Method::POST, Some("uploads.github.com"), "/x", ""));
+        assert!(!uploads(Github, Method::POST, Some("api.github.com"), "/x", ""));
+        assert!(uploads(Microsoft, Method::PUT, None, "/v1.0/me/drive/root:/a.json:/content", ""));
+        assert!(!uploads(Microsoft, Method::POST, None, "/v1.0/me/content", ""));
+        let downloads = |provider, path: &str, accept: &'static str| {
+            let headers = [(http::header::ACCEPT, http::HeaderValue::from_static(accept))];
+            let uri: Uri = path.parse().unwrap();
+            is_download(provider, uri.path(), &uri, &headers.into_iter().collect())
+        };
+        assert!(downloads(Google, "/drive/v3/files/x?alt=media", "*/*"));
+        assert!(!downloads(Google, "/drive/v3/files/x?alt=json", "*/*"));
+        assert!(downloads(Github, "/repos/a/b/contents/c", "application/vnd.github.raw+json"));
+        assert!(!downloads(Github, "/repos/a/b/contents/c", "application/vnd.github+json"));
+    }
+}

@@ -1,0 +1,347 @@
+//! JSON as it streams by: the strings that stand where a URL is expected are
+//! handed to somebody who may put another in their place. Nothing else changes
+//! by a byte, whatever it is; what is not JSON passes, too. Pure.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+/// The longest name of a member that is looked at, in bytes as written.
+const MAX_NAME: usize = 64;
+
+/// The longest string that is looked at, in bytes as written. No provider's URLs
+/// are near it.
+pub(super) const MAX_URL: usize = 16 << 10;
+
+/// The deepest nesting that is followed; what is deeper passes as it is.
+const MAX_DEPTH: usize = 256;
+
+/// Who may change strings.
+pub(super) trait Editor {
+    /// What a name says of the string behind it.
+    type Member: Copy;
+
+    /// Whether the string (or the strings in the list) behind `name` may be a URL.
+    fn member(&self, name: &str) -> Option<Self::Member>;
+
+    /// What to put in its place.
+    fn edit(&self, member: Self::Member, text: &str) -> Option<Edit>;
+}
+
+/// What becomes of a string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Edit {
+    /// Its first `until` bytes, all of them ASCII, become `to`.
+    Prefix {
+        /// In the text as it is meant, not as it is escaped.
+        until: usize,
+        /// ASCII without quotes and backslashes.
+        to: String,
+    },
+    /// All of it becomes this; ASCII without quotes and backslashes.
+    Whole(String),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Frame<M> {
+    /// What is expected next is a name, or the value of the last one.
+    Object { expects_name: bool, member: Option<M> },
+    /// Its strings are what the list's own name says.
+    Array { member: Option<M> },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Inside<M> {
+    /// Nothing, or a string that nobody looks at.
+    Plain,
+    /// A name, which goes on as it comes.
+    Name,
+    /// A string that is held back until it is whole.
+    Url(M),
+}
+
+/// Where in a JSON text the next byte stands.
+#[derive(Debug)]
+pub(super) struct Scanner<E: Editor> {
+    editor: E,
+    frames: Vec<Frame<E::Member>>,
+    in_string: bool,
+    escaped: bool,
+    inside: Inside<E::Member>,
+    /// A name as far as it came, or a string that is held back.
+    held: Vec<u8>,
+    changed: bool,
+    /// Deeper than what is followed.
+    lost: bool,
+}
+
+impl<E: Editor> Scanner<E> {
+    pub(super) fn new(editor: E) -> Self {
+        Self {
+            editor,
+            frames: Vec::new(),
+            in_string: false,
+            escaped: false,
+            inside: Inside::Plain,
+            held: Vec::new(),
+            changed: false,
+            lost: false,
+        }
+    }
+
+    /// Whether anything was changed so far.
+    pub(super) fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Takes the next piece; what may go on is added to `out`.
+    pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let mut rest = piece;
+        while let Some((first, after)) = rest.split_first()
+            && !self.lost
+        {
+            if self.in_string {
+                rest = self.string(rest, out);
+            } else {
+                out.push(*first);
+                self.structure(*first);
+                rest = after;
+            }
+        }
+        out.extend_from_slice(rest);
+    }
+
+    /// The text is over; what was held back goes on as it came.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+        if matches!(self.inside, Inside::Url(_)) {
+            out.append(&mut self.held);
+        }
+    }
+
+    fn structure(&mut self, byte: u8) {
+        match byte {
+            b'"' => {
+                self.in_string = true;
+                self.inside = match self.frames.last() {
+                    Some(Frame::Object { expects_name: true, .. }) => Inside::Name,
+                    _ => self.member().map_or(Inside::Plain, Inside::Url),
+                };
+            }
+            b'{' => self.nest(Frame::Object { expects_name: true, member: None }),
+            b'[' => self.nest(Frame::Array { member: self.member() }),
+            b'}' | b']' => {
+                self.frames.pop();
+            }
+            b',' | b':' => {
+                if let Some(Frame::Object { expects_name, .. }) = self.frames.last_mut() {
+                    *expects_name = byte == b',';
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn nest(&mut self, frame: Frame<E::Member>) {
+        self.frames.push(frame);
+        self.lost = self.frames.len() > MAX_DEPTH;
+    }
+
+    /// What the name that is in force here says.
+    fn member(&self) -> Option<E::Member> {
+        match self.frames.last()? {
+            Frame::Object { member, .. } | Frame::Array { member } => *member,
+        }
+    }
+
+    /// Takes what belongs to the string, and gives the rest.
+    fn string<'p>(&mut self, rest: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
+        if std::mem::take(&mut self.escaped) {
+            let (escape, after) = rest.split_at(1);
+            self.keep(escape, out);
+            return after;
+        }
+        let at = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        let (text, end) = rest.split_at(at);
+        self.keep(text, out);
+        match end.split_first() {
+            Some((b'\\', after)) => {
+                self.keep(b"\\", out);
+                self.escaped = true;
+                after
+            }
+            Some((_, after)) => {
+                self.close(out);
+                out.push(b'"');
+                after
+            }
+            None => end,
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self.inside {
+            Inside::Plain => out.extend_from_slice(bytes),
+            Inside::Name => {
+                out.extend_from_slice(bytes);
+                let room = (MAX_NAME + 1).saturating_sub(self.held.len());
+                self.held.extend(bytes.iter().take(room));
+            }
+            Inside::Url(_) => {
+                self.held.extend_from_slice(bytes);
+                if self.held.len() > MAX_URL {
+                    out.append(&mut self.held);
+                    self.inside = Inside::Plain;
+                }
+            }
+        }
+    }
+
+    /// The string is whole.
+    fn close(&mut self, out: &mut Vec<u8>) {
+        self.in_string = false;
+        let raw = std::mem::take(&mut self.held);
+        match std::mem::replace(&mut self.inside, Inside::Plain) {
+            Inside::Plain => {}
+            Inside::Name => {
+                let name = meant(&raw).filter(|_| raw.len() <= MAX_NAME);
+                let said = name.and_then(|name| self.editor.member(&name));
+                if let Some(Frame::Object { member, .. }) = self.frames.last_mut() {
+                    *member = said;
+                }
+            }
+            Inside::Url(member) => {
+                let edit = meant(&raw).and_then(|text| self.editor.edit(member, &text));
+                match edit.and_then(|edit| edited(&raw, edit)) {
+                    Some(text) => {
+                        self.changed = true;
+                        out.extend_from_slice(&text);
+                    }
+                    None => out.extend_from_slice(&raw),
+                }
+            }
+        }
+    }
+}
+
+/// A string as it is meant; `None` where it is none.
+fn meant(raw: &[u8]) -> Option<Cow<'_, str>> {
+    if !raw.contains(&b'\\') {
+        return std::str::from_utf8(raw).ok().map(Cow::Borrowed);
+    }
+    serde_json::from_slice(&[b"\"", raw, b"\""].concat()).ok().map(Cow::Owned)
+}
+
+/// The string with its change, escaped as it was before.
+fn edited(raw: &[u8], edit: Edit) -> Option<Vec<u8>> {
+    let (to, rest) = match edit {
+        Edit::Whole(to) => (to, &[][..]),
+        Edit::Prefix { until, to } => (to, raw.get(written(raw, until)?..)?),
+    };
+    let escapes = memchr::memmem::find(raw, b"\\/").is_some();
+    let to = if escapes { to.replace('/', "\\/") } else { to };
+    Some([to.as_bytes(), rest].concat())
+}
+
+/// How many bytes the first `characters` take as they are written.
+fn written(raw: &[u8], characters: usize) -> Option<usize> {
+    (0..characters).try_fold(0, |at, _| match (raw.get(at)?, raw.get(at + 1)) {
+        (b'\\', Some(b'u')) => Some(at + 6),
+        (b'\\', _) => Some(at + 2),
+        _ => Some(at + 1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Puts `X` in the place of `ab`, behind `url`.
+    #[derive(Debug, Clone, Copy)]
+    struct Shortens;
+
+    impl Editor for Shortens {
+        type Member = ();
+        fn member(&self, name: &str) -> Option<()> {
+            (name == "url").then_some(())
+        }
+        fn edit(&self, (): (), text: &str) -> Option<Edit> {
+            match text {
+                "all/" => Some(Edit::Whole("//".to_owned())),
+                _ => {
+                    text.starts_with("a/b").then(|| Edit::Prefix { until: 3, to: "X/".to_owned() })
+                }
+            }
+        }
+    }
+
+    fn scanned(pieces: &[&[u8]]) -> (String, bool) {
+        let (mut scanner, mut out) = (Scanner::new(Shortens), Vec::new());
+        pieces.iter().for_each(|piece| scanner.push(piece, &mut out));
+        scanner.finish(&mut out);
+        (String::from_utf8(out).unwrap(), scanner.changed())
+    }
+
+    #[test]
+    fn only_the_strings_behind_the_name_change() {
+        for (text, expected) in [
+            (r#"{"url":"a/bc"}"#, r#"{"url":"X/c"}"#),
+            (r#"{ "url" : "a\/bc" , "n":1.50}"#, r#"{ "url" : "X\/c" , "n":1.50}"#),
+            (r#"{"url":"a\u002fb\u00e9\n"}"#, r#"{"url":"X/\u00e9\n"}"#),
+            (r#"{"\u0075rl":"a/b"}"#, r#"{"\u0075rl":"X/"}"#),
+            (
+                r#"{"url":["a/b",{"x":"a/b","url":"all/"},["a/b"]],"y":"a/b"}"#,
+                r#"{"url":["X/",{"x":"a/b","url":"//"},["X/"]],"y":"a/b"}"#,
+            ),
+            (
+                r#"[{"a":"\"url\":","b":"a/b","url":"\\a/b"}]"#,
+                r#"[{"a":"\"url\":","b":"a/b","url":"\\a/b"}]"#,
+            ),
+            (
+                r#"{"url":{"a":"a/b"},"b":{"url":null,"c":"a/b"}}"#,
+                r#"{"url":{"a":"a/b"},"b":{"url":null,"c":"a/b"}}"#,
+            ),
+            (r#"{"url":"a/b"#, r#"{"url":"a/b"#),
+            (r#"}]:,"url":"a/b"#, r#"}]:,"url":"a/b"#),
+            (r#"{"url":"a/b\ud800"}"#, r#"{"url":"a/b\ud800"}"#),
+            ("\"a/b\"", "\"a/b\""),
+        ] {
+            assert_eq!(
+                scanned(&[text.as_bytes()]),
+                (expected.to_owned(), text != expected),
+                "{text}"
+            );
+        }
+        let deep = format!("{}{{\"url\":\"a/b\"}}", "[".repeat(1_000));
+        assert_eq!(scanned(&[deep.as_bytes()]).0, deep);
+        let long = format!("{{\"url\":\"a/b{}\"}}", "x".repeat(MAX_URL));
+        assert_eq!(scanned(&[long.as_bytes()]).0, long);
+    }
+
+    proptest! {
+        /// However it is cut, the same comes out; and what is not meant comes out
+        /// as it went in.
+        #[test]
+        fn cuts_make_no_difference(
+            text in r#"([\[\]{},:"\\]|url|"url"|"a/b|"x|\\u002f|[ab/ ]){0,40}"#,
+            cut in 0..100_usize,
+        ) {
+            let bytes = text.as_bytes();
+            let (one, other) = bytes.split_at(cut.min(bytes.len()));
+            let whole = scanned(&[bytes]);
+            prop_assert_eq!(&scanned(&[one, other]), &whole);
+            prop_assert!(whole.1 || whole.0 == text);
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(&scanned(&single), &whole);
+        }
+
+        /// JSON stays JSON.
+        #[test]
+        fn json_stays_json(urls in prop::collection::vec("a/b|all/|[a-z/\"\\\\\u{e9}]{0,8}", 0..6)) {
+            let text = serde_json::json!({ "url": urls, "other": urls }).to_string();
+            let (out, _) = scanned(&[text.as_bytes()]);
+            let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+            prop_assert_eq!(&out["other"], &serde_json::json!(urls));
+        }
+    }
+}
