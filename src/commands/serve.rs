@@ -19,6 +19,7 @@ use crate::gate::metrics::Metrics;
 use crate::gate::{AuditFailure, Gate, Onlookers};
 use crate::hosted::{self, Host, Hosted, Registration};
 use crate::net::client::Client;
+use crate::net::lanes::Lanes;
 use crate::net::server;
 use crate::os::{Stop, StopRequests};
 use crate::policy::book::Book;
@@ -84,14 +85,15 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
     let listener = bind(listen).await?;
     let (stop, stopped) = watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();
+    let lanes = Arc::new(Lanes::start()?);
     for (provider, at) in sites::listeners(settings.providers()) {
         let own = router::listener(Arc::clone(&proxy), provider);
         let listener = bind(at).await?;
         say(&format!("{} on http://{}", provider.as_str(), listener.local_addr()?));
-        serving.spawn(listen_on(listener, own, stopped.clone()));
+        serving.spawn(listen_on(listener, own, Arc::clone(&lanes), stopped.clone()));
     }
     say(&format!("serving on http://{}", listener.local_addr()?));
-    serving.spawn(listen_on(listener, app, stopped));
+    serving.spawn(listen_on(listener, app, lanes, stopped));
     let keeping = settings.retention_days(args.retention_days).map(|days| {
         let database = settings.database(&args.store).into();
         tokio::spawn(admin::keep_retention(database, store::Options::default(), days))
@@ -211,6 +213,7 @@ async fn bind(at: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn listen_on(
     listener: TcpListener,
     app: Router,
+    lanes: Arc<Lanes>,
     mut stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let stop = async move {
@@ -218,7 +221,7 @@ async fn listen_on(
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let service = app.into_service();
-    server::serve(listener, service, server::Limits::default(), stop).await
+    server::serve(listener, service, server::Limits::default(), &lanes, stop).await
 }
 
 /// Follows the configuration file until told to stop. `SIGHUP` looks at once.

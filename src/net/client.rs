@@ -2,6 +2,7 @@
 //! roots (and `SSL_CERT_FILE`), proxies of the environment. Redirects are never followed, and bodies come as
 //! they were sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -12,7 +13,7 @@ use hyper_util::client::legacy::connect::{Connected, HttpConnector, capture_conn
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Body;
-use super::way::Way;
+use super::{lanes, way::Way};
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
@@ -23,10 +24,11 @@ const IDLE: Duration = Duration::from_secs(90);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// A client; cheap to clone, one pool behind it.
+/// A client; cheap to clone, one pool a lane behind it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<Way>, Body>,
+    /// By [`lanes::here`]: a connection belongs to the thread that opened it.
+    pools: Arc<[legacy::Client<HttpsConnector<Way>, Body>]>,
 }
 
 /// Why there is no client.
@@ -63,13 +65,14 @@ impl Client {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(Way::from_env(tcp));
-        let inner = legacy::Client::builder(TokioExecutor::new())
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
-            .retry_canceled_requests(false)
-            .build(connector);
-        Ok(Self { inner })
+            .retry_canceled_requests(false);
+        let pool = |_| builder.build(connector.clone());
+        Ok(Self { pools: (0..=lanes::MAX_LANES).map(pool).collect() })
     }
 
     /// Sends `request` as it is and waits for the head of the answer for
@@ -85,7 +88,11 @@ impl Client {
         let mut request = request;
         let has_body = !request.body().is_end_stream();
         let connection = capture_connection(&mut request);
-        let answer = tokio::time::timeout(patience, self.inner.request(request)).await;
+        // INVARIANT (lanes): there is a pool for each, and for no lane.
+        let Some(pool) = self.pools.get(lanes::here()) else {
+            return Err(SendError::Connect("no such lane".to_owned()));
+        };
+        let answer = tokio::time::timeout(patience, pool.request(request)).await;
         match answer.map_err(|_| SendError::Timeout(patience))? {
             Ok(response) => {
                 // Servers that refuse without reading the body close the
