@@ -148,8 +148,7 @@ pub struct ServerArgs {
 }
 
 /// Whether a policy is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// What is refused does not go through
     Enforce,
@@ -158,8 +157,7 @@ pub enum Mode {
 }
 
 /// Whose word a tool's hints are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Trust {
     /// The server's hints are taken at their word, as first seen in this run
     #[default]
@@ -169,8 +167,7 @@ pub enum Trust {
 }
 
 /// What happens to an allowed call that cannot be recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum OnAuditFailure {
     /// It is refused
     #[default]
@@ -180,8 +177,7 @@ pub enum OnAuditFailure {
 }
 
 /// What a committed row survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum AuditSync {
     /// The death of the process
     #[default]
@@ -381,14 +377,14 @@ pub struct SuperviseArgs {
 }
 
 /// A positive duration: `45s`, `2m`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let signed: SignedDuration =
         text.parse().map_err(|_| format!("`{text}` is not a duration; write 45s, 2m or 1h30m"))?;
     Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))
 }
 
 /// A size in bytes: `1048576`, `64MiB`, `64MB`, `64M` (binary) …
-fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor: usize = match unit.trim().to_ascii_lowercase().as_str() {

@@ -51,7 +51,7 @@ pub struct Proxy {
     /// By provider.
     pub sites: ArcSwap<HashMap<Provider, Site>>,
     /// What is put up with.
-    pub limits: Limits,
+    pub limits: ArcSwap<Limits>,
     /// This run, in the log.
     pub session: Arc<str>,
     /// Requests without a valid key.
@@ -88,7 +88,8 @@ impl Proxy {
         let method = parts.method.to_string();
         let seen = who.claim.as_ref().map(|_| seen(&parts));
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
-        let inbound = inbound::read(provider, path, region, parts, body, &self.limits).await;
+        let limits = self.limits.load_full();
+        let inbound = inbound::read(provider, path, region, parts, body, &limits).await;
         if let (Ok(inbound), Some(claim), Some(seen)) = (&inbound, &who.claim, &seen)
             && let Err(error) = claim.verify(seen, inbound.held.as_deref(), jiff::Timestamp::now())
         {
