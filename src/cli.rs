@@ -30,6 +30,7 @@ pub use serve::{
 #[command(after_help = "\
 Start here:
   agentgate demo                            a tour that needs nothing but this binary
+  agentgate demo rest                       the same, in front of REST APIs
   agentgate inspect -- npx some-mcp-server  what a server offers, and what would be decided
   agentgate wrap -- npx some-mcp-server     gate it: put this into your client's configuration
   agentgate audit list                      what was decided
@@ -338,9 +339,22 @@ pub struct ReplayArgs {
 /// `agentgate demo`
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
+    /// What is toured: MCP servers behind `wrap`, or REST APIs behind `serve`
+    #[arg(value_enum, default_value_t)]
+    pub tour: Tour,
     /// Without pauses and colours, as when the output is not a terminal
     #[arg(long)]
     pub plain: bool,
+}
+
+/// What `demo` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Tour {
+    /// An MCP server behind `agentgate wrap`
+    #[default]
+    Mcp,
+    /// REST APIs behind `agentgate serve`
+    Rest,
 }
 
 /// `agentgate doctor`
