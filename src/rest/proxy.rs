@@ -123,7 +123,10 @@ impl Proxy {
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
-            return response;
+            return match rewriter {
+                Some(rewriter) => rewriter.answer(response).await,
+                None => response,
+            };
         };
         let (receipt, answer) = exit.send(permit).await;
         let id = receipt.request_id();
@@ -193,7 +196,6 @@ impl Proxy {
         parts: &mut http::request::Parts,
         base: &str,
     ) -> Option<Rewriter> {
-        self.exit.as_ref()?;
         let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))?;
         let sites = self.sites.load();

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod attacks;
+mod mocks;
 mod quickstart;
 mod sdks;
 mod support;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Agent, CREDENTIAL, Recorder, Serve, helper};
 
 /// The Python with the SDKs; `None`, with a line that says so, where there is none.
-fn python() -> Option<String> {
+pub(crate) fn python() -> Option<String> {
     let root = std::env::var("AGENTGATE_REAL").unwrap_or_default();
     let python = format!("{root}/python-sdks/bin/python");
     if std::path::Path::new(&python).exists() {
