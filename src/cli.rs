@@ -6,6 +6,7 @@ mod remote;
 mod serve;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -395,6 +396,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let signed: SignedDuration =
         text.parse().map_err(|_| format!("`{text}` is not a duration; write 45s, 2m or 1h30m"))?;
     Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))
+}
+
+/// Where to listen: `127.0.0.1:8100`, `[::1]:8100`, `localhost:8100`.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    named.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!("`{text}` is not an address to listen on; write 127.0.0.1:8100 or [::1]:8100")
+    })
 }
 
 /// A size in bytes: `1048576`, `64MiB`, `64MB`, `64M` (binary) …

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{AuditSync, DecideArgs, OnAuditFailure, StoreArgs, duration, size};
+use super::{AuditSync, DecideArgs, OnAuditFailure, StoreArgs, address, duration, size};
 
 /// `agentgate serve`
 #[derive(Debug, Clone, Default, Args)]
@@ -20,7 +20,7 @@ notion, linear, hubspot, salesforce and aws. Admin calls take X-Master-Key, from
 AGENTGATE_MASTER_KEY or made at the first start.")]
 pub struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:8100]
-    #[arg(long, value_name = "ADDR", env = "AGENTGATE_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "AGENTGATE_LISTEN", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Send nothing anywhere: providers' answers are mocks; everything else is real
     #[arg(long, env = "AGENTGATE_TEST_MODE", value_parser = clap::builder::FalseyValueParser::new())]

@@ -1,6 +1,5 @@
 //! Reads the configuration file: every mistake with its place, all at once.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use http::Uri;
 use super::serve::ProviderFile;
 use super::{File, Server};
 use crate::action::Provider;
-use crate::cli::{AuditSync, Mode, OnAuditFailure, Trust, duration, size};
+use crate::cli::{AuditSync, Mode, OnAuditFailure, Trust, address, duration, size};
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::policy::fields::{At, Fields, Reader, advise};
 use crate::policy::live::is_path;
@@ -60,10 +59,9 @@ pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> 
     let root = yaml::parse(source).map_err(Diagnostics::from)?;
     let mut reader = Config { reader: Reader::new(source), folder };
     let file = reader.file(&root);
-    match reader.reader.found.is_empty() {
-        true => Ok(file),
-        false => Err(reader.reader.found),
-    }
+    let mut found = reader.reader.found;
+    found.sort();
+    if found.is_empty() { Ok(file) } else { Err(found) }
 }
 
 struct Config<'s> {
@@ -215,12 +213,6 @@ impl Config<'_> {
         let read = parse(&text.value).map_err(|why| format!("`{key}`: {why}"));
         read.map_err(|message| self.reader.error(text.span, message)).ok()
     }
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        format!("`{text}` is not an address to listen on; write 127.0.0.1:8100 or [::1]:8100")
-    })
 }
 
 fn patience(text: &str) -> Result<Duration, String> {

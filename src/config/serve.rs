@@ -154,6 +154,16 @@ impl Plan {
         self.providers.iter().map(site).collect()
     }
 
+    /// What is wrong with configured credentials, as far as it shows before they
+    /// are used.
+    #[must_use]
+    pub fn missing_credentials(&self) -> Vec<String> {
+        match self.test_mode {
+            true => Vec::new(),
+            false => missing_credentials(&self.providers),
+        }
+    }
+
     /// The providers that have a listener of their own.
     pub fn listeners(&self) -> impl Iterator<Item = (Provider, SocketAddr)> + '_ {
         self.providers.iter().filter_map(|(provider, file)| Some((*provider, file.listen?)))
@@ -210,6 +220,16 @@ impl Plan {
         }
         changes
     }
+}
+
+/// What is wrong with the credentials of `providers`, never what they are.
+#[must_use]
+pub fn missing_credentials(providers: &[(Provider, ProviderFile)]) -> Vec<String> {
+    let wrong = |(provider, file): &(Provider, ProviderFile)| {
+        let credential = Credential::new(*provider, file.credential.clone()?);
+        credential.header().err().map(|error| error.to_string())
+    };
+    providers.iter().filter_map(wrong).collect()
 }
 
 #[cfg(test)]

@@ -73,6 +73,9 @@ impl Follower {
         if !changes.live.is_empty() {
             tracing::info!("the changed configuration is in force: {}", changes.live.join(", "));
         }
+        for missing in plan.missing_credentials() {
+            tracing::warn!("{missing}; until then its requests get 503");
+        }
         let owed = self.started.changes(&plan).restart;
         if !changes.restart.is_empty() && owed.is_empty() {
             tracing::info!("what took a restart is as it was");

@@ -52,6 +52,9 @@ async fn serve(
     if std::env::var_os("AUDIT_DB_PATH").is_some() {
         tracing::warn!("AUDIT_DB_PATH is not read: this log has a form of its own; see --db");
     }
+    for missing in plan.missing_credentials() {
+        tracing::warn!("{missing}; until then its requests get 503");
+    }
     if serving.agents() == 0 {
         say("no agents yet; `agentgate agents create NAME` or POST /agents registers one");
     }

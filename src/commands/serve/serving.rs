@@ -4,13 +4,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -36,9 +32,6 @@ use crate::store::agents::Registry;
 use crate::store::directory::Directory;
 use crate::store::escalations::Escalations;
 use crate::store::{self, Store};
-
-/// Where lines about single requests are said, at `debug`.
-const ACCESS: &str = "access";
 
 /// A gate at its work.
 #[derive(Debug)]
@@ -252,27 +245,5 @@ async fn listen_on(
         // The sender only goes away with the process.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let app = match tracing::enabled!(target: ACCESS, tracing::Level::DEBUG) {
-        true => app.layer(from_fn(told)),
-        false => app,
-    };
     server::serve(listener, app.into_service(), server::Limits::default(), stop).await
-}
-
-/// Says a line about a request. Its query is left out: some put secrets there.
-async fn told(request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let began = Instant::now();
-    let response = next.run(request).await;
-    let row = response.headers().get(&crate::rest::reply::DECISION);
-    tracing::debug!(
-        target: ACCESS,
-        %method,
-        path,
-        status = response.status().as_u16(),
-        ms = began.elapsed().as_secs_f64() * 1000.0,
-        row = row.and_then(|row| row.to_str().ok()),
-        "answered"
-    );
-    response
 }
