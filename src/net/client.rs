@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body as _;
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, HttpConnector, capture_connection};
@@ -56,15 +57,31 @@ impl Client {
     /// # Errors
     /// Where there are no roots to be had.
     pub fn new() -> Result<Self, NoClient> {
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+        Ok(Self::over(tls))
+    }
+
+    /// A client that trusts nobody: for clear text on this machine.
+    ///
+    /// # Errors
+    /// Never; the builder of TLS configurations cannot know that.
+    pub fn without_roots() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let trusting_nobody = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Ok(Self::over(HttpsConnectorBuilder::new().with_tls_config(trusting_nobody)))
+    }
+
+    fn over(tls: HttpsConnectorBuilder<WantsSchemes>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
         tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(Way::from_env(tcp));
+        let connector = tls.https_or_http().enable_all_versions();
+        let connector = connector.wrap_connector(Way::from_env(tcp));
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
@@ -72,7 +89,7 @@ impl Client {
             .pool_max_idle_per_host(MAX_IDLE)
             .retry_canceled_requests(false);
         let pool = |_| builder.build(connector.clone());
-        Ok(Self { pools: (0..=lanes::MAX_LANES).map(pool).collect() })
+        Self { pools: (0..=lanes::MAX_LANES).map(pool).collect() }
     }
 
     /// Sends `request` as it is and waits for the head of the answer for

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod flows;
+mod mocks;
 mod quickstart;
 mod sdks;
 mod support;
