@@ -6,6 +6,7 @@ mod remote;
 mod serve;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub use serve::{
 #[command(after_help = "\
 Start here:
   agentgate demo                            a tour that needs nothing but this binary
+  agentgate demo rest                       the same, in front of REST APIs
   agentgate inspect -- npx some-mcp-server  what a server offers, and what would be decided
   agentgate wrap -- npx some-mcp-server     gate it: put this into your client's configuration
   agentgate audit list                      what was decided
@@ -148,8 +150,7 @@ pub struct ServerArgs {
 }
 
 /// Whether a policy is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// What is refused does not go through
     Enforce,
@@ -158,8 +159,7 @@ pub enum Mode {
 }
 
 /// Whose word a tool's hints are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Trust {
     /// The server's hints are taken at their word, as first seen in this run
     #[default]
@@ -169,8 +169,7 @@ pub enum Trust {
 }
 
 /// What happens to an allowed call that cannot be recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum OnAuditFailure {
     /// It is refused
     #[default]
@@ -180,8 +179,7 @@ pub enum OnAuditFailure {
 }
 
 /// What a committed row survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum AuditSync {
     /// The death of the process
     #[default]
@@ -342,9 +340,22 @@ pub struct ReplayArgs {
 /// `agentgate demo`
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
+    /// What is toured: MCP servers behind `wrap`, or REST APIs behind `serve`
+    #[arg(value_enum, default_value_t)]
+    pub tour: Tour,
     /// Without pauses and colours, as when the output is not a terminal
     #[arg(long)]
     pub plain: bool,
+}
+
+/// What `demo` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Tour {
+    /// An MCP server behind `agentgate wrap`
+    #[default]
+    Mcp,
+    /// REST APIs behind `agentgate serve`
+    Rest,
 }
 
 /// `agentgate doctor`
@@ -381,14 +392,22 @@ pub struct SuperviseArgs {
 }
 
 /// A positive duration: `45s`, `2m`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let signed: SignedDuration =
         text.parse().map_err(|_| format!("`{text}` is not a duration; write 45s, 2m or 1h30m"))?;
     Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))
 }
 
+/// Where to listen: `127.0.0.1:8100`, `[::1]:8100`, `localhost:8100`.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    named.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!("`{text}` is not an address to listen on; write 127.0.0.1:8100 or [::1]:8100")
+    })
+}
+
 /// A size in bytes: `1048576`, `64MiB`, `64MB`, `64M` (binary) …
-fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor: usize = match unit.trim().to_ascii_lowercase().as_str() {

@@ -180,6 +180,28 @@ impl Hosted {
         Ok((name, policy))
     }
 
+    /// Shows `configured` in place of what the configuration named before; what
+    /// was registered stays.
+    ///
+    /// # Errors
+    /// The first that cannot be used; the others are shown all the same.
+    pub fn configure(&self, configured: Vec<Registration>) -> Result<(), RegistrationError> {
+        let open = self.open.load_full();
+        let stays = |one: &Registration| configured.contains(one);
+        let ours = |server: &Server| !server.kept && !stays(&server.registration);
+        let gone: Vec<&String> =
+            open.iter().filter(|(_, server)| ours(server)).map(|(name, _)| name).collect();
+        for name in gone {
+            self.hide(name);
+        }
+        let is_shown = |one: &Registration| {
+            open.get(&one.name).is_some_and(|server| server.registration == *one)
+        };
+        let new = configured.iter().filter(|one| !is_shown(one));
+        let added: Vec<_> = new.map(|one| self.add(one.clone(), false)).collect();
+        added.into_iter().collect()
+    }
+
     fn put_policy(&self, registration: &Registration) -> Result<Option<String>, RegistrationError> {
         if registration.tools.is_empty() {
             return Ok(None);
@@ -234,6 +256,12 @@ impl Hosted {
     }
 
     fn remove(&self, name: &str) -> Result<bool, RegistrationError> {
+        self.hide(name);
+        self.keep()?;
+        Ok(true)
+    }
+
+    fn hide(&self, name: &str) {
         let removed = {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut open = BTreeMap::clone(&self.open.load());
@@ -242,8 +270,6 @@ impl Hosted {
             removed
         };
         removed.inspect(|server| server.remote.close());
-        self.keep()?;
-        Ok(true)
     }
 
     /// Writes what is registered so that no reader ever sees half of it.

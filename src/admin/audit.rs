@@ -119,7 +119,8 @@ pub(super) struct LogRow {
     path: String,
     /// The reason, where it was not allowed.
     deny_reason: Option<String>,
-    /// The HTTP status of the answer, where it has one.
+    /// The HTTP status of the provider's answer, or of the gate's own where it
+    /// refused.
     status_code: Option<u16>,
     /// Deciding and the answer together, in milliseconds.
     latency_ms: f64,
@@ -302,7 +303,7 @@ impl LogRow {
             agent_name: row.agent.clone(),
             path,
             deny_reason: only(row.decision != "allow", &row.reason),
-            status_code: row.status.as_deref().and_then(|status| status.parse().ok()),
+            status_code: status_code(&row),
             latency_ms: decided_ms + row.upstream_ms.unwrap_or_default(),
             request_id: row.id.as_str().to_owned(),
             time: row.time_text(),
@@ -331,6 +332,21 @@ impl LogRow {
             prev_hash: row.prev_hash,
             hash: row.hash,
         }
+    }
+}
+
+/// What the agent was answered with, as far as the row tells: a request that could
+/// not be read was refused with one of several.
+fn status_code(row: &Row) -> Option<u16> {
+    if let Some(status) = &row.status {
+        return status.parse().ok();
+    }
+    match row.stage.as_str() {
+        _ if row.transport != "rest" || row.outcome != "refused" => None,
+        "policy" => Some(403),
+        "rate_limit" => Some(429),
+        "authentication" => Some(401),
+        _ => None,
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Admin;
 use super::error::{Answer, ApiError};
@@ -47,17 +48,14 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// Which pages may call; without origins none may.
-pub(super) fn cors(origins: &[String]) -> CorsLayer {
-    let origins = origins.iter().filter_map(|origin| match HeaderValue::from_str(origin) {
-        Ok(origin) if origin != "*" => Some(origin),
-        _ => {
-            tracing::error!(origin, "not an origin that pages may be let in from");
-            None
-        }
-    });
+/// Which pages may call: those of the origins named now, and never all.
+pub(super) fn cors(admin: Arc<Admin>) -> CorsLayer {
+    let is_named = move |origin: &HeaderValue, _: &Parts| {
+        let origins = admin.cors_origins.load();
+        origins.iter().any(|named| named != "*" && origin == named.as_str())
+    };
     CorsLayer::new()
-        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_origin(AllowOrigin::predicate(is_named))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::CONTENT_TYPE, HeaderName::from_static(MASTER_KEY)])
 }

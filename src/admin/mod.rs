@@ -20,6 +20,7 @@ mod retention;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
@@ -55,7 +56,7 @@ pub struct Admin {
     book: Arc<Book>,
     escalations: Escalations,
     metrics: Arc<Metrics>,
-    cors_origins: Vec<String>,
+    cors_origins: ArcSwap<Vec<String>>,
     busy: Arc<Semaphore>,
 }
 
@@ -93,8 +94,13 @@ impl Admin {
             directory,
             book,
             metrics,
-            cors_origins,
+            cors_origins: ArcSwap::from_pointee(cors_origins),
         })
+    }
+
+    /// Lets pages of `origins` call from now on, and of no others.
+    pub fn let_in(&self, origins: Vec<String>) {
+        self.cors_origins.store(Arc::new(origins));
     }
 
     /// Does `work`, which may wait for the disk, on a thread of its own.
@@ -186,7 +192,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(guard::panics))
         .layer(from_fn(guard::headers))
-        .layer(guard::cors(&admin.cors_origins))
+        .layer(guard::cors(Arc::clone(&admin)))
         .with_state(admin)
 }
 

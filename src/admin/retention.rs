@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
@@ -60,10 +61,27 @@ pub(super) async fn purge(
     purge.await.map(Json)
 }
 
-/// Removes rows older than `days`, now and every hour; never ends.
-pub async fn keep_retention(database: Arc<Path>, options: Options, days: u32) {
+/// Removes rows older than `days` says, now, every hour and when it says another
+/// number; ends with the sender. `None` is for ever.
+pub async fn keep_retention(
+    database: Arc<Path>,
+    options: Options,
+    mut days: watch::Receiver<Option<u32>>,
+) {
     loop {
-        let (path, options) = (Arc::clone(&database), options.clone());
+        let now = *days.borrow_and_update();
+        tokio::select! {
+            () = remove_hourly(&database, &options, now) => {}
+            changed = days.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Never ends.
+async fn remove_hourly(database: &Arc<Path>, options: &Options, days: Option<u32>) {
+    let Some(days) = days else { return std::future::pending().await };
+    loop {
+        let (path, options) = (Arc::clone(database), options.clone());
         let purged = tokio::task::spawn_blocking(move || older_than(&path, &options, days)).await;
         match purged {
             Ok(Ok(Purged { decisions: 0, .. })) | Err(_) => {}

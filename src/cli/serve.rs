@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{DecideArgs, StoreArgs, duration, size};
+use super::{AuditSync, DecideArgs, OnAuditFailure, StoreArgs, address, duration, size};
 
 /// `agentgate serve`
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "\
 Examples:
   agentgate serve --test-mode                try policies without credentials
@@ -20,7 +20,7 @@ notion, linear, hubspot, salesforce and aws. Admin calls take X-Master-Key, from
 AGENTGATE_MASTER_KEY or made at the first start.")]
 pub struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:8100]
-    #[arg(long, value_name = "ADDR", env = "AGENTGATE_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "AGENTGATE_LISTEN", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Send nothing anywhere: providers' answers are mocks; everything else is real
     #[arg(long, env = "AGENTGATE_TEST_MODE", value_parser = clap::builder::FalseyValueParser::new())]
@@ -34,9 +34,18 @@ pub struct ServeArgs {
     /// The largest body that is held to be judged [default: 1MiB]
     #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_BODY", value_parser = size)]
     pub max_body: Option<usize>,
+    /// The largest MCP message at /mcp/{name} [default: 128MiB]
+    #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_MESSAGE", value_parser = size)]
+    pub max_message: Option<usize>,
     /// How long a provider may take to begin its answer [default: 60s]
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_UPSTREAM_TIMEOUT", value_parser = duration)]
     pub upstream_timeout: Option<Duration>,
+    /// What happens to an allowed request that cannot be recorded [default: refuse]
+    #[arg(long, value_enum, env = "AGENTGATE_AUDIT_FAILURE")]
+    pub audit_failure: Option<OnAuditFailure>,
+    /// What a committed row survives: the process (normal) or the machine (full) [default: normal]
+    #[arg(long, value_enum, env = "AGENTGATE_AUDIT_SYNC")]
+    pub audit_sync: Option<AuditSync>,
     /// Remove rows of the log older than so many days, now and every hour [default: never]
     #[arg(long, value_name = "DAYS", env = "AGENTGATE_RETENTION_DAYS")]
     pub retention_days: Option<u32>,

@@ -16,6 +16,7 @@ use crate::action::Provider;
 use crate::admin::{AgentStats, AgentView, IssuedView};
 use crate::cli::{AgentsCommand, AgentsCreateArgs, DecideArgs};
 use crate::config::Settings;
+use crate::config::serve::Legacy;
 use crate::policy::diagnostic::Diagnostics;
 use crate::store::Options;
 use crate::store::agents::{AgentRecord, Issued, NewAgent, Registry};
@@ -56,7 +57,11 @@ pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
 fn settings() -> anyhow::Result<Settings> {
     let config = std::env::var_os("AGENTGATE_CONFIG").map(Into::into);
     let policy_dir = std::env::var_os("AGENTGATE_POLICY_DIR").map(Into::into);
-    Ok(Settings::resolve(&DecideArgs { config, policy_dir, ..DecideArgs::default() })?)
+    let flags = DecideArgs { config, policy_dir, ..DecideArgs::default() };
+    let mut settings = Settings::resolve(&flags)?;
+    // Names mean here what they mean to `serve`.
+    settings.policy_dir = settings.policy_dir.or_else(|| Legacy::from_env().policy_dir);
+    Ok(settings)
 }
 
 /// What was typed, its policy and its provider being ones that there are.

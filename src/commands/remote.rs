@@ -15,6 +15,7 @@ use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::http::stdio::{Bridge, Transport};
 use crate::mcp::relay;
 use crate::net::client::Client;
+use crate::net::lanes::Lanes;
 use crate::net::server;
 use crate::oauth;
 use crate::os::{self, StopRequests};
@@ -171,7 +172,7 @@ pub(super) async fn over_http(
     let stop = async move {
         told.next().await;
     };
-    server::serve(listener, app, server::Limits::default(), stop).await?;
+    server::serve(listener, app, server::Limits::default(), &Lanes::start()?, stop).await?;
     backend.close().await;
     Ok(())
 }

@@ -3,20 +3,22 @@
 //!
 //! No file is ever picked up from the working directory: an agent may write there.
 
+mod read;
 pub mod serve;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use etcetera::BaseStrategy;
-use serde::Deserialize;
 
 use serve::ProviderFile;
 
-use crate::action::Agent;
+use crate::action::{Agent, Provider};
 use crate::cli::{AuditSync, DecideArgs, Mode, OnAuditFailure, StoreArgs, Trust};
-use crate::rest::inbound::Limits;
+use crate::policy::diagnostic::{Diagnostics, Source};
+use crate::rest::route::Upstream;
 
 /// The default of `--max-message`, in bytes.
 pub const MAX_MESSAGE: usize = 128 << 20;
@@ -47,23 +49,17 @@ pub enum ConfigError {
         /// Why.
         error: std::io::Error,
     },
-    /// The file says something that it may not.
-    #[error("{path}: {error}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Line, column, the line itself and what is wrong.
-        error: String,
-    },
-    /// It can be read, and says what cannot be.
-    #[error("the configuration is wrong:\n{0}")]
+    /// The file says something that it may not: all of it, each with its place.
+    #[error("the configuration does not load\n{0}")]
+    Invalid(Diagnostics),
+    /// Flags or the environment say what cannot be.
+    #[error("the configuration is wrong: {0}")]
     Wrong(String),
 }
 
 /// What the configuration file may say; every key is optional and each is the
 /// flag of the same name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct File {
     /// Policy files or names, joined in order.
     pub policy: Vec<String>,
@@ -86,20 +82,21 @@ pub struct File {
     /// Where `serve` listens.
     pub listen: Option<SocketAddr>,
     /// Where clients see `serve`, where something stands in front of it.
-    pub public_url: Option<String>,
+    pub public_url: Option<Upstream>,
     /// The largest body that `serve` holds, in bytes.
     pub max_body: Option<usize>,
+    /// How long a provider may take to begin its answer to `serve`.
+    pub upstream_timeout: Option<Duration>,
     /// Origins of pages that may call the admin API of `serve`.
     pub cors_origins: Vec<String>,
     /// Rows of the log older than so many days are removed by `serve`.
     pub retention_days: Option<u32>,
-    /// What holds for one provider, by its name.
-    pub providers: BTreeMap<String, ProviderFile>,
+    /// What holds for one provider.
+    pub providers: Vec<(Provider, ProviderFile)>,
 }
 
 /// What holds for one server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Server {
     /// Whether its hints may loosen what is decided.
     pub trust: Option<Trust>,
@@ -157,10 +154,10 @@ impl File {
             }
             Err(error) => return Err(ConfigError::Unreadable { path: path.to_owned(), error }),
         };
-        serde_yaml::from_str(&text).map_err(|error| ConfigError::Invalid {
-            path: path.to_owned(),
-            error: error.to_string(),
-        })
+        let source = Source::new(&path.display().to_string(), &text);
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let folder = whole.parent().unwrap_or(&home.config);
+        read::read(&source, folder).map_err(ConfigError::Invalid)
     }
 }
 
@@ -186,7 +183,14 @@ impl Settings {
     /// # Errors
     /// Where the file or the home cannot be had.
     pub fn resolve(flags: &DecideArgs) -> Result<Self, ConfigError> {
-        let home = Home::find()?;
+        Self::resolve_in(Home::find()?, flags)
+    }
+
+    /// The same, in a home of the caller's.
+    ///
+    /// # Errors
+    /// Where the file cannot be had.
+    pub fn resolve_in(home: Home, flags: &DecideArgs) -> Result<Self, ConfigError> {
         let file = File::load(flags.config.as_deref(), &home)?;
         let named = flags.agent.clone().or_else(|| file.agent.clone());
         Ok(Self {
@@ -231,55 +235,6 @@ impl Settings {
     #[must_use]
     pub fn max_message(&self, flag: Option<usize>) -> usize {
         flag.or(self.file.max_message).unwrap_or(MAX_MESSAGE)
-    }
-
-    /// Where `serve` listens, where somebody says so.
-    #[must_use]
-    pub fn listen(&self, flag: Option<SocketAddr>) -> Option<SocketAddr> {
-        flag.or(self.file.listen)
-    }
-
-    /// The largest body that `serve` holds, in bytes.
-    #[must_use]
-    pub fn max_body(&self, flag: Option<usize>) -> usize {
-        flag.or(self.file.max_body).unwrap_or(Limits::default().max_body)
-    }
-
-    /// Where clients see `serve`; `None` where they see it as they name it.
-    #[must_use]
-    pub fn public_url(&self) -> Option<&str> {
-        self.file.public_url.as_deref()
-    }
-
-    /// Origins of pages that may call the admin API; none unless somebody says so.
-    #[must_use]
-    pub fn cors_origins(&self, flags: &[String]) -> Vec<String> {
-        if flags.is_empty() { self.file.cors_origins.clone() } else { flags.to_vec() }
-    }
-
-    /// After how many days rows are removed; `None` for never.
-    #[must_use]
-    pub fn retention_days(&self, flag: Option<u32>) -> Option<u32> {
-        flag.or(self.file.retention_days).filter(|days| *days > 0)
-    }
-
-    /// The MCP servers that `serve` shows, by name.
-    #[must_use]
-    pub fn hosted(&self) -> Vec<(String, String)> {
-        let named = self.file.servers.iter();
-        named.filter_map(|(name, server)| Some((name.clone(), server.url.clone()?))).collect()
-    }
-
-    /// What the file says of the providers.
-    #[must_use]
-    pub fn providers(&self) -> &BTreeMap<String, ProviderFile> {
-        &self.file.providers
-    }
-
-    /// Whether both come from a file that says the same.
-    #[must_use]
-    pub fn same_file(&self, other: &Self) -> bool {
-        self.file == other.file
     }
 
     /// What happens to an allowed call that cannot be recorded.
@@ -332,10 +287,43 @@ mod tests {
     }
 
     #[test]
+    fn all_mistakes_come_at_once_each_with_its_place_and_advice() {
+        let error = load(
+            "lisen: 127.0.0.1:1\nmax_body: lots\nservers: {git: {polcy: [git]}}\n\
+             providers:\n  gitlab: {}\n  githib: {}\n  jira: {upstream: nonsense, listen: here}\n\
+             \u{20} slack: {credential: xoxb-secret}\n  notion: {credential: {env: A, file: b}}\n\
+             cors_origins: ['*', 'https://x.example/']\nretention_days: -1\nupstream_timeout: 0s\n",
+        )
+        .expect_err("wrong")
+        .to_string();
+        for part in [
+            "config.yaml:1:1: error: unknown key `lisen`",
+            "did you mean `listen`?",
+            "config.yaml:2:11: error: `max_body`: `lots` is not a size",
+            "config.yaml:3:17: error: unknown key `polcy` in a server",
+            "did you mean `policy`?",
+            "no provider `gitlab`",
+            "did you mean `github`?",
+            "config.yaml:7:20: error: `upstream`",
+            "`here` is not an address",
+            "never the secret itself",
+            "config.yaml:9:24: error: a credential is",
+            "`*` is not an origin",
+            "`https://x.example/` is not an origin",
+            "`retention_days`",
+            "`upstream_timeout`",
+        ] {
+            assert!(error.contains(part), "`{part}` is missing in\n{error}");
+        }
+        assert!(!error.contains("xoxb-secret"), "{error}");
+        assert!(load("- a list\n").is_err() && load("a: [1\n").is_err());
+    }
+
+    #[test]
     fn every_key_is_read() {
         let file = load(
-            "policy: [default]\npolicy_dir: /p\nagent: ci\nmode: observe\ndb: /d\n\
-             max_message: 1000\naudit_failure: allow\naudit_sync: full\n\
+            "policy: [default, ./team.yaml]\npolicy_dir: pol\nagent: ci\nmode: observe\ndb: /d\n\
+             max_message: 1000\nmax_body: 2MiB\nupstream_timeout: 90s\nlisten: '[::1]:8100'\naudit_failure: allow\naudit_sync: full\n\
              cors_origins: ['https://console.example']\nretention_days: 30\n\
              servers:\n  git: {trust: none, policy: [git]}\n",
         )
@@ -343,6 +331,12 @@ mod tests {
         assert_eq!(file.mode, Some(Mode::Observe));
         assert_eq!((file.cors_origins.len(), file.retention_days), (1, Some(30)));
         assert_eq!(file.audit_sync, Some(AuditSync::Full));
+        assert_eq!((file.max_message, file.max_body), (Some(1000), Some(2 << 20)));
+        assert_eq!(file.upstream_timeout, Some(Duration::from_secs(90)));
+        // A relative path is one beside the file.
+        assert!(file.policy_dir.is_some_and(|dir| dir.is_absolute() && dir.ends_with("pol")));
+        assert_eq!(file.policy.first().map(String::as_str), Some("default"));
+        assert!(file.policy.get(1).is_some_and(|path| path.starts_with('/')));
         let git = file.servers.get("git").expect("git");
         assert_eq!((git.trust, git.policy.len()), (Some(Trust::None), 1));
     }

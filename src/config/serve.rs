@@ -1,114 +1,299 @@
-//! What the configuration file says to `serve`.
+//! What `serve` goes by: flags over the environment over the file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use serde::Deserialize;
-
-use super::ConfigError;
+use super::read::origin;
+use super::{ConfigError, Home, Server, Settings};
 use crate::action::Provider;
+use crate::cli::{AuditSync, OnAuditFailure, ServeArgs};
 use crate::rest::credentials::{Credential, Source};
 use crate::rest::hosts::Hosts;
 use crate::rest::proxy::Site;
 use crate::rest::route::Upstream;
 
+/// Where it listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8100);
+
+/// The policy of those who have none of their own.
+const POLICY: &str = "default";
+
+/// How long a provider may take to begin its answer.
+const UPSTREAM: Duration = Duration::from_secs(60);
+
 /// What holds for one provider.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProviderFile {
     /// A base URL in place of the vendor's hosts.
-    pub upstream: Option<String>,
+    pub upstream: Option<Upstream>,
     /// Base URLs in place of single hosts of the vendor's, or of services of
     /// Google's and AWS's; they come before `upstream`.
-    pub hosts: BTreeMap<String, String>,
+    pub hosts: Hosts,
     /// The credential that the gate puts in: `{env: NAME}` or `{file: PATH}`.
     pub credential: Option<Source>,
     /// A listener of its own, without a prefix.
     pub listen: Option<SocketAddr>,
     /// Where clients see that listener, where something stands in front of it.
-    pub public_url: Option<String>,
+    pub public_url: Option<Upstream>,
 }
 
-/// The providers by their names, checked.
-///
-/// # Errors
-/// Everything that is wrong with any of them, together.
-pub fn sites(
-    providers: &BTreeMap<String, ProviderFile>,
-) -> Result<HashMap<Provider, Site>, ConfigError> {
-    let mut sites = HashMap::new();
-    let mut wrong = Vec::new();
-    for (name, file) in providers {
-        let Some(provider) = Provider::from_name(name) else {
-            let known = Provider::ALL.map(Provider::as_str).join(", ");
-            wrong.push(format!("providers.{name}: there is no such provider; known are {known}"));
-            continue;
-        };
-        let mut base_url = |key: &str, url: Option<&str>| match url.map(Upstream::parse).transpose()
-        {
-            Ok(upstream) => upstream,
-            Err(fault) => {
-                wrong.push(format!("providers.{name}.{key}: {fault}"));
-                None
-            }
-        };
-        let upstream = base_url("upstream", file.upstream.as_deref());
-        let public_url = base_url("public_url", file.public_url.as_deref());
-        let hosts = Hosts::parse(provider, &file.hosts).unwrap_or_else(|faults| {
-            let faults = faults.into_iter();
-            wrong.extend(
-                faults.map(|(host, fault)| format!("providers.{name}.hosts.{host}: {fault}")),
-            );
-            Hosts::default()
-        });
-        let credential = file.credential.clone().map(|source| Credential::new(provider, source));
-        sites.insert(provider, Site { upstream, hosts, public_url, credential });
+/// Everything that `serve` goes by.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Policies, where they are found, and in which mode.
+    pub settings: Settings,
+    /// The database.
+    pub database: PathBuf,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where clients see it, where something stands in front of it.
+    pub public_url: Option<Upstream>,
+    /// Nothing is sent anywhere.
+    pub test_mode: bool,
+    /// The largest body that is held, in bytes.
+    pub max_body: usize,
+    /// The largest MCP message, in bytes.
+    pub max_message: usize,
+    /// How long a provider may take to begin its answer.
+    pub upstream_timeout: Duration,
+    /// After how many days rows are removed; `None` for never.
+    pub retention_days: Option<u32>,
+    /// Origins of pages that may call the admin API.
+    pub cors_origins: Vec<String>,
+    /// What happens to an allowed call that cannot be recorded.
+    pub audit_failure: OnAuditFailure,
+    /// What a committed row survives.
+    pub audit_sync: AuditSync,
+    /// What holds for one provider.
+    pub providers: Vec<(Provider, ProviderFile)>,
+    /// What holds for one MCP server, by its name.
+    pub servers: BTreeMap<String, Server>,
+}
+
+/// The keys in which two plans differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that a running gate takes up.
+    pub live: Vec<String>,
+    /// Those that take a restart.
+    pub restart: Vec<String>,
+}
+
+/// Variables of the original product that `serve` still reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Legacy {
+    /// `TEST_MODE`
+    pub test_mode: bool,
+    /// `POLICY_DIR`
+    pub policy_dir: Option<PathBuf>,
+    /// `CORS_ORIGINS`
+    pub cors_origins: Vec<String>,
+}
+
+impl Legacy {
+    /// What the environment says.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let is_true = |text: String| matches!(&*text.to_lowercase(), "1" | "true" | "yes" | "on");
+        let origins = text("CORS_ORIGINS").unwrap_or_default();
+        Self {
+            test_mode: text("TEST_MODE").is_some_and(is_true),
+            policy_dir: text("POLICY_DIR").map(Into::into),
+            cors_origins: origins
+                .split(',')
+                .map(|origin| origin.trim().to_owned())
+                .filter(|origin| !origin.is_empty())
+                .collect(),
+        }
     }
-    if wrong.is_empty() { Ok(sites) } else { Err(ConfigError::Wrong(wrong.join("\n"))) }
 }
 
-/// Where clients see the gate.
-///
-/// # Errors
-/// Where it is no base URL.
-pub fn public_url(url: Option<&str>) -> Result<Option<Upstream>, ConfigError> {
-    let url = url.map(Upstream::parse).transpose();
-    url.map_err(|fault| ConfigError::Wrong(format!("public_url: {fault}")))
+impl Plan {
+    /// Lays flags over the file, and the file over what the original product's
+    /// variables say.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or used.
+    pub fn read(args: &ServeArgs, home: Home, legacy: &Legacy) -> Result<Self, ConfigError> {
+        let mut settings = Settings::resolve_in(home, &args.decide)?;
+        if settings.policies.is_empty() {
+            settings.policies = vec![POLICY.to_owned()];
+        }
+        settings.policy_dir = settings.policy_dir.take().or_else(|| legacy.policy_dir.clone());
+        let file = &settings.file;
+        let origins = [&args.cors_origins, &file.cors_origins, &legacy.cors_origins];
+        let origins = origins.into_iter().find(|origins| !origins.is_empty());
+        let wrong = origins.into_iter().flatten().filter_map(|text| origin(text).err());
+        let wrong: Vec<String> = wrong.map(|why| format!("cors origins: {why}")).collect();
+        if !wrong.is_empty() {
+            return Err(ConfigError::Wrong(wrong.join("\n")));
+        }
+        Ok(Self {
+            database: settings.database(&args.store),
+            listen: args.listen.or(file.listen).unwrap_or(LISTEN),
+            public_url: file.public_url.clone(),
+            test_mode: args.test_mode || legacy.test_mode,
+            max_body: args
+                .max_body
+                .or(file.max_body)
+                .unwrap_or(crate::rest::inbound::Limits::default().max_body),
+            max_message: settings.max_message(args.max_message),
+            upstream_timeout: args.upstream_timeout.or(file.upstream_timeout).unwrap_or(UPSTREAM),
+            retention_days: args.retention_days.or(file.retention_days).filter(|days| *days > 0),
+            cors_origins: origins.cloned().unwrap_or_default(),
+            audit_failure: settings.audit_failure(args.audit_failure),
+            audit_sync: settings.audit_sync(args.audit_sync),
+            providers: file.providers.clone(),
+            servers: file.servers.clone(),
+            settings,
+        })
+    }
+
+    /// The providers' upstreams and credentials.
+    #[must_use]
+    pub fn sites(&self) -> HashMap<Provider, Site> {
+        let site = |(provider, file): &(Provider, ProviderFile)| {
+            let credential = file.credential.clone();
+            let credential = credential.map(|source| Credential::new(*provider, source));
+            let ProviderFile { upstream, hosts, public_url, .. } = file.clone();
+            (*provider, Site { upstream, hosts, public_url, credential })
+        };
+        self.providers.iter().map(site).collect()
+    }
+
+    /// What is wrong with configured credentials, as far as it shows before they
+    /// are used.
+    #[must_use]
+    pub fn missing_credentials(&self) -> Vec<String> {
+        match self.test_mode {
+            true => Vec::new(),
+            false => missing_credentials(&self.providers),
+        }
+    }
+
+    /// The providers that have a listener of their own.
+    pub fn listeners(&self) -> impl Iterator<Item = (Provider, SocketAddr)> + '_ {
+        self.providers.iter().filter_map(|(provider, file)| Some((*provider, file.listen?)))
+    }
+
+    /// The MCP servers that `serve` shows, by name.
+    pub fn hosted(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.servers.iter().filter_map(|(name, server)| Some((name, server.url.as_ref()?)))
+    }
+
+    fn provider(&self, provider: Provider) -> Option<&ProviderFile> {
+        self.providers.iter().find(|(named, _)| *named == provider).map(|(_, file)| file)
+    }
+
+    /// In which keys `after` differs.
+    #[must_use]
+    pub fn changes(&self, after: &Self) -> Changes {
+        let mut changes = Changes::default();
+        let (old, new) = (&self.settings, &after.settings);
+        let live = [
+            ("policy", old.policies != new.policies),
+            ("policy_dir", old.policy_dir != new.policy_dir),
+            ("mode", old.mode != new.mode),
+            ("max_body", self.max_body != after.max_body),
+            ("upstream_timeout", self.upstream_timeout != after.upstream_timeout),
+            ("retention_days", self.retention_days != after.retention_days),
+            ("cors_origins", self.cors_origins != after.cors_origins),
+            ("servers", self.servers != after.servers),
+        ];
+        let restart = [
+            ("listen", self.listen != after.listen),
+            ("public_url", self.public_url != after.public_url),
+            ("db", self.database != after.database),
+            ("max_message", self.max_message != after.max_message),
+            ("audit_failure", self.audit_failure != after.audit_failure),
+            ("audit_sync", self.audit_sync != after.audit_sync),
+        ];
+        let changed = |keys: &[(&str, bool)]| -> Vec<String> {
+            keys.iter().filter(|(_, changed)| *changed).map(|(key, _)| (*key).to_owned()).collect()
+        };
+        (changes.live, changes.restart) = (changed(&live), changed(&restart));
+        let none = ProviderFile::default();
+        for provider in Provider::ALL {
+            let old = self.provider(provider).unwrap_or(&none);
+            let new = after.provider(provider).unwrap_or(&none);
+            let name = provider.as_str();
+            let live = [
+                ("upstream", old.upstream != new.upstream),
+                ("hosts", old.hosts != new.hosts),
+                ("public_url", old.public_url != new.public_url),
+                ("credential", old.credential != new.credential),
+            ];
+            let restart = [("listen", old.listen != new.listen)];
+            let full = |key: String| format!("providers.{name}.{key}");
+            changes.live.extend(changed(&live).into_iter().map(full));
+            changes.restart.extend(changed(&restart).into_iter().map(full));
+        }
+        changes
+    }
 }
 
-/// The providers that have a listener of their own.
+/// What is wrong with the credentials of `providers`, never what they are.
 #[must_use]
-pub fn listeners(providers: &BTreeMap<String, ProviderFile>) -> Vec<(Provider, SocketAddr)> {
-    let named = providers
-        .iter()
-        .filter_map(|(name, file)| Some((Provider::from_name(name)?, file.listen?)));
-    named.collect()
+pub fn missing_credentials(providers: &[(Provider, ProviderFile)]) -> Vec<String> {
+    let wrong = |(provider, file): &(Provider, ProviderFile)| {
+        let credential = Credential::new(*provider, file.credential.clone()?);
+        credential.header().err().map(|error| error.to_string())
+    };
+    providers.iter().filter_map(wrong).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn read(yaml: &str) -> BTreeMap<String, ProviderFile> {
-        serde_yaml::from_str(yaml).unwrap()
+    fn plan(folder: &Path, yaml: &str, args: &ServeArgs) -> Plan {
+        std::fs::write(folder.join("config.yaml"), yaml).unwrap();
+        let home = Home { config: folder.to_owned(), data: folder.to_owned() };
+        Plan::read(args, home, &Legacy::default()).unwrap()
     }
 
     #[test]
-    fn providers_are_checked_all_at_once() {
-        let good = read(
-            "jira: {upstream: 'https://x.atlassian.net', credential: {env: JIRA}}\n\
-             github: {credential: {file: /run/github}, listen: '127.0.0.1:8201'}\n",
+    fn the_keys_that_changed_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = ServeArgs { max_body: Some(5), ..ServeArgs::default() };
+        let before = plan(folder.path(), "listen: 127.0.0.1:1\nmax_body: 1MiB\n", &args);
+        let after = plan(
+            folder.path(),
+            "listen: 127.0.0.1:2\nmax_body: 2MiB\nretention_days: 3\nmode: observe\n\
+             providers: {jira: {upstream: 'https://x.atlassian.net', listen: '127.0.0.1:3'}}\n",
+            &args,
         );
-        assert_eq!(sites(&good).unwrap().len(), 2);
-        assert_eq!(listeners(&good).len(), 1);
-        let bad = read(
-            "gitlab: {}\njira: {upstream: nonsense}\n\
-             google: {hosts: {gmail: 'http://127.0.0.1:1', docs: nonsense, evil.com: 'http://x'}}\n",
-        );
-        let error = sites(&bad).unwrap_err().to_string();
-        for wrong in ["gitlab", "jira.upstream", "google.hosts.docs", "google.hosts.evil.com"] {
-            assert!(error.contains(wrong), "{wrong}: {error}");
-        }
-        assert!(!error.contains("gmail:"), "{error}");
+        let Changes { live, restart } = before.changes(&after);
+        // A flag holds whatever the file says.
+        assert_eq!(live, ["mode", "retention_days", "providers.jira.upstream"]);
+        assert_eq!(restart, ["listen", "providers.jira.listen"]);
+        assert_eq!(before.changes(&before), Changes::default());
+        assert_eq!((after.sites().len(), after.listeners().count()), (1, 1));
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_old_variables() {
+        let folder = tempfile::tempdir().unwrap();
+        let legacy = Legacy {
+            test_mode: true,
+            policy_dir: Some("/old".into()),
+            cors_origins: vec!["http://old.example".to_owned()],
+        };
+        let home = || Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
+        let read = |args: &ServeArgs| Plan::read(args, home(), &legacy);
+        let old = read(&ServeArgs::default()).unwrap();
+        assert!(old.test_mode);
+        assert_eq!(old.settings.policy_dir.as_deref(), Some(Path::new("/old")));
+        assert_eq!(old.cors_origins, ["http://old.example"]);
+        std::fs::write(folder.path().join("config.yaml"), "policy_dir: mine\n").unwrap();
+        let own = read(&ServeArgs::default()).unwrap();
+        assert_eq!(own.settings.policy_dir, Some(folder.path().join("mine")));
+        let wrong = ServeArgs { cors_origins: vec!["*".to_owned()], ..ServeArgs::default() };
+        assert!(read(&wrong).unwrap_err().to_string().contains("not an origin"));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, HttpConnector, capture_connection};
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 
 use super::Body;
 use super::body::Stalled;
-use super::way::Way;
+use super::{lanes, way::Way};
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
@@ -33,10 +34,11 @@ const IDLE: Duration = Duration::from_secs(90);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// A client; cheap to clone, one pool behind it.
+/// A client; cheap to clone, one pool a lane behind it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<Way>, Body>,
+    /// By [`lanes::here`]: a connection belongs to the thread that opened it.
+    pools: Arc<[legacy::Client<HttpsConnector<Way>, Body>]>,
 }
 
 /// Why there is no client.
@@ -67,25 +69,42 @@ impl Client {
     /// # Errors
     /// Where there are no roots to be had.
     pub fn new() -> Result<Self, NoClient> {
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+        Ok(Self::over(tls))
+    }
+
+    /// A client that trusts nobody: for clear text on this machine.
+    ///
+    /// # Errors
+    /// Never; the builder of TLS configurations cannot know that.
+    pub fn without_roots() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let trusting_nobody = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Ok(Self::over(HttpsConnectorBuilder::new().with_tls_config(trusting_nobody)))
+    }
+
+    fn over(tls: HttpsConnectorBuilder<WantsSchemes>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
         tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(Way::from_env(tcp));
-        let inner = legacy::Client::builder(TokioExecutor::new())
+        let connector = tls.https_or_http().enable_all_versions();
+        let connector = connector.wrap_connector(Way::from_env(tcp));
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
             .http1_max_headers(MAX_HEADERS)
             // Only what no byte was sent of, because the pooled connection had
             // been closed meanwhile.
-            .retry_canceled_requests(true)
-            .build(connector);
-        Ok(Self { inner })
+            .retry_canceled_requests(true);
+        let pool = |_| builder.build(connector.clone());
+        Self { pools: (0..=lanes::MAX_LANES).map(pool).collect() }
     }
 
     /// Sends `request` as it is and waits for the head of the answer for
@@ -106,7 +125,11 @@ impl Client {
             false => inner,
         });
         let connection = capture_connection(&mut request);
-        let answer = pace.in_time(self.inner.request(request), patience).await;
+        // INVARIANT (lanes): there is a pool for each, and for no lane.
+        let Some(pool) = self.pools.get(lanes::here()) else {
+            return Err(SendError::Connect("no such lane".to_owned()));
+        };
+        let answer = pace.in_time(pool.request(request), patience).await;
         match answer.ok_or(SendError::Timeout(patience))? {
             Ok(response) => {
                 // Servers that refuse without reading the body close the

@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod client;
+pub mod lanes;
 pub mod server;
 pub mod sniff;
 mod way;

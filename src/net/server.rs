@@ -16,9 +16,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::Body;
+use super::lanes::Lanes;
 use super::sniff::Heads;
 use super::wire::{Patience, Wire};
 
@@ -52,7 +53,7 @@ impl Default for Limits {
     }
 }
 
-/// Answers on `listener` until `stop` resolves, then lets what is under way end
+/// Answers on `listener`, each connection on one of `lanes`, until `stop` resolves, then lets what is under way end
 /// for [`Limits::drain`]. The peer's address is an extension of each request.
 ///
 /// # Errors
@@ -61,6 +62,7 @@ pub async fn serve<S>(
     listener: TcpListener,
     app: S,
     limits: Limits,
+    lanes: &Lanes,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
@@ -89,11 +91,14 @@ where
         let heads = Heads::default();
         let service =
             TowerToHyperService::new(WithPeer { app: app.clone(), peer, heads: heads.clone() });
-        let stream = TokioIo::new(Wire::new(stream, heads, patience));
-        let connection = builder.serve_connection(stream, service);
-        let connection = draining.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
+        let (builder, watcher) = (builder.clone(), draining.watcher());
+        // A lane polls its own sockets.
+        let Ok(stream) = stream.into_std() else { continue };
+        lanes.spawn(async move {
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            let stream = TokioIo::new(Wire::new(stream, heads, patience));
+            let connection = builder.serve_connection(stream, service);
+            if let Err(error) = watcher.watch(connection.into_owned()).await {
                 tracing::debug!(%peer, %error, "a connection broke");
             }
         });

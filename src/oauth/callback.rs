@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::net::Body;
+use crate::net::lanes::Lanes;
 use crate::net::server::{self, Limits};
 
 /// The one path.
@@ -85,7 +86,10 @@ impl Port {
         let stopped = async move {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(server::serve(self.listener, app, Limits::default(), stopped));
+        let task = tokio::spawn(async move {
+            let here = Lanes::this_runtime();
+            server::serve(self.listener, app, Limits::default(), &here, stopped).await
+        });
         Callback { visits, stop, task }
     }
 }

@@ -18,12 +18,18 @@ use super::{BUNDLED, Mode, Policy, PolicyFile, annotations};
 /// Every policy that an agent may have by its name.
 #[derive(Debug)]
 pub struct Book {
-    lookup: Lookup,
-    mode: Option<Mode>,
+    view: ArcSwap<View>,
     own: Arc<Policies>,
     open: ArcSwap<HashMap<Arc<str>, Page>>,
     /// Held while [`Self::open`] is replaced or the folder is written.
     writing: Mutex<()>,
+}
+
+/// Where names are looked up, and in which mode policies are.
+#[derive(Debug)]
+struct View {
+    lookup: Lookup,
+    mode: Option<Mode>,
 }
 
 /// What is known of one name.
@@ -35,6 +41,9 @@ enum Page {
     /// has it costs no look at the disk with each request.
     Missing(Arc<str>),
 }
+
+/// The policy under which nothing passes.
+const DENY: &str = "deny_all";
 
 /// Names that are remembered as missing; others are looked for each time.
 const MAX_MISSING: usize = 256;
@@ -71,8 +80,43 @@ impl Book {
     /// A book of what `lookup` finds; `own` decides where no name is given.
     #[must_use]
     pub fn new(lookup: Lookup, mode: Option<Mode>, own: Arc<Policies>) -> Arc<Self> {
-        let open = ArcSwap::default();
-        Arc::new(Self { lookup, mode, own, open, writing: Mutex::default() })
+        let (open, view) = (ArcSwap::default(), ArcSwap::from_pointee(View { lookup, mode }));
+        Arc::new(Self { view, own, open, writing: Mutex::default() })
+    }
+
+    /// Decides by `names`, as `lookup` finds them, where no name is given, and
+    /// looks everything else up anew. Who holds a handle decides by what it leads
+    /// to from now on.
+    ///
+    /// # Errors
+    /// All that is wrong with any of `names`; nothing has changed then.
+    pub fn turn_over(
+        &self,
+        names: &[String],
+        lookup: Lookup,
+        mode: Option<Mode>,
+    ) -> Result<(), Diagnostics> {
+        self.own.give_way(Policies::load(names, &lookup, mode)?);
+        self.view.store(Arc::new(View { lookup, mode }));
+        let open = self.open.load_full();
+        for name in open.keys() {
+            self.look_again(name);
+        }
+        Ok(())
+    }
+
+    /// Puts what is found under `name` now in the place of what was; where
+    /// nothing is, who has it is refused.
+    fn look_again(&self, name: &str) {
+        let page = self.open.load().get(name).cloned();
+        if self.load(name).is_err() {
+            if let Some(Page::Open(policies)) = page
+                && let Ok(nothing) = Policies::load(&[DENY.to_owned()], &Lookup::default(), None)
+            {
+                policies.give_way(nothing);
+            }
+            self.forget(name);
+        }
     }
 
     /// Follows the files of every policy in use on a thread of its own, as long
@@ -140,9 +184,10 @@ impl Book {
         let built = annotations::built_in_names().chain(BUNDLED.iter().map(|(name, _)| *name));
         let mut all: BTreeMap<String, Option<PathBuf>> =
             built.map(|name| (name.to_owned(), None)).collect();
-        for file in self.lookup.files() {
+        let view = self.view.load();
+        for file in view.lookup.files() {
             if let Some(name) = file.file_stem().and_then(|stem| stem.to_str())
-                && matches!(self.lookup.find(name), Ok(Found::File(found)) if found == file)
+                && matches!(view.lookup.find(name), Ok(Found::File(found)) if found == file)
             {
                 all.insert(name.to_owned(), Some(file.clone()));
             }
@@ -153,14 +198,14 @@ impl Book {
     /// The text of the policy of that name.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
-        let found = is_name(name).then(|| self.lookup.find(name).ok()).flatten()?;
+        let found = is_name(name).then(|| self.view.load().lookup.find(name).ok()).flatten()?;
         found.read().ok().map(|source| source.text.to_string())
     }
 
     /// Whether there is a policy of that name.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
-        is_name(name) && self.lookup.find(name).is_ok()
+        is_name(name) && self.view.load().lookup.find(name).is_ok()
     }
 
     /// Compiles `text`, writes it to the policy folder under `name` and puts it
@@ -175,10 +220,9 @@ impl Book {
         PolicyFile::load(Source::new(name, text)).map_err(BookError::Invalid)?;
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = self.folder().ok_or_else(|| io::Error::other("there is no policy folder"))?;
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(&folder)?;
         let file = folder.join(format!("{name}.yaml"));
         replace(&file, text)?;
-        self.forget(name);
         drop(writing);
         self.load(name).map_err(BookError::Invalid)?;
         self.own.shadow(name, &file);
@@ -191,24 +235,31 @@ impl Book {
     /// # Errors
     /// See [`BookError`].
     pub fn delete(&self, name: &str) -> Result<(), BookError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let unknown = || BookError::Unknown(name.to_owned());
-        let found = is_name(name).then(|| self.lookup.find(name).ok()).flatten();
+        let found = is_name(name).then(|| self.view.load().lookup.find(name).ok()).flatten();
         let Some(Found::File(file)) = found else { return Err(unknown()) };
         fs::remove_file(file)?;
-        self.forget(name);
+        drop(writing);
+        self.look_again(name);
         Ok(())
     }
 
-    fn folder(&self) -> Option<&Path> {
-        self.lookup.named.as_deref().or(self.lookup.own.as_deref())
+    fn folder(&self) -> Option<PathBuf> {
+        let view = self.view.load();
+        view.lookup.named.clone().or_else(|| view.lookup.own.clone())
     }
 
     fn load(&self, name: &str) -> Result<Arc<ArcSwap<Policy>>, Diagnostics> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let policies = Policies::load(&[name.to_owned()], &self.lookup, self.mode)?;
-        let handle = policies.handle();
+        let view = self.view.load();
+        let policies = Policies::load(&[name.to_owned()], &view.lookup, view.mode)?;
         let mut open = HashMap::clone(&self.open.load());
+        if let Some(Page::Open(there)) = open.get(name) {
+            there.give_way(policies);
+            return Ok(there.handle());
+        }
+        let handle = policies.handle();
         open.insert(name.into(), Page::Open(Arc::new(policies)));
         self.open.store(Arc::new(open));
         Ok(handle)
@@ -301,6 +352,25 @@ mod tests {
         book.put("default", "name: ours-again\n").unwrap();
         (0..2).for_each(|_| book.own.poll());
         assert_eq!(&*handle.load().names()[0], "ours-again");
+    }
+
+    #[test]
+    fn who_holds_a_handle_decides_by_what_it_leads_to_now() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let book = book(one.path());
+        book.put("team", ALLOW).unwrap();
+        let (team, own) = (book.handle(Some("team")).unwrap(), book.handle(None).unwrap());
+        book.put("team", "name: again\n").unwrap();
+        assert_eq!(&*team.load().names()[0], "again");
+        fs::write(other.path().join("team.yaml"), "name: elsewhere\n").unwrap();
+        let lookup = || Lookup { named: Some(other.path().to_owned()), own: None };
+        let wrong = ["read_only".to_owned(), "nope".to_owned()];
+        book.turn_over(&wrong, lookup(), None).unwrap_err();
+        assert_eq!((&*team.load().names()[0], &*own.load().names()[0]), ("again", "deny_all"));
+        book.turn_over(&["read_only".to_owned()], lookup(), None).unwrap();
+        assert_eq!((&*team.load().names()[0], &*own.load().names()[0]), ("elsewhere", "read_only"));
+        book.delete("team").unwrap();
+        assert_eq!(&*team.load().names()[0], "deny_all");
     }
 
     #[test]

@@ -94,6 +94,14 @@ impl Diagnostic {
         self
     }
 
+    /// Leaves the line itself out: it may hold what nobody should see.
+    #[must_use]
+    pub(crate) fn without_line(mut self) -> Self {
+        self.line_text = "…".to_owned();
+        (self.span.column, self.span.length) = (1, 1);
+        self
+    }
+
     /// Adds "did you mean", where one of `known` is near `word`.
     #[must_use]
     pub fn did_you_mean<'k>(self, word: &str, known: impl IntoIterator<Item = &'k str>) -> Self {

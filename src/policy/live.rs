@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -44,8 +44,14 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Policies {
     current: Arc<ArcSwap<Policy>>,
+    followed: Mutex<Followed>,
+}
+
+/// What the policy in force is made of.
+#[derive(Debug)]
+struct Followed {
     mode: Option<Mode>,
-    files: Mutex<Vec<Watched>>,
+    files: Vec<Watched>,
 }
 
 #[derive(Debug)]
@@ -126,7 +132,7 @@ impl Lookup {
 }
 
 /// Whether a policy was named by a path rather than by a name.
-fn is_path(named: &str) -> bool {
+pub(crate) fn is_path(named: &str) -> bool {
     is_yaml(Path::new(named)) || named.contains(['/', std::path::MAIN_SEPARATOR])
 }
 
@@ -213,8 +219,22 @@ impl Policies {
         if !found.is_empty() {
             return Err(found);
         }
-        let current = Arc::new(ArcSwap::from_pointee(join(&files, mode)));
-        Ok(Self { current, mode, files: Mutex::new(files) })
+        let followed = Followed { mode, files };
+        let current = Arc::new(ArcSwap::from_pointee(followed.join()));
+        Ok(Self { current, followed: Mutex::new(followed) })
+    }
+
+    /// Puts `other` in this one's place: who holds the handle decides by it from
+    /// now on.
+    pub(super) fn give_way(&self, other: Self) {
+        let other = other.followed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut followed = self.lock();
+        *followed = other;
+        self.current.store(Arc::new(followed.join()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The policy in force.
@@ -235,11 +255,9 @@ impl Policies {
     /// # Errors
     /// Where no thread can be had.
     pub fn watch(self: &Arc<Self>) -> io::Result<()> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        if files.iter().all(|file| file.path.is_none()) {
+        if self.lock().files.iter().all(|file| file.path.is_none()) {
             return Ok(());
         }
-        drop(files);
         let policies = Arc::downgrade(self);
         let follow = move || {
             loop {
@@ -254,10 +272,10 @@ impl Policies {
     /// Puts what `file` says in place of the part of the program that is named
     /// `name`, where that is in force, and follows the file from now on.
     pub(super) fn shadow(&self, name: &str, file: &Path) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut followed = self.lock();
         let origin = format!("<{name}>");
         let mut changed = false;
-        for watched in files.iter_mut() {
+        for watched in &mut followed.files {
             if watched.path.is_none() && watched.file.origin() == origin {
                 let place = Found::File(file.to_owned());
                 match place.load() {
@@ -268,27 +286,29 @@ impl Policies {
             }
         }
         if changed {
-            self.current.store(Arc::new(join(&files, self.mode)));
+            self.current.store(Arc::new(followed.join()));
         }
     }
 
     /// Looks at every file once; what has changed is taken where this look and
     /// the one before agree.
     pub fn poll(&self) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut followed = self.lock();
         let mut changed = false;
-        for file in files.iter_mut() {
+        for file in &mut followed.files {
             changed |= file.poll();
         }
         if changed {
-            self.current.store(Arc::new(join(&files, self.mode)));
+            self.current.store(Arc::new(followed.join()));
         }
     }
 }
 
-fn join(files: &[Watched], mode: Option<Mode>) -> Policy {
-    let files: Vec<Arc<PolicyFile>> = files.iter().map(|file| Arc::clone(&file.file)).collect();
-    Policy::join(&files, mode)
+impl Followed {
+    fn join(&self) -> Policy {
+        let files: Vec<_> = self.files.iter().map(|file| Arc::clone(&file.file)).collect();
+        Policy::join(&files, self.mode)
+    }
 }
 
 impl Watched {

@@ -14,7 +14,7 @@ mod decimal;
 pub mod diagnostic;
 mod document;
 mod explain;
-mod fields;
+pub(crate) mod fields;
 pub mod glob;
 mod hours;
 mod index;
@@ -27,7 +27,7 @@ mod rules;
 mod truth;
 mod under;
 mod writer;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use bundled::{BUNDLED, bundled};
 pub use compile::PolicyFile;

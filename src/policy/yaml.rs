@@ -10,7 +10,7 @@ use serde_yaml::{Location, Spanned};
 use super::diagnostic::{Diagnostic, Severity, Source, Span};
 use crate::json::{Json, Number, Object};
 
-/// Largest policy file, in bytes.
+/// Largest policy or configuration file, in bytes.
 pub(super) const MAX_FILE: usize = 1 << 20;
 /// Most YAML nodes of one file, aliases expanded.
 pub(super) const MAX_NODES: usize = 20_000;
@@ -40,7 +40,7 @@ pub(crate) enum Value {
 /// Reads one YAML document.
 pub(crate) fn parse(source: &Source) -> Result<Node, Diagnostic> {
     if source.text.len() > MAX_FILE {
-        let message = format!("a policy file may have at most {MAX_FILE} bytes");
+        let message = format!("a file may have at most {MAX_FILE} bytes");
         return Err(source.finding(Severity::Error, Span::default(), message));
     }
     let raw: Spanned<Raw> =

@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::action::Provider;
@@ -22,8 +21,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const MAX_CREDENTIAL: u64 = 16 << 10;
 
 /// Where a credential comes from: `{env: NAME}` or `{file: PATH}`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A variable of the environment.
     Env(String),

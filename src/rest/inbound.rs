@@ -62,6 +62,9 @@ pub enum Fault {
     /// A signed path, too late.
     #[error("the signed path has expired: ask the provider for a new URL")]
     Expired,
+    /// A signed path that cannot be followed.
+    #[error("{0}")]
+    Signed(&'static str),
     /// The target is not a path.
     #[error("the request target is not a path")]
     Target,
@@ -115,6 +118,7 @@ impl Fault {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_configured")
             }
             Self::Expired => (StatusCode::FORBIDDEN, "signed_path_expired"),
+            Self::Signed(_) => (StatusCode::BAD_REQUEST, "invalid_signed_path"),
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
             Self::Header(_) => (StatusCode::BAD_REQUEST, "invalid_header"),
             Self::Override(_) => (StatusCode::BAD_REQUEST, "method_override"),

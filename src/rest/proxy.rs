@@ -66,7 +66,7 @@ pub struct Proxy {
     /// By provider.
     pub sites: ArcSwap<HashMap<Provider, Site>>,
     /// What is put up with.
-    pub limits: Limits,
+    pub limits: ArcSwap<Limits>,
     /// This run, in the log.
     pub session: Arc<str>,
     /// Requests without a valid key.
@@ -114,7 +114,8 @@ impl Proxy {
         let reads_body = reads_answer(provider, path, &mut parts);
         let seen = who.claim.as_ref().map(|_| seen(&parts));
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
-        let inbound = inbound::read(provider, path, region, parts, body, &self.limits).await;
+        let limits = self.limits.load_full();
+        let inbound = inbound::read(provider, path, region, parts, body, &limits).await;
         if let (Ok(inbound), Some(claim), Some(seen)) = (&inbound, &who.claim, &seen)
             && let Err(error) = claim.verify(seen, inbound.held.as_deref(), jiff::Timestamp::now())
         {
@@ -145,7 +146,8 @@ impl Proxy {
         if parts.headers.contains_key("x-amz-content-sha256") {
             return verify(None).is_ok().then_some(body);
         }
-        let held = hold(body, self.limits.max_body, self.limits.patience).await.ok()?;
+        let limits = self.limits.load_full();
+        let held = hold(body, limits.max_body, limits.patience).await.ok()?;
         verify(Some(&held)).is_ok().then(|| Body::from(held))
     }
 
@@ -183,7 +185,7 @@ impl Proxy {
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
-            return (None, response);
+            return (Some("the mock".to_owned()), response);
         };
         let (receipt, host, answer) = exit.send(permit).await;
         let id = receipt.request_id();
@@ -270,7 +272,6 @@ impl Proxy {
         base: &str,
         reads_body: bool,
     ) -> Option<Rewriter> {
-        self.exit.as_ref()?;
         let Target::Http(request) = &action.target else { return None };
         let provider = request.provider;
         // What AWS answers leads nowhere else.

@@ -16,11 +16,13 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use serde_json::json;
 
 use self::rules::Rules;
 use self::scan::{Edit, Scanner};
 use super::proxy::Site;
 use super::ticket::Signer;
+use super::{minted, reply};
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::body::Held;
@@ -49,6 +51,8 @@ pub struct Rewriter {
     rules: Rules,
     /// Whether the body is the API's, and no file.
     reads_body: bool,
+    /// Whether it may hold what the client must not see.
+    hides: bool,
 }
 
 impl Rewriter {
@@ -63,7 +67,8 @@ impl Rewriter {
         signer: Option<Signer>,
         reads_body: bool,
     ) -> Self {
-        Self { rules: Rules::new(provider, site, base, signer), reads_body }
+        let hides = reads_body && minted::mints_in_bodies(provider);
+        Self { rules: Rules::new(provider, site, base, signer), reads_body, hides }
     }
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
@@ -77,6 +82,9 @@ impl Rewriter {
         response: Response<Body>,
     ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
+        if self.hides && is_encoded(&parts.headers) {
+            return Ok(unreadable(&parts.headers));
+        }
         self.headers(&mut parts.headers);
         let has_body = *method != Method::HEAD
             && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -162,8 +170,21 @@ fn is_answer_in_json(headers: &HeaderMap) -> bool {
     let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
     is_json
         && !kind.contains("raw")
-        && !headers.contains_key(CONTENT_ENCODING)
+        && !is_encoded(headers)
         && !text(CONTENT_DISPOSITION).starts_with("attachment")
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
+}
+
+/// In place of an answer that came encoded although it was asked for as it is,
+/// and that could hold a pre-authenticated URL.
+fn unreadable(headers: &HeaderMap) -> Response<Body> {
+    let detail = "the provider encoded an answer that has to be read";
+    let body = json!({ "error": "proxy_error", "detail": detail });
+    let id = headers.get(reply::DECISION).and_then(|id| id.to_str().ok());
+    reply::answer(StatusCode::BAD_GATEWAY, body, id)
 }
 
 /// Whether it is as long as it says, and that is little.
@@ -334,6 +355,20 @@ mod tests {
         assert_eq!(after(part).await.1, TEXT);
         let head = github().answer(&Method::HEAD, response(&json, Body::empty())).await.unwrap();
         assert_eq!(head.headers()[CONTENT_LENGTH], "69");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_could_hide_a_url_is_not_passed_on_unread() {
+        let encoded = || response(&[("content-encoding", "gzip")], TEXT.into());
+        for (provider, reads, status) in [
+            (Provider::Slack, true, 502),
+            (Provider::Slack, false, 200),
+            (Provider::Jira, true, 200),
+        ] {
+            let rewriter = Rewriter::new(provider, None, BASE, None, reads);
+            let answer = rewriter.answer(&Method::GET, encoded()).await.unwrap();
+            assert_eq!(answer.status(), status, "{provider:?}");
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! The way out: what was admitted goes to the provider, and nothing else does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
@@ -28,7 +30,7 @@ pub struct Outgoing {
 #[derive(Debug, Clone)]
 pub struct Exit {
     client: Client,
-    patience: Duration,
+    patience: Arc<ArcSwap<Duration>>,
 }
 
 /// Why there is no answer, in the terms of the one who asked.
@@ -65,7 +67,12 @@ impl Exit {
     /// An exit that waits for the head of an answer for `patience`.
     #[must_use]
     pub fn new(client: Client, patience: Duration) -> Self {
-        Self { client, patience }
+        Self { client, patience: Arc::new(ArcSwap::from_pointee(patience)) }
+    }
+
+    /// Waits for `patience` from the next request on.
+    pub fn wait_for(&self, patience: Duration) {
+        self.patience.store(Arc::new(patience));
     }
 
     /// Sends what was admitted, once, and tells where it went.
@@ -79,8 +86,9 @@ impl Exit {
         *request.method_mut() = outgoing.method;
         *request.uri_mut() = outgoing.uri;
         *request.headers_mut() = outgoing.headers;
-        let answer = self.client.send(request, self.patience).await;
-        let answer = answer.and_then(|answer| tidy(answer, self.patience));
+        let patience = **self.patience.load();
+        let answer = self.client.send(request, patience).await;
+        let answer = answer.and_then(|answer| tidy(answer, patience));
         let answer = answer.map_err(|cause| UpstreamError { provider: host.clone(), cause });
         (receipt, host, answer)
     }

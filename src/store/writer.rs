@@ -1,11 +1,12 @@
 //! Who commits, and when.
 //!
 //! A caller that finds nobody else writing commits at once, on its own thread,
-//! and takes everything queued along: no hand-over, no wake-up. A caller that
-//! finds the ledger or the lock taken leaves its row in the queue and wakes the
-//! store's own thread, which may wait; so an async caller never blocks, and
-//! groups form by themselves when many write. Results ride along with the next
-//! commit, or go after [`RESULTS_WAIT`].
+//! and takes everything queued along: no hand-over, no wake-up. Under load it lets
+//! the tasks that are ready queue theirs first ([`Writer::is_busy`]), so that many
+//! rows share one commit; who finds a caller committing leaves its row to it. A
+//! caller that finds the ledger or the lock taken otherwise wakes the store's own
+//! thread, which may wait; so an async caller never blocks. Results ride along
+//! with the next commit, or go after [`RESULTS_WAIT`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +39,13 @@ const MAX_GROUP: usize = 256;
 
 /// Groups committed before other processes and the index have their turn.
 const MAX_GROUPS: usize = 16;
+
+/// Groups that a caller commits for others, before the store's thread takes over.
+const MAX_GROUPS_HERE: usize = 4;
+
+/// Rows and results that wait where one caller after the other records: the row
+/// and the result of the one before. More of them say that there are several.
+const ALONE: usize = 2;
 
 /// Results that wait while the log cannot be written; beyond it the oldest go.
 const MAX_WAITING_RESULTS: usize = 10_000;
@@ -80,6 +88,8 @@ struct Queue {
     urgent: bool,
     /// The store's thread sleeps until it is woken.
     asleep: bool,
+    /// A caller commits, and looks here again before it stops.
+    taken: bool,
     closed: bool,
 }
 
@@ -133,21 +143,38 @@ impl Writer {
         Job { agent, limits: Vec::new(), digest: Some((keys, digest)), draw }
     }
 
-    /// Writes `job`, here or on the store's thread.
+    /// Queues `job` for the next commit: [`Writer::commit`] has to follow.
     pub(super) fn submit(&self, job: Job) {
-        let shared = &*self.shared;
-        {
-            let mut queue = shared.queue();
-            if queue.closed {
-                drop(queue);
-                (job.draw)(Err(StoreError::Closed));
+        let mut queue = self.shared.queue();
+        if queue.closed {
+            drop(queue);
+            (job.draw)(Err(StoreError::Closed));
+            return;
+        }
+        queue.rows.push_back(job);
+    }
+
+    /// Whether several callers record at the moment, so that it pays to wait for
+    /// those that are ready.
+    pub(super) fn is_busy(&self) -> bool {
+        let queue = self.shared.queue();
+        queue.rows.len() + queue.results.len() > ALONE
+    }
+
+    /// Sees to it that what is queued is written: here, by the caller that
+    /// commits already, or on the store's thread.
+    pub(super) fn commit(&self) {
+        let Some(mut turn) = Turn::take(&self.shared) else { return };
+        for _ in 0..MAX_GROUPS_HERE {
+            if self.shared.commit_here() == Attempt::NotNow {
+                break;
+            }
+            if turn.is_over() {
                 return;
             }
-            queue.rows.push_back(job);
         }
-        if shared.commit_here() == Attempt::NotNow {
-            shared.wake();
-        }
+        drop(turn);
+        self.shared.wake();
     }
 
     /// Queues a result.
@@ -192,6 +219,41 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// A caller's turn to commit, its own rows and those that others queue meanwhile.
+struct Turn<'s> {
+    shared: &'s Shared,
+    over: bool,
+}
+
+impl<'s> Turn<'s> {
+    /// `None` where there is nothing to commit, or somebody whose turn it is.
+    fn take(shared: &'s Shared) -> Option<Self> {
+        let mut queue = shared.queue();
+        let free = !queue.rows.is_empty() && !queue.taken;
+        queue.taken |= free;
+        drop(queue);
+        free.then_some(Self { shared, over: false })
+    }
+
+    /// Whether nothing is left to commit. A row that is queued later finds the
+    /// turn free: both are looked at under one lock.
+    fn is_over(&mut self) -> bool {
+        let mut queue = self.shared.queue();
+        self.over = queue.rows.is_empty();
+        queue.taken = !self.over;
+        self.over
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Once it is over, the turn may be another's.
+        if !self.over {
+            self.shared.queue().taken = false;
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use agentgate::action::Transport;
 use agentgate::admin::master::MasterKey;
 use agentgate::admin::{Admin, AdminSettings, not_found, router};
 use agentgate::intent::Intent;
+use agentgate::net::lanes::Lanes;
 use agentgate::net::server::{Limits, serve};
 use agentgate::policy::book::Book;
 use agentgate::policy::live::{Lookup, Policies};
@@ -82,7 +83,10 @@ impl Gate {
         let app = router(admin).fallback(not_found);
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, app, Limits::default(), std::future::pending()));
+        runtime.spawn(async move {
+            let here = Lanes::this_runtime();
+            serve(listener, app, Limits::default(), &here, std::future::pending()).await
+        });
         Self { folder, address, directory, store, runtime }
     }
 

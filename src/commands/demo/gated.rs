@@ -1,7 +1,7 @@
 //! An agent in the demo: a real MCP client whose server runs behind a real
 //! `agentgate wrap`, as a process of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,8 +14,11 @@ use rmcp::service::{RoleClient, RunningService, serve_client};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+/// The demo's log of decisions, in its folder.
+pub(super) const DATABASE: &str = "demo.db";
+
 /// How long any one step may take before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The folder in which everything of a demo happens; gone when it is over.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ impl Folder {
         std::fs::create_dir(&path)
             .with_context(|| format!("cannot create a folder at {}", path.display()))?;
         Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes a file and tells its path.
@@ -83,7 +91,7 @@ impl Gated {
             .agentgate()?
             .args(["wrap", "--name", "notes", "--agent", agent, "--policy"])
             .arg(policy)
-            .args(["--db", super::DATABASE, "--"])
+            .args(["--db", DATABASE, "--"])
             .arg(this_binary()?)
             .arg("demo-server")
             .stdin(Stdio::piped())

@@ -106,8 +106,19 @@ impl<W: Write> Stage<W> {
         }
     }
 
+    /// A request and the status of its answer.
+    pub(super) fn exchange(&mut self, agent: &str, request: &str, status: u16) -> io::Result<()> {
+        let style = match status {
+            200..=299 => GREEN,
+            429 => YELLOW,
+            _ => RED,
+        };
+        let status = self.styled(style, &status.to_string());
+        writeln!(self.out, "   {agent:<7} {request:<52} {status}")
+    }
+
     /// Lines under a call, the first one labelled.
-    fn beneath(&mut self, label: &str, text: &str) -> io::Result<()> {
+    pub(super) fn beneath(&mut self, label: &str, text: &str) -> io::Result<()> {
         let labels = std::iter::once(label).chain(std::iter::repeat(""));
         for (label, line) in labels.zip(text.lines()) {
             let label = self.styled(DIM, &format!("{label:<8}"));

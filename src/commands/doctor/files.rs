@@ -7,6 +7,9 @@ use super::{Finding, shown};
 use crate::config::Home;
 use crate::os::files::mode;
 
+/// What else of `serve` is nobody's business, in the data folder.
+const SECRETS: [&str; 2] = ["master.key", "mcp-servers.json"];
+
 /// How many entries of a folder are looked at; ours hold a handful.
 const MAX_ENTRIES: usize = 1_000;
 
@@ -15,7 +18,9 @@ const READ_OR_WRITE_BY_OTHERS: u32 = 0o077;
 const WRITE_BY_OTHERS: u32 = 0o022;
 
 pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
-    let secret = belonging_to(database);
+    let mut secret = belonging_to(database);
+    secret
+        .extend(SECRETS.map(|name| home.data.join(name)).into_iter().filter(|path| path.is_file()));
     let mut exposed: Vec<_> = secret.iter().filter_map(|path| private(path)).collect();
     let mut writable = vec![home.config.clone(), home.policies()];
     writable.extend(entries(&home.config));
@@ -91,14 +96,16 @@ mod tests {
         }
         write(&home.database(), 0o600);
         write(&home.data.join("agentgate.key"), 0o644);
+        write(&home.data.join("master.key"), 0o640);
         write(&home.data.join("unrelated.txt"), 0o644);
         write(&home.policies().join("team.yaml"), 0o664);
         write(&home.policies().join("own.yaml"), 0o644);
         let found = check(&home, &home.database());
         let fixes: Vec<_> = found.iter().filter_map(|finding| finding.fix.as_deref()).collect();
-        assert_eq!(fixes.len(), 2, "{found:?}");
+        assert_eq!(fixes.len(), 3, "{found:?}");
         assert!(fixes[0].starts_with("chmod 600") && fixes[0].ends_with("agentgate.key'"));
-        assert!(fixes[1].starts_with("chmod go-w") && fixes[1].ends_with("team.yaml'"));
+        assert!(fixes[1].starts_with("chmod 600") && fixes[1].ends_with("master.key'"));
+        assert!(fixes[2].starts_with("chmod go-w") && fixes[2].ends_with("team.yaml'"));
     }
 
     #[test]

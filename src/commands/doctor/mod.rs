@@ -13,7 +13,11 @@ use anstyle::{AnsiColor, Style};
 
 use super::Done;
 use crate::cli::DoctorArgs;
-use crate::config::{File, Home};
+use crate::config::{ConfigError, File, Home};
+use crate::policy::diagnostic::Diagnostic;
+
+/// What to do about a configuration that does not load.
+const MEND: &str = "mend the file; until then no command that decides starts";
 
 /// Something that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +49,9 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     let home = Home::find()?;
     // A configuration that does not load hides what it names; the other checks go
     // on with what flags and environment say.
-    let (finding, file) = configuration(args, &home);
-    findings.push(finding);
+    let (found, file) = configuration(args, &home);
+    findings.extend(found);
+    findings.extend(state::credentials(&file));
     let flags = &args.decide;
     findings.extend(state::policies(&file, &flags.policies, flags.policy_dir.as_deref(), &home));
     let named = args.store.db.clone().or_else(|| file.db.clone());
@@ -69,21 +74,30 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     Ok(if bad == 0 { Done::Success } else { Done::DoesNotHold })
 }
 
-fn configuration(args: &DoctorArgs, home: &Home) -> (Finding, File) {
+fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
     let named = args.decide.config.as_deref();
     let own = home.config.join("config.yaml");
     let path = named.unwrap_or(&own);
     match File::load(named, home) {
         Ok(file) if named.is_none() && !own.exists() => {
-            (Finding::note("configuration", shown(path), "none; the defaults hold"), file)
+            (vec![Finding::note("configuration", shown(path), "none; the defaults hold")], file)
         }
-        Ok(file) => (Finding::good("configuration", shown(path), "loads"), file),
+        Ok(file) => (vec![Finding::good("configuration", shown(path), "loads")], file),
+        Err(ConfigError::Invalid(found)) => {
+            (found.iter().map(|one| mistake(path, one)).collect(), File::default())
+        }
         Err(error) => {
-            let fix = "mend the file; until then no command that decides starts";
-            let wrong = Finding::bad("configuration", shown(path), error.to_string(), fix);
-            (wrong, File::default())
+            let detail = printable(&error.to_string());
+            (vec![Finding::bad("configuration", shown(path), detail, MEND)], File::default())
         }
     }
+}
+
+/// One mistake in the configuration file.
+fn mistake(path: &Path, found: &Diagnostic) -> Finding {
+    let place = format!("{}:{}:{}", shown(path), found.span.line, found.span.column);
+    let fix = found.help.as_deref().map_or_else(|| MEND.to_owned(), printable);
+    Finding::bad("configuration", place, printable(&found.message), fix)
 }
 
 /// A path as people see it; what could move a terminal's cursor is escaped.

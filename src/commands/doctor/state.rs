@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Finding, printable, shown};
+use crate::config::serve::missing_credentials;
 use crate::config::{File, Home};
 use crate::policy::live::Lookup;
 use crate::store::read::Reader;
@@ -58,6 +59,16 @@ fn policy(lookup: &Lookup, name: &str) -> Finding {
             }
         },
     }
+}
+
+/// The credentials of providers that cannot be had; a service may see another
+/// environment than this one.
+pub(super) fn credentials(file: &File) -> Vec<Finding> {
+    let advice = "set it where `agentgate serve` runs, or change `providers` in the configuration";
+    let missing = missing_credentials(&file.providers).into_iter();
+    missing
+        .map(|why| Finding::note("credential", "here".to_owned(), printable(&why)).with_fix(advice))
+        .collect()
 }
 
 /// The log: that it opens and, where that is quickly said, that it is whole.

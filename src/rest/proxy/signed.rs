@@ -87,7 +87,7 @@ impl Proxy {
     ) -> Result<Read, Fault> {
         head::check(&parts)?;
         if parts.uri.query().is_some() {
-            return Err(Fault::Target);
+            return Err(Fault::Signed("a signed path takes no query"));
         }
         if jiff::Timestamp::now().as_second() >= ticket.until {
             return Err(Fault::Expired);
@@ -96,17 +96,18 @@ impl Proxy {
         if !ticket.methods.iter().any(|made_for| made_for == method) {
             return Err(Fault::Method(method.to_owned()));
         }
-        let url: Uri = ticket.url.parse().map_err(|_| Fault::Target)?;
+        let foreign = || Fault::Signed("the signed path leads to no host of the provider's");
+        let url: Uri = ticket.url.parse().map_err(|_| foreign())?;
         let uri = match self.exit {
             None => Uri::default(),
             Some(_) => {
                 let sites = self.sites.load();
-                place(provider, sites.get(&provider), &url).ok_or(Fault::Target)?
+                place(provider, sites.get(&provider), &url).ok_or_else(foreign)?
             }
         };
         let mut headers = head::forwarded(parts.headers);
         let is_empty = http_body::Body::is_end_stream(&body);
-        let body = inbound::streamed(body, &headers, &self.limits);
+        let body = inbound::streamed(body, &headers, &self.limits.load());
         let judged = HttpRequest {
             provider,
             method: method.to_owned(),

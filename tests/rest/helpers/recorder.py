@@ -36,7 +36,7 @@ def answer(method, target, host, headers, body):
         first, last, size = headers["content-range"].removeprefix("bytes ").replace("/", "-").split("-")
         if int(last) + 1 == int(size):
             return 201, {"id": "1", "@microsoft.graph.downloadUrl": f"{uploads}/_api/down?t={SECRET}"}
-        return 202, {"expirationDateTime": SOON, "nextExpectedRanges": [f"{int(last) + 1}-"]}
+        return 202, {"expirationDateTime": SOON, "nextExpectedRanges": [f"{int(last) + 1}-{int(size) - 1}"]}
     if path == "/_api/down" or "alt=media" in query:
         # A file that looks like an answer.
         return 200, ('{"url": "%s/x"}' % here).encode()

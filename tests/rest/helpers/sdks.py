@@ -5,6 +5,7 @@ usage: sdks.py SDK BASE KEY [AWS-ID AWS-SECRET]
 BASE stands for the provider's host; KEY is sent in the credential's place.
 Prints `read: ok` and `write: ok` or `write: NAME OF THE EXCEPTION`.
 """
+import asyncio
 import sys
 
 sdk, base, key = sys.argv[1:4]
@@ -87,6 +88,64 @@ def s3():
     client = aws("s3")
     yield client.list_objects_v2(Bucket="bucket", Prefix="a b/c")
     yield client.put_object(Bucket="bucket", Key="a b/c+d", Body=b"x" * 1000)
+
+
+def sqs():
+    url = f"{base}/sqs/123456789012/queue"
+    yield aws("sqs").list_queues()
+    yield aws("sqs").send_message(QueueUrl=url, MessageBody="hello")
+
+
+def sts():
+    yield aws("sts").get_caller_identity()
+    yield aws("sts").assume_role(RoleArn="arn:aws:iam::123456789012:role/admin", RoleSessionName="agent")
+
+
+def iam():
+    yield aws("iam").list_users()
+    yield aws("iam").delete_user(UserName="x")
+
+
+def awslambda():
+    yield aws("lambda").list_functions()
+    yield aws("lambda").invoke(FunctionName="arn:aws:lambda:eu-west-1:123456789012:function:f", Payload=b"{}")
+
+
+def ec2():
+    yield aws("ec2").describe_instances(MaxResults=5)
+    yield aws("ec2").terminate_instances(InstanceIds=["i-1"])
+
+
+def graph():
+    yield asyncio.run(graph_request("GET", "/me/messages"))
+    yield asyncio.run(graph_request("POST", "/me/sendMail", b'{"message": {}}'))
+
+
+async def graph_request(method, path, body=None):
+    from kiota_abstractions.method import Method
+    from kiota_abstractions.request_information import RequestInformation
+    info = RequestInformation(method=Method(method), url_template="{+baseurl}" + path)
+    info.path_parameters["baseurl"] = base + "/v1.0"
+    if body:
+        info.set_stream_content(body, "application/json")
+    return await graph_adapter().send_primitive_async(info, "bytes", {})
+
+
+def graph_adapter():
+    from kiota_abstractions.authentication import AccessTokenProvider, AllowedHostsValidator
+    from kiota_abstractions.authentication import BaseBearerTokenAuthenticationProvider
+    from msgraph_core import BaseGraphRequestAdapter
+
+    class Token(AccessTokenProvider):
+        async def get_authorization_token(self, uri, additional_authentication_context={}):
+            return key
+
+        def get_allowed_hosts_validator(self):
+            return AllowedHostsValidator([])
+
+    adapter = BaseGraphRequestAdapter(BaseBearerTokenAuthenticationProvider(Token()))
+    adapter.base_url = base + "/v1.0"
+    return adapter
 
 
 def aws(service):

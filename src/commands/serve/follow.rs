@@ -1,0 +1,98 @@
+//! Follows the configuration file while the gate serves.
+
+use std::time::Duration;
+
+use super::serving::Serving;
+use crate::cli::ServeArgs;
+use crate::config::Home;
+use crate::config::serve::{Changes, Legacy, Plan};
+use crate::os::{Stop, StopRequests};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Takes up what changes until told to stop. A change is taken once two looks
+/// agree, so that a half-written file never is; `SIGHUP` takes it at once.
+pub(super) async fn follow(
+    args: &ServeArgs,
+    plan: Plan,
+    serving: &Serving,
+    mut told: StopRequests,
+) {
+    let (started, last) = (plan.clone(), plan);
+    let mut follower = Follower { started, last, pending: None, complaint: None };
+    loop {
+        let at_once = tokio::select! {
+            how = told.next() => match how {
+                Stop::HangUp => true,
+                Stop::Terminate | Stop::Interrupt => return,
+            },
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let read = Home::find().and_then(|home| Plan::read(args, home, &Legacy::from_env()));
+        match read {
+            Ok(plan) => follower.look(plan, serving, at_once),
+            Err(error) => follower.complain(&error.to_string(), at_once),
+        }
+    }
+}
+
+struct Follower {
+    /// What the gate was started with.
+    started: Plan,
+    /// What was taken up last.
+    last: Plan,
+    /// Another that was read once.
+    pending: Option<Plan>,
+    /// What was last said to be wrong; nothing is said twice.
+    complaint: Option<String>,
+}
+
+impl Follower {
+    fn look(&mut self, plan: Plan, serving: &Serving, at_once: bool) {
+        let pending = self.pending.take();
+        let changes = self.last.changes(&plan);
+        if changes == Changes::default() {
+            if self.complaint.take().is_some() || at_once {
+                tracing::info!("the configuration loads and is as it was");
+            }
+            return;
+        }
+        let is_same = |pending: Plan| pending.changes(&plan) == Changes::default();
+        if !at_once && !pending.is_some_and(is_same) {
+            self.pending = Some(plan);
+            return;
+        }
+        match serving.take_up(&plan) {
+            Ok(()) => self.took_up(plan, &changes),
+            Err(error) => self.complain(&format!("{error:#}"), at_once),
+        }
+    }
+
+    fn took_up(&mut self, plan: Plan, changes: &Changes) {
+        if !changes.live.is_empty() {
+            tracing::info!("the changed configuration is in force: {}", changes.live.join(", "));
+        }
+        for missing in plan.missing_credentials() {
+            tracing::warn!("{missing}; until then its requests get 503");
+        }
+        let owed = self.started.changes(&plan).restart;
+        if !changes.restart.is_empty() && owed.is_empty() {
+            tracing::info!("what took a restart is as it was");
+        } else if !changes.restart.is_empty() {
+            tracing::warn!("not in force until a restart: {}", owed.join(", "));
+        }
+        self.complaint = None;
+        self.last = plan;
+    }
+
+    fn complain(&mut self, error: &str, again: bool) {
+        self.pending = None;
+        if again || self.complaint.as_deref() != Some(error) {
+            tracing::error!(
+                "the changed configuration is not used, the last good one stays in force: {error}"
+            );
+            self.complaint = Some(error.to_owned());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `agentgate serve`: the gate in front of the providers' APIs.
+
+mod follow;
+pub(super) mod serving;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use self::serving::Serving;
+use super::Done;
+use crate::admin::master::MasterKey;
+use crate::cli::{AuditSync, ServeArgs};
+use crate::config::Home;
+use crate::config::serve::{Legacy, Plan};
+use crate::os::StopRequests;
+use crate::store::{self, Store};
+
+/// Variables that may bear the master key; the first that is set is taken.
+const MASTER_KEYS: [&str; 2] = ["AGENTGATE_MASTER_KEY", "MASTER_API_KEY"];
+
+pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Done> {
+    let plan = Plan::read(args, Home::find()?, &Legacy::from_env())?;
+    let master = master_key(&plan)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let store = open(&plan)?;
+    let served = runtime.block_on(serve(args, plan, master, &store));
+    store.close();
+    runtime.shutdown_background();
+    served.map(|()| Done::Success)
+}
+
+/// Opens the log of `plan`.
+pub(super) fn open(plan: &Plan) -> anyhow::Result<Store> {
+    let sync_full = plan.audit_sync == AuditSync::Full;
+    let options = store::Options { sync_full, ..store::Options::default() };
+    Ok(Store::open(&plan.database, &options)?)
+}
+
+async fn serve(
+    args: &ServeArgs,
+    plan: Plan,
+    master: MasterKey,
+    store: &Store,
+) -> anyhow::Result<()> {
+    // Before anything listens, so that no request to stop it can be missed.
+    let told = StopRequests::listen()?;
+    let serving = Serving::start(&plan, store, master).await?;
+    if plan.test_mode {
+        say("test mode: nothing is sent anywhere, answers are mocks");
+    }
+    if std::env::var_os("AUDIT_DB_PATH").is_some() {
+        tracing::warn!("AUDIT_DB_PATH is not read: this log has a form of its own; see --db");
+    }
+    for missing in plan.missing_credentials() {
+        tracing::warn!("{missing}; until then its requests get 503");
+    }
+    if serving.agents() == 0 {
+        say("no agents yet; `agentgate agents create NAME` or POST /agents registers one");
+    }
+    for (provider, address) in serving.listeners() {
+        say(&format!("{} on http://{address}", provider.as_str()));
+    }
+    say(&format!("serving on http://{}", serving.address()));
+    follow::follow(args, plan, &serving, told).await;
+    serving.stop().await
+}
+
+/// The key from the environment, or the one in the data folder.
+fn master_key(plan: &Plan) -> anyhow::Result<MasterKey> {
+    let named = MASTER_KEYS.iter().find_map(|name| {
+        let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+        Some((*name, text))
+    });
+    let key = match &named {
+        Some((_, text)) => MasterKey::new(text)?,
+        None => kept_key(&plan.settings.home.data.join("master.key"))?,
+    };
+    if let Some(weakness) = key.weakness() {
+        let name = named.map_or("AGENTGATE_MASTER_KEY", |(name, _)| name);
+        anyhow::ensure!(
+            plan.listen.ip().is_loopback(),
+            "the master key cannot guard {}: {weakness}; set {name} to a long random text, or to \
+             nothing, and one is made",
+            plan.listen
+        );
+        tracing::warn!("the master key is weak: {weakness}");
+    }
+    Ok(key)
+}
+
+fn kept_key(file: &Path) -> anyhow::Result<MasterKey> {
+    let (key, made) = MasterKey::load_or_make(file)
+        .with_context(|| format!("the master key in {}", file.display()))?;
+    if let Some(text) = made {
+        say(&format!(
+            "the master key is {}\n           it is kept in {} and not shown again",
+            text.as_str(),
+            file.display()
+        ));
+    }
+    Ok(key)
+}
+
+/// Talk, not output: what a person who starts it needs to know.
+fn say(words: &str) {
+    anstream::eprintln!("agentgate: {words}");
+}

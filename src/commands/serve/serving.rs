@@ -1,0 +1,253 @@
+//! A gate that serves: what it is made of, how it takes up another plan, and how
+//! it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::action::Provider;
+use crate::admin::{self, Admin, AdminSettings, master::MasterKey};
+use crate::cli::OnAuditFailure;
+use crate::commands::policies;
+use crate::config::serve::Plan;
+use crate::gate::escalate::Escalator;
+use crate::gate::metrics::Metrics;
+use crate::gate::{AuditFailure, Gate, Onlookers};
+use crate::hosted::{self, Host, Hosted, Registration};
+use crate::net::client::Client;
+use crate::net::lanes::Lanes;
+use crate::net::server;
+use crate::policy::book::Book;
+use crate::rest::identify::MASTER_KEY;
+use crate::rest::inbound::Limits;
+use crate::rest::proxy::Proxy;
+use crate::rest::router;
+use crate::rest::upstream::Exit;
+use crate::store::agents::Registry;
+use crate::store::directory::Directory;
+use crate::store::escalations::Escalations;
+use crate::store::{self, Store};
+
+/// A gate at its work.
+#[derive(Debug)]
+pub(in crate::commands) struct Serving {
+    proxy: Arc<Proxy>,
+    admin: Arc<Admin>,
+    hosted: Arc<Hosted>,
+    address: SocketAddr,
+    own: Vec<(Provider, SocketAddr)>,
+    retention: watch::Sender<Option<u32>>,
+    keeping: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<io::Result<()>>,
+}
+
+impl Serving {
+    /// Starts to listen.
+    pub(in crate::commands) async fn start(
+        plan: &Plan,
+        store: &Store,
+        master: MasterKey,
+    ) -> anyhow::Result<Self> {
+        let (proxy, admin) = assemble(plan, store, master.clone())?;
+        let hosted = host(plan, &proxy, master)?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let lanes = Arc::new(Lanes::start()?);
+        let app = router::router(Arc::clone(&proxy))
+            .merge(admin::router(Arc::clone(&admin)))
+            .merge(hosted::router(Arc::clone(&hosted)))
+            .fallback(admin::not_found);
+        let listener = bind(plan.listen, "--listen").await?;
+        let address = listener.local_addr()?;
+        let mut own = Vec::new();
+        for (provider, at) in plan.listeners() {
+            let key = format!("providers.{}.listen", provider.as_str());
+            let listener = bind(at, &key).await?;
+            own.push((provider, listener.local_addr()?));
+            let app = router::listener(Arc::clone(&proxy), provider);
+            tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped.clone()));
+        }
+        tasks.spawn(listen_on(listener, app, lanes, stopped));
+        let (retention, days) = watch::channel(plan.retention_days);
+        let database = plan.database.as_path().into();
+        let keeping =
+            tokio::spawn(admin::keep_retention(database, store::Options::default(), days));
+        Ok(Self { proxy, admin, hosted, address, own, retention, keeping, stop, tasks })
+    }
+
+    /// Where it listens.
+    pub(in crate::commands) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The listeners of single providers.
+    pub(super) fn listeners(&self) -> &[(Provider, SocketAddr)] {
+        &self.own
+    }
+
+    /// How many agents are registered.
+    pub(super) fn agents(&self) -> usize {
+        self.proxy.directory.len()
+    }
+
+    /// Takes up what of `plan` can be taken up without a restart: all of it, or
+    /// nothing.
+    pub(super) fn take_up(&self, plan: &Plan) -> anyhow::Result<()> {
+        let Plan { settings, .. } = plan;
+        self.proxy.book.turn_over(
+            &settings.policies,
+            policies::lookup(settings),
+            policies::mode(settings),
+        )?;
+        self.hosted.configure(configured(plan))?;
+        self.proxy.sites.store(Arc::new(plan.sites()));
+        self.proxy.limits.store(Arc::new(limits(plan)));
+        if let Some(exit) = &self.proxy.exit {
+            exit.wait_for(plan.upstream_timeout);
+        }
+        self.admin.let_in(plan.cors_origins.clone());
+        self.retention.send_if_modified(|days| {
+            std::mem::replace(days, plan.retention_days) != plan.retention_days
+        });
+        Ok(())
+    }
+
+    /// Lets what is under way end, then ends.
+    pub(in crate::commands) async fn stop(mut self) -> anyhow::Result<()> {
+        self.keeping.abort();
+        let _ = self.stop.send(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+fn assemble(
+    plan: &Plan,
+    store: &Store,
+    master: MasterKey,
+) -> anyhow::Result<(Arc<Proxy>, Arc<Admin>)> {
+    let Plan { settings, database, .. } = plan;
+    let policies = policies::load(&settings.policies, settings)?;
+    let audit_failure = match plan.audit_failure {
+        OnAuditFailure::Refuse => AuditFailure::Refuse,
+        OnAuditFailure::Allow => AuditFailure::Allow,
+    };
+    let metrics = Arc::new(Metrics::default());
+    let escalations = Escalations::new(database, &store::Options::default());
+    let onlookers = Onlookers {
+        metrics: Some(Arc::clone(&metrics)),
+        escalator: Some(Arc::new(Escalator::new(Arc::new(escalations))?)),
+    };
+    let gate = Gate::new(policies.handle(), store.clone(), audit_failure).watched_by(onlookers);
+    let book = Book::new(policies::lookup(settings), policies::mode(settings), policies);
+    book.watch()?;
+    let directory = Directory::open(Registry::new(database, &store::Options::default()))?;
+    let exit = match plan.test_mode {
+        true => None,
+        false => Some(Exit::new(Client::new()?, plan.upstream_timeout)),
+    };
+    let proxy = Proxy {
+        gate,
+        book: Arc::clone(&book),
+        directory: Arc::clone(&directory),
+        exit,
+        public_url: plan.public_url.clone(),
+        sites: ArcSwap::from_pointee(plan.sites()),
+        limits: ArcSwap::from_pointee(limits(plan)),
+        session: uuid::Uuid::now_v7().to_string().into(),
+        strangers: crate::rest::strangers::Strangers::default(),
+    };
+    let admin = AdminSettings {
+        master,
+        database: database.clone(),
+        options: store::Options::default(),
+        directory,
+        book,
+        metrics,
+        cors_origins: plan.cors_origins.clone(),
+    };
+    Ok((Arc::new(proxy), Admin::new(admin)))
+}
+
+fn limits(plan: &Plan) -> Limits {
+    Limits { max_body: plan.max_body, ..Limits::default() }
+}
+
+/// The MCP servers at `/mcp/{name}`.
+fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hosted>> {
+    let host = Host {
+        gate: proxy.gate.clone(),
+        book: Arc::clone(&proxy.book),
+        directory: Arc::clone(&proxy.directory),
+        client: client(plan)?,
+        max_message: plan.max_message,
+        file: plan.settings.home.data.join("mcp-servers.json"),
+    };
+    let is_master = move |headers: &http::HeaderMap| {
+        let mut keys = headers.get_all(MASTER_KEY).iter();
+        let (first, more) = (keys.next(), keys.next());
+        master.is(first.map(http::HeaderValue::as_bytes).unwrap_or_default()) && more.is_none()
+    };
+    Ok(Hosted::open(host, configured(plan), is_master)?)
+}
+
+/// In test mode a machine without root certificates will do.
+fn client(plan: &Plan) -> anyhow::Result<Client> {
+    match Client::new() {
+        Err(_) if plan.test_mode => Ok(Client::without_roots()?),
+        client => Ok(client?),
+    }
+}
+
+fn configured(plan: &Plan) -> Vec<Registration> {
+    let registration = |(name, url): (&String, &String)| Registration {
+        name: name.clone(),
+        url: url.clone(),
+        tools: Vec::new(),
+    };
+    plan.hosted().map(registration).collect()
+}
+
+/// Listens at `at`; `setting` is where another address is to be named.
+async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(at).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!(
+                    "; port {} is taken: stop what has it, or name another ({setting})",
+                    at.port()
+                )
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("; ports below 1024 are for root: name another ({setting})")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("; this machine has no address {}: name another ({setting})", at.ip())
+            }
+            _ => String::new(),
+        };
+        anyhow::anyhow!("cannot listen on {at}: {error}{advice}")
+    })
+}
+
+async fn listen_on(
+    listener: TcpListener,
+    app: Router,
+    lanes: Arc<Lanes>,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let stop = async move {
+        // The sender only goes away with the process.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    server::serve(listener, app.into_service(), server::Limits::default(), &lanes, stop).await
+}

@@ -1,0 +1,272 @@
+//! Reads the configuration file: every mistake with its place, all at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Uri;
+
+use super::serve::ProviderFile;
+use super::{File, Server};
+use crate::action::Provider;
+use crate::cli::{AuditSync, Mode, OnAuditFailure, Trust, address, duration, size};
+use crate::policy::diagnostic::{Diagnostics, Source};
+use crate::policy::fields::{At, Fields, Reader, advise};
+use crate::policy::live::is_path;
+use crate::policy::yaml::{self, Node, Value};
+use crate::rest::credentials;
+use crate::rest::hosts::Hosts;
+use crate::rest::route::Upstream;
+
+const KEYS: &[&str] = &[
+    "policy",
+    "policy_dir",
+    "agent",
+    "mode",
+    "db",
+    "max_message",
+    "audit_failure",
+    "audit_sync",
+    "servers",
+    "listen",
+    "public_url",
+    "max_body",
+    "upstream_timeout",
+    "cors_origins",
+    "retention_days",
+    "providers",
+];
+const SERVER_KEYS: &[&str] = &["trust", "policy", "url"];
+const PROVIDER_KEYS: &[&str] = &["upstream", "hosts", "credential", "listen", "public_url"];
+const CREDENTIAL_KEYS: &[&str] = &["env", "file"];
+const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+const TRUSTS: &[(&str, Trust)] = &[("server", Trust::Server), ("none", Trust::None)];
+const AUDIT_FAILURES: &[(&str, OnAuditFailure)] =
+    &[("refuse", OnAuditFailure::Refuse), ("allow", OnAuditFailure::Allow)];
+const AUDIT_SYNCS: &[(&str, AuditSync)] =
+    &[("normal", AuditSync::Normal), ("full", AuditSync::Full)];
+
+/// The longest retention: a hundred years.
+const MAX_DAYS: u32 = 36_500;
+
+/// Reads what `source` says. Relative paths are those of `folder`, where the file
+/// is: the working directory is anybody's.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> {
+    let is_blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if source.text.lines().all(is_blank) {
+        return Ok(File::default());
+    }
+    let root = yaml::parse(source).map_err(Diagnostics::from)?;
+    let mut reader = Config { reader: Reader::new(source), folder };
+    let file = reader.file(&root);
+    let mut found = reader.reader.found;
+    found.sort();
+    if found.is_empty() { Ok(file) } else { Err(found) }
+}
+
+struct Config<'s> {
+    reader: Reader<'s>,
+    folder: &'s Path,
+}
+
+impl Config<'_> {
+    fn file(&mut self, root: &Node) -> File {
+        let fields = self.reader.fields(root, "the configuration", KEYS);
+        let get = |key: &str| fields.get(key);
+        File {
+            policy: get("policy").map(|node| self.policies(node)).unwrap_or_default(),
+            policy_dir: self.path(&fields, "policy_dir"),
+            agent: self.text(&fields, "agent").map(|text| text.value),
+            mode: get("mode").and_then(|node| self.reader.word(node, "mode", MODES)),
+            db: self.path(&fields, "db"),
+            max_message: self.parsed(&fields, "max_message", size),
+            audit_failure: get("audit_failure")
+                .and_then(|node| self.reader.word(node, "audit_failure", AUDIT_FAILURES)),
+            audit_sync: get("audit_sync")
+                .and_then(|node| self.reader.word(node, "audit_sync", AUDIT_SYNCS)),
+            servers: get("servers")
+                .map(|node| {
+                    let servers = self.reader.entries(node, "`servers`");
+                    servers
+                        .into_iter()
+                        .map(|(name, node)| (name.value.to_owned(), self.server(node)))
+                })
+                .map(Iterator::collect)
+                .unwrap_or_default(),
+            listen: self.parsed(&fields, "listen", address),
+            public_url: self.parsed(&fields, "public_url", base_url),
+            max_body: self.parsed(&fields, "max_body", size),
+            upstream_timeout: self.parsed(&fields, "upstream_timeout", patience),
+            cors_origins: self.origins(&fields),
+            retention_days: self.parsed(&fields, "retention_days", days),
+            providers: get("providers").map(|node| self.providers(node)).unwrap_or_default(),
+        }
+    }
+
+    fn server(&mut self, node: &Node) -> Server {
+        let fields = self.reader.fields(node, "a server", SERVER_KEYS);
+        Server {
+            trust: fields.get("trust").and_then(|node| self.reader.word(node, "trust", TRUSTS)),
+            policy: fields.get("policy").map(|node| self.policies(node)).unwrap_or_default(),
+            url: self.parsed(&fields, "url", server_url),
+        }
+    }
+
+    fn providers(&mut self, node: &Node) -> Vec<(Provider, ProviderFile)> {
+        let mut providers = Vec::new();
+        for (name, node) in self.reader.entries(node, "`providers`") {
+            match Provider::from_name(name.value) {
+                Some(provider) => providers.push((provider, self.provider(provider, node))),
+                None => {
+                    let message = format!("there is no provider `{}`", name.value);
+                    let finding = self.reader.finding(name.span, message);
+                    let known = Provider::ALL.map(Provider::as_str);
+                    self.reader.found.push(advise(finding, name.value, &known));
+                }
+            }
+        }
+        providers
+    }
+
+    fn provider(&mut self, provider: Provider, node: &Node) -> ProviderFile {
+        let fields = self.reader.fields(node, "a provider", PROVIDER_KEYS);
+        ProviderFile {
+            upstream: self.parsed(&fields, "upstream", base_url),
+            hosts: fields.get("hosts").map(|node| self.hosts(provider, node)).unwrap_or_default(),
+            credential: fields.get("credential").and_then(|node| self.credential(node)),
+            listen: self.parsed(&fields, "listen", address),
+            public_url: self.parsed(&fields, "public_url", base_url),
+        }
+    }
+
+    fn hosts(&mut self, provider: Provider, node: &Node) -> Hosts {
+        let (mut named, mut spans) = (BTreeMap::new(), BTreeMap::new());
+        for (name, node) in self.reader.entries(node, "`hosts`") {
+            let Some(url) = self.reader.text(node, "a host") else { continue };
+            spans.insert(name.value.to_owned(), url.span);
+            named.insert(name.value.to_owned(), url.value);
+        }
+        Hosts::parse(provider, &named).unwrap_or_else(|faults| {
+            for (name, fault) in faults {
+                let span = spans.get(&name).copied().unwrap_or(node.span);
+                self.reader.error(span, format!("`hosts.{name}`: {fault}"));
+            }
+            Hosts::default()
+        })
+    }
+
+    fn credential(&mut self, node: &Node) -> Option<credentials::Source> {
+        let form = "a credential is `{env: NAME}` or `{file: PATH}`";
+        let Value::Map(_) = &node.value else {
+            // Where somebody wrote the secret itself it must not be shown.
+            let finding = self.reader.finding(node.span, form).help("never the secret itself");
+            self.reader.found.push(finding.without_line());
+            return None;
+        };
+        let fields = self.reader.fields(node, "a credential", CREDENTIAL_KEYS);
+        let (env, file) = (self.text(&fields, "env"), self.path(&fields, "file"));
+        match (env, file) {
+            (Some(name), None) => Some(credentials::Source::Env(name.value)),
+            (None, Some(path)) => Some(credentials::Source::File(path)),
+            _ => {
+                self.reader.error(node.span, form);
+                None
+            }
+        }
+    }
+
+    fn origins(&mut self, fields: &Fields<'_>) -> Vec<String> {
+        let Some(node) = fields.get("cors_origins") else { return Vec::new() };
+        if matches!(&node.value, Value::List(items) if items.is_empty()) {
+            return Vec::new();
+        }
+        let texts = self.reader.texts(node, "cors_origins");
+        texts.into_iter().filter_map(|text| self.checked(&text, "cors_origins", origin)).collect()
+    }
+
+    fn policies(&mut self, node: &Node) -> Vec<String> {
+        let texts = self.reader.texts(node, "policy").into_iter();
+        let place = |text: At<String>| match is_path(&text.value) {
+            true => self.folder.join(text.value).to_string_lossy().into_owned(),
+            false => text.value,
+        };
+        texts.map(place).collect()
+    }
+
+    fn path(&mut self, fields: &Fields<'_>, key: &'static str) -> Option<PathBuf> {
+        let text = self.text(fields, key)?;
+        if text.value.is_empty() {
+            self.reader.error(text.span, format!("`{key}` needs a path"));
+        }
+        Some(self.folder.join(text.value))
+    }
+
+    fn text(&mut self, fields: &Fields<'_>, key: &'static str) -> Option<At<String>> {
+        self.reader.text(fields.get(key)?, key)
+    }
+
+    /// A text or a number, read by `parse`.
+    fn parsed<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let node = fields.get(key)?;
+        let text = match &node.value {
+            Value::Number(number) => At { value: number.as_str().to_owned(), span: node.span },
+            _ => self.reader.text(node, key)?,
+        };
+        self.checked(&text, key, parse)
+    }
+
+    fn checked<T>(
+        &mut self,
+        text: &At<String>,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let read = parse(&text.value).map_err(|why| format!("`{key}`: {why}"));
+        read.map_err(|message| self.reader.error(text.span, message)).ok()
+    }
+}
+
+fn base_url(text: &str) -> Result<Upstream, String> {
+    Upstream::parse(text).map_err(|fault| fault.to_string())
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let patience = duration(text)?;
+    if patience.is_zero() { Err("no time at all is too little".to_owned()) } else { Ok(patience) }
+}
+
+fn days(text: &str) -> Result<u32, String> {
+    let days = text.parse().ok().filter(|days| *days <= MAX_DAYS);
+    days.ok_or_else(|| format!("`{text}` is not a number of days from 0 (for ever) to {MAX_DAYS}"))
+}
+
+/// An origin as browsers send it: a scheme, a host, perhaps a port.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let uri: Option<Uri> = text.parse().ok();
+    let is_origin = uri.is_some_and(|uri| {
+        let parts = uri.scheme_str().zip(uri.authority());
+        parts.is_some_and(|(scheme, host)| format!("{scheme}://{host}") == text)
+    });
+    match is_origin {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(format!("`{text}` is not an origin; write https://console.example, without a path"))
+        }
+    }
+}
+
+fn server_url(text: &str) -> Result<String, String> {
+    let uri: Option<Uri> = text.parse().ok();
+    match uri.filter(|uri| uri.host().is_some() && uri.scheme().is_some()) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("`{text}` is not a URL; write https://mcp.example.com/mcp")),
+    }
+}

@@ -1,0 +1,102 @@
+//! Lanes: threads that each have connections of their own, from the client's
+//! socket to the upstream's. A request never waits for another thread to wake
+//! up, which costs more than all that is done for it.
+
+use std::cell::Cell;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+
+/// Lanes at most; more processors than this serve other things.
+pub const MAX_LANES: usize = 16;
+
+thread_local! {
+    /// Which lane this thread is; 0 where it is none.
+    static LANE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The lane of the present thread, from 1 to [`MAX_LANES`]; 0 outside of any.
+#[must_use]
+pub fn here() -> usize {
+    LANE.get()
+}
+
+/// Threads to serve on; they end with this.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: Vec<Handle>,
+    next: AtomicUsize,
+    /// Dropped, it ends the threads.
+    _running: watch::Sender<()>,
+}
+
+impl Lanes {
+    /// One lane a processor.
+    ///
+    /// # Errors
+    /// Where a thread cannot be started.
+    pub fn start() -> io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let (running, ended) = watch::channel(());
+        let lanes = (1..=count.min(MAX_LANES)).map(|number| lane(number, ended.clone()));
+        let lanes = lanes.collect::<io::Result<_>>()?;
+        Ok(Self { lanes, next: AtomicUsize::new(0), _running: running })
+    }
+
+    /// The present runtime as the only lane.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn this_runtime() -> Self {
+        let (running, _) = watch::channel(());
+        Self { lanes: vec![Handle::current()], next: AtomicUsize::new(0), _running: running }
+    }
+
+    /// Runs `work` on one lane, by turns.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        if let Some(lane) = self.lanes.get(turn % self.lanes.len().max(1)) {
+            lane.spawn(work);
+        }
+    }
+}
+
+fn lane(number: usize, mut ended: watch::Receiver<()>) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
+        LANE.set(number);
+        // Nothing is ever sent: the channel closes.
+        let _ = runtime.block_on(ended.changed());
+        runtime.shutdown_background();
+    })?;
+    Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_goes_to_each_lane_in_turn() {
+        let lanes = Lanes::start().unwrap();
+        let count = lanes.lanes.len();
+        let mut seen = Vec::new();
+        for _ in 0..count * 2 {
+            let (answer, lane) = tokio::sync::oneshot::channel();
+            lanes.spawn(async move {
+                // Still there after having waited.
+                tokio::task::yield_now().await;
+                let _ = answer.send(here());
+            });
+            seen.push(lane.await.unwrap());
+        }
+        let expected: Vec<usize> = (1..=count).chain(1..=count).collect();
+        assert_eq!(seen, expected);
+        assert_eq!(here(), 0);
+    }
+}

@@ -1,0 +1,182 @@
+//! Test mode: answers that look like the providers', with nothing sent
+//! anywhere. Policies can be tried without credentials; everything before the
+//! answer runs for real.
+//!
+//! What a provider answers stands in a table beside this file, by method and
+//! path; what no line of it takes gets a plausible thing, or a list of things.
+
+mod graphql;
+mod table;
+
+use std::sync::LazyLock;
+
+use axum::Json;
+use axum::response::IntoResponse as _;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use self::table::{Asked, Found, Table};
+use crate::action::{Action, Body, HttpRequest, Provider, Target};
+use crate::intent::{Analysis, Intent, analyse};
+use crate::json::Json as Strict;
+use crate::net;
+
+/// Says that an answer is a mock.
+pub const TEST_MODE: HeaderName = HeaderName::from_static("x-agentgate-testmode");
+
+/// When everything in the mock world happened.
+const THEN: &str = "2026-01-15T09:00:00Z";
+
+/// Requests of one batch that are answered.
+const MAX_BATCH: usize = 100;
+
+/// The tables, in the order of [`Provider::ALL`].
+static TABLES: LazyLock<[Table; 10]> = LazyLock::new(|| TEXTS.map(Table::read));
+
+const TEXTS: [&str; 10] = [
+    include_str!("google.json"),
+    include_str!("microsoft.json"),
+    include_str!("slack.json"),
+    include_str!("github.json"),
+    include_str!("jira.json"),
+    include_str!("notion.json"),
+    include_str!("linear.json"),
+    include_str!("hubspot.json"),
+    include_str!("salesforce.json"),
+    include_str!("aws.json"),
+];
+
+/// The mock answer to an admitted request.
+#[must_use]
+pub fn answer(action: &Action) -> Response<net::Body> {
+    let mut response = match &action.target {
+        Target::Http(request) => of(request, &analyse(action)),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    };
+    response.headers_mut().insert(TEST_MODE, HeaderValue::from_static("true"));
+    response
+}
+
+fn of(request: &HttpRequest, analysis: &Analysis) -> Response<net::Body> {
+    if let Some(data) = graphql::data(request) {
+        return Json(json!({ "data": data, "extensions": { "mock": true } })).into_response();
+    }
+    let sent = sent(&request.body);
+    if request.provider == Provider::Microsoft
+        && let Some(Value::Array(requests)) = sent.get("requests")
+        && request.path.ends_with("/$batch")
+    {
+        return Json(json!({ "responses": members(requests), "mock": true })).into_response();
+    }
+    let (method, path) = addressed(request, analysis);
+    let asked = Asked { method: &method, path: &path, query: &request.query, sent: &sent };
+    written(found(request, &asked, analysis))
+}
+
+/// AWS is asked for an operation of a service, or with a method at a service.
+fn addressed(request: &HttpRequest, analysis: &Analysis) -> (String, String) {
+    if request.provider != Provider::Aws {
+        return (request.method.clone(), request.path.clone());
+    }
+    let host = request.host.as_deref().unwrap_or_default();
+    let service = host.split('.').next().unwrap_or_default();
+    match &analysis.operation {
+        Some(operation) => (service.to_owned(), format!("/{operation}")),
+        None => (format!("{service}:{}", request.method), request.path.clone()),
+    }
+}
+
+fn found(request: &HttpRequest, asked: &Asked<'_>, analysis: &Analysis) -> Found {
+    let place = Provider::ALL.iter().position(|one| *one == request.provider).unwrap_or_default();
+    let Some(table) = TABLES.get(place) else { return Found::nothing() };
+    let Analysis { intent, resource, operation, .. } = analysis;
+    let found = table.find(asked).or_else(|| query_service(request, operation.as_deref()?));
+    found.unwrap_or_else(|| match intent {
+        Intent::Delete if asked.method == "DELETE" => Found::nothing(),
+        intent => table.plausible(asked, resource, *intent == Intent::Create),
+    })
+}
+
+/// AWS services that are asked by a form answer in XML, the others in JSON.
+fn query_service(request: &HttpRequest, operation: &str) -> Option<Found> {
+    let is_json = request.headers.iter().any(|(name, _)| name == "x-amz-target");
+    let body = format!(
+        "<{operation}Response><{operation}Result/><ResponseMetadata><RequestId>mock</RequestId>\
+         </ResponseMetadata></{operation}Response>"
+    );
+    let asks = request.provider == Provider::Aws && !is_json;
+    asks.then(|| Found { status: 200, body: body.into() })
+}
+
+fn written(found: Found) -> Response<net::Body> {
+    let Found { status, mut body } = found;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    match &mut body {
+        Value::Null => {
+            let tag = HeaderValue::from_static("\"d41d8cd98f00b204e9800998ecf8427e\"");
+            (status, [(http::header::ETAG, tag)]).into_response()
+        }
+        // S3 and the query services speak XML.
+        Value::String(text) => {
+            let xml = text.starts_with('<');
+            let kind = if xml { "application/xml" } else { "text/plain" };
+            let kind = HeaderValue::from_static(kind);
+            (status, [(CONTENT_TYPE, kind)], std::mem::take(text)).into_response()
+        }
+        Value::Object(members) => {
+            members.insert("mock".to_owned(), true.into());
+            (status, Json(body)).into_response()
+        }
+        _ => (status, Json(body)).into_response(),
+    }
+}
+
+/// Graph's batches: each member is answered as it would be alone.
+fn members(requests: &[Value]) -> Vec<Value> {
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let one = |member: &Value| {
+        let (method, url) = (text(member, "method"), text(member, "url"));
+        let path = url.split('?').next().unwrap_or_default();
+        let path = Provider::Microsoft.full_form(path);
+        let sent = member["body"].as_object().cloned().unwrap_or_default();
+        let asked = Asked { method: &method, path: &path, query: &[], sent: &sent };
+        let table = TABLES.get(1);
+        let found = table.and_then(|table| {
+            table.find(&asked).or_else(|| Some(table.plausible(&asked, "item", false)))
+        });
+        let Found { status, body } = found.unwrap_or_else(Found::nothing);
+        json!({ "id": member["id"], "status": status, "body": body })
+    };
+    requests.iter().take(MAX_BATCH).map(one).collect()
+}
+
+/// What the request says of the thing it makes or changes.
+fn sent(body: &Body) -> Map<String, Value> {
+    let text = match body {
+        Body::Json(json @ Strict::Object(_)) => json.to_string(),
+        Body::Text(form) => {
+            let pairs = form_urlencoded::parse(form.as_bytes());
+            return pairs.map(|(name, value)| (name.into_owned(), value.into())).collect();
+        }
+        _ => return Map::new(),
+    };
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_read_whole() {
+        for (provider, text) in Provider::ALL.into_iter().zip(TEXTS) {
+            let name = provider.as_str();
+            let written: Value =
+                serde_json::from_str(text).unwrap_or_else(|why| panic!("{name}: {why}"));
+            let table = Table::read(text);
+            assert_eq!(Some(table.len()), written["answers"].as_array().map(Vec::len), "{name}");
+            assert_eq!(table.dangling(), Vec::<String>::new(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! A provider's mock answers: requests and templates, read from JSON.
+//!
+//! `{"things": {NAME: TEMPLATE}, "answers": [[REQUEST, TEMPLATE, STATUS?]], "one":
+//! TEMPLATE, "many": TEMPLATE, "created": STATUS?}`. A request is
+//! `METHOD /path/{name}/…`, `{name...}` for all that is left, `?key` or `?key=value`
+//! behind it for a query that must be there; the first that fits holds. In a template `{"$": NAME, …}` stands for a thing with
+//! other members put in, `"$sent": true` for what the request's body says, and in
+//! a text `{name}` for a part of the path, `{.name}` for a member of the body,
+//! `#{name}` for a number. `null` is an answer without a body.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+/// How deep things may stand in things.
+const MAX_DEPTH: usize = 16;
+
+/// A provider's answers.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    things: Map<String, Value>,
+    answers: Vec<Line>,
+    one: Value,
+    many: Value,
+    /// The status of what was made.
+    created: u16,
+}
+
+#[derive(Debug)]
+struct Line {
+    method: String,
+    segments: Vec<Segment>,
+    /// A parameter that must be there.
+    query: Option<String>,
+    template: Value,
+    status: u16,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Is(String),
+    Any(String),
+    Rest(String),
+}
+
+/// What a request asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'r> {
+    pub(super) method: &'r str,
+    pub(super) path: &'r str,
+    pub(super) query: &'r [(String, String)],
+    pub(super) sent: &'r Map<String, Value>,
+}
+
+/// A status and a body; null for none.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) status: u16,
+    pub(super) body: Value,
+}
+
+impl Found {
+    /// 204.
+    pub(super) fn nothing() -> Self {
+        Self { status: 204, body: Value::Null }
+    }
+}
+
+impl Table {
+    /// Reads a table; a test holds that each of ours is one.
+    pub(super) fn read(text: &str) -> Self {
+        let Ok(Value::Object(mut whole)) = serde_json::from_str(text) else {
+            return Self::default();
+        };
+        let mut take = |key: &str| whole.remove(key).unwrap_or_default();
+        let answers = take("answers");
+        let lines = answers.as_array().into_iter().flatten().filter_map(Line::read);
+        Self {
+            answers: lines.collect(),
+            things: take("things").as_object().cloned().unwrap_or_default(),
+            one: take("one"),
+            many: take("many"),
+            created: status(Some(&take("created"))).unwrap_or(201),
+        }
+    }
+
+    /// The answer that the table has.
+    pub(super) fn find(&self, asked: &Asked<'_>) -> Option<Found> {
+        let fits = |line: &Line| Some((line.fits(asked)?, line.status, line.template.clone()));
+        let (parts, status, template) = self.answers.iter().find_map(fits)?;
+        let filling = Filling { table: self, parts, sent: asked.sent };
+        Some(Found { status, body: filling.value(&template, 0) })
+    }
+
+    /// A thing of that kind or, where the path sounds like it, a list of things.
+    pub(super) fn plausible(&self, asked: &Asked<'_>, kind: &str, is_new: bool) -> Found {
+        let last = asked.path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("item");
+        let is_list = asked.method == "GET" && last.ends_with('s')
+            || matches!(last, "search" | "query" | "list");
+        let kinds = if kind.ends_with('s') { kind.to_owned() } else { format!("{kind}s") };
+        let id = if asked.method == "POST" { "mock-1" } else { last };
+        let parts = [("kind", kind), ("kinds", &kinds), ("id", id), ("last", last)];
+        let parts = parts.map(|(name, part)| (name.to_owned(), part.to_owned())).into();
+        let filling = Filling { table: self, parts, sent: asked.sent };
+        let template = if is_list { &self.many } else { &self.one };
+        let status = if is_new && asked.method == "POST" && !is_list { self.created } else { 200 };
+        Found { status, body: filling.value(template, 0) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Things that are named and not there.
+    #[cfg(test)]
+    pub(super) fn dangling(&self) -> Vec<String> {
+        fn named(value: &Value, names: &mut Vec<String>) {
+            match value {
+                Value::Array(items) => items.iter().for_each(|item| named(item, names)),
+                Value::Object(members) => {
+                    names.extend(members.get("$").and_then(Value::as_str).map(str::to_owned));
+                    members.values().for_each(|member| named(member, names));
+                }
+                _ => {}
+            }
+        }
+        let mut names = Vec::new();
+        let templates = self.answers.iter().map(|line| &line.template);
+        let all = templates.chain(self.things.values()).chain([&self.one, &self.many]);
+        all.for_each(|template| named(template, &mut names));
+        names.retain(|name| !self.things.contains_key(name));
+        names
+    }
+}
+
+impl Line {
+    fn read(line: &Value) -> Option<Self> {
+        let (method, place) = line.get(0)?.as_str()?.split_once(' ')?;
+        let (path, query) = match place.split_once('?') {
+            Some((path, key)) => (path, Some(key.to_owned())),
+            None => (place, None),
+        };
+        let name = |part: &str| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned());
+        let segment = |part: &str| match name(part) {
+            None => Segment::Is(part.to_owned()),
+            Some(name) => match name.strip_suffix("...") {
+                Some(rest) => Segment::Rest(rest.to_owned()),
+                None => Segment::Any(name),
+            },
+        };
+        let template = line.get(1)?.clone();
+        let usual = if template.is_null() { 204 } else { 200 };
+        Some(Self {
+            method: method.to_owned(),
+            segments: parts(path).map(segment).collect(),
+            query,
+            status: status(line.get(2)).unwrap_or(usual),
+            template,
+        })
+    }
+
+    /// The parts of the path that are named, where the request is of this line.
+    fn fits(&self, asked: &Asked<'_>) -> Option<HashMap<String, String>> {
+        let has = |wanted: &String| {
+            let (key, value) = wanted.split_once('=').unwrap_or((wanted, ""));
+            let is_it = |(name, given): &(String, String)| {
+                name == key && (value.is_empty() || given == value)
+            };
+            asked.query.iter().any(is_it)
+        };
+        if self.method != asked.method || !self.query.as_ref().is_none_or(has) {
+            return None;
+        }
+        let mut named: HashMap<_, _> = queried_type(asked).into_iter().collect();
+        let mut left = parts(asked.path);
+        for segment in &self.segments {
+            match segment {
+                Segment::Is(text) => {
+                    left.next().filter(|part| part == text)?;
+                }
+                Segment::Any(name) => {
+                    named.insert(name.clone(), left.next()?.to_owned());
+                }
+                Segment::Rest(name) => {
+                    let rest: Vec<&str> = left.by_ref().collect();
+                    named.insert(name.clone(), rest.join("/"));
+                }
+            }
+        }
+        left.next().is_none().then_some(named)
+    }
+}
+
+fn status(written: Option<&Value>) -> Option<u16> {
+    u16::try_from(written?.as_u64()?).ok()
+}
+
+/// `Account` in `?q=SELECT Id FROM Account`, as the `type` of what is answered.
+fn queried_type(asked: &Asked<'_>) -> Option<(String, String)> {
+    let (_, soql) = asked.query.iter().find(|(name, _)| name == "q")?;
+    let mut words = soql.split_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("from"));
+    Some(("type".to_owned(), words.nth(1)?.to_owned()))
+}
+
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty())
+}
+
+/// What a template is filled with.
+struct Filling<'t> {
+    table: &'t Table,
+    parts: HashMap<String, String>,
+    sent: &'t Map<String, Value>,
+}
+
+impl Filling<'_> {
+    fn value(&self, template: &Value, depth: usize) -> Value {
+        if depth > MAX_DEPTH {
+            return Value::Null;
+        }
+        match template {
+            Value::String(text) => self.text(text),
+            Value::Array(items) => items.iter().map(|item| self.value(item, depth + 1)).collect(),
+            Value::Object(members) => self.object(members, depth),
+            other => other.clone(),
+        }
+    }
+
+    fn object(&self, members: &Map<String, Value>, depth: usize) -> Value {
+        let thing = members.get("$").and_then(Value::as_str);
+        let thing = thing.and_then(|name| self.table.things.get(name));
+        let mut whole = match thing.map(|thing| self.value(thing, depth + 1)) {
+            Some(Value::Object(whole)) => whole,
+            // A list or a text stands for itself.
+            Some(other) => return other,
+            None => Map::new(),
+        };
+        for (key, member) in members.iter().filter(|(key, _)| !key.starts_with('$')) {
+            whole.insert(key.clone(), self.value(member, depth + 1));
+        }
+        if members.contains_key("$sent") {
+            whole.extend(self.sent.clone());
+        }
+        Value::Object(whole)
+    }
+
+    fn text(&self, text: &str) -> Value {
+        if let Some(name) = text.strip_prefix("#{").and_then(|rest| rest.strip_suffix('}')) {
+            let number = self.part(name).and_then(|part| part.parse::<u64>().ok());
+            return number.unwrap_or(1).into();
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            out.push_str(before);
+            match after.split_once('}').map(|(name, after)| (self.part(name), after)) {
+                Some((Some(part), after)) => {
+                    out.push_str(&part);
+                    rest = after;
+                }
+                _ => {
+                    out.push('{');
+                    rest = after;
+                }
+            }
+        }
+        out.push_str(rest);
+        out.into()
+    }
+
+    fn part(&self, name: &str) -> Option<String> {
+        match name.strip_prefix('.') {
+            Some(key) => {
+                Some(self.sent.get(key).and_then(Value::as_str).unwrap_or_default().to_owned())
+            }
+            None => self.parts.get(name).cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TABLE: &str = r##"{
+        "things": {"user": {"login": "mock", "id": 1}},
+        "answers": [
+            ["GET /a/{x}?only", "with {x}"],
+            ["GET /a/{x}", {"$": "user", "of": "{x} {unknown}", "n": "#{x}", "by": {"$": "user"}}],
+            ["POST /b", {"$": "user", "$sent": true, "said": "<{.login}>"}, 201],
+            ["DELETE /b/{rest...}", null]
+        ],
+        "one": {"id": "{id}", "kind": "{kind}"},
+        "many": [{"kind": "{kinds}"}]
+    }"##;
+
+    #[test]
+    fn templates_are_filled() {
+        let table = Table::read(TABLE);
+        let sent = json!({ "login": "me" }).as_object().cloned().unwrap();
+        let ask = |method: &str, path: &str, query: &[(String, String)]| {
+            table.find(&Asked { method, path, query, sent: &sent })
+        };
+        let body = |found: Option<Found>| found.map(|found| found.body);
+        let only = [("only".to_owned(), String::new())];
+        assert_eq!(body(ask("GET", "/a/7", &only)), Some(json!("with 7")));
+        let whole = json!({ "login": "mock", "id": 1, "of": "7 {unknown}", "n": 7,
+            "by": { "login": "mock", "id": 1 } });
+        assert_eq!(body(ask("GET", "/a/7", &[])), Some(whole));
+        let made = ask("POST", "/b/", &[]).unwrap();
+        assert_eq!(
+            (made.status, &made.body["login"], &made.body["said"]),
+            (201, &"me".into(), &"<me>".into())
+        );
+        assert_eq!(ask("DELETE", "/b/c/d", &[]), Some(Found::nothing()));
+        assert_eq!(ask("GET", "/b", &[]), None);
+        let asked = Asked { method: "GET", path: "/x/widgets", query: &[], sent: &sent };
+        assert_eq!(table.plausible(&asked, "widget", false).body, json!([{ "kind": "widgets" }]));
+        let asked = Asked { path: "/x/3", ..asked };
+        assert_eq!(table.plausible(&asked, "widget", false).body["id"], "3");
+    }
+}

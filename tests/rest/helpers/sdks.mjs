@@ -1,0 +1,78 @@
+// Real SDKs, pointed at a base URL: a read, then a write.
+//
+// usage: sdks.mjs MODULES SDK BASE KEY
+//
+// MODULES is where the packages are; BASE stands for the provider's host; KEY is
+// sent in the credential's place. Prints `read: ok` and `write: ok` or
+// `write: STATUS MESSAGE`.
+
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const [modules, sdk, base, key] = process.argv.slice(2);
+const require = createRequire(modules + "/x.js");
+const load = async (name) => {
+  try {
+    return require(name);
+  } catch {
+    return import(pathToFileURL(require.resolve(name)).href);
+  }
+};
+
+const sdks = {
+  async octokit() {
+    const { Octokit } = await import(pathToFileURL(`${modules}/@octokit/rest/dist-src/index.js`).href);
+    const client = new Octokit({ auth: key, baseUrl: base, log: { debug() {}, info() {}, warn() {}, error() {} } });
+    const where = { owner: "a", repo: "b" };
+    return [
+      async () => {
+        const issues = await client.paginate(client.rest.issues.listForRepo, { ...where, per_page: 1 });
+        if (issues.length !== 3) throw new Error(`${issues.length} pages`);
+      },
+      () => client.rest.issues.create({ ...where, title: "x" }),
+    ];
+  },
+  async "slack-web"() {
+    const { WebClient } = await load("@slack/web-api");
+    const client = new WebClient(key, { slackApiUrl: base + "/api/", retryConfig: { retries: 0 }, logLevel: "error" });
+    return [
+      () => client.conversations.list({ limit: 2 }),
+      () => client.chat.postMessage({ channel: "C1", text: "hello" }),
+    ];
+  },
+  async "slack-web-upload"() {
+    const { WebClient } = await load("@slack/web-api");
+    const client = new WebClient(key, { slackApiUrl: base + "/api/", retryConfig: { retries: 0 }, logLevel: "error" });
+    return [
+      () => client.conversations.list({ limit: 2 }),
+      () => client.files.uploadV2({ channel_id: "C1", content: "hello", filename: "a.txt" }),
+    ];
+  },
+  async "notion-js"() {
+    const { Client, LogLevel } = await load("@notionhq/client");
+    const client = new Client({ auth: key, baseUrl: base, logLevel: LogLevel?.ERROR, retry: false });
+    return [
+      () => client.search({ query: "roadmap" }),
+      () => client.pages.create({ parent: { page_id: "p" }, properties: {} }),
+    ];
+  },
+  async linear() {
+    const { LinearClient } = await load("@linear/sdk");
+    const client = new LinearClient({ accessToken: key, apiUrl: base + "/graphql" });
+    return [
+      () => client.viewer,
+      () => client.createIssue({ teamId: "t", title: "x" }),
+    ];
+  },
+};
+
+const [read, write] = await sdks[sdk]();
+await read();
+console.log("read: ok");
+try {
+  await write();
+  console.log("write: ok");
+} catch (error) {
+  const status = error.status ?? error.statusCode ?? error.raw?.response?.status ?? "";
+  console.log(`write: ${error.constructor.name}: ${status} ${String(error.message).slice(0, 300)}`);
+}
