@@ -46,7 +46,6 @@ pub struct Held {
 
 impl Held {
     /// The body again, its length left open where trailers follow.
-    #[must_use]
     pub fn into_body(self) -> Body {
         let Some(trailers) = self.trailers else { return Body::from(self.bytes) };
         let frames = [Frame::data(self.bytes), Frame::trailers(trailers)];
@@ -124,7 +123,6 @@ pub struct Stalled(pub Duration);
 
 /// `body`, broken off with [`Stalled`] once nothing of it comes for `patience`
 /// while it is waited for.
-#[must_use]
 pub fn patient(body: Body, patience: Duration) -> Body {
     if body.is_end_stream() {
         return body;
