@@ -1,11 +1,17 @@
-//! Bodies held in memory, up to a limit and for a limited time.
+//! Bodies: held in memory up to a limit and for a limited time, or streamed for
+//! as long as something comes.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use tokio::time::timeout;
+use futures_util::stream;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt as _, StreamBody};
+use tokio::time::{Sleep, timeout};
 
 use super::Body;
 
@@ -29,6 +35,25 @@ pub enum HoldError {
     Broken(String),
 }
 
+/// A body that has come to its end.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// What came behind them.
+    pub trailers: Option<HeaderMap>,
+}
+
+impl Held {
+    /// The body again, its length left open where trailers follow.
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        let Some(trailers) = self.trailers else { return Body::from(self.bytes) };
+        let frames = [Frame::data(self.bytes), Frame::trailers(trailers)];
+        Body::new(StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>))))
+    }
+}
+
 /// Reads a whole body of at most `max` bytes, which may take `patience` in all.
 /// A declared length beyond `max` is refused before a byte is read. Trailers are
 /// dropped.
@@ -36,6 +61,14 @@ pub enum HoldError {
 /// # Errors
 /// See [`HoldError`].
 pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, HoldError> {
+    hold_whole(body, max, patience).await.map(|held| held.bytes)
+}
+
+/// The same with trailers.
+///
+/// # Errors
+/// See [`HoldError`].
+pub async fn hold_whole(body: Body, max: usize, patience: Duration) -> Result<Held, HoldError> {
     let declared = body.size_hint().lower();
     if declared > max as u64 {
         return Err(HoldError::TooLarge { max });
@@ -43,12 +76,19 @@ pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, H
     timeout(patience, collect(body, max)).await.unwrap_or(Err(HoldError::Slow { patience }))
 }
 
-async fn collect(mut body: Body, max: usize) -> Result<Bytes, HoldError> {
+async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
     let mut first: Option<Bytes> = None;
+    let mut trailers = None;
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| HoldError::Broken(error.to_string()))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                trailers = frame.into_trailers().ok();
+                continue;
+            }
+        };
         let held = first.as_ref().map_or(whole.len(), Bytes::len);
         if held.saturating_add(data.len()) > max {
             return Err(HoldError::TooLarge { max });
@@ -63,15 +103,71 @@ async fn collect(mut body: Body, max: usize) -> Result<Bytes, HoldError> {
             }
         }
     }
-    Ok(first.unwrap_or_else(|| whole.freeze()))
+    Ok(Held { bytes: first.unwrap_or_else(|| whole.freeze()), trailers })
+}
+
+/// `body` with its trailers changed by `map`.
+pub fn map_trailers(
+    body: Body,
+    mut map: impl FnMut(HeaderMap) -> HeaderMap + Send + 'static,
+) -> Body {
+    Body::new(body.map_frame(move |frame| match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(map(trailers)),
+        Err(frame) => frame,
+    }))
+}
+
+/// A body of which nothing came for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nothing more of the body came within {} s", .0.as_secs_f32())]
+pub struct Stalled(pub Duration);
+
+/// `body`, broken off with [`Stalled`] once nothing of it comes for `patience`
+/// while it is waited for.
+#[must_use]
+pub fn patient(body: Body, patience: Duration) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::new(Patient { inner: body, patience, waiting: None })
+}
+
+struct Patient {
+    inner: Body,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Patient {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            self.waiting = None;
+            return Poll::Ready(frame);
+        }
+        let patience = self.patience;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(waiting.as_mut().poll(context));
+        Poll::Ready(Some(Err(axum::Error::new(Stalled(patience)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::convert::Infallible;
-
-    use futures_util::stream;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -95,5 +191,30 @@ mod tests {
         let endless = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         let refused = hold(endless, 10, PATIENCE).await;
         assert_eq!(refused, Err(HoldError::Slow { patience: PATIENCE }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_streams_for_as_long_as_something_comes() {
+        let slowly = stream::unfold(0, |count| async move {
+            let pause = if count < 3 { PATIENCE - Duration::from_secs(1) } else { PATIENCE * 2 };
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(Bytes::from("a")), count + 1))
+        });
+        let mut body = patient(Body::from_stream(slowly), PATIENCE);
+        for _ in 0..3 {
+            assert!(body.frame().await.unwrap().is_ok());
+        }
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.to_string(), Stalled(PATIENCE).to_string());
+    }
+
+    #[tokio::test]
+    async fn trailers_are_held_and_sent_again() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", http::HeaderValue::from_static("1"));
+        let body = Held { bytes: "ab".into(), trailers: Some(trailers.clone()) }.into_body();
+        assert_eq!(body.size_hint().exact(), None);
+        let held = hold_whole(body, 2, PATIENCE).await.unwrap();
+        assert_eq!((&*held.bytes, held.trailers), (&b"ab"[..], Some(trailers)));
     }
 }

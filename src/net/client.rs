@@ -2,22 +2,32 @@
 //! roots (and `SSL_CERT_FILE`), proxies of the environment. Redirects are never followed, and bodies come as
 //! they were sent.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body as _;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use tokio::time::Instant;
+
 use super::Body;
-use super::{lanes, way::Way};
+use super::body::Stalled;
+use super::lanes;
+use super::way::Way;
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
+
+/// Headers of an answer.
+const MAX_HEADERS: usize = 256;
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -46,6 +56,9 @@ pub enum SendError {
     /// The connection broke; the request may have arrived.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// The sender let the body of the request wait; a part of it has gone.
+    #[error("{0}")]
+    Slow(Stalled),
     /// No answer in time; the request may have arrived.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -87,13 +100,17 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
-            .retry_canceled_requests(false);
+            .http1_max_headers(MAX_HEADERS)
+            // Only what no byte was sent of, because the pooled connection had
+            // been closed meanwhile.
+            .retry_canceled_requests(true);
         let pool = |_| builder.build(connector.clone());
         Self { pools: (0..=lanes::MAX_LANES).map(pool).collect() }
     }
 
     /// Sends `request` as it is and waits for the head of the answer for
-    /// `patience`; its body streams.
+    /// `patience`, counted from when the last of the request's body was taken;
+    /// the answer's body streams. Nothing is sent twice.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -102,15 +119,19 @@ impl Client {
         request: Request<Body>,
         patience: Duration,
     ) -> Result<Response<Body>, SendError> {
-        let mut request = request;
         let has_body = !request.body().is_end_stream();
+        let pace = Pace::default();
+        let mut request = request.map(|inner| match has_body {
+            true => Body::new(Paced { inner, pace: pace.clone() }),
+            false => inner,
+        });
         let connection = capture_connection(&mut request);
         // INVARIANT (lanes): there is a pool for each, and for no lane.
         let Some(pool) = self.pools.get(lanes::here()) else {
             return Err(SendError::Connect("no such lane".to_owned()));
         };
-        let answer = tokio::time::timeout(patience, pool.request(request)).await;
-        match answer.map_err(|_| SendError::Timeout(patience))? {
+        let answer = pace.in_time(pool.request(request), patience).await;
+        match answer.ok_or(SendError::Timeout(patience))? {
             Ok(response) => {
                 // Servers that refuse without reading the body close the
                 // connection, often without saying so.
@@ -121,9 +142,81 @@ impl Client {
                 Ok(response.map(Body::new))
             }
             Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
-            Err(error) => Err(SendError::Broken(causes(&error))),
+            Err(error) => Err(match stalled(&error) {
+                Some(stalled) => SendError::Slow(stalled),
+                None => SendError::Broken(causes(&error)),
+            }),
         }
     }
+}
+
+/// When the last of a request's body was taken.
+#[derive(Debug, Clone)]
+struct Pace(Arc<Mutex<Instant>>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Pace {
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn took(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// What comes of `work`; `None` once nothing was taken for `patience`.
+    async fn in_time<T>(&self, work: impl Future<Output = T>, patience: Duration) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let deadline = self.last() + patience;
+            if let Ok(done) = tokio::time::timeout_at(deadline, &mut work).await {
+                return Some(done);
+            }
+            if self.last() + patience <= deadline {
+                return None;
+            }
+        }
+    }
+}
+
+/// A request's body that tells how fast it goes.
+struct Paced {
+    inner: Body,
+    pace: Pace,
+}
+
+impl HttpBody for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(context);
+        if frame.is_ready() {
+            self.pace.took();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn stalled(error: &dyn std::error::Error) -> Option<Stalled> {
+    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.find_map(|cause| cause.downcast_ref().copied())
 }
 
 /// The chain of causes in words; the outermost says nothing that a person needs.
@@ -131,4 +224,27 @@ fn causes(error: &dyn std::error::Error) -> String {
     let inner = std::iter::successors(error.source(), |cause| cause.source());
     let words: Vec<String> = inner.map(ToString::to_string).collect();
     if words.is_empty() { error.to_string() } else { words.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_upload_is_not_hurried_and_silence_is_not_awaited() {
+        let pace = Pace::default();
+        let uploading = async {
+            for _ in 0..5 {
+                tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+                pace.took();
+            }
+        };
+        assert_eq!(pace.in_time(uploading, PATIENCE).await, Some(()));
+        let began = Instant::now();
+        let silent = std::future::pending::<()>();
+        assert_eq!(pace.in_time(silent, PATIENCE).await, None);
+        assert!(began.elapsed() < PATIENCE * 2);
+    }
 }

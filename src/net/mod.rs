@@ -7,6 +7,7 @@ pub mod lanes;
 pub mod server;
 pub mod sniff;
 mod way;
+mod wire;
 
 /// The one type of body, streamed or whole. It boxes nothing twice.
 pub use axum::body::Body;

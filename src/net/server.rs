@@ -4,9 +4,13 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::time::Duration;
 
-use http::{Request, Response};
+use futures_util::FutureExt as _;
+use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -16,7 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Body;
 use super::lanes::Lanes;
-use super::sniff::{Heads, Sniffed};
+use super::sniff::Heads;
+use super::wire::{Patience, Wire};
 
 /// What a listener puts up with.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +30,12 @@ pub struct Limits {
     pub max_head: usize,
     /// Headers of a request; beyond it 431.
     pub max_headers: usize,
-    /// How long a request's head may take.
+    /// How long a request's head may take, and the first byte of a connection.
     pub head_patience: Duration,
+    /// How long a connection may lie idle between two requests.
+    pub idle: Duration,
+    /// How long a client may take no byte of its answer.
+    pub write_patience: Duration,
     /// How long requests under way may take once the listener was told to stop.
     pub drain: Duration,
 }
@@ -37,6 +46,8 @@ impl Default for Limits {
             max_head: 64 << 10,
             max_headers: 128,
             head_patience: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            write_patience: Duration::from_secs(60),
             drain: Duration::from_secs(3),
         }
     }
@@ -57,16 +68,10 @@ pub async fn serve<S>(
 where
     S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
-    S::Future: Send,
+    S::Future: Send + 'static,
 {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_patience)
-        .max_headers(limits.max_headers)
-        .max_buf_size(limits.max_head);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(limits.max_head as u32);
+    let builder = builder(limits);
+    let patience = Patience { head: limits.head_patience, write: limits.write_patience };
     let draining = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -91,8 +96,8 @@ where
         let Ok(stream) = stream.into_std() else { continue };
         lanes.spawn(async move {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            let stream = TokioIo::new(Sniffed { stream, heads });
-            let connection = builder.serve_connection_with_upgrades(stream, service);
+            let stream = TokioIo::new(Wire::new(stream, heads, patience));
+            let connection = builder.serve_connection(stream, service);
             if let Err(error) = watcher.watch(connection.into_owned()).await {
                 tracing::debug!(%peer, %error, "a connection broke");
             }
@@ -103,6 +108,24 @@ where
         tracing::warn!("requests under way were broken off");
     }
     Ok(())
+}
+
+fn builder(limits: Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // It runs from the end of the request before; the wire is stricter with
+        // a head that has begun.
+        .header_read_timeout(limits.idle)
+        .max_headers(limits.max_headers)
+        .max_buf_size(limits.max_head);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.idle)
+        .max_header_list_size(limits.max_head as u32);
+    builder
 }
 
 /// Hands a request on with its sender's address.
@@ -116,10 +139,11 @@ struct WithPeer<S> {
 impl<S> tower_service::Service<Request<Incoming>> for WithPeer<S>
 where
     S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(
         &mut self,
@@ -128,9 +152,28 @@ where
         self.app.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> S::Future {
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let mut request = self.heads.mark(request.map(Body::new));
+        let in_chunks = request.version() < Version::HTTP_2
+            && request.headers().contains_key(TRANSFER_ENCODING);
         request.extensions_mut().insert(axum::extract::ConnectInfo(self.peer));
-        self.app.call(request)
+        let answer = AssertUnwindSafe(self.app.call(request)).catch_unwind();
+        Box::pin(async move {
+            // A panic refuses this request and no other on the connection.
+            let mut response = answer.await.unwrap_or_else(|_| Ok(panicked()))?;
+            if in_chunks {
+                // Nothing behind chunks is taken for another request.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        })
     }
+}
+
+fn panicked() -> Response<Body> {
+    let body = r#"{"error":"internal_error","detail":"a panic while this request was answered"}"#;
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }

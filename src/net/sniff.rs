@@ -1,181 +1,297 @@
-//! What the HTTP parser does not tell: whether a request whose body comes in
-//! chunks declared a length as well. The parser drops the length (RFC 9112,
-//! section 6.3, allows it), and so it cannot mislead anybody behind the gate; but
-//! who sends both is up to no good, and is to be told so.
+//! What the HTTP parser does not tell: whether a head declared the length of its
+//! body more than once, or asked for a fragment. The parser drops what is
+//! superfluous (RFC 9112, section 6.3, allows it), and so it cannot mislead
+//! anybody behind the gate; but who sends it is up to no good, and is to be told
+//! so.
+//!
+//! The bytes of a connection are followed from head to head, so that pipelined
+//! requests are told apart: a declared length is counted off, and a body in
+//! chunks is the connection's last, because the listener closes behind it.
 
-use std::io;
-use std::pin::Pin;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::Request;
 use http::header::TRANSFER_ENCODING;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Body;
 
-/// An extension of requests that declared their length twice.
+/// An extension of requests that declared their length more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoLengths;
 
+/// An extension of requests whose target has a `#`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment;
+
+/// What the parser dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Oddity {
+    TwoLengths,
+    Fragment,
+}
+
 /// Bytes of a head that are looked at; the parser refuses longer ones.
-const MAX_HEAD: usize = 64 << 10;
+const MAX_HEAD: usize = 128 << 10;
 
-/// The head that is being read on one connection.
+/// The heads on one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heads(Arc<Mutex<Head>>);
+pub(super) struct Heads(Arc<Mutex<Course>>);
 
+/// How far a connection has come.
 #[derive(Debug, Default)]
-struct Head {
-    bytes: Vec<u8>,
-    /// What comes is a body.
-    inside_body: bool,
+struct Course {
+    place: Place,
+    /// What has come of the present head.
+    head: Vec<u8>,
+    /// Of each head that the parser has not handed on yet: what is odd.
+    odd: VecDeque<Option<Oddity>>,
+    /// Whether a whole head has come.
+    any: bool,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    #[default]
+    Head,
+    /// So many bytes of a body.
+    Body(u64),
+    /// Nothing that has to be followed: chunks, HTTP/2, or what the parser refuses.
+    Rest,
+}
+
+/// What is waited for on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The first request; nothing has come yet.
+    Anything,
+    /// The rest of the first head.
+    FirstHead,
+    /// The rest of a later head.
+    Head,
+    /// Nothing, or the body of a request.
+    Nothing,
 }
 
 impl Heads {
-    fn head(&self) -> MutexGuard<'_, Head> {
+    fn course(&self) -> MutexGuard<'_, Course> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, bytes: &[u8]) {
-        let mut head = self.head();
-        if !head.inside_body && head.bytes.len() < MAX_HEAD {
-            head.bytes.extend_from_slice(bytes);
+    /// Follows what was read.
+    pub(super) fn read(&self, bytes: &[u8]) {
+        self.course().follow(bytes);
+    }
+
+    pub(super) fn awaits(&self) -> Awaits {
+        let course = self.course();
+        match (course.place, course.any, course.head.is_empty()) {
+            (Place::Head, false, true) => Awaits::Anything,
+            (Place::Head, false, false) => Awaits::FirstHead,
+            (Place::Head, true, false) => Awaits::Head,
+            _ => Awaits::Nothing,
         }
     }
 
-    /// Marks `request` if its head declared two lengths, and waits for the next.
+    /// Marks `request` if its head was odd.
     pub(super) fn mark(&self, mut request: Request<Body>) -> Request<Body> {
-        let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let has_body = !request.body().is_end_stream();
-        {
-            let mut head = self.head();
-            if chunked && declares_length(&head.bytes) {
-                request.extensions_mut().insert(TwoLengths);
-            }
-            head.bytes.clear();
-            head.inside_body = has_body;
-        }
-        if !has_body {
+        if request.version() >= http::Version::HTTP_2 {
             return request;
         }
-        let heads = self.clone();
-        request.map(|inner| Body::new(Watched { inner, heads }))
-    }
-}
-
-/// Whether a line of the head, the first one aside, is a `Content-Length`.
-fn declares_length(bytes: &[u8]) -> bool {
-    let mut lines = bytes.split(|byte| *byte == b'\n').skip(1);
-    let is_length = |line: &[u8]| {
-        line.get(.."content-length:".len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"content-length:"))
-    };
-    lines.by_ref().take_while(|line| !line.trim_ascii().is_empty()).any(is_length)
-}
-
-/// A connection whose heads are looked at as they are read.
-#[derive(Debug)]
-pub(super) struct Sniffed<S> {
-    pub(super) stream: S,
-    pub(super) heads: Heads,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Sniffed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.heads.read(buffer.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Sniffed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// A body whose end is the beginning of the next head.
-struct Watched {
-    inner: Body,
-    heads: Heads,
-}
-
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if frame.is_none() {
-            self.heads.head().inside_body = false;
+        let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        // Where the parser saw a head that was not seen here, nobody can tell.
+        let unseen = chunked.then_some(Oddity::TwoLengths);
+        match self.course().odd.pop_front().unwrap_or(unseen) {
+            Some(Oddity::TwoLengths) => drop(request.extensions_mut().insert(TwoLengths)),
+            Some(Oddity::Fragment) => drop(request.extensions_mut().insert(Fragment)),
+            None => {}
         }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        request
     }
 }
 
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.heads.head().inside_body = false;
+impl Course {
+    fn follow(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.place {
+                Place::Rest => return,
+                Place::Head => bytes = self.take_head(bytes),
+                Place::Body(left) => {
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    bytes = bytes.get(taken..).unwrap_or_default();
+                    self.place = body(left - taken as u64);
+                }
+            }
+        }
     }
+
+    /// Takes what belongs to the present head, and gives what lies behind it.
+    fn take_head<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let mut bytes = bytes;
+        if self.head.is_empty() {
+            // The parser passes over empty lines in front of a request.
+            let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+            bytes = bytes.get(start.unwrap_or(bytes.len())..).unwrap_or_default();
+        }
+        let before = self.head.len();
+        self.head.extend_from_slice(bytes);
+        // The end may have begun in the bytes before.
+        let from = before.saturating_sub(2);
+        let end = end_of_head(self.head.get(from..).unwrap_or_default()).map(|end| from + end);
+        match end {
+            Some(end) => {
+                self.head.truncate(end);
+                self.end_head();
+                bytes.get(end - before..).unwrap_or_default()
+            }
+            None => {
+                if self.head.len() > MAX_HEAD {
+                    self.head = Vec::new();
+                    self.place = Place::Rest;
+                }
+                &[]
+            }
+        }
+    }
+
+    fn end_head(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        self.any = true;
+        let mut lines = head.split(|byte| *byte == b'\n');
+        let first = lines.next().unwrap_or_default();
+        if first.starts_with(b"PRI * HTTP/2") {
+            self.place = Place::Rest;
+            return;
+        }
+        let (mut lengths, mut chunked, mut length) = (0, first.starts_with(b"CONNECT "), Some(0));
+        for line in lines {
+            let Some(colon) = memchr::memchr(b':', line) else { continue };
+            let (name, value) = line.split_at(colon);
+            if name.eq_ignore_ascii_case(b"content-length") {
+                lengths += 1;
+                length = number(value.get(1..).unwrap_or_default());
+            }
+            chunked |= name.eq_ignore_ascii_case(b"transfer-encoding");
+        }
+        let two_lengths = lengths > 1 || (lengths > 0 && chunked);
+        let two_lengths = two_lengths.then_some(Oddity::TwoLengths);
+        self.odd.push_back(two_lengths.or(first.contains(&b'#').then_some(Oddity::Fragment)));
+        self.place = match length {
+            Some(length) if !chunked => body(length),
+            _ => Place::Rest,
+        };
+        // The next one is likely to be as long.
+        self.head = head;
+        self.head.clear();
+    }
+}
+
+fn body(left: u64) -> Place {
+    if left == 0 { Place::Head } else { Place::Body(left) }
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
+}
+
+/// Behind the empty line that ends a head.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    const POST: &str = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab\n\nc";
+    const BOTH: &str =
+        "POST / HTTP/1.1\r\ncontent-LENGTH:3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    const TWICE: &str = "POST / HTTP/1.1\nContent-Length: 1\nContent-Length: 1\n\nx";
+
+    fn declared(pieces: &[&[u8]]) -> Vec<bool> {
+        let mut course = Course::default();
+        pieces.iter().for_each(|piece| course.follow(piece));
+        course.odd.iter().map(|odd| *odd == Some(Oddity::TwoLengths)).collect()
+    }
 
     #[test]
-    fn a_length_is_found_in_the_head_and_nowhere_else() {
-        for (head, declares) in [
-            ("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", true),
-            ("POST / HTTP/1.1\r\nHost: x\r\ncontent-LENGTH:3\r\n\r\n", true),
-            ("POST / HTTP/1.1\r\nX-Content-Length: 3\r\n\r\n", false),
-            ("POST / HTTP/1.1\r\nHost: x\r\n\r\nContent-Length: 3\r\n", false),
-            ("", false),
+    fn lengths_are_found_in_heads_and_nowhere_else() {
+        for (bytes, expected) in [
+            (GET.to_owned(), vec![false]),
+            (BOTH.to_owned(), vec![true]),
+            (TWICE.to_owned(), vec![true]),
+            ("POST / HTTP/1.1\r\nX-Content-Length: 3\r\n\r\n".to_owned(), vec![false]),
+            (format!("{GET}{BOTH}"), vec![false, true]),
+            (
+                format!("\r\n\r\n{POST}{POST}\r\n{TWICE}{GET}{BOTH}"),
+                vec![false, false, true, false, true],
+            ),
+            (format!("{BOTH}{BOTH}"), vec![true]),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), vec![]),
+            ("POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n".to_owned(), vec![false]),
+            (String::new(), vec![]),
         ] {
-            assert_eq!(declares_length(head.as_bytes()), declares, "{head}");
+            assert_eq!(declared(&[bytes.as_bytes()]), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_told() {
+        let mut course = Course::default();
+        course.follow(b"GET /a#b HTTP/1.1\r\nX: #\r\n\r\nGET /a HTTP/1.1\r\nX: #\r\n\r\n");
+        assert_eq!(course.odd, [Some(Oddity::Fragment), None]);
+    }
+
+    #[test]
+    fn what_is_waited_for() {
+        let heads = Heads::default();
+        for (bytes, awaits) in [
+            ("", Awaits::Anything),
+            ("\r\n", Awaits::Anything),
+            ("GE", Awaits::FirstHead),
+            ("T / HTTP/1.1\r\n\r\n", Awaits::Nothing),
+            ("POST", Awaits::Head),
+            (" / HTTP/1.1\r\nContent-Length: 2\r\n\r\n", Awaits::Nothing),
+            ("a", Awaits::Nothing),
+            ("bG", Awaits::Head),
+        ] {
+            heads.read(bytes.as_bytes());
+            assert_eq!(heads.awaits(), awaits, "{bytes}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn how_reads_are_cut_makes_no_difference(
+            which in prop::collection::vec(0_usize..4, 0..6),
+            cuts in prop::collection::vec(1_usize..9, 1..40),
+        ) {
+            let all: String = which.iter().map(|at| [GET, POST, TWICE, "\r\n"][*at]).collect();
+            let all = format!("{all}{BOTH}");
+            let mut pieces: Vec<&[u8]> = Vec::new();
+            let mut rest = all.as_bytes();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, behind) = rest.split_at((*cut).min(rest.len()));
+                pieces.push(piece);
+                rest = behind;
+            }
+            let expected: Vec<bool> = which.iter().filter(|at| **at < 3).map(|at| *at == 2).chain([true]).collect();
+            prop_assert_eq!(declared(&pieces), expected);
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            declared(&[&bytes]);
         }
     }
 }

@@ -20,6 +20,9 @@ pub const AGENT_KEY: &str = "x-agent-key";
 /// The header for the key of the admin API; it never goes upstream.
 pub const MASTER_KEY: &str = "x-master-key";
 
+/// A key that was never issued, of the length of one.
+const NOBODYS: &str = "ag_0000000000000000000000000000000000000000000000000000000000000000";
+
 /// Who asks, and where the key was.
 #[derive(Debug, Clone)]
 pub struct Identified {
@@ -81,9 +84,14 @@ pub fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, 
             (key, true)
         }
         (None, Some(placed)) => (placed, true),
-        (None, None) => return Err(Stranger::NoKey),
+        (None, None) => {
+            // As much work as a wrong key is.
+            let _ = directory.identify(NOBODYS);
+            return Err(Stranger::NoKey);
+        }
     };
-    if own.next().is_some() {
+    let twice = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
+    if own.next().is_some() || (in_credentials_place && twice) {
         return Err(Stranger::WrongKey);
     }
     let agent = directory.identify(&key).ok_or(Stranger::WrongKey)?;

@@ -9,6 +9,7 @@
 
 pub mod aws;
 pub mod credentials;
+mod head;
 pub mod hosts;
 pub mod identify;
 pub mod inbound;
@@ -16,6 +17,7 @@ pub mod media;
 pub mod minted;
 pub mod mock;
 pub mod normalize;
+mod payload;
 pub mod proxy;
 pub mod reply;
 pub mod rewrite;

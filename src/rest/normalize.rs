@@ -6,14 +6,16 @@
 //! disguise, escapes within escapes, backslashes, control characters, bytes that
 //! are not UTF-8, look-alikes of `/` and `.`, path parameters.
 
-use std::borrow::Cow;
-
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::action::Provider;
 
-/// The longest path that is passed on, in bytes.
+/// The longest path that is passed on, in characters.
 pub const MAX_PATH: usize = 2_048;
+
+/// Bytes of the longest path as it is written: four for each character, each of
+/// them escaped.
+const MAX_WRITTEN: usize = MAX_PATH * 12;
 
 /// A path in normal form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub struct Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathFault {
     /// Beyond [`MAX_PATH`]: 414.
-    #[error("the path is longer than {MAX_PATH} bytes")]
+    #[error("the path is longer than {MAX_PATH} characters")]
     TooLong,
     /// No leading `/`.
     #[error("the path does not begin with `/`")]
@@ -72,7 +74,7 @@ impl Path {
     /// # Errors
     /// See [`PathFault`].
     pub fn parse(provider: Provider, raw: &str) -> Result<Self, PathFault> {
-        if raw.len() > MAX_PATH {
+        if raw.len() > MAX_WRITTEN {
             return Err(PathFault::TooLong);
         }
         if !raw.starts_with('/') {
@@ -170,6 +172,9 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathFault> {
         return Err(PathFault::Twice);
     }
     let text = std::str::from_utf8(decoded).map_err(|_| PathFault::NotUtf8)?;
+    if text.chars().count() > MAX_PATH {
+        return Err(PathFault::TooLong);
+    }
     if text.chars().any(char::is_control) {
         return Err(PathFault::Control);
     }
@@ -178,10 +183,7 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathFault> {
     }
     let last = text.split('/').count().saturating_sub(1);
     for (index, segment) in text.split('/').enumerate() {
-        let visible = visible(segment);
-        // Some servers cut a segment at `;` before they look for dots.
-        let name = visible.split(';').next().unwrap_or_default().trim();
-        if matches!(name, "." | "..") {
+        if is_dots(segment) {
             return Err(PathFault::Dots);
         }
         // An object's name in S3 may hold `//`; a path may end in `/`.
@@ -192,25 +194,57 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathFault> {
     Ok(())
 }
 
-/// A segment without what is not seen.
-fn visible(segment: &str) -> Cow<'_, str> {
-    if segment.is_ascii() {
-        return segment.into();
+/// Whether some server takes a segment for `.` or `..`: one that cuts it at `;`,
+/// trims it, drops what is not seen, or folds what looks like a dot.
+fn is_dots(segment: &str) -> bool {
+    // Most segments are told by their first letter.
+    if segment.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return false;
     }
-    segment.chars().filter(|c| !is_invisible(*c)).collect::<String>().into()
+    let name = segment.split([';', '\u{37e}', '\u{ff1b}']).next().unwrap_or_default();
+    let seen: Vec<char> =
+        name.chars().filter(|c| !is_invisible(*c) && !c.is_whitespace()).take(3).collect();
+    (1..=2).contains(&seen.len()) && seen.into_iter().all(looks_like_a_dot)
 }
 
-/// Zero-width and bidirectional characters (Unicode, general category Cf, as far
-/// as they occur in attacks).
+/// Characters that are not seen (Unicode, `Default_Ignorable_Code_Point`, and the
+/// marks that only change their neighbour).
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'
+        | '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20ff}')
+}
+
+/// A dot, or what is drawn or typed as one (Unicode TR 39, confusables; UTS 46
+/// maps the ideographic one). Names may hold these, but not be made of them.
+fn looks_like_a_dot(c: char) -> bool {
+    matches!(
+        c,
+        '.' | '\u{3002}'
+            | '\u{ff61}'
+            | '\u{701}'
+            | '\u{702}'
+            | '\u{a60e}'
+            | '\u{a4f8}'
+            | '\u{10a50}'
+            | '\u{1d16d}'
+            | '\u{b7}'
+            | '\u{2022}'
+            | '\u{2219}'
+            | '\u{22c5}'
+            | '\u{30fb}'
+            | '\u{ff65}'
+    )
 }
 
 /// Whether some server makes `/`, `\` or `.` of it, by compatibility
-/// decomposition (NFKC) or by its looks.
+/// decomposition (NFKC) or by its looks (Unicode TR 39, confusables).
 fn looks_like_a_separator(c: char) -> bool {
-    const BY_LOOKS: &str =
-        "\u{2044}\u{2215}\u{2216}\u{29f5}\u{29f8}\u{29f9}\u{2571}\u{2572}\u{a789}";
+    const BY_LOOKS: &str = "\u{1735}\u{2041}\u{2044}\u{2215}\u{2216}\u{2571}\u{2572}\u{27cb}\u{27cd}\
+        \u{29f5}\u{29f8}\u{29f9}\u{3033}\u{31d3}\u{31d4}\u{a789}\u{1d20f}\u{1d23a}\u{1d23b}";
     !c.is_ascii()
         && (BY_LOOKS.contains(c)
             || std::iter::once(c).nfkc().any(|part| matches!(part, '/' | '\\' | '.')))
@@ -274,6 +308,29 @@ mod tests {
         }
     }
 
+    fn url_encoded(text: &str) -> String {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    }
+
+    #[test]
+    fn names_of_the_world_pass() {
+        for name in [
+            "テスト。txt",
+            "報告（最終）：100％.pdf",
+            "émoji 👍🏽",
+            "l·l",
+            "..a",
+            "a..",
+            "...",
+            "नमस्ते",
+        ] {
+            let escaped: String = name.split('.').map(url_encoded).collect::<Vec<_>>().join(".");
+            assert!(parse(&format!("/repos/a/b/contents/{escaped}")).is_ok(), "{name}");
+        }
+        let key = format!("/b/{}", "%E3%83%86".repeat(340));
+        assert_eq!(Path::parse(Provider::Aws, &key).unwrap().forwarded(), key);
+    }
+
     #[test]
     fn normal_form_and_judged_form() {
         let path = parse("/%61cme/%7euser/me%40x/%c3%a9/%3adelete").unwrap();
@@ -312,6 +369,18 @@ mod tests {
             ("/a%E2%88%95b", LookAlike),
             ("/a%E2%81%84b", LookAlike),
             ("/%E2%80%A5/b", LookAlike),
+            ("/%E2%80%A4%E2%80%A4/b", LookAlike),
+            ("/a%E2%A7%B8b", LookAlike),
+            ("/a%EF%B9%A8b", LookAlike),
+            ("/%E3%80%82%E3%80%82/b", Dots),
+            ("/%EF%BD%A1./b", Dots),
+            ("/.%C2%B7/b", Dots),
+            ("/.%EF%B8%8F./b", Dots),
+            ("/%F3%A0%80%81../b", Dots),
+            ("/..%20/b", Dots),
+            ("/%20..%C2%A0/b", Dots),
+            ("/.%20./b", Dots),
+            ("/..%EF%BC%9Bx/b", Dots),
             ("/a%", BadEscape),
             ("/a%zz", BadEscape),
             ("/a%u002e", BadEscape),

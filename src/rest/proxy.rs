@@ -10,12 +10,14 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE};
+use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 
 use super::aws;
 use super::credentials::{self, Credential};
+use super::head;
 use super::hosts::Hosts;
 use super::identify::{self, Identified};
 use super::inbound::{self, Fault, Inbound, Limits};
@@ -24,11 +26,12 @@ use super::reply;
 use super::rewrite::Rewriter;
 use super::route::Upstream;
 use super::strangers::{Note, Strangers};
-use super::upstream::{Exit, Outgoing};
+use super::upstream::{Exit, Outgoing, UpstreamError};
 use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
 use crate::gate::{Gate, Permit};
 use crate::net::Body;
+use crate::net::body::hold;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
@@ -96,6 +99,9 @@ impl Proxy {
             Ok(who) => who,
             Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
         };
+        let Some(body) = self.proven(&who, &parts, body).await else {
+            return self.refuse_stranger(provider, peer.ip()).await;
+        };
         let Some(gate) = self.gate_for(&who.agent) else {
             return self.refuse_without_policy(&who.agent, provider, &parts).await;
         };
@@ -113,7 +119,7 @@ impl Proxy {
         if let (Ok(inbound), Some(claim), Some(seen)) = (&inbound, &who.claim, &seen)
             && let Err(error) = claim.verify(seen, inbound.held.as_deref(), jiff::Timestamp::now())
         {
-            tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
+            tracing::debug!(%error, agent = &*who.agent.name, "an AWS body is not as signed");
             return self.refuse_stranger(provider, peer.ip()).await;
         }
         let read = match inbound.and_then(|inbound| self.prepare(&who, inbound)) {
@@ -124,6 +130,25 @@ impl Proxy {
         };
         let rewriter = self.rewriter(&who.agent, &read.action, &base, reads_body);
         self.decide_and_forward(&gate, read, rewriter).await
+    }
+
+    /// The body, once it is sure who sent it: an AWS signature is verified before
+    /// anything is done or recorded in the name of the one it claims to be from.
+    /// Where it says nothing of the body, the body has to be read for that.
+    async fn proven(&self, who: &Identified, parts: &Parts, body: Body) -> Option<Body> {
+        let Some(claim) = &who.claim else { return Some(body) };
+        let verify = |held: Option<&[u8]>| {
+            let verified = claim.verify(&seen(parts), held, jiff::Timestamp::now());
+            verified.inspect_err(|error| {
+                tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
+            })
+        };
+        if parts.headers.contains_key("x-amz-content-sha256") {
+            return verify(None).is_ok().then_some(body);
+        }
+        let limits = self.limits.load_full();
+        let held = hold(body, limits.max_body, limits.patience).await.ok()?;
+        verify(Some(&held)).is_ok().then(|| Body::from(held))
     }
 
     /// Decided and recorded, or refused.
@@ -138,42 +163,45 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        let (response, theirs) = self.forward(gate, &action, permit).await;
-        match rewriter.filter(|_| theirs) {
-            Some(rewriter) => rewriter.answer(&method, response).await,
-            None => response,
-        }
+        let (host, response) = self.forward(gate, &action, permit).await;
+        // The gate's own answers lead nowhere.
+        let (Some(host), Some(rewriter)) = (host, rewriter) else { return response };
+        let id = response.headers().get(reply::DECISION).cloned();
+        rewriter.answer(&method, response).await.unwrap_or_else(|error| {
+            let id = id.as_ref().and_then(|id| id.to_str().ok());
+            reply::failed(&UpstreamError::broken(&host, &error), id)
+        })
     }
 
-    /// The answer, and whether it is the provider's.
+    /// The host that answered, and its answer; without a host, one of the gate's.
     async fn forward(
         &self,
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
-    ) -> (Response<Body>, bool) {
+    ) -> (Option<String>, Response<Body>) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
-            return (response, true);
+            // A mock's URLs lead back, as the provider's would.
+            return (Some("the mock".to_owned()), response);
         };
-        let (receipt, answer) = exit.send(permit).await;
+        let (receipt, host, answer) = exit.send(permit).await;
         let id = receipt.request_id();
         match answer {
             Ok(mut response) => {
                 let status = response.status().as_u16().to_string();
                 gate.release(&receipt, Outcome::Forwarded, status);
                 let headers = std::mem::take(response.headers_mut());
-                *response.headers_mut() = inbound::end_to_end(headers);
+                *response.headers_mut() = head::end_to_end(headers);
                 reply::mark(response.headers_mut(), id);
-                (response, true)
+                (Some(host), response)
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
-                let body = json!({ "error": "proxy_error", "detail": error.to_string() });
-                (reply::answer(error.status(), body, id), false)
+                (None, reply::failed(&error, id))
             }
         }
     }
@@ -220,12 +248,7 @@ impl Proxy {
 
     /// Where the provider begins, as the client sees it; `None` where the client
     /// names no host.
-    fn base(
-        &self,
-        provider: Provider,
-        parts: &http::request::Parts,
-        below: &str,
-    ) -> Option<String> {
+    fn base(&self, provider: Provider, parts: &Parts, below: &str) -> Option<String> {
         let sites = self.sites.load();
         let public = match below {
             "" => sites.get(&provider).and_then(|site| site.public_url.as_ref()),
@@ -271,7 +294,7 @@ impl Proxy {
         &self,
         agent: &AgentRecord,
         provider: Provider,
-        parts: &http::request::Parts,
+        parts: &Parts,
     ) -> Response<Body> {
         let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
         let target = malformed(provider, parts.method.as_str(), reason.clone());
@@ -352,7 +375,7 @@ impl Proxy {
 
 /// Whether the answer's body is the API's, and no file. Then it has to be read,
 /// and so must come whole and as it is.
-fn reads_answer(provider: Provider, path: &str, parts: &mut http::request::Parts) -> bool {
+fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
     if provider == Provider::Aws || media::is_download(provider, path, &parts.uri, &parts.headers) {
         return false;
     }
@@ -370,7 +393,7 @@ fn malformed(provider: Provider, method: &str, what: String) -> Target {
     Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what })
 }
 
-fn seen(parts: &http::request::Parts) -> aws::Seen {
+fn seen(parts: &Parts) -> aws::Seen {
     aws::Seen {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),

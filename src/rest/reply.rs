@@ -3,14 +3,16 @@
 
 use axum::Json;
 use axum::response::IntoResponse as _;
-use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::inbound::Fault;
+use super::upstream::UpstreamError;
 use crate::action::Action;
 use crate::intent::{Analysis, analyse};
 use crate::net::Body;
+use crate::net::client::SendError;
 use crate::verdict::{Denial, Reason, Stage};
 
 /// The id of the row in the log, on every answer.
@@ -56,7 +58,23 @@ pub fn mark(headers: &mut HeaderMap, request_id: Option<&str>) {
 #[must_use]
 pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
     let (status, code) = fault.answer();
-    answer(status, json!({ "error": code, "detail": fault.to_string() }), request_id)
+    let body = json!({ "error": code, "detail": fault.to_string() });
+    let mut response = answer(status, body, request_id);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        response.headers_mut().insert(ALLOW, methods);
+    }
+    response
+}
+
+/// The answer to an admitted request that upstream gave none to.
+#[must_use]
+pub fn failed(error: &UpstreamError, request_id: Option<&str>) -> Response<Body> {
+    let code = match error.cause {
+        SendError::Slow(_) => "slow_body",
+        _ => "proxy_error",
+    };
+    answer(error.status(), json!({ "error": code, "detail": error.to_string() }), request_id)
 }
 
 /// The answer to a refused request.

@@ -25,6 +25,7 @@ use super::ticket::Signer;
 use super::{minted, reply};
 use crate::action::Provider;
 use crate::net::Body;
+use crate::net::body::Held;
 
 /// The largest answer that is held, in bytes; larger ones lose their
 /// `Content-Length`.
@@ -72,10 +73,17 @@ impl Rewriter {
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
     /// the answer to a request by `method`.
-    pub async fn answer(self, method: &Method, response: Response<Body>) -> Response<Body> {
+    ///
+    /// # Errors
+    /// Where a body that is held breaks off; nothing was passed on then.
+    pub async fn answer(
+        self,
+        method: &Method,
+        response: Response<Body>,
+    ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
         if self.hides && is_encoded(&parts.headers) {
-            return unreadable(&parts.headers);
+            return Ok(unreadable(&parts.headers));
         }
         self.headers(&mut parts.headers);
         let has_body = *method != Method::HEAD
@@ -83,21 +91,21 @@ impl Rewriter {
         // Part of a text cannot be read.
         let is_whole = parts.status != StatusCode::PARTIAL_CONTENT;
         if !(self.reads_body && has_body && is_whole && is_answer_in_json(&parts.headers)) {
-            return Response::from_parts(parts, body);
+            return Ok(Response::from_parts(parts, body));
         }
         let looked = Looked::new(Scanner::new(self.rules), body);
         // One that told its length is to tell it again.
         if is_small(&parts.headers) {
-            let whole = looked.whole().await;
+            let whole = looked.whole().await?;
             if whole.changed {
                 no_longer_true(&mut parts.headers);
-                parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.text.len()));
+                parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.held.bytes.len()));
             }
-            return Response::from_parts(parts, whole.into_body());
+            return Ok(Response::from_parts(parts, whole.held.into_body()));
         }
         no_longer_true(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
-        Response::from_parts(parts, looked.into_body())
+        Ok(Response::from_parts(parts, looked.into_body()))
     }
 
     fn headers(&self, headers: &mut HeaderMap) {
@@ -231,19 +239,18 @@ impl Looked {
         self.scanner.finish(out);
     }
 
-    /// All of it at once; what was changed is known then. An error is where it
-    /// broke off.
-    async fn whole(mut self) -> Whole {
+    /// All of it at once; what was changed is known then.
+    async fn whole(mut self) -> Result<Whole, axum::Error> {
         let mut out = BytesMut::new();
-        let mut behind = None;
+        let mut trailers = None;
         while let Some(frame) = self.next().await {
-            match frame.map(Frame::into_data) {
-                Ok(Ok(data)) => out.extend_from_slice(&data),
-                Ok(Err(trailers)) => behind = Some(Ok(trailers)),
-                Err(error) => behind = Some(Err(error)),
+            match frame?.into_data() {
+                Ok(data) => out.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
-        Whole { text: out.freeze(), behind, changed: self.scanner.changed() }
+        let held = Held { bytes: out.freeze(), trailers };
+        Ok(Whole { held, changed: self.scanner.changed() })
     }
 
     fn into_body(self) -> Body {
@@ -257,22 +264,8 @@ impl Looked {
 
 /// A body that was looked at.
 struct Whole {
-    text: Bytes,
-    /// Trailers, or why there is no more.
-    behind: Option<Result<Frame<Bytes>, axum::Error>>,
+    held: Held,
     changed: bool,
-}
-
-impl Whole {
-    fn into_body(self) -> Body {
-        match self.behind {
-            None => Body::from(self.text),
-            Some(behind) => {
-                let frames = [Ok(Frame::data(self.text)), behind];
-                Body::new(StreamBody::new(stream::iter(frames)))
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -297,7 +290,7 @@ mod tests {
     }
 
     async fn after(response: Response<Body>) -> (HeaderMap, String) {
-        let (parts, body) = github().answer(&Method::GET, response).await.into_parts();
+        let (parts, body) = github().answer(&Method::GET, response).await.unwrap().into_parts();
         let text = body.collect().await.unwrap().to_bytes();
         (parts.headers, String::from_utf8(text.to_vec()).unwrap())
     }
@@ -332,7 +325,8 @@ mod tests {
             pieces.chain([Frame::trailers(trailers.clone())]).map(Ok::<_, axum::Error>).collect();
         let body = Body::new(StreamBody::new(stream::iter(frames)));
         let json = [("content-type", "application/vnd.github+json"), ("content-length", "2097360")];
-        let (parts, body) = github().answer(&Method::GET, response(&json, body)).await.into_parts();
+        let answer = github().answer(&Method::GET, response(&json, body)).await.unwrap();
+        let (parts, body) = answer.into_parts();
         let collected = body.collect().await.unwrap();
         assert_eq!(collected.trailers(), Some(&trailers));
         let text = collected.to_bytes();
@@ -359,7 +353,7 @@ mod tests {
         let mut part = response(&json, TEXT.into());
         *part.status_mut() = StatusCode::PARTIAL_CONTENT;
         assert_eq!(after(part).await.1, TEXT);
-        let head = github().answer(&Method::HEAD, response(&json, Body::empty())).await;
+        let head = github().answer(&Method::HEAD, response(&json, Body::empty())).await.unwrap();
         assert_eq!(head.headers()[CONTENT_LENGTH], "69");
     }
 
@@ -373,7 +367,7 @@ mod tests {
         ] {
             let rewriter = Rewriter::new(provider, None, BASE, None, reads);
             let answer = rewriter.answer(&Method::GET, encoded()).await;
-            assert_eq!(answer.status(), status, "{provider:?}");
+            assert_eq!(answer.unwrap().status(), status, "{provider:?}");
         }
     }
 
@@ -391,7 +385,10 @@ mod tests {
             });
             let body = Body::from_stream(stream::iter(pieces.collect::<Vec<_>>()));
             let answer = github().answer(&Method::GET, response(headers, body)).await;
-            assert!(answer.into_body().collect().await.is_err());
+            assert!(match answer {
+                Ok(answer) => answer.into_body().collect().await.is_err(),
+                Err(_) => true,
+            });
         }
     }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use crate::gate::{Permit, Receipt};
 use crate::net::Body;
+use crate::net::body::patient;
 use crate::net::client::{Client, SendError};
 
 /// A request as it will be sent. It can be made by anybody and sent by nobody
@@ -33,7 +35,7 @@ pub struct Exit {
 
 /// Why there is no answer, in the terms of the one who asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{provider} could not be reached: {cause}")]
+#[error("{provider}: {cause}")]
 pub struct UpstreamError {
     /// The host.
     pub provider: String,
@@ -42,11 +44,20 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
-    /// 504 where there was no answer in time, else 502.
+    /// An answer of which a part is missing.
+    #[must_use]
+    pub fn broken(provider: &str, error: &axum::Error) -> Self {
+        let cause = SendError::Broken(format!("the answer broke off: {error}"));
+        Self { provider: provider.to_owned(), cause }
+    }
+
+    /// 504 where there was no answer in time, 408 where the client was slow, else
+    /// 502.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.cause {
             SendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            SendError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             SendError::Connect(_) | SendError::Broken(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -64,18 +75,34 @@ impl Exit {
         self.patience.store(Arc::new(patience));
     }
 
-    /// Sends what was admitted. Never again, whatever comes of it.
+    /// Sends what was admitted, once, and tells where it went.
     pub async fn send(
         &self,
         permit: Permit<Outgoing>,
-    ) -> (Receipt, Result<Response<Body>, UpstreamError>) {
+    ) -> (Receipt, String, Result<Response<Body>, UpstreamError>) {
         let (outgoing, receipt) = permit.redeem();
-        let provider = outgoing.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let host = outgoing.uri.authority().map(ToString::to_string).unwrap_or_default();
         let mut request = Request::new(outgoing.body);
         *request.method_mut() = outgoing.method;
         *request.uri_mut() = outgoing.uri;
         *request.headers_mut() = outgoing.headers;
-        let answer = self.client.send(request, **self.patience.load()).await;
-        (receipt, answer.map_err(|cause| UpstreamError { provider, cause }))
+        let patience = **self.patience.load();
+        let answer = self.client.send(request, patience).await;
+        let answer = answer.and_then(|answer| tidy(answer, patience));
+        let answer = answer.map_err(|cause| UpstreamError { provider: host.clone(), cause });
+        (receipt, host, answer)
     }
+}
+
+/// An answer whose length is told in one way, and that does not wait for ever.
+fn tidy(answer: Response<Body>, patience: Duration) -> Result<Response<Body>, SendError> {
+    if answer.status().is_informational() {
+        let what = format!("it answered {}, which nobody asked for", answer.status().as_u16());
+        return Err(SendError::Broken(what));
+    }
+    let mut answer = answer.map(|body| patient(body, patience));
+    if answer.headers().contains_key(TRANSFER_ENCODING) {
+        answer.headers_mut().remove(CONTENT_LENGTH);
+    }
+    Ok(answer)
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{Proxy, Read, Site};
 use crate::action::{self, HttpRequest, Provider, Target};
 use crate::net::Body;
+use crate::rest::head;
 use crate::rest::identify::{self, Stranger};
 use crate::rest::inbound::{self, Fault};
 use crate::rest::rewrite::Rewriter;
@@ -84,8 +85,7 @@ impl Proxy {
         parts: Parts,
         body: Body,
     ) -> Result<Read, Fault> {
-        inbound::check_head(&parts)?;
-        inbound::check_overrides(&parts.headers, "")?;
+        head::check(&parts)?;
         if parts.uri.query().is_some() {
             return Err(Fault::Signed("a signed path takes no query"));
         }
@@ -105,7 +105,9 @@ impl Proxy {
                 place(provider, sites.get(&provider), &url).ok_or_else(foreign)?
             }
         };
+        let mut headers = head::forwarded(parts.headers);
         let is_empty = http_body::Body::is_end_stream(&body);
+        let body = inbound::streamed(body, &headers, &self.limits.load());
         let judged = HttpRequest {
             provider,
             method: method.to_owned(),
@@ -113,11 +115,10 @@ impl Proxy {
             host: url.host().map(str::to_owned),
             // They hold what authenticates it.
             query: Vec::new(),
-            headers: inbound::judged_headers(&parts.headers),
+            headers: head::judged(&headers),
             // A file, of any size and type.
             body: if is_empty { action::Body::Empty } else { action::Body::Opaque },
         };
-        let mut headers = inbound::end_to_end(parts.headers);
         // No credential goes there, neither the client's nor the gate's.
         headers.remove(AUTHORIZATION);
         headers.remove(COOKIE);

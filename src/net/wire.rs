@@ -1,0 +1,188 @@
+//! A client's connection: heads are followed as they are read, and whoever lets
+//! the gate wait too long is shown out.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::sniff::{Awaits, Heads};
+
+/// The answer to a first head that does not end. Later ones are only closed:
+/// another answer may be under way.
+const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    content-type: application/json\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
+    {\"error\":\"slow_head\",\"detail\":\"the request's head did not come in time\"}";
+
+/// How long a connection may let the gate wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For the first byte, and for a head once it has begun.
+    pub(super) head: Duration,
+    /// For taking any byte of an answer.
+    pub(super) write: Duration,
+}
+
+/// A connection whose heads are followed and whose time is limited.
+#[derive(Debug)]
+pub(super) struct Wire<S> {
+    stream: S,
+    heads: Heads,
+    patience: Patience,
+    /// Runs while a head is waited for.
+    reading: Option<Pin<Box<Sleep>>>,
+    /// Runs while the peer takes nothing.
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, heads: Heads, patience: Patience) -> Self {
+        Self { stream, heads, patience, reading: None, writing: None }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// While nothing comes: whether it is still to be waited for.
+    fn wait_for_head(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let awaits = self.heads.awaits();
+        if awaits == Awaits::Nothing {
+            self.reading = None;
+            return Poll::Pending;
+        }
+        let limit = self.patience.head;
+        let sleep = self.reading.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(sleep.as_mut().poll(context));
+        if awaits == Awaits::FirstHead {
+            // It fits any buffer; a peer that does not read needs no answer.
+            let _ = Pin::new(&mut self.stream).poll_write(context, SLOW);
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// What came of a write: an error once the peer has taken nothing for long.
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.writing = None;
+            return written;
+        }
+        let limit = self.patience.write;
+        let sleep = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(sleep.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(Ok(())) => {
+                self.heads.read(buffer.filled().get(before..).unwrap_or_default());
+                if self.heads.awaits() == Awaits::Nothing {
+                    self.reading = None;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.wait_for_head(context),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_secs(10), write: Duration::from_secs(60) };
+
+    fn wire(room: usize) -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(room);
+        (Wire::new(ours, Heads::default(), PATIENCE), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_answered_and_silence_is_not() {
+        for (sent, answer) in [("GET / HTTP/1.1\r\n", SLOW), ("", b"".as_slice())] {
+            let (mut wire, mut peer) = wire(1 << 10);
+            peer.write_all(sent.as_bytes()).await.unwrap();
+            let mut read = Vec::new();
+            let error = wire.read_to_end(&mut read).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            drop(wire);
+            let mut answered = Vec::new();
+            peer.read_to_end(&mut answered).await.unwrap();
+            assert_eq!(answered, answer);
+        }
+        let body = SLOW.split(|byte| *byte == b'{').nth(1).unwrap().len() + 1;
+        let length = format!("content-length: {body}\r\n");
+        assert!(String::from_utf8_lossy(SLOW).contains(&length), "{length}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_requests_and_in_bodies_nobody_is_hurried() {
+        let (mut wire, mut peer) = wire(1 << 10);
+        let began = tokio::time::Instant::now();
+        let sending = async {
+            peer.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
+            tokio::time::sleep(PATIENCE.head * 3).await;
+            peer.write_all(b"b").await.unwrap();
+            tokio::time::sleep(PATIENCE.head * 3).await;
+            drop(peer);
+        };
+        let mut read = Vec::new();
+        let (whole, ()) = tokio::join!(wire.read_to_end(&mut read), sending);
+        assert!(whole.is_ok() && began.elapsed() > PATIENCE.head * 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_gets_nothing() {
+        let (mut wire, _peer) = wire(4);
+        let error = wire.write_all(&[0; 9]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

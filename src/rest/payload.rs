@@ -1,0 +1,259 @@
+//! A request's body, as far as something has to read it: what it is announced
+//! as, and what is judged of it. What servers could read in two ways is refused;
+//! what is not understood is judged as opaque, which allows nothing by itself.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use super::head::{check_parameters, is_override};
+use super::inbound::Fault;
+use crate::action::{Body, Provider};
+use crate::json::{self, Json};
+
+/// What has to be read of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Nothing: it streams.
+    Nothing,
+    /// Strict JSON.
+    Json,
+    /// A form (`application/x-www-form-urlencoded`).
+    Form,
+    /// Text of some other format.
+    Text,
+    /// Whatever it looks like.
+    Any,
+    /// Its type is not given. Some servers take it for JSON, some for a form.
+    Untyped,
+}
+
+/// The encodings of characters that a body may be announced in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Charset {
+    /// Also where none is named.
+    Utf8,
+    /// Those that agree with UTF-8 on ASCII, and on nothing else.
+    AsciiAlike,
+    Other,
+}
+
+/// What has to be read of a body with these headers.
+///
+/// # Errors
+/// [`Fault::Header`] where the type is not one.
+pub(super) fn reads(
+    provider: Provider,
+    host: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Reads, Fault> {
+    let kind = media_type(headers)?;
+    // Objects of any size and type, judged by method and path.
+    if provider == Provider::Aws && host.is_some_and(|host| host.starts_with("s3.")) {
+        return Ok(Reads::Nothing);
+    }
+    Ok(match kind.as_deref() {
+        None => Reads::Untyped,
+        Some("application/x-www-form-urlencoded") => Reads::Form,
+        Some("application/graphql" | "multipart/mixed") => Reads::Text,
+        Some(kind) if kind.ends_with("json") || kind.contains("/x-amz-json") => Reads::Json,
+        Some(kind) if kind.starts_with("text/") || kind.ends_with("xml") => Reads::Any,
+        // The others are signed over their bodies.
+        Some(_) if provider == Provider::Aws => Reads::Any,
+        Some(_) => Reads::Nothing,
+    })
+}
+
+/// `type/subtype` in lower case; `None` where it is not given.
+fn media_type(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let text = value.to_str().unwrap_or("?");
+    let kind = text.split(';').next().unwrap_or_default().trim();
+    if kind.is_empty() {
+        return Ok(None);
+    }
+    // A list of types is read by its first by some servers, by its last by others.
+    let is_token = |part: &str| {
+        let mark = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || mark(b))
+    };
+    match kind.split_once('/') {
+        Some((main, sub)) if is_token(main) && is_token(sub) => Ok(Some(kind.to_ascii_lowercase())),
+        _ => Err(Fault::Header("the header `content-type` names no media type".to_owned())),
+    }
+}
+
+fn charset(headers: &HeaderMap) -> Charset {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let named = value.split([';', ',']).skip(1).filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches(['"', '\'']))
+    });
+    let one = |name: &str| match name.to_ascii_lowercase().as_str() {
+        "utf-8" | "utf8" => Charset::Utf8,
+        "us-ascii" | "ascii" | "iso-8859-1" | "latin1" | "windows-1252" => Charset::AsciiAlike,
+        _ => Charset::Other,
+    };
+    named.map(one).max_by_key(|charset| *charset as u8).unwrap_or(Charset::Utf8)
+}
+
+/// What is judged of the body `held`.
+///
+/// # Errors
+/// See [`Fault`].
+pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<Body, Fault> {
+    if held.is_empty() {
+        return Ok(Body::Empty);
+    }
+    let plain = match charset(headers) {
+        Charset::Utf8 => true,
+        Charset::AsciiAlike => held.is_ascii(),
+        Charset::Other => false,
+    };
+    let text = || std::str::from_utf8(held).ok().filter(|_| plain).map(str::to_owned);
+    let as_text = || text().map_or(Body::Opaque, Body::Text);
+    Ok(match reads {
+        Reads::Nothing => Body::Opaque,
+        Reads::Json | Reads::Form if !plain => return Err(Fault::Charset),
+        Reads::Json => Body::Json(parse(held)?),
+        Reads::Form => {
+            check_form(held)?;
+            as_text()
+        }
+        Reads::Untyped => {
+            check_parameters(held)?;
+            match json::parse(held) {
+                // With an `&` in it, it is another thing to those who read a form.
+                Ok(value) if looks_like_json(held) && !held.contains(&b'&') => {
+                    check_members(&value)?;
+                    Body::Json(value)
+                }
+                _ => as_text(),
+            }
+        }
+        Reads::Any if plain && looks_like_json(held) => {
+            json::parse(held).map_or_else(|_| as_text(), Body::Json)
+        }
+        Reads::Any | Reads::Text => as_text(),
+    })
+}
+
+fn parse(held: &Bytes) -> Result<Json, Fault> {
+    let value = json::parse(held).map_err(|error| Fault::Json(error.to_string()))?;
+    check_members(&value)?;
+    Ok(value)
+}
+
+/// Some frameworks look for the method among the members, too.
+fn check_members(value: &Json) -> Result<(), Fault> {
+    let members = value.as_object().into_iter().flat_map(json::Object::iter);
+    match members.map(|(name, _)| name).find(|name| is_override(name)) {
+        Some(name) => Err(Fault::Override(name.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// A form is ASCII, and what it escapes is UTF-8.
+fn check_form(held: &Bytes) -> Result<(), Fault> {
+    check_parameters(held)?;
+    match percent_encoding::percent_decode(held).decode_utf8() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Fault::Form),
+    }
+}
+
+fn looks_like_json(held: &Bytes) -> bool {
+    let first = held.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, Some(b'{' | b'['))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn judge(provider: Provider, kind: Option<&str>, body: &[u8]) -> Result<Body, Fault> {
+        let mut headers = HeaderMap::new();
+        if let Some(kind) = kind {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(kind.as_bytes()).unwrap());
+        }
+        let reads = reads(provider, None, &headers)?;
+        judged(reads, &headers, &Bytes::copy_from_slice(body))
+    }
+
+    fn github(kind: &str, body: &str) -> Result<Body, Fault> {
+        judge(Provider::Github, Some(kind), body.as_bytes())
+    }
+
+    #[test]
+    fn what_is_announced_as_json_is_json_to_everybody() {
+        for kind in [
+            "application/json",
+            "APPLICATION/JSON; charset=UTF-8",
+            "application/vnd.github+json;charset=\"utf8\"",
+            "application/json; charset=iso-8859-1",
+            "application/json;",
+        ] {
+            assert!(matches!(github(kind, r#"{"a":1}"#), Ok(Body::Json(_))), "{kind}");
+        }
+        for (kind, body) in [
+            ("application/json; charset=utf-16", r#"{"a":1}"#),
+            ("application/json; charset=utf-7", r#"{"a":1}"#),
+            ("application/json; charset=utf-8; charset=utf-16", r#"{"a":1}"#),
+            ("application/json; charset=latin1", "{\"a\":\"\u{e9}\"}"),
+            ("application/json, text/plain", r#"{"a":1}"#),
+            ("text/plain, application/json", r#"{"a":1}"#),
+            ("application/json application/json", r#"{"a":1}"#),
+            ("json", r#"{"a":1}"#),
+            ("application/", r#"{"a":1}"#),
+            ("application/json", "\u{feff}{}"),
+            ("application/json", "{}{}"),
+            ("application/json", r#"{"a":1,"a":2}"#),
+            ("application/json", r#"{"_method":"DELETE"}"#),
+            ("application/json", "{\"a\":NaN}"),
+        ] {
+            assert!(github(kind, body).is_err(), "{kind} {body}");
+        }
+        assert!(github("application/json", &"[".repeat(5_000)).is_err());
+        let latin = judge(Provider::Github, Some("application/json; \u{e9}"), b"{}");
+        assert!(latin.is_err(), "{latin:?}");
+    }
+
+    #[test]
+    fn forms_are_checked_whatever_their_bytes() {
+        let form = "application/x-www-form-urlencoded";
+        assert!(matches!(github(form, "a=1&b=%0A"), Ok(Body::Text(_))));
+        for body in [&b"_method=DELETE&x=\xff"[..], b"x=\xff", b"x=%ff", b"a=1;_method=PUT"] {
+            assert!(judge(Provider::Github, Some(form), body).is_err(), "{body:?}");
+        }
+        // Without a type, Rack takes a body for a form.
+        assert!(judge(Provider::Github, None, b"_method=DELETE").is_err());
+        assert!(judge(Provider::Github, None, b"_method=DELETE&\xff").is_err());
+    }
+
+    #[test]
+    fn what_could_be_json_or_a_form_is_neither() {
+        let both = br#"{"query":"{a}","variables":{"x":"&query=mutation{b}#"}}"#;
+        assert!(matches!(judge(Provider::Github, None, both), Ok(Body::Text(_))));
+        assert!(matches!(judge(Provider::Github, None, br#"{"query":"{a}"}"#), Ok(Body::Json(_))));
+        assert!(matches!(github("text/plain", r#"{"a":1}"#), Ok(Body::Json(_))));
+        assert!(matches!(github("text/plain; charset=utf-16", "abc"), Ok(Body::Opaque)));
+        assert!(matches!(github("application/octet-stream", "abc"), Ok(Body::Opaque)));
+        assert!(matches!(github("multipart/form-data; boundary=b", "abc"), Ok(Body::Opaque)));
+    }
+
+    #[test]
+    fn aws_signs_its_bodies_so_all_but_objects_are_read() {
+        let read = |host, kind: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            reads(Provider::Aws, Some(host), &headers).unwrap()
+        };
+        assert_eq!(read("s3.us-east-1.amazonaws.com", "application/json"), Reads::Nothing);
+        assert_eq!(read("lambda.us-east-1.amazonaws.com", "image/png"), Reads::Any);
+        assert_eq!(
+            read("dynamodb.us-east-1.amazonaws.com", "application/x-amz-json-1.0"),
+            Reads::Json
+        );
+    }
+}
