@@ -28,9 +28,9 @@ MINTED = ["Credential", "Credentials", "Presigned", "Token"]
 
 READING_LEVELS = ("Read", "List")
 
-# Never taken for reads, whatever their level: what they set going or hand out
-# is out of AWS's sight.
-NEVER = re.compile(r"(Assume|Complete|Create|Invoke|Set)(?=[A-Z])")
+# Never taken for reads, whatever their level: what they set going is out of
+# AWS's sight, and who holds the credentials that they hand out needs no gate.
+NEVER = re.compile(r"(Assume|Complete|Create|Invoke|Set)(?=[A-Z])|(Get|Request)\w*(Credentials|Token)(For\w+)?$")
 
 # An access to something else, made for the asker, where only the name speaks.
 ACCESS = re.compile(r"Session|Url$")

@@ -66,6 +66,7 @@ impl Escalator {
             resource: analysis.resource,
             level: analysis.level.as_str(),
             confidence: analysis.confidence,
+            why: analysis.why,
             request_id: row.as_str().to_owned(),
             at: action.at,
             times: 1,

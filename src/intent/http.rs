@@ -24,7 +24,8 @@ pub(super) fn judge(request: &HttpRequest) -> Judgement {
             let judged = members.iter().map(|member| by_both_readings(member, judge_member));
             let strictest = judged.reduce(Judgement::or_stricter);
             let strictest = strictest.unwrap_or(Judgement::unsure("a batch without requests"));
-            Judgement { level: strictest.level.max(Level::L2), ..strictest }
+            let level = strictest.level.max(Level::L2);
+            Judgement { level, why: "the strictest request of the batch", ..strictest }
         }
     })
 }

@@ -160,7 +160,7 @@ fn by_method(request: &HttpRequest) -> Judgement {
         ("GET", None) if opens_session(request) => {
             Judgement::l2(Intent::Execute, "credentials that are handed out")
         }
-        ("GET", None) if is_others(request) && !is_s3(request) => {
+        ("GET", None) if is_others(request) && !is_s3(request) && !asks_for_connection(request) => {
             Judgement::unsure("an API that AWS's customer has written")
         }
         ("GET", None) => Judgement::l1(Intent::Read, METHOD),
@@ -176,6 +176,12 @@ fn by_method(request: &HttpRequest) -> Judgement {
 /// S3's `CreateSession`: credentials for a bucket.
 fn opens_session(request: &HttpRequest) -> bool {
     is_s3(request) && request.query.iter().any(|(name, _)| name == "session")
+}
+
+/// A connection that a WebSocket API of API Gateway holds.
+fn asks_for_connection(request: &HttpRequest) -> bool {
+    request.path.split('/').nth(2) == Some("@connections")
+        || request.path.starts_with("/@connections/")
 }
 
 /// What is known of the service at the request's host.

@@ -116,10 +116,14 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /entitlements-list",
     ),
     (
+        "account-access-runtime",
+        "
+-GET /access/credentials",
+    ),
+    (
         "acm",
         "
-+ExportCertificate
-+GetAcmeExternalAccountBindingCredentials",
++ExportCertificate",
     ),
     (
         "admin.wickr",
@@ -161,6 +165,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "amplifybackend",
         "
+-GET /backend/*/challenge/*
 +POST /backend/*/api/*/details
 +POST /backend/*/api/*/getModels
 +POST /backend/*/auth/*/details
@@ -188,13 +193,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "api.ecr",
         "
-+GetAuthorizationToken
 +ValidatePullThroughCacheRule",
-    ),
-    (
-        "api.ecr-public",
-        "
-+GetAuthorizationToken",
     ),
     (
         "api.iotmanagedintegrations",
@@ -347,8 +346,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /browsers/*/sessions/list
 +POST /code-interpreters/*/sessions/list
 +POST /identities/api-key
-+POST /identities/oauth2/token
-+POST /identities/payment/token
 +POST /memories/*/actor/*/sessions
 +POST /memories/*/actor/*/sessions/*
 +POST /memories/*/actors
@@ -562,13 +559,11 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "cloudwatch-omni",
         "
-+GetSpaceCredentialsForOrganization
 -SearchPrincipals",
     ),
     (
         "codeartifact",
         "
-+POST /v1/authorization-token
 +POST /v1/domain/repositories
 +POST /v1/domains
 +POST /v1/package-groups
@@ -630,10 +625,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "cognito-identity",
         "
-+GetCredentialsForIdentity
--GetId
-+GetOpenIdToken
-+GetOpenIdTokenForDeveloperIdentity",
+-GetId",
     ),
     (
         "cognito-sync",
@@ -663,6 +655,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "connect",
         "
+-GET /user/federate/*
 +POST /attached-files/*
 +POST /contact/list-real-time-analysis-segments-v2/*/*
 +POST /data-tables/*/*/attributes
@@ -757,6 +750,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "datazone",
         "
+-GET /v2/domains/*/environments/*/credentials
 +POST /v2/domains/*/graph/query
 +POST /v2/domains/*/listings/search
 +POST /v2/domains/*/search
@@ -961,8 +955,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "gamelift",
         "
-+GetComputeAuthToken
-+RequestUploadCredentials
 +ResolveAlias
 +ValidateMatchmakingRuleSet",
     ),
@@ -1309,8 +1301,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /GetRLSPolicy
 +POST /GetResourceLFTags
 +POST /GetTableObjects
-+POST /GetTemporaryGluePartitionCredentials
-+POST /GetTemporaryGlueTableCredentials
 +POST /GetWorkUnitResults
 +POST /GetWorkUnits
 +POST /ListDataCellsFilter
@@ -1349,8 +1339,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "license-manager",
         "
--CheckInLicense
-+GetAccessToken",
+-CheckInLicense",
     ),
     (
         "license-manager-linux-subscriptions",
@@ -1750,16 +1739,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +DownloadDBLogFilePortion",
     ),
     (
-        "redshift",
-        "
-+GetIdentityCenterAuthToken",
-    ),
-    (
-        "redshift-serverless",
-        "
-+GetIdentityCenterAuthToken",
-    ),
-    (
         "rekognition",
         "
 +CompareFaces
@@ -1845,6 +1824,11 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "route53domains",
         "
 +ViewBilling",
+    ),
+    (
+        "route53globalresolver",
+        "
+-GET /tokens/*",
     ),
     (
         "rum",
@@ -2032,7 +2016,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "ssm",
         "
-+GetAccessToken
 +StartExecutionPreview
 +ValidateCloudConnector",
     ),
@@ -2093,11 +2076,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "storagegateway",
         "
 +DescribeChapCredentials",
-    ),
-    (
-        "sts",
-        "
-+GetSessionToken",
     ),
     (
         "supportapp",
@@ -2174,13 +2152,11 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "waf",
         "
-+GetChangeToken
 +GetChangeTokenStatus",
     ),
     (
         "waf-regional",
         "
-+GetChangeToken
 +GetChangeTokenStatus",
     ),
     (
