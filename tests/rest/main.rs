@@ -4,10 +4,12 @@
 #![cfg(test)]
 
 mod attacks;
+mod endurance;
 mod flows;
 mod mocks;
 mod quickstart;
 mod sdks;
+mod smuggling;
 mod support;
 mod uploads;
 mod way;
