@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod attacks;
+mod configuration;
 mod flows;
 mod mocks;
 mod quickstart;
