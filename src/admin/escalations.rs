@@ -91,6 +91,7 @@ pub(super) struct EscalationStats {
 #[serde(deny_unknown_fields)]
 pub(super) struct ResolutionInput {
     /// What the action is, in words.
+    #[schema(min_length = 1, max_length = 2000)]
     resolution: String,
 }
 
