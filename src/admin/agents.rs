@@ -15,6 +15,7 @@ use super::error::{Answer, ApiError};
 use super::extract::{Input, Named, Params};
 use super::openapi::Refusals;
 use crate::action::Provider;
+use crate::policy::diagnostic::nearest;
 use crate::store::agents::{AgentRecord, Issued, NewAgent};
 use crate::store::counts::AgentCounts;
 
@@ -83,15 +84,20 @@ pub struct AgentStats {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAgentInput {
     /// 1 to 128 letters, digits, spaces and `. _ - @ : /`; unique.
+    #[schema(min_length = 1, max_length = 128)]
     name: String,
     /// For people.
     #[serde(default)]
+    #[schema(max_length = 4096)]
     description: String,
     /// The name of a policy; without one the gate's own decides.
     #[serde(default)]
     policy: Option<String>,
     /// The one provider it may use; without one all.
     #[serde(default)]
+    #[schema(
+        pattern = "^(google|microsoft|slack|github|jira|notion|linear|hubspot|salesforce|aws)$"
+    )]
     provider: Option<String>,
 }
 
@@ -102,7 +108,11 @@ pub(super) struct NewAgentInput {
 pub(super) struct Rotation {
     /// How long the old key stays good: `10m`, `1h`; at most a week. Without it
     /// it is dead at once.
+    #[param(pattern = "^[0-9]{1,4}[smh]$")]
     grace: Option<String>,
+    /// The same in seconds.
+    #[param(minimum = 0, maximum = 604_800)]
+    grace_seconds: Option<u64>,
 }
 
 /// That something was removed.
@@ -233,7 +243,7 @@ pub(super) async fn rotate(
     Named(named): Named,
     Params(rotation): Params<Rotation>,
 ) -> Answer<Json<IssuedView>> {
-    let grace = rotation.grace.as_deref().map(grace).transpose()?.unwrap_or_default();
+    let grace = rotation.grace()?;
     let rotate = admin.blocking(move |admin| {
         let issued = admin.directory.registry().rotate(&named, grace)?;
         admin.directory.refresh()?;
@@ -267,10 +277,10 @@ impl Admin {
         }
         if let Some(unknown) = policy.as_deref().filter(|policy| !self.book.knows(policy)) {
             let names: Vec<String> = self.book.list().into_iter().map(|entry| entry.name).collect();
-            let available = names.join(", ");
+            let advice = advice(unknown, names.iter().map(String::as_str));
             return Err(ApiError::bad_request(
                 "unknown_policy",
-                format_args!("there is no policy `{unknown}`; available: {available}"),
+                format_args!("there is no policy `{unknown}`; {advice}"),
             ));
         }
         let provider = provider.as_deref().map(provider_named).transpose()?;
@@ -280,10 +290,16 @@ impl Admin {
 
 fn provider_named(name: &str) -> Answer<Provider> {
     Provider::from_name(name).ok_or_else(|| {
-        let available = Provider::ALL.map(Provider::as_str).join(", ");
-        let detail = format_args!("there is no provider `{name}`; available: {available}");
+        let advice = advice(name, Provider::ALL.into_iter().map(Provider::as_str));
+        let detail = format_args!("there is no provider `{name}`; {advice}");
         ApiError::bad_request("unknown_provider", detail)
     })
+}
+
+/// What was probably meant, and what there is.
+fn advice<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
+    let near = nearest(word, known.clone()).map(|near| format!("did you mean `{near}`? "));
+    format!("{}available: {}", near.unwrap_or_default(), known.collect::<Vec<_>>().join(", "))
 }
 
 fn find(admin: &Admin, named: &str) -> Answer<AgentRecord> {
@@ -296,11 +312,23 @@ fn counts(admin: &Admin, agent: &AgentRecord) -> Answer<AgentCounts> {
     Ok(counts.remove(&*agent.name).unwrap_or_default())
 }
 
-fn grace(text: &str) -> Answer<Duration> {
-    let parsed = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    parsed.filter(|grace| *grace <= MAX_GRACE).ok_or_else(|| {
-        let detail =
-            format_args!("`{text}` is no grace period; write 90s, 10m or 1h, up to a week");
-        ApiError::invalid(detail)
-    })
+impl Rotation {
+    fn grace(&self) -> Answer<Duration> {
+        let (grace, text) = match (self.grace.as_deref(), self.grace_seconds) {
+            (None, None) => return Ok(Duration::ZERO),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid("give grace or grace_seconds, not both"));
+            }
+            (Some(text), None) => {
+                let span = text.parse::<SignedDuration>().ok();
+                (span.and_then(|span| Duration::try_from(span).ok()), text.to_owned())
+            }
+            (None, Some(seconds)) => (Some(Duration::from_secs(seconds)), seconds.to_string()),
+        };
+        grace.filter(|grace| *grace <= MAX_GRACE).ok_or_else(|| {
+            let detail =
+                format_args!("`{text}` is no grace period; write 90s, 10m or 1h, up to a week");
+            ApiError::invalid(detail)
+        })
+    }
 }

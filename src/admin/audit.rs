@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
@@ -34,32 +34,50 @@ const PAGE: u64 = 50;
 #[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
     /// Only this agent's, by its id.
+    #[serde(deserialize_with = "given")]
     agent_id: Option<String>,
     /// Only this agent's, by its name.
+    #[serde(deserialize_with = "given")]
     agent: Option<String>,
     /// Only `allow`, `deny`, `ask` or `rate_limited` (those that a limit denied).
+    #[serde(deserialize_with = "given")]
+    #[param(pattern = "^(allow|deny|ask|rate_limited)?$")]
     decision: Option<String>,
     /// Only this provider's or MCP server's.
+    #[serde(deserialize_with = "given")]
     provider: Option<String>,
     /// Only of this path, resource or tool.
+    #[serde(deserialize_with = "given")]
     resource: Option<String>,
-    /// Only this session's.
+    /// Only this session's; counters know none.
+    #[serde(deserialize_with = "given")]
     session: Option<String>,
     /// Not before: `2026-11-22`, `2026-11-22T09:00:00Z`, or `2h` (ago).
+    #[serde(deserialize_with = "given")]
     since: Option<String>,
     /// Not after; a date included.
+    #[serde(deserialize_with = "given")]
     until: Option<String>,
     /// Rows of a page, 50 where it is not given, at most 10000; the export takes
     /// any number, and all where it is not given.
+    #[param(minimum = 1)]
     limit: Option<u64>,
     /// Newest rows to leave out.
     offset: Option<u64>,
     /// Only rows before the one of this id: `next` of the page before.
+    #[serde(deserialize_with = "given")]
     before: Option<String>,
     /// Indented, to be read by people.
     pretty: bool,
     /// Of the export: `json` or `csv`.
+    #[serde(deserialize_with = "given")]
+    #[param(pattern = "^(json|csv)?$")]
     format: Option<String>,
+}
+
+/// A parameter that a form left empty was not given.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(value)?.filter(|text| !text.is_empty()))
 }
 
 /// A row of the log. Beside the log's own names stand those that existing

@@ -49,6 +49,8 @@ pub(super) struct EscalationView {
     l2_intent: String,
     /// How sure that was, from 0 to 1.
     l2_confidence: f64,
+    /// What it was found by.
+    why: String,
     /// How deep the analysis looked.
     level: String,
     /// The kind of thing it acts on.
@@ -89,6 +91,7 @@ pub(super) struct EscalationStats {
 #[serde(deny_unknown_fields)]
 pub(super) struct ResolutionInput {
     /// What the action is, in words.
+    #[schema(min_length = 1, max_length = 2000)]
     resolution: String,
 }
 
@@ -155,6 +158,7 @@ impl From<Escalation> for EscalationView {
             agent: one.agent,
             l2_intent: one.intent,
             l2_confidence: one.confidence,
+            why: one.why,
             level: one.level,
             resource: one.resource,
             request_id: one.request_id,

@@ -201,7 +201,8 @@ pub async fn not_found(request: Request) -> ApiError {
     ApiError::not_found(format_args!("there is nothing at `{}`", request.uri().path()))
 }
 
-async fn method_not_allowed(request: Request) -> ApiError {
+/// Answers what a route does not take.
+pub async fn method_not_allowed(request: Request) -> ApiError {
     let what = format_args!("`{}` does not take {}", request.uri().path(), request.method());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", what)
 }

@@ -17,7 +17,7 @@ use crate::admin::{AgentStats, AgentView, IssuedView};
 use crate::cli::{AgentsCommand, AgentsCreateArgs, DecideArgs};
 use crate::config::Settings;
 use crate::config::serve::Legacy;
-use crate::policy::diagnostic::Diagnostics;
+use crate::policy::diagnostic::{Diagnostics, nearest};
 use crate::store::Options;
 use crate::store::agents::{AgentRecord, Issued, NewAgent, Registry};
 use crate::store::counts::AgentCounts;
@@ -87,8 +87,10 @@ fn new_agent(args: &AgentsCreateArgs, settings: &Settings) -> anyhow::Result<New
 
 fn provider(name: &str) -> anyhow::Result<Provider> {
     Provider::from_name(name).with_context(|| {
-        let known = Provider::ALL.map(Provider::as_str).join(", ");
-        format!("there is no provider `{name}`; known are {known}")
+        let known = Provider::ALL.map(Provider::as_str);
+        let near = nearest(name, known).map(|near| format!("did you mean `{near}`? "));
+        let near = near.unwrap_or_default();
+        format!("there is no provider `{name}`; {near}known are {}", known.join(", "))
     })
 }
 

@@ -13,6 +13,7 @@ struct Answer {
     class: &'static str,
     level: &'static str,
     confidence: f64,
+    why: &'static str,
     resource: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
@@ -38,6 +39,7 @@ impl From<Analysis> for Answer {
             class: if found.intent.is_read() { "read" } else { "write" },
             level: found.level.as_str(),
             confidence: found.confidence,
+            why: found.why,
             resource: found.resource,
             operation: found.operation,
         }

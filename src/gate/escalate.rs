@@ -10,13 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::action::{Action, Target};
-use crate::intent::{Intent, analyse, confidence};
+use crate::intent::analyse;
 use crate::store::StoreError;
 use crate::store::audit::RowId;
 use crate::store::escalations::{Escalations, Question, Raised};
-
-/// An analysis that is less sure than this is brought before a person.
-pub const THRESHOLD: f64 = 0.8;
 
 /// Escalations that wait to be written; beyond it new ones are dropped, and are
 /// raised again when the like comes again.
@@ -45,11 +42,8 @@ impl Escalator {
         Ok(Self { queue, dropped: Mutex::default() })
     }
 
-    /// Raises `action`, taken for `intent` in the row `row`, where that is unsure.
-    pub(super) fn look(&self, action: &Action, intent: Intent, row: &RowId) {
-        if intent != Intent::Unknown && confidence(action) >= THRESHOLD {
-            return;
-        }
+    /// Raises `action`, which was recorded in the row `row`.
+    pub(super) fn raise(&self, action: &Action, row: &RowId) {
         let analysis = analyse(action);
         let (provider, method, path) = match &action.target {
             Target::Http(request) => {
@@ -72,6 +66,7 @@ impl Escalator {
             resource: analysis.resource,
             level: analysis.level.as_str(),
             confidence: analysis.confidence,
+            why: analysis.why,
             request_id: row.as_str().to_owned(),
             at: action.at,
             times: 1,

@@ -168,8 +168,9 @@ impl Onlookers {
             && let Some((row, verdict)) = recorded
             // What was refused before anybody looked at the intent needs nobody.
             && verdict.stage == Stage::Policy
+            && verdict.unsure
         {
-            escalator.look(action, verdict.intent, row);
+            escalator.raise(action, row);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The one place that decides. Pure: no clock, no file, no lock.
 
 use crate::action::{Action, Flaw, Malformed, Target};
-use crate::intent;
+use crate::intent::{self, Intent, Judgement};
 use crate::policy::{Limit, Policy};
 use crate::rate::Usage;
 use crate::verdict::{Reason, Stage, Verdict};
@@ -12,6 +12,9 @@ pub struct Facts {
     /// The policy's rate limits with their present use, in the policy's order.
     pub usage: Vec<Usage>,
 }
+
+/// An analysis that is less sure than this is brought before a person.
+const THRESHOLD: f64 = 0.8;
 
 /// Decides about `action`. The stages, in order; the first that refuses has the
 /// last word.
@@ -27,11 +30,17 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
         return refusal.clone();
     }
     // Rules speak of what a request does, not of how it is spelt.
-    let intent = intent::of(action);
+    let found = intent::judge(action);
     // Hours, rules in order, the default.
-    let verdict = policy.judge(action, intent);
+    let verdict = policy.judge(action, found.intent);
+    let verdict = Verdict { unsure: is_unsure(&found), ..verdict };
     // A limit that only observes gives way to whatever else refuses.
     exceeded.filter(|_| verdict.lets_through()).unwrap_or(verdict)
+}
+
+/// Whether a person should say what it was.
+fn is_unsure(found: &Judgement) -> bool {
+    found.intent == Intent::Unknown || found.confidence < THRESHOLD
 }
 
 fn validate(action: &Action) -> Option<Verdict> {

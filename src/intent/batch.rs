@@ -99,6 +99,9 @@ impl<'r> Form<'r> {
         };
         match self {
             Self::Google => multipart::members(request),
+            Self::Graph { version } if !matches!(version, "/v1.0" | "/beta") => {
+                Err(BatchError::Malformed)
+            }
             Self::Graph { version } => all("requests", &|member| {
                 let url = text(member, "url")?;
                 let slash = if url.starts_with('/') { "" } else { "/" };
@@ -107,9 +110,11 @@ impl<'r> Form<'r> {
             Self::Composite => all("compositeRequest", &|member| composite_member(request, member)),
             Self::CompositeBatch => all("batchRequests", &|member| {
                 let url = text(member, "url")?.trim_start_matches('/');
-                let url = match url.starts_with("services/") {
+                let url = match url.starts_with("services/data/") {
                     true => format!("/{url}"),
-                    false => format!("/services/data/{url}"),
+                    // `v60.0/…`
+                    false if url.starts_with('v') => format!("/services/data/{url}"),
+                    false => return Err(BatchError::Url),
                 };
                 from_json(request, member, &url, "httpHeaders")
             }),

@@ -64,18 +64,27 @@ impl Executed {
 /// Whether documents are what this path takes.
 pub(super) fn is_endpoint(provider: Provider, path: &str) -> bool {
     match provider {
-        Provider::Linear => path == "/graphql",
-        Provider::Github => matches!(path, "/graphql" | "/api/graphql"),
+        Provider::Linear => path.eq_ignore_ascii_case("/graphql"),
+        Provider::Github => {
+            ["/graphql", "/api/graphql"].iter().any(|own| path.eq_ignore_ascii_case(own))
+        }
         Provider::Salesforce => {
-            let version = path.strip_prefix("/services/data/").map(|rest| rest.split_once('/'));
-            matches!(version, Some(Some((_, "graphql"))))
+            let version =
+                path.strip_prefix("/services/data/").and_then(|rest| rest.split_once('/'));
+            version.is_some_and(|(_, resource)| resource.eq_ignore_ascii_case("graphql"))
         }
         _ => false,
     }
 }
 
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
-    executed(request).map_or(Judgement::UNSURE, |executed| Judgement::l2(executed.intent))
+    match executed(request) {
+        Some(Executed { intent, mutation: true, .. }) => {
+            Judgement::l2(intent, "a GraphQL mutation")
+        }
+        Some(executed) => Judgement::l2(executed.intent, "a GraphQL query"),
+        None => Judgement::unsure("no GraphQL document that every server reads alike"),
+    }
 }
 
 /// What `request` would run; `None` where nobody can say for certain.
@@ -148,8 +157,9 @@ fn run_by(request: &Json) -> Option<Executed> {
 }
 
 fn names_a_document(extensions: &Json) -> bool {
-    let by_hash = |object: &Object| object.get("persistedQuery").is_some();
-    extensions.as_object().map_or(*extensions != Json::Null, by_hash)
+    let harmless = |(name, _): (&str, &Json)| matches!(name, "clientLibrary" | "tracing");
+    let beyond = |object: &Object| !object.iter().all(harmless);
+    extensions.as_object().map_or(*extensions != Json::Null, beyond)
 }
 
 fn name_of<'o>(operation: &'o OperationDefinition<'_>) -> Option<&'o str> {

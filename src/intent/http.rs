@@ -5,21 +5,27 @@
 //! `search`, so a word in a path counts only at a place that is never one's
 //! name. What this leaves undecided is taken for a write.
 
-use super::lexicon::{Role, role};
 use super::providers::{aws, github, google, hubspot, jira, microsoft, notion, salesforce, slack};
-use super::words::{singular, words};
+use super::words::singular;
 use super::{Intent, Judgement, Level, batch, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
+
+/// The HTTP method says it all.
+pub(super) const METHOD: &str = "the HTTP method";
+
+const OVERRIDDEN: Judgement = Judgement::unsure("something that asks for another HTTP method");
 
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
     by_both_readings(request, |request| match batch::members(request) {
         None => judge_one(request),
-        _ if overrides_method(request) => Judgement::UNSURE,
-        Some(Err(_)) => Judgement::UNSURE,
+        _ if overrides_method(request) => OVERRIDDEN,
+        Some(Err(_)) => Judgement::unsure("a batch that cannot be taken apart for certain"),
         Some(Ok(members)) => {
             let judged = members.iter().map(|member| by_both_readings(member, judge_member));
-            let strictest = judged.reduce(Judgement::or_stricter).unwrap_or(Judgement::UNSURE);
-            Judgement { level: strictest.level.max(Level::L2), ..strictest }
+            let strictest = judged.reduce(Judgement::or_stricter);
+            let strictest = strictest.unwrap_or(Judgement::unsure("a batch without requests"));
+            let level = strictest.level.max(Level::L2);
+            Judgement { level, why: "the strictest request of the batch", ..strictest }
         }
     })
 }
@@ -41,14 +47,14 @@ fn by_both_readings(request: &HttpRequest, judge: impl Fn(&HttpRequest) -> Judge
 fn judge_member(member: &HttpRequest) -> Judgement {
     match batch::members(member) {
         None => judge_one(member),
-        Some(_) => Judgement::UNSURE,
+        Some(_) => Judgement::unsure("a batch within a batch"),
     }
 }
 
 /// A request that is no batch.
 fn judge_one(request: &HttpRequest) -> Judgement {
     if overrides_method(request) {
-        return Judgement::UNSURE;
+        return OVERRIDDEN;
     }
     match request.provider {
         Provider::Slack => slack::judge(request),
@@ -56,7 +62,7 @@ fn judge_one(request: &HttpRequest) -> Judgement {
         provider if graphql::is_endpoint(provider, without_slash(&request.path)) => {
             graphql::judge(request)
         }
-        Provider::Linear => Judgement::UNSURE,
+        Provider::Linear => Judgement::unsure("a path that Linear does not have"),
         _ => by_method(request),
     }
 }
@@ -125,16 +131,17 @@ fn by_method(request: &HttpRequest) -> Judgement {
     match request.method.as_str() {
         "GET" | "HEAD" | "OPTIONS" => match request.provider {
             Provider::Google => google::get(request, path),
-            Provider::Salesforce => salesforce::get(path),
-            _ => Judgement::l1(Intent::Read),
+            Provider::Salesforce => salesforce::get(request, path),
+            Provider::Jira => jira::get(path),
+            _ => Judgement::l1(Intent::Read, METHOD),
         },
-        "DELETE" => Judgement::l1(Intent::Delete),
+        "DELETE" => Judgement::l1(Intent::Delete, METHOD),
         "PUT" if request.provider == Provider::Jira && jira::put_reads(path) => {
-            Judgement::l2(Intent::Query)
+            Judgement::l2(Intent::Query, "a question by PUT, known by its place")
         }
-        "PUT" | "PATCH" => Judgement::l1(Intent::Update),
+        "PUT" | "PATCH" => Judgement::l1(Intent::Update, METHOD),
         "POST" => post(request, path),
-        _ => Judgement::UNSURE,
+        _ => Judgement::unsure("a method that the providers do not use"),
     }
 }
 
@@ -143,7 +150,9 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
     let reads = match request.provider {
         Provider::Google => google::post_reads(request, path),
         Provider::Microsoft => microsoft::post_reads(path),
-        Provider::Notion if notion::is_batch(path) => return Judgement::UNSURE,
+        Provider::Notion if notion::is_batch(path) => {
+            return Judgement::unsure("a batch that is not taken apart");
+        }
         Provider::Notion => notion::post_reads(path),
         Provider::Hubspot => hubspot::post_reads(path),
         Provider::Salesforce => salesforce::post_reads(request, path),
@@ -152,7 +161,7 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
         Provider::Slack | Provider::Linear | Provider::Aws => false,
     };
     if reads {
-        return Judgement::l2(Intent::Query);
+        return Judgement::l2(Intent::Query, "a question by POST, known by its place or its verb");
     }
     let verb = match request.provider {
         Provider::Google => google::custom_verb(path),
@@ -161,18 +170,10 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
     match tool::by_name(verb.unwrap_or_else(|| last_segment(path))).intent {
         // The most that a POST without other signs is taken for.
         Intent::Read | Intent::Query | Intent::Unknown => {
-            Judgement { intent: Intent::Create, level: Level::L1, confidence: 0.6 }
+            Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, "POST and no other sign") }
         }
-        written => Judgement::l2(written),
+        written => Judgement::l2(written, "POST and the verb that ends the path"),
     }
-}
-
-/// Names of API methods start with their verb; what follows is its object.
-pub(super) fn reads_by_first_verb(name: &str) -> bool {
-    let many = |word: &&str| ["batch", "bulk"].iter().any(|w| word.eq_ignore_ascii_case(w));
-    let mut rest = words(name).skip_while(many);
-    let reads = rest.next().is_some_and(|verb| matches!(role(verb), Role::Reads(_)));
-    name.is_ascii() && reads && !rest.next().is_some_and(tool::turns)
 }
 
 pub(super) fn last_segment(path: &str) -> &str {

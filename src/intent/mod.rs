@@ -123,29 +123,39 @@ pub struct Analysis {
     pub level: Level,
     /// From 0 to 1.
     pub confidence: f64,
+    /// What it was found by.
+    pub why: &'static str,
     /// The kind of thing acted on (`issue`, `file`, …), or the tool's name.
     pub resource: String,
     /// The provider's own name of the operation, where it has one.
     pub operation: Option<String>,
 }
 
-/// What is found before anything is put into words.
+/// What is found before anything is looked up for people: it costs no
+/// allocation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Judgement {
-    intent: Intent,
-    level: Level,
-    confidence: f64,
+pub struct Judgement {
+    /// What the action does.
+    pub intent: Intent,
+    /// How deep the analysis looked.
+    pub level: Level,
+    /// From 0 to 1.
+    pub confidence: f64,
+    /// What it was found by.
+    pub why: &'static str,
 }
 
 impl Judgement {
-    const UNSURE: Self = Self { intent: Intent::Unknown, level: Level::L3, confidence: 0.2 };
-
-    const fn l1(intent: Intent) -> Self {
-        Self { intent, level: Level::L1, confidence: 0.9 }
+    const fn unsure(why: &'static str) -> Self {
+        Self { intent: Intent::Unknown, level: Level::L3, confidence: 0.2, why }
     }
 
-    const fn l2(intent: Intent) -> Self {
-        Self { intent, level: Level::L2, confidence: 0.85 }
+    const fn l1(intent: Intent, why: &'static str) -> Self {
+        Self { intent, level: Level::L1, confidence: 0.9, why }
+    }
+
+    const fn l2(intent: Intent, why: &'static str) -> Self {
+        Self { intent, level: Level::L2, confidence: 0.85, why }
     }
 
     /// Of two that both hold, the one that is stricter or, being equal, less sure.
@@ -162,39 +172,36 @@ impl Judgement {
 /// What `action` amounts to, and why. Pure.
 #[must_use]
 pub fn analyse(action: &Action) -> Analysis {
-    let Judgement { intent, level, confidence } = judge(action);
+    let Judgement { intent, level, confidence, why } = judge(action);
     let (resource, operation) = match &action.target {
         Target::Tool(call) => (tool::resource(call), None),
         Target::Method(request) => (request.method.clone(), None),
         Target::Http(request) => http::described(request),
         Target::Malformed(malformed) => (malformed.method.clone(), None),
     };
-    Analysis { intent, level, confidence, resource, operation }
+    Analysis { intent, level, confidence, why, resource, operation }
 }
 
-/// The intent alone, without the allocations of [`analyse`]: the hot path's form.
+/// The intent alone.
 #[must_use]
 pub fn of(action: &Action) -> Intent {
     judge(action).intent
 }
 
-/// How sure that intent is, from 0 to 1, as cheaply.
+/// What can be said without the allocations of [`analyse`]: the hot path's form.
 #[must_use]
-pub fn confidence(action: &Action) -> f64 {
-    judge(action).confidence
-}
-
-fn judge(action: &Action) -> Judgement {
+pub fn judge(action: &Action) -> Judgement {
     match &action.target {
         Target::Tool(call) => tool::judge(call),
         Target::Method(request) => mcp_method(&request.method),
         Target::Http(request) => http::judge(request),
-        Target::Malformed(_) => Judgement::UNSURE,
+        Target::Malformed(_) => Judgement::unsure("a request that could not be read"),
     }
 }
 
 /// MCP requests other than `tools/call`, by the specification's own words.
 fn mcp_method(method: &str) -> Judgement {
+    const WHY: &str = "a method of the MCP specification";
     match method {
         "resources/read"
         | "resources/list"
@@ -208,13 +215,13 @@ fn mcp_method(method: &str) -> Judgement {
         | "roots/list"
         | "completion/complete"
         | "server/discover"
-        | "ping" => Judgement::l1(Intent::Read),
+        | "ping" => Judgement::l1(Intent::Read, WHY),
         "resources/subscribe"
         | "resources/unsubscribe"
         | "logging/setLevel"
         | "tasks/cancel"
         | "tasks/update"
-        | "subscriptions/listen" => Judgement::l1(Intent::Update),
-        _ => Judgement::UNSURE,
+        | "subscriptions/listen" => Judgement::l1(Intent::Update, WHY),
+        _ => Judgement::unsure("no method that the MCP specification names"),
     }
 }

@@ -62,25 +62,32 @@ fn declared_read(name: &str) -> Judgement {
     let intent = if named.intent == Intent::Query { Intent::Query } else { Intent::Read };
     // A read-only tool whose name speaks of writing is worth a second look.
     let contradicted = !named.intent.is_read() && named.level == Level::L2;
-    Judgement { intent, level: Level::L1, confidence: if contradicted { 0.6 } else { 0.95 } }
+    let confidence = if contradicted { 0.6 } else { 0.95 };
+    Judgement { intent, level: Level::L1, confidence, why: "the hint `readOnlyHint`" }
 }
 
 fn declared_write(name: &str) -> Judgement {
     let named = by_name(name);
     if named.intent.is_read() || named.intent == Intent::Unknown {
         // It writes, but nothing says how.
-        return Judgement { intent: Intent::Unknown, level: Level::L3, confidence: 0.3 };
+        return Judgement {
+            confidence: 0.3,
+            ..Judgement::unsure("hints that say it writes, and a name that does not say how")
+        };
     }
-    Judgement { level: Level::L1, confidence: 0.95, ..named }
+    Judgement { level: Level::L1, confidence: 0.95, why: "the hints and the name", ..named }
 }
 
 /// What a tool's name alone says.
 pub(super) fn by_name(name: &str) -> Judgement {
     // Letters of other scripts can look like any word.
     if !name.is_ascii() {
-        return Judgement::UNSURE;
+        return Judgement::unsure("letters in the name that could be taken for others");
     }
-    Reading::of(name).map_or(Judgement::UNSURE, |reading| reading.judgement())
+    match Reading::of(name) {
+        Some(reading) => reading.judgement(),
+        None => Judgement::unsure("a name of too many words"),
+    }
 }
 
 /// What the words of a name, taken in order, amount to.
@@ -157,20 +164,26 @@ impl Reading {
     }
 
     fn judgement(&self) -> Judgement {
-        let sure = |intent, confidence| Judgement { intent, level: Level::L2, confidence };
+        const VERB: &str = "a verb in the name";
+        const ANY: Judgement = Judgement::unsure("a verb in the name that may stand for anything");
         match (self.write, self.read) {
-            (Some(Intent::Unknown), _) => Judgement::UNSURE,
-            (Some(_), _) if self.rights => sure(Intent::Admin, 0.85),
-            (Some(intent), _) => sure(intent, 0.85),
-            (None, _) if self.unknown_verb => Judgement::UNSURE,
-            (None, Some(intent)) => sure(intent, 0.85),
-            (None, None) => match self.spare {
-                Some(Intent::Unknown) => Judgement::UNSURE,
-                Some(intent) => sure(intent, 0.6),
-                // `git_status`: no verb at all, and a thing that is there to be seen.
-                None if self.shows => sure(Intent::Read, 0.6),
-                None => Judgement::UNSURE,
-            },
+            (Some(Intent::Unknown), _) => ANY,
+            (Some(_), _) if self.rights => {
+                Judgement::l2(Intent::Admin, "a verb and who may do what")
+            }
+            (Some(intent), _) => Judgement::l2(intent, VERB),
+            (None, _) if self.unknown_verb => Judgement::unsure("a verb that is not known"),
+            (None, Some(intent)) => Judgement::l2(intent, "only verbs that look, in the name"),
+            (None, None) => {
+                let (intent, why) = match self.spare {
+                    Some(Intent::Unknown) => return ANY,
+                    Some(intent) => (intent, "a word in the name that may be a verb"),
+                    // `git_status`: no verb at all, and a thing that is there to be seen.
+                    None if self.shows => (Intent::Read, "a noun that asks to be shown"),
+                    None => return Judgement::unsure("no verb that is known, in the name"),
+                };
+                Judgement { confidence: 0.6, ..Judgement::l2(intent, why) }
+            }
         }
     }
 }
@@ -254,9 +267,9 @@ mod tests {
     fn what_nobody_knows_is_not_a_read() {
         for name in ["frobnicate", "", "42", "get_and_frob", "gеt_file", "notes", "download_file"]
         {
-            assert_eq!(by_name(name), Judgement::UNSURE, "{name}");
+            assert_eq!(by_name(name).intent, Intent::Unknown, "{name}");
         }
-        assert_eq!(by_name(&"get_".repeat(MAX_WORDS + 1)), Judgement::UNSURE);
+        assert_eq!(intent(&"get_".repeat(MAX_WORDS + 1)), Intent::Unknown);
     }
 
     #[test]

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 
 use super::Body;
 use super::body::Stalled;
-use super::{lanes, way::Way};
+use super::lanes;
+use super::way::Way;
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;

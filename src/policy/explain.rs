@@ -120,7 +120,7 @@ fn is_another_thing(key: &Key) -> bool {
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
-        let Verdict { decision, policy, rule, reason, suggestion, intent, stage, observed } =
+        let Verdict { decision, policy, rule, reason, suggestion, intent, stage, observed, .. } =
             &self.verdict;
         object.serialize_entry("decision", decision.as_str())?;
         object.serialize_entry("policy", &**policy)?;

@@ -121,6 +121,7 @@ impl Rule {
             reason,
             suggestion: self.suggestion.clone(),
             intent: subject.intent,
+            unsure: false,
             stage: Stage::Policy,
             observed: false,
         }
@@ -152,6 +153,7 @@ fn verdict(subject: Subject<'_>, policy: &Arc<str>, rule: &Arc<str>, reason: Rea
         reason,
         suggestion: None,
         intent: subject.intent,
+        unsure: false,
         stage: Stage::Policy,
         observed: false,
     }

@@ -185,6 +185,7 @@ impl Proxy {
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
             reply::mark(response.headers_mut(), receipt.request_id());
+            // A mock's URLs lead back, as the provider's would.
             return (Some("the mock".to_owned()), response);
         };
         let (receipt, host, answer) = exit.send(permit).await;

@@ -145,6 +145,7 @@ fn denial_body(analysis: &Analysis, denial: &Denial) -> Value {
             "resource": analysis.resource,
             "confidence": analysis.confidence,
             "level": analysis.level.as_str(),
+            "why": analysis.why,
         },
         "policy": &*verdict.policy,
         "rule": &*verdict.rule,

@@ -43,6 +43,8 @@ pub struct Raised {
     pub level: &'static str,
     /// How sure it was, from 0 to 1.
     pub confidence: f64,
+    /// What it was found by.
+    pub why: &'static str,
     /// The row of the log.
     pub request_id: String,
     /// When it came, the last time.
@@ -68,6 +70,8 @@ pub struct Escalation {
     pub level: String,
     /// How sure it was, from 0 to 1.
     pub confidence: f64,
+    /// What it was found by; empty where an earlier version raised it.
+    pub why: String,
     /// The first one's row of the log.
     pub request_id: String,
     /// When the first came.
@@ -165,13 +169,13 @@ impl Escalations {
 }
 
 fn raise(connection: &Connection, raised: &Raised) -> rusqlite::Result<()> {
-    let Raised { question, agent, intent, resource, level, confidence, .. } = raised;
+    let Raised { question, agent, intent, resource, level, confidence, why, .. } = raised;
     let at = raised.at.as_microsecond();
     connection
         .prepare_cached(
             "INSERT INTO escalation (provider, method, path, agent, intent, resource, level,
-               confidence, request_id, raised_at, last_at, times)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)
+               confidence, request_id, raised_at, last_at, times, why)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)
              ON CONFLICT (provider, method, path) WHERE resolved_at IS NULL
              DO UPDATE SET last_at = excluded.last_at, times = times + excluded.times",
         )?
@@ -187,6 +191,7 @@ fn raise(connection: &Connection, raised: &Raised) -> rusqlite::Result<()> {
             raised.request_id,
             at,
             raised.times,
+            why,
         ])
         .map(drop)
 }
@@ -198,7 +203,7 @@ fn list(connection: &Connection, limit: u32, pending: bool) -> rusqlite::Result<
         transaction.query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut select = transaction.prepare_cached(
         "SELECT id, provider, method, path, agent, intent, resource, level, confidence,
-                request_id, raised_at, last_at, times, resolution, resolved_at
+                request_id, raised_at, last_at, times, resolution, resolved_at, why
          FROM escalation WHERE resolved_at IS NULL OR NOT ?2 ORDER BY id DESC LIMIT ?1",
     )?;
     let newest = select.query_map(params![limit, pending], read)?;
@@ -218,6 +223,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Escalation> {
         resource: row.get(6)?,
         level: row.get(7)?,
         confidence: row.get(8)?,
+        why: row.get(15)?,
         request_id: row.get(9)?,
         raised_at: time(row.get(10)?),
         last_at: time(row.get(11)?),
@@ -247,6 +253,7 @@ mod tests {
             resource: "thing".to_owned(),
             level: "L3",
             confidence: 0.2,
+            why: "a verb that is not known",
             request_id: "r".to_owned(),
             at: Timestamp::now(),
             times,

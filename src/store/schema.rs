@@ -16,8 +16,12 @@ use super::{Options, StoreError};
 const APPLICATION_ID: i32 = 0x4147_4154;
 
 /// One step per schema version; `PRAGMA user_version` counts those done.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// SQLite's page cache per connection, in KiB.
 const CACHE_KIB: i64 = 512;

@@ -27,7 +27,12 @@ fn an_agent_is_registered_listed_without_its_key_rotated_and_removed() {
     assert!(gate.directory.identify(new_key).is_some());
     let graced = gate.post(&format!("/agents/{id}/rotate-key?grace=10m"), "").json();
     assert!(gate.directory.identify(new_key).is_some());
-    assert!(gate.directory.identify(graced["api_key"].as_str().unwrap()).is_some());
+    let graced_key = graced["api_key"].as_str().unwrap();
+    assert!(gate.directory.identify(graced_key).is_some());
+    gate.post(&format!("/agents/{id}/rotate-key?grace_seconds=600"), "");
+    assert!(gate.directory.identify(graced_key).is_some());
+    gate.post(&format!("/agents/{id}/rotate-key?grace_seconds=0"), "");
+    assert!(gate.directory.identify(graced_key).is_none());
 
     let removed = gate.send("DELETE", &format!("/agents/{id}"), "");
     assert_eq!((removed.status, &removed.json()["status"]), (200, &"deleted".into()));
@@ -66,14 +71,16 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     for (body, status, error, words) in [
         ("{", 400, "invalid_json", "no JSON"),
         ("", 400, "invalid_json", "no JSON"),
-        ("[]", 422, "invalid_request", ""),
+        ("[]", 422, "invalid_request", "list"),
+        (r#"["x", "y"]"#, 422, "invalid_request", "list"),
         ("{}", 422, "invalid_request", "name"),
         (r#"{"name": 1}"#, 422, "invalid_request", "string"),
         (r#"{"name": "x", "polcy": "default"}"#, 422, "invalid_request", "polcy"),
         (r#"{"name": "a\nb"}"#, 422, "invalid_request", "name"),
         (r#"{"name": "bot"}"#, 409, "name_taken", "already"),
         (r#"{"name": "x", "policy": "../x"}"#, 400, "unknown_policy", "read_only"),
-        (r#"{"name": "x", "provider": "gogle"}"#, 400, "unknown_provider", "google"),
+        (r#"{"name": "x", "provider": "gogle"}"#, 400, "unknown_provider", "mean `google`"),
+        (r#"{"name": "x", "policy": "defualt"}"#, 400, "unknown_policy", "mean `default`"),
     ] {
         let answer = gate.post("/agents", body);
         let json = answer.json();
@@ -81,9 +88,17 @@ fn what_does_not_fit_is_refused_with_the_reason() {
         assert!(json["detail"].as_str().unwrap().contains(words), "{body}: {answer:?}");
         assert!(json["request_id"].is_string());
     }
-    for grace in ["x", "-1m", "8d", "200h"] {
-        let path = format!("/agents/bot/rotate-key?grace={grace}");
-        assert_eq!(gate.post(&path, "").status, 422, "{grace}");
+    for query in [
+        "grace=x",
+        "grace=-1m",
+        "grace=8d",
+        "grace=200h",
+        "grace_seconds=-1",
+        "grace_seconds=604801",
+        "grace=1m&grace_seconds=60",
+    ] {
+        let path = format!("/agents/bot/rotate-key?{query}");
+        assert_eq!(gate.post(&path, "").status, 422, "{query}");
     }
     assert_eq!(gate.get("/agents").json().as_array().unwrap().len(), 1);
 }

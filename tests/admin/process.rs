@@ -172,6 +172,7 @@ fn what_is_unsure_is_raised_once_resolved_and_kept() {
     let listed = home.serve(Some(KEY), &[]).admin("/l3/escalations");
     assert_eq!(listed["stats"]["resolved"], 1, "{listed}");
     assert_eq!(listed["escalations"][0]["resolution"], "an update");
+    assert_eq!(listed["escalations"][0]["why"], "POST and no other sign");
 }
 
 #[test]

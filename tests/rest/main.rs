@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod attacks;
+mod configuration;
 mod endurance;
 mod flows;
 mod mocks;

@@ -115,9 +115,9 @@ async fn reading<W: Write>(
     stage.scene("Calendar events are read").await?;
     let answer = reader.sends(stage, gate, Method::GET, EVENTS, None).await?;
     let events = answer.json()?;
-    let events = events["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let events = list(&events, "items");
     for event in events {
-        stage.beneath("", event["summary"].as_str().unwrap_or_default())?;
+        stage.beneath("", text(event, "summary"))?;
     }
     Ok(answer.status == 200 && !events.is_empty())
 }
@@ -167,20 +167,20 @@ async fn log<W: Write>(stage: &mut Stage<W>, gate: &Gate) -> anyhow::Result<bool
     stage.scene("All of it is in the log").await?;
     stage.command("curl \"$GATE/audit/logs\" -H \"X-Master-Key: $KEY\"")?;
     let page = gate.admin(Method::GET, "/audit/logs", None).await?.json()?;
-    let rows = page["logs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows = list(&page, "logs");
     let mut lines = Vec::new();
     for row in rows.iter().rev() {
-        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let status = row["status_code"].as_u64().map(|status| status.to_string());
-        let (agent, method) = (text("agent_name"), text("method"));
-        let intent = text("intent");
-        let (decision, reason) = (text("decision"), text("deny_reason"));
+        let status = row.get("status_code").and_then(Value::as_u64);
+        let status = status.map(|status| status.to_string());
+        let (agent, method) = (text(row, "agent_name"), text(row, "method"));
+        let intent = text(row, "intent");
+        let (decision, reason) = (text(row, "decision"), text(row, "deny_reason"));
         let status = status.unwrap_or_default();
         lines
             .push(format!("{agent:<7} {method:<7} {intent:<7} {decision:<6} {status:<4} {reason}"));
     }
     stage.show(&lines.join("\n"))?;
-    let has = |decision: &str| rows.iter().any(|row| row["decision"] == decision);
+    let has = |decision: &str| rows.iter().any(|row| text(row, "decision") == decision);
     Ok(has("allow") && has("deny"))
 }
 
@@ -206,6 +206,16 @@ async fn farewell<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<()> {
     stage.say("agent's key in the credential's place:")?;
     stage.command("agentgate agents create my-agent --policy github_readonly")?;
     Ok(())
+}
+
+/// A member that is text; empty where there is none.
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A member that is a list; empty where there is none.
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The gate, as agents and their operator see it.
@@ -265,7 +275,8 @@ impl Gate {
         self.admin(Method::POST, "/policies", Some(&policy)).await?;
         let agent = json!({ "name": name, "policy": name });
         let made = self.admin(Method::POST, "/agents", Some(&agent)).await?.json()?;
-        let key = made["api_key"].as_str().context("the agent has no key")?.to_owned();
+        let key = text(&made, "api_key").to_owned();
+        anyhow::ensure!(!key.is_empty(), "the agent has no key");
         Ok(Agent { name, key })
     }
 }
@@ -303,7 +314,7 @@ impl<W: Write> Stage<W> {
     fn refusal(&mut self, body: &Value) -> anyhow::Result<bool> {
         let mut said = 0;
         for (label, key) in [("why", "reason"), ("instead", "suggestion")] {
-            if let Some(text) = body[key].as_str() {
+            if let Some(text) = body.get(key).and_then(Value::as_str) {
                 self.beneath(label, text)?;
                 said += 1;
             }

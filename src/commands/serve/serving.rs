@@ -62,7 +62,10 @@ impl Serving {
         let lanes = Arc::new(Lanes::start()?);
         let app = router::router(Arc::clone(&proxy))
             .merge(admin::router(Arc::clone(&admin)))
-            .merge(hosted::router(Arc::clone(&hosted)))
+            .merge(
+                hosted::router(Arc::clone(&hosted))
+                    .method_not_allowed_fallback(admin::method_not_allowed),
+            )
             .fallback(admin::not_found);
         let listener = bind(plan.listen, "--listen").await?;
         let address = listener.local_addr()?;

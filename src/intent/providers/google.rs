@@ -1,13 +1,15 @@
 //! Google: custom methods behind a colon (AIP-136), and a table of what the
 //! read-only OAuth scopes are enough for.
 
-use super::google_table::TABLE;
+use super::google_table::{ASKING, TABLE};
 use super::table::Rows;
 use crate::action::HttpRequest;
-use crate::intent::http::{last_segment, reads_by_first_verb};
+use crate::intent::http::{METHOD, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement};
+
+const TABLE_SAYS: &str = "the scopes and descriptions that Google publishes";
 
 const DOMAIN: &str = ".googleapis.com";
 
@@ -16,11 +18,14 @@ const DEFAULT: &str = "www.googleapis.com";
 
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if let Some(reads) = rows(request).and_then(|rows| rows.request(request, "GET")) {
-        return Judgement::l2(if reads { Intent::Read } else { Intent::Execute });
+        return Judgement::l2(if reads { Intent::Read } else { Intent::Execute }, TABLE_SAYS);
     }
-    match custom_verb(path).and_then(|verb| words(verb).next()).map(role) {
-        Some(Role::Writes(intent)) => Judgement::l2(intent),
-        _ => Judgement::l1(Intent::Read),
+    let verb = custom_verb(path).filter(|verb| *verb != "testIamPermissions");
+    match verb.and_then(|verb| words(verb).next()).map(role) {
+        Some(Role::Writes(intent) | Role::Either(intent @ (Intent::Execute | Intent::Create))) => {
+            Judgement::l2(intent, "the verb behind the colon")
+        }
+        _ => Judgement::l1(Intent::Read, METHOD),
     }
 }
 
@@ -45,15 +50,19 @@ fn is_storage(path: &str) -> bool {
     ["/storage/", "/upload/", "/download/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// An analysis is a job that is started, and asking which of one's permissions
-/// hold starts with `test`.
+/// `searchCatalog`, `batchGet`; but not `fetchAccessToken`, which hands one out.
 fn reads_by_verb(verb: &str) -> bool {
-    verb == "testIamPermissions" || (reads_by_first_verb(verb) && !verb.starts_with("analyze"))
+    let mut rest = words(verb);
+    let asks = match rest.next() {
+        Some("batch") => rest.next() == Some("Get"),
+        first => first.is_some_and(|first| ASKING.contains(&first)),
+    };
+    verb == "testIamPermissions" || asks && verb.is_ascii() && !verb.ends_with("Token")
 }
 
 /// What is known of the service at the request's host, or at the host of the
 /// same service that has no region (`us-east1-aiplatform`, `x.mtls`).
-fn rows(request: &HttpRequest) -> Option<Rows> {
+fn rows(request: &HttpRequest) -> Option<Rows<'static>> {
     let Some(host) = request.host.as_deref() else { return TABLE.of(DEFAULT) };
     TABLE.of(host).or_else(|| {
         let service = host.strip_suffix(DOMAIN)?.split('.').next()?;
@@ -81,6 +90,12 @@ mod tests {
             "/v1/projects/p/locations/l/jobs/j:testIamPermissions"
         ));
         assert!(!reads("run.googleapis.com", "/v1/projects/p/locations/l/jobs/search"));
+        for verb in ["batchTranslateText", "bulkAnalyze", "suggest", "fetchReadToken", "lint"] {
+            assert!(!reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
+        }
+        for verb in ["batchGet", "searchAll", "translateText", "lookup", "wait"] {
+            assert!(reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
+        }
         assert!(!reads("storage.googleapis.com", "/upload/storage/v1/b/x/o/a:search"));
     }
 
@@ -91,5 +106,21 @@ mod tests {
         let query = "/v1/projects/p/locations/l/reasoningEngines/e:query";
         assert!(!reads("aiplatform.googleapis.com", query));
         assert!(!reads("us-central1-aiplatform.googleapis.com", query));
+        // A collection may be called so, where it is made by its name.
+        let made = "/v1/projects/p/databases/d/documents/a/b/x:search";
+        assert!(!reads("firestore.googleapis.com", made));
+    }
+
+    #[test]
+    fn a_get_may_do_something() {
+        let intent = |host: &str, path: &str| {
+            let mut request = request("google", "GET", path);
+            request.host = Some(host.to_owned());
+            get(&request, path).intent
+        };
+        let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
+        assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
+        assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
+        assert_eq!(intent("new.googleapis.com", "/v1/things/x:showUsage"), Intent::Read);
     }
 }

@@ -2,7 +2,32 @@
 
 use super::table::Table;
 
-pub(in crate::intent) const TABLE: Table = Table(&[
+/// First words of custom verbs that ask and change nothing.
+pub(in crate::intent) const ASKING: &[&str] = &[
+    "calculate",
+    "check",
+    "compare",
+    "compute",
+    "count",
+    "discover",
+    "estimate",
+    "explain",
+    "fetch",
+    "find",
+    "get",
+    "inspect",
+    "list",
+    "lookup",
+    "query",
+    "read",
+    "retrieve",
+    "search",
+    "translate",
+    "validate",
+    "wait",
+];
+
+pub(in crate::intent) static TABLE: Table = Table::new(&[
     ("admob.googleapis.com", "
 +POST /v1/accounts/*/mediationReport:generate
 +POST /v1/accounts/*/networkReport:generate
@@ -15,8 +40,12 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +GET /v2/accounts/*/reports:generate
 +GET /v2/accounts/*/reports:generateCsv"),
     ("aiplatform.googleapis.com", "
+-POST /v1/endpoints/*:computeTokens
 -POST /v1/endpoints/*:countTokens
 +POST /v1/endpoints/*:predict
+-POST /v1/projects/*/locations/*/endpoints/*/deployedModels/*/invoke/*
+-POST /v1/projects/*/locations/*/endpoints/*/invoke/*
+-POST /v1/projects/*/locations/*/endpoints/*:computeTokens
 -POST /v1/projects/*/locations/*/endpoints/*:countTokens
 +POST /v1/projects/*/locations/*/endpoints/*:predict
 -POST /v1/projects/*/locations/*/featureOnlineStores/*/featureViews/*:fetchFeatureValues
@@ -27,7 +56,9 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 -POST /v1/projects/*/locations/*/memoryBanks/*/memories:retrieve
 -POST /v1/projects/*/locations/*/migratableResources:search
 -POST /v1/projects/*/locations/*/modelDeploymentMonitoringJobs/*:searchModelDeploymentMonitoringStatsAnomalies
+-POST /v1/projects/*/locations/*/publishers/*/models/*/invoke/*
 +POST /v1/projects/*/locations/*/publishers/*/models/*:batchEmbedContents
+-POST /v1/projects/*/locations/*/publishers/*/models/*:computeTokens
 -POST /v1/projects/*/locations/*/publishers/*/models/*:countTokens
 +POST /v1/projects/*/locations/*/publishers/*/models/*:embedContent
 +POST /v1/projects/*/locations/*/publishers/*/models/*:predict
@@ -38,13 +69,18 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 -POST /v1/projects/*/locations/*/studies/*/trials:listOptimalTrials
 -POST /v1/projects/*/locations/*/studies:lookup
 -POST /v1/projects/*/locations/*:retrieveContexts
+-POST /v1/publishers/*/models/*:computeTokens
 -POST /v1/publishers/*/models/*:countTokens
 +POST /v1/publishers/*/models/*:predict
 -POST /v1/reasoningEngines/*/runtimeRevisions/*:query
 -POST /v1/reasoningEngines/*:query
+-POST /v1beta1/endpoints/*:computeTokens
 +POST /v1beta1/endpoints/*:predict
 -POST /v1beta1/memoryBanks/*/memories:retrieve
 -POST /v1beta1/memoryBanks/*/memories:retrieveProfiles
+-POST /v1beta1/projects/*/locations/*/endpoints/*/deployedModels/*/invoke/*
+-POST /v1beta1/projects/*/locations/*/endpoints/*/invoke/*
+-POST /v1beta1/projects/*/locations/*/endpoints/*:computeTokens
 +POST /v1beta1/projects/*/locations/*/endpoints/*:predict
 -POST /v1beta1/projects/*/locations/*/exampleStores/*:fetchExamples
 -POST /v1beta1/projects/*/locations/*/exampleStores/*:searchExamples
@@ -60,7 +96,9 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 -POST /v1beta1/projects/*/locations/*/modelDeploymentMonitoringJobs/*:searchModelDeploymentMonitoringStatsAnomalies
 -POST /v1beta1/projects/*/locations/*/modelMonitors/*:searchModelMonitoringAlerts
 -POST /v1beta1/projects/*/locations/*/modelMonitors/*:searchModelMonitoringStats
+-POST /v1beta1/projects/*/locations/*/publishers/*/models/*/invoke/*
 +POST /v1beta1/projects/*/locations/*/publishers/*/models/*:batchEmbedContents
+-POST /v1beta1/projects/*/locations/*/publishers/*/models/*:computeTokens
 +POST /v1beta1/projects/*/locations/*/publishers/*/models/*:embedContent
 +POST /v1beta1/projects/*/locations/*/publishers/*/models/*:predict
 -POST /v1beta1/projects/*/locations/*/reasoningEngines/*/memories:retrieve
@@ -73,6 +111,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 -POST /v1beta1/projects/*/locations/*/tuningJobs:validateReinforcementTuningReward
 -POST /v1beta1/projects/*/locations/*:retrieveContexts
 -POST /v1beta1/projects/*/modelGardenEula:check
+-POST /v1beta1/publishers/*/models/*:computeTokens
 +POST /v1beta1/publishers/*/models/*:predict
 -POST /v1beta1/reasoningEngines/*/memories:retrieve
 -POST /v1beta1/reasoningEngines/*/memories:retrieveProfiles
@@ -89,11 +128,32 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /v1beta/properties/*:runAccessReport"),
     ("analyticsdata.googleapis.com", "
 +POST /v1alpha/properties/*:runRealtimeReport
++POST /v1alpha:batchRunPivotReports
++POST /v1alpha:batchRunReports
++POST /v1alpha:runPivotReport
++POST /v1alpha:runReport
 +POST /v1beta/properties/*:batchRunPivotReports
 +POST /v1beta/properties/*:batchRunReports
 +POST /v1beta/properties/*:runPivotReport
 +POST /v1beta/properties/*:runRealtimeReport
 +POST /v1beta/properties/*:runReport"),
+    ("androidpublisher.googleapis.com", "
+-POST /androidpublisher/v3/applications/*/edits/*/apks/*/deobfuscationFiles/*
+-POST /androidpublisher/v3/applications/*/edits/*/apks/*/expansionFiles/*
+-POST /androidpublisher/v3/applications/*/edits/*/listings/*/*"),
+    ("apigee.googleapis.com", "
+-POST /v1/organizations/*/apiproducts/*/attributes/*
+-POST /v1/organizations/*/apis/*/revisions/*
+-POST /v1/organizations/*/appgroups/*/apps/*/keys/*
+-POST /v1/organizations/*/appgroups/*/apps/*/keys/*/apiproducts/*
+-POST /v1/organizations/*/developers/*
+-POST /v1/organizations/*/developers/*/apps/*
+-POST /v1/organizations/*/developers/*/apps/*/attributes/*
+-POST /v1/organizations/*/developers/*/apps/*/keys/*
+-POST /v1/organizations/*/developers/*/apps/*/keys/*/apiproducts/*
+-POST /v1/organizations/*/developers/*/attributes/*
+-POST /v1/organizations/*/environments/*
+-POST /v1/organizations/*/sharedflows/*/revisions/*"),
     ("apihub.googleapis.com", "
 +GET /v1/projects/*/locations/*/apis/*/versions/*/specs/*:contents
 +GET /v1/projects/*/locations/*/plugins/*/styleGuide:contents
@@ -101,6 +161,10 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     ("artifactregistry.googleapis.com", "
 +GET /v1/projects/*/locations/*/repositories/*/files/*:download
 +GET /v1beta2/projects/*/locations/*/repositories/*/files/*:download"),
+    ("beyondcorp.googleapis.com", "
+-GET /v1alpha/organizations/*/locations/*/subscriptions/*:cancel"),
+    ("bigqueryreservation.googleapis.com", "
+-POST /v1alpha2/projects/*/locations/*/reservations/**"),
     ("bigtableadmin.googleapis.com", "
 -POST /v2/projects/*/instances/*/tables/*:checkConsistency"),
     ("chromemanagement.googleapis.com", "
@@ -108,12 +172,17 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     ("chromepolicy.googleapis.com", "
 +POST /v1/customers/*/policies:resolve"),
     ("cloudbilling.googleapis.com", "
+-GET /v1/organizations/*/billingAccounts/*:move
 +GET /v1/tasks/*:subscribe
 +POST /v1beta:generateInsights"),
     ("cloudchannel.googleapis.com", "
 -POST /v1/accounts/*:checkCloudIdentityAccountsExist
 -POST /v1/accounts/*:listTransferableOffers
 -POST /v1/accounts/*:listTransferableSkus"),
+    ("cloudsearch.googleapis.com", "
+-POST /v1/media/**"),
+    ("cloudtrace.googleapis.com", "
+-POST /v2/projects/*/traces/*/spans/*"),
     ("colaboratory.googleapis.com", "
 +GET /v1/operations/*:wait"),
     ("composer.googleapis.com", "
@@ -138,6 +207,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /compute/alpha/projects/*/zones/*/networkEndpointGroups/*/listNetworkEndpoints
 +POST /compute/alpha/projects/*/zones/*/nodeGroups/*/listNodes
 +POST /compute/alpha/projects/*/zones/*/operations/*/wait
+-POST /compute/alpha/projects/*/zones/*/reservations/*/reservationBlocks/*/reservationSubBlocks/*/reservationSlots/*
 +POST /compute/beta/projects/*/global/backendServices/*/getHealth
 +POST /compute/beta/projects/*/global/networkEndpointGroups/*/listNetworkEndpoints
 +POST /compute/beta/projects/*/global/operations/*/wait
@@ -154,6 +224,7 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /compute/beta/projects/*/zones/*/networkEndpointGroups/*/listNetworkEndpoints
 +POST /compute/beta/projects/*/zones/*/nodeGroups/*/listNodes
 +POST /compute/beta/projects/*/zones/*/operations/*/wait
+-POST /compute/beta/projects/*/zones/*/reservations/*/reservationBlocks/*/reservationSubBlocks/*/reservationSlots/*
 +POST /compute/v1/projects/*/global/backendServices/*/getHealth
 +POST /compute/v1/projects/*/global/networkEndpointGroups/*/listNetworkEndpoints
 +POST /compute/v1/projects/*/global/operations/*/wait
@@ -170,25 +241,77 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /compute/v1/projects/*/zones/*/instanceGroups/*/listInstances
 +POST /compute/v1/projects/*/zones/*/networkEndpointGroups/*/listNetworkEndpoints
 +POST /compute/v1/projects/*/zones/*/nodeGroups/*/listNodes
-+POST /compute/v1/projects/*/zones/*/operations/*/wait"),
++POST /compute/v1/projects/*/zones/*/operations/*/wait
+-POST /compute/v1/projects/*/zones/*/reservations/*/reservationBlocks/*/reservationSubBlocks/*/reservationSlots/*"),
+    ("connectors.googleapis.com", "
+-POST /v2/projects/*/locations/*/connections/*/resources/**"),
+    ("datalabeling.googleapis.com", "
+-GET /v1beta1/projects/*/operations/*:cancel"),
     ("datalineage.googleapis.com", "
 -POST /v1/projects/*/locations/*:searchLinks"),
+    ("developerconnect.googleapis.com", "
+-GET /v1/projects/*/locations/*/accountConnectors/*/users:startOAuthFlow"),
+    ("discoveryengine.googleapis.com", "
+-GET /v1/projects/*/locations/*/collections/*/dataStores/*/userEvents:collect
+-GET /v1/projects/*/locations/*/dataStores/*/userEvents:collect
+-GET /v1/projects/*/locations/*/userEvents:collect
+-GET /v1alpha/projects/*/locations/*/collections/*/dataStores/*/userEvents:collect
+-GET /v1alpha/projects/*/locations/*/dataStores/*/userEvents:collect
+-GET /v1alpha/projects/*/locations/*/userEvents:collect
+-GET /v1beta/projects/*/locations/*/collections/*/dataStores/*/userEvents:collect
+-GET /v1beta/projects/*/locations/*/dataStores/*/userEvents:collect
+-GET /v1beta/projects/*/locations/*/userEvents:collect"),
+    ("displayvideo.googleapis.com", "
+-GET /v1/customBiddingAlgorithms/*:uploadScript
+-GET /v2/customBiddingAlgorithms/*:uploadScript
+-GET /v3/customBiddingAlgorithms/*:uploadRules
+-GET /v3/customBiddingAlgorithms/*:uploadScript
+-GET /v4/customBiddingAlgorithms/*:uploadRules
+-GET /v4/customBiddingAlgorithms/*:uploadScript
+-POST /media/**"),
+    ("doubleclickbidmanager.googleapis.com", "
+-POST /doubleclickbidmanager/v1.1/query/*"),
+    ("firebasedataconnect.googleapis.com", "
+-POST /v1/projects/*/locations/*/services/*/postgrest/**
+-POST /v1/projects/*/locations/*/services/*/postgrest/rpc/**
+-POST /v1beta/projects/*/locations/*/services/*/postgrest/**
+-POST /v1beta/projects/*/locations/*/services/*/postgrest/rpc/**"),
     ("firebaserules.googleapis.com", "
 +POST /v1/projects/*:test"),
+    ("firestore.googleapis.com", "
+-POST /v1/projects/*/databases/*/documents/**
+-POST /v1beta1/projects/*/databases/*/documents/**"),
     ("fitness.googleapis.com", "
 +POST /fitness/v1/users/*/dataset:aggregate"),
+    ("gamesmanagement.googleapis.com", "
+-POST /games/v1management/applications/*/players/hidden/*"),
     ("gmailpostmastertools.googleapis.com", "
 -GET /v2/domains/*/verificationToken
 +POST /v2/domainStats:batchQuery"),
     ("health.googleapis.com", "
 +GET /v4/users/*/dataTypes/*/dataPoints:reconcile
 +GET /v4beta/users/*/dataTypes/*/dataPoints:reconcile
+-POST /v4/shl/m/*
 +POST /v4/users/*/dataTypes/*/dataPoints:dailyRollUp
 +POST /v4/users/*/dataTypes/*/dataPoints:rollUp
+-POST /v4beta/shl/m/*
 +POST /v4beta/users/*/dataTypes/*/dataPoints:dailyRollUp
 +POST /v4beta/users/*/dataTypes/*/dataPoints:rollUp"),
+    ("healthcare.googleapis.com", "
+-POST /v1/projects/*/locations/*/datasets/*/dicomStores/*/dicomWeb/studies/*
+-POST /v1/projects/*/locations/*/datasets/*/fhirStores/*/fhir/*
+-POST /v1beta1/projects/*/locations/*/datasets/*/dicomStores/*/dicomWeb/studies/*
+-POST /v1beta1/projects/*/locations/*/datasets/*/fhirStores/*/fhir/*"),
+    ("iam.googleapis.com", "
+-POST /v2/policies/*/*
+-POST /v2beta/policies/*/*"),
     ("logging.googleapis.com", "
 +POST /v2/entries:tail"),
+    ("managedkafka.googleapis.com", "
+-POST /v1/projects/*/locations/*/schemaRegistries/*/compatibility/**
+-POST /v1/projects/*/locations/*/schemaRegistries/*/contexts/*/compatibility/**
+-POST /v1/projects/*/locations/*/schemaRegistries/*/contexts/*/subjects/*
+-POST /v1/projects/*/locations/*/schemaRegistries/*/subjects/*"),
     ("marketingplatformadmin.googleapis.com", "
 +POST /v1alpha/organizations/*:reportPropertyUsage"),
     ("ml.googleapis.com", "
@@ -202,15 +325,34 @@ pub(in crate::intent) const TABLE: Table = Table(&[
 +POST /v1/projects/*/location/*/prometheus/api/v1/query_range
 +POST /v1/projects/*/location/*/prometheus/api/v1/series
 -POST /v3/projects/*/notificationChannels/*:getVerificationCode"),
-    ("run.googleapis.com", "
-+POST /v1/projects/*/locations/*/operations/*:wait
-+POST /v2/projects/*/locations/*/operations/*:wait"),
+    ("netapp.googleapis.com", "
+-POST /v1/projects/*/locations/*/storagePools/*/ontap/**
+-POST /v1beta1/projects/*/locations/*/storagePools/*/ontap/**"),
+    ("oslogin.googleapis.com", "
+-POST /v1/users/*/projects/*
+-POST /v1alpha/users/*/projects/*
+-POST /v1beta/users/*/projects/*"),
+    ("recommendationengine.googleapis.com", "
+-GET /v1beta1/projects/*/locations/*/catalogs/*/eventStores/*/userEvents:collect"),
+    ("remotebuildexecution.googleapis.com", "
+-POST /v1/media/**"),
     ("searchconsole.googleapis.com", "
 +POST /webmasters/v3/sites/*/searchAnalytics/query"),
+    ("servicenetworking.googleapis.com", "
+-POST /v1/services/*/connections/*"),
     ("sheets.googleapis.com", "
 -POST /v4/spreadsheets/*/developerMetadata:search
 -POST /v4/spreadsheets/*/values:batchGetByDataFilter
 -POST /v4/spreadsheets/*:getByDataFilter"),
+    ("shoppingcontent.googleapis.com", "
+-POST /content/v2.1/*/liasettings/*/requestinventoryverification/*
+-POST /content/v2.1/*/merchantsupport/renderproductissues/*
+-POST /content/v2/*/liasettings/*/requestinventoryverification/*"),
+    ("storage.googleapis.com", "
+-POST /storage/v1/b/*/folders/*/renameTo/folders/*
+-POST /storage/v1/b/*/o/*/copyTo/b/*/o/*
+-POST /storage/v1/b/*/o/*/moveTo/o/*
+-POST /storage/v1/b/*/o/*/rewriteTo/b/*/o/*"),
     ("tagmanager.googleapis.com", "
 +GET /tagmanager/v2/accounts/*/containers/*/version_headers:latest
 +GET /tagmanager/v2/accounts/*/containers/*/versions:live
@@ -219,12 +361,15 @@ pub(in crate::intent) const TABLE: Table = Table(&[
     ("vault.googleapis.com", "
 -POST /v1/matters/*:count"),
     ("www.googleapis.com", "
-+GET /drive/v2/files/*
+-GET /adsensehost/v4.1/associationsessions/start
 -GET /drive/v2/files/generateCseToken
 -GET /drive/v2/files/generateIds
-+GET /drive/v3/files/*
 -GET /drive/v3/files/generateCseToken
 -GET /drive/v3/files/generateIds
+-POST /adexchangebuyer/v1.3/pretargetingconfigs/*
+-POST /adexchangebuyer/v1.4/creatives/*/*/addDeal/*
+-POST /adexchangebuyer/v1.4/creatives/*/*/removeDeal/*
+-POST /adexchangebuyer/v1.4/pretargetingconfigs/*
 +POST /calendar/v3/freeBusy
 +POST /drive/v3/files/*/download
 +POST /webmasters/v3/sites/*/searchAnalytics/query"),

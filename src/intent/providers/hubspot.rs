@@ -1,19 +1,28 @@
-//! HubSpot: the same two questions by POST for every kind of object.
+//! HubSpot: the same two questions by POST for every kind of object, under
+//! versions by number (`v3`) and by date (`2026-03`, `2026-09-beta`).
 
 /// Whether a POST reads. No object has the id `batch`, and a search stands
-/// behind a type (`objects/contacts/search`, `objects/2026-03/contacts/search`)
-/// or behind the lists, never behind one object.
+/// behind a type (`crm/v3/objects/contacts/search`) or behind the lists, never
+/// behind one object.
 pub(in crate::intent) fn post_reads(path: &str) -> bool {
-    let mut back = path.rsplit('/');
+    let mut back = path.rsplit('/').filter(|segment| !is_version(segment));
     let tail = [(); 4].map(|()| back.next().unwrap_or_default());
     matches!(
         tail,
         ["read", "batch", ..]
+            | ["batch-read", ..]
             | ["read", "unsubscribe-all", "batch", _]
-            | ["search" | "idmapping", "lists", ..]
-            | ["search", _, "objects", _]
-            | ["search", _, _, "objects"]
+            | ["search" | "idmapping", "lists", "crm", ""]
+            | ["search", _, "objects", "crm"]
     )
+}
+
+/// `v3`, `2026-03`, `2026-09-beta`
+fn is_version(segment: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let date = segment.strip_suffix("-beta").unwrap_or(segment).split_once('-');
+    segment.strip_prefix('v').is_some_and(digits)
+        || date.is_some_and(|(year, month)| year.len() == 4 && digits(year) && digits(month))
 }
 
 #[cfg(test)]
@@ -27,10 +36,19 @@ mod tests {
             "/crm/v3/objects/contacts/batch/read",
             "/crm/v4/associations/a/b/batch/read",
             "/crm/v3/lists/search",
+            "/crm/lists/2026-03/search",
+            "/crm/objects/2026-09-beta/contacts/search",
+            "/crm-objects/v1/objects/products/batch-read",
         ] {
             assert!(post_reads(path), "{path}");
         }
-        for path in ["/crm/v3/objects/search", "/crm/v3/objects/contacts", "/crm/v3/imports"] {
+        for path in [
+            "/crm/v3/objects/search",
+            "/crm/objects/2026-03/search",
+            "/crm/v3/objects/contacts/1/search",
+            "/crm/v3/objects/contacts",
+            "/crm/v3/imports",
+        ] {
             assert!(!post_reads(path), "{path}");
         }
     }

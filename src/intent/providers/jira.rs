@@ -1,8 +1,39 @@
 //! Jira: questions too long for a URL, each at a place of its own.
 
+use crate::intent::http::METHOD;
+use crate::intent::{Intent, Judgement};
+
+/// A GET reads below the API. Pages for people act by GET, too
+/// (`/secure/DeleteIssue.jspa`), and so does GraphQL.
+pub(in crate::intent) fn get(path: &str) -> Judgement {
+    const SHOWN: [&str; 5] =
+        ["attachment", "thumbnail", "useravatar", "projectavatar", "viewavatar"];
+    let (first, rest) = below_site(path).split_once('/').unwrap_or_default();
+    let shows = match first {
+        "rest" | "api" => true,
+        "secure" => SHOWN.contains(&rest.split('/').next().unwrap_or_default()),
+        _ => false,
+    };
+    match shows {
+        true => Judgement::l1(Intent::Read, METHOD),
+        false => Judgement::unsure("a path beside Jira's REST API"),
+    }
+}
+
+/// The path without its leading `/` and, at api.atlassian.com, without the site
+/// (`/ex/jira/<cloud id>`).
+fn below_site(path: &str) -> &str {
+    let site = path.strip_prefix("/ex/jira/").and_then(|rest| rest.split_once('/'));
+    site.map_or_else(|| path.strip_prefix('/').unwrap_or_default(), |(_, below)| below)
+}
+
 /// Whether a POST reads.
 pub(in crate::intent) fn post_reads(path: &str) -> bool {
-    if path == "/rest/atlassian-connect/1/migration/workflow/rule/search" {
+    const ELSEWHERE: [&str; 2] = [
+        "rest/atlassian-connect/1/migration/workflow/rule/search",
+        "rest/internal/api/latest/worklog/bulk",
+    ];
+    if ELSEWHERE.contains(&below_site(path)) {
         return true;
     }
     let Some(place) = place(path) else { return false };
@@ -37,8 +68,9 @@ pub(in crate::intent) fn put_reads(path: &str) -> bool {
 /// Up to five segments behind `/rest/api/3` (or `/api/3`), with nothing behind
 /// them.
 fn place(path: &str) -> Option<[&str; 5]> {
-    let path = path.strip_prefix("/rest").unwrap_or(path);
-    let mut segments = path.strip_prefix("/api/")?.split('/').skip(1);
+    let path = below_site(path);
+    let path = path.strip_prefix("rest/").unwrap_or(path);
+    let mut segments = path.strip_prefix("api/")?.split('/').skip(1);
     let place = [(); 5].map(|()| segments.next().unwrap_or_default());
     segments.next().is_none().then_some(place)
 }
@@ -55,6 +87,7 @@ mod tests {
             "/rest/api/3/issue/DELETE-1/changelog/list",
             "/rest/api/3/app/field/context/configuration/list",
             "/rest/api/3/workflows",
+            "/ex/jira/11223344-a1b2/rest/api/3/search/jql",
         ] {
             assert!(post_reads(path), "{path}");
         }
@@ -67,6 +100,12 @@ mod tests {
             "/rest/agile/1.0/sprint/search",
         ] {
             assert!(!post_reads(path), "{path}");
+        }
+        assert_eq!(get("/rest/api/3/issue/A-1").intent, Intent::Read);
+        assert_eq!(get("/secure/attachment/1/a.png").intent, Intent::Read);
+        for path in ["/secure/DeleteIssue.jspa", "/gateway/api/graphql", "/plugins/servlet/x", "/"]
+        {
+            assert_eq!(get(path).intent, Intent::Unknown, "{path}");
         }
         assert!(put_reads("/rest/api/3/issues/archive/export"));
         assert!(!put_reads("/rest/api/3/issue/archive"));

@@ -15,7 +15,11 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     let tail = [(); 3].map(|()| back.next().unwrap_or_default());
     match tail {
         _ if path.contains(':') || path.contains("/synchronization/") => false,
-        ["query", "search", _] | ["preview", _, "items"] | [_, "functions", "workbook"] => true,
+        ["query", "search", _]
+        | ["search", "restorePoints", _]
+        | ["evaluate", "conditionalAccess", _]
+        | ["preview", _, "items"]
+        | [_, "functions", "workbook"] => true,
         [action, ..] => asks(action),
     }
 }
@@ -24,6 +28,10 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
 /// `getSchedule`, `microsoft.graph.security.runHuntingQuery`.
 fn asks(action: &str) -> bool {
     let action = action.rsplit('.').next().unwrap_or(action);
+    // `getPasswordSingleSignOnCredentials`
+    if words(action).any(|word| matches!(word, "Credential" | "Credentials" | "Secret")) {
+        return false;
+    }
     let mut parts = words(action);
     let verb = parts.next().unwrap_or_default();
     let object = parts.next().filter(|word| !tool::turns(word));
@@ -53,6 +61,7 @@ mod tests {
             "/v1.0/me/drive/root:/getSchedule",
             "/v1.0/groups/search",
             "/v1.0/places/x/checkIns",
+            "/beta/users/x/getPasswordSingleSignOnCredentials",
             "/v1.0/drives/x/items/y/checkout",
             "/v1.0/solutions/backupRestore/browseSessions",
             "/v1.0/servicePrincipals/x/synchronization/jobs/y/schema/parseExpression",

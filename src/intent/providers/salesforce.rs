@@ -1,42 +1,65 @@
 //! Salesforce: almost everything by its method.
 
 use crate::action::{Body, HttpRequest};
+use crate::intent::http::METHOD;
 use crate::intent::{Intent, Judgement};
 
-/// A GET runs code in two places of the Tooling API.
-pub(in crate::intent) fn get(path: &str) -> Judgement {
-    let runs = |segment: &str| {
-        ["executeanonymous", "runtestsasynchronous", "runtestssynchronous"]
-            .iter()
-            .any(|name| segment.trim_end_matches('/').eq_ignore_ascii_case(name))
-    };
-    match path.rsplit_once("/tooling/") {
-        Some((_, segment)) if runs(segment) => Judgement::l2(Intent::Execute),
-        _ => Judgement::l1(Intent::Read),
+/// What a GET does: it runs code in some places of the Tooling API, revokes a
+/// token, and beside Salesforce's own resources it does whatever the customer
+/// has written (Apex REST, Visualforce pages).
+pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
+    const RUN: [&str; 3] = ["executeanonymous", "runtestsasynchronous", "runtestssynchronous"];
+    const OWN: [&str; 5] =
+        ["/services/data", "/services/async", "/services/scim", "/id", "/.well-known"];
+    let is_one_of = |names: &[&str], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
+    let mut back = path.rsplit('/');
+    let (last, parent) = (back.next().unwrap_or_default(), back.next().unwrap_or_default());
+    if parent.eq_ignore_ascii_case("tooling") && is_one_of(&RUN, last) {
+        return Judgement::l2(Intent::Execute, "code that is run");
     }
+    let rest = |start: &&str| path.strip_prefix(*start);
+    let own = OWN.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'));
+    if own || asks_who(path) || reads_quote(request, path) {
+        return Judgement::l1(Intent::Read, METHOD);
+    }
+    Judgement::unsure("a path beside Salesforce's own resources, where a GET may do anything")
+}
+
+fn asks_who(path: &str) -> bool {
+    matches!(path, "/services/oauth2/introspect" | "/services/oauth2/userinfo")
+}
+
+/// The quote API of Salesforce CPQ: the class that is named in the query reads.
+fn reads_quote(request: &HttpRequest, path: &str) -> bool {
+    let mut named = request.query.iter().map(|(name, _)| name.as_str());
+    path == "/services/apexrest/SBQQ/ServiceRouter"
+        && named.clone().any(|name| name == "reader")
+        && named.all(|name| matches!(name, "reader" | "uid"))
 }
 
 /// Whether a POST reads.
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
-    if matches!(path, "/services/oauth2/introspect" | "/services/oauth2/userinfo") {
+    if asks_who(path) {
         return true;
     }
     let Some(place) = place(path) else { return false };
     match place {
-        ["scheduling", "getAppointmentSlots" | "getAppointmentCandidates", ""]
-        | ["parameterizedSearch", "", ""]
+        ["scheduling", "getAppointmentSlots" | "getAppointmentCandidates", "", ""]
+        | ["parameterizedSearch", "", "", ""]
+        // Records of a list, with more options than a URL takes.
+        | ["ui-api", "list-records" | "related-list-records", _, _]
         // Runs a report as it would be with these filters, and saves nothing.
-        | ["analytics", "reports", _]
-        | ["wave", "query", ""] => place != ["analytics", "reports", ""],
-        ["composite", "sobjects", kind] => !kind.is_empty() && asks_for_records(request),
+        | ["analytics", "reports", _, ""]
+        | ["wave", "query", "", ""] => place != ["analytics", "reports", "", ""],
+        ["composite", "sobjects", kind, ""] => !kind.is_empty() && asks_for_records(request),
         _ => false,
     }
 }
 
-/// Up to three segments behind `/services/data/v60.0`, with nothing behind them.
-fn place(path: &str) -> Option<[&str; 3]> {
+/// Up to four segments behind `/services/data/v60.0`, with nothing behind them.
+fn place(path: &str) -> Option<[&str; 4]> {
     let mut segments = path.strip_prefix("/services/data/")?.split('/').skip(1);
-    let place = [(); 3].map(|()| segments.next().unwrap_or_default());
+    let place = [(); 4].map(|()| segments.next().unwrap_or_default());
     segments.next().is_none().then_some(place)
 }
 
@@ -74,8 +97,18 @@ mod tests {
 
     #[test]
     fn a_get_may_run_code() {
-        let path = "/services/data/v60.0/tooling/executeAnonymous/";
-        assert_eq!(get(path).intent, Intent::Execute);
-        assert_eq!(get("/services/data/v60.0/tooling/query").intent, Intent::Read);
+        let intent = |path: &str| get(&request("salesforce", "GET", path), path).intent;
+        assert_eq!(intent("/services/data/v60.0/Tooling/executeanonymous"), Intent::Execute);
+        assert_eq!(intent("/services/data/v60.0/tooling/query"), Intent::Read);
+        assert_eq!(intent("/services/data"), Intent::Read);
+        for path in ["/services/apexrest/own", "/services/oauth2/revoke", "/apex/Page", "/"] {
+            assert_eq!(intent(path), Intent::Unknown, "{path}");
+        }
+        let path = "/services/apexrest/SBQQ/ServiceRouter";
+        let mut quote = request("salesforce", "GET", path);
+        quote.query.push(("reader".to_owned(), "SBQQ.QuoteAPI.QuoteReader".to_owned()));
+        assert_eq!(get(&quote, path).intent, Intent::Read);
+        quote.query.push(("saver".to_owned(), "SBQQ.QuoteAPI.QuoteSaver".to_owned()));
+        assert_eq!(get(&quote, path).intent, Intent::Unknown);
     }
 }

@@ -3,15 +3,22 @@
 //! documented for GET.
 
 use crate::action::HttpRequest;
-use crate::intent::http::reads_by_first_verb;
+use crate::intent::lexicon::{Role, role};
+use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
 
 pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
-    let Some(method) = method(&request.path) else { return Judgement::UNSURE };
+    let Some(method) = method(&request.path) else {
+        return Judgement::unsure("no name of a Slack method in the path");
+    };
     let (family, name) = method.rsplit_once('.').unwrap_or(("", method));
     // `search.messages`, `assistant.search.context`
     if family == "search" || family.ends_with(".search") {
-        return Judgement::l2(Intent::Query);
+        return Judgement::l2(Intent::Query, "Slack's family of searches");
+    }
+    // Hands out the token of another service.
+    if family == "apps.auth.external" && name == "get" {
+        return Judgement::l2(Intent::Execute, "a secret that is handed out");
     }
     let intent = match name {
         "postMessage" | "postEphemeral" | "meMessage" | "scheduleMessage" => Intent::Send,
@@ -22,11 +29,20 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
         _ => match tool::by_name(name) {
             // What a verb at its end or a noun suggests is not enough here
             // (`entity.presentDetails`).
-            named if named.intent.is_read() => return Judgement::UNSURE,
+            named if named.intent.is_read() => {
+                return Judgement::unsure("no verb that Slack's methods read with");
+            }
             named => return named,
         },
     };
-    Judgement::l2(intent)
+    Judgement::l2(intent, "the last word of the method's name")
+}
+
+/// Whether the verb that a name starts with looks and changes nothing.
+fn reads_by_first_verb(name: &str) -> bool {
+    let mut rest = words(name).skip_while(|word| word.eq_ignore_ascii_case("bulk"));
+    let reads = rest.next().is_some_and(|verb| matches!(role(verb), Role::Reads(_)));
+    name.is_ascii() && reads && !rest.next().is_some_and(tool::turns)
 }
 
 /// Methods that are named for what they show.

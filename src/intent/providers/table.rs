@@ -1,30 +1,75 @@
 //! What a vendor says of its operations where the rules would not tell; see
 //! `scripts/operation_table.py` for how the rows come about.
 
+use std::sync::OnceLock;
+
 use crate::action::HttpRequest;
 
 /// Services in order of their names, each with its rows: `+POST /a/*/b` reads,
 /// `-GET /c/**` does not, `+POST /a?List` reads where the query has that
 /// parameter, `+ListThings` is an operation called by its name.
 #[derive(Debug)]
-pub(in crate::intent) struct Table(pub(super) &'static [(&'static str, &'static str)]);
+pub(in crate::intent) struct Table {
+    services: &'static [(&'static str, &'static str)],
+    /// The rows of each, in order of their keys; made at the first question.
+    indexed: OnceLock<Vec<Vec<Row>>>,
+}
 
 /// The rows of one service.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::intent) struct Rows(&'static str);
+pub(in crate::intent) struct Rows<'t>(&'t [Row]);
+
+/// One row, under what a request must share with it.
+#[derive(Debug)]
+struct Row {
+    key: Key,
+    template: &'static str,
+    query: &'static str,
+    reads: bool,
+}
+
+/// Method, segments (0 for any number, and for names) and the first of them
+/// (`*` for any), or the name.
+type Key = (&'static str, usize, &'static str);
 
 impl Table {
+    pub(super) const fn new(services: &'static [(&'static str, &'static str)]) -> Self {
+        Self { services, indexed: OnceLock::new() }
+    }
+
     /// The rows of the service of exactly that name.
-    pub(in crate::intent) fn of(&self, service: &str) -> Option<Rows> {
-        let at = self.0.binary_search_by(|(name, _)| (*name).cmp(service)).ok()?;
-        self.0.get(at).map(|(_, rows)| Rows(rows))
+    pub(in crate::intent) fn of(&self, service: &str) -> Option<Rows<'_>> {
+        let at = self.services.binary_search_by(|(name, _)| (*name).cmp(service)).ok()?;
+        let indexed = self.indexed.get_or_init(|| {
+            let rows = |(_, rows): &(_, &'static str)| {
+                let mut rows: Vec<Row> = rows.lines().filter_map(Row::read).collect();
+                rows.sort_by_key(|row| row.key);
+                rows
+            };
+            self.services.iter().map(rows).collect()
+        });
+        indexed.get(at).map(|rows| Rows(rows))
     }
 }
 
-impl Rows {
+impl Row {
+    fn read(line: &'static str) -> Option<Self> {
+        let (sign, row) = line.split_at_checked(1)?;
+        let (method, template) = row.split_once(' ').unwrap_or(("", row));
+        let (template, query) = template.split_once('?').unwrap_or((template, ""));
+        let segments = if template.ends_with("**") { 0 } else { segments(template) };
+        let first = match first_segment(template) {
+            first if first.starts_with('*') => "*",
+            first => first,
+        };
+        Some(Self { key: (method, segments, first), template, query, reads: sign == "+" })
+    }
+}
+
+impl<'t> Rows<'t> {
     /// Whether the operation of that name reads, where a row says.
     pub(in crate::intent) fn operation(self, name: &str) -> Option<bool> {
-        self.each().find_map(|(reads, row)| (row == name).then_some(reads))
+        self.under(("", 0, name)).next().map(|row| row.reads)
     }
 
     /// Whether a request reads, where a row says: the one that says most about
@@ -34,23 +79,32 @@ impl Rows {
             "" => "/",
             path => path,
         };
-        let pattern = |(reads, row): (bool, &'static str)| {
-            let template = row.strip_prefix(method)?.strip_prefix(' ')?;
-            let (template, query) = template.split_once('?').unwrap_or((template, ""));
-            let asks = query.is_empty() || has_parameter(&request.query, query);
-            asks.then_some((fit(template, path)?, !query.is_empty(), !reads))
+        let fitting = |row: &Row| {
+            let asks = row.query.is_empty() || has_parameter(&request.query, row.query);
+            asks.then_some((fit(row.template, path)?, !row.query.is_empty(), !row.reads))
         };
+        let lengths = [segments(path), 0];
+        let firsts = [first_segment(path), "*"];
+        let keys = lengths.into_iter().flat_map(|n| firsts.map(|first| (method, n, first)));
         // Of two that say as much, the one that writes.
-        self.each().filter_map(pattern).max().map(|(_, _, writes)| !writes)
+        let best = keys.flat_map(|key| self.under(key)).filter_map(fitting).max();
+        best.map(|(_, _, writes)| !writes)
     }
 
-    fn each(self) -> impl Iterator<Item = (bool, &'static str)> {
-        self.0.lines().filter_map(|line| match line.split_at_checked(1)? {
-            ("+", row) => Some((true, row)),
-            ("-", row) => Some((false, row)),
-            _ => None,
-        })
+    fn under(self, key: (&str, usize, &str)) -> impl Iterator<Item = &'t Row> {
+        let start = self.0.partition_point(|row| row.key < key);
+        self.0.iter().skip(start).take_while(move |row| row.key == key)
     }
+}
+
+fn segments(path: &str) -> usize {
+    path.bytes().filter(|b| *b == b'/').count()
+}
+
+/// What stands between the first `/` and the second; of a name, the whole.
+fn first_segment(path: &str) -> &str {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split_once('/').map_or(path, |(first, _)| first)
 }
 
 /// `key` or `key=value`.
@@ -96,7 +150,7 @@ mod tests {
     use crate::intent::http::tests::request;
     use crate::intent::providers::{aws_table, google_table};
 
-    const TABLE: Table = Table(&[
+    static TABLE: Table = Table::new(&[
         ("one", ""),
         (
             "two",
@@ -158,7 +212,7 @@ mod tests {
     #[test]
     fn the_services_stand_in_order() {
         for table in [&aws_table::TABLE, &google_table::TABLE] {
-            assert!(table.0.is_sorted_by(|a, b| a.0 < b.0));
+            assert!(table.services.is_sorted_by(|a, b| a.0 < b.0));
         }
     }
 }

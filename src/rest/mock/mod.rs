@@ -134,19 +134,21 @@ fn written(found: Found) -> Response<net::Body> {
 
 /// Graph's batches: each member is answered as it would be alone.
 fn members(requests: &[Value]) -> Vec<Value> {
-    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value, key: &str| {
+        value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let one = |member: &Value| {
         let (method, url) = (text(member, "method"), text(member, "url"));
         let path = url.split('?').next().unwrap_or_default();
         let path = Provider::Microsoft.full_form(path);
-        let sent = member["body"].as_object().cloned().unwrap_or_default();
+        let sent = member.get("body").and_then(Value::as_object).cloned().unwrap_or_default();
         let asked = Asked { method: &method, path: &path, query: &[], sent: &sent };
         let table = TABLES.get(1);
         let found = table.and_then(|table| {
             table.find(&asked).or_else(|| Some(table.plausible(&asked, "item", false)))
         });
         let Found { status, body } = found.unwrap_or_else(Found::nothing);
-        json!({ "id": member["id"], "status": status, "body": body })
+        json!({ "id": member.get("id"), "status": status, "body": body })
     };
     requests.iter().take(MAX_BATCH).map(one).collect()
 }

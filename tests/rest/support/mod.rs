@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub(crate) struct Serve {
     pub(crate) address: SocketAddr,
     /// What it said before it listened.
     said: String,
+    /// What it said since.
+    later: Arc<Mutex<String>>,
     process: Child,
 }
 
@@ -108,8 +111,19 @@ impl Serve {
             said.push_str(&line);
             said.push('\n');
         };
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { home, address, said, process }
+        let later = Arc::new(Mutex::new(String::new()));
+        let hears = Arc::clone(&later);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                hears.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        Self { home, address, said, later, process }
+    }
+
+    /// What it said on standard error since it served.
+    pub(crate) fn said(&self) -> String {
+        self.later.lock().unwrap().clone()
     }
 
     /// A gate that sends everything to `recorder`.

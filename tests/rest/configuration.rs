@@ -1,0 +1,120 @@
+//! The configuration of a running gate: what changes is taken up, what is broken
+//! is not, and both are said.
+
+use std::process::Command;
+
+use crate::support::{Agent, MASTER, Serve, command, eventually};
+
+fn write(gate: &Serve, text: &str) {
+    std::fs::write(gate.home.path().join("config.yaml"), text).unwrap();
+}
+
+fn hang_up(gate: &mut Serve) {
+    let pid = gate.process().id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+}
+
+/// The status of a write of `agent`'s.
+fn writes(gate: &Serve, agent: &Agent, body: &str) -> u16 {
+    let headers = format!("X-Agent-Key: {}\r\nContent-Type: application/json\r\n", agent.key);
+    gate.request("POST", "/proxy/github/repos/a/b/issues", &headers, body).status
+}
+
+#[test]
+fn a_running_gate_takes_up_what_changes() {
+    let gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
+    let made = gate.admin("POST", "/agents", r#"{"name":"bot"}"#);
+    let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
+    let agent =
+        Agent { key: made["api_key"].as_str().unwrap().to_owned(), aws: Default::default() };
+    let issue = format!(r#"{{"title":"{}"}}"#, "x".repeat(3000));
+    assert_eq!(writes(&gate, &agent, &issue), 403);
+    let preflight = |gate: &Serve| {
+        let headers = "Origin: https://console.example\r\nAccess-Control-Request-Method: GET\r\n";
+        gate.request("OPTIONS", "/agents", headers, "").head.contains("allow-origin: https://c")
+    };
+    assert!(!preflight(&gate));
+    write(
+        &gate,
+        "policy: allow_all\ncors_origins: ['https://console.example']\n\
+         servers: {tracker: {url: 'https://mcp.example.com/mcp'}}\nretention_days: 3\n",
+    );
+    eventually("the other policy decides", || writes(&gate, &agent, &issue) == 201);
+    eventually("it is said", || {
+        gate.said().contains("in force: policy, retention_days, cors_origins, servers")
+    });
+    assert!(preflight(&gate));
+    let servers = |gate: &Serve| gate.admin("GET", "/mcp/servers", "").body;
+    assert!(servers(&gate).contains("tracker"));
+    write(&gate, "policy: allow_all\nmax_body: 1KiB\nmode: observe\n");
+    eventually("the smaller limit holds", || writes(&gate, &agent, &issue) == 413);
+    assert!(!servers(&gate).contains("tracker") && !preflight(&gate));
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
+    let mut gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
+    let made = gate.admin("POST", "/agents", r#"{"name":"bot"}"#);
+    let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
+    let agent =
+        Agent { key: made["api_key"].as_str().unwrap().to_owned(), aws: Default::default() };
+    for (broken, said) in [
+        ("polcy: [allow_all]\n", "config.yaml:1:1: error: unknown key `polcy`"),
+        ("policy: [allow_all\n", "config.yaml:1:9: error: unclosed bracket"),
+        ("policy: [allow_al]\n", "did you mean `allow_all`?"),
+        ("policy: [allow_all]\nproviders: {githib: {}}\n", "did you mean `github`?"),
+    ] {
+        write(&gate, broken);
+        hang_up(&mut gate);
+        eventually(said, || gate.said().contains(said));
+        assert_eq!(writes(&gate, &agent, "{}"), 403, "{broken}");
+    }
+    write(
+        &gate,
+        "policy: [read_only]\naudit_sync: full\nproviders: {slack: {listen: '127.0.0.1:9'}}\n",
+    );
+    let restart = "not in force until a restart: audit_sync, providers.slack.listen";
+    eventually(restart, || gate.said().contains(restart));
+    assert_eq!(gate.said().matches("not in force").count(), 1);
+    assert!(gate.process().try_wait().unwrap().is_none(), "it serves on");
+}
+
+#[test]
+fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
+    let gate = Serve::start("", &["--test-mode"]);
+    let home = tempfile::tempdir().unwrap();
+    let failed = |args: &[&str]| {
+        let output = command(home.path()).arg("serve").args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let taken = gate.address.to_string();
+    let said = failed(&["--listen", &taken]);
+    let port = format!("port {} is taken", gate.address.port());
+    assert!(said.contains(&port) && said.contains("--listen"), "{said}");
+    assert!(failed(&["--config", "/nonexistent/serve.yaml"]).contains("/nonexistent/serve.yaml"));
+    assert!(failed(&["--listen", "8100"]).contains("write 127.0.0.1:8100"));
+    let said = failed(&["--policy", "defualt"]);
+    assert!(said.contains("did you mean `default`?") && !said.contains(MASTER), "{said}");
+}
+
+#[test]
+fn variables_of_the_original_are_read_where_that_is_safe() {
+    let home = tempfile::tempdir().unwrap();
+    let policies = home.path().join("old");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("old_team.yaml"), "name: old_team\n").unwrap();
+    let mut create = command(home.path());
+    create.args(["agents", "create", "bot", "--policy", "old_team"]);
+    assert_eq!(create.output().unwrap().status.code(), Some(2));
+    assert!(create.env("POLICY_DIR", &policies).output().unwrap().status.success());
+    // A weak key of the original's name is named, and guards nothing but loopback.
+    let output = command(home.path())
+        .env_remove("AGENTGATE_MASTER_KEY")
+        .env("MASTER_API_KEY", "ag_dev_change_me_in_production")
+        .args(["serve", "--listen", "0.0.0.0:0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("set MASTER_API_KEY") && !said.contains("ag_dev"), "{said}");
+}
