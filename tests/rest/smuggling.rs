@@ -115,7 +115,9 @@ fn heads_that_two_servers_take_differently_never_arrive() {
         let answer = gate.request("GET", target, &format!("X-Agent-Key: {key}\r\n"), "");
         assert_eq!(answer.status, 400, "{target}");
     }
-    let no_host = format!("GET /proxy/github/user HTTP/1.1\r\nConnection: close\r\nX-Agent-Key: {key}\r\n\r\n");
+    let no_host = format!(
+        "GET /proxy/github/user HTTP/1.1\r\nConnection: close\r\nX-Agent-Key: {key}\r\n\r\n"
+    );
     assert_eq!(gate.raw(no_host.as_bytes()).status, 400);
     assert_eq!(arrived(&recorder), []);
 }
