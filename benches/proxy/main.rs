@@ -40,7 +40,12 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // nginx takes its workers along only when it is asked to end.
+        let id = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let asked = id.map(|id| rustix::process::kill_process(id, rustix::process::Signal::TERM));
+        if !matches!(asked, Some(Ok(()))) {
+            let _ = self.0.kill();
+        }
         let _ = self.0.wait();
     }
 }
