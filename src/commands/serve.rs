@@ -10,14 +10,14 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Done, policies};
+use super::{Done, hosting, policies};
 use crate::admin::{self, Admin, AdminSettings, master::MasterKey};
 use crate::cli::{AuditSync, OnAuditFailure, ServeArgs};
 use crate::config::{Settings, serve as sites};
 use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
 use crate::gate::{AuditFailure, Gate, Onlookers};
-use crate::hosted::{self, Host, Hosted, Registration};
+use crate::hosted::{self, Host, Hosted};
 use crate::net::client::Client;
 use crate::net::server;
 use crate::os::{Stop, StopRequests};
@@ -79,7 +79,7 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
     let hosted = host(settings, &proxy, master)?;
     let app = router::router(Arc::clone(&proxy))
         .merge(admin::router(admin))
-        .merge(hosted::router(hosted))
+        .merge(hosted::router(Arc::clone(&hosted)))
         .fallback(admin::not_found);
     let listener = bind(listen).await?;
     let (stop, stopped) = watch::channel(false);
@@ -104,6 +104,7 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
     while let Some(ended) = serving.join_next().await {
         ended??;
     }
+    hosted.close().await;
     Ok(())
 }
 
@@ -149,7 +150,7 @@ fn assemble(
         sites: ArcSwap::from_pointee(sites::sites(settings.providers())?),
         limits,
         session: uuid::Uuid::now_v7().to_string().into(),
-        strangers: crate::rest::strangers::Strangers::default(),
+        strangers: crate::gate::strangers::Strangers::default(),
     };
     let admin = AdminSettings {
         master,
@@ -172,15 +173,14 @@ fn host(settings: &Settings, proxy: &Proxy, master: MasterKey) -> anyhow::Result
         client: Client::new()?,
         max_message: settings.max_message(None),
         file: settings.home.data.join("mcp-servers.json"),
+        allow_http: truthy("AGENTGATE_ALLOW_HTTP"),
     };
-    let configured = settings.hosted().into_iter();
-    let configured = configured.map(|(name, url)| Registration { name, url, tools: Vec::new() });
     let is_master = move |headers: &http::HeaderMap| {
         let mut keys = headers.get_all(MASTER_KEY).iter();
         let (first, more) = (keys.next(), keys.next());
         master.is(first.map(http::HeaderValue::as_bytes).unwrap_or_default()) && more.is_none()
     };
-    Ok(Hosted::open(host, configured.collect(), is_master)?)
+    Ok(Hosted::open(host, hosting::configured(settings)?, is_master)?)
 }
 
 /// The key from the environment, or the one in the data folder.

@@ -50,7 +50,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     if url.is_some() || args.listen.listen.is_some() {
         let served = serve_http(url, args, &settings, gate, &of_relay);
         store.close();
-        return served.map(|()| Done::Success);
+        return served;
     }
     let relay = Arc::new(Relay::new(gate, of_relay));
     // One thread: a second one would only hand lines back and forth.
@@ -70,9 +70,10 @@ fn serve_http(
     settings: &Settings,
     gate: Gate,
     of_relay: &relay::Settings,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Done> {
     let listens = args.listen.listen.is_some();
     let template = of_relay.clone();
+    let of_refusals = gate.clone();
     let begin = move |_: &Incoming| {
         // A conversation of its own in the log, where there can be several.
         let session = match listens {
@@ -93,7 +94,8 @@ fn serve_http(
             let limits = Limits { max_message: max, children, idle };
             let children = Children::new(&args.command, limits, begin);
             runtime.spawn(Children::reap(Arc::downgrade(&children)));
-            runtime.block_on(remote::over_http(Backend::Children(children), of_relay, args))
+            let backend = Backend::Children(children);
+            runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
         }
         Some(url) => {
             let client = Client::new()?;
@@ -107,7 +109,7 @@ fn serve_http(
             match listens {
                 true => {
                     let backend = Backend::Remote(remote);
-                    runtime.block_on(remote::over_http(backend, of_relay, args))
+                    runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
                 }
                 false => {
                     let transport = args.remote.transport;

@@ -16,6 +16,7 @@ use serve::ProviderFile;
 
 use crate::action::Agent;
 use crate::cli::{AuditSync, DecideArgs, Mode, OnAuditFailure, StoreArgs, Trust};
+use crate::rest::credentials::Source;
 use crate::rest::inbound::Limits;
 
 /// The default of `--max-message`, in bytes.
@@ -105,6 +106,16 @@ pub struct Server {
     pub policy: Vec<String>,
     /// Where it is: `serve` shows it at `/mcp/{name}`.
     pub url: Option<String>,
+    /// What is run instead, with its arguments: a child for each session.
+    pub command: Vec<String>,
+    /// Headers that the gate puts in, each from `{env: NAME}` or `{file: PATH}`.
+    pub headers: BTreeMap<String, Source>,
+    /// A bearer token that the gate puts in, from `{env: NAME}` or `{file: PATH}`.
+    pub credential: Option<Source>,
+    /// Plain HTTP to another machine will do.
+    pub allow_http: bool,
+    /// Tools that would be denied are left out of tools/list.
+    pub hide_denied: bool,
 }
 
 impl Home {
@@ -255,11 +266,10 @@ impl Settings {
         flag.or(self.file.retention_days).filter(|days| *days > 0)
     }
 
-    /// The MCP servers that `serve` shows, by name.
-    #[must_use]
-    pub fn hosted(&self) -> Vec<(String, String)> {
-        let named = self.file.servers.iter();
-        named.filter_map(|(name, server)| Some((name.clone(), server.url.clone()?))).collect()
+    /// The MCP servers that `serve` shows, by name: those with a URL or a command.
+    pub fn hosted(&self) -> impl Iterator<Item = (&str, &Server)> {
+        let named = self.file.servers.iter().map(|(name, server)| (name.as_str(), server));
+        named.filter(|(_, server)| server.url.is_some() || !server.command.is_empty())
     }
 
     /// What the file says of the providers.

@@ -22,6 +22,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 /// Where bytes come from: our standard input, or a server's output.
 pub type Source = Box<dyn AsyncRead + Send + Unpin>;
@@ -106,7 +107,14 @@ pub enum Stop {
 /// Waits to be told to stop.
 #[derive(Debug)]
 pub struct StopRequests {
-    inner: imp::StopRequests,
+    inner: Teller,
+}
+
+/// Who tells.
+#[derive(Debug)]
+enum Teller {
+    System(imp::StopRequests),
+    Owner(watch::Receiver<Option<Stop>>),
 }
 
 impl StopRequests {
@@ -115,12 +123,28 @@ impl StopRequests {
     /// # Errors
     /// Where handlers cannot be installed.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { inner: imp::StopRequests::listen()? })
+        Ok(Self { inner: Teller::System(imp::StopRequests::listen()?) })
+    }
+
+    /// Those of an owner that has its own order of ending things.
+    #[must_use]
+    pub fn of(owner: watch::Receiver<Option<Stop>>) -> Self {
+        Self { inner: Teller::Owner(owner) }
     }
 
     /// The next request. Cancel-safe.
     pub async fn next(&mut self) -> Stop {
-        self.inner.next().await
+        match &mut self.inner {
+            Teller::System(system) => system.next().await,
+            Teller::Owner(owner) => {
+                let told = owner.wait_for(Option::is_some).await.map(|how| *how);
+                match told {
+                    Ok(how) => how.unwrap_or(Stop::Terminate),
+                    // An owner that is gone has nothing more to say.
+                    Err(_) => std::future::pending().await,
+                }
+            }
+        }
     }
 }
 

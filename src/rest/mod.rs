@@ -20,5 +20,4 @@ pub mod route;
 pub mod router;
 #[cfg(feature = "aws")]
 pub mod sigv4;
-pub mod strangers;
 pub mod upstream;

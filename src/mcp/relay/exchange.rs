@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::cleared::Cleared;
 use super::{Relay, Settings};
 use crate::gate::Gate;
-use crate::mcp::envelope::Fault;
+use crate::mcp::envelope::{self, Fault};
 use crate::mcp::params::ParamHeader;
+use crate::mcp::reply;
 
 /// What a message of the client's came to.
 #[derive(Debug)]
@@ -119,16 +120,44 @@ impl Relay {
         self.state().era.presume();
     }
 
-    /// Refuses and records a message that its own headers contradict.
-    pub async fn note_malformed(&self, what: &str) {
-        self.record_malformed("tools/call", &Fault::request(what.to_owned())).await;
+    /// Refuses and records a message that cannot be passed on; gives its row.
+    pub async fn note_malformed(&self, method: &str, what: &str) -> Option<String> {
+        self.record_malformed(method, &Fault::request(what.to_owned())).await.request_id
+    }
+
+    /// Refuses and records a message that can be read in more than one way; gives
+    /// what the client is to be told of it. `None` where it can be judged.
+    pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Bytes> {
+        let batches = self.state().era.allows_batches();
+        let unreadable = envelope::read(message, batches).err()?;
+        let is_batch = unreadable.is_batch;
+        let answers = self.refused(unreadable).await;
+        Some(reply::lines(&answers, is_batch))
+    }
+
+    /// Whether the request of that id still waits for its answer.
+    #[must_use]
+    pub fn awaits(&self, id: &[u8]) -> bool {
+        self.state().pending.contains(&self.key(id))
+    }
+
+    /// The row of the request of that id, while it waits for its answer.
+    #[must_use]
+    pub fn row_of(&self, id: &[u8]) -> Option<String> {
+        self.state().pending.row_of(&self.key(id)).map(str::to_owned)
     }
 
     /// No answer will come in this exchange any more; in the empty scope, in none.
     pub fn over_and_out(&self, status: &str) {
-        let open = match self.scope.is_empty() {
-            true => self.state().pending.drain(),
-            false => self.state().pending.drain_scope(&self.scope),
+        let open = {
+            let mut state = self.state();
+            match self.scope.is_empty() {
+                true => state.pending.drain(),
+                false => {
+                    state.held.retain(|key| !key.is_of(&self.scope));
+                    state.pending.drain_scope(&self.scope)
+                }
+            }
         };
         open.iter().for_each(|receipt| self.fail_receipt(receipt, status));
     }
