@@ -135,9 +135,9 @@ impl Hosted {
         if open.len() > MAX_SERVERS {
             return Err(RegistrationError::TooMany);
         }
-        let gone = before.iter().filter(|(name, server)| {
-            !open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server))
-        });
+        let gone = before
+            .iter()
+            .filter(|(name, server)| !open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server)));
         gone.for_each(|(_, server)| end(server));
         self.open.store(Arc::new(open));
         Ok(())

@@ -80,7 +80,15 @@ pub(super) fn target(
         )
         .ok(),
     };
-    Ok(Target { uri, login, headers, keeps_authorization: false, fills_in: false, plain: false, max_message })
+    Ok(Target {
+        uri,
+        login,
+        headers,
+        keeps_authorization: false,
+        fills_in: false,
+        plain: false,
+        max_message,
+    })
 }
 
 fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {

@@ -84,9 +84,9 @@ async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Respon
         return no_master();
     }
     let body = axum::body::to_bytes(request.into_body(), MAX_REGISTRATION).await;
-    let body = body.map_err(|error| error.to_string()).and_then(|body| {
-        serde_json::from_slice::<Value>(&body).map_err(|error| error.to_string())
-    });
+    let body = body
+        .map_err(|error| error.to_string())
+        .and_then(|body| serde_json::from_slice::<Value>(&body).map_err(|error| error.to_string()));
     let registration = body.and_then(|body| {
         let names_url = body.get("url").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
         if body.is_object() && !names_url {

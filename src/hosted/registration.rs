@@ -181,10 +181,17 @@ mod tests {
 
     #[test]
     fn urls_are_https_or_on_this_machine() {
-        for url in ["https://a.example/mcp", "http://127.0.0.1:3/mcp", "http://[::1]/", "http://localhost/"] {
+        for url in [
+            "https://a.example/mcp",
+            "http://127.0.0.1:3/mcp",
+            "http://[::1]/",
+            "http://localhost/",
+        ] {
             assert!(usable(url, false).is_some(), "{url}");
         }
-        for url in ["http://a.example/", "file:///etc/passwd", "https://u:p@a.example/", "a.example", ""] {
+        for url in
+            ["http://a.example/", "file:///etc/passwd", "https://u:p@a.example/", "a.example", ""]
+        {
             assert!(usable(url, false).is_none(), "{url}");
         }
         assert!(usable("http://mcp:3000/mcp", true).is_some());

@@ -47,9 +47,9 @@ impl Server {
                     Limits { max_message: host.max_message, children: MAX_CHILDREN, idle: IDLE };
                 Backend::Children(Children::new(&command, limits, begin))
             }
-            Origin::Configured(Configured { url: Some(url), command, headers, allow_http, .. })
-                if command.is_empty() =>
-            {
+            Origin::Configured(Configured {
+                url: Some(url), command, headers, allow_http, ..
+            }) if command.is_empty() => {
                 let allow_http = *allow_http || host.allow_http;
                 let uri = usable(url, allow_http);
                 let uri = uri.ok_or_else(|| RegistrationError::Url(url.clone()))?;

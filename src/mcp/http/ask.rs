@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::agree;
 use super::headers::kind;
@@ -27,10 +27,13 @@ pub(super) struct Asker<'r> {
 }
 
 impl Ask for Asker<'_> {
-    async fn ask(&self, request: Outgoing) -> Vec<Bytes> {
+    async fn ask(&self, request: Outgoing) -> Option<Vec<Bytes>> {
         let mut headers = self.headers.clone();
-        let of_the_call: Vec<_> =
-            headers.keys().filter(|name| name.as_str().starts_with("mcp-param-")).cloned().collect();
+        let of_the_call: Vec<_> = headers
+            .keys()
+            .filter(|name| name.as_str().starts_with("mcp-param-"))
+            .cloned()
+            .collect();
         for name in of_the_call {
             headers.remove(name);
         }
@@ -43,14 +46,17 @@ impl Ask for Asker<'_> {
         headers.insert(ACCEPT, BOTH);
         let asked = async {
             let response = self.remote.send(request, &headers, PATIENCE).await?;
+            if response.status() == StatusCode::ACCEPTED {
+                return Ok(None);
+            }
             let is_stream = kind(response.headers()) == "text/event-stream";
             let body = hold(response.into_body(), self.remote.max_message(), PATIENCE).await;
             let body = body.map_err(|error| error.to_string())?;
-            Ok::<_, String>(if is_stream { messages(&body) } else { vec![body] })
+            Ok::<_, String>(Some(if is_stream { messages(&body) } else { vec![body] }))
         };
         asked.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the server does not list its tools");
-            Vec::new()
+            Some(Vec::new())
         })
     }
 }

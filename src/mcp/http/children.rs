@@ -133,7 +133,9 @@ impl Children {
                     Err(refused) => *refused,
                 }
             }
-            (&Method::POST, None) if id.is_none() && agree::has_method(&incoming.body, "initialize") => {
+            (&Method::POST, None)
+                if id.is_none() && agree::has_method(&incoming.body, "initialize") =>
+            {
                 self.initialize(incoming).await
             }
             (_, None) if id.is_some() => {
@@ -142,8 +144,7 @@ impl Children {
                 let row = (self.begin)(&incoming).note_malformed(method, what).await;
                 let (status, id) = (StatusCode::NOT_FOUND, outline(&incoming.body).id);
                 let words = "Session not found";
-                let mut response =
-                    problem::error(status, id.as_deref(), INVALID_REQUEST, words);
+                let mut response = problem::error(status, id.as_deref(), INVALID_REQUEST, words);
                 problem::mark(&mut response, row.as_deref());
                 response
             }
@@ -274,8 +275,7 @@ impl Children {
                 let words = mismatch.to_string();
                 let row = session.relay.note_malformed("tools/call", &words).await;
                 let (status, id) = (StatusCode::BAD_REQUEST, outline(&incoming.body).id);
-                let mut response =
-                    problem::error(status, id.as_deref(), HEADER_MISMATCH, &words);
+                let mut response = problem::error(status, id.as_deref(), HEADER_MISMATCH, &words);
                 problem::mark(&mut response, row.as_deref());
                 response
             }

@@ -337,16 +337,38 @@ mod tests {
             door(None).admits(&parts(uri, headers)).map_err(|refusal| refusal.status.as_u16())
         };
         for host in [
-            "127.0.0.1:8099", "127.0.0.1", "localhost", "LOCALHOST:1", "[::1]:8099", "[::1]", "127.0.0.2",
+            "127.0.0.1:8099",
+            "127.0.0.1",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:8099",
+            "[::1]",
+            "127.0.0.2",
         ] {
             assert_eq!(admits("/mcp", &[("host", host)]), Ok(()), "{host}");
             let whole = format!("http://{host}/mcp");
             assert_eq!(admits(&whole, &[]), Ok(()), "{whole}");
         }
         for host in [
-            "evil.example", "evil.example:8099", "localhost.", "localhost.evil.example", "127.0.0.1.",
-            "127.0.0.1.nip.io", "evil@127.0.0.1", "127.0.0.1@evil.example", "127.0.0.1:80@evil.example", "0.0.0.0",
-            "::1", "[::1", "[[::1]]", "[127.0.0.1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "127.1", "",
+            "evil.example",
+            "evil.example:8099",
+            "localhost.",
+            "localhost.evil.example",
+            "127.0.0.1.",
+            "127.0.0.1.nip.io",
+            "evil@127.0.0.1",
+            "127.0.0.1@evil.example",
+            "127.0.0.1:80@evil.example",
+            "0.0.0.0",
+            "::1",
+            "[::1",
+            "[[::1]]",
+            "[127.0.0.1]",
+            "[::ffff:127.0.0.1]",
+            "2130706433",
+            "0x7f.1",
+            "127.1",
+            "",
         ] {
             assert_eq!(admits("/mcp", &[("host", host)]), Err(403), "{host}");
         }
@@ -371,8 +393,15 @@ mod tests {
             assert!(admits(&["https://127.0.0.1"], token));
             assert!(admits(&["http://[::1]:3000"], token));
             for origin in [
-                "null", "https://evil.example", "http://localhost.evil.example", "localhost", "",
-                "http://localhost/path", "http://localhost@evil.example", "file://localhost", "http://127.0.0.1, http://evil.example",
+                "null",
+                "https://evil.example",
+                "http://localhost.evil.example",
+                "localhost",
+                "",
+                "http://localhost/path",
+                "http://localhost@evil.example",
+                "file://localhost",
+                "http://127.0.0.1, http://evil.example",
             ] {
                 assert!(!admits(&[origin], token), "{origin}");
                 assert!(!admits(&["http://localhost", origin], token), "{origin}");
@@ -389,15 +418,25 @@ mod tests {
             check_post(&parts("/mcp", &all).headers).is_ok()
         };
         for kind in [
-            "application/json", "Application/JSON", "application/json; charset=utf-8",
-            "application/json;charset=\"UTF-8\"", "application/json ;",
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json ;",
         ] {
             assert!(check(&[kind], &[]), "{kind}");
         }
         for kind in [
-            "", "text/plain", "application/json5", "application/json; charset=utf-7", "application/json; charset=utf-16",
-            "application/json; charset=utf-8; charset=utf-7", "application/json; charset", "application/json, text/plain",
-            "application/json; charset=us-ascii", "application/json; boundary=x",
+            "",
+            "text/plain",
+            "application/json5",
+            "application/json; charset=utf-7",
+            "application/json; charset=utf-16",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset",
+            "application/json, text/plain",
+            "application/json; charset=us-ascii",
+            "application/json; boundary=x",
         ] {
             assert!(!check(&[kind], &[]), "{kind}");
         }

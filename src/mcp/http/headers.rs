@@ -38,7 +38,9 @@ const THEIRS: [&str; 8] = [
 ];
 
 /// What of a client's headers goes on to the server.
-pub(super) fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
+pub(super) fn end_to_end(
+    headers: &HeaderMap,
+) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
     let named: Vec<&str> = headers
         .get_all("connection")
         .iter()

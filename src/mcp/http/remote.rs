@@ -87,7 +87,8 @@ impl Remote {
         target: Target,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Target { uri, login, headers, keeps_authorization, fills_in, plain, max_message } = target;
+        let Target { uri, login, headers, keeps_authorization, fills_in, plain, max_message } =
+            target;
         Arc::new(Self {
             uri: ArcSwap::from_pointee(uri),
             client,
@@ -301,7 +302,10 @@ impl Remote {
                 let passed = relay.heard(&body).unwrap_or_default();
                 let unanswered = owed.as_deref().is_some_and(|id| relay.awaits(id));
                 if unanswered && status.is_success() {
-                    return failed(&format!("the server's answer is none to this request{}", problem::quoted(&body)));
+                    return failed(&format!(
+                        "the server's answer is none to this request{}",
+                        problem::quoted(&body)
+                    ));
                 }
                 relay.over_and_out(if unanswered { status.as_str() } else { "no answer" });
                 if passed != body {

@@ -38,8 +38,9 @@ impl Outgoing {
 
 /// Sends what the gate itself asks and gives back the messages of the answer.
 pub trait Ask {
-    /// Asks; no messages where there was no answer.
-    fn ask(&self, request: Outgoing) -> impl Future<Output = Vec<Bytes>> + Send;
+    /// Asks; no messages where there was no answer, `None` where it may yet come
+    /// by another stream.
+    fn ask(&self, request: Outgoing) -> impl Future<Output = Option<Vec<Bytes>>> + Send;
 }
 
 impl Relay {
@@ -70,24 +71,18 @@ impl Relay {
         self.line(message, true).await;
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
-            let asking = async {
-                while let Some(item) = self.to_server.next().await {
-                    if !item.is_own() {
-                        return Some(item);
-                    }
-                    for line in asker.ask(Outgoing(item)).await {
-                        let (_, requests) = self.observe(&line);
-                        for request in requests {
-                            let _ = self.to_server.push(Cleared::own(request)).await;
-                        }
-                    }
-                }
-                None
-            };
+            let unlisted = held.clone();
             tokio::select! {
                 biased;
                 () = self.settle_held(held) => {}
-                item = asking => forward = item,
+                item = self.asks(asker) => match item {
+                    Some(item) => forward = Some(item),
+                    // Neither is it known by now nor will it be by waiting.
+                    None => {
+                        self.withdraw();
+                        self.go_on(unlisted).await;
+                    }
+                },
             }
         }
         while let Some(item) = self.to_server.try_next() {
@@ -100,6 +95,28 @@ impl Relay {
             (None, Some(answer)) => Posted::Answer(answer),
             (None, None) => Posted::Nothing,
         }
+    }
+
+    /// Sends what the gate itself asks, until there is something of the client's to
+    /// send. `None` where the server does not answer.
+    async fn asks(&self, asker: &impl Ask) -> Option<Cleared> {
+        while let Some(item) = self.to_server.next().await {
+            if !item.is_own() {
+                return Some(item);
+            }
+            let mut asking = Asking { relay: self, is_over: false };
+            let answer = asker.ask(Outgoing(item)).await;
+            asking.is_over = true;
+            let Some(lines) = answer else { continue };
+            let requests: Vec<_> = lines.iter().flat_map(|line| self.observe(line).1).collect();
+            if requests.is_empty() && self.state().tools.is_asking() {
+                return None;
+            }
+            for request in requests {
+                let _ = self.to_server.push(Cleared::own(request)).await;
+            }
+        }
+        None
     }
 
     /// Learns from a message of the server's, and gives what goes on to the
@@ -160,5 +177,27 @@ impl Relay {
             }
         };
         open.iter().for_each(|receipt| self.fail_receipt(receipt, status));
+    }
+}
+
+impl Relay {
+    fn withdraw(&self) {
+        self.state().tools.withdraw();
+        self.shared.news.notify_waiters();
+    }
+}
+
+/// A request of the gate's own under way: others wait for its answer too, and
+/// ask for themselves where its exchange is given up.
+struct Asking<'r> {
+    relay: &'r Relay,
+    is_over: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.relay.withdraw();
+        }
     }
 }

@@ -323,6 +323,11 @@ impl Relay {
     /// Waits for what one held line waits for, and lets it go on.
     pub(super) async fn settle_held(&self, held: Held) {
         self.list_tools(&held).await;
+        self.go_on(held).await;
+    }
+
+    /// Lets one held line go on by what is known now.
+    pub(super) async fn go_on(&self, held: Held) {
         let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
         if !cancelled {
             self.line(held.line, false).await;

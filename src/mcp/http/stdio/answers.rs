@@ -67,7 +67,9 @@ impl Bridge {
     pub(super) async fn write_answer(&self, response: Response<Body>, mut owed: Owed) {
         if is_stream(&response) {
             self.write_stream_to_its_end(response.into_body(), &mut owed).await;
-            return self.tell_unanswered(&owed, "the server's stream ended without an answer").await;
+            return self
+                .tell_unanswered(&owed, "the server's stream ended without an answer")
+                .await;
         }
         let status = response.status();
         let after = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok());
