@@ -6,6 +6,7 @@ mod registration;
 mod server;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +38,9 @@ pub struct Configured {
     pub url: Option<String>,
     /// Or what is run: a child for each session.
     pub command: Vec<String>,
+    /// Variables that the command is given though they hold a credential of the
+    /// gate's.
+    pub env: Vec<String>,
     /// Sent to it in place of the client's own; values are marked sensitive.
     pub headers: HeaderMap,
     /// Plain HTTP to another machine will do.
@@ -68,6 +72,8 @@ pub struct Host {
     pub file: PathBuf,
     /// Plain HTTP to another machine will do.
     pub allow_http: bool,
+    /// Variables that hold credentials of the gate's: commands are not given them.
+    pub secrets: Vec<OsString>,
 }
 
 /// The servers.
@@ -247,8 +253,8 @@ impl PartialEq for Configured {
     /// change.
     fn eq(&self, other: &Self) -> bool {
         let of = |one: &Self| {
-            let Self { name, url, command, policy_names, .. } = one;
-            (name.clone(), url.clone(), command.clone(), policy_names.clone())
+            let Self { name, url, command, env, policy_names, .. } = one;
+            (name.clone(), url.clone(), command.clone(), env.clone(), policy_names.clone())
         };
         let flags = |one: &Self| (one.allow_http, one.trusted, one.hide_denied);
         of(self) == of(other) && flags(self) == flags(other) && self.headers == other.headers

@@ -1,5 +1,7 @@
 //! The MCP servers of the configuration file, as `serve` shows them.
 
+use std::ffi::OsString;
+
 use anyhow::Context as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -9,6 +11,7 @@ use super::policies;
 use crate::cli::Trust;
 use crate::config::{Server, Settings};
 use crate::hosted::Configured;
+use crate::rest::credentials::Source;
 
 /// Every server that has a URL or a command.
 ///
@@ -19,6 +22,19 @@ pub(super) fn configured(settings: &Settings) -> anyhow::Result<Vec<Configured>>
         server_of(settings, name, server).with_context(|| format!("servers.{name}"))
     };
     settings.hosted().map(one).collect()
+}
+
+/// The variables that hold credentials of the gate's.
+pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
+    let of_providers = settings.providers().values().filter_map(|it| it.credential.as_ref());
+    let of_servers = settings.hosted().flat_map(|(_, server)| {
+        server.credential.iter().chain(server.headers.values())
+    });
+    let named = of_providers.chain(of_servers).filter_map(|source| match source {
+        Source::Env(name) => Some(OsString::from(name)),
+        Source::File(_) => None,
+    });
+    named.collect()
 }
 
 fn server_of(settings: &Settings, name: &str, server: &Server) -> anyhow::Result<Configured> {
@@ -34,6 +50,7 @@ fn server_of(settings: &Settings, name: &str, server: &Server) -> anyhow::Result
         name: name.to_owned(),
         url: server.url.clone(),
         command: server.command.clone(),
+        env: server.env.clone(),
         headers: headers(server)?,
         allow_http: server.allow_http,
         policy,

@@ -174,6 +174,7 @@ fn host(settings: &Settings, proxy: &Proxy, master: MasterKey) -> anyhow::Result
         max_message: settings.max_message(None),
         file: settings.home.data.join("mcp-servers.json"),
         allow_http: truthy("AGENTGATE_ALLOW_HTTP"),
+        secrets: hosting::secrets(settings),
     };
     let is_master = move |headers: &http::HeaderMap| {
         let mut keys = headers.get_all(MASTER_KEY).iter();

@@ -1,5 +1,6 @@
 //! `agentgate wrap`: a server behind the gate, over standard input and output.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +93,9 @@ fn serve_http(
             let children = args.listen.max_sessions.map_or(MAX_SESSIONS, usize::from);
             let idle = args.listen.session_idle.unwrap_or(SESSION_IDLE);
             let limits = Limits { max_message: max, children, idle };
-            let children = Children::new(&args.command, limits, begin);
+            // The token opens this very door.
+            let secrets = args.listen.token_env.iter().map(OsString::from).collect();
+            let children = Children::without(secrets, &args.command, limits, begin);
             runtime.spawn(Children::reap(Arc::downgrade(&children)));
             let backend = Backend::Children(children);
             runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))

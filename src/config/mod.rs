@@ -108,6 +108,9 @@ pub struct Server {
     pub url: Option<String>,
     /// What is run instead, with its arguments: a child for each session.
     pub command: Vec<String>,
+    /// Variables that the command is given though they hold a credential of the
+    /// gate's.
+    pub env: Vec<String>,
     /// Headers that the gate puts in, each from `{env: NAME}` or `{file: PATH}`.
     pub headers: BTreeMap<String, Source>,
     /// A bearer token that the gate puts in, from `{env: NAME}` or `{file: PATH}`.

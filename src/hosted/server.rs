@@ -41,11 +41,13 @@ impl Server {
     pub(super) fn new(host: &Host, name: &str, origin: Origin) -> Result<Self, RegistrationError> {
         let begin = begin(host, name, &origin);
         let backend = match &origin {
-            Origin::Configured(Configured { command, url: None, .. }) if !command.is_empty() => {
+            Origin::Configured(Configured { command, env, url: None, .. }) if !command.is_empty() => {
                 let command: Vec<OsString> = command.iter().map(OsString::from).collect();
                 let limits =
                     Limits { max_message: host.max_message, children: MAX_CHILDREN, idle: IDLE };
-                Backend::Children(Children::new(&command, limits, begin))
+                let is_given = |secret: &&OsString| env.iter().any(|name| **secret == **name);
+                let secrets = host.secrets.iter().filter(|secret| !is_given(secret)).cloned();
+                Backend::Children(Children::without(secrets.collect(), &command, limits, begin))
             }
             Origin::Configured(Configured {
                 url: Some(url), command, headers, allow_http, ..

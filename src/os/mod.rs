@@ -38,8 +38,10 @@ pub const STOP_GRACE: Duration = Duration::from_millis(2_000);
 /// How long what a server leaves behind may take before it is killed.
 pub const SWEEP_GRACE: Duration = Duration::from_millis(500);
 
-/// The prefix of variables that are the gate's own and no business of a server's.
+/// The prefix of variables that are the gate's own and no business of a server's,
+/// and the one of them that has an older name.
 const OWN_VARIABLES: &str = "AGENTGATE_";
+const MASTER_KEY: &str = "MASTER_API_KEY";
 
 /// The exit code for a command that does not exist, as shells have it.
 pub const NOT_FOUND: u8 = 127;
@@ -70,7 +72,20 @@ impl Child {
     /// Where no process can be made. A program that does not exist is reported
     /// by exit code [`NOT_FOUND`] on Unix.
     pub fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Self, Streams)> {
-        let (inner, streams) = imp::spawn(program, args)?;
+        Self::spawn_without(&[], program, args)
+    }
+
+    /// The same, without these variables either: they hold secrets of the gate's.
+    ///
+    /// # Errors
+    /// Like [`Child::spawn`].
+    pub fn spawn_without(
+        secrets: &[OsString],
+        program: &OsString,
+        args: &[OsString],
+    ) -> io::Result<(Self, Streams)> {
+        let hidden = own_variables().chain(secrets.iter().cloned());
+        let (inner, streams) = imp::spawn(program, args, hidden)?;
         Ok((Self { inner }, streams))
     }
 
@@ -169,6 +184,9 @@ pub fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Resu
 /// The names of the gate's own variables in this process's environment.
 fn own_variables() -> impl Iterator<Item = OsString> {
     std::env::vars_os().map(|(name, _)| name).filter(|name| {
-        name.to_str().is_some_and(|name| name.to_ascii_uppercase().starts_with(OWN_VARIABLES))
+        name.to_str().is_some_and(|name| {
+            let name = name.to_ascii_uppercase();
+            name.starts_with(OWN_VARIABLES) || name == MASTER_KEY
+        })
     })
 }

@@ -48,6 +48,8 @@ pub struct Limits {
 /// The children of one command.
 pub struct Children {
     command: Vec<OsString>,
+    /// Variables that they are not given.
+    secrets: Vec<OsString>,
     limits: Limits,
     begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     room: Arc<Semaphore>,
@@ -80,8 +82,21 @@ impl Children {
         limits: Limits,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
+        Self::without(Vec::new(), command, limits, begin)
+    }
+
+    /// The same, whose environment lacks these variables: they hold secrets of the
+    /// gate's.
+    #[must_use]
+    pub fn without(
+        secrets: Vec<OsString>,
+        command: &[OsString],
+        limits: Limits,
+        begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             command: command.to_vec(),
+            secrets,
             limits,
             begin: Box::new(begin),
             room: Arc::new(Semaphore::new(limits.children)),
@@ -230,7 +245,7 @@ impl Children {
     ) -> std::io::Result<Arc<Session>> {
         let told = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        let server = os::Child::spawn(program, rest)?;
+        let server = os::Child::spawn_without(&self.secrets, program, rest)?;
         let (to_relay, from_session) = tokio::io::duplex(PIPE);
         let (to_session, from_relay) = tokio::io::duplex(PIPE);
         let shared = matches!(key, Key::Shared(_));
