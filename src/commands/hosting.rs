@@ -27,9 +27,9 @@ pub(super) fn configured(settings: &Settings) -> anyhow::Result<Vec<Configured>>
 /// The variables that hold credentials of the gate's.
 pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
     let of_providers = settings.providers().values().filter_map(|it| it.credential.as_ref());
-    let of_servers = settings.hosted().flat_map(|(_, server)| {
-        server.credential.iter().chain(server.headers.values())
-    });
+    let of_servers = settings
+        .hosted()
+        .flat_map(|(_, server)| server.credential.iter().chain(server.headers.values()));
     let named = of_providers.chain(of_servers).filter_map(|source| match source {
         Source::Env(name) => Some(OsString::from(name)),
         Source::File(_) => None,

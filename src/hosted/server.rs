@@ -41,7 +41,9 @@ impl Server {
     pub(super) fn new(host: &Host, name: &str, origin: Origin) -> Result<Self, RegistrationError> {
         let begin = begin(host, name, &origin);
         let backend = match &origin {
-            Origin::Configured(Configured { command, env, url: None, .. }) if !command.is_empty() => {
+            Origin::Configured(Configured { command, env, url: None, .. })
+                if !command.is_empty() =>
+            {
                 let command: Vec<OsString> = command.iter().map(OsString::from).collect();
                 let limits =
                     Limits { max_message: host.max_message, children: MAX_CHILDREN, idle: IDLE };

@@ -203,7 +203,7 @@ fn cancelling_over_pipes_closes_the_stream() {
     pipes.hang_up();
     assert!(pipes.wait().success());
     let cancelled = |request: &String| request.contains("notifications/cancelled");
-    assert!(!upstream.requests().iter().any(|request| cancelled(request)));
+    assert!(!upstream.requests().iter().any(cancelled));
     assert_eq!(pipes.log()[0]["status"], "cancelled");
 }
 

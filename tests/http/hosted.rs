@@ -181,7 +181,7 @@ fn plain_posts_work() {
             }
         }
         let dropped = |request: &String| message_of(request)["params"]["name"] == "drop";
-        assert!(!upstream.requests().iter().any(|request| dropped(request)));
+        assert!(!upstream.requests().iter().any(dropped));
     }
 }
 
