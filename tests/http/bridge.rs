@@ -210,7 +210,8 @@ fn cancelling_over_pipes_closes_the_stream() {
 /// Ids of the server's requests are a world of their own.
 #[test]
 fn an_answer_that_the_server_refuses_is_no_answer_of_the_servers() {
-    let upstream = Scripted::serving(|request, stream| {
+    let refusals = AtomicUsize::new(0);
+    let upstream = Scripted::serving(move |request, stream| {
         let message = message_of(request);
         if let Some(opened) = opening(request, "s") {
             return stream.write_all(&opened).is_ok();
@@ -219,12 +220,18 @@ fn an_answer_that_the_server_refuses_is_no_answer_of_the_servers() {
             let asks = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
             stream.write_all(STREAM).unwrap();
             stream.write_all(format!("data: {asks}\n\n").as_bytes()).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            let refused = || (refusals.load(Ordering::Relaxed) > 0).then_some(());
+            eventually("the answer to it is refused", refused);
             let _ = stream.write_all(format!("data: {}\n\n", result(&json!(1), "done")).as_bytes());
             return false;
         }
-        let refused = || whole_answer("500 Internal Server Error", "", "no roots for me");
-        stream.write_all(&usual(request).unwrap_or_else(refused)).is_ok()
+        if let Some(usual) = usual(request) {
+            return stream.write_all(&usual).is_ok();
+        }
+        let refused = whole_answer("500 Internal Server Error", "", "no roots for me");
+        let sent = stream.write_all(&refused).is_ok();
+        refusals.fetch_add(1, Ordering::Relaxed);
+        sent
     });
     let mut pipes = Pipes::open(&[], &upstream.url);
     pipes.send(&call(1, "look", json!({})));
