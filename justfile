@@ -25,6 +25,7 @@ bench:
     cargo bench --bench roundtrip
     cargo bench --bench audit_rows
     cargo bench --bench contention
+    cargo bench --bench soak
 
 # SECONDS of each fuzz target; needs nightly and cargo-fuzz
 fuzz SECONDS="60":

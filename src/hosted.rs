@@ -1,97 +1,58 @@
 //! MCP servers that `serve` shows at `/mcp/{name}`: from the configuration, or
 //! registered while it runs.
 
+mod api;
+mod registration;
+mod server;
+
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use axum::extract::{Path as Segment, Request, State};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, get};
-use axum::{Json, Router};
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode, Uri};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use http::HeaderMap;
 
-use crate::action::{Agent, DeclaredHints, Transport};
 use crate::gate::Gate;
-use crate::mcp::http::front;
-use crate::mcp::http::remote::{Remote, Target};
-use crate::mcp::relay::{self, Relay};
+use crate::mcp::http::refusals::Refusals;
 use crate::net::client::Client;
-use crate::os::files::private;
 use crate::policy::book::Book;
+use crate::policy::live::Policies;
 use crate::policy::{ToolHints, write_policy};
-use crate::rest::identify::{self, AGENT_KEY};
-use crate::rest::reply;
-use crate::store::agents::AgentRecord;
 use crate::store::directory::Directory;
+
+pub use api::router;
+pub use registration::{Annotations, Registration, RegistrationError, Tool};
+use registration::{is_name, policy_of};
+use server::{Origin, Server};
 
 /// Servers at once.
 pub const MAX_SERVERS: usize = 1_000;
 
-/// The largest body of a registration, in bytes.
-const MAX_REGISTRATION: usize = 1 << 20;
-
-/// A server as it is registered, and as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registration {
-    /// Its name in the path; its URL where none is given.
-    #[serde(default)]
+/// A server of the configuration file.
+#[derive(Debug, Clone)]
+pub struct Configured {
+    /// Its name in the path.
     pub name: String,
     /// Where it is.
-    pub url: String,
-    /// Its tools, where their hints are to make a policy.
-    #[serde(default)]
-    pub tools: Vec<Tool>,
-}
-
-/// A tool of a registration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tool {
-    /// Its name.
-    pub name: String,
-    /// Its hints.
-    #[serde(default)]
-    pub annotations: Annotations,
-}
-
-/// MCP's `ToolAnnotations`, as far as they are hints.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Annotations {
-    /// Does not change its environment.
-    pub read_only_hint: Option<bool>,
-    /// May destroy.
-    pub destructive_hint: Option<bool>,
-    /// Repeating it changes nothing more.
-    pub idempotent_hint: Option<bool>,
-    /// Reaches beyond a closed world.
-    pub open_world_hint: Option<bool>,
-}
-
-/// Why a server is not registered.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistrationError {
-    /// Not a name that can stand in a path.
-    #[error("`{0}` is not a name for a server: letters, digits, `.`, `_` and `-`, not `servers`")]
-    Name(String),
-    /// Not a URL that can be used.
-    #[error("`{0}` is not a URL of a server: https, or http on this machine")]
-    Url(String),
-    /// There are [`MAX_SERVERS`].
-    #[error("there are {MAX_SERVERS} servers already")]
-    TooMany,
-    /// It cannot be kept.
-    #[error("it cannot be kept: {0}")]
-    Io(#[from] io::Error),
-    /// The policy made from the hints cannot be put in force.
-    #[error("the policy made from the hints: {0}")]
-    Policy(#[from] crate::policy::book::BookError),
+    pub url: Option<String>,
+    /// Or what is run: a child for each session.
+    pub command: Vec<String>,
+    /// Variables that the command is given though they hold a credential of the
+    /// gate's.
+    pub env: Vec<String>,
+    /// Sent to it in place of the client's own; values are marked sensitive.
+    pub headers: HeaderMap,
+    /// Plain HTTP to another machine will do.
+    pub allow_http: bool,
+    /// Decides for agents that have no policy of their own.
+    pub policy: Option<Arc<Policies>>,
+    /// The names that [`Self::policy`] was loaded by.
+    pub policy_names: Vec<String>,
+    /// Its hints may loosen what is decided.
+    pub trusted: bool,
+    /// Tools that would be denied are left out of tools/list.
+    pub hide_denied: bool,
 }
 
 /// What servers are hosted with.
@@ -109,6 +70,10 @@ pub struct Host {
     pub max_message: usize,
     /// Where registrations are kept.
     pub file: PathBuf,
+    /// Plain HTTP to another machine will do.
+    pub allow_http: bool,
+    /// Variables that hold credentials of the gate's: commands are not given them.
+    pub secrets: Vec<OsString>,
 }
 
 /// The servers.
@@ -117,13 +82,7 @@ pub struct Hosted {
     open: ArcSwap<BTreeMap<String, Arc<Server>>>,
     writing: Mutex<()>,
     is_master: Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
-}
-
-struct Server {
-    registration: Registration,
-    /// Whether it is kept in the file, not in the configuration.
-    kept: bool,
-    remote: Arc<Remote>,
+    refusals: Refusals,
 }
 
 impl std::fmt::Debug for Hosted {
@@ -134,34 +93,64 @@ impl std::fmt::Debug for Hosted {
 
 impl Hosted {
     /// The servers that were kept, and those of the configuration. `is_master`
-    /// says who may register.
+    /// says who may register. To be called in a runtime.
     ///
     /// # Errors
     /// Where the file cannot be read, or a configured server cannot be used.
     pub fn open(
         host: Host,
-        configured: Vec<Registration>,
+        configured: Vec<Configured>,
         is_master: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static,
     ) -> Result<Arc<Self>, RegistrationError> {
-        let kept = read(&host.file)?;
+        let kept = registration::read(&host.file)?;
         let hosted = Arc::new(Self {
+            refusals: Refusals::new(host.gate.clone()),
             host,
             open: ArcSwap::default(),
             writing: Mutex::default(),
             is_master: Box::new(is_master),
         });
-        for (registration, kept) in kept
-            .into_iter()
-            .map(|kept| (kept, true))
-            .chain(configured.into_iter().map(|one| (one, false)))
-        {
-            hosted.add(registration, kept)?;
+        for kept in kept {
+            hosted.add(kept.name.clone(), Origin::Kept(kept))?;
         }
+        hosted.configure(configured)?;
         Ok(hosted)
     }
 
+    /// Shows these servers of the configuration and no others. Conversations with
+    /// those that did not change go on. To be called in a runtime.
+    ///
+    /// # Errors
+    /// Where one of them cannot be used; nothing has changed then.
+    pub fn configure(&self, configured: Vec<Configured>) -> Result<(), RegistrationError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.open.load_full();
+        let mut open = BTreeMap::clone(&before);
+        open.retain(|_, server| matches!(server.origin, Origin::Kept(_)));
+        for one in configured {
+            let name = one.name.clone();
+            let same = before.get(&name).filter(
+                |before| matches!(&before.origin, Origin::Configured(before) if *before == one),
+            );
+            let server = match same {
+                Some(server) => Arc::clone(server),
+                None => self.server(&name, Origin::Configured(one))?,
+            };
+            open.insert(name, server);
+        }
+        if open.len() > MAX_SERVERS {
+            return Err(RegistrationError::TooMany);
+        }
+        let gone = before
+            .iter()
+            .filter(|(name, server)| !open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server)));
+        gone.for_each(|(_, server)| end(server));
+        self.open.store(Arc::new(open));
+        Ok(())
+    }
+
     /// Registers a server, in place of one of the same name; gives its name and
-    /// that of the policy made from its hints.
+    /// that of the policy made from its hints. To be called in a runtime.
     ///
     /// # Errors
     /// See [`RegistrationError`].
@@ -170,36 +159,20 @@ impl Hosted {
         mut registration: Registration,
     ) -> Result<(String, Option<String>), RegistrationError> {
         if registration.name.is_empty() {
-            let uri: Option<Uri> = registration.url.parse().ok();
-            registration.name = uri.as_ref().and_then(Uri::host).unwrap_or_default().to_owned();
+            registration.name.clone_from(&registration.url);
         }
         let name = registration.name.clone();
         let policy = self.put_policy(&registration)?;
-        self.add(registration, true)?;
+        self.add(name.clone(), Origin::Kept(registration))?;
         self.keep()?;
         Ok((name, policy))
     }
 
-    /// Shows `configured` in place of what the configuration named before; what
-    /// was registered stays.
-    ///
-    /// # Errors
-    /// The first that cannot be used; the others are shown all the same.
-    pub fn configure(&self, configured: Vec<Registration>) -> Result<(), RegistrationError> {
+    /// Ends every conversation, and every child.
+    pub async fn close(&self) {
         let open = self.open.load_full();
-        let stays = |one: &Registration| configured.contains(one);
-        let ours = |server: &Server| !server.kept && !stays(&server.registration);
-        let gone: Vec<&String> =
-            open.iter().filter(|(_, server)| ours(server)).map(|(name, _)| name).collect();
-        for name in gone {
-            self.hide(name);
-        }
-        let is_shown = |one: &Registration| {
-            open.get(&one.name).is_some_and(|server| server.registration == *one)
-        };
-        let new = configured.iter().filter(|one| !is_shown(one));
-        let added: Vec<_> = new.map(|one| self.add(one.clone(), false)).collect();
-        added.into_iter().collect()
+        let all = open.values().map(|server| server.backend.close());
+        futures_util::future::join_all(all).await;
     }
 
     fn put_policy(&self, registration: &Registration) -> Result<Option<String>, RegistrationError> {
@@ -212,232 +185,78 @@ impl Hosted {
         Ok(Some(name))
     }
 
-    fn add(&self, registration: Registration, kept: bool) -> Result<(), RegistrationError> {
-        let Registration { name, url, .. } = &registration;
-        if !is_name(name) {
-            return Err(RegistrationError::Name(name.clone()));
-        }
-        let uri = usable(url).ok_or_else(|| RegistrationError::Url(url.clone()))?;
+    fn add(&self, name: String, origin: Origin) -> Result<(), RegistrationError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = BTreeMap::clone(&self.open.load());
-        if open.len() >= MAX_SERVERS && !open.contains_key(name) {
+        if open.len() >= MAX_SERVERS && !open.contains_key(&name) {
             return Err(RegistrationError::TooMany);
         }
-        let remote = self.remote(uri, &registration);
-        open.insert(name.clone(), Arc::new(Server { registration, kept, remote }));
+        let server = self.server(&name, origin)?;
+        if let Some(replaced) = open.insert(name, server) {
+            end(&replaced);
+        }
         self.open.store(Arc::new(open));
         Ok(())
     }
 
-    fn remote(&self, uri: Uri, registration: &Registration) -> Arc<Remote> {
-        let target = Target {
-            uri,
-            login: None,
-            headers: HeaderMap::new(),
-            keeps_authorization: false,
-            fills_in: false,
-            max_message: self.host.max_message,
+    fn server(&self, name: &str, origin: Origin) -> Result<Arc<Server>, RegistrationError> {
+        let url = match &origin {
+            Origin::Kept(registration) => Some(registration.url.as_str()),
+            Origin::Configured(configured) => configured.url.as_deref(),
         };
-        let (host, name) = (self.host.clone(), Arc::<str>::from(registration.name.as_str()));
-        let own = (!registration.tools.is_empty()).then(|| policy_of(&registration.name));
-        Remote::new(self.host.client.clone(), target, move |incoming| {
-            let gate = host.gate_for(&incoming.agent, own.as_deref());
-            let settings = relay::Settings {
-                server: Arc::clone(&name),
-                agent: incoming.agent.clone(),
-                transport: Transport::Http,
-                session: uuid::Uuid::now_v7().to_string().into(),
-                trusted: true,
-                hide_denied: false,
-                max_message: host.max_message,
-            };
-            Relay::new(gate, settings)
-        })
+        if !is_name(name, url) {
+            return Err(RegistrationError::Name(name.to_owned()));
+        }
+        let server = Arc::new(Server::new(&self.host, name, origin)?);
+        server.reap();
+        Ok(server)
     }
 
+    /// Removes a server that was registered; `false` where there is none.
     fn remove(&self, name: &str) -> Result<bool, RegistrationError> {
-        self.hide(name);
+        {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = BTreeMap::clone(&self.open.load());
+            let is_kept = |server: &Arc<Server>| matches!(server.origin, Origin::Kept(_));
+            if !open.get(name).is_some_and(is_kept) {
+                return Ok(false);
+            }
+            open.remove(name).iter().for_each(end);
+            self.open.store(Arc::new(open));
+        }
         self.keep()?;
         Ok(true)
     }
 
-    fn hide(&self, name: &str) {
-        let removed = {
-            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut open = BTreeMap::clone(&self.open.load());
-            let removed = open.remove(name);
-            self.open.store(Arc::new(open));
-            removed
-        };
-        removed.inspect(|server| server.remote.close());
-    }
-
-    /// Writes what is registered so that no reader ever sees half of it.
-    fn keep(&self) -> io::Result<()> {
+    fn keep(&self) -> std::io::Result<()> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.open.load();
-        let kept: Vec<&Registration> =
-            open.values().filter(|server| server.kept).map(|server| &server.registration).collect();
-        let draft = self.host.file.with_extension("new");
-        let _ = fs::remove_file(&draft);
-        let mut out = private(OpenOptions::new().write(true).create_new(true)).open(&draft)?;
-        out.write_all(&serde_json::to_vec_pretty(&kept)?)?;
-        out.sync_all()?;
-        fs::rename(&draft, &self.host.file)
+        let kept: Vec<&Registration> = open
+            .values()
+            .filter_map(|server| match &server.origin {
+                Origin::Kept(registration) => Some(registration),
+                Origin::Configured(_) => None,
+            })
+            .collect();
+        registration::write(&self.host.file, &kept)
     }
 }
 
-impl Host {
-    /// The agent's own policy, else the server's, else the gate's. An agent
-    /// whose policy is not there gets nothing.
-    fn gate_for(&self, agent: &Agent, own: Option<&str>) -> Gate {
-        let record = self.directory.named(&agent.name);
-        let name = record.as_ref().and_then(|record| record.policy.as_deref()).or(own);
-        let handle = self.book.handle(name).or_else(|| self.book.handle(Some("deny_all")));
-        handle.map_or_else(|| self.gate.clone(), |handle| self.gate.under(handle))
-    }
+/// Ends the conversations with a server that is not shown any more.
+fn end(server: &Arc<Server>) {
+    let server = Arc::clone(server);
+    tokio::spawn(async move { server.backend.close().await });
 }
 
-impl Tool {
-    fn hints(&self) -> ToolHints {
-        let Annotations { read_only_hint, destructive_hint, idempotent_hint, open_world_hint } =
-            self.annotations;
-        let declared = DeclaredHints {
-            read_only: read_only_hint,
-            destructive: destructive_hint,
-            idempotent: idempotent_hint,
-            open_world: open_world_hint,
+impl PartialEq for Configured {
+    /// Policies are the same where their names are: they are followed as they
+    /// change.
+    fn eq(&self, other: &Self) -> bool {
+        let of = |one: &Self| {
+            let Self { name, url, command, env, policy_names, .. } = one;
+            (name.clone(), url.clone(), command.clone(), env.clone(), policy_names.clone())
         };
-        let in_force = (!declared.is_empty()).then(|| declared.filled_in());
-        ToolHints { tool: self.name.clone(), declared, in_force }
+        let flags = |one: &Self| (one.allow_http, one.trusted, one.hide_denied);
+        of(self) == of(other) && flags(self) == flags(other) && self.headers == other.headers
     }
-}
-
-fn policy_of(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
-    format!("mcp_{}", name.chars().map(plain).collect::<String>())
-}
-
-fn is_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=100).contains(&name.len()) && name.bytes().all(fits) && name != "servers"
-}
-
-fn usable(url: &str) -> Option<Uri> {
-    let uri: Uri = url.parse().ok()?;
-    let host = uri.host()?;
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    (uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && loopback)
-        .then_some(uri)
-}
-
-fn read(file: &Path) -> io::Result<Vec<Registration>> {
-    match fs::read(file) {
-        Ok(text) => Ok(serde_json::from_slice(&text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// `/mcp/servers` for who may register, `/mcp/{name}` for agents.
-pub fn router(hosted: Arc<Hosted>) -> Router {
-    Router::new()
-        .route("/mcp/servers", get(list).post(register))
-        .route("/mcp/servers/{name}", axum::routing::delete(remove))
-        .route("/mcp/{name}", any(answer))
-        .with_state(hosted)
-}
-
-async fn answer(
-    State(hosted): State<Arc<Hosted>>,
-    Segment(name): Segment<String>,
-    mut request: Request,
-) -> Response {
-    let known = identify::by_key(request.headers(), &hosted.host.directory);
-    let Ok(known) = known else {
-        let detail = "Missing or invalid agent key (header X-Agent-Key)";
-        return problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-    };
-    let Some(server) = hosted.open.load().get(&name).cloned() else {
-        let detail = format!("there is no MCP server `{name}`");
-        return problem(StatusCode::NOT_FOUND, "unknown_server", &detail);
-    };
-    request.headers_mut().remove(AGENT_KEY);
-    // One of the gate's own keys goes no further; any other bearer is the server's.
-    if known.in_credentials_place {
-        request.headers_mut().remove(AUTHORIZATION);
-    }
-    let AgentRecord { id, name, provider, .. } = &*known.agent;
-    let agent = Agent { name: Arc::clone(name), bound_to: *provider };
-    let read = front::read(request, agent, Arc::clone(id), hosted.host.max_message).await;
-    match read {
-        Ok(incoming) => server.remote.answer(incoming).await,
-        Err(refused) => *refused,
-    }
-}
-
-async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) -> Response {
-    if !(hosted.is_master)(&headers) {
-        return no_master();
-    }
-    let open = hosted.open.load();
-    let shown =
-        open.values().map(|server| serde_json::to_value(&server.registration).unwrap_or_default());
-    Json(json!({ "servers": shown.collect::<Vec<Value>>() })).into_response()
-}
-
-async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Response {
-    if !(hosted.is_master)(request.headers()) {
-        return no_master();
-    }
-    let body = axum::body::to_bytes(request.into_body(), MAX_REGISTRATION).await;
-    let registration = body.map_err(|error| error.to_string()).and_then(|body| {
-        serde_json::from_slice::<Registration>(&body).map_err(|error| error.to_string())
-    });
-    let registration = match registration {
-        Ok(registration) => registration,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid_body", &error),
-    };
-    let (url, tools) = (registration.url.clone(), registration.tools.len());
-    let registered = tokio::task::spawn_blocking(move || hosted.register(registration)).await;
-    match registered {
-        Ok(Ok((name, policy))) => Json(json!({
-            "status": "registered", "name": name, "url": url,
-            "tools_registered": tools, "auto_policy": policy,
-        }))
-        .into_response(),
-        Ok(Err(error)) => problem(StatusCode::BAD_REQUEST, "not_registered", &error.to_string()),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed"),
-    }
-}
-
-async fn remove(
-    State(hosted): State<Arc<Hosted>>,
-    Segment(name): Segment<String>,
-    headers: HeaderMap,
-) -> Response {
-    if !(hosted.is_master)(&headers) {
-        return no_master();
-    }
-    if !hosted.open.load().contains_key(&name) {
-        return problem(StatusCode::NOT_FOUND, "unknown_server", "there is no such server");
-    }
-    let removed = tokio::task::spawn_blocking(move || hosted.remove(&name)).await;
-    match removed {
-        Ok(Ok(_)) => Json(json!({ "status": "deleted" })).into_response(),
-        Ok(Err(error)) => {
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", &error.to_string())
-        }
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed"),
-    }
-}
-
-fn no_master() -> Response {
-    let detail = "the header X-Master-Key must bear the master key";
-    problem(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-}
-
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
-    reply::answer(status, json!({ "error": code, "detail": detail }), None)
 }

@@ -12,7 +12,8 @@ pub(crate) struct Load {
     connections: Vec<Connection>,
 }
 
-struct Connection {
+/// One connection.
+pub(crate) struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     buffer: Vec<u8>,
@@ -27,10 +28,7 @@ impl Load {
     ) -> anyhow::Result<Self> {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            let buffer = Vec::with_capacity(128 << 10);
-            connections.push(Connection { stream, request: request.to_vec(), buffer });
+            connections.push(Connection::open(address, request).await?);
         }
         Ok(Self { connections })
     }
@@ -73,20 +71,38 @@ impl Load {
 }
 
 impl Connection {
-    async fn ask(&mut self) -> anyhow::Result<()> {
-        self.stream.write_all(&self.request).await?;
+    /// A connection that repeats `request`.
+    pub(crate) async fn open(address: SocketAddr, request: &[u8]) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let buffer = Vec::with_capacity(128 << 10);
+        Ok(Self { stream, request: request.to_vec(), buffer })
+    }
+
+    /// Repeats its request; the answer has to be a 200.
+    pub(crate) async fn ask(&mut self) -> anyhow::Result<()> {
+        let request = std::mem::take(&mut self.request);
+        let asked = self.exchange(&request).await.map(|answer| {
+            let is_fine = answer.starts_with(b"HTTP/1.1 200");
+            (!is_fine).then(|| String::from_utf8_lossy(answer).into_owned())
+        });
+        self.request = request;
+        match asked? {
+            None => Ok(()),
+            Some(answer) => anyhow::bail!("{answer}"),
+        }
+    }
+
+    /// Sends `request` and gives the whole answer, head and body.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
+        self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {
             let head = memchr::memmem::find(&self.buffer, b"\r\n\r\n").map(|at| at + 4);
             if let Some(head) = head {
                 let text = self.buffer.get(..head).unwrap_or_default();
-                ensure!(
-                    text.starts_with(b"HTTP/1.1 200"),
-                    "{}",
-                    String::from_utf8_lossy(&self.buffer)
-                );
                 if self.buffer.len() >= head + super::upstream::content_length(text) {
-                    return Ok(());
+                    return Ok(&self.buffer);
                 }
             }
             ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the connection closed");

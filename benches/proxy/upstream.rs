@@ -1,12 +1,16 @@
 //! The server behind the proxies: answers at once, MCP and REST alike.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What a REST request gets: as long as a small record of an API.
 const RECORD: usize = 1_000;
+
+/// Sessions that were opened.
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Serves until it is killed; prints its port.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -69,13 +73,24 @@ fn answer(body: &[u8]) -> Vec<u8> {
         Some(_) => r#"{"content":[{"type":"text","text":"done"}]}"#,
     };
     let id = message.get("id").cloned().unwrap_or_default();
-    whole(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+    match message.get("method").and_then(serde_json::Value::as_str) {
+        Some("initialize") => {
+            let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
+            with(&format!("Mcp-Session-Id: session-{session}\r\n"), &body)
+        }
+        _ => whole(&body),
+    }
 }
 
 fn whole(body: &str) -> Vec<u8> {
+    with("", body)
+}
+
+fn with(headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }

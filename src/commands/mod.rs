@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod doctor;
 mod explain;
+mod hosting;
 mod inspect;
 mod intent;
 mod jsonl;

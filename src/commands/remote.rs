@@ -1,6 +1,7 @@
 //! A server behind a URL: where it is, what is sent to it, who listens in front.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::header::AUTHORIZATION;
@@ -8,17 +9,24 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
+use super::Done;
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
+use crate::gate::Gate;
 use crate::mcp::http::front::{self, Backend, Door, Front};
+use crate::mcp::http::refusals::Refusals;
 use crate::mcp::http::remote::{Remote, Target};
-use crate::mcp::http::stdio::{Bridge, Transport};
+use crate::mcp::http::stdio::{Bridge, End, Transport};
 use crate::mcp::relay;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
 use crate::net::server;
 use crate::oauth;
 use crate::os::{self, StopRequests};
+
+/// How long calls under way may take once the listener was told to stop. Children
+/// have their time after that, and all of it has to be over in 5 seconds.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Words in a header's name that say that its value is a secret.
 const SECRETS: [&str; 6] = ["authorization", "cookie", "key", "password", "secret", "token"];
@@ -73,7 +81,15 @@ pub(super) fn target(
         )
         .ok(),
     };
-    Ok(Target { uri, login, headers, keeps_authorization: false, fills_in: false, max_message })
+    Ok(Target {
+        uri,
+        login,
+        headers,
+        keeps_authorization: false,
+        fills_in: false,
+        plain: false,
+        max_message,
+    })
 }
 
 fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {
@@ -135,7 +151,7 @@ pub(super) async fn over_stdio(
     remote: Arc<Remote>,
     settings: &relay::Settings,
     transport: cli::Transport,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
     let client = os::stdio().context("cannot use standard input and output")?;
     let transport = match transport {
@@ -144,18 +160,22 @@ pub(super) async fn over_stdio(
         cli::Transport::Sse => Transport::Sse,
     };
     let bridge = Bridge::new(remote, settings.agent.clone(), transport, settings.max_message);
-    tokio::select! {
-        ended = bridge.run(client) => ended.context("the client's output broke"),
-        _ = told.next() => Ok(()),
-    }
+    let stop = async {
+        told.next().await;
+    };
+    Ok(match bridge.run(client, stop).await {
+        End::Client | End::Told => Done::Success,
+        End::Server => Done::Exit(1),
+    })
 }
 
 /// Shows the server to whoever may connect.
 pub(super) async fn over_http(
     backend: Backend,
     of_relay: &relay::Settings,
+    gate: Gate,
     args: &WrapArgs,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
     let address = args.listen.listen.context("--listen is not given")?;
     let token = args.listen.token_env.as_deref().map(variable).transpose()?.map(Arc::new);
@@ -167,12 +187,19 @@ pub(super) async fn over_http(
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     let door = Door { address: listener.local_addr()?, token, max_message: of_relay.max_message };
     anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
-    let front = Front { door, backend: backend.clone(), agent: of_relay.agent.clone() };
+    let front = Front {
+        door,
+        backend: backend.clone(),
+        agent: of_relay.agent.clone(),
+        server: Arc::clone(&of_relay.server),
+        refusals: Refusals::new(gate),
+    };
     let app = front::router(front).into_service();
     let stop = async move {
         told.next().await;
     };
-    server::serve(listener, app, server::Limits::default(), &Lanes::start()?, stop).await?;
+    let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
+    server::serve(listener, app, limits, &Lanes::start()?, stop).await?;
     backend.close().await;
-    Ok(())
+    Ok(Done::Success)
 }

@@ -1,5 +1,6 @@
 //! `agentgate wrap`: a server behind the gate, over standard input and output.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     if url.is_some() || args.listen.listen.is_some() {
         let served = serve_http(url, args, &settings, gate, &of_relay);
         store.close();
-        return served.map(|()| Done::Success);
+        return served;
     }
     let relay = Arc::new(Relay::new(gate, of_relay));
     // One thread: a second one would only hand lines back and forth.
@@ -70,9 +71,10 @@ fn serve_http(
     settings: &Settings,
     gate: Gate,
     of_relay: &relay::Settings,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Done> {
     let listens = args.listen.listen.is_some();
     let template = of_relay.clone();
+    let of_refusals = gate.clone();
     let begin = move |_: &Incoming| {
         // A conversation of its own in the log, where there can be several.
         let session = match listens {
@@ -91,9 +93,12 @@ fn serve_http(
             let children = args.listen.max_sessions.map_or(MAX_SESSIONS, usize::from);
             let idle = args.listen.session_idle.unwrap_or(SESSION_IDLE);
             let limits = Limits { max_message: max, children, idle };
-            let children = Children::new(&args.command, limits, begin);
+            // The token opens this very door.
+            let secrets = args.listen.token_env.iter().map(OsString::from).collect();
+            let children = Children::without(secrets, &args.command, limits, begin);
             runtime.spawn(Children::reap(Arc::downgrade(&children)));
-            runtime.block_on(remote::over_http(Backend::Children(children), of_relay, args))
+            let backend = Backend::Children(children);
+            runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
         }
         Some(url) => {
             let client = Client::new()?;
@@ -107,7 +112,7 @@ fn serve_http(
             match listens {
                 true => {
                     let backend = Backend::Remote(remote);
-                    runtime.block_on(remote::over_http(backend, of_relay, args))
+                    runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
                 }
                 false => {
                     let transport = args.remote.transport;

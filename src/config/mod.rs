@@ -18,6 +18,7 @@ use serve::ProviderFile;
 use crate::action::{Agent, Provider};
 use crate::cli::{AuditSync, DecideArgs, Mode, OnAuditFailure, StoreArgs, Trust};
 use crate::policy::diagnostic::{Diagnostics, Source};
+use crate::rest::credentials;
 use crate::rest::route::Upstream;
 
 /// The default of `--max-message`, in bytes.
@@ -104,6 +105,19 @@ pub struct Server {
     pub policy: Vec<String>,
     /// Where it is: `serve` shows it at `/mcp/{name}`.
     pub url: Option<String>,
+    /// What is run instead, with its arguments: a child for each session.
+    pub command: Vec<String>,
+    /// Variables that the command is given though they hold a credential of the
+    /// gate's.
+    pub env: Vec<String>,
+    /// Headers that the gate puts in, each from `{env: NAME}` or `{file: PATH}`.
+    pub headers: BTreeMap<String, credentials::Source>,
+    /// A bearer token that the gate puts in, from `{env: NAME}` or `{file: PATH}`.
+    pub credential: Option<credentials::Source>,
+    /// Plain HTTP to another machine will do.
+    pub allow_http: bool,
+    /// Tools that would be denied are left out of tools/list.
+    pub hide_denied: bool,
 }
 
 impl Home {
@@ -235,6 +249,18 @@ impl Settings {
     #[must_use]
     pub fn max_message(&self, flag: Option<usize>) -> usize {
         flag.or(self.file.max_message).unwrap_or(MAX_MESSAGE)
+    }
+
+    /// The MCP servers that `serve` shows, by name: those with a URL or a command.
+    pub fn hosted(&self) -> impl Iterator<Item = (&str, &Server)> {
+        let named = self.file.servers.iter().map(|(name, server)| (name.as_str(), server));
+        named.filter(|(_, server)| server.url.is_some() || !server.command.is_empty())
+    }
+
+    /// What the file says of the providers.
+    #[must_use]
+    pub fn providers(&self) -> &[(Provider, ProviderFile)] {
+        &self.file.providers
     }
 
     /// What happens to an allowed call that cannot be recorded.

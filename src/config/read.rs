@@ -36,7 +36,17 @@ const KEYS: &[&str] = &[
     "retention_days",
     "providers",
 ];
-const SERVER_KEYS: &[&str] = &["trust", "policy", "url"];
+const SERVER_KEYS: &[&str] = &[
+    "trust",
+    "policy",
+    "url",
+    "command",
+    "env",
+    "headers",
+    "credential",
+    "allow_http",
+    "hide_denied",
+];
 const PROVIDER_KEYS: &[&str] = &["upstream", "hosts", "credential", "listen", "public_url"];
 const CREDENTIAL_KEYS: &[&str] = &["env", "file"];
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
@@ -112,7 +122,32 @@ impl Config<'_> {
             trust: fields.get("trust").and_then(|node| self.reader.word(node, "trust", TRUSTS)),
             policy: fields.get("policy").map(|node| self.policies(node)).unwrap_or_default(),
             url: self.parsed(&fields, "url", server_url),
+            command: self.texts(&fields, "command"),
+            env: self.texts(&fields, "env"),
+            headers: fields.get("headers").map(|node| self.headers(node)).unwrap_or_default(),
+            credential: fields.get("credential").and_then(|node| self.credential(node)),
+            allow_http: self.is_set(&fields, "allow_http"),
+            hide_denied: self.is_set(&fields, "hide_denied"),
         }
+    }
+
+    fn headers(&mut self, node: &Node) -> BTreeMap<String, credentials::Source> {
+        let mut headers = BTreeMap::new();
+        for (name, node) in self.reader.entries(node, "`headers`") {
+            if let Some(source) = self.credential(node) {
+                headers.insert(name.value.to_owned(), source);
+            }
+        }
+        headers
+    }
+
+    fn texts(&mut self, fields: &Fields<'_>, key: &'static str) -> Vec<String> {
+        let Some(node) = fields.get(key) else { return Vec::new() };
+        self.reader.texts(node, key).into_iter().map(|text| text.value).collect()
+    }
+
+    fn is_set(&mut self, fields: &Fields<'_>, key: &'static str) -> bool {
+        fields.get(key).and_then(|node| self.reader.flag(node, key)).unwrap_or_default()
     }
 
     fn providers(&mut self, node: &Node) -> Vec<(Provider, ProviderFile)> {

@@ -52,6 +52,8 @@ pub struct Plan {
     pub public_url: Option<Upstream>,
     /// Nothing is sent anywhere.
     pub test_mode: bool,
+    /// Registered MCP servers may be reached by plain HTTP on other machines, too.
+    pub allow_http: bool,
     /// The largest body that is held, in bytes.
     pub max_body: usize,
     /// The largest MCP message, in bytes.
@@ -97,7 +99,6 @@ impl Legacy {
     #[must_use]
     pub fn from_env() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let is_true = |text: String| matches!(&*text.to_lowercase(), "1" | "true" | "yes" | "on");
         let origins = text("CORS_ORIGINS").unwrap_or_default();
         Self {
             test_mode: text("TEST_MODE").is_some_and(is_true),
@@ -136,6 +137,7 @@ impl Plan {
             listen: args.listen.or(file.listen).unwrap_or(LISTEN),
             public_url: file.public_url.clone(),
             test_mode: args.test_mode || legacy.test_mode,
+            allow_http: std::env::var("AGENTGATE_ALLOW_HTTP").is_ok_and(is_true),
             max_body: args
                 .max_body
                 .or(file.max_body)
@@ -177,11 +179,6 @@ impl Plan {
     /// The providers that have a listener of their own.
     pub fn listeners(&self) -> impl Iterator<Item = (Provider, SocketAddr)> + '_ {
         self.providers.iter().filter_map(|(provider, file)| Some((*provider, file.listen?)))
-    }
-
-    /// The MCP servers that `serve` shows, by name.
-    pub fn hosted(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.servers.iter().filter_map(|(name, server)| Some((name, server.url.as_ref()?)))
     }
 
     fn provider(&self, provider: Provider) -> Option<&ProviderFile> {
@@ -233,6 +230,10 @@ impl Plan {
         }
         changes
     }
+}
+
+fn is_true(text: String) -> bool {
+    matches!(&*text.to_lowercase(), "1" | "true" | "yes" | "on")
 }
 
 /// What is wrong with the credentials of `providers`, never what they are.

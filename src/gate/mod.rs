@@ -4,6 +4,7 @@
 pub mod escalate;
 pub mod metrics;
 pub mod pipeline;
+pub mod strangers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -74,7 +74,8 @@ impl Key {
     }
 
     /// Whether it is one of `scope`'s.
-    fn is_of(&self, scope: &str) -> bool {
+    #[must_use]
+    pub fn is_of(&self, scope: &str) -> bool {
         self.0.strip_prefix(scope.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
     }
 
@@ -107,6 +108,21 @@ impl Pending {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.asked.len() >= MAX_PENDING
+    }
+
+    /// Whether the request is in flight.
+    #[must_use]
+    pub fn contains(&self, id: &Key) -> bool {
+        self.asked.contains_key(id)
+    }
+
+    /// The row of a request in flight, where it has one.
+    #[must_use]
+    pub fn row_of(&self, id: &Key) -> Option<&str> {
+        match self.asked.get(id)? {
+            Asked::Admitted(receipt) => receipt.request_id(),
+            _ => None,
+        }
     }
 
     /// Takes the request that this id answers, or that was cancelled.

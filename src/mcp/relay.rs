@@ -92,7 +92,7 @@ struct State {
 }
 
 /// A line with a call that waits for the server's list of tools.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Held {
     line: Bytes,
     /// The call's id; a batch has none.

@@ -223,6 +223,11 @@ impl Tools {
         }
     }
 
+    /// The request for the list failed. The next call asks again.
+    pub fn withdraw(&mut self) {
+        self.own = None;
+    }
+
     /// Takes the answer to a request of the gate's own; `None` where `id` is not
     /// one of them and the answer must be passed on.
     pub fn swallow(&mut self, id: &[u8], answer: &Answer<'_>, era: &Era) -> Option<Swallowed> {

@@ -22,6 +22,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 /// Where bytes come from: our standard input, or a server's output.
 pub type Source = Box<dyn AsyncRead + Send + Unpin>;
@@ -37,8 +38,10 @@ pub const STOP_GRACE: Duration = Duration::from_millis(2_000);
 /// How long what a server leaves behind may take before it is killed.
 pub const SWEEP_GRACE: Duration = Duration::from_millis(500);
 
-/// The prefix of variables that are the gate's own and no business of a server's.
+/// The prefix of variables that are the gate's own and no business of a server's,
+/// and the one of them that has an older name.
 const OWN_VARIABLES: &str = "AGENTGATE_";
+const MASTER_KEY: &str = "MASTER_API_KEY";
 
 /// The exit code for a command that does not exist, as shells have it.
 pub const NOT_FOUND: u8 = 127;
@@ -69,7 +72,20 @@ impl Child {
     /// Where no process can be made. A program that does not exist is reported
     /// by exit code [`NOT_FOUND`] on Unix.
     pub fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Self, Streams)> {
-        let (inner, streams) = imp::spawn(program, args)?;
+        Self::spawn_without(&[], program, args)
+    }
+
+    /// The same, without these variables either: they hold secrets of the gate's.
+    ///
+    /// # Errors
+    /// Like [`Child::spawn`].
+    pub fn spawn_without(
+        secrets: &[OsString],
+        program: &OsString,
+        args: &[OsString],
+    ) -> io::Result<(Self, Streams)> {
+        let hidden = own_variables().chain(secrets.iter().cloned());
+        let (inner, streams) = imp::spawn(program, args, hidden)?;
         Ok((Self { inner }, streams))
     }
 
@@ -106,7 +122,14 @@ pub enum Stop {
 /// Waits to be told to stop.
 #[derive(Debug)]
 pub struct StopRequests {
-    inner: imp::StopRequests,
+    inner: Teller,
+}
+
+/// Who tells.
+#[derive(Debug)]
+enum Teller {
+    System(imp::StopRequests),
+    Owner(watch::Receiver<Option<Stop>>),
 }
 
 impl StopRequests {
@@ -115,12 +138,28 @@ impl StopRequests {
     /// # Errors
     /// Where handlers cannot be installed.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { inner: imp::StopRequests::listen()? })
+        Ok(Self { inner: Teller::System(imp::StopRequests::listen()?) })
+    }
+
+    /// Those of an owner that has its own order of ending things.
+    #[must_use]
+    pub fn of(owner: watch::Receiver<Option<Stop>>) -> Self {
+        Self { inner: Teller::Owner(owner) }
     }
 
     /// The next request. Cancel-safe.
     pub async fn next(&mut self) -> Stop {
-        self.inner.next().await
+        match &mut self.inner {
+            Teller::System(system) => system.next().await,
+            Teller::Owner(owner) => {
+                let told = owner.wait_for(Option::is_some).await.map(|how| *how);
+                match told {
+                    Ok(how) => how.unwrap_or(Stop::Terminate),
+                    // An owner that is gone has nothing more to say.
+                    Err(_) => std::future::pending().await,
+                }
+            }
+        }
     }
 }
 
@@ -145,6 +184,9 @@ pub fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Resu
 /// The names of the gate's own variables in this process's environment.
 fn own_variables() -> impl Iterator<Item = OsString> {
     std::env::vars_os().map(|(name, _)| name).filter(|name| {
-        name.to_str().is_some_and(|name| name.to_ascii_uppercase().starts_with(OWN_VARIABLES))
+        name.to_str().is_some_and(|name| {
+            let name = name.to_ascii_uppercase();
+            name.starts_with(OWN_VARIABLES) || name == MASTER_KEY
+        })
     })
 }

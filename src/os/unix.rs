@@ -13,7 +13,7 @@ use tokio::process::{Child as Process, Command};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::timeout;
 
-use super::{STOP_GRACE, SWEEP_GRACE, Stop, Streams, own_variables};
+use super::{STOP_GRACE, SWEEP_GRACE, Stop, Streams};
 
 pub(super) use super::stdio_unix::stdio;
 pub(super) use super::supervisor::supervise;
@@ -26,14 +26,18 @@ pub(super) struct Child {
     supervisor: Process,
 }
 
-pub(super) fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Child, Streams)> {
+pub(super) fn spawn(
+    program: &OsString,
+    args: &[OsString],
+    hidden: impl Iterator<Item = OsString>,
+) -> io::Result<(Child, Streams)> {
     super::supervisor::adopt_orphans();
     let (input_read, input_write) = io::pipe()?;
     let (output_read, output_write) = io::pipe()?;
     let mut command = Command::new(own_binary()?);
     command.arg0("agentgate").arg("supervise").arg(format!("--parent={}", std::process::id()));
     command.arg("--").arg(program).args(args);
-    for name in own_variables() {
+    for name in hidden {
         command.env_remove(name);
     }
     command.stdin(Stdio::from(input_read)).stdout(Stdio::from(output_write));

@@ -9,21 +9,25 @@ use process_wrap::tokio::{ChildWrapper, CommandWrap, JobObject, KillOnDrop};
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlShutdown};
 use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
 
-use super::{Sink, Source, Stop, Streams, own_variables};
+use super::{Sink, Source, Stop, Streams};
 
 #[derive(Debug)]
 pub(super) struct Child {
     job: Box<dyn ChildWrapper>,
 }
 
-pub(super) fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Child, Streams)> {
+pub(super) fn spawn(
+    program: &OsString,
+    args: &[OsString],
+    hidden: impl Iterator<Item = OsString>,
+) -> io::Result<(Child, Streams)> {
     // `npx` is `npx.cmd`: found by PATHEXT, which CreateProcess does not consult.
     let path = which::which(program).map_err(|error| {
         io::Error::new(io::ErrorKind::NotFound, format!("`{}`: {error}", program.display()))
     })?;
     let mut command = CommandWrap::with_new(path, |command| {
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-        for name in own_variables() {
+        for name in hidden {
             command.env_remove(name);
         }
     });

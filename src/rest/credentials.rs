@@ -29,6 +29,29 @@ pub enum Source {
     File(PathBuf),
 }
 
+impl Source {
+    /// What is there now.
+    ///
+    /// # Errors
+    /// Why there is nothing; never what.
+    pub fn read(&self) -> Result<Zeroizing<String>, String> {
+        let secret = match self {
+            Self::Env(name) => {
+                std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?
+            }
+            Self::File(path) => {
+                let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+                let size = std::fs::metadata(path).map_err(failed)?.len();
+                if size > MAX_CREDENTIAL {
+                    return Err(format!("{} is no credential: {size} bytes", path.display()));
+                }
+                std::fs::read_to_string(path).map_err(failed)?
+            }
+        };
+        Ok(Zeroizing::new(secret))
+    }
+}
+
 /// A provider's configured credential.
 pub struct Credential {
     provider: Provider,
@@ -84,19 +107,7 @@ impl Credential {
     }
 
     fn read(&self) -> Result<HeaderValue, String> {
-        let secret = Zeroizing::new(match &self.source {
-            Source::Env(name) => {
-                std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?
-            }
-            Source::File(path) => {
-                let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-                let size = std::fs::metadata(path).map_err(failed)?.len();
-                if size > MAX_CREDENTIAL {
-                    return Err(format!("{} is no credential: {size} bytes", path.display()));
-                }
-                std::fs::read_to_string(path).map_err(failed)?
-            }
-        });
+        let secret = self.source.read()?;
         let secret = secret.trim();
         if secret.is_empty() {
             return Err("it is empty".to_owned());

@@ -25,6 +25,5 @@ pub mod route;
 pub mod router;
 #[cfg(feature = "aws")]
 pub mod sigv4;
-pub mod strangers;
 pub mod ticket;
 pub mod upstream;

@@ -155,3 +155,42 @@ fn a_server_asks_its_client_over_the_stream() {
     let _ = stream.read_to_string(&mut said);
     assert!(said.contains("LLM response: sampled"), "{said}");
 }
+
+/// The token opens this very door: it is none of the child's business.
+#[test]
+fn a_child_is_not_given_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = folder.path().join("environment");
+    let script = format!("env > '{}'; cat > /dev/null", environment.display());
+    let command = ["sh".into(), "-c".into(), script.into()];
+    let gate = Gate::listen_with(&["--token-env", "THE_TOKEN"], &command, |command| {
+        command.envs([("THE_TOKEN", "a-secret-token"), ("MASTER_API_KEY", "a-secret-key")]);
+        command.env("OTHER", "is passed on");
+    });
+    let body = initialize().to_string();
+    let headers = "Content-Type: application/json\r\nAuthorization: Bearer a-secret-token\r\n";
+    let mut stream = TcpStream::connect(gate.address).unwrap();
+    stream.write_all(&whole(gate.address, "POST", "/mcp", headers, &body)).unwrap();
+    let given = eventually("the child has an environment", || {
+        let given = std::fs::read_to_string(&environment).ok()?;
+        given.contains("is passed on").then_some(given)
+    });
+    assert!(!given.contains("a-secret"), "{given}");
+}
+
+/// A client that gives up while its session begins leaves no child behind.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_that_gives_up_at_the_start_leaves_no_child() {
+    let command = ["sh".into(), "-c".into(), "cat > /dev/null".into()];
+    let gate = Gate::listen(&["--max-sessions", "1"], &command);
+    for _ in 0..3 {
+        let headers = "Content-Type: application/json\r\n";
+        let bytes = whole(gate.address, "POST", "/mcp", headers, &initialize().to_string());
+        let mut stream = TcpStream::connect(gate.address).unwrap();
+        stream.write_all(&bytes).unwrap();
+        eventually("a child is there", || (!descendants(&gate).is_empty()).then_some(()));
+        drop(stream);
+        eventually("no child is left", || descendants(&gate).is_empty().then_some(()));
+    }
+}

@@ -1,9 +1,15 @@
 //! MCP servers behind `agentgate serve`.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
+use crate::support::scripted::{
+    Scripted, answer, json_answer, message_of, result, usual, whole_answer,
+};
 use crate::support::{
-    Answer, Process, Server, agentgate, call, initialize, installed, listening, raw, whole,
+    Answer, Process, Server, agentgate, call, initialize, installed, listening, over_pipes, raw,
+    stateless_call, whole,
 };
 
 const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
@@ -18,10 +24,15 @@ struct Serve {
 
 impl Serve {
     fn start(home: tempfile::TempDir) -> Self {
+        Self::start_with(home, |_| {})
+    }
+
+    fn start_with(home: tempfile::TempDir, prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = agentgate(home.path());
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .env("AGENTGATE_MASTER_KEY", "a master key for tests");
+        prepare(&mut command);
         let (process, address) = listening(command, "agentgate: serving on http://");
         Self { home, address, _process: process }
     }
@@ -76,8 +87,9 @@ fn a_registered_server_is_gated_for_agents() {
     }
     let log = gate.request("GET", "/audit/logs", MASTER, &Value::Null).message();
     let rows = log["logs"].as_array().unwrap();
-    assert_eq!(rows.len(), 4, "{log}");
-    assert!(rows.iter().all(|row| row["agent_name"] == "ann"), "{log}");
+    assert_eq!(rows.len(), 6, "{log}");
+    let of_ann = rows.iter().filter(|row| row["agent_name"] == "ann").count();
+    assert_eq!(of_ann, 5, "strangers share a row: {log}");
 
     // It is there again after a restart, and gone once it is deleted.
     let Serve { home, .. } = gate;
@@ -92,9 +104,8 @@ fn a_registered_server_is_gated_for_agents() {
 /// The gate's own keys stay with the gate; other bearers are the server's.
 #[test]
 fn keys_of_the_gate_go_no_further() {
-    let upstream = crate::upstreams::Scripted::start(|_| {
-        crate::upstreams::json_answer(&json!({"jsonrpc": "2.0", "id": 0, "result": {}}))
-    });
+    let upstream =
+        Scripted::start(|_| json_answer(&json!({"jsonrpc": "2.0", "id": 0, "result": {}})));
     let gate = Serve::start(tempfile::tempdir().unwrap());
     let registration = json!({"name": "s", "url": upstream.url});
     assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &registration).status, 200);
@@ -107,6 +118,201 @@ fn keys_of_the_gate_go_no_further() {
     assert!(seen[0].contains("of-the-server"), "{seen:?}");
     assert!(seen.iter().all(|request| !request.contains(&key)), "{seen:?}");
     assert!(!seen[1].to_ascii_lowercase().contains("authorization"), "{seen:?}");
+}
+
+/// What the original's clients send: no handshake, no session, and no types.
+#[test]
+fn plain_posts_work() {
+    let answer_in = |kind: &'static str| {
+        Scripted::start(move |request| {
+            let head = request.to_ascii_lowercase();
+            // As the servers of both SDKs have it.
+            if !(head.contains("application/json, text/event-stream")) {
+                return whole_answer("406 Not Acceptable", "", "");
+            }
+            let message = message_of(request);
+            let body = match message["method"].as_str() {
+                Some("tools/list") => String::from_utf8(usual(request).unwrap())
+                    .unwrap()
+                    .split_once("\r\n\r\n")
+                    .unwrap()
+                    .1
+                    .to_owned(),
+                _ => result(&message["id"], "done").to_string(),
+            };
+            match kind {
+                "text/event-stream" => answer(kind, &format!(": hello\n\ndata: {body}\n\n")),
+                _ => answer(kind, &body),
+            }
+        })
+    };
+    for kind in ["application/json", "text/event-stream"] {
+        let upstream = answer_in(kind);
+        let gate = Serve::start(tempfile::tempdir().unwrap());
+        let registration = json!({"url": upstream.url, "tools": [
+            {"name": "look", "annotations": {"readOnlyHint": true}},
+            {"name": "drop", "annotations": {"destructiveHint": true}}]});
+        let registered = gate.request("POST", "/mcp/servers", MASTER, &registration).message();
+        assert_eq!(registered["name"], json!(upstream.url), "the URL is the name");
+        assert_eq!(registered["tools_registered"], 2);
+        let key = gate.key(&json!({"name": "ann"}));
+        let target = format!("/mcp/{}", upstream.url.replace(':', "%3A").replace('/', "%2F"));
+        for target in [target, format!("/mcp/{}", upstream.url)] {
+            for accept in ["", "Accept: */*\r\n"] {
+                let post = |tool: &str| {
+                    let headers =
+                        format!("Content-Type: application/json\r\n{accept}X-Agent-Key: {key}\r\n");
+                    let body = call(5, tool, json!({})).to_string();
+                    raw(gate.address, &whole(gate.address, "POST", &target, &headers, &body))
+                };
+                let read = post("look");
+                assert_eq!(
+                    (read.status, read.header("content-type")),
+                    (200, Some("application/json"))
+                );
+                assert_eq!(
+                    serde_json::from_str::<Value>(&read.body).unwrap(),
+                    result(&json!(5), "done")
+                );
+                assert!(read.header("x-agentgate-decision").is_some(), "{read:?}");
+                let dropped = post("drop");
+                assert_eq!(dropped.message()["result"]["isError"], true, "{dropped:?}");
+                assert!(dropped.header("x-agentgate-decision").is_some(), "{dropped:?}");
+            }
+        }
+        let dropped = |request: &String| message_of(request)["params"]["name"] == "drop";
+        assert!(!upstream.requests().iter().any(dropped));
+    }
+}
+
+/// Those of the configuration: a command, headers of the gate's own, a policy.
+#[test]
+fn servers_of_the_configuration_are_shown_as_it_says() {
+    let Some(installed) = installed() else { return };
+    let upstream = Scripted::start(|request| {
+        let message = message_of(request);
+        usual(request).unwrap_or_else(|| json_answer(&result(&message["id"], "done")))
+    });
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("secret"), "from-a-file\n").unwrap();
+    std::fs::create_dir(home.path().join("policies")).unwrap();
+    let strict =
+        "name: strict\nrules: [{ tool: remove_everything, effect: deny }]\ndefault_effect: allow\n";
+    std::fs::write(home.path().join("policies/strict.yaml"), strict).unwrap();
+    let command: Vec<_> =
+        over_pipes(&installed).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let config = json!({
+        "policy": ["deny_all"],
+        "servers": {
+            "local": {"command": command, "policy": ["strict"], "hide_denied": true},
+            "remote": {"url": upstream.url, "policy": ["allow_all"],
+                       "credential": {"env": "TOKEN"},
+                       "headers": {"X-Api-Key": {"file": home.path().join("secret")}}},
+            "denied": {"url": upstream.url},
+            "only-trust": {"trust": "none"}}});
+    std::fs::write(home.path().join("config.yaml"), config.to_string()).unwrap();
+    let gate = Serve::start_with(home, |command| {
+        command.env("TOKEN", "from-the-environment");
+    });
+    let listed = gate.request("GET", "/mcp/servers", MASTER, &Value::Null);
+    assert!(!listed.body.contains("from-"), "{listed:?}");
+    assert_eq!(listed.message()["servers"].as_array().unwrap().len(), 3);
+    let key = gate.key(&json!({"name": "ann"}));
+    let own = format!("X-Agent-Key: {key}\r\n");
+
+    let opened = gate.request("POST", "/mcp/local", &own, &initialize());
+    let session = format!("{own}Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    let post = |message: Value| gate.request("POST", "/mcp/local", &session, &message);
+    post(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let tools = post(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).message();
+    let tools = tools["result"]["tools"].to_string();
+    assert!(tools.contains("test_simple_text") && !tools.contains("remove_everything"), "{tools}");
+    let text = post(call(2, "test_simple_text", json!({}))).message();
+    assert_eq!(text["result"]["isError"], false, "{text}");
+    assert_eq!(post(call(3, "remove_everything", json!({}))).message()["result"]["isError"], true);
+    // Another agent's session is none.
+    let other = gate.key(&json!({"name": "bob"}));
+    let theirs = session.replace(&key, &other);
+    for method in ["POST", "GET", "DELETE"] {
+        let body =
+            if method == "POST" { call(4, "test_simple_text", json!({})) } else { Value::Null };
+        let answer = gate.request(method, "/mcp/local", &theirs, &body);
+        assert_eq!(answer.status, 404, "{method}: {answer:?}");
+        assert!(answer.header("x-agentgate-decision").is_some(), "{method}: {answer:?}");
+    }
+
+    let done = gate.request("POST", "/mcp/remote", &own, &call(1, "look", json!({}))).message();
+    assert_eq!(done, result(&json!(1), "done"));
+    let seen = upstream.requests().join("\n");
+    assert!(seen.contains("authorization: Bearer from-the-environment"), "{seen}");
+    assert!(seen.contains("x-api-key: from-a-file"), "{seen}");
+    let denied = gate.request("POST", "/mcp/denied", &own, &call(1, "look", json!({}))).message();
+    assert_eq!(denied["result"]["isError"], true, "{denied}");
+}
+
+/// Agents on one server, each under a policy of its own and its own limit.
+#[test]
+fn each_agent_has_its_own_policy() {
+    let Some(installed) = installed() else { return };
+    let server = Server::start(&installed);
+    let gate = Serve::start(tempfile::tempdir().unwrap());
+    gate.request("POST", "/mcp/servers", MASTER, &json!({"name": "s", "url": server.url}));
+    let limited = "name: limited\ndefault_effect: allow\nrate_limit: { requests_per_minute: 2 }\n";
+    let put = json!({"name": "limited", "yaml": limited});
+    assert!(gate.request("POST", "/policies", MASTER, &put).status < 300);
+    let ask = |name: &str, policy: &str| {
+        let key = gate.key(&json!({"name": name, "policy": policy, "provider": "github"}));
+        let own = format!("X-Agent-Key: {key}\r\n");
+        let (headers, message) = stateless_call(1, "remove_everything", json!({}));
+        let ask = || gate.request("POST", "/mcp/s", &format!("{own}{headers}"), &message).message();
+        [ask(), ask(), ask()].map(|answer| answer["result"]["isError"].clone())
+    };
+    assert_eq!(ask("open", "allow_all"), [false, false, false]);
+    assert_eq!(ask("shut", "deny_all"), [true, true, true]);
+    assert_eq!(ask("slow", "limited"), [false, false, true]);
+}
+
+/// Strangers learn nothing and cannot flood the log; what an agent sends that
+/// cannot be read has a row each, and so has the master key no way out.
+#[test]
+fn refusals_are_logged() {
+    let upstream =
+        Scripted::start(|_| json_answer(&json!({"jsonrpc": "2.0", "id": 0, "result": {}})));
+    let gate = Serve::start(tempfile::tempdir().unwrap());
+    gate.request("POST", "/mcp/servers", MASTER, &json!({"name": "s", "url": upstream.url}));
+    let mut answers = std::collections::HashSet::new();
+    for target in ["/mcp/s", "/mcp/absent", "/mcp/https%3A%2F%2Fx"] {
+        for headers in ["", "X-Agent-Key: ag_no\r\n", "Authorization: Bearer ag_no\r\n"] {
+            let answer = gate.request("POST", target, headers, &initialize());
+            assert_eq!(answer.status, 401);
+            answers.insert(answer.body);
+        }
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    let key = gate.key(&json!({"name": "ann"}));
+    let own = format!("X-Agent-Key: {key}\r\n");
+    let body = initialize().to_string();
+    for headers in [
+        "Content-Type: text/plain\r\n".to_owned(),
+        "Content-Type: application/json; charset=utf-7\r\n".to_owned(),
+        format!("{JSON}Content-Encoding: identity\r\nContent-Encoding: gzip\r\n"),
+        format!("{JSON}Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\n"),
+        format!("{JSON}MCP-Protocol-Version: 2025-11-25\r\nMCP-Protocol-Version: 2026-07-28\r\n"),
+    ] {
+        let bytes = whole(gate.address, "POST", "/mcp/s", &format!("{own}{headers}"), &body);
+        let answer = raw(gate.address, &bytes);
+        assert!(matches!(answer.status, 400 | 415), "{answer:?}");
+        assert!(answer.header("x-agentgate-decision").is_some(), "{answer:?}");
+    }
+    assert!(upstream.requests().is_empty());
+    let all = format!("{own}{MASTER}");
+    assert_eq!(gate.request("POST", "/mcp/s", &all, &initialize()).status, 200);
+    assert!(!upstream.requests()[0].contains("a master key"), "{:?}", upstream.requests());
+    let log = gate.request("GET", "/audit/logs", MASTER, &Value::Null).message();
+    let of = |agent: &str| {
+        log["logs"].as_array().unwrap().iter().filter(|row| row["agent_name"] == agent).count()
+    };
+    assert_eq!((of("unidentified"), of("ann")), (1, 5), "{log}");
 }
 
 #[test]

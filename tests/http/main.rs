@@ -4,6 +4,10 @@
 #![cfg(unix)]
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod bridge;
+#[cfg(test)]
 mod children;
 #[cfg(test)]
 mod clients;
@@ -11,6 +15,8 @@ mod clients;
 mod conformance;
 #[cfg(test)]
 mod hosted;
+#[cfg(test)]
+mod kill;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

@@ -25,6 +25,13 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
         let own = format!("Host: {}\r\n", gate.address);
         raw(gate.address, whole.replace(&own, host).as_bytes())
     };
+    let absolute =
+        |target: &str| raw(gate.address, &whole(gate.address, "POST", target, JSON, &body));
+    let old = |host: &str| {
+        let length = body.len();
+        let head = format!("POST /mcp HTTP/1.0\r\n{host}{JSON}Content-Length: {length}\r\n\r\n");
+        raw(gate.address, format!("{head}{body}").as_bytes())
+    };
     let long = call(1, "x", json!({"text": "x".repeat(2_000)})).to_string();
     let with = |headers: &str| gate.request("POST", headers, &body);
     let chunked = |rest: &str| {
@@ -45,6 +52,37 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
         ("a form", with("Content-Type: application/x-www-form-urlencoded\r\n"), &[415]),
         ("plain text", with("Content-Type: text/plain\r\n"), &[415]),
         ("two types", with(&format!("{JSON}Content-Type: text/plain\r\n")), &[415]),
+        ("another alphabet", with("Content-Type: application/json; charset=utf-7\r\n"), &[415]),
+        (
+            "packed at the second look",
+            with(&format!("{JSON}Content-Encoding: identity\r\nContent-Encoding: gzip\r\n")),
+            &[415],
+        ),
+        (
+            "two sessions",
+            with(&format!("{JSON}Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\n")),
+            &[400],
+        ),
+        ("a session that is none", with(&format!("{JSON}Mcp-Session-Id: a b\r\n")), &[400]),
+        (
+            "two revisions",
+            with(&format!(
+                "{JSON}MCP-Protocol-Version: 2025-06-18\r\nMCP-Protocol-Version: 2026-07-28\r\n"
+            )),
+            &[400],
+        ),
+        (
+            "two credentials",
+            with(&format!("{JSON}Authorization: Bearer a\r\nAuthorization: Bearer b\r\n")),
+            &[400],
+        ),
+        (
+            "a page among others",
+            with(&format!("{JSON}Origin: http://localhost\r\nOrigin: https://evil.example\r\n")),
+            &[403],
+        ),
+        ("another host in the request line", absolute("http://evil.example/mcp"), &[400]),
+        ("an old client without a host", old(""), &[403]),
         ("packed", with(&format!("{JSON}Content-Encoding: gzip\r\n")), &[415]),
         ("too long", gate.request("POST", JSON, &long), &[413]),
         ("another method", gate.request("PUT", JSON, &body), &[405]),
@@ -56,8 +94,16 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
         assert!(statuses.contains(&answer.status), "{what}: {answer:?}");
         assert!(!answer.body.contains("reached"), "{what}: {answer:?}");
     }
+    let rows = gate.log();
+    let strangers = rows.iter().filter(|row| row["agent"] == "unidentified").count();
+    assert_eq!(strangers, 1, "whoever knocks at the wrong door shares a row: {rows:?}");
+    let (of_agent, refused) = (rows.len() - strangers, |row: &Value| row["decision"] == "deny");
+    assert!(of_agent >= 12 && rows.iter().all(refused), "each of the others has one: {rows:?}");
     let elsewhere = raw(gate.address, &whole(gate.address, "POST", "/elsewhere", JSON, &body));
     assert_eq!(elsewhere.status, 404);
+    let own = format!("http://{}/mcp", gate.address);
+    assert_eq!(absolute(&own).status, 502, "named twice, and the same");
+    assert_eq!(old(&format!("Host: {}\r\n", gate.address)).status, 502, "old, and right");
     assert_eq!(with(JSON).status, 502, "what is right gets as far as the server");
 }
 
@@ -172,8 +218,8 @@ fn a_token_is_asked_for_and_goes_no_further() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--token-env"), "{refused:?}");
 
-    let upstream = crate::upstreams::Scripted::start(|_| {
-        crate::upstreams::json_answer(&json!({"jsonrpc": "2.0", "id": 0, "result": {}}))
+    let upstream = crate::support::scripted::Scripted::start(|_| {
+        crate::support::scripted::json_answer(&json!({"jsonrpc": "2.0", "id": 0, "result": {}}))
     });
     let gate = Gate::listen_with(
         &["--token-env", "THE_TOKEN"],
@@ -191,4 +237,76 @@ fn a_token_is_asked_for_and_goes_no_further() {
     assert!(seen.contains("initialize") && !seen.contains("the token"), "{seen}");
     let row_and_head = format!("{:?}", gate.log());
     assert!(!row_and_head.contains("the token"), "{row_and_head}");
+}
+
+/// HTTP/2 has no `Host`: `:authority` says who is spoken to.
+#[test]
+fn authority_is_the_host_of_http_2() {
+    use http_body_util::{BodyExt as _, Full};
+    let gate = in_front_of_nothing(&["--policy", "allow_all"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ask = |authority: String| {
+        runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(gate.address).await.unwrap();
+            let (executor, io) =
+                (hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioIo::new(stream));
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+            tokio::spawn(connection);
+            let body = Full::new(bytes::Bytes::from(call(1, "x", json!({})).to_string()));
+            let request = http::Request::post(format!("http://{authority}/mcp"))
+                .header("content-type", "application/json")
+                .body(body)
+                .unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            let status = answer.status().as_u16();
+            let _ = answer.into_body().collect().await;
+            status
+        })
+    };
+    assert_eq!(ask(gate.address.to_string()), 502, "it gets as far as the server");
+    assert_eq!(ask("evil.example".to_owned()), 403);
+    assert_eq!(ask("127.0.0.1.evil.example:80".to_owned()), 403);
+}
+
+/// A flood of those whom nobody knows costs a row, not one each.
+#[test]
+fn strangers_cannot_flood_the_log() {
+    let gate = Gate::listen_with(
+        &["--token-env", "TOKEN"],
+        &["http://127.0.0.1:9/mcp".into()],
+        |command| {
+            command.env("TOKEN", "a token");
+        },
+    );
+    let mut rows = std::collections::HashSet::new();
+    for n in 0..50 {
+        let answer = gate.post(&format!("Authorization: Bearer {n}\r\n"), &initialize());
+        assert_eq!(answer.status, 401);
+        rows.insert(answer.header("x-agentgate-decision").map(str::to_owned));
+    }
+    let logged = gate.log().len();
+    assert!(logged <= 2 && rows.len() <= 3, "{logged} rows, {rows:?}");
+}
+
+#[test]
+fn sessions_of_others_leave_a_row() {
+    let upstream = crate::support::scripted::Scripted::start(|request| {
+        let headers = "Content-Type: application/json\r\nMcp-Session-Id: theirs\r\n";
+        let message = crate::support::scripted::message_of(request);
+        let body = json!({"jsonrpc": "2.0", "id": message["id"], "result": {}}).to_string();
+        crate::support::scripted::whole_answer("200 OK", headers, &body)
+    });
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    gate.post("Authorization: Bearer one\r\n", &initialize());
+    let other = "Authorization: Bearer two\r\nMcp-Session-Id: theirs\r\n";
+    let before = upstream.requests().len();
+    for method in ["GET", "DELETE"] {
+        let answer = gate.request(method, other, "");
+        assert_eq!((answer.status, answer.header("x-agentgate-decision").is_some()), (404, true));
+    }
+    assert_eq!(gate.post(other, &call(1, "x", json!({}))).status, 404);
+    assert_eq!(upstream.requests().len(), before, "nothing arrived");
+    let rows = gate.log();
+    assert_eq!(rows.iter().filter(|row| row["decision"] == "deny").count(), 3, "{rows:?}");
 }

@@ -1,127 +1,64 @@
-//! Servers that misbehave: the client is told, nothing hangs, and no credential
-//! goes to another host.
+//! Servers that misbehave: the client is told what happened, nothing hangs, the
+//! row in the log is complete, and no credential goes to another host.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::{Gate, PATIENCE, agentgate, call, initialize};
-
-/// A server that answers by script: bytes for the text of a request.
-pub(crate) struct Scripted {
-    pub(crate) url: String,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Scripted {
-    pub(crate) fn start(script: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let requests = Arc::<Mutex<Vec<String>>>::default();
-        let (seen, script) = (Arc::clone(&requests), Arc::new(script));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                std::thread::spawn(move || serve(&stream, &seen, &*script));
-            }
-        });
-        Self { url, requests }
-    }
-
-    /// The requests so far, heads and bodies.
-    pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-}
-
-fn serve(mut stream: &TcpStream, seen: &Mutex<Vec<String>>, script: &dyn Fn(&str) -> Vec<u8>) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.parse().unwrap())
-        });
-        let mut body = vec![0; length.unwrap_or(0)];
-        reader.read_exact(&mut body).unwrap();
-        let request = head + &String::from_utf8_lossy(&body);
-        seen.lock().unwrap().push(request.clone());
-        let answer = script(&request);
-        let closes = answer.is_empty() || memchr(&answer, b"Connection: close");
-        if stream.write_all(&answer).is_err() || closes {
-            return;
-        }
-    }
-}
-
-fn memchr(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
-pub(crate) fn answer(kind: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}")
-        .into_bytes()
-}
-
-pub(crate) fn json_answer(message: &Value) -> Vec<u8> {
-    answer("application/json", &message.to_string())
-}
+use crate::support::pipes::Pipes;
+use crate::support::scripted::{
+    STREAM, Scripted, answer, json_answer, message_of, result, usual, whole_answer,
+};
+use crate::support::{Gate, agentgate, call, eventually, initialize};
 
 /// Answers the handshake and the list; `call` says what comes of a call.
 fn server(call: fn() -> Vec<u8>) -> Scripted {
-    Scripted::start(move |request| {
-        let body = request.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let message: Value = serde_json::from_str(body).unwrap_or_default();
-        let result = match message["method"].as_str().unwrap_or_default() {
-            "initialize" => json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
-                                   "serverInfo": {"name": "scripted", "version": "1"}}),
-            "tools/list" => json!({"tools": [{"name": "look", "inputSchema": {"type": "object"},
-                                              "annotations": {"readOnlyHint": true}}]}),
-            "tools/call" => return call(),
-            _ => return b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec(),
-        };
-        json_answer(&json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
-    })
-}
-
-fn result(id: u64, text: &str) -> String {
-    json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": text}]}})
-        .to_string()
+    Scripted::start(move |request| usual(request).unwrap_or_else(call))
 }
 
 /// A name, what is answered, and words of what the client is told.
 type Fault = (&'static str, fn() -> Vec<u8>, &'static str);
 
-/// What is wrong, and what the client is told of it.
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 18] = [
     ("a page", || answer("text/html", "<html>Sign in</html>"), "text/html"),
-    ("nothing", || answer("application/json", ""), ""),
+    ("nothing", || answer("application/json", ""), "none to this request"),
+    ("nothing of no type", || whole_answer("200 OK", "", ""), "nothing, not with a message"),
+    ("no JSON", || answer("application/json", "<html>"), "none to this request: <html>"),
+    ("an answer to somebody else", || json_answer(&result(&json!(7), "x")), "none to this request"),
+    (
+        "an answer to nobody",
+        || {
+            json_answer(
+                &json!({"jsonrpc": "2.0", "id": null, "error": {"code": -1, "message": "who?"}}),
+            )
+        },
+        "who?",
+    ),
+    ("no answer", || whole_answer("202 Accepted", "", ""), "did not answer it"),
     (
         "a redirect",
-        || {
-            b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2:9/mcp\r\nContent-Length: 0\r\n\r\n"
-                .to_vec()
-        },
+        || whole_answer("307 Temporary Redirect", "Location: http://127.0.0.2:9/mcp\r\n", ""),
         "redirect",
     ),
-    ("a connection that closes", Vec::new, ""),
+    ("a connection that closes", Vec::new, "could not be reached"),
     (
         "half an answer",
         || {
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\nConnection: close\r\n\r\n{\"jsonrpc\""
                 .to_vec()
         },
-        "",
+        "broke off",
+    ),
+    (
+        "half an answer in chunks",
+        || {
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n9\r\n{\"jsonrpc\r\nzz\r\n"
+                .to_vec()
+        },
+        "broke off",
     ),
     (
         "a stream that ends too soon",
@@ -131,14 +68,55 @@ const FAULTS: [Fault; 7] = [
                 ": hello\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n",
             )
         },
-        "",
+        "ended without an answer",
+    ),
+    (
+        "a stream that breaks in the middle of an event",
+        || {
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n10\r\ndata: {\"jsonrpc\"\r\n"
+                .to_vec()
+        },
+        "broke off",
+    ),
+    (
+        "a stream with an answer to somebody else",
+        || answer("text/event-stream", &format!("data: {}\n\n", result(&json!(7), "x"))),
+        "ended without an answer",
+    ),
+    (
+        "an event that is too large",
+        || [STREAM, b"data: ", &[b'x'; 100_000]].concat(),
+        "larger than",
+    ),
+    (
+        "an answer that nobody asked to be packed",
+        || {
+            let packed = "Content-Type: application/json\r\nContent-Encoding: gzip\r\n";
+            whole_answer("200 OK", packed, "\u{1f}x")
+        },
+        "gzip",
     ),
     (
         "an error of its own",
         || {
-            b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\noops".to_vec()
+            whole_answer(
+                "500 Internal Server Error",
+                "Content-Type: text/html\r\n",
+                "<h1>oops</h1>",
+            )
         },
-        "",
+        "oops",
+    ),
+    (
+        "too many",
+        || {
+            whole_answer(
+                "429 Too Many Requests",
+                "Retry-After: 17\r\nContent-Type: text/plain\r\n",
+                "slow down",
+            )
+        },
+        "slow down",
     ),
 ];
 
@@ -146,72 +124,126 @@ const FAULTS: [Fault; 7] = [
 fn a_client_over_pipes_gets_an_error_for_each_fault() {
     for (what, fault, says) in FAULTS {
         let upstream = server(fault);
-        let home = tempfile::tempdir().unwrap();
-        let mut process = agentgate(home.path())
-            .args(["wrap", "--policy", "allow_all", "--bearer-env", "SECRET", &upstream.url])
-            .env("SECRET", "a-secret-token")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = process.stdin.take().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        writeln!(input, "{}", initialize()).unwrap();
-        let first = lines.next().unwrap().unwrap();
-        assert!(first.contains("scripted"), "{first}");
-        writeln!(input, "{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
-            .unwrap();
-        writeln!(input, "{}", call(1, "look", json!({}))).unwrap();
-        let mut answer = Value::Null;
-        while answer["id"] != 1 {
-            let line = lines.next().unwrap_or_else(|| panic!("{what}: no answer")).unwrap();
-            answer = serde_json::from_str(&line).unwrap();
-        }
+        let arguments = ["--bearer-env", "SECRET", "--max-message", "64KiB"];
+        let mut pipes = Pipes::start_with(&arguments, &upstream.url, |command| {
+            command.env("SECRET", "a-secret-token");
+        });
+        pipes.handshake();
+        pipes.send(&call(1, "look", json!({})));
+        let answer = pipes.answer(&json!(1));
         assert!(answer["error"].is_object(), "{what}: {answer}");
         assert!(answer.to_string().contains(says), "{what}: {answer}");
         assert!(!answer.to_string().contains("a-secret-token"), "{what}: {answer}");
-        drop(input);
-        assert!(process.wait().unwrap().success(), "{what}");
+        if what == "too many" {
+            assert!(answer.to_string().contains("after 17"), "{answer}");
+        }
+        pipes.hang_up();
+        assert!(pipes.wait().success(), "{what}");
         assert!(upstream.requests().iter().all(|request| request.contains("a-secret-token")));
+        let rows = pipes.log();
+        assert_eq!((rows.len(), &rows[0]["outcome"]), (1, &json!("error")), "{what}: {rows:?}");
     }
 }
 
 #[test]
 fn a_client_over_http_gets_an_answer_for_each_fault() {
-    for (what, fault, _) in FAULTS {
+    for (what, fault, says) in FAULTS {
         let upstream = server(fault);
-        let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+        let arguments = ["--policy", "allow_all", "--max-message", "64KiB"];
+        let gate = Gate::listen(&arguments, &[upstream.url.clone().into()]);
         let answer = gate.post("", &call(1, "look", json!({})));
-        // A stream that ends without the answer ends as it did; the rest is told.
-        let told =
-            answer.status >= 400 || what == "a stream that ends too soon" || what == "nothing";
-        assert!(told, "{what}: {answer:?}");
-        let rows = gate.log();
-        assert_eq!(rows.len(), 1, "{what}: {rows:?}");
+        let passed = matches!(answer.status, 429 | 500);
+        if !passed {
+            let message = answer.message();
+            assert_eq!(message["id"], 1, "{what}: {answer:?}");
+            assert!(message["error"]["message"].is_string(), "{what}: {answer:?}");
+        }
+        assert!(answer.body.contains(says), "{what}: {answer:?}");
+        if answer.status == 429 {
+            assert_eq!(answer.header("retry-after"), Some("17"));
+        }
+        // The result is added to its row when it comes, and nobody waits for that.
+        let is_complete = |rows: &Vec<Value>| rows[0]["outcome"] == "error" && rows.len() == 1;
+        eventually(&format!("a complete row: {what}"), || Some(gate.log()).filter(is_complete));
     }
 }
 
 #[test]
 fn the_first_of_two_results_counts() {
     let upstream = server(|| {
-        let twice = format!("data: {}\n\ndata: {}\n\n", result(1, "first"), result(1, "second"));
-        answer("text/event-stream", &twice)
+        let (first, second) = (result(&json!(1), "first"), result(&json!(1), "second"));
+        answer("text/event-stream", &format!("data: {first}\n\ndata: {second}\n\n"))
     });
     let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
     let messages = gate.post("", &call(1, "look", json!({}))).messages();
-    assert_eq!(messages.first().unwrap()["result"]["content"][0]["text"], "first");
-    assert_eq!(gate.log().len(), 1);
+    assert_eq!(messages, [result(&json!(1), "first")]);
+    eventually("the row is complete", || (gate.log()[0]["status"] == "ok").then_some(()));
+
+    let mut pipes = Pipes::open(&[], &upstream.url);
+    pipes.send(&call(1, "look", json!({})));
+    assert_eq!(pipes.answer(&json!(1)), result(&json!(1), "first"));
+    pipes.hang_up();
+    assert_eq!(pipes.next(), None, "and nothing after it");
 }
 
 /// Comments, ids, pauses and unknown fields of a stream, line ends and all.
 #[test]
 fn events_pass_as_they_came() {
-    const STREAM: &str = ": a comment\r\n\r\nid: 7\nretry: 1500\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\ndata:  \"method\":\"notifications/message\",\"params\":{}}\n\nnew: field\nevent: other\ndata: not json\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[],\"x\":1.50}}\n\n: bye\n\n";
-    let upstream = server(|| answer("text/event-stream", STREAM));
+    const EVENTS: &str = ": a comment\r\n\r\nid: 7\nretry: 1500\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\ndata:  \"method\":\"notifications/message\",\"params\":{}}\n\nnew: field\nevent: other\ndata: not json\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[],\"x\":1.50}}\n\n: bye\n\n";
+    let upstream = server(|| answer("text/event-stream", EVENTS));
     let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
     let passed = gate.post("", &call(1, "look", json!({})));
-    assert_eq!(passed.body, STREAM);
+    assert_eq!(passed.body, EVENTS);
+}
+
+/// A client that does not read holds up the server: the gate does not take in
+/// what nobody takes from it.
+#[test]
+fn back_pressure_reaches_the_server() {
+    const EVENT: usize = 64 << 10;
+    const EVENTS: usize = 2_000;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&sent);
+    let upstream = Scripted::serving(move |request, stream| {
+        if let Some(usual) = usual(request) {
+            return stream.write_all(&usual).is_ok();
+        }
+        stream.write_all(STREAM).unwrap();
+        let note = json!({"jsonrpc": "2.0", "method": "notifications/message",
+                          "params": {"level": "info", "data": "x".repeat(EVENT)}});
+        let event = format!("data: {note}\n\n");
+        for _ in 0..EVENTS {
+            if stream.write_all(event.as_bytes()).is_err() {
+                return false;
+            }
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let _ = stream.write_all(format!("data: {}\n\n", result(&json!(1), "last")).as_bytes());
+        false
+    });
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    let headers =
+        "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+    let body = call(1, "look", json!({})).to_string();
+    let mut client = std::net::TcpStream::connect(gate.address).unwrap();
+    let request = crate::support::whole(gate.address, "POST", "/mcp", headers, &body);
+    client.write_all(&request).unwrap();
+    // It comes to rest far from the end: what is under way fits into buffers.
+    let mut before = usize::MAX;
+    let rest = eventually("the server is held up", || {
+        let now = sent.load(Ordering::Relaxed);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let came_to_rest = now > 0 && now == std::mem::replace(&mut before, now);
+        came_to_rest.then_some(now)
+    });
+    assert!(rest < EVENTS / 2, "the gate took in {rest} events");
+    // And nothing is lost once it is read.
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    assert_eq!(sent.load(Ordering::Relaxed), EVENTS);
+    let text = String::from_utf8_lossy(&all);
+    assert_eq!(text.matches("notifications/message").count(), EVENTS);
+    assert!(text.contains("\"last\""));
 }
 
 #[test]
@@ -220,6 +252,60 @@ fn a_server_that_is_not_there_is_told_of() {
     let answer = gate.post("", &call(3, "look", json!({})));
     assert_eq!((answer.status, &answer.message()["id"]), (502, &json!(3)));
     assert!(answer.body.contains("could not be reached"), "{answer:?}");
+}
+
+/// Whoever is redirected to gets nothing, least of all a credential.
+#[test]
+fn nothing_follows_a_redirect() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = elsewhere.local_addr().unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    for status in [
+        "301 Moved Permanently",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ] {
+        let upstream = Scripted::start(move |_| {
+            whole_answer(status, &format!("Location: http://{place}/mcp\r\n"), "")
+        });
+        let mut pipes = Pipes::start_with(&["--bearer-env", "SECRET"], &upstream.url, |command| {
+            command.env("SECRET", "a-secret-token");
+        });
+        pipes.send(&initialize());
+        let answer = pipes.answer(&json!(0));
+        assert!(answer.to_string().contains("redirect"), "{answer}");
+        pipes.hang_up();
+        assert!(pipes.wait().success());
+        assert!(elsewhere.accept().is_err(), "{status}");
+    }
+}
+
+/// An HTTP+SSE server names the endpoint itself: on its own host, or not at all.
+#[test]
+fn an_endpoint_on_another_host_gets_nothing() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = elsewhere.local_addr().unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let upstream = Scripted::serving(move |request, stream| {
+        if request.starts_with("POST") {
+            return stream.write_all(&whole_answer("405 Method Not Allowed", "", "")).is_ok();
+        }
+        let event = format!("event: endpoint\ndata: http://{place}/messages\n\n");
+        stream.write_all(STREAM).unwrap();
+        stream.write_all(event.as_bytes()).unwrap();
+        false
+    });
+    let mut pipes = Pipes::start_with(&["--bearer-env", "SECRET"], &upstream.url, |command| {
+        command.env("SECRET", "a-secret-token");
+    });
+    pipes.send(&initialize());
+    let answer = pipes.answer(&json!(0));
+    assert!(answer["error"].is_object(), "{answer}");
+    pipes.hang_up();
+    pipes.wait();
+    assert!(elsewhere.accept().is_err());
 }
 
 #[test]
@@ -238,4 +324,34 @@ fn plain_http_goes_to_this_machine_only() {
     let (code, said) = run(&["--bearer-env", "NOT_THERE", "http://127.0.0.1:9/mcp"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("NOT_THERE"), "{said}");
+}
+
+/// A schema says which arguments are headers too. The first call of a tool is
+/// checked like any other, though the gate has to ask for the list first.
+#[test]
+fn a_forged_header_of_an_argument_never_arrives() {
+    let upstream = Scripted::start(|request| {
+        let message = message_of(request);
+        if message["method"] != "tools/list" {
+            return json_answer(&result(&message["id"], "done"));
+        }
+        let schema = json!({"type": "object", "properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"}}});
+        let tools = json!([{"name": "look", "inputSchema": schema}]);
+        let list = json!({"tools": tools, "resultType": "complete"});
+        json_answer(&json!({"jsonrpc": "2.0", "id": message["id"], "result": list}))
+    });
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    let (headers, message) = crate::support::stateless_call(1, "look", json!({"region": "eu"}));
+    let with =
+        |value: &str| gate.post(&format!("{headers}Mcp-Param-Region: {value}\r\n"), &message);
+    let forged = with("us");
+    assert_eq!(forged.status, 400, "{forged:?}");
+    assert_eq!(forged.message()["error"]["code"], -32_020);
+    assert_eq!(with("us").status, 400);
+    let calls = |request: &String| message_of(request)["method"] == "tools/call";
+    assert_eq!(upstream.requests().iter().filter(|request| calls(request)).count(), 0);
+    assert_eq!(with("eu").message(), result(&Value::from(1), "done"));
+    assert_eq!(with("=?base64?ZXU=?=").message(), result(&Value::from(1), "done"));
+    assert!(gate.log().iter().filter(|row| row["outcome"] != "forwarded").count() >= 2);
 }

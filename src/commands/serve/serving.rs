@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -14,12 +15,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::action::Provider;
 use crate::admin::{self, Admin, AdminSettings, master::MasterKey};
 use crate::cli::OnAuditFailure;
-use crate::commands::policies;
+use crate::commands::{hosting, policies};
 use crate::config::serve::Plan;
 use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
 use crate::gate::{AuditFailure, Gate, Onlookers};
-use crate::hosted::{self, Host, Hosted, Registration};
+use crate::hosted::{self, Host, Hosted};
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
 use crate::net::server;
@@ -33,6 +34,10 @@ use crate::store::agents::Registry;
 use crate::store::directory::Directory;
 use crate::store::escalations::Escalations;
 use crate::store::{self, Store};
+
+/// How long requests under way may take once the gate was told to stop; servers'
+/// children have to end after that, and all of it within 5 s.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// A gate at its work.
 #[derive(Debug)]
@@ -109,7 +114,7 @@ impl Serving {
             policies::lookup(settings),
             policies::mode(settings),
         )?;
-        self.hosted.configure(configured(plan))?;
+        self.hosted.configure(hosting::configured(&plan.settings)?)?;
         self.proxy.sites.store(Arc::new(plan.sites()));
         self.proxy.limits.store(Arc::new(limits(plan)));
         if let Some(exit) = &self.proxy.exit {
@@ -129,6 +134,7 @@ impl Serving {
         while let Some(ended) = self.tasks.join_next().await {
             ended??;
         }
+        self.hosted.close().await;
         Ok(())
     }
 }
@@ -167,7 +173,7 @@ fn assemble(
         sites: ArcSwap::from_pointee(plan.sites()),
         limits: ArcSwap::from_pointee(limits(plan)),
         session: uuid::Uuid::now_v7().to_string().into(),
-        strangers: crate::rest::strangers::Strangers::default(),
+        strangers: crate::gate::strangers::Strangers::default(),
     };
     let admin = AdminSettings {
         master,
@@ -194,13 +200,15 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         client: client(plan)?,
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
+        allow_http: plan.allow_http,
+        secrets: hosting::secrets(&plan.settings),
     };
     let is_master = move |headers: &http::HeaderMap| {
         let mut keys = headers.get_all(MASTER_KEY).iter();
         let (first, more) = (keys.next(), keys.next());
         master.is(first.map(http::HeaderValue::as_bytes).unwrap_or_default()) && more.is_none()
     };
-    Ok(Hosted::open(host, configured(plan), is_master)?)
+    Ok(Hosted::open(host, hosting::configured(&plan.settings)?, is_master)?)
 }
 
 /// In test mode a machine without root certificates will do.
@@ -209,15 +217,6 @@ fn client(plan: &Plan) -> anyhow::Result<Client> {
         Err(_) if plan.test_mode => Ok(Client::without_roots()?),
         client => Ok(client?),
     }
-}
-
-fn configured(plan: &Plan) -> Vec<Registration> {
-    let registration = |(name, url): (&String, &String)| Registration {
-        name: name.clone(),
-        url: url.clone(),
-        tools: Vec::new(),
-    };
-    plan.hosted().map(registration).collect()
 }
 
 /// Listens at `at`; `setting` is where another address is to be named.
@@ -252,5 +251,6 @@ async fn listen_on(
         // The sender only goes away with the process.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    server::serve(listener, app.into_service(), server::Limits::default(), &lanes, stop).await
+    let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
+    server::serve(listener, app.into_service(), limits, &lanes, stop).await
 }

@@ -166,6 +166,19 @@ pub fn headers_of(message: &[u8]) -> Option<[(&'static str, Option<String>); 3]>
     ])
 }
 
+/// Whether the message is of this method. For the order of things, never for a
+/// decision.
+#[must_use]
+pub fn has_method(message: &[u8], method: &str) -> bool {
+    if memchr::memmem::find(message, method.as_bytes()).is_none() {
+        return false;
+    }
+    json::parse(message).is_ok_and(|message| {
+        let found = message.as_object().and_then(|message| message.get("method"));
+        found.and_then(Json::as_str) == Some(method)
+    })
+}
+
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }

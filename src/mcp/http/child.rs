@@ -8,19 +8,24 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, DuplexStream};
+use tokio::time::timeout;
 
+use super::agree::has_method;
 use super::ids::{self, Place, Places};
+use super::paced::{self, Receiver, Sender};
 use super::problem::{self, INVALID_REQUEST, UPSTREAM};
 use crate::json::{self, Json};
 use crate::mcp::frames::{Frame, Frames};
+use crate::mcp::pending::Key;
+use crate::mcp::queue::Queue;
 use crate::mcp::relay::Relay;
 use crate::mcp::scan::outline;
 use crate::net::Body;
 
-/// Messages that wait for a client's stream, and for one that is not open yet.
-const WAITING: usize = 64;
+/// Messages, and bytes of them, that wait for a stream that is not open yet.
+const UNHEARD: usize = 64;
+const UNHEARD_BYTES: usize = 1 << 20;
 
 /// How long a client may leave its stream unread before it is given up: others
 /// wait for the same child.
@@ -29,9 +34,8 @@ const UNREAD: Duration = Duration::from_secs(30);
 /// Requests of one child under way at once.
 const MAX_POSTS: usize = 1_024;
 
-/// What stands for the ids of a batch, and of what has none that can be read.
+/// What stands for the ids of a batch.
 const BATCH: &[u8] = b"[";
-const UNREADABLE: &[u8] = b"null";
 
 /// What every request of the stateless era says of itself in `_meta`.
 const DESCRIPTION: [&[u8]; 2] = [
@@ -47,7 +51,8 @@ pub(super) struct Session {
     pub(super) relay: Arc<Relay>,
     /// Of the stateless era: several clients at once, each with its own ids.
     shared: bool,
-    input: tokio::sync::Mutex<Option<DuplexStream>>,
+    /// A line is in it whole or not at all, whoever goes away meanwhile.
+    input: Queue<Bytes>,
     state: Mutex<State>,
 }
 
@@ -58,7 +63,7 @@ struct State {
     /// The last id that the gate gave.
     last: u64,
     /// The stream on which the server speaks first.
-    listener: Option<mpsc::Sender<Bytes>>,
+    listener: Option<Sender<Bytes>>,
     /// What it said before there was one; the oldest goes.
     unheard: VecDeque<Bytes>,
     ended: bool,
@@ -70,27 +75,33 @@ struct Post {
     /// A number of its own.
     number: u64,
     /// Its id, as the child knows it, and its progress token.
-    id: Vec<u8>,
+    id: Key,
     token: Option<Vec<u8>>,
     /// Those of the elements of a batch: one that is refused is answered for each.
-    elements: Vec<Vec<u8>>,
+    elements: Vec<Key>,
     /// The client's own, where the child knows others.
     own: Option<(Vec<u8>, Option<Vec<u8>>)>,
-    sender: mpsc::Sender<Bytes>,
+    /// It waits for news (2026-07-28, `subscriptions/listen`), not for an answer.
+    listens: bool,
+    sender: Sender<Bytes>,
 }
 
 impl Session {
+    /// A session with a child whose relay reads `input`.
     pub(super) fn new(
         principal: Arc<str>,
         relay: Arc<Relay>,
         shared: bool,
         input: DuplexStream,
     ) -> Arc<Self> {
+        let lines = Queue::new();
+        // Ends with the queue, or with the relay.
+        tokio::spawn(lines.clone().drain(input));
         Arc::new(Self {
             principal,
             relay,
             shared,
-            input: tokio::sync::Mutex::new(Some(input)),
+            input: lines,
             state: Mutex::new(State {
                 used: Instant::now(),
                 posts: Vec::new(),
@@ -104,20 +115,23 @@ impl Session {
 
     /// Passes a message on and answers with what comes of it.
     pub(super) async fn post(self: &Arc<Self>, message: Bytes) -> Response<Body> {
-        let (id, expects) = {
-            let outline = outline(&message);
-            let is_batch = message.trim_ascii().starts_with(BATCH);
-            match outline.id.filter(|_| outline.has_method) {
-                _ if is_batch => (BATCH.to_vec(), true),
-                Some(id) => (id, true),
-                // What cannot be read is answered with an id of null.
-                None => (UNREADABLE.to_vec(), !outline.has_method && !outline.is_response),
-            }
-        };
-        if !expects {
-            self.write(&message).await;
-            return problem::empty(StatusCode::ACCEPTED);
+        // Before it meets the messages of others: whose its answer is could not be
+        // told from its id.
+        if let Some(answer) = self.relay.refuse_unreadable(&message).await {
+            return problem::denied(&answer);
         }
+        let outline = outline(&message);
+        let id = match message.trim_ascii().starts_with(BATCH) {
+            true => asks_in_batch(&message).then(|| BATCH.to_vec()),
+            false => outline.id.filter(|_| outline.has_method),
+        };
+        let Some(id) = id else {
+            // Ids are a client's own; on a shared child they are somebody else's.
+            if !(self.shared && (outline.is_response || names_a_request(&message))) {
+                self.write(&message).await;
+            }
+            return problem::empty(StatusCode::ACCEPTED);
+        };
         let describes_itself =
             DESCRIPTION.iter().all(|key| memchr::memmem::find(&message, key).is_some());
         let status = move |answer: &[u8]| status_of(answer, self.shared, describes_itself);
@@ -141,34 +155,38 @@ impl Session {
         self: &Arc<Self>,
         id: Vec<u8>,
         message: Bytes,
-    ) -> Result<(Bytes, Waiting, mpsc::Receiver<Bytes>), &'static str> {
+    ) -> Result<(Bytes, Waiting, Receiver<Bytes>), &'static str> {
         let mut state = self.state();
         if state.ended || state.posts.len() >= MAX_POSTS {
             return Err("the server takes no more requests now");
         }
-        let is_own = id != BATCH && id != UNREADABLE;
-        let twice = state.posts.iter().any(|post| post.id == id);
-        if is_own && !self.shared && twice {
+        let (is_own, key) = (id != BATCH, Key::new(&id));
+        if is_own && !self.shared && state.posts.iter().any(|post| post.id == key) {
             return Err("a request of this id is under way");
         }
         state.last += 1;
-        let (number, (sender, receiver)) = (state.last, mpsc::channel(WAITING));
+        let (number, (sender, receiver)) = (state.last, paced::channel());
         let places = Places::of(&message);
+        if self.shared && places.get(&message, Place::Id).is_none() {
+            return Err("a shared server takes no batches");
+        }
         let token = places.get(&message, Place::Progress).map(<[u8]>::to_vec);
-        let elements = if id == BATCH { ids::of_elements(&message) } else { Vec::new() };
-        let post = match self.shared && is_own {
-            false => Post { number, id, token, elements, own: None, sender },
+        let elements = if is_own { Vec::new() } else { ids::of_elements(&message) };
+        let elements = elements.iter().map(|id| Key::new(id)).collect();
+        let listens = has_method(&message, "subscriptions/listen");
+        let (id, token, own) = match self.shared {
+            false => (key, token, None),
             true => {
                 let fresh = number.to_string().into_bytes();
                 let known = token.as_ref().map(|_| fresh.clone());
-                let own = Some((id, token));
-                Post { number, id: fresh, token: known, elements, own, sender }
+                (Key::new(&fresh), known, Some((id, token)))
             }
         };
+        let post = Post { number, id, token, elements, own, listens, sender };
         let message = match post.own {
             None => message,
             Some(_) => places.replaced(&message, |place| match place {
-                Place::Id => Some(&post.id),
+                Place::Id => Some(post.id.as_bytes()),
                 Place::Progress => post.token.as_deref(),
                 Place::Subscription | Place::Requested => None,
             }),
@@ -189,8 +207,7 @@ impl Session {
             let Some((sender, message)) = self.recipient(message) else { continue };
             // A client that is gone needs nothing more, and one that does not
             // read must not hold up the others.
-            let sent = sender.send_timeout(message, UNREAD).await;
-            if matches!(sent, Err(mpsc::error::SendTimeoutError::Timeout(_))) {
+            if timeout(UNREAD, sender.send(message)).await.is_err() {
                 tracing::warn!("a client does not read its stream and is given up");
                 self.state().posts.retain(|post| !post.sender.same_channel(&sender));
             }
@@ -199,19 +216,21 @@ impl Session {
 
     /// Answers go to who asked; what belongs to a call goes along with it; the
     /// rest to the stream on which the server speaks first.
-    fn recipient(&self, message: Bytes) -> Option<(mpsc::Sender<Bytes>, Bytes)> {
+    fn recipient(&self, message: Bytes) -> Option<(Sender<Bytes>, Bytes)> {
         let mut state = self.state();
         state.used = Instant::now();
         let places = Places::of(&message);
         let of = |place| places.get(&message, place);
         let post = match is_answer(&message) {
-            true => Some(state.asked(answered_id(&message, of(Place::Id)))?),
+            true => Some(state.asked(answered_id(&message, of(Place::Id))?)?),
             false => match (of(Place::Subscription), of(Place::Progress)) {
                 (Some(request), _) => state.asked(request),
                 (None, Some(token)) => {
                     state.posts.iter().find(|post| post.token.as_deref() == Some(token))
                 }
-                (None, None) if belongs_to_a_call(&message, of(Place::Id)) => state.posts.last(),
+                (None, None) if belongs_to_a_call(&message, of(Place::Id)) => {
+                    state.at_work(self.shared)
+                }
                 (None, None) => None,
             },
         };
@@ -228,17 +247,19 @@ impl Session {
         }
         let listener = state.listener.clone().filter(|listener| !listener.is_closed());
         if listener.is_none() && !self.shared {
-            if state.unheard.len() >= WAITING {
+            state.unheard.push_back(message.clone());
+            while state.unheard.len() > UNHEARD
+                || state.unheard.iter().map(Bytes::len).sum::<usize>() > UNHEARD_BYTES
+            {
                 state.unheard.pop_front();
             }
-            state.unheard.push_back(message.clone());
         }
         Some((listener?, message))
     }
 
     /// The stream on which the server speaks first; a second one takes over.
     pub(super) fn listen(&self) -> Response<Body> {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = paced::channel();
         let unheard: Vec<_> = {
             let mut state = self.state();
             state.used = Instant::now();
@@ -263,16 +284,12 @@ impl Session {
         }
         line.push(b'\n');
         self.state().used = Instant::now();
-        let mut input = self.input.lock().await;
-        match input.as_mut() {
-            Some(input) => input.write_all(&line).await.is_ok(),
-            None => false,
-        }
+        self.input.push(line.into()).await.is_ok()
     }
 
     /// The end of its input: the relay and the child follow.
-    pub(super) async fn end(&self) {
-        self.input.lock().await.take();
+    pub(super) fn end(&self) {
+        self.input.close();
     }
 
     /// Nobody has used it for so long, and nobody waits.
@@ -298,7 +315,7 @@ impl Session {
 /// The answer to a POST: one message where nothing comes before it, else a
 /// stream that ends with it.
 async fn answered(
-    mut receiver: mpsc::Receiver<Bytes>,
+    mut receiver: Receiver<Bytes>,
     waiting: Waiting,
     id: &[u8],
     status: impl Fn(&[u8]) -> StatusCode,
@@ -329,8 +346,16 @@ async fn answered(
 
 impl State {
     fn asked(&self, id: &[u8]) -> Option<&Post> {
-        let is = |post: &&Post| post.id == id || post.elements.iter().any(|element| element == id);
-        self.posts.iter().find(is)
+        let id = Key::new(id);
+        self.posts.iter().find(|post| post.id == id || post.elements.contains(&id))
+    }
+
+    /// The call that the server works on. On a shared child nobody can tell which
+    /// of several it is: what belongs to one of them is for none of them.
+    fn at_work(&self, shared: bool) -> Option<&Post> {
+        let mut calls = self.posts.iter().rev().filter(|post| !post.listens);
+        let last = calls.next();
+        last.filter(|_| !shared || calls.next().is_none())
     }
 }
 
@@ -357,7 +382,7 @@ impl Drop for Waiting {
         if self.over || post.own.is_none() {
             return;
         }
-        let id = String::from_utf8_lossy(&post.id).into_owned();
+        let id = String::from_utf8_lossy(post.id.as_bytes()).into_owned();
         let session = Arc::clone(&self.session);
         tokio::spawn(async move {
             let line = format!(
@@ -375,8 +400,23 @@ fn is_answer(message: &[u8]) -> bool {
     message.starts_with(BATCH) || outline.is_response && !outline.has_method
 }
 
-fn answered_id<'m>(message: &[u8], id: Option<&'m [u8]>) -> &'m [u8] {
-    if message.starts_with(BATCH) { BATCH } else { id.unwrap_or(UNREADABLE) }
+fn answered_id<'m>(message: &[u8], id: Option<&'m [u8]>) -> Option<&'m [u8]> {
+    if message.starts_with(BATCH) { Some(BATCH) } else { id }
+}
+
+/// Whether some message of a batch wants an answer.
+fn asks_in_batch(batch: &[u8]) -> bool {
+    crate::mcp::answer::messages(batch).into_iter().any(|message| {
+        let outline = outline(message);
+        outline.has_method && outline.id.is_some()
+    })
+}
+
+/// Whether a notification names a request by its id or its token.
+fn names_a_request(message: &[u8]) -> bool {
+    ["notifications/cancelled", "notifications/progress"]
+        .iter()
+        .any(|method| has_method(message, method))
 }
 
 /// Requests of the server and what it logs come while it works on a call.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -20,7 +20,7 @@ use crate::mcp::relay::Relay;
 use crate::mcp::scan::outline;
 use crate::mcp::session;
 use crate::net::Body;
-use crate::os::{self, StopRequests};
+use crate::os::{self, Stop, StopRequests};
 
 /// Bytes between a session and its relay.
 const PIPE: usize = 256 << 10;
@@ -32,7 +32,7 @@ const TURN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(5);
 
 /// How long children may take to end when all of them have to.
-const LAST: Duration = Duration::from_secs(4);
+const LAST: Duration = Duration::from_secs(3);
 
 /// What children are put up with.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,8 @@ pub struct Limits {
 /// The children of one command.
 pub struct Children {
     command: Vec<OsString>,
+    /// Variables that they are not given.
+    secrets: Vec<OsString>,
     limits: Limits,
     begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     room: Arc<Semaphore>,
@@ -55,6 +57,8 @@ pub struct Children {
     /// One shared child is started once, however many want it.
     starting: tokio::sync::Mutex<()>,
     running: Mutex<JoinSet<()>>,
+    /// Tells all of them to stop.
+    stop: watch::Sender<Option<Stop>>,
 }
 
 /// A session by its id, or the shared one of a principal.
@@ -78,14 +82,28 @@ impl Children {
         limits: Limits,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
+        Self::without(Vec::new(), command, limits, begin)
+    }
+
+    /// The same, whose environment lacks these variables: they hold secrets of the
+    /// gate's.
+    #[must_use]
+    pub fn without(
+        secrets: Vec<OsString>,
+        command: &[OsString],
+        limits: Limits,
+        begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             command: command.to_vec(),
+            secrets,
             limits,
             begin: Box::new(begin),
             room: Arc::new(Semaphore::new(limits.children)),
             open: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             running: Mutex::default(),
+            stop: watch::Sender::new(None),
         })
     }
 
@@ -103,7 +121,7 @@ impl Children {
                 .map(|(key, session)| (key.clone(), Arc::clone(session)))
                 .collect();
             for (key, session) in idle {
-                children.end(&key, &session).await;
+                children.end(&key, &session);
             }
         }
     }
@@ -120,7 +138,7 @@ impl Children {
             (&Method::POST, Some(session)) => self.post(&session, incoming).await,
             (&Method::GET, Some(session)) => session.listen(),
             (&Method::DELETE, Some(session)) => {
-                self.end(&Key::Session(id.unwrap_or_default()), &session).await;
+                self.end(&Key::Session(id.unwrap_or_default()), &session);
                 problem::empty(StatusCode::NO_CONTENT)
             }
             (&Method::POST, None) if stateless => {
@@ -130,12 +148,20 @@ impl Children {
                     Err(refused) => *refused,
                 }
             }
-            (&Method::POST, None) if id.is_none() && initializes(&incoming.body) => {
+            (&Method::POST, None)
+                if id.is_none() && agree::has_method(&incoming.body, "initialize") =>
+            {
                 self.initialize(incoming).await
             }
             (_, None) if id.is_some() => {
-                let status = StatusCode::NOT_FOUND;
-                problem::error(status, None, INVALID_REQUEST, "Session not found")
+                let what = "its session is not open, or is another's";
+                let method = incoming.method.as_str();
+                let row = (self.begin)(&incoming).note_malformed(method, what).await;
+                let (status, id) = (StatusCode::NOT_FOUND, outline(&incoming.body).id);
+                let words = "Session not found";
+                let mut response = problem::error(status, id.as_deref(), INVALID_REQUEST, words);
+                problem::mark(&mut response, row.as_deref());
+                response
             }
             (&Method::POST, None) => {
                 let what = "there is no session: send initialize first";
@@ -145,13 +171,10 @@ impl Children {
         }
     }
 
-    /// Ends every child.
+    /// Ends every child, and waits for that at most [`LAST`].
     pub async fn close(&self) {
         self.room.close();
-        let all: Vec<Arc<Session>> = self.open().drain().map(|(_, session)| session).collect();
-        for session in all {
-            session.end().await;
-        }
+        self.stop.send_replace(Some(Stop::Terminate));
         let running = &self.running;
         let mut running =
             std::mem::take(&mut *running.lock().unwrap_or_else(PoisonError::into_inner));
@@ -166,11 +189,14 @@ impl Children {
             Ok(session) => session,
             Err(refused) => return *refused,
         };
-        let mut response = self.post(&session, incoming).await;
-        if !response.status().is_success() {
-            self.end(&key, &session).await;
-        } else if let Ok(id) = HeaderValue::from_str(&id) {
+        // A client that goes away meanwhile never learns the session's id.
+        let mut unknown = Unknown { children: self, key, session, is_known: false };
+        let mut response = self.post(&unknown.session, incoming).await;
+        if response.status().is_success()
+            && let Ok(id) = HeaderValue::from_str(&id)
+        {
             response.headers_mut().insert(SESSION, id);
+            unknown.is_known = true;
         }
         response
     }
@@ -217,9 +243,9 @@ impl Children {
         principal: Arc<str>,
         room: OwnedSemaphorePermit,
     ) -> std::io::Result<Arc<Session>> {
-        let told = StopRequests::listen()?;
+        let told = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        let server = os::Child::spawn(program, rest)?;
+        let server = os::Child::spawn_without(&self.secrets, program, rest)?;
         let (to_relay, from_session) = tokio::io::duplex(PIPE);
         let (to_session, from_relay) = tokio::io::duplex(PIPE);
         let shared = matches!(key, Key::Shared(_));
@@ -243,9 +269,9 @@ impl Children {
         Ok(session)
     }
 
-    async fn end(&self, key: &Key, session: &Arc<Session>) {
+    fn end(&self, key: &Key, session: &Arc<Session>) {
         self.forget(key, session);
-        session.end().await;
+        session.end();
     }
 
     /// Another child may have the key by now.
@@ -262,10 +288,11 @@ impl Children {
             Ok(()) => session.post(incoming.body).await,
             Err(mismatch) => {
                 let words = mismatch.to_string();
-                session.relay.note_malformed(&words).await;
-                let id = outline(&incoming.body).id;
-                let status = StatusCode::BAD_REQUEST;
-                problem::error(status, id.as_deref(), HEADER_MISMATCH, &words)
+                let row = session.relay.note_malformed("tools/call", &words).await;
+                let (status, id) = (StatusCode::BAD_REQUEST, outline(&incoming.body).id);
+                let mut response = problem::error(status, id.as_deref(), HEADER_MISMATCH, &words);
+                problem::mark(&mut response, row.as_deref());
+                response
             }
         }
     }
@@ -275,9 +302,18 @@ impl Children {
     }
 }
 
-fn initializes(body: &[u8]) -> bool {
-    crate::json::parse(body).is_ok_and(|message| {
-        let method = message.as_object().and_then(|message| message.get("method"));
-        method.and_then(crate::json::Json::as_str) == Some("initialize")
-    })
+/// A session whose id its client has not been told.
+struct Unknown<'c> {
+    children: &'c Children,
+    key: Key,
+    session: Arc<Session>,
+    is_known: bool,
+}
+
+impl Drop for Unknown<'_> {
+    fn drop(&mut self) {
+        if !self.is_known {
+            self.children.end(&self.key, &self.session);
+        }
+    }
 }

@@ -1,20 +1,23 @@
 //! What comes in over HTTP, checked before a message of it is looked at.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::children::Children;
-use super::problem::{self, INVALID_REQUEST};
+use super::problem;
+use super::refusals::{Refusal, Refusals};
 use super::remote::Remote;
+use super::{REVISION, SESSION};
 use crate::action::Agent;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
@@ -22,6 +25,9 @@ use crate::net::sniff::TwoLengths;
 
 /// How long a body may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest session id that is taken, in bytes.
+const MAX_SESSION_ID: usize = 1 << 10;
 
 /// Where MCP is spoken.
 pub const PATH: &str = "/mcp";
@@ -54,7 +60,7 @@ pub struct Door {
 }
 
 /// A listener's requests and where they go.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Front {
     /// What is checked.
     pub door: Door,
@@ -62,6 +68,10 @@ pub struct Front {
     pub backend: Backend,
     /// Who asks, in policies and the log.
     pub agent: Agent,
+    /// The server's name in the log.
+    pub server: Arc<str>,
+    /// Records what is refused.
+    pub refusals: Refusals,
 }
 
 /// What stands behind a listener.
@@ -92,71 +102,95 @@ impl Backend {
 }
 
 impl Front {
-    /// Answers one request.
-    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    /// Answers one request of `source`.
+    pub async fn answer(&self, source: IpAddr, request: Request<Body>) -> Response<Body> {
         if request.uri().path() != PATH {
             return problem::empty(StatusCode::NOT_FOUND);
         }
-        if let Err(refusal) = self.door.admits(request.headers()) {
-            return *refusal;
+        let method = request.method().clone();
+        let (parts, body) = request.into_parts();
+        if let Err(refusal) = self.door.admits(&parts) {
+            let row = self.refusals.stranger(&self.server, source, &refusal.what).await;
+            return refusal.answer(row.as_deref());
         }
-        let principal = principal(request.headers());
+        let principal = principal(&parts.headers);
+        let request = Request::from_parts(parts, body);
         match read(request, self.agent.clone(), principal, self.door.max_message).await {
             Ok(incoming) => self.backend.answer(incoming).await,
-            Err(refusal) => *refusal,
+            Err(refusal) => {
+                let (server, method) = (&self.server, method.as_str());
+                let row = self.refusals.faulty(server, &self.agent, method, &refusal.what).await;
+                refusal.answer(row.as_deref())
+            }
         }
     }
 }
 
 impl Door {
     /// Host, Origin and token.
-    fn admits(&self, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
-        let refuse = |status, what: &str| Err(refusal(status, what));
-        let mut hosts = headers.get_all(HOST).iter();
-        let (host, more) = (hosts.next(), hosts.next());
-        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if more.is_some() {
-            return refuse(StatusCode::BAD_REQUEST, "the header `Host` is given twice");
-        }
+    fn admits(&self, parts: &Parts) -> Result<(), Refusal> {
+        let host = host(parts)?;
         // A page in a browser can name any host it likes (DNS rebinding).
         if self.token.is_none() && !self.is_own(host) {
-            return refuse(StatusCode::FORBIDDEN, "this is not a host that is served here");
+            let what = "this is not a host that is served here";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, what));
         }
-        if let Some(origin) = headers.get(ORIGIN) {
-            let origin = origin.to_str().unwrap_or_default();
-            let (_, origin) = origin.split_once("://").unwrap_or(("", origin));
-            if !self.is_own(origin) {
-                return refuse(StatusCode::FORBIDDEN, "pages of this origin are not served here");
-            }
+        let origins = parts.headers.get_all(ORIGIN).iter();
+        if !origins.into_iter().all(|origin| self.is_own_origin(origin)) {
+            let what = "pages of this origin are not served here";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, what));
         }
         match &self.token {
-            None => Ok(()),
-            Some(token) if bears(headers, token) => Ok(()),
-            Some(_) => {
-                let mut refusal = refusal(StatusCode::UNAUTHORIZED, "the bearer token is wrong");
-                let bearer = HeaderValue::from_static("Bearer");
-                refusal.headers_mut().insert(http::header::WWW_AUTHENTICATE, bearer);
-                Err(refusal)
+            Some(token) if !bears(&parts.headers, token) => {
+                Err(Refusal::new(StatusCode::UNAUTHORIZED, "the bearer token is wrong"))
             }
+            _ => Ok(()),
         }
     }
 
-    /// Whether an authority is this listener's.
+    fn is_own_origin(&self, origin: &HeaderValue) -> bool {
+        match origin.to_str().ok().and_then(|origin| origin.split_once("://")) {
+            Some(("http" | "https", authority)) => self.is_own(authority),
+            _ => false,
+        }
+    }
+
+    /// Whether an authority is this listener's; its port may be that of a tunnel.
     fn is_own(&self, authority: &str) -> bool {
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
             _ => authority,
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let named = host
-            .parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback() || ip == self.address.ip());
-        named || host.eq_ignore_ascii_case("localhost")
+        let ip = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(host) => host.parse().map(IpAddr::V6).ok(),
+            None => host.parse().map(IpAddr::V4).ok(),
+        };
+        ip.is_some_and(|ip| ip.is_loopback() || ip == self.address.ip())
+            || host.eq_ignore_ascii_case("localhost")
+    }
+}
+
+/// Who is spoken to: what the request line or `:authority` names, else `Host`.
+fn host(parts: &Parts) -> Result<&str, Refusal> {
+    let twice = |what: &'static str| Refusal::new(StatusCode::BAD_REQUEST, what);
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return Err(twice("the header `Host` is given twice"));
+    }
+    let host = host.map(|host| host.to_str().unwrap_or_default());
+    match (parts.uri.authority().map(http::uri::Authority::as_str), host) {
+        (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host) => {
+            Err(twice("the request names two hosts"))
+        }
+        (named, host) => Ok(named.or(host).unwrap_or_default()),
     }
 }
 
 fn bears(headers: &HeaderMap, token: &str) -> bool {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, more) = (values.next(), values.next());
+    let value = value.filter(|_| more.is_none()).and_then(|value| value.to_str().ok());
     let presented = value.and_then(|value| value.split_once(' '));
     presented.is_some_and(|(scheme, presented)| {
         scheme.eq_ignore_ascii_case("bearer")
@@ -178,59 +212,84 @@ fn principal(headers: &HeaderMap) -> Arc<str> {
 /// Reads a request whose sender is known.
 ///
 /// # Errors
-/// The answer to one that is not passed on.
+/// Why it is not passed on.
 pub async fn read(
     request: Request<Body>,
     agent: Agent,
     principal: Arc<str>,
     max_message: usize,
-) -> Result<Incoming, Box<Response<Body>>> {
+) -> Result<Incoming, Refusal> {
     let (parts, body) = request.into_parts();
+    check_headers(&parts)?;
     let body = match parts.method {
         Method::GET | Method::DELETE => Bytes::new(),
         Method::POST => {
-            check_post(&parts)?;
+            check_post(&parts.headers)?;
             let held = hold(body, max_message, PATIENCE).await;
-            let body = held.map_err(|error| refusal(status_of(&error), &error.to_string()))?;
+            let body = held.map_err(|error| Refusal::new(status_of(&error), error.to_string()))?;
             if body.trim_ascii().is_empty() {
-                return Err(refusal(StatusCode::BAD_REQUEST, "there is no message"));
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, "there is no message"));
             }
             body
         }
         _ => {
-            let mut refused = problem::empty(StatusCode::METHOD_NOT_ALLOWED);
-            let allow = HeaderValue::from_static("GET, POST, DELETE");
-            refused.headers_mut().insert(http::header::ALLOW, allow);
-            return Err(Box::new(refused));
+            let what = "a method that is not spoken here";
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, what));
         }
     };
     Ok(Incoming { agent, principal, method: parts.method, headers: parts.headers, body })
 }
 
-fn check_post(parts: &http::request::Parts) -> Result<(), Box<Response<Body>>> {
+/// What has to be there once or not at all: of two, the gate and the server
+/// might each take another one.
+fn check_headers(parts: &Parts) -> Result<(), Refusal> {
     if parts.extensions.get::<TwoLengths>().is_some() {
-        return Err(refusal(StatusCode::BAD_REQUEST, "two lengths that contradict each other"));
+        let what = "two lengths that contradict each other";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
     }
-    let kinds: Vec<&HeaderValue> = parts.headers.get_all(CONTENT_TYPE).iter().collect();
-    let is_json = |kind: &HeaderValue| {
-        let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-        kind.trim().eq_ignore_ascii_case("application/json")
+    for name in [SESSION, REVISION, "last-event-id", "authorization"] {
+        if parts.headers.get_all(name).iter().nth(1).is_some() {
+            let what = format!("the header `{name}` is given twice");
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
+        }
+    }
+    let is_id = |id: &HeaderValue| {
+        (1..=MAX_SESSION_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    match kinds.as_slice() {
-        [kind] if is_json(kind) => {}
-        _ => {
-            let what = "Content-Type must be application/json";
-            return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
-        }
+    if !parts.headers.get(SESSION).is_none_or(is_id) {
+        let what = "the header `mcp-session-id` holds no session id";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
     }
-    let encodings = parts.headers.get(CONTENT_ENCODING);
-    match encodings.is_none_or(|encoding| encoding == "identity") {
+    Ok(())
+}
+
+fn check_post(headers: &HeaderMap) -> Result<(), Refusal> {
+    let unsupported = |what: &'static str| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, what);
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    match (kinds.next(), kinds.next()) {
+        (Some(kind), None) if is_json(kind) => {}
+        _ => return Err(unsupported("Content-Type must be application/json, in UTF-8")),
+    }
+    let plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    match headers.get_all(CONTENT_ENCODING).iter().all(plain) {
         true => Ok(()),
-        false => {
-            let what = "a message must come without Content-Encoding";
-            Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, what))
-        }
+        false => Err(unsupported("a message must come without Content-Encoding")),
     }
+}
+
+/// JSON in UTF-8. Servers there are that read the bytes in whatever `charset`
+/// says: what was judged would not be what they read.
+fn is_json(kind: &HeaderValue) -> bool {
+    let kind = kind.to_str().unwrap_or_default();
+    let mut parts = kind.split(';').map(str::trim);
+    let is_utf8 = |parameter: &str| {
+        parameter.split_once('=').is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case("charset")
+                && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+    };
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+        && parts.filter(|parameter| !parameter.is_empty()).all(is_utf8)
 }
 
 fn status_of(error: &HoldError) -> StatusCode {
@@ -241,16 +300,162 @@ fn status_of(error: &HoldError) -> StatusCode {
     }
 }
 
-fn refusal(status: StatusCode, what: &str) -> Box<Response<Body>> {
-    tracing::warn!(status = status.as_u16(), what, "a request was refused");
-    Box::new(problem::error(status, None, INVALID_REQUEST, what))
-}
-
 /// The front as a service of a listener.
 pub fn router(front: Front) -> axum::Router {
     let front = Arc::new(front);
-    axum::Router::new().fallback(move |_: ConnectInfo<SocketAddr>, request: Request<Body>| {
-        let front = Arc::clone(&front);
-        async move { front.answer(request).await }
-    })
+    axum::Router::new().fallback(
+        move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request<Body>| {
+            let front = Arc::clone(&front);
+            async move { front.answer(peer.ip(), request).await }
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(token: Option<&str>) -> Door {
+        Door {
+            address: ([127, 0, 0, 1], 8099).into(),
+            token: token.map(|token| Arc::new(Zeroizing::new(token.to_owned()))),
+            max_message: 1_000,
+        }
+    }
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn only_this_machine_is_a_host() {
+        let admits = |uri: &str, headers: &[(&str, &str)]| {
+            door(None).admits(&parts(uri, headers)).map_err(|refusal| refusal.status.as_u16())
+        };
+        for host in [
+            "127.0.0.1:8099",
+            "127.0.0.1",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:8099",
+            "[::1]",
+            "127.0.0.2",
+        ] {
+            assert_eq!(admits("/mcp", &[("host", host)]), Ok(()), "{host}");
+            let whole = format!("http://{host}/mcp");
+            assert_eq!(admits(&whole, &[]), Ok(()), "{whole}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8099",
+            "localhost.",
+            "localhost.evil.example",
+            "127.0.0.1.",
+            "127.0.0.1.nip.io",
+            "evil@127.0.0.1",
+            "127.0.0.1@evil.example",
+            "127.0.0.1:80@evil.example",
+            "0.0.0.0",
+            "::1",
+            "[::1",
+            "[[::1]]",
+            "[127.0.0.1]",
+            "[::ffff:127.0.0.1]",
+            "2130706433",
+            "0x7f.1",
+            "127.1",
+            "",
+        ] {
+            assert_eq!(admits("/mcp", &[("host", host)]), Err(403), "{host}");
+        }
+        assert_eq!(admits("/mcp", &[]), Err(403));
+        let both = [("host", "127.0.0.1:8099")];
+        assert_eq!(admits("http://evil.example/mcp", &both), Err(400));
+        assert_eq!(admits("http://127.0.0.1:8099/mcp", &both), Ok(()));
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(admits("/mcp", &twice), Err(400));
+    }
+
+    #[test]
+    fn only_pages_of_this_machine_are_served() {
+        let admits = |origins: &[&str], token| {
+            let mut headers = vec![("host", "localhost:8099"), ("authorization", "Bearer t")];
+            headers.extend(origins.iter().map(|origin| ("origin", *origin)));
+            door(token).admits(&parts("/mcp", &headers)).is_ok()
+        };
+        for token in [None, Some("t")] {
+            assert!(admits(&[], token));
+            assert!(admits(&["http://localhost:6274"], token));
+            assert!(admits(&["https://127.0.0.1"], token));
+            assert!(admits(&["http://[::1]:3000"], token));
+            for origin in [
+                "null",
+                "https://evil.example",
+                "http://localhost.evil.example",
+                "localhost",
+                "",
+                "http://localhost/path",
+                "http://localhost@evil.example",
+                "file://localhost",
+                "http://127.0.0.1, http://evil.example",
+            ] {
+                assert!(!admits(&[origin], token), "{origin}");
+                assert!(!admits(&["http://localhost", origin], token), "{origin}");
+            }
+        }
+    }
+
+    #[test]
+    fn messages_are_json_in_utf_8() {
+        let check = |kinds: &[&str], encodings: &[&str]| {
+            let kinds = kinds.iter().map(|kind| ("content-type", *kind));
+            let encodings = encodings.iter().map(|encoding| ("content-encoding", *encoding));
+            let all: Vec<_> = kinds.chain(encodings).collect();
+            check_post(&parts("/mcp", &all).headers).is_ok()
+        };
+        for kind in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json ;",
+        ] {
+            assert!(check(&[kind], &[]), "{kind}");
+        }
+        for kind in [
+            "",
+            "text/plain",
+            "application/json5",
+            "application/json; charset=utf-7",
+            "application/json; charset=utf-16",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset",
+            "application/json, text/plain",
+            "application/json; charset=us-ascii",
+            "application/json; boundary=x",
+        ] {
+            assert!(!check(&[kind], &[]), "{kind}");
+        }
+        assert!(!check(&[], &[]) && !check(&["application/json", "application/json"], &[]));
+        assert!(check(&["application/json"], &["Identity"]));
+        for encodings in [&["gzip"][..], &["identity", "gzip"], &["gzip", "identity"], &[""]] {
+            assert!(!check(&["application/json"], encodings), "{encodings:?}");
+        }
+    }
+
+    #[test]
+    fn what_counts_once_is_given_once() {
+        for name in [SESSION, REVISION, "last-event-id", "authorization"] {
+            assert!(check_headers(&parts("/mcp", &[(name, "a")])).is_ok());
+            assert!(check_headers(&parts("/mcp", &[(name, "a"), (name, "a")])).is_err(), "{name}");
+        }
+        let long = "x".repeat(MAX_SESSION_ID + 1);
+        for id in ["", "a b", "a\tb", &long] {
+            assert!(check_headers(&parts("/mcp", &[(SESSION, id)])).is_err(), "{id}");
+        }
+    }
 }

@@ -6,11 +6,15 @@
 //! ```
 
 pub mod agree;
+mod ask;
 mod child;
 pub mod children;
 pub mod front;
+mod headers;
 mod ids;
+mod paced;
 pub mod problem;
+pub mod refusals;
 pub mod remote;
 pub mod sessions;
 pub mod sse;
@@ -22,6 +26,9 @@ pub const SESSION: &str = "mcp-session-id";
 
 /// The header that names the protocol's revision.
 pub const REVISION: &str = "mcp-protocol-version";
+
+/// The header of an answer that says which row of the log it belongs to.
+pub const DECISION: &str = "x-agentgate-decision";
 
 /// The first revision of the stateless era; revisions sort as text.
 pub const STATELESS: &str = "2026-07-28";

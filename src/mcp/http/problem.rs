@@ -2,11 +2,15 @@
 //! JSON-RPC error that clients can read.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use super::DECISION;
 use crate::net::Body;
+
+/// Bytes of an answer that is none that are told to the client.
+const QUOTED: usize = 500;
 
 /// JSON-RPC's code for a request that is none.
 pub const INVALID_REQUEST: i64 = -32_600;
@@ -40,5 +44,57 @@ pub fn json_rpc(status: StatusCode, message: Bytes) -> Response<Body> {
 pub fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// Says which row of the log an answer belongs to.
+pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
+    if let Some(row) = row.and_then(|row| HeaderValue::from_str(row).ok()) {
+        response.headers_mut().insert(DECISION, row);
+    }
+}
+
+/// That a server redirects, in words.
+pub(super) fn redirected(headers: &HeaderMap) -> String {
+    let place = headers.get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or("nowhere");
+    format!("the server redirects to {place}; redirects are not followed")
+}
+
+/// The beginning of what a server said, to be told.
+pub(super) fn quoted(body: &[u8]) -> String {
+    let said = String::from_utf8_lossy(body.get(..body.len().min(QUOTED)).unwrap_or_default());
+    match said.trim() {
+        "" => String::new(),
+        said => format!(": {said}"),
+    }
+}
+
+/// The relay's own answer to a message: a denial is a result like any other, what
+/// cannot be read is a bad request.
+pub(super) fn denied(answer: &Bytes) -> Response<Body> {
+    let answer = answer.slice_ref(answer.trim_ascii_end());
+    // A refused batch is answered line by line.
+    let answer: Bytes = match memchr::memchr(b'\n', &answer) {
+        None => answer,
+        Some(_) => {
+            let lines: Vec<&[u8]> = answer.split(|byte| *byte == b'\n').collect();
+            [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
+        }
+    };
+    let is_error = memchr::memmem::find(&answer, b",\"error\":{").is_some_and(|at| {
+        // Ours begin with version and id; a result holds no error there.
+        memchr::memmem::find(&answer, b",\"result\":{").is_none_or(|result| at < result)
+    });
+    let malformed = is_error
+        && [&b"\"code\":-32700"[..], b"\"code\":-32600", b"\"code\":-32602"]
+            .iter()
+            .any(|code| memchr::memmem::find(&answer, code).is_some());
+    let status = if malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let said: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+    let row = ["/result/_meta", "/error/data"].iter().find_map(|place| {
+        said.pointer(&format!("{place}/agentgate~1decision/request_id"))?.as_str()
+    });
+    let mut response = json_rpc(status, answer);
+    mark(&mut response, row);
     response
 }

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN,
-};
+use futures_util::StreamExt as _;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
+use super::ask::{Asker, BOTH};
 use super::front::Incoming;
-use super::problem::{self, HEADER_MISMATCH, UPSTREAM};
+use super::problem::{self, HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use super::sessions::{NotYours, Sessions};
 use super::sse::Parser;
 use super::stream::{self, Ends};
-use super::{SESSION, agree};
+use super::{SESSION, agree, headers};
 use crate::mcp::relay::Relay;
-use crate::mcp::relay::exchange::{Ask, Outgoing, Posted};
+use crate::mcp::relay::exchange::{Outgoing, Posted};
 use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::hold;
@@ -28,26 +28,6 @@ use crate::oauth::{self, Challenge};
 
 /// How long the server may take to begin its answer: a call may take minutes.
 pub const PATIENCE: Duration = Duration::from_secs(600);
-
-/// How long the gate waits for the answer to what it asks itself.
-const OWN_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Headers that hold for one connection, or name who is spoken to.
-const OURS: [&str; 13] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "origin",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-agent-key",
-];
 
 /// A remote server, and the conversations with it.
 pub struct Remote {
@@ -66,6 +46,8 @@ pub struct Remote {
     exchanges: AtomicU64,
     /// The client's transport has no headers.
     fills_in: bool,
+    /// Clients that name no types get one message.
+    plain: bool,
     /// One conversation for all: the stream of HTTP+SSE carries every answer.
     is_sse: AtomicBool,
 }
@@ -90,6 +72,9 @@ pub struct Target {
     /// The client's transport has no headers: those that arguments need are made
     /// from the message.
     pub fills_in: bool,
+    /// A client that does not say which types it takes gets one message, whatever
+    /// the server answers with.
+    pub plain: bool,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -102,7 +87,8 @@ impl Remote {
         target: Target,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Target { uri, login, headers, keeps_authorization, fills_in, max_message } = target;
+        let Target { uri, login, headers, keeps_authorization, fills_in, plain, max_message } =
+            target;
         Arc::new(Self {
             uri: ArcSwap::from_pointee(uri),
             client,
@@ -110,6 +96,7 @@ impl Remote {
             headers,
             keeps_authorization,
             fills_in,
+            plain,
             max_message,
             sessions: Sessions::default(),
             begin: Box::new(begin),
@@ -143,50 +130,62 @@ impl Remote {
     }
 
     fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, bool), NotYours> {
-        let session = incoming.headers.get(SESSION).and_then(|id| id.to_str().ok());
+        let session = session(incoming);
+        let stateless = agree::is_stateless(&incoming.headers);
+        let begins = session.is_none() && agree::has_method(&incoming.body, "initialize");
         let begin = || {
             let relay = (self.begin)(incoming);
-            if session.is_some() {
+            // A session that was opened elsewhere, or a server that needs none.
+            if !begins && !stateless && !describes_itself(&incoming.body) {
                 relay.presume_handshake();
             }
             Arc::new(relay)
         };
-        let asks = memchr::memmem::find(&incoming.body, b"\"initialize\"").is_some();
-        let one_for_all = self.is_sse.load(Ordering::Relaxed);
-        if session.is_none() && asks && !one_for_all && !agree::is_stateless(&incoming.headers) {
+        if begins && !stateless && !self.is_sse.load(Ordering::Relaxed) {
             return Ok((begin(), true));
         }
         Ok((self.sessions.find(&incoming.principal, session, begin)?, false))
     }
 
     async fn post(self: Arc<Self>, incoming: Incoming) -> Response<Body> {
-        let id = outline(&incoming.body).id;
-        let Ok((conversation, is_new)) = self.conversation(&incoming) else {
-            return unknown_session(id.as_deref());
-        };
-        let declared = |tool: &str| match self.fills_in {
-            true => Arc::default(),
-            false => conversation.param_headers(tool),
-        };
-        if let Err(mismatch) = agree::check(&incoming.headers, &incoming.body, declared) {
-            conversation.note_malformed(&mismatch.to_string()).await;
-            let words = mismatch.to_string();
-            return problem::error(StatusCode::BAD_REQUEST, id.as_deref(), HEADER_MISMATCH, &words);
-        }
         let mut incoming = incoming;
+        let outline = outline(&incoming.body);
+        let (id, asks) = (outline.id, outline.has_method);
+        let Ok((conversation, is_new)) = self.conversation(&incoming) else {
+            return self.not_yours(&incoming, id.as_deref()).await;
+        };
         let stateless = agree::is_stateless(&incoming.headers);
+        if let Err(refused) = self.agrees(&conversation, &incoming, id.as_deref()).await {
+            return *refused;
+        }
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
+        let open = Open(Some(Arc::clone(&relay)));
+        let one_message = self.plain && asks && !headers::names_types(&incoming.headers);
+        if one_message {
+            incoming.headers.insert(ACCEPT, BOTH);
+        }
         let asker = Asker { remote: &self, headers: &incoming.headers };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
             Posted::Forward(outgoing) => outgoing,
-            Posted::Answer(answer) => return refused(&answer),
+            Posted::Answer(answer) => return problem::denied(&answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
+        // Once more where the tool was not known before: its schema says which
+        // arguments are headers too.
+        if stateless
+            && names_arguments(&incoming.headers)
+            && let Err(refused) = self.agrees(&conversation, &incoming, id.as_deref()).await
+        {
+            relay.over_and_out("its headers contradict it");
+            return *refused;
+        }
         if self.fills_in && stateless {
             let declared = |tool: &str| conversation.param_headers(tool);
             incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
         }
+        let owed = id.clone().filter(|id| relay.awaits(id));
+        let row = owed.as_ref().and_then(|id| relay.row_of(id));
         let sent = self.send(outgoing, &incoming.headers, PATIENCE).await;
         let response = match sent {
             Ok(response) => response,
@@ -195,45 +194,103 @@ impl Remote {
                 return problem::error(StatusCode::BAD_GATEWAY, id.as_deref(), UPSTREAM, &words);
             }
         };
-        if is_new {
-            let session = response.headers().get(SESSION).and_then(|id| id.to_str().ok());
-            match session {
-                Some(session) => {
-                    self.sessions.opened(&incoming.principal, session, Arc::clone(&conversation));
-                }
-                None => self.sessions.replaced(&incoming.principal, Arc::clone(&conversation)),
-            }
-        }
+        self.keep(&incoming, is_new, &response, conversation);
         let ends = match (stateless, incoming.headers.contains_key(SESSION)) {
             (true, _) => Ends::Cancels,
             (false, true) => Ends::MayResume,
             (false, false) => Ends::IsOver,
         };
-        self.pass(response, relay, id.as_deref(), ends).await
+        open.goes_on();
+        let mut response = self.pass(response, relay, owed, ends, one_message).await;
+        problem::mark(&mut response, row.as_deref());
+        response
     }
 
-    /// Passes the answer to a POST on.
+    /// Whether the headers say what the message says; else the answer.
+    async fn agrees(
+        &self,
+        conversation: &Relay,
+        incoming: &Incoming,
+        id: Option<&[u8]>,
+    ) -> Result<(), Box<Response<Body>>> {
+        let declared = |tool: &str| match self.fills_in {
+            true => Arc::default(),
+            false => conversation.param_headers(tool),
+        };
+        let checked = agree::check(&incoming.headers, &incoming.body, declared);
+        let Err(mismatch) = checked else { return Ok(()) };
+        let words = mismatch.to_string();
+        let row = conversation.note_malformed("tools/call", &words).await;
+        let mut refused = problem::error(StatusCode::BAD_REQUEST, id, HEADER_MISMATCH, &words);
+        problem::mark(&mut refused, row.as_deref());
+        Err(Box::new(refused))
+    }
+
+    /// Remembers a conversation that began, and forgets one that the server does
+    /// not know any more.
+    fn keep(
+        &self,
+        incoming: &Incoming,
+        is_new: bool,
+        response: &Response<Body>,
+        conversation: Arc<Relay>,
+    ) {
+        let principal = &incoming.principal;
+        match session(incoming) {
+            Some(gone) if response.status() == StatusCode::NOT_FOUND => {
+                self.sessions.closed(principal, gone);
+            }
+            None if is_new => {
+                let opened = response.headers().get(SESSION).and_then(|id| id.to_str().ok());
+                match opened {
+                    Some(session) => self.sessions.opened(principal, session, conversation),
+                    None => self.sessions.replaced(principal, conversation),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Passes the answer to a POST on. `owed` is the id of the request that it
+    /// has to answer.
     async fn pass(
         &self,
         response: Response<Body>,
         relay: Arc<Relay>,
-        id: Option<&[u8]>,
+        owed: Option<Vec<u8>>,
         ends: Ends,
+        one_message: bool,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
-        strip(&mut parts.headers);
+        headers::strip(&mut parts.headers);
         let failed = |words: &str| {
             relay.over_and_out(words);
-            problem::error(StatusCode::BAD_GATEWAY, id, UPSTREAM, words)
+            problem::error(StatusCode::BAD_GATEWAY, owed.as_deref(), UPSTREAM, words)
         };
-        if parts.status.is_redirection() {
-            let place = parts.headers.get(LOCATION).and_then(|place| place.to_str().ok());
-            let place = place.unwrap_or("nowhere");
-            return failed(&format!("the server redirects to {place}; redirects are not followed"));
+        let (status, kind) = (parts.status, headers::kind(&parts.headers));
+        if status.is_redirection() {
+            return failed(&problem::redirected(&parts.headers));
         }
-        match kind(&parts.headers) {
+        if status == StatusCode::ACCEPTED && kind != "text/event-stream" {
+            // What it asked is answered on the stream of HTTP+SSE.
+            if owed.is_some() && !self.is_sse.load(Ordering::Relaxed) {
+                return failed("the server took the request and did not answer it");
+            }
+            return Response::from_parts(parts, body);
+        }
+        let is_message = matches!(kind.as_str(), "text/event-stream" | "application/json");
+        if is_message && let Some(encoding) = headers::encoding(&parts.headers) {
+            return failed(&format!("the server answers in {encoding}, and was asked not to"));
+        }
+        match kind.as_str() {
+            "text/event-stream" if one_message && owed.is_some() => {
+                match self.one_answer(body, &relay, owed.as_deref().unwrap_or_default()).await {
+                    Ok(answer) => problem::json_rpc(status, answer),
+                    Err(words) => failed(&words),
+                }
+            }
             "text/event-stream" => {
-                let body = stream::pump(body, relay, self.max_message, ends);
+                let body = stream::pump(body, relay, self.max_message, ends, owed);
                 parts.headers.remove(CONTENT_LENGTH);
                 Response::from_parts(parts, body)
             }
@@ -243,34 +300,54 @@ impl Remote {
                     Err(error) => return failed(&format!("the server's answer: {error}")),
                 };
                 let passed = relay.heard(&body).unwrap_or_default();
-                relay.over_and_out("no answer");
+                let unanswered = owed.as_deref().is_some_and(|id| relay.awaits(id));
+                if unanswered && status.is_success() {
+                    return failed(&format!(
+                        "the server's answer is none to this request{}",
+                        problem::quoted(&body)
+                    ));
+                }
+                relay.over_and_out(if unanswered { status.as_str() } else { "no answer" });
                 if passed != body {
                     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(passed.len()));
                 }
                 Response::from_parts(parts, Body::from(passed))
             }
             other => {
-                if parts.status == StatusCode::ACCEPTED {
-                    // What it asked may be answered on another stream.
-                    return Response::from_parts(parts, body);
-                }
-                if id.is_some() && parts.status.is_success() {
+                if owed.is_some() && status.is_success() {
                     let other = if other.is_empty() { "nothing" } else { other };
                     return failed(&format!("the server answers with {other}, not with a message"));
                 }
-                relay.over_and_out(parts.status.as_str());
+                relay.over_and_out(status.as_str());
                 Response::from_parts(parts, body)
             }
         }
     }
 
+    /// The answer to `owed` out of a stream, for a client that did not say that
+    /// it takes streams.
+    async fn one_answer(&self, body: Body, relay: &Relay, owed: &[u8]) -> Result<Bytes, String> {
+        let mut parser = Parser::new(self.max_message);
+        let mut body = body.into_data_stream();
+        while let Some(data) = body.next().await {
+            let data = data.map_err(|error| format!("the server's stream broke off: {error}"))?;
+            parser.feed(&data);
+            while let Some(event) = parser.next_event().map_err(|error| error.to_string())? {
+                let Some(message) = event.message() else { continue };
+                let heard = relay.heard(&Bytes::copy_from_slice(message));
+                if !relay.awaits(owed) {
+                    return Ok(heard.unwrap_or_default());
+                }
+            }
+        }
+        Err("the server's stream ended without an answer".to_owned())
+    }
+
     /// GET and DELETE: no message goes in.
     async fn bare(&self, incoming: Incoming) -> Response<Body> {
-        let session = incoming.headers.get(SESSION).and_then(|id| id.to_str().ok());
         let begin = || Arc::new((self.begin)(&incoming));
-        let Ok(conversation) = self.sessions.find(&incoming.principal, session, begin) else {
-            return unknown_session(None);
-        };
+        let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
+        let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
         let request = self.request(incoming.method.clone(), &incoming.headers, Body::empty());
         let response = match self.send_logged_in(request, PATIENCE).await {
             Ok(response) => response,
@@ -278,29 +355,41 @@ impl Remote {
                 return problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
             }
         };
-        if incoming.method == Method::DELETE
-            && response.status().is_success()
-            && let Some(session) = session
+        let status = response.status();
+        let is_over = incoming.method == Method::DELETE && status.is_success();
+        if (is_over || status == StatusCode::NOT_FOUND)
+            && let Some(session) = session(&incoming)
         {
             self.sessions.closed(&incoming.principal, session);
         }
         let (mut parts, body) = response.into_parts();
-        strip(&mut parts.headers);
-        if parts.status.is_redirection() {
-            let words = "the server redirects; redirects are not followed";
-            return problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, words);
+        headers::strip(&mut parts.headers);
+        let failed = |words: &str| problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, words);
+        if status.is_redirection() {
+            return failed(&problem::redirected(&parts.headers));
         }
-        let body = match kind(&parts.headers) {
-            "text/event-stream" => {
-                let relay = Arc::new(conversation.exchange(Arc::from("")));
-                stream::pump(body, relay, self.max_message, Ends::MayResume)
-            }
-            _ => body,
-        };
+        if headers::kind(&parts.headers) != "text/event-stream" {
+            return Response::from_parts(parts, body);
+        }
+        if let Some(encoding) = headers::encoding(&parts.headers) {
+            return failed(&format!("the server answers in {encoding}, and was asked not to"));
+        }
+        let relay = Arc::new(conversation.exchange(Arc::from("")));
+        let body = stream::pump(body, relay, self.max_message, Ends::Listens, None);
         Response::from_parts(parts, body)
     }
 
-    async fn send(
+    /// The answer to whoever names a session of another's.
+    async fn not_yours(&self, incoming: &Incoming, id: Option<&[u8]>) -> Response<Body> {
+        let what = "its session is not open, or is another's";
+        let row = (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await;
+        let status = StatusCode::NOT_FOUND;
+        let mut response = problem::error(status, id, INVALID_REQUEST, "Session not found");
+        problem::mark(&mut response, row.as_deref());
+        response
+    }
+
+    pub(super) async fn send(
         &self,
         outgoing: Outgoing,
         headers: &HeaderMap,
@@ -308,14 +397,16 @@ impl Remote {
     ) -> Result<Response<Body>, String> {
         let message = outgoing.into_bytes();
         let request = || self.request(Method::POST, headers, Body::from(message.clone()));
-        let response = self.send_logged_in(request(), patience).await?;
-        let Some(login) = &self.login else { return Ok(response) };
-        let used = login.authorization().await;
-        let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
-        let Some(challenge) = challenge.filter(|_| !self.headers.contains_key(AUTHORIZATION))
-        else {
+        let request_first = request();
+        // Whoever brings a credential of its own is not logged in.
+        let brings_its_own = request_first.headers().contains_key(AUTHORIZATION);
+        let response = self.send_logged_in(request_first, patience).await?;
+        let Some(login) = self.login.as_ref().filter(|_| !brings_its_own) else {
             return Ok(response);
         };
+        let used = login.authorization().await;
+        let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
+        let Some(challenge) = challenge else { return Ok(response) };
         login.challenged(&challenge).await.map_err(|error| error.to_string())?;
         self.send_logged_in(request(), patience).await
     }
@@ -355,18 +446,8 @@ impl Remote {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::clone(&self.uri.load());
         let sent = request.headers_mut();
-        let named: Vec<&str> = headers
-            .get_all("connection")
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(',').map(str::trim))
-            .collect();
-        for (name, value) in headers {
-            let ours = OURS.contains(&name.as_str())
-                || name == ACCEPT_ENCODING
-                || self.keeps_authorization && name == "authorization"
-                || named.iter().any(|named| name.as_str().eq_ignore_ascii_case(named));
-            if !ours {
+        for (name, value) in headers::end_to_end(headers) {
+            if !(self.keeps_authorization && name == AUTHORIZATION) {
                 sent.append(name.clone(), value.clone());
             }
         }
@@ -375,95 +456,42 @@ impl Remote {
         }
         // What has to be read must come as it is.
         sent.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        debug_assert!(!sent.contains_key(HOST) && !sent.contains_key(ORIGIN));
         request
     }
-}
 
-/// Fetches what the gate itself asks, as the client would.
-struct Asker<'r> {
-    remote: &'r Remote,
-    headers: &'r HeaderMap,
-}
-
-impl Ask for Asker<'_> {
-    async fn ask(&self, request: Outgoing) -> Vec<Bytes> {
-        let mut headers = self.headers.clone();
-        for name in ["mcp-name", "last-event-id"] {
-            headers.remove(name);
-        }
-        if agree::is_stateless(&headers) {
-            headers.insert("mcp-method", HeaderValue::from_static("tools/list"));
-        }
-        let both = HeaderValue::from_static("application/json, text/event-stream");
-        headers.insert(ACCEPT, both);
-        let asked = async {
-            let response = self.remote.send(request, &headers, OWN_PATIENCE).await?;
-            let is_stream = kind(response.headers()) == "text/event-stream";
-            let body = hold(response.into_body(), self.remote.max_message, OWN_PATIENCE).await;
-            let body = body.map_err(|error| error.to_string())?;
-            Ok::<_, String>(if is_stream { messages(&body) } else { vec![body] })
-        };
-        asked.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the server does not list its tools");
-            Vec::new()
-        })
+    /// The largest message, in bytes.
+    pub(super) fn max_message(&self) -> usize {
+        self.max_message
     }
 }
 
-fn messages(stream: &Bytes) -> Vec<Bytes> {
-    let mut parser = Parser::new(stream.len());
-    parser.feed(stream);
-    let mut messages = Vec::new();
-    while let Ok(Some(event)) = parser.next_event() {
-        messages.extend(event.message().map(Bytes::copy_from_slice));
+/// An exchange that is over as soon as its client is gone (2026-07-28), until its
+/// answer is passed on.
+struct Open(Option<Arc<Relay>>);
+
+impl Open {
+    fn goes_on(mut self) {
+        self.0 = None;
     }
-    messages
 }
 
-/// A denial is a result like any other; what cannot be read is a bad request.
-fn refused(answer: &Bytes) -> Response<Body> {
-    let answer = answer.slice_ref(answer.trim_ascii_end());
-    // A refused batch is answered line by line.
-    let answer: Bytes = match memchr::memchr(b'\n', &answer) {
-        None => answer,
-        Some(_) => {
-            let lines: Vec<&[u8]> = answer.split(|byte| *byte == b'\n').collect();
-            [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(relay) = &self.0 {
+            relay.over_and_out("cancelled");
         }
-    };
-    let is_error = memchr::memmem::find(&answer, b",\"error\":{").is_some_and(|at| {
-        // Ours begin with version and id; a result holds no error there.
-        memchr::memmem::find(&answer, b",\"result\":{").is_none_or(|result| at < result)
-    });
-    let malformed = is_error
-        && [&b"\"code\":-32700"[..], b"\"code\":-32600", b"\"code\":-32602"]
-            .iter()
-            .any(|code| memchr::memmem::find(&answer, code).is_some());
-    let status = if malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    problem::json_rpc(status, answer)
-}
-
-fn unknown_session(id: Option<&[u8]>) -> Response<Body> {
-    problem::error(StatusCode::NOT_FOUND, id, problem::INVALID_REQUEST, "Session not found")
-}
-
-fn kind(headers: &HeaderMap) -> &str {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim()
-}
-
-/// Headers that hold for the connection to the server only.
-fn strip(headers: &mut HeaderMap) {
-    for name in [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ] {
-        headers.remove(name);
     }
+}
+
+fn session(incoming: &Incoming) -> Option<&str> {
+    incoming.headers.get(SESSION).and_then(|id| id.to_str().ok())
+}
+
+fn names_arguments(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("mcp-param-"))
+}
+
+/// Whether a message may be one of the stateless era.
+fn describes_itself(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"io.modelcontextprotocol/protocolVersion").is_some()
 }

@@ -110,14 +110,18 @@ impl Inner {
         self.open.insert(key, Open { relay, used: now });
     }
 
+    /// Those that nobody uses go, else those not used for longest: some at once, so
+    /// that a flood of sessions does not cost a look at all of them each time.
     fn make_room(&mut self, now: Instant) {
-        let idle = |open: &Open| now.duration_since(open.used) >= IDLE;
-        let mut gone: Vec<Key> =
-            self.open.iter().filter(|(_, open)| idle(open)).map(|(key, _)| key.clone()).collect();
-        if gone.is_empty() {
-            let oldest = self.open.iter().min_by_key(|(_, open)| open.used);
-            gone.extend(oldest.map(|(key, _)| key.clone()));
-        }
+        let mut by_age: Vec<(Instant, &Key)> =
+            self.open.iter().map(|(key, open)| (open.used, key)).collect();
+        by_age.sort_unstable_by_key(|(used, _)| *used);
+        let idle = by_age.partition_point(|(used, _)| now.duration_since(*used) >= IDLE);
+        let gone: Vec<Key> = by_age
+            .into_iter()
+            .take(idle.max(MAX_SESSIONS / 20))
+            .map(|(_, key)| key.clone())
+            .collect();
         for key in gone {
             self.remove(&key);
         }
@@ -130,5 +134,47 @@ impl Inner {
         if let Some(open) = self.open.remove(key) {
             open.relay.over_and_out("its session is over");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::{Agent, Transport};
+    use crate::gate::{AuditFailure, Gate};
+    use crate::mcp::relay::Settings;
+    use crate::policy::Policy;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn what_is_kept_is_bounded_and_bound_to_who_opened_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("a.db"), &Options::default()).unwrap();
+        let policy = Policy::built_in("deny_all").unwrap();
+        let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
+        let gate = Gate::new(policy, store, AuditFailure::Refuse);
+        let settings = Settings {
+            server: "s".into(),
+            agent: Agent::default(),
+            transport: Transport::Http,
+            session: "x".into(),
+            trusted: true,
+            hide_denied: false,
+            max_message: 1_000,
+        };
+        let begin = || Arc::new(Relay::new(gate.clone(), settings.clone()));
+        let sessions = Sessions::default();
+        let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+        for n in 0..MAX_SESSIONS + 10 {
+            sessions.find(&one, Some(&n.to_string()), begin).unwrap();
+        }
+        {
+            let inner = sessions.inner();
+            assert!(inner.open.len() <= MAX_SESSIONS && inner.owners.len() == inner.open.len());
+        }
+        let last = (MAX_SESSIONS + 9).to_string();
+        assert!(sessions.find(&other, Some(&last), begin).is_err());
+        sessions.closed(&one, &last);
+        assert!(sessions.find(&other, Some(&last), begin).is_ok(), "it is nobody's any more");
     }
 }

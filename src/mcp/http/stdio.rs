@@ -1,32 +1,43 @@
 //! A remote server shown to a client over pipes: each line is a POST, and what
 //! comes back is written as lines.
 
-use std::collections::HashMap;
+mod answers;
+mod streams;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::timeout;
 
+use super::agree::{self, has_method};
+use super::ask::BOTH;
 use super::front::Incoming;
 use super::remote::Remote;
-use super::sse::Parser;
-use super::{REVISION, SESSION, agree};
+use super::{REVISION, SESSION};
 use crate::action::Agent;
+use crate::json::{self, Json};
 use crate::mcp::frames::{Frame, Frames};
+use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
 use crate::mcp::reply;
 use crate::mcp::scan::outline;
 use crate::net::Body;
 
+use answers::Owed;
+
 /// POSTs under way at once; further lines wait.
 const MAX_POSTS: usize = 256;
+
+/// How long what follows waits for a notification or an answer to arrive: they
+/// have to arrive in order, but a server that does not take one holds up nobody.
+const IN_ORDER: Duration = Duration::from_secs(5);
 
 /// How long answers may take once the client has said its last.
 const LAST_ANSWERS: Duration = Duration::from_secs(8);
@@ -34,10 +45,15 @@ const LAST_ANSWERS: Duration = Duration::from_secs(8);
 /// How long the end of the session may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Pauses before a stream is opened again: the default of the standard, and the
-/// longest that a server may ask for.
-const RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How long the client may take to read what is left for it.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Requests that are told that their session is over. A client that asks more
+/// without beginning anew does not know how to, and is sent away to start anew.
+const REMINDERS: u32 = 3;
+
+/// What a client is told whose session the server does not know any more.
+const LOST: &str = "the server has ended the session; initialize again to begin another";
 
 /// Which transport is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +66,17 @@ pub enum Transport {
     Sse,
 }
 
+/// Who ended the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client has said its last, or is gone.
+    Client,
+    /// The server ended it; the client has to start anew.
+    Server,
+    /// This process was told to stop.
+    Told,
+}
+
 /// The client's side of a remote server.
 #[derive(Debug)]
 pub struct Bridge {
@@ -58,6 +85,12 @@ pub struct Bridge {
     transport: Transport,
     max_message: usize,
     to_client: Queue<Bytes>,
+    /// The client does not read any more.
+    client_gone: Notify,
+    /// The server has ended the conversation.
+    server_gone: Notify,
+    /// How many messages that have to arrive in order have arrived.
+    arrived: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
@@ -65,10 +98,23 @@ pub struct Bridge {
 struct State {
     session: Option<HeaderValue>,
     revision: Option<HeaderValue>,
-    /// Requests of the stateless era under way: to cancel is to close.
-    cancellable: HashMap<String, AbortHandle>,
+    /// Requests under way.
+    posts: HashMap<Key, UnderWay>,
     listener: Option<AbortHandle>,
+    /// The answers come by the stream of HTTP+SSE; those that have yet to.
     is_sse: bool,
+    on_stream: HashSet<Key>,
+    /// The session is over; so many requests were told.
+    lost: Option<u32>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    post: AbortHandle,
+    /// Of the stateless era: to cancel is to close.
+    stateless: bool,
+    /// It waits for news, not for an answer.
+    listens: bool,
 }
 
 impl Bridge {
@@ -80,43 +126,88 @@ impl Bridge {
         transport: Transport,
         max_message: usize,
     ) -> Arc<Self> {
-        let (to_client, state) = (Queue::new(), Mutex::default());
-        Arc::new(Self { remote, agent, transport, max_message, to_client, state })
+        Arc::new(Self {
+            remote,
+            agent,
+            transport,
+            max_message,
+            to_client: Queue::new(),
+            client_gone: Notify::new(),
+            server_gone: Notify::new(),
+            arrived: watch::Sender::new(0),
+            state: Mutex::default(),
+        })
     }
 
-    /// Serves one client until it has said its last and has its answers.
-    ///
-    /// # Errors
-    /// Where the client's output breaks in a way that is not its end.
-    pub async fn run<R, W>(self: &Arc<Self>, client: (R, W)) -> std::io::Result<()>
+    /// Serves one client until it has said its last and has its answers, the
+    /// server ends the conversation, or `told` to stop.
+    pub async fn run<R, W>(self: &Arc<Self>, client: (R, W), told: impl Future<Output = ()>) -> End
     where
         R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        W: AsyncWrite + Unpin + Send + 'static,
     {
-        let reader = async {
-            let mut posts = JoinSet::new();
-            if let Err(error) = self.read(Frames::new(client.0, self.max_message), &mut posts).await
-            {
-                tracing::debug!(%error, "the client's input broke");
+        let mut told = std::pin::pin!(told);
+        let mut posts = JoinSet::new();
+        let writing = self.write(client.1);
+        let (lane, lines) = mpsc::channel(MAX_POSTS);
+        let mut ordered = tokio::spawn(Arc::clone(self).in_order(lines));
+        let mut end = tokio::select! {
+            read = self.read(Frames::new(client.0, self.max_message), lane, &mut posts) => {
+                if let Err(error) = read {
+                    tracing::debug!(%error, "the client's input broke");
+                }
+                End::Client
             }
-            let all = async { while posts.join_next().await.is_some() {} };
-            let _ = tokio::time::timeout(LAST_ANSWERS, all).await;
-            posts.abort_all();
-            self.take_leave().await;
-            self.to_client.close();
+            () = self.client_gone.notified() => End::Client,
+            () = self.server_gone.notified() => End::Server,
+            () = &mut told => End::Told,
         };
-        let writer = self.to_client.clone().drain(client.1);
-        let ((), written) = tokio::join!(reader, writer);
+        if end == End::Client {
+            self.end_listening();
+            let all = async {
+                let _ = (&mut ordered).await;
+                while posts.join_next().await.is_some() {}
+                self.answered_on_stream().await;
+            };
+            tokio::select! {
+                _ = timeout(LAST_ANSWERS, all) => {}
+                () = self.client_gone.notified() => {}
+                () = self.server_gone.notified() => {}
+                () = &mut told => end = End::Told,
+            }
+        }
+        posts.abort_all();
+        ordered.abort();
+        self.take_leave().await;
+        self.to_client.close();
+        let _ = timeout(LAST_WORDS, writing).await;
         self.remote.close();
-        written
+        end
     }
 
+    fn write<W: AsyncWrite + Unpin + Send + 'static>(
+        self: &Arc<Self>,
+        output: W,
+    ) -> JoinHandle<()> {
+        let bridge = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = bridge.to_client.clone().drain(output).await {
+                tracing::debug!(%error, "the client's output broke");
+            }
+            bridge.client_gone.notify_one();
+        })
+    }
+
+    /// Reads the client to its end. What comes first is to arrive first: a
+    /// handshake, a notification and an answer are waited for, calls are not.
     async fn read<R: AsyncRead + Unpin>(
         self: &Arc<Self>,
         mut frames: Frames<R>,
+        lane: mpsc::Sender<Bytes>,
         posts: &mut JoinSet<()>,
     ) -> std::io::Result<()> {
         let room = Arc::new(Semaphore::new(MAX_POSTS));
+        let mut ahead = 0;
         if self.transport == Transport::Sse {
             self.open_sse().await;
         }
@@ -125,82 +216,133 @@ impl Bridge {
                 Frame::Line(line) if line.trim_ascii().is_empty() => continue,
                 Frame::Line(line) => line.slice_ref(line.trim_ascii()),
                 Frame::Oversize(outline) => {
-                    let answer = reply::too_large(outline.id.as_deref(), self.max_message);
-                    self.tell(answer.into()).await;
+                    let id = outline.id.filter(|_| !outline.is_response);
+                    self.tell(reply::too_large(id.as_deref(), self.max_message).into()).await;
                     continue;
                 }
             };
             while posts.try_join_next().is_some() {}
-            let outline = outline(&line);
-            let is_request = outline.has_method && outline.id.is_some();
-            if self.cancelled(&line) {
+            if self.cancels(&line) {
                 continue;
             }
-            // What comes first is to arrive first: a handshake, a notification
-            // and an answer are waited for, calls are not.
-            if !is_request || has_method(&line, "initialize") {
-                self.post(line.clone()).await;
-                if has_method(&line, "notifications/initialized") {
-                    self.listen();
-                }
+            let outline = outline(&line);
+            let asks = outline.has_method && outline.id.is_some();
+            if !asks || has_method(&line, "initialize") {
+                ahead += 1;
+                let _ = lane.send(line).await;
+                continue;
+            }
+            if self.is_lost() {
+                self.remind(&line).await;
                 continue;
             }
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return Ok(()) };
-            let bridge = Arc::clone(self);
-            let id = outline.id.map(|id| String::from_utf8_lossy(&id).into_owned());
-            let stateless = agree::headers_of(&line).is_some();
-            let posted = posts.spawn(async move {
-                let _permit = permit;
-                bridge.post(line).await;
-            });
-            if let (Some(id), true) = (id, stateless) {
-                let mut state = self.state();
-                state.cancellable.retain(|_, post| !post.is_finished());
-                state.cancellable.insert(id, posted);
-            }
+            self.spawn(line, ahead, permit, posts);
         }
         Ok(())
     }
 
+    /// Sends a request as soon as what came before it has arrived.
+    fn spawn(
+        self: &Arc<Self>,
+        line: Bytes,
+        ahead: u64,
+        permit: tokio::sync::OwnedSemaphorePermit,
+        posts: &mut JoinSet<()>,
+    ) {
+        let key = outline(&line).id.map(|id| Key::new(&id));
+        let stateless = agree::headers_of(&line).is_some();
+        let listens = has_method(&line, "subscriptions/listen");
+        let bridge = Arc::clone(self);
+        let post = posts.spawn(async move {
+            let _permit = permit;
+            let _ = bridge.arrived.subscribe().wait_for(|arrived| *arrived >= ahead).await;
+            bridge.post(line).await;
+        });
+        let mut state = self.state();
+        state.posts.retain(|_, under_way| !under_way.post.is_finished());
+        if let Some(key) = key {
+            state.posts.insert(key, UnderWay { post, stateless, listens });
+        }
+    }
+
+    /// Sends what has to arrive in order.
+    async fn in_order(self: Arc<Self>, mut lines: mpsc::Receiver<Bytes>) {
+        while let Some(line) = lines.recv().await {
+            let initialized = has_method(&line, "notifications/initialized");
+            let initializes = has_method(&line, "initialize");
+            let bridge = Arc::clone(&self);
+            let mut posted = tokio::spawn(async move { bridge.post(line).await });
+            if initializes {
+                let _ = posted.await;
+            } else if timeout(IN_ORDER, &mut posted).await.is_err() {
+                tracing::warn!("the server does not take a notification; what follows goes on");
+            }
+            self.arrived.send_modify(|arrived| *arrived += 1);
+            if initialized {
+                self.listen();
+            }
+        }
+    }
+
     /// In the stateless era, closing the stream is how a request is cancelled.
-    fn cancelled(&self, line: &[u8]) -> bool {
-        if !has_method(line, "notifications/cancelled") || agree::headers_of(line).is_none() {
+    fn cancels(&self, line: &[u8]) -> bool {
+        if !has_method(line, "notifications/cancelled") {
             return false;
         }
-        let message: Value = serde_json::from_slice(line).unwrap_or_default();
-        let id = message.pointer("/params/requestId").map(Value::to_string).unwrap_or_default();
-        let post = self.state().cancellable.remove(&id);
-        post.map(|post| post.abort()).is_some()
+        let Ok(message) = json::parse(line) else { return false };
+        let params = message.as_object().and_then(|message| message.get("params")?.as_object());
+        let Some(id) = params.and_then(|params| params.get("requestId")).map(Json::to_string)
+        else {
+            return false;
+        };
+        let mut state = self.state();
+        let key = Key::new(id.as_bytes());
+        match state.posts.get(&key) {
+            Some(under_way) if under_way.stateless => {
+                under_way.post.abort();
+                state.posts.remove(&key);
+                true
+            }
+            Some(_) => false,
+            // It is answered, and there is no conversation that it belongs to.
+            None => state.session.is_none() && state.revision.is_none() && !state.is_sse,
+        }
     }
 
     /// Sends one message and writes what comes back.
     async fn post(self: &Arc<Self>, line: Bytes) {
-        let id = outline(&line).id;
+        let mut owed = Owed::of(&line);
         let initializes = has_method(&line, "initialize");
+        if initializes {
+            self.begin_anew();
+        }
         let mut response = self.exchange(Method::POST, &line, None).await;
-        if initializes && self.falls_back(response.status()) && self.open_sse().await {
-            response = self.exchange(Method::POST, &line, None).await;
+        if initializes {
+            response = self.fall_back(response, &line).await;
+            self.state().session = response.headers().get(SESSION).cloned();
         }
-        if initializes && let Some(session) = response.headers().get(SESSION) {
-            self.state().session = Some(session.clone());
-        }
-        self.write_answer(response, id.as_deref(), initializes).await;
+        owed.initializes = initializes;
+        self.write_answer(response, owed).await;
     }
 
-    fn falls_back(&self, status: StatusCode) -> bool {
-        let refused = matches!(status.as_u16(), 400 | 404 | 405);
-        self.transport == Transport::Auto && refused && !self.state().is_sse
+    /// What an earlier conversation left behind.
+    fn begin_anew(&self) {
+        let mut state = self.state();
+        (state.session, state.revision, state.lost) = (None, None, None);
+        state.listener.take().inspect(AbortHandle::abort);
     }
 
     async fn exchange(&self, method: Method, line: &Bytes, last: Option<&str>) -> Response<Body> {
         let mut headers = HeaderMap::new();
-        let accepts = match method {
-            Method::POST => "application/json, text/event-stream",
-            _ => "text/event-stream",
-        };
-        headers.insert(ACCEPT, HeaderValue::from_static(accepts));
-        if method == Method::POST {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match method {
+            Method::POST => {
+                headers.insert(ACCEPT, BOTH);
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            _ => {
+                headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+            }
         }
         {
             let state = self.state();
@@ -223,149 +365,35 @@ impl Bridge {
         self.remote.answer(Incoming { agent, principal, method, headers, body }).await
     }
 
-    /// Writes the messages of an answer as lines; an answer that is none becomes
-    /// an error, so that nobody waits for ever.
-    async fn write_answer(&self, response: Response<Body>, id: Option<&[u8]>, initializes: bool) {
-        let status = response.status();
-        if is_stream(&response) {
-            let told = self.write_stream(response.into_body(), id).await;
-            if let (false, Some(id)) = (told.answered, id) {
-                let words = "the server's stream ended without an answer";
-                self.tell(reply::upstream_failed(Some(id), words).into()).await;
-            }
-            return;
-        }
-        let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-        let body = body.unwrap_or_default();
-        if initializes && status.is_success() {
-            self.learn_revision(&body);
-        }
-        let is_message =
-            body.trim_ascii().first().is_some_and(|first| matches!(first, b'{' | b'['));
-        let answers = outline(&body).id.is_some() || status.is_success();
-        match id {
-            _ if is_message && answers => self.tell(body).await,
-            Some(_) if status == StatusCode::ACCEPTED => {}
-            Some(id) => {
-                let said =
-                    String::from_utf8_lossy(body.get(..body.len().min(500)).unwrap_or_default());
-                let words = format!("the server answered with HTTP {status}: {said}");
-                self.tell(reply::upstream_failed(Some(id), words.trim_end_matches(": ")).into())
-                    .await;
-            }
-            None => {}
-        }
+    fn is_lost(&self) -> bool {
+        self.state().lost.is_some()
     }
 
-    async fn write_stream(&self, mut body: Body, id: Option<&[u8]>) -> Told {
-        let mut parser = Parser::new(self.max_message);
-        let mut told = Told::default();
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
-            parser.feed(&data);
-            while let Ok(Some(event)) = parser.next_event() {
-                told.last_id = event.id.clone().or(told.last_id);
-                told.retry = event.retry.or(told.retry);
-                let Some(message) = event.message() else { continue };
-                let outline = outline(message);
-                told.answered |= outline.is_response && outline.id.as_deref() == id;
-                if told.answered {
-                    self.learn_revision(message);
-                }
-                self.tell(Bytes::copy_from_slice(message)).await;
-            }
-        }
-        told
-    }
-
-    fn learn_revision(&self, answer: &[u8]) {
-        if memchr::memmem::find(answer, b"\"protocolVersion\"").is_none() {
-            return;
-        }
-        let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-        let revision = answer.pointer("/result/protocolVersion").and_then(Value::as_str);
-        let revision = revision.and_then(|revision| HeaderValue::from_str(revision).ok());
-        if revision.is_some() {
-            self.state().revision = revision;
-        }
-    }
-
-    /// Writes one message as a line: line feeds in JSON are white space.
-    async fn tell(&self, message: Bytes) {
-        let mut line = message.trim_ascii().to_vec();
-        for byte in &mut line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        line.push(b'\n');
-        let _ = self.to_client.push(line.into()).await;
-    }
-
-    /// Opens the stream on which the server speaks first; it is opened again
-    /// when it ends, from where it ended. Servers need not have one.
-    fn listen(self: &Arc<Self>) {
-        if self.state().is_sse {
-            return;
-        }
-        let bridge = Arc::clone(self);
-        let listener = tokio::spawn(async move {
-            let mut last: Option<String> = None;
-            let mut pause = RETRY;
-            loop {
-                let response = bridge.exchange(Method::GET, &Bytes::new(), last.as_deref()).await;
-                if !is_stream(&response) || !response.status().is_success() {
-                    return;
-                }
-                let told = bridge.write_stream(response.into_body(), None).await;
-                last = told.last_id.or(last);
-                pause = told.retry.map_or(pause, Duration::from_millis).min(LONGEST_RETRY);
-                tokio::time::sleep(pause).await;
-            }
-        });
-        let earlier = self.state().listener.replace(listener.abort_handle());
-        earlier.inspect(AbortHandle::abort);
-    }
-
-    /// The transport of 2024-11-05: a stream names the endpoint to post to, and
-    /// carries every answer.
-    async fn open_sse(self: &Arc<Self>) -> bool {
-        let response = self.exchange(Method::GET, &Bytes::new(), None).await;
-        if !is_stream(&response) || !response.status().is_success() {
-            return false;
-        }
-        let mut body = response.into_body();
-        let mut parser = Parser::new(self.max_message);
-        let endpoint = loop {
-            let Some(Ok(frame)) = body.frame().await else { return false };
-            let Ok(data) = frame.into_data() else { continue };
-            parser.feed(&data);
-            match parser.next_event() {
-                Ok(Some(event)) if event.kind == "endpoint" => {
-                    break event.data.unwrap_or_default();
-                }
-                Ok(_) => {}
-                Err(_) => return false,
-            }
-        };
-        let endpoint = String::from_utf8_lossy(&endpoint).into_owned();
-        if let Err(error) = self.remote.redirect_to(&endpoint) {
-            tracing::error!("{error}");
-            return false;
-        }
-        let bridge = Arc::clone(self);
-        let rest = parser.rest();
-        let listener = tokio::spawn(async move {
-            let first = futures_util::stream::iter([Ok::<_, axum::Error>(rest)]);
-            let whole = futures_util::StreamExt::chain(first, body.into_data_stream());
-            bridge.write_stream(Body::from_stream(whole), None).await;
-            // Nothing can be answered any more.
-            bridge.to_client.close();
-        });
+    /// The server does not know the session any more.
+    fn lose_session(&self) {
         let mut state = self.state();
-        state.is_sse = true;
-        state.listener = Some(listener.abort_handle());
-        true
+        if state.session.take().is_some() {
+            tracing::warn!("{LOST}");
+            state.lost = Some(0);
+            state.listener.take().inspect(AbortHandle::abort);
+        }
+    }
+
+    /// Tells a client that asks on without a session; in the end it has to go.
+    async fn remind(&self, line: &[u8]) {
+        self.tell_failed(outline(line).id.as_deref(), LOST).await;
+        let mut state = self.state();
+        let told = state.lost.map_or(0, |told| told + 1);
+        state.lost = Some(told);
+        if told >= REMINDERS {
+            self.server_gone.notify_one();
+        }
+    }
+
+    fn end_listening(&self) {
+        let state = self.state();
+        let listening = state.posts.values().filter(|under_way| under_way.listens);
+        listening.for_each(|under_way| under_way.post.abort());
     }
 
     async fn take_leave(&self) {
@@ -376,7 +404,7 @@ impl Bridge {
         if session {
             let nothing = Bytes::new();
             let farewell = self.exchange(Method::DELETE, &nothing, None);
-            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            let _ = timeout(FAREWELL, farewell).await;
         }
         listener.inspect(AbortHandle::abort);
     }
@@ -386,27 +414,7 @@ impl Bridge {
     }
 }
 
-/// What a stream told besides its messages.
-#[derive(Debug, Default)]
-struct Told {
-    answered: bool,
-    last_id: Option<String>,
-    retry: Option<u64>,
-}
-
-fn is_stream(response: &Response<Body>) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
-}
-
-/// Whether the message is of this method; only for the order of things, never
-/// for a decision.
-fn has_method(line: &[u8], method: &str) -> bool {
-    if memchr::memmem::find(line, method.as_bytes()).is_none() {
-        return false;
-    }
-    crate::json::parse(line).is_ok_and(|message| {
-        let message = message.as_object().and_then(|message| message.get("method"));
-        message.and_then(crate::json::Json::as_str) == Some(method)
-    })
+/// Whether the server refused a session that it should know.
+fn is_stale(status: StatusCode) -> bool {
+    status == StatusCode::NOT_FOUND
 }

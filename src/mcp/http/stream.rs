@@ -7,14 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
-use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
-use super::sse::Parser;
+use super::paced::{self, Sender};
+use super::sse::{Event, Parser};
 use crate::mcp::relay::Relay;
+use crate::mcp::reply;
+use crate::mcp::scan::outline;
 use crate::net::Body;
-
-/// Pieces that wait for the client.
-const WAITING: usize = 16;
 
 /// How long a stream is read on for its result when its client is gone.
 const AFTERWARDS: Duration = Duration::from_secs(300);
@@ -24,86 +24,171 @@ const AFTERWARDS: Duration = Duration::from_secs(300);
 pub(super) enum Ends {
     /// A client that goes away has cancelled what it asked (2026-07-28).
     Cancels,
-    /// The rest may come by another stream; a client that goes away has
-    /// cancelled nothing.
+    /// The rest may come by another stream, where events had ids; a client that
+    /// goes away has cancelled nothing.
     MayResume,
     /// What has not come will not come.
     IsOver,
+    /// It answers nothing: the server speaks first. Servers allow one such
+    /// stream, so it goes with its client.
+    Listens,
+}
+
+/// A stream being passed on.
+struct Pump {
+    relay: Arc<Relay>,
+    ends: Ends,
+    /// The id of the request that it has to answer, and whether it has.
+    owed: Option<Vec<u8>>,
+    answered: bool,
+    /// Events had ids: what follows may be asked for again.
+    resumable: bool,
+    sender: Sender<Result<Bytes, std::io::Error>>,
 }
 
 /// Passes `body` on as events, from a task of its own. Where a client that goes
 /// away has not cancelled what it asked, the result is still waited for, to be
-/// recorded.
-pub(super) fn pump(body: Body, relay: Arc<Relay>, max: usize, ends: Ends) -> Body {
-    let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(WAITING);
+/// recorded. A stream that ends without the answer that it owes ends with an
+/// error, unless the client can ask for the rest.
+pub(super) fn pump(
+    body: Body,
+    relay: Arc<Relay>,
+    max: usize,
+    ends: Ends,
+    owed: Option<Vec<u8>>,
+) -> Body {
+    let (sender, receiver) = paced::channel();
+    let mut pump = Pump { relay, ends, owed, answered: false, resumable: false, sender };
     tokio::spawn(async move {
-        let ended = events(body, &relay, max, ends == Ends::Cancels, &sender).await;
-        if let Err(error) = ended {
-            // The client sees a stream that broke, as it did.
-            let _ = sender.send(Err(std::io::Error::other(error))).await;
-        }
-        if ends != Ends::MayResume {
-            relay.over_and_out("no answer");
-        }
+        let ended = pump.events(body, max).await;
+        pump.end(ended).await;
     });
     Body::from_stream(stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|piece| (piece, receiver))
     }))
 }
 
-async fn events(
-    mut body: Body,
-    relay: &Relay,
-    max: usize,
-    cancels: bool,
-    sender: &mpsc::Sender<Result<Bytes, std::io::Error>>,
-) -> Result<(), String> {
-    let mut parser = Parser::new(max);
-    let mut gone_since: Option<tokio::time::Instant> = None;
-    loop {
-        let frame = tokio::select! {
-            frame = body.frame() => frame,
-            () = sender.closed(), if gone_since.is_none() => {
-                if cancels {
-                    return Ok(());
-                }
-                gone_since = Some(tokio::time::Instant::now());
-                continue;
-            }
-            () = afterwards(gone_since) => return Ok(()),
-        };
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|error| error.to_string())?;
-        let Ok(data) = frame.into_data() else { continue };
-        parser.feed(&data);
-        while let Some(event) = parser.next_event().map_err(|error| error.to_string())? {
-            let passed = match event.message() {
-                None => Some(event.raw.clone()),
-                Some(message) => {
-                    let message = Bytes::copy_from_slice(message);
-                    match relay.heard(&message) {
-                        Some(same) if same == message => Some(event.raw.clone()),
-                        Some(other) => Some(event.carrying(other.trim_ascii())),
-                        None => None,
+impl Pump {
+    async fn events(&mut self, mut body: Body, max: usize) -> Result<Bytes, Broken> {
+        let mut parser = Parser::new(max);
+        let mut gone_since: Option<Instant> = None;
+        let sender = self.sender.clone();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                () = sender.closed(), if gone_since.is_none() => {
+                    if !self.reads_on() {
+                        return Ok(Bytes::new());
                     }
+                    gone_since = Some(Instant::now());
+                    continue;
                 }
+                () = afterwards(gone_since) => return Ok(Bytes::new()),
             };
-            if let Some(passed) = passed {
-                // A client that is gone needs nothing more.
-                let _ = sender.send(Ok(passed)).await;
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|error| Broken::Off(error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            parser.feed(&data);
+            while let Some(event) =
+                parser.next_event().map_err(|error| Broken::TooLarge(error.to_string()))?
+            {
+                self.resumable |= event.id.is_some();
+                if let Some(passed) = self.passed(&event) {
+                    // A client that is gone needs nothing more.
+                    let _ = self.sender.send(Ok(passed)).await;
+                }
+            }
+        }
+        Ok(parser.rest())
+    }
+
+    /// Whether the result is waited for when the client is gone. A client that
+    /// can resume would find the stream taken.
+    fn reads_on(&self) -> bool {
+        match self.ends {
+            Ends::Cancels | Ends::Listens => false,
+            Ends::MayResume => !self.resumable,
+            Ends::IsOver => true,
+        }
+    }
+
+    /// What of an event goes on.
+    fn passed(&mut self, event: &Event) -> Option<Bytes> {
+        let Some(message) = event.message() else { return Some(event.raw.clone()) };
+        if self.answered && self.answers_again(message) {
+            tracing::warn!("the server answered one request twice; the first answer counts");
+            return None;
+        }
+        let message = Bytes::copy_from_slice(message);
+        let heard = self.relay.heard(&message);
+        if let Some(owed) = &self.owed {
+            self.answered |= !self.relay.awaits(owed);
+        }
+        match heard {
+            Some(same) if same == message => Some(event.raw.clone()),
+            Some(other) => Some(event.carrying(other.trim_ascii())),
+            None => None,
+        }
+    }
+
+    fn answers_again(&self, message: &[u8]) -> bool {
+        let outline = outline(message);
+        outline.is_response && !outline.has_method && outline.id == self.owed
+    }
+
+    async fn end(self, ended: Result<Bytes, Broken>) {
+        let too_large = matches!(ended, Err(Broken::TooLarge(_)));
+        let rest_may_come = self.ends == Ends::MayResume && self.resumable && !too_large;
+        let owed = self.owed.as_ref().filter(|id| self.relay.awaits(id));
+        match (owed.filter(|_| !rest_may_come), ended) {
+            (Some(_), _) if self.ends == Ends::Cancels && self.sender.is_closed() => {
+                self.relay.over_and_out("cancelled");
+            }
+            (Some(id), ended) => {
+                let words = ended.err().map_or_else(
+                    || "the server's stream ended without an answer".to_owned(),
+                    Broken::in_words,
+                );
+                let error = reply::upstream_failed(Some(id), &words);
+                let event = format!("event: message\ndata: {error}\n\n");
+                let _ = self.sender.send(Ok(event.into())).await;
+                self.relay.over_and_out(&words);
+            }
+            (None, ended) => {
+                // Half an event at the end, or a stream that broke: as it came.
+                let last = ended.map_err(|error| std::io::Error::other(error.in_words()));
+                if !last.as_ref().is_ok_and(Bytes::is_empty) {
+                    let _ = self.sender.send(last).await;
+                }
+                if !rest_may_come && self.ends != Ends::Listens {
+                    self.relay.over_and_out("no answer");
+                }
             }
         }
     }
-    let rest = parser.rest();
-    if !rest.is_empty() {
-        let _ = sender.send(Ok(rest)).await;
-    }
-    Ok(())
 }
 
-async fn afterwards(gone_since: Option<tokio::time::Instant>) {
+/// Why a stream was not read to its end.
+#[derive(Debug)]
+enum Broken {
+    /// The connection broke.
+    Off(String),
+    /// An event is larger than what is held.
+    TooLarge(String),
+}
+
+impl Broken {
+    fn in_words(self) -> String {
+        match self {
+            Self::Off(why) => format!("the server's stream broke off: {why}"),
+            Self::TooLarge(why) => format!("the server's stream cannot be read: {why}"),
+        }
+    }
+}
+
+async fn afterwards(gone_since: Option<Instant>) {
     match gone_since {
-        Some(since) => tokio::time::sleep_until(since + AFTERWARDS).await,
+        Some(since) => sleep_until(since + AFTERWARDS).await,
         None => std::future::pending().await,
     }
 }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::cleared::Cleared;
 use super::{Relay, Settings};
 use crate::gate::Gate;
-use crate::mcp::envelope::Fault;
+use crate::mcp::envelope::{self, Fault};
 use crate::mcp::params::ParamHeader;
+use crate::mcp::reply;
 
 /// What a message of the client's came to.
 #[derive(Debug)]
@@ -37,8 +38,9 @@ impl Outgoing {
 
 /// Sends what the gate itself asks and gives back the messages of the answer.
 pub trait Ask {
-    /// Asks; no messages where there was no answer.
-    fn ask(&self, request: Outgoing) -> impl Future<Output = Vec<Bytes>> + Send;
+    /// Asks; no messages where there was no answer, `None` where it may yet come
+    /// by another stream.
+    fn ask(&self, request: Outgoing) -> impl Future<Output = Option<Vec<Bytes>>> + Send;
 }
 
 impl Relay {
@@ -69,24 +71,18 @@ impl Relay {
         self.line(message, true).await;
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
-            let asking = async {
-                while let Some(item) = self.to_server.next().await {
-                    if !item.is_own() {
-                        return Some(item);
-                    }
-                    for line in asker.ask(Outgoing(item)).await {
-                        let (_, requests) = self.observe(&line);
-                        for request in requests {
-                            let _ = self.to_server.push(Cleared::own(request)).await;
-                        }
-                    }
-                }
-                None
-            };
+            let unlisted = held.clone();
             tokio::select! {
                 biased;
                 () = self.settle_held(held) => {}
-                item = asking => forward = item,
+                item = self.asks(asker) => match item {
+                    Some(item) => forward = Some(item),
+                    // Neither is it known by now nor will it be by waiting.
+                    None => {
+                        self.withdraw();
+                        self.go_on(unlisted).await;
+                    }
+                },
             }
         }
         while let Some(item) = self.to_server.try_next() {
@@ -99,6 +95,28 @@ impl Relay {
             (None, Some(answer)) => Posted::Answer(answer),
             (None, None) => Posted::Nothing,
         }
+    }
+
+    /// Sends what the gate itself asks, until there is something of the client's to
+    /// send. `None` where the server does not answer.
+    async fn asks(&self, asker: &impl Ask) -> Option<Cleared> {
+        while let Some(item) = self.to_server.next().await {
+            if !item.is_own() {
+                return Some(item);
+            }
+            let mut asking = Asking { relay: self, is_over: false };
+            let answer = asker.ask(Outgoing(item)).await;
+            asking.is_over = true;
+            let Some(lines) = answer else { continue };
+            let requests: Vec<_> = lines.iter().flat_map(|line| self.observe(line).1).collect();
+            if requests.is_empty() && self.state().tools.is_asking() {
+                return None;
+            }
+            for request in requests {
+                let _ = self.to_server.push(Cleared::own(request)).await;
+            }
+        }
+        None
     }
 
     /// Learns from a message of the server's, and gives what goes on to the
@@ -119,17 +137,67 @@ impl Relay {
         self.state().era.presume();
     }
 
-    /// Refuses and records a message that its own headers contradict.
-    pub async fn note_malformed(&self, what: &str) {
-        self.record_malformed("tools/call", &Fault::request(what.to_owned())).await;
+    /// Refuses and records a message that cannot be passed on; gives its row.
+    pub async fn note_malformed(&self, method: &str, what: &str) -> Option<String> {
+        self.record_malformed(method, &Fault::request(what.to_owned())).await.request_id
+    }
+
+    /// Refuses and records a message that can be read in more than one way; gives
+    /// what the client is to be told of it. `None` where it can be judged.
+    pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Bytes> {
+        let batches = self.state().era.allows_batches();
+        let unreadable = envelope::read(message, batches).err()?;
+        let is_batch = unreadable.is_batch;
+        let answers = self.refused(unreadable).await;
+        Some(reply::lines(&answers, is_batch))
+    }
+
+    /// Whether the request of that id still waits for its answer.
+    #[must_use]
+    pub fn awaits(&self, id: &[u8]) -> bool {
+        self.state().pending.contains(&self.key(id))
+    }
+
+    /// The row of the request of that id, while it waits for its answer.
+    #[must_use]
+    pub fn row_of(&self, id: &[u8]) -> Option<String> {
+        self.state().pending.row_of(&self.key(id)).map(str::to_owned)
     }
 
     /// No answer will come in this exchange any more; in the empty scope, in none.
     pub fn over_and_out(&self, status: &str) {
-        let open = match self.scope.is_empty() {
-            true => self.state().pending.drain(),
-            false => self.state().pending.drain_scope(&self.scope),
+        let open = {
+            let mut state = self.state();
+            match self.scope.is_empty() {
+                true => state.pending.drain(),
+                false => {
+                    state.held.retain(|key| !key.is_of(&self.scope));
+                    state.pending.drain_scope(&self.scope)
+                }
+            }
         };
         open.iter().for_each(|receipt| self.fail_receipt(receipt, status));
+    }
+}
+
+impl Relay {
+    fn withdraw(&self) {
+        self.state().tools.withdraw();
+        self.shared.news.notify_waiters();
+    }
+}
+
+/// A request of the gate's own under way: others wait for its answer too, and
+/// ask for themselves where its exchange is given up.
+struct Asking<'r> {
+    relay: &'r Relay,
+    is_over: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.relay.withdraw();
+        }
     }
 }

@@ -205,6 +205,13 @@ impl Relay {
     }
 
     async fn refuse(&self, message: Unreadable) {
+        let is_batch = message.is_batch;
+        let answers = self.refused(message).await;
+        self.answer(&answers, is_batch).await;
+    }
+
+    /// Records a message that could not be read; gives what its sender is told.
+    pub(super) async fn refused(&self, message: Unreadable) -> Vec<String> {
         let denial =
             self.record_malformed(message.method.unwrap_or_default(), &message.fault).await;
         if let Some(id) = &message.answered {
@@ -214,7 +221,7 @@ impl Relay {
                 .push(Cleared::own(reply::lines(&[reply::answer_lost(id)], false)))
                 .await;
         }
-        self.answer(&reply::unreadable(&message, &denial), message.is_batch).await;
+        reply::unreadable(&message, &denial)
     }
 
     pub(super) async fn record_malformed(&self, method: &str, fault: &Fault) -> Denial {
@@ -316,6 +323,11 @@ impl Relay {
     /// Waits for what one held line waits for, and lets it go on.
     pub(super) async fn settle_held(&self, held: Held) {
         self.list_tools(&held).await;
+        self.go_on(held).await;
+    }
+
+    /// Lets one held line go on by what is known now.
+    pub(super) async fn go_on(&self, held: Held) {
         let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
         if !cancelled {
             self.line(held.line, false).await;

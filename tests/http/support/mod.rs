@@ -1,5 +1,8 @@
 //! Listening gates, real servers behind them, and raw requests.
 
+pub(crate) mod pipes;
+pub(crate) mod scripted;
+
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -175,13 +178,16 @@ impl Gate {
 
     /// The rows of the log, oldest first.
     pub(crate) fn log(&self) -> Vec<Value> {
-        let listed = agentgate(self.home.path())
-            .args(["audit", "list", "--json", "--limit", "0"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(listed.stdout).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        log_of(self.home.path())
     }
+}
+
+/// The rows of the log in `home`, oldest first.
+pub(crate) fn log_of(home: &Path) -> Vec<Value> {
+    let listed =
+        agentgate(home).args(["audit", "list", "--json", "--limit", "0"]).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Starts what says on standard error where it listens.
@@ -220,6 +226,11 @@ pub(crate) fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // A gate that has answered already may have closed its side.
     let _ = stream.write_all(bytes);
+    rest(stream)
+}
+
+/// What comes, to the end.
+pub(crate) fn rest(mut stream: TcpStream) -> Answer {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -1,0 +1,199 @@
+//! What is registered while the gate runs: its form on the wire, which is the one
+//! it is kept in, and what of it can be used.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::MAX_SERVERS;
+use crate::action::DeclaredHints;
+use crate::os::files::private;
+use crate::policy::ToolHints;
+
+/// The longest name of a server, in bytes.
+const MAX_NAME: usize = 2_000;
+
+/// The longest name of a server that is no URL, in bytes.
+const MAX_PLAIN_NAME: usize = 100;
+
+/// A server as it is registered, and as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Its name in the path; its URL where none is given.
+    #[serde(default)]
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// Its tools, where their hints are to make a policy.
+    #[serde(default)]
+    pub tools: Vec<Tool>,
+}
+
+/// A tool of a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Its hints.
+    #[serde(default)]
+    pub annotations: Annotations,
+}
+
+/// MCP's `ToolAnnotations`, as far as they are hints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Annotations {
+    /// Does not change its environment.
+    pub read_only_hint: Option<bool>,
+    /// May destroy.
+    pub destructive_hint: Option<bool>,
+    /// Repeating it changes nothing more.
+    pub idempotent_hint: Option<bool>,
+    /// Reaches beyond a closed world.
+    pub open_world_hint: Option<bool>,
+}
+
+/// Why a server cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    /// Not a name that can stand in a path.
+    #[error(
+        "`{0}` is not a name for a server: its URL, or letters, digits, `.`, `_` and `-`, and not `servers`"
+    )]
+    Name(String),
+    /// Not a URL that can be used.
+    #[error(
+        "`{0}` is not a URL of a server: https, or http on this machine (elsewhere with AGENTGATE_ALLOW_HTTP=1 or allow_http), without a password in it"
+    )]
+    Url(String),
+    /// Neither a URL nor a command, or both.
+    #[error("`{0}` needs a URL or a command, and not both")]
+    Way(String),
+    /// There are [`MAX_SERVERS`].
+    #[error("there are {MAX_SERVERS} servers already")]
+    TooMany,
+    /// It cannot be kept.
+    #[error("it cannot be kept: {0}")]
+    Io(#[from] io::Error),
+    /// The policy made from the hints cannot be put in force.
+    #[error("the policy made from the hints: {0}")]
+    Policy(#[from] crate::policy::book::BookError),
+}
+
+impl Tool {
+    pub(super) fn hints(&self) -> ToolHints {
+        let Annotations { read_only_hint, destructive_hint, idempotent_hint, open_world_hint } =
+            self.annotations;
+        let declared = DeclaredHints {
+            read_only: read_only_hint,
+            destructive: destructive_hint,
+            idempotent: idempotent_hint,
+            open_world: open_world_hint,
+        };
+        let in_force = (!declared.is_empty()).then(|| declared.filled_in());
+        ToolHints { tool: self.name.clone(), declared, in_force }
+    }
+}
+
+/// The name of the policy made from the hints of a server's tools. Two servers
+/// never share one.
+pub(super) fn policy_of(name: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let plain: String =
+        name.chars().map(|c| if fits(c) { c } else { '_' }).take(MAX_PLAIN_NAME).collect();
+    if plain == name {
+        return format!("mcp_{name}");
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("mcp_{plain}_{digest}")
+}
+
+/// Whether a server may be called so: a word, or its own URL.
+pub(super) fn is_name(name: &str, url: Option<&str>) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let is_word = (1..=MAX_PLAIN_NAME).contains(&name.len()) && name.bytes().all(fits);
+    is_word && name != "servers" || Some(name) == url && name.len() <= MAX_NAME
+}
+
+/// The URL, where requests may be sent to it.
+pub(super) fn usable(url: &str, allow_http: bool) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
+    if uri.authority()?.as_str().contains('@') {
+        return None;
+    }
+    let host = uri.host()?;
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Some(uri),
+        Some("http") if loopback || allow_http => Some(uri),
+        _ => None,
+    }
+}
+
+/// The registrations that were kept.
+pub(super) fn read(file: &Path) -> io::Result<Vec<Registration>> {
+    match fs::read(file) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes them so that no reader ever sees half of them.
+pub(super) fn write(file: &Path, kept: &[&Registration]) -> io::Result<()> {
+    let draft = file.with_extension("new");
+    let _ = fs::remove_file(&draft);
+    let mut out = private(OpenOptions::new().write(true).create_new(true)).open(&draft)?;
+    out.write_all(&serde_json::to_vec_pretty(kept)?)?;
+    out.sync_all()?;
+    fs::rename(&draft, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_word_or_the_url_itself() {
+        let url = "https://mcp.example.com/mcp";
+        for name in ["notes", "a.b-c_d", url] {
+            assert!(is_name(name, Some(url)), "{name}");
+        }
+        for name in ["", "servers", "../x", "a/b", "a b", "https://other.example/mcp"] {
+            assert!(!is_name(name, Some(url)), "{name}");
+        }
+    }
+
+    #[test]
+    fn two_servers_never_share_a_policy() {
+        assert_eq!(policy_of("notes"), "mcp_notes");
+        let names = ["a.b", "a_b", "a-b", "https://a.example/", "https://a.example:/"];
+        let policies: std::collections::BTreeSet<_> = names.map(policy_of).into();
+        assert_eq!(policies.len(), names.len(), "{policies:?}");
+        assert!(policy_of(&"x/".repeat(900)).len() <= 128);
+    }
+
+    #[test]
+    fn urls_are_https_or_on_this_machine() {
+        for url in [
+            "https://a.example/mcp",
+            "http://127.0.0.1:3/mcp",
+            "http://[::1]/",
+            "http://localhost/",
+        ] {
+            assert!(usable(url, false).is_some(), "{url}");
+        }
+        for url in
+            ["http://a.example/", "file:///etc/passwd", "https://u:p@a.example/", "a.example", ""]
+        {
+            assert!(usable(url, false).is_none(), "{url}");
+        }
+        assert!(usable("http://mcp:3000/mcp", true).is_some());
+    }
+}

@@ -1,0 +1,172 @@
+//! One server: how it is reached, and which policy decides for whom.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, Uri};
+use serde_json::{Value, json};
+
+use super::registration::{Registration, policy_of, usable};
+use super::{Configured, Host, RegistrationError};
+use crate::action::{Agent, Transport};
+use crate::gate::Gate;
+use crate::mcp::http::children::{Children, Limits};
+use crate::mcp::http::front::{Backend, Incoming};
+use crate::mcp::http::remote::{Remote, Target};
+use crate::mcp::relay::{self, Relay};
+use crate::policy::Policy;
+use crate::policy::live::Policies;
+
+/// Children of one server at once, and how long they may be idle.
+const MAX_CHILDREN: usize = 64;
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// Where a server's description came from.
+pub(super) enum Origin {
+    /// Registered while the gate runs, and kept.
+    Kept(Registration),
+    /// The configuration file.
+    Configured(Configured),
+}
+
+/// A server that is shown.
+pub(super) struct Server {
+    pub(super) origin: Origin,
+    pub(super) backend: Backend,
+}
+
+impl Server {
+    pub(super) fn new(host: &Host, name: &str, origin: Origin) -> Result<Self, RegistrationError> {
+        let begin = begin(host, name, &origin);
+        let backend = match &origin {
+            Origin::Configured(Configured { command, env, url: None, .. })
+                if !command.is_empty() =>
+            {
+                let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+                let limits =
+                    Limits { max_message: host.max_message, children: MAX_CHILDREN, idle: IDLE };
+                let is_given = |secret: &&OsString| env.iter().any(|name| **secret == **name);
+                let secrets = host.secrets.iter().filter(|secret| !is_given(secret)).cloned();
+                Backend::Children(Children::without(secrets.collect(), &command, limits, begin))
+            }
+            Origin::Configured(Configured {
+                url: Some(url), command, headers, allow_http, ..
+            }) if command.is_empty() => {
+                let allow_http = *allow_http || host.allow_http;
+                let uri = usable(url, allow_http);
+                let uri = uri.ok_or_else(|| RegistrationError::Url(url.clone()))?;
+                Backend::Remote(remote(host, uri, headers.clone(), begin))
+            }
+            Origin::Configured(_) => return Err(RegistrationError::Way(name.to_owned())),
+            Origin::Kept(Registration { url, .. }) => {
+                let uri = usable(url, host.allow_http);
+                let uri = uri.ok_or_else(|| RegistrationError::Url(url.clone()))?;
+                Backend::Remote(remote(host, uri, HeaderMap::new(), begin))
+            }
+        };
+        Ok(Self { origin, backend })
+    }
+
+    /// Children that nobody uses are ended from now on. To be called in a runtime.
+    pub(super) fn reap(&self) {
+        if let Backend::Children(children) = &self.backend {
+            tokio::spawn(Children::reap(Arc::downgrade(children)));
+        }
+    }
+
+    /// As it is listed: no header, no variable.
+    pub(super) fn shown(&self, name: &str) -> Value {
+        match &self.origin {
+            Origin::Kept(registration) => serde_json::to_value(registration).unwrap_or_default(),
+            Origin::Configured(Configured { url: Some(url), .. }) => {
+                json!({ "name": name, "url": url, "tools": [] })
+            }
+            Origin::Configured(configured) => {
+                json!({ "name": name, "command": configured.command.first(), "tools": [] })
+            }
+        }
+    }
+}
+
+/// Which policy decides where the agent has none of its own.
+enum Decides {
+    /// Those that the configuration names for this server.
+    Policies(Arc<Policies>),
+    /// The one of that name, made from the hints.
+    Made(String),
+    /// The gate's own.
+    Gate,
+}
+
+impl Decides {
+    fn of(origin: &Origin) -> Self {
+        match origin {
+            Origin::Kept(Registration { name, tools, .. }) if !tools.is_empty() => {
+                Self::Made(policy_of(name))
+            }
+            Origin::Configured(Configured { policy: Some(policy), .. }) => {
+                Self::Policies(Arc::clone(policy))
+            }
+            _ => Self::Gate,
+        }
+    }
+
+    /// The gate for an agent. One whose policy is not there gets nothing.
+    fn gate(&self, host: &Host, agent: &Agent) -> Gate {
+        let record = host.directory.named(&agent.name);
+        let own = record.as_ref().and_then(|record| record.policy.as_deref());
+        let handle = match (own, self) {
+            (None, Self::Policies(policies)) => Some(policies.handle()),
+            (None, Self::Gate) => return host.gate.clone(),
+            (None, Self::Made(name)) => host.book.handle(Some(name)),
+            (Some(own), _) => host.book.handle(Some(own)),
+        };
+        let nothing = || Arc::new(ArcSwap::from_pointee(Policy::join(&[], None)));
+        host.gate.under(handle.unwrap_or_else(nothing))
+    }
+}
+
+fn remote(
+    host: &Host,
+    uri: Uri,
+    headers: HeaderMap,
+    begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
+) -> Arc<Remote> {
+    let target = Target {
+        uri,
+        login: None,
+        headers,
+        keeps_authorization: false,
+        fills_in: false,
+        plain: true,
+        max_message: host.max_message,
+    };
+    Remote::new(host.client.clone(), target, begin)
+}
+
+/// Begins the conversations with one server.
+fn begin(
+    host: &Host,
+    name: &str,
+    origin: &Origin,
+) -> impl Fn(&Incoming) -> Relay + Send + Sync + 'static {
+    let (trusted, hide_denied) = match origin {
+        Origin::Kept(_) => (true, false),
+        Origin::Configured(configured) => (configured.trusted, configured.hide_denied),
+    };
+    let (host, name, decides) = (host.clone(), Arc::<str>::from(name), Decides::of(origin));
+    move |incoming| {
+        let settings = relay::Settings {
+            server: Arc::clone(&name),
+            agent: incoming.agent.clone(),
+            transport: Transport::Http,
+            session: uuid::Uuid::now_v7().to_string().into(),
+            trusted,
+            hide_denied,
+            max_message: host.max_message,
+        };
+        Relay::new(decides.gate(&host, &incoming.agent), settings)
+    }
+}

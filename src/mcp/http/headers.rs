@@ -1,0 +1,81 @@
+//! Headers on their way through: which go on to the server, and which come back.
+
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName};
+
+use super::DECISION;
+
+/// Headers that hold for one connection, name who is spoken to, or bear a key of
+/// the gate's own. What is encoded cannot be read, so that goes too.
+const OURS: [&str; 15] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "origin",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-agent-key",
+    "x-master-key",
+];
+
+/// Headers that hold for the connection to the server only.
+const THEIRS: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    DECISION,
+];
+
+/// What of a client's headers goes on to the server.
+pub(super) fn end_to_end(
+    headers: &HeaderMap,
+) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
+    let named: Vec<&str> = headers
+        .get_all("connection")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(str::trim))
+        .collect();
+    headers.iter().filter(move |(name, _)| {
+        let name = name.as_str();
+        !OURS.contains(&name) && !named.iter().any(|named| name.eq_ignore_ascii_case(named))
+    })
+}
+
+/// Takes away what is not for the client.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    for name in THEIRS {
+        headers.remove(name);
+    }
+}
+
+/// The media type of a body, in small letters.
+pub(super) fn kind(headers: &HeaderMap) -> String {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// How a body is encoded, where it is: it was asked for plain.
+pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut encodings = encodings.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
+    encodings
+        .find(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"))
+        .map(std::borrow::Cow::into_owned)
+}
+
+/// Whether a client says which types it takes; curl and the like send `*/*`.
+pub(super) fn names_types(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|accept| accept.as_bytes() != b"*/*")
+}

@@ -1,0 +1,126 @@
+//! A way from a server to one client, bounded in bytes: a client that reads slowly
+//! holds up the server, and memory stays bounded whatever the size of a message.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Pieces that wait for the client.
+const PIECES: usize = 64;
+
+/// Bytes that wait for the client. A single larger piece is let in alone.
+const BYTES: u32 = 1 << 20;
+
+/// Where pieces go in.
+#[derive(Debug)]
+pub(super) struct Sender<T> {
+    inner: mpsc::Sender<(T, OwnedSemaphorePermit)>,
+    room: Arc<Semaphore>,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+pub(super) struct Receiver<T>(mpsc::Receiver<(T, OwnedSemaphorePermit)>);
+
+/// The client is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// A way without anything on it.
+pub(super) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let (inner, receiver) = mpsc::channel(PIECES);
+    (Sender { inner, room: Arc::new(Semaphore::new(BYTES as usize)) }, Receiver(receiver))
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), room: Arc::clone(&self.room) }
+    }
+}
+
+impl<T: Size> Sender<T> {
+    /// Waits for room and hands `piece` over. Cancel-safe.
+    pub(super) async fn send(&self, piece: T) -> Result<(), Gone> {
+        let size = u32::try_from(piece.size()).unwrap_or(BYTES).min(BYTES);
+        let room = tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(size) => room.map_err(|_| Gone)?,
+            () = self.inner.closed() => return Err(Gone),
+        };
+        self.inner.send((piece, room)).await.map_err(|_| Gone)
+    }
+
+    /// Waits until the client is gone.
+    pub(super) async fn closed(&self) {
+        self.inner.closed().await;
+    }
+
+    /// Whether the client is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// Whether both lead to the same client.
+    pub(super) fn same_channel(&self, other: &Self) -> bool {
+        self.inner.same_channel(&other.inner)
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The next piece; `None` once there are no senders.
+    pub(super) async fn recv(&mut self) -> Option<T> {
+        self.0.recv().await.map(|(piece, _)| piece)
+    }
+}
+
+/// What counts.
+pub(super) trait Size {
+    /// In bytes.
+    fn size(&self) -> usize;
+}
+
+impl Size for Bytes {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<E> Size for Result<Bytes, E> {
+    fn size(&self) -> usize {
+        self.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::poll;
+    use std::pin::pin;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_holds_up_the_sender() {
+        let (sender, mut receiver) = channel::<Bytes>();
+        let half = Bytes::from(vec![0; BYTES as usize / 2 + 1]);
+        sender.send(half.clone()).await.unwrap();
+        let mut second = pin!(sender.send(half.clone()));
+        assert!(poll!(second.as_mut()).is_pending());
+        assert_eq!(receiver.recv().await, Some(half));
+        second.await.unwrap();
+        let huge = Bytes::from(vec![0; BYTES as usize * 3]);
+        let mut third = pin!(sender.send(huge.clone()));
+        assert!(poll!(third.as_mut()).is_pending());
+        receiver.recv().await.unwrap();
+        third.await.unwrap();
+        assert_eq!(receiver.recv().await, Some(huge));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_lets_the_sender_go() {
+        let (sender, receiver) = channel::<Bytes>();
+        sender.send(Bytes::from(vec![0; BYTES as usize])).await.unwrap();
+        let mut waiting = pin!(sender.send(Bytes::from_static(b"x")));
+        assert!(poll!(waiting.as_mut()).is_pending());
+        drop(receiver);
+        assert_eq!(waiting.await, Err(Gone));
+    }
+}

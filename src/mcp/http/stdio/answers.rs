@@ -1,0 +1,139 @@
+//! What comes back, as lines: each request gets an answer, and where the server
+//! gives none, an error that says so.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::Value;
+
+use super::{Bridge, LOST, is_stale};
+use crate::mcp::answer;
+use crate::mcp::http::problem::quoted;
+use crate::mcp::http::remote::PATIENCE;
+use crate::mcp::pending::Key;
+use crate::mcp::reply;
+use crate::mcp::scan::outline;
+use crate::net::Body;
+use crate::net::body::hold;
+
+/// The ids to which an answer is owed, as they were written.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    ids: Vec<Vec<u8>>,
+    /// The answer says which revision is spoken.
+    pub(super) initializes: bool,
+}
+
+impl Owed {
+    /// Those of a message, or of the messages of a batch.
+    pub(super) fn of(line: &[u8]) -> Self {
+        let asking = answer::messages(line).into_iter().filter_map(|message| {
+            let outline = outline(message);
+            outline.id.filter(|_| outline.has_method)
+        });
+        Self { ids: asking.collect(), initializes: false }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.ids.iter().map(|id| Key::new(id))
+    }
+
+    /// Strikes what `message` answers; whether there was something.
+    pub(super) fn settle(&mut self, message: &[u8]) -> bool {
+        let before = self.ids.len();
+        for message in answer::messages(message) {
+            if let Some(answered) = answered(message) {
+                self.ids.retain(|id| Key::new(id) != answered);
+            }
+        }
+        self.ids.len() < before
+    }
+}
+
+/// The id of the request that a message answers.
+pub(super) fn answered(message: &[u8]) -> Option<Key> {
+    let outline = outline(message);
+    let id = outline.id.filter(|_| outline.is_response && !outline.has_method)?;
+    Some(Key::new(&id))
+}
+
+impl Bridge {
+    /// Writes the messages of an answer as lines; an answer that is none becomes
+    /// an error, so that nobody waits for ever.
+    pub(super) async fn write_answer(&self, response: Response<Body>, mut owed: Owed) {
+        if is_stream(&response) {
+            self.write_stream_to_its_end(response.into_body(), &mut owed).await;
+            return self
+                .tell_unanswered(&owed, "the server's stream ended without an answer")
+                .await;
+        }
+        let status = response.status();
+        let after = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok());
+        let after = after.map(|after| format!(", to be tried again after {after}"));
+        let body = hold(response.into_body(), self.max_message, PATIENCE).await;
+        let body = body.unwrap_or_else(|error| Bytes::from(error.to_string()));
+        if is_stale(status) && self.state().session.is_some() {
+            self.lose_session();
+            return self.tell_unanswered(&owed, LOST).await;
+        }
+        if status == StatusCode::ACCEPTED && self.state().is_sse {
+            self.state().on_stream.extend(owed.keys());
+            return;
+        }
+        let settles = owed.settle(&body);
+        if owed.initializes && settles {
+            self.learn_revision(&body);
+        }
+        let is_message =
+            body.trim_ascii().first().is_some_and(|first| matches!(first, b'{' | b'['));
+        if settles || is_message && status.is_success() {
+            self.tell(body.clone()).await;
+        }
+        let words = format!(
+            "the server answered with HTTP {status}{}{}",
+            after.unwrap_or_default(),
+            quoted(&body)
+        );
+        self.tell_unanswered(&owed, &words).await;
+    }
+
+    pub(super) fn learn_revision(&self, answer: &[u8]) {
+        let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+        let revision = answer.pointer("/result/protocolVersion").and_then(Value::as_str);
+        let revision = revision.and_then(|revision| HeaderValue::from_str(revision).ok());
+        if revision.is_some() {
+            self.state().revision = revision;
+        }
+    }
+
+    pub(super) async fn tell_unanswered(&self, owed: &Owed, words: &str) {
+        for id in &owed.ids {
+            self.tell_failed(Some(id), words).await;
+        }
+    }
+
+    pub(super) async fn tell_failed(&self, id: Option<&[u8]>, words: &str) {
+        self.tell(reply::upstream_failed(id, words).into()).await;
+    }
+
+    /// Writes one message as a line: line feeds in JSON are white space.
+    pub(super) async fn tell(&self, message: Bytes) {
+        let mut line = message.trim_ascii().to_vec();
+        for byte in &mut line {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        line.push(b'\n');
+        let _ = self.to_client.push(line.into()).await;
+    }
+}
+
+pub(super) fn is_stream(response: &Response<Body>) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}

@@ -1,0 +1,227 @@
+//! Event streams: answers that come in events, the stream on which the server
+//! speaks first, and the one stream of HTTP+SSE.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::answers::{Owed, answered, is_stream};
+use super::{Bridge, Transport, is_stale};
+use crate::mcp::http::remote::PATIENCE;
+use crate::mcp::http::sse::Parser;
+use crate::net::Body;
+use crate::net::body::hold;
+
+/// Pauses before a stream is opened again: the default of the standard, and the
+/// longest that a server may ask for.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// How long an HTTP+SSE server may take to name its endpoint.
+const ENDPOINT: Duration = Duration::from_secs(10);
+
+/// How long those who wait for the answers on a stream look between two.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a stream told besides its messages.
+#[derive(Debug, Default)]
+struct Told {
+    events: usize,
+    last_id: Option<String>,
+    retry: Option<u64>,
+}
+
+impl Bridge {
+    /// Writes a stream's messages. Where the stream ends before the answers came
+    /// and its events had ids, the rest is asked for (2025-11-25, "Resumability").
+    pub(super) async fn write_stream_to_its_end(&self, body: Body, owed: &mut Owed) {
+        let mut told = self.write_stream(body, owed).await;
+        let mut heard = Instant::now();
+        while !owed.is_empty() && heard.elapsed() < PATIENCE {
+            let Some(last) = told.last_id.clone() else { return };
+            let retry = told.retry.map_or(RETRY, Duration::from_millis);
+            sleep(retry.min(LONGEST_RETRY)).await;
+            let response = self.exchange(Method::GET, &Bytes::new(), Some(&last)).await;
+            if is_stale(response.status()) {
+                return self.lose_session();
+            }
+            let (status, streams) = (response.status(), is_stream(&response));
+            if is_passing(status) {
+                continue;
+            }
+            if !streams || !status.is_success() {
+                return;
+            }
+            let more = self.write_stream(response.into_body(), owed).await;
+            if more.events > 0 {
+                heard = Instant::now();
+            }
+            told = Told {
+                events: more.events,
+                last_id: more.last_id.or(told.last_id),
+                retry: more.retry.or(told.retry),
+            };
+        }
+    }
+
+    async fn write_stream(&self, mut body: Body, owed: &mut Owed) -> Told {
+        let mut parser = Parser::new(self.max_message);
+        let mut told = Told::default();
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(data) = frame.into_data() else { continue };
+            parser.feed(&data);
+            loop {
+                let event = match parser.next_event() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "a stream cannot be read further");
+                        return told;
+                    }
+                };
+                told.events += 1;
+                told.last_id = event.id.clone().or(told.last_id);
+                told.retry = event.retry.or(told.retry);
+                let Some(message) = event.message() else { continue };
+                if owed.settle(message) && owed.initializes {
+                    self.learn_revision(message);
+                }
+                if let Some(id) = answered(message) {
+                    self.state().on_stream.remove(&id);
+                }
+                self.tell(Bytes::copy_from_slice(message)).await;
+            }
+        }
+        told
+    }
+
+    /// Opens the stream on which the server speaks first; it is opened again
+    /// when it ends, from where it ended. Servers need not have one.
+    pub(super) fn listen(self: &Arc<Self>) {
+        if self.state().is_sse {
+            return;
+        }
+        let bridge = Arc::clone(self);
+        let listener = tokio::spawn(async move {
+            let mut last: Option<String> = None;
+            let mut pause = RETRY;
+            loop {
+                let response = bridge.exchange(Method::GET, &Bytes::new(), last.as_deref()).await;
+                let status = response.status();
+                if is_stale(status) {
+                    return bridge.lose_session();
+                }
+                if is_passing(status) {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_RETRY);
+                    continue;
+                }
+                if !is_stream(&response) || !status.is_success() {
+                    return;
+                }
+                let told = bridge.write_stream(response.into_body(), &mut Owed::default()).await;
+                last = told.last_id.or(last);
+                pause = told.retry.map_or(RETRY, Duration::from_millis).min(LONGEST_RETRY);
+                sleep(pause).await;
+            }
+        });
+        let earlier = self.state().listener.replace(listener.abort_handle());
+        earlier.inspect(AbortHandle::abort);
+    }
+
+    /// The older transport, where a server refuses the first POST in a way that
+    /// says that it has no other (2025-03-26 and later, "Backwards Compatibility").
+    /// Else the answer as it was.
+    pub(super) async fn fall_back(
+        self: &Arc<Self>,
+        response: Response<Body>,
+        line: &Bytes,
+    ) -> Response<Body> {
+        let refused = matches!(response.status().as_u16(), 400 | 404 | 405);
+        if self.transport != Transport::Auto || !refused || self.state().is_sse {
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let body = hold(body, self.max_message, PATIENCE).await.unwrap_or_default();
+        // A server that speaks JSON-RPC here means what it says.
+        let speaks = memchr::memmem::find(&body, b"\"jsonrpc\"").is_some();
+        if !speaks && self.open_sse().await {
+            return self.exchange(Method::POST, line, None).await;
+        }
+        Response::from_parts(parts, Body::from(body))
+    }
+
+    /// The transport of 2024-11-05: a stream names the endpoint to post to, and
+    /// carries every answer.
+    pub(super) async fn open_sse(self: &Arc<Self>) -> bool {
+        let response = self.exchange(Method::GET, &Bytes::new(), None).await;
+        if !is_stream(&response) || !response.status().is_success() {
+            tracing::debug!(status = %response.status(), "no stream of HTTP+SSE");
+            return false;
+        }
+        let mut body = response.into_body();
+        let mut parser = Parser::new(self.max_message);
+        let Ok(Some(endpoint)) = timeout(ENDPOINT, endpoint(&mut body, &mut parser)).await else {
+            tracing::error!("the server's stream names no endpoint");
+            return false;
+        };
+        if let Err(error) = self.remote.redirect_to(&endpoint) {
+            tracing::error!("{error}");
+            return false;
+        }
+        let bridge = Arc::clone(self);
+        let rest = parser.rest();
+        let listener = tokio::spawn(async move {
+            let first = futures_util::stream::iter([Ok::<_, axum::Error>(rest)]);
+            let whole = futures_util::StreamExt::chain(first, body.into_data_stream());
+            bridge.write_stream(Body::from_stream(whole), &mut Owed::default()).await;
+            bridge.lose_stream().await;
+        });
+        let mut state = self.state();
+        state.is_sse = true;
+        state.listener = Some(listener.abort_handle());
+        true
+    }
+
+    /// Nothing can be answered any more, and another stream would be another
+    /// session: the client has to start anew.
+    async fn lose_stream(&self) {
+        let words = "the server has ended the stream that carries its answers";
+        tracing::error!("{words}");
+        let waiting = std::mem::take(&mut self.state().on_stream);
+        for id in waiting {
+            self.tell_failed(Some(id.as_bytes()), words).await;
+        }
+        self.server_gone.notify_one();
+    }
+
+    /// Waits until every answer that was to come by the stream has come.
+    pub(super) async fn answered_on_stream(&self) {
+        while !self.state().on_stream.is_empty() {
+            sleep(LOOK).await;
+        }
+    }
+}
+
+async fn endpoint(body: &mut Body, parser: &mut Parser) -> Option<String> {
+    loop {
+        while let Some(event) = parser.next_event().ok()? {
+            if event.kind == "endpoint" {
+                return Some(String::from_utf8_lossy(&event.data?).into_owned());
+            }
+        }
+        if let Ok(data) = body.frame().await?.ok()?.into_data() {
+            parser.feed(&data);
+        }
+    }
+}
+
+/// Whether a refusal may pass by itself.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}

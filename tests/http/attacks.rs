@@ -1,0 +1,262 @@
+//! The frames that were made to be read one way by the gate and another way by
+//! the server (see `tests/stdio/attacks.rs`), over raw sockets.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::scripted::{Scripted, json_answer, message_of, result, usual};
+use crate::support::{Gate, call, initialize, raw};
+
+#[expect(dead_code, reason = "the tests over stdio use the rest")]
+#[path = "../stdio/attacks/frames.rs"]
+mod frames;
+
+use frames::Frame;
+
+const POLICY: &str = r#"
+name: attacked
+rules:
+  - methods: [resources/read]
+    effect: deny
+  - tool: delete_note
+    effect: deny
+  - tool: write_note
+    args: { path: /etc/shadow }
+    effect: deny
+default_effect: allow
+"#;
+
+const JSON: &str =
+    "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+fn helper(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stdio/helpers").join(name)
+}
+
+fn python() -> std::ffi::OsString {
+    std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into())
+}
+
+/// What the lenient reader makes of what a server received.
+fn read_leniently(received: &[u8]) -> String {
+    let mut reader = Command::new(python())
+        .arg(helper("lenient.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = String::new();
+    received.iter().for_each(|byte| write!(input, "{byte:02x}").unwrap());
+    let mut stdin = reader.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = reader.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A POST of bytes that need not be text.
+fn post(gate: &Gate, headers: &str, body: &[u8]) -> crate::support::Answer {
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{JSON}{headers}Content-Length: {}\r\n\r\n",
+        gate.address,
+        body.len()
+    );
+    raw(gate.address, &[head.as_bytes(), body].concat())
+}
+
+/// Sends every frame, each followed by an allowed call that must be answered.
+#[track_caller]
+fn hold(gate: &Gate, headers: &str, frames: &[Frame]) {
+    for frame in frames {
+        let answer = post(gate, headers, &frame.bytes);
+        assert!(
+            matches!(answer.status, 200 | 202 | 400 | 409 | 502),
+            "{}: {answer:?}",
+            frame.label
+        );
+        if frame.answered && answer.status == 200 {
+            let refused = |message: &Value| {
+                message.get("error").is_some() || message["result"]["isError"] == json!(true)
+            };
+            let is_refused = answer.messages().iter().any(|message| match message {
+                Value::Array(all) => all.iter().any(refused),
+                one => refused(one),
+            });
+            assert!(is_refused, "{}: {answer:?}", frame.label);
+        }
+        let probe = match headers.contains("2026") {
+            true => format!(
+                r#"{{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{{"name":"read_note",{META}}}}}"#
+            ),
+            false => call(9, "read_note", json!({})).to_string(),
+        };
+        let named = match headers.contains("2026") {
+            true => "Mcp-Method: tools/call\r\nMcp-Name: read_note\r\n",
+            false => "",
+        };
+        let answer = post(gate, &format!("{headers}{named}"), probe.as_bytes());
+        assert_eq!(answer.message()["id"], 9, "after {}: {answer:?}", frame.label);
+        assert_eq!(answer.message()["result"]["content"][0]["text"], "done", "{answer:?}");
+    }
+}
+
+fn gate(folder: &Path, target: &[std::ffi::OsString]) -> Gate {
+    let policy = folder.join("policy.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
+    Gate::listen(&["--policy", policy.to_str().unwrap()], target)
+}
+
+fn recorder(record: &Path) -> Vec<std::ffi::OsString> {
+    vec![python(), helper("recorder.py").into(), record.into()]
+}
+
+fn in_front_of_a_command(frames: &[Frame], stateless: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("received");
+    let gate = gate(folder.path(), &recorder(&record));
+    let headers = match stateless {
+        true => "MCP-Protocol-Version: 2026-07-28\r\n".to_owned(),
+        false => format!("Mcp-Session-Id: {}\r\n", gate.session("")),
+    };
+    hold(&gate, &headers, frames);
+    assert_eq!(read_leniently(&std::fs::read(record).unwrap()), "harmless");
+}
+
+fn in_front_of_a_url(frames: &[Frame], headers: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Scripted::start(|request| {
+        let id = &message_of(request)["id"];
+        usual(request).unwrap_or_else(|| json_answer(&result(id, "done")))
+    });
+    let gate = gate(folder.path(), &[upstream.url.clone().into()]);
+    hold(&gate, headers, frames);
+    let bodies: Vec<String> = upstream
+        .requests()
+        .iter()
+        .filter_map(|request| Some(request.split_once("\r\n\r\n")?.1.to_owned()))
+        .collect();
+    assert!(bodies.len() >= frames.len());
+    assert_eq!(read_leniently(bodies.join("\n").as_bytes()), "harmless");
+}
+
+#[test]
+fn forbidden_frames_in_front_of_a_command() {
+    in_front_of_a_command(&frames::forbidden(), false);
+}
+
+#[test]
+fn forbidden_frames_in_front_of_a_shared_command() {
+    in_front_of_a_command(&frames::forbidden(), true);
+}
+
+#[test]
+fn forbidden_frames_in_front_of_a_url() {
+    in_front_of_a_url(&frames::forbidden(), "");
+    in_front_of_a_url(&frames::forbidden(), "Mcp-Session-Id: s\r\n");
+}
+
+#[test]
+fn forbidden_frames_in_front_of_a_stateless_url() {
+    in_front_of_a_url(&frames::forbidden(), "MCP-Protocol-Version: 2026-07-28\r\n");
+}
+
+#[test]
+fn malformed_frames() {
+    in_front_of_a_command(&frames::malformed(), false);
+    in_front_of_a_command(&frames::malformed(), true);
+    in_front_of_a_url(&frames::malformed(), "");
+}
+
+/// Clients of a shared child cannot reach into each other's requests: neither by
+/// messages that name an id, nor by frames that cannot be read.
+#[test]
+fn ids_of_others_are_out_of_reach_on_a_shared_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("received");
+    let gate = gate(folder.path(), &recorder(&record));
+    let headers =
+        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: wait\r\n";
+    let wait = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"wait",{META}}}}}"#
+    );
+    std::thread::scope(|scope| {
+        // It never answers: its client goes away at the end.
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let (gate, wait) = (&gate, &wait);
+        scope.spawn(move || {
+            let mut stream = std::net::TcpStream::connect(gate.address).unwrap();
+            let head = format!(
+                "POST /mcp HTTP/1.1\r\nHost: {}\r\n{JSON}{headers}Content-Length: {}\r\n\r\n{wait}",
+                gate.address,
+                wait.len()
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            let _ = receiver.recv();
+        });
+        crate::support::eventually("it waits", || {
+            std::fs::read_to_string(&record).ok().filter(|it| it.contains("\"wait\""))
+        });
+        let stateless = "MCP-Protocol-Version: 2026-07-28\r\n";
+        for id in 1..6 {
+            for message in [
+                format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+                ),
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"id":{id},"method":"ping"}}"#),
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"x","name":"y"}}}}"#
+                ),
+            ] {
+                post(gate, stateless, message.as_bytes());
+            }
+        }
+        let probe = format!(
+            r#"{{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{{"name":"read_note",{META}}}}}"#
+        );
+        let named = format!("{stateless}Mcp-Method: tools/call\r\nMcp-Name: read_note\r\n");
+        assert_eq!(post(gate, &named, probe.as_bytes()).message()["id"], 9);
+        let received = std::fs::read_to_string(&record).unwrap();
+        assert!(!received.contains("cancelled"), "{received}");
+        let row = |row: &Value| row["tool"] == "wait" && row["status"].is_null();
+        assert!(gate.log().iter().any(row), "the call is still under way");
+        drop(sender);
+    });
+    crate::support::eventually("the child is told that the client is gone", || {
+        std::fs::read_to_string(&record).ok().filter(|it| it.contains("notifications/cancelled"))
+    });
+}
+
+/// A client that breaks off in the middle of a large message leaves nothing behind
+/// that the next one's message could be glued to.
+#[test]
+fn half_a_message_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("received");
+    let gate = gate(folder.path(), &recorder(&record));
+    let session = format!("Mcp-Session-Id: {}\r\n", gate.session(""));
+    for _ in 0..20 {
+        let large = call(1, "read_note", json!({"text": "x".repeat(2 << 20)})).to_string();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nHost: {}\r\n{JSON}{session}Content-Length: {}\r\n\r\n",
+            gate.address,
+            large.len()
+        );
+        let mut stream = std::net::TcpStream::connect(gate.address).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(large.as_bytes()).unwrap();
+        drop(stream);
+        let answer = gate.post(&session, &call(2, "read_note", json!({})));
+        assert_eq!(answer.message()["result"]["content"][0]["text"], "done", "{answer:?}");
+    }
+    let received = std::fs::read(record).unwrap();
+    for line in received.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        assert!(serde_json::from_slice::<Value>(line).is_ok(), "half a message arrived");
+    }
+    assert_eq!(gate.post("", &initialize()).status, 200);
+}
