@@ -24,4 +24,4 @@ pub const SESSION: &str = "mcp-session-id";
 pub const REVISION: &str = "mcp-protocol-version";
 
 /// The first revision of the stateless era; revisions sort as text.
-pub const STATELESS: &str = "2026-07-28";
+pub const STATELESS: &str = super::era::STATELESS;
