@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::action::{Agent, DeclaredHints, Transport};
 use crate::gate::Gate;
+use crate::mcp::bridge::Bridging;
 use crate::mcp::http::front;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::relay::{self, Relay};
@@ -105,6 +106,8 @@ pub struct Host {
     pub directory: Arc<Directory>,
     /// The connections to the servers.
     pub client: Client,
+    /// Whether a client of one era is served in front of a server of the other.
+    pub bridging: Bridging,
     /// The largest message, in bytes.
     pub max_message: usize,
     /// Where registrations are kept.
@@ -214,6 +217,7 @@ impl Hosted {
             headers: HeaderMap::new(),
             keeps_authorization: false,
             fills_in: false,
+            bridging: self.host.bridging,
             max_message: self.host.max_message,
         };
         let (host, name) = (self.host.clone(), Arc::<str>::from(registration.name.as_str()));

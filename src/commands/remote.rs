@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
+use crate::mcp::bridge::Bridging;
 use crate::mcp::http::front::{self, Backend, Door, Front};
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::http::stdio::{Bridge, Transport};
@@ -72,7 +73,15 @@ pub(super) fn target(
         )
         .ok(),
     };
-    Ok(Target { uri, login, headers, keeps_authorization: false, fills_in: false, max_message })
+    Ok(Target {
+        uri,
+        login,
+        headers,
+        keeps_authorization: false,
+        fills_in: false,
+        bridging: Bridging::Never,
+        max_message,
+    })
 }
 
 fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {

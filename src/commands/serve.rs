@@ -76,7 +76,7 @@ async fn serve(args: &ServeArgs, settings: &Settings, store: &Store) -> anyhow::
         tracing::warn!("the master key is weak: {weakness}");
     }
     let (proxy, admin) = assemble(args, settings, store, master.clone())?;
-    let hosted = host(settings, &proxy, master)?;
+    let hosted = host(args, settings, &proxy, master)?;
     let app = router::router(Arc::clone(&proxy))
         .merge(admin::router(admin))
         .merge(hosted::router(hosted))
@@ -164,12 +164,18 @@ fn assemble(
 }
 
 /// The MCP servers at `/mcp/{name}`.
-fn host(settings: &Settings, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hosted>> {
+fn host(
+    args: &ServeArgs,
+    settings: &Settings,
+    proxy: &Proxy,
+    master: MasterKey,
+) -> anyhow::Result<Arc<Hosted>> {
     let host = Host {
         gate: proxy.gate.clone(),
         book: Arc::clone(&proxy.book),
         directory: Arc::clone(&proxy.directory),
         client: Client::new()?,
+        bridging: args.bridge.into(),
         max_message: settings.max_message(None),
         file: settings.home.data.join("mcp-servers.json"),
     };

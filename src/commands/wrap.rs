@@ -101,6 +101,7 @@ fn serve_http(
                 // The token that this listener asks for is nobody else's business.
                 keeps_authorization: args.listen.token_env.is_some(),
                 fills_in: !listens,
+                bridging: args.bridge.into(),
                 ..remote::target(url, &args.remote, settings, &client, max)?
             };
             let remote = Remote::new(client, target, begin);

@@ -10,6 +10,7 @@ mod child;
 pub mod children;
 pub mod front;
 mod ids;
+mod link;
 pub mod problem;
 pub mod remote;
 pub mod sessions;

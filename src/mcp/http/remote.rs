@@ -13,11 +13,13 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::front::Incoming;
+use super::link::{Link, Principal};
 use super::problem::{self, HEADER_MISMATCH, UPSTREAM};
 use super::sessions::{NotYours, Sessions};
 use super::sse::Parser;
 use super::stream::{self, Ends};
 use super::{SESSION, agree};
+use crate::mcp::bridge::Bridging;
 use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::{Ask, Outgoing, Posted};
 use crate::mcp::scan::outline;
@@ -53,7 +55,7 @@ const OURS: [&str; 13] = [
 pub struct Remote {
     /// The server's; another one where it says so (HTTP+SSE).
     uri: ArcSwap<Uri>,
-    client: Client,
+    link: Arc<Link>,
     /// The login, where the server may ask for one.
     login: Option<oauth::Session>,
     /// Sent in place of the client's own of the same name.
@@ -90,6 +92,8 @@ pub struct Target {
     /// The client's transport has no headers: those that arguments need are made
     /// from the message.
     pub fills_in: bool,
+    /// Whether a client of one era is served in front of a server of the other.
+    pub bridging: Bridging,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -102,10 +106,11 @@ impl Remote {
         target: Target,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Target { uri, login, headers, keeps_authorization, fills_in, max_message } = target;
+        let Target { uri, login, headers, keeps_authorization, fills_in, bridging, max_message } =
+            target;
         Arc::new(Self {
             uri: ArcSwap::from_pointee(uri),
-            client,
+            link: Link::new(client, bridging, max_message),
             login,
             headers,
             keeps_authorization,
@@ -140,6 +145,7 @@ impl Remote {
     /// Ends every conversation.
     pub fn close(&self) {
         self.sessions.close_all();
+        self.link.close();
     }
 
     fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, bool), NotYours> {
@@ -177,17 +183,18 @@ impl Remote {
         let stateless = agree::is_stateless(&incoming.headers);
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
-        let asker = Asker { remote: &self, headers: &incoming.headers };
+        let principal = Arc::clone(&incoming.principal);
+        let asker = Asker { remote: &self, headers: &incoming.headers, principal: &principal };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
             Posted::Forward(outgoing) => outgoing,
             Posted::Answer(answer) => return refused(&answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
-        if self.fills_in && stateless {
+        if self.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
             let declared = |tool: &str| conversation.param_headers(tool);
             incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
         }
-        let sent = self.send(outgoing, &incoming.headers, PATIENCE).await;
+        let sent = self.send(outgoing, &incoming.headers, &principal, PATIENCE).await;
         let response = match sent {
             Ok(response) => response,
             Err(words) => {
@@ -271,7 +278,12 @@ impl Remote {
         let Ok(conversation) = self.sessions.find(&incoming.principal, session, begin) else {
             return unknown_session(None);
         };
-        let request = self.request(incoming.method.clone(), &incoming.headers, Body::empty());
+        let request = self.request(
+            incoming.method.clone(),
+            &incoming.headers,
+            &incoming.principal,
+            Bytes::new(),
+        );
         let response = match self.send_logged_in(request, PATIENCE).await {
             Ok(response) => response,
             Err(words) => {
@@ -304,10 +316,11 @@ impl Remote {
         &self,
         outgoing: Outgoing,
         headers: &HeaderMap,
+        principal: &Arc<str>,
         patience: Duration,
     ) -> Result<Response<Body>, String> {
         let message = outgoing.into_bytes();
-        let request = || self.request(Method::POST, headers, Body::from(message.clone()));
+        let request = || self.request(Method::POST, headers, principal, message.clone());
         let response = self.send_logged_in(request(), patience).await?;
         let Some(login) = &self.login else { return Ok(response) };
         let used = login.authorization().await;
@@ -322,7 +335,7 @@ impl Remote {
 
     async fn send_logged_in(
         &self,
-        mut request: Request<Body>,
+        mut request: Request<Bytes>,
         patience: Duration,
     ) -> Result<Response<Body>, String> {
         if let Some(login) = &self.login
@@ -331,7 +344,7 @@ impl Remote {
         {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        let sent = self.client.send(request, patience).await;
+        let sent = self.link.send(request, patience).await;
         sent.map_err(|error| format!("the server could not be reached: {error}"))
     }
 
@@ -350,8 +363,15 @@ impl Remote {
         Ok(())
     }
 
-    fn request(&self, method: Method, headers: &HeaderMap, body: Body) -> Request<Body> {
+    fn request(
+        &self,
+        method: Method,
+        headers: &HeaderMap,
+        principal: &Arc<str>,
+        body: Bytes,
+    ) -> Request<Bytes> {
         let mut request = Request::new(body);
+        request.extensions_mut().insert(Principal(Arc::clone(principal)));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::clone(&self.uri.load());
         let sent = request.headers_mut();
@@ -384,6 +404,7 @@ impl Remote {
 struct Asker<'r> {
     remote: &'r Remote,
     headers: &'r HeaderMap,
+    principal: &'r Arc<str>,
 }
 
 impl Ask for Asker<'_> {
@@ -398,7 +419,8 @@ impl Ask for Asker<'_> {
         let both = HeaderValue::from_static("application/json, text/event-stream");
         headers.insert(ACCEPT, both);
         let asked = async {
-            let response = self.remote.send(request, &headers, OWN_PATIENCE).await?;
+            let response =
+                self.remote.send(request, &headers, self.principal, OWN_PATIENCE).await?;
             let is_stream = kind(response.headers()) == "text/event-stream";
             let body = hold(response.into_body(), self.remote.max_message, OWN_PATIENCE).await;
             let body = body.map_err(|error| error.to_string())?;
