@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
+use tokio::task::AbortHandle;
 
 use super::turn::{self, turned};
 use super::{KNOWN, Link, OWN_PATIENCE, own, principal};
@@ -23,6 +24,9 @@ use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
 use crate::mcp::http::{REVISION, SESSION};
 use crate::net::Body;
 use crate::net::client::SendError;
+
+/// The pause before the server's own stream is opened again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Whose connection, with which credentials.
 type Key = (Arc<str>, [u8; 32]);
@@ -55,6 +59,7 @@ pub(super) struct Connection {
     like: Request<Bytes>,
     /// Clients number from 0, each: the server gets ids of the gate's own.
     last: AtomicU64,
+    listener: Mutex<Option<AbortHandle>>,
 }
 
 impl Connections {
@@ -134,7 +139,7 @@ impl Link {
 
     /// Asks the server once more whether it speaks the stateless era, and makes a
     /// handshake where it does not.
-    async fn open_down(&self, like: &Request<Bytes>) -> Known {
+    async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
         let headers = [(REVISION, era::STATELESS), ("mcp-method", "server/discover")];
         match self.ask(like, down::probe(), &headers).await {
             // Who is not let in, and who fails, says nothing of an era.
@@ -155,10 +160,14 @@ impl Link {
             "the server wants a handshake: a client of 2026-07-28 is bridged"
         );
         let like = own(like, Bytes::new(), &[]);
-        let connection = Connection { down, session, like, last: AtomicU64::new(0) };
+        let (last, listener) = (AtomicU64::new(0), Mutex::default());
+        let connection = Arc::new(Connection { down, session, like, last, listener });
         let initialized = connection.request(down::INITIALIZED.into());
         let _ = self.native(initialized, OWN_PATIENCE).await;
-        Known::Open(Arc::new(connection), Instant::now())
+        let listener = tokio::spawn(listen(Arc::clone(self), Arc::downgrade(&connection)));
+        *connection.listener.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(listener.abort_handle());
+        Known::Open(connection, Instant::now())
     }
 
     /// A request of the stateless era, by a connection.
@@ -208,6 +217,34 @@ impl Link {
                 let _ = link.native(request, OWN_PATIENCE).await;
             });
         }
+    }
+}
+
+/// Reads the stream on which the server speaks first: what it asks there is
+/// answered, or it would wait for ever. Servers need not have one.
+async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
+    loop {
+        let request = connection.upgrade().map(|connection| connection.request(Bytes::new()));
+        let Some(mut request) = request else { return };
+        *request.method_mut() = Method::GET;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        request.headers_mut().remove(CONTENT_TYPE);
+        let Ok(response) = link.native(request, OWN_PATIENCE).await else { return };
+        let Some(mut asked) = turn::Messages::of(response, link.max_message) else { return };
+        while let Some(message) = asked.next().await {
+            let Some(connection) = connection.upgrade() else { return };
+            if let Back::Reply(reply) = Down::back("", &message) {
+                link.tell(connection.request(reply));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let listener = self.listener.get_mut().unwrap_or_else(PoisonError::into_inner);
+        listener.take().inspect(AbortHandle::abort);
     }
 }
 

@@ -72,22 +72,44 @@ pub(super) async fn turned(
 
 /// The first message that answers something.
 pub(super) async fn first_answer(response: Response<Body>, max: usize) -> Option<Bytes> {
-    let (parts, mut body) = response.into_parts();
-    if !is_stream(&parts.headers) {
-        return hold(body, max, PATIENCE).await.ok();
+    if !is_stream(response.headers()) {
+        return hold(response.into_body(), max, PATIENCE).await.ok();
     }
-    let mut parser = Parser::new(max);
-    while let Some(Ok(frame)) = body.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
-        parser.feed(&data);
-        while let Ok(Some(event)) = parser.next_event() {
-            let Some(message) = event.message() else { continue };
-            if outline(message).is_response {
-                return Some(Bytes::copy_from_slice(message));
+    let mut messages = Messages::of(response, max)?;
+    loop {
+        let message = messages.next().await?;
+        if outline(&message).is_response {
+            return Some(message);
+        }
+    }
+}
+
+/// The messages of a stream.
+pub(super) struct Messages {
+    body: Body,
+    parser: Parser,
+}
+
+impl Messages {
+    /// `None` where the response is no stream.
+    pub(super) fn of(response: Response<Body>, max: usize) -> Option<Self> {
+        let streams = response.status().is_success() && is_stream(response.headers());
+        streams.then(|| Self { body: response.into_body(), parser: Parser::new(max) })
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            while let Some(event) = self.parser.next_event().ok()? {
+                if let Some(message) = event.message() {
+                    return Some(Bytes::copy_from_slice(message));
+                }
+            }
+            let frame = self.body.frame().await?.ok()?;
+            if let Ok(data) = frame.into_data() {
+                self.parser.feed(&data);
             }
         }
     }
-    None
 }
 
 /// Errors of the era of handshakes are answers like any other.
