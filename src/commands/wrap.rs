@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::gate::{AuditFailure, Gate};
 use crate::mcp::http::children::{Children, Limits};
 use crate::mcp::http::front::{Backend, Incoming};
+use crate::mcp::http::pools::Pools;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
@@ -92,8 +93,9 @@ fn serve_http(
             let idle = args.listen.session_idle.unwrap_or(SESSION_IDLE);
             let limits = Limits { max_message: max, children, idle };
             let children = Children::new(&args.command, limits, begin);
-            runtime.spawn(Children::reap(Arc::downgrade(&children)));
-            runtime.block_on(remote::over_http(Backend::Children(children), of_relay, args))
+            let pools = Pools::new(children, args.bridge.into());
+            runtime.spawn(Pools::reap(Arc::downgrade(&pools)));
+            runtime.block_on(remote::over_http(Backend::Command(pools), of_relay, args))
         }
         Some(url) => {
             let client = Client::new()?;

@@ -9,6 +9,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::raw;
+use crate::mcp::{answer, era};
+
 /// How long it is remembered what a client spoke.
 pub const MEMORY: Duration = Duration::from_secs(3_600);
 
@@ -17,6 +20,22 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Clients remembered at once; the one not seen for longest goes.
 pub const MAX_CLIENTS: usize = 10_000;
+
+/// The most of a client's name and version that is remembered, in characters.
+const MAX_NAME: usize = 100;
+
+/// Who sent a message: whose credentials it bore, and which program says that it
+/// made it.
+#[must_use]
+pub fn name_of(principal: &str, message: &[u8]) -> String {
+    let info = raw(message, &["params", "_meta", era::CLIENT_INFO]);
+    let info = info.or_else(|| raw(message, &["params", "clientInfo"])).unwrap_or_default();
+    let said = |key: &str| {
+        let said = raw(info, &[key]).and_then(answer::string).unwrap_or_default();
+        said.chars().take(MAX_NAME).collect::<String>()
+    };
+    format!("{principal}\n{}\n{}", said("name"), said("version"))
+}
 
 /// Clients by who they are and what they say they are.
 #[derive(Debug, Default)]
@@ -100,6 +119,16 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_has_one_name_in_both_eras() {
+        let stateless = br#"{"params":{"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"}}}}"#;
+        let handshake =
+            br#"{"params":{"clientInfo":{"version": "1","name":"\u0063","title":"C"}}}"#;
+        assert_eq!(name_of("ann", stateless), name_of("ann", handshake));
+        assert_ne!(name_of("ann", stateless), name_of("bob", stateless));
+        assert_ne!(name_of("ann", stateless), name_of("ann", b"{}"));
+    }
 
     #[test]
     fn a_client_that_comes_back_without_a_handshake_has_no_other_era() {

@@ -8,9 +8,12 @@
 pub mod agree;
 mod child;
 pub mod children;
+mod eras;
 pub mod front;
 mod ids;
 mod link;
+mod pipe;
+pub mod pools;
 pub mod problem;
 pub mod remote;
 pub mod sessions;

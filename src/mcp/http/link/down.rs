@@ -13,11 +13,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
 
 use super::turn::{self, turned};
-use super::{KNOWN, Link, OWN_PATIENCE, own, principal};
+use super::{Link, OWN_PATIENCE, own, principal, refuses};
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down};
 use crate::mcp::bridge::{Step, raw};
 use crate::mcp::era;
+use crate::mcp::http::eras::KNOWN;
 use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
@@ -143,7 +144,7 @@ impl Link {
         let headers = [(REVISION, era::STATELESS), ("mcp-method", "server/discover")];
         match self.ask(like, down::probe(), &headers).await {
             // Who is not let in, and who fails, says nothing of an era.
-            Some((status, ..)) if !status.is_success() && !super::refuses(status) => {
+            Some((status, ..)) if !status.is_success() && !refuses(status) => {
                 return Known::Nothing;
             }
             None => return Known::Nothing,

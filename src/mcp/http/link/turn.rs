@@ -11,8 +11,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
-use super::is_json;
 use crate::mcp::bridge::raw;
+use crate::mcp::http::eras::is_json;
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::http::sse::Parser;
 use crate::mcp::scan::outline;
