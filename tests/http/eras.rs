@@ -336,7 +336,9 @@ fn clients_of_both_eras_stay_in_the_new_one() {
         let server = Lone::start(&installed, Speaks::Stateless, place);
         let between = Between::new(place, &server, "auto");
         let mut plan = plan(&server);
-        plan["calls"].as_array_mut().unwrap().retain(|call| call[0] != "remove");
+        // Nor what never ends to ask.
+        let kept = |call: &Value| call[0] != "remove" && call[0] != "asks";
+        plan["calls"].as_array_mut().unwrap().retain(kept);
         for kind in ["python auto", "node v2-auto"] {
             let direct = report(client(&installed, kind), &plan, &server.command).unwrap();
             let gated = report(client(&installed, kind), &plan, &between.target).unwrap();
@@ -346,7 +348,7 @@ fn clients_of_both_eras_stay_in_the_new_one() {
 }
 
 /// A server of the stateless era by script; tools/call answers what `call` says.
-fn stateless_server(call: fn(&Value) -> Vec<u8>) -> Scripted {
+pub(crate) fn stateless_server(call: fn(&Value) -> Vec<u8>) -> Scripted {
     Scripted::start(move |request| {
         let body = request.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         let message: Value = serde_json::from_str(body).unwrap_or_default();
@@ -391,7 +393,7 @@ fn unknown(message: &Value) -> Vec<u8> {
     with_status("404 Not Found", &json!({"jsonrpc": "2.0", "id": message["id"], "error": error}))
 }
 
-fn looked(message: &Value) -> Vec<u8> {
+pub(crate) fn looked(message: &Value) -> Vec<u8> {
     let content = json!([{"type": "text", "text": "looked"}]);
     let result = json!({"resultType": "complete", "content": content});
     json_answer(&json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
@@ -470,7 +472,7 @@ fn without_bridges_each_gets_the_others_own_error() {
 }
 
 /// A server of the older era by script: its sessions are over after `lasts` calls.
-fn handshake_server(lasts: usize) -> Scripted {
+pub(crate) fn handshake_server(lasts: usize) -> Scripted {
     let state = Mutex::new((0, 0));
     Scripted::start(move |request| {
         let body = request.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -542,6 +544,31 @@ fn a_session_that_the_server_ended_is_opened_again() {
     let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: ping\r\n";
     let answer = gate.post(headers, &ping);
     assert_eq!((answer.status, &answer.message()["error"]["code"]), (404, &json!(-32601)));
+}
+
+/// Clients that differ in a credential share neither session nor credential.
+#[test]
+fn no_clients_credential_goes_along_with_another_ones_call() {
+    let upstream = handshake_server(9);
+    let arguments = ["--policy", "allow_all", "--bridge", "always"];
+    let gate = Gate::listen(&arguments, &[upstream.url.clone().into()]);
+    for (number, secret) in ["one", "two", "one"].iter().enumerate() {
+        for more in ["", "X-Trace: 1\r\n", "X-Trace: 2\r\n"] {
+            let (headers, call) =
+                stateless_call(1, "look", json!({"of": format!("{secret}{number}")}));
+            gate.post(&format!("{headers}X-Api-Key: {secret}\r\n{more}"), &call);
+        }
+    }
+    let requests = upstream.requests();
+    let of = |secret: &str| {
+        let key = format!("x-api-key: {secret}\r\n");
+        requests.iter().filter(|it| format!("{}\r\n", head_of(it)).contains(&key)).count()
+    };
+    assert_eq!(of("one") + of("two"), requests.len(), "{requests:?}");
+    for request in requests.iter().filter(|it| it.contains("\"of\"")) {
+        let other = if request.contains("\"of\":\"one") { "two" } else { "one" };
+        assert!(!head_of(request).contains(&format!("x-api-key: {other}")), "{request}");
+    }
 }
 
 #[test]

@@ -77,8 +77,7 @@ impl Up {
     /// What becomes of a message of the client's, after its `initialize`.
     pub fn step(&mut self, message: &[u8]) -> Step {
         if message.trim_ascii_start().starts_with(b"[") {
-            let words = "AgentGate does not bridge batches: send each request by itself";
-            return Step::Answer(super::error(b"null", INVALID_REQUEST, words));
+            return refused_batch(message);
         }
         let (Some(method), id) = super::method_and_id(message) else {
             // An answer: the server has asked nothing.
@@ -153,6 +152,20 @@ impl Up {
             meta.push_str(&format!(",\"{}\":\"{level}\"", era::LOG_LEVEL));
         }
         meta
+    }
+}
+
+/// Each request of a batch is answered, and none goes on.
+fn refused_batch(batch: &[u8]) -> Step {
+    let words = "AgentGate does not bridge batches: send each request by itself";
+    let asking = answer::messages(batch).into_iter().filter_map(|message| {
+        let (method, id) = super::method_and_id(message);
+        id.filter(|_| method.is_some())
+    });
+    let answers: Vec<Bytes> = asking.map(|id| super::error(id, INVALID_REQUEST, words)).collect();
+    match answers.is_empty() {
+        true => Step::Nothing,
+        false => Step::Answer([b"[", answers.join(&b","[..]).as_slice(), b"]"].concat().into()),
     }
 }
 
@@ -240,7 +253,11 @@ mod tests {
         }
         let claims = json!({"_meta": {era::PROTOCOL_VERSION: "2026-07-28"}});
         assert_eq!(answered(ask(&mut up, "tools/list", claims))["error"]["code"], -32602);
-        assert_eq!(answered(up.step(b" [{}]"))["error"]["code"], -32600);
+        let batch = br#" [{"id":1,"method":"ping"},{"method":"x"},{"id":"b","method":"x"}]"#;
+        let refused = answered(up.step(batch));
+        assert_eq!((&refused[0]["id"], &refused[1]["id"]), (&json!(1), &json!("b")));
+        assert_eq!(refused[1]["error"]["code"], -32600);
+        assert_eq!(up.step(b"[{}]"), Step::Nothing);
         for nothing in [
             &br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#[..],
             br#"{"jsonrpc":"2.0","id":1,"result":{}}"#,

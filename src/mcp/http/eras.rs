@@ -31,7 +31,12 @@ pub(super) struct Eras {
     wary: AtomicBool,
     /// Since when the server is known to want no handshakes.
     stateless_only: Mutex<Option<Instant>>,
+    /// It was said that there is a bridge.
+    told: AtomicBool,
 }
+
+/// What no bridge carries, for people.
+const NOT_CARRIED: &str = "sampling, elicitation, roots, subscriptions, tasks";
 
 impl Eras {
     pub(super) fn new(bridging: Bridging) -> Self {
@@ -40,6 +45,7 @@ impl Eras {
             clients: Mutex::default(),
             wary: AtomicBool::new(false),
             stateless_only: Mutex::default(),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -99,8 +105,24 @@ impl Eras {
         since.is_some_and(|since| since.elapsed() < KNOWN)
     }
 
+    /// The server refused `server/discover` and made a handshake.
+    pub(super) fn wants_handshake(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the server wants a handshake, and clients of 2026-07-28 are bridged to it; \
+                 not carried: {NOT_CARRIED} (docs/remote.md)"
+            );
+        }
+    }
+
     /// The server refused a handshake and answered `server/discover`.
     pub(super) fn wants_no_handshake(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the server speaks only 2026-07-28, and clients with a handshake are bridged \
+                 to it; not carried: {NOT_CARRIED} (docs/remote.md)"
+            );
+        }
         let mut since = self.stateless_only.lock().unwrap_or_else(PoisonError::into_inner);
         *since = Some(Instant::now());
     }

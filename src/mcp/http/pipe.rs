@@ -112,7 +112,6 @@ async fn handshake(from_child: &mut Frames<Source>, to_child: &Queue<Bytes>) -> 
             Some(id) if id == down::HANDSHAKE.as_bytes() => {
                 let down = Down::opened(&answer)?;
                 to_child.push(line(down::INITIALIZED.as_bytes())).await.ok()?;
-                tracing::info!("the server wants a handshake: clients of 2026-07-28 are bridged");
                 return Some(down);
             }
             _ => {}

@@ -91,6 +91,9 @@ impl Pools {
             let response = self.down.answer(incoming.clone()).await;
             // Where the child turned out not to want a handshake, it has seen no
             // message of the client's.
+            if response.status().is_success() {
+                self.eras.wants_handshake();
+            }
             let unsent = response.status() == StatusCode::BAD_GATEWAY
                 && self.is_native.load(Ordering::Relaxed);
             if !unsent {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
@@ -28,6 +28,10 @@ use crate::net::client::SendError;
 
 /// The pause before the server's own stream is opened again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Words in the names of headers that say who asks: requests that differ in one
+/// do not share a session.
+const CREDENTIALS: [&str; 7] = ["auth", "cookie", "key", "secret", "tenant", "token", "user"];
 
 /// Whose connection, with which credentials.
 type Key = (Arc<str>, [u8; 32]);
@@ -156,14 +160,11 @@ impl Link {
         let asked = self.ask(like, down::initialize(), &[]).await;
         let Some((_, session, answer)) = asked else { return Known::Nothing };
         let Some(down) = Down::opened(&answer) else { return Known::Native(Instant::now()) };
-        tracing::info!(
-            revision = down.revision,
-            "the server wants a handshake: a client of 2026-07-28 is bridged"
-        );
+        self.eras.wants_handshake();
         let like = own(like, Bytes::new(), &[]);
         let (last, listener) = (AtomicU64::new(0), Mutex::default());
         let connection = Arc::new(Connection { down, session, like, last, listener });
-        let initialized = connection.request(down::INITIALIZED.into());
+        let initialized = connection.request(&connection.like, down::INITIALIZED.into());
         let _ = self.native(initialized, OWN_PATIENCE).await;
         let listener = tokio::spawn(listen(Arc::clone(self), Arc::downgrade(&connection)));
         *connection.listener.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -186,17 +187,23 @@ impl Link {
             // Over HTTP it is the stream's end that cancels.
             Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
         };
-        let mut exchange = Exchange::new(self, &connection, &message);
-        let sent = self.native(connection.request(exchange.outgoing(&message)), patience).await?;
-        if sent.status() != StatusCode::NOT_FOUND || connection.session.is_none() {
+        let mut exchange = Exchange::new(self, &connection, &request);
+        let outgoing = connection.request(&request, exchange.outgoing(&message));
+        let sent = self.native(outgoing, patience).await?;
+        let in_session = connection.session.is_some();
+        if in_session && matches!(sent.status(), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) {
+            // It may be the session that is refused: some say 400 to one they do not know.
+            self.down.slots().remove(&key(&request));
+        }
+        if !in_session || sent.status() != StatusCode::NOT_FOUND {
             return exchange.answer(sent).await;
         }
         // The session is over, and the server has not looked at the message.
         exchange.over = true;
-        self.down.slots().remove(&key(&request));
         let Some(connection) = self.connection(&request).await else { return Ok(sent) };
-        let exchange = Exchange::new(self, &connection, &message);
-        let sent = self.native(connection.request(exchange.outgoing(&message)), patience).await?;
+        let exchange = Exchange::new(self, &connection, &request);
+        let outgoing = connection.request(&request, exchange.outgoing(&message));
+        let sent = self.native(outgoing, patience).await?;
         exchange.answer(sent).await
     }
 
@@ -205,7 +212,7 @@ impl Link {
         if connection.session.is_none() {
             return;
         }
-        let mut request = connection.request(Bytes::new());
+        let mut request = connection.request(&connection.like, Bytes::new());
         *request.method_mut() = Method::DELETE;
         self.tell(request);
     }
@@ -225,7 +232,8 @@ impl Link {
 /// answered, or it would wait for ever. Servers need not have one.
 async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
     loop {
-        let request = connection.upgrade().map(|connection| connection.request(Bytes::new()));
+        let request = connection.upgrade();
+        let request = request.map(|open| open.request(&open.like, Bytes::new()));
         let Some(mut request) = request else { return };
         *request.method_mut() = Method::GET;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
@@ -235,7 +243,7 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         while let Some(message) = asked.next().await {
             let Some(connection) = connection.upgrade() else { return };
             if let Back::Reply(reply) = Down::back("", &message) {
-                link.tell(connection.request(reply));
+                link.tell(connection.request(&connection.like, reply));
             }
         }
         tokio::time::sleep(RETRY).await;
@@ -250,8 +258,10 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    fn request(&self, message: Bytes) -> Request<Bytes> {
-        let mut request = own(&self.like, message, &[(REVISION, &self.down.revision)]);
+    /// A message in this session, with the credentials of `like`: those of one
+    /// client are never another's.
+    fn request(&self, like: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
+        let mut request = own(like, message, &[(REVISION, &self.down.revision)]);
         if let Some(session) = &self.session {
             request.headers_mut().insert(SESSION, session.clone());
         }
@@ -263,6 +273,8 @@ impl Connection {
 struct Exchange {
     link: Arc<Link>,
     connection: Arc<Connection>,
+    /// Whose credentials go along.
+    like: Request<Bytes>,
     method: String,
     /// The id and the progress token, as the client wrote them.
     id: Vec<u8>,
@@ -273,12 +285,14 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(link: &Arc<Link>, connection: &Arc<Connection>, message: &Bytes) -> Self {
+    fn new(link: &Arc<Link>, connection: &Arc<Connection>, request: &Request<Bytes>) -> Self {
+        let message = request.body();
         let places = Places::of(message);
         let number = connection.last.fetch_add(1, Ordering::Relaxed) + 1;
         Self {
             link: Arc::clone(link),
             connection: Arc::clone(connection),
+            like: own(request, Bytes::new(), &[]),
             method: raw(message, &["method"]).and_then(answer::string).unwrap_or_default(),
             id: places.get(message, Place::Id).unwrap_or_default().to_vec(),
             token: places.get(message, Place::Progress).map(<[u8]>::to_vec),
@@ -307,16 +321,18 @@ impl Exchange {
         match Down::back(&self.method, message) {
             Back::Nothing => None,
             Back::Reply(reply) => {
-                self.link.tell(self.connection.request(reply));
+                self.link.tell(self.connection.request(&self.like, reply));
                 None
             }
             Back::Pass(passed) => {
                 let places = Places::of(&passed);
                 let answers = raw(&passed, &["method"]).is_none();
                 self.over |= answers;
+                if answers {
+                    return Some(turn::under(&passed, &self.id));
+                }
                 Some(places.replaced(&passed, |place| match place {
-                    Place::Id if answers => Some(&self.id),
-                    Place::Progress if !answers => self.token.as_deref(),
+                    Place::Progress => self.token.as_deref(),
                     _ => None,
                 }))
             }
@@ -334,11 +350,17 @@ impl Drop for Exchange {
             "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
              \"params\":{{\"requestId\":{id}}}}}"
         );
-        self.link.tell(self.connection.request(cancelled.into()));
+        self.link.tell(self.connection.request(&self.like, cancelled.into()));
     }
 }
 
 fn key(request: &Request<Bytes>) -> Key {
-    let credential = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    (principal(request), Sha256::digest(credential.unwrap_or_default()).into())
+    let mut digest = Sha256::new();
+    for (name, value) in request.headers() {
+        if CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
+            digest.update(format!("{name}:{}\n", value.len()));
+            digest.update(value.as_bytes());
+        }
+    }
+    (principal(request), digest.finalize().into())
 }

@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 
 use crate::mcp::bridge::raw;
 use crate::mcp::http::eras::is_json;
+use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::http::sse::Parser;
 use crate::mcp::scan::outline;
@@ -26,6 +27,20 @@ pub(super) type Turn = Box<dyn FnMut(&Bytes) -> Option<Bytes> + Send>;
 
 /// Ends when the answer is no longer wanted.
 pub(super) type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer under the id of the request that it answers. Errors of a server that
+/// has not looked at the message have another one, or none.
+pub(super) fn under(answer: &Bytes, id: &[u8]) -> Bytes {
+    let places = Places::of(answer);
+    match places.get(answer, Place::Id) {
+        Some(same) if same == id => answer.clone(),
+        Some(_) => places.replaced(answer, |place| (place == Place::Id).then_some(id)),
+        None => match answer.trim_ascii_start().strip_prefix(b"{") {
+            Some(rest) => [b"{\"id\":", id, b",", rest].concat().into(),
+            None => answer.clone(),
+        },
+    }
+}
 
 /// The status that goes with a turned answer.
 pub(super) type Status = fn(&[u8]) -> StatusCode;
@@ -192,4 +207,24 @@ impl Turning {
 fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_id_of_its_request() {
+        for (answer, wanted) in [
+            (r#"{"id":7,"result":{"id":1}}"#, r#"{"id":7,"result":{"id":1}}"#),
+            (r#"{"error":{"id":1}, "id": null}"#, r#"{"error":{"id":1}, "id": 7}"#),
+            (r#"{"id":"server-error","error":{}}"#, r#"{"id":7,"error":{}}"#),
+            (r#"{"error":{}}"#, r#"{"id":7,"error":{}}"#),
+        ] {
+            assert_eq!(under(&answer.into(), b"7"), wanted);
+        }
+        for other in ["[]", "<html>", ""] {
+            assert_eq!(under(&other.into(), b"7"), other);
+        }
+    }
 }

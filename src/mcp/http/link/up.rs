@@ -18,6 +18,7 @@ use crate::mcp::era;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
 use crate::mcp::http::{REVISION, SESSION, agree};
+use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::client::SendError;
 
@@ -122,7 +123,6 @@ impl Link {
         let headers = [(REVISION, era::STATELESS), ("mcp-method", "server/discover")];
         let (status, _, answer) = self.ask(initialize, discover, &headers).await?;
         let opened = up.opened(&answer).filter(|_| status.is_success())?;
-        tracing::info!("the server speaks only 2026-07-28: a client with a handshake is bridged");
         let id = self.up.begin(principal(initialize), up);
         let mut response = problem::json_rpc(StatusCode::OK, opened);
         response.headers_mut().insert(SESSION, HeaderValue::from_str(&id).ok()?);
@@ -164,8 +164,9 @@ impl Link {
             Ok(()) = &mut cancelled => return Ok(nothing()),
         };
         let turn = move |message: &Bytes| {
-            let _ = &under_way;
-            Some(Up::back(&method, message))
+            let message = Up::back(&method, message);
+            let answers = outline(&message).is_response;
+            Some(if answers { turn::under(&message, &under_way.id) } else { message })
         };
         let until = async move {
             if cancelled.await.is_err() {
@@ -184,12 +185,7 @@ fn stateless(request: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
         request.headers().iter().filter(|(name, _)| name.as_str().starts_with("mcp-param-"));
     let params: Vec<_> = params.map(|(name, value)| (name.clone(), value.clone())).collect();
     forget_era(sent.headers_mut());
-    sent.headers_mut().extend(
-        params
-            .into_iter()
-            .map(|(name, value)| (Some(name), value))
-            .filter_map(|(name, value)| Some((name?, value))),
-    );
+    sent.headers_mut().extend(params);
     for (name, value) in agree::headers_of(sent.body()).into_iter().flatten() {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
             sent.headers_mut().insert(name, value);
