@@ -54,6 +54,11 @@ impl Eras {
         self.bridging == Bridging::Never
     }
 
+    /// Whether nobody is waited for who might fall back.
+    pub(super) fn bridges_at_once(&self) -> bool {
+        self.bridging == Bridging::Always
+    }
+
     /// Whether a message of the stateless era needs a bridge, before the server has
     /// seen it.
     pub(super) fn needs_down(&self, principal: &str, message: &[u8]) -> bool {

@@ -183,8 +183,9 @@ impl Remote {
         let stateless = agree::is_stateless(&incoming.headers);
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
-        let principal = Arc::clone(&incoming.principal);
-        let asker = Asker { remote: &self, headers: &incoming.headers, principal: &principal };
+        let principal = Principal { name: Arc::clone(&incoming.principal), is_own: false };
+        let own = Principal { is_own: true, ..principal.clone() };
+        let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
             Posted::Forward(outgoing) => outgoing,
             Posted::Answer(answer) => return refused(&answer),
@@ -281,7 +282,7 @@ impl Remote {
         let request = self.request(
             incoming.method.clone(),
             &incoming.headers,
-            &incoming.principal,
+            &Principal { name: Arc::clone(&incoming.principal), is_own: false },
             Bytes::new(),
         );
         let response = match self.send_logged_in(request, PATIENCE).await {
@@ -316,7 +317,7 @@ impl Remote {
         &self,
         outgoing: Outgoing,
         headers: &HeaderMap,
-        principal: &Arc<str>,
+        principal: &Principal,
         patience: Duration,
     ) -> Result<Response<Body>, String> {
         let message = outgoing.into_bytes();
@@ -367,11 +368,11 @@ impl Remote {
         &self,
         method: Method,
         headers: &HeaderMap,
-        principal: &Arc<str>,
+        principal: &Principal,
         body: Bytes,
     ) -> Request<Bytes> {
         let mut request = Request::new(body);
-        request.extensions_mut().insert(Principal(Arc::clone(principal)));
+        request.extensions_mut().insert(principal.clone());
         *request.method_mut() = method;
         *request.uri_mut() = Uri::clone(&self.uri.load());
         let sent = request.headers_mut();
@@ -404,7 +405,7 @@ impl Remote {
 struct Asker<'r> {
     remote: &'r Remote,
     headers: &'r HeaderMap,
-    principal: &'r Arc<str>,
+    principal: &'r Principal,
 }
 
 impl Ask for Asker<'_> {

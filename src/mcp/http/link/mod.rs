@@ -25,7 +25,11 @@ const OWN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whose request it is: an extension of each request that goes out.
 #[derive(Debug, Clone)]
-pub(super) struct Principal(pub(super) Arc<str>);
+pub(super) struct Principal {
+    pub(super) name: Arc<str>,
+    /// The gate itself asks: it says nothing of what the client falls back to.
+    pub(super) is_own: bool,
+}
 
 /// The way to one server.
 pub(super) struct Link {
@@ -108,7 +112,13 @@ impl Link {
         let discovers = has_method(request.body(), "server/discover");
         let response = self.native(request.clone(), patience).await?;
         let (response, refusal) = self.looked_at(response, discovers).await?;
-        let at_once = self.eras.answered(&principal, request.body(), discovers, refusal.as_ref());
+        let is_own = request.extensions().get::<Principal>().is_some_and(|it| it.is_own);
+        let at_once = match (is_own, &refusal) {
+            (false, _) => {
+                self.eras.answered(&principal, request.body(), discovers, refusal.as_ref())
+            }
+            (true, refusal) => refusal.is_some() && self.eras.bridges_at_once(),
+        };
         if at_once && let Some(connection) = self.connection(&request).await {
             return self.through_down(connection, request, patience).await;
         }
@@ -214,5 +224,5 @@ fn forget_era(headers: &mut HeaderMap) {
 
 fn principal(request: &Request<Bytes>) -> Arc<str> {
     let principal = request.extensions().get::<Principal>();
-    principal.map_or_else(|| Arc::from(""), |principal| Arc::clone(&principal.0))
+    principal.map_or_else(|| Arc::from(""), |principal| Arc::clone(&principal.name))
 }
