@@ -600,7 +600,7 @@ fn closing_the_stream_cancels_and_the_servers_questions_are_answered() {
         upstream.requests().into_iter().find(|it| it.contains("notifications/cancelled"))
     });
     let requests = upstream.requests();
-    let call = requests.iter().find(|it| it.contains("\"slowly\"")).unwrap();
+    let call = requests.iter().rfind(|it| it.contains("\"slowly\"")).unwrap();
     let id = |text: &str, key: &str| {
         let body: Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
         body.pointer(key).cloned().unwrap()

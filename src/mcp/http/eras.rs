@@ -54,9 +54,12 @@ impl Eras {
         self.bridging == Bridging::Never
     }
 
-    /// Whether nobody is waited for who might fall back.
-    pub(super) fn bridges_at_once(&self) -> bool {
-        self.bridging == Bridging::Always
+    /// Learns from a refusal of what the gate itself asked, which says nothing of
+    /// what a client falls back to; whether that needs a bridge at once.
+    pub(super) fn refused_own(&self, refusal: &[u8]) -> bool {
+        let of_the_era = !down::is_modern_error(refusal);
+        self.wary.fetch_or(of_the_era, Ordering::Relaxed);
+        of_the_era && self.bridging == Bridging::Always
     }
 
     /// Whether a message of the stateless era needs a bridge, before the server has

@@ -117,7 +117,8 @@ impl Link {
             (false, _) => {
                 self.eras.answered(&principal, request.body(), discovers, refusal.as_ref())
             }
-            (true, refusal) => refusal.is_some() && self.eras.bridges_at_once(),
+            (true, Some(refusal)) => self.eras.refused_own(refusal),
+            (true, None) => false,
         };
         if at_once && let Some(connection) = self.connection(&request).await {
             return self.through_down(connection, request, patience).await;
