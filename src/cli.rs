@@ -19,7 +19,7 @@ pub use audit::{
     AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
 pub use login::{LoginArgs, LogoutArgs};
-pub use remote::{ListenArgs, RemoteArgs, Transport};
+pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
 pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
     ServeArgs,
@@ -232,6 +232,9 @@ pub struct WrapArgs {
     /// About listening.
     #[command(flatten)]
     pub listen: ListenArgs,
+    /// Serve clients of one era in front of servers of the other, where HTTP is on a side [default: auto]
+    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE", default_value_t, hide_default_value = true)]
+    pub bridge: Bridge,
     /// The server's command and its arguments, or the URL of a remote one
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
     pub command: Vec<OsString>,

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 
 use crate::gate::Gate;
+use crate::mcp::bridge::Bridging;
 use crate::mcp::http::refusals::Refusals;
 use crate::net::client::Client;
 use crate::policy::book::Book;
@@ -66,6 +67,8 @@ pub struct Host {
     pub directory: Arc<Directory>,
     /// The connections to the servers.
     pub client: Client,
+    /// Whether a client of one era is served in front of a server of the other.
+    pub bridging: Bridging,
     /// The largest message, in bytes.
     pub max_message: usize,
     /// Where registrations are kept.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum as _};
 
+use crate::mcp::bridge::Bridging;
+
 /// About a server behind a URL.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "A server behind a URL")]
@@ -53,6 +55,29 @@ pub enum Transport {
     Http,
     /// HTTP+SSE (2024-11-05)
     Sse,
+}
+
+/// Whether a client of one era of the protocol is served in front of a server that
+/// speaks only the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Bridge {
+    /// Where the server refuses the client's era, and the client does not fall back by itself
+    #[default]
+    Auto,
+    /// Where the server refuses the client's era, at once
+    Always,
+    /// Nowhere: each gets the other's own error
+    Never,
+}
+
+impl From<Bridge> for Bridging {
+    fn from(bridge: Bridge) -> Self {
+        match bridge {
+            Bridge::Auto => Self::Auto,
+            Bridge::Always => Self::Always,
+            Bridge::Never => Self::Never,
+        }
+    }
 }
 
 /// About listening instead of using standard input and output.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{AuditSync, DecideArgs, OnAuditFailure, StoreArgs, address, duration, size};
+use super::{AuditSync, Bridge, DecideArgs, OnAuditFailure, StoreArgs, address, duration, size};
 
 /// `agentgate serve`
 #[derive(Debug, Clone, Default, Args)]
@@ -49,6 +49,9 @@ pub struct ServeArgs {
     /// Remove rows of the log older than so many days, now and every hour [default: never]
     #[arg(long, value_name = "DAYS", env = "AGENTGATE_RETENTION_DAYS")]
     pub retention_days: Option<u32>,
+    /// Serve MCP clients of one era in front of servers of the other [default: auto]
+    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE", default_value_t, hide_default_value = true)]
+    pub bridge: Bridge,
     /// An origin whose pages may call the admin API; repeatable [default: none]
     #[arg(
         long = "cors-origin",

@@ -13,6 +13,7 @@ use super::Done;
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
 use crate::gate::Gate;
+use crate::mcp::bridge::Bridging;
 use crate::mcp::http::front::{self, Backend, Door, Front};
 use crate::mcp::http::refusals::Refusals;
 use crate::mcp::http::remote::{Remote, Target};
@@ -88,6 +89,7 @@ pub(super) fn target(
         keeps_authorization: false,
         fills_in: false,
         plain: false,
+        bridging: Bridging::Never,
         max_message,
     })
 }
@@ -199,7 +201,9 @@ pub(super) async fn over_http(
         told.next().await;
     };
     let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
-    server::serve(listener, app, limits, &Lanes::start()?, stop).await?;
+    // Children that were started on a lane end on it.
+    let lanes = Lanes::start()?;
+    server::serve(listener, app, limits, &lanes, stop).await?;
     backend.close().await;
     Ok(Done::Success)
 }

@@ -13,6 +13,7 @@ use crate::config::Settings;
 use crate::gate::{AuditFailure, Gate};
 use crate::mcp::http::children::{Children, Limits};
 use crate::mcp::http::front::{Backend, Incoming};
+use crate::mcp::http::pools::Pools;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
@@ -96,8 +97,9 @@ fn serve_http(
             // The token opens this very door.
             let secrets = args.listen.token_env.iter().map(OsString::from).collect();
             let children = Children::without(secrets, &args.command, limits, begin);
-            runtime.spawn(Children::reap(Arc::downgrade(&children)));
-            let backend = Backend::Children(children);
+            let pools = Pools::new(children, args.bridge.into());
+            runtime.spawn(Pools::reap(Arc::downgrade(&pools)));
+            let backend = Backend::Command(pools);
             runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
         }
         Some(url) => {
@@ -106,6 +108,7 @@ fn serve_http(
                 // The token that this listener asks for is nobody else's business.
                 keeps_authorization: args.listen.token_env.is_some(),
                 fills_in: !listens,
+                bridging: args.bridge.into(),
                 ..remote::target(url, &args.remote, settings, &client, max)?
             };
             let remote = Remote::new(client, target, begin);

@@ -9,6 +9,7 @@ use super::read::origin;
 use super::{ConfigError, Home, Server, Settings};
 use crate::action::Provider;
 use crate::cli::{AuditSync, OnAuditFailure, ServeArgs};
+use crate::mcp::bridge::Bridging;
 use crate::rest::credentials::{Credential, Source};
 use crate::rest::hosts::Hosts;
 use crate::rest::proxy::Site;
@@ -52,6 +53,8 @@ pub struct Plan {
     pub public_url: Option<Upstream>,
     /// Nothing is sent anywhere.
     pub test_mode: bool,
+    /// Whether an MCP client of one era is served in front of a server of the other.
+    pub bridging: Bridging,
     /// Registered MCP servers may be reached by plain HTTP on other machines, too.
     pub allow_http: bool,
     /// The largest body that is held, in bytes.
@@ -137,6 +140,7 @@ impl Plan {
             listen: args.listen.or(file.listen).unwrap_or(LISTEN),
             public_url: file.public_url.clone(),
             test_mode: args.test_mode || legacy.test_mode,
+            bridging: args.bridge.into(),
             allow_http: std::env::var("AGENTGATE_ALLOW_HTTP").is_ok_and(is_true),
             max_body: args
                 .max_body

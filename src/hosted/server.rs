@@ -14,6 +14,7 @@ use crate::action::{Agent, Transport};
 use crate::gate::Gate;
 use crate::mcp::http::children::{Children, Limits};
 use crate::mcp::http::front::{Backend, Incoming};
+use crate::mcp::http::pools::Pools;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::relay::{self, Relay};
 use crate::policy::Policy;
@@ -49,7 +50,8 @@ impl Server {
                     Limits { max_message: host.max_message, children: MAX_CHILDREN, idle: IDLE };
                 let is_given = |secret: &&OsString| env.iter().any(|name| **secret == **name);
                 let secrets = host.secrets.iter().filter(|secret| !is_given(secret)).cloned();
-                Backend::Children(Children::without(secrets.collect(), &command, limits, begin))
+                let children = Children::without(secrets.collect(), &command, limits, begin);
+                Backend::Command(Pools::new(children, host.bridging))
             }
             Origin::Configured(Configured {
                 url: Some(url), command, headers, allow_http, ..
@@ -71,8 +73,8 @@ impl Server {
 
     /// Children that nobody uses are ended from now on. To be called in a runtime.
     pub(super) fn reap(&self) {
-        if let Backend::Children(children) = &self.backend {
-            tokio::spawn(Children::reap(Arc::downgrade(children)));
+        if let Backend::Command(pools) = &self.backend {
+            tokio::spawn(Pools::reap(Arc::downgrade(pools)));
         }
     }
 
@@ -141,6 +143,7 @@ fn remote(
         keeps_authorization: false,
         fills_in: false,
         plain: true,
+        bridging: host.bridging,
         max_message: host.max_message,
     };
     Remote::new(host.client.clone(), target, begin)

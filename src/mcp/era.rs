@@ -4,14 +4,58 @@ use crate::action::McpRequest;
 use crate::json::{Json, Object};
 
 /// The first member of `_meta` that only requests of the stateless era carry.
-const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// The members of `_meta` that every request of the stateless era must carry,
 /// and the one that introduces the client.
-const STATELESS_META: [&str; 3] = [
-    PROTOCOL_VERSION,
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/clientInfo",
+const STATELESS_META: [&str; 3] = [PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO];
+
+/// What the client can do, in each request of the stateless era.
+pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// Who the client is, there.
+pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+
+/// How much of what the server logs the client wants, there.
+pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
+/// Who the server is, in the `_meta` of its results.
+pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+
+/// The revision of the stateless era that the gate can speak itself.
+pub const STATELESS: &str = "2026-07-28";
+
+/// The revisions with a handshake, oldest first.
+pub const HANDSHAKE: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// Levels of log messages (RFC 5424), in every revision.
+pub const LOG_LEVELS: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// Methods that the stateless era does not have, or not with the same meaning.
+const HANDSHAKE_ONLY: [&str; 9] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "tasks/list",
+    "tasks/get",
+    "tasks/result",
+    "tasks/cancel",
+];
+
+/// Methods that the era of handshakes does not have.
+const STATELESS_ONLY: [&str; 3] = ["server/discover", "subscriptions/listen", "tasks/update"];
+
+/// Methods whose results say how long they may be kept (2026-07-28).
+const CACHEABLE: [&str; 6] = [
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
 ];
 
 /// The one revision in which a message may be an array (JSON-RPC batches).
@@ -118,6 +162,24 @@ impl Era {
 #[must_use]
 pub fn is_stateless(meta: &Object) -> bool {
     meta.get(PROTOCOL_VERSION).is_some_and(|version| version.as_str().is_some())
+}
+
+/// Whether `method` means something else, or nothing, in the stateless era.
+#[must_use]
+pub fn is_handshake_only(method: &str) -> bool {
+    HANDSHAKE_ONLY.contains(&method)
+}
+
+/// Whether `method` means nothing in the era of handshakes.
+#[must_use]
+pub fn is_stateless_only(method: &str) -> bool {
+    STATELESS_ONLY.contains(&method)
+}
+
+/// Whether the results of `method` have to say how long they may be kept.
+#[must_use]
+pub fn is_cacheable(method: &str) -> bool {
+    CACHEABLE.contains(&method)
 }
 
 /// Whether `method` is one that some revision defines.

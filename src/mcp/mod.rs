@@ -1,6 +1,7 @@
 //! The MCP adapter: messages of a client and a server, whatever carries them.
 
 pub mod answer;
+pub mod bridge;
 pub mod envelope;
 pub mod era;
 pub mod frames;

@@ -8,8 +8,8 @@ use crate::support::scripted::{
     Scripted, answer, json_answer, message_of, result, usual, whole_answer,
 };
 use crate::support::{
-    Answer, Process, Server, agentgate, call, initialize, installed, listening, over_pipes, raw,
-    stateless_call, whole,
+    Answer, Process, Server, agentgate, call, eventually, initialize, installed, listening,
+    over_pipes, raw, stateless_call, whole,
 };
 
 const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
@@ -331,4 +331,55 @@ fn registrations_that_cannot_be_used_are_refused() {
     }
     let listed = gate.request("GET", "/mcp/servers", MASTER, &Value::Null).message();
     assert_eq!(listed["servers"], json!([]));
+}
+
+/// Both eras at `/mcp/{name}`, whichever the server speaks.
+#[test]
+fn hosted_servers_are_bridged() {
+    let gate = Serve::start(tempfile::tempdir().unwrap());
+    let key = gate.key(&json!({"name": "ann"}));
+    let own = format!("X-Agent-Key: {key}\r\n");
+    let tools = json!([{"name": "look", "annotations": {"readOnlyHint": true}},
+                       {"name": "remove", "annotations": {"destructiveHint": true}}]);
+    let new = crate::eras::stateless_server(crate::eras::looked);
+    let old = crate::eras::handshake_server(99);
+    for (name, url) in [("new", &new.url), ("old", &old.url)] {
+        let registration = json!({"name": name, "url": url, "tools": tools});
+        assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &registration).status, 200);
+    }
+
+    let opened = gate.request("POST", "/mcp/new", &own, &initialize());
+    assert_eq!(opened.message()["result"]["protocolVersion"], "2025-11-25", "{opened:?}");
+    let session = opened.header("mcp-session-id").unwrap().to_owned();
+    let session = format!("{own}Mcp-Session-Id: {session}\r\n");
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(gate.request("POST", "/mcp/new", &session, &initialized).status, 202);
+    let ask = |tool| gate.request("POST", "/mcp/new", &session, &call(1, tool, json!({})));
+    assert_eq!(ask("look").message()["result"]["content"][0]["text"], "looked");
+    assert_eq!(ask("remove").message()["result"]["isError"], true);
+    let bob = gate.key(&json!({"name": "bob"}));
+    let of_another = session.replace(&key, &bob);
+    let refused = gate.request("POST", "/mcp/new", &of_another, &call(1, "look", json!({})));
+    assert_eq!(refused.status, 404, "a session of another agent's: {refused:?}");
+
+    // Refused in the server's own words, until it is clear that it has no other era.
+    let ask = |tool| {
+        let (headers, call) = stateless_call(1, tool, json!({}));
+        gate.request("POST", "/mcp/old", &format!("{own}{headers}"), &call)
+    };
+    let first = ask("look");
+    assert_eq!((first.status, &first.message()["error"]["code"]), (400, &json!(-32000)));
+    let answer = eventually("the client is bridged", || {
+        let answer = ask("look");
+        (answer.status == 200).then_some(answer)
+    });
+    assert_eq!(answer.message()["result"]["content"][0]["text"], "s1", "{answer:?}");
+    let removed = ask("remove").message();
+    assert_eq!(removed["result"]["isError"], true, "{removed}");
+    assert_eq!(removed["result"]["resultType"], "complete", "{removed}");
+    for upstream in [&new, &old] {
+        let requests = upstream.requests();
+        let arrived = requests.iter().any(|it| it.contains("\"remove\""));
+        assert!(!arrived && requests.iter().all(|it| !it.contains(&key)), "{requests:?}");
+    }
 }

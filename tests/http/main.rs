@@ -14,6 +14,8 @@ mod clients;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod eras;
+#[cfg(test)]
 mod hosted;
 #[cfg(test)]
 mod kill;

@@ -4,8 +4,8 @@
 //        client.mjs SDK PLAN URL
 //
 // SDK is `v1` (@modelcontextprotocol/sdk), `v2` (@modelcontextprotocol/client,
-// handshake era) or `v2-2026` (the same, pinned to the 2026-07-28 revision). PLAN
-// is that of client.py. Prints what the server answered, one JSON value a line.
+// handshake era), `v2-auto` (both eras) or `v2-2026` (pinned to the 2026-07-28
+// revision). PLAN is that of client.py. Prints what the server answered, one JSON value a line.
 //
 // The modules are looked up in AGENTGATE_REAL, where tests/run installs them.
 
@@ -82,7 +82,12 @@ async function v2(mode) {
   return { client, call, transport };
 }
 
-const made = { v1, v2: () => v2('legacy'), 'v2-2026': () => v2({ pin: '2026-07-28' }) };
+const made = {
+  v1,
+  v2: () => v2('legacy'),
+  'v2-auto': () => v2('auto'),
+  'v2-2026': () => v2({ pin: '2026-07-28' }),
+};
 const { client, call, transport } = await made[sdk]();
 await client.connect(transport);
 const offers = client.getServerCapabilities() ?? {};

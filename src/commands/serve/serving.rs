@@ -51,6 +51,8 @@ pub(in crate::commands) struct Serving {
     keeping: JoinHandle<()>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<io::Result<()>>,
+    /// Children that were started on a lane end on it: kept until the end.
+    lanes: Arc<Lanes>,
 }
 
 impl Serving {
@@ -82,12 +84,12 @@ impl Serving {
             let app = router::listener(Arc::clone(&proxy), provider);
             tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped.clone()));
         }
-        tasks.spawn(listen_on(listener, app, lanes, stopped));
+        tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped));
         let (retention, days) = watch::channel(plan.retention_days);
         let database = plan.database.as_path().into();
         let keeping =
             tokio::spawn(admin::keep_retention(database, store::Options::default(), days));
-        Ok(Self { proxy, admin, hosted, address, own, retention, keeping, stop, tasks })
+        Ok(Self { proxy, admin, hosted, address, own, retention, keeping, stop, tasks, lanes })
     }
 
     /// Where it listens.
@@ -135,6 +137,7 @@ impl Serving {
             ended??;
         }
         self.hosted.close().await;
+        drop(self.lanes);
         Ok(())
     }
 }
@@ -198,6 +201,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         book: Arc::clone(&proxy.book),
         directory: Arc::clone(&proxy.directory),
         client: client(plan)?,
+        bridging: plan.bridging,
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::agree;
 use super::headers::kind;
+use super::link::Principal;
 use super::remote::Remote;
 use super::sse::Parser;
 use crate::mcp::relay::exchange::{Ask, Outgoing};
@@ -24,6 +25,7 @@ pub(super) const BOTH: HeaderValue =
 pub(super) struct Asker<'r> {
     pub(super) remote: &'r Remote,
     pub(super) headers: &'r HeaderMap,
+    pub(super) principal: &'r Principal,
 }
 
 impl Ask for Asker<'_> {
@@ -45,7 +47,7 @@ impl Ask for Asker<'_> {
         }
         headers.insert(ACCEPT, BOTH);
         let asked = async {
-            let response = self.remote.send(request, &headers, PATIENCE).await?;
+            let response = self.remote.send(request, &headers, self.principal, PATIENCE).await?;
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
             }

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::child::Session;
 use super::front::Incoming;
+use super::pipe::Bridge;
 use super::problem::{self, HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use super::{SESSION, agree};
 use crate::mcp::frames::Frames;
@@ -51,8 +52,10 @@ pub struct Children {
     /// Variables that they are not given.
     secrets: Vec<OsString>,
     limits: Limits,
-    begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
+    begin: Arc<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     room: Arc<Semaphore>,
+    /// Each child has it between itself and its relay.
+    bridge: Option<Bridge>,
     open: Mutex<HashMap<Key, Arc<Session>>>,
     /// One shared child is started once, however many want it.
     starting: tokio::sync::Mutex<()>,
@@ -98,13 +101,41 @@ impl Children {
             command: command.to_vec(),
             secrets,
             limits,
-            begin: Box::new(begin),
+            begin: Arc::new(begin),
             room: Arc::new(Semaphore::new(limits.children)),
+            bridge: None,
             open: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             running: Mutex::default(),
             stop: watch::Sender::new(None),
         })
+    }
+
+    /// More children of the same command, with a bridge to the other era, out of
+    /// the same number.
+    pub(super) fn bridged(&self, bridge: Bridge) -> Arc<Self> {
+        Arc::new(Self {
+            command: self.command.clone(),
+            secrets: self.secrets.clone(),
+            limits: self.limits,
+            begin: Arc::clone(&self.begin),
+            room: Arc::clone(&self.room),
+            bridge: Some(bridge),
+            open: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
+            running: Mutex::default(),
+            stop: watch::Sender::new(None),
+        })
+    }
+
+    /// Whether there is such a session, of this principal.
+    pub(super) fn knows(&self, id: &str, principal: &Arc<str>) -> bool {
+        self.find(id, principal).is_some()
+    }
+
+    /// The largest message, in bytes.
+    pub(super) fn max_message(&self) -> usize {
+        self.limits.max_message
     }
 
     /// Ends sessions that nobody uses, for as long as there are children.
@@ -245,7 +276,12 @@ impl Children {
     ) -> std::io::Result<Arc<Session>> {
         let told = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        let server = os::Child::spawn_without(&self.secrets, program, rest)?;
+        let (child, streams) = os::Child::spawn_without(&self.secrets, program, rest)?;
+        let streams = match &self.bridge {
+            None => streams,
+            Some(bridge) => bridge.across(streams, self.limits.max_message),
+        };
+        let server = (child, streams);
         let (to_relay, from_session) = tokio::io::duplex(PIPE);
         let (to_session, from_relay) = tokio::io::duplex(PIPE);
         let shared = matches!(key, Key::Shared(_));

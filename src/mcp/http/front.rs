@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::children::Children;
+use super::pools::Pools;
 use super::problem;
 use super::refusals::{Refusal, Refusals};
 use super::remote::Remote;
@@ -34,7 +34,7 @@ pub const PATH: &str = "/mcp";
 
 /// One HTTP request of a client, its Host, Origin, token, method, type, encoding
 /// and size already checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Incoming {
     /// Who asks.
     pub agent: Agent,
@@ -80,7 +80,7 @@ pub enum Backend {
     /// A server behind a URL.
     Remote(Arc<Remote>),
     /// A command that is run.
-    Children(Arc<Children>),
+    Command(Arc<Pools>),
 }
 
 impl Backend {
@@ -88,7 +88,7 @@ impl Backend {
     pub async fn answer(&self, incoming: Incoming) -> Response<Body> {
         match self {
             Self::Remote(remote) => remote.answer(incoming).await,
-            Self::Children(children) => children.answer(incoming).await,
+            Self::Command(pools) => pools.answer(incoming).await,
         }
     }
 
@@ -96,7 +96,7 @@ impl Backend {
     pub async fn close(&self) {
         match self {
             Self::Remote(remote) => remote.close(),
-            Self::Children(children) => children.close().await,
+            Self::Command(pools) => pools.close().await,
         }
     }
 }

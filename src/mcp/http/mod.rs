@@ -9,10 +9,14 @@ pub mod agree;
 mod ask;
 mod child;
 pub mod children;
+mod eras;
 pub mod front;
 mod headers;
 mod ids;
+mod link;
 mod paced;
+mod pipe;
+pub mod pools;
 pub mod problem;
 pub mod refusals;
 pub mod remote;
@@ -31,4 +35,4 @@ pub const REVISION: &str = "mcp-protocol-version";
 pub const DECISION: &str = "x-agentgate-decision";
 
 /// The first revision of the stateless era; revisions sort as text.
-pub const STATELESS: &str = "2026-07-28";
+pub const STATELESS: &str = super::era::STATELESS;

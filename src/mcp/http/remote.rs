@@ -8,23 +8,27 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
 use super::ask::{Asker, BOTH};
 use super::front::Incoming;
+use super::link::{Link, Principal};
 use super::problem::{self, HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use super::sessions::{NotYours, Sessions};
 use super::sse::Parser;
 use super::stream::{self, Ends};
 use super::{SESSION, agree, headers};
+use crate::mcp::bridge::Bridging;
 use crate::mcp::relay::Relay;
-use crate::mcp::relay::exchange::{Outgoing, Posted};
+use crate::mcp::relay::exchange::Posted;
 use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
-use crate::oauth::{self, Challenge};
+use crate::oauth;
+
+mod outward;
 
 /// How long the server may take to begin its answer: a call may take minutes.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -33,7 +37,7 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 pub struct Remote {
     /// The server's; another one where it says so (HTTP+SSE).
     uri: ArcSwap<Uri>,
-    client: Client,
+    link: Arc<Link>,
     /// The login, where the server may ask for one.
     login: Option<oauth::Session>,
     /// Sent in place of the client's own of the same name.
@@ -75,6 +79,8 @@ pub struct Target {
     /// A client that does not say which types it takes gets one message, whatever
     /// the server answers with.
     pub plain: bool,
+    /// Whether a client of one era is served in front of a server of the other.
+    pub bridging: Bridging,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -87,11 +93,19 @@ impl Remote {
         target: Target,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Target { uri, login, headers, keeps_authorization, fills_in, plain, max_message } =
-            target;
+        let Target {
+            uri,
+            login,
+            headers,
+            keeps_authorization,
+            fills_in,
+            plain,
+            bridging,
+            max_message,
+        } = target;
         Arc::new(Self {
             uri: ArcSwap::from_pointee(uri),
-            client,
+            link: Link::new(client, bridging, max_message),
             login,
             headers,
             keeps_authorization,
@@ -127,6 +141,7 @@ impl Remote {
     /// Ends every conversation.
     pub fn close(&self) {
         self.sessions.close_all();
+        self.link.close();
     }
 
     fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, bool), NotYours> {
@@ -165,7 +180,9 @@ impl Remote {
         if one_message {
             incoming.headers.insert(ACCEPT, BOTH);
         }
-        let asker = Asker { remote: &self, headers: &incoming.headers };
+        let principal = Principal { name: Arc::clone(&incoming.principal), is_own: false };
+        let own = Principal { is_own: true, ..principal.clone() };
+        let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
             Posted::Forward(outgoing) => outgoing,
             Posted::Answer(answer) => return problem::denied(&answer),
@@ -180,13 +197,13 @@ impl Remote {
             relay.over_and_out("its headers contradict it");
             return *refused;
         }
-        if self.fills_in && stateless {
+        if self.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
             let declared = |tool: &str| conversation.param_headers(tool);
             incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
         }
         let owed = id.clone().filter(|id| relay.awaits(id));
         let row = owed.as_ref().and_then(|id| relay.row_of(id));
-        let sent = self.send(outgoing, &incoming.headers, PATIENCE).await;
+        let sent = self.send(outgoing, &incoming.headers, &principal, PATIENCE).await;
         let response = match sent {
             Ok(response) => response,
             Err(words) => {
@@ -348,7 +365,12 @@ impl Remote {
         let begin = || Arc::new((self.begin)(&incoming));
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
         let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
-        let request = self.request(incoming.method.clone(), &incoming.headers, Body::empty());
+        let request = self.request(
+            incoming.method.clone(),
+            &incoming.headers,
+            &Principal { name: Arc::clone(&incoming.principal), is_own: false },
+            Bytes::new(),
+        );
         let response = match self.send_logged_in(request, PATIENCE).await {
             Ok(response) => response,
             Err(words) => {
@@ -387,81 +409,6 @@ impl Remote {
         let mut response = problem::error(status, id, INVALID_REQUEST, "Session not found");
         problem::mark(&mut response, row.as_deref());
         response
-    }
-
-    pub(super) async fn send(
-        &self,
-        outgoing: Outgoing,
-        headers: &HeaderMap,
-        patience: Duration,
-    ) -> Result<Response<Body>, String> {
-        let message = outgoing.into_bytes();
-        let request = || self.request(Method::POST, headers, Body::from(message.clone()));
-        let request_first = request();
-        // Whoever brings a credential of its own is not logged in.
-        let brings_its_own = request_first.headers().contains_key(AUTHORIZATION);
-        let response = self.send_logged_in(request_first, patience).await?;
-        let Some(login) = self.login.as_ref().filter(|_| !brings_its_own) else {
-            return Ok(response);
-        };
-        let used = login.authorization().await;
-        let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
-        let Some(challenge) = challenge else { return Ok(response) };
-        login.challenged(&challenge).await.map_err(|error| error.to_string())?;
-        self.send_logged_in(request(), patience).await
-    }
-
-    async fn send_logged_in(
-        &self,
-        mut request: Request<Body>,
-        patience: Duration,
-    ) -> Result<Response<Body>, String> {
-        if let Some(login) = &self.login
-            && !request.headers().contains_key(AUTHORIZATION)
-            && let Some(authorization) = login.authorization().await
-        {
-            request.headers_mut().insert(AUTHORIZATION, authorization);
-        }
-        let sent = self.client.send(request, patience).await;
-        sent.map_err(|error| format!("the server could not be reached: {error}"))
-    }
-
-    /// From now on messages go there: the endpoint that an HTTP+SSE server
-    /// named, on its own host.
-    pub(super) fn redirect_to(&self, endpoint: &str) -> Result<(), String> {
-        let here = self.uri.load();
-        let base = url::Url::parse(&here.to_string()).map_err(|error| error.to_string())?;
-        let there = base.join(endpoint).map_err(|error| error.to_string())?;
-        if there.origin() != base.origin() {
-            return Err(format!("the server names an endpoint on another host: {there}"));
-        }
-        let there: Uri = there.as_str().parse().map_err(|_| "no URI".to_owned())?;
-        self.uri.store(Arc::new(there));
-        self.is_sse.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn request(&self, method: Method, headers: &HeaderMap, body: Body) -> Request<Body> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = Uri::clone(&self.uri.load());
-        let sent = request.headers_mut();
-        for (name, value) in headers::end_to_end(headers) {
-            if !(self.keeps_authorization && name == AUTHORIZATION) {
-                sent.append(name.clone(), value.clone());
-            }
-        }
-        for (name, value) in &self.headers {
-            sent.insert(name.clone(), value.clone());
-        }
-        // What has to be read must come as it is.
-        sent.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        request
-    }
-
-    /// The largest message, in bytes.
-    pub(super) fn max_message(&self) -> usize {
-        self.max_message
     }
 }
 

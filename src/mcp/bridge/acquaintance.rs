@@ -1,0 +1,165 @@
+//! Which eras clients have spoken, as far as it was noticed. Pure but for the
+//! time, which is handed in.
+//!
+//! A client of both eras and one of the stateless era alone begin alike: with a
+//! request that a server of the older era refuses. The first goes on with
+//! `initialize`; the second, if it comes back at all, with the same again. That
+//! is how they are told apart.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::raw;
+use crate::mcp::{answer, era};
+
+/// How long it is remembered what a client spoke.
+pub const MEMORY: Duration = Duration::from_secs(3_600);
+
+/// How long a client has to fall back before it counts as one that does not.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Clients remembered at once; the one not seen for longest goes.
+pub const MAX_CLIENTS: usize = 10_000;
+
+/// The most of a client's name and version that is remembered, in characters.
+const MAX_NAME: usize = 100;
+
+/// Who sent a message: whose credentials it bore, and which program says that it
+/// made it.
+#[must_use]
+pub fn name_of(principal: &str, message: &[u8]) -> String {
+    let info = raw(message, &["params", "_meta", era::CLIENT_INFO]);
+    let info = info.or_else(|| raw(message, &["params", "clientInfo"])).unwrap_or_default();
+    let said = |key: &str| {
+        let said = raw(info, &[key]).and_then(answer::string).unwrap_or_default();
+        said.chars().take(MAX_NAME).collect::<String>()
+    };
+    format!("{principal}\n{}\n{}", said("name"), said("version"))
+}
+
+/// Clients by who they are and what they say they are.
+#[derive(Debug, Default)]
+pub struct Acquaintances {
+    known: HashMap<String, Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    last: Instant,
+    /// It began a handshake.
+    handshake: bool,
+    /// It spoke the stateless era, and was understood.
+    stateless: bool,
+    /// When it was first refused in the stateless era.
+    refused: Option<Instant>,
+}
+
+impl Acquaintances {
+    /// The client began a handshake.
+    pub fn shook_hands(&mut self, client: &str, now: Instant) {
+        let seen = self.seen(client, now);
+        (seen.handshake, seen.refused) = (true, None);
+    }
+
+    /// The client was understood in the stateless era.
+    pub fn understood(&mut self, client: &str, now: Instant) {
+        self.seen(client, now).stateless = true;
+    }
+
+    /// The client was refused in the stateless era.
+    pub fn refused(&mut self, client: &str, now: Instant) {
+        self.seen(client, now).refused.get_or_insert(now);
+    }
+
+    /// Whether the client was refused in the stateless era, and did not fall back.
+    pub fn has_no_other(&mut self, client: &str, now: Instant) -> bool {
+        let Some(seen) = self.known.get_mut(client).filter(|seen| !seen.is_over(now)) else {
+            return false;
+        };
+        seen.last = now;
+        let refused = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
+        !seen.handshake && seen.refused.is_some_and(refused)
+    }
+
+    /// Whether the client is known to speak the stateless era.
+    #[must_use]
+    pub fn speaks_stateless(&self, client: &str, now: Instant) -> bool {
+        self.known.get(client).is_some_and(|seen| seen.stateless && !seen.is_over(now))
+    }
+
+    fn seen(&mut self, client: &str, now: Instant) -> &mut Seen {
+        if self.known.len() >= MAX_CLIENTS && !self.known.contains_key(client) {
+            self.make_room(now);
+        }
+        let fresh = Seen { last: now, handshake: false, stateless: false, refused: None };
+        let seen = self.known.entry(client.to_owned()).or_insert(fresh);
+        if seen.is_over(now) {
+            *seen = fresh;
+        }
+        seen.last = now;
+        seen
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        self.known.retain(|_, seen| !seen.is_over(now));
+        if self.known.len() >= MAX_CLIENTS {
+            let oldest = self.known.iter().min_by_key(|(_, seen)| seen.last);
+            let oldest = oldest.map(|(client, _)| client.clone());
+            oldest.and_then(|oldest| self.known.remove(&oldest));
+        }
+    }
+}
+
+impl Seen {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= MEMORY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_one_name_in_both_eras() {
+        let stateless = br#"{"params":{"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"}}}}"#;
+        let handshake =
+            br#"{"params":{"clientInfo":{"version": "1","name":"\u0063","title":"C"}}}"#;
+        assert_eq!(name_of("ann", stateless), name_of("ann", handshake));
+        assert_ne!(name_of("ann", stateless), name_of("bob", stateless));
+        assert_ne!(name_of("ann", stateless), name_of("ann", b"{}"));
+    }
+
+    #[test]
+    fn a_client_that_comes_back_without_a_handshake_has_no_other_era() {
+        let (mut known, began) = (Acquaintances::default(), Instant::now());
+        assert!(!known.has_no_other("a", began));
+        known.refused("a", began);
+        assert!(!known.has_no_other("a", began), "it may be about to fall back");
+        known.refused("a", began + PATIENCE / 2);
+        assert!(known.has_no_other("a", began + PATIENCE));
+        assert!(!known.has_no_other("b", began + PATIENCE), "another client");
+        assert!(!known.has_no_other("a", began + PATIENCE + MEMORY), "long ago");
+    }
+
+    #[test]
+    fn a_client_that_falls_back_is_never_taken_for_one_that_does_not() {
+        let (mut known, began) = (Acquaintances::default(), Instant::now());
+        known.refused("a", began);
+        known.shook_hands("a", began);
+        known.refused("a", began + PATIENCE);
+        assert!(!known.has_no_other("a", began + 3 * PATIENCE));
+        known.understood("a", began);
+        assert!(known.speaks_stateless("a", began) && !known.speaks_stateless("b", began));
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let (mut known, began) = (Acquaintances::default(), Instant::now());
+        for client in 0..=MAX_CLIENTS {
+            known.refused(&client.to_string(), began + Duration::from_micros(client as u64));
+        }
+        assert_eq!(known.known.len(), MAX_CLIENTS);
+        assert!(!known.known.contains_key("0"), "the oldest went");
+    }
+}

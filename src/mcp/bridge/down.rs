@@ -1,0 +1,247 @@
+//! A client whose requests stand for themselves (2026-07-28), in front of a server
+//! that wants `initialize` first. Pure.
+//!
+//! The gate makes the handshake, as a client that can do nothing besides, so that
+//! the server never asks for what could not be carried on. `server/discover` is
+//! answered from it; requests are sent as they were judged (unknown members of
+//! `_meta` are legal in every revision), and results get the members that the
+//! newer revision demands.
+
+use bytes::Bytes;
+
+use super::{Step, splice, splice::raw};
+use crate::mcp::answer;
+use crate::mcp::era;
+
+/// What is known of a server since the handshake with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Down {
+    /// The revision agreed on.
+    pub revision: String,
+    /// What `server/discover` is answered.
+    discovered: String,
+}
+
+/// What becomes of a message of the server's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Back {
+    /// This goes to the client.
+    Pass(Bytes),
+    /// This is said to the server; the client has no part in it.
+    Reply(Bytes),
+    /// The newer revision has nothing like it.
+    Nothing,
+}
+
+/// The gate's own ids, which no client of the same connection has.
+pub const PROBE: &str = "\"agentgate-probe\"";
+/// See [`PROBE`].
+pub const HANDSHAKE: &str = "\"agentgate-handshake\"";
+
+/// What follows the handshake.
+pub const INITIALIZED: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
+
+/// The gate's own `initialize`.
+#[must_use]
+pub fn initialize() -> Bytes {
+    let newest = era::HANDSHAKE.last().copied().unwrap_or_default();
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{HANDSHAKE},\"method\":\"initialize\",\"params\":{{\
+         \"protocolVersion\":\"{newest}\",\"capabilities\":{{}},\
+         \"clientInfo\":{{\"name\":\"agentgate\",\"version\":\"{}\"}}}}}}",
+        env!("CARGO_PKG_VERSION")
+    )
+    .into()
+}
+
+/// The gate's own `server/discover`: does the server speak the newer era after all?
+#[must_use]
+pub fn probe() -> Bytes {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{PROBE},\"method\":\"server/discover\",\"params\":{{\"_meta\":{{\
+         \"{}\":\"{}\",\"{}\":{{}}}}}}}}",
+        era::PROTOCOL_VERSION,
+        era::STATELESS,
+        era::CLIENT_CAPABILITIES
+    )
+    .into()
+}
+
+/// Whether the answer to `server/discover` is one: the server speaks the newer era.
+#[must_use]
+pub fn is_discovered(answer: &[u8]) -> bool {
+    let versions = raw(answer, &["result", "supportedVersions"]);
+    versions.is_some_and(|versions| versions.starts_with(b"[")) || is_modern_error(answer)
+}
+
+/// Whether an error is one that only servers of the newer era have: version,
+/// headers or capabilities are wrong, not the era.
+#[must_use]
+pub fn is_modern_error(answer: &[u8]) -> bool {
+    let code = raw(answer, &["error", "code"]);
+    code.is_some_and(|code| matches!(code, b"-32020" | b"-32021" | b"-32022"))
+}
+
+impl Down {
+    /// What is known since this answer to `initialize`; `None` where it is none,
+    /// or where a revision was agreed on that the gate does not know.
+    #[must_use]
+    pub fn opened(initialized: &[u8]) -> Option<Self> {
+        let result = raw(initialized, &["result"])?;
+        let revision = raw(result, &["protocolVersion"]).and_then(answer::string)?;
+        if !era::HANDSHAKE.contains(&revision.as_str()) {
+            return None;
+        }
+        let mut discovered = format!(
+            "{{\"resultType\":\"complete\",\"supportedVersions\":[\"{}\"],\"capabilities\":{},\"ttlMs\":0,\"cacheScope\":\"private\"",
+            era::STATELESS,
+            super::capabilities(raw(result, &["capabilities"]), false)
+        );
+        for (name, member) in [("instructions", "instructions"), ("_meta", "serverInfo")] {
+            let Some(said) = raw(result, &[member]).map(String::from_utf8_lossy) else { continue };
+            discovered.push_str(&match name {
+                "_meta" => format!(",\"_meta\":{{\"{}\":{said}}}", era::SERVER_INFO),
+                _ => format!(",\"{name}\":{said}"),
+            });
+        }
+        discovered.push('}');
+        Some(Self { revision, discovered })
+    }
+
+    /// What becomes of a message of the client's.
+    #[must_use]
+    pub fn step(&self, message: &Bytes) -> Step {
+        let (Some(method), id) = super::method_and_id(message) else {
+            // The client was asked nothing that it could answer.
+            return Step::Nothing;
+        };
+        match (method.as_str(), id) {
+            ("server/discover", Some(id)) => Step::Answer(super::result(id, &self.discovered)),
+            ("notifications/cancelled", None) => {
+                let id = raw(message, &["params", "requestId"]).map(<[u8]>::to_vec);
+                id.map_or(Step::Nothing, Step::Cancel)
+            }
+            (_, None) => Step::Nothing,
+            (other, Some(_)) if era::is_handshake_only(other) || era::is_stateless_only(other) => {
+                super::not_bridged(id, other)
+            }
+            _ => Step::Forward(message.clone()),
+        }
+    }
+
+    /// What becomes of a message of the server's. `method` is that of the request
+    /// that it may answer.
+    #[must_use]
+    pub fn back(method: &str, message: &Bytes) -> Back {
+        match super::method_and_id(message) {
+            (Some(asked), Some(id)) => Back::Reply(match asked.as_str() {
+                "ping" => super::result(id, "{}"),
+                _ => super::error(id, super::METHOD_NOT_FOUND, "this client takes no requests"),
+            }),
+            // Which client wants which of them, a handshake for all cannot say.
+            (Some(said), None) if said == "notifications/message" => Back::Nothing,
+            (Some(_), None) => Back::Pass(message.clone()),
+            (None, _) => Back::Pass(Self::result(method, message)),
+        }
+    }
+
+    fn result(method: &str, message: &Bytes) -> Bytes {
+        let mut added = vec![("resultType", "\"complete\"")];
+        if era::is_cacheable(method) {
+            added.extend([("ttlMs", "0"), ("cacheScope", "\"private\"")]);
+        }
+        splice::with_result(message, &added).unwrap_or_else(|| message.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","id":"agentgate-handshake","result":{
+        "protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true},"logging":{},
+        "prompts":{}},"serverInfo":{"name":"s","version":"2"},"instructions":"Be kind."}}"#;
+
+    fn down() -> Down {
+        Down::opened(INITIALIZED).unwrap()
+    }
+
+    fn parsed(bytes: &[u8]) -> Value {
+        serde_json::from_slice(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_handshake_claims_nothing_that_could_not_be_carried() {
+        let initialize = parsed(&initialize());
+        assert_eq!(initialize["params"]["capabilities"], json!({}));
+        assert_eq!(parsed(&probe())["method"], "server/discover");
+        assert!(parsed(super::INITIALIZED.as_bytes())["id"].is_null());
+    }
+
+    #[test]
+    fn discovery_is_answered_from_the_handshake() {
+        let discover = Bytes::from_static(br#"{"id":"d","method":"server/discover","params":{}}"#);
+        let Step::Answer(answer) = down().step(&discover) else { panic!() };
+        assert_eq!(
+            parsed(&answer),
+            json!({"jsonrpc": "2.0", "id": "d", "result": {"resultType": "complete",
+                "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "prompts": {}},
+                "ttlMs": 0, "cacheScope": "private", "instructions": "Be kind.",
+                "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s", "version": "2"}}}})
+        );
+        assert!(is_discovered(&answer));
+        for other in [&br#"{"id":1,"result":{"protocolVersion":"2099-01-01"}}"#[..], b"{}", b"x"] {
+            assert_eq!(Down::opened(other), None);
+        }
+    }
+
+    #[test]
+    fn requests_go_as_they_were_judged() {
+        let down = down();
+        let call = Bytes::from_static(
+            br#"{"id": 1,"method":"tools/call","params":{"name":"x","arguments":{"n":1e0},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+        );
+        assert_eq!(down.step(&call), Step::Forward(call.clone()));
+        for method in ["initialize", "ping", "subscriptions/listen", "logging/setLevel"] {
+            let message = json!({"id": 1, "method": method}).to_string();
+            let Step::Answer(answer) = down.step(&message.into()) else { panic!("{method}") };
+            assert_eq!(parsed(&answer)["error"]["code"], -32601, "{method}");
+        }
+        let cancel = br#"{"method":"notifications/cancelled","params":{"requestId":9}}"#;
+        assert_eq!(down.step(&Bytes::from_static(cancel)), Step::Cancel(b"9".to_vec()));
+        assert_eq!(down.step(&Bytes::from_static(br#"{"id":1,"result":{}}"#)), Step::Nothing);
+    }
+
+    #[test]
+    fn results_get_what_the_newer_revision_demands() {
+        let back = |method: &str, message: &'static str| match Down::back(method, &message.into()) {
+            Back::Pass(passed) => String::from_utf8(passed.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            back("tools/call", r#"{"id":1,"result":{"content":[ ],"n":1.0}}"#),
+            r#"{"id":1,"result":{"resultType":"complete","content":[ ],"n":1.0}}"#
+        );
+        assert_eq!(
+            back("tools/list", r#"{"id":1,"result":{"tools":[]}}"#),
+            r#"{"id":1,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"private","tools":[]}}"#
+        );
+        let error = r#"{"id":1,"error":{"code":-32602,"message":"no"}}"#;
+        assert_eq!(back("tools/call", error), error);
+        let progress = r#"{"method":"notifications/progress","params":{"progressToken":1}}"#;
+        assert_eq!(back("tools/call", progress), progress);
+    }
+
+    #[test]
+    fn the_server_is_answered_what_the_client_cannot_be_asked() {
+        let asked = |message: &'static str| Down::back("tools/call", &message.into());
+        let Back::Reply(pong) = asked(r#"{"id":5,"method":"ping"}"#) else { panic!() };
+        assert_eq!(parsed(&pong), json!({"jsonrpc": "2.0", "id": 5, "result": {}}));
+        let Back::Reply(no) = asked(r#"{"id":5,"method":"sampling/createMessage"}"#) else {
+            panic!()
+        };
+        assert_eq!(parsed(&no)["error"]["code"], -32601);
+        assert_eq!(asked(r#"{"method":"notifications/message","params":{}}"#), Back::Nothing);
+    }
+}

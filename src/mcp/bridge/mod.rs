@@ -1,0 +1,107 @@
+//! Between the eras of the protocol: a client that speaks the one in front of a
+//! server that speaks only the other.
+//!
+//! ```text
+//! client ──► relay (judges and records the client's own message) ──► bridge ──► server
+//! client ◄── relay (learns, completes the row) ◄─────────────────── bridge ◄── server
+//! ```
+//!
+//! The bridge stands behind the gate, so whatever reaches it was judged and
+//! recorded as the client wrote it. It is a translator over bytes: it puts members
+//! into `_meta` ([`up`]) or into results ([`down`]), and every byte that was judged
+//! (`params.name`, `params.arguments`, …) goes on as it was. What has no clear
+//! counterpart on the other side is answered as a method that is not there, and is
+//! not announced. Pure; [`crate::mcp::http`] has what carries it.
+//!
+//! A server that speaks the client's era is never bridged: it is asked first, in
+//! the client's own words, and only where it refuses the era does a bridge stand
+//! in. Nor is a client bridged that is known to speak the server's era
+//! ([`acquaintance`]).
+
+pub mod acquaintance;
+pub mod down;
+mod splice;
+pub mod up;
+
+use bytes::Bytes;
+
+pub use splice::raw;
+
+/// Whether eras are bridged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bridging {
+    /// Where a server refuses the client's era and the client does not fall back
+    /// to the server's.
+    #[default]
+    Auto,
+    /// Where a server refuses the client's era; what the client could fall back to
+    /// is not waited for.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// What becomes of a message of the client's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// This is sent to the server.
+    Forward(Bytes),
+    /// This is the answer; the server has no part in it.
+    Answer(Bytes),
+    /// The request of this id, as it was written, is to be given up.
+    Cancel(Vec<u8>),
+    /// There is nothing to send and nothing to answer.
+    Nothing,
+}
+
+/// JSON-RPC's code for a method that is not there.
+const METHOD_NOT_FOUND: i64 = -32_601;
+
+/// JSON-RPC's code for parameters that a method does not take.
+const INVALID_PARAMS: i64 = -32_602;
+
+/// JSON-RPC's code for what is no request.
+const INVALID_REQUEST: i64 = -32_600;
+
+/// The answer `result`, written as JSON, to the request of this id.
+fn result(id: &[u8], result: &str) -> Bytes {
+    let id = String::from_utf8_lossy(id);
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}").into()
+}
+
+fn error(id: &[u8], code: i64, words: &str) -> Bytes {
+    let id = String::from_utf8_lossy(id);
+    let error = serde_json::json!({ "code": code, "message": words });
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into()
+}
+
+/// The answer to a method that is not bridged.
+fn not_bridged(id: Option<&[u8]>, method: &str) -> Step {
+    let Some(id) = id else { return Step::Nothing };
+    let words = format!(
+        "Method not found: the server speaks another era of MCP, and AgentGate does not bridge `{}`",
+        super::envelope::shown(method)
+    );
+    Step::Answer(error(id, METHOD_NOT_FOUND, &words))
+}
+
+/// A server's capabilities in the other era: what both have and the bridge
+/// carries, each without what it says of changes and subscriptions.
+fn capabilities(announced: Option<&[u8]>, logging: bool) -> String {
+    let mut kept = Vec::new();
+    for name in ["tools", "prompts", "resources", "completions"] {
+        if announced.and_then(|announced| raw(announced, &[name])).is_some_and(|it| it != b"null") {
+            kept.push(format!("\"{name}\":{{}}"));
+        }
+    }
+    if logging && announced.and_then(|announced| raw(announced, &["logging"])).is_some() {
+        kept.push("\"logging\":{}".to_owned());
+    }
+    format!("{{{}}}", kept.join(","))
+}
+
+/// The method and the id of a message, as far as they can be read.
+fn method_and_id(message: &[u8]) -> (Option<String>, Option<&[u8]>) {
+    let method = raw(message, &["method"]).and_then(super::answer::string);
+    (method, raw(message, &["id"]))
+}

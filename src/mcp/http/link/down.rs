@@ -1,0 +1,366 @@
+//! Sessions that the gate itself has with a server which wants a handshake, for
+//! clients that make none: one for each principal and its credentials.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use sha2::{Digest as _, Sha256};
+use tokio::task::AbortHandle;
+
+use super::turn::{self, turned};
+use super::{Link, OWN_PATIENCE, own, principal, refuses};
+use crate::mcp::answer;
+use crate::mcp::bridge::down::{self, Back, Down};
+use crate::mcp::bridge::{Step, raw};
+use crate::mcp::era;
+use crate::mcp::http::eras::KNOWN;
+use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::problem;
+use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
+use crate::mcp::http::{REVISION, SESSION};
+use crate::net::Body;
+use crate::net::client::SendError;
+
+/// The pause before the server's own stream is opened again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Words in the names of headers that say who asks: requests that differ in one
+/// do not share a session.
+const CREDENTIALS: [&str; 7] = ["auth", "cookie", "key", "secret", "tenant", "token", "user"];
+
+/// Whose connection, with which credentials.
+type Key = (Arc<str>, [u8; 32]);
+
+/// The connections.
+#[derive(Default)]
+pub(super) struct Connections {
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+}
+
+/// A place for one connection; whoever comes first opens it.
+struct Slot {
+    used: Mutex<Instant>,
+    known: tokio::sync::Mutex<Known>,
+}
+
+#[derive(Clone)]
+enum Known {
+    Nothing,
+    /// The server speaks the stateless era, or neither: no bridge.
+    Native(Instant),
+    Open(Arc<Connection>, Instant),
+}
+
+/// A session with the server.
+pub(super) struct Connection {
+    down: Down,
+    session: Option<HeaderValue>,
+    /// Where it is and how it was opened.
+    like: Request<Bytes>,
+    /// Clients number from 0, each: the server gets ids of the gate's own.
+    last: AtomicU64,
+    listener: Mutex<Option<AbortHandle>>,
+}
+
+impl Connections {
+    fn slot(&self, key: Key) -> (Arc<Slot>, Vec<Arc<Connection>>) {
+        let mut slots = self.slots();
+        let mut gone = Vec::new();
+        if !slots.contains_key(&key) {
+            gone = make_room(&mut slots);
+        }
+        let fresh = || Slot {
+            used: Mutex::new(Instant::now()),
+            known: tokio::sync::Mutex::new(Known::Nothing),
+        };
+        let slot = Arc::clone(slots.entry(key).or_insert_with(|| Arc::new(fresh())));
+        *slot.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        (slot, gone)
+    }
+
+    /// Takes out every connection.
+    pub(super) fn take_all(&self) -> Vec<Arc<Connection>> {
+        std::mem::take(&mut *self.slots()).into_values().filter_map(|slot| slot.open()).collect()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The idle ones go, and where there are too many the one not used for longest.
+fn make_room(slots: &mut HashMap<Key, Arc<Slot>>) -> Vec<Arc<Connection>> {
+    let mut gone: Vec<Arc<Slot>> =
+        slots.extract_if(|_, slot| slot.idle() >= IDLE).map(|(_, slot)| slot).collect();
+    if slots.len() >= MAX_SESSIONS {
+        let oldest = slots.iter().max_by_key(|(_, slot)| slot.idle()).map(|(key, _)| key.clone());
+        gone.extend(oldest.and_then(|oldest| slots.remove(&oldest)));
+    }
+    gone.iter().filter_map(|slot| slot.open()).collect()
+}
+
+impl Slot {
+    fn idle(&self) -> Duration {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn open(&self) -> Option<Arc<Connection>> {
+        match &*self.known.try_lock().ok()? {
+            Known::Open(connection, _) => Some(Arc::clone(connection)),
+            _ => None,
+        }
+    }
+}
+
+impl Link {
+    /// The connection for the sender of this request; opened where there is none.
+    /// `None` where the server speaks the stateless era after all, or lets nobody
+    /// in.
+    pub(super) async fn connection(
+        self: &Arc<Self>,
+        request: &Request<Bytes>,
+    ) -> Option<Arc<Connection>> {
+        let (slot, gone) = self.down.slot(key(request));
+        gone.iter().for_each(|one| self.farewell(one));
+        let mut known = slot.known.lock().await;
+        match &*known {
+            Known::Native(since) if since.elapsed() < KNOWN => return None,
+            Known::Open(connection, since) if since.elapsed() < KNOWN => {
+                return Some(Arc::clone(connection));
+            }
+            _ => {}
+        }
+        *known = self.open_down(request).await;
+        match &*known {
+            Known::Open(connection, _) => Some(Arc::clone(connection)),
+            _ => None,
+        }
+    }
+
+    /// Asks the server once more whether it speaks the stateless era, and makes a
+    /// handshake where it does not.
+    async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
+        let headers = [(REVISION, era::STATELESS), ("mcp-method", "server/discover")];
+        match self.ask(like, down::probe(), &headers).await {
+            // Who is not let in, and who fails, says nothing of an era.
+            Some((status, ..)) if !status.is_success() && !refuses(status) => {
+                return Known::Nothing;
+            }
+            None => return Known::Nothing,
+            Some((_, _, answer)) if down::is_discovered(&answer) => {
+                return Known::Native(Instant::now());
+            }
+            Some(_) => {}
+        }
+        let asked = self.ask(like, down::initialize(), &[]).await;
+        let Some((_, session, answer)) = asked else { return Known::Nothing };
+        let Some(down) = Down::opened(&answer) else { return Known::Native(Instant::now()) };
+        self.eras.wants_handshake();
+        let like = own(like, Bytes::new(), &[]);
+        let (last, listener) = (AtomicU64::new(0), Mutex::default());
+        let connection = Arc::new(Connection { down, session, like, last, listener });
+        let initialized = connection.request(&connection.like, down::INITIALIZED.into());
+        let _ = self.native(initialized, OWN_PATIENCE).await;
+        let listener = tokio::spawn(listen(Arc::clone(self), Arc::downgrade(&connection)));
+        *connection.listener.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(listener.abort_handle());
+        Known::Open(connection, Instant::now())
+    }
+
+    /// A request of the stateless era, by a connection.
+    pub(super) async fn through_down(
+        self: &Arc<Self>,
+        connection: Arc<Connection>,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        let message = match connection.down.step(request.body()) {
+            Step::Forward(message) => message,
+            Step::Answer(answer) => {
+                return Ok(problem::json_rpc(turn::stateless(&answer), answer));
+            }
+            // Over HTTP it is the stream's end that cancels.
+            Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
+        };
+        let mut exchange = Exchange::new(self, &connection, &request);
+        let outgoing = connection.request(&request, exchange.outgoing(&message));
+        let sent = self.native(outgoing, patience).await?;
+        let in_session = connection.session.is_some();
+        if in_session && matches!(sent.status(), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) {
+            // It may be the session that is refused: some say 400 to one they do not know.
+            self.down.slots().remove(&key(&request));
+        }
+        if !in_session || sent.status() != StatusCode::NOT_FOUND {
+            return exchange.answer(sent).await;
+        }
+        // The session is over, and the server has not looked at the message.
+        exchange.over = true;
+        let Some(connection) = self.connection(&request).await else { return Ok(sent) };
+        let exchange = Exchange::new(self, &connection, &request);
+        let outgoing = connection.request(&request, exchange.outgoing(&message));
+        let sent = self.native(outgoing, patience).await?;
+        exchange.answer(sent).await
+    }
+
+    /// Ends a session with the server; it may have ended it already.
+    pub(super) fn farewell(self: &Arc<Self>, connection: &Arc<Connection>) {
+        if connection.session.is_none() {
+            return;
+        }
+        let mut request = connection.request(&connection.like, Bytes::new());
+        *request.method_mut() = Method::DELETE;
+        self.tell(request);
+    }
+
+    /// Sends what needs no answer.
+    fn tell(self: &Arc<Self>, request: Request<Bytes>) {
+        let link = Arc::clone(self);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = link.native(request, OWN_PATIENCE).await;
+            });
+        }
+    }
+}
+
+/// Reads the stream on which the server speaks first: what it asks there is
+/// answered, or it would wait for ever. Servers need not have one.
+async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
+    loop {
+        let request = connection.upgrade();
+        let request = request.map(|open| open.request(&open.like, Bytes::new()));
+        let Some(mut request) = request else { return };
+        *request.method_mut() = Method::GET;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        request.headers_mut().remove(CONTENT_TYPE);
+        let Ok(response) = link.native(request, OWN_PATIENCE).await else { return };
+        let Some(mut asked) = turn::Messages::of(response, link.max_message) else { return };
+        while let Some(message) = asked.next().await {
+            let Some(connection) = connection.upgrade() else { return };
+            if let Back::Reply(reply) = Down::back("", &message) {
+                link.tell(connection.request(&connection.like, reply));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let listener = self.listener.get_mut().unwrap_or_else(PoisonError::into_inner);
+        listener.take().inspect(AbortHandle::abort);
+    }
+}
+
+impl Connection {
+    /// A message in this session, with the credentials of `like`: those of one
+    /// client are never another's.
+    fn request(&self, like: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
+        let mut request = own(like, message, &[(REVISION, &self.down.revision)]);
+        if let Some(session) = &self.session {
+            request.headers_mut().insert(SESSION, session.clone());
+        }
+        request
+    }
+}
+
+/// One request of a client's on a connection that others use, too.
+struct Exchange {
+    link: Arc<Link>,
+    connection: Arc<Connection>,
+    /// Whose credentials go along.
+    like: Request<Bytes>,
+    method: String,
+    /// The id and the progress token, as the client wrote them.
+    id: Vec<u8>,
+    token: Option<Vec<u8>>,
+    /// What the server knows them by.
+    number: Vec<u8>,
+    over: bool,
+}
+
+impl Exchange {
+    fn new(link: &Arc<Link>, connection: &Arc<Connection>, request: &Request<Bytes>) -> Self {
+        let message = request.body();
+        let places = Places::of(message);
+        let number = connection.last.fetch_add(1, Ordering::Relaxed) + 1;
+        Self {
+            link: Arc::clone(link),
+            connection: Arc::clone(connection),
+            like: own(request, Bytes::new(), &[]),
+            method: raw(message, &["method"]).and_then(answer::string).unwrap_or_default(),
+            id: places.get(message, Place::Id).unwrap_or_default().to_vec(),
+            token: places.get(message, Place::Progress).map(<[u8]>::to_vec),
+            number: number.to_string().into_bytes(),
+            over: false,
+        }
+    }
+
+    fn outgoing(&self, message: &Bytes) -> Bytes {
+        Places::of(message).replaced(message, |place| match place {
+            Place::Id => Some(&self.number),
+            Place::Progress => self.token.as_ref().map(|_| self.number.as_slice()),
+            Place::Subscription | Place::Requested => None,
+        })
+    }
+
+    async fn answer(mut self, mut response: Response<Body>) -> Result<Response<Body>, SendError> {
+        response.headers_mut().remove(SESSION);
+        let max = self.link.max_message;
+        let turn = move |message: &Bytes| self.turn(message);
+        let until = std::future::pending();
+        turned(response, max, turn::stateless, Box::new(turn), Box::pin(until)).await
+    }
+
+    fn turn(&mut self, message: &Bytes) -> Option<Bytes> {
+        match Down::back(&self.method, message) {
+            Back::Nothing => None,
+            Back::Reply(reply) => {
+                self.link.tell(self.connection.request(&self.like, reply));
+                None
+            }
+            Back::Pass(passed) => {
+                let places = Places::of(&passed);
+                let answers = raw(&passed, &["method"]).is_none();
+                self.over |= answers;
+                if answers {
+                    return Some(turn::under(&passed, &self.id));
+                }
+                Some(places.replaced(&passed, |place| match place {
+                    Place::Progress => self.token.as_deref(),
+                    _ => None,
+                }))
+            }
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let id = String::from_utf8_lossy(&self.number).into_owned();
+        let cancelled = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
+             \"params\":{{\"requestId\":{id}}}}}"
+        );
+        self.link.tell(self.connection.request(&self.like, cancelled.into()));
+    }
+}
+
+fn key(request: &Request<Bytes>) -> Key {
+    let mut digest = Sha256::new();
+    for (name, value) in request.headers() {
+        if CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
+            digest.update(format!("{name}:{}\n", value.len()));
+            digest.update(value.as_bytes());
+        }
+    }
+    (principal(request), digest.finalize().into())
+}

@@ -1,0 +1,229 @@
+//! The way out to a server behind a URL. Messages go as they are where the server
+//! speaks the client's era; where it refuses that, a bridge stands in
+//! ([`crate::mcp::bridge`]), so that what is in front of this sees a server of the
+//! client's era.
+
+mod down;
+mod turn;
+mod up;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+
+use super::eras::{self, Eras, has_method, refuses};
+use super::{REVISION, SESSION, agree};
+use crate::mcp::bridge::Bridging;
+use crate::net::Body;
+use crate::net::client::{Client, SendError};
+
+/// How long the gate waits for the answer to what it asks itself.
+const OWN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whose request it is: an extension of each request that goes out.
+#[derive(Debug, Clone)]
+pub(super) struct Principal {
+    pub(super) name: Arc<str>,
+    /// The gate itself asks: it says nothing of what the client falls back to.
+    pub(super) is_own: bool,
+}
+
+/// The way to one server.
+pub(super) struct Link {
+    client: Client,
+    eras: Eras,
+    max_message: usize,
+    up: up::Sessions,
+    down: down::Connections,
+}
+
+impl Link {
+    pub(super) fn new(client: Client, bridging: Bridging, max_message: usize) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            eras: Eras::new(bridging),
+            max_message,
+            up: up::Sessions::default(),
+            down: down::Connections::default(),
+        })
+    }
+
+    /// Sends a request, by a bridge where one is needed.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        if self.eras.are_apart() {
+            return self.native(request, patience).await;
+        }
+        if let Some(id) = up::own_session(request.headers()) {
+            return match self.up.find(&principal(&request), &id) {
+                Some(session) => self.through_up(&session, &id, request, patience).await,
+                None => self.lost_session(request, patience).await,
+            };
+        }
+        if request.method() != Method::POST {
+            return self.native(request, patience).await;
+        }
+        if agree::is_stateless(request.headers()) {
+            return self.stateless(request, patience).await;
+        }
+        match !request.headers().contains_key(SESSION) && has_method(request.body(), "initialize") {
+            true => self.handshake(request, patience).await,
+            false => self.native(request, patience).await,
+        }
+    }
+
+    /// Whether the headers that a message of the stateless era needs have to be
+    /// made from its arguments.
+    pub(super) fn makes_headers(&self, headers: &HeaderMap) -> bool {
+        up::own_session(headers).is_some()
+    }
+
+    /// Ends what the gate itself opened.
+    pub(super) fn close(self: &Arc<Self>) {
+        self.down.take_all().into_iter().for_each(|one| self.farewell(&one));
+    }
+
+    async fn native(
+        &self,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        self.client.send(request.map(Body::from), patience).await
+    }
+
+    /// A request of the stateless era.
+    async fn stateless(
+        self: &Arc<Self>,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        let principal = principal(&request);
+        if self.eras.needs_down(&principal, request.body())
+            && let Some(connection) = self.connection(&request).await
+        {
+            return self.through_down(connection, request, patience).await;
+        }
+        let discovers = has_method(request.body(), "server/discover");
+        let response = self.native(request.clone(), patience).await?;
+        let (response, refusal) = self.looked_at(response, discovers).await?;
+        let is_own = request.extensions().get::<Principal>().is_some_and(|it| it.is_own);
+        let at_once = match (is_own, &refusal) {
+            (false, _) => {
+                self.eras.answered(&principal, request.body(), discovers, refusal.as_ref())
+            }
+            (true, Some(refusal)) => self.eras.refused_own(refusal),
+            (true, None) => false,
+        };
+        if at_once && let Some(connection) = self.connection(&request).await {
+            return self.through_down(connection, request, patience).await;
+        }
+        Ok(response)
+    }
+
+    /// A client's `initialize`, outside a session.
+    async fn handshake(
+        self: &Arc<Self>,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        let may = self.eras.shakes_hands(&principal(&request), request.body());
+        if may
+            && self.eras.is_stateless_only()
+            && let Some(opened) = self.open_up(&request).await
+        {
+            return Ok(opened);
+        }
+        let response = self.native(request.clone(), patience).await?;
+        let (response, refusal) = self.looked_at(response, true).await?;
+        if may
+            && refusal.is_some()
+            && let Some(opened) = self.open_up(&request).await
+        {
+            self.eras.wants_no_handshake();
+            return Ok(opened);
+        }
+        Ok(response)
+    }
+
+    /// A session of the gate's own that is over, or was another gate's: the client
+    /// has to begin again. A server behind it may know the session all the same.
+    async fn lost_session(
+        &self,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        let posts = request.method() == Method::POST;
+        let mut response = self.native(request, patience).await?;
+        if posts && refuses(response.status()) {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
+        Ok(response)
+    }
+
+    async fn looked_at(
+        &self,
+        response: Response<Body>,
+        answers: bool,
+    ) -> Result<(Response<Body>, Option<Bytes>), SendError> {
+        let looked = eras::looked_at(response, answers, self.max_message).await;
+        looked.map_err(|error| SendError::Broken(error.to_string()))
+    }
+
+    /// Asks the server something of the gate's own, with the credentials of
+    /// `like`; gives status, session and answer.
+    async fn ask(
+        &self,
+        like: &Request<Bytes>,
+        message: Bytes,
+        headers: &[(&'static str, &str)],
+    ) -> Option<(StatusCode, Option<HeaderValue>, Bytes)> {
+        let request = own(like, message, headers);
+        let asked = async {
+            let response = self.native(request, OWN_PATIENCE).await.ok()?;
+            let session = response.headers().get(SESSION).cloned();
+            let status = response.status();
+            Some((status, session, turn::first_answer(response, self.max_message).await?))
+        };
+        tokio::time::timeout(OWN_PATIENCE, asked).await.ok().flatten()
+    }
+}
+
+/// A request of the gate's own to the same place, with the same credentials.
+fn own(like: &Request<Bytes>, message: Bytes, headers: &[(&'static str, &str)]) -> Request<Bytes> {
+    let mut request = Request::new(message);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = like.uri().clone();
+    *request.headers_mut() = like.headers().clone();
+    forget_era(request.headers_mut());
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(CONTENT_TYPE, json);
+    let both = HeaderValue::from_static("application/json, text/event-stream");
+    request.headers_mut().insert(http::header::ACCEPT, both);
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            request.headers_mut().insert(*name, value);
+        }
+    }
+    request
+}
+
+/// Takes away what headers say of an era and of a message.
+fn forget_era(headers: &mut HeaderMap) {
+    let params: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("mcp-param-")).cloned().collect();
+    params.iter().for_each(|name| drop(headers.remove(name)));
+    for name in [SESSION, REVISION, "mcp-method", "mcp-name", "last-event-id"] {
+        headers.remove(name);
+    }
+}
+
+fn principal(request: &Request<Bytes>) -> Arc<str> {
+    let principal = request.extensions().get::<Principal>();
+    principal.map_or_else(|| Arc::from(""), |principal| Arc::clone(&principal.name))
+}

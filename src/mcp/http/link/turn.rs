@@ -1,0 +1,230 @@
+//! Answers on their way back through a bridge: each message is turned into one of
+//! the client's era, each event else passes as it came.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt as _;
+
+use crate::mcp::bridge::raw;
+use crate::mcp::http::eras::is_json;
+use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::remote::PATIENCE;
+use crate::mcp::http::sse::Parser;
+use crate::mcp::scan::outline;
+use crate::net::Body;
+use crate::net::body::hold;
+use crate::net::client::SendError;
+
+/// Turns a message of the server's into one for the client; `None` for one that
+/// the client does not get.
+pub(super) type Turn = Box<dyn FnMut(&Bytes) -> Option<Bytes> + Send>;
+
+/// Ends when the answer is no longer wanted.
+pub(super) type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer under the id of the request that it answers. Errors of a server that
+/// has not looked at the message have another one, or none.
+pub(super) fn under(answer: &Bytes, id: &[u8]) -> Bytes {
+    let places = Places::of(answer);
+    match places.get(answer, Place::Id) {
+        Some(same) if same == id => answer.clone(),
+        Some(_) => places.replaced(answer, |place| (place == Place::Id).then_some(id)),
+        None => match answer.trim_ascii_start().strip_prefix(b"{") {
+            Some(rest) => [b"{\"id\":", id, b",", rest].concat().into(),
+            None => answer.clone(),
+        },
+    }
+}
+
+/// The status that goes with a turned answer.
+pub(super) type Status = fn(&[u8]) -> StatusCode;
+
+/// The response with each message turned. What is no message passes as it came.
+pub(super) async fn turned(
+    response: Response<Body>,
+    max: usize,
+    status: Status,
+    mut turn: Turn,
+    until: Until,
+) -> Result<Response<Body>, SendError> {
+    let (mut parts, body) = response.into_parts();
+    if is_stream(&parts.headers) {
+        parts.headers.remove(CONTENT_LENGTH);
+        let turning = Turning {
+            body,
+            parser: Parser::new(max),
+            turn,
+            until,
+            ready: VecDeque::new(),
+            over: false,
+        };
+        return Ok(Response::from_parts(parts, turning.into_body()));
+    }
+    if !is_json(&parts.headers) {
+        return Ok(Response::from_parts(parts, body));
+    }
+    let held = tokio::select! {
+        held = hold(body, max, PATIENCE) => held,
+        () = until => Ok(Bytes::new()),
+    };
+    let held = held.map_err(|error| SendError::Broken(error.to_string()))?;
+    parts.headers.remove(CONTENT_LENGTH);
+    let answers = outline(&held).is_response;
+    let passed = turn(&held).unwrap_or_default();
+    parts.status = match (answers, passed.is_empty()) {
+        (_, true) => StatusCode::ACCEPTED,
+        (true, false) => status(&passed),
+        (false, false) => parts.status,
+    };
+    Ok(Response::from_parts(parts, Body::from(passed)))
+}
+
+/// The first message that answers something.
+pub(super) async fn first_answer(response: Response<Body>, max: usize) -> Option<Bytes> {
+    if !is_stream(response.headers()) {
+        return hold(response.into_body(), max, PATIENCE).await.ok();
+    }
+    let mut messages = Messages::of(response, max)?;
+    loop {
+        let message = messages.next().await?;
+        if outline(&message).is_response {
+            return Some(message);
+        }
+    }
+}
+
+/// The messages of a stream.
+pub(super) struct Messages {
+    body: Body,
+    parser: Parser,
+}
+
+impl Messages {
+    /// `None` where the response is no stream.
+    pub(super) fn of(response: Response<Body>, max: usize) -> Option<Self> {
+        let streams = response.status().is_success() && is_stream(response.headers());
+        streams.then(|| Self { body: response.into_body(), parser: Parser::new(max) })
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            while let Some(event) = self.parser.next_event().ok()? {
+                if let Some(message) = event.message() {
+                    return Some(Bytes::copy_from_slice(message));
+                }
+            }
+            let frame = self.body.frame().await?.ok()?;
+            if let Ok(data) = frame.into_data() {
+                self.parser.feed(&data);
+            }
+        }
+    }
+}
+
+/// Errors of the era of handshakes are answers like any other.
+pub(super) fn plain(_: &[u8]) -> StatusCode {
+    StatusCode::OK
+}
+
+/// In the stateless era an unknown method has a status of its own.
+pub(super) fn stateless(answer: &[u8]) -> StatusCode {
+    match raw(answer, &["error", "code"]) {
+        Some(b"-32601") => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    }
+}
+
+struct Turning {
+    body: Body,
+    parser: Parser,
+    turn: Turn,
+    until: Until,
+    ready: VecDeque<Bytes>,
+    over: bool,
+}
+
+impl Turning {
+    fn into_body(self) -> Body {
+        Body::from_stream(stream::unfold(self, |mut turning| async {
+            let piece = turning.next().await?;
+            Some((piece.map_err(std::io::Error::other), turning))
+        }))
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(Ok(ready));
+            }
+            if self.over {
+                return None;
+            }
+            let frame = tokio::select! {
+                frame = self.body.frame() => frame,
+                () = &mut self.until => None,
+            };
+            match frame {
+                None => self.over = true,
+                Some(Err(error)) => {
+                    self.over = true;
+                    return Some(Err(error.to_string()));
+                }
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.parser.feed(&data);
+                    if let Err(error) = self.events() {
+                        self.over = true;
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn events(&mut self) -> Result<(), String> {
+        while let Some(event) = self.parser.next_event().map_err(|error| error.to_string())? {
+            let Some(message) = event.message() else {
+                self.ready.push_back(event.raw);
+                continue;
+            };
+            let message = Bytes::copy_from_slice(message);
+            let passed = (self.turn)(&message);
+            self.ready.extend(passed.map(|passed| match passed == message {
+                true => event.raw.clone(),
+                false => event.carrying(&passed),
+            }));
+        }
+        Ok(())
+    }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_id_of_its_request() {
+        for (answer, wanted) in [
+            (r#"{"id":7,"result":{"id":1}}"#, r#"{"id":7,"result":{"id":1}}"#),
+            (r#"{"error":{"id":1}, "id": null}"#, r#"{"error":{"id":1}, "id": 7}"#),
+            (r#"{"id":"server-error","error":{}}"#, r#"{"id":7,"error":{}}"#),
+            (r#"{"error":{}}"#, r#"{"id":7,"error":{}}"#),
+        ] {
+            assert_eq!(under(&answer.into(), b"7"), wanted);
+        }
+        for other in ["[]", "<html>", ""] {
+            assert_eq!(under(&other.into(), b"7"), other);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Sessions that the gate itself keeps for clients that begin with `initialize`,
+//! in front of a server that has none.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use tokio::sync::oneshot;
+
+use super::turn::{self, turned};
+use super::{Link, forget_era, own, principal};
+use crate::mcp::answer;
+use crate::mcp::bridge::{Step, raw, up::Up};
+use crate::mcp::era;
+use crate::mcp::http::problem;
+use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
+use crate::mcp::http::{REVISION, SESSION, agree};
+use crate::mcp::scan::outline;
+use crate::net::Body;
+use crate::net::client::SendError;
+
+/// What the ids of the gate's own sessions begin with.
+const PREFIX: &str = "agentgate-";
+
+/// The sessions, by id.
+#[derive(Default)]
+pub(super) struct Sessions {
+    open: Mutex<HashMap<String, Arc<Session>>>,
+}
+
+/// One session.
+pub(super) struct Session {
+    principal: Arc<str>,
+    state: Mutex<State>,
+}
+
+struct State {
+    up: Up,
+    used: Instant,
+    /// Requests under way, by id: to cancel is to close.
+    under_way: HashMap<Vec<u8>, oneshot::Sender<()>>,
+}
+
+/// The id of a session, where it looks like one of the gate's own.
+pub(super) fn own_session(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(SESSION)?.to_str().ok()?;
+    id.starts_with(PREFIX).then(|| id.to_owned())
+}
+
+impl Sessions {
+    /// The session of that id, if it is this principal's.
+    pub(super) fn find(&self, principal: &Arc<str>, id: &str) -> Option<Arc<Session>> {
+        let session = self.open().get(id).cloned()?;
+        (session.principal == *principal).then_some(session)
+    }
+
+    fn begin(&self, principal: Arc<str>, up: Up) -> String {
+        let mut open = self.open();
+        if open.len() >= MAX_SESSIONS {
+            make_room(&mut open);
+        }
+        let state = State { up, used: Instant::now(), under_way: HashMap::new() };
+        let session = Arc::new(Session { principal, state: Mutex::new(state) });
+        let id = format!("{PREFIX}{}", uuid::Uuid::new_v4());
+        open.insert(id.clone(), session);
+        id
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The idle ones go, or else the one not used for longest.
+fn make_room(open: &mut HashMap<String, Arc<Session>>) {
+    let idle = |session: &Session| session.state().used.elapsed();
+    let before = open.len();
+    open.retain(|_, session| idle(session) < IDLE);
+    if open.len() == before {
+        let oldest = open.iter().max_by_key(|(_, session)| idle(session));
+        let oldest = oldest.map(|(id, _)| id.clone());
+        oldest.and_then(|oldest| open.remove(&oldest));
+    }
+}
+
+impl Session {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step(&self, message: &[u8]) -> Step {
+        let mut state = self.state();
+        state.used = Instant::now();
+        let step = state.up.step(message);
+        if let Step::Cancel(id) = &step {
+            let under_way = state.under_way.remove(id);
+            let _ = under_way.map(|under_way| under_way.send(()));
+        }
+        step
+    }
+}
+
+/// Takes a request off the list when its answer has come, or will not.
+struct UnderWay {
+    session: Arc<Session>,
+    id: Vec<u8>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.session.state().under_way.remove(&self.id);
+    }
+}
+
+impl Link {
+    /// Answers `initialize` from the server's `server/discover`; `None` where the
+    /// server does not answer that either.
+    pub(super) async fn open_up(&self, initialize: &Request<Bytes>) -> Option<Response<Body>> {
+        let (up, discover) = Up::open(initialize.body())?;
+        let headers = [(REVISION, era::STATELESS), ("mcp-method", "server/discover")];
+        let (status, _, answer) = self.ask(initialize, discover, &headers).await?;
+        let opened = up.opened(&answer).filter(|_| status.is_success())?;
+        let id = self.up.begin(principal(initialize), up);
+        let mut response = problem::json_rpc(StatusCode::OK, opened);
+        response.headers_mut().insert(SESSION, HeaderValue::from_str(&id).ok()?);
+        Some(response)
+    }
+
+    /// A request in a session of the gate's own.
+    pub(super) async fn through_up(
+        &self,
+        session: &Arc<Session>,
+        id: &str,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        match *request.method() {
+            Method::POST => {}
+            Method::DELETE => {
+                self.up.open().remove(id);
+                return Ok(problem::empty(StatusCode::NO_CONTENT));
+            }
+            _ => {
+                let mut refused = problem::empty(StatusCode::METHOD_NOT_ALLOWED);
+                refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
+                return Ok(refused);
+            }
+        }
+        let message = match session.step(request.body()) {
+            Step::Forward(message) => message,
+            Step::Answer(answer) => return Ok(problem::json_rpc(StatusCode::OK, answer)),
+            Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
+        };
+        let method = raw(&message, &["method"]).and_then(answer::string).unwrap_or_default();
+        let id = raw(&message, &["id"]).unwrap_or_default().to_vec();
+        let (cancel, mut cancelled) = oneshot::channel();
+        session.state().under_way.insert(id.clone(), cancel);
+        let under_way = UnderWay { session: Arc::clone(session), id };
+        let sent = tokio::select! {
+            sent = self.native(stateless(&request, message), patience) => sent?,
+            Ok(()) = &mut cancelled => return Ok(nothing()),
+        };
+        let turn = move |message: &Bytes| {
+            let message = Up::back(&method, message);
+            let answers = outline(&message).is_response;
+            Some(if answers { turn::under(&message, &under_way.id) } else { message })
+        };
+        let until = async move {
+            if cancelled.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        turned(sent, self.max_message, turn::plain, Box::new(turn), Box::pin(until)).await
+    }
+}
+
+/// The request as the server is to have it: the arguments that travel as headers
+/// were put there where the tool is known.
+fn stateless(request: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
+    let mut sent = own(request, message, &[]);
+    let params =
+        request.headers().iter().filter(|(name, _)| name.as_str().starts_with("mcp-param-"));
+    let params: Vec<_> = params.map(|(name, value)| (name.clone(), value.clone())).collect();
+    forget_era(sent.headers_mut());
+    sent.headers_mut().extend(params);
+    for (name, value) in agree::headers_of(sent.body()).into_iter().flatten() {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            sent.headers_mut().insert(name, value);
+        }
+    }
+    sent
+}
+
+/// What a request gets that was cancelled: no answer.
+fn nothing() -> Response<Body> {
+    let mut response = problem::empty(StatusCode::OK);
+    let stream = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(CONTENT_TYPE, stream);
+    response
+}

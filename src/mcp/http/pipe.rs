@@ -1,0 +1,220 @@
+//! A bridge between a relay and a child that speaks over pipes: each line is
+//! turned on its way.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
+use tokio::time::timeout;
+
+use crate::mcp::answer;
+use crate::mcp::bridge::down::{self, Back, Down};
+use crate::mcp::bridge::{Step, raw, up::Up};
+use crate::mcp::frames::{Frame, Frames};
+use crate::mcp::queue::Queue;
+use crate::mcp::reply;
+use crate::os::{Source, Streams};
+
+/// Bytes between a relay and its bridge.
+const PIPE: usize = 256 << 10;
+
+/// How long a child may take to answer the gate's own handshake: `npx` alone takes
+/// seconds to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which way it bridges.
+#[derive(Debug, Clone)]
+pub(super) enum Bridge {
+    /// Clients begin with `initialize`; the child knows only the stateless era.
+    Up,
+    /// Clients speak the stateless era; the child wants `initialize`. Set where it
+    /// turned out that it does not: no message of a client's reached it then.
+    Down(Arc<AtomicBool>),
+}
+
+/// What turns the lines of one child.
+enum Turner {
+    Up(Option<Up>),
+    Down(Down),
+}
+
+/// A bridge at work.
+struct Crossing {
+    turner: Mutex<Turner>,
+    /// Requests under way, by id, and their methods.
+    asked: Mutex<HashMap<Vec<u8>, String>>,
+    to_child: Queue<Bytes>,
+    to_relay: tokio::sync::Mutex<WriteHalf<DuplexStream>>,
+    /// The largest message, in bytes.
+    max: usize,
+}
+
+impl Bridge {
+    /// The streams of a child as its relay is to see them.
+    pub(super) fn across(&self, child: Streams, max: usize) -> Streams {
+        let (relays, ours) = tokio::io::duplex(PIPE);
+        let (from_relay, to_relay) = tokio::io::split(ours);
+        let bridge = self.clone();
+        tokio::spawn(async move {
+            let to_child = Queue::new();
+            let writing = tokio::spawn(to_child.clone().drain(child.input));
+            let frames = Frames::new(child.output, max);
+            let relay = (Frames::new(from_relay, max), to_relay);
+            bridge.cross(relay, (frames, &to_child), max).await;
+            to_child.close();
+            let _ = writing.await;
+        });
+        let (output, input) = tokio::io::split(relays);
+        Streams { input: Box::new(input), output: Box::new(output) }
+    }
+
+    async fn cross(
+        &self,
+        (from_relay, to_relay): (Frames<ReadHalf<DuplexStream>>, WriteHalf<DuplexStream>),
+        (mut from_child, to_child): (Frames<Source>, &Queue<Bytes>),
+        max: usize,
+    ) {
+        let turner = match self {
+            Self::Up => Turner::Up(None),
+            Self::Down(is_native) => {
+                let made = timeout(PATIENCE, handshake(&mut from_child, to_child)).await;
+                match made.ok().flatten() {
+                    Some(down) => Turner::Down(down),
+                    None => return is_native.store(true, Ordering::Relaxed),
+                }
+            }
+        };
+        let crossing = Crossing {
+            turner: Mutex::new(turner),
+            asked: Mutex::default(),
+            to_child: to_child.clone(),
+            to_relay: tokio::sync::Mutex::new(to_relay),
+            max,
+        };
+        tokio::join!(crossing.inward(from_relay), crossing.outward(from_child));
+    }
+}
+
+/// The gate's own handshake. `None` where the child speaks the stateless era, or
+/// makes no handshake.
+async fn handshake(from_child: &mut Frames<Source>, to_child: &Queue<Bytes>) -> Option<Down> {
+    to_child.push(line(&down::probe())).await.ok()?;
+    to_child.push(line(&down::initialize())).await.ok()?;
+    loop {
+        let Frame::Line(answer) = from_child.next().await.ok()?? else { continue };
+        match raw(&answer, &["id"]) {
+            Some(id) if id == down::PROBE.as_bytes() && down::is_discovered(&answer) => {
+                return None;
+            }
+            Some(id) if id == down::HANDSHAKE.as_bytes() => {
+                let down = Down::opened(&answer)?;
+                to_child.push(line(down::INITIALIZED.as_bytes())).await.ok()?;
+                return Some(down);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Crossing {
+    /// From the relay to the child; the end of the one is the end of the other.
+    async fn inward(&self, mut frames: Frames<ReadHalf<DuplexStream>>) {
+        while let Ok(Some(frame)) = frames.next().await {
+            let Frame::Line(message) = frame else { continue };
+            let message = message.slice_ref(message.trim_ascii());
+            let pushed = match self.step(&message) {
+                Step::Forward(message) => self.to_child.push(line(&message)).await.is_ok(),
+                // Over pipes, both eras say it with the same notification.
+                Step::Cancel(_) => self.to_child.push(line(&message)).await.is_ok(),
+                Step::Answer(answer) => self.tell(&answer).await,
+                Step::Nothing => true,
+            };
+            if !pushed {
+                break;
+            }
+        }
+        self.to_child.close();
+    }
+
+    fn step(&self, message: &Bytes) -> Step {
+        let step = match &mut *self.turner() {
+            Turner::Down(down) => down.step(message),
+            Turner::Up(Some(up)) => up.step(message),
+            Turner::Up(opening) => match Up::open(message) {
+                Some((up, discover)) => {
+                    *opening = Some(up);
+                    Step::Forward(discover)
+                }
+                None => Step::Forward(message.clone()),
+            },
+        };
+        let method = || raw(message, &["method"]).and_then(answer::string).unwrap_or_default();
+        match (&step, raw(message, &["id"])) {
+            (Step::Forward(_), Some(id)) => drop(self.asked().insert(id.to_vec(), method())),
+            // Its answer may never come.
+            (Step::Cancel(id), _) => drop(self.asked().remove(id)),
+            _ => {}
+        }
+        step
+    }
+
+    /// From the child to the relay.
+    async fn outward(&self, mut frames: Frames<Source>) {
+        while let Ok(Some(frame)) = frames.next().await {
+            let message = match frame {
+                Frame::Line(message) => message.slice_ref(message.trim_ascii()),
+                Frame::Oversize(outline) if outline.is_response => {
+                    reply::too_large(outline.id.as_deref(), self.max).into()
+                }
+                Frame::Oversize(_) => continue,
+            };
+            let told = match self.back(&message) {
+                Back::Pass(message) => self.tell(&message).await,
+                Back::Nothing => true,
+                Back::Reply(reply) => {
+                    // Not waited for: a child that writes may not be reading.
+                    let to_child = self.to_child.clone();
+                    tokio::spawn(async move { to_child.push(line(&reply)).await });
+                    true
+                }
+            };
+            if !told {
+                break;
+            }
+        }
+        let _ = self.to_relay.lock().await.shutdown().await;
+    }
+
+    fn back(&self, message: &Bytes) -> Back {
+        let answers = raw(message, &["method"]).is_none();
+        let id = raw(message, &["id"]).filter(|_| answers);
+        let method = id.and_then(|id| self.asked().remove(id)).unwrap_or_default();
+        match &*self.turner() {
+            Turner::Down(_) => Down::back(&method, message),
+            Turner::Up(Some(up)) if method == "initialize" => {
+                Back::Pass(up.opened(message).unwrap_or_else(|| message.clone()))
+            }
+            Turner::Up(_) => Back::Pass(Up::back(&method, message)),
+        }
+    }
+
+    async fn tell(&self, message: &[u8]) -> bool {
+        let mut to_relay = self.to_relay.lock().await;
+        to_relay.write_all(&line(message)).await.is_ok()
+    }
+
+    fn turner(&self) -> MutexGuard<'_, Turner> {
+        self.turner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashMap<Vec<u8>, String>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn line(message: &[u8]) -> Bytes {
+    [message, b"\n"].concat().into()
+}

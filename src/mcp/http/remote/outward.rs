@@ -1,0 +1,103 @@
+//! The way out to the server.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+
+use super::Remote;
+use crate::mcp::http::headers;
+use crate::mcp::http::link::Principal;
+use crate::mcp::relay::exchange::Outgoing;
+use crate::net::Body;
+use crate::oauth::Challenge;
+
+impl Remote {
+    /// Sends a message as its client's headers say; where the server wants a login,
+    /// once more after it.
+    pub(in crate::mcp::http) async fn send(
+        &self,
+        outgoing: Outgoing,
+        headers: &HeaderMap,
+        principal: &Principal,
+        patience: Duration,
+    ) -> Result<Response<Body>, String> {
+        let message = outgoing.into_bytes();
+        let request = || self.request(Method::POST, headers, principal, message.clone());
+        let request_first = request();
+        // Whoever brings a credential of its own is not logged in.
+        let brings_its_own = request_first.headers().contains_key(AUTHORIZATION);
+        let response = self.send_logged_in(request_first, patience).await?;
+        let Some(login) = self.login.as_ref().filter(|_| !brings_its_own) else {
+            return Ok(response);
+        };
+        let used = login.authorization().await;
+        let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
+        let Some(challenge) = challenge else { return Ok(response) };
+        login.challenged(&challenge).await.map_err(|error| error.to_string())?;
+        self.send_logged_in(request(), patience).await
+    }
+
+    pub(super) async fn send_logged_in(
+        &self,
+        mut request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, String> {
+        if let Some(login) = &self.login
+            && !request.headers().contains_key(AUTHORIZATION)
+            && let Some(authorization) = login.authorization().await
+        {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        let sent = self.link.send(request, patience).await;
+        sent.map_err(|error| format!("the server could not be reached: {error}"))
+    }
+
+    /// From now on messages go there: the endpoint that an HTTP+SSE server
+    /// named, on its own host.
+    pub(in crate::mcp::http) fn redirect_to(&self, endpoint: &str) -> Result<(), String> {
+        let here = self.uri.load();
+        let base = url::Url::parse(&here.to_string()).map_err(|error| error.to_string())?;
+        let there = base.join(endpoint).map_err(|error| error.to_string())?;
+        if there.origin() != base.origin() {
+            return Err(format!("the server names an endpoint on another host: {there}"));
+        }
+        let there: Uri = there.as_str().parse().map_err(|_| "no URI".to_owned())?;
+        self.uri.store(Arc::new(there));
+        self.is_sse.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn request(
+        &self,
+        method: Method,
+        headers: &HeaderMap,
+        principal: &Principal,
+        body: Bytes,
+    ) -> Request<Bytes> {
+        let mut request = Request::new(body);
+        request.extensions_mut().insert(principal.clone());
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::clone(&self.uri.load());
+        let sent = request.headers_mut();
+        for (name, value) in headers::end_to_end(headers) {
+            if !(self.keeps_authorization && name == AUTHORIZATION) {
+                sent.append(name.clone(), value.clone());
+            }
+        }
+        for (name, value) in &self.headers {
+            sent.insert(name.clone(), value.clone());
+        }
+        // What has to be read must come as it is.
+        sent.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        request
+    }
+
+    /// The largest message, in bytes.
+    pub(in crate::mcp::http) fn max_message(&self) -> usize {
+        self.max_message
+    }
+}
