@@ -11,6 +11,10 @@
 //! ([`mcp::reply`]). The result is added to the row when it comes
 //! ([`gate::Gate::release`]).
 //!
+//! Over HTTP ([`mcp::http`], [`hosted`]) the same relay has the message; a REST
+//! request becomes an action in [`rest`]. Both go through the same gate, and what
+//! sends them on takes nothing but a permit.
+//!
 //! Arrows point down: a module uses what stands below it in that story, never
 //! what stands above. `tests/architecture.rs` holds this.
 
