@@ -89,7 +89,7 @@ async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Respon
         .and_then(|body| serde_json::from_slice::<Value>(&body).map_err(|error| error.to_string()));
     let registration = body.and_then(|body| {
         let names_url = body.get("url").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
-        if body.is_object() && !names_url {
+        if !names_url {
             return Err("'url' is required".to_owned());
         }
         serde_json::from_value::<Registration>(body).map_err(|error| error.to_string())
