@@ -202,7 +202,7 @@ impl Children {
         }
     }
 
-    /// Ends every child, and waits for that at most [`LAST`].
+    /// Ends every child, and waits for that at most 3 s.
     pub async fn close(&self) {
         self.room.close();
         self.stop.send_replace(Some(Stop::Terminate));
