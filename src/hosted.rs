@@ -19,7 +19,7 @@ use crate::mcp::http::refusals::Refusals;
 use crate::net::client::Client;
 use crate::policy::book::Book;
 use crate::policy::live::Policies;
-use crate::policy::{ToolHints, write_policy};
+use crate::policy::{Mode, ToolHints, write_policy};
 use crate::store::directory::Directory;
 
 pub use api::router;
@@ -50,6 +50,8 @@ pub struct Configured {
     pub policy: Option<Arc<Policies>>,
     /// The names that [`Self::policy`] was loaded by.
     pub policy_names: Vec<String>,
+    /// The mode over what they say, and where they are looked up; only with policies.
+    pub policy_way: (Option<Mode>, Option<PathBuf>),
     /// Its hints may loosen what is decided.
     pub trusted: bool,
     /// Tools that would be denied are left out of tools/list.
@@ -252,12 +254,13 @@ fn end(server: &Arc<Server>) {
 }
 
 impl PartialEq for Configured {
-    /// Policies are the same where their names are: they are followed as they
-    /// change.
+    /// Policies are the same where their names, their mode and their place are:
+    /// the files are followed as they change.
     fn eq(&self, other: &Self) -> bool {
         let of = |one: &Self| {
-            let Self { name, url, command, env, policy_names, .. } = one;
-            (name.clone(), url.clone(), command.clone(), env.clone(), policy_names.clone())
+            let Self { name, url, command, env, .. } = one;
+            let policies = (one.policy_names.clone(), one.policy_way.clone());
+            (name.clone(), url.clone(), command.clone(), env.clone(), policies)
         };
         let flags = |one: &Self| (one.allow_http, one.trusted, one.hide_denied);
         of(self) == of(other) && flags(self) == flags(other) && self.headers == other.headers

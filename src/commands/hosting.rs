@@ -54,6 +54,10 @@ fn server_of(settings: &Settings, name: &str, server: &Server) -> anyhow::Result
         headers: headers(server)?,
         allow_http: server.allow_http,
         policy,
+        policy_way: match server.policy.is_empty() {
+            true => (None, None),
+            false => (policies::mode(settings), settings.policy_dir.clone()),
+        },
         policy_names: server.policy.clone(),
         trusted: settings.trust(name, None) == Trust::Server,
         hide_denied: server.hide_denied,
