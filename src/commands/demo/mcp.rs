@@ -10,10 +10,8 @@ use serde_json::json;
 
 use super::gated::{Answer, DATABASE, Folder, Gated};
 use super::stage::Stage;
+use super::{HASTY, HASTY_LIMIT};
 use crate::commands::Done;
-
-/// Calls a minute that the third agent may make.
-const HASTY_LIMIT: usize = 5;
 
 /// The first agent's policy, as it is shown.
 const INTERN: &str = "\
@@ -36,15 +34,6 @@ rules:
   - intent: [read, query, create, update]
     effect: allow
 default_effect: ask
-";
-
-const HASTY: &str = "\
-name: hasty
-rules:
-  - intent: [read, query]
-    effect: allow
-default_effect: deny
-rate_limit: { enabled: true, requests_per_minute: 5, requests_per_hour: 100 }
 ";
 
 /// Plays it.

@@ -17,6 +17,19 @@ use crate::os::StopRequests;
 
 pub(super) use self::server::run as serve;
 
+/// Requests a minute that [`HASTY`] allows.
+const HASTY_LIMIT: usize = 5;
+
+/// The policy of the agent that runs into its limit, in both tours.
+const HASTY: &str = "\
+name: hasty
+rules:
+  - intent: [read, query]
+    effect: allow
+default_effect: deny
+rate_limit: { enabled: true, requests_per_minute: 5, requests_per_hour: 100 }
+";
+
 /// Plays a tour.
 pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Done> {
     let lively = !args.plain && io::stdout().is_terminal();

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::gated::{Folder, PATIENCE};
 use super::stage::Stage;
+use super::{HASTY, HASTY_LIMIT};
 use crate::admin::master::MasterKey;
 use crate::cli::ServeArgs;
 use crate::commands::Done;
@@ -19,9 +20,6 @@ use crate::config::serve::{Legacy, Plan};
 use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
-
-/// Requests a minute that the third agent may make.
-const HASTY_LIMIT: usize = 5;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -54,15 +52,6 @@ rules:
   - intent: [read, query, create, update]
     effect: allow
 default_effect: deny
-";
-
-const HASTY: &str = "\
-name: hasty
-rules:
-  - intent: [read, query]
-    effect: allow
-default_effect: deny
-rate_limit: { enabled: true, requests_per_minute: 5, requests_per_hour: 100 }
 ";
 
 /// Plays it.
