@@ -383,3 +383,31 @@ fn hosted_servers_are_bridged() {
         assert!(!arrived && requests.iter().all(|it| !it.contains(&key)), "{requests:?}");
     }
 }
+
+#[test]
+fn a_changed_mode_reaches_servers_with_policies_of_their_own() {
+    let upstream = Scripted::start(|request| {
+        usual(request).unwrap_or_else(|| json_answer(&result(&message_of(request)["id"], "ran")))
+    });
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("none.yaml"), "name: none\nrules: []\ndefault_effect: deny\n")
+        .unwrap();
+    let file = home.path().join("config.yaml");
+    let configure = |mode: &str| {
+        let server = format!("{{url: '{}', policy: [./none.yaml]}}", upstream.url);
+        std::fs::write(&file, format!("mode: {mode}\nservers: {{notes: {server}}}\n")).unwrap();
+    };
+    configure("observe");
+    let gate = Serve::start(home);
+    let own = format!("X-Agent-Key: {}\r\n", gate.key(&json!({"name": "ann"})));
+    let ask = || gate.request("POST", "/mcp/notes", &own, &call(1, "look", json!({})));
+    assert!(ask().body.contains("ran"), "it is observed only");
+    configure("enforce");
+    let refused = eventually("the mode is taken up", || {
+        Some(ask()).filter(|answer| answer.message()["result"]["isError"] == true)
+    });
+    assert_eq!(refused.message()["result"]["_meta"]["agentgate/decision"]["stage"], "policy");
+    let before = upstream.requests().len();
+    assert!(!ask().body.contains("ran"));
+    assert_eq!(upstream.requests().len(), before, "nothing reaches the server any more");
+}
