@@ -8,7 +8,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
@@ -96,6 +96,25 @@ impl std::fmt::Debug for Hosted {
     }
 }
 
+/// Servers that are ready to be shown in place of the present ones.
+pub struct Prepared<'h> {
+    hosted: &'h Hosted,
+    open: BTreeMap<String, Arc<Server>>,
+    _writing: MutexGuard<'h, ()>,
+}
+
+impl Prepared<'_> {
+    /// Shows them, and ends what is shown no more. To be called in a runtime.
+    pub fn show(self) {
+        let before = self.hosted.open.load_full();
+        let stays = |(name, server): &(&String, &Arc<Server>)| {
+            self.open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server))
+        };
+        before.iter().filter(|one| !stays(one)).for_each(|(_, server)| end(server));
+        self.hosted.open.store(Arc::new(self.open));
+    }
+}
+
 impl Hosted {
     /// The servers that were kept, and those of the configuration. `is_master`
     /// says who may register. To be called in a runtime.
@@ -118,17 +137,18 @@ impl Hosted {
         for kept in kept {
             hosted.add(kept.name.clone(), Origin::Kept(kept))?;
         }
-        hosted.configure(configured)?;
+        hosted.prepare(configured)?.show();
         Ok(hosted)
     }
 
-    /// Shows these servers of the configuration and no others. Conversations with
-    /// those that did not change go on. To be called in a runtime.
+    /// Makes these servers of the configuration ready to be shown, and no others.
+    /// Conversations with those that did not change will go on. Until it is shown
+    /// or dropped, nobody else registers. To be called in a runtime.
     ///
     /// # Errors
-    /// Where one of them cannot be used; nothing has changed then.
-    pub fn configure(&self, configured: Vec<Configured>) -> Result<(), RegistrationError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Where one of them cannot be used.
+    pub fn prepare(&self, configured: Vec<Configured>) -> Result<Prepared<'_>, RegistrationError> {
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.open.load_full();
         let mut open = BTreeMap::clone(&before);
         open.retain(|_, server| matches!(server.origin, Origin::Kept(_)));
@@ -146,12 +166,7 @@ impl Hosted {
         if open.len() > MAX_SERVERS {
             return Err(RegistrationError::TooMany);
         }
-        let gone = before
-            .iter()
-            .filter(|(name, server)| !open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server)));
-        gone.for_each(|(_, server)| end(server));
-        self.open.store(Arc::new(open));
-        Ok(())
+        Ok(Prepared { hosted: self, open, _writing: writing })
     }
 
     /// Registers a server, in place of one of the same name; gives its name and

@@ -111,13 +111,13 @@ impl Serving {
     /// nothing.
     pub(super) fn take_up(&self, plan: &Plan) -> anyhow::Result<()> {
         let Plan { settings, .. } = plan;
-        let servers = hosting::configured(settings)?;
+        let servers = self.hosted.prepare(hosting::configured(settings)?)?;
         self.proxy.book.turn_over(
             &settings.policies,
             policies::lookup(settings),
             policies::mode(settings),
         )?;
-        self.hosted.configure(servers)?;
+        servers.show();
         self.proxy.sites.store(Arc::new(plan.sites()));
         self.proxy.limits.store(Arc::new(limits(plan)));
         if let Some(exit) = &self.proxy.exit {
