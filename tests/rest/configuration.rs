@@ -63,6 +63,14 @@ fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
         ("policy: [allow_all\n", "config.yaml:1:9: error: unclosed bracket"),
         ("policy: [allow_al]\n", "did you mean `allow_all`?"),
         ("policy: [allow_all]\nproviders: {githib: {}}\n", "did you mean `github`?"),
+        (
+            "policy: [allow_all]\nservers: {s: {url: 'http://mcp.example.com/mcp'}}\n",
+            "`http://mcp.example.com/mcp` is not a URL of a server",
+        ),
+        (
+            "policy: [allow_all]\nservers: {s: {url: 'https://x/', credential: {file: ./none}}}\n",
+            "servers.s",
+        ),
     ] {
         write(&gate, broken);
         hang_up(&mut gate);
