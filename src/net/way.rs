@@ -44,6 +44,17 @@ fn is_loopback(uri: &Uri) -> bool {
         || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
+/// A tunnel asks for port 443 where none is named, whatever the scheme.
+fn with_port(uri: Uri) -> Uri {
+    if uri.port().is_some() || uri.scheme_str() != Some("http") {
+        return uri;
+    }
+    let mut parts = uri.clone().into_parts();
+    let authority = uri.authority().and_then(|host| format!("{host}:80").parse().ok());
+    parts.authority = authority.or(parts.authority);
+    Uri::from_parts(parts).unwrap_or(uri)
+}
+
 impl Service<Uri> for Way {
     type Response = TokioIo<TcpStream>;
     type Error = BoxError;
@@ -67,7 +78,7 @@ impl Service<Uri> for Way {
         if let Some(credential) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(credential.clone());
         }
-        let connecting = tunnel.call(uri);
+        let connecting = tunnel.call(with_port(uri));
         Box::pin(async move {
             connecting.await.map_err(|error| format!("through the proxy {there}: {error}").into())
         })
@@ -77,6 +88,18 @@ impl Service<Uri> for Way {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tunnel_leads_to_the_port_of_the_scheme() {
+        for (uri, there) in [
+            ("http://mcp.example.com/mcp", "http://mcp.example.com:80/mcp"),
+            ("http://[2001:db8::1]/mcp", "http://[2001:db8::1]:80/mcp"),
+            ("http://mcp.example.com:8080/mcp", "http://mcp.example.com:8080/mcp"),
+            ("https://mcp.example.com/mcp", "https://mcp.example.com/mcp"),
+        ] {
+            assert_eq!(with_port(uri.parse().unwrap()), there, "{uri}");
+        }
+    }
 
     #[test]
     fn this_machine_is_reached_straight() {
