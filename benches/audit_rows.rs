@@ -72,11 +72,11 @@ fn fill(path: &Path, rows: u64) -> Result<(), Failure> {
         let at = start + SignedDuration::from_micros(i64::try_from(step * i128::from(index))?);
         let (draft, agent) = draft(index, at);
         let allowed = draft.decision == Decision::Allow;
-        let (id, ()) = runtime.block_on(store.record(&agent, &[], |_| (draft, ())))?;
+        let (row, ()) = runtime.block_on(store.record(&agent, &[], |_| (draft, ())))?;
         if allowed {
             let failed = index % 97 == 0;
             store.complete(
-                &id,
+                &row.id,
                 Completion {
                     outcome: if failed { Outcome::Error } else { Outcome::Forwarded },
                     upstream: Duration::from_micros(500 + index % 40_000),

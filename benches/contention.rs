@@ -124,11 +124,11 @@ fn child(database: &Path, length: Duration) -> Result<(), Failure> {
             }
             let (draft, name) = (draft(&agent, limited), agent.clone());
             let asked = Instant::now();
-            let (id, ()) = store.record(&name, limits, |_| (draft, ())).await?;
+            let (row, ()) = store.record(&name, limits, |_| (draft, ())).await?;
             times.push(u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX));
             let upstream = Duration::from_millis(1);
             let status = "ok".to_owned();
-            store.complete(&id, Completion { outcome: Outcome::Forwarded, upstream, status });
+            store.complete(&row.id, Completion { outcome: Outcome::Forwarded, upstream, status });
         }
         Ok::<_, Failure>(())
     })?;

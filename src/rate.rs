@@ -6,6 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::policy::Limit;
+use crate::verdict::Quota;
+
+/// The one of two limits that is nearer to being used up; of two alike the one
+/// that stays so for longer.
+#[must_use]
+pub fn nearer(one: Quota, other: Quota) -> Quota {
+    let key = |quota: &Quota| (quota.remaining, std::cmp::Reverse(quota.reset));
+    std::cmp::min_by_key(one, other, key)
+}
 
 /// A limit together with what the log says of it.
 #[derive(Debug, Clone)]

@@ -235,12 +235,28 @@ impl Serialize for Verdict {
     }
 }
 
+/// What is left of a rate limit, for whoever is told to pace itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests that fit into any window.
+    pub limit: u32,
+    /// The window's length.
+    pub window: Duration,
+    /// Requests that fit in now.
+    pub remaining: u32,
+    /// When the oldest request leaves the window, and one more fits in, from now.
+    pub reset: Duration,
+}
+
 /// What a refused caller is told: the verdict, and where to find it in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .verdict.reason)]
 pub struct Denial {
     /// What was decided.
-    pub verdict: Verdict,
+    pub verdict: Box<Verdict>,
     /// The audit row's id; `None` where the log could not be written.
     pub request_id: Option<String>,
+    /// What is left of the limit that is nearest to being used up, where one
+    /// counted the request.
+    pub quota: Option<Quota>,
 }

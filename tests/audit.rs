@@ -46,7 +46,7 @@ fn record(store: &Store, draft: Draft) -> RowId {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let agent = Agent::default();
     let recorded = store.record(&agent, &[], |_| (draft, ()));
-    runtime.block_on(recorded).unwrap().0
+    runtime.block_on(recorded).unwrap().0.id
 }
 
 /// A log of 100 rows, an hour apart, the newest just now; every tenth denied.

@@ -62,14 +62,14 @@ fn the_writer() {
     let agent = Agent::default();
     for index in 0.. {
         let draft = draft(format!("tool{}", index % 7));
-        let (id, ()) = runtime.block_on(store.record(&agent, &[], |_| (draft, ()))).unwrap();
-        writeln!(out, "committed {}", id.as_str()).unwrap();
+        let (row, ()) = runtime.block_on(store.record(&agent, &[], |_| (draft, ()))).unwrap();
+        writeln!(out, "committed {}", row.id.as_str()).unwrap();
         let completion = Completion {
             outcome: Outcome::Forwarded,
             upstream: Duration::from_millis(1),
             status: "ok".to_owned(),
         };
-        store.complete(&id, completion);
+        store.complete(&row.id, completion);
     }
 }
 

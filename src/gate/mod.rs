@@ -17,9 +17,9 @@ use crate::intent::Intent;
 use crate::json::Object;
 use crate::policy::Policy;
 use crate::rate::Usage;
-use crate::store::audit::{Completion, Draft, Outcome, RowId};
+use crate::store::audit::{Completion, Draft, Outcome, Recorded, RowId};
 use crate::store::{Store, StoreError, redact};
-use crate::verdict::{Decision, Denial, Reason, Stage, Verdict};
+use crate::verdict::{Decision, Denial, Quota, Reason, Stage, Verdict};
 
 use escalate::Escalator;
 use metrics::{InFlight, Metrics};
@@ -66,6 +66,7 @@ pub struct Permit<M> {
 #[derive(Debug, Clone)]
 pub struct Receipt {
     row: Option<RowId>,
+    quota: Option<Quota>,
     sent: Instant,
     in_flight: Option<Arc<InFlight>>,
 }
@@ -115,15 +116,16 @@ impl Gate {
             Ok((row, verdict)) if verdict.lets_through() => {
                 Ok(self.permit(&action, message, Some(row)))
             }
-            Ok((row, verdict)) => Err(denial(&action, verdict, Some(&row))),
+            Ok((row, verdict)) => Err(denial(&action, verdict, Some(row))),
             Err(error) => self.unrecorded(&action, &policy, message, &error),
         }
     }
 
-    fn permit<M>(&self, action: &Action, message: M, row: Option<RowId>) -> Permit<M> {
+    fn permit<M>(&self, action: &Action, message: M, row: Option<Recorded>) -> Permit<M> {
         let in_flight = self.onlookers.metrics.as_ref().map(|metrics| metrics.sent(action));
         let in_flight = in_flight.map(Arc::new);
-        Permit { message, receipt: Receipt { row, sent: Instant::now(), in_flight } }
+        let (quota, row) = (row.as_ref().and_then(|row| row.quota), row.map(|row| row.id));
+        Permit { message, receipt: Receipt { row, quota, sent: Instant::now(), in_flight } }
     }
 
     /// Adds what became of a forwarded action to its row. Nobody waits for it.
@@ -161,7 +163,7 @@ impl Gate {
 
 impl Onlookers {
     /// A decision was made; `recorded` where it was recorded, too.
-    fn saw(&self, action: &Action, recorded: Option<&(RowId, Verdict)>, took: Duration) {
+    fn saw(&self, action: &Action, recorded: Option<&(Recorded, Verdict)>, took: Duration) {
         if let Some(metrics) = &self.metrics {
             metrics.decided(action, recorded.map(|(_, verdict)| verdict), took);
         }
@@ -171,7 +173,7 @@ impl Onlookers {
             && verdict.stage == Stage::Policy
             && verdict.unsure
         {
-            escalator.raise(action, row);
+            escalator.raise(action, &row.id);
         }
     }
 }
@@ -249,11 +251,13 @@ fn outcome(verdict: &Verdict) -> Outcome {
 
 /// What the caller is told. Where a person would have to decide and none can be
 /// asked, it says how to go on.
-fn denial(action: &Action, mut verdict: Verdict, row: Option<&RowId>) -> Denial {
+fn denial(action: &Action, mut verdict: Verdict, row: Option<Recorded>) -> Denial {
     if verdict.decision == Decision::Ask && verdict.suggestion.is_none() {
         verdict.suggestion = how_to_allow(action).map(Arc::from);
     }
-    Denial { verdict, request_id: row.map(|row| row.as_str().to_owned()) }
+    let quota = row.as_ref().and_then(|row| row.quota);
+    let verdict = Box::new(verdict);
+    Denial { verdict, request_id: row.map(|row| row.id.as_str().to_owned()), quota }
 }
 
 fn how_to_allow(action: &Action) -> Option<String> {
@@ -287,6 +291,13 @@ impl Receipt {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.row.as_ref().map(RowId::as_str)
+    }
+
+    /// What is left of the limit that is nearest to being used up, where one
+    /// counted the action.
+    #[must_use]
+    pub fn quota(&self) -> Option<Quota> {
+        self.quota
     }
 }
 

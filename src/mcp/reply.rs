@@ -158,7 +158,7 @@ mod tests {
             Reason::Written(Arc::from("main is protected")),
         );
         verdict.suggestion = Some(Arc::from("Open a pull request."));
-        Denial { verdict, request_id: Some("row".to_owned()) }
+        Denial { verdict: Box::new(verdict), request_id: Some("row".to_owned()), quota: None }
     }
 
     fn call(meta: &str, task: bool) -> Call {

@@ -29,7 +29,7 @@ use super::upstream::{Exit, Outgoing, UpstreamError};
 use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
 use crate::gate::strangers::{Note, Strangers};
-use crate::gate::{Gate, Permit};
+use crate::gate::{Gate, Permit, Receipt};
 use crate::net::Body;
 use crate::net::body::hold;
 use crate::policy::book::Book;
@@ -163,14 +163,13 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        let (host, response) = self.forward(gate, &action, permit).await;
+        let (receipt, host, response) = self.forward(gate, &action, permit).await;
         // The gate's own answers lead nowhere.
         let (Some(host), Some(rewriter)) = (host, rewriter) else { return response };
-        let id = response.headers().get(reply::DECISION).cloned();
-        rewriter.answer(&method, response).await.unwrap_or_else(|error| {
-            let id = id.as_ref().and_then(|id| id.to_str().ok());
-            reply::failed(&UpstreamError::broken(&host, &error), id)
-        })
+        rewriter
+            .answer(&method, response)
+            .await
+            .unwrap_or_else(|error| reply::failed(&UpstreamError::broken(&host, &error), &receipt))
     }
 
     /// The host that answered, and its answer; without a host, one of the gate's.
@@ -179,29 +178,29 @@ impl Proxy {
         gate: &Gate,
         action: &Action,
         permit: Permit<Outgoing>,
-    ) -> (Option<String>, Response<Body>) {
+    ) -> (Receipt, Option<String>, Response<Body>) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
             let mut response = mock::answer(action);
             gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
-            reply::mark(response.headers_mut(), receipt.request_id());
+            reply::mark_admitted(response.headers_mut(), &receipt);
             // A mock's URLs lead back, as the provider's would.
-            return (Some("the mock".to_owned()), response);
+            return (receipt, Some("the mock".to_owned()), response);
         };
         let (receipt, host, answer) = exit.send(permit).await;
-        let id = receipt.request_id();
         match answer {
             Ok(mut response) => {
                 let status = response.status().as_u16().to_string();
                 gate.release(&receipt, Outcome::Forwarded, status);
                 let headers = std::mem::take(response.headers_mut());
                 *response.headers_mut() = head::end_to_end(headers);
-                reply::mark(response.headers_mut(), id);
-                (Some(host), response)
+                reply::mark_admitted(response.headers_mut(), &receipt);
+                (receipt, Some(host), response)
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
-                (None, reply::failed(&error, id))
+                let response = reply::failed(&error, &receipt);
+                (receipt, None, response)
             }
         }
     }

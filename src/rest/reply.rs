@@ -1,6 +1,8 @@
 //! What the gate itself answers: a status, a JSON body that scripts know, and
 //! the id of the row in the log.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::response::IntoResponse as _;
 use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
@@ -10,10 +12,11 @@ use serde_json::{Value, json};
 use super::inbound::Fault;
 use super::upstream::UpstreamError;
 use crate::action::Action;
+use crate::gate::Receipt;
 use crate::intent::{Analysis, analyse};
 use crate::net::Body;
 use crate::net::client::SendError;
-use crate::verdict::{Denial, Reason, Stage};
+use crate::verdict::{Denial, Quota, Reason, Stage};
 
 /// The id of the row in the log, on every answer.
 pub const DECISION: HeaderName = HeaderName::from_static("x-agentgate-decision");
@@ -54,6 +57,39 @@ pub fn mark(headers: &mut HeaderMap, request_id: Option<&str>) {
     }
 }
 
+/// Says which row an answer to an admitted request belongs to, and what is left of
+/// the limit that is nearest to being used up. Where the provider tells of limits
+/// of its own in such headers, those stay, and the gate's are left out: of two
+/// that are mixed nobody could tell whose is whose.
+pub fn mark_admitted(headers: &mut HeaderMap, receipt: &Receipt) {
+    mark(headers, receipt.request_id());
+    let is_told = |name: &HeaderName| matches!(name.as_str().get(..9), Some("ratelimit"));
+    if let Some(quota) = receipt.quota().filter(|_| !headers.keys().any(is_told)) {
+        tell(headers, &quota);
+    }
+}
+
+/// How much of a limit is left, by the IETF's httpapi
+/// (draft-ietf-httpapi-ratelimit-headers-06).
+fn tell(headers: &mut HeaderMap, quota: &Quota) {
+    for (name, value) in [
+        ("ratelimit-limit", u64::from(quota.limit)),
+        ("ratelimit-remaining", u64::from(quota.remaining)),
+        ("ratelimit-reset", seconds(quota.reset)),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
+    let policy = format!("{};w={}", quota.limit, quota.window.as_secs());
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
+    }
+}
+
+/// Whole seconds after which it has passed; never none.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs_f64().ceil().max(1.0) as u64
+}
+
 /// The answer to a request that cannot be read for certain.
 #[must_use]
 pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
@@ -69,12 +105,15 @@ pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
 
 /// The answer to an admitted request that upstream gave none to.
 #[must_use]
-pub fn failed(error: &UpstreamError, request_id: Option<&str>) -> Response<Body> {
+pub fn failed(error: &UpstreamError, receipt: &Receipt) -> Response<Body> {
     let code = match error.cause {
         SendError::Slow(_) => "slow_body",
         _ => "proxy_error",
     };
-    answer(error.status(), json!({ "error": code, "detail": error.to_string() }), request_id)
+    let body = json!({ "error": code, "detail": error.to_string() });
+    let mut response = answer(error.status(), body, receipt.request_id());
+    mark_admitted(response.headers_mut(), receipt);
+    response
 }
 
 /// The answer to a refused request.
@@ -85,25 +124,15 @@ pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
     let reason = verdict.reason.to_string();
     match &verdict.reason {
         Reason::RateLimited { limit, window, retry_after } => {
-            let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
+            let (limit, window, reset) = (*limit, *window, *retry_after);
+            let seconds = seconds(reset);
             let mut response = answer(
                 StatusCode::TOO_MANY_REQUESTS,
                 json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds }),
                 id,
             );
-            let headers = response.headers_mut();
-            for (name, value) in [
-                (RETRY_AFTER, seconds),
-                (HeaderName::from_static("ratelimit-limit"), u64::from(*limit)),
-                (HeaderName::from_static("ratelimit-remaining"), 0),
-                (HeaderName::from_static("ratelimit-reset"), seconds),
-            ] {
-                headers.insert(name, HeaderValue::from(value));
-            }
-            let policy = format!("{limit};w={}", window.as_secs());
-            if let Ok(policy) = HeaderValue::from_str(&policy) {
-                headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
-            }
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            tell(response.headers_mut(), &Quota { limit, window, remaining: 0, reset });
             response
         }
         Reason::Unidentified(_) => answer(
@@ -126,7 +155,14 @@ pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
             json!({ "error": "invalid_request", "detail": reason }),
             id,
         ),
-        _ => answer(StatusCode::FORBIDDEN, denial_body(&analyse(action), denial), id),
+        _ => {
+            let body = denial_body(&analyse(action), denial);
+            let mut response = answer(StatusCode::FORBIDDEN, body, id);
+            if let Some(quota) = &denial.quota {
+                tell(response.headers_mut(), quota);
+            }
+            response
+        }
     }
 }
 

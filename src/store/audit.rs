@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::action::Transport;
 use crate::intent::Intent;
-use crate::verdict::{Decision, Stage};
+use crate::verdict::{Decision, Quota, Stage};
 
 /// The public id of a row: a version 7 UUID (RFC 9562), so it sorts by time. It
 /// also says where in the log the row is, so that no index is needed to find it.
@@ -145,6 +145,16 @@ pub struct Draft {
     pub observing: bool,
     /// The policies whose rate windows lose a slot to this row.
     pub takes_slot_of: Vec<Arc<str>>,
+}
+
+/// A row that is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its id.
+    pub id: RowId,
+    /// What its slot left of the limit that is nearest to being used up; `None`
+    /// where it took none.
+    pub quota: Option<Quota>,
 }
 
 /// What is known once a forwarded action is over.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::StoreError;
-use super::audit::{Completion, Draft, RowId};
+use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::{Hash, Keys};
 use super::ledger::Transaction;
 use crate::action::Agent;
@@ -15,7 +15,7 @@ pub(super) type Draw =
     Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send>;
 
 /// Tells whoever waits that the row is committed, or why not.
-pub(super) type Deliver = Box<dyn FnOnce(Result<RowId, StoreError>) + Send>;
+pub(super) type Deliver = Box<dyn FnOnce(Result<Recorded, StoreError>) + Send>;
 
 /// A row to be written.
 pub(super) struct Job {
@@ -83,8 +83,8 @@ fn write_row(
     let Some((draft, deliver)) = (job.draw)(Ok(usage)) else { return Ok(()) };
     let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
     match transaction.decide(&draft, digest, &job.limits) {
-        Ok(id) => {
-            told.waiting.push((deliver, id));
+        Ok(recorded) => {
+            told.waiting.push((deliver, recorded));
             Ok(())
         }
         Err(error) => {
@@ -97,7 +97,7 @@ fn write_row(
 /// Those who wait for a group, and what they are to be told.
 #[derive(Default)]
 pub(super) struct Told {
-    waiting: Vec<(Deliver, RowId)>,
+    waiting: Vec<(Deliver, Recorded)>,
     /// Why none of it is committed.
     pub(super) error: Option<StoreError>,
 }
@@ -105,8 +105,8 @@ pub(super) struct Told {
 impl Told {
     /// Tells them.
     pub(super) fn tell(self) {
-        for (deliver, id) in self.waiting {
-            deliver(self.error.clone().map_or(Ok(id), Err));
+        for (deliver, recorded) in self.waiting {
+            deliver(self.error.clone().map_or(Ok(recorded), Err));
         }
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use crate::policy::Limit;
 use crate::rate::Usage;
 
-use super::audit::{Completion, Draft, RowId};
+use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{Dictionary, Facet, clip};
 use super::files::{Files, Identity, WriteLock};
@@ -272,16 +272,21 @@ impl Transaction<'_> {
         draft: &Draft,
         digest: Option<(&Arc<Keys>, Hash)>,
         limits: &[Limit],
-    ) -> Result<RowId, StoreError> {
+    ) -> Result<Recorded, StoreError> {
         let digest = match digest {
             Some((keys, digest)) if Arc::ptr_eq(keys, &self.ledger.keys) => digest,
             _ => self.ledger.keys.digest(&draft.canonical_args),
         };
         let at = draft.at.as_microsecond();
-        self.insert_decision(draft, &digest, at)
-            .and_then(|()| self.take_slots(draft, limits))
+        let quota = self
+            .insert_decision(draft, &digest, at)
+            .and_then(|()| {
+                let taken = (&*draft.takes_slot_of, self.head.at);
+                slots::take_all(&self.ledger.connection, &draft.agent, taken, limits)
+            })
             .map_err(|error| self.ledger.write_error(&error))?;
-        Ok(RowId::new(self.head.at, self.head.seq, self.ledger.salt))
+        let id = RowId::new(self.head.at, self.head.seq, self.ledger.salt);
+        Ok(Recorded { id, quota })
     }
 
     fn insert_decision(&mut self, draft: &Draft, digest: &Hash, at: i64) -> rusqlite::Result<()> {
@@ -326,15 +331,6 @@ impl Transaction<'_> {
                 next.hash,
             ])?;
         self.head = next;
-        Ok(())
-    }
-
-    fn take_slots(&self, draft: &Draft, limits: &[Limit]) -> rusqlite::Result<()> {
-        for policy in &draft.takes_slot_of {
-            let windows = limits.iter().filter(|limit| limit.policy == *policy);
-            let longest = windows.map(|limit| limit.window).max().unwrap_or_default();
-            slots::take(&self.ledger.connection, &draft.agent, policy, self.head.at, longest)?;
-        }
         Ok(())
     }
 

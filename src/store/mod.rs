@@ -43,7 +43,7 @@ use crate::action::Agent;
 use crate::policy::Limit;
 use crate::rate::Usage;
 
-use audit::{Completion, Draft, RowId};
+use audit::{Completion, Draft, Recorded, RowId};
 use files::Files;
 use group::Job;
 use writer::Writer;
@@ -161,7 +161,7 @@ impl Store {
         agent: &Agent,
         limits: &[Limit],
         decide: F,
-    ) -> Result<(RowId, T), StoreError>
+    ) -> Result<(Recorded, T), StoreError>
     where
         T: Send + 'static,
         F: FnOnce(Vec<Usage>) -> (Draft, T) + Send + 'static,
@@ -170,7 +170,7 @@ impl Store {
         let job = if limits.is_empty() {
             let (draft, value) = guarded(decide, Vec::new())?;
             self.writer.job(draft, |result| {
-                let _ = answer.send(result.map(|id| (id, value)));
+                let _ = answer.send(result.map(|recorded| (recorded, value)));
             })
         } else {
             Job::new(agent, limits, |usage| {
@@ -181,8 +181,8 @@ impl Store {
                         return None;
                     }
                 };
-                let deliver = Box::new(|result: Result<RowId, StoreError>| {
-                    let _ = answer.send(result.map(|id| (id, value)));
+                let deliver = Box::new(|result: Result<Recorded, StoreError>| {
+                    let _ = answer.send(result.map(|recorded| (recorded, value)));
                 });
                 Some((draft, deliver))
             })

@@ -4,13 +4,15 @@
 //! `max`-th newest is found by its number. All of this runs inside the
 //! transaction that writes the row.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::policy::Limit;
-use crate::rate::Usage;
+use crate::rate::{self, Usage};
+use crate::verdict::Quota;
 
 /// Slots older than this are in no window any more, in microseconds.
 const KEPT_US: i64 = 3_600_000_000;
@@ -26,8 +28,6 @@ pub(super) fn usage(
     agent: &str,
     limits: &[Limit],
 ) -> rusqlite::Result<Vec<Usage>> {
-    let mut at = connection
-        .prepare_cached("SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n = ?3")?;
     let mut usage = Vec::with_capacity(limits.len());
     let mut known: Option<(&str, i64)> = None;
     for limit in limits {
@@ -39,8 +39,7 @@ pub(super) fn usage(
         known = Some((&limit.policy, newest));
         // A limit of none is full by a slot that nobody took.
         let counted = newest - i64::from(limit.max.max(1)) + 1;
-        let oldest_counted: Option<i64> =
-            at.query_row(params![agent, &*limit.policy, counted], |row| row.get(0)).optional()?;
+        let oldest_counted = taken_at(connection, agent, &limit.policy, counted)?;
         let oldest_counted = match (limit.max, oldest_counted) {
             (0, _) => Some(Timestamp::MAX),
             (_, Some(at)) => Timestamp::from_microsecond(at).ok(),
@@ -51,14 +50,41 @@ pub(super) fn usage(
     Ok(usage)
 }
 
+/// Takes a slot of each of `policies` at `at`, and gives what is left of the limit
+/// that is nearest to being used up. One that only observes holds nobody up, so
+/// nobody has to know of it.
+pub(super) fn take_all(
+    connection: &Connection,
+    agent: &str,
+    (policies, at): (&[Arc<str>], i64),
+    limits: &[Limit],
+) -> rusqlite::Result<Option<Quota>> {
+    let mut nearest: Option<Quota> = None;
+    for policy in policies {
+        let of_policy = || limits.iter().filter(|limit| limit.policy == *policy);
+        let longest = of_policy().map(|limit| limit.window).max().unwrap_or_default();
+        let n = take(connection, agent, policy, at, longest)?;
+        for limit in of_policy().filter(|limit| !limit.observed) {
+            let most = nearest.map_or(limit.max, |nearest| nearest.remaining);
+            let left = left(connection, agent, limit, (n, at), most)?;
+            nearest = match (nearest, left) {
+                (Some(nearest), Some(left)) => Some(rate::nearer(nearest, left)),
+                (nearest, left) => left.or(nearest),
+            };
+        }
+    }
+    Ok(nearest)
+}
+
 /// Takes a slot of `policy` at `at`, and removes a few that are in no window.
-pub(super) fn take(
+/// Gives its number.
+fn take(
     connection: &Connection,
     agent: &str,
     policy: &str,
     at: i64,
     longest: Duration,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<i64> {
     let longest = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX).max(KEPT_US);
     let n: i64 = connection
         .prepare_cached(
@@ -76,13 +102,65 @@ pub(super) fn take(
             )?
             .execute(params![agent, policy, at.saturating_sub(longest), REMOVED])?;
     }
-    Ok(())
+    Ok(n)
+}
+
+/// What is left of `limit` where the slot `newest`, just taken at `at`, is the
+/// newest of its policy; `None` where more than `most` are left.
+fn left(
+    connection: &Connection,
+    agent: &str,
+    limit: &Limit,
+    (newest, at): (i64, i64),
+    most: u32,
+) -> rusqlite::Result<Option<Quota>> {
+    let window = i64::try_from(limit.window.as_micros()).unwrap_or(i64::MAX);
+    // Counted back from the newest, slots are in the window up to some place.
+    let counts = |place: u32| -> rusqlite::Result<Option<i64>> {
+        let taken = taken_at(connection, agent, &limit.policy, newest - i64::from(place) + 1)?;
+        Ok(taken.filter(|taken| at.saturating_sub(*taken) < window))
+    };
+    let (mut used, mut oldest) = (1, at);
+    if let Some(least) = limit.max.checked_sub(most).filter(|least| *least > 1) {
+        let Some(taken) = counts(least)? else { return Ok(None) };
+        (used, oldest) = (least, taken);
+    }
+    // In growing steps and then in halves: it costs what is used, not what is
+    // allowed.
+    let (mut beyond, mut step) = (limit.max.max(used).saturating_add(1), 1);
+    while used + 1 < beyond {
+        let place = used + (beyond - used).div_euclid(2).min(step);
+        match counts(place)? {
+            Some(taken) => (used, oldest, step) = (place, taken, step.saturating_mul(2)),
+            None => (beyond, step) = (place, u32::MAX),
+        }
+    }
+    let reset = oldest.saturating_add(window) - at;
+    Ok(Some(Quota {
+        limit: limit.max,
+        window: limit.window,
+        remaining: limit.max.saturating_sub(used),
+        reset: Duration::from_micros(u64::try_from(reset).unwrap_or_default()),
+    }))
 }
 
 /// Moves every slot `by` microseconds into the past: the clock was set back by
 /// so much, and windows go on as if it had not been.
 pub(super) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE slot SET at = at - ?1", [by]).map(drop)
+}
+
+/// When the slot numbered `n` was taken.
+fn taken_at(
+    connection: &Connection,
+    agent: &str,
+    policy: &str,
+    n: i64,
+) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n = ?3")?
+        .query_row(params![agent, policy, n], |row| row.get(0))
+        .optional()
 }
 
 fn newest(connection: &Connection, agent: &str, policy: &str) -> rusqlite::Result<i64> {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::audit::{Completion, Draft, RowId};
+use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::Keys;
 use super::files::{Files, Held};
 use super::group::{Deliver, Draw, Job, Told, write_group};
@@ -128,7 +128,7 @@ impl Writer {
     pub(super) fn job(
         &self,
         draft: Draft,
-        deliver: impl FnOnce(Result<RowId, StoreError>) + Send + 'static,
+        deliver: impl FnOnce(Result<Recorded, StoreError>) + Send + 'static,
     ) -> Job {
         let keys = self.shared.keys.load_full();
         let digest = keys.digest(&draft.canonical_args);

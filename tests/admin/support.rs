@@ -122,14 +122,15 @@ impl Gate {
         let allowed = decision == Decision::Allow;
         let draft = row(agent, path, decision, stage);
         let agent = agentgate::action::Agent::named(agent);
-        let (id, ()) =
+        let (row, ()) =
             self.runtime.block_on(self.store.record(&agent, &[], |_| (draft, ()))).unwrap();
         if allowed {
             let upstream = Duration::from_millis(3);
             let status = "200".to_owned();
-            self.store.complete(&id, Completion { outcome: Outcome::Forwarded, upstream, status });
+            self.store
+                .complete(&row.id, Completion { outcome: Outcome::Forwarded, upstream, status });
         }
-        id.as_str().to_owned()
+        row.id.as_str().to_owned()
     }
 }
 

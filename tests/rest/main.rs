@@ -7,6 +7,7 @@ mod attacks;
 mod configuration;
 mod endurance;
 mod flows;
+mod limits;
 mod mocks;
 mod quickstart;
 mod sdks;

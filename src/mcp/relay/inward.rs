@@ -235,12 +235,13 @@ impl Relay {
             Err(denial) => denial,
             // Not even a permit lets through what cannot be read.
             Ok(_) => Denial {
-                verdict: Verdict::refusal(
+                verdict: Box::new(Verdict::refusal(
                     Stage::Validation,
                     "gate",
                     Reason::Malformed(fault.what.clone()),
-                ),
+                )),
                 request_id: None,
+                quota: None,
             },
         }
     }

@@ -17,7 +17,7 @@ use crate::policy::Limit;
 use crate::rate::Usage;
 use crate::store::audit::{Completion, Draft, Outcome, RowId};
 use crate::store::{Options, Store, StoreError};
-use crate::verdict::{Decision, Stage};
+use crate::verdict::{Decision, Quota, Stage};
 
 pub(super) fn draft(tool: &str) -> Draft {
     Draft {
@@ -72,7 +72,7 @@ pub(super) fn wait<F: Future>(future: F) -> F::Output {
 }
 
 pub(super) fn record(store: &Store, draft: Draft) -> Result<RowId, StoreError> {
-    wait(store.record(&alice(), &[], |_| (draft, ()))).map(|(id, ())| id)
+    wait(store.record(&alice(), &[], |_| (draft, ()))).map(|(row, ())| row.id)
 }
 
 /// How many rows there are, by an outsider's reading.
@@ -277,6 +277,66 @@ fn no_window_ever_holds_more_than_its_limit() {
         }
     }
     assert!(granted.len() > 12, "a second hour brings new slots: {}", granted.len());
+}
+
+#[test]
+fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
+    let (_folder, store) = store();
+    let observed = Limit { observed: true, ..limit("p", 60, 2) };
+    let limits = [limit("p", 60, 7), limit("p", 3600, 40), observed];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut taken: Vec<Timestamp> = Vec::new();
+    let mut told = std::collections::BTreeSet::new();
+    let mut at = start;
+    for step in 0..900_i64 {
+        at += SignedDuration::from_millis(300 + (step * 7919) % 17_000);
+        let free = move |usage: Vec<Usage>| {
+            let is_full = |usage: &Usage| !usage.limit.observed && usage.retry_after(at).is_some();
+            let free = !usage.iter().any(is_full);
+            let takes_slot_of = if free { vec!["p".into()] } else { Vec::new() };
+            (Draft { at, takes_slot_of, ..draft("t") }, free)
+        };
+        let (row, free) = wait(store.record(&alice(), &limits, free)).unwrap();
+        if !free {
+            assert_eq!(row.quota, None);
+            continue;
+        }
+        taken.push(at);
+        let age = |taken: &Timestamp| at.duration_since(*taken).unsigned_abs();
+        let mut left: Vec<Quota> = Vec::new();
+        for limit in &limits[..2] {
+            let counted: Vec<_> = taken.iter().map(age).filter(|age| *age < limit.window).collect();
+            left.push(Quota {
+                limit: limit.max,
+                window: limit.window,
+                remaining: limit.max - u32::try_from(counted.len()).unwrap(),
+                reset: limit.window - *counted.first().unwrap(),
+            });
+        }
+        left.sort_by_key(|quota| (quota.remaining, std::cmp::Reverse(quota.reset)));
+        assert_eq!(row.quota.as_ref(), left.first(), "{step}");
+        told.insert((left[0].limit, left[0].remaining));
+    }
+    for seen in [(7, 6), (7, 0), (40, 1), (40, 0)] {
+        assert!(told.contains(&seen), "{seen:?} of {told:?}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_limit_without_end_is_told_too() {
+    let (_folder, store) = store();
+    let limits = [limit("p", 60, u32::MAX)];
+    let take = |at| {
+        let decide = move |_| (Draft { at, takes_slot_of: vec!["p".into()], ..draft("t") }, ());
+        wait(store.record(&alice(), &limits, decide)).unwrap().0.quota.unwrap()
+    };
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    for n in 1..=70_u32 {
+        let quota = take(start + SignedDuration::from_secs(i64::from(n)));
+        let used = n.min(60);
+        assert_eq!(quota.remaining, u32::MAX - used);
+        assert_eq!(quota.reset, Duration::from_secs(60 - u64::from(used - 1)));
+    }
 }
 
 #[test]

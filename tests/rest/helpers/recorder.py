@@ -40,6 +40,10 @@ def answer(method, target, host, headers, body):
     if path == "/_api/down" or "alt=media" in query:
         # A file that looks like an answer.
         return 200, ('{"url": "%s/x"}' % here).encode()
+    if path == "/rate_limit":
+        return 200, {}, {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "4999"}
+    if path == "/v1.0/me/events":
+        return 200, {"value": []}, {"ratelimit-limit": "10000", "ratelimit-remaining": "9999"}
     if path == "/v1.0/me/messages":
         page = int(query.rpartition("page=")[2] or 1)
         more = {"@odata.nextLink": f"{here}{path}?page={page + 1}"} if page < 3 else {}

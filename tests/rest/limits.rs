@@ -1,0 +1,136 @@
+//! What clients are told of rate limits, so that they need not run into them.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use serde_json::json;
+
+use crate::support::{Answer, Recorder, Serve};
+
+const CLIENTS: usize = 32;
+
+/// A gate in front of `recorder`, and the key of an agent with this policy.
+fn limited(recorder: &Recorder, policy: &str) -> (Serve, String) {
+    let gate = Serve::in_front_of(recorder);
+    let put = json!({"name": "limited", "yaml": format!("name: limited\n{policy}")}).to_string();
+    let put = gate.admin("POST", "/policies", &put);
+    assert_eq!(put.status, 200, "{put:?}");
+    let agent = gate.agent("a", "limited");
+    (gate, format!("X-Agent-Key: {}\r\n", agent.key))
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    let start = format!("{name}: ");
+    answer.head.lines().find_map(|line| line.strip_prefix(&start))
+}
+
+/// `RateLimit-Limit`, `-Remaining` and `-Reset`.
+fn told(answer: &Answer) -> Option<[u64; 3]> {
+    let value = |name: &str| header(answer, name)?.parse().ok();
+    let told =
+        [value("ratelimit-limit")?, value("ratelimit-remaining")?, value("ratelimit-reset")?];
+    Some(told)
+}
+
+#[test]
+fn what_is_left_is_exact_however_many_ask_at_once() {
+    let recorder = Recorder::start();
+    let (gate, key) = limited(
+        &recorder,
+        "rules: [{intent: read, effect: allow}]\n\
+         rate_limit: {requests_per_minute: 50, requests_per_hour: 1000}\n",
+    );
+    let (asked, ready) = (AtomicU32::new(0), Barrier::new(CLIENTS));
+    let answers: Vec<Answer> = thread::scope(|scope| {
+        let client = || {
+            ready.wait();
+            let mut answers = Vec::new();
+            while asked.fetch_add(1, Ordering::Relaxed) < 80 {
+                answers.push(gate.request("GET", "/proxy/github/user", &key, ""));
+            }
+            answers
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    let mut left: Vec<u64> = Vec::new();
+    for answer in &answers {
+        let [limit, remaining, reset] = told(answer).unwrap_or_else(|| panic!("{answer:?}"));
+        assert_eq!((limit, header(answer, "ratelimit-policy")), (50, Some("50;w=60")));
+        assert!((1..=60).contains(&reset), "{answer:?}");
+        match answer.status {
+            200 => left.push(remaining),
+            429 => assert_eq!(remaining, 0, "{answer:?}"),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    left.sort_unstable();
+    assert_eq!(left, (0..50).collect::<Vec<_>>(), "each once");
+    assert_eq!((answers.len(), recorder.requests().len()), (80, 50));
+}
+
+#[test]
+fn the_limit_that_is_nearest_to_being_used_up_is_the_one_told() {
+    let recorder = Recorder::start();
+    let (gate, key) = limited(
+        &recorder,
+        "rules: [{intent: read, effect: allow}]\n\
+         rate_limit: {requests_per_minute: 60, requests_per_hour: 3}\n",
+    );
+    let get = |target: &str| told(&gate.request("GET", target, &key, ""));
+    let [limit, remaining, reset] = get("/proxy/github/user").unwrap();
+    assert_eq!((limit, remaining), (3, 2));
+    assert!((3_500..=3_600).contains(&reset), "{reset}");
+    // What the policy refuses was counted, too.
+    let refused = gate.request("DELETE", "/proxy/github/repos/a/b", &key, "");
+    assert_eq!((refused.status, told(&refused).map(|told| told[1])), (403, Some(1)));
+    assert_eq!(get("/proxy/github/user").map(|told| told[1]), Some(0));
+    let full = gate.request("GET", "/proxy/github/user", &key, "");
+    assert_eq!((full.status, header(&full, "ratelimit-policy")), (429, Some("3;w=3600")));
+}
+
+#[test]
+fn who_has_no_limit_is_told_of_none() {
+    let recorder = Recorder::start();
+    let allow = "rules: [{intent: read, effect: allow}]\n";
+    let observed = format!("{allow}mode: observe\nrate_limit: {{requests_per_minute: 1}}\n");
+    for policy in [allow, &observed] {
+        let (gate, key) = limited(&recorder, policy);
+        for _ in 0..3 {
+            let answer = gate.request("GET", "/proxy/github/user", &key, "");
+            assert_eq!((answer.status, answer.head.contains("ratelimit")), (200, false));
+        }
+    }
+}
+
+/// Two limits under one name are none: the provider's own word stays as it came.
+#[test]
+fn what_the_provider_says_of_its_own_limits_stays() {
+    let recorder = Recorder::start();
+    let (gate, key) = limited(
+        &recorder,
+        "rules: [{intent: read, effect: allow}]\nrate_limit: {requests_per_minute: 50}\n",
+    );
+    let own = gate.request("GET", "/proxy/microsoft/v1.0/me/events", &key, "");
+    assert_eq!((own.status, header(&own, "ratelimit-limit")), (200, Some("10000")));
+    assert_eq!(header(&own, "ratelimit-remaining"), Some("9999"));
+    assert!(!own.head.contains("ratelimit-reset") && !own.head.contains("ratelimit-policy"));
+    let other = gate.request("GET", "/proxy/github/rate_limit", &key, "");
+    assert_eq!(header(&other, "x-ratelimit-remaining"), Some("4999"));
+    assert_eq!(told(&other).map(|told| told[1]), Some(48));
+}
+
+#[test]
+fn an_upstream_that_fails_has_cost_a_request_all_the_same() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let configuration = format!("providers:\n  github: {{upstream: 'http://{gone}'}}\n");
+    let gate = Serve::start(&configuration, &[]);
+    let policy =
+        "name: l\nrules: [{intent: read, effect: allow}]\nrate_limit: {requests_per_minute: 9}\n";
+    let put = json!({"name": "l", "yaml": policy}).to_string();
+    assert_eq!(gate.admin("POST", "/policies", &put).status, 200);
+    let key = format!("X-Agent-Key: {}\r\n", gate.agent("a", "l").key);
+    let answer = gate.request("GET", "/proxy/github/user", &key, "");
+    assert_eq!((answer.status, told(&answer).map(|told| told[1])), (502, Some(8)));
+}
