@@ -17,13 +17,16 @@ use super::error::{Answer, ApiError};
 use super::extract::Params;
 use super::openapi::Refusals;
 use crate::store::audit::RowId;
-use crate::store::read::Filter;
+use crate::store::read::{DECISIONS, Filter};
 use crate::store::row::Row;
 use crate::store::stats::{Named, Stats};
 use crate::store::when;
 
 /// Rows of one page, at most; more is what the export is for.
 const MAX_PAGE: u64 = 10_000;
+
+/// What stands for every MCP server where a provider is named.
+const MCP: &str = "mcp";
 
 /// Rows of a page where no number is given.
 const PAGE: u64 = 50;
@@ -39,11 +42,12 @@ pub(super) struct LogQuery {
     /// Only this agent's, by its name.
     #[serde(deserialize_with = "given")]
     agent: Option<String>,
-    /// Only `allow`, `deny`, `ask` or `rate_limited` (those that a limit denied).
+    /// Only `allow`, `deny`, `ask`; or `rate_limited` (those of the denied that a limit
+    /// denied) or `error` (those that were let through and failed on the way).
     #[serde(deserialize_with = "given")]
-    #[param(pattern = "^(allow|deny|ask|rate_limited)?$")]
+    #[param(pattern = "^(allow|deny|ask|rate_limited|error)?$")]
     decision: Option<String>,
-    /// Only this provider's or MCP server's.
+    /// Only this provider's or MCP server's; `mcp` for all that came over MCP.
     #[serde(deserialize_with = "given")]
     provider: Option<String>,
     /// Only of this path, resource or tool.
@@ -160,9 +164,10 @@ pub(super) struct LogPage {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct StatsView {
     total_requests: i64,
-    /// By `allow`, `deny`, `ask`.
+    /// By `allow`, `deny`, `ask`, `rate_limited` (those that a limit denied) and `error`
+    /// (those that were let through and failed). Each row is counted once.
     by_decision: BTreeMap<String, i64>,
-    /// Those of the denied that a limit denied.
+    /// As in `by_decision`.
     rate_limited: i64,
     /// The share that was denied, from 0 to 1.
     deny_rate: f64,
@@ -218,15 +223,18 @@ pub(super) async fn stats(
     if query.session.is_some() {
         return Err(ApiError::invalid("counters know no session; use /audit/logs"));
     }
+    if query.decision.as_deref() == Some("error") {
+        let detail = "counters do not tell more of errors than `by_decision` and `failed`; \
+                      use /audit/logs";
+        return Err(ApiError::invalid(detail));
+    }
     let pretty = query.pretty;
     let stats = admin.blocking(move |admin| {
-        let Some(filter) = admin.filter(&query)? else {
-            return text(&StatsView::new(Stats::default(), 0), pretty);
+        let stats = match admin.filter(&query)? {
+            Some(filter) => admin.reader()?.stats(&filter)?,
+            None => Stats::default(),
         };
-        let reader = admin.reader()?;
-        let limited = Filter { stage: Some("rate_limit".to_owned()), ..filter.clone() };
-        let rate_limited = reader.stats(&limited)?.decisions;
-        text(&StatsView::new(reader.stats(&filter)?, rate_limited), pretty)
+        text(&StatsView::new(stats), pretty)
     });
     Ok(json(stats.await?))
 }
@@ -237,7 +245,8 @@ impl Admin {
         let now = Zoned::now().with_time_zone(TimeZone::UTC);
         let mut filter = Filter {
             agent: query.agent.clone(),
-            server: query.provider.clone(),
+            server: query.provider.clone().filter(|name| name != MCP),
+            mcp: query.provider.as_deref() == Some(MCP),
             tool: query.resource.clone(),
             session: query.session.clone(),
             since: read(query.since.as_deref(), |text| when::since(text, &now))?,
@@ -245,16 +254,10 @@ impl Admin {
             before: query.before.as_deref().map(row_id).transpose()?,
             ..Filter::default()
         };
-        match query.decision.as_deref() {
-            None => {}
-            Some("rate_limited") => filter.stage = Some("rate_limit".to_owned()),
-            Some(decision @ ("allow" | "deny" | "ask")) => {
-                filter.decision = Some(decision.to_owned());
-            }
-            Some(other) => {
-                let detail = format_args!("`{other}` is none of allow, deny, ask, rate_limited");
-                return Err(ApiError::invalid(detail));
-            }
+        if let Some(name) = query.decision.as_deref() {
+            filter = filter.decided(name).ok_or_else(|| {
+                ApiError::invalid(format_args!("`{name}` is none of {}", DECISIONS.join(", ")))
+            })?;
         }
         if let Some(id) = &query.agent_id {
             let Some(agent) = self.directory.registry().find(id)? else { return Ok(None) };
@@ -326,7 +329,7 @@ impl LogRow {
             request_id: row.id.as_str().to_owned(),
             time: row.time_text(),
             server: only(!is_rest, &row.server),
-            provider: if is_rest { row.server } else { "mcp".to_owned() },
+            provider: if is_rest { row.server } else { MCP.to_owned() },
             resource: only(is_rest, &row.tool),
             tool: only(!is_rest, &row.tool),
             args: RawValue::from_string(row.args).ok(),
@@ -386,14 +389,14 @@ impl LogRow {
 }
 
 impl StatsView {
-    fn new(stats: Stats, rate_limited: i64) -> Self {
+    fn new(stats: Stats) -> Self {
         let map = |named: Vec<Named>| -> BTreeMap<String, i64> {
             named.into_iter().map(|named| (named.name, named.decisions)).collect()
         };
         Self {
             total_requests: stats.decisions,
-            by_decision: stats.by_decision,
-            rate_limited,
+            rate_limited: stats.by_kind.get("rate_limited").copied().unwrap_or_default(),
+            by_decision: stats.by_kind,
             deny_rate: stats.deny_rate,
             by_provider: map(stats.by_server),
             by_agent: map(stats.by_agent),

@@ -28,8 +28,8 @@ pub struct AuditFilter {
     /// Only this agent's; names may hold * and ?
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// Only allow, deny or ask
-    #[arg(long, value_parser = ["allow", "deny", "ask"])]
+    /// Only allow, deny or ask; or rate_limited (denied by a limit), error (let through, and failed)
+    #[arg(long, value_parser = crate::store::read::DECISIONS)]
     pub decision: Option<String>,
     /// Only this server's or provider's
     #[arg(long, value_name = "NAME")]

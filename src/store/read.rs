@@ -27,6 +27,10 @@ pub struct Filter {
     pub tool: Option<String>,
     /// Only what this stage decided.
     pub stage: Option<String>,
+    /// Only what was let through and failed on the way.
+    pub failed: bool,
+    /// Only what came over MCP.
+    pub mcp: bool,
     /// Only this session's; exact.
     pub session: Option<String>,
     /// Not before.
@@ -39,6 +43,25 @@ pub struct Filter {
     pub before: Option<RowId>,
     /// Only rows after this one.
     pub after: Option<RowId>,
+}
+
+/// What rows may be asked for by: the log's own words, and two that scripts know
+/// from elsewhere.
+pub const DECISIONS: [&str; 5] = ["allow", "deny", "ask", "rate_limited", "error"];
+
+impl Filter {
+    /// The same for one of [`DECISIONS`]: `rate_limited` are those of the denied that
+    /// a limit denied, `error` those of the forwarded that failed on the way. `None`
+    /// where it is none.
+    #[must_use]
+    pub fn decided(self, name: &str) -> Option<Self> {
+        match name {
+            "rate_limited" => Some(Self { stage: Some("rate_limit".to_owned()), ..self }),
+            "error" => Some(Self { failed: true, ..self }),
+            "allow" | "deny" | "ask" => Some(Self { decision: Some(name.to_owned()), ..self }),
+            _ => None,
+        }
+    }
 }
 
 /// Some of the rows that a filter selects.
@@ -119,10 +142,13 @@ impl Reader {
     pub fn page(&self, filter: &Filter, offset: u64, limit: u64) -> Result<Page, StoreError> {
         let snapshot = self.snapshot()?;
         let selection = snapshot.select(filter)?;
-        let total = match selection.looks_at_rows() {
-            true => None,
-            false => Some(self.total(&snapshot, filter)?),
+        let total = match selection.is_counted() {
+            true => Some(self.total(&snapshot, filter)?),
+            false => None,
         };
+        if total == Some(0) {
+            return Ok(Page { rows: Vec::new(), total });
+        }
         let mut merge = snapshot.merge(&selection, Direction::Down)?;
         let (mut rows, mut skipped) = (Vec::new(), 0);
         while (rows.len() as u64) < limit

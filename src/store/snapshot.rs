@@ -28,6 +28,7 @@ pub(super) struct Selection {
     tool: Option<String>,
     text: Option<Regex>,
     session: Option<String>,
+    failed: bool,
 }
 
 impl Selection {
@@ -38,7 +39,12 @@ impl Selection {
 
     /// Whether the dictionary alone does not say which rows.
     pub(super) fn looks_at_rows(&self) -> bool {
-        self.tool.is_some() || self.text.is_some() || self.session.is_some()
+        self.failed || !self.is_counted()
+    }
+
+    /// Whether counters know how many rows they are.
+    pub(super) fn is_counted(&self) -> bool {
+        self.tool.is_none() && self.text.is_none() && self.session.is_none()
     }
 }
 
@@ -165,8 +171,8 @@ impl<'r> Snapshot<'r> {
         let (facets, bare) = self.facets(filter).map_err(error)?;
         let ranges = self.ranges(filter).map_err(error)?;
         let tool = filter.tool.clone().filter(|_| bare);
-        let session = filter.session.clone();
-        Ok(Selection { facets, ranges, tool, text: text.transpose()?, session })
+        let (session, failed) = (filter.session.clone(), filter.failed);
+        Ok(Selection { facets, ranges, tool, text: text.transpose()?, session, failed })
     }
 
     /// The combinations that `filter` selects (`None`: all), and whether one of
@@ -188,6 +194,9 @@ impl<'r> Snapshot<'r> {
                 other => format!("{other} GLOB ?"),
             });
             values.push(pattern);
+        }
+        if filter.mcp {
+            wheres.push("transport <> 'rest'".to_owned());
         }
         if wheres.is_empty() {
             return Ok((None, false));
@@ -313,6 +322,9 @@ impl<'r> Snapshot<'r> {
         if selection.session.as_ref().is_some_and(|session| *session != raw.session) {
             return Ok(None);
         }
+        if selection.failed && !self.has_failed(&raw) {
+            return Ok(None);
+        }
         let described = self.describe(raw.facet)?;
         let tool = match (&raw.tool, &described.facet.tool) {
             (Some(own), _) => own.as_str(),
@@ -336,6 +348,11 @@ impl<'r> Snapshot<'r> {
         }
         let (tool, reason) = (tool.to_owned(), reason.to_owned());
         Ok(Some(self.assemble(raw, &described.facet, tool, reason)?))
+    }
+
+    fn has_failed(&self, raw: &Raw) -> bool {
+        let answer = raw.answer.as_ref().or_else(|| self.answers.get(&raw.seq));
+        answer.is_some_and(|answer| answer.outcome == "error")
     }
 
     fn describe(&self, facet: i64) -> rusqlite::Result<Rc<Described>> {

@@ -22,6 +22,10 @@ pub struct Stats {
     pub decisions: i64,
     /// By `allow`, `deny`, `ask`.
     pub by_decision: BTreeMap<String, i64>,
+    /// The same, each under the narrowest of [`super::read::DECISIONS`]: those that a
+    /// limit denied, and those that failed, are under these names and no other.
+    #[serde(skip)]
+    pub by_kind: BTreeMap<String, i64>,
     /// By outcome at the time of the decision.
     pub by_outcome: BTreeMap<String, i64>,
     /// The share that was denied, from 0 to 1.
@@ -58,8 +62,8 @@ pub struct Named {
 }
 
 impl Reader {
-    /// The figures of the rows that `filter` selects; its text, session
-    /// and page bounds play no part. Whole hours and days come from counters; only the rows of
+    /// The figures of the rows that `filter` selects; its text, its session, its page
+    /// bounds and whether they failed play no part. Whole hours and days come from counters; only the rows of
     /// the hours that a window begins and ends in are looked at.
     ///
     /// # Errors
@@ -74,7 +78,8 @@ impl Reader {
         snapshot: &Snapshot<'_>,
         filter: &Filter,
     ) -> Result<i64, StoreError> {
-        self.stats_of(snapshot, filter).map(|stats| stats.decisions)
+        let stats = self.stats_of(snapshot, filter)?;
+        Ok(if filter.failed { stats.failed } else { stats.decisions })
     }
 
     fn stats_of(&self, snapshot: &Snapshot<'_>, filter: &Filter) -> Result<Stats, StoreError> {
@@ -188,6 +193,17 @@ impl Reader {
             let facet = Facet::read(row, 0)?;
             total.add(counts);
             *stats.by_decision.entry(facet.decision.to_string()).or_default() += counts.decided;
+            for (kind, count) in [
+                (
+                    if facet.stage == "rate_limit" { "rate_limited" } else { &facet.decision },
+                    counts.decided - counts.failed,
+                ),
+                ("error", counts.failed),
+            ] {
+                if count > 0 {
+                    *stats.by_kind.entry(kind.to_owned()).or_default() += count;
+                }
+            }
             *stats.by_outcome.entry(facet.outcome.to_string()).or_default() += counts.decided;
             let rule = format!("{}: {}", facet.policy, facet.rule);
             let rule = (facet.decision != "allow").then_some(rule);

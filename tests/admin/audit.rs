@@ -1,9 +1,15 @@
 //! The log through the API.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 
 use crate::support::Gate;
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn filled() -> Gate {
     let gate = Gate::start();
@@ -56,6 +62,9 @@ fn pages_are_newest_first_and_filters_select() {
         ("limit=2".to_owned(), vec!["=cmd()", "/repos/x"]),
         ("limit=2&offset=1".to_owned(), vec!["/repos/x", "/repos/4"]),
         ("decision=rate_limited".to_owned(), vec!["=cmd()"]),
+        ("decision=deny".to_owned(), vec!["=cmd()", "/repos/x"]),
+        ("decision=error".to_owned(), vec![]),
+        ("provider=mcp".to_owned(), vec![]),
         (format!("agent_id={id}&decision=deny"), vec!["/repos/x"]),
         ("agent_id=nobody".to_owned(), vec![]),
         ("provider=github&resource=/repos/3".to_owned(), vec!["/repos/3"]),
@@ -101,10 +110,49 @@ fn figures_count_what_a_filter_selects() {
     assert_eq!((&all["total_requests"], &all["rate_limited"]), (&7.into(), &1.into()));
     assert_eq!(
         (&all["by_decision"]["deny"], &all["by_provider"]["github"]),
-        (&2.into(), &7.into())
+        (&1.into(), &7.into())
     );
     let one = gate.get("/audit/stats?agent=else").json();
     assert_eq!((&one["total_requests"], &one["deny_rate"]), (&1.into(), &1.0.into()));
+}
+
+/// Scripts there are that ask for `rate_limited` and `error` as for a decision, and
+/// expect each row under one of them.
+#[test]
+fn what_failed_and_what_a_limit_denied_are_found_by_these_names() {
+    let gate = filled();
+    for index in 0..3 {
+        gate.record_failed("bot", &format!("/failed/{index}"));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    // Results are written a moment later.
+    while gate.get("/audit/logs?decision=error").json()["total"] != 3 {
+        assert!(Instant::now() < deadline, "the results never come");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let failed = gate.get("/audit/logs?decision=error&limit=2").json();
+    assert_eq!((paths(&failed), &failed["total"]), (vec!["/failed/2", "/failed/1"], &3.into()));
+    let row = &failed["logs"][0];
+    assert_eq!((&row["decision"], &row["outcome"]), (&"allow".into(), &"error".into()));
+    let next = failed["next"].as_str().unwrap();
+    let rest = gate.get(&format!("/audit/logs?decision=error&before={next}")).json();
+    assert_eq!((paths(&rest), &rest["total"]), (vec!["/failed/0"], &3.into()));
+    let offset = gate.get("/audit/logs?decision=error&offset=1&agent=bot").json();
+    assert_eq!(paths(&offset), ["/failed/1", "/failed/0"]);
+    assert_eq!(gate.get("/audit/logs?decision=allow").json()["total"], 8, "they were allowed");
+    let export = gate.get("/audit/export?decision=error").json();
+    assert_eq!((&export["count"], paths(&export)[0]), (&3.into(), "/failed/0"));
+    let none = gate.get("/audit/logs?decision=error&agent=else").json();
+    assert_eq!((paths(&none).len(), &none["total"]), (0, &0.into()));
+
+    let stats = gate.get("/audit/stats").json();
+    let expected = serde_json::json!({"allow": 5, "deny": 1, "rate_limited": 1, "error": 3});
+    assert_eq!(stats["by_decision"], expected, "each row once");
+    assert_eq!((&stats["failed"], &stats["rate_limited"]), (&3.into(), &1.into()));
+    assert_eq!((&stats["total_requests"], &stats["deny_rate"]), (&10.into(), &0.2.into()));
+    assert_eq!(gate.get("/audit/stats?decision=error").status, 422);
+    let limited = gate.get("/audit/stats?decision=rate_limited").json();
+    assert_eq!(limited["by_decision"], serde_json::json!({"rate_limited": 1}));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use agentgate::net::server::{Limits, serve};
 use agentgate::policy::book::Book;
 use agentgate::policy::live::{Lookup, Policies};
 use agentgate::store::agents::Registry;
-use agentgate::store::audit::{Completion, Draft, Outcome};
+use agentgate::store::audit::{Completion, Draft, Outcome, RowId};
 use agentgate::store::directory::Directory;
 use agentgate::store::{Options, Store};
 use agentgate::verdict::{Decision, Stage};
@@ -119,18 +119,29 @@ impl Gate {
         decision: Decision,
         stage: Stage,
     ) -> String {
-        let allowed = decision == Decision::Allow;
+        let id = self.decided(agent, path, decision, stage);
+        if decision == Decision::Allow {
+            self.ended(&id, Outcome::Forwarded, "200");
+        }
+        id.as_str().to_owned()
+    }
+
+    /// Records an allowed request that failed on the way.
+    pub(crate) fn record_failed(&self, agent: &str, path: &str) {
+        let id = self.decided(agent, path, Decision::Allow, Stage::Policy);
+        self.ended(&id, Outcome::Error, "the connection was refused");
+    }
+
+    fn decided(&self, agent: &str, path: &str, decision: Decision, stage: Stage) -> RowId {
         let draft = row(agent, path, decision, stage);
         let agent = agentgate::action::Agent::named(agent);
-        let (row, ()) =
-            self.runtime.block_on(self.store.record(&agent, &[], |_| (draft, ()))).unwrap();
-        if allowed {
-            let upstream = Duration::from_millis(3);
-            let status = "200".to_owned();
-            self.store
-                .complete(&row.id, Completion { outcome: Outcome::Forwarded, upstream, status });
-        }
-        row.id.as_str().to_owned()
+        let recorded = self.store.record(&agent, &[], |_| (draft, ()));
+        self.runtime.block_on(recorded).unwrap().0.id
+    }
+
+    fn ended(&self, id: &RowId, outcome: Outcome, status: &str) {
+        let (upstream, status) = (Duration::from_millis(3), status.to_owned());
+        self.store.complete(id, Completion { outcome, upstream, status });
     }
 }
 

@@ -95,6 +95,7 @@ fn reopened(path: &Path) -> Reader {
 fn stats(args: &AuditStatsArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.filter.text.is_none(), "counters know no --text; use list or export");
     let filter = filter(&args.filter)?;
+    anyhow::ensure!(!filter.failed, "counters know no more of errors than how many; use list");
     let stats = Reader::open(&database(&args.store)?)?.stats(&filter)?;
     let mut out = anstream::stdout().lock();
     if args.json {
@@ -203,18 +204,18 @@ fn database(args: &StoreArgs) -> anyhow::Result<PathBuf> {
 
 fn filter(args: &AuditFilter) -> anyhow::Result<Filter> {
     let now = Zoned::now();
-    Ok(Filter {
+    let filter = Filter {
         agent: args.agent.clone(),
-        decision: args.decision.clone(),
         server: args.server.clone(),
         tool: args.tool.clone(),
-        stage: None,
-        session: None,
         since: args.since.as_deref().map(|text| when::since(text, &now)).transpose()?,
         until: args.until.as_deref().map(|text| when::until(text, &now)).transpose()?,
         text: args.text.clone(),
-        before: None,
-        after: None,
+        ..Filter::default()
+    };
+    Ok(match &args.decision {
+        None => filter,
+        Some(name) => filter.decided(name).with_context(|| format!("`{name}` is no decision"))?,
     })
 }
 

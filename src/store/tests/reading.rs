@@ -415,6 +415,45 @@ fn a_result_that_failed_shows_and_an_observed_row_stays_observed() {
 }
 
 #[test]
+fn what_failed_is_found_whether_indexed_or_not() {
+    let (folder, store) = store();
+    for index in 0..1300 {
+        let id = record(&store, draft("t")).unwrap();
+        let outcome = if index % 97 == 5 { Outcome::Error } else { Outcome::Forwarded };
+        store.complete(&id, Completion { outcome, ..completion() });
+    }
+    store.close();
+    let path = folder.path().join("audit.db");
+    let failed: Vec<Row> = rows(&path, &Filter::default(), 0)
+        .into_iter()
+        .filter(|row| row.outcome == "error")
+        .collect();
+    let filter = Filter { failed: true, ..Filter::default() };
+    assert_eq!((failed.len(), &rows(&path, &filter, 0)), (14, &failed));
+    let reader = Reader::open(&path).unwrap();
+    let page = reader.page(&filter, 1, 3).unwrap();
+    assert_eq!((page.total, page.rows.len()), (Some(14), 3));
+    assert_eq!(page.rows[0], failed[12]);
+    let stats = reader.stats(&Filter::default()).unwrap();
+    let kinds: Vec<_> = stats.by_kind.into_iter().collect();
+    assert_eq!(kinds, [("allow".to_owned(), 1286), ("error".to_owned(), 14)]);
+    let none = Filter { agent: Some("nobody".to_owned()), ..filter };
+    assert_eq!(reader.page(&none, 0, 3).unwrap().total, Some(0));
+}
+
+#[test]
+fn what_came_over_mcp_is_told_from_the_rest() {
+    let (folder, store) = store();
+    for transport in [Transport::Stdio, Transport::Rest, Transport::Http] {
+        record(&store, Draft { transport, ..draft("t") }).unwrap();
+    }
+    store.close();
+    let filter = Filter { mcp: true, ..Filter::default() };
+    let found = rows(&folder.path().join("audit.db"), &filter, 0);
+    assert_eq!(found.iter().map(|row| &*row.transport).collect::<Vec<_>>(), ["stdio", "http"]);
+}
+
+#[test]
 fn there_is_nothing_to_read_before_the_first_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
