@@ -1,10 +1,13 @@
 //! What a listening gate refuses, and that it says so.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Gate, Server, agentgate, call, initialize, installed, over_pipes, raw, stateless_call,
-    whole,
+    Answer, Gate, Server, agentgate, call, eventually, initialize, installed, over_pipes, raw,
+    stateless_call, whole,
 };
 
 const JSON: &str =
@@ -99,8 +102,12 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
     assert_eq!(strangers, 1, "whoever knocks at the wrong door shares a row: {rows:?}");
     let (of_agent, refused) = (rows.len() - strangers, |row: &Value| row["decision"] == "deny");
     assert!(of_agent >= 12 && rows.iter().all(refused), "each of the others has one: {rows:?}");
-    let elsewhere = raw(gate.address, &whole(gate.address, "POST", "/elsewhere", JSON, &body));
-    assert_eq!(elsewhere.status, 404);
+    for target in ["/elsewhere", "/", "/mcp/", "/mcp2", "/.well-known/oauth-protected-resource"] {
+        let elsewhere = raw(gate.address, &whole(gate.address, "POST", target, JSON, &body));
+        let row = elsewhere.header("x-agentgate-decision");
+        assert_eq!((elsewhere.status, row.is_some()), (404, true), "{target}");
+    }
+    assert!(gate.log().len() <= rows.len() + 1, "they are at the wrong door, too");
     let own = format!("http://{}/mcp", gate.address);
     assert_eq!(absolute(&own).status, 502, "named twice, and the same");
     assert_eq!(old(&format!("Host: {}\r\n", gate.address)).status, 502, "old, and right");
@@ -309,4 +316,39 @@ fn sessions_of_others_leave_a_row() {
     assert_eq!(upstream.requests().len(), before, "nothing arrived");
     let rows = gate.log();
     assert_eq!(rows.iter().filter(|row| row["decision"] == "deny").count(), 3, "{rows:?}");
+}
+
+/// Whatever is refused of a known sender's is in the log, and its answer says where.
+#[test]
+fn requests_that_fit_no_session_leave_a_row() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
+    let session = format!("{JSON}Mcp-Session-Id: {}\r\n", gate.session(""));
+    let before = gate.log().len();
+    // It answers when it is cancelled, or long after this test.
+    let waits = call(7, "wait", json!({"seconds": 600})).to_string();
+    let mut first = TcpStream::connect(gate.address).unwrap();
+    first.write_all(&whole(gate.address, "POST", "/mcp", &session, &waits)).unwrap();
+    let allowed = || gate.log().iter().filter(|row| row["decision"] == "allow").count();
+    eventually("it is under way", || (allowed() == 1).then_some(()));
+    let (headers, message) = stateless_call(1, "wait", json!({}));
+    let batch = format!("[{message}]");
+    let cases: Vec<(&str, Answer, u16)> = vec![
+        ("an id that is under way", gate.request("POST", &session, &waits), 409),
+        ("no session", gate.request("POST", JSON, &waits), 400),
+        ("no session to listen to", gate.request("GET", "", ""), 405),
+        ("no session to end", gate.request("DELETE", "", ""), 405),
+        (
+            "a batch for a shared child",
+            gate.request("POST", &format!("{JSON}{headers}"), &batch),
+            400,
+        ),
+    ];
+    for (what, answer, status) in &cases {
+        assert_eq!(answer.status, *status, "{what}: {answer:?}");
+        assert!(answer.header("x-agentgate-decision").is_some(), "{what}: {answer:?}");
+    }
+    let rows = gate.log();
+    let refused: Vec<&Value> = rows.iter().filter(|row| row["decision"] == "deny").collect();
+    assert_eq!((refused.len(), rows.len()), (cases.len(), before + cases.len() + 1), "{rows:?}");
 }

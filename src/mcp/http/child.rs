@@ -138,8 +138,11 @@ impl Session {
         let (message, waiting, receiver) = match self.expect(id.clone(), message) {
             Ok(expected) => expected,
             Err(what) => {
+                let row = self.relay.note_malformed("POST", what).await;
                 let status = StatusCode::CONFLICT;
-                return problem::error(status, Some(&id), INVALID_REQUEST, what);
+                let mut response = problem::error(status, Some(&id), INVALID_REQUEST, what);
+                problem::mark(&mut response, row.as_deref());
+                return response;
             }
         };
         if !self.write(&message).await {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use http::header::ALLOW;
 use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -186,8 +187,7 @@ impl Children {
             }
             (_, None) if id.is_some() => {
                 let what = "its session is not open, or is another's";
-                let method = incoming.method.as_str();
-                let row = (self.begin)(&incoming).note_malformed(method, what).await;
+                let row = self.note(&incoming, what).await;
                 let (status, id) = (StatusCode::NOT_FOUND, outline(&incoming.body).id);
                 let words = "Session not found";
                 let mut response = problem::error(status, id.as_deref(), INVALID_REQUEST, words);
@@ -196,10 +196,25 @@ impl Children {
             }
             (&Method::POST, None) => {
                 let what = "there is no session: send initialize first";
-                problem::error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, what)
+                let row = self.note(&incoming, what).await;
+                let status = StatusCode::BAD_REQUEST;
+                let mut response = problem::error(status, None, INVALID_REQUEST, what);
+                problem::mark(&mut response, row.as_deref());
+                response
             }
-            _ => problem::empty(StatusCode::METHOD_NOT_ALLOWED),
+            _ => {
+                let row = self.note(&incoming, "it names no session").await;
+                let mut response = problem::empty(StatusCode::METHOD_NOT_ALLOWED);
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                problem::mark(&mut response, row.as_deref());
+                response
+            }
         }
+    }
+
+    /// Records a request that goes to no child, and gives its row.
+    async fn note(&self, incoming: &Incoming, what: &str) -> Option<String> {
+        (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await
     }
 
     /// Ends every child, and waits for that at most 3 s.
@@ -248,23 +263,31 @@ impl Children {
         if let Some(session) = is_there() {
             return Ok(session);
         }
-        let unavailable = |what: &str| {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Box::new(problem::error(status, None, UPSTREAM, what))
-        };
         let room = timeout(TURN, Arc::clone(&self.room).acquire_owned()).await;
         let Ok(Ok(room)) = room else {
-            return Err(unavailable("there are as many sessions as are allowed at once"));
+            let what = "there are as many sessions as are allowed at once";
+            return Err(self.unavailable(incoming, what).await);
         };
         let _starting = self.starting.lock().await;
         if let Some(session) = is_there() {
             return Ok(session);
         }
         let relay = Arc::new((self.begin)(incoming));
-        self.start(key.clone(), relay, Arc::clone(&incoming.principal), room).map_err(|error| {
-            tracing::error!(%error, "a server was not started");
-            unavailable("the server cannot be started")
-        })
+        match self.start(key.clone(), relay, Arc::clone(&incoming.principal), room) {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                tracing::error!(%error, "a server was not started");
+                Err(self.unavailable(incoming, "the server cannot be started").await)
+            }
+        }
+    }
+
+    async fn unavailable(&self, incoming: &Incoming, what: &str) -> Box<Response<Body>> {
+        let row = self.note(incoming, what).await;
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let mut response = problem::error(status, None, UPSTREAM, what);
+        problem::mark(&mut response, row.as_deref());
+        Box::new(response)
     }
 
     fn start(

@@ -105,7 +105,10 @@ impl Front {
     /// Answers one request of `source`.
     pub async fn answer(&self, source: IpAddr, request: Request<Body>) -> Response<Body> {
         if request.uri().path() != PATH {
-            return problem::empty(StatusCode::NOT_FOUND);
+            let row = self.refusals.stranger(&self.server, source, "no path of ours").await;
+            let mut response = problem::empty(StatusCode::NOT_FOUND);
+            problem::mark(&mut response, row.as_deref());
+            return response;
         }
         let method = request.method().clone();
         let (parts, body) = request.into_parts();

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::{completion, draft, open, record, store};
+use crate::action::Transport;
 use crate::store::audit::{Completion, Draft, Outcome};
 use crate::store::purge::{purge, would_purge};
 use crate::store::read::{Filter, Reader};
