@@ -1,16 +1,21 @@
 //! Who logs people in for a server, and whether to believe it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use rmcp::transport::auth::{AuthError, AuthorizationManager, AuthorizationMetadata};
+use tokio::time::timeout;
 use url::Url;
 
 use super::LoginError;
 use super::error::words;
-use super::exchange::{Exchange, Forbidden};
+use super::exchange::{Errand, Exchange, Forbidden};
 use super::trust::Trust;
+
+/// How long it may take to find out who logs people in.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The network, and the server that wants a login.
 #[derive(Debug, Clone)]
@@ -36,12 +41,15 @@ impl Place {
     /// it was looked up as. The endpoints that servers of 2025-03-26 were said to
     /// have are not guessed.
     pub(super) async fn discover(&self, challenge: Option<&str>) -> Result<Discovered, LoginError> {
-        let exchange = Arc::new(self.exchange.clone());
-        let server = self.server.clone();
-        let mut manager = AuthorizationManager::new_with_oauth_http_client(server, exchange)
+        let errand = Arc::new(Errand::new(self.exchange.clone()));
+        let (server, client) = (self.server.clone(), Arc::clone(&errand));
+        let mut manager = AuthorizationManager::new_with_oauth_http_client(server, client)
             .await
             .map_err(|error| self.blame(&error))?;
-        let found = manager.resolve_metadata_from_challenge(challenge).await;
+        let found = timeout(PATIENCE, manager.resolve_metadata_from_challenge(challenge)).await;
+        let found = found.map_err(|_| {
+            LoginError::failed(&self.server, "where to log in was not to be found out in time")
+        })?;
         let found = found.map_err(|error| self.blame(&error))?;
         if !found.source.is_discovered() {
             let why = "it publishes no OAuth metadata";
@@ -49,6 +57,11 @@ impl Place {
         }
         let metadata = found.metadata;
         let issuer = self.check(&metadata)?;
+        // Of a document at a place of another form rmcp believes any issuer.
+        if !errand.asked().is_some_and(|document| describes(&document, &issuer)) {
+            let why = format!("the issuer `{issuer}` does not publish what was said in its name");
+            return Err(LoginError::untrusted(&self.server, why));
+        }
         let revocation = text(&metadata, "revocation_endpoint").map(str::to_owned);
         manager.set_metadata(metadata.clone());
         Ok(Discovered { manager, metadata, issuer, revocation })
@@ -127,7 +140,71 @@ impl Place {
     }
 }
 
+/// Whether a document at this address may speak for `issuer`: its address is made of
+/// the issuer's (RFC 8414, section 3; OpenID Connect Discovery, section 4), or it is
+/// at the root of the issuer's host.
+fn describes(document: &Url, issuer: &str) -> bool {
+    // Written as it is parsed, but for the slash of a root.
+    let Ok(mut place) = Url::parse(issuer) else { return false };
+    if place.as_str().trim_end_matches('/') != issuer.trim_end_matches('/') {
+        return false;
+    }
+    let path = place.path().trim_matches('/').to_owned();
+    let path = if path.is_empty() { path } else { format!("/{path}") };
+    place.set_query(None);
+    place.set_fragment(None);
+    [
+        format!("/.well-known/oauth-authorization-server{path}"),
+        format!("/.well-known/openid-configuration{path}"),
+        format!("{path}/.well-known/openid-configuration"),
+        "/.well-known/oauth-authorization-server".to_owned(),
+    ]
+    .iter()
+    .any(|path| {
+        place.set_path(path);
+        place == *document
+    })
+}
+
 /// A member of the metadata that is a text.
 pub(super) fn text<'m>(metadata: &'m AuthorizationMetadata, name: &str) -> Option<&'m str> {
     metadata.additional_fields.get(name).and_then(|value| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_is_described_at_its_own_places_only() {
+        let describes =
+            |document: &str, issuer: &str| describes(&Url::parse(document).unwrap(), issuer);
+        for (document, issuer) in [
+            ("https://a.example/.well-known/oauth-authorization-server", "https://a.example"),
+            ("https://a.example/.well-known/openid-configuration", "https://a.example/"),
+            (
+                "https://a.example/.well-known/oauth-authorization-server/t/1",
+                "https://a.example/t/1",
+            ),
+            ("https://a.example/.well-known/openid-configuration/t", "https://a.example/t/"),
+            ("https://a.example/t/.well-known/openid-configuration", "https://a.example/t"),
+            ("https://a.example/.well-known/oauth-authorization-server", "https://a.example/t"),
+        ] {
+            assert!(describes(document, issuer), "{document} of {issuer}");
+        }
+        for (document, issuer) in [
+            ("https://evil.example/x/.well-known/y", "https://a.example"),
+            ("https://a.example/~evil/.well-known/oauth-authorization-server", "https://a.example"),
+            ("https://a.example/~evil/.well-known/y", "https://a.example/~evil"),
+            ("https://a.example:8443/.well-known/openid-configuration", "https://a.example"),
+            ("http://a.example/.well-known/openid-configuration", "https://a.example"),
+            ("https://a.example/.well-known/openid-configuration?x", "https://a.example"),
+            ("https://a.example/.well-known/openid-configuration/u", "https://a.example/t"),
+            ("https://a.example/.well-known/openid-configuration", "https://a.example/\u{1b}[2J"),
+            ("https://a.example/.well-known/openid-configuration", " https://a.example"),
+            ("https://a.example/.well-known/openid-configuration", "a.example"),
+        ] {
+            assert!(!describes(document, issuer), "{document} of {issuer}");
+        }
+    }
 }

@@ -129,7 +129,13 @@ pub(super) fn words(error: &(dyn Error + 'static)) -> String {
 
 /// A stranger's words without what could play tricks on a terminal, and not many.
 fn clean(words: &str) -> String {
-    let plain = words.chars().map(|c| if c.is_control() { ' ' } else { c });
+    // Marks of direction and marks that take no room, too.
+    let is_trick = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let plain = words.chars().map(|c| if is_trick(c) { ' ' } else { c });
     let mut short: String = plain.take(MAX_WORDS).collect();
     if words.chars().nth(MAX_WORDS).is_some() {
         short.push('…');
@@ -144,9 +150,10 @@ mod tests {
     #[test]
     fn words_of_servers_are_cut_and_cleaned() {
         let server = Url::parse("https://mcp.example.com/mcp?key=hunter2").unwrap();
-        let long = format!("\u{1b}[2J{}", "x".repeat(MAX_WORDS));
+        let long = format!("\u{1b}[2J\u{9b}\u{202e}\u{200b}{}", "x".repeat(MAX_WORDS));
         let told = LoginError::failed(&server, long).to_string();
-        assert!(!told.contains('\u{1b}') && !told.contains("hunter2"), "{told}");
+        assert!(!told.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}']), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
         assert!(told.ends_with('…') && told.chars().count() < MAX_WORDS + 100, "{told}");
     }
 }

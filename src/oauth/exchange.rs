@@ -3,9 +3,10 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::{CONTENT_TYPE, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use rmcp::transport::auth::{OAuthHttpClient, OAuthHttpRequest};
 use url::Url;
@@ -21,6 +22,10 @@ const MAX_DOCUMENT: usize = 256 << 10;
 /// How long one may take, its head and its body each.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Requests of one login, from the first question to the token. A server may name
+/// any number of places to look at, in a document of [`MAX_DOCUMENT`].
+const MAX_REQUESTS: u32 = 40;
+
 /// Who calls: some servers refuse whoever does not say.
 const NAME: &str = concat!("agentgate/", env!("CARGO_PKG_VERSION"));
 
@@ -30,6 +35,28 @@ pub(super) struct Exchange {
     client: Client,
     trust: Trust,
 }
+
+/// The network as one login may use it: [`MAX_REQUESTS`], and it is known where the
+/// last document came from.
+#[derive(Debug)]
+pub(super) struct Errand {
+    exchange: Exchange,
+    so_far: Mutex<SoFar>,
+}
+
+#[derive(Debug, Default)]
+struct SoFar {
+    requests: u32,
+    /// What was asked for last, before it led elsewhere.
+    asked: Option<Url>,
+    /// Where the last answer leads.
+    leads: Option<Url>,
+}
+
+/// More than a login takes.
+#[derive(Debug, thiserror::Error)]
+#[error("it names more places to look at than a login takes")]
+struct TooMany;
 
 /// The address that a login must not use.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +91,44 @@ impl Exchange {
     }
 }
 
-impl OAuthHttpClient for Exchange {
+impl Errand {
+    pub(super) fn new(exchange: Exchange) -> Self {
+        Self { exchange, so_far: Mutex::default() }
+    }
+
+    /// The address that was asked for last, before it led elsewhere.
+    pub(super) fn asked(&self) -> Option<Url> {
+        self.so_far().asked.clone()
+    }
+
+    async fn send(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> Result<Response<Vec<u8>>, Box<dyn Error + Send + Sync>> {
+        let url = Url::parse(&request.uri().to_string())?;
+        {
+            let mut so_far = self.so_far();
+            so_far.requests += 1;
+            if so_far.requests > MAX_REQUESTS {
+                return Err(Box::new(TooMany));
+            }
+            if so_far.leads.take().as_ref() != Some(&url) {
+                so_far.asked = Some(url.clone());
+            }
+        }
+        let answer = self.exchange.send(request).await?;
+        let place = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection());
+        let place = place.and_then(|place| url.join(place.to_str().ok()?).ok());
+        self.so_far().leads = place;
+        Ok(answer)
+    }
+
+    fn so_far(&self) -> MutexGuard<'_, SoFar> {
+        self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OAuthHttpClient for Errand {
     fn execute(
         &self,
         request: OAuthHttpRequest,

@@ -174,8 +174,7 @@ impl Place {
             let why = format!("the token is of the type `{}`, not Bearer", grant.token_type);
             return Err(LoginError::untrusted(&self.server, why));
         }
-        let is_token = |c: u8| c.is_ascii_graphic();
-        if !grant.access_token.expose().bytes().all(is_token) {
+        if !is_printable(grant.access_token.expose()) {
             return Err(LoginError::untrusted(&self.server, "the token is none"));
         }
         Ok(grant)
@@ -212,7 +211,12 @@ impl Prepared<'_> {
             resource,
             issuer: found.issuer,
             client,
-            scopes: found.manager.get_current_scopes().await,
+            // They are told and shown.
+            scopes: {
+                let mut scopes = found.manager.get_current_scopes().await;
+                scopes.retain(|scope| is_printable(scope));
+                scopes
+            },
             asked,
             revocation: found.revocation,
         };
@@ -250,6 +254,11 @@ async fn redeem(
             place.grant(&given.await.map_err(|error| place.blame(&error))?)
         }
     }
+}
+
+/// Whether it is a word of ASCII, as tokens and scopes are (RFC 6749, appendix A).
+fn is_printable(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn offers_offline(found: &Discovered) -> bool {

@@ -2,7 +2,7 @@
 //! a stranger's word: it must not make the gate send tokens in clear text, call
 //! services of this machine or network, or have a browser run something.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
@@ -65,6 +65,7 @@ fn reach(url: &Url) -> Option<Reach> {
             IpAddr::V4(address) => v4(address),
             IpAddr::V6(address) if address.is_loopback() => Some(Reach::Loopback),
             IpAddr::V6(address) if address.is_unique_local() => Some(Reach::Private),
+            IpAddr::V6(address) if embedded(address).is_some() => v4(embedded(address)?),
             IpAddr::V6(address)
                 if address.is_unspecified()
                     || address.is_multicast()
@@ -75,6 +76,20 @@ fn reach(url: &Url) -> Option<Reach> {
             IpAddr::V6(_) => Some(Reach::Public),
         },
     }
+}
+
+/// The address of the older kind that one stands for: the old way of writing them
+/// (RFC 4291, section 2.5.5.1), NAT64 (RFC 6052) and 6to4 (RFC 3056).
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    let at = match address.segments() {
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => 12,
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => 12,
+        [0x2002, ..] => 2,
+        _ => return None,
+    };
+    let four: [u8; 4] = octets.get(at..at + 4)?.try_into().ok()?;
+    Some(four.into())
 }
 
 fn v4(address: Ipv4Addr) -> Option<Reach> {
@@ -133,6 +148,13 @@ mod tests {
             "https://169.254.169.254/latest",
             "https://[::1]/authorize",
             "https://[::ffff:127.0.0.1]/authorize",
+            "https://[::127.0.0.1]/authorize",
+            "https://[::ffff:0:0]/authorize",
+            "https://[64:ff9b::169.254.169.254]/latest",
+            "https://[2002:a00:1::]/authorize",
+            "https://2130706433/authorize",
+            "https://0x7f.1/authorize",
+            "https://%31%32%37.0.0.1/authorize",
             "https://[fd00::1]/authorize",
             "https://[fe80::1]/authorize",
             "https://0.0.0.0/authorize",

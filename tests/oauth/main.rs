@@ -4,8 +4,9 @@
 #![cfg(unix)]
 #![cfg(test)]
 
-#[cfg(test)]
+mod attacks;
 mod stage;
+mod strangers;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
