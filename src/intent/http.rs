@@ -6,8 +6,9 @@
 //! name. What this leaves undecided is taken for a write.
 
 use super::providers::{aws, github, google, hubspot, jira, microsoft, notion, salesforce, slack};
+use super::readings::{Others, others};
 use super::words::singular;
-use super::{Intent, Judgement, Level, batch, graphql, tool};
+use super::{Intent, Judgement, Level, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
 
 /// The HTTP method says it all.
@@ -15,39 +16,28 @@ pub(super) const METHOD: &str = "the HTTP method";
 
 const OVERRIDDEN: Judgement = Judgement::unsure("something that asks for another HTTP method");
 
+/// Of all that a request amounts to, the strictest.
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
-    by_both_readings(request, |request| match batch::members(request) {
-        None => judge_one(request),
-        _ if overrides_method(request) => OVERRIDDEN,
-        Some(Err(_)) => Judgement::unsure("a batch that cannot be taken apart for certain"),
-        Some(Ok(members)) => {
-            let judged = members.iter().map(|member| by_both_readings(member, judge_member));
-            let strictest = judged.reduce(Judgement::or_stricter);
+    match others(request) {
+        Others::None => judge_one(request),
+        Others::Separated(other) => judge_one(request).or_stricter(judge(&other)),
+        Others::Batch(_) | Others::Unclear(_) if overrides_method(request) => OVERRIDDEN,
+        Others::Unclear(_) => Judgement::unsure("a batch that cannot be taken apart for certain"),
+        Others::Batch(members) => {
+            let strictest = members.iter().map(judge_member).reduce(Judgement::or_stricter);
             let strictest = strictest.unwrap_or(Judgement::unsure("a batch without requests"));
             let level = strictest.level.max(Level::L2);
             Judgement { level, why: "the strictest request of the batch", ..strictest }
         }
-    })
-}
-
-/// The stricter of what a path says as it is written and with its escaped `/`
-/// as separators: legitimate, but one upstream reads it as part of a name and
-/// the next as the end of one.
-fn by_both_readings(request: &HttpRequest, judge: impl Fn(&HttpRequest) -> Judgement) -> Judgement {
-    let judged = judge(request);
-    // AWS routes by the segments as they are written.
-    if request.provider == Provider::Aws || !holds_separator(&request.path) {
-        return judged;
     }
-    let path = request.path.replace("%2F", "/").replace("%2f", "/");
-    judged.or_stricter(judge(&HttpRequest { path, ..request.clone() }))
 }
 
 /// A request out of a batch, which must not turn out to be one.
 fn judge_member(member: &HttpRequest) -> Judgement {
-    match batch::members(member) {
-        None => judge_one(member),
-        Some(_) => Judgement::unsure("a batch within a batch"),
+    match others(member) {
+        Others::None => judge_one(member),
+        Others::Separated(other) => judge_one(member).or_stricter(judge_member(&other)),
+        Others::Batch(_) | Others::Unclear(_) => Judgement::unsure("a batch within a batch"),
     }
 }
 
@@ -182,10 +172,6 @@ pub(super) fn last_segment(path: &str) -> &str {
 
 fn without_slash(path: &str) -> &str {
     path.trim_end_matches('/')
-}
-
-fn holds_separator(path: &str) -> bool {
-    path.as_bytes().windows(3).any(|escape| escape.eq_ignore_ascii_case(b"%2F"))
 }
 
 fn before_colon(segment: &str) -> &str {

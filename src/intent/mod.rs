@@ -9,6 +9,7 @@ mod graphql;
 mod http;
 mod lexicon;
 mod providers;
+pub mod readings;
 mod tool;
 mod words;
 

@@ -1,5 +1,4 @@
-//! Requests that amount to more than one: a batch, and a path whose escaped `/`
-//! one server takes for part of a name and the next for the end of one.
+//! Requests that amount to more than one, as [`crate::intent::readings`] says.
 //!
 //! Each reading is judged as if it had come alone, and the strictest verdict
 //! holds for all of it.
@@ -8,8 +7,9 @@ use std::sync::Arc;
 
 use super::Policy;
 use super::compile::DEFAULT_RULE;
-use crate::action::{Action, HttpRequest, Provider, Target};
-use crate::intent::{self, Intent, batch};
+use crate::action::{Action, Target};
+use crate::intent::readings::{self, Others};
+use crate::intent::{self, Intent};
 use crate::verdict::{Decision, Reason, Stage, Verdict};
 
 impl Policy {
@@ -46,7 +46,7 @@ impl Policy {
                 let refusal = Verdict::refusal(Stage::Validation, "gate", reason);
                 return (None, Verdict { intent, ..refusal });
             }
-            Others::Requests(requests) => (requests, false),
+            Others::Separated(other) => (vec![*other], false),
             Others::Batch(members) => (members, true),
         };
         let count = requests.len();
@@ -69,29 +69,10 @@ impl Policy {
     }
 }
 
-/// What else a request amounts to.
-enum Others {
-    None,
-    /// Further readings of the same request.
-    Requests(Vec<HttpRequest>),
-    /// The requests of a batch.
-    Batch(Vec<HttpRequest>),
-    /// A batch that servers could take apart differently.
-    Unclear(batch::BatchError),
-}
-
 fn others(action: &Action) -> Others {
-    let Target::Http(request) = &action.target else { return Others::None };
-    match batch::members(request) {
-        Some(Ok(members)) => Others::Batch(members),
-        Some(Err(error)) => Others::Unclear(error),
-        // AWS routes by the segments as they are written.
-        None if request.provider == Provider::Aws => Others::None,
-        None if request.path.contains("%2F") || request.path.contains("%2f") => {
-            let path = request.path.replace("%2F", "/").replace("%2f", "/");
-            Others::Requests(vec![HttpRequest { path, ..request.clone() }])
-        }
-        None => Others::None,
+    match &action.target {
+        Target::Http(request) => readings::others(request),
+        _ => Others::None,
     }
 }
 
