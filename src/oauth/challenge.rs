@@ -33,7 +33,8 @@ impl Challenge {
             .get_all(WWW_AUTHENTICATE)
             .iter()
             .filter_map(|value| value.to_str().ok())
-            .find(|value| value.len() <= MAX_CHALLENGE && is_bearer(value))
+            .filter(|value| value.len() <= MAX_CHALLENGE)
+            .find_map(bearer)
             .map(str::to_owned);
         let wants_scope = match status {
             StatusCode::UNAUTHORIZED => false,
@@ -69,9 +70,45 @@ impl Challenge {
     }
 }
 
-fn is_bearer(challenge: &str) -> bool {
-    let scheme = challenge.split_whitespace().next().unwrap_or_default();
-    scheme.eq_ignore_ascii_case("bearer")
+/// The first challenge of the scheme Bearer in a header, which may hold several
+/// (RFC 9110, section 11.6.1).
+fn bearer(header: &str) -> Option<&str> {
+    let mut challenges = elements(header).filter(|(_, element)| begins_challenge(element));
+    let (begin, _) = challenges.by_ref().find(|(_, element)| {
+        let scheme = element.split_ascii_whitespace().next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("bearer")
+    })?;
+    let end = challenges.next().map_or(header.len(), |(next, _)| next);
+    let challenge = header.get(begin..end)?;
+    Some(challenge.trim_end_matches(|c: char| c == ',' || c.is_ascii_whitespace()))
+}
+
+/// The elements of a list, and where they begin; commas within quotes part nothing.
+fn elements(list: &str) -> impl Iterator<Item = (usize, &str)> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = list.split(move |c: char| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => return true,
+            _ => {}
+        }
+        false
+    });
+    let mut at = 0;
+    parts.map(move |part| {
+        let element = part.trim_ascii();
+        let begin = at + (part.len() - part.trim_ascii_start().len());
+        at += part.len() + 1;
+        (begin, element)
+    })
+}
+
+/// Whether an element is a scheme, and no parameter of the scheme before it.
+fn begins_challenge(element: &str) -> bool {
+    let rest = element.trim_start_matches(|c: char| !c.is_ascii_whitespace() && c != '=');
+    !element.is_empty() && !rest.trim_ascii_start().starts_with('=')
 }
 
 fn wants_scope(challenge: &str) -> bool {
@@ -114,6 +151,38 @@ mod tests {
         let mixed = headers(&["Basic realm=x", "bearer scope=read"]);
         let challenge = Challenge::of(StatusCode::UNAUTHORIZED, &mixed, None).unwrap();
         assert_eq!(challenge.header(), Some("bearer scope=read"));
+    }
+
+    #[test]
+    fn a_header_may_hold_several_challenges() {
+        for (header, found) in [
+            ("Bearer", Some("Bearer")),
+            ("bearer scope=read", Some("bearer scope=read")),
+            (
+                r#"Basic realm="x", Bearer scope="a b", error=e"#,
+                Some(r#"Bearer scope="a b", error=e"#),
+            ),
+            (r#"Bearer scope="a", Basic realm="scope=b""#, Some(r#"Bearer scope="a""#)),
+            (r#"Bearer a = "1" , b="2",,Negotiate"#, Some(r#"Bearer a = "1" , b="2""#)),
+            (r#"Digest realm="a \", Bearer scope=x", nonce=1"#, None),
+            (r#"Basic realm="Bearer error=insufficient_scope""#, None),
+            ("Bearer=1, scope=2", None),
+            (r#"Basic realm="never closed, Bearer scope=x"#, None),
+            ("BearerToken x", None),
+            ("", None),
+            (",,", None),
+        ] {
+            assert_eq!(bearer(header), found, "{header}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_breaks_it(header in "[Bearer \"\\\\,=a]{0,40}") {
+            if let Some(found) = bearer(&header) {
+                proptest::prop_assert!(found.to_ascii_lowercase().starts_with("bearer"));
+            }
+        }
     }
 
     #[test]

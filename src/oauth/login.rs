@@ -19,6 +19,10 @@ const NAME: &str = "AgentGate";
 /// The scope that asks for a refresh token (OpenID Connect Core, section 11).
 const OFFLINE: &str = "offline_access";
 
+/// The longest address of a page that is opened, in bytes: systems take no longer ones,
+/// and servers may name any number of scopes.
+const MAX_PAGE: usize = 16 << 10;
+
 /// Who the gate is to be to the authorization server.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Who {
@@ -107,6 +111,10 @@ impl Place {
         if asked.iter().any(|scope| scope == OFFLINE) {
             // Without it OpenID providers leave the refresh token out.
             page.query_pairs_mut().append_pair("prompt", "consent");
+        }
+        if page.as_str().len() > MAX_PAGE {
+            let why = "the address of its login page is too long to be opened";
+            return Err(LoginError::untrusted(&self.server, why));
         }
         let (Some(state), Some(resource)) = (last(&page, "state"), last(&page, "resource")) else {
             return Err(LoginError::failed(&self.server, "the login page lacks its state"));

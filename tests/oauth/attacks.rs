@@ -180,6 +180,15 @@ fn documents_without_end_end_the_login() {
     }
 }
 
+#[test]
+fn a_page_whose_address_no_system_takes_is_not_opened() {
+    let scopes: Vec<String> = (0..5_000).map(|n| format!("scope{n}")).collect();
+    let lie = move |base: &Url| answer(&with(resource(base), json!({"scopes_supported": scopes})));
+    let ended = lying_at("/resource", lie).login(&[]);
+    assert_eq!((ended.status, ended.page), (Some(2), None), "{}", ended.told);
+    assert!(ended.told.contains("too long"), "{}", ended.told);
+}
+
 /// Else a server could have the gate call any number of others.
 #[test]
 fn only_so_many_places_are_looked_at() {
