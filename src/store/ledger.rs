@@ -49,6 +49,7 @@ pub(super) struct Ledger {
     /// Counts purges: a dictionary remembered from before one may be wrong.
     epoch: i64,
     dictionary: Dictionary,
+    windows: slots::Windows,
     folded: i64,
     broken: bool,
 }
@@ -96,6 +97,7 @@ impl Ledger {
             data_version: -1,
             identity: files.identity(),
             dictionary: Dictionary::default(),
+            windows: slots::Windows::default(),
             folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
             broken: false,
             keys,
@@ -223,6 +225,7 @@ impl Ledger {
         }
         // What was learnt or added in the transaction may not be there.
         self.dictionary.clear();
+        self.windows.clear();
         self.data_version = -1;
     }
 
@@ -282,7 +285,8 @@ impl Transaction<'_> {
             .insert_decision(draft, &digest, at)
             .and_then(|()| {
                 let taken = (&*draft.takes_slot_of, self.head.at);
-                slots::take_all(&self.ledger.connection, &draft.agent, taken, limits)
+                let Ledger { connection, windows, .. } = &mut *self.ledger;
+                slots::take_all(connection, windows, &draft.agent, taken, limits)
             })
             .map_err(|error| self.ledger.write_error(&error))?;
         let id = RowId::new(self.head.at, self.head.seq, self.ledger.salt);

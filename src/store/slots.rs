@@ -4,6 +4,7 @@
 //! `max`-th newest is found by its number. All of this runs inside the
 //! transaction that writes the row.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const KEPT_US: i64 = 3_600_000_000;
 /// come, so that they go.
 const REMOVE_EVERY: i64 = 16;
 const REMOVED: i64 = 2 * REMOVE_EVERY;
+
+/// Windows that a writer remembers at most.
+const MAX_WINDOWS: usize = 4096;
 
 /// How much of each of `limits` the agent has used.
 pub(super) fn usage(
@@ -55,7 +59,8 @@ pub(super) fn usage(
 /// nobody has to know of it.
 pub(super) fn take_all(
     connection: &Connection,
-    agent: &str,
+    windows: &mut Windows,
+    agent: &Arc<str>,
     (policies, at): (&[Arc<str>], i64),
     limits: &[Limit],
 ) -> rusqlite::Result<Option<Quota>> {
@@ -65,12 +70,8 @@ pub(super) fn take_all(
         let longest = of_policy().map(|limit| limit.window).max().unwrap_or_default();
         let n = take(connection, agent, policy, at, longest)?;
         for limit in of_policy().filter(|limit| !limit.observed) {
-            let most = nearest.map_or(limit.max, |nearest| nearest.remaining);
-            let left = left(connection, agent, limit, (n, at), most)?;
-            nearest = match (nearest, left) {
-                (Some(nearest), Some(left)) => Some(rate::nearer(nearest, left)),
-                (nearest, left) => left.or(nearest),
-            };
+            let left = windows.left(connection, agent, limit, (n, at))?;
+            nearest = Some(nearest.map_or(left, |nearest| rate::nearer(nearest, left)));
         }
     }
     Ok(nearest)
@@ -105,43 +106,65 @@ fn take(
     Ok(n)
 }
 
-/// What is left of `limit` where the slot `newest`, just taken at `at`, is the
-/// newest of its policy; `None` where more than `most` are left.
-fn left(
-    connection: &Connection,
-    agent: &str,
-    limit: &Limit,
-    (newest, at): (i64, i64),
-    most: u32,
-) -> rusqlite::Result<Option<Quota>> {
-    let window = i64::try_from(limit.window.as_micros()).unwrap_or(i64::MAX);
-    // Counted back from the newest, slots are in the window up to some place.
-    let counts = |place: u32| -> rusqlite::Result<Option<i64>> {
-        let taken = taken_at(connection, agent, &limit.policy, newest - i64::from(place) + 1)?;
-        Ok(taken.filter(|taken| at.saturating_sub(*taken) < window))
-    };
-    let (mut used, mut oldest) = (1, at);
-    if let Some(least) = limit.max.checked_sub(most).filter(|least| *least > 1) {
-        let Some(taken) = counts(least)? else { return Ok(None) };
-        (used, oldest) = (least, taken);
+/// Where windows began when they were last looked at. They only move on, so a look
+/// costs what has left a window since, not a search. Bounded; starts over when full.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    /// By agent, policy and length: all slots before this one are out.
+    begin: HashMap<(Arc<str>, Arc<str>, Duration), i64>,
+}
+
+impl Windows {
+    /// Forgets everything: after a rollback numbers are given anew.
+    pub(super) fn clear(&mut self) {
+        self.begin.clear();
     }
-    // In growing steps and then in halves: it costs what is used, not what is
-    // allowed.
-    let (mut beyond, mut step) = (limit.max.max(used).saturating_add(1), 1);
-    while used + 1 < beyond {
-        let place = used + (beyond - used).div_euclid(2).min(step);
-        match counts(place)? {
-            Some(taken) => (used, oldest, step) = (place, taken, step.saturating_mul(2)),
-            None => (beyond, step) = (place, u32::MAX),
+
+    /// What is left of `limit` where the slot `newest`, just taken at `at`, is the
+    /// newest of its policy.
+    fn left(
+        &mut self,
+        connection: &Connection,
+        agent: &Arc<str>,
+        limit: &Limit,
+        (newest, at): (i64, i64),
+    ) -> rusqlite::Result<Quota> {
+        let window = i64::try_from(limit.window.as_micros()).unwrap_or(i64::MAX);
+        let counts = |n: i64| -> rusqlite::Result<Option<i64>> {
+            let taken = taken_at(connection, agent, &limit.policy, n)?;
+            Ok(taken.filter(|taken| at.saturating_sub(*taken) < window))
+        };
+        // More than fit in need not be counted.
+        let lowest = newest - i64::from(limit.max.max(1)) + 1;
+        let key = (Arc::clone(agent), Arc::clone(&limit.policy), limit.window);
+        let known = self.begin.get(&key).copied().filter(|known| *known <= newest);
+        // Those before `out` are out, `begin` is in: in growing steps, and then in
+        // halves.
+        let (mut out, mut begin, mut oldest) = (known.unwrap_or(lowest).max(lowest), newest, at);
+        let mut step = 0;
+        while out < begin {
+            let n = out + step.min((begin - out) / 2);
+            match counts(n)? {
+                Some(taken) => (begin, oldest) = (n, taken),
+                None => (out, step) = (n + 1, 2 * step + 1),
+            }
         }
+        // Where it is full, what is before was not looked at.
+        if begin > lowest {
+            if self.begin.len() >= MAX_WINDOWS {
+                self.begin.clear();
+            }
+            self.begin.insert(key, begin);
+        }
+        let used = u32::try_from(newest - begin + 1).unwrap_or(u32::MAX);
+        let reset = oldest.saturating_add(window) - at;
+        Ok(Quota {
+            limit: limit.max,
+            window: limit.window,
+            remaining: limit.max.saturating_sub(used),
+            reset: Duration::from_micros(u64::try_from(reset).unwrap_or_default()),
+        })
     }
-    let reset = oldest.saturating_add(window) - at;
-    Ok(Some(Quota {
-        limit: limit.max,
-        window: limit.window,
-        remaining: limit.max.saturating_sub(used),
-        reset: Duration::from_micros(u64::try_from(reset).unwrap_or_default()),
-    }))
 }
 
 /// Moves every slot `by` microseconds into the past: the clock was set back by

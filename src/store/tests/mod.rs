@@ -322,6 +322,32 @@ fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
     }
 }
 
+/// A store remembers where windows begin; others take slots, clocks are set back, and
+/// limits are changed all the same.
+#[test]
+fn what_is_left_is_exact_whoever_took_the_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores = [0, 1].map(|_| open(&folder.path().join("audit.db")));
+    let take = |store: &Store, max: u32, at: Timestamp| {
+        let decide = move |_| (Draft { at, takes_slot_of: vec!["p".into()], ..draft("t") }, ());
+        let limits = [limit("p", 60, max)];
+        wait(store.record(&alice(), &limits, decide)).unwrap().0.quota.unwrap().remaining
+    };
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut taken: Vec<i64> = Vec::new();
+    let mut second = 0;
+    for step in 0..600_u32 {
+        second += i64::from((step * 7919) % 23) / 4;
+        taken.push(second);
+        let used = taken.iter().filter(|at| second - **at < 60).count();
+        // Too few, at times: then it is full, and the next is as before.
+        let max = if step % 37 < 5 { 3 } else { 100 };
+        let store = &stores[usize::from(step % 7 < 3)];
+        let left = take(store, max, start + SignedDuration::from_secs(second));
+        assert_eq!(left, max.saturating_sub(u32::try_from(used).unwrap()), "{step}");
+    }
+}
+
 #[test]
 fn what_is_left_of_a_limit_without_end_is_told_too() {
     let (_folder, store) = store();
