@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::StoreError;
 use super::audit::{Completion, Draft, RowId};
 use super::chain::{Hash, Keys};
@@ -23,6 +25,8 @@ pub(super) struct Job {
     pub(super) limits: Vec<Limit>,
     pub(super) digest: Option<(Arc<Keys>, Hash)>,
     pub(super) draw: Draw,
+    /// Where whoever waits for it runs.
+    home: Option<Handle>,
 }
 
 impl Job {
@@ -33,8 +37,29 @@ impl Job {
         draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send + 'static,
     ) -> Self {
         let agent = Arc::clone(&agent.name);
-        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw) }
+        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw), home: home() }
     }
+
+    /// A row that is drafted already, with the digest of its arguments.
+    pub(super) fn drafted(
+        draft: Draft,
+        digest: (Arc<Keys>, Hash),
+        deliver: impl FnOnce(Result<RowId, StoreError>) + Send + 'static,
+    ) -> Self {
+        let agent = Arc::clone(&draft.agent);
+        let draw: Draw = Box::new(move |usage| match usage {
+            Ok(_) => Some((draft, Box::new(deliver) as Deliver)),
+            Err(error) => {
+                deliver(Err(error));
+                None
+            }
+        });
+        Self { agent, limits: Vec::new(), digest: Some(digest), draw, home: home() }
+    }
+}
+
+fn home() -> Option<Handle> {
+    Handle::try_current().ok()
 }
 
 /// Writes `results` and `rows`; those who wait for the rows go into `told`.
@@ -84,7 +109,7 @@ fn write_row(
     let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
     match transaction.decide(&draft, digest, &job.limits) {
         Ok(id) => {
-            told.waiting.push((deliver, id));
+            told.waiting.push(Waiting { deliver, id, home: job.home });
             Ok(())
         }
         Err(error) => {
@@ -97,16 +122,36 @@ fn write_row(
 /// Those who wait for a group, and what they are to be told.
 #[derive(Default)]
 pub(super) struct Told {
-    waiting: Vec<(Deliver, RowId)>,
+    waiting: Vec<Waiting>,
     /// Why none of it is committed.
     pub(super) error: Option<StoreError>,
 }
 
+struct Waiting {
+    deliver: Deliver,
+    id: RowId,
+    home: Option<Handle>,
+}
+
 impl Told {
-    /// Tells them.
+    /// Tells them. Those of another runtime are told over there: to wake it once
+    /// for each of them costs a system call each.
     pub(super) fn tell(self) {
-        for (deliver, id) in self.waiting {
-            deliver(self.error.clone().map_or(Ok(id), Err));
+        let here = home().map(|home| home.id());
+        let mut elsewhere: Vec<(Handle, Vec<(Deliver, Result<RowId, StoreError>)>)> = Vec::new();
+        for Waiting { deliver, id, home } in self.waiting {
+            let result = self.error.clone().map_or(Ok(id), Err);
+            let Some(home) = home.filter(|home| Some(home.id()) != here) else {
+                deliver(result);
+                continue;
+            };
+            match elsewhere.iter_mut().find(|(other, _)| other.id() == home.id()) {
+                Some((_, waiting)) => waiting.push((deliver, result)),
+                None => elsewhere.push((home, vec![(deliver, result)])),
+            }
+        }
+        for (home, waiting) in elsewhere {
+            home.spawn(async { waiting.into_iter().for_each(|(deliver, result)| deliver(result)) });
         }
     }
 }
