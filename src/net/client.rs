@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -25,9 +26,6 @@ use super::way::Way;
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
-
-/// Headers of an answer.
-const MAX_HEADERS: usize = 256;
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -100,7 +98,6 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
-            .http1_max_headers(MAX_HEADERS)
             // Only what no byte was sent of, because the pooled connection had
             // been closed meanwhile.
             .retry_canceled_requests(true);
@@ -119,34 +116,38 @@ impl Client {
         request: Request<Body>,
         patience: Duration,
     ) -> Result<Response<Body>, SendError> {
-        let has_body = !request.body().is_end_stream();
-        let pace = Pace::default();
-        let mut request = request.map(|inner| match has_body {
-            true => Body::new(Paced { inner, pace: pace.clone() }),
-            false => inner,
-        });
-        let connection = capture_connection(&mut request);
         // INVARIANT (lanes): there is a pool for each, and for no lane.
         let Some(pool) = self.pools.get(lanes::here()) else {
             return Err(SendError::Connect("no such lane".to_owned()));
         };
-        let answer = pace.in_time(pool.request(request), patience).await;
-        match answer.ok_or(SendError::Timeout(patience))? {
-            Ok(response) => {
-                // Servers that refuse without reading the body close the
-                // connection, often without saying so.
-                let refused = response.status().is_client_error() && has_body;
-                if refused && response.version() < http::Version::HTTP_2 {
-                    connection.connection_metadata().iter().for_each(Connected::poison);
-                }
-                Ok(response.map(Body::new))
-            }
-            Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
-            Err(error) => Err(match stalled(&error) {
-                Some(stalled) => SendError::Slow(stalled),
-                None => SendError::Broken(causes(&error)),
-            }),
+        if request.body().is_end_stream() {
+            let answer = tokio::time::timeout(patience, pool.request(request)).await;
+            return read(answer.map_err(|_| SendError::Timeout(patience))?);
         }
+        let pace = Pace::default();
+        let paced = |inner| Body::new(Paced { inner, pace: pace.clone() });
+        let mut request = request.map(paced);
+        let connection = capture_connection(&mut request);
+        let answer = pace.in_time(pool.request(request), patience).await;
+        let answer = read(answer.ok_or(SendError::Timeout(patience))?)?;
+        // Servers that refuse without reading the body close the connection, often
+        // without saying so.
+        if answer.status().is_client_error() && answer.version() < http::Version::HTTP_2 {
+            connection.connection_metadata().iter().for_each(Connected::poison);
+        }
+        Ok(answer)
+    }
+}
+
+/// What came of a request.
+fn read(answer: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Body>, SendError> {
+    match answer {
+        Ok(response) => Ok(response.map(Body::new)),
+        Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
+        Err(error) => Err(match stalled(&error) {
+            Some(stalled) => SendError::Slow(stalled),
+            None => SendError::Broken(causes(&error)),
+        }),
     }
 }
 

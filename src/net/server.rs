@@ -23,13 +23,11 @@ use super::lanes::Lanes;
 use super::sniff::Heads;
 use super::wire::{Patience, Wire};
 
-/// What a listener puts up with.
+/// What a listener puts up with; beyond 100 headers it answers 431, too.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of a request's head; beyond it 431.
     pub max_head: usize,
-    /// Headers of a request; beyond it 431.
-    pub max_headers: usize,
     /// How long a request's head may take, and the first byte of a connection.
     pub head_patience: Duration,
     /// How long a connection may lie idle between two requests.
@@ -44,7 +42,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_head: 64 << 10,
-            max_headers: 128,
             head_patience: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             write_patience: Duration::from_secs(60),
@@ -118,7 +115,6 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         // It runs from the end of the request before; the wire is stricter with
         // a head that has begun.
         .header_read_timeout(limits.idle)
-        .max_headers(limits.max_headers)
         .max_buf_size(limits.max_head);
     builder
         .http2()

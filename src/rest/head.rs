@@ -60,6 +60,9 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
+/// Headers between the client and the gate.
+const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
+
 /// Headers that tell who stands behind a proxy, or what it was asked for. They
 /// are a proxy's to set and anybody's to forge, so none goes on.
 const FORWARDING: [&str; 9] = [
@@ -86,8 +89,8 @@ pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
     check_names(&parts.headers)?;
     check_framing(parts)?;
     let headers = &parts.headers;
-    if let Some(name) = OVERRIDES.iter().find(|name| headers.contains_key(**name)) {
-        return Err(Fault::Override((*name).to_owned()));
+    if let Some(name) = headers.keys().find(|name| OVERRIDES.contains(&name.as_str())) {
+        return Err(Fault::Override(name.to_string()));
     }
     let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     if headers.get_all(UPGRADE).iter().any(websocket) {
@@ -214,7 +217,19 @@ pub(super) fn check_query(query: &str) -> Result<(), Fault> {
 
 /// The headers that go all the way.
 #[must_use]
-pub(super) fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+pub(super) fn end_to_end(headers: HeaderMap) -> HeaderMap {
+    without(headers, |_| false)
+}
+
+/// The headers of a request that go upstream.
+#[must_use]
+pub(super) fn forwarded(headers: HeaderMap) -> HeaderMap {
+    without(headers, |name| FORWARDING.contains(&name) || name.starts_with("x-forwarded-"))
+}
+
+/// `headers` without those that hold for one connection, those that are the
+/// gate's own, and those that are `unfit`.
+fn without(mut headers: HeaderMap, unfit: impl Fn(&str) -> bool) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -227,32 +242,16 @@ pub(super) fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
         .get(TE)
         .and_then(|te| te.to_str().ok())
         .is_some_and(|te| te.split(',').any(is_trailers));
-    for name in named {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
+    let ends_here = |name: &HeaderName| {
+        let text = name.as_str();
+        HOP_BY_HOP.contains(&text) || OWN.contains(&text) || unfit(text) || named.contains(name)
+    };
+    let ending: Vec<HeaderName> = headers.keys().filter(|name| ends_here(name)).cloned().collect();
+    for name in ending {
         headers.remove(name);
     }
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    for name in [HOST.as_str(), AGENT_KEY, MASTER_KEY] {
-        headers.remove(name);
-    }
-    headers
-}
-
-/// The headers of a request that go upstream.
-#[must_use]
-pub(super) fn forwarded(headers: HeaderMap) -> HeaderMap {
-    let mut headers = end_to_end(headers);
-    for name in FORWARDING {
-        headers.remove(name);
-    }
-    let prefixed: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
-    for name in prefixed {
-        headers.remove(name);
     }
     headers
 }

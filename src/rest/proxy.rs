@@ -158,8 +158,8 @@ impl Proxy {
         read: Read,
         rewriter: Option<Rewriter>,
     ) -> Response<Body> {
-        let (action, method) = (read.action.clone(), read.outgoing.method.clone());
-        let permit = match gate.admit(read.action, read.outgoing).await {
+        let (action, method) = (Arc::new(read.action), read.outgoing.method.clone());
+        let permit = match gate.admit(Arc::clone(&action), read.outgoing).await {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };

@@ -1,16 +1,19 @@
 //! Which provider a request is for: by the first segments of its path, or by the
 //! listener that it came in at.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use axum::routing::any;
 use http::StatusCode;
 use serde_json::json;
+use tower_service::Service;
 
 use super::proxy::Proxy;
 use super::{reply, ticket};
@@ -19,9 +22,32 @@ use crate::action::Provider;
 /// What stands before a provider's name.
 const PREFIX: &str = "/proxy/";
 
-/// `/proxy/{provider}/{path}` for every provider.
-pub fn router(proxy: Arc<Proxy>) -> Router {
-    Router::new().route("/proxy/{*rest}", any(by_path)).with_state(proxy)
+/// `/proxy/{provider}/{path}` for every provider, and `others` for every other
+/// path. Not one more route of theirs: this is the way of nearly every request.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// Answers what is for a provider.
+    pub proxy: Arc<Proxy>,
+    /// Answers the rest.
+    pub others: Router,
+}
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.others, context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if !request.uri().path().starts_with(PREFIX) {
+            return Box::pin(self.others.call(request));
+        }
+        let proxy = Arc::clone(&self.proxy);
+        Box::pin(async move { Ok(by_path(&proxy, request).await) })
+    }
 }
 
 /// Every path, for one provider: a listener of its own, for SDKs that lose a
@@ -36,11 +62,12 @@ pub fn listener(proxy: Arc<Proxy>, provider: Provider) -> Router {
     Router::new().fallback(answer).with_state(proxy)
 }
 
-async fn by_path(
-    State(proxy): State<Arc<Proxy>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
+async fn by_path(proxy: &Proxy, request: Request) -> Response {
+    // INVARIANT (peer): the listener says who is connected.
+    let Some(&ConnectInfo(peer)) = request.extensions().get() else {
+        let body = json!({ "error": "internal_error", "detail": "nobody knows who asks" });
+        return reply::answer(StatusCode::INTERNAL_SERVER_ERROR, body, None);
+    };
     // As it was written: a decoded path is another one.
     let whole = request.uri().path().to_owned();
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
@@ -49,7 +76,7 @@ async fn by_path(
     match Provider::from_name(name) {
         Some(provider) => {
             let base = whole.get(..PREFIX.len() + name.len()).unwrap_or_default();
-            answer(&proxy, provider, (base, path), request, peer).await
+            answer(proxy, provider, (base, path), request, peer).await
         }
         None => unknown(name),
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::StoreError;
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::{Hash, Keys};
@@ -17,12 +19,17 @@ pub(super) type Draw =
 /// Tells whoever waits that the row is committed, or why not.
 pub(super) type Deliver = Box<dyn FnOnce(Result<Recorded, StoreError>) + Send>;
 
+/// One who waits, and what came of it.
+type Delivery = (Deliver, Result<Recorded, StoreError>);
+
 /// A row to be written.
 pub(super) struct Job {
     pub(super) agent: Arc<str>,
     pub(super) limits: Vec<Limit>,
     pub(super) digest: Option<(Arc<Keys>, Hash)>,
     pub(super) draw: Draw,
+    /// Where whoever waits for it runs.
+    home: Option<Handle>,
 }
 
 impl Job {
@@ -33,8 +40,29 @@ impl Job {
         draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send + 'static,
     ) -> Self {
         let agent = Arc::clone(&agent.name);
-        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw) }
+        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw), home: home() }
     }
+
+    /// A row that is drafted already, with the digest of its arguments.
+    pub(super) fn drafted(
+        draft: Draft,
+        digest: (Arc<Keys>, Hash),
+        deliver: impl FnOnce(Result<Recorded, StoreError>) + Send + 'static,
+    ) -> Self {
+        let agent = Arc::clone(&draft.agent);
+        let draw: Draw = Box::new(move |usage| match usage {
+            Ok(_) => Some((draft, Box::new(deliver) as Deliver)),
+            Err(error) => {
+                deliver(Err(error));
+                None
+            }
+        });
+        Self { agent, limits: Vec::new(), digest: Some(digest), draw, home: home() }
+    }
+}
+
+fn home() -> Option<Handle> {
+    Handle::try_current().ok()
 }
 
 /// Writes `results` and `rows`; those who wait for the rows go into `told`.
@@ -84,7 +112,7 @@ fn write_row(
     let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
     match transaction.decide(&draft, digest, &job.limits) {
         Ok(recorded) => {
-            told.waiting.push((deliver, recorded));
+            told.waiting.push(Waiting { deliver, recorded, home: job.home });
             Ok(())
         }
         Err(error) => {
@@ -97,16 +125,36 @@ fn write_row(
 /// Those who wait for a group, and what they are to be told.
 #[derive(Default)]
 pub(super) struct Told {
-    waiting: Vec<(Deliver, Recorded)>,
+    waiting: Vec<Waiting>,
     /// Why none of it is committed.
     pub(super) error: Option<StoreError>,
 }
 
+struct Waiting {
+    deliver: Deliver,
+    recorded: Recorded,
+    home: Option<Handle>,
+}
+
 impl Told {
-    /// Tells them.
+    /// Tells them. Those of another runtime are told over there: to wake it once
+    /// for each of them costs a system call each.
     pub(super) fn tell(self) {
-        for (deliver, recorded) in self.waiting {
-            deliver(self.error.clone().map_or(Ok(recorded), Err));
+        let here = home().map(|home| home.id());
+        let mut elsewhere: Vec<(Handle, Vec<Delivery>)> = Vec::new();
+        for Waiting { deliver, recorded, home } in self.waiting {
+            let result = self.error.clone().map_or(Ok(recorded), Err);
+            let Some(home) = home.filter(|home| Some(home.id()) != here) else {
+                deliver(result);
+                continue;
+            };
+            match elsewhere.iter_mut().find(|(other, _)| other.id() == home.id()) {
+                Some((_, waiting)) => waiting.push((deliver, result)),
+                None => elsewhere.push((home, vec![(deliver, result)])),
+            }
+        }
+        for (home, waiting) in elsewhere {
+            home.spawn(async { waiting.into_iter().for_each(|(deliver, result)| deliver(result)) });
         }
     }
 }

@@ -13,7 +13,7 @@ use super::chain::kind;
 use super::schema::{meta, set_meta};
 
 /// Entries that the index may lag behind before somebody brings it up to date.
-pub(super) const FOLD_EVERY: i64 = 512;
+pub(super) const FOLD_EVERY: i64 = 2048;
 
 /// Entries that the index may lag behind at all: beyond it callers wait for it.
 pub(super) const MAX_LAG: i64 = 4 * FOLD_EVERY;

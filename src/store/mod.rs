@@ -188,11 +188,10 @@ impl Store {
             })
         };
         self.writer.submit(job);
-        let queued = Queued(&self.writer);
-        if self.writer.is_busy() {
-            tokio::task::yield_now().await;
+        if let Some(mut turn) = self.writer.turn() {
+            turn.gather().await;
+            turn.commit();
         }
-        drop(queued);
         committed.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -206,15 +205,6 @@ impl Store {
     /// [`Options`]. Rows that come later are refused.
     pub fn close(&self) {
         self.writer.close();
-    }
-}
-
-/// A row is queued: it is written also where nobody waits for it any more.
-struct Queued<'w>(&'w Writer);
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.commit();
     }
 }
 

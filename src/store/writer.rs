@@ -2,8 +2,8 @@
 //!
 //! A caller that finds nobody else writing commits at once, on its own thread,
 //! and takes everything queued along: no hand-over, no wake-up. Under load it lets
-//! the tasks that are ready queue theirs first ([`Writer::is_busy`]), so that many
-//! rows share one commit; who finds a caller committing leaves its row to it. A
+//! the tasks that are ready queue theirs first ([`Turn::gather`]), so that many
+//! rows share one commit; who finds the turn taken leaves its row to it. A
 //! caller that finds the ledger or the lock taken otherwise wakes the store's own
 //! thread, which may wait; so an async caller never blocks. Results ride along
 //! with the next commit, or go after [`RESULTS_WAIT`].
@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::Keys;
 use super::files::{Files, Held};
-use super::group::{Deliver, Draw, Job, Told, write_group};
+use super::group::{Job, Told, write_group};
 use super::ledger::{Ledger, NotBegun};
 use super::{Options, StoreError, schema};
 
@@ -46,6 +46,9 @@ const MAX_GROUPS_HERE: usize = 4;
 /// Rows and results that wait where one caller after the other records: the row
 /// and the result of the one before. More of them say that there are several.
 const ALONE: usize = 2;
+
+/// How long a caller lets others queue their rows before it commits.
+const MAX_GATHERING: Duration = Duration::from_millis(1);
 
 /// Results that wait while the log cannot be written; beyond it the oldest go.
 const MAX_WAITING_RESULTS: usize = 10_000;
@@ -88,7 +91,7 @@ struct Queue {
     urgent: bool,
     /// The store's thread sleeps until it is woken.
     asleep: bool,
-    /// A caller commits, and looks here again before it stops.
+    /// A caller has the turn to commit, and looks here again before it stops.
     taken: bool,
     closed: bool,
 }
@@ -132,18 +135,10 @@ impl Writer {
     ) -> Job {
         let keys = self.shared.keys.load_full();
         let digest = keys.digest(&draft.canonical_args);
-        let agent = Arc::clone(&draft.agent);
-        let draw: Draw = Box::new(move |usage| match usage {
-            Ok(_) => Some((draft, Box::new(deliver) as Deliver)),
-            Err(error) => {
-                deliver(Err(error));
-                None
-            }
-        });
-        Job { agent, limits: Vec::new(), digest: Some((keys, digest)), draw }
+        Job::drafted(draft, (keys, digest), deliver)
     }
 
-    /// Queues `job` for the next commit: [`Writer::commit`] has to follow.
+    /// Queues `job` for the next commit: [`Writer::turn`] has to follow.
     pub(super) fn submit(&self, job: Job) {
         let mut queue = self.shared.queue();
         if queue.closed {
@@ -154,27 +149,13 @@ impl Writer {
         queue.rows.push_back(job);
     }
 
-    /// Whether several callers record at the moment, so that it pays to wait for
-    /// those that are ready.
-    pub(super) fn is_busy(&self) -> bool {
-        let queue = self.shared.queue();
-        queue.rows.len() + queue.results.len() > ALONE
-    }
-
-    /// Sees to it that what is queued is written: here, by the caller that
-    /// commits already, or on the store's thread.
-    pub(super) fn commit(&self) {
-        let Some(mut turn) = Turn::take(&self.shared) else { return };
-        for _ in 0..MAX_GROUPS_HERE {
-            if self.shared.commit_here() == Attempt::NotNow {
-                break;
-            }
-            if turn.is_over() {
-                return;
-            }
-        }
-        drop(turn);
-        self.shared.wake();
+    /// The turn to commit what is queued; `None` where there is nothing, or where
+    /// somebody has it.
+    pub(super) fn turn(&self) -> Option<Turn<'_>> {
+        let mut queue = self.shared.queue();
+        let free = !queue.rows.is_empty() && !queue.taken;
+        queue.taken |= free;
+        free.then(|| Turn { shared: &self.shared, over: false })
     }
 
     /// Queues a result.
@@ -223,19 +204,35 @@ impl Drop for Writer {
 }
 
 /// A caller's turn to commit, its own rows and those that others queue meanwhile.
-struct Turn<'s> {
+/// Given up, it leaves what is queued to the store's thread.
+pub(super) struct Turn<'s> {
     shared: &'s Shared,
     over: bool,
 }
 
-impl<'s> Turn<'s> {
-    /// `None` where there is nothing to commit, or somebody whose turn it is.
-    fn take(shared: &'s Shared) -> Option<Self> {
-        let mut queue = shared.queue();
-        let free = !queue.rows.is_empty() && !queue.taken;
-        queue.taken |= free;
-        drop(queue);
-        free.then_some(Self { shared, over: false })
+impl Turn<'_> {
+    /// Where several callers record at the moment, lets the tasks that are ready
+    /// queue their rows first, for as long as some do.
+    pub(super) async fn gather(&mut self) {
+        let began = Instant::now();
+        let mut seen = ALONE;
+        loop {
+            let waiting = self.shared.queue().waiting();
+            if waiting <= seen || waiting >= MAX_GROUP || began.elapsed() > MAX_GATHERING {
+                return;
+            }
+            seen = waiting;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Sees to it that what is queued is written: here, or on the store's thread.
+    pub(super) fn commit(mut self) {
+        for _ in 0..MAX_GROUPS_HERE {
+            if self.shared.commit_here() == Attempt::NotNow || self.is_over() {
+                return;
+            }
+        }
     }
 
     /// Whether nothing is left to commit. A row that is queued later finds the
@@ -253,7 +250,15 @@ impl Drop for Turn<'_> {
         // Once it is over, the turn may be another's.
         if !self.over {
             self.shared.queue().taken = false;
+            self.shared.wake();
         }
+    }
+}
+
+impl Queue {
+    /// Rows and results that wait.
+    fn waiting(&self) -> usize {
+        self.rows.len() + self.results.len()
     }
 }
 

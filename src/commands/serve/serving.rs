@@ -1,13 +1,14 @@
 //! A gate that serves: what it is made of, how it takes up another plan, and how
 //! it ends.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::Router;
+use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -21,6 +22,7 @@ use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
 use crate::gate::{AuditFailure, Gate, Onlookers};
 use crate::hosted::{self, Host, Hosted};
+use crate::net::Body;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
 use crate::net::server;
@@ -67,13 +69,13 @@ impl Serving {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let lanes = Arc::new(Lanes::start()?);
-        let app = router::router(Arc::clone(&proxy))
-            .merge(admin::router(Arc::clone(&admin)))
+        let others = admin::router(Arc::clone(&admin))
             .merge(
                 hosted::router(Arc::clone(&hosted))
                     .method_not_allowed_fallback(admin::method_not_allowed),
             )
             .fallback(admin::not_found);
+        let app = router::Front { proxy: Arc::clone(&proxy), others };
         let listener = bind(plan.listen, "--listen").await?;
         let address = listener.local_addr()?;
         let mut own = Vec::new();
@@ -246,16 +248,21 @@ async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-async fn listen_on(
+async fn listen_on<S>(
     listener: TcpListener,
-    app: Router,
+    app: S,
     lanes: Arc<Lanes>,
     mut stopped: watch::Receiver<bool>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
     let stop = async move {
         // The sender only goes away with the process.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
-    server::serve(listener, app.into_service(), limits, &lanes, stop).await
+    server::serve(listener, app, limits, &lanes, stop).await
 }

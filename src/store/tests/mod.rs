@@ -2,6 +2,7 @@
 
 mod paging;
 mod reading;
+mod sharing;
 
 use std::fs;
 use std::path::Path;
