@@ -117,6 +117,8 @@ pub struct Chunks {
     max: usize,
     /// What has come and not gone.
     held: BytesMut,
+    /// How much of it, from its beginning, is verified and signed anew.
+    verified: usize,
     /// The length of the last chunk, which waits for what follows it.
     last: Option<usize>,
 }
@@ -127,7 +129,8 @@ impl Chunks {
     #[must_use]
     pub fn new(came: Chain, goes: Chain, announced: Announced, max: usize) -> Self {
         let Announced { length: left, trailer } = announced;
-        Self { came, goes, left, trailer, max, held: BytesMut::new(), last: None }
+        let held = BytesMut::new();
+        Self { came, goes, left, trailer, max, held, verified: 0, last: None }
     }
 
     /// Bytes that have come and not gone.
@@ -136,19 +139,23 @@ impl Chunks {
         self.held.len()
     }
 
-    /// Takes more of the body, and gives those chunks that are whole and verified.
+    /// Takes more of the body, and gives those chunks that are whole and verified,
+    /// once something follows them: whoever counts bytes must not take a body that
+    /// ends without its last chunk for a whole one.
     ///
     /// # Errors
     /// [`BadChunk`]; nothing more is to be taken after one.
     pub fn take(&mut self, more: &[u8]) -> Result<Bytes, BadChunk> {
         self.held.extend_from_slice(more);
-        let mut verified = 0;
         while self.last.is_none()
-            && let Some(length) = self.chunk_at(verified)?
+            && let Some(length) = self.chunk_at(self.verified)?
         {
-            verified += length;
+            self.verified += length;
         }
-        let whole = self.held.split_to(verified).freeze();
+        if self.verified == self.held.len() {
+            return Ok(Bytes::new());
+        }
+        let whole = self.held.split_to(std::mem::take(&mut self.verified)).freeze();
         match self.last.is_some_and(|last| self.held.len() > last + MAX_TRAILER) {
             true => Err(BadChunk::Trailer),
             false => Ok(whole),
@@ -448,8 +455,13 @@ mod tests {
         assert_eq!(end(SEED, 66_559, &[], MAX, &plain), BadChunk::Length);
         assert_eq!(end(SEED, 66_560, &[], 65_535, &plain), BadChunk::TooLarge { max: 65_535 });
         assert_eq!(end(TRAILER_SEED, 66_560, &[], MAX, &plain), BadChunk::Signature);
-        for cut in [0, 1, 50, 65_624, 65_626, 66_000, plain.len() - 2, plain.len() - 1] {
-            assert_eq!(plain_end(&plain[..cut]), BadChunk::Truncated, "{cut}");
+        // Also between two chunks.
+        let end_of_first = 65_536 + "10000;chunk-signature=\r\n\r\n".len() + SIGNATURE;
+        assert_eq!(plain[end_of_first..][..4], *b"400;");
+        for cut in [0, 1, 50, 65_626, end_of_first, 66_000, plain.len() - 2, plain.len() - 1] {
+            let (passed, end) = pass(reader(SEED, 66_560, &[], MAX), &plain[..cut], &[cut]);
+            assert_eq!(end, Err(BadChunk::Truncated), "{cut}");
+            assert!(passed.len() <= cut.saturating_sub(1), "{cut}");
         }
         assert_eq!(plain_end(&[&plain[..], b"x"].concat()), BadChunk::Trailer);
         assert_eq!(trailer_end(&[], &with_trailer), BadChunk::Trailer);
@@ -552,6 +564,7 @@ mod tests {
                 return Ok(());
             }
             prop_assert!(passed.len() <= at, "{} of {at}", passed.len());
+            prop_assert!(passed.len() < changed.len());
             prop_assert!(signed(REAL, "goes", &pieces, &trailer).starts_with(&passed));
         }
     }
