@@ -2,7 +2,7 @@
 //! signature that goes out. Without the feature `aws` there is neither.
 
 #[cfg(feature = "aws")]
-pub use super::sigv4::{Pieces, Presented as Claim, Seen, chunks::Chain, is_presigned};
+pub use super::sigv4::{Presented as Claim, Seen, SignedChunks, chunks::Chain, is_presigned};
 
 use http::request::Parts;
 use http::{HeaderMap, Uri};
@@ -59,7 +59,7 @@ mod without {
 
     /// There are none.
     #[derive(Debug)]
-    pub enum Pieces {}
+    pub enum SignedChunks {}
 
     /// There is none.
     #[derive(Debug)]
@@ -90,7 +90,7 @@ mod without {
         }
     }
 
-    impl Pieces {
+    impl SignedChunks {
         /// Never called: there are none.
         #[must_use]
         pub fn signed_anew(self, _body: Body, _goes: Chain, _max: usize) -> Body {
@@ -132,7 +132,7 @@ mod without {
             _seen: &Seen,
             _held: Option<&[u8]>,
             _now: jiff::Timestamp,
-        ) -> Result<Option<Pieces>, BadSignature> {
+        ) -> Result<Option<SignedChunks>, BadSignature> {
             match *self {}
         }
 
@@ -166,4 +166,4 @@ mod without {
     }
 }
 #[cfg(not(feature = "aws"))]
-pub use without::{Chain, Claim, Pieces, Seen, claim, is_presigned, sign};
+pub use without::{Chain, Claim, Seen, SignedChunks, claim, is_presigned, sign};

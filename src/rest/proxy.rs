@@ -16,7 +16,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::aws::{self, Pieces};
+use super::aws::{self, SignedChunks};
 use super::credentials::{self, Credential};
 use super::head;
 use super::hosts::Hosts;
@@ -181,7 +181,7 @@ impl Proxy {
         &self,
         who: &Identified,
         inbound: Inbound,
-        pieces: Option<Pieces>,
+        chunks: Option<SignedChunks>,
     ) -> Result<Read, Fault> {
         let Inbound { judged, path, query, mut headers, mut body, held } = inbound;
         let uri = match self.exit {
@@ -206,8 +206,8 @@ impl Proxy {
                     let scope = scope.unwrap_or((service, region));
                     let unsigned = aws::Unsigned { scope, method, uri: &uri, held };
                     let goes = aws::sign(&unsigned, &mut headers).map_err(Fault::CannotSign)?;
-                    if let Some(pieces) = pieces {
-                        body = pieces.signed_anew(body, goes, self.limits.load().max_body);
+                    if let Some(chunks) = chunks {
+                        body = chunks.signed_anew(body, goes, self.limits.load().max_body);
                     }
                 } else {
                     let credential = site.and_then(|site| site.credential.as_ref());

@@ -9,7 +9,7 @@ use super::{Proxy, Read};
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::body::hold;
-use crate::rest::aws::{Pieces, Seen};
+use crate::rest::aws::{Seen, SignedChunks};
 use crate::rest::identify::Identified;
 use crate::rest::inbound::{self, Fault};
 
@@ -19,7 +19,7 @@ pub(super) struct Proven {
     /// The request as it was signed, where it was.
     seen: Option<Seen>,
     /// What its chunks are verified with, where they are signed.
-    pieces: Option<Pieces>,
+    chunks: Option<SignedChunks>,
 }
 
 impl Proxy {
@@ -34,7 +34,7 @@ impl Proxy {
         mut body: Body,
     ) -> Option<Result<Proven, Fault>> {
         let Some(claim) = &who.claim else {
-            return Some(Ok(Proven { body, seen: None, pieces: None }));
+            return Some(Ok(Proven { body, seen: None, chunks: None }));
         };
         let seen = seen(parts);
         let mut held = None;
@@ -45,7 +45,7 @@ impl Proxy {
             held = Some(bytes);
         }
         match claim.verify(&seen, held.as_deref(), jiff::Timestamp::now()) {
-            Ok(pieces) => Some(Ok(Proven { body, seen: Some(seen), pieces })),
+            Ok(chunks) => Some(Ok(Proven { body, seen: Some(seen), chunks })),
             Err(error) if error.proves() => Some(Err(Fault::AwsSignature(error.to_string()))),
             Err(error) => {
                 tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
@@ -62,7 +62,7 @@ impl Proxy {
         mut parts: Parts,
         proven: Result<Proven, Fault>,
     ) -> Result<Read, Fault> {
-        let Proven { body, seen, pieces } = proven?;
+        let Proven { body, seen, chunks } = proven?;
         let unfit = |why: &str| Err(Fault::AwsSignature(why.to_owned()));
         if let Some(claim) = &who.claim {
             claim.strip(&mut parts).map_err(|error| Fault::AwsSignature(error.to_string()))?;
@@ -79,10 +79,10 @@ impl Proxy {
         {
             return unfit("the body is not the one that was signed");
         }
-        if pieces.is_some() && inbound.held.is_some() {
+        if chunks.is_some() && inbound.held.is_some() {
             return unfit("a body in signed chunks goes to S3, and has at least the last of them");
         }
-        self.prepare(who, inbound, pieces)
+        self.prepare(who, inbound, chunks)
     }
 }
 

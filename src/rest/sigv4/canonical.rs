@@ -85,7 +85,9 @@ impl Seen {
     }
 }
 
+/// In the one form that parameters are signed in; a `+` is a space.
 fn encoded_once(text: &str) -> String {
-    let decoded: Vec<u8> = percent_decode_str(text).collect();
+    let text = text.replace('+', " ");
+    let decoded: Vec<u8> = percent_decode_str(&text).collect();
     percent_encode(&decoded, UNRESERVED).to_string()
 }

@@ -17,6 +17,7 @@
 use bytes::{Bytes, BytesMut};
 use subtle::ConstantTimeEq as _;
 
+use super::announced::Announced;
 use super::signer::{Signer, hash};
 
 /// What stands between a chunk's size and its signature.
@@ -93,15 +94,6 @@ impl Chain {
         self.previous = self.signer.sign(TRAILER_ALGORITHM, &rest);
         &self.previous
     }
-}
-
-/// What the head of a request says of the chunks that follow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announced {
-    /// Bytes of data in all.
-    pub length: u64,
-    /// The fields of the trailer, in lower case and sorted; none without one.
-    pub trailer: Vec<String>,
 }
 
 /// Reads a body that is signed in chunks, and gives it signed anew.

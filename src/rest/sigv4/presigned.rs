@@ -69,8 +69,8 @@ pub(super) fn read(query: &str, headers: &HeaderMap) -> Option<InQuery> {
         seen.push(folded);
     }
     // The token is the one that need not be there.
-    let is_there = |name: &&str| seen.iter().any(|seen| seen.eq_ignore_ascii_case(name));
-    let is_whole = PARAMETERS.iter().take(6).all(|name| is_there(&name));
+    let is_there = |name: &str| seen.iter().any(|seen| seen.eq_ignore_ascii_case(name));
+    let is_whole = PARAMETERS.iter().take(6).all(|name| is_there(name));
     (is_whole && algorithm == ALGORITHM).then_some(found)
 }
 
