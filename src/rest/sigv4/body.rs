@@ -12,7 +12,8 @@ use super::chunks::{BadChunk, Chunks};
 use crate::net::Body;
 use crate::net::body::Unfit;
 
-/// See the module.
+/// See the module. Nothing passes while a chunk comes in, so that each has to come
+/// within the time in which upstream's answer is waited for.
 pub(super) struct Resigned {
     inner: Body,
     /// `None` once it has ended, well or badly.
