@@ -62,9 +62,7 @@ impl Link {
         }
         if let Some(id) = up::own_session(request.headers()) {
             return match self.up.find(&principal(&request), &id) {
-                Some(session) => {
-                    Box::pin(self.through_up(&session, &id, request, patience)).await
-                }
+                Some(session) => Box::pin(self.through_up(&session, &id, request, patience)).await,
                 None => Box::pin(self.lost_session(request, patience)).await,
             };
         }
