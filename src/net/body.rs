@@ -130,6 +130,11 @@ pub fn patient(body: Body, patience: Duration) -> Body {
     Body::new(Patient { inner: body, patience, waiting: None })
 }
 
+/// A body that is not what the head of its request says; it breaks off with this.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(pub String);
+
 struct Patient {
     inner: Body,
     patience: Duration,

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use super::Body;
-use super::body::Stalled;
+use super::body::{Stalled, Unfit};
 use super::lanes;
 use super::way::Way;
 
@@ -57,6 +57,10 @@ pub enum SendError {
     /// The sender let the body of the request wait; a part of it has gone.
     #[error("{0}")]
     Slow(Stalled),
+    /// The body of the request turned out to be none that may be sent; a part of
+    /// it has gone.
+    #[error("{0}")]
+    Unfit(Unfit),
     /// No answer in time; the request may have arrived.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -144,9 +148,10 @@ fn read(answer: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Bo
     match answer {
         Ok(response) => Ok(response.map(Body::new)),
         Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
-        Err(error) => Err(match stalled(&error) {
-            Some(stalled) => SendError::Slow(stalled),
-            None => SendError::Broken(causes(&error)),
+        Err(error) => Err(match (cause(&error), cause(&error)) {
+            (Some(stalled), _) => SendError::Slow(stalled),
+            (_, Some(unfit)) => SendError::Unfit(unfit),
+            (None, None) => SendError::Broken(causes(&error)),
         }),
     }
 }
@@ -215,9 +220,10 @@ impl HttpBody for Paced {
     }
 }
 
-fn stalled(error: &dyn std::error::Error) -> Option<Stalled> {
+/// The cause of this type, where there is one.
+fn cause<E: std::error::Error + Clone + 'static>(error: &dyn std::error::Error) -> Option<E> {
     let mut causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.find_map(|cause| cause.downcast_ref().copied())
+    causes.find_map(|cause| cause.downcast_ref().cloned())
 }
 
 /// The chain of causes in words; the outermost says nothing that a person needs.

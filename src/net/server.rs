@@ -2,6 +2,7 @@
 //! drained at the end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +16,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Body;
@@ -86,8 +86,7 @@ where
         };
         let _ = stream.set_nodelay(true);
         let heads = Heads::default();
-        let service =
-            TowerToHyperService::new(WithPeer { app: app.clone(), peer, heads: heads.clone() });
+        let service = WithPeer { app: app.clone(), peer, heads: heads.clone() };
         let (builder, watcher) = (builder.clone(), draining.watcher());
         // A lane polls its own sockets.
         let Ok(stream) = stream.into_std() else { continue };
@@ -132,31 +131,30 @@ struct WithPeer<S> {
     heads: Heads,
 }
 
-impl<S> tower_service::Service<Request<Incoming>> for WithPeer<S>
+impl<S> hyper::service::Service<Request<Incoming>> for WithPeer<S>
 where
     S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn poll_ready(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        self.app.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut app = self.app.clone();
         let mut request = self.heads.mark(request.map(Body::new));
         let in_chunks = request.version() < Version::HTTP_2
             && request.headers().contains_key(TRANSFER_ENCODING);
         request.extensions_mut().insert(axum::extract::ConnectInfo(self.peer));
-        let answer = AssertUnwindSafe(self.app.call(request)).catch_unwind();
         Box::pin(async move {
+            let answer = async {
+                poll_fn(|context| app.poll_ready(context)).await?;
+                app.call(request).await
+            };
             // A panic refuses this request and no other on the connection.
-            let mut response = answer.await.unwrap_or_else(|_| Ok(panicked()))?;
+            let answer = AssertUnwindSafe(answer).catch_unwind().await;
+            let mut response = answer.unwrap_or_else(|_| Ok(panicked()))?;
             if in_chunks {
                 // Nothing behind chunks is taken for another request.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -2,8 +2,9 @@
 //! signature that goes out. Without the feature `aws` there is neither.
 
 #[cfg(feature = "aws")]
-pub use super::sigv4::{Presented as Claim, Seen};
+pub use super::sigv4::{Presented as Claim, Seen, SignedChunks, chunks::Chain, is_presigned};
 
+use http::request::Parts;
 use http::{HeaderMap, Uri};
 
 use crate::store::directory::Directory;
@@ -21,21 +22,23 @@ pub struct Unsigned<'r> {
     pub held: Option<&'r [u8]>,
 }
 
-/// The claim in `headers`, where there is one.
+/// The claim in a request, where there is one.
 ///
 /// # Errors
 /// Where it is of nobody's key, or cannot be read.
 #[cfg(feature = "aws")]
-pub fn claim(headers: &HeaderMap, directory: &Directory) -> Option<Result<Claim, ()>> {
-    Claim::read(headers, directory).map(|claim| claim.map_err(drop))
+pub fn claim(parts: &Parts, directory: &Directory) -> Option<Result<Claim, ()>> {
+    let claim = Claim::read(parts, &|id| directory.aws_secret(id));
+    claim.map(|claim| claim.map_err(drop))
 }
 
-/// Signs with the real credential.
+/// Signs with the real credential, and gives what the chunks of the body are
+/// signed with.
 ///
 /// # Errors
 /// Why it cannot be signed.
 #[cfg(feature = "aws")]
-pub fn sign(request: &Unsigned<'_>, headers: &mut HeaderMap) -> Result<(), String> {
+pub fn sign(request: &Unsigned<'_>, headers: &mut HeaderMap) -> Result<Chain, String> {
     use super::sigv4::{credentials, sign_anew};
     let Unsigned { scope, method, uri, held } = *request;
     let signed = credentials()
@@ -45,13 +48,26 @@ pub fn sign(request: &Unsigned<'_>, headers: &mut HeaderMap) -> Result<(), Strin
 
 #[cfg(not(feature = "aws"))]
 mod without {
-    use super::{Directory, HeaderMap, Unsigned};
+    use super::{Directory, HeaderMap, Parts, Unsigned};
+    use crate::net::Body;
     use crate::store::agents::AgentRecord;
     use std::sync::Arc;
 
     /// There is none.
     #[derive(Debug, Clone)]
     pub enum Claim {}
+
+    /// There are none.
+    #[derive(Debug)]
+    pub enum SignedChunks {}
+
+    /// There is none.
+    #[derive(Debug)]
+    pub enum Chain {}
+
+    /// There is none.
+    #[derive(Debug, thiserror::Error)]
+    pub enum BadSignature {}
 
     /// The request as the client saw it.
     #[derive(Debug, Clone)]
@@ -64,6 +80,22 @@ mod without {
         pub query: String,
         /// All headers.
         pub headers: HeaderMap,
+    }
+
+    impl BadSignature {
+        /// Never called: there is none.
+        #[must_use]
+        pub fn proves(&self) -> bool {
+            match *self {}
+        }
+    }
+
+    impl SignedChunks {
+        /// Never called: there are none.
+        #[must_use]
+        pub fn signed_anew(self, _body: Body, _goes: Chain, _max: usize) -> Body {
+            match self {}
+        }
     }
 
     impl Claim {
@@ -80,6 +112,18 @@ mod without {
         }
 
         /// Never called: there is no claim.
+        #[must_use]
+        pub fn needs_body(&self, _seen: &Seen) -> bool {
+            match *self {}
+        }
+
+        /// Never called: there is no claim.
+        #[must_use]
+        pub fn is_over(&self, _seen: &Seen, _held: &[u8]) -> bool {
+            match *self {}
+        }
+
+        /// Never called: there is no claim.
         ///
         /// # Errors
         /// None.
@@ -88,24 +132,38 @@ mod without {
             _seen: &Seen,
             _held: Option<&[u8]>,
             _now: jiff::Timestamp,
-        ) -> Result<(), std::convert::Infallible> {
+        ) -> Result<Option<SignedChunks>, BadSignature> {
+            match *self {}
+        }
+
+        /// Never called: there is no claim.
+        ///
+        /// # Errors
+        /// None.
+        pub fn strip(&self, _parts: &mut Parts) -> Result<(), BadSignature> {
             match *self {}
         }
     }
 
     /// None.
     #[must_use]
-    pub fn claim(_headers: &HeaderMap, _directory: &Directory) -> Option<Result<Claim, ()>> {
+    pub fn claim(_parts: &Parts, _directory: &Directory) -> Option<Result<Claim, ()>> {
         None
+    }
+
+    /// Not looked for.
+    #[must_use]
+    pub fn is_presigned(_parts: &Parts) -> bool {
+        false
     }
 
     /// Not in this build.
     ///
     /// # Errors
     /// Always.
-    pub fn sign(_request: &Unsigned<'_>, _headers: &mut HeaderMap) -> Result<(), String> {
+    pub fn sign(_request: &Unsigned<'_>, _headers: &mut HeaderMap) -> Result<Chain, String> {
         Err("this build of agentgate cannot sign for AWS (feature `aws`)".to_owned())
     }
 }
 #[cfg(not(feature = "aws"))]
-pub use without::{Claim, Seen, claim, sign};
+pub use without::{Chain, Claim, Seen, SignedChunks, claim, is_presigned, sign};

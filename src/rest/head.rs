@@ -283,7 +283,10 @@ pub(super) fn judged(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 fn is_secret(name: &HeaderName) -> bool {
-    matches!(name.as_str(), AGENT_KEY | MASTER_KEY | "authorization" | "cookie")
+    matches!(
+        name.as_str(),
+        AGENT_KEY | MASTER_KEY | "authorization" | "cookie" | "x-amz-security-token"
+    )
 }
 
 #[cfg(test)]

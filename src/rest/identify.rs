@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
@@ -46,25 +47,35 @@ pub enum Stranger {
     WrongKey,
 }
 
-/// Finds the agent by the keys in `headers`, or by the access-key id of an AWS
-/// signature.
+/// Finds the agent by the keys in the headers, or by the access-key id of an AWS
+/// signature. Where there are both, they have to agree.
 ///
 /// # Errors
 /// [`Stranger`].
 pub fn agent(
     provider: Provider,
-    headers: &HeaderMap,
+    parts: &Parts,
     directory: &Directory,
 ) -> Result<Identified, Stranger> {
-    if provider == Provider::Aws
-        && !headers.contains_key(AGENT_KEY)
-        && let Some(claim) = aws::claim(headers, directory)
-    {
-        let claim = claim.map_err(|()| Stranger::WrongKey)?;
-        let agent = Arc::clone(claim.agent());
-        return Ok(Identified { agent, in_credentials_place: true, claim: Some(claim) });
+    let claim = match provider {
+        Provider::Aws => aws::claim(parts, directory),
+        _ => None,
+    };
+    let claim = match (claim, parts.headers.contains_key(AGENT_KEY)) {
+        (None, _) => return by_key(&parts.headers, directory),
+        // A signature of the client's own, which upstream does not get to see.
+        (Some(Err(())), true) if !aws::is_presigned(parts) => {
+            return by_key(&parts.headers, directory);
+        }
+        (Some(claim), _) => claim.map_err(|()| Stranger::WrongKey)?,
+    };
+    let agent = Arc::clone(claim.agent());
+    match by_key(&parts.headers, directory) {
+        Ok(who) if who.agent.id != agent.id => return Err(Stranger::WrongKey),
+        Err(Stranger::WrongKey) => return Err(Stranger::WrongKey),
+        Ok(_) | Err(Stranger::NoKey) => {}
     }
-    by_key(headers, directory)
+    Ok(Identified { agent, in_credentials_place: true, claim: Some(claim) })
 }
 
 /// Finds the agent by the keys in `headers`.
@@ -127,10 +138,12 @@ mod tests {
     use crate::store::Options;
     use crate::store::agents::{NewAgent, Registry};
 
-    fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
-        let pairs =
-            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        pairs.collect()
+    fn parts(pairs: &[(&'static str, String)]) -> Parts {
+        let mut request = http::Request::builder();
+        for (name, value) in pairs {
+            request = request.header(*name, value);
+        }
+        request.body(()).unwrap().into_parts().0
     }
 
     #[test]
@@ -154,7 +167,7 @@ mod tests {
             (vec![("authorization", basic(format!("{key}:x-oauth-basic")))], true),
             (vec![("x-agent-key", key.clone()), ("authorization", format!("Bearer {key}"))], true),
         ] {
-            let found = agent(Provider::Github, &headers(&pairs), &directory).unwrap();
+            let found = agent(Provider::Github, &parts(&pairs), &directory).unwrap();
             assert_eq!((&*found.agent.name, found.in_credentials_place), ("a", in_place));
         }
         let wrong = format!("{KEY_PREFIX}{}", "0".repeat(64));
@@ -166,7 +179,7 @@ mod tests {
             (vec![("x-agent-key", key.clone()), ("x-agent-key", key.clone())], Stranger::WrongKey),
             (vec![("x-agent-key", key.clone()), ("authorization", wrong)], Stranger::WrongKey),
         ] {
-            let found = agent(Provider::Github, &headers(&pairs), &directory)
+            let found = agent(Provider::Github, &parts(&pairs), &directory)
                 .map(|found| found.agent.name.clone());
             assert_eq!(found, Err(stranger), "{pairs:?}");
         }

@@ -98,6 +98,9 @@ pub enum Fault {
     /// The configuration does not say where the provider is.
     #[error("where is {0}? configure `providers.{0}.upstream`")]
     NoUpstream(&'static str),
+    /// An AWS signature of the agent's own that is not enough.
+    #[error("{0}")]
+    AwsSignature(String),
     /// No signature can be made.
     #[error("{0}")]
     CannotSign(String),
@@ -118,6 +121,7 @@ impl Fault {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_configured")
             }
             Self::Expired => (StatusCode::FORBIDDEN, "signed_path_expired"),
+            Self::AwsSignature(_) => (StatusCode::FORBIDDEN, "signature_refused"),
             Self::Signed(_) => (StatusCode::BAD_REQUEST, "invalid_signed_path"),
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
             Self::Header(_) => (StatusCode::BAD_REQUEST, "invalid_header"),

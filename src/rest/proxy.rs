@@ -1,5 +1,6 @@
 //! The way of a REST request.
 
+mod proven;
 mod signed;
 
 use std::borrow::Cow;
@@ -15,12 +16,12 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::aws;
+use super::aws::{self, SignedChunks};
 use super::credentials::{self, Credential};
 use super::head;
 use super::hosts::Hosts;
 use super::identify::{self, Identified};
-use super::inbound::{self, Fault, Inbound, Limits};
+use super::inbound::{Fault, Inbound, Limits};
 use super::mock;
 use super::reply;
 use super::rewrite::Rewriter;
@@ -31,7 +32,6 @@ use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport}
 use crate::gate::strangers::{Note, Strangers};
 use crate::gate::{Gate, Permit, Receipt};
 use crate::net::Body;
-use crate::net::body::hold;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
@@ -95,34 +95,23 @@ impl Proxy {
             return self.answer_signed(provider, token, base, (parts, body), peer).await;
         }
         // Whose request it is comes first: strangers learn nothing else.
-        let who = match identify::agent(provider, &parts.headers, &self.directory) {
+        let who = match identify::agent(provider, &parts, &self.directory) {
             Ok(who) => who,
             Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
         };
-        let Some(body) = self.proven(&who, &parts, body).await else {
+        let Some(proven) = self.prove(&who, &parts, body).await else {
             return self.refuse_stranger(provider, peer.ip()).await;
         };
         let Some(gate) = self.gate_for(&who.agent) else {
             return self.refuse_without_policy(&who.agent, provider, &parts).await;
         };
-        // What is asked, for certain, or not at all; and where it goes.
         let method = parts.method.to_string();
         let Some(base) = base else {
             let fault = Fault::Header("the header `host` does not name a host".to_owned());
             return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
         };
         let reads_body = reads_answer(provider, path, &mut parts);
-        let seen = who.claim.as_ref().map(|_| seen(&parts));
-        let region = who.claim.as_ref().map(|claim| claim.scope().1);
-        let limits = self.limits.load_full();
-        let inbound = inbound::read(provider, path, region, parts, body, &limits).await;
-        if let (Ok(inbound), Some(claim), Some(seen)) = (&inbound, &who.claim, &seen)
-            && let Err(error) = claim.verify(seen, inbound.held.as_deref(), jiff::Timestamp::now())
-        {
-            tracing::debug!(%error, agent = &*who.agent.name, "an AWS body is not as signed");
-            return self.refuse_stranger(provider, peer.ip()).await;
-        }
-        let read = match inbound.and_then(|inbound| self.prepare(&who, inbound)) {
+        let read = match self.read(&who, (provider, path), parts, proven).await {
             Ok(read) => read,
             Err(fault) => {
                 return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
@@ -130,25 +119,6 @@ impl Proxy {
         };
         let rewriter = self.rewriter(&who.agent, &read.action, &base, reads_body);
         self.decide_and_forward(&gate, read, rewriter).await
-    }
-
-    /// The body, once it is sure who sent it: an AWS signature is verified before
-    /// anything is done or recorded in the name of the one it claims to be from.
-    /// Where it says nothing of the body, the body has to be read for that.
-    async fn proven(&self, who: &Identified, parts: &Parts, body: Body) -> Option<Body> {
-        let Some(claim) = &who.claim else { return Some(body) };
-        let verify = |held: Option<&[u8]>| {
-            let verified = claim.verify(&seen(parts), held, jiff::Timestamp::now());
-            verified.inspect_err(|error| {
-                tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
-            })
-        };
-        if parts.headers.contains_key("x-amz-content-sha256") {
-            return verify(None).is_ok().then_some(body);
-        }
-        let limits = self.limits.load_full();
-        let held = hold(body, limits.max_body, limits.patience).await.ok()?;
-        verify(Some(&held)).is_ok().then(|| Body::from(held))
     }
 
     /// Decided and recorded, or refused.
@@ -206,8 +176,13 @@ impl Proxy {
     }
 
     /// Where it goes, and with whose credential.
-    fn prepare(&self, who: &Identified, inbound: Inbound) -> Result<Read, Fault> {
-        let Inbound { judged, path, query, mut headers, body, held } = inbound;
+    fn prepare(
+        &self,
+        who: &Identified,
+        inbound: Inbound,
+        chunks: Option<SignedChunks>,
+    ) -> Result<Read, Fault> {
+        let Inbound { judged, path, query, mut headers, mut body, held } = inbound;
         let uri = match self.exit {
             None => http::Uri::default(),
             Some(_) => {
@@ -229,7 +204,10 @@ impl Proxy {
                     let (method, held) = (judged.method.as_str(), held.as_deref());
                     let scope = scope.unwrap_or((service, region));
                     let unsigned = aws::Unsigned { scope, method, uri: &uri, held };
-                    aws::sign(&unsigned, &mut headers).map_err(Fault::CannotSign)?;
+                    let goes = aws::sign(&unsigned, &mut headers).map_err(Fault::CannotSign)?;
+                    if let Some(chunks) = chunks {
+                        body = chunks.signed_anew(body, goes, self.limits.load().max_body);
+                    }
                 } else {
                     let credential = site.and_then(|site| site.credential.as_ref());
                     let in_place = who.in_credentials_place;
@@ -390,15 +368,6 @@ fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
 fn malformed(provider: Provider, method: &str, what: String) -> Target {
     let (server, method) = (provider.as_str().into(), method.to_owned());
     Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what })
-}
-
-fn seen(parts: &Parts) -> aws::Seen {
-    aws::Seen {
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        query: parts.uri.query().unwrap_or_default().to_owned(),
-        headers: parts.headers.clone(),
-    }
 }
 
 /// The service and the region in `service.region.amazonaws.com`.

@@ -196,6 +196,12 @@ fn objects_go_to_s3_whole_in_parts_and_with_checksums_behind() {
     assert_eq!(sent, ["POST /bucket/a", "PUT /bucket/a", "PUT /bucket/a", "POST /bucket/a"]);
     let sizes: Vec<usize> = recorder.requests().iter().map(|one| body(one).len()).collect();
     assert_eq!((sizes[1], sizes[2]), (5 << 20, 1 << 20));
+    recorder.forget();
+    assert_eq!(run("s3_presigned", &base, &agent, None).unwrap(), "sent");
+    let [get, put] = <[Value; 2]>::try_from(recorder.requests()).unwrap();
+    assert_eq!(get["target"], "/bucket/a%20b/c%2Bd?versionId=v%3D1");
+    assert_eq!((&put["target"], body(&put)), (&"/bucket/a%20b/c%2Bd".into(), large));
+    assert!(header(&put, "authorization").contains("Credential=AKIAREAL"));
     // A policy that reads lets nothing of it through.
     let reader = gate.agent("b", "aws_readonly");
     recorder.forget();

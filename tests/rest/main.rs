@@ -4,6 +4,8 @@
 #![cfg(test)]
 
 mod attacks;
+#[cfg(feature = "aws")]
+mod aws;
 mod configuration;
 mod endurance;
 mod flows;

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
+use super::agree::Mismatch;
 use super::ask::{Asker, BOTH};
 use super::front::Incoming;
 use super::link::{Link, Principal};
@@ -129,7 +130,7 @@ impl Remote {
             if cancels {
                 return remote.post(incoming).await;
             }
-            let answered = tokio::spawn(async move { remote.post(incoming).await });
+            let answered = tokio::spawn(remote.post(incoming));
             return answered.await.unwrap_or_else(|error| {
                 tracing::error!(%error, "an exchange failed");
                 problem::empty(StatusCode::INTERNAL_SERVER_ERROR)
@@ -167,11 +168,11 @@ impl Remote {
         let outline = outline(&incoming.body);
         let (id, asks) = (outline.id, outline.has_method);
         let Ok((conversation, is_new)) = self.conversation(&incoming) else {
-            return self.not_yours(&incoming, id.as_deref()).await;
+            return Box::pin(self.not_yours(&incoming, id.as_deref())).await;
         };
         let stateless = agree::is_stateless(&incoming.headers);
-        if let Err(refused) = self.agrees(&conversation, &incoming, id.as_deref()).await {
-            return *refused;
+        if let Err(mismatch) = self.agrees(&conversation, &incoming) {
+            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
         }
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
@@ -192,10 +193,10 @@ impl Remote {
         // arguments are headers too.
         if stateless
             && names_arguments(&incoming.headers)
-            && let Err(refused) = self.agrees(&conversation, &incoming, id.as_deref()).await
+            && let Err(mismatch) = self.agrees(&conversation, &incoming)
         {
             relay.over_and_out("its headers contradict it");
-            return *refused;
+            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
         }
         if self.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
             let declared = |tool: &str| conversation.param_headers(tool);
@@ -223,24 +224,13 @@ impl Remote {
         response
     }
 
-    /// Whether the headers say what the message says; else the answer.
-    async fn agrees(
-        &self,
-        conversation: &Relay,
-        incoming: &Incoming,
-        id: Option<&[u8]>,
-    ) -> Result<(), Box<Response<Body>>> {
+    /// Whether the headers say what the message says.
+    fn agrees(&self, conversation: &Relay, incoming: &Incoming) -> Result<(), Mismatch> {
         let declared = |tool: &str| match self.fills_in {
             true => Arc::default(),
             false => conversation.param_headers(tool),
         };
-        let checked = agree::check(&incoming.headers, &incoming.body, declared);
-        let Err(mismatch) = checked else { return Ok(()) };
-        let words = mismatch.to_string();
-        let row = conversation.note_malformed("tools/call", &words).await;
-        let mut refused = problem::error(StatusCode::BAD_REQUEST, id, HEADER_MISMATCH, &words);
-        problem::mark(&mut refused, row.as_deref());
-        Err(Box::new(refused))
+        agree::check(&incoming.headers, &incoming.body, declared)
     }
 
     /// Remembers a conversation that began, and forgets one that the server does
@@ -301,7 +291,8 @@ impl Remote {
         }
         match kind.as_str() {
             "text/event-stream" if one_message && owed.is_some() => {
-                match self.one_answer(body, &relay, owed.as_deref().unwrap_or_default()).await {
+                let owed = owed.as_deref().unwrap_or_default();
+                match Box::pin(self.one_answer(body, &relay, owed)).await {
                     Ok(answer) => problem::json_rpc(status, answer),
                     Err(words) => failed(&words),
                 }
@@ -410,6 +401,15 @@ impl Remote {
         problem::mark(&mut response, row.as_deref());
         response
     }
+}
+
+/// The answer to a message whose headers contradict it.
+async fn refused(relay: &Relay, mismatch: &Mismatch, id: Option<&[u8]>) -> Response<Body> {
+    let words = mismatch.to_string();
+    let row = relay.note_malformed("tools/call", &words).await;
+    let mut refused = problem::error(StatusCode::BAD_REQUEST, id, HEADER_MISMATCH, &words);
+    problem::mark(&mut refused, row.as_deref());
+    refused
 }
 
 /// An exchange that is over as soon as its client is gone (2026-07-28), until its

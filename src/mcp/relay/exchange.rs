@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cleared::Cleared;
-use super::{Relay, Settings};
+use super::{Held, Relay, Settings};
 use crate::gate::Gate;
 use crate::mcp::envelope::{self, Fault};
 use crate::mcp::params::ParamHeader;
@@ -71,19 +71,8 @@ impl Relay {
         self.line(message, true).await;
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
-            let unlisted = held.clone();
-            tokio::select! {
-                biased;
-                () = self.settle_held(held) => {}
-                item = self.asks(asker) => match item {
-                    Some(item) => forward = Some(item),
-                    // Neither is it known by now nor will it be by waiting.
-                    None => {
-                        self.withdraw();
-                        self.go_on(unlisted).await;
-                    }
-                },
-            }
+            // Boxed, as what is rare is: futures are moved with all they may hold.
+            forward = Box::pin(self.once_listed(held, asker)).await;
         }
         while let Some(item) = self.to_server.try_next() {
             if !item.is_own() {
@@ -94,6 +83,25 @@ impl Relay {
             (Some(item), _) => Posted::Forward(Outgoing(item)),
             (None, Some(answer)) => Posted::Answer(answer),
             (None, None) => Posted::Nothing,
+        }
+    }
+
+    /// Lets a held call go on once the server's list has come, which `asker`
+    /// fetches, or will not; gives what may be sent by then.
+    async fn once_listed(&self, held: Held, asker: &impl Ask) -> Option<Cleared> {
+        let unlisted = held.clone();
+        tokio::select! {
+            biased;
+            () = self.settle_held(held) => None,
+            item = self.asks(asker) => match item {
+                Some(item) => Some(item),
+                // Neither is it known by now nor will it be by waiting.
+                None => {
+                    self.withdraw();
+                    self.go_on(unlisted).await;
+                    None
+                }
+            },
         }
     }
 

@@ -52,7 +52,7 @@ impl Relay {
         let batches = self.state().era.allows_batches();
         let frame = match envelope::read(&line, batches) {
             Ok(frame) => frame,
-            Err(unreadable) => return self.refuse(unreadable).await,
+            Err(unreadable) => return Box::pin(self.refuse(unreadable)).await,
         };
         let (messages, as_batch) = match frame {
             envelope::Frame::Blank => return self.pass(Cleared::blank(line)).await,
@@ -120,7 +120,9 @@ impl Relay {
         let undecided = Cleared::undecided(line, &message.content);
         match message.content {
             Content::Call(call) => self.judge_call(line, message.id, call).await,
-            Content::Other(other) => self.judge_method(line, message.id, &other, undecided).await,
+            Content::Other(other) => {
+                Box::pin(self.judge_method(line, message.id, &other, undecided)).await
+            }
             Content::Response => passed(undecided),
         }
     }
@@ -134,7 +136,7 @@ impl Relay {
             return Judged::Refused(Some(reply::too_many(id, MAX_PENDING)));
         }
         if let Some(disguise) = self.disguise(&call) {
-            return self.unreadable(id, "tools/call", Fault::params(disguise)).await;
+            return Box::pin(self.unreadable(id, "tools/call", Fault::params(disguise))).await;
         }
         let target = Target::Tool(ToolCall {
             server: Arc::clone(&self.settings.server),

@@ -1,4 +1,5 @@
-"""An upstream that writes down what arrives: one JSON object a line.
+"""An upstream that writes down what arrives: one JSON object a line, which says
+whether the body was as long as announced.
 
 usage: recorder.py FILE [UPLOADS]      prints its port
 
@@ -103,24 +104,33 @@ def in_xml(target, method, body):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def any(self):
+    def read_body(self):
+        """The body, and whether it came to its end."""
         length = self.headers.get("content-length")
         if length is not None:
             body = self.rfile.read(int(length))
-        elif self.headers.get("transfer-encoding", "").lower() == "chunked":
-            body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
+            return body, len(body) == int(length)
+        body = b""
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            while size := int(self.rfile.readline().split(b";")[0] or b"-1", 16):
+                if size < 0:
+                    return body, False
                 body += self.rfile.read(size)
                 self.rfile.readline()
             while self.rfile.readline().strip():
                 pass
-        else:
-            body = b""
+        return body, True
+
+    def any(self):
+        body, whole = self.read_body()
         headers = [[name.lower(), value] for name, value in self.headers.items()]
         OUT.write(json.dumps({
             "method": self.command, "target": self.path, "headers": headers,
-            "body": base64.b64encode(body).decode(),
+            "body": base64.b64encode(body).decode(), "whole": whole,
         }) + "\n")
+        if not whole:
+            self.close_connection = True
+            return
         status, value, *more = answer(self.command, self.path, self.headers["host"], self.headers, body)
         text = value if isinstance(value, bytes) else json.dumps(value).encode()
         more = {"content-type": "application/json", **(more[0] if more else {})}

@@ -1,5 +1,8 @@
 //! A gate with a home of its own, an upstream that records, and raw requests.
 
+#[cfg(feature = "aws")]
+pub(crate) mod aws;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

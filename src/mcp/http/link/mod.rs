@@ -62,8 +62,8 @@ impl Link {
         }
         if let Some(id) = up::own_session(request.headers()) {
             return match self.up.find(&principal(&request), &id) {
-                Some(session) => self.through_up(&session, &id, request, patience).await,
-                None => self.lost_session(request, patience).await,
+                Some(session) => Box::pin(self.through_up(&session, &id, request, patience)).await,
+                None => Box::pin(self.lost_session(request, patience)).await,
             };
         }
         if request.method() != Method::POST {
@@ -73,7 +73,7 @@ impl Link {
             return self.stateless(request, patience).await;
         }
         match !request.headers().contains_key(SESSION) && has_method(request.body(), "initialize") {
-            true => self.handshake(request, patience).await,
+            true => Box::pin(self.handshake(request, patience)).await,
             false => self.native(request, patience).await,
         }
     }
@@ -105,9 +105,9 @@ impl Link {
     ) -> Result<Response<Body>, SendError> {
         let principal = principal(&request);
         if self.eras.needs_down(&principal, request.body())
-            && let Some(connection) = self.connection(&request).await
+            && let Some(connection) = Box::pin(self.connection(&request)).await
         {
-            return self.through_down(connection, request, patience).await;
+            return Box::pin(self.through_down(connection, request, patience)).await;
         }
         let discovers = has_method(request.body(), "server/discover");
         let response = self.native(request.clone(), patience).await?;
@@ -120,8 +120,8 @@ impl Link {
             (true, Some(refusal)) => self.eras.refused_own(refusal),
             (true, None) => false,
         };
-        if at_once && let Some(connection) = self.connection(&request).await {
-            return self.through_down(connection, request, patience).await;
+        if at_once && let Some(connection) = Box::pin(self.connection(&request)).await {
+            return Box::pin(self.through_down(connection, request, patience)).await;
         }
         Ok(response)
     }

@@ -13,7 +13,7 @@ use crate::mcp::http::headers;
 use crate::mcp::http::link::Principal;
 use crate::mcp::relay::exchange::Outgoing;
 use crate::net::Body;
-use crate::oauth::Challenge;
+use crate::oauth::{Challenge, Session};
 
 impl Remote {
     /// Sends a message as its client's headers say; where the server wants a login,
@@ -31,9 +31,23 @@ impl Remote {
         // Whoever brings a credential of its own is not logged in.
         let brings_its_own = request_first.headers().contains_key(AUTHORIZATION);
         let response = self.send_logged_in(request_first, patience).await?;
-        let Some(login) = self.login.as_ref().filter(|_| !brings_its_own) else {
-            return Ok(response);
-        };
+        match &self.login {
+            Some(login) if !brings_its_own && response.status().is_client_error() => {
+                Box::pin(self.log_in(login, response, request, patience)).await
+            }
+            _ => Ok(response),
+        }
+    }
+
+    /// Answers a challenge, where `response` is one, and sends the request once
+    /// more.
+    async fn log_in(
+        &self,
+        login: &Session,
+        response: Response<Body>,
+        request: impl Fn() -> Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Body>, String> {
         let used = login.authorization().await;
         let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
         let Some(challenge) = challenge else { return Ok(response) };

@@ -1,0 +1,108 @@
+//! AWS signatures on the way of a request: what they prove, and what of them
+//! stays behind.
+
+use http::HeaderValue;
+use http::header::HOST;
+use http::request::Parts;
+
+use super::{Proxy, Read};
+use crate::action::Provider;
+use crate::net::Body;
+use crate::net::body::hold;
+use crate::rest::aws::{Seen, SignedChunks};
+use crate::rest::identify::Identified;
+use crate::rest::inbound::{self, Fault};
+
+/// A body of which it is known who sent it.
+pub(super) struct Proven {
+    body: Body,
+    /// The request as it was signed, where it was.
+    seen: Option<Seen>,
+    /// What its chunks are verified with, where they are signed.
+    chunks: Option<SignedChunks>,
+}
+
+impl Proxy {
+    /// The body, once it is sure who sent it: an AWS signature is verified before
+    /// anything is done or recorded in the name of the one it claims to be from.
+    /// Where it says nothing of the body, the body has to be read for that. `None`
+    /// where it proves nothing; a fault where it is the agent's and not enough.
+    pub(super) async fn prove(
+        &self,
+        who: &Identified,
+        parts: &Parts,
+        mut body: Body,
+    ) -> Option<Result<Proven, Fault>> {
+        let Some(claim) = &who.claim else {
+            return Some(Ok(Proven { body, seen: None, chunks: None }));
+        };
+        let seen = seen(parts);
+        let mut held = None;
+        if claim.needs_body(&seen) {
+            let limits = self.limits.load_full();
+            let bytes = hold(body, limits.max_body, limits.patience).await.ok()?;
+            body = Body::from(bytes.clone());
+            held = Some(bytes);
+        }
+        match claim.verify(&seen, held.as_deref(), jiff::Timestamp::now()) {
+            Ok(chunks) => Some(Ok(Proven { body, seen: Some(seen), chunks })),
+            Err(error) if error.proves() => Some(Err(Fault::AwsSignature(error.to_string()))),
+            Err(error) => {
+                tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
+                None
+            }
+        }
+    }
+
+    /// What is asked, for certain, or not at all; and where it goes.
+    pub(super) async fn read(
+        &self,
+        who: &Identified,
+        (provider, path): (Provider, &str),
+        mut parts: Parts,
+        proven: Result<Proven, Fault>,
+    ) -> Result<Read, Fault> {
+        let Proven { body, seen, chunks } = proven?;
+        let unfit = |why: &str| Err(Fault::AwsSignature(why.to_owned()));
+        if let Some(claim) = &who.claim {
+            claim.strip(&mut parts).map_err(|error| Fault::AwsSignature(error.to_string()))?;
+        } else if provider == Provider::Aws && has_signed_chunks(&parts) {
+            return unfit(
+                "chunks are signed with the AWS pair that the gate issued, or not at all",
+            );
+        }
+        let limits = self.limits.load_full();
+        let region = who.claim.as_ref().map(|claim| claim.scope().1);
+        let inbound = inbound::read(provider, path, region, parts, body, &limits).await?;
+        if let (Some(claim), Some(seen), Some(held)) = (&who.claim, &seen, &inbound.held)
+            && !claim.is_over(seen, held)
+        {
+            return unfit("the body is not the one that was signed");
+        }
+        if chunks.is_some() && inbound.held.is_some() {
+            return unfit("a body in signed chunks goes to S3, and has at least the last of them");
+        }
+        self.prepare(who, inbound, chunks)
+    }
+}
+
+/// Whether the chunks of the body are signed by somebody.
+fn has_signed_chunks(parts: &Parts) -> bool {
+    let declared = parts.headers.get_all("x-amz-content-sha256").iter();
+    declared.map(HeaderValue::as_bytes).any(|value| value.starts_with(b"STREAMING-AWS4"))
+}
+
+/// The request as the client signed it; HTTP/2 has its host elsewhere.
+fn seen(parts: &Parts) -> Seen {
+    let mut headers = parts.headers.clone();
+    let authority = parts.uri.authority().map(|authority| authority.as_str().parse());
+    if let (None, Some(Ok(authority))) = (headers.get(HOST), authority) {
+        headers.insert(HOST, authority);
+    }
+    Seen {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers,
+    }
+}

@@ -1,0 +1,110 @@
+//! What the head of a request says of a body in signed chunks.
+
+use http::HeaderMap;
+
+/// The body is unsigned, in chunks with a checksum behind them.
+const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+
+/// The body is signed chunk by chunk.
+const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+
+/// The same, with a signed trailer behind them.
+const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+
+/// What is announced of a body in signed chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// Bytes of data in all.
+    pub length: u64,
+    /// The fields of the trailer, in lower case and sorted; none without one.
+    pub trailer: Vec<String>,
+}
+
+impl Announced {
+    /// Reads what `headers` say, where `payload`, the value of
+    /// `x-amz-content-sha256`, stands for signed chunks; `None` where it does not.
+    ///
+    /// # Errors
+    /// Why such a body is not taken.
+    pub fn read(payload: &str, headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
+        let has_trailer = match payload {
+            SIGNED => false,
+            SIGNED_TRAILER => true,
+            UNSIGNED_TRAILER => return Ok(None),
+            // `…-ECDSA-P256-SHA256-…`, `…-EVENTS`
+            _ if payload.starts_with("STREAMING-") => {
+                return Err(
+                    "a body is signed whole, in chunks with AWS4-HMAC-SHA256, or not at all",
+                );
+            }
+            _ => return Ok(None),
+        };
+        let length = length(headers).ok_or("chunks need one `x-amz-decoded-content-length`")?;
+        let names = headers.get_all("x-amz-trailer").iter();
+        let names = names.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+        let mut trailer: Vec<String> = names.map(|name| name.trim().to_ascii_lowercase()).collect();
+        trailer.sort();
+        let is_twice = trailer.windows(2).any(|pair| pair.first() == pair.last());
+        match trailer.is_empty() == has_trailer || is_twice {
+            true => Err("`x-amz-trailer` and `x-amz-content-sha256` do not agree"),
+            false => Ok(Some(Self { length, trailer })),
+        }
+    }
+}
+
+/// The length of the data, where it is given once.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = headers.get_all("x-amz-decoded-content-length").iter();
+    let length = lengths.next()?.to_str().ok()?;
+    let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
+    length.parse().ok().filter(|_| is_number && lengths.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn read(payload: &str, lengths: &[&str], trailers: &[&str]) -> Result<Option<Announced>, ()> {
+        let lengths = lengths.iter().map(|value| ("x-amz-decoded-content-length", *value));
+        let trailers = trailers.iter().map(|value| ("x-amz-trailer", *value));
+        let mut headers = HeaderMap::new();
+        for (name, value) in lengths.chain(trailers) {
+            let value = HeaderValue::from_str(value).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        Announced::read(payload, &headers).map_err(drop)
+    }
+
+    #[test]
+    fn what_a_head_says_of_its_chunks_agrees_or_is_refused() {
+        let good = |length, trailer: &[&str]| {
+            let trailer = trailer.iter().map(|name| (*name).to_owned()).collect();
+            Ok(Some(Announced { length, trailer }))
+        };
+        assert_eq!(read(SIGNED, &["0"], &[]), good(0, &[]));
+        let two = read(SIGNED_TRAILER, &["7"], &["x-amz-B, x-amz-a"]);
+        assert_eq!(two, good(7, &["x-amz-a", "x-amz-b"]));
+        let lines = read(SIGNED_TRAILER, &["7"], &["x-amz-b", "x-amz-a"]);
+        assert_eq!(lines, good(7, &["x-amz-a", "x-amz-b"]));
+        for unsigned in ["UNSIGNED-PAYLOAD", UNSIGNED_TRAILER, "e3b0"] {
+            assert_eq!(read(unsigned, &[], &[]), Ok(None));
+        }
+        for (payload, lengths, trailers) in [
+            (SIGNED, &[][..], &[][..]),
+            (SIGNED, &["1", "1"], &[]),
+            (SIGNED, &["+1"], &[]),
+            (SIGNED, &[""], &[]),
+            (SIGNED, &["18446744073709551616"], &[]),
+            (SIGNED, &["1"], &["x-amz-a"]),
+            (SIGNED_TRAILER, &["1"], &[]),
+            (SIGNED_TRAILER, &["1"], &["x-amz-a", "X-Amz-A"]),
+            ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", &["1"], &[]),
+            ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER", &["1"], &["x-amz-a"]),
+            ("STREAMING-AWS4-HMAC-SHA256-EVENTS", &["1"], &[]),
+        ] {
+            let refused = read(payload, lengths, trailers);
+            assert_eq!(refused, Err(()), "{payload} {lengths:?} {trailers:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A body on its way upstream whose chunks are verified and signed anew as they
+//! pass. What was not verified does not pass; where something is wrong, the body
+//! breaks off, so that upstream has half a request and not another one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::chunks::{BadChunk, Chunks};
+use crate::net::Body;
+use crate::net::body::Unfit;
+
+/// See the module. Nothing passes while a chunk comes in, so that each has to come
+/// within the time in which upstream's answer is waited for.
+pub(super) struct Resigned {
+    inner: Body,
+    /// `None` once it has ended, well or badly.
+    chunks: Option<Chunks>,
+}
+
+impl Resigned {
+    /// `inner`, read by `chunks`.
+    pub(super) fn new(inner: Body, chunks: Chunks) -> Self {
+        Self { inner, chunks: Some(chunks) }
+    }
+
+    /// What of `frame` may go on.
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Bytes, BadChunk> {
+        match (frame.into_data(), &mut self.chunks) {
+            (Ok(data), Some(chunks)) => chunks.take(&data),
+            (Ok(_), None) => Ok(Bytes::new()),
+            // Trailers of HTTP's own, which no signature covers.
+            (Err(frame), _) => match frame.trailers_ref().is_none_or(http::HeaderMap::is_empty) {
+                true => Ok(Bytes::new()),
+                false => Err(BadChunk::Trailer),
+            },
+        }
+    }
+}
+
+impl HttpBody for Resigned {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        while self.chunks.is_some() {
+            let passes = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => self.take(frame),
+                Some(Err(error)) => {
+                    self.chunks = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => self.chunks.take().map_or(Ok(Bytes::new()), Chunks::finish),
+            };
+            match passes {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Err(bad) => {
+                    self.chunks = None;
+                    let unfit = Unfit(bad.to_string());
+                    return Poll::Ready(Some(Err(axum::Error::new(unfit))));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunks.is_none()
+    }
+
+    /// It is as long as what comes in.
+    fn size_hint(&self) -> SizeHint {
+        let Some(chunks) = &self.chunks else { return SizeHint::with_exact(0) };
+        let (mut hint, held) = (self.inner.size_hint(), chunks.held() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint.set_lower(hint.lower().saturating_add(held));
+        hint
+    }
+}
