@@ -153,9 +153,15 @@ pub async fn read(
     let query = parts.uri.query();
     head::check_query(query.unwrap_or_default())?;
     let Destination { host, path: judged_path } = destination(provider, path.judged(), region);
+    // Policies see which host it is on.
+    let is_file = provider.file_at(path.judged()).is_some();
+    let judged_path = if is_file { path.judged().into() } else { judged_path };
+    if is_file && !parts.method.is_safe() {
+        return Err(Fault::Method(parts.method.to_string()));
+    }
     let forwarded = destination(provider, path.forwarded(), region).path.into_owned();
     let host = host.map(std::borrow::Cow::into_owned);
-    let is_file = media::is_upload(
+    let is_upload = media::is_upload(
         provider,
         &parts.method,
         host.as_deref(),
@@ -167,7 +173,7 @@ pub async fn read(
     // From here on only what goes upstream is looked at.
     let mut headers = head::forwarded(parts.headers);
     let reads = match payload::reads(provider, host.as_deref(), &headers)? {
-        _ if is_file => Reads::Nothing,
+        _ if is_upload => Reads::Nothing,
         reads => reads,
     };
     let taken = take_body(reads, &mut headers, body, limits).await?;
@@ -176,6 +182,7 @@ pub async fn read(
         method,
         path: judged_path.into_owned(),
         host,
+        is_file,
         query: form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes())
             .into_owned()
             .collect(),

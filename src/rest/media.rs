@@ -35,17 +35,29 @@ pub fn is_upload(
     }
 }
 
-/// Whether the answer is asked for as a file.
+/// Whether the answer is asked for as a file, and can be nothing else where it is
+/// given.
 #[must_use]
-pub fn is_download(provider: Provider, path: &str, uri: &Uri, headers: &HeaderMap) -> bool {
+pub fn is_download(
+    provider: Provider,
+    method: &Method,
+    path: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> bool {
     let query = uri.query().unwrap_or_default();
     match provider {
+        // What answers an upload is the API's.
+        _ if !method.is_safe() => false,
+        _ if provider.file_at(path).is_some() => true,
         Provider::Google => {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
             path.starts_with("/download/")
                 || pairs.any(|(name, value)| name == "alt" && value == "media")
         }
-        Provider::Github => accepts(headers, "raw") || accepts(headers, "octet-stream"),
+        // Raw contents tell themselves by their type: what is asked for so may be
+        // a folder.
+        Provider::Github => path.contains("/releases/assets/") && accepts(headers, "octet-stream"),
         Provider::Microsoft => path.ends_with("/content") || path.ends_with("/$value"),
         Provider::Jira => path.contains("/attachment/"),
         _ => false,
@@ -85,11 +97,19 @@ mod tests {
         let downloads = |provider, path: &str, accept: &'static str| {
             let headers = [(http::header::ACCEPT, http::HeaderValue::from_static(accept))];
             let uri: Uri = path.parse().unwrap();
-            is_download(provider, uri.path(), &uri, &headers.into_iter().collect())
+            let headers = headers.into_iter().collect();
+            is_download(provider, &Method::GET, uri.path(), &uri, &headers)
         };
         assert!(downloads(Google, "/drive/v3/files/x?alt=media", "*/*"));
         assert!(!downloads(Google, "/drive/v3/files/x?alt=json", "*/*"));
-        assert!(downloads(Github, "/repos/a/b/contents/c", "application/vnd.github.raw+json"));
-        assert!(!downloads(Github, "/repos/a/b/contents/c", "application/vnd.github+json"));
+        let octets = "application/octet-stream";
+        assert!(downloads(Github, "/repos/a/b/releases/assets/1", octets));
+        assert!(!downloads(Github, "/repos/a/b/contents/c", "application/json, octet-stream"));
+        assert!(!downloads(Github, "/repos/a/b/contents/c", "application/vnd.github.raw+json"));
+        assert!(downloads(Slack, "/files.slack.com/files-pri/T-F/a.json", "*/*"));
+        let content: Uri = "/v1.0/me/drive/items/1/content".parse().unwrap();
+        let asks =
+            |method| is_download(Microsoft, &method, content.path(), &content, &HeaderMap::new());
+        assert!(asks(Method::GET) && !asks(Method::PUT));
     }
 }

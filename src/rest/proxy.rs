@@ -30,12 +30,13 @@ use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
 use crate::gate::strangers::{Note, Strangers};
 use crate::gate::{Gate, Permit};
+use crate::intent;
 use crate::net::Body;
 use crate::net::body::hold;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
-use crate::store::directory::Directory;
+use crate::store::directory::{Directory, Holder};
 
 /// What is particular to one provider, by configuration.
 #[derive(Debug, Default)]
@@ -128,7 +129,8 @@ impl Proxy {
                 return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
             }
         };
-        let rewriter = self.rewriter(&who.agent, &read.action, &base, reads_body);
+        let holder = Holder { agent: who.agent, key_id: who.key_id };
+        let rewriter = self.rewriter(holder, &read.action, &base, reads_body);
         self.decide_and_forward(&gate, read, rewriter).await
     }
 
@@ -268,7 +270,7 @@ impl Proxy {
     /// What rewrites the answer, where it has to be.
     fn rewriter(
         &self,
-        agent: &Arc<AgentRecord>,
+        holder: Holder,
         action: &Action,
         base: &str,
         reads_body: bool,
@@ -279,7 +281,8 @@ impl Proxy {
         if provider == Provider::Aws {
             return None;
         }
-        let signer = self.signer(agent, provider, base, &request.path);
+        let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
+        let signer = self.signer(holder, provider, base, (&request.path, is_read));
         let sites = self.sites.load();
         Some(Rewriter::new(provider, sites.get(&provider), base, signer, reads_body))
     }
@@ -376,7 +379,8 @@ impl Proxy {
 /// Whether the answer's body is the API's, and no file. Then it has to be read,
 /// and so must come whole and as it is.
 fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
-    if provider == Provider::Aws || media::is_download(provider, path, &parts.uri, &parts.headers) {
+    let Parts { method, uri, headers, .. } = &parts;
+    if provider == Provider::Aws || media::is_download(provider, method, path, uri, headers) {
         return false;
     }
     parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

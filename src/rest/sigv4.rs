@@ -48,6 +48,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 #[derive(Debug, Clone)]
 pub struct Presented {
     agent: Arc<AgentRecord>,
+    key_id: Arc<str>,
     region: String,
     secret: Zeroizing<String>,
     date: String,
@@ -112,6 +113,7 @@ impl Presented {
         let (agent, secret) = directory.aws_secret(id)?;
         Some(Self {
             agent,
+            key_id: id.into(),
             secret,
             date: date.to_owned(),
             region: region.to_owned(),
@@ -125,6 +127,12 @@ impl Presented {
     #[must_use]
     pub fn agent(&self) -> &Arc<AgentRecord> {
         &self.agent
+    }
+
+    /// The access-key id.
+    #[must_use]
+    pub fn key_id(&self) -> &Arc<str> {
+        &self.key_id
     }
 
     /// The service and the region that were signed for.

@@ -162,16 +162,17 @@ fn even_with_the_key_of_the_seals_only_the_providers_own_hosts_can_be_reached_an
     let (api, files) = (Recorder::handing_out(Some("https://files.slack.com")), Recorder::start());
     let stranger = Recorder::start();
     let gate = gate(&api, &files, "");
-    gate.agent("a", "allow_all");
+    let agent = gate.agent("a", "allow_all");
     let agents = parsed(&gate.admin("GET", "/agents", "").body);
     let database = gate.home.path().join("agentgate.db");
     let directory = Directory::open(Registry::new(&database, &Options::default())).unwrap();
+    let key_id = directory.holder(&agent.key).unwrap().key_id;
     let seals = Seals::new(&directory.path_key()).unwrap();
     let now = jiff::Timestamp::now().as_second();
     let status = |url: &str, until: i64| {
         let ticket = Ticket {
             agent_id: agents[0]["agent_id"].as_str().unwrap().to_owned(),
-            agent: "a".to_owned(),
+            key_id: key_id.to_string(),
             provider: "slack".to_owned(),
             methods: vec!["POST".to_owned()],
             until,
@@ -187,6 +188,8 @@ fn even_with_the_key_of_the_seals_only_the_providers_own_hosts_can_be_reached_an
     for foreign in [
         format!("http://127.0.0.1:{}/upload/v1/x", stranger.port),
         "https://slack.com/api/chat.delete".to_owned(),
+        "https://files.slack.com/files-pri/T-F/a.png".to_owned(),
+        "https://files.slack.com/upload/../files-pri/T-F/a.png".to_owned(),
         "http://files.slack.com/upload/v1/x".to_owned(),
         "https://files.slack.com@127.0.0.1/upload/v1/x".to_owned(),
         "nonsense".to_owned(),
