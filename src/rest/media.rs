@@ -35,6 +35,10 @@ pub fn is_upload(
     }
 }
 
+/// Where Jira hands out attachments.
+const JIRAS: [&str; 4] =
+    ["/attachment/content/", "/attachment/thumbnail/", "/secure/attachment/", "/secure/thumbnail/"];
+
 /// Whether the answer is asked for as a file, and can be nothing else where it is
 /// given.
 #[must_use]
@@ -59,7 +63,8 @@ pub fn is_download(
         // a folder.
         Provider::Github => path.contains("/releases/assets/") && accepts(headers, "octet-stream"),
         Provider::Microsoft => path.ends_with("/content") || path.ends_with("/$value"),
-        Provider::Jira => path.contains("/attachment/"),
+        // What is said of an attachment (`/attachment/1`) is JSON.
+        Provider::Jira => JIRAS.iter().any(|folder| path.contains(folder)),
         _ => false,
     }
 }
@@ -107,6 +112,8 @@ mod tests {
         assert!(!downloads(Github, "/repos/a/b/contents/c", "application/json, octet-stream"));
         assert!(!downloads(Github, "/repos/a/b/contents/c", "application/vnd.github.raw+json"));
         assert!(downloads(Slack, "/files.slack.com/files-pri/T-F/a.json", "*/*"));
+        assert!(downloads(Jira, "/rest/api/3/attachment/content/1", "*/*"));
+        assert!(!downloads(Jira, "/rest/api/3/attachment/1", "*/*"));
         let content: Uri = "/v1.0/me/drive/items/1/content".parse().unwrap();
         let asks =
             |method| is_download(Microsoft, &method, content.path(), &content, &HeaderMap::new());

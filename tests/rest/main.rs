@@ -6,6 +6,7 @@
 mod attacks;
 mod configuration;
 mod endurance;
+mod files;
 mod flows;
 mod mocks;
 mod quickstart;
