@@ -11,7 +11,7 @@ use futures_util::stream;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
-use tokio::time::{Sleep, timeout};
+use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
 
@@ -105,6 +105,89 @@ async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
     Ok(Held { bytes: first.unwrap_or_else(|| whole.freeze()), trailers })
 }
 
+/// A body as far as it came within limits.
+pub enum Opening {
+    /// All of it.
+    Whole(Held),
+    /// Its first pieces, and what follows.
+    Part(Vec<Bytes>, Body),
+}
+
+/// Reads `body` until it ends, or more than `max` bytes came, or `patience` is
+/// over.
+///
+/// # Errors
+/// [`HoldError::Broken`].
+pub async fn open(mut body: Body, max: usize, patience: Duration) -> Result<Opening, HoldError> {
+    let deadline = Instant::now() + patience;
+    let (mut pieces, mut length) = (Vec::new(), 0_usize);
+    while length <= max {
+        let frame = match timeout_at(deadline, body.frame()).await {
+            Err(_) => break,
+            Ok(frame) => frame.transpose().map_err(|error| HoldError::Broken(error.to_string()))?,
+        };
+        let trailers = match frame.map(Frame::into_data) {
+            Some(Ok(piece)) => {
+                length = length.saturating_add(piece.len());
+                pieces.push(piece);
+                continue;
+            }
+            Some(Err(frame)) => frame.into_trailers().ok(),
+            None => None,
+        };
+        let bytes = match <[Bytes; 1]>::try_from(pieces) {
+            Ok([whole]) => whole,
+            Err(pieces) => pieces.concat().into(),
+        };
+        return Ok(Opening::Whole(Held { bytes, trailers }));
+    }
+    Ok(Opening::Part(pieces, body))
+}
+
+/// `pieces`, and then `body`.
+pub fn resume(pieces: Vec<Bytes>, body: Body) -> Body {
+    let began =
+        pieces.iter().map(Bytes::len).fold(0_u64, |sum, len| sum.saturating_add(len as u64));
+    Body::new(Resumed { pieces: pieces.into_iter(), left: began, body })
+}
+
+struct Resumed {
+    pieces: std::vec::IntoIter<Bytes>,
+    /// Bytes in `pieces`.
+    left: u64,
+    body: Body,
+}
+
+impl HttpBody for Resumed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(piece) = self.pieces.next() {
+            self.left = self.left.saturating_sub(piece.len() as u64);
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.len() == 0 && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let (lower, upper) = (hint.lower(), hint.upper());
+        if let Some(upper) = upper {
+            hint.set_upper(upper.saturating_add(self.left));
+        }
+        hint.set_lower(lower.saturating_add(self.left));
+        hint
+    }
+}
+
 /// `body` with its trailers changed by `map`.
 pub fn map_trailers(
     body: Body,
@@ -120,6 +203,11 @@ pub fn map_trailers(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nothing more of the body came within {} s", .0.as_secs_f32())]
 pub struct Stalled(pub Duration);
+
+/// A body that was broken off because of what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
 
 /// `body`, broken off with [`Stalled`] once nothing of it comes for `patience`
 /// while it is waited for.
@@ -204,6 +292,25 @@ mod tests {
         }
         let error = body.frame().await.unwrap().unwrap_err();
         assert_eq!(error.to_string(), Stalled(PATIENCE).to_string());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_was_begun_goes_on_as_it_came() {
+        for (max, whole) in [(4, true), (3, false), (0, false)] {
+            let body = match open(pieces(&["ab", "", "cd"]), max, PATIENCE).await.unwrap() {
+                Opening::Whole(held) => held.into_body(),
+                Opening::Part(pieces, body) => resume(pieces, body),
+            };
+            assert_eq!(body.size_hint().exact().is_some(), whole, "{max}");
+            assert_eq!(hold(body, 4, PATIENCE).await.unwrap(), "abcd");
+        }
+        let declared = open(Body::from("abcd"), 3, PATIENCE).await.unwrap();
+        let Opening::Part(begun, rest) = declared else { panic!("it is longer than that") };
+        assert_eq!(resume(begun, rest).size_hint().exact(), Some(4));
+        let slow = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        assert!(
+            matches!(open(slow, 3, PATIENCE).await, Ok(Opening::Part(begun, _)) if begun.is_empty())
+        );
     }
 
     #[tokio::test]

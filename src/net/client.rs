@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use super::Body;
-use super::body::Stalled;
+use super::body::{Refused, Stalled};
 use super::lanes;
 use super::way::Way;
 
@@ -59,6 +59,10 @@ pub enum SendError {
     /// The sender let the body of the request wait; a part of it has gone.
     #[error("{0}")]
     Slow(Stalled),
+    /// The body of the request was broken off because of what it holds; a part of
+    /// it has gone.
+    #[error("{0}")]
+    Refused(Refused),
     /// No answer in time; the request may have arrived.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -142,9 +146,10 @@ impl Client {
                 Ok(response.map(Body::new))
             }
             Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
-            Err(error) => Err(match stalled(&error) {
-                Some(stalled) => SendError::Slow(stalled),
-                None => SendError::Broken(causes(&error)),
+            Err(error) => Err(match (caused(&error), caused(&error)) {
+                (Some(stalled), _) => SendError::Slow(stalled),
+                (_, Some(refused)) => SendError::Refused(refused),
+                _ => SendError::Broken(causes(&error)),
             }),
         }
     }
@@ -214,9 +219,10 @@ impl HttpBody for Paced {
     }
 }
 
-fn stalled(error: &dyn std::error::Error) -> Option<Stalled> {
+/// The cause of this kind.
+fn caused<E: std::error::Error + Clone + 'static>(error: &dyn std::error::Error) -> Option<E> {
     let mut causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.find_map(|cause| cause.downcast_ref().copied())
+    causes.find_map(|cause| cause.downcast_ref().cloned())
 }
 
 /// The chain of causes in words; the outermost says nothing that a person needs.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 
 use super::credentials::NoCredential;
+use super::form;
 use super::head;
 use super::media;
 use super::normalize::{Path, PathFault};
@@ -16,7 +17,7 @@ use super::payload::{self, Reads};
 use super::route::{Destination, destination};
 use crate::action::{self, HttpRequest, Provider};
 use crate::net::Body;
-use crate::net::body::{Held, HoldError, hold_whole, map_trailers, patient};
+use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
 
 /// What is put up with.
 #[derive(Debug, Clone, Copy)]
@@ -222,10 +223,31 @@ async fn take_body(
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Fault::Encoded);
     }
+    if reads == Reads::Fields {
+        return take_form(headers, body, limits).await;
+    }
     let held = hold_whole(body, limits.max_body, limits.patience).await?;
     let judged = payload::judged(reads, headers, &held.bytes)?;
     let bytes = held.bytes.clone();
     Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) })
+}
+
+/// A form with files: held as far as bodies are held, and looked at further as it
+/// streams.
+async fn take_form(headers: &mut HeaderMap, body: Body, limits: &Limits) -> Result<Taken, Fault> {
+    let (begun, rest) = match open(body, limits.max_body, limits.patience).await? {
+        Opening::Whole(held) => {
+            let judged = payload::judged(Reads::Fields, headers, &held.bytes)?;
+            let bytes = held.bytes.clone();
+            return Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) });
+        }
+        Opening::Part(begun, rest) => (begun, rest),
+    };
+    let mut fields = form::Fields::default();
+    begun.iter().try_for_each(|piece| fields.push(piece))?;
+    let rest = form::Checked::body(rest, fields);
+    let body = streamed(resume(begun, rest), headers, limits);
+    Ok(Taken { judged: action::Body::Opaque, body, held: None })
 }
 
 /// A body that nothing reads, with those trailers that go on, for as long as

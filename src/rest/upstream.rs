@@ -51,13 +51,14 @@ impl UpstreamError {
         Self { provider: provider.to_owned(), cause }
     }
 
-    /// 504 where there was no answer in time, 408 where the client was slow, else
-    /// 502.
+    /// 504 where there was no answer in time, 408 where the client was slow, 400
+    /// where the request held what must not pass, else 502.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.cause {
             SendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             SendError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            SendError::Refused(_) => StatusCode::BAD_REQUEST,
             SendError::Connect(_) | SendError::Broken(_) => StatusCode::BAD_GATEWAY,
         }
     }

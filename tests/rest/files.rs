@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::flows::{arrived, run};
+use crate::flows::{arrived, body, run};
 use crate::sdks;
 use crate::support::{CREDENTIAL, Recorder, Serve};
 
@@ -209,4 +209,72 @@ fn a_text_in_an_answer_opens_no_way() {
     let others = blocks[1]["image"]["external"]["url"].as_str().unwrap();
     assert!(others.starts_with("https://evil.s3.us-west-2.amazonaws.com/"), "{others}");
     assert_eq!(arrived(&store), Vec::<String>::new());
+}
+
+/// Forms with files are looked at while they stream: the SDKs' pass, whatever the
+/// files are called and hold.
+#[test]
+fn uploads_in_forms_arrive_as_they_were_sent() {
+    let (api, store) = (Recorder::start(), Recorder::start());
+    let gate = gate(&api, &store);
+    for (flow, provider, said) in [
+        ("jira_attach", "jira", "1"),
+        ("hubspot_upload", "hubspot", "1"),
+        ("notion_upload", "notion", "u"),
+        ("slack_upload_v1", "slack", "True"),
+    ] {
+        api.forget();
+        let agent = gate.agent(flow, "allow_all");
+        let base = format!("http://{}/proxy/{provider}", gate.address);
+        let Some(answer) = run(flow, &base, &agent, None) else { return };
+        assert_eq!(answer, said, "{flow}: {:?}", gate.log());
+        let requests = api.requests();
+        let sent = body(requests.last().unwrap());
+        let page = b"<form>\r\n<input name=\"_method\" value=\"delete\">\r\n";
+        assert!(sent.len() > 1 << 20 && memchr::memmem::find(&sent, page).is_some(), "{flow}");
+        assert!(sent.trim_ascii_end().ends_with(b"--"), "{flow}: it is whole");
+    }
+}
+
+#[test]
+fn a_field_that_overrides_the_method_never_arrives_however_far_behind() {
+    let (api, store) = (Recorder::start(), Recorder::start());
+    let gate = gate(&api, &store);
+    let agent = gate.agent("a", "allow_all");
+    let field = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n")
+    };
+    let send = |kind: &str, body: &str| {
+        let headers = format!("{}Content-Type: {kind}; boundary=b\r\n", key(&agent.key));
+        gate.request("POST", "/proxy/jira/rest/api/3/issue/X-1/attachments", &headers, body)
+    };
+    let file = |size: usize| field("name=file; filename=a", &"x".repeat(size));
+    let asks = field("name=\"_method\"", "DELETE");
+    for (kind, size) in [
+        ("multipart/form-data", 1),
+        ("multipart/related", 1),
+        ("Multipart/Form-Data", 500_000),
+        ("multipart/form-data", 3 << 20),
+    ] {
+        for body in [format!("{asks}{}--b--", file(size)), format!("{}{asks}--b--", file(size))] {
+            let answer = send(kind, &body);
+            assert_eq!(answer.status, 400, "{kind} {size}: {answer:?}");
+            assert_eq!(parsed(&answer.body)["error"], "method_override");
+            assert!(answer.head.contains("x-agentgate-decision"), "{answer:?}");
+        }
+    }
+    let large = format!("{}{}--b--", file(3 << 20), field("name=method", "DELETE"));
+    assert_eq!(send("multipart/form-data", &large).status, 200);
+    // What was broken off never became a request.
+    let whole = large.len();
+    for request in api.requests() {
+        let arrived = body(&request);
+        assert!(memchr::memmem::find(&arrived, b"_method").is_none());
+        assert!(arrived.len() == whole || !arrived.ends_with(b"--b--"));
+    }
+    let headers = format!(
+        "{}Content-Type: multipart/form-data; boundary=b\r\nContent-Encoding: gzip\r\n",
+        key(&agent.key)
+    );
+    assert_eq!(gate.request("POST", "/proxy/jira/x", &headers, "x").status, 415);
 }

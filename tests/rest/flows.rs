@@ -29,7 +29,7 @@ pub(crate) fn run(flow: &str, base: &str, agent: &Agent, tls: Option<u16>) -> Op
     Some(said)
 }
 
-fn body(request: &Value) -> Vec<u8> {
+pub(crate) fn body(request: &Value) -> Vec<u8> {
     STANDARD.decode(request["body"].as_str().unwrap()).unwrap()
 }
 

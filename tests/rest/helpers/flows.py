@@ -71,6 +71,39 @@ def slack_upload():
     return client.files_upload_v2(channel="C1", content="hello", filename="a.txt")["ok"]
 
 
+PAGE = b'<form>\r\n<input name="_method" value="delete">\r\n' + LARGE * 4
+
+
+def jira_attach():
+    from jira import JIRA
+    client = JIRA(server=base, token_auth=key, get_server_info=False, max_retries=0)
+    return client.add_attachment("X-1", io.BytesIO(PAGE), filename="_method").id
+
+
+def hubspot_upload():
+    from hubspot import HubSpot
+    api = HubSpot(access_token=key).files.files_api
+    api.api_client.configuration.host = base
+    with tempfile.NamedTemporaryFile(suffix=".html") as file:
+        file.write(PAGE)
+        file.flush()
+        return api.upload(file=file.name, folder_path="/x", options='{"access": "PRIVATE"}').id
+
+
+def notion_upload():
+    from notion_client import Client
+    client = Client(auth=key, base_url=base)
+    made = client.file_uploads.create(mode="single_part", filename="a.html")
+    return client.file_uploads.send(made["id"], file=("a.html", PAGE, "text/html"))["id"]
+
+
+def slack_upload_v1():
+    import requests
+    answer = requests.post(base + "/api/files.upload", headers={"Authorization": f"Bearer {key}"},
+                           data={"channels": "C1"}, files={"file": ("_method", PAGE)}, timeout=60)
+    return answer.json()["ok"]
+
+
 def fetched(url, **headers):
     import requests
     answer = requests.get(url, headers=headers, timeout=60)

@@ -60,6 +60,10 @@ def answer(method, target, host, headers, body):
         return 302, b"", {"location": ACTIONS}
     if path.startswith("/repos/a/b/tarball"):
         return 302, b"", {"location": f"https://codeload.github.com/stored/b?token={SECRET}"}
+    if path.endswith("/attachments") and method == "POST":
+        return 200, [{"self": f"{here}/rest/api/2/attachment/1", "id": "1", "filename": "_method", "size": 1}]
+    if path == "/files/v3/files":
+        return 201, {"id": "1", "access": "PRIVATE", "archived": False, "createdAt": SOON, "updatedAt": SOON}
     if "/attachment/content/" in path:
         return 303, b"", {"location": MEDIA}
     if path.startswith("/rest/api/2/attachment/"):
