@@ -90,7 +90,15 @@ pub fn of_api(provider: Provider) -> &'static [&'static str] {
         Provider::Slack => &["slack.com"],
         Provider::Notion => &["api.notion.com"],
         Provider::Linear => &["api.linear.app"],
-        Provider::Hubspot => &["api.hubapi.com"],
+        // By where the account's data are.
+        Provider::Hubspot => &[
+            "api.hubapi.com",
+            "api-na1.hubapi.com",
+            "api-na2.hubapi.com",
+            "api-na3.hubapi.com",
+            "api-eu1.hubapi.com",
+            "api-ap1.hubapi.com",
+        ],
         Provider::Google | Provider::Aws | Provider::Jira | Provider::Salesforce => &[],
     }
 }

@@ -39,10 +39,34 @@ pub fn is_upload(
 const JIRAS: [&str; 4] =
     ["/attachment/content/", "/attachment/thumbnail/", "/secure/attachment/", "/secure/thumbnail/"];
 
-/// Whether the answer is asked for as a file, and can be nothing else where it is
-/// given.
+/// What the body of an answer is asked for as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// What the API says.
+    Said,
+    /// A file where there is one, else what the API says of a folder.
+    FileOrSaid,
+    /// A file.
+    File,
+}
+
+/// What the answer is asked for as.
 #[must_use]
-pub fn is_download(
+pub fn answer(
+    provider: Provider,
+    method: &Method,
+    path: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Answer {
+    match provider {
+        _ if is_download(provider, method, path, uri, headers) => Answer::File,
+        Provider::Github if accepts(headers, "raw") => Answer::FileOrSaid,
+        _ => Answer::Said,
+    }
+}
+
+fn is_download(
     provider: Provider,
     method: &Method,
     path: &str,
@@ -59,8 +83,6 @@ pub fn is_download(
             path.starts_with("/download/")
                 || pairs.any(|(name, value)| name == "alt" && value == "media")
         }
-        // Raw contents tell themselves by their type: what is asked for so may be
-        // a folder.
         Provider::Github => path.contains("/releases/assets/") && accepts(headers, "octet-stream"),
         Provider::Microsoft => path.ends_with("/content") || path.ends_with("/$value"),
         // What is said of an attachment (`/attachment/1`) is JSON.
@@ -103,7 +125,7 @@ mod tests {
             let headers = [(http::header::ACCEPT, http::HeaderValue::from_static(accept))];
             let uri: Uri = path.parse().unwrap();
             let headers = headers.into_iter().collect();
-            is_download(provider, &Method::GET, uri.path(), &uri, &headers)
+            answer(provider, &Method::GET, uri.path(), &uri, &headers) == Answer::File
         };
         assert!(downloads(Google, "/drive/v3/files/x?alt=media", "*/*"));
         assert!(!downloads(Google, "/drive/v3/files/x?alt=json", "*/*"));
@@ -114,6 +136,11 @@ mod tests {
         assert!(downloads(Slack, "/files.slack.com/files-pri/T-F/a.json", "*/*"));
         assert!(downloads(Jira, "/rest/api/3/attachment/content/1", "*/*"));
         assert!(!downloads(Jira, "/rest/api/3/attachment/1", "*/*"));
+        let raw = [(http::header::ACCEPT, "application/vnd.github.raw+json".parse().unwrap())];
+        let (raw, contents) =
+            (raw.into_iter().collect(), Uri::from_static("/repos/a/b/contents/c"));
+        let asked = answer(Github, &Method::GET, contents.path(), &contents, &raw);
+        assert_eq!(asked, Answer::FileOrSaid);
         let content: Uri = "/v1.0/me/drive/items/1/content".parse().unwrap();
         let asks =
             |method| is_download(Microsoft, &method, content.path(), &content, &HeaderMap::new());

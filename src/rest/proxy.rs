@@ -21,6 +21,7 @@ use super::head;
 use super::hosts::Hosts;
 use super::identify::{self, Identified};
 use super::inbound::{self, Fault, Inbound, Limits};
+use super::media::Answer;
 use super::mock;
 use super::reply;
 use super::rewrite::Rewriter;
@@ -112,7 +113,7 @@ impl Proxy {
             let fault = Fault::Header("the header `host` does not name a host".to_owned());
             return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
         };
-        let reads_body = reads_answer(provider, path, &mut parts);
+        let answer = asked_for(provider, path, &mut parts);
         let seen = who.claim.as_ref().map(|_| seen(&parts));
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
         let limits = self.limits.load_full();
@@ -130,7 +131,7 @@ impl Proxy {
             }
         };
         let holder = Holder { agent: who.agent, key_id: who.key_id };
-        let rewriter = self.rewriter(holder, &read.action, &base, reads_body);
+        let rewriter = self.rewriter(holder, &read.action, &base, answer);
         self.decide_and_forward(&gate, read, rewriter).await
     }
 
@@ -273,7 +274,7 @@ impl Proxy {
         holder: Holder,
         action: &Action,
         base: &str,
-        reads_body: bool,
+        answer: Answer,
     ) -> Option<Rewriter> {
         let Target::Http(request) = &action.target else { return None };
         let provider = request.provider;
@@ -284,7 +285,7 @@ impl Proxy {
         let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
         let signer = self.signer(holder, provider, base, (&request.path, is_read));
         let sites = self.sites.load();
-        Some(Rewriter::new(provider, sites.get(&provider), base, signer, reads_body))
+        Some(Rewriter::new(provider, sites.get(&provider), base, signer, answer))
     }
 
     /// The gate under the agent's own policy; `None` where that cannot be had.
@@ -376,12 +377,16 @@ impl Proxy {
     }
 }
 
-/// Whether the answer's body is the API's, and no file. Then it has to be read,
-/// and so must come whole and as it is.
-fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
+/// What the answer is asked for as. Unless it is a file, it has to be read, and so
+/// must come whole and as it is.
+fn asked_for(provider: Provider, path: &str, parts: &mut Parts) -> Answer {
     let Parts { method, uri, headers, .. } = &parts;
-    if provider == Provider::Aws || media::is_download(provider, method, path, uri, headers) {
-        return false;
+    let answer = match provider {
+        Provider::Aws => Answer::File,
+        _ => media::answer(provider, method, path, uri, headers),
+    };
+    if answer == Answer::File {
+        return answer;
     }
     parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     // A part of a text could hold a URL that nobody can recognise.
@@ -389,7 +394,7 @@ fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
         parts.headers.remove(RANGE);
         parts.headers.remove(IF_RANGE);
     }
-    true
+    answer
 }
 
 fn malformed(provider: Provider, method: &str, what: String) -> Target {

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use self::rules::Rules;
 use self::scan::{Edit, Scanner};
+use super::media::Answer;
 use super::proxy::Site;
 use super::ticket::Signer;
 use super::{minted, reply};
@@ -60,18 +61,19 @@ pub struct Rewriter {
 impl Rewriter {
     /// The rules for the answer to a request to `provider`, which begins at
     /// `base` (`http://gate:8100/proxy/github`) as the client sees it. A body is
-    /// looked at where it `reads_body`.
+    /// looked at where `answer` is no file.
     #[must_use]
     pub fn new(
         provider: Provider,
         site: Option<&Site>,
         base: &str,
         signer: Option<Signer>,
-        reads_body: bool,
+        answer: Answer,
     ) -> Self {
+        let reads_body = answer != Answer::File;
         let hides = reads_body && minted::mints_in_bodies(provider);
         let hides_in_parts = reads_body && minted::mints_anywhere(provider);
-        let rules = Rules::new(provider, site, base, signer);
+        let rules = Rules::new(provider, site, base, signer, answer == Answer::Said);
         Self { rules, reads_body, hides, hides_in_parts }
     }
 
@@ -292,7 +294,7 @@ mod tests {
         r#"{"url":"http://gate:8100/proxy/github/a", "body":"https://api.github.com/b"}"#;
 
     fn github() -> Rewriter {
-        Rewriter::new(Provider::Github, None, BASE, None, true)
+        Rewriter::new(Provider::Github, None, BASE, None, Answer::Said)
     }
 
     fn response(headers: &[(&'static str, &str)], body: Body) -> Response<Body> {
@@ -326,6 +328,21 @@ mod tests {
         let same = [("content-type", "application/json"), ("content-length", "2"), ("digest", "y")];
         let (headers, text) = after(response(&same, "{}".into())).await;
         assert_eq!((text.as_str(), &headers["digest"]), ("{}", &HeaderValue::from_static("y")));
+    }
+
+    #[tokio::test]
+    async fn files_of_slack_are_led_back_as_slack_writes_them() {
+        let text = r#"{"url_private":"https:\/\/files.slack.com\/files-pri\/T1-F1\/a.png","text":"<https:\/\/files.slack.com\/x>"}"#;
+        let led = text.replacen(
+            r"https:\/\/files.slack.com",
+            r"http:\/\/gate\/proxy\/slack\/files.slack.com",
+            1,
+        );
+        let base = "http://gate/proxy/slack";
+        let rewriter = Rewriter::new(Provider::Slack, None, base, None, Answer::Said);
+        let json = response(&[("content-type", "application/json")], text.into());
+        let answer = rewriter.answer(&Method::POST, json).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), led);
     }
 
     #[tokio::test]
@@ -384,7 +401,8 @@ mod tests {
             (Provider::Jira, encoded, true, 200),
             (Provider::Google, parted, true, 200),
         ] {
-            let rewriter = Rewriter::new(provider, None, BASE, None, reads);
+            let answer = if reads { Answer::Said } else { Answer::File };
+            let rewriter = Rewriter::new(provider, None, BASE, None, answer);
             let answer =
                 rewriter.answer(&Method::GET, response(headers, TEXT.into())).await.unwrap();
             assert_eq!(answer.status(), status, "{provider:?} {headers:?}");

@@ -278,3 +278,23 @@ fn a_field_that_overrides_the_method_never_arrives_however_far_behind() {
     );
     assert_eq!(gate.request("POST", "/proxy/jira/x", &headers, "x").status, 415);
 }
+
+/// Whoever asks for a file may get a folder, whose entries have signed URLs.
+#[test]
+fn asking_for_a_file_hides_no_signature() {
+    let (api, store) = (Recorder::start(), Recorder::start());
+    let gate = gate(&api, &store);
+    let agent = gate.agent("a", "github_readonly");
+    for accept in ["application/vnd.github.raw+json", "application/json, application/octet-stream"]
+    {
+        let headers = format!("{}Accept: {accept}\r\n", key(&agent.key));
+        let answer = gate.request("GET", "/proxy/github/repos/a/b/contents/c", &headers, "");
+        assert!(!answer.body.contains(SECRET), "{accept}: {answer:?}");
+        let entry = parsed(&answer.body);
+        assert!(entry["download_url"].as_str().unwrap().contains("/~signed/"), "{entry}");
+        // In what may be a file, that is all that changes.
+        let own = format!("http://127.0.0.1:{}/", api.port);
+        let stays = entry["url"].as_str().unwrap().starts_with(&own);
+        assert_eq!(stays, accept.contains("raw"), "{entry}");
+    }
+}

@@ -16,6 +16,7 @@ use crate::net::Body;
 use crate::rest::head;
 use crate::rest::identify::{self, Stranger};
 use crate::rest::inbound::{self, Fault};
+use crate::rest::media::Answer;
 use crate::rest::rewrite::Rewriter;
 use crate::rest::ticket::{Seals, Signer, Ticket};
 use crate::rest::upstream::Outgoing;
@@ -50,8 +51,8 @@ impl Proxy {
             // to write to but for what was asked for in the first place.
             let signer = self.signer(holder, provider, &base, (&ticket.path, true));
             // What comes down is a file; what answers an upload is the API's.
-            let reads_body = !method.is_safe();
-            Rewriter::new(provider, self.sites.load().get(&provider), &base, signer, reads_body)
+            let answer = if method.is_safe() { Answer::File } else { Answer::Said };
+            Rewriter::new(provider, self.sites.load().get(&provider), &base, signer, answer)
         });
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,

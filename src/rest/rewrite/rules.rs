@@ -38,6 +38,9 @@ pub(super) struct Rules {
     provider: Provider,
     /// Where the provider begins, as the client sees it.
     base: String,
+    /// Whether a body is the API's for certain, so that names tell what is a URL
+    /// of the API's.
+    names_say: bool,
     /// What URLs of the API begin with, and what they are to begin with.
     api: Vec<(String, String)>,
     /// The same for hosts of files.
@@ -57,6 +60,7 @@ impl Rules {
         site: Option<&Site>,
         base: &str,
         signer: Option<Signer>,
+        names_say: bool,
     ) -> Self {
         // Not all of Slack's own host is its API.
         let below = if provider == Provider::Slack { "/api" } else { "" };
@@ -83,7 +87,8 @@ impl Rules {
             minted::rows(provider).filter(|row| row.answers(&signer.path, signer.is_read))
         });
         let rows = rows.collect();
-        Self { provider, base: base.to_owned(), api, files, rows, places, upstream, signer }
+        let base = base.to_owned();
+        Self { provider, base, names_say, api, files, rows, places, upstream, signer }
     }
 
     /// What becomes of the URL in a header that leads on.
@@ -165,6 +170,7 @@ impl Editor for Rules {
             _ if is_url(name) => Api::Yes,
             _ => Api::No,
         };
+        let api = if self.names_say { api } else { Api::No };
         let says = row.is_some() || !matches!(api, Api::No);
         says.then_some(Member { api, row })
     }
@@ -261,7 +267,7 @@ mod tests {
     }
 
     fn of(provider: Provider, site: Option<&Site>) -> Rules {
-        Rules::new(provider, site, BASE, None)
+        Rules::new(provider, site, BASE, None, true)
     }
 
     #[test]
@@ -361,6 +367,15 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_a_file_keeps_the_urls_of_the_api() {
+        let rules = Rules::new(Provider::Github, None, BASE, None, false);
+        let url = "https://api.github.com/r";
+        assert_eq!(after(&rules, "url", url), url);
+        let led = Edit::Prefix { until: 22, to: BASE.to_owned() };
+        assert_eq!(rules.in_location(url), Some(led), "a header is the API's");
+    }
+
+    #[test]
     fn hosts_that_were_put_elsewhere_are_the_providers_own() {
         let named =
             [("gmail", "http://127.0.0.1:1"), ("www.googleapis.com", "http://127.0.0.1:2/g")];
@@ -398,7 +413,7 @@ mod tests {
             path: path.to_owned(),
             is_read,
         };
-        let rules = Rules::new(provider, None, BASE, Some(signer));
+        let rules = Rules::new(provider, None, BASE, Some(signer), true);
         let led = match name {
             "Location" => match rules.in_location(url) {
                 Some(Edit::Prefix { until, to }) => format!("{to}{}", &url[until..]),
