@@ -76,9 +76,8 @@ pub async fn hold_whole(body: Body, max: usize, patience: Duration) -> Result<He
 }
 
 async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
-    let mut first: Option<Bytes> = None;
+    let mut begun = Begun::default();
     let mut trailers = None;
-    let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| HoldError::Broken(error.to_string()))?;
         let data = match frame.into_data() {
@@ -88,29 +87,48 @@ async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
                 continue;
             }
         };
-        let held = first.as_ref().map_or(whole.len(), Bytes::len);
-        if held.saturating_add(data.len()) > max {
+        if begun.len().saturating_add(data.len()) > max {
             return Err(HoldError::TooLarge { max });
         }
-        // Most bodies come in one piece: that one is not copied.
-        match first.take() {
-            None if whole.is_empty() => first = Some(data),
-            None => whole.extend_from_slice(&data),
+        begun.push(data);
+    }
+    Ok(Held { bytes: begun.bytes(), trailers })
+}
+
+/// What came of a body so far. Most come in one piece: that one is not copied.
+#[derive(Default)]
+struct Begun {
+    first: Option<Bytes>,
+    whole: BytesMut,
+}
+
+impl Begun {
+    fn len(&self) -> usize {
+        self.first.as_ref().map_or(self.whole.len(), Bytes::len)
+    }
+
+    fn push(&mut self, data: Bytes) {
+        match self.first.take() {
+            None if self.whole.is_empty() => self.first = Some(data),
+            None => self.whole.extend_from_slice(&data),
             Some(piece) => {
-                whole.extend_from_slice(&piece);
-                whole.extend_from_slice(&data);
+                self.whole.extend_from_slice(&piece);
+                self.whole.extend_from_slice(&data);
             }
         }
     }
-    Ok(Held { bytes: first.unwrap_or_else(|| whole.freeze()), trailers })
+
+    fn bytes(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.whole.freeze())
+    }
 }
 
 /// A body as far as it came within limits.
 pub enum Opening {
     /// All of it.
     Whole(Held),
-    /// Its first pieces, and what follows.
-    Part(Vec<Bytes>, Body),
+    /// Its first bytes, and what follows.
+    Part(Bytes, Body),
 }
 
 /// Reads `body` until it ends, or more than `max` bytes came, or `patience` is
@@ -120,41 +138,32 @@ pub enum Opening {
 /// [`HoldError::Broken`].
 pub async fn open(mut body: Body, max: usize, patience: Duration) -> Result<Opening, HoldError> {
     let deadline = Instant::now() + patience;
-    let (mut pieces, mut length) = (Vec::new(), 0_usize);
-    while length <= max {
+    let mut begun = Begun::default();
+    while begun.len() <= max {
         let frame = match timeout_at(deadline, body.frame()).await {
             Err(_) => break,
             Ok(frame) => frame.transpose().map_err(|error| HoldError::Broken(error.to_string()))?,
         };
         let trailers = match frame.map(Frame::into_data) {
             Some(Ok(piece)) => {
-                length = length.saturating_add(piece.len());
-                pieces.push(piece);
+                begun.push(piece);
                 continue;
             }
             Some(Err(frame)) => frame.into_trailers().ok(),
             None => None,
         };
-        let bytes = match <[Bytes; 1]>::try_from(pieces) {
-            Ok([whole]) => whole,
-            Err(pieces) => pieces.concat().into(),
-        };
-        return Ok(Opening::Whole(Held { bytes, trailers }));
+        return Ok(Opening::Whole(Held { bytes: begun.bytes(), trailers }));
     }
-    Ok(Opening::Part(pieces, body))
+    Ok(Opening::Part(begun.bytes(), body))
 }
 
-/// `pieces`, and then `body`.
-pub fn resume(pieces: Vec<Bytes>, body: Body) -> Body {
-    let began =
-        pieces.iter().map(Bytes::len).fold(0_u64, |sum, len| sum.saturating_add(len as u64));
-    Body::new(Resumed { pieces: pieces.into_iter(), left: began, body })
+/// `begun`, and then `body`.
+pub fn resume(begun: Bytes, body: Body) -> Body {
+    Body::new(Resumed { begun: Some(begun), body })
 }
 
 struct Resumed {
-    pieces: std::vec::IntoIter<Bytes>,
-    /// Bytes in `pieces`.
-    left: u64,
+    begun: Option<Bytes>,
     body: Body,
 }
 
@@ -166,24 +175,23 @@ impl HttpBody for Resumed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Some(piece) = self.pieces.next() {
-            self.left = self.left.saturating_sub(piece.len() as u64);
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        if let Some(begun) = self.begun.take() {
+            return Poll::Ready(Some(Ok(Frame::data(begun))));
         }
         Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.len() == 0 && self.body.is_end_stream()
+        self.begun.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let (lower, upper) = (hint.lower(), hint.upper());
-        if let Some(upper) = upper {
-            hint.set_upper(upper.saturating_add(self.left));
+        let begun = self.begun.as_ref().map_or(0, Bytes::len) as u64;
+        let (rest, mut hint) = (self.body.size_hint(), SizeHint::default());
+        hint.set_lower(rest.lower().saturating_add(begun));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(begun));
         }
-        hint.set_lower(lower.saturating_add(self.left));
         hint
     }
 }

@@ -20,6 +20,10 @@ use crate::net::body::Refused;
 /// The longest header that names a field, in bytes.
 const MAX_HEADER: usize = 16 << 10;
 
+/// The longest name of a field that is looked at, in characters: far beyond those
+/// that ask for another method, in whatever encoding.
+const MAX_NAME: usize = 128;
+
 /// Headers that name a field; Rack takes the second where the first is not there.
 const NAMING: [&[u8]; 2] = [b"content-disposition", b"content-id"];
 
@@ -29,6 +33,8 @@ pub(super) struct Fields {
     at: At,
     /// The line as far as it came, where it may name a field.
     line: Vec<u8>,
+    /// Whether it goes on with the next lines.
+    is_folded: bool,
 }
 
 /// Where in a form the next byte stands.
@@ -72,11 +78,11 @@ impl Fields {
                     after
                 }
                 At::Behind(_) if matches!(first, b' ' | b'\t') => {
-                    self.at = At::Naming;
+                    (self.at, self.is_folded) = (At::Naming, true);
                     rest
                 }
                 At::Behind(_) => {
-                    self.begin();
+                    self.end()?;
                     rest
                 }
             };
@@ -84,9 +90,15 @@ impl Fields {
         Ok(())
     }
 
-    fn begin(&mut self) {
+    /// The header is over. As a whole it is judged here, its first line was where
+    /// that ended: not everybody folds.
+    fn end(&mut self) -> Result<(), Fault> {
+        if std::mem::take(&mut self.is_folded) {
+            check(&self.line)?;
+        }
         self.at = At::Start;
         self.line.clear();
+        Ok(())
     }
 
     fn start(&mut self, byte: u8) {
@@ -106,8 +118,7 @@ impl Fields {
         }
     }
 
-    /// Takes what belongs to the line, and gives the rest. A line is judged where
-    /// it ends, and again with what it goes on with.
+    /// Takes what belongs to the line, and gives the rest.
     fn name<'p>(&mut self, rest: &'p [u8]) -> Result<&'p [u8], Fault> {
         let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
         let (text, behind) = rest.split_at(end);
@@ -117,7 +128,9 @@ impl Fields {
         }
         self.line.extend_from_slice(text);
         let Some((ended, after)) = behind.split_first() else { return Ok(behind) };
-        check(&self.line)?;
+        if !self.is_folded {
+            check(&self.line)?;
+        }
         self.at = At::Behind(*ended);
         Ok(after)
     }
@@ -130,7 +143,7 @@ impl Fields {
 pub(super) fn check_whole(form: &[u8]) -> Result<(), Fault> {
     let mut fields = Fields::default();
     fields.push(form)?;
-    fields.push(b"\r\n")
+    fields.push(b"\r\n-")
 }
 
 /// Refuses a header that names a field which asks for another method.
@@ -157,20 +170,29 @@ fn check(line: &[u8]) -> Result<(), Fault> {
             return Err(Fault::Override("name*".to_owned()));
         }
         let Some(value) = rest.strip_prefix('=') else { continue };
-        let value = value.trim_start();
-        let name = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => value.split(quote).nth(1).unwrap_or_default(),
-            _ => value.split([';', ',', ' ', '\t']).next().unwrap_or_default(),
-        };
+        let name = name_in(value.trim_start());
         refuse(name)?;
         if is_extended {
-            refuse(value.rsplit('\'').next().unwrap_or_default())?;
+            refuse(name.rsplit('\'').next().unwrap_or_default())?;
         }
         if name.starts_with("=?") {
             return Err(Fault::Override(name.to_owned()));
         }
     }
     Ok(())
+}
+
+/// The name that a value begins with, quoted or not, as far as it matters.
+fn name_in(value: &str) -> &str {
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let text = value.trim_start_matches(['"', '\'', ' ', '\t']);
+    let end = text.char_indices().nth(MAX_NAME).map_or(text.len(), |(at, _)| at);
+    let text = text.get(..end).unwrap_or_default();
+    let name = match quote {
+        Some(quote) => text.split(quote).next(),
+        None => text.split([';', ',', ' ', '\t']).next(),
+    };
+    name.unwrap_or_default()
 }
 
 fn refuse(name: &str) -> Result<(), Fault> {
@@ -245,6 +267,9 @@ mod tests {
             "Content-Disposition: form-data;\r\n name=\"_method\"",
             "Content-Disposition: form-data;\n\tname=\"_method\"",
             "Content-Disposition: form-data; name=\"_me\r\n thod\"; name=\"_method\"",
+            "Content-Disposition: form-data;\r\n\tx=y;\r\n name=_method",
+            "Content-Disposition: form-data; name=\"_method\"\r\n x",
+            "Content-Disposition: form-data; name=name=_method",
             "Content-Disposition: form-data; filename=\"a\"; name=\"_method\"",
             "Content-Disposition: form-data; name=\"a\"; name=\"_method\"",
             "Content-Disposition: form-data; name=\"_method[]\"",

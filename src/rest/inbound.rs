@@ -244,7 +244,7 @@ async fn take_form(headers: &mut HeaderMap, body: Body, limits: &Limits) -> Resu
         Opening::Part(begun, rest) => (begun, rest),
     };
     let mut fields = form::Fields::default();
-    begun.iter().try_for_each(|piece| fields.push(piece))?;
+    fields.push(&begun)?;
     let rest = form::Checked::body(rest, fields);
     let body = streamed(resume(begun, rest), headers, limits);
     Ok(Taken { judged: action::Body::Opaque, body, held: None })

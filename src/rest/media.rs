@@ -83,12 +83,24 @@ fn is_download(
             path.starts_with("/download/")
                 || pairs.any(|(name, value)| name == "alt" && value == "media")
         }
-        Provider::Github => path.contains("/releases/assets/") && accepts(headers, "octet-stream"),
-        Provider::Microsoft => path.ends_with("/content") || path.ends_with("/$value"),
+        Provider::Github => is_asset(path) && accepts(headers, "octet-stream"),
+        // `root:/a:/content` is a content, `root:/a/content` what is said of a file
+        // of that name.
+        Provider::Microsoft => {
+            let names_file = path.matches(':').count() % 2 == 1;
+            (path.ends_with("/content") || path.ends_with("/$value")) && !names_file
+        }
         // What is said of an attachment (`/attachment/1`) is JSON.
         Provider::Jira => JIRAS.iter().any(|folder| path.contains(folder)),
         _ => false,
     }
+}
+
+/// `/repos/{owner}/{repo}/releases/assets/{id}`; folders may be called so, too.
+fn is_asset(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1);
+    let fixed = [parts.next(), parts.nth(2), parts.next()];
+    fixed == [Some("repos"), Some("releases"), Some("assets")] && parts.count() == 1
 }
 
 fn accepts(headers: &HeaderMap, what: &str) -> bool {
@@ -131,7 +143,12 @@ mod tests {
         assert!(!downloads(Google, "/drive/v3/files/x?alt=json", "*/*"));
         let octets = "application/octet-stream";
         assert!(downloads(Github, "/repos/a/b/releases/assets/1", octets));
+        assert!(!downloads(Github, "/repos/a/b/contents/releases/assets/1", octets));
         assert!(!downloads(Github, "/repos/a/b/contents/c", "application/json, octet-stream"));
+        assert!(downloads(Microsoft, "/v1.0/me/drive/root:/a:/content", "*/*"));
+        assert!(downloads(Microsoft, "/v1.0/me/messages/1/$value", "*/*"));
+        assert!(!downloads(Microsoft, "/v1.0/me/drive/root:/a/content", "*/*"));
+        assert!(!downloads(Microsoft, "/v1.0/me/drive/root:/content", "*/*"));
         assert!(!downloads(Github, "/repos/a/b/contents/c", "application/vnd.github.raw+json"));
         assert!(downloads(Slack, "/files.slack.com/files-pri/T-F/a.json", "*/*"));
         assert!(downloads(Jira, "/rest/api/3/attachment/content/1", "*/*"));

@@ -50,8 +50,8 @@ const OF_THE_BYTES: [&str; 5] =
 #[derive(Debug, Clone)]
 pub struct Rewriter {
     rules: Rules,
-    /// Whether the body is the API's, and no file.
-    reads_body: bool,
+    /// What the body was asked for as.
+    asked_for: Answer,
     /// Whether it may hold what the client must not see.
     hides: bool,
     /// Whether it may in any of several texts.
@@ -61,20 +61,20 @@ pub struct Rewriter {
 impl Rewriter {
     /// The rules for the answer to a request to `provider`, which begins at
     /// `base` (`http://gate:8100/proxy/github`) as the client sees it. A body is
-    /// looked at where `answer` is no file.
+    /// looked at where it was not `asked_for` as a file.
     #[must_use]
     pub fn new(
         provider: Provider,
         site: Option<&Site>,
         base: &str,
         signer: Option<Signer>,
-        answer: Answer,
+        asked_for: Answer,
     ) -> Self {
-        let reads_body = answer != Answer::File;
+        let reads_body = asked_for != Answer::File;
         let hides = reads_body && minted::mints_in_bodies(provider);
         let hides_in_parts = reads_body && minted::mints_anywhere(provider);
-        let rules = Rules::new(provider, site, base, signer, answer == Answer::Said);
-        Self { rules, reads_body, hides, hides_in_parts }
+        let rules = Rules::new(provider, site, base, signer, asked_for == Answer::Said);
+        Self { rules, asked_for, hides, hides_in_parts }
     }
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
@@ -88,7 +88,8 @@ impl Rewriter {
         response: Response<Body>,
     ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
-        let hides_encoded = self.hides && is_json(&parts.headers) && is_encoded(&parts.headers);
+        let is_json = self.is_json(&parts.headers);
+        let hides_encoded = self.hides && is_json && is_encoded(&parts.headers);
         if hides_encoded || (self.hides_in_parts && is_in_parts(&parts.headers)) {
             return Ok(unreadable(&parts.headers));
         }
@@ -97,12 +98,7 @@ impl Rewriter {
             && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // Part of a text cannot be read.
         let is_whole = parts.status != StatusCode::PARTIAL_CONTENT;
-        if !(self.reads_body
-            && has_body
-            && is_whole
-            && is_json(&parts.headers)
-            && !is_encoded(&parts.headers))
-        {
+        if !(is_json && has_body && is_whole && !is_encoded(&parts.headers)) {
             return Ok(Response::from_parts(parts, body));
         }
         let looked = Looked::new(Scanner::new(self.rules), body);
@@ -118,6 +114,24 @@ impl Rewriter {
         no_longer_true(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
         Ok(Response::from_parts(parts, looked.into_body()))
+    }
+
+    /// Whether it is JSON that is to be looked at.
+    fn is_json(&self, headers: &HeaderMap) -> bool {
+        let text = |name: HeaderName| {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_ascii_lowercase()
+        };
+        let kind = text(CONTENT_TYPE);
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
+        let is_wanted = match self.asked_for {
+            // GitHub gives files as `application/vnd.github.raw+json`.
+            Answer::Said => !kind.contains("raw"),
+            Answer::FileOrSaid => true,
+            Answer::File => false,
+        };
+        is_json && is_wanted && !text(CONTENT_DISPOSITION).starts_with("attachment")
     }
 
     fn headers(&self, headers: &mut HeaderMap) {
@@ -168,19 +182,6 @@ fn edit(headers: &mut HeaderMap, name: &HeaderName, change: impl Fn(&str) -> Opt
 
 fn no_longer_true(headers: &mut HeaderMap) {
     OF_THE_BYTES.iter().for_each(|name| drop(headers.remove(*name)));
-}
-
-/// Whether it is JSON of the API's: one text, and no file.
-fn is_json(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().to_ascii_lowercase()
-    };
-    let kind = text(CONTENT_TYPE);
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    // GitHub gives files as `application/vnd.github.raw+json`.
-    let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
-    is_json && !kind.contains("raw") && !text(CONTENT_DISPOSITION).starts_with("attachment")
 }
 
 /// Whether it comes as several texts, as clients may ask for (GraphQL's `@defer`).
