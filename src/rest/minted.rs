@@ -46,6 +46,8 @@ enum Asked {
     Any,
     /// By a path that ends in one of these segments.
     Ending(&'static [&'static str]),
+    /// By a path or a query that names this.
+    Naming(&'static str),
     /// More than to read.
     Writes,
 }
@@ -166,8 +168,10 @@ static ROWS: [Minted; 16] = {
             .asked(Asked::Ending(&["createUploadSession", "upload.createSession", "$batch"])),
         row(Microsoft, Member("@microsoft.graph.downloadUrl"), CONTENTS, DOWNLOAD),
         row(Microsoft, Member("@content.downloadUrl"), CONTENTS, DOWNLOAD),
-        // Of thumbnails; others of that name lead to pages for people.
-        row(Microsoft, Member("url"), CONTENTS, DOWNLOAD).signed(&["tempauth", "access_token"]),
+        // Others of that name lead to pages for people, and may be anybody's.
+        row(Microsoft, Member("url"), CONTENTS, DOWNLOAD)
+            .asked(Asked::Naming("thumbnails"))
+            .signed(&["tempauth", "access_token"]),
         // `302` to a content, `202` to where a copy's progress is told.
         row(Microsoft, Header, CONTENTS, DOWNLOAD),
         row(Microsoft, Header, REPORTS, DOWNLOAD),
@@ -191,11 +195,15 @@ static ROWS: [Minted; 16] = {
 impl Minted {
     /// Whether it stands in the answer to a request for `path`, which only reads
     /// or does more.
-    #[must_use]
-    pub fn answers(&self, path: &str, is_read: bool) -> bool {
+    fn answers(&self, path: &str, query: &[(String, String)], is_read: bool) -> bool {
         match self.asked {
             Asked::Any => true,
             Asked::Writes => !is_read,
+            Asked::Naming(name) => {
+                let is_name = |segment: &str| segment.eq_ignore_ascii_case(name);
+                path.split('/').any(is_name)
+                    || query.iter().any(|(_, value)| value.split([',', '(']).any(is_name))
+            }
             Asked::Ending(names) => {
                 let path = path.trim_end_matches('/').trim_end_matches("()");
                 let last = path.rsplit('/').next().unwrap_or_default();
@@ -243,15 +251,19 @@ impl Minted {
     }
 }
 
+/// The rows for the answer to a request for `path`, which only reads or does more.
+#[must_use]
+pub fn in_answer(
+    provider: Provider,
+    (path, query): (&str, &[(String, String)]),
+    is_read: bool,
+) -> Vec<&'static Minted> {
+    rows(provider).filter(|row| row.answers(path, query, is_read)).collect()
+}
+
 /// The rows for the answers of `provider`.
 pub fn rows(provider: Provider) -> impl Iterator<Item = &'static Minted> {
     ROWS.iter().filter(move |row| row.provider == provider)
-}
-
-/// Whether there are any in answers of `provider`.
-#[must_use]
-pub fn mints(provider: Provider) -> bool {
-    rows(provider).next().is_some()
 }
 
 /// Whether there are any in bodies of `provider`.
@@ -416,8 +428,9 @@ mod tests {
     #[test]
     fn places_to_write_to_stand_in_answers_to_those_who_asked_for_them() {
         let answers = |provider, method: &str, path: &str, is_read| {
-            let mut writable = rows(provider).filter(|row| row.methods.contains(&method));
-            writable.any(|row| row.answers(path, is_read))
+            in_answer(provider, (path, &[]), is_read)
+                .iter()
+                .any(|row| row.methods.contains(&method))
         };
         for (provider, method, path, is_read, stands) in [
             (Slack, "POST", "/api/files.getUploadURLExternal", false, true),
@@ -439,6 +452,16 @@ mod tests {
             (Linear, "GET", "/graphql", true, true),
         ] {
             assert_eq!(answers(provider, method, path, is_read), stands, "{path} {is_read}");
+        }
+        let expands = [("$expand".to_owned(), "children,thumbnails($select=large)".to_owned())];
+        for (path, query, stands) in [
+            ("/v1.0/me/drive/items/1/thumbnails", &[][..], true),
+            ("/v1.0/me/drive/root/children", &expands, true),
+            ("/v1.0/me/drive/root/children", &[], false),
+            ("/v1.0/me/drive/root:/thumbnails.png", &[], false),
+        ] {
+            let rows = in_answer(Microsoft, (path, query), true);
+            assert_eq!(rows.iter().any(|row| row.place == Place::Member("url")), stands, "{path}");
         }
         let writes = |row: &&Minted| row.methods.iter().any(|method| !DOWNLOAD.contains(method));
         for row in ROWS.iter().filter(writes) {

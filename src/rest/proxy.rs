@@ -283,7 +283,8 @@ impl Proxy {
             return None;
         }
         let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
-        let signer = self.signer(holder, provider, base, (&request.path, is_read));
+        let rows = minted::in_answer(provider, (&request.path, &request.query), is_read);
+        let signer = self.signer(holder, provider, base, (&request.path, rows));
         let sites = self.sites.load();
         Some(Rewriter::new(provider, sites.get(&provider), base, signer, answer))
     }

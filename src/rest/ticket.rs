@@ -13,6 +13,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::minted::Minted;
 use crate::action::Provider;
 use crate::store::directory::Holder;
 
@@ -104,8 +105,8 @@ pub struct Signer {
     pub base: String,
     /// The path of the request, as it was judged.
     pub path: String,
-    /// Whether it only reads.
-    pub is_read: bool,
+    /// What may stand in the answer.
+    pub rows: Vec<&'static Minted>,
 }
 
 impl fmt::Debug for Signer {

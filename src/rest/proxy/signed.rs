@@ -17,6 +17,7 @@ use crate::rest::head;
 use crate::rest::identify::{self, Stranger};
 use crate::rest::inbound::{self, Fault};
 use crate::rest::media::Answer;
+use crate::rest::minted::Minted;
 use crate::rest::rewrite::Rewriter;
 use crate::rest::ticket::{Seals, Signer, Ticket};
 use crate::rest::upstream::Outgoing;
@@ -49,7 +50,8 @@ impl Proxy {
         let rewriter = base.map(|base| {
             // What answers here is a store of files, which hands out nothing more
             // to write to but for what was asked for in the first place.
-            let signer = self.signer(holder, provider, &base, (&ticket.path, true));
+            let rows = minted::in_answer(provider, (&ticket.path, &[]), true);
+            let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
             // What comes down is a file; what answers an upload is the API's.
             let answer = if method.is_safe() { Answer::File } else { Answer::Said };
             Rewriter::new(provider, self.sites.load().get(&provider), &base, signer, answer)
@@ -134,21 +136,21 @@ impl Proxy {
     }
 
     /// What makes signed paths in the answers to a request of `holder` for `path`,
-    /// which only reads or may do more.
+    /// where `rows` may stand.
     pub(super) fn signer(
         &self,
         holder: Holder,
         provider: Provider,
         base: &str,
-        (path, is_read): (&str, bool),
+        (path, rows): (&str, Vec<&'static Minted>),
     ) -> Option<Signer> {
-        minted::mints(provider).then(|| Signer {
+        (!rows.is_empty()).then(|| Signer {
             key: self.directory.path_key(),
             holder,
             provider,
             base: base.to_owned(),
             path: path.to_owned(),
-            is_read,
+            rows,
         })
     }
 }

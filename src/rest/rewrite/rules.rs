@@ -45,8 +45,6 @@ pub(super) struct Rules {
     api: Vec<(String, String)>,
     /// The same for hosts of files.
     files: Vec<(String, String)>,
-    /// Pre-authenticated URLs that may stand in this answer.
-    rows: Vec<&'static Minted>,
     /// What the configuration put in place of single hosts, by their names.
     places: Vec<(String, String)>,
     /// What the configuration put in place of every host.
@@ -83,17 +81,13 @@ impl Rules {
         );
         let vendors = provider.file_hosts().iter();
         files.extend(vendors.map(|host| (format!("https://{host}"), format!("{base}/{host}"))));
-        let rows = signer.iter().flat_map(|signer| {
-            minted::rows(provider).filter(|row| row.answers(&signer.path, signer.is_read))
-        });
-        let rows = rows.collect();
         let base = base.to_owned();
-        Self { provider, base, names_say, api, files, rows, places, upstream, signer }
+        Self { provider, base, names_say, api, files, places, upstream, signer }
     }
 
     /// What becomes of the URL in a header that leads on.
     pub(super) fn in_location(&self, url: &str) -> Option<Edit> {
-        let mut rows = self.rows.iter().filter(|row| row.place == Place::Header);
+        let mut rows = self.rows().filter(|row| row.place == Place::Header);
         match rows.find(|row| self.leads(row, url)) {
             Some(row) => self.signed(row, url),
             None => self.file(url).or_else(|| self.api(url)),
@@ -120,6 +114,11 @@ impl Rules {
         Some(Edit::Prefix { until: begins(url, &format!("https://{host}"))?, to })
     }
 
+    /// Pre-authenticated URLs that may stand in this answer.
+    fn rows(&self) -> impl Iterator<Item = &'static Minted> {
+        self.signer.iter().flat_map(|signer| signer.rows.iter().copied())
+    }
+
     fn signed(&self, row: &Minted, url: &str) -> Option<Edit> {
         let signer = self.signer.as_ref()?;
         Some(Edit::Whole(signer.sign(url, row.methods)))
@@ -131,8 +130,8 @@ impl Rules {
         let at_all = |row: &Minted| in_place_of_all.is_some_and(|at| row.leads_at_all(at));
         let named = member.row.filter(|row| self.leads(row, url) || at_all(row));
         named.or_else(|| {
-            let mut rows = self.rows.iter().filter(|row| row.place == Place::Anywhere);
-            rows.find(|row| self.leads(row, url)).copied()
+            let mut rows = self.rows().filter(|row| row.place == Place::Anywhere);
+            rows.find(|row| self.leads(row, url))
         })
     }
 
@@ -148,7 +147,7 @@ impl Rules {
 
     /// Whether URLs may stand behind any name.
     fn looks_everywhere(&self) -> bool {
-        !self.files.is_empty() || self.rows.iter().any(|row| row.place == Place::Anywhere)
+        !self.files.is_empty() || self.rows().any(|row| row.place == Place::Anywhere)
     }
 }
 
@@ -156,8 +155,8 @@ impl Editor for Rules {
     type Member = Member;
 
     fn member(&self, name: &str) -> Option<Member> {
-        let is_meant = |row: &&&Minted| matches!(row.place, Place::Member(own) if own == name);
-        let row = self.rows.iter().find(is_meant).copied();
+        let is_meant = |row: &&Minted| matches!(row.place, Place::Member(own) if own == name);
+        let row = self.rows().find(is_meant);
         let api = match (self.provider, name) {
             // `_links` of contents.
             (Provider::Github, "git") => Api::Yes,
@@ -411,7 +410,7 @@ mod tests {
             provider,
             base: BASE.to_owned(),
             path: path.to_owned(),
-            is_read,
+            rows: minted::in_answer(provider, (path, &[]), is_read),
         };
         let rules = Rules::new(provider, None, BASE, Some(signer), true);
         let led = match name {
