@@ -23,6 +23,7 @@ fn action(provider: Provider, method: &str, host: &str, path: &str, body: Body) 
             method: method.to_owned(),
             path: path.to_owned(),
             host: Some(host.to_owned()),
+            is_file: false,
             query: vec![("fields".to_owned(), "id,name".to_owned())],
             headers: vec![
                 ("accept".to_owned(), "application/json".to_owned()),

@@ -196,6 +196,9 @@ pub struct HttpRequest {
     pub path: String,
     /// The host the client asked for, where it matters.
     pub host: Option<String>,
+    /// Whether it is for a file beside the API: what is done to it, the HTTP
+    /// method says.
+    pub is_file: bool,
     /// Query parameters in order, decoded.
     pub query: Vec<(String, String)>,
     /// Headers in order, names in lower case.
@@ -267,6 +270,30 @@ impl Provider {
         }
     }
 
+    /// Hosts beside the API that hand out files to whoever shows the API's
+    /// credential (Slack, "File object"; Linear, "File storage authentication").
+    /// The first segment of a path names one.
+    #[must_use]
+    pub fn file_hosts(self) -> &'static [&'static str] {
+        match self {
+            // The first leads on to the second.
+            Self::Slack => &["files.slack.com", "files-origin.slack.com"],
+            Self::Linear => &["uploads.linear.app"],
+            _ => &[],
+        }
+    }
+
+    /// The host of [`Provider::file_hosts`] that `path` names, and the path there.
+    #[must_use]
+    pub fn file_at(self, path: &str) -> Option<(&'static str, &str)> {
+        let path = path.strip_prefix('/')?;
+        let below = |host: &&'static str| {
+            let rest = path.strip_prefix(*host)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((*host, rest))
+        };
+        self.file_hosts().iter().find_map(below)
+    }
+
     /// `path` with the prefix of the provider's API, which existing scripts may
     /// leave out: `/chat.postMessage` is `/api/chat.postMessage`.
     #[must_use]
@@ -275,6 +302,7 @@ impl Provider {
         let is_short = match self {
             // Its services share one host; only the calendar's were ever short.
             Self::Google => is_short_calendar(path),
+            _ if self.file_at(path).is_some() => false,
             _ => !full.iter().any(|start| below(path, start).is_some()),
         };
         match is_short && !prefix.is_empty() {
@@ -397,6 +425,11 @@ mod tests {
         ] {
             assert_eq!(provider.full_form(path), path);
         }
+        for path in ["/files.slack.com", "/files.slack.com/files-pri/T1-F1/a.png"] {
+            assert_eq!(Provider::Slack.full_form(path), path);
+            assert_eq!(Provider::Slack.short_form(path), None);
+        }
+        assert_eq!(Provider::Slack.full_form("/files.slack.com.x"), "/api/files.slack.com.x");
         assert_eq!(Provider::Microsoft.full_form("/v1.0x/me"), "/v1.0/v1.0x/me");
         assert_eq!(Provider::Github.short_form("/repos/a"), None);
     }

@@ -163,6 +163,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
         method,
         path: provider.full_form(&path).into_owned(),
         host: text(request, "host")?.map(str::to_owned),
+        is_file: provider.file_at(&path).is_some(),
         query,
         headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
         body: body(request.get("body")),

@@ -65,6 +65,9 @@ enum Form<'r> {
 
 impl<'r> Form<'r> {
     fn of(request: &'r HttpRequest) -> Option<Self> {
+        if request.is_file {
+            return None;
+        }
         let path = request.path.trim_end_matches('/');
         match request.provider {
             Provider::Microsoft => {
@@ -205,6 +208,7 @@ fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, Bat
         method: method.to_ascii_uppercase(),
         path: path.to_owned(),
         host: outer.host.clone(),
+        is_file: false,
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers: Vec::new(),
         body: Body::Empty,

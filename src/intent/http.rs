@@ -46,6 +46,9 @@ fn judge_one(request: &HttpRequest) -> Judgement {
     if overrides_method(request) {
         return OVERRIDDEN;
     }
+    if request.is_file {
+        return on_file(&request.method);
+    }
     match request.provider {
         Provider::Slack => slack::judge(request),
         Provider::Aws => aws::judge(request),
@@ -57,9 +60,24 @@ fn judge_one(request: &HttpRequest) -> Judgement {
     }
 }
 
+/// A request for a file beside the API, where nothing but the method counts.
+fn on_file(method: &str) -> Judgement {
+    const WHY: &str = "the HTTP method, on a file";
+    match method {
+        "GET" | "HEAD" => Judgement::l1(Intent::Read, WHY),
+        "POST" => Judgement::l1(Intent::Create, WHY),
+        "PUT" | "PATCH" => Judgement::l1(Intent::Update, WHY),
+        "DELETE" => Judgement::l1(Intent::Delete, WHY),
+        _ => Judgement::unsure("a method that the providers do not use"),
+    }
+}
+
 /// The kind of thing that a request acts on, and the provider's own name of the
 /// operation, where the request gives it.
 pub(super) fn described(request: &HttpRequest) -> (String, Option<String>) {
+    if request.is_file {
+        return ("file".to_owned(), None);
+    }
     if graphql::is_endpoint(request.provider, without_slash(&request.path)) {
         return match graphql::executed(request) {
             Some(executed) => (executed.resource(), Some(executed.operation())),
@@ -189,6 +207,7 @@ pub(super) mod tests {
             method: method.to_owned(),
             path: path.to_owned(),
             host: None,
+            is_file: false,
             query: Vec::new(),
             headers: Vec::new(),
             body: Body::Empty,
@@ -235,6 +254,21 @@ pub(super) mod tests {
         let mut get = request("hubspot", "GET", "/crm/v3/objects/contacts");
         get.query.push(("_Method".to_owned(), "post".to_owned()));
         assert_eq!(judge(&get).intent, Intent::Unknown);
+    }
+
+    #[test]
+    fn on_a_file_only_the_method_counts() {
+        let on_file = |method: &str, provider: &str, path: &str| {
+            judge(&HttpRequest { is_file: true, ..request(provider, method, path) }).intent
+        };
+        // Where a URL stood says nothing of what is done with it.
+        assert_eq!(on_file("POST", "slack", "/api/conversations.history"), Intent::Create);
+        assert_eq!(on_file("POST", "microsoft", "/v1.0/me/calendar/getSchedule"), Intent::Create);
+        assert_eq!(on_file("PUT", "linear", "/graphql"), Intent::Update);
+        assert_eq!(on_file("PUT", "microsoft", "/v1.0/$batch"), Intent::Update);
+        assert_eq!(on_file("GET", "linear", "/uploads.linear.app/a/b"), Intent::Read);
+        assert_eq!(on_file("HEAD", "slack", "/files.slack.com/users.deletePhoto"), Intent::Read);
+        assert_eq!(on_file("TRACE", "slack", "/files.slack.com/x"), Intent::Unknown);
     }
 
     #[test]

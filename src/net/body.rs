@@ -11,7 +11,7 @@ use futures_util::stream;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
-use tokio::time::{Sleep, timeout};
+use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
 
@@ -76,9 +76,8 @@ pub async fn hold_whole(body: Body, max: usize, patience: Duration) -> Result<He
 }
 
 async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
-    let mut first: Option<Bytes> = None;
+    let mut begun = Begun::default();
     let mut trailers = None;
-    let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| HoldError::Broken(error.to_string()))?;
         let data = match frame.into_data() {
@@ -88,21 +87,113 @@ async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
                 continue;
             }
         };
-        let held = first.as_ref().map_or(whole.len(), Bytes::len);
-        if held.saturating_add(data.len()) > max {
+        if begun.len().saturating_add(data.len()) > max {
             return Err(HoldError::TooLarge { max });
         }
-        // Most bodies come in one piece: that one is not copied.
-        match first.take() {
-            None if whole.is_empty() => first = Some(data),
-            None => whole.extend_from_slice(&data),
+        begun.push(data);
+    }
+    Ok(Held { bytes: begun.bytes(), trailers })
+}
+
+/// What came of a body so far. Most come in one piece: that one is not copied.
+#[derive(Default)]
+struct Begun {
+    first: Option<Bytes>,
+    whole: BytesMut,
+}
+
+impl Begun {
+    fn len(&self) -> usize {
+        self.first.as_ref().map_or(self.whole.len(), Bytes::len)
+    }
+
+    fn push(&mut self, data: Bytes) {
+        match self.first.take() {
+            None if self.whole.is_empty() => self.first = Some(data),
+            None => self.whole.extend_from_slice(&data),
             Some(piece) => {
-                whole.extend_from_slice(&piece);
-                whole.extend_from_slice(&data);
+                self.whole.extend_from_slice(&piece);
+                self.whole.extend_from_slice(&data);
             }
         }
     }
-    Ok(Held { bytes: first.unwrap_or_else(|| whole.freeze()), trailers })
+
+    fn bytes(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.whole.freeze())
+    }
+}
+
+/// A body as far as it came within limits.
+pub enum Opening {
+    /// All of it.
+    Whole(Held),
+    /// Its first bytes, and what follows.
+    Part(Bytes, Body),
+}
+
+/// Reads `body` until it ends, or more than `max` bytes came, or `patience` is
+/// over.
+///
+/// # Errors
+/// [`HoldError::Broken`].
+pub async fn open(mut body: Body, max: usize, patience: Duration) -> Result<Opening, HoldError> {
+    let deadline = Instant::now() + patience;
+    let mut begun = Begun::default();
+    while begun.len() <= max {
+        let frame = match timeout_at(deadline, body.frame()).await {
+            Err(_) => break,
+            Ok(frame) => frame.transpose().map_err(|error| HoldError::Broken(error.to_string()))?,
+        };
+        let trailers = match frame.map(Frame::into_data) {
+            Some(Ok(piece)) => {
+                begun.push(piece);
+                continue;
+            }
+            Some(Err(frame)) => frame.into_trailers().ok(),
+            None => None,
+        };
+        return Ok(Opening::Whole(Held { bytes: begun.bytes(), trailers }));
+    }
+    Ok(Opening::Part(begun.bytes(), body))
+}
+
+/// `begun`, and then `body`.
+pub fn resume(begun: Bytes, body: Body) -> Body {
+    Body::new(Resumed { begun: Some(begun), body })
+}
+
+struct Resumed {
+    begun: Option<Bytes>,
+    body: Body,
+}
+
+impl HttpBody for Resumed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(begun) = self.begun.take() {
+            return Poll::Ready(Some(Ok(Frame::data(begun))));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.begun.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let begun = self.begun.as_ref().map_or(0, Bytes::len) as u64;
+        let (rest, mut hint) = (self.body.size_hint(), SizeHint::default());
+        hint.set_lower(rest.lower().saturating_add(begun));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(begun));
+        }
+        hint
+    }
 }
 
 /// `body` with its trailers changed by `map`.
@@ -121,6 +212,16 @@ pub fn map_trailers(
 #[error("nothing more of the body came within {} s", .0.as_secs_f32())]
 pub struct Stalled(pub Duration);
 
+/// A body that was broken off because of what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Unfit {
+    /// For scripts.
+    pub code: &'static str,
+    /// In words.
+    pub what: String,
+}
+
 /// `body`, broken off with [`Stalled`] once nothing of it comes for `patience`
 /// while it is waited for.
 pub fn patient(body: Body, patience: Duration) -> Body {
@@ -129,11 +230,6 @@ pub fn patient(body: Body, patience: Duration) -> Body {
     }
     Body::new(Patient { inner: body, patience, waiting: None })
 }
-
-/// A body that is not what the head of its request says; it breaks off with this.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfit(pub String);
 
 struct Patient {
     inner: Body,
@@ -209,6 +305,25 @@ mod tests {
         }
         let error = body.frame().await.unwrap().unwrap_err();
         assert_eq!(error.to_string(), Stalled(PATIENCE).to_string());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_was_begun_goes_on_as_it_came() {
+        for (max, whole) in [(4, true), (3, false), (0, false)] {
+            let body = match open(pieces(&["ab", "", "cd"]), max, PATIENCE).await.unwrap() {
+                Opening::Whole(held) => held.into_body(),
+                Opening::Part(pieces, body) => resume(pieces, body),
+            };
+            assert_eq!(body.size_hint().exact().is_some(), whole, "{max}");
+            assert_eq!(hold(body, 4, PATIENCE).await.unwrap(), "abcd");
+        }
+        let declared = open(Body::from("abcd"), 3, PATIENCE).await.unwrap();
+        let Opening::Part(begun, rest) = declared else { panic!("it is longer than that") };
+        assert_eq!(resume(begun, rest).size_hint().exact(), Some(4));
+        let slow = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        assert!(
+            matches!(open(slow, 3, PATIENCE).await, Ok(Opening::Part(begun, _)) if begun.is_empty())
+        );
     }
 
     #[tokio::test]

@@ -107,6 +107,12 @@ mod without {
 
         /// Never called: there is no claim.
         #[must_use]
+        pub fn key_id(&self) -> &Arc<str> {
+            match *self {}
+        }
+
+        /// Never called: there is no claim.
+        #[must_use]
         pub fn scope(&self) -> (&str, &str) {
             match *self {}
         }

@@ -1,7 +1,7 @@
 //! Hosts of one provider that the configuration puts elsewhere, one by one:
 //! `hosts: {gmail: "http://127.0.0.1:9001", files.slack.com: …}`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::minted;
 use super::route::{Upstream, UpstreamFault};
@@ -73,6 +73,13 @@ impl Hosts {
     }
 }
 
+/// Whether an `upstream` stands for every host of the provider's; elsewhere it is
+/// the one site of a customer.
+#[must_use]
+pub fn are_all_in_one(provider: Provider) -> bool {
+    !matches!(provider, Provider::Jira | Provider::Salesforce)
+}
+
 /// The hosts of a provider's API itself, but for Google and AWS, where each
 /// service has its own.
 #[must_use]
@@ -83,7 +90,15 @@ pub fn of_api(provider: Provider) -> &'static [&'static str] {
         Provider::Slack => &["slack.com"],
         Provider::Notion => &["api.notion.com"],
         Provider::Linear => &["api.linear.app"],
-        Provider::Hubspot => &["api.hubapi.com"],
+        // By where the account's data are.
+        Provider::Hubspot => &[
+            "api.hubapi.com",
+            "api-na1.hubapi.com",
+            "api-na2.hubapi.com",
+            "api-na3.hubapi.com",
+            "api-eu1.hubapi.com",
+            "api-ap1.hubapi.com",
+        ],
         Provider::Google | Provider::Aws | Provider::Jira | Provider::Salesforce => &[],
     }
 }
@@ -95,7 +110,10 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
         let (name, provider) = (name.to_owned(), provider.as_str());
         Err(HostFault::NotItsOwn { name, provider, known })
     };
+    let beside = || minted::hosts(provider).chain(provider.file_hosts().iter().copied());
+    let is_known = |pattern: &str| pattern == name || minted::fits(pattern, name);
     match provider {
+        _ if beside().any(is_known) => Ok(name.to_owned()),
         Provider::Google => {
             let service = name.strip_suffix(".googleapis.com").unwrap_or(name);
             match is_label(service) {
@@ -108,17 +126,12 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
             true => Ok(format!("{name}.")),
             false => refused("name a service, such as `s3` or `sqs.eu-west-1`".to_owned()),
         },
-        Provider::Jira | Provider::Salesforce => {
-            refused("it has one host, which `upstream` names".to_owned())
-        }
+        Provider::Salesforce => refused("it has one host, which `upstream` names".to_owned()),
+        _ if of_api(provider).contains(&name) => Ok(name.to_owned()),
         _ => {
-            let mut known: Vec<&str> = of_api(provider).to_vec();
-            known.extend(minted::hosts(provider));
-            known.dedup();
-            match known.iter().any(|pattern| *pattern == name || minted::fits(pattern, name)) {
-                true => Ok(name.to_owned()),
-                false => refused(format!("known are {}", known.join(", "))),
-            }
+            let known: BTreeSet<&str> = of_api(provider).iter().copied().chain(beside()).collect();
+            let known: Vec<&str> = known.into_iter().collect();
+            refused(format!("known are {}", known.join(", ")))
         }
     }
 }
@@ -152,6 +165,15 @@ mod tests {
         assert!(google.place_of("gmail.googleapis.com").is_some());
         assert!(google.place_of("www.googleapis.com").is_some());
         assert!(google.place_of("docs.googleapis.com").is_none());
+        for (provider, name) in [
+            (Provider::Google, "lh3.googleusercontent.com"),
+            (Provider::Jira, "api.media.atlassian.com"),
+            (Provider::Linear, "storage.googleapis.com"),
+            (Provider::Slack, "files-origin.slack.com"),
+            (Provider::Notion, "prod-files-secure.s3.us-west-2.amazonaws.com"),
+        ] {
+            assert!(hosts(provider, &[name]).unwrap().place_of(name).is_some(), "{name}");
+        }
         let graph = hosts(Provider::Microsoft, &["*.sharepoint.com", "a.1drv.com"]).unwrap();
         assert!(graph.place_of("acme.sharepoint.com").is_some());
         assert!(graph.place_of("b.1drv.com").is_none());

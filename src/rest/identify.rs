@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::aws::{self, Claim};
 use crate::action::Provider;
 use crate::store::agents::{AgentRecord, KEY_PREFIX};
-use crate::store::directory::Directory;
+use crate::store::directory::{Directory, Holder};
 
 /// The header for agents' keys.
 pub const AGENT_KEY: &str = "x-agent-key";
@@ -29,6 +29,8 @@ const NOBODYS: &str = "ag_000000000000000000000000000000000000000000000000000000
 pub struct Identified {
     /// The agent.
     pub agent: Arc<AgentRecord>,
+    /// The id of the key.
+    pub key_id: Arc<str>,
     /// Whether the key stood in the credential's place, so that there is no
     /// credential of the client's to pass on.
     pub in_credentials_place: bool,
@@ -75,7 +77,8 @@ pub fn agent(
         Err(Stranger::WrongKey) => return Err(Stranger::WrongKey),
         Ok(_) | Err(Stranger::NoKey) => {}
     }
-    Ok(Identified { agent, in_credentials_place: true, claim: Some(claim) })
+    let key_id = Arc::clone(claim.key_id());
+    Ok(Identified { agent, key_id, in_credentials_place: true, claim: Some(claim) })
 }
 
 /// Finds the agent by the keys in `headers`.
@@ -105,8 +108,8 @@ pub fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, 
     if own.next().is_some() || (in_credentials_place && twice) {
         return Err(Stranger::WrongKey);
     }
-    let agent = directory.identify(&key).ok_or(Stranger::WrongKey)?;
-    Ok(Identified { agent, in_credentials_place, claim: None })
+    let Holder { agent, key_id } = directory.holder(&key).ok_or(Stranger::WrongKey)?;
+    Ok(Identified { agent, key_id, in_credentials_place, claim: None })
 }
 
 /// The key of the gate's own that stands where a credential would.

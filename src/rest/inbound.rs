@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 
 use super::credentials::NoCredential;
+use super::form;
 use super::head;
 use super::media;
 use super::normalize::{Path, PathFault};
@@ -16,7 +17,7 @@ use super::payload::{self, Reads};
 use super::route::{Destination, destination};
 use crate::action::{self, HttpRequest, Provider};
 use crate::net::Body;
-use crate::net::body::{Held, HoldError, hold_whole, map_trailers, patient};
+use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
 
 /// What is put up with.
 #[derive(Debug, Clone, Copy)]
@@ -157,9 +158,15 @@ pub async fn read(
     let query = parts.uri.query();
     head::check_query(query.unwrap_or_default())?;
     let Destination { host, path: judged_path } = destination(provider, path.judged(), region);
+    // Policies see which host it is on.
+    let is_file = provider.file_at(path.judged()).is_some();
+    let judged_path = if is_file { path.judged().into() } else { judged_path };
+    if is_file && !parts.method.is_safe() {
+        return Err(Fault::Method(parts.method.to_string()));
+    }
     let forwarded = destination(provider, path.forwarded(), region).path.into_owned();
     let host = host.map(std::borrow::Cow::into_owned);
-    let is_file = media::is_upload(
+    let is_upload = media::is_upload(
         provider,
         &parts.method,
         host.as_deref(),
@@ -171,7 +178,7 @@ pub async fn read(
     // From here on only what goes upstream is looked at.
     let mut headers = head::forwarded(parts.headers);
     let reads = match payload::reads(provider, host.as_deref(), &headers)? {
-        _ if is_file => Reads::Nothing,
+        _ if is_upload => Reads::Nothing,
         reads => reads,
     };
     let taken = take_body(reads, &mut headers, body, limits).await?;
@@ -180,6 +187,7 @@ pub async fn read(
         method,
         path: judged_path.into_owned(),
         host,
+        is_file,
         query: form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes())
             .into_owned()
             .collect(),
@@ -219,10 +227,31 @@ async fn take_body(
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Fault::Encoded);
     }
+    if reads == Reads::Fields {
+        return take_form(headers, body, limits).await;
+    }
     let held = hold_whole(body, limits.max_body, limits.patience).await?;
     let judged = payload::judged(reads, headers, &held.bytes)?;
     let bytes = held.bytes.clone();
     Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) })
+}
+
+/// A form with files: held as far as bodies are held, and looked at further as it
+/// streams.
+async fn take_form(headers: &mut HeaderMap, body: Body, limits: &Limits) -> Result<Taken, Fault> {
+    let (begun, rest) = match open(body, limits.max_body, limits.patience).await? {
+        Opening::Whole(held) => {
+            let judged = payload::judged(Reads::Fields, headers, &held.bytes)?;
+            let bytes = held.bytes.clone();
+            return Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) });
+        }
+        Opening::Part(begun, rest) => (begun, rest),
+    };
+    let mut fields = form::Fields::default();
+    fields.push(&begun)?;
+    let rest = form::Checked::body(rest, fields);
+    let body = streamed(resume(begun, rest), headers, limits);
+    Ok(Taken { judged: action::Body::Opaque, body, held: None })
 }
 
 /// A body that nothing reads, with those trailers that go on, for as long as

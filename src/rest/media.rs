@@ -35,21 +35,72 @@ pub fn is_upload(
     }
 }
 
-/// Whether the answer is asked for as a file.
+/// Where Jira hands out attachments.
+const JIRAS: [&str; 4] =
+    ["/attachment/content/", "/attachment/thumbnail/", "/secure/attachment/", "/secure/thumbnail/"];
+
+/// What the body of an answer is asked for as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// What the API says.
+    Said,
+    /// A file where there is one, else what the API says of a folder.
+    FileOrSaid,
+    /// A file.
+    File,
+}
+
+/// What the answer is asked for as.
 #[must_use]
-pub fn is_download(provider: Provider, path: &str, uri: &Uri, headers: &HeaderMap) -> bool {
+pub fn answer(
+    provider: Provider,
+    method: &Method,
+    path: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Answer {
+    match provider {
+        _ if is_download(provider, method, path, uri, headers) => Answer::File,
+        Provider::Github if accepts(headers, "raw") => Answer::FileOrSaid,
+        _ => Answer::Said,
+    }
+}
+
+fn is_download(
+    provider: Provider,
+    method: &Method,
+    path: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> bool {
     let query = uri.query().unwrap_or_default();
     match provider {
+        // What answers an upload is the API's.
+        _ if !method.is_safe() => false,
+        _ if provider.file_at(path).is_some() => true,
         Provider::Google => {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
             path.starts_with("/download/")
                 || pairs.any(|(name, value)| name == "alt" && value == "media")
         }
-        Provider::Github => accepts(headers, "raw") || accepts(headers, "octet-stream"),
-        Provider::Microsoft => path.ends_with("/content") || path.ends_with("/$value"),
-        Provider::Jira => path.contains("/attachment/"),
+        Provider::Github => is_asset(path) && accepts(headers, "octet-stream"),
+        // `root:/a:/content` is a content, `root:/a/content` what is said of a file
+        // of that name.
+        Provider::Microsoft => {
+            let names_file = path.matches(':').count() % 2 == 1;
+            (path.ends_with("/content") || path.ends_with("/$value")) && !names_file
+        }
+        // What is said of an attachment (`/attachment/1`) is JSON.
+        Provider::Jira => JIRAS.iter().any(|folder| path.contains(folder)),
         _ => false,
     }
+}
+
+/// `/repos/{owner}/{repo}/releases/assets/{id}`; folders may be called so, too.
+fn is_asset(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1);
+    let fixed = [parts.next(), parts.nth(2), parts.next()];
+    fixed == [Some("repos"), Some("releases"), Some("assets")] && parts.count() == 1
 }
 
 fn accepts(headers: &HeaderMap, what: &str) -> bool {
@@ -85,11 +136,31 @@ mod tests {
         let downloads = |provider, path: &str, accept: &'static str| {
             let headers = [(http::header::ACCEPT, http::HeaderValue::from_static(accept))];
             let uri: Uri = path.parse().unwrap();
-            is_download(provider, uri.path(), &uri, &headers.into_iter().collect())
+            let headers = headers.into_iter().collect();
+            answer(provider, &Method::GET, uri.path(), &uri, &headers) == Answer::File
         };
         assert!(downloads(Google, "/drive/v3/files/x?alt=media", "*/*"));
         assert!(!downloads(Google, "/drive/v3/files/x?alt=json", "*/*"));
-        assert!(downloads(Github, "/repos/a/b/contents/c", "application/vnd.github.raw+json"));
-        assert!(!downloads(Github, "/repos/a/b/contents/c", "application/vnd.github+json"));
+        let octets = "application/octet-stream";
+        assert!(downloads(Github, "/repos/a/b/releases/assets/1", octets));
+        assert!(!downloads(Github, "/repos/a/b/contents/releases/assets/1", octets));
+        assert!(!downloads(Github, "/repos/a/b/contents/c", "application/json, octet-stream"));
+        assert!(downloads(Microsoft, "/v1.0/me/drive/root:/a:/content", "*/*"));
+        assert!(downloads(Microsoft, "/v1.0/me/messages/1/$value", "*/*"));
+        assert!(!downloads(Microsoft, "/v1.0/me/drive/root:/a/content", "*/*"));
+        assert!(!downloads(Microsoft, "/v1.0/me/drive/root:/content", "*/*"));
+        assert!(!downloads(Github, "/repos/a/b/contents/c", "application/vnd.github.raw+json"));
+        assert!(downloads(Slack, "/files.slack.com/files-pri/T-F/a.json", "*/*"));
+        assert!(downloads(Jira, "/rest/api/3/attachment/content/1", "*/*"));
+        assert!(!downloads(Jira, "/rest/api/3/attachment/1", "*/*"));
+        let raw = [(http::header::ACCEPT, "application/vnd.github.raw+json".parse().unwrap())];
+        let (raw, contents) =
+            (raw.into_iter().collect(), Uri::from_static("/repos/a/b/contents/c"));
+        let asked = answer(Github, &Method::GET, contents.path(), &contents, &raw);
+        assert_eq!(asked, Answer::FileOrSaid);
+        let content: Uri = "/v1.0/me/drive/items/1/content".parse().unwrap();
+        let asks =
+            |method| is_download(Microsoft, &method, content.path(), &content, &HeaderMap::new());
+        assert!(asks(Method::GET) && !asks(Method::PUT));
     }
 }

@@ -1,19 +1,55 @@
-//! Pre-authenticated URLs: a provider hands them out in its answers, on hosts of
-//! its own, and whoever has one needs no credential there. One row each.
+//! Pre-authenticated URLs: a provider hands them out in its answers, and whoever
+//! has one needs no credential where it leads. One row each.
+//!
+//! What stands in an answer may be somebody's text. So a URL counts only where
+//! it leads to a host that is the provider's alone (or to its own folder on a
+//! shared one) and bears a signature, and one to write to only in the answer to
+//! a request that asks for such.
+
+use percent_encoding::percent_decode_str;
 
 use crate::action::Provider;
 
-/// A place in a provider's answers where such URLs stand.
+/// A kind of such URLs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Minted {
     /// Whose answers.
     pub provider: Provider,
-    /// The member of a JSON body; `None` for the header `Location`.
-    member: Option<&'static str>,
-    /// Hosts of the provider's own: names, or `*.` and what names end in.
-    hosts: &'static [&'static str],
+    /// Where in an answer.
+    pub place: Place,
+    /// In the answers to which requests.
+    asked: Asked,
+    /// Hosts of the provider's own, each with the folder that is its own there.
+    origins: &'static [&'static str],
+    /// Parameters of the query, one of which makes it pre-authenticated; none
+    /// where every URL at this place is.
+    signs: &'static [&'static str],
     /// What the URL is made for.
     pub methods: &'static [&'static str],
+}
+
+/// Where in an answer a URL stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a header that leads on (`Location`).
+    Header,
+    /// In the member of this name.
+    Member(&'static str),
+    /// In any string: there are many names, or the client chooses them.
+    Anywhere,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Anything.
+    Any,
+    /// By a path that ends in one of these segments.
+    Ending(&'static [&'static str]),
+    /// By a path or a query that names this.
+    Naming(&'static str),
+    /// More than to read.
+    Writes,
 }
 
 /// Where OneDrive, SharePoint, Outlook and Universal Print keep contents
@@ -32,111 +68,404 @@ const CONTENTS: &[&str] = &[
     "print.print.microsoft.com",
 ];
 
+/// Where reports wait (Microsoft Graph, "reportRoot").
+const REPORTS: &[&str] = &["*.office.com"];
+
 /// Where GitHub keeps archives, assets and logs ("Download a repository
-/// archive", "Get a release asset").
-const ARCHIVES: &[&str] = &["codeload.github.com", "*.githubusercontent.com"];
+/// archive", "Get a release asset", "Download an organization migration
+/// archive"), and what Actions leaves behind: the accounts that its meta API
+/// lists for `actions`. Anybody may open another one there.
+const ARCHIVES: &[&str] = &[
+    "codeload.github.com",
+    "*.githubusercontent.com",
+    "github-cloud.s3.amazonaws.com",
+    "productionresultssa0.blob.core.windows.net",
+    "productionresultssa1.blob.core.windows.net",
+    "productionresultssa2.blob.core.windows.net",
+    "productionresultssa3.blob.core.windows.net",
+    "productionresultssa4.blob.core.windows.net",
+    "productionresultssa5.blob.core.windows.net",
+    "productionresultssa6.blob.core.windows.net",
+    "productionresultssa7.blob.core.windows.net",
+    "productionresultssa8.blob.core.windows.net",
+    "productionresultssa9.blob.core.windows.net",
+    "productionresultssa10.blob.core.windows.net",
+    "productionresultssa11.blob.core.windows.net",
+    "productionresultssa12.blob.core.windows.net",
+    "productionresultssa13.blob.core.windows.net",
+    "productionresultssa14.blob.core.windows.net",
+    "productionresultssa15.blob.core.windows.net",
+    "productionresultssa16.blob.core.windows.net",
+    "productionresultssa17.blob.core.windows.net",
+    "productionresultssa18.blob.core.windows.net",
+    "productionresultssa19.blob.core.windows.net",
+];
+
+/// Linear's storage: its own host, and its buckets by their names.
+const LINEARS: &[&str] = &[
+    "uploads.linear.app",
+    "storage.googleapis.com/uploads.linear.app/",
+    "storage.googleapis.com/imports.linear.app/",
+    "storage.googleapis.com/public.linear.app/",
+];
+
+/// Notion's storage: a bucket's name is one's own, in every region.
+const NOTIONS: &[&str] = &[
+    "prod-files-secure.s3.*.amazonaws.com",
+    "s3.*.amazonaws.com/secure.notion-static.com/",
+    "file.notion.so",
+    "file.notion.com",
+];
+
+const HUBSPOTS: &[&str] = &[
+    "*.hubspotusercontent-na1.net",
+    "*.hubspotusercontent-na2.net",
+    "*.hubspotusercontent-na3.net",
+    "*.hubspotusercontent-eu1.net",
+    "*.hubspotusercontent-ap1.net",
+];
+
+/// Where Drive keeps previews.
+const PREVIEWS: &[&str] = &[
+    "lh3.googleusercontent.com",
+    "lh4.googleusercontent.com",
+    "lh5.googleusercontent.com",
+    "lh6.googleusercontent.com",
+];
+
+/// Signatures of S3, Cloud Storage and CloudFront, and providers' own.
+const SIGNATURES: &[&str] = &["X-Amz-Signature", "X-Goog-Signature", "Signature"];
 
 const DOWNLOAD: &[&str] = &["GET", "HEAD"];
 
 const fn row(
     provider: Provider,
-    member: Option<&'static str>,
-    hosts: &'static [&'static str],
+    place: Place,
+    origins: &'static [&'static str],
     methods: &'static [&'static str],
 ) -> Minted {
-    Minted { provider, member, hosts, methods }
+    Minted { provider, place, asked: Asked::Any, origins, signs: &[], methods }
 }
-
-static ROWS: [Minted; 7] = [
-    // `files.getUploadURLExternal`
-    row(Provider::Slack, Some("upload_url"), &["files.slack.com"], &["POST", "PUT"]),
-    // `createUploadSession`: ranges by PUT, GET asks how far it got, DELETE gives up.
-    row(Provider::Microsoft, Some("uploadUrl"), CONTENTS, &["PUT", "POST", "GET", "DELETE"]),
-    row(Provider::Microsoft, Some("@microsoft.graph.downloadUrl"), CONTENTS, DOWNLOAD),
-    row(Provider::Microsoft, Some("@content.downloadUrl"), CONTENTS, DOWNLOAD),
-    // `302` to a content, `202` to where a copy's progress is told.
-    row(Provider::Microsoft, None, CONTENTS, DOWNLOAD),
-    row(Provider::Github, None, ARCHIVES, DOWNLOAD),
-    // `fileUpload`
-    row(Provider::Linear, Some("uploadUrl"), &["uploads.linear.app"], &["PUT"]),
-];
 
 impl Minted {
-    /// The row for a member of a body of `provider`.
-    #[must_use]
-    pub fn in_member(provider: Provider, name: &str) -> Option<&'static Self> {
-        rows(provider).find(|row| row.member == Some(name))
+    const fn asked(self, asked: Asked) -> Self {
+        Self { asked, ..self }
     }
 
-    /// The row for the header `Location` of `provider`.
-    #[must_use]
-    pub fn in_location(provider: Provider) -> Option<&'static Self> {
-        rows(provider).find(|row| row.member.is_none())
-    }
-
-    /// Whether `host` is one of the provider's own for this.
-    #[must_use]
-    pub fn is_on(&self, host: &str) -> bool {
-        self.hosts.iter().any(|pattern| fits(pattern, host))
+    const fn signed(self, signs: &'static [&'static str]) -> Self {
+        Self { signs, ..self }
     }
 }
 
-/// Whether there are any in answers of `provider`.
+static ROWS: [Minted; 16] = {
+    use Place::{Anywhere, Header, Member};
+    use Provider::{Github, Google, Hubspot, Jira, Linear, Microsoft, Notion, Slack};
+    [
+        row(Slack, Member("upload_url"), &["files.slack.com/upload/"], &["POST", "PUT"])
+            .asked(Asked::Ending(&["files.getUploadURLExternal"])),
+        // Ranges by PUT, GET asks how far it got, DELETE gives up.
+        row(Microsoft, Member("uploadUrl"), CONTENTS, &["PUT", "POST", "GET", "DELETE"])
+            .asked(Asked::Ending(&["createUploadSession", "upload.createSession", "$batch"])),
+        row(Microsoft, Member("@microsoft.graph.downloadUrl"), CONTENTS, DOWNLOAD),
+        row(Microsoft, Member("@content.downloadUrl"), CONTENTS, DOWNLOAD),
+        // Others of that name lead to pages for people, and may be anybody's.
+        row(Microsoft, Member("url"), CONTENTS, DOWNLOAD)
+            .asked(Asked::Naming("thumbnails"))
+            .signed(&["tempauth", "access_token"]),
+        // `302` to a content, `202` to where a copy's progress is told.
+        row(Microsoft, Header, CONTENTS, DOWNLOAD),
+        row(Microsoft, Header, REPORTS, DOWNLOAD),
+        row(Github, Header, ARCHIVES, DOWNLOAD),
+        // Files of private repositories (`download_url`).
+        row(Github, Anywhere, &["raw.githubusercontent.com"], DOWNLOAD).signed(&["token"]),
+        row(Jira, Header, &["api.media.atlassian.com", "media-cdn.atlassian.com"], DOWNLOAD),
+        row(Linear, Member("uploadUrl"), LINEARS, &["PUT"]).asked(Asked::Writes),
+        // Whoever asks by GraphQL names the members of the answer.
+        row(Linear, Anywhere, LINEARS, &["PUT", "GET", "HEAD"])
+            .asked(Asked::Writes)
+            .signed(SIGNATURES),
+        row(Linear, Anywhere, LINEARS, DOWNLOAD).signed(SIGNATURES),
+        row(Notion, Anywhere, NOTIONS, DOWNLOAD).signed(SIGNATURES),
+        row(Hubspot, Anywhere, HUBSPOTS, DOWNLOAD).signed(SIGNATURES),
+        // They bear no signature: the path is one.
+        row(Google, Member("thumbnailLink"), PREVIEWS, DOWNLOAD),
+    ]
+};
+
+impl Minted {
+    /// Whether it stands in the answer to a request for `path`, which only reads
+    /// or does more.
+    fn answers(&self, path: &str, query: &[(String, String)], is_read: bool) -> bool {
+        match self.asked {
+            Asked::Any => true,
+            Asked::Writes => !is_read,
+            Asked::Naming(name) => {
+                let is_name = |segment: &str| segment.eq_ignore_ascii_case(name);
+                path.split('/').any(is_name)
+                    || query.iter().any(|(_, value)| value.split([',', '(']).any(is_name))
+            }
+            Asked::Ending(names) => {
+                let path = path.trim_end_matches('/').trim_end_matches("()");
+                let last = path.rsplit('/').next().unwrap_or_default();
+                names.iter().any(|name| is_called(last, name))
+            }
+        }
+    }
+
+    /// Whether `url` is one of these, at the vendor's own host.
+    #[must_use]
+    pub fn leads(&self, url: &str) -> bool {
+        vendors(url).is_some_and(|(host, target)| {
+            self.folders(|pattern| fits(pattern, host)).any(|folder| self.takes(folder, target))
+        })
+    }
+
+    /// Whether `target` (path and query) is one of these, at what stands in place
+    /// of the host that the configuration calls `name`.
+    #[must_use]
+    pub fn leads_at(&self, name: &str, target: &str) -> bool {
+        self.folders(|pattern| pattern == name || fits(pattern, name))
+            .any(|folder| self.takes(folder, target))
+    }
+
+    /// The same, at what stands in place of every host.
+    #[must_use]
+    pub fn leads_at_all(&self, target: &str) -> bool {
+        matches!(self.place, Place::Member(_))
+            && self.folders(|_| true).any(|folder| self.takes(folder, target))
+    }
+
+    fn folders(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
+        let origins = self.origins.iter().map(|origin| parted(origin));
+        origins.filter(move |(host, _)| is_meant(host)).map(|(_, folder)| folder)
+    }
+
+    fn takes(&self, folder: &str, target: &str) -> bool {
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+        let is_below = || path.starts_with(folder) && !climbs(path);
+        (folder.is_empty() || is_below())
+            && (self.signs.is_empty()
+                || names.any(|name| self.signs.iter().any(|sign| name.eq_ignore_ascii_case(sign))))
+    }
+}
+
+/// The rows for the answer to a request for `path`, which only reads or does more.
 #[must_use]
-pub fn mints(provider: Provider) -> bool {
-    rows(provider).next().is_some()
+pub fn in_answer(
+    provider: Provider,
+    (path, query): (&str, &[(String, String)]),
+    is_read: bool,
+) -> Vec<&'static Minted> {
+    rows(provider).filter(|row| row.answers(path, query, is_read)).collect()
+}
+
+/// The rows for the answers of `provider`.
+pub fn rows(provider: Provider) -> impl Iterator<Item = &'static Minted> {
+    ROWS.iter().filter(move |row| row.provider == provider)
 }
 
 /// Whether there are any in bodies of `provider`.
 #[must_use]
 pub fn mints_in_bodies(provider: Provider) -> bool {
-    rows(provider).any(|row| row.member.is_some())
+    rows(provider).any(|row| row.place != Place::Header)
 }
 
-/// Whether `host` is one that pre-authenticated URLs of `provider` lead to.
+/// Whether any may stand anywhere in bodies of `provider`.
 #[must_use]
-pub fn is_host(provider: Provider, host: &str) -> bool {
-    rows(provider).any(|row| row.is_on(host))
+pub fn mints_anywhere(provider: Provider) -> bool {
+    rows(provider).any(|row| row.place == Place::Anywhere)
+}
+
+/// Whether it has to be known if a request to `provider` only reads.
+#[must_use]
+pub fn asks_whether_it_reads(provider: Provider) -> bool {
+    rows(provider).any(|row| row.asked == Asked::Writes)
+}
+
+/// Whether `url` is pre-authenticated by `provider`, at the vendor's own host.
+#[must_use]
+pub fn leads(provider: Provider, url: &str) -> bool {
+    rows(provider).any(|row| row.leads(url))
 }
 
 /// Every host of the table for `provider`, as patterns.
 pub(super) fn hosts(provider: Provider) -> impl Iterator<Item = &'static str> {
-    rows(provider).flat_map(|row| row.hosts.iter().copied())
+    rows(provider).flat_map(|row| row.origins.iter().map(|origin| parted(origin).0))
 }
 
-fn rows(provider: Provider) -> impl Iterator<Item = &'static Minted> {
-    ROWS.iter().filter(move |row| row.provider == provider)
+/// The host, and the folder with its leading slash.
+fn parted(origin: &'static str) -> (&'static str, &'static str) {
+    origin.find('/').map_or((origin, ""), |at| origin.split_at(at))
 }
 
-/// Whether `host` is named by `pattern`: itself, or `*.` and what it ends in.
-pub(super) fn fits(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix('*') {
-        Some(end) => host.len() > end.len() && host.ends_with(end),
-        None => host == pattern,
+/// Whether `segment` is `name`, or the same in a namespace.
+fn is_called(segment: &str, name: &str) -> bool {
+    let at = segment.len().checked_sub(name.len());
+    let last = at.and_then(|at| segment.split_at_checked(at));
+    last.is_some_and(|(before, last)| {
+        last.eq_ignore_ascii_case(name) && (before.is_empty() || before.ends_with('.'))
+    })
+}
+
+/// Whether a path may leave its folder on some server.
+fn climbs(path: &str) -> bool {
+    let path = percent_decode_str(path).decode_utf8_lossy();
+    path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+}
+
+/// The host of an `https` URL on its own port, and what follows it.
+pub(super) fn vendors(url: &str) -> Option<(&str, &str)> {
+    let (start, rest) = url.split_at_checked("https://".len())?;
+    if !start.eq_ignore_ascii_case("https://") {
+        return None;
     }
+    let end = rest.find(['/', '?', '#', '\\', '{']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(end)?;
+    let host = authority.strip_suffix(":443").unwrap_or(authority);
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    (!host.is_empty() && host.bytes().all(is_plain)).then_some((host, target))
+}
+
+/// Whether `host` is named by `pattern`: itself, `*.` and what it ends in, or
+/// with a `*` for one label in the middle.
+pub(super) fn fits(pattern: &str, host: &str) -> bool {
+    let Some((start, end)) = pattern.split_once('*') else { return host == pattern };
+    let inner = host.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+    inner.is_some_and(|inner| !inner.is_empty() && (start.is_empty() || !inner.contains('.')))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Provider::{Github, Google, Hubspot, Jira, Linear, Microsoft, Notion, Slack};
 
     #[test]
-    fn only_hosts_of_the_providers_own_are_meant() {
-        for (provider, host, own) in [
-            (Provider::Slack, "files.slack.com", true),
-            (Provider::Slack, "files.slack.com.evil.example", false),
-            (Provider::Slack, "acme.sharepoint.com", false),
-            (Provider::Microsoft, "acme-my.sharepoint.com", true),
-            (Provider::Microsoft, "sn3302.up.1drv.com", true),
-            (Provider::Microsoft, "evilsharepoint.com", false),
-            (Provider::Microsoft, ".sharepoint.com", false),
-            (Provider::Microsoft, "acme.blob.core.windows.net", false),
-            (Provider::Github, "codeload.github.com", true),
-            (Provider::Notion, "api.notion.com", false),
+    fn only_what_is_the_providers_own_and_signed_is_pre_authenticated() {
+        for (provider, url, own) in [
+            (Slack, "https://files.slack.com/upload/v1/x", true),
+            (Slack, "https://files.slack.com/files-pri/T-F/x", false),
+            (Slack, "https://files.slack.com/upload/../files-pri/x", false),
+            (Slack, "https://files.slack.com/upload/%2e%2e/files-pri/x", false),
+            (Slack, "https://files.slack.com.evil.example/upload/x", false),
+            (Slack, "https://files.slack.com@evil.example/upload/x", false),
+            (Slack, "https://files.slack.com:8443/upload/x", false),
+            (Slack, "http://files.slack.com/upload/x", false),
+            (Slack, "https://acme.sharepoint.com/upload/x", false),
+            (Microsoft, "https://acme-my.sharepoint.com/x", true),
+            (Microsoft, "https://sn3302.up.1drv.com:443/x", true),
+            (Microsoft, "https://evilsharepoint.com/x", false),
+            (Microsoft, "https://.sharepoint.com/x", false),
+            (Microsoft, "https://acme.blob.core.windows.net/x?sig=1", false),
+            (Github, "https://codeload.github.com/x", true),
+            (Github, "https://productionresultssa19.blob.core.windows.net/x?sig=1", true),
+            (Github, "https://productionresultssa20.blob.core.windows.net/x?sig=1", false),
+            (Github, "https://evil.blob.core.windows.net/x?sig=1", false),
+            (Jira, "https://api.media.atlassian.com/file/x/binary?token=1", true),
+            (Jira, "https://acme.atlassian.net/x", false),
+            (Linear, "https://uploads.linear.app/a?signature=1", true),
+            (
+                Linear,
+                "https://storage.googleapis.com/uploads.linear.app/a?X-Goog-Signature=1",
+                true,
+            ),
+            (Linear, "https://storage.googleapis.com/evil/a?X-Goog-Signature=1", false),
+            (Linear, "https://storage.googleapis.com/uploads.linear.app.evil/a?signature=1", false),
+            (
+                Linear,
+                "https://storage.googleapis.com/uploads.linear.app/../evil/a?signature=1",
+                false,
+            ),
+            (
+                Linear,
+                "https://storage.googleapis.com/uploads.linear.app/%2E./evil?signature=1",
+                false,
+            ),
+            (
+                Linear,
+                "https://storage.googleapis.com/uploads.linear.app/..%2fevil?signature=1",
+                false,
+            ),
+            (
+                Notion,
+                "https://prod-files-secure.s3.us-west-2.amazonaws.com/a?X-Amz-Signature=1",
+                true,
+            ),
+            (
+                Notion,
+                "https://s3.us-west-2.amazonaws.com/secure.notion-static.com/a?X-Amz-Signature=1",
+                true,
+            ),
+            (Notion, "https://prod-files-secure.s3.us-west-2.amazonaws.com/a", false),
+            (
+                Notion,
+                "https://prod-files-secure.s3.us-west-2.amazonaws.com/a#?X-Amz-Signature=1",
+                false,
+            ),
+            (
+                Notion,
+                "https://prod-files-secure.s3.evil.s3.amazonaws.com/a?X-Amz-Signature=1",
+                false,
+            ),
+            (Notion, "https://prod-files-secure.s3..amazonaws.com/a?X-Amz-Signature=1", false),
+            (Notion, "https://evil.s3.us-west-2.amazonaws.com/a?X-Amz-Signature=1", false),
+            (Notion, "https://s3.us-west-2.amazonaws.com/evil/a?X-Amz-Signature=1", false),
+            (Notion, "https://api.notion.com/v1/file_uploads/1/send", false),
+            (
+                Hubspot,
+                "https://1.cdnp1.hubspotusercontent-na1.net/hubfs/1/a?Expires=1&Signature=2",
+                true,
+            ),
+            (Hubspot, "https://1.fs1.hubspotusercontent-na1.net/hubfs/1/a", false),
+            (Google, "https://lh3.googleusercontent.com/drive-storage/x=s220", true),
+            (Google, "https://1.2.3.4.bc.googleusercontent.com/x", false),
         ] {
-            assert_eq!(is_host(provider, host), own, "{host}");
+            assert_eq!(leads(provider, url), own, "{url}");
         }
-        assert!(Minted::in_member(Provider::Slack, "url_private").is_none());
-        assert!(Minted::in_member(Provider::Github, "upload_url").is_none());
+    }
+
+    #[test]
+    fn places_to_write_to_stand_in_answers_to_those_who_asked_for_them() {
+        let answers = |provider, method: &str, path: &str, is_read| {
+            in_answer(provider, (path, &[]), is_read)
+                .iter()
+                .any(|row| row.methods.contains(&method))
+        };
+        for (provider, method, path, is_read, stands) in [
+            (Slack, "POST", "/api/files.getUploadURLExternal", false, true),
+            (Slack, "POST", "/api/chat.postMessage", false, false),
+            (Slack, "POST", "/api/conversations.history", true, false),
+            (Microsoft, "PUT", "/v1.0/me/drive/root:/a:/createUploadSession", false, true),
+            (
+                Microsoft,
+                "PUT",
+                "/v1.0/me/drive/items/1/microsoft.graph.CreateUploadSession()",
+                false,
+                true,
+            ),
+            (Microsoft, "PUT", "/v1.0/$batch", false, true),
+            (Microsoft, "PUT", "/v1.0/me/events", false, false),
+            (Microsoft, "PUT", "/v1.0/me/drive/root:/recreateUploadSession", false, false),
+            (Linear, "PUT", "/graphql", false, true),
+            (Linear, "PUT", "/graphql", true, false),
+            (Linear, "GET", "/graphql", true, true),
+        ] {
+            assert_eq!(answers(provider, method, path, is_read), stands, "{path} {is_read}");
+        }
+        let expands = [("$expand".to_owned(), "children,thumbnails($select=large)".to_owned())];
+        for (path, query, stands) in [
+            ("/v1.0/me/drive/items/1/thumbnails", &[][..], true),
+            ("/v1.0/me/drive/root/children", &expands, true),
+            ("/v1.0/me/drive/root/children", &[], false),
+            ("/v1.0/me/drive/root:/thumbnails.png", &[], false),
+        ] {
+            let rows = in_answer(Microsoft, (path, query), true);
+            assert_eq!(rows.iter().any(|row| row.place == Place::Member("url")), stands, "{path}");
+        }
+        let writes = |row: &&Minted| row.methods.iter().any(|method| !DOWNLOAD.contains(method));
+        for row in ROWS.iter().filter(writes) {
+            assert_ne!(row.asked, Asked::Any, "{row:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod aws;
 pub mod credentials;
+mod form;
 mod head;
 pub mod hosts;
 pub mod identify;

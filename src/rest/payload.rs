@@ -3,9 +3,10 @@
 //! what is not understood is judged as opaque, which allows nothing by itself.
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 
+use super::form;
 use super::head::{check_parameters, is_override};
 use super::inbound::Fault;
 use crate::action::{Body, Provider};
@@ -22,6 +23,8 @@ pub(super) enum Reads {
     Form,
     /// Text of some other format.
     Text,
+    /// The names of fields, while it streams (`multipart/form-data` and its like).
+    Fields,
     /// Whatever it looks like.
     Any,
     /// Its type is not given. Some servers take it for JSON, some for a form.
@@ -60,8 +63,20 @@ pub(super) fn reads(
         Some(kind) if kind.starts_with("text/") || kind.ends_with("xml") => Reads::Any,
         // The others are signed over their bodies.
         Some(_) if provider == Provider::Aws => Reads::Any,
+        Some(kind) if kind.starts_with("multipart/") && is_read_as_form(kind, headers) => {
+            match charset(headers) {
+                Charset::Other => return Err(Fault::Charset),
+                _ => Reads::Fields,
+            }
+        }
         Some(_) => Reads::Nothing,
     })
+}
+
+/// Whether some servers read the parts of a `multipart` body as fields. Uploads of
+/// another kind may come compressed, and stream on as they are.
+fn is_read_as_form(kind: &str, headers: &HeaderMap) -> bool {
+    kind == "multipart/form-data" || !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// `type/subtype` in lower case; `None` where it is not given.
@@ -81,6 +96,12 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, Fault> {
         Some((main, sub)) if is_token(main) && is_token(sub) => Ok(Some(kind.to_ascii_lowercase())),
         _ => Err(Fault::Header("the header `content-type` names no media type".to_owned())),
     }
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let kind = b"multipart/";
+    value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
 }
 
 fn charset(headers: &HeaderMap) -> Charset {
@@ -114,6 +135,10 @@ pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<
     let as_text = || text().map_or(Body::Opaque, Body::Text);
     Ok(match reads {
         Reads::Nothing => Body::Opaque,
+        Reads::Fields => {
+            form::check_whole(held)?;
+            Body::Opaque
+        }
         Reads::Json | Reads::Form if !plain => return Err(Fault::Charset),
         Reads::Json => Body::Json(parse(held)?),
         Reads::Form => {
@@ -134,7 +159,12 @@ pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<
         Reads::Any if plain && looks_like_json(held) => {
             json::parse(held).map_or_else(|_| as_text(), Body::Json)
         }
-        Reads::Any | Reads::Text => as_text(),
+        Reads::Any | Reads::Text => {
+            if is_multipart(headers) {
+                form::check_whole(held)?;
+            }
+            as_text()
+        }
     })
 }
 
@@ -170,7 +200,6 @@ fn looks_like_json(held: &Bytes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn judge(provider: Provider, kind: Option<&str>, body: &[u8]) -> Result<Body, Fault> {
         let mut headers = HeaderMap::new();
@@ -239,7 +268,34 @@ mod tests {
         assert!(matches!(github("text/plain", r#"{"a":1}"#), Ok(Body::Json(_))));
         assert!(matches!(github("text/plain; charset=utf-16", "abc"), Ok(Body::Opaque)));
         assert!(matches!(github("application/octet-stream", "abc"), Ok(Body::Opaque)));
-        assert!(matches!(github("multipart/form-data; boundary=b", "abc"), Ok(Body::Opaque)));
+        for kind in ["multipart/form-data; boundary=b", "Multipart/Related; boundary=b"] {
+            assert!(matches!(github(kind, "abc"), Ok(Body::Opaque)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn fields_of_forms_with_files_are_looked_at() {
+        let field = "--b\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nPUT\r\n--b--";
+        for kind in ["form-data", "FORM-DATA", "related", "mixed", "x-other"] {
+            let kind = format!("multipart/{kind}; boundary=b");
+            assert!(matches!(github(&kind, field), Err(Fault::Override(_))), "{kind}");
+        }
+        let foreign = "multipart/form-data; boundary=b; charset=utf-16";
+        assert!(matches!(github(foreign, field), Err(Fault::Charset)));
+        let latin = judge(
+            Provider::Github,
+            Some("multipart/form-data; boundary=b; charset=latin1"),
+            b"--b\r\n\r\n\xff",
+        );
+        assert!(matches!(latin, Ok(Body::Opaque)), "{latin:?}");
+        let encoded = |kind: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            reads(Provider::Google, None, &headers).unwrap()
+        };
+        assert_eq!(encoded("multipart/form-data; boundary=b"), Reads::Fields);
+        assert_eq!(encoded("multipart/related; boundary=b"), Reads::Nothing);
     }
 
     #[test]

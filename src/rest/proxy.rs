@@ -22,6 +22,7 @@ use super::head;
 use super::hosts::Hosts;
 use super::identify::{self, Identified};
 use super::inbound::{Fault, Inbound, Limits};
+use super::media::Answer;
 use super::mock;
 use super::reply;
 use super::rewrite::Rewriter;
@@ -31,11 +32,12 @@ use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
 use crate::gate::strangers::{Note, Strangers};
 use crate::gate::{Gate, Permit, Receipt};
+use crate::intent;
 use crate::net::Body;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
-use crate::store::directory::Directory;
+use crate::store::directory::{Directory, Holder};
 
 /// What is particular to one provider, by configuration.
 #[derive(Debug, Default)]
@@ -110,14 +112,15 @@ impl Proxy {
             let fault = Fault::Header("the header `host` does not name a host".to_owned());
             return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
         };
-        let reads_body = reads_answer(provider, path, &mut parts);
+        let answer = asked_for(provider, path, &mut parts);
         let read = match self.read(&who, (provider, path), parts, proven).await {
             Ok(read) => read,
             Err(fault) => {
                 return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
             }
         };
-        let rewriter = self.rewriter(&who.agent, &read.action, &base, reads_body);
+        let holder = Holder { agent: who.agent, key_id: who.key_id };
+        let rewriter = self.rewriter(holder, &read.action, &base, answer);
         self.decide_and_forward(&gate, read, rewriter).await
     }
 
@@ -245,10 +248,10 @@ impl Proxy {
     /// What rewrites the answer, where it has to be.
     fn rewriter(
         &self,
-        agent: &Arc<AgentRecord>,
+        holder: Holder,
         action: &Action,
         base: &str,
-        reads_body: bool,
+        answer: Answer,
     ) -> Option<Rewriter> {
         let Target::Http(request) = &action.target else { return None };
         let provider = request.provider;
@@ -256,9 +259,11 @@ impl Proxy {
         if provider == Provider::Aws {
             return None;
         }
-        let signer = self.signer(agent, provider, base, &request.path);
+        let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
+        let rows = minted::in_answer(provider, (&request.path, &request.query), is_read);
+        let signer = self.signer(holder, provider, base, (&request.path, rows));
         let sites = self.sites.load();
-        Some(Rewriter::new(provider, sites.get(&provider), base, signer, reads_body))
+        Some(Rewriter::new(provider, sites.get(&provider), base, signer, answer))
     }
 
     /// The gate under the agent's own policy; `None` where that cannot be had.
@@ -350,11 +355,16 @@ impl Proxy {
     }
 }
 
-/// Whether the answer's body is the API's, and no file. Then it has to be read,
-/// and so must come whole and as it is.
-fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
-    if provider == Provider::Aws || media::is_download(provider, path, &parts.uri, &parts.headers) {
-        return false;
+/// What the answer is asked for as. Unless it is a file, it has to be read, and so
+/// must come whole and as it is.
+fn asked_for(provider: Provider, path: &str, parts: &mut Parts) -> Answer {
+    let Parts { method, uri, headers, .. } = &parts;
+    let answer = match provider {
+        Provider::Aws => Answer::File,
+        _ => media::answer(provider, method, path, uri, headers),
+    };
+    if answer == Answer::File {
+        return answer;
     }
     parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     // A part of a text could hold a URL that nobody can recognise.
@@ -362,7 +372,7 @@ fn reads_answer(provider: Provider, path: &str, parts: &mut Parts) -> bool {
         parts.headers.remove(RANGE);
         parts.headers.remove(IF_RANGE);
     }
-    true
+    answer
 }
 
 fn malformed(provider: Provider, method: &str, what: String) -> Target {

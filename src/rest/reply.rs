@@ -108,7 +108,7 @@ pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
 pub fn failed(error: &UpstreamError, receipt: &Receipt) -> Response<Body> {
     let code = match error.cause {
         SendError::Slow(_) => "slow_body",
-        SendError::Unfit(_) => "invalid_body",
+        SendError::Unfit(ref unfit) => unfit.code,
         _ => "proxy_error",
     };
     let body = json!({ "error": code, "detail": error.to_string() });

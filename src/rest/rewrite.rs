@@ -20,6 +20,7 @@ use serde_json::json;
 
 use self::rules::Rules;
 use self::scan::{Edit, Scanner};
+use super::media::Answer;
 use super::proxy::Site;
 use super::ticket::Signer;
 use super::{minted, reply};
@@ -49,26 +50,31 @@ const OF_THE_BYTES: [&str; 5] =
 #[derive(Debug, Clone)]
 pub struct Rewriter {
     rules: Rules,
-    /// Whether the body is the API's, and no file.
-    reads_body: bool,
+    /// What the body was asked for as.
+    asked_for: Answer,
     /// Whether it may hold what the client must not see.
     hides: bool,
+    /// Whether it may in any of several texts.
+    hides_in_parts: bool,
 }
 
 impl Rewriter {
     /// The rules for the answer to a request to `provider`, which begins at
     /// `base` (`http://gate:8100/proxy/github`) as the client sees it. A body is
-    /// looked at where it `reads_body`.
+    /// looked at where it was not `asked_for` as a file.
     #[must_use]
     pub fn new(
         provider: Provider,
         site: Option<&Site>,
         base: &str,
         signer: Option<Signer>,
-        reads_body: bool,
+        asked_for: Answer,
     ) -> Self {
+        let reads_body = asked_for != Answer::File;
         let hides = reads_body && minted::mints_in_bodies(provider);
-        Self { rules: Rules::new(provider, site, base, signer), reads_body, hides }
+        let hides_in_parts = reads_body && minted::mints_anywhere(provider);
+        let rules = Rules::new(provider, site, base, signer, asked_for == Answer::Said);
+        Self { rules, asked_for, hides, hides_in_parts }
     }
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
@@ -82,7 +88,9 @@ impl Rewriter {
         response: Response<Body>,
     ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
-        if self.hides && is_encoded(&parts.headers) {
+        let is_json = self.is_json(&parts.headers);
+        let hides_encoded = self.hides && is_json && is_encoded(&parts.headers);
+        if hides_encoded || (self.hides_in_parts && is_in_parts(&parts.headers)) {
             return Ok(unreadable(&parts.headers));
         }
         self.headers(&mut parts.headers);
@@ -90,7 +98,7 @@ impl Rewriter {
             && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // Part of a text cannot be read.
         let is_whole = parts.status != StatusCode::PARTIAL_CONTENT;
-        if !(self.reads_body && has_body && is_whole && is_answer_in_json(&parts.headers)) {
+        if !(is_json && has_body && is_whole && !is_encoded(&parts.headers)) {
             return Ok(Response::from_parts(parts, body));
         }
         let looked = Looked::new(Scanner::new(self.rules), body);
@@ -106,6 +114,24 @@ impl Rewriter {
         no_longer_true(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
         Ok(Response::from_parts(parts, looked.into_body()))
+    }
+
+    /// Whether it is JSON that is to be looked at.
+    fn is_json(&self, headers: &HeaderMap) -> bool {
+        let text = |name: HeaderName| {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_ascii_lowercase()
+        };
+        let kind = text(CONTENT_TYPE);
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
+        let is_wanted = match self.asked_for {
+            // GitHub gives files as `application/vnd.github.raw+json`.
+            Answer::Said => !kind.contains("raw"),
+            Answer::FileOrSaid => true,
+            Answer::File => false,
+        };
+        is_json && is_wanted && !text(CONTENT_DISPOSITION).starts_with("attachment")
     }
 
     fn headers(&self, headers: &mut HeaderMap) {
@@ -158,30 +184,21 @@ fn no_longer_true(headers: &mut HeaderMap) {
     OF_THE_BYTES.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-/// Whether it is JSON of the API's: one text, and neither a file nor encoded.
-fn is_answer_in_json(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().to_ascii_lowercase()
-    };
-    let kind = text(CONTENT_TYPE);
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    // GitHub gives files as `application/vnd.github.raw+json`.
-    let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
-    is_json
-        && !kind.contains("raw")
-        && !is_encoded(headers)
-        && !text(CONTENT_DISPOSITION).starts_with("attachment")
+/// Whether it comes as several texts, as clients may ask for (GraphQL's `@defer`).
+fn is_in_parts(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.trim_start().to_ascii_lowercase();
+    kind.starts_with("multipart/") || kind.starts_with("text/event-stream")
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
-/// In place of an answer that came encoded although it was asked for as it is,
-/// and that could hold a pre-authenticated URL.
+/// In place of an answer that came encoded although it was asked for as it is, or
+/// in parts, and that could hold a pre-authenticated URL.
 fn unreadable(headers: &HeaderMap) -> Response<Body> {
-    let detail = "the provider encoded an answer that has to be read";
+    let detail = "the provider encoded or parted an answer that has to be read";
     let body = json!({ "error": "proxy_error", "detail": detail });
     let id = headers.get(reply::DECISION).and_then(|id| id.to_str().ok());
     reply::answer(StatusCode::BAD_GATEWAY, body, id)
@@ -278,7 +295,7 @@ mod tests {
         r#"{"url":"http://gate:8100/proxy/github/a", "body":"https://api.github.com/b"}"#;
 
     fn github() -> Rewriter {
-        Rewriter::new(Provider::Github, None, BASE, None, true)
+        Rewriter::new(Provider::Github, None, BASE, None, Answer::Said)
     }
 
     fn response(headers: &[(&'static str, &str)], body: Body) -> Response<Body> {
@@ -315,6 +332,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn files_of_slack_are_led_back_as_slack_writes_them() {
+        let text = r#"{"url_private":"https:\/\/files.slack.com\/files-pri\/T1-F1\/a.png","text":"<https:\/\/files.slack.com\/x>"}"#;
+        let led = text.replacen(
+            r"https:\/\/files.slack.com",
+            r"http:\/\/gate\/proxy\/slack\/files.slack.com",
+            1,
+        );
+        let base = "http://gate/proxy/slack";
+        let rewriter = Rewriter::new(Provider::Slack, None, base, None, Answer::Said);
+        let json = response(&[("content-type", "application/json")], text.into());
+        let answer = rewriter.answer(&Method::POST, json).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), led);
+    }
+
+    #[tokio::test]
     async fn a_large_answer_is_rewritten_as_it_streams_trailers_and_all() {
         let large = format!("[{}{TEXT}]", " ".repeat(2 * MAX_HELD));
         let trailers: HeaderMap =
@@ -339,9 +371,7 @@ mod tests {
         for (name, value) in [
             ("content-type", "text/plain"),
             ("content-type", "application/x-ndjson"),
-            ("content-type", "text/event-stream"),
             ("content-type", "application/vnd.github.raw+json"),
-            ("content-encoding", "gzip"),
             ("content-disposition", "attachment; filename=a.json"),
         ] {
             let mut headers = vec![("content-type", "application/json")];
@@ -359,15 +389,26 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_could_hide_a_url_is_not_passed_on_unread() {
-        let encoded = || response(&[("content-encoding", "gzip")], TEXT.into());
-        for (provider, reads, status) in [
-            (Provider::Slack, true, 502),
-            (Provider::Slack, false, 200),
-            (Provider::Jira, true, 200),
+        let encoded = &[("content-type", "application/json"), ("content-encoding", "gzip")][..];
+        let file = &[("content-type", "image/svg+xml"), ("content-encoding", "gzip")][..];
+        let parted = &[("content-type", "multipart/mixed; boundary=\"-\"")][..];
+        let events = &[("content-type", "Text/Event-Stream")][..];
+        for (provider, headers, reads, status) in [
+            (Provider::Slack, encoded, true, 502),
+            (Provider::Slack, encoded, false, 200),
+            (Provider::Slack, file, true, 200),
+            (Provider::Linear, parted, true, 502),
+            (Provider::Linear, events, true, 502),
+            (Provider::Jira, encoded, true, 200),
+            (Provider::Google, parted, true, 200),
         ] {
-            let rewriter = Rewriter::new(provider, None, BASE, None, reads);
-            let answer = rewriter.answer(&Method::GET, encoded()).await;
-            assert_eq!(answer.unwrap().status(), status, "{provider:?}");
+            let answer = if reads { Answer::Said } else { Answer::File };
+            let rewriter = Rewriter::new(provider, None, BASE, None, answer);
+            let answer =
+                rewriter.answer(&Method::GET, response(headers, TEXT.into())).await.unwrap();
+            assert_eq!(answer.status(), status, "{provider:?} {headers:?}");
+            let text = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(status == 502 || text == TEXT);
         }
     }
 

@@ -68,13 +68,13 @@ impl Upstream {
         format!("{}://{}{}", self.scheme, self.authority, self.base)
     }
 
-    /// Whether `url` stands below it.
+    /// Path and query of `url` below it; `None` where it stands elsewhere.
     #[must_use]
-    pub fn holds(&self, url: &Uri) -> bool {
-        let below = url.path().strip_prefix(&self.base);
-        url.scheme() == Some(&self.scheme)
-            && url.authority() == Some(&self.authority)
-            && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    pub fn target<'u>(&self, url: &'u Uri) -> Option<&'u str> {
+        let is_here =
+            url.scheme() == Some(&self.scheme) && url.authority() == Some(&self.authority);
+        let below = url.path_and_query()?.as_str().strip_prefix(&self.base)?;
+        (is_here && (below.is_empty() || below.starts_with(['/', '?']))).then_some(below)
     }
 
     /// The URI of `path` and `query`, both as they are to be sent.
@@ -109,6 +109,10 @@ const AWS_REGION: &str = "us-east-1";
 /// Finds the vendor's host for a path in normal form.
 #[must_use]
 pub fn destination<'p>(provider: Provider, path: &'p str, region: Option<&str>) -> Destination<'p> {
+    if let Some((host, below)) = provider.file_at(path) {
+        let below = if below.is_empty() { "/" } else { below };
+        return Destination { host: Some(host.into()), path: below.into() };
+    }
     let host = match provider {
         Provider::Google => return google(path),
         Provider::Aws => return aws(path, region.unwrap_or(AWS_REGION)),
@@ -206,6 +210,11 @@ mod tests {
             (Google, "/pubsub.googleapis.com", "pubsub.googleapis.com/"),
             (Google, "/evil.com.googleapis.com/x", "www.googleapis.com/evil.com.googleapis.com/x"),
             (Slack, "/chat.postMessage", "slack.com/api/chat.postMessage"),
+            (Slack, "/files.slack.com/files-pri/T-F/a.png", "files.slack.com/files-pri/T-F/a.png"),
+            (Slack, "/files.slack.com", "files.slack.com/"),
+            (Slack, "/files.slack.com.evil/x", "slack.com/api/files.slack.com.evil/x"),
+            (Linear, "/uploads.linear.app/a/b", "uploads.linear.app/a/b"),
+            (Notion, "/uploads.linear.app/a", "api.notion.com/v1/uploads.linear.app/a"),
             (
                 Github,
                 "/repos/a/b/releases/1/assets",

@@ -4,7 +4,6 @@
 //! URL out of it and go there directly.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,8 +13,9 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::minted::Minted;
 use crate::action::Provider;
-use crate::store::agents::AgentRecord;
+use crate::store::directory::Holder;
 
 /// How long a signed path is good. Graph's pre-authenticated downloads live as
 /// long; an upload that takes longer needs a new session.
@@ -32,8 +32,8 @@ const PURPOSE: &[u8] = b"agentgate signed path v1";
 pub struct Ticket {
     /// The id of the agent that it was made for.
     pub agent_id: String,
-    /// The agent's name.
-    pub agent: String,
+    /// The id of the key that the agent showed: it ends with that key.
+    pub key_id: String,
     /// The provider's name.
     pub provider: String,
     /// What may be done there.
@@ -97,14 +97,16 @@ impl Seals {
 pub struct Signer {
     /// The key of the seals.
     pub key: Zeroizing<[u8; 32]>,
-    /// Who asked.
-    pub agent: Arc<AgentRecord>,
+    /// Who asked, and with which key.
+    pub holder: Holder,
     /// Whose answer it is.
     pub provider: Provider,
     /// Where the provider begins, as the client sees it.
     pub base: String,
     /// The path of the request, as it was judged.
     pub path: String,
+    /// What may stand in the answer.
+    pub rows: Vec<&'static Minted>,
 }
 
 impl fmt::Debug for Signer {
@@ -129,8 +131,8 @@ impl Signer {
     pub fn sign(&self, url: &str, methods: &[&str]) -> String {
         let until = Timestamp::now().as_second().saturating_add(LIFETIME.as_secs() as i64);
         let ticket = Ticket {
-            agent_id: self.agent.id.to_string(),
-            agent: self.agent.name.to_string(),
+            agent_id: self.holder.agent.id.to_string(),
+            key_id: self.holder.key_id.to_string(),
             provider: self.provider.as_str().to_owned(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
             until,
@@ -149,7 +151,7 @@ mod tests {
     fn ticket() -> Ticket {
         Ticket {
             agent_id: "1".to_owned(),
-            agent: "a".to_owned(),
+            key_id: "AGAK".to_owned(),
             provider: "slack".to_owned(),
             methods: vec!["POST".to_owned()],
             until: 1,

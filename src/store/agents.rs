@@ -347,7 +347,7 @@ impl Reader {
                 Ok(KeyEntry {
                     agent: Arc::new(record(row)?),
                     hash: row.get(6)?,
-                    aws_id: row.get(7)?,
+                    aws_id: row.get::<_, String>(7)?.into(),
                     expires_at: expires_at.and_then(|at| Timestamp::from_microsecond(at).ok()),
                 })
             })?;
@@ -375,7 +375,7 @@ pub(super) struct KeyRing {
 pub(super) struct KeyEntry {
     pub(super) agent: Arc<AgentRecord>,
     pub(super) hash: Hash,
-    pub(super) aws_id: String,
+    pub(super) aws_id: Arc<str>,
     pub(super) expires_at: Option<Timestamp>,
 }
 

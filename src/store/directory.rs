@@ -31,8 +31,17 @@ pub struct Directory {
 struct Snapshot {
     keys: KeyKeys,
     by_hash: HashMap<Hash, KeyEntry>,
-    by_aws_id: HashMap<String, Hash>,
+    by_aws_id: HashMap<Arc<str>, Hash>,
     by_name: HashMap<Arc<str>, Arc<AgentRecord>>,
+}
+
+/// Whose a key in force is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The agent.
+    pub agent: Arc<AgentRecord>,
+    /// The key by its id, which is no secret: the access-key id that goes with it.
+    pub key_id: Arc<str>,
 }
 
 /// An open database, and how it was when last looked at.
@@ -101,14 +110,27 @@ impl Directory {
     /// one.
     #[must_use]
     pub fn identify(&self, presented: &str) -> Option<Arc<AgentRecord>> {
+        self.holder(presented).map(|holder| holder.agent)
+    }
+
+    /// The same, with the key's id.
+    #[must_use]
+    pub fn holder(&self, presented: &str) -> Option<Holder> {
         let snapshot = self.current.load();
         // The hash is keyed: what a lookup by it betrays is of no use.
         let hash = snapshot.keys.hash(presented);
         let found = snapshot.by_hash.get(&hash);
         let expected = found.map_or(&NO_HASH, |entry| &entry.hash);
         let is_equal = bool::from(expected.ct_eq(&hash));
-        let entry = found.filter(|_| is_equal)?;
-        entry.is_in_force().then(|| Arc::clone(&entry.agent))
+        found.filter(|_| is_equal)?.holder()
+    }
+
+    /// Who holds the key of this id, for as long as it is in force. Knowing the
+    /// id proves nothing.
+    #[must_use]
+    pub fn holder_of(&self, key_id: &str) -> Option<Holder> {
+        let snapshot = self.current.load();
+        snapshot.by_hash.get(snapshot.by_aws_id.get(key_id)?)?.holder()
     }
 
     /// The agent that this AWS access-key id was issued to, and the secret that
@@ -179,7 +201,7 @@ impl Snapshot {
     fn of(ring: KeyRing) -> Self {
         let entries = || ring.entries.iter();
         Self {
-            by_aws_id: entries().map(|entry| (entry.aws_id.clone(), entry.hash)).collect(),
+            by_aws_id: entries().map(|entry| (Arc::clone(&entry.aws_id), entry.hash)).collect(),
             by_name: entries()
                 .map(|entry| (Arc::clone(&entry.agent.name), Arc::clone(&entry.agent)))
                 .collect(),
@@ -192,6 +214,11 @@ impl Snapshot {
 impl KeyEntry {
     fn is_in_force(&self) -> bool {
         self.expires_at.is_none_or(|until| Timestamp::now() < until)
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        let holder = || Holder { agent: Arc::clone(&self.agent), key_id: Arc::clone(&self.aws_id) };
+        self.is_in_force().then(holder)
     }
 }
 
@@ -251,12 +278,18 @@ mod tests {
         let first = registry.create(&named("a")).unwrap();
         let second = registry.rotate("a", Duration::from_secs(3_600)).unwrap();
         let directory = Directory::open(registry.clone()).unwrap();
-        assert!(directory.identify(&first.api_key).is_some());
-        assert!(directory.identify(&second.api_key).is_some());
+        for issued in [&first, &second] {
+            let holder = directory.holder(&issued.api_key).unwrap();
+            assert_eq!(*holder.key_id, *issued.aws_access_key_id);
+            assert_eq!(directory.holder_of(&holder.key_id), Some(holder));
+        }
         registry.rotate("a", Duration::ZERO).unwrap();
         directory.refresh().unwrap();
-        assert!(directory.identify(&first.api_key).is_none());
-        assert!(directory.identify(&second.api_key).is_none());
+        for issued in [&first, &second] {
+            assert!(directory.identify(&issued.api_key).is_none());
+            assert_eq!(directory.holder_of(&issued.aws_access_key_id), None);
+        }
+        assert_eq!(directory.holder_of(&first.api_key), None, "a key is not its id");
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn run(flow: &str, base: &str, agent: &Agent, tls: Option<u16>) -> Option<String> {
+pub(crate) fn run(flow: &str, base: &str, agent: &Agent, tls: Option<u16>) -> Option<String> {
     let output = Command::new(python()?)
         .arg(helper("flows.py"))
         .args([flow, base, &agent.key, &agent.aws[0], &agent.aws[1]])
@@ -29,12 +29,12 @@ fn run(flow: &str, base: &str, agent: &Agent, tls: Option<u16>) -> Option<String
     Some(said)
 }
 
-fn body(request: &Value) -> Vec<u8> {
+pub(crate) fn body(request: &Value) -> Vec<u8> {
     STANDARD.decode(request["body"].as_str().unwrap()).unwrap()
 }
 
 /// What arrived, as `METHOD target`.
-fn arrived(recorder: &Recorder) -> Vec<String> {
+pub(crate) fn arrived(recorder: &Recorder) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let requests = recorder.requests();
     let lines = requests.iter().map(|one| text(&one["method"]) + " " + &text(&one["target"]));

@@ -8,6 +8,7 @@ mod attacks;
 mod aws;
 mod configuration;
 mod endurance;
+mod files;
 mod flows;
 mod limits;
 mod mocks;

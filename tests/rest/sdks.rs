@@ -23,10 +23,18 @@ pub(crate) fn python() -> Option<String> {
 }
 
 /// Those that run in Node.
-const JAVASCRIPT: [&str; 5] = ["octokit", "slack-web", "slack-web-upload", "notion-js", "linear"];
+const JAVASCRIPT: [&str; 7] = [
+    "octokit",
+    "octokit-logs",
+    "slack-web",
+    "slack-web-upload",
+    "notion-js",
+    "linear",
+    "linear-upload",
+];
 
 /// Runs the read and the write of one SDK against `base`.
-fn run(python: &str, sdk: &str, base: &str, agent: &Agent) -> String {
+pub(crate) fn run(python: &str, sdk: &str, base: &str, agent: &Agent) -> String {
     let modules = Path::new(python).ancestors().nth(3).unwrap().join("node_modules");
     let mut command = if JAVASCRIPT.contains(&sdk) {
         let mut node = Command::new("node");

@@ -7,7 +7,7 @@ use agentgate::store::agents::Registry;
 use agentgate::store::directory::Directory;
 use serde_json::{Value, json};
 
-use crate::support::{CREDENTIAL, Recorder, Serve};
+use crate::support::{CREDENTIAL, Recorder, Serve, eventually};
 
 const MINT: &str = "/proxy/slack/api/files.getUploadURLExternal?filename=a.txt&length=5";
 
@@ -158,20 +158,52 @@ fn the_policy_the_limit_and_the_registration_hold_when_it_is_used() {
 }
 
 #[test]
+fn a_signed_path_ends_with_the_key_that_it_was_made_under() {
+    let (api, files) = (Recorder::handing_out(Some("https://files.slack.com")), Recorder::start());
+    let gate = gate(&api, &files, "");
+    let agent = gate.agent("a", "allow_all");
+    let agents = parsed(&gate.admin("GET", "/agents", "").body);
+    let id = agents[0]["agent_id"].as_str().unwrap().to_owned();
+    let rotate = |grace: &str| {
+        let answer = gate.admin("POST", &format!("/agents/{id}/rotate-key{grace}"), "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        parsed(&answer.body)["api_key"].as_str().unwrap().to_owned()
+    };
+    let upload = |path: &str| gate.request("POST", path, "", "hello").status;
+    let first = minted(&gate, &agent.key);
+    assert_eq!(upload(&first), 200);
+    // Without grace at once, whoever sends it.
+    let second_key = rotate("");
+    assert_eq!(upload(&first), 403);
+    assert_eq!(gate.request("POST", &first, &key(&second_key), "hello").status, 403);
+    let second = minted(&gate, &second_key);
+    // With grace for as long as the key is good.
+    let third_key = rotate("?grace=10m");
+    assert_eq!(upload(&second), 200);
+    let third = minted(&gate, &third_key);
+    rotate("?grace_seconds=1");
+    eventually("the grace of the third key ends", || upload(&third) == 403);
+    // The last rotation cut the grace of those before short, too.
+    assert_eq!(upload(&second), 403);
+    assert!(gate.log().iter().all(|row| !row.to_string().contains(SECRET)));
+}
+
+#[test]
 fn even_with_the_key_of_the_seals_only_the_providers_own_hosts_can_be_reached_and_not_for_long() {
     let (api, files) = (Recorder::handing_out(Some("https://files.slack.com")), Recorder::start());
     let stranger = Recorder::start();
     let gate = gate(&api, &files, "");
-    gate.agent("a", "allow_all");
+    let agent = gate.agent("a", "allow_all");
     let agents = parsed(&gate.admin("GET", "/agents", "").body);
     let database = gate.home.path().join("agentgate.db");
     let directory = Directory::open(Registry::new(&database, &Options::default())).unwrap();
+    let key_id = directory.holder(&agent.key).unwrap().key_id;
     let seals = Seals::new(&directory.path_key()).unwrap();
     let now = jiff::Timestamp::now().as_second();
     let status = |url: &str, until: i64| {
         let ticket = Ticket {
             agent_id: agents[0]["agent_id"].as_str().unwrap().to_owned(),
-            agent: "a".to_owned(),
+            key_id: key_id.to_string(),
             provider: "slack".to_owned(),
             methods: vec!["POST".to_owned()],
             until,
@@ -187,6 +219,8 @@ fn even_with_the_key_of_the_seals_only_the_providers_own_hosts_can_be_reached_an
     for foreign in [
         format!("http://127.0.0.1:{}/upload/v1/x", stranger.port),
         "https://slack.com/api/chat.delete".to_owned(),
+        "https://files.slack.com/files-pri/T-F/a.png".to_owned(),
+        "https://files.slack.com/upload/../files-pri/T-F/a.png".to_owned(),
         "http://files.slack.com/upload/v1/x".to_owned(),
         "https://files.slack.com@127.0.0.1/upload/v1/x".to_owned(),
         "nonsense".to_owned(),

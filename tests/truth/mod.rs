@@ -63,6 +63,7 @@ pub fn http(row: &Value, path: &str) -> Action {
         method: text(row, "method").to_owned(),
         path: path.to_owned(),
         host: row["host"].as_str().map(str::to_owned),
+        is_file: false,
         query: query.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         headers: headers
             .map(|(k, v)| (k.to_ascii_lowercase(), v.as_str().unwrap().to_owned()))

@@ -16,11 +16,14 @@ use crate::net::Body;
 use crate::rest::head;
 use crate::rest::identify::{self, Stranger};
 use crate::rest::inbound::{self, Fault};
+use crate::rest::media::Answer;
+use crate::rest::minted::Minted;
 use crate::rest::rewrite::Rewriter;
 use crate::rest::ticket::{Seals, Signer, Ticket};
 use crate::rest::upstream::Outgoing;
-use crate::rest::{minted, reply};
+use crate::rest::{hosts, minted, reply};
 use crate::store::agents::AgentRecord;
+use crate::store::directory::Holder;
 
 impl Proxy {
     /// Answers a request on a signed path, which ends in `token`. `base` is where
@@ -33,21 +36,25 @@ impl Proxy {
         (parts, body): (Parts, Body),
         peer: SocketAddr,
     ) -> Response<Body> {
-        let Some((ticket, agent)) = self.ticket(provider, token, &parts.headers) else {
+        let Some((ticket, holder)) = self.ticket(provider, token, &parts.headers) else {
             let row = self.stranger_row(provider, peer.ip()).await;
             let detail = "this path was not signed by this gate, or is no longer good";
             let body = json!({ "error": "invalid_signed_path", "detail": detail });
             return reply::answer(StatusCode::FORBIDDEN, body, row.as_deref());
         };
+        let agent = Arc::clone(&holder.agent);
         let Some(gate) = self.gate_for(&agent) else {
             return self.refuse_without_policy(&agent, provider, &parts).await;
         };
         let method = parts.method.clone();
         let rewriter = base.map(|base| {
-            let signer = self.signer(&agent, provider, &base, &ticket.path);
+            // What answers here is a store of files, which hands out nothing more
+            // to write to but for what was asked for in the first place.
+            let rows = minted::in_answer(provider, (&ticket.path, &[]), true);
+            let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
             // What comes down is a file; what answers an upload is the API's.
-            let reads_body = !method.is_safe();
-            Rewriter::new(provider, self.sites.load().get(&provider), &base, signer, reads_body)
+            let answer = if method.is_safe() { Answer::File } else { Answer::Said };
+            Rewriter::new(provider, self.sites.load().get(&provider), &base, signer, answer)
         });
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,
@@ -58,23 +65,25 @@ impl Proxy {
         self.decide_and_forward(&gate, read, rewriter).await
     }
 
-    /// The ticket in `token`, and the agent that it was made for, which is still
-    /// registered and is not contradicted by a key of another's.
+    /// The ticket in `token`, and the agent that it was made for, with the key that
+    /// it was made under: it is still in force, and no key of another's
+    /// contradicts it.
     fn ticket(
         &self,
         provider: Provider,
         token: &str,
         headers: &HeaderMap,
-    ) -> Option<(Ticket, Arc<AgentRecord>)> {
+    ) -> Option<(Ticket, Holder)> {
         let ticket = Seals::new(&self.directory.path_key())?.open(token)?;
-        let agent = self.directory.named(&ticket.agent)?;
-        let is_as_made = ticket.provider == provider.as_str() && ticket.agent_id == *agent.id;
+        let holder = self.directory.holder_of(&ticket.key_id)?;
+        let is_as_made =
+            ticket.provider == provider.as_str() && ticket.agent_id == *holder.agent.id;
         // A client that follows a redirect takes its key along.
         let is_nobody_elses = match identify::by_key(headers, &self.directory) {
-            Ok(who) => who.agent.id == agent.id,
+            Ok(who) => who.agent.id == holder.agent.id,
             Err(stranger) => stranger == Stranger::NoKey,
         };
-        (is_as_made && is_nobody_elses).then_some((ticket, agent))
+        (is_as_made && is_nobody_elses).then_some((ticket, holder))
     }
 
     fn read_signed(
@@ -97,12 +106,11 @@ impl Proxy {
             return Err(Fault::Method(method.to_owned()));
         }
         let foreign = || Fault::Signed("the signed path leads to no host of the provider's");
-        let url: Uri = ticket.url.parse().map_err(|_| foreign())?;
         let uri = match self.exit {
             None => Uri::default(),
             Some(_) => {
                 let sites = self.sites.load();
-                place(provider, sites.get(&provider), &url).ok_or_else(foreign)?
+                place(provider, sites.get(&provider), &ticket.url).ok_or_else(foreign)?
             }
         };
         let mut headers = head::forwarded(parts.headers);
@@ -112,7 +120,8 @@ impl Proxy {
             provider,
             method: method.to_owned(),
             path: ticket.path.clone(),
-            host: url.host().map(str::to_owned),
+            host: host_of(&ticket.url),
+            is_file: true,
             // They hold what authenticates it.
             query: Vec::new(),
             headers: head::judged(&headers),
@@ -126,43 +135,52 @@ impl Proxy {
         Ok(Read { action: self.action(agent, Target::Http(judged)), outgoing })
     }
 
-    /// What makes signed paths in the answers to a request of `agent` for `path`.
+    /// What makes signed paths in the answers to a request of `holder` for `path`,
+    /// where `rows` may stand.
     pub(super) fn signer(
         &self,
-        agent: &Arc<AgentRecord>,
+        holder: Holder,
         provider: Provider,
         base: &str,
-        path: &str,
+        (path, rows): (&str, Vec<&'static Minted>),
     ) -> Option<Signer> {
-        minted::mints(provider).then(|| Signer {
+        (!rows.is_empty()).then(|| Signer {
             key: self.directory.path_key(),
-            agent: Arc::clone(agent),
+            holder,
             provider,
             base: base.to_owned(),
             path: path.to_owned(),
+            rows,
         })
     }
 }
 
+fn host_of(url: &str) -> Option<String> {
+    url.parse::<Uri>().ok()?.host().map(str::to_owned)
+}
+
 /// Where a pre-authenticated URL leads by the configuration that is in force;
-/// `None` where it is not the provider's own.
-fn place(provider: Provider, site: Option<&Site>, url: &Uri) -> Option<Uri> {
-    let host = url.host()?;
+/// `None` where it is none of the provider's.
+fn place(provider: Provider, site: Option<&Site>, url: &str) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
+    let rows = || minted::rows(provider);
+    let mut places = site.into_iter().flat_map(|site| site.hosts.places());
+    let is_configured = places.any(|(name, place)| {
+        place.target(&uri).is_some_and(|target| rows().any(|row| row.leads_at(name, target)))
+    });
     let upstream = site.and_then(|site| site.upstream.as_ref());
-    let configured = site.into_iter().flat_map(|site| site.hosts.places()).map(|(_, place)| place);
-    if configured.chain(upstream).any(|place| place.holds(url)) {
-        return Some(url.clone());
+    let upstream = upstream.filter(|_| hosts::are_all_in_one(provider));
+    let target = upstream.and_then(|place| place.target(&uri));
+    if is_configured || target.is_some_and(|at| rows().any(|row| row.leads_at_all(at))) {
+        return Some(uri);
     }
-    let is_vendors = url.scheme_str() == Some("https")
-        && url.port_u16().is_none_or(|port| port == 443)
-        && minted::is_host(provider, host);
-    if !is_vendors {
+    if !minted::leads(provider, url) {
         return None;
     }
-    let elsewhere = site.and_then(|site| site.hosts.place_of(host)).or(upstream);
+    let elsewhere = site.and_then(|site| site.hosts.place_of(uri.host()?)).or(upstream);
     match elsewhere {
-        Some(place) => place.uri(url.path(), url.query()),
-        None => Some(url.clone()),
+        Some(place) => place.uri(uri.path(), uri.query()),
+        None => Some(uri),
     }
 }
 
@@ -173,7 +191,7 @@ mod tests {
     use crate::rest::route::Upstream;
 
     fn leads(site: Option<&Site>, url: &str) -> Option<String> {
-        place(Provider::Slack, site, &url.parse().unwrap()).map(|uri| uri.to_string())
+        place(Provider::Slack, site, url).map(|uri| uri.to_string())
     }
 
     #[test]
@@ -185,6 +203,8 @@ mod tests {
             "http://files.slack.com/x",
             "https://files.slack.com:8443/x",
             "https://slack.com/api/chat.delete",
+            "https://files.slack.com/files-pri/T-F/x",
+            "https://files.slack.com/upload/../files-pri/T-F/x",
             "http://127.0.0.1:9001/x",
             "http://169.254.169.254/latest/meta-data",
         ] {
@@ -198,13 +218,21 @@ mod tests {
         assert_eq!(leads(Some(&site), url).as_deref(), Some(there));
         assert_eq!(leads(Some(&site), there).as_deref(), Some(there));
         for (url, own) in [
-            ("http://127.0.0.1:9000/base/x", true),
-            ("http://127.0.0.1:9000/basement", false),
+            ("http://127.0.0.1:9000/base/upload/x", true),
+            ("http://127.0.0.1:9000/base/x", false),
+            ("http://127.0.0.1:9000/basement/upload/x", false),
+            ("http://127.0.0.1:9001/files-pri/x", false),
             ("http://127.0.0.1:9000/other", false),
-            ("https://127.0.0.1:9001/x", false),
-            ("http://127.0.0.1:90011/x", false),
+            ("https://127.0.0.1:9001/upload/x", false),
+            ("http://127.0.0.1:90011/upload/x", false),
         ] {
             assert_eq!(leads(Some(&site), url).is_some(), own, "{url}");
         }
+        // A site of its own is no stand-in for what all customers share.
+        let site =
+            Site { upstream: Upstream::parse("https://acme.example").ok(), ..Site::default() };
+        let media = "https://api.media.atlassian.com/file/1/binary?token=x";
+        let there = place(Provider::Jira, Some(&site), media).map(|uri| uri.to_string());
+        assert_eq!(there.as_deref(), Some(media));
     }
 }

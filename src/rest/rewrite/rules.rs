@@ -1,11 +1,12 @@
-//! What becomes of the URLs in answers: those of the API itself come back
-//! through the gate, pre-authenticated ones through a signed path, all others
-//! stay. Pure, but for the clock that signed paths need.
+//! What becomes of the URLs in answers: those of the API itself and of hosts
+//! where the API's credential gives files come back through the gate,
+//! pre-authenticated ones through a signed path, all others stay. Pure, but for
+//! the clock that signed paths need.
 
 use super::scan::{Edit, Editor};
 use crate::action::Provider;
 use crate::rest::hosts;
-use crate::rest::minted::Minted;
+use crate::rest::minted::{self, Minted, Place};
 use crate::rest::proxy::Site;
 use crate::rest::ticket::Signer;
 
@@ -16,13 +17,19 @@ const MEMBERS: [&str; 9] =
 
 /// What a name says of the string behind it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Member {
-    /// A URL of the API's.
-    Api,
-    /// The same, where its path begins like this: names that texts have, too.
-    ApiBelow(&'static [&'static str]),
-    /// A pre-authenticated URL, where the host is one of the row's.
-    Minted(&'static Minted),
+pub(super) struct Member {
+    api: Api,
+    /// The row for members of this name.
+    row: Option<&'static Minted>,
+}
+
+/// Whether a string may be a URL of the API's.
+#[derive(Debug, Clone, Copy)]
+enum Api {
+    No,
+    Yes,
+    /// Where its path begins like this: names that texts have, too.
+    Below(&'static [&'static str]),
 }
 
 /// The rules for the answers to one request.
@@ -31,11 +38,17 @@ pub(super) struct Rules {
     provider: Provider,
     /// Where the provider begins, as the client sees it.
     base: String,
+    /// Whether a body is the API's for certain, so that names tell what is a URL
+    /// of the API's.
+    names_say: bool,
     /// What URLs of the API begin with, and what they are to begin with.
     api: Vec<(String, String)>,
-    /// Scheme, host and path of what the configuration put in place of the
-    /// vendor's hosts.
-    configured: Vec<String>,
+    /// The same for hosts of files.
+    files: Vec<(String, String)>,
+    /// What the configuration put in place of single hosts, by their names.
+    places: Vec<(String, String)>,
+    /// What the configuration put in place of every host.
+    upstream: Option<String>,
     signer: Option<Signer>,
 }
 
@@ -45,48 +58,50 @@ impl Rules {
         site: Option<&Site>,
         base: &str,
         signer: Option<Signer>,
+        names_say: bool,
     ) -> Self {
         // Not all of Slack's own host is its API.
         let below = if provider == Provider::Slack { "/api" } else { "" };
-        let vendors = hosts::of_api(provider).iter();
-        let vendors =
-            vendors.map(|host| (format!("https://{host}{below}"), format!("{base}{below}")));
-        let mut api: Vec<(String, String)> = Vec::new();
-        let mut configured = Vec::new();
-        if let Some(site) = site {
-            // The most exact first: two of them may be one.
-            for (name, place) in site.hosts.places() {
-                configured.push(place.origin());
-                if let Some(to) = of_host(provider, name, base) {
-                    api.push((place.origin(), to));
-                }
-            }
-            if let Some(upstream) = &site.upstream {
-                configured.push(upstream.origin());
-                api.push((upstream.origin(), base.to_owned()));
+        let (mut api, mut files) = (Vec::new(), Vec::new());
+        // The most exact first: two of them may be one.
+        let places = site.into_iter().flat_map(|site| site.hosts.places());
+        let places: Vec<_> = places.map(|(name, at)| (name.to_owned(), at.origin())).collect();
+        for (name, origin) in &places {
+            if let Some(to) = of_host(provider, name, base) {
+                api.push((origin.clone(), to));
+            } else if provider.file_hosts().contains(&name.as_str()) {
+                files.push((origin.clone(), format!("{base}/{name}")));
             }
         }
-        api.extend(vendors);
-        Self { provider, base: base.to_owned(), api, configured, signer }
+        let upstream = site.and_then(|site| site.upstream.as_ref()).map(|place| place.origin());
+        api.extend(upstream.iter().map(|origin| (origin.clone(), base.to_owned())));
+        let vendors = hosts::of_api(provider).iter();
+        api.extend(
+            vendors.map(|host| (format!("https://{host}{below}"), format!("{base}{below}"))),
+        );
+        let vendors = provider.file_hosts().iter();
+        files.extend(vendors.map(|host| (format!("https://{host}"), format!("{base}/{host}"))));
+        let base = base.to_owned();
+        Self { provider, base, names_say, api, files, places, upstream, signer }
     }
 
     /// What becomes of the URL in a header that leads on.
     pub(super) fn in_location(&self, url: &str) -> Option<Edit> {
-        let row = Minted::in_location(self.provider);
-        let host = vendors_host(url);
-        match row.filter(|row| host.is_some_and(|host| row.is_on(host))) {
+        let mut rows = self.rows().filter(|row| row.place == Place::Header);
+        match rows.find(|row| self.leads(row, url)) {
             Some(row) => self.signed(row, url),
-            None => self.api(url),
+            None => self.file(url).or_else(|| self.api(url)),
         }
     }
 
     /// What becomes of a URL of the API's.
     pub(super) fn api(&self, url: &str) -> Option<Edit> {
-        let found = self.api.iter().find_map(|(from, to)| {
-            let until = begins(url, from)?;
-            Some(Edit::Prefix { until, to: to.clone() })
-        });
-        found.or_else(|| self.googles(url))
+        led(&self.api, url).or_else(|| self.googles(url))
+    }
+
+    /// What becomes of the URL of a file for which the credential is asked.
+    fn file(&self, url: &str) -> Option<Edit> {
+        led(&self.files, url)
     }
 
     /// Each of Google's services has a host, which the path names.
@@ -94,14 +109,45 @@ impl Rules {
         if self.provider != Provider::Google {
             return None;
         }
-        let host = vendors_host(url)?;
+        let (host, _) = minted::vendors(url)?;
         let to = of_host(Provider::Google, host, &self.base)?;
         Some(Edit::Prefix { until: begins(url, &format!("https://{host}"))?, to })
+    }
+
+    /// Pre-authenticated URLs that may stand in this answer.
+    fn rows(&self) -> impl Iterator<Item = &'static Minted> {
+        self.signer.iter().flat_map(|signer| signer.rows.iter().copied())
     }
 
     fn signed(&self, row: &Minted, url: &str) -> Option<Edit> {
         let signer = self.signer.as_ref()?;
         Some(Edit::Whole(signer.sign(url, row.methods)))
+    }
+
+    /// The row that `url` is one of.
+    fn row(&self, member: Member, url: &str) -> Option<&'static Minted> {
+        let in_place_of_all = self.upstream.as_deref().and_then(|origin| target(url, origin));
+        let at_all = |row: &Minted| in_place_of_all.is_some_and(|at| row.leads_at_all(at));
+        let named = member.row.filter(|row| self.leads(row, url) || at_all(row));
+        named.or_else(|| {
+            let mut rows = self.rows().filter(|row| row.place == Place::Anywhere);
+            rows.find(|row| self.leads(row, url))
+        })
+    }
+
+    /// Whether `url` is one of the row's, at the vendor's host or where the
+    /// configuration put it.
+    fn leads(&self, row: &Minted, url: &str) -> bool {
+        let mut places = self.places.iter();
+        row.leads(url)
+            || places.any(|(name, origin)| {
+                target(url, origin).is_some_and(|target| row.leads_at(name, target))
+            })
+    }
+
+    /// Whether URLs may stand behind any name.
+    fn looks_everywhere(&self) -> bool {
+        !self.files.is_empty() || self.rows().any(|row| row.place == Place::Anywhere)
     }
 }
 
@@ -109,43 +155,64 @@ impl Editor for Rules {
     type Member = Member;
 
     fn member(&self, name: &str) -> Option<Member> {
-        if let Some(row) = Minted::in_member(self.provider, name) {
-            return Some(Member::Minted(row));
-        }
-        match (self.provider, name) {
+        let is_meant = |row: &&Minted| matches!(row.place, Place::Member(own) if own == name);
+        let row = self.rows().find(is_meant);
+        let api = match (self.provider, name) {
             // `_links` of contents.
-            (Provider::Github, "git") => return Some(Member::Api),
+            (Provider::Github, "git") => Api::Yes,
             // Attachments; comments have a `content`, too.
-            (Provider::Jira, "content" | "thumbnail") => {
-                return Some(Member::ApiBelow(&["/rest/api/", "/secure/"]));
+            (Provider::Jira, "content" | "thumbnail") => Api::Below(&["/rest/api/", "/secure/"]),
+            // `avatarUrls`
+            (Provider::Jira, "16x16" | "24x24" | "32x32" | "48x48") => {
+                Api::Below(&["/rest/api/", "/secure/"])
             }
-            _ => {}
-        }
-        let name = name.to_ascii_lowercase();
-        MEMBERS.iter().any(|member| name.ends_with(member)).then_some(Member::Api)
+            _ if is_url(name) => Api::Yes,
+            _ => Api::No,
+        };
+        let api = if self.names_say { api } else { Api::No };
+        let says = row.is_some() || !matches!(api, Api::No);
+        says.then_some(Member { api, row })
+    }
+
+    fn unnamed(&self) -> Option<Member> {
+        self.looks_everywhere().then_some(Member { api: Api::No, row: None })
+    }
+
+    fn may_begin(&self, start: &[u8]) -> bool {
+        let plain = start.iter().take_while(|byte| **byte != b'\\');
+        plain.zip(b"http").all(|(byte, of_scheme)| byte.eq_ignore_ascii_case(of_scheme))
     }
 
     fn edit(&self, member: Member, text: &str) -> Option<Edit> {
-        match member {
-            Member::Api => self.api(text),
-            Member::ApiBelow(starts) => self.api(text).filter(|edit| match edit {
+        if let Some(row) = self.row(member, text) {
+            return self.signed(row, text);
+        }
+        self.file(text).or_else(|| match member.api {
+            Api::No => None,
+            Api::Yes => self.api(text),
+            Api::Below(starts) => self.api(text).filter(|edit| match edit {
                 Edit::Prefix { until, .. } => {
                     let path = text.get(*until..).unwrap_or_default();
                     starts.iter().any(|start| path.starts_with(start))
                 }
                 Edit::Whole(_) => false,
             }),
-            Member::Minted(row) => {
-                let is_vendors = vendors_host(text).is_some_and(|host| row.is_on(host));
-                let is_configured =
-                    || self.configured.iter().any(|origin| begins(text, origin).is_some());
-                match is_vendors || is_configured() {
-                    true => self.signed(row, text),
-                    false => self.api(text),
-                }
-            }
-        }
+        })
     }
+}
+
+/// Whether a member of this name holds a URL.
+fn is_url(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    MEMBERS.iter().any(|member| name.ends_with(member))
+}
+
+/// Where `url` is led, by the first of `ways` that it begins with.
+fn led(ways: &[(String, String)], url: &str) -> Option<Edit> {
+    ways.iter().find_map(|(from, to)| {
+        let until = begins(url, from)?;
+        Some(Edit::Prefix { until, to: to.clone() })
+    })
 }
 
 /// What URLs of one host of the API's are to begin with; `None` where it is no
@@ -161,15 +228,9 @@ fn of_host(provider: Provider, host: &str, base: &str) -> Option<String> {
     }
 }
 
-/// The host of an `https` URL on its own port.
-fn vendors_host(url: &str) -> Option<&str> {
-    let start = url.get(.."https://".len())?;
-    let rest = url.get(start.len()..).filter(|_| start.eq_ignore_ascii_case("https://"))?;
-    let end = rest.find(['/', '?', '#', '\\', '{']).unwrap_or(rest.len());
-    let authority = rest.get(..end)?;
-    let host = authority.strip_suffix(":443").unwrap_or(authority);
-    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
-    (!host.is_empty() && host.bytes().all(is_plain)).then_some(host)
+/// What follows `origin` in `url`.
+fn target<'u>(url: &'u str, origin: &str) -> Option<&'u str> {
+    begins(url, origin).and_then(|until| url.get(until..))
 }
 
 /// How much of `url` is `origin` and ends there: `https://api.github.com.evil`
@@ -188,11 +249,16 @@ mod tests {
     use super::*;
     use crate::rest::hosts::Hosts;
     use crate::rest::route::Upstream;
+    use crate::rest::ticket::Seals;
+    use crate::store::agents::AgentRecord;
+    use crate::store::directory::Holder;
 
     const BASE: &str = "http://gate:8100/proxy/x";
 
     fn after(rules: &Rules, name: &str, url: &str) -> String {
-        match rules.member(name).and_then(|member| rules.edit(member, url)) {
+        let member = rules.member(name).or_else(|| rules.unnamed());
+        let may_be = rules.may_begin(url.as_bytes());
+        match member.filter(|_| may_be).and_then(|member| rules.edit(member, url)) {
             Some(Edit::Prefix { until, to }) => format!("{to}{}", &url[until..]),
             Some(Edit::Whole(to)) => to,
             None => url.to_owned(),
@@ -200,7 +266,7 @@ mod tests {
     }
 
     fn of(provider: Provider, site: Option<&Site>) -> Rules {
-        Rules::new(provider, site, BASE, None)
+        Rules::new(provider, site, BASE, None, true)
     }
 
     #[test]
@@ -247,6 +313,21 @@ mod tests {
             (Hubspot, None, "link", "https://api.hubapi.com/x?after=1", "/x?after=1"),
             (Slack, None, "url", "https://slack.com/api/x", "/api/x"),
             (
+                Slack,
+                None,
+                "thumb_64",
+                "https://files.slack.com/files-tmb/T-F/a_64.png",
+                "/files.slack.com/files-tmb/T-F/a_64.png",
+            ),
+            (Linear, None, "anything", "https://uploads.linear.app/o/f", "/uploads.linear.app/o/f"),
+            (
+                Jira,
+                Some(&jira),
+                "48x48",
+                "https://acme.atlassian.net/rest/api/3/universal_avatar/view/type/user",
+                "/rest/api/3/universal_avatar/view/type/user",
+            ),
+            (
                 Jira,
                 Some(&jira),
                 "self",
@@ -264,6 +345,10 @@ mod tests {
             assert_eq!(after(&of(provider, site), name, url), format!("{BASE}{led}"));
         }
         for (provider, site, name, url) in [
+            (Slack, None, "text", "see https://files.slack.com/files-pri/T-F/a.png"),
+            (Slack, None, "permalink", "https://acme.slack.com/files/U/F/a.png"),
+            (Slack, None, "x", "https://files.slack.com.evil.example/files-pri/T-F/a.png"),
+            (Linear, None, "description", "![a](https://uploads.linear.app/o/f)"),
             (Github, None, "html_url", "https://github.com/a/b"),
             (Github, None, "body", "https://api.github.com/x"),
             (Github, None, "url", "https://api.github.com.evil/x"),
@@ -278,6 +363,15 @@ mod tests {
         ] {
             assert_eq!(after(&of(provider, site), name, url), url);
         }
+    }
+
+    #[test]
+    fn what_may_be_a_file_keeps_the_urls_of_the_api() {
+        let rules = Rules::new(Provider::Github, None, BASE, None, false);
+        let url = "https://api.github.com/r";
+        assert_eq!(after(&rules, "url", url), url);
+        let led = Edit::Prefix { until: 22, to: BASE.to_owned() };
+        assert_eq!(rules.in_location(url), Some(led), "a header is the API's");
     }
 
     #[test]
@@ -296,5 +390,182 @@ mod tests {
         assert_eq!(led("http://127.0.0.1:2/g/drive/x"), format!("{BASE}/drive/x"));
         assert_eq!(led("http://127.0.0.1:20/g/x"), "http://127.0.0.1:20/g/x");
         assert_eq!(led("http://127.0.0.1:2/gx"), "http://127.0.0.1:2/gx");
+    }
+
+    /// What becomes of `url` behind `name`, in the answer to a request of the path
+    /// that only reads or does more: where a seal leads, and what it is good for.
+    fn sealed(provider: Provider, (path, is_read): (&str, bool), name: &str, url: &str) -> String {
+        let agent = AgentRecord {
+            id: "1".into(),
+            name: "a".into(),
+            description: String::new(),
+            policy: None,
+            provider: None,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let holder = Holder { agent: agent.into(), key_id: "AGAK".into() };
+        let signer = Signer {
+            key: [7; 32].into(),
+            holder,
+            provider,
+            base: BASE.to_owned(),
+            path: path.to_owned(),
+            rows: minted::in_answer(provider, (path, &[]), is_read),
+        };
+        let rules = Rules::new(provider, None, BASE, Some(signer), true);
+        let led = match name {
+            "Location" => match rules.in_location(url) {
+                Some(Edit::Prefix { until, to }) => format!("{to}{}", &url[until..]),
+                Some(Edit::Whole(to)) => to,
+                None => url.to_owned(),
+            },
+            name => after(&rules, name, url),
+        };
+        let Some(token) = led.strip_prefix(&format!("{BASE}/~signed/")) else { return led };
+        let ticket = Seals::new(&[7; 32]).unwrap().open(token).unwrap();
+        assert_eq!((&*ticket.url, &*ticket.path, &*ticket.key_id), (url, path, "AGAK"));
+        ticket.methods.join(" ")
+    }
+
+    const SIGNED: &str = "https://uploads.linear.app/o/f?signature=1";
+    const BUCKET: &str = "https://storage.googleapis.com/uploads.linear.app/f?X-Goog-Signature=1";
+    const SECURE: &str = "https://prod-files-secure.s3.eu-west-1.amazonaws.com/f?X-Amz-Signature=1";
+    const RAW: &str = "https://raw.githubusercontent.com/a/b/main/c?token=1";
+    const UPLOAD: &str = "https://files.slack.com/upload/v1/x";
+    const SESSION: &str = "https://acme.sharepoint.com/_api/up?guid=1";
+
+    #[test]
+    fn pre_authenticated_urls_are_sealed_for_what_they_are_made_for() {
+        use Provider::*;
+        let session = "/v1.0/me/drive/root:/a:/createUploadSession";
+        for (provider, asked, name, url, methods) in [
+            (Slack, ("/api/files.getUploadURLExternal", false), "upload_url", UPLOAD, "POST PUT"),
+            (Microsoft, (session, false), "uploadUrl", SESSION, "PUT POST GET DELETE"),
+            (Microsoft, ("/v1.0/me", true), "@microsoft.graph.downloadUrl", SESSION, "GET HEAD"),
+            (
+                Microsoft,
+                ("/v1.0/me/drive/items/1/thumbnails", true),
+                "url",
+                "https://eastus1-mediap.svc.ms/transform/thumbnail?tempauth=1",
+                "GET HEAD",
+            ),
+            (
+                Microsoft,
+                ("/v1.0/reports/x", true),
+                "Location",
+                "https://reports.office.com/x",
+                "GET HEAD",
+            ),
+            (Github, ("/repos/a/b/contents", true), "download_url", RAW, "GET HEAD"),
+            (Github, ("/graphql", true), "whatever", RAW, "GET HEAD"),
+            (
+                Github,
+                ("/repos/a/b/actions/jobs/1/logs", true),
+                "Location",
+                "https://productionresultssa7.blob.core.windows.net/x?sig=1",
+                "GET HEAD",
+            ),
+            (
+                Jira,
+                ("/rest/api/3/attachment/content/1", true),
+                "Location",
+                "https://api.media.atlassian.com/file/1/binary?token=1",
+                "GET HEAD",
+            ),
+            // Whatever the client calls it.
+            (Linear, ("/graphql", false), "uploadUrl", BUCKET, "PUT"),
+            (Linear, ("/graphql", false), "u", BUCKET, "PUT GET HEAD"),
+            (Linear, ("/graphql", false), "u", SIGNED, "PUT GET HEAD"),
+            (Linear, ("/graphql", true), "url", SIGNED, "GET HEAD"),
+            (Notion, ("/v1/blocks/1/children", true), "url", SECURE, "GET HEAD"),
+            (
+                Hubspot,
+                ("/files/v3/files/1/signed-url", true),
+                "url",
+                "https://1.cdnp1.hubspotusercontent-eu1.net/f?Expires=1&Signature=2",
+                "GET HEAD",
+            ),
+            (
+                Google,
+                ("/drive/v3/files", true),
+                "thumbnailLink",
+                "https://lh3.googleusercontent.com/drive-storage/x=s220",
+                "GET HEAD",
+            ),
+        ] {
+            assert_eq!(sealed(provider, asked, name, url), methods, "{name}: {url}");
+        }
+    }
+
+    /// What somebody wrote into an answer gets nobody further than the answer.
+    #[test]
+    fn texts_that_others_wrote_are_not_sealed_for_more_than_a_look() {
+        use Provider::*;
+        for (provider, asked, name, url) in [
+            // A place to write to, in what was not asked for one.
+            (Microsoft, ("/v1.0/me/events", true), "uploadUrl", SESSION),
+            (Microsoft, ("/v1.0/me/events", false), "uploadUrl", SESSION),
+            (Microsoft, ("/v1.0/me/calendar/getSchedule", false), "uploadUrl", SESSION),
+            (
+                Linear,
+                ("/graphql", true),
+                "uploadUrl",
+                "https://storage.googleapis.com/uploads.linear.app/f",
+            ),
+            // A host that looks like one, or a neighbour on a shared one.
+            (
+                Microsoft,
+                ("/createUploadSession", false),
+                "uploadUrl",
+                "https://sharepoint.com.evil.example/x",
+            ),
+            (Microsoft, ("/v1.0/me", true), "url", "https://acme.sharepoint.com/sites/a"),
+            (
+                Linear,
+                ("/graphql", false),
+                "uploadUrl",
+                "https://storage.googleapis.com/evil/f?X-Goog-Signature=1",
+            ),
+            (
+                Linear,
+                ("/graphql", false),
+                "u",
+                "https://storage.googleapis.com/uploads.linear.app/../evil/f?X-Goog-Signature=1",
+            ),
+            (
+                Notion,
+                ("/v1/x", true),
+                "url",
+                "https://evil.s3.us-west-2.amazonaws.com/f?X-Amz-Signature=1",
+            ),
+            (
+                Notion,
+                ("/v1/x", true),
+                "url",
+                "https://prod-files-secure.s3.us-west-2.amazonaws.com.evil.example/f?X-Amz-Signature=1",
+            ),
+            (Github, ("/x", true), "download_url", "https://raw.githubusercontent.com/a/b/main/c"),
+            (Github, ("/x", true), "Location", "https://evil.blob.core.windows.net/x?sig=1"),
+            (Github, ("/x", true), "body", "https://codeload.github.com/x"),
+            (
+                Jira,
+                ("/x", true),
+                "content",
+                "https://api.media.atlassian.com/file/1/binary?token=1",
+            ),
+            (Hubspot, ("/x", true), "url", "https://evil.example/f?Signature=2"),
+            (Google, ("/x", true), "thumbnailLink", "https://1.2.3.4.bc.googleusercontent.com/x"),
+            (Google, ("/x", true), "text", "https://lh3.googleusercontent.com/x"),
+        ] {
+            assert_eq!(sealed(provider, asked, name, url), url, "{name}");
+        }
+        // In place of an upload it is a file, which takes no `POST`.
+        let led = format!("{BASE}/files.slack.com/upload/v1/x");
+        for asked in [("/api/conversations.history", true), ("/api/chat.postMessage", false)] {
+            assert_eq!(sealed(Slack, asked, "upload_url", UPLOAD), led);
+        }
+        let origin = "https://files-origin.slack.com/T/F?t=1";
+        let led = format!("{BASE}/files-origin.slack.com/T/F?t=1");
+        assert_eq!(sealed(Slack, ("/files.slack.com/T/F", true), "Location", origin), led);
     }
 }

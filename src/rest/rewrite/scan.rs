@@ -13,7 +13,7 @@ const MAX_NAME: usize = 64;
 /// are near it.
 pub(super) const MAX_URL: usize = 16 << 10;
 
-/// The deepest nesting that is followed; what is deeper passes as it is.
+/// The deepest nesting whose names are followed.
 const MAX_DEPTH: usize = 256;
 
 /// Who may change strings.
@@ -23,6 +23,12 @@ pub(super) trait Editor {
 
     /// Whether the string (or the strings in the list) behind `name` may be a URL.
     fn member(&self, name: &str) -> Option<Self::Member>;
+
+    /// The same, where the name says nothing or is too long or too deep.
+    fn unnamed(&self) -> Option<Self::Member>;
+
+    /// Whether a string that begins with `start`, as it is written, may be a URL.
+    fn may_begin(&self, start: &[u8]) -> bool;
 
     /// What to put in its place.
     fn edit(&self, member: Self::Member, text: &str) -> Option<Edit>;
@@ -71,8 +77,8 @@ pub(super) struct Scanner<E: Editor> {
     /// A name as far as it came, or a string that is held back.
     held: Vec<u8>,
     changed: bool,
-    /// Deeper than what is followed.
-    lost: bool,
+    /// Levels beyond those that are followed.
+    beyond: usize,
 }
 
 impl<E: Editor> Scanner<E> {
@@ -85,7 +91,7 @@ impl<E: Editor> Scanner<E> {
             inside: Inside::Plain,
             held: Vec::new(),
             changed: false,
-            lost: false,
+            beyond: 0,
         }
     }
 
@@ -97,9 +103,7 @@ impl<E: Editor> Scanner<E> {
     /// Takes the next piece; what may go on is added to `out`.
     pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         let mut rest = piece;
-        while let Some((first, after)) = rest.split_first()
-            && !self.lost
-        {
+        while let Some((first, after)) = rest.split_first() {
             if self.in_string {
                 rest = self.string(rest, out);
             } else {
@@ -108,7 +112,6 @@ impl<E: Editor> Scanner<E> {
                 rest = after;
             }
         }
-        out.extend_from_slice(rest);
     }
 
     /// The text is over; what was held back goes on as it came.
@@ -123,16 +126,19 @@ impl<E: Editor> Scanner<E> {
             b'"' => {
                 self.in_string = true;
                 self.inside = match self.frames.last() {
-                    Some(Frame::Object { expects_name: true, .. }) => Inside::Name,
+                    Some(Frame::Object { expects_name: true, .. }) if self.beyond == 0 => {
+                        Inside::Name
+                    }
                     _ => self.member().map_or(Inside::Plain, Inside::Url),
                 };
             }
             b'{' => self.nest(Frame::Object { expects_name: true, member: None }),
             b'[' => self.nest(Frame::Array { member: self.member() }),
+            b'}' | b']' if self.beyond > 0 => self.beyond -= 1,
             b'}' | b']' => {
                 self.frames.pop();
             }
-            b',' | b':' => {
+            b',' | b':' if self.beyond == 0 => {
                 if let Some(Frame::Object { expects_name, .. }) = self.frames.last_mut() {
                     *expects_name = byte == b',';
                 }
@@ -142,15 +148,21 @@ impl<E: Editor> Scanner<E> {
     }
 
     fn nest(&mut self, frame: Frame<E::Member>) {
-        self.frames.push(frame);
-        self.lost = self.frames.len() > MAX_DEPTH;
+        match self.frames.len() < MAX_DEPTH {
+            true => self.frames.push(frame),
+            false => self.beyond += 1,
+        }
     }
 
     /// What the name that is in force here says.
     fn member(&self) -> Option<E::Member> {
-        match self.frames.last()? {
-            Frame::Object { member, .. } | Frame::Array { member } => *member,
-        }
+        let said = match self.frames.last() {
+            Some(Frame::Object { member, .. } | Frame::Array { member }) if self.beyond == 0 => {
+                *member
+            }
+            _ => None,
+        };
+        said.or_else(|| self.editor.unnamed())
     }
 
     /// Takes what belongs to the string, and gives the rest.
@@ -187,11 +199,14 @@ impl<E: Editor> Scanner<E> {
                 self.held.extend(bytes.iter().take(room));
             }
             Inside::Url(_) => {
-                self.held.extend_from_slice(bytes);
-                if self.held.len() > MAX_URL {
+                let start = if self.held.is_empty() { bytes } else { self.held.as_slice() };
+                if !self.editor.may_begin(start) || self.held.len() + bytes.len() > MAX_URL {
                     out.append(&mut self.held);
+                    out.extend_from_slice(bytes);
                     self.inside = Inside::Plain;
+                    return;
                 }
+                self.held.extend_from_slice(bytes);
             }
         }
     }
@@ -265,6 +280,12 @@ mod tests {
         fn member(&self, name: &str) -> Option<()> {
             (name == "url").then_some(())
         }
+        fn unnamed(&self) -> Option<()> {
+            None
+        }
+        fn may_begin(&self, start: &[u8]) -> bool {
+            matches!(start.first(), None | Some(b'a' | b'\\'))
+        }
         fn edit(&self, (): (), text: &str) -> Option<Edit> {
             match text {
                 "all/" => Some(Edit::Whole("//".to_owned())),
@@ -275,8 +296,32 @@ mod tests {
         }
     }
 
+    /// Does so whatever the name.
+    #[derive(Debug, Clone, Copy)]
+    struct Everywhere;
+
+    impl Editor for Everywhere {
+        type Member = ();
+        fn member(&self, _: &str) -> Option<()> {
+            None
+        }
+        fn unnamed(&self) -> Option<()> {
+            Some(())
+        }
+        fn may_begin(&self, start: &[u8]) -> bool {
+            Shortens.may_begin(start)
+        }
+        fn edit(&self, (): (), text: &str) -> Option<Edit> {
+            Shortens.edit((), text)
+        }
+    }
+
     fn scanned(pieces: &[&[u8]]) -> (String, bool) {
-        let (mut scanner, mut out) = (Scanner::new(Shortens), Vec::new());
+        scanned_by(Shortens, pieces)
+    }
+
+    fn scanned_by(editor: impl Editor, pieces: &[&[u8]]) -> (String, bool) {
+        let (mut scanner, mut out) = (Scanner::new(editor), Vec::new());
         pieces.iter().for_each(|piece| scanner.push(piece, &mut out));
         scanner.finish(&mut out);
         (String::from_utf8(out).unwrap(), scanner.changed())
@@ -318,6 +363,32 @@ mod tests {
         assert_eq!(scanned(&[long.as_bytes()]).0, long);
     }
 
+    #[test]
+    fn neither_a_name_nor_depth_hides_a_string() {
+        let long = "x".repeat(MAX_NAME + 1);
+        let deep = |inner: &str| {
+            let (start, end) = ("[{\"x\":".repeat(MAX_DEPTH), "}]".repeat(MAX_DEPTH));
+            format!("{{\"d\":{start}{inner}{end},\"e\":{inner},\"a/b\":1}}")
+        };
+        for (text, expected) in [
+            (
+                r#"{"u":"a/bc","a/b":["a/b",1,{"x":"\u0061\/b"}]}"#.to_owned(),
+                r#"{"u":"X/c","a/b":["X/",1,{"x":"X\/"}]}"#.to_owned(),
+            ),
+            (format!(r#"{{"{long}":"a/b"}}"#), format!(r#"{{"{long}":"X/"}}"#)),
+            ("\"a/b\"".to_owned(), "\"X/\"".to_owned()),
+            (deep("\"a/b\""), deep("\"X/\"")),
+            (
+                r#"{"u":"b/a/b","v":" a/b","w":"A/b"}"#.to_owned(),
+                r#"{"u":"b/a/b","v":" a/b","w":"A/b"}"#.to_owned(),
+            ),
+        ] {
+            assert_eq!(scanned_by(Everywhere, &[text.as_bytes()]).0, expected);
+            let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(scanned_by(Everywhere, &single).0, expected);
+        }
+    }
+
     proptest! {
         /// However it is cut, the same comes out; and what is not meant comes out
         /// as it went in.
@@ -333,6 +404,9 @@ mod tests {
             prop_assert!(whole.1 || whole.0 == text);
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
             prop_assert_eq!(&scanned(&single), &whole);
+            let everywhere = scanned_by(Everywhere, &[bytes]);
+            prop_assert_eq!(&scanned_by(Everywhere, &single), &everywhere);
+            prop_assert!(everywhere.1 || everywhere.0 == text);
         }
 
         /// JSON stays JSON.

@@ -62,7 +62,7 @@ impl HttpBody for Resigned {
                 Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Err(bad) => {
                     self.chunks = None;
-                    let unfit = Unfit(bad.to_string());
+                    let unfit = Unfit { code: "invalid_body", what: bad.to_string() };
                     return Poll::Ready(Some(Err(axum::Error::new(unfit))));
                 }
             }

@@ -54,6 +54,7 @@ const ELSEWHERE: &str =
 #[derive(Clone)]
 pub struct Presented {
     agent: Arc<AgentRecord>,
+    key_id: Arc<str>,
     secret: Zeroizing<String>,
     date: String,
     region: String,
@@ -176,6 +177,7 @@ impl Presented {
         let (agent, secret) = lookup(id)?;
         Some(Self {
             agent,
+            key_id: id.into(),
             secret,
             date: date.to_owned(),
             region: region.to_owned(),
@@ -190,6 +192,12 @@ impl Presented {
     #[must_use]
     pub fn agent(&self) -> &Arc<AgentRecord> {
         &self.agent
+    }
+
+    /// The access-key id.
+    #[must_use]
+    pub fn key_id(&self) -> &Arc<str> {
+        &self.key_id
     }
 
     /// The service and the region that were signed for.

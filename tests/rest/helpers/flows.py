@@ -71,6 +71,83 @@ def slack_upload():
     return client.files_upload_v2(channel="C1", content="hello", filename="a.txt")["ok"]
 
 
+PAGE = b'<form>\r\n<input name="_method" value="delete">\r\n' + LARGE * 4
+
+
+def jira_attach():
+    from jira import JIRA
+    client = JIRA(server=base, token_auth=key, get_server_info=False, max_retries=0)
+    return client.add_attachment("X-1", io.BytesIO(PAGE), filename="_method").id
+
+
+def hubspot_upload():
+    from hubspot import HubSpot
+    api = HubSpot(access_token=key).files.files_api
+    api.api_client.configuration.host = base
+    with tempfile.NamedTemporaryFile(suffix=".html") as file:
+        file.write(PAGE)
+        file.flush()
+        return api.upload(file=file.name, folder_path="/x", options='{"access": "PRIVATE"}').id
+
+
+def notion_upload():
+    from notion_client import Client
+    client = Client(auth=key, base_url=base)
+    made = client.file_uploads.create(mode="single_part", filename="a.html")
+    return client.file_uploads.send(made["id"], file=("a.html", PAGE, "text/html"))["id"]
+
+
+def slack_upload_v1():
+    import requests
+    answer = requests.post(base + "/api/files.upload", headers={"Authorization": f"Bearer {key}"},
+                           data={"channels": "C1"}, files={"file": ("_method", PAGE)}, timeout=60)
+    return answer.json()["ok"]
+
+
+def fetched(url, **headers):
+    import requests
+    answer = requests.get(url, headers=headers, timeout=60)
+    answer.raise_for_status()
+    return answer.text
+
+
+def slack_files():
+    from slack_sdk import WebClient
+    file = WebClient(token=key, base_url=base + "/api/").files_info(file="F1")["file"]
+    # As Slack's guide has it: with the token of the API.
+    urls = [file[name] for name in ("url_private", "url_private_download", "thumb_64", "mp4")]
+    return {fetched(url, Authorization=f"Bearer {key}") for url in urls}.pop()
+
+
+def notion_files():
+    from notion_client import Client
+    blocks = Client(auth=key, base_url=base).blocks.children.list(block_id="1")["results"]
+    return fetched(blocks[0]["file"]["file"]["url"])
+
+
+def hubspot_files():
+    from hubspot import HubSpot
+    api = HubSpot(access_token=key).files.files_api
+    api.api_client.configuration.host = base
+    return fetched(api.get_signed_url(file_id="1").url)
+
+
+def jira_files():
+    from jira import JIRA
+    client = JIRA(server=base, token_auth=key, get_server_info=False, max_retries=0)
+    return client.attachment("1").get().decode()
+
+
+def github_files():
+    from github import Auth, Github
+    repo = Github(base_url=base, auth=Auth.Token(key), retry=None).get_repo("a/b")
+    return {fetched(repo.get_contents("c").download_url), fetched(repo.get_archive_link("tarball"))}.pop()
+
+
+def google_files():
+    return fetched(google("drive", "v3").files().get(fileId="f2", fields="thumbnailLink").execute()["thumbnailLink"])
+
+
 def google(name, version):
     import httplib2
     from google.oauth2.credentials import Credentials

@@ -17,6 +17,14 @@ OUT = open(sys.argv[1], "a", buffering=1)
 USER = {"id": 1, "login": "octo", "name": "mock"}
 SECRET = "sEcReT"
 SOON = "2099-01-01T00:00:00Z"
+# Where the vendors keep files; a gate in front puts these hosts elsewhere.
+BUCKET = "https://storage.googleapis.com/uploads.linear.app/stored"
+NOTIONS = f"https://prod-files-secure.s3.us-west-2.amazonaws.com/stored/f?X-Amz-Signature={SECRET}"
+HUBSPOTS = f"https://1.cdnp1.hubspotusercontent-na1.net/stored/f?Expires=1&Signature={SECRET}"
+ACTIONS = f"https://productionresultssa7.blob.core.windows.net/stored/log?sig={SECRET}"
+MEDIA = f"https://api.media.atlassian.com/stored/1/binary?token={SECRET}"
+# A file that looks like an answer.
+FILE = {"url": "https://api.github.com/x", "upload_url": "https://files.slack.com/upload/v1/x"}
 
 
 def answer(method, target, host, headers, body):
@@ -26,6 +34,49 @@ def answer(method, target, host, headers, body):
     uploads = sys.argv[2] if len(sys.argv) > 2 else here
     if path.startswith("/api/files.getUploadURLExternal"):
         return 200, {"ok": True, "file_id": "F1", "upload_url": f"{uploads}/upload/v1/{SECRET}?t={SECRET}"}
+    if "/stored/" in path:
+        return 200, FILE
+    if path.startswith("/files-pri/"):
+        return 302, b"", {"location": f"https://files-origin.slack.com/stored{path}?t={SECRET}"}
+    if path.startswith("/api/files.info"):
+        file = {name: f"https://files.slack.com/files-pri/T1-F1/{name}" for name in
+                ("url_private", "url_private_download", "thumb_64", "mp4")}
+        # What others wrote asks to be followed, too.
+        file["initial_comment"] = {"upload_url": f"https://files.slack.com/upload/v1/{SECRET}",
+                                   "url": "https://evil.example/x"}
+        return 200, {"ok": True, "file": {"id": "F1", "permalink": "https://acme.slack.com/files/F1", **file}}
+    if path.endswith("/children"):
+        file = {"type": "file", "file": {"url": NOTIONS, "expiry_time": SOON}}
+        other = {"type": "external", "external": {"url": NOTIONS.replace("prod-files-secure", "evil")}}
+        return 200, {"object": "list", "has_more": False, "next_cursor": None, "results": [
+            {"object": "block", "id": "1", "type": "file", "file": file},
+            {"object": "block", "id": "2", "type": "image", "image": other}]}
+    if path.startswith("/files/v3/files/"):
+        return 200, {"url": HUBSPOTS, "expiresAt": SOON, "name": "f", "extension": "json", "size": 1, "type": "OTHER"}
+    if path.endswith("/contents/c"):
+        return 200, {"type": "file", "name": "c", "path": "c", "sha": "s", "size": 1, "encoding": "base64", "content": "",
+                     "url": f"{here}{path}", "html_url": "https://github.com/a/b/blob/main/c",
+                     "download_url": f"https://raw.githubusercontent.com/stored/c?token={SECRET}"}
+    if path.endswith("/logs"):
+        return 302, b"", {"location": ACTIONS}
+    if path.startswith("/repos/a/b/tarball"):
+        return 302, b"", {"location": f"https://codeload.github.com/stored/b?token={SECRET}"}
+    if path.endswith("/attachments") and method == "POST":
+        return 200, [{"self": f"{here}/rest/api/2/attachment/1", "id": "1", "filename": "_method", "size": 1}]
+    if path == "/files/v3/files":
+        return 201, {"id": "1", "access": "PRIVATE", "archived": False, "createdAt": SOON, "updatedAt": SOON}
+    if "/attachment/content/" in path:
+        return 303, b"", {"location": MEDIA}
+    if path.startswith("/rest/api/2/attachment/"):
+        content = f"{here}/rest/api/2/attachment/content/1"
+        return 200, {"self": f"{here}{path}", "id": "1", "filename": "a.json", "content": content}
+    if path == "/drive/v3/files/f2":
+        return 200, {"id": "f2", "thumbnailLink": "https://lh3.googleusercontent.com/stored/f=s220"}
+    if path.startswith("/graphql") and b"fileUpload" in body:
+        named = "uploadUrl" if b"uploadUrl\n" in body or b"uploadUrl\\n" in body else "u"
+        file = {named: f"{BUCKET}/f?X-Goog-Signature={SECRET}", "assetUrl": "https://uploads.linear.app/stored/f",
+                "contentType": "text/plain", "filename": "a.txt", "size": 5, "headers": [], "metaData": None}
+        return 200, {"data": {"fileUpload": {"success": True, "lastSyncId": 1, "uploadFile": file}}}
     if path.startswith("/api/files.completeUploadExternal"):
         return 200, {"ok": True, "files": [{"id": "F1", "title": "t"}]}
     if path.startswith("/upload/v1/"):

@@ -56,6 +56,32 @@ const sdks = {
       () => client.pages.create({ parent: { page_id: "p" }, properties: {} }),
     ];
   },
+  // A log is behind a redirect, which the SDK follows.
+  async "octokit-logs"() {
+    const { Octokit } = await import(pathToFileURL(`${modules}/@octokit/rest/dist-src/index.js`).href);
+    const client = new Octokit({ auth: key, baseUrl: base });
+    const job = { owner: "a", repo: "b", job_id: 1 };
+    return [
+      () => client.rest.actions.downloadJobLogsForWorkflowRun(job),
+      async () => {
+        const { data } = await client.rest.actions.downloadJobLogsForWorkflowRun(job);
+        if (!JSON.stringify(data).includes("api.github.com")) throw new Error(JSON.stringify(data));
+      },
+    ];
+  },
+  // As Linear's guide has it: the file goes to where the answer says.
+  async "linear-upload"() {
+    const { LinearClient } = await load("@linear/sdk");
+    const client = new LinearClient({ accessToken: key, apiUrl: base + "/graphql" });
+    const upload = async () => {
+      const { uploadFile } = await client.fileUpload("text/plain", "a.txt", 5);
+      const put = await fetch(uploadFile.uploadUrl, { method: "PUT", body: "hello" });
+      if (!put.ok) throw new Error(`${put.status} ${await put.text()}`);
+      const got = await fetch(uploadFile.assetUrl, { headers: { authorization: key } });
+      if (!got.ok) throw new Error(`${got.status} ${await got.text()}`);
+    };
+    return [() => client.viewer, upload];
+  },
   async linear() {
     const { LinearClient } = await load("@linear/sdk");
     const client = new LinearClient({ accessToken: key, apiUrl: base + "/graphql" });
