@@ -12,8 +12,9 @@ use std::sync::LazyLock;
 
 use axum::Json;
 use axum::response::IntoResponse as _;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body::Body as _;
 use serde_json::{Map, Value, json};
 
 use self::table::{Asked, Found, Table};
@@ -55,6 +56,10 @@ pub fn answer(action: &Action) -> Response<net::Body> {
         _ => StatusCode::NOT_FOUND.into_response(),
     };
     response.headers_mut().insert(TEST_MODE, HeaderValue::from_static("true"));
+    // A `HEAD` is answered with the length of what is left out.
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     response
 }
 
