@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE};
 use http::request::Parts;
 use http::uri::Authority;
@@ -75,6 +76,9 @@ pub struct Proxy {
     pub strangers: Strangers,
 }
 
+/// What is rare stands aside: a future is moved with all that it may ever hold.
+type Rare<'r> = BoxFuture<'r, Response<Body>>;
+
 /// A request on its way, as far as it was read before it is decided.
 struct Read {
     action: Action,
@@ -94,7 +98,8 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let base = self.base(provider, &parts, base);
         if let Some(token) = path.strip_prefix(ticket::SIGNED) {
-            return self.answer_signed(provider, token, base, (parts, body), peer).await;
+            let signed = self.answer_signed(provider, token, base, (parts, body), peer);
+            return Box::pin(signed).await;
         }
         // Whose request it is comes first: strangers learn nothing else.
         let who = match identify::agent(provider, &parts, &self.directory) {
@@ -272,20 +277,23 @@ impl Proxy {
         Some(self.gate.under(self.book.handle(Some(name))?))
     }
 
-    async fn refuse_without_policy(
-        &self,
-        agent: &AgentRecord,
+    fn refuse_without_policy<'r>(
+        &'r self,
+        agent: &'r AgentRecord,
         provider: Provider,
         parts: &Parts,
-    ) -> Response<Body> {
+    ) -> Rare<'r> {
         let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
         let target = malformed(provider, parts.method.as_str(), reason.clone());
-        let row = self.refused(&self.gate, self.action(agent, target)).await;
-        let body = json!({
-            "error": "access_denied", "reason": reason, "policy": agent.policy.as_deref(),
-            "suggestion": "Tell the operator: the agent's policy has to be put in place.",
-        });
-        reply::answer(StatusCode::FORBIDDEN, body, row.as_deref())
+        let action = self.action(agent, target);
+        Box::pin(async move {
+            let row = self.refused(&self.gate, action).await;
+            let body = json!({
+                "error": "access_denied", "reason": reason, "policy": agent.policy.as_deref(),
+                "suggestion": "Tell the operator: the agent's policy has to be put in place.",
+            });
+            reply::answer(StatusCode::FORBIDDEN, body, row.as_deref())
+        })
     }
 
     fn action(&self, agent: &AgentRecord, target: Target) -> Action {
@@ -299,25 +307,29 @@ impl Proxy {
     }
 
     /// A request that cannot be read is refused by the same hall as any other.
-    async fn refuse_faulty(
-        &self,
-        gate: &Gate,
+    fn refuse_faulty<'r>(
+        &'r self,
+        gate: &'r Gate,
         agent: &AgentRecord,
         provider: Provider,
         method: &str,
         fault: Fault,
-    ) -> Response<Body> {
+    ) -> Rare<'r> {
         let action = self.action(agent, malformed(provider, method, fault.to_string()));
-        let row = self.refused(gate, action).await;
-        reply::faulty(&fault, row.as_deref())
+        Box::pin(async move {
+            let row = self.refused(gate, action).await;
+            reply::faulty(&fault, row.as_deref())
+        })
     }
 
-    async fn refuse_stranger(&self, provider: Provider, source: IpAddr) -> Response<Body> {
-        let row = self.stranger_row(provider, source).await;
-        // The same words for no key and a wrong one.
-        let detail = "Missing or invalid agent key (header X-Agent-Key)";
-        let body = json!({ "error": "unauthorized", "detail": detail });
-        reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+    fn refuse_stranger(&self, provider: Provider, source: IpAddr) -> Rare<'_> {
+        Box::pin(async move {
+            let row = self.stranger_row(provider, source).await;
+            // The same words for no key and a wrong one.
+            let detail = "Missing or invalid agent key (header X-Agent-Key)";
+            let body = json!({ "error": "unauthorized", "detail": detail });
+            reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+        })
     }
 
     /// The row of a request that bears neither a valid key nor a seal.
