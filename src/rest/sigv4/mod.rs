@@ -308,7 +308,7 @@ impl Presented {
         }
     }
 
-    /// Takes a signature in the query out of it: see [`presigned`].
+    /// Takes a signature in the query out of it: see `presigned.rs`.
     ///
     /// # Errors
     /// [`BadSignature::Unusable`] where what stands there as a header cannot be one.
