@@ -158,16 +158,20 @@ impl Plan {
         })
     }
 
-    /// The providers' upstreams and credentials.
+    /// The upstreams and credentials of all providers, configured or not.
     #[must_use]
     pub fn sites(&self) -> HashMap<Provider, Site> {
-        let site = |(provider, file): &(Provider, ProviderFile)| {
-            let credential = file.credential.clone();
+        let vendors = Provider::ALL.into_iter();
+        let vendors = vendors.map(|name| (name, Site::new(name, Hosts::default(), None)));
+        let mut sites: HashMap<Provider, Site> = vendors.collect();
+        for (provider, file) in &self.providers {
+            let ProviderFile { upstream, hosts, public_url, credential, .. } = file.clone();
             let credential = credential.map(|source| Credential::new(*provider, source));
-            let ProviderFile { upstream, hosts, public_url, .. } = file.clone();
-            (*provider, Site { upstream, hosts, public_url, credential })
-        };
-        self.providers.iter().map(site).collect()
+            let mut site = Site::new(*provider, hosts, upstream);
+            (site.public_url, site.credential) = (public_url, credential);
+            sites.insert(*provider, site);
+        }
+        sites
     }
 
     /// What is wrong with configured credentials, as far as it shows before they
@@ -278,7 +282,11 @@ mod tests {
         assert_eq!(live, ["mode", "retention_days", "providers.jira.upstream"]);
         assert_eq!(restart, ["listen", "providers.jira.listen"]);
         assert_eq!(before.changes(&before), Changes::default());
-        assert_eq!((after.sites().len(), after.listeners().count()), (1, 1));
+        assert_eq!(after.listeners().count(), 1);
+        let sites = after.sites();
+        assert_eq!(sites.len(), Provider::ALL.len());
+        assert!(sites[&Provider::Jira].upstream.is_some());
+        assert!(sites[&Provider::Slack].upstream.is_none());
     }
 
     #[test]

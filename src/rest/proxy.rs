@@ -26,7 +26,7 @@ use super::inbound::{Fault, Inbound, Limits};
 use super::media::Answer;
 use super::mock;
 use super::reply;
-use super::rewrite::Rewriter;
+use super::rewrite::{Rewriter, Ways};
 use super::route::Upstream;
 use super::upstream::{Exit, Outgoing, UpstreamError};
 use super::{media, minted, ticket};
@@ -41,8 +41,9 @@ use crate::store::audit::Outcome;
 use crate::store::directory::{Directory, Holder};
 
 /// What is particular to one provider, by configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Site {
+    ways: Arc<Ways>,
     /// In place of the vendor's hosts.
     pub upstream: Option<Upstream>,
     /// In place of single hosts of the vendor's; these come first.
@@ -51,6 +52,16 @@ pub struct Site {
     pub public_url: Option<Upstream>,
     /// The credential that the gate puts in.
     pub credential: Option<Credential>,
+}
+
+impl Site {
+    /// A provider whose hosts are where `hosts` and `upstream` say, and else the
+    /// vendor's.
+    #[must_use]
+    pub fn new(provider: Provider, hosts: Hosts, upstream: Option<Upstream>) -> Self {
+        let ways = Arc::new(Ways::new(provider, &hosts, upstream.as_ref()));
+        Self { ways, upstream, hosts, public_url: None, credential: None }
+    }
 }
 
 /// The REST proxy.
@@ -267,8 +278,15 @@ impl Proxy {
         let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
         let rows = minted::in_answer(provider, (&request.path, &request.query), is_read);
         let signer = self.signer(holder, provider, base, (&request.path, rows));
+        let ways = self.ways(provider);
+        Some(Rewriter::new(provider, ways, base, signer, answer))
+    }
+
+    fn ways(&self, provider: Provider) -> Arc<Ways> {
         let sites = self.sites.load();
-        Some(Rewriter::new(provider, sites.get(&provider), base, signer, answer))
+        let site = sites.get(&provider);
+        let vendors = || Arc::new(Ways::new(provider, &Hosts::default(), None));
+        site.map_or_else(vendors, |site| Arc::clone(&site.ways))
     }
 
     /// The gate under the agent's own policy; `None` where that cannot be had.

@@ -7,6 +7,8 @@
 mod rules;
 mod scan;
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::header::{
@@ -19,9 +21,9 @@ use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::json;
 
 use self::rules::Rules;
+pub use self::rules::Ways;
 use self::scan::{Edit, Scanner};
 use super::media::Answer;
-use super::proxy::Site;
 use super::ticket::Signer;
 use super::{minted, reply};
 use crate::action::Provider;
@@ -65,7 +67,7 @@ impl Rewriter {
     #[must_use]
     pub fn new(
         provider: Provider,
-        site: Option<&Site>,
+        ways: Arc<Ways>,
         base: &str,
         signer: Option<Signer>,
         asked_for: Answer,
@@ -73,7 +75,7 @@ impl Rewriter {
         let reads_body = asked_for != Answer::File;
         let hides = reads_body && minted::mints_in_bodies(provider);
         let hides_in_parts = reads_body && minted::mints_anywhere(provider);
-        let rules = Rules::new(provider, site, base, signer, asked_for == Answer::Said);
+        let rules = Rules::new(provider, ways, base, signer, asked_for == Answer::Said);
         Self { rules, asked_for, hides, hides_in_parts }
     }
 
@@ -288,14 +290,19 @@ struct Whole {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rest::hosts::Hosts;
 
     const BASE: &str = "http://gate:8100/proxy/github";
     const TEXT: &str = r#"{"url":"https://api.github.com/a", "body":"https://api.github.com/b"}"#;
     const REWRITTEN: &str =
         r#"{"url":"http://gate:8100/proxy/github/a", "body":"https://api.github.com/b"}"#;
 
+    fn ways(provider: Provider) -> Arc<Ways> {
+        Arc::new(Ways::new(provider, &Hosts::default(), None))
+    }
+
     fn github() -> Rewriter {
-        Rewriter::new(Provider::Github, None, BASE, None, Answer::Said)
+        Rewriter::new(Provider::Github, ways(Provider::Github), BASE, None, Answer::Said)
     }
 
     fn response(headers: &[(&'static str, &str)], body: Body) -> Response<Body> {
@@ -340,7 +347,8 @@ mod tests {
             1,
         );
         let base = "http://gate/proxy/slack";
-        let rewriter = Rewriter::new(Provider::Slack, None, base, None, Answer::Said);
+        let rewriter =
+            Rewriter::new(Provider::Slack, ways(Provider::Slack), base, None, Answer::Said);
         let json = response(&[("content-type", "application/json")], text.into());
         let answer = rewriter.answer(&Method::POST, json).await.unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), led);
@@ -403,7 +411,7 @@ mod tests {
             (Provider::Google, parted, true, 200),
         ] {
             let answer = if reads { Answer::Said } else { Answer::File };
-            let rewriter = Rewriter::new(provider, None, BASE, None, answer);
+            let rewriter = Rewriter::new(provider, ways(provider), BASE, None, answer);
             let answer =
                 rewriter.answer(&Method::GET, response(headers, TEXT.into())).await.unwrap();
             assert_eq!(answer.status(), status, "{provider:?} {headers:?}");

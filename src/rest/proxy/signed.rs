@@ -54,7 +54,7 @@ impl Proxy {
             let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
             // What comes down is a file; what answers an upload is the API's.
             let answer = if method.is_safe() { Answer::File } else { Answer::Said };
-            Rewriter::new(provider, self.sites.load().get(&provider), &base, signer, answer)
+            Rewriter::new(provider, self.ways(provider), &base, signer, answer)
         });
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,
@@ -213,7 +213,7 @@ mod tests {
         let named = [("files.slack.com".to_owned(), "http://127.0.0.1:9001".to_owned())];
         let hosts = Hosts::parse(Provider::Slack, &named.into()).unwrap();
         let upstream = Upstream::parse("http://127.0.0.1:9000/base").ok();
-        let site = Site { upstream, hosts, ..Site::default() };
+        let site = Site::new(Provider::Slack, hosts, upstream);
         let there = "http://127.0.0.1:9001/upload/v1/x?a=%2F";
         assert_eq!(leads(Some(&site), url).as_deref(), Some(there));
         assert_eq!(leads(Some(&site), there).as_deref(), Some(there));
@@ -229,8 +229,11 @@ mod tests {
             assert_eq!(leads(Some(&site), url).is_some(), own, "{url}");
         }
         // A site of its own is no stand-in for what all customers share.
-        let site =
-            Site { upstream: Upstream::parse("https://acme.example").ok(), ..Site::default() };
+        let site = Site::new(
+            Provider::Jira,
+            Hosts::default(),
+            Upstream::parse("https://acme.example").ok(),
+        );
         let media = "https://api.media.atlassian.com/file/1/binary?token=x";
         let there = place(Provider::Jira, Some(&site), media).map(|uri| uri.to_string());
         assert_eq!(there.as_deref(), Some(media));

@@ -3,11 +3,13 @@
 //! pre-authenticated ones through a signed path, all others stay. Pure, but for
 //! the clock that signed paths need.
 
+use std::sync::Arc;
+
 use super::scan::{Edit, Editor};
 use crate::action::Provider;
-use crate::rest::hosts;
+use crate::rest::hosts::{self, Hosts};
 use crate::rest::minted::{self, Minted, Place};
-use crate::rest::proxy::Site;
+use crate::rest::route::Upstream;
 use crate::rest::ticket::Signer;
 
 /// Ends of the names of members that hold URLs of the API itself. A text that
@@ -32,16 +34,12 @@ enum Api {
     Below(&'static [&'static str]),
 }
 
-/// The rules for the answers to one request.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
-    provider: Provider,
-    /// Where the provider begins, as the client sees it.
-    base: String,
-    /// Whether a body is the API's for certain, so that names tell what is a URL
-    /// of the API's.
-    names_say: bool,
-    /// What URLs of the API begin with, and what they are to begin with.
+/// Where the URLs of one provider's lead, whoever asks: made once for a
+/// configuration. What stands beside an origin is what follows the place where the
+/// provider begins, as the client sees it.
+#[derive(Debug, Default)]
+pub struct Ways {
+    /// What URLs of the API begin with.
     api: Vec<(String, String)>,
     /// The same for hosts of files.
     files: Vec<(String, String)>,
@@ -49,40 +47,58 @@ pub(super) struct Rules {
     places: Vec<(String, String)>,
     /// What the configuration put in place of every host.
     upstream: Option<String>,
+}
+
+impl Ways {
+    /// Those of `provider`, whose hosts are where `hosts` and `upstream` say, and
+    /// else the vendor's.
+    #[must_use]
+    pub fn new(provider: Provider, hosts: &Hosts, upstream: Option<&Upstream>) -> Self {
+        // Not all of Slack's own host is its API.
+        let below = if provider == Provider::Slack { "/api" } else { "" };
+        let (mut api, mut files) = (Vec::new(), Vec::new());
+        // The most exact first: two of them may be one.
+        let places = hosts.places().map(|(name, at)| (name.to_owned(), at.origin()));
+        let places: Vec<_> = places.collect();
+        for (name, origin) in &places {
+            if let Some(follows) = of_host(provider, name) {
+                api.push((origin.clone(), follows));
+            } else if provider.file_hosts().contains(&name.as_str()) {
+                files.push((origin.clone(), format!("/{name}")));
+            }
+        }
+        let upstream = upstream.map(Upstream::origin);
+        api.extend(upstream.iter().map(|origin| (origin.clone(), String::new())));
+        let vendors = hosts::of_api(provider).iter();
+        api.extend(vendors.map(|host| (format!("https://{host}{below}"), below.to_owned())));
+        let vendors = provider.file_hosts().iter();
+        files.extend(vendors.map(|host| (format!("https://{host}"), format!("/{host}"))));
+        Self { api, files, places, upstream }
+    }
+}
+
+/// The rules for the answers to one request.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    provider: Provider,
+    ways: Arc<Ways>,
+    /// Where the provider begins, as the client sees it.
+    base: String,
+    /// Whether a body is the API's for certain, so that names tell what is a URL
+    /// of the API's.
+    names_say: bool,
     signer: Option<Signer>,
 }
 
 impl Rules {
     pub(super) fn new(
         provider: Provider,
-        site: Option<&Site>,
+        ways: Arc<Ways>,
         base: &str,
         signer: Option<Signer>,
         names_say: bool,
     ) -> Self {
-        // Not all of Slack's own host is its API.
-        let below = if provider == Provider::Slack { "/api" } else { "" };
-        let (mut api, mut files) = (Vec::new(), Vec::new());
-        // The most exact first: two of them may be one.
-        let places = site.into_iter().flat_map(|site| site.hosts.places());
-        let places: Vec<_> = places.map(|(name, at)| (name.to_owned(), at.origin())).collect();
-        for (name, origin) in &places {
-            if let Some(to) = of_host(provider, name, base) {
-                api.push((origin.clone(), to));
-            } else if provider.file_hosts().contains(&name.as_str()) {
-                files.push((origin.clone(), format!("{base}/{name}")));
-            }
-        }
-        let upstream = site.and_then(|site| site.upstream.as_ref()).map(|place| place.origin());
-        api.extend(upstream.iter().map(|origin| (origin.clone(), base.to_owned())));
-        let vendors = hosts::of_api(provider).iter();
-        api.extend(
-            vendors.map(|host| (format!("https://{host}{below}"), format!("{base}{below}"))),
-        );
-        let vendors = provider.file_hosts().iter();
-        files.extend(vendors.map(|host| (format!("https://{host}"), format!("{base}/{host}"))));
-        let base = base.to_owned();
-        Self { provider, base, names_say, api, files, places, upstream, signer }
+        Self { provider, ways, base: base.to_owned(), names_say, signer }
     }
 
     /// What becomes of the URL in a header that leads on.
@@ -96,12 +112,20 @@ impl Rules {
 
     /// What becomes of a URL of the API's.
     pub(super) fn api(&self, url: &str) -> Option<Edit> {
-        led(&self.api, url).or_else(|| self.googles(url))
+        self.led(&self.ways.api, url).or_else(|| self.googles(url))
     }
 
     /// What becomes of the URL of a file for which the credential is asked.
     fn file(&self, url: &str) -> Option<Edit> {
-        led(&self.files, url)
+        self.led(&self.ways.files, url)
+    }
+
+    /// Where `url` is led, by the first of `ways` that it begins with.
+    fn led(&self, ways: &[(String, String)], url: &str) -> Option<Edit> {
+        ways.iter().find_map(|(from, follows)| {
+            let until = begins(url, from)?;
+            Some(Edit::Prefix { until, to: format!("{}{follows}", self.base) })
+        })
     }
 
     /// Each of Google's services has a host, which the path names.
@@ -110,7 +134,7 @@ impl Rules {
             return None;
         }
         let (host, _) = minted::vendors(url)?;
-        let to = of_host(Provider::Google, host, &self.base)?;
+        let to = format!("{}{}", self.base, of_host(Provider::Google, host)?);
         Some(Edit::Prefix { until: begins(url, &format!("https://{host}"))?, to })
     }
 
@@ -126,7 +150,7 @@ impl Rules {
 
     /// The row that `url` is one of.
     fn row(&self, member: Member, url: &str) -> Option<&'static Minted> {
-        let in_place_of_all = self.upstream.as_deref().and_then(|origin| target(url, origin));
+        let in_place_of_all = self.ways.upstream.as_deref().and_then(|origin| target(url, origin));
         let at_all = |row: &Minted| in_place_of_all.is_some_and(|at| row.leads_at_all(at));
         let named = member.row.filter(|row| self.leads(row, url) || at_all(row));
         named.or_else(|| {
@@ -138,7 +162,7 @@ impl Rules {
     /// Whether `url` is one of the row's, at the vendor's host or where the
     /// configuration put it.
     fn leads(&self, row: &Minted, url: &str) -> bool {
-        let mut places = self.places.iter();
+        let mut places = self.ways.places.iter();
         row.leads(url)
             || places.any(|(name, origin)| {
                 target(url, origin).is_some_and(|target| row.leads_at(name, target))
@@ -147,7 +171,7 @@ impl Rules {
 
     /// Whether URLs may stand behind any name.
     fn looks_everywhere(&self) -> bool {
-        !self.files.is_empty() || self.rows().any(|row| row.place == Place::Anywhere)
+        !self.ways.files.is_empty() || self.rows().any(|row| row.place == Place::Anywhere)
     }
 }
 
@@ -207,24 +231,16 @@ fn is_url(name: &str) -> bool {
     MEMBERS.iter().any(|member| name.ends_with(member))
 }
 
-/// Where `url` is led, by the first of `ways` that it begins with.
-fn led(ways: &[(String, String)], url: &str) -> Option<Edit> {
-    ways.iter().find_map(|(from, to)| {
-        let until = begins(url, from)?;
-        Some(Edit::Prefix { until, to: to.clone() })
-    })
-}
-
-/// What URLs of one host of the API's are to begin with; `None` where it is no
+/// What follows the base in URLs of one host of the API's; `None` where it is no
 /// host of the API's.
-fn of_host(provider: Provider, host: &str, base: &str) -> Option<String> {
+fn of_host(provider: Provider, host: &str) -> Option<String> {
     match provider {
-        Provider::Google if host == "www.googleapis.com" => Some(base.to_owned()),
+        Provider::Google if host == "www.googleapis.com" => Some(String::new()),
         Provider::Google => {
             let service = host.strip_suffix(".googleapis.com")?;
-            (!service.is_empty() && !service.contains('.')).then(|| format!("{base}/{host}"))
+            (!service.is_empty() && !service.contains('.')).then(|| format!("/{host}"))
         }
-        _ => hosts::of_api(provider).contains(&host).then(|| base.to_owned()),
+        _ => hosts::of_api(provider).contains(&host).then(String::new),
     }
 }
 
@@ -247,8 +263,6 @@ fn begins(url: &str, origin: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rest::hosts::Hosts;
-    use crate::rest::route::Upstream;
     use crate::rest::ticket::Seals;
     use crate::store::agents::AgentRecord;
     use crate::store::directory::Holder;
@@ -265,8 +279,20 @@ mod tests {
         }
     }
 
+    /// What a configuration says of a provider.
+    #[derive(Default)]
+    struct Site {
+        hosts: Hosts,
+        upstream: Option<Upstream>,
+    }
+
+    fn ways(provider: Provider, site: &Site) -> Arc<Ways> {
+        Arc::new(Ways::new(provider, &site.hosts, site.upstream.as_ref()))
+    }
+
     fn of(provider: Provider, site: Option<&Site>) -> Rules {
-        Rules::new(provider, site, BASE, None, true)
+        let none = Site::default();
+        Rules::new(provider, ways(provider, site.unwrap_or(&none)), BASE, None, true)
     }
 
     #[test]
@@ -367,7 +393,13 @@ mod tests {
 
     #[test]
     fn what_may_be_a_file_keeps_the_urls_of_the_api() {
-        let rules = Rules::new(Provider::Github, None, BASE, None, false);
+        let rules = Rules::new(
+            Provider::Github,
+            ways(Provider::Github, &Site::default()),
+            BASE,
+            None,
+            false,
+        );
         let url = "https://api.github.com/r";
         assert_eq!(after(&rules, "url", url), url);
         let led = Edit::Prefix { until: 22, to: BASE.to_owned() };
@@ -412,7 +444,8 @@ mod tests {
             path: path.to_owned(),
             rows: minted::in_answer(provider, (path, &[]), is_read),
         };
-        let rules = Rules::new(provider, None, BASE, Some(signer), true);
+        let rules =
+            Rules::new(provider, ways(provider, &Site::default()), BASE, Some(signer), true);
         let led = match name {
             "Location" => match rules.in_location(url) {
                 Some(Edit::Prefix { until, to }) => format!("{to}{}", &url[until..]),
