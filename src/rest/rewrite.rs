@@ -103,7 +103,7 @@ impl Rewriter {
         if !(is_json && has_body && is_whole && !is_encoded(&parts.headers)) {
             return Ok(Response::from_parts(parts, body));
         }
-        let looked = Looked::new(Scanner::new(self.rules), body);
+        let mut looked = Looked::new(Scanner::new(self.rules), body);
         // One that told its length is to tell it again.
         if is_small(&parts.headers) {
             let whole = looked.whole().await?;
@@ -259,7 +259,7 @@ impl Looked {
     }
 
     /// All of it at once; what was changed is known then.
-    async fn whole(mut self) -> Result<Whole, axum::Error> {
+    async fn whole(&mut self) -> Result<Whole, axum::Error> {
         let mut out = BytesMut::new();
         let mut trailers = None;
         while let Some(frame) = self.next().await {

@@ -12,12 +12,14 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use http::StatusCode;
+use http::request::Parts;
 use serde_json::json;
 use tower_service::Service;
 
 use super::proxy::Proxy;
 use super::{reply, ticket};
 use crate::action::Provider;
+use crate::net::Body;
 
 /// What stands before a provider's name.
 const PREFIX: &str = "/proxy/";
@@ -46,7 +48,8 @@ impl Service<Request> for Front {
             return Box::pin(self.others.call(request));
         }
         let proxy = Arc::clone(&self.proxy);
-        Box::pin(async move { Ok(by_path(&proxy, request).await) })
+        let (mut parts, body) = request.into_parts();
+        Box::pin(async move { Ok(by_path(&proxy, &mut parts, body).await) })
     }
 }
 
@@ -57,26 +60,27 @@ pub fn listener(proxy: Arc<Proxy>, provider: Provider) -> Router {
                        peer: ConnectInfo<SocketAddr>,
                        request: Request| async move {
         let path = request.uri().path().to_owned();
-        answer(&proxy, provider, ("", &path), request, peer.0).await
+        let (mut parts, body) = request.into_parts();
+        answer(&proxy, provider, ("", &path), (&mut parts, body), peer.0).await
     };
     Router::new().fallback(answer).with_state(proxy)
 }
 
-async fn by_path(proxy: &Proxy, request: Request) -> Response {
+async fn by_path(proxy: &Proxy, parts: &mut Parts, body: Body) -> Response {
     // INVARIANT (peer): the listener says who is connected.
-    let Some(&ConnectInfo(peer)) = request.extensions().get() else {
+    let Some(&ConnectInfo(peer)) = parts.extensions.get() else {
         let body = json!({ "error": "internal_error", "detail": "nobody knows who asks" });
         return reply::answer(StatusCode::INTERNAL_SERVER_ERROR, body, None);
     };
     // As it was written: a decoded path is another one.
-    let whole = request.uri().path().to_owned();
+    let whole = parts.uri.path().to_owned();
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let name = rest.split('/').next().unwrap_or_default();
     let path = rest.get(name.len()..).filter(|path| !path.is_empty()).unwrap_or("/");
     match Provider::from_name(name) {
         Some(provider) => {
             let base = whole.get(..PREFIX.len() + name.len()).unwrap_or_default();
-            answer(proxy, provider, (base, path), request, peer).await
+            answer(proxy, provider, (base, path), (parts, body), peer).await
         }
         None => unknown(name),
     }
@@ -86,15 +90,14 @@ async fn answer(
     proxy: &Proxy,
     provider: Provider,
     (base, path): (&str, &str),
-    request: Request,
+    (parts, body): (&mut Parts, Body),
     peer: SocketAddr,
 ) -> Response {
     let began = Instant::now();
-    let method = request.method().clone();
-    let response = proxy.answer(provider, (base, path), request, peer).await;
+    let response = proxy.answer(provider, (base, path), (parts, body), peer).await;
     tracing::info!(
         provider = provider.as_str(),
-        %method,
+        method = %parts.method,
         path = ticket::shown(path),
         status = response.status().as_u16(),
         took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -87,7 +87,7 @@ pub(super) struct Rules {
     /// Whether a body is the API's for certain, so that names tell what is a URL
     /// of the API's.
     names_say: bool,
-    signer: Option<Signer>,
+    signer: Option<Box<Signer>>,
 }
 
 impl Rules {
@@ -98,7 +98,8 @@ impl Rules {
         signer: Option<Signer>,
         names_say: bool,
     ) -> Self {
-        Self { provider, ways, base: base.to_owned(), names_say, signer }
+        let (base, signer) = (base.to_owned(), signer.map(Box::new));
+        Self { provider, ways, base, names_say, signer }
     }
 
     /// What becomes of the URL in a header that leads on.
