@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use super::Body;
-use super::body::{Stalled, Unfit};
+use super::body::{self, Stalled, Unfit};
 use super::lanes;
 use super::way::Way;
 
@@ -145,7 +145,7 @@ impl Client {
 /// What came of a request.
 fn read(answer: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Body>, SendError> {
     match answer {
-        Ok(response) => Ok(response.map(Body::new)),
+        Ok(response) => Ok(response.map(body::incoming)),
         Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
         Err(error) => Err(match (cause(&error), cause(&error)) {
             (Some(stalled), _) => SendError::Slow(stalled),

@@ -257,7 +257,7 @@ impl Proxy {
             None => parts.uri.authority()?.clone(),
         };
         let host: Authority = host;
-        (!host.as_str().contains('@')).then(|| format!("http://{host}{below}"))
+        (!host.as_str().contains('@')).then(|| ["http://", host.as_str(), below].concat())
     }
 
     /// What rewrites the answer, where it has to be.

@@ -1,25 +1,20 @@
 //! Which provider a request is for: by the first segments of its path, or by the
 //! listener that it came in at.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::response::Response;
-use http::StatusCode;
 use http::request::Parts;
+use http::{Request, Response, StatusCode};
 use serde_json::json;
-use tower_service::Service;
 
 use super::proxy::Proxy;
 use super::{reply, ticket};
 use crate::action::Provider;
 use crate::net::Body;
+use crate::net::server::{Answer, App};
 
 /// What stands before a provider's name.
 const PREFIX: &str = "/proxy/";
@@ -34,44 +29,43 @@ pub struct Front {
     pub others: Router,
 }
 
-impl Service<Request> for Front {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request>::poll_ready(&mut self.others, context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
+impl App for Front {
+    fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
         if !request.uri().path().starts_with(PREFIX) {
-            return Box::pin(self.others.call(request));
+            return self.others.answer(peer, request);
         }
         let proxy = Arc::clone(&self.proxy);
         let (mut parts, body) = request.into_parts();
-        Box::pin(async move { Ok(by_path(&proxy, &mut parts, body).await) })
+        Box::pin(async move { by_path(&proxy, (&mut parts, body), peer).await })
     }
 }
 
 /// Every path, for one provider: a listener of its own, for SDKs that lose a
 /// prefix.
-pub fn listener(proxy: Arc<Proxy>, provider: Provider) -> Router {
-    let answer = move |State(proxy): State<Arc<Proxy>>,
-                       peer: ConnectInfo<SocketAddr>,
-                       request: Request| async move {
-        let path = request.uri().path().to_owned();
-        let (mut parts, body) = request.into_parts();
-        answer(&proxy, provider, ("", &path), (&mut parts, body), peer.0).await
-    };
-    Router::new().fallback(answer).with_state(proxy)
+#[derive(Debug, Clone)]
+pub struct OneProvider {
+    /// Answers.
+    pub proxy: Arc<Proxy>,
+    /// Whom every request is for.
+    pub provider: Provider,
 }
 
-async fn by_path(proxy: &Proxy, parts: &mut Parts, body: Body) -> Response {
-    // INVARIANT (peer): the listener says who is connected.
-    let Some(&ConnectInfo(peer)) = parts.extensions.get() else {
-        let body = json!({ "error": "internal_error", "detail": "nobody knows who asks" });
-        return reply::answer(StatusCode::INTERNAL_SERVER_ERROR, body, None);
-    };
+impl App for OneProvider {
+    fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
+        let (proxy, provider) = (Arc::clone(&self.proxy), self.provider);
+        let path = request.uri().path().to_owned();
+        let (mut parts, body) = request.into_parts();
+        Box::pin(
+            async move { answer(&proxy, provider, ("", &path), (&mut parts, body), peer).await },
+        )
+    }
+}
+
+async fn by_path(
+    proxy: &Proxy,
+    (parts, body): (&mut Parts, Body),
+    peer: SocketAddr,
+) -> Response<Body> {
     // As it was written: a decoded path is another one.
     let whole = parts.uri.path().to_owned();
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
@@ -92,7 +86,7 @@ async fn answer(
     (base, path): (&str, &str),
     (parts, body): (&mut Parts, Body),
     peer: SocketAddr,
-) -> Response {
+) -> Response<Body> {
     let began = Instant::now();
     let response = proxy.answer(provider, (base, path), (parts, body), peer).await;
     tracing::info!(
@@ -106,7 +100,7 @@ async fn answer(
     response
 }
 
-fn unknown(name: &str) -> Response {
+fn unknown(name: &str) -> Response<Body> {
     let near =
         Provider::ALL.map(|provider| (strsim::jaro_winkler(provider.as_str(), name), provider));
     let near = near.into_iter().max_by(|one, other| one.0.total_cmp(&other.0));

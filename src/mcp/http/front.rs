@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
@@ -21,6 +20,7 @@ use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
+use crate::net::server::{Answer, App};
 use crate::net::sniff::TwoLengths;
 
 /// How long a body may take.
@@ -103,7 +103,7 @@ impl Backend {
 
 impl Front {
     /// Answers one request of `source`. The headers are taken out of `parts`.
-    pub async fn answer(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
+    async fn enter(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.uri.path() != PATH {
             let row = self.refusals.stranger(&self.server, source, "no path of ours").await;
             let mut response = problem::empty(StatusCode::NOT_FOUND);
@@ -300,16 +300,12 @@ fn status_of(error: &HoldError) -> StatusCode {
     }
 }
 
-/// The front as a service of a listener.
-pub fn router(front: Front) -> axum::Router {
-    let front = Arc::new(front);
-    axum::Router::new().fallback(
-        move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request<Body>| {
-            let front = Arc::clone(&front);
-            let (mut parts, body) = request.into_parts();
-            async move { front.answer(peer.ip(), &mut parts, body).await }
-        },
-    )
+impl App for Arc<Front> {
+    fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
+        let front = Arc::clone(self);
+        let (mut parts, body) = request.into_parts();
+        Box::pin(async move { front.enter(peer.ip(), &mut parts, body).await })
+    }
 }
 
 #[cfg(test)]

@@ -228,8 +228,11 @@ impl Editor for Rules {
 
 /// Whether a member of this name holds a URL.
 fn is_url(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    MEMBERS.iter().any(|member| name.ends_with(member))
+    let ends_in = |member: &&str| {
+        let end = name.len().checked_sub(member.len()).and_then(|start| name.get(start..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(member))
+    };
+    MEMBERS.iter().any(ends_in)
 }
 
 /// What follows the base in URLs of one host of the API's; `None` where it is no

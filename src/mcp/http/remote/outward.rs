@@ -62,7 +62,7 @@ impl Remote {
     ) -> Result<Response<Body>, String> {
         if let Some(login) = &self.login
             && !request.headers().contains_key(AUTHORIZATION)
-            && let Some(authorization) = Box::pin(login.authorization()).await
+            && let Some(authorization) = login.authorization().await
         {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
