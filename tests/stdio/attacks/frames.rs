@@ -337,7 +337,7 @@ struct Slot {
     message: &'static str,
 }
 
-const SLOTS: [Slot; 4] = [
+const SLOTS: [Slot; 5] = [
     Slot {
         key: "method",
         denied: r#""tools/call""#,
@@ -361,6 +361,12 @@ const SLOTS: [Slot; 4] = [
         denied: r#"{"path":"/etc/shadow"}"#,
         harmless: r#"{"path":"/tmp/x"}"#,
         message: r#"{"jsonrpc":"2.0","id":"attack","method":"tools/call","params":{"name":"write_note",@}}"#,
+    },
+    Slot {
+        key: "path",
+        denied: r#""/etc/shadow""#,
+        harmless: r#""/tmp/x""#,
+        message: r#"{"jsonrpc":"2.0","id":"attack","method":"tools/call","params":{"name":"write_note","arguments":{@}}}"#,
     },
 ];
 
