@@ -215,6 +215,13 @@ fn ids_of_others_are_out_of_reach_on_a_shared_child() {
             ] {
                 post(gate, stateless, message.as_bytes());
             }
+            // What is too long for some reader of an id must not pass with the id.
+            let long = "x".repeat(1_100);
+            let message = format!(
+                r#"{{"{long}":1,"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"read_note",{META}}}}}"#
+            );
+            let named = format!("{stateless}Mcp-Method: tools/call\r\nMcp-Name: read_note\r\n");
+            assert_eq!(post(gate, &named, message.as_bytes()).status, 400);
         }
         let probe = format!(
             r#"{{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{{"name":"read_note",{META}}}}}"#

@@ -62,6 +62,11 @@ pub(super) fn malformed() -> Vec<Frame> {
         ("a boolean id", ping("true")),
         ("an object for an id", ping("{}")),
         ("a list for an id", ping("[1]")),
+        ("an id of more than a kilobyte", ping(&format!("\"{}\"", "x".repeat(1_100)))),
+        (
+            "a key that nobody keeps",
+            ping("\"attack\"").replacen('{', &format!("{{\"{}\":1,", "x".repeat(1_100)), 1),
+        ),
         ("two values in a line", format!("{}{}", ping("\"attack\""), ping("2"))),
         ("a value and a word behind it", format!("{} x", ping("\"attack\""))),
         ("an empty batch", "[]".to_owned()),
