@@ -10,10 +10,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use tokio::time::timeout;
 
 use super::agree::Mismatch;
 use super::ask::{Asker, BOTH};
 use super::front::Incoming;
+use super::ids::{Place, Places};
 use super::link::{Link, Principal};
 use super::problem::{self, HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use super::sessions::{NotYours, Sessions};
@@ -192,6 +194,9 @@ impl Remote {
             Posted::Answer(answer) => return problem::denied(&answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
+        if id.is_none() && (session(&incoming).is_some() || self.fills_in) {
+            given_up(&incoming.body).inspect(|id| conversation.gave_up(id));
+        }
         // Once more where the tool was not known before: its schema says which
         // arguments are headers too.
         if stateless
@@ -274,6 +279,8 @@ impl Remote {
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
+        // What its client gave up meanwhile is owed no answer.
+        let owed = owed.filter(|id| relay.awaits(id));
         let failed = |words: &str| {
             relay.over_and_out(words);
             problem::error(StatusCode::BAD_GATEWAY, owed.as_deref(), UPSTREAM, words)
@@ -459,6 +466,12 @@ impl Drop for Open {
 
 fn session(incoming: &Incoming) -> Option<&str> {
     incoming.headers.get(SESSION).and_then(|id| id.to_str().ok())
+}
+
+/// The id of the request that a cancellation gives up.
+fn given_up(message: &[u8]) -> Option<&[u8]> {
+    let is_cancellation = agree::has_method(message, "notifications/cancelled");
+    Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
 }
 
 fn names_arguments(headers: &HeaderMap) -> bool {

@@ -81,7 +81,8 @@ impl Bridge {
             return self.tell_unanswered(&owed, LOST).await;
         }
         if status == StatusCode::ACCEPTED && self.state().is_sse {
-            self.state().on_stream.extend(owed.keys());
+            let keys: Vec<_> = owed.keys().filter(|id| !self.is_given_up(id)).collect();
+            self.state().on_stream.extend(keys);
             return;
         }
         let settles = owed.settle(&body);
@@ -110,10 +111,18 @@ impl Bridge {
         }
     }
 
+    /// Tells why there is no answer, but for what the client gave up: some clients
+    /// fail on an answer that they do not wait for.
     pub(super) async fn tell_unanswered(&self, owed: &Owed, words: &str) {
         for id in &owed.ids {
-            self.tell_failed(Some(id), words).await;
+            if !self.is_given_up(&Key::new(id)) {
+                self.tell_failed(Some(id), words).await;
+            }
         }
+    }
+
+    fn is_given_up(&self, id: &Key) -> bool {
+        self.state().posts.get(id).is_some_and(|under_way| under_way.given_up)
     }
 
     pub(super) async fn tell_failed(&self, id: Option<&[u8]>, words: &str) {
