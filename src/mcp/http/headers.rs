@@ -66,6 +66,16 @@ pub(super) fn kind(headers: &HeaderMap) -> String {
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Whether a body is a stream of events.
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
+    kind(headers) == "text/event-stream"
+}
+
+/// Whether a body is one message, or several in an array.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    kind(headers) == "application/json"
+}
+
 /// How a body is encoded, where it is: it was asked for plain.
 pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
     let encodings = headers.get_all(CONTENT_ENCODING).iter();

@@ -364,7 +364,7 @@ impl Bridge {
                 headers.insert(name, value);
             }
         }
-        if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
+        if let Some(last) = last.and_then(streams::last_event) {
             headers.insert("last-event-id", last);
         }
         let (agent, principal) = (self.agent.clone(), Arc::from("stdio"));

@@ -2,12 +2,13 @@
 //! gives none, an error that says so.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
 use super::{Bridge, LOST, is_stale};
 use crate::mcp::answer;
+use crate::mcp::http::headers;
 use crate::mcp::http::problem::quoted;
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::pending::Key;
@@ -143,6 +144,5 @@ impl Bridge {
 }
 
 pub(super) fn is_stream(response: &Response<Body>) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+    headers::is_stream(response.headers())
 }
