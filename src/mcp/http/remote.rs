@@ -303,9 +303,11 @@ impl Remote {
         match kind.as_str() {
             "text/event-stream" if one_message && owed.is_some() => {
                 let owed = owed.as_deref().unwrap_or_default();
-                match Box::pin(self.one_answer(body, &relay, owed)).await {
-                    Ok(answer) => problem::json_rpc(status, answer),
-                    Err(words) => failed(&words),
+                let answer = timeout(PATIENCE, self.one_answer(body, &relay, owed));
+                match Box::pin(answer).await {
+                    Ok(Ok(answer)) => problem::json_rpc(status, answer),
+                    Ok(Err(words)) => failed(&words),
+                    Err(_) => failed("the server's stream did not bring the answer in time"),
                 }
             }
             "text/event-stream" => {
