@@ -19,6 +19,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Body;
+use super::alive;
 use super::lanes::Lanes;
 use super::sniff::Heads;
 use super::wire::{Patience, Wire};
@@ -85,6 +86,7 @@ where
             () = &mut stop => break,
         };
         let _ = stream.set_nodelay(true);
+        alive::probe(&stream);
         let heads = Heads::default();
         let service = WithPeer { app: app.clone(), peer, heads: heads.clone() };
         let (builder, watcher) = (builder.clone(), draining.watcher());
