@@ -1,5 +1,6 @@
 //! A server behind a URL: where it is, what is sent to it, who listens in front.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +34,28 @@ const DRAIN: Duration = Duration::from_secs(2);
 const SECRETS: [&str; 6] = ["authorization", "cookie", "key", "password", "secret", "token"];
 
 /// The URL, where the command is one.
-pub(super) fn url(command: &[std::ffi::OsString]) -> Option<&str> {
-    let [only] = command else { return None };
-    let text = only.to_str()?;
-    let lower = text.to_ascii_lowercase();
-    (lower.starts_with("http://") || lower.starts_with("https://")).then_some(text)
+///
+/// # Errors
+/// Where it is a URL that cannot be meant, or `args` speak of one and it is none.
+pub(super) fn url<'c>(
+    command: &'c [OsString],
+    args: &RemoteArgs,
+) -> anyhow::Result<Option<&'c str>> {
+    let (first, rest) = command.split_first().context("no command is given")?;
+    let Some((scheme, _)) = first.to_str().and_then(|first| first.split_once("://")) else {
+        let first = first.display();
+        if let Some(option) = args.about_url() {
+            anyhow::bail!("{option} is about a server behind a URL, and `{first}` is a command");
+        }
+        return Ok(None);
+    };
+    let url = first.to_str();
+    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    anyhow::ensure!(is_http, "`{}` is neither a command nor an http or https URL", first.display());
+    match rest.first() {
+        None => Ok(url),
+        Some(more) => anyhow::bail!("a URL takes no arguments, and `{}` is one", more.display()),
+    }
 }
 
 /// The name that a URL gives its server: the host without what every other has.
@@ -180,6 +198,10 @@ pub(super) async fn over_http(
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
     let address = args.listen.listen.context("--listen is not given")?;
+    anyhow::ensure!(
+        args.remote.transport != cli::Transport::Sse,
+        "HTTP+SSE servers are shown over standard input and output only: leave out --listen"
+    );
     let token = args.listen.token_env.as_deref().map(variable).transpose()?.map(Arc::new);
     anyhow::ensure!(
         address.ip().is_loopback() || token.is_some(),
