@@ -14,8 +14,11 @@ use crate::support::scripted::{
 };
 use crate::support::{Gate, PATIENCE, call, eventually};
 
+/// What a server does with the connection of a call.
+type End = fn(&mut TcpStream);
+
 /// A server that keeps a call until it is cancelled, and then does this.
-fn cancellable(then: fn(&mut TcpStream)) -> Scripted {
+fn cancellable(then: End) -> Scripted {
     let cancelled = Arc::new((Mutex::new(false), Condvar::new()));
     Scripted::serving(move |request, stream| {
         let (is_cancelled, news) = &*cancelled;
@@ -41,7 +44,7 @@ fn cancellable(then: fn(&mut TcpStream)) -> Scripted {
 /// fail on it.
 #[test]
 fn what_a_client_gave_up_is_not_answered() {
-    let ends: [(&str, fn(&mut TcpStream)); 4] = [
+    let ends: [(&str, End); 4] = [
         ("a stream without it", |stream| {
             let _ = stream.write_all(STREAM);
         }),
