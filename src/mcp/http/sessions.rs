@@ -14,6 +14,10 @@ pub const MAX_SESSIONS: usize = 20_000;
 /// How long a conversation is kept that nobody uses.
 pub const IDLE: Duration = Duration::from_secs(3_600);
 
+/// How often those that nobody uses are looked for, at most: most clients go without
+/// a word.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// Whose conversation, and by which session id.
 type Key = (Arc<str>, Option<Arc<str>>);
 
@@ -28,6 +32,8 @@ struct Inner {
     open: HashMap<Key, Open>,
     /// Who opened a session.
     owners: HashMap<Arc<str>, Arc<str>>,
+    /// When it was looked last for those that nobody uses.
+    looked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -109,15 +115,19 @@ impl Sessions {
 
 impl Inner {
     fn insert(&mut self, key: Key, relay: Arc<Relay>, now: Instant) {
-        if self.open.len() >= MAX_SESSIONS {
-            self.make_room(now);
+        let is_full = self.open.len() >= MAX_SESSIONS;
+        let looked = *self.looked.get_or_insert(now);
+        if is_full || now.duration_since(looked) >= LOOK {
+            self.make_room(now, if is_full { MAX_SESSIONS / 20 } else { 0 });
+            self.looked = Some(now);
         }
         self.open.insert(key, Open { relay, used: now });
     }
 
-    /// Those that nobody uses go, else those not used for longest: some at once, so
-    /// that a flood of sessions does not cost a look at all of them each time.
-    fn make_room(&mut self, now: Instant) {
+    /// Those that nobody uses go, and of the others those not used for longest, so
+    /// that at least `wanted` go: some at once, so that a flood of sessions does not
+    /// cost a look at all of them each time.
+    fn make_room(&mut self, now: Instant, wanted: usize) {
         let mut by_age: Vec<(bool, Instant, &Key)> =
             (self.open.iter()).map(|(key, open)| (!open.relay.is_idle(), open.used, key)).collect();
         by_age.sort_unstable_by_key(|(works, used, _)| (*works, *used));
@@ -125,7 +135,7 @@ impl Inner {
         let idle = by_age.partition_point(|(works, used, _)| !works && is_unused(used));
         let gone: Vec<Key> = by_age
             .into_iter()
-            .take(idle.max(MAX_SESSIONS / 20))
+            .take(idle.max(wanted))
             .map(|(.., key)| key.clone())
             .collect();
         for key in gone {
@@ -205,5 +215,8 @@ mod tests {
         sessions.opened(&one, &last, begin());
         assert!(sessions.find(&other, Some(&last), begin).is_err(), "the server gave it to one");
         assert!(sessions.find(&one, Some(&last), begin).is_ok());
+        let (later, key) = (Instant::now() + IDLE, (Arc::clone(&one), None));
+        sessions.inner().insert(key, begin(), later);
+        assert_eq!(sessions.inner().open.len(), 2, "the call under way, and this one");
     }
 }
