@@ -211,14 +211,13 @@ pub(super) async fn over_http(
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     let door = Door { address: listener.local_addr()?, token, max_message: of_relay.max_message };
     anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
-    let front = Front {
+    let app = Arc::new(Front {
         door,
         backend: backend.clone(),
         agent: of_relay.agent.clone(),
         server: Arc::clone(&of_relay.server),
         refusals: Refusals::new(gate),
-    };
-    let app = front::router(front).into_service();
+    });
     let stop = async move {
         told.next().await;
     };

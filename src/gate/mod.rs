@@ -102,12 +102,7 @@ impl Gate {
     /// # Errors
     /// The [`Denial`] to tell the caller: refused by the pipeline, or not
     /// recordable.
-    pub async fn admit<M>(
-        &self,
-        action: impl Into<Arc<Action>>,
-        message: M,
-    ) -> Result<Permit<M>, Denial> {
-        let action = action.into();
+    pub async fn admit<M>(&self, action: Arc<Action>, message: M) -> Result<Permit<M>, Denial> {
         let policy = self.policy.load_full();
         let judge = {
             let (action, policy) = (Arc::clone(&action), Arc::clone(&policy));

@@ -37,9 +37,10 @@ async fn answer(
     State(hosted): State<Arc<Hosted>>,
     Segment(name): Segment<String>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
+    request: Request,
 ) -> Response {
-    let known = identify::by_key(request.headers(), &hosted.host.directory);
+    let (mut parts, body) = request.into_parts();
+    let known = identify::by_key(&parts.headers, &hosted.host.directory);
     let Ok(known) = known else {
         let row = hosted.refusals.stranger(ANY, peer.ip(), "no valid agent key").await;
         let detail = "Missing or invalid agent key (header X-Agent-Key)";
@@ -48,23 +49,23 @@ async fn answer(
     };
     let record = &known.agent;
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
-    let method = request.method().as_str().to_owned();
     let Some(server) = hosted.open.load().get(&name).cloned() else {
         let detail = format!("there is no MCP server `{name}`");
-        let row = hosted.refusals.faulty(ANY, &agent, &method, &detail).await;
+        let row = hosted.refusals.faulty(ANY, &agent, parts.method.as_str(), &detail).await;
         let body = json!({ "error": "unknown_server", "detail": detail });
         return reply::answer(StatusCode::NOT_FOUND, body, row.as_deref());
     };
-    request.headers_mut().remove(AGENT_KEY);
+    parts.headers.remove(AGENT_KEY);
     // One of the gate's own keys goes no further; any other bearer is the server's.
     if known.in_credentials_place {
-        request.headers_mut().remove(AUTHORIZATION);
+        parts.headers.remove(AUTHORIZATION);
     }
-    let principal = Arc::clone(&record.id);
-    match front::read(request, agent.clone(), principal, hosted.host.max_message).await {
+    let who = (agent.clone(), Arc::clone(&record.id));
+    match front::read(&mut parts, body, who, hosted.host.max_message).await {
         Ok(incoming) => server.backend.answer(incoming).await,
         Err(refusal) => {
-            let row = hosted.refusals.faulty(&name, &agent, &method, &refusal.what).await;
+            let method = parts.method.as_str();
+            let row = hosted.refusals.faulty(&name, &agent, method, &refusal.what).await;
             refusal.answer(row.as_deref())
         }
     }

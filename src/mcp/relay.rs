@@ -226,14 +226,14 @@ impl Relay {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn action(&self, target: Target) -> Action {
-        Action {
+    fn action(&self, target: Target) -> Arc<Action> {
+        Arc::new(Action {
             at: jiff::Timestamp::now(),
             agent: self.settings.agent.clone(),
             session: Arc::clone(&self.settings.session),
             transport: self.settings.transport,
             target,
-        }
+        })
     }
 
     /// Answers the client. One that is gone needs no answer.

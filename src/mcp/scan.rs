@@ -141,8 +141,9 @@ impl Scan {
     }
 
     fn key(&mut self) {
-        let token = self.take_token();
-        let Ok(Json::String(key)) = json::parse(&token) else {
+        let key = json::parse(&self.token);
+        self.forget_token();
+        let Ok(Json::String(key)) = key else {
             self.doubtful = true;
             return;
         };
@@ -159,16 +160,16 @@ impl Scan {
     }
 
     fn end_value(&mut self) {
-        let token = self.take_token();
         if self.expects == Expects::Value(Member::Id) {
-            self.ids.push(token.trim_ascii_end().to_vec());
+            self.ids.push(self.token.trim_ascii_end().to_vec());
         }
+        self.forget_token();
         self.expects = Expects::Key;
     }
 
-    fn take_token(&mut self) -> Vec<u8> {
+    fn forget_token(&mut self) {
         self.keeps = false;
-        std::mem::take(&mut self.token)
+        self.token.clear();
     }
 
     fn keep(&mut self, byte: u8) {

@@ -11,6 +11,7 @@ use futures_util::stream;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
@@ -51,6 +52,11 @@ impl Held {
         let frames = [Frame::data(self.bytes), Frame::trailers(trailers)];
         Body::new(StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>))))
     }
+}
+
+/// A body that comes in; none where it is known to be empty.
+pub(super) fn incoming(body: Incoming) -> Body {
+    if body.is_end_stream() { Body::empty() } else { Body::new(body) }
 }
 
 /// Reads a whole body of at most `max` bytes, which may take `patience` in all.
@@ -97,7 +103,7 @@ async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
 
 /// What came of a body so far. Most come in one piece: that one is not copied.
 #[derive(Default)]
-struct Begun {
+pub(crate) struct Begun {
     first: Option<Bytes>,
     whole: BytesMut,
 }
@@ -107,7 +113,11 @@ impl Begun {
         self.first.as_ref().map_or(self.whole.len(), Bytes::len)
     }
 
-    fn push(&mut self, data: Bytes) {
+    /// Adds the next piece.
+    pub(crate) fn push(&mut self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
         match self.first.take() {
             None if self.whole.is_empty() => self.first = Some(data),
             None => self.whole.extend_from_slice(&data),
@@ -118,7 +128,8 @@ impl Begun {
         }
     }
 
-    fn bytes(self) -> Bytes {
+    /// All of it.
+    pub(crate) fn bytes(self) -> Bytes {
         self.first.unwrap_or_else(|| self.whole.freeze())
     }
 }

@@ -14,14 +14,16 @@ use hyper::body::Incoming;
 use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connected, HttpConnector, capture_connection};
+use hyper_util::client::legacy::connect::{
+    CaptureConnection, Connected, HttpConnector, capture_connection,
+};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use tokio::time::Instant;
 
 use super::Body;
 use super::alive;
-use super::body::{Stalled, Unfit};
+use super::body::{self, Stalled, Unfit};
 use super::lanes;
 use super::way::Way;
 
@@ -117,44 +119,64 @@ impl Client {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send(
+    pub fn send(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         patience: Duration,
-    ) -> Result<Response<Body>, SendError> {
+    ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send + use<> {
+        let upload = (!request.body().is_end_stream()).then(|| Upload::of(&mut request));
         // INVARIANT (lanes): there is a pool for each, and for no lane.
-        let Some(pool) = self.pools.get(lanes::here()) else {
-            return Err(SendError::Connect("no such lane".to_owned()));
-        };
-        if request.body().is_end_stream() {
-            let answer = tokio::time::timeout(patience, pool.request(request)).await;
-            return read(answer.map_err(|_| SendError::Timeout(patience))?);
+        let pool = self.pools.get(lanes::here());
+        // Begun here, so that what is waited for does not hold the request.
+        let answer = pool.map(|pool| pool.request(request));
+        async move {
+            let answer = answer.ok_or_else(|| SendError::Connect("no such lane".to_owned()))?;
+            let answer = match &upload {
+                None => tokio::time::timeout(patience, answer).await.ok(),
+                Some(upload) => upload.pace.in_time(answer, patience).await,
+            };
+            let answer = read(answer.ok_or(SendError::Timeout(patience))?)?;
+            if let Some(upload) = upload {
+                upload.answered(&answer);
+            }
+            Ok(answer)
         }
-        let pace = Pace::default();
-        let paced = |inner| Body::new(Paced { inner, pace: pace.clone() });
-        let mut request = request.map(paced);
-        let connection = capture_connection(&mut request);
-        let answer = pace.in_time(pool.request(request), patience).await;
-        let answer = read(answer.ok_or(SendError::Timeout(patience))?)?;
-        // Servers that refuse without reading the body close the connection, often
-        // without saying so.
-        if answer.status().is_client_error() && answer.version() < http::Version::HTTP_2 {
-            connection.connection_metadata().iter().for_each(Connected::poison);
-        }
-        Ok(answer)
     }
 }
 
 /// What came of a request.
 fn read(answer: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Body>, SendError> {
     match answer {
-        Ok(response) => Ok(response.map(Body::new)),
+        Ok(response) => Ok(response.map(body::incoming)),
         Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
         Err(error) => Err(match (cause(&error), cause(&error)) {
             (Some(stalled), _) => SendError::Slow(stalled),
             (_, Some(unfit)) => SendError::Unfit(unfit),
             (None, None) => SendError::Broken(causes(&error)),
         }),
+    }
+}
+
+/// A request's body on its way.
+struct Upload {
+    pace: Pace,
+    connection: CaptureConnection,
+}
+
+impl Upload {
+    fn of(request: &mut Request<Body>) -> Self {
+        let pace = Pace::default();
+        let inner = std::mem::take(request.body_mut());
+        *request.body_mut() = Body::new(Paced { inner, pace: pace.clone() });
+        Self { pace, connection: capture_connection(request) }
+    }
+
+    /// Servers that refuse without reading the body close the connection, often
+    /// without saying so.
+    fn answered(&self, answer: &Response<Body>) {
+        if answer.status().is_client_error() && answer.version() < http::Version::HTTP_2 {
+            self.connection.connection_metadata().iter().for_each(Connected::poison);
+        }
     }
 }
 

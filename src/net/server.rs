@@ -2,14 +2,15 @@
 //! drained at the end.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use axum::extract::ConnectInfo;
+use futures_util::future::{CatchUnwind, FutureExt as _};
 use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -17,12 +18,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tower_service::Service as _;
 
-use super::Body;
 use super::alive;
 use super::lanes::Lanes;
 use super::sniff::Heads;
 use super::wire::{Patience, Wire};
+use super::{Body, body};
 
 /// What a listener puts up with; beyond 100 headers it answers 431, too.
 #[derive(Debug, Clone, Copy)]
@@ -51,23 +53,41 @@ impl Default for Limits {
     }
 }
 
-/// Answers on `listener`, each connection on one of `lanes`, until `stop` resolves, then lets what is under way end
-/// for [`Limits::drain`]. The peer's address is an extension of each request.
+/// What answers requests.
+pub trait App: Clone + Send + 'static {
+    /// Answers a request of `peer`. What takes time or may panic belongs into the
+    /// future: a panic there refuses this request and no other on the connection.
+    fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer;
+}
+
+/// An answer on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// The peer's address is an extension of each request.
+impl App for axum::Router {
+    fn answer(&self, peer: SocketAddr, mut request: Request<Body>) -> Answer {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let mut router = self.clone();
+        Box::pin(async move {
+            // INVARIANT (ready): a router always is.
+            let answer: Result<_, Infallible> = router.call(request).await;
+            answer.unwrap_or_else(|never| match never {})
+        })
+    }
+}
+
+/// Answers on `listener` by `app`, each connection on one of `lanes`, until `stop`
+/// resolves, then lets what is under way end for [`Limits::drain`].
 ///
 /// # Errors
 /// Where the listener itself breaks.
-pub async fn serve<S>(
+pub async fn serve(
     listener: TcpListener,
-    app: S,
+    app: impl App,
     limits: Limits,
     lanes: &Lanes,
     stop: impl Future<Output = ()>,
-) -> io::Result<()>
-where
-    S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
+) -> io::Result<()> {
     let builder = builder(limits);
     let patience = Patience { head: limits.head_patience, write: limits.write_patience };
     let draining = GracefulShutdown::new();
@@ -88,7 +108,7 @@ where
         let _ = stream.set_nodelay(true);
         alive::probe(&stream);
         let heads = Heads::default();
-        let service = WithPeer { app: app.clone(), peer, heads: heads.clone() };
+        let service = OfPeer { app: app.clone(), peer, heads: heads.clone() };
         let (builder, watcher) = (builder.clone(), draining.watcher());
         // A lane polls its own sockets.
         let Ok(stream) = stream.into_std() else { continue };
@@ -125,44 +145,45 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Hands a request on with its sender's address.
-#[derive(Clone)]
-struct WithPeer<S> {
-    app: S,
+/// The app as a peer's connection has it.
+struct OfPeer<A> {
+    app: A,
     peer: SocketAddr,
     heads: Heads,
 }
 
-impl<S> hyper::service::Service<Request<Incoming>> for WithPeer<S>
-where
-    S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
+impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let mut app = self.app.clone();
-        let mut request = self.heads.mark(request.map(Body::new));
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let request = self.heads.mark(request.map(body::incoming));
         let in_chunks = request.version() < Version::HTTP_2
             && request.headers().contains_key(TRANSFER_ENCODING);
-        request.extensions_mut().insert(axum::extract::ConnectInfo(self.peer));
-        Box::pin(async move {
-            let answer = async {
-                poll_fn(|context| app.poll_ready(context)).await?;
-                app.call(request).await
-            };
-            // A panic refuses this request and no other on the connection.
-            let answer = AssertUnwindSafe(answer).catch_unwind().await;
-            let mut response = answer.unwrap_or_else(|_| Ok(panicked()))?;
-            if in_chunks {
-                // Nothing behind chunks is taken for another request.
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok(response)
-        })
+        let answer = AssertUnwindSafe(self.app.answer(self.peer, request)).catch_unwind();
+        Answering { answer, in_chunks }
+    }
+}
+
+/// A request that is being answered; a type of its own, so that it need not be boxed.
+struct Answering {
+    answer: CatchUnwind<AssertUnwindSafe<Answer>>,
+    /// It came in chunks.
+    in_chunks: bool,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.answer.poll_unpin(context));
+        let mut response = answer.unwrap_or_else(|_| panicked());
+        if self.in_chunks {
+            // Nothing behind chunks is taken for another request.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

@@ -128,7 +128,7 @@ impl Session {
         if !record.is_due(now()) || record.refresh().is_none() {
             return record.header();
         }
-        match self.inner.renew(&record).await {
+        match Box::pin(self.inner.renew(&record)).await {
             Some(renewed) => renewed.header(),
             // Whatever the server says to a token that has run out is a challenge.
             None => record.header(),

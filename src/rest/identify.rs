@@ -35,7 +35,7 @@ pub struct Identified {
     /// credential of the client's to pass on.
     pub in_credentials_place: bool,
     /// The AWS signature that has yet to prove it.
-    pub claim: Option<Claim>,
+    pub claim: Option<Box<Claim>>,
 }
 
 /// Why nobody is identified.
@@ -78,7 +78,7 @@ pub fn agent(
         Ok(_) | Err(Stranger::NoKey) => {}
     }
     let key_id = Arc::clone(claim.key_id());
-    Ok(Identified { agent, key_id, in_credentials_place: true, claim: Some(claim) })
+    Ok(Identified { agent, key_id, in_credentials_place: true, claim: Some(Box::new(claim)) })
 }
 
 /// Finds the agent by the keys in `headers`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRAILER};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 
@@ -141,7 +142,7 @@ impl Fault {
 }
 
 /// Reads a request whose path, `raw_path`, is as the client wrote it below the
-/// provider's name.
+/// provider's name. The headers are taken out of `parts`.
 ///
 /// # Errors
 /// See [`Fault`].
@@ -149,11 +150,11 @@ pub async fn read(
     provider: Provider,
     raw_path: &str,
     region: Option<&str>,
-    parts: http::request::Parts,
+    parts: &mut Parts,
     body: Body,
     limits: &Limits,
 ) -> Result<Inbound, Fault> {
-    head::check(&parts)?;
+    head::check(parts)?;
     let path = Path::parse(provider, raw_path)?;
     let query = parts.uri.query();
     head::check_query(query.unwrap_or_default())?;
@@ -176,7 +177,7 @@ pub async fn read(
     let method = parts.method.as_str().to_owned();
     let query = query.map(str::to_owned);
     // From here on only what goes upstream is looked at.
-    let mut headers = head::forwarded(parts.headers);
+    let mut headers = head::forwarded(std::mem::take(&mut parts.headers));
     let reads = match payload::reads(provider, host.as_deref(), &headers)? {
         _ if is_upload => Reads::Nothing,
         reads => reads,

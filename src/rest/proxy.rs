@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::aws::{self, SignedChunks};
@@ -92,7 +92,7 @@ type Rare<'r> = BoxFuture<'r, Response<Body>>;
 
 /// A request on its way, as far as it was read before it is decided.
 struct Read {
-    action: Action,
+    action: Arc<Action>,
     outgoing: Outgoing,
 }
 
@@ -103,36 +103,34 @@ impl Proxy {
         &self,
         provider: Provider,
         (base, path): (&str, &str),
-        request: Request<Body>,
+        (parts, body): (&mut Parts, Body),
         peer: SocketAddr,
     ) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
-        let base = self.base(provider, &parts, base);
+        let base = self.base(provider, parts, base);
         if let Some(token) = path.strip_prefix(ticket::SIGNED) {
             let signed = self.answer_signed(provider, token, base, (parts, body), peer);
             return Box::pin(signed).await;
         }
         // Whose request it is comes first: strangers learn nothing else.
-        let who = match identify::agent(provider, &parts, &self.directory) {
+        let who = match identify::agent(provider, parts, &self.directory) {
             Ok(who) => who,
             Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
         };
-        let Some(proven) = self.prove(&who, &parts, body).await else {
+        let Some(proven) = self.prove(&who, parts, body).await else {
             return self.refuse_stranger(provider, peer.ip()).await;
         };
         let Some(gate) = self.gate_for(&who.agent) else {
-            return self.refuse_without_policy(&who.agent, provider, &parts).await;
+            return self.refuse_without_policy(&who.agent, provider, parts).await;
         };
-        let method = parts.method.to_string();
         let Some(base) = base else {
             let fault = Fault::Header("the header `host` does not name a host".to_owned());
-            return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
+            return self.refuse_faulty(&gate, &who.agent, provider, parts, fault).await;
         };
-        let answer = asked_for(provider, path, &mut parts);
+        let answer = asked_for(provider, path, parts);
         let read = match self.read(&who, (provider, path), parts, proven).await {
             Ok(read) => read,
             Err(fault) => {
-                return self.refuse_faulty(&gate, &who.agent, provider, &method, fault).await;
+                return self.refuse_faulty(&gate, &who.agent, provider, parts, fault).await;
             }
         };
         let holder = Holder { agent: who.agent, key_id: who.key_id };
@@ -147,8 +145,9 @@ impl Proxy {
         read: Read,
         rewriter: Option<Rewriter>,
     ) -> Response<Body> {
-        let (action, method) = (Arc::new(read.action), read.outgoing.method.clone());
-        let permit = match gate.admit(Arc::clone(&action), read.outgoing).await {
+        let Read { action, outgoing } = read;
+        let method = outgoing.method().clone();
+        let permit = match gate.admit(Arc::clone(&action), outgoing).await {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
@@ -199,7 +198,7 @@ impl Proxy {
         &self,
         who: &Identified,
         inbound: Inbound,
-        chunks: Option<SignedChunks>,
+        chunks: Option<Box<SignedChunks>>,
     ) -> Result<Read, Fault> {
         let Inbound { judged, path, query, mut headers, mut body, held } = inbound;
         let uri = match self.exit {
@@ -218,7 +217,7 @@ impl Proxy {
                 };
                 let uri = upstream.uri(&path, query.as_deref()).ok_or(Fault::Target)?;
                 if provider == Provider::Aws {
-                    let scope = who.claim.as_ref().map(aws::Claim::scope);
+                    let scope = who.claim.as_deref().map(aws::Claim::scope);
                     let (service, region) = scope_of(judged.host.as_deref().unwrap_or_default());
                     let (method, held) = (judged.method.as_str(), held.as_deref());
                     let scope = scope.unwrap_or((service, region));
@@ -237,7 +236,7 @@ impl Proxy {
         };
         // INVARIANT (method): it was one of HTTP's own when it was read.
         let method = judged.method.parse().map_err(|_| Fault::Target)?;
-        let outgoing = Outgoing { method, uri, headers, body };
+        let outgoing = Outgoing::new(method, uri, headers, body);
         let action = self.action(&who.agent, Target::Http(judged));
         Ok(Read { action, outgoing })
     }
@@ -258,7 +257,7 @@ impl Proxy {
             None => parts.uri.authority()?.clone(),
         };
         let host: Authority = host;
-        (!host.as_str().contains('@')).then(|| format!("http://{host}{below}"))
+        (!host.as_str().contains('@')).then(|| ["http://", host.as_str(), below].concat())
     }
 
     /// What rewrites the answer, where it has to be.
@@ -314,14 +313,14 @@ impl Proxy {
         })
     }
 
-    fn action(&self, agent: &AgentRecord, target: Target) -> Action {
-        Action {
+    fn action(&self, agent: &AgentRecord, target: Target) -> Arc<Action> {
+        Arc::new(Action {
             at: jiff::Timestamp::now(),
             agent: Agent { name: Arc::clone(&agent.name), bound_to: agent.provider },
             session: Arc::clone(&self.session),
             transport: Transport::Rest,
             target,
-        }
+        })
     }
 
     /// A request that cannot be read is refused by the same hall as any other.
@@ -330,10 +329,11 @@ impl Proxy {
         gate: &'r Gate,
         agent: &AgentRecord,
         provider: Provider,
-        method: &str,
+        parts: &Parts,
         fault: Fault,
     ) -> Rare<'r> {
-        let action = self.action(agent, malformed(provider, method, fault.to_string()));
+        let target = malformed(provider, parts.method.as_str(), fault.to_string());
+        let action = self.action(agent, target);
         Box::pin(async move {
             let row = self.refused(gate, action).await;
             reply::faulty(&fault, row.as_deref())
@@ -369,7 +369,7 @@ impl Proxy {
                     transport: Transport::Rest,
                     target,
                 };
-                let row = self.refused(&self.gate, action).await;
+                let row = self.refused(&self.gate, Arc::new(action)).await;
                 self.strangers.wrote(source, row.clone());
                 row
             }
@@ -377,7 +377,7 @@ impl Proxy {
     }
 
     /// Records an action that the pipeline refuses, and gives its row.
-    async fn refused(&self, gate: &Gate, action: Action) -> Option<String> {
+    async fn refused(&self, gate: &Gate, action: Arc<Action>) -> Option<String> {
         match gate.admit(action, ()).await {
             Ok(permit) => permit.redeem().1.request_id().map(str::to_owned),
             Err(denial) => denial.request_id,

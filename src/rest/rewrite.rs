@@ -9,7 +9,7 @@ mod scan;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream;
 use http::header::{
     CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, Entry,
@@ -28,7 +28,7 @@ use super::ticket::Signer;
 use super::{minted, reply};
 use crate::action::Provider;
 use crate::net::Body;
-use crate::net::body::Held;
+use crate::net::body::{Begun, Held};
 
 /// The largest answer that is held, in bytes; larger ones lose their
 /// `Content-Length`.
@@ -103,7 +103,7 @@ impl Rewriter {
         if !(is_json && has_body && is_whole && !is_encoded(&parts.headers)) {
             return Ok(Response::from_parts(parts, body));
         }
-        let looked = Looked::new(Scanner::new(self.rules), body);
+        let mut looked = Looked::new(Scanner::new(self.rules), body);
         // One that told its length is to tell it again.
         if is_small(&parts.headers) {
             let whole = looked.whole().await?;
@@ -259,16 +259,16 @@ impl Looked {
     }
 
     /// All of it at once; what was changed is known then.
-    async fn whole(mut self) -> Result<Whole, axum::Error> {
-        let mut out = BytesMut::new();
+    async fn whole(&mut self) -> Result<Whole, axum::Error> {
+        let mut out = Begun::default();
         let mut trailers = None;
         while let Some(frame) = self.next().await {
             match frame?.into_data() {
-                Ok(data) => out.extend_from_slice(&data),
+                Ok(data) => out.push(data),
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
-        let held = Held { bytes: out.freeze(), trailers };
+        let held = Held { bytes: out.bytes(), trailers };
         Ok(Whole { held, changed: self.scanner.changed() })
     }
 

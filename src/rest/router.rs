@@ -1,23 +1,20 @@
 //! Which provider a request is for: by the first segments of its path, or by the
 //! listener that it came in at.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::response::Response;
-use http::StatusCode;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
 use serde_json::json;
-use tower_service::Service;
 
 use super::proxy::Proxy;
 use super::{reply, ticket};
 use crate::action::Provider;
+use crate::net::Body;
+use crate::net::server::{Answer, App};
 
 /// What stands before a provider's name.
 const PREFIX: &str = "/proxy/";
@@ -32,51 +29,52 @@ pub struct Front {
     pub others: Router,
 }
 
-impl Service<Request> for Front {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request>::poll_ready(&mut self.others, context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
+impl App for Front {
+    fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
         if !request.uri().path().starts_with(PREFIX) {
-            return Box::pin(self.others.call(request));
+            return self.others.answer(peer, request);
         }
         let proxy = Arc::clone(&self.proxy);
-        Box::pin(async move { Ok(by_path(&proxy, request).await) })
+        let (mut parts, body) = request.into_parts();
+        Box::pin(async move { by_path(&proxy, (&mut parts, body), peer).await })
     }
 }
 
 /// Every path, for one provider: a listener of its own, for SDKs that lose a
 /// prefix.
-pub fn listener(proxy: Arc<Proxy>, provider: Provider) -> Router {
-    let answer = move |State(proxy): State<Arc<Proxy>>,
-                       peer: ConnectInfo<SocketAddr>,
-                       request: Request| async move {
-        let path = request.uri().path().to_owned();
-        answer(&proxy, provider, ("", &path), request, peer.0).await
-    };
-    Router::new().fallback(answer).with_state(proxy)
+#[derive(Debug, Clone)]
+pub struct OneProvider {
+    /// Answers.
+    pub proxy: Arc<Proxy>,
+    /// Whom every request is for.
+    pub provider: Provider,
 }
 
-async fn by_path(proxy: &Proxy, request: Request) -> Response {
-    // INVARIANT (peer): the listener says who is connected.
-    let Some(&ConnectInfo(peer)) = request.extensions().get() else {
-        let body = json!({ "error": "internal_error", "detail": "nobody knows who asks" });
-        return reply::answer(StatusCode::INTERNAL_SERVER_ERROR, body, None);
-    };
+impl App for OneProvider {
+    fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
+        let (proxy, provider) = (Arc::clone(&self.proxy), self.provider);
+        let path = request.uri().path().to_owned();
+        let (mut parts, body) = request.into_parts();
+        Box::pin(
+            async move { answer(&proxy, provider, ("", &path), (&mut parts, body), peer).await },
+        )
+    }
+}
+
+async fn by_path(
+    proxy: &Proxy,
+    (parts, body): (&mut Parts, Body),
+    peer: SocketAddr,
+) -> Response<Body> {
     // As it was written: a decoded path is another one.
-    let whole = request.uri().path().to_owned();
+    let whole = parts.uri.path().to_owned();
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let name = rest.split('/').next().unwrap_or_default();
     let path = rest.get(name.len()..).filter(|path| !path.is_empty()).unwrap_or("/");
     match Provider::from_name(name) {
         Some(provider) => {
             let base = whole.get(..PREFIX.len() + name.len()).unwrap_or_default();
-            answer(proxy, provider, (base, path), request, peer).await
+            answer(proxy, provider, (base, path), (parts, body), peer).await
         }
         None => unknown(name),
     }
@@ -86,15 +84,14 @@ async fn answer(
     proxy: &Proxy,
     provider: Provider,
     (base, path): (&str, &str),
-    request: Request,
+    (parts, body): (&mut Parts, Body),
     peer: SocketAddr,
-) -> Response {
+) -> Response<Body> {
     let began = Instant::now();
-    let method = request.method().clone();
-    let response = proxy.answer(provider, (base, path), request, peer).await;
+    let response = proxy.answer(provider, (base, path), (parts, body), peer).await;
     tracing::info!(
         provider = provider.as_str(),
-        %method,
+        method = %parts.method,
         path = ticket::shown(path),
         status = response.status().as_u16(),
         took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -103,7 +100,7 @@ async fn answer(
     response
 }
 
-fn unknown(name: &str) -> Response {
+fn unknown(name: &str) -> Response<Body> {
     let near =
         Provider::ALL.map(|provider| (strsim::jaro_winkler(provider.as_str(), name), provider));
     let near = near.into_iter().max_by(|one, other| one.0.total_cmp(&other.0));

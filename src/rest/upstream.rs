@@ -12,18 +12,28 @@ use crate::net::Body;
 use crate::net::body::patient;
 use crate::net::client::{Client, SendError};
 
-/// A request as it will be sent. It can be made by anybody and sent by nobody
-/// without a permit.
+/// A request as it will be sent: the real credential among its headers, and as its
+/// body the very bytes that were judged, or a stream that nothing reads. It can be
+/// made by anybody and sent by nobody without a permit.
 #[derive(Debug)]
-pub struct Outgoing {
-    /// The method.
-    pub method: Method,
-    /// Where to.
-    pub uri: Uri,
-    /// The headers, the real credential among them.
-    pub headers: HeaderMap,
-    /// The very bytes that were judged, or a stream that nothing reads.
-    pub body: Body,
+pub struct Outgoing(Box<Request<Body>>);
+
+impl Outgoing {
+    /// A request to `uri`.
+    #[must_use]
+    pub fn new(method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Self {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Self(Box::new(request))
+    }
+
+    /// Its method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.0.method()
+    }
 }
 
 /// Sends admitted requests.
@@ -81,14 +91,10 @@ impl Exit {
         &self,
         permit: Permit<Outgoing>,
     ) -> (Receipt, String, Result<Response<Body>, UpstreamError>) {
-        let (outgoing, receipt) = permit.redeem();
-        let host = outgoing.uri.authority().map(ToString::to_string).unwrap_or_default();
-        let mut request = Request::new(outgoing.body);
-        *request.method_mut() = outgoing.method;
-        *request.uri_mut() = outgoing.uri;
-        *request.headers_mut() = outgoing.headers;
+        let (Outgoing(request), receipt) = permit.redeem();
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let patience = **self.patience.load();
-        let answer = self.client.send(request, patience).await;
+        let answer = self.client.send(*request, patience).await;
         let answer = answer.and_then(|answer| tidy(answer, patience));
         let answer = answer.map_err(|cause| UpstreamError { provider: host.clone(), cause });
         (receipt, host, answer)

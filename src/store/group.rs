@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::StoreError;
+use super::append::Appender;
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::{Hash, Keys};
 use super::ledger::Transaction;
@@ -73,50 +74,60 @@ pub(super) fn write_group(
     told: &mut Told,
 ) -> Result<(), StoreError> {
     let mut rows = rows.into_iter();
-    let written = results
-        .iter()
-        .try_for_each(|(id, completion)| write_result(transaction, id, completion))
-        .and_then(|()| rows.by_ref().try_for_each(|job| write_row(transaction, job, told)));
-    if let Err(error) = &written {
-        for job in rows {
-            (job.draw)(Err(error.clone()));
-        }
-    }
-    written
+    let mut left = None;
+    let written = transaction.appender().and_then(|mut log| {
+        results.iter().try_for_each(|(id, completion)| write_result(&mut log, id, completion))?;
+        rows.by_ref().try_for_each(|job| write_row(&mut log, job, told, &mut left))
+    });
+    written.map_err(|error| {
+        let error = transaction.error(&error);
+        let others = rows.map(|job| refusing(job.draw));
+        left.into_iter().chain(others).for_each(|refuse| refuse(error.clone()));
+        error
+    })
+}
+
+/// Tells whoever waits why there is no row.
+type Refuse = Box<dyn FnOnce(StoreError)>;
+
+fn refusing(draw: Draw) -> Refuse {
+    Box::new(|error| drop(draw(Err(error))))
 }
 
 fn write_result(
-    transaction: &mut Transaction<'_>,
+    log: &mut Appender<'_>,
     id: &RowId,
     completion: &Completion,
-) -> Result<(), StoreError> {
-    if !transaction.complete(id, completion)? {
+) -> rusqlite::Result<()> {
+    if !log.complete(id, completion)? {
         tracing::error!(id = id.as_str(), "a result is lost: its row is in a log that is gone");
     }
     Ok(())
 }
 
+/// Writes one row. Whoever waits for one that fails is `left` to be told.
 fn write_row(
-    transaction: &mut Transaction<'_>,
+    log: &mut Appender<'_>,
     job: Job,
     told: &mut Told,
-) -> Result<(), StoreError> {
-    let usage = match transaction.usage(&job.agent, &job.limits) {
+    left: &mut Option<Refuse>,
+) -> rusqlite::Result<()> {
+    let usage = match log.usage(&job.agent, &job.limits) {
         Ok(usage) => usage,
         Err(error) => {
-            (job.draw)(Err(error.clone()));
+            *left = Some(refusing(job.draw));
             return Err(error);
         }
     };
     let Some((draft, deliver)) = (job.draw)(Ok(usage)) else { return Ok(()) };
     let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
-    match transaction.decide(&draft, digest, &job.limits) {
+    match log.decide(&draft, digest, &job.limits) {
         Ok(recorded) => {
             told.waiting.push(Waiting { deliver, recorded, home: job.home });
             Ok(())
         }
         Err(error) => {
-            deliver(Err(error.clone()));
+            *left = Some(Box::new(|error| deliver(Err(error))));
             Err(error)
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::chain::kind;
 use super::schema::{meta, set_meta};
@@ -109,7 +109,7 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
         })
     })?;
     let mut newest = folded;
-    let mut batch = Batch::new(connection);
+    let mut batch = Batch::new(connection)?;
     for entry in entries {
         let entry = entry?;
         newest = entry.seq;
@@ -119,56 +119,73 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
             _ => {}
         }
     }
-    batch.count()?;
+    batch.count(connection)?;
     set_meta(connection, "folded", newest)?;
     Ok(newest)
 }
 
 struct Batch<'c> {
-    connection: &'c Connection,
-    counts: HashMap<(i64, i64, i64), Counts>,
+    posting: CachedStatement<'c>,
+    answer: CachedStatement<'c>,
+    decided: CachedStatement<'c>,
+    /// Time and facet of the decisions in it: most results follow closely.
+    recent: HashMap<i64, (i64, i64)>,
+    /// By the start of an hour, in seconds, and facet.
+    counts: HashMap<(i64, i64), Counts>,
 }
 
 impl<'c> Batch<'c> {
-    fn new(connection: &'c Connection) -> Self {
-        Self { connection, counts: HashMap::new() }
+    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let prepare = |sql| connection.prepare_cached(sql);
+        Ok(Self {
+            posting: prepare("INSERT INTO posting (facet, seq) VALUES (?1, ?2)")?,
+            answer: prepare("INSERT OR IGNORE INTO answer (decision, seq) VALUES (?1, ?2)")?,
+            decided: prepare("SELECT at, facet FROM entry WHERE seq = ?1 AND kind = 0")?,
+            recent: HashMap::new(),
+            counts: HashMap::new(),
+        })
     }
 
     fn decision(&mut self, entry: &Indexed) -> rusqlite::Result<()> {
-        self.connection
-            .prepare_cached("INSERT INTO posting (facet, seq) VALUES (?1, ?2)")?
-            .execute([entry.facet, entry.seq])?;
+        self.posting.execute([entry.facet, entry.seq])?;
+        self.recent.insert(entry.seq, (entry.at, entry.facet));
         self.add(entry.at, entry.facet, &Counts::decision(entry.seq, entry.decision_us));
         Ok(())
     }
 
     /// The first result of a decision is the one that counts.
     fn result(&mut self, entry: &Indexed) -> rusqlite::Result<()> {
-        let decision: Option<(i64, i64)> = self
-            .connection
-            .prepare_cached("SELECT at, facet FROM entry WHERE seq = ?1 AND kind = 0")?
-            .query_row([entry.decision], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((at, facet)) = decision else { return Ok(()) };
-        let first = self
-            .connection
-            .prepare_cached("INSERT OR IGNORE INTO answer (decision, seq) VALUES (?1, ?2)")?
-            .execute([entry.decision, entry.seq])?
-            == 1;
-        if first {
+        let Some((at, facet)) = self.of_decision(entry.decision)? else { return Ok(()) };
+        if self.answer.execute([entry.decision, entry.seq])? == 1 {
             self.add(at, facet, &Counts::result(&entry.outcome, entry.upstream_us));
         }
         Ok(())
     }
 
-    fn add(&mut self, at: i64, facet: i64, counts: &Counts) {
-        for span in SPANS {
-            self.counts.entry((span, bucket(at, span), facet)).or_default().add(counts);
+    fn of_decision(&mut self, seq: i64) -> rusqlite::Result<Option<(i64, i64)>> {
+        if let Some(recent) = self.recent.get(&seq) {
+            return Ok(Some(*recent));
         }
+        self.decided.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()
     }
 
-    fn count(self) -> rusqlite::Result<()> {
-        let mut upsert = self.connection.prepare_cached(
+    fn add(&mut self, at: i64, facet: i64, counts: &Counts) {
+        self.counts.entry((bucket(at, HOUR), facet)).or_default().add(counts);
+    }
+
+    /// An hour is a part of every other span.
+    fn by_span(self) -> HashMap<(i64, i64, i64), Counts> {
+        let mut all: HashMap<_, Counts> = HashMap::new();
+        for ((hour, facet), counts) in self.counts {
+            for span in SPANS {
+                all.entry((span, bucket_of(hour, span), facet)).or_default().add(&counts);
+            }
+        }
+        all
+    }
+
+    fn count(self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut upsert = connection.prepare_cached(
             "INSERT INTO tally (span, start, facet, decided, decision_us, answered, failed,
                                 upstream_us, upstream_max_us, last)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
@@ -181,7 +198,7 @@ impl<'c> Batch<'c> {
                upstream_max_us = max(upstream_max_us, excluded.upstream_max_us),
                last = max(last, excluded.last)",
         )?;
-        for ((span, start, facet), counts) in self.counts {
+        for ((span, start, facet), counts) in self.by_span() {
             upsert.execute(params![
                 span,
                 start,
@@ -201,8 +218,13 @@ impl<'c> Batch<'c> {
 
 /// The start of the `span` that `at` (in microseconds) is in, in seconds.
 pub(super) fn bucket(at: i64, span: i64) -> i64 {
+    bucket_of(at.div_euclid(1_000_000), span)
+}
+
+/// The same of a time in seconds.
+fn bucket_of(at: i64, span: i64) -> i64 {
     match span {
         0 => 0,
-        _ => at.div_euclid(1_000_000).div_euclid(span) * span,
+        _ => at.div_euclid(span) * span,
     }
 }

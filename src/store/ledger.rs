@@ -7,15 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use crate::policy::Limit;
-use crate::rate::Usage;
-
-use super::audit::{Completion, Draft, Recorded, RowId};
+use super::append::Appender;
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
-use super::facet::{Dictionary, Facet, clip};
+use super::facet::Dictionary;
 use super::files::{Files, Identity, WriteLock};
 use super::keyring::{load_keys, load_salt};
-use super::redact::stored_args;
 use super::schema::meta;
 use super::{Options, StoreError, index, schema, slots};
 
@@ -23,15 +19,20 @@ use super::{Options, StoreError, index, schema, slots};
 /// back, in microseconds. Less is skew between processes, and is ironed out.
 const SKEW_US: i64 = 10_000_000;
 
-/// Longest text of a row's reason, session or status that is stored, in bytes.
-const MAX_TEXT: usize = 4096;
-
 /// The newest entry.
 #[derive(Debug, Clone, Copy)]
-struct Head {
-    seq: i64,
-    at: i64,
-    hash: Hash,
+pub(super) struct Head {
+    pub(super) seq: i64,
+    pub(super) at: i64,
+    pub(super) hash: Hash,
+}
+
+impl Head {
+    /// The entry that would come next: never older than the one before.
+    pub(super) fn next(&self, keys: &Keys, at: i64, content: &Content<'_>) -> Self {
+        let (seq, at) = (self.seq + 1, at.max(self.at));
+        Self { seq, at, hash: keys.link(&self.hash, seq, at, content) }
+    }
 }
 
 /// An open database.
@@ -255,123 +256,13 @@ pub(super) struct Transaction<'l> {
 }
 
 impl Transaction<'_> {
-    /// How much of each of `limits` the agent has used.
-    pub(super) fn usage(
-        &mut self,
-        agent: &str,
-        limits: &[Limit],
-    ) -> Result<Vec<Usage>, StoreError> {
-        if limits.is_empty() {
-            return Ok(Vec::new());
-        }
-        let usage = slots::usage(&self.ledger.connection, agent, limits);
-        usage.map_err(|error| self.ledger.write_error(&error))
-    }
-
-    /// Appends a decision. `digest` is that of its arguments under the keys
-    /// given with it, where it was already computed.
-    pub(super) fn decide(
-        &mut self,
-        draft: &Draft,
-        digest: Option<(&Arc<Keys>, Hash)>,
-        limits: &[Limit],
-    ) -> Result<Recorded, StoreError> {
-        let digest = match digest {
-            Some((keys, digest)) if Arc::ptr_eq(keys, &self.ledger.keys) => digest,
-            _ => self.ledger.keys.digest(&draft.canonical_args),
-        };
-        let at = draft.at.as_microsecond();
-        let quota = self
-            .insert_decision(draft, &digest, at)
-            .and_then(|()| {
-                let taken = (&*draft.takes_slot_of, self.head.at);
-                let Ledger { connection, windows, .. } = &mut *self.ledger;
-                slots::take_all(connection, windows, &draft.agent, taken, limits)
-            })
-            .map_err(|error| self.ledger.write_error(&error))?;
-        let id = RowId::new(self.head.at, self.head.seq, self.ledger.salt);
-        Ok(Recorded { id, quota })
-    }
-
-    fn insert_decision(&mut self, draft: &Draft, digest: &Hash, at: i64) -> rusqlite::Result<()> {
-        let reason = clip(&draft.reason, MAX_TEXT);
-        let session = clip(&draft.session, MAX_TEXT);
-        let mut facet = Facet::of(draft);
-        let tool = facet.tool.clone();
-        let mut canonical = facet.canonical();
-        let Ledger { connection, dictionary, .. } = &mut *self.ledger;
-        let known = dictionary.resolve(connection, &mut facet, &mut canonical, &reason)?;
-        let args = stored_args(&draft.args);
-        let decision_us = micros(draft.decision_took);
-        let tool = tool.filter(|_| known.bare);
-        let content = Content::Decision {
-            facet: &canonical,
-            session: &session,
-            tool: tool.as_deref(),
-            reason: &reason,
-            args: &args,
-            digest,
-            decision_us,
-        };
-        let next = self.next(at, &content);
-        self.ledger
-            .connection
-            .prepare_cached(
-                "INSERT INTO entry
-                   (seq, kind, at, facet, session, tool, reason, args, digest, decision_us, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            )?
-            .execute(params![
-                next.seq,
-                kind::DECISION,
-                next.at,
-                known.id,
-                session,
-                tool,
-                (*known.reason != *reason).then_some(&*reason),
-                args,
-                digest,
-                decision_us,
-                next.hash,
-            ])?;
-        self.head = next;
-        Ok(())
-    }
-
-    /// Appends the result of the decision `id`; `false` where this log does not
-    /// have that decision.
-    pub(super) fn complete(
-        &mut self,
-        id: &RowId,
-        completion: &Completion,
-    ) -> Result<bool, StoreError> {
-        let Some(place) = id.place().filter(|place| place.salt == self.ledger.salt) else {
-            return Ok(false);
-        };
-        let upstream_us = micros(completion.upstream);
-        let status = clip(&completion.status, MAX_TEXT);
-        let outcome = completion.outcome.as_str();
-        let content =
-            Content::Result { decision: place.seq, outcome, status: &status, upstream_us };
-        let next = self.next(place.at.saturating_add(upstream_us), &content);
-        let insert = |connection: &Connection| -> rusqlite::Result<()> {
-            let sql = "INSERT INTO entry (seq, kind, at, ref, outcome, status, upstream_us, hash)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-            connection.prepare_cached(sql)?.execute(params![
-                next.seq,
-                kind::RESULT,
-                next.at,
-                place.seq,
-                outcome,
-                status,
-                upstream_us,
-                next.hash,
-            ])?;
-            Ok(())
-        };
-        insert(&self.ledger.connection).map_err(|error| self.ledger.write_error(&error))?;
-        self.head = next;
-        Ok(true)
+    /// What appends the rows of a group.
+    ///
+    /// # Errors
+    /// Where its statements cannot be prepared.
+    pub(super) fn appender(&mut self) -> rusqlite::Result<Appender<'_>> {
+        let Ledger { connection, keys, salt, dictionary, windows, .. } = &mut *self.ledger;
+        Appender::new(connection, (keys, *salt), (dictionary, windows), &mut self.head)
     }
 
     /// Appends an entry of a rare kind: `extra` are its `ref` and `digest`.
@@ -381,7 +272,7 @@ impl Transaction<'_> {
         content: &Content<'_>,
         extra: (Option<i64>, Option<&Hash>),
     ) -> Result<(), StoreError> {
-        let next = self.next(at, content);
+        let next = self.head.next(&self.ledger.keys, at, content);
         let kind = match content {
             Content::Purge { .. } => kind::PURGE,
             Content::Clock { .. } => kind::CLOCK,
@@ -394,12 +285,6 @@ impl Transaction<'_> {
         inserted.map_err(|error| self.ledger.write_error(&error))?;
         self.head = next;
         Ok(())
-    }
-
-    /// The entry that would come next: never older than the one before.
-    fn next(&self, at: i64, content: &Content<'_>) -> Head {
-        let (seq, at) = (self.head.seq + 1, at.max(self.head.at));
-        Head { seq, at, hash: self.ledger.keys.link(&self.head.hash, seq, at, content) }
     }
 
     /// The connection, for what else belongs into the transaction.
@@ -485,8 +370,4 @@ fn newest(connection: &Connection) -> rusqlite::Result<Option<Head>> {
 fn is_busy(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@
 //! (a transaction on one open database) → `chain`, `facet`, `slots`.
 
 pub mod agents;
+mod append;
 pub mod audit;
 mod chain;
 pub mod counts;

@@ -1,14 +1,12 @@
 //! A gate that serves: what it is made of, how it takes up another plan, and how
 //! it ends.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -22,7 +20,6 @@ use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
 use crate::gate::{AuditFailure, Gate, Onlookers};
 use crate::hosted::{self, Host, Hosted};
-use crate::net::Body;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
 use crate::net::server;
@@ -83,7 +80,7 @@ impl Serving {
             let key = format!("providers.{}.listen", provider.as_str());
             let listener = bind(at, &key).await?;
             own.push((provider, listener.local_addr()?));
-            let app = router::listener(Arc::clone(&proxy), provider);
+            let app = router::OneProvider { proxy: Arc::clone(&proxy), provider };
             tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped.clone()));
         }
         tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped));
@@ -248,17 +245,12 @@ async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-async fn listen_on<S>(
+async fn listen_on(
     listener: TcpListener,
-    app: S,
+    app: impl server::App,
     lanes: Arc<Lanes>,
     mut stopped: watch::Receiver<bool>,
-) -> io::Result<()>
-where
-    S: tower_service::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
+) -> io::Result<()> {
     let stop = async move {
         // The sender only goes away with the process.
         let _ = stopped.wait_for(|stopped| *stopped).await;

@@ -2,13 +2,15 @@
 //! "Streamable HTTP", standard request headers): whoever routes by the one and
 //! whoever acts by the other must see the same request. Pure.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{REVISION, STATELESS};
+use super::{METHOD, NAME, REVISION, STATELESS};
 use crate::json::{self, Json, Object};
 use crate::mcp::envelope::{self, Content, Frame};
 use crate::mcp::params::ParamHeader;
@@ -24,7 +26,8 @@ pub struct Mismatch(String);
 /// Whether a request with these headers belongs to the stateless era.
 #[must_use]
 pub fn is_stateless(headers: &HeaderMap) -> bool {
-    text(headers, REVISION).is_some_and(|revision| revision >= STATELESS)
+    let revision = headers.get(REVISION).and_then(|revision| revision.to_str().ok());
+    revision.is_some_and(|revision| revision >= STATELESS)
 }
 
 /// Compares the headers with one message.
@@ -38,7 +41,7 @@ pub fn check(
     body: &[u8],
     declared: impl FnOnce(&str) -> Arc<[ParamHeader]>,
 ) -> Result<(), Mismatch> {
-    let named = headers.contains_key("mcp-method") || headers.contains_key("mcp-name");
+    let named = headers.contains_key(METHOD) || headers.contains_key(NAME);
     let stateless = is_stateless(headers);
     if !stateless && !named {
         return Ok(());
@@ -63,25 +66,25 @@ pub fn check(
         }
         Content::Other(other) => (other.method.as_str(), other.params().unwrap_or_default()),
     };
-    one(headers, "mcp-method", Some(method), stateless)?;
+    one(headers, &METHOD, Some(method), stateless)?;
     let name = match method {
         "tools/call" | "prompts/get" => params.get("name").and_then(Json::as_str),
         "resources/read" => params.get("uri").and_then(Json::as_str),
         _ => None,
     };
-    one(headers, "mcp-name", name, stateless && name.is_some())?;
+    one(headers, &NAME, name, stateless && name.is_some())?;
     let meta = params.get("_meta").and_then(Json::as_object);
     let revision = meta
         .and_then(|meta| meta.get("io.modelcontextprotocol/protocolVersion"))
         .and_then(Json::as_str);
     match revision {
-        Some(_) => one(headers, REVISION, revision, true),
+        Some(_) => one(headers, &REVISION, revision, true),
         None => Ok(()),
     }
 }
 
 fn argument(headers: &HeaderMap, header: &ParamHeader, arguments: &Object) -> Result<(), Mismatch> {
-    let name = &header.name;
+    let name = header.name.as_str();
     match header.value(arguments) {
         Some(value) => one(headers, name, Some(&value), true),
         None if headers.contains_key(name) => {
@@ -109,7 +112,7 @@ pub fn headers_of_arguments(
 
 fn one(
     headers: &HeaderMap,
-    name: &str,
+    name: impl AsHeaderName + Display + Copy,
     wanted: Option<&str>,
     required: bool,
 ) -> Result<(), Mismatch> {
@@ -156,7 +159,7 @@ pub fn encoded(value: &str) -> String {
 /// What the headers of a message of the stateless era have to say: its revision,
 /// its method and its name. `None` for other messages.
 #[must_use]
-pub fn headers_of(message: &[u8]) -> Option<[(&'static str, Option<String>); 3]> {
+pub fn headers_of(message: &[u8]) -> Option<[(HeaderName, Option<String>); 3]> {
     let message = json::parse(message).ok()?;
     let message = message.as_object()?;
     let method = message.get("method")?.as_str()?;
@@ -168,8 +171,8 @@ pub fn headers_of(message: &[u8]) -> Option<[(&'static str, Option<String>); 3]>
     let name = params.filter(|_| named).and_then(|params| params.get(key)).and_then(Json::as_str);
     Some([
         (REVISION, Some(revision.to_owned())),
-        ("mcp-method", Some(encoded(method))),
-        ("mcp-name", name.map(encoded)),
+        (METHOD, Some(encoded(method))),
+        (NAME, name.map(encoded)),
     ])
 }
 
@@ -186,10 +189,6 @@ pub fn has_method(message: &[u8], method: &str) -> bool {
     })
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,8 +197,8 @@ mod tests {
         check(headers, body, |_| Arc::default())
     }
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
     }
 
     const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"b\u00e4r","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
@@ -208,11 +207,11 @@ mod tests {
     fn headers_that_say_the_same_pass() {
         let name = encoded("b\u{e4}r");
         assert!(name.starts_with("=?base64?"));
-        let good = [(REVISION, STATELESS), ("mcp-method", "tools/call"), ("mcp-name", &name)];
+        let good = [(REVISION, STATELESS), (METHOD, "tools/call"), (NAME, &name)];
         assert_eq!(agree(&headers(&good), CALL), Ok(()));
         let made = headers_of(CALL).unwrap();
         let made: Vec<_> =
-            made.iter().map(|(name, value)| (*name, value.as_deref().unwrap())).collect();
+            made.iter().map(|(name, value)| (name.clone(), value.as_deref().unwrap())).collect();
         assert_eq!(made, good);
         assert_eq!(agree(&HeaderMap::new(), CALL), Ok(()), "before the era");
     }
@@ -220,17 +219,17 @@ mod tests {
     #[test]
     fn headers_that_say_something_else_or_nothing_are_refused() {
         for pairs in [
-            &[(REVISION, STATELESS), ("mcp-method", "tools/list"), ("mcp-name", "b")][..],
-            &[(REVISION, STATELESS), ("mcp-method", "tools/call"), ("mcp-name", "safe")],
-            &[(REVISION, STATELESS), ("mcp-method", "tools/call")],
-            &[(REVISION, STATELESS), ("mcp-name", "b")],
-            &[(REVISION, "2027-01-01"), ("mcp-method", "tools/call")],
-            &[("mcp-name", "safe")],
+            &[(REVISION, STATELESS), (METHOD, "tools/list"), (NAME, "b")][..],
+            &[(REVISION, STATELESS), (METHOD, "tools/call"), (NAME, "safe")],
+            &[(REVISION, STATELESS), (METHOD, "tools/call")],
+            &[(REVISION, STATELESS), (NAME, "b")],
+            &[(REVISION, "2027-01-01"), (METHOD, "tools/call")],
+            &[(NAME, "safe")],
         ] {
             assert!(agree(&headers(pairs), CALL).is_err(), "{pairs:?}");
         }
         let batch = [b"[", CALL, b"]"].concat();
-        let list = headers(&[("mcp-method", "tools/list")]);
+        let list = headers(&[(METHOD, "tools/list")]);
         assert!(agree(&list, &batch).is_err() && agree(&HeaderMap::new(), &batch).is_ok());
     }
 
@@ -242,7 +241,7 @@ mod tests {
             let params = format!(r#"{{"name":"b","arguments":{arguments}}}"#);
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#)
         };
-        let standard = [(REVISION, STATELESS), ("mcp-method", "tools/call"), ("mcp-name", "b")];
+        let standard = [(REVISION, STATELESS), (METHOD, "tools/call"), (NAME, "b")];
         for (arguments, header, agrees) in [
             (r#"{"a":"x"}"#, Some("x"), true),
             (r#"{"a":"\u00e9"}"#, Some("=?base64?w6k=?="), true),

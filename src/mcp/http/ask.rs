@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
-use super::agree;
 use super::headers::is_stream;
 use super::link::Principal;
 use super::remote::Remote;
 use super::sse::Parser;
+use super::{LAST_EVENT_ID, METHOD, NAME, agree};
 use crate::mcp::relay::exchange::{Ask, Outgoing};
 use crate::mcp::scan::outline;
 use crate::net::Body;
@@ -43,11 +43,11 @@ impl Ask for Asker<'_> {
         for name in of_the_call {
             headers.remove(name);
         }
-        for name in ["mcp-name", "last-event-id"] {
+        for name in [NAME, LAST_EVENT_ID] {
             headers.remove(name);
         }
         if agree::is_stateless(&headers) {
-            headers.insert("mcp-method", HeaderValue::from_static("tools/list"));
+            headers.insert(METHOD, HeaderValue::from_static("tools/list"));
         }
         headers.insert(ACCEPT, BOTH);
         let asked = async {

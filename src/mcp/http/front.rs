@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
@@ -17,10 +16,11 @@ use super::pools::Pools;
 use super::problem;
 use super::refusals::{Refusal, Refusals};
 use super::remote::Remote;
-use super::{REVISION, SESSION};
+use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
+use crate::net::server::{Answer, App};
 use crate::net::sniff::TwoLengths;
 
 /// How long a body may take.
@@ -88,7 +88,7 @@ impl Backend {
     pub async fn answer(&self, incoming: Incoming) -> Response<Body> {
         match self {
             Self::Remote(remote) => remote.answer(incoming).await,
-            Self::Command(pools) => pools.answer(incoming).await,
+            Self::Command(pools) => Box::pin(pools.answer(incoming)).await,
         }
     }
 
@@ -102,26 +102,23 @@ impl Backend {
 }
 
 impl Front {
-    /// Answers one request of `source`.
-    pub async fn answer(&self, source: IpAddr, request: Request<Body>) -> Response<Body> {
-        if request.uri().path() != PATH {
+    /// Answers one request of `source`. The headers are taken out of `parts`.
+    async fn enter(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
+        if parts.uri.path() != PATH {
             let row = self.refusals.stranger(&self.server, source, "no path of ours").await;
             let mut response = problem::empty(StatusCode::NOT_FOUND);
             problem::mark(&mut response, row.as_deref());
             return response;
         }
-        let method = request.method().clone();
-        let (parts, body) = request.into_parts();
-        if let Err(refusal) = self.door.admits(&parts) {
+        if let Err(refusal) = self.door.admits(parts) {
             let row = self.refusals.stranger(&self.server, source, &refusal.what).await;
             return refusal.answer(row.as_deref());
         }
-        let principal = principal(&parts.headers);
-        let request = Request::from_parts(parts, body);
-        match read(request, self.agent.clone(), principal, self.door.max_message).await {
+        let who = (self.agent.clone(), principal(&parts.headers));
+        match read(parts, body, who, self.door.max_message).await {
             Ok(incoming) => self.backend.answer(incoming).await,
             Err(refusal) => {
-                let (server, method) = (&self.server, method.as_str());
+                let (server, method) = (&self.server, parts.method.as_str());
                 let row = self.refusals.faulty(server, &self.agent, method, &refusal.what).await;
                 refusal.answer(row.as_deref())
             }
@@ -212,18 +209,17 @@ fn principal(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
-/// Reads a request whose sender is known.
+/// Reads a request whose sender is known. The headers are taken out of `parts`.
 ///
 /// # Errors
 /// Why it is not passed on.
 pub async fn read(
-    request: Request<Body>,
-    agent: Agent,
-    principal: Arc<str>,
+    parts: &mut Parts,
+    body: Body,
+    (agent, principal): (Agent, Arc<str>),
     max_message: usize,
 ) -> Result<Incoming, Refusal> {
-    let (parts, body) = request.into_parts();
-    check_headers(&parts)?;
+    check_headers(parts)?;
     let body = match parts.method {
         Method::GET | Method::DELETE => Bytes::new(),
         Method::POST => {
@@ -240,7 +236,8 @@ pub async fn read(
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, what));
         }
     };
-    Ok(Incoming { agent, principal, method: parts.method, headers: parts.headers, body })
+    let (method, headers) = (parts.method.clone(), std::mem::take(&mut parts.headers));
+    Ok(Incoming { agent, principal, method, headers, body })
 }
 
 /// What has to be there once or not at all: of two, the gate and the server
@@ -250,8 +247,8 @@ fn check_headers(parts: &Parts) -> Result<(), Refusal> {
         let what = "two lengths that contradict each other";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
     }
-    for name in [SESSION, REVISION, "last-event-id", "authorization"] {
-        if parts.headers.get_all(name).iter().nth(1).is_some() {
+    for name in [SESSION, REVISION, LAST_EVENT_ID, AUTHORIZATION] {
+        if parts.headers.get_all(&name).iter().nth(1).is_some() {
             let what = format!("the header `{name}` is given twice");
             return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
         }
@@ -303,15 +300,12 @@ fn status_of(error: &HoldError) -> StatusCode {
     }
 }
 
-/// The front as a service of a listener.
-pub fn router(front: Front) -> axum::Router {
-    let front = Arc::new(front);
-    axum::Router::new().fallback(
-        move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request<Body>| {
-            let front = Arc::clone(&front);
-            async move { front.answer(peer.ip(), request).await }
-        },
-    )
+impl App for Arc<Front> {
+    fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
+        let front = Arc::clone(self);
+        let (mut parts, body) = request.into_parts();
+        Box::pin(async move { front.enter(peer.ip(), &mut parts, body).await })
+    }
 }
 
 #[cfg(test)]
@@ -452,13 +446,17 @@ mod tests {
 
     #[test]
     fn what_counts_once_is_given_once() {
-        for name in [SESSION, REVISION, "last-event-id", "authorization"] {
-            assert!(check_headers(&parts("/mcp", &[(name, "a")])).is_ok());
-            assert!(check_headers(&parts("/mcp", &[(name, "a"), (name, "a")])).is_err(), "{name}");
+        for name in [SESSION, REVISION, LAST_EVENT_ID, AUTHORIZATION] {
+            assert!(check_headers(&parts("/mcp", &[(name.as_str(), "a")])).is_ok());
+            assert!(
+                check_headers(&parts("/mcp", &[(name.as_str(), "a"), (name.as_str(), "a")]))
+                    .is_err(),
+                "{name}"
+            );
         }
         let long = "x".repeat(MAX_SESSION_ID + 1);
         for id in ["", "a b", "a\tb", &long] {
-            assert!(check_headers(&parts("/mcp", &[(SESSION, id)])).is_err(), "{id}");
+            assert!(check_headers(&parts("/mcp", &[(SESSION.as_str(), id)])).is_err(), "{id}");
         }
     }
 }

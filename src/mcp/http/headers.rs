@@ -1,6 +1,9 @@
 //! Headers on their way through: which go on to the server, and which come back.
 
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, PROXY_AUTHENTICATE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName};
 
 use super::DECISION;
@@ -26,14 +29,14 @@ const OURS: [&str; 15] = [
 ];
 
 /// Headers that hold for the connection to the server only.
-const THEIRS: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+const THEIRS: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
     DECISION,
 ];
 
@@ -42,7 +45,7 @@ pub(super) fn end_to_end(
     headers: &HeaderMap,
 ) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
     let named: Vec<&str> = headers
-        .get_all("connection")
+        .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(',').map(str::trim))

@@ -25,14 +25,25 @@ pub mod sse;
 pub mod stdio;
 pub mod stream;
 
+use http::HeaderName;
+
 /// The header that names a session (2025-03-26 to 2025-11-25).
-pub const SESSION: &str = "mcp-session-id";
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// The header that names the event after which a stream is resumed.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The header that names the protocol's revision.
-pub const REVISION: &str = "mcp-protocol-version";
+pub const REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// The header that names the method of a message (2026-07-28).
+pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+
+/// The header that names the tool, prompt or resource of a message (2026-07-28).
+pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// The header of an answer that says which row of the log it belongs to.
-pub const DECISION: &str = "x-agentgate-decision";
+pub const DECISION: HeaderName = HeaderName::from_static("x-agentgate-decision");
 
 /// The first revision of the stateless era; revisions sort as text.
 pub const STATELESS: &str = super::era::STATELESS;

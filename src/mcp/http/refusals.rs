@@ -118,7 +118,7 @@ impl Refusals {
             transport: Transport::Http,
             target: Target::Malformed(target),
         };
-        match self.gate.admit(action, ()).await {
+        match self.gate.admit(Arc::new(action), ()).await {
             Ok(permit) => permit.redeem().1.request_id().map(str::to_owned),
             Err(denial) => denial.request_id,
         }

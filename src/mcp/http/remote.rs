@@ -128,17 +128,17 @@ impl Remote {
             // In a task of its own: a client that goes away before 2026 has not
             // cancelled what it asked, and its result is still recorded.
             let cancels = agree::is_stateless(&incoming.headers);
-            let remote = Arc::clone(self);
+            let answer = Box::pin(Arc::clone(self).post(incoming));
             if cancels {
-                return remote.post(incoming).await;
+                return answer.await;
             }
-            let answered = tokio::spawn(remote.post(incoming));
+            let answered = tokio::spawn(answer);
             return answered.await.unwrap_or_else(|error| {
                 tracing::error!(%error, "an exchange failed");
                 problem::empty(StatusCode::INTERNAL_SERVER_ERROR)
             });
         }
-        self.bare(incoming).await
+        Box::pin(self.bare(incoming)).await
     }
 
     /// Ends every conversation.

@@ -133,11 +133,8 @@ impl Inner {
         by_age.sort_unstable_by_key(|(works, used, _)| (*works, *used));
         let is_unused = |used: &Instant| now.duration_since(*used) >= IDLE;
         let idle = by_age.partition_point(|(works, used, _)| !works && is_unused(used));
-        let gone: Vec<Key> = by_age
-            .into_iter()
-            .take(idle.max(wanted))
-            .map(|(.., key)| key.clone())
-            .collect();
+        let gone: Vec<Key> =
+            by_age.into_iter().take(idle.max(wanted)).map(|(.., key)| key.clone()).collect();
         for key in gone {
             self.remove(&key);
         }

@@ -20,7 +20,7 @@ use super::agree::{self, has_method};
 use super::ask::BOTH;
 use super::front::Incoming;
 use super::remote::Remote;
-use super::{REVISION, SESSION};
+use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
 use crate::json::{self, Json};
 use crate::mcp::frames::{Frame, Frames};
@@ -365,7 +365,7 @@ impl Bridge {
             }
         }
         if let Some(last) = last.and_then(streams::last_event) {
-            headers.insert("last-event-id", last);
+            headers.insert(LAST_EVENT_ID, last);
         }
         let (agent, principal) = (self.agent.clone(), Arc::from("stdio"));
         let body = line.clone();

@@ -17,9 +17,9 @@ use crate::rest::inbound::{self, Fault};
 pub(super) struct Proven {
     body: Body,
     /// The request as it was signed, where it was.
-    seen: Option<Seen>,
+    seen: Option<Box<Seen>>,
     /// What its chunks are verified with, where they are signed.
-    chunks: Option<SignedChunks>,
+    chunks: Option<Box<SignedChunks>>,
 }
 
 impl Proxy {
@@ -45,7 +45,10 @@ impl Proxy {
             held = Some(bytes);
         }
         match claim.verify(&seen, held.as_deref(), jiff::Timestamp::now()) {
-            Ok(chunks) => Some(Ok(Proven { body, seen: Some(seen), chunks })),
+            Ok(chunks) => {
+                let (seen, chunks) = (Some(Box::new(seen)), chunks.map(Box::new));
+                Some(Ok(Proven { body, seen, chunks }))
+            }
             Err(error) if error.proves() => Some(Err(Fault::AwsSignature(error.to_string()))),
             Err(error) => {
                 tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
@@ -59,14 +62,14 @@ impl Proxy {
         &self,
         who: &Identified,
         (provider, path): (Provider, &str),
-        mut parts: Parts,
+        parts: &mut Parts,
         proven: Result<Proven, Fault>,
     ) -> Result<Read, Fault> {
         let Proven { body, seen, chunks } = proven?;
         let unfit = |why: &str| Err(Fault::AwsSignature(why.to_owned()));
         if let Some(claim) = &who.claim {
-            claim.strip(&mut parts).map_err(|error| Fault::AwsSignature(error.to_string()))?;
-        } else if provider == Provider::Aws && has_signed_chunks(&parts) {
+            claim.strip(parts).map_err(|error| Fault::AwsSignature(error.to_string()))?;
+        } else if provider == Provider::Aws && has_signed_chunks(parts) {
             return unfit(
                 "chunks are signed with the AWS pair that the gate issued, or not at all",
             );

@@ -33,7 +33,7 @@ impl Proxy {
         provider: Provider,
         token: &str,
         base: Option<String>,
-        (parts, body): (Parts, Body),
+        (parts, body): (&mut Parts, Body),
         peer: SocketAddr,
     ) -> Response<Body> {
         let Some((ticket, holder)) = self.ticket(provider, token, &parts.headers) else {
@@ -44,22 +44,22 @@ impl Proxy {
         };
         let agent = Arc::clone(&holder.agent);
         let Some(gate) = self.gate_for(&agent) else {
-            return self.refuse_without_policy(&agent, provider, &parts).await;
+            return self.refuse_without_policy(&agent, provider, parts).await;
         };
-        let method = parts.method.clone();
+        let is_safe = parts.method.is_safe();
         let rewriter = base.map(|base| {
             // What answers here is a store of files, which hands out nothing more
             // to write to but for what was asked for in the first place.
             let rows = minted::in_answer(provider, (&ticket.path, &[]), true);
             let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
             // What comes down is a file; what answers an upload is the API's.
-            let answer = if method.is_safe() { Answer::File } else { Answer::Said };
+            let answer = if is_safe { Answer::File } else { Answer::Said };
             Rewriter::new(provider, self.ways(provider), &base, signer, answer)
         });
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,
             Err(fault) => {
-                return self.refuse_faulty(&gate, &agent, provider, method.as_str(), fault).await;
+                return self.refuse_faulty(&gate, &agent, provider, parts, fault).await;
             }
         };
         self.decide_and_forward(&gate, read, rewriter).await
@@ -91,10 +91,10 @@ impl Proxy {
         provider: Provider,
         ticket: &Ticket,
         agent: &AgentRecord,
-        parts: Parts,
+        parts: &mut Parts,
         body: Body,
     ) -> Result<Read, Fault> {
-        head::check(&parts)?;
+        head::check(parts)?;
         if parts.uri.query().is_some() {
             return Err(Fault::Signed("a signed path takes no query"));
         }
@@ -113,7 +113,7 @@ impl Proxy {
                 place(provider, sites.get(&provider), &ticket.url).ok_or_else(foreign)?
             }
         };
-        let mut headers = head::forwarded(parts.headers);
+        let mut headers = head::forwarded(std::mem::take(&mut parts.headers));
         let is_empty = http_body::Body::is_end_stream(&body);
         let body = inbound::streamed(body, &headers, &self.limits.load());
         let judged = HttpRequest {
@@ -131,7 +131,7 @@ impl Proxy {
         // No credential goes there, neither the client's nor the gate's.
         headers.remove(AUTHORIZATION);
         headers.remove(COOKIE);
-        let outgoing = Outgoing { method: parts.method, uri, headers, body };
+        let outgoing = Outgoing::new(parts.method.clone(), uri, headers, body);
         Ok(Read { action: self.action(agent, Target::Http(judged)), outgoing })
     }
 

@@ -87,7 +87,7 @@ pub(super) struct Rules {
     /// Whether a body is the API's for certain, so that names tell what is a URL
     /// of the API's.
     names_say: bool,
-    signer: Option<Signer>,
+    signer: Option<Box<Signer>>,
 }
 
 impl Rules {
@@ -98,7 +98,8 @@ impl Rules {
         signer: Option<Signer>,
         names_say: bool,
     ) -> Self {
-        Self { provider, ways, base: base.to_owned(), names_say, signer }
+        let (base, signer) = (base.to_owned(), signer.map(Box::new));
+        Self { provider, ways, base, names_say, signer }
     }
 
     /// What becomes of the URL in a header that leads on.
@@ -227,8 +228,11 @@ impl Editor for Rules {
 
 /// Whether a member of this name holds a URL.
 fn is_url(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    MEMBERS.iter().any(|member| name.ends_with(member))
+    let ends_in = |member: &&str| {
+        let end = name.len().checked_sub(member.len()).and_then(|start| name.get(start..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(member))
+    };
+    MEMBERS.iter().any(ends_in)
 }
 
 /// What follows the base in URLs of one host of the API's; `None` where it is no

@@ -22,7 +22,7 @@ use crate::mcp::http::eras::KNOWN;
 use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
-use crate::mcp::http::{REVISION, SESSION};
+use crate::mcp::http::{METHOD, REVISION, SESSION};
 use crate::net::Body;
 use crate::net::client::SendError;
 
@@ -145,7 +145,7 @@ impl Link {
     /// Asks the server once more whether it speaks the stateless era, and makes a
     /// handshake where it does not.
     async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
-        let headers = [(REVISION, era::STATELESS), ("mcp-method", "server/discover")];
+        let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
         match self.ask(like, down::probe(), &headers).await {
             // Who is not let in, and who fails, says nothing of an era.
             Some((status, ..)) if !status.is_success() && !refuses(status) => {

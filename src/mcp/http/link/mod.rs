@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, FutureExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::eras::{self, Eras, has_method, refuses};
-use super::{REVISION, SESSION, agree};
+use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION, agree};
 use crate::mcp::bridge::Bridging;
 use crate::net::Body;
 use crate::net::client::{Client, SendError};
@@ -52,29 +53,29 @@ impl Link {
     }
 
     /// Sends a request, by a bridge where one is needed.
-    pub(super) async fn send(
+    pub(super) fn send(
         self: &Arc<Self>,
         request: Request<Bytes>,
         patience: Duration,
-    ) -> Result<Response<Body>, SendError> {
+    ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send {
         if self.eras.are_apart() {
-            return self.native(request, patience).await;
+            return Either::Left(self.native(request, patience));
         }
         if let Some(id) = up::own_session(request.headers()) {
-            return match self.up.find(&principal(&request), &id) {
-                Some(session) => Box::pin(self.through_up(&session, &id, request, patience)).await,
-                None => Box::pin(self.lost_session(request, patience)).await,
-            };
+            return Either::Right(match self.up.find(&principal(&request), &id) {
+                Some(session) => self.through_up(session, id, request, patience).boxed(),
+                None => self.lost_session(request, patience).boxed(),
+            });
         }
         if request.method() != Method::POST {
-            return self.native(request, patience).await;
+            return Either::Left(self.native(request, patience));
         }
         if agree::is_stateless(request.headers()) {
-            return self.stateless(request, patience).await;
+            return Either::Right(self.stateless(request, patience).boxed());
         }
         match !request.headers().contains_key(SESSION) && has_method(request.body(), "initialize") {
-            true => Box::pin(self.handshake(request, patience)).await,
-            false => self.native(request, patience).await,
+            true => Either::Right(self.handshake(request, patience).boxed()),
+            false => Either::Left(self.native(request, patience)),
         }
     }
 
@@ -89,12 +90,12 @@ impl Link {
         self.down.take_all().into_iter().for_each(|one| self.farewell(&one));
     }
 
-    async fn native(
+    fn native(
         &self,
         request: Request<Bytes>,
         patience: Duration,
-    ) -> Result<Response<Body>, SendError> {
-        self.client.send(request.map(Body::from), patience).await
+    ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send + use<> {
+        self.client.send(request.map(Body::from), patience)
     }
 
     /// A request of the stateless era.
@@ -181,7 +182,7 @@ impl Link {
         &self,
         like: &Request<Bytes>,
         message: Bytes,
-        headers: &[(&'static str, &str)],
+        headers: &[(HeaderName, &str)],
     ) -> Option<(StatusCode, Option<HeaderValue>, Bytes)> {
         let request = own(like, message, headers);
         let asked = async {
@@ -195,7 +196,7 @@ impl Link {
 }
 
 /// A request of the gate's own to the same place, with the same credentials.
-fn own(like: &Request<Bytes>, message: Bytes, headers: &[(&'static str, &str)]) -> Request<Bytes> {
+fn own(like: &Request<Bytes>, message: Bytes, headers: &[(HeaderName, &str)]) -> Request<Bytes> {
     let mut request = Request::new(message);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = like.uri().clone();
@@ -207,7 +208,7 @@ fn own(like: &Request<Bytes>, message: Bytes, headers: &[(&'static str, &str)]) 
     request.headers_mut().insert(http::header::ACCEPT, both);
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::from_str(value) {
-            request.headers_mut().insert(*name, value);
+            request.headers_mut().insert(name, value);
         }
     }
     request
@@ -218,7 +219,7 @@ fn forget_era(headers: &mut HeaderMap) {
     let params: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("mcp-param-")).cloned().collect();
     params.iter().for_each(|name| drop(headers.remove(name)));
-    for name in [SESSION, REVISION, "mcp-method", "mcp-name", "last-event-id"] {
+    for name in [SESSION, REVISION, METHOD, NAME, LAST_EVENT_ID] {
         headers.remove(name);
     }
 }

@@ -17,7 +17,7 @@ use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::era;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
-use crate::mcp::http::{REVISION, SESSION, agree};
+use crate::mcp::http::{METHOD, REVISION, SESSION, agree};
 use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::client::SendError;
@@ -120,7 +120,7 @@ impl Link {
     /// server does not answer that either.
     pub(super) async fn open_up(&self, initialize: &Request<Bytes>) -> Option<Response<Body>> {
         let (up, discover) = Up::open(initialize.body())?;
-        let headers = [(REVISION, era::STATELESS), ("mcp-method", "server/discover")];
+        let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
         let (status, _, answer) = self.ask(initialize, discover, &headers).await?;
         let opened = up.opened(&answer).filter(|_| status.is_success())?;
         let id = self.up.begin(principal(initialize), up);
@@ -132,15 +132,15 @@ impl Link {
     /// A request in a session of the gate's own.
     pub(super) async fn through_up(
         &self,
-        session: &Arc<Session>,
-        id: &str,
+        session: Arc<Session>,
+        id: String,
         request: Request<Bytes>,
         patience: Duration,
     ) -> Result<Response<Body>, SendError> {
         match *request.method() {
             Method::POST => {}
             Method::DELETE => {
-                self.up.open().remove(id);
+                self.up.open().remove(&id);
                 return Ok(problem::empty(StatusCode::NO_CONTENT));
             }
             _ => {
@@ -158,7 +158,7 @@ impl Link {
         let id = raw(&message, &["id"]).unwrap_or_default().to_vec();
         let (cancel, mut cancelled) = oneshot::channel();
         session.state().under_way.insert(id.clone(), cancel);
-        let under_way = UnderWay { session: Arc::clone(session), id };
+        let under_way = UnderWay { session, id };
         let sent = tokio::select! {
             sent = self.native(stateless(&request, message), patience) => sent?,
             Ok(()) = &mut cancelled => return Ok(nothing()),

@@ -1,0 +1,151 @@
+//! Decisions and results as they are appended, a group at a time: what each of
+//! them needs is prepared once for all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{CachedStatement, Connection, params};
+
+use super::audit::{Completion, Draft, Recorded, RowId};
+use super::chain::{Content, Hash, Keys, kind};
+use super::facet::{Dictionary, Facet, clip};
+use super::ledger::Head;
+use super::redact::stored_args;
+use super::slots::{self, Windows};
+use crate::policy::Limit;
+use crate::rate::Usage;
+
+/// Longest text of a row's reason, session or status that is stored, in bytes.
+const MAX_TEXT: usize = 4096;
+
+const DECISION: &str = "INSERT INTO entry
+  (seq, kind, at, facet, session, tool, reason, args, digest, decision_us, hash)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+
+const RESULT: &str = "INSERT INTO entry (seq, kind, at, ref, outcome, status, upstream_us, hash)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// Appends rows in one transaction.
+pub(super) struct Appender<'t> {
+    connection: &'t Connection,
+    decision: CachedStatement<'t>,
+    result: CachedStatement<'t>,
+    keys: &'t Arc<Keys>,
+    salt: u16,
+    dictionary: &'t mut Dictionary,
+    windows: &'t mut Windows,
+    head: &'t mut Head,
+}
+
+impl<'t> Appender<'t> {
+    pub(super) fn new(
+        connection: &'t Connection,
+        (keys, salt): (&'t Arc<Keys>, u16),
+        (dictionary, windows): (&'t mut Dictionary, &'t mut Windows),
+        head: &'t mut Head,
+    ) -> rusqlite::Result<Self> {
+        let decision = connection.prepare_cached(DECISION)?;
+        let result = connection.prepare_cached(RESULT)?;
+        Ok(Self { connection, decision, result, keys, salt, dictionary, windows, head })
+    }
+
+    /// How much of each of `limits` the agent has used.
+    pub(super) fn usage(&self, agent: &str, limits: &[Limit]) -> rusqlite::Result<Vec<Usage>> {
+        if limits.is_empty() {
+            return Ok(Vec::new());
+        }
+        slots::usage(self.connection, agent, limits)
+    }
+
+    /// Appends a decision. `digest` is that of its arguments under the keys
+    /// given with it, where it was already computed.
+    pub(super) fn decide(
+        &mut self,
+        draft: &Draft,
+        digest: Option<(&Arc<Keys>, Hash)>,
+        limits: &[Limit],
+    ) -> rusqlite::Result<Recorded> {
+        let digest = match digest {
+            Some((keys, digest)) if Arc::ptr_eq(keys, self.keys) => digest,
+            _ => self.keys.digest(&draft.canonical_args),
+        };
+        self.insert_decision(draft, &digest)?;
+        let taken = (&*draft.takes_slot_of, self.head.at);
+        let quota = slots::take_all(self.connection, self.windows, &draft.agent, taken, limits)?;
+        let id = RowId::new(self.head.at, self.head.seq, self.salt);
+        Ok(Recorded { id, quota })
+    }
+
+    fn insert_decision(&mut self, draft: &Draft, digest: &Hash) -> rusqlite::Result<()> {
+        let reason = clip(&draft.reason, MAX_TEXT);
+        let session = clip(&draft.session, MAX_TEXT);
+        let mut facet = Facet::of(draft);
+        let tool = facet.tool.clone();
+        let mut canonical = facet.canonical();
+        let known =
+            self.dictionary.resolve(self.connection, &mut facet, &mut canonical, &reason)?;
+        let args = stored_args(&draft.args);
+        let decision_us = micros(draft.decision_took);
+        let tool = tool.filter(|_| known.bare);
+        let content = Content::Decision {
+            facet: &canonical,
+            session: &session,
+            tool: tool.as_deref(),
+            reason: &reason,
+            args: &args,
+            digest,
+            decision_us,
+        };
+        let next = self.head.next(self.keys, draft.at.as_microsecond(), &content);
+        self.decision.execute(params![
+            next.seq,
+            kind::DECISION,
+            next.at,
+            known.id,
+            session,
+            tool,
+            (*known.reason != *reason).then_some(&*reason),
+            args,
+            digest,
+            decision_us,
+            next.hash,
+        ])?;
+        *self.head = next;
+        Ok(())
+    }
+
+    /// Appends the result of the decision `id`; `false` where this log does not
+    /// have that decision.
+    pub(super) fn complete(
+        &mut self,
+        id: &RowId,
+        completion: &Completion,
+    ) -> rusqlite::Result<bool> {
+        let Some(place) = id.place().filter(|place| place.salt == self.salt) else {
+            return Ok(false);
+        };
+        let upstream_us = micros(completion.upstream);
+        let status = clip(&completion.status, MAX_TEXT);
+        let outcome = completion.outcome.as_str();
+        let content =
+            Content::Result { decision: place.seq, outcome, status: &status, upstream_us };
+        let at = place.at.saturating_add(upstream_us);
+        let next = self.head.next(self.keys, at, &content);
+        self.result.execute(params![
+            next.seq,
+            kind::RESULT,
+            next.at,
+            place.seq,
+            outcome,
+            status,
+            upstream_us,
+            next.hash,
+        ])?;
+        *self.head = next;
+        Ok(true)
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
