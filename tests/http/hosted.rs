@@ -241,11 +241,13 @@ fn servers_of_the_configuration_are_shown_as_it_says() {
         assert!(answer.header("x-agentgate-decision").is_some(), "{method}: {answer:?}");
     }
 
-    let done = gate.request("POST", "/mcp/remote", &own, &call(1, "look", json!({}))).message();
+    let more = format!("{own}X_Api_Key: forged\r\nX_Other: another\r\n");
+    let done = gate.request("POST", "/mcp/remote", &more, &call(1, "look", json!({}))).message();
     assert_eq!(done, result(&json!(1), "done"));
     let seen = upstream.requests().join("\n");
     assert!(seen.contains("authorization: Bearer from-the-environment"), "{seen}");
-    assert!(seen.contains("x-api-key: from-a-file"), "{seen}");
+    assert!(seen.contains("x-api-key: from-a-file") && !seen.contains("forged"), "{seen}");
+    assert!(seen.contains("x_other: another"), "{seen}");
     let denied = gate.request("POST", "/mcp/denied", &own, &call(1, "look", json!({}))).message();
     assert_eq!(denied["result"]["isError"], true, "{denied}");
 }
