@@ -63,6 +63,8 @@ struct Way {
 struct Measured {
     p50: Vec<f64>,
     rate: Vec<f64>,
+    /// Processor time of the proxy for a call, in microseconds, at [`CONNECTIONS`].
+    cpu: Vec<f64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -98,14 +100,19 @@ async fn measure(ways: &[Way]) -> anyhow::Result<Vec<Measured>> {
         loads.push((one, Some(many)));
     }
     for round in 0..=ROUNDS {
-        for (measured, (one, many)) in measured.iter_mut().zip(&mut loads) {
+        for ((measured, way), (one, many)) in measured.iter_mut().zip(ways).zip(&mut loads) {
             let p50 = one.p50(REQUESTS).await?;
+            let before = way.process.as_ref().map(|it| busy(it.0.id()));
             let (load, rate) = many.take().context("no load")?.throughput(TURN).await?;
             *many = Some(load);
+            let after = way.process.as_ref().map(|it| busy(it.0.id()));
             // The first round warms up.
             if round > 0 {
                 measured.p50.push(p50);
                 measured.rate.push(rate);
+                let busy = after.zip(before).map(|(after, before)| after - before);
+                let calls = rate * TURN.as_secs_f64();
+                measured.cpu.extend(busy.map(|busy| busy.as_secs_f64() * 1e6 / calls));
             }
         }
     }
@@ -114,14 +121,15 @@ async fn measure(ways: &[Way]) -> anyhow::Result<Vec<Measured>> {
 
 fn table(what: &str, ways: &[Way], measured: &[Measured]) -> anyhow::Result<String> {
     let mut out = format!(
-        "{what}: {RULES} rules, log on, {ROUNDS} rounds\n{:<10}{:>14}{:>16}{:>12}\n",
-        "", "p50, 1 conn.", "calls/s, 32", "RSS"
+        "{what}: {RULES} rules, log on, {ROUNDS} rounds\n{:<10}{:>14}{:>14}{:>14}{:>12}\n",
+        "", "p50, 1 conn.", "calls/s, 32", "CPU/call, 32", "RSS"
     );
     for (way, measured) in ways.iter().zip(measured) {
         let p50 = median(&mut measured.p50.clone()) / 1_000.0;
         let rate = median(&mut measured.rate.clone());
         let rss = way.process.as_ref().and_then(|it| resident(it.0.id())).unwrap_or_default();
-        writeln!(out, "{:<10}{p50:>11.1} µs{rate:>16.0}{rss:>8} KiB", way.name)?;
+        let cpu = median(&mut measured.cpu.clone());
+        writeln!(out, "{:<10}{p50:>11.1} µs{rate:>14.0}{cpu:>11.1} µs{rss:>8} KiB", way.name)?;
     }
     Ok(out)
 }
@@ -135,6 +143,23 @@ fn resident(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// Processor time of a process and its children, which nginx does its work in.
+fn busy(pid: u32) -> Duration {
+    let Ok(processes) = fs::read_dir("/proc") else { return Duration::ZERO };
+    let stats = processes.flatten().filter_map(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        // The name in brackets may hold anything.
+        let (head, fields) = stat.rsplit_once(')')?;
+        let fields: Vec<u64> =
+            fields.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect();
+        let own: u32 = head.split_whitespace().next()?.parse().ok()?;
+        let [_, parent, .., _] = *fields.as_slice() else { return None };
+        (own == pid || parent == u64::from(pid)).then(|| fields.get(11..13).map(<[u64]>::to_vec))?
+    });
+    // In hundredths of a second: `getconf CLK_TCK` on every Linux there is.
+    Duration::from_millis(stats.flatten().sum::<u64>() * 10)
 }
 
 /// `tools/call` over Streamable HTTP.

@@ -1,7 +1,7 @@
 //! The log of decisions and what else must outlive the process: one SQLite file.
 //!
 //! Writing: [`Store::record`] → `writer` (who commits, and when) → `ledger`
-//! (a transaction on one open database) → `chain`, `facet`, `slots`.
+//! (a transaction on one open database) → `append` (its rows) → `chain`, `facet`, `slots`.
 
 pub mod agents;
 mod append;
