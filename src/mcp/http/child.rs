@@ -455,8 +455,12 @@ fn status_of(message: &[u8], stateless: bool, describes_itself: bool) -> StatusC
     }
 }
 
+/// A message as an event. A carriage return is white space in JSON, and the end of a
+/// line in a stream.
 fn event(message: &[u8]) -> Bytes {
-    [b"event: message\ndata: ", message, b"\n\n"].concat().into()
+    let mut event = [b"event: message\ndata: ", message, b"\n\n"].concat();
+    event.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b' ');
+    event.into()
 }
 
 fn event_stream(body: Body) -> Response<Body> {
@@ -490,6 +494,11 @@ mod tests {
             max_message: 4 << 20,
         };
         Arc::new(Relay::new(Gate::new(policy, store, AuditFailure::Refuse), settings))
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_parts_its_tokens() {
+        assert_eq!(event(b"{\r\"a\":1}"), "event: message\ndata: { \"a\":1}\n\n");
     }
 
     #[tokio::test(start_paused = true)]
