@@ -127,10 +127,10 @@ fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {
     }
     for text in &args.header_env {
         let (name, variable) = text.split_once('=').context("write --header-env NAME=VARIABLE")?;
-        headers.insert(header_name(name)?, sensitive(&self::variable(variable)?)?);
+        headers.insert(header_name(name)?, sensitive(&secret(variable)?)?);
     }
     if let Some(name) = &args.bearer_env {
-        let value = Zeroizing::new(format!("Bearer {}", &*variable(name)?));
+        let value = Zeroizing::new(format!("Bearer {}", &*secret(name)?));
         headers.insert(AUTHORIZATION, sensitive(&value)?);
     }
     Ok(headers)
@@ -150,6 +150,14 @@ fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
 fn variable(name: &str) -> anyhow::Result<Zeroizing<String>> {
     let value = std::env::var(name.trim());
     value.map(Zeroizing::new).with_context(|| format!("the variable {} is not set", name.trim()))
+}
+
+/// A secret in a variable, without white space around it. An empty one would open a
+/// door to everybody, or to nobody.
+fn secret(name: &str) -> anyhow::Result<Zeroizing<String>> {
+    let value = variable(name)?;
+    anyhow::ensure!(!value.trim().is_empty(), "the variable {} is empty", name.trim());
+    Ok(Zeroizing::new(value.trim().to_owned()))
 }
 
 /// `${NAME}` replaced by the variable.
@@ -202,7 +210,7 @@ pub(super) async fn over_http(
         args.remote.transport != cli::Transport::Sse,
         "HTTP+SSE servers are shown over standard input and output only: leave out --listen"
     );
-    let token = args.listen.token_env.as_deref().map(variable).transpose()?.map(Arc::new);
+    let token = args.listen.token_env.as_deref().map(secret).transpose()?.map(Arc::new);
     anyhow::ensure!(
         address.ip().is_loopback() || token.is_some(),
         "{address} can be reached from other machines; give --token-env VARIABLE too"

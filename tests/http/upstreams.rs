@@ -342,8 +342,13 @@ fn what_cannot_be_meant_is_refused_at_once() {
             "leave out --listen",
         ),
         (&["wrap", "--listen", "8099", "--", "true"], "write 127.0.0.1:"),
+        (
+            &["wrap", "--listen", "127.0.0.1:0", "--token-env", "BLANK", "--", "true"],
+            "BLANK is empty",
+        ),
+        (&["wrap", "--bearer-env", "BLANK", "http://127.0.0.1:9/mcp"], "BLANK is empty"),
     ] {
-        let output = agentgate(home.path()).args(arguments).output().unwrap();
+        let output = agentgate(home.path()).args(arguments).env("BLANK", " \n").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
