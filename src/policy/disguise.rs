@@ -15,6 +15,9 @@ use crate::intent;
 use crate::json::{Json, Object};
 use crate::verdict::Decision;
 
+/// Merged naively in JavaScript, its members are those of the object that it is in.
+const PROTOTYPE: &str = "__proto__";
+
 /// The keys in arguments that rules look at, by what a lenient reader makes of them.
 #[derive(Debug, Default)]
 pub(super) struct Words(HashMap<Box<str>, Vec<Box<str>>>);
@@ -37,7 +40,8 @@ impl Words {
     /// Whether `key` is none of them and may be taken for one.
     fn is_near(&self, key: &str) -> bool {
         let spelt = self.0.get(&*fold(key));
-        spelt.is_some_and(|spelt| spelt.iter().all(|word| **word != *key))
+        let is_other = |spelt: &Vec<Box<str>>| spelt.iter().all(|word| **word != *key);
+        spelt.map_or(key == PROTOTYPE, is_other)
     }
 
     /// Whether some key of `object` is near, at any depth.
@@ -142,7 +146,7 @@ fn on_the_way<'j>(
     let (Step::Key(meant), rest) = steps.split_first()? else { return None };
     let folded = fold(meant);
     let mut sent = object.iter().map(|(key, _)| key);
-    match sent.find(|key| near(key) && fold(key) == folded) {
+    match sent.find(|key| near(key) && (fold(key) == folded || *key == PROTOTYPE)) {
         Some(sent) => Some((sent, meant)),
         None => further(object.get(meant)?, rest, words),
     }
@@ -228,6 +232,8 @@ mod tests {
             ("write", r#"{"x":1,"pa\u200bth":1}"#, Some("pa\u{200b}th path")),
             ("write", r#"{"path":1,"to":[{},{"userid":1}]}"#, Some("userid userId")),
             ("write", r#"{"TO":[]}"#, Some("TO to")),
+            ("write", r#"{"to":[{"__proto__":{"userId":1}}]}"#, Some("__proto__ userId")),
+            ("write", r#"{"other":{"__proto__":{"path":1}}}"#, None),
             ("send", r#"{"mode":{"Dry":true}}"#, Some("Dry dry")),
             ("pay", r#"{"Sum":1}"#, Some("Sum sum")),
             ("pay", r#"{"sum":1,"to":{"NAME":1}}"#, Some("NAME name")),
