@@ -31,6 +31,8 @@ bench:
 fuzz SECONDS="60":
     cargo +nightly fuzz run envelope -- -max_total_time={{SECONDS}}
     cargo +nightly fuzz run policy -- -max_total_time={{SECONDS}}
+    cargo +nightly fuzz run request -- -max_total_time={{SECONDS}}
+    cargo +nightly fuzz run events -- -max_total_time={{SECONDS}}
 
 deny:
     cargo deny check

@@ -53,12 +53,16 @@ fn named(request: &HttpRequest) -> Named<'_> {
     let actions = in_query.chain(form_pairs(form)).filter(|(name, _)| is_action(name));
     // Query: `Action=ListUsers`; a name that is spelt otherwise finds nothing.
     let actions = actions.map(|(name, value)| if name == "Action" { value } else { "" });
+    // A form that could not be read may name another one.
+    let is_blind = matches!(request.body, Body::Opaque) && cbor_operation(request).is_none();
     let mut names = targets.chain(actions).chain(cbor_operation(request));
     match (names.next(), names.next()) {
         (None, _) => Named::Not,
         // Only these protocols look at the name, and they live at the root; a
         // service that routes by path would ignore it.
-        (Some(name), None) if is_rpc(request) && is_plain(name) && !is_others(request) => {
+        (Some(name), None)
+            if is_rpc(request) && is_plain(name) && !is_others(request) && !is_blind =>
+        {
             Named::Once(name)
         }
         _ => Named::Unclear,
@@ -311,7 +315,10 @@ mod tests {
         assert_eq!(intent("POST", "lambda.us-east-1", "/functions", target), Intent::Unknown);
         let mut twice = request("aws", "POST", "/");
         twice.query.push(("Action".to_owned(), "ListUsers".to_owned()));
+        assert_eq!(judge(&twice).intent, Intent::Read);
         twice.body = Body::Text("Action=DeleteUser".to_owned());
+        assert_eq!(judge(&twice).intent, Intent::Unknown);
+        twice.body = Body::Opaque;
         assert_eq!(judge(&twice).intent, Intent::Unknown);
     }
 }
