@@ -135,7 +135,7 @@ impl Hosted {
             is_master: Box::new(is_master),
         });
         for kept in kept {
-            hosted.add(kept.name.clone(), Origin::Kept(kept))?;
+            hosted.add(kept.name.clone(), Origin::Kept(kept), || Ok(()))?;
         }
         hosted.prepare(configured)?.show();
         Ok(hosted)
@@ -169,11 +169,12 @@ impl Hosted {
         Ok(Prepared { hosted: self, open, _writing: writing })
     }
 
-    /// Registers a server, in place of one of the same name; gives its name and
-    /// that of the policy made from its hints. To be called in a runtime.
+    /// Registers a server, in place of one of the same name that was registered
+    /// before; gives its name and that of the policy made from its hints. To be
+    /// called in a runtime.
     ///
     /// # Errors
-    /// See [`RegistrationError`].
+    /// See [`RegistrationError`]; nothing has changed then, unless it cannot be kept.
     pub fn register(
         &self,
         mut registration: Registration,
@@ -182,8 +183,9 @@ impl Hosted {
             registration.name.clone_from(&registration.url);
         }
         let name = registration.name.clone();
-        let policy = self.put_policy(&registration)?;
-        self.add(name.clone(), Origin::Kept(registration))?;
+        let origin = Origin::Kept(registration.clone());
+        // Its policy is in force before it is shown, and only where it can be shown.
+        let policy = self.add(name.clone(), origin, || self.put_policy(&registration))?;
         self.keep()?;
         Ok((name, policy))
     }
@@ -205,18 +207,27 @@ impl Hosted {
         Ok(Some(name))
     }
 
-    fn add(&self, name: String, origin: Origin) -> Result<(), RegistrationError> {
+    fn add<T>(
+        &self,
+        name: String,
+        origin: Origin,
+        before: impl FnOnce() -> Result<T, RegistrationError>,
+    ) -> Result<T, RegistrationError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = BTreeMap::clone(&self.open.load());
         if open.len() >= MAX_SERVERS && !open.contains_key(&name) {
             return Err(RegistrationError::TooMany);
         }
+        if open.get(&name).is_some_and(|there| matches!(there.origin, Origin::Configured(_))) {
+            return Err(RegistrationError::Configured(name));
+        }
         let server = self.server(&name, origin)?;
+        let done = before()?;
         if let Some(replaced) = open.insert(name, server) {
             end(&replaced);
         }
         self.open.store(Arc::new(open));
-        Ok(())
+        Ok(done)
     }
 
     fn server(&self, name: &str, origin: Origin) -> Result<Arc<Server>, RegistrationError> {

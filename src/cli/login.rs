@@ -33,6 +33,9 @@ pub struct LoginArgs {
     /// The environment variable that holds the client's secret
     #[arg(long, value_name = "VAR", requires = "client_id")]
     pub client_secret_env: Option<String>,
+    /// The authorization server that the client is registered with; no other gets to see it
+    #[arg(long, value_name = "URL", requires = "client_id")]
+    pub issuer: Option<Url>,
     /// The https address of a document that describes the client, for servers that take one
     #[arg(long, value_name = "URL", conflicts_with = "client_id")]
     pub client_document: Option<Url>,

@@ -45,6 +45,20 @@ impl RemoteArgs {
     }
 }
 
+impl RemoteArgs {
+    /// An option that was given and says nothing of a command.
+    #[must_use]
+    pub fn about_url(&self) -> Option<&'static str> {
+        let given = [
+            (!self.headers.is_empty(), "--header"),
+            (!self.header_env.is_empty(), "--header-env"),
+            (self.bearer_env.is_some(), "--bearer-env"),
+            (self.transport != Transport::Auto, "--transport"),
+        ];
+        given.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
+}
+
 /// Which transport a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Transport {
@@ -85,7 +99,7 @@ impl From<Bridge> for Bridging {
 #[command(next_help_heading = "Listening")]
 pub struct ListenArgs {
     /// Serve the gated server over Streamable HTTP at /mcp of this address
-    #[arg(long, value_name = "ADDR", env = "AGENTGATE_WRAP_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "AGENTGATE_WRAP_LISTEN", value_parser = super::address)]
     pub listen: Option<SocketAddr>,
     /// Ask every request for the bearer token that is in this variable
     #[arg(long, value_name = "VARIABLE", requires = "listen")]

@@ -39,7 +39,7 @@ struct Row {
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
-    let url = remote::url(&args.command);
+    let url = remote::url(&args.command, &args.remote)?;
     let made = || url.map_or_else(|| server_name(&args.command), remote::name);
     let name = args.server.name.clone().unwrap_or_else(made);
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
@@ -67,7 +67,9 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
 
 /// What speaks over pipes: the server's own command, or a gate in front of its URL.
 fn command(args: &InspectArgs) -> anyhow::Result<Vec<OsString>> {
-    let Some(url) = remote::url(&args.command) else { return Ok(args.command.clone()) };
+    let Some(url) = remote::url(&args.command, &args.remote)? else {
+        return Ok(args.command.clone());
+    };
     let mut command = vec![std::env::current_exe()?.into(), "wrap".into()];
     command.extend(args.remote.typed().into_iter().map(OsString::from));
     command.push(url.into());

@@ -69,7 +69,8 @@ fn who(args: &LoginArgs) -> anyhow::Result<Who> {
         None => None,
     };
     let document = args.client_document.as_ref().map(ToString::to_string);
-    Ok(Who { id: args.client_id.clone(), secret, document, port: args.callback_port })
+    let (id, issuer) = (args.client_id.clone(), args.issuer.as_ref().map(ToString::to_string));
+    Ok(Who { id, secret, issuer, document, port: args.callback_port })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

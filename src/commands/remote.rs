@@ -1,5 +1,6 @@
 //! A server behind a URL: where it is, what is sent to it, who listens in front.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +34,28 @@ const DRAIN: Duration = Duration::from_secs(2);
 const SECRETS: [&str; 6] = ["authorization", "cookie", "key", "password", "secret", "token"];
 
 /// The URL, where the command is one.
-pub(super) fn url(command: &[std::ffi::OsString]) -> Option<&str> {
-    let [only] = command else { return None };
-    let text = only.to_str()?;
-    let lower = text.to_ascii_lowercase();
-    (lower.starts_with("http://") || lower.starts_with("https://")).then_some(text)
+///
+/// # Errors
+/// Where it is a URL that cannot be meant, or `args` speak of one and it is none.
+pub(super) fn url<'c>(
+    command: &'c [OsString],
+    args: &RemoteArgs,
+) -> anyhow::Result<Option<&'c str>> {
+    let (first, rest) = command.split_first().context("no command is given")?;
+    let Some((scheme, _)) = first.to_str().and_then(|first| first.split_once("://")) else {
+        let first = first.display();
+        if let Some(option) = args.about_url() {
+            anyhow::bail!("{option} is about a server behind a URL, and `{first}` is a command");
+        }
+        return Ok(None);
+    };
+    let url = first.to_str();
+    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    anyhow::ensure!(is_http, "`{}` is neither a command nor an http or https URL", first.display());
+    match rest.first() {
+        None => Ok(url),
+        Some(more) => anyhow::bail!("a URL takes no arguments, and `{}` is one", more.display()),
+    }
 }
 
 /// The name that a URL gives its server: the host without what every other has.
@@ -109,10 +127,10 @@ fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {
     }
     for text in &args.header_env {
         let (name, variable) = text.split_once('=').context("write --header-env NAME=VARIABLE")?;
-        headers.insert(header_name(name)?, sensitive(&self::variable(variable)?)?);
+        headers.insert(header_name(name)?, sensitive(&secret(variable)?)?);
     }
     if let Some(name) = &args.bearer_env {
-        let value = Zeroizing::new(format!("Bearer {}", &*variable(name)?));
+        let value = Zeroizing::new(format!("Bearer {}", &*secret(name)?));
         headers.insert(AUTHORIZATION, sensitive(&value)?);
     }
     Ok(headers)
@@ -132,6 +150,14 @@ fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
 fn variable(name: &str) -> anyhow::Result<Zeroizing<String>> {
     let value = std::env::var(name.trim());
     value.map(Zeroizing::new).with_context(|| format!("the variable {} is not set", name.trim()))
+}
+
+/// A secret in a variable, without white space around it. An empty one would open a
+/// door to everybody, or to nobody.
+fn secret(name: &str) -> anyhow::Result<Zeroizing<String>> {
+    let value = variable(name)?;
+    anyhow::ensure!(!value.trim().is_empty(), "the variable {} is empty", name.trim());
+    Ok(Zeroizing::new(value.trim().to_owned()))
 }
 
 /// `${NAME}` replaced by the variable.
@@ -180,7 +206,11 @@ pub(super) async fn over_http(
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
     let address = args.listen.listen.context("--listen is not given")?;
-    let token = args.listen.token_env.as_deref().map(variable).transpose()?.map(Arc::new);
+    anyhow::ensure!(
+        args.remote.transport != cli::Transport::Sse,
+        "HTTP+SSE servers are shown over standard input and output only: leave out --listen"
+    );
+    let token = args.listen.token_env.as_deref().map(secret).transpose()?.map(Arc::new);
     anyhow::ensure!(
         address.ip().is_loopback() || token.is_some(),
         "{address} can be reached from other machines; give --token-env VARIABLE too"

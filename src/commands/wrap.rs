@@ -28,7 +28,7 @@ const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
-    let url = remote::url(&args.command);
+    let url = remote::url(&args.command, &args.remote)?;
     let made = || url.map_or_else(|| server_name(&args.command), remote::name);
     let name = args.server.name.clone().unwrap_or_else(made);
     let options = store::Options {

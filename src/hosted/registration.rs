@@ -73,6 +73,9 @@ pub enum RegistrationError {
     /// Neither a URL nor a command, or both.
     #[error("`{0}` needs a URL or a command, and not both")]
     Way(String),
+    /// The configuration file has one of that name.
+    #[error("`{0}` is a server of the configuration file: change it there, or take another name")]
+    Configured(String),
     /// There are [`MAX_SERVERS`].
     #[error("there are {MAX_SERVERS} servers already")]
     TooMany,

@@ -122,8 +122,8 @@ impl Decides {
         let handle = match (own, self) {
             (None, Self::Policies(policies)) => Some(policies.handle()),
             (None, Self::Gate) => return host.gate.clone(),
-            (None, Self::Made(name)) => host.book.handle(Some(name)),
-            (Some(own), _) => host.book.handle(Some(own)),
+            (None, Self::Made(name)) => host.book.lasting_handle(name),
+            (Some(own), _) => host.book.lasting_handle(own),
         };
         let nothing = || Arc::new(ArcSwap::from_pointee(Policy::join(&[], None)));
         host.gate.under(handle.unwrap_or_else(nothing))

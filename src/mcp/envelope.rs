@@ -8,12 +8,20 @@
 //! view; the bytes themselves are never rewritten. Pure.
 
 use super::era;
-use super::scan::{Outline, is_id, outline};
+use super::scan::{MAX_TOKEN, Outline, is_id, outline};
 use crate::fold::fold;
 use crate::json::{self, Json, JsonError, Object, Reader};
 
 /// Messages in one batch beyond which it is refused whole.
 pub const MAX_BATCH: usize = 1_000;
+
+/// The longest id, in bytes as it is written. An outline keeps it, and the space
+/// behind it.
+pub const MAX_ID: usize = MAX_TOKEN - 1;
+
+/// The longest name of a member of the envelope, in bytes. An outline keeps it even
+/// with every character escaped, so that the two always see the same id.
+const MAX_KEY: usize = MAX_TOKEN / 8;
 
 /// Members that decide what a message is.
 const ENVELOPE_KEYS: [&str; 7] =
@@ -257,6 +265,10 @@ impl<'f> Parts<'f> {
         let mut others = Vec::new();
         reader.object(|reader, key| match exact(&ENVELOPE_KEYS, key, "the message")? {
             Some(known) => parts.member(known, reader),
+            None if key.len() > MAX_KEY => {
+                let what = format!("a key of more than {MAX_KEY} bytes in the message");
+                Err(Fault::request(what))
+            }
             None => {
                 others.push(key.to_owned());
                 reader.value().map(drop).map_err(Fault::from)
@@ -302,6 +314,9 @@ impl<'f> Parts<'f> {
         }
         if self.id.is_some_and(|id| !is_id(id)) {
             return Err(Fault::request("`id` is neither a string nor an integer"));
+        }
+        if self.id.is_some_and(|id| id.len() > MAX_ID) {
+            return Err(Fault::request(format!("`id` is longer than {MAX_ID} bytes")));
         }
         let content = if method == "tools/call" {
             let call = match self.params {

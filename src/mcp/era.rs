@@ -6,6 +6,10 @@ use crate::json::{Json, Object};
 /// The first member of `_meta` that only requests of the stateless era carry.
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
+/// The most of one member of a client's introduction that is kept, in bytes: it is
+/// kept for each conversation, and said in each request of the gate's own.
+pub const MAX_INTRODUCTION: usize = 16 << 10;
+
 /// The members of `_meta` that every request of the stateless era must carry,
 /// and the one that introduces the client.
 const STATELESS_META: [&str; 3] = [PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO];
@@ -194,7 +198,8 @@ pub fn methods() -> impl Iterator<Item = &'static str> {
 }
 
 fn stateless_part(meta: &Object) -> Object {
-    let kept = meta.iter().filter(|(key, _)| STATELESS_META.contains(key));
+    let fits = |value: &Json| value.to_string().len() <= MAX_INTRODUCTION;
+    let kept = meta.iter().filter(|(key, value)| STATELESS_META.contains(key) && fits(value));
     let kept = kept.map(|(key, value)| (key.to_owned(), value.clone())).collect();
     Object::from_members(kept).unwrap_or_default()
 }
@@ -259,8 +264,10 @@ mod tests {
     fn a_stateless_request_lends_its_introduction_and_nothing_else() {
         let mut era = Era::default();
         era.seen(&object(
-            r#"{"progressToken":1,"io.modelcontextprotocol/protocolVersion":"2026-07-28",
-               "io.modelcontextprotocol/clientCapabilities":{"x":1}}"#,
+            &r#"{"progressToken":1,"io.modelcontextprotocol/protocolVersion":"2026-07-28",
+               "io.modelcontextprotocol/clientInfo":{"name":"@"},
+               "io.modelcontextprotocol/clientCapabilities":{"x":1}}"#
+                .replace('@', &"x".repeat(MAX_INTRODUCTION)),
         ));
         let params = era.own_params().unwrap();
         assert_eq!(

@@ -5,7 +5,7 @@ use crate::fold::fold;
 use crate::json::{self, Json};
 
 /// Bytes of one key or one id that are kept; a longer one leaves the id in doubt.
-const MAX_TOKEN: usize = 1 << 10;
+pub const MAX_TOKEN: usize = 1 << 10;
 
 /// Scans a message as its bytes come. Never fails: what it is not certain of it
 /// does not report.
@@ -100,8 +100,8 @@ impl Scan {
 
     fn outside_string(&mut self, byte: u8) {
         match byte {
-            // White space parts tokens: `1 2` is not 12.
-            b' ' | b'\t' | b'\r' | b'\n' if self.token.is_empty() => {}
+            // White space parts tokens: `1 2` is not 12. However much, it parts them once.
+            b' ' | b'\t' | b'\r' | b'\n' if matches!(self.token.last(), None | Some(b' ')) => {}
             b' ' | b'\t' | b'\r' | b'\n' => self.keep(b' '),
             _ if self.expects == Expects::End => self.doubtful = true,
             b'"' => {
@@ -222,6 +222,8 @@ mod tests {
         );
         assert_eq!(id(" {\"id\":-12\r\n}\r\n").as_deref(), Some("-12"));
         assert_eq!(id(r#"{"\u0069d":1}"#).as_deref(), Some("1"));
+        let apart = format!("{{\"id\":1{}}}", " ".repeat(2 * MAX_TOKEN));
+        assert_eq!(id(&apart).as_deref(), Some("1"));
     }
 
     #[test]

@@ -140,6 +140,13 @@ impl Tools {
         self.known.contains_key(name)
     }
 
+    /// Whether the server's schema of `tool` has an argument of exactly this name.
+    #[must_use]
+    pub fn declares(&self, tool: &str, argument: &str) -> bool {
+        let tool = self.known.get(tool);
+        tool.is_some_and(|tool| tool.arguments.iter().any(|declared| declared == argument))
+    }
+
     /// The names that the server listed, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(AsRef::as_ref)
@@ -301,7 +308,9 @@ fn fresh_id() -> Option<String> {
     Some(id)
 }
 
-fn differs(what: &str, sent: &str, meant: &str) -> String {
+/// That `sent` is not `meant`, for people.
+#[must_use]
+pub fn differs(what: &str, sent: &str, meant: &str) -> String {
     format!("the {what} `{}` is not `{}`, but some servers read it so", shown(sent), shown(meant))
 }
 

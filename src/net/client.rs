@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use super::Body;
+use super::alive;
 use super::body::{self, Stalled, Unfit};
 use super::lanes;
 use super::way::Way;
@@ -96,6 +97,7 @@ impl Client {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
+        alive::probe_all(&mut tcp);
         tcp.enforce_http(false);
         let connector = tls.https_or_http().enable_all_versions();
         let connector = connector.wrap_connector(Way::from_env(tcp));

@@ -1,6 +1,7 @@
 //! HTTP as plumbing: a listener, a pooled client, bodies held up to a limit.
 //! Knows nothing of policies, agents or providers.
 
+mod alive;
 pub mod body;
 pub mod client;
 pub mod lanes;

@@ -20,6 +20,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
 
+use super::alive;
 use super::lanes::Lanes;
 use super::sniff::Heads;
 use super::wire::{Patience, Wire};
@@ -105,6 +106,7 @@ pub async fn serve(
             () = &mut stop => break,
         };
         let _ = stream.set_nodelay(true);
+        alive::probe(&stream);
         let heads = Heads::default();
         let service = OfPeer { app: app.clone(), peer, heads: heads.clone() };
         let (builder, watcher) = (builder.clone(), draining.watcher());

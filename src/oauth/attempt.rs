@@ -112,10 +112,10 @@ impl Inner {
         let is_new = who.id.is_some() || who.document.is_some();
         match record.filter(|record| record.client.given && !is_new) {
             Some(record) => {
-                let who = Who::again(&record.client, who.port);
-                Wish { challenge, scopes, who, issuer: Some(record.issuer.clone()) }
+                let who = Who::again(record, who.port);
+                Wish { challenge, scopes, who }
             }
-            None => Wish { challenge, scopes, who, issuer: None },
+            None => Wish { challenge, scopes, who },
         }
     }
 

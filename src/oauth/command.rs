@@ -67,6 +67,7 @@ impl Session {
         if let Some(record) = record.as_deref()
             && (!want.again || has_waited)
             && want.scopes.iter().all(|scope| record.asked.contains(scope))
+            && want.who.made(record)
         {
             if !record.is_due(now()) {
                 return Ok(Login::told(record, false));

@@ -30,6 +30,9 @@ pub struct Who {
     pub id: Option<String>,
     /// Its secret.
     pub secret: Option<zeroize::Zeroizing<String>>,
+    /// The authorization server that this client is registered with, where that is
+    /// known: no other gets to see it.
+    pub issuer: Option<String>,
     /// Where a document describes the client, for authorization servers that
     /// take such an address for an identity.
     pub document: Option<String>,
@@ -39,9 +42,10 @@ pub struct Who {
 
 impl std::fmt::Debug for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { id, secret: _, document, port } = self;
+        let Self { id, secret: _, issuer, document, port } = self;
         f.debug_struct("Who")
             .field("id", id)
+            .field("issuer", issuer)
             .field("document", document)
             .field("port", port)
             .finish_non_exhaustive()
@@ -50,13 +54,24 @@ impl std::fmt::Debug for Who {
 
 impl Who {
     /// The client that a login was made with before.
-    pub(super) fn again(client: &Identity, port: u16) -> Self {
+    pub(super) fn again(login: &Record, port: u16) -> Self {
+        let client = &login.client;
         Self {
             id: Some(client.id.clone()),
             secret: client.secret.as_ref().map(|it| it.expose().to_owned().into()),
+            issuer: Some(login.issuer.clone()),
             document: None,
             port: if port == 0 { client.port } else { port },
         }
+    }
+
+    /// Whether `login` was made as this client; any will do where none is given.
+    pub(super) fn made(&self, login: &Record) -> bool {
+        let kept = login.client.secret.as_ref().map(Secret::expose);
+        let is_same_secret = |secret: &zeroize::Zeroizing<String>| kept == Some(secret.as_str());
+        self.id.as_ref().is_none_or(|id| *id == login.client.id)
+            && self.secret.as_ref().is_none_or(is_same_secret)
+            && self.issuer.as_ref().is_none_or(|issuer| is_same(issuer, &login.issuer))
     }
 }
 
@@ -68,8 +83,6 @@ pub(super) struct Wish {
     /// What to ask for; what the server says where empty.
     pub(super) scopes: Vec<String>,
     pub(super) who: Who,
-    /// Whose client `who` is, where that is known.
-    pub(super) issuer: Option<String>,
 }
 
 /// A login whose page is ready to be shown.
@@ -88,7 +101,8 @@ impl Place {
     /// Finds out where to log in, and who we are there.
     pub(super) async fn prepare(&self, wish: &Wish) -> Result<Prepared<'_>, LoginError> {
         let mut found = self.discover(wish.challenge.as_deref()).await?;
-        if let Some(issuer) = wish.issuer.as_ref().filter(|issuer| **issuer != found.issuer) {
+        let issuer = wish.who.issuer.as_ref();
+        if let Some(issuer) = issuer.filter(|issuer| !is_same(issuer, &found.issuer)) {
             return Err(self.moved(issuer, &found.issuer));
         }
         let port = Port::open(wish.who.port).await;
@@ -262,6 +276,12 @@ async fn redeem(
             place.grant(&given.await.map_err(|error| place.blame(&error))?)
         }
     }
+}
+
+/// Whether two texts name one issuer: as they are written, but for the slash of a
+/// root, which nobody types.
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 /// Whether it is a word of ASCII, as tokens and scopes are (RFC 6749, appendix A).

@@ -40,8 +40,9 @@ impl Place {
     /// A client registered by hand, and its secret, belong to one issuer.
     pub(super) fn moved(&self, from: &str, to: &str) -> LoginError {
         let why = format!(
-            "logins moved from `{from}` to `{to}`; where that is right, run `agentgate logout` \
-             and log in anew with the client of the new issuer"
+            "it has people log in at `{to}`, and the client was registered by hand with `{from}`; \
+             where that is right, run `agentgate logout` and log in anew with a client of the \
+             new issuer"
         );
         LoginError::untrusted(&self.server, why)
     }

@@ -38,8 +38,9 @@ enum Page {
     /// It loads, and is followed.
     Open(Arc<Policies>),
     /// It does not, for this reason; tried again now and then, so that whoever
-    /// has it costs no look at the disk with each request.
-    Missing(Arc<str>),
+    /// has it costs no look at the disk with each request. Nothing passes under the
+    /// policies, which are the ones that it will be found in once it is there.
+    Missing(Arc<str>, Arc<Policies>),
 }
 
 /// The policy under which nothing passes.
@@ -106,16 +107,12 @@ impl Book {
     }
 
     /// Puts what is found under `name` now in the place of what was; where
-    /// nothing is, who has it is refused.
+    /// nothing is, who has it is refused until something is.
     fn look_again(&self, name: &str) {
-        let page = self.open.load().get(name).cloned();
-        if self.load(name).is_err() {
-            if let Some(Page::Open(policies)) = page
-                && let Ok(nothing) = Policies::load(&[DENY.to_owned()], &Lookup::default(), None)
-            {
-                policies.give_way(nothing);
-            }
-            self.forget(name);
+        let Err(found) = self.load(name) else { return };
+        if let (Some(Page::Open(policies)), Some(nothing)) = (self.page(name), nothing()) {
+            policies.give_way(nothing);
+            self.note_missing(name, &found, policies);
         }
     }
 
@@ -143,10 +140,19 @@ impl Book {
         let Some(name) = name else { return Some(self.own.handle()) };
         match self.open.load().get(name) {
             Some(Page::Open(policies)) => return Some(policies.handle()),
-            Some(Page::Missing(_)) => return None,
+            Some(Page::Missing(..)) => return None,
             None => {}
         }
         self.load(name).inspect_err(|found| self.miss(name, found)).ok()
+    }
+
+    /// The same for whoever stays longer than a request: where there is nothing of
+    /// that name, nothing passes until there is. `None` where too many are missing.
+    #[must_use]
+    pub fn lasting_handle(&self, name: &str) -> Option<Arc<ArcSwap<Policy>>> {
+        self.handle(Some(name)).or_else(|| match self.page(name)? {
+            Page::Open(policies) | Page::Missing(_, policies) => Some(policies.handle()),
+        })
     }
 
     /// Looks at the files of every policy in use once, and for those missed.
@@ -155,7 +161,7 @@ impl Book {
         for (name, page) in self.open.load().iter() {
             match page {
                 Page::Open(policies) => policies.poll(),
-                Page::Missing(complaint) => {
+                Page::Missing(complaint, _) => {
                     let again = self.load(name).err();
                     if let Some(found) = again.filter(|found| *found.to_string() != **complaint) {
                         self.miss(name, &found);
@@ -165,17 +171,30 @@ impl Book {
         }
     }
 
-    /// Says what is wrong with a policy that is asked for, and remembers it.
+    /// Notes that a policy which is asked for is missing.
     fn miss(&self, name: &str, found: &Diagnostics) {
+        let policies = match self.page(name) {
+            Some(Page::Missing(_, policies)) => Some(policies),
+            _ => nothing().map(Arc::new),
+        };
+        policies.into_iter().for_each(|policies| self.note_missing(name, found, policies));
+    }
+
+    /// Says what is wrong with a policy, and remembers it.
+    fn note_missing(&self, name: &str, found: &Diagnostics, policies: Arc<Policies>) {
         tracing::error!(policy = name, "agents that have this policy are refused:\n{found}");
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = HashMap::clone(&self.open.load());
-        let missing = open.values().filter(|page| matches!(page, Page::Missing(_))).count();
         // It may have been put in the meantime.
-        if missing < MAX_MISSING && !matches!(open.get(name), Some(Page::Open(_))) {
-            open.insert(name.into(), Page::Missing(found.to_string().into()));
-            self.open.store(Arc::new(open));
+        if matches!(open.get(name), Some(Page::Open(there)) if !Arc::ptr_eq(there, &policies)) {
+            return;
         }
+        open.remove(name);
+        let missing = open.values().filter(|page| matches!(page, Page::Missing(..))).count();
+        if missing < MAX_MISSING {
+            open.insert(name.into(), Page::Missing(found.to_string().into(), policies));
+        }
+        self.open.store(Arc::new(open));
     }
 
     /// Every policy that can be named, by name.
@@ -255,21 +274,27 @@ impl Book {
         let view = self.view.load();
         let policies = Policies::load(&[name.to_owned()], &view.lookup, view.mode)?;
         let mut open = HashMap::clone(&self.open.load());
-        if let Some(Page::Open(there)) = open.get(name) {
-            there.give_way(policies);
-            return Ok(there.handle());
-        }
-        let handle = policies.handle();
-        open.insert(name.into(), Page::Open(Arc::new(policies)));
+        let there = match open.get(name) {
+            Some(Page::Open(there) | Page::Missing(_, there)) => {
+                there.give_way(policies);
+                Arc::clone(there)
+            }
+            None => Arc::new(policies),
+        };
+        let handle = there.handle();
+        open.insert(name.into(), Page::Open(there));
         self.open.store(Arc::new(open));
         Ok(handle)
     }
 
-    fn forget(&self, name: &str) {
-        let mut open = HashMap::clone(&self.open.load());
-        open.remove(name);
-        self.open.store(Arc::new(open));
+    fn page(&self, name: &str) -> Option<Page> {
+        self.open.load().get(name).cloned()
     }
+}
+
+/// What nothing passes under.
+fn nothing() -> Option<Policies> {
+    Policies::load(&[DENY.to_owned()], &Lookup::default(), None).ok()
 }
 
 /// Nothing that could lead out of a folder.
@@ -338,6 +363,25 @@ mod tests {
         fs::write(folder.path().join("late.yaml"), "name: late\n").unwrap();
         book.poll();
         assert_eq!(&*book.handle(Some("late")).unwrap().load().names()[0], "late");
+    }
+
+    #[test]
+    fn who_stays_is_refused_until_there_is_a_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = book(folder.path());
+        let held = book.lasting_handle("team").unwrap();
+        assert_eq!(&*held.load().names()[0], "deny_all");
+        book.put("team", ALLOW).unwrap();
+        assert_eq!(&*held.load().names()[0], "team");
+        book.delete("team").unwrap();
+        assert_eq!(&*held.load().names()[0], "deny_all");
+        assert!(book.handle(Some("team")).is_none());
+        book.put("team", "name: again\n").unwrap();
+        assert_eq!(&*held.load().names()[0], "again");
+        for n in 0..2 * MAX_MISSING {
+            assert!(book.handle(Some(&format!("absent-{n}"))).is_none());
+        }
+        assert!(book.open.load().len() <= MAX_MISSING + 1);
     }
 
     #[test]

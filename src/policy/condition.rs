@@ -16,6 +16,8 @@ use cel::parser::Expression;
 use cel::{Context, Env, ExecutionError, Value};
 
 use super::diagnostic::nearest;
+use super::matcher::Step;
+use super::reads;
 use crate::action::{Action, Body, Hints, Target};
 use crate::intent::Intent;
 use crate::json::{Json, Object};
@@ -40,6 +42,8 @@ pub(crate) struct Condition {
     expression: Expression,
     /// Only what it reads is converted.
     variables: Box<[Variable]>,
+    /// The arguments that it looks at.
+    pub(super) arguments: Vec<Box<[Step]>>,
 }
 
 /// Why a condition has no answer.
@@ -183,7 +187,8 @@ impl Condition {
                 None => return Err(unknown("variable", variable, &names)),
             }
         }
-        Ok(Self { expression, variables: variables.into() })
+        let arguments = reads::arguments(&expression);
+        Ok(Self { expression, variables: variables.into(), arguments })
     }
 
     /// Whether the expression holds for `action`.

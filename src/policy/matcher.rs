@@ -27,12 +27,12 @@ const MAX_STEPS: usize = 32;
 pub(crate) struct Matcher {
     /// The path as it was written.
     pub(crate) path: Box<str>,
-    steps: Box<[Step]>,
+    pub(super) steps: Box<[Step]>,
     check: Check,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Key(Box<str>),
     Index(usize),
     Any,

@@ -12,6 +12,7 @@ mod compile;
 mod condition;
 mod decimal;
 pub mod diagnostic;
+mod disguise;
 mod document;
 mod explain;
 pub(crate) mod fields;
@@ -23,6 +24,7 @@ pub mod live;
 mod matcher;
 mod outlook;
 mod readings;
+mod reads;
 mod rules;
 mod truth;
 mod under;
@@ -46,6 +48,7 @@ use crate::verdict::{Decision, Reason, Stage, Verdict};
 use clause::{Key, Subject};
 use compile::DEFAULT_RULE;
 use diagnostic::{Diagnostics, Source};
+use disguise::Words;
 use rules::RuleSet;
 
 /// One or more policies joined in the order given, ready to decide. Immutable:
@@ -65,6 +68,8 @@ pub struct Policy {
     limits: Vec<Limit>,
     /// MCP methods that some rule names.
     methods: HashSet<Box<str>>,
+    /// What enforced rules look at in arguments.
+    words: Words,
     names: Vec<Arc<str>>,
 }
 
@@ -116,7 +121,9 @@ impl Policy {
             let observed = observing(file);
             file.limits.iter().map(move |limit| Limit { observed, ..limit.clone() })
         });
+        let clauses = enforced.clone().flat_map(|file| &file.rules).map(|rule| &rule.clause);
         Self {
+            words: Words::of(clauses),
             enforced: any_enforces.then(|| RuleSet::join(enforced)),
             everything: any_observes.then(|| RuleSet::join(all.clone())),
             limits: limits.collect(),

@@ -1,14 +1,12 @@
 //! What a policy says of a tool before anybody calls it: whether any call could
-//! pass, and whether a name is a denied one in disguise.
+//! pass.
 
 use super::Policy;
 use super::clause::{Clause, Key, Subject};
 use super::document::DefaultEffect;
-use super::glob::Glob;
 use super::rules::RuleSet;
 use super::truth::Truth;
 use crate::action::Action;
-use crate::fold::fold;
 use crate::intent::Intent;
 use crate::verdict::Decision;
 
@@ -28,31 +26,6 @@ impl Policy {
         let subject = Subject { action, intent };
         let sets = self.enforced.iter().chain(&self.everything);
         sets.into_iter().any(|rules| rules.depends_on_the_call(subject))
-    }
-
-    /// The tool that a deny or ask rule speaks of and a lenient server may take
-    /// `tool` for, though the rule does not match it.
-    #[must_use]
-    pub fn mistakable(&self, tool: &str) -> Option<&str> {
-        let folded = fold(tool);
-        let rules = self.enforced.iter().chain(&self.everything).flat_map(|rules| &rules.rules);
-        let mut globs = Vec::new();
-        for rule in rules.filter(|rule| rule.effect != Decision::Allow) {
-            rule.clause.visit(&mut |key| {
-                if let Key::Tool(alternatives) = key {
-                    globs.extend(alternatives);
-                }
-            });
-        }
-        let meant = |glob: &&&Glob| {
-            let text = fold(glob.as_str());
-            let matches_folded = || match text == glob.as_str() {
-                true => false,
-                false => Glob::new(&text).is_ok_and(|glob| glob.matches(&folded)),
-            };
-            !glob.matches(tool) && (glob.matches(&folded) || matches_folded())
-        };
-        globs.iter().find(meant).map(|glob| glob.as_str())
     }
 }
 
@@ -79,7 +52,7 @@ impl RuleSet {
 
 /// Whether a clause matches, as far as that does not hang on what is not known
 /// before a call.
-fn foreseen(clause: &Clause, subject: Subject<'_>) -> Truth {
+pub(super) fn foreseen(clause: &Clause, subject: Subject<'_>) -> Truth {
     let keys = clause.keys.iter().map(|key| match key {
         Key::Args(_) | Key::When(_) => Truth::Unjudged,
         Key::Any(clauses) => Truth::any(clauses.iter().map(|clause| foreseen(clause, subject))),
@@ -140,22 +113,6 @@ mod tests {
             ("g", true),
         ] {
             assert_eq!(hidden(tool), denied, "{tool}");
-        }
-    }
-
-    #[test]
-    fn names_near_a_denied_one_are_noticed() {
-        let policy = policy(
-            "default_effect: allow\nrules:\n\
-             - { tool: delete_file, effect: deny }\n\
-             - { tool: 'Drop*', effect: ask }\n\
-             - { tool: look, effect: allow }\n",
-        );
-        for near in ["Delete_File", "delete_file ", "delete_file\0", "DROP_TABLE", "drop_table"] {
-            assert!(policy.mistakable(near).is_some(), "{near}");
-        }
-        for other in ["delete_file", "Drop_table", "Look", "read"] {
-            assert_eq!(policy.mistakable(other), None, "{other}");
         }
     }
 }

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::scripted::{Scripted, json_answer, message_of, result, usual};
+use crate::support::scripted::{Scripted, json_answer, message_of, result, usual, whole_answer};
 use crate::support::{Gate, call, initialize, raw};
 
 #[expect(dead_code, reason = "the tests over stdio use the rest")]
@@ -215,6 +216,13 @@ fn ids_of_others_are_out_of_reach_on_a_shared_child() {
             ] {
                 post(gate, stateless, message.as_bytes());
             }
+            // What is too long for some reader of an id must not pass with the id.
+            let long = "x".repeat(1_100);
+            let message = format!(
+                r#"{{"{long}":1,"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"read_note",{META}}}}}"#
+            );
+            let named = format!("{stateless}Mcp-Method: tools/call\r\nMcp-Name: read_note\r\n");
+            assert_eq!(post(gate, &named, message.as_bytes()).status, 400);
         }
         let probe = format!(
             r#"{{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{{"name":"read_note",{META}}}}}"#
@@ -230,6 +238,34 @@ fn ids_of_others_are_out_of_reach_on_a_shared_child() {
     crate::support::eventually("the child is told that the client is gone", || {
         std::fs::read_to_string(&record).ok().filter(|it| it.contains("notifications/cancelled"))
     });
+}
+
+/// Some servers give sessions ids that can be guessed. Whoever named one before it
+/// was given has no part in it.
+#[test]
+fn a_session_that_was_guessed_is_its_owners() {
+    let is_open = AtomicBool::new(false);
+    let upstream = Scripted::start(move |request| {
+        let message = message_of(request);
+        if message["method"] == "initialize" {
+            is_open.store(true, Ordering::Relaxed);
+            let opened = String::from_utf8(usual(request).unwrap()).unwrap();
+            return opened.replacen("\r\n", "\r\nMcp-Session-Id: session-1\r\n", 1).into_bytes();
+        }
+        if !is_open.load(Ordering::Relaxed) {
+            return whole_answer("400 Bad Request", "", "");
+        }
+        usual(request).unwrap_or_else(|| json_answer(&result(&message["id"], "done")))
+    });
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    let (ann, eve) = ("Authorization: Bearer ann\r\n", "Authorization: Bearer eve\r\n");
+    let ask = |who: &str| {
+        let headers = format!("{who}Mcp-Session-Id: session-1\r\n");
+        gate.post(&headers, &call(1, "look", json!({}))).status
+    };
+    assert_eq!(ask(eve), 400);
+    assert_eq!(gate.session(ann), "session-1");
+    assert_eq!((ask(ann), ask(eve), ask(ann)), (200, 404, 200));
 }
 
 /// A client that breaks off in the middle of a large message leaves nothing behind

@@ -116,10 +116,15 @@ fn client(installed: &Path, kind: &str) -> Command {
     command
 }
 
-/// What a client reports, by question; `None` where it fails.
+/// What a client reports, by question; `None` where it fails, with its own words in the
+/// test's output.
 fn report(mut client: Command, plan: &Value, server: &[OsString]) -> Option<String> {
     let output = client.arg(plan.to_string()).args(server).output().unwrap();
-    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    if !output.status.success() {
+        eprintln!("the client fails: {}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 fn answers(report: &str, question: &str) -> Vec<Value> {

@@ -241,11 +241,13 @@ fn servers_of_the_configuration_are_shown_as_it_says() {
         assert!(answer.header("x-agentgate-decision").is_some(), "{method}: {answer:?}");
     }
 
-    let done = gate.request("POST", "/mcp/remote", &own, &call(1, "look", json!({}))).message();
+    let more = format!("{own}X_Api_Key: forged\r\nX_Other: another\r\n");
+    let done = gate.request("POST", "/mcp/remote", &more, &call(1, "look", json!({}))).message();
     assert_eq!(done, result(&json!(1), "done"));
     let seen = upstream.requests().join("\n");
     assert!(seen.contains("authorization: Bearer from-the-environment"), "{seen}");
-    assert!(seen.contains("x-api-key: from-a-file"), "{seen}");
+    assert!(seen.contains("x-api-key: from-a-file") && !seen.contains("forged"), "{seen}");
+    assert!(seen.contains("x_other: another"), "{seen}");
     let denied = gate.request("POST", "/mcp/denied", &own, &call(1, "look", json!({}))).message();
     assert_eq!(denied["result"]["isError"], true, "{denied}");
 }
@@ -331,6 +333,67 @@ fn registrations_that_cannot_be_used_are_refused() {
     }
     let listed = gate.request("GET", "/mcp/servers", MASTER, &Value::Null).message();
     assert_eq!(listed["servers"], json!([]));
+}
+
+/// What cannot be registered changes nothing, the policy of what is there least of all.
+#[test]
+fn a_registration_that_is_refused_changes_nothing() {
+    let upstream = Scripted::start(|request| {
+        usual(request).unwrap_or_else(|| json_answer(&result(&message_of(request)["id"], "ran")))
+    });
+    let home = tempfile::tempdir().unwrap();
+    let config = json!({"servers": {"ours": {"url": upstream.url, "policy": ["deny_all"]}}});
+    std::fs::write(home.path().join("config.yaml"), config.to_string()).unwrap();
+    let gate = Serve::start(home);
+    let register = |name: &str, url: &str, hint: &str| {
+        let tools = json!([{"name": "look", "annotations": {hint: true}}]);
+        let body = json!({"name": name, "url": url, "tools": tools});
+        gate.request("POST", "/mcp/servers", MASTER, &body).status
+    };
+    assert_eq!(register("notes", &upstream.url, "destructiveHint"), 200);
+    let own = format!("X-Agent-Key: {}\r\n", gate.key(&json!({"name": "ann"})));
+    let is_refused = |target: &str| {
+        let asked = gate.request("POST", target, &own, &call(1, "look", json!({}))).message();
+        asked["result"]["isError"] == true
+    };
+    assert!(is_refused("/mcp/notes") && is_refused("/mcp/ours"));
+    assert_eq!(register("notes", "ftp://a.example/mcp", "readOnlyHint"), 400);
+    assert_eq!(register("ours", &upstream.url, "readOnlyHint"), 400);
+    assert!(is_refused("/mcp/notes") && is_refused("/mcp/ours"));
+    assert_eq!(register("notes", &upstream.url, "readOnlyHint"), 200);
+    assert!(!is_refused("/mcp/notes"));
+}
+
+/// Whoever has a policy that is gone gets nothing, and all of it again once it is back.
+#[test]
+fn a_policy_that_comes_back_is_in_force_again() {
+    let upstream = Scripted::start(|request| {
+        usual(request).unwrap_or_else(|| json_answer(&result(&message_of(request)["id"], "ran")))
+    });
+    let gate = Serve::start(tempfile::tempdir().unwrap());
+    gate.request("POST", "/mcp/servers", MASTER, &json!({"name": "s", "url": upstream.url}));
+    let put = || {
+        let policy = json!({"name": "team", "yaml": "name: team\ndefault_effect: allow\n"});
+        assert!(gate.request("POST", "/policies", MASTER, &policy).status < 300);
+    };
+    let delete = || {
+        assert!(gate.request("DELETE", "/policies/team", MASTER, &Value::Null).status < 300);
+    };
+    put();
+    let keys = ["ann", "bob"].map(|name| {
+        let key = gate.key(&json!({"name": name, "policy": "team"}));
+        format!("X-Agent-Key: {key}\r\n")
+    });
+    let runs = |own: &String| {
+        let asked = gate.request("POST", "/mcp/s", own, &call(1, "look", json!({})));
+        asked.body.contains("ran")
+    };
+    assert!(runs(&keys[0]));
+    delete();
+    // One that was here before, and one that comes now.
+    assert_eq!(keys.each_ref().map(runs), [false, false]);
+    put();
+    assert_eq!(keys.each_ref().map(runs), [true, true]);
 }
 
 /// Both eras at `/mcp/{name}`, whichever the server speaks.

@@ -326,6 +326,35 @@ fn plain_http_goes_to_this_machine_only() {
     assert!(said.contains("NOT_THERE"), "{said}");
 }
 
+/// Options that would do nothing, and words that are nearly a URL.
+#[test]
+fn what_cannot_be_meant_is_refused_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    for (arguments, says) in [
+        (&["wrap", "--bearer-env", "PATH", "--", "true"][..], "--bearer-env is about a server"),
+        (&["wrap", "--header", "X-Team: a", "--", "true"], "--header is about"),
+        (&["wrap", "--transport", "http", "--", "true"], "--transport is about"),
+        (&["inspect", "--header-env", "X-Team=PATH", "--", "true"], "--header-env is about"),
+        (&["wrap", "htps://mcp.example.com/mcp"], "neither a command nor"),
+        (&["wrap", "https://mcp.example.com/mcp", "--verbose"], "`--verbose` is one"),
+        (
+            &["wrap", "--listen", "127.0.0.1:0", "--transport", "sse", "http://127.0.0.1:9/sse"],
+            "leave out --listen",
+        ),
+        (&["wrap", "--listen", "8099", "--", "true"], "write 127.0.0.1:"),
+        (
+            &["wrap", "--listen", "127.0.0.1:0", "--token-env", "BLANK", "--", "true"],
+            "BLANK is empty",
+        ),
+        (&["wrap", "--bearer-env", "BLANK", "http://127.0.0.1:9/mcp"], "BLANK is empty"),
+    ] {
+        let output = agentgate(home.path()).args(arguments).env("BLANK", " \n").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+}
+
 /// A schema says which arguments are headers too. The first call of a tool is
 /// checked like any other, though the gate has to ask for the list first.
 #[test]

@@ -366,6 +366,34 @@ async fn what_belongs_to_one_issuer_is_not_offered_to_another() {
     }
 }
 
+/// What was made by hand at one issuer is shown to no other, not even the first time.
+#[test]
+fn a_client_made_by_hand_is_shown_to_its_own_issuer_only() {
+    let stranger = Stranger::honest();
+    let own = stranger.url.join("/").unwrap().to_string();
+    let other = "https://login.example.com/tenant";
+    let by_hand = |issuer| {
+        let secret = ["--client-id", "by-hand", "--client-secret-env", "AGENTGATE_HOME"];
+        [&secret[..], &["--issuer", issuer]].concat()
+    };
+    let ended = stranger.login(&by_hand(other));
+    went_nowhere(&stranger, &ended);
+    assert!(ended.told.contains(other) && ended.told.contains(own.trim_end_matches('/')));
+    let ended = stranger.login_with(&by_hand(&own), agree);
+    assert_eq!(ended.status, Some(0), "{}", ended.told);
+    let asked = stranger.asked("/token").len();
+    // That there is a login does not make it the one that was asked for.
+    for arguments in [by_hand(other), vec!["--client-id", "another"]] {
+        let ended = stranger.login(&arguments);
+        assert_ne!(ended.status, Some(0), "{}", ended.told);
+    }
+    let ended = stranger.login(&["--issuer", &own]);
+    assert!(ended.status == Some(2) && ended.told.contains("--client-id"), "{}", ended.told);
+    assert_eq!(stranger.asked("/token").len(), asked);
+    let ended = stranger.login(&by_hand(&own));
+    assert!(ended.status == Some(0) && ended.page.is_none(), "{}", ended.told);
+}
+
 #[tokio::test]
 async fn a_renewal_says_for_what_it_is_and_widens_nothing() {
     let stranger = Stranger::who(|_, asked| {

@@ -36,7 +36,8 @@ impl Up {
         let wanted = raw(initialize, &["params", "protocolVersion"]).and_then(answer::string)?;
         let newest = era::HANDSHAKE.last().copied()?;
         let revision = era::HANDSHAKE.into_iter().find(|known| *known == wanted);
-        let info = raw(initialize, &["params", "clientInfo"]).filter(|info| info.starts_with(b"{"));
+        let info = raw(initialize, &["params", "clientInfo"])
+            .filter(|info| info.starts_with(b"{") && info.len() <= era::MAX_INTRODUCTION);
         let info = info.map(|info| String::from_utf8_lossy(info).into_owned());
         let up = Self { revision: revision.unwrap_or(newest), info, level: None };
         let id = String::from_utf8_lossy(id);

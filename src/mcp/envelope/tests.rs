@@ -291,6 +291,22 @@ proptest! {
         }
     }
 
+    /// Whoever goes by the outline and whoever goes by the envelope see one message.
+    #[test]
+    fn an_outline_has_the_id_of_what_passes(
+        key in "[a-z\u{e9}]{1,300}", escaped in any::<bool>(), first in any::<bool>(), pad in 0_usize..2_000,
+        id in prop_oneof!["[1-9][0-9]{0,30}", "\"[a-z\u{e9}]{0,1500}\""],
+    ) {
+        let escape = |c: char| if escaped { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+        let other = format!("\"{}\":1", key.chars().map(escape).collect::<String>());
+        let id = format!("\"id\": {id}{}", " ".repeat(pad));
+        let (one, two) = if first { (&id, &other) } else { (&other, &id) };
+        let line = format!("{{{one},\"method\":\"x\",{two}}}");
+        if let Ok(Frame::Single(message)) = read(line.as_bytes(), false) {
+            prop_assert_eq!(outline(line.as_bytes()).id, message.id.map(<[u8]>::to_vec));
+        }
+    }
+
     #[test]
     fn nothing_makes_it_panic_and_every_refusal_names_somebody(line in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Err(refusal) = read(&line, true) {

@@ -46,7 +46,14 @@ pub fn check(
     if !stateless && !named {
         return Ok(());
     }
-    let Ok(Frame::Single(message)) = envelope::read(body, false) else { return Ok(()) };
+    let message = match envelope::read(body, true) {
+        Ok(Frame::Single(message)) => message,
+        Ok(Frame::Batch(_)) => {
+            let what = "the headers speak of one message, and the body has several";
+            return Err(Mismatch(what.to_owned()));
+        }
+        Ok(Frame::Blank) | Err(_) => return Ok(()),
+    };
     let (method, params) = match &message.content {
         Content::Response => return Ok(()),
         Content::Call(call) => {
@@ -221,6 +228,9 @@ mod tests {
         ] {
             assert!(agree(&headers(pairs), CALL).is_err(), "{pairs:?}");
         }
+        let batch = [b"[", CALL, b"]"].concat();
+        let list = headers(&[(METHOD, "tools/list")]);
+        assert!(agree(&list, &batch).is_err() && agree(&HeaderMap::new(), &batch).is_ok());
     }
 
     #[test]

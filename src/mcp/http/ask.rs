@@ -5,13 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 
-use super::headers::kind;
+use super::headers::is_stream;
 use super::link::Principal;
 use super::remote::Remote;
 use super::sse::Parser;
 use super::{LAST_EVENT_ID, METHOD, NAME, agree};
 use crate::mcp::relay::exchange::{Ask, Outgoing};
+use crate::mcp::scan::outline;
+use crate::net::Body;
 use crate::net::body::hold;
 
 /// How long the gate waits for the answer.
@@ -51,10 +55,14 @@ impl Ask for Asker<'_> {
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
             }
-            let is_stream = kind(response.headers()) == "text/event-stream";
-            let body = hold(response.into_body(), self.remote.max_message(), PATIENCE).await;
-            let body = body.map_err(|error| error.to_string())?;
-            Ok::<_, String>(Some(if is_stream { messages(&body) } else { vec![body] }))
+            let is_stream = is_stream(response.headers());
+            let (body, max) = (response.into_body(), self.remote.max_message());
+            if is_stream {
+                let messages = timeout(PATIENCE, to_the_answer(body, max)).await;
+                return messages.map(Some).map_err(|_| "no answer came in time".to_owned());
+            }
+            let body = hold(body, max, PATIENCE).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(Some(vec![body]))
         };
         asked.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the server does not list its tools");
@@ -63,12 +71,23 @@ impl Ask for Asker<'_> {
     }
 }
 
-fn messages(stream: &Bytes) -> Vec<Bytes> {
-    let mut parser = Parser::new(stream.len());
-    parser.feed(stream);
-    let mut messages = Vec::new();
-    while let Ok(Some(event)) = parser.next_event() {
-        messages.extend(event.message().map(Bytes::copy_from_slice));
+/// The messages of a stream, of `max` bytes at most, up to the one that answers:
+/// not every server ends the stream there.
+async fn to_the_answer(mut body: Body, max: usize) -> Vec<Bytes> {
+    let mut parser = Parser::new(max);
+    let (mut messages, mut size) = (Vec::new(), 0);
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        parser.feed(&data);
+        while let Ok(Some(event)) = parser.next_event() {
+            let Some(message) = event.message() else { continue };
+            let outline = outline(message);
+            size += message.len();
+            messages.push(Bytes::copy_from_slice(message));
+            if size > max || outline.is_response && !outline.has_method {
+                return messages;
+            }
+        }
     }
     messages
 }

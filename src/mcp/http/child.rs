@@ -212,7 +212,9 @@ impl Session {
             // read must not hold up the others.
             if timeout(UNREAD, sender.send(message)).await.is_err() {
                 tracing::warn!("a client does not read its stream and is given up");
-                self.state().posts.retain(|post| !post.sender.same_channel(&sender));
+                let mut state = self.state();
+                state.posts.retain(|post| !post.sender.same_channel(&sender));
+                state.listener.take_if(|listener| listener.same_channel(&sender));
             }
         }
     }
@@ -453,8 +455,12 @@ fn status_of(message: &[u8], stateless: bool, describes_itself: bool) -> StatusC
     }
 }
 
+/// A message as an event. A carriage return is white space in JSON, and the end of a
+/// line in a stream.
 fn event(message: &[u8]) -> Bytes {
-    [b"event: message\ndata: ", message, b"\n\n"].concat().into()
+    let mut event = [b"event: message\ndata: ", message, b"\n\n"].concat();
+    event.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b' ');
+    event.into()
 }
 
 fn event_stream(body: Body) -> Response<Body> {
@@ -463,4 +469,51 @@ fn event_stream(body: Body) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::{Agent, Transport};
+    use crate::gate::{AuditFailure, Gate};
+    use crate::mcp::relay::Settings;
+    use crate::policy::Policy;
+    use crate::store::{Options, Store};
+
+    fn relay(folder: &std::path::Path) -> Arc<Relay> {
+        let store = Store::open(&folder.join("a.db"), &Options::default()).unwrap();
+        let policy = Policy::built_in("allow_all").unwrap();
+        let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
+        let settings = Settings {
+            server: "s".into(),
+            agent: Agent::default(),
+            transport: Transport::Http,
+            session: "x".into(),
+            trusted: true,
+            hide_denied: false,
+            max_message: 4 << 20,
+        };
+        Arc::new(Relay::new(Gate::new(policy, store, AuditFailure::Refuse), settings))
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_parts_its_tokens() {
+        assert_eq!(event(b"{\r\"a\":1}"), "event: message\ndata: { \"a\":1}\n\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_nobody_reads_holds_up_the_others_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, _unwritten) = tokio::io::duplex(1 << 10);
+        let session = Session::new("one".into(), relay(folder.path()), false, input);
+        let _unread = session.listen();
+        let (_, _waiting, mut answers) =
+            session.expect(b"1".to_vec(), br#"{"id":1,"method":"x"}"#.as_slice().into()).unwrap();
+        let note = format!("{{\"method\":\"n\",\"params\":\"{}\"}}\n", "x".repeat(1 << 20));
+        let said = [&note, &note, &note, &note, "{\"id\":1,\"result\":{}}\n"].concat();
+        let began = tokio::time::Instant::now();
+        session.distribute(Frames::new(said.as_bytes(), 4 << 20)).await;
+        assert!(answers.recv().await.is_some_and(|answer| is_answer(&answer)));
+        assert!(began.elapsed() < UNREAD * 2, "{:?}", began.elapsed());
+    }
 }

@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 
+use super::headers::is_json;
 use crate::mcp::answer;
 use crate::mcp::bridge::acquaintance::{Acquaintances, name_of};
 use crate::mcp::bridge::{Bridging, down, raw};
@@ -165,11 +165,6 @@ pub(super) async fn looked_at(
 /// sends it or for want of time.
 pub(super) fn refuses(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 404 | 405 | 406 | 415)
-}
-
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("application/json"))
 }
 
 /// Whether the message is of this method; never for a decision.

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::headers;
 use super::pools::Pools;
 use super::problem;
 use super::refusals::{Refusal, Refusals};
@@ -245,6 +246,10 @@ pub async fn read(
 fn check_headers(parts: &Parts) -> Result<(), Refusal> {
     if parts.extensions.get::<TwoLengths>().is_some() {
         let what = "two lengths that contradict each other";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
+    }
+    if let Some(name) = headers::misleading(&parts.headers) {
+        let what = format!("the header `{name}` could make the server read another request");
         return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
     }
     for name in [SESSION, REVISION, LAST_EVENT_ID, AUTHORIZATION] {

@@ -40,16 +40,53 @@ const THEIRS: [HeaderName; 8] = [
     DECISION,
 ];
 
+/// Headers that ask some servers for another method or another place than was asked
+/// for.
+const OVERRIDES: [&str; 6] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-override-url",
+];
+
+/// Whether a header says what a request is, so that the gate looks at it.
+fn is_judged(name: &str) -> bool {
+    let known = ["authorization", "content-type", "content-encoding", "last-event-id"];
+    name.starts_with("mcp-") || known.contains(&name)
+}
+
+/// The header by which a server may take a request for another one than was judged:
+/// one that overrides, one that the gate knows in the spelling of CGI and WSGI, or
+/// one that is said to hold for this connection only.
+pub(super) fn misleading(headers: &HeaderMap) -> Option<String> {
+    let misleads = |name: &str| {
+        let spelt_so = || {
+            let dashed = name.replace('_', "-");
+            let known = [&OURS[..], &OVERRIDES].iter().any(|known| known.contains(&&*dashed));
+            known || is_judged(&dashed)
+        };
+        OVERRIDES.contains(&name) || name.contains('_') && spelt_so()
+    };
+    let name = headers.keys().map(HeaderName::as_str).find(|name| misleads(name));
+    name.map(str::to_owned).or_else(|| {
+        let mut dropped = of_connection(headers).map(str::to_ascii_lowercase);
+        dropped.find(|name| is_judged(name))
+    })
+}
+
+/// The headers that hold for this connection only, as it says.
+fn of_connection(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',').map(str::trim))
+}
+
 /// What of a client's headers goes on to the server.
 pub(super) fn end_to_end(
     headers: &HeaderMap,
 ) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
-    let named: Vec<&str> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(str::trim))
-        .collect();
+    let named: Vec<&str> = of_connection(headers).collect();
     headers.iter().filter(move |(name, _)| {
         let name = name.as_str();
         !OURS.contains(&name) && !named.iter().any(|named| name.eq_ignore_ascii_case(named))
@@ -67,6 +104,16 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 pub(super) fn kind(headers: &HeaderMap) -> String {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Whether a body is a stream of events.
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
+    kind(headers) == "text/event-stream"
+}
+
+/// Whether a body is one message, or several in an array.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    kind(headers) == "application/json"
 }
 
 /// How a body is encoded, where it is: it was asked for plain.

@@ -10,10 +10,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use tokio::time::timeout;
 
 use super::agree::Mismatch;
 use super::ask::{Asker, BOTH};
 use super::front::Incoming;
+use super::ids::{Place, Places};
 use super::link::{Link, Principal};
 use super::problem::{self, HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use super::sessions::{NotYours, Sessions};
@@ -145,11 +147,13 @@ impl Remote {
         self.link.close();
     }
 
-    fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, bool), NotYours> {
+    fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, Begun), NotYours> {
         let session = session(incoming);
         let stateless = agree::is_stateless(&incoming.headers);
         let begins = session.is_none() && agree::has_method(&incoming.body, "initialize");
-        let begin = || {
+        let mut begun = Begun::Before;
+        let mut begin = || {
+            begun = Begun::InSession;
             let relay = (self.begin)(incoming);
             // A session that was opened elsewhere, or a server that needs none.
             if !begins && !stateless && !describes_itself(&incoming.body) {
@@ -158,16 +162,17 @@ impl Remote {
             Arc::new(relay)
         };
         if begins && !stateless && !self.is_sse.load(Ordering::Relaxed) {
-            return Ok((begin(), true));
+            return Ok((begin(), Begun::ByHandshake));
         }
-        Ok((self.sessions.find(&incoming.principal, session, begin)?, false))
+        let relay = self.sessions.find(&incoming.principal, session, begin)?;
+        Ok((relay, begun))
     }
 
     async fn post(self: Arc<Self>, incoming: Incoming) -> Response<Body> {
         let mut incoming = incoming;
         let outline = outline(&incoming.body);
         let (id, asks) = (outline.id, outline.has_method);
-        let Ok((conversation, is_new)) = self.conversation(&incoming) else {
+        let Ok((conversation, begun)) = self.conversation(&incoming) else {
             return Box::pin(self.not_yours(&incoming, id.as_deref())).await;
         };
         let stateless = agree::is_stateless(&incoming.headers);
@@ -189,6 +194,9 @@ impl Remote {
             Posted::Answer(answer) => return problem::denied(&answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
+        if id.is_none() && (session(&incoming).is_some() || self.fills_in) {
+            given_up(&incoming.body).inspect(|id| conversation.gave_up(id));
+        }
         // Once more where the tool was not known before: its schema says which
         // arguments are headers too.
         if stateless
@@ -208,11 +216,12 @@ impl Remote {
         let response = match sent {
             Ok(response) => response,
             Err(words) => {
+                let id = id.filter(|_| owed.as_ref().is_none_or(|owed| relay.awaits(owed)));
                 relay.over_and_out(&words);
                 return problem::error(StatusCode::BAD_GATEWAY, id.as_deref(), UPSTREAM, &words);
             }
         };
-        self.keep(&incoming, is_new, &response, conversation);
+        self.keep(&incoming, begun, &response, conversation);
         let ends = match (stateless, incoming.headers.contains_key(SESSION)) {
             (true, _) => Ends::Cancels,
             (false, true) => Ends::MayResume,
@@ -238,16 +247,16 @@ impl Remote {
     fn keep(
         &self,
         incoming: &Incoming,
-        is_new: bool,
+        begun: Begun,
         response: &Response<Body>,
         conversation: Arc<Relay>,
     ) {
         let principal = &incoming.principal;
         match session(incoming) {
-            Some(gone) if response.status() == StatusCode::NOT_FOUND => {
-                self.sessions.closed(principal, gone);
+            Some(session) if begun.is_over(response.status()) => {
+                self.sessions.closed(principal, session);
             }
-            None if is_new => {
+            None if begun == Begun::ByHandshake => {
                 let opened = response.headers().get(SESSION).and_then(|id| id.to_str().ok());
                 match opened {
                     Some(session) => self.sessions.opened(principal, session, conversation),
@@ -270,6 +279,8 @@ impl Remote {
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
+        // What its client gave up meanwhile is owed no answer.
+        let owed = owed.filter(|id| relay.awaits(id));
         let failed = |words: &str| {
             relay.over_and_out(words);
             problem::error(StatusCode::BAD_GATEWAY, owed.as_deref(), UPSTREAM, words)
@@ -292,9 +303,11 @@ impl Remote {
         match kind.as_str() {
             "text/event-stream" if one_message && owed.is_some() => {
                 let owed = owed.as_deref().unwrap_or_default();
-                match Box::pin(self.one_answer(body, &relay, owed)).await {
-                    Ok(answer) => problem::json_rpc(status, answer),
-                    Err(words) => failed(&words),
+                let answer = timeout(PATIENCE, self.one_answer(body, &relay, owed));
+                match Box::pin(answer).await {
+                    Ok(Ok(answer)) => problem::json_rpc(status, answer),
+                    Ok(Err(words)) => failed(&words),
+                    Err(_) => failed("the server's stream did not bring the answer in time"),
                 }
             }
             "text/event-stream" => {
@@ -353,7 +366,11 @@ impl Remote {
 
     /// GET and DELETE: no message goes in.
     async fn bare(&self, incoming: Incoming) -> Response<Body> {
-        let begin = || Arc::new((self.begin)(&incoming));
+        let mut begun = Begun::Before;
+        let begin = || {
+            begun = Begun::InSession;
+            Arc::new((self.begin)(&incoming))
+        };
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
         let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
         let request = self.request(
@@ -370,7 +387,7 @@ impl Remote {
         };
         let status = response.status();
         let is_over = incoming.method == Method::DELETE && status.is_success();
-        if (is_over || status == StatusCode::NOT_FOUND)
+        if (is_over || begun.is_over(status))
             && let Some(session) = session(&incoming)
         {
             self.sessions.closed(&incoming.principal, session);
@@ -403,6 +420,25 @@ impl Remote {
     }
 }
 
+/// How a conversation began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// Before this request.
+    Before,
+    /// With this request, in a session that the gate has not seen opened.
+    InSession,
+    /// With this `initialize`.
+    ByHandshake,
+}
+
+impl Begun {
+    /// Whether a session is none, or none any more: servers answer 404, and some
+    /// 400 and the like. What nobody opened does not take the place of what is open.
+    fn is_over(self, status: StatusCode) -> bool {
+        status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
+    }
+}
+
 /// The answer to a message whose headers contradict it.
 async fn refused(relay: &Relay, mismatch: &Mismatch, id: Option<&[u8]>) -> Response<Body> {
     let words = mismatch.to_string();
@@ -432,6 +468,12 @@ impl Drop for Open {
 
 fn session(incoming: &Incoming) -> Option<&str> {
     incoming.headers.get(SESSION).and_then(|id| id.to_str().ok())
+}
+
+/// The id of the request that a cancellation gives up.
+fn given_up(message: &[u8]) -> Option<&[u8]> {
+    let is_cancellation = agree::has_method(message, "notifications/cancelled");
+    Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
 }
 
 fn names_arguments(headers: &HeaderMap) -> bool {

@@ -1,5 +1,6 @@
 //! The conversations that a gate has: by session, or by who asks where the era
-//! or the server knows no sessions. Bounded; the one not used for longest goes.
+//! or the server knows no sessions. Bounded; the one not used for longest goes,
+//! but no call under way is lost sight of for one that may come.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,10 @@ pub const MAX_SESSIONS: usize = 20_000;
 
 /// How long a conversation is kept that nobody uses.
 pub const IDLE: Duration = Duration::from_secs(3_600);
+
+/// How often those that nobody uses are looked for, at most: most clients go without
+/// a word.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Whose conversation, and by which session id.
 type Key = (Arc<str>, Option<Arc<str>>);
@@ -27,6 +32,8 @@ struct Inner {
     open: HashMap<Key, Open>,
     /// Who opened a session.
     owners: HashMap<Arc<str>, Arc<str>>,
+    /// When it was looked last for those that nobody uses.
+    looked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -71,11 +78,15 @@ impl Sessions {
         Ok(relay)
     }
 
-    /// A conversation has got its session id.
+    /// A conversation has got its session id. Whoever had named it before it was
+    /// given has no part in it.
     pub fn opened(&self, principal: &Arc<str>, session: &str, relay: Arc<Relay>) {
         let mut inner = self.inner();
         let session: Arc<str> = Arc::from(session);
-        inner.owners.entry(Arc::clone(&session)).or_insert_with(|| Arc::clone(principal));
+        let owner = inner.owners.insert(Arc::clone(&session), Arc::clone(principal));
+        if let Some(other) = owner.filter(|owner| owner != principal) {
+            inner.end(&(other, Some(Arc::clone(&session))));
+        }
         inner.insert((Arc::clone(principal), Some(session)), relay, Instant::now());
     }
 
@@ -104,24 +115,26 @@ impl Sessions {
 
 impl Inner {
     fn insert(&mut self, key: Key, relay: Arc<Relay>, now: Instant) {
-        if self.open.len() >= MAX_SESSIONS {
-            self.make_room(now);
+        let is_full = self.open.len() >= MAX_SESSIONS;
+        let looked = *self.looked.get_or_insert(now);
+        if is_full || now.duration_since(looked) >= LOOK {
+            self.make_room(now, if is_full { MAX_SESSIONS / 20 } else { 0 });
+            self.looked = Some(now);
         }
         self.open.insert(key, Open { relay, used: now });
     }
 
-    /// Those that nobody uses go, else those not used for longest: some at once, so
-    /// that a flood of sessions does not cost a look at all of them each time.
-    fn make_room(&mut self, now: Instant) {
-        let mut by_age: Vec<(Instant, &Key)> =
-            self.open.iter().map(|(key, open)| (open.used, key)).collect();
-        by_age.sort_unstable_by_key(|(used, _)| *used);
-        let idle = by_age.partition_point(|(used, _)| now.duration_since(*used) >= IDLE);
-        let gone: Vec<Key> = by_age
-            .into_iter()
-            .take(idle.max(MAX_SESSIONS / 20))
-            .map(|(_, key)| key.clone())
-            .collect();
+    /// Those that nobody uses go, and of the others those not used for longest, so
+    /// that at least `wanted` go: some at once, so that a flood of sessions does not
+    /// cost a look at all of them each time.
+    fn make_room(&mut self, now: Instant, wanted: usize) {
+        let mut by_age: Vec<(bool, Instant, &Key)> =
+            (self.open.iter()).map(|(key, open)| (!open.relay.is_idle(), open.used, key)).collect();
+        by_age.sort_unstable_by_key(|(works, used, _)| (*works, *used));
+        let is_unused = |used: &Instant| now.duration_since(*used) >= IDLE;
+        let idle = by_age.partition_point(|(works, used, _)| !works && is_unused(used));
+        let gone: Vec<Key> =
+            by_age.into_iter().take(idle.max(wanted)).map(|(.., key)| key.clone()).collect();
         for key in gone {
             self.remove(&key);
         }
@@ -131,6 +144,10 @@ impl Inner {
         if let Some(session) = &key.1 {
             self.owners.remove(session);
         }
+        self.end(key);
+    }
+
+    fn end(&mut self, key: &Key) {
         if let Some(open) = self.open.remove(key) {
             open.relay.over_and_out("its session is over");
         }
@@ -142,12 +159,23 @@ mod tests {
     use super::*;
     use crate::action::{Agent, Transport};
     use crate::gate::{AuditFailure, Gate};
+    use bytes::Bytes;
+
     use crate::mcp::relay::Settings;
+    use crate::mcp::relay::exchange::{Ask, Outgoing, Posted};
     use crate::policy::Policy;
     use crate::store::{Options, Store};
 
-    #[test]
-    fn what_is_kept_is_bounded_and_bound_to_who_opened_it() {
+    struct AsksNothing;
+
+    impl Ask for AsksNothing {
+        async fn ask(&self, _: Outgoing) -> Option<Vec<Bytes>> {
+            Some(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_and_bound_to_who_opened_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("a.db"), &Options::default()).unwrap();
         let policy = Policy::built_in("deny_all").unwrap();
@@ -165,6 +193,10 @@ mod tests {
         let begin = || Arc::new(Relay::new(gate.clone(), settings.clone()));
         let sessions = Sessions::default();
         let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+        let at_work = sessions.find(&other, Some("at work"), begin).unwrap();
+        let ping = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+        let sent = at_work.exchange("x".into()).post(ping, &AsksNothing).await;
+        assert!(matches!(sent, Posted::Forward(_)));
         for n in 0..MAX_SESSIONS + 10 {
             sessions.find(&one, Some(&n.to_string()), begin).unwrap();
         }
@@ -172,9 +204,16 @@ mod tests {
             let inner = sessions.inner();
             assert!(inner.open.len() <= MAX_SESSIONS && inner.owners.len() == inner.open.len());
         }
+        assert!(sessions.find(&one, Some("at work"), begin).is_err(), "it was the oldest");
         let last = (MAX_SESSIONS + 9).to_string();
         assert!(sessions.find(&other, Some(&last), begin).is_err());
         sessions.closed(&one, &last);
         assert!(sessions.find(&other, Some(&last), begin).is_ok(), "it is nobody's any more");
+        sessions.opened(&one, &last, begin());
+        assert!(sessions.find(&other, Some(&last), begin).is_err(), "the server gave it to one");
+        assert!(sessions.find(&one, Some(&last), begin).is_ok());
+        let (later, key) = (Instant::now() + IDLE, (Arc::clone(&one), None));
+        sessions.inner().insert(key, begin(), later);
+        assert_eq!(sessions.inner().open.len(), 2, "the call under way, and this one");
     }
 }

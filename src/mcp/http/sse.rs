@@ -33,7 +33,9 @@ pub struct TooLarge {
 #[derive(Debug)]
 pub struct Parser {
     buffer: BytesMut,
-    /// How much of `buffer` is known to hold no end of an event.
+    /// Where in `buffer` the line under way begins; no event ends before it.
+    line: usize,
+    /// How much of `buffer` is known to hold no end of that line.
     searched: usize,
     max: usize,
     begun: bool,
@@ -43,7 +45,7 @@ impl Parser {
     /// A parser that holds events of at most `max` bytes.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { buffer: BytesMut::new(), searched: 0, max, begun: false }
+        Self { buffer: BytesMut::new(), line: 0, searched: 0, max, begun: false }
     }
 
     /// Takes what has come.
@@ -61,7 +63,7 @@ impl Parser {
             return if too_large { Err(TooLarge { max: self.max }) } else { Ok(None) };
         };
         let raw = self.buffer.split_to(end).freeze();
-        self.searched = 0;
+        (self.line, self.searched) = (0, 0);
         if raw.len() > self.max {
             return Err(TooLarge { max: self.max });
         }
@@ -88,24 +90,25 @@ impl Parser {
     /// line end, so it waits for what follows.
     fn end_of_event(&mut self) -> Option<usize> {
         let bytes: &[u8] = &self.buffer;
-        let mut line_start = self.searched;
         loop {
-            let rest = bytes.get(line_start..)?;
-            let length = memchr::memchr2(b'\n', b'\r', rest);
-            let Some(length) = length else { break };
-            let end = line_start + length;
+            let Some(found) = memchr::memchr2(b'\n', b'\r', bytes.get(self.searched..)?) else {
+                self.searched = bytes.len();
+                return None;
+            };
+            let end = self.searched + found;
             let after = match (bytes.get(end), bytes.get(end + 1)) {
-                (Some(b'\r'), None) => break,
+                (Some(b'\r'), None) => {
+                    self.searched = end;
+                    return None;
+                }
                 (Some(b'\r'), Some(b'\n')) => end + 2,
                 _ => end + 1,
             };
-            if length == 0 {
+            if end == self.line {
                 return Some(after);
             }
-            line_start = after;
+            (self.line, self.searched) = (after, after);
         }
-        self.searched = line_start;
-        None
     }
 }
 

@@ -115,6 +115,8 @@ struct UnderWay {
     stateless: bool,
     /// It waits for news, not for an answer.
     listens: bool,
+    /// The client gave it up, and is owed no answer.
+    given_up: bool,
 }
 
 impl Bridge {
@@ -262,7 +264,7 @@ impl Bridge {
         let mut state = self.state();
         state.posts.retain(|_, under_way| !under_way.post.is_finished());
         if let Some(key) = key {
-            state.posts.insert(key, UnderWay { post, stateless, listens });
+            state.posts.insert(key, UnderWay { post, stateless, listens, given_up: false });
         }
     }
 
@@ -285,7 +287,8 @@ impl Bridge {
         }
     }
 
-    /// In the stateless era, closing the stream is how a request is cancelled.
+    /// Whether a line is a cancellation that needs not be sent: in the stateless era,
+    /// closing the stream is how a request is cancelled.
     fn cancels(&self, line: &[u8]) -> bool {
         if !has_method(line, "notifications/cancelled") {
             return false;
@@ -298,13 +301,17 @@ impl Bridge {
         };
         let mut state = self.state();
         let key = Key::new(id.as_bytes());
-        match state.posts.get(&key) {
+        state.on_stream.remove(&key);
+        match state.posts.get_mut(&key) {
             Some(under_way) if under_way.stateless => {
                 under_way.post.abort();
                 state.posts.remove(&key);
                 true
             }
-            Some(_) => false,
+            Some(under_way) => {
+                under_way.given_up = true;
+                false
+            }
             // It is answered, and there is no conversation that it belongs to.
             None => state.session.is_none() && state.revision.is_none() && !state.is_sse,
         }
@@ -357,7 +364,7 @@ impl Bridge {
                 headers.insert(name, value);
             }
         }
-        if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
+        if let Some(last) = last.and_then(streams::last_event) {
             headers.insert(LAST_EVENT_ID, last);
         }
         let (agent, principal) = (self.agent.clone(), Arc::from("stdio"));

@@ -120,15 +120,19 @@ impl Pump {
             return None;
         }
         let message = Bytes::copy_from_slice(message);
+        let owes = self.owes();
         let heard = self.relay.heard(&message);
-        if let Some(owed) = &self.owed {
-            self.answered |= !self.relay.awaits(owed);
-        }
+        // What was written off meanwhile is not answered by that.
+        self.answered |= owes && !self.owes();
         match heard {
             Some(same) if same == message => Some(event.raw.clone()),
             Some(other) => Some(event.carrying(other.trim_ascii())),
             None => None,
         }
+    }
+
+    fn owes(&self) -> bool {
+        self.owed.as_ref().is_some_and(|owed| self.relay.awaits(owed))
     }
 
     fn answers_again(&self, message: &[u8]) -> bool {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use super::cleared::Cleared;
 use super::{Held, Relay, Settings};
-use crate::gate::Gate;
 use crate::mcp::envelope::{self, Fault};
 use crate::mcp::params::ParamHeader;
 use crate::mcp::reply;
@@ -50,13 +49,6 @@ impl Relay {
     pub fn exchange(&self, scope: Arc<str>) -> Self {
         let (settings, shared) = (Arc::clone(&self.settings), Arc::clone(&self.shared));
         Self::over(self.gate.clone(), settings, shared, scope)
-    }
-
-    /// The same conversation under another gate: a policy that was swapped.
-    #[must_use]
-    pub fn under(&self, gate: Gate) -> Self {
-        let (settings, shared) = (Arc::clone(&self.settings), Arc::clone(&self.shared));
-        Self::over(gate, settings, shared, Arc::clone(&self.scope))
     }
 
     /// What this relay was told.
@@ -170,6 +162,13 @@ impl Relay {
     #[must_use]
     pub fn row_of(&self, id: &[u8]) -> Option<String> {
         self.state().pending.row_of(&self.key(id)).map(str::to_owned)
+    }
+
+    /// The client gave up the request of that id: no answer is owed to it any more.
+    /// In the empty scope, whichever exchange it was asked in.
+    pub fn gave_up(&self, id: &[u8]) {
+        let asked = self.state().pending.take(&self.key(id));
+        self.fail(asked, "cancelled");
     }
 
     /// No answer will come in this exchange any more; in the empty scope, in none.

@@ -8,14 +8,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
 use super::{Held, LIST_PATIENCE, Relay};
-use crate::action::{Flaw, Malformed, McpRequest, Target, ToolCall};
+use crate::action::{Action, Flaw, Malformed, McpRequest, Target, ToolCall};
 use crate::fold::fold;
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
-use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable, shown};
+use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::{Asked, Key, MAX_PENDING};
 use crate::mcp::reply;
+use crate::mcp::tools::differs;
 use crate::verdict::{Denial, Reason, Stage, Verdict};
 
 /// What was decided about one message of a line.
@@ -144,7 +145,11 @@ impl Relay {
             args: std::mem::take(&mut call.arguments),
             annotations,
         });
-        match self.gate.admit(self.action(target), line.clone()).await {
+        let action = self.action(target);
+        if let Some(disguise) = self.argument_in_disguise(&action, &call.name) {
+            return Box::pin(self.unreadable(id, "tools/call", Fault::params(disguise))).await;
+        }
+        match self.gate.admit(action, line.clone()).await {
             Ok(permit) => admitted(permit),
             Err(denial) => Judged::Refused(Some(reply::refused_call(id, &call, &denial))),
         }
@@ -162,7 +167,16 @@ impl Relay {
         }
         let policy = self.gate.policy();
         let meant = policy.mistakable(name)?;
-        Some(format!("the tool `{}` is not `{meant}`, but some servers read it so", shown(name)))
+        Some(differs("tool", name, meant))
+    }
+
+    /// How an argument could be read as one that the policy looks at, whatever the
+    /// server's list says of it.
+    fn argument_in_disguise(&self, action: &Action, tool: &str) -> Option<String> {
+        let policy = self.gate.policy();
+        let declares = |key: &str| self.state().tools.declares(tool, key);
+        let (sent, meant) = policy.mistakable_argument(action, declares)?;
+        Some(differs("argument", sent, meant))
     }
 
     /// Methods other than `tools/call` are decided only where a rule names them.
@@ -191,7 +205,11 @@ impl Relay {
             method: other.method.clone(),
             params,
         });
-        match self.gate.admit(self.action(target), line.clone()).await {
+        let action = self.action(target);
+        if let Some(disguise) = self.argument_in_disguise(&action, "") {
+            return self.unreadable(id, &other.method, Fault::params(disguise)).await;
+        }
+        match self.gate.admit(action, line.clone()).await {
             Ok(permit) => admitted(permit),
             Err(denial) => {
                 let answer = id.map(|id| reply::refused_method(Some(id), &other.method, &denial));

@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -99,23 +100,42 @@ impl Server {
         Self { _folder: folder, _process: process, url: format!("http://127.0.0.1:{port}/mcp") }
     }
 
-    /// server-everything, by one of its transports.
+    /// server-everything, by one of its transports. It takes no port 0 and does not
+    /// tell its port: where somebody else was faster, it ends, and another is tried.
     pub(crate) fn everything(installed: &Path, transport: &str, path: &str) -> Self {
-        // It takes no port 0 and does not tell its port.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
-        let mut command = Command::new("node");
-        command
-            .arg(installed.join(script))
-            .arg(transport)
-            .env("PORT", port.to_string())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let process = Process(command.spawn().unwrap());
-        let reachable = || TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(());
-        eventually("the server listens", reachable);
-        let url = format!("http://127.0.0.1:{port}{path}");
-        Self { _folder: tempfile::tempdir().unwrap(), _process: process, url }
+        loop {
+            let port = quiet_port();
+            let mut command = Command::new("node");
+            command
+                .arg(installed.join(script))
+                .arg(transport)
+                .env("PORT", port.to_string())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let mut process = Process(command.spawn().unwrap());
+            let listens =
+                eventually("the server listens", || match process.0.try_wait().unwrap() {
+                    Some(_) => Some(false),
+                    None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
+                });
+            if listens {
+                let url = format!("http://127.0.0.1:{port}{path}");
+                return Self { _folder: tempfile::tempdir().unwrap(), _process: process, url };
+            }
+        }
+    }
+}
+
+/// A port that nobody listens on, below those that systems give away by themselves.
+fn quiet_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

@@ -62,6 +62,11 @@ pub(super) fn malformed() -> Vec<Frame> {
         ("a boolean id", ping("true")),
         ("an object for an id", ping("{}")),
         ("a list for an id", ping("[1]")),
+        ("an id of more than a kilobyte", ping(&format!("\"{}\"", "x".repeat(1_100)))),
+        (
+            "a key that nobody keeps",
+            ping("\"attack\"").replacen('{', &format!("{{\"{}\":1,", "x".repeat(1_100)), 1),
+        ),
         ("two values in a line", format!("{}{}", ping("\"attack\""), ping("2"))),
         ("a value and a word behind it", format!("{} x", ping("\"attack\""))),
         ("an empty batch", "[]".to_owned()),
@@ -337,7 +342,7 @@ struct Slot {
     message: &'static str,
 }
 
-const SLOTS: [Slot; 4] = [
+const SLOTS: [Slot; 5] = [
     Slot {
         key: "method",
         denied: r#""tools/call""#,
@@ -361,6 +366,12 @@ const SLOTS: [Slot; 4] = [
         denied: r#"{"path":"/etc/shadow"}"#,
         harmless: r#"{"path":"/tmp/x"}"#,
         message: r#"{"jsonrpc":"2.0","id":"attack","method":"tools/call","params":{"name":"write_note",@}}"#,
+    },
+    Slot {
+        key: "path",
+        denied: r#""/etc/shadow""#,
+        harmless: r#""/tmp/x""#,
+        message: r#"{"jsonrpc":"2.0","id":"attack","method":"tools/call","params":{"name":"write_note","arguments":{@}}}"#,
     },
 ];
 

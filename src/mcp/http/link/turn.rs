@@ -7,12 +7,12 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 
 use crate::mcp::bridge::raw;
-use crate::mcp::http::eras::is_json;
+use crate::mcp::http::headers::{is_json, is_stream};
 use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::http::sse::Parser;
@@ -202,11 +202,6 @@ impl Turning {
         }
         Ok(())
     }
-}
-
-fn is_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 
 use super::Remote;
 use crate::mcp::http::headers;
@@ -98,7 +98,8 @@ impl Remote {
         *request.uri_mut() = Uri::clone(&self.uri.load());
         let sent = request.headers_mut();
         for (name, value) in headers::end_to_end(headers) {
-            if !(self.keeps_authorization && name == AUTHORIZATION) {
+            let is_kept = self.keeps_authorization && name == AUTHORIZATION;
+            if !is_kept && !self.is_ours_spelt_otherwise(name) {
                 sent.append(name.clone(), value.clone());
             }
         }
@@ -108,6 +109,12 @@ impl Remote {
         // What has to be read must come as it is.
         sent.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request
+    }
+
+    /// Whether some servers (CGI, WSGI) read a client's header as one of the gate's own.
+    fn is_ours_spelt_otherwise(&self, name: &HeaderName) -> bool {
+        name.as_str().contains('_')
+            && self.headers.contains_key(name.as_str().replace('_', "-").as_str())
     }
 
     /// The largest message, in bytes.

@@ -2,12 +2,13 @@
 //! gives none, an error that says so.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
 use super::{Bridge, LOST, is_stale};
 use crate::mcp::answer;
+use crate::mcp::http::headers;
 use crate::mcp::http::problem::quoted;
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::pending::Key;
@@ -81,7 +82,8 @@ impl Bridge {
             return self.tell_unanswered(&owed, LOST).await;
         }
         if status == StatusCode::ACCEPTED && self.state().is_sse {
-            self.state().on_stream.extend(owed.keys());
+            let keys: Vec<_> = owed.keys().filter(|id| !self.is_given_up(id)).collect();
+            self.state().on_stream.extend(keys);
             return;
         }
         let settles = owed.settle(&body);
@@ -110,10 +112,18 @@ impl Bridge {
         }
     }
 
+    /// Tells why there is no answer, but for what the client gave up: some clients
+    /// fail on an answer that they do not wait for.
     pub(super) async fn tell_unanswered(&self, owed: &Owed, words: &str) {
         for id in &owed.ids {
-            self.tell_failed(Some(id), words).await;
+            if !self.is_given_up(&Key::new(id)) {
+                self.tell_failed(Some(id), words).await;
+            }
         }
+    }
+
+    fn is_given_up(&self, id: &Key) -> bool {
+        self.state().posts.get(id).is_some_and(|under_way| under_way.given_up)
     }
 
     pub(super) async fn tell_failed(&self, id: Option<&[u8]>, words: &str) {
@@ -134,6 +144,5 @@ impl Bridge {
 }
 
 pub(super) fn is_stream(response: &Response<Body>) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+    headers::is_stream(response.headers())
 }

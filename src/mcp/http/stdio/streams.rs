@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -85,7 +85,12 @@ impl Bridge {
                     }
                 };
                 told.events += 1;
-                told.last_id = event.id.clone().or(told.last_id);
+                if let Some(id) = &event.id {
+                    // An empty one forgets those before; what no header can hold cannot
+                    // be asked for, and without it a stream would begin anew.
+                    let can_be_told = |id: &&String| !id.is_empty() && last_event(id).is_some();
+                    told.last_id = Some(id).filter(can_be_told).cloned();
+                }
                 told.retry = event.retry.or(told.retry);
                 let Some(message) = event.message() else { continue };
                 if owed.settle(message) && owed.initializes {
@@ -219,6 +224,11 @@ async fn endpoint(body: &mut Body, parser: &mut Parser) -> Option<String> {
             parser.feed(&data);
         }
     }
+}
+
+/// The header that asks for what came after the event of this id.
+pub(super) fn last_event(id: &str) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(id.as_bytes()).ok()
 }
 
 /// Whether a refusal may pass by itself.

@@ -1,0 +1,261 @@
+//! What no rule matches, and a lenient server may take for what a rule speaks of:
+//! tools and arguments by another spelling (see [`crate::fold`]).
+
+use std::collections::HashMap;
+
+use super::Policy;
+use super::clause::{Clause, Key, Subject};
+use super::glob::Glob;
+use super::matcher::Step;
+use super::outlook::foreseen;
+use super::truth::Truth;
+use crate::action::{Action, Target};
+use crate::fold::fold;
+use crate::intent;
+use crate::json::{Json, Object};
+use crate::verdict::Decision;
+
+/// Merged naively in JavaScript, its members are those of the object that it is in.
+const PROTOTYPE: &str = "__proto__";
+
+/// The keys in arguments that rules look at, by what a lenient reader makes of them.
+#[derive(Debug, Default)]
+pub(super) struct Words(HashMap<Box<str>, Vec<Box<str>>>);
+
+impl Words {
+    pub(super) fn of<'c>(clauses: impl Iterator<Item = &'c Clause>) -> Self {
+        let mut words: HashMap<Box<str>, Vec<Box<str>>> = HashMap::new();
+        for clause in clauses {
+            clause.visit(&mut |key| {
+                for step in looked_at(key).flatten() {
+                    if let Step::Key(word) = step {
+                        words.entry(fold(word).into()).or_default().push(word.clone());
+                    }
+                }
+            });
+        }
+        Self(words)
+    }
+
+    /// Whether `key` is none of them and may be taken for one.
+    fn is_near(&self, key: &str) -> bool {
+        let spelt = self.0.get(&*fold(key));
+        let is_other = |spelt: &Vec<Box<str>>| spelt.iter().all(|word| **word != *key);
+        spelt.map_or(key == PROTOTYPE, is_other)
+    }
+
+    /// Whether some key of `object` is near, at any depth.
+    fn is_near_any(&self, object: &Object) -> bool {
+        let within = |value: &Json| self.is_near_any_in(value);
+        object.iter().any(|(key, value)| self.is_near(key) || within(value))
+    }
+
+    fn is_near_any_in(&self, value: &Json) -> bool {
+        match value {
+            Json::Object(object) => self.is_near_any(object),
+            Json::Array(items) => items.iter().any(|item| self.is_near_any_in(item)),
+            _ => false,
+        }
+    }
+}
+
+impl Policy {
+    /// The tool that a rule keeps calls from and a lenient server may take `tool`
+    /// for, though the rule does not match it.
+    #[must_use]
+    pub fn mistakable(&self, tool: &str) -> Option<&str> {
+        let folded = fold(tool);
+        let rules = self.enforced.iter().chain(&self.everything).flat_map(|rules| &rules.rules);
+        let mut globs = Vec::new();
+        for rule in rules {
+            guarded(&rule.clause, rule.effect != Decision::Allow, &mut globs);
+        }
+        let meant = |glob: &&&Glob| {
+            let text = fold(glob.as_str());
+            let matches_folded = || match text == glob.as_str() {
+                true => false,
+                false => Glob::new(&text).is_ok_and(|glob| glob.matches(&folded)),
+            };
+            !glob.matches(tool) && (glob.matches(&folded) || matches_folded())
+        };
+        globs.iter().find(meant).map(|glob| glob.as_str())
+    }
+
+    /// An argument of `action`'s that a lenient server may take for one which a
+    /// rule about `action` looks at: as it was sent, and as it is meant. What the
+    /// server `declares` is nothing but itself.
+    #[must_use]
+    pub fn mistakable_argument<'a>(
+        &'a self,
+        action: &'a Action,
+        declares: impl Fn(&str) -> bool,
+    ) -> Option<(&'a str, &'a str)> {
+        let words = &self.words;
+        let arguments = match &action.target {
+            Target::Tool(call) => &call.args,
+            Target::Method(request) => &request.params,
+            Target::Http(_) | Target::Malformed(_) => return None,
+        };
+        if words.0.is_empty() || !words.is_near_any(arguments) {
+            return None;
+        }
+        let subject = Subject { action, intent: intent::of(action) };
+        let rules = self.enforced.iter().flat_map(|rules| &rules.rules);
+        let mut found = None;
+        for rule in rules.filter(|rule| foreseen(&rule.clause, subject) != Truth::No) {
+            rule.clause.visit(&mut |key| {
+                let near = |key: &str| words.is_near(key) && !declares(key);
+                let look = |steps| on_the_way(arguments, steps, words, near);
+                found = found.or_else(|| looked_at(key).find_map(look));
+            });
+        }
+        found
+    }
+}
+
+/// The ways into arguments that a key of a rule goes.
+fn looked_at(key: &Key) -> impl Iterator<Item = &[Step]> {
+    let (one, more) = match key {
+        Key::Args(matcher) => (Some(&*matcher.steps), &[][..]),
+        Key::When(condition) => (None, condition.arguments.as_slice()),
+        _ => (None, &[][..]),
+    };
+    one.into_iter().chain(more.iter().map(|steps| &**steps))
+}
+
+/// The tools whose match keeps a call from passing, where `guards` says that the
+/// clause itself does.
+fn guarded<'c>(clause: &'c Clause, guards: bool, globs: &mut Vec<&'c Glob>) {
+    for key in &clause.keys {
+        match key {
+            Key::Tool(alternatives) if guards => globs.extend(alternatives),
+            Key::Any(clauses) => clauses.iter().for_each(|clause| guarded(clause, guards, globs)),
+            Key::Not(clause) => guarded(clause, !guards, globs),
+            _ => {}
+        }
+    }
+}
+
+/// The first key that is `near` one on the way of `steps`, and that one.
+fn on_the_way<'j>(
+    object: &'j Object,
+    steps: &'j [Step],
+    words: &Words,
+    near: impl Fn(&str) -> bool,
+) -> Option<(&'j str, &'j str)> {
+    let (Step::Key(meant), rest) = steps.split_first()? else { return None };
+    let folded = fold(meant);
+    let mut sent = object.iter().map(|(key, _)| key);
+    match sent.find(|key| near(key) && (fold(key) == folded || *key == PROTOTYPE)) {
+        Some(sent) => Some((sent, meant)),
+        None => further(object.get(meant)?, rest, words),
+    }
+}
+
+fn further<'j>(value: &'j Json, steps: &'j [Step], words: &Words) -> Option<(&'j str, &'j str)> {
+    let (step, rest) = steps.split_first()?;
+    match (step, value) {
+        (Step::Key(_), Json::Object(object)) => {
+            on_the_way(object, steps, words, |key| words.is_near(key))
+        }
+        (Step::Index(index), Json::Array(items)) => further(items.get(*index)?, rest, words),
+        (Step::Any | Step::All, Json::Array(items)) => {
+            items.iter().find_map(|item| further(item, rest, words))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::action::{Agent, Hints, ToolCall, Transport};
+    use crate::json;
+    use crate::policy::load_str;
+
+    fn policy(rules: &str) -> Policy {
+        let text = format!("name: test\ndefault_effect: allow\nrules:\n{rules}");
+        Policy::from_file(load_str("test", &text).unwrap())
+    }
+
+    fn call(tool: &str, args: &str) -> Action {
+        Action {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            agent: Agent::default(),
+            session: Arc::from("s"),
+            transport: Transport::Stdio,
+            target: Target::Tool(ToolCall {
+                server: Arc::from("files"),
+                tool: tool.to_owned(),
+                args: json::parse(args.as_bytes()).unwrap().as_object().unwrap().clone(),
+                annotations: Some(Hints::default()),
+            }),
+        }
+    }
+
+    #[test]
+    fn names_near_a_denied_one_are_noticed() {
+        let policy = policy(
+            "- { tool: delete_file, effect: deny }\n\
+             - { tool: 'Drop*', effect: ask }\n\
+             - { tool: look, effect: allow }\n\
+             - { conditions: { not: { tool: purge } }, effect: allow }\n",
+        );
+        for near in
+            ["Delete_File", "delete_file ", "delete_file\0", "DROP_TABLE", "drop_table", "Purge"]
+        {
+            assert!(policy.mistakable(near).is_some(), "{near}");
+        }
+        for other in ["delete_file", "Drop_table", "Look", "read", "purge"] {
+            assert_eq!(policy.mistakable(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn arguments_near_one_that_a_rule_looks_at_are_noticed() {
+        let policy = policy(
+            "- { tool: write, args: { path: /etc/shadow }, effect: deny }\n\
+             - { tool: write, args: { 'to[any].userId': root }, effect: deny }\n\
+             - { tool: send, conditions: { not: { args: { 'mode.dry': true } } }, effect: ask }\n\
+             - { tool: pay, when: 'has(args.sum) && args[\"to\"].name == agent.name', effect: deny }\n\
+             - { tool: pay, when: 'args.items.exists(item, item == \"x\")', effect: deny }\n",
+        );
+        let near = |tool, args: &str| {
+            let action = call(tool, args);
+            let found = policy.mistakable_argument(&action, |key| key == "PATH");
+            found.map(|(sent, meant)| format!("{sent} {meant}"))
+        };
+        for (tool, args, found) in [
+            ("write", r#"{"Path":1}"#, Some("Path path")),
+            ("write", r#"{"x":1,"pa\u200bth":1}"#, Some("pa\u{200b}th path")),
+            ("write", r#"{"path":1,"to":[{},{"userid":1}]}"#, Some("userid userId")),
+            ("write", r#"{"TO":[]}"#, Some("TO to")),
+            ("write", r#"{"to":[{"__proto__":{"userId":1}}]}"#, Some("__proto__ userId")),
+            ("write", r#"{"other":{"__proto__":{"path":1}}}"#, None),
+            ("send", r#"{"mode":{"Dry":true}}"#, Some("Dry dry")),
+            ("pay", r#"{"Sum":1}"#, Some("Sum sum")),
+            ("pay", r#"{"sum":1,"to":{"NAME":1}}"#, Some("NAME name")),
+            ("pay", r#"{"sum":1,"Items":[]}"#, Some("Items items")),
+            ("pay", r#"{"sum":1,"Agent":1,"Name":1}"#, None),
+            ("write", r#"{"path":1,"to":[{"userId":1}],"other":{"Path":1}}"#, None),
+            ("write", r#"{"PATH":1}"#, None),
+            ("read", r#"{"Path":1}"#, None),
+            ("send", r#"{"Path":1,"mode":{"dry":true}}"#, None),
+        ] {
+            assert_eq!(near(tool, args).as_deref(), found, "{tool} {args}");
+        }
+    }
+
+    /// Who has a rule for either spelling has thought of both.
+    #[test]
+    fn what_a_rule_spells_so_is_no_disguise() {
+        let policy = policy(
+            "- { tool: write, args: { path: /etc/shadow }, effect: deny }\n\
+             - { tool: write, args: { Path: /etc/shadow }, effect: deny }\n",
+        );
+        assert_eq!(policy.mistakable_argument(&call("write", r#"{"Path":1}"#), |_| false), None);
+        assert!(policy.mistakable_argument(&call("write", r#"{"PATH":1}"#), |_| false).is_some());
+    }
+}
