@@ -311,12 +311,27 @@ impl Provider {
         }
     }
 
+    /// `path` as a server takes it that ignores case (ASCII), with the keys of OData
+    /// as segments; `None` where the provider's tells every spelling apart.
+    #[must_use]
+    pub fn loose_form(self, path: &str) -> Option<String> {
+        match self {
+            Self::Microsoft => Some(keys_as_segments(path).to_ascii_lowercase()),
+            Self::Github | Self::Jira | Self::Salesforce | Self::Hubspot => {
+                Some(path.to_ascii_lowercase())
+            }
+            Self::Google | Self::Slack | Self::Notion | Self::Linear | Self::Aws => None,
+        }
+    }
+
     /// `path`, in its full form, without the prefix; `None` where it has none.
     #[must_use]
     pub fn short_form(self, path: &str) -> Option<&str> {
         let short = match self {
             Self::Microsoft => below(path, "/v1.0").or_else(|| below(path, "/beta")),
-            Self::Jira => below(path, "/rest/api/3").or_else(|| below(path, "/rest/api/2")),
+            Self::Jira => ["3", "2", "latest"]
+                .iter()
+                .find_map(|version| below(path.strip_prefix("/rest/api/")?, version)),
             Self::Salesforce => {
                 let (version, _) = path.strip_prefix("/services/data/")?.split_once('/')?;
                 path.get("/services/data/".len() + version.len()..)
@@ -326,6 +341,24 @@ impl Provider {
         };
         short.filter(|short| short.len() > 1 && short.len() < path.len())
     }
+}
+
+/// `users('x')`, `users(x)` → `users/x`
+fn keys_as_segments(path: &str) -> String {
+    let mut segments = String::with_capacity(path.len());
+    for segment in path.split_inclusive('/') {
+        let (segment, slash) = segment.strip_suffix('/').map_or((segment, ""), |s| (s, "/"));
+        match segment.strip_suffix(')').and_then(|open| open.split_once('(')) {
+            Some((name, key)) if !name.is_empty() && !key.is_empty() => {
+                segments.push_str(name);
+                segments.push('/');
+                segments.push_str(key.trim_matches('\''));
+            }
+            _ => segments.push_str(segment),
+        }
+        segments.push_str(slash);
+    }
+    segments
 }
 
 /// What follows `prefix` in `path`, where it ends with a segment.
