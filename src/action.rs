@@ -311,12 +311,12 @@ impl Provider {
         }
     }
 
-    /// `path` as a server takes it that ignores case (ASCII), with the keys of OData
-    /// as segments; `None` where the provider's tells every spelling apart.
+    /// `path` as a server takes it that ignores case (ASCII), in the plainest form that
+    /// OData has for it; `None` where the provider's tells every spelling apart.
     #[must_use]
     pub fn loose_form(self, path: &str) -> Option<String> {
         match self {
-            Self::Microsoft => Some(keys_as_segments(path).to_ascii_lowercase()),
+            Self::Microsoft => Some(without_odata(path).to_ascii_lowercase()),
             Self::Github | Self::Jira | Self::Salesforce | Self::Hubspot => {
                 Some(path.to_ascii_lowercase())
             }
@@ -343,22 +343,29 @@ impl Provider {
     }
 }
 
-/// `users('x')`, `users(x)` → `users/x`
-fn keys_as_segments(path: &str) -> String {
-    let mut segments = String::with_capacity(path.len());
-    for segment in path.split_inclusive('/') {
-        let (segment, slash) = segment.strip_suffix('/').map_or((segment, ""), |s| (s, "/"));
-        match segment.strip_suffix(')').and_then(|open| open.split_once('(')) {
-            Some((name, key)) if !name.is_empty() && !key.is_empty() => {
-                segments.push_str(name);
-                segments.push('/');
-                segments.push_str(key.trim_matches('\''));
-            }
-            _ => segments.push_str(segment),
+/// `users('x')/graph.user/messages` → `users/x/messages`: OData's keys as segments,
+/// its casts left out, and of the name of an action at the end no namespace.
+fn without_odata(path: &str) -> String {
+    let mut plain = Vec::new();
+    let mut segments = path.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_qualified = ["microsoft.graph.", "graph."].iter().any(|own| starts(segment, own));
+        if is_qualified && segments.peek().is_some() {
+            continue;
         }
-        segments.push_str(slash);
+        let own = segment.rsplit('.').next().filter(|_| is_qualified).unwrap_or(segment);
+        match own.strip_suffix(')').and_then(|open| open.split_once('(')) {
+            Some((name, key)) if !name.is_empty() && !key.is_empty() => {
+                plain.extend([name, key.trim_matches('\'')]);
+            }
+            _ => plain.push(own),
+        }
     }
-    segments
+    plain.join("/")
+}
+
+fn starts(text: &str, start: &str) -> bool {
+    text.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
 }
 
 /// What follows `prefix` in `path`, where it ends with a segment.

@@ -174,7 +174,7 @@ fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
         format!(r#"{{"provider":"{provider}","method":"GET","path":"{path}"}}"#)
     };
     let denying = rules(
-        "  - {name: secret, resource: ['/repos/Acme/secret/**', '/users/x/**', '/issue/SEC-*'], effect: deny}\n  - {effect: allow}",
+        "  - {name: secret, resource: ['/repos/Acme/secret/**', '/users/x/**', '/users/*/getFree', '/issue/SEC-*'], effect: deny}\n  - {effect: allow}",
     );
     for (provider, path, expected) in [
         ("github", "/repos/Acme/secret/issues", "deny secret"),
@@ -183,6 +183,9 @@ fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
         ("microsoft", "/v1.0/users/X/messages", "deny secret"),
         ("microsoft", "/v1.0/Users('x')/messages", "deny secret"),
         ("microsoft", "/beta/users(x)/messages", "deny secret"),
+        ("microsoft", "/v1.0/users/x/microsoft.graph.user/messages", "deny secret"),
+        ("microsoft", "/v1.0/users/microsoft.graph.user/x/messages", "deny secret"),
+        ("microsoft", "/v1.0/users/y/microsoft.graph.getFree", "deny secret"),
         ("microsoft", "/v1.0/users('y')/messages", "allow p#2"),
         ("jira", "/rest/api/latest/issue/sec-1", "deny secret"),
         // S3 tells one from the other.
