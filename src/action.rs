@@ -311,12 +311,27 @@ impl Provider {
         }
     }
 
+    /// `path` as a server takes it that ignores case (ASCII), in the plainest form that
+    /// OData has for it; `None` where the provider's tells every spelling apart.
+    #[must_use]
+    pub fn loose_form(self, path: &str) -> Option<String> {
+        match self {
+            Self::Microsoft => Some(without_odata(path).to_ascii_lowercase()),
+            Self::Github | Self::Jira | Self::Salesforce | Self::Hubspot => {
+                Some(path.to_ascii_lowercase())
+            }
+            Self::Google | Self::Slack | Self::Notion | Self::Linear | Self::Aws => None,
+        }
+    }
+
     /// `path`, in its full form, without the prefix; `None` where it has none.
     #[must_use]
     pub fn short_form(self, path: &str) -> Option<&str> {
         let short = match self {
             Self::Microsoft => below(path, "/v1.0").or_else(|| below(path, "/beta")),
-            Self::Jira => below(path, "/rest/api/3").or_else(|| below(path, "/rest/api/2")),
+            Self::Jira => ["3", "2", "latest"]
+                .iter()
+                .find_map(|version| below(path.strip_prefix("/rest/api/")?, version)),
             Self::Salesforce => {
                 let (version, _) = path.strip_prefix("/services/data/")?.split_once('/')?;
                 path.get("/services/data/".len() + version.len()..)
@@ -326,6 +341,31 @@ impl Provider {
         };
         short.filter(|short| short.len() > 1 && short.len() < path.len())
     }
+}
+
+/// `users('x')/graph.user/messages` → `users/x/messages`: OData's keys as segments,
+/// its casts left out, and of the name of an action at the end no namespace.
+fn without_odata(path: &str) -> String {
+    let mut plain = Vec::new();
+    let mut segments = path.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_qualified = ["microsoft.graph.", "graph."].iter().any(|own| starts(segment, own));
+        if is_qualified && segments.peek().is_some() {
+            continue;
+        }
+        let own = segment.rsplit('.').next().filter(|_| is_qualified).unwrap_or(segment);
+        match own.strip_suffix(')').and_then(|open| open.split_once('(')) {
+            Some((name, key)) if !name.is_empty() && !key.is_empty() => {
+                plain.extend([name, key.trim_matches('\'')]);
+            }
+            _ => plain.push(own),
+        }
+    }
+    plain.join("/")
+}
+
+fn starts(text: &str, start: &str) -> bool {
+    text.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
 }
 
 /// What follows `prefix` in `path`, where it ends with a segment.

@@ -135,7 +135,26 @@ impl<'r> Form<'r> {
 }
 
 fn composite_member(request: &HttpRequest, member: &Object) -> Result<HttpRequest, BatchError> {
-    from_json(request, member, text(member, "url")?, "httpHeaders")
+    let url = text(member, "url")?;
+    if !refers_to_records(url) {
+        return Err(BatchError::Url);
+    }
+    from_json(request, member, url, "httpHeaders")
+}
+
+/// Whether references to the answers of other members (`@{new.id}`) stand only
+/// where a record's id does, behind the name of its kind, or in the query.
+/// Elsewhere, what is asked for would show at Salesforce alone.
+fn refers_to_records(url: &str) -> bool {
+    let path = url.split('?').next().unwrap_or_default();
+    let mut behind_kind = path.split('/').skip_while(|segment| *segment != "sobjects").skip(2);
+    let allowed = behind_kind.next().map_or(0, |segment| segment.matches("@{").count());
+    path.matches("@{").count() == allowed
+}
+
+/// Servers written in C# or Java may take `Url` for `url`.
+fn is_spelt_otherwise(name: &str, known: &str) -> bool {
+    name.eq_ignore_ascii_case(known) && name != known
 }
 
 fn json_body(request: &HttpRequest) -> Result<&Object, BatchError> {
@@ -151,6 +170,9 @@ fn objects<'o>(
     key: &str,
 ) -> Result<impl Iterator<Item = Result<&'o Object, BatchError>>, BatchError> {
     let Some(Json::Array(list)) = object.get(key) else { return Err(BatchError::Malformed) };
+    if object.iter().any(|(name, _)| is_spelt_otherwise(name, key)) {
+        return Err(BatchError::Malformed);
+    }
     if list.len() > MAX_MEMBERS {
         return Err(BatchError::TooMany);
     }
@@ -168,11 +190,9 @@ fn from_json(
     url: &str,
     headers: &str,
 ) -> Result<HttpRequest, BatchError> {
-    // Servers written in C# or Java may take `Url` for `url`.
     let stray = |name: &str| {
-        ["method", "url", "body", "richInput", headers]
-            .iter()
-            .any(|known| name.eq_ignore_ascii_case(known) && name != *known)
+        let known = ["method", "url", "body", "richInput", headers];
+        known.iter().any(|known| is_spelt_otherwise(name, known))
     };
     if member.iter().any(|(name, _)| stray(name)) {
         return Err(BatchError::Malformed);
@@ -206,7 +226,7 @@ fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, Bat
     Ok(HttpRequest {
         provider: outer.provider,
         method: method.to_ascii_uppercase(),
-        path: path.to_owned(),
+        path: decoded(path)?,
         host: outer.host.clone(),
         is_file: false,
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
@@ -226,6 +246,14 @@ fn is_plain(path: &str) -> bool {
         && path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b'<' | b'>'))
         && !inner.split('/').any(|segment| segment.is_empty() || dots(segment))
         && path.match_indices('%').all(|(at, _)| escapes_what_must_be(path.get(at + 1..at + 3)))
+}
+
+/// A plain path with its escapes resolved, but for `%2F`: as the path of a request
+/// that comes alone is judged, so that no rule is missed by escaping.
+fn decoded(path: &str) -> Result<String, BatchError> {
+    let kept = path.replace("%2F", "%252F").replace("%2f", "%252F");
+    let decoded = percent_encoding::percent_decode_str(&kept).decode_utf8();
+    decoded.map(Into::into).map_err(|_| BatchError::Url)
 }
 
 fn escapes_what_must_be(digits: Option<&str>) -> bool {
@@ -281,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn members_are_judged_by_what_their_paths_say() {
+        let one = |url: &str| {
+            let body = format!(r#"{{"requests":[{{"method":"GET","url":"{url}"}}]}}"#);
+            of("microsoft", "/v1.0/$batch", &body)
+        };
+        let said = |path: &str| Ok(vec![format!("GET /v1.0{path}")]);
+        assert_eq!(
+            one("/users/ceo%40acme.example/messages"),
+            said("/users/ceo@acme.example/messages")
+        );
+        assert_eq!(one("/caf%C3%A9/a%2fb"), said("/caf\u{e9}/a%2Fb"));
+        assert_eq!(one("/caf%E9"), Err(BatchError::Url));
+    }
+
+    #[test]
     fn what_is_doubtful_is_refused() {
         let one = |member: &str| {
             of("microsoft", "/v1.0/$BATCH", &format!(r#"{{"requests":[{member}]}}"#))
@@ -291,6 +334,8 @@ mod tests {
         assert_eq!(one(r#"{"method":"GET","url":"/me","URL":"/x"}"#), Err(BatchError::Malformed));
         assert_eq!(one(r#"{"method":"POST","url":"/$batch"}"#), Err(BatchError::Nested));
         assert_eq!(one(r#"{"method":"POST","url":"/%24batch"}"#), Err(BatchError::Nested));
+        let twice = r#"{"requests":[{"method":"GET","url":"/me"}],"Requests":[]}"#;
+        assert_eq!(of("microsoft", "/v1.0/$batch", twice), Err(BatchError::Malformed));
         for url in [
             "/../me",
             "/me//x",
@@ -311,6 +356,21 @@ mod tests {
             members(&request("microsoft", "PUT", "/v1.0/$batch")).and_then(Result::err),
             Some(BatchError::Malformed)
         );
+    }
+
+    #[test]
+    fn references_stand_for_records_and_nothing_else() {
+        let one = |url: &str| {
+            let member = format!(r#"{{"method":"GET","url":"/services/data/v60.0/{url}"}}"#);
+            let body = format!(r#"{{"compositeRequest":[{member}]}}"#);
+            of("salesforce", "/services/data/v60.0/composite", &body)
+        };
+        assert!(one("sobjects/Account/@{new.id}").is_ok());
+        assert!(one("sobjects/Account/@{found.records[0].Id}/Contacts").is_ok());
+        assert!(one("query?q=SELECT+Id+FROM+Contact+WHERE+AccountId='@{new.id}'").is_ok());
+        for url in ["@{a.b}", "tooling/@{a.b}", "sobjects/@{a.b}/1", "sobjects/A/1/@{a.b}"] {
+            assert_eq!(one(url), Err(BatchError::Url), "{url}");
+        }
     }
 
     #[test]

@@ -147,13 +147,23 @@ fn run_by(request: &Json) -> Option<Executed> {
         max_depth: MAX_DEPTH,
         max_tokens: Some(MAX_TOKENS),
     };
-    let document = ExecutableDocument::parse_with_options(document?, options).result.ok()?;
+    let document = document.filter(|text| !ends_lines_oddly(text))?;
+    let document = ExecutableDocument::parse_with_options(document, options).result.ok()?;
     let named = named.map(String::as_str);
     // Where none is named, all count: with more than one no server should run any.
     let is_meant = |own: &&OperationDefinition<'_>| named.is_none() || name_of(own) == named;
     let meant = document.operation_definitions().iter().filter(is_meant);
     let all: Option<Vec<_>> = meant.map(|operation| run(&document, operation)).collect();
     all?.into_iter().reduce(Executed::or_stricter)
+}
+
+/// Whether a comment in `document` ends elsewhere for one lexer than for the next:
+/// at a lone carriage return (the specification's, but not graphql-ruby's), or
+/// at one of Unicode's line ends (graphql-java's, but not the specification's).
+fn ends_lines_oddly(document: &str) -> bool {
+    let mut rest = document.match_indices('\r');
+    let is_lone = |(at, _)| document.as_bytes().get(at + 1) != Some(&b'\n');
+    rest.any(is_lone) || document.contains(['\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'])
 }
 
 fn names_a_document(extensions: &Json) -> bool {
@@ -265,6 +275,18 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_ends_where_all_lexers_end_it() {
+        // To graphql-ruby the comments go on to the line feed.
+        let ruby = "#\r query B { x \n mutation M { deleteRef { id } } #\r }\n";
+        assert_eq!(intent(ruby, None), Intent::Unknown);
+        // To graphql-java the comment ends at once.
+        for end in ['\u{2028}', '\u{2029}', '\u{85}', '\u{b}', '\u{c}'] {
+            let java = format!("# {end} mutation M \n {{ accountDelete {{ id }} }}");
+            assert_eq!(intent(&java, None), Intent::Unknown, "{java:?}");
+        }
+    }
+
+    #[test]
     fn neither_aliases_nor_comments_nor_marks_deceive() {
         assert_eq!(intent("{ issueDelete: viewer { id } }", None), Intent::Query);
         assert_eq!(intent("mutation { viewer: issueDelete { id } }", None), Intent::Delete);
@@ -273,6 +295,7 @@ mod tests {
             Intent::Create
         );
         assert_eq!(intent("query { a(text: \"mutation {\") }", None), Intent::Query);
+        assert_eq!(intent("# a\r\nquery { viewer { id } }\r\n", None), Intent::Query);
         assert_eq!(intent("query { a(text: \"\"\"} mutation { b }\"\"\") }", None), Intent::Query);
     }
 

@@ -114,7 +114,7 @@ fn resource(path: &str) -> String {
 /// method.
 fn overrides_method(request: &HttpRequest) -> bool {
     const HEADERS: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
-    const PARAMETERS: [&str; 3] = ["_method", "_httpmethod", "$httpmethod"];
+    const PARAMETERS: [&str; 4] = ["_method", "_httpmethod", "$httpmethod", "$httpheaders"];
     let differs = |value: &str| !value.eq_ignore_ascii_case(&request.method);
     let by_header = |(name, value): &(String, String)| {
         HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)) && differs(value)
@@ -141,6 +141,7 @@ fn by_method(request: &HttpRequest) -> Judgement {
             Provider::Google => google::get(request, path),
             Provider::Salesforce => salesforce::get(request, path),
             Provider::Jira => jira::get(path),
+            Provider::Microsoft => microsoft::get(request),
             _ => Judgement::l1(Intent::Read, METHOD),
         },
         "DELETE" => Judgement::l1(Intent::Delete, METHOD),

@@ -81,12 +81,7 @@ impl Key {
             Self::Provider(providers) => {
                 provider(action).is_some_and(|provider| providers.contains(&provider)).into()
             }
-            Self::Resource(globs) => {
-                let matches = |path: &str| globs.iter().any(|glob| glob.matches(path));
-                path(action)
-                    .is_some_and(|path| matches(path) || short(action).is_some_and(matches))
-                    .into()
-            }
+            Self::Resource(globs) => resource(globs, action),
             Self::Methods(methods) => {
                 let method = method(action);
                 methods.iter().any(|wanted| **wanted == *method).into()
@@ -237,18 +232,28 @@ fn provider(action: &Action) -> Option<Provider> {
     }
 }
 
-fn path(action: &Action) -> Option<&str> {
-    match &action.target {
-        Target::Http(http) => Some(&http.path),
-        _ => None,
+/// Whether the path matches, in full or as existing scripts write it: a rule holds
+/// for both forms, so that none can be missed by choosing the other. Where that is the provider's to say, because only
+/// another spelling of it does, it is unjudged.
+fn resource(globs: &[PathGlob], action: &Action) -> Truth {
+    let Target::Http(http) = &action.target else { return Truth::No };
+    let either_form = |path: &str, matches: fn(&PathGlob, &str) -> bool| {
+        let any = |path: &str| globs.iter().any(|glob| matches(glob, path));
+        any(path) || http.provider.short_form(path).is_some_and(any)
+    };
+    if either_form(&http.path, PathGlob::matches) {
+        return Truth::Yes;
+    }
+    let loose = http.provider.loose_form(&http.path);
+    match loose.is_some_and(|path| either_form(&path, PathGlob::matches_loosely)) {
+        true => Truth::Unjudged,
+        false => Truth::No,
     }
 }
 
-/// The path as existing scripts write it. A rule holds for both forms, so that
-/// none can be missed by choosing the other.
-fn short(action: &Action) -> Option<&str> {
+fn path(action: &Action) -> Option<&str> {
     match &action.target {
-        Target::Http(http) => http.provider.short_form(&http.path),
+        Target::Http(http) => Some(&http.path),
         _ => None,
     }
 }

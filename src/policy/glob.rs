@@ -67,6 +67,8 @@ pub(crate) enum Pattern {
 pub struct PathGlob {
     text: Box<str>,
     alternatives: Box<[PathPattern]>,
+    /// The same in lower case (ASCII).
+    loose: Box<[PathPattern]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,9 +225,11 @@ impl PathGlob {
     /// # Errors
     /// Any [`GlobError`].
     pub fn new(text: &str) -> Result<Self, GlobError> {
-        let alternatives: Result<Box<[_]>, _> =
-            expand(text)?.iter().map(|text| PathPattern::new(text)).collect();
-        Ok(Self { text: text.into(), alternatives: alternatives? })
+        let patterns = |text: &str| -> Result<Box<[_]>, _> {
+            expand(text)?.iter().map(|text| PathPattern::new(text)).collect()
+        };
+        let loose = patterns(&text.to_ascii_lowercase())?;
+        Ok(Self { text: text.into(), alternatives: patterns(text)?, loose })
     }
 
     /// Whether the normalised `path` matches, all of it.
@@ -234,15 +238,21 @@ impl PathGlob {
         self.alternatives.iter().any(|pattern| pattern.matches(path))
     }
 
+    /// Whether `path`, in lower case, matches whatever the case of the glob's
+    /// letters.
+    pub(crate) fn matches_loosely(&self, path: &str) -> bool {
+        self.loose.iter().any(|pattern| pattern.matches(path))
+    }
+
     /// The glob as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The patterns that the glob stands for.
-    pub(crate) fn alternatives(&self) -> &[PathPattern] {
-        &self.alternatives
+    /// The patterns that the glob stands for, in lower case.
+    pub(crate) fn loose_alternatives(&self) -> &[PathPattern] {
+        &self.loose
     }
 
     /// As [`Glob::covers`].

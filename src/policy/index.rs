@@ -18,6 +18,7 @@ type Numbers = Vec<u32>;
 pub(crate) struct Index {
     tools: Names,
     servers: Names,
+    /// In lower case.
     paths: Names,
     providers: HashMap<&'static str, Numbers>,
     /// Those that nothing tells apart.
@@ -58,25 +59,43 @@ impl Index {
         &'i self,
         subject: Subject<'i>,
     ) -> impl Iterator<Item = &'i [u32]> {
-        let mut short = None;
+        let mut by_path = Vec::new();
         let (name, server, provider) = match &subject.action.target {
             Target::Tool(call) => (Some((&self.tools, &*call.tool)), Some(&*call.server), None),
             Target::Method(request) => (None, Some(&*request.server), None),
             Target::Malformed(malformed) => (None, Some(&*malformed.server), None),
             Target::Http(http) => {
-                short = http.provider.short_form(&http.path).map(|path| (&self.paths, path));
-                (Some((&self.paths, &*http.path)), None, Some(http.provider))
+                by_path = self.by_path(http.provider, &http.path);
+                (None, None, Some(http.provider))
             }
         };
-        let by_name =
-            name.into_iter().chain(short).flat_map(|(names, name)| names.candidates(name));
+        let by_name = name.into_iter().flat_map(|(names, name)| names.candidates(name));
         let by_server = server.into_iter().flat_map(|server| self.servers.candidates(server));
         let by_provider =
             provider.into_iter().filter_map(|provider| self.providers.get(provider.as_str()));
         by_name
+            .chain(by_path)
             .chain(by_server)
             .chain(by_provider.map(Vec::as_slice))
             .chain(std::iter::once(self.rest.as_slice()))
+    }
+
+    /// The rules whose `resource` may match, by whichever spelling of the path.
+    fn by_path(&self, provider: Provider, path: &str) -> Vec<&[u32]> {
+        let mut found = Vec::new();
+        let mut look_up = |path: &str| {
+            let short = provider.short_form(path);
+            for path in std::iter::once(path).chain(short) {
+                found.extend(self.paths.candidates(path));
+            }
+        };
+        let written = path.to_ascii_lowercase();
+        look_up(&written);
+        // Its letters aside, the same again but where OData's keys are in it.
+        if let Some(loose) = provider.loose_form(path).filter(|loose| *loose != written) {
+            look_up(&loose);
+        }
+        found
     }
 
     /// Puts a rule under its most telling key; false where none tells enough.
@@ -124,7 +143,10 @@ impl Names {
         true
     }
 
-    fn candidates<'i>(&'i self, name: &'i str) -> impl Iterator<Item = &'i [u32]> {
+    fn candidates<'i, 'n>(
+        &'i self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'i [u32]> + use<'i, 'n> {
         let exact = self.exact.get(name).into_iter();
         let prefixes = self
             .prefixes
@@ -163,7 +185,7 @@ fn name_entry(pattern: &Pattern) -> Option<Entry<'_>> {
 }
 
 fn path_entries(globs: &[PathGlob]) -> Option<Vec<Entry<'_>>> {
-    globs.iter().flat_map(PathGlob::alternatives).map(path_entry).collect()
+    globs.iter().flat_map(PathGlob::loose_alternatives).map(path_entry).collect()
 }
 
 fn path_entry(pattern: &PathPattern) -> Option<Entry<'_>> {

@@ -169,6 +169,39 @@ fn the_wrong_type_slips_past_no_deny_and_into_no_allow() {
 }
 
 #[test]
+fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
+    let get = |provider: &str, path: &str| {
+        format!(r#"{{"provider":"{provider}","method":"GET","path":"{path}"}}"#)
+    };
+    let denying = rules(
+        "  - {name: secret, resource: ['/repos/Acme/secret/**', '/users/x/**', '/users/*/getFree', '/issue/SEC-*'], effect: deny}\n  - {effect: allow}",
+    );
+    for (provider, path, expected) in [
+        ("github", "/repos/Acme/secret/issues", "deny secret"),
+        ("github", "/repos/ACME/Secret/issues", "deny secret"),
+        ("github", "/repos/Acme/public/issues", "allow p#2"),
+        ("microsoft", "/v1.0/users/X/messages", "deny secret"),
+        ("microsoft", "/v1.0/Users('x')/messages", "deny secret"),
+        ("microsoft", "/beta/users(x)/messages", "deny secret"),
+        ("microsoft", "/v1.0/users/x/microsoft.graph.user/messages", "deny secret"),
+        ("microsoft", "/v1.0/users/microsoft.graph.user/x/messages", "deny secret"),
+        ("microsoft", "/v1.0/users/y/microsoft.graph.getFree", "deny secret"),
+        ("microsoft", "/v1.0/users('y')/messages", "allow p#2"),
+        ("jira", "/rest/api/latest/issue/sec-1", "deny secret"),
+        // S3 tells one from the other.
+        ("aws", "/repos/acme/secret/x", "allow p#2"),
+    ] {
+        decided(&denying, &get(provider, path), Intent::Read, expected);
+    }
+    let allowing = rules("  - {resource: '/repos/acme/site/**', effect: allow}");
+    decided(&allowing, &get("github", "/repos/acme/site/x"), Intent::Read, "allow p#1");
+    decided(&allowing, &get("github", "/repos/ACME/site/x"), Intent::Read, "deny default");
+    let but = rules("  - {effect: allow, conditions: {not: {resource: '/repos/acme/secret/**'}}}");
+    decided(&but, &get("github", "/repos/acme/site/x"), Intent::Read, "allow p#1");
+    decided(&but, &get("github", "/repos/acme/SECRET/x"), Intent::Read, "deny default");
+}
+
+#[test]
 fn a_parameter_given_twice_must_hold_for_both_to_allow() {
     let twice = r#"{"provider":"github","method":"GET","path":"/x?force=no&force=yes"}"#;
     let rule = |effect: &str, value: &str| {

@@ -38,11 +38,13 @@ const OVERRIDES: [&str; 6] = [
     "x-override-url",
 ];
 
-/// Parameters that ask for another method, in lower case.
-const OVERRIDE_PARAMETERS: [&str; 6] = [
+/// Parameters that ask for another method, in lower case; one that stands for
+/// headers may hold any (Closure's `goog.net.rpc.HttpCors`, as Google reads it).
+const OVERRIDE_PARAMETERS: [&str; 7] = [
     "_method",
     "_httpmethod",
     "$httpmethod",
+    "$httpheaders",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
@@ -350,6 +352,7 @@ mod tests {
             "+_method=x",
             "_method[]=x",
             "%24httpMethod",
+            "$httpHeaders",
         ] {
             assert!(matches!(check_parameters(form.as_bytes()), Err(Fault::Override(_))), "{form}");
         }

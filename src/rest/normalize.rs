@@ -182,12 +182,14 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathFault> {
         return Err(PathFault::LookAlike);
     }
     let last = text.split('/').count().saturating_sub(1);
+    // An object's name in S3 may hold `//`.
+    let takes_empty = provider == Provider::Aws && text.starts_with("/s3");
     for (index, segment) in text.split('/').enumerate() {
         if is_dots(segment) {
             return Err(PathFault::Dots);
         }
-        // An object's name in S3 may hold `//`; a path may end in `/`.
-        if segment.is_empty() && index != 0 && index != last && provider != Provider::Aws {
+        // A path may end in `/`.
+        if segment.is_empty() && index != 0 && index != last && !takes_empty {
             return Err(PathFault::EmptySegment);
         }
     }
@@ -399,7 +401,9 @@ mod tests {
         let path = "/pages/a%2Fb";
         assert_eq!(Path::parse(Provider::Notion, path), Err(PathFault::EncodedSlash));
         assert_eq!(Path::parse(Provider::Google, path).unwrap().judged(), path);
-        assert!(Path::parse(Provider::Aws, "/bucket//key").is_ok());
+        assert!(Path::parse(Provider::Aws, "/s3/bucket//key").is_ok());
+        let elsewhere = "/portal.sso//federation//credentials";
+        assert_eq!(Path::parse(Provider::Aws, elsewhere), Err(PathFault::EmptySegment));
     }
 
     proptest! {

@@ -39,6 +39,7 @@ const PATHS: &[(&str, &str)] = &[
     ("github", "/repos?a=1&_Method=DELETE"),
     ("github", "/repos?a=1;_method=DELETE"),
     ("google", "/calendar/v3/x?%24httpMethod=DELETE"),
+    ("google", "/calendar/v3/x?$httpHeaders=X-HTTP-Method-Override:DELETE"),
     ("google", "/calendar/v3/x?x-http-method-override=DELETE"),
 ];
 

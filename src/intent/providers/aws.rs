@@ -52,7 +52,8 @@ fn named(request: &HttpRequest) -> Named<'_> {
     let in_query = request.query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let actions = in_query.chain(form_pairs(form)).filter(|(name, _)| is_action(name));
     // Query: `Action=ListUsers`; a name that is spelt otherwise finds nothing.
-    let actions = actions.map(|(name, value)| if name == "Action" { value } else { "" });
+    let actions = actions
+        .map(|(name, value)| if name == "Action" && takes_forms(request) { value } else { "" });
     // A form that could not be read may name another one.
     let is_blind = matches!(request.body, Body::Opaque) && cbor_operation(request).is_none();
     let mut names = targets.chain(actions).chain(cbor_operation(request));
@@ -89,6 +90,14 @@ fn takes_target(request: &HttpRequest) -> bool {
         && !matches!(request.body, Body::Opaque)
         && types.all(is_json)
         && !service(request).is_some_and(|service| FORM_ONLY.contains(&service))
+}
+
+/// Whether the service names its operations in forms. Some others read a form, too,
+/// where nobody would look for the name.
+fn takes_forms(request: &HttpRequest) -> bool {
+    const AS_WELL: [&str; 4] = ["email", "monitoring", "sdb", "sqs"];
+    let takes = |service| FORM_ONLY.contains(&service) || AS_WELL.contains(&service);
+    service(request).is_none_or(takes)
 }
 
 fn is_rpc(request: &HttpRequest) -> bool {
@@ -177,9 +186,14 @@ fn by_method(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// S3's `CreateSession`: credentials for a bucket.
+/// S3's `CreateSession` and, beside the buckets, its `GetDataAccess`: credentials
+/// for a bucket.
 fn opens_session(request: &HttpRequest) -> bool {
-    is_s3(request) && request.query.iter().any(|(name, _)| name == "session")
+    let is_grant = || {
+        has_label(request, |label| label.starts_with("s3-control"))
+            && request.path.trim_end_matches('/').ends_with("/accessgrantsinstance/dataaccess")
+    };
+    is_s3(request) && (request.query.iter().any(|(name, _)| name == "session") || is_grant())
 }
 
 /// A connection that a WebSocket API of API Gateway holds.
@@ -247,6 +261,21 @@ mod tests {
     }
 
     #[test]
+    fn whatever_hands_out_keys_is_no_read() {
+        let rpc = |host, target| intent("POST", host, "/", target);
+        let jobs = "codepipeline.us-east-1";
+        assert_eq!(rpc(jobs, "CodePipeline_20150709.GetPipeline"), Intent::Read);
+        assert_eq!(rpc(jobs, "CodePipeline_20150709.GetJobDetails"), Intent::Execute);
+        let get = |host, path| intent("GET", host, path, "");
+        assert_eq!(get("portal.sso.us-east-1", "/assignment/roles"), Intent::Read);
+        assert_eq!(get("portal.sso.us-east-1", "/federation/credentials"), Intent::Execute);
+        let access = "/v20180820/accessgrantsinstance/dataaccess";
+        assert_eq!(get("1.s3-control.us-east-1", access), Intent::Execute);
+        assert_eq!(get("1.s3-control.us-east-1", "/v20180820/jobs"), Intent::Read);
+        assert_eq!(get("s3.us-east-1", access), Intent::Read);
+    }
+
+    #[test]
     fn by_the_place_of_a_rest_service() {
         let finding = |host| intent("POST", host, "/finding", "");
         assert_eq!(finding("access-analyzer.us-east-1"), Intent::Read);
@@ -277,6 +306,12 @@ mod tests {
         assert_eq!(form("Action=ListUsers"), Intent::Read);
         assert_eq!(form("Action=GetCluster%43redentials"), Intent::Unknown);
         assert_eq!(form("action=ListUsers"), Intent::Unknown);
+        let elsewhere = |host: &str| {
+            let (host, body) = (Some(host.to_owned()), Body::Text("Action=ListKeys".to_owned()));
+            judge(&HttpRequest { host, body, ..request("aws", "POST", "/") }).intent
+        };
+        assert_eq!(elsewhere("sqs.us-east-1.amazonaws.com"), Intent::Read);
+        assert_eq!(elsewhere("kms.us-east-1.amazonaws.com"), Intent::Unknown);
         // A service of forms does not look at the header.
         assert_eq!(intent("POST", "iam", "/", "X.ListUsers"), Intent::Unknown);
         let mut target = request("aws", "POST", "/");

@@ -559,6 +559,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "cloudwatch-omni",
         "
+-GetSpaceDataAccess
 -SearchPrincipals",
     ),
     (
@@ -612,6 +613,12 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "codeguru-security",
         "
 +POST /batchGetFindings",
+    ),
+    (
+        "codepipeline",
+        "
+-GetJobDetails
+-GetThirdPartyJobDetails",
     ),
     (
         "codestar-notifications",
@@ -750,6 +757,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "datazone",
         "
+-GET /v2/domains/*/connections/*
 -GET /v2/domains/*/environments/*/credentials
 +POST /v2/domains/*/graph/query
 +POST /v2/domains/*/listings/search
@@ -955,6 +963,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "gamelift",
         "
+-GetComputeAccess
 +ResolveAlias
 +ValidateMatchmakingRuleSet",
     ),
@@ -1362,6 +1371,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "lightsail",
         "
+-GetBucketAccessKeys
 -GetInstanceAccessDetails
 -GetRelationalDatabaseMasterUserPassword",
     ),
@@ -1646,6 +1656,11 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "
 +POST /v1/speech
 +POST /v1/synthesisStream",
+    ),
+    (
+        "portal.sso",
+        "
+-GET /federation/credentials",
     ),
     (
         "pricingplanmanager",

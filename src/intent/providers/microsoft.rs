@@ -1,12 +1,26 @@
 //! Microsoft Graph: OData actions stand behind an entity and start with their verb.
 
-use crate::intent::tool;
+use crate::action::HttpRequest;
+use crate::intent::http::METHOD;
 use crate::intent::words::words;
+use crate::intent::{Intent, Judgement, tool};
 
 /// Verbs of actions that only ask. Others that sound like it head the names of
 /// collections (`browseSessions`, `filterOperators`), which a POST adds to.
 const VERBS: [&str; 9] =
     ["check", "compute", "extract", "find", "get", "list", "retrieve", "translate", "validate"];
+
+/// A GET reads, unless it is to redeem a sharing link on the way ("Access shared
+/// items"): that gives the caller lasting access.
+pub(in crate::intent) fn get(request: &HttpRequest) -> Judgement {
+    let redeems = |(name, value): &(String, String)| {
+        name == "prefer" && value.to_ascii_lowercase().contains("redeemsharinglink")
+    };
+    match request.headers.iter().any(redeems) {
+        true => Judgement::l2(Intent::Admin, "a sharing link that is redeemed"),
+        false => Judgement::l1(Intent::Read, METHOD),
+    }
+}
 
 /// Whether a POST reads. A colon addresses a file by its path, which may spell
 /// anything; what is done for synchronization needs a right to write.
@@ -41,6 +55,16 @@ fn asks(action: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intent::http::tests::request;
+
+    #[test]
+    fn a_get_that_redeems_a_link_is_no_read() {
+        let mut get = request("microsoft", "GET", "/v1.0/shares/u!x/driveItem");
+        get.headers.push(("prefer".to_owned(), "outlook.timezone=\"UTC\"".to_owned()));
+        assert_eq!(self::get(&get).intent, Intent::Read);
+        get.headers.push(("prefer".to_owned(), "RedeemSharingLinkIfNecessary".to_owned()));
+        assert_eq!(self::get(&get).intent, Intent::Admin);
+    }
 
     #[test]
     fn actions_that_ask() {

@@ -13,7 +13,8 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
     };
     let (family, name) = method.rsplit_once('.').unwrap_or(("", method));
     // `search.messages`, `assistant.search.context`
-    if family == "search" || family.ends_with(".search") {
+    let writes = words(name).next().is_some_and(|verb| matches!(role(verb), Role::Writes(_)));
+    if (family == "search" || family.ends_with(".search")) && !writes {
         return Judgement::l2(Intent::Query, "Slack's family of searches");
     }
     // Hands out the token of another service.
@@ -78,6 +79,7 @@ mod tests {
         }
         for (method, expected) in [
             ("search.messages", Intent::Query),
+            ("search.delete", Intent::Delete),
             ("chat.postMessage", Intent::Send),
             ("admin.emoji.add", Intent::Create),
             ("users.deletePhoto", Intent::Delete),
