@@ -233,8 +233,8 @@ fn provider(action: &Action) -> Option<Provider> {
 }
 
 /// Whether the path matches, in full or as existing scripts write it: a rule holds
-/// for both forms, so that none can be missed by choosing the other. Where that is the provider's to say, because only
-/// another spelling of it does, it is unjudged.
+/// for both forms, so that none can be missed by choosing the other. Where only
+/// another spelling of it does, it is the provider's to say, and unjudged.
 fn resource(globs: &[PathGlob], action: &Action) -> Truth {
     let Target::Http(http) = &action.target else { return Truth::No };
     let either_form = |path: &str, matches: fn(&PathGlob, &str) -> bool| {
