@@ -17,7 +17,7 @@ const DOMAIN: &str = ".googleapis.com";
 const DEFAULT: &str = "www.googleapis.com";
 
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
-    if let Some(reads) = rows(request).and_then(|rows| rows.request(request, "GET")) {
+    if let Some(reads) = listed(request, "GET") {
         return Judgement::l2(if reads { Intent::Read } else { Intent::Execute }, TABLE_SAYS);
     }
     let verb = custom_verb(path).filter(|verb| *verb != "testIamPermissions");
@@ -31,8 +31,7 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
 
 /// Whether a POST reads, where that is known.
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
-    let listed = rows(request).and_then(|rows| rows.request(request, "POST"));
-    listed.unwrap_or_else(|| match custom_verb(path) {
+    listed(request, "POST").unwrap_or_else(|| match custom_verb(path) {
         Some(verb) => reads_by_verb(verb),
         // Compute Engine, older than the colon.
         None => last_segment(path) == "testIamPermissions" && !is_storage(path),
@@ -58,6 +57,16 @@ fn reads_by_verb(verb: &str) -> bool {
         first => first.is_some_and(|first| ASKING.contains(&first)),
     };
     verb == "testIamPermissions" || asks && verb.is_ascii() && !verb.ends_with("Token")
+}
+
+/// Whether a request reads, where a row says. What a row says to write, does so at
+/// whichever host its service answers: `drive` has one beside the common one.
+fn listed(request: &HttpRequest, method: &str) -> Option<bool> {
+    let at_its_host = rows(request).and_then(|rows| rows.request(request, method));
+    at_its_host.or_else(|| {
+        let common = TABLE.of(DEFAULT)?.request(request, method);
+        common.filter(|reads| !reads)
+    })
 }
 
 /// What is known of the service at the request's host, or at the host of the
@@ -118,6 +127,11 @@ mod tests {
             request.host = Some(host.to_owned());
             get(&request, path).intent
         };
+        for host in ["www", "drive", "x.mtls"] {
+            let host = format!("{host}.googleapis.com");
+            assert_eq!(intent(&host, "/drive/v3/files/generateCseToken"), Intent::Execute);
+            assert_eq!(intent(&host, "/drive/v3/files"), Intent::Read);
+        }
         let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
         assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
