@@ -32,6 +32,7 @@ pub mod mcp;
 pub mod net;
 pub mod oauth;
 pub mod os;
+pub mod overrides;
 pub mod policy;
 pub mod rate;
 pub mod request;

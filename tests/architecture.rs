@@ -17,6 +17,7 @@ const ORDER: &[&str] = &[
     "oauth",
     "json",
     "fold",
+    "overrides",
     "action",
     "request",
     "intent",
@@ -38,8 +39,16 @@ const ORDER: &[&str] = &[
 
 /// What decides, and nothing else: benches, fuzz targets and property tests
 /// live on these. Paths below `src`; a folder stands for all that is in it.
-const PURE: &[&str] =
-    &["json.rs", "fold.rs", "rate.rs", "intent", "policy", "gate/pipeline.rs", "mcp/envelope.rs"];
+const PURE: &[&str] = &[
+    "json.rs",
+    "fold.rs",
+    "overrides.rs",
+    "rate.rs",
+    "intent",
+    "policy",
+    "gate/pipeline.rs",
+    "mcp/envelope.rs",
+];
 
 /// The files below [`PURE`] whose very job is I/O.
 const IMPURE: &[&str] = &["policy/book.rs", "policy/live.rs"];

@@ -10,6 +10,7 @@ use super::readings::{Others, others};
 use super::words::singular;
 use super::{Intent, Judgement, Level, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
+use crate::overrides::{METHOD_HEADERS, PARAMETERS};
 
 /// The HTTP method says it all.
 pub(super) const METHOD: &str = "the HTTP method";
@@ -113,11 +114,9 @@ fn resource(path: &str) -> String {
 /// Whether something asks the upstream to take the request for one of another
 /// method.
 fn overrides_method(request: &HttpRequest) -> bool {
-    const HEADERS: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
-    const PARAMETERS: [&str; 4] = ["_method", "_httpmethod", "$httpmethod", "$httpheaders"];
     let differs = |value: &str| !value.eq_ignore_ascii_case(&request.method);
     let by_header = |(name, value): &(String, String)| {
-        HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)) && differs(value)
+        METHOD_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)) && differs(value)
     };
     let named = |name: &str| PARAMETERS.iter().any(|p| name.eq_ignore_ascii_case(p));
     let in_form = || match &request.body {

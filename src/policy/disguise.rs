@@ -168,31 +168,13 @@ fn further<'j>(value: &'j Json, steps: &'j [Step], words: &Words) -> Option<(&'j
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::action::{Agent, Hints, ToolCall, Transport};
-    use crate::json;
+    use crate::policy::fixture::call;
     use crate::policy::load_str;
 
     fn policy(rules: &str) -> Policy {
         let text = format!("name: test\ndefault_effect: allow\nrules:\n{rules}");
         Policy::from_file(load_str("test", &text).unwrap())
-    }
-
-    fn call(tool: &str, args: &str) -> Action {
-        Action {
-            at: jiff::Timestamp::UNIX_EPOCH,
-            agent: Agent::default(),
-            session: Arc::from("s"),
-            transport: Transport::Stdio,
-            target: Target::Tool(ToolCall {
-                server: Arc::from("files"),
-                tool: tool.to_owned(),
-                args: json::parse(args.as_bytes()).unwrap().as_object().unwrap().clone(),
-                annotations: Some(Hints::default()),
-            }),
-        }
     }
 
     #[test]

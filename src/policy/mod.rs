@@ -241,4 +241,6 @@ fn named_methods(files: &[Arc<PolicyFile>]) -> HashSet<Box<str>> {
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod tests;

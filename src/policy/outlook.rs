@@ -64,30 +64,12 @@ pub(super) fn foreseen(clause: &Clause, subject: Subject<'_>) -> Truth {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::action::{Agent, Hints, Target, ToolCall, Transport};
-    use crate::json::Object;
+    use crate::policy::fixture::call;
     use crate::policy::load_str;
 
     fn policy(text: &str) -> Policy {
         Policy::from_file(load_str("test", &format!("name: test\n{text}")).unwrap())
-    }
-
-    fn call(tool: &str) -> Action {
-        Action {
-            at: jiff::Timestamp::UNIX_EPOCH,
-            agent: Agent::default(),
-            session: Arc::from("s"),
-            transport: Transport::Stdio,
-            target: Target::Tool(ToolCall {
-                server: Arc::from("files"),
-                tool: tool.to_owned(),
-                args: Object::default(),
-                annotations: Some(Hints::default()),
-            }),
-        }
     }
 
     #[test]
@@ -102,7 +84,7 @@ mod tests {
              - { tool: e, when: 'args.x == 1', effect: allow }\n\
              - { tool: f, annotations: { readOnlyHint: true }, effect: allow }\n",
         );
-        let hidden = |tool| policy.denies_any(&call(tool), Intent::Unknown);
+        let hidden = |tool| policy.denies_any(&call(tool, "{}"), Intent::Unknown);
         for (tool, denied) in [
             ("a", false),
             ("b", false),

@@ -12,10 +12,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use memchr::memchr2;
 use percent_encoding::percent_decode_str;
 
-use super::head::is_override;
 use super::inbound::Fault;
 use crate::net::Body;
 use crate::net::body::Unfit;
+use crate::overrides;
 
 /// The longest header that names a field, in bytes.
 const MAX_HEADER: usize = 16 << 10;
@@ -199,7 +199,7 @@ fn refuse(name: &str) -> Result<(), Fault> {
     let decoded = percent_decode_str(name).decode_utf8_lossy();
     // `_method[]` is the same to some.
     let plain = decoded.split('[').next().unwrap_or_default().trim_matches(['"', '\'', ';', ' ']);
-    match is_override(plain) {
+    match overrides::is_parameter(plain) {
         true => Err(Fault::Override(plain.trim().to_owned())),
         false => Ok(()),
     }

@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::identify::{AGENT_KEY, MASTER_KEY};
 use super::inbound::Fault;
 use crate::net::sniff::{Fragment, TwoLengths};
+use crate::overrides;
 
 /// The methods that are passed on.
 const METHODS: [Method; 7] = [
@@ -27,28 +28,6 @@ const METHODS: [Method; 7] = [
 /// Headers that must not be given twice.
 const SINGLE: [HeaderName; 5] =
     [HOST, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, AUTHORIZATION];
-
-/// Headers that ask for another method or another path upstream.
-const OVERRIDES: [&str; 6] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-override-url",
-];
-
-/// Parameters that ask for another method, in lower case; one that stands for
-/// headers may hold any (Closure's `goog.net.rpc.HttpCors`, as Google reads it).
-const OVERRIDE_PARAMETERS: [&str; 7] = [
-    "_method",
-    "_httpmethod",
-    "$httpmethod",
-    "$httpheaders",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-];
 
 /// Headers that hold for one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
@@ -91,7 +70,7 @@ pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
     check_names(&parts.headers)?;
     check_framing(parts)?;
     let headers = &parts.headers;
-    if let Some(name) = headers.keys().find(|name| OVERRIDES.contains(&name.as_str())) {
+    if let Some(name) = headers.keys().find(|name| overrides::is_header(name.as_str())) {
         return Err(Fault::Override(name.to_string()));
     }
     let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
@@ -175,7 +154,8 @@ fn check_framing(parts: &Parts) -> Result<(), Fault> {
 fn decides(name: &str) -> bool {
     let starts = ["content-", "x-amz-", "x-forwarded-"];
     SINGLE.iter().any(|single| single.as_str() == name)
-        || [&OVERRIDES[..], &HOP_BY_HOP, &FORWARDING, &[AGENT_KEY, MASTER_KEY, "cookie"]]
+        || overrides::is_header(name)
+        || [&HOP_BY_HOP[..], &FORWARDING, &[AGENT_KEY, MASTER_KEY, "cookie"]]
             .iter()
             .any(|names| names.contains(&name))
         || starts.iter().any(|start| name.starts_with(start))
@@ -191,17 +171,12 @@ pub(super) fn check_parameters(form: &[u8]) -> Result<(), Fault> {
         for (name, _) in form_urlencoded::parse(part) {
             // `_method[]` and `_method[0]` are the same to some.
             let name = name.split('[').next().unwrap_or_default();
-            if is_override(name) {
+            if overrides::is_parameter(name) {
                 return Err(Fault::Override(name.trim().to_owned()));
             }
         }
     }
     Ok(())
-}
-
-/// Whether a parameter of this name asks for another method.
-pub(super) fn is_override(name: &str) -> bool {
-    OVERRIDE_PARAMETERS.iter().any(|other| name.trim().eq_ignore_ascii_case(other))
 }
 
 /// Refuses a query that is not the same to everybody.

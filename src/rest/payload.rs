@@ -7,10 +7,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
 use super::form;
-use super::head::{check_parameters, is_override};
+use super::head::check_parameters;
 use super::inbound::Fault;
 use crate::action::{Body, Provider};
 use crate::json::{self, Json};
+use crate::overrides;
 
 /// What has to be read of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +178,7 @@ fn parse(held: &Bytes) -> Result<Json, Fault> {
 /// Some frameworks look for the method among the members, too.
 fn check_members(value: &Json) -> Result<(), Fault> {
     let members = value.as_object().into_iter().flat_map(json::Object::iter);
-    match members.map(|(name, _)| name).find(|name| is_override(name)) {
+    match members.map(|(name, _)| name).find(|name| overrides::is_parameter(name)) {
         Some(name) => Err(Fault::Override(name.to_owned())),
         None => Ok(()),
     }

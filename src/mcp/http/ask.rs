@@ -5,13 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use super::headers::is_stream;
 use super::link::Principal;
+use super::messages::Messages;
 use super::remote::Remote;
-use super::sse::Parser;
 use super::{LAST_EVENT_ID, METHOD, NAME, agree};
 use crate::mcp::relay::exchange::{Ask, Outgoing};
 use crate::mcp::scan::outline;
@@ -73,20 +72,15 @@ impl Ask for Asker<'_> {
 
 /// The messages of a stream, of `max` bytes at most, up to the one that answers:
 /// not every server ends the stream there.
-async fn to_the_answer(mut body: Body, max: usize) -> Vec<Bytes> {
-    let mut parser = Parser::new(max);
+async fn to_the_answer(body: Body, max: usize) -> Vec<Bytes> {
+    let mut stream = Messages::of_body(body, max);
     let (mut messages, mut size) = (Vec::new(), 0);
-    while let Some(Ok(frame)) = body.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
-        parser.feed(&data);
-        while let Ok(Some(event)) = parser.next_event() {
-            let Some(message) = event.message() else { continue };
-            let outline = outline(message);
-            size += message.len();
-            messages.push(Bytes::copy_from_slice(message));
-            if size > max || outline.is_response && !outline.has_method {
-                return messages;
-            }
+    while let Some(message) = stream.next().await {
+        let outline = outline(&message);
+        size += message.len();
+        messages.push(message);
+        if size > max || outline.is_response && !outline.has_method {
+            break;
         }
     }
     messages

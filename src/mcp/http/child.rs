@@ -474,27 +474,7 @@ fn event_stream(body: Body) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::{Agent, Transport};
-    use crate::gate::{AuditFailure, Gate};
-    use crate::mcp::relay::Settings;
-    use crate::policy::Policy;
-    use crate::store::{Options, Store};
-
-    fn relay(folder: &std::path::Path) -> Arc<Relay> {
-        let store = Store::open(&folder.join("a.db"), &Options::default()).unwrap();
-        let policy = Policy::built_in("allow_all").unwrap();
-        let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
-        let settings = Settings {
-            server: "s".into(),
-            agent: Agent::default(),
-            transport: Transport::Http,
-            session: "x".into(),
-            trusted: true,
-            hide_denied: false,
-            max_message: 4 << 20,
-        };
-        Arc::new(Relay::new(Gate::new(policy, store, AuditFailure::Refuse), settings))
-    }
+    use crate::mcp::http::fixture::relays;
 
     #[test]
     fn an_event_is_one_line_whatever_parts_its_tokens() {
@@ -505,7 +485,8 @@ mod tests {
     async fn a_stream_that_nobody_reads_holds_up_the_others_once() {
         let folder = tempfile::tempdir().unwrap();
         let (input, _unwritten) = tokio::io::duplex(1 << 10);
-        let session = Session::new("one".into(), relay(folder.path()), false, input);
+        let relay = relays(folder.path(), "allow_all")();
+        let session = Session::new("one".into(), relay, false, input);
         let _unread = session.listen();
         let (_, _waiting, mut answers) =
             session.expect(b"1".to_vec(), br#"{"id":1,"method":"x"}"#.as_slice().into()).unwrap();

@@ -7,6 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName};
 
 use super::DECISION;
+use crate::overrides;
 
 /// Headers that hold for one connection, name who is spoken to, or bear a key of
 /// the gate's own. What is encoded cannot be read, so that goes too.
@@ -40,17 +41,6 @@ const THEIRS: [HeaderName; 8] = [
     DECISION,
 ];
 
-/// Headers that ask some servers for another method or another place than was asked
-/// for.
-const OVERRIDES: [&str; 6] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-override-url",
-];
-
 /// Whether a header says what a request is, so that the gate looks at it.
 fn is_judged(name: &str) -> bool {
     let known = ["authorization", "content-type", "content-encoding", "last-event-id"];
@@ -64,10 +54,9 @@ pub(super) fn misleading(headers: &HeaderMap) -> Option<String> {
     let misleads = |name: &str| {
         let spelt_so = || {
             let dashed = name.replace('_', "-");
-            let known = [&OURS[..], &OVERRIDES].iter().any(|known| known.contains(&&*dashed));
-            known || is_judged(&dashed)
+            OURS.contains(&&*dashed) || overrides::is_header(&dashed) || is_judged(&dashed)
         };
-        OVERRIDES.contains(&name) || name.contains('_') && spelt_so()
+        overrides::is_header(name) || name.contains('_') && spelt_so()
     };
     let name = headers.keys().map(HeaderName::as_str).find(|name| misleads(name));
     name.map(str::to_owned).or_else(|| {

@@ -10,10 +10,13 @@ mod ask;
 mod child;
 pub mod children;
 mod eras;
+#[cfg(test)]
+mod fixture;
 pub mod front;
 mod headers;
 mod ids;
 mod link;
+mod messages;
 mod paced;
 mod pipe;
 pub mod pools;

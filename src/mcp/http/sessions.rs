@@ -156,15 +156,11 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::action::{Agent, Transport};
-    use crate::gate::{AuditFailure, Gate};
     use bytes::Bytes;
 
-    use crate::mcp::relay::Settings;
+    use super::*;
+    use crate::mcp::http::fixture::relays;
     use crate::mcp::relay::exchange::{Ask, Outgoing, Posted};
-    use crate::policy::Policy;
-    use crate::store::{Options, Store};
 
     struct AsksNothing;
 
@@ -177,20 +173,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_is_bounded_and_bound_to_who_opened_it() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("a.db"), &Options::default()).unwrap();
-        let policy = Policy::built_in("deny_all").unwrap();
-        let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
-        let gate = Gate::new(policy, store, AuditFailure::Refuse);
-        let settings = Settings {
-            server: "s".into(),
-            agent: Agent::default(),
-            transport: Transport::Http,
-            session: "x".into(),
-            trusted: true,
-            hide_denied: false,
-            max_message: 1_000,
-        };
-        let begin = || Arc::new(Relay::new(gate.clone(), settings.clone()));
+        let begin = &relays(folder.path(), "deny_all");
         let sessions = Sessions::default();
         let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
         let at_work = sessions.find(&other, Some("at work"), begin).unwrap();

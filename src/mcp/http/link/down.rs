@@ -20,6 +20,7 @@ use crate::mcp::bridge::{Step, raw};
 use crate::mcp::era;
 use crate::mcp::http::eras::KNOWN;
 use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::messages::Messages;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
 use crate::mcp::http::{METHOD, REVISION, SESSION};
@@ -239,7 +240,7 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         request.headers_mut().remove(CONTENT_TYPE);
         let Ok(response) = link.native(request, OWN_PATIENCE).await else { return };
-        let Some(mut asked) = turn::Messages::of(response, link.max_message) else { return };
+        let Some(mut asked) = Messages::of(response, link.max_message) else { return };
         while let Some(message) = asked.next().await {
             let Some(connection) = connection.upgrade() else { return };
             if let Back::Reply(reply) = Down::back("", &message) {

@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use crate::mcp::bridge::raw;
 use crate::mcp::http::headers::{is_json, is_stream};
 use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::messages::Messages;
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::http::sse::Parser;
 use crate::mcp::scan::outline;
@@ -95,34 +96,6 @@ pub(super) async fn first_answer(response: Response<Body>, max: usize) -> Option
         let message = messages.next().await?;
         if outline(&message).is_response {
             return Some(message);
-        }
-    }
-}
-
-/// The messages of a stream.
-pub(super) struct Messages {
-    body: Body,
-    parser: Parser,
-}
-
-impl Messages {
-    /// `None` where the response is no stream.
-    pub(super) fn of(response: Response<Body>, max: usize) -> Option<Self> {
-        let streams = response.status().is_success() && is_stream(response.headers());
-        streams.then(|| Self { body: response.into_body(), parser: Parser::new(max) })
-    }
-
-    pub(super) async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            while let Some(event) = self.parser.next_event().ok()? {
-                if let Some(message) = event.message() {
-                    return Some(Bytes::copy_from_slice(message));
-                }
-            }
-            let frame = self.body.frame().await?.ok()?;
-            if let Ok(data) = frame.into_data() {
-                self.parser.feed(&data);
-            }
         }
     }
 }
