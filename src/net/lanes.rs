@@ -6,12 +6,19 @@ use std::cell::Cell;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Lanes at most; more processors than this serve other things.
 pub const MAX_LANES: usize = 16;
+
+/// How often a lane wakes for nothing. Whoever sets a timer that is due before all
+/// others wakes the lane's driver, with a system call and for nothing where it is
+/// the lane itself; the timers of requests are all due later than this one.
+const TICK: Duration = Duration::from_secs(5);
 
 thread_local! {
     /// Which lane this thread is; 0 where it is none.
@@ -71,7 +78,7 @@ fn lane(number: usize, mut ended: watch::Receiver<()>) -> io::Result<Handle> {
     std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
         LANE.set(number);
         // Nothing is ever sent: the channel closes.
-        let _ = runtime.block_on(ended.changed());
+        runtime.block_on(async { while timeout(TICK, ended.changed()).await.is_err() {} });
         runtime.shutdown_background();
     })?;
     Ok(handle)
