@@ -1,0 +1,183 @@
+use super::super::answer::{Message, single};
+use super::*;
+use proptest::prelude::*;
+
+const READ: &str = r#"{"name":"look","annotations":{"readOnlyHint":true}}"#;
+const WRITE: &str =
+    r#"{"name":"look","annotations":{"readOnlyHint":false,"destructiveHint":true}}"#;
+
+fn page(tools: &mut Tools, cursor: Option<&str>, list: &str, next: Option<&str>) {
+    let next = next.map(|next| format!(",\"nextCursor\":{next}")).unwrap_or_default();
+    let line = format!("{{\"id\":1,\"result\":{{\"tools\":[{list}]{next}}}}}");
+    let Message::Response { answer: Answer::Result(shape), .. } = single(line.as_bytes()) else {
+        panic!()
+    };
+    let generation = tools.generation();
+    let cursor = cursor.map(|cursor| Key::new(cursor.as_bytes()));
+    tools.page(cursor.as_ref(), generation, &shape);
+}
+
+fn initialized() -> Era {
+    let mut era = Era::default();
+    era.asked();
+    era.answered(Some("2025-11-25".to_owned()));
+    era.initialized();
+    era
+}
+
+fn id_of(line: &[u8]) -> Vec<u8> {
+    super::super::scan::outline(line).id.unwrap()
+}
+
+fn arguments(text: &str) -> Object {
+    json::parse(text.as_bytes()).unwrap().as_object().unwrap().clone()
+}
+
+#[test]
+fn a_list_is_complete_when_its_last_page_came() {
+    let mut tools = Tools::new(true);
+    assert_eq!(tools.lookup("look"), Lookup::ListNeeded);
+    page(&mut tools, None, READ, Some("\"2\""));
+    assert!(matches!(tools.lookup("look"), Lookup::Known(Some(hints)) if hints.read_only));
+    assert_eq!(tools.lookup("other"), Lookup::ListNeeded);
+    page(&mut tools, Some("\"7\""), r#"{"name":"stray"}"#, None);
+    assert_eq!(tools.lookup("other"), Lookup::ListNeeded, "a page out of sequence");
+    page(&mut tools, Some("\"2\""), r#"{"name":"bare"}"#, None);
+    assert_eq!(tools.lookup("other"), Lookup::Known(None));
+    assert_eq!(tools.lookup("bare"), Lookup::Known(None));
+}
+
+#[test]
+fn a_later_definition_tightens_and_never_loosens() {
+    let mut tools = Tools::new(true);
+    page(&mut tools, None, READ, None);
+    tools.changed();
+    assert_eq!(tools.lookup("look"), Lookup::ListNeeded);
+    page(&mut tools, None, WRITE, None);
+    assert!(tools.hints("look").is_some_and(|hints| hints.destructive && !hints.read_only));
+    page(&mut tools, None, READ, None);
+    assert!(tools.hints("look").is_some_and(|hints| hints.destructive));
+    page(&mut tools, None, r#"{"name":"later"}"#, None);
+    page(&mut tools, None, r#"{"name":"later","annotations":{"readOnlyHint":true}}"#, None);
+    assert_eq!(tools.hints("later"), None);
+}
+
+#[test]
+fn listed_twice_the_strictest_holds_in_either_order() {
+    for list in [format!("{READ},{WRITE}"), format!("{WRITE},{READ}")] {
+        let mut tools = Tools::new(true);
+        page(&mut tools, None, &list, None);
+        assert!(tools.hints("look").is_some_and(|hints| hints.destructive));
+    }
+}
+
+#[test]
+fn hints_of_a_server_that_is_not_trusted_only_tighten() {
+    let mut tools = Tools::new(false);
+    page(&mut tools, None, READ, None);
+    assert_eq!(tools.lookup("look"), Lookup::Known(None));
+    page(&mut tools, None, WRITE, None);
+    assert_eq!(tools.lookup("look"), Lookup::Known(Some(Hints::default())));
+}
+
+#[test]
+fn the_gate_asks_page_by_page_and_swallows_only_its_own() {
+    let mut tools = Tools::new(true);
+    assert_eq!(tools.ask(&Era::default()), None);
+    assert!(!tools.is_asking());
+    let era = initialized();
+    let first = tools.ask(&era).unwrap();
+    assert_eq!(tools.ask(&era), None, "one at a time");
+    let line = br#"{"id":0,"result":{"tools":[{"name":"a"}],"nextCursor":"c"}}"#;
+    let Message::Response { answer, .. } = single(line) else { panic!() };
+    assert_eq!(tools.swallow(b"1", &answer, &era), None);
+    let Some(Swallowed::Next(second)) = tools.swallow(&id_of(&first), &answer, &era) else {
+        panic!()
+    };
+    assert!(String::from_utf8(second.clone()).unwrap().contains(r#""params":{"cursor":"c"}"#));
+    assert_ne!(id_of(&first), id_of(&second));
+    let line = br#"{"id":0,"result":{"tools":[{"name":"b"}]}}"#;
+    let Message::Response { answer, .. } = single(line) else { panic!() };
+    assert_eq!(tools.swallow(&id_of(&second), &answer, &era), Some(Swallowed::Settled));
+    assert_eq!(tools.lookup("c"), Lookup::Known(None));
+}
+
+#[test]
+fn a_list_that_does_not_come_is_the_worst_case_until_it_changes() {
+    let mut tools = Tools::new(true);
+    let line = tools.ask(&initialized()).unwrap();
+    tools.give_up();
+    assert_eq!(tools.lookup("a"), Lookup::Known(None));
+    let late = single(
+        br#"{"id":0,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}}]}}"#,
+    );
+    let Message::Response { answer, .. } = late else { panic!() };
+    assert_eq!(tools.swallow(&id_of(&line), &answer, &initialized()), Some(Swallowed::Settled));
+    assert!(matches!(tools.lookup("a"), Lookup::Known(Some(_))));
+    tools.changed();
+    let line = tools.ask(&initialized()).unwrap();
+    let refused = Answer::Error(Some(b"-32601"));
+    assert_eq!(tools.swallow(&id_of(&line), &refused, &initialized()), Some(Swallowed::Settled));
+    assert_eq!(tools.lookup("b"), Lookup::Known(None));
+}
+
+#[test]
+fn an_endless_list_ends() {
+    let mut tools = Tools::new(true);
+    let mut line = tools.ask(&initialized()).unwrap();
+    let mut pages = 1;
+    loop {
+        let page = br#"{"id":0,"result":{"tools":[],"nextCursor":"again"}}"#;
+        let Message::Response { answer, .. } = single(page) else { panic!() };
+        match tools.swallow(&id_of(&line), &answer, &initialized()) {
+            Some(Swallowed::Next(next)) => (line, pages) = (next, pages + 1),
+            settled => break assert_eq!(settled, Some(Swallowed::Settled)),
+        }
+    }
+    assert_eq!(pages, MAX_PAGES);
+    assert_eq!(tools.lookup("x"), Lookup::Known(None));
+}
+
+#[test]
+fn tools_and_arguments_in_disguise_are_noticed() {
+    let mut tools = Tools::new(true);
+    let list = r#"{"name":"push","inputSchema":{"properties":{"branch":{},"t":{},"T":{}}}},{"name":"Push2"}"#;
+    page(&mut tools, None, list, None);
+    let none = Object::default();
+    assert_eq!(tools.disguise("push", &none), None);
+    assert_eq!(tools.disguise("Push2", &none), None);
+    for name in ["Push", "push ", "push\0", "pu\u{200b}sh", "push2"] {
+        assert!(tools.disguise(name, &none).is_some(), "{name}");
+    }
+    assert!(tools.disguise("push", &arguments(r#"{"Branch":"main"}"#)).is_some());
+    assert_eq!(tools.disguise("push", &arguments(r#"{"branch":"x","vendor":1}"#)), None);
+    assert_eq!(tools.ambiguity("push", &arguments(r#"{"t":1,"T":2}"#)), None);
+    assert!(tools.ambiguity("push", &arguments(r#"{"t":1,"x":1,"X":2}"#)).is_some());
+    assert!(tools.ambiguity("unknown", &arguments(r#"{"a":1,"A":2}"#)).is_some());
+}
+
+fn hint() -> impl Strategy<Value = Option<bool>> {
+    proptest::option::of(any::<bool>())
+}
+
+fn hints() -> impl Strategy<Value = DeclaredHints> {
+    (hint(), hint(), hint(), hint()).prop_map(|(read_only, destructive, idempotent, open_world)| {
+        DeclaredHints { read_only, destructive, idempotent, open_world }
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_strictest_of_two_is_no_looser_than_either(one in hints(), other in hints()) {
+        let both = strictest(one, other);
+        prop_assert_eq!(both, strictest(other, one));
+        prop_assert_eq!(strictest(one, one), one);
+        for single in [one.filled_in(), other.filled_in()] {
+            let merged = both.filled_in();
+            prop_assert!(single.read_only || !merged.read_only);
+            prop_assert!(merged.destructive || !single.destructive);
+            prop_assert!(single.idempotent || !merged.idempotent);
+            prop_assert!(merged.open_world || !single.open_world);
+        }
+    }
+}

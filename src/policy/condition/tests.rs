@@ -1,0 +1,108 @@
+use super::*;
+use crate::action::{Agent, ToolCall, Transport};
+
+fn action(args: &str) -> Action {
+    let Ok(Json::Object(args)) = crate::json::parse(args.as_bytes()) else { panic!("args") };
+    Action {
+        at: "2026-11-22T10:00:00Z".parse().unwrap(),
+        agent: Agent::default(),
+        session: "s1".into(),
+        transport: Transport::Stdio,
+        target: Target::Tool(ToolCall {
+            server: "github".into(),
+            tool: "push_files".to_owned(),
+            args,
+            annotations: None,
+        }),
+    }
+}
+
+fn holds(expression: &str, args: &str) -> Result<bool, Failure> {
+    Condition::compile(expression).unwrap().holds(&action(args), Intent::Update)
+}
+
+#[test]
+fn sees_the_action() {
+    for expression in [
+        "agent.name == 'default' && session.id == 's1'",
+        "server == 'github' && tool.startsWith('push_') && method == 'tools/call'",
+        "args.n == 3 && args.f > 2.4 && type(args.n) == int && type(args.f) == double",
+        "annotations.destructiveHint && !annotations.readOnlyHint",
+        "intent == 'update' && path == '' && body == null && provider == ''",
+        "time < timestamp('2027-01-01T00:00:00Z') && time.getHours() == 10",
+        "args.files.exists(f, f.path.startsWith('/etc')) && size(args.files) == 2",
+        "args.files.filter(f, f.path != '').exists(f, f.path == '/b')",
+        "has(args.n) && !has(args.nothing) && args.s.matches('^a+$')",
+        "'ABC'.lowerAscii() == 'abc' && 'a,b'.split(',').exists(x, x == 'b')",
+    ] {
+        let args = r#"{"n":3,"f":2.5,"s":"aa","files":[{"path":"/etc/x"},{"path":"/b"}]}"#;
+        assert_eq!(holds(expression, args), Ok(true), "{expression}");
+    }
+}
+
+#[test]
+fn what_has_no_answer_errs() {
+    for (expression, args) in [
+        ("args.missing == 1", "{}"),
+        ("args.n", r#"{"n":1}"#),
+        ("args.n > 1", r#"{"n":"2"}"#),
+        ("args.n / 0 == 1", r#"{"n":1}"#),
+        ("args.n == 9223372036854775807", r#"{"n":9223372036854775808}"#),
+        ("args.n > 1.0", r#"{"n":1e999}"#),
+        ("args.n + 1 > 0", r#"{"n":9223372036854775807}"#),
+    ] {
+        assert!(holds(expression, args).is_err(), "{expression}");
+    }
+}
+
+#[test]
+fn ranges_are_bounded() {
+    let list = |n: usize| format!(r#"{{"l":[{}]}}"#, vec!["1"; n].join(","));
+    assert_eq!(holds("args.l.all(x, x == 1)", &list(MAX_ELEMENTS)), Ok(true));
+    for expression in ["args.l.all(x, x == 1)", "args.l.map(x, x) != []"] {
+        assert!(holds(expression, &list(MAX_ELEMENTS + 1)).is_err(), "{expression}");
+    }
+    assert!(holds("(args.l + args.l).all(x, x == 1)", &list(MAX_ELEMENTS)).is_err());
+}
+
+#[test]
+fn bad_expressions_are_refused_at_load() {
+    let parens_within = format!("{}true{}", "(".repeat(8), ")".repeat(8));
+    assert!(Condition::compile(&parens_within).is_ok());
+    let parens = format!("{}true{}", "(".repeat(2_000), ")".repeat(2_000));
+    let chain = format!("args{} == 1", ".a".repeat(500));
+    let sum = format!("{}1 == 1", "1+".repeat(500));
+    let lists = format!("{}{} == 1", "[".repeat(2_000), "]".repeat(2_000));
+    let ternary = format!("{}true", "true?true:".repeat(100));
+    for (expression, expected) in [
+        ("args.a ==", ""),
+        ("tol == 'x'", "did you mean `tool`"),
+        ("args.a.replace('', args.b) == ''", "unknown function `replace`"),
+        ("args.a.startWith('x')", "did you mean `startsWith`"),
+        ("args.a.all(x, args.b.all(y, x == y))", "do not nest"),
+        ("args.a.map(x, args.b.filter(y, true)).size() > 0", "do not nest"),
+        ("args.a.matches('[')", "bad regex"),
+        (r"args.a.matches('\d')", r"a regex needs `\\d`"),
+        ("'a", "without an end"),
+        ("args.a == \"\"\"x\"\"\"", "three quotes"),
+        ("true // yes", "no comments"),
+        (&parens, ""),
+        (&chain, ""),
+        (&sum, ""),
+        (&lists, ""),
+        (&ternary, ""),
+    ] {
+        let error = Condition::compile(expression).err();
+        let error = error.unwrap_or_else(|| panic!("{expression:.40} must be refused"));
+        assert!(error.contains(expected), "{expression:.40}: {error}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in r#"[a-z.()\[\]{}!&|=<>+*/?:'"0-9 ,-]{0,60}"#) {
+        if let Ok(condition) = Condition::compile(&text) {
+            let _ = condition.holds(&action("{}"), Intent::Read);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use super::super::diagnostic::Source;
+use super::super::yaml;
+use super::*;
+
+fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
+    let source = Source::new("t", text);
+    let root = yaml::parse(&source).map_err(|finding| finding.to_string())?;
+    let mut reader = Reader::new(&source);
+    let mut made = Vec::new();
+    for (path, node) in reader.entries(&root, "args") {
+        let path = At { value: path.value.to_owned(), span: path.span };
+        made.extend(Matcher::compile(&mut reader, &path, node));
+    }
+    if reader.found.is_empty() { Ok(made) } else { Err(reader.found.to_string()) }
+}
+
+#[track_caller]
+fn judge(matcher: &str, args: &str) -> Truth {
+    let args = crate::json::parse(args.as_bytes()).unwrap();
+    let answers = matchers(matcher).unwrap();
+    Truth::all(answers.iter().map(|matcher| matcher.judge_object(args.as_object().unwrap())))
+}
+
+#[test]
+fn operators_judge_what_they_can() {
+    use Truth::{No, Unjudged, Yes};
+    for (matcher, args, expected) in [
+        ("a: main", r#"{"a":"main"}"#, Yes),
+        ("a: main", r#"{"a":"Main"}"#, No),
+        ("a: main", r#"{"a":["main"]}"#, No),
+        ("a: 1", r#"{"a":1.0}"#, Yes),
+        ("a: 1", r#"{"a":"1"}"#, No),
+        ("a: '1'", r#"{"a":1}"#, No),
+        ("a: 1", r#"{"a":1e99999999999}"#, Unjudged),
+        ("a: [x, 2]", r#"{"a":2}"#, Yes),
+        ("a: {ne: 1}", r#"{"a":"1"}"#, Yes),
+        ("a: {in: [1, 2]}", r#"{"a":3}"#, No),
+        ("a: {not_in: [1, 2]}", r#"{"a":3}"#, Yes),
+        ("a: {not_in: [1, 2]}", r#"{"a":2.0}"#, No),
+        ("a: {gt: 9007199254740992}", r#"{"a":9007199254740993}"#, Yes),
+        ("a: {gte: 1, lt: 2}", r#"{"a":1.999999999999999999999}"#, Yes),
+        ("a: {lte: 2}", r#"{"a":"2"}"#, Unjudged),
+        ("a: {glob: '*.rs'}", r#"{"a":"src/a.rs"}"#, Yes),
+        ("a: {glob: '*.rs'}", r#"{"a":1}"#, Unjudged),
+        ("a: {regex: '^[a-z]+$'}", r#"{"a":"abc\n"}"#, No),
+        ("a: {prefix: [x, y]}", r#"{"a":"yes"}"#, Yes),
+        ("a: {suffix: s}", r#"{"a":"yes"}"#, Yes),
+        ("a: {contains: e}", r#"{"a":["e"]}"#, Unjudged),
+        ("a: {under: /srv}", r#"{"a":"/srv/x"}"#, Yes),
+        ("a: {under: /srv}", r#"{"a":"/srv/../x"}"#, Unjudged),
+        ("a: {under: /srv}", r#"{"a":["/srv/x"]}"#, Unjudged),
+        ("a: {exists: true}", r#"{"a":null}"#, Yes),
+        ("a: {exists: false}", r#"{"a":null}"#, No),
+        ("a: {len_lte: 2}", r#"{"a":"日本"}"#, Yes),
+        ("a: {len_lte: 2}", r#"{"a":[1,2,3]}"#, No),
+        ("a: {len_lte: 2}", r#"{"a":2}"#, Unjudged),
+        ("a: {eq: {x: 1, y: [2]}}", r#"{"a":{"y":[2.0],"x":1}}"#, Yes),
+        ("a: ~", r#"{"a":null}"#, Yes),
+    ] {
+        assert_eq!(judge(matcher, args), expected, "{matcher} on {args}");
+    }
+}
+
+#[test]
+fn a_missing_path_matches_only_what_asks_for_absence() {
+    for matcher in ["{exists: false}", "{ne: 1}", "{not_in: [1]}", "{ne: 1, exists: false}"] {
+        assert_eq!(judge(&format!("a: {matcher}"), "{}"), Truth::Yes, "{matcher}");
+        assert_eq!(judge(&format!("a.b[0].c: {matcher}"), r#"{"a":{"b":[]}}"#), Truth::Yes);
+    }
+    for matcher in ["1", "{lt: 1}", "{glob: '*'}", "{exists: true}", "{len_lte: 3}", "~"] {
+        assert_eq!(judge(&format!("a: {matcher}"), "{}"), Truth::No, "{matcher}");
+    }
+}
+
+#[test]
+fn paths_reach_in_and_lists_say_any_or_all() {
+    use Truth::{No, Unjudged, Yes};
+    for (matcher, args, expected) in [
+        ("repo.owner: me", r#"{"repo":{"owner":"me"}}"#, Yes),
+        ("repo.owner: me", r#"{"repo":"me"}"#, Unjudged),
+        ("f[0].p: x", r#"{"f":[{"p":"x"}]}"#, Yes),
+        ("f[any].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, Yes),
+        ("f[all].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, No),
+        ("f[all].p: x", r#"{"f":[{"p":"x"},{"p":"x"}]}"#, Yes),
+        ("f[any].p: x", r#"{"f":[]}"#, No),
+        ("f[all].p: x", r#"{"f":[]}"#, No),
+        ("f[any].p: x", r#"{"f":{"p":"x"}}"#, Unjudged),
+        ("f[any].p: x", r#"{"f":["x"]}"#, Unjudged),
+        ("f[any]: x", r#"{"f":["x"]}"#, Yes),
+        (r#"a["b.c"].d: 1"#, r#"{"a":{"b.c":{"d":1}}}"#, Yes),
+    ] {
+        assert_eq!(judge(matcher, args), expected, "{matcher} on {args}");
+    }
+}
+
+#[test]
+fn what_is_given_twice_is_only_certain_where_all_agree() {
+    let source = Source::new("t", "{prefix: a}");
+    let node = yaml::parse(&source).unwrap();
+    let mut reader = Reader::new(&source);
+    let name = At { value: "X-Id".to_owned(), span: node.span };
+    let matcher = Matcher::named(&mut reader, &name, &node, true).unwrap();
+    let pairs = |values: &[&str]| -> Vec<(String, String)> {
+        values.iter().map(|value| ("x-id".to_owned(), (*value).to_owned())).collect()
+    };
+    assert_eq!(matcher.judge_pairs(&pairs(&["a1", "a2"])), Truth::Yes);
+    assert_eq!(matcher.judge_pairs(&pairs(&["a1", "b"])), Truth::Unjudged);
+    assert_eq!(matcher.judge_pairs(&pairs(&["b", "c"])), Truth::No);
+    assert_eq!(matcher.judge_pairs(&[]), Truth::No);
+}
+
+#[test]
+fn mistakes_are_told_with_advice() {
+    for (text, advice) in [
+        ("'f[*].p': x", "`f[any].p` or `f[all].p`"),
+        ("a: {prefx: x}", "did you mean `prefix`?"),
+        ("repo: {owner: x}", "`repo.owner`"),
+        ("a: {gt: x}", "`gt` needs a number, not text"),
+        ("a: {regex: '['}", "bad regex"),
+        ("a: {glob: '{a'}", "unbalanced"),
+        ("a: {under: a}", "absolute path"),
+        ("a: {in: []}", "empty"),
+        ("a: {}", "no operator"),
+        ("a..b: 1", "empty step"),
+        ("a[x]: 1", "neither a number"),
+        ("'a[0': 1", "closing"),
+    ] {
+        let error = matchers(text).expect_err(text);
+        assert!(error.contains(advice), "{text}: {error}");
+    }
+}
