@@ -1,5 +1,6 @@
 //! Requests over kept connections, as a client that only measures.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Connections to one proxy, each with the request that it repeats.
+/// Connections to one proxy, each with the requests that it repeats.
 pub(crate) struct Load {
     connections: Vec<Connection>,
 }
@@ -15,20 +16,23 @@ pub(crate) struct Load {
 /// One connection.
 pub(crate) struct Connection {
     stream: TcpStream,
-    request: Vec<u8>,
+    /// Sent in turns.
+    requests: VecDeque<Vec<u8>>,
     buffer: Vec<u8>,
 }
 
 impl Load {
-    /// `count` connections to `address`.
+    /// `count` connections to `address`, which share `requests` out among them.
     pub(crate) async fn open(
         address: SocketAddr,
         count: usize,
-        request: &[u8],
+        requests: &[Vec<u8>],
     ) -> anyhow::Result<Self> {
         let mut connections = Vec::with_capacity(count);
-        for _ in 0..count {
-            connections.push(Connection::open(address, request).await?);
+        for number in 0..count {
+            let own = requests.iter().cycle().skip(number).step_by(count);
+            let own = own.take(requests.len().div_ceil(count)).cloned();
+            connections.push(Connection::open(address, own.collect()).await?);
         }
         Ok(Self { connections })
     }
@@ -71,22 +75,25 @@ impl Load {
 }
 
 impl Connection {
-    /// A connection that repeats `request`.
-    pub(crate) async fn open(address: SocketAddr, request: &[u8]) -> anyhow::Result<Self> {
+    /// A connection that repeats `requests`.
+    pub(crate) async fn open(
+        address: SocketAddr,
+        requests: VecDeque<Vec<u8>>,
+    ) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let buffer = Vec::with_capacity(128 << 10);
-        Ok(Self { stream, request: request.to_vec(), buffer })
+        Ok(Self { stream, requests, buffer })
     }
 
-    /// Repeats its request; the answer has to be a 200.
+    /// Sends its next request; the answer has to be a 200.
     pub(crate) async fn ask(&mut self) -> anyhow::Result<()> {
-        let request = std::mem::take(&mut self.request);
+        let request = self.requests.pop_front().context("no request")?;
         let asked = self.exchange(&request).await.map(|answer| {
             let is_fine = answer.starts_with(b"HTTP/1.1 200");
             (!is_fine).then(|| String::from_utf8_lossy(answer).into_owned())
         });
-        self.request = request;
+        self.requests.push_back(request);
         match asked? {
             None => Ok(()),
             Some(answer) => anyhow::bail!("{answer}"),

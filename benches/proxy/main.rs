@@ -1,10 +1,11 @@
 //! What the gate costs over HTTP, beside nginx in front of the same server.
 //!
-//! `cargo bench --bench proxy [-- mcp|rest]`
+//! `cargo bench --bench proxy [-- mcp|rest|agents]`
 //!
 //! Direct, through nginx and through the gate (100 rules and the log on) are kept
 //! open side by side and measured in turns; figures are medians over the rounds.
-//! nginx is left out where it is not installed.
+//! nginx is left out where it is not installed. `agents` sends the same requests for
+//! one agent and for a thousand, each with rate limits of its own.
 
 use std::env;
 use std::fmt::Write as _;
@@ -32,7 +33,9 @@ const TURN: Duration = Duration::from_millis(700);
 const CONNECTIONS: usize = 32;
 /// Rules in the policy.
 const RULES: usize = 100;
-/// The key by which the bench registers its agent.
+/// Agents at once, where it is many.
+const AGENTS: usize = 1_000;
+/// The key of the gate's admin API.
 const MASTER: &str = "a master key for the bench";
 
 /// A process, killed at the end.
@@ -54,7 +57,7 @@ impl Drop for Running {
 struct Way {
     name: &'static str,
     address: SocketAddr,
-    request: Vec<u8>,
+    requests: Vec<Vec<u8>>,
     process: Option<Running>,
 }
 
@@ -80,8 +83,8 @@ fn main() -> anyhow::Result<()> {
     BufReader::new(server.0.stdout.take().context("no pipe")?).read_line(&mut line)?;
     let server: SocketAddr = format!("127.0.0.1:{}", line.trim()).parse()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for (what, ways) in [("mcp", mcp as fn(_, &_) -> _), ("rest", rest)] {
-        if matches!(argument.as_str(), "mcp" | "rest") && argument != what {
+    for (what, ways) in [("mcp", mcp as fn(_, &_) -> _), ("rest", rest), ("agents", agents)] {
+        if matches!(argument.as_str(), "mcp" | "rest" | "agents") && argument != what {
             continue;
         }
         let ways: Vec<Way> = ways(server, home.path())?;
@@ -95,8 +98,8 @@ async fn measure(ways: &[Way]) -> anyhow::Result<Vec<Measured>> {
     let mut measured: Vec<Measured> = ways.iter().map(|_| Measured::default()).collect();
     let mut loads = Vec::new();
     for way in ways {
-        let one = Load::open(way.address, 1, &way.request).await?;
-        let many = Load::open(way.address, CONNECTIONS, &way.request).await?;
+        let one = Load::open(way.address, 1, &way.requests).await?;
+        let many = Load::open(way.address, CONNECTIONS, &way.requests).await?;
         loads.push((one, Some(many)));
     }
     for round in 0..=ROUNDS {
@@ -169,7 +172,7 @@ fn mcp(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
                       "params": {"name": "echo", "arguments": {"text": "hello"}}});
     let headers = "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\nMcp-Session-Id: bench\r\n";
-    let request = |address| request(address, "POST", "/mcp", headers, &call.to_string());
+    let request = |address| vec![request(address, "POST", "/mcp", headers, &call.to_string())];
     let mut gate = Command::new(env!("CARGO_BIN_EXE_agentgate"));
     gate.args(["wrap", "--name", "bench", "--listen", "127.0.0.1:0", "--policy"])
         .arg(&policy)
@@ -179,14 +182,46 @@ fn mcp(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
         server,
         home,
         request,
-        Way { name: "agentgate", address, request: request(address), process: Some(gate) },
+        Way { name: "agentgate", address, requests: request(address), process: Some(gate) },
     )
 }
 
 /// A read of GitHub's, by an agent's key.
 fn rest(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
+    let (gate, address) = serve(server, home, "")?;
+    let key = register(home, "bench")?;
+    let request = |address| vec![read_by(&key, address)];
+    ways(
+        server,
+        home,
+        request,
+        Way { name: "agentgate", address, requests: request(address), process: Some(gate) },
+    )
+}
+
+/// The same reads, under a limit, by one agent and by many.
+fn agents(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
+    let limit = "rate_limit:\n  requests_per_minute: 100000000\n  requests_per_hour: 100000000\n";
+    let mut ways = Vec::new();
+    for (name, count) in [("1 agent", 1), ("1000 agents", AGENTS)] {
+        let home = home.join(name);
+        fs::create_dir(&home)?;
+        let (gate, address) = serve(server, &home, limit)?;
+        let keys = (0..count).map(|number| register(&home, &format!("agent-{number}")));
+        let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
+        let requests = keys.iter().map(|key| read_by(key, address)).collect();
+        ways.push(Way { name, address, requests, process: Some(gate) });
+    }
+    // The gates look for new agents now and then.
+    std::thread::sleep(Duration::from_secs(3));
+    Ok(ways)
+}
+
+/// A gate in front of GitHub, as which the server stands in; `more` is added to
+/// its policy.
+fn serve(server: SocketAddr, home: &Path, more: &str) -> anyhow::Result<(Running, SocketAddr)> {
     let policy = home.join("policy.yaml");
-    fs::write(&policy, hundred_rules("resource", "/other/", "intent: read"))?;
+    fs::write(&policy, hundred_rules("resource", "/other/", "intent: read") + more)?;
     let config = format!(
         "policy: ['{}']\nproviders: {{github: {{upstream: 'http://{server}'}}}}\n",
         policy.display()
@@ -194,22 +229,18 @@ fn rest(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     fs::write(home.join("config.yaml"), config)?;
     let mut gate = Command::new(env!("CARGO_BIN_EXE_agentgate"));
     gate.args(["serve", "--listen", "127.0.0.1:0"]).env("AGENTGATE_MASTER_KEY", MASTER);
-    let (gate, address) = gate_that(gate, home, "agentgate: serving on http://")?;
-    let key = register(home)?;
-    let target = "/proxy/github/repos/octocat/hello/issues";
-    let headers = format!("X-Agent-Key: {key}\r\nAccept: application/json\r\n");
-    let request = |address| request(address, "GET", target, &headers, "");
-    ways(
-        server,
-        home,
-        request,
-        Way { name: "agentgate", address, request: request(address), process: Some(gate) },
-    )
+    gate_that(gate, home, "agentgate: serving on http://")
 }
 
-fn register(home: &Path) -> anyhow::Result<String> {
+fn read_by(key: &str, address: SocketAddr) -> Vec<u8> {
+    let target = "/proxy/github/repos/octocat/hello/issues";
+    let headers = format!("X-Agent-Key: {key}\r\nAccept: application/json\r\n");
+    request(address, "GET", target, &headers, "")
+}
+
+fn register(home: &Path, name: &str) -> anyhow::Result<String> {
     let made = Command::new(env!("CARGO_BIN_EXE_agentgate"))
-        .args(["agents", "create", "bench", "--json"])
+        .args(["agents", "create", name, "--json"])
         .env("AGENTGATE_HOME", home)
         .output()?;
     let made: Value = serde_json::from_slice(&made.stdout)?;
@@ -219,16 +250,16 @@ fn register(home: &Path) -> anyhow::Result<String> {
 fn ways(
     server: SocketAddr,
     home: &Path,
-    request: impl Fn(SocketAddr) -> Vec<u8>,
+    requests: impl Fn(SocketAddr) -> Vec<Vec<u8>>,
     gate: Way,
 ) -> anyhow::Result<Vec<Way>> {
     let mut ways =
-        vec![Way { name: "direct", address: server, request: request(server), process: None }];
+        vec![Way { name: "direct", address: server, requests: requests(server), process: None }];
     if let Some((process, address)) = nginx(server, home)? {
         ways.push(Way {
             name: "nginx",
             address,
-            request: request(address),
+            requests: requests(address),
             process: Some(process),
         });
     }

@@ -171,7 +171,7 @@ async fn turn(
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
                       "params": {"name": "echo", "arguments": {"text": text}}});
     let one_for_all = post(address, "Mcp-Session-Id: soak\r\n", &call);
-    let mut connection = Connection::open(address, &one_for_all).await?;
+    let mut connection = Connection::open(address, [one_for_all.clone()].into()).await?;
     let mut longest = Duration::ZERO;
     while done.fetch_add(1, Ordering::Relaxed) < count {
         let asked = Instant::now();
