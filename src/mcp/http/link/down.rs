@@ -131,7 +131,11 @@ impl Link {
         let mut known = slot.known.lock().await;
         match &*known {
             Known::Native(since) if since.elapsed() < KNOWN => return None,
-            Known::Open(connection, since) if since.elapsed() < KNOWN => {
+            // A server that comes to speak the other era does not know its old
+            // sessions; one without sessions has to be asked.
+            Known::Open(connection, since)
+                if connection.session.is_some() || since.elapsed() < KNOWN =>
+            {
                 return Some(Arc::clone(connection));
             }
             _ => {}
