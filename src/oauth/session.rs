@@ -29,6 +29,10 @@ const REST: Duration = Duration::from_secs(10);
 /// How long a person who refused, or did not come, is not asked again.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// How long a look at the file will do for requests: the login or logout of
+/// another process is seen that much later.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// How a session behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -68,6 +72,8 @@ pub(super) struct Inner {
     pub(super) options: Options,
     /// What the file held when it was last read.
     known: Mutex<Option<(Stamp, Arc<Record>)>>,
+    /// What the last look at the file found, and when.
+    seen: Mutex<Option<(Instant, Option<Arc<Record>>)>>,
     /// Held while renewing, so that the requests of this process queue here and
     /// not on the file.
     renewing: tokio::sync::Mutex<()>,
@@ -113,6 +119,7 @@ impl Session {
             place: Place { server, trust, exchange: Exchange::new(client, trust) },
             options,
             known: Mutex::new(None),
+            seen: Mutex::new(None),
             renewing: tokio::sync::Mutex::new(()),
             failed: Mutex::new(None),
             attempt: Mutex::new(None),
@@ -124,7 +131,7 @@ impl Session {
     /// about to expire; `None` where there is no login. To be asked before each
     /// request; never opens a browser.
     pub async fn authorization(&self) -> Option<HeaderValue> {
-        let record = self.inner.record()?;
+        let record = self.inner.glance()?;
         if !record.is_due(now()) || record.refresh().is_none() {
             return record.header();
         }
@@ -195,8 +202,24 @@ impl Session {
 }
 
 impl Inner {
-    /// The login that is kept, read anew only where the file has changed.
+    /// The login that was kept a moment ago.
+    fn glance(&self) -> Option<Arc<Record>> {
+        match &*held(&self.seen) {
+            Some((at, record)) if at.elapsed() < GLANCE => return record.clone(),
+            _ => {}
+        }
+        self.record()
+    }
+
+    /// The login that is kept.
     pub(super) fn record(&self) -> Option<Arc<Record>> {
+        let record = self.read();
+        *held(&self.seen) = Some((Instant::now(), record.clone()));
+        record
+    }
+
+    /// Reads the file anew where it has changed.
+    fn read(&self) -> Option<Arc<Record>> {
         let stamp = self.vault.stamp()?;
         if let Some((known, record)) = &*held(&self.known)
             && *known == stamp
@@ -273,6 +296,7 @@ impl Inner {
 
     pub(super) fn save(&self, lock: &Lock, record: &Record) -> Result<(), LoginError> {
         let saved = self.vault.save(lock, record);
+        *held(&self.seen) = None;
         saved.map_err(|error| LoginError::unkept(self.vault.path(), error))
     }
 }
