@@ -3,18 +3,19 @@
 
 /// Whether a POST reads. No object has the id `batch`, and a search stands
 /// behind a type (`crm/v3/objects/contacts/search`) or behind the lists, never
-/// behind one object.
+/// behind one object. What stands behind `source-code` is the path of a file that
+/// the customer names.
 pub(in crate::intent) fn post_reads(path: &str) -> bool {
-    let mut back = path.rsplit('/').filter(|segment| !is_version(segment));
-    let tail = [(); 4].map(|()| back.next().unwrap_or_default());
-    matches!(
-        tail,
-        ["read", "batch", ..]
-            | ["batch-read", ..]
-            | ["read", "unsubscribe-all", "batch", _]
-            | ["search" | "idmapping", "lists", "crm", ""]
-            | ["search", _, "objects", "crm"]
-    )
+    let segments = path.split('/').skip(1).filter(|segment| !is_version(segment));
+    match &segments.collect::<Vec<_>>()[..] {
+        ["cms", "source-code", ..] => false,
+        ["crm", "lists", "search" | "idmapping" | "all"]
+        | ["crm", "objects", _, "search"]
+        | ["crm-objects", "objects", _, "batch-read"]
+        | [_, .., "batch", "read"]
+        | [_, .., "batch", "unsubscribe-all", "read"] => true,
+        _ => false,
+    }
 }
 
 /// `v3`, `2026-03`, `2026-09-beta`
@@ -39,6 +40,8 @@ mod tests {
             "/crm/lists/2026-03/search",
             "/crm/objects/2026-09-beta/contacts/search",
             "/crm-objects/v1/objects/products/batch-read",
+            "/crm/lists/2026-09/all",
+            "/communication-preferences/v4/statuses/batch/unsubscribe-all/read",
         ] {
             assert!(post_reads(path), "{path}");
         }
@@ -48,6 +51,14 @@ mod tests {
             "/crm/v3/objects/contacts/1/search",
             "/crm/v3/objects/contacts",
             "/crm/v3/imports",
+            "/crm/v3/objects/batch-read",
+            "/crm/v3/properties/batch-read",
+            "/automation/actions/2026-09/batch-read",
+            "/cms/v3/source-code/published/content/templates/batch/read",
+            "/cms/source-code/2026-03/draft/content/batch/read",
+            "/cms/v3/source-code/published/content/crm/objects/x/search",
+            "/read",
+            "/batch/read",
         ] {
             assert!(!post_reads(path), "{path}");
         }
