@@ -79,7 +79,8 @@ impl<'r> Form<'r> {
             Provider::Google => {
                 (path == "/batch" || path.starts_with("/batch/")).then_some(Self::Google)
             }
-            Provider::Salesforce => {
+            // A GET may be for a thing that is called so.
+            Provider::Salesforce if request.method != "GET" => {
                 let mut back = path.rsplit('/');
                 let last = [back.next()?, back.next().unwrap_or_default()];
                 match last.map(str::to_ascii_lowercase).each_ref().map(String::as_str) {

@@ -147,6 +147,12 @@ fn by_method(request: &HttpRequest) -> Judgement {
         "PUT" if request.provider == Provider::Jira && jira::put_reads(path) => {
             Judgement::l2(Intent::Query, "a question by PUT, known by its place")
         }
+        "PATCH"
+            if request.provider == Provider::Salesforce
+                && salesforce::patch_reads(request, path) =>
+        {
+            Judgement::l2(Intent::Query, "a question by PATCH, known by its place")
+        }
         "PUT" | "PATCH" => Judgement::l1(Intent::Update, METHOD),
         "POST" => post(request, path),
         _ => Judgement::unsure("a method that the providers do not use"),

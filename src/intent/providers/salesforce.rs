@@ -4,6 +4,9 @@ use crate::action::{Body, HttpRequest};
 use crate::intent::http::METHOD;
 use crate::intent::{Intent, Judgement};
 
+/// What calls the classes of Salesforce CPQ.
+const ROUTER: &str = "/services/apexrest/SBQQ/ServiceRouter";
+
 /// What a GET does: it runs code in some places of the Tooling API, revokes a
 /// token, and beside Salesforce's own resources it does whatever the customer
 /// has written (Apex REST, Visualforce pages).
@@ -29,12 +32,35 @@ fn asks_who(path: &str) -> bool {
     matches!(path, "/services/oauth2/introspect" | "/services/oauth2/userinfo")
 }
 
-/// The quote API of Salesforce CPQ: the class that is named in the query reads.
+/// Salesforce CPQ: by GET, the class of its own that the query names reads. Other
+/// classes do whatever the customer has written.
 fn reads_quote(request: &HttpRequest, path: &str) -> bool {
-    let mut named = request.query.iter().map(|(name, _)| name.as_str());
-    path == "/services/apexrest/SBQQ/ServiceRouter"
-        && named.clone().any(|name| name == "reader")
-        && named.all(|name| matches!(name, "reader" | "uid"))
+    path == ROUTER && names_class(request, "reader", |class| class.starts_with("SBQQ."))
+}
+
+/// Salesforce CPQ: by PATCH, the class that the query names computes from what it
+/// is given and from what is stored, and stores nothing (CPQ developer guide,
+/// "Service Router": `load`). Those for contracts make quotes nonetheless.
+pub(in crate::intent) fn patch_reads(request: &HttpRequest, path: &str) -> bool {
+    const LOADERS: [&str; 4] =
+        ["SBQQ.ConfigAPI.", "SBQQ.ProductAPI.", "SBQQ.QuoteAPI.", "SBQQ.QuoteTermAPI."];
+    let only_context = match &request.body {
+        Body::Empty => true,
+        Body::Json(body) => {
+            body.as_object().is_some_and(|body| body.iter().all(|(key, _)| key == "context"))
+        }
+        Body::Text(_) | Body::Opaque => false,
+    };
+    let loads = |class: &str| LOADERS.iter().any(|of| class.starts_with(of));
+    path == ROUTER && only_context && names_class(request, "loader", loads)
+}
+
+/// Whether the query names one class, as `key` and a fitting one, and nothing else
+/// that counts.
+fn names_class(request: &HttpRequest, key: &str, fits: impl Fn(&str) -> bool) -> bool {
+    let mut classes = request.query.iter().filter(|(name, _)| name != "uid");
+    let class = classes.next().filter(|(name, class)| name == key && fits(class));
+    class.is_some() && classes.next().is_none()
 }
 
 /// Whether a POST reads.
@@ -104,11 +130,43 @@ mod tests {
         for path in ["/services/apexrest/own", "/services/oauth2/revoke", "/apex/Page", "/"] {
             assert_eq!(intent(path), Intent::Unknown, "{path}");
         }
-        let path = "/services/apexrest/SBQQ/ServiceRouter";
-        let mut quote = request("salesforce", "GET", path);
-        quote.query.push(("reader".to_owned(), "SBQQ.QuoteAPI.QuoteReader".to_owned()));
-        assert_eq!(get(&quote, path).intent, Intent::Read);
-        quote.query.push(("saver".to_owned(), "SBQQ.QuoteAPI.QuoteSaver".to_owned()));
-        assert_eq!(get(&quote, path).intent, Intent::Unknown);
+    }
+
+    fn routed(method: &str, query: &[(&str, &str)], body: Body) -> HttpRequest {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        HttpRequest { query: query.collect(), body, ..request("salesforce", method, ROUTER) }
+    }
+
+    #[test]
+    fn classes_of_the_quote_api_read() {
+        let intent =
+            |query: &[(&str, &str)]| get(&routed("GET", query, Body::Empty), ROUTER).intent;
+        let reader = ("reader", "SBQQ.QuoteAPI.QuoteReader");
+        assert_eq!(intent(&[reader, ("uid", "1")]), Intent::Read);
+        assert_eq!(intent(&[reader, ("saver", "SBQQ.QuoteAPI.QuoteSaver")]), Intent::Unknown);
+        assert_eq!(intent(&[("reader", "Own")]), Intent::Unknown);
+        assert_eq!(intent(&[reader, ("reader", "Own")]), Intent::Unknown);
+    }
+
+    #[test]
+    fn classes_of_the_quote_api_compute() {
+        let json = |text: &str| Body::Json(json::parse(text.as_bytes()).expect("JSON"));
+        let reads =
+            |query: &[(&str, &str)], body| patch_reads(&routed("PATCH", query, body), ROUTER);
+        let calculator = ("loader", "SBQQ.QuoteAPI.QuoteCalculator");
+        assert!(reads(&[calculator], json(r#"{"context":"{}"}"#)));
+        assert!(reads(&[("loader", "SBQQ.ProductAPI.ProductLoader"), ("uid", "1")], Body::Empty));
+        assert!(!reads(
+            &[calculator],
+            json(r#"{"context":"{}","saver":"SBQQ.QuoteAPI.QuoteSaver"}"#)
+        ));
+        assert!(!reads(&[calculator], Body::Opaque));
+        assert!(!reads(&[calculator, calculator], Body::Empty));
+        assert!(!reads(&[], Body::Empty));
+        for class in
+            ["SBQQ.ContractManipulationAPI.ContractAmender", "Own", "QuoteDocumentAPI.SaveProposal"]
+        {
+            assert!(!reads(&[("loader", class)], Body::Empty), "{class}");
+        }
     }
 }
