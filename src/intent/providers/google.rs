@@ -20,6 +20,10 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if let Some(reads) = listed(request, "GET") {
         return Judgement::l2(if reads { Intent::Read } else { Intent::Execute }, TABLE_SAYS);
     }
+    // FHIR's Bulk Data Access: files are written elsewhere, later.
+    if last_segment(path) == "$export" {
+        return Judgement::l2(Intent::Execute, "an export that is begun");
+    }
     let verb = custom_verb(path).filter(|verb| *verb != "testIamPermissions");
     match verb.and_then(|verb| words(verb).next()).map(role) {
         Some(Role::Writes(intent) | Role::Either(intent @ (Intent::Execute | Intent::Create))) => {
@@ -32,6 +36,8 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
 /// Whether a POST reads, where that is known.
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
     listed(request, "POST").unwrap_or_else(|| match custom_verb(path) {
+        // Whatever is asked of them, the answer is one.
+        Some(_) if last_segment(path).starts_with("credentials:") => false,
         Some(verb) => reads_by_verb(verb),
         // Compute Engine, older than the colon.
         None => last_segment(path) == "testIamPermissions" && !is_storage(path),
@@ -49,14 +55,16 @@ fn is_storage(path: &str) -> bool {
     ["/storage/", "/upload/", "/download/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// `searchCatalog`, `batchGet`; but not `fetchAccessToken`, which hands one out.
+/// `searchCatalog`, `batchGet`; but not `fetchAccessToken`, which hands one out, and
+/// not `fetch` alone, which has something brought in.
 fn reads_by_verb(verb: &str) -> bool {
     let mut rest = words(verb);
     let asks = match rest.next() {
         Some("batch") => rest.next() == Some("Get"),
         first => first.is_some_and(|first| ASKING.contains(&first)),
     };
-    verb == "testIamPermissions" || asks && verb.is_ascii() && !verb.ends_with("Token")
+    let is_mere_question = verb.is_ascii() && !verb.ends_with("Token") && verb != "fetch";
+    verb == "testIamPermissions" || asks && is_mere_question
 }
 
 /// Whether a request reads, where a row says. What a row says to write, does so at
@@ -99,13 +107,16 @@ mod tests {
             "/v1/projects/p/locations/l/jobs/j:testIamPermissions"
         ));
         assert!(!reads("run.googleapis.com", "/v1/projects/p/locations/l/jobs/search"));
-        for verb in ["batchTranslateText", "bulkAnalyze", "suggest", "fetchReadToken", "lint"] {
+        for verb in
+            ["batchTranslateText", "bulkAnalyze", "suggest", "fetchReadToken", "fetch", "lint"]
+        {
             assert!(!reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
         }
         for verb in ["batchGet", "searchAll", "translateText", "lookup", "wait"] {
             assert!(reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
         }
         assert!(!reads("storage.googleapis.com", "/upload/storage/v1/b/x/o/a:search"));
+        assert!(!reads("new.googleapis.com", "/v1/authProviders/p/credentials:retrieve"));
     }
 
     #[test]
@@ -135,6 +146,10 @@ mod tests {
         let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
         assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
+        let store = "/v1/projects/p/locations/l/datasets/d/fhirStores/s/fhir";
+        let fhir = |rest: &str| intent("healthcare.googleapis.com", &format!("{store}/{rest}"));
+        assert_eq!(fhir("Group/1/$export"), Intent::Execute);
+        assert_eq!(fhir("Patient/1/$everything"), Intent::Read);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:showUsage"), Intent::Read);
     }
 }
