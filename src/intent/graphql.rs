@@ -228,9 +228,14 @@ fn root_fields<'d>(
 /// A mutation writes even where its name does not say so
 /// (`integrationJiraFetchProjectStatuses`).
 fn by_name_of_mutation(field: &str) -> Intent {
-    let is_delete = |word: Option<&str>| word.is_some_and(|w| w.eq_ignore_ascii_case("delete"));
-    // `deleteRef`, `issueDelete`; but `updateMembersCanDeleteIssuesSetting`.
-    if is_delete(words(field).next()) || is_delete(words(field).last()) {
+    // `deleteRef`, `issueDelete`, `releaseDeleteByIssue`; but
+    // `updateMembersCanDeleteIssuesSetting`.
+    let all: Vec<&str> = words(field).collect();
+    let deletes = |word: &&str| word.eq_ignore_ascii_case("delete");
+    let deletes_by = all
+        .windows(2)
+        .any(|pair| matches!(pair, [word, by] if deletes(word) && by.eq_ignore_ascii_case("by")));
+    if all.first().is_some_and(deletes) || all.last().is_some_and(deletes) || deletes_by {
         return Intent::Delete;
     }
     let verb = words(field).find_map(|word| match role(word) {
@@ -290,6 +295,10 @@ mod tests {
     fn neither_aliases_nor_comments_nor_marks_deceive() {
         assert_eq!(intent("{ issueDelete: viewer { id } }", None), Intent::Query);
         assert_eq!(intent("mutation { viewer: issueDelete { id } }", None), Intent::Delete);
+        let by = "mutation { issueToReleaseDeleteByIssueAndRelease { id } }";
+        assert_eq!(intent(by, None), Intent::Delete);
+        let setting = "mutation { updateMembersCanDeleteIssuesSetting { id } }";
+        assert_eq!(intent(setting, None), Intent::Update);
         assert_eq!(
             intent("# query {\n\u{feff}mutation { issueCreate { id } }", None),
             Intent::Create
