@@ -149,6 +149,8 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let method = text(request, "method")?.ok_or(RequestError::Missing("method"))?;
     let method = method.to_ascii_uppercase();
     let path = text(request, "path")?.ok_or(RequestError::Missing("path"))?;
+    // As no request has it, and descriptions out of documents often do.
+    let path = path.trim_ascii_end();
     let (path, in_path) = path.split_once('?').unwrap_or((path, ""));
     let mut query: Vec<_> = form_pairs(in_path);
     query.extend(pairs(request, "query")?);
