@@ -17,6 +17,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use self::proven::Unproven;
 use super::aws::{self, SignedChunks};
 use super::credentials::{self, Credential};
 use super::head;
@@ -35,6 +36,7 @@ use crate::gate::strangers::{Note, Strangers};
 use crate::gate::{Gate, Permit, Receipt};
 use crate::intent;
 use crate::net::Body;
+use crate::net::body::HoldError;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
@@ -116,8 +118,12 @@ impl Proxy {
             Ok(who) => who,
             Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
         };
-        let Some(proven) = self.prove(&who, parts, body).await else {
-            return self.refuse_stranger(provider, peer.ip()).await;
+        let proven = match self.prove(&who, parts, body).await {
+            Ok(proven) => proven,
+            Err(Unproven::Stranger) => return self.refuse_stranger(provider, peer.ip()).await,
+            Err(Unproven::Unheld(error)) => {
+                return self.refuse_unheld(provider, peer.ip(), error).await;
+            }
         };
         let Some(gate) = self.gate_for(&who.agent) else {
             return self.refuse_without_policy(&who.agent, provider, parts).await;
@@ -347,6 +353,15 @@ impl Proxy {
             let detail = "Missing or invalid agent key (header X-Agent-Key)";
             let body = json!({ "error": "unauthorized", "detail": detail });
             reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+        })
+    }
+
+    /// Whose body it is remains unknown, so the row is a stranger's; that it is too
+    /// large anybody may know.
+    fn refuse_unheld(&self, provider: Provider, source: IpAddr, error: HoldError) -> Rare<'_> {
+        Box::pin(async move {
+            let row = self.stranger_row(provider, source).await;
+            reply::faulty(&Fault::Body(error), row.as_deref())
         })
     }
 

@@ -396,3 +396,26 @@ fn a_presigned_url_is_good_for_one_request_of_one_agent_for_a_while() {
     assert_eq!(gate.admin("POST", &rotate, "").status, 200);
     assert_eq!(gate.request("GET", &good, "", "").status, 401);
 }
+
+#[test]
+fn a_body_too_large_to_be_verified_is_too_large() {
+    let recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let agent = gate.agent("writer", "allow_all");
+    // As most services are signed: nothing but the body says what it is.
+    let (head, _) = Signer::new(&agent.aws).head(("POST", &url(&gate, "")), &[], "");
+    let declares = |line: &&str| !line.starts_with("x-amz-content-sha256");
+    let head: String = head.lines().filter(declares).map(|line| format!("{line}\r\n")).collect();
+    let ask = |length: usize, body: &str| {
+        let ask = format!(
+            "POST /proxy/aws/s3/ HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{head}\
+             Content-Length: {length}\r\n\r\n{body}",
+            gate.address
+        );
+        gate.raw(ask.as_bytes()).status
+    };
+    assert_eq!(ask(1 << 30, ""), 413);
+    assert_eq!(ask(2, "{}"), 401);
+    assert!(!is_in_log(&gate, "writer"), "nothing proves that it was its agent");
+    assert!(recorder.requests().is_empty());
+}

@@ -8,7 +8,7 @@ use http::request::Parts;
 use super::{Proxy, Read};
 use crate::action::Provider;
 use crate::net::Body;
-use crate::net::body::hold;
+use crate::net::body::{HoldError, hold};
 use crate::rest::aws::{Seen, SignedChunks};
 use crate::rest::identify::Identified;
 use crate::rest::inbound::{self, Fault};
@@ -22,37 +22,46 @@ pub(super) struct Proven {
     chunks: Option<Box<SignedChunks>>,
 }
 
+/// Why it is not known who sent a request.
+pub(super) enum Unproven {
+    /// Nothing proves it.
+    Stranger,
+    /// The signature could be verified over the whole body only.
+    Unheld(HoldError),
+}
+
 impl Proxy {
     /// The body, once it is sure who sent it: an AWS signature is verified before
     /// anything is done or recorded in the name of the one it claims to be from.
-    /// Where it says nothing of the body, the body has to be read for that. `None`
-    /// where it proves nothing; a fault where it is the agent's and not enough.
+    /// Where it says nothing of the body, the body has to be read for that. A fault
+    /// where it is the agent's and not enough.
     pub(super) async fn prove(
         &self,
         who: &Identified,
         parts: &Parts,
         mut body: Body,
-    ) -> Option<Result<Proven, Fault>> {
+    ) -> Result<Result<Proven, Fault>, Unproven> {
         let Some(claim) = &who.claim else {
-            return Some(Ok(Proven { body, seen: None, chunks: None }));
+            return Ok(Ok(Proven { body, seen: None, chunks: None }));
         };
         let seen = seen(parts);
         let mut held = None;
         if claim.needs_body(&seen) {
             let limits = self.limits.load_full();
-            let bytes = hold(body, limits.max_body, limits.patience).await.ok()?;
+            let bytes = hold(body, limits.max_body, limits.patience).await;
+            let bytes = bytes.map_err(Unproven::Unheld)?;
             body = Body::from(bytes.clone());
             held = Some(bytes);
         }
         match claim.verify(&seen, held.as_deref(), jiff::Timestamp::now()) {
             Ok(chunks) => {
                 let (seen, chunks) = (Some(Box::new(seen)), chunks.map(Box::new));
-                Some(Ok(Proven { body, seen, chunks }))
+                Ok(Ok(Proven { body, seen, chunks }))
             }
-            Err(error) if error.proves() => Some(Err(Fault::AwsSignature(error.to_string()))),
+            Err(error) if error.proves() => Ok(Err(Fault::AwsSignature(error.to_string()))),
             Err(error) => {
                 tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
-                None
+                Err(Unproven::Stranger)
             }
         }
     }
