@@ -69,6 +69,21 @@ fn a_session_that_nobody_uses_is_ended() {
     assert_eq!(gate.post(&session, &call(1, "wait", json!({}))).status, 404);
 }
 
+/// Clients that never end a session must not lock themselves out.
+#[test]
+fn an_idle_session_makes_room_for_a_new_one() {
+    let Some(installed) = installed() else { return };
+    let arguments = ["--policy", "allow_all", "--max-sessions", "2", "--session-idle", "15s"];
+    let gate = Gate::listen(&arguments, &over_pipes(&installed));
+    let session = |id: &str| format!("Mcp-Session-Id: {id}\r\n");
+    let answers =
+        |id: &str| gate.post(&session(id), &call(1, "test_simple_text", json!({}))).status == 200;
+    let (older, newer) = (gate.session(""), gate.session(""));
+    assert!(answers(&older) && answers(&newer));
+    let third = gate.session("");
+    assert!(!answers(&older) && answers(&newer) && answers(&third));
+}
+
 /// Clients number from 0, all of them: ids must not meet.
 #[test]
 fn clients_of_the_stateless_era_share_a_child_and_not_their_answers() {

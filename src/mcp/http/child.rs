@@ -297,11 +297,11 @@ impl Session {
         self.input.close();
     }
 
-    /// Nobody has used it for so long, and nobody waits.
-    pub(super) fn is_idle(&self, for_so_long: Duration) -> bool {
+    /// For how long nobody has used it; `None` where somebody waits.
+    pub(super) fn idle(&self) -> Option<Duration> {
         let state = self.state();
         let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
-        state.posts.is_empty() && !listened && state.used.elapsed() >= for_so_long
+        (state.posts.is_empty() && !listened).then(|| state.used.elapsed())
     }
 
     /// The child is gone: nobody has to wait any more.

@@ -27,8 +27,14 @@ use crate::os::{self, Stop, StopRequests};
 /// Bytes between a session and its relay.
 const PIPE: usize = 256 << 10;
 
-/// How long a new session waits for another to end.
-const TURN: Duration = Duration::from_secs(10);
+/// How long a new session waits for another to end, and how often, before it is
+/// refused.
+const TURN: Duration = Duration::from_secs(1);
+const TURNS: usize = 10;
+
+/// Where there is no room for a new session, one that was idle for this part of
+/// [`Limits::idle`] is ended.
+const PRESSED: u32 = 30;
 
 /// How often idle sessions are looked for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -41,7 +47,7 @@ const LAST: Duration = Duration::from_secs(3);
 pub struct Limits {
     /// The largest message, in bytes.
     pub max_message: usize,
-    /// Children at once; beyond it new sessions are refused.
+    /// Children at once; beyond it new sessions are refused, unless an old one is idle.
     pub children: usize,
     /// How long a session may be idle before it is ended.
     pub idle: Duration,
@@ -149,7 +155,7 @@ impl Children {
             let idle: Vec<(Key, Arc<Session>)> = children
                 .open()
                 .iter()
-                .filter(|(_, session)| session.is_idle(children.limits.idle))
+                .filter(|(_, session)| session.idle() >= Some(children.limits.idle))
                 .map(|(key, session)| (key.clone(), Arc::clone(session)))
                 .collect();
             for (key, session) in idle {
@@ -263,8 +269,7 @@ impl Children {
         if let Some(session) = is_there() {
             return Ok(session);
         }
-        let room = timeout(TURN, Arc::clone(&self.room).acquire_owned()).await;
-        let Ok(Ok(room)) = room else {
+        let Some(room) = self.room(&incoming.principal).await else {
             let what = "there are as many sessions as are allowed at once";
             return Err(self.unavailable(incoming, what).await);
         };
@@ -280,6 +285,39 @@ impl Children {
                 Err(self.unavailable(incoming, "the server cannot be started").await)
             }
         }
+    }
+
+    /// Room for one more child.
+    async fn room(&self, principal: &Arc<str>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
+            return Some(room);
+        }
+        let mut is_made = false;
+        for _ in 0..TURNS {
+            is_made = is_made || self.make_room(principal);
+            if let Ok(room) = timeout(TURN, Arc::clone(&self.room).acquire_owned()).await {
+                return room.ok();
+            }
+        }
+        None
+    }
+
+    /// Ends a session that has been idle for a while, since many clients never do:
+    /// one of the principal's own before another's, the one idle for longest first.
+    /// `false` where there is none.
+    fn make_room(&self, principal: &Arc<str>) -> bool {
+        let idle: Vec<(Duration, Key, Arc<Session>)> = self
+            .open()
+            .iter()
+            .filter_map(|(key, session)| Some((session.idle()?, key.clone(), Arc::clone(session))))
+            .filter(|(idle, ..)| *idle >= self.limits.idle / PRESSED)
+            .collect();
+        let rank = |(idle, _, session): &&(Duration, _, Arc<Session>)| {
+            (session.principal == *principal, *idle)
+        };
+        let Some((_, key, session)) = idle.iter().max_by_key(rank) else { return false };
+        self.end(key, session);
+        true
     }
 
     async fn unavailable(&self, incoming: &Incoming, what: &str) -> Box<Response<Body>> {
