@@ -7,7 +7,7 @@
 
 mod multipart;
 
-use crate::action::{Body, HttpRequest, Provider};
+use crate::action::{Body, HttpRequest, Provider, without_format};
 use crate::json::{Json, Object};
 
 /// Requests in one batch. Google takes up to 1,000, the others fewer.
@@ -81,7 +81,7 @@ impl<'r> Form<'r> {
             }
             // A GET may be for a thing that is called so.
             Provider::Salesforce if request.method != "GET" => {
-                let mut back = path.rsplit('/');
+                let mut back = without_format(path).rsplit('/');
                 let last = [back.next()?, back.next().unwrap_or_default()];
                 match last.map(str::to_ascii_lowercase).each_ref().map(String::as_str) {
                     ["composite", _] => Some(Self::Composite),

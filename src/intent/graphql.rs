@@ -16,7 +16,7 @@ use bluejay_parser::ast::{Parse, ParseOptions};
 use super::lexicon::{Role, role};
 use super::words::words;
 use super::{Intent, Judgement, tool};
-use crate::action::{Body, HttpRequest, Provider};
+use crate::action::{Body, HttpRequest, Provider, without_format};
 use crate::json::{Json, Object};
 
 /// Nesting of a document beyond which it is unknown. A selection set takes two
@@ -71,7 +71,9 @@ pub(super) fn is_endpoint(provider: Provider, path: &str) -> bool {
         Provider::Salesforce => {
             let version =
                 path.strip_prefix("/services/data/").and_then(|rest| rest.split_once('/'));
-            version.is_some_and(|(_, resource)| resource.eq_ignore_ascii_case("graphql"))
+            version.is_some_and(|(_, resource)| {
+                without_format(resource).eq_ignore_ascii_case("graphql")
+            })
         }
         _ => false,
     }

@@ -28,7 +28,7 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     let mut back = path.rsplit('/');
     let tail = [(); 3].map(|()| back.next().unwrap_or_default());
     match tail {
-        _ if path.contains(':') || path.contains("/synchronization/") => false,
+        _ if path.contains(':') || is_below(path, "synchronization") => false,
         ["query", "search", _]
         | ["search", "restorePoints", _]
         | ["evaluate", "conditionalAccess", _]
@@ -38,17 +38,25 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     }
 }
 
+fn is_below(path: &str, name: &str) -> bool {
+    path.split('/').any(|segment| segment.eq_ignore_ascii_case(name))
+}
+
 /// Whether an action's name, a verb and its object, is that of a question:
-/// `getSchedule`, `microsoft.graph.security.runHuntingQuery`.
+/// `getSchedule`, `microsoft.graph.security.runHuntingQuery`. Graph ignores case, so
+/// humps may be put where there are none: `listS` is a collection.
 fn asks(action: &str) -> bool {
     let action = action.rsplit('.').next().unwrap_or(action);
-    // `getPasswordSingleSignOnCredentials`
-    if words(action).any(|word| matches!(word, "Credential" | "Credentials" | "Secret")) {
+    let plain = action.to_ascii_lowercase();
+    // `getPasswordSingleSignOnCredentials`; a collection of tasks.
+    if ["credential", "secret"].iter().any(|word| plain.contains(word))
+        || plain.starts_with("checklist")
+    {
         return false;
     }
     let mut parts = words(action);
     let verb = parts.next().unwrap_or_default();
-    let object = parts.next().filter(|word| !tool::turns(word));
+    let object = parts.next().filter(|word| word.len() > 2 && !tool::turns(word));
     object.is_some() && VERBS.contains(&verb) || action == "runHuntingQuery"
 }
 
@@ -86,7 +94,12 @@ mod tests {
             "/v1.0/groups/search",
             "/v1.0/places/x/checkIns",
             "/beta/users/x/getPasswordSingleSignOnCredentials",
+            "/beta/users/x/getPasswordsinglesignoncredentials",
+            "/v1.0/me/todo/lists/l/tasks/t/checkListItems",
+            "/v1.0/sites/x/listS",
+            "/v1.0/servicePrincipals/x/Synchronization/jobs/y/validateIt",
             "/v1.0/drives/x/items/y/checkout",
+            "/v1.0/drives/x/items/y/checkOut",
             "/v1.0/solutions/backupRestore/browseSessions",
             "/v1.0/servicePrincipals/x/synchronization/jobs/y/schema/parseExpression",
         ] {

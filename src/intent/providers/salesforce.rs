@@ -1,6 +1,6 @@
 //! Salesforce: almost everything by its method.
 
-use crate::action::{Body, HttpRequest};
+use crate::action::{Body, HttpRequest, without_format};
 use crate::intent::http::METHOD;
 use crate::intent::{Intent, Judgement};
 
@@ -15,7 +15,7 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     const OWN: [&str; 5] =
         ["/services/data", "/services/async", "/services/scim", "/id", "/.well-known"];
     let is_one_of = |names: &[&str], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
-    let mut back = path.rsplit('/');
+    let mut back = without_format(path).rsplit('/');
     let (last, parent) = (back.next().unwrap_or_default(), back.next().unwrap_or_default());
     if parent.eq_ignore_ascii_case("tooling") && is_one_of(&RUN, last) {
         return Judgement::l2(Intent::Execute, "code that is run");
@@ -125,6 +125,8 @@ mod tests {
     fn a_get_may_run_code() {
         let intent = |path: &str| get(&request("salesforce", "GET", path), path).intent;
         assert_eq!(intent("/services/data/v60.0/Tooling/executeanonymous"), Intent::Execute);
+        let with_format = "/services/data/v60.0/tooling/executeAnonymous.json";
+        assert_eq!(intent(with_format), Intent::Execute);
         assert_eq!(intent("/services/data/v60.0/tooling/query"), Intent::Read);
         assert_eq!(intent("/services/data"), Intent::Read);
         for path in ["/services/apexrest/own", "/services/oauth2/revoke", "/apex/Page", "/"] {
