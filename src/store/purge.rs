@@ -266,10 +266,11 @@ fn subtract(
 
 fn tidy_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute(
-        "UPDATE tally SET upstream_max_us = (
-           SELECT max(hour.upstream_max_us) FROM tally hour
-           WHERE hour.span = 3600 AND hour.facet = tally.facet)
-         WHERE span = 0",
+        // By facet at once: the key of the table does not lead to one facet's hours.
+        "UPDATE tally SET upstream_max_us = hours.longest
+         FROM (SELECT facet, max(upstream_max_us) AS longest FROM tally
+               WHERE span = 3600 GROUP BY facet) AS hours
+         WHERE tally.span = 0 AND tally.start = 0 AND tally.facet = hours.facet",
         [],
     )?;
     let unused = connection.execute(
