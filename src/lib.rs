@@ -37,6 +37,7 @@ pub mod policy;
 pub mod rate;
 pub mod request;
 pub mod rest;
+pub mod segment;
 pub mod store;
 pub mod telemetry;
 pub mod verdict;

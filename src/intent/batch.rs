@@ -9,6 +9,8 @@ mod multipart;
 
 use crate::action::{Body, HttpRequest, Provider, without_format};
 use crate::json::{Json, Object};
+use crate::overrides;
+use crate::segment::{is_dots, looks_like_a_separator};
 
 /// Requests in one batch. Google takes up to 1,000, the others fewer.
 pub const MAX_MEMBERS: usize = 1_000;
@@ -22,6 +24,9 @@ pub enum BatchError {
     /// A member's URL is not plain: relative, normalised, with no scheme tricks.
     #[error("a request in the batch has no plain URL")]
     Url,
+    /// A member asks some servers to take it for another one.
+    #[error("a request in the batch asks to be taken for another")]
+    Overridden,
     /// A member is a batch itself.
     #[error("a batch within a batch")]
     Nested,
@@ -199,6 +204,10 @@ fn from_json(
         return Err(BatchError::Malformed);
     }
     let body = member.get("body").or_else(|| member.get("richInput"));
+    let in_body = body.and_then(Json::as_object).into_iter().flat_map(Object::iter);
+    if in_body.map(|(name, _)| name).any(overrides::is_parameter) {
+        return Err(BatchError::Overridden);
+    }
     Ok(HttpRequest {
         headers: pairs(member.get(headers))?,
         body: body.map_or(Body::Empty, |body| Body::Json(body.clone())),
@@ -209,6 +218,9 @@ fn from_json(
 fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
     let pair = |(name, value): (&str, &Json)| {
         let value = value.as_str().ok_or(BatchError::Malformed)?;
+        if overrides::is_header(&overrides::folded(&name.to_ascii_lowercase())) {
+            return Err(BatchError::Overridden);
+        }
         Ok((name.to_ascii_lowercase(), value.to_owned()))
     };
     match headers {
@@ -223,6 +235,9 @@ fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, Bat
     let (path, query) = url.trim_end().split_once('?').unwrap_or((url.trim_end(), ""));
     if !is_plain(path) {
         return Err(BatchError::Url);
+    }
+    if overrides::parameter_in(query.as_bytes()).is_some() {
+        return Err(BatchError::Overridden);
     }
     Ok(HttpRequest {
         provider: outer.provider,
@@ -244,7 +259,9 @@ fn is_plain(path: &str) -> bool {
     let inner = path.strip_prefix('/').unwrap_or_default();
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     !inner.is_empty()
-        && path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b'<' | b'>'))
+        && path
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b';' | b'<' | b'>'))
         && !inner.split('/').any(|segment| segment.is_empty() || dots(segment))
         && path.match_indices('%').all(|(at, _)| escapes_what_must_be(path.get(at + 1..at + 3)))
 }
@@ -254,7 +271,13 @@ fn is_plain(path: &str) -> bool {
 fn decoded(path: &str) -> Result<String, BatchError> {
     let kept = path.replace("%2F", "%252F").replace("%2f", "%252F");
     let decoded = percent_encoding::percent_decode_str(&kept).decode_utf8();
-    decoded.map(Into::into).map_err(|_| BatchError::Url)
+    let decoded = decoded.map_err(|_| BatchError::Url)?;
+    let misleads = |c: char| c.is_control() || looks_like_a_separator(c);
+    let apart = decoded.replace("%2F", "/");
+    if decoded.contains(misleads) || apart.split('/').any(is_dots) {
+        return Err(BatchError::Url);
+    }
+    Ok(decoded.into_owned())
 }
 
 fn escapes_what_must_be(digits: Option<&str>) -> bool {
@@ -280,6 +303,50 @@ mod tests {
     fn of(provider: &str, path: &str, body: &str) -> Result<Vec<String>, BatchError> {
         let members = members(&batch(provider, path, body)).expect("a batch")?;
         Ok(members.iter().map(|member| format!("{} {}", member.method, member.path)).collect())
+    }
+
+    #[test]
+    fn members_are_looked_at_as_closely_as_requests_alone() {
+        let graph = |url: &str| {
+            let body = format!(r#"{{"requests":[{{"id":"1","method":"GET","url":"{url}"}}]}}"#);
+            of("microsoft", "/v1.0/$batch", &body)
+        };
+        for url in [
+            "/users/x%2F..%2F..%2Fme",
+            "/users/..%2Fme",
+            "/users/..;/me",
+            "/users/..%3B/me",
+            "/users/..%20/me",
+            "/users/..%3F/me",
+            "/users/%EF%BC%8E%EF%BC%8E/me",
+            "/users/x%EF%BC%8F..%EF%BC%8Fme",
+            "/users/x%C2%85",
+        ] {
+            assert_eq!(graph(url), Err(BatchError::Url), "{url}");
+        }
+        assert!(graph("/users/j%C3%B6rg@example.com").is_ok());
+        let composite = |member: &str| {
+            let body = format!(r#"{{"batchRequests":[{{"method":"GET",{member}}}]}}"#);
+            of("salesforce", "/services/data/v60.0/composite/batch", &body)
+        };
+        let at = "v60.0/sobjects/Account/001";
+        for member in [
+            format!(r#""url":"{at}?+_HttpMethod=DELETE""#),
+            format!(r#""url":"{at}?a=1;_HttpMethod=DELETE""#),
+            format!(r#""url":"{at}?_HttpMethod[]=DELETE""#),
+            format!(r#""url":"{at}?X-HTTP-Method-Override=DELETE""#),
+            format!(r#""url":"{at}","httpHeaders":{{"X_HTTP_Method_Override":"DELETE"}}"#),
+            format!(r#""url":"{at}","httpHeaders":{{"X-Original-URL":"/x"}}"#),
+            format!(r#""url":"{at}","richInput":{{"_HttpMethod":"DELETE"}}"#),
+        ] {
+            assert_eq!(composite(&member), Err(BatchError::Overridden), "{member}");
+        }
+        assert!(composite(&format!(r#""url":"{at}?fields=Name""#)).is_ok());
+        for path in ["composite/batch.json", "composite.XML", "composite/graph.json"] {
+            let found =
+                members(&batch("salesforce", &format!("/services/data/v60.0/{path}"), "{}"));
+            assert!(found.is_some(), "{path}");
+        }
     }
 
     #[test]

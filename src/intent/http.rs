@@ -10,7 +10,7 @@ use super::readings::{Others, others};
 use super::words::singular;
 use super::{Intent, Judgement, Level, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
-use crate::overrides::{METHOD_HEADERS, PARAMETERS};
+use crate::overrides::{self, METHOD_HEADERS};
 
 /// The HTTP method says it all.
 pub(super) const METHOD: &str = "the HTTP method";
@@ -118,13 +118,14 @@ fn overrides_method(request: &HttpRequest) -> bool {
     let by_header = |(name, value): &(String, String)| {
         METHOD_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)) && differs(value)
     };
-    let named = |name: &str| PARAMETERS.iter().any(|p| name.eq_ignore_ascii_case(p));
     let in_form = || match &request.body {
-        Body::Text(form) => form_pairs(form).any(|(name, value)| named(name) && differs(value)),
+        Body::Text(form) => {
+            form_pairs(form).any(|(name, value)| overrides::is_parameter(name) && differs(value))
+        }
         _ => false,
     };
     request.headers.iter().any(by_header)
-        || request.query.iter().any(|(name, value)| named(name) && differs(value))
+        || request.query.iter().any(|(name, value)| overrides::is_parameter(name) && differs(value))
         || in_form()
 }
 

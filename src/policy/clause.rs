@@ -7,7 +7,7 @@ use super::document::Hint;
 use super::glob::{Glob, PathGlob};
 use super::matcher::Matcher;
 use super::truth::Truth;
-use crate::action::{Action, Body, Hints, Provider, Target};
+use crate::action::{Action, Body, Hints, HttpRequest, Provider, Target};
 use crate::intent::Intent;
 
 /// Keys that must all match, the cheap ones first and `when` last.
@@ -101,7 +101,7 @@ impl Key {
                 _ => Truth::No,
             },
             Self::Query(matcher) => match &action.target {
-                Target::Http(http) => matcher.judge_pairs(&http.query),
+                Target::Http(http) => query(matcher, http),
                 _ => Truth::No,
             },
             Self::Header(matcher) => match &action.target {
@@ -248,6 +248,31 @@ fn resource(globs: &[PathGlob], action: &Action) -> Truth {
     match loose.is_some_and(|path| either_form(&path, PathGlob::matches_loosely)) {
         true => Truth::Unjudged,
         false => Truth::No,
+    }
+}
+
+/// A parameter whose name some server takes for the one that is looked at makes the
+/// query unjudged: `state[]`, ` state`, one behind a `;`; at Microsoft, where `$` is
+/// optional, `expand` for `$expand` in any case.
+fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
+    let key: &str = &matcher.path;
+    let is_it = |name: &str| {
+        let name = name.trim();
+        match http.provider {
+            Provider::Microsoft => {
+                name.trim_start_matches('$').eq_ignore_ascii_case(key.trim_start_matches('$'))
+            }
+            _ => name == key,
+        }
+    };
+    let before_bracket = |name: &str| name.split('[').next().is_some_and(is_it);
+    let names = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| before_bracket(name));
+    let is_disguised = |(name, value): &(String, String)| {
+        name != key && (is_it(name) || before_bracket(name)) || value.split(';').skip(1).any(names)
+    };
+    match http.query.iter().any(is_disguised) {
+        true => Truth::Unjudged,
+        false => matcher.judge_pairs(&http.query),
     }
 }
 

@@ -188,6 +188,12 @@ fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
         ("microsoft", "/v1.0/users/y/microsoft.graph.getFree", "deny secret"),
         ("microsoft", "/v1.0/users('y')/messages", "allow p#2"),
         ("jira", "/rest/api/latest/issue/sec-1", "deny secret"),
+        ("microsoft", "/v1.0/users(id='x')/messages", "deny secret"),
+        ("microsoft", "/v1.0/users()/x/messages", "deny secret"),
+        ("microsoft", "/v1.0/users/y/getFree()/", "deny secret"),
+        ("jira", "/rest/api/3/issue/SEC-1/", "deny secret"),
+        ("notion", "/v1/issue/SEC-1/", "deny secret"),
+        ("salesforce", "/services/data/v60.0/users/y/getFree.json", "deny secret"),
         // S3 tells one from the other.
         ("aws", "/repos/acme/secret/x", "allow p#2"),
     ] {
@@ -199,6 +205,35 @@ fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
     let but = rules("  - {effect: allow, conditions: {not: {resource: '/repos/acme/secret/**'}}}");
     decided(&but, &get("github", "/repos/acme/site/x"), Intent::Read, "allow p#1");
     decided(&but, &get("github", "/repos/acme/SECRET/x"), Intent::Read, "deny default");
+}
+
+#[test]
+fn another_spelling_of_a_parameter_slips_past_no_deny_and_into_no_allow() {
+    let get = |provider: &str, query: &str| {
+        format!(r#"{{"provider":"{provider}","method":"GET","path":"/x?{query}"}}"#)
+    };
+    let denying = rules(
+        "  - {name: r, query: {state: closed, $expand: {exists: false}}, effect: deny}
+  - {name: e, query: {$expand: {exists: true}}, effect: deny}
+  - {effect: allow}",
+    );
+    for (provider, query, expected) in [
+        ("github", "state=closed", "deny r"),
+        ("github", "a=1;state=closed", "deny r"),
+        ("github", "+state=closed", "deny r"),
+        ("github", "state[]=closed", "deny r"),
+        ("github", "State=closed", "allow p#3"),
+        ("github", "a=1;b=2", "allow p#3"),
+        ("microsoft", "$expand=a", "deny e"),
+        ("microsoft", "expand=a", "deny e"),
+        ("microsoft", "$Expand=a", "deny e"),
+        ("microsoft", "$select=a", "allow p#3"),
+    ] {
+        decided(&denying, &get(provider, query), Intent::Read, expected);
+    }
+    let allowing = rules("  - {name: r, query: {state: open}, effect: allow}");
+    decided(&allowing, &get("github", "state=open"), Intent::Read, "allow r");
+    decided(&allowing, &get("github", "state=open;state=closed"), Intent::Read, "deny default");
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn name_in(value: &str) -> &str {
 fn refuse(name: &str) -> Result<(), Fault> {
     let decoded = percent_decode_str(name).decode_utf8_lossy();
     // `_method[]` is the same to some.
-    let plain = decoded.split('[').next().unwrap_or_default().trim_matches(['"', '\'', ';', ' ']);
+    let plain = decoded.trim_matches(['"', '\'', ';', ' ']);
     match overrides::is_parameter(plain) {
         true => Err(Fault::Override(plain.trim().to_owned())),
         false => Ok(()),

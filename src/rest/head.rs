@@ -119,13 +119,14 @@ fn check_names(headers: &HeaderMap) -> Result<(), Fault> {
             return Err(Fault::Header(format!("the header `{name}` is given twice")));
         }
     }
-    // Some servers take `X_Y` for `X-Y`.
+    // Some servers take `X_Y` or `X.Y` for `X-Y`.
     let doubles = |name: &&HeaderName| {
-        name.as_str().contains('_') && decides(&name.as_str().replace('_', "-"))
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        !name.as_str().bytes().all(is_plain) && decides(&overrides::folded(name.as_str()))
     };
     match headers.keys().find(doubles) {
         Some(name) => {
-            let what = format!("the header `{name}` is another one to servers that fold `_`");
+            let what = format!("the header `{name}` is another one to servers that fold names");
             Err(Fault::Header(what))
         }
         None => Ok(()),
@@ -161,22 +162,12 @@ fn decides(name: &str) -> bool {
         || starts.iter().any(|start| name.starts_with(start))
 }
 
-/// Refuses a query or form that asks upstream for another method. Some servers
-/// take `;` for `&`.
+/// Refuses a query or form that asks upstream for another method.
 ///
 /// # Errors
 /// [`Fault::Override`].
 pub(super) fn check_parameters(form: &[u8]) -> Result<(), Fault> {
-    for part in form.split(|byte| matches!(byte, b'&' | b';')) {
-        for (name, _) in form_urlencoded::parse(part) {
-            // `_method[]` and `_method[0]` are the same to some.
-            let name = name.split('[').next().unwrap_or_default();
-            if overrides::is_parameter(name) {
-                return Err(Fault::Override(name.trim().to_owned()));
-            }
-        }
-    }
-    Ok(())
+    overrides::parameter_in(form).map_or(Ok(()), |name| Err(Fault::Override(name)))
 }
 
 /// Refuses a query that is not the same to everybody.
@@ -240,8 +231,9 @@ pub(super) fn trailers(mut trailers: HeaderMap, said: &HeaderMap) -> HeaderMap {
     let unfit: Vec<HeaderName> = trailers
         .keys()
         .filter(|name| {
-            let dashed = name.as_str().replace('_', "-");
-            decides(&dashed) || name.as_str() == "trailer" || said.contains_key(*name)
+            decides(&overrides::folded(name.as_str()))
+                || name.as_str() == "trailer"
+                || said.contains_key(*name)
         })
         .cloned()
         .collect();

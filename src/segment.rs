@@ -1,0 +1,62 @@
+//! What some servers take for the segments of a path: dots in disguise, and
+//! characters that are made a separator of. Pure.
+
+use unicode_normalization::UnicodeNormalization as _;
+
+/// Whether some server takes a segment for `.` or `..`: one that cuts it at `;`,
+/// `?` or `#`, trims it, drops what is not seen, or folds what looks like a dot.
+#[must_use]
+pub fn is_dots(segment: &str) -> bool {
+    // Most segments are told by their first letter.
+    if segment.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return false;
+    }
+    let name = segment.split([';', '?', '#', '\u{37e}', '\u{ff1b}']).next().unwrap_or_default();
+    let seen: Vec<char> =
+        name.chars().filter(|c| !is_invisible(*c) && !c.is_whitespace()).take(3).collect();
+    (1..=2).contains(&seen.len()) && seen.into_iter().all(looks_like_a_dot)
+}
+
+/// Characters that are not seen (Unicode, `Default_Ignorable_Code_Point`, and the
+/// marks that only change their neighbour).
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'
+        | '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20ff}')
+}
+
+/// A dot, or what is drawn or typed as one (Unicode TR 39, confusables; UTS 46
+/// maps the ideographic one). Names may hold these, but not be made of them.
+fn looks_like_a_dot(c: char) -> bool {
+    matches!(
+        c,
+        '.' | '\u{3002}'
+            | '\u{ff61}'
+            | '\u{701}'
+            | '\u{702}'
+            | '\u{a60e}'
+            | '\u{a4f8}'
+            | '\u{10a50}'
+            | '\u{1d16d}'
+            | '\u{b7}'
+            | '\u{2022}'
+            | '\u{2219}'
+            | '\u{22c5}'
+            | '\u{30fb}'
+            | '\u{ff65}'
+    )
+}
+
+/// Whether some server makes `/`, `\` or `.` of it, by compatibility
+/// decomposition (NFKC) or by its looks (Unicode TR 39, confusables).
+#[must_use]
+pub fn looks_like_a_separator(c: char) -> bool {
+    const BY_LOOKS: &str = "\u{1735}\u{2041}\u{2044}\u{2215}\u{2216}\u{2571}\u{2572}\u{27cb}\u{27cd}\
+        \u{29f5}\u{29f8}\u{29f9}\u{3033}\u{31d3}\u{31d4}\u{a789}\u{1d20f}\u{1d23a}\u{1d23b}";
+    !c.is_ascii()
+        && (BY_LOOKS.contains(c)
+            || std::iter::once(c).nfkc().any(|part| matches!(part, '/' | '\\' | '.')))
+}
