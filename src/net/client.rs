@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_rustls::builderstates::WantsSchemes;
@@ -124,6 +125,7 @@ impl Client {
         mut request: Request<Body>,
         patience: Duration,
     ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send + use<> {
+        announce(&mut request);
         let upload = (!request.body().is_end_stream()).then(|| Upload::of(&mut request));
         // INVARIANT (lanes): there is a pool for each, and for no lane.
         let pool = self.pools.get(lanes::here());
@@ -144,16 +146,54 @@ impl Client {
     }
 }
 
-/// What came of a request.
+/// A GET or HEAD whose body's length is open would be sent without it.
+fn announce(request: &mut Request<Body>) {
+    let is_open = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    let has_length = request.headers().contains_key(CONTENT_LENGTH);
+    if is_open && !has_length && matches!(*request.method(), Method::GET | Method::HEAD) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// What came of a request. Its length is told in one way, and its version is that of
+/// no other connection.
 fn read(answer: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Body>, SendError> {
     match answer {
-        Ok(response) => Ok(response.map(body::incoming)),
+        Ok(response) if response.status().is_informational() => {
+            let status = response.status().as_u16();
+            Err(SendError::Broken(format!("it answered {status}, which nobody asked for")))
+        }
+        Ok(mut response) => {
+            if response.version() < Version::HTTP_11 {
+                *response.version_mut() = Version::HTTP_11;
+            }
+            one_length(response.headers_mut());
+            Ok(response.map(body::incoming))
+        }
         Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
         Err(error) => Err(match (cause(&error), cause(&error)) {
             (Some(stalled), _) => SendError::Slow(stalled),
             (_, Some(unfit)) => SendError::Unfit(unfit),
             (None, None) => SendError::Broken(causes(&error)),
         }),
+    }
+}
+
+/// `5, 5` is 5 (RFC 9110, section 8.6); others have been refused before this.
+fn one_length(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+        return;
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let (first, more) = (lengths.next(), lengths.next());
+    let text = first.and_then(|first| first.to_str().ok()).unwrap_or_default();
+    if more.is_none() && !text.contains(',') {
+        return;
+    }
+    let one = text.split(',').next().unwrap_or_default().trim();
+    if let Ok(length) = HeaderValue::from_str(one) {
+        headers.insert(CONTENT_LENGTH, length);
     }
 }
 
@@ -262,6 +302,19 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_length_is_told_once() {
+        for (told, length) in [(&["5"][..], "5"), (&["5, 5"], "5"), (&["5", "5"], "5")] {
+            let mut headers = HeaderMap::new();
+            for one in told {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(one));
+            }
+            one_length(&mut headers);
+            let lengths: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(lengths, [length]);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_long_upload_is_not_hurried_and_silence_is_not_awaited() {

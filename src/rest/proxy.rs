@@ -157,46 +157,48 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        let (receipt, host, response) = self.forward(gate, &action, permit).await;
-        // The gate's own answers lead nowhere.
-        let (Some(host), Some(rewriter)) = (host, rewriter) else { return response };
-        rewriter
-            .answer(&method, response)
-            .await
-            .unwrap_or_else(|error| reply::failed(&UpstreamError::broken(&host, &error), &receipt))
-    }
-
-    /// The host that answered, and its answer; without a host, one of the gate's.
-    async fn forward(
-        &self,
-        gate: &Gate,
-        action: &Action,
-        permit: Permit<Outgoing>,
-    ) -> (Receipt, Option<String>, Response<Body>) {
-        let Some(exit) = &self.exit else {
-            let (_, receipt) = permit.redeem();
-            let mut response = mock::answer(action);
-            gate.release(&receipt, Outcome::Forwarded, response.status().as_u16().to_string());
-            reply::mark_admitted(response.headers_mut(), &receipt);
-            // A mock's URLs lead back, as the provider's would.
-            return (receipt, Some("the mock".to_owned()), response);
+        let (receipt, answer) = self.forward(&action, permit).await;
+        let answer = match (answer, rewriter) {
+            (Ok((host, response)), Some(rewriter)) => {
+                let rewritten = rewriter.answer(&method, response).await;
+                rewritten.map_err(|error| UpstreamError::broken(&host, &error))
+            }
+            (answer, _) => answer.map(|(_, response)| response),
         };
-        let (receipt, host, answer) = exit.send(permit).await;
         match answer {
-            Ok(mut response) => {
+            Ok(response) => {
                 let status = response.status().as_u16().to_string();
                 gate.release(&receipt, Outcome::Forwarded, status);
-                let headers = std::mem::take(response.headers_mut());
-                *response.headers_mut() = head::end_to_end(headers);
-                reply::mark_admitted(response.headers_mut(), &receipt);
-                (receipt, Some(host), response)
+                response
             }
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
-                let response = reply::failed(&error, &receipt);
-                (receipt, None, response)
+                reply::failed(&error, &receipt)
             }
         }
+    }
+
+    /// The host that answered, and its answer.
+    async fn forward(
+        &self,
+        action: &Action,
+        permit: Permit<Outgoing>,
+    ) -> (Receipt, Result<(String, Response<Body>), UpstreamError>) {
+        let Some(exit) = &self.exit else {
+            let (_, receipt) = permit.redeem();
+            let mut response = mock::answer(action);
+            reply::mark_admitted(response.headers_mut(), &receipt);
+            // A mock's URLs lead back, as the provider's would.
+            return (receipt, Ok(("the mock".to_owned(), response)));
+        };
+        let (receipt, host, answer) = exit.send(permit).await;
+        let answer = answer.map(|mut response| {
+            let headers = std::mem::take(response.headers_mut());
+            *response.headers_mut() = head::end_to_end(headers);
+            reply::mark_admitted(response.headers_mut(), &receipt);
+            (host, response)
+        });
+        (receipt, answer)
     }
 
     /// Where it goes, and with whose credential.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use crate::gate::{Permit, Receipt};
@@ -95,21 +94,8 @@ impl Exit {
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let patience = **self.patience.load();
         let answer = self.client.send(*request, patience).await;
-        let answer = answer.and_then(|answer| tidy(answer, patience));
+        let answer = answer.map(|answer| answer.map(|body| patient(body, patience)));
         let answer = answer.map_err(|cause| UpstreamError { provider: host.clone(), cause });
         (receipt, host, answer)
     }
-}
-
-/// An answer whose length is told in one way, and that does not wait for ever.
-fn tidy(answer: Response<Body>, patience: Duration) -> Result<Response<Body>, SendError> {
-    if answer.status().is_informational() {
-        let what = format!("it answered {}, which nobody asked for", answer.status().as_u16());
-        return Err(SendError::Broken(what));
-    }
-    let mut answer = answer.map(|body| patient(body, patience));
-    if answer.headers().contains_key(TRANSFER_ENCODING) {
-        answer.headers_mut().remove(CONTENT_LENGTH);
-    }
-    Ok(answer)
 }
