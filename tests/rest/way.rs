@@ -214,3 +214,46 @@ fn told_to_stop_it_ends_what_is_under_way_and_is_gone() {
     assert!(began.elapsed() < PATIENCE);
     assert_eq!(ended.unwrap().code(), Some(0));
 }
+
+/// What was judged is what arrives, whatever the method.
+#[test]
+fn the_body_of_a_get_arrives_though_its_length_is_open() {
+    let recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let agent = gate.agent("a", "allow_all");
+    for (method, kind) in [("GET", "application/octet-stream"), ("GET", "application/json")] {
+        recorder.forget();
+        let request = format!(
+            "{method} /proxy/github/x HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{}\
+             Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+             7\r\n{{\"a\":1}}\r\n0\r\nX-Sum: 1\r\n\r\n",
+            gate.address,
+            key(&agent.key)
+        );
+        assert_eq!(gate.raw(request.as_bytes()).status, 200);
+        // {"a":1} in base64.
+        assert_eq!(recorder.requests()[0]["body"], "eyJhIjoxfQ==", "{kind}");
+    }
+}
+
+/// An answer that cannot be read to its end is an error in the log as well.
+#[test]
+fn an_answer_that_breaks_off_is_logged_as_it_was_answered() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let half =
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{";
+            let _ = std::io::Write::write_all(&mut stream, half.as_bytes());
+        }
+    });
+    let gate =
+        Serve::start(&format!("providers: {{slack: {{upstream: 'http://{upstream}'}}}}"), &[]);
+    let agent = gate.agent("a", "allow_all");
+    let answer = gate.request("GET", "/proxy/slack/api/users.list", &key(&agent.key), "");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    eventually("the row says so", || gate.log()[0]["outcome"] == "error");
+}
