@@ -1,6 +1,8 @@
 //! How an HTTP request asks some servers to take it for another one than its head
 //! says: for one of another method, or at another place. Pure.
 
+use crate::json::{Json, Object};
+
 /// Headers that ask for another method, in lower case.
 pub const METHOD_HEADERS: [&str; 5] = [
     "x-http-method-override",
@@ -30,12 +32,20 @@ pub fn is_header(name: &str) -> bool {
     METHOD_HEADERS.contains(&name) || PLACE_HEADERS.contains(&name)
 }
 
-/// A header's name as servers have it that make a variable's of it: all but letters
-/// and digits is one to them, as it is to CGI.
+/// A header's name, in lower case, as servers have it that make a variable's of it,
+/// where that is another one: all but letters and digits is alike to them, as it is
+/// to CGI.
 #[must_use]
-pub fn folded(name: &str) -> String {
-    let fold = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    name.chars().map(fold).collect()
+pub fn folded(name: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let fold = |c| if is_plain(c) { c } else { '-' };
+    (!name.chars().all(is_plain)).then(|| name.chars().map(fold).collect())
+}
+
+/// Whether a header of this name, in lower case, does so in any spelling.
+#[must_use]
+pub fn is_header_to_some(name: &str) -> bool {
+    is_header(name) || folded(name).is_some_and(|folded| is_header(&folded))
 }
 
 /// Whether a parameter of this name does. Some servers take the headers from there,
@@ -56,6 +66,13 @@ pub fn parameter_in(form: &[u8]) -> Option<String> {
     let parts = form.split(|byte| matches!(byte, b'&' | b';'));
     let mut names = parts.flat_map(form_urlencoded::parse).map(|(name, _)| name);
     names.find(|name| is_parameter(name)).map(|name| name.trim().to_owned())
+}
+
+/// The member of a JSON object that does.
+#[must_use]
+pub fn member_in(value: &Json) -> Option<&str> {
+    let members = value.as_object().into_iter().flat_map(Object::iter);
+    members.map(|(name, _)| name).find(|name| is_parameter(name))
 }
 
 #[cfg(test)]
@@ -83,6 +100,7 @@ mod tests {
 
     #[test]
     fn a_name_is_folded_as_cgi_does() {
-        assert_eq!(folded("X.HTTP_Method~Override"), "X-HTTP-Method-Override");
+        assert_eq!(folded("x.http_method~override").as_deref(), Some("x-http-method-override"));
+        assert_eq!(folded("x-http-method-override"), None);
     }
 }

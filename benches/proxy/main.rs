@@ -10,11 +10,11 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -190,6 +190,7 @@ fn mcp(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
 fn rest(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     let (gate, address) = serve(server, home, "")?;
     let key = register(home, "bench")?;
+    known(address, &read_by(&key, address))?;
     let request = |address| vec![read_by(&key, address)];
     ways(
         server,
@@ -209,12 +210,28 @@ fn agents(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
         let (gate, address) = serve(server, &home, limit)?;
         let keys = (0..count).map(|number| register(&home, &format!("agent-{number}")));
         let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
-        let requests = keys.iter().map(|key| read_by(key, address)).collect();
+        let requests: Vec<_> = keys.iter().map(|key| read_by(key, address)).collect();
+        known(address, requests.last().context("no agent")?)?;
         ways.push(Way { name, address, requests, process: Some(gate) });
     }
-    // The gates look for new agents now and then.
-    std::thread::sleep(Duration::from_secs(3));
     Ok(ways)
+}
+
+/// Waits until the gate, which looks for new agents now and then, knows the one whose
+/// request this is.
+fn known(address: SocketAddr, request: &[u8]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut answer = [0; 12];
+    while Instant::now() < deadline {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(request)?;
+        stream.read_exact(&mut answer)?;
+        if answer.ends_with(b"200") {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    anyhow::bail!("the gate does not learn of its agents")
 }
 
 /// A gate in front of GitHub, as which the server stands in; `more` is added to
@@ -320,7 +337,7 @@ fn nginx(server: SocketAddr, home: &Path) -> anyhow::Result<Option<(Running, Soc
     let process = Running(process);
     let address: SocketAddr = ([127, 0, 0, 1], port).into();
     for _ in 0..500 {
-        if std::net::TcpStream::connect(address).is_ok() {
+        if TcpStream::connect(address).is_ok() {
             return Ok(Some((process, address)));
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -204,8 +204,7 @@ fn from_json(
         return Err(BatchError::Malformed);
     }
     let body = member.get("body").or_else(|| member.get("richInput"));
-    let in_body = body.and_then(Json::as_object).into_iter().flat_map(Object::iter);
-    if in_body.map(|(name, _)| name).any(overrides::is_parameter) {
+    if body.and_then(overrides::member_in).is_some() {
         return Err(BatchError::Overridden);
     }
     Ok(HttpRequest {
@@ -218,10 +217,11 @@ fn from_json(
 fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
     let pair = |(name, value): (&str, &Json)| {
         let value = value.as_str().ok_or(BatchError::Malformed)?;
-        if overrides::is_header(&overrides::folded(&name.to_ascii_lowercase())) {
-            return Err(BatchError::Overridden);
+        let name = name.to_ascii_lowercase();
+        match overrides::is_header_to_some(&name) {
+            true => Err(BatchError::Overridden),
+            false => Ok((name, value.to_owned())),
         }
-        Ok((name.to_ascii_lowercase(), value.to_owned()))
     };
     match headers {
         None | Some(Json::Null) => Ok(Vec::new()),
@@ -255,14 +255,13 @@ fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, Bat
 /// section 6.2.2), with nothing escaped that stands for itself, and no `%`
 /// that a second decoding would bring out.
 fn is_plain(path: &str) -> bool {
-    let dots = |segment: &str| matches!(segment, "." | "..");
     let inner = path.strip_prefix('/').unwrap_or_default();
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     !inner.is_empty()
         && path
             .bytes()
             .all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b';' | b'<' | b'>'))
-        && !inner.split('/').any(|segment| segment.is_empty() || dots(segment))
+        && !inner.split('/').any(str::is_empty)
         && path.match_indices('%').all(|(at, _)| escapes_what_must_be(path.get(at + 1..at + 3)))
 }
 

@@ -256,7 +256,7 @@ fn resource(globs: &[PathGlob], action: &Action) -> Truth {
 /// optional, `expand` for `$expand` in any case.
 fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
     let key: &str = &matcher.path;
-    let is_it = |name: &str| {
+    let is_spelt = |name: &str| {
         let name = name.trim();
         match http.provider {
             Provider::Microsoft => {
@@ -265,10 +265,10 @@ fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
             _ => name == key,
         }
     };
-    let before_bracket = |name: &str| name.split('[').next().is_some_and(is_it);
-    let names = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| before_bracket(name));
+    let is_it = |name: &str| is_spelt(name) || name.split('[').next().is_some_and(is_spelt);
+    let names_it = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| is_it(name));
     let is_disguised = |(name, value): &(String, String)| {
-        name != key && (is_it(name) || before_bracket(name)) || value.split(';').skip(1).any(names)
+        name != key && is_it(name) || value.split(';').skip(1).any(names_it)
     };
     match http.query.iter().any(is_disguised) {
         true => Truth::Unjudged,

@@ -1,6 +1,8 @@
 //! What `args`, `body`, `query` and `headers` say: a path to a value, and the
 //! operators that must hold for it.
 
+mod path;
+
 use std::cmp::Ordering;
 
 use regex::{Regex, RegexBuilder};
@@ -13,14 +15,14 @@ use super::under::Folder;
 use super::yaml::{Node, Value};
 use crate::json::{Json, Number, Object};
 
+pub(super) use path::Step;
+
 /// Largest compiled regex, in bytes.
 const MAX_REGEX: usize = 1 << 20;
 /// Most values that are shown to people at a path.
 const SHOWN_VALUES: usize = 5;
 /// Longest text of values that is shown to people, in characters.
 const SHOWN_LENGTH: usize = 200;
-/// Most steps of a path.
-const MAX_STEPS: usize = 32;
 
 /// Operators, all of which must hold for the value at a path.
 #[derive(Debug, Clone)]
@@ -29,14 +31,6 @@ pub(crate) struct Matcher {
     pub(crate) path: Box<str>,
     pub(super) steps: Box<[Step]>,
     check: Check,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    Key(Box<str>),
-    Index(usize),
-    Any,
-    All,
 }
 
 /// Operators, all of which must hold.
@@ -71,7 +65,7 @@ const OPERATORS: &[&str] = &[
 impl Matcher {
     /// A matcher whose path goes through JSON.
     pub(crate) fn compile(reader: &mut Reader<'_>, path: &At<String>, node: &Node) -> Option<Self> {
-        let steps = match steps(&path.value) {
+        let steps = match path::steps(&path.value) {
             Ok(steps) => Some(steps),
             Err(message) => {
                 reader.error(path.span, message);
@@ -126,12 +120,12 @@ impl Matcher {
     /// The values that the path leads to in an object, as JSON, for people.
     pub(crate) fn found_in_object(&self, object: &Object) -> Option<String> {
         let (Step::Key(key), rest) = self.steps.split_first()? else { return None };
-        show(reached(object.get(key)?, rest))
+        show(path::reached(object.get(key)?, rest))
     }
 
     /// The values that the path leads to, as JSON, for people.
     pub(crate) fn found_in_value(&self, value: &Json) -> Option<String> {
-        show(reached(value, &self.steps))
+        show(path::reached(value, &self.steps))
     }
 
     /// The values given under this name, for people.
@@ -178,84 +172,10 @@ impl Matcher {
     }
 }
 
-/// The values that a path leads to; several where it says `any` or `all`.
-fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j Json> {
-    let Some((step, rest)) = steps.split_first() else { return vec![value] };
-    match (step, value) {
-        (Step::Key(key), Json::Object(object)) => {
-            object.get(key).map(|value| reached(value, rest)).unwrap_or_default()
-        }
-        (Step::Index(index), Json::Array(items)) => {
-            items.get(*index).map(|value| reached(value, rest)).unwrap_or_default()
-        }
-        (Step::Any | Step::All, Json::Array(items)) => {
-            items.iter().take(SHOWN_VALUES).flat_map(|value| reached(value, rest)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
 fn show(values: Vec<&Json>) -> Option<String> {
     let shown: Vec<String> =
         values.iter().take(SHOWN_VALUES).map(|value| value.to_string()).collect();
     (!shown.is_empty()).then(|| shown.join(", ").chars().take(SHOWN_LENGTH).collect())
-}
-
-/// Reads `repo.owner`, `files[0].path`, `files[any].path`, `a["b.c"]`.
-fn steps(path: &str) -> Result<Box<[Step]>, String> {
-    let mut steps = Vec::new();
-    let mut rest = path;
-    let mut first = true;
-    while !rest.is_empty() {
-        if let Some(bracket) = rest.strip_prefix('[') {
-            let (step, after) = bracketed(path, bracket)?;
-            steps.push(step);
-            rest = after;
-        } else {
-            let key = match rest.strip_prefix('.') {
-                Some(key) if !first => key,
-                None if first => rest,
-                _ => return Err(format!("`{path}` is not a path; write `repo.owner`")),
-            };
-            let end = key.find(['.', '[']).unwrap_or(key.len());
-            let (name, after) = key.split_at(end);
-            if name.is_empty() {
-                return Err(format!("`{path}` has an empty step"));
-            }
-            steps.push(Step::Key(name.into()));
-            rest = after;
-        }
-        first = false;
-    }
-    if steps.is_empty() || steps.len() > MAX_STEPS {
-        return Err(format!("a path has between 1 and {MAX_STEPS} steps"));
-    }
-    Ok(steps.into())
-}
-
-fn bracketed<'p>(path: &str, bracket: &'p str) -> Result<(Step, &'p str), String> {
-    if let Some((key, after)) =
-        bracket.strip_prefix('"').and_then(|quoted| quoted.split_once("\"]"))
-    {
-        return Ok((Step::Key(key.into()), after));
-    }
-    let (inside, after) =
-        bracket.split_once(']').ok_or_else(|| format!("`{path}` lacks a closing `]`"))?;
-    let step = match inside {
-        "any" => Step::Any,
-        "all" => Step::All,
-        "*" => {
-            return Err(format!(
-                "`[*]` does not say whether one element is enough: write `{}` or `{}`",
-                path.replace("[*]", "[any]"),
-                path.replace("[*]", "[all]"),
-            ));
-        }
-        index => Step::Index(
-            index.parse().map_err(|_| format!("`[{index}]` is neither a number, any nor all"))?,
-        ),
-    };
-    Ok((step, after))
 }
 
 // === impl Check ===

@@ -120,11 +120,7 @@ fn check_names(headers: &HeaderMap) -> Result<(), Fault> {
         }
     }
     // Some servers take `X_Y` or `X.Y` for `X-Y`.
-    let doubles = |name: &&HeaderName| {
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        !name.as_str().bytes().all(is_plain) && decides(&overrides::folded(name.as_str()))
-    };
-    match headers.keys().find(doubles) {
+    match headers.keys().find(|name| decides_folded(name.as_str())) {
         Some(name) => {
             let what = format!("the header `{name}` is another one to servers that fold names");
             Err(Fault::Header(what))
@@ -160,6 +156,11 @@ fn decides(name: &str) -> bool {
             .iter()
             .any(|names| names.contains(&name))
         || starts.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether it does to servers that take the name for another.
+fn decides_folded(name: &str) -> bool {
+    overrides::folded(name).is_some_and(|folded| decides(&folded))
 }
 
 /// Refuses a query or form that asks upstream for another method.
@@ -231,7 +232,8 @@ pub(super) fn trailers(mut trailers: HeaderMap, said: &HeaderMap) -> HeaderMap {
     let unfit: Vec<HeaderName> = trailers
         .keys()
         .filter(|name| {
-            decides(&overrides::folded(name.as_str()))
+            decides(name.as_str())
+                || decides_folded(name.as_str())
                 || name.as_str() == "trailer"
                 || said.contains_key(*name)
         })

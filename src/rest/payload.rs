@@ -177,11 +177,8 @@ fn parse(held: &Bytes) -> Result<Json, Fault> {
 
 /// Some frameworks look for the method among the members, too.
 fn check_members(value: &Json) -> Result<(), Fault> {
-    let members = value.as_object().into_iter().flat_map(json::Object::iter);
-    match members.map(|(name, _)| name).find(|name| overrides::is_parameter(name)) {
-        Some(name) => Err(Fault::Override(name.to_owned())),
-        None => Ok(()),
-    }
+    let name = overrides::member_in(value);
+    name.map_or(Ok(()), |name| Err(Fault::Override(name.to_owned())))
 }
 
 /// A form is ASCII, and what it escapes is UTF-8.

@@ -61,6 +61,21 @@ pub struct AgentRecord {
     pub created_at: Timestamp,
 }
 
+#[cfg(test)]
+impl AgentRecord {
+    /// An agent of that name, which may use everything.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            id: "1".into(),
+            name: name.into(),
+            description: String::new(),
+            policy: None,
+            provider: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+}
+
 /// What is said of an agent that is to be registered.
 #[derive(Debug, Clone, Default)]
 pub struct NewAgent {

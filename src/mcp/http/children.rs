@@ -152,13 +152,7 @@ impl Children {
         loop {
             looks.tick().await;
             let Some(children) = children.upgrade() else { return };
-            let idle: Vec<(Key, Arc<Session>)> = children
-                .open()
-                .iter()
-                .filter(|(_, session)| session.idle() >= Some(children.limits.idle))
-                .map(|(key, session)| (key.clone(), Arc::clone(session)))
-                .collect();
-            for (key, session) in idle {
+            for (_, key, session) in children.idle(children.limits.idle) {
                 children.end(&key, &session);
             }
         }
@@ -306,18 +300,22 @@ impl Children {
     /// one of the principal's own before another's, the one idle for longest first.
     /// `false` where there is none.
     fn make_room(&self, principal: &Arc<str>) -> bool {
-        let idle: Vec<(Duration, Key, Arc<Session>)> = self
-            .open()
-            .iter()
-            .filter_map(|(key, session)| Some((session.idle()?, key.clone(), Arc::clone(session))))
-            .filter(|(idle, ..)| *idle >= self.limits.idle / PRESSED)
-            .collect();
+        let idle = self.idle(self.limits.idle / PRESSED);
         let rank = |(idle, _, session): &&(Duration, _, Arc<Session>)| {
             (session.principal == *principal, *idle)
         };
         let Some((_, key, session)) = idle.iter().max_by_key(rank) else { return false };
         self.end(key, session);
         true
+    }
+
+    /// The sessions that nobody has used for so long, and for how long.
+    fn idle(&self, for_so_long: Duration) -> Vec<(Duration, Key, Arc<Session>)> {
+        let open = self.open();
+        let idle = open
+            .iter()
+            .filter_map(|(key, session)| Some((session.idle()?, key.clone(), Arc::clone(session))));
+        idle.filter(|(idle, ..)| *idle >= for_so_long).collect()
     }
 
     async fn unavailable(&self, incoming: &Incoming, what: &str) -> Box<Response<Body>> {

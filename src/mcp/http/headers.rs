@@ -52,12 +52,9 @@ fn is_judged(name: &str) -> bool {
 /// one that is said to hold for this connection only.
 pub(super) fn misleading(headers: &HeaderMap) -> Option<String> {
     let misleads = |name: &str| {
-        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let spelt_so = || {
-            let dashed = overrides::folded(name);
-            OURS.contains(&&*dashed) || overrides::is_header(&dashed) || is_judged(&dashed)
-        };
-        overrides::is_header(name) || !is_plain && spelt_so()
+        let is_known =
+            |name: &str| OURS.contains(&name) || overrides::is_header(name) || is_judged(name);
+        overrides::is_header(name) || overrides::folded(name).is_some_and(|name| is_known(&name))
     };
     let name = headers.keys().map(HeaderName::as_str).find(|name| misleads(name));
     name.map(str::to_owned).or_else(|| {

@@ -2,11 +2,12 @@
 
 use super::*;
 
+fn get(provider: &str, path: &str) -> String {
+    format!(r#"{{"provider":"{provider}","method":"GET","path":"{path}"}}"#)
+}
+
 #[test]
 fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
-    let get = |provider: &str, path: &str| {
-        format!(r#"{{"provider":"{provider}","method":"GET","path":"{path}"}}"#)
-    };
     let denying = rules(
         "  - {name: secret, resource: ['/repos/Acme/secret/**', '/users/x/**', '/users/*/getFree', '/issue/SEC-*'], effect: deny}\n  - {effect: allow}",
     );
@@ -43,9 +44,7 @@ fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
 
 #[test]
 fn another_spelling_of_a_parameter_slips_past_no_deny_and_into_no_allow() {
-    let get = |provider: &str, query: &str| {
-        format!(r#"{{"provider":"{provider}","method":"GET","path":"/x?{query}"}}"#)
-    };
+    let asking = |provider: &str, query: &str| get(provider, &format!("/x?{query}"));
     let denying = rules(
         "  - {name: r, query: {state: closed, $expand: {exists: false}}, effect: deny}
   - {name: e, query: {$expand: {exists: true}}, effect: deny}
@@ -63,9 +62,9 @@ fn another_spelling_of_a_parameter_slips_past_no_deny_and_into_no_allow() {
         ("microsoft", "$Expand=a", "deny e"),
         ("microsoft", "$select=a", "allow p#3"),
     ] {
-        decided(&denying, &get(provider, query), Intent::Read, expected);
+        decided(&denying, &asking(provider, query), Intent::Read, expected);
     }
     let allowing = rules("  - {name: r, query: {state: open}, effect: allow}");
-    decided(&allowing, &get("github", "state=open"), Intent::Read, "allow r");
-    decided(&allowing, &get("github", "state=open;state=closed"), Intent::Read, "deny default");
+    decided(&allowing, &asking("github", "state=open"), Intent::Read, "allow r");
+    decided(&allowing, &asking("github", "state=open;state=closed"), Intent::Read, "deny default");
 }

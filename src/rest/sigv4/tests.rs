@@ -7,15 +7,7 @@ const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 fn lookup(id: &str) -> Option<(Arc<AgentRecord>, Zeroizing<String>)> {
-    let agent = AgentRecord {
-        id: "1".into(),
-        name: "a".into(),
-        description: String::new(),
-        policy: None,
-        provider: None,
-        created_at: Timestamp::UNIX_EPOCH,
-    };
-    (id == ID).then(|| (Arc::new(agent), Zeroizing::new(SECRET.to_owned())))
+    (id == ID).then(|| (Arc::new(AgentRecord::named("a")), Zeroizing::new(SECRET.to_owned())))
 }
 
 fn parts(method: &str, target: &str, headers: &[(&str, &str)]) -> Parts {

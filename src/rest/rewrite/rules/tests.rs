@@ -155,15 +155,7 @@ fn hosts_that_were_put_elsewhere_are_the_providers_own() {
 /// What becomes of `url` behind `name`, in the answer to a request of the path
 /// that only reads or does more: where a seal leads, and what it is good for.
 fn sealed(provider: Provider, (path, is_read): (&str, bool), name: &str, url: &str) -> String {
-    let agent = AgentRecord {
-        id: "1".into(),
-        name: "a".into(),
-        description: String::new(),
-        policy: None,
-        provider: None,
-        created_at: jiff::Timestamp::UNIX_EPOCH,
-    };
-    let holder = Holder { agent: agent.into(), key_id: "AGAK".into() };
+    let holder = Holder { agent: AgentRecord::named("a").into(), key_id: "AGAK".into() };
     let signer = Signer {
         key: [7; 32].into(),
         holder,
