@@ -98,6 +98,29 @@ struct Read {
     outgoing: Outgoing,
 }
 
+/// An answer that is being read. Where its client goes away meanwhile, what is recorded
+/// is what upstream said.
+struct Unread<'r> {
+    gate: &'r Gate,
+    receipt: &'r Receipt,
+    status: Option<StatusCode>,
+}
+
+impl Unread<'_> {
+    /// Somebody else records what became of it.
+    fn settle(mut self) {
+        self.status = None;
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        if let Some(status) = self.status {
+            self.gate.release(self.receipt, Outcome::Forwarded, status.as_u16().to_string());
+        }
+    }
+}
+
 impl Proxy {
     /// Answers a request for `provider`, whose path below `base` (where the
     /// provider begins) is `path`, both as the client wrote them.
@@ -160,7 +183,9 @@ impl Proxy {
         let (receipt, answer) = self.forward(&action, permit).await;
         let answer = match (answer, rewriter) {
             (Ok((host, response)), Some(rewriter)) => {
+                let unread = Unread { gate, receipt: &receipt, status: Some(response.status()) };
                 let rewritten = rewriter.answer(&method, response).await;
+                unread.settle();
                 rewritten.map_err(|error| UpstreamError::broken(&host, &error))
             }
             (answer, _) => answer.map(|(_, response)| response),

@@ -1,5 +1,6 @@
 //! The way of a request: who asks, what is decided, what is told and logged.
 
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -236,24 +237,56 @@ fn the_body_of_a_get_arrives_though_its_length_is_open() {
     }
 }
 
+/// An upstream whose answers begin, and go on with `rest`; with nothing, they stay open.
+fn beginning_an_answer(rest: Option<&'static str>) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes());
+            match rest {
+                Some(rest) => drop(stream.write_all(rest.as_bytes())),
+                None => open.push(stream),
+            }
+        }
+    });
+    address
+}
+
 /// An answer that cannot be read to its end is an error in the log as well.
 #[test]
 fn an_answer_that_breaks_off_is_logged_as_it_was_answered() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let upstream = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let mut stream = stream;
-            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
-            let half =
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{";
-            let _ = std::io::Write::write_all(&mut stream, half.as_bytes());
-        }
-    });
+    let upstream = beginning_an_answer(Some("{"));
     let gate =
         Serve::start(&format!("providers: {{slack: {{upstream: 'http://{upstream}'}}}}"), &[]);
     let agent = gate.agent("a", "allow_all");
     let answer = gate.request("GET", "/proxy/slack/api/users.list", &key(&agent.key), "");
     assert_eq!(answer.status, 502, "{answer:?}");
     eventually("the row says so", || gate.log()[0]["outcome"] == "error");
+}
+
+#[test]
+fn an_answer_whose_client_goes_away_is_logged_as_upstream_gave_it() {
+    let upstream = beginning_an_answer(None);
+    let gate =
+        Serve::start(&format!("providers: {{slack: {{upstream: 'http://{upstream}'}}}}"), &[]);
+    let agent = gate.agent("a", "allow_all");
+    let request = format!(
+        "GET /proxy/slack/api/users.list HTTP/1.1\r\nHost: {}\r\n{}\r\n",
+        gate.address,
+        key(&agent.key)
+    );
+    // Again where the client was gone before the gate had seen the answer's head.
+    eventually("a row says so", || {
+        let rows = gate.log().len();
+        let mut client = std::net::TcpStream::connect(gate.address).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        eventually("it is under way", || gate.log().len() > rows);
+        drop(client);
+        gate.log().iter().any(|row| row["status"] == "200")
+    });
 }
