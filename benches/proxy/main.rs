@@ -177,13 +177,8 @@ fn mcp(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     gate.args(["wrap", "--name", "bench", "--listen", "127.0.0.1:0", "--policy"])
         .arg(&policy)
         .arg(format!("http://{server}/mcp"));
-    let (gate, address) = gate_that(gate, home, "agentgate: listening on http://")?;
-    ways(
-        server,
-        home,
-        request,
-        Way { name: "agentgate", address, requests: request(address), process: Some(gate) },
-    )
+    let gate = gate_that(gate, home, "agentgate: listening on http://")?;
+    ways(server, home, request, gate)
 }
 
 /// A read of GitHub's, by an agent's key.
@@ -192,12 +187,7 @@ fn rest(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     let key = register(home, "bench")?;
     known(address, &read_by(&key, address))?;
     let request = |address| vec![read_by(&key, address)];
-    ways(
-        server,
-        home,
-        request,
-        Way { name: "agentgate", address, requests: request(address), process: Some(gate) },
-    )
+    ways(server, home, request, (gate, address))
 }
 
 /// The same reads, under a limit, by one agent and by many.
@@ -268,19 +258,15 @@ fn ways(
     server: SocketAddr,
     home: &Path,
     requests: impl Fn(SocketAddr) -> Vec<Vec<u8>>,
-    gate: Way,
+    gate: (Running, SocketAddr),
 ) -> anyhow::Result<Vec<Way>> {
-    let mut ways =
-        vec![Way { name: "direct", address: server, requests: requests(server), process: None }];
+    let way = |name, address, process| Way { name, address, requests: requests(address), process };
+    let mut ways = vec![way("direct", server, None)];
     if let Some((process, address)) = nginx(server, home)? {
-        ways.push(Way {
-            name: "nginx",
-            address,
-            requests: requests(address),
-            process: Some(process),
-        });
+        ways.push(way("nginx", address, Some(process)));
     }
-    ways.push(gate);
+    let (process, address) = gate;
+    ways.push(way("agentgate", address, Some(process)));
     Ok(ways)
 }
 
