@@ -138,17 +138,17 @@ async fn soak(
         let (address, done) = (gate.address, Arc::clone(&done));
         turns.spawn(async move { turn(step, address, &done, count).await });
     }
+    let mut longest = Duration::ZERO;
     let began = Instant::now();
     for mark in 1..=MARKS {
         while done.load(Ordering::Relaxed) < (count * mark).div_ceil(MARKS) && !turns.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
             while let Some(ended) = turns.try_join_next() {
-                ended??;
+                longest = longest.max(ended??);
             }
         }
         row.push_str(&format!("{:>7.1}", gate.resident()?));
     }
-    let mut longest = Duration::ZERO;
     while let Some(ended) = turns.join_next().await {
         longest = longest.max(ended??);
     }
