@@ -50,11 +50,15 @@ impl<'t> Appender<'t> {
     }
 
     /// How much of each of `limits` the agent has used.
-    pub(super) fn usage(&self, agent: &str, limits: &[Limit]) -> rusqlite::Result<Vec<Usage>> {
+    pub(super) fn usage(
+        &mut self,
+        agent: &Arc<str>,
+        limits: &[Limit],
+    ) -> rusqlite::Result<Vec<Usage>> {
         if limits.is_empty() {
             return Ok(Vec::new());
         }
-        slots::usage(self.connection, agent, limits)
+        slots::usage(self.connection, self.windows, agent, limits)
     }
 
     /// Appends a decision. `digest` is that of its arguments under the keys

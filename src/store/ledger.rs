@@ -208,6 +208,7 @@ impl Ledger {
         if version == self.data_version {
             return Ok(());
         }
+        self.windows.distrust();
         self.head = newest(&self.connection)?.unwrap_or(Head { seq: 0, at: 0, hash: GENESIS });
         let epoch = meta(&self.connection, "epoch")?.unwrap_or_default();
         if epoch != self.epoch {
@@ -328,6 +329,7 @@ impl Transaction<'_> {
             return Ok(());
         }
         self.head.at = now;
+        self.ledger.windows.distrust();
         slots::shift(&self.ledger.connection, from - now)
             .map_err(|error| self.ledger.write_error(&error))?;
         self.append_rare(now, &Content::Clock { from }, (Some(from), None))

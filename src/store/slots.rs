@@ -1,8 +1,10 @@
-//! Rate windows in the database: which slots are taken, exactly, in O(log n).
+//! Rate windows in the database: which slots are taken, exactly.
 //!
 //! The slots of an agent and policy are numbered in the order taken, so the
 //! `max`-th newest is found by its number. All of this runs inside the
-//! transaction that writes the row.
+//! transaction that writes the row. A writer remembers the newest slot and the
+//! oldest that counts, for as long as nobody else writes: most rows then cost one
+//! statement, which takes their slot.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,31 +25,22 @@ const KEPT_US: i64 = 3_600_000_000;
 const REMOVE_EVERY: i64 = 16;
 const REMOVED: i64 = 2 * REMOVE_EVERY;
 
-/// Windows that a writer remembers at most.
-const MAX_WINDOWS: usize = 4096;
+/// Agents and policies whose slots a writer remembers at most.
+const MAX_LINES: usize = 4096;
 
 /// How much of each of `limits` the agent has used.
 pub(super) fn usage(
     connection: &Connection,
-    agent: &str,
+    windows: &mut Windows,
+    agent: &Arc<str>,
     limits: &[Limit],
 ) -> rusqlite::Result<Vec<Usage>> {
     let mut usage = Vec::with_capacity(limits.len());
-    let mut known: Option<(&str, i64)> = None;
     for limit in limits {
-        // A policy's minute and hour follow each other.
-        let newest = match known {
-            Some((policy, newest)) if policy == &*limit.policy => newest,
-            _ => newest(connection, agent, &limit.policy)?,
-        };
-        known = Some((&limit.policy, newest));
-        // A limit of none is full by a slot that nobody took.
-        let counted = newest - i64::from(limit.max.max(1)) + 1;
-        let oldest_counted = taken_at(connection, agent, &limit.policy, counted)?;
-        let oldest_counted = match (limit.max, oldest_counted) {
-            (0, _) => Some(Timestamp::MAX),
-            (_, Some(at)) => Timestamp::from_microsecond(at).ok(),
-            (_, None) => None,
+        let oldest_counted = match limit.max {
+            // A limit of none is full by a slot that nobody took.
+            0 => Some(Timestamp::MAX),
+            _ => windows.line(connection, agent, &limit.policy).oldest_counted(limit)?,
         };
         usage.push(Usage { limit: limit.clone(), oldest_counted });
     }
@@ -68,96 +61,128 @@ pub(super) fn take_all(
     for policy in policies {
         let of_policy = || limits.iter().filter(|limit| limit.policy == *policy);
         let longest = of_policy().map(|limit| limit.window).max().unwrap_or_default();
-        let n = take(connection, agent, policy, at, longest)?;
+        let mut line = windows.line(connection, agent, policy);
+        let newest = line.take(at, longest)?;
         for limit in of_policy().filter(|limit| !limit.observed) {
-            let left = windows.left(connection, agent, limit, (n, at))?;
+            let left = line.left(limit, (newest, at))?;
             nearest = Some(nearest.map_or(left, |nearest| rate::nearer(nearest, left)));
         }
     }
     Ok(nearest)
 }
 
-/// Takes a slot of `policy` at `at`, and removes a few that are in no window.
-/// Gives its number.
-fn take(
-    connection: &Connection,
-    agent: &str,
-    policy: &str,
-    at: i64,
-    longest: Duration,
-) -> rusqlite::Result<i64> {
-    let longest = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX).max(KEPT_US);
-    let n: i64 = connection
-        .prepare_cached(
-            "INSERT INTO slot (agent, policy, n, at)
-             SELECT ?1, ?2, ifnull(max(n), 0) + 1, ?3 FROM slot WHERE agent = ?1 AND policy = ?2
-             RETURNING n",
-        )?
-        .query_row(params![agent, policy, at], |row| row.get(0))?;
-    if n % REMOVE_EVERY == 0 {
-        connection
-            .prepare_cached(
-                "DELETE FROM slot WHERE agent = ?1 AND policy = ?2 AND n IN (
-                   SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n LIMIT ?4
-                 ) AND at < ?3",
-            )?
-            .execute(params![agent, policy, at.saturating_sub(longest), REMOVED])?;
-    }
-    Ok(n)
-}
-
-/// Where windows began when they were last looked at. They only move on, so a look
-/// costs what has left a window since, not a search. Bounded; starts over when full.
+/// What a writer remembers of slots. Bounded; starts over when full.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
-    /// By agent, policy and length: all slots before this one are out.
-    begin: HashMap<(Arc<str>, Arc<str>, Duration), i64>,
+    /// Goes up when others may have written.
+    version: u64,
+    /// By agent and policy.
+    known: HashMap<(Arc<str>, Arc<str>), Known>,
+}
+
+/// What is remembered of the slots of one agent and policy.
+#[derive(Debug, Default)]
+struct Known {
+    /// Whose numbers and times these are: others may have added to them since.
+    version: u64,
+    newest: Option<i64>,
+    /// One for each length.
+    begins: Vec<Begin>,
+}
+
+/// Where a window began when it was last looked at. It only moves on, whoever
+/// writes.
+#[derive(Debug, Clone, Copy)]
+struct Begin {
+    window: Duration,
+    /// All slots before this one are out.
+    n: i64,
+    /// When it was taken.
+    at: Option<i64>,
 }
 
 impl Windows {
     /// Forgets everything: after a rollback numbers are given anew.
     pub(super) fn clear(&mut self) {
-        self.begin.clear();
+        self.known.clear();
+    }
+
+    /// Others may have taken slots, or moved them.
+    pub(super) fn distrust(&mut self) {
+        self.version += 1;
+    }
+
+    fn line<'t>(
+        &'t mut self,
+        connection: &'t Connection,
+        agent: &'t Arc<str>,
+        policy: &'t Arc<str>,
+    ) -> Line<'t> {
+        let key = (Arc::clone(agent), Arc::clone(policy));
+        if self.known.len() >= MAX_LINES && !self.known.contains_key(&key) {
+            self.known.clear();
+        }
+        let known = self.known.entry(key).or_default();
+        if known.version != self.version {
+            known.version = self.version;
+            known.newest = None;
+            known.begins.iter_mut().for_each(|begin| begin.at = None);
+        }
+        Line { connection, agent, policy, known }
+    }
+}
+
+/// The slots of one agent and policy.
+struct Line<'t> {
+    connection: &'t Connection,
+    agent: &'t str,
+    policy: &'t str,
+    known: &'t mut Known,
+}
+
+impl Line<'_> {
+    /// When the slot was taken that is the last to fit into `limit`; `None` where
+    /// there is none, or none that counts.
+    fn oldest_counted(&mut self, limit: &Limit) -> rusqlite::Result<Option<Timestamp>> {
+        let counted = lowest(self.newest()?, limit);
+        let at = match self.begin(limit.window) {
+            Some(begin) if counted < begin.n => None,
+            Some(Begin { n, at: Some(at), .. }) if counted == n => Some(at),
+            _ => self.taken_at(counted)?,
+        };
+        Ok(at.and_then(|at| Timestamp::from_microsecond(at).ok()))
+    }
+
+    /// Takes a slot at `at`, and removes a few that are in no window. Gives its
+    /// number.
+    fn take(&mut self, at: i64, longest: Duration) -> rusqlite::Result<i64> {
+        let n = self.newest()? + 1;
+        self.connection
+            .prepare_cached("INSERT INTO slot (agent, policy, n, at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![self.agent, self.policy, n, at])?;
+        self.known.newest = Some(n);
+        if n % REMOVE_EVERY == 0 {
+            let longest = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX).max(KEPT_US);
+            self.remove_before(at.saturating_sub(longest))?;
+        }
+        Ok(n)
+    }
+
+    fn remove_before(&self, at: i64) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM slot WHERE agent = ?1 AND policy = ?2 AND n IN (
+                     SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n LIMIT ?4
+                   ) AND at < ?3";
+        let mut remove = self.connection.prepare_cached(sql)?;
+        remove.execute(params![self.agent, self.policy, at, REMOVED]).map(drop)
     }
 
     /// What is left of `limit` where the slot `newest`, just taken at `at`, is the
-    /// newest of its policy.
-    fn left(
-        &mut self,
-        connection: &Connection,
-        agent: &Arc<str>,
-        limit: &Limit,
-        (newest, at): (i64, i64),
-    ) -> rusqlite::Result<Quota> {
+    /// newest.
+    fn left(&mut self, limit: &Limit, (newest, at): (i64, i64)) -> rusqlite::Result<Quota> {
         let window = i64::try_from(limit.window.as_micros()).unwrap_or(i64::MAX);
-        let counts = |n: i64| -> rusqlite::Result<Option<i64>> {
-            let taken = taken_at(connection, agent, &limit.policy, n)?;
-            Ok(taken.filter(|taken| at.saturating_sub(*taken) < window))
-        };
-        // More than fit in need not be counted.
-        let lowest = newest - i64::from(limit.max.max(1)) + 1;
-        let key = (Arc::clone(agent), Arc::clone(&limit.policy), limit.window);
-        let known = self.begin.get(&key).copied().filter(|known| *known <= newest);
-        // Those before `out` are out, `begin` is in: in growing steps, and then in
-        // halves.
-        let (mut out, mut begin, mut oldest) = (known.unwrap_or(lowest).max(lowest), newest, at);
-        let mut step = 0;
-        while out < begin {
-            let n = out + step.min((begin - out) / 2);
-            match counts(n)? {
-                Some(taken) => (begin, oldest) = (n, taken),
-                None => (out, step) = (n + 1, 2 * step + 1),
-            }
-        }
-        // Where it is full, what is before was not looked at.
-        if begin > lowest {
-            if self.begin.len() >= MAX_WINDOWS {
-                self.begin.clear();
-            }
-            self.begin.insert(key, begin);
-        }
-        let used = u32::try_from(newest - begin + 1).unwrap_or(u32::MAX);
-        let reset = oldest.saturating_add(window) - at;
+        let begin = self.find_begin(limit, window, (newest, at))?;
+        let used = u32::try_from(newest - begin.n + 1).unwrap_or(u32::MAX);
+        let reset = begin.at.unwrap_or(at).saturating_add(window) - at;
         Ok(Quota {
             limit: limit.max,
             window: limit.window,
@@ -165,30 +190,85 @@ impl Windows {
             reset: Duration::from_micros(u64::try_from(reset).unwrap_or_default()),
         })
     }
+
+    /// The oldest slot that counts, of those that fit into `limit`. A look costs what
+    /// has left the window since the one before, not a search.
+    fn find_begin(
+        &mut self,
+        limit: &Limit,
+        window: i64,
+        (newest, at): (i64, i64),
+    ) -> rusqlite::Result<Begin> {
+        // More than fit in need not be counted.
+        let lowest = lowest(newest, limit);
+        let known = self.begin(limit.window).filter(|known| (lowest..=newest).contains(&known.n));
+        // Those before `out` are out, `begin` is in: in growing steps, and then in
+        // halves.
+        let mut out = known.map_or(lowest, |known| known.n);
+        let mut begin = Begin { window: limit.window, n: newest, at: Some(at) };
+        let mut step = 0;
+        while out < begin.n {
+            let n = out + step.min((begin.n - out) / 2);
+            let taken = match known {
+                Some(Begin { n: first, at: Some(taken), .. }) if n == first => Some(taken),
+                _ => self.taken_at(n)?,
+            };
+            match taken.filter(|taken| at.saturating_sub(*taken) < window) {
+                Some(taken) => (begin.n, begin.at) = (n, Some(taken)),
+                None => (out, step) = (n + 1, 2 * step + 1),
+            }
+        }
+        // Where it is full, what is before was not looked at.
+        if known.is_some() || begin.n > lowest {
+            self.remember(begin);
+        }
+        Ok(begin)
+    }
+
+    fn begin(&self, window: Duration) -> Option<Begin> {
+        self.known.begins.iter().find(|begin| begin.window == window).copied()
+    }
+
+    fn remember(&mut self, begin: Begin) {
+        let begins = &mut self.known.begins;
+        match begins.iter_mut().find(|known| known.window == begin.window) {
+            Some(known) => *known = begin,
+            None => begins.push(begin),
+        }
+    }
+
+    /// The number of the newest slot; 0 where there is none.
+    fn newest(&mut self) -> rusqlite::Result<i64> {
+        if let Some(newest) = self.known.newest {
+            return Ok(newest);
+        }
+        let mut newest = self.connection.prepare_cached(
+            "SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n DESC LIMIT 1",
+        )?;
+        let newest = newest.query_row([self.agent, self.policy], |row| row.get(0)).optional()?;
+        Ok(*self.known.newest.insert(newest.unwrap_or_default()))
+    }
+
+    /// When the slot numbered `n` was taken.
+    fn taken_at(&self, n: i64) -> rusqlite::Result<Option<i64>> {
+        // They are numbered from 1 on.
+        if n < 1 {
+            return Ok(None);
+        }
+        self.connection
+            .prepare_cached("SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n = ?3")?
+            .query_row(params![self.agent, self.policy, n], |row| row.get(0))
+            .optional()
+    }
+}
+
+/// The first of the slots that fit into `limit` up to `newest`.
+fn lowest(newest: i64, limit: &Limit) -> i64 {
+    newest - i64::from(limit.max.max(1)) + 1
 }
 
 /// Moves every slot `by` microseconds into the past: the clock was set back by
 /// so much, and windows go on as if it had not been.
 pub(super) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE slot SET at = at - ?1", [by]).map(drop)
-}
-
-/// When the slot numbered `n` was taken.
-fn taken_at(
-    connection: &Connection,
-    agent: &str,
-    policy: &str,
-    n: i64,
-) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n = ?3")?
-        .query_row(params![agent, policy, n], |row| row.get(0))
-        .optional()
-}
-
-fn newest(connection: &Connection, agent: &str, policy: &str) -> rusqlite::Result<i64> {
-    let mut newest = connection.prepare_cached(
-        "SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n DESC LIMIT 1",
-    )?;
-    newest.query_row([agent, policy], |row| row.get(0)).optional().map(Option::unwrap_or_default)
 }

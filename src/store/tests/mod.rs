@@ -403,10 +403,14 @@ fn a_limit_of_none_is_always_full_and_other_agents_have_their_own() {
 
 #[test]
 fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
-    let (_folder, store) = store();
-    let limits = [limit("p", 60, 1)];
     let now = Timestamp::now();
-    assert!(ask(&store, &limits, now + SignedDuration::from_hours(9)));
-    assert!(!ask(&store, &limits, now + SignedDuration::from_secs(5)));
-    assert!(ask(&store, &limits, now + SignedDuration::from_secs(70)));
+    for max in [1, 3] {
+        let (_folder, store) = store();
+        let limits = [limit("p", 60, max)];
+        assert!(ask(&store, &limits, now + SignedDuration::from_hours(9)));
+        let soon = now + SignedDuration::from_secs(5);
+        let free = (0..max).take_while(|_| ask(&store, &limits, soon)).count();
+        assert_eq!(free, max as usize - 1);
+        assert!(ask(&store, &limits, now + SignedDuration::from_secs(70)));
+    }
 }
