@@ -39,13 +39,15 @@ pub struct Parser {
     searched: usize,
     max: usize,
     begun: bool,
+    /// The event before ended in a `\r`: a `\n` that follows is half of that line end.
+    after_cr: bool,
 }
 
 impl Parser {
     /// A parser that holds events of at most `max` bytes.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { buffer: BytesMut::new(), line: 0, searched: 0, max, begun: false }
+        Self { buffer: BytesMut::new(), line: 0, searched: 0, max, begun: false, after_cr: false }
     }
 
     /// Takes what has come.
@@ -58,12 +60,16 @@ impl Parser {
     /// # Errors
     /// [`TooLarge`]; the stream cannot be read further.
     pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
+        if let Some(half) = self.second_half() {
+            return Ok(Some(half));
+        }
         let Some(end) = self.end_of_event() else {
             let too_large = self.buffer.len() > self.max;
             return if too_large { Err(TooLarge { max: self.max }) } else { Ok(None) };
         };
         let raw = self.buffer.split_to(end).freeze();
         (self.line, self.searched) = (0, 0);
+        self.after_cr = raw.ends_with(b"\r");
         if raw.len() > self.max {
             return Err(TooLarge { max: self.max });
         }
@@ -86,8 +92,16 @@ impl Parser {
         self.buffer.freeze()
     }
 
-    /// Where the first empty line ends. A `\r` at the very end may be half of a
-    /// line end, so it waits for what follows.
+    /// A `\n` that came too late for the event whose last line end it is half of. Who
+    /// reads on may be waiting for it, so it does not wait for another event.
+    fn second_half(&mut self) -> Option<Event> {
+        let first = *self.buffer.first()?;
+        (std::mem::take(&mut self.after_cr) && first == b'\n')
+            .then(|| Event { raw: self.buffer.split_to(1).freeze(), ..Event::default() })
+    }
+
+    /// Where the first empty line ends. A `\r` at the very end ends one, whatever
+    /// follows; behind anything else it may be half of a line end, and waits.
     fn end_of_event(&mut self) -> Option<usize> {
         let bytes: &[u8] = &self.buffer;
         loop {
@@ -97,7 +111,7 @@ impl Parser {
             };
             let end = self.searched + found;
             let after = match (bytes.get(end), bytes.get(end + 1)) {
-                (Some(b'\r'), None) => {
+                (Some(b'\r'), None) if end > self.line => {
                     self.searched = end;
                     return None;
                 }
@@ -217,6 +231,68 @@ mod tests {
         assert_eq!((events[3].message(), events[3].kind.as_str()), (None, "ping"));
     }
 
+    /// The data of the events of a whole stream, as the standard says it.
+    fn by_the_standard(stream: &str) -> Vec<String> {
+        let text = stream.strip_prefix('\u{feff}').unwrap_or(stream);
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        // What no line end follows is no line; what no empty line follows, no event.
+        let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let (mut events, mut data) = (Vec::new(), None::<String>);
+        for line in lines {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            match name {
+                "" if line.is_empty() => events.extend(data.take()),
+                "data" => {
+                    let value = value.strip_prefix(' ').unwrap_or(value);
+                    data = Some(data.map_or(value.to_owned(), |data| format!("{data}\n{value}")));
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
+    fn data(events: &[Event]) -> Vec<String> {
+        let data = events.iter().filter_map(|event| event.data.clone());
+        data.map(|data| String::from_utf8(data).unwrap()).collect()
+    }
+
+    /// A line end that was cut in two, made one.
+    fn joined_line_ends(events: Vec<Event>) -> Vec<Event> {
+        let mut joined: Vec<Event> = Vec::new();
+        for event in events {
+            match joined.last_mut() {
+                Some(before) if event.raw == "\n" && before.raw.ends_with(b"\r") => {
+                    before.raw = [&before.raw[..], b"\n"].concat().into();
+                }
+                _ => joined.push(event),
+            }
+        }
+        joined
+    }
+
+    #[test]
+    fn an_event_is_there_when_its_empty_line_is_whatever_ends_it() {
+        for end in ["\n\n", "\r\r", "\r\n\r\n", "\r\n\r", "\n\r", "\r\n\n", "\n\r\n"] {
+            let stream = format!("data: 1{end}");
+            let (events, rest) = events(&[stream.as_bytes()]);
+            assert_eq!(data(&events), ["1"], "{end:?}");
+            assert!(rest.is_empty(), "{end:?}");
+        }
+    }
+
+    /// A client may hold a `\r` until it sees what follows.
+    #[test]
+    fn the_second_half_of_a_line_end_is_passed_on_at_once() {
+        let mut parser = Parser::new(100);
+        parser.feed(b"data: 1\r\n\r");
+        assert!(parser.next_event().unwrap().is_some());
+        parser.feed(b"\n");
+        assert_eq!(parser.next_event().unwrap().unwrap().raw, "\n");
+        parser.feed(b"data: 2\r\n\r\n");
+        assert_eq!(data(parser.next_event().unwrap().as_slice()), ["2"]);
+    }
+
     #[test]
     fn an_event_that_does_not_end_is_not_held_for_ever() {
         let mut parser = Parser::new(10);
@@ -236,7 +312,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_cut_gives_the_same_events_and_loses_no_byte(
-            text in "(data: ?[a:]{0,3}|id: 1|: c|event: x|retry: 5|\r|\n|\r\n){0,20}", cuts in prop::collection::vec(0usize..60, 0..6),
+            text in "\u{feff}?(data: ?[a:]{0,3}|data|id: 1|: c|event: x|retry: 5|\r|\n|\r\n){0,20}", cuts in prop::collection::vec(0usize..60, 0..6),
         ) {
             let bytes = text.as_bytes();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
@@ -248,7 +324,8 @@ mod tests {
             joined.extend_from_slice(&rest);
             prop_assert_eq!(&joined, bytes);
             let (whole, _) = events(&[bytes]);
-            prop_assert_eq!(cut, whole);
+            prop_assert_eq!(data(&whole), by_the_standard(&text));
+            prop_assert_eq!(joined_line_ends(cut), whole);
         }
     }
 }
