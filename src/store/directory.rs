@@ -329,7 +329,8 @@ mod tests {
         crate::store::Store::open(&folder.path().join("a.db"), &Options::default()).unwrap();
         let older = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
         let older = older.execute_batch(
-            "DROP TABLE escalation; DROP TABLE agent_key; DROP TABLE agent; PRAGMA user_version = 1",
+            "DROP TABLE session; DROP TABLE escalation; DROP TABLE agent_key; DROP TABLE agent;
+             PRAGMA user_version = 1",
         );
         older.unwrap();
         assert_eq!(registry.list().unwrap(), []);

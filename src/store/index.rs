@@ -82,6 +82,7 @@ struct Indexed {
     kind: i64,
     at: i64,
     facet: i64,
+    session: String,
     decision_us: i64,
     decision: i64,
     outcome: String,
@@ -92,8 +93,8 @@ struct Indexed {
 pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
     let folded: i64 = meta(connection, "folded")?.unwrap_or_default();
     let mut select = connection.prepare_cached(
-        "SELECT seq, kind, at, ifnull(facet, 0), ifnull(decision_us, 0), ifnull(ref, 0),
-                ifnull(outcome, ''), ifnull(upstream_us, 0)
+        "SELECT seq, kind, at, ifnull(facet, 0), ifnull(session, ''), ifnull(decision_us, 0),
+                ifnull(ref, 0), ifnull(outcome, ''), ifnull(upstream_us, 0)
          FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let entries = select.query_map([folded, FOLD_MAX], |row| {
@@ -102,10 +103,11 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
             kind: row.get(1)?,
             at: row.get(2)?,
             facet: row.get(3)?,
-            decision_us: row.get(4)?,
-            decision: row.get(5)?,
-            outcome: row.get(6)?,
-            upstream_us: row.get(7)?,
+            session: row.get(4)?,
+            decision_us: row.get(5)?,
+            decision: row.get(6)?,
+            outcome: row.get(7)?,
+            upstream_us: row.get(8)?,
         })
     })?;
     let mut newest = folded;
@@ -114,11 +116,12 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
         let entry = entry?;
         newest = entry.seq;
         match entry.kind {
-            kind::DECISION => batch.decision(&entry)?,
+            kind::DECISION => batch.decision(entry)?,
             kind::RESULT => batch.result(&entry)?,
             _ => {}
         }
     }
+    batch.place_sessions(connection)?;
     batch.count(connection)?;
     set_meta(connection, "folded", newest)?;
     Ok(newest)
@@ -132,6 +135,8 @@ struct Batch<'c> {
     recent: HashMap<i64, (i64, i64)>,
     /// By the start of an hour, in seconds, and facet.
     counts: HashMap<(i64, i64), Counts>,
+    /// The first and the last decision of each session in it: a handful.
+    sessions: HashMap<String, (i64, i64)>,
 }
 
 impl<'c> Batch<'c> {
@@ -143,13 +148,15 @@ impl<'c> Batch<'c> {
             decided: prepare("SELECT at, facet FROM entry WHERE seq = ?1 AND kind = 0")?,
             recent: HashMap::new(),
             counts: HashMap::new(),
+            sessions: HashMap::new(),
         })
     }
 
-    fn decision(&mut self, entry: &Indexed) -> rusqlite::Result<()> {
+    fn decision(&mut self, entry: Indexed) -> rusqlite::Result<()> {
         self.posting.execute([entry.facet, entry.seq])?;
         self.recent.insert(entry.seq, (entry.at, entry.facet));
         self.add(entry.at, entry.facet, &Counts::decision(entry.seq, entry.decision_us));
+        self.sessions.entry(entry.session).or_insert((entry.seq, entry.seq)).1 = entry.seq;
         Ok(())
     }
 
@@ -182,6 +189,17 @@ impl<'c> Batch<'c> {
             }
         }
         all
+    }
+
+    fn place_sessions(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut upsert = connection.prepare_cached(
+            "INSERT INTO session (name, first, last) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET last = excluded.last",
+        )?;
+        for (session, (first, last)) in &self.sessions {
+            upsert.execute(params![session, first, last])?;
+        }
+        Ok(())
     }
 
     fn count(self, connection: &Connection) -> rusqlite::Result<()> {

@@ -273,6 +273,7 @@ fn tidy_up(connection: &Connection) -> rusqlite::Result<()> {
          WHERE tally.span = 0 AND tally.start = 0 AND tally.facet = hours.facet",
         [],
     )?;
+    connection.execute("DELETE FROM session WHERE last < (SELECT min(seq) FROM entry)", [])?;
     let unused = connection.execute(
         "DELETE FROM facet WHERE NOT EXISTS (SELECT 1 FROM posting WHERE facet = facet.id)",
         [],

@@ -1,9 +1,9 @@
 //! Opening a database and bringing it up to date.
 //!
 //! `entry` is the log itself: append-only, chained. `facet` is its dictionary:
-//! the combinations of values that repeat. `posting`, `answer` and `tally` are
-//! an index made from the log, a little behind it (see `index.rs`); they can be
-//! made again at any time.
+//! the combinations of values that repeat. `posting`, `answer`, `tally` and
+//! `session` are an index made from the log, a little behind it (see `index.rs`);
+//! they can be made again at any time.
 
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use super::{Options, StoreError};
 const APPLICATION_ID: i32 = 0x4147_4154;
 
 /// One step per schema version; `PRAGMA user_version` counts those done.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// SQLite's page cache per connection, in KiB.

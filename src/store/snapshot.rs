@@ -15,7 +15,7 @@ use super::facet::{self, Facet};
 use super::merge::{Direction, Merge, Source};
 use super::read::{Filter, Reader};
 use super::row::{Row, hex};
-use super::schema::meta;
+use super::schema::{self, meta};
 
 /// What a filter comes to in one snapshot.
 #[derive(Debug)]
@@ -213,12 +213,16 @@ impl<'r> Snapshot<'r> {
         Ok((Some(facets), any_bare && filter.tool.is_some()))
     }
 
-    /// The entries that `filter` selects by time and place. Within a stretch in
+    /// The entries that `filter` may select by time, place and session. Within a stretch in
     /// which the clock was never set back, times never decrease.
     fn ranges(&self, filter: &Filter) -> rusqlite::Result<Vec<(i64, i64)>> {
         let place = |id: &Option<RowId>| id.as_ref().and_then(RowId::place);
         let lowest = place(&filter.after).map_or(self.first, |place| place.seq + 1);
         let highest = place(&filter.before).map_or(self.head, |place| place.seq - 1);
+        let places = match &filter.session {
+            Some(session) => self.places(session)?,
+            None => vec![(self.first, self.head)],
+        };
         let mut ranges = Vec::new();
         for (first, last) in self.stretches()? {
             let since = match filter.since {
@@ -229,9 +233,25 @@ impl<'r> Snapshot<'r> {
                 Some(until) => self.first_at(first, last, until.as_microsecond() + 1)? - 1,
                 None => last,
             };
-            ranges.push((since.max(lowest), until.min(highest)));
+            for (from, to) in &places {
+                ranges.push((since.max(lowest).max(*from), until.min(highest).min(*to)));
+            }
         }
         Ok(ranges)
+    }
+
+    /// Where rows of `session` stand: between its first and its last indexed one, and
+    /// among those not yet indexed.
+    fn places(&self, session: &str) -> rusqlite::Result<Vec<(i64, i64)>> {
+        // Until somebody writes again, a log of an older version has no such table.
+        if !schema::is_up_to_date(self.connection())? {
+            return Ok(vec![(self.first, self.head)]);
+        }
+        let sql = "SELECT first, last FROM session WHERE name = ?1";
+        let mut select = self.connection().prepare_cached(sql)?;
+        let indexed = select.query_row([session], |row| Ok((row.get(0)?, row.get(1)?)));
+        let tail = (self.folded + 1, self.head);
+        Ok(indexed.optional()?.into_iter().chain([tail]).collect())
     }
 
     /// The stretches between settings back of the clock.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use rusqlite::Row;
+use rusqlite::{Row, params};
 
 use super::StoreError;
 use super::audit::RowId;
@@ -13,6 +13,7 @@ use super::facet::{self, Facet};
 use super::keyring::check_key;
 use super::read::Reader;
 use super::row::{hex, unhex};
+use super::schema;
 use super::snapshot::{Snapshot, before_first};
 
 /// Entries between two reports of progress.
@@ -200,7 +201,23 @@ impl Reader {
             }
             facets += 1;
         }
-        Ok(facets == walk.indexed.len())
+        Ok(facets == walk.indexed.len() && self.sessions_agree(walk)?)
+    }
+
+    /// Whether nothing of a session stands where the index does not look for it.
+    fn sessions_agree(&self, walk: &Walk<'_>) -> rusqlite::Result<bool> {
+        // A log of an older version has no such index.
+        if !schema::is_up_to_date(self.connection())? {
+            return Ok(true);
+        }
+        let sql = "SELECT 1 FROM session WHERE name = ?1 AND first <= ?2 AND last >= ?3";
+        let mut select = self.connection().prepare(sql)?;
+        for (session, (first, last)) in &walk.sessions {
+            if !select.exists(params![session, first, last])? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -221,6 +238,8 @@ struct Walk<'s> {
     decisions: i64,
     /// Count and sum of the decisions of each combination, as far as indexed.
     indexed: HashMap<i64, (i64, i64)>,
+    /// The first and the last decision of each session, as far as indexed.
+    sessions: HashMap<String, (i64, i64)>,
 }
 
 impl<'s> Walk<'s> {
@@ -237,6 +256,7 @@ impl<'s> Walk<'s> {
             entries: 0,
             decisions: 0,
             indexed: HashMap::new(),
+            sessions: HashMap::new(),
         }
     }
 
@@ -271,11 +291,12 @@ impl<'s> Walk<'s> {
         if kind == kind::DECISION {
             self.decisions += 1;
             let (_, folded, _) = self.snapshot.bounds();
-            if let Ok(facet) = row.get(3)
+            if let (Ok(facet), Ok(session)) = (row.get(3), row.get(4))
                 && seq <= folded
             {
                 let (count, sum) = self.indexed.entry(facet).or_default();
                 (*count, *sum) = (*count + 1, *sum + seq);
+                self.sessions.entry(session).or_insert((seq, seq)).1 = seq;
             }
         }
         None

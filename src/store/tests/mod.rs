@@ -2,6 +2,7 @@
 
 mod paging;
 mod reading;
+mod sessions;
 mod sharing;
 
 use std::fs;

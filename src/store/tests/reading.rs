@@ -285,6 +285,9 @@ fn a_changed_index_shows() {
         "DELETE FROM posting WHERE seq = 6",
         "UPDATE posting SET facet = 2 WHERE seq = 6",
         "UPDATE tally SET decided = decided + 1 WHERE span = 0 AND facet = 1",
+        "UPDATE session SET first = first + 1",
+        "UPDATE session SET last = last - 1",
+        "DELETE FROM session",
     ] {
         let (_folder, path) = log(1500);
         assert_eq!(broken(&path), None);
