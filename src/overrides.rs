@@ -1,6 +1,8 @@
 //! How an HTTP request asks some servers to take it for another one than its head
 //! says: for one of another method, or at another place. Pure.
 
+use std::borrow::Cow;
+
 use crate::json::{Json, Object};
 
 /// Headers that ask for another method, in lower case.
@@ -52,12 +54,31 @@ pub fn is_header_to_some(name: &str) -> bool {
 /// and `_method[]` is the same to some; PHP makes `_` of what no name begins with.
 #[must_use]
 pub fn is_parameter(name: &str) -> bool {
-    let name = name.trim();
-    let begun = name.strip_prefix(['.', '[']).map(|rest| format!("_{rest}"));
-    let name = begun.as_deref().unwrap_or(name);
+    let name = as_php_has_it(name.trim());
     let name = name.split('[').next().unwrap_or_default();
-    let mut known = PARAMETERS.iter().chain(&METHOD_HEADERS);
-    known.any(|known| name.eq_ignore_ascii_case(known))
+    known().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// The parameter that does and that a text, in lower case, begins with.
+#[must_use]
+pub fn begun_by(text: &str) -> Option<&'static str> {
+    let text = as_php_has_it(text);
+    known().find(|known| text.starts_with(known))
+}
+
+/// The parameter that does and that stands in a text, in lower case.
+#[must_use]
+pub fn within(text: &str) -> Option<&'static str> {
+    known().find(|known| text.contains(known))
+}
+
+fn known() -> impl Iterator<Item = &'static str> {
+    PARAMETERS.into_iter().chain(METHOD_HEADERS)
+}
+
+fn as_php_has_it(name: &str) -> Cow<'_, str> {
+    let begun = name.strip_prefix(['.', '[']);
+    begun.map_or(Cow::Borrowed(name), |rest| Cow::Owned(format!("_{rest}")))
 }
 
 /// The parameter of a query or a form that does. Some servers take `;` for `&`.

@@ -248,7 +248,7 @@ async fn take_form(headers: &mut HeaderMap, body: Body, limits: &Limits) -> Resu
         }
         Opening::Part(begun, rest) => (begun, rest),
     };
-    let mut fields = form::Fields::default();
+    let mut fields = form::Fields::of(headers)?;
     fields.push(&begun)?;
     let rest = form::Checked::body(rest, fields);
     let body = streamed(resume(begun, rest), headers, limits);

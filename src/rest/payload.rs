@@ -137,7 +137,7 @@ pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<
     Ok(match reads {
         Reads::Nothing => Body::Opaque,
         Reads::Fields => {
-            form::check_whole(held)?;
+            form::check_whole(headers, held)?;
             Body::Opaque
         }
         Reads::Json | Reads::Form if !plain => return Err(Fault::Charset),
@@ -162,7 +162,7 @@ pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<
         }
         Reads::Any | Reads::Text => {
             if is_multipart(headers) {
-                form::check_whole(held)?;
+                form::check_whole(headers, held)?;
             }
             as_text()
         }
