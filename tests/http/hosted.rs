@@ -306,6 +306,9 @@ fn refusals_are_logged() {
         assert!(matches!(answer.status, 400 | 415), "{answer:?}");
         assert!(answer.header("x-agentgate-decision").is_some(), "{answer:?}");
     }
+    let answer = gate.request("POST", "/mcp/s?read_only=true", &own, &initialize());
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.header("x-agentgate-decision").is_some(), "{answer:?}");
     assert!(upstream.requests().is_empty());
     let all = format!("{own}{MASTER}");
     assert_eq!(gate.request("POST", "/mcp/s", &all, &initialize()).status, 200);
@@ -314,7 +317,7 @@ fn refusals_are_logged() {
     let of = |agent: &str| {
         log["logs"].as_array().unwrap().iter().filter(|row| row["agent_name"] == agent).count()
     };
-    assert_eq!((of("unidentified"), of("ann")), (1, 5), "{log}");
+    assert_eq!((of("unidentified"), of("ann")), (1, 6), "{log}");
 }
 
 #[test]

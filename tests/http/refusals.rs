@@ -92,6 +92,7 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
         ("a session for one hop", with(&format!("{JSON}Connection: mcp-session-id\r\n")), &[400]),
         ("a type for one hop", with(&format!("{JSON}Connection: TE, Content-Type\r\n")), &[400]),
         ("another host in the request line", absolute("http://evil.example/mcp"), &[400]),
+        ("a query", absolute("/mcp?read_only=true"), &[400]),
         ("an old client without a host", old(""), &[403]),
         ("packed", with(&format!("{JSON}Content-Encoding: gzip\r\n")), &[415]),
         ("too long", gate.request("POST", JSON, &long), &[413]),
@@ -117,6 +118,7 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
     assert!(gate.log().len() <= rows.len() + 1, "they are at the wrong door, too");
     let own = format!("http://{}/mcp", gate.address);
     assert_eq!(absolute(&own).status, 502, "named twice, and the same");
+    assert_eq!(absolute("/mcp?sessionId=1").status, 502, "as clients of HTTP+SSE append it");
     assert_eq!(old(&format!("Host: {}\r\n", gate.address)).status, 502, "old, and right");
     assert_eq!(with(JSON).status, 502, "what is right gets as far as the server");
 }

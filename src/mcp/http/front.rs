@@ -30,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest session id that is taken, in bytes.
 const MAX_SESSION_ID: usize = 1 << 10;
 
+/// What clients of HTTP+SSE know a session by and some append everywhere; here it
+/// stands for nothing.
+const IGNORED: [&str; 2] = ["sessionId", "session_id"];
+
 /// Where MCP is spoken.
 pub const PATH: &str = "/mcp";
 
@@ -220,6 +224,7 @@ pub async fn read(
     (agent, principal): (Agent, Arc<str>),
     max_message: usize,
 ) -> Result<Incoming, Refusal> {
+    check_query(parts.uri.query().unwrap_or_default())?;
     check_headers(parts)?;
     let body = match parts.method {
         Method::GET | Method::DELETE => Bytes::new(),
@@ -239,6 +244,19 @@ pub async fn read(
     };
     let (method, headers) = (parts.method.clone(), std::mem::take(&mut parts.headers));
     Ok(Incoming { agent, principal, method, headers, body })
+}
+
+/// No query goes to the server: an agent could ask it for other tools than were
+/// meant, and a client whose query was lost would believe that it holds.
+fn check_query(query: &str) -> Result<(), Refusal> {
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    match names.all(|name| IGNORED.contains(&&*name)) {
+        true => Ok(()),
+        false => {
+            let what = "a query goes no further: put it into the URL that the gate is given";
+            Err(Refusal::new(StatusCode::BAD_REQUEST, what))
+        }
+    }
 }
 
 /// What has to be there once or not at all: of two, the gate and the server
@@ -408,6 +426,16 @@ mod tests {
                 assert!(!admits(&[origin], token), "{origin}");
                 assert!(!admits(&["http://localhost", origin], token), "{origin}");
             }
+        }
+    }
+
+    #[test]
+    fn no_query_is_lost_without_a_word() {
+        for query in ["", "&", "sessionId=1", "session_id=1&sessionId=2", "session%49d=1"] {
+            assert!(check_query(query).is_ok(), "{query}");
+        }
+        for query in ["x", "x=1", "read_only=true", "sessionId=1&x=1", "SessionId=1", "=1"] {
+            assert!(check_query(query).is_err(), "{query}");
         }
     }
 
