@@ -93,7 +93,7 @@ fn serve_http(
         None => {
             let children = args.listen.max_sessions.map_or(MAX_SESSIONS, usize::from);
             let idle = args.listen.session_idle.unwrap_or(SESSION_IDLE);
-            let limits = Limits { max_message: max, children, idle };
+            let limits = Limits { max_message: max, children, each: children, idle };
             // The token opens this very door.
             let secrets = args.listen.token_env.iter().map(OsString::from).collect();
             let children = Children::without(secrets, &args.command, limits, begin);

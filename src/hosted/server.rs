@@ -20,8 +20,10 @@ use crate::mcp::relay::{self, Relay};
 use crate::policy::Policy;
 use crate::policy::live::Policies;
 
-/// Children of one server at once, and how long they may be idle.
+/// Children of one server at once, those of them that one agent may have, and how
+/// long they may be idle.
 const MAX_CHILDREN: usize = 64;
+const MAX_CHILDREN_EACH: usize = MAX_CHILDREN / 2;
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// Where a server's description came from.
@@ -46,8 +48,12 @@ impl Server {
                 if !command.is_empty() =>
             {
                 let command: Vec<OsString> = command.iter().map(OsString::from).collect();
-                let limits =
-                    Limits { max_message: host.max_message, children: MAX_CHILDREN, idle: IDLE };
+                let limits = Limits {
+                    max_message: host.max_message,
+                    children: MAX_CHILDREN,
+                    each: MAX_CHILDREN_EACH,
+                    idle: IDLE,
+                };
                 let is_given = |secret: &&OsString| env.iter().any(|name| **secret == **name);
                 let secrets = host.secrets.iter().filter(|secret| !is_given(secret)).cloned();
                 let children = Children::without(secrets.collect(), &command, limits, begin);

@@ -49,6 +49,8 @@ pub struct Limits {
     pub max_message: usize,
     /// Children at once; beyond it new sessions are refused, unless an old one is idle.
     pub children: usize,
+    /// Those of them that one principal may have.
+    pub each: usize,
     /// How long a session may be idle before it is ended.
     pub idle: Duration,
 }
@@ -61,6 +63,7 @@ pub struct Children {
     limits: Limits,
     begin: Arc<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     room: Arc<Semaphore>,
+    shares: Arc<Shares>,
     /// Each child has it between itself and its relay.
     bridge: Option<Bridge>,
     open: Mutex<HashMap<Key, Arc<Session>>>,
@@ -110,6 +113,7 @@ impl Children {
             limits,
             begin: Arc::new(begin),
             room: Arc::new(Semaphore::new(limits.children)),
+            shares: Arc::new(Shares { each: limits.each, taken: Mutex::default() }),
             bridge: None,
             open: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
@@ -127,6 +131,7 @@ impl Children {
             limits: self.limits,
             begin: Arc::clone(&self.begin),
             room: Arc::clone(&self.room),
+            shares: Arc::clone(&self.shares),
             bridge: Some(bridge),
             open: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
@@ -264,7 +269,8 @@ impl Children {
             return Ok(session);
         }
         let Some(room) = self.room(&incoming.principal).await else {
-            let what = "there are as many sessions as are allowed at once";
+            let what =
+                "there are as many sessions as are allowed at once, or as one agent may have";
             return Err(self.unavailable(incoming, what).await);
         };
         let _starting = self.starting.lock().await;
@@ -281,15 +287,19 @@ impl Children {
         }
     }
 
-    /// Room for one more child.
-    async fn room(&self, principal: &Arc<str>) -> Option<OwnedSemaphorePermit> {
-        if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
-            return Some(room);
+    /// Room for one more child, of all and of those that are the principal's.
+    async fn room(&self, principal: &Arc<str>) -> Option<Room> {
+        let share = self.shares.of(principal);
+        let (own, any) = (Arc::clone(&share), Arc::clone(&self.room));
+        if let (Ok(own), Ok(any)) = (own.try_acquire_owned(), any.try_acquire_owned()) {
+            return Some((own, any));
         }
         let mut is_made = false;
         for _ in 0..TURNS {
-            is_made = is_made || self.make_room(principal);
-            if let Ok(room) = timeout(TURN, Arc::clone(&self.room).acquire_owned()).await {
+            is_made = is_made || self.make_room(principal, share.available_permits() == 0);
+            let (own, any) = (Arc::clone(&share), Arc::clone(&self.room));
+            let both = async { tokio::try_join!(own.acquire_owned(), any.acquire_owned()) };
+            if let Ok(room) = timeout(TURN, both).await {
                 return room.ok();
             }
         }
@@ -297,10 +307,11 @@ impl Children {
     }
 
     /// Ends a session that has been idle for a while, since many clients never do:
-    /// one of the principal's own before another's, the one idle for longest first.
-    /// `false` where there is none.
-    fn make_room(&self, principal: &Arc<str>) -> bool {
-        let idle = self.idle(self.limits.idle / PRESSED);
+    /// one of the principal's own before another's, the one idle for longest first;
+    /// only an own one where that is what lacks room. `false` where there is none.
+    fn make_room(&self, principal: &Arc<str>, only_own: bool) -> bool {
+        let mut idle = self.idle(self.limits.idle / PRESSED);
+        idle.retain(|(.., session)| !only_own || session.principal == *principal);
         let rank = |(idle, _, session): &&(Duration, _, Arc<Session>)| {
             (session.principal == *principal, *idle)
         };
@@ -331,7 +342,7 @@ impl Children {
         key: Key,
         relay: Arc<Relay>,
         principal: Arc<str>,
-        room: OwnedSemaphorePermit,
+        room: Room,
     ) -> std::io::Result<Arc<Session>> {
         let told = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
@@ -397,6 +408,29 @@ impl Children {
     }
 }
 
+/// Room for a child: of those that the principal may have, and of all.
+type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+/// How many children each principal may have, for as long as it has some.
+#[derive(Debug)]
+struct Shares {
+    each: usize,
+    taken: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
+}
+
+impl Shares {
+    fn of(&self, principal: &Arc<str>) -> Arc<Semaphore> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = taken.get(principal).and_then(Weak::upgrade) {
+            return share;
+        }
+        taken.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(self.each));
+        taken.insert(Arc::clone(principal), Arc::downgrade(&share));
+        share
+    }
+}
+
 /// A session whose id its client has not been told.
 struct Unknown<'c> {
     children: &'c Children,
@@ -410,5 +444,39 @@ impl Drop for Unknown<'_> {
         if !self.is_known {
             self.children.end(&self.key, &self.session);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::http::fixture::relays;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_has_more_than_a_share_of_the_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = relays(folder.path(), "allow_all");
+        let limits = Limits { max_message: 1 << 20, children: 4, each: 2, idle: Duration::ZERO };
+        let children = Children::new(&[], limits, |_| unreachable!());
+        let (one, other, third): (Arc<str>, Arc<str>, Arc<str>) =
+            ("one".into(), "other".into(), "third".into());
+        let (input, _relay) = tokio::io::duplex(1);
+        let idle = Session::new(Arc::clone(&other), begin(), false, input);
+        children.open().insert(Key::Session("idle".to_owned()), idle);
+        let [first, second] = [children.room(&one).await, children.room(&one).await];
+        assert!(first.is_some() && second.is_some());
+        assert!(children.room(&one).await.is_none(), "it has its share");
+        assert_eq!(children.open().len(), 1, "for that, no session of another's ends");
+        let bridged = children.bridged(Bridge::Up);
+        assert!(bridged.room(&one).await.is_none(), "whichever way it speaks");
+        let others = [bridged.room(&other).await, children.room(&other).await];
+        assert!(others.iter().all(Option::is_some));
+        assert!(children.room(&third).await.is_none(), "there are four in all");
+        assert_eq!(children.open().len(), 0, "an idle one had to make room");
+        drop(first);
+        assert!(children.room(&one).await.is_some());
+        drop((second, others));
+        let _room = children.room(&third).await.unwrap();
+        assert_eq!(children.shares.taken.lock().unwrap().len(), 1, "who has none is forgotten");
     }
 }
