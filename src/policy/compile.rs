@@ -274,7 +274,7 @@ impl Reader<'_> {
     }
 
     fn when(&mut self, when: &At<String>) -> Option<Key> {
-        match Condition::compile(&when.value) {
+        match Condition::compile(&when.value, &mut self.regexes) {
             Ok(condition) => Some(Key::When(Arc::new(condition))),
             Err(error) => {
                 self.error(when.span, format!("bad `when`: {error}"));

@@ -10,14 +10,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::Chars;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue};
+use cel::common::ast::{CallExpr, EntryExpr, Expr};
 use cel::objects::Key;
 use cel::parser::Expression;
 use cel::{Context, Env, ExecutionError, Value};
+use regex::Regex;
 
 use super::diagnostic::nearest;
 use super::matcher::Step;
 use super::reads;
+use super::regexes::{self, Regexes, Room};
 use crate::action::{Action, Body, Hints, Target};
 use crate::intent::Intent;
 use crate::json::{Json, Object};
@@ -40,6 +42,9 @@ const BOUNDED: &str = "@bounded";
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
     expression: Expression,
+    /// Kept for [`regexes::matches`].
+    #[expect(dead_code, reason = "they live as long as what needs them")]
+    regexes: Box<[Arc<Regex>]>,
     /// Only what it reads is converted.
     variables: Box<[Variable]>,
     /// The arguments that it looks at.
@@ -141,6 +146,7 @@ static ROOT: LazyLock<Context<'static, 'static>> = LazyLock::new(|| {
     // INVARIANT (bounded): were the name taken, every guarded range would fail
     // to resolve, which errs, which denies.
     let _ = root.add_function(BOUNDED, bounded);
+    let _ = root.add_function(regexes::MATCHES, regexes::matches);
     root
 });
 
@@ -162,13 +168,15 @@ impl Condition {
     ///
     /// # Errors
     /// What is wrong with it, in words for its author.
-    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+    pub(super) fn compile(text: &str, room: &mut Room) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("an expression may have at most {MAX_LENGTH} bytes"));
         }
         check_brackets(text)?;
         let mut expression = parse(text)?;
-        guard(&mut expression, 0, false)?;
+        let mut regexes = Regexes::new(room);
+        guard(&mut expression, 0, false, &mut regexes)?;
+        let regexes = regexes.found();
         let references = expression.references();
         for function in references.functions() {
             let named = function.starts_with(|first: char| first.is_ascii_alphabetic());
@@ -188,7 +196,7 @@ impl Condition {
             }
         }
         let arguments = reads::arguments(&expression);
-        Ok(Self { expression, variables: variables.into(), arguments })
+        Ok(Self { expression, regexes, variables: variables.into(), arguments })
     }
 
     /// Whether the expression holds for `action`.
@@ -283,18 +291,25 @@ fn parse(text: &str) -> Result<Expression, String> {
     }
 }
 
-/// Walks the expression once: depth, nesting and regexes are checked, and the
-/// range of every comprehension is put under guard.
-fn guard(node: &mut Expression, depth: u16, in_loop: bool) -> Result<(), String> {
+/// Walks the expression once: depth and nesting are checked, regexes compiled, and
+/// the range of every comprehension is put under guard.
+fn guard(
+    node: &mut Expression,
+    depth: u16,
+    in_loop: bool,
+    regexes: &mut Regexes<'_>,
+) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err(format!("an expression may nest at most {MAX_DEPTH} deep"));
     }
-    let mut visit = |child: &mut Expression| guard(child, depth + 1, in_loop);
+    if let Expr::Call(call) = &mut node.expr {
+        regexes.compile(call)?;
+    }
+    let mut visit = |child: &mut Expression| guard(child, depth + 1, in_loop, regexes);
     match &mut node.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
         Expr::Select(select) => visit(&mut select.operand),
         Expr::Call(call) => {
-            check_regex(call)?;
             call.target.as_deref_mut().map_or(Ok(()), &mut visit)?;
             call.args.iter_mut().try_for_each(visit)
         }
@@ -318,25 +333,10 @@ fn guard(node: &mut Expression, depth: u16, in_loop: bool) -> Result<(), String>
                     args: vec![range],
                 }),
             };
-            guard(&mut comprehension.loop_cond, depth + 1, true)?;
-            guard(&mut comprehension.loop_step, depth + 1, true)?;
-            guard(&mut comprehension.result, depth + 1, true)
+            guard(&mut comprehension.loop_cond, depth + 1, true, regexes)?;
+            guard(&mut comprehension.loop_step, depth + 1, true, regexes)?;
+            guard(&mut comprehension.result, depth + 1, true, regexes)
         }
-    }
-}
-
-/// A regex written out is compiled once here, so that a bad one is found at load.
-fn check_regex(call: &CallExpr) -> Result<(), String> {
-    if call.func_name != "matches" {
-        return Ok(());
-    }
-    let Some(Expr::Literal(LiteralValue::String(pattern))) = call.args.last().map(|arg| &arg.expr)
-    else {
-        return Ok(());
-    };
-    match regex::Regex::new(pattern.inner()) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(format!("bad regex `{}`", pattern.inner())),
     }
 }
 

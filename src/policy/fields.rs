@@ -2,6 +2,7 @@
 //! as it should be. Reading goes on after a finding, so that all come at once.
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span};
+use super::regexes::Room;
 use super::yaml::{Node, Value};
 
 /// A value and where it stands.
@@ -16,6 +17,8 @@ pub(crate) struct At<T> {
 pub(crate) struct Reader<'s> {
     source: &'s Source,
     pub(crate) found: Diagnostics,
+    /// For what the source has of regexes.
+    pub(super) regexes: Room,
 }
 
 /// The members of one map, each key known and given once.
@@ -30,7 +33,7 @@ impl<'n> Fields<'n> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, found: Diagnostics::default() }
+        Self { source, found: Diagnostics::default(), regexes: Room::default() }
     }
 
     pub(crate) fn source(&self) -> &'s Source {

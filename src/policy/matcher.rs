@@ -5,7 +5,7 @@ mod path;
 
 use std::cmp::Ordering;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::decimal;
 use super::fields::{At, Reader, advise};
@@ -17,8 +17,6 @@ use crate::json::{Json, Number, Object};
 
 pub(super) use path::Step;
 
-/// Largest compiled regex, in bytes.
-const MAX_REGEX: usize = 1 << 20;
 /// Most values that are shown to people at a path.
 const SHOWN_VALUES: usize = 5;
 /// Longest text of values that is shown to people, in characters.
@@ -261,7 +259,7 @@ fn operator(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Operator
         "lt" => Operator::Compare(&[Less], number(reader, name, node)?),
         "lte" => Operator::Compare(&[Less, Equal], number(reader, name, node)?),
         "glob" => Operator::Glob(each_text(reader, name, node, Glob::new)?),
-        "regex" => Operator::Regex(each_text(reader, name, node, regex)?),
+        "regex" => Operator::Regex(regexes(reader, name, node)?),
         "under" => Operator::Under(each_text(reader, name, node, Folder::new)?),
         "prefix" => Operator::Prefix(plain(reader, name, node)?),
         "suffix" => Operator::Suffix(plain(reader, name, node)?),
@@ -299,13 +297,11 @@ fn length(reader: &mut Reader<'_>, node: &Node) -> Option<usize> {
     length
 }
 
-fn regex(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).size_limit(MAX_REGEX).build().map_err(|error| {
-        // The last line says what is wrong; those before draw the pattern.
-        let text = error.to_string();
-        let last = text.lines().last().unwrap_or_default();
-        format!("bad regex `{pattern}`: {}", last.trim_start_matches("error: "))
-    })
+fn regexes(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Regex]>> {
+    let mut room = std::mem::take(&mut reader.regexes);
+    let regexes = each_text(reader, name, node, |pattern| room.regex(pattern));
+    reader.regexes = room;
+    regexes
 }
 
 fn plain(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Box<str>]>> {
@@ -317,7 +313,7 @@ fn each_text<T, E: ToString>(
     reader: &mut Reader<'_>,
     name: &str,
     node: &Node,
-    make: impl Fn(&str) -> Result<T, E>,
+    mut make: impl FnMut(&str) -> Result<T, E>,
 ) -> Option<Box<[T]>> {
     let texts = reader.texts(node, name);
     let mut made = Vec::with_capacity(texts.len());

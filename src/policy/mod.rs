@@ -25,6 +25,7 @@ mod matcher;
 mod outlook;
 mod readings;
 mod reads;
+mod regexes;
 mod rules;
 mod truth;
 mod under;

@@ -1,0 +1,167 @@
+//! Regexes of policies, compiled at load: each is bounded, and so are all of one file
+//! together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
+
+use cel::common::ast::{CallExpr, Expr, LiteralValue};
+use cel::{ExecutionError, Value};
+use regex::{Error, Regex, RegexBuilder};
+
+/// `matches` with a regex that was compiled at load; no expression can spell this name.
+pub(super) const MATCHES: &str = "@matches";
+
+/// What a regex is charged with, compiled: the least of these that holds it. Larger
+/// than the last none may be.
+const SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
+
+/// What the regexes of one file may be charged with together.
+const MAX_TOGETHER: usize = 32 << 20;
+
+/// Those of expressions, by pattern, for as long as some expression has them: the
+/// interpreter would compile one again for every text that it looks at.
+static SHARED: LazyLock<RwLock<HashMap<String, Weak<Regex>>>> = LazyLock::new(RwLock::default);
+
+/// The room for regexes that a file has left.
+#[derive(Debug)]
+pub(super) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(MAX_TOGETHER)
+    }
+}
+
+impl Room {
+    /// Compiles `pattern`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for its author.
+    pub(super) fn regex(&mut self, pattern: &str) -> Result<Regex, String> {
+        let bad = |why: &str| format!("bad regex `{pattern}`: {why}");
+        for size in SIZES {
+            if size > self.0 {
+                return Err(bad("the regexes of this file are too large together"));
+            }
+            match RegexBuilder::new(pattern).size_limit(size).build() {
+                Ok(regex) => {
+                    self.0 -= size;
+                    return Ok(regex);
+                }
+                Err(Error::CompiledTooBig(_)) => {}
+                Err(error) => {
+                    // The last line says what is wrong; those before draw the pattern.
+                    let text = error.to_string();
+                    let last = text.lines().last().unwrap_or_default();
+                    return Err(bad(last.trim_start_matches("error: ")));
+                }
+            }
+        }
+        // It took as long as one that fits.
+        let most = SIZES.iter().copied().max().unwrap_or_default();
+        self.0 = self.0.saturating_sub(most);
+        Err(bad(&format!("compiled, it is larger than {most} bytes")))
+    }
+
+    /// The same for an expression, which keeps what it gets.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn shared(&mut self, pattern: &str) -> Result<Arc<Regex>, String> {
+        let mut shared = SHARED.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = shared.get(pattern).and_then(Weak::upgrade) {
+            return Ok(regex);
+        }
+        let regex = Arc::new(self.regex(pattern)?);
+        shared.retain(|_, regex| regex.strong_count() > 0);
+        shared.insert(pattern.to_owned(), Arc::downgrade(&regex));
+        Ok(regex)
+    }
+}
+
+/// The regexes of an expression, and the room for them.
+pub(super) struct Regexes<'r> {
+    room: &'r mut Room,
+    found: Vec<Arc<Regex>>,
+}
+
+impl<'r> Regexes<'r> {
+    pub(super) fn new(room: &'r mut Room) -> Self {
+        Self { room, found: Vec::new() }
+    }
+
+    /// Those that were compiled.
+    pub(super) fn found(self) -> Box<[Arc<Regex>]> {
+        self.found.into()
+    }
+
+    /// Compiles what `call` matches by, which has to be written out: one that a request
+    /// brings could be as costly as whoever sends it likes.
+    pub(super) fn compile(&mut self, call: &mut CallExpr) -> Result<(), String> {
+        if call.func_name != "matches" {
+            return Ok(());
+        }
+        let pattern = call.args.last().map(|pattern| &pattern.expr);
+        let Some(Expr::Literal(LiteralValue::String(pattern))) = pattern else {
+            return Err("the regex of `matches` has to be written out".to_owned());
+        };
+        self.found.push(self.room.shared(pattern.inner())?);
+        call.func_name = MATCHES.to_owned();
+        call.args.splice(..0, call.target.take().map(|text| *text));
+        Ok(())
+    }
+}
+
+/// What an expression calls in place of its `matches`.
+pub(super) fn matches(text: Value, pattern: Value) -> Result<Value, ExecutionError> {
+    let (Value::String(text), Value::String(pattern)) = (&text, &pattern) else {
+        return Err(ExecutionError::function_error("matches", "it takes text"));
+    };
+    match of_expressions(pattern) {
+        Some(regex) => Ok(Value::Bool(regex.is_match(text))),
+        None => Err(ExecutionError::function_error("matches", "its regex is not there")),
+    }
+}
+
+/// The regex of an expression; `None` where none has it.
+fn of_expressions(pattern: &str) -> Option<Arc<Regex>> {
+    SHARED.read().unwrap_or_else(PoisonError::into_inner).get(pattern)?.upgrade()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_room_for_many_regexes_and_not_for_any_number_of_large_ones() {
+        let mut room = Room::default();
+        let large = r"\p{L}{20}";
+        let fitting = (0..10_000).take_while(|_| room.regex(large).is_ok()).count();
+        assert!((32..200).contains(&fitting), "{fitting}");
+        assert!(room.regex(large).unwrap_err().contains("too large together"));
+        let mut room = Room::default();
+        let small = (0..10_000).take_while(|_| room.regex("^[a-z]+$").is_ok()).count();
+        assert!((1_000..10_000).contains(&small), "{small}");
+    }
+
+    #[test]
+    fn what_does_not_compile_is_charged_for() {
+        let mut room = Room::default();
+        let tried = (0..10_000).take_while(|_| {
+            room.regex("(a{1000}){1000}").unwrap_err().contains("it is larger than")
+        });
+        assert!(tried.count() < 100);
+    }
+
+    #[test]
+    fn expressions_share_theirs_until_the_last_is_gone() {
+        let pattern = "shared by two";
+        let mut room = Room::default();
+        let (one, two) = (room.shared(pattern).unwrap(), Room(0).shared(pattern).unwrap());
+        assert!(Arc::ptr_eq(&one, &two));
+        drop(one);
+        assert!(of_expressions(pattern).is_some());
+        drop(two);
+        assert!(of_expressions(pattern).is_none());
+    }
+}
