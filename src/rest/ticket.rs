@@ -118,10 +118,18 @@ impl fmt::Debug for Signer {
 /// What signed paths begin with, below a provider.
 pub const SIGNED: &str = "/~signed/";
 
+/// The token in a signed path. Some clients write `%7E` for `~`, which is the same
+/// (RFC 3986, section 2.3): as any other path it would go upstream and into the log.
+#[must_use]
+pub fn token(path: &str) -> Option<&str> {
+    let behind = ["/~", "/%7E", "/%7e"].iter().find_map(|tilde| path.strip_prefix(tilde))?;
+    behind.strip_prefix("signed/")
+}
+
 /// A path as it may be written down: a signed one is as good as a key.
 #[must_use]
 pub fn shown(path: &str) -> &str {
-    if path.starts_with(SIGNED) { SIGNED } else { path }
+    if token(path).is_some() { SIGNED } else { path }
 }
 
 impl Signer {
@@ -157,6 +165,16 @@ mod tests {
             until: 1,
             url: "https://files.slack.com/upload/v1/secret".to_owned(),
             path: "/api/files.getUploadURLExternal".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_signed_path_is_one_however_its_tilde_is_written() {
+        for path in ["/~signed/x", "/%7Esigned/x", "/%7esigned/x"] {
+            assert_eq!((token(path), shown(path)), (Some("x"), SIGNED), "{path}");
+        }
+        for path in ["/~signed", "/signed/x", "/a/~signed/x", "/~Signed/x"] {
+            assert_eq!((token(path), shown(path)), (None, path), "{path}");
         }
     }
 
