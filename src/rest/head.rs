@@ -77,12 +77,19 @@ pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
     if headers.get_all(UPGRADE).iter().any(websocket) {
         return Err(Fault::Upgrade);
     }
-    let control = |value: &&HeaderValue| {
-        value.as_bytes().iter().any(|byte| *byte < 0x20 && *byte != b'\t' || *byte == 0x7f)
-    };
-    match headers.values().find(control) {
-        Some(_) => Err(Fault::Header("a header holds a control character".to_owned())),
-        None => Ok(()),
+    headers.values().try_for_each(check_value)
+}
+
+fn check_value(value: &HeaderValue) -> Result<(), Fault> {
+    let value = value.as_bytes();
+    if value.iter().any(|byte| *byte < 0x20 && *byte != b'\t' || *byte == 0x7f) {
+        return Err(Fault::Header("a header holds a control character".to_owned()));
+    }
+    // Over HTTP/2 such a value may come, and over HTTP/1 it would arrive as another
+    // one than was judged (RFC 9113, section 8.2.1).
+    match value.trim_ascii().len() == value.len() {
+        true => Ok(()),
+        false => Err(Fault::Header("a header begins or ends with white space".to_owned())),
     }
 }
 
@@ -297,6 +304,8 @@ mod tests {
             &[host, ("x_amz_target", "x")],
             &[host, ("x-original-url", "/admin")],
             &[host, ("x-http-method", "PUT")],
+            &[host, ("x-environment", " x")],
+            &[host, ("x-environment", "x\t")],
             &[host, ("upgrade", "WebSocket")],
         ] {
             assert!(checked(headers).is_err(), "{headers:?}");
