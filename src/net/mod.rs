@@ -7,6 +7,7 @@ pub mod client;
 pub mod lanes;
 pub mod server;
 pub mod sniff;
+mod streams;
 mod way;
 mod wire;
 

@@ -5,26 +5,31 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use futures_util::future::{CatchUnwind, FutureExt as _};
 use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::conn::auto::{Builder, Connection};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tower_service::Service as _;
 
 use super::alive;
 use super::lanes::Lanes;
 use super::sniff::Heads;
+use super::streams::{Stream, Streams};
 use super::wire::{Patience, Wire};
 use super::{Body, body};
+
+/// What a connection ends with.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a listener puts up with; beyond 100 headers it answers 431, too.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +95,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let builder = builder(limits);
     let patience = Patience { head: limits.head_patience, write: limits.write_patience };
-    let draining = GracefulShutdown::new();
+    let (stopping, _) = watch::channel(());
     let mut stop = std::pin::pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {
@@ -108,21 +113,25 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         alive::probe(&stream);
         let heads = Heads::default();
-        let service = OfPeer { app: app.clone(), peer, heads: heads.clone() };
-        let (builder, watcher) = (builder.clone(), draining.watcher());
+        let streams = Streams::new();
+        let under_way = UnderWay { heads: heads.clone(), streams: streams.clone(), limits };
+        let service = OfPeer { app: app.clone(), peer, heads: heads.clone(), streams };
+        let (builder, told) = (builder.clone(), stopping.subscribe());
         // A lane polls its own sockets.
         let Ok(stream) = stream.into_std() else { continue };
         lanes.spawn(async move {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             let stream = TokioIo::new(Wire::new(stream, heads, patience));
             let connection = builder.serve_connection(stream, service);
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
+            if let Err(error) = under_way.attend(connection, told).await {
                 tracing::debug!(%peer, %error, "a connection broke");
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain, draining.shutdown()).await.is_err() {
+    // Each connection listens to it until it ends.
+    let _ = stopping.send(());
+    if timeout(limits.drain, stopping.closed()).await.is_err() {
         tracing::warn!("requests under way were broken off");
     }
     Ok(())
@@ -145,11 +154,44 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     builder
 }
 
+/// What is known of a connection while it is served.
+struct UnderWay {
+    heads: Heads,
+    streams: Streams,
+    limits: Limits,
+}
+
+impl UnderWay {
+    /// Serves `connection` until it ends. Once the listener stops, what is under way
+    /// may end; once the client lets the gate wait for too long, it has to within
+    /// [`Limits::drain`].
+    async fn attend<A: App>(
+        &self,
+        connection: Connection<'_, TokioIo<Wire<TcpStream>>, OfPeer<A>, TokioExecutor>,
+        mut stopping: watch::Receiver<()>,
+    ) -> Result<(), BoxError> {
+        let mut connection = pin!(connection);
+        let Limits { idle, write_patience, drain, .. } = self.limits;
+        let is_overdue = tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            _ = stopping.changed() => false,
+            () = self.streams.overdue(&self.heads, idle, write_patience) => true,
+        };
+        connection.as_mut().graceful_shutdown();
+        match is_overdue {
+            true => timeout(drain, connection).await?,
+            false => connection.await,
+        }
+    }
+}
+
 /// The app as a peer's connection has it.
 struct OfPeer<A> {
     app: A,
     peer: SocketAddr,
     heads: Heads,
+    streams: Streams,
 }
 
 impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
@@ -159,18 +201,22 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         let request = self.heads.mark(request.map(body::incoming));
-        let in_chunks = request.version() < Version::HTTP_2
-            && request.headers().contains_key(TRANSFER_ENCODING);
+        let stream = (request.version() == Version::HTTP_2).then(|| self.streams.begin());
+        let is_last = stream.is_none()
+            && (request.headers().contains_key(TRANSFER_ENCODING)
+                || request.method() == Method::CONNECT);
         let answer = AssertUnwindSafe(self.app.answer(self.peer, request)).catch_unwind();
-        Answering { answer, in_chunks }
+        Answering { answer, is_last, stream }
     }
 }
 
 /// A request that is being answered; a type of its own, so that it need not be boxed.
 struct Answering {
     answer: CatchUnwind<AssertUnwindSafe<Answer>>,
-    /// It came in chunks.
-    in_chunks: bool,
+    /// It came in chunks, or asked for a tunnel: nobody follows what lies behind.
+    is_last: bool,
+    /// Its place among others, over HTTP/2.
+    stream: Option<Stream>,
 }
 
 impl Future for Answering {
@@ -179,11 +225,14 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.answer.poll_unpin(context));
         let mut response = answer.unwrap_or_else(|_| panicked());
-        if self.in_chunks {
-            // Nothing behind chunks is taken for another request.
+        if self.is_last {
+            // Nothing behind it is taken for another request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(match self.stream.take() {
+            Some(stream) => response.map(|body| stream.follow(body)),
+            None => response,
+        }))
     }
 }
 

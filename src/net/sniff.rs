@@ -11,8 +11,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::Request;
 use http::header::TRANSFER_ENCODING;
+use http::{Request, Version};
 
 use super::Body;
 
@@ -46,8 +46,8 @@ struct Course {
     head: Vec<u8>,
     /// Of each head that the parser has not handed on yet: what is odd.
     odd: VecDeque<Option<Oddity>>,
-    /// Whether a whole head has come.
-    any: bool,
+    /// What the first whole head was written in.
+    spoken: Option<Version>,
 }
 
 /// What comes next.
@@ -86,7 +86,7 @@ impl Heads {
 
     pub(super) fn awaits(&self) -> Awaits {
         let course = self.course();
-        match (course.place, course.any, course.head.is_empty()) {
+        match (course.place, course.spoken.is_some(), course.head.is_empty()) {
             (Place::Head, false, true) => Awaits::Anything,
             (Place::Head, false, false) => Awaits::FirstHead,
             (Place::Head, true, false) => Awaits::Head,
@@ -94,9 +94,14 @@ impl Heads {
         }
     }
 
+    /// What the connection speaks, once a whole head has come.
+    pub(super) fn spoken(&self) -> Option<Version> {
+        self.course().spoken
+    }
+
     /// Marks `request` if its head was odd.
     pub(super) fn mark(&self, mut request: Request<Body>) -> Request<Body> {
-        if request.version() >= http::Version::HTTP_2 {
+        if request.version() >= Version::HTTP_2 {
             return request;
         }
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
@@ -157,13 +162,14 @@ impl Course {
 
     fn end_head(&mut self) {
         let head = std::mem::take(&mut self.head);
-        self.any = true;
         let mut lines = head.split(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
         if first.starts_with(b"PRI * HTTP/2") {
+            self.spoken = Some(Version::HTTP_2);
             self.place = Place::Rest;
             return;
         }
+        self.spoken = Some(Version::HTTP_11);
         let (mut lengths, mut chunked, mut length) = (0, first.starts_with(b"CONNECT "), Some(0));
         for line in lines {
             let Some(colon) = memchr::memchr(b':', line) else { continue };

@@ -16,5 +16,6 @@ mod quickstart;
 mod sdks;
 mod smuggling;
 mod support;
+mod two;
 mod uploads;
 mod way;

@@ -1,0 +1,225 @@
+//! What is under way on a connection over HTTP/2. There a client may let many answers
+//! wait by opening no window for them, or stay for good without asking for anything;
+//! bytes go to and fro all the while, and neither the parser nor the wire minds.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, sleep};
+
+use super::Body;
+use super::sniff::Heads;
+
+/// Bytes of an answer that are handed out at a time: what of it lies ready for a client
+/// that does not take it.
+const PIECE: usize = 16 << 10;
+
+/// The answers under way on one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Streams(Arc<Mutex<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    /// Since when the client has not taken what an answer handed out; `None` where
+    /// it is the answer that is waited for.
+    untaken: HashMap<u64, Option<Instant>>,
+    next: u64,
+    /// When the last of them ended.
+    idle: Instant,
+}
+
+impl Streams {
+    pub(super) fn new() -> Self {
+        let idle = Instant::now();
+        Self(Arc::new(Mutex::new(Open { untaken: HashMap::new(), next: 0, idle })))
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer that is under way until this is dropped.
+    pub(super) fn begin(&self) -> Stream {
+        let mut open = self.open();
+        let id = open.next;
+        open.next += 1;
+        open.untaken.insert(id, None);
+        Stream { id, streams: self.clone() }
+    }
+
+    /// Resolves once a client that speaks HTTP/2 has asked for nothing for `idle`, or
+    /// has taken nothing of an answer for `patience`.
+    pub(super) async fn overdue(&self, heads: &Heads, idle: Duration, patience: Duration) {
+        let look = idle.min(patience) / 6;
+        loop {
+            sleep(look).await;
+            match heads.spoken() {
+                None => {}
+                Some(Version::HTTP_2) if self.open().is_overdue(idle, patience) => return,
+                Some(Version::HTTP_2) => {}
+                // The parser and the wire see to those.
+                Some(_) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Open {
+    fn is_overdue(&self, idle: Duration, patience: Duration) -> bool {
+        if self.untaken.is_empty() {
+            return self.idle.elapsed() >= idle;
+        }
+        self.untaken.values().flatten().any(|since| since.elapsed() >= patience)
+    }
+}
+
+/// An answer under way.
+#[derive(Debug)]
+pub(super) struct Stream {
+    id: u64,
+    streams: Streams,
+}
+
+impl Stream {
+    /// The answer's body, whose going is followed from now on.
+    pub(super) fn follow(self, body: Body) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        self.is_untaken(true);
+        Body::new(Followed { inner: body, rest: Bytes::new(), stream: self })
+    }
+
+    fn is_untaken(&self, untaken: bool) {
+        self.streams.open().untaken.insert(self.id, untaken.then(Instant::now));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut open = self.streams.open();
+        open.untaken.remove(&self.id);
+        open.idle = Instant::now();
+    }
+}
+
+/// A body in pieces. Who asks for the next one has taken the one before.
+struct Followed {
+    inner: Body,
+    /// What was not handed out yet of the inner one's last piece.
+    rest: Bytes,
+    stream: Stream,
+}
+
+impl HttpBody for Followed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.rest.is_empty() {
+            self.stream.is_untaken(false);
+            match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(length);
+        self.stream.is_untaken(true);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let (inner, mut hint) = (self.inner.size_hint(), SizeHint::default());
+        hint.set_lower(inner.lower().saturating_add(rest));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(75);
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+    /// How long a connection that begins with `head` is let be, at most ten minutes.
+    async fn until_overdue(streams: &Streams, head: &[u8]) -> Option<Duration> {
+        let (heads, began) = (Heads::default(), Instant::now());
+        heads.read(head);
+        let overdue = streams.overdue(&heads, IDLE, PATIENCE);
+        let overdue = tokio::time::timeout(Duration::from_secs(600), overdue).await;
+        overdue.is_ok().then(|| began.elapsed())
+    }
+
+    fn large() -> Body {
+        Body::from(vec![b'x'; 3 * PIECE])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_nothing_is_overdue_over_http_2_only() {
+        let streams = Streams::new();
+        let after = until_overdue(&streams, PREFACE).await.unwrap();
+        assert!((IDLE..IDLE + PATIENCE / 4).contains(&after), "{after:?}");
+        assert_eq!(until_overdue(&streams, b"GET / HTTP/1.1\r\n\r\n").await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_one_answer_is_overdue_whatever_else_goes_on() {
+        let streams = Streams::new();
+        let mut taken = streams.begin().follow(large());
+        assert!(taken.frame().await.unwrap().is_ok());
+        // One piece is out, the next one is not asked for.
+        let after = until_overdue(&streams, PREFACE).await.unwrap();
+        assert!((PATIENCE..PATIENCE + PATIENCE / 4).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_are_waited_for_are_never_overdue() {
+        let streams = Streams::new();
+        let asked = streams.begin();
+        let silent = futures_util::stream::pending::<Result<Bytes, Infallible>>();
+        let mut silent = streams.begin().follow(Body::from_stream(silent));
+        assert!(futures_util::FutureExt::now_or_never(silent.frame()).is_none());
+        assert_eq!(until_overdue(&streams, PREFACE).await, None);
+        drop((asked, silent));
+        assert!(until_overdue(&streams, PREFACE).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_whole_and_in_pieces() {
+        let mut body = Streams::new().begin().follow(large());
+        let mut lengths = Vec::new();
+        assert_eq!(body.size_hint().exact(), Some(3 * PIECE as u64));
+        while let Some(frame) = body.frame().await {
+            lengths.push(frame.unwrap().into_data().unwrap().len());
+        }
+        assert_eq!(lengths, [PIECE; 3]);
+        assert!(Streams::new().begin().follow(Body::empty()).is_end_stream());
+    }
+}
