@@ -68,6 +68,8 @@ pub struct Receipt {
     row: Option<RowId>,
     quota: Option<Quota>,
     sent: Instant,
+    /// How long it took until the answer began, where that was told.
+    answered: Option<Duration>,
     in_flight: Option<Arc<InFlight>>,
 }
 
@@ -124,12 +126,15 @@ impl Gate {
         let in_flight = self.onlookers.metrics.as_ref().map(|metrics| metrics.sent(action));
         let in_flight = in_flight.map(Arc::new);
         let (quota, row) = (row.as_ref().and_then(|row| row.quota), row.map(|row| row.id));
-        Permit { message, receipt: Receipt { row, quota, sent: Instant::now(), in_flight } }
+        Permit {
+            message,
+            receipt: Receipt { row, quota, sent: Instant::now(), answered: None, in_flight },
+        }
     }
 
     /// Adds what became of a forwarded action to its row. Nobody waits for it.
     pub fn release(&self, receipt: &Receipt, outcome: Outcome, status: String) {
-        let upstream = receipt.sent.elapsed();
+        let upstream = receipt.answered.unwrap_or_else(|| receipt.sent.elapsed());
         if let Some(in_flight) = &receipt.in_flight {
             in_flight.answered(outcome, &status, upstream);
         }
@@ -290,6 +295,11 @@ impl Receipt {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.row.as_ref().map(RowId::as_str)
+    }
+
+    /// The answer begins; what follows is no time of the server's.
+    pub fn answered(&mut self) {
+        self.answered = Some(self.sent.elapsed());
     }
 
     /// What is left of the limit that is nearest to being used up, where one

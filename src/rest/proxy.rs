@@ -1,5 +1,6 @@
 //! The way of a REST request.
 
+mod open;
 mod proven;
 mod signed;
 
@@ -17,6 +18,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use self::open::Open;
 use self::proven::Unproven;
 use super::aws::{self, SignedChunks};
 use super::credentials::{self, Credential};
@@ -98,29 +100,6 @@ struct Read {
     outgoing: Outgoing,
 }
 
-/// An answer that is being read. Where its client goes away meanwhile, what is recorded
-/// is what upstream said.
-struct Unread<'r> {
-    gate: &'r Gate,
-    receipt: &'r Receipt,
-    status: Option<StatusCode>,
-}
-
-impl Unread<'_> {
-    /// Somebody else records what became of it.
-    fn settle(mut self) {
-        self.status = None;
-    }
-}
-
-impl Drop for Unread<'_> {
-    fn drop(&mut self) {
-        if let Some(status) = self.status {
-            self.gate.release(self.receipt, Outcome::Forwarded, status.as_u16().to_string());
-        }
-    }
-}
-
 impl Proxy {
     /// Answers a request for `provider`, whose path below `base` (where the
     /// provider begins) is `path`, both as the client wrote them.
@@ -132,7 +111,7 @@ impl Proxy {
         peer: SocketAddr,
     ) -> Response<Body> {
         let base = self.base(provider, parts, base);
-        if let Some(token) = path.strip_prefix(ticket::SIGNED) {
+        if let Some(token) = ticket::token(path) {
             let signed = self.answer_signed(provider, token, base, (parts, body), peer);
             return Box::pin(signed).await;
         }
@@ -164,13 +143,13 @@ impl Proxy {
         };
         let holder = Holder { agent: who.agent, key_id: who.key_id };
         let rewriter = self.rewriter(holder, &read.action, &base, answer);
-        self.decide_and_forward(&gate, read, rewriter).await
+        self.decide_and_forward(gate, read, rewriter).await
     }
 
     /// Decided and recorded, or refused.
     async fn decide_and_forward(
         &self,
-        gate: &Gate,
+        gate: Gate,
         read: Read,
         rewriter: Option<Rewriter>,
     ) -> Response<Body> {
@@ -181,24 +160,23 @@ impl Proxy {
             Err(denial) => return reply::denied(&action, &denial),
         };
         let (receipt, answer) = self.forward(&action, permit).await;
-        let answer = match (answer, rewriter) {
-            (Ok((host, response)), Some(rewriter)) => {
-                let unread = Unread { gate, receipt: &receipt, status: Some(response.status()) };
-                let rewritten = rewriter.answer(&method, response).await;
-                unread.settle();
-                rewritten.map_err(|error| UpstreamError::broken(&host, &error))
-            }
-            (answer, _) => answer.map(|(_, response)| response),
-        };
-        match answer {
-            Ok(response) => {
-                let status = response.status().as_u16().to_string();
-                gate.release(&receipt, Outcome::Forwarded, status);
-                response
-            }
+        let (host, response) = match answer {
+            Ok(answer) => answer,
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
-                reply::failed(&error, &receipt)
+                return reply::failed(&error, &receipt);
+            }
+        };
+        let mut open = Open::new(gate, receipt, host, response.status());
+        let rewritten = match rewriter {
+            Some(rewriter) => rewriter.answer(&method, response).await,
+            None => Ok(response),
+        };
+        match rewritten {
+            Ok(response) => open.passed_on(response),
+            Err(error) => {
+                let (error, receipt) = open.broke_off(&error);
+                reply::failed(&error, receipt)
             }
         }
     }

@@ -48,6 +48,10 @@ const LEADS_ON: [HeaderName; 5] = [
 const OF_THE_BYTES: [&str; 5] =
     ["content-md5", "digest", "content-digest", "repr-digest", "x-goog-hash"];
 
+/// An extension of answers that came whole: they cannot break off any more.
+#[derive(Debug, Clone, Copy)]
+pub struct CameWhole;
+
 /// Rewrites the answers to one request.
 #[derive(Debug, Clone)]
 pub struct Rewriter {
@@ -111,6 +115,7 @@ impl Rewriter {
                 no_longer_true(&mut parts.headers);
                 parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.held.bytes.len()));
             }
+            parts.extensions.insert(CameWhole);
             return Ok(Response::from_parts(parts, whole.held.into_body()));
         }
         no_longer_true(&mut parts.headers);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::support::{Serve, command, eventually};
+use crate::support::{Recorder, Serve, command, eventually};
 
 /// An upstream that answers each request on a connection with `answer`, as it
 /// is, until that is empty; the targets that arrived, in order.
@@ -213,4 +213,34 @@ fn killed_under_load_it_has_recorded_whatever_arrived() {
     assert!(lost.is_empty(), "{} of {} unrecorded: {lost:?}", lost.len(), arrived.len());
     let verified = command(gate.home.path()).args(["audit", "verify"]).status().unwrap();
     assert!(verified.success());
+}
+
+/// Before its answer, in the middle of one, and between two requests.
+#[test]
+fn the_log_says_when_an_upstream_was_killed_and_nothing_is_sent_twice() {
+    let mut recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let key = gate.agent("a", "allow_all").key;
+    let headers = format!("X-Agent-Key: {key}\r\nContent-Type: application/json\r\n");
+    let post = |path: &str| gate.request("POST", &format!("/proxy/github{path}"), &headers, "{}");
+    for (path, status) in [("/stalls/before", 502), ("/stalls/half", 200)] {
+        recorder.forget();
+        let answer = thread::scope(|scope| {
+            let asked = scope.spawn(|| post(path));
+            eventually("it arrives", || !recorder.requests().is_empty());
+            recorder.kill();
+            asked.join().unwrap()
+        });
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(status != 200 || answer.body == "half", "{answer:?}");
+        let row = || gate.log().into_iter().find(|row| row["resource"] == path).unwrap();
+        eventually("the log has it", || row()["outcome"] == "error");
+        assert_eq!(post("/user").status, 502, "nobody is there");
+        recorder.revive();
+        assert_eq!(post("/user").status, 200);
+        recorder.kill();
+        recorder.revive();
+        assert_eq!(post("/user").status, 200, "on no connection of before");
+        assert_eq!(recorder.requests().len(), 3, "{path}");
+    }
 }

@@ -62,7 +62,7 @@ impl Proxy {
                 return self.refuse_faulty(&gate, &agent, provider, parts, fault).await;
             }
         };
-        self.decide_and_forward(&gate, read, rewriter).await
+        self.decide_and_forward(gate, read, rewriter).await
     }
 
     /// The ticket in `token`, and the agent that it was made for, with the key that

@@ -5,12 +5,14 @@ usage: recorder.py FILE [UPLOADS]      prints its port
 
 Answers whatever each SDK needs to go on: JSON that is an object, a list, or
 what the path asks for. UPLOADS is what pre-authenticated URLs begin with, in
-place of the recorder itself.
+place of the recorder itself. The variable PORT says where it listens.
 """
 import base64
 import json
+import os
 import re
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 OUT = open(sys.argv[1], "a", buffering=1)
@@ -174,11 +176,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def any(self):
         body, whole = self.read_body()
+        if self.path.startswith("/stalls/half"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf")
         headers = [[name.lower(), value] for name, value in self.headers.items()]
         OUT.write(json.dumps({
             "method": self.command, "target": self.path, "headers": headers,
             "body": base64.b64encode(body).decode(), "whole": whole,
         }) + "\n")
+        if self.path.startswith("/stalls/"):
+            threading.Event().wait()
         if not whole:
             self.close_connection = True
             return
@@ -203,6 +209,6 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", 0))), Handler)
 print(server.server_address[1], flush=True)
 server.serve_forever()

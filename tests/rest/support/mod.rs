@@ -69,16 +69,33 @@ impl Recorder {
     /// One whose pre-authenticated URLs begin with `uploads`.
     pub(crate) fn handing_out(uploads: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let (process, port) = Self::spawn(folder.path(), uploads, 0);
+        Self { folder, port, process }
+    }
+
+    fn spawn(folder: &Path, uploads: Option<&str>, port: u16) -> (Child, u16) {
         let mut process = Command::new(python())
             .arg(helper("recorder.py"))
-            .arg(folder.path().join("requests.jsonl"))
+            .arg(folder.join("requests.jsonl"))
             .args(uploads)
+            .env("PORT", port.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut port = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { folder, port: port.trim().parse().unwrap(), process }
+        (process, port.trim().parse().unwrap())
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it anew where it was.
+    pub(crate) fn revive(&mut self) {
+        (self.process, _) = Self::spawn(self.folder.path(), None, self.port);
     }
 
     /// What arrived so far.

@@ -1,0 +1,89 @@
+//! An answer on its way to the client. What became of it is recorded once: when it is
+//! over, when it breaks off, or when its client goes away.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::gate::{Gate, Receipt};
+use crate::net::Body;
+use crate::rest::rewrite::CameWhole;
+use crate::rest::upstream::UpstreamError;
+use crate::store::audit::Outcome;
+
+/// An answer of which the log knows nothing yet. Dropped, it is recorded with what
+/// upstream said.
+pub(super) struct Open {
+    gate: Gate,
+    receipt: Receipt,
+    /// Who answers.
+    host: String,
+    /// `None` once it is recorded.
+    status: Option<StatusCode>,
+}
+
+impl Open {
+    pub(super) fn new(gate: Gate, receipt: Receipt, host: String, status: StatusCode) -> Self {
+        Self { gate, receipt, host, status: Some(status) }
+    }
+
+    /// It is passed on as `response`.
+    pub(super) fn passed_on(mut self, response: Response<Body>) -> Response<Body> {
+        self.status = Some(response.status());
+        if response.body().is_end_stream() || response.extensions().get::<CameWhole>().is_some() {
+            return response;
+        }
+        // A client that is slow to take it makes no upstream slow.
+        self.receipt.answered();
+        response.map(|inner| Body::new(Followed { inner, open: self }))
+    }
+
+    /// It broke off. The receipt is for whoever has to say so.
+    pub(super) fn broke_off(&mut self, error: &axum::Error) -> (UpstreamError, &Receipt) {
+        let error = UpstreamError::broken(&self.host, error);
+        self.status = None;
+        self.gate.release(&self.receipt, Outcome::Error, error.to_string());
+        (error, &self.receipt)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(status) = self.status {
+            self.gate.release(&self.receipt, Outcome::Forwarded, status.as_u16().to_string());
+        }
+    }
+}
+
+/// A body that streams.
+struct Followed {
+    inner: Body,
+    open: Open,
+}
+
+impl HttpBody for Followed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Err(error)) = &frame {
+            self.open.broke_off(error);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
