@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use crate::support::{PATIENCE, Recorder, Serve};
 
@@ -49,6 +50,7 @@ fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
 struct Two {
     stream: TcpStream,
     key: String,
+    began: Instant,
 }
 
 impl Two {
@@ -59,7 +61,7 @@ impl Two {
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         stream.write_all(&frame(SETTINGS, 0, 0, settings)).unwrap();
         stream.write_all(&frame(SETTINGS, ACK, 0, b"")).unwrap();
-        Self { stream, key: key.to_owned() }
+        Self { stream, key: key.to_owned(), began: Instant::now() }
     }
 
     fn head(&self, more: &[(&str, &str)]) -> Vec<u8> {
@@ -91,6 +93,7 @@ impl Two {
             self.stream.read_exact(&mut payload).ok()?;
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             if head[3] == PING && head[4] != ACK {
+                assert!(self.began.elapsed() < PATIENCE * 2, "it is never cut off");
                 let _ = self.stream.write_all(&frame(PING, ACK, 0, &payload));
             }
             if matches!(head[3], DATA | HEADERS | RST_STREAM | GOAWAY) {
