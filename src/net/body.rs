@@ -182,10 +182,7 @@ impl HttpBody for Resumed {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
         if let Some(begun) = self.begun.take() {
             return Poll::Ready(Some(Ok(Frame::data(begun))));
         }
@@ -197,13 +194,51 @@ impl HttpBody for Resumed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let begun = self.begun.as_ref().map_or(0, Bytes::len) as u64;
-        let (rest, mut hint) = (self.body.size_hint(), SizeHint::default());
-        hint.set_lower(rest.lower().saturating_add(begun));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(begun));
-        }
-        hint
+        lengthened(self.body.size_hint(), self.begun.as_ref().map_or(0, Bytes::len))
+    }
+}
+
+/// The hint of a body that so many bytes go before.
+pub(crate) fn lengthened(mut hint: SizeHint, bytes: usize) -> SizeHint {
+    let bytes = bytes as u64;
+    if let Some(upper) = hint.upper() {
+        hint.set_upper(upper.saturating_add(bytes));
+    }
+    hint.set_lower(hint.lower().saturating_add(bytes));
+    hint
+}
+
+/// What a body gives next: a frame, its failure or its end.
+pub(crate) type Next = Option<Result<Frame<Bytes>, axum::Error>>;
+
+/// `body`, where whatever it gives is what `step` makes of it.
+pub(crate) fn stepwise(
+    body: Body,
+    step: impl FnMut(Next) -> Next + Send + Unpin + 'static,
+) -> Body {
+    Body::new(Stepwise { inner: body, step })
+}
+
+struct Stepwise<S> {
+    inner: Body,
+    step: S,
+}
+
+impl<S: FnMut(Next) -> Next + Unpin> HttpBody for Stepwise<S> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
+        let next = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        Poll::Ready((self.step)(next))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 
@@ -252,10 +287,7 @@ impl HttpBody for Patient {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             self.waiting = None;
             return Poll::Ready(frame);

@@ -2,15 +2,12 @@
 //! roots (and `SSL_CERT_FILE`), proxies of the environment. Redirects are never followed, and bodies come as
 //! they were sent.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -207,7 +204,11 @@ impl Upload {
     fn of(request: &mut Request<Body>) -> Self {
         let pace = Pace::default();
         let inner = std::mem::take(request.body_mut());
-        *request.body_mut() = Body::new(Paced { inner, pace: pace.clone() });
+        let told = pace.clone();
+        *request.body_mut() = body::stepwise(inner, move |next| {
+            told.took();
+            next
+        });
         Self { pace, connection: capture_connection(request) }
     }
 
@@ -251,36 +252,6 @@ impl Pace {
                 return None;
             }
         }
-    }
-}
-
-/// A request's body that tells how fast it goes.
-struct Paced {
-    inner: Body,
-    pace: Pace,
-}
-
-impl HttpBody for Paced {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(context);
-        if frame.is_ready() {
-            self.pace.took();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

@@ -14,6 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 
 use super::Body;
+use super::body::{Next, lengthened};
 use super::sniff::Heads;
 
 /// Bytes of an answer that are handed out at a time: what of it lies ready for a client
@@ -121,10 +122,7 @@ impl HttpBody for Followed {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
         if self.rest.is_empty() {
             self.stream.is_untaken(false);
             match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
@@ -146,13 +144,7 @@ impl HttpBody for Followed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.len() as u64;
-        let (inner, mut hint) = (self.inner.size_hint(), SizeHint::default());
-        hint.set_lower(inner.lower().saturating_add(rest));
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint
+        lengthened(self.inner.size_hint(), self.rest.len())
     }
 }
 

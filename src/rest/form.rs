@@ -7,20 +7,15 @@
 //! stands, to the first empty line that is one to everybody; and whatever in them
 //! could be a name of that kind to somebody is one.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use memchr::memmem::{self, Finder};
 use memchr::{memchr, memchr2};
 use percent_encoding::percent_decode;
 
 use super::inbound::Fault;
 use crate::net::Body;
-use crate::net::body::Unfit;
+use crate::net::body::{Unfit, stepwise};
 use crate::overrides;
 
 /// The longest headers of a part, in bytes.
@@ -225,46 +220,19 @@ fn squeezed(headers: &[u8]) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() && !"\"'\\".contains(*c)).collect()
 }
 
-/// A form that streams on, broken off with [`Unfit`] before a field that asks
-/// for another method goes on.
-pub(super) struct Checked {
-    inner: Body,
-    fields: Fields,
-}
-
-impl Checked {
-    /// What follows on what `fields` have seen.
-    pub(super) fn body(inner: Body, fields: Fields) -> Body {
-        Body::new(Self { inner, fields })
-    }
-}
-
-impl HttpBody for Checked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(piece) = frame.data_ref()
-            && let Err(fault) = self.fields.push(piece)
-        {
-            let unfit = Unfit { code: fault.answer().1, what: fault.to_string() };
-            return Poll::Ready(Some(Err(axum::Error::new(unfit))));
+/// What follows of a form on what `fields` have seen, broken off with [`Unfit`] before
+/// a field that asks for another method goes on.
+pub(super) fn checked(rest: Body, mut fields: Fields) -> Body {
+    stepwise(rest, move |next| {
+        let piece = next.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        match piece.map_or(Ok(()), |piece| fields.push(piece)) {
+            Ok(()) => next,
+            Err(fault) => {
+                let unfit = Unfit { code: fault.answer().1, what: fault.to_string() };
+                Some(Err(axum::Error::new(unfit)))
+            }
         }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
+    })
 }
 
 #[cfg(test)]

@@ -250,7 +250,7 @@ async fn take_form(headers: &mut HeaderMap, body: Body, limits: &Limits) -> Resu
     };
     let mut fields = form::Fields::of(headers)?;
     fields.push(&begun)?;
-    let rest = form::Checked::body(rest, fields);
+    let rest = form::checked(rest, fields);
     let body = streamed(resume(begun, rest), headers, limits);
     Ok(Taken { judged: action::Body::Opaque, body, held: None })
 }

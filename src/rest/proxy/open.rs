@@ -1,15 +1,12 @@
 //! An answer on its way to the client. What became of it is recorded once: when it is
 //! over, when it breaks off, or when its client goes away.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 
 use crate::gate::{Gate, Receipt};
 use crate::net::Body;
+use crate::net::body::stepwise;
 use crate::rest::rewrite::CameWhole;
 use crate::rest::upstream::UpstreamError;
 use crate::store::audit::Outcome;
@@ -38,7 +35,14 @@ impl Open {
         }
         // A client that is slow to take it makes no upstream slow.
         self.receipt.answered();
-        response.map(|inner| Body::new(Followed { inner, open: self }))
+        response.map(|body| {
+            stepwise(body, move |next| {
+                if let Some(Err(error)) = &next {
+                    self.broke_off(error);
+                }
+                next
+            })
+        })
     }
 
     /// It broke off. The receipt is for whoever has to say so.
@@ -55,35 +59,5 @@ impl Drop for Open {
         if let Some(status) = self.status {
             self.gate.release(&self.receipt, Outcome::Forwarded, status.as_u16().to_string());
         }
-    }
-}
-
-/// A body that streams.
-struct Followed {
-    inner: Body,
-    open: Open,
-}
-
-impl HttpBody for Followed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Err(error)) = &frame {
-            self.open.broke_off(error);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }

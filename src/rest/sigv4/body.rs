@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::chunks::{BadChunk, Chunks};
 use crate::net::Body;
-use crate::net::body::Unfit;
+use crate::net::body::{Next, Unfit, lengthened};
 
 /// See the module. Nothing passes while a chunk comes in, so that each has to come
 /// within the time in which upstream's answer is waited for.
@@ -44,10 +44,7 @@ impl HttpBody for Resigned {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
         while self.chunks.is_some() {
             let passes = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
                 Some(Ok(frame)) => self.take(frame),
@@ -77,11 +74,6 @@ impl HttpBody for Resigned {
     /// It is as long as what comes in.
     fn size_hint(&self) -> SizeHint {
         let Some(chunks) = &self.chunks else { return SizeHint::with_exact(0) };
-        let (mut hint, held) = (self.inner.size_hint(), chunks.held() as u64);
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(held));
-        }
-        hint.set_lower(hint.lower().saturating_add(held));
-        hint
+        lengthened(self.inner.size_hint(), chunks.held())
     }
 }
