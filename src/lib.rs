@@ -40,4 +40,5 @@ pub mod rest;
 pub mod segment;
 pub mod store;
 pub mod telemetry;
+pub mod terminal;
 pub mod verdict;

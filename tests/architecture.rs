@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     "os",
     "net",
+    "terminal",
     "oauth",
     "json",
     "fold",

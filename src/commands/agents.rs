@@ -22,6 +22,7 @@ use crate::store::Options;
 use crate::store::agents::{AgentRecord, Issued, NewAgent, Registry};
 use crate::store::counts::AgentCounts;
 use crate::store::read::Reader;
+use crate::terminal;
 
 pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
     let (store, json) = match command {
@@ -163,7 +164,7 @@ fn print_issued(issued: &Issued, database: &Path, json: bool) -> anyhow::Result<
 }
 
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string(value)?)
+    Ok(terminal::json_line(anstream::stdout().lock(), value)?)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use crate::config::Home;
 use crate::policy::PolicyFile;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::live::Lookup;
+use crate::terminal;
 
 /// Checks each of the named policies.
 ///
@@ -40,8 +41,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
 
 fn write_json(output: &mut impl Write, found: &Diagnostics) -> io::Result<()> {
     for finding in found.iter() {
-        serde_json::to_writer(&mut *output, finding)?;
-        output.write_all(b"\n")?;
+        terminal::json_line(&mut *output, finding)?;
     }
     Ok(())
 }

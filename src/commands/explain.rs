@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::intent::{self, Analysis};
 use crate::policy::{Explanation, NearMiss};
 use crate::request::{self, UnknownKeys};
+use crate::terminal;
 use crate::verdict::Decision;
 
 /// Longest request read from standard input, in bytes.
@@ -40,8 +41,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Done> {
     let explanation = policy.explain(&action, analysis.intent);
     let mut output = anstream::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut output, &explanation)?;
-        writeln!(output)?;
+        terminal::json_line(&mut output, &explanation)?;
     } else {
         write_text(&mut output, &explanation, &analysis)?;
     }

@@ -27,6 +27,7 @@ use crate::mcp::tools::Tools;
 use crate::os::{Child, Stop, Streams};
 use crate::policy::Policy;
 use crate::policy::{ToolHints, write_policy};
+use crate::terminal;
 use crate::verdict::Verdict;
 
 /// A tool, and what would be decided about a call of it without arguments.
@@ -54,7 +55,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let mut out = anstream::stdout().lock();
     if args.json {
         for row in &rows {
-            writeln!(out, "{}", row.as_json(&name))?;
+            terminal::json_line(&mut out, &row.as_json(&name))?;
         }
     } else {
         table(&mut out, &name, &rows)?;
@@ -168,7 +169,7 @@ fn table(out: &mut impl Write, server: &str, rows: &[Row]) -> io::Result<()> {
     for row in rows {
         let decision = row.verdict.decision.as_str();
         table.add_row([
-            shown(&row.hints.tool),
+            terminal::shown(&row.hints.tool),
             declared(&row.hints.declared),
             row.hints.in_force.map_or_else(|| "-".to_owned(), in_words),
             if row.depends { format!("{decision} *") } else { decision.to_owned() },
@@ -183,11 +184,6 @@ fn table(out: &mut impl Write, server: &str, rows: &[Row]) -> io::Result<()> {
         writeln!(out, "\n* depends on the arguments, or on when the call is made")?;
     }
     Ok(())
-}
-
-/// A name from the server, with what would move the cursor made visible.
-fn shown(name: &str) -> String {
-    name.chars().flat_map(char::escape_debug).collect()
 }
 
 fn declared(hints: &DeclaredHints) -> String {

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Read as _, Write};
 
+use crate::terminal;
+
 /// Bytes beyond which a line is answered with an error instead of being held.
 pub(super) const MAX_LINE: usize = 64 << 20;
 
@@ -24,13 +26,12 @@ pub(super) fn answer_each<T: serde::Serialize, E: std::fmt::Display>(
             Err(format!("the line is longer than {MAX_LINE} bytes"))
         };
         match answered {
-            Ok(answer) => serde_json::to_writer(&mut *output, &answer)?,
+            Ok(answer) => terminal::json_line(&mut *output, &answer)?,
             Err(error) => {
                 all = false;
-                serde_json::to_writer(&mut *output, &serde_json::json!({ "error": error }))?;
+                terminal::json_line(&mut *output, &serde_json::json!({ "error": error }))?;
             }
         }
-        output.write_all(b"\n")?;
         // Somebody may be waiting for this answer before the next question.
         output.flush()?;
     }

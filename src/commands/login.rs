@@ -12,6 +12,7 @@ use crate::cli::{LoginArgs, LogoutArgs};
 use crate::config::Home;
 use crate::net::client::Client;
 use crate::oauth::{LogIn, LogOut, Login, LoginError, Options, Session, Who};
+use crate::terminal;
 
 pub(super) fn log_in(args: &LoginArgs) -> anyhow::Result<Done> {
     let options = Options {
@@ -23,7 +24,7 @@ pub(super) fn log_in(args: &LoginArgs) -> anyhow::Result<Done> {
     let session = session(&args.url, options)?;
     let mut out = anstream::stdout();
     match runtime()?.block_on(session.log_in(want)) {
-        Ok(login) if args.json => writeln!(out, "{}", json(&args.url, &login))?,
+        Ok(login) if args.json => terminal::json_line(&mut out, &json(&args.url, &login))?,
         Ok(login) => writeln!(out, "{}", told(&login))?,
         Err(error @ (LoginError::Denied { .. } | LoginError::TimedOut { .. })) => {
             anstream::eprintln!("agentgate: {error}");

@@ -12,6 +12,7 @@ use crate::intent;
 use crate::policy::live::Lookup;
 use crate::policy::{BUNDLED, Policy, PolicyFile, Test};
 use crate::request::{self, UnknownKeys};
+use crate::terminal;
 use crate::verdict::Verdict;
 
 /// What became of a test.
@@ -146,8 +147,7 @@ fn write_json(
                 Err(error) => error.clone(),
             }),
         };
-        serde_json::to_writer(&mut *output, &line)?;
-        output.write_all(b"\n")?;
+        terminal::json_line(&mut *output, &line)?;
     }
     Ok(())
 }

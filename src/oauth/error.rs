@@ -6,6 +6,8 @@ use std::path::Path;
 
 use url::Url;
 
+use crate::terminal::is_trick;
+
 /// Why there is no login. The words are for the person; none holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
@@ -129,12 +131,6 @@ pub(super) fn words(error: &(dyn Error + 'static)) -> String {
 
 /// A stranger's words without what could play tricks on a terminal, and not many.
 fn clean(words: &str) -> String {
-    // Marks of direction and marks that take no room, too.
-    let is_trick = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
     let plain = words.chars().map(|c| if is_trick(c) { ' ' } else { c });
     let mut short: String = plain.take(MAX_WORDS).collect();
     if words.chars().nth(MAX_WORDS).is_some() {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::terminal::is_trick;
+
 /// Longest part of a line that is shown, in characters.
 const SHOWN_LINE: usize = 160;
 /// How alike two words must be to be offered as "did you mean" (Jaro–Winkler).
@@ -153,7 +155,7 @@ impl Diagnostic {
 fn printable(text: &str) -> String {
     let visible = |character: char| match character {
         '\t' => ' ',
-        control if control.is_control() => '\u{fffd}',
+        trick if is_trick(trick) => '\u{fffd}',
         other => other,
     };
     text.chars().map(visible).collect()

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table};
 
-use super::table::shown;
 use crate::store::stats::{Named, Stats};
+use crate::terminal::shown;
 
 pub(super) fn write(out: &mut impl Write, stats: &Stats) -> io::Result<()> {
     let share = |count: i64| match stats.decisions {

@@ -23,6 +23,7 @@ use crate::store::purge::{self, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
 use crate::store::when;
+use crate::terminal;
 
 use table::Listing;
 
@@ -99,8 +100,7 @@ fn stats(args: &AuditStatsArgs) -> anyhow::Result<Done> {
     let stats = Reader::open(&database(&args.store)?)?.stats(&filter)?;
     let mut out = anstream::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &stats)?;
-        writeln!(out)?;
+        terminal::json_line(&mut out, &stats)?;
     } else {
         figures::write(&mut out, &stats)?;
     }
@@ -118,8 +118,7 @@ fn export(args: &AuditExportArgs) -> anyhow::Result<Done> {
             reader.rows(&filter, 0, |row| -> anyhow::Result<()> {
                 out.write_all(separator)?;
                 separator = b",\n";
-                serde_json::to_writer(&mut out, &row).map_err(io::Error::from)?;
-                Ok(())
+                Ok(terminal::write_json(&mut out, &row)?)
             })?;
             out.write_all(b"\n]\n")?;
         }
@@ -153,7 +152,7 @@ fn purge(args: &AuditPurgeArgs) -> anyhow::Result<Done> {
             "removed": decisions, "entries": entries,
             "before": format!("{before:.6}"), "dry_run": args.dry_run,
         });
-        writeln!(out, "{line}")?;
+        terminal::json_line(&mut out, &line)?;
     } else {
         let would = if args.dry_run { "would remove" } else { "removed" };
         writeln!(out, "{would} {decisions} rows ({entries} entries) from before {before:.0}")?;
@@ -174,7 +173,7 @@ fn verify(args: &AuditVerifyArgs) -> anyhow::Result<Done> {
             "ok": found.broken.is_none(), "entries": found.entries, "rows": found.decisions,
             "head": found.head, "broken": found.broken.as_ref().map(ToString::to_string),
         });
-        writeln!(out, "{line}")?;
+        terminal::json_line(&mut out, &line)?;
     } else {
         match &found.broken {
             None => writeln!(
@@ -247,10 +246,7 @@ impl Output {
     fn row(&mut self, row: Row) -> anyhow::Result<()> {
         self.newest = Some(row.id.clone());
         match &mut self.form {
-            Form::Json(out) => {
-                serde_json::to_writer(&mut *out, &row).map_err(io::Error::from)?;
-                out.write_all(b"\n")?;
-            }
+            Form::Json(out) => terminal::json_line(out, &row)?,
             Form::Table(listing) => listing.row(row)?,
         }
         Ok(())

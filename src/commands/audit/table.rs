@@ -1,6 +1,5 @@
 //! Rows for people: one line each, within the terminal's width.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -8,6 +7,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Row as Line, Table, Widt
 use jiff::tz::TimeZone;
 
 use crate::store::row::Row;
+use crate::terminal::shown;
 
 /// The width where there is no terminal to ask.
 const DEFAULT_WIDTH: u16 = 160;
@@ -127,33 +127,9 @@ fn cells(row: &Row, zone: &TimeZone) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// `text` without what would move the cursor, change colours or turn the
-/// direction of writing: names come from agents and servers.
-pub(super) fn shown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        let format = matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if character.is_control() || format {
-            // INVARIANT (infallible): writing to a String cannot fail.
-            let _ = write!(out, "{}", character.escape_unicode());
-        } else {
-            out.push(character);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_that_a_terminal_obeys_gets_through() {
-        assert_eq!(shown("a\x1b[31m\r\nb"), "a\\u{1b}[31m\\u{d}\\u{a}b");
-        assert_eq!(shown("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
-        assert_eq!(shown("読み取り"), "読み取り");
-    }
 
     #[test]
     fn lines_fit_the_terminal() {

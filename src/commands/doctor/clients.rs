@@ -7,7 +7,8 @@ use etcetera::BaseStrategy as _;
 use serde_json::Value;
 
 use super::program::on_path;
-use super::{Finding, printable, shown};
+use super::{Finding, shown};
+use crate::terminal;
 
 /// The largest configuration read, in bytes. Claude Code keeps its history in
 /// the same file, so some are large.
@@ -130,7 +131,8 @@ impl ClientFile {
     }
 
     fn judge(&self, name: &str, server: &Server) -> Finding {
-        let subject = format!("{} `{}` in {}", self.client, printable(name), shown(&self.path));
+        let subject =
+            format!("{} `{}` in {}", self.client, terminal::shown(name), shown(&self.path));
         match server {
             Server::Gated(program) if can_start(program) => {
                 Finding::good("client", subject, "is gated")
@@ -138,7 +140,7 @@ impl ClientFile {
             Server::Gated(program) => Finding::bad(
                 "client",
                 subject,
-                format!("is gated by `{}`, which is not there", printable(program)),
+                format!("is gated by `{}`, which is not there", terminal::shown(program)),
                 format!("name {} instead", own_path()),
             ),
             // Only the first word: arguments may hold secrets.
@@ -150,8 +152,8 @@ impl ClientFile {
                     "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \"--\", {}, and the \
                      present args]",
                     Value::from(own_path()),
-                    Value::from(printable(name)),
-                    Value::from(printable(program)),
+                    Value::from(terminal::shown(name)),
+                    Value::from(terminal::shown(program)),
                 ),
             ),
             Server::Remote { here: true } => Finding::note(
@@ -167,7 +169,7 @@ impl ClientFile {
                 format!(
                     "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, and its URL]",
                     Value::from(own_path()),
-                    Value::from(printable(name)),
+                    Value::from(terminal::shown(name)),
                 ),
             ),
         }

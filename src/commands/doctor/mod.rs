@@ -15,6 +15,7 @@ use super::Done;
 use crate::cli::DoctorArgs;
 use crate::config::{ConfigError, File, Home};
 use crate::policy::diagnostic::Diagnostic;
+use crate::terminal;
 
 /// What to do about a configuration that does not load.
 const MEND: &str = "mend the file; until then no command that decides starts";
@@ -87,7 +88,7 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
             (found.iter().map(|one| mistake(path, one)).collect(), File::default())
         }
         Err(error) => {
-            let detail = printable(&error.to_string());
+            let detail = terminal::shown(&error.to_string());
             (vec![Finding::bad("configuration", shown(path), detail, MEND)], File::default())
         }
     }
@@ -96,27 +97,13 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
 /// One mistake in the configuration file.
 fn mistake(path: &Path, found: &Diagnostic) -> Finding {
     let place = format!("{}:{}:{}", shown(path), found.span.line, found.span.column);
-    let fix = found.help.as_deref().map_or_else(|| MEND.to_owned(), printable);
-    Finding::bad("configuration", place, printable(&found.message), fix)
+    let fix = found.help.as_deref().map_or_else(|| MEND.to_owned(), terminal::shown);
+    Finding::bad("configuration", place, terminal::shown(&found.message), fix)
 }
 
 /// A path as people see it; what could move a terminal's cursor is escaped.
 fn shown(path: &Path) -> String {
-    printable(&path.to_string_lossy())
-}
-
-/// `text` from a file of somebody else's, without control characters.
-fn printable(text: &str) -> String {
-    let hidden = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-    };
-    text.chars()
-        .flat_map(|c| match hidden(&c) {
-            true => c.escape_unicode().collect::<Vec<_>>(),
-            false => vec![c],
-        })
-        .collect()
+    terminal::shown(&path.to_string_lossy())
 }
 
 // === impl Finding ===
@@ -163,7 +150,7 @@ impl Finding {
             "detail": self.detail,
             "fix": self.fix,
         });
-        writeln!(out, "{line}")
+        terminal::json_line(out, &line)
     }
 }
 
@@ -191,8 +178,8 @@ mod tests {
 
     #[test]
     fn what_others_wrote_cannot_move_the_cursor() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
-        assert_eq!(printable("Ä–日本"), "Ä–日本");
+        assert_eq!(terminal::shown("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
+        assert_eq!(terminal::shown("Ä–日本"), "Ä–日本");
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, printable, shown};
+use super::{Finding, shown};
 use crate::config::serve::missing_credentials;
 use crate::config::{File, Home};
 use crate::policy::live::Lookup;
 use crate::store::read::Reader;
+use crate::terminal;
 
 /// The largest database whose chain is examined here, in bytes: about a second.
 const MAX_EXAMINED: u64 = 64 << 20;
@@ -42,10 +43,10 @@ fn in_folder(folder: &Path) -> Vec<String> {
 }
 
 fn policy(lookup: &Lookup, name: &str) -> Finding {
-    let subject = printable(name);
+    let subject = terminal::shown(name);
     let advice = format!("agentgate check '{subject}'");
     match lookup.find(name) {
-        Err(finding) => Finding::bad("policy", subject, printable(&finding.message), advice),
+        Err(finding) => Finding::bad("policy", subject, terminal::shown(&finding.message), advice),
         Ok(found) => match found.load() {
             Ok(file) => {
                 let rules = file.rule_count();
@@ -54,7 +55,8 @@ fn policy(lookup: &Lookup, name: &str) -> Finding {
             }
             Err(wrong) => {
                 let first = wrong.iter().next().map(|finding| finding.message.as_str());
-                let detail = format!("does not load: {}", printable(first.unwrap_or_default()));
+                let detail =
+                    format!("does not load: {}", terminal::shown(first.unwrap_or_default()));
                 Finding::bad("policy", subject, detail, advice)
             }
         },
@@ -67,7 +69,9 @@ pub(super) fn credentials(file: &File) -> Vec<Finding> {
     let advice = "set it where `agentgate serve` runs, or change `providers` in the configuration";
     let missing = missing_credentials(&file.providers).into_iter();
     missing
-        .map(|why| Finding::note("credential", "here".to_owned(), printable(&why)).with_fix(advice))
+        .map(|why| {
+            Finding::note("credential", "here".to_owned(), terminal::shown(&why)).with_fix(advice)
+        })
         .collect()
 }
 
@@ -82,7 +86,7 @@ pub(super) fn log(database: &Path) -> Finding {
         Ok(reader) => reader,
         Err(error) => {
             let fix = "give the folder back its database, or name another with --db";
-            return Finding::bad("log", subject, printable(&error.to_string()), fix);
+            return Finding::bad("log", subject, terminal::shown(&error.to_string()), fix);
         }
     };
     if metadata.len() > MAX_EXAMINED {
@@ -93,6 +97,6 @@ pub(super) fn log(database: &Path) -> Finding {
             None => Finding::good("log", subject, format!("whole, {} entries", found.entries)),
             Some(broken) => Finding::bad("log", subject, broken.to_string(), whole),
         },
-        Err(error) => Finding::bad("log", subject, printable(&error.to_string()), whole),
+        Err(error) => Finding::bad("log", subject, terminal::shown(&error.to_string()), whole),
     }
 }

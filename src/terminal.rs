@@ -1,0 +1,110 @@
+//! What strangers wrote, as a terminal may show it: names, arguments and reasons come
+//! from agents and servers.
+
+use std::fmt::Write as _;
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+/// Whether a terminal obeys `character` instead of showing it: control characters,
+/// marks that turn the direction of writing, marks that take no room.
+#[must_use]
+pub fn is_trick(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// `text` with its tricks written out, as `\u{1b}`.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_trick(character) {
+            // INVARIANT (infallible): writing to a String cannot fail.
+            let _ = write!(out, "{}", character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Writes `value` as a line of JSON: the same value to every parser, with the tricks
+/// in it escaped.
+///
+/// # Errors
+/// Where `out` cannot be written, or `value` is no JSON.
+pub fn json_line(mut out: impl io::Write, value: &impl Serialize) -> io::Result<()> {
+    write_json(&mut out, value)?;
+    out.write_all(b"\n")
+}
+
+/// The same without the line's end.
+///
+/// # Errors
+/// As for [`json_line`].
+pub fn write_json(mut out: impl io::Write, value: &impl Serialize) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(&mut out, Escaped))?;
+    Ok(())
+}
+
+/// JSON that is as plain to see as to parse.
+struct Escaped;
+
+impl Formatter for Escaped {
+    fn write_string_fragment<W>(&mut self, out: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        let mut rest = fragment;
+        while let Some((at, trick)) = rest.char_indices().find(|(_, c)| is_trick(*c)) {
+            let (plain, from) = rest.split_at(at);
+            CompactFormatter.write_string_fragment(out, plain)?;
+            for unit in trick.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = from.strip_prefix(trick).unwrap_or_default();
+        }
+        CompactFormatter.write_string_fragment(out, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn written(value: &Value) -> String {
+        let mut out = Vec::new();
+        write_json(&mut out, value).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_shown() {
+        assert_eq!(shown("a\x1b[31m\r\nb"), "a\\u{1b}[31m\\u{d}\\u{a}b");
+        assert_eq!(shown("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
+        assert_eq!(shown("読み取り"), "読み取り");
+    }
+
+    #[test]
+    fn json_is_escaped_where_it_has_to_be() {
+        let value = json!({ "\u{9b}k": "a\u{202e}\"\n読", "n": [1, null] });
+        assert_eq!(written(&value), "{\"\\u009bk\":\"a\\u202e\\\"\\n読\",\"n\":[1,null]}");
+    }
+
+    proptest! {
+        #[test]
+        fn json_stays_the_same_value(text in "\\PC*|[\u{0}-\u{ff}\u{2000}-\u{206f}]*") {
+            let value = json!({ text.clone(): [text] });
+            let written = written(&value);
+            prop_assert!(!written.chars().any(is_trick), "{written:?}");
+            prop_assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
+        }
+    }
+}
