@@ -50,6 +50,15 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// The name, in the log, of whoever asks where nobody knows who that is.
+    pub const STRANGER: &str = "unidentified";
+
+    /// Whoever asks where nobody knows who that is.
+    #[must_use]
+    pub fn stranger() -> Self {
+        Self::named(Self::STRANGER)
+    }
+
     /// An agent of that name, bound to no provider.
     #[must_use]
     pub fn named(name: impl Into<Arc<str>>) -> Self {

@@ -83,7 +83,7 @@ pub struct AgentStats {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAgentInput {
-    /// 1 to 128 letters, digits, spaces and `. _ - @ : /`; unique.
+    /// 1 to 128 letters, digits, spaces and `. _ - @ : /`; unique, and not `unidentified`.
     #[schema(min_length = 1, max_length = 128)]
     name: String,
     /// For people.

@@ -85,17 +85,13 @@ async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Respon
         return no_master();
     }
     let body = axum::body::to_bytes(request.into_body(), MAX_REGISTRATION).await;
-    let body = body
-        .map_err(|error| error.to_string())
-        .and_then(|body| serde_json::from_slice::<Value>(&body).map_err(|error| error.to_string()));
-    let registration = body.and_then(|body| {
-        let names_url = body.get("url").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
-        if !names_url {
-            return Err("'url' is required".to_owned());
-        }
-        serde_json::from_value::<Registration>(body).map_err(|error| error.to_string())
+    let read = body.map_err(|error| error.to_string()).and_then(|body| {
+        serde_json::from_slice::<Registration>(&body).map_err(|error| error.to_string())
     });
-    let registration = match registration {
+    let registration = match read {
+        Ok(registration) if registration.url.is_empty() => {
+            return problem(StatusCode::BAD_REQUEST, "invalid_body", "'url' is required");
+        }
         Ok(registration) => registration,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid_body", &error),
     };

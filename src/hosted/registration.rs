@@ -22,18 +22,20 @@ const MAX_PLAIN_NAME: usize = 100;
 
 /// A server as it is registered, and as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Registration {
     /// Its name in the path; its URL where none is given.
     #[serde(default)]
     pub name: String,
-    /// Where it is.
+    /// Where it is; empty where that was left out.
+    #[serde(default)]
     pub url: String,
     /// Its tools, where their hints are to make a policy.
     #[serde(default)]
     pub tools: Vec<Tool>,
 }
 
-/// A tool of a registration.
+/// A tool of a registration. `tools/list` says more of it than is used here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// Its name.
@@ -62,7 +64,7 @@ pub struct Annotations {
 pub enum RegistrationError {
     /// Not a name that can stand in a path.
     #[error(
-        "`{0}` is not a name for a server: its URL, or letters, digits, `.`, `_` and `-`, and not `servers`"
+        "`{0}` is not a name for a server: its URL, or letters, digits, `.`, `_` and `-`, not dots alone, and not `servers`"
     )]
     Name(String),
     /// Not a URL that can be used.
@@ -116,15 +118,20 @@ pub(super) fn policy_of(name: &str) -> String {
     format!("mcp_{plain}_{digest}")
 }
 
-/// Whether a server may be called so: a word, or its own URL.
+/// Whether a server may be called so: a word, or its own URL. Clients take dots alone
+/// for a way through folders.
 pub(super) fn is_name(name: &str, url: Option<&str>) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let is_word = (1..=MAX_PLAIN_NAME).contains(&name.len()) && name.bytes().all(fits);
+    let is_word = (1..=MAX_PLAIN_NAME).contains(&name.len())
+        && name.bytes().all(fits)
+        && !name.bytes().all(|byte| byte == b'.');
     is_word && name != "servers" || Some(name) == url && name.len() <= MAX_NAME
 }
 
 /// The URL, where requests may be sent to it.
 pub(super) fn usable(url: &str, allow_http: bool) -> Option<Uri> {
+    // What sends would take a port out of range for none.
+    url::Url::parse(url).ok()?;
     let uri: Uri = url.parse().ok()?;
     if uri.authority()?.as_str().contains('@') {
         return None;
@@ -168,7 +175,7 @@ mod tests {
         for name in ["notes", "a.b-c_d", url] {
             assert!(is_name(name, Some(url)), "{name}");
         }
-        for name in ["", "servers", "../x", "a/b", "a b", "https://other.example/mcp"] {
+        for name in ["", ".", "..", "servers", "../x", "a/b", "a b", "https://other.example/mcp"] {
             assert!(!is_name(name, Some(url)), "{name}");
         }
     }
@@ -192,9 +199,14 @@ mod tests {
         ] {
             assert!(usable(url, false).is_some(), "{url}");
         }
-        for url in
-            ["http://a.example/", "file:///etc/passwd", "https://u:p@a.example/", "a.example", ""]
-        {
+        for url in [
+            "http://a.example/",
+            "https://a.example:99999/",
+            "file:///etc/passwd",
+            "https://u:p@a.example/",
+            "a.example",
+            "",
+        ] {
             assert!(usable(url, false).is_none(), "{url}");
         }
         assert!(usable("http://mcp:3000/mcp", true).is_some());

@@ -384,7 +384,7 @@ impl Proxy {
                 let target = Target::Malformed(Malformed { flaw, server, method, what });
                 let action = Action {
                     at: jiff::Timestamp::now(),
-                    agent: Agent::named("unidentified"),
+                    agent: Agent::stranger(),
                     session: Arc::clone(&self.session),
                     transport: Transport::Rest,
                     target,

@@ -21,7 +21,8 @@ use super::ledger::{Ledger, Transaction};
 use super::read::Reader;
 use super::schema::{meta, set_meta};
 use super::{Options, StoreError};
-use crate::action::Provider;
+use crate::action::{Agent, Provider};
+use crate::fold::fold;
 
 /// What every key begins with.
 pub const KEY_PREFIX: &str = "ag_";
@@ -112,7 +113,8 @@ impl fmt::Debug for Issued {
 pub enum AgentError {
     /// Not a name.
     #[error(
-        "`{0}` is not a name for an agent: 1 to {MAX_NAME} letters, digits, spaces and . _ - @ : /"
+        "`{0}` is not a name for an agent: 1 to {MAX_NAME} letters, digits, spaces and . _ - @ : /, \
+         and not `unidentified`, which is what the log calls strangers"
     )]
     Name(String),
     /// There is one of that name.
@@ -456,7 +458,10 @@ fn now() -> Timestamp {
 fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_alphanumeric() || " ._-@:/".contains(c);
     let length = name.chars().count();
-    (1..=MAX_NAME).contains(&length) && name.chars().all(fits) && name.trim() == name
+    (1..=MAX_NAME).contains(&length)
+        && name.chars().all(fits)
+        && name.trim() == name
+        && fold(name) != Agent::STRANGER
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AgentError> {

@@ -370,7 +370,7 @@ mod tests {
         let (_folder, registry) = registry();
         registry.create(&named("team a/bot-1")).unwrap();
         assert!(matches!(registry.create(&named("team a/bot-1")), Err(AgentError::Taken(_))));
-        for name in ["", " a", "a\n", "a\u{0}", &"x".repeat(129)] {
+        for name in ["", " a", "a\n", "a\u{0}", "Unidentified", &"x".repeat(129)] {
             assert!(matches!(registry.create(&named(name)), Err(AgentError::Name(_))), "{name:?}");
         }
         assert!(matches!(registry.delete("b"), Err(AgentError::Unknown(_))));

@@ -52,6 +52,30 @@ fn a_running_gate_takes_up_what_changes() {
 }
 
 #[test]
+fn what_is_registered_is_said_once_and_in_known_words() {
+    let gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
+    let register = |body: &str| {
+        let answer = gate.admin("POST", "/mcp/servers", body);
+        (answer.status, answer.body)
+    };
+    for (body, said) in [
+        (r#"{"name":"a"}"#, "'url' is required"),
+        (r#"{"url":"https://a.example/","url":"https://b.example/"}"#, "duplicate field"),
+        (r#"{"url":"https://a.example/","tool":[]}"#, "unknown field `tool`"),
+        (r#"{"url":"https://a.example/","tools":[{"name":"t","name":"u"}]}"#, "duplicate field"),
+        (r#"{"url":"https://a.example:99999/"}"#, "is not a URL of a server"),
+        (r#"{"name":"..","url":"https://a.example/"}"#, "is not a name for a server"),
+    ] {
+        let (status, answer) = register(body);
+        assert!(status == 400 && answer.contains(said), "{body}: {status} {answer}");
+    }
+    // As it stands in an answer to `tools/list`.
+    let listed = r#"{"name":"t","title":"T","inputSchema":{},"annotations":{"title":"T"}}"#;
+    let body = format!(r#"{{"name":"a","url":"https://a.example/","tools":[{listed}]}}"#);
+    assert_eq!(register(&body).0, 200);
+}
+
+#[test]
 fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
     let mut gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
     let made = gate.admin("POST", "/agents", r#"{"name":"bot"}"#);

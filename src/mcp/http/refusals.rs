@@ -15,9 +15,6 @@ use crate::gate::Gate;
 use crate::gate::strangers::{Note, Strangers};
 use crate::net::Body;
 
-/// Who asks where nobody knows.
-const STRANGER: &str = "unidentified";
-
 /// Why a request is not looked at further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -87,7 +84,7 @@ impl Refusals {
             method: "HTTP".to_owned(),
             what,
         };
-        let row = self.record(Agent::named(STRANGER), target).await;
+        let row = self.record(Agent::stranger(), target).await;
         self.strangers.wrote(source, row.clone());
         row
     }
