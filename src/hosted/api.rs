@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Path as Segment, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -15,11 +16,16 @@ use super::Hosted;
 use super::registration::Registration;
 use crate::action::Agent;
 use crate::mcp::http::front;
+use crate::net::body::hold;
 use crate::rest::identify::{self, AGENT_KEY};
+use crate::rest::inbound::Fault;
 use crate::rest::reply;
 
 /// The largest body of a registration, in bytes.
 const MAX_REGISTRATION: usize = 1 << 20;
+
+/// How long it may take in all.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The server of a request whose sender nobody knows: its name is not looked at.
 const ANY: &str = "mcp";
@@ -84,14 +90,11 @@ async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Respon
     if !(hosted.is_master)(request.headers()) {
         return no_master();
     }
-    let body = axum::body::to_bytes(request.into_body(), MAX_REGISTRATION).await;
-    let read = body.map_err(|error| error.to_string()).and_then(|body| {
-        serde_json::from_slice::<Registration>(&body).map_err(|error| error.to_string())
-    });
-    let registration = match read {
-        Ok(registration) if registration.url.is_empty() => {
-            return problem(StatusCode::BAD_REQUEST, "invalid_body", "'url' is required");
-        }
+    let body = match hold(request.into_body(), MAX_REGISTRATION, PATIENCE).await {
+        Ok(body) => body,
+        Err(error) => return reply::faulty(&Fault::Body(error), None),
+    };
+    let registration = match read(&body) {
         Ok(registration) => registration,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid_body", &error),
     };
@@ -105,6 +108,17 @@ async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Respon
         .into_response(),
         Ok(Err(error)) => problem(StatusCode::BAD_REQUEST, "not_registered", &error.to_string()),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed"),
+    }
+}
+
+fn read(body: &[u8]) -> Result<Registration, String> {
+    // A list would be taken for the members in order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err("the body must be an object, not a list".to_owned());
+    }
+    match serde_json::from_slice::<Registration>(body) {
+        Ok(registration) if registration.url.is_empty() => Err("'url' is required".to_owned()),
+        read => read.map_err(|error| error.to_string()),
     }
 }
 

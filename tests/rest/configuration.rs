@@ -60,6 +60,7 @@ fn what_is_registered_is_said_once_and_in_known_words() {
     };
     for (body, said) in [
         (r#"{"name":"a"}"#, "'url' is required"),
+        (r#"["a","https://a.example/"]"#, "not a list"),
         (r#"{"url":"https://a.example/","url":"https://b.example/"}"#, "duplicate field"),
         (r#"{"url":"https://a.example/","tool":[]}"#, "unknown field `tool`"),
         (r#"{"url":"https://a.example/","tools":[{"name":"t","name":"u"}]}"#, "duplicate field"),

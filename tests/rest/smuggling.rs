@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Recorder, Serve};
+use crate::support::{MASTER, Recorder, Serve};
 
 /// What arrived: method, target and body's length.
 fn arrived(recorder: &Recorder) -> Vec<(String, String)> {
@@ -201,6 +201,23 @@ fn a_head_that_does_not_end_gets_408() {
     let answer = gate.raw(b"GET /proxy/github/user HTTP/1.1\r\nHost: ga");
     assert_eq!(answer.status, 408, "{answer:?}");
     assert!(answer.body.contains("slow_head"));
+}
+
+#[test]
+fn a_body_that_does_not_end_gets_408_from_the_admin_api_too() {
+    let gate = Serve::start("", &["--test-mode"]);
+    std::thread::scope(|scope| {
+        for target in ["/agents", "/policies", "/mcp/servers"] {
+            let head = format!(
+                "POST {target} HTTP/1.1\r\nHost: gate\r\nX-Master-Key: {MASTER}\r\nContent-Length: 9\r\n\r\n{{"
+            );
+            let gate = &gate;
+            scope.spawn(move || {
+                let answer = gate.raw(head.as_bytes());
+                assert_eq!(answer.status, 408, "{target}: {answer:?}");
+            });
+        }
+    });
 }
 
 /// Naughty strings wherever a client can put one: never an error of the gate's
