@@ -17,6 +17,7 @@ use crate::gate::Gate;
 use crate::mcp::bridge::Bridging;
 use crate::mcp::http::refusals::Refusals;
 use crate::net::client::Client;
+use crate::net::room::Room;
 use crate::policy::book::Book;
 use crate::policy::live::Policies;
 use crate::policy::{Mode, ToolHints, write_policy};
@@ -71,6 +72,8 @@ pub struct Host {
     pub client: Client,
     /// Whether a client of one era is served in front of a server of the other.
     pub bridging: Bridging,
+    /// Where messages are held.
+    pub room: Room,
     /// The largest message, in bytes.
     pub max_message: usize,
     /// Where registrations are kept.

@@ -130,11 +130,7 @@ impl From<AgentError> for ApiError {
 
 impl From<HoldError> for ApiError {
     fn from(error: HoldError) -> Self {
-        let (status, word) = match error {
-            HoldError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            HoldError::Slow { .. } => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
-            HoldError::Broken(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
-        };
+        let (status, word) = error.answer();
         Self::new(status, word, error)
     }
 }

@@ -22,6 +22,7 @@ use crate::mcp::http::stdio::{Bridge, End, Transport};
 use crate::mcp::relay;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
+use crate::net::room::Room;
 use crate::net::server;
 use crate::oauth;
 use crate::os::{self, StopRequests};
@@ -217,7 +218,12 @@ pub(super) async fn over_http(
     );
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-    let door = Door { address: listener.local_addr()?, token, max_message: of_relay.max_message };
+    let door = Door {
+        address: listener.local_addr()?,
+        token,
+        room: Room::default(),
+        max_message: of_relay.max_message,
+    };
     anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
     let app = Arc::new(Front {
         door,

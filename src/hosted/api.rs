@@ -67,7 +67,8 @@ async fn answer(
         parts.headers.remove(AUTHORIZATION);
     }
     let who = (agent.clone(), Arc::clone(&record.id));
-    match front::read(&mut parts, body, who, hosted.host.max_message).await {
+    let held = (&hosted.host.room, hosted.host.max_message);
+    match front::read(&mut parts, body, who, held).await {
         Ok(incoming) => server.backend.answer(incoming).await,
         Err(refusal) => {
             let method = parts.method.as_str();

@@ -3,18 +3,20 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
+use super::room::{Place, Room};
 
 /// Why a body could not be held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,22 @@ pub enum HoldError {
     /// The sender broke it off, or it is not framed as HTTP says: 400.
     #[error("the body broke off: {0}")]
     Broken(String),
+    /// Bodies that are held already take all the room there is: 503.
+    #[error("too many bodies are being held at the moment: try again")]
+    NoRoom,
+}
+
+impl HoldError {
+    /// The status and the code that it is answered with.
+    #[must_use]
+    pub fn answer(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::Slow { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
+            Self::Broken(_) => (StatusCode::BAD_REQUEST, "broken_body"),
+            Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
+        }
+    }
 }
 
 /// A body that has come to its end.
@@ -66,22 +84,28 @@ pub(super) fn incoming(body: Incoming) -> Body {
 /// # Errors
 /// See [`HoldError`].
 pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, HoldError> {
-    hold_whole(body, max, patience).await.map(|held| held.bytes)
+    let place = Room::default().place(&Arc::default());
+    hold_whole((body, place), max, patience).await.map(|held| held.bytes)
 }
 
-/// The same with trailers.
+/// The same in a place of its own, with trailers.
 ///
 /// # Errors
 /// See [`HoldError`].
-pub async fn hold_whole(body: Body, max: usize, patience: Duration) -> Result<Held, HoldError> {
+pub async fn hold_whole(
+    (body, place): (Body, Place),
+    max: usize,
+    patience: Duration,
+) -> Result<Held, HoldError> {
     let declared = body.size_hint().lower();
     if declared > max as u64 {
         return Err(HoldError::TooLarge { max });
     }
-    timeout(patience, collect(body, max)).await.unwrap_or(Err(HoldError::Slow { patience }))
+    let held = timeout(patience, collect(body, place, max)).await;
+    held.unwrap_or(Err(HoldError::Slow { patience }))
 }
 
-async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
+async fn collect(mut body: Body, mut place: Place, max: usize) -> Result<Held, HoldError> {
     let mut begun = Begun::default();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
@@ -93,12 +117,16 @@ async fn collect(mut body: Body, max: usize) -> Result<Held, HoldError> {
                 continue;
             }
         };
-        if begun.len().saturating_add(data.len()) > max {
+        let length = begun.len().saturating_add(data.len());
+        if length > max {
             return Err(HoldError::TooLarge { max });
+        }
+        if !place.fits(length, max) {
+            return Err(HoldError::NoRoom);
         }
         begun.push(data);
     }
-    Ok(Held { bytes: begun.bytes(), trailers })
+    Ok(Held { bytes: place.keep(begun.bytes()), trailers })
 }
 
 /// What came of a body so far. Most come in one piece: that one is not copied.
@@ -146,8 +174,12 @@ pub enum Opening {
 /// over.
 ///
 /// # Errors
-/// [`HoldError::Broken`].
-pub async fn open(mut body: Body, max: usize, patience: Duration) -> Result<Opening, HoldError> {
+/// [`HoldError::Broken`] and [`HoldError::NoRoom`].
+pub async fn open(
+    (mut body, mut place): (Body, Place),
+    max: usize,
+    patience: Duration,
+) -> Result<Opening, HoldError> {
     let deadline = Instant::now() + patience;
     let mut begun = Begun::default();
     while begun.len() <= max {
@@ -157,15 +189,18 @@ pub async fn open(mut body: Body, max: usize, patience: Duration) -> Result<Open
         };
         let trailers = match frame.map(Frame::into_data) {
             Some(Ok(piece)) => {
+                if !place.fits(begun.len().saturating_add(piece.len()), max) {
+                    return Err(HoldError::NoRoom);
+                }
                 begun.push(piece);
                 continue;
             }
             Some(Err(frame)) => frame.into_trailers().ok(),
             None => None,
         };
-        return Ok(Opening::Whole(Held { bytes: begun.bytes(), trailers }));
+        return Ok(Opening::Whole(Held { bytes: place.keep(begun.bytes()), trailers }));
     }
-    Ok(Opening::Part(begun.bytes(), body))
+    Ok(Opening::Part(place.keep(begun.bytes()), body))
 }
 
 /// `begun`, and then `body`.
@@ -318,6 +353,10 @@ mod tests {
         Body::from_stream(stream::iter(pieces))
     }
 
+    fn placed(body: Body) -> (Body, Place) {
+        (body, Room::default().place(&Arc::default()))
+    }
+
     #[tokio::test]
     async fn a_body_is_held_up_to_the_limit_however_it_is_cut() {
         for cut in [&["abcd"][..], &["", "ab", "cd"], &["a", "b", "c", "d"], &["ab", "", "cd"]] {
@@ -353,19 +392,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_was_begun_goes_on_as_it_came() {
         for (max, whole) in [(4, true), (3, false), (0, false)] {
-            let body = match open(pieces(&["ab", "", "cd"]), max, PATIENCE).await.unwrap() {
+            let body = match open(placed(pieces(&["ab", "", "cd"])), max, PATIENCE).await.unwrap() {
                 Opening::Whole(held) => held.into_body(),
                 Opening::Part(pieces, body) => resume(pieces, body),
             };
             assert_eq!(body.size_hint().exact().is_some(), whole, "{max}");
             assert_eq!(hold(body, 4, PATIENCE).await.unwrap(), "abcd");
         }
-        let declared = open(Body::from("abcd"), 3, PATIENCE).await.unwrap();
+        let declared = open(placed(Body::from("abcd")), 3, PATIENCE).await.unwrap();
         let Opening::Part(begun, rest) = declared else { panic!("it is longer than that") };
         assert_eq!(resume(begun, rest).size_hint().exact(), Some(4));
         let slow = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         assert!(
-            matches!(open(slow, 3, PATIENCE).await, Ok(Opening::Part(begun, _)) if begun.is_empty())
+            matches!(open(placed(slow), 3, PATIENCE).await, Ok(Opening::Part(begun, _)) if begun.is_empty())
         );
     }
 
@@ -375,7 +414,7 @@ mod tests {
         trailers.insert("x-sum", http::HeaderValue::from_static("1"));
         let body = Held { bytes: "ab".into(), trailers: Some(trailers.clone()) }.into_body();
         assert_eq!(body.size_hint().exact(), None);
-        let held = hold_whole(body, 2, PATIENCE).await.unwrap();
+        let held = hold_whole(placed(body), 2, PATIENCE).await.unwrap();
         assert_eq!((&*held.bytes, held.trailers), (&b"ab"[..], Some(trailers)));
     }
 }

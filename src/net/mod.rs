@@ -5,6 +5,7 @@ mod alive;
 pub mod body;
 pub mod client;
 pub mod lanes;
+pub mod room;
 pub mod server;
 pub mod sniff;
 mod streams;

@@ -19,6 +19,7 @@ use super::route::{Destination, destination};
 use crate::action::{self, HttpRequest, Provider};
 use crate::net::Body;
 use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
+use crate::net::room::Place;
 
 /// What is put up with.
 #[derive(Debug, Clone, Copy)]
@@ -132,11 +133,7 @@ impl Fault {
             Self::Upgrade => (StatusCode::BAD_REQUEST, "upgrade_refused"),
             Self::Encoded | Self::Charset => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body"),
             Self::Json(_) | Self::Form => (StatusCode::BAD_REQUEST, "invalid_body"),
-            Self::Body(HoldError::TooLarge { .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
-            }
-            Self::Body(HoldError::Slow { .. }) => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
-            Self::Body(HoldError::Broken(_)) => (StatusCode::BAD_REQUEST, "broken_body"),
+            Self::Body(error) => error.answer(),
         }
     }
 }
@@ -151,7 +148,7 @@ pub async fn read(
     raw_path: &str,
     region: Option<&str>,
     parts: &mut Parts,
-    body: Body,
+    body: (Body, Place),
     limits: &Limits,
 ) -> Result<Inbound, Fault> {
     head::check(parts)?;
@@ -208,7 +205,7 @@ struct Taken {
 async fn take_body(
     reads: Reads,
     headers: &mut HeaderMap,
-    body: Body,
+    (body, place): (Body, Place),
     limits: &Limits,
 ) -> Result<Taken, Fault> {
     // As it is, however it was written.
@@ -229,9 +226,9 @@ async fn take_body(
         return Err(Fault::Encoded);
     }
     if reads == Reads::Fields {
-        return take_form(headers, body, limits).await;
+        return take_form(headers, (body, place), limits).await;
     }
-    let held = hold_whole(body, limits.max_body, limits.patience).await?;
+    let held = hold_whole((body, place), limits.max_body, limits.patience).await?;
     let judged = payload::judged(reads, headers, &held.bytes)?;
     let bytes = held.bytes.clone();
     Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) })
@@ -239,7 +236,11 @@ async fn take_body(
 
 /// A form with files: held as far as bodies are held, and looked at further as it
 /// streams.
-async fn take_form(headers: &mut HeaderMap, body: Body, limits: &Limits) -> Result<Taken, Fault> {
+async fn take_form(
+    headers: &mut HeaderMap,
+    body: (Body, Place),
+    limits: &Limits,
+) -> Result<Taken, Fault> {
     let (begun, rest) = match open(body, limits.max_body, limits.patience).await? {
         Opening::Whole(held) => {
             let judged = payload::judged(Reads::Fields, headers, &held.bytes)?;

@@ -39,6 +39,7 @@ use crate::gate::{Gate, Permit, Receipt};
 use crate::intent;
 use crate::net::Body;
 use crate::net::body::HoldError;
+use crate::net::room::Room;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
@@ -85,6 +86,8 @@ pub struct Proxy {
     pub sites: ArcSwap<HashMap<Provider, Site>>,
     /// What is put up with.
     pub limits: ArcSwap<Limits>,
+    /// Where bodies are held.
+    pub room: Room,
     /// This run, in the log.
     pub session: Arc<str>,
     /// Requests without a valid key.
@@ -120,7 +123,7 @@ impl Proxy {
             Ok(who) => who,
             Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
         };
-        let proven = match self.prove(&who, parts, body).await {
+        let proven = match self.prove(&who, peer.ip(), parts, body).await {
             Ok(proven) => proven,
             Err(Unproven::Stranger) => return self.refuse_stranger(provider, peer.ip()).await,
             Err(Unproven::Unheld(error)) => {

@@ -15,6 +15,7 @@ use crate::action::Action;
 use crate::gate::Receipt;
 use crate::intent::{Analysis, analyse};
 use crate::net::Body;
+use crate::net::body::HoldError;
 use crate::net::client::SendError;
 use crate::verdict::{Denial, Quota, Reason, Stage};
 
@@ -96,6 +97,9 @@ pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
     let (status, code) = fault.answer();
     let body = json!({ "error": code, "detail": fault.to_string() });
     let mut response = answer(status, body, request_id);
+    if matches!(fault, Fault::Body(HoldError::NoRoom)) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         response.headers_mut().insert(ALLOW, methods);

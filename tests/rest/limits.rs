@@ -1,12 +1,15 @@
 //! What clients are told of rate limits, so that they need not run into them.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Answer, Recorder, Serve};
+use crate::support::{Answer, Recorder, Serve, eventually};
 
 const CLIENTS: usize = 32;
 
@@ -133,4 +136,45 @@ fn an_upstream_that_fails_has_cost_a_request_all_the_same() {
     let key = format!("X-Agent-Key: {}\r\n", gate.agent("a", "l").key);
     let answer = gate.request("GET", "/proxy/github/user", &key, "");
     assert_eq!((answer.status, told(&answer).map(|told| told[1])), (502, Some(8)));
+}
+
+/// Bodies are held in memory until they are judged: an agent that lets many of them
+/// wait takes half of the room, and no more.
+#[test]
+fn bodies_of_one_agent_leave_room_for_those_of_others() {
+    const MIB: usize = 1 << 20;
+    let gate = Serve::start("max_body: 64MiB\n", &["--test-mode"]);
+    let (greedy, other) = (gate.agent("greedy", "allow_all"), gate.agent("other", "allow_all"));
+    let begin = |mib: usize| {
+        let mut stream = TcpStream::connect(gate.address).unwrap();
+        let head = format!(
+            "POST /proxy/github/repos/a/b/issues HTTP/1.1\r\nHost: gate\r\nX-Agent-Key: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            greedy.key,
+            64 * MIB
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        (0..mib).for_each(|_| stream.write_all(&[b' '; MIB]).unwrap());
+        stream
+    };
+    // Whichever of them comes last is refused.
+    let mut waiting = [begin(62), begin(62), begin(5)];
+    let full = |row: &Value| row["reason"].as_str().unwrap().contains("too many bodies");
+    eventually("one is refused", || gate.log().first().is_some_and(full));
+    let row = gate.log().remove(0);
+    assert_eq!((row["agent"].as_str(), row["decision"].as_str()), (Some("greedy"), Some("deny")));
+    let mut answers = waiting.iter_mut().map(|stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).map(|()| answer)
+    });
+    assert!(answers.any(|answer| answer.is_ok_and(|answer| answer == *b"HTTP/1.1 503")));
+
+    let body = format!("{{\"title\":\"{}\"}}", "x".repeat(MIB));
+    let post = |key: &str| {
+        let headers = format!("X-Agent-Key: {key}\r\nContent-Type: application/json\r\n");
+        gate.request("POST", "/proxy/github/repos/a/b/issues", &headers, &body).status
+    };
+    assert_eq!(post(&other.key), 201);
+    drop(waiting);
+    eventually("there is room again", || post(&greedy.key) == 201);
 }

@@ -22,6 +22,7 @@ use crate::gate::{AuditFailure, Gate, Onlookers};
 use crate::hosted::{self, Host, Hosted};
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
+use crate::net::room::Room;
 use crate::net::server;
 use crate::policy::book::Book;
 use crate::rest::identify::MASTER_KEY;
@@ -175,6 +176,7 @@ fn assemble(
         public_url: plan.public_url.clone(),
         sites: ArcSwap::from_pointee(plan.sites()),
         limits: ArcSwap::from_pointee(limits(plan)),
+        room: Room::default(),
         session: uuid::Uuid::now_v7().to_string().into(),
         strangers: crate::gate::strangers::Strangers::default(),
     };
@@ -202,6 +204,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         directory: Arc::clone(&proxy.directory),
         client: client(plan)?,
         bridging: plan.bridging,
+        room: proxy.room.clone(),
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,

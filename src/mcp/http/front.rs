@@ -20,7 +20,8 @@ use super::remote::Remote;
 use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
 use crate::net::Body;
-use crate::net::body::{HoldError, hold};
+use crate::net::body::hold_whole;
+use crate::net::room::Room;
 use crate::net::server::{Answer, App};
 use crate::net::sniff::TwoLengths;
 
@@ -60,6 +61,8 @@ pub struct Door {
     pub address: SocketAddr,
     /// What every request has to bear, where it is asked for.
     pub token: Option<Arc<Zeroizing<String>>>,
+    /// Where messages are held.
+    pub room: Room,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -120,7 +123,7 @@ impl Front {
             return refusal.answer(row.as_deref());
         }
         let who = (self.agent.clone(), principal(&parts.headers));
-        match read(parts, body, who, self.door.max_message).await {
+        match read(parts, body, who, (&self.door.room, self.door.max_message)).await {
             Ok(incoming) => self.backend.answer(incoming).await,
             Err(refusal) => {
                 let (server, method) = (&self.server, parts.method.as_str());
@@ -222,7 +225,7 @@ pub async fn read(
     parts: &mut Parts,
     body: Body,
     (agent, principal): (Agent, Arc<str>),
-    max_message: usize,
+    (room, max_message): (&Room, usize),
 ) -> Result<Incoming, Refusal> {
     check_query(parts.uri.query().unwrap_or_default())?;
     check_headers(parts)?;
@@ -230,8 +233,10 @@ pub async fn read(
         Method::GET | Method::DELETE => Bytes::new(),
         Method::POST => {
             check_post(&parts.headers)?;
-            let held = hold(body, max_message, PATIENCE).await;
-            let body = held.map_err(|error| Refusal::new(status_of(&error), error.to_string()))?;
+            let place = room.place(&principal);
+            let held = hold_whole((body, place), max_message, PATIENCE).await;
+            let body =
+                held.map_err(|error| Refusal::new(error.answer().0, error.to_string()))?.bytes;
             if body.trim_ascii().is_empty() {
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, "there is no message"));
             }
@@ -315,14 +320,6 @@ fn is_json(kind: &HeaderValue) -> bool {
         && parts.filter(|parameter| !parameter.is_empty()).all(is_utf8)
 }
 
-fn status_of(error: &HoldError) -> StatusCode {
-    match error {
-        HoldError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        HoldError::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
-        HoldError::Broken(_) => StatusCode::BAD_REQUEST,
-    }
-}
-
 impl App for Arc<Front> {
     fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
         let front = Arc::clone(self);
@@ -339,6 +336,7 @@ mod tests {
         Door {
             address: ([127, 0, 0, 1], 8099).into(),
             token: token.map(|token| Arc::new(Zeroizing::new(token.to_owned()))),
+            room: Room::default(),
             max_message: 1_000,
         }
     }

@@ -1,6 +1,8 @@
 //! AWS signatures on the way of a request: what they prove, and what of them
 //! stays behind.
 
+use std::net::IpAddr;
+
 use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
@@ -8,7 +10,7 @@ use http::request::Parts;
 use super::{Proxy, Read};
 use crate::action::Provider;
 use crate::net::Body;
-use crate::net::body::{HoldError, hold};
+use crate::net::body::{HoldError, hold_whole};
 use crate::rest::aws::{Seen, SignedChunks};
 use crate::rest::identify::Identified;
 use crate::rest::inbound::{self, Fault};
@@ -38,6 +40,7 @@ impl Proxy {
     pub(super) async fn prove(
         &self,
         who: &Identified,
+        source: IpAddr,
         parts: &Parts,
         mut body: Body,
     ) -> Result<Result<Proven, Fault>, Unproven> {
@@ -48,8 +51,10 @@ impl Proxy {
         let mut held = None;
         if claim.needs_body(&seen) {
             let limits = self.limits.load_full();
-            let bytes = hold(body, limits.max_body, limits.patience).await;
-            let bytes = bytes.map_err(Unproven::Unheld)?;
+            // Whose place it takes is not known either.
+            let place = self.room.place(&source.to_string().into());
+            let held_whole = hold_whole((body, place), limits.max_body, limits.patience).await;
+            let bytes = held_whole.map_err(Unproven::Unheld)?.bytes;
             body = Body::from(bytes.clone());
             held = Some(bytes);
         }
@@ -84,8 +89,9 @@ impl Proxy {
             );
         }
         let limits = self.limits.load_full();
+        let place = self.room.place(&who.agent.id);
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
-        let inbound = inbound::read(provider, path, region, parts, body, &limits).await?;
+        let inbound = inbound::read(provider, path, region, parts, (body, place), &limits).await?;
         if let (Some(claim), Some(seen), Some(held)) = (&who.claim, &seen, &inbound.held)
             && !claim.is_over(seen, held)
         {
