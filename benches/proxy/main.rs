@@ -2,9 +2,10 @@
 //!
 //! `cargo bench --bench proxy [-- mcp|rest|agents]`
 //!
-//! Direct, through nginx and through the gate (100 rules and the log on) are kept
-//! open side by side and measured in turns; figures are medians over the rounds.
-//! nginx is left out where it is not installed. `agents` sends the same requests for
+//! Direct, through nginx, through the bare libraries that the gate is built on and
+//! through the gate (100 rules and the log on) are kept open side by side and measured
+//! in turns; figures are medians over the rounds. nginx is left out where it is not
+//! installed. `agents` sends the same requests for
 //! one agent and for a thousand, each with rate limits of its own.
 
 use std::env;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
+mod bare;
 mod load;
 mod upstream;
 
@@ -72,16 +74,13 @@ struct Measured {
 
 fn main() -> anyhow::Result<()> {
     let argument = env::args().nth(1).unwrap_or_default();
-    if argument == "upstream" {
-        return upstream::run();
+    match argument.as_str() {
+        "upstream" => return upstream::run(),
+        "bare" => return bare::run(&env::args().nth(2).context("in front of what?")?),
+        _ => {}
     }
     let home = tempfile::tempdir()?;
-    let server =
-        Command::new(env::current_exe()?).arg("upstream").stdout(Stdio::piped()).spawn()?;
-    let mut server = Running(server);
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().context("no pipe")?).read_line(&mut line)?;
-    let server: SocketAddr = format!("127.0.0.1:{}", line.trim()).parse()?;
+    let (_running, server) = own(&["upstream"])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for (what, ways) in [("mcp", mcp as fn(_, &_) -> _), ("rest", rest), ("agents", agents)] {
         if matches!(argument.as_str(), "mcp" | "rest" | "agents") && argument != what {
@@ -265,9 +264,20 @@ fn ways(
     if let Some((process, address)) = nginx(server, home)? {
         ways.push(way("nginx", address, Some(process)));
     }
+    let (process, address) = own(&["bare", &server.to_string()])?;
+    ways.push(way("libraries", address, Some(process)));
     let (process, address) = gate;
     ways.push(way("agentgate", address, Some(process)));
     Ok(ways)
+}
+
+/// This program as a server, and where it listens.
+fn own(arguments: &[&str]) -> anyhow::Result<(Running, SocketAddr)> {
+    let mut command = Command::new(env::current_exe()?);
+    let mut process = Running(command.args(arguments).stdout(Stdio::piped()).spawn()?);
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().context("no pipe")?).read_line(&mut line)?;
+    Ok((process, format!("127.0.0.1:{}", line.trim()).parse()?))
 }
 
 /// Starts the gate and waits until it says where it listens.

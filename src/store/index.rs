@@ -5,7 +5,7 @@
 //! readers look at the few newest entries themselves. `meta.folded` names the
 //! newest entry that is in the index.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
@@ -121,6 +121,7 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
             _ => {}
         }
     }
+    batch.post(connection)?;
     batch.place_sessions(connection)?;
     batch.count(connection)?;
     set_meta(connection, "folded", newest)?;
@@ -128,7 +129,8 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 struct Batch<'c> {
-    posting: CachedStatement<'c>,
+    /// By facet: those of one stand on one page.
+    postings: Vec<(i64, i64)>,
     answer: CachedStatement<'c>,
     decided: CachedStatement<'c>,
     /// Time and facet of the decisions in it: most results follow closely.
@@ -143,7 +145,7 @@ impl<'c> Batch<'c> {
     fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         let prepare = |sql| connection.prepare_cached(sql);
         Ok(Self {
-            posting: prepare("INSERT INTO posting (facet, seq) VALUES (?1, ?2)")?,
+            postings: Vec::new(),
             answer: prepare("INSERT OR IGNORE INTO answer (decision, seq) VALUES (?1, ?2)")?,
             decided: prepare("SELECT at, facet FROM entry WHERE seq = ?1 AND kind = 0")?,
             recent: HashMap::new(),
@@ -153,7 +155,7 @@ impl<'c> Batch<'c> {
     }
 
     fn decision(&mut self, entry: Indexed) -> rusqlite::Result<()> {
-        self.posting.execute([entry.facet, entry.seq])?;
+        self.postings.push((entry.facet, entry.seq));
         self.recent.insert(entry.seq, (entry.at, entry.facet));
         self.add(entry.at, entry.facet, &Counts::decision(entry.seq, entry.decision_us));
         self.sessions.entry(entry.session).or_insert((entry.seq, entry.seq)).1 = entry.seq;
@@ -180,15 +182,22 @@ impl<'c> Batch<'c> {
         self.counts.entry((bucket(at, HOUR), facet)).or_default().add(counts);
     }
 
-    /// An hour is a part of every other span.
-    fn by_span(self) -> HashMap<(i64, i64, i64), Counts> {
-        let mut all: HashMap<_, Counts> = HashMap::new();
+    /// An hour is a part of every other span. In the order of the table.
+    fn by_span(self) -> BTreeMap<(i64, i64, i64), Counts> {
+        let mut all: BTreeMap<_, Counts> = BTreeMap::new();
         for ((hour, facet), counts) in self.counts {
             for span in SPANS {
                 all.entry((span, bucket_of(hour, span), facet)).or_default().add(&counts);
             }
         }
         all
+    }
+
+    fn post(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut insert =
+            connection.prepare_cached("INSERT INTO posting (facet, seq) VALUES (?1, ?2)")?;
+        self.postings.sort_unstable();
+        self.postings.iter().try_for_each(|(facet, seq)| insert.execute([facet, seq]).map(drop))
     }
 
     fn place_sessions(&self, connection: &Connection) -> rusqlite::Result<()> {

@@ -12,7 +12,7 @@ use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::Dictionary;
 use super::files::{Files, Identity, WriteLock};
 use super::keyring::{load_keys, load_salt};
-use super::schema::meta;
+use super::schema::{Wal, meta};
 use super::{Options, StoreError, index, schema, slots};
 
 /// How far the clock may lag behind the newest entry before it counts as set
@@ -150,6 +150,11 @@ impl Ledger {
     /// Whether it is so far behind that readers would feel it.
     pub(super) fn needs_indexing(&self) -> bool {
         self.head.seq - self.folded >= index::MAX_LAG
+    }
+
+    /// How long the write-ahead log is. Outside of a transaction.
+    pub(super) fn wal(&self) -> rusqlite::Result<Wal> {
+        Wal::of(&self.connection)
     }
 
     /// How long SQLite may sleep for programs that do not know our lock.

@@ -65,11 +65,32 @@ pub(super) fn open_to_read(files: &Files) -> Result<Connection, StoreError> {
     }
 }
 
+/// The write-ahead log, in pages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wal {
+    /// Its length.
+    pub(super) pages: i64,
+    /// Those of them that are in the database already.
+    pub(super) copied: i64,
+}
+
+impl Wal {
+    /// As a `wal_checkpoint` tells it.
+    fn told(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { pages: row.get(1)?, copied: row.get(2)? })
+    }
+
+    /// How it is, with nothing done about it. Outside of a transaction.
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], Self::told)
+    }
+}
+
 /// Writes the write-ahead log back into the database, as far as readers and
-/// writers allow without waiting for any; answers how many pages it has.
-pub(super) fn checkpoint(files: &Files) -> rusqlite::Result<i64> {
+/// writers allow without waiting for any.
+pub(super) fn checkpoint(files: &Files) -> rusqlite::Result<Wal> {
     let connection = open_to_checkpoint(files)?;
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], Wal::told)
 }
 
 /// The same, waiting for readers and writers; the write-ahead log is empty then.

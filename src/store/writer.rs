@@ -53,9 +53,13 @@ const MAX_GATHERING: Duration = Duration::from_millis(1);
 /// Results that wait while the log cannot be written; beyond it the oldest go.
 const MAX_WAITING_RESULTS: usize = 10_000;
 
+/// Pages in the write-ahead log that are copied into the database together: one
+/// that was written many times meanwhile is copied once.
+const COPIED_PAGES: i64 = 2048;
+
 /// Length of the write-ahead log, in pages, at which writers are made to wait
 /// for it to start over.
-const RESTART_FRAMES: i64 = 8192;
+const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
 
 /// The writer of one database.
 #[derive(Debug)]
@@ -455,7 +459,7 @@ impl Shared {
             transaction.commit()
         });
         let behind = ledger.wants_indexing();
-        let files = ledger.files().clone();
+        let (wal, files) = (ledger.wal(), ledger.files().clone());
         drop(held);
         drop(ledger);
         if let Err(error) = indexed {
@@ -464,8 +468,12 @@ impl Shared {
         if behind {
             self.queue().urgent = true;
         }
-        match schema::checkpoint(&files) {
-            Ok(frames) if frames > RESTART_FRAMES => self.checkpoint_alone(&files),
+        let copied = wal.and_then(|wal| match wal.pages - wal.copied < COPIED_PAGES {
+            true => Ok(wal),
+            false => schema::checkpoint(&files),
+        });
+        match copied {
+            Ok(wal) if wal.pages > RESTART_PAGES => self.checkpoint_alone(&files),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
         }
