@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::json::{Json, Object};
 
-pub use spelling::without_format;
+pub use spelling::{below_site, without_format};
 
 /// One thing an agent is about to do: who, when, where, what.
 #[derive(Debug, Clone)]

@@ -155,7 +155,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let mut query: Vec<_> = form_pairs(in_path);
     query.extend(pairs(request, "query")?);
     let headers = pairs(request, "headers")?.into_iter();
-    let Some(path) = normalised(path) else {
+    let Some(path) = normalised(path, provider) else {
         let what = format!("the path `{path}` can be read in more than one way");
         let server = provider.as_str().into();
         return Ok(Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what }));
@@ -176,12 +176,12 @@ fn http(request: &Object) -> Result<Target, RequestError> {
 /// sign, which stay as they are. `None` where the next reader may see another
 /// path: one that climbs, or holds backslashes, control characters, empty
 /// segments or broken escapes.
-fn normalised(path: &str) -> Option<String> {
+fn normalised(path: &str, provider: Provider) -> Option<String> {
     let mut normal = String::with_capacity(path.len() + 1);
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
     while let Some(segment) = segments.next() {
-        let decoded = unescaped(segment)?;
         let last = segments.peek().is_none();
+        let decoded = unescaped(segment, provider)?;
         let misleads = |character: char| character == '\\' || character.is_control();
         if matches!(&*decoded, "." | "..")
             || decoded.contains(misleads)
@@ -195,7 +195,7 @@ fn normalised(path: &str) -> Option<String> {
     Some(normal)
 }
 
-fn unescaped(segment: &str) -> Option<String> {
+fn unescaped(segment: &str, provider: Provider) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
     while let Some(byte) = rest.next() {
@@ -207,6 +207,9 @@ fn unescaped(segment: &str) -> Option<String> {
         let digit = |byte: u8| char::from(byte).to_digit(16);
         match u8::try_from(digit(high)? * 16 + digit(low)?).ok()? {
             b'/' | b'%' => bytes.extend([b'%', high, low]),
+            b':' if provider.names_with_colon(segment.get(segment.len() - rest.len()..)?) => {
+                bytes.extend([b'%', high, low]);
+            }
             other => bytes.push(other),
         }
     }

@@ -12,12 +12,35 @@ impl Provider {
         match self {
             Self::Microsoft => Some(without_odata(plain).to_ascii_lowercase()),
             Self::Salesforce => Some(without_format(plain).to_ascii_lowercase()),
-            Self::Github | Self::Jira | Self::Hubspot => Some(plain.to_ascii_lowercase()),
+            Self::Github | Self::Hubspot => Some(plain.to_ascii_lowercase()),
+            Self::Jira => Some(below_site(plain).to_ascii_lowercase()),
+            Self::Google if plain.contains("%3A") => {
+                Some(plain.replace("%3A", ":").to_ascii_lowercase())
+            }
             Self::Google | Self::Slack | Self::Notion | Self::Linear | Self::Aws => {
                 (plain.len() < path.len()).then(|| plain.to_ascii_lowercase())
             }
         }
     }
+
+    /// Whether `%3A` in front of `end`, the end of a path, is a part of a name: Google
+    /// takes what follows a `:` there for a verb, and what follows `%3A` not
+    /// (google/api/http.proto).
+    #[must_use]
+    pub fn names_with_colon(self, end: &str) -> bool {
+        let end = end.trim_end_matches('/');
+        self == Self::Google && !end.is_empty() && end.bytes().all(|b| b.is_ascii_alphabetic())
+    }
+}
+
+/// The path without the site that api.atlassian.com has in front
+/// (`/ex/jira/<cloud id>`).
+#[must_use]
+pub fn below_site(path: &str) -> &str {
+    let start = "/ex/jira/";
+    let is_site = path.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
+    let site = is_site.then(|| path.get(start.len()..)?.find('/')).flatten();
+    site.and_then(|end| path.get(start.len() + end..)).unwrap_or(path)
 }
 
 /// `users('x')/graph.user/messages` → `users/x/messages`: OData's keys as segments,
@@ -80,6 +103,8 @@ mod tests {
             (Provider::Microsoft, "/v1.0/a(x='1',y='2')", "/v1.0/a/x='1',y='2'"),
             (Provider::Salesforce, "/services/data/v60.0/Query.JSON", "/services/data/v60.0/query"),
             (Provider::Jira, "/rest/api/3/issue/X-1/", "/rest/api/3/issue/x-1"),
+            (Provider::Jira, "/ex/jira/1-a/rest/api/3/field", "/rest/api/3/field"),
+            (Provider::Google, "/v1/topics/x%3Asearch", "/v1/topics/x:search"),
         ] {
             assert_eq!(provider.loose_form(written).as_deref(), Some(plain));
         }

@@ -48,7 +48,7 @@ fn judge_one(request: &HttpRequest) -> Judgement {
         return OVERRIDDEN;
     }
     if request.is_file {
-        return on_file(&request.method);
+        return on_file(request);
     }
     match request.provider {
         Provider::Slack => slack::judge(request),
@@ -62,9 +62,13 @@ fn judge_one(request: &HttpRequest) -> Judgement {
 }
 
 /// A request for a file beside the API, where nothing but the method counts.
-fn on_file(method: &str) -> Judgement {
+fn on_file(request: &HttpRequest) -> Judgement {
     const WHY: &str = "the HTTP method, on a file";
-    match method {
+    // `/files.slack.com/api/…`: hosts for files have answered methods, too.
+    if request.path.split('/').nth(2).is_some_and(|first| first.eq_ignore_ascii_case("api")) {
+        return Judgement::unsure("the API, at a host for files");
+    }
+    match request.method.as_str() {
         "GET" | "HEAD" => Judgement::l1(Intent::Read, WHY),
         "POST" => Judgement::l1(Intent::Create, WHY),
         "PUT" | "PATCH" => Judgement::l1(Intent::Update, WHY),
@@ -179,7 +183,7 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
         return Judgement::l2(Intent::Query, "a question by POST, known by its place or its verb");
     }
     let verb = match request.provider {
-        Provider::Google => google::custom_verb(path),
+        Provider::Google => google::custom_verb(request, path),
         _ => None,
     };
     match tool::by_name(verb.unwrap_or_else(|| last_segment(path))).intent {

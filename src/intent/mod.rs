@@ -15,6 +15,8 @@ mod words;
 
 use std::cmp::Ordering;
 
+pub use providers::aws::is_region as is_aws_region;
+
 use crate::action::{Action, Target};
 
 /// What an action does.

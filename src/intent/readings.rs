@@ -4,7 +4,8 @@
 //! nowhere else, so that both judge the same.
 
 use super::batch::{self, BatchError};
-use crate::action::{HttpRequest, Provider};
+use super::providers::aws;
+use crate::action::HttpRequest;
 
 /// What else a request amounts to.
 #[derive(Debug)]
@@ -25,10 +26,7 @@ pub fn others(request: &HttpRequest) -> Others {
     match batch::members(request) {
         Some(Ok(members)) => Others::Batch(members),
         Some(Err(error)) => Others::Unclear(error),
-        // AWS routes by the segments as they are written.
-        None if request.provider == Provider::Aws || !holds_separator(&request.path) => {
-            Others::None
-        }
+        None if !holds_separator(&request.path) || aws::routes_as_written(request) => Others::None,
         None => {
             let path = request.path.replace("%2F", "/").replace("%2f", "/");
             Others::Separated(Box::new(HttpRequest { path, ..request.clone() }))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Policy;
 use super::compile::DEFAULT_RULE;
-use crate::action::{Action, Target};
+use crate::action::{Action, HttpRequest, Target};
 use crate::intent::readings::{self, Others};
 use crate::intent::{self, Intent};
 use crate::verdict::{Decision, Reason, Stage, Verdict};
@@ -51,7 +51,7 @@ impl Policy {
         };
         let count = requests.len();
         let judged = requests.into_iter().enumerate().map(|(index, request)| {
-            let reading = Action { target: Target::Http(request), ..action.clone() };
+            let reading = alone(action, request);
             let verdict = self.judge(&reading, intent::of(&reading));
             let verdict = if is_batch { placed(verdict, index, count) } else { verdict };
             (Some(reading), verdict)
@@ -67,6 +67,14 @@ impl Policy {
             (None, Verdict::refusal(Stage::Validation, "gate", reason))
         })
     }
+}
+
+/// `request` as if it had come alone. Without a copy of what it came in, which may be
+/// a thousand times as large.
+fn alone(action: &Action, request: HttpRequest) -> Action {
+    let Action { at, ref agent, ref session, transport, target: _ } = *action;
+    let (agent, session) = (agent.clone(), Arc::clone(session));
+    Action { at, agent, session, transport, target: Target::Http(request) }
 }
 
 fn others(action: &Action) -> Others {

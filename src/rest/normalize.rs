@@ -89,7 +89,7 @@ impl Path {
             });
         }
         check_decoded(&decoded, provider)?;
-        path.judged = judged(&path.forwarded)?;
+        path.judged = judged(&path.forwarded, provider)?;
         Ok(path)
     }
 
@@ -100,7 +100,7 @@ impl Path {
     }
 
     /// What policies and intent analysis see: only `/` and `%` are still encoded,
-    /// so that `%40` and `@` are one.
+    /// so that `%40` and `@` are one, and the `:` that makes no verb of Google's.
     #[must_use]
     pub fn judged(&self) -> &str {
         &self.judged
@@ -147,7 +147,7 @@ impl Path {
 }
 
 /// The path with its escapes resolved, but for what would change its structure.
-fn judged(forwarded: &str) -> Result<String, PathFault> {
+fn judged(forwarded: &str, provider: Provider) -> Result<String, PathFault> {
     let mut judged = Vec::with_capacity(forwarded.len());
     let mut rest = forwarded.bytes();
     while let Some(byte) = rest.next() {
@@ -159,10 +159,18 @@ fn judged(forwarded: &str) -> Result<String, PathFault> {
         match hex(high)? << 4 | hex(low)? {
             b'/' => judged.extend_from_slice(b"%2F"),
             b'%' => judged.extend_from_slice(b"%25"),
+            b':' if provider.names_with_colon(end(forwarded, rest.len())) => {
+                judged.extend_from_slice(b"%3A");
+            }
             other => judged.push(other),
         }
     }
     String::from_utf8(judged).map_err(|_| PathFault::NotUtf8)
+}
+
+/// The last `length` bytes.
+fn end(text: &str, length: usize) -> &str {
+    text.len().checked_sub(length).and_then(|start| text.get(start..)).unwrap_or_default()
 }
 
 /// What the decoded path must not say.
@@ -281,6 +289,14 @@ mod tests {
         let path = parse("/%61cme/%7euser/me%40x/%c3%a9/%3adelete").unwrap();
         assert_eq!(path.forwarded(), "/acme/~user/me%40x/%C3%A9/%3Adelete");
         assert_eq!(path.judged(), "/acme/~user/me@x/\u{e9}/:delete");
+    }
+
+    #[test]
+    fn googles_escaped_colon_makes_no_verb() {
+        let judged = |path: &str| Path::parse(Provider::Google, path).unwrap().judged().to_owned();
+        assert_eq!(judged("/v1/topics%3asearch/"), "/v1/topics%3Asearch/");
+        assert_eq!(judged("/v1/topics:search"), "/v1/topics:search");
+        assert_eq!(judged("/v3/sites/sc%3Aa.example"), "/v3/sites/sc:a.example");
     }
 
     #[test]

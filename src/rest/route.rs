@@ -7,6 +7,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 
 use crate::action::Provider;
+use crate::intent;
 
 /// A provider's upstream: scheme, host and a path that everything stands below.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +51,9 @@ impl Upstream {
         Ok(Self { scheme, authority, base })
     }
 
-    /// One of a vendor's own hosts.
+    /// One of a vendor's own hosts; `None` where it may be a customer's of the vendor.
     pub(super) fn vendor(host: &str) -> Option<Self> {
-        let authority = host.parse().ok()?;
+        let authority = host.parse().ok().filter(|_| !is_of_customer(host))?;
         Some(Self { scheme: Scheme::HTTPS, authority, base: String::new() })
     }
 
@@ -167,9 +168,22 @@ fn google(path: &str) -> Destination<'_> {
     Destination { host: Some(host.into()), path: Provider::Google.full_form(path) }
 }
 
+/// Services of AWS that have one place for the world.
+const GLOBAL: [&str; 4] = ["iam", "route53", "cloudfront", "organizations"];
+
+/// Whether a host of AWS's may be a machine or a bucket of somebody's
+/// (`ec2-203-0-113-25.compute-1`, `bucket.s3`): the region is a client's word, and
+/// its own hosts have one of the regions' form.
+fn is_of_customer(host: &str) -> bool {
+    let Some(name) = host.strip_suffix(".amazonaws.com") else { return false };
+    match name.split_once('.') {
+        None => !GLOBAL.contains(&name),
+        Some((_, region)) => !intent::is_aws_region(region),
+    }
+}
+
 /// `/s3/bucket/key`: the service comes first, as SDKs are told their endpoint.
 fn aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
-    const GLOBAL: [&str; 4] = ["iam", "route53", "cloudfront", "organizations"];
     let rest = path.get(1..).unwrap_or_default();
     let (service, _) = rest.split_once('/').unwrap_or((rest, ""));
     let is_label = |text: &str| {

@@ -5,7 +5,7 @@
 
 use super::aws_table::{ALIASES, FORM_ONLY, MINTED, TABLE, VERBS};
 use super::table::Rows;
-use crate::action::{Body, HttpRequest};
+use crate::action::{Body, HttpRequest, Provider};
 use crate::intent::http::{METHOD, form_pairs};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
@@ -111,8 +111,8 @@ fn cbor_operation(request: &HttpRequest) -> Option<&str> {
         name == "smithy-protocol" && value.starts_with("rpc-v2-")
     };
     let rest = request.path.strip_prefix("/service/")?;
-    let (_, operation) = rest.split_once("/operation/")?;
-    let plain = operation.bytes().all(|b| b.is_ascii_alphanumeric());
+    let (service, operation) = rest.split_once("/operation/")?;
+    let plain = !service.contains('/') && operation.bytes().all(|b| b.is_ascii_alphanumeric());
     (request.method == "POST" && plain && request.headers.iter().any(speaks)).then_some(operation)
 }
 
@@ -120,6 +120,12 @@ fn cbor_operation(request: &HttpRequest) -> Option<&str> {
 fn is_s3(request: &HttpRequest) -> bool {
     let starts = ["s3-", "s3express-"];
     has_label(request, |label| label == "s3" || starts.iter().any(|s| label.starts_with(s)))
+}
+
+/// Whether the request goes by the segments of its path as they are written: AWS's own
+/// services do. Of an object's name, `%2F` is a part like `/`.
+pub(in crate::intent) fn routes_as_written(request: &HttpRequest) -> bool {
+    request.provider == Provider::Aws && !is_others(request)
 }
 
 /// Whether customers decide what is named how: in buckets, and in the APIs that
@@ -229,8 +235,8 @@ fn service(request: &HttpRequest) -> Option<&str> {
     )
 }
 
-/// `us-east-1`, `us-gov-west-1`
-fn is_region(label: &str) -> bool {
+/// Whether it has a region's form: `us-east-1`, `us-gov-west-1`.
+pub fn is_region(label: &str) -> bool {
     label.split('-').count() >= 3 && label.ends_with(|c: char| c.is_ascii_digit())
 }
 

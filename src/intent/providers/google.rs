@@ -24,7 +24,7 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if last_segment(path) == "$export" {
         return Judgement::l2(Intent::Execute, "an export that is begun");
     }
-    let verb = custom_verb(path).filter(|verb| *verb != "testIamPermissions");
+    let verb = custom_verb(request, path).filter(|verb| *verb != "testIamPermissions");
     match verb.and_then(|verb| words(verb).next()).map(role) {
         Some(Role::Writes(intent) | Role::Either(intent @ (Intent::Execute | Intent::Create))) => {
             Judgement::l2(intent, "the verb behind the colon")
@@ -35,24 +35,29 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
 
 /// Whether a POST reads, where that is known.
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
-    listed(request, "POST").unwrap_or_else(|| match custom_verb(path) {
+    listed(request, "POST").unwrap_or_else(|| match custom_verb(request, path) {
         // Whatever is asked of them, the answer is one.
         Some(_) if last_segment(path).starts_with("credentials:") => false,
         Some(verb) => reads_by_verb(verb),
         // Compute Engine, older than the colon.
-        None => last_segment(path) == "testIamPermissions" && !is_storage(path),
+        None => last_segment(path) == "testIamPermissions" && !is_storage(request, path),
     })
 }
 
 /// The verb behind the colon. Cloud Storage has none, and its object names may
 /// hold colons.
-pub(in crate::intent) fn custom_verb(path: &str) -> Option<&str> {
+pub(in crate::intent) fn custom_verb<'p>(request: &HttpRequest, path: &'p str) -> Option<&'p str> {
     let verb = last_segment(path).split_once(':').map(|(_, verb)| verb)?;
-    (!verb.contains(':') && !is_storage(path)).then_some(verb)
+    (!verb.contains(':') && !is_storage(request, path)).then_some(verb)
 }
 
-fn is_storage(path: &str) -> bool {
-    ["/storage/", "/upload/", "/download/"].iter().any(|prefix| path.starts_with(prefix))
+/// Whether customers name what the path ends in: objects, in whichever of the APIs.
+fn is_storage(request: &HttpRequest, path: &str) -> bool {
+    let host = request.host.as_deref().unwrap_or_default();
+    let service = host.split('.').next().unwrap_or_default();
+    service.ends_with("storage")
+        || service.starts_with("storage")
+        || ["/storage/", "/upload/", "/download/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// `searchCatalog`, `batchGet`; but not `fetchAccessToken`, which hands one out, and
@@ -116,6 +121,9 @@ mod tests {
             assert!(reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
         }
         assert!(!reads("storage.googleapis.com", "/upload/storage/v1/b/x/o/a:search"));
+        for host in ["storage", "storage-upload", "firebasestorage", "us-storage", "storage.mtls"] {
+            assert!(!reads(&format!("{host}.googleapis.com"), "/bucket/a:search"), "{host}");
+        }
         assert!(!reads("new.googleapis.com", "/v1/authProviders/p/credentials:retrieve"));
     }
 

@@ -1,5 +1,6 @@
 //! Jira: questions too long for a URL, each at a place of its own.
 
+use crate::action;
 use crate::intent::http::METHOD;
 use crate::intent::{Intent, Judgement};
 
@@ -20,11 +21,9 @@ pub(in crate::intent) fn get(path: &str) -> Judgement {
     }
 }
 
-/// The path without its leading `/` and, at api.atlassian.com, without the site
-/// (`/ex/jira/<cloud id>`).
+/// The path without its leading `/` and without the site.
 fn below_site(path: &str) -> &str {
-    let site = path.strip_prefix("/ex/jira/").and_then(|rest| rest.split_once('/'));
-    site.map_or_else(|| path.strip_prefix('/').unwrap_or_default(), |(_, below)| below)
+    action::below_site(path).strip_prefix('/').unwrap_or_default()
 }
 
 /// Whether a POST reads.
