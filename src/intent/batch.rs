@@ -233,7 +233,10 @@ fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
 /// A member with neither headers nor body.
 fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, BatchError> {
     let (path, query) = url.trim_end().split_once('?').unwrap_or((url.trim_end(), ""));
-    if !is_plain(path) {
+    let colon = path.to_ascii_uppercase().rfind("%3A");
+    let ends_in_name = colon.and_then(|at| path.get(at + 3..));
+    let is_name = ends_in_name.is_some_and(|end| outer.provider.names_with_colon(end));
+    if !is_plain(path) || is_name {
         return Err(BatchError::Url);
     }
     if overrides::parameter_in(query.as_bytes()).is_some() {

@@ -7,6 +7,7 @@
 use super::{BatchError, MAX_MEMBERS, bare};
 use crate::action::{Body, HttpRequest};
 use crate::json::{self, Json};
+use crate::overrides;
 
 const DOMAIN: &str = ".googleapis.com";
 
@@ -87,18 +88,29 @@ fn member(outer: &HttpRequest, part: &[&str]) -> Result<HttpRequest, BatchError>
     if !method.bytes().all(|b| b.is_ascii_uppercase()) || !version || words.next().is_some() {
         return Err(BatchError::Malformed);
     }
-    let mut member = bare(outer, method, on_this_host(url)?)?;
+    let (host, path) = on_own_host(url)?;
+    let mut member = bare(outer, method, path)?;
+    member.host = host.map(str::to_owned).or(member.host);
     member.headers = headers(&mut lines)?;
     member.body = body(&lines.collect::<Vec<_>>().join("\n"));
-    Ok(member)
+    let overrides = |(name, _): &(String, String)| overrides::is_header_to_some(name);
+    let in_body = match &member.body {
+        Body::Json(body) => overrides::member_in(body).is_some(),
+        _ => false,
+    };
+    match in_body || member.headers.iter().any(overrides) {
+        true => Err(BatchError::Overridden),
+        false => Ok(member),
+    }
 }
 
-/// The path of a URL on the provider's own hosts.
-fn on_this_host(url: &str) -> Result<&str, BatchError> {
-    let Some(rest) = url.strip_prefix("https://") else { return Ok(url) };
+/// The host of the provider's that a URL names, where it does, and the path there.
+fn on_own_host(url: &str) -> Result<(Option<&str>, &str), BatchError> {
+    let Some(rest) = url.strip_prefix("https://") else { return Ok((None, url)) };
     let (host, _) = rest.split_once('/').ok_or(BatchError::Url)?;
     let is_own = host.ends_with(DOMAIN) && !host.contains(['@', ':', '?', '#']);
-    rest.get(host.len()..).filter(|_| is_own).ok_or(BatchError::Url)
+    let path = rest.get(host.len()..).filter(|_| is_own).ok_or(BatchError::Url)?;
+    Ok((Some(host), path))
 }
 
 /// Headers up to the empty line that ends them, names in lower case.
@@ -156,6 +168,7 @@ mod tests {
             let said: Vec<_> = members.iter().map(|m| format!("{} {}", m.method, m.path)).collect();
             assert_eq!(said, ["GET /drive/v3/files", "POST /a/b"]);
             assert!(matches!(members[1].body, Body::Json(_)));
+            assert_eq!(members[1].host.as_deref(), Some("www.googleapis.com"));
         }
     }
 
@@ -175,6 +188,9 @@ mod tests {
             PART.replace("*/*", " --b"),
             PART.replace("/drive", "//drive"),
             PART.replace("/drive", "https://evil.example/drive"),
+            PART.replace("/files", "/files%3Asearch"),
+            PART.replace("Accept:", "X_HTTP_Method_Override:"),
+            format!("{PART}{{\"_method\": \"DELETE\"}}"),
             String::new(),
         ] {
             assert!(one(&part).is_err(), "{part:?}");
