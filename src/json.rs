@@ -186,6 +186,8 @@ impl<'j> Reader<'j> {
                     items.push(reader.value_at(depth_left - 1)?);
                     Ok::<_, JsonError>(())
                 })?;
+                // Room for four, in each of a million lists, is more than what is said.
+                items.shrink_to_fit();
                 Ok(Json::Array(items))
             }
             Peek::Object => self.object_at(depth_left - 1),
@@ -201,7 +203,10 @@ impl<'j> Reader<'j> {
         })?;
         match first_duplicate(&members) {
             Some(key) => Err(JsonError::DuplicateKey { key, at: self.tokens.current_index() }),
-            None => Ok(Json::Object(Object(members))),
+            None => {
+                members.shrink_to_fit();
+                Ok(Json::Object(Object(members)))
+            }
         }
     }
 

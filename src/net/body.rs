@@ -37,7 +37,7 @@ pub enum HoldError {
     #[error("the body broke off: {0}")]
     Broken(String),
     /// Bodies that are held already take all the room there is: 503.
-    #[error("too many bodies are being held at the moment: try again")]
+    #[error("there is no room at the moment to hold the body and the JSON in it")]
     NoRoom,
 }
 
@@ -126,7 +126,8 @@ async fn collect(mut body: Body, mut place: Place, max: usize) -> Result<Held, H
         }
         begun.push(data);
     }
-    Ok(Held { bytes: place.keep(begun.bytes()), trailers })
+    let bytes = place.keep(begun.bytes(), max).ok_or(HoldError::NoRoom)?;
+    Ok(Held { bytes, trailers })
 }
 
 /// What came of a body so far. Most come in one piece: that one is not copied.
@@ -198,9 +199,11 @@ pub async fn open(
             Some(Err(frame)) => frame.into_trailers().ok(),
             None => None,
         };
-        return Ok(Opening::Whole(Held { bytes: place.keep(begun.bytes()), trailers }));
+        let bytes = place.keep(begun.bytes(), max).ok_or(HoldError::NoRoom)?;
+        return Ok(Opening::Whole(Held { bytes, trailers }));
     }
-    Ok(Opening::Part(place.keep(begun.bytes()), body))
+    let begun = place.keep(begun.bytes(), max).ok_or(HoldError::NoRoom)?;
+    Ok(Opening::Part(begun, body))
 }
 
 /// `begun`, and then `body`.

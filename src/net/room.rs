@@ -1,5 +1,6 @@
 //! Room for bodies that are held in memory: so much for all senders together, and half
-//! of it for one of them, so that nobody takes the others' place.
+//! of it for one of them, so that nobody takes the others' place. A body is counted with
+//! the tree that its JSON becomes, which may be many times as large.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,9 @@ const ROOM: usize = 256 << 20;
 
 /// Bodies up to this size, in bytes, are not counted: connections bound them.
 const SMALL: usize = 64 << 10;
+
+/// What a value of JSON takes in a tree, at most, in bytes.
+const VALUE: usize = 128;
 
 /// Counts what is held. Clones share the count.
 #[derive(Debug, Clone, Default)]
@@ -63,10 +67,25 @@ impl Place {
         true
     }
 
-    /// `bytes`, which keep their place for as long as there is a copy of them.
-    pub(super) fn keep(self, bytes: Bytes) -> Bytes {
-        if self.bytes == 0 { bytes } else { Bytes::from_owner(Kept { bytes, _place: self }) }
+    /// `bytes`, of which `max` may come; they keep their place, with that of the tree
+    /// they may become, for as long as there is a copy of them. `None` where there is no
+    /// room.
+    pub(super) fn keep(mut self, bytes: Bytes, max: usize) -> Option<Bytes> {
+        if !self.fits(weight(&bytes), max) {
+            return None;
+        }
+        Some(match self.bytes {
+            0 => bytes,
+            _ => Bytes::from_owner(Kept { bytes, _place: self }),
+        })
     }
+}
+
+/// What `bytes` take with their tree, in bytes: no value stands without a comma or a
+/// bracket in front, but for the one that is all of it.
+fn weight(bytes: &[u8]) -> usize {
+    let values = bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    bytes.len().saturating_add(values.saturating_mul(VALUE))
 }
 
 impl Drop for Place {
@@ -117,7 +136,8 @@ mod tests {
         assert_eq!(places.len() * MAX, ROOM / 2);
         assert!(room.place(&one).fits(SMALL, MAX), "what is small is not counted");
         assert!(room.place(&other).fits(MAX, MAX));
-        let bytes = places.pop().map(|place| place.keep(Bytes::from_static(b"held"))).unwrap();
+        let place = places.pop().unwrap();
+        let bytes = place.keep(Bytes::from_static(b"held"), MAX).unwrap();
         let copy = bytes.clone();
         drop(bytes);
         assert!(!room.place(&one).fits(MAX, MAX), "a copy is still there");
@@ -126,6 +146,20 @@ mod tests {
         drop(places);
         let taken = room.taken();
         assert!(taken.all == 0 && taken.by_sender.is_empty(), "{taken:?}");
+    }
+
+    #[test]
+    fn a_body_is_counted_with_its_tree() {
+        let room = Room::default();
+        let sender = Arc::from("one");
+        let nested = Bytes::from("[".repeat(SMALL));
+        let kept = room.place(&sender).keep(nested.clone(), MAX);
+        assert_eq!(room.taken().all, SMALL * (1 + VALUE));
+        let more: Vec<_> =
+            (0..1000).map_while(|_| room.place(&sender).keep(nested.clone(), MAX)).collect();
+        assert_eq!(more.len() + 1, ROOM / 2 / (SMALL * (1 + VALUE)));
+        drop((kept, more));
+        assert_eq!(room.taken().all, 0);
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denial) => return reply::denied(&action, &denial),
         };
-        let (receipt, answer) = self.forward(&action, permit).await;
+        let (receipt, answer) = self.forward(action, permit).await;
         let (host, response) = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -187,16 +187,18 @@ impl Proxy {
     /// The host that answered, and its answer.
     async fn forward(
         &self,
-        action: &Action,
+        action: Arc<Action>,
         permit: Permit<Outgoing>,
     ) -> (Receipt, Result<(String, Response<Body>), UpstreamError>) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
-            let mut response = mock::answer(action);
+            let mut response = mock::answer(&action);
             reply::mark_admitted(response.headers_mut(), &receipt);
             // A mock's URLs lead back, as the provider's would.
             return (receipt, Ok(("the mock".to_owned(), response)));
         };
+        // The tree that was judged may be many times as large as what is sent.
+        drop(action);
         let (receipt, host, answer) = exit.send(permit).await;
         let answer = answer.map(|mut response| {
             let headers = std::mem::take(response.headers_mut());

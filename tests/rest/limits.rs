@@ -158,7 +158,7 @@ fn bodies_of_one_agent_leave_room_for_those_of_others() {
     };
     // Whichever of them comes last is refused.
     let mut waiting = [begin(62), begin(62), begin(5)];
-    let full = |row: &Value| row["reason"].as_str().unwrap().contains("too many bodies");
+    let full = |row: &Value| row["reason"].as_str().unwrap().contains("no room at the moment");
     eventually("one is refused", || gate.log().first().is_some_and(full));
     let row = gate.log().remove(0);
     assert_eq!((row["agent"].as_str(), row["decision"].as_str()), (Some("greedy"), Some("deny")));
