@@ -18,7 +18,6 @@ use crate::cli::{AgentsCommand, AgentsCreateArgs, DecideArgs};
 use crate::config::Settings;
 use crate::config::serve::Legacy;
 use crate::policy::diagnostic::{Diagnostics, nearest};
-use crate::store::Options;
 use crate::store::agents::{AgentRecord, Issued, NewAgent, Registry};
 use crate::store::counts::AgentCounts;
 use crate::store::read::Reader;
@@ -33,7 +32,7 @@ pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
     };
     let settings = settings()?;
     let database = settings.database(store);
-    let registry = Registry::new(&database, &Options::default());
+    let registry = Registry::new(&database, &settings.audit_sync(None).into());
     match command {
         AgentsCommand::Create(args) => {
             print_issued(&registry.create(&new_agent(args, &settings)?)?, &database, json)

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::{Done, policies, remote, seen};
 use crate::action::Transport;
-use crate::cli::{AuditSync, OnAuditFailure, Trust, WrapArgs};
+use crate::cli::{OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
 use crate::gate::{AuditFailure, Gate};
 use crate::mcp::http::children::{Children, Limits};
@@ -20,7 +20,7 @@ use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
 use crate::net::client::Client;
 use crate::os::{self, Child, StopRequests};
-use crate::store::{self, Store};
+use crate::store::Store;
 
 /// Children of `--listen` at once, and how long they may be idle.
 const MAX_SESSIONS: usize = 64;
@@ -31,10 +31,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let url = remote::url(&args.command, &args.remote)?;
     let made = || url.map_or_else(|| server_name(&args.command), remote::name);
     let name = args.server.name.clone().unwrap_or_else(made);
-    let options = store::Options {
-        sync_full: settings.audit_sync(args.audit_sync) == AuditSync::Full,
-        ..store::Options::default()
-    };
+    let options = settings.audit_sync(args.audit_sync).into();
     let store = Store::open(&settings.database(&args.store), &options)
         .context("the server was not started")?;
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;

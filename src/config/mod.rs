@@ -20,6 +20,7 @@ use crate::cli::{AuditSync, DecideArgs, Mode, OnAuditFailure, StoreArgs, Trust};
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::rest::credentials;
 use crate::rest::route::Upstream;
+use crate::store;
 
 /// The default of `--max-message`, in bytes.
 pub const MAX_MESSAGE: usize = 128 << 20;
@@ -273,6 +274,12 @@ impl Settings {
     #[must_use]
     pub fn audit_sync(&self, flag: Option<AuditSync>) -> AuditSync {
         flag.or(self.file.audit_sync).unwrap_or_default()
+    }
+}
+
+impl From<AuditSync> for store::Options {
+    fn from(sync: AuditSync) -> Self {
+        Self { sync_full: sync == AuditSync::Full, ..Self::default() }
     }
 }
 

@@ -10,11 +10,11 @@ use anyhow::Context as _;
 use self::serving::Serving;
 use super::Done;
 use crate::admin::master::MasterKey;
-use crate::cli::{AuditSync, ServeArgs};
+use crate::cli::ServeArgs;
 use crate::config::Home;
 use crate::config::serve::{Legacy, Plan};
 use crate::os::StopRequests;
-use crate::store::{self, Store};
+use crate::store::Store;
 
 /// Variables that may bear the master key; the first that is set is taken.
 const MASTER_KEYS: [&str; 2] = ["AGENTGATE_MASTER_KEY", "MASTER_API_KEY"];
@@ -32,9 +32,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Done> {
 
 /// Opens the log of `plan`.
 pub(super) fn open(plan: &Plan) -> anyhow::Result<Store> {
-    let sync_full = plan.audit_sync == AuditSync::Full;
-    let options = store::Options { sync_full, ..store::Options::default() };
-    Ok(Store::open(&plan.database, &options)?)
+    Ok(Store::open(&plan.database, &plan.audit_sync.into())?)
 }
 
 async fn serve(

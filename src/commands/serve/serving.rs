@@ -87,8 +87,7 @@ impl Serving {
         tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped));
         let (retention, days) = watch::channel(plan.retention_days);
         let database = plan.database.as_path().into();
-        let keeping =
-            tokio::spawn(admin::keep_retention(database, store::Options::default(), days));
+        let keeping = tokio::spawn(admin::keep_retention(database, plan.audit_sync.into(), days));
         Ok(Self { proxy, admin, hosted, address, own, retention, keeping, stop, tasks, lanes })
     }
 
@@ -155,7 +154,8 @@ fn assemble(
         OnAuditFailure::Allow => AuditFailure::Allow,
     };
     let metrics = Arc::new(Metrics::default());
-    let escalations = Escalations::new(database, &store::Options::default());
+    let options = store::Options::from(plan.audit_sync);
+    let escalations = Escalations::new(database, &options);
     let onlookers = Onlookers {
         metrics: Some(Arc::clone(&metrics)),
         escalator: Some(Arc::new(Escalator::new(Arc::new(escalations))?)),
@@ -163,7 +163,7 @@ fn assemble(
     let gate = Gate::new(policies.handle(), store.clone(), audit_failure).watched_by(onlookers);
     let book = Book::new(policies::lookup(settings), policies::mode(settings), policies);
     book.watch()?;
-    let directory = Directory::open(Registry::new(database, &store::Options::default()))?;
+    let directory = Directory::open(Registry::new(database, &options))?;
     let exit = match plan.test_mode {
         true => None,
         false => Some(Exit::new(Client::new()?, plan.upstream_timeout)),
@@ -183,7 +183,7 @@ fn assemble(
     let admin = AdminSettings {
         master,
         database: database.clone(),
-        options: store::Options::default(),
+        options,
         directory,
         book,
         metrics,
