@@ -1,5 +1,6 @@
 //! The ground floor: what an agent is about to do, whatever the wire said.
 
+mod payload;
 mod spelling;
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::json::{Json, Object};
 
+pub use payload::Payload;
 pub use spelling::{below_site, without_format};
 
 /// One thing an agent is about to do: who, when, where, what.
@@ -24,20 +26,6 @@ pub struct Action {
     pub transport: Transport,
     /// What it is aimed at.
     pub target: Target,
-}
-
-impl Action {
-    /// What it carries, as it was sent: a tool's arguments, a method's
-    /// parameters, a JSON body. `None` where there is nothing to show.
-    #[must_use]
-    pub fn payload(&self) -> Option<&Object> {
-        match &self.target {
-            Target::Tool(call) => Some(&call.args),
-            Target::Method(request) => Some(&request.params),
-            Target::Http(HttpRequest { body: Body::Json(Json::Object(body)), .. }) => Some(body),
-            Target::Http(_) | Target::Malformed(_) => None,
-        }
-    }
 }
 
 /// Who asks. Agents without a name of their own are `default`.
@@ -280,6 +268,21 @@ impl Provider {
             Self::Notion => ("/v1", &["/v1"]),
             Self::Salesforce => ("/services/data/v59.0", &["/services"]),
             Self::Github | Self::Linear | Self::Hubspot | Self::Aws => ("", &[]),
+        }
+    }
+
+    /// The host of its API; `None` where each service or customer has another.
+    #[must_use]
+    pub fn main_host(self) -> Option<&'static str> {
+        match self {
+            Self::Google => Some("www.googleapis.com"),
+            Self::Microsoft => Some("graph.microsoft.com"),
+            Self::Slack => Some("slack.com"),
+            Self::Github => Some("api.github.com"),
+            Self::Notion => Some("api.notion.com"),
+            Self::Linear => Some("api.linear.app"),
+            Self::Hubspot => Some("api.hubapi.com"),
+            Self::Jira | Self::Salesforce | Self::Aws => None,
         }
     }
 

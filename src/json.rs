@@ -6,7 +6,7 @@
 //! lone surrogates, invalid UTF-8, a BOM, absurd depth) and keeps every number
 //! as it was written. Tokens come from `jiter`, a pull parser, in one pass.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 
 use jiter::{Jiter, Peek};
@@ -307,6 +307,27 @@ impl Object {
     #[must_use]
     pub fn from_members(members: Vec<(String, Json)>) -> Option<Self> {
         first_duplicate(&members).is_none().then_some(Self(members))
+    }
+
+    /// Builds an object of parameters, which may be repeated: such a one has all
+    /// its values, in an array.
+    #[must_use]
+    pub fn from_parameters<T: AsRef<str>>(pairs: &[(T, T)]) -> Self {
+        let mut places = HashMap::with_capacity(pairs.len());
+        let mut members: Vec<(String, Json)> = Vec::with_capacity(pairs.len());
+        for (name, value) in pairs {
+            let (name, value) = (name.as_ref(), Json::String(value.as_ref().to_owned()));
+            let place = *places.entry(name).or_insert(members.len());
+            match members.get_mut(place) {
+                None => members.push((name.to_owned(), value)),
+                Some((_, Json::Array(values))) => values.push(value),
+                Some((_, first)) => {
+                    let earlier = std::mem::replace(first, Json::Null);
+                    *first = Json::Array(vec![earlier, value]);
+                }
+            }
+        }
+        Self(members)
     }
 }
 

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::action::{Action, Target};
+use crate::action::{Action, Payload, Target};
 use crate::intent::Intent;
-use crate::json::Object;
 use crate::policy::Policy;
 use crate::rate::Usage;
 use crate::store::audit::{Completion, Draft, Outcome, Recorded, RowId};
@@ -237,8 +236,8 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         rule: Arc::clone(&verdict.rule),
         reason: verdict.reason.to_string(),
         stage: verdict.stage,
-        args: payload.map(redact::arguments).unwrap_or_default(),
-        canonical_args: payload.map(Object::canonical).unwrap_or_default(),
+        args: payload.as_ref().map(redact::payload).unwrap_or_default(),
+        canonical_args: payload.as_ref().map(Payload::canonical).unwrap_or_default(),
         decision_took: took,
         observing: verdict.observed,
         takes_slot_of,

@@ -106,3 +106,10 @@ proptest! {
         let _ = parse(&bytes);
     }
 }
+
+#[test]
+fn parameters_that_are_repeated_show_all_their_values() {
+    let pairs = [("b", "1"), ("a", "2"), ("b", ""), ("b", "3")];
+    let object = Json::Object(Object::from_parameters(&pairs));
+    assert_eq!(object.to_string(), r#"{"b":["1","","3"],"a":"2"}"#);
+}

@@ -118,14 +118,7 @@ pub fn destination<'p>(provider: Provider, path: &'p str, region: Option<&str>) 
         Provider::Google => return google(path),
         Provider::Aws => return aws(path, region.unwrap_or(AWS_REGION)),
         Provider::Github if is_upload(path) => Some("uploads.github.com"),
-        Provider::Github => Some("api.github.com"),
-        Provider::Microsoft => Some("graph.microsoft.com"),
-        Provider::Slack => Some("slack.com"),
-        Provider::Notion => Some("api.notion.com"),
-        Provider::Linear => Some("api.linear.app"),
-        Provider::Hubspot => Some("api.hubapi.com"),
-        // Each customer has a host of its own.
-        Provider::Jira | Provider::Salesforce => None,
+        _ => provider.main_host(),
     };
     Destination { host: host.map(Cow::Borrowed), path: provider.full_form(path) }
 }
@@ -164,8 +157,8 @@ fn google(path: &str) -> Destination<'_> {
         ("/tasks/", "tasks.googleapis.com"),
     ];
     let told = TOLD_BY_PATH.iter().find(|(start, _)| path.starts_with(start));
-    let host = told.map_or("www.googleapis.com", |(_, host)| host);
-    Destination { host: Some(host.into()), path: Provider::Google.full_form(path) }
+    let host = told.map(|(_, host)| *host).or(Provider::Google.main_host());
+    Destination { host: host.map(Cow::Borrowed), path: Provider::Google.full_form(path) }
 }
 
 /// Services of AWS that have one place for the world.

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use super::facet::beginning;
+use crate::action::Payload;
 use crate::json::{Json, Object, write_string};
 
 /// Longest string that is kept whole, in bytes.
@@ -90,11 +91,36 @@ const COUNTING: [&str; 12] = [
 /// The names under which a pair carries its key: `{"name": "password", "value": …}`.
 const PAIR_KEYS: [&str; 5] = ["name", "key", "field", "header", "label"];
 
-/// The arguments as JSON text, fit for the log.
+/// Words that make the name of a parameter smell of secrets, and no other key.
+const PARAMETER_WORDS: [&str; 5] = ["assertion", "sig", "signature", "tempauth", "verifier"];
+
+/// Parameters that are codes which stand for a login.
+const LOGIN_CODES: [&str; 2] = ["code", "devicecode"];
+
+/// What an action carries as JSON text, fit for the log.
 #[must_use]
-pub fn arguments(args: &Object) -> String {
+pub fn payload(payload: &Payload<'_>) -> String {
     let mut out = String::with_capacity(256);
-    object(&mut out, args);
+    match payload {
+        Payload::Whole(args) => object(&mut out, args, is_secret_key),
+        Payload::Parts(parts) => {
+            out.push('{');
+            for (index, (name, part)) in parts.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_string(&mut out, name);
+                out.push(':');
+                match (*name, &**part) {
+                    ("query" | "form", Json::Object(parameters)) => {
+                        object(&mut out, parameters, is_secret_parameter);
+                    }
+                    (_, part) => value(&mut out, part),
+                }
+            }
+            out.push('}');
+        }
+    }
     out
 }
 
@@ -112,7 +138,7 @@ fn value(out: &mut String, json: &Json) {
     match json {
         Json::String(string) => write_string(out, &text(string)),
         Json::Array(items) => array(out, items),
-        Json::Object(members) => object(out, members),
+        Json::Object(members) => object(out, members, is_secret_key),
         Json::Number(number) if number.as_str().len() > MAX_NUMBER => {
             write_string(out, &format!("[{} digits]", number.as_str().len()));
         }
@@ -138,7 +164,7 @@ fn array(out: &mut String, items: &[Json]) {
     out.push(']');
 }
 
-fn object(out: &mut String, members: &Object) {
+fn object(out: &mut String, members: &Object, is_secret: fn(&str) -> bool) {
     let pair = is_secret_pair(members);
     out.push('{');
     for (index, (key, member)) in members.iter().enumerate() {
@@ -157,7 +183,7 @@ fn object(out: &mut String, members: &Object) {
             Cow::Owned(key) => write_string(out, &format!("{key}#{index}")),
         }
         out.push(':');
-        let secret = is_secret_key(key) || (pair && key.eq_ignore_ascii_case("value"));
+        let secret = is_secret(key) || (pair && key.eq_ignore_ascii_case("value"));
         if secret && could_be_secret(member) {
             write_string(out, REDACTED);
         } else {
@@ -209,6 +235,15 @@ pub fn is_secret_key(key: &str) -> bool {
         before = word;
     }
     false
+}
+
+/// Whether values of the parameter `name`, of a query or a form, are taken for
+/// secrets: what signs a URL is one, and `code` is no source text there.
+fn is_secret_parameter(name: &str) -> bool {
+    let words = words(name);
+    is_secret_key(name)
+        || words.iter().any(|word| PARAMETER_WORDS.contains(&word.as_str()))
+        || LOGIN_CODES.contains(&words.concat().as_str())
 }
 
 /// The words of a key, in lower case: `maxTokens`, `max-tokens` and `MAX_TOKENS`
@@ -298,7 +333,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn redacted(json: &str) -> String {
-        arguments(parse(json.as_bytes()).unwrap().as_object().unwrap())
+        payload(&Payload::Whole(parse(json.as_bytes()).unwrap().as_object().unwrap()))
+    }
+
+    fn redacted_part(name: &'static str, pairs: &[(&str, &str)]) -> String {
+        let part = Json::Object(Object::from_parameters(pairs));
+        payload(&Payload::Parts(vec![(name, Cow::Owned(part))]))
     }
 
     #[test]
@@ -374,6 +414,53 @@ mod tests {
             redacted(r#"{"has_password":true,"token":null,"secret":""}"#),
             r#"{"has_password":true,"token":null,"secret":""}"#
         );
+    }
+
+    #[test]
+    fn parameters_have_secrets_of_their_own() {
+        for name in [
+            "token",
+            "access_token",
+            "client_secret",
+            "client_assertion",
+            "code",
+            "device_code",
+            "code_verifier",
+            "sig",
+            "tempauth",
+            "Signature",
+            "X-Amz-Signature",
+            "X-Amz-Security-Token",
+            "X-Amz-Credential",
+            "X-Goog-Signature",
+            "AWSAccessKeyId",
+        ] {
+            for part in ["query", "form"] {
+                let once = redacted_part(part, &[(name, "hunter2"), ("page", "2")]);
+                let shown = format!(r#"{{"{part}":{{"{name}":"[redacted]","page":"2"}}}}"#);
+                assert_eq!(once, shown);
+                let twice = redacted_part(part, &[(name, "hunter2"), (name, "hunter3")]);
+                assert!(!twice.contains("hunter"), "{twice}");
+            }
+        }
+        let ordinary = [("country_code", "JP"), ("q", "code"), ("Action", "ListUsers")];
+        let shown = r#"{"query":{"country_code":"JP","q":"code","Action":"ListUsers"}}"#;
+        assert_eq!(redacted_part("query", &ordinary), shown);
+        let argument = r#"{"code":"fn main() {}","signature":"()"}"#;
+        assert_eq!(redacted(argument), argument);
+    }
+
+    #[test]
+    fn a_part_that_is_too_long_leaves_the_others_named() {
+        let names: Vec<_> = (0..10_000).map(|n| format!("name{n}")).collect();
+        let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), "value")).collect();
+        let query = Cow::Owned(Json::Object(Object::from_parameters(&pairs)));
+        let body = Cow::Owned(parse(br#"{"b":[1,2]}"#).unwrap());
+        let raw = Cow::Owned(Json::String("x".repeat(100_000)));
+        let out = payload(&Payload::Parts(vec![("query", query), ("body", body), ("raw", raw)]));
+        assert!(out.len() < MAX_TOTAL + 2 * MAX_STRING, "{}", out.len());
+        assert!(out.contains(r#""body":{"…":"[1 more]"}"#), "{out}");
+        parse(out.as_bytes()).unwrap();
     }
 
     #[test]
