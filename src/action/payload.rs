@@ -156,8 +156,16 @@ mod tests {
     #[test]
     fn everything_else_is_shown_by_its_parts() {
         for (provider, sent, shown) in [
-            ("github", r#""query":"a=1&b=%26&a=2&c""#, r#"{"query":{"a":["1","2"],"b":"&","c":""}}"#),
-            ("github", r#""query":"a=1","body":{"b":1.0}"#, r#"{"body":{"b":1.0},"query":{"a":"1"}}"#),
+            (
+                "github",
+                r#""query":"a=1&b=%26&a=2&c""#,
+                r#"{"query":{"a":["1","2"],"b":"&","c":""}}"#,
+            ),
+            (
+                "github",
+                r#""query":"a=1","body":{"b":1.0}"#,
+                r#"{"body":{"b":1.0},"query":{"a":"1"}}"#,
+            ),
             ("linear", r#""body":[{"query":"{a}"}]"#, r#"{"body":[{"query":"{a}"}]}"#),
             ("github", r#""body":7"#, r#"{"body":7}"#),
             (

@@ -11,6 +11,7 @@ mod endurance;
 mod files;
 mod flows;
 mod limits;
+mod log;
 mod mocks;
 mod quickstart;
 mod sdks;
