@@ -1,5 +1,5 @@
-//! The hall every request walks through: decide, ask, record, and only then a
-//! [`Permit`], the one key to the way out.
+//! What every request goes through: decide, record, and only then a [`Permit`], the
+//! one key to the way out.
 
 pub mod escalate;
 pub mod metrics;
@@ -287,7 +287,7 @@ fn how_to_allow(action: &Action) -> Option<String> {
     ))
 }
 
-// === impl Permit ===
+// === impl Receipt ===
 
 impl Receipt {
     /// The id of the row; `None` where it goes unrecorded.

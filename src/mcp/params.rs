@@ -13,7 +13,7 @@ const MAX_HEADERS: usize = 64;
 /// An argument that is sent as the header `Mcp-Param-…`, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamHeader {
-    /// The whole name of the header, in small letters.
+    /// The whole name of the header, in lower case.
     pub name: String,
     path: Vec<String>,
 }

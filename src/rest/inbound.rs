@@ -21,7 +21,7 @@ use crate::net::Body;
 use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
 use crate::net::room::Place;
 
-/// What is put up with.
+/// Limits of a request's body.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The largest body that is held, in bytes.

@@ -84,7 +84,7 @@ pub struct Proxy {
     pub public_url: Option<Upstream>,
     /// By provider.
     pub sites: ArcSwap<HashMap<Provider, Site>>,
-    /// What is put up with.
+    /// Limits of a request's body.
     pub limits: ArcSwap<Limits>,
     /// Where bodies are held.
     pub room: Room,

@@ -141,7 +141,7 @@ pub struct Draft {
     pub canonical_args: String,
     /// How long the decision took.
     pub decision_took: Duration,
-    /// `enforce` or `observe`.
+    /// Whether the policy only observes.
     pub observing: bool,
     /// The policies whose rate windows lose a slot to this row.
     pub takes_slot_of: Vec<Arc<str>>,

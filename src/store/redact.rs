@@ -1,7 +1,7 @@
 //! What of an action's arguments goes into the log. Pure.
 //!
 //! The log is read by more people than the secrets in it are for. So values
-//! under keys that smell of secrets are left out, and so is text that is
+//! under keys that look like secrets are left out, and so is text that is
 //! plainly a credential wherever it stands; long strings are cut; and the
 //! whole is bounded. What the arguments were exactly, the row's digest proves.
 
@@ -33,7 +33,7 @@ const OVERLAP: usize = 512;
 /// Longest number that is kept, in bytes.
 const MAX_NUMBER: usize = 64;
 
-/// Words that make a key smell of secrets, alone or at the end of a word
+/// Words that make a key look like a secret's, alone or at the end of a word
 /// (`clientsecret`).
 const SECRET_ENDINGS: [&str; 9] = [
     "password",
@@ -91,7 +91,7 @@ const COUNTING: [&str; 12] = [
 /// The names under which a pair carries its key: `{"name": "password", "value": …}`.
 const PAIR_KEYS: [&str; 5] = ["name", "key", "field", "header", "label"];
 
-/// Words that make the name of a parameter smell of secrets, and no other key.
+/// Words that make the name of a parameter look like a secret's, and no other key.
 const PARAMETER_WORDS: [&str; 5] = ["assertion", "sig", "signature", "tempauth", "verifier"];
 
 /// Parameters that are codes which stand for a login.
@@ -272,7 +272,7 @@ fn words(key: &str) -> Vec<String> {
 }
 
 /// What is plainly a credential: the published formats of those that people
-/// paste most, and assignments to names that smell of secrets.
+/// paste most, and assignments to names that look like secrets'.
 static CREDENTIALS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let patterns = [
         r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_smell_of_secrets_are_found_however_spelt() {
+    fn keys_that_look_like_secrets_are_found_however_spelt() {
         for key in [
             "password",
             "PASSWORD",

@@ -87,7 +87,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// The media type of a body, in small letters.
+/// The media type of a body, in lower case.
 pub(super) fn kind(headers: &HeaderMap) -> String {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
