@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
-use super::room::{Place, Room};
+use super::room::Place;
 
 /// Why a body could not be held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,8 +83,7 @@ pub(super) fn incoming(body: Incoming) -> Body {
 /// # Errors
 /// See [`HoldError`].
 pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, HoldError> {
-    let place = Room::default().place(&Arc::default());
-    hold_whole((body, place), max, patience).await.map(|held| held.bytes)
+    hold_in(body, None, max, patience).await.map(|held| held.bytes)
 }
 
 /// The same in a place of its own, with trailers.
@@ -97,6 +95,15 @@ pub async fn hold_whole(
     max: usize,
     patience: Duration,
 ) -> Result<Held, HoldError> {
+    hold_in(body, Some(place), max, patience).await
+}
+
+async fn hold_in(
+    body: Body,
+    place: Option<Place>,
+    max: usize,
+    patience: Duration,
+) -> Result<Held, HoldError> {
     let declared = body.size_hint().lower();
     if declared > max as u64 {
         return Err(HoldError::TooLarge { max });
@@ -105,7 +112,7 @@ pub async fn hold_whole(
     held.unwrap_or(Err(HoldError::Slow { patience }))
 }
 
-async fn collect(mut body: Body, mut place: Place, max: usize) -> Result<Held, HoldError> {
+async fn collect(mut body: Body, mut place: Option<Place>, max: usize) -> Result<Held, HoldError> {
     let mut begun = Begun::default();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
@@ -121,12 +128,16 @@ async fn collect(mut body: Body, mut place: Place, max: usize) -> Result<Held, H
         if length > max {
             return Err(HoldError::TooLarge { max });
         }
-        if !place.fits(length, max) {
+        if place.as_mut().is_some_and(|place| !place.fits(length, max)) {
             return Err(HoldError::NoRoom);
         }
         begun.push(data);
     }
-    let bytes = place.keep(begun.bytes(), max).ok_or(HoldError::NoRoom)?;
+    let bytes = begun.bytes();
+    let bytes = match place {
+        Some(place) => place.keep(bytes, max).ok_or(HoldError::NoRoom)?,
+        None => bytes,
+    };
     Ok(Held { bytes, trailers })
 }
 
@@ -347,7 +358,10 @@ impl HttpBody for Patient {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::net::room::Room;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 

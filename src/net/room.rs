@@ -84,7 +84,16 @@ impl Place {
 /// What `bytes` take with their tree, in bytes: no value stands without a comma or a
 /// bracket in front, but for the one that is all of it.
 fn weight(bytes: &[u8]) -> usize {
-    let values = bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    let (mut values, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
     bytes.len().saturating_add(values.saturating_mul(VALUE))
 }
 
@@ -146,6 +155,15 @@ mod tests {
         drop(places);
         let taken = room.taken();
         assert!(taken.all == 0 && taken.by_sender.is_empty(), "{taken:?}");
+    }
+
+    #[test]
+    fn what_stands_in_a_string_is_no_value() {
+        for (text, values) in
+            [("", 0), (r#"[1,{"a":[]}]"#, 4), (r#"{"a,b[":"c,\",{d\\"}"#, 1), (r#"["\\",","]"#, 2)]
+        {
+            assert_eq!(weight(text.as_bytes()), text.len() + values * VALUE, "{text}");
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if last_segment(path) == "$export" {
         return Judgement::l2(Intent::Execute, "an export that is begun");
     }
-    let verb = custom_verb(request, path).filter(|verb| *verb != "testIamPermissions");
+    // Whether an escaped colon makes a verb is nothing to rely on here.
+    let path = path.replace("%3A", ":");
+    let verb = custom_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
     match verb.and_then(|verb| words(verb).next()).map(role) {
         Some(Role::Writes(intent) | Role::Either(intent @ (Intent::Execute | Intent::Create))) => {
             Judgement::l2(intent, "the verb behind the colon")
@@ -154,6 +156,7 @@ mod tests {
         let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
         assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
+        assert_eq!(intent("new.googleapis.com", "/v1/things/x%3Astart"), Intent::Execute);
         let store = "/v1/projects/p/locations/l/datasets/d/fhirStores/s/fhir";
         let fhir = |rest: &str| intent("healthcare.googleapis.com", &format!("{store}/{rest}"));
         assert_eq!(fhir("Group/1/$export"), Intent::Execute);
