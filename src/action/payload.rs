@@ -83,7 +83,8 @@ fn around_the_body(request: &HttpRequest) -> Vec<(&'static str, Cow<'_, Json>)> 
             parts.push(("headers", parameters(&headers)));
         }
     }
-    if !request.query.is_empty() {
+    // The URL of a file may bear what opens it, under any name.
+    if !request.query.is_empty() && !request.is_file {
         parts.push(("query", parameters(&request.query)));
     }
     parts
@@ -151,6 +152,8 @@ mod tests {
         }
         assert_eq!(carried(r#"{"tool":"t","args":{"query":{"a":"1"}}}"#), r#"{"query":{"a":"1"}}"#);
         assert_eq!(rest("github", r#""host":"api.github.com""#), "");
+        let file = r#"{"provider":"slack","method":"GET","path":"/files.slack.com/files-pri/T-F/a","query":"t=xoxe-1"}"#;
+        assert_eq!(carried(file), "");
     }
 
     #[test]
