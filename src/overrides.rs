@@ -28,6 +28,10 @@ const PLACE_HEADERS: [&str; 5] = [
 pub const PARAMETERS: [&str; 5] =
     ["_method", "_method_override", "_httpmethod", "$httpmethod", "$httpheaders"];
 
+/// The length of the longest of [`PARAMETERS`] and [`METHOD_HEADERS`], which are
+/// parameters to some.
+pub const LONGEST: usize = 22;
+
 /// Whether a header of this name, in lower case, asks for another request.
 #[must_use]
 pub fn is_header(name: &str) -> bool {
@@ -62,8 +66,14 @@ pub fn is_parameter(name: &str) -> bool {
 /// The parameter that does and that a text, in lower case, begins with.
 #[must_use]
 pub fn begun_by(text: &str) -> Option<&'static str> {
-    let text = as_php_has_it(text);
-    known().find(|known| text.starts_with(known))
+    match text.strip_prefix(AS_UNDERSCORE) {
+        Some(rest) => {
+            let is_it =
+                |known: &&str| known.strip_prefix('_').is_some_and(|it| rest.starts_with(it));
+            known().find(is_it)
+        }
+        None => known().find(|known| text.starts_with(known)),
+    }
 }
 
 /// The parameter that does and that stands in a text, in lower case.
@@ -76,8 +86,11 @@ fn known() -> impl Iterator<Item = &'static str> {
     PARAMETERS.into_iter().chain(METHOD_HEADERS)
 }
 
+/// What PHP makes `_` of where a name begins with it.
+const AS_UNDERSCORE: [char; 2] = ['.', '['];
+
 fn as_php_has_it(name: &str) -> Cow<'_, str> {
-    let begun = name.strip_prefix(['.', '[']);
+    let begun = name.strip_prefix(AS_UNDERSCORE);
     begun.map_or(Cow::Borrowed(name), |rest| Cow::Owned(format!("_{rest}")))
 }
 
@@ -116,6 +129,19 @@ mod tests {
         }
         for form in ["", "method=DELETE", "a[_method]=DELETE", "a=_method", "my_method=x"] {
             assert_eq!(parameter_in(form.as_bytes()), None, "{form}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_begins_with_one_is_found_as_php_has_it() {
+        assert_eq!(known().map(str::len).max(), Some(LONGEST));
+        for text in
+            ["_method", "_methodx", ".method", "[method_override", "x-http-method-override="]
+        {
+            assert!(begun_by(text).is_some(), "{text}");
+        }
+        for text in ["", ".", "method", "._method", ".x-http-method", "[$httpmethod", " _method"] {
+            assert_eq!(begun_by(text), None, "{text}");
         }
     }
 

@@ -9,8 +9,8 @@
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use memchr::memchr2;
 use memchr::memmem::{self, Finder};
-use memchr::{memchr, memchr2};
 use percent_encoding::percent_decode;
 
 use super::inbound::Fault;
@@ -21,8 +21,8 @@ use crate::overrides;
 /// The longest headers of a part, in bytes.
 const MAX_HEADERS: usize = 16 << 10;
 
-/// Line ends in the headers of a part, `\r` and `\n` counted: at each of them all that
-/// came before is judged again.
+/// Line ends in the headers of a part, `\r` and `\n` counted: each of them is where
+/// some reader may take the headers for whole.
 const MAX_LINE_ENDS: usize = 64;
 
 /// The longest boundary (RFC 2046).
@@ -40,7 +40,23 @@ pub(super) struct Fields {
     /// The headers as far as they came, from the boundary on; of anything else, what
     /// may be the beginning of a boundary.
     held: Vec<u8>,
-    line_ends: usize,
+    lines: Lines,
+    names: Names,
+}
+
+/// What is known of the headers of a part, of their whole lines. Each line is looked
+/// at once.
+#[derive(Debug, Default)]
+struct Lines {
+    /// How many ended, and where the last of them did.
+    ends: usize,
+    end: usize,
+    /// Behind the last boundary in them.
+    begin: usize,
+    /// Whether the line of that boundary ended in `\r\n`, once it ended in `\n`.
+    is_crlf: Option<bool>,
+    /// Whether more than white space came after that line.
+    has_any: bool,
 }
 
 impl Fields {
@@ -60,7 +76,8 @@ impl Fields {
             is_strict: kind.get(..form.len()).is_some_and(|is| is.eq_ignore_ascii_case(form)),
             in_headers: false,
             held: Vec::new(),
-            line_ends: 0,
+            lines: Lines::default(),
+            names: Names::default(),
         })
     }
 
@@ -108,41 +125,53 @@ impl Fields {
         let end = memchr2(b'\r', b'\n', rest).map_or(rest.len(), |at| at + 1);
         let (line, after) = rest.split_at(end);
         let is_whole = matches!(line.last(), Some(b'\r' | b'\n'));
-        self.line_ends += usize::from(is_whole);
-        if self.held.len() + line.len() > MAX_HEADERS || self.line_ends > MAX_LINE_ENDS {
+        self.lines.ends += usize::from(is_whole);
+        if self.held.len() + line.len() > MAX_HEADERS || self.lines.ends > MAX_LINE_ENDS {
             let what = "the headers of a part of the form have no end".to_owned();
             return Err(Fault::Header(what));
         }
         self.held.extend_from_slice(line);
         if is_whole {
             // Not everybody waits for an empty line.
-            check(&self.held)?;
+            self.names.push(self.held.get(self.lines.end..).unwrap_or_default())?;
             if self.are_over()? {
-                (self.in_headers, self.line_ends) = (false, 0);
+                self.in_headers = false;
                 self.held.clear();
+                (self.lines, self.names) = Default::default();
             }
         }
         Ok(after)
     }
 
-    /// Whether an empty line has ended the headers. Some readers skip empty lines at
-    /// their beginning, and some begin them anew at a boundary. Where lines end in `\n`
-    /// alone, as Google's own library writes them, any empty line does: Rack 1 and 2
-    /// would read on there, but not in a form as browsers send it.
-    fn are_over(&self) -> Result<bool, Fault> {
-        let length = self.delimiter.needle().len();
-        let begin = memmem::rfind(&self.held, self.delimiter.needle());
-        let begun = begin.and_then(|at| self.held.get(at + length..)).unwrap_or(&self.held);
-        let Some(first) = memchr(b'\n', begun) else { return Ok(false) };
-        let (first, headers) = begun.split_at(first + 1);
-        let ends_in_crlf = first.ends_with(b"\r\n");
-        // The last boundary is followed by nothing.
-        if self.is_strict && !ends_in_crlf && !first.starts_with(b"--") {
-            return Err(Fault::Header("lines of a form have to end in `\\r\\n`".to_owned()));
+    /// Whether an empty line has ended the headers, now that one more line has ended.
+    /// Some readers skip empty lines at their beginning, and some begin them anew at a
+    /// boundary. Where lines end in `\n` alone, as Google's own library writes them, any
+    /// empty line does: Rack 1 and 2 would read on there, but not in a form as browsers
+    /// send it.
+    fn are_over(&mut self) -> Result<bool, Fault> {
+        let Self { held, lines, delimiter, .. } = self;
+        let line = held.get(lines.end..).unwrap_or_default();
+        // No boundary has a line end in it, so none reaches into two lines.
+        if let Some(at) = memmem::rfind(line, delimiter.needle()) {
+            let begin = lines.end + at + delimiter.needle().len();
+            *lines = Lines { begin, ends: lines.ends, ..Lines::default() };
         }
-        let ends: &[&[u8]] = if ends_in_crlf { &[b"\r\n\r\n"] } else { &[b"\n\n", b"\n\r\n"] };
-        let mut headers = ends.iter().filter_map(|end| headers.strip_suffix(*end));
-        Ok(headers.any(|headers| !headers.trim_ascii().is_empty()))
+        lines.end = held.len();
+        let Some(is_crlf) = lines.is_crlf else {
+            let first = held.get(lines.begin..).unwrap_or_default();
+            if first.ends_with(b"\n") {
+                let is_crlf = *lines.is_crlf.insert(first.ends_with(b"\r\n"));
+                // The last boundary is followed by nothing.
+                if self.is_strict && !is_crlf && !first.starts_with(b"--") {
+                    let what = "lines of a form have to end in `\\r\\n`".to_owned();
+                    return Err(Fault::Header(what));
+                }
+            }
+            return Ok(false);
+        };
+        lines.has_any |= !line.trim_ascii().is_empty();
+        let ends: &[&[u8]] = if is_crlf { &[b"\r\n\r\n"] } else { &[b"\n\n", b"\n\r\n"] };
+        Ok(lines.has_any && ends.iter().any(|end| held.ends_with(end)))
     }
 }
 
@@ -183,41 +212,81 @@ pub(super) fn check_whole(announced: &HeaderMap, form: &[u8]) -> Result<(), Faul
     fields.push(b"\n")
 }
 
-/// Refuses headers that name a field which asks for another method.
-fn check(headers: &[u8]) -> Result<(), Fault> {
-    let text = squeezed(headers);
-    for (at, name) in text.match_indices("name") {
-        let rest = text.get(at + name.len()..).unwrap_or_default();
-        match (rest.strip_prefix('='), rest.strip_prefix("*=")) {
-            // A name in an encoding (RFC 2047), and one in pieces (RFC 2231): nobody's
-            // SDK writes those, and few servers read them.
-            (Some(value), _) if value.starts_with("=?") => return refused(Some("=?")),
-            (None, None) if rest.starts_with('*') => return refused(Some("name*")),
-            (Some(value), _) => refused(overrides::begun_by(value))?,
-            // An encoding and a language come before it, and may hold anything.
-            (_, Some(value)) => refused(overrides::within(value))?,
-            _ => {}
+/// What in the headers of a part could be the name of a field that asks for another
+/// method, looked for as their lines come.
+#[derive(Debug, Default)]
+struct Names {
+    /// The headers as [`squeeze`] leaves them. Nothing that it takes for one thing
+    /// reaches over a line end, so the lines can be squeezed one by one.
+    text: String,
+    /// Behind the first `name*=` in them.
+    encoded: Option<usize>,
+    /// How many bytes were looked at for them.
+    #[cfg(test)]
+    looked_at: usize,
+}
+
+/// What Rack takes for the name where there is no other.
+const ID: &str = "content-id:";
+
+/// How far before its last character something begins that is refused.
+const REACH: usize = ID.len() + overrides::LONGEST;
+
+impl Names {
+    /// Takes the next line of the headers.
+    ///
+    /// # Errors
+    /// [`Fault::Override`] where they name such a field up to here.
+    fn push(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let known = self.text.len();
+        squeeze(line, &mut self.text);
+        if self.text.len() == known {
+            return Ok(());
         }
+        let from = known.saturating_sub(REACH);
+        let text = self.text.get(from..).unwrap_or_default();
+        #[cfg(test)]
+        {
+            self.looked_at += text.len();
+        }
+        for (at, name) in text.match_indices("name") {
+            let rest = text.get(at + name.len()..).unwrap_or_default();
+            match (rest.strip_prefix('='), rest.strip_prefix("*=")) {
+                // A name in an encoding (RFC 2047), and one in pieces (RFC 2231): nobody's
+                // SDK writes those, and few servers read them.
+                (Some(value), _) if value.starts_with("=?") => return refused(Some("=?")),
+                (None, None) if rest.starts_with('*') => return refused(Some("name*")),
+                (Some(value), _) => refused(overrides::begun_by(value))?,
+                (_, Some(value)) if self.encoded.is_none() => {
+                    self.encoded = Some(self.text.len() - value.len());
+                }
+                _ => {}
+            }
+        }
+        for (at, _) in text.match_indices(ID) {
+            refused(overrides::begun_by(text.get(at + ID.len()..).unwrap_or_default()))?;
+        }
+        // An encoding and a language come before it, and may hold anything.
+        let encoded = self.encoded.and_then(|behind| self.text.get(behind.max(from)..));
+        refused(encoded.and_then(overrides::within))
     }
-    // Rack takes it for the name where there is no other.
-    const ID: &str = "content-id:";
-    for (at, _) in text.match_indices(ID) {
-        let id = text.get(at + ID.len()..).unwrap_or_default();
-        refused(overrides::begun_by(id.trim_start_matches('<')))?;
-    }
-    Ok(())
 }
 
 fn refused(parameter: Option<&str>) -> Result<(), Fault> {
     parameter.map_or(Ok(()), |name| Err(Fault::Override(name.to_owned())))
 }
 
-/// Headers without all that some readers leave out, and some take for the end of a
-/// name: white space, quotes, escapes, and what is not ASCII. A file may have any name.
-fn squeezed(headers: &[u8]) -> String {
-    let decoded = percent_decode(headers).map(|byte| char::from(byte.to_ascii_lowercase()));
-    let text = decoded.collect::<String>().replace("filename", ";");
-    text.chars().filter(|c| c.is_ascii_graphic() && !"\"'\\".contains(*c)).collect()
+/// Adds a line of headers to `text` without all that some readers leave out, and some
+/// take for the end of a name: white space, quotes, escapes, what is not ASCII, and the
+/// brackets that an id begins with. A file may have any name.
+fn squeeze(line: &[u8], text: &mut String) {
+    let decoded = percent_decode(line).map(|byte| char::from(byte.to_ascii_lowercase()));
+    let decoded = decoded.collect::<String>().replace("filename", ";");
+    for c in decoded.chars().filter(|c| c.is_ascii_graphic() && !"\"'\\".contains(*c)) {
+        if c != '<' || !text.ends_with(ID) {
+            text.push(c);
+        }
+    }
 }
 
 /// What follows of a form on what `fields` have seen, broken off with [`Unfit`] before
@@ -407,7 +476,82 @@ mod tests {
         }
     }
 
+    /// What is refused of headers, said of all of them at once.
+    fn is_refused(headers: &[u8]) -> bool {
+        let decoded = percent_decode(headers).map(|byte| char::from(byte.to_ascii_lowercase()));
+        let text = decoded.collect::<String>().replace("filename", ";");
+        let is_kept = |c: &char| c.is_ascii_graphic() && !"\"'\\".contains(*c);
+        let text: String = text.chars().filter(is_kept).collect();
+        let named = text.match_indices("name").any(|(at, name)| {
+            let rest = &text[at + name.len()..];
+            match (rest.strip_prefix('='), rest.strip_prefix("*=")) {
+                (Some(value), _) => value.starts_with("=?") || overrides::begun_by(value).is_some(),
+                (_, Some(value)) => overrides::within(value).is_some(),
+                (None, None) => rest.starts_with('*'),
+            }
+        });
+        named
+            || text.match_indices(ID).any(|(at, _)| {
+                let id = text[at + ID.len()..].trim_start_matches('<');
+                overrides::begun_by(id).is_some()
+            })
+    }
+
+    #[test]
+    fn no_line_is_looked_at_again_with_every_other() {
+        let mut names = Names::default();
+        for _ in 0..MAX_LINE_ENDS {
+            names.push(format!("a:name={}\n", "x".repeat(200)).as_bytes()).unwrap();
+        }
+        assert!(names.looked_at <= names.text.len() + MAX_LINE_ENDS * REACH);
+        names.push(b"\n").unwrap();
+        assert!(names.looked_at <= names.text.len() + MAX_LINE_ENDS * REACH);
+    }
+
+    #[test]
+    fn a_name_in_pieces_is_found_however_far_it_reaches() {
+        for begin in ["name=", "name*=utf-8''", "Content-ID: <<<"] {
+            for name in overrides::PARAMETERS.into_iter().chain(overrides::METHOD_HEADERS) {
+                let mut names = Names::default();
+                let (most, last) = name.split_at(name.len() - 1);
+                for line in [begin, "\r", "\n"] {
+                    assert_eq!(names.push(line.as_bytes()), Ok(()), "{begin} {name}");
+                }
+                // Some begin with another one.
+                let is_found = [most, "\r", "\n", last].map(|line| names.push(line.as_bytes()));
+                assert!(is_found.iter().any(Result::is_err), "{begin} {name}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn line_by_line_the_same_is_refused_as_of_all_lines(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    Just("name"), Just("file"), Just("="), Just("*"), Just("=?"), Just("content-id:"),
+                    Just("<"), Just("["), Just("."), Just("_"), Just("method"), Just("_me"),
+                    Just("thod"), Just("%5F"), Just("%"), Just("6e"), Just("%6"), Just("x-http-"),
+                    Just("-override"), Just("\""), Just(" "), Just("\r"), Just("\n"), Just("\n"),
+                    Just("name*="), Just("$httpheaders"), Just("\u{e9}"),
+                    Just("abcdefghijklmnopqrstuvwxyz0123456789"),
+                ],
+                0..40,
+            ),
+        ) {
+            let headers = format!("{}\n", parts.concat());
+            let mut names = Names::default();
+            let mut so_far = 0;
+            for line in headers.as_bytes().split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
+                so_far += line.len();
+                let is_refused = is_refused(&headers.as_bytes()[..so_far]);
+                prop_assert_eq!(names.push(line).is_err(), is_refused, "{:?}", &headers[..so_far]);
+                if is_refused {
+                    break;
+                }
+            }
+        }
+
         #[test]
         fn cuts_make_no_difference(
             parts in prop::collection::vec(
