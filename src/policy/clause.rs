@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::condition::{Condition, Failure};
+use super::disguise::is_disguised;
 use super::document::Hint;
 use super::glob::{Glob, PathGlob};
 use super::matcher::Matcher;
@@ -65,6 +66,20 @@ impl Clause {
             match key {
                 Key::Any(clauses) => clauses.iter().for_each(|clause| clause.visit(visit)),
                 Key::Not(clause) => clause.visit(visit),
+                _ => {}
+            }
+        }
+    }
+
+    /// Calls `visit` with every matcher of bodies, nested ones included.
+    pub(crate) fn visit_bodies(&mut self, visit: &mut impl FnMut(&mut Matcher)) {
+        for key in &mut self.keys {
+            match key {
+                Key::Body(matcher) => visit(matcher),
+                Key::Any(clauses) => {
+                    clauses.iter_mut().for_each(|clause| clause.visit_bodies(visit));
+                }
+                Key::Not(clause) => clause.visit_bodies(visit),
                 _ => {}
             }
         }
@@ -295,6 +310,8 @@ fn method(action: &Action) -> &str {
 fn body(matcher: &Matcher, body: &Body) -> Truth {
     match body {
         Body::Empty => matcher.judge_missing(),
+        // Somebody may take a member for another than the one that is looked at.
+        Body::Json(json) if is_disguised(json, &matcher.steps, &matcher.spelt) => Truth::Unjudged,
         Body::Json(json) => matcher.judge_value(json),
         // There is something, but no path leads into it.
         Body::Text(_) | Body::Opaque => Truth::Unjudged,

@@ -1,15 +1,17 @@
 //! What no rule matches, and a lenient server may take for what a rule speaks of:
-//! tools and arguments by another spelling (see [`crate::fold`]).
+//! tools, arguments and members of bodies by another spelling (see [`crate::fold`]).
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use super::Policy;
 use super::clause::{Clause, Key, Subject};
+use super::compile::Rule;
 use super::glob::Glob;
 use super::matcher::Step;
 use super::outlook::foreseen;
 use super::truth::Truth;
-use crate::action::{Action, Target};
+use crate::action::{Action, Provider, Target};
 use crate::fold::fold;
 use crate::intent;
 use crate::json::{Json, Object};
@@ -164,6 +166,95 @@ fn further<'j>(value: &'j Json, steps: &'j [Step], words: &Words) -> Option<(&'j
         }
         _ => None,
     }
+}
+
+/// Whether `value` has, on the way of `steps`, a member that somebody may take for the
+/// one that the way goes through and that is none of `spelt`.
+pub(super) fn is_disguised(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> bool {
+    let Some((step, rest)) = steps.split_first() else { return false };
+    match (step, value) {
+        (Step::Key(meant), Json::Object(object)) => {
+            let is_meant = |key: &str| key == PROTOTYPE || is_alike(key, meant);
+            let is_other = |key: &str| *key != **meant && spelt.iter().all(|other| **other != *key);
+            object.iter().any(|(key, _)| is_meant(key) && is_other(key))
+                || object.get(meant).is_some_and(|value| is_disguised(value, rest, spelt))
+        }
+        (Step::Index(index), Json::Array(items)) => {
+            items.get(*index).is_some_and(|item| is_disguised(item, rest, spelt))
+        }
+        (Step::Any | Step::All, Json::Array(items)) => {
+            items.iter().any(|item| is_disguised(item, rest, spelt))
+        }
+        _ => false,
+    }
+}
+
+/// Whether some API takes two keys for one. Those that are made from Protocol Buffers
+/// know each by two names, `emailAddress` and `email_address`.
+fn is_alike(one: &str, other: &str) -> bool {
+    letters(&spelling(one)).eq(letters(&spelling(other)))
+}
+
+/// [`fold`], but for the case of letters, which needs no copy of a plain word.
+fn spelling(word: &str) -> Cow<'_, str> {
+    match word.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Cow::Borrowed(word),
+        false => fold(word),
+    }
+}
+
+fn letters(word: &str) -> impl Iterator<Item = u8> {
+    let letters = word.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+    letters.map(|byte| byte.to_ascii_lowercase())
+}
+
+/// Tells what in `rules` looks into bodies which other spellings of its keys rules look
+/// at that hold for all its providers: who has rules for either has thought of both.
+pub(super) fn tell_spellings(rules: &mut [Rule]) {
+    type Spellings = HashSet<(Box<str>, Option<Box<[Provider]>>)>;
+    let key_of = |word: &str| letters(&spelling(word)).collect::<Vec<u8>>();
+    let mut spelt: HashMap<Vec<u8>, Spellings> = HashMap::new();
+    for rule in &*rules {
+        rule.clause.visit(&mut |key| {
+            let Key::Body(matcher) = key else { return };
+            for word in keys(&matcher.steps) {
+                let spelling = (word.into(), providers(&rule.clause).map(Into::into));
+                spelt.entry(key_of(word)).or_default().insert(spelling);
+            }
+        });
+    }
+    for rule in rules {
+        let own: Option<Box<[Provider]>> = providers(&rule.clause).map(Into::into);
+        let holds = |theirs: &Option<Box<[Provider]>>| match (theirs, &own) {
+            (None, _) => true,
+            (Some(theirs), Some(own)) => own.iter().all(|provider| theirs.contains(provider)),
+            (Some(_), None) => false,
+        };
+        rule.clause.visit_bodies(&mut |matcher| {
+            let mut others = HashSet::new();
+            for word in keys(&matcher.steps) {
+                let spelt = spelt.get(&key_of(word)).into_iter().flatten();
+                let counts = spelt.filter(|(other, theirs)| **other != *word && holds(theirs));
+                others.extend(counts.map(|(other, _)| other.clone()));
+            }
+            matcher.spelt = others.into_iter().collect();
+        });
+    }
+}
+
+fn keys(steps: &[Step]) -> impl Iterator<Item = &str> {
+    steps.iter().filter_map(|step| match step {
+        Step::Key(word) => Some(&**word),
+        _ => None,
+    })
+}
+
+/// The providers whose requests a clause is about; `None` for all of them.
+fn providers(clause: &Clause) -> Option<&[Provider]> {
+    clause.keys.iter().find_map(|key| match key {
+        Key::Provider(providers) => Some(&**providers),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

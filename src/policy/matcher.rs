@@ -28,6 +28,8 @@ pub(crate) struct Matcher {
     /// The path as it was written.
     pub(crate) path: Box<str>,
     pub(super) steps: Box<[Step]>,
+    /// Other spellings of its keys that rules look at: no disguises of them.
+    pub(super) spelt: Box<[Box<str>]>,
     check: Check,
 }
 
@@ -71,7 +73,8 @@ impl Matcher {
             }
         };
         let check = Check::compile(reader, &path.value, node);
-        Some(Self { path: path.value.as_str().into(), steps: steps?, check: check? })
+        let path = path.value.as_str().into();
+        Some(Self { path, steps: steps?, spelt: Box::default(), check: check? })
     }
 
     /// A matcher whose path is the name of a query parameter or a header.
@@ -83,7 +86,7 @@ impl Matcher {
     ) -> Option<Self> {
         let check = Check::compile(reader, &name.value, node)?;
         let name = if lower_case { name.value.to_lowercase() } else { name.value.clone() };
-        Some(Self { path: name.into(), steps: Box::default(), check })
+        Some(Self { path: name.into(), steps: Box::default(), spelt: Box::default(), check })
     }
 
     /// Judges the members of an object.

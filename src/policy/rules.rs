@@ -6,6 +6,7 @@ use super::annotations;
 use super::clause::Subject;
 use super::compile::{DEFAULT_RULE, Fallback, PolicyFile, Rule, Words};
 use super::condition::Failure;
+use super::disguise;
 use super::document::DefaultEffect;
 use super::hours::Hours;
 use super::index::Index;
@@ -39,7 +40,8 @@ impl RuleSet {
     /// Joins files in the order given; the last default that is stated holds,
     /// deny where none is.
     pub(crate) fn join<'f>(files: impl Iterator<Item = &'f PolicyFile> + Clone) -> Self {
-        let rules: Vec<Rule> = files.clone().flat_map(|file| &file.rules).cloned().collect();
+        let mut rules: Vec<Rule> = files.clone().flat_map(|file| &file.rules).cloned().collect();
+        disguise::tell_spellings(&mut rules);
         let stated = files.clone().filter_map(|file| file.default.clone()).last();
         let fallback = stated.unwrap_or_else(|| Fallback {
             policy: files.clone().last().map_or_else(|| "none".into(), |file| file.name.clone()),

@@ -1,4 +1,4 @@
-//! Paths and parameters that are spelt otherwise than a rule has them.
+//! Paths, parameters and members of bodies that are spelt otherwise than a rule has them.
 
 use super::*;
 
@@ -67,4 +67,82 @@ fn another_spelling_of_a_parameter_slips_past_no_deny_and_into_no_allow() {
     let allowing = rules("  - {name: r, query: {state: open}, effect: allow}");
     decided(&allowing, &asking("github", "state=open"), Intent::Read, "allow r");
     decided(&allowing, &asking("github", "state=open;state=closed"), Intent::Read, "deny default");
+}
+
+fn post(provider: &str, body: &str) -> String {
+    format!(r#"{{"provider":"{provider}","method":"POST","path":"/x","body":{body}}}"#)
+}
+
+#[test]
+fn another_spelling_of_a_member_slips_past_no_deny_and_into_no_allow() {
+    let disguised = [
+        ("salesforce", "OwnerId", r#"{"Name":1,"ownerid":"x"}"#),
+        ("salesforce", "OwnerId", r#"{"OwnerId\u0000":"x"}"#),
+        ("google", "emailAddress", r#"{"email_address":"x"}"#),
+        ("google", "emailAddress", r#"{"emailAddress":"y","email-Address":"x"}"#),
+        ("google", "email_address", r#"{"emailAddress":"x"}"#),
+        ("google", "'a.to[any].emailAddress'", r#"{"a":{"to":[{},{"EmailAddress":"x"}]}}"#),
+        ("google", "'a.to[all].emailAddress'", r#"{"a":{"to":[{"email_address":"x"}]}}"#),
+        ("google", "'a.to[0].emailAddress'", r#"{"a":{"to":[{"\u200bemailAddress":"x"}]}}"#),
+        ("google", "'a.toAll.x'", r#"{"a":{"to_all":{"x":"x"}}}"#),
+        ("google", "'a.to.x'", r#"{"A":{"to":{"x":"x"}}}"#),
+        ("google", "'a.x'", r#"{"a":{"__proto__":{"x":"x"}}}"#),
+    ];
+    for (provider, key, body) in disguised {
+        for check in ["{ exists: true }", "{ exists: false }", "x", "{ ne: x }"] {
+            let by = |effect: &str, keys: &str| {
+                rules(&format!(
+                    "  - {{name: r, provider: {provider}, {keys}, effect: {effect}}}\n  - {{name: s, effect: {}}}",
+                    if effect == "allow" { "deny" } else { "allow" },
+                ))
+            };
+            let plain = format!("body: {{{key}: {check}}}");
+            let not = format!("conditions: {{not: {{{plain}}}}}");
+            let either = format!("conditions: {{or: [{{tool: t}}, {{{plain}}}]}}");
+            for keys in [plain, not, either] {
+                let body = post(provider, body);
+                decided(&by("deny", &keys), &body, Intent::Update, "deny r");
+                decided(&by("ask", &keys), &body, Intent::Update, "ask r");
+                decided(&by("allow", &keys), &body, Intent::Update, "deny s");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_member_that_no_rule_means_is_no_disguise() {
+    let policy = rules(
+        "  - {name: r, provider: salesforce, body: {OwnerId: {exists: true}, 'a.b': 1}, effect: deny}
+  - {name: s, provider: salesforce, body: {OwnerId: x}, effect: deny}
+  - {effect: allow}",
+    );
+    for (provider, body) in [
+        ("salesforce", r#"{"Name":"x","Owner":{"ownerid":1},"a":{"OWNERID":1,"c":2}}"#),
+        ("salesforce", r#"{"OwnerIds":1,"B":1,"a":{"A":1},"__x__":1}"#),
+        ("slack", r#"{"ownerid":1}"#),
+    ] {
+        decided(&policy, &post(provider, body), Intent::Update, "allow p#3");
+    }
+    decided(&policy, &post("salesforce", r#"{"OwnerId":"x"}"#), Intent::Update, "deny s");
+}
+
+/// Who has a rule for either spelling has thought of both, where both hold.
+#[test]
+fn a_member_that_another_rule_spells_so_is_no_disguise() {
+    let policy = rules(
+        "  - {name: a, provider: google, body: {emailAddress: x}, effect: deny}
+  - {name: b, body: {email_address: x}, effect: deny}
+  - {name: c, provider: slack, body: {EmailAddress: x}, effect: deny}
+  - {effect: allow}",
+    );
+    for (provider, body, expected) in [
+        ("google", r#"{"emailAddress":"y"}"#, "deny b"),
+        ("google", r#"{"email_address":"y"}"#, "allow p#4"),
+        ("google", r#"{"email_address":"x"}"#, "deny b"),
+        ("google", r#"{"EmailAddress":"y"}"#, "deny a"),
+        ("slack", r#"{"email_address":"y"}"#, "allow p#4"),
+        ("slack", r#"{"EmailAddress":"y"}"#, "deny b"),
+    ] {
+        decided(&policy, &post(provider, body), Intent::Update, expected);
+    }
 }
