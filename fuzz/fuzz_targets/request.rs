@@ -5,9 +5,12 @@
 
 #![no_main]
 
+use std::sync::Arc;
+
 use agentgate::action::{Action, Agent, Body as Judged, HttpRequest, Provider, Target, Transport};
 use agentgate::intent;
 use agentgate::net::Body;
+use agentgate::net::room::Room;
 use agentgate::rest::inbound::{self, Inbound, Limits};
 use agentgate::rest::normalize::Path;
 use http::header::{CONTENT_TYPE, HOST};
@@ -52,7 +55,8 @@ fuzz_target!(|input: &[u8]| {
     }
     let limits = Limits::default();
     let body_in = Body::from(body.to_vec());
-    let read = inbound::read(provider, &path, None, &mut parts, body_in, &limits);
+    let held = (body_in, Room::default().place(&Arc::default()));
+    let read = inbound::read(provider, &path, None, &mut parts, held, &limits);
     let Ok(inbound) = RUNTIME.with(|runtime| runtime.block_on(read)) else { return };
     judge(inbound, body);
 });

@@ -65,7 +65,9 @@ fn judge_one(request: &HttpRequest) -> Judgement {
 fn on_file(request: &HttpRequest) -> Judgement {
     const WHY: &str = "the HTTP method, on a file";
     // `/files.slack.com/api/…`: hosts for files have answered methods, too.
-    if request.path.split('/').nth(2).is_some_and(|first| first.eq_ignore_ascii_case("api")) {
+    let at_host = request.provider.file_at(&request.path).map(|(_, below)| below);
+    let first = at_host.and_then(|below| below.split('/').nth(1));
+    if first.is_some_and(|first| first.eq_ignore_ascii_case("api")) {
         return Judgement::unsure("the API, at a host for files");
     }
     match request.method.as_str() {
