@@ -83,24 +83,15 @@ pub(super) fn incoming(body: Incoming) -> Body {
 /// # Errors
 /// See [`HoldError`].
 pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, HoldError> {
-    hold_in(body, None, max, patience).await.map(|held| held.bytes)
+    hold_whole((body, None), max, patience).await.map(|held| held.bytes)
 }
 
-/// The same in a place of its own, with trailers.
+/// The same with trailers, and in a place of its own where it is given one.
 ///
 /// # Errors
 /// See [`HoldError`].
 pub async fn hold_whole(
-    (body, place): (Body, Place),
-    max: usize,
-    patience: Duration,
-) -> Result<Held, HoldError> {
-    hold_in(body, Some(place), max, patience).await
-}
-
-async fn hold_in(
-    body: Body,
-    place: Option<Place>,
+    (body, place): (Body, Option<Place>),
     max: usize,
     patience: Duration,
 ) -> Result<Held, HoldError> {
@@ -431,7 +422,7 @@ mod tests {
         trailers.insert("x-sum", http::HeaderValue::from_static("1"));
         let body = Held { bytes: "ab".into(), trailers: Some(trailers.clone()) }.into_body();
         assert_eq!(body.size_hint().exact(), None);
-        let held = hold_whole(placed(body), 2, PATIENCE).await.unwrap();
+        let held = hold_whole((body, None), 2, PATIENCE).await.unwrap();
         assert_eq!((&*held.bytes, held.trailers), (&b"ab"[..], Some(trailers)));
     }
 }

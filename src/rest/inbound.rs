@@ -228,7 +228,7 @@ async fn take_body(
     if reads == Reads::Fields {
         return take_form(headers, (body, place), limits).await;
     }
-    let held = hold_whole((body, place), limits.max_body, limits.patience).await?;
+    let held = hold_whole((body, Some(place)), limits.max_body, limits.patience).await?;
     let judged = payload::judged(reads, headers, &held.bytes)?;
     let bytes = held.bytes.clone();
     Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) })

@@ -234,7 +234,7 @@ pub async fn read(
         Method::POST => {
             check_post(&parts.headers)?;
             let place = room.place(&principal);
-            let held = hold_whole((body, place), max_message, PATIENCE).await;
+            let held = hold_whole((body, Some(place)), max_message, PATIENCE).await;
             let body =
                 held.map_err(|error| Refusal::new(error.answer().0, error.to_string()))?.bytes;
             if body.trim_ascii().is_empty() {

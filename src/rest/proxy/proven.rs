@@ -53,8 +53,8 @@ impl Proxy {
             let limits = self.limits.load_full();
             // Whose place it takes is not known either.
             let place = self.room.place(&source.to_string().into());
-            let held_whole = hold_whole((body, place), limits.max_body, limits.patience).await;
-            let bytes = held_whole.map_err(Unproven::Unheld)?.bytes;
+            let whole = hold_whole((body, Some(place)), limits.max_body, limits.patience).await;
+            let bytes = whole.map_err(Unproven::Unheld)?.bytes;
             body = Body::from(bytes.clone());
             held = Some(bytes);
         }
