@@ -15,9 +15,15 @@ use crate::os::files::{create_private_folder, private};
 /// The shortest key that is not called weak, in characters.
 pub const MIN_LENGTH: usize = 16;
 
-/// Keys that everybody knows.
-const KNOWN: [&str; 4] =
-    ["ag_dev_change_me_in_production", "changeme-changeme", "agentgate-master-key", "master-key"];
+/// Keys that everybody knows: the original product's, what people make up, and what
+/// our own documents show.
+const KNOWN: [&str; 5] = [
+    "ag_dev_change_me_in_production",
+    "changeme-changeme",
+    "agentgate-master-key",
+    "master-key",
+    "change-me-to-something-long",
+];
 
 /// What a key that was made begins with.
 const PREFIX: &str = "agm_";
@@ -109,6 +115,17 @@ mod tests {
         assert!(key.weakness().is_none());
         assert!(MasterKey::new("short").unwrap().weakness().is_some());
         assert!(MasterKey::new(KNOWN[0]).unwrap().weakness().is_some());
+    }
+
+    #[test]
+    fn no_key_of_the_documents_is_a_secret() {
+        let readme = include_str!("../../README.md");
+        let shown = readme.split("AGENTGATE_MASTER_KEY=\"").skip(1);
+        let shown: Vec<_> = shown.filter_map(|rest| rest.split('"').next()).collect();
+        assert!(!shown.is_empty());
+        for key in shown {
+            assert!(MasterKey::new(key).unwrap().weakness().is_some(), "{key}");
+        }
     }
 
     #[test]
