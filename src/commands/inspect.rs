@@ -11,9 +11,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use comfy_table::Table;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion, Tool};
-use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _};
+use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Done, policies, remote, seen};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
@@ -77,22 +78,41 @@ fn command(args: &InspectArgs) -> anyhow::Result<Vec<OsString>> {
     Ok(command)
 }
 
-/// Starts the server, asks what it offers, and ends it.
+/// Asks what the server offers.
 fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
     let command = command(args)?;
-    let (program, rest) = command.split_first().context("no command is given")?;
+    let deadline = Instant::now() + args.timeout;
+    // Servers of either era: those of the older one refuse the probe.
+    let either = ClientLifecycleMode::Auto {
+        preferred_versions: vec![ProtocolVersion::LATEST],
+        legacy_version: None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (mut child, streams) = Child::spawn(program, rest)
-            .with_context(|| format!("cannot start `{}`", program.display()))?;
-        let tools = tokio::select! {
-            tools = timeout(args.timeout, ask(streams)) => tools,
-            code = child.wait() => anyhow::bail!("the server ended with exit code {}", code?),
-        };
-        child.stop(Stop::Terminate).await?;
-        let tools = tools.map_err(|_| too_slow(args.timeout))??;
-        Ok(tools.iter().filter_map(listed).collect())
-    })
+    let tools = runtime.block_on(async {
+        let asked = ask(&command, either, deadline).await;
+        match asked.as_ref().err().and_then(told_late) {
+            Some(known) => ask(&command, known, deadline).await,
+            None => asked,
+        }
+    });
+    match tools {
+        Err(error) if error.is::<Elapsed>() => Err(too_slow(args.timeout)),
+        tools => Ok(tools?.iter().filter_map(listed).collect()),
+    }
+}
+
+/// The era of a server that answered the probe when nobody waited for that any more:
+/// its program may have had to be fetched first.
+fn told_late(error: &anyhow::Error) -> Option<ClientLifecycleMode> {
+    match error.downcast_ref()? {
+        ClientInitializeError::UncorrelatedErrorResponse { .. } => {
+            Some(ClientLifecycleMode::Initialize)
+        }
+        ClientInitializeError::ConflictInitResponseId(..) => Some(ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::LATEST],
+        }),
+        _ => None,
+    }
 }
 
 fn too_slow(limit: Duration) -> anyhow::Error {
@@ -100,14 +120,26 @@ fn too_slow(limit: Duration) -> anyhow::Error {
     anyhow::anyhow!("the server did not list its tools within {limit} seconds (--timeout)")
 }
 
-async fn ask(streams: Streams) -> anyhow::Result<Vec<Tool>> {
+/// Starts the server, asks for its tools, and ends it.
+async fn ask(
+    command: &[OsString],
+    mode: ClientLifecycleMode,
+    deadline: Instant,
+) -> anyhow::Result<Vec<Tool>> {
+    let (program, rest) = command.split_first().context("no command is given")?;
+    let (mut child, streams) = Child::spawn(program, rest)
+        .with_context(|| format!("cannot start `{}`", program.display()))?;
+    let tools = tokio::select! {
+        tools = timeout_at(deadline, tools_over(streams, mode)) => tools,
+        code = child.wait() => anyhow::bail!("the server ended with exit code {}", code?),
+    };
+    child.stop(Stop::Terminate).await?;
+    tools?
+}
+
+async fn tools_over(streams: Streams, mode: ClientLifecycleMode) -> anyhow::Result<Vec<Tool>> {
     let me = Implementation::new("agentgate", env!("CARGO_PKG_VERSION"));
     let me = ClientConfig::new(ClientCapabilities::default(), me);
-    // Servers of either era: those of the older one refuse the probe.
-    let mode = ClientLifecycleMode::Auto {
-        preferred_versions: vec![ProtocolVersion::LATEST],
-        legacy_version: None,
-    };
     let client = me.serve_with_lifecycle((streams.output, streams.input), mode).await;
     let client = client.context("the server does not speak MCP as far as one can tell")?;
     let tools = client.list_all_tools().await.context("the server does not list its tools")?;

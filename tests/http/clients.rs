@@ -125,3 +125,20 @@ fn a_server_of_the_oldest_transport_is_found_out_by_trying() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("\"echo\""), "{output:?}");
 }
+
+/// As `npx` does on its first run: the probe is answered when nobody waits for it.
+#[test]
+fn a_server_that_takes_long_to_start_is_inspected_all_the_same() {
+    let Some(installed) = installed() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let (store, server) =
+        (home.path().join("memory.json"), installed.join("node_modules/.bin/mcp-server-memory"));
+    let output = agentgate(home.path())
+        .args(["inspect", "--json", "--timeout", "60s", "--", "sh", "-c", "sleep 11; exec \"$0\""])
+        .arg(server)
+        .env("MEMORY_FILE_PATH", store)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("\"create_entities\""), "{output:?}");
+}
