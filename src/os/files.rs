@@ -30,6 +30,37 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
+/// Why no file can be made in `folder`, or in the one that it would be made in;
+/// `None` where one can. Nothing is changed.
+pub(crate) fn unwritable(folder: &Path) -> Option<io::Error> {
+    for place in folder.ancestors() {
+        match fs::metadata(place) {
+            Ok(found) if found.is_dir() => return may_write(place).err(),
+            Ok(_) => return Some(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Some(error),
+            Err(_) => {}
+        }
+    }
+    None
+}
+
+/// Whether this process may write `path`.
+#[cfg(unix)]
+pub(crate) fn may_write(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
+}
+
+/// Elsewhere who may write is in access lists; only the attribute is looked at,
+/// which says nothing of a folder.
+#[cfg(not(unix))]
+pub(crate) fn may_write(path: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    match metadata.is_file() && metadata.permissions().readonly() {
+        true => Err(io::ErrorKind::PermissionDenied.into()),
+        false => Ok(()),
+    }
+}
+
 /// Tells a file from another that took its name.
 #[cfg(unix)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

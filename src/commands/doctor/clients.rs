@@ -1,13 +1,14 @@
 //! MCP clients on this machine, and whether the servers they start are gated.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use etcetera::BaseStrategy as _;
 use serde_json::Value;
 
-use super::program::on_path;
+use super::gated::Gate;
 use super::{Finding, shown};
+use crate::policy::live::Lookup;
 use crate::terminal;
 
 /// The largest configuration read, in bytes. Claude Code keeps its history in
@@ -36,8 +37,8 @@ struct ClientFile {
 enum Server {
     /// It starts a command; this is the command's first word.
     Started(String),
-    /// It starts agentgate; this is how agentgate is named.
-    Gated(String),
+    /// It starts agentgate.
+    Gated(Gate),
     /// It connects to a remote one.
     Remote {
         /// Its URL is this machine's.
@@ -45,12 +46,13 @@ enum Server {
     },
 }
 
-pub(super) fn check() -> Vec<Finding> {
+/// `lookup` is where a gate looks policies up, unless it is told otherwise.
+pub(super) fn check(lookup: &Lookup) -> Vec<Finding> {
     let Some(places) = Places::find() else { return Vec::new() };
     let mut files = places.files();
     // A project may be the home folder, and is then not looked at twice.
     files.dedup_by(|one, other| one.path == other.path);
-    let found: Vec<_> = files.iter().flat_map(ClientFile::check).collect();
+    let found: Vec<_> = files.iter().flat_map(|file| file.check(lookup)).collect();
     if found.is_empty() {
         let none = "no MCP server in Claude Desktop, Claude Code, Cursor or VS Code";
         return vec![Finding::note("client", "configurations".to_owned(), none)];
@@ -93,7 +95,7 @@ impl Places {
 // === impl ClientFile ===
 
 impl ClientFile {
-    fn check(&self) -> Vec<Finding> {
+    fn check(&self, lookup: &Lookup) -> Vec<Finding> {
         if !self.path.exists() {
             return Vec::new();
         }
@@ -105,7 +107,7 @@ impl ClientFile {
             }
         };
         let servers = self.servers(&document);
-        servers.iter().map(|(name, server)| self.judge(name, server)).collect()
+        servers.iter().map(|(name, server)| self.judge(name, server, lookup)).collect()
     }
 
     fn read(&self) -> Result<Value, String> {
@@ -130,19 +132,14 @@ impl ClientFile {
             .collect()
     }
 
-    fn judge(&self, name: &str, server: &Server) -> Finding {
+    fn judge(&self, name: &str, server: &Server, lookup: &Lookup) -> Finding {
         let subject =
             format!("{} `{}` in {}", self.client, terminal::shown(name), shown(&self.path));
         match server {
-            Server::Gated(program) if can_start(program) => {
-                Finding::good("client", subject, "is gated")
-            }
-            Server::Gated(program) => Finding::bad(
-                "client",
-                subject,
-                format!("is gated by `{}`, which is not there", terminal::shown(program)),
-                format!("name {} instead", own_path()),
-            ),
+            Server::Gated(gate) => match gate.fault(lookup) {
+                None => Finding::good("client", subject, "is gated"),
+                Some((detail, fix)) => Finding::bad("client", subject, detail, fix),
+            },
             // Only the first word: arguments may hold secrets.
             Server::Started(program) => Finding::bad(
                 "client",
@@ -187,12 +184,8 @@ impl Server {
         let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
         let words: Vec<_> =
             std::iter::once(command).chain(args.filter_map(Value::as_str)).collect();
-        let gate = words.iter().zip(words.iter().skip(1)).find(|(program, word)| {
-            let stem = program.rsplit(['/', '\\']).next().unwrap_or(program);
-            matches!(stem, "agentgate" | "agentgate.exe") && **word == "wrap"
-        });
-        Some(match gate {
-            Some((program, _)) => Self::Gated((*program).to_owned()),
+        Some(match Gate::read(&words, entry.get("env")) {
+            Some(gate) => Self::Gated(gate),
             None => Self::Started(command.to_owned()),
         })
     }
@@ -205,15 +198,7 @@ fn is_here(url: &str) -> bool {
         || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
-fn can_start(program: &str) -> bool {
-    // A variable or a `~` is the client's to resolve, not ours.
-    let resolved_by_client = program.starts_with(['~', '$', '%']) || program.contains("${");
-    let path = Path::new(program);
-    resolved_by_client
-        || if path.components().count() > 1 { path.is_file() } else { on_path(program).is_some() }
-}
-
-fn own_path() -> String {
+pub(super) fn own_path() -> String {
     std::env::current_exe().map_or_else(|_| "agentgate".to_owned(), |path| shown(&path))
 }
 
@@ -285,13 +270,16 @@ mod tests {
             "odd": 7,
         }});
         let started = |word: &str| Server::Started(word.to_owned());
-        let gated = |word: &str| Server::Gated(word.to_owned());
+        let gated = |words: &[&str]| Server::Gated(Gate::read(words, None).unwrap());
         assert_eq!(
             servers(&document, "mcpServers"),
             [
                 ("files".to_owned(), started("npx")),
-                ("git".to_owned(), gated("/opt/bin/agentgate")),
-                ("win".to_owned(), gated("C:\\bin\\agentgate.exe")),
+                (
+                    "git".to_owned(),
+                    gated(&["/opt/bin/agentgate", "wrap", "--", "uvx", "mcp-server-git"])
+                ),
+                ("win".to_owned(), gated(&["C:\\bin\\agentgate.exe", "wrap", "--", "npx.cmd"])),
                 ("name".to_owned(), started("npx")),
                 ("far".to_owned(), Server::Remote { here: false }),
             ]
@@ -313,7 +301,7 @@ mod tests {
         let document =
             json!({ "mcpServers": { "s": { "command": "npx", "args": ["--token", "hunter2"] }}});
         for (name, server) in file.servers(&document) {
-            let finding = file.judge(&name, &server);
+            let finding = file.judge(&name, &server, &Lookup::default());
             assert!(!format!("{finding:?}").contains("hunter2"));
             assert!(finding.fix.unwrap().contains(r#""wrap", "--name", "s", "--", "npx""#));
         }
@@ -331,7 +319,7 @@ mod tests {
                 file.key
             );
             fs::write(&file.path, text).unwrap();
-            let found = file.check();
+            let found = file.check(&Lookup::default());
             assert_eq!(found.len(), 1, "{}", file.path.display());
             assert_eq!(found[0].detail, "is not gated");
         }
@@ -342,7 +330,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mcp.json");
         fs::write(&path, "{").unwrap();
-        let found = ClientFile { client: "Cursor", path, key: "mcpServers" }.check();
+        let found =
+            ClientFile { client: "Cursor", path, key: "mcpServers" }.check(&Lookup::default());
         assert_eq!(found.len(), 1);
         assert!(found[0].fix.is_some());
     }

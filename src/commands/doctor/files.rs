@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, shown};
 use crate::config::Home;
-use crate::os::files::mode;
+use crate::os::files::{may_write, mode, unwritable};
 
 /// What else of `serve` is nobody's business, in the data folder.
 const SECRETS: [&str; 2] = ["master.key", "mcp-servers.json"];
@@ -37,6 +37,22 @@ pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
         ));
     }
     exposed
+}
+
+/// The folders that the gate writes to, and the database: where one cannot be
+/// written, nothing can be recorded and so nothing is let through.
+pub(super) fn unwritable_places(home: &Home, database: &Path) -> Vec<Finding> {
+    let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
+    let fix = "give it to the user that runs agentgate (chown, chmod u+rwx), or name another: \
+               AGENTGATE_HOME for both folders, --db for the database";
+    let bad = |path: &Path, error: std::io::Error| {
+        Finding::bad("files", shown(path), format!("cannot be written: {error}"), fix)
+    };
+    let mut folders: Vec<&Path> = database.parent().into_iter().chain([&*home.data]).collect();
+    folders.dedup();
+    let folders = folders.into_iter().filter_map(|path| Some(bad(path, unwritable(path)?)));
+    let file = database.is_file().then(|| may_write(&database).err()).flatten();
+    folders.chain(file.map(|error| bad(&database, error))).collect()
 }
 
 /// The database and what lies beside it under its name: key, lock, SQLite's own.
@@ -106,6 +122,22 @@ mod tests {
         assert!(fixes[0].starts_with("chmod 600") && fixes[0].ends_with("agentgate.key'"));
         assert!(fixes[1].starts_with("chmod 600") && fixes[1].ends_with("master.key'"));
         assert!(fixes[2].starts_with("chmod go-w") && fixes[2].ends_with("team.yaml'"));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        write(&file, 0o600);
+        let home = Home { config: folder.path().join("c"), data: file.join("below/it") };
+        let elsewhere = folder.path().join("not/yet/there/agentgate.db");
+        let found = unwritable_places(&home, &elsewhere);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].detail.starts_with("cannot be written: "), "{found:?}");
+        assert!(found[0].fix.as_ref().is_some_and(|fix| fix.contains("AGENTGATE_HOME")));
+        assert_eq!(unwritable_places(&home, &home.database()).len(), 1, "the same is said once");
+        let home = Home { data: folder.path().join("d"), ..home };
+        assert_eq!(unwritable_places(&home, &elsewhere), []);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod clients;
 mod files;
+mod gated;
 mod program;
 mod state;
 
@@ -15,6 +16,7 @@ use super::Done;
 use crate::cli::DoctorArgs;
 use crate::config::{ConfigError, File, Home};
 use crate::policy::diagnostic::Diagnostic;
+use crate::policy::live::Lookup;
 use crate::terminal;
 
 /// What to do about a configuration that does not load.
@@ -54,12 +56,17 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     findings.extend(found);
     findings.extend(state::credentials(&file));
     let flags = &args.decide;
-    findings.extend(state::policies(&file, &flags.policies, flags.policy_dir.as_deref(), &home));
+    let lookup = Lookup {
+        named: flags.policy_dir.clone().or_else(|| file.policy_dir.clone()),
+        own: Some(home.policies()),
+    };
+    findings.extend(state::policies(&file, &flags.policies, &lookup, &home));
     let named = args.store.db.clone().or_else(|| file.db.clone());
     let database = named.unwrap_or_else(|| home.database());
     findings.push(state::log(&database));
     findings.extend(files::check(&home, &database));
-    findings.extend(clients::check());
+    findings.extend(files::unwritable_places(&home, &database));
+    findings.extend(clients::check(&lookup));
     let mut out = anstream::stdout().lock();
     for finding in &findings {
         if args.json { finding.write_json(&mut out)? } else { finding.write(&mut out)? }

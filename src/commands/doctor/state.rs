@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Finding, shown};
+use crate::commands::counted;
 use crate::config::serve::missing_credentials;
 use crate::config::{File, Home};
 use crate::policy::live::Lookup;
@@ -19,18 +20,14 @@ const MAX_EXAMINED: u64 = 64 << 20;
 pub(super) fn policies(
     file: &File,
     flags: &[String],
-    dir: Option<&Path>,
+    lookup: &Lookup,
     home: &Home,
 ) -> Vec<Finding> {
-    let lookup = Lookup {
-        named: dir.map(Path::to_owned).or_else(|| file.policy_dir.clone()),
-        own: Some(home.policies()),
-    };
     let servers = file.servers.values().flat_map(|server| &server.policy);
     let mut names: BTreeSet<String> =
         flags.iter().chain(&file.policy).chain(servers).cloned().collect();
     names.extend(in_folder(&home.policies()));
-    names.iter().map(|name| policy(&lookup, name)).collect()
+    names.iter().map(|name| policy(lookup, name)).collect()
 }
 
 fn in_folder(folder: &Path) -> Vec<String> {
@@ -44,23 +41,23 @@ fn in_folder(folder: &Path) -> Vec<String> {
 
 fn policy(lookup: &Lookup, name: &str) -> Finding {
     let subject = terminal::shown(name);
-    let advice = format!("agentgate check '{subject}'");
-    match lookup.find(name) {
-        Err(finding) => Finding::bad("policy", subject, terminal::shown(&finding.message), advice),
-        Ok(found) => match found.load() {
-            Ok(file) => {
-                let rules = file.rule_count();
-                let rules = format!("loads, {rules} rule{}", if rules == 1 { "" } else { "s" });
-                Finding::good("policy", subject, rules)
-            }
-            Err(wrong) => {
-                let first = wrong.iter().next().map(|finding| finding.message.as_str());
-                let detail =
-                    format!("does not load: {}", terminal::shown(first.unwrap_or_default()));
-                Finding::bad("policy", subject, detail, advice)
-            }
-        },
+    match rules(lookup, name) {
+        Ok(rules) => Finding::good("policy", subject, format!("loads, {}", counted(rules, "rule"))),
+        Err(wrong) => {
+            let advice = format!("agentgate check '{subject}'");
+            Finding::bad("policy", subject, wrong, advice)
+        }
     }
+}
+
+/// How many rules a policy has, or why it cannot be used.
+pub(super) fn rules(lookup: &Lookup, name: &str) -> Result<usize, String> {
+    let found = lookup.find(name).map_err(|finding| terminal::shown(&finding.message))?;
+    let file = found.load().map_err(|wrong| {
+        let first = wrong.iter().next().map(|finding| finding.message.as_str());
+        format!("does not load: {}", terminal::shown(first.unwrap_or_default()))
+    })?;
+    Ok(file.rule_count())
 }
 
 /// The credentials of providers that cannot be had; a service may see another
