@@ -282,6 +282,9 @@ pub struct CheckArgs {
     /// Warnings count as errors
     #[arg(long)]
     pub strict: bool,
+    /// Also warn of globs that match no tool that servers have listed on this machine
+    #[arg(long)]
+    pub seen: bool,
     /// One JSON object a finding and line
     #[arg(long)]
     pub json: bool,

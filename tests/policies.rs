@@ -95,6 +95,16 @@ fn check_tells_place_line_and_caret_and_exits_1() {
 }
 
 #[test]
+fn what_this_machine_has_seen_counts_only_where_it_is_asked_for() {
+    let home = Home::new();
+    let policy = home.file("p.yaml", POLICY);
+    home.file("seen/other.json", r#"{"server":"other","tools":["look"]}"#);
+    assert!(code(&home.run(&["check", "--strict", &policy, "git"], ""), 0).contains(": ok ("));
+    let told = code(&home.run(&["check", "--strict", "--seen", &policy], ""), 1);
+    assert!(told.contains("no tool seen so far matches `push`"), "{told}");
+}
+
+#[test]
 fn test_exits_1_where_one_fails() {
     let home = Home::new();
     let good = home.file("good.yaml", POLICY);

@@ -18,7 +18,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
     let home = Home::find().ok();
     let own = home.as_ref().map(Home::policies);
     let lookup = Lookup { named: args.policy_dir.clone(), own };
-    let seen = home.as_ref().map(seen::recall).unwrap_or_default();
+    // Only where it is asked for: what a policy is must not depend on the machine.
+    let seen = home.as_ref().filter(|_| args.seen).map(seen::recall).unwrap_or_default();
     let mut output = anstream::stdout().lock();
     let mut holds = true;
     for name in &args.files {

@@ -1,5 +1,5 @@
 //! The tools that each server listed when it was last wrapped or inspected, kept
-//! in the data folder, one file a server: `check` holds the globs of policies
+//! in the data folder, one file a server: `check --seen` holds the globs of policies
 //! against them. A convenience: what cannot be kept or read is not missed.
 
 use std::fs;
