@@ -1,20 +1,16 @@
 //! `agentgate inspect`: what a server offers, and what the policy would decide
 //! about each tool. Nothing is called.
 
-use std::ffi::OsString;
+mod asking;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use comfy_table::Table;
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion, Tool};
-use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _};
 use serde_json::{Value, json};
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout_at};
 
 use super::{Done, policies, remote, seen};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
@@ -25,7 +21,6 @@ use crate::json::Object;
 use crate::mcp::listing::Listed;
 use crate::mcp::name::server_name;
 use crate::mcp::tools::Tools;
-use crate::os::{Child, Stop, Streams};
 use crate::policy::Policy;
 use crate::policy::{ToolHints, write_policy};
 use crate::terminal;
@@ -46,7 +41,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let name = args.server.name.clone().unwrap_or_else(made);
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
-    let listed = list(args)?;
+    let listed = asking::list(args)?;
     seen::remember(&settings.home, &name, listed.iter().map(|tool| tool.name.clone()).collect());
     let rows = judge(&listed, &name, trusted, &settings.agent, &policies.current());
     if let Some(path) = &args.write_policy {
@@ -65,90 +60,6 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
         }
     }
     Ok(Done::Success)
-}
-
-/// What speaks over pipes: the server's own command, or a gate in front of its URL.
-fn command(args: &InspectArgs) -> anyhow::Result<Vec<OsString>> {
-    let Some(url) = remote::url(&args.command, &args.remote)? else {
-        return Ok(args.command.clone());
-    };
-    let mut command = vec![std::env::current_exe()?.into(), "wrap".into()];
-    command.extend(args.remote.typed().into_iter().map(OsString::from));
-    command.push(url.into());
-    Ok(command)
-}
-
-/// Asks what the server offers.
-fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
-    let command = command(args)?;
-    let deadline = Instant::now() + args.timeout;
-    // Servers of either era: those of the older one refuse the probe.
-    let either = ClientLifecycleMode::Auto {
-        preferred_versions: vec![ProtocolVersion::LATEST],
-        legacy_version: None,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tools = runtime.block_on(async {
-        let asked = ask(&command, either, deadline).await;
-        match asked.as_ref().err().and_then(told_late) {
-            Some(known) => ask(&command, known, deadline).await,
-            None => asked,
-        }
-    });
-    match tools {
-        Err(error) if error.is::<Elapsed>() => Err(too_slow(args.timeout)),
-        tools => Ok(tools?.iter().filter_map(listed).collect()),
-    }
-}
-
-/// The era of a server that answered the probe when nobody waited for that any more:
-/// its program may have had to be fetched first.
-fn told_late(error: &anyhow::Error) -> Option<ClientLifecycleMode> {
-    match error.downcast_ref()? {
-        ClientInitializeError::UncorrelatedErrorResponse { .. } => {
-            Some(ClientLifecycleMode::Initialize)
-        }
-        ClientInitializeError::ConflictInitResponseId(..) => Some(ClientLifecycleMode::Discover {
-            preferred_versions: vec![ProtocolVersion::LATEST],
-        }),
-        _ => None,
-    }
-}
-
-fn too_slow(limit: Duration) -> anyhow::Error {
-    let limit = limit.as_secs_f32();
-    anyhow::anyhow!("the server did not list its tools within {limit} seconds (--timeout)")
-}
-
-/// Starts the server, asks for its tools, and ends it.
-async fn ask(
-    command: &[OsString],
-    mode: ClientLifecycleMode,
-    deadline: Instant,
-) -> anyhow::Result<Vec<Tool>> {
-    let (program, rest) = command.split_first().context("no command is given")?;
-    let (mut child, streams) = Child::spawn(program, rest)
-        .with_context(|| format!("cannot start `{}`", program.display()))?;
-    let tools = tokio::select! {
-        tools = timeout_at(deadline, tools_over(streams, mode)) => tools,
-        code = child.wait() => anyhow::bail!("the server ended with exit code {}", code?),
-    };
-    child.stop(Stop::Terminate).await?;
-    tools?
-}
-
-async fn tools_over(streams: Streams, mode: ClientLifecycleMode) -> anyhow::Result<Vec<Tool>> {
-    let me = Implementation::new("agentgate", env!("CARGO_PKG_VERSION"));
-    let me = ClientConfig::new(ClientCapabilities::default(), me);
-    let client = me.serve_with_lifecycle((streams.output, streams.input), mode).await;
-    let client = client.context("the server does not speak MCP as far as one can tell")?;
-    let tools = client.list_all_tools().await.context("the server does not list its tools")?;
-    client.cancel().await?;
-    Ok(tools)
-}
-
-fn listed(tool: &Tool) -> Option<Listed> {
-    Listed::read(&serde_json::to_vec(tool).ok()?)
 }
 
 fn judge(

@@ -43,6 +43,9 @@ pub const SWEEP_GRACE: Duration = Duration::from_millis(500);
 const OWN_VARIABLES: &str = "AGENTGATE_";
 const MASTER_KEY: &str = "MASTER_API_KEY";
 
+/// The variable that makes `wrap` listen instead of using its standard streams.
+const LISTEN: &str = "AGENTGATE_WRAP_LISTEN";
+
 /// The exit code for a command that does not exist, as shells have it.
 pub const NOT_FOUND: u8 = 127;
 
@@ -86,6 +89,17 @@ impl Child {
     ) -> io::Result<(Self, Streams)> {
         let hidden = own_variables().chain(secrets.iter().cloned());
         let (inner, streams) = imp::spawn(program, args, hidden)?;
+        Ok((Self { inner }, streams))
+    }
+
+    /// The same, for another gate in front of a URL: with the variables that are the
+    /// gate's own, but for those of a listener.
+    ///
+    /// # Errors
+    /// Like [`Child::spawn`].
+    pub fn spawn_gate(args: &[OsString]) -> io::Result<(Self, Streams)> {
+        let program = std::env::current_exe()?.into_os_string();
+        let (inner, streams) = imp::spawn(&program, args, std::iter::once(LISTEN.into()))?;
         Ok((Self { inner }, streams))
     }
 
@@ -179,6 +193,24 @@ pub fn stdio() -> io::Result<(Source, Sink)> {
 /// Where the supervisor itself cannot work; the program is not started then.
 pub fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
     imp::supervise(parent, program, args)
+}
+
+/// Why a program was not started, and what a person can do about it.
+#[cfg(unix)]
+fn not_started(program: &std::ffi::OsStr, error: &io::Error) -> String {
+    let is_name = std::path::Path::new(program).components().count() == 1;
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound if is_name => {
+            "; it is not on PATH: install it or write its whole path (clients started from a \
+             desktop often have another PATH than your shell)"
+        }
+        io::ErrorKind::NotFound => {
+            "; look whether the path, and what its first line names, is right"
+        }
+        io::ErrorKind::PermissionDenied => "; make it executable (chmod +x), or name what runs it",
+        _ => "",
+    };
+    format!("cannot start `{}`: {error}{advice}", program.display())
 }
 
 /// The names of the gate's own variables in this process's environment.

@@ -47,7 +47,7 @@ async fn run(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u
 }
 
 fn not_started(program: &OsString, error: &io::Error) -> u8 {
-    anstream::eprintln!("agentgate: cannot start `{}`: {error}", program.display());
+    anstream::eprintln!("agentgate: {}", super::not_started(program, error));
     match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,

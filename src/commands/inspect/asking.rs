@@ -1,0 +1,253 @@
+//! Asks a server what it offers, and finds words for it where there is no answer.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion, Tool};
+use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::cli::InspectArgs;
+use crate::commands::remote;
+use crate::mcp::listing::Listed;
+use crate::os::{Child, Stop, Streams};
+use crate::terminal;
+
+/// How long a server that has hung up may take to end.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
+/// What to do about an answer that is no MCP.
+const WRONG_PATH: &str =
+    "nothing speaks MCP at this path: look how it ends, for many servers in /mcp or /sse";
+
+/// What is asked: a command, or a gate in front of a URL.
+enum Asked<'a> {
+    Command(&'a [OsString]),
+    Url { url: &'a str, words: Vec<OsString> },
+}
+
+/// Why the server did not list its tools.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    /// It did not come to a conversation.
+    #[error(transparent)]
+    Initialize(ClientInitializeError),
+    /// It took too long.
+    #[error(transparent)]
+    Late(#[from] Elapsed),
+    /// It ended.
+    #[error("the server ended with exit status {0} and has not listed its tools")]
+    Ended(u8),
+    /// Anything else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// Asks what the server offers.
+pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
+    let asked = Asked::of(args)?;
+    let deadline = Instant::now() + args.timeout;
+    // Servers of either era: those of the older one refuse the probe.
+    let either = ClientLifecycleMode::Auto {
+        preferred_versions: vec![ProtocolVersion::LATEST],
+        legacy_version: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tools = runtime.block_on(async {
+        let tools = asked.ask(either, deadline).await;
+        match tools.as_ref().err().and_then(told_late) {
+            Some(known) => asked.ask(known, deadline).await,
+            None => tools,
+        }
+    });
+    match tools {
+        Ok(tools) => Ok(tools.iter().filter_map(listed).collect()),
+        Err(silence) => Err(asked.in_words(silence, args.timeout)),
+    }
+}
+
+/// The era of a server that answered the probe when nobody waited for that any more:
+/// its program may have had to be fetched first.
+fn told_late(silence: &Silence) -> Option<ClientLifecycleMode> {
+    let Silence::Initialize(error) = silence else { return None };
+    match error {
+        ClientInitializeError::UncorrelatedErrorResponse { .. } => {
+            Some(ClientLifecycleMode::Initialize)
+        }
+        ClientInitializeError::ConflictInitResponseId(..) => Some(ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::LATEST],
+        }),
+        _ => None,
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn of(args: &'a InspectArgs) -> anyhow::Result<Self> {
+        let Some(url) = remote::url(&args.command, &args.remote)? else {
+            return Ok(Self::Command(&args.command));
+        };
+        let mut words: Vec<OsString> = vec!["wrap".into()];
+        words.extend(args.remote.typed().into_iter().map(OsString::from));
+        words.push(url.into());
+        Ok(Self::Url { url, words })
+    }
+
+    fn spawn(&self) -> anyhow::Result<(Child, Streams)> {
+        match self {
+            Self::Command(command) => {
+                let (program, rest) = command.split_first().context("no command is given")?;
+                Child::spawn(program, rest)
+                    .with_context(|| format!("cannot start `{}`", program.display()))
+            }
+            Self::Url { words, .. } => Ok(Child::spawn_gate(words)?),
+        }
+    }
+
+    /// Starts the server, asks for its tools, and ends it.
+    async fn ask(
+        &self,
+        mode: ClientLifecycleMode,
+        deadline: Instant,
+    ) -> Result<Vec<Tool>, Silence> {
+        let (mut child, streams) = self.spawn()?;
+        let tools = tokio::select! {
+            tools = timeout_at(deadline, tools_over(streams, mode)) => tools,
+            code = child.wait() => return Err(Silence::Ended(code.map_err(anyhow::Error::from)?)),
+        };
+        // A server that ended has hung up before its end is known.
+        if matches!(&tools, Ok(Err(Silence::Initialize(error))) if hung_up(error))
+            && let Ok(code) = timeout(LAST_BREATH, child.wait()).await
+        {
+            return Err(Silence::Ended(code.map_err(anyhow::Error::from)?));
+        }
+        child.stop(Stop::Terminate).await.map_err(anyhow::Error::from)?;
+        tools?
+    }
+
+    fn in_words(&self, silence: Silence, patience: Duration) -> anyhow::Error {
+        match (silence, self) {
+            (Silence::Late(_), _) => {
+                let patience = patience.as_secs_f32();
+                anyhow::anyhow!(
+                    "the server did not list its tools within {patience} seconds (--timeout)"
+                )
+            }
+            (Silence::Initialize(error), Self::Url { url, .. }) if said(&error).is_some() => {
+                let words = said(&error).unwrap_or_default();
+                let help = advice(words, url).map(|advice| format!("\n   help: {advice}"));
+                let words = words.strip_prefix(*url).unwrap_or(words).trim_start();
+                anyhow::anyhow!("{url}: {}{}", in_short(words), help.unwrap_or_default())
+            }
+            (Silence::Initialize(error), _) => no_mcp(&error),
+            // The gate in front of the URL has said why.
+            (Silence::Ended(_), Self::Url { url, .. }) => {
+                anyhow::anyhow!("{url}: no tools were listed, for the reason above")
+            }
+            (other, _) => anyhow::anyhow!("{}", terminal::shown(&other.to_string())),
+        }
+    }
+}
+
+async fn tools_over(streams: Streams, mode: ClientLifecycleMode) -> Result<Vec<Tool>, Silence> {
+    let me = Implementation::new("agentgate", env!("CARGO_PKG_VERSION"));
+    let me = ClientConfig::new(ClientCapabilities::default(), me);
+    let client = me.serve_with_lifecycle((streams.output, streams.input), mode).await;
+    let client = client.map_err(Silence::Initialize)?;
+    let tools = client.list_all_tools().await.context("the server does not list its tools")?;
+    client.cancel().await.map_err(anyhow::Error::from)?;
+    Ok(tools)
+}
+
+fn listed(tool: &Tool) -> Option<Listed> {
+    Listed::read(&serde_json::to_vec(tool).ok()?)
+}
+
+fn no_mcp(error: &ClientInitializeError) -> anyhow::Error {
+    let why = said(error).map_or_else(|| last(error).to_string(), str::to_owned);
+    let why = terminal::shown(&why);
+    anyhow::anyhow!("the server does not speak MCP as far as one can tell: {why}")
+}
+
+/// What was last tried: a server that knows no probe is asked in the older way.
+fn last(error: &ClientInitializeError) -> &ClientInitializeError {
+    match error {
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => last(fallback),
+        other => other,
+    }
+}
+
+/// The words of a refusal.
+fn said(error: &ClientInitializeError) -> Option<&str> {
+    match last(error) {
+        ClientInitializeError::JsonRpcError(refusal) => Some(&refusal.message),
+        _ => None,
+    }
+}
+
+/// Without the page that the server answered with, where it is one.
+fn in_short(words: &str) -> String {
+    terminal::shown(words.split_once(": <").map_or(words, |(before, _)| before))
+}
+
+fn hung_up(error: &ClientInitializeError) -> bool {
+    matches!(
+        last(error),
+        ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. }
+    )
+}
+
+/// What to do about what a gate says of the server behind `url`.
+fn advice(words: &str, url: &str) -> Option<String> {
+    let words = words.to_lowercase();
+    let says = |known: &[&str]| known.iter().any(|known| words.contains(known));
+    let status = words.split_once("http ").and_then(|(_, status)| status.get(..3));
+    Some(match status {
+        Some("401" | "403") => format!(
+            "log in with `agentgate login {url}`, or give a token with --bearer-env VARIABLE"
+        ),
+        Some("404" | "405") => WRONG_PATH.to_owned(),
+        Some(status) if status.starts_with('5') => {
+            "the server itself fails: look at its own log".to_owned()
+        }
+        _ if says(&["<html", "<!doctype", "text/html"]) => WRONG_PATH.to_owned(),
+        _ if says(&["wants a login"]) => format!(
+            "give a token with --bearer-env VARIABLE, or register a client by hand: agentgate \
+             login --client-id ID {url}"
+        ),
+        _ if says(&["connection refused"]) => {
+            "nothing listens there: start the server, or look at host and port".to_owned()
+        }
+        _ if says(&["dns error"]) => "the host is not known: look how it is spelt".to_owned(),
+        _ if says(&["certificate", "tls", "corrupt message", "handshake"]) => {
+            "the secure connection fails: look whether it is http or https, and whether this \
+             machine trusts the server's certificate"
+                .to_owned()
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_advice() {
+        let url = "https://mcp.example.com/x";
+        for (words, part) in [
+            ("the server answered with HTTP 401 Unauthorized", "agentgate login https://mcp."),
+            ("the server answered with HTTP 404 Not Found: <html>", "/mcp or /sse"),
+            ("the server answers with text/html, not with a message", "/mcp or /sse"),
+            ("the server answered with HTTP 502 Bad Gateway", "its own log"),
+            ("cannot connect: tcp connect error: Connection refused", "nothing listens"),
+            ("cannot connect: invalid peer certificate: UnknownIssuer", "certificate"),
+            ("cannot connect: dns error: failed to lookup address", "spelt"),
+        ] {
+            assert!(advice(words, url).is_some_and(|told| told.contains(part)), "{words}");
+        }
+        assert_eq!(advice("the server's stream ended without an answer", url), None);
+        assert_eq!(in_short("HTTP 404: <html>\n\u{1b}[2J"), "HTTP 404");
+    }
+}
