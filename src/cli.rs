@@ -19,6 +19,7 @@ pub use audit::{
     AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
 pub use login::{LoginArgs, LogoutArgs};
+pub(crate) use remote::meant_url;
 pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
 pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
@@ -399,8 +400,9 @@ pub struct SuperviseArgs {
 
 /// A positive duration: `45s`, `2m`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let signed: SignedDuration =
-        text.parse().map_err(|_| format!("`{text}` is not a duration; write 45s, 2m or 1h30m"))?;
+    let signed: SignedDuration = text.parse().map_err(|_| {
+        format!("`{text}` is not a duration; write 45s, 2m or 1h30m; days as hours, 48h")
+    })?;
     Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))
 }
 

@@ -92,6 +92,11 @@ fn check_tells_place_line_and_caret_and_exits_1() {
     assert_eq!(found[0]["line"], 3);
     assert_eq!(found[1]["severity"], "warning");
     code(&home.run(&["check", "no-such.yaml"], ""), 2);
+    let told = code(&home.run(&["check", "gti"], ""), 2);
+    assert!(told.contains("did you mean `git`?"), "{told}");
+    home.file("work/team.yaml", POLICY);
+    let told = code(&home.run(&["check", "team"], ""), 2);
+    assert!(told.contains("write ./team.yaml"), "{told}");
 }
 
 #[test]
@@ -102,6 +107,17 @@ fn what_this_machine_has_seen_counts_only_where_it_is_asked_for() {
     assert!(code(&home.run(&["check", "--strict", &policy, "git"], ""), 0).contains(": ok ("));
     let told = code(&home.run(&["check", "--strict", "--seen", &policy], ""), 1);
     assert!(told.contains("no tool seen so far matches `push`"), "{told}");
+}
+
+#[test]
+fn a_variable_that_is_one_of_ours_misspelt_is_told_once() {
+    let home = Home::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentgate"));
+    command.args(["check", "git"]).env("AGENTGATE_HOME", home.0.path());
+    let output = command.env("AGENTGATE_POLCY", "x").env("AGENTGATE_MY_TOKEN", "x").output();
+    let told = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("did you mean AGENTGATE_POLICY?"), "{told}");
 }
 
 #[test]

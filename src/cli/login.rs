@@ -16,7 +16,7 @@ Examples:
 doing so beforehand, with other scopes, or as a client registered by hand.")]
 pub struct LoginArgs {
     /// The server's URL
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", value_parser = super::remote::url)]
     pub url: Url,
     /// Log in anew where there is a login
     #[arg(long)]
@@ -34,10 +34,10 @@ pub struct LoginArgs {
     #[arg(long, value_name = "VAR", requires = "client_id")]
     pub client_secret_env: Option<String>,
     /// The authorization server that the client is registered with; no other gets to see it
-    #[arg(long, value_name = "URL", requires = "client_id")]
+    #[arg(long, value_name = "URL", requires = "client_id", value_parser = super::remote::url)]
     pub issuer: Option<Url>,
     /// The https address of a document that describes the client, for servers that take one
-    #[arg(long, value_name = "URL", conflicts_with = "client_id")]
+    #[arg(long, value_name = "URL", conflicts_with = "client_id", value_parser = super::remote::url)]
     pub client_document: Option<Url>,
     /// The port of the redirect address, where one was registered [default: any]
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
@@ -54,6 +54,6 @@ pub struct LoginArgs {
 #[derive(Debug, Clone, Args)]
 pub struct LogoutArgs {
     /// The server's URL
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", value_parser = super::remote::url)]
     pub url: Url,
 }

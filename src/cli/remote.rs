@@ -1,9 +1,11 @@
 //! Options of `wrap` about servers behind a URL, and about listening.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum as _};
+use url::Url;
 
 use crate::mcp::bridge::Bridging;
 
@@ -59,6 +61,33 @@ impl RemoteArgs {
     }
 }
 
+/// A server's URL, as it is typed.
+pub(crate) fn url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| {
+        let meant = meant_url(text);
+        let meant = meant.as_deref().unwrap_or("https://mcp.example.com/mcp");
+        format!("`{text}` is not a URL; write {meant}")
+    })
+}
+
+/// The URL that was probably meant by a word without a scheme that names no file.
+pub(crate) fn meant_url(word: &str) -> Option<String> {
+    let authority = word.split('/').next().unwrap_or_default();
+    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    let labels = host.split('.').all(|label| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    });
+    let is_host = labels && (host.contains('.') || host == "localhost");
+    let is_url = is_host
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && (word.contains('/') || !port.is_empty())
+        && !Path::new(word).exists();
+    let is_plain = host == "localhost" || host.parse::<IpAddr>().is_ok();
+    is_url.then(|| format!("{}://{word}", if is_plain { "http" } else { "https" }))
+}
+
 /// Which transport a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Transport {
@@ -110,4 +139,39 @@ pub struct ListenArgs {
     /// How long such a session may be idle before it is ended [default: 30m]
     #[arg(long, value_name = "DURATION", requires = "listen", value_parser = super::duration)]
     pub session_idle: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_its_scheme_is_told_from_a_command() {
+        for (word, meant) in [
+            ("example.com/mcp", Some("https://example.com/mcp")),
+            ("mcp.example.com:8443", Some("https://mcp.example.com:8443")),
+            ("localhost:8000/mcp", Some("http://localhost:8000/mcp")),
+            ("127.0.0.1:8000", Some("http://127.0.0.1:8000")),
+            ("npx", None),
+            ("server.py", None),
+            ("./server.py", None),
+            ("../a.b/c", None),
+            ("/usr/bin/x.y", None),
+            ("node_modules/.bin/x", None),
+            ("C:\\bin\\x.exe", None),
+            ("", None),
+        ] {
+            assert_eq!(meant_url(word).as_deref(), meant, "{word}");
+        }
+        assert!(url("https://mcp.example.com/mcp").is_ok());
+        for (text, advice) in [
+            ("foo", "write https://mcp.example.com/mcp"),
+            ("example.com/mcp", "write https://example.com/mcp"),
+            ("localhost:8000/mcp", "write http://localhost:8000/mcp"),
+            ("ftp://example.com", "write https://mcp.example.com/mcp"),
+        ] {
+            let told = url(text).unwrap_err();
+            assert!(told.contains("is not a URL") && told.ends_with(advice), "{told}");
+        }
+    }
 }

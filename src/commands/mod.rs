@@ -5,11 +5,13 @@ mod audit;
 mod check;
 mod demo;
 mod doctor;
+mod environment;
 mod explain;
 mod hosting;
 mod inspect;
 mod intent;
 mod jsonl;
+mod listening;
 mod login;
 mod manual;
 mod policies;
@@ -45,6 +47,7 @@ pub enum Done {
 /// A reader that went away (`| head`) is no error.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
+    environment::warn_of_typos(&command);
     match dispatch(command) {
         Ok(done) => done.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-use super::Done;
+use super::{Done, listening};
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
 use crate::gate::Gate;
@@ -44,6 +43,10 @@ pub(super) fn url<'c>(
 ) -> anyhow::Result<Option<&'c str>> {
     let (first, rest) = command.split_first().context("no command is given")?;
     let Some((scheme, _)) = first.to_str().and_then(|first| first.split_once("://")) else {
+        if let Some(meant) = first.to_str().filter(|_| rest.is_empty()).and_then(cli::meant_url) {
+            let first = first.display();
+            anyhow::bail!("there is no command `{first}`; if it is a server's URL, write {meant}");
+        }
         let first = first.display();
         if let Some(option) = args.about_url() {
             anyhow::bail!("{option} is about a server behind a URL, and `{first}` is a command");
@@ -216,8 +219,7 @@ pub(super) async fn over_http(
         address.ip().is_loopback() || token.is_some(),
         "{address} can be reached from other machines; give --token-env VARIABLE too"
     );
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = listening::bind(address, "--listen").await?;
     let door = Door {
         address: listener.local_addr()?,
         token,

@@ -1,6 +1,7 @@
 //! `agentgate wrap`: a server behind the gate, over standard input and output.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
         store.close();
         return served;
     }
+    hint_at_client();
     let relay = Arc::new(Relay::new(gate, of_relay));
     // One thread: a second one would only hand lines back and forth.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -115,6 +117,7 @@ fn serve_http(
                     runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
                 }
                 false => {
+                    hint_at_client();
                     let transport = args.remote.transport;
                     runtime.block_on(remote::over_stdio(remote, of_relay, transport))
                 }
@@ -123,6 +126,16 @@ fn serve_http(
     };
     runtime.shutdown_background();
     served
+}
+
+/// Clients speak through pipes: where a person sits, nothing would seem to happen.
+fn hint_at_client() {
+    if io::stdin().is_terminal() {
+        anstream::eprintln!(
+            "agentgate: this waits for an MCP client on standard input: put it into a client's \
+             configuration. `agentgate inspect` shows what the server offers; Ctrl-C ends this"
+        );
+    }
 }
 
 async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {

@@ -207,6 +207,11 @@ impl Settings {
     /// Where the file cannot be had.
     pub fn resolve_in(home: Home, flags: &DecideArgs) -> Result<Self, ConfigError> {
         let file = File::load(flags.config.as_deref(), &home)?;
+        if flags.policies.iter().any(String::is_empty) {
+            let advice = "--policy or AGENTGATE_POLICY names a policy with no name; leave it out \
+                          or unset it where none is meant";
+            return Err(ConfigError::Wrong(advice.to_owned()));
+        }
         let named = flags.agent.clone().or_else(|| file.agent.clone());
         Ok(Self {
             policies: if flags.policies.is_empty() {

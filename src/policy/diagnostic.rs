@@ -12,6 +12,9 @@ use crate::terminal::is_trick;
 const SHOWN_LINE: usize = 160;
 /// How alike two words must be to be offered as "did you mean" (Jaro–Winkler).
 const ALIKE: f64 = 0.8;
+
+/// The shortest word in which a single slip says which word was meant, in letters.
+const SHORTEST: usize = 3;
 /// Most findings that one file is given; beyond it, one says that there are more.
 const MAX_FINDINGS: usize = 100;
 
@@ -165,9 +168,14 @@ fn printable(text: &str) -> String {
 #[must_use]
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let folded = word.to_lowercase();
+    let likeness = |candidate: &str| match strsim::osa_distance(&folded, candidate) {
+        // Short words with two letters swapped or one missing score low otherwise.
+        1 if folded.len() >= SHORTEST => 1.0,
+        _ => strsim::jaro_winkler(&folded, candidate),
+    };
     known
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&folded, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (likeness(&candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness >= ALIKE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate)
@@ -323,6 +331,15 @@ mod tests {
             "p.yaml:3:5: error: unknown key `tol`\n 3 |   - tol: push\n   |     ^^^\n   \
              help: did you mean `tool`?"
         );
+    }
+
+    #[test]
+    fn a_slip_in_a_short_word_is_understood() {
+        for (word, meant) in
+            [("gti", Some("git")), ("gi", None), ("xyz", None), ("gits", Some("git"))]
+        {
+            assert_eq!(nearest(word, ["git", "sqlite"]), meant, "{word}");
+        }
     }
 
     #[test]

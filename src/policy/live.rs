@@ -111,9 +111,12 @@ impl Lookup {
 
     fn unknown(&self, named: &str) -> Diagnostic {
         let known = || annotations::built_in_names().chain(BUNDLED.iter().map(|(name, _)| *name));
-        let advice = match nearest(named, known()) {
-            Some(near) => format!("did you mean `{near}`? A file is given with its path"),
-            None => {
+        let extensions = ["yaml", "yml"];
+        let here = extensions.map(|extension| format!("./{named}.{extension}"));
+        let advice = match (here.iter().find(|path| is_file(path)), nearest(named, known())) {
+            (Some(path), _) => format!("write {path} for the file in this folder"),
+            (None, Some(near)) => format!("did you mean `{near}`? A file is given with its path"),
+            (None, None) => {
                 let names: Vec<&str> = known().collect();
                 format!("built in are {}; a file is given with its path", names.join(", "))
             }
@@ -138,6 +141,11 @@ pub(crate) fn is_path(named: &str) -> bool {
 
 fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// Only for advice: nothing in the working directory is used unless it is typed.
+fn is_file(path: &str) -> bool {
+    Path::new(path).is_file()
 }
 
 fn complaint(origin: &str, message: String) -> Diagnostic {

@@ -7,8 +7,11 @@ use jiff::{Span, Timestamp, Zoned};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTime {
     /// It cannot be read.
-    #[error("`{0}` is no time; write 2026-11-22, 2026-11-22T09:00:00Z or 2h (ago)")]
+    #[error("`{0}` is no time; write 2026-11-22, 2026-11-22T09:00:00Z, 2h or 30d (ago)")]
     Unreadable(String),
+    /// A number alone may be of anything.
+    #[error("`{0}` says no unit; write {0}d, {0}h or {0}m (days, hours or minutes ago), or a date")]
+    NoUnit(String),
     /// What lies in the future would be everything.
     #[error("`{0}` is in the future")]
     Future(String),
@@ -17,7 +20,7 @@ pub enum BadTime {
 /// `since`: a date means its beginning, in the zone of `now`.
 ///
 /// # Errors
-/// [`BadTime::Unreadable`].
+/// [`BadTime::Unreadable`], [`BadTime::NoUnit`].
 pub fn since(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     point(text, now, Time::MIN)
 }
@@ -25,7 +28,7 @@ pub fn since(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
 /// `until`: a date means its end, in the zone of `now`.
 ///
 /// # Errors
-/// [`BadTime::Unreadable`].
+/// [`BadTime::Unreadable`], [`BadTime::NoUnit`].
 pub fn until(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     point(text, now, Time::MAX)
 }
@@ -55,7 +58,10 @@ fn point(text: &str, now: &Zoned, time_of_date: Time) -> Result<Timestamp, BadTi
         .or_else(date)
         .or_else(|| text.parse().ok().and_then(local))
         .or_else(ago)
-        .ok_or_else(|| BadTime::Unreadable(text.to_owned()))
+        .ok_or_else(|| match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => BadTime::NoUnit(text.to_owned()),
+            false => BadTime::Unreadable(text.to_owned()),
+        })
 }
 
 #[cfg(test)]

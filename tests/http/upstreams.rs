@@ -330,8 +330,16 @@ fn plain_http_goes_to_this_machine_only() {
 #[test]
 fn what_cannot_be_meant_is_refused_at_once() {
     let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
     for (arguments, says) in [
-        (&["wrap", "--bearer-env", "PATH", "--", "true"][..], "--bearer-env is about a server"),
+        (&["wrap", "--listen", &taken, "--", "true"][..], "is taken: stop what has it, or name"),
+        (&["wrap", "example.com/mcp"], "write https://example.com/mcp"),
+        (&["login", "foo"], "`foo` is not a URL; write https://"),
+        (&["audit", "purge", "--older-than", "90"], "write 90d, 90h"),
+        (&["agents", "rotate-key", "x", "--grace", "8d"], "days as hours"),
+        (&["wrap", "--policy", "", "--", "true"], "AGENTGATE_POLICY"),
+        (&["wrap", "--bearer-env", "PATH", "--", "true"], "--bearer-env is about a server"),
         (&["wrap", "--header", "X-Team: a", "--", "true"], "--header is about"),
         (&["wrap", "--transport", "http", "--", "true"], "--transport is about"),
         (&["inspect", "--header-env", "X-Team=PATH", "--", "true"], "--header-env is about"),
@@ -353,6 +361,37 @@ fn what_cannot_be_meant_is_refused_at_once() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn an_inspection_that_fails_names_the_cause() {
+    let home = tempfile::tempdir().unwrap();
+    let inspect = |target: &[&str]| {
+        let output = agentgate(home.path()).arg("inspect").args(target).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{target:?}: {said}");
+        said
+    };
+    let page = |status: &'static str| {
+        Scripted::start(move |_| {
+            whole_answer(status, "Content-Type: text/html\r\n", "<html>\u{1b}[2J</html>")
+        })
+    };
+    let (away, absent, other) = (page("401 Unauthorized"), page("404 Not Found"), page("200 OK"));
+    let here = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, words) in [
+        (&format!("http://{here}/mcp"), ["onnection refused", "nothing listens there"]),
+        (&away.url, ["wants a login", "--bearer-env"]),
+        (&absent.url, ["HTTP 404", "/mcp or /sse"]),
+        (&other.url, ["text/html", "/mcp or /sse"]),
+        (&other.url.replace("http:", "https:"), ["could not be reached", "certificate"]),
+    ] {
+        let said = inspect(&[url]);
+        assert!(words.iter().all(|word| said.contains(word)), "{url}: {said}");
+        assert!(!said.contains("legacy") && !said.contains('\u{1b}'), "{said}");
+    }
+    let said = inspect(&["--", "sh", "-c", "echo no licence >&2; exit 3"]);
+    assert!(said.contains("no licence") && said.contains("ended with exit status 3"), "{said}");
 }
 
 /// A schema says which arguments are headers too. The first call of a tool is

@@ -108,6 +108,9 @@ fn a_command_that_does_not_exist_is_told() {
     let status = client.wait(PATIENCE).expect("an end");
     assert!(!status.success());
     assert!(client.stderr().contains("/no/such/command"), "{}", client.stderr());
+    let mut client = gated(&sandbox, argv(["no-such-command"]));
+    assert_eq!(client.wait(PATIENCE).expect("an end").code(), Some(127));
+    assert!(client.stderr().contains("it is not on PATH: install it"), "{}", client.stderr());
 }
 
 #[test]

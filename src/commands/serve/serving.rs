@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::action::Provider;
 use crate::admin::{self, Admin, AdminSettings, master::MasterKey};
 use crate::cli::OnAuditFailure;
-use crate::commands::{hosting, policies};
+use crate::commands::{hosting, listening, policies};
 use crate::config::serve::Plan;
 use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
@@ -74,12 +74,12 @@ impl Serving {
             )
             .fallback(admin::not_found);
         let app = router::Front { proxy: Arc::clone(&proxy), others };
-        let listener = bind(plan.listen, "--listen").await?;
+        let listener = listening::bind(plan.listen, "--listen").await?;
         let address = listener.local_addr()?;
         let mut own = Vec::new();
         for (provider, at) in plan.listeners() {
             let key = format!("providers.{}.listen", provider.as_str());
-            let listener = bind(at, &key).await?;
+            let listener = listening::bind(at, &key).await?;
             own.push((provider, listener.local_addr()?));
             let app = router::OneProvider { proxy: Arc::clone(&proxy), provider };
             tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped.clone()));
@@ -224,28 +224,6 @@ fn client(plan: &Plan) -> anyhow::Result<Client> {
         Err(_) if plan.test_mode => Ok(Client::without_roots()?),
         client => Ok(client?),
     }
-}
-
-/// Listens at `at`; `setting` is where another address is to be named.
-async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(at).await.map_err(|error| {
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!(
-                    "; port {} is taken: stop what has it, or name another ({setting})",
-                    at.port()
-                )
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("; ports below 1024 are for root: name another ({setting})")
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                format!("; this machine has no address {}: name another ({setting})", at.ip())
-            }
-            _ => String::new(),
-        };
-        anyhow::anyhow!("cannot listen on {at}: {error}{advice}")
-    })
 }
 
 async fn listen_on(

@@ -1,0 +1,84 @@
+//! Variables that look like one of ours misspelt: a setting that somebody believes
+//! to have made, and that nothing reads.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+use crate::policy::diagnostic::nearest;
+use crate::terminal;
+
+/// What all of them begin with.
+const PREFIX: &str = "AGENTGATE_";
+
+/// Those that no flag names.
+const OTHERS: [&str; 3] = ["AGENTGATE_HOME", "AGENTGATE_LOG", "AGENTGATE_MASTER_KEY"];
+
+/// Warns of each on standard error. A supervisor has the environment of its gate,
+/// which has warned.
+pub(super) fn warn_of_typos(command: &Command) {
+    if matches!(command, Command::Supervise(_) | Command::DemoServer) {
+        return;
+    }
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let ours: Vec<String> = names.filter(|name| name.starts_with(PREFIX)).collect();
+    if ours.is_empty() {
+        return;
+    }
+    let known = known();
+    for name in ours {
+        if let Some(meant) = meant(&name, &known) {
+            let name = terminal::shown(&name);
+            anstream::eprintln!(
+                "agentgate: the variable {name} says nothing; did you mean {meant}?"
+            );
+        }
+    }
+}
+
+/// The variable that was probably meant by one that is not known. Others may be
+/// anybody's: credentials come from variables of any name.
+fn meant<'k>(name: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
+    if known.contains(name) {
+        return None;
+    }
+    // What they have in common makes none like another.
+    let rest = |name: &'k str| name.strip_prefix(PREFIX).unwrap_or(name);
+    let near = nearest(name.strip_prefix(PREFIX)?, known.iter().map(|known| rest(known)))?;
+    known.iter().map(String::as_str).find(|known| rest(known) == near)
+}
+
+fn known() -> BTreeSet<String> {
+    fn gather(command: &clap::Command, known: &mut BTreeSet<String>) {
+        let names = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+        known.extend(names.map(str::to_owned));
+        command.get_subcommands().for_each(|command| gather(command, known));
+    }
+    let mut known = BTreeSet::from(OTHERS.map(str::to_owned));
+    gather(&Cli::command(), &mut known);
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_looks_like_a_slip_is_told() {
+        let known = known();
+        for (name, expected) in [
+            ("AGENTGATE_POLCY", Some("AGENTGATE_POLICY")),
+            ("AGENTGATE_AUDIT_SNYC", Some("AGENTGATE_AUDIT_SYNC")),
+            ("AGENTGATE_MOD", Some("AGENTGATE_MODE")),
+            ("AGENTGATE_HOEM", Some("AGENTGATE_HOME")),
+            ("AGENTGATE_POLICY", None),
+            ("AGENTGATE_UPSTREAM_TIMEOUT", None),
+            ("AGENTGATE_GITHUB_TOKEN", None),
+            ("AGENTGATE_", None),
+            ("PATH", None),
+        ] {
+            assert_eq!(meant(name, &known), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Listening at an address that a person named.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+/// Listens at `at`; `setting` is where another address is to be named.
+pub(super) async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(at).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!(
+                    "; port {} is taken: stop what has it, or name another ({setting})",
+                    at.port()
+                )
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("; ports below 1024 are for root: name another ({setting})")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("; this machine has no address {}: name another ({setting})", at.ip())
+            }
+            _ => String::new(),
+        };
+        anyhow::anyhow!("cannot listen on {at}: {error}{advice}")
+    })
+}
