@@ -10,16 +10,18 @@ use crate::terminal::is_trick;
 
 /// Longest part of a line that is shown, in characters.
 const SHOWN_LINE: usize = 160;
+
 /// How alike two words must be to be offered as "did you mean" (Jaro–Winkler).
 const ALIKE: f64 = 0.8;
 
 /// The shortest word in which a single slip says which word was meant, in letters.
 const SHORTEST: usize = 3;
+
 /// Most findings that one file is given; beyond it, one says that there are more.
 const MAX_FINDINGS: usize = 100;
 
 /// A policy's text and the name it goes by in messages.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The file as the user wrote it, or the built-in's name in brackets.
     pub origin: Arc<str>,
@@ -335,9 +337,7 @@ mod tests {
 
     #[test]
     fn a_slip_in_a_short_word_is_understood() {
-        for (word, meant) in
-            [("gti", Some("git")), ("gi", None), ("xyz", None), ("gits", Some("git"))]
-        {
+        for (word, meant) in [("gti", Some("git")), ("xyz", None), ("gits", Some("git"))] {
             assert_eq!(nearest(word, ["git", "sqlite"]), meant, "{word}");
         }
     }

@@ -42,7 +42,7 @@ impl PolicyFile {
         };
         for (number, rule) in self.rules.iter().enumerate() {
             let earlier = self.rules.get(..number).unwrap_or_default();
-            match taken_by(rule, earlier) {
+            match of_two_kinds(rule).or_else(|| taken_by(rule, earlier)) {
                 Some(message) => self.warn(&mut found, rule, message),
                 None => reachable_allow |= rule.effect == Decision::Allow,
             }
@@ -133,6 +133,38 @@ impl PolicyFile {
                 });
             }
         });
+    }
+}
+
+/// How the rule's own keys keep it from ever matching: some are of MCP requests, the
+/// others of REST requests, and none is both.
+fn of_two_kinds(rule: &Rule) -> Option<String> {
+    let both = |case: &Vec<Key>| {
+        let of = |wanted: Kind| case.iter().find(|key| kind(key) == Some(wanted)).map(Key::name);
+        of(Kind::Mcp).zip(of(Kind::Rest))
+    };
+    let cases: Option<Vec<_>> = cases(&rule.clause).iter().map(both).collect();
+    let (mcp, rest) = cases?.into_iter().next()?;
+    Some(format!(
+        "this rule can never match: only MCP requests have `{mcp}`, and only REST requests `{rest}`"
+    ))
+}
+
+/// Which requests a key can match at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Mcp,
+    Rest,
+}
+
+fn kind(key: &Key) -> Option<Kind> {
+    match key {
+        Key::Tool(_) | Key::Server(_) | Key::Annotation(..) | Key::Args(_) => Some(Kind::Mcp),
+        Key::Provider(_) | Key::Resource(_) | Key::Body(_) | Key::Query(_) | Key::Header(_) => {
+            Some(Kind::Rest)
+        }
+        Key::Agent(_) | Key::Methods(_) | Key::Intent(_) => None,
+        Key::Any(_) | Key::Not(_) | Key::When(_) => None,
     }
 }
 
@@ -335,8 +367,32 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_no_request_has_together_are_told() {
+        for (text, expected) in [
+            (
+                "  - { tool: a, resource: '/a', effect: deny }",
+                "4: this rule can never match: only MCP requests have `tool`, and only REST requests `resource`",
+            ),
+            (
+                "  - { provider: aws, args: { a: 1 }, effect: deny }",
+                "4: this rule can never match: only MCP requests have `args.a`",
+            ),
+            (
+                "  - { server: s, conditions: { or: [{ query: { a: b } }, { resource: '/a' }] }, effect: ask }",
+                "4: this rule can never match: only MCP requests have `server`",
+            ),
+        ] {
+            let found = rules(text);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{text}\n{found:?}");
+        }
+    }
+
+    #[test]
     fn nothing_is_said_that_is_not_certain() {
         for text in [
+            "  - { tool: a, conditions: { not: { resource: '/a' } }, effect: deny }",
+            "  - { conditions: { or: [{ tool: a }, { resource: '/a' }] }, server: s, effect: deny }",
+            "  - { agent: a, methods: [GET], resource: '/a', effect: deny }",
             "  - { tool: ab, effect: deny }\n  - { tool: 'a*', effect: allow }",
             "  - { tool: a, server: s, effect: deny }\n  - { tool: a, effect: allow }",
             "  - { args: { a: 1 }, effect: allow }\n  - { args: { a: 1 }, effect: deny }",
