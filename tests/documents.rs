@@ -73,6 +73,27 @@ fn policies_in_documents_are_policies() {
     }
 }
 
+/// What the README says that `check` prints, of a file with that mistake.
+#[test]
+fn the_sample_of_check_is_what_it_prints() {
+    let home = tempfile::tempdir().unwrap();
+    let policy = "name: team\nrules:\n  - name: main\n    tool: push\n    efect: deny\n";
+    fs::write(home.path().join("team.yaml"), policy).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let sample = readme.split("$ agentgate check team.yaml\n").nth(1).unwrap();
+    let output = agentgate(home.path(), &["check", "team.yaml"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(sample.split("```").next().unwrap(), printed);
+}
+
+#[test]
+fn the_manual_names_no_page_but_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let page = String::from_utf8(agentgate(home.path(), &["man"]).stdout).unwrap();
+    assert!(page.contains("agentgate wrap") && page.contains("agentgate doctor"), "{page}");
+    assert!(!page.contains("(1)"), "{page}");
+}
+
 #[test]
 fn policies_in_examples_are_policies() {
     let home = tempfile::tempdir().unwrap();

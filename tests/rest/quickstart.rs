@@ -17,7 +17,10 @@ fn the_quick_start_runs_as_written() {
     let blocks = blocks(&text);
     assert_eq!(blocks.len(), 5, "the start and four steps");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let script = blocks.join("\necho; echo '#####'\n").replace("8100", &port.to_string());
+    // The second time it is refused, which ends no shell that a person types in.
+    let again = blocks[1].replace("\ncat", " || true\ncat");
+    let steps = [&blocks[..], &[&again]].concat();
+    let script = steps.join("\necho; echo '#####'\n").replace("8100", &port.to_string());
     let script = format!("set -eu\ntrap 'kill $(jobs -p)' EXIT\n{script}");
     let folder = tempfile::tempdir().unwrap();
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_agentgate")).parent().unwrap();
@@ -34,6 +37,10 @@ fn the_quick_start_runs_as_written() {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}\n{errors}");
     let steps: Vec<&str> = said.split("#####").collect();
+    let key =
+        |step: &str| step.split("\"api_key\":\"").nth(1)?.split('"').next().map(str::to_owned);
+    assert_eq!(key(steps[1]), key(steps[5]), "the key is not lost when step 1 is run twice");
+    assert!(errors.contains("409"), "{errors}");
     assert!(steps[1].contains("\"api_key\":\"ag_"), "{}", steps[1]);
     assert!(
         steps[2].contains("HTTP/1.1 200") && steps[2].contains("calendar#events"),
@@ -46,4 +53,19 @@ fn the_quick_start_runs_as_written() {
     assert!(
         steps[4].contains("\"decision\": \"deny\"") && steps[4].contains("\"decision\": \"allow\"")
     );
+}
+
+#[test]
+fn nobody_waits_for_a_gate_that_cannot_start() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = blocks(&text)[0].replace("8100", &port.to_string());
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_agentgate")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let mut bash = Command::new("timeout");
+    bash.args(["30", "bash", "-c", &start]).env("PATH", path);
+    let output = bash.env("AGENTGATE_CONFIG", "/nonexistent/serve.yaml").output().unwrap();
+    assert_ne!(output.status.code(), Some(124), "it waited: {output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/serve.yaml"));
 }
