@@ -234,8 +234,8 @@ pub struct WrapArgs {
     #[command(flatten)]
     pub listen: ListenArgs,
     /// Serve clients of one era in front of servers of the other, where HTTP is on a side [default: auto]
-    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE", default_value_t, hide_default_value = true)]
-    pub bridge: Bridge,
+    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE")]
+    pub bridge: Option<Bridge>,
     /// The server's command and its arguments, or the URL of a remote one
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
     pub command: Vec<OsString>,

@@ -162,7 +162,13 @@ impl Hosted {
             );
             let server = match same {
                 Some(server) => Arc::clone(server),
-                None => self.server(&name, Origin::Configured(one))?,
+                None => {
+                    let server = self.server(&name, Origin::Configured(one));
+                    server.map_err(|error| RegistrationError::Server {
+                        name: name.clone(),
+                        error: Box::new(error),
+                    })?
+                }
             };
             open.insert(name, server);
         }

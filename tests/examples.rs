@@ -180,7 +180,9 @@ fn the_configuration_of_serve_has_every_key_and_serves() {
     let keys: Vec<&str> = known.trim_end().trim_end_matches('`').split("`, `").collect();
     assert!(keys.len() > 10, "{told}");
     let text = text_of("serve.yaml");
-    for key in keys.into_iter().filter(|key| *key != "agent") {
+    // What is `wrap`'s alone.
+    let of_wrap = |key: &&str| ["agent", "max_sessions", "session_idle"].contains(key);
+    for key in keys.into_iter().filter(|key| !of_wrap(key)) {
         let is_it = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key}:"));
         assert!(text.lines().any(is_it), "`{key}` is not in serve.yaml");
     }

@@ -50,8 +50,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DAYS", env = "AGENTGATE_RETENTION_DAYS")]
     pub retention_days: Option<u32>,
     /// Serve MCP clients of one era in front of servers of the other [default: auto]
-    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE", default_value_t, hide_default_value = true)]
-    pub bridge: Bridge,
+    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE")]
+    pub bridge: Option<Bridge>,
     /// An origin whose pages may call the admin API; repeatable [default: none]
     #[arg(
         long = "cors-origin",

@@ -1,6 +1,7 @@
 //! The MCP servers of the configuration file, as `serve` shows them.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use http::header::AUTHORIZATION;
@@ -10,7 +11,9 @@ use zeroize::Zeroizing;
 use super::policies;
 use crate::cli::Trust;
 use crate::config::{Server, Settings};
-use crate::hosted::Configured;
+use crate::hosted::{Configured, RegistrationError};
+use crate::policy::diagnostic::Diagnostics;
+use crate::policy::live::Policies;
 use crate::rest::credentials::Source;
 
 /// Every server that has a URL or a command.
@@ -19,9 +22,30 @@ use crate::rest::credentials::Source;
 /// Where a header or a policy of one of them cannot be had.
 pub(super) fn configured(settings: &Settings) -> anyhow::Result<Vec<Configured>> {
     let one = |(name, server): (&str, &Server)| {
-        server_of(settings, name, server).with_context(|| format!("servers.{name}"))
+        let policy = policy(settings, server).with_context(|| format!("servers.{name}"))?;
+        let headers = headers(server).map_err(|error| at(settings, name, &format!("{error:#}")))?;
+        Ok(server_of(settings, name, server, policy, headers))
     };
     settings.hosted().map(one).collect()
+}
+
+/// Why the servers cannot be shown, with the line of the file.
+pub(super) fn told(settings: &Settings, error: RegistrationError) -> anyhow::Error {
+    match error {
+        RegistrationError::Server { name, error } => at(settings, &name, &error.to_string()),
+        other => other.into(),
+    }
+}
+
+fn at(settings: &Settings, name: &str, wrong: &str) -> anyhow::Error {
+    let wrong = format!("servers.{name}: {wrong}");
+    match settings.places().at_server(name, wrong.clone()) {
+        Some(placed) => {
+            let placed = Diagnostics::from(placed);
+            anyhow::anyhow!("the configuration does not load\n{}", placed.coloured())
+        }
+        None => anyhow::anyhow!(wrong),
+    }
 }
 
 /// The variables that hold credentials of the gate's.
@@ -37,21 +61,28 @@ pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
     named.collect()
 }
 
-fn server_of(settings: &Settings, name: &str, server: &Server) -> anyhow::Result<Configured> {
-    let policy = match server.policy.is_empty() {
-        true => None,
-        false => {
-            let policy = policies::load(&server.policy, settings)?;
-            policy.watch().context("the policy files cannot be followed")?;
-            Some(policy)
-        }
-    };
-    Ok(Configured {
+fn policy(settings: &Settings, server: &Server) -> anyhow::Result<Option<Arc<Policies>>> {
+    if server.policy.is_empty() {
+        return Ok(None);
+    }
+    let policy = policies::load(&server.policy, settings)?;
+    policy.watch().context("the policy files cannot be followed")?;
+    Ok(Some(policy))
+}
+
+fn server_of(
+    settings: &Settings,
+    name: &str,
+    server: &Server,
+    policy: Option<Arc<Policies>>,
+    headers: HeaderMap,
+) -> Configured {
+    Configured {
         name: name.to_owned(),
         url: server.url.clone(),
         command: server.command.clone(),
         env: server.env.clone(),
-        headers: headers(server)?,
+        headers,
         allow_http: server.allow_http,
         policy,
         policy_way: match server.policy.is_empty() {
@@ -60,8 +91,8 @@ fn server_of(settings: &Settings, name: &str, server: &Server) -> anyhow::Result
         },
         policy_names: server.policy.clone(),
         trusted: settings.trust(name, None) == Trust::Server,
-        hide_denied: server.hide_denied,
-    })
+        hide_denied: settings.hide_denied(name, false),
+    }
 }
 
 fn headers(server: &Server) -> anyhow::Result<HeaderMap> {

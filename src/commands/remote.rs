@@ -77,21 +77,23 @@ pub(super) fn name(url: &str) -> String {
 /// The server at `url`, as a target.
 pub(super) fn target(
     url: &str,
-    args: &RemoteArgs,
+    args: &WrapArgs,
     settings: &Settings,
     client: &Client,
-    max_message: usize,
+    of_relay: &relay::Settings,
 ) -> anyhow::Result<Target> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
     let host = uri.host().with_context(|| format!("`{url}` names no host"))?;
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     anyhow::ensure!(
-        uri.scheme_str() == Some("https") || loopback || args.allow_http,
+        uri.scheme_str() == Some("https")
+            || loopback
+            || settings.allow_http(&of_relay.server, args.remote.allow_http),
         "`{url}` is plain HTTP to another machine, where everybody on the way can read along; \
          use https, or --allow-http"
     );
-    let headers = headers(args)?;
+    let headers = headers(&args.remote)?;
     let parsed = url::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
     let login = match headers.contains_key(AUTHORIZATION) {
         true => None,
@@ -112,7 +114,7 @@ pub(super) fn target(
         fills_in: false,
         plain: false,
         bridging: Bridging::Never,
-        max_message,
+        max_message: of_relay.max_message,
     })
 }
 

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -23,10 +22,6 @@ use crate::net::client::Client;
 use crate::os::{self, Child, StopRequests};
 use crate::store::Store;
 
-/// Children of `--listen` at once, and how long they may be idle.
-const MAX_SESSIONS: usize = 64;
-const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
-
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
     let url = remote::url(&args.command, &args.remote)?;
@@ -44,7 +39,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
         agent: settings.agent.clone(),
         transport: if args.listen.listen.is_some() { Transport::Http } else { Transport::Stdio },
         session: uuid::Uuid::now_v7().to_string().into(),
-        hide_denied: args.hide_denied,
+        hide_denied: settings.hide_denied(&name, args.hide_denied),
         max_message: settings.max_message(args.max_message),
     };
     if url.is_some() || args.listen.listen.is_some() {
@@ -90,13 +85,12 @@ fn serve_http(
     };
     let served = match url {
         None => {
-            let children = args.listen.max_sessions.map_or(MAX_SESSIONS, usize::from);
-            let idle = args.listen.session_idle.unwrap_or(SESSION_IDLE);
+            let (children, idle) = settings.sessions(&args.listen);
             let limits = Limits { max_message: max, children, each: children, idle };
             // The token opens this very door.
             let secrets = args.listen.token_env.iter().map(OsString::from).collect();
             let children = Children::without(secrets, &args.command, limits, begin);
-            let pools = Pools::new(children, args.bridge.into());
+            let pools = Pools::new(children, settings.bridge(args.bridge).into());
             runtime.spawn(Pools::reap(Arc::downgrade(&pools)));
             let backend = Backend::Command(pools);
             runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
@@ -107,8 +101,8 @@ fn serve_http(
                 // The token that this listener asks for is nobody else's business.
                 keeps_authorization: args.listen.token_env.is_some(),
                 fills_in: !listens,
-                bridging: args.bridge.into(),
-                ..remote::target(url, &args.remote, settings, &client, max)?
+                bridging: settings.bridge(args.bridge).into(),
+                ..remote::target(url, args, settings, &client, of_relay)?
             };
             let remote = Remote::new(client, target, begin);
             match listens {

@@ -3,6 +3,7 @@
 //!
 //! No file is ever picked up from the working directory: an agent may write there.
 
+pub mod places;
 mod read;
 pub mod serve;
 
@@ -13,10 +14,13 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 
+use places::Places;
 use serve::ProviderFile;
 
 use crate::action::{Agent, Provider};
-use crate::cli::{AuditSync, DecideArgs, Mode, OnAuditFailure, StoreArgs, Trust};
+use crate::cli::{
+    AuditSync, Bridge, DecideArgs, ListenArgs, Mode, OnAuditFailure, StoreArgs, Trust,
+};
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::rest::credentials;
 use crate::rest::route::Upstream;
@@ -24,6 +28,10 @@ use crate::store;
 
 /// The default of `--max-message`, in bytes.
 pub const MAX_MESSAGE: usize = 128 << 20;
+
+/// The default of `--max-sessions`, and of `--session-idle`.
+const MAX_SESSIONS: usize = 64;
+const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// Where things live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +87,16 @@ pub struct File {
     pub audit_failure: Option<OnAuditFailure>,
     /// What a committed row survives.
     pub audit_sync: Option<AuditSync>,
+    /// Whether clients of one era are served in front of servers of the other.
+    pub bridge: Option<Bridge>,
+    /// Plain HTTP to another machine will do, whatever the server.
+    pub allow_http: bool,
+    /// Tools that would be denied are left out of tools/list, whatever the server.
+    pub hide_denied: bool,
+    /// Sessions at once in front of a command that `wrap` shows.
+    pub max_sessions: Option<u16>,
+    /// How long such a session may be idle.
+    pub session_idle: Option<Duration>,
     /// What holds for one server, by its name.
     pub servers: BTreeMap<String, Server>,
     /// Where `serve` listens.
@@ -95,6 +113,8 @@ pub struct File {
     pub retention_days: Option<u32>,
     /// What holds for one provider.
     pub providers: Vec<(Provider, ProviderFile)>,
+    /// Where policies and servers are named.
+    pub places: Places,
 }
 
 /// What holds for one server.
@@ -244,6 +264,34 @@ impl Settings {
         flag.or_else(own).unwrap_or_default()
     }
 
+    /// Whether plain HTTP to another machine will do for `server`.
+    #[must_use]
+    pub fn allow_http(&self, server: &str, flag: bool) -> bool {
+        let own = |server: &Server| server.allow_http;
+        flag || self.file.allow_http || self.file.servers.get(server).is_some_and(own)
+    }
+
+    /// Whether tools that would be denied are left out of what `server` lists.
+    #[must_use]
+    pub fn hide_denied(&self, server: &str, flag: bool) -> bool {
+        let own = |server: &Server| server.hide_denied;
+        flag || self.file.hide_denied || self.file.servers.get(server).is_some_and(own)
+    }
+
+    /// Whether clients of one era are served in front of servers of the other.
+    #[must_use]
+    pub fn bridge(&self, flag: Option<Bridge>) -> Bridge {
+        flag.or(self.file.bridge).unwrap_or_default()
+    }
+
+    /// Sessions at once in front of a command, and how long each may be idle.
+    #[must_use]
+    pub fn sessions(&self, args: &ListenArgs) -> (usize, Duration) {
+        let most = args.max_sessions.or(self.file.max_sessions);
+        let idle = args.session_idle.or(self.file.session_idle);
+        (most.map_or(MAX_SESSIONS, usize::from), idle.unwrap_or(SESSION_IDLE))
+    }
+
     /// The database.
     #[must_use]
     pub fn database(&self, flags: &StoreArgs) -> PathBuf {
@@ -267,6 +315,12 @@ impl Settings {
     #[must_use]
     pub fn providers(&self) -> &[(Provider, ProviderFile)] {
         &self.file.providers
+    }
+
+    /// Where the file names policies and servers.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.file.places
     }
 
     /// What happens to an allowed call that cannot be recorded.
@@ -358,9 +412,32 @@ mod tests {
     }
 
     #[test]
+    fn keys_hold_for_all_servers_or_for_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = || Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
+        let settings = |text: &str| {
+            std::fs::write(folder.path().join("config.yaml"), text).expect("written");
+            Settings::resolve_in(home(), &DecideArgs::default()).expect("valid")
+        };
+        let one = settings("servers: {a: {allow_http: true, hide_denied: true}}\n");
+        assert!(one.allow_http("a", false) && one.hide_denied("a", false));
+        assert!(!one.allow_http("b", false) && !one.hide_denied("b", false));
+        assert!(one.allow_http("b", true) && one.bridge(None) == Bridge::Auto);
+        let all = settings("allow_http: true\nhide_denied: true\nbridge: never\nmax_sessions: 2\n");
+        assert!(all.allow_http("b", false) && all.hide_denied("b", false));
+        assert_eq!(all.bridge(None), Bridge::Never);
+        assert_eq!(all.bridge(Some(Bridge::Always)), Bridge::Always);
+        assert_eq!(all.sessions(&ListenArgs::default()), (2, SESSION_IDLE));
+        let nameless = DecideArgs { policies: vec![String::new()], ..DecideArgs::default() };
+        let wrong = Settings::resolve_in(home(), &nameless).expect_err("no name").to_string();
+        assert!(wrong.contains("AGENTGATE_POLICY"), "{wrong}");
+    }
+
+    #[test]
     fn every_key_is_read() {
         let file = load(
             "policy: [default, ./team.yaml]\npolicy_dir: pol\nagent: ci\nmode: observe\ndb: /d\n\
+             bridge: never\nallow_http: true\nhide_denied: true\nmax_sessions: 8\nsession_idle: 5m\n\
              max_message: 1000\nmax_body: 2MiB\nupstream_timeout: 90s\nlisten: '[::1]:8100'\naudit_failure: allow\naudit_sync: full\n\
              cors_origins: ['https://console.example']\nretention_days: 30\n\
              servers:\n  git: {trust: none, policy: [git]}\n",
@@ -371,6 +448,9 @@ mod tests {
         assert_eq!(file.audit_sync, Some(AuditSync::Full));
         assert_eq!((file.max_message, file.max_body), (Some(1000), Some(2 << 20)));
         assert_eq!(file.upstream_timeout, Some(Duration::from_secs(90)));
+        assert_eq!((file.bridge, file.max_sessions), (Some(Bridge::Never), Some(8)));
+        assert_eq!(file.session_idle, Some(Duration::from_secs(300)));
+        assert!(file.allow_http && file.hide_denied);
         // A relative path is one beside the file.
         assert!(file.policy_dir.is_some_and(|dir| dir.is_absolute() && dir.ends_with("pol")));
         assert_eq!(file.policy.first().map(String::as_str), Some("default"));

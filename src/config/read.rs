@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::places::Places;
 use super::serve::ProviderFile;
 use super::{File, Server};
 use crate::action::Provider;
-use crate::cli::{AuditSync, Mode, OnAuditFailure, Trust, address, duration, size};
+use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, duration, size};
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::policy::fields::{At, Fields, Reader, advise};
 use crate::policy::live::is_path;
@@ -27,6 +28,11 @@ const KEYS: &[&str] = &[
     "max_message",
     "audit_failure",
     "audit_sync",
+    "bridge",
+    "allow_http",
+    "hide_denied",
+    "max_sessions",
+    "session_idle",
     "servers",
     "listen",
     "public_url",
@@ -55,6 +61,8 @@ const AUDIT_FAILURES: &[(&str, OnAuditFailure)] =
     &[("refuse", OnAuditFailure::Refuse), ("allow", OnAuditFailure::Allow)];
 const AUDIT_SYNCS: &[(&str, AuditSync)] =
     &[("normal", AuditSync::Normal), ("full", AuditSync::Full)];
+const BRIDGES: &[(&str, Bridge)] =
+    &[("auto", Bridge::Auto), ("always", Bridge::Always), ("never", Bridge::Never)];
 
 /// The longest retention: a hundred years.
 const MAX_DAYS: u32 = 36_500;
@@ -70,8 +78,10 @@ pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> 
         return Ok(File::default());
     }
     let root = yaml::parse(source).map_err(Diagnostics::from)?;
-    let mut reader = Config { reader: Reader::new(source), folder };
-    let file = reader.file(&root);
+    let places = Places::of(source);
+    let mut reader = Config { reader: Reader::new(source), folder, places };
+    let mut file = reader.file(&root);
+    file.places = reader.places;
     let mut found = reader.reader.found;
     found.sort();
     if found.is_empty() { Ok(file) } else { Err(found) }
@@ -80,6 +90,7 @@ pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> 
 struct Config<'s> {
     reader: Reader<'s>,
     folder: &'s Path,
+    places: Places,
 }
 
 impl Config<'_> {
@@ -97,15 +108,12 @@ impl Config<'_> {
                 .and_then(|node| self.reader.word(node, "audit_failure", AUDIT_FAILURES)),
             audit_sync: get("audit_sync")
                 .and_then(|node| self.reader.word(node, "audit_sync", AUDIT_SYNCS)),
-            servers: get("servers")
-                .map(|node| {
-                    let servers = self.reader.entries(node, "`servers`");
-                    servers
-                        .into_iter()
-                        .map(|(name, node)| (name.value.to_owned(), self.server(node)))
-                })
-                .map(Iterator::collect)
-                .unwrap_or_default(),
+            bridge: get("bridge").and_then(|node| self.reader.word(node, "bridge", BRIDGES)),
+            allow_http: self.is_set(&fields, "allow_http"),
+            hide_denied: self.is_set(&fields, "hide_denied"),
+            max_sessions: self.parsed(&fields, "max_sessions", sessions),
+            session_idle: self.parsed(&fields, "session_idle", patience),
+            servers: get("servers").map(|node| self.servers(node)).unwrap_or_default(),
             listen: self.parsed(&fields, "listen", address),
             public_url: self.parsed(&fields, "public_url", base_url),
             max_body: self.parsed(&fields, "max_body", size),
@@ -113,11 +121,18 @@ impl Config<'_> {
             cors_origins: self.origins(&fields),
             retention_days: self.parsed(&fields, "retention_days", days),
             providers: get("providers").map(|node| self.providers(node)).unwrap_or_default(),
+            places: Places::default(),
         }
     }
 
-    fn server(&mut self, node: &Node) -> Server {
+    fn servers(&mut self, node: &Node) -> BTreeMap<String, Server> {
+        let servers = self.reader.entries(node, "`servers`").into_iter();
+        servers.map(|(name, node)| (name.value.to_owned(), self.server(&name, node))).collect()
+    }
+
+    fn server(&mut self, name: &At<&str>, node: &Node) -> Server {
         let fields = self.reader.fields(node, "a server", SERVER_KEYS);
+        self.places.server(name.value, fields.get("url").map_or(name.span, |url| url.span));
         Server {
             trust: fields.get("trust").and_then(|node| self.reader.word(node, "trust", TRUSTS)),
             policy: fields.get("policy").map(|node| self.policies(node)).unwrap_or_default(),
@@ -223,12 +238,16 @@ impl Config<'_> {
     }
 
     fn policies(&mut self, node: &Node) -> Vec<String> {
-        let texts = self.reader.texts(node, "policy").into_iter();
-        let place = |text: At<String>| match is_path(&text.value) {
-            true => self.folder.join(text.value).to_string_lossy().into_owned(),
-            false => text.value,
-        };
-        texts.map(place).collect()
+        let mut policies = Vec::new();
+        for text in self.reader.texts(node, "policy") {
+            let policy = match is_path(&text.value) {
+                true => self.folder.join(text.value).to_string_lossy().into_owned(),
+                false => text.value,
+            };
+            self.places.policy(&policy, text.span);
+            policies.push(policy);
+        }
+        policies
     }
 
     fn path(&mut self, fields: &Fields<'_>, key: &'static str) -> Option<PathBuf> {
@@ -276,6 +295,11 @@ fn base_url(text: &str) -> Result<Upstream, String> {
 fn patience(text: &str) -> Result<Duration, String> {
     let patience = duration(text)?;
     if patience.is_zero() { Err("no time at all is too little".to_owned()) } else { Ok(patience) }
+}
+
+fn sessions(text: &str) -> Result<u16, String> {
+    let sessions = text.parse().ok().filter(|sessions| *sessions > 0);
+    sessions.ok_or_else(|| format!("`{text}` is not a number of sessions from 1 to {}", u16::MAX))
 }
 
 fn days(text: &str) -> Result<u32, String> {

@@ -140,8 +140,8 @@ impl Plan {
             listen: args.listen.or(file.listen).unwrap_or(LISTEN),
             public_url: file.public_url.clone(),
             test_mode: args.test_mode || legacy.test_mode,
-            bridging: args.bridge.into(),
-            allow_http: std::env::var("AGENTGATE_ALLOW_HTTP").is_ok_and(is_true),
+            bridging: settings.bridge(args.bridge).into(),
+            allow_http: file.allow_http || std::env::var("AGENTGATE_ALLOW_HTTP").is_ok_and(is_true),
             max_body: args
                 .max_body
                 .or(file.max_body)
@@ -207,6 +207,7 @@ impl Plan {
             ("retention_days", self.retention_days != after.retention_days),
             ("cors_origins", self.cors_origins != after.cors_origins),
             ("servers", self.servers != after.servers),
+            ("hide_denied", old.file.hide_denied != new.file.hide_denied),
         ];
         let restart = [
             ("listen", self.listen != after.listen),
@@ -215,6 +216,8 @@ impl Plan {
             ("max_message", self.max_message != after.max_message),
             ("audit_failure", self.audit_failure != after.audit_failure),
             ("audit_sync", self.audit_sync != after.audit_sync),
+            ("bridge", self.bridging != after.bridging),
+            ("allow_http", self.allow_http != after.allow_http),
         ];
         let changed = |keys: &[(&str, bool)]| -> Vec<String> {
             keys.iter().filter(|(_, changed)| *changed).map(|(key, _)| (*key).to_owned()).collect()

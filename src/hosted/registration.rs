@@ -78,6 +78,14 @@ pub enum RegistrationError {
     /// The configuration file has one of that name.
     #[error("`{0}` is a server of the configuration file: change it there, or take another name")]
     Configured(String),
+    /// One of the configuration file's cannot be shown.
+    #[error("servers.{name}: {error}")]
+    Server {
+        /// Its name there.
+        name: String,
+        /// Why.
+        error: Box<Self>,
+    },
     /// There are [`MAX_SERVERS`].
     #[error("there are {MAX_SERVERS} servers already")]
     TooMany,

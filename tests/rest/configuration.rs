@@ -90,7 +90,7 @@ fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
         ("policy: [allow_all]\nproviders: {githib: {}}\n", "did you mean `github`?"),
         (
             "policy: [allow_all]\nservers: {s: {url: 'http://mcp.example.com/mcp'}}\n",
-            "`http://mcp.example.com/mcp` is not a URL of a server",
+            "config.yaml:2:20: error: servers.s: `http://mcp.example.com/mcp` is not a URL of a server",
         ),
         (
             "policy: [allow_all]\nservers: {s: {url: 'https://x/', credential: {file: ./none}}}\n",
@@ -127,6 +127,22 @@ fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
     assert!(said.contains(&port) && said.contains("--listen"), "{said}");
     assert!(failed(&["--config", "/nonexistent/serve.yaml"]).contains("/nonexistent/serve.yaml"));
     assert!(failed(&["--listen", "8100"]).contains("write 127.0.0.1:8100"));
+    let file = home.path().join("serve.yaml");
+    let config = file.to_str().unwrap();
+    for (text, place) in [
+        ("agent: x\npolicy: [nope]\n", ":2:10: error: policy `nope`: there is no policy"),
+        ("policy:\n  - ./gone.yaml\n", ":2:5: error: policy `"),
+        ("servers:\n  s: {url: 'ftp://x/mcp'}\n", ":2:12: error: servers.s: `ftp://x/mcp` is not"),
+        (
+            "servers:\n  s: {trust: none, command: [x], url: 'https://x/'}\n",
+            ":2:39: error: servers.s",
+        ),
+        ("servers:\n  s: {url: 'https://x/', policy: nope}\n", ":2:34: error: policy `nope`"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let said = failed(&["--test-mode", "--config", config]);
+        assert!(said.contains(&format!("{config}{place}")), "{place}\n{said}");
+    }
     let said = failed(&["--policy", "defualt"]);
     assert!(said.contains("did you mean `default`?") && !said.contains(MASTER), "{said}");
 }

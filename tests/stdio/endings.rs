@@ -1,5 +1,6 @@
 //! However a session ends, nothing is left behind and the exit code is told.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use crate::support::client::Client;
 use crate::support::processes::Mark;
-use crate::support::{PATIENCE, Sandbox, argv, recorder, shell};
+use crate::support::{PATIENCE, Sandbox, argv, python, recorder, shell};
 
 /// In which a program told to stop must be gone.
 const TOLD_TO_STOP: Duration = Duration::from_secs(5);
@@ -111,6 +112,20 @@ fn a_command_that_does_not_exist_is_told() {
     let mut client = gated(&sandbox, argv(["no-such-command"]));
     assert_eq!(client.wait(PATIENCE).expect("an end").code(), Some(127));
     assert!(client.stderr().contains("it is not on PATH: install it"), "{}", client.stderr());
+}
+
+#[test]
+fn a_person_at_a_terminal_is_told_what_it_waits_for() {
+    let sandbox = Sandbox::new();
+    let in_terminal = "import pty, sys; pty.spawn(sys.argv[1:])";
+    let mut command = Command::new(python());
+    command.args(["-c", in_terminal]).args(sandbox.wrap().command(argv(["true"])));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("waits for an MCP client"), "{said}");
+    let mut client = gated(&sandbox, argv(["true"]));
+    assert!(client.wait(PATIENCE).is_some());
+    assert!(!client.stderr().contains("waits for"), "{}", client.stderr());
 }
 
 #[test]

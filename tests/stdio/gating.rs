@@ -187,9 +187,19 @@ fn no_hint_loosens_where_the_server_is_not_trusted() {
 
 #[test]
 fn hidden_tools_are_refused_all_the_same() {
+    let by_flag = |wrap: Wrap, _: &Sandbox| wrap.flag("--hide-denied");
+    let by_key = |wrap: Wrap, sandbox: &Sandbox| {
+        sandbox.write("home/config.yaml", "servers: {notes: {hide_denied: true}}\n");
+        wrap.option("--name", "notes")
+    };
+    hides_and_refuses(by_flag);
+    hides_and_refuses(by_key);
+}
+
+fn hides_and_refuses(told: impl Fn(Wrap, &Sandbox) -> Wrap) {
     let sandbox = Sandbox::new();
-    let wrap = sandbox.wrap().policy(sandbox.write("p.yaml", POLICY)).flag("--hide-denied");
-    let (mut client, record) = open(&sandbox, wrap);
+    let wrap = sandbox.wrap().policy(sandbox.write("p.yaml", POLICY));
+    let (mut client, record) = open(&sandbox, told(wrap, &sandbox));
     client.send(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
     let listed = client.reply(&json!(1));
     let names: Vec<_> =

@@ -90,6 +90,12 @@ impl<'a> Asked<'a> {
         };
         let mut words: Vec<OsString> = vec!["wrap".into()];
         words.extend(args.remote.typed().into_iter().map(OsString::from));
+        for (option, value) in [
+            ("--name", args.server.name.as_ref().map(OsString::from)),
+            ("--config", args.decide.config.as_ref().map(OsString::from)),
+        ] {
+            words.extend(value.into_iter().flat_map(|value| [option.into(), value]));
+        }
         words.push(url.into());
         Ok(Self::Url { url, words })
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anstream::adapter::strip_str;
+
 use super::serving::Serving;
 use crate::cli::ServeArgs;
 use crate::config::Home;
@@ -65,7 +67,11 @@ impl Follower {
         }
         match serving.take_up(&plan) {
             Ok(()) => self.took_up(plan, &changes),
-            Err(error) => self.complain(&format!("{error:#}"), at_once),
+            Err(error) => {
+                let error = format!("{error:#}");
+                // Colours are for a terminal, not for the log.
+                self.complain(&strip_str(&error).to_string(), at_once);
+            }
         }
     }
 

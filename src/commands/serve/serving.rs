@@ -110,7 +110,8 @@ impl Serving {
     /// nothing.
     pub(super) fn take_up(&self, plan: &Plan) -> anyhow::Result<()> {
         let Plan { settings, .. } = plan;
-        let servers = self.hosted.prepare(hosting::configured(settings)?)?;
+        let servers = self.hosted.prepare(hosting::configured(settings)?);
+        let servers = servers.map_err(|error| hosting::told(settings, error))?;
         self.proxy.book.turn_over(
             &settings.policies,
             policies::lookup(settings),
@@ -215,7 +216,8 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         let (first, more) = (keys.next(), keys.next());
         master.is(first.map(http::HeaderValue::as_bytes).unwrap_or_default()) && more.is_none()
     };
-    Ok(Hosted::open(host, hosting::configured(&plan.settings)?, is_master)?)
+    let hosted = Hosted::open(host, hosting::configured(&plan.settings)?, is_master);
+    hosted.map_err(|error| hosting::told(&plan.settings, error))
 }
 
 /// In test mode a machine without root certificates will do.
