@@ -33,7 +33,7 @@ enum Asked<'a> {
 enum Silence {
     /// It did not come to a conversation.
     #[error(transparent)]
-    Initialize(ClientInitializeError),
+    Initialize(Box<ClientInitializeError>),
     /// It took too long.
     #[error(transparent)]
     Late(#[from] Elapsed),
@@ -72,7 +72,7 @@ pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
 /// its program may have had to be fetched first.
 fn told_late(silence: &Silence) -> Option<ClientLifecycleMode> {
     let Silence::Initialize(error) = silence else { return None };
-    match error {
+    match **error {
         ClientInitializeError::UncorrelatedErrorResponse { .. } => {
             Some(ClientLifecycleMode::Initialize)
         }
@@ -160,7 +160,7 @@ async fn tools_over(streams: Streams, mode: ClientLifecycleMode) -> Result<Vec<T
     let me = Implementation::new("agentgate", env!("CARGO_PKG_VERSION"));
     let me = ClientConfig::new(ClientCapabilities::default(), me);
     let client = me.serve_with_lifecycle((streams.output, streams.input), mode).await;
-    let client = client.map_err(Silence::Initialize)?;
+    let client = client.map_err(|error| Silence::Initialize(Box::new(error)))?;
     let tools = client.list_all_tools().await.context("the server does not list its tools")?;
     client.cancel().await.map_err(anyhow::Error::from)?;
     Ok(tools)
