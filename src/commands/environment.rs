@@ -1,5 +1,5 @@
 //! Variables that look like one of ours misspelt: a setting that somebody believes
-//! to have made, and that nothing reads.
+//! to have made, and that is read nowhere.
 
 use std::collections::BTreeSet;
 
@@ -30,9 +30,7 @@ pub(super) fn warn_of_typos(command: &Command) {
     for name in ours {
         if let Some(meant) = meant(&name, &known) {
             let name = terminal::shown(&name);
-            anstream::eprintln!(
-                "agentgate: the variable {name} says nothing; did you mean {meant}?"
-            );
+            anstream::eprintln!("agentgate: there is no variable {name}; did you mean {meant}?");
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::cli::{Cli, DecideArgs, WrapArgs};
 use crate::policy::live::{Lookup, is_path};
 use crate::terminal;
 
+/// What is so of a gate that stands there and would not start.
+const NO_START: &str = "is gated, but not so that the gate starts";
+
 /// A gate in front of a server, as it is written down.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gate {
@@ -54,12 +57,26 @@ impl Gate {
             // What the client puts in for a variable cannot be known here.
             Err(_) if self.words.iter().any(|word| is_filled_in(word)) => return None,
             Err(wrong) => {
-                let detail = format!("is gated, but not so that the gate starts: {wrong}");
+                let detail = format!("{NO_START}: {wrong}");
                 return Some((detail, "agentgate wrap --help".to_owned()));
             }
         };
-        let lookup = self.lookup(&decide, lookup);
-        self.policies(decide).iter().find_map(|name| policy_fault(&lookup, name))
+        let of_policies = || {
+            let lookup = self.lookup(&decide, lookup);
+            self.policies(&decide).iter().find_map(|name| policy_fault(&lookup, name))
+        };
+        self.config_fault(&decide).or_else(of_policies)
+    }
+
+    fn config_fault(&self, decide: &DecideArgs) -> Option<(String, String)> {
+        let typed = decide.config.as_deref().and_then(Path::to_str);
+        let config = typed.or_else(|| self.variable("AGENTGATE_CONFIG"))?;
+        if is_filled_in(config) || Path::new(config).is_file() {
+            return None;
+        }
+        let config = terminal::shown(config);
+        let detail = format!("{NO_START}: there is no configuration `{config}`");
+        Some((detail, "write the file's whole path".to_owned()))
     }
 
     /// Its options, as they are typed: variables of this process's are not the client's.
@@ -83,9 +100,9 @@ impl Gate {
         }
     }
 
-    fn policies(&self, decide: DecideArgs) -> Vec<String> {
+    fn policies(&self, decide: &DecideArgs) -> Vec<String> {
         if !decide.policies.is_empty() {
-            return decide.policies;
+            return decide.policies.clone();
         }
         let named = self.variable("AGENTGATE_POLICY").unwrap_or_default().split(',');
         named.filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -108,7 +125,7 @@ fn policy_fault(lookup: &Lookup, name: &str) -> Option<(String, String)> {
             .to_owned(),
         false => format!("agentgate check '{shown}'"),
     };
-    Some((format!("is gated, but not so that the gate starts: policy `{shown}`: {wrong}"), fix))
+    Some((format!("{NO_START}: policy `{shown}`: {wrong}"), fix))
 }
 
 fn can_start(program: &str) -> bool {
@@ -168,6 +185,7 @@ mod tests {
                 "agentgate check",
             ),
             (&["--policy=~/no.yaml", "--", "npx"], &none, "~/no.yaml", "whole path"),
+            (&["--config", "no/such.yaml", "--", "npx"], &none, "no/such.yaml", "whole path"),
             (&["--polcy", "x", "--", "npx"], &none, "--polcy", "--help"),
             (&["--", "npx"], &json!({"AGENTGATE_POLICY": "gone"}), "gone", "agentgate check"),
         ] {
