@@ -32,9 +32,11 @@ pub(super) fn load(names: &[String], settings: &Settings) -> anyhow::Result<Arc<
     let default = [DEFAULT.to_owned()];
     let names = if names.is_empty() { &default[..] } else { names };
     let policies = Policies::load(names, &lookup(settings), mode(settings));
-    let told = |found: Diagnostics| {
-        let found = settings.places().point_out(&found);
-        anyhow::anyhow!("the policy does not load\n{}", found.coloured())
-    };
-    policies.map(Arc::new).map_err(told)
+    policies.map(Arc::new).map_err(|found| told(&found, settings))
+}
+
+/// What is wrong with policies, and where the configuration names them.
+pub(super) fn told(found: &Diagnostics, settings: &Settings) -> anyhow::Error {
+    let found = settings.places().point_out(found);
+    anyhow::anyhow!("the policy does not load\n{}", found.coloured())
 }

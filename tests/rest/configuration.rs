@@ -86,7 +86,7 @@ fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
     for (broken, said) in [
         ("polcy: [allow_all]\n", "config.yaml:1:1: error: unknown key `polcy`"),
         ("policy: [allow_all\n", "config.yaml:1:9: error: unclosed bracket"),
-        ("policy: [allow_al]\n", "did you mean `allow_all`?"),
+        ("policy: [allow_al]\n", "config.yaml:1:10: error: policy `allow_al`"),
         ("policy: [allow_all]\nproviders: {githib: {}}\n", "did you mean `github`?"),
         (
             "policy: [allow_all]\nservers: {s: {url: 'http://mcp.example.com/mcp'}}\n",

@@ -112,11 +112,10 @@ impl Serving {
         let Plan { settings, .. } = plan;
         let servers = self.hosted.prepare(hosting::configured(settings)?);
         let servers = servers.map_err(|error| hosting::told(settings, error))?;
-        self.proxy.book.turn_over(
-            &settings.policies,
-            policies::lookup(settings),
-            policies::mode(settings),
-        )?;
+        let lookup = policies::lookup(settings);
+        let turned =
+            self.proxy.book.turn_over(&settings.policies, lookup, policies::mode(settings));
+        turned.map_err(|found| policies::told(&found, settings))?;
         servers.show();
         self.proxy.sites.store(Arc::new(plan.sites()));
         self.proxy.limits.store(Arc::new(limits(plan)));
