@@ -122,11 +122,15 @@ def place(method, service_path: str) -> str:
     """The path, its parameters blanked; one that may hold `/` takes the rest."""
     path = template(re.sub("//+", "/", "/" + service_path + method.get("flatPath", method["path"])))
     if by_rule(method["httpMethod"], path) is None and path.endswith("/*"):
-        patterns = [p.get("pattern", "") for p in method.get("parameters", {}).values() if p["location"] == "path"]
-        for pattern in patterns:
-            if pattern == "^.*$":
-                path += "*"
-            elif pattern.endswith("/.*$"):  # `^projects/[^/]+/databases/[^/]+/documents/.*$`
+        for name, parameter in method.get("parameters", {}).items():
+            if parameter["location"] != "path":
+                continue
+            pattern = parameter.get("pattern", "")
+            # RFC 6570, reserved expansion: without a pattern, of any number of segments.
+            if pattern == "^.*$" or not pattern and method["path"].endswith(f"{{+{name}}}"):
+                path = path.removesuffix("*") + "**"
+            elif pattern.endswith("/.*$"):
+                # `^projects/[^/]+/databases/[^/]+/documents/.*$`
                 head = "/" + pattern.split("/")[-2] + "/"
                 path = path.rpartition(head)[0] + head + "**"
     return path

@@ -136,6 +136,13 @@ mod tests {
         let query = "/v1/projects/p/locations/l/reasoningEngines/e:query";
         assert!(!reads("aiplatform.googleapis.com", query));
         assert!(!reads("us-central1-aiplatform.googleapis.com", query));
+        // What the caller puts in for `{+invokeId}` is no verb, however long it is.
+        for host in ["aiplatform", "us-central1-aiplatform"] {
+            for tail in ["x:search", "v1/x:search", "a/b/c/x:lookup"] {
+                let invoked = format!("/v1/projects/p/locations/l/endpoints/e/invoke/{tail}");
+                assert!(!reads(&format!("{host}.googleapis.com"), &invoked), "{host} {tail}");
+            }
+        }
         // A collection may be called so, where it is made by its name.
         let made = "/v1/projects/p/databases/d/documents/a/b/x:search";
         assert!(!reads("firestore.googleapis.com", made));

@@ -43,8 +43,8 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 -POST /v1/endpoints/*:computeTokens
 -POST /v1/endpoints/*:countTokens
 +POST /v1/endpoints/*:predict
--POST /v1/projects/*/locations/*/endpoints/*/deployedModels/*/invoke/*
--POST /v1/projects/*/locations/*/endpoints/*/invoke/*
+-POST /v1/projects/*/locations/*/endpoints/*/deployedModels/*/invoke/**
+-POST /v1/projects/*/locations/*/endpoints/*/invoke/**
 -POST /v1/projects/*/locations/*/endpoints/*:computeTokens
 -POST /v1/projects/*/locations/*/endpoints/*:countTokens
 +POST /v1/projects/*/locations/*/endpoints/*:predict
@@ -56,7 +56,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 -POST /v1/projects/*/locations/*/memoryBanks/*/memories:retrieve
 -POST /v1/projects/*/locations/*/migratableResources:search
 -POST /v1/projects/*/locations/*/modelDeploymentMonitoringJobs/*:searchModelDeploymentMonitoringStatsAnomalies
--POST /v1/projects/*/locations/*/publishers/*/models/*/invoke/*
+-POST /v1/projects/*/locations/*/publishers/*/models/*/invoke/**
 +POST /v1/projects/*/locations/*/publishers/*/models/*:batchEmbedContents
 -POST /v1/projects/*/locations/*/publishers/*/models/*:computeTokens
 -POST /v1/projects/*/locations/*/publishers/*/models/*:countTokens
@@ -78,8 +78,8 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /v1beta1/endpoints/*:predict
 -POST /v1beta1/memoryBanks/*/memories:retrieve
 -POST /v1beta1/memoryBanks/*/memories:retrieveProfiles
--POST /v1beta1/projects/*/locations/*/endpoints/*/deployedModels/*/invoke/*
--POST /v1beta1/projects/*/locations/*/endpoints/*/invoke/*
+-POST /v1beta1/projects/*/locations/*/endpoints/*/deployedModels/*/invoke/**
+-POST /v1beta1/projects/*/locations/*/endpoints/*/invoke/**
 -POST /v1beta1/projects/*/locations/*/endpoints/*:computeTokens
 +POST /v1beta1/projects/*/locations/*/endpoints/*:predict
 -POST /v1beta1/projects/*/locations/*/exampleStores/*:fetchExamples
@@ -96,7 +96,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 -POST /v1beta1/projects/*/locations/*/modelDeploymentMonitoringJobs/*:searchModelDeploymentMonitoringStatsAnomalies
 -POST /v1beta1/projects/*/locations/*/modelMonitors/*:searchModelMonitoringAlerts
 -POST /v1beta1/projects/*/locations/*/modelMonitors/*:searchModelMonitoringStats
--POST /v1beta1/projects/*/locations/*/publishers/*/models/*/invoke/*
+-POST /v1beta1/projects/*/locations/*/publishers/*/models/*/invoke/**
 +POST /v1beta1/projects/*/locations/*/publishers/*/models/*:batchEmbedContents
 -POST /v1beta1/projects/*/locations/*/publishers/*/models/*:computeTokens
 +POST /v1beta1/projects/*/locations/*/publishers/*/models/*:embedContent
