@@ -93,7 +93,7 @@ pub enum Target {
     /// A REST request to one of the providers.
     Http(HttpRequest),
     /// Something that parsers could read in more than one way. It is an action
-    /// like any other, so that it is refused and recorded by the same hall.
+    /// like any other, so that it is refused and recorded by the same pipeline.
     Malformed(Malformed),
 }
 
@@ -109,6 +109,21 @@ pub struct Malformed {
     pub method: String,
     /// What is wrong with it, in words for the sender.
     pub what: String,
+}
+
+impl Malformed {
+    /// A request for `server` that parsers could read in more than one way.
+    #[must_use]
+    pub fn ambiguous(server: &str, method: &str, what: impl Into<String>) -> Self {
+        let (server, method) = (server.into(), method.to_owned());
+        Self { flaw: Flaw::Ambiguous, server, method, what: what.into() }
+    }
+
+    /// A request over HTTP for `server`, by nobody that the gate knows.
+    #[must_use]
+    pub fn unidentified(server: &str, what: impl Into<String>) -> Self {
+        Self { flaw: Flaw::Unidentified, ..Self::ambiguous(server, "HTTP", what) }
+    }
 }
 
 /// Why there is nothing to judge.

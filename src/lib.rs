@@ -33,6 +33,7 @@ pub mod net;
 pub mod oauth;
 pub mod os;
 pub mod overrides;
+pub mod path;
 pub mod policy;
 pub mod rate;
 pub mod request;

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::action::{
-    Action, Agent, Body, DeclaredHints, Flaw, HttpRequest, Malformed, McpRequest, Provider, Target,
+    Action, Agent, Body, DeclaredHints, HttpRequest, Malformed, McpRequest, Provider, Target,
     ToolCall, Transport,
 };
 use crate::json::{self, Json, JsonError, Object};
+use crate::path::{Path, PathFault};
 
 /// What to do with a key that a request does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,21 @@ pub fn parse_text(text: &[u8], unknown: UnknownKeys) -> Result<Action, RequestEr
     parse(&json::parse(text)?, unknown)
 }
 
+/// Reads a request as documents describe it: with more keys than are needed, and
+/// placeholders in the path (`/users/{id}`), which no client sends as they are.
+///
+/// # Errors
+/// Any [`RequestError`].
+pub fn parse_documented(text: &[u8]) -> Result<Action, RequestError> {
+    let mut request = json::parse(text)?;
+    if let Json::Object(request) = &mut request
+        && let Some(Json::String(path)) = request.get_mut("path")
+    {
+        *path = path.replace('{', "%7B").replace('}', "%7D");
+    }
+    parse(&request, UnknownKeys::Ignore)
+}
+
 /// Reads a request. Where it names no time, it happens now.
 ///
 /// # Errors
@@ -149,71 +165,37 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let method = text(request, "method")?.ok_or(RequestError::Missing("method"))?;
     let method = method.to_ascii_uppercase();
     let path = text(request, "path")?.ok_or(RequestError::Missing("path"))?;
-    // As no request has it, and descriptions out of documents often do.
+    // As no request can have it, and descriptions out of documents often do.
     let path = path.trim_ascii_end();
     let (path, in_path) = path.split_once('?').unwrap_or((path, ""));
     let mut query: Vec<_> = form_pairs(in_path);
     query.extend(pairs(request, "query")?);
     let headers = pairs(request, "headers")?.into_iter();
-    let Some(path) = normalised(path, provider) else {
-        let what = format!("the path `{path}` can be read in more than one way");
-        let server = provider.as_str().into();
-        return Ok(Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what }));
+    let path = match read_path(provider, path) {
+        Ok(path) => path,
+        Err(fault) => {
+            let flawed = Malformed::ambiguous(provider.as_str(), &method, fault.to_string());
+            return Ok(Target::Malformed(flawed));
+        }
     };
     Ok(Target::Http(HttpRequest {
         provider,
         method,
-        path: provider.full_form(&path).into_owned(),
+        path: provider.full_form(path.judged()).into_owned(),
         host: text(request, "host")?.map(str::to_owned),
-        is_file: provider.file_at(&path).is_some(),
+        is_file: provider.file_at(path.judged()).is_some(),
         query,
         headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
         body: body(request.get("body")),
     }))
 }
 
-/// The path with its escapes resolved once, but for an escaped slash or percent
-/// sign, which stay as they are. `None` where the next reader may see another
-/// path: one that climbs, or holds backslashes, control characters, empty
-/// segments or broken escapes.
-fn normalised(path: &str, provider: Provider) -> Option<String> {
-    let mut normal = String::with_capacity(path.len() + 1);
-    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        let decoded = unescaped(segment, provider)?;
-        let misleads = |character: char| character == '\\' || character.is_control();
-        if matches!(&*decoded, "." | "..")
-            || decoded.contains(misleads)
-            || (decoded.is_empty() && !last)
-        {
-            return None;
-        }
-        normal.push('/');
-        normal.push_str(&decoded);
+/// As the proxy reads it; whoever writes a path down may leave out the first `/`.
+fn read_path(provider: Provider, path: &str) -> Result<Path, PathFault> {
+    match path.starts_with('/') {
+        true => Path::parse(provider, path),
+        false => Path::parse(provider, &format!("/{path}")),
     }
-    Some(normal)
-}
-
-fn unescaped(segment: &str, provider: Provider) -> Option<String> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (high, low) = (rest.next()?, rest.next()?);
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        match u8::try_from(digit(high)? * 16 + digit(low)?).ok()? {
-            b'/' | b'%' => bytes.extend([b'%', high, low]),
-            b':' if provider.names_with_colon(segment.get(segment.len() - rest.len()..)?) => {
-                bytes.extend([b'%', high, low]);
-            }
-            other => bytes.push(other),
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// JSON as it is; a string is the body as sent, which may be JSON in its turn.
@@ -368,16 +350,25 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_can_be_read_twice_is_malformed() {
-        for path in ["/a/../b", "/a/%2e%2E/b", "/a//b", "//a", "/a%00", "/a%5cb", "/%zz", "/%ff"] {
+    fn paths_are_read_as_the_proxy_reads_them() {
+        for path in ["/a/../b", "/%2e", "/a//b", "//a", "/a%00", "/%zz", "/a;b", "/a{b}", "/a b"] {
             let text = format!(r#"{{"provider":"aws","method":"GET","path":"{path}"}}"#);
-            assert!(matches!(parsed(&text).target, Target::Malformed(_)), "{path}");
+            let Target::Malformed(found) = parsed(&text).target else { panic!("{path}") };
+            let fault = Path::parse(Provider::Aws, path).unwrap_err();
+            assert_eq!(found.what, fault.to_string(), "{path}");
         }
         for (path, normal) in [("/a%2Fb%20c", "/a%2Fb c"), ("/a/", "/a/"), ("", "/"), ("a", "/a")] {
             let text = format!(r#"{{"provider":"aws","method":"GET","path":"{path}"}}"#);
             let Target::Http(request) = parsed(&text).target else { panic!("{path}") };
             assert_eq!(request.path, normal);
         }
+    }
+
+    #[test]
+    fn documents_leave_names_open() {
+        let text = br#"{"provider":"github","method":"GET","path":"/orgs/{org}\n","label":"read"}"#;
+        let Target::Http(request) = parse_documented(text).unwrap().target else { panic!() };
+        assert_eq!(request.path, "/orgs/{org}");
     }
 
     #[test]

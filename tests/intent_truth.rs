@@ -13,6 +13,7 @@ use std::sync::Arc;
 use agentgate::action::{Action, Provider, Target, ToolCall};
 use agentgate::intent;
 use agentgate::json::Object;
+use agentgate::path::Path;
 
 use truth::{action, http, text, truth};
 
@@ -111,6 +112,22 @@ fn score(file: &str, key: &str) -> Option<Score> {
 #[test]
 fn operations_with_plausible_paths() {
     operations("example_path");
+}
+
+/// By the one reader that the proxy, batches and written requests share.
+#[test]
+fn no_operation_is_refused_for_its_path() {
+    for provider in Provider::ALL {
+        let Some(rows) = truth(&format!("ops/{}.jsonl", provider.as_str())) else { return };
+        for path in rows.iter().flat_map(|row| [&row["example_path"], &row["hard_path"]]) {
+            let Some(path) = path.as_str().and_then(|path| path.split('?').next()) else {
+                continue;
+            };
+            // One of them ends in a line feed.
+            let read = Path::parse(provider, path.trim_ascii_end());
+            assert!(read.is_ok(), "{} {path}: {read:?}", provider.as_str());
+        }
+    }
 }
 
 #[test]

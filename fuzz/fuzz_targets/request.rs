@@ -11,8 +11,8 @@ use agentgate::action::{Action, Agent, Body as Judged, HttpRequest, Provider, Ta
 use agentgate::intent;
 use agentgate::net::Body;
 use agentgate::net::room::Room;
+use agentgate::path::Path;
 use agentgate::rest::inbound::{self, Inbound, Limits};
-use agentgate::rest::normalize::Path;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request};
 use libfuzzer_sys::fuzz_target;

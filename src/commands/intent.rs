@@ -4,7 +4,7 @@ use std::io::{self, BufWriter};
 
 use super::{Done, jsonl};
 use crate::intent::{self, Analysis};
-use crate::request::{self, RequestError, UnknownKeys};
+use crate::request::{self, RequestError};
 
 /// An answer, its keys as the contract names them.
 #[derive(Debug, serde::Serialize)]
@@ -27,8 +27,7 @@ pub(super) fn run() -> anyhow::Result<Done> {
 }
 
 fn classify(line: &[u8]) -> Result<Answer, RequestError> {
-    // Recordings and test material carry more than is needed.
-    let action = request::parse_text(line, UnknownKeys::Ignore)?;
+    let action = request::parse_documented(line)?;
     Ok(intent::analyse(&action).into())
 }
 

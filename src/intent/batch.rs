@@ -7,10 +7,12 @@
 
 mod multipart;
 
+use std::borrow::Cow;
+
 use crate::action::{Body, HttpRequest, Provider, without_format};
 use crate::json::{Json, Object};
 use crate::overrides;
-use crate::segment::{is_dots, looks_like_a_separator};
+use crate::path::{Path, PathFault};
 
 /// Requests in one batch. Google takes up to 1,000, the others fewer.
 pub const MAX_MEMBERS: usize = 1_000;
@@ -24,6 +26,9 @@ pub enum BatchError {
     /// A member's URL is not plain: relative, normalised, with no scheme tricks.
     #[error("a request in the batch has no plain URL")]
     Url,
+    /// A member's path is none that would be passed on alone.
+    #[error("in a request of the batch, {0}")]
+    Path(PathFault),
     /// A member asks some servers to take it for another one.
     #[error("a request in the batch asks to be taken for another")]
     Overridden,
@@ -145,7 +150,16 @@ fn composite_member(request: &HttpRequest, member: &Object) -> Result<HttpReques
     if !refers_to_records(url) {
         return Err(BatchError::Url);
     }
-    from_json(request, member, url, "httpHeaders")
+    from_json(request, member, &with_references(url), "httpHeaders")
+}
+
+/// References as a path can hold them.
+fn with_references(url: &str) -> Cow<'_, str> {
+    if !url.contains("@{") {
+        return url.into();
+    }
+    let escapes = [('{', "%7B"), ('}', "%7D"), ('[', "%5B"), (']', "%5D")];
+    escapes.iter().fold(url.to_owned(), |url, (from, to)| url.replace(*from, to)).into()
 }
 
 /// Whether references to the answers of other members (`@{new.id}`) stand only
@@ -233,10 +247,9 @@ fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
 /// A member with neither headers nor body.
 fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, BatchError> {
     let (path, query) = url.trim_end().split_once('?').unwrap_or((url.trim_end(), ""));
-    let colon = path.to_ascii_uppercase().rfind("%3A");
-    let ends_in_name = colon.and_then(|at| path.get(at + 3..));
-    let is_name = ends_in_name.is_some_and(|end| outer.provider.names_with_colon(end));
-    if !is_plain(path) || is_name {
+    let read = Path::parse(outer.provider, path).map_err(BatchError::Path)?;
+    // What was sent is what the provider gets, and not its normal form.
+    if !read.forwarded().eq_ignore_ascii_case(path) {
         return Err(BatchError::Url);
     }
     if overrides::parameter_in(query.as_bytes()).is_some() {
@@ -245,49 +258,12 @@ fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, Bat
     Ok(HttpRequest {
         provider: outer.provider,
         method: method.to_ascii_uppercase(),
-        path: decoded(path)?,
+        path: read.judged().to_owned(),
         host: outer.host.clone(),
         is_file: false,
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers: Vec::new(),
         body: Body::Empty,
-    })
-}
-
-/// Whether a path is the same to everybody: normalised already (RFC 3986,
-/// section 6.2.2), with nothing escaped that stands for itself, and no `%`
-/// that a second decoding would bring out.
-fn is_plain(path: &str) -> bool {
-    let inner = path.strip_prefix('/').unwrap_or_default();
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    !inner.is_empty()
-        && path
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b';' | b'<' | b'>'))
-        && !inner.split('/').any(str::is_empty)
-        && path.match_indices('%').all(|(at, _)| escapes_what_must_be(path.get(at + 1..at + 3)))
-}
-
-/// A plain path with its escapes resolved, but for `%2F`: as the path of a request
-/// that comes alone is judged, so that no rule is missed by escaping.
-fn decoded(path: &str) -> Result<String, BatchError> {
-    let kept = path.replace("%2F", "%252F").replace("%2f", "%252F");
-    let decoded = percent_encoding::percent_decode_str(&kept).decode_utf8();
-    let decoded = decoded.map_err(|_| BatchError::Url)?;
-    let misleads = |c: char| c.is_control() || looks_like_a_separator(c);
-    let apart = decoded.replace("%2F", "/");
-    if decoded.contains(misleads) || apart.split('/').any(is_dots) {
-        return Err(BatchError::Url);
-    }
-    Ok(decoded.into_owned())
-}
-
-fn escapes_what_must_be(digits: Option<&str>) -> bool {
-    let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-    byte.is_some_and(|byte| {
-        !byte.is_ascii_alphanumeric()
-            && !byte.is_ascii_control()
-            && !matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'\\')
     })
 }
 
@@ -324,7 +300,8 @@ mod tests {
             "/users/x%EF%BC%8F..%EF%BC%8Fme",
             "/users/x%C2%85",
         ] {
-            assert_eq!(graph(url), Err(BatchError::Url), "{url}");
+            let refused = graph(url);
+            assert!(matches!(refused, Err(BatchError::Path(_))), "{url}: {refused:?}");
         }
         assert!(graph("/users/j%C3%B6rg@example.com").is_ok());
         let composite = |member: &str| {
@@ -389,8 +366,9 @@ mod tests {
             one("/users/ceo%40acme.example/messages"),
             said("/users/ceo@acme.example/messages")
         );
-        assert_eq!(one("/caf%C3%A9/a%2fb"), said("/caf\u{e9}/a%2Fb"));
-        assert_eq!(one("/caf%E9"), Err(BatchError::Url));
+        assert_eq!(one("/caf%C3%A9/a%3fb"), said("/caf\u{e9}/a?b"));
+        assert_eq!(one("/a%2fb"), Err(BatchError::Path(PathFault::EncodedSlash)));
+        assert_eq!(one("/caf%E9"), Err(BatchError::Path(PathFault::NotUtf8)));
     }
 
     #[test]
@@ -418,7 +396,9 @@ mod tests {
             "/%2525",
         ] {
             let member = format!(r#"{{"method":"GET","url":"{url}"}}"#);
-            assert_eq!(one(&member), Err(BatchError::Url), "{url}");
+            let refused = one(&member);
+            let faulty = matches!(refused, Err(BatchError::Url | BatchError::Path(_)));
+            assert!(faulty, "{url}: {refused:?}");
         }
         let many = format!(r#"{{"requests":[{}1]}}"#, "1,".repeat(MAX_MEMBERS));
         assert_eq!(of("microsoft", "/v1.0/$batch", &many), Err(BatchError::TooMany));

@@ -13,13 +13,13 @@ use super::credentials::NoCredential;
 use super::form;
 use super::head;
 use super::media;
-use super::normalize::{Path, PathFault};
 use super::payload::{self, Reads};
 use super::route::{Destination, destination};
 use crate::action::{self, HttpRequest, Provider};
 use crate::net::Body;
 use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
 use crate::net::room::Place;
+use crate::path::{Path, PathFault};
 
 /// Limits of a request's body.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 //! and, once admitted, goes to the provider as it was judged.
 //!
 //! ```text
-//! request ──► identify ──► inbound (normalize, held body) ──► gate::admit
+//! request ──► identify ──► inbound (path, held body) ──► gate::admit
 //!                                                                 │ permit
 //! answer  ◄── reply (refused) / upstream::send (credentials) ◄────┘
 //! ```
@@ -17,7 +17,6 @@ pub mod inbound;
 pub mod media;
 pub mod minted;
 pub mod mock;
-pub mod normalize;
 mod payload;
 pub mod proxy;
 pub mod reply;

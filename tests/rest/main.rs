@@ -13,6 +13,7 @@ mod flows;
 mod limits;
 mod log;
 mod mocks;
+mod paths;
 mod quickstart;
 mod sdks;
 mod smuggling;

@@ -1,4 +1,5 @@
-//! Paths as they are judged and forwarded. Pure.
+//! Paths of REST requests as they are judged and forwarded, however they came: to
+//! the proxy, in a batch, or as people write requests down. Pure.
 //!
 //! A path is brought into the normal form of RFC 3986, section 6.2.2 (hex
 //! digits in upper case, unreserved characters as they are), and refused where
