@@ -29,7 +29,7 @@ use super::era::Era;
 use super::frames::Frames;
 use super::pending::{Asked, Key, Pending};
 use super::queue::{Queue, Weight};
-use super::reply;
+use super::reply::{self, Reply, Told};
 use super::tools::{Lookup, Tools};
 use crate::action::{Action, Agent, Target, Transport};
 use crate::gate::{Gate, Receipt};
@@ -67,7 +67,7 @@ pub struct Relay {
     /// Sets the ids of one exchange apart from those of another that shares the
     /// same state; empty where ids are unique anyway.
     scope: Arc<str>,
-    to_client: Queue<Bytes>,
+    to_client: Queue<Told>,
     to_server: Queue<Cleared>,
     held: Queue<Held>,
     /// The client has said its last.
@@ -140,14 +140,15 @@ impl Relay {
 
     /// Relays until the server has said its last and the client has been given
     /// it, or the client is gone. The server sees the end of its input as soon as
-    /// everything before it is delivered.
+    /// everything before it is delivered. The client is what it says, and what hands
+    /// on what it is told: [`Relay::tells`], or whatever empties [`Relay::told`].
     ///
     /// # Errors
     /// Where the client's input or output breaks in a way that is not its end.
     pub async fn run<CR, CW, SR, SW>(&self, client: (CR, CW), server: (SR, SW)) -> io::Result<()>
     where
         CR: AsyncRead + Unpin,
-        CW: AsyncWrite + Unpin,
+        CW: Future<Output = io::Result<()>>,
         SR: AsyncRead + Unpin,
         SW: AsyncWrite + Unpin,
     {
@@ -181,7 +182,7 @@ impl Relay {
                 read
             };
             let writer = async {
-                let written = self.to_client.clone().drain(client.1).await;
+                let written = client.1.await;
                 // Nobody reads any more: as good as the end of the input.
                 self.client_ended.notify_one();
                 written
@@ -195,6 +196,20 @@ impl Relay {
         };
         self.write_off("no answer");
         outcome
+    }
+
+    /// Writes what the client is told to `client`.
+    pub fn tells<W>(&self, client: W) -> impl Future<Output = io::Result<()>> + use<W>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        self.told().drain(client)
+    }
+
+    /// What the client is told.
+    #[must_use]
+    pub fn told(&self) -> Queue<Told> {
+        self.to_client.clone()
     }
 
     /// Waits until the client has said its last, or is gone.
@@ -237,7 +252,7 @@ impl Relay {
     }
 
     /// Answers the client. One that is gone needs no answer.
-    async fn answer(&self, answers: &[String], as_batch: bool) {
+    async fn answer(&self, answers: &[Reply], as_batch: bool) {
         if !answers.is_empty() {
             let _ = self.to_client.push(reply::lines(answers, as_batch)).await;
         }

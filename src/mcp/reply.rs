@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::envelope::{Call, Unreadable, shown};
 use super::era;
+use super::queue::Weight;
 use crate::verdict::{Decision, Denial, Reason};
 
 /// The code of a refusal that is an error: outside the range that JSON-RPC and
@@ -21,6 +22,63 @@ const UPSTREAM: i64 = -31_502;
 
 /// The key of the decision in `_meta`.
 const DECISION: &str = "agentgate/decision";
+
+/// What is known of an answer of the gate's own, for whoever says it over HTTP too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The message could be read in more than one way.
+    pub unreadable: bool,
+    /// Its row in the log.
+    pub row: Option<String>,
+}
+
+/// The gate's own answer to one message.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    line: String,
+    mark: Mark,
+}
+
+/// What the client is told: lines of the server's, or answers of the gate's own.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// As they are sent.
+    pub bytes: Bytes,
+    /// Where they are the gate's own.
+    pub mark: Option<Mark>,
+}
+
+impl Reply {
+    fn refusal(line: String, unreadable: bool, denial: &Denial) -> Self {
+        Self { line, mark: Mark { unreadable, row: denial.request_id.clone() } }
+    }
+}
+
+/// An answer that has no row in the log.
+impl From<String> for Reply {
+    fn from(line: String) -> Self {
+        Self { line, mark: Mark::default() }
+    }
+}
+
+/// The server's own words.
+impl From<Bytes> for Told {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, mark: None }
+    }
+}
+
+impl From<Told> for Bytes {
+    fn from(told: Told) -> Self {
+        told.bytes
+    }
+}
+
+impl Weight for Told {
+    fn weight(&self) -> usize {
+        self.bytes.len()
+    }
+}
 
 /// A line that answers `id`; null where there is none.
 fn line(id: Option<&[u8]>, member: &str, value: &Value) -> String {
@@ -49,11 +107,12 @@ fn decision(denial: &Denial) -> Value {
 
 /// The answer to a refused `tools/call`, without a line end.
 #[must_use]
-pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> String {
+pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
     let words = in_words(&format!("`{}`", shown(&call.name)), denial);
     if call.task {
         // A client that asked for a task waits for a task, not for a result.
-        return error(id, REFUSED, &words, Some(decision(denial)));
+        let line = error(id, REFUSED, &words, Some(decision(denial)));
+        return Reply::refusal(line, false, denial);
     }
     let mut result = json!({
         "content": [{ "type": "text", "text": words }],
@@ -63,23 +122,26 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> String {
     if let Some(result) = result.as_object_mut().filter(|_| era::is_stateless(&call.meta)) {
         result.insert("resultType".to_owned(), "complete".into());
     }
-    line(id, "result", &result)
+    Reply::refusal(line(id, "result", &result), false, denial)
 }
 
 /// The answer to any other refused request, without a line end.
 #[must_use]
-pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> String {
+pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply {
     let words = in_words(&format!("`{}`", shown(method)), denial);
-    error(id, REFUSED, &words, Some(decision(denial)))
+    Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), false, denial)
 }
 
 /// The answers to a message that was not passed on because it could be read in
 /// more than one way, one for each id, without line ends.
 #[must_use]
-pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<String> {
+pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<Reply> {
     let words = format!("AgentGate did not pass this message on: {}", message.fault.what);
     let code = i64::from(message.fault.code as i32);
-    let answer = |id: &Option<Vec<u8>>| error(id.as_deref(), code, &words, Some(decision(denial)));
+    let answer = |id: &Option<Vec<u8>>| {
+        let line = error(id.as_deref(), code, &words, Some(decision(denial)));
+        Reply::refusal(line, true, denial)
+    };
     message.ids.iter().map(answer).collect()
 }
 
@@ -118,12 +180,17 @@ pub fn too_many(id: Option<&[u8]>, max: usize) -> String {
 
 /// Answers as they are sent: an array for a batch, a line each otherwise.
 #[must_use]
-pub fn lines(answers: &[String], as_batch: bool) -> Bytes {
-    if as_batch {
-        format!("[{}]\n", answers.join(",")).into()
-    } else {
-        answers.iter().flat_map(|answer| [answer.as_str(), "\n"]).collect::<String>().into()
-    }
+pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
+    let lines: Vec<&str> = answers.iter().map(|answer| answer.line.as_str()).collect();
+    let text = match as_batch {
+        true => format!("[{}]\n", lines.join(",")),
+        false => lines.join("\n") + "\n",
+    };
+    let mark = Mark {
+        unreadable: answers.iter().any(|answer| answer.mark.unreadable),
+        row: answers.iter().find_map(|answer| answer.mark.row.clone()),
+    };
+    Told { bytes: text.into(), mark: Some(mark) }
 }
 
 /// What was refused, why, and what to do instead, for a model to read.
@@ -172,7 +239,9 @@ mod tests {
 
     #[test]
     fn a_model_reads_what_was_refused_why_and_what_to_do() {
-        let answer = parsed(&refused_call(Some(b"\"a\""), &call("{}", false), &denial()));
+        let refusal = refused_call(Some(b"\"a\""), &call("{}", false), &denial());
+        assert_eq!(refusal.mark, Mark { unreadable: false, row: Some("row".to_owned()) });
+        let answer = parsed(&refusal.line);
         assert_eq!(answer["id"], "a");
         let result = &answer["result"];
         assert_eq!(result["isError"], true);
@@ -189,9 +258,9 @@ mod tests {
     #[test]
     fn a_stateless_call_gets_a_result_type_and_a_task_gets_an_error() {
         let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
-        let answer = parsed(&refused_call(Some(b"1"), &call(meta, false), &denial()));
+        let answer = parsed(&refused_call(Some(b"1"), &call(meta, false), &denial()).line);
         assert_eq!(answer["result"]["resultType"], "complete");
-        let answer = parsed(&refused_call(Some(b"1"), &call("{}", true), &denial()));
+        let answer = parsed(&refused_call(Some(b"1"), &call("{}", true), &denial()).line);
         assert_eq!(answer["error"]["code"], REFUSED);
         assert_eq!(answer["error"]["data"]["agentgate/decision"]["rule"], "policy");
     }
@@ -206,9 +275,10 @@ mod tests {
     #[test]
     fn answers_are_lines_or_one_array() {
         let answers = [too_large(None, 5), too_large(Some(b"18446744073709551616"), 5)];
-        let lines = lines(&answers, false);
+        let answers = answers.map(Reply::from);
+        let lines = lines(&answers, false).bytes;
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 2);
-        let text = String::from_utf8(super::lines(&answers, true).to_vec()).unwrap();
+        let text = String::from_utf8(super::lines(&answers, true).bytes.to_vec()).unwrap();
         assert!(text.contains(r#""id":18446744073709551616"#));
         assert_eq!(parsed(&text).as_array().unwrap().len(), 2);
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::relay::Relay;
-use crate::os::{Child, Sink, Source, Stop, StopRequests, Streams};
+use crate::os::{Child, Source, Stop, StopRequests, Streams};
 
 /// How long a server may take to end by itself once its input has ended.
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -41,13 +41,14 @@ enum End {
     Told(Stop),
 }
 
-/// Relays until one side ends, ends the other, and gives the server's exit code.
+/// Relays until one side ends, ends the other, and gives the server's exit code. The
+/// client is what it says and what hands on what it is told, as for [`Relay::run`].
 ///
 /// # Errors
 /// Where the operating system cannot tell what became of the server.
 pub async fn run(
     relay: &Arc<Relay>,
-    client: (Source, Sink),
+    client: (Source, impl Future<Output = io::Result<()>> + Send + 'static),
     (mut child, streams): (Child, Streams),
     mut told: StopRequests,
 ) -> io::Result<u8> {
@@ -113,7 +114,11 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn start(relay: &Arc<Relay>, client: (Source, Sink), server: Streams) -> Self {
+    fn start(
+        relay: &Arc<Relay>,
+        client: (Source, impl Future<Output = io::Result<()>> + Send + 'static),
+        server: Streams,
+    ) -> Self {
         let relay = Arc::clone(relay);
         let relaying = tokio::spawn(async move {
             if let Err(error) = relay.run(client, (server.output, server.input)).await {

@@ -1,6 +1,7 @@
 //! One child, and the clients that wait for what it says.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
-use tokio::io::{AsyncRead, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::time::timeout;
 
 use super::agree::has_method;
@@ -16,10 +17,10 @@ use super::ids::{self, Place, Places};
 use super::paced::{self, Receiver, Sender};
 use super::problem::{self, INVALID_REQUEST, UPSTREAM};
 use crate::json::{self, Json};
-use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
 use crate::mcp::relay::Relay;
+use crate::mcp::reply::Told;
 use crate::mcp::scan::outline;
 use crate::net::Body;
 
@@ -63,7 +64,7 @@ struct State {
     /// The last id that the gate gave.
     last: u64,
     /// The stream on which the server speaks first.
-    listener: Option<Sender<Bytes>>,
+    listener: Option<Sender<Told>>,
     /// What it said before there was one; the oldest goes.
     unheard: VecDeque<Bytes>,
     ended: bool,
@@ -83,7 +84,7 @@ struct Post {
     own: Option<(Vec<u8>, Option<Vec<u8>>)>,
     /// It waits for news (2026-07-28, `subscriptions/listen`), not for an answer.
     listens: bool,
-    sender: Sender<Bytes>,
+    sender: Sender<Told>,
 }
 
 impl Session {
@@ -118,7 +119,7 @@ impl Session {
         // Before it meets the messages of others: whose its answer is could not be
         // told from its id.
         if let Some(answer) = self.relay.refuse_unreadable(&message).await {
-            return problem::denied(&answer);
+            return problem::denied(answer);
         }
         let outline = outline(&message);
         let id = match message.trim_ascii().starts_with(BATCH) {
@@ -158,7 +159,7 @@ impl Session {
         self: &Arc<Self>,
         id: Vec<u8>,
         message: Bytes,
-    ) -> Result<(Bytes, Waiting, Receiver<Bytes>), &'static str> {
+    ) -> Result<(Bytes, Waiting, Receiver<Told>), &'static str> {
         let mut state = self.state();
         if state.ended || state.posts.len() >= MAX_POSTS {
             return Err("the server takes no more requests now");
@@ -199,29 +200,36 @@ impl Session {
         Ok((message, waiting, receiver))
     }
 
-    /// Hands each message of the server's to who waits for it.
-    pub(super) async fn distribute<R: AsyncRead + Unpin>(&self, mut frames: Frames<R>) {
-        while let Ok(Some(frame)) = frames.next().await {
-            let Frame::Line(line) = frame else { continue };
-            let message = line.slice_ref(line.trim_ascii());
-            if message.is_empty() {
-                continue;
+    /// Hands each message of what the relay says to who waits for it.
+    pub(super) async fn distribute(self: Arc<Self>, told: Queue<Told>) -> io::Result<()> {
+        while let Some(Told { bytes, mark }) = told.next().await {
+            for line in bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+                if !line.is_empty() {
+                    let bytes = bytes.slice_ref(line);
+                    self.hand_on(Told { bytes, mark: mark.clone() }).await;
+                }
             }
-            let Some((sender, message)) = self.recipient(message) else { continue };
-            // A client that is gone needs nothing more, and one that does not
-            // read must not hold up the others.
-            if timeout(UNREAD, sender.send(message)).await.is_err() {
-                tracing::warn!("a client does not read its stream and is given up");
-                let mut state = self.state();
-                state.posts.retain(|post| !post.sender.same_channel(&sender));
-                state.listener.take_if(|listener| listener.same_channel(&sender));
-            }
+            told.done(bytes.len());
+        }
+        Ok(())
+    }
+
+    async fn hand_on(&self, message: Told) {
+        let Some((sender, message)) = self.recipient(message) else { return };
+        // A client that is gone needs nothing more, and one that does not
+        // read must not hold up the others.
+        if timeout(UNREAD, sender.send(message)).await.is_err() {
+            tracing::warn!("a client does not read its stream and is given up");
+            let mut state = self.state();
+            state.posts.retain(|post| !post.sender.same_channel(&sender));
+            state.listener.take_if(|listener| listener.same_channel(&sender));
         }
     }
 
     /// Answers go to who asked; what belongs to a call goes along with it; the
     /// rest to the stream on which the server speaks first.
-    fn recipient(&self, message: Bytes) -> Option<(Sender<Bytes>, Bytes)> {
+    fn recipient(&self, told: Told) -> Option<(Sender<Told>, Told)> {
+        let Told { bytes: message, mark } = told;
         let mut state = self.state();
         state.used = Instant::now();
         let places = Places::of(&message);
@@ -240,7 +248,7 @@ impl Session {
             },
         };
         if let Some(post) = post {
-            let message = match &post.own {
+            let bytes = match &post.own {
                 None => message.clone(),
                 Some((id, token)) => places.replaced(&message, |place| match place {
                     Place::Id if !is_answer(&message) => None,
@@ -248,7 +256,7 @@ impl Session {
                     Place::Progress => token.as_deref(),
                 }),
             };
-            return Some((post.sender.clone(), message));
+            return Some((post.sender.clone(), Told { bytes, mark }));
         }
         let listener = state.listener.clone().filter(|listener| !listener.is_closed());
         if listener.is_none() && !self.shared {
@@ -259,7 +267,7 @@ impl Session {
                 state.unheard.pop_front();
             }
         }
-        Some((listener?, message))
+        Some((listener?, message.into()))
     }
 
     /// The stream on which the server speaks first; a second one takes over.
@@ -273,7 +281,7 @@ impl Session {
         };
         let later = stream::unfold(receiver, |mut receiver| async {
             let message = receiver.recv().await?;
-            Some((Ok::<_, std::convert::Infallible>(event(&message)), receiver))
+            Some((Ok::<_, std::convert::Infallible>(event(&message.bytes)), receiver))
         });
         let whole = futures_util::StreamExt::chain(stream::iter(unheard), later);
         event_stream(Body::from_stream(whole))
@@ -320,7 +328,7 @@ impl Session {
 /// The answer to a POST: one message where nothing comes before it, else a
 /// stream that ends with it.
 async fn answered(
-    mut receiver: Receiver<Bytes>,
+    mut receiver: Receiver<Told>,
     waiting: Waiting,
     id: &[u8],
     status: impl Fn(&[u8]) -> StatusCode,
@@ -329,23 +337,26 @@ async fn answered(
         let words = "the server ended without an answer";
         return problem::error(StatusCode::BAD_GATEWAY, Some(id), UPSTREAM, words);
     };
-    if is_answer(&first) {
+    if is_answer(&first.bytes) {
         waiting.end();
-        return problem::json_rpc(status(&first), first);
+        return match first.mark {
+            Some(mark) => problem::marked(first.bytes, &mark),
+            None => problem::json_rpc(status(&first.bytes), first.bytes),
+        };
     }
     let rest = stream::unfold((receiver, Some(waiting)), |(mut receiver, waiting)| async {
         let waiting = waiting?;
         let message = receiver.recv().await?;
-        let waiting = match is_answer(&message) {
+        let waiting = match is_answer(&message.bytes) {
             true => {
                 waiting.end();
                 None
             }
             false => Some(waiting),
         };
-        Some((Ok::<_, std::convert::Infallible>(event(&message)), (receiver, waiting)))
+        Some((Ok::<_, std::convert::Infallible>(event(&message.bytes)), (receiver, waiting)))
     });
-    let whole = futures_util::StreamExt::chain(stream::iter([Ok(event(&first))]), rest);
+    let whole = futures_util::StreamExt::chain(stream::iter([Ok(event(&first.bytes))]), rest);
     event_stream(Body::from_stream(whole))
 }
 
@@ -429,11 +440,11 @@ fn belongs_to_a_call(message: &[u8], id: Option<&[u8]>) -> bool {
     id.is_some() || memchr::memmem::find(message, b"\"notifications/message\"").is_some()
 }
 
-/// The status that goes with an answer: what cannot be read is a bad request
-/// (2025-03-26 and later); the stateless era has more of them (2026-07-28,
-/// "Error handling"), among them a request that does not describe itself.
+/// The status that goes with an answer of the server's: the stateless era has some of
+/// its own (2026-07-28, "Error handling"), among them for a request that does not
+/// describe itself.
 fn status_of(message: &[u8], stateless: bool, describes_itself: bool) -> StatusCode {
-    if memchr::memmem::find(message, b"\"error\"").is_none() {
+    if !stateless || memchr::memmem::find(message, b"\"error\"").is_none() {
         return StatusCode::OK;
     }
     let message = json::parse(message).ok();
@@ -442,15 +453,10 @@ fn status_of(message: &[u8], stateless: bool, describes_itself: bool) -> StatusC
         Json::Number(code) => code.as_str().parse::<i64>().ok(),
         _ => None,
     });
-    let ours = error.is_some_and(|error| {
-        let data = error.get("data").and_then(Json::as_object);
-        data.is_some_and(|data| data.get("agentgate/decision").is_some())
-    });
     match code {
-        Some(-32_700 | -32_600 | -32_602) if ours => StatusCode::BAD_REQUEST,
-        Some(-32_700 | -32_600 | -32_022..=-32_020) if stateless => StatusCode::BAD_REQUEST,
-        Some(-32_602) if stateless && !describes_itself => StatusCode::BAD_REQUEST,
-        Some(-32_601) if stateless => StatusCode::NOT_FOUND,
+        Some(-32_700 | -32_600 | -32_022..=-32_020) => StatusCode::BAD_REQUEST,
+        Some(-32_602) if !describes_itself => StatusCode::BAD_REQUEST,
+        Some(-32_601) => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     }
 }
@@ -491,10 +497,16 @@ mod tests {
         let (_, _waiting, mut answers) =
             session.expect(b"1".to_vec(), br#"{"id":1,"method":"x"}"#.as_slice().into()).unwrap();
         let note = format!("{{\"method\":\"n\",\"params\":\"{}\"}}\n", "x".repeat(1 << 20));
-        let said = [&note, &note, &note, &note, "{\"id\":1,\"result\":{}}\n"].concat();
-        let began = tokio::time::Instant::now();
-        session.distribute(Frames::new(said.as_bytes(), 4 << 20)).await;
-        assert!(answers.recv().await.is_some_and(|answer| is_answer(&answer)));
+        let (told, began) = (Queue::new(), tokio::time::Instant::now());
+        let says = async {
+            for said in [&note, &note, &note, &note, "{\"id\":1,\"result\":{}}\n"] {
+                told.push(Bytes::copy_from_slice(said.as_bytes()).into()).await.unwrap();
+            }
+            told.close();
+        };
+        let ((), heard) = tokio::join!(says, Arc::clone(&session).distribute(told.clone()));
+        heard.unwrap();
+        assert!(answers.recv().await.is_some_and(|answer| is_answer(&answer.bytes)));
         assert!(began.elapsed() < UNREAD * 2, "{:?}", began.elapsed());
     }
 }

@@ -17,7 +17,6 @@ use super::front::Incoming;
 use super::pipe::Bridge;
 use super::problem::{self, HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use super::{SESSION, agree};
-use crate::mcp::frames::Frames;
 use crate::mcp::relay::Relay;
 use crate::mcp::scan::outline;
 use crate::mcp::session;
@@ -353,19 +352,16 @@ impl Children {
         };
         let server = (child, streams);
         let (to_relay, from_session) = tokio::io::duplex(PIPE);
-        let (to_session, from_relay) = tokio::io::duplex(PIPE);
         let shared = matches!(key, Key::Shared(_));
         let session = Session::new(principal, Arc::clone(&relay), shared, to_relay);
         self.open().insert(key.clone(), Arc::clone(&session));
         let (children, of_child) = (Arc::clone(self), Arc::clone(&session));
-        let frames = Frames::new(from_relay, self.limits.max_message);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(async move {
-            let client: (os::Source, os::Sink) = (Box::new(from_session), Box::new(to_session));
-            let serving = session::run(&relay, client, server, told);
-            let (ended, ()) = tokio::join!(serving, of_child.distribute(frames));
-            if let Err(error) = ended {
+            let says = Arc::clone(&of_child).distribute(relay.told());
+            let client: (os::Source, _) = (Box::new(from_session), says);
+            if let Err(error) = session::run(&relay, client, server, told).await {
                 tracing::warn!(%error, "a session broke");
             }
             of_child.ended();

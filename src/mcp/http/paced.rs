@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::mcp::reply::Told;
+
 /// Pieces that wait for the client.
 const PIECES: usize = 64;
 
@@ -82,6 +84,12 @@ pub(super) trait Size {
 impl Size for Bytes {
     fn size(&self) -> usize {
         self.len()
+    }
+}
+
+impl Size for Told {
+    fn size(&self) -> usize {
+        self.bytes.len()
     }
 }
 

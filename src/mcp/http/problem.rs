@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::DECISION;
+use crate::mcp::reply::{Mark, Told};
 use crate::net::Body;
 
 /// Bytes of an answer that is none that are told to the client.
@@ -71,8 +72,9 @@ pub(super) fn quoted(body: &[u8]) -> String {
 
 /// The relay's own answer to a message: a denial is a result like any other, what
 /// cannot be read is a bad request.
-pub(super) fn denied(answer: &Bytes) -> Response<Body> {
-    let answer = answer.slice_ref(answer.trim_ascii_end());
+pub(super) fn denied(told: Told) -> Response<Body> {
+    let mark = told.mark.unwrap_or_default();
+    let answer = told.bytes.slice_ref(told.bytes.trim_ascii_end());
     // A refused batch is answered line by line.
     let answer: Bytes = match memchr::memchr(b'\n', &answer) {
         None => answer,
@@ -81,20 +83,13 @@ pub(super) fn denied(answer: &Bytes) -> Response<Body> {
             [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
         }
     };
-    let is_error = memchr::memmem::find(&answer, b",\"error\":{").is_some_and(|at| {
-        // Ours begin with version and id; a result holds no error there.
-        memchr::memmem::find(&answer, b",\"result\":{").is_none_or(|result| at < result)
-    });
-    let malformed = is_error
-        && [&b"\"code\":-32700"[..], b"\"code\":-32600", b"\"code\":-32602"]
-            .iter()
-            .any(|code| memchr::memmem::find(&answer, code).is_some());
-    let status = if malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    let said: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-    let row = ["/result/_meta", "/error/data"].iter().find_map(|place| {
-        said.pointer(&format!("{place}/agentgate~1decision/request_id"))?.as_str()
-    });
+    marked(answer, &mark)
+}
+
+/// An answer of the gate's own, with what its mark says.
+pub(super) fn marked(answer: Bytes, mark: &Mark) -> Response<Body> {
+    let status = if mark.unreadable { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let mut response = json_rpc(status, answer);
-    mark(&mut response, row);
+    self::mark(&mut response, mark.row.as_deref());
     response
 }

@@ -191,7 +191,7 @@ impl Remote {
         let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
             Posted::Forward(outgoing) => outgoing,
-            Posted::Answer(answer) => return problem::denied(&answer),
+            Posted::Answer(answer) => return problem::denied(answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
         if id.is_none() && (session(&incoming).is_some() || self.fills_in) {

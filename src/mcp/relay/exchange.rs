@@ -9,7 +9,7 @@ use super::cleared::Cleared;
 use super::{Held, Relay, Settings};
 use crate::mcp::envelope::{self, Fault};
 use crate::mcp::params::ParamHeader;
-use crate::mcp::reply;
+use crate::mcp::reply::{self, Told};
 
 /// What a message of the client's came to.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub enum Posted {
     /// It may go to the server.
     Forward(Outgoing),
     /// This is the gate's answer; it is not passed on.
-    Answer(Bytes),
+    Answer(Told),
     /// There is nothing to pass on and nothing to answer.
     Nothing,
 }
@@ -144,7 +144,7 @@ impl Relay {
 
     /// Refuses and records a message that can be read in more than one way; gives
     /// what the client is to be told of it. `None` where it can be judged.
-    pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Bytes> {
+    pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Told> {
         let batches = self.state().era.allows_batches();
         let unreadable = envelope::read(message, batches).err()?;
         let is_batch = unreadable.is_batch;

@@ -8,14 +8,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
 use super::{Held, LIST_PATIENCE, Relay};
-use crate::action::{Action, Flaw, Malformed, McpRequest, Target, ToolCall};
+use crate::action::{Action, Malformed, McpRequest, Target, ToolCall};
 use crate::fold::fold;
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
 use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::{Asked, Key, MAX_PENDING};
-use crate::mcp::reply;
+use crate::mcp::reply::{self, Reply};
 use crate::mcp::tools::differs;
 use crate::verdict::{Denial, Reason, Stage, Verdict};
 
@@ -24,7 +24,7 @@ enum Judged {
     /// Its line may go, as far as it is concerned; a receipt where it was decided.
     Cleared(Cleared, Option<Receipt>),
     /// It may not; the answer, where it asked for one.
-    Refused(Option<String>),
+    Refused(Option<Reply>),
 }
 
 impl Relay {
@@ -106,12 +106,16 @@ impl Relay {
         &self,
         ids: &[Option<&[u8]>],
         refused: usize,
-        answer: Option<String>,
+        answer: Option<Reply>,
         as_batch: bool,
     ) {
         let mut answer = answer;
         let others = ids.iter().enumerate().filter_map(|(index, id)| {
-            if index == refused { answer.take() } else { id.map(reply::batch_refused) }
+            if index == refused {
+                answer.take()
+            } else {
+                id.map(reply::batch_refused).map(Reply::from)
+            }
         });
         let answers: Vec<_> = others.collect();
         self.answer(&answers, as_batch).await;
@@ -134,7 +138,7 @@ impl Relay {
             (state.tools.hints(&call.name), state.pending.is_full())
         };
         if full {
-            return Judged::Refused(Some(reply::too_many(id, MAX_PENDING)));
+            return Judged::Refused(Some(reply::too_many(id, MAX_PENDING).into()));
         }
         if let Some(disguise) = self.disguise(&call) {
             return Box::pin(self.unreadable(id, "tools/call", Fault::params(disguise))).await;
@@ -231,27 +235,22 @@ impl Relay {
     }
 
     /// Records a message that could not be read; gives what its sender is told.
-    pub(super) async fn refused(&self, message: Unreadable) -> Vec<String> {
+    pub(super) async fn refused(&self, message: Unreadable) -> Vec<Reply> {
         let denial =
             self.record_malformed(message.method.unwrap_or_default(), &message.fault).await;
         if let Some(id) = &message.answered {
             // Or the server would wait for ever.
             let _ = self
                 .to_server
-                .push(Cleared::own(reply::lines(&[reply::answer_lost(id)], false)))
+                .push(Cleared::own(reply::lines(&[reply::answer_lost(id).into()], false)))
                 .await;
         }
         reply::unreadable(&message, &denial)
     }
 
     pub(super) async fn record_malformed(&self, method: &str, fault: &Fault) -> Denial {
-        let target = Target::Malformed(Malformed {
-            flaw: Flaw::Ambiguous,
-            server: Arc::clone(&self.settings.server),
-            method: method.to_owned(),
-            what: fault.what.clone(),
-        });
-        match self.gate.admit(self.action(target), ()).await {
+        let flawed = Malformed::ambiguous(&self.settings.server, method, fault.what.clone());
+        match self.gate.admit(self.action(Target::Malformed(flawed)), ()).await {
             Err(denial) => denial,
             // Not even a permit lets through what cannot be read.
             Ok(_) => Denial {

@@ -52,7 +52,7 @@ impl Relay {
         let (passed, requests) = self.observe(&line);
         // A client that is gone needs nothing more; the server may still finish.
         if let Some(passed) = passed {
-            let _ = self.to_client.push(passed).await;
+            let _ = self.to_client.push(passed.into()).await;
         }
         for request in requests {
             let _ = self.to_server.push(Cleared::own(request)).await;
@@ -200,7 +200,7 @@ impl Relay {
         tracing::warn!(max, "a message of the server's is too large to be passed on");
         let Some(id) = outline.id else { return };
         if outline.has_method {
-            let answer = reply::lines(&[reply::too_large(Some(&id), max)], false);
+            let answer = reply::lines(&[reply::too_large(Some(&id), max).into()], false);
             let _ = self.to_server.push(Cleared::own(answer)).await;
         } else if outline.is_response {
             let (own, asked) = {
@@ -212,7 +212,7 @@ impl Relay {
             self.shared.news.notify_waiters();
             self.close(asked, &Answer::Unreadable);
             if !own {
-                self.answer(&[reply::too_large(Some(&id), max)], false).await;
+                self.answer(&[reply::too_large(Some(&id), max).into()], false).await;
             }
         }
     }

@@ -87,9 +87,9 @@ impl Session {
         let (server, far) = tokio::io::duplex(64 << 10);
         let running = {
             let relay = Arc::clone(&relay);
-            tokio::spawn(
-                async move { relay.run(tokio::io::split(near), tokio::io::split(far)).await },
-            )
+            let (says, hears) = tokio::io::split(near);
+            let client = (says, relay.tells(hears));
+            tokio::spawn(async move { relay.run(client, tokio::io::split(far)).await })
         };
         Self { client: End::new(client), server: End::new(server), relay, running, _folder: folder }
     }
