@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::support::pipes::Pipes;
 use crate::support::scripted::{
-    STREAM, Scripted, accepted, json_answer, message_of, result, usual, whole_answer,
+    STREAM, Scripted, accepted, json_answer, message_of, never, result, usual, whole_answer,
 };
-use crate::support::{PATIENCE, call, eventually, initialize, stateless_call};
+use crate::support::{call, eventually, initialize, stateless_call};
 
 /// Answers `initialize` with a session of this name; `None` for the rest.
 fn opening(request: &str, session: &str) -> Option<Vec<u8>> {
@@ -251,8 +251,7 @@ fn a_server_that_never_answers_keeps_nobody() {
                 let answer = opening(request, "s").or_else(|| usual(request));
                 return stream.write_all(&answer.unwrap()).is_ok();
             }
-            std::thread::sleep(PATIENCE);
-            false
+            never()
         });
         let mut pipes = Pipes::open(&[], &upstream.url);
         pipes.send(&call(1, "look", json!({})));
@@ -271,10 +270,7 @@ fn a_server_that_never_answers_keeps_nobody() {
 
 #[test]
 fn a_handshake_that_never_comes_back_keeps_nobody() {
-    let upstream = Scripted::serving(|_, _| {
-        std::thread::sleep(PATIENCE);
-        false
-    });
+    let upstream = Scripted::serving(|_, _| never());
     let mut pipes = Pipes::start(&[], &upstream.url);
     pipes.send(&initialize());
     pipes.send(&call(1, "look", json!({})));
@@ -288,8 +284,7 @@ fn a_notification_that_hangs_does_not_hold_up_calls() {
     let upstream = Scripted::serving(|request, stream| {
         let message = message_of(request);
         if message["method"] == "notifications/initialized" {
-            std::thread::sleep(PATIENCE);
-            return false;
+            never();
         }
         let answer = usual(request).unwrap_or_else(|| json_answer(&result(&message["id"], "done")));
         stream.write_all(&answer).is_ok()

@@ -1,19 +1,20 @@
 //! `agentgate wrap URL` with a client at its pipes that writes and reads lines.
 
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
-use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use super::{Process, agentgate, eventually, initialize};
+use super::{PATIENCE, Process, agentgate, eventually, initialize};
 
 /// A client over pipes, the gate, and the gate's home.
 pub(crate) struct Pipes {
     pub(crate) home: tempfile::TempDir,
     pub(crate) process: Process,
     input: Option<ChildStdin>,
-    output: Lines<BufReader<ChildStdout>>,
+    output: Receiver<String>,
 }
 
 impl Pipes {
@@ -34,7 +35,11 @@ impl Pipes {
         prepare(&mut command);
         let mut process = Process(command.spawn().unwrap());
         let input = process.0.stdin.take();
-        let output = BufReader::new(process.0.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+        let (heard, output) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).try_for_each(|line| heard.send(line))
+        });
         Self { home, process, input, output }
     }
 
@@ -56,9 +61,14 @@ impl Pipes {
         writeln!(self.input.as_mut().unwrap(), "{message}").unwrap();
     }
 
-    /// The next message; `None` at the end.
+    /// The next message; `None` at the end. Fails the test if neither comes.
+    #[track_caller]
     pub(crate) fn next(&mut self) -> Option<Value> {
-        let line = self.output.next()?.unwrap();
+        let line = match self.output.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => panic!("neither a message nor the end"),
+        };
         Some(serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}")))
     }
 

@@ -52,6 +52,13 @@ impl Scripted {
     }
 }
 
+/// What a server does that never answers.
+pub(crate) fn never() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
 fn serve(
     mut stream: TcpStream,
     seen: &Mutex<Vec<String>>,
