@@ -4,6 +4,7 @@
 mod alive;
 pub mod body;
 pub mod client;
+pub mod hops;
 pub mod lanes;
 pub mod room;
 pub mod server;

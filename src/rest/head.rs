@@ -2,7 +2,7 @@
 //! otherwise, what of it goes on, and what of it policies may look at.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::identify::{AGENT_KEY, MASTER_KEY};
 use super::inbound::Fault;
+use crate::net::hops;
 use crate::net::sniff::{Fragment, TwoLengths};
 use crate::overrides;
 
@@ -29,34 +30,8 @@ const METHODS: [Method; 7] = [
 const SINGLE: [HeaderName; 5] =
     [HOST, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, AUTHORIZATION];
 
-/// Headers that hold for one connection only (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Headers between the client and the gate.
 const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
-
-/// Headers that tell who stands behind a proxy, or what it was asked for. They
-/// are a proxy's to set and anybody's to forge, so none goes on.
-const FORWARDING: [&str; 9] = [
-    "forwarded",
-    "x-host",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "true-client-ip",
-    "x-original-host",
-    "x-original-uri",
-    "x-envoy-original-path",
-];
 
 /// Refuses what upstream could take for something else.
 ///
@@ -156,12 +131,12 @@ fn check_framing(parts: &Parts) -> Result<(), Fault> {
 
 /// Whether a header, named in lower case, decides how a request is taken.
 fn decides(name: &str) -> bool {
-    let starts = ["content-", "x-amz-", "x-forwarded-"];
+    let starts = ["content-", "x-amz-"];
     SINGLE.iter().any(|single| single.as_str() == name)
         || overrides::is_header(name)
-        || [&HOP_BY_HOP[..], &FORWARDING, &[AGENT_KEY, MASTER_KEY, "cookie"]]
-            .iter()
-            .any(|names| names.contains(&name))
+        || hops::is_hop_by_hop(name)
+        || hops::is_forwarding(name)
+        || [AGENT_KEY, MASTER_KEY, "cookie"].contains(&name)
         || starts.iter().any(|start| name.starts_with(start))
 }
 
@@ -200,32 +175,18 @@ pub(super) fn end_to_end(headers: HeaderMap) -> HeaderMap {
 /// The headers of a request that go upstream.
 #[must_use]
 pub(super) fn forwarded(headers: HeaderMap) -> HeaderMap {
-    without(headers, |name| FORWARDING.contains(&name) || name.starts_with("x-forwarded-"))
+    without(headers, hops::is_forwarding)
 }
 
 /// `headers` without those that hold for one connection, those that are the
 /// gate's own, and those that are `unfit`.
 fn without(mut headers: HeaderMap, unfit: impl Fn(&str) -> bool) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
     let is_trailers = |part: &str| part.trim().eq_ignore_ascii_case("trailers");
     let takes_trailers = headers
         .get(TE)
         .and_then(|te| te.to_str().ok())
         .is_some_and(|te| te.split(',').any(is_trailers));
-    let ends_here = |name: &HeaderName| {
-        let text = name.as_str();
-        HOP_BY_HOP.contains(&text) || OWN.contains(&text) || unfit(text) || named.contains(name)
-    };
-    let ending: Vec<HeaderName> = headers.keys().filter(|name| ends_here(name)).cloned().collect();
-    for name in ending {
-        headers.remove(name);
-    }
+    hops::strip(&mut headers, |name| OWN.contains(&name) || unfit(name));
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }

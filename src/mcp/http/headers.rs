@@ -1,45 +1,30 @@
 //! Headers on their way through: which go on to the server, and which come back.
 
-use http::header::{
-    ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, PROXY_AUTHENTICATE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderName};
 
 use super::DECISION;
+use crate::net::hops;
 use crate::overrides;
 
-/// Headers that hold for one connection, name who is spoken to, or bear a key of
-/// the gate's own. What is encoded cannot be read, so that goes too.
-const OURS: [&str; 15] = [
+/// Headers that name who is spoken to, frame a message, or bear a key of the gate's
+/// own. What is encoded cannot be read, so that goes too.
+const OURS: [&str; 8] = [
     "accept-encoding",
-    "connection",
     "content-length",
     "expect",
     "host",
-    "keep-alive",
     "origin",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
     "trailer",
-    "transfer-encoding",
-    "upgrade",
     "x-agent-key",
     "x-master-key",
 ];
 
-/// Headers that hold for the connection to the server only.
-const THEIRS: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    PROXY_AUTHENTICATE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    DECISION,
-];
+/// Whether a client's header, named in lower case, does not go on to the server,
+/// whatever its connection says.
+fn stays(name: &str) -> bool {
+    OURS.contains(&name) || hops::is_hop_by_hop(name) || hops::is_forwarding(name)
+}
 
 /// Whether a header says what a request is, so that the gate looks at it.
 fn is_judged(name: &str) -> bool {
@@ -52,39 +37,27 @@ fn is_judged(name: &str) -> bool {
 /// one that is said to hold for this connection only.
 pub(super) fn misleading(headers: &HeaderMap) -> Option<String> {
     let misleads = |name: &str| {
-        let is_known =
-            |name: &str| OURS.contains(&name) || overrides::is_header(name) || is_judged(name);
+        let is_known = |name: &str| stays(name) || overrides::is_header(name) || is_judged(name);
         overrides::is_header(name) || overrides::folded(name).is_some_and(|name| is_known(&name))
     };
     let name = headers.keys().map(HeaderName::as_str).find(|name| misleads(name));
     name.map(str::to_owned).or_else(|| {
-        let mut dropped = of_connection(headers).map(str::to_ascii_lowercase);
-        dropped.find(|name| is_judged(name))
+        let dropped = hops::named(headers).find(|name| is_judged(name.as_str()));
+        dropped.map(|name| name.to_string())
     })
-}
-
-/// The headers that hold for this connection only, as it says.
-fn of_connection(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',').map(str::trim))
 }
 
 /// What of a client's headers goes on to the server.
 pub(super) fn end_to_end(
     headers: &HeaderMap,
 ) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
-    let named: Vec<&str> = of_connection(headers).collect();
-    headers.iter().filter(move |(name, _)| {
-        let name = name.as_str();
-        !OURS.contains(&name) && !named.iter().any(|named| name.eq_ignore_ascii_case(named))
-    })
+    let ends = hops::ending(headers);
+    headers.iter().filter(move |(name, _)| !ends(name) && !stays(name.as_str()))
 }
 
 /// Takes away what is not for the client.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    for name in THEIRS {
-        headers.remove(name);
-    }
+    hops::strip(headers, |name| name == TRAILER || name == DECISION);
 }
 
 /// The media type of a body, in lower case.
@@ -115,4 +88,49 @@ pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
 /// Whether a client says which types it takes; curl and the like send `*/*`.
 pub(super) fn names_types(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|accept| accept.as_bytes() != b"*/*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn nobody_can_forge_who_stands_behind_the_gate() {
+        let sent = headers(&[
+            ("x-forwarded-host", "evil"),
+            ("forwarded", "host=evil"),
+            ("x-real-ip", "1.1.1.1"),
+            ("te", "trailers"),
+            ("connection", "X-Hop, te"),
+            ("x-hop", "1"),
+            ("x-agent-key", "1"),
+            ("x-kept", "1"),
+        ]);
+        let kept: Vec<&str> = end_to_end(&sent).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(kept, ["x-kept"]);
+        let disguised = headers(&[("x_forwarded_for", "1.1.1.1")]);
+        assert_eq!(misleading(&disguised).as_deref(), Some("x_forwarded_for"));
+    }
+
+    #[test]
+    fn what_holds_for_the_servers_connection_does_not_come_back() {
+        let mut said = headers(&[
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("proxy-authenticate", "Basic"),
+            ("trailer", "x-sum"),
+            ("x-agentgate-decision", "forged"),
+            ("x-kept", "1"),
+        ]);
+        strip(&mut said);
+        assert_eq!(said.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
 }
