@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 
+use crate::action::Transport;
 use crate::gate::Gate;
+use crate::gate::refusals::Refusals;
 use crate::mcp::bridge::Bridging;
-use crate::mcp::http::refusals::Refusals;
 use crate::net::client::Client;
 use crate::net::room::Room;
 use crate::policy::book::Book;
@@ -131,7 +132,11 @@ impl Hosted {
     ) -> Result<Arc<Self>, RegistrationError> {
         let kept = registration::read(&host.file)?;
         let hosted = Arc::new(Self {
-            refusals: Refusals::new(host.gate.clone()),
+            refusals: Refusals::new(
+                host.gate.clone(),
+                Transport::Http,
+                uuid::Uuid::now_v7().to_string().into(),
+            ),
             host,
             open: ArcSwap::default(),
             writing: Mutex::default(),

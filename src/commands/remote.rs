@@ -13,9 +13,9 @@ use super::{Done, listening};
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
 use crate::gate::Gate;
+use crate::gate::refusals::Refusals;
 use crate::mcp::bridge::Bridging;
 use crate::mcp::http::front::{self, Backend, Door, Front};
-use crate::mcp::http::refusals::Refusals;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::http::stdio::{Bridge, End, Transport};
 use crate::mcp::relay;
@@ -234,7 +234,7 @@ pub(super) async fn over_http(
         backend: backend.clone(),
         agent: of_relay.agent.clone(),
         server: Arc::clone(&of_relay.server),
-        refusals: Refusals::new(gate),
+        refusals: Refusals::new(gate, of_relay.transport, of_relay.session.clone()),
     });
     let stop = async move {
         told.next().await;

@@ -4,7 +4,8 @@
 pub mod escalate;
 pub mod metrics;
 pub mod pipeline;
-pub mod strangers;
+pub mod refusals;
+mod strangers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The length of a window.
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
 /// Sources counted at once; beyond it they are counted together.
-pub const MAX_SOURCES: usize = 10_000;
+pub(super) const MAX_SOURCES: usize = 10_000;
 
 /// Counts refused requests by source.
 #[derive(Debug, Default)]
-pub struct Strangers {
+pub(super) struct Strangers {
     windows: Mutex<HashMap<Option<IpAddr>, Window>>,
 }
 
@@ -28,7 +28,7 @@ struct Window {
 
 /// What to do about a refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub(super) enum Note {
     /// Write a row; so many before it have none of their own.
     Row {
         /// Requests since the last row.
@@ -40,7 +40,7 @@ pub enum Note {
 
 impl Strangers {
     /// Counts a request from `source` that was refused at `now`.
-    pub fn note(&self, source: IpAddr, now: Instant) -> Note {
+    pub(super) fn note(&self, source: IpAddr, now: Instant) -> Note {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let source = Some(source);
         let full = windows.len() >= MAX_SOURCES && !windows.contains_key(&source);
@@ -64,7 +64,7 @@ impl Strangers {
     }
 
     /// The row of the present window of `source`, for those that follow.
-    pub fn wrote(&self, source: IpAddr, row: Option<String>) {
+    pub(super) fn wrote(&self, source: IpAddr, row: Option<String>) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(window) = windows.get_mut(&Some(source)) {
             window.row = row;

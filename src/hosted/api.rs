@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Hosted;
 use super::registration::Registration;
-use crate::action::Agent;
+use crate::action::{Agent, Malformed};
 use crate::mcp::http::front;
 use crate::net::body::hold;
 use crate::rest::identify::{self, AGENT_KEY};
@@ -57,7 +57,8 @@ async fn answer(
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
     let Some(server) = hosted.open.load().get(&name).cloned() else {
         let detail = format!("there is no MCP server `{name}`");
-        let row = hosted.refusals.faulty(ANY, &agent, parts.method.as_str(), &detail).await;
+        let flawed = Malformed::ambiguous(ANY, parts.method.as_str(), &*detail);
+        let row = hosted.refusals.faulty(agent, flawed).await;
         let body = json!({ "error": "unknown_server", "detail": detail });
         return reply::answer(StatusCode::NOT_FOUND, body, row.as_deref());
     };
@@ -71,8 +72,7 @@ async fn answer(
     match front::read(&mut parts, body, who, held).await {
         Ok(incoming) => server.backend.answer(incoming).await,
         Err(refusal) => {
-            let method = parts.method.as_str();
-            let row = hosted.refusals.faulty(&name, &agent, method, &refusal.what).await;
+            let row = hosted.refusals.faulty(agent, refusal.flawed(&name, &parts.method)).await;
             refusal.answer(row.as_deref())
         }
     }

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -33,8 +32,8 @@ use super::rewrite::{Rewriter, Ways};
 use super::route::Upstream;
 use super::upstream::{Exit, Outgoing, UpstreamError};
 use super::{media, minted, ticket};
-use crate::action::{Action, Agent, Flaw, Malformed, Provider, Target, Transport};
-use crate::gate::strangers::{Note, Strangers};
+use crate::action::{Action, Agent, Malformed, Provider, Target, Transport};
+use crate::gate::refusals::Refusals;
 use crate::gate::{Gate, Permit, Receipt};
 use crate::intent;
 use crate::net::Body;
@@ -90,8 +89,8 @@ pub struct Proxy {
     pub room: Room,
     /// This run, in the log.
     pub session: Arc<str>,
-    /// Requests without a valid key.
-    pub strangers: Strangers,
+    /// Requests without a valid key, or that cannot be read.
+    pub refusals: Refusals,
 }
 
 /// What is rare stands aside: a future is moved with all that it may ever hold.
@@ -317,10 +316,9 @@ impl Proxy {
         parts: &Parts,
     ) -> Rare<'r> {
         let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
-        let target = malformed(provider, parts.method.as_str(), reason.clone());
-        let action = self.action(agent, target);
+        let flawed = Malformed::ambiguous(provider.as_str(), parts.method.as_str(), reason.clone());
         Box::pin(async move {
-            let row = self.refused(&self.gate, action).await;
+            let row = self.refusals.faulty(named(agent), flawed).await;
             let body = json!({
                 "error": "access_denied", "reason": reason, "policy": agent.policy.as_deref(),
                 "suggestion": "Tell the operator: the agent's policy has to be put in place.",
@@ -332,14 +330,14 @@ impl Proxy {
     fn action(&self, agent: &AgentRecord, target: Target) -> Arc<Action> {
         Arc::new(Action {
             at: jiff::Timestamp::now(),
-            agent: Agent { name: Arc::clone(&agent.name), bound_to: agent.provider },
+            agent: named(agent),
             session: Arc::clone(&self.session),
             transport: Transport::Rest,
             target,
         })
     }
 
-    /// A request that cannot be read is refused by the same hall as any other.
+    /// A request that cannot be read is refused by the same pipeline as any other.
     fn refuse_faulty<'r>(
         &'r self,
         gate: &'r Gate,
@@ -348,10 +346,11 @@ impl Proxy {
         parts: &Parts,
         fault: Fault,
     ) -> Rare<'r> {
-        let target = malformed(provider, parts.method.as_str(), fault.to_string());
-        let action = self.action(agent, target);
+        let method = parts.method.as_str();
+        let flawed = Malformed::ambiguous(provider.as_str(), method, fault.to_string());
+        let agent = named(agent);
         Box::pin(async move {
-            let row = self.refused(gate, action).await;
+            let row = self.refusals.faulty_under(gate, agent, flawed).await;
             reply::faulty(&fault, row.as_deref())
         })
     }
@@ -377,36 +376,7 @@ impl Proxy {
 
     /// The row of a request that bears neither a valid key nor a seal.
     async fn stranger_row(&self, provider: Provider, source: IpAddr) -> Option<String> {
-        match self.strangers.note(source, Instant::now()) {
-            Note::Counted(row) => row,
-            Note::Row { more } => {
-                let mut what = format!("no valid agent key, from {source}");
-                if more > 0 {
-                    what.push_str(&format!("; {more} more in the minute before"));
-                }
-                let (flaw, server) = (Flaw::Unidentified, provider.as_str().into());
-                let method = "HTTP".to_owned();
-                let target = Target::Malformed(Malformed { flaw, server, method, what });
-                let action = Action {
-                    at: jiff::Timestamp::now(),
-                    agent: Agent::stranger(),
-                    session: Arc::clone(&self.session),
-                    transport: Transport::Rest,
-                    target,
-                };
-                let row = self.refused(&self.gate, Arc::new(action)).await;
-                self.strangers.wrote(source, row.clone());
-                row
-            }
-        }
-    }
-
-    /// Records an action that the pipeline refuses, and gives its row.
-    async fn refused(&self, gate: &Gate, action: Arc<Action>) -> Option<String> {
-        match gate.admit(action, ()).await {
-            Ok(permit) => permit.redeem().1.request_id().map(str::to_owned),
-            Err(denial) => denial.request_id,
-        }
+        self.refusals.stranger(provider.as_str(), source, "no valid agent key").await
     }
 }
 
@@ -430,9 +400,9 @@ fn asked_for(provider: Provider, path: &str, parts: &mut Parts) -> Answer {
     answer
 }
 
-fn malformed(provider: Provider, method: &str, what: String) -> Target {
-    let (server, method) = (provider.as_str().into(), method.to_owned());
-    Target::Malformed(Malformed { flaw: Flaw::Ambiguous, server, method, what })
+/// The agent, as actions have it.
+fn named(agent: &AgentRecord) -> Agent {
+    Agent { name: Arc::clone(&agent.name), bound_to: agent.provider }
 }
 
 /// The service and the region in `service.region.amazonaws.com`.

@@ -11,13 +11,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::action::Provider;
+use crate::action::{Provider, Transport};
 use crate::admin::{self, Admin, AdminSettings, master::MasterKey};
 use crate::cli::OnAuditFailure;
 use crate::commands::{hosting, listening, policies};
 use crate::config::serve::Plan;
 use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
+use crate::gate::refusals::Refusals;
 use crate::gate::{AuditFailure, Gate, Onlookers};
 use crate::hosted::{self, Host, Hosted};
 use crate::net::client::Client;
@@ -168,7 +169,10 @@ fn assemble(
         true => None,
         false => Some(Exit::new(Client::new()?, plan.upstream_timeout)),
     };
+    let session: Arc<str> = uuid::Uuid::now_v7().to_string().into();
     let proxy = Proxy {
+        refusals: Refusals::new(gate.clone(), Transport::Rest, Arc::clone(&session)),
+        session,
         gate,
         book: Arc::clone(&book),
         directory: Arc::clone(&directory),
@@ -177,8 +181,6 @@ fn assemble(
         sites: ArcSwap::from_pointee(plan.sites()),
         limits: ArcSwap::from_pointee(limits(plan)),
         room: Room::default(),
-        session: uuid::Uuid::now_v7().to_string().into(),
-        strangers: crate::gate::strangers::Strangers::default(),
     };
     let admin = AdminSettings {
         master,

@@ -15,10 +15,11 @@ use zeroize::Zeroizing;
 use super::headers;
 use super::pools::Pools;
 use super::problem;
-use super::refusals::{Refusal, Refusals};
+use super::refusal::Refusal;
 use super::remote::Remote;
 use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
+use crate::gate::refusals::Refusals;
 use crate::net::Body;
 use crate::net::body::hold_whole;
 use crate::net::room::Room;
@@ -126,8 +127,8 @@ impl Front {
         match read(parts, body, who, (&self.door.room, self.door.max_message)).await {
             Ok(incoming) => self.backend.answer(incoming).await,
             Err(refusal) => {
-                let (server, method) = (&self.server, parts.method.as_str());
-                let row = self.refusals.faulty(server, &self.agent, method, &refusal.what).await;
+                let flawed = refusal.flawed(&self.server, &parts.method);
+                let row = self.refusals.faulty(self.agent.clone(), flawed).await;
                 refusal.answer(row.as_deref())
             }
         }

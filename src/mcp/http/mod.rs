@@ -21,7 +21,7 @@ mod paced;
 mod pipe;
 pub mod pools;
 pub mod problem;
-pub mod refusals;
+pub mod refusal;
 pub mod remote;
 pub mod sessions;
 pub mod sse;
