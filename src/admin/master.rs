@@ -75,8 +75,8 @@ impl MasterKey {
         }
         let mut bytes = Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut *bytes).map_err(io::Error::other)?;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = Zeroizing::new(format!("{PREFIX}{hex}"));
+        let secret = Zeroizing::new(hex::encode(*bytes));
+        let text = Zeroizing::new(format!("{PREFIX}{}", &*secret));
         if let Some(folder) = file.parent() {
             create_private_folder(folder)?;
         }

@@ -122,8 +122,7 @@ pub(super) fn policy_of(name: &str) -> String {
         return format!("mcp_{name}");
     }
     let digest = Sha256::digest(name.as_bytes());
-    let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("mcp_{plain}_{digest}")
+    format!("mcp_{plain}_{}", hex::encode(digest.get(..4).unwrap_or_default()))
 }
 
 /// Whether a server may be called so: a word, or its own URL. Clients take dots alone

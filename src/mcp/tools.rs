@@ -5,7 +5,6 @@
 //! in this run: later it can only tighten. Pure: bytes in, bytes out.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::answer::{Answer, Shape};
@@ -299,13 +298,7 @@ impl OwnList {
 fn fresh_id() -> Option<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).ok()?;
-    let mut id = String::from("\"agentgate-");
-    for byte in random {
-        // INVARIANT (infallible): writing to a String cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id.push('"');
-    Some(id)
+    Some(format!("\"agentgate-{}\"", hex::encode(random)))
 }
 
 /// That `sent` is not `meant`, for people.

@@ -47,7 +47,7 @@ impl Vault {
     pub(super) fn of(folder: &Path, server: &Url) -> Self {
         let server = server.to_string();
         let digest = Sha256::digest(server.as_bytes());
-        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let name = hex::encode(digest.get(..16).unwrap_or_default());
         let folder = folder.join("logins");
         Self {
             server,

@@ -170,7 +170,7 @@ impl KeyKeys {
     /// The secret that goes with an access-key id: 40 characters, as AWS's.
     pub(super) fn aws_secret(&self, aws_id: &str) -> Zeroizing<String> {
         let tag = Zeroizing::new(tag(self.aws.clone(), aws_id.as_bytes()));
-        Zeroizing::new(hex(tag.get(..20).unwrap_or_default()))
+        Zeroizing::new(hex::encode(tag.get(..20).unwrap_or_default()))
     }
 }
 
@@ -435,7 +435,7 @@ fn issue(
         (Ok(secret), Ok(aws)) => (Zeroizing::new(secret), aws),
         (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
     };
-    let api_key = Zeroizing::new(format!("{KEY_PREFIX}{}", &*Zeroizing::new(hex(&*secret))));
+    let api_key = Zeroizing::new(format!("{KEY_PREFIX}{}", &*Zeroizing::new(hex::encode(*secret))));
     let aws_id = format!("{AWS_PREFIX}{}", base32(&aws));
     connection.execute(
         "INSERT INTO agent_key (hash, agent, aws_id) VALUES (?1, ?2, ?3)",
@@ -468,16 +468,6 @@ fn random<const N: usize>() -> Result<[u8; N], AgentError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(AgentError::Random)?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // INVARIANT (infallible): writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// One character a byte, in the alphabet of AWS's own ids (RFC 4648, section 6).

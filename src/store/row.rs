@@ -1,13 +1,10 @@
 //! A row as readers see it: a decision together with its result.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 
 use super::audit::RowId;
-use super::chain::Hash;
 
 /// A row of the audit log; the names are those of the contract.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,24 +159,4 @@ impl Serialize for Row {
         map.serialize_entry("hash", &self.hash)?;
         map.end()
     }
-}
-
-/// A hash in hex.
-pub(super) fn hex(hash: &Hash) -> String {
-    let mut text = String::with_capacity(2 * hash.len());
-    for byte in hash {
-        // INVARIANT (infallible): writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// A hash from hex, in either case.
-pub(super) fn unhex(text: &str) -> Option<Hash> {
-    let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8))
-        .collect();
-    (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }

@@ -14,7 +14,7 @@ use super::chain::{GENESIS, Hash, kind};
 use super::facet::{self, Facet};
 use super::merge::{Direction, Merge, Source};
 use super::read::{Filter, Reader};
-use super::row::{Row, hex};
+use super::row::Row;
 use super::schema::{self, meta};
 
 /// What a filter comes to in one snapshot.
@@ -421,13 +421,13 @@ impl<'r> Snapshot<'r> {
             reason,
             stage: facet.stage.to_string(),
             args: raw.args,
-            args_digest: hex(&raw.digest),
+            args_digest: hex::encode(raw.digest),
             decision_us: raw.decision_us,
             upstream_ms: answer.as_ref().map(|answer| answer.upstream_us as f64 / 1000.0),
             status: answer.map(|answer| answer.status),
             mode: facet.mode.to_string(),
-            prev_hash: hex(&before),
-            hash: hex(&raw.hash),
+            prev_hash: hex::encode(before),
+            hash: hex::encode(raw.hash),
         })
     }
 }

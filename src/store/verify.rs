@@ -12,7 +12,6 @@ use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{self, Facet};
 use super::keyring::check_key;
 use super::read::Reader;
-use super::row::{hex, unhex};
 use super::schema;
 use super::snapshot::{Snapshot, before_first};
 
@@ -106,7 +105,8 @@ impl Reader {
         let unreadable = |why: String| StoreError::Read { path: self.files().named.clone(), why };
         let wanted = head
             .map(|head| {
-                unhex(head.trim()).ok_or_else(|| {
+                let mut hash = Hash::default();
+                hex::decode_to_slice(head.trim(), &mut hash).map(|()| hash).map_err(|_| {
                     unreadable(format!("`{head}` is not a head: 64 hexadecimal digits"))
                 })
             })
@@ -126,7 +126,7 @@ impl Reader {
         Ok(Verification {
             entries: walk.entries,
             decisions: walk.decisions,
-            head: hex(&walk.before),
+            head: hex::encode(walk.before),
             broken,
         })
     }

@@ -211,10 +211,7 @@ fn bears(headers: &HeaderMap, token: &str) -> bool {
 fn principal(headers: &HeaderMap) -> Arc<str> {
     match headers.get(AUTHORIZATION) {
         None => Arc::from("anonymous"),
-        Some(value) => {
-            let digest = Sha256::digest(value.as_bytes());
-            digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-        }
+        Some(value) => hex::encode(Sha256::digest(value.as_bytes())).into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What signs: a key for one day, region and service, and the time that is
 //! signed with it. Source: AWS General Reference, "Calculate the signature".
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use aws_sigv4::sign::v4;
 use jiff::Timestamp;
@@ -64,10 +64,5 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
 
 /// The hash of `bytes`, as signatures have it.
 pub(super) fn hash(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // INVARIANT (infallible): writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(Sha256::digest(bytes))
 }
