@@ -73,9 +73,14 @@ fn pass(word: &str) -> String {
 }
 
 fn is_dropped(character: char) -> bool {
+    (character.is_control() && !character.is_whitespace()) || is_invisible(character)
+}
+
+/// Whether a character is not seen.
+#[must_use]
+pub fn is_invisible(character: char) -> bool {
     let code = u32::from(character);
-    let listed = || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&code));
-    (character.is_control() && !character.is_whitespace()) || (code >= 0xAD && listed())
+    code >= 0xAD && INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&code))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::fold::is_invisible;
+
 /// Whether some server takes a segment for `.` or `..`: one that cuts it at `;`,
 /// `?` or `#`, trims it, drops what is not seen, or folds what looks like a dot.
 #[must_use]
@@ -13,19 +15,14 @@ pub fn is_dots(segment: &str) -> bool {
     }
     let name = segment.split([';', '?', '#', '\u{37e}', '\u{ff1b}']).next().unwrap_or_default();
     let seen: Vec<char> =
-        name.chars().filter(|c| !is_invisible(*c) && !c.is_whitespace()).take(3).collect();
+        name.chars().filter(|c| !shows_nothing(*c) && !c.is_whitespace()).take(3).collect();
     (1..=2).contains(&seen.len()) && seen.into_iter().all(looks_like_a_dot)
 }
 
-/// Characters that are not seen (Unicode, `Default_Ignorable_Code_Point`, and the
-/// marks that only change their neighbour).
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'
-        | '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20ff}')
+/// Whether a character shows nothing of its own: not seen, a mark that only changes its
+/// neighbour, or braille without a dot.
+fn shows_nothing(c: char) -> bool {
+    is_invisible(c) || matches!(c, '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20ff}' | '\u{2800}')
 }
 
 /// A dot, or what is drawn or typed as one (Unicode TR 39, confusables; UTS 46

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 /// Whether a terminal obeys `character` instead of showing it: control characters,
-/// marks that turn the direction of writing, marks that take no room.
+/// marks that turn the direction of writing, marks that take no room. Fewer than are not
+/// seen (`fold`): an emoji may have its selector.
 #[must_use]
 pub fn is_trick(character: char) -> bool {
     character.is_control()
