@@ -64,6 +64,28 @@ pub enum JsonError {
     TooDeep,
 }
 
+/// Why a text is not the object that is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWanted {
+    /// A list, which would be taken for the members in order.
+    #[error("the body must be an object, not a list")]
+    List,
+    /// No JSON, or other members than are wanted.
+    #[error("{0}")]
+    Otherwise(serde_json::Error),
+}
+
+/// Reads an object from the gate's own operator into `T`.
+///
+/// # Errors
+/// See [`NotWanted`].
+pub fn object<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, NotWanted> {
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(NotWanted::List);
+    }
+    serde_json::from_slice(text).map_err(NotWanted::Otherwise)
+}
+
 /// Reads one JSON document; nothing but white space may follow it.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use serde_json::error::Category;
 
 use super::Admin;
 use super::error::ApiError;
+use crate::json::{self, NotWanted};
 use crate::net::body::hold;
 
 /// Bytes of a request's body; a policy may be as long as a policy file.
@@ -57,14 +58,12 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Input<T> {
 }
 
 /// Reads JSON: 400 where it is none, 422 where it is not what is wanted.
-pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
-    // A list would be taken for the members in order.
-    if json.trim_ascii_start().starts_with(b"[") {
-        return Err(ApiError::invalid("the body must be an object, not a list"));
-    }
-    serde_json::from_slice(json).map_err(|error| match error.classify() {
-        Category::Data => ApiError::invalid(error),
-        _ => ApiError::bad_request("invalid_json", format_args!("the body is no JSON: {error}")),
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    json::object(text).map_err(|error| match error {
+        NotWanted::Otherwise(error) if error.classify() != Category::Data => {
+            ApiError::bad_request("invalid_json", format_args!("the body is no JSON: {error}"))
+        }
+        error => ApiError::invalid(error),
     })
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::Hosted;
 use super::registration::Registration;
 use crate::action::{Agent, Malformed};
+use crate::json::object;
 use crate::mcp::http::front;
 use crate::net::body::hold;
 use crate::rest::identify::{self, AGENT_KEY};
@@ -113,11 +114,7 @@ async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Respon
 }
 
 fn read(body: &[u8]) -> Result<Registration, String> {
-    // A list would be taken for the members in order.
-    if body.trim_ascii_start().starts_with(b"[") {
-        return Err("the body must be an object, not a list".to_owned());
-    }
-    match serde_json::from_slice::<Registration>(body) {
+    match object::<Registration>(body) {
         Ok(registration) if registration.url.is_empty() => Err("'url' is required".to_owned()),
         read => read.map_err(|error| error.to_string()),
     }
