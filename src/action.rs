@@ -2,6 +2,7 @@
 
 mod payload;
 mod spelling;
+mod target;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -23,10 +23,8 @@ impl Action {
     #[must_use]
     pub fn payload(&self) -> Option<Payload<'_>> {
         match &self.target {
-            Target::Tool(call) => Some(Payload::Whole(&call.args)),
-            Target::Method(request) => Some(Payload::Whole(&request.params)),
             Target::Http(request) => of_http(request),
-            Target::Malformed(_) => None,
+            other => other.args().map(Payload::Whole),
         }
     }
 }

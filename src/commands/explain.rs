@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::{Done, policies};
-use crate::action::{Action, Agent, Target};
+use crate::action::Agent;
 use crate::cli::ExplainArgs;
 use crate::config::Settings;
 use crate::intent::{self, Analysis};
@@ -35,7 +35,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Done> {
     if action.agent == Agent::default() {
         action.agent = settings.agent.clone();
     }
-    let names = settings.policies_for(server(&action), &args.decide);
+    let names = settings.policies_for(action.target.server_or_provider(), &args.decide);
     let policy = policies::load(&names, &settings)?.current();
     let analysis = intent::analyse(&action);
     let explanation = policy.explain(&action, analysis.intent);
@@ -50,15 +50,6 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Done> {
         Decision::Deny => Done::Denied,
         Decision::Ask => Done::Asked,
     })
-}
-
-fn server(action: &Action) -> &str {
-    match &action.target {
-        Target::Tool(call) => &call.server,
-        Target::Method(request) => &request.server,
-        Target::Malformed(malformed) => &malformed.server,
-        Target::Http(http) => http.provider.as_str(),
-    }
 }
 
 fn write_text(

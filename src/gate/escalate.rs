@@ -45,20 +45,14 @@ impl Escalator {
     /// Raises `action`, which was recorded in the row `row`.
     pub(super) fn raise(&self, action: &Action, row: &RowId) {
         let analysis = analyse(action);
-        let (provider, method, path) = match &action.target {
-            Target::Http(request) => {
-                (request.provider.as_str().to_owned(), request.method.clone(), request.path.clone())
-            }
-            Target::Tool(call) => {
-                let path = format!("/mcp/tools/{}", call.tool);
-                (call.server.to_string(), "tools/call".to_owned(), path)
-            }
-            Target::Method(request) => {
-                let path = request.subject().to_owned();
-                (request.server.to_string(), request.method.clone(), path)
-            }
+        let path = match &action.target {
+            Target::Http(request) => request.path.clone(),
+            Target::Tool(call) => format!("/mcp/tools/{}", call.tool),
+            Target::Method(request) => request.subject().to_owned(),
             Target::Malformed(_) => return,
         };
+        let provider = action.target.server_or_provider().to_owned();
+        let method = action.target.method().to_owned();
         let raised = Raised {
             question: Question { provider, method, path },
             agent: action.agent.name.to_string(),

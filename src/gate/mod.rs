@@ -201,19 +201,13 @@ fn failed(reason: Reason, intent: Intent) -> Verdict {
 }
 
 fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) -> Draft {
-    let (server, method, tool) = match &action.target {
-        Target::Tool(call) => {
-            (Arc::clone(&call.server), "tools/call".to_owned(), call.tool.clone())
-        }
-        Target::Method(request) => {
-            (Arc::clone(&request.server), request.method.clone(), request.subject().to_owned())
-        }
-        Target::Http(request) => {
-            (Arc::from(request.provider.as_str()), request.method.clone(), request.path.clone())
-        }
-        Target::Malformed(malformed) => {
-            (Arc::clone(&malformed.server), malformed.method.clone(), String::new())
-        }
+    let target = &action.target;
+    let server = target.server().map_or_else(|| target.server_or_provider().into(), Arc::clone);
+    let tool = match target {
+        Target::Tool(call) => call.tool.as_str(),
+        Target::Method(request) => request.subject(),
+        Target::Http(request) => &request.path,
+        Target::Malformed(_) => "",
     };
     let takes_slot = !matches!(verdict.stage, Stage::Validation | Stage::Authentication)
         && (verdict.stage != Stage::RateLimit || verdict.observed);
@@ -228,8 +222,8 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         agent: Arc::clone(&action.agent.name),
         transport: action.transport,
         server,
-        method,
-        tool,
+        method: target.method().to_owned(),
+        tool: tool.to_owned(),
         intent: verdict.intent,
         decision: verdict.decision,
         outcome: outcome(verdict),

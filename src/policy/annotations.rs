@@ -9,7 +9,7 @@
 
 use super::compile::{PolicyFile, Words};
 use super::diagnostic::Source;
-use crate::action::{Action, Hints, Target};
+use crate::action::{Action, Hints};
 use crate::verdict::{Decision, HintsReason};
 
 const ANNOTATIONS: &str = r"
@@ -90,10 +90,7 @@ pub fn reason_for(hints: Option<Hints>) -> HintsReason {
 
 /// What is no tool call has no hints.
 fn hints(action: &Action) -> Option<Hints> {
-    match &action.target {
-        Target::Tool(call) => call.annotations,
-        Target::Method(_) | Target::Http(_) | Target::Malformed(_) => None,
-    }
+    action.target.call()?.annotations
 }
 
 pub(crate) fn decision(action: &Action) -> Decision {

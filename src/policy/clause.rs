@@ -8,7 +8,7 @@ use super::document::Hint;
 use super::glob::{Glob, PathGlob};
 use super::matcher::Matcher;
 use super::truth::Truth;
-use crate::action::{Action, Body, Hints, HttpRequest, Provider, Target};
+use crate::action::{Action, Body, Hints, HttpRequest, Provider};
 use crate::intent::Intent;
 
 /// Keys that must all match, the cheap ones first and `when` last.
@@ -90,39 +90,33 @@ impl Key {
     pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Truth, Failure> {
         let Subject { action, intent } = subject;
         Ok(match self {
-            Self::Tool(globs) => tool(action).is_some_and(|tool| any(globs, tool)).into(),
-            Self::Server(globs) => server(action).is_some_and(|server| any(globs, server)).into(),
+            Self::Tool(globs) => {
+                action.target.call().is_some_and(|call| any(globs, &call.tool)).into()
+            }
+            Self::Server(globs) => {
+                action.target.server().is_some_and(|server| any(globs, server)).into()
+            }
             Self::Agent(globs) => any(globs, &action.agent.name).into(),
             Self::Provider(providers) => {
-                provider(action).is_some_and(|provider| providers.contains(&provider)).into()
+                let http = action.target.http();
+                http.is_some_and(|http| providers.contains(&http.provider)).into()
             }
             Self::Resource(globs) => resource(globs, action),
             Self::Methods(methods) => {
-                let method = method(action);
+                let method = action.target.method();
                 methods.iter().any(|wanted| **wanted == *method).into()
             }
             Self::Intent(intents) => intents.contains(&intent).into(),
-            Self::Annotation(hint, wanted) => match &action.target {
-                Target::Tool(call) => (in_force(*hint, call.hints()) == *wanted).into(),
-                _ => Truth::No,
-            },
-            Self::Args(matcher) => match &action.target {
-                Target::Tool(call) => matcher.judge_object(&call.args),
-                Target::Method(request) => matcher.judge_object(&request.params),
-                Target::Http(_) | Target::Malformed(_) => Truth::No,
-            },
-            Self::Body(matcher) => match &action.target {
-                Target::Http(http) => body(matcher, &http.body),
-                _ => Truth::No,
-            },
-            Self::Query(matcher) => match &action.target {
-                Target::Http(http) => query(matcher, http),
-                _ => Truth::No,
-            },
-            Self::Header(matcher) => match &action.target {
-                Target::Http(http) => matcher.judge_pairs(&http.headers),
-                _ => Truth::No,
-            },
+            Self::Annotation(hint, wanted) => {
+                let call = action.target.call();
+                call.is_some_and(|call| in_force(*hint, call.hints()) == *wanted).into()
+            }
+            Self::Args(matcher) => or_no(action.target.args(), |args| matcher.judge_object(args)),
+            Self::Body(matcher) => or_no(action.target.http(), |http| body(matcher, &http.body)),
+            Self::Query(matcher) => or_no(action.target.http(), |http| query(matcher, http)),
+            Self::Header(matcher) => {
+                or_no(action.target.http(), |http| matcher.judge_pairs(&http.headers))
+            }
             Self::Any(clauses) => {
                 let mut truth = Truth::No;
                 for clause in clauses {
@@ -163,38 +157,26 @@ impl Key {
     /// has nothing there.
     pub(crate) fn found(&self, subject: Subject<'_>) -> Option<String> {
         let Subject { action, intent } = subject;
+        let http = action.target.http();
         match self {
-            Self::Tool(_) => tool(action).map(str::to_owned),
-            Self::Server(_) => server(action).map(str::to_owned),
+            Self::Tool(_) => action.target.call().map(|call| call.tool.clone()),
+            Self::Server(_) => action.target.server().map(ToString::to_string),
             Self::Agent(_) => Some(action.agent.name.to_string()),
-            Self::Provider(_) => provider(action).map(|provider| provider.as_str().to_owned()),
-            Self::Resource(_) => path(action).map(str::to_owned),
-            Self::Methods(_) => Some(method(action).to_owned()),
+            Self::Provider(_) => http.map(|http| http.provider.as_str().to_owned()),
+            Self::Resource(_) => http.map(|http| http.path.clone()),
+            Self::Methods(_) => Some(action.target.method().to_owned()),
             Self::Intent(_) => Some(intent.as_str().to_owned()),
-            Self::Annotation(hint, _) => match &action.target {
-                Target::Tool(call) => Some(in_force(*hint, call.hints()).to_string()),
+            Self::Annotation(hint, _) => {
+                let call = action.target.call();
+                call.map(|call| in_force(*hint, call.hints()).to_string())
+            }
+            Self::Args(matcher) => matcher.found_in_object(action.target.args()?),
+            Self::Body(matcher) => match &http?.body {
+                Body::Json(json) => matcher.found_in_value(json),
                 _ => None,
             },
-            Self::Args(matcher) => match &action.target {
-                Target::Tool(call) => matcher.found_in_object(&call.args),
-                Target::Method(request) => matcher.found_in_object(&request.params),
-                Target::Http(_) | Target::Malformed(_) => None,
-            },
-            Self::Body(matcher) => match &action.target {
-                Target::Http(http) => match &http.body {
-                    Body::Json(json) => matcher.found_in_value(json),
-                    _ => None,
-                },
-                _ => None,
-            },
-            Self::Query(matcher) => match &action.target {
-                Target::Http(http) => matcher.found_in_pairs(&http.query),
-                _ => None,
-            },
-            Self::Header(matcher) => match &action.target {
-                Target::Http(http) => matcher.found_in_pairs(&http.headers),
-                _ => None,
-            },
+            Self::Query(matcher) => matcher.found_in_pairs(&http?.query),
+            Self::Header(matcher) => matcher.found_in_pairs(&http?.headers),
             Self::Any(_) | Self::Not(_) | Self::When(_) => None,
         }
     }
@@ -224,34 +206,16 @@ fn any(globs: &[Glob], name: &str) -> bool {
     globs.iter().any(|glob| glob.matches(name))
 }
 
-fn tool(action: &Action) -> Option<&str> {
-    match &action.target {
-        Target::Tool(call) => Some(&call.tool),
-        _ => None,
-    }
-}
-
-fn server(action: &Action) -> Option<&str> {
-    match &action.target {
-        Target::Tool(call) => Some(&call.server),
-        Target::Method(request) => Some(&request.server),
-        Target::Malformed(malformed) => Some(&malformed.server),
-        Target::Http(_) => None,
-    }
-}
-
-fn provider(action: &Action) -> Option<Provider> {
-    match &action.target {
-        Target::Http(http) => Some(http.provider),
-        _ => None,
-    }
+/// What does not have it, does not match.
+fn or_no<T>(has: Option<T>, judge: impl FnOnce(T) -> Truth) -> Truth {
+    has.map_or(Truth::No, judge)
 }
 
 /// Whether the path matches, in full or as existing scripts write it: a rule holds
 /// for both forms, so that none can be missed by choosing the other. Where only
 /// another spelling of it does, it is the provider's to say, and unjudged.
 fn resource(globs: &[PathGlob], action: &Action) -> Truth {
-    let Target::Http(http) = &action.target else { return Truth::No };
+    let Some(http) = action.target.http() else { return Truth::No };
     let either_form = |path: &str, matches: fn(&PathGlob, &str) -> bool| {
         let any = |path: &str| globs.iter().any(|glob| matches(glob, path));
         any(path) || http.provider.short_form(path).is_some_and(any)
@@ -288,22 +252,6 @@ fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
     match http.query.iter().any(is_disguised) {
         true => Truth::Unjudged,
         false => matcher.judge_pairs(&http.query),
-    }
-}
-
-fn path(action: &Action) -> Option<&str> {
-    match &action.target {
-        Target::Http(http) => Some(&http.path),
-        _ => None,
-    }
-}
-
-fn method(action: &Action) -> &str {
-    match &action.target {
-        Target::Tool(_) => "tools/call",
-        Target::Method(request) => &request.method,
-        Target::Http(http) => &http.method,
-        Target::Malformed(malformed) => &malformed.method,
     }
 }
 

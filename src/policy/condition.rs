@@ -20,7 +20,7 @@ use super::diagnostic::nearest;
 use super::matcher::Step;
 use super::reads;
 use super::regexes::{self, Regexes, Room};
-use crate::action::{Action, Body, Hints, Target};
+use crate::action::{Action, Body, Hints};
 use crate::intent::Intent;
 use crate::json::{Json, Object};
 
@@ -366,34 +366,16 @@ fn binds(node: &Expression, name: &str) -> bool {
 /// expression can tell MCP from REST; what it has and cannot be said in CEL is
 /// an error.
 fn value(variable: Variable, action: &Action, intent: Intent) -> Result<Value, String> {
-    let (call, http) = match &action.target {
-        Target::Tool(call) => (Some(call), None),
-        Target::Http(http) => (None, Some(http)),
-        Target::Method(_) | Target::Malformed(_) => (None, None),
-    };
+    let (call, http) = (action.target.call(), action.target.http());
     Ok(match variable {
         Variable::Agent => map([("name", text(&action.agent.name))]),
         Variable::Session => map([("id", text(&action.session))]),
-        Variable::Server => text(match &action.target {
-            Target::Tool(call) => &call.server,
-            Target::Method(request) => &request.server,
-            Target::Malformed(malformed) => &malformed.server,
-            Target::Http(_) => "",
-        }),
+        Variable::Server => text(action.target.server().map_or("", |server| server)),
         Variable::Provider => text(http.map_or("", |http| http.provider.as_str())),
         Variable::Tool => text(call.map_or("", |call| &call.tool)),
-        Variable::Args => match &action.target {
-            Target::Tool(call) => object(&call.args)?,
-            Target::Method(request) => object(&request.params)?,
-            Target::Http(_) | Target::Malformed(_) => map([]),
-        },
+        Variable::Args => action.target.args().map_or_else(|| Ok(map([])), object)?,
         Variable::Annotations => call.map_or_else(|| map([]), |call| hints(call.hints())),
-        Variable::Method => text(match &action.target {
-            Target::Tool(_) => "tools/call",
-            Target::Method(request) => &request.method,
-            Target::Http(http) => &http.method,
-            Target::Malformed(malformed) => &malformed.method,
-        }),
+        Variable::Method => text(action.target.method()),
         Variable::Path => text(http.map_or("", |http| &http.path)),
         Variable::Query => pairs(http.map(|http| &*http.query).unwrap_or_default())?,
         Variable::Headers => pairs(http.map(|http| &*http.headers).unwrap_or_default())?,

@@ -11,7 +11,7 @@ use super::glob::Glob;
 use super::matcher::Step;
 use super::outlook::foreseen;
 use super::truth::Truth;
-use crate::action::{Action, Provider, Target};
+use crate::action::{Action, Provider};
 use crate::fold::fold;
 use crate::intent;
 use crate::json::{Json, Object};
@@ -93,11 +93,7 @@ impl Policy {
         declares: impl Fn(&str) -> bool,
     ) -> Option<(&'a str, &'a str)> {
         let words = &self.words;
-        let arguments = match &action.target {
-            Target::Tool(call) => &call.args,
-            Target::Method(request) => &request.params,
-            Target::Http(_) | Target::Malformed(_) => return None,
-        };
+        let arguments = action.target.args()?;
         if words.0.is_empty() || !words.is_near_any(arguments) {
             return None;
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::clause::{Clause, Key, Subject};
 use super::glob::{Glob, PathGlob, PathPattern, Pattern};
-use crate::action::{Provider, Target};
+use crate::action::Provider;
 
 /// Numbers of rules, ascending.
 type Numbers = Vec<u32>;
@@ -60,19 +60,15 @@ impl Index {
         subject: Subject<'i>,
     ) -> impl Iterator<Item = &'i [u32]> {
         let mut by_path = Vec::new();
-        let (name, server, provider) = match &subject.action.target {
-            Target::Tool(call) => (Some((&self.tools, &*call.tool)), Some(&*call.server), None),
-            Target::Method(request) => (None, Some(&*request.server), None),
-            Target::Malformed(malformed) => (None, Some(&*malformed.server), None),
-            Target::Http(http) => {
-                by_path = self.by_path(http.provider, &http.path);
-                (None, None, Some(http.provider))
-            }
-        };
-        let by_name = name.into_iter().flat_map(|(names, name)| names.candidates(name));
-        let by_server = server.into_iter().flat_map(|server| self.servers.candidates(server));
+        let target = &subject.action.target;
+        if let Some(http) = target.http() {
+            by_path = self.by_path(http.provider, &http.path);
+        }
+        let by_name = target.call().into_iter().flat_map(|call| self.tools.candidates(&call.tool));
+        let by_server =
+            target.server().into_iter().flat_map(|server| self.servers.candidates(server));
         let by_provider =
-            provider.into_iter().filter_map(|provider| self.providers.get(provider.as_str()));
+            target.http().into_iter().filter_map(|http| self.providers.get(http.provider.as_str()));
         by_name
             .chain(by_path)
             .chain(by_server)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::action::{Agent, ToolCall, Transport};
+use crate::action::{Agent, Target, ToolCall, Transport};
 
 fn action(args: &str) -> Action {
     let Ok(Json::Object(args)) = crate::json::parse(args.as_bytes()) else { panic!("args") };
