@@ -31,7 +31,8 @@ impl Decision {
     }
 }
 
-/// The stage of the way that decided.
+/// The stage of the way that decided. Those behind `Policy` are part of the public
+/// vocabulary, and nothing decides there yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// The request itself is not well-formed.

@@ -69,7 +69,8 @@ impl RowId {
     }
 }
 
-/// What became of an action.
+/// What became of an action. What a person says is part of the public vocabulary, and
+/// nobody is asked yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It was let through.
