@@ -7,8 +7,8 @@
 //! plain, a carriage return inside a line. What is left is said in a borrowed
 //! view; the bytes themselves are never rewritten. Pure.
 
-use super::era;
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
+use super::{codes, era};
 use crate::fold::fold;
 use crate::json::{self, Json, JsonError, Object, Reader};
 
@@ -29,7 +29,7 @@ const ENVELOPE_KEYS: [&str; 7] =
 
 /// Members that decide what a `tools/call` does.
 const CALL_KEYS: [&str; 7] =
-    ["name", "arguments", "_meta", "task", "inputResponses", "requestState", PROTOTYPE];
+    ["name", "arguments", era::META, "task", "inputResponses", "requestState", PROTOTYPE];
 
 /// Assigned naively in JavaScript, it lends its members to the whole object.
 const PROTOTYPE: &str = "__proto__";
@@ -106,21 +106,10 @@ pub struct Unreadable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct Fault {
-    /// JSON-RPC's code for it.
-    pub code: Code,
+    /// JSON-RPC's code for it (JSON-RPC 2.0, section 5.1).
+    pub code: i64,
     /// In words for the sender.
     pub what: String,
-}
-
-/// JSON-RPC 2.0, section 5.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    /// Not JSON.
-    Parse = -32700,
-    /// Not a JSON-RPC message, or more than one at once.
-    Request = -32600,
-    /// The parameters are not what the method takes.
-    Params = -32602,
 }
 
 /// Reads one line, its end included or not. `batches` says whether the revision
@@ -368,7 +357,7 @@ impl Call {
         if arguments.get(PROTOTYPE).is_some() {
             return Err(Fault::params("`__proto__` in `params.arguments`"));
         }
-        let meta = object_or_none(members.take("_meta"), "_meta")?;
+        let meta = object_or_none(members.take(era::META), era::META)?;
         Ok(Self { name, arguments, meta, task })
     }
 }
@@ -477,20 +466,20 @@ fn twice(key: &str, place: &str) -> Fault {
 impl Fault {
     /// Not a JSON-RPC message.
     pub fn request(what: impl Into<String>) -> Self {
-        Self { code: Code::Request, what: what.into() }
+        Self { code: codes::INVALID_REQUEST, what: what.into() }
     }
 
     /// Parameters that the method does not take.
     pub fn params(what: impl Into<String>) -> Self {
-        Self { code: Code::Params, what: what.into() }
+        Self { code: codes::INVALID_PARAMS, what: what.into() }
     }
 }
 
 impl From<JsonError> for Fault {
     fn from(error: JsonError) -> Self {
         let code = match error {
-            JsonError::Syntax { .. } => Code::Parse,
-            JsonError::DuplicateKey { .. } | JsonError::TooDeep => Code::Request,
+            JsonError::Syntax { .. } => codes::PARSE_ERROR,
+            JsonError::DuplicateKey { .. } | JsonError::TooDeep => codes::INVALID_REQUEST,
         };
         Self { code, what: error.to_string() }
     }

@@ -3,6 +3,9 @@
 use crate::action::McpRequest;
 use crate::json::{Json, Object};
 
+/// What a message says of itself, in its parameters or its result.
+pub const META: &str = "_meta";
+
 /// The first member of `_meta` that only requests of the stateless era carry.
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
@@ -109,7 +112,7 @@ impl Era {
     #[must_use]
     pub fn own_params(&self) -> Option<Vec<(String, Json)>> {
         match &self.stateless {
-            Some(meta) => Some(vec![("_meta".to_owned(), Json::Object(meta.clone()))]),
+            Some(meta) => Some(vec![(META.to_owned(), Json::Object(meta.clone()))]),
             None => (self.agreed.is_some() && self.initialized).then(Vec::new),
         }
     }

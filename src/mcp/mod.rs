@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod bridge;
+pub mod codes;
 pub mod envelope;
 pub mod era;
 pub mod frames;

@@ -6,6 +6,15 @@ use crate::json::{Json, Object};
 /// The keyword of the schema.
 const KEYWORD: &str = "x-mcp-header";
 
+/// What the names of their headers begin with.
+const PREFIX: &str = "mcp-param-";
+
+/// Whether a header, named in lower case, is said to be an argument.
+#[must_use]
+pub fn is_argument(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 /// How deep a marked argument may lie, and how many a tool may have.
 const MAX_DEPTH: usize = 16;
 const MAX_HEADERS: usize = 64;
@@ -54,7 +63,7 @@ fn collect(schema: &Object, path: &mut Vec<String>, found: &mut Vec<ParamHeader>
         path.push(key.to_owned());
         if let Some(suffix) = property.get(KEYWORD).and_then(Json::as_str).filter(|it| is_token(it))
         {
-            let name = format!("mcp-param-{}", suffix.to_ascii_lowercase());
+            let name = format!("{PREFIX}{}", suffix.to_ascii_lowercase());
             if found.len() < MAX_HEADERS && found.iter().all(|other| other.name != name) {
                 found.push(ParamHeader { name, path: path.clone() });
             }

@@ -5,20 +5,11 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::codes::{REFUSED, TOO_MUCH, UPSTREAM};
 use super::envelope::{Call, Unreadable, shown};
 use super::era;
 use super::queue::Weight;
 use crate::verdict::{Decision, Denial, Reason};
-
-/// The code of a refusal that is an error: outside the range that JSON-RPC and
-/// MCP keep for themselves.
-const REFUSED: i64 = -31_403;
-
-/// The code of a message that is too large, or of one request too many.
-const TOO_MUCH: i64 = -31_413;
-
-/// The code of a failure of a remote server.
-const UPSTREAM: i64 = -31_502;
 
 /// The key of the decision in `_meta`.
 const DECISION: &str = "agentgate/decision";
@@ -117,7 +108,7 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
     let mut result = json!({
         "content": [{ "type": "text", "text": words }],
         "isError": true,
-        "_meta": decision(denial),
+        era::META: decision(denial),
     });
     if let Some(result) = result.as_object_mut().filter(|_| era::is_stateless(&call.meta)) {
         result.insert("resultType".to_owned(), "complete".into());
@@ -137,7 +128,7 @@ pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply
 #[must_use]
 pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<Reply> {
     let words = format!("AgentGate did not pass this message on: {}", message.fault.what);
-    let code = i64::from(message.fault.code as i32);
+    let code = message.fault.code;
     let answer = |id: &Option<Vec<u8>>| {
         let line = error(id.as_deref(), code, &words, Some(decision(denial)));
         Reply::refusal(line, true, denial)
@@ -263,13 +254,6 @@ mod tests {
         let answer = parsed(&refused_call(Some(b"1"), &call("{}", true), &denial()).line);
         assert_eq!(answer["error"]["code"], REFUSED);
         assert_eq!(answer["error"]["data"]["agentgate/decision"]["rule"], "policy");
-    }
-
-    #[test]
-    fn codes_of_our_own_lie_outside_the_reserved_range() {
-        for code in [REFUSED, TOO_MUCH] {
-            assert!(!(-32_768..=-32_000).contains(&code));
-        }
     }
 
     #[test]

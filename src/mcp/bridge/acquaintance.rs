@@ -28,7 +28,7 @@ const MAX_NAME: usize = 100;
 /// made it.
 #[must_use]
 pub fn name_of(principal: &str, message: &[u8]) -> String {
-    let info = raw(message, &["params", "_meta", era::CLIENT_INFO]);
+    let info = raw(message, &["params", era::META, era::CLIENT_INFO]);
     let info = info.or_else(|| raw(message, &["params", "clientInfo"])).unwrap_or_default();
     let said = |key: &str| {
         let said = raw(info, &[key]).and_then(answer::string).unwrap_or_default();

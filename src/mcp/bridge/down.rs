@@ -11,6 +11,9 @@ use bytes::Bytes;
 
 use super::{Step, splice, splice::raw};
 use crate::mcp::answer;
+use crate::mcp::codes::{
+    self, HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
+};
 use crate::mcp::era;
 
 /// What is known of a server since the handshake with it.
@@ -58,8 +61,9 @@ pub fn initialize() -> Bytes {
 #[must_use]
 pub fn probe() -> Bytes {
     format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{PROBE},\"method\":\"server/discover\",\"params\":{{\"_meta\":{{\
+        "{{\"jsonrpc\":\"2.0\",\"id\":{PROBE},\"method\":\"server/discover\",\"params\":{{\"{}\":{{\
          \"{}\":\"{}\",\"{}\":{{}}}}}}}}",
+        era::META,
         era::PROTOCOL_VERSION,
         era::STATELESS,
         era::CLIENT_CAPABILITIES
@@ -78,8 +82,7 @@ pub fn is_discovered(answer: &[u8]) -> bool {
 /// headers or capabilities are wrong, not the era.
 #[must_use]
 pub fn is_modern_error(answer: &[u8]) -> bool {
-    let code = raw(answer, &["error", "code"]);
-    code.is_some_and(|code| matches!(code, b"-32020" | b"-32021" | b"-32022"))
+    matches!(codes::of(answer), Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION))
 }
 
 impl Down {
@@ -97,10 +100,10 @@ impl Down {
             era::STATELESS,
             super::capabilities(raw(result, &["capabilities"]), false)
         );
-        for (name, member) in [("instructions", "instructions"), ("_meta", "serverInfo")] {
+        for (name, member) in [("instructions", "instructions"), (era::META, "serverInfo")] {
             let Some(said) = raw(result, &[member]).map(String::from_utf8_lossy) else { continue };
             discovered.push_str(&match name {
-                "_meta" => format!(",\"_meta\":{{\"{}\":{said}}}", era::SERVER_INFO),
+                era::META => format!(",\"{name}\":{{\"{}\":{said}}}", era::SERVER_INFO),
                 _ => format!(",\"{name}\":{said}"),
             });
         }
@@ -136,7 +139,7 @@ impl Down {
         match super::method_and_id(message) {
             (Some(asked), Some(id)) => Back::Reply(match asked.as_str() {
                 "ping" => super::result(id, "{}"),
-                _ => super::error(id, super::METHOD_NOT_FOUND, "this client takes no requests"),
+                _ => super::error(id, METHOD_NOT_FOUND, "this client takes no requests"),
             }),
             // Which client wants which of them, a handshake for all cannot say.
             (Some(said), None) if said == "notifications/message" => Back::Nothing,

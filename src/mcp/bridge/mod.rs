@@ -25,6 +25,8 @@ pub mod up;
 
 use bytes::Bytes;
 
+use super::codes::METHOD_NOT_FOUND;
+
 pub use splice::raw;
 
 /// Whether eras are bridged.
@@ -53,15 +55,6 @@ pub enum Step {
     /// There is nothing to send and nothing to answer.
     Nothing,
 }
-
-/// JSON-RPC's code for a method that is not there.
-const METHOD_NOT_FOUND: i64 = -32_601;
-
-/// JSON-RPC's code for parameters that a method does not take.
-const INVALID_PARAMS: i64 = -32_602;
-
-/// JSON-RPC's code for what is no request.
-const INVALID_REQUEST: i64 = -32_600;
 
 /// The answer `result`, written as JSON, to the request of this id.
 fn result(id: &[u8], result: &str) -> Bytes {

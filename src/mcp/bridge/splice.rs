@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::json::{JsonError, Reader};
+use crate::mcp::era::META;
 
 /// The members of an object, each with where its value stands in the whole text.
 type Members = Vec<(String, Range<usize>)>;
@@ -51,13 +52,13 @@ fn members(text: &[u8], object: &Range<usize>) -> Option<Members> {
 pub(super) fn with_meta(message: &[u8], keys: &[&str], added: &str) -> Option<Bytes> {
     let whole = 0..message.len();
     let Some(params) = find(&members(message, &whole)?, "params") else {
-        return put_first(message, &whole, &format!("\"params\":{{\"_meta\":{{{added}}}}}"));
+        return put_first(message, &whole, &format!("\"params\":{{\"{META}\":{{{added}}}}}"));
     };
     if message.get(params.clone())? == b"null" {
-        return Some(replaced(message, &params, &format!("{{\"_meta\":{{{added}}}}}")));
+        return Some(replaced(message, &params, &format!("{{\"{META}\":{{{added}}}}}")));
     }
-    let Some(meta) = find(&members(message, &params)?, "_meta") else {
-        return put_first(message, &params, &format!("\"_meta\":{{{added}}}"));
+    let Some(meta) = find(&members(message, &params)?, META) else {
+        return put_first(message, &params, &format!("\"{META}\":{{{added}}}"));
     };
     if message.get(meta.clone())? == b"null" {
         return Some(replaced(message, &meta, &format!("{{{added}}}")));

@@ -8,8 +8,9 @@
 
 use bytes::Bytes;
 
-use super::{INVALID_PARAMS, INVALID_REQUEST, Step, splice, splice::raw};
+use super::{Step, splice, splice::raw};
 use crate::mcp::answer;
+use crate::mcp::codes::{INVALID_PARAMS, INVALID_REQUEST};
 use crate::mcp::era;
 
 /// What is agreed with a client that is bridged.
@@ -42,7 +43,8 @@ impl Up {
         let up = Self { revision: revision.unwrap_or(newest), info, level: None };
         let id = String::from_utf8_lossy(id);
         let discover = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"server/discover\",\"params\":{{\"_meta\":{{{}}}}}}}",
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"server/discover\",\"params\":{{\"{}\":{{{}}}}}}}",
+            era::META,
             up.meta()
         );
         Some((up, discover.into()))
@@ -61,7 +63,7 @@ impl Up {
         }
         let capabilities = super::capabilities(raw(result, &["capabilities"]), true);
         let unknown = &b"{\"name\":\"unknown\",\"version\":\"0\"}"[..];
-        let server = raw(result, &["_meta", era::SERVER_INFO]).unwrap_or(unknown);
+        let server = raw(result, &[era::META, era::SERVER_INFO]).unwrap_or(unknown);
         let server = String::from_utf8_lossy(server);
         let instructions = raw(result, &["instructions"]).map(String::from_utf8_lossy);
         let instructions =

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{METHOD, NAME, REVISION, STATELESS};
 use crate::json::{self, Json, Object};
 use crate::mcp::envelope::{self, Content, Frame};
+use crate::mcp::era;
 use crate::mcp::params::ParamHeader;
 
 /// How values that no header can hold are written.
@@ -61,7 +62,7 @@ pub fn check(
                 argument(headers, header, &call.arguments)?;
             }
             let mut params = vec![("name".to_owned(), Json::String(call.name.clone()))];
-            params.push(("_meta".to_owned(), Json::Object(call.meta.clone())));
+            params.push((era::META.to_owned(), Json::Object(call.meta.clone())));
             ("tools/call", Object::from_members(params).unwrap_or_default())
         }
         Content::Other(other) => (other.method.as_str(), other.params().unwrap_or_default()),
@@ -73,10 +74,8 @@ pub fn check(
         _ => None,
     };
     one(headers, &NAME, name, stateless && name.is_some())?;
-    let meta = params.get("_meta").and_then(Json::as_object);
-    let revision = meta
-        .and_then(|meta| meta.get("io.modelcontextprotocol/protocolVersion"))
-        .and_then(Json::as_str);
+    let meta = params.get(era::META).and_then(Json::as_object);
+    let revision = meta.and_then(|meta| meta.get(era::PROTOCOL_VERSION)).and_then(Json::as_str);
     match revision {
         Some(_) => one(headers, &REVISION, revision, true),
         None => Ok(()),
@@ -164,8 +163,8 @@ pub fn headers_of(message: &[u8]) -> Option<[(HeaderName, Option<String>); 3]> {
     let message = message.as_object()?;
     let method = message.get("method")?.as_str()?;
     let params = message.get("params").and_then(Json::as_object);
-    let meta = params.and_then(|params| params.get("_meta")).and_then(Json::as_object)?;
-    let revision = meta.get("io.modelcontextprotocol/protocolVersion")?.as_str()?;
+    let meta = params.and_then(|params| params.get(era::META)).and_then(Json::as_object)?;
+    let revision = meta.get(era::PROTOCOL_VERSION)?.as_str()?;
     let key = if method == "resources/read" { "uri" } else { "name" };
     let named = matches!(method, "tools/call" | "prompts/get" | "resources/read");
     let name = params.filter(|_| named).and_then(|params| params.get(key)).and_then(Json::as_str);

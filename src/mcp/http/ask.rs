@@ -12,6 +12,7 @@ use super::link::Principal;
 use super::messages::Messages;
 use super::remote::Remote;
 use super::{LAST_EVENT_ID, METHOD, NAME, agree};
+use crate::mcp::params;
 use crate::mcp::relay::exchange::{Ask, Outgoing};
 use crate::mcp::scan::outline;
 use crate::net::Body;
@@ -34,11 +35,8 @@ pub(super) struct Asker<'r> {
 impl Ask for Asker<'_> {
     async fn ask(&self, request: Outgoing) -> Option<Vec<Bytes>> {
         let mut headers = self.headers.clone();
-        let of_the_call: Vec<_> = headers
-            .keys()
-            .filter(|name| name.as_str().starts_with("mcp-param-"))
-            .cloned()
-            .collect();
+        let of_the_call: Vec<_> =
+            headers.keys().filter(|name| params::is_argument(name.as_str())).cloned().collect();
         for name in of_the_call {
             headers.remove(name);
         }

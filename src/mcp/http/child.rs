@@ -15,8 +15,12 @@ use tokio::time::timeout;
 use super::agree::has_method;
 use super::ids::{self, Place, Places};
 use super::paced::{self, Receiver, Sender};
-use super::problem::{self, INVALID_REQUEST, UPSTREAM};
-use crate::json::{self, Json};
+use super::problem;
+use crate::mcp::codes::{
+    self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY,
+    PARSE_ERROR, UNSUPPORTED_VERSION, UPSTREAM,
+};
+use crate::mcp::era;
 use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
 use crate::mcp::relay::Relay;
@@ -39,10 +43,7 @@ const MAX_POSTS: usize = 1_024;
 const BATCH: &[u8] = b"[";
 
 /// What every request of the stateless era says of itself in `_meta`.
-const DESCRIPTION: [&[u8]; 2] = [
-    b"\"io.modelcontextprotocol/protocolVersion\"",
-    b"\"io.modelcontextprotocol/clientCapabilities\"",
-];
+const DESCRIPTION: [&str; 2] = [era::PROTOCOL_VERSION, era::CLIENT_CAPABILITIES];
 
 /// A child's side of the conversations with it.
 pub(super) struct Session {
@@ -134,7 +135,7 @@ impl Session {
             return problem::empty(StatusCode::ACCEPTED);
         };
         let describes_itself =
-            DESCRIPTION.iter().all(|key| memchr::memmem::find(&message, key).is_some());
+            DESCRIPTION.iter().all(|key| memchr::memmem::find(&message, key.as_bytes()).is_some());
         let status = move |answer: &[u8]| status_of(answer, self.shared, describes_itself);
         let (message, waiting, receiver) = match self.expect(id.clone(), message) {
             Ok(expected) => expected,
@@ -444,19 +445,12 @@ fn belongs_to_a_call(message: &[u8], id: Option<&[u8]>) -> bool {
 /// its own (2026-07-28, "Error handling"), among them for a request that does not
 /// describe itself.
 fn status_of(message: &[u8], stateless: bool, describes_itself: bool) -> StatusCode {
-    if !stateless || memchr::memmem::find(message, b"\"error\"").is_none() {
-        return StatusCode::OK;
-    }
-    let message = json::parse(message).ok();
-    let error = message.as_ref().and_then(|message| message.as_object()?.get("error")?.as_object());
-    let code = error.and_then(|error| match error.get("code")? {
-        Json::Number(code) => code.as_str().parse::<i64>().ok(),
-        _ => None,
-    });
-    match code {
-        Some(-32_700 | -32_600 | -32_022..=-32_020) => StatusCode::BAD_REQUEST,
-        Some(-32_602) if !describes_itself => StatusCode::BAD_REQUEST,
-        Some(-32_601) => StatusCode::NOT_FOUND,
+    let is_error = stateless && memchr::memmem::find(message, b"\"error\"").is_some();
+    match codes::of(message).filter(|_| is_error) {
+        Some(PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH) => StatusCode::BAD_REQUEST,
+        Some(MISSING_CAPABILITY | UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
+        Some(INVALID_PARAMS) if !describes_itself => StatusCode::BAD_REQUEST,
+        Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     }
 }

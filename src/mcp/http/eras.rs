@@ -12,6 +12,7 @@ use super::headers::is_json;
 use crate::mcp::answer;
 use crate::mcp::bridge::acquaintance::{Acquaintances, name_of};
 use crate::mcp::bridge::{Bridging, down, raw};
+use crate::mcp::codes::{self, METHOD_NOT_FOUND};
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
 
@@ -156,7 +157,7 @@ pub(super) async fn looked_at(
     let (parts, body) = response.into_parts();
     let body = hold(body, max, PATIENCE).await?;
     let refused = refuses(status) || raw(&body, &["error"]).is_some();
-    let unknown_method = raw(&body, &["error", "code"]) == Some(b"-32601") && !answers;
+    let unknown_method = codes::of(&body) == Some(METHOD_NOT_FOUND) && !answers;
     let refusal = (refused && !unknown_method).then(|| body.clone());
     Ok((Response::from_parts(parts, Body::from(body)), refusal))
 }

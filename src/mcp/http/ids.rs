@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::json::{JsonError, Reader};
+use crate::mcp::era;
 
 /// Names the request to which a notification belongs (2026-07-28).
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -93,7 +94,7 @@ fn inside(
     reader.object(|reader, key| match key {
         "progressToken" if params => note(reader, Place::Progress, message, found),
         "requestId" if params => note(reader, Place::Requested, message, found),
-        "_meta" if reader.at_object()? => reader.object(|reader, key| match key {
+        era::META if reader.at_object()? => reader.object(|reader, key| match key {
             "progressToken" => note(reader, Place::Progress, message, found),
             SUBSCRIPTION => note(reader, Place::Subscription, message, found),
             _ => reader.raw().map(drop),

@@ -13,6 +13,7 @@ use super::front::Incoming;
 use super::pipe::Bridge;
 use super::{SESSION, agree, problem};
 use crate::mcp::bridge::Bridging;
+use crate::mcp::codes;
 use crate::net::Body;
 
 /// The children of one command, in three pools.
@@ -148,7 +149,7 @@ impl Pools {
         let looked = looked_at(response, answers, self.native.max_message()).await;
         looked.unwrap_or_else(|error| {
             let words = error.to_string();
-            (problem::error(StatusCode::BAD_GATEWAY, None, problem::UPSTREAM, &words), None)
+            (problem::error(StatusCode::BAD_GATEWAY, None, codes::UPSTREAM, &words), None)
         })
     }
 

@@ -13,15 +13,6 @@ use crate::net::Body;
 /// Bytes of an answer that is none that are told to the client.
 const QUOTED: usize = 500;
 
-/// JSON-RPC's code for a request that is none.
-pub const INVALID_REQUEST: i64 = -32_600;
-
-/// The code of 2026-07-28 for headers that disagree with the body.
-pub const HEADER_MISMATCH: i64 = -32_020;
-
-/// A code of our own for an upstream that fails.
-pub const UPSTREAM: i64 = -31_502;
-
 /// A JSON-RPC error with an HTTP status. `id` is as it was written.
 #[must_use]
 pub fn error(status: StatusCode, id: Option<&[u8]>, code: i64, message: &str) -> Response<Body> {

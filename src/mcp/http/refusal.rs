@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::problem::{self, INVALID_REQUEST};
+use super::problem;
 use crate::action::Malformed;
+use crate::mcp::codes::INVALID_REQUEST;
 use crate::net::Body;
 
 /// Why a request is not looked at further.

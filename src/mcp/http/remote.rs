@@ -17,15 +17,17 @@ use super::ask::{Asker, BOTH};
 use super::front::Incoming;
 use super::ids::{Place, Places};
 use super::link::{Link, Principal};
-use super::problem::{self, HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
+use super::problem;
 use super::sessions::{NotYours, Sessions};
 use super::sse::Parser;
 use super::stream::{self, Ends};
 use super::{SESSION, agree, headers};
 use crate::mcp::bridge::Bridging;
+use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::Posted;
 use crate::mcp::scan::outline;
+use crate::mcp::{era, params};
 use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
@@ -477,10 +479,10 @@ fn given_up(message: &[u8]) -> Option<&[u8]> {
 }
 
 fn names_arguments(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| name.as_str().starts_with("mcp-param-"))
+    headers.keys().any(|name| params::is_argument(name.as_str()))
 }
 
 /// Whether a message may be one of the stateless era.
 fn describes_itself(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"io.modelcontextprotocol/protocolVersion").is_some()
+    memchr::memmem::find(body, era::PROTOCOL_VERSION.as_bytes()).is_some()
 }

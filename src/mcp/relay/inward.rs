@@ -13,6 +13,7 @@ use crate::fold::fold;
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
 use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
+use crate::mcp::era;
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::{Asked, Key, MAX_PENDING};
 use crate::mcp::reply::{self, Reply};
@@ -297,7 +298,7 @@ impl Relay {
             _ => {}
         }
         if state.era.is_open()
-            && let Some(Json::Object(meta)) = params().get("_meta")
+            && let Some(Json::Object(meta)) = params().get(era::META)
         {
             state.era.seen(meta);
         }

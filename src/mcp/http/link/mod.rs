@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::eras::{self, Eras, has_method, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION, agree};
 use crate::mcp::bridge::Bridging;
+use crate::mcp::params;
 use crate::net::Body;
 use crate::net::client::{Client, SendError};
 
@@ -217,7 +218,7 @@ fn own(like: &Request<Bytes>, message: Bytes, headers: &[(HeaderName, &str)]) ->
 /// Takes away what headers say of an era and of a message.
 fn forget_era(headers: &mut HeaderMap) {
     let params: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("mcp-param-")).cloned().collect();
+        headers.keys().filter(|name| params::is_argument(name.as_str())).cloned().collect();
     params.iter().for_each(|name| drop(headers.remove(name)));
     for name in [SESSION, REVISION, METHOD, NAME, LAST_EVENT_ID] {
         headers.remove(name);

@@ -11,7 +11,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 
-use crate::mcp::bridge::raw;
+use crate::mcp::codes;
 use crate::mcp::http::headers::{is_json, is_stream};
 use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::messages::Messages;
@@ -107,8 +107,8 @@ pub(super) fn plain(_: &[u8]) -> StatusCode {
 
 /// In the stateless era an unknown method has a status of its own.
 pub(super) fn stateless(answer: &[u8]) -> StatusCode {
-    match raw(answer, &["error", "code"]) {
-        Some(b"-32601") => StatusCode::NOT_FOUND,
+    match codes::of(answer) {
+        Some(codes::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     }
 }

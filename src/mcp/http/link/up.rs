@@ -18,6 +18,7 @@ use crate::mcp::era;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
 use crate::mcp::http::{METHOD, REVISION, SESSION, agree};
+use crate::mcp::params;
 use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::client::SendError;
@@ -181,8 +182,7 @@ impl Link {
 /// were put there where the tool is known.
 fn stateless(request: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
     let mut sent = own(request, message, &[]);
-    let params =
-        request.headers().iter().filter(|(name, _)| name.as_str().starts_with("mcp-param-"));
+    let params = request.headers().iter().filter(|(name, _)| params::is_argument(name.as_str()));
     let params: Vec<_> = params.map(|(name, value)| (name.clone(), value.clone())).collect();
     forget_era(sent.headers_mut());
     sent.headers_mut().extend(params);
