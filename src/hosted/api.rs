@@ -63,6 +63,13 @@ async fn answer(
         let body = json!({ "error": "unknown_server", "detail": detail });
         return reply::answer(StatusCode::NOT_FOUND, body, row.as_deref());
     };
+    if let Some(header) = identify::astray(&parts.headers) {
+        let detail = identify::out_of_place(header);
+        let flawed = Malformed::ambiguous(&name, parts.method.as_str(), &*detail);
+        let row = hosted.refusals.faulty(agent, flawed).await;
+        let body = json!({ "error": "invalid_header", "detail": detail });
+        return reply::answer(StatusCode::BAD_REQUEST, body, row.as_deref());
+    }
     parts.headers.remove(AGENT_KEY);
     // One of the gate's own keys goes no further; any other bearer is the server's.
     if known.in_credentials_place {

@@ -9,11 +9,12 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use percent_encoding::percent_decode_str;
 
-use super::identify::{AGENT_KEY, MASTER_KEY};
+use super::identify::{self, AGENT_KEY, MASTER_KEY};
 use super::inbound::Fault;
 use crate::net::hops;
 use crate::net::sniff::{Fragment, TwoLengths};
 use crate::overrides;
+use crate::store::agents::holds_key;
 
 /// The methods that are passed on.
 const METHODS: [Method; 7] = [
@@ -52,7 +53,19 @@ pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
     if headers.get_all(UPGRADE).iter().any(websocket) {
         return Err(Fault::Upgrade);
     }
-    headers.values().try_for_each(check_value)
+    headers.values().try_for_each(check_value)?;
+    check_keys(parts)
+}
+
+/// An agent's key is for the gate alone.
+fn check_keys(parts: &Parts) -> Result<(), Fault> {
+    if let Some(name) = identify::astray(&parts.headers) {
+        return Err(Fault::Header(identify::out_of_place(name)));
+    }
+    match parts.uri.query().is_some_and(|query| holds_key(query.as_bytes())) {
+        true => Err(Fault::Query("it holds a key of the gate's: send it as X-Agent-Key")),
+        false => Ok(()),
+    }
 }
 
 fn check_value(value: &HeaderValue) -> Result<(), Fault> {

@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::aws::{self, Claim};
 use crate::action::Provider;
-use crate::store::agents::{AgentRecord, KEY_PREFIX};
+use crate::store::agents::{AgentRecord, KEY_PREFIX, holds_key};
 use crate::store::directory::{Directory, Holder};
 
 /// The header for agents' keys.
@@ -112,6 +112,27 @@ pub fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, 
     Ok(Identified { agent, key_id, in_credentials_place, claim: None })
 }
 
+/// The header that holds a key of the gate's where none is taken out before the
+/// request goes on.
+#[must_use]
+pub fn astray(headers: &HeaderMap) -> Option<&HeaderName> {
+    let is_in_place = in_credentials_place(headers).is_some();
+    let is_taken_out =
+        |name: &HeaderName| *name == AGENT_KEY || (*name == AUTHORIZATION && is_in_place);
+    let astray = |(name, value): &(&HeaderName, &HeaderValue)| {
+        !is_taken_out(name) && holds_key(value.as_bytes())
+    };
+    headers.iter().find(astray).map(|(name, _)| name)
+}
+
+/// What is told of a header that is [`astray`].
+#[must_use]
+pub fn out_of_place(header: &HeaderName) -> String {
+    format!(
+        "the header `{header}` holds a key of the gate's: send it as X-Agent-Key, and only there"
+    )
+}
+
 /// The key of the gate's own that stands where a credential would.
 fn in_credentials_place(headers: &HeaderMap) -> Option<Zeroizing<String>> {
     let value = headers.get(AUTHORIZATION)?;
@@ -147,6 +168,31 @@ mod tests {
             request = request.header(*name, value);
         }
         request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_key_that_nobody_takes_out_goes_nowhere() {
+        let key = format!("{KEY_PREFIX}{}", "0a".repeat(32));
+        let in_header = |name: &'static str, value: String| {
+            let own = ("x-agent-key", key.clone());
+            let parts = parts(&[own, (name, value)]);
+            astray(&parts.headers).map(|name| name.as_str().to_owned())
+        };
+        for (name, value) in [
+            ("authorization", format!("Bearer\t{key}")),
+            ("authorization", format!("Bearer token={key}")),
+            ("cookie", format!("a=b; key={key}")),
+            ("x-api-key", key.clone()),
+        ] {
+            assert_eq!(in_header(name, value).as_deref(), Some(name));
+        }
+        for (name, value) in [
+            ("authorization", format!("Bearer {key}")),
+            ("authorization", "Bearer ag_1".to_owned()),
+            ("cookie", format!("a={}", key.replace('0', "x"))),
+        ] {
+            assert_eq!(in_header(name, value), None);
+        }
     }
 
     #[test]

@@ -114,6 +114,8 @@ fn keys_of_the_gate_go_no_further() {
     assert_eq!(gate.request("POST", "/mcp/s", &headers, &initialize()).status, 200);
     let headers = format!("Authorization: Bearer {key}\r\n");
     assert_eq!(gate.request("POST", "/mcp/s", &headers, &initialize()).status, 200);
+    let headers = format!("X-Agent-Key: {key}\r\nCookie: key={key}\r\n");
+    assert_eq!(gate.request("POST", "/mcp/s", &headers, &initialize()).status, 400);
     let seen = upstream.requests();
     assert!(seen[0].contains("of-the-server"), "{seen:?}");
     assert!(seen.iter().all(|request| !request.contains(&key)), "{seen:?}");

@@ -126,6 +126,26 @@ fn the_agents_key_stays_here_and_the_credential_goes_there() {
 }
 
 #[test]
+fn a_key_where_nobody_takes_it_out_is_refused() {
+    let recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let agent = gate.agent("a", "allow_all");
+    let own = format!("X-Agent-Key: {}\r\n", agent.key);
+    let (path, in_query) = ("/proxy/notion/v1/users", format!("?key={}", agent.key));
+    for (query, header) in [
+        ("", format!("Authorization: Bearer\t{}\r\n", agent.key)),
+        ("", format!("Cookie: a=b; key={}\r\n", agent.key)),
+        (&*in_query, String::new()),
+    ] {
+        let answer = gate.request("GET", &format!("{path}{query}"), &format!("{own}{header}"), "");
+        assert_eq!(answer.status, 400, "{query} {header}: {answer:?}");
+        assert!(answer.body.contains("X-Agent-Key") && !answer.body.contains(&agent.key));
+    }
+    assert!(recorder.requests().is_empty());
+    assert!(!serde_json::to_string(&gate.log()).unwrap().contains(&agent.key));
+}
+
+#[test]
 fn an_upstream_that_fails_is_told_apart() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
