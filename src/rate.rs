@@ -21,8 +21,9 @@ pub fn nearer(one: Quota, other: Quota) -> Quota {
 pub struct Usage {
     /// The limit.
     pub limit: Limit,
-    /// When the `max`-th newest slot was taken; `None` while fewer are taken.
-    /// As long as it is inside the window, the window is full.
+    /// When the slot was taken that has to leave the window before the action fits in:
+    /// for one request, the `max`-th newest; `None` while fewer are taken. As long as
+    /// it is inside the window, the window is full.
     pub oldest_counted: Option<Timestamp>,
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::action::{Action, Payload, Target};
-use crate::intent::Intent;
+use crate::intent::{self, Intent};
 use crate::policy::Policy;
 use crate::rate::Usage;
 use crate::store::audit::{Completion, Draft, Outcome, Recorded, RowId};
@@ -111,7 +111,9 @@ impl Gate {
             move |usage| judge(&action, &policy, usage)
         };
         let began = Instant::now();
-        let recorded = self.store.record(&action.agent, policy.limits(), judge).await;
+        let requests = if policy.limits().is_empty() { 1 } else { intent::requests(&action) };
+        let limited = (policy.limits(), requests);
+        let recorded = self.store.record_all(&action.agent, limited, judge).await;
         self.onlookers.saw(&action, recorded.as_ref().ok(), began.elapsed());
         match recorded {
             Ok((row, verdict)) if verdict.lets_through() => {

@@ -19,6 +19,13 @@ pub use providers::aws::is_region as is_aws_region;
 
 use crate::action::{Action, Target};
 
+/// As how many requests an action counts: a batch as many as it carries.
+#[must_use]
+pub fn requests(action: &Action) -> u32 {
+    let members = action.target.http().and_then(batch::members).and_then(Result::ok);
+    members.map_or(1, |members| u32::try_from(members.len()).unwrap_or(u32::MAX))
+}
+
 /// What an action does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Intent {

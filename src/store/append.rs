@@ -49,16 +49,18 @@ impl<'t> Appender<'t> {
         Ok(Self { connection, decision, result, keys, salt, dictionary, windows, head })
     }
 
-    /// How much of each of `limits` the agent has used.
+    /// How much of each of `limits` the agent has used, as far as so many more
+    /// `requests` ask.
     pub(super) fn usage(
         &mut self,
         agent: &Arc<str>,
         limits: &[Limit],
+        requests: u32,
     ) -> rusqlite::Result<Vec<Usage>> {
         if limits.is_empty() {
             return Ok(Vec::new());
         }
-        slots::usage(self.connection, self.windows, agent, limits)
+        slots::usage(self.connection, self.windows, agent, (limits, requests))
     }
 
     /// Appends a decision. `digest` is that of its arguments under the keys
@@ -67,7 +69,7 @@ impl<'t> Appender<'t> {
         &mut self,
         draft: &Draft,
         digest: Option<(&Arc<Keys>, Hash)>,
-        limits: &[Limit],
+        limited: (&[Limit], u32),
     ) -> rusqlite::Result<Recorded> {
         let digest = match digest {
             Some((keys, digest)) if Arc::ptr_eq(keys, self.keys) => digest,
@@ -75,7 +77,7 @@ impl<'t> Appender<'t> {
         };
         self.insert_decision(draft, &digest)?;
         let taken = (&*draft.takes_slot_of, self.head.at);
-        let quota = slots::take_all(self.connection, self.windows, &draft.agent, taken, limits)?;
+        let quota = slots::take_all(self.connection, self.windows, &draft.agent, taken, limited)?;
         let id = RowId::new(self.head.at, self.head.seq, self.salt);
         Ok(Recorded { id, quota })
     }

@@ -27,6 +27,8 @@ type Delivery = (Deliver, Result<Recorded, StoreError>);
 pub(super) struct Job {
     pub(super) agent: Arc<str>,
     pub(super) limits: Vec<Limit>,
+    /// As how many it counts.
+    pub(super) requests: u32,
     pub(super) digest: Option<(Arc<Keys>, Hash)>,
     pub(super) draw: Draw,
     /// Where whoever waits for it runs.
@@ -37,11 +39,12 @@ impl Job {
     /// A row that `draw` drafts inside the transaction.
     pub(super) fn new(
         agent: &Agent,
-        limits: &[Limit],
+        (limits, requests): (&[Limit], u32),
         draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send + 'static,
     ) -> Self {
         let agent = Arc::clone(&agent.name);
-        Self { agent, limits: limits.to_vec(), digest: None, draw: Box::new(draw), home: home() }
+        let limits = limits.to_vec();
+        Self { agent, limits, requests, digest: None, draw: Box::new(draw), home: home() }
     }
 
     /// A row that is drafted already, with the digest of its arguments.
@@ -58,7 +61,8 @@ impl Job {
                 None
             }
         });
-        Self { agent, limits: Vec::new(), digest: Some(digest), draw, home: home() }
+        let limits = Vec::new();
+        Self { agent, limits, requests: 1, digest: Some(digest), draw, home: home() }
     }
 }
 
@@ -112,7 +116,7 @@ fn write_row(
     told: &mut Told,
     left: &mut Option<Refuse>,
 ) -> rusqlite::Result<()> {
-    let usage = match log.usage(&job.agent, &job.limits) {
+    let usage = match log.usage(&job.agent, &job.limits, job.requests) {
         Ok(usage) => usage,
         Err(error) => {
             *left = Some(refusing(job.draw));
@@ -121,7 +125,7 @@ fn write_row(
     };
     let Some((draft, deliver)) = (job.draw)(Ok(usage)) else { return Ok(()) };
     let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
-    match log.decide(&draft, digest, &job.limits) {
+    match log.decide(&draft, digest, (&job.limits, job.requests)) {
         Ok(recorded) => {
             told.waiting.push(Waiting { deliver, recorded, home: job.home });
             Ok(())

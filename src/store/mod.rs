@@ -167,6 +167,24 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(Vec<Usage>) -> (Draft, T) + Send + 'static,
     {
+        self.record_all(agent, (limits, 1), decide).await
+    }
+
+    /// The same for an action that counts as so many requests to its limits, all of
+    /// them or none.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub async fn record_all<T, F>(
+        &self,
+        agent: &Agent,
+        (limits, requests): (&[Limit], u32),
+        decide: F,
+    ) -> Result<(Recorded, T), StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Vec<Usage>) -> (Draft, T) + Send + 'static,
+    {
         let (answer, committed) = oneshot::channel();
         let job = if limits.is_empty() {
             let (draft, value) = guarded(decide, Vec::new())?;
@@ -174,7 +192,7 @@ impl Store {
                 let _ = answer.send(result.map(|recorded| (recorded, value)));
             })
         } else {
-            Job::new(agent, limits, |usage| {
+            Job::new(agent, (limits, requests), |usage| {
                 let (draft, value) = match usage.and_then(|usage| guarded(decide, usage)) {
                     Ok(decided) => decided,
                     Err(error) => {

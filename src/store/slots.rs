@@ -28,26 +28,29 @@ const REMOVED: i64 = 2 * REMOVE_EVERY;
 /// Agents and policies whose slots a writer remembers at most.
 const MAX_LINES: usize = 4096;
 
-/// How much of each of `limits` the agent has used.
+/// How much of each of `limits` the agent has used, as far as so many more
+/// `requests` ask.
 pub(super) fn usage(
     connection: &Connection,
     windows: &mut Windows,
     agent: &Arc<str>,
-    limits: &[Limit],
+    (limits, requests): (&[Limit], u32),
 ) -> rusqlite::Result<Vec<Usage>> {
     let mut usage = Vec::with_capacity(limits.len());
     for limit in limits {
-        let oldest_counted = match limit.max {
-            // A limit of none is full by a slot that nobody took.
-            0 => Some(Timestamp::MAX),
-            _ => windows.line(connection, agent, &limit.policy).oldest_counted(limit)?,
+        let oldest_counted = match limit.max.checked_sub(requests) {
+            // A limit that is too low is full by a slot that nobody took.
+            None => Some(Timestamp::MAX),
+            Some(before) => {
+                windows.line(connection, agent, &limit.policy).oldest_counted(limit, before)?
+            }
         };
         usage.push(Usage { limit: limit.clone(), oldest_counted });
     }
     Ok(usage)
 }
 
-/// Takes a slot of each of `policies` at `at`, and gives what is left of the limit
+/// Takes so many slots of each of `policies` at `at`, and gives what is left of the limit
 /// that is nearest to being used up. One that only observes holds nobody up, so
 /// nobody has to know of it.
 pub(super) fn take_all(
@@ -55,13 +58,16 @@ pub(super) fn take_all(
     windows: &mut Windows,
     agent: &Arc<str>,
     (policies, at): (&[Arc<str>], i64),
-    limits: &[Limit],
+    (limits, requests): (&[Limit], u32),
 ) -> rusqlite::Result<Option<Quota>> {
     let mut nearest: Option<Quota> = None;
     for policy in policies {
         let of_policy = || limits.iter().filter(|limit| limit.policy == *policy);
         let longest = of_policy().map(|limit| limit.window).max().unwrap_or_default();
         let mut line = windows.line(connection, agent, policy);
+        for _ in 1..requests {
+            line.take(at, longest)?;
+        }
         let newest = line.take(at, longest)?;
         for limit in of_policy().filter(|limit| !limit.observed) {
             let left = line.left(limit, (newest, at))?;
@@ -141,10 +147,14 @@ struct Line<'t> {
 }
 
 impl Line<'_> {
-    /// When the slot was taken that is the last to fit into `limit`; `None` where
-    /// there is none, or none that counts.
-    fn oldest_counted(&mut self, limit: &Limit) -> rusqlite::Result<Option<Timestamp>> {
-        let counted = lowest(self.newest()?, limit);
+    /// When the slot was taken that has to leave the window before more fit in than
+    /// `before` that are there; `None` where there is none, or none that counts.
+    fn oldest_counted(
+        &mut self,
+        limit: &Limit,
+        before: u32,
+    ) -> rusqlite::Result<Option<Timestamp>> {
+        let counted = self.newest()? - i64::from(before);
         let at = match self.begin(limit.window) {
             Some(begin) if counted < begin.n => None,
             Some(Begin { n, at: Some(at), .. }) if counted == n => Some(at),

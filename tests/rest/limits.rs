@@ -125,6 +125,26 @@ fn what_the_provider_says_of_its_own_limits_stays() {
 }
 
 #[test]
+fn a_batch_counts_as_the_requests_that_it_carries() {
+    let recorder = Recorder::start();
+    let (gate, key) = limited(
+        &recorder,
+        "rules: [{intent: read, effect: allow}]\nrate_limit: {requests_per_minute: 5}\n",
+    );
+    let headers = format!("{key}Content-Type: application/json\r\n");
+    let batch = |count: usize| {
+        let one = |id| json!({"id": format!("{id}"), "method": "GET", "url": "/me/events"});
+        let body = json!({"requests": (0..count).map(one).collect::<Vec<_>>()}).to_string();
+        gate.request("POST", "/proxy/microsoft/v1.0/$batch", &headers, &body).status
+    };
+    let single = || gate.request("GET", "/proxy/github/user", &key, "");
+    assert_eq!([batch(6), batch(3), batch(3)], [429, 200, 429]);
+    assert_eq!(told(&single()).map(|told| told[1]), Some(1));
+    assert_eq!([single().status, single().status], [200, 429]);
+    assert_eq!(recorder.requests().len(), 3);
+}
+
+#[test]
 fn an_upstream_that_fails_has_cost_a_request_all_the_same() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let configuration = format!("providers:\n  github: {{upstream: 'http://{gone}'}}\n");

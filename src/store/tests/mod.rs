@@ -248,6 +248,10 @@ fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
 
 /// Asks for a slot at `at`; whether there was one.
 fn ask(store: &Store, limits: &[Limit], at: Timestamp) -> bool {
+    ask_for(store, (limits, 1), at)
+}
+
+fn ask_for(store: &Store, (limits, requests): (&[Limit], u32), at: Timestamp) -> bool {
     let policies: Vec<Arc<str>> =
         limits.iter().map(|limit| Arc::clone(&limit.policy)).take(1).collect();
     let decide = move |usage: Vec<Usage>| {
@@ -255,7 +259,30 @@ fn ask(store: &Store, limits: &[Limit], at: Timestamp) -> bool {
         let slots = if free { policies } else { Vec::new() };
         (Draft { at, takes_slot_of: slots, ..draft("t") }, free)
     };
-    wait(store.record(&alice(), limits, decide)).unwrap().1
+    wait(store.record_all(&alice(), (limits, requests), decide)).unwrap().1
+}
+
+#[test]
+fn an_action_that_counts_as_many_takes_all_its_slots_or_none() {
+    let (_folder, store) = store();
+    let limits = [limit("p", 60, 5), limit("p", 3600, 9)];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let after = |seconds| start + SignedDuration::from_secs(seconds);
+    for (second, requests, fits) in [
+        (0, 6, false), // More than ever fit in.
+        (0, 3, true),
+        (1, 3, false),
+        (2, 2, true),
+        (3, 1, false),
+        (60, 4, false), // Those of second 2 still count.
+        (60, 3, true),
+        (70, 2, false), // The hour has one left.
+        (71, 1, true),
+        (3600, 3, true),
+    ] {
+        let free = ask_for(&store, (&limits, requests), after(second));
+        assert_eq!(free, fits, "{requests} at {second}");
+    }
 }
 
 #[test]
