@@ -68,7 +68,7 @@ pub(crate) fn url(text: &str) -> Result<Url, String> {
     url.ok_or_else(|| {
         let meant = meant_url(text);
         let meant = meant.as_deref().unwrap_or("https://mcp.example.com/mcp");
-        format!("`{text}` is not a URL; write {meant}")
+        format!("`{text}` is not a URL of http or https; write {meant}")
     })
 }
 
@@ -171,7 +171,10 @@ mod tests {
             ("ftp://example.com", "write https://mcp.example.com/mcp"),
         ] {
             let told = url(text).unwrap_err();
-            assert!(told.contains("is not a URL") && told.ends_with(advice), "{told}");
+            assert!(
+                told.contains("is not a URL of http or https") && told.ends_with(advice),
+                "{told}"
+            );
         }
     }
 }

@@ -251,6 +251,10 @@ pub(super) mod tests {
         let body = br#"{"requests":[{"method":"POST","url":"/x%2F$batch"}]}"#;
         batch.body = Body::Json(crate::json::parse(body).expect("JSON"));
         assert_eq!(judge(&batch).intent, Intent::Unknown);
+        // What is refused alone is refused in a batch.
+        let body = br#"{"requests":[{"method":"GET","url":"/me%2Fmessages"}]}"#;
+        batch.body = Body::Json(crate::json::parse(body).expect("JSON"));
+        assert_eq!(judge(&batch).intent, Intent::Unknown);
     }
 
     #[test]
@@ -259,7 +263,7 @@ pub(super) mod tests {
         get.headers.push(("x-http-method-override".to_owned(), "DELETE".to_owned()));
         assert_eq!(judge(&get).intent, Intent::Unknown);
         let mut batch = request("microsoft", "POST", "/v1.0/$batch");
-        let body = br#"{"requests":[{"method":"GET","url":"/me%2Fmessages"}]}"#;
+        let body = br#"{"requests":[{"method":"GET","url":"/me/messages"}]}"#;
         batch.body = Body::Json(crate::json::parse(body).expect("JSON"));
         assert_eq!(judge(&batch).intent, Intent::Read);
         batch.headers.push(("x-http-method".to_owned(), "PUT".to_owned()));

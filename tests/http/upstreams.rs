@@ -335,7 +335,7 @@ fn what_cannot_be_meant_is_refused_at_once() {
     for (arguments, says) in [
         (&["wrap", "--listen", &taken, "--", "true"][..], "is taken: stop what has it, or name"),
         (&["wrap", "example.com/mcp"], "write https://example.com/mcp"),
-        (&["login", "foo"], "`foo` is not a URL; write https://"),
+        (&["login", "foo"], "`foo` is not a URL of http or https; write https://"),
         (&["audit", "purge", "--older-than", "90"], "write 90d, 90h"),
         (&["agents", "rotate-key", "x", "--grace", "8d"], "days as hours"),
         (&["wrap", "--policy", "", "--", "true"], "AGENTGATE_POLICY"),
