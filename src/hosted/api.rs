@@ -58,17 +58,12 @@ async fn answer(
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
     let Some(server) = hosted.open.load().get(&name).cloned() else {
         let detail = format!("there is no MCP server `{name}`");
-        let flawed = Malformed::ambiguous(ANY, parts.method.as_str(), &*detail);
-        let row = hosted.refusals.faulty(agent, flawed).await;
-        let body = json!({ "error": "unknown_server", "detail": detail });
-        return reply::answer(StatusCode::NOT_FOUND, body, row.as_deref());
+        let flawed = Malformed::ambiguous(ANY, parts.method.as_str(), detail);
+        return refused(&hosted, agent, flawed, (StatusCode::NOT_FOUND, "unknown_server")).await;
     };
-    if let Some(header) = identify::astray(&parts.headers) {
-        let detail = identify::out_of_place(header);
-        let flawed = Malformed::ambiguous(&name, parts.method.as_str(), &*detail);
-        let row = hosted.refusals.faulty(agent, flawed).await;
-        let body = json!({ "error": "invalid_header", "detail": detail });
-        return reply::answer(StatusCode::BAD_REQUEST, body, row.as_deref());
+    if let Some(detail) = identify::astray(&parts.headers) {
+        let flawed = Malformed::ambiguous(&name, parts.method.as_str(), detail);
+        return refused(&hosted, agent, flawed, (StatusCode::BAD_REQUEST, "invalid_header")).await;
     }
     parts.headers.remove(AGENT_KEY);
     // One of the gate's own keys goes no further; any other bearer is the server's.
@@ -84,6 +79,18 @@ async fn answer(
             refusal.answer(row.as_deref())
         }
     }
+}
+
+/// Records what no server gets to see, and says so.
+async fn refused(
+    hosted: &Hosted,
+    agent: Agent,
+    flawed: Malformed,
+    (status, error): (StatusCode, &str),
+) -> Response {
+    let body = json!({ "error": error, "detail": flawed.what });
+    let row = hosted.refusals.faulty(agent, flawed).await;
+    reply::answer(status, body, row.as_deref())
 }
 
 async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) -> Response {

@@ -59,8 +59,8 @@ pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
 
 /// An agent's key is for the gate alone.
 fn check_keys(parts: &Parts) -> Result<(), Fault> {
-    if let Some(name) = identify::astray(&parts.headers) {
-        return Err(Fault::Header(identify::out_of_place(name)));
+    if let Some(told) = identify::astray(&parts.headers) {
+        return Err(Fault::Header(told));
     }
     match parts.uri.query().is_some_and(|query| holds_key(query.as_bytes())) {
         true => Err(Fault::Query("it holds a key of the gate's: send it as X-Agent-Key")),

@@ -23,6 +23,7 @@ pub mod pools;
 pub mod problem;
 pub mod refusal;
 pub mod remote;
+mod said;
 pub mod sessions;
 pub mod sse;
 pub mod stdio;

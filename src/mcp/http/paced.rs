@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::mcp::reply::Told;
+use crate::mcp::queue::Weight;
 
 /// Pieces that wait for the client.
 const PIECES: usize = 64;
@@ -41,10 +41,10 @@ impl<T> Clone for Sender<T> {
     }
 }
 
-impl<T: Size> Sender<T> {
+impl<T: Weight> Sender<T> {
     /// Waits for room and hands `piece` over. Cancel-safe.
     pub(super) async fn send(&self, piece: T) -> Result<(), Gone> {
-        let size = u32::try_from(piece.size()).unwrap_or(BYTES).min(BYTES);
+        let size = u32::try_from(piece.weight()).unwrap_or(BYTES).min(BYTES);
         let room = tokio::select! {
             room = Arc::clone(&self.room).acquire_many_owned(size) => room.map_err(|_| Gone)?,
             () = self.inner.closed() => return Err(Gone),
@@ -75,26 +75,8 @@ impl<T> Receiver<T> {
     }
 }
 
-/// What counts.
-pub(super) trait Size {
-    /// In bytes.
-    fn size(&self) -> usize;
-}
-
-impl Size for Bytes {
-    fn size(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Size for Told {
-    fn size(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl<E> Size for Result<Bytes, E> {
-    fn size(&self) -> usize {
+impl<E> Weight for Result<Bytes, E> {
+    fn weight(&self) -> usize {
         self.as_ref().map_or(0, Bytes::len)
     }
 }
