@@ -14,8 +14,9 @@ use crate::action::{
     Action, Agent, Body, DeclaredHints, HttpRequest, Malformed, McpRequest, Provider, Target,
     ToolCall, Transport,
 };
+use crate::head::{HeadFault, check_headers, check_query};
 use crate::json::{self, Json, JsonError, Object};
-use crate::path::{Path, PathFault};
+use crate::path::Path;
 
 /// What to do with a key that a request does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,13 +169,15 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     // As no request can have it, and descriptions out of documents often do.
     let path = path.trim_ascii_end();
     let (path, in_path) = path.split_once('?').unwrap_or((path, ""));
-    let mut query: Vec<_> = form_pairs(in_path);
-    query.extend(pairs(request, "query")?);
-    let headers = pairs(request, "headers")?.into_iter();
-    let path = match read_path(provider, path) {
+    let query = query(request, in_path)?;
+    let headers: Vec<_> = pairs(request, "headers")?
+        .into_iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
+    let path = match read_head(provider, path, &query, &headers) {
         Ok(path) => path,
         Err(fault) => {
-            let flawed = Malformed::ambiguous(provider.as_str(), &method, fault.to_string());
+            let flawed = Malformed::ambiguous(provider.as_str(), &method, fault);
             return Ok(Target::Malformed(flawed));
         }
     };
@@ -184,18 +187,45 @@ fn http(request: &Object) -> Result<Target, RequestError> {
         path: provider.full_form(path.judged()).into_owned(),
         host: text(request, "host")?.map(str::to_owned),
         is_file: provider.file_at(path.judged()).is_some(),
-        query,
-        headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
+        query: form_pairs(&query),
+        headers,
         body: body(request.get("body")),
     }))
 }
 
-/// As the proxy reads it; whoever writes a path down may leave out the first `/`.
-fn read_path(provider: Provider, path: &str) -> Result<Path, PathFault> {
-    match path.starts_with('/') {
+/// The query as it would be sent: what stands in the path, and then the key's own.
+fn query(request: &Object, in_path: &str) -> Result<String, RequestError> {
+    let own = match request.get("query") {
+        Some(Json::String(text)) => text.clone(),
+        _ => {
+            let pairs = pairs(request, "query")?;
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+        }
+    };
+    let parts = [in_path, &own].into_iter().filter(|part| !part.is_empty());
+    Ok(parts.collect::<Vec<_>>().join("&"))
+}
+
+/// As the proxy reads it, or what it says of it; whoever writes a path down may leave
+/// out the first `/`.
+fn read_head(
+    provider: Provider,
+    path: &str,
+    query: &str,
+    headers: &[(String, String)],
+) -> Result<Path, String> {
+    if path.contains('#') || query.contains('#') {
+        return Err(HeadFault::Target.to_string());
+    }
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    check_headers(headers).map_err(|fault| fault.to_string())?;
+    let path = match path.starts_with('/') {
         true => Path::parse(provider, path),
         false => Path::parse(provider, &format!("/{path}")),
-    }
+    };
+    let path = path.map_err(|fault| fault.to_string())?;
+    check_query(query).map_err(|fault| fault.to_string())?;
+    Ok(path)
 }
 
 /// JSON as it is; a string is the body as sent, which may be JSON in its turn.
@@ -361,6 +391,45 @@ mod tests {
             let text = format!(r#"{{"provider":"aws","method":"GET","path":"{path}"}}"#);
             let Target::Http(request) = parsed(&text).target else { panic!("{path}") };
             assert_eq!(request.path, normal);
+        }
+    }
+
+    #[test]
+    fn queries_and_headers_are_read_as_the_proxy_reads_them() {
+        let told = |request: &str| {
+            let text = format!(r#"{{"provider":"notion","method":"POST",{request}}}"#);
+            match parsed(&text).target {
+                Target::Malformed(found) => Some(found.what),
+                _ => None,
+            }
+        };
+        let overridden = HeadFault::Override("_method".to_owned()).to_string();
+        for request in [
+            r#""path":"/a?_method=DELETE""#,
+            r#""path":"/a","query":"b;_method=DELETE""#,
+            r#""path":"/a?b=1","query":{"_method":"DELETE"}"#,
+        ] {
+            assert_eq!(told(request).as_ref(), Some(&overridden), "{request}");
+        }
+        for (request, fault) in [
+            (r#""path":"/a","query":{"b":"\u0000"}"#, HeadFault::Query("it holds a NUL")),
+            (r#""path":"/a?b=%ff""#, HeadFault::Query("it is not UTF-8")),
+            (r#""path":"/a?b#c""#, HeadFault::Target),
+            (r#""path":"/a#c""#, HeadFault::Target),
+            (
+                r#""path":"/a","headers":{"X-HTTP-Method":"PUT"}"#,
+                HeadFault::Override("x-http-method".to_owned()),
+            ),
+        ] {
+            assert_eq!(told(request), Some(fault.to_string()), "{request}");
+        }
+        let twice = r#""path":"/a","headers":{"Content-Type":["a/b","c/d"]}"#;
+        assert!(told(twice).is_some_and(|told| told.contains("twice")));
+        for request in [
+            r#""path":"/a?b=100%&c=_method","query":{"d":";#&_method=x"}"#,
+            r#""path":"/a","headers":{"Accept":["a/b","c/d"],"X-Trace":"caf\u00e9"}"#,
+        ] {
+            assert_eq!(told(request), None, "{request}");
         }
     }
 

@@ -15,7 +15,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Admin;
 use super::error::{Answer, ApiError};
-use crate::rest::identify::MASTER_KEY;
+use crate::keys::MASTER_KEY;
 use crate::rest::reply;
 
 /// Lets only those through who bear the master key, once. Absent and wrong keys

@@ -16,9 +16,10 @@ use super::Hosted;
 use super::registration::Registration;
 use crate::action::{Agent, Malformed};
 use crate::json::object;
+use crate::keys::AGENT_KEY;
 use crate::mcp::http::front;
 use crate::net::body::hold;
-use crate::rest::identify::{self, AGENT_KEY};
+use crate::rest::identify;
 use crate::rest::inbound::Fault;
 use crate::rest::reply;
 

@@ -15,7 +15,7 @@ use memchr::memchr2;
 use memchr::memmem::{self, Finder};
 
 use self::names::Names;
-use super::inbound::Fault;
+use crate::head::HeadFault;
 use crate::net::Body;
 use crate::net::body::{Unfit, stepwise};
 
@@ -64,12 +64,14 @@ impl Fields {
     /// Those of a form that is announced with these headers.
     ///
     /// # Errors
-    /// [`Fault::Header`] where they announce no boundary that is the same to everybody.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Fault> {
+    /// [`HeadFault::Header`] where they announce no boundary that is the same to everybody.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, HeadFault> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.unwrap_or_default();
         let boundary = boundary(kind).ok_or_else(|| {
-            Fault::Header("the header `content-type` names no single, plain boundary".to_owned())
+            HeadFault::Header(
+                "the header `content-type` names no single, plain boundary".to_owned(),
+            )
         })?;
         let form = "multipart/form-data";
         Ok(Self {
@@ -85,8 +87,8 @@ impl Fields {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// [`Fault::Override`]; [`Fault::Header`] where headers cannot be read.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Fault> {
+    /// [`HeadFault::Override`]; [`HeadFault::Header`] where headers cannot be read.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), HeadFault> {
         let mut rest = piece;
         while !rest.is_empty() {
             rest = match self.in_headers {
@@ -122,14 +124,14 @@ impl Fields {
     }
 
     /// Takes a line of headers, as far as it came.
-    fn headers<'p>(&mut self, rest: &'p [u8]) -> Result<&'p [u8], Fault> {
+    fn headers<'p>(&mut self, rest: &'p [u8]) -> Result<&'p [u8], HeadFault> {
         let end = memchr2(b'\r', b'\n', rest).map_or(rest.len(), |at| at + 1);
         let (line, after) = rest.split_at(end);
         let is_whole = matches!(line.last(), Some(b'\r' | b'\n'));
         self.lines.ends += usize::from(is_whole);
         if self.held.len() + line.len() > MAX_HEADERS || self.lines.ends > MAX_LINE_ENDS {
             let what = "the headers of a part of the form have no end".to_owned();
-            return Err(Fault::Header(what));
+            return Err(HeadFault::Header(what));
         }
         self.held.extend_from_slice(line);
         if is_whole {
@@ -149,7 +151,7 @@ impl Fields {
     /// boundary. Where lines end in `\n` alone, as Google's own library writes them, any
     /// empty line does: Rack 1 and 2 would read on there, but not in a form as browsers
     /// send it.
-    fn are_over(&mut self) -> Result<bool, Fault> {
+    fn are_over(&mut self) -> Result<bool, HeadFault> {
         let Self { held, lines, delimiter, .. } = self;
         let line = held.get(lines.end..).unwrap_or_default();
         // No boundary has a line end in it, so none reaches into two lines.
@@ -165,7 +167,7 @@ impl Fields {
                 // The last boundary is followed by nothing.
                 if self.is_strict && !is_crlf && !first.starts_with(b"--") {
                     let what = "lines of a form have to end in `\\r\\n`".to_owned();
-                    return Err(Fault::Header(what));
+                    return Err(HeadFault::Header(what));
                 }
             }
             return Ok(false);
@@ -207,7 +209,7 @@ fn boundary(kind: &str) -> Option<&str> {
 ///
 /// # Errors
 /// See [`Fields::of`] and [`Fields::push`].
-pub(super) fn check_whole(announced: &HeaderMap, form: &[u8]) -> Result<(), Fault> {
+pub(super) fn check_whole(announced: &HeaderMap, form: &[u8]) -> Result<(), HeadFault> {
     let mut fields = Fields::of(announced)?;
     fields.push(form)?;
     fields.push(b"\n")
@@ -221,7 +223,7 @@ pub(super) fn checked(rest: Body, mut fields: Fields) -> Body {
         match piece.map_or(Ok(()), |piece| fields.push(piece)) {
             Ok(()) => next,
             Err(fault) => {
-                let unfit = Unfit { code: fault.answer().1, what: fault.to_string() };
+                let unfit = Unfit { code: fault.code(), what: fault.to_string() };
                 Some(Err(axum::Error::new(unfit)))
             }
         }

@@ -1,20 +1,17 @@
 //! A request's head: what of it is refused because upstream could take it
 //! otherwise, what of it goes on, and what of it policies may look at.
 
-use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use percent_encoding::percent_decode_str;
 
-use super::identify::{self, AGENT_KEY, MASTER_KEY};
+use super::identify;
 use super::inbound::Fault;
+use crate::head::{HeadFault, check_headers, decides, decides_folded};
+use crate::keys::{AGENT_KEY, MASTER_KEY};
 use crate::net::hops;
 use crate::net::sniff::{Fragment, TwoLengths};
-use crate::overrides;
-use crate::store::agents::holds_key;
 
 /// The methods that are passed on.
 const METHODS: [Method; 7] = [
@@ -26,10 +23,6 @@ const METHODS: [Method; 7] = [
     Method::DELETE,
     Method::OPTIONS,
 ];
-
-/// Headers that must not be given twice.
-const SINGLE: [HeaderName; 5] =
-    [HOST, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, AUTHORIZATION];
 
 /// Headers between the client and the gate.
 const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
@@ -43,56 +36,25 @@ pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
         return Err(Fault::Method(parts.method.to_string()));
     }
     check_target(parts)?;
-    check_names(&parts.headers)?;
     check_framing(parts)?;
     let headers = &parts.headers;
-    if let Some(name) = headers.keys().find(|name| overrides::is_header(name.as_str())) {
-        return Err(Fault::Override(name.to_string()));
-    }
-    let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-    if headers.get_all(UPGRADE).iter().any(websocket) {
-        return Err(Fault::Upgrade);
-    }
-    headers.values().try_for_each(check_value)?;
-    check_keys(parts)
-}
-
-/// An agent's key is for the gate alone.
-fn check_keys(parts: &Parts) -> Result<(), Fault> {
-    if let Some(told) = identify::astray(&parts.headers) {
-        return Err(Fault::Header(told));
-    }
-    match parts.uri.query().is_some_and(|query| holds_key(query.as_bytes())) {
-        true => Err(Fault::Query("it holds a key of the gate's: send it as X-Agent-Key")),
-        false => Ok(()),
-    }
-}
-
-fn check_value(value: &HeaderValue) -> Result<(), Fault> {
-    let value = value.as_bytes();
-    if value.iter().any(|byte| *byte < 0x20 && *byte != b'\t' || *byte == 0x7f) {
-        return Err(Fault::Header("a header holds a control character".to_owned()));
-    }
-    // Over HTTP/2 such a value may come, and over HTTP/1 it would arrive as another
-    // one than was judged (RFC 9113, section 8.2.1).
-    match value.trim_ascii().len() == value.len() {
-        true => Ok(()),
-        false => Err(Fault::Header("a header begins or ends with white space".to_owned())),
-    }
+    check_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
+    // An agent's key is for the gate alone.
+    identify::astray(headers).map_or(Ok(()), |told| Err(HeadFault::Header(told).into()))
 }
 
 /// Where the request says it goes, once and plainly.
-fn check_target(parts: &Parts) -> Result<(), Fault> {
+fn check_target(parts: &Parts) -> Result<(), HeadFault> {
     let host = parts.headers.get(HOST);
     let authority = parts.uri.authority();
     // HTTP/2 always names the authority; in HTTP/1.1 only a request to a
     // forward proxy does.
     if parts.version < Version::HTTP_2 && authority.is_some() {
-        return Err(Fault::Target);
+        return Err(HeadFault::Target);
     }
     let Some(host) = host else {
         return match parts.version {
-            Version::HTTP_11 => Err(Fault::Header("the header `host` is missing".to_owned())),
+            Version::HTTP_11 => Err(HeadFault::Header("the header `host` is missing".to_owned())),
             _ => Ok(()),
         };
     };
@@ -100,83 +62,30 @@ fn check_target(parts: &Parts) -> Result<(), Fault> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     let plain = named.filter(|named| named.as_str().bytes().all(is_plain));
     let Some(plain) = plain else {
-        return Err(Fault::Header("the header `host` names no host".to_owned()));
+        return Err(HeadFault::Header("the header `host` names no host".to_owned()));
     };
     match authority.is_some_and(|authority| *authority != plain) {
-        true => Err(Fault::Header("`host` and `:authority` differ".to_owned())),
+        true => Err(HeadFault::Header("`host` and `:authority` differ".to_owned())),
         false => Ok(()),
     }
 }
 
-fn check_names(headers: &HeaderMap) -> Result<(), Fault> {
-    for name in &SINGLE {
-        if headers.get_all(name).iter().nth(1).is_some() {
-            return Err(Fault::Header(format!("the header `{name}` is given twice")));
-        }
-    }
-    // Some servers take `X_Y` or `X.Y` for `X-Y`.
-    match headers.keys().find(|name| decides_folded(name.as_str())) {
-        Some(name) => {
-            let what = format!("the header `{name}` is another one to servers that fold names");
-            Err(Fault::Header(what))
-        }
-        None => Ok(()),
-    }
-}
-
-fn check_framing(parts: &Parts) -> Result<(), Fault> {
+fn check_framing(parts: &Parts) -> Result<(), HeadFault> {
     let headers = &parts.headers;
     if parts.extensions.get::<Fragment>().is_some() {
-        return Err(Fault::Target);
+        return Err(HeadFault::Target);
     }
     let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
     if both || parts.extensions.get::<TwoLengths>().is_some() {
         let what = "the length of the body is declared more than once";
-        return Err(Fault::Header(what.to_owned()));
+        return Err(HeadFault::Header(what.to_owned()));
     }
     let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     if headers.get(TRANSFER_ENCODING).is_some_and(|value| !chunked(value)) {
         let what = "`transfer-encoding` is something else than `chunked`";
-        return Err(Fault::Header(what.to_owned()));
+        return Err(HeadFault::Header(what.to_owned()));
     }
     Ok(())
-}
-
-/// Whether a header, named in lower case, decides how a request is taken.
-fn decides(name: &str) -> bool {
-    let starts = ["content-", "x-amz-"];
-    SINGLE.iter().any(|single| single.as_str() == name)
-        || overrides::is_header(name)
-        || hops::is_hop_by_hop(name)
-        || hops::is_forwarding(name)
-        || [AGENT_KEY, MASTER_KEY, "cookie"].contains(&name)
-        || starts.iter().any(|start| name.starts_with(start))
-}
-
-/// Whether it does to servers that take the name for another.
-fn decides_folded(name: &str) -> bool {
-    overrides::folded(name).is_some_and(|folded| decides(&folded))
-}
-
-/// Refuses a query or form that asks upstream for another method.
-///
-/// # Errors
-/// [`Fault::Override`].
-pub(super) fn check_parameters(form: &[u8]) -> Result<(), Fault> {
-    overrides::parameter_in(form).map_or(Ok(()), |name| Err(Fault::Override(name)))
-}
-
-/// Refuses a query that is not the same to everybody.
-///
-/// # Errors
-/// [`Fault::Query`], [`Fault::Override`].
-pub(super) fn check_query(query: &str) -> Result<(), Fault> {
-    let decoded = percent_decode_str(query).decode_utf8();
-    match decoded.map(|text| text.contains('\0')) {
-        Ok(false) => check_parameters(query.as_bytes()),
-        Ok(true) => Err(Fault::Query("it holds a NUL")),
-        Err(_) => Err(Fault::Query("it is not UTF-8")),
-    }
 }
 
 /// The headers that go all the way.
@@ -293,24 +202,6 @@ mod tests {
         };
         assert!(checked(&[]) && checked(&[("host", "gate:8100")]) && !checked(&[("host", "evil")]));
         assert!(check(&parts(Version::HTTP_11, "http://gate/x", &[("host", "gate")])).is_err());
-    }
-
-    #[test]
-    fn parameters_that_override_are_found_however_they_are_spelt() {
-        for form in [
-            "_method=PUT",
-            "a=1;_METHOD=x",
-            "%5fmethod=x",
-            "+_method=x",
-            "_method[]=x",
-            "%24httpMethod",
-            "$httpHeaders",
-        ] {
-            assert!(matches!(check_parameters(form.as_bytes()), Err(Fault::Override(_))), "{form}");
-        }
-        assert_eq!(check_parameters(b"method=x&a=_method"), Ok(()));
-        assert!(check_query("q=%ff").is_err() && check_query("q=a%00").is_err());
-        assert_eq!(check_query("q=SELECT+Id%0AFROM+Account&name=caf%C3%A9&100%"), Ok(()));
     }
 
     #[test]

@@ -12,14 +12,9 @@ use zeroize::Zeroizing;
 
 use super::aws::{self, Claim};
 use crate::action::Provider;
-use crate::store::agents::{AgentRecord, KEY_PREFIX, holds_key};
+use crate::keys::{AGENT_KEY, KEY_PREFIX, holds_key};
+use crate::store::agents::AgentRecord;
 use crate::store::directory::{Directory, Holder};
-
-/// The header for agents' keys.
-pub const AGENT_KEY: &str = "x-agent-key";
-
-/// The header for the key of the admin API; it never goes upstream.
-pub const MASTER_KEY: &str = "x-master-key";
 
 /// A key that was never issued, of the length of one.
 const NOBODYS: &str = "ag_0000000000000000000000000000000000000000000000000000000000000000";

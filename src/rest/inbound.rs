@@ -16,6 +16,7 @@ use super::media;
 use super::payload::{self, Reads};
 use super::route::{Destination, destination};
 use crate::action::{self, HttpRequest, Provider};
+use crate::head::{HeadFault, check_query};
 use crate::net::Body;
 use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
 use crate::net::room::Place;
@@ -68,21 +69,9 @@ pub enum Fault {
     /// A signed path that cannot be followed.
     #[error("{0}")]
     Signed(&'static str),
-    /// The target is not a path.
-    #[error("the request target is not a path")]
-    Target,
-    /// A header given more than once, or two that contradict each other.
+    /// See [`HeadFault`].
     #[error("{0}")]
-    Header(String),
-    /// Something asks upstream to take the request for one of another method.
-    #[error("`{0}` asks upstream to take the request for one of another method")]
-    Override(String),
-    /// The query could be read in two ways.
-    #[error("the query cannot be read for certain: {0}")]
-    Query(&'static str),
-    /// Somebody wants to leave HTTP behind.
-    #[error("upgrades to another protocol are not passed on")]
-    Upgrade,
+    Head(#[from] HeadFault),
     /// A form that is not UTF-8.
     #[error("the form is not UTF-8")]
     Form,
@@ -126,11 +115,7 @@ impl Fault {
             Self::Expired => (StatusCode::FORBIDDEN, "signed_path_expired"),
             Self::AwsSignature(_) => (StatusCode::FORBIDDEN, "signature_refused"),
             Self::Signed(_) => (StatusCode::BAD_REQUEST, "invalid_signed_path"),
-            Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
-            Self::Header(_) => (StatusCode::BAD_REQUEST, "invalid_header"),
-            Self::Override(_) => (StatusCode::BAD_REQUEST, "method_override"),
-            Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid_query"),
-            Self::Upgrade => (StatusCode::BAD_REQUEST, "upgrade_refused"),
+            Self::Head(fault) => (StatusCode::BAD_REQUEST, fault.code()),
             Self::Encoded | Self::Charset => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body"),
             Self::Json(_) | Self::Form => (StatusCode::BAD_REQUEST, "invalid_body"),
             Self::Body(error) => error.answer(),
@@ -154,7 +139,7 @@ pub async fn read(
     head::check(parts)?;
     let path = Path::parse(provider, raw_path)?;
     let query = parts.uri.query();
-    head::check_query(query.unwrap_or_default())?;
+    check_query(query.unwrap_or_default())?;
     let Destination { host, path: judged_path } = destination(provider, path.judged(), region);
     // Policies see which host it is on.
     let is_file = provider.file_at(path.judged()).is_some();

@@ -7,9 +7,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
 use super::form;
-use super::head::check_parameters;
 use super::inbound::Fault;
 use crate::action::{Body, Provider};
+use crate::head::{HeadFault, check_parameters};
 use crate::json::{self, Json};
 use crate::overrides;
 
@@ -45,7 +45,7 @@ enum Charset {
 /// What has to be read of a body with these headers.
 ///
 /// # Errors
-/// [`Fault::Header`] where the type is not one.
+/// [`HeadFault::Header`] where the type is not one.
 pub(super) fn reads(
     provider: Provider,
     host: Option<&str>,
@@ -95,7 +95,10 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     };
     match kind.split_once('/') {
         Some((main, sub)) if is_token(main) && is_token(sub) => Ok(Some(kind.to_ascii_lowercase())),
-        _ => Err(Fault::Header("the header `content-type` names no media type".to_owned())),
+        _ => {
+            Err(HeadFault::Header("the header `content-type` names no media type".to_owned())
+                .into())
+        }
     }
 }
 
@@ -178,7 +181,7 @@ fn parse(held: &Bytes) -> Result<Json, Fault> {
 /// Some frameworks look for the method among the members, too.
 fn check_members(value: &Json) -> Result<(), Fault> {
     let name = overrides::member_in(value);
-    name.map_or(Ok(()), |name| Err(Fault::Override(name.to_owned())))
+    name.map_or(Ok(()), |name| Err(HeadFault::Override(name.to_owned()).into()))
 }
 
 /// A form is ASCII, and what it escapes is UTF-8.
@@ -276,7 +279,10 @@ mod tests {
         let field = "--b\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nPUT\r\n--b--";
         for kind in ["form-data", "FORM-DATA", "related", "mixed", "x-other"] {
             let kind = format!("multipart/{kind}; boundary=b");
-            assert!(matches!(github(&kind, field), Err(Fault::Override(_))), "{kind}");
+            assert!(
+                matches!(github(&kind, field), Err(Fault::Head(HeadFault::Override(_)))),
+                "{kind}"
+            );
         }
         let foreign = "multipart/form-data; boundary=b; charset=utf-16";
         assert!(matches!(github(foreign, field), Err(Fault::Charset)));

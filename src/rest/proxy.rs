@@ -35,6 +35,7 @@ use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Malformed, Provider, Target, Transport};
 use crate::gate::refusals::Refusals;
 use crate::gate::{Gate, Permit, Receipt};
+use crate::head::HeadFault;
 use crate::intent;
 use crate::net::Body;
 use crate::net::body::HoldError;
@@ -133,7 +134,8 @@ impl Proxy {
             return self.refuse_without_policy(&who.agent, provider, parts).await;
         };
         let Some(base) = base else {
-            let fault = Fault::Header("the header `host` does not name a host".to_owned());
+            let fault =
+                HeadFault::Header("the header `host` does not name a host".to_owned()).into();
             return self.refuse_faulty(&gate, &who.agent, provider, parts, fault).await;
         };
         let answer = asked_for(provider, path, parts);
@@ -227,10 +229,12 @@ impl Proxy {
                 let upstream = one.or_else(|| site?.upstream.as_ref());
                 let upstream = match (upstream, &judged.host) {
                     (Some(configured), _) => Cow::Borrowed(configured),
-                    (None, Some(host)) => Cow::Owned(Upstream::vendor(host).ok_or(Fault::Target)?),
+                    (None, Some(host)) => {
+                        Cow::Owned(Upstream::vendor(host).ok_or(HeadFault::Target)?)
+                    }
                     (None, None) => return Err(Fault::NoUpstream(provider.as_str())),
                 };
-                let uri = upstream.uri(&path, query.as_deref()).ok_or(Fault::Target)?;
+                let uri = upstream.uri(&path, query.as_deref()).ok_or(HeadFault::Target)?;
                 if provider == Provider::Aws {
                     let scope = who.claim.as_deref().map(aws::Claim::scope);
                     let (service, region) = scope_of(judged.host.as_deref().unwrap_or_default());
@@ -250,7 +254,7 @@ impl Proxy {
             }
         };
         // INVARIANT (method): it was one of HTTP's own when it was read.
-        let method = judged.method.parse().map_err(|_| Fault::Target)?;
+        let method = judged.method.parse().map_err(|_| HeadFault::Target)?;
         let outgoing = Outgoing::new(method, uri, headers, body);
         let action = self.action(&who.agent, Target::Http(judged));
         Ok(Read { action, outgoing })

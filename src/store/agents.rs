@@ -23,21 +23,7 @@ use super::schema::{meta, set_meta};
 use super::{Options, StoreError};
 use crate::action::{Agent, Provider};
 use crate::fold::fold;
-
-/// What every key begins with.
-pub const KEY_PREFIX: &str = "ag_";
-
-/// Hexadecimal digits that follow.
-const KEY_DIGITS: usize = 64;
-
-/// Whether `text` holds something of the form of a key of the gate's, whoever's.
-#[must_use]
-pub fn holds_key(text: &[u8]) -> bool {
-    memchr::memmem::find_iter(text, KEY_PREFIX).any(|at| {
-        let digits = text.get(at + KEY_PREFIX.len()..).and_then(|rest| rest.get(..KEY_DIGITS));
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    })
-}
+use crate::keys::KEY_PREFIX;
 
 /// What every AWS access-key id of the gate's begins with.
 pub const AWS_PREFIX: &str = "AGAK";

@@ -2,8 +2,8 @@
 
 use percent_encoding::percent_decode;
 
+use crate::head::HeadFault;
 use crate::overrides;
-use crate::rest::inbound::Fault;
 
 /// What in the headers of a part could be the name of a field that asks for another
 /// method, looked for as their lines come.
@@ -29,8 +29,8 @@ impl Names {
     /// Takes the next line of the headers.
     ///
     /// # Errors
-    /// [`Fault::Override`] where they name such a field up to here.
-    pub(super) fn push(&mut self, line: &[u8]) -> Result<(), Fault> {
+    /// [`HeadFault::Override`] where they name such a field up to here.
+    pub(super) fn push(&mut self, line: &[u8]) -> Result<(), HeadFault> {
         let known = self.text.len();
         squeeze(line, &mut self.text);
         if self.text.len() == known {
@@ -65,8 +65,8 @@ impl Names {
     }
 }
 
-fn refused(parameter: Option<&str>) -> Result<(), Fault> {
-    parameter.map_or(Ok(()), |name| Err(Fault::Override(name.to_owned())))
+fn refused(parameter: Option<&str>) -> Result<(), HeadFault> {
+    parameter.map_or(Ok(()), |name| Err(HeadFault::Override(name.to_owned())))
 }
 
 /// Adds a line of headers to `text` without all that some readers leave out, and some

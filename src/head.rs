@@ -1,0 +1,187 @@
+//! Queries and headers of REST requests as they are judged, however they came: to
+//! the proxy, or as people write requests down. What one server could take
+//! otherwise than the next is refused. Pure.
+
+use percent_encoding::percent_decode_str;
+
+use crate::keys::{AGENT_KEY, MASTER_KEY, holds_key};
+use crate::net::hops;
+use crate::overrides;
+
+/// Headers that must not be given twice.
+const SINGLE: [&str; 5] =
+    ["host", "content-length", "content-type", "transfer-encoding", "authorization"];
+
+/// Why a request is not passed on, path and body aside.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeadFault {
+    /// The target is not a path.
+    #[error("the request target is not a path")]
+    Target,
+    /// A header given more than once, or two that contradict each other.
+    #[error("{0}")]
+    Header(String),
+    /// Something asks upstream to take the request for one of another method.
+    #[error("`{0}` asks upstream to take the request for one of another method")]
+    Override(String),
+    /// The query could be read in two ways.
+    #[error("the query cannot be read for certain: {0}")]
+    Query(&'static str),
+    /// Somebody wants to leave HTTP behind.
+    #[error("upgrades to another protocol are not passed on")]
+    Upgrade,
+}
+
+impl HeadFault {
+    /// What programs know it by.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Target => "invalid_target",
+            Self::Header(_) => "invalid_header",
+            Self::Override(_) => "method_override",
+            Self::Query(_) => "invalid_query",
+            Self::Upgrade => "upgrade_refused",
+        }
+    }
+}
+
+/// Refuses a query that is not the same to everybody, or not for everybody.
+///
+/// # Errors
+/// [`HeadFault::Query`], [`HeadFault::Override`].
+pub fn check_query(query: &str) -> Result<(), HeadFault> {
+    if holds_key(query.as_bytes()) {
+        return Err(HeadFault::Query("it holds a key of the gate's: send it as X-Agent-Key"));
+    }
+    let decoded = percent_decode_str(query).decode_utf8();
+    match decoded.map(|text| text.contains('\0')) {
+        Ok(false) => check_parameters(query.as_bytes()),
+        Ok(true) => Err(HeadFault::Query("it holds a NUL")),
+        Err(_) => Err(HeadFault::Query("it is not UTF-8")),
+    }
+}
+
+/// Refuses a query or form that asks upstream for another method.
+///
+/// # Errors
+/// [`HeadFault::Override`].
+pub fn check_parameters(form: &[u8]) -> Result<(), HeadFault> {
+    overrides::parameter_in(form).map_or(Ok(()), |name| Err(HeadFault::Override(name)))
+}
+
+/// Refuses headers, named in lower case, that are not the same to everybody.
+///
+/// # Errors
+/// [`HeadFault::Header`], [`HeadFault::Override`], [`HeadFault::Upgrade`].
+pub fn check_headers<'h>(
+    headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+) -> Result<(), HeadFault> {
+    let mut singles = SINGLE.map(|name| (name, false));
+    for (name, value) in headers {
+        let single = singles.iter_mut().find(|(single, _)| *single == name);
+        if single.is_some_and(|(_, is_given)| std::mem::replace(is_given, true)) {
+            return Err(HeadFault::Header(format!("the header `{name}` is given twice")));
+        }
+        check_header(name, value)?;
+    }
+    Ok(())
+}
+
+fn check_header(name: &str, value: &[u8]) -> Result<(), HeadFault> {
+    let unfit = |what: &str| Err(HeadFault::Header(what.to_owned()));
+    // Some servers take `X_Y` or `X.Y` for `X-Y`.
+    if decides_folded(name) {
+        return unfit(&format!("the header `{name}` is another one to servers that fold names"));
+    }
+    if overrides::is_header(name) {
+        return Err(HeadFault::Override(name.to_owned()));
+    }
+    if name == "upgrade" && value.eq_ignore_ascii_case(b"websocket") {
+        return Err(HeadFault::Upgrade);
+    }
+    if value.iter().any(|byte| *byte < 0x20 && *byte != b'\t' || *byte == 0x7f) {
+        return unfit("a header holds a control character");
+    }
+    // Over HTTP/2 such a value may come, and over HTTP/1 it would arrive as another
+    // one than was judged (RFC 9113, section 8.2.1).
+    match value.trim_ascii().len() == value.len() {
+        true => Ok(()),
+        false => unfit("a header begins or ends with white space"),
+    }
+}
+
+/// Whether a header, named in lower case, decides how a request is taken.
+#[must_use]
+pub fn decides(name: &str) -> bool {
+    let starts = ["content-", "x-amz-"];
+    SINGLE.contains(&name)
+        || overrides::is_header(name)
+        || hops::is_hop_by_hop(name)
+        || hops::is_forwarding(name)
+        || [AGENT_KEY, MASTER_KEY, "cookie"].contains(&name)
+        || starts.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether it does to servers that take the name for another.
+#[must_use]
+pub fn decides_folded(name: &str) -> bool {
+    overrides::folded(name).is_some_and(|folded| decides(&folded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_that_override_are_found_however_they_are_spelt() {
+        for form in [
+            "_method=PUT",
+            "a=1;_METHOD=x",
+            "%5fmethod=x",
+            "+_method=x",
+            "_method[]=x",
+            "%24httpMethod",
+            "$httpHeaders",
+        ] {
+            let found = check_parameters(form.as_bytes());
+            assert!(matches!(found, Err(HeadFault::Override(_))), "{form}");
+        }
+        assert_eq!(check_parameters(b"method=x&a=_method"), Ok(()));
+        assert!(check_query("q=%ff").is_err() && check_query("q=a%00").is_err());
+        assert_eq!(check_query("q=SELECT+Id%0AFROM+Account&name=caf%C3%A9&100%"), Ok(()));
+    }
+
+    #[test]
+    fn a_key_is_for_the_gate_alone() {
+        let holding = |digits: usize| format!("a=b&key=ag_{}", "0".repeat(digits));
+        assert!(matches!(check_query(&holding(64)), Err(HeadFault::Query(_))));
+        assert_eq!(check_query(&holding(63)), Ok(()));
+    }
+
+    #[test]
+    fn headers_that_can_be_taken_in_two_ways_are_refused() {
+        let checked = |headers: &[(&'static str, &'static str)]| {
+            check_headers(headers.iter().map(|(name, value)| (*name, value.as_bytes())))
+        };
+        let accept = ("accept", "a");
+        assert_eq!(checked(&[accept, accept, ("x_custom", "1"), ("upgrade", "h2c")]), Ok(()));
+        let kind = ("content-type", "text/plain");
+        assert_eq!(checked(&[accept, kind]), Ok(()));
+        assert!(checked(&[kind, accept, kind]).is_err());
+        for header in [
+            ("content_length", "3"),
+            ("x_http_method_override", "DELETE"),
+            ("x-agent_key", "x"),
+            ("x_amz_target", "x"),
+            ("x-original-url", "/admin"),
+            ("x-http-method", "PUT"),
+            ("x-environment", " x"),
+            ("x-environment", "x\t"),
+            ("x-environment", "x\ny"),
+            ("upgrade", "WebSocket"),
+        ] {
+            assert!(checked(&[accept, header]).is_err(), "{header:?}");
+        }
+    }
+}
