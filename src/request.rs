@@ -177,7 +177,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let path = match read_head(provider, path, &query, &headers) {
         Ok(path) => path,
         Err(fault) => {
-            let flawed = Malformed::ambiguous(provider.as_str(), &method, fault);
+            let flawed = Malformed::ambiguous(provider.as_str(), &method, fault.to_string());
             return Ok(Target::Malformed(flawed));
         }
     };
@@ -213,18 +213,18 @@ fn read_head(
     path: &str,
     query: &str,
     headers: &[(String, String)],
-) -> Result<Path, String> {
+) -> Result<Path, Box<dyn std::error::Error>> {
     if path.contains('#') || query.contains('#') {
-        return Err(HeadFault::Target.to_string());
+        return Err(HeadFault::Target.into());
     }
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    check_headers(headers).map_err(|fault| fault.to_string())?;
+    check_headers(headers)?;
     let path = match path.starts_with('/') {
         true => Path::parse(provider, path),
         false => Path::parse(provider, &format!("/{path}")),
     };
-    let path = path.map_err(|fault| fault.to_string())?;
-    check_query(query).map_err(|fault| fault.to_string())?;
+    let path = path?;
+    check_query(query)?;
     Ok(path)
 }
 

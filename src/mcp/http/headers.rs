@@ -4,6 +4,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderName};
 
 use super::DECISION;
+use crate::keys::{AGENT_KEY, MASTER_KEY};
 use crate::net::hops;
 use crate::overrides;
 
@@ -16,8 +17,8 @@ const OURS: [&str; 8] = [
     "host",
     "origin",
     "trailer",
-    "x-agent-key",
-    "x-master-key",
+    AGENT_KEY,
+    MASTER_KEY,
 ];
 
 /// Whether a client's header, named in lower case, does not go on to the server,
