@@ -11,6 +11,7 @@ use axum::Router;
 use axum::extract::State;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -21,14 +22,23 @@ use crate::net::Body;
 use crate::net::lanes::Lanes;
 use crate::net::server::{self, Limits};
 
-/// The one path.
-const PATH: &str = "/callback";
+/// Where clients come back that were registered by hand.
+pub(super) const PATH: &str = "/callback";
+
+/// Where a client comes back that the gate registers with `issuer`, and no client of
+/// another's. A page that leads to another authorization server's, in the name of the
+/// client there, leads nowhere then: that one refuses the address, or the browser
+/// comes to a path that nobody waits at (RFC 9700, section 4.4.2.2).
+pub(super) fn path_for(issuer: &str) -> String {
+    format!("{PATH}/{}", hex::encode(Sha256::digest(issuer)))
+}
 
 /// An open port, before anyone waits at it.
 #[derive(Debug)]
 pub(super) struct Port {
     listener: TcpListener,
     address: SocketAddr,
+    path: String,
 }
 
 /// What the browser brought.
@@ -61,19 +71,19 @@ pub(super) struct Callback {
 }
 
 impl Port {
-    /// Opens `port`, any where it is 0.
+    /// Opens `port`, any where it is 0, for visits to `path`.
     ///
     /// # Errors
     /// Where there is none to be had.
-    pub(super) async fn open(port: u16) -> io::Result<Self> {
+    pub(super) async fn open(port: u16, path: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, path })
     }
 
     /// The redirect address.
     pub(super) fn redirect(&self) -> String {
-        format!("http://{}{PATH}", self.address)
+        format!("http://{}{}", self.address, self.path)
     }
 
     /// Waits for the one visit that knows `state`.
@@ -81,7 +91,8 @@ impl Port {
         let (arrived, visits) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<Infallible>();
         let host = HeaderValue::from_str(&self.address.to_string()).ok();
-        let expected = Expected { host, state: Zeroizing::new(state.to_owned()), arrived };
+        let state = Zeroizing::new(state.to_owned());
+        let expected = Expected { host, path: self.path, state, arrived };
         let app = Router::new().fallback(answer).with_state(Arc::new(expected));
         let stopped = async move {
             let _ = stopped.await;
@@ -119,6 +130,7 @@ impl Visit {
 /// Whom the callback is for.
 struct Expected {
     host: Option<HeaderValue>,
+    path: String,
     state: Zeroizing<String>,
     arrived: mpsc::Sender<Visit>,
 }
@@ -145,7 +157,7 @@ impl Expected {
     /// What a request brings; `None` for any but the one that is waited for.
     fn read(&self, request: &Request<Body>) -> Option<Answer> {
         let is_ours = request.method() == Method::GET
-            && request.uri().path() == PATH
+            && request.uri().path() == self.path
             && self.host.is_some()
             && request.headers().get(HOST) == self.host.as_ref();
         let query = request.uri().query().filter(|_| is_ours)?;
@@ -191,7 +203,7 @@ mod tests {
     fn expected() -> Expected {
         let host = Some(HeaderValue::from_static("127.0.0.1:8000"));
         let (arrived, _) = mpsc::channel(1);
-        Expected { host, state: Zeroizing::new("right".to_owned()), arrived }
+        Expected { host, path: PATH.to_owned(), state: Zeroizing::new("right".into()), arrived }
     }
 
     fn read(method: &str, host: &str, target: &str) -> Option<Answer> {
@@ -216,6 +228,7 @@ mod tests {
             ("GET", host, "/callback?state=right"),
             ("GET", host, "/callback"),
             ("GET", host, "/?code=c&state=right"),
+            ("GET", host, "/callback/?code=c&state=right"),
         ] {
             assert!(read(method, host, target).is_none(), "{method} {host} {target}");
         }

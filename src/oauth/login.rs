@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::LoginError;
-use super::callback::{Answer, Callback, Page, Port, Visit};
+use super::callback::{self, Answer, Callback, Page, Port, Visit};
 use super::discover::{Discovered, Place};
 use super::error::shown;
 use super::record::{About, Grant, Identity, Record, Secret};
@@ -105,7 +105,11 @@ impl Place {
         if let Some(issuer) = issuer.filter(|issuer| !is_same(issuer, &found.issuer)) {
             return Err(self.moved(issuer, &found.issuer));
         }
-        let port = Port::open(wish.who.port).await;
+        let path = match known(&found, &wish.who) {
+            Some(_) => callback::PATH.to_owned(),
+            None => callback::path_for(&found.issuer),
+        };
+        let port = Port::open(wish.who.port, path).await;
         let port = port.map_err(|error| {
             LoginError::failed(&self.server, format!("no port for the callback: {error}"))
         })?;
@@ -145,14 +149,7 @@ impl Place {
         redirect: String,
         scopes: &[String],
     ) -> Result<Identity, LoginError> {
-        let takes_documents = found
-            .metadata
-            .additional_fields
-            .get("client_id_metadata_document_supported")
-            .is_some_and(|offered| offered == true);
-        let document = who.document.as_ref().filter(|_| takes_documents);
-        let known = who.id.as_ref().map(|id| (id, who.secret.as_ref()));
-        let Some((id, secret)) = known.or_else(|| document.map(|url| (url, None))) else {
+        let Some((id, secret)) = known(found, who) else {
             let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
             let registered = found.manager.register_client(NAME, &redirect, &scopes).await;
             let registered = registered.map_err(|error| self.blame(&error))?;
@@ -244,6 +241,22 @@ impl Prepared<'_> {
         };
         Ok(Record::new(about, grant, Timestamp::now().as_second()))
     }
+}
+
+/// The client that needs not be registered, and its secret: registered by hand, or
+/// described by a document.
+fn known<'w>(
+    found: &Discovered,
+    who: &'w Who,
+) -> Option<(&'w String, Option<&'w zeroize::Zeroizing<String>>)> {
+    let takes_documents = found
+        .metadata
+        .additional_fields
+        .get("client_id_metadata_document_supported")
+        .is_some_and(|offered| offered == true);
+    let document = who.document.as_ref().filter(|_| takes_documents);
+    let by_hand = who.id.as_ref().map(|id| (id, who.secret.as_ref()));
+    by_hand.or_else(|| document.map(|url| (url, None)))
 }
 
 async fn wait(

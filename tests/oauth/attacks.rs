@@ -285,6 +285,24 @@ fn one_visit_is_redeemed_and_no_other() {
     assert_eq!(logged_in.count(), 1, "{:?}", ended.visits);
 }
 
+/// A page that leads on to another authorization server's, in the name of the client
+/// there: the browser comes back where that client would.
+#[test]
+fn a_code_of_another_authorization_server_is_not_redeemed() {
+    let honest = Stranger::honest().login_with(&[], agree).page.unwrap();
+    let theirs: Url = callback(&honest, &[]).parse().unwrap();
+    let attacker = Stranger::honest();
+    let ended = attacker.login_with(&[], |page| {
+        let mut back: Url = callback(page, &[("code", "a-code")]).parse().unwrap();
+        assert_ne!(back.path(), theirs.path(), "both come back to one path");
+        back.set_path(theirs.path());
+        vec![back.into()]
+    });
+    assert!(ended.visits[0].starts_with("HTTP/1.1 400 "), "{:?}", ended.visits);
+    assert_eq!((ended.status, attacker.file()), (Some(1), None), "{}", ended.told);
+    assert!(attacker.asked("/token").is_empty());
+}
+
 #[test]
 fn what_a_server_says_plays_no_tricks_on_the_terminal() {
     let trick = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{200b}\r";

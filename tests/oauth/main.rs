@@ -182,7 +182,7 @@ fn processes_that_start_together_open_one_page() {
 fn a_callback_that_does_not_know_the_state_changes_nothing() {
     let Some(stage) = Stage::set("wrong state", json!({})) else { return };
     stage.login();
-    assert_eq!(stage.visited("/callback?"), [400, 200]);
+    assert_eq!(stage.visited("/callback/"), [400, 200]);
 }
 
 #[test]
