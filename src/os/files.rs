@@ -73,8 +73,22 @@ pub(crate) struct FileId {
 impl FileId {
     pub(crate) fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
+        #[cfg(target_os = "linux")]
+        if let Some(id) = Self::alone(path) {
+            return Some(id);
+        }
         let metadata = fs::metadata(path).ok()?;
         Some(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Without the file's times: who asks for those makes the next write to it dearer,
+    /// because its time then has to differ (multigrain timestamps, since Linux 6.13).
+    #[cfg(target_os = "linux")]
+    fn alone(path: &Path) -> Option<Self> {
+        use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+        let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO).ok()?;
+        let device = makedev(found.stx_dev_major, found.stx_dev_minor);
+        Some(Self { device, inode: found.stx_ino })
     }
 }
 
@@ -109,4 +123,26 @@ pub(crate) fn mode(path: &Path) -> Option<u32> {
 #[cfg(not(unix))]
 pub(crate) fn mode(_path: &Path) -> Option<u32> {
     None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_told_from_the_one_that_took_its_name() {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (one, link) = (folder.path().join("one"), folder.path().join("link"));
+        fs::write(&one, "").unwrap();
+        let id = FileId::of(&one).unwrap();
+        let metadata = fs::metadata(&one).unwrap();
+        assert_eq!((id.device, id.inode), (metadata.dev(), metadata.ino()));
+        fs::hard_link(&one, &link).unwrap();
+        assert_eq!(FileId::of(&link), Some(id));
+        fs::remove_file(&one).unwrap();
+        assert_eq!(FileId::of(&one), None);
+        fs::write(&one, "").unwrap();
+        assert_ne!(FileId::of(&one), Some(id));
+    }
 }
