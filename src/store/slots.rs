@@ -178,12 +178,16 @@ impl Line<'_> {
         Ok(n)
     }
 
+    /// By their numbers, which have no gaps: for a list of them SQLite would make a
+    /// table with a page cache of its own, and that costs more than a row does.
     fn remove_before(&self, at: i64) -> rusqlite::Result<()> {
-        let sql = "DELETE FROM slot WHERE agent = ?1 AND policy = ?2 AND n IN (
-                     SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n LIMIT ?4
-                   ) AND at < ?3";
+        let mut oldest = self.connection.prepare_cached(
+            "SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n LIMIT 1",
+        )?;
+        let oldest: i64 = oldest.query_row([self.agent, self.policy], |row| row.get(0))?;
+        let sql = "DELETE FROM slot WHERE agent = ?1 AND policy = ?2 AND n < ?3 AND at < ?4";
         let mut remove = self.connection.prepare_cached(sql)?;
-        remove.execute(params![self.agent, self.policy, at, REMOVED]).map(drop)
+        remove.execute(params![self.agent, self.policy, oldest + REMOVED, at]).map(drop)
     }
 
     /// What is left of `limit` where the slot `newest`, just taken at `at`, is the

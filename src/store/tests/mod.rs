@@ -309,6 +309,23 @@ fn no_window_ever_holds_more_than_its_limit() {
 }
 
 #[test]
+fn slots_that_are_in_no_window_any_more_go_and_no_others() {
+    let (folder, store) = store();
+    let limits = [limit("p", 60, 1000)];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    for minute in 0..400 {
+        assert!(ask(&store, &limits, start + SignedDuration::from_mins(minute)));
+    }
+    let db = rusqlite::Connection::open(folder.path().join("audit.db")).unwrap();
+    let numbers = "SELECT min(n), max(n), count(*) FROM slot";
+    let row = db.query_row(numbers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (oldest, newest, count): (i64, i64, i64) = row.unwrap();
+    // Kept for an hour, looked at once in sixteen.
+    assert_eq!((newest, count), (400, newest - oldest + 1));
+    assert!((60..60 + 16).contains(&count), "{count}");
+}
+
+#[test]
 fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
     let (_folder, store) = store();
     let observed = Limit { observed: true, ..limit("p", 60, 2) };
