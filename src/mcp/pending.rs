@@ -1,5 +1,6 @@
 //! What the client asked and the server has not answered yet.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use crate::gate::Receipt;
@@ -54,23 +55,17 @@ impl Key {
     /// The key of an id as it was written.
     #[must_use]
     pub fn new(raw: &[u8]) -> Self {
-        if raw.contains(&b'\\')
-            && let Ok(text @ Json::String(_)) = json::parse(raw)
-        {
-            return Self(text.to_string().into_bytes().into());
-        }
-        Self(raw.into())
+        Self(spelt(raw).into())
     }
 
     /// The key of an id among those of many exchanges.
     #[must_use]
     pub fn scoped(scope: &str, raw: &[u8]) -> Self {
-        let Self(key) = Self::new(raw);
         if scope.is_empty() {
-            return Self(key);
+            return Self::new(raw);
         }
         // No id begins like a scope does.
-        Self([scope.as_bytes(), b"/", &key].concat().into())
+        Self([scope.as_bytes(), b"/", &spelt(raw)].concat().into())
     }
 
     /// Whether it is one of `scope`'s.
@@ -84,6 +79,17 @@ impl Key {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// What was written; a string that holds escapes as it is spelt with no more of them
+/// than it needs.
+fn spelt(raw: &[u8]) -> Cow<'_, [u8]> {
+    if raw.contains(&b'\\')
+        && let Ok(text @ Json::String(_)) = json::parse(raw)
+    {
+        return text.to_string().into_bytes().into();
+    }
+    raw.into()
 }
 
 impl Pending {
