@@ -240,8 +240,8 @@ fn follow(directory: &Weak<Directory>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Options;
     use crate::store::agents::{AgentError, NewAgent};
+    use crate::store::{Options, schema};
 
     fn registry() -> (tempfile::TempDir, Registry) {
         let folder = tempfile::tempdir().unwrap();
@@ -328,11 +328,7 @@ mod tests {
         let (folder, registry) = registry();
         crate::store::Store::open(&folder.path().join("a.db"), &Options::default()).unwrap();
         let older = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
-        let older = older.execute_batch(
-            "DROP TABLE session; DROP TABLE escalation; DROP TABLE agent_key; DROP TABLE agent;
-             PRAGMA user_version = 1",
-        );
-        older.unwrap();
+        schema::make_older(&older, 1);
         assert_eq!(registry.list().unwrap(), []);
         registry.create(&named("a")).unwrap();
         assert_eq!(registry.list().unwrap().len(), 1);

@@ -188,3 +188,20 @@ pub(super) fn set_meta(
         .execute(params![name, value])
         .map(drop)
 }
+
+/// Takes back what came with the versions after `version`.
+#[cfg(test)]
+pub(super) fn make_older(connection: &Connection, version: usize) {
+    let undo = [
+        "",
+        "DROP TABLE agent_key; DROP TABLE agent",
+        "DROP TABLE escalation",
+        "",
+        "DROP TABLE session",
+    ];
+    assert_eq!(undo.len(), MIGRATIONS.len());
+    for step in undo.iter().skip(version).rev() {
+        connection.execute_batch(step).unwrap();
+    }
+    connection.pragma_update(None, "user_version", version as i64).unwrap();
+}

@@ -1,18 +1,12 @@
 //! Where the rows of a session are looked for.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
-use super::{draft, open, record, store};
-use crate::store::Options;
+use super::{draft, holds, open, record, store};
 use crate::store::audit::Draft;
 use crate::store::purge::purge;
 use crate::store::read::{Filter, Reader};
-
-fn holds(path: &Path) -> bool {
-    Reader::open(path).unwrap().verify(None, |_, _| ()).unwrap().broken.is_none()
-}
+use crate::store::{Options, schema};
 
 #[test]
 fn a_session_is_looked_for_where_it_was() {
@@ -39,7 +33,7 @@ fn a_session_is_looked_for_where_it_was() {
     assert_eq!(looked_at(None), (4500, 4500));
     // The same where an older version wrote it, before and after somebody writes again.
     let older = rusqlite::Connection::open(&path).unwrap();
-    older.execute_batch("DROP TABLE session; PRAGMA user_version = 4").unwrap();
+    schema::make_older(&older, 4);
     assert_eq!(looked_at(Some("first")), (1500, 4500));
     assert!(holds(&path));
     open(&path).close();

@@ -1,0 +1,275 @@
+//! Rate limits: which slots are taken, whoever took them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{alice, draft, holds, open, record, rows, store, wait};
+use crate::action::Agent;
+use crate::policy::Limit;
+use crate::rate::Usage;
+use crate::store::Store;
+use crate::store::audit::Draft;
+use crate::verdict::Quota;
+
+pub(super) fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
+    Limit { policy: policy.into(), window: Duration::from_secs(seconds), max, observed: false }
+}
+
+/// Asks for a slot at `at`; whether there was one.
+fn ask(store: &Store, limits: &[Limit], at: Timestamp) -> bool {
+    ask_for(store, (limits, 1), at)
+}
+
+fn ask_for(store: &Store, limited: (&[Limit], u32), at: Timestamp) -> bool {
+    ask_as(store, &alice(), limited, at)
+}
+
+fn ask_as(store: &Store, agent: &Agent, limited: (&[Limit], u32), at: Timestamp) -> bool {
+    let (limits, _) = limited;
+    let name = Arc::clone(&agent.name);
+    let policies: Vec<Arc<str>> =
+        limits.iter().map(|limit| Arc::clone(&limit.policy)).take(1).collect();
+    let decide = move |usage: Vec<Usage>| {
+        let free = usage.iter().all(|usage| usage.retry_after(at).is_none());
+        let slots = if free { policies } else { Vec::new() };
+        (Draft { at, agent: name, takes_slot_of: slots, ..draft("t") }, free)
+    };
+    wait(store.record_all(agent, limited, decide)).unwrap().1
+}
+
+#[test]
+fn an_action_that_counts_as_many_takes_all_its_slots_or_none() {
+    let (_folder, store) = store();
+    let limits = [limit("p", 60, 5), limit("p", 3600, 9)];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let after = |seconds| start + SignedDuration::from_secs(seconds);
+    for (second, requests, fits) in [
+        (0, 6, false), // More than ever fit in.
+        (0, 3, true),
+        (1, 3, false),
+        (2, 2, true),
+        (3, 1, false),
+        (60, 4, false), // Those of second 2 still count.
+        (60, 3, true),
+        (70, 2, false), // The hour has one left.
+        (71, 1, true),
+        (3600, 3, true),
+    ] {
+        let free = ask_for(&store, (&limits, requests), after(second));
+        assert_eq!(free, fits, "{requests} at {second}");
+    }
+}
+
+#[test]
+fn no_window_ever_holds_more_than_its_limit() {
+    let (_folder, store) = store();
+    let limits = [limit("p", 60, 5), limit("p", 3600, 12)];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut granted: Vec<Timestamp> = Vec::new();
+    // Irregular steps over two hours, twelve-fold too many requests.
+    let mut at = start;
+    for step in 0..1500_i64 {
+        at += SignedDuration::from_millis(200 + (step * 7919) % 9000);
+        if ask(&store, &limits, at) {
+            granted.push(at);
+        }
+    }
+    for (window, max) in [(60, 5), (3600, 12)] {
+        let ends = granted.iter().zip(granted.iter().skip(max));
+        for (first, beyond) in ends {
+            assert!(beyond.duration_since(*first) >= SignedDuration::from_secs(window));
+        }
+    }
+    assert!(granted.len() > 12, "a second hour brings new slots: {}", granted.len());
+}
+
+#[test]
+fn slots_that_are_in_no_window_any_more_go_and_no_others() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let limits = [limit("p", 60, 1000)];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    for minute in 0..400 {
+        assert!(ask(&store, &limits, start + SignedDuration::from_mins(minute)));
+    }
+    let db = rusqlite::Connection::open(path).unwrap();
+    let numbers = "SELECT min(n), max(n), count(*) FROM slot";
+    let row = db.query_row(numbers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (oldest, newest, count): (i64, i64, i64) = row.unwrap();
+    // Kept for an hour, looked at once in sixteen.
+    assert_eq!((newest, count), (400, newest - oldest + 1));
+    assert!((60..60 + 16).contains(&count), "{count}");
+}
+
+#[test]
+fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
+    let (_folder, store) = store();
+    let observed = Limit { observed: true, ..limit("p", 60, 2) };
+    let limits = [limit("p", 60, 7), limit("p", 3600, 40), observed];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut taken: Vec<Timestamp> = Vec::new();
+    let mut told = std::collections::BTreeSet::new();
+    let mut at = start;
+    for step in 0..900_i64 {
+        at += SignedDuration::from_millis(300 + (step * 7919) % 17_000);
+        let free = move |usage: Vec<Usage>| {
+            let is_full = |usage: &Usage| !usage.limit.observed && usage.retry_after(at).is_some();
+            let free = !usage.iter().any(is_full);
+            let takes_slot_of = if free { vec!["p".into()] } else { Vec::new() };
+            (Draft { at, takes_slot_of, ..draft("t") }, free)
+        };
+        let (row, free) = wait(store.record(&alice(), &limits, free)).unwrap();
+        if !free {
+            assert_eq!(row.quota, None);
+            continue;
+        }
+        taken.push(at);
+        let age = |taken: &Timestamp| at.duration_since(*taken).unsigned_abs();
+        let mut left: Vec<Quota> = Vec::new();
+        for limit in &limits[..2] {
+            let counted: Vec<_> = taken.iter().map(age).filter(|age| *age < limit.window).collect();
+            left.push(Quota {
+                limit: limit.max,
+                window: limit.window,
+                remaining: limit.max - u32::try_from(counted.len()).unwrap(),
+                reset: limit.window - *counted.first().unwrap(),
+            });
+        }
+        left.sort_by_key(|quota| (quota.remaining, std::cmp::Reverse(quota.reset)));
+        assert_eq!(row.quota.as_ref(), left.first(), "{step}");
+        told.insert((left[0].limit, left[0].remaining));
+    }
+    for seen in [(7, 6), (7, 0), (40, 1), (40, 0)] {
+        assert!(told.contains(&seen), "{seen:?} of {told:?}");
+    }
+}
+
+/// A store remembers where windows begin; others take slots, stores are opened anew, and
+/// limits are changed all the same.
+#[test]
+fn what_is_left_is_exact_whoever_took_the_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let mut stores = [0, 1].map(|_| open(&path));
+    let take = |store: &Store, max: u32, at: Timestamp| {
+        let decide = move |_| (Draft { at, takes_slot_of: vec!["p".into()], ..draft("t") }, ());
+        let limits = [limit("p", 60, max)];
+        wait(store.record(&alice(), &limits, decide)).unwrap().0.quota.unwrap().remaining
+    };
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut taken: Vec<i64> = Vec::new();
+    let mut second = 0;
+    for step in 0..600_u32 {
+        second += i64::from((step * 7919) % 23) / 4;
+        taken.push(second);
+        let used = taken.iter().filter(|at| second - **at < 60).count();
+        // Too few, at times: then it is full, and the next is as before.
+        let max = if step % 37 < 5 { 3 } else { 100 };
+        let which = usize::from(step % 7 < 3);
+        let at = start + SignedDuration::from_secs(second);
+        match step % 29 {
+            11 => stores[which] = open(&path),
+            // Between them stand rows that take none.
+            17 => drop(record(&stores[which], Draft { at, ..draft("t") }).unwrap()),
+            _ => {}
+        }
+        let left = take(&stores[which], max, at);
+        assert_eq!(left, max.saturating_sub(u32::try_from(used).unwrap()), "{step}");
+    }
+    assert!(holds(&path));
+}
+
+#[test]
+fn slots_of_more_agents_than_a_writer_remembers_count() {
+    let (_folder, store) = store();
+    let now = Timestamp::now();
+    let limits = [limit("p", 60, 1)];
+    for expected in [true, false] {
+        for n in 0..4_500 {
+            let agent = Agent::named(format!("agent {n}"));
+            assert_eq!(ask_as(&store, &agent, (&limits, 1), now), expected, "{n}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_with_a_long_name_has_one_window_in_all_processes() {
+    let (folder, store) = store();
+    let agent = Agent::named("long ".repeat(500));
+    let limits = [limit("p", 60, 2)];
+    let now = Timestamp::now();
+    assert!(ask_as(&store, &agent, (&limits, 1), now));
+    let other = open(&folder.path().join("audit.db"));
+    assert!(ask_as(&other, &agent, (&limits, 1), now));
+    assert!(!ask_as(&other, &agent, (&limits, 1), now));
+    assert!(!ask_as(&store, &agent, (&limits, 1), now));
+}
+
+#[test]
+fn what_is_left_of_a_limit_without_end_is_told_too() {
+    let (_folder, store) = store();
+    let limits = [limit("p", 60, u32::MAX)];
+    let take = |at| {
+        let decide = move |_| (Draft { at, takes_slot_of: vec!["p".into()], ..draft("t") }, ());
+        wait(store.record(&alice(), &limits, decide)).unwrap().0.quota.unwrap()
+    };
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    for n in 1..=70_u32 {
+        let quota = take(start + SignedDuration::from_secs(i64::from(n)));
+        let used = n.min(60);
+        assert_eq!(quota.remaining, u32::MAX - used);
+        assert_eq!(quota.reset, Duration::from_secs(60 - u64::from(used - 1)));
+    }
+}
+
+#[test]
+fn stores_of_one_database_share_their_windows() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let limits = [limit("p", 60, 30)];
+    let at = Timestamp::now();
+    let granted: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let (path, limits) = (&path, &limits);
+                scope.spawn(move || {
+                    let store = open(path);
+                    (0..20).filter(|_| ask(&store, limits, at)).count()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    assert_eq!(granted, 30);
+    drop(store);
+    assert_eq!(rows(&path), 80);
+}
+
+#[test]
+fn a_limit_of_none_is_always_full_and_other_agents_have_their_own() {
+    let (_folder, store) = store();
+    let now = Timestamp::now();
+    assert!(!ask(&store, &[limit("none", 60, 0)], now));
+    assert!(ask(&store, &[limit("p", 60, 1)], now));
+    assert!(!ask(&store, &[limit("p", 60, 1)], now));
+    let bob = Agent::named("bob");
+    let free = move |usage: Vec<Usage>| (draft("t"), usage[0].retry_after(now).is_none());
+    assert!(wait(store.record(&bob, &[limit("p", 60, 1)], free)).unwrap().1);
+}
+
+#[test]
+fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
+    let now = Timestamp::now();
+    for max in [1, 3] {
+        let (_folder, store) = store();
+        let limits = [limit("p", 60, max)];
+        assert!(ask(&store, &limits, now + SignedDuration::from_hours(9)));
+        let soon = now + SignedDuration::from_secs(5);
+        let free = (0..max).take_while(|_| ask(&store, &limits, soon)).count();
+        assert_eq!(free, max as usize - 1);
+        assert!(ask(&store, &limits, now + SignedDuration::from_secs(70)));
+    }
+}
