@@ -41,6 +41,7 @@ pub mod rate;
 pub mod request;
 pub mod rest;
 pub mod segment;
+pub mod stamp;
 pub mod store;
 pub mod telemetry;
 pub mod terminal;

@@ -122,6 +122,15 @@ pub enum HintsReason {
     NoAnnotations,
 }
 
+impl Reason {
+    /// What is left of the limit that refuses, where one does.
+    #[must_use]
+    pub fn used_up(&self) -> Option<Quota> {
+        let Self::RateLimited { limit, window, retry_after } = *self else { return None };
+        Some(Quota { limit, window, remaining: 0, reset: retry_after })
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -258,6 +267,6 @@ pub struct Denial {
     /// The audit row's id; `None` where the log could not be written.
     pub request_id: Option<String>,
     /// What is left of the limit that is nearest to being used up, where one
-    /// counted the request.
+    /// counted the request, or of the one that refused it.
     pub quota: Option<Quota>,
 }

@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "request",
     "intent",
     "verdict",
+    "stamp",
     "policy",
     "rate",
     "store",

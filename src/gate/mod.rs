@@ -255,7 +255,8 @@ fn denial(action: &Action, mut verdict: Verdict, row: Option<Recorded>) -> Denia
     if verdict.decision == Decision::Ask && verdict.suggestion.is_none() {
         verdict.suggestion = how_to_allow(action).map(Arc::from);
     }
-    let quota = row.as_ref().and_then(|row| row.quota);
+    let counted = row.as_ref().and_then(|row| row.quota);
+    let quota = verdict.reason.used_up().or(counted);
     let verdict = Box::new(verdict);
     Denial { verdict, request_id: row.map(|row| row.id.as_str().to_owned()), quota }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
+use super::reply::Mark;
 use crate::gate::Receipt;
 use crate::json::{self, Json};
 
@@ -32,6 +33,16 @@ pub enum Asked {
     Task(String),
     /// Anything else.
     Other,
+}
+
+impl Asked {
+    /// What its answer is marked with.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        let Self::Admitted(receipt) = self else { return Mark::default() };
+        let row = receipt.request_id().map(str::to_owned);
+        Mark { row, quota: receipt.quota(), ..Mark::default() }
+    }
 }
 
 /// Requests by the client's ids. The server's ids are a world of their own.
@@ -122,13 +133,10 @@ impl Pending {
         self.asked.contains_key(id)
     }
 
-    /// The row of a request in flight, where it has one.
+    /// What the answer to a request in flight will be marked with.
     #[must_use]
-    pub fn row_of(&self, id: &Key) -> Option<&str> {
-        match self.asked.get(id)? {
-            Asked::Admitted(receipt) => receipt.request_id(),
-            _ => None,
-        }
+    pub fn mark_of(&self, id: &Key) -> Mark {
+        self.asked.get(id).map(Asked::mark).unwrap_or_default()
     }
 
     /// Takes the request that this id answers, or that was cancelled.

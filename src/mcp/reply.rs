@@ -9,18 +9,22 @@ use super::codes::{REFUSED, TOO_MUCH, UPSTREAM};
 use super::envelope::{Call, Unreadable, shown};
 use super::era;
 use super::queue::Weight;
-use crate::verdict::{Decision, Denial, Reason};
+use crate::verdict::{Decision, Denial, Quota, Reason};
 
 /// The key of the decision in `_meta`.
 const DECISION: &str = "agentgate/decision";
 
-/// What is known of an answer of the gate's own, for whoever says it over HTTP too.
+/// What is known of an answer, for whoever says it over HTTP too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mark {
+    /// It is the gate's own.
+    pub is_own: bool,
     /// The message could be read in more than one way.
     pub unreadable: bool,
-    /// Its row in the log.
+    /// The row in the log of what it answers.
     pub row: Option<String>,
+    /// What that left of a rate limit.
+    pub quota: Option<Quota>,
 }
 
 /// The gate's own answer to one message.
@@ -35,27 +39,28 @@ pub struct Reply {
 pub struct Told {
     /// As they are sent.
     pub bytes: Bytes,
-    /// Where they are the gate's own.
-    pub mark: Option<Mark>,
+    /// What is known of them.
+    pub mark: Mark,
 }
 
 impl Reply {
     fn refusal(line: String, unreadable: bool, denial: &Denial) -> Self {
-        Self { line, mark: Mark { unreadable, row: denial.request_id.clone() } }
+        let (row, quota) = (denial.request_id.clone(), denial.quota);
+        Self { line, mark: Mark { is_own: true, unreadable, row, quota } }
     }
 }
 
 /// An answer that has no row in the log.
 impl From<String> for Reply {
     fn from(line: String) -> Self {
-        Self { line, mark: Mark::default() }
+        Self { line, mark: Mark { is_own: true, ..Mark::default() } }
     }
 }
 
-/// The server's own words.
+/// The server's own words, of which nothing more is known.
 impl From<Bytes> for Told {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, mark: None }
+        Self { bytes, mark: Mark::default() }
     }
 }
 
@@ -178,10 +183,12 @@ pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
         false => lines.join("\n") + "\n",
     };
     let mark = Mark {
+        is_own: true,
         unreadable: answers.iter().any(|answer| answer.mark.unreadable),
         row: answers.iter().find_map(|answer| answer.mark.row.clone()),
+        quota: answers.iter().find_map(|answer| answer.mark.quota),
     };
-    Told { bytes: text.into(), mark: Some(mark) }
+    Told { bytes: text.into(), mark }
 }
 
 /// What was refused, why, and what to do instead, for a model to read.
@@ -231,7 +238,8 @@ mod tests {
     #[test]
     fn a_model_reads_what_was_refused_why_and_what_to_do() {
         let refusal = refused_call(Some(b"\"a\""), &call("{}", false), &denial());
-        assert_eq!(refusal.mark, Mark { unreadable: false, row: Some("row".to_owned()) });
+        let row = Some("row".to_owned());
+        assert_eq!(refusal.mark, Mark { is_own: true, row, ..Mark::default() });
         let answer = parsed(&refusal.line);
         assert_eq!(answer["id"], "a");
         let result = &answer["result"];

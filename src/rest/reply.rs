@@ -1,8 +1,6 @@
 //! What the gate itself answers: a status, a JSON body that scripts know, and
 //! the id of the row in the log.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::response::IntoResponse as _;
 use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
@@ -17,10 +15,8 @@ use crate::intent::{Analysis, analyse};
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::client::SendError;
-use crate::verdict::{Denial, Quota, Reason, Stage};
-
-/// The id of the row in the log, on every answer.
-pub const DECISION: HeaderName = HeaderName::from_static("x-agentgate-decision");
+use crate::stamp;
+use crate::verdict::{Denial, Reason, Stage};
 
 /// An answer of the gate's own.
 #[must_use]
@@ -31,7 +27,7 @@ pub fn answer(status: StatusCode, body: Value, request_id: Option<&str>) -> Resp
     }
     let mut response = (status, Json(body)).into_response();
     protect(response.headers_mut());
-    mark(response.headers_mut(), request_id);
+    stamp::row(response.headers_mut(), request_id);
     response
 }
 
@@ -51,44 +47,11 @@ pub fn protect(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, never);
 }
 
-/// Says which row of the log an answer belongs to.
-pub fn mark(headers: &mut HeaderMap, request_id: Option<&str>) {
-    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
-        headers.insert(DECISION, id);
-    }
-}
-
 /// Says which row an answer to an admitted request belongs to, and what is left of
-/// the limit that is nearest to being used up. Where the provider tells of limits
-/// of its own in such headers, those stay, and the gate's are left out: of two
-/// that are mixed nobody could tell whose is whose.
+/// the limit that is nearest to being used up.
 pub fn mark_admitted(headers: &mut HeaderMap, receipt: &Receipt) {
-    mark(headers, receipt.request_id());
-    let is_told = |name: &HeaderName| matches!(name.as_str().get(..9), Some("ratelimit"));
-    if let Some(quota) = receipt.quota().filter(|_| !headers.keys().any(is_told)) {
-        tell(headers, &quota);
-    }
-}
-
-/// How much of a limit is left, by the IETF's httpapi
-/// (draft-ietf-httpapi-ratelimit-headers-06).
-fn tell(headers: &mut HeaderMap, quota: &Quota) {
-    for (name, value) in [
-        ("ratelimit-limit", u64::from(quota.limit)),
-        ("ratelimit-remaining", u64::from(quota.remaining)),
-        ("ratelimit-reset", seconds(quota.reset)),
-    ] {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
-    }
-    let policy = format!("{};w={}", quota.limit, quota.window.as_secs());
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
-        headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
-    }
-}
-
-/// Whole seconds after which it has passed; never none.
-fn seconds(duration: Duration) -> u64 {
-    duration.as_secs_f64().ceil().max(1.0) as u64
+    stamp::row(headers, receipt.request_id());
+    stamp::quota(headers, receipt.quota().as_ref());
 }
 
 /// The answer to a request that cannot be read for certain.
@@ -128,16 +91,12 @@ pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
     let id = denial.request_id.as_deref();
     let reason = verdict.reason.to_string();
     match &verdict.reason {
-        Reason::RateLimited { limit, window, retry_after } => {
-            let (limit, window, reset) = (*limit, *window, *retry_after);
-            let seconds = seconds(reset);
-            let mut response = answer(
-                StatusCode::TOO_MANY_REQUESTS,
-                json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds }),
-                id,
-            );
+        Reason::RateLimited { retry_after, .. } => {
+            let seconds = stamp::seconds(*retry_after);
+            let body = json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds });
+            let mut response = answer(StatusCode::TOO_MANY_REQUESTS, body, id);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-            tell(response.headers_mut(), &Quota { limit, window, remaining: 0, reset });
+            stamp::quota(response.headers_mut(), denial.quota.as_ref());
             response
         }
         Reason::Unidentified(_) => answer(
@@ -163,9 +122,7 @@ pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
         _ => {
             let body = denial_body(&analyse(action), denial);
             let mut response = answer(StatusCode::FORBIDDEN, body, id);
-            if let Some(quota) = &denial.quota {
-                tell(response.headers_mut(), quota);
-            }
+            stamp::quota(response.headers_mut(), denial.quota.as_ref());
             response
         }
     }

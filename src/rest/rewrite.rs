@@ -29,6 +29,7 @@ use super::{minted, reply};
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::body::{Begun, Held};
+use crate::stamp;
 
 /// The largest answer that is held, in bytes; larger ones lose their
 /// `Content-Length`.
@@ -207,7 +208,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 fn unreadable(headers: &HeaderMap) -> Response<Body> {
     let detail = "the provider encoded or parted an answer that has to be read";
     let body = json!({ "error": "proxy_error", "detail": detail });
-    let id = headers.get(reply::DECISION).and_then(|id| id.to_str().ok());
+    let id = headers.get(stamp::DECISION).and_then(|id| id.to_str().ok());
     reply::answer(StatusCode::BAD_GATEWAY, body, id)
 }
 

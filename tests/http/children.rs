@@ -224,9 +224,10 @@ const POSER: &str = r#"while read -r line; do
 done"#;
 
 #[test]
-fn a_refusal_names_its_row_and_no_server_can_pose_as_the_gate() {
+fn an_answer_names_its_row_and_what_is_left_and_no_server_can_pose_as_the_gate() {
     let policy = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-    let rules = "name: p\nrules: [{tool: look, effect: allow}]\ndefault_effect: deny\n";
+    let rules = "name: p\nrules: [{tool: look, effect: allow}]\ndefault_effect: deny\n\
+                 rate_limit: {requests_per_minute: 2}\n";
     std::fs::write(policy.path(), rules).unwrap();
     let arguments = ["--policy", policy.path().to_str().unwrap()];
     let gate = Gate::listen(&arguments, &["sh", "-c", POSER].map(Into::into));
@@ -237,11 +238,19 @@ fn a_refusal_names_its_row_and_no_server_can_pose_as_the_gate() {
     let row = gate.log().pop().unwrap();
     assert_eq!(row["decision"], "deny");
     assert_eq!(refused.header("x-agentgate-decision"), row["id"].as_str());
+    assert_eq!(refused.header("ratelimit-remaining"), Some("1"));
     let disguised = gate.post(&session, &call(2, "Look", json!({})));
     assert_eq!(disguised.status, 400, "{disguised:?}");
     assert!(disguised.header("x-agentgate-decision").is_some(), "{disguised:?}");
     let posing = gate.post(&session, &call(3, "look", json!({})));
     assert_eq!(posing.message()["error"]["code"], -32_600, "{posing:?}");
     assert_eq!(posing.status, 200, "an error of the server's is an answer: {posing:?}");
-    assert_eq!(posing.header("x-agentgate-decision"), None, "{posing:?}");
+    let row = gate.log().pop().unwrap();
+    assert_eq!((&row["decision"], &row["tool"]), (&json!("allow"), &json!("look")));
+    assert_eq!(posing.header("x-agentgate-decision"), row["id"].as_str(), "{posing:?}");
+    assert_eq!(posing.header("ratelimit-remaining"), Some("0"));
+    let late = gate.post(&session, &call(4, "look", json!({})));
+    assert_eq!(late.message()["result"]["isError"], true, "{late:?}");
+    assert_eq!(late.header("ratelimit-remaining"), Some("0"));
+    assert_eq!(late.header("ratelimit-policy"), Some("2;w=60"));
 }

@@ -268,12 +268,16 @@ fn each_agent_has_its_own_policy() {
         let key = gate.key(&json!({"name": name, "policy": policy, "provider": "github"}));
         let own = format!("X-Agent-Key: {key}\r\n");
         let (headers, message) = stateless_call(1, "remove_everything", json!({}));
-        let ask = || gate.request("POST", "/mcp/s", &format!("{own}{headers}"), &message).message();
-        [ask(), ask(), ask()].map(|answer| answer["result"]["isError"].clone())
+        let ask = || gate.request("POST", "/mcp/s", &format!("{own}{headers}"), &message);
+        [ask(), ask(), ask()].map(|answer| {
+            let left = answer.header("ratelimit-remaining").map(str::to_owned);
+            (answer.message()["result"]["isError"] == true, left)
+        })
     };
-    assert_eq!(ask("open", "allow_all"), [false, false, false]);
-    assert_eq!(ask("shut", "deny_all"), [true, true, true]);
-    assert_eq!(ask("slow", "limited"), [false, false, true]);
+    let left = |remaining: &str| Some(remaining.to_owned());
+    assert_eq!(ask("open", "allow_all"), [(false, None), (false, None), (false, None)]);
+    assert_eq!(ask("shut", "deny_all"), [(true, None), (true, None), (true, None)]);
+    assert_eq!(ask("slow", "limited"), [(false, left("1")), (false, left("0")), (true, left("0"))]);
 }
 
 /// Strangers learn nothing and cannot flood the log; what an agent sends that

@@ -332,10 +332,13 @@ async fn answered(
     };
     if is_answer(&first.bytes) {
         waiting.end();
-        return match first.mark {
-            Some(mark) => problem::marked(first.bytes, &mark),
-            None => problem::json_rpc(status(&first.bytes), first.bytes),
+        let status = match first.mark.is_own {
+            true => problem::status_of(&first.mark),
+            false => status(&first.bytes),
         };
+        let mut response = problem::json_rpc(status, first.bytes);
+        problem::stamp(&mut response, &first.mark);
+        return response;
     }
     let rest = stream::unfold((receiver, Some(waiting)), |(mut receiver, waiting)| async {
         let waiting = waiting?;

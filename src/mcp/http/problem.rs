@@ -6,9 +6,9 @@ use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::DECISION;
 use crate::mcp::reply::{Mark, Told};
 use crate::net::Body;
+use crate::stamp;
 
 /// Bytes of an answer that is none that are told to the client.
 const QUOTED: usize = 500;
@@ -41,9 +41,13 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 
 /// Says which row of the log an answer belongs to.
 pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
-    if let Some(row) = row.and_then(|row| HeaderValue::from_str(row).ok()) {
-        response.headers_mut().insert(DECISION, row);
-    }
+    stamp::row(response.headers_mut(), row);
+}
+
+/// Says of an answer what its mark says.
+pub(super) fn stamp(response: &mut Response<Body>, mark: &Mark) {
+    self::mark(response, mark.row.as_deref());
+    stamp::quota(response.headers_mut(), mark.quota.as_ref());
 }
 
 /// That a server redirects, in words.
@@ -64,7 +68,6 @@ pub(super) fn quoted(body: &[u8]) -> String {
 /// The relay's own answer to a message: a denial is a result like any other, what
 /// cannot be read is a bad request.
 pub(super) fn denied(told: Told) -> Response<Body> {
-    let mark = told.mark.unwrap_or_default();
     let answer = told.bytes.slice_ref(told.bytes.trim_ascii_end());
     // A refused batch is answered line by line.
     let answer: Bytes = match memchr::memchr(b'\n', &answer) {
@@ -74,13 +77,12 @@ pub(super) fn denied(told: Told) -> Response<Body> {
             [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
         }
     };
-    marked(answer, &mark)
+    let mut response = json_rpc(status_of(&told.mark), answer);
+    stamp(&mut response, &told.mark);
+    response
 }
 
-/// An answer of the gate's own, with what its mark says.
-pub(super) fn marked(answer: Bytes, mark: &Mark) -> Response<Body> {
-    let status = if mark.unreadable { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    let mut response = json_rpc(status, answer);
-    self::mark(&mut response, mark.row.as_deref());
-    response
+/// The status of an answer of the gate's own.
+pub(super) fn status_of(mark: &Mark) -> StatusCode {
+    if mark.unreadable { StatusCode::BAD_REQUEST } else { StatusCode::OK }
 }

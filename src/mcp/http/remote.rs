@@ -213,7 +213,7 @@ impl Remote {
             incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
         }
         let owed = id.clone().filter(|id| relay.awaits(id));
-        let row = owed.as_ref().and_then(|id| relay.row_of(id));
+        let mark = owed.as_ref().map(|id| relay.mark_of(id)).unwrap_or_default();
         let sent = self.send(outgoing, &incoming.headers, &principal, PATIENCE).await;
         let response = match sent {
             Ok(response) => response,
@@ -231,7 +231,7 @@ impl Remote {
         };
         open.goes_on();
         let mut response = self.pass(response, relay, owed, ends, one_message).await;
-        problem::mark(&mut response, row.as_deref());
+        problem::stamp(&mut response, &mark);
         response
     }
 

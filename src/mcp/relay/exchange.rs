@@ -9,7 +9,7 @@ use super::cleared::Cleared;
 use super::{Held, Relay, Settings};
 use crate::mcp::envelope::{self, Fault};
 use crate::mcp::params::ParamHeader;
-use crate::mcp::reply::{self, Told};
+use crate::mcp::reply::{self, Mark, Told};
 
 /// What a message of the client's came to.
 #[derive(Debug)]
@@ -108,7 +108,8 @@ impl Relay {
             let answer = asker.ask(Outgoing(item)).await;
             asking.is_over = true;
             let Some(lines) = answer else { continue };
-            let requests: Vec<_> = lines.iter().flat_map(|line| self.observe(line).1).collect();
+            let requests: Vec<_> =
+                lines.iter().flat_map(|line| self.observe(line).requests).collect();
             if requests.is_empty() && self.state().tools.is_asking() {
                 return None;
             }
@@ -123,7 +124,7 @@ impl Relay {
     /// client: the very bytes, or a list with tools left out.
     #[must_use]
     pub fn heard(&self, message: &Bytes) -> Option<Bytes> {
-        self.observe(message).0
+        self.observe(message).passed
     }
 
     /// The arguments of a tool that travel as headers too, as far as it is known.
@@ -158,10 +159,11 @@ impl Relay {
         self.state().pending.contains(&self.key(id))
     }
 
-    /// The row of the request of that id, while it waits for its answer.
+    /// What the answer to the request of that id will be marked with, while it is
+    /// waited for.
     #[must_use]
-    pub fn row_of(&self, id: &[u8]) -> Option<String> {
-        self.state().pending.row_of(&self.key(id)).map(str::to_owned)
+    pub fn mark_of(&self, id: &[u8]) -> Mark {
+        self.state().pending.mark_of(&self.key(id))
     }
 
     /// The client gave up the request of that id: no answer is owed to it any more.

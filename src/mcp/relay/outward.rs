@@ -18,7 +18,7 @@ use crate::mcp::answer::{self, Answer, Message, Shape};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
 use crate::mcp::pending::Asked;
-use crate::mcp::reply;
+use crate::mcp::reply::{self, Mark, Told};
 use crate::mcp::scan::Outline;
 use crate::mcp::tools::Swallowed;
 use crate::store::audit::Outcome;
@@ -31,6 +31,17 @@ enum Fate {
     Rewritten(Vec<u8>),
     /// It was for the gate.
     Swallowed,
+}
+
+/// What came of a line of a server's.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// What goes on to the client.
+    pub(super) passed: Option<Bytes>,
+    /// What the gate itself has to ask now.
+    pub(super) requests: Vec<Bytes>,
+    /// What is known of the answer in it.
+    mark: Mark,
 }
 
 impl Relay {
@@ -49,37 +60,36 @@ impl Relay {
     }
 
     async fn server_line(&self, line: Bytes) {
-        let (passed, requests) = self.observe(&line);
+        let Heard { passed, requests, mark } = self.observe(&line);
         // A client that is gone needs nothing more; the server may still finish.
-        if let Some(passed) = passed {
-            let _ = self.to_client.push(passed.into()).await;
+        if let Some(bytes) = passed {
+            let _ = self.to_client.push(Told { bytes, mark }).await;
         }
         for request in requests {
             let _ = self.to_server.push(Cleared::own(request)).await;
         }
     }
 
-    /// Learns from a line, and says what of it goes on to the client and what
-    /// the gate itself has to ask now.
-    pub(super) fn observe(&self, line: &Bytes) -> (Option<Bytes>, Vec<Bytes>) {
+    /// Learns from a line.
+    pub(super) fn observe(&self, line: &Bytes) -> Heard {
         let messages = answer::messages(line);
-        let mut requests = Vec::new();
+        let mut heard = Heard::default();
         let mut fates: Vec<_> =
-            messages.iter().map(|message| self.settle(message, &mut requests)).collect();
-        let passed = match fates.as_mut_slice() {
+            messages.iter().map(|message| self.settle(message, &mut heard)).collect();
+        heard.passed = match fates.as_mut_slice() {
             [Fate::Passes] => Some(line.clone()),
             [Fate::Swallowed] => None,
             [Fate::Rewritten(line)] => Some(std::mem::take(line).into()),
             all if all.iter().all(|fate| matches!(fate, Fate::Passes)) => Some(line.clone()),
             some => rejoin(&messages, some),
         };
-        (passed, requests)
+        heard
     }
 
     /// Learns from one message and closes what it answers.
-    fn settle(&self, raw: &[u8], requests: &mut Vec<Bytes>) -> Fate {
+    fn settle(&self, raw: &[u8], heard: &mut Heard) -> Fate {
         match answer::single(raw) {
-            Message::Response { id, answer } => self.answered(raw, id, &answer, requests),
+            Message::Response { id, answer } => self.answered(raw, id, &answer, heard),
             Message::Notification { method } => {
                 if method == "notifications/tools/list_changed" {
                     self.state().tools.changed();
@@ -97,19 +107,13 @@ impl Relay {
         }
     }
 
-    fn answered(
-        &self,
-        raw: &[u8],
-        id: &[u8],
-        answer: &Answer<'_>,
-        requests: &mut Vec<Bytes>,
-    ) -> Fate {
+    fn answered(&self, raw: &[u8], id: &[u8], answer: &Answer<'_>, heard: &mut Heard) -> Fate {
         let asked = {
             let mut state = self.state();
             let state = &mut *state;
             if let Some(swallowed) = state.tools.swallow(id, answer, &state.era) {
                 match swallowed {
-                    Swallowed::Next(request) => requests.push(request.into()),
+                    Swallowed::Next(request) => heard.requests.push(request.into()),
                     Swallowed::Settled => self.shared.news.notify_waiters(),
                 }
                 return Fate::Swallowed;
@@ -117,6 +121,10 @@ impl Relay {
             state.pending.take(&self.key(id))
         };
         let is_list = matches!(asked, Some(Asked::Tools { .. }));
+        // That of a batch is the first.
+        if heard.mark.row.is_none() {
+            heard.mark = asked.as_ref().map(Asked::mark).unwrap_or_default();
+        }
         self.close(asked, answer);
         match answer {
             Answer::Result(shape) if is_list && self.settings.hide_denied => self.hide(raw, shape),

@@ -1,6 +1,5 @@
 //! Rate limits: which slots are taken, whoever took them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,44 @@
+//! What an answer over HTTP says, in its headers, of the decision about its request:
+//! the row in the log, and what is left of a rate limit.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::verdict::Quota;
+
+/// The id of the row in the log.
+pub const DECISION: HeaderName = HeaderName::from_static("x-agentgate-decision");
+
+/// Says which row of the log an answer belongs to, where it has one.
+pub fn row(headers: &mut HeaderMap, id: Option<&str>) {
+    if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(DECISION, id);
+    }
+}
+
+/// How much is left of a limit, by the IETF's httpapi
+/// (draft-ietf-httpapi-ratelimit-headers-06). Where the server tells of limits of its
+/// own in such headers, those stay, and the gate's are left out: of two that are mixed
+/// nobody could tell whose is whose.
+pub fn quota(headers: &mut HeaderMap, quota: Option<&Quota>) {
+    let is_told = |name: &HeaderName| matches!(name.as_str().get(..9), Some("ratelimit"));
+    let Some(quota) = quota.filter(|_| !headers.keys().any(is_told)) else { return };
+    for (name, value) in [
+        ("ratelimit-limit", u64::from(quota.limit)),
+        ("ratelimit-remaining", u64::from(quota.remaining)),
+        ("ratelimit-reset", seconds(quota.reset)),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
+    let policy = format!("{};w={}", quota.limit, quota.window.as_secs());
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
+    }
+}
+
+/// Whole seconds after which it has passed; never none.
+#[must_use]
+pub fn seconds(duration: Duration) -> u64 {
+    duration.as_secs_f64().ceil().max(1.0) as u64
+}
