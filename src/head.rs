@@ -54,12 +54,26 @@ pub fn check_query(query: &str) -> Result<(), HeadFault> {
     if holds_key(query.as_bytes()) {
         return Err(HeadFault::Query("it holds a key of the gate's: send it as X-Agent-Key"));
     }
+    if has_unicode_escape(query.as_bytes()) {
+        let what = "it holds an escape like `%u0041`, which some servers decode and others do not";
+        return Err(HeadFault::Query(what));
+    }
     let decoded = percent_decode_str(query).decode_utf8();
     match decoded.map(|text| text.contains('\0')) {
         Ok(false) => check_parameters(query.as_bytes()),
         Ok(true) => Err(HeadFault::Query("it holds a NUL")),
         Err(_) => Err(HeadFault::Query("it is not UTF-8")),
     }
+}
+
+/// Whether it holds an escape as `escape()` of ECMAScript makes them (annex B.2.1) and
+/// ASP.NET reads them.
+fn has_unicode_escape(query: &[u8]) -> bool {
+    let is_escape = |six: &[u8]| match six {
+        [b'%', b'u' | b'U', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
+        _ => false,
+    };
+    query.windows(6).any(is_escape)
 }
 
 /// Refuses a query or form that asks upstream for another method.
@@ -149,6 +163,10 @@ mod tests {
         }
         assert_eq!(check_parameters(b"method=x&a=_method"), Ok(()));
         assert!(check_query("q=%ff").is_err() && check_query("q=a%00").is_err());
+        for query in ["%u005fmethod=DELETE", "q=%U0041", "a=b&q=x%u00e9"] {
+            assert!(matches!(check_query(query), Err(HeadFault::Query(_))), "{query}");
+        }
+        assert_eq!(check_query("q=%user%&p=%25u0041&r=%u004"), Ok(()));
         assert_eq!(check_query("q=SELECT+Id%0AFROM+Account&name=caf%C3%A9&100%"), Ok(()));
     }
 
