@@ -110,13 +110,17 @@ fn list_for_people_is_a_line_a_row_without_colours_where_nobody_looks() {
 }
 
 #[test]
-fn export_writes_one_json_array_or_csv() {
+fn export_writes_one_json_array_lines_or_csv() {
     let (_folder, db) = log();
     let rows: Vec<Value> = serde_json::from_str(&text(&audit(&db, &["export"]))).unwrap();
     assert_eq!(rows.len(), 100);
     let none: Vec<Value> =
         serde_json::from_str(&text(&audit(&db, &["export", "--tool", "x"]))).unwrap();
     assert!(none.is_empty());
+
+    let lines = text(&audit(&db, &["export", "--format", "jsonl"]));
+    let lines: Vec<Value> = lines.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    assert_eq!(lines, rows);
 
     let csv = text(&audit(&db, &["export", "--format", "csv"]));
     assert_eq!(csv.lines().count(), 101);

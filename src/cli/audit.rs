@@ -124,6 +124,8 @@ pub struct AuditExportArgs {
 pub enum ExportFormat {
     /// A JSON array of rows
     Json,
+    /// A JSON object a line, as log collectors read them
+    Jsonl,
     /// A header and a line a row; what a spreadsheet would take for a formula gets a ' in front
     Csv,
 }

@@ -122,6 +122,9 @@ fn export(args: &AuditExportArgs) -> anyhow::Result<Done> {
             })?;
             out.write_all(b"\n]\n")?;
         }
+        ExportFormat::Jsonl => reader.rows(&filter, 0, |row| -> anyhow::Result<()> {
+            Ok(terminal::json_line(&mut out, &row)?)
+        })?,
         ExportFormat::Csv => {
             csv::header(&mut out)?;
             reader
