@@ -93,6 +93,24 @@ proptest! {
         prop_assert_eq!(again, value);
     }
 
+    /// Only what has to be escaped is, and in one way.
+    #[test]
+    fn a_string_is_written_character_by_character(text in r#"[\x00-\x22\\aé😀]{0,24}"#) {
+        let mut written = String::new();
+        write_string(&mut written, &text);
+        let escaped = |character: char| match character {
+            '"' | '\\' => format!("\\{character}"),
+            '\n' => "\\n".to_owned(),
+            '\r' => "\\r".to_owned(),
+            '\t' => "\\t".to_owned(),
+            '\0'..=' ' if character != ' ' => format!("\\u{:04x}", u32::from(character)),
+            other => other.to_string(),
+        };
+        let expected: String = text.chars().map(escaped).collect();
+        prop_assert_eq!(&written, &format!("\"{expected}\""));
+        prop_assert_eq!(serde_json::from_str::<String>(&written).expect("a string"), text);
+    }
+
     /// Nothing is accepted that another strict parser refuses.
     #[test]
     fn accepts_no_more_than_serde_json(text in r#"[\[\]{}",:0-9eE.+\-truefalsn\\ u]{0,24}"#) {
