@@ -430,26 +430,27 @@ impl Object {
 /// Writes `text` as a JSON string: only what RFC 8259 (section 7) obliges is escaped.
 pub(crate) fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    let mut rest = text;
-    // What is escaped is ASCII, so the bytes before it are whole characters.
-    while let Some(at) = rest.bytes().position(|byte| matches!(byte, ..b' ' | b'"' | b'\\')) {
-        let (plain, escaped) = rest.split_at(at);
-        out.push_str(plain);
-        match escaped.as_bytes().first() {
-            Some(b'"') => out.push_str("\\\""),
-            Some(b'\\') => out.push_str("\\\\"),
-            Some(b'\n') => out.push_str("\\n"),
-            Some(b'\r') => out.push_str("\\r"),
-            Some(b'\t') => out.push_str("\\t"),
+    // What is escaped is ASCII, so what stands between is whole characters.
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if !matches!(byte, ..b' ' | b'"' | b'\\') {
+            continue;
+        }
+        out.push_str(text.get(plain..at).unwrap_or_default());
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
             control => {
-                let control = control.copied().unwrap_or_default();
                 // INVARIANT (infallible): writing to a String cannot fail.
                 let _ = write!(out, "\\u{control:04x}");
             }
         }
-        rest = escaped.get(1..).unwrap_or_default();
     }
-    out.push_str(rest);
+    out.push_str(text.get(plain..).unwrap_or_default());
     out.push('"');
 }
 

@@ -14,13 +14,23 @@ use crate::verdict::{Decision, Denial, Quota, Reason};
 /// The key of the decision in `_meta`.
 const DECISION: &str = "agentgate/decision";
 
+/// Who answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speaker {
+    /// The server.
+    #[default]
+    Server,
+    /// The gate.
+    Gate,
+    /// The gate, to a message that could be read in more than one way.
+    GateToUnreadable,
+}
+
 /// What is known of an answer, for whoever says it over HTTP too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// It is the gate's own.
-    pub is_own: bool,
-    /// The message could be read in more than one way.
-    pub unreadable: bool,
+    /// Whose words they are.
+    pub speaker: Speaker,
     /// The row in the log of what it answers.
     pub row: Option<String>,
     /// What that left of a rate limit.
@@ -44,16 +54,16 @@ pub struct Told {
 }
 
 impl Reply {
-    fn refusal(line: String, unreadable: bool, denial: &Denial) -> Self {
+    fn refusal(line: String, speaker: Speaker, denial: &Denial) -> Self {
         let (row, quota) = (denial.request_id.clone(), denial.quota);
-        Self { line, mark: Mark { is_own: true, unreadable, row, quota } }
+        Self { line, mark: Mark { speaker, row, quota } }
     }
 }
 
 /// An answer that has no row in the log.
 impl From<String> for Reply {
     fn from(line: String) -> Self {
-        Self { line, mark: Mark { is_own: true, ..Mark::default() } }
+        Self { line, mark: Mark { speaker: Speaker::Gate, ..Mark::default() } }
     }
 }
 
@@ -108,7 +118,7 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
     if call.task {
         // A client that asked for a task waits for a task, not for a result.
         let line = error(id, REFUSED, &words, Some(decision(denial)));
-        return Reply::refusal(line, false, denial);
+        return Reply::refusal(line, Speaker::Gate, denial);
     }
     let mut result = json!({
         "content": [{ "type": "text", "text": words }],
@@ -118,14 +128,14 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
     if let Some(result) = result.as_object_mut().filter(|_| era::is_stateless(&call.meta)) {
         result.insert("resultType".to_owned(), "complete".into());
     }
-    Reply::refusal(line(id, "result", &result), false, denial)
+    Reply::refusal(line(id, "result", &result), Speaker::Gate, denial)
 }
 
 /// The answer to any other refused request, without a line end.
 #[must_use]
 pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply {
     let words = in_words(&format!("`{}`", shown(method)), denial);
-    Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), false, denial)
+    Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), Speaker::Gate, denial)
 }
 
 /// The answers to a message that was not passed on because it could be read in
@@ -136,7 +146,7 @@ pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<Reply> {
     let code = message.fault.code;
     let answer = |id: &Option<Vec<u8>>| {
         let line = error(id.as_deref(), code, &words, Some(decision(denial)));
-        Reply::refusal(line, true, denial)
+        Reply::refusal(line, Speaker::GateToUnreadable, denial)
     };
     message.ids.iter().map(answer).collect()
 }
@@ -182,11 +192,12 @@ pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
         true => format!("[{}]\n", lines.join(",")),
         false => lines.join("\n") + "\n",
     };
+    let marks = || answers.iter().map(|answer| &answer.mark);
+    let unreadable = marks().any(|mark| mark.speaker == Speaker::GateToUnreadable);
     let mark = Mark {
-        is_own: true,
-        unreadable: answers.iter().any(|answer| answer.mark.unreadable),
-        row: answers.iter().find_map(|answer| answer.mark.row.clone()),
-        quota: answers.iter().find_map(|answer| answer.mark.quota),
+        speaker: if unreadable { Speaker::GateToUnreadable } else { Speaker::Gate },
+        row: marks().find_map(|mark| mark.row.clone()),
+        quota: marks().find_map(|mark| mark.quota),
     };
     Told { bytes: text.into(), mark }
 }
@@ -239,7 +250,7 @@ mod tests {
     fn a_model_reads_what_was_refused_why_and_what_to_do() {
         let refusal = refused_call(Some(b"\"a\""), &call("{}", false), &denial());
         let row = Some("row".to_owned());
-        assert_eq!(refusal.mark, Mark { is_own: true, row, ..Mark::default() });
+        assert_eq!(refusal.mark, Mark { speaker: Speaker::Gate, row, quota: None });
         let answer = parsed(&refusal.line);
         assert_eq!(answer["id"], "a");
         let result = &answer["result"];

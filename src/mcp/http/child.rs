@@ -332,13 +332,7 @@ async fn answered(
     };
     if is_answer(&first.bytes) {
         waiting.end();
-        let status = match first.mark.is_own {
-            true => problem::status_of(&first.mark),
-            false => status(&first.bytes),
-        };
-        let mut response = problem::json_rpc(status, first.bytes);
-        problem::stamp(&mut response, &first.mark);
-        return response;
+        return problem::marked(first.bytes, &first.mark, status);
     }
     let rest = stream::unfold((receiver, Some(waiting)), |(mut receiver, waiting)| async {
         let waiting = waiting?;

@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::mcp::reply::{Mark, Told};
+use crate::mcp::reply::{Mark, Speaker, Told};
 use crate::net::Body;
 use crate::stamp;
 
@@ -45,7 +45,7 @@ pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
 }
 
 /// Says of an answer what its mark says.
-pub(super) fn stamp(response: &mut Response<Body>, mark: &Mark) {
+pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
     self::mark(response, mark.row.as_deref());
     stamp::quota(response.headers_mut(), mark.quota.as_ref());
 }
@@ -77,12 +77,21 @@ pub(super) fn denied(told: Told) -> Response<Body> {
             [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
         }
     };
-    let mut response = json_rpc(status_of(&told.mark), answer);
-    stamp(&mut response, &told.mark);
-    response
+    marked(answer, &told.mark, |_| StatusCode::OK)
 }
 
-/// The status of an answer of the gate's own.
-pub(super) fn status_of(mark: &Mark) -> StatusCode {
-    if mark.unreadable { StatusCode::BAD_REQUEST } else { StatusCode::OK }
+/// An answer with what its mark says; `status` is that of one of the server's.
+pub(super) fn marked(
+    answer: Bytes,
+    mark: &Mark,
+    status: impl FnOnce(&[u8]) -> StatusCode,
+) -> Response<Body> {
+    let status = match mark.speaker {
+        Speaker::Server => status(&answer),
+        Speaker::Gate => StatusCode::OK,
+        Speaker::GateToUnreadable => StatusCode::BAD_REQUEST,
+    };
+    let mut response = json_rpc(status, answer);
+    mark_with(&mut response, mark);
+    response
 }

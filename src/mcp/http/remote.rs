@@ -231,7 +231,7 @@ impl Remote {
         };
         open.goes_on();
         let mut response = self.pass(response, relay, owed, ends, one_message).await;
-        problem::stamp(&mut response, &mark);
+        problem::mark_with(&mut response, &mark);
         response
     }
 

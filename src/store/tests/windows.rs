@@ -19,11 +19,7 @@ pub(super) fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
 
 /// Asks for a slot at `at`; whether there was one.
 fn ask(store: &Store, limits: &[Limit], at: Timestamp) -> bool {
-    ask_for(store, (limits, 1), at)
-}
-
-fn ask_for(store: &Store, limited: (&[Limit], u32), at: Timestamp) -> bool {
-    ask_as(store, &alice(), limited, at)
+    ask_as(store, &alice(), (limits, 1), at)
 }
 
 fn ask_as(store: &Store, agent: &Agent, limited: (&[Limit], u32), at: Timestamp) -> bool {
@@ -57,7 +53,7 @@ fn an_action_that_counts_as_many_takes_all_its_slots_or_none() {
         (71, 1, true),
         (3600, 3, true),
     ] {
-        let free = ask_for(&store, (&limits, requests), after(second));
+        let free = ask_as(&store, &alice(), (&limits, requests), after(second));
         assert_eq!(free, fits, "{requests} at {second}");
     }
 }
