@@ -8,6 +8,9 @@ use crate::keys::{AGENT_KEY, MASTER_KEY, holds_key};
 use crate::net::hops;
 use crate::overrides;
 
+/// The methods that are passed on.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// Headers that must not be given twice.
 const SINGLE: [&str; 5] =
     ["host", "content-length", "content-type", "transfer-encoding", "authorization"];
@@ -15,6 +18,9 @@ const SINGLE: [&str; 5] =
 /// Why a request is not passed on, path and body aside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadFault {
+    /// A method that is not HTTP's own, or no business of a proxy's.
+    #[error("the method `{0}` is not passed on")]
+    Method(String),
     /// The target is not a path.
     #[error("the request target is not a path")]
     Target,
@@ -37,12 +43,26 @@ impl HeadFault {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Method(_) => "method_not_allowed",
             Self::Target => "invalid_target",
             Self::Header(_) => "invalid_header",
             Self::Override(_) => "method_override",
             Self::Query(_) => "invalid_query",
             Self::Upgrade => "upgrade_refused",
         }
+    }
+}
+
+/// Refuses a method that is not passed on: of a file that is only ever fetched
+/// (`is_file`), all that could change it.
+///
+/// # Errors
+/// [`HeadFault::Method`].
+pub fn check_method(method: &str, is_file: bool) -> Result<(), HeadFault> {
+    let fetches = ["GET", "HEAD", "OPTIONS"].contains(&method);
+    match METHODS.contains(&method) && (fetches || !is_file) {
+        true => Ok(()),
+        false => Err(HeadFault::Method(method.to_owned())),
     }
 }
 
@@ -164,6 +184,17 @@ mod tests {
         assert_eq!(check_parameters(b"method=x&a=_method"), Ok(()));
         assert!(check_query("q=%ff").is_err() && check_query("q=a%00").is_err());
         assert_eq!(check_query("q=SELECT+Id%0AFROM+Account&name=caf%C3%A9&100%"), Ok(()));
+    }
+
+    #[test]
+    fn methods_that_are_no_business_of_a_proxy_are_refused() {
+        for (method, is_file) in [("GET", true), ("OPTIONS", true), ("DELETE", false)] {
+            assert_eq!(check_method(method, is_file), Ok(()), "{method}");
+        }
+        for (method, is_file) in [("TRACE", false), ("get", false), ("DELETE", true), ("", true)] {
+            let refused = Err(HeadFault::Method(method.to_owned()));
+            assert_eq!(check_method(method, is_file), refused, "{method}");
+        }
     }
 
     #[test]

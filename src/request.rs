@@ -14,7 +14,7 @@ use crate::action::{
     Action, Agent, Body, DeclaredHints, HttpRequest, Malformed, McpRequest, Provider, Target,
     ToolCall, Transport,
 };
-use crate::head::{HeadFault, check_headers, check_query};
+use crate::head::{HeadFault, check_headers, check_method, check_query};
 use crate::json::{self, Json, JsonError, Object};
 use crate::path::Path;
 
@@ -174,7 +174,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
         .into_iter()
         .map(|(name, value)| (name.to_ascii_lowercase(), value))
         .collect();
-    let path = match read_head(provider, path, &query, &headers) {
+    let path = match read_head(provider, &method, path, &query, &headers) {
         Ok(path) => path,
         Err(fault) => {
             let flawed = Malformed::ambiguous(provider.as_str(), &method, fault.to_string());
@@ -210,6 +210,7 @@ fn query(request: &Object, in_path: &str) -> Result<String, RequestError> {
 /// out the first `/`.
 fn read_head(
     provider: Provider,
+    method: &str,
     path: &str,
     query: &str,
     headers: &[(String, String)],
@@ -224,6 +225,7 @@ fn read_head(
         false => Path::parse(provider, &format!("/{path}")),
     };
     let path = path?;
+    check_method(method, provider.file_at(path.judged()).is_some())?;
     check_query(query)?;
     Ok(path)
 }

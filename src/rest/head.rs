@@ -4,25 +4,14 @@
 use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::identify;
 use super::inbound::Fault;
-use crate::head::{HeadFault, check_headers, decides, decides_folded};
+use crate::head::{HeadFault, check_headers, check_method, decides, decides_folded};
 use crate::keys::{AGENT_KEY, MASTER_KEY};
 use crate::net::hops;
 use crate::net::sniff::{Fragment, TwoLengths};
-
-/// The methods that are passed on.
-const METHODS: [Method; 7] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::OPTIONS,
-];
 
 /// Headers between the client and the gate.
 const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
@@ -32,9 +21,7 @@ const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
 /// # Errors
 /// See [`Fault`].
 pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
-    if !METHODS.contains(&parts.method) {
-        return Err(Fault::Method(parts.method.to_string()));
-    }
+    check_method(parts.method.as_str(), false)?;
     check_target(parts)?;
     check_framing(parts)?;
     let headers = &parts.headers;

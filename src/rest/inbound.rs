@@ -16,7 +16,7 @@ use super::media;
 use super::payload::{self, Reads};
 use super::route::{Destination, destination};
 use crate::action::{self, HttpRequest, Provider};
-use crate::head::{HeadFault, check_query};
+use crate::head::{HeadFault, check_method, check_query};
 use crate::net::Body;
 use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
 use crate::net::room::Place;
@@ -60,9 +60,6 @@ pub enum Fault {
     /// See [`PathFault`].
     #[error("{0}")]
     Path(#[from] PathFault),
-    /// A method that is not HTTP's own, or no business of a proxy's.
-    #[error("the method `{0}` is not passed on")]
-    Method(String),
     /// A signed path, too late.
     #[error("the signed path has expired: ask the provider for a new URL")]
     Expired,
@@ -108,13 +105,15 @@ impl Fault {
         match self {
             Self::Path(PathFault::TooLong) => (StatusCode::URI_TOO_LONG, "path_too_long"),
             Self::Path(_) => (StatusCode::BAD_REQUEST, "invalid_path"),
-            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::NoUpstream(_) | Self::NoCredential(_) | Self::CannotSign(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_configured")
             }
             Self::Expired => (StatusCode::FORBIDDEN, "signed_path_expired"),
             Self::AwsSignature(_) => (StatusCode::FORBIDDEN, "signature_refused"),
             Self::Signed(_) => (StatusCode::BAD_REQUEST, "invalid_signed_path"),
+            Self::Head(fault @ HeadFault::Method(_)) => {
+                (StatusCode::METHOD_NOT_ALLOWED, fault.code())
+            }
             Self::Head(fault) => (StatusCode::BAD_REQUEST, fault.code()),
             Self::Encoded | Self::Charset => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body"),
             Self::Json(_) | Self::Form => (StatusCode::BAD_REQUEST, "invalid_body"),
@@ -144,9 +143,7 @@ pub async fn read(
     // Policies see which host it is on.
     let is_file = provider.file_at(path.judged()).is_some();
     let judged_path = if is_file { path.judged().into() } else { judged_path };
-    if is_file && !parts.method.is_safe() {
-        return Err(Fault::Method(parts.method.to_string()));
-    }
+    check_method(parts.method.as_str(), is_file)?;
     let forwarded = destination(provider, path.forwarded(), region).path.into_owned();
     let host = host.map(std::borrow::Cow::into_owned);
     let is_upload = media::is_upload(

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{Proxy, Read, Site};
 use crate::action::{self, HttpRequest, Provider, Target};
+use crate::head::HeadFault;
 use crate::net::Body;
 use crate::rest::head;
 use crate::rest::identify::{self, Stranger};
@@ -103,7 +104,7 @@ impl Proxy {
         }
         let method = parts.method.as_str();
         if !ticket.methods.iter().any(|made_for| made_for == method) {
-            return Err(Fault::Method(method.to_owned()));
+            return Err(HeadFault::Method(method.to_owned()).into());
         }
         let foreign = || Fault::Signed("the signed path leads to no host of the provider's");
         let uri = match self.exit {

@@ -18,7 +18,8 @@ from datetime import datetime, timedelta, timezone
 from urllib.parse import urlsplit
 
 flow, base, key = sys.argv[1:4]
-CERTIFICATE = os.path.join(tempfile.mkdtemp(), "cert.pem")
+FOLDER = tempfile.TemporaryDirectory()
+CERTIFICATE = os.path.join(FOLDER.name, "cert.pem")
 LARGE = bytes(range(256)) * 1600
 
 
