@@ -53,8 +53,11 @@ OPEN_TO_ALL = ["getIamPolicy", "testIamPermissions", "wait"]
 # First words of custom verbs that a GET may have without a look at the lexicon.
 PLAIN = "access check compute count export fetch find get list lookup query read search summarize".split()
 
-# A GET that does something, in the vendor's words, where no scope speaks.
-DOES = re.compile(r"\W*(Adds?|Cancels?|Creates?|Deletes?|Moves?|Removes?|Revokes?|Sends?|Starts?|Updates?|Writes?)\b")
+# Does something, in the vendor's words: what they begin with, and where an answer goes.
+DOES = re.compile(
+    r"\W*(Adds?|Cancels?|Creates?|Deletes?|Marks?|Moves?|Removes?|Revokes?|Sends?|Starts?|Updates?|Writes?)\b"
+)
+WRITES_TO = re.compile(r"\bwrites? (it|them|the \w+) to\b")
 
 SECRET = re.compile(r"Token|Credential|Secret|Password|verificationCodes", re.I)
 
@@ -90,9 +93,12 @@ def reads(method, api_has_read_only: bool) -> bool | None:
     """What the vendor says; `None` where it says nothing that can be used."""
     name = method["id"].rsplit(".", 1)[-1]
     is_get = method["httpMethod"] == "GET"
+    description = method.get("description", "")
+    if not is_get and (DOES.match(description) or WRITES_TO.search(description)):
+        return False
     if any(READ_ONLY.search(scope) for scope in method.get("scopes", [])):
         return True if is_get or has_reading_verb(method["id"]) else None
-    if is_get and DOES.match(method.get("description", "")):
+    if is_get and DOES.match(description):
         return False
     if not (api_has_read_only and method.get("scopes")):
         return None

@@ -143,6 +143,9 @@ pub(super) fn form_pairs(form: &str) -> impl Iterator<Item = (&str, &str)> {
 fn by_method(request: &HttpRequest) -> Judgement {
     let path = without_slash(&request.path);
     match request.method.as_str() {
+        "GET" | "HEAD" | "OPTIONS" if updates_by_the_way(request) => {
+            Judgement::l2(Intent::Update, "a parameter that has something updated")
+        }
         "GET" | "HEAD" | "OPTIONS" => match request.provider {
             Provider::Google => google::get(request, path),
             Provider::Salesforce => salesforce::get(request, path),
@@ -164,6 +167,19 @@ fn by_method(request: &HttpRequest) -> Judgement {
         "POST" => post(request, path),
         _ => Judgement::unsure("a method that the providers do not use"),
     }
+}
+
+/// Whether what is looked at is marked as looked at, too: Jira's `updateHistory=true`,
+/// Drive's `updateViewedDate`, the `updateMru` of Salesforce.
+fn updates_by_the_way(request: &HttpRequest) -> bool {
+    let is_so = |value: &str| value.eq_ignore_ascii_case("true") || value == "1";
+    request.query.iter().any(|(name, value)| is_update_flag(name) && is_so(value))
+}
+
+/// `updateHistory`, but not `updated` or `updatedMin`, which only ask when.
+pub(super) fn is_update_flag(name: &str) -> bool {
+    name.strip_prefix("update")
+        .is_some_and(|what| what.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
 fn post(request: &HttpRequest, path: &str) -> Judgement {
@@ -271,6 +287,21 @@ pub(super) mod tests {
         let mut get = request("hubspot", "GET", "/crm/v3/objects/contacts");
         get.query.push(("_Method".to_owned(), "post".to_owned()));
         assert_eq!(judge(&get).intent, Intent::Unknown);
+    }
+
+    #[test]
+    fn a_look_may_leave_a_mark() {
+        let looked = |provider: &str, path: &str, name: &str, value: &str| {
+            let mut get = request(provider, "GET", path);
+            get.query.push((name.to_owned(), value.to_owned()));
+            judge(&get).intent
+        };
+        let issue = "/rest/api/3/issue/A-1";
+        assert_eq!(looked("jira", issue, "updateHistory", "true"), Intent::Update);
+        assert_eq!(looked("jira", issue, "updateHistory", "false"), Intent::Read);
+        let file = "/drive/v2/files/a";
+        assert_eq!(looked("google", file, "updateViewedDate", "true"), Intent::Update);
+        assert_eq!(looked("hubspot", "/crm/v3/objects/notes", "updated", "true"), Intent::Read);
     }
 
     #[test]

@@ -140,6 +140,9 @@ fn has_label(request: &HttpRequest, is_meant: impl Fn(&str) -> bool) -> bool {
 
 fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
     let listed = rows(request).and_then(|rows| rows.operation(operation));
+    if operation == "Query" && !only_selects(request) {
+        return Judgement::unsure("a statement that may do more than select");
+    }
     match (listed, tool::by_name(operation)) {
         (Some(true), _) => Judgement::l2(Intent::Read, TABLE_SAYS),
         (None, _) if reads_by_name(operation) => {
@@ -154,6 +157,18 @@ fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
         }
         (_, named) => named,
     }
+}
+
+/// Whether the statement of a query, where it has one, is one that reads: Timestream's
+/// `UNLOAD (SELECT …) TO 's3://…'` writes what it finds.
+fn only_selects(request: &HttpRequest) -> bool {
+    const READING: [&str; 5] = ["SELECT", "WITH", "SHOW", "DESCRIBE", "EXPLAIN"];
+    let Body::Json(body) = &request.body else { return true };
+    let statement = body.as_object().and_then(|body| body.get("QueryString"));
+    statement.is_none_or(|statement| {
+        let first = statement.as_str().and_then(|text| text.split_ascii_whitespace().next());
+        first.is_some_and(|first| READING.iter().any(|own| own.eq_ignore_ascii_case(first)))
+    })
 }
 
 /// `DescribeInstances`, `BatchGetItem`, `AdminGetUser`; but not
@@ -244,6 +259,7 @@ pub fn is_region(label: &str) -> bool {
 mod tests {
     use super::*;
     use crate::intent::http::tests::request;
+    use crate::json::{self, Json};
 
     fn intent(method: &str, host: &str, path: &str, target: &str) -> Intent {
         let mut request = request("aws", method, path);
@@ -264,6 +280,24 @@ mod tests {
         assert_eq!(rpc("X.GetClusterCredentials"), Intent::Execute);
         let checks_in = "AWSLicenseManager.CheckInLicense";
         assert!(!intent("POST", "license-manager.us-east-1", "/", checks_in).is_read());
+    }
+
+    #[test]
+    fn a_statement_may_do_more_than_select() {
+        let intent = |statement: &str| {
+            let mut query = request("aws", "POST", "/");
+            query.host = Some("query-cell1.timestream.us-east-1.amazonaws.com".to_owned());
+            let target = "Timestream_20181101.Query".to_owned();
+            query.headers.push(("x-amz-target".to_owned(), target));
+            let statement = Json::String(statement.to_owned()).canonical();
+            let body = format!(r#"{{"QueryString":{statement}}}"#);
+            query.body = Body::Json(json::parse(body.as_bytes()).expect("JSON"));
+            judge(&query).intent
+        };
+        assert_eq!(intent("\n select 1"), Intent::Read);
+        for statement in ["UNLOAD (SELECT 1) TO 's3://b'", "/**/SELECT 1", ""] {
+            assert_eq!(intent(statement), Intent::Unknown, "{statement}");
+        }
     }
 
     #[test]

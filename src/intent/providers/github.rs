@@ -1,13 +1,19 @@
-//! GitHub: by method, with questions by POST in two places.
+//! GitHub: by method, with questions by POST in a few places.
 
 /// Whether a POST reads.
 pub(in crate::intent) fn post_reads(path: &str) -> bool {
     let mut segments = path.split('/').skip(1);
     let place = [(); 5].map(|()| segments.next().unwrap_or_default());
+    let ends_here = segments.next().is_none();
     matches!(
         place,
-        ["markdown", "" | "raw", "", ..] | ["orgs" | "users", _, "attestations", "bulk-list", ""]
-    )
+        ["markdown", "" | "raw", "", ..]
+            | ["orgs" | "users", _, "attestations", "bulk-list", ""]
+            // Whether a token is valid.
+            | ["applications", _, "token", "", ""]
+            // Saved nowhere.
+            | ["repos", _, _, "releases", "generate-notes"]
+    ) && ends_here
 }
 
 #[cfg(test)]
@@ -18,6 +24,10 @@ mod tests {
     fn questions() {
         assert!(post_reads("/markdown") && post_reads("/markdown/raw"));
         assert!(post_reads("/orgs/o/attestations/bulk-list"));
+        assert!(post_reads("/applications/Iv1/token"));
+        assert!(!post_reads("/applications/Iv1/token/scoped"));
+        assert!(post_reads("/repos/o/r/releases/generate-notes"));
+        assert!(!post_reads("/repos/o/r/releases/generate-notes/x"));
         assert!(!post_reads("/orgs/o/attestations/delete-request"));
         assert!(!post_reads("/repos/markdown/raw/issues"));
         assert!(!post_reads("/repos/o/r/hooks/1/pings"));

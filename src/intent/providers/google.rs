@@ -3,7 +3,7 @@
 
 use super::google_table::{ASKING, TABLE};
 use super::table::Rows;
-use crate::action::HttpRequest;
+use crate::action::{Body, HttpRequest};
 use crate::intent::http::{METHOD, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
@@ -19,6 +19,10 @@ const DEFAULT: &str = "www.googleapis.com";
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if let Some(reads) = listed(request, "GET") {
         return Judgement::l2(if reads { Intent::Read } else { Intent::Execute }, TABLE_SAYS);
+    }
+    // OAuth's, older than the standard that asks for a POST.
+    if last_segment(path) == "revoke" {
+        return Judgement::l2(Intent::Admin, "a token that is revoked");
     }
     // FHIR's Bulk Data Access: files are written elsewhere, later.
     if last_segment(path) == "$export" {
@@ -37,6 +41,9 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
 
 /// Whether a POST reads, where that is known.
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
+    if writes_its_answer(request) {
+        return false;
+    }
     listed(request, "POST").unwrap_or_else(|| match custom_verb(request, path) {
         // Whatever is asked of them, the answer is one.
         Some(_) if last_segment(path).starts_with("credentials:") => false,
@@ -44,6 +51,20 @@ pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
         // Compute Engine, older than the colon.
         None => last_segment(path) == "testIamPermissions" && !is_storage(request, path),
     })
+}
+
+/// Whether the answer goes to a bucket or a table: `outputConfig`, `gcsDestination`,
+/// `document_output_config`, in either spelling of JSON (ProtoJSON).
+fn writes_its_answer(request: &HttpRequest) -> bool {
+    let Body::Json(body) = &request.body else { return false };
+    let leads_elsewhere = |name: &str| {
+        let name = name.replace('_', "").to_ascii_lowercase();
+        // `destination` alone is where a route leads.
+        name.len() > "destination".len() && name.ends_with("destination")
+            || name.contains("output")
+                && ["config", "uri", "uriprefix"].iter().any(|end| name.ends_with(end))
+    };
+    body.as_object().is_some_and(|body| body.iter().any(|(name, _)| leads_elsewhere(name)))
 }
 
 /// The verb behind the colon. Cloud Storage has none, and its object names may
@@ -99,6 +120,7 @@ fn rows(request: &HttpRequest) -> Option<Rows<'static>> {
 mod tests {
     use super::*;
     use crate::intent::http::tests::request;
+    use crate::json;
 
     fn reads(host: &str, path: &str) -> bool {
         let mut request = request("google", "POST", path);
@@ -130,11 +152,28 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_goes_elsewhere_is_written() {
+        let intent = |path: &str, body: &str| {
+            let mut asked = request("google", "POST", path);
+            asked.host = Some("new.googleapis.com".to_owned());
+            asked.body = Body::Json(json::parse(body.as_bytes()).expect("JSON"));
+            post_reads(&asked, path)
+        };
+        assert!(intent("/v1/p:queryAssets", r#"{"statement":"a","pageSize":1}"#));
+        assert!(intent("/v2:computeRoutes", r#"{"origin":{},"destination":{}}"#));
+        for member in ["outputConfig", "documentOutputConfig", "gcs_destination", "outputUri"] {
+            let body = format!(r#"{{"statement":"a","{member}":{{}}}}"#);
+            assert!(!intent("/v1/p:queryAssets", &body), "{member}");
+        }
+    }
+
+    #[test]
     fn the_table_knows_what_no_verb_says() {
         assert!(reads("www.googleapis.com", "/calendar/v3/freeBusy"));
         assert!(reads("www.googleapis.com", "/webmasters/v3/sites/x/searchAnalytics/query"));
         let query = "/v1/projects/p/locations/l/reasoningEngines/e:query";
         assert!(!reads("aiplatform.googleapis.com", query));
+        assert!(!reads("threatintelligence.googleapis.com", "/v1beta/projects/p/alerts/a:read"));
         assert!(!reads("us-central1-aiplatform.googleapis.com", query));
         // What the caller puts in for `{+invokeId}` is no verb, however long it is.
         for host in ["aiplatform", "us-central1-aiplatform"] {
@@ -163,6 +202,7 @@ mod tests {
         let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
         assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
+        assert_eq!(intent("oauth2.googleapis.com", "/revoke"), Intent::Admin);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x%3Astart"), Intent::Execute);
         let store = "/v1/projects/p/locations/l/datasets/d/fhirStores/s/fhir";
         let fhir = |rest: &str| intent("healthcare.googleapis.com", &format!("{store}/{rest}"));

@@ -298,8 +298,10 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +POST /v4beta/users/*/dataTypes/*/dataPoints:dailyRollUp
 +POST /v4beta/users/*/dataTypes/*/dataPoints:rollUp"),
     ("healthcare.googleapis.com", "
+-POST /v1/projects/*/locations/*/datasets/*/consentStores/*:queryAccessibleData
 -POST /v1/projects/*/locations/*/datasets/*/dicomStores/*/dicomWeb/studies/*
 -POST /v1/projects/*/locations/*/datasets/*/fhirStores/*/fhir/*
+-POST /v1beta1/projects/*/locations/*/datasets/*/consentStores/*:queryAccessibleData
 -POST /v1beta1/projects/*/locations/*/datasets/*/dicomStores/*/dicomWeb/studies/*
 -POST /v1beta1/projects/*/locations/*/datasets/*/fhirStores/*/fhir/*"),
     ("iam.googleapis.com", "
@@ -358,6 +360,8 @@ pub(in crate::intent) static TABLE: Table = Table::new(&[
 +GET /tagmanager/v2/accounts/*/containers/*/versions:live
 +GET /tagmanager/v2/accounts/*/containers/*:snippet
 +POST /tagmanager/v2/accounts/*/containers/*/workspaces/*/folders/*:entities"),
+    ("threatintelligence.googleapis.com", "
+-POST /v1beta/projects/*/alerts/*:read"),
     ("vault.googleapis.com", "
 -POST /v1/matters/*:count"),
     ("www.googleapis.com", "

@@ -11,6 +11,7 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
         ["cms", "source-code", ..] => false,
         ["crm", "lists", "search" | "idmapping" | "all"]
         | ["crm", "objects", _, "search"]
+        | ["oauth", "token", "introspect"]
         | ["crm-objects", "objects", _, "batch-read"]
         | [_, .., "batch", "read"]
         | [_, .., "batch", "unsubscribe-all", "read"] => true,
@@ -41,6 +42,7 @@ mod tests {
             "/crm/objects/2026-09-beta/contacts/search",
             "/crm-objects/v1/objects/products/batch-read",
             "/crm/lists/2026-09/all",
+            "/oauth/v3/token/introspect",
             "/communication-preferences/v4/statuses/batch/unsubscribe-all/read",
         ] {
             assert!(post_reads(path), "{path}");
@@ -57,6 +59,7 @@ mod tests {
             "/cms/v3/source-code/published/content/templates/batch/read",
             "/cms/source-code/2026-03/draft/content/batch/read",
             "/cms/v3/source-code/published/content/crm/objects/x/search",
+            "/oauth/v3/token",
             "/read",
             "/batch/read",
         ] {

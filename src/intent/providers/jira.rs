@@ -4,15 +4,37 @@ use crate::action;
 use crate::intent::http::METHOD;
 use crate::intent::{Intent, Judgement};
 
-/// A GET reads below the API. Pages for people act by GET, too
-/// (`/secure/DeleteIssue.jspa`), and so does GraphQL.
+/// A GET reads below the APIs of Atlassian's own. Pages for people act by GET, too
+/// (`/secure/DeleteIssue.jspa`), and so do GraphQL and the endpoints of add-ons, some of
+/// which run what the customer has written (`/rest/scriptrunner/latest/custom/…`).
 pub(in crate::intent) fn get(path: &str) -> Judgement {
     const SHOWN: [&str; 5] =
         ["attachment", "thumbnail", "useravatar", "projectavatar", "viewavatar"];
+    const OWN: [&str; 17] = [
+        "agile",
+        "api",
+        "atlassian-connect",
+        "auth",
+        "builds",
+        "deployments",
+        "dev-status",
+        "devinfo",
+        "devopscomponents",
+        "featureflags",
+        "forge",
+        "greenhopper",
+        "internal",
+        "operations",
+        "remotelinks",
+        "security",
+        "servicedeskapi",
+    ];
     let (first, rest) = below_site(path).split_once('/').unwrap_or_default();
+    let second = rest.split('/').next().unwrap_or_default();
     let shows = match first {
-        "rest" | "api" => true,
-        "secure" => SHOWN.contains(&rest.split('/').next().unwrap_or_default()),
+        "api" => true,
+        "rest" => OWN.contains(&second),
+        "secure" => SHOWN.contains(&second),
         _ => false,
     };
     match shows {
@@ -101,9 +123,16 @@ mod tests {
             assert!(!post_reads(path), "{path}");
         }
         assert_eq!(get("/rest/api/3/issue/A-1").intent, Intent::Read);
+        assert_eq!(get("/rest/servicedeskapi/request").intent, Intent::Read);
         assert_eq!(get("/secure/attachment/1/a.png").intent, Intent::Read);
-        for path in ["/secure/DeleteIssue.jspa", "/gateway/api/graphql", "/plugins/servlet/x", "/"]
-        {
+        for path in [
+            "/secure/DeleteIssue.jspa",
+            "/gateway/api/graphql",
+            "/plugins/servlet/x",
+            "/rest/scriptrunner/latest/custom/x",
+            "/rest/",
+            "/",
+        ] {
             assert_eq!(get(path).intent, Intent::Unknown, "{path}");
         }
         assert!(put_reads("/rest/api/3/issues/archive/export"));

@@ -7,8 +7,19 @@ use crate::intent::{Intent, Judgement, tool};
 
 /// Verbs of actions that only ask. Others that sound like it head the names of
 /// collections (`browseSessions`, `filterOperators`), which a POST adds to.
-const VERBS: [&str; 9] =
-    ["check", "compute", "extract", "find", "get", "list", "retrieve", "translate", "validate"];
+const VERBS: [&str; 11] = [
+    "check",
+    "compute",
+    "evaluate",
+    "extract",
+    "find",
+    "get",
+    "has",
+    "list",
+    "retrieve",
+    "translate",
+    "validate",
+];
 
 /// A GET reads, unless it is to redeem a sharing link on the way ("Access shared
 /// items"): that gives the caller lasting access.
@@ -34,6 +45,8 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
         | ["evaluate", "conditionalAccess", _]
         | ["preview", _, "items"]
         | [_, "functions", "workbook"] => true,
+        // Makes one where there is none.
+        ["getPlan", "planner", _] => false,
         [action, ..] => asks(action),
     }
 }
@@ -46,6 +59,10 @@ fn is_below(path: &str, name: &str) -> bool {
 /// `getSchedule`, `microsoft.graph.security.runHuntingQuery`. Graph ignores case, so
 /// humps may be put where there are none: `listS` is a collection.
 fn asks(action: &str) -> bool {
+    // In the parentheses of a function anything may stand.
+    if !action.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.') {
+        return false;
+    }
     let action = action.rsplit('.').next().unwrap_or(action);
     let plain = action.to_ascii_lowercase();
     // `getPasswordSingleSignOnCredentials`; a collection of tasks.
@@ -56,8 +73,12 @@ fn asks(action: &str) -> bool {
     }
     let mut parts = words(action);
     let verb = parts.next().unwrap_or_default();
-    let object = parts.next().filter(|word| word.len() > 2 && !tool::turns(word));
-    object.is_some() && VERBS.contains(&verb) || action == "runHuntingQuery"
+    let asks_for = match parts.next() {
+        // `getByIds`
+        Some("By") => parts.next().is_some_and(|word| word.len() > 2),
+        object => object.is_some_and(|word| word.len() > 2 && !tool::turns(word)),
+    };
+    asks_for && VERBS.contains(&verb) || action == "runHuntingQuery"
 }
 
 #[cfg(test)]
@@ -81,6 +102,10 @@ mod tests {
             "/v1.0/me/calendar/microsoft.graph.getSchedule",
             "/v1.0/search/query",
             "/v1.0/users/x/checkMemberGroups",
+            "/v1.0/directoryObjects/getByIds",
+            "/v1.0/directoryObjects/microsoft.graph.getByIds",
+            "/beta/groups/evaluateDynamicMembership",
+            "/beta/deviceManagement/deviceShellScripts/hasPayloadLinks",
             "/v1.0/drives/x/items/y/preview",
             "/v1.0/me/drive/items/x/workbook/functions/sum",
             "/v1.0/security/microsoft.graph.security.runHuntingQuery",
@@ -89,6 +114,9 @@ mod tests {
         }
         for path in [
             "/v1.0/me/sendMail",
+            "/v1.0/me/sendMail(x='.getSchedule')",
+            "/beta/solutions/businessScenarios/x/planner/getPlan",
+            "/v1.0/directoryObjects/getBy",
             "/v1.0/me/messages/x/forward",
             "/v1.0/me/drive/root:/getSchedule",
             "/v1.0/groups/search",

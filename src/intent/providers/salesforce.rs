@@ -1,8 +1,9 @@
 //! Salesforce: almost everything by its method.
 
 use crate::action::{Body, HttpRequest, without_format};
-use crate::intent::http::METHOD;
+use crate::intent::http::{METHOD, is_update_flag};
 use crate::intent::{Intent, Judgement};
+use crate::json::Json;
 
 /// What calls the classes of Salesforce CPQ.
 const ROUTER: &str = "/services/apexrest/SBQQ/ServiceRouter";
@@ -20,12 +21,37 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if parent.eq_ignore_ascii_case("tooling") && is_one_of(&RUN, last) {
         return Judgement::l2(Intent::Execute, "code that is run");
     }
+    if marks_as_viewed(request) {
+        return Judgement::l2(Intent::Update, "a query that marks what it finds as viewed");
+    }
     let rest = |start: &&str| path.strip_prefix(*start);
     let own = OWN.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'));
     if own || asks_who(path) || reads_quote(request, path) {
         return Judgement::l1(Intent::Read, METHOD);
     }
     Judgement::unsure("a path beside Salesforce's own resources, where a GET may do anything")
+}
+
+/// Whether a query has a clause at its end by which what it finds counts as viewed
+/// (SOQL: `FOR VIEW`, `FOR REFERENCE`, `UPDATE VIEWSTAT`; SOSL: `UPDATE TRACKING`) or is
+/// locked (`FOR UPDATE`). Behind them no literal can stand.
+fn marks_as_viewed(request: &HttpRequest) -> bool {
+    let marks = |query: &str| {
+        let end = query.rsplit(['\'', '}']).next().unwrap_or_default();
+        let all = || end.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let words: Vec<String> =
+            all().filter(|it| !it.is_empty()).map(str::to_ascii_uppercase).collect();
+        words.windows(2).any(|pair| match pair {
+            [first, second] if first == "FOR" => {
+                ["VIEW", "REFERENCE", "UPDATE"].contains(&second.as_str())
+            }
+            [first, second] if first == "UPDATE" => {
+                ["TRACKING", "VIEWSTAT"].contains(&second.as_str())
+            }
+            _ => false,
+        })
+    };
+    request.query.iter().any(|(name, value)| name.eq_ignore_ascii_case("q") && marks(value))
 }
 
 fn asks_who(path: &str) -> bool {
@@ -67,6 +93,12 @@ fn names_class(request: &HttpRequest, key: &str, fits: impl Fn(&str) -> bool) ->
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
     if asks_who(path) {
         return true;
+    }
+    // `parameterizedSearch`
+    let is_marked =
+        |body: &Json| body.as_object().is_some_and(|b| b.iter().any(|(n, _)| is_update_flag(n)));
+    if matches!(&request.body, Body::Json(body) if is_marked(body)) {
+        return false;
     }
     let Some(place) = place(path) else { return false };
     match place {
@@ -132,6 +164,35 @@ mod tests {
         for path in ["/services/apexrest/own", "/services/oauth2/revoke", "/apex/Page", "/"] {
             assert_eq!(intent(path), Intent::Unknown, "{path}");
         }
+    }
+
+    #[test]
+    fn a_query_may_mark_what_it_finds() {
+        let intent = |query: &str| {
+            let path = "/services/data/v60.0/query";
+            let mut get = request("salesforce", "GET", path);
+            get.query.push(("q".to_owned(), query.to_owned()));
+            self::get(&get, path).intent
+        };
+        for query in [
+            "SELECT Id FROM Account WHERE Name = 'it for view' LIMIT 5",
+            "SELECT Id, View__c FROM Account",
+            "FIND {update tracking} IN ALL FIELDS RETURNING Account(Id)",
+        ] {
+            assert_eq!(intent(query), Intent::Read, "{query}");
+        }
+        for query in [
+            "SELECT Id FROM Account FOR VIEW",
+            "SELECT Id FROM Account WHERE Name = 'a' LIMIT 1\nfor  reference",
+            "SELECT Id FROM Account WHERE Name IN ('a')FOR VIEW",
+            "SELECT Title FROM FAQ__kav WHERE PublishStatus='Online' UPDATE VIEWSTAT",
+            "FIND {it's} RETURNING FAQ__kav(Id) UPDATE TRACKING, VIEWSTAT",
+        ] {
+            assert_eq!(intent(query), Intent::Update, "{query}");
+        }
+        let search = "/services/data/v60.0/parameterizedSearch";
+        assert!(reads(search, r#"{"q":"a"}"#));
+        assert!(!reads(search, r#"{"q":"a","updateTracking":true}"#));
     }
 
     fn routed(method: &str, query: &[(&str, &str)], body: Body) -> HttpRequest {

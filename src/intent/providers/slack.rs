@@ -51,7 +51,9 @@ fn shows(family: &str, name: &str) -> bool {
     match name {
         "history" | "info" | "members" | "replies" | "conversations" | "activity" | "metadata"
         | "count" | "accessLogs" | "billableInfo" | "integrationLogs" | "teamInfo" | "userInfo"
-        | "identity" | "export" => true,
+        | "identity" => true,
+        // Of a workflow, the answers go to somebody's inbox.
+        "export" => family.starts_with("admin.") || family.starts_with("apps."),
         "test" => matches!(family, "auth" | "api"),
         "exchange" => family == "migration",
         _ => false,
@@ -87,6 +89,8 @@ mod tests {
             ("conversations.listConnectInvites", Intent::Read),
             ("entity.presentDetails", Intent::Unknown),
             ("apps.test", Intent::Execute),
+            ("apps.manifest.export", Intent::Read),
+            ("functions.workflows.steps.responses.export", Intent::Unknown),
             ("conversations.list/chat.delete", Intent::Unknown),
             ("conversations", Intent::Unknown),
         ] {
