@@ -309,10 +309,13 @@ fn is_called(segment: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a path may leave its folder on some server.
-fn climbs(path: &str) -> bool {
+/// Whether a path may leave its folder: on some server, or already in the client,
+/// which resolves dots (RFC 3986, section 5.2.4) and may drop tabs and line ends before
+/// it does (WHATWG URL, section 4.4).
+pub(super) fn climbs(path: &str) -> bool {
     let path = percent_decode_str(path).decode_utf8_lossy();
     path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+        || path.contains(|c: char| c.is_ascii_control())
 }
 
 /// The host of an `https` URL on its own port, and what follows it.

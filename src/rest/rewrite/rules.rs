@@ -123,10 +123,17 @@ impl Rules {
 
     /// Where `url` is led, by the first of `ways` that it begins with.
     fn led(&self, ways: &[(String, String)], url: &str) -> Option<Edit> {
-        ways.iter().find_map(|(from, follows)| {
-            let until = begins(url, from)?;
-            Some(Edit::Prefix { until, to: format!("{}{follows}", self.base) })
-        })
+        let (until, follows) =
+            ways.iter().find_map(|(from, follows)| Some((begins(url, from)?, follows)))?;
+        self.prefixed(url, until, follows)
+    }
+
+    /// `url` with another beginning; none whose dots would lead the client on, to
+    /// another provider.
+    fn prefixed(&self, url: &str, until: usize, follows: &str) -> Option<Edit> {
+        let path = url.get(until..)?.split(['?', '#']).next().unwrap_or_default();
+        let to = || Edit::Prefix { until, to: format!("{}{follows}", self.base) };
+        (!minted::climbs(path)).then(to)
     }
 
     /// Each of Google's services has a host, which the path names.
@@ -135,8 +142,8 @@ impl Rules {
             return None;
         }
         let (host, _) = minted::vendors(url)?;
-        let to = format!("{}{}", self.base, of_host(Provider::Google, host)?);
-        Some(Edit::Prefix { until: begins(url, &format!("https://{host}"))?, to })
+        let until = begins(url, &format!("https://{host}"))?;
+        self.prefixed(url, until, &of_host(Provider::Google, host)?)
     }
 
     /// Pre-authenticated URLs that may stand in this answer.

@@ -32,6 +32,32 @@ fn of(provider: Provider, site: Option<&Site>) -> Rules {
 }
 
 #[test]
+fn no_url_leads_from_one_provider_to_another() {
+    use Provider::*;
+    for (provider, name, origin) in [
+        (Github, "url", "https://api.github.com"),
+        (Google, "selfLink", "https://bigquery.googleapis.com"),
+        (Slack, "text", "https://files.slack.com"),
+        (Linear, "text", "https://uploads.linear.app"),
+    ] {
+        let rules = of(provider, None);
+        for climbing in [
+            "/x/../../slack/api/chat.postMessage?channel=C",
+            "/x/%2e%2E/%2e./slack/api/chat.postMessage",
+            "/..",
+            "/x\\..\\..\\slack",
+            "/x/.\t./.\n./slack",
+            "/.",
+        ] {
+            let url = format!("{origin}{climbing}");
+            assert_eq!(after(&rules, name, &url), url);
+        }
+        let url = format!("{origin}/a..b/.c?d=../..");
+        assert_ne!(after(&rules, name, &url), url);
+    }
+}
+
+#[test]
 fn urls_of_the_api_lead_back_and_no_others_do() {
     use Provider::*;
     let jira =
