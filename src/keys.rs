@@ -1,5 +1,7 @@
 //! The gate's own keys: in which headers they come, and what they look like.
 
+use percent_encoding::percent_decode;
+
 /// The header for agents' keys.
 pub const AGENT_KEY: &str = "x-agent-key";
 
@@ -12,11 +14,39 @@ pub const KEY_PREFIX: &str = "ag_";
 /// Hexadecimal digits that follow.
 const KEY_DIGITS: usize = 64;
 
-/// Whether `text` holds something of the form of an agent's key, whoever's.
+/// Whether `text` holds something of the form of an agent's key, whoever's, as it is or
+/// percent-encoded.
 #[must_use]
 pub fn holds_key(text: &[u8]) -> bool {
+    let is_encoded = text.contains(&b'%');
+    holds_plain_key(text)
+        || is_encoded && holds_plain_key(&percent_decode(text).collect::<Vec<_>>())
+}
+
+fn holds_plain_key(text: &[u8]) -> bool {
     memchr::memmem::find_iter(text, KEY_PREFIX).any(|at| {
         let digits = text.get(at + KEY_PREFIX.len()..).and_then(|rest| rest.get(..KEY_DIGITS));
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_however_it_is_written() {
+        let digits = "0123456789abcdef".repeat(4);
+        for text in [
+            format!("ag_{digits}"),
+            format!("a=ag_{digits}0"),
+            format!("ag%5F{digits}"),
+            format!("x%61g_%30{}", &digits[1..]),
+        ] {
+            assert!(holds_key(text.as_bytes()), "{text}");
+        }
+        for text in [format!("ag_{}", &digits[1..]), format!("ag%255F{digits}"), "%".to_owned()] {
+            assert!(!holds_key(text.as_bytes()), "{text}");
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! are not UTF-8, look-alikes of `/` and `.`, path parameters.
 
 use crate::action::Provider;
+use crate::keys::holds_key;
 use crate::segment::{is_dots, looks_like_a_separator};
 
 /// The longest path that is passed on, in characters.
@@ -63,6 +64,9 @@ pub enum PathFault {
     /// A character that some servers take for `/`, `\` or `.`.
     #[error("the path contains a look-alike of `/` or `.`")]
     LookAlike,
+    /// A key of the gate's, which is for the gate alone.
+    #[error("the path holds a key of the gate's: send it as X-Agent-Key")]
+    Key,
     /// A character that RFC 3986 has no place for in a path.
     #[error("the path contains a character that must be encoded")]
     Illegal,
@@ -90,6 +94,9 @@ impl Path {
             });
         }
         check_decoded(&decoded, provider)?;
+        if holds_key(&decoded) {
+            return Err(PathFault::Key);
+        }
         path.judged = judged(&path.forwarded, provider)?;
         Ok(path)
     }

@@ -3,11 +3,15 @@
 use super::Provider;
 
 impl Provider {
-    /// `path` in the plainest form that a server may take it for: without a slash at
-    /// its end and, by the provider, whatever its case (ASCII), OData's ways to write
-    /// it, the suffix that names a format. `None` where there is no other.
-    #[must_use]
-    pub fn loose_form(self, path: &str) -> Option<String> {
+    /// The other forms that a server may take `path` for, in lower case: the plainest one
+    /// (without a slash at its end and, by the provider, whatever its case, OData's ways
+    /// to write it, the suffix that names a format), and what the provider documents as
+    /// another name of the same.
+    pub fn loose_forms(self, path: &str) -> impl Iterator<Item = String> {
+        self.plainest(path).into_iter().chain(self.second_names(path.trim_end_matches('/')))
+    }
+
+    fn plainest(self, path: &str) -> Option<String> {
         let plain = path.trim_end_matches('/');
         match self {
             Self::Microsoft => Some(without_odata(plain).to_ascii_lowercase()),
@@ -20,6 +24,24 @@ impl Provider {
             Self::Google | Self::Slack | Self::Notion | Self::Linear | Self::Aws => {
                 (plain.len() < path.len()).then(|| plain.to_ascii_lowercase())
             }
+        }
+    }
+
+    fn second_names(self, plain: &str) -> Vec<String> {
+        match self {
+            Self::Microsoft if plain.contains(':') => {
+                vec![without_odata(&without_closing_colons(plain)).to_ascii_lowercase()]
+            }
+            Self::Google => without_media(plain)
+                .map(|below| below.replace("%3A", ":").to_ascii_lowercase())
+                .into_iter()
+                .collect(),
+            Self::Notion => {
+                let forms = [with_dashes as fn(&str) -> Option<String>, without_dashes];
+                forms.iter().filter_map(|form| renamed(plain, form)).collect()
+            }
+            Self::Salesforce => renamed(without_format(plain), other_length).into_iter().collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -65,6 +87,74 @@ fn without_odata(path: &str) -> String {
     plain.join("/")
 }
 
+/// `root:/a/b:/children` → `root:/a/b/children`: where Graph addresses an item by its
+/// path, a second colon ends that (OneDrive, "Addressing resources in a drive").
+fn without_closing_colons(path: &str) -> String {
+    let mut is_open = false;
+    let plain = path.split('/').map(|segment| match segment.strip_suffix(':') {
+        Some(closed) if is_open => {
+            is_open = false;
+            closed
+        }
+        Some(_) => {
+            is_open = true;
+            segment
+        }
+        None => segment,
+    });
+    plain.collect::<Vec<_>>().join("/")
+}
+
+/// `/upload/drive/v3/files/x` → `/drive/v3/files/x`: where Google's methods take and give
+/// media (`mediaUpload` and `supportsMediaDownload` of its discovery documents).
+fn without_media(path: &str) -> Option<&str> {
+    let prefixes = ["/resumable/upload", "/upload", "/download"];
+    let below = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix));
+    below.filter(|below| below.starts_with('/'))
+}
+
+/// `path` with every segment that has one under its other name.
+fn renamed(path: &str, other: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let others: Vec<Option<String>> = path.split('/').map(other).collect();
+    others.iter().any(Option::is_some).then(|| {
+        let named = path.split('/').zip(&others);
+        let named: Vec<&str> = named.map(|(own, other)| other.as_deref().unwrap_or(own)).collect();
+        named.join("/").to_ascii_lowercase()
+    })
+}
+
+/// Notion's ids are UUIDs, whose dashes may be left out (API reference, "Introduction").
+fn without_dashes(id: &str) -> Option<String> {
+    let is_uuid = id.len() == 36 && uuid::Uuid::try_parse(id).is_ok();
+    is_uuid.then(|| id.replace('-', ""))
+}
+
+fn with_dashes(id: &str) -> Option<String> {
+    let id = uuid::Uuid::try_parse(id).ok().filter(|_| id.len() == 32)?;
+    Some(id.hyphenated().to_string())
+}
+
+/// Salesforce's ids have 15 characters that are sensitive to case, or those and three
+/// more that say which are capitals: each a number of five bits, the first character's
+/// the lowest ("SOAP API Developer Guide", ID Field Type).
+fn other_length(id: &str) -> Option<String> {
+    const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
+    let is_id =
+        id.bytes().all(|b| b.is_ascii_alphanumeric()) && id.bytes().any(|b| b.is_ascii_digit());
+    match id.len() {
+        18 if is_id => id.get(..15).map(str::to_owned),
+        15 if is_id => {
+            let capitals = |five: &[u8]| {
+                let bits = five.iter().rev().map(|b| usize::from(b.is_ascii_uppercase()));
+                bits.fold(0, |number, bit| number << 1 | bit)
+            };
+            let digits = id.as_bytes().chunks(5).filter_map(|five| DIGITS.get(capitals(five)));
+            Some(id.chars().chain(digits.map(|digit| char::from(*digit))).collect())
+        }
+        _ => None,
+    }
+}
+
 /// `'x'`, `id='x'` → `x`; several keys stay as they are.
 fn key_of(written: &str) -> &str {
     if written.contains(',') {
@@ -106,11 +196,57 @@ mod tests {
             (Provider::Jira, "/ex/jira/1-a/rest/api/3/field", "/rest/api/3/field"),
             (Provider::Google, "/v1/topics/x%3Asearch", "/v1/topics/x:search"),
         ] {
-            assert_eq!(provider.loose_form(written).as_deref(), Some(plain));
+            assert_eq!(provider.loose_forms(written).next().as_deref(), Some(plain));
         }
         for provider in [Provider::Google, Provider::Slack, Provider::Notion, Provider::Aws] {
-            assert_eq!(provider.loose_form("/a/B"), None);
-            assert_eq!(provider.loose_form("/a/B/").as_deref(), Some("/a/b"));
+            assert_eq!(provider.loose_forms("/a/B").next(), None);
+            assert_eq!(provider.loose_forms("/a/B/").next().as_deref(), Some("/a/b"));
+        }
+    }
+
+    #[test]
+    fn second_names_of_the_same() {
+        let (plain, dashed) = (
+            "/v1/pages/598337872cf94fdf87829bb80ffb5bd6",
+            "/v1/pages/59833787-2cf9-4fdf-8782-9bb80ffb5bd6",
+        );
+        for (provider, written, second) in [
+            (
+                Provider::Microsoft,
+                "/v1.0/me/drive/root:/A/b:/children",
+                "/v1.0/me/drive/root:/a/b/children",
+            ),
+            (Provider::Microsoft, "/v1.0/me/drive/root:/a:", "/v1.0/me/drive/root:/a"),
+            (
+                Provider::Microsoft,
+                "/v1.0/sites/h:/s:/drive/root:/a:/x",
+                "/v1.0/sites/h:/s/drive/root:/a/x",
+            ),
+            (Provider::Google, "/upload/drive/v3/files/X", "/drive/v3/files/x"),
+            (Provider::Google, "/resumable/upload/drive/v3/files/x/", "/drive/v3/files/x"),
+            (Provider::Google, "/download/storage/v1/b/b/o/x", "/storage/v1/b/b/o/x"),
+            (Provider::Notion, plain, dashed),
+            (Provider::Notion, dashed, plain),
+            (
+                Provider::Salesforce,
+                "/services/data/v60.0/sobjects/Account/001D000000IRFma",
+                "/services/data/v60.0/sobjects/account/001d000000irfmaiah",
+            ),
+            (
+                Provider::Salesforce,
+                "/services/data/v60.0/sobjects/Account/001D000000IRFmaIAH.json",
+                "/services/data/v60.0/sobjects/account/001d000000irfma",
+            ),
+        ] {
+            let forms: Vec<String> = provider.loose_forms(written).collect();
+            assert!(forms.iter().any(|form| form == second), "{written}: {forms:?}");
+        }
+        for (provider, written) in [
+            (Provider::Google, "/uploads/x"),
+            (Provider::Google, "/drive/v3/files/upload"),
+            (Provider::Notion, "/v1/pages/5983"),
+        ] {
+            assert_eq!(provider.loose_forms(written).next(), None, "{written}");
         }
     }
 }

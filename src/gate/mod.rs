@@ -225,7 +225,7 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         transport: action.transport,
         server,
         method: target.method().to_owned(),
-        tool: tool.to_owned(),
+        tool: redact::subject(tool).into_owned(),
         intent: verdict.intent,
         decision: verdict.decision,
         outcome: outcome(verdict),

@@ -112,7 +112,7 @@ impl Key {
                 call.is_some_and(|call| in_force(*hint, call.hints()) == *wanted).into()
             }
             Self::Args(matcher) => or_no(action.target.args(), |args| matcher.judge_object(args)),
-            Self::Body(matcher) => or_no(action.target.http(), |http| body(matcher, &http.body)),
+            Self::Body(matcher) => or_no(action.target.http(), |http| body(matcher, http)),
             Self::Query(matcher) => or_no(action.target.http(), |http| query(matcher, http)),
             Self::Header(matcher) => {
                 or_no(action.target.http(), |http| matcher.judge_pairs(&http.headers))
@@ -223,8 +223,8 @@ fn resource(globs: &[PathGlob], action: &Action) -> Truth {
     if either_form(&http.path, PathGlob::matches) {
         return Truth::Yes;
     }
-    let loose = http.provider.loose_form(&http.path);
-    match loose.is_some_and(|path| either_form(&path, PathGlob::matches_loosely)) {
+    let mut loose = http.provider.loose_forms(&http.path);
+    match loose.any(|path| either_form(&path, PathGlob::matches_loosely)) {
         true => Truth::Unjudged,
         false => Truth::No,
     }
@@ -232,7 +232,9 @@ fn resource(globs: &[PathGlob], action: &Action) -> Truth {
 
 /// A parameter whose name some server takes for the one that is looked at makes the
 /// query unjudged: `state[]`, ` state`, one behind a `;`; at Microsoft, where `$` is
-/// optional, `expand` for `$expand` in any case.
+/// optional, `expand` for `$expand` in any case; at Google, whose parameters have two
+/// names (google/api/http.proto), `send_updates` for `sendUpdates`. At Slack, one in the
+/// body does.
 fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
     let key: &str = &matcher.path;
     let is_spelt = |name: &str| {
@@ -241,6 +243,7 @@ fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
             Provider::Microsoft => {
                 name.trim_start_matches('$').eq_ignore_ascii_case(key.trim_start_matches('$'))
             }
+            Provider::Google => without_humps(name).eq(without_humps(key)),
             _ => name == key,
         }
     };
@@ -249,14 +252,30 @@ fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
     let is_disguised = |(name, value): &(String, String)| {
         name != key && is_it(name) || value.split(';').skip(1).any(names_it)
     };
-    match http.query.iter().any(is_disguised) {
+    let in_body = || match &http.body {
+        Body::Empty => false,
+        Body::Json(body) => body.as_object().is_none_or(|body| body.get(key).is_some()),
+        Body::Text(form) => form_urlencoded::parse(form.as_bytes()).any(|(name, _)| is_it(&name)),
+        Body::Opaque => true,
+    };
+    match http.query.iter().any(is_disguised) || http.provider == Provider::Slack && in_body() {
         true => Truth::Unjudged,
         false => matcher.judge_pairs(&http.query),
     }
 }
 
-fn body(matcher: &Matcher, body: &Body) -> Truth {
-    match body {
+/// The letters of a name that is written `sendUpdates` or `send_updates`.
+fn without_humps(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
+}
+
+/// Slack takes what a method is given from the query, too.
+fn body(matcher: &Matcher, http: &HttpRequest) -> Truth {
+    let is_it = |(name, _): &(String, String)| matcher.begins_with(name);
+    if http.provider == Provider::Slack && http.query.iter().any(is_it) {
+        return Truth::Unjudged;
+    }
+    match &http.body {
         Body::Empty => matcher.judge_missing(),
         // Somebody may take a member for another than the one that is looked at.
         Body::Json(json) if is_disguised(json, &matcher.steps, &matcher.spelt) => Truth::Unjudged,

@@ -87,8 +87,8 @@ impl Index {
         };
         let written = path.to_ascii_lowercase();
         look_up(&written);
-        // Its letters aside, the same again but where OData's keys are in it.
-        if let Some(loose) = provider.loose_form(path).filter(|loose| *loose != written) {
+        // Its letters aside, most are the same again.
+        for loose in provider.loose_forms(path).filter(|loose| *loose != written) {
             look_up(&loose);
         }
         found

@@ -102,6 +102,11 @@ impl Matcher {
         self.walk(value, &self.steps)
     }
 
+    /// Whether the path begins with the member `name`.
+    pub(crate) fn begins_with(&self, name: &str) -> bool {
+        matches!(self.steps.first(), Some(Step::Key(key)) if **key == *name)
+    }
+
     /// Judges where there is nothing at all to look into.
     pub(crate) fn judge_missing(&self) -> Truth {
         self.check.missing()

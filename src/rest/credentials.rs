@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
@@ -132,8 +132,8 @@ fn in_form(provider: Provider, secret: &str) -> String {
     }
 }
 
-/// Puts the credential that is to go upstream into `headers`, and takes the
-/// agent's key out of its place.
+/// Puts the credential that is to go upstream into `headers`, in place of the client's
+/// own and of its cookies, and takes the agent's key out of its place.
 ///
 /// # Errors
 /// [`NoCredential`].
@@ -146,6 +146,8 @@ pub fn apply(
     match configured {
         Some(credential) => {
             headers.insert(AUTHORIZATION, credential.header()?);
+            // Whose session they were would be anybody's guess.
+            headers.remove(COOKIE);
             Ok(())
         }
         None if key_in_place => Err(NoCredential::NotConfigured(provider.as_str())),

@@ -1,7 +1,7 @@
 //! A request's head: what of it is refused because upstream could take it
 //! otherwise, what of it goes on, and what of it policies may look at.
 
-use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use super::identify;
 use super::inbound::Fault;
 use crate::head::{HeadFault, check_headers, check_method, decides, decides_folded};
-use crate::keys::{AGENT_KEY, MASTER_KEY};
+use crate::keys::{AGENT_KEY, MASTER_KEY, holds_key};
 use crate::net::hops;
 use crate::net::sniff::{Fragment, TwoLengths};
 
@@ -75,16 +75,43 @@ fn check_framing(parts: &Parts) -> Result<(), HeadFault> {
     Ok(())
 }
 
-/// The headers that go all the way.
+/// Headers of answers that hold for all of an origin. To a client the gate is one origin
+/// for every provider: a cookie would go to the next one, too (RFC 6265, section 8.5).
+const OF_THE_ORIGIN: [&str; 8] = [
+    "alt-svc",
+    "clear-site-data",
+    "nel",
+    "report-to",
+    "reporting-endpoints",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+];
+
+/// The headers of an answer that go to the client.
 #[must_use]
-pub(super) fn end_to_end(headers: HeaderMap) -> HeaderMap {
-    without(headers, |_| false)
+pub(super) fn answered(headers: HeaderMap) -> HeaderMap {
+    without(headers, |name| OF_THE_ORIGIN.contains(&name))
 }
 
 /// The headers of a request that go upstream.
 #[must_use]
 pub(super) fn forwarded(headers: HeaderMap) -> HeaderMap {
-    without(headers, hops::is_forwarding)
+    let mut headers = without(headers, hops::is_forwarding);
+    join_cookies(&mut headers);
+    headers
+}
+
+/// Makes one header of cookies that came as several: HTTP/2 may part them, and HTTP/1.1
+/// may not (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let parts: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if parts.len() > 1
+        && let Ok(mut joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..]))
+    {
+        joined.set_sensitive(true);
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// `headers` without those that hold for one connection, those that are the
@@ -106,16 +133,17 @@ fn without(mut headers: HeaderMap, unfit: impl Fn(&str) -> bool) -> HeaderMap {
 /// nothing that the head `said` already.
 #[must_use]
 pub(super) fn trailers(mut trailers: HeaderMap, said: &HeaderMap) -> HeaderMap {
-    let unfit: Vec<HeaderName> = trailers
-        .keys()
-        .filter(|name| {
-            decides(name.as_str())
-                || decides_folded(name.as_str())
-                || name.as_str() == "trailer"
-                || said.contains_key(*name)
-        })
-        .cloned()
-        .collect();
+    let is_unfit = |(name, value): &(&HeaderName, &HeaderValue)| {
+        let text = name.as_str();
+        decides(text)
+            || decides_folded(text)
+            || text == "trailer"
+            || said.contains_key(*name)
+            || holds_key(text.as_bytes())
+            || holds_key(value.as_bytes())
+    };
+    let unfit = trailers.iter().filter(is_unfit).map(|(name, _)| name.clone());
+    let unfit: Vec<HeaderName> = unfit.collect();
     for name in unfit {
         trailers.remove(name);
     }

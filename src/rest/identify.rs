@@ -117,6 +117,9 @@ pub fn astray(headers: &HeaderMap) -> Option<String> {
     let astray = |(name, value): &(&HeaderName, &HeaderValue)| {
         !is_taken_out(name) && holds_key(value.as_bytes())
     };
+    if headers.keys().any(|name| holds_key(name.as_str().as_bytes())) {
+        return Some("a header is called by a key of the gate's".to_owned());
+    }
     let (name, _) = headers.iter().find(astray)?;
     Some(format!(
         "the header `{name}` holds a key of the gate's: send it as X-Agent-Key, and only there"

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, COOKIE, HOST, IF_RANGE, RANGE};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Response, StatusCode};
@@ -203,7 +203,7 @@ impl Proxy {
         let (receipt, host, answer) = exit.send(permit).await;
         let answer = answer.map(|mut response| {
             let headers = std::mem::take(response.headers_mut());
-            *response.headers_mut() = head::end_to_end(headers);
+            *response.headers_mut() = head::answered(headers);
             reply::mark_admitted(response.headers_mut(), &receipt);
             (host, response)
         });
@@ -236,6 +236,7 @@ impl Proxy {
                 };
                 let uri = upstream.uri(&path, query.as_deref()).ok_or(HeadFault::Target)?;
                 if provider == Provider::Aws {
+                    headers.remove(COOKIE);
                     let scope = who.claim.as_deref().map(aws::Claim::scope);
                     let (service, region) = scope_of(judged.host.as_deref().unwrap_or_default());
                     let (method, held) = (judged.method.as_str(), held.as_deref());

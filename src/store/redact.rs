@@ -124,6 +124,17 @@ pub fn payload(payload: &Payload<'_>) -> String {
     out
 }
 
+/// The name of a tool or the path of a resource, without the credentials in it: some
+/// APIs are asked about a token by its own URL.
+#[must_use]
+pub fn subject(name: &str) -> Cow<'_, str> {
+    const SHORTEST_TOKEN: usize = 16;
+    match name.split('/').any(|part| part.len() >= SHORTEST_TOKEN) {
+        true => scrub(name),
+        false => Cow::Borrowed(name),
+    }
+}
+
 /// A text without the credentials in it, cut to [`MAX_STRING`].
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
@@ -281,7 +292,7 @@ static CREDENTIALS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r"\bgh[oprsu]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}",
         r"\b[sr]k[-_][A-Za-z0-9_-]{16,}|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[A-Za-z0-9-]{10,}",
         r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{20,}",
-        r"\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{30,}|\bhf_[A-Za-z0-9]{30,}|\bag_[0-9a-f]{48}",
+        r"\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{30,}|\bhf_[A-Za-z0-9]{30,}|\bagm?_[0-9a-f]{48,}",
         r"\blin_api_[A-Za-z0-9]{20,}|\bntn_[A-Za-z0-9]{20,}|\bshp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}",
         r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
         r#"(?P<name>(?i:[a-z0-9_-]{0,40}(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)[a-z0-9_-]{0,40})["']?[ \t]*[=:][ \t]*["']?)[^\s"'&,;]{4,}"#,

@@ -61,12 +61,67 @@ fn another_spelling_of_a_parameter_slips_past_no_deny_and_into_no_allow() {
         ("microsoft", "expand=a", "deny e"),
         ("microsoft", "$Expand=a", "deny e"),
         ("microsoft", "$select=a", "allow p#3"),
+        ("google", "$Expand=a", "deny e"),
     ] {
         decided(&denying, &asking(provider, query), Intent::Read, expected);
     }
     let allowing = rules("  - {name: r, query: {state: open}, effect: allow}");
     decided(&allowing, &asking("github", "state=open"), Intent::Read, "allow r");
     decided(&allowing, &asking("github", "state=open;state=closed"), Intent::Read, "deny default");
+}
+
+#[test]
+fn a_second_name_of_a_path_slips_past_no_deny_and_into_no_allow() {
+    let denying = rules(
+        "  - {name: microsoft, provider: microsoft, resource: '/v1.0/me/drive/root:/private/**', effect: deny}
+  - {name: google, provider: google, resource: ['/drive/v3/files/SECRET', '/storage/v1/b/priv/o/**'], effect: deny}
+  - {name: notion, provider: notion, resource: '/v1/pages/59833787-2cf9-4fdf-8782-9bb80ffb5bd6', effect: deny}
+  - {name: salesforce, provider: salesforce, resource: '/sobjects/Account/001D000000IRFmaIAH', effect: deny}
+  - {effect: allow}",
+    );
+    for (provider, path, expected) in [
+        ("microsoft", "/v1.0/me/drive/root:/private:/children", "deny microsoft"),
+        ("microsoft", "/v1.0/me/drive/root:/private/a.txt:/content", "deny microsoft"),
+        ("microsoft", "/v1.0/me/drive/root:/PRIVATE/a.txt", "deny microsoft"),
+        ("microsoft", "/v1.0/me/drive/root:/public:/children", "allow p#5"),
+        ("google", "/upload/drive/v3/files/SECRET", "deny google"),
+        ("google", "/resumable/upload/drive/v3/files/SECRET", "deny google"),
+        ("google", "/download/storage/v1/b/priv/o/x", "deny google"),
+        ("google", "/upload/drive/v3/files/OTHER", "allow p#5"),
+        ("notion", "/v1/pages/598337872cf94fdf87829bb80ffb5bd6", "deny notion"),
+        ("salesforce", "/services/data/v60.0/sobjects/Account/001D000000IRFma", "deny salesforce"),
+        ("salesforce", "/services/data/v60.0/sobjects/Account/001D000000IRFmb", "allow p#5"),
+    ] {
+        decided(&denying, &get(provider, path), Intent::Read, expected);
+    }
+    let allowing = rules("  - {resource: '/drive/v3/files/x', effect: allow}");
+    decided(&allowing, &get("google", "/drive/v3/files/x"), Intent::Read, "allow p#1");
+    decided(&allowing, &get("google", "/upload/drive/v3/files/x"), Intent::Read, "deny default");
+}
+
+#[test]
+fn slack_takes_arguments_from_wherever_they_stand() {
+    let asking = |query: &str, body: &str| {
+        format!(r#"{{"provider":"slack","method":"POST","path":"/api/x?{query}","body":{body}}}"#)
+    };
+    let denying = rules(
+        "  - {name: b, body: {channel: C1}, effect: deny}
+  - {name: q, query: {user: U1}, effect: deny}
+  - {effect: allow}",
+    );
+    for (query, body, expected) in [
+        ("", r#"{"channel":"C1"}"#, "deny b"),
+        ("channel=C1", "{}", "deny b"),
+        ("channel=C1", "null", "deny b"),
+        ("", r#"{"user":"U1"}"#, "deny q"),
+        ("limit=1", r#"{"channel":"C2"}"#, "allow p#3"),
+    ] {
+        decided(&denying, &asking(query, body), Intent::Send, expected);
+    }
+    let allowing = rules("  - {name: b, body: {channel: C1}, effect: allow}");
+    decided(&allowing, &asking("", r#"{"channel":"C1"}"#), Intent::Send, "allow b");
+    let both = asking("channel=C2", r#"{"channel":"C1"}"#);
+    decided(&allowing, &both, Intent::Send, "deny default");
 }
 
 fn post(provider: &str, body: &str) -> String {
