@@ -22,13 +22,15 @@ pub trait Weight {
     fn weight(&self) -> usize;
 }
 
-/// A queue of at most [`MAX_QUEUED`] bytes; a single larger item is let in while
-/// the queue is empty. Handles are cheap to clone and share one queue.
+/// A queue of at most so many bytes; a single larger item is let in while the queue is
+/// empty. Handles are cheap to clone and share one queue.
 #[derive(Debug)]
 pub struct Queue<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
 struct Shared<T> {
+    /// In bytes.
+    room: usize,
     state: Mutex<State<T>>,
     filled: Notify,
     drained: Notify,
@@ -47,11 +49,22 @@ struct State<T> {
 pub struct Closed;
 
 impl<T: Weight> Queue<T> {
-    /// An empty queue.
+    /// An empty queue of at most [`MAX_QUEUED`] bytes.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_room(MAX_QUEUED)
+    }
+
+    /// An empty queue that never makes wait: for whoever fills it and empties it in turn.
+    #[must_use]
+    pub fn boundless() -> Self {
+        Self::with_room(usize::MAX)
+    }
+
+    fn with_room(room: usize) -> Self {
         let state = State { items: VecDeque::new(), bytes: 0, closed: false };
         Self(Arc::new(Shared {
+            room,
             state: Mutex::new(state),
             filled: Notify::new(),
             drained: Notify::new(),
@@ -73,7 +86,7 @@ impl<T: Weight> Queue<T> {
                 if state.closed {
                     return Err(Closed);
                 }
-                if state.bytes == 0 || state.bytes.saturating_add(weight) <= MAX_QUEUED {
+                if state.bytes == 0 || state.bytes.saturating_add(weight) <= self.0.room {
                     state.bytes += weight;
                     state.items.push_back(item);
                     break;

@@ -117,15 +117,11 @@ impl Relay {
             held: HashSet::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Notify::new() });
-        Self::over(gate, Arc::new(settings), shared, Arc::from(""))
-    }
-
-    fn over(gate: Gate, settings: Arc<Settings>, shared: Arc<Shared>, scope: Arc<str>) -> Self {
         Self {
             gate,
-            settings,
+            settings: Arc::new(settings),
             shared,
-            scope,
+            scope: Arc::from(""),
             to_client: Queue::new(),
             to_server: Queue::new(),
             held: Queue::new(),

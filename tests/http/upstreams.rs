@@ -186,6 +186,21 @@ fn the_first_of_two_results_counts() {
     assert_eq!(pipes.next(), None, "and nothing after it");
 }
 
+/// The gate asks for the list of tools first: what it asked took the room of the call
+/// that waited for the answer.
+#[test]
+fn a_first_call_may_be_large() {
+    let upstream = server(|| json_answer(&result(&json!(1), "done")));
+    let large = json!({"text": "y".repeat(5 << 20)});
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    let answer = gate.post("", &call(1, "look", large.clone()));
+    assert_eq!(answer.message(), result(&json!(1), "done"));
+
+    let mut pipes = Pipes::open(&[], &upstream.url);
+    pipes.send(&call(1, "look", large));
+    assert_eq!(pipes.answer(&json!(1)), result(&json!(1), "done"));
+}
+
 /// Comments, ids, pauses and unknown fields of a stream, line ends and all.
 #[test]
 fn events_pass_as_they_came() {

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::cleared::Cleared;
 use super::{Held, Relay, Settings};
 use crate::mcp::envelope::{self, Fault};
 use crate::mcp::params::ParamHeader;
+use crate::mcp::queue::Queue;
 use crate::mcp::reply::{self, Mark, Told};
 
 /// What a message of the client's came to.
@@ -47,8 +49,17 @@ impl Relay {
     /// which begins with a letter; in the empty one, answers to all are known.
     #[must_use]
     pub fn exchange(&self, scope: Arc<str>) -> Self {
-        let (settings, shared) = (Arc::clone(&self.settings), Arc::clone(&self.shared));
-        Self::over(self.gate.clone(), settings, shared, scope)
+        Self {
+            gate: self.gate.clone(),
+            settings: Arc::clone(&self.settings),
+            shared: Arc::clone(&self.shared),
+            scope,
+            // One message, which is bounded, and what comes of it.
+            to_client: Queue::boundless(),
+            to_server: Queue::boundless(),
+            held: Queue::boundless(),
+            client_ended: Notify::new(),
+        }
     }
 
     /// What this relay was told.
