@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 
 use regex::Regex;
 
-use super::decimal;
 use super::fields::{At, Reader, advise};
 use super::glob::Glob;
 use super::truth::Truth;
 use super::under::Folder;
 use super::yaml::{Node, Value};
+use super::{coercion, decimal};
 use crate::json::{Json, Number, Object};
 
 pub(super) use path::Step;
@@ -342,10 +342,10 @@ impl Operator {
             parts.iter().any(|part| holds(text, part)).into()
         };
         match self {
-            Self::Eq(wanted) => (wanted.as_str() == Some(text)).into(),
-            Self::Ne(unwanted) => (unwanted.as_str() != Some(text)).into(),
-            Self::In(values) => values.iter().any(|value| value.as_str() == Some(text)).into(),
-            Self::NotIn(values) => values.iter().all(|value| value.as_str() != Some(text)).into(),
+            Self::Eq(wanted) => text_is(text, wanted),
+            Self::Ne(unwanted) => !text_is(text, unwanted),
+            Self::In(values) => Truth::any(values.iter().map(|value| text_is(text, value))),
+            Self::NotIn(values) => !Truth::any(values.iter().map(|value| text_is(text, value))),
             Self::Compare(..) => Truth::Unjudged,
             Self::Glob(globs) => globs.iter().any(|glob| glob.matches(text)).into(),
             Self::Regex(regexes) => regexes.iter().any(|regex| regex.is_match(text)).into(),
@@ -362,10 +362,10 @@ impl Operator {
 
     fn on_value(&self, value: &Json) -> Truth {
         match self {
-            Self::Eq(wanted) => equal(value, wanted).into(),
-            Self::Ne(unwanted) => !Truth::from(equal(value, unwanted)),
-            Self::In(values) => Truth::any(values.iter().map(|one| equal(value, one).into())),
-            Self::NotIn(values) => !Truth::any(values.iter().map(|one| equal(value, one).into())),
+            Self::Eq(wanted) => is(value, wanted),
+            Self::Ne(unwanted) => !is(value, unwanted),
+            Self::In(values) => Truth::any(values.iter().map(|one| is(value, one))),
+            Self::NotIn(values) => !Truth::any(values.iter().map(|one| is(value, one))),
             Self::Compare(orderings, limit) => match value {
                 Json::Number(number) => decimal::compare(number.as_str(), limit.as_str())
                     .map(|ordering| orderings.contains(&ordering))
@@ -385,6 +385,23 @@ impl Operator {
             | Self::Contains(_)
             | Self::Under(_) => Truth::Unjudged,
         }
+    }
+}
+
+/// Whether a value is the one that is wanted; unjudged where it is of another type, and
+/// a lax server may take it for that.
+fn is(value: &Json, wanted: &Json) -> Truth {
+    match equal(value, wanted) {
+        Some(false) if coercion::may_become(value, wanted) => Truth::Unjudged,
+        known => known.into(),
+    }
+}
+
+fn text_is(text: &str, wanted: &Json) -> Truth {
+    match wanted {
+        Json::String(wanted) => (text == wanted).into(),
+        _ if coercion::text_may_become(text, wanted) => Truth::Unjudged,
+        _ => Truth::No,
     }
 }
 

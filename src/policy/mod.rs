@@ -8,6 +8,7 @@ pub mod annotations;
 pub mod book;
 mod bundled;
 mod clause;
+mod coercion;
 mod compile;
 mod condition;
 mod decimal;
