@@ -8,8 +8,10 @@ use super::document::Hint;
 use super::glob::{Glob, PathGlob};
 use super::matcher::Matcher;
 use super::truth::Truth;
+use super::uri;
 use crate::action::{Action, Body, Hints, HttpRequest, Provider};
 use crate::intent::Intent;
+use crate::json::{Json, Object};
 
 /// Keys that must all match, the cheap ones first and `when` last.
 #[derive(Debug, Clone, Default)]
@@ -111,7 +113,12 @@ impl Key {
                 let call = action.target.call();
                 call.is_some_and(|call| in_force(*hint, call.hints()) == *wanted).into()
             }
-            Self::Args(matcher) => or_no(action.target.args(), |args| matcher.judge_object(args)),
+            Self::Args(matcher) => {
+                or_no(action.target.args(), |args| match is_loose_uri(matcher, action, args) {
+                    true => Truth::Unjudged,
+                    false => matcher.judge_object(args),
+                })
+            }
             Self::Body(matcher) => or_no(action.target.http(), |http| body(matcher, http)),
             Self::Query(matcher) => or_no(action.target.http(), |http| query(matcher, http)),
             Self::Header(matcher) => {
@@ -209,6 +216,15 @@ fn any(globs: &[Glob], name: &str) -> bool {
 /// What does not have it, does not match.
 fn or_no<T>(has: Option<T>, judge: impl FnOnce(T) -> Truth) -> Truth {
     has.map_or(Truth::No, judge)
+}
+
+/// Whether the rule looks at the URI of a resource, and the server may read that as
+/// another one.
+fn is_loose_uri(matcher: &Matcher, action: &Action, args: &Object) -> bool {
+    let uri = || args.get("uri").and_then(Json::as_str);
+    matcher.begins_with("uri")
+        && action.target.method().starts_with("resources/")
+        && uri().is_some_and(|uri| !uri::is_plain(uri))
 }
 
 /// Whether the path matches, in full or as existing scripts write it: a rule holds

@@ -30,6 +30,7 @@ mod regexes;
 mod rules;
 mod truth;
 mod under;
+mod uri;
 mod writer;
 pub(crate) mod yaml;
 

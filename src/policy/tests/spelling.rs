@@ -1,6 +1,7 @@
 //! Paths, parameters and members of bodies that are spelt otherwise than a rule has them.
 
 use super::*;
+use crate::json::Json;
 
 fn get(provider: &str, path: &str) -> String {
     format!(r#"{{"provider":"{provider}","method":"GET","path":"{path}"}}"#)
@@ -122,6 +123,32 @@ fn slack_takes_arguments_from_wherever_they_stand() {
     decided(&allowing, &asking("", r#"{"channel":"C1"}"#), Intent::Send, "allow b");
     let both = asking("channel=C2", r#"{"channel":"C1"}"#);
     decided(&allowing, &both, Intent::Send, "deny default");
+}
+
+#[test]
+fn a_uri_that_servers_read_as_another_slips_past_no_deny_and_into_no_allow() {
+    let read = |uri: &str| {
+        let uri = Json::String(uri.to_owned()).canonical();
+        format!(r#"{{"server":"s","method":"resources/read","args":{{"uri":{uri}}}}}"#)
+    };
+    let by = |effect: &str| {
+        let other = if effect == "allow" { "deny" } else { "allow" };
+        let methods = "methods: [resources/read]";
+        rules(&format!(
+            "  - {{name: r, {methods}, args: {{uri: {{prefix: 'demo://a/'}}}}, effect: {effect}}}\n  - {{name: s, {methods}, effect: {other}}}",
+        ))
+    };
+    for (uri, denied, allowed) in [
+        ("demo://a/x", "deny r", "allow r"),
+        ("demo://b/x", "allow s", "deny s"),
+        ("demo://a/../b/x", "deny r", "deny s"),
+        ("demo://b/../a/x", "deny r", "deny s"),
+        (" demo://a/x", "deny r", "deny s"),
+        ("DEMO://a/x", "deny r", "deny s"),
+    ] {
+        decided(&by("deny"), &read(uri), Intent::Read, denied);
+        decided(&by("allow"), &read(uri), Intent::Read, allowed);
+    }
 }
 
 fn post(provider: &str, body: &str) -> String {
