@@ -17,6 +17,7 @@ use crate::action::Transport;
 use crate::gate::Gate;
 use crate::gate::refusals::Refusals;
 use crate::mcp::bridge::Bridging;
+use crate::mcp::http::secrets::Secrets;
 use crate::net::client::Client;
 use crate::net::room::Room;
 use crate::policy::book::Book;
@@ -82,7 +83,7 @@ pub struct Host {
     /// Plain HTTP to another machine will do.
     pub allow_http: bool,
     /// Variables that hold credentials of the gate's: commands are not given them.
-    pub secrets: Vec<OsString>,
+    pub secrets: Secrets,
 }
 
 /// The servers.
@@ -103,6 +104,7 @@ impl std::fmt::Debug for Hosted {
 /// Servers that are ready to be shown in place of the present ones.
 pub struct Prepared<'h> {
     hosted: &'h Hosted,
+    secrets: Vec<OsString>,
     open: BTreeMap<String, Arc<Server>>,
     _writing: MutexGuard<'h, ()>,
 }
@@ -115,6 +117,7 @@ impl Prepared<'_> {
             self.open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server))
         };
         before.iter().filter(|one| !stays(one)).for_each(|(_, server)| end(server));
+        self.hosted.host.secrets.replace(self.secrets);
         self.hosted.open.store(Arc::new(self.open));
     }
 }
@@ -145,7 +148,8 @@ impl Hosted {
         for kept in kept {
             hosted.add(kept.name.clone(), Origin::Kept(kept), || Ok(()))?;
         }
-        hosted.prepare(configured)?.show();
+        let secrets = hosted.host.secrets.names();
+        hosted.prepare(configured, secrets)?.show();
         Ok(hosted)
     }
 
@@ -155,7 +159,11 @@ impl Hosted {
     ///
     /// # Errors
     /// Where one of them cannot be used.
-    pub fn prepare(&self, configured: Vec<Configured>) -> Result<Prepared<'_>, RegistrationError> {
+    pub fn prepare(
+        &self,
+        configured: Vec<Configured>,
+        secrets: Vec<OsString>,
+    ) -> Result<Prepared<'_>, RegistrationError> {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.open.load_full();
         let mut open = BTreeMap::clone(&before);
@@ -180,7 +188,7 @@ impl Hosted {
         if open.len() > MAX_SERVERS {
             return Err(RegistrationError::TooMany);
         }
-        Ok(Prepared { hosted: self, open, _writing: writing })
+        Ok(Prepared { hosted: self, secrets, open, _writing: writing })
     }
 
     /// Registers a server, in place of one of the same name that was registered

@@ -48,6 +48,9 @@ fn at(settings: &Settings, name: &str, wrong: &str) -> anyhow::Error {
     }
 }
 
+/// What the gate signs requests to AWS with, without any configuration.
+const OF_AWS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
 /// The variables that hold credentials of the gate's.
 pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
     let of_providers = settings.providers().iter().filter_map(|(_, it)| it.credential.as_ref());
@@ -58,7 +61,7 @@ pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
         Source::Env(name) => Some(OsString::from(name)),
         Source::File(_) => None,
     });
-    named.collect()
+    named.chain(OF_AWS.map(OsString::from)).collect()
 }
 
 fn policy(settings: &Settings, server: &Server) -> anyhow::Result<Option<Arc<Policies>>> {

@@ -15,6 +15,7 @@ use crate::mcp::http::children::{Children, Limits};
 use crate::mcp::http::front::{Backend, Incoming};
 use crate::mcp::http::pools::Pools;
 use crate::mcp::http::remote::{Remote, Target};
+use crate::mcp::http::secrets::Secrets;
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
@@ -88,7 +89,8 @@ fn serve_http(
             let (children, idle) = settings.sessions(&args.listen);
             let limits = Limits { max_message: max, children, each: children, idle };
             // The token opens this very door.
-            let secrets = args.listen.token_env.iter().map(OsString::from).collect();
+            let secrets = args.listen.token_env.iter().map(OsString::from);
+            let secrets = Secrets::new(secrets.collect());
             let children = Children::without(secrets, &args.command, limits, begin);
             let pools = Pools::new(children, settings.bridge(args.bridge).into());
             runtime.spawn(Pools::reap(Arc::downgrade(&pools)));

@@ -49,11 +49,11 @@ fn validate(action: &Action) -> Option<Verdict> {
             Flaw::Ambiguous => (Stage::Validation, Reason::Malformed(what.clone())),
             Flaw::Unidentified => (Stage::Authentication, Reason::Unidentified(what.clone())),
         },
-        Target::Http(_) | Target::Tool(_) | Target::Method(_) => {
-            let asked = action.target.http().map(|request| request.provider);
-            let bound_to = action.agent.bound_to.filter(|bound| Some(*bound) != asked)?;
+        Target::Http(request) => {
+            let bound_to = action.agent.bound_to.filter(|bound| *bound != request.provider)?;
             (Stage::Authentication, Reason::BoundElsewhere { bound_to: bound_to.as_str() })
         }
+        Target::Tool(_) | Target::Method(_) => return None,
     };
     Some(Verdict::refusal(stage, "gate", reason))
 }

@@ -54,9 +54,8 @@ impl Server {
                     each: MAX_CHILDREN_EACH,
                     idle: IDLE,
                 };
-                let is_given = |secret: &&OsString| env.iter().any(|name| **secret == **name);
-                let secrets = host.secrets.iter().filter(|secret| !is_given(secret)).cloned();
-                let children = Children::without(secrets.collect(), &command, limits, begin);
+                let secrets = host.secrets.but_for(env);
+                let children = Children::without(secrets, &command, limits, begin);
                 Backend::Command(Pools::new(children, host.bridging))
             }
             Origin::Configured(Configured {

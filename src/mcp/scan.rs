@@ -52,6 +52,13 @@ enum Member {
     Other,
 }
 
+/// Whether a message may hold `text`, for whoever wants to know without reading it: with
+/// an escape in it, it may hold anything.
+#[must_use]
+pub fn may_hold(message: &[u8], text: &str) -> bool {
+    memchr::memmem::find(message, text.as_bytes()).is_some() || message.contains(&b'\\')
+}
+
 /// The outline of a whole message.
 #[must_use]
 pub fn outline(message: &[u8]) -> Outline {

@@ -254,6 +254,57 @@ fn servers_of_the_configuration_are_shown_as_it_says() {
     assert_eq!(denied["result"]["isError"], true, "{denied}");
 }
 
+/// Nor one that the configuration names only later.
+#[test]
+#[cfg(unix)]
+fn a_command_is_given_none_of_the_gates_credentials() {
+    let home = tempfile::tempdir().unwrap();
+    let (file, environment) = (home.path().join("config.yaml"), home.path().join("environment"));
+    let whole_at_once = "env > \"$0.new\" && mv \"$0.new\" \"$0\"; cat > /dev/null";
+    let command = json!({"command": ["sh", "-c", whole_at_once, environment], "env": ["GIVEN"]});
+    let credential =
+        |name: &str| json!({"url": "http://127.0.0.1:9/mcp", "credential": {"env": name}});
+    let configure = |late: &str| {
+        let config = json!({"servers": {
+            "local": command, "remote": credential("FIRST"), "late": credential(late)}});
+        std::fs::write(&file, config.to_string()).unwrap();
+    };
+    configure("GIVEN");
+    let gate = Serve::start_with(home, |command| {
+        for name in ["FIRST", "LATE", "GIVEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+            command.env(name, format!("secret {name}"));
+        }
+    });
+    let own = format!("X-Agent-Key: {}\r\n", gate.key(&json!({"name": "ann"})));
+    let given = || {
+        // Nobody answers: the child's environment is all that is asked for.
+        let body = whole(
+            gate.address,
+            "POST",
+            "/mcp/local",
+            &format!("{JSON}{own}"),
+            &initialize().to_string(),
+        );
+        let mut stream = std::net::TcpStream::connect(gate.address).unwrap();
+        std::io::Write::write_all(&mut stream, &body).unwrap();
+        let given = eventually("the child has an environment", || {
+            std::fs::read_to_string(&environment).ok()
+        });
+        std::fs::remove_file(&environment).unwrap();
+        let mut names: Vec<String> = given
+            .lines()
+            .filter_map(|line| line.split_once("=secret ").map(|(name, _)| name.to_owned()))
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(given(), ["GIVEN", "LATE"]);
+    configure("LATE");
+    eventually("what the configuration names later is kept back", || {
+        (given() == ["GIVEN"]).then_some(())
+    });
+}
+
 /// Agents on one server, each under a policy of its own and its own limit.
 #[test]
 fn each_agent_has_its_own_policy() {

@@ -22,6 +22,7 @@ use crate::gate::refusals::Refusals;
 use crate::gate::{AuditFailure, Gate, Onlookers};
 use crate::hosted::{self, Host, Hosted};
 use crate::keys::MASTER_KEY;
+use crate::mcp::http::secrets::Secrets;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
 use crate::net::room::Room;
@@ -111,7 +112,8 @@ impl Serving {
     /// nothing.
     pub(super) fn take_up(&self, plan: &Plan) -> anyhow::Result<()> {
         let Plan { settings, .. } = plan;
-        let servers = self.hosted.prepare(hosting::configured(settings)?);
+        let servers =
+            self.hosted.prepare(hosting::configured(settings)?, hosting::secrets(settings));
         let servers = servers.map_err(|error| hosting::told(settings, error))?;
         let lookup = policies::lookup(settings);
         let turned =
@@ -210,7 +212,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,
-        secrets: hosting::secrets(&plan.settings),
+        secrets: Secrets::new(hosting::secrets(&plan.settings)),
     };
     let is_master = move |headers: &http::HeaderMap| {
         let mut keys = headers.get_all(MASTER_KEY).iter();

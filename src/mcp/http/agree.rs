@@ -15,6 +15,7 @@ use crate::json::{self, Json, Object};
 use crate::mcp::envelope::{self, Content, Frame};
 use crate::mcp::era;
 use crate::mcp::params::ParamHeader;
+use crate::mcp::scan::may_hold;
 
 /// How values that no header can hold are written.
 const ENCODED: (&str, &str) = ("=?base64?", "?=");
@@ -179,13 +180,11 @@ pub fn headers_of(message: &[u8]) -> Option<[(HeaderName, Option<String>); 3]> {
 /// decision.
 #[must_use]
 pub fn has_method(message: &[u8], method: &str) -> bool {
-    if memchr::memmem::find(message, method.as_bytes()).is_none() {
-        return false;
-    }
-    json::parse(message).is_ok_and(|message| {
+    let is_it = |message: Json| {
         let found = message.as_object().and_then(|message| message.get("method"));
         found.and_then(Json::as_str) == Some(method)
-    })
+    };
+    may_hold(message, method) && json::parse(message).is_ok_and(is_it)
 }
 
 #[cfg(test)]
@@ -198,6 +197,17 @@ mod tests {
 
     fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_method_is_known_however_it_is_escaped() {
+        let cancelled = "notifications/cancelled";
+        for written in [cancelled, r"notifications\/cancelled", r"notifications/c\u0061ncelled"] {
+            let message = format!(r#"{{"jsonrpc":"2.0","method":"{written}"}}"#);
+            assert!(has_method(message.as_bytes(), cancelled), "{message}");
+            assert!(!has_method(message.as_bytes(), "notifications/progress"), "{message}");
+        }
+        assert!(!has_method(br#"{"params":{"method":"notifications/cancelled"}}"#, cancelled));
     }
 
     const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"b\u00e4r","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;

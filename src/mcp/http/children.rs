@@ -16,6 +16,7 @@ use super::child::Session;
 use super::front::Incoming;
 use super::pipe::Bridge;
 use super::problem;
+use super::secrets::Secrets;
 use super::{SESSION, agree};
 use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
@@ -59,7 +60,7 @@ pub struct Limits {
 pub struct Children {
     command: Vec<OsString>,
     /// Variables that they are not given.
-    secrets: Vec<OsString>,
+    secrets: Secrets,
     limits: Limits,
     begin: Arc<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     room: Arc<Semaphore>,
@@ -95,14 +96,14 @@ impl Children {
         limits: Limits,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Self::without(Vec::new(), command, limits, begin)
+        Self::without(Secrets::default(), command, limits, begin)
     }
 
     /// The same, whose environment lacks these variables: they hold secrets of the
     /// gate's.
     #[must_use]
     pub fn without(
-        secrets: Vec<OsString>,
+        secrets: Secrets,
         command: &[OsString],
         limits: Limits,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
@@ -346,7 +347,7 @@ impl Children {
     ) -> std::io::Result<Arc<Session>> {
         let told = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        let (child, streams) = os::Child::spawn_without(&self.secrets, program, rest)?;
+        let (child, streams) = os::Child::spawn_without(&self.secrets.names(), program, rest)?;
         let streams = match &self.bridge {
             None => streams,
             Some(bridge) => bridge.across(streams, self.limits.max_message),

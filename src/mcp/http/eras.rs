@@ -13,6 +13,7 @@ use crate::mcp::answer;
 use crate::mcp::bridge::acquaintance::{Acquaintances, name_of};
 use crate::mcp::bridge::{Bridging, down, raw};
 use crate::mcp::codes::{self, METHOD_NOT_FOUND};
+use crate::mcp::scan::may_hold;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
 
@@ -170,6 +171,6 @@ pub(super) fn refuses(status: StatusCode) -> bool {
 
 /// Whether the message is of this method; never for a decision.
 pub(super) fn has_method(message: &[u8], method: &str) -> bool {
-    memchr::memmem::find(message, method.as_bytes()).is_some()
+    may_hold(message, method)
         && raw(message, &["method"]).and_then(answer::string).as_deref() == Some(method)
 }

@@ -24,6 +24,7 @@ pub mod problem;
 pub mod refusal;
 pub mod remote;
 mod said;
+pub mod secrets;
 pub mod sessions;
 pub mod sse;
 pub mod stdio;

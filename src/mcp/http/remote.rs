@@ -26,7 +26,7 @@ use crate::mcp::bridge::Bridging;
 use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::Posted;
-use crate::mcp::scan::outline;
+use crate::mcp::scan::{may_hold, outline};
 use crate::mcp::{era, params};
 use crate::net::Body;
 use crate::net::body::hold;
@@ -482,7 +482,7 @@ fn names_arguments(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| params::is_argument(name.as_str()))
 }
 
-/// Whether a message may be one of the stateless era.
+/// Whether a message is one of the stateless era.
 fn describes_itself(body: &[u8]) -> bool {
-    memchr::memmem::find(body, era::PROTOCOL_VERSION.as_bytes()).is_some()
+    may_hold(body, era::PROTOCOL_VERSION) && agree::headers_of(body).is_some()
 }
