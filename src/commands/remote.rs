@@ -83,6 +83,11 @@ pub(super) fn target(
     of_relay: &relay::Settings,
 ) -> anyhow::Result<Target> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+    anyhow::ensure!(
+        !uri.authority().is_some_and(|authority| authority.as_str().contains('@')),
+        "a URL with a user or a password in it is not called: everybody can read it; \
+         write --header-env Authorization=VAR"
+    );
     let host = uri.host().with_context(|| format!("`{url}` names no host"))?;
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());

@@ -358,6 +358,7 @@ fn what_cannot_be_meant_is_refused_at_once() {
         (&["wrap", "--header", "X-Team: a", "--", "true"], "--header is about"),
         (&["wrap", "--transport", "http", "--", "true"], "--transport is about"),
         (&["inspect", "--header-env", "X-Team=PATH", "--", "true"], "--header-env is about"),
+        (&["wrap", "https://me:secret@mcp.example.com/mcp"], "write --header-env Authorization="),
         (&["wrap", "htps://mcp.example.com/mcp"], "neither a command nor"),
         (&["wrap", "https://mcp.example.com/mcp", "--verbose"], "`--verbose` is one"),
         (
