@@ -30,7 +30,7 @@ use super::mock;
 use super::reply;
 use super::rewrite::{Rewriter, Ways};
 use super::route::Upstream;
-use super::upstream::{Exit, Outgoing, UpstreamError};
+use super::upstream::{Exit, Origin, Outgoing, UpstreamError};
 use super::{media, minted, ticket};
 use crate::action::{Action, Agent, Malformed, Provider, Target, Transport};
 use crate::gate::refusals::Refusals;
@@ -164,16 +164,16 @@ impl Proxy {
             Err(denial) => return reply::denied(&action, &denial),
         };
         let (receipt, answer) = self.forward(action, permit).await;
-        let (host, response) = match answer {
+        let (origin, response) = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
                 return reply::failed(&error, &receipt);
             }
         };
-        let mut open = Open::new(gate, receipt, host, response.status());
+        let mut open = Open::new(gate, receipt, origin, response.status());
         let rewritten = match rewriter {
-            Some(rewriter) => rewriter.answer(&method, response).await,
+            Some(rewriter) => rewriter.answer(&method, open.origin(), response).await,
             None => Ok(response),
         };
         match rewritten {
@@ -185,27 +185,27 @@ impl Proxy {
         }
     }
 
-    /// The host that answered, and its answer.
+    /// Who answered, and the answer.
     async fn forward(
         &self,
         action: Arc<Action>,
         permit: Permit<Outgoing>,
-    ) -> (Receipt, Result<(String, Response<Body>), UpstreamError>) {
+    ) -> (Receipt, Result<(Origin, Response<Body>), UpstreamError>) {
         let Some(exit) = &self.exit else {
             let (_, receipt) = permit.redeem();
             let mut response = mock::answer(&action);
             reply::mark_admitted(response.headers_mut(), &receipt);
             // A mock's URLs lead back, as the provider's would.
-            return (receipt, Ok(("the mock".to_owned(), response)));
+            return (receipt, Ok((Origin::of_mock(), response)));
         };
         // The tree that was judged may be many times as large as what is sent.
         drop(action);
-        let (receipt, host, answer) = exit.send(permit).await;
+        let (receipt, origin, answer) = exit.send(permit).await;
         let answer = answer.map(|mut response| {
             let headers = std::mem::take(response.headers_mut());
             *response.headers_mut() = head::answered(headers);
             reply::mark_admitted(response.headers_mut(), &receipt);
-            (host, response)
+            (origin, response)
         });
         (receipt, answer)
     }

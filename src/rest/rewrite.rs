@@ -25,6 +25,7 @@ pub use self::rules::Ways;
 use self::scan::{Edit, Scanner};
 use super::media::Answer;
 use super::ticket::Signer;
+use super::upstream::Origin;
 use super::{minted, reply};
 use crate::action::Provider;
 use crate::net::Body;
@@ -85,13 +86,14 @@ impl Rewriter {
     }
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
-    /// the answer to a request by `method`.
+    /// the answer that `origin` gave to a request by `method`.
     ///
     /// # Errors
     /// Where a body that is held breaks off; nothing was passed on then.
     pub async fn answer(
         self,
         method: &Method,
+        origin: &Origin,
         response: Response<Body>,
     ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
@@ -100,12 +102,20 @@ impl Rewriter {
         if hides_encoded || (self.hides_in_parts && is_in_parts(&parts.headers)) {
             return Ok(unreadable(&parts.headers));
         }
-        self.headers(&mut parts.headers);
+        self.headers(&mut parts.headers, origin);
         let has_body = *method != Method::HEAD
             && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // Part of a text cannot be read.
         let is_whole = parts.status != StatusCode::PARTIAL_CONTENT;
-        if !(is_json && has_body && is_whole && !is_encoded(&parts.headers)) {
+        if !(is_json && is_whole && !is_encoded(&parts.headers)) {
+            return Ok(Response::from_parts(parts, body));
+        }
+        if !has_body {
+            // What it would say of a body that nobody has seen (RFC 9110, section 8.6).
+            if *method == Method::HEAD {
+                no_longer_true(&mut parts.headers);
+                parts.headers.remove(CONTENT_LENGTH);
+            }
             return Ok(Response::from_parts(parts, body));
         }
         let mut looked = Looked::new(Scanner::new(self.rules), body);
@@ -142,11 +152,13 @@ impl Rewriter {
         is_json && is_wanted && !text(CONTENT_DISPOSITION).starts_with("attachment")
     }
 
-    fn headers(&self, headers: &mut HeaderMap) {
+    fn headers(&self, headers: &mut HeaderMap, origin: &Origin) {
         for name in LEADS_ON {
             edit(headers, &name, |value| {
-                let edit = self.rules.in_location(value)?;
-                Some(applied(value, edit))
+                // The client would take it for the gate's.
+                let absolute = origin.resolve(value);
+                let url = absolute.as_deref().unwrap_or(value);
+                self.rules.in_location(url).map(|edit| applied(url, edit))
             });
         }
         edit(headers, &LINK, |value| self.link(value));
@@ -320,7 +332,9 @@ mod tests {
     }
 
     async fn after(response: Response<Body>) -> (HeaderMap, String) {
-        let (parts, body) = github().answer(&Method::GET, response).await.unwrap().into_parts();
+        let origin = Origin::of_mock();
+        let (parts, body) =
+            github().answer(&Method::GET, &origin, response).await.unwrap().into_parts();
         let text = body.collect().await.unwrap().to_bytes();
         (parts.headers, String::from_utf8(text.to_vec()).unwrap())
     }
@@ -356,7 +370,7 @@ mod tests {
         let rewriter =
             Rewriter::new(Provider::Slack, ways(Provider::Slack), base, None, Answer::Said);
         let json = response(&[("content-type", "application/json")], text.into());
-        let answer = rewriter.answer(&Method::POST, json).await.unwrap();
+        let answer = rewriter.answer(&Method::POST, &Origin::of_mock(), json).await.unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), led);
     }
 
@@ -371,7 +385,8 @@ mod tests {
             pieces.chain([Frame::trailers(trailers.clone())]).map(Ok::<_, axum::Error>).collect();
         let body = Body::new(StreamBody::new(stream::iter(frames)));
         let json = [("content-type", "application/vnd.github+json"), ("content-length", "2097360")];
-        let answer = github().answer(&Method::GET, response(&json, body)).await.unwrap();
+        let answer =
+            github().answer(&Method::GET, &Origin::of_mock(), response(&json, body)).await.unwrap();
         let (parts, body) = answer.into_parts();
         let collected = body.collect().await.unwrap();
         assert_eq!(collected.trailers(), Some(&trailers));
@@ -397,8 +412,34 @@ mod tests {
         let mut part = response(&json, TEXT.into());
         *part.status_mut() = StatusCode::PARTIAL_CONTENT;
         assert_eq!(after(part).await.1, TEXT);
-        let head = github().answer(&Method::HEAD, response(&json, Body::empty())).await.unwrap();
-        assert_eq!(head.headers()[CONTENT_LENGTH], "69");
+    }
+
+    /// How long a body would be that nobody has looked at, is not known.
+    #[tokio::test]
+    async fn the_answer_to_head_says_nothing_that_get_would_not() {
+        for (kind, length) in [("application/json", None), ("text/plain", Some("69"))] {
+            let headers = [("content-type", kind), ("content-length", "69")];
+            let head = response(&headers, Body::empty());
+            let head = github().answer(&Method::HEAD, &Origin::of_mock(), head).await.unwrap();
+            let said = head.headers().get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
+            assert_eq!(said, length, "{kind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_without_a_host_is_upstreams() {
+        let github_com = Origin::of(&"https://api.github.com/a".parse().unwrap());
+        for (place, led) in [
+            ("/b?c", "http://gate:8100/proxy/github/b?c"),
+            ("//api.github.com/b", "http://gate:8100/proxy/github/b"),
+            ("//example.com/b", "//example.com/b"),
+            ("/b/../../slack/api/x", "/b/../../slack/api/x"),
+            ("b", "b"),
+        ] {
+            let moved = response(&[("location", place)], Body::empty());
+            let answer = github().answer(&Method::GET, &github_com, moved).await.unwrap();
+            assert_eq!(answer.headers()[LOCATION], led);
+        }
     }
 
     #[tokio::test]
@@ -418,8 +459,10 @@ mod tests {
         ] {
             let answer = if reads { Answer::Said } else { Answer::File };
             let rewriter = Rewriter::new(provider, ways(provider), BASE, None, answer);
-            let answer =
-                rewriter.answer(&Method::GET, response(headers, TEXT.into())).await.unwrap();
+            let answer = rewriter
+                .answer(&Method::GET, &Origin::of_mock(), response(headers, TEXT.into()))
+                .await
+                .unwrap();
             assert_eq!(answer.status(), status, "{provider:?} {headers:?}");
             let text = answer.into_body().collect().await.unwrap().to_bytes();
             assert!(status == 502 || text == TEXT);
@@ -439,7 +482,8 @@ mod tests {
                 Err(error) => Err(std::io::Error::other(error.to_string())),
             });
             let body = Body::from_stream(stream::iter(pieces.collect::<Vec<_>>()));
-            let answer = github().answer(&Method::GET, response(headers, body)).await;
+            let answer =
+                github().answer(&Method::GET, &Origin::of_mock(), response(headers, body)).await;
             assert!(match answer {
                 Ok(answer) => answer.into_body().collect().await.is_err(),
                 Err(_) => true,

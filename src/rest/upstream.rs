@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use crate::gate::{Permit, Receipt};
@@ -32,6 +33,42 @@ impl Outgoing {
     #[must_use]
     pub fn method(&self) -> &Method {
         self.0.method()
+    }
+}
+
+/// Where a request went: `https://api.github.com`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// That of a mock, which has no address.
+    #[must_use]
+    pub fn of_mock() -> Self {
+        Self("the mock".to_owned())
+    }
+
+    /// That of `uri`.
+    #[must_use]
+    pub fn of(uri: &Uri) -> Self {
+        let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
+        Self(format!("{}://{authority}", uri.scheme_str().unwrap_or("https")))
+    }
+
+    /// The host, with a port where it is not the scheme's own.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.split_once("://").map_or(&*self.0, |(_, host)| host)
+    }
+
+    /// What a reference in an answer of this origin means, where it names no origin
+    /// itself (RFC 3986, section 4.2). `None` for all others.
+    #[must_use]
+    pub fn resolve(&self, reference: &str) -> Option<String> {
+        let (scheme, _) = self.0.split_once("://")?;
+        match reference.strip_prefix('/')?.starts_with('/') {
+            true => Some(format!("{scheme}:{reference}")),
+            false => Some(format!("{}{reference}", self.0)),
+        }
     }
 }
 
@@ -85,17 +122,18 @@ impl Exit {
         self.patience.store(Arc::new(patience));
     }
 
-    /// Sends what was admitted, once, and tells where it went.
+    /// Sends what was admitted, once, and tells which origin it went to.
     pub async fn send(
         &self,
         permit: Permit<Outgoing>,
-    ) -> (Receipt, String, Result<Response<Body>, UpstreamError>) {
+    ) -> (Receipt, Origin, Result<Response<Body>, UpstreamError>) {
         let (Outgoing(request), receipt) = permit.redeem();
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let origin = Origin::of(request.uri());
         let patience = **self.patience.load();
         let answer = self.client.send(*request, patience).await;
         let answer = answer.map(|answer| answer.map(|body| patient(body, patience)));
-        let answer = answer.map_err(|cause| UpstreamError { provider: host.clone(), cause });
-        (receipt, host, answer)
+        let provider = || origin.host().to_owned();
+        let answer = answer.map_err(|cause| UpstreamError { provider: provider(), cause });
+        (receipt, origin, answer)
     }
 }

@@ -132,17 +132,47 @@ fn a_key_where_nobody_takes_it_out_is_refused() {
     let agent = gate.agent("a", "allow_all");
     let own = format!("X-Agent-Key: {}\r\n", agent.key);
     let (path, in_query) = ("/proxy/notion/v1/users", format!("?key={}", agent.key));
+    let escaped = format!("?key={}", agent.key.replace('_', "%5F"));
+    let in_path = format!("/{}", agent.key);
     for (query, header) in [
         ("", format!("Authorization: Bearer\t{}\r\n", agent.key)),
         ("", format!("Cookie: a=b; key={}\r\n", agent.key)),
         (&*in_query, String::new()),
+        (&*escaped, String::new()),
+        (&*in_path, String::new()),
+        ("", format!("{}: a\r\n", agent.key)),
     ] {
         let answer = gate.request("GET", &format!("{path}{query}"), &format!("{own}{header}"), "");
         assert_eq!(answer.status, 400, "{query} {header}: {answer:?}");
-        assert!(answer.body.contains("X-Agent-Key") && !answer.body.contains(&agent.key));
+        assert!(answer.body.contains("key of the gate's") && !answer.body.contains(&agent.key));
     }
     assert!(recorder.requests().is_empty());
     assert!(!serde_json::to_string(&gate.log()).unwrap().contains(&agent.key));
+}
+
+/// To a client the gate is one origin for all providers.
+#[test]
+fn cookies_stay_with_their_provider() {
+    let recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let own = key(&gate.agent("a", "allow_all").key);
+    let cookies = "Cookie: a=b\r\nCookie: c=d\r\n";
+    let answer = gate.request("GET", "/proxy/notion/v1/cookies", &format!("{own}{cookies}"), "");
+    for browsers in ["set-cookie", "alt-svc", "clear-site-data"] {
+        assert!(!answer.head.to_ascii_lowercase().contains(browsers), "{answer:?}");
+    }
+    let next = format!("location: http://{}/proxy/notion/v1/next\r\n", gate.address);
+    assert!(answer.head.contains("x-kept: 1\r\n") && answer.head.contains(&next), "{answer:?}");
+    assert!(!recorder.requests()[0].to_string().contains("a=b"), "{:?}", recorder.requests());
+
+    recorder.forget();
+    let passing =
+        format!("providers: {{notion: {{upstream: 'http://127.0.0.1:{}'}}}}", recorder.port);
+    let gate = Serve::start(&passing, &[]);
+    let own = key(&gate.agent("a", "allow_all").key);
+    let own = format!("{own}Authorization: Bearer of-the-client\r\n{cookies}");
+    assert_eq!(gate.request("GET", "/proxy/notion/v1/users", &own, "").status, 200);
+    assert!(recorder.requests()[0].to_string().contains("a=b; c=d"), "{:?}", recorder.requests());
 }
 
 #[test]

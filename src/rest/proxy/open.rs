@@ -8,7 +8,7 @@ use crate::gate::{Gate, Receipt};
 use crate::net::Body;
 use crate::net::body::stepwise;
 use crate::rest::rewrite::CameWhole;
-use crate::rest::upstream::UpstreamError;
+use crate::rest::upstream::{Origin, UpstreamError};
 use crate::store::audit::Outcome;
 
 /// An answer of which the log knows nothing yet. Dropped, it is recorded with what
@@ -17,14 +17,19 @@ pub(super) struct Open {
     gate: Gate,
     receipt: Receipt,
     /// Who answers.
-    host: String,
+    origin: Origin,
     /// `None` once it is recorded.
     status: Option<StatusCode>,
 }
 
 impl Open {
-    pub(super) fn new(gate: Gate, receipt: Receipt, host: String, status: StatusCode) -> Self {
-        Self { gate, receipt, host, status: Some(status) }
+    pub(super) fn new(gate: Gate, receipt: Receipt, origin: Origin, status: StatusCode) -> Self {
+        Self { gate, receipt, origin, status: Some(status) }
+    }
+
+    /// Who answers.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// It is passed on as `response`.
@@ -47,7 +52,7 @@ impl Open {
 
     /// It broke off. The receipt is for whoever has to say so.
     pub(super) fn broke_off(&mut self, error: &axum::Error) -> (UpstreamError, &Receipt) {
-        let error = UpstreamError::broken(&self.host, error);
+        let error = UpstreamError::broken(self.origin.host(), error);
         self.status = None;
         self.gate.release(&self.receipt, Outcome::Error, error.to_string());
         (error, &self.receipt)

@@ -38,6 +38,9 @@ def answer(method, target, host, headers, body):
         return 200, {"ok": True, "file_id": "F1", "upload_url": f"{uploads}/upload/v1/{SECRET}?t={SECRET}"}
     if "/stored/" in path:
         return 200, FILE
+    if path.endswith("/cookies"):
+        browsers = {"set-cookie": "session=1; Path=/", "alt-svc": "h3=\":443\"", "clear-site-data": "\"*\""}
+        return 200, {}, {**browsers, "location": "/v1/next", "x-kept": "1"}
     if path.startswith("/files-pri/"):
         return 302, b"", {"location": f"https://files-origin.slack.com/stored{path}?t={SECRET}"}
     if path.startswith("/api/files.info"):
