@@ -22,7 +22,8 @@ pub struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:8100]
     #[arg(long, value_name = "ADDR", env = "AGENTGATE_LISTEN", value_parser = address)]
     pub listen: Option<SocketAddr>,
-    /// Send nothing anywhere: providers' answers are mocks; everything else is real
+    /// Send nothing to any provider: their answers are mocks; everything else is real,
+    /// MCP servers too
     #[arg(long, env = "AGENTGATE_TEST_MODE", value_parser = clap::builder::FalseyValueParser::new())]
     pub test_mode: bool,
     /// How to decide.

@@ -51,7 +51,7 @@ pub struct Plan {
     pub listen: SocketAddr,
     /// Where clients see it, where something stands in front of it.
     pub public_url: Option<Upstream>,
-    /// Nothing is sent anywhere.
+    /// Nothing is sent to any provider.
     pub test_mode: bool,
     /// Whether an MCP client of one era is served in front of a server of the other.
     pub bridging: Bridging,

@@ -78,7 +78,7 @@ pub struct Proxy {
     pub book: Arc<Book>,
     /// Who may ask.
     pub directory: Arc<Directory>,
-    /// The way out; `None` in test mode, where nothing is sent anywhere.
+    /// The way out; `None` in test mode, where nothing is sent to a provider.
     pub exit: Option<Exit>,
     /// Where clients see the gate; `None` where they see it as they name it.
     pub public_url: Option<Upstream>,
@@ -302,10 +302,12 @@ impl Proxy {
     }
 
     fn ways(&self, provider: Provider) -> Arc<Ways> {
+        let only = |site: Option<&Upstream>| Arc::new(Ways::new(provider, &Hosts::default(), site));
+        if self.exit.is_none() {
+            return only(mock::site(provider).as_ref());
+        }
         let sites = self.sites.load();
-        let site = sites.get(&provider);
-        let vendors = || Arc::new(Ways::new(provider, &Hosts::default(), None));
-        site.map_or_else(vendors, |site| Arc::clone(&site.ways))
+        sites.get(&provider).map_or_else(|| only(None), |site| Arc::clone(&site.ways))
     }
 
     /// The gate under the agent's own policy; `None` where that cannot be had.

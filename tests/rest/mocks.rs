@@ -21,6 +21,27 @@ fn the_sdks_take_the_mocks_for_answers() {
     assert_eq!(said.matches(": ok\n").count(), 10, "{said}");
 }
 
+/// As the provider's do: a client follows them with its key.
+#[test]
+fn urls_of_mocks_lead_back() {
+    let configured = "providers: {jira: {upstream: 'https://acme.atlassian.net'}}";
+    for configuration in ["", configured] {
+        let gate = Serve::start(configuration, &["--test-mode"]);
+        let key = format!("X-Agent-Key: {}\r\n", gate.agent("a", "allow_all").key);
+        for (path, own) in [
+            ("jira/rest/api/3/issue/A-1", "jira/rest/api/3/issue/"),
+            ("github/repos/a/b/issues", "github/repos/"),
+        ] {
+            let answer = gate.request("GET", &format!("/proxy/{path}"), &key, "");
+            let led = format!("http://{}/proxy/{own}", gate.address);
+            assert!(answer.body.contains(&led), "{path}: {answer:?}");
+            for vendors in ["mock.atlassian.net", "api.github.com"] {
+                assert!(!answer.body.contains(vendors), "{path}: {answer:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_no_table_knows_gets_something_plausible_and_circles_an_end() {
     let gate = Serve::start("", &["--test-mode"]);

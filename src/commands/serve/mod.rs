@@ -45,7 +45,7 @@ async fn serve(
     let told = StopRequests::listen()?;
     let serving = Serving::start(&plan, store, master).await?;
     if plan.test_mode {
-        say("test mode: nothing is sent anywhere, answers are mocks");
+        say("test mode: nothing is sent to any provider, their answers are mocks");
     }
     if std::env::var_os("AUDIT_DB_PATH").is_some() {
         tracing::warn!("AUDIT_DB_PATH is not read: this log has a form of its own; see --db");

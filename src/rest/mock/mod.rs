@@ -22,6 +22,7 @@ use crate::action::{Action, Body, HttpRequest, Provider, Target};
 use crate::intent::{Analysis, Intent, analyse};
 use crate::json::Json as Strict;
 use crate::net;
+use crate::rest::route::Upstream;
 
 /// Says that an answer is a mock.
 pub const TEST_MODE: HeaderName = HeaderName::from_static("x-agentgate-testmode");
@@ -47,6 +48,16 @@ const TEXTS: [&str; 10] = [
     include_str!("salesforce.json"),
     include_str!("aws.json"),
 ];
+
+/// Where the mocks of a provider say that they are, where the vendor has no host of its
+/// own for all customers.
+#[must_use]
+pub fn site(provider: Provider) -> Option<Upstream> {
+    match provider {
+        Provider::Jira => Upstream::parse("https://mock.atlassian.net").ok(),
+        _ => None,
+    }
+}
 
 /// The mock answer to an admitted request.
 #[must_use]
