@@ -1,5 +1,6 @@
 //! The ground floor: what an agent is about to do, whatever the wire said.
 
+mod destination;
 mod payload;
 mod spelling;
 mod target;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::json::{Json, Object};
 
+pub use destination::{AWS_GLOBAL, Destination, destination};
 pub use payload::Payload;
 pub use spelling::{below_site, without_format};
 

@@ -6,13 +6,14 @@
 //! REST: `{"provider","method","path","host"?,"query"?,"headers"?,"body"?,"agent"?}`.
 //! Either may carry `"time"` (RFC 3339) and `"session"`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::action::{
     Action, Agent, Body, DeclaredHints, HttpRequest, Malformed, McpRequest, Provider, Target,
-    ToolCall, Transport,
+    ToolCall, Transport, destination,
 };
 use crate::head::{HeadFault, check_headers, check_method, check_query};
 use crate::json::{self, Json, JsonError, Object};
@@ -181,12 +182,24 @@ fn http(request: &Object) -> Result<Target, RequestError> {
             return Ok(Target::Malformed(flawed));
         }
     };
+    let is_file = provider.file_at(path.judged()).is_some();
+    let (host, path) = match text(request, "host")? {
+        Some(host) => (Some(plain_host(host)), provider.full_form(path.judged()).into_owned()),
+        // Whoever writes down a path of AWS's leaves the service out, too.
+        None if provider == Provider::Aws => (None, path.judged().to_owned()),
+        // As the proxy finds it; of a file, policies see the host in the path.
+        None => {
+            let meant = destination(provider, path.judged(), None);
+            let path = if is_file { path.judged().into() } else { meant.path };
+            (meant.host.map(Cow::into_owned), path.into_owned())
+        }
+    };
     Ok(Target::Http(HttpRequest {
         provider,
         method,
-        path: provider.full_form(path.judged()).into_owned(),
-        host: text(request, "host")?.map(str::to_owned),
-        is_file: provider.file_at(path.judged()).is_some(),
+        path,
+        host,
+        is_file,
         query: form_pairs(&query),
         headers,
         body: body(request.get("body")),
@@ -228,6 +241,13 @@ fn read_head(
     check_method(method, provider.file_at(path.judged()).is_some())?;
     check_query(query)?;
     Ok(path)
+}
+
+/// A host as the proxy has it: in lower case, without a port and without the dot that
+/// ends a full name.
+fn plain_host(host: &str) -> String {
+    let name = host.split(':').next().unwrap_or_default();
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// JSON as it is; a string is the body as sent, which may be JSON in its turn.
@@ -379,6 +399,30 @@ mod tests {
         assert!(error(r#"{"tool":"x","time":"noon"}"#).contains("RFC 3339"));
         assert!(error("[]").contains("object"));
         assert!(error("{}").contains("tool"));
+    }
+
+    #[test]
+    fn hosts_are_found_as_the_proxy_finds_them() {
+        for (provider, path, host, at) in [
+            (
+                "google",
+                "/www.googleapis.com/drive/v3/files/x",
+                None,
+                "www.googleapis.com/drive/v3/files/x",
+            ),
+            ("google", "/v4/spreadsheets/x", None, "sheets.googleapis.com/v4/spreadsheets/x"),
+            ("google", "/v1/x", Some("PubSub.googleapis.com:443"), "pubsub.googleapis.com/v1/x"),
+            ("slack", "/chat.postMessage", None, "slack.com/api/chat.postMessage"),
+            ("aws", "/bucket/key", Some("S3.amazonaws.com"), "s3.amazonaws.com/bucket/key"),
+            ("aws", "/bucket/key", None, "/bucket/key"),
+        ] {
+            let host = host.map(|host| format!(r#","host":"{host}""#)).unwrap_or_default();
+            let text =
+                format!(r#"{{"provider":"{provider}","method":"GET","path":"{path}"{host}}}"#);
+            let Target::Http(http) = parsed(&text).target else { panic!("{path}") };
+            let found = format!("{}{}", http.host.as_deref().unwrap_or_default(), http.path);
+            assert_eq!(found, at);
+        }
     }
 
     #[test]

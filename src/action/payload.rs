@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(carried(r#"{"tool":"t","args":{"query":{"a":"1"}}}"#), r#"{"query":{"a":"1"}}"#);
         assert_eq!(rest("github", r#""host":"api.github.com""#), "");
         let file = r#"{"provider":"slack","method":"GET","path":"/files.slack.com/files-pri/T-F/a","query":"t=xoxe-1"}"#;
-        assert_eq!(carried(file), "");
+        assert_eq!(carried(file), r#"{"host":"files.slack.com"}"#);
     }
 
     #[test]

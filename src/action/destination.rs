@@ -1,0 +1,139 @@
+//! Where a provider's requests are meant for, by their paths alone. Pure.
+
+use std::borrow::Cow;
+
+use super::Provider;
+
+/// Where a path leads: the host it is meant for, and what is left of the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination<'p> {
+    /// The vendor's host; `None` where only the configuration can say.
+    pub host: Option<Cow<'static, str>>,
+    /// The path on that host.
+    pub path: Cow<'p, str>,
+}
+
+/// The region of AWS requests that name none.
+const AWS_REGION: &str = "us-east-1";
+
+/// Finds the vendor's host for a path in normal form.
+#[must_use]
+pub fn destination<'p>(provider: Provider, path: &'p str, region: Option<&str>) -> Destination<'p> {
+    if let Some((host, below)) = provider.file_at(path) {
+        let below = if below.is_empty() { "/" } else { below };
+        return Destination { host: Some(host.into()), path: below.into() };
+    }
+    let host = match provider {
+        Provider::Google => return google(path),
+        Provider::Aws => return aws(path, region.unwrap_or(AWS_REGION)),
+        Provider::Github if is_upload(path) => Some("uploads.github.com"),
+        _ => provider.main_host(),
+    };
+    Destination { host: host.map(Cow::Borrowed), path: provider.full_form(path) }
+}
+
+/// Release assets are the one thing that GitHub takes elsewhere.
+fn is_upload(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1);
+    let fixed = [parts.next(), parts.nth(2), parts.nth(1)];
+    fixed == [Some("repos"), Some("releases"), Some("assets")] && parts.next().is_none()
+}
+
+/// Most of Google's services have a host of their own: named by the first
+/// segment (`/gmail.googleapis.com/gmail/v1/…`), or told by the path. The rest
+/// shares one.
+fn google(path: &str) -> Destination<'_> {
+    let rest = path.get(1..).unwrap_or_default();
+    let (first, below) = rest.split_once('/').unwrap_or((rest, ""));
+    let is_host = first.strip_suffix(".googleapis.com").is_some_and(|service| {
+        !service.is_empty()
+            && service.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    });
+    if is_host {
+        let start = path.len() - below.len() - usize::from(rest.contains('/'));
+        let below = path.get(start..).filter(|below| !below.is_empty()).unwrap_or("/");
+        return Destination { host: Some(first.to_owned().into()), path: below.into() };
+    }
+    const TOLD_BY_PATH: [(&str, &str); 9] = [
+        ("/gmail/", "gmail.googleapis.com"),
+        ("/upload/gmail/", "gmail.googleapis.com"),
+        ("/v4/spreadsheets", "sheets.googleapis.com"),
+        ("/v1/documents", "docs.googleapis.com"),
+        ("/v1/presentations", "slides.googleapis.com"),
+        ("/v1/people", "people.googleapis.com"),
+        ("/v1/contactGroups", "people.googleapis.com"),
+        ("/v1/forms", "forms.googleapis.com"),
+        ("/tasks/", "tasks.googleapis.com"),
+    ];
+    let told = TOLD_BY_PATH.iter().find(|(start, _)| path.starts_with(start));
+    let host = told.map(|(_, host)| *host).or(Provider::Google.main_host());
+    Destination { host: host.map(Cow::Borrowed), path: Provider::Google.full_form(path) }
+}
+
+/// Services of AWS that have one place for the world.
+pub const AWS_GLOBAL: [&str; 4] = ["iam", "route53", "cloudfront", "organizations"];
+
+/// `/s3/bucket/key`: the service comes first, as SDKs are told their endpoint.
+fn aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
+    let rest = path.get(1..).unwrap_or_default();
+    let (service, _) = rest.split_once('/').unwrap_or((rest, ""));
+    let is_label = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let below = path.get(1 + service.len()..).filter(|below| !below.is_empty()).unwrap_or("/");
+    let host = match is_label(service) && is_label(region) {
+        true if AWS_GLOBAL.contains(&service) => Some(format!("{service}.amazonaws.com").into()),
+        true => Some(format!("{service}.{region}.amazonaws.com").into()),
+        false => None,
+    };
+    Destination { host, path: below.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead(provider: Provider, path: &str) -> String {
+        let destination = destination(provider, path, Some("eu-west-1"));
+        format!("{}{}", destination.host.as_deref().unwrap_or("?"), destination.path)
+    }
+
+    #[test]
+    fn paths_lead_to_the_vendors_hosts() {
+        use Provider::*;
+        for (provider, path, leads_to) in [
+            (Google, "/drive/v3/files", "www.googleapis.com/drive/v3/files"),
+            (Google, "/calendars/x/events", "www.googleapis.com/calendar/v3/calendars/x/events"),
+            (
+                Google,
+                "/gmail/v1/users/me/messages",
+                "gmail.googleapis.com/gmail/v1/users/me/messages",
+            ),
+            (Google, "/v4/spreadsheets/x", "sheets.googleapis.com/v4/spreadsheets/x"),
+            (Google, "/pubsub.googleapis.com/v1/x", "pubsub.googleapis.com/v1/x"),
+            (Google, "/pubsub.googleapis.com", "pubsub.googleapis.com/"),
+            (Google, "/evil.com.googleapis.com/x", "www.googleapis.com/evil.com.googleapis.com/x"),
+            (Slack, "/chat.postMessage", "slack.com/api/chat.postMessage"),
+            (Slack, "/files.slack.com/files-pri/T-F/a.png", "files.slack.com/files-pri/T-F/a.png"),
+            (Slack, "/files.slack.com", "files.slack.com/"),
+            (Slack, "/files.slack.com.evil/x", "slack.com/api/files.slack.com.evil/x"),
+            (Linear, "/uploads.linear.app/a/b", "uploads.linear.app/a/b"),
+            (Notion, "/uploads.linear.app/a", "api.notion.com/v1/uploads.linear.app/a"),
+            (
+                Github,
+                "/repos/a/b/releases/1/assets",
+                "uploads.github.com/repos/a/b/releases/1/assets",
+            ),
+            (Github, "/repos/a/b/releases", "api.github.com/repos/a/b/releases"),
+            (Jira, "/issue/X-1", "?/rest/api/3/issue/X-1"),
+            (Aws, "/s3/bucket/key", "s3.eu-west-1.amazonaws.com/bucket/key"),
+            (Aws, "/dynamodb", "dynamodb.eu-west-1.amazonaws.com/"),
+            (Aws, "/dynamodb/", "dynamodb.eu-west-1.amazonaws.com/"),
+            (Aws, "/iam/", "iam.amazonaws.com/"),
+            (Aws, "/evil.com/x", "?/x"),
+        ] {
+            assert_eq!(lead(provider, path), leads_to);
+        }
+    }
+}
