@@ -168,22 +168,23 @@ impl Hosted {
         let before = self.open.load_full();
         let mut open = BTreeMap::clone(&before);
         open.retain(|_, server| matches!(server.origin, Origin::Kept(_)));
+        let mut wrong = Vec::new();
         for one in configured {
             let name = one.name.clone();
             let same = before.get(&name).filter(
                 |before| matches!(&before.origin, Origin::Configured(before) if *before == one),
             );
             let server = match same {
-                Some(server) => Arc::clone(server),
-                None => {
-                    let server = self.server(&name, Origin::Configured(one));
-                    server.map_err(|error| RegistrationError::Server {
-                        name: name.clone(),
-                        error: Box::new(error),
-                    })?
-                }
+                Some(server) => Ok(Arc::clone(server)),
+                None => self.server(&name, Origin::Configured(one)),
             };
-            open.insert(name, server);
+            match server {
+                Ok(server) => drop(open.insert(name, server)),
+                Err(error) => wrong.push((name, error)),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(RegistrationError::Servers(wrong));
         }
         if open.len() > MAX_SERVERS {
             return Err(RegistrationError::TooMany);

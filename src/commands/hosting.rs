@@ -16,36 +16,60 @@ use crate::policy::diagnostic::Diagnostics;
 use crate::policy::live::Policies;
 use crate::rest::credentials::Source;
 
-/// Every server that has a URL or a command.
+/// What is wrong with servers of the configuration, by their names.
+type Wrong = Vec<(String, String)>;
+
+/// Shows every server that has a URL or a command, by `show`.
 ///
 /// # Errors
-/// Where a header or a policy of one of them cannot be had.
-pub(super) fn configured(settings: &Settings) -> anyhow::Result<Vec<Configured>> {
-    let one = |(name, server): (&str, &Server)| {
-        let policy = policy(settings, server).with_context(|| format!("servers.{name}"))?;
-        let headers = headers(server).map_err(|error| at(settings, name, &format!("{error:#}")))?;
-        Ok(server_of(settings, name, server, policy, headers))
-    };
-    settings.hosted().map(one).collect()
-}
-
-/// Why the servers cannot be shown, with the line of the file.
-pub(super) fn told(settings: &Settings, error: RegistrationError) -> anyhow::Error {
-    match error {
-        RegistrationError::Server { name, error } => at(settings, &name, &error.to_string()),
-        other => other.into(),
-    }
-}
-
-fn at(settings: &Settings, name: &str, wrong: &str) -> anyhow::Error {
-    let wrong = format!("servers.{name}: {wrong}");
-    match settings.places().at_server(name, wrong.clone()) {
-        Some(placed) => {
-            let placed = Diagnostics::from(placed);
-            anyhow::anyhow!("the configuration does not load\n{}", placed.coloured())
+/// All that is wrong with any of them, with the lines of the file.
+pub(super) fn shown<T>(
+    settings: &Settings,
+    show: impl FnOnce(Vec<Configured>) -> Result<T, RegistrationError>,
+) -> anyhow::Result<T> {
+    let (configured, mut wrong) = configured(settings);
+    match show(configured) {
+        Ok(shown) if wrong.is_empty() => return Ok(shown),
+        Err(RegistrationError::Servers(more)) => {
+            wrong.extend(more.into_iter().map(|(name, error)| (name, error.to_string())));
         }
-        None => anyhow::anyhow!(wrong),
+        Err(other) if wrong.is_empty() => return Err(other.into()),
+        Ok(_) | Err(_) => {}
     }
+    Err(told(settings, &wrong))
+}
+
+/// The servers whose headers and policies can be had, and what is wrong with others.
+fn configured(settings: &Settings) -> (Vec<Configured>, Wrong) {
+    let (mut configured, mut wrong) = (Vec::new(), Wrong::new());
+    for (name, server) in settings.hosted() {
+        let had = policy(settings, server).and_then(|policy| Ok((policy, headers(server)?)));
+        match had {
+            Ok((policy, headers)) => {
+                configured.push(server_of(settings, name, server, policy, headers));
+            }
+            Err(error) => wrong.push((name.to_owned(), format!("{error:#}"))),
+        }
+    }
+    (configured, wrong)
+}
+
+fn told(settings: &Settings, wrong: &Wrong) -> anyhow::Error {
+    let (mut placed, mut said) = (Diagnostics::default(), Vec::new());
+    for (name, what) in wrong {
+        let what = format!("servers.{name}: {what}");
+        // What is wrong in a policy's own file says where already.
+        let is_placed = what.contains('\n');
+        let place = || settings.places().at_server(name, what.clone());
+        match (!is_placed).then(place).flatten() {
+            Some(finding) => placed.push(finding),
+            None => said.push(what),
+        }
+    }
+    if !placed.is_empty() {
+        said.push(format!("the configuration does not load\n{}", placed.coloured()));
+    }
+    anyhow::anyhow!(said.join("\n"))
 }
 
 /// What the gate signs requests to AWS with, without any configuration.

@@ -78,14 +78,9 @@ pub enum RegistrationError {
     /// The configuration file has one of that name.
     #[error("`{0}` is a server of the configuration file: change it there, or take another name")]
     Configured(String),
-    /// One of the configuration file's cannot be shown.
-    #[error("servers.{name}: {error}")]
-    Server {
-        /// Its name there.
-        name: String,
-        /// Why.
-        error: Box<Self>,
-    },
+    /// Some of the configuration file's cannot be shown: their names there, and why.
+    #[error("{}", .0.iter().map(|(name, why)| format!("servers.{name}: {why}")).collect::<Vec<_>>().join("\n"))]
+    Servers(Vec<(String, Self)>),
     /// There are [`MAX_SERVERS`].
     #[error("there are {MAX_SERVERS} servers already")]
     TooMany,

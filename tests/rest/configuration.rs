@@ -143,6 +143,18 @@ fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
         let said = failed(&["--test-mode", "--config", config]);
         assert!(said.contains(&format!("{config}{place}")), "{place}\n{said}");
     }
+    let several = "servers:
+  a: {url: 'ftp://x/mcp'}
+  b: {url: 'https://x/', credential: {env: NOT_SET}}
+  c: {url: 'https://x/', policy: nope}
+  servers: {url: 'https://x/'}\n";
+    std::fs::write(&file, several).unwrap();
+    let said = failed(&["--test-mode", "--config", config]);
+    for wrong in
+        ["servers.a: ", "servers.b: the variable NOT_SET", "servers.c: ", "servers.servers: "]
+    {
+        assert!(said.contains(wrong), "{wrong}: {said}");
+    }
     let said = failed(&["--policy", "defualt"]);
     assert!(said.contains("did you mean `default`?") && !said.contains(MASTER), "{said}");
 }

@@ -112,9 +112,9 @@ impl Serving {
     /// nothing.
     pub(super) fn take_up(&self, plan: &Plan) -> anyhow::Result<()> {
         let Plan { settings, .. } = plan;
-        let servers =
-            self.hosted.prepare(hosting::configured(settings)?, hosting::secrets(settings));
-        let servers = servers.map_err(|error| hosting::told(settings, error))?;
+        let servers = hosting::shown(settings, |configured| {
+            self.hosted.prepare(configured, hosting::secrets(settings))
+        })?;
         let lookup = policies::lookup(settings);
         let turned =
             self.proxy.book.turn_over(&settings.policies, lookup, policies::mode(settings));
@@ -219,8 +219,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         let (first, more) = (keys.next(), keys.next());
         master.is(first.map(http::HeaderValue::as_bytes).unwrap_or_default()) && more.is_none()
     };
-    let hosted = Hosted::open(host, hosting::configured(&plan.settings)?, is_master);
-    hosted.map_err(|error| hosting::told(&plan.settings, error))
+    hosting::shown(&plan.settings, |configured| Hosted::open(host, configured, is_master))
 }
 
 /// In test mode a machine without root certificates will do.
