@@ -112,27 +112,44 @@ pub struct Fault {
     pub what: String,
 }
 
-/// Reads one line, its end included or not. `batches` says whether the revision
-/// agreed on has arrays of messages.
+/// How messages are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Each is a line.
+    Lines,
+    /// Each comes by itself, as a body of HTTP does.
+    Bodies,
+}
+
+impl Framing {
+    /// Whether the carriage return at `at` ends no line for some reader that another
+    /// does not end there. In a body, the line feed behind it would do so anyway.
+    fn allows_return(self, text: &[u8], at: usize) -> bool {
+        self == Self::Bodies && text.get(at + 1) == Some(&b'\n')
+    }
+}
+
+/// Reads one line, its end included or not, or one body. `batches` says whether the
+/// revision agreed on has arrays of messages.
 ///
 /// # Errors
 /// [`Unreadable`] for whatever two parsers might read differently.
-pub fn read(line: &[u8], batches: bool) -> Result<Frame<'_>, Unreadable> {
+pub fn read(line: &[u8], batches: bool, framing: Framing) -> Result<Frame<'_>, Unreadable> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let Some(first) = line.iter().find(|byte| !byte.is_ascii_whitespace()) else {
         return Ok(Frame::Blank);
     };
     match first {
-        b'[' => read_batch(line, batches),
-        _ => read_single(line).map(Frame::Single).map_err(|fault| unreadable(line, fault)),
+        b'[' => read_batch(line, batches, framing),
+        _ => read_single(line, framing).map(Frame::Single).map_err(|fault| unreadable(line, fault)),
     }
 }
 
-fn read_single(line: &[u8]) -> Result<Message<'_>, Fault> {
+fn read_single(line: &[u8], framing: Framing) -> Result<Message<'_>, Fault> {
     // Readers with universal newlines (Python's text mode) end a line here, and
     // would see the rest as messages of their own.
-    if memchr::memchr(b'\r', line).is_some() {
+    if memchr::memchr_iter(b'\r', line).any(|at| !framing.allows_return(line, at)) {
         return Err(Fault::request("a carriage return inside a message"));
     }
     let mut reader = Reader::new(line)?;
@@ -141,7 +158,7 @@ fn read_single(line: &[u8]) -> Result<Message<'_>, Fault> {
     message.into_message()
 }
 
-fn read_batch(line: &[u8], allowed: bool) -> Result<Frame<'_>, Unreadable> {
+fn read_batch(line: &[u8], allowed: bool, framing: Framing) -> Result<Frame<'_>, Unreadable> {
     let elements = split_batch(line).map_err(|fault| unreadable(line, fault))?;
     let refuse = |fault| {
         let ids = elements.iter().map(|element| outline(element)).collect::<Vec<_>>();
@@ -159,7 +176,8 @@ fn read_batch(line: &[u8], allowed: bool) -> Result<Frame<'_>, Unreadable> {
     if elements.is_empty() {
         return Err(refuse(Fault::request("an empty batch")));
     }
-    let messages: Result<Vec<_>, _> = elements.iter().copied().map(read_single).collect();
+    let messages: Result<Vec<_>, _> =
+        elements.iter().map(|element| read_single(element, framing)).collect();
     messages.map(Frame::Batch).map_err(refuse)
 }
 

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use cleared::Cleared;
 
+use super::envelope::Framing;
 use super::era::Era;
 use super::frames::Frames;
 use super::pending::{Asked, Key, Pending};
@@ -67,6 +68,7 @@ pub struct Relay {
     /// Sets the ids of one exchange apart from those of another that shares the
     /// same state; empty where ids are unique anyway.
     scope: Arc<str>,
+    framing: Framing,
     to_client: Queue<Told>,
     to_server: Queue<Cleared>,
     held: Queue<Held>,
@@ -122,6 +124,7 @@ impl Relay {
             settings: Arc::new(settings),
             shared,
             scope: Arc::from(""),
+            framing: Framing::Lines,
             to_client: Queue::new(),
             to_server: Queue::new(),
             held: Queue::new(),

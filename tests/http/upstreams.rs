@@ -186,6 +186,18 @@ fn the_first_of_two_results_counts() {
     assert_eq!(pipes.next(), None, "and nothing after it");
 }
 
+/// As some write it, PowerShell among them.
+#[test]
+fn a_body_may_have_line_ends_of_two_characters() {
+    let upstream = server(|| json_answer(&result(&json!(1), "done")));
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    let body = serde_json::to_string_pretty(&call(1, "look", json!({"a": 1}))).unwrap();
+    let body = body.replace('\n', "\r\n");
+    let answer = gate.post_text("", &body);
+    assert_eq!(answer.message(), result(&json!(1), "done"));
+    assert!(upstream.requests().iter().any(|request| request.ends_with(&body)), "byte for byte");
+}
+
 /// The gate asks for the list of tools first: what it asked took the room of the call
 /// that waited for the answer.
 #[test]

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{METHOD, NAME, REVISION, STATELESS};
 use crate::json::{self, Json, Object};
-use crate::mcp::envelope::{self, Content, Frame};
+use crate::mcp::envelope::{self, Content, Frame, Framing};
 use crate::mcp::era;
 use crate::mcp::params::ParamHeader;
 use crate::mcp::scan::may_hold;
@@ -48,7 +48,7 @@ pub fn check(
     if !stateless && !named {
         return Ok(());
     }
-    let message = match envelope::read(body, true) {
+    let message = match envelope::read(body, true, Framing::Bodies) {
         Ok(Frame::Single(message)) => message,
         Ok(Frame::Batch(_)) => {
             let what = "the headers speak of one message, and the body has several";
@@ -100,7 +100,9 @@ pub fn headers_of_arguments(
     body: &[u8],
     declared: impl FnOnce(&str) -> Arc<[ParamHeader]>,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let Ok(Frame::Single(message)) = envelope::read(body, false) else { return Vec::new() };
+    let Ok(Frame::Single(message)) = envelope::read(body, false, Framing::Bodies) else {
+        return Vec::new();
+    };
     let Content::Call(call) = &message.content else { return Vec::new() };
     let declared = declared(&call.name);
     let given = declared.iter().filter_map(|header| {
@@ -223,6 +225,15 @@ mod tests {
             made.iter().map(|(name, value)| (name.clone(), value.as_deref().unwrap())).collect();
         assert_eq!(made, good);
         assert_eq!(agree(&HeaderMap::new(), CALL), Ok(()), "before the era");
+    }
+
+    #[test]
+    fn a_body_of_several_lines_is_held_against_its_headers_too() {
+        let lines = String::from_utf8(CALL.to_vec()).unwrap().replace(',', ",\r\n  ");
+        let good = [(REVISION, STATELESS), (METHOD, "tools/call"), (NAME, &encoded("b\u{e4}r"))];
+        assert_eq!(agree(&headers(&good), lines.as_bytes()), Ok(()));
+        let other = [(REVISION, STATELESS), (METHOD, "tools/list")];
+        assert!(agree(&headers(&other), lines.as_bytes()).is_err());
     }
 
     #[test]

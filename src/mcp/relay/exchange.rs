@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::cleared::Cleared;
 use super::{Held, Relay, Settings};
-use crate::mcp::envelope::{self, Fault};
+use crate::mcp::envelope::{self, Fault, Framing};
 use crate::mcp::params::ParamHeader;
 use crate::mcp::queue::Queue;
 use crate::mcp::reply::{self, Mark, Told};
@@ -54,6 +54,7 @@ impl Relay {
             settings: Arc::clone(&self.settings),
             shared: Arc::clone(&self.shared),
             scope,
+            framing: Framing::Bodies,
             // One message, which is bounded, and what comes of it.
             to_client: Queue::boundless(),
             to_server: Queue::boundless(),
@@ -158,7 +159,7 @@ impl Relay {
     /// what the client is to be told of it. `None` where it can be judged.
     pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Told> {
         let batches = self.state().era.allows_batches();
-        let unreadable = envelope::read(message, batches).err()?;
+        let unreadable = envelope::read(message, batches, Framing::Bodies).err()?;
         let is_batch = unreadable.is_batch;
         let answers = self.refused(unreadable).await;
         Some(reply::lines(&answers, is_batch))

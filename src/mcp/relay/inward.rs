@@ -52,7 +52,7 @@ impl Relay {
     /// aside instead.
     pub(super) async fn line(&self, line: Bytes, may_hold: bool) {
         let batches = self.state().era.allows_batches();
-        let frame = match envelope::read(&line, batches) {
+        let frame = match envelope::read(&line, batches, self.framing) {
             Ok(frame) => frame,
             Err(unreadable) => return Box::pin(self.refuse(unreadable)).await,
         };

@@ -175,9 +175,13 @@ impl Gate {
 
     /// A POST of one message with these header lines besides the usual ones.
     pub(crate) fn post(&self, headers: &str, message: &Value) -> Answer {
+        self.post_text(headers, &message.to_string())
+    }
+
+    pub(crate) fn post_text(&self, headers: &str, message: &str) -> Answer {
         let usual =
             "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
-        self.request("POST", &format!("{usual}{headers}"), &message.to_string())
+        self.request("POST", &format!("{usual}{headers}"), message)
     }
 
     /// A request with these header lines; Host, length and close are added.
