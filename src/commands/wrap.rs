@@ -19,6 +19,7 @@ use crate::mcp::http::secrets::Secrets;
 use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
+use crate::mcp::tools::FirstSeen;
 use crate::net::client::Client;
 use crate::os::{self, Child, StopRequests};
 use crate::store::Store;
@@ -36,6 +37,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let gate = Gate::new(policies.handle(), store.clone(), audit_failure(&settings, args));
     let of_relay = relay::Settings {
         trusted: settings.trust(&name, args.server.trust) == Trust::Server,
+        first_seen: FirstSeen::default(),
         server: name.as_str().into(),
         agent: settings.agent.clone(),
         transport: if args.listen.listen.is_some() { Transport::Http } else { Transport::Stdio },

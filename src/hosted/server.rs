@@ -17,6 +17,7 @@ use crate::mcp::http::front::{Backend, Incoming};
 use crate::mcp::http::pools::Pools;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::relay::{self, Relay};
+use crate::mcp::tools::FirstSeen;
 use crate::policy::Policy;
 use crate::policy::live::Policies;
 
@@ -165,6 +166,7 @@ fn begin(
         Origin::Configured(configured) => (configured.trusted, configured.hide_denied),
     };
     let (host, name, decides) = (host.clone(), Arc::<str>::from(name), Decides::of(origin));
+    let first_seen = FirstSeen::default();
     move |incoming| {
         let settings = relay::Settings {
             server: Arc::clone(&name),
@@ -172,6 +174,7 @@ fn begin(
             transport: Transport::Http,
             session: uuid::Uuid::now_v7().to_string().into(),
             trusted,
+            first_seen: first_seen.clone(),
             hide_denied,
             max_message: host.max_message,
         };

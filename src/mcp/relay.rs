@@ -31,7 +31,7 @@ use super::frames::Frames;
 use super::pending::{Asked, Key, Pending};
 use super::queue::{Queue, Weight};
 use super::reply::{self, Reply, Told};
-use super::tools::{Lookup, Tools};
+use super::tools::{FirstSeen, Lookup, Tools};
 use crate::action::{Action, Agent, Target, Transport};
 use crate::gate::{Gate, Receipt};
 use crate::store::audit::Outcome;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub session: Arc<str>,
     /// The server's hints may loosen what is decided.
     pub trusted: bool,
+    /// What the other conversations with this server have seen of its hints.
+    pub first_seen: FirstSeen,
     /// Tools that would be denied are left out of tools/list.
     pub hide_denied: bool,
     /// The largest message passed on, in bytes.
@@ -114,7 +116,7 @@ impl Relay {
     pub fn new(gate: Gate, settings: Settings) -> Self {
         let state = State {
             era: Era::default(),
-            tools: Tools::new(settings.trusted),
+            tools: Tools::after(settings.first_seen.clone(), settings.trusted),
             pending: Pending::default(),
             held: HashSet::new(),
         };

@@ -4,6 +4,10 @@
 //! asks for itself where a call comes first. A hint counts as it was first seen
 //! in this run: later it can only tighten. Pure: bytes in, bytes out.
 
+mod first_seen;
+
+pub use first_seen::FirstSeen;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,6 +33,8 @@ pub struct Tools {
     /// Hints may loosen, as first seen.
     trusted: bool,
     known: HashMap<String, Tool>,
+    /// The hints of all of them.
+    first_seen: FirstSeen,
     /// Names by their folded form.
     folded: HashMap<String, String>,
     coverage: Coverage,
@@ -38,10 +44,9 @@ pub struct Tools {
     own: Option<OwnList>,
 }
 
-/// One tool, as it holds in this run.
+/// One tool, as this conversation knows it.
 #[derive(Debug, Clone, Default)]
 struct Tool {
-    hints: DeclaredHints,
     arguments: Vec<String>,
     /// The arguments that travel as headers too, by the newest list.
     headers: Arc<[ParamHeader]>,
@@ -90,9 +95,17 @@ impl Tools {
     /// Nothing is known yet. `trusted` says whether hints may loosen.
     #[must_use]
     pub fn new(trusted: bool) -> Self {
+        Self::after(FirstSeen::default(), trusted)
+    }
+
+    /// The same, in a run in which other conversations have seen, or will see, the
+    /// hints of this server.
+    #[must_use]
+    pub fn after(first_seen: FirstSeen, trusted: bool) -> Self {
         Self {
             trusted,
             known: HashMap::new(),
+            first_seen,
             folded: HashMap::new(),
             coverage: Coverage::Partial,
             generation: 0,
@@ -123,7 +136,8 @@ impl Tools {
     /// never listed, or was listed without any.
     #[must_use]
     pub fn hints(&self, name: &str) -> Option<Hints> {
-        let declared = self.known.get(name)?.hints;
+        self.known.get(name)?;
+        let declared = self.first_seen.hints(name);
         (!declared.is_empty()).then(|| declared.filled_in())
     }
 
@@ -261,8 +275,8 @@ impl Tools {
     pub fn learn(&mut self, listed: Listed, generation: u64) {
         let worst = DeclaredHints::default();
         let hints = if self.trusted { listed.hints } else { strictest(worst, listed.hints) };
+        self.first_seen.tighten(&listed.name, hints);
         if let Some(tool) = self.known.get_mut(&listed.name) {
-            tool.hints = strictest(tool.hints, hints);
             tool.seen = tool.seen.max(generation);
             tool.headers = listed.headers.into();
             for argument in listed.arguments {
@@ -273,7 +287,7 @@ impl Tools {
         } else if self.known.len() < MAX_TOOLS {
             self.folded.insert(fold(&listed.name).into_owned(), listed.name.clone());
             let Listed { name, arguments, headers, .. } = listed;
-            let tool = Tool { hints, arguments, headers: headers.into(), seen: generation };
+            let tool = Tool { arguments, headers: headers.into(), seen: generation };
             self.known.insert(name, tool);
         }
     }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use crate::action::{Agent, Transport};
 use crate::gate::{AuditFailure, Gate};
 use crate::mcp::relay::{Relay, Settings};
+use crate::mcp::tools::FirstSeen;
 use crate::policy::Policy;
 use crate::store::{Options, Store};
 
@@ -22,6 +23,7 @@ pub(super) fn relays(folder: &Path, policy: &str) -> impl Fn() -> Arc<Relay> {
         transport: Transport::Http,
         session: "x".into(),
         trusted: true,
+        first_seen: FirstSeen::default(),
         hide_denied: false,
         max_message: 4 << 20,
     };

@@ -78,6 +78,7 @@ impl Session {
             transport: Transport::Stdio,
             session: Arc::from("session"),
             trusted: true,
+            first_seen: FirstSeen::default(),
             hide_denied: false,
             max_message: 1 << 20,
         };

@@ -63,6 +63,33 @@ fn a_later_definition_tightens_and_never_loosens() {
 }
 
 #[test]
+fn what_one_conversation_saw_holds_in_all_of_a_run() {
+    let run = FirstSeen::default();
+    let [mut one, mut other] = [(); 2].map(|()| Tools::after(run.clone(), true));
+    page(&mut one, None, WRITE, None);
+    assert_eq!(other.lookup("look"), Lookup::ListNeeded, "it may offer other tools");
+    page(&mut other, None, READ, None);
+    assert!(other.hints("look").is_some_and(|hints| hints.destructive && !hints.read_only));
+    let later = [r#"{"name":"later","annotations":{"readOnlyHint":true}}"#, r#"{"name":"later"}"#];
+    page(&mut one, None, later[0], None);
+    page(&mut other, None, later[1], None);
+    assert_eq!(one.hints("later"), None, "what tightens holds for those under way");
+}
+
+#[test]
+fn what_a_run_remembers_is_bounded() {
+    let read_only = DeclaredHints { read_only: Some(true), ..DeclaredHints::default() };
+    let run = FirstSeen::default();
+    run.tighten(&"long".repeat(1_000), read_only);
+    assert_eq!(run.hints(&"long".repeat(1_000)), DeclaredHints::default());
+    for number in 0..=MAX_TOOLS {
+        run.tighten(&number.to_string(), read_only);
+    }
+    assert_eq!(run.hints(&(MAX_TOOLS - 1).to_string()), read_only);
+    assert_eq!(run.hints(&MAX_TOOLS.to_string()), DeclaredHints::default());
+}
+
+#[test]
 fn listed_twice_the_strictest_holds_in_either_order() {
     for list in [format!("{READ},{WRITE}"), format!("{WRITE},{READ}")] {
         let mut tools = Tools::new(true);
