@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -128,6 +129,41 @@ fn a_stream_that_ends_before_the_answer_is_taken_up_again() {
     assert!(pipes.wait().success());
     let rows = pipes.log();
     assert_eq!((rows.len(), &rows[0]["status"]), (1, &json!("ok")), "{rows:?}");
+}
+
+/// A server may ask for no pause at all, and does not get that.
+#[test]
+fn streams_are_not_opened_again_without_a_pause() {
+    let gets = Arc::new(Mutex::new(Vec::new()));
+    let times = Arc::clone(&gets);
+    let upstream = Scripted::serving(move |request, stream| {
+        if let Some(opened) = opening(request, "s") {
+            return stream.write_all(&opened).is_ok();
+        }
+        let resumes = request.contains("last-event-id: 1\r\n");
+        let resumed = || {
+            let mut gets = times.lock().unwrap();
+            gets.push(Instant::now());
+            gets.len()
+        };
+        let events = match message_of(request)["method"].as_str() {
+            Some("tools/call") => "id: 1\nretry: 0\ndata:\n\n".to_owned(),
+            None if resumes && resumed() == 4 => {
+                format!("data: {}\n\n", result(&json!(1), "whole"))
+            }
+            None if resumes => "retry: 0\n\n".to_owned(),
+            _ => return stream.write_all(&usual(request).unwrap()).is_ok(),
+        };
+        stream.write_all(STREAM).unwrap();
+        stream.write_all(events.as_bytes()).unwrap();
+        false
+    });
+    let mut pipes = Pipes::open(&[], &upstream.url);
+    pipes.send(&call(1, "look", json!({})));
+    assert_eq!(pipes.answer(&json!(1)), result(&json!(1), "whole"));
+    let gets = gets.lock().unwrap();
+    let pauses: Vec<_> = gets.windows(2).map(|two| (two[1] - two[0]).as_millis()).collect();
+    assert!(pauses.iter().zip([200, 400, 800]).all(|(pause, least)| *pause >= least), "{pauses:?}");
 }
 
 /// The stream on which the server speaks first is opened again from where it

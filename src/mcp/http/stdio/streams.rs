@@ -18,9 +18,10 @@ use crate::net::Body;
 use crate::net::body::hold;
 
 /// Pauses before a stream is opened again: the default of the standard, and the
-/// longest that a server may ask for.
+/// longest and the shortest that a server may ask for.
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
 /// How long an HTTP+SSE server may take to name its endpoint.
 const ENDPOINT: Duration = Duration::from_secs(10);
@@ -32,8 +33,32 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 struct Told {
     events: usize,
+    messages: usize,
     last_id: Option<String>,
     retry: Option<u64>,
+}
+
+/// The pauses between the streams of one kind. While they bring no message, the
+/// shortest grows to the default.
+struct Pauses {
+    shortest: Duration,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { shortest: SHORTEST_RETRY }
+    }
+
+    /// The pause after a stream that told this.
+    fn after(&mut self, told: &Told) -> Duration {
+        if told.messages > 0 {
+            self.shortest = SHORTEST_RETRY;
+        }
+        let asked = told.retry.map_or(RETRY, Duration::from_millis);
+        let pause = asked.clamp(self.shortest, LONGEST_RETRY);
+        self.shortest = (self.shortest * 2).min(RETRY);
+        pause
+    }
 }
 
 impl Bridge {
@@ -42,16 +67,17 @@ impl Bridge {
     pub(super) async fn write_stream_to_its_end(&self, body: Body, owed: &mut Owed) {
         let mut told = self.write_stream(body, owed).await;
         let mut heard = Instant::now();
+        let mut pauses = Pauses::new();
         while !owed.is_empty() && heard.elapsed() < PATIENCE {
             let Some(last) = told.last_id.clone() else { return };
-            let retry = told.retry.map_or(RETRY, Duration::from_millis);
-            sleep(retry.min(LONGEST_RETRY)).await;
+            sleep(pauses.after(&told)).await;
             let response = self.exchange(Method::GET, &Bytes::new(), Some(&last)).await;
             if is_stale(response.status()) {
                 return self.lose_session();
             }
             let (status, streams) = (response.status(), is_stream(&response));
             if is_passing(status) {
+                told.messages = 0;
                 continue;
             }
             if !streams || !status.is_success() {
@@ -63,6 +89,7 @@ impl Bridge {
             }
             told = Told {
                 events: more.events,
+                messages: more.messages,
                 last_id: more.last_id.or(told.last_id),
                 retry: more.retry.or(told.retry),
             };
@@ -93,6 +120,7 @@ impl Bridge {
                 }
                 told.retry = event.retry.or(told.retry);
                 let Some(message) = event.message() else { continue };
+                told.messages += 1;
                 if owed.settle(message) && owed.initializes {
                     self.learn_revision(message);
                 }
@@ -114,7 +142,7 @@ impl Bridge {
         let bridge = Arc::clone(self);
         let listener = tokio::spawn(async move {
             let mut last: Option<String> = None;
-            let mut pause = RETRY;
+            let (mut pauses, mut pause) = (Pauses::new(), RETRY);
             loop {
                 let response = bridge.exchange(Method::GET, &Bytes::new(), last.as_deref()).await;
                 let status = response.status();
@@ -130,8 +158,8 @@ impl Bridge {
                     return;
                 }
                 let told = bridge.write_stream(response.into_body(), &mut Owed::default()).await;
+                pause = pauses.after(&told);
                 last = told.last_id.or(last);
-                pause = told.retry.map_or(RETRY, Duration::from_millis).min(LONGEST_RETRY);
                 sleep(pause).await;
             }
         });
@@ -234,4 +262,21 @@ pub(super) fn last_event(id: &str) -> Option<HeaderValue> {
 /// Whether a refusal may pass by itself.
 fn is_passing(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_server_has_its_streams_opened_without_a_pause() {
+        let told = |messages, retry| Told { messages, retry, ..Told::default() };
+        let mut pauses = Pauses::new();
+        let mut after = |messages, retry| pauses.after(&told(messages, retry)).as_millis();
+        let nothing_comes: Vec<_> = (0..6).map(|_| after(0, Some(0))).collect();
+        assert_eq!(nothing_comes, [100, 200, 400, 800, 1_000, 1_000]);
+        assert_eq!((after(1, Some(0)), after(1, Some(0))), (100, 100));
+        assert_eq!((after(1, Some(250)), after(0, Some(5_000))), (250, 5_000));
+        assert_eq!((after(0, None), after(0, Some(u64::MAX))), (1_000, 60_000));
+    }
 }
