@@ -27,6 +27,10 @@ pub const MAX_TOOLS: usize = 10_000;
 /// Pages of one list that the gate itself asks for.
 pub const MAX_PAGES: usize = 100;
 
+/// Lists that the gate itself asks for because of one call: a server may say of
+/// each, before it has come, that it has changed.
+pub const MAX_LISTS: usize = 10;
+
 /// What one server offers.
 #[derive(Debug)]
 pub struct Tools {
@@ -133,10 +137,14 @@ impl Tools {
     }
 
     /// The hints in force as far as they are known now; `None` where the tool was
-    /// never listed, or was listed without any.
+    /// never listed, or was listed without any, and where the list has changed
+    /// since and no whole one has come.
     #[must_use]
     pub fn hints(&self, name: &str) -> Option<Hints> {
-        self.known.get(name)?;
+        let tool = self.known.get(name)?;
+        if self.coverage != Coverage::Complete && tool.seen != self.generation {
+            return None;
+        }
         let declared = self.first_seen.hints(name);
         (!declared.is_empty()).then(|| declared.filled_in())
     }

@@ -17,7 +17,7 @@ use crate::mcp::era;
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::{Asked, Key, MAX_PENDING};
 use crate::mcp::reply::{self, Reply};
-use crate::mcp::tools::differs;
+use crate::mcp::tools::{MAX_LISTS, differs};
 use crate::verdict::{Denial, Reason, Stage, Verdict};
 
 /// What was decided about one message of a line.
@@ -356,9 +356,9 @@ impl Relay {
     }
 
     /// Waits for the handshake, then asks for the list and waits for it, at most
-    /// [`LIST_PATIENCE`].
+    /// [`LIST_PATIENCE`]; at most [`MAX_LISTS`] times, where it changes meanwhile.
     async fn list_tools(&self, held: &Held) {
-        let mut deadline = None;
+        let (mut deadline, mut lists) = (None, 0);
         loop {
             let news = self.shared.news.notified();
             let (request, asking) = {
@@ -369,9 +369,16 @@ impl Relay {
                 if cancelled || !waits || !state.era.will_listen() {
                     return;
                 }
+                if lists == MAX_LISTS && !state.tools.is_asking() {
+                    tracing::warn!(
+                        "the server's tools change as they are listed; assuming the worst"
+                    );
+                    return state.tools.give_up();
+                }
                 (state.tools.ask(&state.era), state.tools.is_asking())
             };
             if let Some(request) = request {
+                lists += 1;
                 self.pass(Some(Cleared::own(request))).await;
             }
             if asking {

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::gate::AuditFailure;
+use crate::mcp::tools::MAX_LISTS;
 use crate::policy::{Policy, load_str};
 use crate::store::{Options, Store};
 
@@ -291,6 +292,45 @@ fn a_changed_list_is_asked_for_again_and_tightens() {
         let list = session.server.hear().await;
         let tools = json!([{"name": "look", "annotations": {"readOnlyHint": false}}]);
         session.server.say(json!({"id": list["id"], "result": {"tools": tools}})).await;
+        assert!(is_denial(&session.client.hear().await));
+    });
+}
+
+#[test]
+fn a_list_that_changes_whenever_it_is_asked_for_is_the_worst_case() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.initialize("2025-11-25").await;
+        let changed = json!({"method": "notifications/tools/list_changed"});
+        session.client.say(call(1, "look")).await;
+        for _ in 0..MAX_LISTS {
+            let list = session.server.hear().await;
+            assert_eq!(list["method"], "tools/list");
+            session.server.say(changed.clone()).await;
+            let result = json!({"tools": [reader("look")]});
+            session.server.say(json!({"id": list["id"], "result": result})).await;
+            assert_eq!(session.client.hear().await, changed);
+        }
+        assert!(is_denial(&session.client.hear().await));
+        session.server.say(changed.clone()).await;
+        session.client.line().await;
+        session.client.say(call(2, "look")).await;
+        let list = session.server.hear().await;
+        session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look")]}})).await;
+        assert_eq!(session.server.hear().await, call(2, "look"), "a list that holds");
+    });
+}
+
+#[test]
+fn a_list_that_changed_and_does_not_come_is_not_decided_by() {
+    run(async {
+        let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
+        session.client.line().await;
+        session.server.say(json!({"method": "notifications/tools/list_changed"})).await;
+        session.client.line().await;
+        session.client.say(call(1, "look")).await;
+        let list = session.server.hear().await;
+        session.server.say(json!({"id": list["id"], "error": {"code": -32603}})).await;
         assert!(is_denial(&session.client.hear().await));
     });
 }
