@@ -76,6 +76,8 @@ pub struct Relay {
     held: Queue<Held>,
     /// The client has said its last.
     client_ended: Notify,
+    /// The server does not take what it is sent.
+    server_deaf: Notify,
 }
 
 /// What the exchanges of one conversation have in common.
@@ -131,6 +133,7 @@ impl Relay {
             to_server: Queue::new(),
             held: Queue::new(),
             client_ended: Notify::new(),
+            server_deaf: Notify::new(),
         }
     }
 
@@ -170,6 +173,7 @@ impl Relay {
             // code, matter more.
             if let Err(error) = self.to_server.clone().drain(server.1).await {
                 tracing::debug!(%error, "the server's input broke");
+                self.server_deaf.notify_one();
             }
         };
         let inward = async {
@@ -216,6 +220,11 @@ impl Relay {
     /// Waits until the client has said its last, or is gone.
     pub async fn client_ended(&self) {
         self.client_ended.notified().await;
+    }
+
+    /// Waits until the server has closed its input, and what it was sent is lost.
+    pub async fn server_deaf(&self) {
+        self.server_deaf.notified().await;
     }
 
     /// The names of the tools that the server listed, in no order.

@@ -12,7 +12,7 @@ use super::relay::Relay;
 use crate::os::{Child, Source, Stop, StopRequests, Streams};
 
 /// How long a server may take to end by itself once its input has ended.
-const END_GRACE: Duration = Duration::from_secs(2);
+pub(super) const END_GRACE: Duration = Duration::from_secs(2);
 
 /// The same while it owes answers to a client that still reads: `npx` alone
 /// takes seconds to start, and a script that pipes its calls in ends at once.
@@ -33,6 +33,9 @@ const LOOK: Duration = Duration::from_millis(50);
 enum End {
     /// The server closed its output.
     ServerSilent,
+    /// The server has closed its input. Most are about to end, and may have said
+    /// something before.
+    ServerDeaf,
     /// The server is gone.
     ServerGone(u8),
     /// The client has said its last, or is gone.
@@ -56,6 +59,7 @@ pub async fn run(
     let end = tokio::select! {
         () = conversation.ends() => End::ServerSilent,
         code = child.wait() => End::ServerGone(code?),
+        () = relay.server_deaf() => End::ServerDeaf,
         () = relay.client_ended() => End::ClientEnded,
         how = told.next() => End::Told(how),
     };
@@ -64,6 +68,14 @@ pub async fn run(
             code = child.wait() => End::ServerGone(code?),
             how = told.next() => End::Told(how),
             () = overdue(relay) => End::Told(Stop::Terminate),
+        },
+        End::ServerDeaf => tokio::select! {
+            code = child.wait() => End::ServerGone(code?),
+            how = told.next() => End::Told(how),
+            () = sleep(END_GRACE) => {
+                tracing::warn!("the server has closed its input and lives on; it is ended");
+                End::Told(Stop::Terminate)
+            }
         },
         other => other,
     };
@@ -82,7 +94,7 @@ pub async fn run(
             }
             Ok(code)
         }
-        End::ServerSilent | End::ClientEnded => child.stop(Stop::Terminate).await,
+        End::ServerSilent | End::ServerDeaf | End::ClientEnded => child.stop(Stop::Terminate).await,
     }
 }
 

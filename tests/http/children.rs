@@ -254,3 +254,22 @@ fn an_answer_names_its_row_and_what_is_left_and_no_server_can_pose_as_the_gate()
     assert_eq!(late.header("ratelimit-remaining"), Some("0"));
     assert_eq!(late.header("ratelimit-policy"), Some("2;w=60"));
 }
+
+/// It hears nothing any more, whatever it is sent: as good as dead.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_child_that_closes_its_input_and_lives_on_is_ended() {
+    let opened = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": "2025-11-25",
+        "capabilities": {}, "serverInfo": {"name": "deaf", "version": "1"}}});
+    let script = format!("read line; exec <&-; echo '{opened}'; exec sleep 1000");
+    let command = ["sh".into(), "-c".into(), script.into()];
+    let gate = Gate::listen(&["--policy", "allow_all"], &command);
+    let opened = gate.post("", &initialize());
+    let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
+    let answer = gate.post(&session, &call(1, "look", json!({})));
+    assert_eq!((answer.status, &answer.message()["id"]), (502, &json!(1)), "{answer:?}");
+    eventually("the child is gone", || descendants(&gate).is_empty().then_some(()));
+    let rows = gate.log();
+    assert_eq!((rows.len(), &rows[0]["outcome"]), (1, &json!("error")), "{rows:?}");
+    assert_eq!(gate.post(&session, &call(2, "look", json!({}))).status, 404);
+}

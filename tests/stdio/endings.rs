@@ -76,6 +76,19 @@ fn a_grandchild_that_holds_the_pipes_open_holds_nobody_up() {
 }
 
 #[test]
+fn a_server_that_closes_its_input_and_lives_on_is_ended() {
+    let sandbox = Sandbox::new();
+    let mark = Mark::new(&sandbox);
+    let deaf = r#"read line; exec <&-; echo '{"method":"deaf"}'; sleep 1000"#;
+    let mut client = gated(&sandbox, mark.put_on(shell(deaf)));
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    client.next_line(PATIENCE).expect("a line");
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#);
+    assert!(client.wait(PATIENCE).is_some(), "nobody answers, and nobody says so");
+    mark.await_deaths();
+}
+
+#[test]
 fn exit_codes_are_passed_on() {
     for (script, code) in [
         ("exit 0", 0),

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down};
@@ -16,6 +17,7 @@ use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::queue::Queue;
 use crate::mcp::reply;
+use crate::mcp::session::END_GRACE;
 use crate::os::{Source, Streams};
 
 /// Bytes between a relay and its bridge.
@@ -60,12 +62,22 @@ impl Bridge {
         let bridge = self.clone();
         tokio::spawn(async move {
             let to_child = Queue::new();
-            let writing = tokio::spawn(to_child.clone().drain(child.input));
+            let (writing, deaf) = (to_child.clone().drain(child.input), Notify::new());
+            let writing = async {
+                if writing.await.is_err() {
+                    deaf.notify_one();
+                }
+            };
             let frames = Frames::new(child.output, max);
             let relay = (Frames::new(from_relay, max), to_relay);
-            bridge.cross(relay, (frames, &to_child), max).await;
-            to_child.close();
-            let _ = writing.await;
+            let crossing = async {
+                tokio::select! {
+                    () = bridge.cross(relay, (frames, &to_child), max) => {}
+                    () = last_words(&deaf) => {}
+                }
+                to_child.close();
+            };
+            tokio::join!(crossing, writing);
         });
         let (output, input) = tokio::io::split(relays);
         Streams { input: Box::new(input), output: Box::new(output) }
@@ -96,6 +108,13 @@ impl Bridge {
         };
         tokio::join!(crossing.inward(from_relay), crossing.outward(from_child));
     }
+}
+
+/// Ends when a child that has closed its input has had its time to end by itself:
+/// the relay does not see that it has.
+async fn last_words(deaf: &Notify) {
+    deaf.notified().await;
+    sleep(END_GRACE).await;
 }
 
 /// The gate's own handshake. `None` where the child speaks the stateless era, or
@@ -217,4 +236,23 @@ impl Crossing {
 
 fn line(message: &[u8]) -> Bytes {
     [message, b"\n"].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_closes_its_input_and_lives_on_is_given_up() {
+        let (input, closed) = tokio::io::duplex(64);
+        let (output, _it_lives) = tokio::io::duplex(64);
+        drop(closed);
+        let child = Streams { input: Box::new(input), output: Box::new(output) };
+        let mut relays = Bridge::Up.across(child, 1 << 10);
+        relays.input.write_all(b"{\"id\":1,\"method\":\"ping\"}\n").await.unwrap();
+        let mut said = Vec::new();
+        let ended = timeout(PATIENCE, relays.output.read_to_end(&mut said)).await;
+        assert!(ended.is_ok() && said.is_empty());
+    }
 }

@@ -60,6 +60,7 @@ impl Relay {
             to_server: Queue::boundless(),
             held: Queue::boundless(),
             client_ended: Notify::new(),
+            server_deaf: Notify::new(),
         }
     }
 
