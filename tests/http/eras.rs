@@ -467,6 +467,31 @@ fn what_the_server_asks_of_an_old_client_is_told_to_it() {
     assert!(told.to_string().contains("does not bridge"), "{told}");
 }
 
+/// Which child it goes to is settled first: each try would take a slot.
+#[test]
+fn a_call_to_a_command_is_judged_once_whatever_era_it_turns_out_to_speak() {
+    let Some(installed) = installed() else { return };
+    for speaks in [Speaks::Handshake, Speaks::Stateless] {
+        let server = Lone::start(&installed, speaks, Place::Command);
+        let home = tempfile::tempdir().unwrap();
+        let policy = home.path().join("once.yaml");
+        let text = "name: once\nrate_limit: { enabled: true, requests_per_minute: 1 }\nrules: []\n\
+                    default_effect: allow\n";
+        std::fs::write(&policy, text).unwrap();
+        let arguments = ["--bridge", "always", "--policy", policy.to_str().unwrap()];
+        let gate = Gate::listen(&arguments, &server.command);
+        let ask = || {
+            let (headers, call) = stateless_call(1, "echo", json!({"text": "hi"}));
+            gate.post(&headers, &call).message()
+        };
+        assert_eq!(says(&ask()["result"]), "echo: hi");
+        assert_eq!(ask()["result"]["isError"], true, "the second of two");
+        assert_eq!(server.arrived().matches("echo").count(), 1, "{}", server.arrived());
+        let decisions: Vec<_> = gate.log().iter().map(|row| row["decision"].clone()).collect();
+        assert_eq!(decisions, ["allow", "deny"]);
+    }
+}
+
 #[test]
 fn without_bridges_each_gets_the_others_own_error() {
     let upstream = stateless_server(looked);

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::agree::has_method;
 use super::ids::{self, Place, Places};
 use super::paced::{self, Receiver, Sender};
+use super::pipe::Ready;
 use super::problem;
 use super::said::{
     self, BATCH, answered_id, asks_in_batch, belongs_to_a_call, event, event_stream, is_answer,
@@ -46,6 +47,8 @@ pub(super) struct Session {
     pub(super) relay: Arc<Relay>,
     /// Of the stateless era: several clients at once, each with its own ids.
     shared: bool,
+    /// Whether the child takes messages.
+    pub(super) ready: Ready,
     /// A line is in it whole or not at all, whoever goes away meanwhile.
     input: Queue<Bytes>,
     state: Mutex<State>,
@@ -87,7 +90,7 @@ impl Session {
         principal: Arc<str>,
         relay: Arc<Relay>,
         shared: bool,
-        input: DuplexStream,
+        (input, ready): (DuplexStream, Ready),
     ) -> Arc<Self> {
         let lines = Queue::new();
         // Ends with the queue, or with the relay.
@@ -96,6 +99,7 @@ impl Session {
             principal,
             relay,
             shared,
+            ready,
             input: lines,
             state: Mutex::new(State {
                 used: Instant::now(),
@@ -302,7 +306,8 @@ impl Session {
     pub(super) fn idle(&self) -> Option<Duration> {
         let state = self.state();
         let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
-        (state.posts.is_empty() && !listened).then(|| state.used.elapsed())
+        let at_work = listened || self.ready.is_open();
+        (state.posts.is_empty() && !at_work).then(|| state.used.elapsed())
     }
 
     /// The child is gone: nobody has to wait any more.
@@ -410,7 +415,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (input, _unwritten) = tokio::io::duplex(1 << 10);
         let relay = relays(folder.path(), "allow_all")();
-        let session = Session::new("one".into(), relay, false, input);
+        let session = Session::new("one".into(), relay, false, (input, Ready::at_once()));
         let _unread = session.listen();
         let (_, _waiting, mut answers) =
             session.expect(b"1".to_vec(), br#"{"id":1,"method":"x"}"#.as_slice().into()).unwrap();

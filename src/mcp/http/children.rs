@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::child::Session;
 use super::front::Incoming;
-use super::pipe::Bridge;
+use super::pipe::{Bridge, Ready};
 use super::problem;
 use super::secrets::Secrets;
 use super::{SESSION, agree};
@@ -218,6 +218,20 @@ impl Children {
         }
     }
 
+    /// Starts the child that a stateless request would be given to, where there is
+    /// none, and waits until it takes messages; `false` where it turns out that it
+    /// does not want them bridged. It is given nothing of the request.
+    ///
+    /// # Errors
+    /// The answer, where no child can be started.
+    pub(super) async fn prepare(
+        self: &Arc<Self>,
+        incoming: &Incoming,
+    ) -> Result<bool, Box<Response<Body>>> {
+        let key = Key::Shared(Arc::clone(&incoming.principal));
+        Ok(self.begin(key, incoming).await?.ready.is_made().await)
+    }
+
     /// Records a request that goes to no child, and gives its row.
     async fn note(&self, incoming: &Incoming, what: &str) -> Option<String> {
         (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await
@@ -348,14 +362,14 @@ impl Children {
         let told = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
         let (child, streams) = os::Child::spawn_without(&self.secrets.names(), program, rest)?;
-        let streams = match &self.bridge {
-            None => streams,
+        let (streams, ready) = match &self.bridge {
+            None => (streams, Ready::at_once()),
             Some(bridge) => bridge.across(streams, self.limits.max_message),
         };
         let server = (child, streams);
         let (to_relay, from_session) = tokio::io::duplex(PIPE);
         let shared = matches!(key, Key::Shared(_));
-        let session = Session::new(principal, Arc::clone(&relay), shared, to_relay);
+        let session = Session::new(principal, Arc::clone(&relay), shared, (to_relay, ready));
         self.open().insert(key.clone(), Arc::clone(&session));
         let (children, of_child) = (Arc::clone(self), Arc::clone(&session));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -459,7 +473,7 @@ mod tests {
         let (one, other, third): (Arc<str>, Arc<str>, Arc<str>) =
             ("one".into(), "other".into(), "third".into());
         let (input, _relay) = tokio::io::duplex(1);
-        let idle = Session::new(Arc::clone(&other), begin(), false, input);
+        let idle = Session::new(Arc::clone(&other), begin(), false, (input, Ready::at_once()));
         children.open().insert(Key::Session("idle".to_owned()), idle);
         let [first, second] = [children.room(&one).await, children.room(&one).await];
         assert!(first.is_some() && second.is_some());

@@ -56,6 +56,12 @@ impl Eras {
         self.bridging == Bridging::Never
     }
 
+    /// Whether every client that may need a bridge has one, before the server has
+    /// refused it.
+    pub(super) fn are_joined(&self) -> bool {
+        self.bridging == Bridging::Always
+    }
+
     /// Learns from a refusal of what the gate itself asked, which says nothing of
     /// what a client falls back to; whether that needs a bridge at once.
     pub(super) fn refused_own(&self, refusal: &[u8]) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::mcp::answer;
@@ -37,6 +37,28 @@ pub(super) enum Bridge {
     Down(Arc<AtomicBool>),
 }
 
+/// Whether a child takes messages: one that is bridged has to make a handshake first,
+/// or turns out to want none, and takes no message then.
+#[derive(Debug)]
+pub(super) struct Ready(watch::Receiver<bool>);
+
+impl Ready {
+    /// For a child that takes them from the start.
+    pub(super) fn at_once() -> Self {
+        Self(watch::channel(true).1)
+    }
+
+    /// Waits until it takes them; `false` where it never will.
+    pub(super) async fn is_made(&self) -> bool {
+        self.0.clone().wait_for(|made| *made).await.is_ok()
+    }
+
+    /// Whether that is not known yet.
+    pub(super) fn is_open(&self) -> bool {
+        !*self.0.borrow() && self.0.has_changed().is_ok()
+    }
+}
+
 /// What turns the lines of one child.
 enum Turner {
     Up(Option<Up>),
@@ -55,8 +77,9 @@ struct Crossing {
 }
 
 impl Bridge {
-    /// The streams of a child as its relay is to see them.
-    pub(super) fn across(&self, child: Streams, max: usize) -> Streams {
+    /// The streams of a child as its relay is to see them, and when it takes messages.
+    pub(super) fn across(&self, child: Streams, max: usize) -> (Streams, Ready) {
+        let (made, ready) = watch::channel(false);
         let (relays, ours) = tokio::io::duplex(PIPE);
         let (from_relay, to_relay) = tokio::io::split(ours);
         let bridge = self.clone();
@@ -72,7 +95,7 @@ impl Bridge {
             let relay = (Frames::new(from_relay, max), to_relay);
             let crossing = async {
                 tokio::select! {
-                    () = bridge.cross(relay, (frames, &to_child), max) => {}
+                    () = bridge.cross(relay, (frames, &to_child), made, max) => {}
                     () = last_words(&deaf) => {}
                 }
                 to_child.close();
@@ -80,13 +103,14 @@ impl Bridge {
             tokio::join!(crossing, writing);
         });
         let (output, input) = tokio::io::split(relays);
-        Streams { input: Box::new(input), output: Box::new(output) }
+        (Streams { input: Box::new(input), output: Box::new(output) }, Ready(ready))
     }
 
     async fn cross(
         &self,
         (from_relay, to_relay): (Frames<ReadHalf<DuplexStream>>, WriteHalf<DuplexStream>),
         (mut from_child, to_child): (Frames<Source>, &Queue<Bytes>),
+        made: watch::Sender<bool>,
         max: usize,
     ) {
         let turner = match self {
@@ -99,6 +123,7 @@ impl Bridge {
                 }
             }
         };
+        made.send_replace(true);
         let crossing = Crossing {
             turner: Mutex::new(turner),
             asked: Mutex::default(),
@@ -249,7 +274,7 @@ mod tests {
         let (output, _it_lives) = tokio::io::duplex(64);
         drop(closed);
         let child = Streams { input: Box::new(input), output: Box::new(output) };
-        let mut relays = Bridge::Up.across(child, 1 << 10);
+        let (mut relays, _) = Bridge::Up.across(child, 1 << 10);
         relays.input.write_all(b"{\"id\":1,\"method\":\"ping\"}\n").await.unwrap();
         let mut said = Vec::new();
         let ended = timeout(PATIENCE, relays.output.read_to_end(&mut said)).await;

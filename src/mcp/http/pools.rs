@@ -75,33 +75,30 @@ impl Pools {
     /// A request of the stateless era.
     async fn stateless(&self, incoming: Incoming) -> Response<Body> {
         let Incoming { principal, body, .. } = &incoming;
-        if self.eras.needs_down(principal, body) {
+        if self.eras.are_joined() || self.eras.needs_down(principal, body) {
             return self.through_down(incoming).await;
         }
         let discovers = has_method(body, "server/discover");
         let (response, refusal) =
             self.looked_at(self.native.answer(incoming.clone()).await, discovers).await;
-        match self.eras.answered(principal, body, discovers, refusal.as_ref()) {
-            true => self.through_down(incoming).await,
-            false => response,
-        }
+        self.eras.answered(principal, body, discovers, refusal.as_ref());
+        response
     }
 
+    /// Which child it is given to is settled before it is judged: a call is judged
+    /// once, and takes one slot of a rate limit.
     async fn through_down(&self, incoming: Incoming) -> Response<Body> {
-        if !self.is_native.load(Ordering::Relaxed) {
-            let response = self.down.answer(incoming.clone()).await;
-            // Where the child turned out not to want a handshake, it has seen no
-            // message of the client's.
-            if response.status().is_success() {
-                self.eras.wants_handshake();
-            }
-            let unsent = response.status() == StatusCode::BAD_GATEWAY
-                && self.is_native.load(Ordering::Relaxed);
-            if !unsent {
-                return response;
-            }
+        if self.is_native.load(Ordering::Relaxed) {
+            return self.native.answer(incoming).await;
         }
-        self.native.answer(incoming).await
+        match self.down.prepare(&incoming).await {
+            Ok(true) => {
+                self.eras.wants_handshake();
+                self.down.answer(incoming).await
+            }
+            Ok(false) => self.native.answer(incoming).await,
+            Err(refused) => *refused,
+        }
     }
 
     /// A client's `initialize`, outside a session.
