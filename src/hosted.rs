@@ -2,6 +2,7 @@
 //! registered while it runs.
 
 mod api;
+mod leave;
 mod registration;
 mod server;
 

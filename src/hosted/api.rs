@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::Hosted;
+use super::leave::while_it_holds;
 use super::registration::Registration;
 use crate::action::{Agent, Malformed};
 use crate::json::object;
@@ -74,7 +75,11 @@ async fn answer(
     let who = (agent.clone(), Arc::clone(&record.id));
     let held = (&hosted.host.room, hosted.host.max_message);
     match front::read(&mut parts, body, who, held).await {
-        Ok(incoming) => server.backend.answer(incoming).await,
+        Ok(incoming) => {
+            let answer = server.backend.answer(incoming).await;
+            let directory = Arc::clone(&hosted.host.directory);
+            while_it_holds(answer, move || directory.holder_of(&known.key_id).is_some())
+        }
         Err(refusal) => {
             let row = hosted.refusals.faulty(agent, refusal.flawed(&name, &parts.method)).await;
             refusal.answer(row.as_deref())

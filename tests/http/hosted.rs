@@ -1,15 +1,17 @@
 //! MCP servers behind `agentgate serve`.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::scripted::{
-    Scripted, answer, json_answer, message_of, result, usual, whole_answer,
+    STREAM, Scripted, answer, json_answer, message_of, never, result, usual, whole_answer,
 };
 use crate::support::{
-    Answer, Process, Server, agentgate, call, eventually, initialize, installed, listening,
-    over_pipes, raw, stateless_call, whole,
+    Answer, PATIENCE, Process, Server, agentgate, call, eventually, initialize, installed,
+    listening, over_pipes, raw, stateless_call, whole,
 };
 
 const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
@@ -99,6 +101,36 @@ fn a_registered_server_is_gated_for_agents() {
     assert_eq!(gate.request("DELETE", "/mcp/servers/notes", MASTER, &Value::Null).status, 200);
     assert_eq!(gate.request("POST", "/mcp/notes", &own, &initialize()).status, 404);
     drop(gate.home);
+}
+
+/// Whoever is not let in any more does not listen on either, to a server that says
+/// nothing just then as to any other.
+#[test]
+fn a_stream_ends_with_the_key_that_opened_it() {
+    let upstream = Scripted::serving(|request, stream| {
+        if !request.starts_with("GET") {
+            return stream.write_all(&usual(request).unwrap()).is_ok();
+        }
+        stream.write_all(STREAM).unwrap();
+        stream.write_all(b"data: {\"method\":\"n\"}\n\n").unwrap();
+        never()
+    });
+    let gate = Serve::start(tempfile::tempdir().unwrap());
+    let registration = json!({"name": "s", "url": upstream.url});
+    assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &registration).status, 200);
+    for (method, way) in [("POST", "/rotate-key"), ("DELETE", "")] {
+        let made = gate.request("POST", "/agents", MASTER, &json!({"name": "ann"})).message();
+        let headers = format!("{JSON}X-Agent-Key: {}\r\n", made["api_key"].as_str().unwrap());
+        let mut stream = TcpStream::connect(gate.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&whole(gate.address, "GET", "/mcp/s", &headers, "")).unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        assert!(lines.any(|line| line.unwrap().starts_with("data: ")), "it listens");
+        let agent = format!("/agents/{}{way}", made["agent_id"].as_str().unwrap());
+        assert_eq!(gate.request(method, &agent, MASTER, &json!({})).status, 200);
+        assert!(lines.all(|line| line.is_ok()), "it listens on after {method}");
+        gate.request("DELETE", "/agents/ann", MASTER, &Value::Null);
+    }
 }
 
 /// The gate's own keys stay with the gate; other bearers are the server's.

@@ -1,0 +1,38 @@
+//! Streams end with the key that opened them: whoever was removed, or whose key was
+//! rotated, listens no longer.
+
+use futures_util::{StreamExt as _, stream};
+use http::Response;
+use http_body::Body as _;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::net::Body;
+use crate::store::directory::POLL;
+
+/// The response; where its body streams, it lasts as long as `holds` says so, which is
+/// asked for each piece, and every [`POLL`] where none comes.
+pub(super) fn while_it_holds(
+    response: Response<Body>,
+    holds: impl Fn() -> bool + Send + 'static,
+) -> Response<Body> {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    let mut looks = interval(POLL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    response.map(|body| {
+        let open = (body.into_data_stream(), looks, holds);
+        Body::from_stream(stream::unfold(open, |(mut body, mut looks, holds)| async move {
+            let piece = loop {
+                tokio::select! {
+                    piece = body.next() => break piece?,
+                    _ = looks.tick() => {}
+                }
+                if !holds() {
+                    return None;
+                }
+            };
+            holds().then_some((piece, (body, looks, holds)))
+        }))
+    })
+}
