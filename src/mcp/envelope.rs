@@ -7,6 +7,10 @@
 //! plain, a carriage return inside a line. What is left is said in a borrowed
 //! view; the bytes themselves are never rewritten. Pure.
 
+mod framing;
+
+pub use framing::Framing;
+
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
 use super::{codes, era};
 use crate::fold::fold;
@@ -112,23 +116,6 @@ pub struct Fault {
     pub what: String,
 }
 
-/// How messages are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// Each is a line.
-    Lines,
-    /// Each comes by itself, as a body of HTTP does.
-    Bodies,
-}
-
-impl Framing {
-    /// Whether the carriage return at `at` ends no line for some reader that another
-    /// does not end there. In a body, the line feed behind it would do so anyway.
-    fn allows_return(self, text: &[u8], at: usize) -> bool {
-        self == Self::Bodies && text.get(at + 1) == Some(&b'\n')
-    }
-}
-
 /// Reads one line, its end included or not, or one body. `batches` says whether the
 /// revision agreed on has arrays of messages.
 ///
@@ -147,9 +134,7 @@ pub fn read(line: &[u8], batches: bool, framing: Framing) -> Result<Frame<'_>, U
 }
 
 fn read_single(line: &[u8], framing: Framing) -> Result<Message<'_>, Fault> {
-    // Readers with universal newlines (Python's text mode) end a line here, and
-    // would see the rest as messages of their own.
-    if memchr::memchr_iter(b'\r', line).any(|at| !framing.allows_return(line, at)) {
+    if framing.breaks(line) {
         return Err(Fault::request("a carriage return inside a message"));
     }
     let mut reader = Reader::new(line)?;
