@@ -45,7 +45,7 @@ pub(super) struct Health {
     /// Whether there is a policy that decides.
     policy_loaded: bool,
     agents_count: usize,
-    /// `ok` or `error`; with `error` everything is refused.
+    /// `ok` or `error`: with `error` it cannot be read or written, and everything is refused.
     audit_db: &'static str,
 }
 
@@ -68,13 +68,16 @@ pub(super) async fn providers() -> Json<Providers> {
     Json(Providers { providers: names() })
 }
 
-/// Whether the gate can do its work; 503 where the log cannot be had
+/// Whether the gate can do its work; 503 where the log cannot be read or written
 #[utoipa::path(get, path = "/health", tag = "discovery",
     responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub(super) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Health>) {
-    let looked = admin.blocking(|admin| Ok(admin.reader()?.version()?)).await;
-    let (status, word, audit_db) = match looked {
-        Ok(_) => (StatusCode::OK, "ok", "ok"),
+    let looked = admin.blocking(|admin| {
+        admin.reader()?.version()?;
+        Ok(admin.store.check()?)
+    });
+    let (status, word, audit_db) = match looked.await {
+        Ok(()) => (StatusCode::OK, "ok", "ok"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "degraded", "error"),
     };
     let health = Health {

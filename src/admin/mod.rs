@@ -31,10 +31,10 @@ use tokio::sync::Semaphore;
 
 use crate::gate::metrics::Metrics;
 use crate::policy::book::Book;
-use crate::store::Options;
 use crate::store::directory::Directory;
 use crate::store::escalations::Escalations;
 use crate::store::read::Reader;
+use crate::store::{Options, Store};
 
 pub use agents::{AgentStats, AgentView, IssuedView};
 pub use error::{ApiError, ErrorBody};
@@ -52,6 +52,7 @@ pub struct Admin {
     master: MasterKey,
     database: PathBuf,
     options: Options,
+    store: Store,
     directory: Arc<Directory>,
     book: Arc<Book>,
     escalations: Escalations,
@@ -69,6 +70,8 @@ pub struct AdminSettings {
     pub database: PathBuf,
     /// How it is opened.
     pub options: Options,
+    /// What writes to it.
+    pub store: Store,
     /// The agents.
     pub directory: Arc<Directory>,
     /// The policies.
@@ -83,14 +86,23 @@ impl Admin {
     /// The admin API's state.
     #[must_use]
     pub fn new(settings: AdminSettings) -> Arc<Self> {
-        let AdminSettings { master, database, options, directory, book, metrics, cors_origins } =
-            settings;
+        let AdminSettings {
+            master,
+            database,
+            options,
+            store,
+            directory,
+            book,
+            metrics,
+            cors_origins,
+        } = settings;
         Arc::new(Self {
             escalations: Escalations::new(&database, &options),
             busy: Arc::new(Semaphore::new(MAX_BUSY)),
             master,
             database,
             options,
+            store,
             directory,
             book,
             metrics,

@@ -72,23 +72,29 @@ pub(crate) struct FileId {
 #[cfg(unix)]
 impl FileId {
     pub(crate) fn of(path: &Path) -> Option<Self> {
+        Self::and_len(path).map(|(id, _)| id)
+    }
+
+    /// The same, and how many bytes the file has.
+    pub(crate) fn and_len(path: &Path) -> Option<(Self, u64)> {
         use std::os::unix::fs::MetadataExt as _;
         #[cfg(target_os = "linux")]
-        if let Some(id) = Self::alone(path) {
-            return Some(id);
+        if let Some(found) = Self::alone(path) {
+            return Some(found);
         }
         let metadata = fs::metadata(path).ok()?;
-        Some(Self { device: metadata.dev(), inode: metadata.ino() })
+        Some((Self { device: metadata.dev(), inode: metadata.ino() }, metadata.len()))
     }
 
     /// Without the file's times: who asks for those makes the next write to it dearer,
     /// because its time then has to differ (multigrain timestamps, since Linux 6.13).
     #[cfg(target_os = "linux")]
-    fn alone(path: &Path) -> Option<Self> {
+    fn alone(path: &Path) -> Option<(Self, u64)> {
         use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-        let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO).ok()?;
+        let wanted = StatxFlags::INO | StatxFlags::SIZE;
+        let found = statx(CWD, path, AtFlags::empty(), wanted).ok()?;
         let device = makedev(found.stx_dev_major, found.stx_dev_minor);
-        Some(Self { device, inode: found.stx_ino })
+        Some((Self { device, inode: found.stx_ino }, found.stx_size))
     }
 }
 
@@ -101,7 +107,11 @@ pub(crate) struct FileId;
 #[cfg(not(unix))]
 impl FileId {
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|_| Self)
+        Self::and_len(path).map(|(id, _)| id)
+    }
+
+    pub(crate) fn and_len(path: &Path) -> Option<(Self, u64)> {
+        fs::metadata(path).ok().map(|found| (Self, found.len()))
     }
 }
 
@@ -138,6 +148,8 @@ mod tests {
         let id = FileId::of(&one).unwrap();
         let metadata = fs::metadata(&one).unwrap();
         assert_eq!((id.device, id.inode), (metadata.dev(), metadata.ino()));
+        fs::write(&one, "12345").unwrap();
+        assert_eq!(FileId::and_len(&one), Some((id, 5)));
         fs::hard_link(&one, &link).unwrap();
         assert_eq!(FileId::of(&link), Some(id));
         fs::remove_file(&one).unwrap();

@@ -102,9 +102,11 @@ impl Files {
         fs::rename(&draft, &self.key)
     }
 
-    /// What the database and its write-ahead log are right now.
-    pub(super) fn identity(&self) -> Identity {
-        Identity { db: self.database_id(), wal: FileId::of(&self.wal) }
+    /// What the database and its write-ahead log are right now, and how many bytes the
+    /// database has.
+    pub(super) fn look(&self) -> (Identity, u64) {
+        let (db, len) = FileId::and_len(&self.named).unzip();
+        (Identity { db, wal: FileId::of(&self.wal) }, len.unwrap_or_default())
     }
 
     /// What the database alone is right now.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, params};
 
 use super::append::Appender;
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
@@ -18,6 +18,9 @@ use super::{Options, StoreError, index, schema, slots};
 /// How far the clock may lag behind the newest entry before it counts as set
 /// back, in microseconds. Less is skew between processes, and is ironed out.
 const SKEW_US: i64 = 10_000_000;
+
+/// Bytes that are written to see whether there is room for a row.
+const TRIAL_LEN: i64 = 16 << 10;
 
 /// The newest entry.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,8 @@ pub(super) struct Ledger {
     files: Files,
     lock: WriteLock,
     identity: Identity,
+    /// Bytes of the database as last seen: it never becomes shorter.
+    len: u64,
     keys: Arc<Keys>,
     salt: u16,
     head: Head,
@@ -96,7 +101,8 @@ impl Ledger {
             epoch: 0,
             head: Head { seq: 0, at: 0, hash: GENESIS },
             data_version: -1,
-            identity: files.identity(),
+            identity: files.look().0,
+            len: 0,
             dictionary: Dictionary::default(),
             windows: slots::Windows::default(),
             folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
@@ -111,7 +117,7 @@ impl Ledger {
         }
         // The write-ahead log exists from the first read or write on.
         ledger.refresh().map_err(|error| ledger.files.open_error(error))?;
-        ledger.identity = ledger.files.identity();
+        (ledger.identity, ledger.len) = ledger.files.look();
         Ok(ledger)
     }
 
@@ -165,11 +171,7 @@ impl Ledger {
 
     /// Begins a transaction. The caller holds the lock.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, NotBegun> {
-        if self.files.identity() != self.identity {
-            self.broken = true;
-            tracing::error!(path = %self.files.named.display(), "the audit log was removed or replaced");
-            return Err(NotBegun::Failed(StoreError::Lost { path: self.files.named.clone() }));
-        }
+        self.check_files().map_err(NotBegun::Failed)?;
         let begun = self
             .connection
             .prepare_cached("BEGIN IMMEDIATE")
@@ -187,6 +189,24 @@ impl Ledger {
         let mut transaction = Transaction { head: self.head, ledger: self, done: false };
         transaction.mend_clock().map_err(NotBegun::Failed)?;
         Ok(transaction)
+    }
+
+    /// Whether the files are those that were opened, with all that was written. What is in
+    /// the write-ahead log could be written and read for a while even so, and be lost.
+    pub(super) fn check_files(&mut self) -> Result<(), StoreError> {
+        let (identity, len) = self.files.look();
+        if identity == self.identity && len >= self.len {
+            self.len = len;
+            return Ok(());
+        }
+        self.broken = true;
+        let path = self.files.named.clone();
+        let error = match identity == self.identity {
+            true => StoreError::Cut { path },
+            false => StoreError::Lost { path },
+        };
+        tracing::error!("{error}");
+        Err(error)
     }
 
     /// Runs `work` in a transaction of its own, under the lock.
@@ -223,6 +243,13 @@ impl Ledger {
         self.folded = meta(&self.connection, "folded")?.unwrap_or_default();
         self.data_version = version;
         Ok(())
+    }
+
+    /// The disk is full as soon as the database has so many pages; those it has stay.
+    #[cfg(test)]
+    pub(super) fn grow_to(&self, pages: u32) {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        self.connection.query_row(&sql, [], |_| Ok(())).unwrap();
     }
 
     fn roll_back(&mut self) {
@@ -312,6 +339,22 @@ impl Transaction<'_> {
     pub(super) fn note_purge(&mut self, upto: i64, hash: &Hash) -> Result<(), StoreError> {
         let at = Timestamp::now().as_microsecond();
         self.append_rare(at, &Content::Purge { upto, hash }, (Some(upto), Some(hash)))
+    }
+
+    /// Writes more than a row would, to see whether there is room for one.
+    pub(super) fn put_trial(&mut self) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES ('trial', zeroblob(?1))";
+        self.execute_rare(sql, [TRIAL_LEN])
+    }
+
+    /// Takes it out again.
+    pub(super) fn remove_trial(&mut self) -> Result<(), StoreError> {
+        self.execute_rare("DELETE FROM meta WHERE name = 'trial'", [])
+    }
+
+    fn execute_rare(&mut self, sql: &str, params: impl Params) -> Result<(), StoreError> {
+        let done = self.ledger.connection.execute(sql, params);
+        done.map(drop).map_err(|error| self.ledger.write_error(&error))
     }
 
     /// Brings the index nearer to the log.

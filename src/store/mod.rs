@@ -88,6 +88,15 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// It became shorter while in use.
+    #[error(
+        "the audit log `{}` was cut short while in use: move it away, with its `-wal` and `-shm`, and another is begun",
+        path.display()
+    )]
+    Cut {
+        /// The database.
+        path: PathBuf,
+    },
     /// It could not be written.
     #[error("the audit log `{}` cannot be written: {why}", path.display())]
     Write {
@@ -218,6 +227,16 @@ impl Store {
     /// commit or a few milliseconds later, and nobody waits for it.
     pub fn complete(&self, id: &RowId, completion: Completion) {
         self.writer.complete(id, completion);
+    }
+
+    /// Whether a row could be recorded. As the last one fared, where that is no more than
+    /// a second ago, else by a try, which leaves nothing behind and blocks for some
+    /// seconds at most.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.writer.check()
     }
 
     /// Writes what is queued and stops the writer; blocks up to the patience in

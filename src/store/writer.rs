@@ -8,6 +8,8 @@
 //! thread, which may wait; so an async caller never blocks. Results ride along
 //! with the next commit, or go after [`RESULTS_WAIT`].
 
+mod check;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use super::files::{Files, Held};
 use super::group::{Job, Told, write_group};
 use super::ledger::{Ledger, NotBegun};
 use super::{Options, StoreError, schema};
+use check::Standing;
 
 /// How long a result waits for a commit to ride along with.
 const RESULTS_WAIT: Duration = Duration::from_millis(20);
@@ -76,6 +79,7 @@ struct Shared {
     /// Wakes the store's thread.
     work: Condvar,
     ledger: Mutex<Ledger>,
+    standing: Standing,
 }
 
 impl fmt::Debug for Shared {
@@ -121,6 +125,7 @@ impl Writer {
             queue: Mutex::default(),
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
+            standing: Standing::default(),
         });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -317,8 +322,12 @@ impl Shared {
         let written = write_group(&mut transaction, rows, &results, &mut told)
             .and_then(|()| transaction.commit());
         match written {
-            Ok(()) => (Attempt::Done, told),
+            Ok(()) => {
+                self.standing.note(Ok(()));
+                (Attempt::Done, told)
+            }
             Err(error) => {
+                self.standing.note(Err(error.clone()));
                 told.error = Some(error);
                 self.put_back(results);
                 (Attempt::Failed, told)
@@ -350,6 +359,7 @@ impl Shared {
 
     /// Tells everybody who waits that it cannot be done; results stay.
     fn fail_rows(&self, error: &StoreError) {
+        self.standing.note(Err(error.clone()));
         let rows: Vec<Job> = {
             let mut queue = self.queue();
             if queue.results_due.is_some() {
@@ -406,15 +416,8 @@ impl Shared {
     /// Commits until the queue is empty, then does the house-keeping.
     fn serve(&self) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        if ledger.is_broken() {
-            match Ledger::open(&self.path, &self.options, Some(ledger.keys())) {
-                Ok(opened) => {
-                    tracing::warn!(path = %self.path.display(), "the audit log was opened again");
-                    self.keys.store(Arc::clone(opened.keys()));
-                    *ledger = opened;
-                }
-                Err(error) => return self.fail_rows(&error),
-            }
+        if let Err(error) = self.mend(&mut ledger) {
+            return self.fail_rows(&error);
         }
         let patience = match self.queue().closed {
             true => self.options.patience.min(CLOSE_PATIENCE),

@@ -1,6 +1,14 @@
 //! Who gets in, and what everybody gets.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
+use agentgate::verdict::{Decision, Stage};
+
 use crate::support::{Gate, KEY};
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn without_the_key_every_guarded_call_is_refused_alike() {
@@ -45,6 +53,27 @@ fn what_is_there_is_told_to_everybody() {
     assert_eq!(providers["providers"].as_array().unwrap().len(), 10);
     let head = gate.send_with("HEAD", "/health", "", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+/// The log can be read all the while, and yet every request is refused.
+#[test]
+fn a_log_that_cannot_be_written_is_told_and_forgotten_when_it_can() {
+    let gate = Gate::start();
+    gate.record("bot", "/user", Decision::Allow, Stage::Policy);
+    let other = rusqlite::Connection::open(gate.database()).unwrap();
+    let becomes = |status: u16| {
+        let deadline = Instant::now() + PATIENCE;
+        while gate.get("/health").status != status {
+            assert!(Instant::now() < deadline, "never {status}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    becomes(503);
+    assert_eq!(gate.get("/health").json()["audit_db"], "error");
+    assert_eq!(gate.get("/audit/logs").status, 200);
+    other.execute_batch("ROLLBACK").unwrap();
+    becomes(200);
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Gate {
             master: MasterKey::new(KEY).unwrap(),
             database,
             options,
+            store: store.clone(),
             directory: Arc::clone(&directory),
             book: Book::new(lookup, None, Arc::new(own)),
             metrics: Arc::default(),

@@ -188,6 +188,7 @@ fn assemble(
         master,
         database: database.clone(),
         options,
+        store: store.clone(),
         directory,
         book,
         metrics,

@@ -77,7 +77,7 @@ pub(super) fn record(store: &Store, draft: Draft) -> Result<RowId, StoreError> {
 }
 
 /// How many rows there are, by an outsider's reading.
-fn rows(path: &Path) -> i64 {
+pub(super) fn rows(path: &Path) -> i64 {
     let outsider = rusqlite::Connection::open(path).unwrap();
     outsider.query_row("SELECT count(*) FROM entry", [], |row| row.get(0)).unwrap()
 }
@@ -192,6 +192,28 @@ fn an_unlinked_log_refuses_one_row_and_recovers() {
     store.complete(&first, completion());
     store.close();
     assert_eq!(rows(&path), 2);
+}
+
+/// As `copytruncate` of a log rotation does it.
+#[cfg(unix)]
+#[test]
+fn a_log_that_is_cut_short_takes_no_row_that_is_lost() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    for _ in 0..3 {
+        record(&store, draft("a")).unwrap();
+    }
+    fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    for _ in 0..3 {
+        let error = record(&store, draft("b")).unwrap_err();
+        assert!(matches!(error, StoreError::Cut { .. }), "{error}");
+    }
+    for name in ["audit.db", "audit.db-wal", "audit.db-shm"] {
+        fs::rename(folder.path().join(name), folder.path().join(format!("{name}.away"))).unwrap();
+    }
+    record(&store, draft("c")).unwrap();
+    assert_eq!(rows(&path), 2, "a note that it is a new one, and the row");
+    assert!(holds(&path));
 }
 
 #[cfg(unix)]

@@ -1,0 +1,158 @@
+//! Whether rows can be written: what came of the last commit, and a try where that
+//! says too little.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use super::super::StoreError;
+use super::super::ledger::Ledger;
+use super::{Shared, Writer};
+
+/// How long what came of a commit stands for what would come of another.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a try waits for others that write: who asks wants an answer soon.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pauses between two looks at who has the ledger.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What came of the last try to write.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    last: Mutex<Option<(Instant, Result<(), StoreError>)>>,
+}
+
+impl Standing {
+    /// Notes what came of a try.
+    pub(super) fn note(&self, came: Result<(), StoreError>) {
+        *self.last() = Some((Instant::now(), came));
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, Result<(), StoreError>)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What came of the last try, where it is not older than `fresh`.
+    fn within(&self, fresh: Duration) -> Option<Result<(), StoreError>> {
+        let last = self.last();
+        let (_, came) = last.as_ref().filter(|(at, _)| at.elapsed() < fresh)?;
+        Some(came.clone())
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(&*self.last(), Some((_, Err(_))))
+    }
+}
+
+impl Writer {
+    /// See [`Store::check`](super::super::Store::check).
+    pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
+        self.shared.check(FRESH)
+    }
+}
+
+impl Shared {
+    fn check(&self, fresh: Duration) -> Result<(), StoreError> {
+        if let Some(came) = self.standing.within(fresh) {
+            return came;
+        }
+        let Some(mut ledger) = self.ledger_within(PATIENCE) else {
+            return Err(StoreError::busy(&self.path, PATIENCE));
+        };
+        // Somebody else may have tried meanwhile.
+        if let Some(came) = self.standing.within(fresh) {
+            return came;
+        }
+        let came = self.try_to_write(&mut ledger);
+        self.standing.note(came.clone());
+        came
+    }
+
+    /// Does what a row does. Where the last one failed that is to write as well: a full
+    /// disk does not show before.
+    fn try_to_write(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        self.mend(ledger)?;
+        ledger.set_patience(PATIENCE);
+        if !self.standing.has_failed() {
+            return ledger.transact(PATIENCE, |_| Ok(()));
+        }
+        ledger.transact(PATIENCE, |transaction| transaction.put_trial())?;
+        ledger.transact(PATIENCE, |transaction| transaction.remove_trial())
+    }
+
+    /// Opens the log again, where it is broken. One that was cut short is left alone:
+    /// what is in its write-ahead log does not fit to what is left of it.
+    pub(super) fn mend(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        if ledger.is_broken() {
+            if let Err(error @ StoreError::Cut { .. }) = ledger.check_files() {
+                return Err(error);
+            }
+            *ledger = Ledger::open(&self.path, &self.options, Some(ledger.keys()))?;
+            tracing::warn!(path = %self.path.display(), "the audit log was opened again");
+            self.keys.store(Arc::clone(ledger.keys()));
+        }
+        Ok(())
+    }
+
+    fn ledger_within(&self, patience: Duration) -> Option<MutexGuard<'_, Ledger>> {
+        let began = Instant::now();
+        loop {
+            match self.ledger.try_lock() {
+                Ok(ledger) => return Some(ledger),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if began.elapsed() >= patience => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{draft, open, record, rows};
+
+    const ALWAYS: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_full_disk_shows_until_there_is_room_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let store = open(&path);
+        let shared = &store.writer.shared;
+        let ledger = || shared.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        record(&store, draft("a")).unwrap();
+        assert_eq!(shared.check(ALWAYS), Ok(()));
+        ledger().grow_to(1);
+        // Nobody has found out yet, and to look changes nothing.
+        assert_eq!(shared.check(ALWAYS), Ok(()));
+        let refused = std::iter::repeat_with(|| record(&store, draft("b")))
+            .take(1_000)
+            .find_map(Result::err)
+            .expect("it is full at some time");
+        let written = rows(&path);
+        assert!(refused.to_string().contains("full"), "{refused}");
+        assert_eq!(shared.check(FRESH), Err(refused.clone()), "as the last row fared");
+        assert_eq!(shared.check(ALWAYS), Err(refused.clone()), "and as one would now");
+        assert_eq!(shared.check(ALWAYS), Err(refused), "still");
+        ledger().grow_to(u32::MAX - 1);
+        assert_eq!(shared.check(ALWAYS), Ok(()), "nobody has to be refused for that");
+        assert_eq!(rows(&path), written, "a look leaves no row");
+        record(&store, draft("c")).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_another_program_has_is_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let store = open(&path);
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        assert!(store.writer.shared.check(ALWAYS).is_err());
+        assert!(store.check().is_err(), "for a second it stands");
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(store.writer.shared.check(ALWAYS), Ok(()));
+        assert_eq!(store.check(), Ok(()));
+    }
+}
