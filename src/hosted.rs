@@ -1,7 +1,7 @@
 //! MCP servers that `serve` shows at `/mcp/{name}`: from the configuration, or
 //! registered while it runs.
 
-mod api;
+pub(crate) mod api;
 mod leave;
 mod registration;
 mod server;

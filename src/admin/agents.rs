@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
 use super::error::{Answer, ApiError};
-use super::extract::{Input, Named, Params};
+use super::extract::{Input, Named, Said};
 use super::openapi::Refusals;
 use crate::action::Provider;
 use crate::policy::diagnostic::nearest;
@@ -102,16 +102,18 @@ pub(super) struct NewAgentInput {
 }
 
 /// How a key is rotated.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Rotation {
     /// How long the old key stays good: `10m`, `1h`; at most a week. Without it
     /// it is dead at once.
     #[param(pattern = "^[0-9]{1,4}[smh]$")]
+    #[schema(pattern = "^[0-9]{1,4}[smh]$")]
     grace: Option<String>,
     /// The same in seconds.
     #[param(minimum = 0, maximum = 604_800)]
+    #[schema(minimum = 0, maximum = 604_800)]
     grace_seconds: Option<u64>,
 }
 
@@ -235,13 +237,16 @@ pub(super) async fn delete(
 }
 
 /// Issues a new key, shown this once
+///
+/// The grace is said by a parameter or in a body, not in both.
 #[utoipa::path(post, path = "/agents/{agent_id}/rotate-key", tag = "agents",
     params(("agent_id" = String, Path, description = "the id or the name"), Rotation),
+    request_body = Option<Rotation>,
     responses((status = 200, body = IssuedView), Refusals), security(("master_key" = [])))]
 pub(super) async fn rotate(
     State(admin): State<Arc<Admin>>,
     Named(named): Named,
-    Params(rotation): Params<Rotation>,
+    Said(rotation): Said<Rotation>,
 ) -> Answer<Json<IssuedView>> {
     let grace = rotation.grace()?;
     let rotate = admin.blocking(move |admin| {

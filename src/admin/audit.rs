@@ -6,83 +6,23 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use jiff::Zoned;
-use jiff::tz::TimeZone;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Admin;
 use super::error::{Answer, ApiError};
-use super::extract::Params;
+use super::extract::Both;
+use super::filters::{Filters, Looks, MCP, Paging};
 use super::openapi::Refusals;
-use crate::store::audit::RowId;
-use crate::store::read::{DECISIONS, Filter};
 use crate::store::row::Row;
 use crate::store::stats::{Named, Stats};
-use crate::store::when;
 
 /// Rows of one page, at most; more is what the export is for.
 const MAX_PAGE: u64 = 10_000;
 
-/// What stands for every MCP server where a provider is named.
-const MCP: &str = "mcp";
-
 /// Rows of a page where no number is given.
 const PAGE: u64 = 50;
-
-/// Which rows. Names may hold `*` and `?`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub(super) struct LogQuery {
-    /// Only this agent's, by its id.
-    #[serde(deserialize_with = "given")]
-    agent_id: Option<String>,
-    /// Only this agent's, by its name.
-    #[serde(deserialize_with = "given")]
-    agent: Option<String>,
-    /// Only `allow`, `deny`, `ask`; or `rate_limited` (those of the denied that a limit
-    /// denied) or `error` (those that were let through and failed on the way).
-    #[serde(deserialize_with = "given")]
-    #[param(pattern = "^(allow|deny|ask|rate_limited|error)?$")]
-    decision: Option<String>,
-    /// Only this provider's or MCP server's; `mcp` for all that came over MCP.
-    #[serde(deserialize_with = "given")]
-    provider: Option<String>,
-    /// Only of this path, resource or tool.
-    #[serde(deserialize_with = "given")]
-    resource: Option<String>,
-    /// Only this session's; counters know none.
-    #[serde(deserialize_with = "given")]
-    session: Option<String>,
-    /// Not before: `2026-11-22`, `2026-11-22T09:00:00Z`, or `2h` (ago).
-    #[serde(deserialize_with = "given")]
-    since: Option<String>,
-    /// Not after; a date included.
-    #[serde(deserialize_with = "given")]
-    until: Option<String>,
-    /// Rows of a page, 50 where it is not given, at most 10000; the export takes
-    /// any number, and all where it is not given.
-    #[param(minimum = 1)]
-    limit: Option<u64>,
-    /// Newest rows to leave out.
-    offset: Option<u64>,
-    /// Only rows before the one of this id: `next` of the page before.
-    #[serde(deserialize_with = "given")]
-    before: Option<String>,
-    /// Indented, to be read by people.
-    pretty: bool,
-    /// Of the export: `json` or `csv`.
-    #[serde(deserialize_with = "given")]
-    #[param(pattern = "^(json|csv)?$")]
-    format: Option<String>,
-}
-
-/// A parameter that a form left empty was not given.
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(value)?.filter(|text| !text.is_empty()))
-}
 
 /// A row of the log. Beside the log's own names stand those that existing
 /// scripts know.
@@ -188,23 +128,23 @@ pub(super) struct StatsView {
 }
 
 /// Rows of the log, newest first
-#[utoipa::path(get, path = "/audit/logs", tag = "audit", params(LogQuery),
+#[utoipa::path(get, path = "/audit/logs", tag = "audit", params(Filters, Paging),
     responses((status = 200, body = LogPage), Refusals), security(("master_key" = [])))]
 pub(super) async fn logs(
     State(admin): State<Arc<Admin>>,
-    Params(query): Params<LogQuery>,
+    Both(filters, paging): Both<Filters, Paging>,
 ) -> Answer<Response> {
-    let limit = query.limit.unwrap_or(PAGE);
+    let limit = paging.limit.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         let detail = format_args!("limit is 1 to {MAX_PAGE}; /audit/export gives all");
         return Err(ApiError::invalid(detail));
     }
-    let (pretty, offset) = (query.pretty, query.offset.unwrap_or_default());
     let page = admin.blocking(move |admin| {
-        let Some(filter) = admin.filter(&query)? else {
+        let Paging { session, offset, before, pretty, .. } = paging;
+        let Some(filter) = admin.filter(filters, session, before)? else {
             return text(&LogPage { logs: Vec::new(), total: Some(0), next: None }, pretty);
         };
-        let page = admin.reader()?.page(&filter, offset, limit)?;
+        let page = admin.reader()?.page(&filter, offset.unwrap_or_default(), limit)?;
         let is_full = page.rows.len() as u64 == limit;
         let next = page.rows.last().filter(|_| is_full).map(|row| row.id.as_str().to_owned());
         let logs = page.rows.into_iter().map(|row| LogRow::new(row, admin)).collect();
@@ -214,86 +154,25 @@ pub(super) async fn logs(
 }
 
 /// Figures about the rows that a filter selects
-#[utoipa::path(get, path = "/audit/stats", tag = "audit", params(LogQuery),
+#[utoipa::path(get, path = "/audit/stats", tag = "audit", params(Filters, Looks),
     responses((status = 200, body = StatsView), Refusals), security(("master_key" = [])))]
 pub(super) async fn stats(
     State(admin): State<Arc<Admin>>,
-    Params(query): Params<LogQuery>,
+    Both(filters, Looks { pretty }): Both<Filters, Looks>,
 ) -> Answer<Response> {
-    if query.session.is_some() {
-        return Err(ApiError::invalid("counters know no session; use /audit/logs"));
-    }
-    if query.decision.as_deref() == Some("error") {
+    if filters.decision.as_deref() == Some("error") {
         let detail = "counters do not tell more of errors than `by_decision` and `failed`; \
                       use /audit/logs";
         return Err(ApiError::invalid(detail));
     }
-    let pretty = query.pretty;
     let stats = admin.blocking(move |admin| {
-        let stats = match admin.filter(&query)? {
+        let stats = match admin.filter(filters, None, None)? {
             Some(filter) => admin.reader()?.stats(&filter)?,
             None => Stats::default(),
         };
         text(&StatsView::new(stats), pretty)
     });
     Ok(json(stats.await?))
-}
-
-impl Admin {
-    /// What `query` selects; `None` where that is nothing: an agent nobody knows.
-    pub(super) fn filter(&self, query: &LogQuery) -> Answer<Option<Filter>> {
-        let now = Zoned::now().with_time_zone(TimeZone::UTC);
-        let mut filter = Filter {
-            agent: query.agent.clone(),
-            server: query.provider.clone().filter(|name| name != MCP),
-            mcp: query.provider.as_deref() == Some(MCP),
-            tool: query.resource.clone(),
-            session: query.session.clone(),
-            since: read(query.since.as_deref(), |text| when::since(text, &now))?,
-            until: read(query.until.as_deref(), |text| when::until(text, &now))?,
-            before: query.before.as_deref().map(row_id).transpose()?,
-            ..Filter::default()
-        };
-        if let Some(name) = query.decision.as_deref() {
-            filter = filter.decided(name).ok_or_else(|| {
-                ApiError::invalid(format_args!("`{name}` is none of {}", DECISIONS.join(", ")))
-            })?;
-        }
-        if let Some(id) = &query.agent_id {
-            let Some(agent) = self.directory.registry().find(id)? else { return Ok(None) };
-            if filter.agent.as_ref().is_some_and(|name| **name != *agent.name) {
-                return Err(ApiError::invalid("agent and agent_id are two different agents"));
-            }
-            filter.agent = Some(agent.name.to_string());
-        }
-        Ok(Some(filter))
-    }
-}
-
-impl LogQuery {
-    /// The form of the export, and how many of the newest rows it has (0: all).
-    pub(super) fn export(&self) -> Answer<(bool, u64)> {
-        let is_csv = match self.format.as_deref() {
-            None | Some("json") => false,
-            Some("csv") => true,
-            Some(other) => {
-                return Err(ApiError::invalid(format_args!("`{other}` is neither json nor csv")));
-            }
-        };
-        Ok((is_csv, self.limit.unwrap_or_default()))
-    }
-}
-
-fn read<T, E: std::fmt::Display>(
-    text: Option<&str>,
-    read: impl FnOnce(&str) -> Result<T, E>,
-) -> Answer<Option<T>> {
-    text.map(read).transpose().map_err(ApiError::invalid)
-}
-
-fn row_id(text: &str) -> Answer<RowId> {
-    RowId::parse(text)
-        .ok_or_else(|| ApiError::invalid(format_args!("`{text}` is not the id of a row")))
 }
 
 /// A long answer is written where it was read, not on the runtime's thread.

@@ -111,7 +111,10 @@ impl From<&Diagnostic> for Finding {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error)
+        match error {
+            StoreError::NotOurs { .. } => Self::invalid(error),
+            _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error),
+        }
     }
 }
 

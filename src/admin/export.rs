@@ -14,9 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::Admin;
-use super::audit::{LogQuery, LogRow};
+use super::audit::LogRow;
 use super::error::Answer;
-use super::extract::Params;
+use super::extract::Both;
+use super::filters::{Exported, Filters};
 use super::openapi::Refusals;
 use crate::store::read::{Filter, Reader};
 use crate::store::row::{COLUMNS, Row};
@@ -49,16 +50,22 @@ const MORE_COLUMNS: [&str; 9] = [
 ///
 /// A value in the CSV that a spreadsheet would take for a formula gets a `'` in
 /// front. The answer breaks off where the log cannot be read to its end.
-#[utoipa::path(get, path = "/audit/export", tag = "audit", params(LogQuery),
+#[utoipa::path(get, path = "/audit/export", tag = "audit", params(Filters, Exported),
     responses((status = 200, content((super::openapi::Export = "application/json"),
                                      (String = "text/csv"))), Refusals),
     security(("master_key" = [])))]
 pub(super) async fn export(
     State(admin): State<Arc<Admin>>,
-    Params(query): Params<LogQuery>,
+    Both(filters, exported): Both<Filters, Exported>,
 ) -> Answer<Response> {
-    let (is_csv, limit) = query.export()?;
-    let opened = admin.blocking(move |admin| Ok((admin.filter(&query)?, admin.reader()?)));
+    let (is_csv, limit) = (exported.is_csv()?, exported.limit.unwrap_or_default());
+    let opened = admin.blocking(move |admin| {
+        let filter = admin.filter(filters, exported.session, exported.before)?;
+        let reader = admin.reader()?;
+        // Once rows are written nothing else can be answered.
+        filter.iter().try_for_each(|filter| reader.accepts(filter))?;
+        Ok((filter, reader))
+    });
     let (filter, reader) = opened.await?;
     let (chunks, taken) = mpsc::channel(WAITING);
     let writing = Arc::clone(&admin);

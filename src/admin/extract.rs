@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::Uri;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use utoipa::IntoParams;
 
 use super::Admin;
 use super::error::ApiError;
@@ -32,6 +34,12 @@ pub(super) struct Text {
 
 /// The parameters behind the `?`; unknown ones are refused.
 pub(super) struct Params<T>(pub(super) T);
+
+/// The same, of two kinds; what is described of neither is refused.
+pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
+
+/// What may be said by parameters or in a JSON body, not by half in either.
+pub(super) struct Said<T>(pub(super) T);
 
 /// The one variable part of the path.
 pub(super) struct Named(pub(super) String);
@@ -71,9 +79,47 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Admin>> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Admin>) -> Result<Self, ApiError> {
-        let Query(params) = Query::try_from_uri(&parts.uri)
-            .map_err(|error| ApiError::invalid(error.body_text()))?;
-        Ok(Self(params))
+        params(&parts.uri).map(Self)
+    }
+}
+
+fn params<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    let read = Query::try_from_uri(uri).map_err(|error| ApiError::invalid(error.body_text()));
+    read.map(|Query(params)| params)
+}
+
+impl<A, B> FromRequestParts<Arc<Admin>> for Both<A, B>
+where
+    A: DeserializeOwned + IntoParams,
+    B: DeserializeOwned + IntoParams,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Admin>) -> Result<Self, ApiError> {
+        let described = [A::into_params(|| None), B::into_params(|| None)];
+        let known: Vec<String> = described.into_iter().flatten().map(|one| one.name).collect();
+        let said: Vec<(String, String)> = params(&parts.uri)?;
+        if let Some((name, _)) = said.iter().find(|(name, _)| !known.contains(name)) {
+            let known = known.join(", ");
+            let detail = format_args!("this call has no parameter `{name}`; it has {known}");
+            return Err(ApiError::invalid(detail));
+        }
+        Ok(Self(params(&parts.uri)?, params(&parts.uri)?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Said<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Admin>) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let text = hold(body, MAX_BODY, PATIENCE).await?;
+        let says_nothing = matches!(text.trim_ascii(), b"" | b"{}");
+        match parts.uri.query().unwrap_or_default() {
+            _ if says_nothing => params(&parts.uri).map(Self),
+            "" => parse(&text).map(Self),
+            _ => Err(ApiError::invalid("say it by parameters or in the body, not both")),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod escalations;
 mod export;
 mod extract;
+mod filters;
 mod guard;
 mod health;
 pub mod master;

@@ -10,6 +10,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 use super::audit::LogRow;
 use super::error::ErrorBody;
 use super::{agents, audit, escalations, export, health, policies, retention};
+use crate::hosted::api as servers;
 
 /// What every guarded call may be refused with.
 #[derive(IntoResponses)]
@@ -54,7 +55,7 @@ pub(super) struct Export {
 #[openapi(
     info(
         title = "AgentGate",
-        description = "The admin API of `agentgate serve`. Agents' requests go to `/proxy/{provider}/…` and `/mcp/…`, which pass on other APIs and are not described here."
+        description = "The admin API of `agentgate serve`. Agents' requests go to `/proxy/{provider}/…` and `/mcp/{name}`, which pass on other APIs and are not described here."
     ),
     paths(
         health::service,
@@ -79,6 +80,9 @@ pub(super) struct Export {
         retention::purge,
         escalations::list,
         escalations::resolve,
+        servers::list,
+        servers::register,
+        servers::remove,
     ),
     components(schemas(ErrorBody)),
     modifiers(&Completed)
@@ -149,9 +153,13 @@ mod tests {
                 })
             })
             .collect();
+        // These have a router of their own: `tests/real/openapi.py` calls them.
+        let servers = [("", "GET"), ("", "POST"), ("/{name}", "DELETE")];
+        let servers = servers.map(|(below, method)| (format!("/mcp/servers{below}"), method));
         let routed: BTreeSet<_> = super::super::routes()
             .iter()
             .map(|route| (route.path.to_owned(), route.method.to_string(), route.guarded))
+            .chain(servers.map(|(path, method)| (path, method.to_owned(), true)))
             .collect();
         assert_eq!(described, routed);
     }

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
 use super::error::{Answer, ApiError};
-use super::extract::Params;
+use super::extract::Said;
 use super::openapi::Refusals;
 use crate::store::purge::{self, Purged};
 use crate::store::{Options, StoreError};
@@ -25,12 +25,13 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 const MAX_DAYS: u32 = 36_500;
 
 /// What is kept.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Retention {
     /// Rows older than so many days go; 90 where it is not given.
     #[param(minimum = 1, maximum = 36500, default = 90)]
+    #[schema(minimum = 1, maximum = 36500, default = 90)]
     retention_days: Option<u32>,
 }
 
@@ -43,11 +44,14 @@ pub(super) struct PurgedView {
 }
 
 /// Removes old rows; the rest stays verifiable
+///
+/// How old is said by the parameter or in a body, not in both.
 #[utoipa::path(post, path = "/audit/purge", tag = "audit", params(Retention),
+    request_body = Option<Retention>,
     responses((status = 200, body = PurgedView), Refusals), security(("master_key" = [])))]
 pub(super) async fn purge(
     State(admin): State<Arc<Admin>>,
-    Params(retention): Params<Retention>,
+    Said(retention): Said<Retention>,
 ) -> Answer<Json<PurgedView>> {
     let retention_days = retention.retention_days.unwrap_or(90);
     if !(1..=MAX_DAYS).contains(&retention_days) {

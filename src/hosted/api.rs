@@ -10,11 +10,13 @@ use axum::routing::{any, delete, get};
 use axum::{Json, Router};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::Hosted;
 use super::leave::while_it_holds;
-use super::registration::Registration;
+use super::registration::{Registration, Tool};
 use crate::action::{Agent, Malformed};
 use crate::json::object;
 use crate::keys::AGENT_KEY;
@@ -32,6 +34,58 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The server of a request whose sender nobody knows: its name is not looked at.
 const ANY: &str = "mcp";
+
+/// The servers that there are.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ServerList {
+    servers: Vec<ServerView>,
+}
+
+/// A server: one that was registered as it was registered, one of the configuration
+/// file's without its headers and variables.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ServerView {
+    /// In the path, `/mcp/{name}`.
+    pub(super) name: String,
+    /// Where it is; left out where it is a command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<String>,
+    /// What is started; left out where it is a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) command: Option<String>,
+    pub(super) tools: Vec<Tool>,
+}
+
+/// That a server is registered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ServerRegistered {
+    /// `registered`
+    status: &'static str,
+    name: String,
+    url: String,
+    tools_registered: usize,
+    /// The policy that was made from the tools' hints, where any have some.
+    auto_policy: Option<String>,
+}
+
+/// That a server is removed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ServerRemoved {
+    /// `deleted`
+    status: &'static str,
+}
+
+/// Why a call about servers was refused.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only described")]
+pub(crate) struct ServerProblem {
+    /// A word that scripts may rely on.
+    error: &'static str,
+    /// What is wrong, for people.
+    detail: String,
+    /// Null: no row of the log is about it.
+    request_id: Option<String>,
+}
 
 /// The servers as a service. A name may be a URL.
 pub fn router(hosted: Arc<Hosted>) -> Router {
@@ -99,16 +153,26 @@ async fn refused(
     reply::answer(status, body, row.as_deref())
 }
 
-async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) -> Response {
+/// The MCP servers at `/mcp/{name}`
+#[utoipa::path(get, path = "/mcp/servers", tag = "MCP servers",
+    responses((status = 200, body = ServerList), (status = 401, body = ServerProblem)),
+    security(("master_key" = [])))]
+pub(crate) async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) -> Response {
     if !(hosted.is_master)(&headers) {
         return no_master();
     }
     let open = hosted.open.load();
-    let shown: Vec<Value> = open.iter().map(|(name, server)| server.shown(name)).collect();
-    Json(json!({ "servers": shown })).into_response()
+    let servers = open.iter().map(|(name, server)| server.shown(name)).collect();
+    Json(ServerList { servers }).into_response()
 }
 
-async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Response {
+/// Shows an MCP server at `/mcp/{name}`, or changes one
+#[utoipa::path(post, path = "/mcp/servers", tag = "MCP servers", request_body = Registration,
+    responses((status = 200, body = ServerRegistered), (status = 400, body = ServerProblem),
+              (status = 401, body = ServerProblem), (status = 413, body = ServerProblem),
+              (status = 500, body = ServerProblem)),
+    security(("master_key" = [])))]
+pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Response {
     if !(hosted.is_master)(request.headers()) {
         return no_master();
     }
@@ -120,14 +184,14 @@ async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Respon
         Ok(registration) => registration,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid_body", &error),
     };
-    let (url, tools) = (registration.url.clone(), registration.tools.len());
+    let (url, tools_registered) = (registration.url.clone(), registration.tools.len());
     let registered = tokio::task::spawn_blocking(move || hosted.register(registration)).await;
     match registered {
-        Ok(Ok((name, policy))) => Json(json!({
-            "status": "registered", "name": name, "url": url,
-            "tools_registered": tools, "auto_policy": policy,
-        }))
-        .into_response(),
+        Ok(Ok((name, auto_policy))) => {
+            let status = "registered";
+            let registered = ServerRegistered { status, name, url, tools_registered, auto_policy };
+            Json(registered).into_response()
+        }
         Ok(Err(error)) => problem(StatusCode::BAD_REQUEST, "not_registered", &error.to_string()),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed"),
     }
@@ -140,7 +204,13 @@ fn read(body: &[u8]) -> Result<Registration, String> {
     }
 }
 
-async fn remove(
+/// Removes a server that was registered
+#[utoipa::path(delete, path = "/mcp/servers/{name}", tag = "MCP servers",
+    params(("name" = String, Path, description = "its name; a URL as it is, unescaped")),
+    responses((status = 200, body = ServerRemoved), (status = 401, body = ServerProblem),
+              (status = 404, body = ServerProblem), (status = 500, body = ServerProblem)),
+    security(("master_key" = [])))]
+pub(crate) async fn remove(
     State(hosted): State<Arc<Hosted>>,
     Segment(name): Segment<String>,
     headers: HeaderMap,
@@ -152,7 +222,7 @@ async fn remove(
     let (removed, asked) = (name.clone(), name);
     let removed = tokio::task::spawn_blocking(move || known.remove(&removed)).await;
     match removed {
-        Ok(Ok(true)) => Json(json!({ "status": "deleted" })).into_response(),
+        Ok(Ok(true)) => Json(ServerRemoved { status: "deleted" }).into_response(),
         Ok(Ok(false)) => {
             let detail = match hosted.open.load().contains_key(&asked) {
                 true => "it is one of the configuration file's: remove it there",

@@ -8,6 +8,7 @@ use std::path::Path;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use super::MAX_SERVERS;
 use crate::action::DeclaredHints;
@@ -21,7 +22,7 @@ const MAX_NAME: usize = 2_000;
 const MAX_PLAIN_NAME: usize = 100;
 
 /// A server as it is registered, and as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
     /// Its name in the path; its URL where none is given.
@@ -36,7 +37,7 @@ pub struct Registration {
 }
 
 /// A tool of a registration. `tools/list` says more of it than is used here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tool {
     /// Its name.
     pub name: String,
@@ -46,7 +47,7 @@ pub struct Tool {
 }
 
 /// MCP's `ToolAnnotations`, as far as they are hints.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Annotations {
     /// Does not change its environment.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Uri};
-use serde_json::{Value, json};
 
+use super::api::ServerView;
 use super::registration::{Registration, policy_of, usable};
 use super::{Configured, Host, RegistrationError};
 use crate::action::{Agent, Transport};
@@ -85,16 +85,17 @@ impl Server {
     }
 
     /// As it is listed: no header, no variable.
-    pub(super) fn shown(&self, name: &str) -> Value {
-        match &self.origin {
-            Origin::Kept(registration) => serde_json::to_value(registration).unwrap_or_default(),
+    pub(super) fn shown(&self, name: &str) -> ServerView {
+        let (url, command, tools) = match &self.origin {
+            Origin::Kept(kept) => (Some(kept.url.clone()), None, kept.tools.clone()),
             Origin::Configured(Configured { url: Some(url), .. }) => {
-                json!({ "name": name, "url": url, "tools": [] })
+                (Some(url.clone()), None, Vec::new())
             }
             Origin::Configured(configured) => {
-                json!({ "name": name, "command": configured.command.first(), "tools": [] })
+                (None, configured.command.first().cloned(), Vec::new())
             }
-        }
+        };
+        ServerView { name: name.to_owned(), url, command, tools }
     }
 }
 

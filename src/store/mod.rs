@@ -113,6 +113,12 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+    /// A row was named that is of another log, or of none. One that was purged is not meant.
+    #[error("`{id}` is not a row of this log")]
+    NotOurs {
+        /// Its id.
+        id: String,
+    },
     /// Other processes have been writing all the time.
     #[error("the audit log `{}` has been busy for {} s", path.display(), patience.as_secs_f32())]
     Busy {

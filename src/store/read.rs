@@ -168,6 +168,14 @@ impl Reader {
         Ok(Page { rows, total })
     }
 
+    /// Whether `filter` makes sense for this log: the rows that it names are of it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOurs`], or where the log cannot be read.
+    pub fn accepts(&self, filter: &Filter) -> Result<(), StoreError> {
+        self.snapshot()?.select(filter).map(drop)
+    }
+
     /// A number that changes whenever somebody writes.
     ///
     /// # Errors

@@ -163,8 +163,7 @@ impl<'r> Snapshot<'r> {
         });
         for id in [&filter.before, &filter.after].into_iter().flatten() {
             if id.place().is_none_or(|place| place.salt != self.salt) {
-                let why = format!("`{}` is not a row of this log", id.as_str());
-                return Err(StoreError::Read { path: self.reader.files().named.clone(), why });
+                return Err(StoreError::NotOurs { id: id.as_str().to_owned() });
             }
         }
         let error = |error: rusqlite::Error| self.reader.error(&error);

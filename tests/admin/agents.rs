@@ -34,6 +34,26 @@ fn an_agent_is_registered_listed_without_its_key_rotated_and_removed() {
     gate.post(&format!("/agents/{id}/rotate-key?grace_seconds=0"), "");
     assert!(gate.directory.identify(graced_key).is_none());
 
+    // The same in a body, which used to be ignored.
+    let rotate =
+        |query: &str, body: &str| gate.post(&format!("/agents/{id}/rotate-key{query}"), body);
+    let last = rotate("", r#"{"grace": "10m"}"#).json();
+    let last = last["api_key"].as_str().unwrap();
+    rotate("", r#"{"grace_seconds": 600}"#);
+    assert!(gate.directory.identify(last).is_some());
+    for (query, body, status) in [
+        ("", r#"{"grase": "10m"}"#, 422),
+        ("", r#"{"grace": 600}"#, 422),
+        ("", r#"{"grace": "8d"}"#, 422),
+        ("", "garbage", 400),
+        ("?grace=10m", r#"{"grace": "10m"}"#, 422),
+    ] {
+        assert_eq!(rotate(query, body).status, status, "{query} {body}");
+    }
+    assert!(gate.directory.identify(last).is_some(), "what was refused did nothing");
+    rotate("", "{}");
+    assert!(gate.directory.identify(last).is_none());
+
     let removed = gate.send("DELETE", &format!("/agents/{id}"), "");
     assert_eq!((removed.status, &removed.json()["status"]), (200, &"deleted".into()));
     assert!(gate.directory.identify(new_key).is_none());

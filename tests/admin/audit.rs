@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use agentgate::store::Options;
 use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 
@@ -90,8 +91,65 @@ fn pages_are_newest_first_and_filters_select() {
         "decision=no",
         "agnet=x",
         "offset=-1",
+        "limit=1&limit=2",
+        "format=csv",
     ] {
         assert_eq!(gate.get(&format!("/audit/logs?{bad}")).status, 422, "{bad}");
+    }
+}
+
+/// It used to be said that the database cannot be had, and an export broke off.
+#[test]
+fn an_id_of_no_row_is_refused_and_that_of_a_purged_one_is_gone_on_from() {
+    let gate = filled();
+    let other = filled().get("/audit/logs?limit=1").json()["logs"][0]["id"].clone();
+    for stranger in ["01a21c9f-125f-7682-ba92-e7f834aa92a5", other.as_str().unwrap()] {
+        for call in ["/audit/logs", "/audit/export"] {
+            let answer = gate.get(&format!("{call}?before={stranger}"));
+            assert_eq!((answer.status, &answer.json()["error"]), (422, &"invalid_request".into()));
+        }
+    }
+    let all = gate.get("/audit/logs").json();
+    let id = |index: usize| all["logs"][index]["id"].as_str().unwrap().to_owned();
+    let (newest, purged) = (id(0), id(6));
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);
+    agentgate::store::purge::purge(&gate.database(), later, &Options::default(), |_| {}).unwrap();
+    gate.record("bot", "/after", Decision::Allow, Stage::Policy);
+    let before = |id: &str| gate.get(&format!("/audit/logs?before={id}")).json();
+    assert_eq!(paths(&before(&purged)), Vec::<&str>::new());
+    assert_eq!(paths(&before(&newest)), Vec::<&str>::new());
+    let after = gate.get("/audit/logs").json();
+    assert_eq!(paths(&after), ["/after"]);
+}
+
+/// A parameter that changes nothing is a mistake that nobody sees.
+#[test]
+fn each_call_takes_the_parameters_that_mean_something_to_it() {
+    let gate = filled();
+    let document = gate.get("/openapi.json").json();
+    let every = ["session", "limit", "offset", "before", "pretty", "format", "agent", "since"];
+    let value = |name: &str| match name {
+        "limit" | "offset" => "1".to_owned(),
+        "pretty" => "true".to_owned(),
+        "format" => "json".to_owned(),
+        "since" => "1h".to_owned(),
+        "before" => gate.get("/audit/logs?limit=1").json()["logs"][0]["id"].to_string(),
+        _ => "x".to_owned(),
+    };
+    for (call, takes) in [
+        ("/audit/logs", &["session", "limit", "offset", "before", "pretty", "agent", "since"][..]),
+        ("/audit/stats", &["pretty", "agent", "since"]),
+        ("/audit/export", &["session", "limit", "before", "format", "agent", "since"]),
+    ] {
+        let described = document["paths"][call]["get"]["parameters"].as_array().unwrap();
+        for name in every {
+            let value = value(name).replace('"', "");
+            let status = gate.get(&format!("{call}?{name}={value}")).status;
+            assert_eq!(status == 200, takes.contains(&name), "{call} {name}: {status}");
+            assert!(status == 200 || status == 422, "{call} {name}: {status}");
+            let is_described = described.iter().any(|parameter| parameter["name"] == name);
+            assert_eq!(is_described, takes.contains(&name), "{call} {name}");
+        }
     }
 }
 
@@ -181,6 +239,19 @@ fn a_purge_takes_only_what_is_old() {
     let purged = gate.post("/audit/purge?retention_days=1", "").json();
     assert_eq!((&purged["purged"], &purged["retention_days"]), (&0.into(), &1.into()));
     assert_eq!(gate.post("/audit/purge", "").json()["retention_days"], 90);
+    let by_body = gate.post("/audit/purge", r#"{"retention_days": 7}"#).json();
+    assert_eq!(by_body["retention_days"], 7);
+    for (target, body, status) in [
+        ("", r#"{"retention_days": 0}"#, 422),
+        ("", r#"{"retention_day": 7}"#, 422),
+        ("", r#"{"retention_days": "7"}"#, 422),
+        ("", "[7]", 422),
+        ("", "garbage", 400),
+        ("?retention_days=7", r#"{"retention_days": 7}"#, 422),
+        ("?retention_days=7", "{}", 200),
+    ] {
+        assert_eq!(gate.post(&format!("/audit/purge{target}"), body).status, status, "{body}");
+    }
     for bad in ["retention_days=0", "retention_days=-1", "retention_day=1", "retention_days=99999"]
     {
         assert_eq!(gate.post(&format!("/audit/purge?{bad}"), "").status, 422, "{bad}");

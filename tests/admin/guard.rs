@@ -15,7 +15,9 @@ fn without_the_key_every_guarded_call_is_refused_alike() {
     let gate = Gate::start();
     let document = gate.send_with("GET", "/openapi.json", "", "").json();
     let mut guarded = 0;
-    for (path, item) in document["paths"].as_object().unwrap() {
+    // The MCP servers' calls are not part of what runs here.
+    let paths = document["paths"].as_object().unwrap().iter();
+    for (path, item) in paths.filter(|(path, _)| !path.starts_with("/mcp/")) {
         for (method, operation) in item.as_object().unwrap() {
             if operation.get("security").is_none() {
                 continue;

@@ -28,6 +28,7 @@ CALLS = {
     "GET /audit/export": ("?limit=5", None),
     "POST /audit/purge": ("?retention_days=3650", None),
     "POST /l3/resolve/{id}": ("", {"resolution": "a read"}),
+    "POST /mcp/servers": ("", {"name": "fits", "url": "https://mcp.example/"}),
 }
 NAMES = {"agent_id": "fits", "name": "fits", "id": "1"}
 

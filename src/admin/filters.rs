@@ -1,0 +1,161 @@
+//! Which rows of the log a call is about, as its parameters say.
+
+use jiff::Zoned;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer};
+use utoipa::IntoParams;
+
+use super::Admin;
+use super::error::{Answer, ApiError};
+use crate::store::audit::RowId;
+use crate::store::read::{DECISIONS, Filter};
+use crate::store::when;
+
+/// What stands for every MCP server where a provider is named.
+pub(super) const MCP: &str = "mcp";
+
+/// Which rows. Names may hold `*` and `?`.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filters {
+    /// Only this agent's, by its id.
+    #[serde(deserialize_with = "given")]
+    agent_id: Option<String>,
+    /// Only this agent's, by its name.
+    #[serde(deserialize_with = "given")]
+    agent: Option<String>,
+    /// Only `allow`, `deny`, `ask`; or `rate_limited` (those of the denied that a limit
+    /// denied) or `error` (those that were let through and failed on the way; figures
+    /// are not to be had of these alone).
+    #[serde(deserialize_with = "given")]
+    #[param(pattern = "^(allow|deny|ask|rate_limited|error)?$")]
+    pub(super) decision: Option<String>,
+    /// Only this provider's or MCP server's; `mcp` for all that came over MCP.
+    #[serde(deserialize_with = "given")]
+    provider: Option<String>,
+    /// Only of this path, resource or tool.
+    #[serde(deserialize_with = "given")]
+    resource: Option<String>,
+    /// Not before: `2026-11-22`, `2026-11-22T09:00:00Z`, or `2h` (ago).
+    #[serde(deserialize_with = "given")]
+    since: Option<String>,
+    /// Not after; a date included.
+    #[serde(deserialize_with = "given")]
+    until: Option<String>,
+}
+
+/// Which of the rows are on a page, and how it looks.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Paging {
+    /// Only this session's.
+    #[serde(deserialize_with = "given")]
+    pub(super) session: Option<String>,
+    /// Rows of a page, 50 where it is not given.
+    #[param(minimum = 1, maximum = 10_000)]
+    pub(super) limit: Option<u64>,
+    /// Newest rows to leave out.
+    pub(super) offset: Option<u64>,
+    /// Only rows before the one of this id: `next` of the page before.
+    #[serde(deserialize_with = "given")]
+    pub(super) before: Option<String>,
+    /// Indented, to be read by people.
+    pub(super) pretty: bool,
+}
+
+/// How figures look.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Looks {
+    /// Indented, to be read by people.
+    pub(super) pretty: bool,
+}
+
+/// How much an export has of the rows, and in which form.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Exported {
+    /// Only this session's.
+    #[serde(deserialize_with = "given")]
+    pub(super) session: Option<String>,
+    /// Only so many of the newest; all where it is not given.
+    pub(super) limit: Option<u64>,
+    /// Only rows before the one of this id.
+    #[serde(deserialize_with = "given")]
+    pub(super) before: Option<String>,
+    /// `json` or `csv`; `json` where it is not given.
+    #[serde(deserialize_with = "given")]
+    #[param(pattern = "^(json|csv)?$")]
+    format: Option<String>,
+}
+
+/// A parameter that a form left empty was not given.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(value)?.filter(|text| !text.is_empty()))
+}
+
+impl Admin {
+    /// What is selected; `None` where that is nothing: an agent nobody knows.
+    pub(super) fn filter(
+        &self,
+        filters: Filters,
+        session: Option<String>,
+        before: Option<String>,
+    ) -> Answer<Option<Filter>> {
+        let now = Zoned::now().with_time_zone(TimeZone::UTC);
+        let Filters { agent_id, agent, decision, provider, resource, since, until } = filters;
+        let mut filter = Filter {
+            agent,
+            mcp: provider.as_deref() == Some(MCP),
+            server: provider.filter(|name| name != MCP),
+            tool: resource,
+            session,
+            since: read(since.as_deref(), |text| when::since(text, &now))?,
+            until: read(until.as_deref(), |text| when::until(text, &now))?,
+            before: before.as_deref().map(row_id).transpose()?,
+            ..Filter::default()
+        };
+        if let Some(name) = decision.as_deref() {
+            filter = filter.decided(name).ok_or_else(|| {
+                ApiError::invalid(format_args!("`{name}` is none of {}", DECISIONS.join(", ")))
+            })?;
+        }
+        if let Some(id) = agent_id {
+            let Some(agent) = self.directory.registry().find(&id)? else { return Ok(None) };
+            if filter.agent.as_ref().is_some_and(|name| **name != *agent.name) {
+                return Err(ApiError::invalid("agent and agent_id are two different agents"));
+            }
+            filter.agent = Some(agent.name.to_string());
+        }
+        Ok(Some(filter))
+    }
+}
+
+impl Exported {
+    /// Whether it is CSV.
+    pub(super) fn is_csv(&self) -> Answer<bool> {
+        match self.format.as_deref() {
+            None | Some("json") => Ok(false),
+            Some("csv") => Ok(true),
+            Some(other) => {
+                Err(ApiError::invalid(format_args!("`{other}` is neither json nor csv")))
+            }
+        }
+    }
+}
+
+fn read<T, E: std::fmt::Display>(
+    text: Option<&str>,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> Answer<Option<T>> {
+    text.map(read).transpose().map_err(ApiError::invalid)
+}
+
+fn row_id(text: &str) -> Answer<RowId> {
+    RowId::parse(text)
+        .ok_or_else(|| ApiError::invalid(format_args!("`{text}` is not the id of a row")))
+}
