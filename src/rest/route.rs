@@ -109,6 +109,27 @@ fn is_of_customer(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::{Provider, destination};
+
+    /// The region is what the client signed for.
+    #[test]
+    fn no_region_leads_to_a_host_of_a_customers() {
+        let leads = |region: &str| {
+            let destination = destination(Provider::Aws, "/bucket/k", Some(region));
+            Upstream::vendor(destination.host.as_deref()?)
+        };
+        assert_eq!(leads("us-west-2").unwrap().authority(), "bucket.us-west-2.amazonaws.com");
+        for region in [
+            "s3",
+            "s3-us-west-2",
+            "s3-external-1",
+            "s3-website-us-east-1",
+            "s3-fips-us-west-2",
+            "compute-1",
+        ] {
+            assert_eq!(leads(region), None, "{region}");
+        }
+    }
 
     #[test]
     fn upstreams_are_base_urls_and_nothing_else() {

@@ -250,9 +250,38 @@ fn service(request: &HttpRequest) -> Option<&str> {
     )
 }
 
-/// Whether it has a region's form: `us-east-1`, `us-gov-west-1`.
+/// Where in an area a region may be.
+const DIRECTIONS: [&str; 9] = [
+    "central",
+    "east",
+    "north",
+    "northeast",
+    "northwest",
+    "south",
+    "southeast",
+    "southwest",
+    "west",
+];
+
+/// Whether it has a region's form: `us-east-1`, `us-gov-west-1`, `us-isob-east-1`. What
+/// only looks like one may be in the hosts of customers: `bucket.s3-us-west-2`.
 pub fn is_region(label: &str) -> bool {
-    label.split('-').count() >= 3 && label.ends_with(|c: char| c.is_ascii_digit())
+    let is_of = |text: &str, lengths: std::ops::RangeInclusive<usize>, fits: fn(&u8) -> bool| {
+        lengths.contains(&text.len()) && text.as_bytes().iter().all(fits)
+    };
+    let is_partition =
+        |text: &str| text == "gov" || text.strip_prefix("iso").is_some_and(|rest| rest.len() <= 1);
+    let parts: Vec<&str> = label.split('-').collect();
+    let (area, direction, number) = match *parts {
+        [area, direction, number] => (area, direction, number),
+        [area, partition, direction, number] if is_partition(partition) => {
+            (area, direction, number)
+        }
+        _ => return false,
+    };
+    is_of(area, 2..=2, u8::is_ascii_lowercase)
+        && DIRECTIONS.contains(&direction)
+        && is_of(number, 1..=2, u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -268,6 +297,48 @@ mod tests {
             request.headers.push(("x-amz-target".to_owned(), target.to_owned()));
         }
         judge(&request).intent
+    }
+
+    #[test]
+    fn regions_are_told_from_what_looks_like_them() {
+        for region in [
+            "us-east-1",
+            "ap-northeast-3",
+            "ap-southeast-7",
+            "cn-northwest-1",
+            "il-central-1",
+            "us-gov-west-1",
+            "us-iso-east-1",
+            "us-isob-east-1",
+            "eu-isoe-west-1",
+            // There is none so far.
+            "ap-southwest-12",
+        ] {
+            assert!(is_region(region), "{region}");
+        }
+        for other in [
+            "s3-us-west-2",
+            "s3-external-1",
+            "s3-website-us-east-1",
+            "s3-fips-us-west-2",
+            "s3-fips-1",
+            "ec2-203-0-113-25",
+            "compute-1",
+            "us-east",
+            "us-east-",
+            "us-east-1a",
+            "us-east-123",
+            "us-fips-east-1",
+            "us-isobb-east-1",
+            "us-gov-gov-east-1",
+            "us-middle-1",
+            "-east-1",
+            "use-east-1",
+            "US-east-1",
+            "",
+        ] {
+            assert!(!is_region(other), "{other}");
+        }
     }
 
     #[test]
