@@ -91,8 +91,10 @@ pub enum Reason {
         limit: u32,
         /// The window's length.
         window: Duration,
-        /// When the next slot is free, from now.
-        retry_after: Duration,
+        /// As how many requests the action counts.
+        requests: u32,
+        /// What is left all the same, and when there is room.
+        full: Full,
     },
     /// No key, or nobody's.
     Unidentified(String),
@@ -126,8 +128,8 @@ impl Reason {
     /// What is left of the limit that refuses, where one does.
     #[must_use]
     pub fn used_up(&self) -> Option<Quota> {
-        let Self::RateLimited { limit, window, retry_after } = *self else { return None };
-        Some(Quota { limit, window, remaining: 0, reset: retry_after })
+        let Self::RateLimited { limit, window, full, .. } = *self else { return None };
+        Some(Quota { limit, window, remaining: full.remaining, reset: full.reset })
     }
 }
 
@@ -161,12 +163,28 @@ impl fmt::Display for Reason {
             Self::OutsideHours => {
                 formatter.write_str("outside the hours in which the policy allows requests")
             }
-            Self::RateLimited { limit, window, retry_after } => write!(
-                formatter,
-                "{limit} requests in {} seconds are used up; the next is free in {} seconds",
-                window.as_secs(),
-                retry_after.as_secs_f64().ceil(),
-            ),
+            Self::RateLimited { limit, window, requests, full } => {
+                let window = window.as_secs();
+                let after = full.retry_after.map(|after| after.as_secs_f64().ceil());
+                match after {
+                    Some(after) if *requests == 1 => write!(
+                        formatter,
+                        "{limit} requests in {window} seconds are used up; the next is free in \
+                         {after} seconds"
+                    ),
+                    Some(after) => write!(
+                        formatter,
+                        "{} of {limit} requests in {window} seconds are left, and this counts as \
+                         {requests}; it fits in in {after} seconds",
+                        full.remaining
+                    ),
+                    None => write!(
+                        formatter,
+                        "this counts as {requests} of {limit} requests in {window} seconds, and \
+                         so it never fits in"
+                    ),
+                }
+            }
             Self::Unidentified(what) => formatter.write_str(what),
             Self::BoundElsewhere { bound_to } => {
                 write!(formatter, "this agent may use {bound_to} only")
@@ -243,6 +261,17 @@ impl Serialize for Verdict {
         object.serialize_entry("stage", self.stage.as_str())?;
         object.end()
     }
+}
+
+/// A window that an action does not fit into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// Until the action fits in; `None` where it never does.
+    pub retry_after: Option<Duration>,
+    /// Requests that would fit in now.
+    pub remaining: u32,
+    /// Until one more than these fits in.
+    pub reset: Duration,
 }
 
 /// What is left of a rate limit, for whoever is told to pace itself.

@@ -110,9 +110,12 @@ impl Replay {
             let newer = usize::try_from(max).ok()?.checked_sub(1)?;
             taken.iter().rev().nth(newer).copied()
         };
-        let usage = limits
-            .iter()
-            .map(|limit| Usage { limit: limit.clone(), oldest_counted: nth_newest(limit.max) });
+        let usage = limits.iter().map(|limit| Usage {
+            limit: limit.clone(),
+            requests: 1,
+            oldest_counted: nth_newest(limit.max),
+            older: Vec::new(),
+        });
         let verdict = pipeline::decide(action, &self.policy, &Facts { usage: usage.collect() });
         // As at the gate: a refusal by the limit takes no slot, nor does what
         // is malformed.

@@ -58,15 +58,21 @@ fn validate(action: &Action) -> Option<Verdict> {
     Some(Verdict::refusal(stage, "gate", reason))
 }
 
-/// The first full window; one that is enforced comes before one that observes.
+/// The first full window; one that is enforced comes before one that observes, and one
+/// that the action never fits into before one that takes time.
 fn rate_limit(action: &Action, facts: &Facts) -> Option<Verdict> {
     let refused = facts.usage.iter().filter_map(|usage| {
         let Limit { policy, window, max, observed } = &usage.limit;
-        let retry_after = usage.retry_after(action.at)?;
-        let reason = Reason::RateLimited { limit: *max, window: *window, retry_after };
+        let full = usage.full(action.at)?;
+        let (limit, window, requests) = (*max, *window, usage.requests);
+        let reason = Reason::RateLimited { limit, window, requests, full };
         let refusal = Verdict::refusal(Stage::RateLimit, policy, reason);
         // Only what is refused is looked at, for whoever reads the log.
         Some(Verdict { observed: *observed, intent: intent::of(action), ..refusal })
     });
-    refused.min_by_key(|refusal| refusal.observed)
+    let takes_time = |refusal: &Verdict| match refusal.reason {
+        Reason::RateLimited { full, .. } => full.retry_after.is_some(),
+        _ => false,
+    };
+    refused.min_by_key(|refusal| (refusal.observed, takes_time(refusal)))
 }

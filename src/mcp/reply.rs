@@ -211,7 +211,7 @@ fn in_words(what: &str, denial: &Denial) -> String {
         _ => "was refused by AgentGate, and was not run",
     };
     let advice = verdict.suggestion.as_deref().unwrap_or(match reason {
-        Reason::RateLimited { .. } => "Wait, then call again.",
+        Reason::RateLimited { full, .. } if full.retry_after.is_some() => "Wait, then call again.",
         Reason::AuditUnavailable(_) | Reason::Internal(_) => {
             "This is no judgement of the call; it may pass later."
         }

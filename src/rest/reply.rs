@@ -91,11 +91,14 @@ pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
     let id = denial.request_id.as_deref();
     let reason = verdict.reason.to_string();
     match &verdict.reason {
-        Reason::RateLimited { retry_after, .. } => {
-            let seconds = stamp::seconds(*retry_after);
+        Reason::RateLimited { full, .. } => {
+            let seconds = full.retry_after.map(stamp::seconds);
             let body = json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds });
             let mut response = answer(StatusCode::TOO_MANY_REQUESTS, body, id);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            // What never passes must not be tried again and again.
+            if let Some(seconds) = seconds {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
             stamp::quota(response.headers_mut(), denial.quota.as_ref());
             response
         }

@@ -38,14 +38,17 @@ pub(super) fn usage(
 ) -> rusqlite::Result<Vec<Usage>> {
     let mut usage = Vec::with_capacity(limits.len());
     for limit in limits {
-        let oldest_counted = match limit.max.checked_sub(requests) {
+        let mut line = windows.line(connection, agent, &limit.policy);
+        let (oldest_counted, newer) = match limit.max.checked_sub(requests) {
             // A limit that is too low is full by a slot that nobody took.
-            None => Some(Timestamp::MAX),
-            Some(before) => {
-                windows.line(connection, agent, &limit.policy).oldest_counted(limit, before)?
-            }
+            None => (Some(Timestamp::MAX), 0),
+            Some(before) => (line.oldest_counted(limit, before)?, before.saturating_add(1)),
         };
-        usage.push(Usage { limit: limit.clone(), oldest_counted });
+        let older = match oldest_counted {
+            Some(_) if requests > 1 => line.taken_before(limit, newer)?,
+            _ => Vec::new(),
+        };
+        usage.push(Usage { limit: limit.clone(), requests, oldest_counted, older });
     }
     Ok(usage)
 }
@@ -161,6 +164,21 @@ impl Line<'_> {
             _ => self.taken_at(counted)?,
         };
         Ok(at.and_then(|at| Timestamp::from_microsecond(at).ok()))
+    }
+
+    /// When the slots were taken, newest first, that fit into `limit` but for the newest
+    /// `newer`.
+    fn taken_before(&mut self, limit: &Limit, newer: u32) -> rusqlite::Result<Vec<Timestamp>> {
+        let newest = self.newest()?;
+        let (first, last) = (lowest(newest, limit), newest - i64::from(newer));
+        let mut select = self.connection.prepare_cached(
+            "SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n BETWEEN ?3 AND ?4
+             ORDER BY n DESC",
+        )?;
+        let taken =
+            select.query_map(params![self.agent, self.policy, first, last], |row| row.get(0))?;
+        let taken = taken.collect::<rusqlite::Result<Vec<i64>>>()?.into_iter();
+        Ok(taken.filter_map(|at| Timestamp::from_microsecond(at).ok()).collect())
     }
 
     /// Takes a slot at `at`, and removes a few that are in no window. Gives its

@@ -135,10 +135,22 @@ fn a_batch_counts_as_the_requests_that_it_carries() {
     let batch = |count: usize| {
         let one = |id| json!({"id": format!("{id}"), "method": "GET", "url": "/me/events"});
         let body = json!({"requests": (0..count).map(one).collect::<Vec<_>>()}).to_string();
-        gate.request("POST", "/proxy/microsoft/v1.0/$batch", &headers, &body).status
+        gate.request("POST", "/proxy/microsoft/v1.0/$batch", &headers, &body)
     };
     let single = || gate.request("GET", "/proxy/github/user", &key, "");
-    assert_eq!([batch(6), batch(3), batch(3)], [429, 200, 429]);
+    let never = batch(6);
+    assert_eq!((never.status, told(&never).map(|told| told[1])), (429, Some(5)));
+    assert_eq!(header(&never, "retry-after"), None, "SDKs would try again for ever: {never:?}");
+    let said: Value = serde_json::from_str(&never.body).unwrap();
+    assert_eq!((&said["error"], &said["retry_after"]), (&json!("rate_limited"), &Value::Null));
+    assert!(said["detail"].as_str().unwrap().contains("never fits in"), "{said}");
+    assert_eq!(batch(3).status, 200);
+    let full = batch(3);
+    assert_eq!((full.status, told(&full).map(|told| told[1])), (429, Some(2)));
+    let after: u64 = header(&full, "retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after) && told(&full).unwrap()[2] == after, "{full:?}");
+    let said: Value = serde_json::from_str(&full.body).unwrap();
+    assert!(said["detail"].as_str().unwrap().starts_with("2 of 5 requests"), "{said}");
     assert_eq!(told(&single()).map(|told| told[1]), Some(1));
     assert_eq!([single().status, single().status], [200, 429]);
     assert_eq!(recorder.requests().len(), 3);

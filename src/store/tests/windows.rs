@@ -100,6 +100,30 @@ fn slots_that_are_in_no_window_any_more_go_and_no_others() {
 }
 
 #[test]
+fn what_is_left_for_a_batch_that_does_not_fit_is_told() {
+    let (_folder, store) = store();
+    let limits = [limit("p", 60, 5)];
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    for second in [0, 10, 20] {
+        assert!(ask(&store, &limits, start + SignedDuration::from_secs(second)));
+    }
+    let full = |requests: u32, second: i64| {
+        let at = start + SignedDuration::from_secs(second);
+        let decide = move |usage: Vec<Usage>| (Draft { at, ..draft("t") }, usage[0].full(at));
+        let full = wait(store.record_all(&alice(), (&limits, requests), decide)).unwrap().1?;
+        let after = full.retry_after.map(|after| after.as_secs());
+        Some((after, full.remaining, full.reset.as_secs()))
+    };
+    assert_eq!(full(2, 30), None);
+    assert_eq!(full(3, 30), Some((Some(30), 2, 30)));
+    assert_eq!(full(5, 30), Some((Some(50), 2, 30)));
+    assert_eq!(full(5, 60), Some((Some(20), 3, 10)));
+    assert_eq!(full(6, 60), Some((None, 3, 10)));
+    assert_eq!(full(6, 80), Some((None, 5, 0)));
+    assert_eq!(full(5, 80), None);
+}
+
+#[test]
 fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
     let (_folder, store) = store();
     let observed = Limit { observed: true, ..limit("p", 60, 2) };
