@@ -219,6 +219,7 @@ impl Hosted {
         let open = self.open.load_full();
         let all = open.values().map(|server| server.backend.close());
         futures_util::future::join_all(all).await;
+        self.refusals.close().await;
     }
 
     fn put_policy(&self, registration: &Registration) -> Result<Option<String>, RegistrationError> {

@@ -234,12 +234,13 @@ pub(super) async fn over_http(
         max_message: of_relay.max_message,
     };
     anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
+    let refusals = Refusals::new(gate, of_relay.transport, of_relay.session.clone());
     let app = Arc::new(Front {
         door,
         backend: backend.clone(),
         agent: of_relay.agent.clone(),
         server: Arc::clone(&of_relay.server),
-        refusals: Refusals::new(gate, of_relay.transport, of_relay.session.clone()),
+        refusals: refusals.clone(),
     });
     let stop = async move {
         told.next().await;
@@ -249,5 +250,6 @@ pub(super) async fn over_http(
     let lanes = Lanes::start()?;
     server::serve(listener, app, limits, &lanes, stop).await?;
     backend.close().await;
+    refusals.close().await;
     Ok(Done::Success)
 }

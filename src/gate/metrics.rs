@@ -16,6 +16,9 @@ use crate::action::{Action, Provider, Target, Transport};
 use crate::store::audit::Outcome;
 use crate::verdict::{Decision, Stage, Verdict};
 
+/// The decision about who is nobody the gate knows.
+const UNAUTHENTICATED: &str = "unauthenticated";
+
 /// What is counted, and the registry that shows it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -93,6 +96,13 @@ impl Metrics {
         self.decision.get_or_create(&Way { provider }).observe(took.as_secs_f64());
     }
 
+    /// Counts a request for `server` by somebody whom nobody knows, which has no row of
+    /// its own.
+    pub(super) fn stranger(&self, transport: Transport, server: &str) {
+        let provider = unread(transport, server);
+        self.requests.get_or_create(&Decided { provider, decision: UNAUTHENTICATED }).inc();
+    }
+
     /// Counts `action` as under way until what is given back is dropped.
     pub(super) fn sent(self: &Arc<Self>, action: &Action) -> InFlight {
         let provider = provider(action);
@@ -137,10 +147,16 @@ impl Drop for InFlight {
 fn provider(action: &Action) -> &'static str {
     match &action.target {
         Target::Http(request) => request.provider.as_str(),
-        Target::Malformed(malformed) if action.transport == Transport::Rest => {
-            Provider::from_name(&malformed.server).map_or("unknown", Provider::as_str)
-        }
-        Target::Tool(_) | Target::Method(_) | Target::Malformed(_) => "mcp",
+        Target::Malformed(malformed) => unread(action.transport, &malformed.server),
+        Target::Tool(_) | Target::Method(_) => "mcp",
+    }
+}
+
+/// The same of what was not read.
+fn unread(transport: Transport, server: &str) -> &'static str {
+    match transport {
+        Transport::Rest => Provider::from_name(server).map_or("unknown", Provider::as_str),
+        _ => "mcp",
     }
 }
 
@@ -149,7 +165,7 @@ fn decision(verdict: &Verdict) -> &'static str {
         (Decision::Allow, _) => "allow",
         _ if verdict.observed => "observed",
         (_, Stage::RateLimit) => "rate_limited",
-        (_, Stage::Authentication) => "unauthenticated",
+        (_, Stage::Authentication) => UNAUTHENTICATED,
         (Decision::Ask, _) => "ask",
         (Decision::Deny, _) => "deny",
     }

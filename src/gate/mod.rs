@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::action::{Action, Payload, Target};
+use crate::action::{Action, Payload, Target, Transport};
 use crate::intent::{self, Intent};
 use crate::policy::Policy;
 use crate::rate::Usage;
@@ -131,6 +131,13 @@ impl Gate {
         Permit {
             message,
             receipt: Receipt { row, quota, sent: Instant::now(), answered: None, in_flight },
+        }
+    }
+
+    /// Counts a request for `server` that shares a row with others.
+    fn count_stranger(&self, transport: Transport, server: &str) {
+        if let Some(metrics) = &self.onlookers.metrics {
+            metrics.stranger(transport, server);
         }
     }
 

@@ -4,35 +4,47 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use super::Gate;
-use super::strangers::{Note, Strangers};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::strangers::{HeldBack, Note, Strangers};
+use super::{Gate, Onlookers};
 use crate::action::{Action, Agent, Malformed, Target, Transport};
 
+/// How long a program that ends may take to write what is held back.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Records refused requests of one adapter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Refusals {
     gate: Gate,
     transport: Transport,
     /// The run, in the log.
     session: Arc<str>,
-    strangers: Strangers,
+    strangers: Arc<Strangers>,
 }
 
 impl Refusals {
     /// Records to the log of `gate`.
     #[must_use]
     pub fn new(gate: Gate, transport: Transport, session: Arc<str>) -> Self {
-        Self { gate, transport, session, strangers: Strangers::default() }
+        Self { gate, transport, session, strangers: Arc::default() }
     }
 
     /// Records a request for `server` whose sender nobody knows, and gives the
-    /// row that it is counted in.
+    /// row that it is counted in. Those that share a row are written in another when
+    /// the minute is over.
     pub async fn stranger(&self, server: &str, source: IpAddr, what: &str) -> Option<String> {
-        let more = match self.strangers.note(source, Instant::now()) {
-            Note::Counted(row) => return row,
-            Note::Row { more } => more,
+        let (more, under) = match self.strangers.note(source, Instant::now(), (server, what)) {
+            Note::Counted { row, unswept } => {
+                self.gate.count_stranger(self.transport, server);
+                if unswept {
+                    tokio::spawn(self.clone().sweep());
+                }
+                return row;
+            }
+            Note::Row { more, under } => (more, under),
         };
         let mut what = format!("{what}, from {source}");
         if more > 0 {
@@ -40,8 +52,42 @@ impl Refusals {
         }
         let flawed = Malformed::unidentified(server, what);
         let row = self.faulty(Agent::stranger(), flawed).await;
-        self.strangers.wrote(source, row.clone());
+        if row.is_none() {
+            self.strangers.hold_back(under, more + 1);
+        }
+        self.strangers.wrote(under, row.clone());
         row
+    }
+
+    /// Writes what is held back of senders that nobody knows: the program ends.
+    pub async fn close(&self) {
+        let write = self.write_due(true);
+        if timeout(LAST_WORDS, write).await.is_err() {
+            tracing::error!("refused requests are missing in the log: it takes too long to write");
+        }
+    }
+
+    /// Writes what is held back whenever a minute is over, until nothing is.
+    async fn sweep(self) {
+        while let Some(end) = self.strangers.next_end() {
+            sleep_until(end).await;
+            self.write_due(false).await;
+        }
+    }
+
+    async fn write_due(&self, all: bool) {
+        // Each is counted already.
+        let gate = self.gate.clone().watched_by(Onlookers::default());
+        for HeldBack { source, server, what, count } in self.strangers.due(Instant::now(), all) {
+            let from = source.map_or("many sources".to_owned(), |source| source.to_string());
+            let what = format!("{what}, from {from}; {count} in the minute before");
+            let flawed = Malformed::unidentified(&server, what);
+            let row = self.faulty_under(&gate, Agent::stranger(), flawed).await;
+            if row.is_none() {
+                self.strangers.hold_back(source, count);
+            }
+            self.strangers.wrote(source, row);
+        }
     }
 
     /// Records a request of `agent`'s that cannot be read for certain, and gives its
@@ -68,5 +114,128 @@ impl Refusals {
             Ok(permit) => permit.redeem().1.request_id().map(str::to_owned),
             Err(denial) => denial.request_id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+    use tempfile::TempDir;
+
+    use super::super::AuditFailure;
+    use super::super::metrics::Metrics;
+    use super::super::strangers::WINDOW;
+    use super::*;
+    use crate::policy::{Policy, load_str};
+    use crate::store::read::{Filter, Reader};
+    use crate::store::{Options, Store, StoreError};
+
+    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    struct Stage {
+        folder: TempDir,
+        metrics: Arc<Metrics>,
+        refusals: Refusals,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(&folder.path().join("log.db"), &Options::default()).unwrap();
+            let policy = Policy::from_file(load_str("test", "name: test\nrules: []\n").unwrap());
+            let policy = Arc::new(ArcSwap::from_pointee(policy));
+            let metrics = Arc::new(Metrics::default());
+            let onlookers = Onlookers { metrics: Some(Arc::clone(&metrics)), escalator: None };
+            let gate = Gate::new(policy, store, AuditFailure::Refuse).watched_by(onlookers);
+            let refusals = Refusals::new(gate, Transport::Rest, "s".into());
+            Self { folder, metrics, refusals }
+        }
+
+        async fn refuse(&self, server: &str, times: usize) -> Option<String> {
+            let mut row = None;
+            for _ in 0..times {
+                row = self.refusals.stranger(server, SOURCE, "no key").await;
+            }
+            row
+        }
+
+        /// Provider, id and reason of each row.
+        fn rows(&self) -> Vec<(String, String, String)> {
+            let reader = Reader::open(&self.folder.path().join("log.db")).unwrap();
+            let mut rows = Vec::new();
+            let visited: Result<(), StoreError> = reader.rows(&Filter::default(), 0, |row| {
+                rows.push((row.server, row.id.as_str().to_owned(), row.reason));
+                Ok(())
+            });
+            visited.unwrap();
+            rows
+        }
+
+        async fn has_rows(&self, count: usize) {
+            for _ in 0..10_000 {
+                if self.rows().len() >= count {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(self.rows().len(), count);
+        }
+
+        fn counted(&self, provider: &str) -> Option<u64> {
+            let line = format!(
+                "agentgate_requests_total{{provider=\"{provider}\",decision=\"unauthenticated\"}} "
+            );
+            let text = self.metrics.text();
+            text.lines().find_map(|other| other.strip_prefix(&line)?.parse().ok())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_counted_at_once_and_written_when_the_minute_is_over() {
+        let stage = Stage::new();
+        stage.refuse("github", 1).await;
+        stage.refuse("notion", 25).await;
+        assert_eq!((stage.counted("github"), stage.counted("notion")), (Some(1), Some(25)));
+        assert_eq!(stage.rows().len(), 1);
+        tokio::time::sleep(WINDOW + Duration::from_millis(5)).await;
+        stage.has_rows(2).await;
+        let (server, id, reason) = stage.rows().remove(1);
+        assert_eq!(server, "notion");
+        assert_eq!(reason, "no key, from 127.0.0.1; 25 in the minute before");
+        assert_eq!(stage.counted("notion"), Some(25), "each once");
+
+        // Those that follow share that row, and have the next.
+        assert_eq!(stage.refuse("github", 3).await, Some(id));
+        tokio::time::sleep(WINDOW + Duration::from_millis(5)).await;
+        stage.has_rows(3).await;
+        assert!(stage.rows()[2].2.ends_with("; 3 in the minute before"), "{:?}", stage.rows());
+        tokio::time::sleep(3 * WINDOW).await;
+        assert_eq!(stage.rows().len(), 3, "where nothing came there is nothing to write");
+        stage.refuse("slack", 2).await;
+        assert_eq!(stage.rows().len(), 4);
+        tokio::time::sleep(WINDOW + Duration::from_millis(5)).await;
+        stage.has_rows(5).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_is_written_when_the_program_ends() {
+        let stage = Stage::new();
+        stage.refuse("notion", 20).await;
+        assert_eq!(stage.rows().len(), 1);
+        stage.refusals.close().await;
+        stage.refusals.close().await;
+        let rows = stage.rows();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[1].2, "no key, from 127.0.0.1; 19 in the minute before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_written_is_held_back() {
+        let stage = Stage::new();
+        stage.refuse("notion", 4).await;
+        stage.refusals.gate.store.close();
+        stage.refusals.close().await;
+        let held = stage.refusals.strangers.due(Instant::now(), true);
+        assert_eq!(held.iter().map(|held| held.count).sum::<u64>(), 3);
     }
 }

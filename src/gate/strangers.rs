@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The length of a window.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
@@ -15,7 +17,14 @@ pub(super) const MAX_SOURCES: usize = 10_000;
 /// Counts refused requests by source.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
-    windows: Mutex<HashMap<Option<IpAddr>, Window>>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    windows: HashMap<Option<IpAddr>, Window>,
+    /// Somebody writes what is held back when its time comes.
+    is_swept: bool,
 }
 
 #[derive(Debug)]
@@ -23,6 +32,8 @@ struct Window {
     began: Instant,
     /// Requests since the row of this window was written.
     unwritten: u64,
+    /// What the last of them was for, and what was wrong with it.
+    last: (String, String),
     row: Option<String>,
 }
 
@@ -33,61 +44,183 @@ pub(super) enum Note {
     Row {
         /// Requests since the last row.
         more: u64,
+        /// The source that it is counted under; `None` where it is one of many.
+        under: Option<IpAddr>,
     },
-    /// It is counted; this is the row that it belongs to.
-    Counted(Option<String>),
+    /// It is counted.
+    Counted {
+        /// The row that it belongs to.
+        row: Option<String>,
+        /// Nobody sees to it that what is held back is written: the caller has to.
+        unswept: bool,
+    },
+}
+
+/// Requests that have no row of their own yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HeldBack {
+    /// Where they came from; `None` for many.
+    pub(super) source: Option<IpAddr>,
+    /// What the last of them was for.
+    pub(super) server: String,
+    /// What was wrong with it.
+    pub(super) what: String,
+    /// How many.
+    pub(super) count: u64,
 }
 
 impl Strangers {
-    /// Counts a request from `source` that was refused at `now`.
-    pub(super) fn note(&self, source: IpAddr, now: Instant) -> Note {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Counts a request from `source` that was refused at `now`, for `server` and
+    /// because of `what`.
+    pub(super) fn note(&self, source: IpAddr, now: Instant, (server, what): (&str, &str)) -> Note {
+        let mut counts = self.counts();
+        let Counts { windows, is_swept } = &mut *counts;
         let source = Some(source);
-        let full = windows.len() >= MAX_SOURCES && !windows.contains_key(&source);
-        if full {
-            windows.retain(|_, window| {
-                window.unwritten > 0 || now.duration_since(window.began) < WINDOW
-            });
+        if windows.len() >= MAX_SOURCES && !windows.contains_key(&source) {
+            forget(windows, now);
         }
-        let source = if windows.len() >= MAX_SOURCES { None } else { source };
+        let source = if windows.len() >= MAX_SOURCES && !windows.contains_key(&source) {
+            None
+        } else {
+            source
+        };
+        let last = (server.to_owned(), what.to_owned());
         match windows.get_mut(&source) {
             Some(window) if now.duration_since(window.began) < WINDOW => {
                 window.unwritten += 1;
-                Note::Counted(window.row.clone())
+                window.last = last;
+                let unswept = !std::mem::replace(is_swept, true);
+                Note::Counted { row: window.row.clone(), unswept }
             }
             other => {
                 let more = other.map_or(0, |window| window.unwritten);
-                windows.insert(source, Window { began: now, unwritten: 0, row: None });
-                Note::Row { more }
+                windows.insert(source, Window { began: now, unwritten: 0, last, row: None });
+                Note::Row { more, under: source }
             }
         }
     }
 
     /// The row of the present window of `source`, for those that follow.
-    pub(super) fn wrote(&self, source: IpAddr, row: Option<String>) {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(window) = windows.get_mut(&Some(source)) {
+    pub(super) fn wrote(&self, source: Option<IpAddr>, row: Option<String>) {
+        if let Some(window) = self.counts().windows.get_mut(&source) {
             window.row = row;
         }
     }
+
+    /// So many requests of `source` were not written after all.
+    pub(super) fn hold_back(&self, source: Option<IpAddr>, count: u64) {
+        if let Some(window) = self.counts().windows.get_mut(&source) {
+            window.unwritten += count;
+        }
+    }
+
+    /// What was held back in windows that are over `at` that time, or in `all`; their
+    /// next windows begin.
+    pub(super) fn due(&self, at: Instant, all: bool) -> Vec<HeldBack> {
+        let mut due = Vec::new();
+        for (source, window) in &mut self.counts().windows {
+            let is_over = all || at.duration_since(window.began) >= WINDOW;
+            if is_over && window.unwritten > 0 {
+                let count = std::mem::take(&mut window.unwritten);
+                let (server, what) = window.last.clone();
+                (window.began, window.row) = (at, None);
+                due.push(HeldBack { source: *source, server, what, count });
+            }
+        }
+        due
+    }
+
+    /// When the next window with something held back is over; with `None` whoever asks is
+    /// done, and the next that is held back has to find another.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        let mut counts = self.counts();
+        let held = counts.windows.values().filter(|window| window.unwritten > 0);
+        let next = held.map(|window| window.began + WINDOW).min();
+        counts.is_swept = next.is_some();
+        next
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops the windows that are over and hold nothing back.
+fn forget(windows: &mut HashMap<Option<IpAddr>, Window>, now: Instant) {
+    windows.retain(|_, window| window.unwritten > 0 || now.duration_since(window.began) < WINDOW);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const WHAT: (&str, &str) = ("github", "no key");
+
     #[test]
     fn a_source_gets_one_row_a_window() {
         let strangers = Strangers::default();
         let (one, other): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
         let start = Instant::now();
-        assert_eq!(strangers.note(one, start), Note::Row { more: 0 });
-        strangers.wrote(one, Some("row".to_owned()));
-        for _ in 0..5 {
-            assert_eq!(strangers.note(one, start), Note::Counted(Some("row".to_owned())));
+        let note = |source, now| strangers.note(source, now, WHAT);
+        assert_eq!(note(one, start), Note::Row { more: 0, under: Some(one) });
+        strangers.wrote(Some(one), Some("row".to_owned()));
+        for index in 0..5 {
+            let row = Some("row".to_owned());
+            assert_eq!(note(one, start), Note::Counted { row, unswept: index == 0 });
         }
-        assert_eq!(strangers.note(other, start), Note::Row { more: 0 });
-        assert_eq!(strangers.note(one, start + WINDOW), Note::Row { more: 5 });
-        assert_eq!(strangers.note(one, start + WINDOW), Note::Counted(None));
+        assert_eq!(note(other, start), Note::Row { more: 0, under: Some(other) });
+        assert_eq!(note(one, start + WINDOW), Note::Row { more: 5, under: Some(one) });
+        assert_eq!(note(one, start + WINDOW), Note::Counted { row: None, unswept: false });
+    }
+
+    #[test]
+    fn what_is_held_back_is_due_when_its_window_is_over() {
+        let strangers = Strangers::default();
+        let source: IpAddr = [127, 0, 0, 1].into();
+        let start = Instant::now();
+        let held = |count| HeldBack {
+            source: Some(source),
+            server: "notion".to_owned(),
+            what: "no key".to_owned(),
+            count,
+        };
+        strangers.note(source, start, WHAT);
+        assert_eq!(strangers.next_end(), None);
+        for _ in 0..3 {
+            strangers.note(source, start, ("notion", "no key"));
+        }
+        assert_eq!(strangers.next_end(), Some(start + WINDOW));
+        assert_eq!(strangers.due(start + WINDOW / 2, false), []);
+        assert_eq!(strangers.due(start + WINDOW, false), [held(3)]);
+        // It is the row of the next window, too: one a minute.
+        strangers.wrote(Some(source), Some("row".to_owned()));
+        let next = strangers.note(source, start + WINDOW, ("notion", "no key"));
+        assert!(matches!(next, Note::Counted { row: Some(_), .. }), "{next:?}");
+        strangers.hold_back(Some(source), 2);
+        assert_eq!(strangers.due(start + WINDOW, true), [held(3)]);
+        assert_eq!((strangers.due(start + WINDOW, true), strangers.next_end()), (vec![], None));
+    }
+
+    #[test]
+    fn more_sources_than_fit_are_counted_together() {
+        let strangers = Strangers::default();
+        let start = Instant::now();
+        let source = |n: usize| IpAddr::from(std::net::Ipv4Addr::from_bits(n as u32));
+        for n in 0..MAX_SOURCES {
+            let under = Some(source(n));
+            assert_eq!(strangers.note(source(n), start, WHAT), Note::Row { more: 0, under });
+        }
+        let beyond = strangers.note(source(MAX_SOURCES), start, WHAT);
+        assert_eq!(beyond, Note::Row { more: 0, under: None });
+        let known = strangers.note(source(1), start, WHAT);
+        assert!(matches!(known, Note::Counted { .. }), "it has a window of its own: {known:?}");
+        for n in 1..3 {
+            let next = strangers.note(source(MAX_SOURCES + n), start, WHAT);
+            assert!(matches!(next, Note::Counted { .. }), "{next:?}");
+        }
+        let mut due = strangers.due(start, true);
+        due.sort_by_key(|held| held.source);
+        let due: Vec<_> = due.into_iter().map(|held| (held.source, held.count)).collect();
+        assert_eq!(due, [(None, 2), (Some(source(1)), 1)]);
     }
 }

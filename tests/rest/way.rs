@@ -29,6 +29,30 @@ fn strangers_are_all_told_the_same_and_counted_together() {
     assert_eq!(gate.log().len(), 1, "one row a minute and source");
 }
 
+#[cfg(unix)]
+#[test]
+fn strangers_that_share_a_row_are_counted_and_in_the_log_when_it_ends() {
+    let mut gate = Serve::start("", &["--test-mode"]);
+    for _ in 0..20 {
+        assert_eq!(
+            gate.request("GET", "/proxy/notion/users", "X-Agent-Key: ag_0\r\n", "").status,
+            401
+        );
+    }
+    let metrics = gate.request("GET", "/metrics", "", "").body;
+    let counted = "agentgate_requests_total{provider=\"notion\",decision=\"unauthenticated\"} 20\n";
+    assert!(metrics.contains(counted), "{metrics}");
+    let pid = rustix::process::Pid::from_child(gate.process());
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(gate.process().wait().unwrap().success());
+    let listed = command(gate.home.path()).args(["audit", "list", "--json"]).output().unwrap();
+    let rows = String::from_utf8(listed.stdout).unwrap();
+    let rows: Vec<Value> = rows.lines().map(parsed).collect();
+    let reasons: Vec<_> = rows.iter().map(|row| row["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[1].ends_with("; 19 in the minute before"), "{reasons:?}");
+}
+
 #[test]
 fn a_denial_says_what_why_and_where_it_is_logged() {
     let gate = Serve::start("", &["--test-mode"]);

@@ -139,6 +139,7 @@ impl Serving {
         while let Some(ended) = self.tasks.join_next().await {
             ended??;
         }
+        self.proxy.refusals.close().await;
         self.hosted.close().await;
         drop(self.lanes);
         Ok(())
