@@ -43,11 +43,13 @@ impl fmt::Debug for MasterKey {
 }
 
 impl MasterKey {
-    /// The key `text`.
+    /// The key `text`, without the space around it: HTTP takes it off a header, so that
+    /// nobody could ever present it.
     ///
     /// # Errors
     /// Where there is no randomness to be had.
     pub fn new(text: &str) -> io::Result<Self> {
+        let text = text.trim_ascii();
         let mut blind = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *blind).map_err(io::Error::other)?;
         let mac = Hmac::<Sha256>::new_from_slice(&*blind).map_err(io::Error::other)?;
@@ -69,7 +71,7 @@ impl MasterKey {
     /// What the file system says.
     pub fn load_or_make(file: &Path) -> io::Result<(Self, Option<Zeroizing<String>>)> {
         match fs::read_to_string(file).map(Zeroizing::new) {
-            Ok(text) => return Ok((Self::new(text.trim())?, None)),
+            Ok(text) => return Ok((Self::new(&text)?, None)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -113,7 +115,10 @@ mod tests {
         let key = MasterKey::new("a long enough key").unwrap();
         assert!(key.is(b"a long enough key") && !key.is(b"a long enough kez") && !key.is(b""));
         assert!(key.weakness().is_none());
+        let pasted = MasterKey::new(" a long enough key\r\n").unwrap();
+        assert!(pasted.is(b"a long enough key"));
         assert!(MasterKey::new("short").unwrap().weakness().is_some());
+        assert!(MasterKey::new("short            ").unwrap().weakness().is_some());
         assert!(MasterKey::new(KNOWN[0]).unwrap().weakness().is_some());
     }
 

@@ -115,6 +115,8 @@ pub struct File {
     pub providers: Vec<(Provider, ProviderFile)>,
     /// Where policies and servers are named.
     pub places: Places,
+    /// It is there, and holds nothing but space and comments.
+    pub is_blank: bool,
 }
 
 /// What holds for one server.
@@ -359,8 +361,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let home = Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
         assert_eq!(File::load(None, &home).expect("no file"), File::default());
-        assert_eq!(load("").expect("empty"), File::default());
-        assert_eq!(load("# nothing yet\n").expect("a comment"), File::default());
+        let blank = || File { is_blank: true, ..File::default() };
+        assert_eq!(load("").expect("empty"), blank());
+        assert_eq!(load("# nothing yet\n").expect("a comment"), blank());
+        assert!(!load("{}").expect("nothing, and meant so").is_blank);
     }
 
     #[test]

@@ -75,7 +75,7 @@ const MAX_DAYS: u32 = 36_500;
 pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> {
     let is_blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if source.text.lines().all(is_blank) {
-        return Ok(File::default());
+        return Ok(File { is_blank: true, ..File::default() });
     }
     let root = yaml::parse(source).map_err(Diagnostics::from)?;
     let places = Places::of(source);
@@ -122,6 +122,7 @@ impl Config<'_> {
             retention_days: self.parsed(&fields, "retention_days", days),
             providers: get("providers").map(|node| self.providers(node)).unwrap_or_default(),
             places: Places::default(),
+            is_blank: false,
         }
     }
 

@@ -193,6 +193,12 @@ impl Plan {
         self.providers.iter().find(|(named, _)| *named == provider).map(|(_, file)| file)
     }
 
+    /// Whether its configuration file holds nothing but space and comments.
+    #[must_use]
+    pub fn is_of_blank_file(&self) -> bool {
+        self.settings.file.is_blank
+    }
+
     /// In which keys `after` differs.
     #[must_use]
     pub fn changes(&self, after: &Self) -> Changes {

@@ -112,6 +112,27 @@ fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
     assert!(gate.process().try_wait().unwrap().is_none(), "it serves on");
 }
 
+/// With the upstreams of a file that is just being written the credentials would go,
+/// and requests to the vendors' own hosts.
+#[test]
+fn a_file_that_becomes_empty_changes_nothing() {
+    let mut gate = Serve::start("policy: [allow_all]\n", &["--test-mode"]);
+    let made = gate.admin("POST", "/agents", r#"{"name":"bot"}"#);
+    let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
+    let agent =
+        Agent { key: made["api_key"].as_str().unwrap().to_owned(), aws: Default::default() };
+    let said = "the configuration file is empty";
+    for (times, blank) in ["", " \n\n", "# policy: [deny_all]\n"].into_iter().enumerate() {
+        write(&gate, blank);
+        hang_up(&mut gate);
+        eventually(said, || gate.said().matches(said).count() > times);
+        assert_eq!(writes(&gate, &agent, "{}"), 201);
+    }
+    write(&gate, "{}\n");
+    hang_up(&mut gate);
+    eventually("what is meant is taken up", || writes(&gate, &agent, "{}") == 403);
+}
+
 #[test]
 fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
     let gate = Serve::start("", &["--test-mode"]);

@@ -13,6 +13,9 @@ use crate::os::{Stop, StopRequests};
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What is said of a file that became empty.
+const BLANK: &str = "the configuration file is empty; write `{}` into it to configure nothing";
+
 /// Takes up what changes until told to stop. A change is taken once two looks
 /// agree, so that a half-written file never is; `SIGHUP` takes it at once.
 pub(super) async fn follow(
@@ -59,6 +62,10 @@ impl Follower {
                 tracing::info!("the configuration loads and is as it was");
             }
             return;
+        }
+        // More likely somebody is writing it.
+        if plan.is_of_blank_file() && !self.last.is_of_blank_file() {
+            return self.complain(BLANK, at_once);
         }
         let is_same = |pending: Plan| pending.changes(&plan) == Changes::default();
         if !at_once && !pending.is_some_and(is_same) {

@@ -67,7 +67,7 @@ async fn serve(
 /// The key from the environment, or the one in the data folder.
 fn master_key(plan: &Plan) -> anyhow::Result<MasterKey> {
     let named = MASTER_KEYS.iter().find_map(|name| {
-        let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+        let text = std::env::var(name).ok().filter(|text| !text.trim_ascii().is_empty())?;
         Some((*name, text))
     });
     let key = match &named {

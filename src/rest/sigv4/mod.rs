@@ -37,8 +37,9 @@ pub use self::canonical::Seen;
 pub use self::profile::credentials;
 pub use self::signing::{CannotSign, sign_anew};
 
-/// How far a client's clock may be off.
-pub const SKEW: Duration = Duration::from_secs(300);
+/// How far a client's clock may be off: as far as at AWS, since SDKs correct theirs by
+/// what AWS answers.
+pub const SKEW: Duration = Duration::from_secs(15 * 60);
 
 /// The header that says what is signed of the body.
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
