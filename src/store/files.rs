@@ -132,6 +132,13 @@ pub(super) struct Identity {
     wal: Option<FileId>,
 }
 
+impl Identity {
+    /// Whether the database is the same file, whatever its write-ahead log.
+    pub(super) fn is_database_of(&self, other: &Self) -> bool {
+        self.db.is_some() && self.db == other.db
+    }
+}
+
 /// The lock that writers of different processes queue on. SQLite's own busy
 /// handler sleeps too long and too unfairly for that.
 #[derive(Debug, Clone)]

@@ -199,13 +199,16 @@ impl Ledger {
             self.len = len;
             return Ok(());
         }
-        self.broken = true;
+        let was_broken = std::mem::replace(&mut self.broken, true);
         let path = self.files.named.clone();
-        let error = match identity == self.identity {
+        // Whoever opens one that is empty removes its write-ahead log.
+        let error = match identity.is_database_of(&self.identity) && len < self.len {
             true => StoreError::Cut { path },
             false => StoreError::Lost { path },
         };
-        tracing::error!("{error}");
+        if !was_broken {
+            tracing::error!("{error}");
+        }
         Err(error)
     }
 

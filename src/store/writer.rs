@@ -416,13 +416,13 @@ impl Shared {
     /// Commits until the queue is empty, then does the house-keeping.
     fn serve(&self) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.mend(&mut ledger) {
-            return self.fail_rows(&error);
-        }
         let patience = match self.queue().closed {
             true => self.options.patience.min(CLOSE_PATIENCE),
             false => self.options.patience,
         };
+        if let Err(error) = self.mend(&mut ledger, patience) {
+            return self.fail_rows(&error);
+        }
         let held = match ledger.lock().take(patience) {
             Ok(Some(held)) => held,
             Ok(None) => return self.fail_rows(&StoreError::busy(&self.path, patience)),

@@ -207,9 +207,11 @@ fn a_log_that_is_cut_short_takes_no_row_that_is_lost() {
     for _ in 0..3 {
         let error = record(&store, draft("b")).unwrap_err();
         assert!(matches!(error, StoreError::Cut { .. }), "{error}");
+        // SQLite removes the write-ahead log of what it finds empty.
+        assert!(Reader::open(&path).is_err());
     }
     for name in ["audit.db", "audit.db-wal", "audit.db-shm"] {
-        fs::rename(folder.path().join(name), folder.path().join(format!("{name}.away"))).unwrap();
+        let _ = fs::rename(folder.path().join(name), folder.path().join(format!("{name}.away")));
     }
     record(&store, draft("c")).unwrap();
     assert_eq!(rows(&path), 2, "a note that it is a new one, and the row");

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::super::StoreError;
 use super::super::ledger::Ledger;
+use super::super::{Options, StoreError};
 use super::{Shared, Writer};
 
 /// How long what came of a commit stands for what would come of another.
@@ -72,7 +72,7 @@ impl Shared {
     /// Does what a row does. Where the last one failed that is to write as well: a full
     /// disk does not show before.
     fn try_to_write(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
-        self.mend(ledger)?;
+        self.mend(ledger, PATIENCE)?;
         ledger.set_patience(PATIENCE);
         if !self.standing.has_failed() {
             return ledger.transact(PATIENCE, |_| Ok(()));
@@ -83,12 +83,13 @@ impl Shared {
 
     /// Opens the log again, where it is broken. One that was cut short is left alone:
     /// what is in its write-ahead log does not fit to what is left of it.
-    pub(super) fn mend(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+    pub(super) fn mend(&self, ledger: &mut Ledger, patience: Duration) -> Result<(), StoreError> {
         if ledger.is_broken() {
             if let Err(error @ StoreError::Cut { .. }) = ledger.check_files() {
                 return Err(error);
             }
-            *ledger = Ledger::open(&self.path, &self.options, Some(ledger.keys()))?;
+            let options = Options { patience, ..self.options.clone() };
+            *ledger = Ledger::open(&self.path, &options, Some(ledger.keys()))?;
             tracing::warn!(path = %self.path.display(), "the audit log was opened again");
             self.keys.store(Arc::clone(ledger.keys()));
         }
