@@ -7,19 +7,8 @@ use crate::intent::{Intent, Judgement, tool};
 
 /// Verbs of actions that only ask. Others that sound like it head the names of
 /// collections (`browseSessions`, `filterOperators`), which a POST adds to.
-const VERBS: [&str; 11] = [
-    "check",
-    "compute",
-    "evaluate",
-    "extract",
-    "find",
-    "get",
-    "has",
-    "list",
-    "retrieve",
-    "translate",
-    "validate",
-];
+const VERBS: [&str; 9] =
+    ["check", "compute", "extract", "find", "get", "list", "retrieve", "translate", "validate"];
 
 /// A GET reads, unless it is to redeem a sharing link on the way ("Access shared
 /// items"): that gives the caller lasting access.
@@ -104,8 +93,6 @@ mod tests {
             "/v1.0/users/x/checkMemberGroups",
             "/v1.0/directoryObjects/getByIds",
             "/v1.0/directoryObjects/microsoft.graph.getByIds",
-            "/beta/groups/evaluateDynamicMembership",
-            "/beta/deviceManagement/deviceShellScripts/hasPayloadLinks",
             "/v1.0/drives/x/items/y/preview",
             "/v1.0/me/drive/items/x/workbook/functions/sum",
             "/v1.0/security/microsoft.graph.security.runHuntingQuery",
