@@ -43,15 +43,8 @@ fn is_upload(path: &str) -> bool {
 /// segment (`/gmail.googleapis.com/gmail/v1/…`), or told by the path. The rest
 /// shares one.
 fn google(path: &str) -> Destination<'_> {
-    let rest = path.get(1..).unwrap_or_default();
-    let (first, below) = rest.split_once('/').unwrap_or((rest, ""));
-    let is_host = first.strip_suffix(".googleapis.com").is_some_and(|service| {
-        !service.is_empty()
-            && service.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    });
-    if is_host {
-        let start = path.len() - below.len() - usize::from(rest.contains('/'));
-        let below = path.get(start..).filter(|below| !below.is_empty()).unwrap_or("/");
+    let (first, below) = parted(path);
+    if first.strip_suffix(".googleapis.com").is_some_and(is_label) {
         return Destination { host: Some(first.to_owned().into()), path: below.into() };
     }
     const TOLD_BY_PATH: [(&str, &str); 9] = [
@@ -75,19 +68,26 @@ pub const AWS_GLOBAL: [&str; 4] = ["iam", "route53", "cloudfront", "organization
 
 /// `/s3/bucket/key`: the service comes first, as SDKs are told their endpoint.
 fn aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
-    let rest = path.get(1..).unwrap_or_default();
-    let (service, _) = rest.split_once('/').unwrap_or((rest, ""));
-    let is_label = |text: &str| {
-        !text.is_empty()
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    let below = path.get(1 + service.len()..).filter(|below| !below.is_empty()).unwrap_or("/");
+    let (service, below) = parted(path);
     let host = match is_label(service) && is_label(region) {
         true if AWS_GLOBAL.contains(&service) => Some(format!("{service}.amazonaws.com").into()),
         true => Some(format!("{service}.{region}.amazonaws.com").into()),
         false => None,
     };
     Destination { host, path: below.into() }
+}
+
+/// The first segment, and the path below it.
+fn parted(path: &str) -> (&str, &str) {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    rest.find('/').map_or((rest, "/"), |end| rest.split_at(end))
+}
+
+/// Whether it may be one label of a host, as vendors write theirs.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 #[cfg(test)]

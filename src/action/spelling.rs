@@ -1,5 +1,7 @@
 //! The spellings of a path that a provider takes for one another.
 
+use std::borrow::Cow;
+
 use super::Provider;
 
 impl Provider {
@@ -8,21 +10,24 @@ impl Provider {
     /// to write it, the suffix that names a format), and what the provider documents as
     /// another name of the same.
     pub fn loose_forms(self, path: &str) -> impl Iterator<Item = String> {
-        self.plainest(path).into_iter().chain(self.second_names(path.trim_end_matches('/')))
+        let plain = path.trim_end_matches('/');
+        let forms = self.plainest(path).into_iter().chain(self.second_names(plain));
+        forms.map(|mut form| {
+            form.make_ascii_lowercase();
+            form
+        })
     }
 
     fn plainest(self, path: &str) -> Option<String> {
         let plain = path.trim_end_matches('/');
         match self {
-            Self::Microsoft => Some(without_odata(plain).to_ascii_lowercase()),
-            Self::Salesforce => Some(without_format(plain).to_ascii_lowercase()),
-            Self::Github | Self::Hubspot => Some(plain.to_ascii_lowercase()),
-            Self::Jira => Some(below_site(plain).to_ascii_lowercase()),
-            Self::Google if plain.contains("%3A") => {
-                Some(plain.replace("%3A", ":").to_ascii_lowercase())
-            }
+            Self::Microsoft => Some(without_odata(plain)),
+            Self::Salesforce => Some(without_format(plain).to_owned()),
+            Self::Github | Self::Hubspot => Some(plain.to_owned()),
+            Self::Jira => Some(below_site(plain).to_owned()),
+            Self::Google if plain.contains("%3A") => Some(with_verb(plain)),
             Self::Google | Self::Slack | Self::Notion | Self::Linear | Self::Aws => {
-                (plain.len() < path.len()).then(|| plain.to_ascii_lowercase())
+                (plain.len() < path.len()).then(|| plain.to_owned())
             }
         }
     }
@@ -30,12 +35,9 @@ impl Provider {
     fn second_names(self, plain: &str) -> Vec<String> {
         match self {
             Self::Microsoft if plain.contains(':') => {
-                vec![without_odata(&without_closing_colons(plain)).to_ascii_lowercase()]
+                vec![without_odata(&without_closing_colons(plain))]
             }
-            Self::Google => without_media(plain)
-                .map(|below| below.replace("%3A", ":").to_ascii_lowercase())
-                .into_iter()
-                .collect(),
+            Self::Google => without_media(plain).map(with_verb).into_iter().collect(),
             Self::Notion => {
                 let forms = [with_dashes as fn(&str) -> Option<String>, without_dashes];
                 forms.iter().filter_map(|form| renamed(plain, form)).collect()
@@ -113,14 +115,16 @@ fn without_media(path: &str) -> Option<&str> {
     below.filter(|below| below.starts_with('/'))
 }
 
-/// `path` with every segment that has one under its other name.
+/// With the colon of a custom verb as it is, where it may be one.
+fn with_verb(path: &str) -> String {
+    path.replace("%3A", ":")
+}
+
+/// `path` with every segment that has one under its other name; `None` where none has.
 fn renamed(path: &str, other: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let others: Vec<Option<String>> = path.split('/').map(other).collect();
-    others.iter().any(Option::is_some).then(|| {
-        let named = path.split('/').zip(&others);
-        let named: Vec<&str> = named.map(|(own, other)| other.as_deref().unwrap_or(own)).collect();
-        named.join("/").to_ascii_lowercase()
-    })
+    let named = path.split('/').map(|own| other(own).map_or(Cow::Borrowed(own), Cow::Owned));
+    let named: Vec<Cow<'_, str>> = named.collect();
+    named.iter().any(|name| matches!(name, Cow::Owned(_))).then(|| named.join("/"))
 }
 
 /// Notion's ids are UUIDs, whose dashes may be left out (API reference, "Introduction").

@@ -161,13 +161,17 @@ impl Plan {
     /// The upstreams and credentials of all providers, configured or not.
     #[must_use]
     pub fn sites(&self) -> HashMap<Provider, Site> {
+        let site = |name, hosts, upstream| match self.test_mode {
+            true => Site::mocked(name),
+            false => Site::new(name, hosts, upstream),
+        };
         let vendors = Provider::ALL.into_iter();
-        let vendors = vendors.map(|name| (name, Site::new(name, Hosts::default(), None)));
+        let vendors = vendors.map(|name| (name, site(name, Hosts::default(), None)));
         let mut sites: HashMap<Provider, Site> = vendors.collect();
         for (provider, file) in &self.providers {
             let ProviderFile { upstream, hosts, public_url, credential, .. } = file.clone();
             let credential = credential.map(|source| Credential::new(*provider, source));
-            let mut site = Site::new(*provider, hosts, upstream);
+            let mut site = site(*provider, hosts, upstream);
             (site.public_url, site.credential) = (public_url, credential);
             sites.insert(*provider, site);
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::minted;
 use super::route::{Upstream, UpstreamFault};
-use crate::action::Provider;
+use crate::action::{Provider, is_label};
 
 /// Where single hosts of a provider are, in place of the vendor's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,11 +134,6 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
             refused(format!("known are {}", known.join(", ")))
         }
     }
-}
-
-fn is_label(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::pipes::Pipes;
 use crate::support::scripted::{
-    STREAM, Scripted, accepted, json_answer, message_of, never, result, usual, whole_answer,
+    STREAM, Scripted, accepted, json_answer, message_of, never, result, tells, usual, whole_answer,
 };
 use crate::support::{call, eventually, initialize, stateless_call};
 
@@ -117,9 +117,7 @@ fn a_stream_that_ends_before_the_answer_is_taken_up_again() {
             }
             _ => return stream.write_all(&usual(request).unwrap()).is_ok(),
         };
-        stream.write_all(STREAM).unwrap();
-        stream.write_all(events.as_bytes()).unwrap();
-        false
+        tells(stream, &events)
     });
     let mut pipes = Pipes::open(&[], &upstream.url);
     pipes.send(&call(1, "look", json!({})));
@@ -154,9 +152,7 @@ fn streams_are_not_opened_again_without_a_pause() {
             None if resumes => "retry: 0\n\n".to_owned(),
             _ => return stream.write_all(&usual(request).unwrap()).is_ok(),
         };
-        stream.write_all(STREAM).unwrap();
-        stream.write_all(events.as_bytes()).unwrap();
-        false
+        tells(stream, &events)
     });
     let mut pipes = Pipes::open(&[], &upstream.url);
     pipes.send(&call(1, "look", json!({})));
@@ -185,17 +181,11 @@ fn the_servers_own_stream_is_opened_again() {
             format!("id: {n}\nretry: 10\ndata: {note}\n\n")
         };
         match counter.fetch_add(1, Ordering::Relaxed) {
-            0 => {
-                stream.write_all(STREAM).unwrap();
-                stream.write_all(note(1).as_bytes()).unwrap();
-                false
-            }
+            0 => tells(stream, &note(1)),
             1 => stream.write_all(&whole_answer("503 Service Unavailable", "", "")).is_ok(),
             2 => {
                 assert!(request.contains("last-event-id: 1\r\n"), "{request}");
-                stream.write_all(STREAM).unwrap();
-                stream.write_all(note(2).as_bytes()).unwrap();
-                false
+                tells(stream, &note(2))
             }
             _ => stream.write_all(&whole_answer("405 Method Not Allowed", "", "")).is_ok(),
         }

@@ -114,6 +114,18 @@ impl Session {
         session.server.say(json!({"id": "l", "result": {"tools": tools}})).await;
         session
     }
+
+    /// A session whose list has changed, and what the gate asks the server because of
+    /// the call of `look` that follows.
+    async fn called_after_a_change() -> (Self, Value) {
+        let mut session = Self::listed(json!([reader("look")]), |_| {}).await;
+        session.client.line().await;
+        session.server.say(json!({"method": "notifications/tools/list_changed"})).await;
+        session.client.line().await;
+        session.client.say(call(1, "look")).await;
+        let list = session.server.hear().await;
+        (session, list)
+    }
 }
 
 fn call(id: u64, tool: &str) -> Value {
@@ -284,12 +296,7 @@ fn a_list_that_does_not_come_leaves_the_worst_case() {
 #[test]
 fn a_changed_list_is_asked_for_again_and_tightens() {
     run(async {
-        let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
-        session.client.line().await;
-        session.server.say(json!({"method": "notifications/tools/list_changed"})).await;
-        session.client.line().await;
-        session.client.say(call(1, "look")).await;
-        let list = session.server.hear().await;
+        let (mut session, list) = Session::called_after_a_change().await;
         let tools = json!([{"name": "look", "annotations": {"readOnlyHint": false}}]);
         session.server.say(json!({"id": list["id"], "result": {"tools": tools}})).await;
         assert!(is_denial(&session.client.hear().await));
@@ -324,12 +331,7 @@ fn a_list_that_changes_whenever_it_is_asked_for_is_the_worst_case() {
 #[test]
 fn a_list_that_changed_and_does_not_come_is_not_decided_by() {
     run(async {
-        let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
-        session.client.line().await;
-        session.server.say(json!({"method": "notifications/tools/list_changed"})).await;
-        session.client.line().await;
-        session.client.say(call(1, "look")).await;
-        let list = session.server.hear().await;
+        let (mut session, list) = Session::called_after_a_change().await;
         session.server.say(json!({"id": list["id"], "error": {"code": -32603}})).await;
         assert!(is_denial(&session.client.hear().await));
     });

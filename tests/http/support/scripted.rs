@@ -121,6 +121,13 @@ pub(crate) fn accepted() -> Vec<u8> {
 pub(crate) const STREAM: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 
+/// Answers with a stream of these events, which ends with its connection.
+pub(crate) fn tells(stream: &mut TcpStream, events: &str) -> bool {
+    stream.write_all(STREAM).unwrap();
+    stream.write_all(events.as_bytes()).unwrap();
+    false
+}
+
 /// Answers the handshake, the list, and notifications; `None` for all else.
 pub(crate) fn usual(request: &str) -> Option<Vec<u8>> {
     let message = message_of(request);
