@@ -90,10 +90,10 @@ pub fn single(message: &[u8]) -> Message<'_> {
     }
 }
 
-/// The id of a response that [`single`] could not read: for the books, not for
-/// learning.
+/// The id of a response, also of one that [`single`] could not read: for the books,
+/// not for learning.
 #[must_use]
-pub fn unreadable_id(message: &[u8]) -> Option<Vec<u8>> {
+pub fn id_of_response(message: &[u8]) -> Option<Vec<u8>> {
     let outline = outline(message);
     outline.id.filter(|_| outline.is_response && !outline.has_method)
 }
@@ -237,7 +237,7 @@ mod tests {
         }
         let surrogate = br#"{"id":4,"result":{"content":"\ud800"}}"#;
         assert_eq!(single(surrogate), Message::Opaque);
-        assert_eq!(unreadable_id(surrogate), Some(b"4".to_vec()));
+        assert_eq!(id_of_response(surrogate), Some(b"4".to_vec()));
     }
 
     #[test]

@@ -139,22 +139,29 @@ impl Pending {
         self.asked.get(id).map(Asked::mark).unwrap_or_default()
     }
 
-    /// Takes the request that this id answers, or that was cancelled.
-    pub fn take(&mut self, id: &Key) -> Option<Asked> {
-        self.asked.remove(id).or_else(|| self.take_resumed(id))
+    /// Whether the request is in flight, in whichever exchange it was asked.
+    #[must_use]
+    pub fn contains_anywhere(&self, id: &Key) -> bool {
+        self.contains(id) || self.elsewhere(id).is_some()
     }
 
-    /// An answer that comes in another exchange than the one that asked: its
-    /// stream broke and was resumed.
-    fn take_resumed(&mut self, id: &Key) -> Option<Asked> {
+    /// Takes the request that this id answers, or that was cancelled.
+    pub fn take(&mut self, id: &Key) -> Option<Asked> {
+        self.asked.remove(id).or_else(|| {
+            let asked = self.elsewhere(id)?.clone();
+            self.asked.remove(&asked)
+        })
+    }
+
+    /// The request that an answer outside of all exchanges is meant for: the stream
+    /// of the one that asked broke and was resumed.
+    fn elsewhere(&self, id: &Key) -> Option<&Key> {
         let is_scoped = |key: &Key| !matches!(key.0.first(), Some(b'"' | b'-' | b'0'..=b'9'));
         if is_scoped(id) {
             return None;
         }
         let suffix = [b"/", id.as_bytes()].concat();
-        let asked = self.asked.keys().find(|key| is_scoped(key) && key.0.ends_with(&suffix));
-        let asked = asked.cloned()?;
-        self.asked.remove(&asked)
+        self.asked.keys().find(|key| is_scoped(key) && key.0.ends_with(&suffix))
     }
 
     /// A call's result will come by this task. Returns what had to be written off.

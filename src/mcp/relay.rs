@@ -14,6 +14,8 @@ pub mod exchange;
 mod inward;
 mod outward;
 
+pub(in crate::mcp) use outward::TWICE;
+
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

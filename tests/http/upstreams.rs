@@ -186,6 +186,34 @@ fn the_first_of_two_results_counts() {
     assert_eq!(pipes.next(), None, "and nothing after it");
 }
 
+#[test]
+fn the_first_of_two_results_in_one_body_counts() {
+    let upstream = server(|| {
+        let (first, second) = (result(&json!(1), "first"), result(&json!(1), "second"));
+        json_answer(&json!([first, result(&json!(7), "other"), second]))
+    });
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    let passed = gate.post("", &call(1, "look", json!({}))).message();
+    assert_eq!(passed, json!([result(&json!(1), "first"), result(&json!(7), "other")]));
+}
+
+/// Unless it resumes another, when the gate may not know what was asked.
+#[test]
+fn a_second_result_does_not_come_by_the_stream_that_listens() {
+    let news = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {}});
+    let events = format!("data: {}\n\ndata: {news}\n\n", result(&json!(1), "second"));
+    let upstream = Scripted::start(move |request| match request.starts_with("GET") {
+        true => answer("text/event-stream", &events),
+        false => usual(request).unwrap_or_else(|| json_answer(&result(&json!(1), "first"))),
+    });
+    let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+    assert_eq!(gate.post("", &call(1, "look", json!({}))).message(), result(&json!(1), "first"));
+    let listen = |headers| gate.request("GET", headers, "").messages();
+    assert_eq!(listen("Accept: text/event-stream\r\n"), std::slice::from_ref(&news));
+    let resumed = listen("Accept: text/event-stream\r\nLast-Event-ID: 1\r\n");
+    assert_eq!(resumed, [result(&json!(1), "second"), news]);
+}
+
 /// As some write it, PowerShell among them.
 #[test]
 fn a_body_may_have_line_ends_of_two_characters() {

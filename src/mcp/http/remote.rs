@@ -21,7 +21,7 @@ use super::problem;
 use super::sessions::{NotYours, Sessions};
 use super::sse::Parser;
 use super::stream::{self, Ends};
-use super::{SESSION, agree, headers};
+use super::{LAST_EVENT_ID, SESSION, agree, headers};
 use crate::mcp::bridge::Bridging;
 use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
@@ -407,7 +407,12 @@ impl Remote {
             return failed(&format!("the server answers in {encoding}, and was asked not to"));
         }
         let relay = Arc::new(conversation.exchange(Arc::from("")));
-        let body = stream::pump(body, relay, self.max_message, Ends::Listens, None);
+        let ends = match incoming.headers.contains_key(LAST_EVENT_ID) {
+            true => Ends::Resumes,
+            false => Ends::Listens,
+        };
+        let body = stream::pump(body, relay, self.max_message, ends, None);
+        parts.headers.remove(CONTENT_LENGTH);
         Response::from_parts(parts, body)
     }
 

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::paced::{self, Sender};
 use super::sse::{Event, Parser};
-use crate::mcp::relay::Relay;
+use crate::mcp::answer::{id_of_response, messages};
+use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
-use crate::mcp::scan::outline;
 use crate::net::Body;
 
 /// How long a stream is read on for its result when its client is gone.
@@ -32,6 +32,8 @@ pub(super) enum Ends {
     /// It answers nothing: the server speaks first. Servers allow one such
     /// stream, so it goes with its client.
     Listens,
+    /// The same, but the rest of another stream may come by it.
+    Resumes,
 }
 
 /// A stream being passed on.
@@ -106,7 +108,7 @@ impl Pump {
     /// can resume would find the stream taken.
     fn reads_on(&self) -> bool {
         match self.ends {
-            Ends::Cancels | Ends::Listens => false,
+            Ends::Cancels | Ends::Listens | Ends::Resumes => false,
             Ends::MayResume => !self.resumable,
             Ends::IsOver => true,
         }
@@ -115,16 +117,17 @@ impl Pump {
     /// What of an event goes on.
     fn passed(&mut self, event: &Event) -> Option<Bytes> {
         let Some(message) = event.message() else { return Some(event.raw.clone()) };
-        if self.answered && self.answers_again(message) {
-            tracing::warn!("the server answered one request twice; the first answer counts");
-            return None;
-        }
+        let again = self.answers_again(message);
         let message = Bytes::copy_from_slice(message);
         let owes = self.owes();
         let heard = self.relay.heard(&message);
         // What was written off meanwhile is not answered by that.
         self.answered |= owes && !self.owes();
         match heard {
+            Some(_) if again => {
+                tracing::warn!("{TWICE}");
+                None
+            }
             Some(same) if same == message => Some(event.raw.clone()),
             Some(other) => Some(event.carrying(other.trim_ascii())),
             None => None,
@@ -135,9 +138,17 @@ impl Pump {
         self.owed.as_ref().is_some_and(|owed| self.relay.awaits(owed))
     }
 
+    /// Whether this answers what was answered before. By a stream that resumes no
+    /// other one comes no answer at all, by the specification (2025-11-25, Transports,
+    /// "Listening for Messages from the Server"); servers send some there all the same,
+    /// and those that nobody waits for were given elsewhere.
     fn answers_again(&self, message: &[u8]) -> bool {
-        let outline = outline(message);
-        outline.is_response && !outline.has_method && outline.id == self.owed
+        let is_again = |id: Vec<u8>| match self.ends {
+            Ends::Listens => !self.relay.awaits_anywhere(&id),
+            _ => self.answered && self.owed.as_ref() == Some(&id),
+        };
+        (self.answered || self.ends == Ends::Listens)
+            && messages(message).into_iter().filter_map(id_of_response).any(is_again)
     }
 
     async fn end(self, ended: Result<Bytes, Broken>) {
@@ -164,7 +175,7 @@ impl Pump {
                 if !last.as_ref().is_ok_and(Bytes::is_empty) {
                     let _ = self.sender.send(last).await;
                 }
-                if !rest_may_come && self.ends != Ends::Listens {
+                if !rest_may_come && !matches!(self.ends, Ends::Listens | Ends::Resumes) {
                     self.relay.over_and_out("no answer");
                 }
             }

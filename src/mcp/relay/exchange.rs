@@ -172,6 +172,12 @@ impl Relay {
         self.state().pending.contains(&self.key(id))
     }
 
+    /// The same in whichever exchange it was asked.
+    #[must_use]
+    pub fn awaits_anywhere(&self, id: &[u8]) -> bool {
+        self.state().pending.contains_anywhere(&self.key(id))
+    }
+
     /// What the answer to the request of that id will be marked with, while it is
     /// waited for.
     #[must_use]

@@ -3,6 +3,7 @@
 //! would be denied.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,13 +24,17 @@ use crate::mcp::scan::Outline;
 use crate::mcp::tools::Swallowed;
 use crate::store::audit::Outcome;
 
+/// What is said of a second answer.
+pub(in crate::mcp) const TWICE: &str =
+    "the server answered one request twice; the first answer counts";
+
 /// What is to happen with one message of a server's.
 enum Fate {
     /// It goes on as it came.
     Passes,
     /// It goes on as a list without some of its entries.
     Rewritten(Vec<u8>),
-    /// It was for the gate.
+    /// It was for the gate, or answers what was answered before.
     Swallowed,
 }
 
@@ -74,8 +79,17 @@ impl Relay {
     pub(super) fn observe(&self, line: &Bytes) -> Heard {
         let messages = answer::messages(line);
         let mut heard = Heard::default();
-        let mut fates: Vec<_> =
-            messages.iter().map(|message| self.settle(message, &mut heard)).collect();
+        let mut answered = HashSet::new();
+        let fates = messages.iter().map(|message| {
+            let again = messages.len() > 1
+                && answer::id_of_response(message).is_some_and(|id| !answered.insert(id));
+            if again {
+                tracing::warn!("{TWICE}");
+                return Fate::Swallowed;
+            }
+            self.settle(message, &mut heard)
+        });
+        let mut fates: Vec<_> = fates.collect();
         heard.passed = match fates.as_mut_slice() {
             [Fate::Passes] => Some(line.clone()),
             [Fate::Swallowed] => None,
@@ -99,7 +113,7 @@ impl Relay {
             }
             Message::Request { .. } => Fate::Passes,
             Message::Opaque => {
-                let asked = answer::unreadable_id(raw)
+                let asked = answer::id_of_response(raw)
                     .and_then(|id| self.state().pending.take(&self.key(&id)));
                 self.close(asked, &Answer::Unreadable);
                 Fate::Passes
