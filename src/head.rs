@@ -145,6 +145,9 @@ fn check_header(name: &str, value: &[u8]) -> Result<(), HeadFault> {
     }
 }
 
+/// What S3 keeps with an object and makes nothing of.
+const S3_METADATA: &str = "x-amz-meta-";
+
 /// Whether a header, named in lower case, decides how a request is taken.
 #[must_use]
 pub fn decides(name: &str) -> bool {
@@ -157,10 +160,11 @@ pub fn decides(name: &str) -> bool {
         || starts.iter().any(|start| name.starts_with(start))
 }
 
-/// Whether it does to servers that take the name for another.
+/// Whether it does to servers that take the name for another. What an object in S3 is
+/// told of itself is called as one likes.
 #[must_use]
 pub fn decides_folded(name: &str) -> bool {
-    overrides::folded(name).is_some_and(|folded| decides(&folded))
+    !name.starts_with(S3_METADATA) && overrides::folded(name).is_some_and(|folded| decides(&folded))
 }
 
 #[cfg(test)]
@@ -184,6 +188,14 @@ mod tests {
         assert_eq!(check_parameters(b"method=x&a=_method"), Ok(()));
         assert!(check_query("q=%ff").is_err() && check_query("q=a%00").is_err());
         assert_eq!(check_query("q=SELECT+Id%0AFROM+Account&name=caf%C3%A9&100%"), Ok(()));
+    }
+
+    #[test]
+    fn an_objects_metadata_is_called_as_one_likes() {
+        assert!(!decides_folded("x-amz-meta-user_id"));
+        for name in ["x_amz_meta_a", "x-amz_meta-a", "x-amz-copy_source", "content_type"] {
+            assert!(decides_folded(name), "{name}");
+        }
     }
 
     #[test]

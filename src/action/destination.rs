@@ -63,6 +63,9 @@ fn google(path: &str) -> Destination<'_> {
     Destination { host: host.map(Cow::Borrowed), path: Provider::Google.full_form(path) }
 }
 
+/// Where AWS has the services that have one place for the world.
+pub const AWS_HOME: &str = "us-east-1";
+
 /// Services of AWS that have one place for the world.
 pub const AWS_GLOBAL: [&str; 4] = ["iam", "route53", "cloudfront", "organizations"];
 
@@ -70,6 +73,9 @@ pub const AWS_GLOBAL: [&str; 4] = ["iam", "route53", "cloudfront", "organization
 fn aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
     let (service, below) = parted(path);
     let host = match is_label(service) && is_label(region) {
+        true if service == "organizations" => {
+            Some(format!("{service}.{AWS_HOME}.amazonaws.com").into())
+        }
         true if AWS_GLOBAL.contains(&service) => Some(format!("{service}.amazonaws.com").into()),
         true => Some(format!("{service}.{region}.amazonaws.com").into()),
         false => None,
@@ -131,6 +137,7 @@ mod tests {
             (Aws, "/dynamodb", "dynamodb.eu-west-1.amazonaws.com/"),
             (Aws, "/dynamodb/", "dynamodb.eu-west-1.amazonaws.com/"),
             (Aws, "/iam/", "iam.amazonaws.com/"),
+            (Aws, "/organizations/", "organizations.us-east-1.amazonaws.com/"),
             (Aws, "/evil.com/x", "?/x"),
         ] {
             assert_eq!(lead(provider, path), leads_to);

@@ -22,6 +22,21 @@ pub struct Unsigned<'r> {
     pub held: Option<&'r [u8]>,
 }
 
+/// Whether something stands in front of the gate's own name in `host`, as SDKs put the
+/// bucket there that they do not address by path: the path alone means another
+/// operation. Names below `localhost` are its own (RFC 6761, section 6.3), too.
+#[must_use]
+pub fn names_bucket(host: &str, own: Option<&str>) -> bool {
+    let name = |authority: &str| match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name.to_ascii_lowercase(),
+        _ => authority.to_ascii_lowercase(),
+    };
+    let (host, own) = (name(host), own.map(name));
+    let is_below = |own: &str| host.strip_suffix(own).is_some_and(|front| front.ends_with('.'));
+    own.as_deref() != Some(host.as_str())
+        && (is_below("localhost") || own.is_some_and(|own| is_below(&own)))
+}
+
 /// The claim in a request, where there is one.
 ///
 /// # Errors
@@ -172,3 +187,24 @@ mod without {
 }
 #[cfg(not(feature = "aws"))]
 pub use without::{Chain, Claim, Seen, SignedChunks, claim, is_presigned, sign};
+
+#[cfg(test)]
+mod tests {
+    use super::names_bucket;
+
+    #[test]
+    fn a_bucket_stands_in_front_of_the_gates_own_name() {
+        for (host, own, is_bucket) in [
+            ("bucket.localhost:9400", None, true),
+            ("localhost:9400", None, false),
+            ("127.0.0.1:9400", None, false),
+            ("gate.example.com", None, false),
+            ("gate.localhost:9400", Some("gate.localhost:9400"), false),
+            ("b.gate.localhost:9400", Some("gate.localhost:9400"), true),
+            ("A.b.Gate.example.com", Some("gate.example.com"), true),
+            ("otherGate.example.com", Some("gate.example.com"), false),
+        ] {
+            assert_eq!(names_bucket(host, own), is_bucket, "{host} {own:?}");
+        }
+    }
+}

@@ -19,6 +19,13 @@ pub fn is_upload(
     match provider {
         // Release assets.
         Provider::Github => host == Some("uploads.github.com"),
+        // The rows of a job of Bulk API 2.0.
+        Provider::Salesforce => {
+            let mut ends = path.rsplit('/');
+            let is_job = (ends.next(), ends.nth(1), ends.next())
+                == (Some("batches"), Some("ingest"), Some("jobs"));
+            *method == Method::PUT && is_job
+        }
         // "Upload small files": `…/content`, `…:/content`.
         Provider::Microsoft => *method == Method::PUT && path.ends_with("/content"),
         Provider::Google => {
@@ -133,6 +140,10 @@ mod tests {
         assert!(!uploads(Github, Method::POST, Some("api.github.com"), "/x", ""));
         assert!(uploads(Microsoft, Method::PUT, None, "/v1.0/me/drive/root:/a.json:/content", ""));
         assert!(!uploads(Microsoft, Method::POST, None, "/v1.0/me/content", ""));
+        let job = "/services/data/v59.0/jobs/ingest/750R/batches";
+        assert!(uploads(Salesforce, Method::PUT, None, job, ""));
+        assert!(!uploads(Salesforce, Method::POST, None, job, ""));
+        assert!(!uploads(Salesforce, Method::PUT, None, "/services/data/v59.0/batches", ""));
         let downloads = |provider, path: &str, accept: &'static str| {
             let headers = [(http::header::ACCEPT, http::HeaderValue::from_static(accept))];
             let uri: Uri = path.parse().unwrap();

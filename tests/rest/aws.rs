@@ -230,6 +230,22 @@ fn with_trailer_cut(body: &[u8]) -> Vec<u8> {
     [&body[..at], b"\r\n"].concat()
 }
 
+/// By its path alone this would delete the bucket `k`.
+#[test]
+fn a_bucket_in_the_hosts_name_is_refused() {
+    let recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let agent = gate.agent("a", "allow_all");
+    let host = format!("bucket.localhost:{}", gate.address.port());
+    let url = format!("http://{host}/proxy/aws/s3/k");
+    let (head, _) = Signer::new(&agent.aws).head(("DELETE", &url), &[], "UNSIGNED-PAYLOAD");
+    let start = format!("DELETE /proxy/aws/s3/k HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    let answer = gate.raw(format!("{start}{head}\r\n").as_bytes());
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("address it by path"), "{answer:?}");
+    assert!(recorder.requests().is_empty());
+}
+
 #[test]
 fn what_is_not_signed_as_s3_demands_is_refused_with_the_reason() {
     let recorder = Recorder::start();
