@@ -211,10 +211,20 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathFault> {
     Ok(())
 }
 
-/// Where a name may hold a `/` that is no separator: files and branches in
-/// GitHub, objects in Google, ARNs in AWS. Both readings are judged.
+/// Where a name may hold a `/` that is no separator, as SDKs write it: files and
+/// branches in GitHub, objects in Google, ARNs in AWS, items by their path in Graph
+/// (`items/root%3A%2Fa`), files in HubSpot, external ids in Salesforce. Both readings
+/// are judged.
 fn takes_encoded_slash(provider: Provider) -> bool {
-    matches!(provider, Provider::Github | Provider::Google | Provider::Aws)
+    match provider {
+        Provider::Github
+        | Provider::Google
+        | Provider::Aws
+        | Provider::Microsoft
+        | Provider::Hubspot
+        | Provider::Salesforce => true,
+        Provider::Slack | Provider::Jira | Provider::Notion | Provider::Linear => false,
+    }
 }
 
 /// RFC 3986, section 2.3.

@@ -367,7 +367,8 @@ mod tests {
             said("/users/ceo@acme.example/messages")
         );
         assert_eq!(one("/caf%C3%A9/a%3fb"), said("/caf\u{e9}/a?b"));
-        assert_eq!(one("/a%2fb"), Err(BatchError::Path(PathFault::EncodedSlash)));
+        assert_eq!(one("/a%2fb"), said("/a%2Fb"));
+        assert_eq!(one("/a%2f..%2fb"), Err(BatchError::Path(PathFault::Dots)));
         assert_eq!(one("/caf%E9"), Err(BatchError::Path(PathFault::NotUtf8)));
     }
 

@@ -267,10 +267,12 @@ pub(super) mod tests {
         let body = br#"{"requests":[{"method":"POST","url":"/x%2F$batch"}]}"#;
         batch.body = Body::Json(crate::json::parse(body).expect("JSON"));
         assert_eq!(judge(&batch).intent, Intent::Unknown);
-        // What is refused alone is refused in a batch.
         let body = br#"{"requests":[{"method":"GET","url":"/me%2Fmessages"}]}"#;
         batch.body = Body::Json(crate::json::parse(body).expect("JSON"));
-        assert_eq!(judge(&batch).intent, Intent::Unknown);
+        assert_eq!(judge(&batch).intent, Intent::Read);
+        let item = "/v1.0/drives/d/items/root:%2Fa%2Fb.txt:";
+        assert_eq!(intent("microsoft", "GET", item), Intent::Read);
+        assert!(!intent("microsoft", "POST", &format!("{item}%2FcreateLink")).is_read());
     }
 
     #[test]

@@ -153,4 +153,19 @@ mod tests {
         let allowed = judge(policy, &request("/repos/a/b/contents/public%2Fkey"));
         assert_eq!(allowed.decision, Decision::Allow);
     }
+
+    /// As Graph's own SDKs write the path of an item.
+    #[test]
+    fn an_item_is_the_same_however_its_path_is_escaped() {
+        let policy = "name: p\nrules:\n  - {resource: '/v1.0/drives/d/items/root:/private/**', effect: deny}\ndefault_effect: allow\n";
+        for (folder, decision) in [("private", Decision::Deny), ("public", Decision::Allow)] {
+            for (slash, end) in
+                [("%2F", ""), ("%2F", ":"), ("%2F", ":%2Fcontent"), ("/", ":/content")]
+            {
+                let path = format!("/v1.0/drives/d/items/root:{slash}{folder}{slash}a{end}");
+                let item = format!(r#"{{"provider":"microsoft","method":"GET","path":"{path}"}}"#);
+                assert_eq!(judge(policy, &item).decision, decision, "{path}");
+            }
+        }
+    }
 }
