@@ -47,9 +47,14 @@ impl MasterKey {
     /// nobody could ever present it.
     ///
     /// # Errors
-    /// Where there is no randomness to be had.
+    /// Where it is empty, which is what a request without the header presents; where
+    /// there is no randomness to be had.
     pub fn new(text: &str) -> io::Result<Self> {
         let text = text.trim_ascii();
+        if text.is_empty() {
+            let what = "it is empty: remove it, and another is made";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         let mut blind = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *blind).map_err(io::Error::other)?;
         let mac = Hmac::<Sha256>::new_from_slice(&*blind).map_err(io::Error::other)?;
@@ -118,6 +123,7 @@ mod tests {
         let pasted = MasterKey::new(" a long enough key\r\n").unwrap();
         assert!(pasted.is(b"a long enough key"));
         assert!(MasterKey::new("short").unwrap().weakness().is_some());
+        assert!(MasterKey::new(" \n").is_err(), "a request without a key would bear it");
         assert!(MasterKey::new("short            ").unwrap().weakness().is_some());
         assert!(MasterKey::new(KNOWN[0]).unwrap().weakness().is_some());
     }

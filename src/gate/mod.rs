@@ -165,8 +165,11 @@ impl Gate {
             return Err(denial(action, verdict, None));
         }
         match self.audit_failure {
-            AuditFailure::Allow => Ok(self.permit(action, message, None)),
-            AuditFailure::Refuse => {
+            // A row that this very action kept from being drawn up is no failure of the log.
+            AuditFailure::Allow if !matches!(error, StoreError::Undecided) => {
+                Ok(self.permit(action, message, None))
+            }
+            AuditFailure::Allow | AuditFailure::Refuse => {
                 let reason = Reason::AuditUnavailable(error.to_string());
                 Err(denial(action, failed(reason, verdict.intent), None))
             }
@@ -238,7 +241,7 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         outcome: outcome(verdict),
         policy: Arc::clone(&verdict.policy),
         rule: Arc::clone(&verdict.rule),
-        reason: verdict.reason.to_string(),
+        reason: redact::text(&verdict.reason.to_string()).into_owned(),
         stage: verdict.stage,
         args: payload.as_ref().map(redact::payload).unwrap_or_default(),
         canonical_args: payload.as_ref().map(Payload::canonical).unwrap_or_default(),

@@ -166,13 +166,16 @@ impl Pending {
 
     /// A call's result will come by this task. Returns what had to be written off.
     pub fn begin_task(&mut self, task: String, receipt: Receipt) -> Option<Receipt> {
-        self.order.push_back(task.clone());
-        let replaced = self.tasks.insert(task, receipt);
-        if self.order.len() <= MAX_TASKS {
+        let replaced = self.tasks.insert(task.clone(), receipt);
+        if replaced.is_some() {
             return replaced;
         }
+        self.order.push_back(task);
+        if self.order.len() <= MAX_TASKS {
+            return None;
+        }
         let oldest = self.order.pop_front()?;
-        replaced.or_else(|| self.tasks.remove(&oldest))
+        self.tasks.remove(&oldest)
     }
 
     /// The task is over.

@@ -158,16 +158,21 @@ fn group_exists(group: Option<Pid>) -> bool {
     group.is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
 }
 
+/// By one after the other: others are waited for elsewhere.
 fn reap() {
-    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+    for child in children() {
+        let _ = rustix::process::waitpid(Some(child), WaitOptions::NOHANG);
+    }
 }
 
-/// Our living children, adopted ones included.
+/// Our children, adopted ones included, but for the supervisors of other servers.
 fn children() -> Vec<Pid> {
+    let others = super::imp::supervisors();
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
     lists
         .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         .filter_map(|child| child.parse().ok().and_then(Pid::from_raw))
+        .filter(|child| !others.contains(child))
         .collect()
 }

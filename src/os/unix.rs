@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::unix::pipe;
@@ -24,6 +25,13 @@ const SUPERVISOR_SLACK: std::time::Duration = std::time::Duration::from_millis(1
 #[derive(Debug)]
 pub(super) struct Child {
     supervisor: Process,
+    id: Option<Pid>,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.forget();
+    }
 }
 
 pub(super) fn spawn(
@@ -41,12 +49,24 @@ pub(super) fn spawn(
         command.env_remove(name);
     }
     command.stdin(Stdio::from(input_read)).stdout(Stdio::from(output_write));
+    // Held meanwhile, so that nobody sees it before it is known.
+    let mut running = supervisors();
     let supervisor = command.process_group(0).spawn()?;
+    let id = supervisor.id().and_then(pid);
+    running.extend(id);
+    drop(running);
     let streams = Streams {
         input: Box::new(pipe::Sender::from_owned_fd(OwnedFd::from(input_write))?),
         output: Box::new(pipe::Receiver::from_owned_fd(OwnedFd::from(output_read))?),
     };
-    Ok((Child { supervisor }, streams))
+    Ok((Child { supervisor, id }, streams))
+}
+
+/// The supervisors that this process has running: what is left of one server must not
+/// take those of others for its own.
+pub(super) fn supervisors() -> MutexGuard<'static, Vec<Pid>> {
+    static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// This very binary, also where an upgrade has replaced the file meanwhile.
@@ -60,6 +80,7 @@ fn own_binary() -> io::Result<std::path::PathBuf> {
 impl Child {
     pub(super) async fn wait(&mut self) -> io::Result<u8> {
         let status = self.supervisor.wait().await?;
+        self.forget();
         if status.signal().is_some() {
             // Somebody killed the supervisor, so its orphans are ours to end.
             super::supervisor::sweep(None).await;
@@ -79,6 +100,12 @@ impl Child {
         }
         self.signal(Signal::KILL);
         self.wait().await
+    }
+
+    fn forget(&mut self) {
+        if let Some(id) = self.id.take() {
+            supervisors().retain(|other| *other != id);
+        }
     }
 
     /// A supervisor that is gone already needs no signal.

@@ -59,6 +59,29 @@ fn each_session_has_a_child_and_takes_it_along() {
     eventually("all are gone", || all.iter().all(gone).then_some(()));
 }
 
+/// As the kernel does where memory runs out.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_supervisor_that_is_killed_takes_its_own_server_along_and_no_other() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
+    let _one = gate.session("");
+    let ones = descendants(&gate);
+    let other = gate.session("");
+    let parent = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    let supervisor = ones.iter().find(|pid| parent(pid) == gate.process.0.id()).unwrap();
+    let pid = Pid::from_raw((*supervisor).try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    eventually("all of its own are gone", || descendants(&gate).is_disjoint(&ones).then_some(()));
+    let session = format!("Mcp-Session-Id: {other}\r\n");
+    let answer = gate.post(&session, &call(1, "test_simple_text", json!({})));
+    assert_eq!(answer.message()["id"], 1, "{answer:?}");
+    assert!(answer.message()["result"].is_object(), "{answer:?}");
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_session_that_nobody_uses_is_ended() {

@@ -141,7 +141,10 @@ impl Inner {
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(session) = &key.1 {
+        // It may be another's by now.
+        if let (principal, Some(session)) = key
+            && self.owners.get(session) == Some(principal)
+        {
             self.owners.remove(session);
         }
         self.end(key);
