@@ -115,7 +115,7 @@ pub struct File {
     pub providers: Vec<(Provider, ProviderFile)>,
     /// Where policies and servers are named.
     pub places: Places,
-    /// It is there, and holds nothing but space and comments.
+    /// It says nothing at all: it is not there, or holds nothing but space and comments.
     pub is_blank: bool,
 }
 
@@ -187,7 +187,7 @@ impl File {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
+                return Ok(Self { is_blank: true, ..Self::default() });
             }
             Err(error) => return Err(ConfigError::Unreadable { path: path.to_owned(), error }),
         };
@@ -360,8 +360,8 @@ mod tests {
     fn a_missing_or_empty_file_says_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let home = Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
-        assert_eq!(File::load(None, &home).expect("no file"), File::default());
         let blank = || File { is_blank: true, ..File::default() };
+        assert_eq!(File::load(None, &home).expect("no file"), blank());
         assert_eq!(load("").expect("empty"), blank());
         assert_eq!(load("# nothing yet\n").expect("a comment"), blank());
         assert!(!load("{}").expect("nothing, and meant so").is_blank);

@@ -8,6 +8,8 @@
 use std::cmp::Ordering;
 
 use super::decimal::{self, Decimal};
+use super::matcher::equal;
+use crate::fold::fold;
 use crate::json::Json;
 
 /// Words for true and false, in lower case.
@@ -17,8 +19,23 @@ const FALSE: [&str; 7] = ["", "false", "0", "f", "n", "no", "off"];
 /// Whether some server takes `value` for `wanted`, which is of another type.
 pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
     match (value, wanted) {
-        (_, Json::Null | Json::Array(_) | Json::Object(_)) => false,
+        (_, Json::Null) => false,
+        (Json::Array(items), Json::Array(wanted)) => {
+            items.len() == wanted.len()
+                && items.iter().zip(wanted).all(|(item, wanted)| is_or_may_become(item, wanted))
+        }
+        (Json::Object(members), Json::Object(wanted)) => {
+            members.len() == wanted.len()
+                && wanted.iter().all(|(key, wanted)| {
+                    let is_same = |other: &str| fold(other) == fold(key);
+                    let mut same = members.iter().filter(|(other, _)| is_same(other));
+                    same.any(|(_, member)| is_or_may_become(member, wanted))
+                })
+        }
         (Json::String(text), _) => text_may_become(text, wanted),
+        // To Python an empty list or object is false, to JavaScript true.
+        (Json::Array(items), Json::Bool(false)) if items.is_empty() => true,
+        (Json::Object(members), Json::Bool(false)) if members.is_empty() => true,
         (_, Json::Bool(wanted)) => is_truthy(value) == *wanted,
         (Json::Array(items), _) => match items.as_slice() {
             [only] => only == wanted || may_become(only, wanted),
@@ -49,8 +66,19 @@ pub(super) fn text_may_become(text: &str, wanted: &Json) -> bool {
                 || TRUE.iter().any(|word| text.eq_ignore_ascii_case(word))
                     && same_number("1", wanted.as_str())
         }
-        _ => false,
+        // The Python SDK parses a text that is given for a list or an object.
+        Json::Array(_) | Json::Object(_) => match crate::json::parse(text.as_bytes()) {
+            Ok(parsed @ (Json::Array(_) | Json::Object(_))) => is_or_may_become(&parsed, wanted),
+            Ok(_) => false,
+            // Some read what this does not: a comma at the end, a key twice.
+            Err(_) => text.trim_start().starts_with(['[', '{']),
+        },
+        Json::Null | Json::String(_) => false,
     }
+}
+
+fn is_or_may_become(value: &Json, wanted: &Json) -> bool {
+    equal(value, wanted) != Some(false) || may_become(value, wanted)
 }
 
 fn is_truthy(value: &Json) -> bool {
@@ -114,6 +142,11 @@ mod tests {
             ("42.0", r#""42""#),
             ("true", r#""True""#),
             (r#"["main"]"#, r#""main""#),
+            ("[]", "false"),
+            (r#""{\"b\":\"x\"}""#, r#"{"b":"x"}"#),
+            (r#""[\"prod\",]""#, r#"["prod"]"#),
+            (r#"{"B":"yes"}"#, r#"{"b":true}"#),
+            (r#"["1"]"#, "[1]"),
         ] {
             assert!(may(value, wanted), "{value} for {wanted}");
         }
@@ -134,6 +167,9 @@ mod tests {
             ("null", r#""null""#),
             ("{}", r#""x""#),
             ("[1]", "[2]"),
+            (r#""{\"b\":\"y\"}""#, r#"{"b":"x"}"#),
+            (r#""prod""#, r#"["prod"]"#),
+            (r#"{"c":"x"}"#, r#"{"b":"x"}"#),
             (r#""null""#, "null"),
         ] {
             assert!(!may(value, wanted), "{value} for {wanted}");

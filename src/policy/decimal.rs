@@ -45,6 +45,11 @@ impl<'n> Decimal<'n> {
         })
     }
 
+    fn is_whole(&self) -> bool {
+        i64::try_from(self.digits().count()).is_ok_and(|digits| digits <= self.magnitude)
+            || self.is_zero()
+    }
+
     fn is_zero(&self) -> bool {
         self.integer.is_empty() && self.fraction.is_empty()
     }
@@ -63,6 +68,19 @@ impl<'n> Decimal<'n> {
     fn compare_magnitude(&self, other: &Self) -> Ordering {
         self.magnitude.cmp(&other.magnitude).then_with(|| self.digits().cmp(other.digits()))
     }
+}
+
+/// The same, but `None` too where the servers' floats would say otherwise: of fractions
+/// hardly any reader keeps all digits (`1.00000000000000000001` is 1 to it). Whole
+/// numbers stay exact.
+pub(crate) fn compare_as_read(one: &str, other: &str) -> Option<Ordering> {
+    let exact = compare(one, other)?;
+    let is_whole = |text: &str| Decimal::new(text).is_some_and(|number| number.is_whole());
+    if is_whole(one) && is_whole(other) {
+        return Some(exact);
+    }
+    let float = |text: &str| text.parse::<f64>().ok();
+    (float(one)?.partial_cmp(&float(other)?) == Some(exact)).then_some(exact)
 }
 
 /// Compares two numbers by their texts; `None` where one cannot be judged.

@@ -367,7 +367,7 @@ impl Operator {
             Self::In(values) => Truth::any(values.iter().map(|one| is(value, one))),
             Self::NotIn(values) => !Truth::any(values.iter().map(|one| is(value, one))),
             Self::Compare(orderings, limit) => match value {
-                Json::Number(number) => decimal::compare(number.as_str(), limit.as_str())
+                Json::Number(number) => decimal::compare_as_read(number.as_str(), limit.as_str())
                     .map(|ordering| orderings.contains(&ordering))
                     .into(),
                 _ => Truth::Unjudged,
@@ -407,7 +407,7 @@ fn text_is(text: &str, wanted: &Json) -> Truth {
 
 /// Equality without coercion; numbers are equal as exact decimals, objects
 /// whatever the order of their keys. `None` where a number cannot be judged.
-fn equal(one: &Json, other: &Json) -> Option<bool> {
+pub(super) fn equal(one: &Json, other: &Json) -> Option<bool> {
     let all = |answers: &mut dyn Iterator<Item = Option<bool>>| {
         let mut certain = true;
         for answer in answers {
@@ -421,7 +421,7 @@ fn equal(one: &Json, other: &Json) -> Option<bool> {
     };
     match (one, other) {
         (Json::Number(one), Json::Number(other)) => {
-            decimal::compare(one.as_str(), other.as_str()).map(Ordering::is_eq)
+            decimal::compare_as_read(one.as_str(), other.as_str()).map(Ordering::is_eq)
         }
         (Json::Array(one), Json::Array(other)) if one.len() == other.len() => {
             all(&mut one.iter().zip(other).map(|(one, other)| equal(one, other)))

@@ -5,15 +5,30 @@ use percent_encoding::percent_decode_str;
 /// Whether everybody reads `uri` alike: its scheme in lower case, no dot segment, no
 /// escape of a character that needs none (RFC 3986, section 6.2.2), and nothing that
 /// parsers drop or turn (WHATWG URL, section 4.4: white space around it, tabs and line
-/// ends in it, backslashes).
+/// ends in it, backslashes; of `http` and the like, slashes that are missing or too many;
+/// of `file`, the host `localhost`).
 pub(super) fn is_plain(uri: &str) -> bool {
     let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
     let path = rest.split(['?', '#']).next().unwrap_or_default();
     !uri.contains(|c: char| c.is_control() || c == '\\')
         && uri.trim() == uri
         && !scheme.contains(|c: char| c.is_ascii_uppercase())
+        && is_whole(scheme, rest)
         && !path.split('/').any(is_dots)
         && !escapes_needlessly(uri)
+}
+
+/// Whether a URI of one of the schemes that WHATWG's parser mends needs no mending.
+fn is_whole(scheme: &str, rest: &str) -> bool {
+    let host = rest.strip_prefix("//");
+    match scheme {
+        "file" => host.is_some_and(|below| {
+            let host = below.split('/').next().unwrap_or_default();
+            !host.eq_ignore_ascii_case("localhost")
+        }),
+        "http" | "https" | "ws" | "wss" | "ftp" => host.is_some_and(|host| !host.starts_with('/')),
+        _ => true,
+    }
 }
 
 fn is_dots(segment: &str) -> bool {
@@ -54,6 +69,12 @@ mod tests {
             "demo://resource\\static/a",
             "demo://resource/st%61tic/a",
             "file:..",
+            "file:/etc/secret",
+            "file:etc/secret",
+            "file://LocalHost/etc/secret",
+            "https:/example.com/a",
+            "https:example.com/a",
+            "https:///example.com/a",
         ] {
             assert!(!is_plain(uri), "{uri:?}");
         }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, params};
 
 use super::files::Files;
 use super::{Options, StoreError};
@@ -133,6 +133,8 @@ fn check_ours(connection: &Connection, files: &Files) -> Result<usize, StoreErro
 }
 
 fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<()> {
+    // Whoever can write the file must not make rows vanish on their way into it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;

@@ -121,7 +121,7 @@ fn a_file_that_becomes_empty_changes_nothing() {
     let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
     let agent =
         Agent { key: made["api_key"].as_str().unwrap().to_owned(), aws: Default::default() };
-    let said = "the configuration file is empty";
+    let said = "the configuration file is gone or empty";
     for (times, blank) in ["", " \n\n", "# policy: [deny_all]\n"].into_iter().enumerate() {
         write(&gate, blank);
         hang_up(&mut gate);

@@ -14,7 +14,8 @@ use crate::os::{Stop, StopRequests};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What is said of a file that became empty.
-const BLANK: &str = "the configuration file is empty; write `{}` into it to configure nothing";
+const BLANK: &str =
+    "the configuration file is gone or empty; write `{}` into it to configure nothing";
 
 /// Takes up what changes until told to stop. A change is taken once two looks
 /// agree, so that a half-written file never is; `SIGHUP` takes it at once.
