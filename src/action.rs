@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::json::{Json, Object};
 
-pub use destination::{AWS_GLOBAL, AWS_HOME, Destination, destination, is_label};
+pub use destination::{AWS_HOME, Destination, aws_global, destination, is_label};
 pub use payload::Payload;
 pub use spelling::{below_site, without_format};
 

@@ -63,23 +63,29 @@ fn google(path: &str) -> Destination<'_> {
     Destination { host: host.map(Cow::Borrowed), path: Provider::Google.full_form(path) }
 }
 
-/// Where AWS has the services that have one place for the world.
+/// The region of AWS that its services with one place for the world are signed for.
 pub const AWS_HOME: &str = "us-east-1";
 
-/// Services of AWS that have one place for the world.
-pub const AWS_GLOBAL: [&str; 4] = ["iam", "route53", "cloudfront", "organizations"];
+/// The host of a service of AWS that has one place for the world; `None` of others
+/// (AWS General Reference, "Service endpoints and quotas").
+#[must_use]
+pub fn aws_global(service: &str) -> Option<&'static str> {
+    const HOSTS: [(&str, &str); 4] = [
+        ("iam", "iam.amazonaws.com"),
+        ("route53", "route53.amazonaws.com"),
+        ("cloudfront", "cloudfront.amazonaws.com"),
+        ("organizations", "organizations.us-east-1.amazonaws.com"),
+    ];
+    HOSTS.iter().find(|(name, _)| *name == service).map(|(_, host)| *host)
+}
 
 /// `/s3/bucket/key`: the service comes first, as SDKs are told their endpoint.
 fn aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
     let (service, below) = parted(path);
-    let host = match is_label(service) && is_label(region) {
-        true if service == "organizations" => {
-            Some(format!("{service}.{AWS_HOME}.amazonaws.com").into())
-        }
-        true if AWS_GLOBAL.contains(&service) => Some(format!("{service}.amazonaws.com").into()),
-        true => Some(format!("{service}.{region}.amazonaws.com").into()),
-        false => None,
-    };
+    let host = (is_label(service) && is_label(region)).then(|| match aws_global(service) {
+        Some(host) => host.into(),
+        None => format!("{service}.{region}.amazonaws.com").into(),
+    });
     Destination { host, path: below.into() }
 }
 

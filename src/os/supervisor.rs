@@ -158,7 +158,7 @@ fn group_exists(group: Option<Pid>) -> bool {
     group.is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
 }
 
-/// By one after the other: others are waited for elsewhere.
+/// One by one: whoever is not among them is waited for elsewhere.
 fn reap() {
     for child in children() {
         let _ = rustix::process::waitpid(Some(child), WaitOptions::NOHANG);

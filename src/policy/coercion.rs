@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 
 use super::decimal::{self, Decimal};
-use super::matcher::equal;
+use super::equality::equal;
 use crate::fold::fold;
 use crate::json::Json;
 
@@ -16,7 +16,8 @@ use crate::json::Json;
 const TRUE: [&str; 5] = ["true", "1", "t", "y", "yes"];
 const FALSE: [&str; 7] = ["", "false", "0", "f", "n", "no", "off"];
 
-/// Whether some server takes `value` for `wanted`, which is of another type.
+/// Whether some server takes `value` for `wanted`, which is of another type or holds
+/// members that are.
 pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
     match (value, wanted) {
         (_, Json::Null) => false,
@@ -34,9 +35,7 @@ pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
         }
         (Json::String(text), _) => text_may_become(text, wanted),
         // To Python an empty list or object is false, to JavaScript true.
-        (Json::Array(items), Json::Bool(false)) if items.is_empty() => true,
-        (Json::Object(members), Json::Bool(false)) if members.is_empty() => true,
-        (_, Json::Bool(wanted)) => is_truthy(value) == *wanted,
+        (_, Json::Bool(wanted)) => is_truthy(value) == *wanted || is_empty(value),
         (Json::Array(items), _) => match items.as_slice() {
             [only] => only == wanted || may_become(only, wanted),
             _ => false,
@@ -79,6 +78,14 @@ pub(super) fn text_may_become(text: &str, wanted: &Json) -> bool {
 
 fn is_or_may_become(value: &Json, wanted: &Json) -> bool {
     equal(value, wanted) != Some(false) || may_become(value, wanted)
+}
+
+fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::Array(items) => items.is_empty(),
+        Json::Object(members) => members.is_empty(),
+        _ => false,
+    }
 }
 
 fn is_truthy(value: &Json) -> bool {

@@ -68,47 +68,39 @@ impl<'n> Decimal<'n> {
     fn compare_magnitude(&self, other: &Self) -> Ordering {
         self.magnitude.cmp(&other.magnitude).then_with(|| self.digits().cmp(other.digits()))
     }
-}
 
-/// The same, but `None` too where the servers' floats would say otherwise: of fractions
-/// hardly any reader keeps all digits (`1.00000000000000000001` is 1 to it). Whole
-/// numbers stay exact.
-pub(crate) fn compare_as_read(one: &str, other: &str) -> Option<Ordering> {
-    let exact = compare(one, other)?;
-    let is_whole = |text: &str| Decimal::new(text).is_some_and(|number| number.is_whole());
-    if is_whole(one) && is_whole(other) {
-        return Some(exact);
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self.is_zero(), other.is_zero()) {
+            (true, true) => Ordering::Equal,
+            (true, false) if other.negative => Ordering::Greater,
+            (true, false) => Ordering::Less,
+            (false, true) if self.negative => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            (false, false) => match (self.negative, other.negative) {
+                (false, false) => self.compare_magnitude(other),
+                (true, true) => other.compare_magnitude(self),
+                (false, true) => Ordering::Greater,
+                (true, false) => Ordering::Less,
+            },
+        }
     }
-    let float = |text: &str| text.parse::<f64>().ok();
-    (float(one)?.partial_cmp(&float(other)?) == Some(exact)).then_some(exact)
 }
 
 /// Compares two numbers by their texts; `None` where one cannot be judged.
 pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
-    let (one, other) = (Decimal::new(one)?, Decimal::new(other)?);
-    Some(match (one.is_zero(), other.is_zero()) {
-        (true, true) => Ordering::Equal,
-        (true, false) => {
-            if other.negative {
-                Ordering::Greater
-            } else {
-                Ordering::Less
-            }
-        }
-        (false, true) => {
-            if one.negative {
-                Ordering::Less
-            } else {
-                Ordering::Greater
-            }
-        }
-        (false, false) => match (one.negative, other.negative) {
-            (false, false) => one.compare_magnitude(&other),
-            (true, true) => other.compare_magnitude(&one),
-            (false, true) => Ordering::Greater,
-            (true, false) => Ordering::Less,
-        },
-    })
+    Some(Decimal::new(one)?.compare(&Decimal::new(other)?))
+}
+
+/// The same, but `None` too where a server's floats would say otherwise: of fractions
+/// hardly any reader keeps all digits (`1.00000000000000000001` is 1 to it). Whole
+/// numbers stay exact.
+pub(crate) fn compare_as_read(one: &str, other: &str) -> Option<Ordering> {
+    let (a, b) = (Decimal::new(one)?, Decimal::new(other)?);
+    let exact = a.compare(&b);
+    let float = |text: &str| text.parse::<f64>().ok();
+    let is_certain =
+        (a.is_whole() && b.is_whole()) || float(one)?.partial_cmp(&float(other)?) == Some(exact);
+    is_certain.then_some(exact)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use regex::Regex;
 
+use super::equality::equal;
 use super::fields::{At, Reader, advise};
 use super::glob::Glob;
 use super::truth::Truth;
@@ -402,40 +403,6 @@ fn text_is(text: &str, wanted: &Json) -> Truth {
         Json::String(wanted) => (text == wanted).into(),
         _ if coercion::text_may_become(text, wanted) => Truth::Unjudged,
         _ => Truth::No,
-    }
-}
-
-/// Equality without coercion; numbers are equal as exact decimals, objects
-/// whatever the order of their keys. `None` where a number cannot be judged.
-pub(super) fn equal(one: &Json, other: &Json) -> Option<bool> {
-    let all = |answers: &mut dyn Iterator<Item = Option<bool>>| {
-        let mut certain = true;
-        for answer in answers {
-            match answer {
-                Some(true) => {}
-                Some(false) => return Some(false),
-                None => certain = false,
-            }
-        }
-        certain.then_some(true)
-    };
-    match (one, other) {
-        (Json::Number(one), Json::Number(other)) => {
-            decimal::compare_as_read(one.as_str(), other.as_str()).map(Ordering::is_eq)
-        }
-        (Json::Array(one), Json::Array(other)) if one.len() == other.len() => {
-            all(&mut one.iter().zip(other).map(|(one, other)| equal(one, other)))
-        }
-        (Json::Object(one), Json::Object(other)) if one.len() == other.len() => {
-            all(&mut one.iter().map(|(key, one)| match other.get(key) {
-                Some(other) => equal(one, other),
-                None => Some(false),
-            }))
-        }
-        (Json::Null, Json::Null) => Some(true),
-        (Json::Bool(one), Json::Bool(other)) => Some(one == other),
-        (Json::String(one), Json::String(other)) => Some(one == other),
-        _ => Some(false),
     }
 }
 

@@ -15,6 +15,7 @@ mod decimal;
 pub mod diagnostic;
 mod disguise;
 mod document;
+mod equality;
 mod explain;
 pub(crate) mod fields;
 pub mod glob;

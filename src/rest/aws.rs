@@ -7,6 +7,7 @@ pub use super::sigv4::{Presented as Claim, Seen, SignedChunks, chunks::Chain, is
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 
+use crate::action::{AWS_HOME, aws_global};
 use crate::store::directory::Directory;
 
 /// What is to be signed anew.
@@ -22,19 +23,27 @@ pub struct Unsigned<'r> {
     pub held: Option<&'r [u8]>,
 }
 
-/// Whether something stands in front of the gate's own name in `host`, as SDKs put the
-/// bucket there that they do not address by path: the path alone means another
+/// Whether something stands in front of the gate's `own` name in `host`, as SDKs put
+/// the bucket there that they do not address by path: the path alone means another
 /// operation. Names below `localhost` are its own (RFC 6761, section 6.3), too.
 #[must_use]
 pub fn names_bucket(host: &str, own: Option<&str>) -> bool {
-    let name = |authority: &str| match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name.to_ascii_lowercase(),
-        _ => authority.to_ascii_lowercase(),
-    };
-    let (host, own) = (name(host), own.map(name));
+    let (host, own) = (host.to_ascii_lowercase(), own.map(str::to_ascii_lowercase));
     let is_below = |own: &str| host.strip_suffix(own).is_some_and(|front| front.ends_with('.'));
     own.as_deref() != Some(host.as_str())
-        && (is_below("localhost") || own.is_some_and(|own| is_below(&own)))
+        && (is_below("localhost") || own.as_deref().is_some_and(is_below))
+}
+
+/// The service and the region to sign for at `service.region.amazonaws.com`: as the
+/// client signed, if it did. Services that have one place for the world take one
+/// region alone, whichever the client has.
+#[must_use]
+pub fn scope_at<'a>(host: &'a str, signed: Option<(&'a str, &'a str)>) -> (&'a str, &'a str) {
+    let mut labels = host.split('.');
+    let own = labels.next().unwrap_or_default();
+    let region = labels.next().filter(|label| *label != "amazonaws").unwrap_or(AWS_HOME);
+    let (service, region) = signed.unwrap_or((own, region));
+    (service, aws_global(own).map_or(region, |_| AWS_HOME))
 }
 
 /// The claim in a request, where there is one.
@@ -190,21 +199,31 @@ pub use without::{Chain, Claim, Seen, SignedChunks, claim, is_presigned, sign};
 
 #[cfg(test)]
 mod tests {
-    use super::names_bucket;
+    use super::{names_bucket, scope_at};
 
     #[test]
     fn a_bucket_stands_in_front_of_the_gates_own_name() {
         for (host, own, is_bucket) in [
-            ("bucket.localhost:9400", None, true),
-            ("localhost:9400", None, false),
-            ("127.0.0.1:9400", None, false),
+            ("bucket.localhost", None, true),
+            ("localhost", None, false),
+            ("127.0.0.1", None, false),
             ("gate.example.com", None, false),
-            ("gate.localhost:9400", Some("gate.localhost:9400"), false),
-            ("b.gate.localhost:9400", Some("gate.localhost:9400"), true),
+            ("gate.localhost", Some("gate.localhost"), false),
+            ("b.gate.localhost", Some("gate.localhost"), true),
             ("A.b.Gate.example.com", Some("gate.example.com"), true),
             ("otherGate.example.com", Some("gate.example.com"), false),
         ] {
             assert_eq!(names_bucket(host, own), is_bucket, "{host} {own:?}");
         }
+    }
+
+    #[test]
+    fn services_for_the_world_are_signed_for_where_they_are() {
+        let iam = scope_at("iam.amazonaws.com", Some(("iam", "eu-west-1")));
+        assert_eq!(iam, ("iam", "us-east-1"));
+        assert_eq!(scope_at("route53.amazonaws.com", None), ("route53", "us-east-1"));
+        let host = "sqs.eu-west-1.amazonaws.com";
+        assert_eq!(scope_at(host, None), ("sqs", "eu-west-1"));
+        assert_eq!(scope_at(host, Some(("sqs", "eu-west-1"))), ("sqs", "eu-west-1"));
     }
 }

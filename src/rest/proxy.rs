@@ -32,7 +32,7 @@ use super::rewrite::{Rewriter, Ways};
 use super::route::Upstream;
 use super::upstream::{Exit, Origin, Outgoing, UpstreamError};
 use super::{media, minted, ticket};
-use crate::action::{AWS_GLOBAL, AWS_HOME, Action, Agent, Malformed, Provider, Target, Transport};
+use crate::action::{Action, Agent, Malformed, Provider, Target, Transport};
 use crate::gate::refusals::Refusals;
 use crate::gate::{Gate, Permit, Receipt};
 use crate::head::HeadFault;
@@ -250,7 +250,7 @@ impl Proxy {
                 if provider == Provider::Aws {
                     headers.remove(COOKIE);
                     let scope = who.claim.as_deref().map(aws::Claim::scope);
-                    let scope = scope_at(judged.host.as_deref().unwrap_or_default(), scope);
+                    let scope = aws::scope_at(judged.host.as_deref().unwrap_or_default(), scope);
                     let (method, held) = (judged.method.as_str(), held.as_deref());
                     let unsigned = aws::Unsigned { scope, method, uri: &uri, held };
                     let goes = aws::sign(&unsigned, &mut headers).map_err(Fault::CannotSign)?;
@@ -283,21 +283,16 @@ impl Proxy {
         if let Some(public) = public {
             return Some(format!("{}{below}", public.origin()));
         }
-        let host = match parts.headers.get(HOST) {
-            Some(host) => host.to_str().ok()?.parse().ok()?,
-            None => parts.uri.authority()?.clone(),
-        };
-        let host: Authority = host;
+        let host = asked_at(parts)?;
         (!host.as_str().contains('@')).then(|| ["http://", host.as_str(), below].concat())
     }
 
+    /// See [`aws::names_bucket`].
     fn names_bucket(&self, parts: &Parts) -> bool {
         let sites = self.sites.load();
         let site = sites.get(&Provider::Aws).and_then(|site| site.public_url.as_ref());
-        let own = site.or(self.public_url.as_ref()).map(Upstream::authority);
-        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| parts.uri.authority().map(Authority::as_str));
-        host.is_some_and(|host| aws::names_bucket(host, own))
+        let own = site.or(self.public_url.as_ref()).map(Upstream::host);
+        asked_at(parts).is_some_and(|host| aws::names_bucket(host.host(), own))
     }
 
     /// What rewrites the answer, where it has to be.
@@ -430,31 +425,10 @@ fn named(agent: &AgentRecord) -> Agent {
     Agent { name: Arc::clone(&agent.name), bound_to: agent.provider }
 }
 
-/// The service and the region to sign for at `service.region.amazonaws.com`: as the
-/// client signed, if it did. Services that have one place for the world take one
-/// region alone, whichever the client has.
-fn scope_at<'a>(host: &'a str, signed: Option<(&'a str, &'a str)>) -> (&'a str, &'a str) {
-    let mut labels = host.split('.');
-    let service = labels.next().unwrap_or_default();
-    let region = labels.next().filter(|label| *label != "amazonaws").unwrap_or(AWS_HOME);
-    let (signed_service, signed_region) = signed.unwrap_or((service, region));
-    match AWS_GLOBAL.contains(&service) {
-        true => (signed_service, AWS_HOME),
-        false => (signed_service, signed_region),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::scope_at;
-
-    #[test]
-    fn services_for_the_world_are_signed_for_where_they_are() {
-        let iam = scope_at("iam.amazonaws.com", Some(("iam", "eu-west-1")));
-        assert_eq!(iam, ("iam", "us-east-1"));
-        assert_eq!(scope_at("route53.amazonaws.com", None), ("route53", "us-east-1"));
-        let host = "sqs.eu-west-1.amazonaws.com";
-        assert_eq!(scope_at(host, None), ("sqs", "eu-west-1"));
-        assert_eq!(scope_at(host, Some(("sqs", "eu-west-1"))), ("sqs", "eu-west-1"));
+/// The host that the client names.
+fn asked_at(parts: &Parts) -> Option<Authority> {
+    match parts.headers.get(HOST) {
+        Some(host) => host.to_str().ok()?.parse().ok(),
+        None => parts.uri.authority().cloned(),
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use crate::action::AWS_GLOBAL;
+use crate::action::aws_global;
 use crate::intent;
 
 /// A provider's upstream: scheme, host and a path that everything stands below.
@@ -63,6 +63,12 @@ impl Upstream {
         self.authority.as_str()
     }
 
+    /// The host without a port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
+
     /// Scheme, host and base path, as URLs in answers begin.
     #[must_use]
     pub fn origin(&self) -> String {
@@ -101,7 +107,7 @@ impl Upstream {
 fn is_of_customer(host: &str) -> bool {
     let Some(name) = host.strip_suffix(".amazonaws.com") else { return false };
     match name.split_once('.') {
-        None => !AWS_GLOBAL.contains(&name),
+        None => aws_global(name).is_none(),
         Some((_, region)) => !intent::is_aws_region(region),
     }
 }

@@ -13,7 +13,7 @@ use crate::os::{Stop, StopRequests};
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What is said of a file that became empty.
+/// What is said of a file that became empty, or went away.
 const BLANK: &str =
     "the configuration file is gone or empty; write `{}` into it to configure nothing";
 

@@ -407,10 +407,7 @@ impl Remote {
             return failed(&format!("the server answers in {encoding}, and was asked not to"));
         }
         let relay = Arc::new(conversation.exchange(Arc::from("")));
-        let ends = match incoming.headers.contains_key(LAST_EVENT_ID) {
-            true => Ends::Resumes,
-            false => Ends::Listens,
-        };
+        let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
         let body = stream::pump(body, relay, self.max_message, ends, None);
         parts.headers.remove(CONTENT_LENGTH);
         Response::from_parts(parts, body)

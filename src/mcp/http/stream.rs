@@ -31,9 +31,10 @@ pub(super) enum Ends {
     IsOver,
     /// It answers nothing: the server speaks first. Servers allow one such
     /// stream, so it goes with its client.
-    Listens,
-    /// The same, but the rest of another stream may come by it.
-    Resumes,
+    Listens {
+        /// The rest of another stream may come by it.
+        resumes: bool,
+    },
 }
 
 /// A stream being passed on.
@@ -108,7 +109,7 @@ impl Pump {
     /// can resume would find the stream taken.
     fn reads_on(&self) -> bool {
         match self.ends {
-            Ends::Cancels | Ends::Listens | Ends::Resumes => false,
+            Ends::Cancels | Ends::Listens { .. } => false,
             Ends::MayResume => !self.resumable,
             Ends::IsOver => true,
         }
@@ -143,12 +144,13 @@ impl Pump {
     /// "Listening for Messages from the Server"); servers send some there all the same,
     /// and those that nobody waits for were given elsewhere.
     fn answers_again(&self, message: &[u8]) -> bool {
-        let is_again = |id: Vec<u8>| match self.ends {
-            Ends::Listens => !self.relay.awaits_anywhere(&id),
-            _ => self.answered && self.owed.as_ref() == Some(&id),
-        };
-        (self.answered || self.ends == Ends::Listens)
-            && messages(message).into_iter().filter_map(id_of_response).any(is_again)
+        let answered = || messages(message).into_iter().filter_map(id_of_response);
+        match self.ends {
+            Ends::Listens { resumes: false } => {
+                answered().any(|id| !self.relay.awaits_anywhere(&id))
+            }
+            _ => self.answered && answered().any(|id| self.owed.as_ref() == Some(&id)),
+        }
     }
 
     async fn end(self, ended: Result<Bytes, Broken>) {
@@ -175,7 +177,7 @@ impl Pump {
                 if !last.as_ref().is_ok_and(Bytes::is_empty) {
                     let _ = self.sender.send(last).await;
                 }
-                if !rest_may_come && !matches!(self.ends, Ends::Listens | Ends::Resumes) {
+                if !rest_may_come && !matches!(self.ends, Ends::Listens { .. }) {
                     self.relay.over_and_out("no answer");
                 }
             }
