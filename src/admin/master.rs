@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,7 +10,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::os::files::{create_private_folder, private};
+use crate::os::files::{create, create_private_folder, private};
 
 /// The shortest key that is not called weak, in characters.
 pub const MIN_LENGTH: usize = 16;
@@ -75,10 +75,9 @@ impl MasterKey {
     /// # Errors
     /// What the file system says.
     pub fn load_or_make(file: &Path) -> io::Result<(Self, Option<Zeroizing<String>>)> {
-        match fs::read_to_string(file).map(Zeroizing::new) {
-            Ok(text) => return Ok((Self::new(&text)?, None)),
+        match Self::load(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            loaded => return loaded.map(|key| (key, None)),
         }
         let mut bytes = Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut *bytes).map_err(io::Error::other)?;
@@ -87,10 +86,18 @@ impl MasterKey {
         if let Some(folder) = file.parent() {
             create_private_folder(folder)?;
         }
-        let mut out = private(OpenOptions::new().write(true).create_new(true)).open(file)?;
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        Ok((Self::new(&text)?, Some(text)))
+        match create(file, text.as_bytes(), private(&mut OpenOptions::new())) {
+            Ok(()) => Ok((Self::new(&text)?, Some(text))),
+            // Another process made it meanwhile, and showed it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok((Self::load(file)?, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn load(file: &Path) -> io::Result<Self> {
+        Self::new(&Zeroizing::new(fs::read_to_string(file)?))
     }
 
     /// Whether `presented` is the key. Takes the same time whatever it is.
@@ -137,6 +144,20 @@ mod tests {
         for key in shown {
             assert!(MasterKey::new(key).unwrap().weakness().is_some(), "{key}");
         }
+    }
+
+    #[test]
+    fn of_several_that_start_at_once_one_makes_the_key_and_shows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("master.key");
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let start = |_| scope.spawn(|| MasterKey::load_or_make(&file).unwrap());
+            let started: Vec<_> = (0..8).map(start).collect();
+            started.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let shown: Vec<_> = made.iter().filter_map(|(_, shown)| shown.as_ref()).collect();
+        assert_eq!(shown.len(), 1);
+        assert!(made.iter().all(|(key, _)| key.is(shown[0].as_bytes())));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! it is kept in, and what of it can be used.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use http::Uri;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::MAX_SERVERS;
 use crate::action::DeclaredHints;
-use crate::os::files::private;
+use crate::os::files::{private, replace};
 use crate::policy::ToolHints;
 
 /// The longest name of a server, in bytes.
@@ -160,12 +160,7 @@ pub(super) fn read(file: &Path) -> io::Result<Vec<Registration>> {
 
 /// Writes them so that no reader ever sees half of them.
 pub(super) fn write(file: &Path, kept: &[&Registration]) -> io::Result<()> {
-    let draft = file.with_extension("new");
-    let _ = fs::remove_file(&draft);
-    let mut out = private(OpenOptions::new().write(true).create_new(true)).open(&draft)?;
-    out.write_all(&serde_json::to_vec_pretty(kept)?)?;
-    out.sync_all()?;
-    fs::rename(&draft, file)
+    replace(file, &serde_json::to_vec_pretty(kept)?, private(&mut OpenOptions::new()))
 }
 
 #[cfg(test)]

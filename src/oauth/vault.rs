@@ -3,7 +3,7 @@
 //! queue on.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::record::Record;
-use crate::os::files::{FileId, create_private_folder, exposure, private};
+use crate::os::files::{FileId, create_private_folder, exposure, private, replace};
 
 /// The longest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -95,13 +95,7 @@ impl Vault {
     /// Where the file cannot be written.
     pub(super) fn save(&self, _held: &Lock, record: &Record) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_vec(record)?);
-        let draft = self.file.with_extension("new");
-        // One may be left over from a run that was killed just here.
-        let _ = fs::remove_file(&draft);
-        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&draft)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.file)
+        replace(&self.file, &text, private(&mut OpenOptions::new()))
     }
 
     /// Forgets the login. The lock must be held.

@@ -1,8 +1,10 @@
-//! Files that are nobody else's, and what tells one from another.
+//! Files that are nobody else's, files written whole, and what tells one from another.
 
 use std::fs::{self, OpenOptions};
-use std::io;
-use std::path::Path;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Makes what is opened readable and writable for its owner only.
 #[cfg(unix)]
@@ -28,6 +30,76 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
+}
+
+/// Writes `path` anew, so that whoever reads it, also after a crash, sees the old content
+/// or `content` and never a part. `options` say who may read it; where several processes
+/// write one file, the caller holds a lock.
+///
+/// # Errors
+/// What the file system says; the old content is then still there, unless only the last
+/// step failed, which makes the change outlast a loss of power.
+pub(crate) fn replace(path: &Path, content: &[u8], options: &mut OpenOptions) -> io::Result<()> {
+    let draft = Draft::write(path, "new", content, options)?;
+    fs::rename(&draft.0, path)?;
+    sync_folder_of(path)
+}
+
+/// Writes `path` where there is none, with the guarantees of [`replace`].
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where it is there, also where another process was
+/// faster; else as [`replace`].
+pub(crate) fn create(path: &Path, content: &[u8], options: &mut OpenOptions) -> io::Result<()> {
+    // Nobody holds a lock: each who makes it has a draft of its own.
+    static DRAFTS: AtomicUsize = AtomicUsize::new(0);
+    let draft = format!("{}-{}.new", process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed));
+    let draft = Draft::write(path, &draft, content, options)?;
+    fs::hard_link(&draft.0, path)?;
+    sync_folder_of(path)
+}
+
+/// A file's content under another name; goes away with it.
+struct Draft(PathBuf);
+
+impl Draft {
+    fn write(
+        path: &Path,
+        suffix: &str,
+        content: &[u8],
+        options: &mut OpenOptions,
+    ) -> io::Result<Self> {
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_owned();
+        name.push(".");
+        name.push(suffix);
+        let draft = Self(path.with_file_name(name));
+        // One may be left over from a run that was killed just here.
+        let _ = fs::remove_file(&draft.0);
+        let mut file = options.write(true).create_new(true).open(&draft.0)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        Ok(draft)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Once renamed, it is not there.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A name is kept by its folder, which has to be written to the disk as well.
+#[cfg(unix)]
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened, and the file system sees to it.
+#[cfg(not(unix))]
+fn sync_folder_of(_path: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Why no file can be made in `folder`, or in the one that it would be made in;
@@ -138,6 +210,30 @@ pub(crate) fn mode(_path: &Path) -> Option<u32> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept.json");
+        replace(&path, b"one", private(&mut OpenOptions::new())).unwrap();
+        replace(&path, b"two", private(&mut OpenOptions::new())).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"two".to_vec(), Some(0o600)));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // Who cannot write beside it changes nothing.
+        let lost = folder.path().join("not/there");
+        assert!(replace(&lost, b"three", &mut OpenOptions::new()).is_err());
+    }
+
+    #[test]
+    fn what_is_there_is_not_created_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        create(&path, b"one", private(&mut OpenOptions::new())).unwrap();
+        let error = create(&path, b"two", private(&mut OpenOptions::new())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_file_is_told_from_the_one_that_took_its_name() {

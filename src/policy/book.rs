@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -308,11 +308,7 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     if text.len() > MAX_FILE {
         return Err(io::Error::other("it is too long"));
     }
-    let draft = file.with_extension("yaml.new");
-    let mut out = fs::File::create(&draft)?;
-    out.write_all(text.as_bytes())?;
-    out.sync_all()?;
-    fs::rename(&draft, file)
+    crate::os::files::replace(file, text.as_bytes(), &mut fs::OpenOptions::new())
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The files of a store: the database, the key and the lock beside it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::os::files::{FileId, create_private_folder, private};
+use crate::os::files::{FileId, create_private_folder, private, replace};
 
 /// Length of the secret in the key file, in bytes.
 pub(super) const SECRET_LEN: usize = 32;
@@ -93,13 +93,7 @@ impl Files {
 
     /// Writes the secret so that no reader ever sees half of it.
     pub(super) fn write_secret(&self, secret: &[u8; SECRET_LEN]) -> io::Result<()> {
-        let draft = sibling(&self.key, "key.new");
-        // One may be left over from a run that was killed just here.
-        let _ = fs::remove_file(&draft);
-        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&draft)?;
-        file.write_all(secret)?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.key)
+        replace(&self.key, secret, private(&mut OpenOptions::new()))
     }
 
     /// What the database and its write-ahead log are right now, and how many bytes the
