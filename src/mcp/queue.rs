@@ -48,6 +48,11 @@ struct State<T> {
 #[error("the peer is gone")]
 pub struct Closed;
 
+/// There is no room, not even that for what must not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer does not read")]
+pub struct Full;
+
 impl<T: Weight> Queue<T> {
     /// An empty queue of at most [`MAX_QUEUED`] bytes.
     #[must_use]
@@ -94,6 +99,28 @@ impl<T: Weight> Queue<T> {
             }
             drained.await;
         }
+        self.0.filled.notify_one();
+        Ok(())
+    }
+
+    /// Appends `item` without waiting, for whoever the peer itself may be waiting for:
+    /// it has as much room again as others have. Where the peer is gone, it is dropped.
+    ///
+    /// # Errors
+    /// [`Full`]; `item` is lost then.
+    pub fn offer(&self, item: T) -> Result<(), Full> {
+        let weight = item.weight();
+        let mut state = self.state();
+        if state.closed {
+            return Ok(());
+        }
+        let bytes = state.bytes.saturating_add(weight);
+        if state.bytes > 0 && bytes > self.0.room.saturating_mul(2) {
+            return Err(Full);
+        }
+        state.bytes = bytes;
+        state.items.push_back(item);
+        drop(state);
         self.0.filled.notify_one();
         Ok(())
     }
@@ -276,6 +303,26 @@ mod tests {
             queue.done(first.len());
             second.await.unwrap();
             assert_eq!(queue.next().await.unwrap(), "x");
+        });
+    }
+
+    #[test]
+    fn who_must_not_wait_has_room_of_its_own() {
+        run(async {
+            let queue = Queue::new();
+            let half = Bytes::from(vec![0; MAX_QUEUED / 2]);
+            queue.push(half.clone()).await.unwrap();
+            queue.push(half.clone()).await.unwrap();
+            let mut waits = pin!(queue.push(half.clone()));
+            assert!(is_pending(waits.as_mut()).await);
+            assert_eq!([(); 3].map(|()| queue.offer(half.clone())), [Ok(()), Ok(()), Err(Full)]);
+            assert!(is_pending(waits.as_mut()).await);
+            for _ in 0..3 {
+                assert_eq!(queue.try_next(), Some(half.clone()));
+            }
+            waits.await.unwrap();
+            queue.close();
+            assert_eq!(queue.offer(half), Ok(()));
         });
     }
 

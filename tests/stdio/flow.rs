@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::client::Client;
 use crate::support::processes::{Mark, peak_resident, written};
-use crate::support::{Sandbox, eventually, recorder, shell};
+use crate::support::{Sandbox, argv, eventually, python, recorder, shell};
 
 /// What a gate may have resident with a client that does not read, in KiB. It
 /// holds what its queues hold, whatever the server would like to say.
@@ -183,4 +183,42 @@ fn a_message_over_the_cap_is_answered_with_an_error() {
     assert!(client.close().success());
     let received = std::fs::read(record).unwrap();
     assert!(!received.windows(66).any(|window| window == "x".repeat(66).as_bytes()));
+}
+
+/// Says more than fits anywhere before it reads: requests of an id of 900 bytes that are too
+/// large to be passed on, so that the gate itself has to answer each. Then it counts.
+const WRITES_FIRST: &str = r#"
+import json, sys
+
+def say(message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+
+for number in range(int(sys.argv[1])):
+    say({"id": "i" * 900 + str(number), "method": "sampling/createMessage", "params": {"x": "x" * 200}})
+say({"method": "notifications/message", "params": {"data": "written"}})
+answers = 0
+for line in sys.stdin:
+    message = json.loads(line)
+    answers += "error" in message
+    if message.get("method") == "ping":
+        say({"id": message["id"], "result": {"answers": answers}})
+"#;
+
+#[test]
+fn a_server_that_writes_before_it_reads_is_read() {
+    for (requests, all) in [(6_000, true), (12_000, false)] {
+        let sandbox = Sandbox::new();
+        let server =
+            argv([python(), "-c".into(), WRITES_FIRST.into(), requests.to_string().into()]);
+        let wrap = sandbox.wrap().policy("allow_all").option("--max-message", "1KiB");
+        let mut client = Client::spawn(&wrap.command(server));
+        client.wait_for("it has written all", |said| said["params"]["data"] == "written");
+        client.send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+        let answers = client.reply(&json!(1))["result"]["answers"].as_u64().unwrap();
+        // What the gate cannot keep for it is lost, and nothing else is.
+        assert_eq!(answers == requests, all, "{answers}");
+        assert!(answers > 6_000 - 1, "{answers}");
+        assert_eq!(client.stderr().contains("the server reads nothing"), !all);
+        assert!(client.close().success());
+    }
 }

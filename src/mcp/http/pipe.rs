@@ -15,6 +15,7 @@ use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down};
 use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::frames::{Frame, Frames};
+use crate::mcp::pending::MAX_PENDING;
 use crate::mcp::queue::Queue;
 use crate::mcp::reply;
 use crate::mcp::session::END_GRACE;
@@ -26,6 +27,13 @@ const PIPE: usize = 256 << 10;
 /// How long a child may take to answer the gate's own handshake: `npx` alone takes
 /// seconds to start.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Requests whose answers a child owes at most; further ones are refused until it gives
+/// some.
+const MAX_ASKED: usize = MAX_PENDING;
+
+/// The longest method that is kept in mind, in bytes; no longer one is translated.
+const MAX_METHOD: usize = 128;
 
 /// Which way it bridges.
 #[derive(Debug, Clone)]
@@ -184,6 +192,13 @@ impl Crossing {
     }
 
     fn step(&self, message: &Bytes) -> Step {
+        let method = raw(message, &["method"]).and_then(answer::string);
+        let id = raw(message, &["id"]);
+        if let (Some(id), Some(_)) = (id, &method)
+            && self.is_full(id)
+        {
+            return Step::Answer(reply::too_many(Some(id), MAX_ASKED).into());
+        }
         let step = match &mut *self.turner() {
             Turner::Down(down) => down.step(message),
             Turner::Up(Some(up)) => up.step(message),
@@ -195,14 +210,22 @@ impl Crossing {
                 None => Step::Forward(message.clone()),
             },
         };
-        let method = || raw(message, &["method"]).and_then(answer::string).unwrap_or_default();
-        match (&step, raw(message, &["id"])) {
-            (Step::Forward(_), Some(id)) => drop(self.asked().insert(id.to_vec(), method())),
+        match (&step, id, method) {
+            (Step::Forward(_), Some(id), Some(method)) => {
+                let method = Some(method).filter(|method| method.len() <= MAX_METHOD);
+                self.asked().insert(id.to_vec(), method.unwrap_or_default());
+            }
             // Its answer may never come.
-            (Step::Cancel(id), _) => drop(self.asked().remove(id)),
+            (Step::Cancel(id), ..) => drop(self.asked().remove(id)),
             _ => {}
         }
         step
+    }
+
+    /// Whether a request of this id would be one too many.
+    fn is_full(&self, id: &[u8]) -> bool {
+        let asked = self.asked();
+        asked.len() >= MAX_ASKED && !asked.contains_key(id)
     }
 
     /// From the child to the relay.
@@ -220,8 +243,9 @@ impl Crossing {
                 Back::Nothing => true,
                 Back::Reply(reply) => {
                     // Not waited for: a child that writes may not be reading.
-                    let to_child = self.to_child.clone();
-                    tokio::spawn(async move { to_child.push(line(&reply)).await });
+                    if self.to_child.offer(line(&reply)).is_err() {
+                        tracing::warn!("a child reads nothing: an answer to it is dropped");
+                    }
                     true
                 }
             };
@@ -266,15 +290,52 @@ fn line(message: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+
+    /// A bridge and the two ends of its child.
+    fn bridged() -> (Streams, BufReader<DuplexStream>, DuplexStream) {
+        let (input, childs) = tokio::io::duplex(PIPE);
+        let (output, said) = tokio::io::duplex(PIPE);
+        let child = Streams { input: Box::new(input), output: Box::new(output) };
+        (Bridge::Up.across(child, 1 << 10).0, BufReader::new(childs), said)
+    }
+
+    fn request(id: usize) -> Bytes {
+        line(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}").as_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_child_owes_so_many_answers_and_no_more() {
+        let (mut relays, mut child, mut said) = bridged();
+        let sending = async {
+            for id in 0..=MAX_ASKED {
+                relays.input.write_all(&request(id)).await.unwrap();
+            }
+        };
+        let taking = async {
+            let mut line = String::new();
+            for _ in 0..MAX_ASKED {
+                line.clear();
+                child.read_line(&mut line).await.unwrap();
+            }
+        };
+        tokio::join!(sending, taking);
+        let mut answers = BufReader::new(relays.output).lines();
+        let refused = answers.next_line().await.unwrap().unwrap();
+        assert!(refused.contains("\"error\"") && refused.contains(&format!("{MAX_ASKED}")));
+        // An answer makes room for another request.
+        said.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n").await.unwrap();
+        assert!(answers.next_line().await.unwrap().unwrap().contains("result"));
+        relays.input.write_all(&request(MAX_ASKED)).await.unwrap();
+        let mut line = String::new();
+        child.read_line(&mut line).await.unwrap();
+        assert!(line.contains(&format!("\"id\":{MAX_ASKED}")), "{line}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_child_that_closes_its_input_and_lives_on_is_given_up() {
-        let (input, closed) = tokio::io::duplex(64);
-        let (output, _it_lives) = tokio::io::duplex(64);
+        let (mut relays, closed, _it_lives) = bridged();
         drop(closed);
-        let child = Streams { input: Box::new(input), output: Box::new(output) };
-        let (mut relays, _) = Bridge::Up.across(child, 1 << 10);
         relays.input.write_all(b"{\"id\":1,\"method\":\"ping\"}\n").await.unwrap();
         let mut said = Vec::new();
         let ended = timeout(PATIENCE, relays.output.read_to_end(&mut said)).await;

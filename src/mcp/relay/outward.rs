@@ -71,7 +71,15 @@ impl Relay {
             let _ = self.to_client.push(Told { bytes, mark }).await;
         }
         for request in requests {
-            let _ = self.to_server.push(Cleared::own(request)).await;
+            self.tell_server(request);
+        }
+    }
+
+    /// Says something of the gate's own to the server. It is not waited for: a server
+    /// that writes may not be reading, and would wait for us in turn.
+    fn tell_server(&self, line: impl Into<Bytes>) {
+        if self.to_server.offer(Cleared::own(line)).is_err() {
+            tracing::warn!("the server reads nothing: what the gate itself had to say is dropped");
         }
     }
 
@@ -223,7 +231,7 @@ impl Relay {
         let Some(id) = outline.id else { return };
         if outline.has_method {
             let answer = reply::lines(&[reply::too_large(Some(&id), max).into()], false);
-            let _ = self.to_server.push(Cleared::own(answer)).await;
+            self.tell_server(answer);
         } else if outline.is_response {
             let (own, asked) = {
                 let mut state = self.state();
