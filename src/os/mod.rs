@@ -177,6 +177,15 @@ impl StopRequests {
     }
 }
 
+/// A file that may not grow any more (`ulimit -f`) makes a write to it fail, and does not
+/// end this process. What this process starts is as it would be anyway.
+///
+/// # Errors
+/// Where the signal cannot be caught.
+pub fn outlive_full_files() -> io::Result<()> {
+    imp::outlive_full_files()
+}
+
 /// Our standard input and output, without a thread between where they are pipes
 /// or sockets. To be called once, inside a runtime.
 ///

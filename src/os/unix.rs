@@ -126,6 +126,13 @@ pub(super) fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
+/// The handler stays when the runtime that it takes to install it is gone.
+pub(super) fn outlive_full_files() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}
+
 #[derive(Debug)]
 pub(super) struct StopRequests {
     terminate: Signals,

@@ -113,10 +113,16 @@ impl Recorder {
 impl Serve {
     /// A gate with this configuration file.
     pub(crate) fn start(configuration: &str, arguments: &[&str]) -> Self {
+        Self::under(":", configuration, arguments)
+    }
+
+    /// The same, after this shell command: `ulimit` in most cases.
+    pub(crate) fn under(limits: &str, configuration: &str, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("config.yaml"), configuration).unwrap();
-        let mut process = command(home.path())
-            .args(["serve", "--listen", "127.0.0.1:0"])
+        let mut process = at_home(Command::new("sh"), home.path())
+            .args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")])
+            .args([env!("CARGO_BIN_EXE_agentgate"), "serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
@@ -148,13 +154,7 @@ impl Serve {
 
     /// A gate that sends everything to `recorder`.
     pub(crate) fn in_front_of(recorder: &Recorder) -> Self {
-        let site = format!(
-            "{{upstream: 'http://127.0.0.1:{}', credential: {{env: REAL_CREDENTIAL}}}}",
-            recorder.port
-        );
-        let names = "google microsoft slack github jira notion linear hubspot salesforce aws";
-        let sites = names.split(' ').map(|name| format!("  {name}: {site}\n"));
-        Self::start(&format!("providers:\n{}", sites.collect::<String>()), &[])
+        Self::start(&sites(recorder), &[])
     }
 
     /// Where the provider's own listener is.
@@ -240,7 +240,21 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
 
 /// `agentgate` with a home of its own and nothing else of ours.
 pub(crate) fn command(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentgate"));
+    at_home(Command::new(env!("CARGO_BIN_EXE_agentgate")), home)
+}
+
+/// A configuration in which every provider is `recorder`.
+pub(crate) fn sites(recorder: &Recorder) -> String {
+    let site = format!(
+        "{{upstream: 'http://127.0.0.1:{}', credential: {{env: REAL_CREDENTIAL}}}}",
+        recorder.port
+    );
+    let names = "google microsoft slack github jira notion linear hubspot salesforce aws";
+    let sites = names.split(' ').map(|name| format!("  {name}: {site}\n"));
+    format!("providers:\n{}", sites.collect::<String>())
+}
+
+fn at_home(mut command: Command, home: &Path) -> Command {
     command
         .env("AGENTGATE_HOME", home)
         .env("AGENTGATE_MASTER_KEY", MASTER)
