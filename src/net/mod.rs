@@ -6,6 +6,7 @@ pub mod body;
 pub mod client;
 pub mod hops;
 pub mod lanes;
+mod leftover;
 pub mod room;
 pub mod server;
 pub mod sniff;

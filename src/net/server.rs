@@ -23,6 +23,7 @@ use tower_service::Service as _;
 
 use super::alive;
 use super::lanes::Lanes;
+use super::leftover;
 use super::sniff::Heads;
 use super::streams::{Stream, Streams};
 use super::wire::{Patience, Wire};
@@ -200,13 +201,15 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        let request = self.heads.mark(request.map(body::incoming));
-        let stream = (request.version() == Version::HTTP_2).then(|| self.streams.begin());
+        let is_stream = request.version() == Version::HTTP_2;
+        let read = if is_stream { leftover::read_out } else { body::incoming };
+        let request = self.heads.mark(request.map(read));
+        let stream = is_stream.then(|| self.streams.begin());
         let is_last = stream.is_none()
             && (request.headers().contains_key(TRANSFER_ENCODING)
                 || request.method() == Method::CONNECT);
         let answer = AssertUnwindSafe(self.app.answer(self.peer, request)).catch_unwind();
-        Answering { answer, is_last, stream }
+        Answering { answer, is_last, heads: self.heads.clone(), stream }
     }
 }
 
@@ -215,6 +218,7 @@ struct Answering {
     answer: CatchUnwind<AssertUnwindSafe<Answer>>,
     /// It came in chunks, or asked for a tunnel: nobody follows what lies behind.
     is_last: bool,
+    heads: Heads,
     /// Its place among others, over HTTP/2.
     stream: Option<Stream>,
 }
@@ -225,8 +229,9 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.answer.poll_unpin(context));
         let mut response = answer.unwrap_or_else(|_| panicked());
-        if self.is_last {
-            // Nothing behind it is taken for another request.
+        if self.is_last || self.heads.is_amid_body() {
+            // Nothing behind it is taken for another request, nor the rest of a body that
+            // the answer did not wait for.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(match self.stream.take() {

@@ -99,6 +99,20 @@ impl Heads {
         self.course().spoken
     }
 
+    /// Whether the request that was handed on last has more of its body to come.
+    pub(super) fn is_amid_body(&self) -> bool {
+        let course = self.course();
+        course.odd.is_empty() && matches!(course.place, Place::Body(_))
+    }
+
+    /// Whether the client may be in the middle of something; over HTTP/2 that is told by
+    /// other means.
+    pub(super) fn is_amid(&self) -> bool {
+        let course = self.course();
+        let is_between = course.place == Place::Head && course.head.is_empty();
+        course.spoken != Some(Version::HTTP_2) && !(is_between && course.odd.is_empty())
+    }
+
     /// Marks `request` if its head was odd.
     pub(super) fn mark(&self, mut request: Request<Body>) -> Request<Body> {
         if request.version() >= Version::HTTP_2 {
@@ -270,6 +284,30 @@ mod tests {
         ] {
             heads.read(bytes.as_bytes());
             assert_eq!(heads.awaits(), awaits, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_is_amid() {
+        for (bytes, amid, amid_body) in [
+            ("", false, false),
+            ("GE", true, false),
+            (GET, true, false),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc", true, true),
+            (POST, true, false),
+            (BOTH, true, false),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false, false),
+        ] {
+            let heads = Heads::default();
+            heads.read(bytes.as_bytes());
+            assert_eq!(heads.is_amid(), amid, "{bytes}");
+            heads.course().odd.pop_front();
+            assert_eq!(heads.is_amid_body(), amid_body, "{bytes}");
+            let whole = [GET, POST].contains(&bytes);
+            assert_eq!(heads.is_amid(), amid && !whole, "{bytes}");
+            // The next request is in front of the parser: its body is not this one's.
+            heads.course().odd.push_back(None);
+            assert!(!heads.is_amid_body(), "{bytes}");
         }
     }
 

@@ -1,5 +1,6 @@
-//! A client's connection: heads are followed as they are read, and whoever lets
-//! the gate wait too long is shown out.
+//! A client's connection: heads are followed as they are read, whoever lets the gate
+//! wait too long is shown out, and whoever still sends at the end has the time to
+//! read its answer.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::leftover::Leftover;
 use super::sniff::{Awaits, Heads};
 
 /// The answer to a first head that does not end. Later ones are only closed:
@@ -36,11 +38,13 @@ pub(super) struct Wire<S> {
     reading: Option<Pin<Box<Sleep>>>,
     /// Runs while the peer takes nothing.
     writing: Option<Pin<Box<Sleep>>>,
+    /// Set once the gate has said its last.
+    leftover: Option<Leftover>,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, heads: Heads, patience: Patience) -> Self {
-        Self { stream, heads, patience, reading: None, writing: None }
+        Self { stream, heads, patience, reading: None, writing: None, leftover: None }
     }
 }
 
@@ -100,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -127,8 +131,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// Ends the gate's own side, then waits for a client that may be sending something
+    /// that nobody will read.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        if wire.leftover.is_none() {
+            ready!(Pin::new(&mut wire.stream).poll_shutdown(context))?;
+            if !wire.heads.is_amid() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let leftover = wire.leftover.get_or_insert_with(Leftover::new);
+        leftover.poll_discard(&mut wire.stream, context).map(Ok)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a listening gate refuses, and that it says so.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
@@ -360,4 +360,27 @@ fn requests_that_fit_no_session_leave_a_row() {
     let rows = gate.log();
     let refused: Vec<&Value> = rows.iter().filter(|row| row["decision"] == "deny").collect();
     assert_eq!((refused.len(), rows.len()), (cases.len(), before + cases.len() + 1), "{rows:?}");
+}
+
+/// It is answered before its body is read, and a client that sends all of it first
+/// reads the answer.
+#[test]
+fn a_message_that_is_far_too_long_is_answered() {
+    const LENGTH: usize = 20 << 20;
+    let gate = in_front_of_nothing(&["--policy", "allow_all", "--max-message", "1MiB"]);
+    let asked = [("/mcp", JSON, "413"), ("/mcp", "", "415"), ("/elsewhere", JSON, "404")];
+    for (target, headers, status) in asked {
+        for framing in [
+            format!("Content-Length: {LENGTH}\r\n\r\n"),
+            "Transfer-Encoding: chunked\r\n\r\n1400000\r\n".to_owned(),
+        ] {
+            let mut stream = TcpStream::connect(gate.address).unwrap();
+            let head = format!("POST {target} HTTP/1.1\r\nHost: {}\r\n{headers}", gate.address);
+            stream.write_all(format!("{head}{framing}").as_bytes()).unwrap();
+            stream.write_all(&vec![b' '; LENGTH]).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
+        }
+    }
 }

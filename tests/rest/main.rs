@@ -7,6 +7,7 @@ mod attacks;
 #[cfg(feature = "aws")]
 mod aws;
 mod configuration;
+mod early;
 mod endings;
 mod endurance;
 mod files;
