@@ -251,5 +251,6 @@ pub(super) async fn over_http(
     server::serve(listener, app, limits, &lanes, stop).await?;
     backend.close().await;
     refusals.close().await;
+    lanes.close().await;
     Ok(Done::Success)
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// Lanes at most; more processors than this serve other things.
@@ -19,6 +19,9 @@ pub const MAX_LANES: usize = 16;
 /// others wakes the lane's driver, with a system call and for nothing where it is
 /// the lane itself; the timers of requests are all due later than this one.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How long the lanes may take to end.
+const END: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Which lane this thread is; 0 where it is none.
@@ -37,7 +40,9 @@ pub struct Lanes {
     lanes: Vec<Handle>,
     next: AtomicUsize,
     /// Dropped, it ends the threads.
-    _running: watch::Sender<()>,
+    running: watch::Sender<()>,
+    /// Closed once they have ended.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Lanes {
@@ -47,10 +52,11 @@ impl Lanes {
     /// Where a thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let (running, ended) = watch::channel(());
-        let lanes = (1..=count.min(MAX_LANES)).map(|number| lane(number, ended.clone()));
-        let lanes = lanes.collect::<io::Result<_>>()?;
-        Ok(Self { lanes, next: AtomicUsize::new(0), _running: running })
+        let (running, stopped) = watch::channel(());
+        let (alive, ended) = mpsc::channel(1);
+        let start = |number| lane(number, stopped.clone(), alive.clone());
+        let lanes = (1..=count.min(MAX_LANES)).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { lanes, next: AtomicUsize::new(0), running, ended })
     }
 
     /// The present runtime as the only lane.
@@ -59,8 +65,21 @@ impl Lanes {
     /// Outside of a runtime.
     #[must_use]
     pub fn this_runtime() -> Self {
-        let (running, _) = watch::channel(());
-        Self { lanes: vec![Handle::current()], next: AtomicUsize::new(0), _running: running }
+        let lanes = vec![Handle::current()];
+        let (running, ended) = (watch::channel(()).0, mpsc::channel(1).1);
+        Self { lanes, next: AtomicUsize::new(0), running, ended }
+    }
+
+    /// Breaks off what is still running and waits until all of it is gone: what it leaves
+    /// behind, such as the result of an answer that was broken off, has been said then.
+    /// Work that holds its thread for more than [`END`] is given up.
+    pub async fn close(self) {
+        let Self { running, mut ended, .. } = self;
+        drop(running);
+        // Nothing is ever sent.
+        if timeout(END, ended.recv()).await.is_err() {
+            tracing::warn!("a lane does not end; what it was doing is lost");
+        }
     }
 
     /// Runs `work` on one lane, by turns.
@@ -72,14 +91,19 @@ impl Lanes {
     }
 }
 
-fn lane(number: usize, mut ended: watch::Receiver<()>) -> io::Result<Handle> {
+fn lane(
+    number: usize,
+    mut stopped: watch::Receiver<()>,
+    alive: mpsc::Sender<()>,
+) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
         LANE.set(number);
         // Nothing is ever sent: the channel closes.
-        runtime.block_on(async { while timeout(TICK, ended.changed()).await.is_err() {} });
+        runtime.block_on(async { while timeout(TICK, stopped.changed()).await.is_err() {} });
         runtime.shutdown_background();
+        drop(alive);
     })?;
     Ok(handle)
 }
@@ -87,6 +111,22 @@ fn lane(number: usize, mut ended: watch::Receiver<()>) -> io::Result<Handle> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_running_is_gone_once_they_are_closed() {
+        let lanes = Lanes::start().unwrap();
+        let (held, mut count) = mpsc::channel::<()>(1);
+        for _ in 0..lanes.lanes.len() * 4 {
+            let held = held.clone();
+            lanes.spawn(async move {
+                let _held = held;
+                std::future::pending::<()>().await;
+            });
+        }
+        drop(held);
+        lanes.close().await;
+        assert_eq!(count.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+    }
 
     #[tokio::test]
     async fn work_goes_to_each_lane_in_turn() {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use crate::support::scripted::{Scripted, json_answer, message_of, result, usual};
+use crate::support::scripted::{STREAM, Scripted, json_answer, message_of, never, result, usual};
 use crate::support::{Answer, Gate, agentgate, call, eventually, log_of, whole};
 
 /// How often the gate is killed.
@@ -184,4 +184,36 @@ fn without_a_log_nothing_passes() {
     assert_eq!(calls(), 1, "nothing is forwarded");
     database.execute_batch("ROLLBACK").unwrap();
     eventually("it is recorded again", || (ask() == result(&json!(1), "done")).then_some(()));
+}
+
+/// What is broken off at the end has a result, too: amid a stream, and before any answer.
+#[test]
+fn told_to_stop_it_records_how_the_calls_ended_that_it_broke_off() {
+    for streams in [true, false] {
+        let upstream = Scripted::serving(move |request, stream| {
+            if let Some(answer) = usual(request) {
+                return stream.write_all(&answer).is_ok();
+            }
+            if streams {
+                stream.write_all(STREAM).unwrap();
+                stream.write_all(b": it goes on\n\n").unwrap();
+            }
+            never()
+        });
+        let mut gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+        std::thread::scope(|scope| {
+            for number in 0..CLIENTS {
+                let (address, message) = (gate.address, call(number as u64, "look", json!({})));
+                scope.spawn(move || try_post(address, "", &message));
+            }
+            let calls =
+                || upstream.requests().iter().filter(|one| one.contains("tools/call")).count();
+            eventually("the calls arrive", || (calls() == CLIENTS).then_some(()));
+            signal(&gate, Signal::TERM);
+        });
+        assert!(gate.process.0.wait().unwrap().success());
+        let log = gate.log();
+        assert_eq!(log.len(), CLIENTS, "{log:?}");
+        assert!(log.iter().all(|row| row["outcome"] == "error"), "{streams}: {log:?}");
+    }
 }

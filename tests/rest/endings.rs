@@ -1,6 +1,91 @@
-//! What a gate outlives: a log that has no room left.
+//! How a gate ends, and what it outlives: told to stop amid an answer, out of room for its
+//! log.
 
-use crate::support::{Recorder, Serve, sites};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Recorder, Serve, command, sites};
+
+/// An upstream whose answer goes on until nobody takes it.
+fn endless() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || go_on(&stream));
+        }
+    });
+    port
+}
+
+fn go_on(mut stream: &TcpStream) {
+    let head = BufReader::new(stream).lines().map_while(Result::ok);
+    head.take_while(|line| !line.is_empty()).for_each(drop);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut written = stream.write_all(head.as_bytes());
+    while written.is_ok() {
+        written = stream.write_all(b"5\r\nagain\r\n");
+        thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+fn connect(gate: &Serve) -> TcpStream {
+    let stream = TcpStream::connect(gate.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The rows of a log that nobody has open, newest first.
+fn rows(gate: &Serve) -> Vec<Value> {
+    let listed = command(gate.home.path()).args(["audit", "list", "--json"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let verified = command(gate.home.path()).args(["audit", "verify"]).status().unwrap();
+    assert!(verified.success());
+    listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn told_to_stop_it_records_how_the_answers_ended_that_it_broke_off() {
+    const CALLS: usize = 8;
+    let providers =
+        format!("providers:\n  github: {{upstream: 'http://127.0.0.1:{}'}}\n", endless());
+    let mut gate = Serve::start(&providers, &[]);
+    let key = gate.agent("a", "allow_all").key;
+    let mut streams = Vec::new();
+    for number in 0..CALLS {
+        let mut stream = connect(&gate);
+        let request =
+            format!("GET /proxy/github/{number} HTTP/1.1\r\nHost: g\r\nX-Agent-Key: {key}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while !line.contains("again") {
+            line.clear();
+            assert!(stream.read_line(&mut line).unwrap() > 0);
+        }
+        streams.push(stream);
+    }
+    let pid = gate.process().id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    // The clients read on, so that what ends the answers is the gate.
+    for mut stream in streams {
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert!(gate.process().wait().unwrap().success());
+    let rows = rows(&gate);
+    assert_eq!(rows.len(), CALLS, "{rows:?}");
+    for row in rows {
+        assert_eq!(
+            (&row["outcome"], &row["status"]),
+            (&"forwarded".into(), &"200".into()),
+            "{row}"
+        );
+    }
+}
 
 /// `SIGXFSZ` ends whoever does not care for it.
 #[test]

@@ -141,7 +141,10 @@ impl Serving {
         }
         self.proxy.refusals.close().await;
         self.hosted.close().await;
-        drop(self.lanes);
+        // What they break off has a result, too.
+        if let Some(lanes) = Arc::into_inner(self.lanes) {
+            lanes.close().await;
+        }
         Ok(())
     }
 }
