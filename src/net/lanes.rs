@@ -12,6 +12,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::places::Places;
+
 /// Lanes at most; more processors than this serve other things.
 pub const MAX_LANES: usize = 16;
 
@@ -39,6 +41,7 @@ pub fn here() -> usize {
 pub struct Lanes {
     lanes: Vec<Handle>,
     next: AtomicUsize,
+    places: Places,
     /// Dropped, it ends the threads.
     running: watch::Sender<()>,
     /// Closed once they have ended.
@@ -56,7 +59,8 @@ impl Lanes {
         let (alive, ended) = mpsc::channel(1);
         let start = |number| lane(number, stopped.clone(), alive.clone());
         let lanes = (1..=count.min(MAX_LANES)).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { lanes, next: AtomicUsize::new(0), running, ended })
+        let (next, places) = (AtomicUsize::new(0), Places::of_system());
+        Ok(Self { lanes, next, places, running, ended })
     }
 
     /// The present runtime as the only lane.
@@ -67,7 +71,8 @@ impl Lanes {
     pub fn this_runtime() -> Self {
         let lanes = vec![Handle::current()];
         let (running, ended) = (watch::channel(()).0, mpsc::channel(1).1);
-        Self { lanes, next: AtomicUsize::new(0), running, ended }
+        let (next, places) = (AtomicUsize::new(0), Places::of_system());
+        Self { lanes, next, places, running, ended }
     }
 
     /// Breaks off what is still running and waits until all of it is gone: what it leaves
@@ -80,6 +85,11 @@ impl Lanes {
         if timeout(END, ended.recv()).await.is_err() {
             tracing::warn!("a lane does not end; what it was doing is lost");
         }
+    }
+
+    /// The places of all who are served on these lanes.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Runs `work` on one lane, by turns.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod hops;
 pub mod lanes;
 mod leftover;
+mod places;
 pub mod room;
 pub mod server;
 pub mod sniff;

@@ -1,4 +1,4 @@
-//! The listener: HTTP/1.1 and HTTP/2 in clear text, bounded in time and size,
+//! The listener: HTTP/1.1 and HTTP/2 in clear text, bounded in time, size and number,
 //! drained at the end.
 
 use std::convert::Infallible;
@@ -11,19 +11,20 @@ use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use futures_util::future::{CatchUnwind, FutureExt as _};
-use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::{Builder, Connection};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service as _;
 
 use super::alive;
 use super::lanes::Lanes;
 use super::leftover;
+use super::places::{Place, Places};
 use super::sniff::Heads;
 use super::streams::{Stream, Streams};
 use super::wire::{Patience, Wire};
@@ -31,6 +32,27 @@ use super::{Body, body};
 
 /// What a connection ends with.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Requests at once on one connection over HTTP/2; the client has to wait with more. With
+/// [`MAX_UNSENT`] this bounds what lies ready for it: 8 MiB.
+const MAX_STREAMS: u32 = 128;
+
+/// Bytes of one answer over HTTP/2 that lie ready for a client that does not take them.
+const MAX_UNSENT: usize = 64 << 10;
+
+/// Bytes of requests' bodies on one connection over HTTP/2 that wait to be read.
+const MAX_UNREAD: u32 = 1 << 20;
+
+/// Requests that a client takes back before they are looked at (CVE-2023-44487); beyond
+/// them the connection is closed.
+const MAX_TAKEN_BACK: usize = 20;
+
+/// Faulty requests over HTTP/2 that make us close a stream; beyond them the connection is
+/// closed.
+const MAX_FAULTY: usize = 1 << 10;
+
+/// How long it is before it is said again that there are no places.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a listener puts up with; beyond 100 headers it answers 431, too.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +86,12 @@ pub trait App: Clone + Send + 'static {
     /// Answers a request of `peer`. What takes time or may panic belongs into the
     /// future: a panic there refuses this request and no other on the connection.
     fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer;
+
+    /// Whether `request` is answered even where there is no place for another one. Such
+    /// an answer must be quick, and hold nothing.
+    fn is_vital(&self, _request: &Request<Body>) -> bool {
+        false
+    }
 }
 
 /// An answer on its way.
@@ -97,6 +125,7 @@ pub async fn serve(
     let builder = builder(limits);
     let patience = Patience { head: limits.head_patience, write: limits.write_patience };
     let (stopping, _) = watch::channel(());
+    let mut told = None;
     let mut stop = std::pin::pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {
@@ -111,16 +140,30 @@ pub async fn serve(
             },
             () = &mut stop => break,
         };
+        let place = tokio::select! {
+            place = lanes.places().next() => place,
+            () = &mut stop => break,
+        };
+        let Some(place) = place else { continue };
+        let is_spare = matches!(place, Place::Spare(_));
+        if is_spare && told.is_none_or(|at: Instant| at.elapsed() > TELL_AGAIN) {
+            told = Some(Instant::now());
+            let count = lanes.places().count();
+            tracing::warn!("all {count} places are taken: more connections are answered 503");
+        }
         let _ = stream.set_nodelay(true);
         alive::probe(&stream);
         let heads = Heads::default();
         let streams = Streams::new();
-        let under_way = UnderWay { heads: heads.clone(), streams: streams.clone(), limits };
-        let service = OfPeer { app: app.clone(), peer, heads: heads.clone(), streams };
+        let lasts = is_spare.then_some(limits.head_patience);
+        let under_way = UnderWay { heads: heads.clone(), streams: streams.clone(), limits, lasts };
+        let places = (!is_spare).then(|| lanes.places().clone());
+        let service = OfPeer { app: app.clone(), peer, heads: heads.clone(), streams, places };
         let (builder, told) = (builder.clone(), stopping.subscribe());
         // A lane polls its own sockets.
         let Ok(stream) = stream.into_std() else { continue };
         lanes.spawn(async move {
+            let _place = place;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             let stream = TokioIo::new(Wire::new(stream, heads, patience));
             let connection = builder.serve_connection(stream, service);
@@ -151,6 +194,12 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.idle)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
+        .max_local_error_reset_streams(MAX_FAULTY)
+        .max_send_buf_size(MAX_UNSENT)
+        .initial_connection_window_size(MAX_UNREAD)
+        .initial_stream_window_size(MAX_UNREAD)
         .max_header_list_size(limits.max_head as u32);
     builder
 }
@@ -160,6 +209,8 @@ struct UnderWay {
     heads: Heads,
     streams: Streams,
     limits: Limits,
+    /// How long it may be there at most.
+    lasts: Option<Duration>,
 }
 
 impl UnderWay {
@@ -178,11 +229,19 @@ impl UnderWay {
             ended = connection.as_mut() => return ended,
             _ = stopping.changed() => false,
             () = self.streams.overdue(&self.heads, idle, write_patience) => true,
+            () = self.is_over() => true,
         };
         connection.as_mut().graceful_shutdown();
         match is_overdue {
             true => timeout(drain, connection).await?,
             false => connection.await,
+        }
+    }
+
+    async fn is_over(&self) {
+        match self.lasts {
+            Some(lasts) => sleep(lasts).await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -193,6 +252,8 @@ struct OfPeer<A> {
     peer: SocketAddr,
     heads: Heads,
     streams: Streams,
+    /// Where requests over HTTP/2 find room; `None` where the connection itself found none.
+    places: Option<Places>,
 }
 
 impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
@@ -204,11 +265,18 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
         let is_stream = request.version() == Version::HTTP_2;
         let read = if is_stream { leftover::read_out } else { body::incoming };
         let request = self.heads.mark(request.map(read));
-        let stream = is_stream.then(|| self.streams.begin());
-        let is_last = stream.is_none()
-            && (request.headers().contains_key(TRANSFER_ENCODING)
+        let place = self.places.as_ref().filter(|_| is_stream).and_then(Places::free);
+        let is_crowded = self.places.is_none() || (is_stream && place.is_none());
+        let stream = is_stream.then(|| self.streams.begin(place));
+        let is_last = !is_stream
+            && (is_crowded
+                || request.headers().contains_key(TRANSFER_ENCODING)
                 || request.method() == Method::CONNECT);
-        let answer = AssertUnwindSafe(self.app.answer(self.peer, request)).catch_unwind();
+        let answer = match is_crowded && !self.app.is_vital(&request) {
+            true => Box::pin(async { crowded() }),
+            false => self.app.answer(self.peer, request),
+        };
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         Answering { answer, is_last, heads: self.heads.clone(), stream }
     }
 }
@@ -243,8 +311,20 @@ impl Future for Answering {
 
 fn panicked() -> Response<Body> {
     let body = r#"{"error":"internal_error","detail":"a panic while this request was answered"}"#;
+    own(StatusCode::INTERNAL_SERVER_ERROR, body)
+}
+
+fn crowded() -> Response<Body> {
+    let body = r#"{"error":"too_many_connections","detail":"as many requests and connections as the gate has places for are open; try again later"}"#;
+    let mut response = own(StatusCode::SERVICE_UNAVAILABLE, body);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// An answer of the listener's own.
+fn own(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Body;
 use super::body::{Next, lengthened};
+use super::places::Place;
 use super::sniff::Heads;
 
 /// Bytes of an answer that are handed out at a time: what of it lies ready for a client
@@ -45,13 +46,13 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An answer that is under way until this is dropped.
-    pub(super) fn begin(&self) -> Stream {
+    /// An answer that is under way until this is dropped, in a place of its own.
+    pub(super) fn begin(&self, place: Option<Place>) -> Stream {
         let mut open = self.open();
         let id = open.next;
         open.next += 1;
         open.untaken.insert(id, None);
-        Stream { id, streams: self.clone() }
+        Stream { id, streams: self.clone(), _place: place }
     }
 
     /// Resolves once a client that speaks HTTP/2 has asked for nothing for `idle`, or
@@ -85,6 +86,7 @@ impl Open {
 pub(super) struct Stream {
     id: u64,
     streams: Streams,
+    _place: Option<Place>,
 }
 
 impl Stream {
@@ -184,7 +186,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_of_one_answer_is_overdue_whatever_else_goes_on() {
         let streams = Streams::new();
-        let mut taken = streams.begin().follow(large());
+        let mut taken = streams.begin(None).follow(large());
         assert!(taken.frame().await.unwrap().is_ok());
         // One piece is out, the next one is not asked for.
         let after = until_overdue(&streams, PREFACE).await.unwrap();
@@ -194,9 +196,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn answers_that_are_waited_for_are_never_overdue() {
         let streams = Streams::new();
-        let asked = streams.begin();
+        let asked = streams.begin(None);
         let silent = futures_util::stream::pending::<Result<Bytes, Infallible>>();
-        let mut silent = streams.begin().follow(Body::from_stream(silent));
+        let mut silent = streams.begin(None).follow(Body::from_stream(silent));
         assert!(futures_util::FutureExt::now_or_never(silent.frame()).is_none());
         assert_eq!(until_overdue(&streams, PREFACE).await, None);
         drop((asked, silent));
@@ -205,13 +207,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_comes_whole_and_in_pieces() {
-        let mut body = Streams::new().begin().follow(large());
+        let mut body = Streams::new().begin(None).follow(large());
         let mut lengths = Vec::new();
         assert_eq!(body.size_hint().exact(), Some(3 * PIECE as u64));
         while let Some(frame) = body.frame().await {
             lengths.push(frame.unwrap().into_data().unwrap().len());
         }
         assert_eq!(lengths, [PIECE; 3]);
-        assert!(Streams::new().begin().follow(Body::empty()).is_end_stream());
+        assert!(Streams::new().begin(None).follow(Body::empty()).is_end_stream());
     }
 }

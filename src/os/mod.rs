@@ -186,6 +186,13 @@ pub fn outlive_full_files() -> io::Result<()> {
     imp::outlive_full_files()
 }
 
+/// How many descriptors this process may have open. Where the system lets it have more
+/// than it has now, it takes them, up to `wanted`.
+#[must_use]
+pub fn descriptors(wanted: u64) -> u64 {
+    imp::descriptors(wanted)
+}
+
 /// Our standard input and output, without a thread between where they are pipes
 /// or sockets. To be called once, inside a runtime.
 ///

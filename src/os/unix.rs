@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tokio::net::unix::pipe;
 use tokio::process::{Child as Process, Command};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
@@ -124,6 +124,14 @@ pub(super) fn pid(raw: u32) -> Option<Pid> {
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+pub(super) fn descriptors(wanted: u64) -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(current) = current else { return u64::MAX };
+    let more = maximum.unwrap_or(wanted).min(wanted);
+    let raised = Rlimit { current: Some(more), maximum };
+    if more > current && setrlimit(Resource::Nofile, raised).is_ok() { more } else { current }
 }
 
 /// The handler stays when the runtime that it takes to install it is gone.

@@ -80,6 +80,11 @@ impl StopRequests {
     }
 }
 
+/// Handles are limited by memory only.
+pub(super) fn descriptors(_wanted: u64) -> u64 {
+    u64::MAX
+}
+
 /// No signal says so here: a write fails.
 pub(super) fn outlive_full_files() -> io::Result<()> {
     Ok(())

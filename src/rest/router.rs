@@ -19,6 +19,9 @@ use crate::net::server::{Answer, App};
 /// What stands before a provider's name.
 const PREFIX: &str = "/proxy/";
 
+/// Where it is told whether the gate is well.
+const HEALTH: &str = "/health";
+
 /// `/proxy/{provider}/{path}` for every provider, and `others` for every other
 /// path. Not one more route of theirs: this is the way of nearly every request.
 #[derive(Debug, Clone)]
@@ -37,6 +40,11 @@ impl App for Front {
         let proxy = Arc::clone(&self.proxy);
         let (mut parts, body) = request.into_parts();
         Box::pin(async move { by_path(&proxy, (&mut parts, body), peer).await })
+    }
+
+    /// Whether the gate is well has to be told above all where it is full.
+    fn is_vital(&self, request: &Request<Body>) -> bool {
+        request.uri().path() == HEALTH
     }
 }
 

@@ -1,5 +1,5 @@
 //! How a gate ends, and what it outlives: told to stop amid an answer, out of room for its
-//! log.
+//! log, with more clients than it has places for.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Recorder, Serve, command, sites};
+use crate::support::{PATIENCE, Recorder, Serve, command, eventually, sites};
 
 /// An upstream whose answer goes on until nobody takes it.
 fn endless() -> u16 {
@@ -110,4 +110,65 @@ fn a_log_that_may_not_grow_is_no_end_but_a_refusal() {
     assert_eq!(recorder.requests().len(), passed);
     assert_eq!(gate.request("GET", "/health", "", "").status, 503, "and that is not well");
     assert!(gate.process().try_wait().unwrap().is_none());
+}
+
+#[test]
+fn who_comes_when_all_places_are_taken_is_told_so() {
+    let recorder = Recorder::start();
+    // 256 for itself and three for a client.
+    let places = 20;
+    let limits = format!("ulimit -n {}", 256 + 3 * places);
+    let gate = Serve::under(&limits, &sites(&recorder), &[]);
+    let key = gate.agent("a", "allow_all").key;
+    let headers = format!("X-Agent-Key: {key}\r\n");
+    let get = || gate.request("GET", "/proxy/github/user", &headers, "");
+    assert_eq!(get().status, 200);
+    let mut taken = Vec::new();
+    eventually("all places are taken", || {
+        let mut stream = connect(&gate);
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n").unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        assert_eq!(head[0], "HTTP/1.1 200 OK", "whether it is well is told to everybody");
+        let is_spare = head.iter().any(|line| line == "connection: close");
+        taken.push(stream);
+        is_spare
+    });
+    assert!((places..=places + 2).contains(&(taken.len() - 1)), "{}", taken.len());
+    for _ in 0..100 {
+        let full = get();
+        assert_eq!(full.status, 503, "{full:?}");
+        assert!(full.body.contains("too_many_connections"), "{full:?}");
+        assert!(full.head.contains("retry-after: 1") && full.head.contains("connection: close"));
+    }
+    let health = gate.request("GET", "/health", "", "");
+    assert_eq!(health.status, 200);
+    // The connections that were there first are served as ever.
+    let mut first = &taken[0];
+    let request =
+        format!("GET /proxy/github/user HTTP/1.1\r\nHost: g\r\n{headers}Connection: close\r\n\r\n");
+    first.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    eventually("its place is free again", || get().status == 200);
+    drop(taken);
+    eventually("it is said once", || gate.said().contains("all 20 places are taken"));
+    assert_eq!(gate.said().matches("places are taken").count(), 1);
+}
+
+/// Over HTTP/2 a request takes a place as a connection does.
+#[test]
+fn many_streams_on_one_connection_take_as_many_places() {
+    let Some(python) = crate::sdks::python() else { return };
+    let providers =
+        format!("providers:\n  github: {{upstream: 'http://127.0.0.1:{}'}}\n", endless());
+    let gate = Serve::under("ulimit -n 316", &providers, &[]);
+    let key = gate.agent("a", "allow_all").key;
+    let url = format!("http://{}", gate.address);
+    let script = crate::support::helper("streams.py");
+    let output = Command::new(python).arg(script).args([&url, &key]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "served 19, refused 21, well 200, afterwards 200\n", "{errors}");
 }
