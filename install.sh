@@ -50,17 +50,27 @@ need_tools() {
   macOS: xcode-select --install"
 }
 
+# CARGO_TARGET_DIR is the caller's, and so is the folder that it is relative to.
+keep_target() {
+  case ${CARGO_TARGET_DIR:-/} in
+    /*) ;;
+    *) export CARGO_TARGET_DIR="$PWD/$CARGO_TARGET_DIR" ;;
+  esac
+}
+
 # Prints the path of the binary, in cargo's own words, wherever it builds to.
 build() {
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
-  cargo build --release --locked --bin agentgate --manifest-path "$source/Cargo.toml" \
-    --message-format json-render-diagnostics >"$log" || fail "the build failed; see above"
+  # In the checkout: cargo takes .cargo/config.toml from the working directory.
+  (cd "$source" && cargo build --release --locked --bin agentgate \
+    --message-format json-render-diagnostics) >"$log" || fail "the build failed; see above"
   sed -n 's/.*"name":"agentgate".*"executable":"\([^"]*\)".*/\1/p' "$log" | tail -n 1
 }
 
 install_all() {
   need_tools
+  keep_target
   printf 'Building agentgate; the first time takes some minutes.\n'
   built=$(build)
   [ -x "$built" ] || fail "cargo did not say where it put the binary"
