@@ -92,7 +92,7 @@ pub enum Outcome {
 impl Outcome {
     /// The name that the log uses.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
             Self::Refused => "refused",

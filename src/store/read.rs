@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::StoreError;
-use super::audit::RowId;
+use super::audit::{Outcome, RowId};
 use super::files::Files;
 use super::merge::Direction;
 use super::row::Row;
@@ -29,6 +29,8 @@ pub struct Filter {
     pub stage: Option<String>,
     /// Only what was let through and failed on the way.
     pub failed: bool,
+    /// Only what came to this, one of [`OUTCOMES`].
+    pub outcome: Option<String>,
     /// Only what came over MCP.
     pub mcp: bool,
     /// Only this session's; exact.
@@ -48,6 +50,17 @@ pub struct Filter {
 /// What rows may be asked for by: the log's own words, and two that scripts know
 /// from elsewhere.
 pub const DECISIONS: [&str; 5] = ["allow", "deny", "ask", "rate_limited", "error"];
+
+/// What a row can have come to.
+pub const OUTCOMES: [&str; 7] = [
+    Outcome::Forwarded.as_str(),
+    Outcome::Refused.as_str(),
+    Outcome::Approved.as_str(),
+    Outcome::Rejected.as_str(),
+    Outcome::Expired.as_str(),
+    Outcome::Observed.as_str(),
+    Outcome::Error.as_str(),
+];
 
 impl Filter {
     /// The same for one of [`DECISIONS`]: `rate_limited` are those of the denied that
@@ -70,7 +83,7 @@ pub struct Page {
     /// The rows, newest first.
     pub rows: Vec<Row>,
     /// How many there are on all pages; `None` where only a look at each would
-    /// tell: with a session, a text, or a tool beyond the dictionary.
+    /// tell: with a session, a text, an outcome, or a tool beyond the dictionary.
     pub total: Option<i64>,
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Selection {
     text: Option<Regex>,
     session: Option<String>,
     failed: bool,
+    outcome: Option<String>,
 }
 
 impl Selection {
@@ -44,7 +45,10 @@ impl Selection {
 
     /// Whether counters know how many rows they are.
     pub(super) fn is_counted(&self) -> bool {
-        self.tool.is_none() && self.text.is_none() && self.session.is_none()
+        self.tool.is_none()
+            && self.text.is_none()
+            && self.session.is_none()
+            && self.outcome.is_none()
     }
 }
 
@@ -171,7 +175,8 @@ impl<'r> Snapshot<'r> {
         let ranges = self.ranges(filter).map_err(error)?;
         let tool = filter.tool.clone().filter(|_| bare);
         let (session, failed) = (filter.session.clone(), filter.failed);
-        Ok(Selection { facets, ranges, tool, text: text.transpose()?, session, failed })
+        let (text, outcome) = (text.transpose()?, filter.outcome.clone());
+        Ok(Selection { facets, ranges, tool, text, session, failed, outcome })
     }
 
     /// The combinations that `filter` selects (`None`: all), and whether one of
@@ -345,6 +350,11 @@ impl<'r> Snapshot<'r> {
             return Ok(None);
         }
         let described = self.describe(raw.facet)?;
+        if let Some(wanted) = &selection.outcome
+            && *wanted != outcome(self.answer(&raw), &described.facet)
+        {
+            return Ok(None);
+        }
         let tool = match (&raw.tool, &described.facet.tool) {
             (Some(own), _) => own.as_str(),
             (None, Some(shared)) => shared,
@@ -370,8 +380,11 @@ impl<'r> Snapshot<'r> {
     }
 
     fn has_failed(&self, raw: &Raw) -> bool {
-        let answer = raw.answer.as_ref().or_else(|| self.answers.get(&raw.seq));
-        answer.is_some_and(|answer| answer.outcome == "error")
+        self.answer(raw).is_some_and(|answer| answer.outcome == "error")
+    }
+
+    fn answer<'a>(&'a self, raw: &'a Raw) -> Option<&'a Answer> {
+        raw.answer.as_ref().or_else(|| self.answers.get(&raw.seq))
     }
 
     fn describe(&self, facet: i64) -> rusqlite::Result<Rc<Described>> {
@@ -393,12 +406,8 @@ impl<'r> Snapshot<'r> {
         tool: String,
         reason: String,
     ) -> rusqlite::Result<Row> {
-        let answer = raw.answer.or_else(|| self.answers.get(&raw.seq).cloned());
-        // A result that went well does not hide how the action came through.
-        let outcome = match &answer {
-            Some(answer) if answer.outcome != "forwarded" => answer.outcome.clone(),
-            _ => facet.outcome.to_string(),
-        };
+        let answer = self.answer(&raw).cloned();
+        let outcome = outcome(answer.as_ref(), facet).to_owned();
         let before = match raw.before {
             Some(before) => before,
             None => before_first(self.connection(), raw.seq)?.unwrap_or(GENESIS),
@@ -428,6 +437,15 @@ impl<'r> Snapshot<'r> {
             prev_hash: hex::encode(before),
             hash: hex::encode(raw.hash),
         })
+    }
+}
+
+/// What an action came to. A result that went well does not hide how the action came
+/// through.
+fn outcome<'a>(answer: Option<&'a Answer>, facet: &'a Facet<'_>) -> &'a str {
+    match answer {
+        Some(answer) if answer.outcome != "forwarded" => &answer.outcome,
+        _ => &facet.outcome,
     }
 }
 

@@ -441,6 +441,9 @@ fn what_failed_is_found_whether_indexed_or_not() {
     let stats = reader.stats(&Filter::default()).unwrap();
     let kinds: Vec<_> = stats.by_kind.into_iter().collect();
     assert_eq!(kinds, [("allow".to_owned(), 1286), ("error".to_owned(), 14)]);
+    let outcome = Filter { outcome: Some("error".to_owned()), ..Filter::default() };
+    assert_eq!(rows(&path, &outcome, 0), failed);
+    assert_eq!(reader.page(&outcome, 1, 3).unwrap().rows, page.rows);
     let none = Filter { agent: Some("nobody".to_owned()), ..filter };
     assert_eq!(reader.page(&none, 0, 3).unwrap().total, Some(0));
 }
