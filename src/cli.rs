@@ -1,6 +1,7 @@
 //! What was typed. Values are parsed here, once; commands get typed ones.
 
 mod audit;
+mod behind;
 mod login;
 mod remote;
 mod serve;
@@ -12,12 +13,13 @@ use std::time::Duration;
 
 use crate::telemetry;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 pub use audit::{
     AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs, AuditStatsArgs,
     AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
+pub(crate) use behind::{Behind, behind};
 pub use login::{LoginArgs, LogoutArgs};
 pub(crate) use remote::meant_url;
 pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
@@ -120,7 +122,7 @@ pub struct DecideArgs {
     #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
     pub policy_dir: Option<PathBuf>,
     /// Who asks, in policies and the log [default: default]
-    #[arg(long, value_name = "NAME", env = "AGENTGATE_AGENT")]
+    #[arg(long, value_name = "NAME", env = "AGENTGATE_AGENT", value_parser = name)]
     pub agent: Option<String>,
     /// Override every policy's own mode; observe records and lets everything through
     #[arg(long, value_enum, env = "AGENTGATE_MODE")]
@@ -143,7 +145,7 @@ pub struct StoreArgs {
 #[command(next_help_heading = "The server")]
 pub struct ServerArgs {
     /// The server's name in policies and the log [default: made from the command]
-    #[arg(long, value_name = "NAME", env = "AGENTGATE_NAME")]
+    #[arg(long, value_name = "NAME", env = "AGENTGATE_NAME", value_parser = name)]
     pub name: Option<String>,
     /// Whether the server's own hints may loosen what is decided [default: server]
     #[arg(long, value_enum, env = "AGENTGATE_TRUST")]
@@ -213,7 +215,7 @@ pub struct WrapArgs {
     #[command(flatten)]
     pub store: StoreArgs,
     /// Leave tools that would be denied out of tools/list; calls are refused all the same
-    #[arg(long)]
+    #[arg(long, env = "AGENTGATE_HIDE_DENIED", value_parser = clap::builder::FalseyValueParser::new())]
     pub hide_denied: bool,
     /// How long a call may wait for a person; as nobody can be asked yet, none waits
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_ASK_TIMEOUT", value_parser = duration)]
@@ -398,12 +400,33 @@ pub struct SuperviseArgs {
     pub command: Vec<OsString>,
 }
 
-/// A positive duration: `45s`, `2m`, `1h 30m`.
+/// A name for a server or an agent, which policies and the log have to tell from none.
+fn name(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("a name cannot be empty; leave the option or the variable out".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A positive duration: `45s`, `2m`, `1h 30m`, `7d`. A day has 24 hours.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let signed: SignedDuration = text.parse().map_err(|_| {
-        format!("`{text}` is not a duration; write 45s, 2m or 1h30m; days as hours, 48h")
-    })?;
+    let span: Result<Span, _> = text.parse();
+    let signed = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    let signed: SignedDuration =
+        signed.map_err(|_| format!("`{text}` is not a duration; write 45s, 2m, 1h30m or 7d"))?;
     Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))
+}
+
+/// A hash of the log's, as `audit verify` prints it.
+fn head(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_head = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match is_head {
+        true => Ok(text.to_owned()),
+        false => Err("a head is 64 hexadecimal digits, as `agentgate audit verify` prints it; \
+                      keep it outside the log"
+            .to_owned()),
+    }
 }
 
 /// Where to listen: `127.0.0.1:8100`, `[::1]:8100`, `localhost:8100`.

@@ -1,9 +1,13 @@
 //! Talk goes to standard error, by `tracing`; standard output is for output.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
+use anstream::adapter::strip_str;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+use crate::terminal;
 
 /// What would write secrets into the log below the level named: rmcp's OAuth
 /// client shows codes and what else came with a token.
@@ -18,9 +22,13 @@ pub enum Format {
     Json,
 }
 
+/// How everything looks that this process says.
+static FORMAT: OnceLock<Format> = OnceLock::new();
+
 /// Starts logging to standard error, from `level` up unless `AGENTGATE_LOG` says
 /// otherwise (`info`, `agentgate=debug`, …).
 pub fn init(level: &str, format: Format) {
+    let _ = FORMAT.set(format);
     let filter = EnvFilter::try_from_env("AGENTGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(discreet(filter))
@@ -29,8 +37,49 @@ pub fn init(level: &str, format: Format) {
         .with_target(false);
     match format {
         Format::Text => lines.init(),
-        Format::Json => lines.json().init(),
+        Format::Json => {
+            lines.json().init();
+            std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+        }
     }
+}
+
+/// Whether every line on standard error is a JSON object.
+#[must_use]
+pub fn is_json() -> bool {
+    FORMAT.get() == Some(&Format::Json)
+}
+
+/// Tells a person what they need to know, whatever the level of the log.
+pub fn say(words: &str) {
+    tell("INFO", words);
+}
+
+/// Warns of what probably is not meant, whatever the level of the log.
+pub fn warn(words: &str) {
+    match is_json() {
+        true => tell("WARN", words),
+        false => tell("WARN", &format!("warning: {words}")),
+    }
+}
+
+/// Says why it does not go on, whatever the level of the log.
+pub fn complain(words: &str) {
+    tell("ERROR", words);
+}
+
+fn tell(level: &str, words: &str) {
+    if !is_json() {
+        anstream::eprintln!("agentgate: {words}");
+        return;
+    }
+    let line = serde_json::json!({
+        "timestamp": format!("{:.6}", jiff::Timestamp::now()),
+        "level": level,
+        "fields": { "message": strip_str(words).to_string() },
+    });
+    // Nobody may be there to read it.
+    let _ = terminal::json_line(std::io::stderr().lock(), &line);
 }
 
 /// `filter` without what it would let through of [`SECRETIVE`].

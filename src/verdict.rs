@@ -175,13 +175,13 @@ impl fmt::Display for Reason {
                     Some(after) => write!(
                         formatter,
                         "{} of {limit} requests in {window} seconds are left, and this counts as \
-                         {requests}; it fits in in {after} seconds",
+                         {requests}; there is room for it in {after} seconds",
                         full.remaining
                     ),
                     None => write!(
                         formatter,
-                        "this counts as {requests} of {limit} requests in {window} seconds, and \
-                         so it never fits in"
+                        "this counts as {requests} requests, and the limit is {limit} in {window} \
+                         seconds: it can never pass"
                     ),
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -20,7 +20,7 @@ use crate::store::agents::{AgentRecord, Issued, NewAgent};
 use crate::store::counts::AgentCounts;
 
 /// The longest that a rotated key may be good for: a week.
-const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
@@ -325,14 +325,16 @@ impl Rotation {
                 return Err(ApiError::invalid("give grace or grace_seconds, not both"));
             }
             (Some(text), None) => {
-                let span = text.parse::<SignedDuration>().ok();
+                let days = SpanRelativeTo::days_are_24_hours();
+                let span = text.parse::<Span>().and_then(|span| span.to_duration(days)).ok();
                 (span.and_then(|span| Duration::try_from(span).ok()), text.to_owned())
             }
             (None, Some(seconds)) => (Some(Duration::from_secs(seconds)), seconds.to_string()),
         };
         grace.filter(|grace| *grace <= MAX_GRACE).ok_or_else(|| {
-            let detail =
-                format_args!("`{text}` is no grace period; write 90s, 10m or 1h, up to a week");
+            let detail = format_args!(
+                "`{text}` is not a grace period; write 90s, 10m, 1h or 2d, up to a week"
+            );
             ApiError::invalid(detail)
         })
     }

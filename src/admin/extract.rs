@@ -69,7 +69,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Input<T> {
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     json::object(text).map_err(|error| match error {
         NotWanted::Otherwise(error) if error.classify() != Category::Data => {
-            ApiError::bad_request("invalid_json", format_args!("the body is no JSON: {error}"))
+            ApiError::bad_request("invalid_json", format_args!("the body is not JSON: {error}"))
         }
         error => ApiError::invalid(error),
     })

@@ -37,7 +37,7 @@ use crate::store::escalations::Escalations;
 use crate::store::read::Reader;
 use crate::store::{Options, Store};
 
-pub use agents::{AgentStats, AgentView, IssuedView};
+pub use agents::{AgentStats, AgentView, IssuedView, MAX_GRACE};
 pub use error::{ApiError, ErrorBody};
 pub use retention::keep_retention;
 

@@ -31,6 +31,9 @@ pub struct AuditFilter {
     /// Only allow, deny or ask; or rate_limited (denied by a limit), error (let through, and failed)
     #[arg(long, value_parser = crate::store::read::DECISIONS)]
     pub decision: Option<String>,
+    /// Only what came of it: forwarded, refused, observed, approved, rejected, expired or error
+    #[arg(long, value_parser = crate::store::read::OUTCOMES)]
+    pub outcome: Option<String>,
     /// Only this server's or provider's
     #[arg(long, value_name = "NAME")]
     pub server: Option<String>,
@@ -154,7 +157,7 @@ pub struct AuditVerifyArgs {
     #[command(flatten)]
     pub store: StoreArgs,
     /// A hash kept elsewhere that the log must still contain
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, value_name = "HASH", value_parser = super::head)]
     pub head: Option<String>,
     /// As one JSON object
     #[arg(long)]

@@ -14,19 +14,35 @@ use crate::mcp::bridge::Bridging;
 #[command(next_help_heading = "A server behind a URL")]
 pub struct RemoteArgs {
     /// A header for the server; ${NAME} stands for a variable, so that no secret is in a command line
-    #[arg(long = "header", value_name = "NAME: VALUE")]
+    #[arg(
+        long = "header",
+        value_name = "NAME: VALUE",
+        env = "AGENTGATE_HEADER",
+        value_delimiter = '\n'
+    )]
     pub headers: Vec<String>,
     /// A header whose value is in a variable
-    #[arg(long = "header-env", value_name = "NAME=VARIABLE")]
+    #[arg(
+        long = "header-env",
+        value_name = "NAME=VARIABLE",
+        env = "AGENTGATE_HEADER_ENV",
+        value_delimiter = ','
+    )]
     pub header_env: Vec<String>,
     /// A bearer token that is in a variable
-    #[arg(long, value_name = "VARIABLE")]
+    #[arg(long, value_name = "VARIABLE", env = "AGENTGATE_BEARER_ENV")]
     pub bearer_env: Option<String>,
-    /// Speak plain HTTP to another machine, too: everybody on the way can read along
+    /// Speak plain HTTP to other machines, too: anyone on the way can read it
     #[arg(long, env = "AGENTGATE_ALLOW_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_http: bool,
     /// Which transport the server speaks [default: auto]
-    #[arg(long, value_enum, default_value_t, hide_default_value = true)]
+    #[arg(
+        long,
+        value_enum,
+        env = "AGENTGATE_TRANSPORT",
+        default_value_t,
+        hide_default_value = true
+    )]
     pub transport: Transport,
 }
 
@@ -48,16 +64,19 @@ impl RemoteArgs {
 }
 
 impl RemoteArgs {
-    /// An option that was given and says nothing of a command.
+    /// An option that was typed and says nothing of a command. What the environment
+    /// says is for whichever servers it fits.
     #[must_use]
     pub fn about_url(&self) -> Option<&'static str> {
         let given = [
-            (!self.headers.is_empty(), "--header"),
-            (!self.header_env.is_empty(), "--header-env"),
-            (self.bearer_env.is_some(), "--bearer-env"),
-            (self.transport != Transport::Auto, "--transport"),
+            (!self.headers.is_empty(), "--header", "AGENTGATE_HEADER"),
+            (!self.header_env.is_empty(), "--header-env", "AGENTGATE_HEADER_ENV"),
+            (self.bearer_env.is_some(), "--bearer-env", "AGENTGATE_BEARER_ENV"),
+            (self.transport != Transport::Auto, "--transport", "AGENTGATE_TRANSPORT"),
         ];
-        given.into_iter().find_map(|(given, name)| given.then_some(name))
+        given.into_iter().find_map(|(given, name, variable)| {
+            (given && std::env::var_os(variable).is_none()).then_some(name)
+        })
     }
 }
 
@@ -131,14 +150,35 @@ pub struct ListenArgs {
     #[arg(long, value_name = "ADDR", env = "AGENTGATE_WRAP_LISTEN", value_parser = super::address)]
     pub listen: Option<SocketAddr>,
     /// Ask every request for the bearer token that is in this variable
-    #[arg(long, value_name = "VARIABLE", requires = "listen")]
+    #[arg(long, value_name = "VARIABLE", env = "AGENTGATE_TOKEN_ENV")]
     pub token_env: Option<String>,
     /// Sessions at once in front of a command, each with a child of its own [default: 64]
-    #[arg(long, value_name = "N", requires = "listen", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "AGENTGATE_MAX_SESSIONS",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     pub max_sessions: Option<u16>,
     /// How long such a session may be idle before it is ended [default: 30m]
-    #[arg(long, value_name = "DURATION", requires = "listen", value_parser = super::duration)]
+    #[arg(long, value_name = "DURATION", env = "AGENTGATE_SESSION_IDLE", value_parser = super::duration)]
     pub session_idle: Option<Duration>,
+}
+
+impl ListenArgs {
+    /// An option that was typed and says nothing without `--listen`. What the
+    /// environment says is for whichever starts it fits.
+    #[must_use]
+    pub fn about_listening(&self) -> Option<&'static str> {
+        let given = [
+            (self.token_env.is_some(), "--token-env", "AGENTGATE_TOKEN_ENV"),
+            (self.max_sessions.is_some(), "--max-sessions", "AGENTGATE_MAX_SESSIONS"),
+            (self.session_idle.is_some(), "--session-idle", "AGENTGATE_SESSION_IDLE"),
+        ];
+        given.into_iter().find_map(|(given, name, variable)| {
+            (given && self.listen.is_none() && std::env::var_os(variable).is_none()).then_some(name)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::Done;
 use crate::action::Provider;
-use crate::admin::{AgentStats, AgentView, IssuedView};
+use crate::admin::{AgentStats, AgentView, IssuedView, MAX_GRACE};
 use crate::cli::{AgentsCommand, AgentsCreateArgs, DecideArgs};
 use crate::config::Settings;
 use crate::config::serve::Legacy;
@@ -38,7 +38,9 @@ pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
             print_issued(&registry.create(&new_agent(args, &settings)?)?, &database, json)
         }
         AgentsCommand::RotateKey(args) => {
-            let issued = registry.rotate(&args.name, args.grace.unwrap_or(Duration::ZERO))?;
+            let grace = args.grace.unwrap_or(Duration::ZERO);
+            anyhow::ensure!(grace <= MAX_GRACE, "--grace is a week at most: 7d");
+            let issued = registry.rotate(&args.name, grace)?;
             print_issued(&issued, &database, json)
         }
         // Nobody is registered where there is no database, and none is made.
@@ -126,7 +128,10 @@ fn print_list(agents: &[AgentRecord], database: &Path, json: bool) -> anyhow::Re
             agent.id.to_string(),
         ]);
     }
-    print(&table.to_string())
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    print(&table.trim_fmt())
 }
 
 fn print_deleted(agent: &AgentRecord, json: bool) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! Variables that look like one of ours misspelt: a setting that somebody believes
-//! to have made, and that is read nowhere.
+//! Variables named like ours that are read nowhere: a setting that somebody believes
+//! to have made.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,17 @@ use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
 use crate::policy::diagnostic::nearest;
-use crate::terminal;
+use crate::{telemetry, terminal};
 
 /// What all of them begin with.
 const PREFIX: &str = "AGENTGATE_";
 
 /// Those that no flag names.
 const OTHERS: [&str; 3] = ["AGENTGATE_HOME", "AGENTGATE_LOG", "AGENTGATE_MASTER_KEY"];
+
+/// Words in the name of a variable that holds a credential, for a configuration to name.
+const CREDENTIALS: [&str; 7] =
+    ["TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "CREDENTIALS", "BEARER"];
 
 /// Warns of each on standard error. A supervisor has the environment of its gate,
 /// which has warned.
@@ -27,16 +31,25 @@ pub(super) fn warn_of_typos(command: &Command) {
         return;
     }
     let known = known();
-    for name in ours {
-        if let Some(meant) = meant(&name, &known) {
-            let name = terminal::shown(&name);
-            anstream::eprintln!("agentgate: there is no variable {name}; did you mean {meant}?");
+    for name in ours.iter().filter(|name| !known.contains(*name)) {
+        let shown = terminal::shown(name);
+        match meant(name, &known) {
+            Some(meant) => {
+                telemetry::warn(&format!("there is no variable {shown}; did you mean {meant}?"))
+            }
+            None if is_credential(name) => {}
+            // It may be another program's.
+            None => tracing::info!("there is no setting {shown}; it has no effect by itself"),
         }
     }
 }
 
-/// The variable that was probably meant by one that is not known. Others may be
-/// anybody's: credentials come from variables of any name.
+/// Credentials come from variables of any name.
+fn is_credential(name: &str) -> bool {
+    name.split('_').any(|word| CREDENTIALS.contains(&word))
+}
+
+/// The variable that was probably meant by one that is not known.
 fn meant<'k>(name: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
     if known.contains(name) {
         return None;

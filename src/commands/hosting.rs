@@ -93,7 +93,7 @@ fn policy(settings: &Settings, server: &Server) -> anyhow::Result<Option<Arc<Pol
         return Ok(None);
     }
     let policy = policies::load(&server.policy, settings)?;
-    policy.watch().context("the policy files cannot be followed")?;
+    policy.watch().context("the policy files cannot be watched")?;
     Ok(Some(policy))
 }
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Done, policies, remote, seen};
+use super::{Done, look_behind, policies, remote, seen};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
@@ -35,6 +35,7 @@ struct Row {
 }
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
+    look_behind("inspect", &args.command)?;
     let settings = Settings::resolve(&args.decide)?;
     let url = remote::url(&args.command, &args.remote)?;
     let made = || url.map_or_else(|| server_name(&args.command), remote::name);
@@ -106,27 +107,40 @@ fn table(out: &mut impl Write, server: &str, rows: &[Row]) -> io::Result<()> {
     if rows.is_empty() {
         return writeln!(out, "{server} lists no tools.");
     }
+    let whole = lines_of(rows, true);
+    let width = terminal_size::terminal_size().map_or(usize::MAX, |(width, _)| width.0.into());
+    let fits = whole.lines().all(|line| line.chars().count() <= width);
+    // What a server declares is the long part, and what is in force follows from it.
+    writeln!(out, "{}", if fits { whole } else { lines_of(rows, false) })?;
+    if rows.iter().any(|row| row.depends) {
+        writeln!(out, "\n* depends on the arguments, or on when the call is made")?;
+    }
+    Ok(())
+}
+
+fn lines_of(rows: &[Row], with_declared: bool) -> String {
+    let columns = |cells: [String; 5]| {
+        let cells = cells.into_iter().enumerate();
+        cells.filter(move |(at, _)| with_declared || *at != 1).map(|(_, cell)| cell)
+    };
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["TOOL", "DECLARED", "IN FORCE", "DECISION", "RULE"]);
+    let header = ["TOOL", "DECLARED", "IN FORCE", "DECISION", "RULE"];
+    table.set_header(columns(header.map(str::to_owned)));
     for row in rows {
         let decision = row.verdict.decision.as_str();
-        table.add_row([
+        table.add_row(columns([
             terminal::shown(&row.hints.tool),
             declared(&row.hints.declared),
             row.hints.in_force.map_or_else(|| "-".to_owned(), in_words),
             if row.depends { format!("{decision} *") } else { decision.to_owned() },
             format!("{}: {}", row.verdict.policy, row.verdict.rule),
-        ]);
+        ]));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    writeln!(out, "{}", table.trim_fmt())?;
-    if rows.iter().any(|row| row.depends) {
-        writeln!(out, "\n* depends on the arguments, or on when the call is made")?;
-    }
-    Ok(())
+    table.trim_fmt()
 }
 
 fn declared(hints: &DeclaredHints) -> String {

@@ -11,15 +11,15 @@ pub(super) async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpLis
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!(
-                    "; port {} is taken: stop what has it, or name another ({setting})",
+                    "; port {} is taken: stop what is using it, or choose another ({setting})",
                     at.port()
                 )
             }
             io::ErrorKind::PermissionDenied => {
-                format!("; ports below 1024 are for root: name another ({setting})")
+                format!("; ports below 1024 are for root: choose another ({setting})")
             }
             io::ErrorKind::AddrNotAvailable => {
-                format!("; this machine has no address {}: name another ({setting})", at.ip())
+                format!("; this machine has no address {}: choose another ({setting})", at.ip())
             }
             _ => String::new(),
         };

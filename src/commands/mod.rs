@@ -23,10 +23,14 @@ mod supervise;
 mod test;
 mod wrap;
 
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::Command;
+use crate::cli::{self, Behind, Command};
+use crate::store::{self, Store};
+use crate::telemetry;
 
 /// How a command ended, when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +56,7 @@ pub fn run(command: Command) -> ExitCode {
         Ok(done) => done.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("agentgate: {error:#}");
+            telemetry::complain(&format!("{error:#}"));
             ExitCode::from(2)
         }
     }
@@ -79,6 +83,34 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Login(args) => login::log_in(&args),
         Command::Logout(args) => login::log_out(&args),
     }
+}
+
+/// Options of ours behind a server's command go to the server, which is hardly meant.
+///
+/// # Errors
+/// Where something else would decide than was typed.
+fn look_behind(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
+    let Some(Behind { option, decides }) = cli::behind(subcommand, command) else {
+        return Ok(());
+    };
+    let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
+    let advice = format!(
+        "`{option}` comes after the command, so it goes to `{program}` and has no effect here: \
+         put it before the command, or put `--` before the command if `{option}` belongs to the \
+         server"
+    );
+    anyhow::ensure!(!decides, advice);
+    telemetry::warn(&advice);
+    Ok(())
+}
+
+/// Opens the log, or says what to do.
+fn open_log(path: &Path, options: &store::Options) -> anyhow::Result<Store> {
+    Store::open(path, options).map_err(|error| {
+        let advice = "`agentgate doctor` looks into it; another place is named by --db FILE or by \
+                      AGENTGATE_HOME";
+        anyhow::anyhow!("{error}\n   help: {advice}")
+    })
 }
 
 /// `1 test`, `2 tests`.

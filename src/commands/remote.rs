@@ -85,8 +85,8 @@ pub(super) fn target(
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
     anyhow::ensure!(
         !uri.authority().is_some_and(|authority| authority.as_str().contains('@')),
-        "a URL with a user or a password in it is not called: everybody can read it; \
-         write --header-env Authorization=VAR"
+        "a URL with a user or a password in it is not used, because anyone on this machine can read \
+         it; write --header-env Authorization=VAR"
     );
     let host = uri.host().with_context(|| format!("`{url}` names no host"))?;
     let loopback = host == "localhost"
@@ -95,7 +95,7 @@ pub(super) fn target(
         uri.scheme_str() == Some("https")
             || loopback
             || settings.allow_http(&of_relay.server, args.remote.allow_http),
-        "`{url}` is plain HTTP to another machine, where everybody on the way can read along; \
+        "`{url}` is plain HTTP to another machine, where anyone on the way can read it; \
          use https, or --allow-http"
     );
     let headers = headers(&args.remote)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Home;
+use crate::os::files::is_device;
 use crate::policy::Seen;
 
 /// The largest file that is read, in bytes: 10,000 tools with long names.
@@ -77,6 +78,10 @@ fn file_name(server: &str) -> String {
     });
     let mut name: String = escaped.collect();
     name.truncate(MAX_NAME);
+    if is_device(&name) {
+        // No escape begins like this.
+        name.insert(0, '%');
+    }
     name + ".json"
 }
 
@@ -110,6 +115,13 @@ mod tests {
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the data folder");
         assert_eq!(fs::read_dir(home.data.join("seen")).unwrap().count(), 6);
+    }
+
+    #[test]
+    fn no_name_is_a_device_of_windows() {
+        assert_eq!(file_name("con"), "%con.json");
+        assert_eq!(file_name("com1"), "%com1.json");
+        assert_eq!(file_name("console"), "console.json");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, policies, remote, seen};
+use super::{Done, look_behind, open_log, policies, remote, seen};
 use crate::action::Transport;
 use crate::cli::{OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
@@ -22,18 +22,21 @@ use crate::mcp::session;
 use crate::mcp::tools::FirstSeen;
 use crate::net::client::Client;
 use crate::os::{self, Child, StopRequests};
-use crate::store::Store;
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
+    look_behind("wrap", &args.command)?;
+    if let Some(option) = args.listen.about_listening() {
+        anyhow::bail!("{option} does nothing without --listen ADDR");
+    }
     let settings = Settings::resolve(&args.decide)?;
     let url = remote::url(&args.command, &args.remote)?;
     let made = || url.map_or_else(|| server_name(&args.command), remote::name);
     let name = args.server.name.clone().unwrap_or_else(made);
     let options = settings.audit_sync(args.audit_sync).into();
-    let store = Store::open(&settings.database(&args.store), &options)
+    let store = open_log(&settings.database(&args.store), &options)
         .context("the server was not started")?;
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
-    policies.watch().context("the policy files cannot be followed")?;
+    policies.watch().context("the policy files cannot be watched")?;
     let gate = Gate::new(policies.handle(), store.clone(), audit_failure(&settings, args));
     let of_relay = relay::Settings {
         trusted: settings.trust(&name, args.server.trust) == Trust::Server,
@@ -130,7 +133,7 @@ fn serve_http(
 fn hint_at_client() {
     if io::stdin().is_terminal() {
         anstream::eprintln!(
-            "agentgate: this waits for an MCP client on standard input: put it into a client's \
+            "agentgate: waiting for an MCP client on standard input: this command belongs in a client's \
              configuration. `agentgate inspect` shows what the server offers; Ctrl-C ends this"
         );
     }

@@ -93,6 +93,8 @@ pub struct File {
     pub allow_http: bool,
     /// Tools that would be denied are left out of tools/list, whatever the server.
     pub hide_denied: bool,
+    /// How long a call may wait for a person; nobody can be asked yet.
+    pub ask_timeout: Option<Duration>,
     /// Sessions at once in front of a command that `wrap` shows.
     pub max_sessions: Option<u16>,
     /// How long such a session may be idle.

@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "bridge",
     "allow_http",
     "hide_denied",
+    "ask_timeout",
     "max_sessions",
     "session_idle",
     "servers",
@@ -111,6 +112,7 @@ impl Config<'_> {
             bridge: get("bridge").and_then(|node| self.reader.word(node, "bridge", BRIDGES)),
             allow_http: self.is_set(&fields, "allow_http"),
             hide_denied: self.is_set(&fields, "hide_denied"),
+            ask_timeout: self.parsed(&fields, "ask_timeout", duration),
             max_sessions: self.parsed(&fields, "max_sessions", sessions),
             session_idle: self.parsed(&fields, "session_idle", patience),
             servers: get("servers").map(|node| self.servers(node)).unwrap_or_default(),
@@ -328,5 +330,33 @@ fn server_url(text: &str) -> Result<String, String> {
     match uri.filter(|uri| uri.host().is_some() && uri.scheme().is_some()) {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!("`{text}` is not a URL; write https://mcp.example.com/mcp")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The keys in the tables below each heading of the page.
+    fn documented(heading: &str) -> BTreeSet<&'static str> {
+        let page = include_str!("../../docs/configuration.md");
+        let section = page.split(&format!("\n## {heading}\n")).nth(1).expect(heading);
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.filter_map(|row| row.split('`').next()).collect()
+    }
+
+    #[test]
+    fn the_page_on_configuration_has_every_key_and_no_other() {
+        for (heading, keys) in [
+            ("Settings", KEYS),
+            ("A server", SERVER_KEYS),
+            ("A provider", PROVIDER_KEYS),
+            ("A credential", CREDENTIAL_KEYS),
+        ] {
+            assert_eq!(documented(heading), keys.iter().copied().collect(), "{heading}");
+        }
     }
 }

@@ -213,7 +213,7 @@ fn in_words(what: &str, denial: &Denial) -> String {
     let advice = verdict.suggestion.as_deref().unwrap_or(match reason {
         Reason::RateLimited { full, .. } if full.retry_after.is_some() => "Wait, then call again.",
         Reason::AuditUnavailable(_) | Reason::Internal(_) => {
-            "This is no judgement of the call; it may pass later."
+            "This says nothing about the call itself; it may pass later."
         }
         _ => "Calling again the same way will be refused again: go another way, or tell the user.",
     });

@@ -48,7 +48,7 @@ impl Place {
             .map_err(|error| self.blame(&error))?;
         let found = timeout(PATIENCE, manager.resolve_metadata_from_challenge(challenge)).await;
         let found = found.map_err(|_| {
-            LoginError::failed(&self.server, "where to log in was not to be found out in time")
+            LoginError::failed(&self.server, "it took too long to find out where to log in")
         })?;
         let found = found.map_err(|error| self.blame(&error))?;
         if !found.source.is_discovered() {

@@ -194,7 +194,7 @@ impl Place {
             return Err(LoginError::untrusted(&self.server, why));
         }
         if !is_printable(grant.access_token.expose()) {
-            return Err(LoginError::untrusted(&self.server, "the token is none"));
+            return Err(LoginError::untrusted(&self.server, "what it gave as a token is not one"));
         }
         Ok(grant)
     }

@@ -20,6 +20,27 @@ pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
+/// Whether Windows takes a file of this name for a device, whatever follows a dot. A
+/// folder of files is carried from one system to another.
+pub(crate) fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    let numbered = || {
+        let digit = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
+        digit.is_some_and(|digit| matches!(digit.as_bytes(), [b'0'..=b'9']))
+    };
+    matches!(&*stem, "con" | "prn" | "aux" | "nul") || numbered()
+}
+
+/// Whether standard error is kept in a file.
+pub(crate) fn stderr_is_file() -> bool {
+    #[cfg(unix)]
+    let stderr = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned();
+    #[cfg(windows)]
+    let stderr = std::os::windows::io::AsHandle::as_handle(&io::stderr()).try_clone_to_owned();
+    let metadata = stderr.and_then(|stderr| fs::File::from(stderr).metadata());
+    metadata.is_ok_and(|metadata| metadata.is_file())
+}
+
 /// Makes a folder, and those above it, for the owner only.
 #[cfg(unix)]
 pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {

@@ -19,9 +19,10 @@ mod supervisor;
 
 use std::ffi::OsString;
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader};
 use tokio::sync::watch;
 
 /// Where bytes come from: our standard input, or a server's output.
@@ -66,10 +67,33 @@ pub struct Streams {
     pub output: Source,
 }
 
+/// Takes a line that a server wrote to standard error: the program, and the line.
+pub type Listener = fn(&str, &str);
+
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+
+/// The longest line that a [`Listener`] is given, in bytes; a longer one comes in pieces.
+const MAX_LINE: u64 = 16 << 10;
+
+/// From here on servers do not share standard error: `listener` has their lines.
+pub fn listen_to_servers(listener: Listener) {
+    let _ = LISTENER.set(listener);
+}
+
+async fn pass_on(program: String, errors: Source, listener: Listener) {
+    let mut errors = BufReader::new(errors);
+    let mut line = Vec::new();
+    while (&mut errors).take(MAX_LINE).read_until(b'\n', &mut line).await.is_ok_and(|n| n > 0) {
+        listener(&program, String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
+}
+
 impl Child {
     /// Starts `program` so that it and everything it starts ends with this
     /// process, even where this process is killed. The gate's own variables are
-    /// not passed on; standard error is shared.
+    /// not passed on; standard error is shared, unless somebody listens
+    /// ([`listen_to_servers`]).
     ///
     /// # Errors
     /// Where no process can be made. A program that does not exist is reported
@@ -88,8 +112,24 @@ impl Child {
         args: &[OsString],
     ) -> io::Result<(Self, Streams)> {
         let hidden = own_variables().chain(secrets.iter().cloned());
-        let (inner, streams) = imp::spawn(program, args, hidden)?;
+        let listener = LISTENER.get();
+        let (inner, streams, errors) = imp::spawn(program, args, hidden, listener.is_some())?;
+        if let (Some(listener), Some(errors)) = (listener, errors) {
+            tokio::spawn(pass_on(program.display().to_string(), errors, *listener));
+        }
         Ok((Self { inner }, streams))
+    }
+
+    /// The same as [`Child::spawn`], with standard error for the caller.
+    ///
+    /// # Errors
+    /// Like [`Child::spawn`].
+    pub fn spawn_heard(
+        program: &OsString,
+        args: &[OsString],
+    ) -> io::Result<(Self, Streams, Option<Source>)> {
+        let (inner, streams, errors) = imp::spawn(program, args, own_variables(), true)?;
+        Ok((Self { inner }, streams, errors))
     }
 
     /// The same, for another gate in front of a URL: with the variables that are the
@@ -99,7 +139,8 @@ impl Child {
     /// Like [`Child::spawn`].
     pub fn spawn_gate(args: &[OsString]) -> io::Result<(Self, Streams)> {
         let program = std::env::current_exe()?.into_os_string();
-        let (inner, streams) = imp::spawn(&program, args, std::iter::once(LISTEN.into()))?;
+        let (inner, streams, _) =
+            imp::spawn(&program, args, std::iter::once(LISTEN.into()), false)?;
         Ok((Self { inner }, streams))
     }
 

@@ -14,7 +14,7 @@ use tokio::process::{Child as Process, Command};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::timeout;
 
-use super::{STOP_GRACE, SWEEP_GRACE, Stop, Streams};
+use super::{STOP_GRACE, SWEEP_GRACE, Source, Stop, Streams};
 
 pub(super) use super::stdio_unix::stdio;
 pub(super) use super::supervisor::supervise;
@@ -38,7 +38,8 @@ pub(super) fn spawn(
     program: &OsString,
     args: &[OsString],
     hidden: impl Iterator<Item = OsString>,
-) -> io::Result<(Child, Streams)> {
+    is_heard: bool,
+) -> io::Result<(Child, Streams, Option<Source>)> {
     super::supervisor::adopt_orphans();
     let (input_read, input_write) = io::pipe()?;
     let (output_read, output_write) = io::pipe()?;
@@ -49,9 +50,12 @@ pub(super) fn spawn(
         command.env_remove(name);
     }
     command.stdin(Stdio::from(input_read)).stdout(Stdio::from(output_write));
+    if is_heard {
+        command.stderr(Stdio::piped());
+    }
     // Held meanwhile, so that nobody sees it before it is known.
     let mut running = supervisors();
-    let supervisor = command.process_group(0).spawn()?;
+    let mut supervisor = command.process_group(0).spawn()?;
     let id = supervisor.id().and_then(pid);
     running.extend(id);
     drop(running);
@@ -59,7 +63,8 @@ pub(super) fn spawn(
         input: Box::new(pipe::Sender::from_owned_fd(OwnedFd::from(input_write))?),
         output: Box::new(pipe::Receiver::from_owned_fd(OwnedFd::from(output_read))?),
     };
-    Ok((Child { supervisor, id }, streams))
+    let errors = supervisor.stderr.take().map(|errors| Box::new(errors) as Source);
+    Ok((Child { supervisor, id }, streams, errors))
 }
 
 /// The supervisors that this process has running: what is left of one server must not

@@ -20,13 +20,17 @@ pub(super) fn spawn(
     program: &OsString,
     args: &[OsString],
     hidden: impl Iterator<Item = OsString>,
-) -> io::Result<(Child, Streams)> {
+    is_heard: bool,
+) -> io::Result<(Child, Streams, Option<Source>)> {
     // `npx` is `npx.cmd`: found by PATHEXT, which CreateProcess does not consult.
     let path = which::which(program).map_err(|error| {
         io::Error::new(io::ErrorKind::NotFound, format!("`{}`: {error}", program.display()))
     })?;
     let mut command = CommandWrap::with_new(path, |command| {
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if is_heard {
+            command.stderr(Stdio::piped());
+        }
         for name in hidden {
             command.env_remove(name);
         }
@@ -35,7 +39,8 @@ pub(super) fn spawn(
     let mut job = command.spawn()?;
     let input = job.stdin().take().ok_or_else(|| io::Error::other("no standard input"))?;
     let output = job.stdout().take().ok_or_else(|| io::Error::other("no standard output"))?;
-    Ok((Child { job }, Streams { input: Box::new(input), output: Box::new(output) }))
+    let errors = job.stderr().take().map(|errors| Box::new(errors) as Source);
+    Ok((Child { job }, Streams { input: Box::new(input), output: Box::new(output) }, errors))
 }
 
 impl Child {

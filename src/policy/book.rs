@@ -14,6 +14,7 @@ use super::diagnostic::{Diagnostics, Source};
 use super::live::{Found, Lookup, POLL, Policies};
 use super::yaml::MAX_FILE;
 use super::{BUNDLED, Mode, Policy, PolicyFile, annotations};
+use crate::os::files::is_device;
 
 /// Every policy that an agent may have by its name.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub struct Entry {
 pub enum BookError {
     /// Not a name, or the name of something built in.
     #[error(
-        "`{0}` cannot be the name of a policy here: letters, digits, `_` and `-`, and none of annotations, allow_all, deny_all"
+        "`{0}` cannot be the name of a policy here: letters, digits, `_` and `-`, none of annotations, allow_all, deny_all, and no device of Windows (con, nul)"
     )]
     Name(String),
     /// The text is no policy.
@@ -233,7 +234,8 @@ impl Book {
     /// # Errors
     /// See [`BookError`]; nothing has changed then.
     pub fn put(&self, name: &str, text: &str) -> Result<PathBuf, BookError> {
-        if !is_name(name) || annotations::built_in_names().any(|built| built == name) {
+        let is_built_in = || annotations::built_in_names().any(|built| built == name);
+        if !is_name(name) || is_device(name) || is_built_in() {
             return Err(BookError::Name(name.to_owned()));
         }
         PolicyFile::load(Source::new(name, text)).map_err(BookError::Invalid)?;
@@ -342,7 +344,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let book = book(folder.path());
         assert!(matches!(book.put("team", "rules: 1"), Err(BookError::Invalid(_))));
-        for name in ["", "../x", "a/b", "a.yaml", "allow_all", "a b"] {
+        for name in ["", "../x", "a/b", "a.yaml", "allow_all", "a b", "con", "NUL", "com1"] {
             assert!(matches!(book.put(name, ALLOW), Err(BookError::Name(_))), "{name}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -89,8 +89,8 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     let gate = Gate::start();
     gate.post("/agents", r#"{"name": "bot"}"#);
     for (body, status, error, words) in [
-        ("{", 400, "invalid_json", "no JSON"),
-        ("", 400, "invalid_json", "no JSON"),
+        ("{", 400, "invalid_json", "not JSON"),
+        ("", 400, "invalid_json", "not JSON"),
         ("[]", 422, "invalid_request", "list"),
         (r#"["x", "y"]"#, 422, "invalid_request", "list"),
         ("{}", 422, "invalid_request", "name"),

@@ -94,9 +94,16 @@ fn reopened(path: &Path) -> Reader {
 }
 
 fn stats(args: &AuditStatsArgs) -> anyhow::Result<Done> {
-    anyhow::ensure!(args.filter.text.is_none(), "counters know no --text; use list or export");
+    for (given, option) in
+        [(args.filter.text.is_some(), "--text"), (args.filter.outcome.is_some(), "--outcome")]
+    {
+        anyhow::ensure!(!given, "the figures cannot be selected by {option}; use list or export");
+    }
     let filter = filter(&args.filter)?;
-    anyhow::ensure!(!filter.failed, "counters know no more of errors than how many; use list");
+    anyhow::ensure!(
+        !filter.failed,
+        "the figures say only how many failed; use `list --outcome error`"
+    );
     let stats = Reader::open(&database(&args.store)?)?.stats(&filter)?;
     let mut out = anstream::stdout().lock();
     if args.json {
@@ -210,6 +217,7 @@ fn filter(args: &AuditFilter) -> anyhow::Result<Filter> {
         agent: args.agent.clone(),
         server: args.server.clone(),
         tool: args.tool.clone(),
+        outcome: args.outcome.clone(),
         since: args.since.as_deref().map(|text| when::since(text, &now)).transpose()?,
         until: args.until.as_deref().map(|text| when::until(text, &now)).transpose()?,
         text: args.text.clone(),
@@ -217,7 +225,9 @@ fn filter(args: &AuditFilter) -> anyhow::Result<Filter> {
     };
     Ok(match &args.decision {
         None => filter,
-        Some(name) => filter.decided(name).with_context(|| format!("`{name}` is no decision"))?,
+        Some(name) => {
+            filter.decided(name).with_context(|| format!("`{name}` is not a decision"))?
+        }
     })
 }
 

@@ -28,6 +28,9 @@ const COLUMNS: [(&str, u16, u16); 9] = [
     ("REASON", 12, 8),
 ];
 
+/// Those that a narrow terminal goes without, the first one first.
+const SPARED: [&str; 3] = ["INTENT", "REASON", "AGENT"];
+
 /// The terminal's width.
 pub(super) fn width() -> u16 {
     terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width.0)
@@ -79,17 +82,19 @@ impl<W: Write> Listing<W> {
 
     /// One line per row: what does not fit is cut.
     fn lines(&self, rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> Vec<String> {
+        let is_there = |width: &&u16| **width > 0;
         let mut table = Table::new();
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.load_style(comfy_table::presets::NOTHING);
         table.set_truncation_indicator("…");
         for row in rows {
-            let mut line = Line::from(row);
+            let cells = row.into_iter().zip(&self.widths).filter(|(_, width)| is_there(width));
+            let mut line = Line::from(cells.map(|(cell, _)| cell));
             line.max_height(1);
             table.add_row(line);
         }
         let fixed = |width: &u16| ColumnConstraint::Absolute(Width::Fixed(*width));
-        table.set_constraints(self.widths.iter().map(fixed));
+        table.set_constraints(self.widths.iter().filter(is_there).map(fixed));
         for column in table.column_iter_mut() {
             column.set_padding((0, 1));
         }
@@ -97,11 +102,24 @@ impl<W: Write> Listing<W> {
     }
 }
 
+/// How wide each of [`COLUMNS`] is; 0 where there is no room for it.
 fn widths(total: u16) -> Vec<u16> {
-    let least: u16 = COLUMNS.iter().map(|(_, least, _)| least).sum();
-    let shares: u16 = COLUMNS.iter().map(|(_, _, share)| share).sum();
-    let left = total.saturating_sub(least);
-    COLUMNS.iter().map(|(_, least, share)| least + left * share / shares).collect()
+    let mut spared = SPARED.iter();
+    let mut columns: Vec<_> = COLUMNS.to_vec();
+    loop {
+        let least: u16 = columns.iter().map(|(_, least, _)| least).sum();
+        let shares: u16 = columns.iter().map(|(_, _, share)| share).sum();
+        if least > total
+            && let Some(name) = spared.next()
+        {
+            columns.iter_mut().filter(|(column, ..)| column == name).for_each(|column| {
+                (column.1, column.2) = (0, 0);
+            });
+            continue;
+        }
+        let left = total.saturating_sub(least);
+        return columns.iter().map(|(_, least, share)| least + left * share / shares).collect();
+    }
 }
 
 fn style(row: &Row) -> Style {
@@ -133,15 +151,15 @@ mod tests {
 
     #[test]
     fn lines_fit_the_terminal() {
-        for width in [80, 104, 120, 200] {
+        for width in [74, 80, 90, 104, 120, 200] {
             let listing = Listing::new(Vec::new(), width);
-            let long = std::array::from_fn(|_| "word and another ".repeat(30));
+            let long = std::array::from_fn(|column| format!("{column} and another ").repeat(30));
             let lines = listing.lines(std::iter::once(long));
             assert_eq!(lines.len(), 1);
-            let least: u16 = COLUMNS.iter().map(|(_, least, _)| least).sum();
             for line in lines {
                 let shown = line.chars().count();
-                assert!(shown <= usize::from(width.max(least)), "{width}: {shown} {line:?}");
+                assert!(shown <= usize::from(width), "{width}: {shown} {line:?}");
+                assert_eq!(line.contains("8 and"), width >= 104 - 9, "{width}: {line:?}");
             }
         }
     }

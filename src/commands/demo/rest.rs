@@ -294,7 +294,7 @@ impl Agent {
 
 impl Answer {
     fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_str(&self.body).context("the answer is no JSON")
+        serde_json::from_str(&self.body).context("the answer is not JSON")
     }
 }
 

@@ -6,21 +6,25 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion, Tool};
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cli::InspectArgs;
 use crate::commands::remote;
 use crate::mcp::listing::Listed;
-use crate::os::{Child, Stop, Streams};
+use crate::os::{Child, Source, Stop, Streams};
 use crate::terminal;
 
 /// How long a server that has hung up may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(2);
 
+/// How much of what a server says on standard error is kept, in bytes.
+const MAX_WORDS: usize = 8 << 10;
+
 /// What to do about an answer that is no MCP.
 const WRONG_PATH: &str =
-    "nothing speaks MCP at this path: look how it ends, for many servers in /mcp or /sse";
+    "nothing speaks MCP at this path: check its end, which is /mcp or /sse for many servers";
 
 /// What is asked: a command, or a gate in front of a URL.
 enum Asked<'a> {
@@ -38,7 +42,7 @@ enum Silence {
     #[error(transparent)]
     Late(#[from] Elapsed),
     /// It ended.
-    #[error("the server ended with exit status {0} and has not listed its tools")]
+    #[error("the server exited with status {0} before it listed its tools")]
     Ended(u8),
     /// Anything else.
     #[error("{0:#}")]
@@ -57,15 +61,29 @@ pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tools = runtime.block_on(async {
         let tools = asked.ask(either, deadline).await;
-        match tools.as_ref().err().and_then(told_late) {
+        match tools.as_ref().err().and_then(|(silence, _)| told_late(silence)) {
             Some(known) => asked.ask(known, deadline).await,
             None => tools,
         }
     });
     match tools {
         Ok(tools) => Ok(tools.iter().filter_map(listed).collect()),
-        Err(silence) => Err(asked.in_words(silence, args.timeout)),
+        Err((silence, words)) => {
+            words.lines().for_each(|line| anstream::eprintln!("{}", terminal::shown(line)));
+            Err(asked.in_words(silence, args.timeout))
+        }
     }
+}
+
+/// The last that a server says on standard error. It is shown only where there is
+/// nothing else to show.
+async fn last_words(mut errors: Source) -> String {
+    let (mut words, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = errors.read(&mut piece).await {
+        words.extend(piece.iter().take(read));
+        words.drain(..words.len().saturating_sub(MAX_WORDS));
+    }
+    String::from_utf8_lossy(&words).into_owned()
 }
 
 /// The era of a server that answered the probe when nobody waited for that any more:
@@ -100,36 +118,41 @@ impl<'a> Asked<'a> {
         Ok(Self::Url { url, words })
     }
 
-    fn spawn(&self) -> anyhow::Result<(Child, Streams)> {
+    /// Starts it. What a gate says is for the person: a page to log in at.
+    fn spawn(&self) -> anyhow::Result<(Child, Streams, Option<Source>)> {
         match self {
             Self::Command(command) => {
                 let (program, rest) = command.split_first().context("no command is given")?;
-                Child::spawn(program, rest)
+                Child::spawn_heard(program, rest)
                     .with_context(|| format!("cannot start `{}`", program.display()))
             }
-            Self::Url { words, .. } => Ok(Child::spawn_gate(words)?),
+            Self::Url { words, .. } => {
+                let (child, streams) = Child::spawn_gate(words)?;
+                Ok((child, streams, None))
+            }
         }
     }
 
-    /// Starts the server, asks for its tools, and ends it.
+    /// Starts the server, asks for its tools, and ends it. Where that fails, what the
+    /// server said meanwhile comes, too.
     async fn ask(
         &self,
         mode: ClientLifecycleMode,
         deadline: Instant,
-    ) -> Result<Vec<Tool>, Silence> {
-        let (mut child, streams) = self.spawn()?;
-        let tools = tokio::select! {
-            tools = timeout_at(deadline, tools_over(streams, mode)) => tools,
-            code = child.wait() => return Err(Silence::Ended(code.map_err(anyhow::Error::from)?)),
-        };
-        // A server that ended has hung up before its end is known.
-        if matches!(&tools, Ok(Err(Silence::Initialize(error))) if hung_up(error))
-            && let Ok(code) = timeout(LAST_BREATH, child.wait()).await
-        {
-            return Err(Silence::Ended(code.map_err(anyhow::Error::from)?));
+    ) -> Result<Vec<Tool>, (Silence, String)> {
+        let spawned = self.spawn().map_err(|error| (error.into(), String::new()));
+        let (child, streams, errors) = spawned?;
+        let words = errors.map(|errors| tokio::spawn(last_words(errors)));
+        match ask_over(child, streams, mode, deadline).await {
+            Ok(tools) => Ok(tools),
+            Err(silence) => {
+                let words = match words {
+                    Some(words) => timeout(LAST_BREATH, words).await.ok().and_then(Result::ok),
+                    None => None,
+                };
+                Err((silence, words.unwrap_or_default()))
+            }
         }
-        child.stop(Stop::Terminate).await.map_err(anyhow::Error::from)?;
-        tools?
     }
 
     fn in_words(&self, silence: Silence, patience: Duration) -> anyhow::Error {
@@ -156,6 +179,26 @@ impl<'a> Asked<'a> {
     }
 }
 
+async fn ask_over(
+    mut child: Child,
+    streams: Streams,
+    mode: ClientLifecycleMode,
+    deadline: Instant,
+) -> Result<Vec<Tool>, Silence> {
+    let tools = tokio::select! {
+        tools = timeout_at(deadline, tools_over(streams, mode)) => tools,
+        code = child.wait() => return Err(Silence::Ended(code.map_err(anyhow::Error::from)?)),
+    };
+    // A server that ended has hung up before its end is known.
+    if matches!(&tools, Ok(Err(Silence::Initialize(error))) if hung_up(error))
+        && let Ok(code) = timeout(LAST_BREATH, child.wait()).await
+    {
+        return Err(Silence::Ended(code.map_err(anyhow::Error::from)?));
+    }
+    child.stop(Stop::Terminate).await.map_err(anyhow::Error::from)?;
+    tools?
+}
+
 async fn tools_over(streams: Streams, mode: ClientLifecycleMode) -> Result<Vec<Tool>, Silence> {
     let me = Implementation::new("agentgate", env!("CARGO_PKG_VERSION"));
     let me = ClientConfig::new(ClientCapabilities::default(), me);
@@ -173,7 +216,7 @@ fn listed(tool: &Tool) -> Option<Listed> {
 fn no_mcp(error: &ClientInitializeError) -> anyhow::Error {
     let why = said(error).map_or_else(|| last(error).to_string(), str::to_owned);
     let why = terminal::shown(&why);
-    anyhow::anyhow!("the server does not speak MCP as far as one can tell: {why}")
+    anyhow::anyhow!("this does not look like an MCP server: {why}")
 }
 
 /// What was last tried: a server that knows no probe is asked in the older way.
@@ -215,7 +258,7 @@ fn advice(words: &str, url: &str) -> Option<String> {
         ),
         Some("404" | "405") => WRONG_PATH.to_owned(),
         Some(status) if status.starts_with('5') => {
-            "the server itself fails: look at its own log".to_owned()
+            "the server itself fails: check its own log".to_owned()
         }
         _ if says(&["<html", "<!doctype", "text/html"]) => WRONG_PATH.to_owned(),
         _ if says(&["wants a login"]) => format!(
@@ -223,11 +266,11 @@ fn advice(words: &str, url: &str) -> Option<String> {
              login --client-id ID {url}"
         ),
         _ if says(&["connection refused"]) => {
-            "nothing listens there: start the server, or look at host and port".to_owned()
+            "nothing listens there: start the server, or check the host and the port".to_owned()
         }
-        _ if says(&["dns error"]) => "the host is not known: look how it is spelt".to_owned(),
+        _ if says(&["dns error"]) => "the host is not known: check its spelling".to_owned(),
         _ if says(&["certificate", "tls", "corrupt message", "handshake"]) => {
-            "the secure connection fails: look whether it is http or https, and whether this \
+            "the secure connection fails: check whether it is http or https, and whether this \
              machine trusts the server's certificate"
                 .to_owned()
         }
@@ -249,7 +292,7 @@ mod tests {
             ("the server answered with HTTP 502 Bad Gateway", "its own log"),
             ("cannot connect: tcp connect error: Connection refused", "nothing listens"),
             ("cannot connect: invalid peer certificate: UnknownIssuer", "certificate"),
-            ("cannot connect: dns error: failed to lookup address", "spelt"),
+            ("cannot connect: dns error: failed to lookup address", "spelling"),
         ] {
             assert!(advice(words, url).is_some_and(|told| told.contains(part)), "{words}");
         }

@@ -92,7 +92,7 @@ impl Follower {
         }
         let owed = self.started.changes(&plan).restart;
         if !changes.restart.is_empty() && owed.is_empty() {
-            tracing::info!("what took a restart is as it was");
+            tracing::info!("nothing waits for a restart any more");
         } else if !changes.restart.is_empty() {
             tracing::warn!("not in force until a restart: {}", owed.join(", "));
         }

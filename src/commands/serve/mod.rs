@@ -8,18 +8,22 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use self::serving::Serving;
-use super::Done;
+use super::{Done, open_log};
 use crate::admin::master::MasterKey;
 use crate::cli::ServeArgs;
 use crate::config::Home;
 use crate::config::serve::{Legacy, Plan};
-use crate::os::StopRequests;
+use crate::os::{self, StopRequests};
 use crate::store::Store;
+use crate::telemetry::{self, say};
 
 /// Variables that may bear the master key; the first that is set is taken.
 const MASTER_KEYS: [&str; 2] = ["AGENTGATE_MASTER_KEY", "MASTER_API_KEY"];
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Done> {
+    if telemetry::is_json() {
+        os::listen_to_servers(|program, line| tracing::info!(program, "{line}"));
+    }
     let plan = Plan::read(args, Home::find()?, &Legacy::from_env())?;
     let master = master_key(&plan)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -32,7 +36,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Done> {
 
 /// Opens the log of `plan`.
 pub(super) fn open(plan: &Plan) -> anyhow::Result<Store> {
-    Ok(Store::open(&plan.database, &plan.audit_sync.into())?)
+    open_log(&plan.database, &plan.audit_sync.into())
 }
 
 async fn serve(
@@ -90,17 +94,21 @@ fn master_key(plan: &Plan) -> anyhow::Result<MasterKey> {
 fn kept_key(file: &Path) -> anyhow::Result<MasterKey> {
     let (key, made) = MasterKey::load_or_make(file)
         .with_context(|| format!("the master key in {}", file.display()))?;
-    if let Some(text) = made {
-        say(&format!(
+    match made {
+        Some(text) if !is_kept() => say(&format!(
             "the master key is {}\n           it is kept in {} and not shown again",
             text.as_str(),
             file.display()
-        ));
+        )),
+        Some(_) => say(&format!("a master key was made: it is in {}", file.display())),
+        None => {}
     }
     Ok(key)
 }
 
-/// Talk, not output: what a person who starts it needs to know.
-fn say(words: &str) {
-    anstream::eprintln!("agentgate: {words}");
+/// Whether what is said is kept, as the lines of a service are: in a journal, a
+/// collector of JSON, a file. A secret does not go there.
+fn is_kept() -> bool {
+    let is_file = || os::files::stderr_is_file();
+    telemetry::is_json() || std::env::var_os("JOURNAL_STREAM").is_some() || is_file()
 }
