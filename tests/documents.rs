@@ -3,9 +3,13 @@
 
 #![cfg(test)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use agentgate::cli::Cli;
+use clap::CommandFactory as _;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -28,12 +32,12 @@ fn said(output: &Output) -> String {
     format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
-/// The fenced `yaml` blocks of a document, each with its first line's number.
-fn yaml_blocks(document: &str) -> Vec<(usize, String)> {
+/// The fenced blocks of a document in `language`, each with its first line's number.
+fn blocks(document: &str, language: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut lines = document.lines().zip(1..);
     while let Some((line, _)) = lines.next() {
-        if line.trim() != "```yaml" {
+        if line.trim().strip_prefix("```") != Some(language) {
             continue;
         }
         let block: Vec<_> = lines.by_ref().take_while(|(line, _)| line.trim() != "```").collect();
@@ -59,7 +63,7 @@ fn policies_in_documents_are_policies() {
     let home = tempfile::tempdir().unwrap();
     for (name, at_least) in [("README.md", 1), ("docs/policy.md", 10)] {
         let document = fs::read_to_string(root().join(name)).unwrap();
-        let policies: Vec<_> = yaml_blocks(&document)
+        let policies: Vec<_> = blocks(&document, "yaml")
             .into_iter()
             .filter(|(_, text)| text.lines().any(|line| line.starts_with("name:")))
             .collect();
@@ -140,4 +144,192 @@ fn the_example_configuration_loads() {
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.contains(r#""check":"configuration""#)).unwrap();
     assert!(line.contains("loads"), "{line}");
+}
+
+/// Every document that a reader is led through.
+fn documents() -> Vec<PathBuf> {
+    let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let names = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+    let more = names.into_iter().chain(["examples/README.md"]);
+    pages.chain(more.map(|name| root().join(name))).collect()
+}
+
+/// The targets of a document's links, those of pages elsewhere left out.
+fn links(document: &str) -> Vec<&str> {
+    let targets = document.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://") && !target.contains(' ')).collect()
+}
+
+/// A heading as links name it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in links(&text) {
+            let (path, wanted) = link.split_once('#').unwrap_or((link, ""));
+            let page = document.parent().unwrap().join(path);
+            let page = if path.is_empty() { document.clone() } else { page };
+            assert!(page.exists(), "{}: {link}", document.display());
+            if !wanted.is_empty() {
+                let text = fs::read_to_string(&page).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let found =
+                    headings.any(|line| anchor(line.trim_start_matches('#').trim()) == wanted);
+                assert!(found, "{}: {link}", document.display());
+            }
+        }
+    }
+}
+
+/// What somebody unpacks has what its README leads to.
+#[test]
+fn the_release_archive_has_what_the_readme_leads_to() {
+    let workflow = fs::read_to_string(root().join(".github/workflows/release.yml")).unwrap();
+    let copied = workflow.lines().find_map(|line| line.trim().strip_prefix("cp -r ")).unwrap();
+    let copied: BTreeSet<&str> = copied.split(' ').collect();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for link in links(&readme) {
+        let top = link.split(['/', '#']).next().unwrap();
+        assert!(top.is_empty() || copied.contains(top), "{link} is not in the archive");
+    }
+}
+
+/// The rows of a page's tables, cell by cell, without their backticks.
+fn rows(page: &str) -> Vec<Vec<String>> {
+    let lines = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let cells = |line: &str| line.split(" | ").map(|cell| cell.trim().replace('`', "")).collect();
+    lines.map(|line| cells(&line.replace("| |", "|  |"))).collect()
+}
+
+#[test]
+fn the_page_on_configuration_has_every_flag_with_its_variable() {
+    let page = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let rows = rows(&page);
+    let cli = Cli::command();
+    let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for name in ["wrap", "serve"] {
+        for arg in cli.find_subcommand(name).unwrap().get_arguments() {
+            let Some(long) = arg.get_long() else { continue };
+            let variable = arg.get_env().map(|name| name.to_str().unwrap().to_owned());
+            let said = rows.iter().any(|row| {
+                row.iter().any(|cell| *cell == format!("--{long}"))
+                    && row.iter().any(|cell| Some(cell) == variable.as_ref())
+            });
+            assert!(said, "{name} --{long} ({variable:?}) is not in docs/configuration.md");
+            known.insert(format!("--{long}"), variable);
+        }
+    }
+    let is_flag = |cell: &&String| cell.starts_with("--") && !cell.starts_with("---");
+    for flag in rows.iter().flatten().filter(is_flag) {
+        assert!(known.contains_key(flag), "there is no {flag}");
+    }
+}
+
+/// Runs what a page says, in a folder with a policy and a trace, beside a gate.
+fn run_shell_of(page: &str) {
+    let document = fs::read_to_string(root().join(page)).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let policies = home.path().join("work/policies");
+    fs::create_dir_all(&policies).unwrap();
+    fs::copy(root().join("examples/policies/protect_main.yaml"), policies.join("team.yaml"))
+        .unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut script = "set -euo pipefail
+        agentgate serve --test-mode 2>serve.log & trap 'kill $!' EXIT
+        until curl -sf http://127.0.0.1:8100/health >health || ! kill -0 $!; do sleep 0.1; done
+        agentgate agents create first --json >first
+        key=$(sed 's/.*\"api_key\":\"\\([^\"]*\\)\".*/\\1/' first)
+        until curl -sf -H \"X-Agent-Key: $key\" http://127.0.0.1:8100/proxy/github/user >answer ||
+          ! kill -0 $!; do sleep 0.1; done\n"
+        .to_owned();
+    for (line, block) in blocks(&document, "sh") {
+        let missing = ["sqlite3", "jq"].into_iter().find(|tool| block.contains(tool) && !has(tool));
+        match missing {
+            Some(tool) => eprintln!("skipped: {page}:{line}: {tool} is not installed"),
+            None => script.push_str(&format!("echo '== line {line}' >&2\n{block}")),
+        }
+    }
+    let binary = Path::new(env!("CARGO_BIN_EXE_agentgate")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("bash")
+        .args(["-c", &script.replace("8100", &port.to_string())])
+        .current_dir(home.path().join("work"))
+        .env("PATH", path)
+        .env("HOME", home.path())
+        .env("AGENTGATE_HOME", home.path())
+        .env("AGENTGATE_LISTEN", format!("127.0.0.1:{port}"))
+        .env_remove("AGENTGATE_MASTER_KEY")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{page}: {}", said(&output));
+}
+
+fn has(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok()
+}
+
+#[cfg(unix)]
+#[test]
+fn operations_run_as_written() {
+    run_shell_of("docs/operations.md");
+}
+
+#[cfg(unix)]
+#[test]
+fn policies_in_git_are_judged_as_written() {
+    run_shell_of("docs/policies-in-git.md");
+}
+
+/// The steps of the example workflow that judge, with a policy that holds and one that
+/// does not.
+#[cfg(unix)]
+#[test]
+fn the_example_workflow_judges() {
+    let workflow = fs::read_to_string(root().join("examples/ci/policies.yml")).unwrap();
+    let steps = workflow.lines().filter_map(|line| line.trim().strip_prefix("run: agentgate "));
+    let steps: Vec<&str> = steps.collect();
+    assert_eq!(steps.len(), 2, "{workflow}");
+    let home = tempfile::tempdir().unwrap();
+    let policy = home.path().join("policies/team.yaml");
+    fs::create_dir(policy.parent().unwrap()).unwrap();
+    let judged = |step: &str| {
+        let step = step.replace('*', "team");
+        agentgate(home.path(), &step.split(' ').collect::<Vec<_>>())
+    };
+    fs::copy(root().join("examples/policies/protect_main.yaml"), &policy).unwrap();
+    for step in &steps {
+        assert!(judged(step).status.success(), "{step}");
+    }
+    fs::write(&policy, "name: team\nrules: [{tool: a, efect: deny}]\n").unwrap();
+    for step in &steps {
+        assert_eq!(judged(step).status.code(), Some(1), "{step}: {}", said(&judged(step)));
+    }
+}
+
+/// The Python of the page on `serve`, up to where it would need a gate.
+#[cfg(unix)]
+#[test]
+fn python_in_documents_runs() {
+    let Some(real) = std::env::var_os("AGENTGATE_REAL").map(PathBuf::from) else {
+        assert!(std::env::var_os("AGENTGATE_REAL_REQUIRED").is_none(), "AGENTGATE_REAL is not set");
+        eprintln!("skipped: AGENTGATE_REAL is not set");
+        return;
+    };
+    let page = fs::read_to_string(root().join("docs/serve.md")).unwrap();
+    let script: String = blocks(&page, "python").into_iter().map(|(_, block)| block).collect();
+    let output = Command::new(real.join("python-sdks/bin/python"))
+        .args(["-c", &script])
+        .env("AGENT_KEY", "key")
+        .env("AGENT_AWS_ID", "id")
+        .env("AGENT_AWS_SECRET", "secret")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let url = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(url.starts_with("http://127.0.0.1:8100/proxy/aws/s3/b/k?X-Amz-Algorithm="), "{url}");
 }

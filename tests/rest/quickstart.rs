@@ -36,6 +36,12 @@ fn the_quick_start_runs_as_written() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}\n{errors}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let kept = std::fs::metadata(folder.path().join("agent.json")).unwrap();
+        assert_eq!(kept.permissions().mode() & 0o077, 0, "the key is its owner's alone");
+    }
     let steps: Vec<&str> = said.split("#####").collect();
     let key =
         |step: &str| step.split("\"api_key\":\"").nth(1)?.split('"').next().map(str::to_owned);
