@@ -401,7 +401,7 @@ pub struct SuperviseArgs {
 }
 
 /// A name for a server or an agent, which policies and the log have to tell from none.
-fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     match text.trim().is_empty() {
         true => Err("a name cannot be empty; leave the option or the variable out".to_owned()),
         false => Ok(text.to_owned()),

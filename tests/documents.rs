@@ -96,6 +96,10 @@ fn the_manual_names_no_page_but_its_own() {
     let page = String::from_utf8(agentgate(home.path(), &["man"]).stdout).unwrap();
     assert!(page.contains("agentgate wrap") && page.contains("agentgate doctor"), "{page}");
     assert!(!page.contains("(1)"), "{page}");
+    for section in ["AGENTGATE WRAP", "AGENTGATE AUDIT LIST", "AGENTGATE SERVE"] {
+        assert!(page.contains(&format!(".SH \"{section}\"")), "{section}");
+    }
+    assert!(page.contains("\\-\\-hide\\-denied") && !page.contains("SUPERVISE"), "{page}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! `agentgate completions` and `agentgate man`: made from what the parser knows. There
-//! is one page; the commands have their `--help`.
+//! is one page, with a section for each command.
 
 use std::io::{self, Write as _};
 
 use clap::CommandFactory as _;
+use clap_mangen::Man;
 
 use super::Done;
 use crate::cli::{Cli, CompletionsArgs};
@@ -16,15 +17,36 @@ pub(super) fn completions(args: &CompletionsArgs) -> anyhow::Result<Done> {
 }
 
 pub(super) fn page() -> anyhow::Result<Done> {
-    let command = Cli::command().disable_help_subcommand(true);
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    Man::new(command.clone()).render(&mut page)?;
     let mut page = String::from_utf8(page)?;
     for command in command.get_subcommands().map(clap::Command::get_name) {
         // Pages of their own are named there, which nobody installs.
         let own_page = format!("agentgate\\-{}(1)", command.replace('-', "\\-"));
         page = page.replace(&own_page, &format!("\\fBagentgate {command}\\fR"));
     }
+    add_sections(&command, &mut page)?;
     io::stdout().write_all(page.as_bytes())?;
     Ok(Done::Success)
+}
+
+/// What each command below `command` is called with.
+fn add_sections(command: &clap::Command, page: &mut String) -> anyhow::Result<()> {
+    let shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+    for command in command.get_subcommands().filter(shown) {
+        if command.has_subcommands() {
+            add_sections(command, page)?;
+            continue;
+        }
+        let (man, mut section) = (Man::new(command.clone()), Vec::new());
+        man.render_synopsis_section(&mut section)?;
+        man.render_description_section(&mut section)?;
+        man.render_options_section(&mut section)?;
+        let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_uppercase();
+        let section = String::from_utf8(section)?.replace(".SH ", ".SS ");
+        page.push_str(&format!(".SH \"{name}\"\n{section}"));
+    }
+    Ok(())
 }

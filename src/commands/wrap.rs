@@ -106,7 +106,7 @@ fn serve_http(
             let client = Client::new()?;
             let target = Target {
                 // The token that this listener asks for is nobody else's business.
-                keeps_authorization: args.listen.token_env.is_some(),
+                keeps_authorization: listens && args.listen.token_env.is_some(),
                 fills_in: !listens,
                 bridging: settings.bridge(args.bridge).into(),
                 ..remote::target(url, args, settings, &client, of_relay)?
@@ -133,7 +133,7 @@ fn serve_http(
 fn hint_at_client() {
     if io::stdin().is_terminal() {
         anstream::eprintln!(
-            "agentgate: waiting for an MCP client on standard input: this command belongs in a client's \
+            "agentgate: this waits for an MCP client on standard input: the command belongs in a client's \
              configuration. `agentgate inspect` shows what the server offers; Ctrl-C ends this"
         );
     }

@@ -52,7 +52,7 @@ pub enum ConfigError {
     #[error("AGENTGATE_HOME is `{0}`; it must be an absolute path")]
     RelativeHome(PathBuf),
     /// The file cannot be read.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot read the configuration file {path}: {error}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -382,6 +382,8 @@ mod tests {
         assert!(error.contains("polcy") && error.contains('2'), "{error}");
         load("mode: enforce\nmode: observe\n").expect_err("twice");
         load("mode: sometimes\n").expect_err("no such mode");
+        load("agent: ''\n").expect_err("a name that is none");
+        assert!(load("ask_timeout: 2d\n").expect("a duration").ask_timeout.is_some());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::places::Places;
 use super::serve::ProviderFile;
 use super::{File, Server};
 use crate::action::Provider;
-use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, duration, size};
+use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, duration, name, size};
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::policy::fields::{At, Fields, Reader, advise};
 use crate::policy::live::is_path;
@@ -101,7 +101,7 @@ impl Config<'_> {
         File {
             policy: get("policy").map(|node| self.policies(node)).unwrap_or_default(),
             policy_dir: self.path(&fields, "policy_dir"),
-            agent: self.text(&fields, "agent").map(|text| text.value),
+            agent: self.text(&fields, "agent").and_then(|text| self.checked(&text, "agent", name)),
             mode: get("mode").and_then(|node| self.reader.word(node, "mode", MODES)),
             db: self.path(&fields, "db"),
             max_message: self.parsed(&fields, "max_message", size),
@@ -297,7 +297,7 @@ fn base_url(text: &str) -> Result<Upstream, String> {
 
 fn patience(text: &str) -> Result<Duration, String> {
     let patience = duration(text)?;
-    if patience.is_zero() { Err("no time at all is too little".to_owned()) } else { Ok(patience) }
+    if patience.is_zero() { Err("it must be more than zero".to_owned()) } else { Ok(patience) }
 }
 
 fn sessions(text: &str) -> Result<u16, String> {

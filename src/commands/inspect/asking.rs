@@ -42,7 +42,7 @@ enum Silence {
     #[error(transparent)]
     Late(#[from] Elapsed),
     /// It ended.
-    #[error("the server exited with status {0} before it listed its tools")]
+    #[error("the server ended with exit status {0} before it listed its tools")]
     Ended(u8),
     /// Anything else.
     #[error("{0:#}")]
