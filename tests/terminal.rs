@@ -194,20 +194,21 @@ fn who_is_refused_learns_where_the_rule_belongs() {
     };
     let rule = r#"{ server: "notes", tool: "delete_note", effect: allow }"#;
     for (policy, text, place) in [
-        (file, "name: team\nrules: []\ndefault_effect: ask\n", format!("to the rules in {file}:")),
+        (
+            file,
+            "name: team\nrules: []\ndefault_effect: ask\n",
+            "in the policy `team`, or in one that is named before it:",
+        ),
         (
             file,
             "name: team\nrules: [{name: care, tool: 'delete_*', effect: ask}]\n",
-            format!("to the rules in {file}, above `care`:"),
+            "above `care` in the policy `team`, or in one named before it:",
         ),
-        (
-            "annotations",
-            "",
-            "before `annotations` (--policy FILE --policy annotations):".to_owned(),
-        ),
+        ("annotations", "", "in the policy `annotations`, or in one named before it:"),
     ] {
         let told = told(policy, text);
         assert!(told.contains(&format!("{place} {rule}")), "{told}");
+        assert!(!told.contains(file), "an agent may be able to write it: {told}");
     }
 }
 

@@ -119,7 +119,7 @@ impl Gate {
             Ok((row, verdict)) if verdict.lets_through() => {
                 Ok(self.permit(&action, message, Some(row)))
             }
-            Ok((row, verdict)) => Err(denial(&action, &policy, verdict, Some(row))),
+            Ok((row, verdict)) => Err(denial(&action, verdict, Some(row))),
             Err(error) => self.unrecorded(&action, &policy, message, &error),
         }
     }
@@ -162,7 +162,7 @@ impl Gate {
         tracing::error!(%error, "a decision could not be recorded");
         let verdict = decide_or_refuse(action, policy, &Facts::default());
         if !verdict.lets_through() {
-            return Err(denial(action, policy, verdict, None));
+            return Err(denial(action, verdict, None));
         }
         match self.audit_failure {
             // A row that this very action kept from being drawn up is no failure of the log.
@@ -171,7 +171,7 @@ impl Gate {
             }
             AuditFailure::Allow | AuditFailure::Refuse => {
                 let reason = Reason::AuditUnavailable(error.to_string());
-                Err(denial(action, policy, failed(reason, verdict.intent), None))
+                Err(denial(action, failed(reason, verdict.intent), None))
             }
         }
     }
@@ -261,9 +261,9 @@ fn outcome(verdict: &Verdict) -> Outcome {
 
 /// What the caller is told. Where a person would have to decide and none can be
 /// asked, it says how to go on.
-fn denial(action: &Action, policy: &Policy, mut verdict: Verdict, row: Option<Recorded>) -> Denial {
+fn denial(action: &Action, mut verdict: Verdict, row: Option<Recorded>) -> Denial {
     if verdict.decision == Decision::Ask && verdict.suggestion.is_none() {
-        verdict.suggestion = how_to_allow(action, policy, &verdict).map(Arc::from);
+        verdict.suggestion = how_to_allow(action, &verdict).map(Arc::from);
     }
     let counted = row.as_ref().and_then(|row| row.quota);
     let quota = verdict.reason.used_up().or(counted);
@@ -271,7 +271,7 @@ fn denial(action: &Action, policy: &Policy, mut verdict: Verdict, row: Option<Re
     Denial { verdict, request_id: row.map(|row| row.id.as_str().to_owned()), quota }
 }
 
-fn how_to_allow(action: &Action, policy: &Policy, verdict: &Verdict) -> Option<String> {
+fn how_to_allow(action: &Action, verdict: &Verdict) -> Option<String> {
     // JSON strings are YAML strings, so a hostile name cannot break out of the rule.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let rule = match &action.target {
@@ -290,16 +290,14 @@ fn how_to_allow(action: &Action, policy: &Policy, verdict: &Verdict) -> Option<S
         Target::Malformed(_) => return None,
     };
     let Verdict { policy: decided, rule: by, .. } = verdict;
-    // The first rule that matches decides.
-    let place = match policy.file_of(decided) {
-        Some(file) if **by == *"default" => format!("to the rules in {file}"),
-        Some(file) => format!("to the rules in {file}, above `{by}`"),
-        None => format!(
-            "to a policy file that is named before `{decided}` (--policy FILE --policy {decided})"
-        ),
+    // The first rule that matches decides. Which file it is in is nothing to tell an agent
+    // that may be able to write it.
+    let place = match **by == *"default" {
+        true => format!("in the policy `{decided}`, or in one that is named before it"),
+        false => format!("above `{by}` in the policy `{decided}`, or in one named before it"),
     };
     Some(format!(
-        "Nobody can be asked here. A person can allow it by adding this rule {place}: \
+        "Nobody can be asked here. A person can allow it with this rule {place}: \
          {{ {rule}, effect: allow }}"
     ))
 }

@@ -75,8 +75,6 @@ pub struct Policy {
     /// What enforced rules look at in arguments.
     words: Words,
     names: Vec<Arc<str>>,
-    /// Where each was read from.
-    origins: Vec<Arc<str>>,
 }
 
 /// Whether what is refused is refused, or only recorded.
@@ -134,8 +132,7 @@ impl Policy {
             everything: any_observes.then(|| RuleSet::join(all.clone())),
             limits: limits.collect(),
             methods: named_methods(files),
-            names: all.clone().map(|file| Arc::clone(&file.name)).collect(),
-            origins: all.map(|file| file.origin().into()).collect(),
+            names: all.map(|file| Arc::clone(&file.name)).collect(),
         }
     }
 
@@ -207,14 +204,6 @@ impl Policy {
     #[must_use]
     pub fn names(&self) -> &[Arc<str>] {
         &self.names
-    }
-
-    /// The file that the policy `name` was read from; `None` where it is part of the
-    /// program.
-    #[must_use]
-    pub fn file_of(&self, name: &str) -> Option<&str> {
-        let at = self.names.iter().position(|known| **known == *name)?;
-        self.origins.get(at).map(|origin| &**origin).filter(|origin| !origin.starts_with('<'))
     }
 
     /// What no rule is asked about: what cannot be read, and MCP methods that
