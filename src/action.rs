@@ -172,6 +172,9 @@ pub struct McpRequest {
 }
 
 impl McpRequest {
+    /// The request that is a call of a tool.
+    pub const CALL: &str = "tools/call";
+
     /// The requests that a client may send, in every revision of the protocol.
     pub const METHODS: &[&str] = &[
         "tools/call",

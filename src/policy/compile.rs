@@ -15,7 +15,7 @@ use super::glob::{Glob, GlobError, PathGlob};
 use super::hours::Hours;
 use super::matcher::Matcher;
 use super::yaml::Node;
-use crate::action::Provider;
+use crate::action::{McpRequest, Provider};
 use crate::verdict::{Decision, Reason};
 
 /// What decisions without a rule name as theirs.
@@ -223,6 +223,12 @@ impl Reader<'_> {
             let known = |name: &At<String>| Provider::from_name(&name.value);
             keys.push(Key::Provider(document.provider.iter().filter_map(known).collect()));
         }
+        for method in
+            document.methods.iter().filter(|method| method.value.contains(['*', '?', '{']))
+        {
+            let finding = self.finding(method.span, "`methods` are written out, without globs");
+            self.found.push(finding.help(written_out(&method.value)));
+        }
         if !document.methods.is_empty() {
             keys.push(Key::Methods(document.methods.iter().map(canonical_method).collect()));
         }
@@ -290,6 +296,21 @@ impl ClauseDoc {
         for nested in [&self.all, &self.any, &self.none].into_iter().flatten() {
             nested.visit(visit);
         }
+    }
+}
+
+/// The methods that a glob was probably meant for.
+fn written_out(glob: &str) -> String {
+    let known = || HTTP_METHODS.iter().chain(McpRequest::METHODS).copied();
+    let Ok(glob) = Glob::new(glob) else { return "leave `methods` out for any".to_owned() };
+    match glob.as_str() {
+        "*" => "leave `methods` out for any HTTP method; MCP methods have to be named".to_owned(),
+        _ => match known().filter(|known| glob.matches(known)).collect::<Vec<_>>() {
+            none if none.is_empty() => {
+                format!("known are `{}`", known().collect::<Vec<_>>().join("`, `"))
+            }
+            meant => format!("write `[{}]`", meant.join(", ")),
+        },
     }
 }
 

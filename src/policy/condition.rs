@@ -20,7 +20,7 @@ use super::diagnostic::nearest;
 use super::matcher::Step;
 use super::reads;
 use super::regexes::{self, Regexes, Room};
-use crate::action::{Action, Body, Hints};
+use crate::action::{Action, Body, Hints, McpRequest};
 use crate::intent::Intent;
 use crate::json::{Json, Object};
 
@@ -35,6 +35,8 @@ const MAX_BRACKETS: u16 = 8;
 const MAX_DEPTH: u16 = 48;
 /// Longest part of an evaluation error that is shown, in characters.
 const SHOWN_ERROR: usize = 200;
+/// The variable that holds what a request's method is.
+const METHOD: &str = "method";
 /// Guards the range of a comprehension; no expression can spell this name.
 const BOUNDED: &str = "@bounded";
 
@@ -49,6 +51,8 @@ pub(crate) struct Condition {
     variables: Box<[Variable]>,
     /// The arguments that it looks at.
     pub(super) arguments: Vec<Box<[Step]>>,
+    /// The parts of it that hang on the method alone.
+    about_method: Vec<Expression>,
 }
 
 /// Why a condition has no answer.
@@ -117,7 +121,7 @@ const FUNCTIONS: &[&str] = &[
     "split",
 ];
 
-const TYPES: &[&str] = &[
+pub(super) const TYPES: &[&str] = &[
     "int",
     "uint",
     "double",
@@ -191,12 +195,28 @@ impl Condition {
                 Some((_, known)) => variables.push(*known),
                 None if TYPES.contains(&variable) || variable.starts_with('@') => {}
                 // What a comprehension binds is listed with the rest.
-                None if binds(&expression, variable) => {}
+                None if reads::binds(&expression, variable) => {}
                 None => return Err(unknown("variable", variable, &names)),
             }
         }
         let arguments = reads::arguments(&expression);
-        Ok(Self { expression, regexes, variables: variables.into(), arguments })
+        let mut about_method = Vec::new();
+        reads::parts_about(&expression, METHOD, &mut about_method);
+        let variables = variables.into();
+        Ok(Self { expression, regexes, variables, arguments, about_method })
+    }
+
+    /// Whether the expression, as far as it looks at the method alone, tells `method`
+    /// from a call.
+    pub(super) fn singles_out(&self, method: &str) -> bool {
+        let value = |part: &Expression, method: &str| {
+            let mut scope = ROOT.new_inner_scope();
+            scope.add_variable_from_value(METHOD, text(method));
+            scope.resolve(part).ok()
+        };
+        let differs = |part: &Expression| value(part, method) != value(part, McpRequest::CALL);
+        let any = || self.about_method.iter().any(differs);
+        catch_unwind(AssertUnwindSafe(any)).unwrap_or(true)
     }
 
     /// Whether the expression holds for `action`.
@@ -336,28 +356,6 @@ fn guard(
             guard(&mut comprehension.loop_cond, depth + 1, true, regexes)?;
             guard(&mut comprehension.loop_step, depth + 1, true, regexes)?;
             guard(&mut comprehension.result, depth + 1, true, regexes)
-        }
-    }
-}
-
-fn binds(node: &Expression, name: &str) -> bool {
-    match &node.expr {
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => false,
-        Expr::Select(select) => binds(&select.operand, name),
-        Expr::Call(call) => {
-            call.target.iter().any(|target| binds(target, name))
-                || call.args.iter().any(|arg| binds(arg, name))
-        }
-        Expr::List(list) => list.elements.iter().any(|element| binds(element, name)),
-        Expr::Map(map) => map.entries.iter().any(|entry| match &entry.expr {
-            EntryExpr::MapEntry(entry) => binds(&entry.key, name) || binds(&entry.value, name),
-            EntryExpr::StructField(_) => false,
-        }),
-        Expr::Comprehension(inner) => {
-            inner.iter_var == name
-                || inner.iter_var2.as_deref() == Some(name)
-                || inner.accu_var == name
-                || [&inner.iter_range, &inner.loop_step].iter().any(|part| binds(part, name))
         }
     }
 }

@@ -24,6 +24,7 @@ mod index;
 mod lint;
 pub mod live;
 mod matcher;
+mod named;
 mod outlook;
 mod readings;
 mod reads;
@@ -42,17 +43,18 @@ pub use explain::{Explanation, NearMiss, Place};
 pub use lint::Seen;
 pub use writer::{ToolHints, write_policy};
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Action, Target};
+use crate::fold::fold;
 use crate::intent::Intent;
 use crate::verdict::{Decision, Reason, Stage, Verdict};
-use clause::{Key, Subject};
+use clause::Subject;
 use compile::DEFAULT_RULE;
 use diagnostic::{Diagnostics, Source};
 use disguise::Words;
+use named::NamedMethods;
 use rules::RuleSet;
 
 /// One or more policies joined in the order given, ready to decide. Immutable:
@@ -71,7 +73,7 @@ pub struct Policy {
     everything: Option<RuleSet>,
     limits: Vec<Limit>,
     /// MCP methods that some rule names.
-    methods: HashSet<Box<str>>,
+    methods: NamedMethods,
     /// What enforced rules look at in arguments.
     words: Words,
     names: Vec<Arc<str>>,
@@ -131,7 +133,7 @@ impl Policy {
             enforced: any_enforces.then(|| RuleSet::join(enforced)),
             everything: any_observes.then(|| RuleSet::join(all.clone())),
             limits: limits.collect(),
-            methods: named_methods(files),
+            methods: NamedMethods::of(files),
             names: all.map(|file| Arc::clone(&file.name)).collect(),
         }
     }
@@ -193,11 +195,18 @@ impl Policy {
         &self.limits
     }
 
-    /// Whether some rule names this MCP method, so that it has to be decided;
-    /// methods that none names pass.
+    /// Whether some rule names this MCP method, under `methods` or in a `when`, so that it
+    /// has to be decided; methods that none names pass.
     #[must_use]
     pub fn names_method(&self, method: &str) -> bool {
-        method == "tools/call" || self.methods.contains(method)
+        self.methods.contains(method)
+    }
+
+    /// Whether this MCP method has to be decided because some rule names it, or names
+    /// what lenient servers take it for.
+    #[must_use]
+    pub fn concerns_method(&self, method: &str) -> bool {
+        self.names_method(method) || self.names_method(&fold(method))
     }
 
     /// The names of the policies, in order.
@@ -229,19 +238,6 @@ impl Policy {
             _ => None,
         }
     }
-}
-
-/// The MCP methods that rules name, at any depth.
-fn named_methods(files: &[Arc<PolicyFile>]) -> HashSet<Box<str>> {
-    let mut named = HashSet::new();
-    for rule in files.iter().flat_map(|file| &file.rules) {
-        rule.clause.visit(&mut |key| {
-            if let Key::Methods(methods) = key {
-                named.extend(methods.iter().cloned());
-            }
-        });
-    }
-    named
 }
 
 #[cfg(test)]

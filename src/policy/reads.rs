@@ -1,9 +1,11 @@
-//! Which arguments a CEL expression looks at, as far as it names them. Pure.
+//! What a CEL expression looks at: arguments, as far as it names them, and the parts of
+//! it that hang on a single variable. Pure.
 
 use cel::common::ast::operators::INDEX;
-use cel::common::ast::{EntryExpr, Expr, LiteralValue};
+use cel::common::ast::{ComprehensionExpr as Comprehension, EntryExpr, Expr, LiteralValue};
 use cel::parser::Expression;
 
+use super::condition::TYPES;
 use super::matcher::Step;
 
 /// The ways below `args` that an expression goes by names and numbers alone.
@@ -14,26 +16,55 @@ pub(super) fn arguments(expression: &Expression) -> Vec<Box<[Step]>> {
 }
 
 fn collect(node: &Expression, ways: &mut Vec<Box<[Step]>>) {
-    if let Some(way) = way(node) {
-        return ways.push(way.into());
+    match way(node) {
+        Some(way) => ways.push(way.into()),
+        None => children(node).into_iter().for_each(|child| collect(child, ways)),
     }
-    match &node.expr {
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
-        Expr::Select(select) => collect(&select.operand, ways),
-        Expr::Call(call) => {
-            let parts = call.target.as_deref().into_iter().chain(&call.args);
-            parts.for_each(|part| collect(part, ways));
-        }
-        Expr::List(list) => list.elements.iter().for_each(|element| collect(element, ways)),
-        Expr::Map(map) => map.entries.iter().for_each(|entry| {
-            if let EntryExpr::MapEntry(entry) = &entry.expr {
-                collect(&entry.key, ways);
-                collect(&entry.value, ways);
-            }
-        }),
+}
+
+/// The largest parts of an expression that hang on `variable` and on nothing else.
+pub(super) fn parts_about(node: &Expression, variable: &str, parts: &mut Vec<Expression>) {
+    let references = node.references();
+    if !references.has_variable(variable) {
+        return;
+    }
+    let is_free = |name: &&str| *name != variable && !TYPES.contains(name) && !binds(node, name);
+    match references.variables().iter().any(is_free) {
+        true => children(node).into_iter().for_each(|part| parts_about(part, variable, parts)),
+        false => parts.push(node.clone()),
+    }
+}
+
+/// Whether some comprehension in the expression binds `name`.
+pub(super) fn binds(node: &Expression, name: &str) -> bool {
+    let here = match &node.expr {
         Expr::Comprehension(inner) => {
-            let parts = [&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step];
-            parts.into_iter().chain([&inner.result]).for_each(|part| collect(part, ways));
+            inner.iter_var == name
+                || inner.iter_var2.as_deref() == Some(name)
+                || inner.accu_var == name
+        }
+        _ => false,
+    };
+    here || children(node).into_iter().any(|child| binds(child, name))
+}
+
+fn children(node: &Expression) -> Vec<&Expression> {
+    match &node.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => Vec::new(),
+        Expr::Select(select) => vec![&*select.operand],
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => {
+            let entries = map.entries.iter().map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+                EntryExpr::StructField(_) => Vec::new(),
+            });
+            entries.flatten().collect()
+        }
+        Expr::Comprehension(inner) => {
+            let Comprehension { iter_range, accu_init, loop_cond, loop_step, result, .. } =
+                &**inner;
+            vec![iter_range, accu_init, loop_cond, loop_step, result]
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The language as its users meet it: a policy, a request, a verdict.
 
+mod methods;
 mod spelling;
 
 use jiff::Timestamp;

@@ -1,0 +1,52 @@
+//! Which MCP methods besides calls a policy speaks of: those are decided, and the others
+//! pass. Pure.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::clause::{Clause, Key};
+use super::compile::PolicyFile;
+use super::condition::Condition;
+use crate::action::McpRequest;
+
+/// The methods that rules name, at any depth.
+#[derive(Debug, Default)]
+pub(super) struct NamedMethods {
+    written: HashSet<Box<str>>,
+    /// Conditions of rules that may be about any method.
+    conditions: Vec<Arc<Condition>>,
+}
+
+impl NamedMethods {
+    pub(super) fn of(files: &[Arc<PolicyFile>]) -> Self {
+        let mut named = Self::default();
+        for rule in files.iter().flat_map(|file| &file.rules) {
+            let may_be_any = !is_about_other_things(&rule.clause);
+            rule.clause.visit(&mut |key| match key {
+                Key::Methods(methods) => named.written.extend(methods.iter().cloned()),
+                Key::When(condition) if may_be_any => named.conditions.push(Arc::clone(condition)),
+                _ => {}
+            });
+        }
+        named
+    }
+
+    /// Whether some rule names `method`: under `methods`, or in a `when` that tells it from
+    /// a call by its method alone (`method == "resources/read"`).
+    pub(super) fn contains(&self, method: &str) -> bool {
+        method == McpRequest::CALL
+            || self.written.contains(method)
+            || self.conditions.iter().any(|condition| condition.singles_out(method))
+    }
+}
+
+/// Whether a clause asks for what only calls or REST requests have.
+fn is_about_other_things(clause: &Clause) -> bool {
+    clause.keys.iter().any(|key| match key {
+        Key::Tool(_) | Key::Annotation(..) => true,
+        Key::Provider(_) | Key::Resource(_) => true,
+        Key::Body(_) | Key::Query(_) | Key::Header(_) => true,
+        Key::Server(_) | Key::Agent(_) | Key::Methods(_) | Key::Intent(_) | Key::Args(_) => false,
+        Key::Any(_) | Key::Not(_) | Key::When(_) => false,
+    })
+}

@@ -1,0 +1,48 @@
+//! Which methods besides calls a policy decides about.
+
+use super::*;
+
+#[test]
+fn a_condition_names_the_methods_that_it_tells_from_a_call() {
+    let named = |when: &str| {
+        let policy = rules(&format!("  - {{ when: '{when}', effect: deny }}"));
+        let methods = ["resources/read", "resources/list", "prompts/get", "custom/x", "ping"];
+        let named = methods.into_iter().filter(|method| policy.names_method(method));
+        named.collect::<Vec<_>>().join(" ")
+    };
+    for (when, expected) in [
+        (r#"method == "resources/read""#, "resources/read"),
+        (r#"method == "custom/x" && args.a == 1"#, "custom/x"),
+        (r#"args.a == 1 || method in ["ping", "prompts/get"]"#, "prompts/get ping"),
+        (
+            r#"method.startsWith("resources/") && !(server in ["a"])"#,
+            "resources/read resources/list",
+        ),
+        (r#"method.matches("^res.*list$")"#, "resources/list"),
+        (r#"["a", "ping"].exists(one, one == method)"#, "ping"),
+        (r#"method == "GET""#, ""),
+        (r#"method != "GET" && args.a == 1"#, ""),
+        (r#"args.method == "ping""#, ""),
+        (r#"method == server"#, "resources/read resources/list prompts/get custom/x ping"),
+    ] {
+        assert_eq!(named(when), expected, "{when}");
+    }
+    let of_calls = rules("  - { tool: a, when: 'method == \"ping\"', effect: deny }");
+    assert!(!of_calls.names_method("ping"));
+}
+
+#[test]
+fn methods_are_written_out() {
+    let found = |method: &str| {
+        let text = format!("name: p\nrules:\n  - {{ methods: ['{method}'], effect: deny }}");
+        load_str("p.yaml", &text).unwrap_err().to_string()
+    };
+    let told = found("resources/{read,list}");
+    assert!(
+        told.contains("p.yaml:3:17: error: `methods` are written out, without globs"),
+        "{told}"
+    );
+    assert!(told.contains("write `[resources/list, resources/read]`"), "{told}");
+    assert!(found("*").contains("leave `methods` out"), "{}", found("*"));
+    assert!(found("x/*").contains("known are `GET`"), "{}", found("x/*"));
+}
