@@ -1,6 +1,7 @@
 //! The ground floor: what an agent is about to do, whatever the wire said.
 
 mod destination;
+mod listing;
 mod payload;
 mod spelling;
 mod target;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use crate::json::{Json, Object};
 
 pub use destination::{AWS_HOME, Destination, aws_global, destination, is_label};
+pub use listing::Listing;
 pub use payload::Payload;
 pub use spelling::{below_site, without_format};
 
@@ -150,6 +152,8 @@ pub struct ToolCall {
     /// The hints in force; `None` where the tool was never listed or was
     /// listed without annotations.
     pub annotations: Option<Hints>,
+    /// What the server lists under that name.
+    pub listing: Listing,
 }
 
 impl ToolCall {

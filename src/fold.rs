@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::json::Object;
+
 /// Characters that are not seen: Unicode's format characters (Cf) and
 /// `Default_Ignorable_Code_Point` (Unicode 16, `DerivedCoreProperties.txt`).
 const INVISIBLE: &[(u32, u32)] = &[
@@ -58,6 +60,17 @@ pub fn fold(word: &str) -> Cow<'_, str> {
         folded = again;
     }
     Cow::Owned(folded)
+}
+
+/// Two keys of `object` that a lenient reader may take for one.
+#[must_use]
+pub fn alike(object: &Object) -> Option<(&str, &str)> {
+    let mut folded: Vec<_> = object.iter().map(|(key, _)| (fold(key), key)).collect();
+    folded.sort_unstable();
+    folded.windows(2).find_map(|pair| match pair {
+        [(one, first), (other, second)] if one == other => Some((*first, *second)),
+        _ => None,
+    })
 }
 
 /// Passes after which a word counts as folded; two suffice for all of Unicode.

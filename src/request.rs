@@ -12,8 +12,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::action::{
-    Action, Agent, Body, DeclaredHints, HttpRequest, Malformed, McpRequest, Provider, Target,
-    ToolCall, Transport, destination,
+    Action, Agent, Body, DeclaredHints, HttpRequest, Listing, Malformed, McpRequest, Provider,
+    Target, ToolCall, Transport, destination,
 };
 use crate::head::{HeadFault, check_headers, check_method, check_query};
 use crate::json::{self, Json, JsonError, Object};
@@ -149,6 +149,7 @@ fn tool_call(request: &Object) -> Result<ToolCall, RequestError> {
         tool: text(request, "tool")?.ok_or(RequestError::Missing("tool"))?.to_owned(),
         args: object(request, "args")?.cloned().unwrap_or_default(),
         annotations: annotations(request)?.map(|declared| declared.filled_in()),
+        listing: Listing::Unknown,
     })
 }
 

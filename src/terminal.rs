@@ -33,6 +33,17 @@ pub fn shown(text: &str) -> String {
     out
 }
 
+/// `text` with everything that does not show made visible, and not too long.
+#[must_use]
+pub fn brief(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut out: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
 /// Writes `value` as a line of JSON: the same value to every parser, with the tricks
 /// in it escaped.
 ///

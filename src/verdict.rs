@@ -244,6 +244,17 @@ impl Verdict {
     pub fn lets_through(&self) -> bool {
         self.decision == Decision::Allow || self.observed
     }
+
+    /// Whether the action counts to the limits of rate: what cannot be read, what nobody
+    /// known has sent and what a limit refuses does not.
+    #[must_use]
+    pub fn takes_slot(&self) -> bool {
+        match self.stage {
+            Stage::Validation | Stage::Authentication => false,
+            Stage::RateLimit => self.observed,
+            _ => true,
+        }
+    }
 }
 
 /// The object that answers and `explain` show everywhere the same.

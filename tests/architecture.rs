@@ -56,6 +56,7 @@ const PURE: &[&str] = &[
     "intent",
     "policy",
     "gate/pipeline.rs",
+    "gate/disguise.rs",
     "mcp/envelope.rs",
 ];
 

@@ -10,7 +10,7 @@ mod truth;
 
 use std::sync::Arc;
 
-use agentgate::action::{Action, Provider, Target, ToolCall};
+use agentgate::action::{Action, Listing, Provider, Target, ToolCall};
 use agentgate::intent;
 use agentgate::json::Object;
 use agentgate::path::Path;
@@ -23,6 +23,7 @@ fn tool(server: &str, name: &str) -> Action {
         tool: name.to_owned(),
         args: Object::default(),
         annotations: None,
+        listing: Listing::Unknown,
     }))
 }
 

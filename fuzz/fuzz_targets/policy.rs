@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use agentgate::action::{Action, Agent, Target, ToolCall, Transport};
+use agentgate::action::{Action, Agent, Listing, Target, ToolCall, Transport};
 use agentgate::gate::pipeline::{Facts, decide};
 use agentgate::json::{self, Json};
 use agentgate::policy::{self, Policy};
@@ -42,6 +42,7 @@ fn call() -> Action {
             tool: "push_files".to_owned(),
             args,
             annotations: None,
+            listing: Listing::Unknown,
         }),
     }
 }

@@ -8,6 +8,7 @@ use super::{Done, policies};
 use crate::action::Agent;
 use crate::cli::ExplainArgs;
 use crate::config::Settings;
+use crate::gate::pipeline::{self, Facts};
 use crate::intent::{self, Analysis};
 use crate::policy::{Explanation, NearMiss};
 use crate::request::{self, UnknownKeys};
@@ -38,7 +39,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Done> {
     let names = settings.policies_for(action.target.server_or_provider(), &args.decide);
     let policy = policies::load(&names, &settings)?.current();
     let analysis = intent::analyse(&action);
-    let explanation = policy.explain(&action, analysis.intent);
+    let verdict = pipeline::decide(&action, &policy, &Facts::default());
+    let explanation = policy.explain(&action, analysis.intent, verdict);
     let mut output = anstream::stdout().lock();
     if args.json {
         terminal::json_line(&mut output, &explanation)?;

@@ -16,6 +16,7 @@ use super::{Done, look_behind, policies, remote, seen};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
+use crate::gate::pipeline::{self, Facts};
 use crate::intent;
 use crate::json::Object;
 use crate::mcp::listing::Listed;
@@ -84,12 +85,13 @@ fn judge(
                 tool: listed.name.clone(),
                 args: Object::default(),
                 annotations: in_force,
+                listing: tools.listing(&listed.name),
             }),
         };
         let intent = intent::of(&action);
         Row {
             hints: ToolHints { tool: listed.name.clone(), declared: listed.hints, in_force },
-            verdict: policy.judge(&action, intent),
+            verdict: pipeline::decide(&action, policy, &Facts::default()),
             depends: policy.depends_on_the_call(&action, intent),
         }
     };

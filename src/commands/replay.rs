@@ -18,11 +18,12 @@ use crate::action::{Action, Agent};
 use crate::cli::ReplayArgs;
 use crate::config::Settings;
 use crate::gate::pipeline::{self, Facts};
+use crate::intent;
 use crate::json::{self, Json};
-use crate::policy::Policy;
+use crate::policy::{Limit, Policy};
 use crate::rate::Usage;
 use crate::request::{self, RequestError, UnknownKeys};
-use crate::verdict::{Stage, Verdict};
+use crate::verdict::Verdict;
 
 /// An answer, its keys as the contract names them.
 #[derive(Debug, serde::Serialize)]
@@ -103,31 +104,31 @@ impl Replay {
             return pipeline::decide(action, &self.policy, &Facts::default());
         }
         let limits = self.policy.limits();
-        let most = limits.iter().map(|limit| limit.max).max().unwrap_or_default();
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let requests = intent::requests(action);
         let taken = self.taken.entry(Arc::clone(&action.agent.name)).or_default();
-        let nth_newest = |max: u32| {
-            let newer = usize::try_from(max).ok()?.checked_sub(1)?;
-            taken.iter().rev().nth(newer).copied()
-        };
-        let usage = limits.iter().map(|limit| Usage {
-            limit: limit.clone(),
-            requests: 1,
-            oldest_counted: nth_newest(limit.max),
-            older: Vec::new(),
-        });
-        let verdict = pipeline::decide(action, &self.policy, &Facts { usage: usage.collect() });
-        // As at the gate: a refusal by the limit takes no slot, nor does what
-        // is malformed.
-        let refused = verdict.stage == Stage::RateLimit && !verdict.observed;
-        if most > 0 && !refused && verdict.stage != Stage::Validation {
-            taken.push_back(action.at);
-            if taken.len() > most {
-                taken.pop_front();
-            }
+        let usage = limits.iter().map(|limit| usage(limit, requests, taken)).collect();
+        let verdict = pipeline::decide(action, &self.policy, &Facts { usage });
+        if verdict.takes_slot() {
+            // No limit looks further back than it allows.
+            let most = limits.iter().map(|limit| limit.max).max().unwrap_or_default();
+            taken.extend((0..requests.min(most)).map(|_| action.at));
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            taken.drain(..taken.len().saturating_sub(most));
         }
         verdict
     }
+}
+
+/// How much of `limit` is used where these slots are taken, oldest first, as the store
+/// counts it.
+fn usage(limit: &Limit, requests: u32, taken: &VecDeque<Timestamp>) -> Usage {
+    let mut newest_first = taken.iter().rev().copied();
+    let oldest_counted = match limit.max.checked_sub(requests) {
+        None => Some(Timestamp::MAX),
+        Some(before) => newest_first.nth(usize::try_from(before).unwrap_or(usize::MAX)),
+    };
+    let older = if requests > 1 { newest_first.collect() } else { Vec::new() };
+    Usage { limit: limit.clone(), requests, oldest_counted, older }
 }
 
 #[cfg(test)]
@@ -160,6 +161,31 @@ mod tests {
         );
         assert_eq!(answers[..3], ["a allow r", "b deny default", "a line has a `request`"]);
         assert!(answers[3].contains("not JSON"), "{}", answers[3]);
+    }
+
+    /// As the gate counts: each request of a batch, and nothing that cannot be read.
+    #[test]
+    fn slots_are_taken_as_at_the_gate() {
+        let policy = "name: p\ndefault_effect: allow\nrate_limit: { requests_per_minute: 3 }";
+        let line = |request: &str| {
+            format!(r#"{{"session":"s","request":{{{request},"time":"2026-11-22T09:00:00Z"}}}}"#)
+        };
+        let batch = |count: usize| {
+            let member = |id| format!(r#"{{"id":"{id}","method":"GET","url":"/me"}}"#);
+            let members = (0..count).map(member).collect::<Vec<_>>().join(",");
+            line(&format!(
+                r#""provider":"microsoft","method":"POST","path":"/v1.0/$batch","body":{{"requests":[{members}]}}"#
+            ))
+        };
+        let one = line(r#""tool":"t""#);
+        let unreadable = line(r#""provider":"github","method":"GET","path":"/a/../b""#);
+        let (two, four) = (batch(2), batch(4));
+        let answers = replay(policy, &[&unreadable, &four, &two, &two, &one, &one]);
+        let rules: Vec<&str> =
+            answers.iter().map(|answer| answer.rsplit(' ').next().unwrap()).collect();
+        let expected =
+            ["validation", "rate_limit", "default", "rate_limit", "default", "rate_limit"];
+        assert_eq!(rules, expected, "{answers:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anstyle::AnsiColor;
 use super::{Done, counted};
 use crate::cli::TestArgs;
 use crate::config::Home;
-use crate::intent;
+use crate::gate::pipeline::{self, Facts};
 use crate::policy::live::Lookup;
 use crate::policy::{BUNDLED, Policy, PolicyFile, Test};
 use crate::request::{self, UnknownKeys};
@@ -95,7 +95,7 @@ fn outcomes(file: &Arc<PolicyFile>) -> Vec<Outcome<'_>> {
         let is_dated =
             test.request.as_object().is_some_and(|request| request.get("time").is_some());
         let policy = if is_dated { &dated } else { &undated };
-        Ok(policy.judge(&action, intent::of(&action)))
+        Ok(pipeline::decide(&action, policy, &Facts::default()))
     };
     file.tests().iter().map(|test| Outcome { test, verdict: judge(test) }).collect()
 }

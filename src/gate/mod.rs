@@ -1,6 +1,7 @@
 //! What every request goes through: decide, record, and only then a [`Permit`], the
 //! one key to the way out.
 
+mod disguise;
 pub mod escalate;
 pub mod metrics;
 pub mod pipeline;
@@ -105,7 +106,20 @@ impl Gate {
     /// The [`Denial`] to tell the caller: refused by the pipeline, or not
     /// recordable.
     pub async fn admit<M>(&self, action: Arc<Action>, message: M) -> Result<Permit<M>, Denial> {
-        let policy = self.policy.load_full();
+        self.admit_by(self.policy(), action, message).await
+    }
+
+    /// The same by a `policy` that the caller has asked already: one request is judged by
+    /// one policy, whatever is swapped meanwhile.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub async fn admit_by<M>(
+        &self,
+        policy: Arc<Policy>,
+        action: Arc<Action>,
+        message: M,
+    ) -> Result<Permit<M>, Denial> {
         let judge = {
             let (action, policy) = (Arc::clone(&action), Arc::clone(&policy));
             move |usage| judge(&action, &policy, usage)
@@ -221,12 +235,14 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         Target::Http(request) => &request.path,
         Target::Malformed(_) => "",
     };
-    let takes_slot = !matches!(verdict.stage, Stage::Validation | Stage::Authentication)
-        && (verdict.stage != Stage::RateLimit || verdict.observed);
-    let slots =
-        policy.limits().iter().filter(|_| takes_slot).map(|limit| Arc::clone(&limit.policy));
+    let limits = policy.limits().iter().filter(|_| verdict.takes_slot());
+    let slots = limits.map(|limit| Arc::clone(&limit.policy));
     let mut takes_slot_of: Vec<_> = slots.collect();
     takes_slot_of.dedup();
+    let method = match target {
+        Target::Method(request) => redact::text(&request.method).into_owned(),
+        _ => target.method().to_owned(),
+    };
     let payload = action.payload();
     Draft {
         at: action.at,
@@ -234,7 +250,7 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         agent: Arc::clone(&action.agent.name),
         transport: action.transport,
         server,
-        method: target.method().to_owned(),
+        method,
         tool: redact::subject(tool).into_owned(),
         intent: verdict.intent,
         decision: verdict.decision,

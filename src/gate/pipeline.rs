@@ -1,5 +1,6 @@
 //! The one place that decides. Pure: no clock, no file, no lock.
 
+use super::disguise;
 use crate::action::{Action, Flaw, Malformed, Target};
 use crate::intent::{self, Intent, Judgement};
 use crate::policy::{Limit, Policy};
@@ -22,6 +23,10 @@ const THRESHOLD: f64 = 0.8;
 pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
     // What cannot be read for certain cannot be judged.
     if let Some(refusal) = validate(action) {
+        return refusal;
+    }
+    // Nor can what a lenient server would take for something else.
+    if let Some(refusal) = disguised(action, policy) {
         return refusal;
     }
     // Cheap, and before everything dear: a flood must not buy itself conditions.
@@ -56,6 +61,12 @@ fn validate(action: &Action) -> Option<Verdict> {
         Target::Tool(_) | Target::Method(_) => return None,
     };
     Some(Verdict::refusal(stage, "gate", reason))
+}
+
+fn disguised(action: &Action, policy: &Policy) -> Option<Verdict> {
+    let reason = Reason::Malformed(disguise::find(action, policy)?);
+    let refusal = Verdict::refusal(Stage::Validation, "gate", reason);
+    Some(Verdict { intent: intent::of(action), ..refusal })
 }
 
 /// The first full window; one that is enforced comes before one that observes, and one

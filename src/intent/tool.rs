@@ -288,6 +288,7 @@ mod tests {
                 tool: tool.to_owned(),
                 args: crate::json::Object::default(),
                 annotations: None,
+                listing: crate::action::Listing::Unknown,
             };
             assert_eq!(resource(&call), expected, "{tool}");
         }

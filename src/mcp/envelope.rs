@@ -13,8 +13,9 @@ pub use framing::Framing;
 
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
 use super::{codes, era};
-use crate::fold::fold;
+use crate::fold::{alike, fold};
 use crate::json::{self, Json, JsonError, Object, Reader};
+use crate::terminal::brief;
 
 /// Messages in one batch beyond which it is refused whole.
 pub const MAX_BATCH: usize = 1_000;
@@ -390,11 +391,11 @@ fn object_or_none(value: Option<Json>, what: &str) -> Result<Object, Fault> {
 /// that is another one in disguise, an object where the method is known.
 fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
     match json::parse(raw)? {
-        Json::Object(params) => match disguised_pair(&params) {
+        Json::Object(params) => match alike(&params) {
             Some((one, other)) => Err(Fault::params(format!(
                 "`params` has both `{}` and `{}`, which some parsers read as one key",
-                shown(one),
-                shown(other)
+                brief(one),
+                brief(other)
             ))),
             None => Ok(()),
         },
@@ -402,17 +403,6 @@ fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
         _ if !era::is_known(method) => Ok(()),
         _ => Err(Fault::params("`params` is not an object")),
     }
-}
-
-/// Two keys of `object` that a lenient reader may take for one.
-#[must_use]
-pub fn disguised_pair(object: &Object) -> Option<(&str, &str)> {
-    let mut folded: Vec<_> = object.iter().map(|(key, _)| (fold(key), key)).collect();
-    folded.sort_unstable();
-    folded.windows(2).find_map(|pair| match pair {
-        [(one, first), (other, second)] if one == other => Some((*first, *second)),
-        _ => None,
-    })
 }
 
 /// The known key that `key` is; an error where it is one only in disguise.
@@ -431,7 +421,7 @@ fn exact(
     match known.iter().find(|name| fold(name) == folded) {
         Some(near) => Err(Fault::request(format!(
             "the key `{}` in {place} is not `{near}`, but some parsers read it so",
-            shown(key)
+            brief(key)
         ))),
         None => Ok(None),
     }
@@ -445,25 +435,14 @@ fn known_method(method: String) -> Result<String, Fault> {
     match era::methods().find(|known| fold(known) == folded) {
         Some(near) => Err(Fault::request(format!(
             "the method `{}` is not `{near}`, but some parsers read it so",
-            shown(&method)
+            brief(&method)
         ))),
         None => Ok(method),
     }
 }
 
-/// `text` with everything that does not show made visible, and not too long.
-#[must_use]
-pub fn shown(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut out: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        out.push('…');
-    }
-    out
-}
-
 fn twice(key: &str, place: &str) -> Fault {
-    Fault::request(format!("the key `{}` stands twice in {place}", shown(key)))
+    Fault::request(format!("the key `{}` stands twice in {place}", brief(key)))
 }
 
 impl Fault {

@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::codes::{REFUSED, TOO_MUCH, UPSTREAM};
-use super::envelope::{Call, Unreadable, shown};
+use super::envelope::{Call, Unreadable};
 use super::era;
 use super::queue::Weight;
+use crate::terminal::brief;
 use crate::verdict::{Decision, Denial, Quota, Reason};
 
 /// The key of the decision in `_meta`.
@@ -114,7 +115,7 @@ fn decision(denial: &Denial) -> Value {
 /// The answer to a refused `tools/call`, without a line end.
 #[must_use]
 pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
-    let words = in_words(&format!("`{}`", shown(&call.name)), denial);
+    let words = in_words(&format!("`{}`", brief(&call.name)), denial);
     if call.task {
         // A client that asked for a task waits for a task, not for a result.
         let line = error(id, REFUSED, &words, Some(decision(denial)));
@@ -134,7 +135,7 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
 /// The answer to any other refused request, without a line end.
 #[must_use]
 pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply {
-    let words = in_words(&format!("`{}`", shown(method)), denial);
+    let words = in_words(&format!("`{}`", brief(method)), denial);
     Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), Speaker::Gate, denial)
 }
 

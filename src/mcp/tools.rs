@@ -12,12 +12,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::answer::{Answer, Shape};
-use super::envelope::{disguised_pair, shown};
 use super::era::Era;
 use super::listing::{Listed, MAX_ARGUMENTS, entries};
 use super::params::ParamHeader;
 use super::pending::Key;
-use crate::action::{DeclaredHints, Hints};
+use crate::action::{DeclaredHints, Hints, Listing};
 use crate::fold::fold;
 use crate::json::{self, Json, Object};
 
@@ -40,7 +39,7 @@ pub struct Tools {
     /// The hints of all of them.
     first_seen: FirstSeen,
     /// Names by their folded form.
-    folded: HashMap<String, String>,
+    folded: HashMap<String, Arc<str>>,
     coverage: Coverage,
     generation: u64,
     /// The page that the list under way goes on with.
@@ -51,7 +50,7 @@ pub struct Tools {
 /// One tool, as this conversation knows it.
 #[derive(Debug, Clone, Default)]
 struct Tool {
-    arguments: Vec<String>,
+    arguments: Arc<[String]>,
     /// The arguments that travel as headers too, by the newest list.
     headers: Arc<[ParamHeader]>,
     /// The generation of the list in which it was last seen.
@@ -161,45 +160,19 @@ impl Tools {
         self.known.contains_key(name)
     }
 
-    /// Whether the server's schema of `tool` has an argument of exactly this name.
+    /// What the server lists under `name`.
     #[must_use]
-    pub fn declares(&self, tool: &str, argument: &str) -> bool {
-        let tool = self.known.get(tool);
-        tool.is_some_and(|tool| tool.arguments.iter().any(|declared| declared == argument))
+    pub fn listing(&self, name: &str) -> Listing {
+        if let Some(tool) = self.known.get(name) {
+            return Listing::Exact(Arc::clone(&tool.arguments));
+        }
+        let meant = self.folded.get(&*fold(name));
+        meant.map_or(Listing::Unknown, |meant| Listing::Alike(Arc::clone(meant)))
     }
 
     /// The names that the server listed, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(AsRef::as_ref)
-    }
-
-    /// How a call of `name` with `arguments` could be read as something else by
-    /// a server that is not strict about names; `None` where it could not.
-    #[must_use]
-    pub fn disguise(&self, name: &str, arguments: &Object) -> Option<String> {
-        let Some(tool) = self.known.get(name) else {
-            let meant = self.folded.get(&*fold(name))?;
-            return Some(differs("tool", name, meant));
-        };
-        let declared = |key: &str| tool.arguments.iter().any(|argument| argument == key);
-        for (key, _) in arguments.iter().filter(|(key, _)| !declared(key)) {
-            let folded = fold(key);
-            if let Some(meant) = tool.arguments.iter().find(|argument| fold(argument) == folded) {
-                return Some(differs("argument", key, meant));
-            }
-        }
-        None
-    }
-
-    /// Two arguments that some servers read as one, unless the tool declares both.
-    #[must_use]
-    pub fn ambiguity(&self, name: &str, arguments: &Object) -> Option<String> {
-        let (one, other) = disguised_pair(arguments)?;
-        let declared = |key: &str| {
-            let arguments = self.known.get(name).map(|tool| tool.arguments.as_slice());
-            arguments.unwrap_or_default().iter().any(|argument| argument == key)
-        };
-        (!declared(one) || !declared(other)).then(|| differs("argument", one, other))
     }
 
     /// A page of the server's list that passed: the answer to a request for the
@@ -287,15 +260,17 @@ impl Tools {
         if let Some(tool) = self.known.get_mut(&listed.name) {
             tool.seen = tool.seen.max(generation);
             tool.headers = listed.headers.into();
-            for argument in listed.arguments {
-                if tool.arguments.len() < MAX_ARGUMENTS && !tool.arguments.contains(&argument) {
-                    tool.arguments.push(argument);
-                }
+            let new = |argument: &String| !tool.arguments.contains(argument);
+            let new: Vec<String> = listed.arguments.into_iter().filter(new).collect();
+            if !new.is_empty() {
+                let all = tool.arguments.iter().cloned().chain(new);
+                tool.arguments = all.take(MAX_ARGUMENTS).collect();
             }
         } else if self.known.len() < MAX_TOOLS {
-            self.folded.insert(fold(&listed.name).into_owned(), listed.name.clone());
+            self.folded.insert(fold(&listed.name).into_owned(), listed.name.as_str().into());
             let Listed { name, arguments, headers, .. } = listed;
-            let tool = Tool { arguments, headers: headers.into(), seen: generation };
+            let (arguments, headers) = (arguments.into(), headers.into());
+            let tool = Tool { arguments, headers, seen: generation };
             self.known.insert(name, tool);
         }
     }
@@ -321,12 +296,6 @@ fn fresh_id() -> Option<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).ok()?;
     Some(format!("\"agentgate-{}\"", hex::encode(random)))
-}
-
-/// That `sent` is not `meant`, for people.
-#[must_use]
-pub fn differs(what: &str, sent: &str, meant: &str) -> String {
-    format!("the {what} `{}` is not `{}`, but some servers read it so", shown(sent), shown(meant))
 }
 
 /// Hint by hint, the stricter of what two definitions say; what only one of them

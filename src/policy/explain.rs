@@ -12,7 +12,7 @@ use super::rules::RuleSet;
 use super::truth::Truth;
 use crate::action::Action;
 use crate::intent::{self, Intent};
-use crate::verdict::{Decision, Verdict};
+use crate::verdict::{Decision, Stage, Verdict};
 
 /// Most near misses that are told.
 const MAX_NEAR_MISSES: usize = 10;
@@ -56,11 +56,13 @@ pub struct NearMiss {
 }
 
 impl Policy {
-    /// The verdict of [`Policy::judge`], and how it came about. Slower, for
-    /// people.
+    /// How the pipeline's `verdict` on `action` came about, as far as the rules have to
+    /// do with it. Slower, for people.
     #[must_use]
-    pub fn explain(&self, action: &Action, intent: Intent) -> Explanation {
-        let verdict = self.judge(action, intent);
+    pub fn explain(&self, action: &Action, intent: Intent, verdict: Verdict) -> Explanation {
+        if verdict.stage != Stage::Policy {
+            return Explanation { verdict, place: None, near_misses: Vec::new() };
+        }
         let reading = self.strictest_reading(action, intent);
         let intent = reading.as_ref().map_or(intent, intent::of);
         let action = reading.as_ref().unwrap_or(action);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::action::{Action, Agent, Hints, Target, ToolCall, Transport};
+use crate::action::{Action, Agent, Hints, Listing, Target, ToolCall, Transport};
 use crate::json;
 
 /// A call of `tool` at the server `files`, whose hints are those that the protocol supposes.
@@ -19,6 +19,7 @@ pub(super) fn call(tool: &str, args: &str) -> Action {
             tool: tool.to_owned(),
             args: json::parse(args.as_bytes()).unwrap().as_object().unwrap().clone(),
             annotations: Some(Hints::default()),
+            listing: Listing::Unknown,
         }),
     }
 }

@@ -366,11 +366,15 @@ rate_limit: { requests_per_minute: 0 }
     }
 }
 
+fn explained(policy: &Policy, action: &Action, intent: Intent) -> Explanation {
+    policy.explain(action, intent, policy.judge(action, intent))
+}
+
 #[test]
 fn explanations_name_the_place_and_what_nearly_matched() {
     let sample = policy(SAMPLE);
     let push = r#"{"server":"github","tool":"push_files","args":{"branch":"topic"}}"#;
-    let explanation = sample.explain(&action(push), Intent::Update);
+    let explanation = explained(&sample, &action(push), Intent::Update);
     assert_eq!(&*explanation.verdict.rule, "default#7");
     assert_eq!(explanation.place.map(|place| place.line), Some(30));
     let near = explanation.near_misses.iter().find(|near| &*near.rule == "no-push-to-main");
@@ -381,11 +385,11 @@ fn explanations_name_the_place_and_what_nearly_matched() {
     assert!(explanation.near_misses.iter().all(|near| &*near.rule != "default#6"));
 
     let outside = r#"{"server":"fs","tool":"write_file","args":{"path":"/etc/x"}}"#;
-    let explanation = sample.explain(&action(outside), Intent::Update);
+    let explanation = explained(&sample, &action(outside), Intent::Update);
     assert!(explanation.near_misses.iter().any(|near| near.key == "args.path"));
 
     let nothing = r#"{"provider":"salesforce","method":"POST","path":"/x","body":{"Amount":1}}"#;
-    let explanation = sample.explain(&action(nothing), Intent::Create);
+    let explanation = explained(&sample, &action(nothing), Intent::Create);
     assert_eq!((&*explanation.verdict.rule, explanation.place), ("default", None));
     assert!(explanation.near_misses.iter().any(|near| near.key == "when"));
 }

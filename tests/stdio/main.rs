@@ -19,3 +19,5 @@ mod outage;
 mod support;
 #[cfg(test)]
 mod transparency;
+#[cfg(test)]
+mod verdicts;

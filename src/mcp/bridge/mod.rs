@@ -73,7 +73,7 @@ fn not_bridged(id: Option<&[u8]>, method: &str) -> Step {
     let Some(id) = id else { return Step::Nothing };
     let words = format!(
         "Method not found: the server speaks another era of MCP, and AgentGate does not bridge `{}`",
-        super::envelope::shown(method)
+        crate::terminal::brief(method)
     );
     Step::Answer(error(id, METHOD_NOT_FOUND, &words))
 }

@@ -8,8 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
 use super::{Held, LIST_PATIENCE, Relay};
-use crate::action::{Action, Malformed, McpRequest, Target, ToolCall};
-use crate::fold::fold;
+use crate::action::{Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
 use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
@@ -17,7 +16,7 @@ use crate::mcp::era;
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::{Asked, Key, MAX_PENDING};
 use crate::mcp::reply::{self, Reply};
-use crate::mcp::tools::{MAX_LISTS, differs};
+use crate::mcp::tools::MAX_LISTS;
 use crate::verdict::{Denial, Reason, Stage, Verdict};
 
 /// What was decided about one message of a line.
@@ -134,54 +133,28 @@ impl Relay {
     }
 
     async fn judge_call(&self, line: &Bytes, id: Option<&[u8]>, mut call: Call) -> Judged {
-        let (annotations, full) = {
+        let (annotations, listing, full) = {
             let state = self.state();
-            (state.tools.hints(&call.name), state.pending.is_full())
+            let (name, tools) = (&call.name, &state.tools);
+            (tools.hints(name), tools.listing(name), state.pending.is_full())
         };
         if full {
             return Judged::Refused(Some(reply::too_many(id, MAX_PENDING).into()));
-        }
-        if let Some(disguise) = self.disguise(&call) {
-            return Box::pin(self.unreadable(id, "tools/call", Fault::params(disguise))).await;
         }
         let target = Target::Tool(ToolCall {
             server: Arc::clone(&self.settings.server),
             tool: call.name.clone(),
             args: std::mem::take(&mut call.arguments),
             annotations,
+            listing,
         });
-        let action = self.action(target);
-        if let Some(disguise) = self.argument_in_disguise(&action, &call.name) {
-            return Box::pin(self.unreadable(id, "tools/call", Fault::params(disguise))).await;
-        }
-        match self.gate.admit(action, line.clone()).await {
+        match self.gate.admit(self.action(target), line.clone()).await {
             Ok(permit) => admitted(permit),
-            Err(denial) => Judged::Refused(Some(reply::refused_call(id, &call, &denial))),
+            Err(denial) => {
+                let answer = in_disguise(id, Fault::params, &denial);
+                Judged::Refused(answer.or_else(|| Some(reply::refused_call(id, &call, &denial))))
+            }
         }
-    }
-
-    /// How the call could be read as another one: by what the server offers, or,
-    /// where it does not offer the tool, by what the policy speaks of.
-    fn disguise(&self, call: &Call) -> Option<String> {
-        let state = self.state();
-        let Call { name, arguments, .. } = call;
-        let disguise = state.tools.disguise(name, arguments);
-        let disguise = disguise.or_else(|| state.tools.ambiguity(name, arguments));
-        if disguise.is_some() || state.tools.offers(name) {
-            return disguise;
-        }
-        let policy = self.gate.policy();
-        let meant = policy.mistakable(name)?;
-        Some(differs("tool", name, meant))
-    }
-
-    /// How an argument could be read as one that the policy looks at, whatever the
-    /// server's list says of it.
-    fn argument_in_disguise(&self, action: &Action, tool: &str) -> Option<String> {
-        let policy = self.gate.policy();
-        let declares = |key: &str| self.state().tools.declares(tool, key);
-        let (sent, meant) = policy.mistakable_argument(action, declares)?;
-        Some(differs("argument", sent, meant))
     }
 
     /// Methods other than `tools/call` are decided only where a rule names them.
@@ -193,32 +166,27 @@ impl Relay {
         undecided: Option<Cleared>,
     ) -> Judged {
         let policy = self.gate.policy();
-        if !policy.names_method(&other.method) {
-            let folded = fold(&other.method);
-            if folded == other.method || !policy.names_method(&folded) {
-                return passed(undecided);
-            }
-            let what = format!("the method is not `{folded}`, but some parsers read it so");
-            return self.unreadable(id, &folded, Fault::request(what)).await;
+        if !policy.concerns_method(&other.method) {
+            return passed(undecided);
         }
         let params = match other.params() {
             Ok(params) => params,
             Err(fault) => return self.unreadable(id, &other.method, fault).await,
+        };
+        let fault = match policy.names_method(&other.method) {
+            true => Fault::params,
+            false => Fault::request,
         };
         let target = Target::Method(McpRequest {
             server: Arc::clone(&self.settings.server),
             method: other.method.clone(),
             params,
         });
-        let action = self.action(target);
-        if let Some(disguise) = self.argument_in_disguise(&action, "") {
-            return self.unreadable(id, &other.method, Fault::params(disguise)).await;
-        }
-        match self.gate.admit(action, line.clone()).await {
+        match self.gate.admit_by(policy, self.action(target), line.clone()).await {
             Ok(permit) => admitted(permit),
             Err(denial) => {
-                let answer = id.map(|id| reply::refused_method(Some(id), &other.method, &denial));
-                Judged::Refused(answer)
+                let words = || id.map(|_| reply::refused_method(id, &other.method, &denial));
+                Judged::Refused(in_disguise(id, fault, &denial).or_else(words))
             }
         }
     }
@@ -404,6 +372,13 @@ impl Relay {
             let _ = self.to_server.push(line).await;
         }
     }
+}
+
+/// The answer to a request that is refused because it could be read as another one.
+fn in_disguise(id: Option<&[u8]>, fault: fn(String) -> Fault, denial: &Denial) -> Option<Reply> {
+    let Reason::Malformed(what) = &denial.verdict.reason else { return None };
+    let message = Unreadable::answering(id, fault(what.clone()));
+    reply::unreadable(&message, denial).into_iter().next()
 }
 
 fn admitted(permit: Permit<Bytes>) -> Judged {

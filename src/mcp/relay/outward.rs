@@ -215,12 +215,16 @@ impl Relay {
     /// cannot be offered either.
     fn is_hidden(&self, listed: Option<&Listed>) -> bool {
         let Some(listed) = listed else { return true };
-        let annotations = self.state().tools.hints(&listed.name);
+        let (annotations, listing) = {
+            let state = self.state();
+            (state.tools.hints(&listed.name), state.tools.listing(&listed.name))
+        };
         let action = self.action(Target::Tool(ToolCall {
             server: Arc::clone(&self.settings.server),
             tool: listed.name.clone(),
             args: Object::default(),
             annotations,
+            listing,
         }));
         self.gate.policy().denies_any(&action, intent::of(&action))
     }

@@ -29,10 +29,6 @@ fn id_of(line: &[u8]) -> Vec<u8> {
     super::super::scan::outline(line).id.unwrap()
 }
 
-fn arguments(text: &str) -> Object {
-    json::parse(text.as_bytes()).unwrap().as_object().unwrap().clone()
-}
-
 #[test]
 fn a_list_is_complete_when_its_last_page_came() {
     let mut tools = Tools::new(true);
@@ -166,21 +162,17 @@ fn an_endless_list_ends() {
 }
 
 #[test]
-fn tools_and_arguments_in_disguise_are_noticed() {
+fn names_are_known_with_their_arguments_and_by_their_like() {
     let mut tools = Tools::new(true);
     let list = r#"{"name":"push","inputSchema":{"properties":{"branch":{},"t":{},"T":{}}}},{"name":"Push2"}"#;
     page(&mut tools, None, list, None);
-    let none = Object::default();
-    assert_eq!(tools.disguise("push", &none), None);
-    assert_eq!(tools.disguise("Push2", &none), None);
-    for name in ["Push", "push ", "push\0", "pu\u{200b}sh", "push2"] {
-        assert!(tools.disguise(name, &none).is_some(), "{name}");
+    assert_eq!(tools.listing("push").declared(), ["branch", "t", "T"]);
+    assert_eq!(tools.listing("Push2"), Listing::Exact([].into()));
+    for name in ["Push", "push ", "push\0", "pu\u{200b}sh"] {
+        assert_eq!(tools.listing(name), Listing::Alike("push".into()), "{name}");
     }
-    assert!(tools.disguise("push", &arguments(r#"{"Branch":"main"}"#)).is_some());
-    assert_eq!(tools.disguise("push", &arguments(r#"{"branch":"x","vendor":1}"#)), None);
-    assert_eq!(tools.ambiguity("push", &arguments(r#"{"t":1,"T":2}"#)), None);
-    assert!(tools.ambiguity("push", &arguments(r#"{"t":1,"x":1,"X":2}"#)).is_some());
-    assert!(tools.ambiguity("unknown", &arguments(r#"{"a":1,"A":2}"#)).is_some());
+    assert_eq!(tools.listing("push2"), Listing::Alike("Push2".into()));
+    assert_eq!(tools.listing("pull"), Listing::Unknown);
 }
 
 fn hint() -> impl Strategy<Value = Option<bool>> {

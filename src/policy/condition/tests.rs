@@ -1,5 +1,5 @@
 use super::*;
-use crate::action::{Agent, Target, ToolCall, Transport};
+use crate::action::{Agent, Listing, Target, ToolCall, Transport};
 
 fn action(args: &str) -> Action {
     let Ok(Json::Object(args)) = crate::json::parse(args.as_bytes()) else { panic!("args") };
@@ -13,6 +13,7 @@ fn action(args: &str) -> Action {
             tool: "push_files".to_owned(),
             args,
             annotations: None,
+            listing: Listing::Unknown,
         }),
     }
 }
