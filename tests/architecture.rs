@@ -174,6 +174,19 @@ fn the_reader_of_sources_sees_what_it_must() {
     assert!(!names("std::iostream", "std::io"));
 }
 
+#[test]
+fn what_stands_behind_tests_is_seen_and_tests_are_not() {
+    let text = "use crate::json;\n#[cfg(test)]\nmod fixture;\n#[cfg(test)]\nuse crate::mcp;\n\
+                struct S<'a> {\n    #[cfg(test)]\n    seen: crate::rest::Seen<(u8, u8)>,\n    a: &'a str,\n}\n\
+                #[cfg(test)]\n#[expect(dead_code, reason = \"}\")]\nfn f(a: [u8; 2]) {\n    let _ = ('{', '\\'', crate::admin::X);\n}\n\
+                fn g() { let _ = ('}', \"{\n\", '\"'); crate::gate::h() }\n\
+                #[cfg(test)]\nmod tests { use crate::hosted; }\n";
+    let source = Source::new(PathBuf::from("policy/compile.rs"), text);
+    assert_eq!(source.modules_used(), ["gate", "json"], "{}", source.code);
+    // Those of tests are no lines of the file's, but for the marks.
+    assert!((8..=12).contains(&source.lines), "{}:\n{}", source.lines, source.code);
+}
+
 /// One file of `src`, without its comments, its literals and its tests.
 struct Source {
     path: PathBuf,
@@ -186,10 +199,8 @@ impl Source {
     fn new(path: PathBuf, text: &str) -> Self {
         let first = path.components().next().unwrap();
         let top = Path::new(&first).file_stem().unwrap().to_str().unwrap().to_owned();
-        let code = blanked(text);
-        let code = code.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned();
-        let lines = text.lines().position(|line| line == "#[cfg(test)]");
-        Self { path, top, lines: lines.unwrap_or_else(|| text.lines().count()), code }
+        let code = without_tests(&blanked(text));
+        Self { path, top, lines: code.lines().count(), code }
     }
 
     fn is_pure(&self) -> bool {
@@ -264,7 +275,42 @@ fn names(path: &str, wanted: &str) -> bool {
     format!("::{path}::").contains(&format!("::{wanted}::"))
 }
 
-/// `text` with comments and the contents of literals blanked.
+/// `code` without the items that are there for tests only, wherever they stand.
+fn without_tests(code: &str) -> String {
+    const MARK: &str = "#[cfg(test)]";
+    let mut out = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some((before, after)) = rest.split_once(MARK) {
+        out.push_str(before.trim_end_matches([' ', '\t']));
+        rest = &after[item(after)..];
+    }
+    out + rest
+}
+
+/// The length of the item, member or field that `code` begins with, its other attributes
+/// and its end included.
+fn item(code: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' | '(' | '[' => depth += 1,
+            // The end of what it stands in.
+            '}' | ')' | ']' if depth == 0 => return at,
+            '}' | ')' | ']' => {
+                depth -= 1;
+                // A block is an end of its own.
+                if c == '}' && depth == 0 {
+                    return at + 1;
+                }
+            }
+            ';' | ',' if depth == 0 => return at + 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// `text` with comments and the contents of literals blanked, line for line.
 fn blanked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -277,15 +323,27 @@ fn blanked(text: &str) -> String {
             rest[open..].find(&close).map_or(rest.len(), |at| open + at + close.len())
         } else if c == '"' {
             quoted(rest)
-        } else if rest.starts_with("'\"'") || rest.starts_with("'\\") {
-            rest[2..].find('\'').map_or(rest.len(), |at| at + 3)
+        } else if rest.starts_with("'\\") {
+            rest[3..].find('\'').map_or(rest.len(), |at| at + 4)
+        } else if let Some(one) = character(rest) {
+            one
         } else {
             out.push(c);
-            c.len_utf8()
+            rest = &rest[c.len_utf8()..];
+            continue;
         };
-        rest = &rest[skip..];
+        let (skipped, after) = rest.split_at(skip);
+        out.extend(skipped.chars().filter(|c| *c == '\n'));
+        rest = after;
     }
     out
+}
+
+/// The length of the plain character literal that starts here; a lifetime is none.
+fn character(text: &str) -> Option<usize> {
+    let after = text.strip_prefix('\'')?;
+    let c = after.chars().next()?;
+    after[c.len_utf8()..].starts_with('\'').then_some(c.len_utf8() + 2)
 }
 
 /// The hashes of the raw string that starts here.
