@@ -28,6 +28,9 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) const HTTP_METHODS: &[&str] =
     &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
 
+/// What YAML 1.1 reads as true and false, and 1.2 as text.
+const TRUTH_WORDS: [&str; 6] = ["yes", "no", "on", "off", "y", "n"];
+
 /// One policy file, compiled.
 #[derive(Debug)]
 pub struct PolicyFile {
@@ -43,6 +46,8 @@ pub struct PolicyFile {
     pub(crate) unknown_providers: Vec<At<String>>,
     /// Everything that stands in `methods`, for `check`.
     pub(crate) methods: Vec<At<String>>,
+    /// Texts without quotes that YAML 1.1 reads as true or false, for `check`.
+    pub(crate) truth_words: Vec<At<String>>,
 }
 
 /// One rule, compiled.
@@ -125,11 +130,22 @@ impl Reader<'_> {
     fn file(&mut self, document: Document) -> PolicyFile {
         let name: Arc<str> = document.name.as_str().into();
         let (mut unknown_providers, mut methods) = (Vec::new(), Vec::new());
+        let mut truth_words = Vec::new();
+        let source = self.source().clone();
         let rules = document.rules.iter().zip(1..).filter_map(|(rule, number)| {
             rule.clause.visit(&mut |clause| {
                 let unknown = |name: &&At<String>| Provider::from_name(&name.value).is_none();
                 unknown_providers.extend(clause.provider.iter().filter(unknown).cloned());
                 methods.extend(clause.methods.iter().cloned());
+                for (_, node) in clause.args.iter().chain(&clause.body) {
+                    node.visit_texts(&mut |text, span| {
+                        let is_word =
+                            TRUTH_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+                        if is_word && !source.is_quoted_at(span) {
+                            truth_words.push(At { value: text.to_owned(), span });
+                        }
+                    });
+                }
             });
             self.rule_compiled(&name, number, rule)
         });
@@ -160,6 +176,7 @@ impl Reader<'_> {
             observing,
             unknown_providers,
             methods,
+            truth_words,
         }
     }
 

@@ -77,6 +77,14 @@ impl Source {
         Self { origin: origin.into(), text: text.into() }
     }
 
+    /// Whether what stands at a place is in quotes.
+    pub(super) fn is_quoted_at(&self, span: Span) -> bool {
+        let at = |number: u32| usize::try_from(number.checked_sub(1)?).ok();
+        let line = at(span.line).and_then(|line| self.text.lines().nth(line));
+        let first = line.zip(at(span.column)).and_then(|(line, column)| line.chars().nth(column));
+        matches!(first, Some('"' | '\''))
+    }
+
     /// A finding at a place of this source.
     #[must_use]
     pub fn finding(&self, severity: Severity, span: Span, message: String) -> Diagnostic {

@@ -50,6 +50,7 @@ impl PolicyFile {
             self.unseen_globs(&mut found, rule, seen);
         }
         self.unknown_names(&mut found);
+        self.truth_words(&mut found);
         if !reachable_allow {
             let start = super::diagnostic::Span { line: 1, column: 1, length: 1 };
             let message = "nothing is ever allowed: no rule that allows can be reached, and the \
@@ -78,6 +79,15 @@ impl PolicyFile {
             if !known().any(|known| known == name.value || known == name.value.to_uppercase()) {
                 unknown(name, "method", &mut known());
             }
+        }
+    }
+
+    /// Who writes `yes` often means true.
+    fn truth_words(&self, found: &mut Diagnostics) {
+        for word in &self.truth_words {
+            let message = format!("`{}` is text here, neither true nor false", word.value);
+            let finding = self.source.finding(Severity::Warning, word.span, message);
+            found.push(finding.help("write `true` or `false`, or the word in quotes"));
         }
     }
 
@@ -427,6 +437,17 @@ rules:
                 "7: `query.force` is always text; write the value in quotes",
             ]
         );
+    }
+
+    #[test]
+    fn words_that_are_no_truth_values_are_told() {
+        let found = rules(
+            "  - { tool: a, args: { a: yes, b: 'no', c: [on, x], d: { ne: Off } }, effect: deny }
+  - { tool: b, args: { yes: true, a: \"on\" }, effect: deny }",
+        );
+        let expected = ["yes", "on", "Off"]
+            .map(|word| format!("4: `{word}` is text here, neither true nor false"));
+        assert_eq!(found, expected);
     }
 
     #[test]

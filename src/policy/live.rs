@@ -98,15 +98,12 @@ impl Lookup {
     /// The policy files in the folders, by path; sorted within each folder.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let mut all = Vec::new();
-        for folder in [&self.named, &self.own].into_iter().flatten() {
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-            files.retain(|path| is_yaml(path) && path.is_file());
-            files.sort();
-            all.extend(files);
-        }
-        all
+        self.folders().flat_map(files_in).collect()
+    }
+
+    /// The folders that names are looked up in.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        [&self.named, &self.own].into_iter().flatten().map(PathBuf::as_path)
     }
 
     fn unknown(&self, named: &str) -> Diagnostic {
@@ -134,6 +131,16 @@ impl Lookup {
     }
 }
 
+/// The policy files in a folder, sorted; none where it cannot be read.
+#[must_use]
+pub fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| is_yaml(path) && path.is_file());
+    files.sort();
+    files
+}
+
 /// Whether a policy was named by a path rather than by a name.
 pub(crate) fn is_path(named: &str) -> bool {
     is_yaml(Path::new(named)) || named.contains(['/', std::path::MAIN_SEPARATOR])
@@ -156,7 +163,7 @@ impl Found {
     /// Reads its text.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// Why it cannot be read; with a place in it where it is no text.
     pub fn read(&self) -> Result<Source, Diagnostic> {
         match self {
             Self::Built(name) => {
@@ -166,10 +173,7 @@ impl Found {
             }
             Self::File(path) => {
                 let origin = path.display().to_string();
-                match read(path) {
-                    Ok(text) => Ok(Source::new(&origin, &text)),
-                    Err(error) => Err(complaint(&origin, format!("cannot be read: {error}"))),
-                }
+                Ok(Source::new(&origin, &read(path, &origin)?))
             }
         }
     }
@@ -189,15 +193,47 @@ impl Found {
 }
 
 /// A regular file's text, up to a little more than a policy may have.
-fn read(path: &Path) -> io::Result<String> {
-    // Opening a pipe would wait for who writes to it.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+fn read(path: &Path, origin: &str) -> Result<String, Diagnostic> {
+    let bytes = || {
+        // Opening a pipe would wait for who writes to it.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
+        let mut bytes = Vec::new();
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = bytes().map_err(|error| complaint(origin, format!("cannot be read: {error}")))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        // The last character may be cut in two; it is too large anyway.
+        Err(error) if error.as_bytes().len() > MAX_FILE => {
+            Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
+        }
+        Err(error) => Err(no_text(origin, error.as_bytes(), error.utf8_error().valid_up_to())),
     }
-    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
-    let mut text = String::new();
-    File::open(path)?.take(most).read_to_string(&mut text)?;
-    Ok(text)
+}
+
+/// That a file is not UTF-8, from the byte at an offset on.
+fn no_text(origin: &str, bytes: &[u8], at: usize) -> Diagnostic {
+    let (before, rest) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
+    let before = String::from_utf8_lossy(before);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let place = Span {
+        line: small(before.matches('\n').count()).saturating_add(1),
+        column: small(line.chars().count()).saturating_add(1),
+        length: 1,
+    };
+    let byte = rest.first().copied().unwrap_or_default();
+    let message = format!("not UTF-8: the byte 0x{byte:02x} at offset {at}");
+    let source = Source::new(origin, &String::from_utf8_lossy(bytes));
+    let advice = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it looks like UTF-16; save it as UTF-8",
+        _ => "save it as UTF-8",
+    };
+    source.finding(Severity::Error, place, message).help(advice)
 }
 
 // === impl Policies ===
@@ -331,11 +367,11 @@ impl Watched {
     /// Whether another text is now in force.
     fn poll(&mut self) -> bool {
         let Some(path) = &self.path else { return false };
-        let text = match read(path) {
+        let text = match read(path, self.file.origin()) {
             Ok(text) => text,
-            Err(error) => {
+            Err(finding) => {
                 self.pending = None;
-                self.complain(format!("{}: cannot be read: {error}", self.file.origin()));
+                self.complain(finding.to_string());
                 return false;
             }
         };
@@ -446,6 +482,27 @@ mod tests {
         policies.poll();
         policies.poll();
         assert_eq!(names(&policies), ["fourth"]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        for (bytes, expected) in [
+            (
+                &b"name: p\ndescription: caf\xe9\n"[..],
+                ":2:17: error: not UTF-8: the byte 0xe9 at offset 24",
+            ),
+            (&b"\xff\xfen\0a\0"[..], "looks like UTF-16"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let found = Found::File(path.clone()).load().unwrap_err().to_string();
+            assert!(found.contains(expected), "{found}");
+        }
+        let large = [&b"#".repeat(MAX_FILE)[..], "ä".as_bytes()].concat();
+        fs::write(&path, large).unwrap();
+        let found = Found::File(path.clone()).load().unwrap_err().to_string();
+        assert!(found.contains("at most"), "{found}");
     }
 
     #[test]

@@ -46,10 +46,34 @@ pub(crate) fn parse(source: &Source) -> Result<Node, Diagnostic> {
     let raw: Spanned<Raw> =
         serde_yaml::from_str_with_options(&source.text, options()).map_err(|error| {
             let place = error.location().map(span).unwrap_or_default();
+            if let Some(second) = second_document(&source.text)
+                && (place.line == 0 || place.line >= second.line)
+            {
+                let message = "a second YAML document begins here".to_owned();
+                let advice = "a file is one policy: give each its own";
+                return source.finding(Severity::Error, second, message).help(advice);
+            }
             let message = first_line(&error.without_snippet().to_string());
             source.finding(Severity::Error, place, message)
         })?;
     node(source, raw)
+}
+
+/// Where a second document begins, if one does.
+fn second_document(text: &str) -> Option<Span> {
+    let is_start = |line: &str| {
+        line.strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r']))
+    };
+    let mut begun = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        if begun && is_start(line) {
+            return Some(Span { line: number, column: 1, length: 3 });
+        }
+        let bare = line.trim_start();
+        begun |= is_start(line) || !bare.is_empty() && !bare.starts_with(['#', '%']);
+    }
+    None
 }
 
 fn options() -> serde_yaml::Options {
@@ -230,6 +254,16 @@ impl Node {
         }
     }
 
+    /// Calls `visit` with every text in it that is no key.
+    pub(super) fn visit_texts(&self, visit: &mut impl FnMut(&str, Span)) {
+        match &self.value {
+            Value::String(text) => visit(text, self.span),
+            Value::List(items) => items.iter().for_each(|item| item.visit_texts(visit)),
+            Value::Map(entries) => entries.iter().for_each(|(_, value)| value.visit_texts(visit)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
     /// The node as JSON; where that cannot be, the place that keeps it from it.
     pub(crate) fn to_json(&self) -> Result<Json, Span> {
         Ok(match &self.value {
@@ -308,6 +342,18 @@ mod tests {
             assert!(!finding.message.is_empty(), "{text}");
         }
         assert_eq!(refused("a: 1\nb: [1").span.line, 2);
+    }
+
+    #[test]
+    fn a_second_document_is_told_as_what_it_is() {
+        for text in ["a: 1\n---\nb: 2", "# x\n---\na: 1\n--- # y\nb: 2\n", "---\n---\nb: 2"] {
+            let finding = refused(text);
+            assert_eq!(finding.message, "a second YAML document begins here", "{text}");
+            assert_eq!(finding.line_text.get(..3), Some("---"), "{text}");
+        }
+        assert_eq!(json("%YAML 1.2\n---\na: 1"), r#"{"a":1}"#);
+        assert_eq!(json("a: |\n  ---\n  b"), r#"{"a":"---\nb\n"}"#);
+        assert!(refused("a: [1\n").message != "a second YAML document begins here");
     }
 
     #[test]
