@@ -66,6 +66,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Run the policies' own tests
     Test(TestArgs),
+    /// Show the policies that go by a name
+    #[command(subcommand)]
+    Policies(PoliciesCommand),
     /// Say why a request would be allowed or not
     Explain(ExplainArgs),
     /// Say what requests do, one JSON object a line
@@ -276,7 +279,7 @@ pub struct InspectArgs {
 /// `agentgate check`
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// Policy files, or names of built-in or installed policies
+    /// Policy files, folders of them, or names of built-in or installed policies
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
     /// Where policy names are looked up, besides the built-in ones
@@ -296,15 +299,50 @@ pub struct CheckArgs {
 /// `agentgate test`
 #[derive(Debug, Clone, Args)]
 pub struct TestArgs {
-    /// Policy files or names [default: every policy in --policy-dir or the configuration folder]
+    /// Policy files, folders of them, or names [default: what the configuration names, and
+    /// what is in its folder of policies or in --policy-dir]
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
+    /// The configuration file [default: config.yaml in the configuration folder]
+    #[arg(long, value_name = "FILE", env = "AGENTGATE_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Where policy names are looked up, besides the built-in ones
     #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
     pub policy_dir: Option<PathBuf>,
     /// One JSON object a test and line
     #[arg(long)]
     pub json: bool,
+}
+
+/// `agentgate policies`
+#[derive(Debug, Clone, Subcommand)]
+pub enum PoliciesCommand {
+    /// List them: built-in, installed, and one's own
+    List(PoliciesListArgs),
+    /// Print the text of one
+    Show(PoliciesShowArgs),
+}
+
+/// `agentgate policies list`
+#[derive(Debug, Clone, Args)]
+pub struct PoliciesListArgs {
+    /// Where policy names are looked up, besides the built-in ones
+    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
+    pub policy_dir: Option<PathBuf>,
+    /// One JSON object a policy and line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `agentgate policies show`
+#[derive(Debug, Clone, Args)]
+pub struct PoliciesShowArgs {
+    /// The name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where policy names are looked up, besides the built-in ones
+    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
+    pub policy_dir: Option<PathBuf>,
 }
 
 /// `agentgate explain`

@@ -130,9 +130,81 @@ fn test_exits_1_where_one_fails() {
     assert!(told.contains("expected deny, got allow by `reads`"), "{told}");
     let found = lines(&code(&home.run(&["test", "--json", &bad], ""), 1));
     assert_eq!((&found[0]["passed"], &found[0]["rule"]), (&false.into(), &"reads".into()));
-    // With none named: the folder of the configuration, and the bundled ones.
+}
+
+#[test]
+fn without_a_name_what_the_configuration_has_is_tested() {
+    let home = Home::new();
+    let nothing = code(&home.run(&["test"], ""), 0);
+    assert!(nothing.starts_with("Nothing to test: the configuration names no policy"), "{nothing}");
+    assert!(nothing.ends_with("0 tests in 0 files, 0 failed\n"), "{nothing}");
+
     home.file("policies/own.yaml", &POLICY.replace("expect: allow", "expect: ask"));
-    assert!(code(&home.run(&["test"], ""), 1).contains("own.yaml"));
+    home.file("team.yaml", &POLICY.replace("name: p", "name: team"));
+    home.file(
+        "config.yaml",
+        "policy: [own, ./team.yaml]\nservers:\n  git: { policy: [git, ./team.yaml] }\n",
+    );
+    let told = code(&home.run(&["test"], ""), 1);
+    assert!(told.starts_with("What the configuration names, and what is in "), "{told}");
+    for tested in ["/own.yaml", "/team.yaml", "<git>"] {
+        assert_eq!(told.matches(tested).count(), 1, "{tested}: {told}");
+    }
+    assert!(told.contains(" in 3 files, 1 failed"), "{told}");
+}
+
+#[test]
+fn a_folder_stands_for_the_policies_in_it() {
+    let home = Home::new();
+    let one = home.file("set/one.yaml", POLICY);
+    home.file("set/two.yml", &POLICY.replace("name: p", "name: two"));
+    home.file("set/notes.txt", "not a policy");
+    let folder = Path::new(&one).parent().unwrap().to_str().unwrap();
+    assert!(code(&home.run(&["test", folder], ""), 0).contains("2 tests in 2 files, 0 failed"));
+    assert!(code(&home.run(&["check", folder], ""), 0).contains("two.yml: ok"));
+    home.file("work/none/a.txt", "");
+    code(&home.run(&["test", "./none"], ""), 2);
+}
+
+#[test]
+fn policies_are_listed_and_shown() {
+    let home = Home::new();
+    let own = home.file("policies/git.yaml", "name: git\ndefault_effect: allow\n");
+    let listed = lines(&code(&home.run(&["policies", "list", "--json"], ""), 0));
+    let place =
+        |name: &str| listed.iter().find(|line| line["name"] == name).unwrap()["file"].clone();
+    assert_eq!((place("annotations"), place("filesystem")), (Value::Null, Value::Null));
+    assert_eq!(place("git"), own.as_str());
+    assert!(code(&home.run(&["policies", "list"], ""), 0).contains(&own));
+    let shown = code(&home.run(&["policies", "show", "filesystem"], ""), 0);
+    let again = home.file("again.yaml", &shown);
+    code(&home.run(&["test", &again], ""), 0);
+    assert!(
+        code(&home.run(&["policies", "show", "annotations"], ""), 0).contains("name: annotations")
+    );
+    code(&home.run(&["policies", "show", "annotation"], ""), 2);
+}
+
+/// A broken file is an invalid policy, not a wrong command line, and the next is checked.
+#[test]
+fn what_is_no_text_is_an_invalid_policy() {
+    let home = Home::new();
+    let good = home.file("good.yaml", POLICY);
+    let bad = home.0.path().join("bad.yaml");
+    fs::write(&bad, b"name: p\ndescription: caf\xe9\n").unwrap();
+    let bad = bad.to_str().unwrap();
+    for command in ["check", "test"] {
+        let output = home.run(&[command, bad, &good], "");
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8(told).unwrap();
+        assert!(
+            told.contains("bad.yaml:2:17: error: not UTF-8: the byte 0xe9 at offset 24"),
+            "{told}"
+        );
+        assert!(told.contains("good.yaml"), "{told}");
+        code(&home.run(&[command, "missing.yaml"], ""), 2);
+    }
 }
 
 #[test]

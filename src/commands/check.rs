@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::{Done, counted, seen};
+use super::{Done, counted, policies, seen};
 use crate::cli::CheckArgs;
 use crate::config::Home;
 use crate::policy::PolicyFile;
 use crate::policy::diagnostic::Diagnostics;
-use crate::policy::live::Lookup;
 use crate::terminal;
 
 /// Checks each of the named policies.
@@ -16,16 +15,13 @@ use crate::terminal;
 /// Where a policy cannot be found or read, or the output not written.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
     let home = Home::find().ok();
-    let own = home.as_ref().map(Home::policies);
-    let lookup = Lookup { named: args.policy_dir.clone(), own };
+    let lookup = policies::lookup_in(args.policy_dir.as_deref());
     // Only where it is asked for: what a policy is must not depend on the machine.
     let seen = home.as_ref().filter(|_| args.seen).map(seen::recall).unwrap_or_default();
     let mut output = anstream::stdout().lock();
     let mut holds = true;
-    for name in &args.files {
-        let source = lookup.find(name).and_then(|found| found.read());
-        let source = source.map_err(|found| anyhow::anyhow!("{found}"))?;
-        let loaded = PolicyFile::load(source);
+    for name in &policies::expanded(&args.files, &lookup)? {
+        let loaded = policies::compiled(name, &lookup)?;
         let found = match &loaded {
             Ok(file) => file.lint(&seen),
             Err(found) => found.clone(),

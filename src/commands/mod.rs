@@ -71,6 +71,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Intent(_) => intent::run(),
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Policies(command) => policies::run(&command),
         Command::Explain(args) => explain::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Audit(command) => audit::run(&command),

@@ -1,12 +1,18 @@
-//! Policies by name, as every command that decides finds them.
+//! Policies by name, as every command that decides finds them; and `agentgate policies`,
+//! which shows them.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::cli;
-use crate::config::Settings;
-use crate::policy::Mode;
+use super::Done;
+use crate::cli::{self, PoliciesCommand};
+use crate::config::{Home, Settings};
 use crate::policy::diagnostic::Diagnostics;
-use crate::policy::live::{Lookup, Policies};
+use crate::policy::live::{Found, Lookup, Policies, files_in, is_path};
+use crate::policy::{BUNDLED, Mode, PolicyFile};
+use crate::terminal;
 
 /// The policy of those who name none.
 const DEFAULT: &str = "annotations";
@@ -39,4 +45,90 @@ pub(super) fn load(names: &[String], settings: &Settings) -> anyhow::Result<Arc<
 pub(super) fn told(found: &Diagnostics, settings: &Settings) -> anyhow::Error {
     let found = settings.places().point_out(found);
     anyhow::anyhow!("the policy does not load\n{}", found.coloured())
+}
+
+/// Where names are looked up by those who read no configuration.
+pub(super) fn lookup_in(policy_dir: Option<&Path>) -> Lookup {
+    let own = Home::find().ok().map(|home| home.policies());
+    Lookup { named: policy_dir.map(Path::to_owned), own }
+}
+
+/// What was typed, with the files that are in folders in their place.
+///
+/// # Errors
+/// Where there is no policy in a folder.
+pub(super) fn expanded(typed: &[String], lookup: &Lookup) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for name in typed {
+        let is_folder = Path::new(name).is_dir() && (is_path(name) || lookup.find(name).is_err());
+        if !is_folder {
+            names.push(name.clone());
+            continue;
+        }
+        let files = files_in(Path::new(name));
+        if files.is_empty() {
+            anyhow::bail!("there is no policy file in the folder {name}");
+        }
+        names.extend(files.iter().map(|path| path.display().to_string()));
+    }
+    Ok(names)
+}
+
+/// Reads and compiles a policy, for those who tell what is wrong with it.
+///
+/// # Errors
+/// Where it cannot be had at all. What is wrong with its text is no error but the answer.
+pub(super) fn compiled(
+    name: &str,
+    lookup: &Lookup,
+) -> anyhow::Result<Result<PolicyFile, Diagnostics>> {
+    let source = lookup.find(name).and_then(|found| found.read());
+    match source {
+        Ok(source) => Ok(PolicyFile::load(source)),
+        // What has a place is about the text.
+        Err(finding) if finding.span.line > 0 => Ok(Err(finding.into())),
+        Err(finding) => Err(anyhow::anyhow!("{finding}")),
+    }
+}
+
+/// Lists policies, or prints the text of one.
+///
+/// # Errors
+/// Where there is none of that name, or the output cannot be written.
+pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
+    let mut output = anstream::stdout().lock();
+    match command {
+        PoliciesCommand::List(args) => {
+            for (name, place) in named(&lookup_in(args.policy_dir.as_deref())) {
+                let line = serde_json::json!({ "name": name, "file": place });
+                match (args.json, place) {
+                    (true, _) => terminal::json_line(&mut output, &line)?,
+                    (false, Some(place)) => {
+                        writeln!(output, "{name}  {}", terminal::shown(&place))?
+                    }
+                    (false, None) => writeln!(output, "{name}")?,
+                }
+            }
+        }
+        PoliciesCommand::Show(args) => {
+            let lookup = lookup_in(args.policy_dir.as_deref());
+            let source = lookup.find(&args.name).and_then(|found| found.read());
+            let source = source.map_err(|finding| anyhow::anyhow!("{finding}"))?;
+            output.write_all(source.text.as_bytes())?;
+        }
+    }
+    Ok(Done::Success)
+}
+
+/// Every name that a policy goes by, with its file where it has one.
+fn named(lookup: &Lookup) -> BTreeMap<String, Option<String>> {
+    let inside = BUNDLED.iter().map(|(name, _)| (*name).to_owned());
+    let inside = inside.chain(crate::policy::annotations::built_in_names().map(str::to_owned));
+    let files = lookup.files();
+    let own = files.iter().filter_map(|path| path.file_stem()?.to_str().map(str::to_owned));
+    let place = |name: String| match lookup.find(&name).ok()? {
+        Found::Built(_) => Some((name, None)),
+        Found::File(path) => Some((name, Some(path.display().to_string()))),
+    };
+    inside.chain(own).filter_map(place).collect()
 }

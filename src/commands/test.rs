@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anstyle::AnsiColor;
 
-use super::{Done, counted};
-use crate::cli::TestArgs;
-use crate::config::Home;
+use super::{Done, counted, policies};
+use crate::cli::{DecideArgs, TestArgs};
+use crate::config::Settings;
 use crate::gate::pipeline::{self, Facts};
-use crate::policy::live::Lookup;
-use crate::policy::{BUNDLED, Policy, PolicyFile, Test};
+use crate::policy::live::{Found, Lookup};
+use crate::policy::{Policy, PolicyFile, Test};
 use crate::request::{self, UnknownKeys};
 use crate::terminal;
 use crate::verdict::Verdict;
@@ -39,20 +39,29 @@ struct Line<'o> {
     reason: Option<String>,
 }
 
-/// Tests the named policies, each on its own, or all that can be named.
+/// Tests the named policies, each on its own; where none is named, those of the
+/// configuration.
 ///
 /// # Errors
 /// Where a policy cannot be found or read, or the output not written.
 pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
-    let own = Home::find().ok().map(|home| home.policies());
-    let lookup = Lookup { named: args.policy_dir.clone(), own };
-    let names = if args.files.is_empty() { everything(&lookup) } else { args.files.clone() };
     let mut output = anstream::stdout().lock();
+    let (names, lookup) = match args.files.as_slice() {
+        [] => {
+            let (names, lookup) = of_configuration(args)?;
+            if !args.json {
+                writeln!(output, "{}", terminal::shown(&told(&names, &lookup)))?;
+            }
+            (names, lookup)
+        }
+        typed => {
+            let lookup = policies::lookup_in(args.policy_dir.as_deref());
+            (policies::expanded(typed, &lookup)?, lookup)
+        }
+    };
     let (mut run, mut failed) = (0_usize, 0_usize);
     for name in &names {
-        let source = lookup.find(name).and_then(|found| found.read());
-        let source = source.map_err(|found| anyhow::anyhow!("{found}"))?;
-        let file = match PolicyFile::load(source) {
+        let file = match policies::compiled(name, &lookup)? {
             Ok(file) => Arc::new(file),
             Err(found) => {
                 failed += 1;
@@ -76,13 +85,37 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
     Ok(if failed == 0 { Done::Success } else { Done::DoesNotHold })
 }
 
-/// Every policy that a name can stand for: those in the folders, as paths, and
-/// the bundled ones.
-fn everything(lookup: &Lookup) -> Vec<String> {
-    let mut names: Vec<String> =
-        lookup.files().iter().map(|path| path.display().to_string()).collect();
-    names.extend(BUNDLED.iter().map(|(name, _)| (*name).to_owned()));
-    names
+/// The policies that the configuration names, and those in its folders, as paths.
+fn of_configuration(args: &TestArgs) -> anyhow::Result<(Vec<String>, Lookup)> {
+    let (policy_dir, config) = (args.policy_dir.clone(), args.config.clone());
+    let flags = DecideArgs { policy_dir, config, ..DecideArgs::default() };
+    let settings = Settings::resolve(&flags)?;
+    let lookup = policies::lookup(&settings);
+    let files = lookup.files();
+    let mut names: Vec<String> = Vec::new();
+    for name in settings.policies_named() {
+        let is_in_folder =
+            matches!(lookup.find(name), Ok(Found::File(path)) if files.contains(&path));
+        if !is_in_folder && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names.extend(files.iter().map(|path| path.display().to_string()));
+    Ok((names, lookup))
+}
+
+/// What is tested, where nobody named it.
+fn told(names: &[String], lookup: &Lookup) -> String {
+    let folders: Vec<String> =
+        lookup.folders().map(|folder| folder.display().to_string()).collect();
+    let folders = folders.join(" and ");
+    match names {
+        [] => format!(
+            "Nothing to test: the configuration names no policy, and there is none in {folders}. \
+             Those inside the program: agentgate policies list"
+        ),
+        _ => format!("What the configuration names, and what is in {folders}:"),
+    }
 }
 
 fn outcomes(file: &Arc<PolicyFile>) -> Vec<Outcome<'_>> {
@@ -175,7 +208,7 @@ fn write_text(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy;
+    use crate::policy::{self, BUNDLED};
 
     fn results(text: &str) -> Vec<(bool, String)> {
         let file = Arc::new(policy::load_str("p.yaml", text).unwrap());

@@ -261,6 +261,12 @@ impl Settings {
         }
     }
 
+    /// Every policy that the configuration names, for all servers or for one.
+    pub fn policies_named(&self) -> impl Iterator<Item = &str> {
+        let of_servers = self.file.servers.values().flat_map(|server| &server.policy);
+        self.policies.iter().chain(of_servers).map(String::as_str)
+    }
+
     /// Whether `server`'s hints may loosen.
     #[must_use]
     pub fn trust(&self, server: &str, flag: Option<Trust>) -> Trust {
