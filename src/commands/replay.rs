@@ -1,8 +1,11 @@
 //! `agentgate replay`: what would have been decided about a recorded trace.
 //!
 //! A line is `{"session","seq"?,"request":{…},"result"?:…}`, an answer
-//! `{"session","decision","rule","reason"}`. Rate limits are kept for requests
+//! `{"session","decision","rule","reason"}`. Rows of the log, as `audit export` writes
+//! them, are lines too. Rate limits are kept for requests
 //! that carry their `time`; without it, a trace has no pace.
+
+mod rows;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -34,12 +37,19 @@ struct Answer {
     reason: String,
 }
 
+impl Answer {
+    fn new(session: String, verdict: Verdict) -> Self {
+        let (decision, reason) = (verdict.decision.as_str(), verdict.reason.to_string());
+        Self { session, decision, rule: verdict.rule, reason }
+    }
+}
+
 /// Why a line has no answer.
 #[derive(Debug, thiserror::Error)]
 enum LineError {
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("a line has a `request`")]
+    #[error("a line has a `request`, or is a row of the log")]
     NoRequest,
     #[error("`session` must be a string")]
     Session,
@@ -53,13 +63,14 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
     let policy = policies::load(&settings.policies, &settings)?.current();
     let mut replay = Replay { policy, agent: settings.agent.clone(), taken: HashMap::new() };
-    let mut input: Box<dyn BufRead> = if args.trace == Path::new("-") {
+    let input: Box<dyn BufRead> = if args.trace == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(&args.trace)
             .with_context(|| format!("cannot read {}", args.trace.display()))?;
         Box::new(BufReader::new(file))
     };
+    let mut input = rows::as_lines(input)?;
     let mut output = BufWriter::new(io::stdout().lock());
     let all = jsonl::answer_each(&mut *input, &mut output, |line| replay.answer(line))?;
     Ok(if all { Done::Success } else { Done::DoesNotHold })
@@ -77,6 +88,11 @@ impl Replay {
     fn answer(&mut self, line: &[u8]) -> Result<Answer, LineError> {
         let line = json::parse(line).map_err(RequestError::from)?;
         let line = line.as_object().ok_or(RequestError::NotAnObject)?;
+        if rows::is_row(line) {
+            let action = rows::action(line)?;
+            let verdict = self.decide(&action, true);
+            return Ok(Answer::new(action.session.to_string(), verdict));
+        }
         let request = line.get("request").ok_or(LineError::NoRequest)?;
         let mut action = request::parse(request, UnknownKeys::Ignore)?;
         let session = match line.get("session") {
@@ -91,12 +107,7 @@ impl Replay {
         }
         let timed = request.as_object().is_some_and(|request| request.get("time").is_some());
         let verdict = self.decide(&action, timed);
-        Ok(Answer {
-            session,
-            decision: verdict.decision.as_str(),
-            rule: verdict.rule,
-            reason: verdict.reason.to_string(),
-        })
+        Ok(Answer::new(session, verdict))
     }
 
     fn decide(&mut self, action: &Action, timed: bool) -> Verdict {
@@ -159,7 +170,10 @@ mod tests {
                 "nonsense",
             ],
         );
-        assert_eq!(answers[..3], ["a allow r", "b deny default", "a line has a `request`"]);
+        assert_eq!(
+            answers[..3],
+            ["a allow r", "b deny default", "a line has a `request`, or is a row of the log"]
+        );
         assert!(answers[3].contains("not JSON"), "{}", answers[3]);
     }
 

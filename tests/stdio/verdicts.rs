@@ -135,6 +135,15 @@ fn every_way_of_asking_gives_the_same_verdict() {
             assert_eq!(of_gate(&mut client, at, request), expected, "the gate, {what}");
         }
         assert!(client.close().success());
+        // The log, replayed, says what it says.
+        let recorded: Vec<String> = sandbox.rows().iter().map(brief).collect();
+        for format in ["json", "jsonl", "csv"] {
+            let export = sandbox.agentgate(&["audit", "export", "--format", format]).stdout;
+            let export = String::from_utf8(export).unwrap();
+            let again = run(&sandbox, &["replay", "--policy", file, "-"], &export);
+            let again: Vec<String> = again.iter().map(brief).collect();
+            assert_eq!(again, recorded, "policy {index}, {format}");
+        }
     }
     assert!(refused > 40, "{refused} of {} were refused", requests.len() * POLICIES.len());
 }
