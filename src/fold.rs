@@ -49,17 +49,32 @@ pub fn fold(word: &str) -> Cow<'_, str> {
     if word.bytes().all(plain) {
         return Cow::Borrowed(word);
     }
-    let mut folded = pass(word);
+    let shown = word.split('\0').next().unwrap_or_default();
+    let mut folded = pass(shown).trim().to_owned();
     // A second pass settles what only the first one brought forth (a
     // compatibility form that turns into a space or an upper-case letter).
     for _ in 0..MAX_PASSES {
-        let again = pass(&folded);
+        let again = pass(&folded).trim().to_owned();
         if again == folded {
             break;
         }
         folded = again;
     }
     Cow::Owned(folded)
+}
+
+/// The same, but neither cut nor trimmed: a text in which something is looked for, and
+/// what is looked for. One pass, since texts can be long.
+#[must_use]
+pub fn loosen(text: &str) -> Cow<'_, str> {
+    let printable = |byte: &u8| (b' '..=b'~').contains(byte);
+    if !text.as_bytes().iter().all(|byte| printable(byte)) {
+        return Cow::Owned(pass(text));
+    }
+    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(text.to_ascii_lowercase()),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// Two keys of `object` that a lenient reader may take for one.
@@ -77,12 +92,9 @@ pub fn alike(object: &Object) -> Option<(&str, &str)> {
 const MAX_PASSES: usize = 4;
 
 fn pass(word: &str) -> String {
-    let shown = word.chars().take_while(|character| *character != '\0');
-    let composed: String = shown.filter(|character| !is_dropped(*character)).nfkc().collect();
+    let shown = word.chars().filter(|character| !is_dropped(*character));
     // Upper case first: `ß` and `ı` meet `ss` and `i` only there.
-    let cased = composed.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    let folded: String = cased.nfkc().collect();
-    folded.trim().to_owned()
+    shown.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect()
 }
 
 fn is_dropped(character: char) -> bool {
@@ -131,6 +143,15 @@ mod tests {
         assert_eq!(fold("\u{212a}ey"), "key");
         assert_eq!(fold("ıd"), "id");
         assert_eq!(fold("straße"), "strasse");
+    }
+
+    #[test]
+    fn a_text_is_loosened_and_keeps_its_ends() {
+        for (text, loose) in
+            [(" DROP table", " drop table"), ("a\0B", "ab"), ("Ｅ\u{301}", "é"), ("x ", "x ")]
+        {
+            assert_eq!(loosen(text), loose, "{text:?}");
+        }
     }
 
     #[test]

@@ -135,7 +135,10 @@ impl Key {
                 truth
             }
             Self::Not(clause) => !clause.judge(subject)?,
-            Self::When(condition) => condition.holds(action, intent)?.into(),
+            Self::When(condition) => match (condition.holds(action, intent)?, condition) {
+                (_, condition) if condition.is_in_doubt(action) => Truth::Unjudged,
+                (holds, _) => holds.into(),
+            },
         })
     }
 

@@ -1,26 +1,23 @@
-//! What servers with lax parsers take for a value of another type. Pure.
+//! What servers with lax parsers take for a value of another type, or for another
+//! spelling of a text. Pure.
 //!
 //! Pydantic, on which the Python SDK's tools stand, reads `"yes"` and 1 as true and
-//! `" 42 "` as 42 (<https://docs.pydantic.dev/latest/concepts/conversion_table/>);
-//! JavaScript takes anything for true that is not empty, zero or null, and makes text of
-//! a list of one. None of them is equal to the value; neither is it certainly another.
+//! `" 42 "` as 42 (<https://docs.pydantic.dev/latest/concepts/conversion_table/>); `zod`'s
+//! `coerce`, as JavaScript does, makes 0 of null and of an empty text; Go's
+//! servers cut fractions off; many take one where they say that they take several, or
+//! compare names without regard to case. None of them is equal to the value; neither is it
+//! certainly another.
 
-use std::cmp::Ordering;
-
-use super::decimal::{self, Decimal};
 use super::equality::equal;
+use super::numeral;
 use crate::fold::fold;
-use crate::json::Json;
+use crate::json::{Json, Number};
 
-/// Words for true and false, in lower case.
-const TRUE: [&str; 5] = ["true", "1", "t", "y", "yes"];
-const FALSE: [&str; 7] = ["", "false", "0", "f", "n", "no", "off"];
-
-/// Whether some server takes `value` for `wanted`, which is of another type or holds
-/// members that are.
+/// Whether some server takes `value` for `wanted`, which is not equal to it.
 pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
     match (value, wanted) {
         (_, Json::Null) => false,
+        (Json::Null, wanted) => null_may_become(wanted),
         (Json::Array(items), Json::Array(wanted)) => {
             items.len() == wanted.len()
                 && items.iter().zip(wanted).all(|(item, wanted)| is_or_may_become(item, wanted))
@@ -34,19 +31,18 @@ pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
                 })
         }
         (Json::String(text), _) => text_may_become(text, wanted),
-        // To Python an empty list or object is false, to JavaScript true.
-        (_, Json::Bool(wanted)) => is_truthy(value) == *wanted || is_empty(value),
-        (Json::Array(items), _) => match items.as_slice() {
-            [only] => only == wanted || may_become(only, wanted),
-            _ => false,
-        },
+        // What is not true itself is true to one server and not to the next.
+        (value, Json::Bool(_)) => !matches!(value, Json::Bool(_)),
+        (Json::Array(items), _) => list_may_become(items, wanted),
+        (value, Json::Array(wanted)) => is_only(wanted, value),
+        (Json::Number(value), Json::Number(wanted)) => is_number(value, wanted),
         (Json::Bool(value), Json::Number(wanted)) => {
-            same_number(if *value { "1" } else { "0" }, wanted.as_str())
+            numeral::is(if *value { "1" } else { "0" }, wanted.as_str())
         }
         (Json::Bool(value), Json::String(wanted)) => {
             wanted.eq_ignore_ascii_case(if *value { "true" } else { "false" })
         }
-        (Json::Number(value), Json::String(wanted)) => same_number(wanted, value.as_str()),
+        (Json::Number(value), Json::String(wanted)) => numeral::may_be(wanted, value.as_str()),
         _ => false,
     }
 }
@@ -54,64 +50,98 @@ pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
 /// The same, for a text.
 pub(super) fn text_may_become(text: &str, wanted: &Json) -> bool {
     match wanted {
-        // Any text is true to JavaScript, `"false"` too.
-        Json::Bool(true) => !text.is_empty(),
-        Json::Bool(false) => {
-            let text = text.trim();
-            FALSE.iter().any(|word| text.eq_ignore_ascii_case(word))
-        }
-        Json::Number(wanted) => {
-            same_number(text, wanted.as_str())
-                || TRUE.iter().any(|word| text.eq_ignore_ascii_case(word))
-                    && same_number("1", wanted.as_str())
-        }
+        Json::Null => false,
+        Json::String(wanted) => is_alike(text, wanted),
+        // Any text but the empty one is true to JavaScript, and none is to who compares.
+        Json::Bool(wanted) => !*wanted || !text.is_empty(),
+        Json::Number(wanted) => numeral::may_be(text, wanted.as_str()),
         // The Python SDK parses a text that is given for a list or an object.
-        Json::Array(_) | Json::Object(_) => match crate::json::parse(text.as_bytes()) {
-            Ok(parsed @ (Json::Array(_) | Json::Object(_))) => is_or_may_become(&parsed, wanted),
-            Ok(_) => false,
-            // Some read what this does not: a comma at the end, a key twice.
-            Err(_) => text.trim_start().starts_with(['[', '{']),
-        },
-        Json::Null | Json::String(_) => false,
+        Json::Array(_) | Json::Object(_) => {
+            let is_parsed = match crate::json::parse(text.as_bytes()) {
+                Ok(parsed @ (Json::Array(_) | Json::Object(_))) => {
+                    is_or_may_become(&parsed, wanted)
+                }
+                Ok(_) => false,
+                // Some read what this does not: a comma at the end, a key twice.
+                Err(_) => text.trim_start().starts_with(['[', '{']),
+            };
+            let is_only = |items: &[Json]| match items {
+                [Json::String(only)] => only == text || is_alike(text, only),
+                [only] => text_may_become(text, only),
+                _ => false,
+            };
+            is_parsed || matches!(wanted, Json::Array(items) if is_only(items))
+        }
     }
+}
+
+/// The texts of a list that is given as text: the Python SDK takes the list.
+pub(super) fn elements(text: &str) -> Vec<String> {
+    if !text.trim_start().starts_with('[') {
+        return Vec::new();
+    }
+    let Ok(Json::Array(items)) = crate::json::parse(text.as_bytes()) else { return Vec::new() };
+    let texts = items.into_iter().filter_map(|item| match item {
+        Json::String(text) => Some(text),
+        _ => None,
+    });
+    texts.collect()
+}
+
+/// Whether two texts differ only in what some readers drop or do not tell apart: upper and
+/// lower case, white space around, what is behind a NUL, characters that are not seen, and
+/// several ways to write one character.
+fn is_alike(text: &str, wanted: &str) -> bool {
+    /// What is this much longer is another text, whatever it is made of.
+    const LONGER: usize = 16;
+    let shown = text.split('\0').next().unwrap_or_default().trim();
+    shown.len() <= LONGER * (wanted.len() + LONGER) && fold(shown) == fold(wanted)
+}
+
+/// To JavaScript null is 0 and false, and the text `null`; to Python `None`.
+fn null_may_become(wanted: &Json) -> bool {
+    match wanted {
+        Json::Bool(wanted) => !*wanted,
+        Json::Number(wanted) => numeral::is("0", wanted.as_str()),
+        Json::String(wanted) => matches!(&**wanted, "null" | "None"),
+        Json::Null | Json::Array(_) | Json::Object(_) => false,
+    }
+}
+
+/// Some take any of several; to JavaScript an empty list is 0 and an empty text, and a
+/// list is the text of its elements with commas.
+fn list_may_become(items: &[Json], wanted: &Json) -> bool {
+    let joined = || {
+        let text = |item: &Json| match item {
+            Json::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        items.iter().map(text).collect::<Vec<_>>().join(",")
+    };
+    let is_joined = match wanted {
+        Json::String(wanted) => wanted.contains(',') && is_alike(&joined(), wanted),
+        _ => false,
+    };
+    let is_nothing = match wanted {
+        Json::Number(wanted) => numeral::is("0", wanted.as_str()),
+        Json::String(wanted) => wanted.is_empty(),
+        _ => false,
+    };
+    items.iter().any(|item| is_or_may_become(item, wanted))
+        || is_joined
+        || items.is_empty() && is_nothing
+}
+
+fn is_only(wanted: &[Json], value: &Json) -> bool {
+    matches!(wanted, [only] if is_or_may_become(value, only))
+}
+
+fn is_number(value: &Number, wanted: &Number) -> bool {
+    numeral::is(value.as_str(), wanted.as_str())
 }
 
 fn is_or_may_become(value: &Json, wanted: &Json) -> bool {
     equal(value, wanted) != Some(false) || may_become(value, wanted)
-}
-
-fn is_empty(value: &Json) -> bool {
-    match value {
-        Json::Array(items) => items.is_empty(),
-        Json::Object(members) => members.is_empty(),
-        _ => false,
-    }
-}
-
-fn is_truthy(value: &Json) -> bool {
-    match value {
-        Json::Null => false,
-        Json::Bool(value) => *value,
-        Json::Number(number) => !same_number("0", number.as_str()),
-        Json::String(text) => !text.is_empty(),
-        Json::Array(_) | Json::Object(_) => true,
-    }
-}
-
-/// Whether a text is a number to some reader (` 42 `, `+42`, `4_2`, `0x2a`), and this one.
-fn same_number(text: &str, number: &str) -> bool {
-    let plain = text.trim().trim_start_matches('+').replace('_', "");
-    let hexadecimal = || {
-        let digits = plain.to_ascii_lowercase();
-        i128::from_str_radix(digits.strip_prefix("0x")?, 16).ok().map(|value| value.to_string())
-    };
-    let plain = hexadecimal().unwrap_or(plain);
-    let is_number = !plain.is_empty()
-        && plain.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
-        && plain.bytes().any(|b| b.is_ascii_digit());
-    is_number
-        && Decimal::new(&plain).is_some()
-        && decimal::compare(&plain, number) == Some(Ordering::Equal)
 }
 
 #[cfg(test)]
@@ -146,6 +176,22 @@ mod tests {
             ("true", "1"),
             ("false", "0"),
             (r#""true""#, "1"),
+            (r#""true""#, "false"),
+            ("0", "true"),
+            ("1", "false"),
+            ("[0]", "false"),
+            ("null", "0"),
+            (r#""""#, "0"),
+            ("[]", "0"),
+            ("[42, 1]", "42"),
+            ("42.9", "42"),
+            ("9007199254740993", "9007199254740992"),
+            ("null", r#""null""#),
+            (r#""prod""#, r#"["prod"]"#),
+            (r#"["a","b"]"#, r#""a,b""#),
+            (r#"" Main\u0000x""#, r#""main""#),
+            (r#"["x","MAIN"]"#, r#""main""#),
+            (r#""caf\u00e9""#, r#""cafe\u0301""#),
             ("42.0", r#""42""#),
             ("true", r#""True""#),
             (r#"["main"]"#, r#""main""#),
@@ -159,25 +205,20 @@ mod tests {
         }
         for (value, wanted) in [
             ("null", "true"),
-            ("0", "true"),
             (r#""""#, "true"),
-            (r#""true""#, "false"),
-            ("1", "false"),
-            ("[0]", "false"),
             (r#""43""#, "42"),
             (r#""forty-two""#, "42"),
-            (r#""""#, "0"),
             (r#""-""#, "0"),
-            ("[42, 1]", "42"),
-            ("null", "0"),
+            ("[43, 1]", "42"),
+            ("43.1", "42"),
             ("5", r#""main""#),
-            ("null", r#""null""#),
             ("{}", r#""x""#),
             ("[1]", "[2]"),
             (r#""{\"b\":\"y\"}""#, r#"{"b":"x"}"#),
-            (r#""prod""#, r#"["prod"]"#),
+            (r#""prod""#, r#"["prod","dev"]"#),
             (r#"{"c":"x"}"#, r#"{"b":"x"}"#),
             (r#""null""#, "null"),
+            (r#""mane""#, r#""main""#),
         ] {
             assert!(!may(value, wanted), "{value} for {wanted}");
         }

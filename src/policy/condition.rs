@@ -17,9 +17,10 @@ use cel::{Context, Env, ExecutionError, Value};
 use regex::Regex;
 
 use super::diagnostic::nearest;
-use super::matcher::Step;
+use super::matcher::{self, Step};
 use super::reads;
 use super::regexes::{self, Regexes, Room};
+use super::truth::Truth;
 use crate::action::{Action, Body, Hints, McpRequest};
 use crate::intent::Intent;
 use crate::json::{Json, Object};
@@ -51,6 +52,8 @@ pub(crate) struct Condition {
     variables: Box<[Variable]>,
     /// The arguments that it looks at.
     pub(super) arguments: Vec<Box<[Step]>>,
+    /// What it holds arguments against.
+    comparisons: Vec<(Box<[Step]>, Json)>,
     /// The parts of it that hang on the method alone.
     about_method: Vec<Expression>,
 }
@@ -200,10 +203,11 @@ impl Condition {
             }
         }
         let arguments = reads::arguments(&expression);
-        let mut about_method = Vec::new();
+        let (mut about_method, mut comparisons) = (Vec::new(), Vec::new());
+        reads::comparisons(&expression, &mut comparisons);
         reads::parts_about(&expression, METHOD, &mut about_method);
         let variables = variables.into();
-        Ok(Self { expression, regexes, variables, arguments, about_method })
+        Ok(Self { expression, regexes, variables, arguments, comparisons, about_method })
     }
 
     /// Whether the expression, as far as it looks at the method alone, tells `method`
@@ -233,6 +237,16 @@ impl Condition {
             Ok(Err(error)) => Err(error.chars().take(SHOWN_ERROR).collect::<String>().into()),
             Err(_) => Err("the evaluation panicked".into()),
         }
+    }
+
+    /// Whether it holds an argument against a value that lenient servers may take it for,
+    /// so that its answer is not certain.
+    pub(crate) fn is_in_doubt(&self, action: &Action) -> bool {
+        let Some(args) = action.target.args() else { return false };
+        self.comparisons.iter().any(|(steps, wanted)| {
+            let values = matcher::reached_in(args, steps);
+            values.into_iter().any(|value| matcher::is(value, wanted) == Truth::Unjudged)
+        })
     }
 
     fn evaluate(&self, action: &Action, intent: Intent) -> Result<Value, String> {
@@ -303,12 +317,34 @@ fn parse(text: &str) -> Result<Expression, String> {
     let parse = || ENVIRONMENT.parser().max_recursion_depth(MAX_BRACKETS).parse(text);
     match catch_unwind(AssertUnwindSafe(parse)) {
         Ok(Ok(expression)) => Ok(expression),
+        Ok(Err(_)) if assigns(text) => Err("one `=`; `==` compares".to_owned()),
         Ok(Err(errors)) => Err(match errors.errors.first() {
             Some(error) => format!("{} (at character {})", error.msg.trim(), error.pos.1),
             None => "not a CEL expression".to_owned(),
         }),
         Err(_) => Err("not a CEL expression".to_owned()),
     }
+}
+
+/// Whether there is a `=` that is part of no comparison, outside of strings.
+fn assigns(text: &str) -> bool {
+    let mut quote = None;
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(here) = rest.next() {
+        match (quote, here) {
+            (Some(_), '\\') => {
+                rest.next();
+            }
+            (Some(open), _) if open == here => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(here),
+            (None, '=') if !"=!<>".contains(before) && rest.peek() != Some(&'=') => return true,
+            (None, _) => {}
+        }
+        before = here;
+    }
+    false
 }
 
 /// Walks the expression once: depth and nesting are checked, regexes compiled, and

@@ -91,16 +91,20 @@ pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
     Some(Decimal::new(one)?.compare(&Decimal::new(other)?))
 }
 
-/// The same, but `None` too where a server's floats would say otherwise: of fractions
-/// hardly any reader keeps all digits (`1.00000000000000000001` is 1 to it). Whole
-/// numbers stay exact.
+/// The same, but `None` too where a server's floats would say otherwise: hardly any reader
+/// keeps all digits (`1.00000000000000000001` is 1 to it, and `9007199254740993` to
+/// JavaScript `9007199254740992`).
 pub(crate) fn compare_as_read(one: &str, other: &str) -> Option<Ordering> {
-    let (a, b) = (Decimal::new(one)?, Decimal::new(other)?);
-    let exact = a.compare(&b);
+    let exact = compare(one, other)?;
     let float = |text: &str| text.parse::<f64>().ok();
-    let is_certain =
-        (a.is_whole() && b.is_whole()) || float(one)?.partial_cmp(&float(other)?) == Some(exact);
-    is_certain.then_some(exact)
+    (float(one)?.partial_cmp(&float(other)?) == Some(exact)).then_some(exact)
+}
+
+/// Whether a fraction is next to a whole number: who wants one may cut off or round.
+pub(crate) fn rounds_to(fraction: &str, whole: &str) -> bool {
+    let (Some(a), Some(b)) = (Decimal::new(fraction), Decimal::new(whole)) else { return false };
+    let float = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
+    !a.is_whole() && b.is_whole() && (float(fraction) - float(whole)).abs() <= 1.0
 }
 
 #[cfg(test)]
@@ -133,6 +137,31 @@ mod tests {
             assert_eq!(compare(other, one), Some(expected.reverse()), "{other} and {one}");
         }
         assert_eq!(compare("1e99999999999", "1"), None);
+    }
+
+    #[test]
+    fn only_what_floats_say_too_is_certain() {
+        use Ordering::{Equal, Greater, Less};
+        for (one, other, expected) in [
+            ("9007199254740993", "9007199254740992", None),
+            ("9007199254740993", "9007199254740993", Some(Equal)),
+            ("9007199254740994", "9007199254740992", Some(Greater)),
+            ("1.00000000000000000001", "1", None),
+            ("1e400", "1e399", None),
+            ("3", "4", Some(Less)),
+        ] {
+            assert_eq!(compare_as_read(one, other), expected, "{one} and {other}");
+        }
+        for (fraction, whole, expected) in [
+            ("22.9", "22", true),
+            ("22.9", "23", true),
+            ("22.9", "24", false),
+            ("-0.5", "0", true),
+            ("22", "22", false),
+            ("22.5", "22.4", false),
+        ] {
+            assert_eq!(rounds_to(fraction, whole), expected, "{fraction} and {whole}");
+        }
     }
 
     proptest! {

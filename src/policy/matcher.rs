@@ -10,8 +10,10 @@ use regex::Regex;
 use super::equality::equal;
 use super::fields::{At, Reader, advise};
 use super::glob::Glob;
+use super::text::{Part, Text};
 use super::truth::Truth;
 use super::under::Folder;
+use super::uri;
 use super::yaml::{Node, Value};
 use super::{coercion, decimal};
 use crate::json::{Json, Number, Object};
@@ -46,11 +48,11 @@ enum Operator {
     NotIn(Box<[Json]>),
     /// `gt`, `gte`, `lt`, `lte`: the orderings that hold.
     Compare(&'static [Ordering], Number),
-    Glob(Box<[Glob]>),
+    Glob(Box<[Part<Glob>]>),
     Regex(Box<[Regex]>),
-    Prefix(Box<[Box<str>]>),
-    Suffix(Box<[Box<str>]>),
-    Contains(Box<[Box<str>]>),
+    Prefix(Box<[Part<Box<str>>]>),
+    Suffix(Box<[Part<Box<str>>]>),
+    Contains(Box<[Part<Box<str>>]>),
     Under(Box<[Folder]>),
     Exists(bool),
     LenLte(usize),
@@ -126,8 +128,7 @@ impl Matcher {
 
     /// The values that the path leads to in an object, as JSON, for people.
     pub(crate) fn found_in_object(&self, object: &Object) -> Option<String> {
-        let (Step::Key(key), rest) = self.steps.split_first()? else { return None };
-        show(path::reached(object.get(key)?, rest))
+        show(reached_in(object, &self.steps))
     }
 
     /// The values that the path leads to, as JSON, for people.
@@ -179,6 +180,12 @@ impl Matcher {
     }
 }
 
+/// The values that a path leads to in an object.
+pub(super) fn reached_in<'j>(object: &'j Object, steps: &[Step]) -> Vec<&'j Json> {
+    let Some((Step::Key(key), rest)) = steps.split_first() else { return Vec::new() };
+    object.get(key).map(|value| path::reached(value, rest)).unwrap_or_default()
+}
+
 fn show(values: Vec<&Json>) -> Option<String> {
     let shown: Vec<String> =
         values.iter().take(SHOWN_VALUES).map(|value| value.to_string()).collect();
@@ -228,8 +235,26 @@ impl Check {
         }
     }
 
+    /// A URI and a list that is given as text are judged as they are written, and as they
+    /// may be read.
     fn text(&self, text: &str) -> Truth {
-        self.each(|operator| operator.on_text(text))
+        let mut readings = uri::readings(text);
+        readings.extend(coercion::elements(text));
+        let (text, readings) = (Text::new(text), readings.iter().map(|text| Text::new(text)));
+        let readings: Vec<Text<'_>> = readings.collect();
+        self.each(|operator| {
+            let written = operator.on_text(&text);
+            match operator {
+                // The very text that is asked for is certain.
+                Operator::Eq(_) | Operator::In(_) if written == Truth::Yes => written,
+                Operator::Ne(_) | Operator::NotIn(_) if written == Truth::No => written,
+                Operator::Exists(_) | Operator::LenLte(_) => written,
+                _ => {
+                    let others = readings.iter().map(|reading| operator.on_text(reading));
+                    Truth::unanimous(std::iter::once(written).chain(others))
+                }
+            }
+        })
     }
 
     fn missing(&self) -> Truth {
@@ -267,7 +292,7 @@ fn operator(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Operator
         "gte" => Operator::Compare(&[Greater, Equal], number(reader, name, node)?),
         "lt" => Operator::Compare(&[Less], number(reader, name, node)?),
         "lte" => Operator::Compare(&[Less, Equal], number(reader, name, node)?),
-        "glob" => Operator::Glob(each_text(reader, name, node, Glob::new)?),
+        "glob" => Operator::Glob(each_text(reader, name, node, Part::glob)?),
         "regex" => Operator::Regex(regexes(reader, name, node)?),
         "under" => Operator::Under(each_text(reader, name, node, Folder::new)?),
         "prefix" => Operator::Prefix(plain(reader, name, node)?),
@@ -313,8 +338,8 @@ fn regexes(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Rege
     regexes
 }
 
-fn plain(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Box<str>]>> {
-    each_text(reader, name, node, |text| Ok::<_, String>(text.into()))
+fn plain(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Part<Box<str>>]>> {
+    each_text(reader, name, node, |text| Ok::<_, String>(Part::plain(text)))
 }
 
 /// One text or a list of them, each made into something; all or none.
@@ -338,26 +363,26 @@ fn each_text<T, E: ToString>(
 // === impl Operator ===
 
 impl Operator {
-    fn on_text(&self, text: &str) -> Truth {
-        let any_of = |parts: &[Box<str>], holds: fn(&str, &str) -> bool| {
-            parts.iter().any(|part| holds(text, part)).into()
-        };
+    fn on_text(&self, text: &Text<'_>) -> Truth {
+        let is = |value: &Json| text_is(text.written, value);
         match self {
-            Self::Eq(wanted) => text_is(text, wanted),
-            Self::Ne(unwanted) => !text_is(text, unwanted),
-            Self::In(values) => Truth::any(values.iter().map(|value| text_is(text, value))),
-            Self::NotIn(values) => !Truth::any(values.iter().map(|value| text_is(text, value))),
+            Self::Eq(wanted) => is(wanted),
+            Self::Ne(unwanted) => !is(unwanted),
+            Self::In(values) => Truth::any(values.iter().map(is)),
+            Self::NotIn(values) => !Truth::any(values.iter().map(is)),
             Self::Compare(..) => Truth::Unjudged,
-            Self::Glob(globs) => globs.iter().any(|glob| glob.matches(text)).into(),
-            Self::Regex(regexes) => regexes.iter().any(|regex| regex.is_match(text)).into(),
-            Self::Prefix(parts) => any_of(parts, |text, part| text.starts_with(part)),
-            Self::Suffix(parts) => any_of(parts, |text, part| text.ends_with(part)),
-            Self::Contains(parts) => any_of(parts, |text, part| text.contains(part)),
+            Self::Glob(globs) => text.any_of(globs, |text, glob| glob.matches(text)),
+            Self::Regex(regexes) => regexes.iter().any(|regex| regex.is_match(text.written)).into(),
+            Self::Prefix(parts) => {
+                text.any_at_an_end(parts, |text, part| text.starts_with(&**part))
+            }
+            Self::Suffix(parts) => text.any_at_an_end(parts, |text, part| text.ends_with(&**part)),
+            Self::Contains(parts) => text.any_of(parts, |text, part| text.contains(&**part)),
             Self::Under(folders) => {
-                Truth::any(folders.iter().map(|folder| folder.holds(text).into()))
+                Truth::any(folders.iter().map(|folder| folder.holds(text.written).into()))
             }
             Self::Exists(wanted) => (*wanted).into(),
-            Self::LenLte(most) => (text.chars().nth(*most).is_none()).into(),
+            Self::LenLte(most) => (text.written.chars().nth(*most).is_none()).into(),
         }
     }
 
@@ -391,7 +416,7 @@ impl Operator {
 
 /// Whether a value is the one that is wanted; unjudged where it is of another type, and
 /// a lax server may take it for that.
-fn is(value: &Json, wanted: &Json) -> Truth {
+pub(super) fn is(value: &Json, wanted: &Json) -> Truth {
     match equal(value, wanted) {
         Some(false) if coercion::may_become(value, wanted) => Truth::Unjudged,
         known => known.into(),
@@ -400,7 +425,7 @@ fn is(value: &Json, wanted: &Json) -> Truth {
 
 fn text_is(text: &str, wanted: &Json) -> Truth {
     match wanted {
-        Json::String(wanted) => (text == wanted).into(),
+        Json::String(wanted) if text == wanted => Truth::Yes,
         _ if coercion::text_may_become(text, wanted) => Truth::Unjudged,
         _ => Truth::No,
     }

@@ -1,12 +1,13 @@
 //! What a CEL expression looks at: arguments, as far as it names them, and the parts of
 //! it that hang on a single variable. Pure.
 
-use cel::common::ast::operators::INDEX;
+use cel::common::ast::operators::{EQUALS, IN, INDEX, NOT_EQUALS};
 use cel::common::ast::{ComprehensionExpr as Comprehension, EntryExpr, Expr, LiteralValue};
 use cel::parser::Expression;
 
 use super::condition::TYPES;
 use super::matcher::Step;
+use crate::json::{Json, Number};
 
 /// The ways below `args` that an expression goes by names and numbers alone.
 pub(super) fn arguments(expression: &Expression) -> Vec<Box<[Step]>> {
@@ -32,6 +33,45 @@ pub(super) fn parts_about(node: &Expression, variable: &str, parts: &mut Vec<Exp
     match references.variables().iter().any(is_free) {
         true => children(node).into_iter().for_each(|part| parts_about(part, variable, parts)),
         false => parts.push(node.clone()),
+    }
+}
+
+/// What an expression holds arguments against, written out: `args.a == "b"`,
+/// `args.a in [1, 2]`.
+pub(super) fn comparisons(node: &Expression, found: &mut Vec<(Box<[Step]>, Json)>) {
+    if let Expr::Call(call) = &node.expr
+        && let [one, other] = call.args.as_slice()
+    {
+        let sides = [(one, other), (other, one)];
+        let known = |(argument, value)| Some((way(argument)?, literal(value)?));
+        match (call.func_name.as_str(), sides.into_iter().find_map(known)) {
+            (EQUALS | NOT_EQUALS, Some((way, value))) => found.push((way.into(), value)),
+            (IN, Some((way, Json::Array(values)))) => {
+                let each = values.into_iter().map(|value| (way.as_slice().into(), value));
+                found.extend(each);
+            }
+            _ => {}
+        }
+    }
+    children(node).into_iter().for_each(|child| comparisons(child, found));
+}
+
+fn literal(node: &Expression) -> Option<Json> {
+    let number = |text: String| Number::new(&text).map(Json::Number);
+    match &node.expr {
+        Expr::Literal(literal) => match literal {
+            LiteralValue::Null => Some(Json::Null),
+            LiteralValue::Boolean(value) => Some(Json::Bool(*value.inner())),
+            LiteralValue::String(text) => Some(Json::String(text.inner().to_owned())),
+            LiteralValue::Int(value) => number(value.inner().to_string()),
+            LiteralValue::UInt(value) => number(value.inner().to_string()),
+            LiteralValue::Double(value) => number(value.inner().to_string()),
+            LiteralValue::Bytes(_) => None,
+        },
+        Expr::List(list) => {
+            list.elements.iter().map(literal).collect::<Option<_>>().map(Json::Array)
+        }
+        _ => None,
     }
 }
 

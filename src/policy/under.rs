@@ -5,6 +5,10 @@
 //! behind a symbolic link, a backslash, a NUL, a path relative to who knows
 //! what) is not a path that can be judged.
 
+use percent_encoding::percent_decode_str;
+
+use crate::fold::fold;
+
 /// A folder that paths are held against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Folder(Box<str>);
@@ -22,13 +26,45 @@ impl Folder {
     /// Whether `path` is the folder or lies below it; `None` where it cannot be
     /// judged.
     pub(crate) fn holds(&self, path: &str) -> Option<bool> {
-        let path = normalise(path)?;
-        let rest = path.strip_prefix(&*self.0);
-        Some(
-            rest.is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('/') || self.0.ends_with('/')
-            }),
-        )
+        let written = normalise(path)?;
+        let lies_below = is_below(&written, &self.0);
+        let decoded = percent_decode_str(path).decode_utf8_lossy();
+        // What the file system or who asks it may take for another path.
+        let other = as_others_see(&normalise(&decoded)?);
+        (is_below(&other, &as_others_see(&self.0)) == lies_below).then_some(lies_below)
+    }
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder.ends_with('/'))
+}
+
+/// A normalised path as a file system without regard to case and to forms of Unicode
+/// sees it, and by its shortest name: macOS has `/etc` and the like in `/private`, too.
+fn as_others_see(path: &str) -> String {
+    let path = fold(path);
+    let path = path.strip_prefix("/system/volumes/data").unwrap_or(&path);
+    let short = path
+        .strip_prefix("/private")
+        .filter(|rest| ["/etc", "/tmp", "/var"].iter().any(|folder| is_below(rest, folder)));
+    let path = short.unwrap_or(path);
+    if path.is_empty() { "/".to_owned() } else { path.to_owned() }
+}
+
+/// Whether names lead elsewhere than they say: through what a process of Linux has open,
+/// or by what Windows takes off their ends, makes short or puts behind them.
+fn leads_elsewhere(is_windows: bool, names: &[&str]) -> bool {
+    let of_process = |name: &&str| ["root", "cwd", "fd", "task", "map_files"].contains(name);
+    let is_other_on_windows = |name: &&str| {
+        let is_short =
+            name.split('~').skip(1).any(|end| end.starts_with(|c: char| c.is_ascii_digit()));
+        name.ends_with(['.', ' ']) || name.contains(':') || is_short
+    };
+    match names {
+        ["proc", rest @ ..] => rest.iter().any(of_process),
+        ["dev", "fd", ..] => true,
+        names => is_windows && names.iter().any(is_other_on_windows),
     }
 }
 
@@ -61,6 +97,11 @@ fn normalise(path: &str) -> Option<String> {
             }
         }
     }
+    let names: Vec<&str> =
+        normal.get(root..).unwrap_or_default().split('/').filter(|name| !name.is_empty()).collect();
+    if leads_elsewhere(drive.is_some(), &names) {
+        return None;
+    }
     if normal.len() == root {
         normal.push('/');
     }
@@ -79,7 +120,7 @@ mod tests {
         for path in ["/srv/project", "/srv/project/a", "//srv/./project//a/b", "/srv/project/..a"] {
             assert_eq!(folder.holds(path), Some(true), "{path}");
         }
-        for path in ["/srv/project2", "/srv", "/", "/srv/Project/a", "C:/srv/project/a"] {
+        for path in ["/srv/project2", "/srv", "/", "C:/srv/project/a", "/srv/100%25/a"] {
             assert_eq!(folder.holds(path), Some(false), "{path}");
         }
         assert_eq!(Folder::new("/").unwrap().holds("/etc"), Some(true));
@@ -100,9 +141,28 @@ mod tests {
             "",
             "file:///srv/project/x",
             "/srv/project/\n",
+            "/srv/project/%2e%2e/secret",
+            "/srv/%70roject/a",
+            "/srv/Project/a",
+            "/srv/pro\u{200b}ject/a",
+            "/private/../srv/project",
+            "/proc/self/root/srv/project/a",
+            "/proc/7/cwd/a",
+            "/dev/fd/3",
+            "C:/srv/a.",
+            "C:/PROGRA~1/a",
+            "C:/a/b.txt::$DATA",
         ] {
             assert_eq!(folder.holds(path), None, "{path:?}");
         }
+        let etc = Folder::new("/etc").unwrap();
+        for path in ["/private/etc/passwd", "/System/Volumes/Data/private/etc", "/ETC/passwd"] {
+            assert_eq!(etc.holds(path), None, "{path}");
+        }
+        let private = Folder::new("/private/tmp").unwrap();
+        assert_eq!((private.holds("/tmp/a"), private.holds("/private/tmp/a")), (None, Some(true)));
+        let accents = Folder::new("/srv/caf\u{e9}").unwrap();
+        assert_eq!(accents.holds("/srv/cafe\u{301}/a"), None);
         assert_eq!(Folder::new("project"), Err(NotAFolder));
         assert_eq!(Folder::new("/a/../b"), Err(NotAFolder));
     }

@@ -14,6 +14,8 @@ mod gating;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod lenience;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod support;

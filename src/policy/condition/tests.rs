@@ -111,3 +111,33 @@ proptest::proptest! {
         }
     }
 }
+
+/// What is no answer of its own is none for a lenient server either.
+#[test]
+fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
+    for (expression, args, in_doubt) in [
+        ("args.n == 1", r#"{"n":"1"}"#, true),
+        ("args.n == 1", r#"{"n":1}"#, false),
+        ("args.n == 1", r#"{"n":2}"#, false),
+        ("args.b != 'main'", r#"{"b":"Main"}"#, true),
+        ("args.b != 'main'", r#"{"b":["main"]}"#, true),
+        ("args.b != 'main'", r#"{"b":"dev"}"#, false),
+        ("has(args.f) && args.f == true", r#"{"f":"yes"}"#, true),
+        ("'main' == args.r[0].b", r#"{"r":[{"b":" main"}]}"#, true),
+        ("args.b in ['main', 'release']", r#"{"b":"RELEASE"}"#, true),
+        ("args.b in ['main', 'release']", r#"{"b":"dev"}"#, false),
+        ("args.b == args.c", r#"{"b":"1","c":1}"#, false),
+    ] {
+        let condition = Condition::compile(expression, &mut Room::default()).unwrap();
+        assert_eq!(condition.is_in_doubt(&action(args)), in_doubt, "{expression} {args}");
+    }
+}
+
+#[test]
+fn an_assignment_is_told_as_what_it_is() {
+    let error = |text: &str| Condition::compile(text, &mut Room::default()).unwrap_err();
+    assert_eq!(error("args.x = 1"), "one `=`; `==` compares");
+    assert_eq!(error("args.x =1 && args.y == 2"), "one `=`; `==` compares");
+    assert!(!error("args.x == '=' &&").contains("one `=`"));
+    assert!(!error("args.x >= 1 && <= 2 !=").contains("one `=`"));
+}

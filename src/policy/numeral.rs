@@ -1,0 +1,144 @@
+//! What some reader takes a text for, as a number: `Number()`, `parseInt`, `int(text, 0)`,
+//! `strconv.ParseInt`, and whatever reads digits up to the first that is none. Pure.
+
+use super::decimal;
+use crate::fold::fold;
+
+/// Words that are 1 to who reads a truth value as a number, and those that are 0.
+const ONE: [&str; 6] = ["true", "t", "y", "yes", "on", "1"];
+const ZERO: [&str; 7] = ["", "false", "f", "n", "no", "off", "0"];
+
+/// Whether some reader takes `text` for `number`.
+pub(super) fn may_be(text: &str, number: &str) -> bool {
+    let text = fold(text);
+    // Digits of other scripts are digits to Python.
+    if text.chars().any(|character| !character.is_ascii() && character.is_numeric()) {
+        return true;
+    }
+    let is_word = |words: &[&str], meant: &str| words.contains(&&*text) && is(meant, number);
+    is_word(&ONE, "1")
+        || is_word(&ZERO, "0")
+        || readings(&text).iter().any(|reading| is(reading, number))
+}
+
+/// Whether a number is another one to some reader.
+pub(super) fn is(reading: &str, number: &str) -> bool {
+    decimal::compare_as_read(reading, number).is_none_or(std::cmp::Ordering::is_eq)
+        || decimal::rounds_to(reading, number)
+}
+
+/// The numbers that a text begins with, each as JSON writes it.
+fn readings(text: &str) -> Vec<String> {
+    let (sign, digits) = match text.strip_prefix(['+', '-']) {
+        Some(digits) if text.starts_with('-') => ("-", digits),
+        Some(digits) => ("", digits),
+        None => ("", text),
+    };
+    let digits = digits.replace('_', "");
+    let mut found = Vec::new();
+    for digits in [digits.as_str(), &digits.replace([',', '\''], "")] {
+        found.extend(in_base(digits).map(|value| format!("{sign}{value}")));
+        let whole = run(digits);
+        let rest = digits.get(whole.len()..).unwrap_or_default();
+        let fraction = rest.strip_prefix('.').map(run).unwrap_or_default();
+        if whole.is_empty() && fraction.is_empty() {
+            continue;
+        }
+        let whole = if whole.is_empty() { "0" } else { whole };
+        found.push(format!("{sign}{whole}"));
+        let point = if fraction.is_empty() { "" } else { "." };
+        let exponent = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+        for exponent in ["", exponent_of(exponent)] {
+            found.push(format!("{sign}{whole}{point}{fraction}{exponent}"));
+        }
+    }
+    found
+}
+
+/// The decimal digits that `text` begins with.
+fn run(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
+}
+
+/// `e5`, `e+5` or `e-5`, where `text` begins so; else nothing.
+fn exponent_of(text: &str) -> &str {
+    let Some(after) = text.strip_prefix('e') else { return "" };
+    let digits = run(after.strip_prefix(['+', '-']).unwrap_or(after));
+    let length =
+        text.len() - after.len() + usize::from(after.starts_with(['+', '-'])) + digits.len();
+    if digits.is_empty() { "" } else { text.get(..length).unwrap_or_default() }
+}
+
+/// What `0x`, `0o`, `0b` or a `0` in front makes of digits.
+fn in_base(text: &str) -> Option<u128> {
+    let after = text.strip_prefix('0')?;
+    let (base, digits) = match after.bytes().next()? {
+        b'x' => (16, after.get(1..)?),
+        b'o' => (8, after.get(1..)?),
+        b'b' => (2, after.get(1..)?),
+        _ => (8, after),
+    };
+    let end = digits.find(|c: char| !c.is_digit(base)).unwrap_or(digits.len());
+    u128::from_str_radix(digits.get(..end)?, base).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_whatever_number_some_reader_finds_in_it() {
+        for text in [
+            "22",
+            " 22\n",
+            "+22",
+            "022",
+            "22.0",
+            "2.2e1",
+            "22.9",
+            "0x16",
+            "0X16",
+            "0b10110",
+            "0o26",
+            "026",
+            "2_2",
+            "22abc",
+            "22 USD",
+            "２２",
+            "٢٢",
+            "22\0",
+            "22,5",
+            "2,2",
+            "0x16g",
+            "22e",
+            "2\u{200b}2",
+        ] {
+            assert!(may_be(text, "22"), "{text:?}");
+        }
+        for text in ["23.1", "220", "", "-22", "x22", "true", "2", "0x22", "2 2", "twenty-two", "."]
+        {
+            assert!(!may_be(text, "22"), "{text:?}");
+        }
+        for (text, number) in [
+            ("-0x10", "-16"),
+            ("-5", "-5"),
+            (".5", "0.5"),
+            ("", "0"),
+            ("off", "0"),
+            ("Yes", "1"),
+            ("1e3", "1000"),
+            ("1e-3", "0.001"),
+            ("9007199254740993", "9007199254740992"),
+        ] {
+            assert!(may_be(text, number), "{text:?} {number}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text in "[0-9xobeE+,._' -]{0,12}|\\PC{0,8}", number in proptest::num::i32::ANY) {
+            may_be(&text, &number.to_string());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Real servers of the Python and the TypeScript SDK, which read values of other types and
+//! in other spellings as they please: what they do must not be what the policy denies.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::client::Client;
+use crate::support::{Sandbox, Wrap, argv, helper, real};
+
+const POLICY: &str = "name: p
+rules:
+  - { tool: act, args: { branch: main }, effect: deny }
+  - { tool: act, when: 'has(args.owner) && args.owner == \"acme\"', effect: deny }
+  - { tool: act, args: { count: 22 }, effect: deny }
+  - { tool: act, args: { loose: 22 }, effect: deny }
+  - { tool: act, args: { force: true }, effect: deny }
+  - { tool: act, args: { dry_run: false }, effect: deny }
+  - { tool: act, args: { 'tags[any]': prod }, effect: deny }
+  - { tool: act, args: { to: evil }, effect: deny }
+  - { tool: act, args: { uri: { prefix: 'file:///etc/' } }, effect: deny }
+default_effect: allow
+";
+
+/// For each argument values that are denied, or that some server takes for those, and
+/// then others.
+fn calls() -> Vec<Value> {
+    let texts = [
+        "main",
+        " main",
+        "main\n",
+        "Main",
+        "m\u{200b}ain",
+        "dev",
+        "mainframe",
+        "acme",
+        "Acme",
+        "ACME",
+        "acme2",
+        "22",
+        " 22 ",
+        "+22",
+        "022",
+        "22.0",
+        "22.9",
+        "2.2e1",
+        "0x16",
+        "0b10110",
+        "0o26",
+        "2_2",
+        "２２",
+        "٢٢",
+        "22abc",
+        "22,0",
+        "23",
+        "220",
+        "true",
+        "yes",
+        "on",
+        "1",
+        "t",
+        "false",
+        "no",
+        "off",
+        "0",
+        "",
+        "x",
+        "prod",
+        "[\"prod\"]",
+        "[\"dev\"]",
+        "evil",
+        "[\"evil\"]",
+        "evil,b",
+        "good",
+        "file:///etc/passwd",
+        "file:///etc/%70asswd",
+        "file:///%65tc/passwd",
+        "file:///etc%2Fpasswd",
+        "file:///srv/../etc/passwd",
+        "file:///srv/%2e%2e/etc/passwd",
+        "FILE:///etc/passwd",
+        "file:/etc/passwd",
+        "file://localhost/etc/passwd",
+        " file:///etc/passwd",
+        "fi\tle:///etc/passwd",
+        "file:\\\\\\etc\\passwd",
+        "file:///srv/a.md",
+        "file:///srv/a%20b",
+        "x://a/b",
+    ];
+    let others = [
+        json!(22),
+        json!(22.0),
+        json!(22.5),
+        json!(23),
+        json!(1),
+        json!(0),
+        json!(-1),
+        json!(true),
+        json!(false),
+        json!(null),
+        json!([]),
+        json!({}),
+        json!(["main"]),
+        json!(["prod"]),
+        json!(["dev"]),
+        json!(["evil", "b"]),
+        json!([22]),
+        json!(["22"]),
+        json!(["acme"]),
+    ];
+    let values: Vec<Value> = texts.into_iter().map(Value::from).chain(others).collect();
+    let names = ["branch", "owner", "count", "loose", "force", "dry_run", "tags", "to", "uri"];
+    let calls =
+        names.iter().flat_map(|name| values.iter().map(move |value| json!({ *name: value })));
+    calls.collect()
+}
+
+/// How many calls did what is forbidden, and how many anything at all.
+fn done(command: &[OsString], record: &Path) -> (Vec<String>, usize) {
+    let mut client = Client::spawn(command);
+    client.initialize();
+    let (mut forbidden, mut count) = (Vec::new(), 0);
+    let mut seen = 0;
+    for (id, args) in (1..).zip(calls()) {
+        client.call(id, "act", &args);
+        let text = std::fs::read_to_string(record).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        for line in &lines[seen..] {
+            count += 1;
+            if !line.is_empty() {
+                forbidden.push(format!("{args} did {line}"));
+            }
+        }
+        seen = lines.len();
+    }
+    assert!(client.close().success());
+    (forbidden, count)
+}
+
+fn check(server: impl Fn(&Path) -> Vec<OsString>, least: usize) {
+    let sandbox = Sandbox::new();
+    let (open, gated) = (sandbox.path("open"), sandbox.path("gated"));
+    let (forbidden, all) = done(&server(&open), &open);
+    assert!(forbidden.len() >= least, "only {} of {all}: {forbidden:#?}", forbidden.len());
+    let wrap: Wrap = sandbox.wrap().policy(sandbox.write("p.yaml", POLICY));
+    let (passed, let_through) = done(&wrap.command(server(&gated)), &gated);
+    assert!(passed.is_empty(), "{} of {}: {passed:#?}", passed.len(), forbidden.len());
+    // Most of what does nothing forbidden is let through.
+    let harmless = all - forbidden.len();
+    assert!(let_through * 2 > harmless, "{let_through} of {harmless}");
+}
+
+#[test]
+fn python_sdk() {
+    let Some(installed) = real::installed() else { return };
+    let python = installed.join("python/bin/python");
+    check(|record| argv([python.as_os_str(), &helper("typed.py"), record.as_os_str()]), 30);
+}
+
+#[test]
+fn python_sdk_before_2() {
+    let Some(installed) = real::installed() else { return };
+    let python = installed.join("python-sqlite/bin/python");
+    check(|record| argv([python.as_os_str(), &helper("typed.py"), record.as_os_str()]), 30);
+}
+
+#[test]
+fn typescript_sdk() {
+    let Some(installed) = real::installed() else { return };
+    let mut place = OsString::from("AGENTGATE_REAL=");
+    place.push(&installed);
+    let server = |record: &Path| {
+        argv(["env".into(), place.clone(), "node".into(), helper("typed.mjs"), record.into()])
+    };
+    check(server, 60);
+}
