@@ -68,7 +68,7 @@ pub fn fold(word: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn loosen(text: &str) -> Cow<'_, str> {
     let printable = |byte: &u8| (b' '..=b'~').contains(byte);
-    if !text.as_bytes().iter().all(|byte| printable(byte)) {
+    if !text.as_bytes().iter().all(printable) {
         return Cow::Owned(pass(text));
     }
     match text.bytes().any(|byte| byte.is_ascii_uppercase()) {

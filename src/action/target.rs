@@ -47,6 +47,15 @@ impl Target {
         }
     }
 
+    /// The same, to put others in their place.
+    pub(crate) fn args_mut(&mut self) -> Option<&mut Object> {
+        match self {
+            Self::Tool(call) => Some(&mut call.args),
+            Self::Method(request) => Some(&mut request.params),
+            Self::Http(_) | Self::Malformed(_) => None,
+        }
+    }
+
     /// The `tools/call`, where it is one.
     #[must_use]
     pub fn call(&self) -> Option<&ToolCall> {

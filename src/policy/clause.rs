@@ -135,10 +135,7 @@ impl Key {
                 truth
             }
             Self::Not(clause) => !clause.judge(subject)?,
-            Self::When(condition) => match (condition.holds(action, intent)?, condition) {
-                (_, condition) if condition.is_in_doubt(action) => Truth::Unjudged,
-                (holds, _) => holds.into(),
-            },
+            Self::When(condition) => condition.judge(action, intent)?,
         })
     }
 

@@ -89,12 +89,13 @@ pub(super) fn elements(text: &str) -> Vec<String> {
 }
 
 /// Whether two texts differ only in what some readers drop or do not tell apart: upper and
-/// lower case, white space around, what is behind a NUL, characters that are not seen, and
+/// lower case, white space and quotes around, what is behind a NUL, characters that are not seen, and
 /// several ways to write one character.
 fn is_alike(text: &str, wanted: &str) -> bool {
     /// What is this much longer is another text, whatever it is made of.
     const LONGER: usize = 16;
-    let shown = text.split('\0').next().unwrap_or_default().trim();
+    let shown = text.split('\0').next().unwrap_or_default();
+    let shown = shown.trim().trim_matches(['"', '\'']);
     shown.len() <= LONGER * (wanted.len() + LONGER) && fold(shown) == fold(wanted)
 }
 

@@ -20,6 +20,7 @@ use super::diagnostic::nearest;
 use super::matcher::{self, Step};
 use super::reads;
 use super::regexes::{self, Regexes, Room};
+use super::respelt;
 use super::truth::Truth;
 use crate::action::{Action, Body, Hints, McpRequest};
 use crate::intent::Intent;
@@ -239,9 +240,50 @@ impl Condition {
         }
     }
 
+    /// The same, unjudged where it hangs on how lenient servers read the arguments.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn judge(&self, action: &Action, intent: Intent) -> Result<Truth, Failure> {
+        let holds = self.holds(action, intent)?;
+        let is_in_doubt = self.is_in_doubt(action) || self.hangs_on_spelling(action, intent, holds);
+        Ok(if is_in_doubt { Truth::Unjudged } else { holds.into() })
+    }
+
+    /// Whether the answer is another one where the texts that it looks at are read in
+    /// another way.
+    fn hangs_on_spelling(&self, action: &Action, intent: Intent, holds: bool) -> bool {
+        let Some(args) = action.target.args() else { return false };
+        let looked_at = |(key, _): &(&str, &Json)| {
+            self.arguments.iter().any(|steps| match steps.first() {
+                Some(Step::Key(first)) => **first == **key,
+                _ => true,
+            })
+        };
+        let looked_at: Vec<_> = args.iter().filter(looked_at).collect();
+        if !looked_at.iter().any(|(_, value)| respelt::is_read_otherwise(value)) {
+            return false;
+        }
+        let looked_at = looked_at.into_iter().map(|(key, value)| (key.to_owned(), value.clone()));
+        let looked_at = looked_at.collect();
+        let looked_at = Object::from_members(looked_at).unwrap_or_default();
+        let Some(others) = respelt::arguments(&looked_at) else { return true };
+        others.into_iter().any(|other| {
+            let mut reread = action.clone();
+            if let Some(args) = reread.target.args_mut() {
+                other.iter().for_each(|(key, value)| {
+                    if let Some(place) = args.get_mut(key) {
+                        place.clone_from(value);
+                    }
+                });
+            }
+            self.holds(&reread, intent) != Ok(holds)
+        })
+    }
+
     /// Whether it holds an argument against a value that lenient servers may take it for,
     /// so that its answer is not certain.
-    pub(crate) fn is_in_doubt(&self, action: &Action) -> bool {
+    fn is_in_doubt(&self, action: &Action) -> bool {
         let Some(args) = action.target.args() else { return false };
         self.comparisons.iter().any(|(steps, wanted)| {
             let values = matcher::reached_in(args, steps);

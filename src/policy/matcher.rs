@@ -13,9 +13,8 @@ use super::glob::Glob;
 use super::text::{Part, Text};
 use super::truth::Truth;
 use super::under::Folder;
-use super::uri;
 use super::yaml::{Node, Value};
-use super::{coercion, decimal};
+use super::{coercion, decimal, respelt};
 use crate::json::{Json, Number, Object};
 
 pub(super) use path::Step;
@@ -235,13 +234,11 @@ impl Check {
         }
     }
 
-    /// A URI and a list that is given as text are judged as they are written, and as they
-    /// may be read.
+    /// A text is judged as it is written, and as it may be read.
     fn text(&self, text: &str) -> Truth {
-        let mut readings = uri::readings(text);
-        readings.extend(coercion::elements(text));
-        let (text, readings) = (Text::new(text), readings.iter().map(|text| Text::new(text)));
-        let readings: Vec<Text<'_>> = readings.collect();
+        let readings = respelt::readings(text);
+        let text = Text::new(text);
+        let readings: Vec<Text<'_>> = readings.iter().map(|text| Text::new(text)).collect();
         self.each(|operator| {
             let written = operator.on_text(&text);
             match operator {

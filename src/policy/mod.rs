@@ -30,6 +30,7 @@ mod outlook;
 mod readings;
 mod reads;
 mod regexes;
+mod respelt;
 mod rules;
 mod text;
 mod truth;

@@ -20,6 +20,8 @@ rules:
   - { tool: act, args: { 'tags[any]': prod }, effect: deny }
   - { tool: act, args: { to: evil }, effect: deny }
   - { tool: act, args: { uri: { prefix: 'file:///etc/' } }, effect: deny }
+  - { tool: act, args: { path: { prefix: /etc/ } }, effect: deny }
+  - { tool: act, when: 'has(args.file) && args.file.startsWith(\"/etc/\")', effect: deny }
 default_effect: allow
 ";
 
@@ -88,6 +90,17 @@ fn calls() -> Vec<Value> {
         "file:///srv/a.md",
         "file:///srv/a%20b",
         "x://a/b",
+        "/etc/passwd",
+        "//etc/passwd",
+        "/./etc//passwd",
+        "/srv/../etc/passwd",
+        "/srv/../../etc/passwd",
+        " /etc/passwd",
+        "\"/etc/passwd\"",
+        "'/etc/passwd'",
+        "/srv/a\n/../../etc/passwd",
+        "/srv/a.md",
+        "/srv/./a",
     ];
     let others = [
         json!(22),
@@ -111,7 +124,10 @@ fn calls() -> Vec<Value> {
         json!(["acme"]),
     ];
     let values: Vec<Value> = texts.into_iter().map(Value::from).chain(others).collect();
-    let names = ["branch", "owner", "count", "loose", "force", "dry_run", "tags", "to", "uri"];
+    let names = [
+        "branch", "owner", "count", "loose", "force", "dry_run", "tags", "to", "uri", "path",
+        "file",
+    ];
     let calls =
         names.iter().flat_map(|name| values.iter().map(move |value| json!({ *name: value })));
     calls.collect()

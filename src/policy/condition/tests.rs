@@ -127,9 +127,16 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
         ("args.b in ['main', 'release']", r#"{"b":"RELEASE"}"#, true),
         ("args.b in ['main', 'release']", r#"{"b":"dev"}"#, false),
         ("args.b == args.c", r#"{"b":"1","c":1}"#, false),
+        ("args.p.startsWith('/etc/')", r#"{"p":"/srv/../etc/passwd"}"#, true),
+        ("args.p.startsWith('/srv/')", r#"{"p":"/srv/../etc/passwd"}"#, true),
+        ("args.p.startsWith('/srv/')", r#"{"p":"/srv/./a","q":"/srv/../b"}"#, false),
+        ("args.to.exists(t, t.endsWith('@evil.org'))", r#"{"to":["[\"a@evil.org\"]"]}"#, true),
+        ("args.u.contains('127.0.0.1')", r#"{"u":"http://2130706433/"}"#, true),
+        ("args.u.contains('127.0.0.1')", r#"{"u":"http://example.com/"}"#, false),
     ] {
         let condition = Condition::compile(expression, &mut Room::default()).unwrap();
-        assert_eq!(condition.is_in_doubt(&action(args)), in_doubt, "{expression} {args}");
+        let judged = condition.judge(&action(args), Intent::Update);
+        assert_eq!(judged == Ok(Truth::Unjudged), in_doubt, "{expression} {args}");
     }
 }
 

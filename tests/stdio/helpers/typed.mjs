@@ -10,7 +10,7 @@
 
 import { appendFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const require = createRequire(join(process.env.AGENTGATE_REAL, 'package.json'));
@@ -19,7 +19,10 @@ const { McpServer } = await load('@modelcontextprotocol/sdk/server/mcp.js');
 const { StdioServerTransport } = await load('@modelcontextprotocol/sdk/server/stdio.js');
 const { z } = await load('zod');
 
-const path = (uri) => {
+// As server-filesystem does.
+const real = (path) => resolve('/', path.trim().replace(/^["']|["']$/g, ''));
+
+const pathOf = (uri) => {
   try {
     return decodeURIComponent(new URL(uri).pathname);
   } catch {
@@ -38,9 +41,11 @@ const inputSchema = {
   tags: z.any().optional(),
   to: z.any().optional(),
   uri: z.string().optional(),
+  path: z.string().optional(),
+  file: z.string().optional(),
 };
 server.registerTool('act', { inputSchema }, async (args) => {
-  const { branch, owner, count, loose, force, dry_run: dry, tags, to, uri } = args;
+  const { branch, owner, count, loose, force, dry_run: dry, tags, to, uri, path, file } = args;
   const given = (value) => value !== undefined;
   const forbidden = {
     branch: branch?.trim().normalize('NFC') === 'main',
@@ -51,7 +56,9 @@ server.registerTool('act', { inputSchema }, async (args) => {
     dry_run: given(dry) && dry !== null && dry !== true,
     tags: [tags].flat().includes('prod'),
     to: [to].flat().includes('evil'),
-    uri: given(uri) && path(uri).startsWith('/etc/'),
+    uri: given(uri) && pathOf(uri).startsWith('/etc/'),
+    path: given(path) && real(path).startsWith('/etc/'),
+    file: given(file) && real(file).startsWith('/etc/'),
   };
   const names = Object.keys(forbidden).filter((name) => forbidden[name]);
   appendFileSync(process.argv[2], `${names.join(' ')}\n`);
