@@ -62,7 +62,7 @@ def act(
         "to": "evil" in ([to] if isinstance(to, str) else to),
         "path": real(path).startswith("/etc/"),
         "file": real(file).startswith("/etc/"),
-        "uri": unquote(urlparse(uri).path).startswith("/etc/"),
+        "uri": urlparse(uri).scheme == "file" and unquote(urlparse(uri).path).startswith("/etc/"),
     }
     with open(sys.argv[1], "a", encoding="utf-8") as record:
         record.write(" ".join(name for name, is_so in forbidden.items() if is_so) + "\n")
