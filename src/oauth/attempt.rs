@@ -36,7 +36,7 @@ impl Inner {
         let scopes = match record {
             Some(record) if challenge.wants_scope() => self.more_scopes(record, challenge)?,
             Some(record) => {
-                if self.has_renewed(&lock, record).await? {
+                if self.has_renewed(&lock, record, challenge).await? {
                     return Ok(());
                 }
                 // What had been asked for, a wider scope too, is asked for again.
@@ -68,14 +68,19 @@ impl Inner {
 
     /// Tries the refresh token of a token that was refused; `false` where a
     /// person has to log in.
-    async fn has_renewed(&self, lock: &Lock, record: &Record) -> Result<bool, LoginError> {
+    pub(super) async fn has_renewed(
+        &self,
+        lock: &Lock,
+        record: &Record,
+        challenge: &Challenge,
+    ) -> Result<bool, LoginError> {
         match record.new_by(now()) {
             Some(By::Login) => {
                 let why = "it was given less than a minute ago";
                 Err(LoginError::useless(&self.place.server, why))
             }
             Some(By::Renewal) => Ok(false),
-            None => Ok(self.renew_held(lock, record).await?.is_some()),
+            None => Ok(self.renew_held(lock, record, challenge.header()).await?.is_some()),
         }
     }
 
@@ -91,7 +96,21 @@ impl Inner {
         scopes.extend(record.scopes.iter().cloned());
         let more: Vec<_> = wanted.iter().filter(|scope| !scopes.contains(scope)).collect();
         if more.is_empty() {
-            let why = format!("it wants the scope `{}`, which was asked for", wanted.join(" "));
+            let server = shown(&self.place.server);
+            let why = match wanted.is_empty() {
+                true => format!(
+                    "it wants more scope and does not say which; ask for it with `agentgate login \
+                     --again --scope SCOPE {server}`"
+                ),
+                false => {
+                    let wanted = wanted.join(" ");
+                    format!(
+                        "it wants the scope `{wanted}`, which was asked for and is not enough, or \
+                         was not granted; to ask again: `agentgate login --again --scope '{wanted}' \
+                         {server}`"
+                    )
+                }
+            };
             return Err(LoginError::useless(&self.place.server, why));
         }
         scopes.extend(more.into_iter().cloned());

@@ -72,7 +72,7 @@ impl Session {
             if !record.is_due(now()) {
                 return Ok(Login::told(record, false));
             }
-            if let Some(renewed) = inner.renew_held(&lock, record).await? {
+            if let Some(renewed) = inner.renew_held(&lock, record, None).await? {
                 return Ok(Login::told(&renewed, false));
             }
         }

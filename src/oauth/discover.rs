@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use rmcp::transport::auth::{AuthError, AuthorizationManager, AuthorizationMetadata};
 use tokio::time::timeout;
 use url::Url;
 
-use super::LoginError;
 use super::error::words;
 use super::exchange::{Errand, Exchange, Forbidden};
 use super::trust::Trust;
+use super::{Challenge, LoginError};
 
 /// How long it may take to find out who logs people in.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A message that changes nothing, whoever answers it.
+const PING: &[u8] = br#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#;
 
 /// The network, and the server that wants a login.
 #[derive(Debug, Clone)]
@@ -32,6 +35,17 @@ pub(super) struct Discovered {
     pub(super) issuer: String,
     /// Where tokens are taken back, where that is offered.
     pub(super) revocation: Option<String>,
+    /// What the server said when it was asked without a login.
+    pub(super) challenge: Option<String>,
+    errand: Arc<Errand>,
+}
+
+impl Discovered {
+    /// The error that the last answer names, where it is one of OAuth's (RFC 6749,
+    /// section 5.2).
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.errand.refusal()
+    }
 }
 
 impl Place {
@@ -40,14 +54,19 @@ impl Place {
     /// server's own (RFC 8414, OpenID Connect), which must name the issuer that
     /// it was looked up as. The endpoints that servers of 2025-03-26 were said to
     /// have are not guessed.
+    /// Without a challenge at hand the server is asked for one.
     pub(super) async fn discover(&self, challenge: Option<&str>) -> Result<Discovered, LoginError> {
+        let challenge = match challenge {
+            Some(challenge) => Some(challenge.to_owned()),
+            None => self.knock().await,
+        };
         let errand = Arc::new(Errand::new(self.exchange.clone()));
         let (server, client) = (self.server.clone(), Arc::clone(&errand));
         let mut manager = AuthorizationManager::new_with_oauth_http_client(server, client)
             .await
             .map_err(|error| self.blame(&error))?;
-        let found = timeout(PATIENCE, manager.resolve_metadata_from_challenge(challenge)).await;
-        let found = found.map_err(|_| {
+        let finding = manager.resolve_metadata_from_challenge(challenge.as_deref());
+        let found = timeout(PATIENCE, finding).await.map_err(|_| {
             LoginError::failed(&self.server, "it took too long to find out where to log in")
         })?;
         let found = found.map_err(|error| self.blame(&error))?;
@@ -64,7 +83,18 @@ impl Place {
         }
         let revocation = text(&metadata, "revocation_endpoint").map(str::to_owned);
         manager.set_metadata(metadata.clone());
-        Ok(Discovered { manager, metadata, issuer, revocation })
+        Ok(Discovered { manager, metadata, issuer, revocation, challenge, errand })
+    }
+
+    /// What the server says to a message without a login: some challenge nothing else.
+    async fn knock(&self) -> Option<String> {
+        let request = Request::post(self.server.as_str())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, text/event-stream")
+            .body(PING.to_vec())
+            .ok()?;
+        let answer = self.exchange.send(request).await.ok()?;
+        Challenge::of(answer.status(), answer.headers(), None)?.header().map(str::to_owned)
     }
 
     /// Checks every address that will be called or shown, and that codes are

@@ -51,6 +51,14 @@ struct SoFar {
     asked: Option<Url>,
     /// Where the last answer leads.
     leads: Option<Url>,
+    /// The error that the last answer names.
+    refusal: Option<String>,
+}
+
+/// A refusal of an authorization server's (RFC 6749, section 5.2).
+#[derive(serde::Deserialize)]
+struct Refusal {
+    error: String,
 }
 
 /// More than a login takes.
@@ -101,6 +109,11 @@ impl Errand {
         self.so_far().asked.clone()
     }
 
+    /// The error that the last answer names, where it is a refusal.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.so_far().refusal.clone()
+    }
+
     async fn send(
         &self,
         request: Request<Vec<u8>>,
@@ -119,7 +132,11 @@ impl Errand {
         let answer = self.exchange.send(request).await?;
         let place = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection());
         let place = place.and_then(|place| url.join(place.to_str().ok()?).ok());
-        self.so_far().leads = place;
+        let refusal = answer.status().is_client_error().then(|| answer.body());
+        let refusal = refusal.and_then(|body| serde_json::from_slice::<Refusal>(body).ok());
+        let mut so_far = self.so_far();
+        (so_far.leads, so_far.refusal) = (place, refusal.map(|refusal| refusal.error));
+        drop(so_far);
         Ok(answer)
     }
 

@@ -238,6 +238,7 @@ impl Prepared<'_> {
             },
             asked,
             revocation: found.revocation,
+            challenge: found.challenge,
         };
         Ok(Record::new(about, grant, Timestamp::now().as_second()))
     }

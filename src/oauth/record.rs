@@ -112,6 +112,10 @@ pub(super) struct Record {
     pub(super) asked: Vec<String>,
     /// Where tokens are taken back (RFC 7009), where that is offered.
     pub(super) revocation: Option<String>,
+    /// What the server said when it wanted the login: some name nowhere else who logs
+    /// people in.
+    #[serde(default)]
+    pub(super) challenge: Option<String>,
     access_token: Secret,
     refresh_token: Option<Secret>,
     by: By,
@@ -129,12 +133,14 @@ pub(super) struct About {
     pub(super) scopes: Vec<String>,
     pub(super) asked: Vec<String>,
     pub(super) revocation: Option<String>,
+    pub(super) challenge: Option<String>,
 }
 
 impl Record {
     /// A login made at `now`, in Unix seconds.
     pub(super) fn new(about: About, grant: Grant, now: i64) -> Self {
-        let About { server, resource, issuer, client, scopes, asked, revocation } = about;
+        let About { server, resource, issuer, client, scopes, asked, revocation, challenge } =
+            about;
         Self {
             version: VERSION,
             server,
@@ -144,6 +150,7 @@ impl Record {
             scopes,
             asked,
             revocation,
+            challenge,
             access_token: grant.access_token,
             refresh_token: grant.refresh_token,
             by: By::Login,
@@ -239,6 +246,7 @@ pub(super) mod tests {
             scopes: vec!["read".to_owned()],
             asked: vec!["read".to_owned()],
             revocation: None,
+            challenge: None,
         };
         Record::new(about, grant(token, expires_in), now)
     }

@@ -8,15 +8,31 @@ use serde_json::json;
 
 use super::LoginError;
 use super::discover::Place;
+use super::error::shown;
 use super::record::{Record, Secret};
+
+/// Errors that another try does not change (RFC 6749, section 5.2; RFC 8707, section
+/// 2). A client that the gate registered is registered anew with the next login.
+const FINAL: [&str; 5] = [
+    "invalid_client",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+];
 
 impl Place {
     /// Exchanges `record`'s refresh token. The server is asked anew who logs
     /// people in for it: the refresh token goes to its issuer and nobody else.
-    /// `None` where a person has to log in again.
-    pub(super) async fn renew(&self, record: &Record) -> Result<Option<Record>, LoginError> {
+    /// `challenge` is what the server said just now, where it did. `None` where a
+    /// person has to log in again.
+    pub(super) async fn renew(
+        &self,
+        record: &Record,
+        challenge: Option<&str>,
+    ) -> Result<Option<Record>, LoginError> {
         let Some(refresh) = record.refresh() else { return Ok(None) };
-        let mut found = self.discover(None).await?;
+        let mut found = self.discover(challenge.or(record.challenge.as_deref())).await?;
         if found.issuer != record.issuer {
             return match record.client.given {
                 false => Ok(None),
@@ -30,11 +46,31 @@ impl Place {
         match found.manager.refresh_token().await {
             Ok(response) => {
                 let grant = self.grant(&response)?;
-                Ok(Some(record.renewed(grant, Timestamp::now().as_second())))
+                let mut renewed = record.renewed(grant, Timestamp::now().as_second());
+                renewed.challenge = found.challenge;
+                Ok(Some(renewed))
             }
             Err(AuthError::TokenRefreshRejected(_) | AuthError::AuthorizationRequired) => Ok(None),
-            Err(error) => Err(self.blame(&error)),
+            Err(error) => match found.refusal().as_deref() {
+                Some("invalid_client" | "unauthorized_client") if record.client.given => {
+                    Err(self.unknown(&record.client.id))
+                }
+                Some(refusal) if FINAL.contains(&refusal) => Ok(None),
+                _ => Err(self.blame(&error)),
+            },
         }
+    }
+
+    /// The issuer does not know the client any more that a person gave, or refuses its
+    /// secret: only a person can give another.
+    fn unknown(&self, client: &str) -> LoginError {
+        let server = shown(&self.server);
+        let why = format!(
+            "its authorization server does not take the client `{client}`, which was registered \
+             by hand, or its secret, any more; log in again with `agentgate login --again \
+             --client-id ID --client-secret-env VARIABLE {server}`"
+        );
+        LoginError::untrusted(&self.server, why)
     }
 
     /// A client registered by hand, and its secret, belong to one issuer.

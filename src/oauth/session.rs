@@ -77,6 +77,8 @@ pub(super) struct Inner {
     /// Held while renewing, so that the requests of this process queue here and
     /// not on the file.
     renewing: tokio::sync::Mutex<()>,
+    /// Held from when a refresh token is offered until what came of it is kept.
+    exchanging: tokio::sync::Mutex<()>,
     /// When a renewal failed last.
     failed: Mutex<Option<Instant>>,
     /// The login under way, or the last one.
@@ -121,6 +123,7 @@ impl Session {
             known: Mutex::new(None),
             seen: Mutex::new(None),
             renewing: tokio::sync::Mutex::new(()),
+            exchanging: tokio::sync::Mutex::new(()),
             failed: Mutex::new(None),
             attempt: Mutex::new(None),
         };
@@ -135,10 +138,18 @@ impl Session {
         if !record.is_due(now()) || record.refresh().is_none() {
             return record.header();
         }
-        match Box::pin(self.inner.renew(&record)).await {
-            Some(renewed) => renewed.header(),
+        let (inner, due) = (Arc::clone(&self.inner), Arc::clone(&record));
+        // In a task of its own: whoever asked may go, but what was given for a refresh
+        // token that is used up has to be kept.
+        let renewing = tokio::spawn(async move { inner.renew(&due).await });
+        match renewing.await {
+            Ok(Some(renewed)) => renewed.header(),
             // Whatever the server says to a token that has run out is a challenge.
-            None => record.header(),
+            Ok(None) => record.header(),
+            Err(error) => {
+                tracing::error!(%error, "a renewal failed");
+                record.header()
+            }
         }
     }
 
@@ -170,6 +181,24 @@ impl Session {
                 Err(LoginError::failed(self.server(), "its authorization server does not answer"))
             }
         }
+    }
+
+    /// Answers a server's refusal as [`Session::challenged`] does, as far as that takes
+    /// no person: for what nobody asked for just now.
+    ///
+    /// # Errors
+    /// See [`LoginError`]; a person may have to log in.
+    pub async fn renewed(&self, challenge: &Challenge) -> Result<(), LoginError> {
+        let (inner, challenge) = (Arc::clone(&self.inner), challenge.clone());
+        let renewing = tokio::spawn(async move { inner.renew_refused(&challenge).await });
+        let broken_off = |_| Err(LoginError::failed(self.server(), "it was broken off"));
+        renewing.await.unwrap_or_else(broken_off)
+    }
+
+    /// Waits for a renewal under way, `patience` at most: a process that ends in the
+    /// middle of one loses what was given for the refresh token.
+    pub async fn at_rest(&self, patience: Duration) {
+        let _ = timeout(patience, self.inner.exchanging.lock()).await;
     }
 
     /// Joins the login under way, or begins one.
@@ -265,22 +294,42 @@ impl Inner {
             Some(current) if current.access() != record.access() => return Ok(current),
             _ => {}
         }
-        match self.renew_held(&lock, record).await? {
+        match self.renew_held(&lock, record, None).await? {
             Some(renewed) => Ok(renewed),
-            None => Err(LoginError::failed(&self.place.server, "a person has to log in again")),
+            None => Err(self.needs_a_person()),
         }
     }
 
-    /// Renews `record` under the lock; `None` where a person has to log in.
+    /// Renews the token that `challenge` is about, where that takes no person.
+    async fn renew_refused(&self, challenge: &Challenge) -> Result<(), LoginError> {
+        let lock = self
+            .lock(RENEWAL_PATIENCE)
+            .await?
+            .ok_or_else(|| LoginError::failed(&self.place.server, "a login is under way"))?;
+        match self.record() {
+            Some(record) if !is_refused(&record, challenge) => Ok(()),
+            Some(record) if self.has_renewed(&lock, &record, challenge).await? => Ok(()),
+            _ => Err(self.needs_a_person()),
+        }
+    }
+
+    fn needs_a_person(&self) -> LoginError {
+        LoginError::failed(&self.place.server, "a person has to log in again")
+    }
+
+    /// Renews `record` under the lock; `None` where a person has to log in. `challenge`
+    /// is what the server said, where it refused the token.
     pub(super) async fn renew_held(
         &self,
         lock: &Lock,
         record: &Record,
+        challenge: Option<&str>,
     ) -> Result<Option<Arc<Record>>, LoginError> {
         if record.refresh().is_none() {
             return Ok(None);
         }
-        if let Some(renewed) = self.place.renew(record).await? {
+        let _exchanging = self.exchanging.lock().await;
+        if let Some(renewed) = self.place.renew(record, challenge).await? {
             self.save(lock, &renewed)?;
             return Ok(Some(Arc::new(renewed)));
         }
