@@ -22,6 +22,8 @@ mod kill;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod sse;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

@@ -22,7 +22,7 @@ fn lying_at(target: &'static str, lie: impl Fn(&Url) -> Says + Send + Sync + 'st
 }
 
 /// The person agrees at once.
-fn agree(page: &Url) -> Vec<String> {
+pub(crate) fn agree(page: &Url) -> Vec<String> {
     vec![callback(page, &[("code", "a-code")])]
 }
 

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod attacks;
+mod renewals;
 mod stage;
 mod strangers;
 

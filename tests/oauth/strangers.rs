@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -22,6 +22,12 @@ pub(crate) struct Asked {
     pub(crate) target: String,
     /// Everything, the body too.
     pub(crate) whole: String,
+}
+
+impl Asked {
+    pub(crate) fn body(&self) -> &str {
+        self.whole.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
 }
 
 /// What a server says.
@@ -137,14 +143,31 @@ impl Stranger {
         files.map(|it| it.path()).find(|it| it.extension().is_some_and(|it| it == "json"))
     }
 
+    /// The login that is kept.
+    pub(crate) fn kept(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.file().unwrap()).unwrap()).unwrap()
+    }
+
     /// Lets the kept token look as if it had run out.
     pub(crate) fn run_out(&self) {
-        let file = self.file().unwrap();
-        let mut kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-        for name in ["received", "expires"] {
+        self.shift(&["received", "expires"]);
+    }
+
+    /// Lets the kept token look as if it had been given long ago.
+    pub(crate) fn age(&self) {
+        self.shift(&["received"]);
+    }
+
+    fn shift(&self, names: &[&str]) {
+        let mut kept = self.kept();
+        for name in names {
             kept[name] = json!(kept[name].as_i64().unwrap() - 100_000);
         }
-        fs::write(file, kept.to_string()).unwrap();
+        fs::write(self.file().unwrap(), kept.to_string()).unwrap();
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
     }
 }
 

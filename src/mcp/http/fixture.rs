@@ -13,7 +13,7 @@ use crate::policy::Policy;
 use crate::store::{Options, Store};
 
 /// What makes relays that decide by the built-in `policy` and record in `folder`.
-pub(super) fn relays(folder: &Path, policy: &str) -> impl Fn() -> Arc<Relay> {
+pub(super) fn relays(folder: &Path, policy: &str) -> impl Fn() -> Arc<Relay> + use<> {
     let store = Store::open(&folder.join("a.db"), &Options::default()).unwrap();
     let policy = Arc::new(ArcSwap::from_pointee(Policy::built_in(policy).unwrap()));
     let gate = Gate::new(policy, store, AuditFailure::Refuse);

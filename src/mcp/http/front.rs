@@ -104,7 +104,7 @@ impl Backend {
     /// Ends every conversation, and every child.
     pub async fn close(&self) {
         match self {
-            Self::Remote(remote) => remote.close(),
+            Self::Remote(remote) => remote.close().await,
             Self::Command(pools) => pools.close().await,
         }
     }

@@ -31,6 +31,23 @@ pub fn json_rpc(status: StatusCode, message: Bytes) -> Response<Body> {
     response
 }
 
+/// That another try does not change an answer, whatever its status says.
+#[derive(Debug, Clone, Copy)]
+struct Lasting;
+
+/// The answer, as one that another try does not change.
+pub(super) fn lasting(mut response: Response<Body>) -> Response<Body> {
+    response.extensions_mut().insert(Lasting);
+    response
+}
+
+/// Whether a refusal may pass by itself.
+pub(super) fn is_passing(response: &Response<Body>) -> bool {
+    let status = response.status();
+    let may_pass = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    may_pass && response.extensions().get::<Lasting>().is_none()
+}
+
 /// Nothing but a status.
 #[must_use]
 pub fn empty(status: StatusCode) -> Response<Body> {

@@ -35,28 +35,23 @@ use crate::oauth;
 
 mod outward;
 
+use outward::Login;
+
 /// How long the server may take to begin its answer: a call may take minutes.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long a renewal of the login that is under way may take at the end.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// A remote server, and the conversations with it.
 pub struct Remote {
-    /// The server's; another one where it says so (HTTP+SSE).
+    target: Target,
+    /// The target's; another one where the server says so (HTTP+SSE).
     uri: ArcSwap<Uri>,
     link: Arc<Link>,
-    /// The login, where the server may ask for one.
-    login: Option<oauth::Session>,
-    /// Sent in place of the client's own of the same name.
-    headers: HeaderMap,
-    /// The client's `Authorization` is the gate's own and goes no further.
-    keeps_authorization: bool,
-    max_message: usize,
     sessions: Sessions,
     begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     exchanges: AtomicU64,
-    /// The client's transport has no headers.
-    fills_in: bool,
-    /// Clients that name no types get one message.
-    plain: bool,
     /// One conversation for all: the stream of HTTP+SSE carries every answer.
     is_sse: AtomicBool,
 }
@@ -98,25 +93,10 @@ impl Remote {
         target: Target,
         begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Target {
-            uri,
-            login,
-            headers,
-            keeps_authorization,
-            fills_in,
-            plain,
-            bridging,
-            max_message,
-        } = target;
         Arc::new(Self {
-            uri: ArcSwap::from_pointee(uri),
-            link: Link::new(client, bridging, max_message),
-            login,
-            headers,
-            keeps_authorization,
-            fills_in,
-            plain,
-            max_message,
+            uri: ArcSwap::from_pointee(target.uri.clone()),
+            link: Link::new(client, target.bridging, target.max_message),
+            target,
             sessions: Sessions::default(),
             begin: Box::new(begin),
             exchanges: AtomicU64::new(1),
@@ -143,10 +123,13 @@ impl Remote {
         Box::pin(self.bare(incoming)).await
     }
 
-    /// Ends every conversation.
-    pub fn close(&self) {
+    /// Ends every conversation. A renewal of the login has [`PARTING`] to come to its end.
+    pub async fn close(&self) {
         self.sessions.close_all();
         self.link.close();
+        if let Some(login) = &self.target.login {
+            login.at_rest(PARTING).await;
+        }
     }
 
     fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, Begun), NotYours> {
@@ -184,7 +167,7 @@ impl Remote {
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
         let open = Open(Some(Arc::clone(&relay)));
-        let one_message = self.plain && asks && !headers::names_types(&incoming.headers);
+        let one_message = self.target.plain && asks && !headers::names_types(&incoming.headers);
         if one_message {
             incoming.headers.insert(ACCEPT, BOTH);
         }
@@ -196,7 +179,7 @@ impl Remote {
             Posted::Answer(answer) => return problem::denied(answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
-        if id.is_none() && (session(&incoming).is_some() || self.fills_in) {
+        if id.is_none() && (session(&incoming).is_some() || self.target.fills_in) {
             given_up(&incoming.body).inspect(|id| conversation.gave_up(id));
         }
         // Once more where the tool was not known before: its schema says which
@@ -208,7 +191,7 @@ impl Remote {
             relay.over_and_out("its headers contradict it");
             return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
         }
-        if self.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
+        if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
             let declared = |tool: &str| conversation.param_headers(tool);
             incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
         }
@@ -237,7 +220,7 @@ impl Remote {
 
     /// Whether the headers say what the message says.
     fn agrees(&self, conversation: &Relay, incoming: &Incoming) -> Result<(), Mismatch> {
-        let declared = |tool: &str| match self.fills_in {
+        let declared = |tool: &str| match self.target.fills_in {
             true => Arc::default(),
             false => conversation.param_headers(tool),
         };
@@ -313,12 +296,12 @@ impl Remote {
                 }
             }
             "text/event-stream" => {
-                let body = stream::pump(body, relay, self.max_message, ends, owed);
+                let body = stream::pump(body, relay, self.target.max_message, ends, owed);
                 parts.headers.remove(CONTENT_LENGTH);
                 Response::from_parts(parts, body)
             }
             "application/json" => {
-                let body = match hold(body, self.max_message, PATIENCE).await {
+                let body = match hold(body, self.target.max_message, PATIENCE).await {
                     Ok(body) => body,
                     Err(error) => return failed(&format!("the server's answer: {error}")),
                 };
@@ -350,7 +333,7 @@ impl Remote {
     /// The answer to `owed` out of a stream, for a client that did not say that
     /// it takes streams.
     async fn one_answer(&self, body: Body, relay: &Relay, owed: &[u8]) -> Result<Bytes, String> {
-        let mut parser = Parser::new(self.max_message);
+        let mut parser = Parser::new(self.target.max_message);
         let mut body = body.into_data_stream();
         while let Some(data) = body.next().await {
             let data = data.map_err(|error| format!("the server's stream broke off: {error}"))?;
@@ -375,13 +358,16 @@ impl Remote {
         };
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
         let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
-        let request = self.request(
-            incoming.method.clone(),
-            &incoming.headers,
-            &Principal { name: Arc::clone(&incoming.principal), is_own: false },
-            Bytes::new(),
-        );
-        let response = match self.send_logged_in(request, PATIENCE).await {
+        let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
+        let principal = Principal { name, is_own: false };
+        let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
+        let may = match (method, session(&incoming)) {
+            // The stream of HTTP+SSE: nothing goes before it.
+            (&Method::GET, None) => Login::MayAsk,
+            (&Method::GET, Some(_)) => Login::MayRenew,
+            _ => Login::IsTaken,
+        };
+        let response = match self.send_logged_in(request, may, PATIENCE).await {
             Ok(response) => response,
             Err(words) => {
                 return problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
@@ -396,7 +382,9 @@ impl Remote {
         }
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
-        let failed = |words: &str| problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, words);
+        let failed = |words: &str| {
+            problem::lasting(problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, words))
+        };
         if status.is_redirection() {
             return failed(&problem::redirected(&parts.headers));
         }
@@ -408,7 +396,7 @@ impl Remote {
         }
         let relay = Arc::new(conversation.exchange(Arc::from("")));
         let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
-        let body = stream::pump(body, relay, self.max_message, ends, None);
+        let body = stream::pump(body, relay, self.target.max_message, ends, None);
         parts.headers.remove(CONTENT_LENGTH);
         Response::from_parts(parts, body)
     }

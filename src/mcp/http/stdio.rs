@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::agree::{self, has_method};
 use super::ask::BOTH;
 use super::front::Incoming;
+use super::headers;
 use super::remote::Remote;
 use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
@@ -39,8 +40,9 @@ const MAX_POSTS: usize = 256;
 /// have to arrive in order, but a server that does not take one holds up nobody.
 const IN_ORDER: Duration = Duration::from_secs(5);
 
-/// How long answers may take once the client has said its last.
-const LAST_ANSWERS: Duration = Duration::from_secs(8);
+/// How long answers may take once the client has said its last: scripts end their
+/// input at once, and a client that is gone for good stops the gate, too.
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
 /// How long the end of the session may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -84,6 +86,7 @@ pub struct Bridge {
     agent: Agent,
     transport: Transport,
     max_message: usize,
+    last_answers: Duration,
     to_client: Queue<Bytes>,
     /// The client does not read any more.
     client_gone: Notify,
@@ -119,6 +122,13 @@ struct UnderWay {
     given_up: bool,
 }
 
+/// What the server answered, and the session that it was asked in.
+#[derive(Debug)]
+struct Answer {
+    response: Response<Body>,
+    session: Option<HeaderValue>,
+}
+
 impl Bridge {
     /// A bridge to `remote` for `agent`.
     #[must_use]
@@ -133,6 +143,7 @@ impl Bridge {
             agent,
             transport,
             max_message,
+            last_answers: LAST_ANSWERS,
             to_client: Queue::new(),
             client_gone: Notify::new(),
             server_gone: Notify::new(),
@@ -172,7 +183,11 @@ impl Bridge {
                 self.answered_on_stream().await;
             };
             tokio::select! {
-                _ = timeout(LAST_ANSWERS, all) => {}
+                done = timeout(self.last_answers, all) => {
+                    if done.is_err() {
+                        let _ = timeout(LAST_WORDS, self.give_up()).await;
+                    }
+                }
                 () = self.client_gone.notified() => {}
                 () = self.server_gone.notified() => {}
                 () = &mut told => end = End::Told,
@@ -183,8 +198,25 @@ impl Bridge {
         self.take_leave().await;
         self.to_client.close();
         let _ = timeout(LAST_WORDS, writing).await;
-        self.remote.close();
+        self.remote.close().await;
         end
+    }
+
+    /// Tells of what has no answer when the client has said its last long ago.
+    async fn give_up(&self) {
+        let unanswered: HashSet<Key> = {
+            let mut state = self.state();
+            let on_stream = std::mem::take(&mut state.on_stream);
+            let waits = |it: &UnderWay| !it.post.is_finished() && !it.given_up && !it.listens;
+            let under_way = state.posts.iter().filter(|(_, it)| waits(it));
+            under_way.map(|(id, _)| id.clone()).chain(on_stream).collect()
+        };
+        let seconds = self.last_answers.as_secs_f32();
+        let words = format!("no answer came within {seconds} s after the end of the input");
+        tracing::warn!(requests = unanswered.len(), "{words}");
+        for id in unanswered {
+            self.tell_failed(Some(id.as_bytes()), &words).await;
+        }
     }
 
     fn write<W: AsyncWrite + Unpin + Send + 'static>(
@@ -210,9 +242,6 @@ impl Bridge {
     ) -> std::io::Result<()> {
         let room = Arc::new(Semaphore::new(MAX_POSTS));
         let mut ahead = 0;
-        if self.transport == Transport::Sse {
-            self.open_sse().await;
-        }
         while let Some(frame) = frames.next().await? {
             let line = match frame {
                 Frame::Line(line) if line.trim_ascii().is_empty() => continue,
@@ -225,6 +254,13 @@ impl Bridge {
             };
             while posts.try_join_next().is_some() {}
             if self.cancels(&line) {
+                continue;
+            }
+            if self.transport == Transport::Sse
+                && !self.state().is_sse
+                && let Err(fault) = self.open_sse().await
+            {
+                self.tell_unanswered(&Owed::of(&line), &fault.to_string()).await;
                 continue;
             }
             let outline = outline(&line);
@@ -264,7 +300,8 @@ impl Bridge {
         let mut state = self.state();
         state.posts.retain(|_, under_way| !under_way.post.is_finished());
         if let Some(key) = key {
-            state.posts.insert(key, UnderWay { post, stateless, listens, given_up: false });
+            let under_way = UnderWay { stateless, listens, ..UnderWay::new(post) };
+            state.posts.insert(key, under_way);
         }
     }
 
@@ -273,8 +310,13 @@ impl Bridge {
         while let Some(line) = lines.recv().await {
             let initialized = has_method(&line, "notifications/initialized");
             let initializes = has_method(&line, "initialize");
+            let id = outline(&line).id.filter(|_| initializes);
             let bridge = Arc::clone(&self);
             let mut posted = tokio::spawn(async move { bridge.post(line).await });
+            if let Some(id) = id {
+                let under_way = UnderWay::new(posted.abort_handle());
+                self.state().posts.insert(Key::new(&id), under_way);
+            }
             if initializes {
                 let _ = posted.await;
             } else if timeout(IN_ORDER, &mut posted).await.is_err() {
@@ -324,23 +366,27 @@ impl Bridge {
         if initializes {
             self.begin_anew();
         }
-        let mut response = self.exchange(Method::POST, &line, None).await;
+        self.await_on_stream(&owed);
+        let mut answer = self.exchange(Method::POST, &line, None).await;
         if initializes {
-            response = self.fall_back(response, &line).await;
-            self.state().session = response.headers().get(SESSION).cloned();
+            answer = self.fall_back(answer, &line).await;
+            self.state().session = answer.response.headers().get(SESSION).cloned();
         }
         owed.initializes = initializes;
-        self.write_answer(response, owed).await;
+        self.write_answer(answer, owed).await;
     }
 
-    /// What an earlier conversation left behind.
+    /// What an earlier conversation left behind. The one stream of HTTP+SSE carries
+    /// the next one's answers too.
     fn begin_anew(&self) {
         let mut state = self.state();
         (state.session, state.revision, state.lost) = (None, None, None);
-        state.listener.take().inspect(AbortHandle::abort);
+        if !state.is_sse {
+            state.listener.take().inspect(AbortHandle::abort);
+        }
     }
 
-    async fn exchange(&self, method: Method, line: &Bytes, last: Option<&str>) -> Response<Body> {
+    async fn exchange(&self, method: Method, line: &Bytes, last: Option<&str>) -> Answer {
         let mut headers = HeaderMap::new();
         match method {
             Method::POST => {
@@ -351,12 +397,13 @@ impl Bridge {
                 headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
             }
         }
-        {
+        let (session, revision) = {
             let state = self.state();
-            for (name, value) in [(SESSION, &state.session), (REVISION, &state.revision)] {
-                if let Some(value) = value {
-                    headers.insert(name, value.clone());
-                }
+            (state.session.clone(), state.revision.clone())
+        };
+        for (name, value) in [(SESSION, &session), (REVISION, &revision)] {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
             }
         }
         for (name, value) in agree::headers_of(line).into_iter().flatten() {
@@ -369,19 +416,21 @@ impl Bridge {
         }
         let (agent, principal) = (self.agent.clone(), Arc::from("stdio"));
         let body = line.clone();
-        self.remote.answer(Incoming { agent, principal, method, headers, body }).await
+        let incoming = Incoming { agent, principal, method, headers, body };
+        Answer { response: self.remote.answer(incoming).await, session }
     }
 
     fn is_lost(&self) -> bool {
         self.state().lost.is_some()
     }
 
-    /// The server does not know the session any more.
-    fn lose_session(&self) {
+    /// The server does not know this session any more. It may not be the present one:
+    /// what was sent in one may be answered when the client has begun another.
+    fn lose_session(&self, session: &HeaderValue) {
         let mut state = self.state();
-        if state.session.take().is_some() {
+        if state.session.as_ref() == Some(session) {
             tracing::warn!("{LOST}");
-            state.lost = Some(0);
+            (state.session, state.lost) = (None, Some(0));
             state.listener.take().inspect(AbortHandle::abort);
         }
     }
@@ -421,7 +470,92 @@ impl Bridge {
     }
 }
 
-/// Whether the server refused a session that it should know.
-fn is_stale(status: StatusCode) -> bool {
-    status == StatusCode::NOT_FOUND
+impl UnderWay {
+    fn new(post: AbortHandle) -> Self {
+        Self { post, stateless: false, listens: false, given_up: false }
+    }
+}
+
+impl Answer {
+    /// The session, where the server refused it and should know it.
+    fn lost_session(&self) -> Option<&HeaderValue> {
+        self.session.as_ref().filter(|_| self.response.status() == StatusCode::NOT_FOUND)
+    }
+
+    /// Whether it comes in events.
+    fn is_stream(&self) -> bool {
+        headers::is_stream(self.response.headers())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+
+    use super::*;
+    use crate::mcp::bridge::Bridging;
+    use crate::mcp::http::fixture::relays;
+    use crate::mcp::http::remote::Target;
+    use crate::net::client::Client;
+
+    /// Takes connections and answers nothing.
+    async fn silent() -> (tokio::net::TcpListener, Arc<Remote>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            uri: format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap(),
+            login: None,
+            headers: HeaderMap::new(),
+            keeps_authorization: false,
+            fills_in: true,
+            plain: false,
+            bridging: Bridging::Never,
+            max_message: 4 << 20,
+        };
+        let relay = relays(folder.path(), "allow_all");
+        let begin = move |_: &Incoming| Arc::into_inner(relay()).unwrap();
+        (listener, Remote::new(Client::without_roots().unwrap(), target, begin), folder)
+    }
+
+    #[tokio::test]
+    async fn what_has_no_answer_long_after_the_end_of_the_input_is_told_of() {
+        let (listener, remote, _folder) = silent().await;
+        let arrived = tokio::spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 64]).await;
+                open.push(stream);
+            }
+        });
+        let mut bridge = Bridge::new(remote, Agent::default(), Transport::Streamable, 4 << 20);
+        Arc::get_mut(&mut bridge).unwrap().last_answers = Duration::from_millis(200);
+        let (client, gate) = tokio::io::duplex(1 << 16);
+        let (read, write) = tokio::io::split(gate);
+        let running =
+            tokio::spawn(
+                async move { bridge.run((read, write), std::future::pending::<()>()).await },
+            );
+        let (read, mut write) = tokio::io::split(client);
+        write
+            .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{}}\n")
+            .await
+            .unwrap();
+        write
+            .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"resources/list\"}\n")
+            .await
+            .unwrap();
+        write.shutdown().await.unwrap();
+        let mut told = Vec::new();
+        let mut lines = BufReader::new(read).lines();
+        while told.len() < 2 {
+            told.push(lines.next_line().await.unwrap().unwrap());
+        }
+        told.sort();
+        for (line, id) in told.iter().zip(["\"id\":0", "\"id\":7"]) {
+            assert!(line.contains(id) && line.contains("after the end of the input"), "{line}");
+        }
+        assert_eq!(running.await.unwrap(), End::Client);
+        arrived.abort();
+    }
 }

@@ -13,7 +13,18 @@ use crate::mcp::http::headers;
 use crate::mcp::http::link::Principal;
 use crate::mcp::relay::exchange::Outgoing;
 use crate::net::Body;
-use crate::oauth::{Challenge, Session};
+use crate::oauth::Challenge;
+
+/// What is done where the server refuses the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Login {
+    /// A person may be asked.
+    MayAsk,
+    /// It may be renewed; nobody is asked.
+    MayRenew,
+    /// It is taken as it is.
+    IsTaken,
+}
 
 impl Remote {
     /// Sends a message as its client's headers say; where the server wants a login,
@@ -27,44 +38,47 @@ impl Remote {
     ) -> Result<Response<Body>, String> {
         let message = outgoing.into_bytes();
         let request = || self.request(Method::POST, headers, principal, message.clone());
-        let request_first = request();
-        // Whoever brings a credential of its own is not logged in.
-        let brings_its_own = request_first.headers().contains_key(AUTHORIZATION);
-        let response = self.send_logged_in(request_first, patience).await?;
-        match &self.login {
-            Some(login) if !brings_its_own && response.status().is_client_error() => {
-                Box::pin(self.log_in(login, response, request, patience)).await
-            }
-            _ => Ok(response),
-        }
+        self.send_logged_in(request, Login::MayAsk, patience).await
     }
 
-    /// Answers a challenge, where `response` is one, and sends the request once
-    /// more.
-    async fn log_in(
-        &self,
-        login: &Session,
-        response: Response<Body>,
-        request: impl Fn() -> Request<Bytes>,
-        patience: Duration,
-    ) -> Result<Response<Body>, String> {
-        let used = login.authorization().await;
-        let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
-        let Some(challenge) = challenge else { return Ok(response) };
-        login.challenged(&challenge).await.map_err(|error| error.to_string())?;
-        self.send_logged_in(request(), patience).await
-    }
-
+    /// Sends a request with the login. Where the server refuses that, it is sent once
+    /// more with another one, as far as `may` goes.
     pub(super) async fn send_logged_in(
         &self,
-        mut request: Request<Bytes>,
+        request: impl Fn() -> Request<Bytes>,
+        may: Login,
         patience: Duration,
     ) -> Result<Response<Body>, String> {
-        if let Some(login) = &self.login
-            && !request.headers().contains_key(AUTHORIZATION)
-            && let Some(authorization) = login.authorization().await
-        {
-            request.headers_mut().insert(AUTHORIZATION, authorization);
+        let first = request();
+        // Whoever brings a credential of its own is not logged in.
+        let brings_its_own = first.headers().contains_key(AUTHORIZATION);
+        let Some(login) = self.target.login.as_ref().filter(|_| !brings_its_own) else {
+            return self.go_out(first, None, patience).await;
+        };
+        let used = login.authorization().await;
+        let response = self.go_out(first, used.clone(), patience).await?;
+        if !response.status().is_client_error() {
+            return Ok(response);
+        }
+        // About what was sent: there may be another login meanwhile.
+        let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
+        let answered = match (challenge, may) {
+            (None, _) | (_, Login::IsTaken) => return Ok(response),
+            (Some(challenge), Login::MayAsk) => Box::pin(login.challenged(&challenge)).await,
+            (Some(challenge), Login::MayRenew) => Box::pin(login.renewed(&challenge)).await,
+        };
+        answered.map_err(|error| error.to_string())?;
+        self.go_out(request(), login.authorization().await, patience).await
+    }
+
+    async fn go_out(
+        &self,
+        mut request: Request<Bytes>,
+        login: Option<HeaderValue>,
+        patience: Duration,
+    ) -> Result<Response<Body>, String> {
+        if let Some(login) = login {
+            request.headers_mut().insert(AUTHORIZATION, login);
         }
         let sent = self.link.send(request, patience).await;
         sent.map_err(|error| format!("the server could not be reached: {error}"))
@@ -98,12 +112,12 @@ impl Remote {
         *request.uri_mut() = Uri::clone(&self.uri.load());
         let sent = request.headers_mut();
         for (name, value) in headers::end_to_end(headers) {
-            let is_kept = self.keeps_authorization && name == AUTHORIZATION;
+            let is_kept = self.target.keeps_authorization && name == AUTHORIZATION;
             if !is_kept && !self.is_ours_spelt_otherwise(name) {
                 sent.append(name.clone(), value.clone());
             }
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &self.target.headers {
             sent.insert(name.clone(), value.clone());
         }
         // What has to be read must come as it is.
@@ -114,11 +128,11 @@ impl Remote {
     /// Whether some servers (CGI, WSGI) read a client's header as one of the gate's own.
     fn is_ours_spelt_otherwise(&self, name: &HeaderName) -> bool {
         name.as_str().contains('_')
-            && self.headers.contains_key(name.as_str().replace('_', "-").as_str())
+            && self.target.headers.contains_key(name.as_str().replace('_', "-").as_str())
     }
 
     /// The largest message, in bytes.
     pub(in crate::mcp::http) fn max_message(&self) -> usize {
-        self.max_message
+        self.target.max_message
     }
 }

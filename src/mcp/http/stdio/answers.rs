@@ -3,18 +3,16 @@
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::{Bridge, LOST, is_stale};
+use super::{Answer, Bridge, LOST};
 use crate::mcp::answer;
-use crate::mcp::http::headers;
 use crate::mcp::http::problem::quoted;
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::pending::Key;
 use crate::mcp::reply;
 use crate::mcp::scan::outline;
-use crate::net::Body;
 use crate::net::body::hold;
 
 /// The ids to which an answer is owed, as they were written.
@@ -43,6 +41,11 @@ impl Owed {
         self.ids.iter().map(|id| Key::new(id))
     }
 
+    /// Strikes those whose key is none of these.
+    pub(super) fn keep(&mut self, mut keeps: impl FnMut(&Key) -> bool) {
+        self.ids.retain(|id| keeps(&Key::new(id)));
+    }
+
     /// Strikes what `message` answers; whether there was something.
     pub(super) fn settle(&mut self, message: &[u8]) -> bool {
         let before = self.ids.len();
@@ -65,26 +68,28 @@ pub(super) fn answered(message: &[u8]) -> Option<Key> {
 impl Bridge {
     /// Writes the messages of an answer as lines; an answer that is none becomes
     /// an error, so that nobody waits for ever.
-    pub(super) async fn write_answer(&self, response: Response<Body>, mut owed: Owed) {
-        if is_stream(&response) {
-            self.write_stream_to_its_end(response.into_body(), &mut owed).await;
+    pub(super) async fn write_answer(&self, answer: Answer, mut owed: Owed) {
+        if answer.is_stream() {
+            self.write_stream_to_its_end(answer, &mut owed).await;
             return self
                 .tell_unanswered(&owed, "the server's stream ended without an answer")
                 .await;
         }
+        if let Some(session) = answer.lost_session() {
+            self.lose_session(session);
+            return self.tell_unanswered(&owed, LOST).await;
+        }
+        let response = answer.response;
         let status = response.status();
         let after = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok());
         let after = after.map(|after| format!(", to be tried again after {after}"));
         let body = hold(response.into_body(), self.max_message, PATIENCE).await;
         let body = body.unwrap_or_else(|error| Bytes::from(error.to_string()));
-        if is_stale(status) && self.state().session.is_some() {
-            self.lose_session();
-            return self.tell_unanswered(&owed, LOST).await;
-        }
-        if status == StatusCode::ACCEPTED && self.state().is_sse {
-            let keys: Vec<_> = owed.keys().filter(|id| !self.is_given_up(id)).collect();
-            self.state().on_stream.extend(keys);
-            return;
+        if self.state().is_sse {
+            if status == StatusCode::ACCEPTED {
+                return;
+            }
+            self.stop_awaiting_on_stream(&mut owed);
         }
         let settles = owed.settle(&body);
         if owed.initializes && settles {
@@ -122,7 +127,7 @@ impl Bridge {
         }
     }
 
-    fn is_given_up(&self, id: &Key) -> bool {
+    pub(super) fn is_given_up(&self, id: &Key) -> bool {
         self.state().posts.get(id).is_some_and(|under_way| under_way.given_up)
     }
 
@@ -141,8 +146,4 @@ impl Bridge {
         line.push(b'\n');
         let _ = self.to_client.push(line.into()).await;
     }
-}
-
-pub(super) fn is_stream(response: &Response<Body>) -> bool {
-    headers::is_stream(response.headers())
 }

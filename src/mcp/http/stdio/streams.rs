@@ -7,13 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::answers::{Owed, answered, is_stream};
-use super::{Bridge, Transport, is_stale};
+use super::answers::{Owed, answered};
+use super::{Answer, Bridge, Transport};
+use crate::mcp::codes::UPSTREAM;
+use crate::mcp::http::problem::{self, is_passing, quoted};
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::http::sse::Parser;
+use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::hold;
 
@@ -36,6 +40,20 @@ struct Told {
     messages: usize,
     last_id: Option<String>,
     retry: Option<u64>,
+}
+
+/// Why there is no stream of HTTP+SSE.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotOpened {
+    /// The server answers with something else.
+    #[error("the server has no stream of HTTP+SSE: {0}")]
+    NoStream(String),
+    /// What the stream begins with, if anything, is no endpoint.
+    #[error("the server's stream names no endpoint")]
+    NoEndpoint,
+    /// It names one that is not used.
+    #[error("{0}")]
+    Endpoint(String),
 }
 
 /// The pauses between the streams of one kind. While they bring no message, the
@@ -64,26 +82,30 @@ impl Pauses {
 impl Bridge {
     /// Writes a stream's messages. Where the stream ends before the answers came
     /// and its events had ids, the rest is asked for (2025-11-25, "Resumability").
-    pub(super) async fn write_stream_to_its_end(&self, body: Body, owed: &mut Owed) {
-        let mut told = self.write_stream(body, owed).await;
+    pub(super) async fn write_stream_to_its_end(&self, answer: Answer, owed: &mut Owed) {
+        let session = answer.session;
+        let mut told = self.write_stream(answer.response.into_body(), owed).await;
         let mut heard = Instant::now();
         let mut pauses = Pauses::new();
         while !owed.is_empty() && heard.elapsed() < PATIENCE {
             let Some(last) = told.last_id.clone() else { return };
             sleep(pauses.after(&told)).await;
-            let response = self.exchange(Method::GET, &Bytes::new(), Some(&last)).await;
-            if is_stale(response.status()) {
-                return self.lose_session();
+            let answer = self.exchange(Method::GET, &Bytes::new(), Some(&last)).await;
+            // The client has begun another, which knows nothing of these events.
+            if answer.session != session {
+                return;
             }
-            let (status, streams) = (response.status(), is_stream(&response));
-            if is_passing(status) {
+            if let Some(session) = answer.lost_session() {
+                return self.lose_session(session);
+            }
+            if is_passing(&answer.response) {
                 told.messages = 0;
                 continue;
             }
-            if !streams || !status.is_success() {
+            if !answer.is_stream() || !answer.response.status().is_success() {
                 return;
             }
-            let more = self.write_stream(response.into_body(), owed).await;
+            let more = self.write_stream(answer.response.into_body(), owed).await;
             if more.events > 0 {
                 heard = Instant::now();
             }
@@ -144,20 +166,20 @@ impl Bridge {
             let mut last: Option<String> = None;
             let (mut pauses, mut pause) = (Pauses::new(), RETRY);
             loop {
-                let response = bridge.exchange(Method::GET, &Bytes::new(), last.as_deref()).await;
-                let status = response.status();
-                if is_stale(status) {
-                    return bridge.lose_session();
+                let answer = bridge.exchange(Method::GET, &Bytes::new(), last.as_deref()).await;
+                if let Some(session) = answer.lost_session() {
+                    return bridge.lose_session(session);
                 }
-                if is_passing(status) {
+                if is_passing(&answer.response) {
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_RETRY);
                     continue;
                 }
-                if !is_stream(&response) || !status.is_success() {
+                if !answer.is_stream() || !answer.response.status().is_success() {
                     return;
                 }
-                let told = bridge.write_stream(response.into_body(), &mut Owed::default()).await;
+                let body = answer.response.into_body();
+                let told = bridge.write_stream(body, &mut Owed::default()).await;
                 pause = pauses.after(&told);
                 last = told.last_id.or(last);
                 sleep(pause).await;
@@ -170,43 +192,54 @@ impl Bridge {
     /// The older transport, where a server refuses the first POST in a way that
     /// says that it has no other (2025-03-26 and later, "Backwards Compatibility").
     /// Else the answer as it was.
-    pub(super) async fn fall_back(
-        self: &Arc<Self>,
-        response: Response<Body>,
-        line: &Bytes,
-    ) -> Response<Body> {
-        let refused = matches!(response.status().as_u16(), 400 | 404 | 405);
+    pub(super) async fn fall_back(self: &Arc<Self>, answer: Answer, line: &Bytes) -> Answer {
+        let refused = matches!(answer.response.status().as_u16(), 400 | 404 | 405);
         if self.transport != Transport::Auto || !refused || self.state().is_sse {
-            return response;
+            return answer;
         }
-        let (parts, body) = response.into_parts();
+        let (parts, body) = answer.response.into_parts();
         let body = hold(body, self.max_message, PATIENCE).await.unwrap_or_default();
         // A server that speaks JSON-RPC here means what it says.
         let speaks = memchr::memmem::find(&body, b"\"jsonrpc\"").is_some();
-        if !speaks && self.open_sse().await {
-            return self.exchange(Method::POST, line, None).await;
+        let response = Response::from_parts(parts, Body::from(body));
+        let unchanged = Answer { response, session: answer.session };
+        if speaks {
+            return unchanged;
         }
-        Response::from_parts(parts, Body::from(body))
+        match self.open_sse().await {
+            Ok(()) => {
+                self.await_on_stream(&Owed::of(line));
+                self.exchange(Method::POST, line, None).await
+            }
+            Err(NotOpened::NoStream(_)) => unchanged,
+            Err(fault) => {
+                let id = outline(line).id;
+                let words = fault.to_string();
+                let status = StatusCode::BAD_GATEWAY;
+                let response = problem::error(status, id.as_deref(), UPSTREAM, &words);
+                Answer { response, ..unchanged }
+            }
+        }
     }
 
     /// The transport of 2024-11-05: a stream names the endpoint to post to, and
     /// carries every answer.
-    pub(super) async fn open_sse(self: &Arc<Self>) -> bool {
-        let response = self.exchange(Method::GET, &Bytes::new(), None).await;
-        if !is_stream(&response) || !response.status().is_success() {
-            tracing::debug!(status = %response.status(), "no stream of HTTP+SSE");
-            return false;
+    pub(super) async fn open_sse(self: &Arc<Self>) -> Result<(), NotOpened> {
+        let answer = self.exchange(Method::GET, &Bytes::new(), None).await;
+        let status = answer.response.status();
+        if !answer.is_stream() || !status.is_success() {
+            let said = hold(answer.response.into_body(), self.max_message, ENDPOINT).await;
+            let said = said.unwrap_or_default();
+            let words = message_of_error(&said);
+            let words = words.unwrap_or_else(|| format!("HTTP {status}{}", quoted(&said)));
+            return Err(NotOpened::NoStream(words));
         }
-        let mut body = response.into_body();
+        let mut body = answer.response.into_body();
         let mut parser = Parser::new(self.max_message);
         let Ok(Some(endpoint)) = timeout(ENDPOINT, endpoint(&mut body, &mut parser)).await else {
-            tracing::error!("the server's stream names no endpoint");
-            return false;
+            return Err(NotOpened::NoEndpoint);
         };
-        if let Err(error) = self.remote.redirect_to(&endpoint) {
-            tracing::error!("{error}");
-            return false;
-        }
+        self.remote.redirect_to(&endpoint).map_err(NotOpened::Endpoint)?;
         let bridge = Arc::clone(self);
         let rest = parser.rest();
         let listener = tokio::spawn(async move {
@@ -218,7 +251,7 @@ impl Bridge {
         let mut state = self.state();
         state.is_sse = true;
         state.listener = Some(listener.abort_handle());
-        true
+        Ok(())
     }
 
     /// Nothing can be answered any more, and another stream would be another
@@ -233,12 +266,34 @@ impl Bridge {
         self.server_gone.notify_one();
     }
 
+    /// What a request of HTTP+SSE is owed comes by the stream, maybe before its POST is
+    /// answered.
+    pub(super) fn await_on_stream(&self, owed: &Owed) {
+        let keys: Vec<_> = owed.keys().filter(|id| !self.is_given_up(id)).collect();
+        let mut state = self.state();
+        if state.is_sse {
+            state.on_stream.extend(keys);
+        }
+    }
+
+    /// Its POST was refused: what has not come by the stream will not.
+    pub(super) fn stop_awaiting_on_stream(&self, owed: &mut Owed) {
+        let mut state = self.state();
+        owed.keep(|id| state.on_stream.remove(id));
+    }
+
     /// Waits until every answer that was to come by the stream has come.
     pub(super) async fn answered_on_stream(&self) {
         while !self.state().on_stream.is_empty() {
             sleep(LOOK).await;
         }
     }
+}
+
+/// The words of an error, where that is what was answered.
+fn message_of_error(answer: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    answer.pointer("/error/message")?.as_str().map(str::to_owned)
 }
 
 async fn endpoint(body: &mut Body, parser: &mut Parser) -> Option<String> {
@@ -257,11 +312,6 @@ async fn endpoint(body: &mut Body, parser: &mut Parser) -> Option<String> {
 /// The header that asks for what came after the event of this id.
 pub(super) fn last_event(id: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(id.as_bytes()).ok()
-}
-
-/// Whether a refusal may pass by itself.
-fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 #[cfg(test)]

@@ -1,0 +1,327 @@
+//! Renewals when something goes wrong or away meanwhile: no token is lost, and the
+//! right one is blamed.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use agentgate::oauth::{Challenge, LoginError};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::attacks::agree;
+use crate::stage::{Stage, text};
+use crate::strangers::{Asked, Says, Stranger, answer, challenge, resource, token, with};
+use crate::{LONG, refusal};
+
+/// Something that is waited for, once and for all.
+#[derive(Clone, Default)]
+struct Signalled(Arc<(Mutex<bool>, Condvar)>);
+
+impl Signalled {
+    fn give(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let given = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_timeout_while(given, LONG, |given| !*given).unwrap());
+    }
+}
+
+async fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(started.elapsed() < LONG, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn is_renewal(asked: &Asked) -> bool {
+    asked.target == "/token" && asked.whole.contains("grant_type=refresh_token")
+}
+
+/// What is given for a refresh token.
+fn renewed() -> Says {
+    answer(&with(token(), json!({"access_token": "another", "refresh_token": "another-one"})))
+}
+
+/// One that gives a new token only when it may.
+fn slow(may: &Signalled) -> Stranger {
+    let may = may.clone();
+    Stranger::who(move |_, asked| {
+        is_renewal(asked).then(|| {
+            may.wait();
+            renewed()
+        })
+    })
+}
+
+/// `agentgate wrap` in front of a server, with a client that writes and reads lines.
+struct Wrapped {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Wrapped {
+    fn start(stranger: &Stranger) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentgate"));
+        command
+            .args(["wrap", "--policy", "allow_all", stranger.url.as_str()])
+            .env("AGENTGATE_HOME", stranger.home())
+            .env("PATH", "/nothing/opens/a/browser")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let (input, output) = (process.stdin.take(), process.stdout.take().unwrap());
+        Self { process, input, output: BufReader::new(output) }
+    }
+
+    fn send(&mut self, message: &Value) {
+        writeln!(self.input.as_mut().unwrap(), "{message}").unwrap();
+    }
+
+    fn ask(&mut self, id: u64, method: &str, params: &Value) {
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+    }
+
+    fn initialize(&mut self) {
+        let client = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+                            "clientInfo": {"name": "test", "version": "1"}});
+        self.ask(0, "initialize", &client);
+    }
+
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("no message: {line}"))
+    }
+}
+
+impl Drop for Wrapped {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What an MCP server says to a message of the handshake era in a session.
+fn conversing(asked: &Asked) -> Says {
+    let message: Value = serde_json::from_str(asked.body()).unwrap_or_default();
+    let result = match message["method"].as_str() {
+        Some("initialize") => json!({"protocolVersion": "2025-11-25", "capabilities": {},
+                                     "serverInfo": {"name": "protected", "version": "1"}}),
+        Some(_) if message.get("id").is_none() => {
+            return Says::Whole("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned());
+        }
+        _ => json!({"done": true}),
+    };
+    let message = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
+    Says::Whole(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s\r\n\
+         Content-Length: {}\r\n\r\n{message}",
+        message.len()
+    ))
+}
+
+fn bears(asked: &Asked, token: &str) -> bool {
+    asked.whole.to_lowercase().contains(&format!("authorization: bearer {token}\r\n"))
+}
+
+#[tokio::test]
+async fn a_renewal_outlives_the_request_that_began_it() {
+    let may = Signalled::default();
+    let stranger = slow(&may);
+    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
+    stranger.run_out();
+    let session = stranger.session();
+    tokio::select! {
+        _ = session.authorization() => panic!("there is nothing yet"),
+        () = eventually("it is renewed", || (stranger.asked("/token").len() == 2).then_some(())) => {}
+    }
+    may.give();
+    let is_kept = || (stranger.kept()["refresh_token"] == "another-one").then_some(());
+    eventually("the token is kept", is_kept).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_told_to_stop_keeps_what_is_given_for_its_refresh_token() {
+    let may = Signalled::default();
+    let stranger = slow(&may);
+    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
+    stranger.run_out();
+    let mut gate = Wrapped::start(&stranger);
+    gate.initialize();
+    eventually("it is renewed", || (stranger.asked("/token").len() == 2).then_some(())).await;
+    let pid = Pid::from_raw(gate.process.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    may.give();
+    eventually("the gate ends", || gate.process.try_wait().unwrap()).await;
+    assert_eq!(stranger.kept()["refresh_token"], "another-one");
+}
+
+/// The authorization server has forgotten the client that the gate registered itself.
+#[tokio::test]
+async fn a_registration_that_is_gone_is_made_anew() {
+    let Some(stage) = Stage::set("agree", json!({})) else { return };
+    stage.login();
+    stage.age(100);
+    stage.change("client", |client| with(client.clone(), json!({"id": "gone"})));
+    let session = stage.session(Duration::from_millis(100));
+    let used = session.authorization().await;
+    let challenge = refusal(used.as_ref());
+    let started = Instant::now();
+    let page = loop {
+        match session.challenged(&challenge).await {
+            Err(LoginError::Waiting { url: Some(url), .. }) => break url,
+            other => assert!(started.elapsed() < LONG, "nobody is asked: {other:?}"),
+        }
+    };
+    assert_eq!(stage.asked("registration"), 2);
+    let stage = Arc::new(stage);
+    let person = Arc::clone(&stage);
+    let visit = tokio::task::spawn_blocking(move || person.visit(&page));
+    while session.challenged(&challenge).await.is_err() {
+        assert!(started.elapsed() < LONG, "the login never ends");
+    }
+    visit.await.unwrap();
+    assert!(stage.call("read", session.authorization().await).await.is_ok());
+}
+
+/// One that a person registered cannot be made anew without them.
+#[tokio::test]
+async fn a_client_made_by_hand_that_is_refused_is_told_of() {
+    let Some(stage) = Stage::set("agree", json!({})) else { return };
+    let url = stage.url.as_str();
+    let options = ["login", "--client-id", "by-hand", "--client-secret-env", "SECRET", url];
+    let output = stage.gate(&options).env("SECRET", "a-secret-made-by-hand").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    stage.age(100);
+    stage.change("client", |client| with(client.clone(), json!({"secret": "an-older-one"})));
+    let session = stage.session(LONG);
+    let used = session.authorization().await;
+    let refused = session.challenged(&refusal(used.as_ref())).await.unwrap_err().to_string();
+    for part in ["`by-hand`", "agentgate login --again --client-id ID", url] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert_eq!(stage.opened().len(), 1);
+}
+
+/// Where people log in is said to a POST and nobody else, and at no well-known place.
+#[tokio::test]
+async fn a_server_may_say_to_a_message_alone_where_to_log_in() {
+    let login = Stranger::who(|_, asked| is_renewal(asked).then(renewed));
+    let there = login.url.join("/").unwrap();
+    let server = Stranger::who(move |base, asked| match asked.target.as_str() {
+        "/mcp" if asked.method == "POST" => None,
+        "/resource" => {
+            let servers = json!({"authorization_servers": [there]});
+            Some(answer(&with(resource(base), servers)))
+        }
+        _ => Some(Says::Whole("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n".to_owned())),
+    });
+    let ended = server.login_with(&[], agree);
+    assert_eq!(ended.status, Some(0), "{}", ended.told);
+    server.run_out();
+    let renewed = server.session().authorization().await;
+    assert_eq!(renewed, Some(HeaderValue::from_static("Bearer another")));
+}
+
+#[tokio::test]
+async fn the_stream_that_listens_has_its_token_renewed() {
+    let stranger = Stranger::who(|_, asked| match asked.method.as_str() {
+        _ if is_renewal(asked) => Some(renewed()),
+        "GET" if asked.target == "/mcp" && bears(asked, "another") => {
+            let news = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+            Some(Says::Whole(format!("{head}\r\ndata: {news}\n\n")))
+        }
+        "POST" if ["an-access-token", "another"].iter().any(|token| bears(asked, token)) => {
+            Some(conversing(asked))
+        }
+        _ => None,
+    });
+    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
+    stranger.age();
+    let mut gate = Wrapped::start(&stranger);
+    gate.initialize();
+    assert!(gate.next()["result"].is_object());
+    gate.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    assert_eq!(gate.next()["method"], "notifications/tools/list_changed");
+    assert_eq!(stranger.asked("/register").len(), 1, "a person was asked");
+}
+
+/// What is refused is the token that was sent, not the one that came meanwhile.
+#[tokio::test]
+async fn a_late_refusal_is_not_blamed_on_a_newer_token() {
+    let is_renewed = Signalled::default();
+    let may = is_renewed.clone();
+    let stranger = Stranger::who(move |_, asked| {
+        if is_renewal(asked) {
+            return Some(renewed());
+        }
+        if asked.target != "/mcp" || asked.method != "POST" {
+            return None;
+        }
+        if bears(asked, "another") {
+            may.give();
+            return Some(conversing(asked));
+        }
+        let message: Value = serde_json::from_str(asked.body()).unwrap_or_default();
+        match message["id"].as_u64() {
+            _ if !bears(asked, "an-access-token") => None,
+            Some(1) => {
+                may.wait();
+                Some(challenge("Bearer error=\"invalid_token\""))
+            }
+            Some(2) => Some(challenge("Bearer error=\"invalid_token\"")),
+            _ => Some(conversing(asked)),
+        }
+    });
+    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
+    stranger.age();
+    let mut gate = Wrapped::start(&stranger);
+    gate.initialize();
+    assert!(gate.next()["result"].is_object());
+    gate.ask(1, "resources/list", &json!({}));
+    let calls = |asked: &Asked| asked.body().contains("resources/list");
+    let arrived = || stranger.asked("/mcp").iter().any(calls).then_some(());
+    eventually("the first arrives", arrived).await;
+    gate.ask(2, "prompts/list", &json!({}));
+    for _ in 0..2 {
+        let message = gate.next();
+        assert!(message["result"]["done"] == true, "{message}");
+    }
+    assert_eq!(stranger.asked("/register").len(), 1, "a person was asked");
+    assert_eq!(stranger.asked("/token").iter().filter(|it| is_renewal(it)).count(), 1);
+}
+
+/// More scope cannot be had without a person who asks for it by its name.
+#[tokio::test]
+async fn scope_that_does_not_come_by_asking_is_told_how_to_have() {
+    let stranger = Stranger::honest();
+    assert_eq!(stranger.login_with(&["--scope", "read"], agree).status, Some(0));
+    let session = stranger.session();
+    let used = session.authorization().await;
+    for (scope, words) in [
+        ("", "agentgate login --again --scope SCOPE http://127.0.0.1"),
+        (", scope=\"read\"", "agentgate login --again --scope 'read' http://127.0.0.1"),
+    ] {
+        let mut headers = HeaderMap::new();
+        let header = format!("Bearer error=\"insufficient_scope\"{scope}");
+        headers.insert(WWW_AUTHENTICATE, header.parse().unwrap());
+        let challenge = Challenge::of(StatusCode::FORBIDDEN, &headers, used.as_ref()).unwrap();
+        let refused = session.challenged(&challenge).await.unwrap_err();
+        assert!(matches!(refused, LoginError::Useless { .. }), "{refused:?}");
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+}
