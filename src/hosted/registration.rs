@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::MAX_SERVERS;
 use crate::action::DeclaredHints;
+use crate::net::is_loopback;
 use crate::os::files::{private, replace};
 use crate::policy::ToolHints;
 
@@ -139,12 +140,10 @@ pub(super) fn usable(url: &str, allow_http: bool) -> Option<Uri> {
     if uri.authority()?.as_str().contains('@') {
         return None;
     }
-    let host = uri.host()?;
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    uri.host()?;
     match uri.scheme_str() {
         Some("https") => Some(uri),
-        Some("http") if loopback || allow_http => Some(uri),
+        Some("http") if is_loopback(&uri) || allow_http => Some(uri),
         _ => None,
     }
 }

@@ -23,7 +23,7 @@ use super::Body;
 use super::alive;
 use super::body::{self, Stalled, Unfit};
 use super::lanes;
-use super::way::Way;
+use super::way::{InTime, Way};
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
@@ -34,11 +34,14 @@ const IDLE: Duration = Duration::from_secs(90);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long a connection may take in all: the name, a proxy's tunnel, and TLS.
+const READY: Duration = Duration::from_secs(30);
+
 /// A client; cheap to clone, one pool a lane behind it.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// By [`lanes::here`]: a connection belongs to the thread that opened it.
-    pools: Arc<[legacy::Client<HttpsConnector<Way>, Body>]>,
+    pools: Arc<[legacy::Client<InTime<HttpsConnector<Way>>, Body>]>,
 }
 
 /// Why there is no client.
@@ -75,7 +78,7 @@ impl Client {
     pub fn new() -> Result<Self, NoClient> {
         let provider = rustls::crypto::ring::default_provider();
         let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
-        Ok(Self::over(tls))
+        Ok(Self::over(tls, Way::from_env(tcp()), READY))
     }
 
     /// A client that trusts nobody: for clear text on this machine.
@@ -88,17 +91,13 @@ impl Client {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Ok(Self::over(HttpsConnectorBuilder::new().with_tls_config(trusting_nobody)))
+        let tls = HttpsConnectorBuilder::new().with_tls_config(trusting_nobody);
+        Ok(Self::over(tls, Way::from_env(tcp()), READY))
     }
 
-    fn over(tls: HttpsConnectorBuilder<WantsSchemes>) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT));
-        alive::probe_all(&mut tcp);
-        tcp.enforce_http(false);
+    fn over(tls: HttpsConnectorBuilder<WantsSchemes>, way: Way, ready: Duration) -> Self {
         let connector = tls.https_or_http().enable_all_versions();
-        let connector = connector.wrap_connector(Way::from_env(tcp));
+        let connector = InTime::new(connector.wrap_connector(way), ready);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
@@ -141,6 +140,15 @@ impl Client {
             Ok(answer)
         }
     }
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    alive::probe_all(&mut tcp);
+    tcp.enforce_http(false);
+    tcp
 }
 
 /// A GET or HEAD whose body's length is open would be sent without it.
@@ -270,9 +278,33 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hyper_util::client::proxy::matcher::Matcher;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// One that takes connections and says nothing, as a proxy and as a host.
+    #[tokio::test]
+    async fn nobody_who_does_not_answer_is_waited_for_for_ever() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let short = Duration::from_millis(50);
+        for (uri, says) in [
+            ("https://mcp.example.com/".to_owned(), format!("through the proxy http://{address}")),
+            (format!("https://{address}/"), "the connection was not ready within".to_owned()),
+        ] {
+            let provider = rustls::crypto::ring::default_provider();
+            let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
+            let proxies = Matcher::builder().all(format!("http://{address}")).build();
+            let way = Way::through(tcp(), proxies, short);
+            let client = Client::over(tls.unwrap(), way, short * 10);
+            let request = Request::get(uri).body(Body::empty()).unwrap();
+            let refused = client.send(request, PATIENCE).await.unwrap_err();
+            assert!(matches!(refused, SendError::Connect(_)), "{refused:?}");
+            assert!(refused.to_string().contains(&says), "{refused}");
+        }
+    }
 
     #[test]
     fn a_length_is_told_once() {

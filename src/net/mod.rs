@@ -15,5 +15,13 @@ mod streams;
 mod way;
 mod wire;
 
+/// Whether `uri` is on this machine, by its host's name alone.
+#[must_use]
+pub fn is_loopback(uri: &http::Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let is_ip = |ip: std::net::IpAddr| ip.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.trim_matches(['[', ']']).parse().is_ok_and(is_ip)
+}
+
 /// The one type of body, streamed or whole. It boxes nothing twice.
 pub use axum::body::Body;

@@ -2,10 +2,10 @@
 //! (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, capital or small).
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -13,7 +13,13 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tower_service::Service;
+
+use super::is_loopback;
+
+/// How long a proxy may take to open a tunnel.
+const TUNNEL: Duration = Duration::from_secs(20);
 
 /// What a connection fails with.
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -23,25 +29,32 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub(super) struct Way {
     tcp: HttpConnector,
     proxies: Arc<Matcher>,
+    /// How long a proxy may take.
+    tunnel: Duration,
+}
+
+/// Connections by another way, ready within a limit.
+#[derive(Debug, Clone)]
+pub(super) struct InTime<C> {
+    way: C,
+    limit: Duration,
 }
 
 impl Way {
     /// Through the proxies that the environment names now.
     pub(super) fn from_env(tcp: HttpConnector) -> Self {
-        Self { tcp, proxies: Arc::new(Matcher::from_env()) }
+        Self::through(tcp, Matcher::from_env(), TUNNEL)
+    }
+
+    /// Through these proxies, each of which may take so long.
+    pub(super) fn through(tcp: HttpConnector, proxies: Matcher, tunnel: Duration) -> Self {
+        Self { tcp, proxies: Arc::new(proxies), tunnel }
     }
 
     /// The proxy for `uri`; this machine is never reached through another.
     fn proxy(&self, uri: &Uri) -> Option<Intercept> {
         if is_loopback(uri) { None } else { self.proxies.intercept(uri) }
     }
-}
-
-/// Whether `uri` is on this machine.
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default();
-    host.eq_ignore_ascii_case("localhost")
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// A tunnel asks for port 443 where none is named, whatever the scheme.
@@ -78,9 +91,45 @@ impl Service<Uri> for Way {
         if let Some(credential) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(credential.clone());
         }
-        let connecting = tunnel.call(with_port(uri));
+        let connecting = timeout(self.tunnel, tunnel.call(with_port(uri)));
+        let seconds = self.tunnel.as_secs_f32();
         Box::pin(async move {
-            connecting.await.map_err(|error| format!("through the proxy {there}: {error}").into())
+            match connecting.await {
+                Ok(Ok(connected)) => Ok(connected),
+                Ok(Err(error)) => Err(format!("through the proxy {there}: {error}").into()),
+                Err(_) => {
+                    Err(format!("through the proxy {there}: no tunnel within {seconds} s").into())
+                }
+            }
+        })
+    }
+}
+
+impl<C> InTime<C> {
+    pub(super) fn new(way: C, limit: Duration) -> Self {
+        Self { way, limit }
+    }
+}
+
+impl<C> Service<Uri> for InTime<C>
+where
+    C: Service<Uri, Error = BoxError>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.way.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = timeout(self.limit, self.way.call(uri));
+        let seconds = self.limit.as_secs_f32();
+        Box::pin(async move {
+            let late = |_| format!("the connection was not ready within {seconds} s").into();
+            connecting.await.unwrap_or_else(|error| Err(late(error)))
         })
     }
 }
@@ -104,7 +153,7 @@ mod tests {
     #[test]
     fn this_machine_is_reached_straight() {
         let proxies = Matcher::builder().all("http://proxy.example:3128").no("inside.example");
-        let way = Way { tcp: HttpConnector::new(), proxies: Arc::new(proxies.build()) };
+        let way = Way::through(HttpConnector::new(), proxies.build(), TUNNEL);
         for (uri, proxied) in [
             ("https://mcp.example.com/mcp", true),
             ("http://mcp.example.com/mcp", true),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::gated::Gate;
 use super::{Finding, shown};
+use crate::net::is_loopback;
 use crate::policy::live::Lookup;
 use crate::terminal;
 
@@ -192,10 +193,7 @@ impl Server {
 }
 
 fn is_here(url: &str) -> bool {
-    let uri: Option<http::Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
-    host == "localhost"
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    url.parse().is_ok_and(|uri| is_loopback(&uri))
 }
 
 pub(super) fn own_path() -> String {
