@@ -168,7 +168,24 @@ impl Era {
 /// carry `resultType`.
 #[must_use]
 pub fn is_stateless(meta: &Object) -> bool {
-    meta.get(PROTOCOL_VERSION).is_some_and(|version| version.as_str().is_some())
+    meta.get(PROTOCOL_VERSION).and_then(Json::as_str).is_some_and(is_stateless_revision)
+}
+
+/// Whether a revision is one of the stateless era, known yet or not: they are dates,
+/// and sort as text. Nothing else is a revision.
+#[must_use]
+pub fn is_stateless_revision(revision: &str) -> bool {
+    is_revision(revision) && revision >= STATELESS
+}
+
+/// Whether a text has the form of a revision, `YYYY-MM-DD`.
+#[must_use]
+pub fn is_revision(text: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    text.len() == 10 && text.bytes().enumerate().all(fits)
 }
 
 /// Whether `method` means something else, or nothing, in the stateless era.
@@ -215,6 +232,36 @@ mod tests {
         match crate::json::parse(text.as_bytes()).unwrap() {
             Json::Object(object) => object,
             _ => panic!("not an object"),
+        }
+    }
+
+    #[test]
+    fn a_revision_is_a_date_and_nothing_else() {
+        for (revision, stateless) in [
+            ("2026-07-28", true),
+            ("2027-01-01", true),
+            ("2025-11-25", false),
+            ("2024-11-05", false),
+        ] {
+            assert!(is_revision(revision), "{revision}");
+            assert_eq!(is_stateless_revision(revision), stateless, "{revision}");
+        }
+        for text in [
+            "",
+            "DRAFT-2026-v1",
+            "latest",
+            "zzz",
+            "2026",
+            "2026-7-28",
+            "2026-07-28 ",
+            "2026-07-28x",
+            "2026/07/28",
+            "2026-07-2\u{662}",
+            "20260-7-28",
+        ] {
+            assert!(!is_revision(text) && !is_stateless_revision(text), "{text}");
+            let meta = format!(r#"{{"{PROTOCOL_VERSION}":"{text}"}}"#);
+            assert!(!is_stateless(&object(&meta)), "{text}");
         }
     }
 

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{METHOD, NAME, REVISION, STATELESS};
+use super::{METHOD, NAME, REVISION};
 use crate::json::{self, Json, Object};
 use crate::mcp::envelope::{self, Content, Frame, Framing};
 use crate::mcp::era;
@@ -29,7 +29,7 @@ pub struct Mismatch(String);
 #[must_use]
 pub fn is_stateless(headers: &HeaderMap) -> bool {
     let revision = headers.get(REVISION).and_then(|revision| revision.to_str().ok());
-    revision.is_some_and(|revision| revision >= STATELESS)
+    revision.is_some_and(era::is_stateless_revision)
 }
 
 /// Compares the headers with one message.
@@ -192,6 +192,7 @@ pub fn has_method(message: &[u8], method: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::era::STATELESS;
 
     fn agree(headers: &HeaderMap, body: &[u8]) -> Result<(), Mismatch> {
         check(headers, body, |_| Arc::default())

@@ -9,11 +9,9 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::headers::is_json;
-use crate::mcp::answer;
 use crate::mcp::bridge::acquaintance::{Acquaintances, name_of};
 use crate::mcp::bridge::{Bridging, down, raw};
 use crate::mcp::codes::{self, METHOD_NOT_FOUND};
-use crate::mcp::scan::may_hold;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold};
 
@@ -173,10 +171,4 @@ pub(super) async fn looked_at(
 /// sends it or for want of time.
 pub(super) fn refuses(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 404 | 405 | 406 | 415)
-}
-
-/// Whether the message is of this method; never for a decision.
-pub(super) fn has_method(message: &[u8], method: &str) -> bool {
-    may_hold(message, method)
-        && raw(message, &["method"]).and_then(answer::string).as_deref() == Some(method)
 }

@@ -46,6 +46,3 @@ pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 /// The header that names the tool, prompt or resource of a message (2026-07-28).
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
-
-/// The first revision of the stateless era; revisions sort as text.
-pub const STATELESS: &str = super::era::STATELESS;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
+use super::agree::has_method;
 use super::children::Children;
-use super::eras::{Eras, has_method, looked_at};
+use super::eras::{Eras, looked_at};
 use super::front::Incoming;
 use super::pipe::Bridge;
 use super::{SESSION, agree, problem};

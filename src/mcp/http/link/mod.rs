@@ -15,7 +15,8 @@ use futures_util::future::{Either, FutureExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::eras::{self, Eras, has_method, refuses};
+use super::agree::has_method;
+use super::eras::{self, Eras, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION, agree};
 use crate::mcp::bridge::Bridging;
 use crate::mcp::params;
