@@ -91,6 +91,8 @@ pub struct Host {
 pub struct Hosted {
     host: Host,
     open: ArcSwap<BTreeMap<String, Arc<Server>>>,
+    /// Those that were kept and cannot be shown as things are, and why.
+    barred: Mutex<BTreeMap<String, Barred>>,
     writing: Mutex<()>,
     is_master: Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
     refusals: Refusals,
@@ -100,6 +102,13 @@ impl std::fmt::Debug for Hosted {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hosted").field("host", &self.host).finish_non_exhaustive()
     }
+}
+
+/// A registration that was kept and that nobody gets to, and why.
+#[derive(Debug)]
+struct Barred {
+    registration: Registration,
+    why: String,
 }
 
 /// Servers that are ready to be shown in place of the present ones.
@@ -124,8 +133,9 @@ impl Prepared<'_> {
 }
 
 impl Hosted {
-    /// The servers that were kept, and those of the configuration. `is_master`
-    /// says who may register. To be called in a runtime.
+    /// The servers that were kept, and those of the configuration. One that was kept
+    /// and cannot be shown any more holds nobody up: it is told of. `is_master` says
+    /// who may register. To be called in a runtime.
     ///
     /// # Errors
     /// Where the file cannot be read, or a configured server cannot be used.
@@ -143,11 +153,15 @@ impl Hosted {
             ),
             host,
             open: ArcSwap::default(),
+            barred: Mutex::default(),
             writing: Mutex::default(),
             is_master: Box::new(is_master),
         });
         for kept in kept {
-            hosted.add(kept.name.clone(), Origin::Kept(kept), || Ok(()))?;
+            let added = hosted.add(kept.name.clone(), Origin::Kept(kept.clone()), || Ok(()));
+            if let Err(error) = added {
+                hosted.bar(kept, error.to_string());
+            }
         }
         let secrets = hosted.host.secrets.names();
         hosted.prepare(configured, secrets)?.show();
@@ -248,6 +262,7 @@ impl Hosted {
         }
         let server = self.server(&name, origin)?;
         let done = before()?;
+        self.barred().remove(&name);
         if let Some(replaced) = open.insert(name, server) {
             end(&replaced);
         }
@@ -268,9 +283,23 @@ impl Hosted {
         Ok(server)
     }
 
+    fn bar(&self, registration: Registration, why: String) {
+        let name = registration.name.clone();
+        tracing::warn!(
+            "the registered MCP server `{name}` is not shown: {why}; register it anew, or remove \
+             it with DELETE /mcp/servers/{name}"
+        );
+        self.barred().insert(name, Barred { registration, why });
+    }
+
+    fn barred(&self) -> MutexGuard<'_, BTreeMap<String, Barred>> {
+        self.barred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes a server that was registered; `false` where there is none.
     fn remove(&self, name: &str) -> Result<bool, RegistrationError> {
-        {
+        let was_barred = self.barred().remove(name).is_some();
+        if !was_barred {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut open = BTreeMap::clone(&self.open.load());
             let is_kept = |server: &Arc<Server>| matches!(server.origin, Origin::Kept(_));
@@ -287,13 +316,13 @@ impl Hosted {
     fn keep(&self) -> std::io::Result<()> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.open.load();
-        let kept: Vec<&Registration> = open
-            .values()
-            .filter_map(|server| match &server.origin {
-                Origin::Kept(registration) => Some(registration),
-                Origin::Configured(_) => None,
-            })
-            .collect();
+        let shown = open.values().filter_map(|server| match &server.origin {
+            Origin::Kept(registration) => Some(registration),
+            Origin::Configured(_) => None,
+        });
+        let barred = self.barred();
+        let kept: Vec<_> =
+            shown.chain(barred.values().map(|barred| &barred.registration)).collect();
         registration::write(&self.host.file, &kept)
     }
 }

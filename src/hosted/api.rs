@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::Hosted;
 use super::leave::while_it_holds;
 use super::registration::{Registration, Tool};
+use super::{Barred, Hosted};
 use crate::action::{Agent, Malformed};
 use crate::json::object;
 use crate::keys::AGENT_KEY;
@@ -54,6 +54,16 @@ pub(crate) struct ServerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) command: Option<String>,
     pub(super) tools: Vec<Tool>,
+    /// Why nobody gets to it; left out where agents do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<String>,
+}
+
+impl ServerView {
+    fn barred(barred: &Barred) -> Self {
+        let Registration { name, url, tools } = barred.registration.clone();
+        Self { name, url: Some(url), command: None, tools, problem: Some(barred.why.clone()) }
+    }
 }
 
 /// That a server is registered.
@@ -113,7 +123,11 @@ async fn answer(
     let record = &known.agent;
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
     let Some(server) = hosted.open.load().get(&name).cloned() else {
-        let detail = format!("there is no MCP server `{name}`");
+        let barred = hosted.barred().get(&name).map(|barred| barred.why.clone());
+        let detail = match barred {
+            Some(why) => format!("the MCP server `{name}` is not shown: {why}"),
+            None => format!("there is no MCP server `{name}`"),
+        };
         let flawed = Malformed::ambiguous(ANY, parts.method.as_str(), detail);
         return refused(&hosted, agent, flawed, (StatusCode::NOT_FOUND, "unknown_server")).await;
     };
@@ -162,7 +176,8 @@ pub(crate) async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) 
         return no_master();
     }
     let open = hosted.open.load();
-    let servers = open.iter().map(|(name, server)| server.shown(name)).collect();
+    let mut servers: Vec<_> = open.iter().map(|(name, server)| server.shown(name)).collect();
+    servers.extend(hosted.barred().values().map(ServerView::barred));
     Json(ServerList { servers }).into_response()
 }
 

@@ -95,7 +95,7 @@ impl Server {
                 (None, configured.command.first().cloned(), Vec::new())
             }
         };
-        ServerView { name: name.to_owned(), url, command, tools }
+        ServerView { name: name.to_owned(), url, command, tools, problem: None }
     }
 }
 

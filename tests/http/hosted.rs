@@ -428,6 +428,43 @@ fn registrations_that_cannot_be_used_are_refused() {
 }
 
 /// What cannot be registered changes nothing, the policy of what is there least of all.
+/// What was registered when plain HTTP to other machines would do holds up nobody
+/// where it will not, is told of, and is not lost.
+#[test]
+fn a_registration_that_is_allowed_no_more_holds_nobody_up() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("mcp-servers.json");
+    let far = json!({"name": "far", "url": "http://mcp.example.com/mcp", "tools": []});
+    let near = json!({"name": "near", "url": "http://127.0.0.1:9/mcp", "tools": []});
+    std::fs::write(&file, json!([far, near]).to_string()).unwrap();
+    let names = || {
+        let kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let names = kept.as_array().unwrap().iter().map(|it| it["name"].clone());
+        names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let gate = Serve::start(home);
+    let own = format!("X-Agent-Key: {}\r\n", gate.key(&json!({"name": "ann"})));
+    let refused = gate.request("POST", "/mcp/far", &own, &initialize());
+    assert_eq!(refused.status, 404, "{refused:?}");
+    assert!(refused.body.contains("allow_http"), "{refused:?}");
+    assert_eq!(gate.request("POST", "/mcp/near", &own, &initialize()).status, 502);
+    let listed = gate.request("GET", "/mcp/servers", MASTER, &Value::Null).message();
+    let problems = listed["servers"].as_array().unwrap().iter();
+    let problems: Vec<_> =
+        problems.filter(|it| it["problem"].is_string()).map(|it| &it["name"]).collect();
+    assert_eq!(problems, ["far"], "{listed}");
+    let other = json!({"name": "other", "url": "http://127.0.0.1:9/mcp"});
+    assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &other).status, 200);
+    assert_eq!(names().len(), 3, "{:?}", names());
+    let mended = json!({"name": "near", "url": "http://127.0.0.1:9/mcp"});
+    assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &mended).status, 200);
+    assert_eq!(gate.request("DELETE", "/mcp/servers/far", MASTER, &Value::Null).status, 200);
+    assert_eq!(gate.request("DELETE", "/mcp/servers/far", MASTER, &Value::Null).status, 404);
+    assert_eq!(names(), ["near".to_owned(), "other".to_owned()].into());
+}
+
 #[test]
 fn a_registration_that_is_refused_changes_nothing() {
     let upstream = Scripted::start(|request| {
