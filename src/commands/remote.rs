@@ -1,6 +1,7 @@
 //! A server behind a URL: where it is, what is sent to it, who listens in front.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +23,16 @@ use crate::mcp::relay;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
 use crate::net::room::Room;
-use crate::net::server;
+use crate::net::{is_loopback, server};
 use crate::oauth;
 use crate::os::{self, StopRequests};
 
 /// How long calls under way may take once the listener was told to stop. Children
 /// have their time after that, and all of it has to be over in 5 seconds.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// What variables hold.
+type Variables<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 /// Words in a header's name that say that its value is a secret.
 const SECRETS: [&str; 6] = ["authorization", "cookie", "key", "password", "secret", "token"];
@@ -74,6 +78,26 @@ pub(super) fn name(url: &str) -> String {
     labels.first().map_or_else(|| host.to_owned(), |label| (*label).to_owned())
 }
 
+/// The URL as requests are sent to it.
+///
+/// # Errors
+/// Where nothing is sent to it.
+pub(super) fn usable(url: &str, allow_http: bool) -> anyhow::Result<Uri> {
+    let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+    anyhow::ensure!(
+        !uri.authority().is_some_and(|authority| authority.as_str().contains('@')),
+        "a URL with a user or a password in it is not used, because anyone on this machine can read \
+         it; write --header-env Authorization=VAR"
+    );
+    uri.host().with_context(|| format!("`{url}` names no host"))?;
+    anyhow::ensure!(
+        uri.scheme_str() == Some("https") || is_loopback(&uri) || allow_http,
+        "`{url}` is plain HTTP to another machine, where anyone on the way can read it; \
+         use https, or --allow-http"
+    );
+    Ok(uri)
+}
+
 /// The server at `url`, as a target.
 pub(super) fn target(
     url: &str,
@@ -82,23 +106,8 @@ pub(super) fn target(
     client: &Client,
     of_relay: &relay::Settings,
 ) -> anyhow::Result<Target> {
-    let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
-    anyhow::ensure!(
-        !uri.authority().is_some_and(|authority| authority.as_str().contains('@')),
-        "a URL with a user or a password in it is not used, because anyone on this machine can read \
-         it; write --header-env Authorization=VAR"
-    );
-    let host = uri.host().with_context(|| format!("`{url}` names no host"))?;
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    anyhow::ensure!(
-        uri.scheme_str() == Some("https")
-            || loopback
-            || settings.allow_http(&of_relay.server, args.remote.allow_http),
-        "`{url}` is plain HTTP to another machine, where anyone on the way can read it; \
-         use https, or --allow-http"
-    );
-    let headers = headers(&args.remote)?;
+    let uri = usable(url, settings.allow_http(&of_relay.server, args.remote.allow_http))?;
+    let headers = headers(&args.remote, &|name| std::env::var(name).ok())?;
     let parsed = url::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
     let login = match headers.contains_key(AUTHORIZATION) {
         true => None,
@@ -123,7 +132,11 @@ pub(super) fn target(
     })
 }
 
-fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {
+/// The headers for the server, with what `variables` hold.
+///
+/// # Errors
+/// Where one is none, shows a secret, or names a variable that is not there.
+pub(super) fn headers(args: &RemoteArgs, variables: Variables<'_>) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for text in &args.headers {
         let (name, value) = text.split_once(':').context("write --header 'NAME: VALUE'")?;
@@ -134,14 +147,14 @@ fn headers(args: &RemoteArgs) -> anyhow::Result<HeaderMap> {
             "the value of `{name}` would be in the command line for everybody to see; \
              write '{name}: ${{VARIABLE}}', or --header-env {name}=VARIABLE"
         );
-        headers.insert(name, sensitive(&expanded(value)?)?);
+        headers.insert(name, sensitive(&expanded(value, variables)?)?);
     }
     for text in &args.header_env {
         let (name, variable) = text.split_once('=').context("write --header-env NAME=VARIABLE")?;
-        headers.insert(header_name(name)?, sensitive(&secret(variable)?)?);
+        headers.insert(header_name(name)?, sensitive(&secret(variable, variables)?)?);
     }
     if let Some(name) = &args.bearer_env {
-        let value = Zeroizing::new(format!("Bearer {}", &*secret(name)?));
+        let value = Zeroizing::new(format!("Bearer {}", &*secret(name, variables)?));
         headers.insert(AUTHORIZATION, sensitive(&value)?);
     }
     Ok(headers)
@@ -158,27 +171,27 @@ fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
     Ok(value)
 }
 
-fn variable(name: &str) -> anyhow::Result<Zeroizing<String>> {
-    let value = std::env::var(name.trim());
+fn variable(name: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<String>> {
+    let value = variables(name.trim());
     value.map(Zeroizing::new).with_context(|| format!("the variable {} is not set", name.trim()))
 }
 
 /// A secret in a variable, without white space around it. An empty one would open a
 /// door to everybody, or to nobody.
-fn secret(name: &str) -> anyhow::Result<Zeroizing<String>> {
-    let value = variable(name)?;
+fn secret(name: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<String>> {
+    let value = variable(name, variables)?;
     anyhow::ensure!(!value.trim().is_empty(), "the variable {} is empty", name.trim());
     Ok(Zeroizing::new(value.trim().to_owned()))
 }
 
 /// `${NAME}` replaced by the variable.
-fn expanded(value: &str) -> anyhow::Result<Zeroizing<String>> {
+fn expanded(value: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<String>> {
     let mut out = Zeroizing::new(String::new());
     let mut rest = value;
     while let Some((before, after)) = rest.split_once("${") {
         let (name, after) = after.split_once('}').context("`${` without `}` in --header")?;
         out.push_str(before);
-        out.push_str(&variable(name)?);
+        out.push_str(&variable(name, variables)?);
         rest = after;
     }
     out.push_str(rest);
@@ -208,6 +221,28 @@ pub(super) async fn over_stdio(
     })
 }
 
+/// Whether it may listen at `address`; gives the token that it asks for, where it does.
+///
+/// # Errors
+/// Why it may not.
+pub(super) fn may_listen(
+    args: &WrapArgs,
+    address: SocketAddr,
+    variables: Variables<'_>,
+) -> anyhow::Result<Option<Zeroizing<String>>> {
+    anyhow::ensure!(
+        args.remote.transport != cli::Transport::Sse,
+        "HTTP+SSE servers are shown over standard input and output only: leave out --listen"
+    );
+    let token = args.listen.token_env.as_deref();
+    let token = token.map(|name| secret(name, variables)).transpose()?;
+    anyhow::ensure!(
+        address.ip().is_loopback() || token.is_some(),
+        "{address} can be reached from other machines; give --token-env VARIABLE too"
+    );
+    Ok(token)
+}
+
 /// Shows the server to whoever may connect.
 pub(super) async fn over_http(
     backend: Backend,
@@ -217,15 +252,7 @@ pub(super) async fn over_http(
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
     let address = args.listen.listen.context("--listen is not given")?;
-    anyhow::ensure!(
-        args.remote.transport != cli::Transport::Sse,
-        "HTTP+SSE servers are shown over standard input and output only: leave out --listen"
-    );
-    let token = args.listen.token_env.as_deref().map(secret).transpose()?.map(Arc::new);
-    anyhow::ensure!(
-        address.ip().is_loopback() || token.is_some(),
-        "{address} can be reached from other machines; give --token-env VARIABLE too"
-    );
+    let token = may_listen(args, address, &|name| std::env::var(name).ok())?.map(Arc::new);
     let listener = listening::bind(address, "--listen").await?;
     let door = Door {
         address: listener.local_addr()?,

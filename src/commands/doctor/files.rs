@@ -10,6 +10,9 @@ use crate::os::files::{may_write, mode, unwritable};
 /// What else of `serve` is nobody's business, in the data folder.
 const SECRETS: [&str; 2] = ["master.key", "mcp-servers.json"];
 
+/// The folder of the logins to remote servers, there.
+const LOGINS: &str = "logins";
+
 /// How many entries of a folder are looked at; ours hold a handful.
 const MAX_ENTRIES: usize = 1_000;
 
@@ -21,7 +24,10 @@ pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
     let mut secret = belonging_to(database);
     secret
         .extend(SECRETS.map(|name| home.data.join(name)).into_iter().filter(|path| path.is_file()));
+    let logins = home.data.join(LOGINS);
+    secret.extend(entries(&logins).into_iter().filter(|path| path.is_file()));
     let mut exposed: Vec<_> = secret.iter().filter_map(|path| private(path)).collect();
+    exposed.extend(closed(&logins));
     let mut writable = vec![home.config.clone(), home.policies()];
     writable.extend(entries(&home.config));
     writable.extend(entries(&home.policies()));
@@ -82,6 +88,13 @@ fn private(path: &Path) -> Option<Finding> {
     Some(Finding::bad("files", shown(path), detail, format!("chmod 600 '{}'", shown(path))))
 }
 
+/// A folder of secrets that others may look into.
+fn closed(path: &Path) -> Option<Finding> {
+    let mode = mode(path).filter(|mode| mode & READ_OR_WRITE_BY_OTHERS != 0)?;
+    let detail = format!("others may look into it (mode {mode:o})");
+    Some(Finding::bad("files", shown(path), detail, format!("chmod 700 '{}'", shown(path))))
+}
+
 /// A policy or configuration that others may write: they could allow anything.
 fn ours(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & WRITE_BY_OTHERS != 0)?;
@@ -116,12 +129,19 @@ mod tests {
         write(&home.data.join("unrelated.txt"), 0o644);
         write(&home.policies().join("team.yaml"), 0o664);
         write(&home.policies().join("own.yaml"), 0o644);
+        let logins = home.data.join(LOGINS);
+        fs::create_dir(&logins).unwrap();
+        fs::set_permissions(&logins, fs::Permissions::from_mode(0o750)).unwrap();
+        write(&logins.join("0f.json"), 0o604);
+        write(&logins.join("0f.lock"), 0o600);
         let found = check(&home, &home.database());
         let fixes: Vec<_> = found.iter().filter_map(|finding| finding.fix.as_deref()).collect();
-        assert_eq!(fixes.len(), 3, "{found:?}");
+        assert_eq!(fixes.len(), 5, "{found:?}");
         assert!(fixes[0].starts_with("chmod 600") && fixes[0].ends_with("agentgate.key'"));
         assert!(fixes[1].starts_with("chmod 600") && fixes[1].ends_with("master.key'"));
-        assert!(fixes[2].starts_with("chmod go-w") && fixes[2].ends_with("team.yaml'"));
+        assert!(fixes[2].starts_with("chmod 600") && fixes[2].ends_with("0f.json'"));
+        assert!(fixes[3].starts_with("chmod 700") && fixes[3].ends_with("logins'"));
+        assert!(fixes[4].starts_with("chmod go-w") && fixes[4].ends_with("team.yaml'"));
     }
 
     #[test]

@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
-use clap::{Command, CommandFactory as _, FromArgMatches as _};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use serde_json::Value;
 
 use super::clients::own_path;
 use super::program::on_path;
 use super::state::rules;
 use crate::cli::{Cli, DecideArgs, WrapArgs};
+use crate::commands::remote;
+use crate::config::{File, Home};
 use crate::policy::live::{Lookup, is_path};
 use crate::terminal;
 
@@ -52,8 +55,8 @@ impl Gate {
             let detail = format!("is gated by `{program}`, which is not there");
             return Some((detail, format!("name {} instead", own_path())));
         }
-        let decide = match self.typed() {
-            Ok(typed) => typed.decide,
+        let typed = match self.typed() {
+            Ok(typed) => typed,
             // What the client puts in for a variable cannot be known here.
             Err(_) if self.words.iter().any(|word| is_filled_in(word)) => return None,
             Err(wrong) => {
@@ -61,51 +64,96 @@ impl Gate {
                 return Some((detail, "agentgate wrap --help".to_owned()));
             }
         };
+        let decide = &typed.decide;
         let of_policies = || {
-            let lookup = self.lookup(&decide, lookup);
-            self.policies(&decide).iter().find_map(|name| policy_fault(&lookup, name))
+            let lookup = self.lookup(decide, lookup);
+            decide.policies.iter().find_map(|name| policy_fault(&lookup, name))
         };
-        self.config_fault(&decide).or_else(of_policies)
+        self.home_fault()
+            .or_else(|| config_fault(decide))
+            .or_else(of_policies)
+            .or_else(|| self.way_fault(&typed))
     }
 
-    fn config_fault(&self, decide: &DecideArgs) -> Option<(String, String)> {
-        let typed = decide.config.as_deref().and_then(Path::to_str);
-        let config = typed.or_else(|| self.variable("AGENTGATE_CONFIG"))?;
-        if is_filled_in(config) || Path::new(config).is_file() {
+    fn home_fault(&self) -> Option<(String, String)> {
+        let home = self.variable("AGENTGATE_HOME").filter(|home| !home.is_empty())?;
+        if is_filled_in(home) || Path::new(home).is_absolute() {
             return None;
         }
-        let config = terminal::shown(config);
-        let detail = format!("{NO_START}: there is no configuration `{config}`");
-        Some((detail, "write the file's whole path".to_owned()))
+        let detail = format!("{NO_START}: AGENTGATE_HOME is `{}`", terminal::shown(home));
+        Some((detail, "write the folder's whole path".to_owned()))
     }
 
-    /// Its options, as they are typed: variables of this process's are not the client's.
+    /// What is wrong with the way to the server, or to those who connect.
+    fn way_fault(&self, typed: &WrapArgs) -> Option<(String, String)> {
+        let words = typed.command.iter().map(|word| word.to_string_lossy());
+        if words.chain(typed.remote.typed().into_iter().map(Into::into)).any(|it| is_filled_in(&it))
+        {
+            return None;
+        }
+        // Clients have variables of their own besides those that stand here.
+        let variables =
+            |name: &str| Some(self.variable(name).unwrap_or("not known here").to_owned());
+        let checked = || -> anyhow::Result<()> {
+            if let Some(address) = typed.listen.listen {
+                remote::may_listen(typed, address, &variables)?;
+            }
+            if let Some(url) = remote::url(&typed.command, &typed.remote)? {
+                // The configuration may allow it.
+                remote::usable(url, true)?;
+                remote::headers(&typed.remote, &variables)?;
+                return Ok(());
+            }
+            let program = typed.command.first().map(|word| word.to_string_lossy());
+            let program = program.unwrap_or_default();
+            anyhow::ensure!(
+                self.variable("PATH").is_some() || can_start(&program),
+                "the server `{program}` is not there"
+            );
+            Ok(())
+        };
+        let wrong = checked().err()?;
+        let detail = format!("{NO_START}: {}", terminal::shown(&format!("{wrong:#}")));
+        Some((detail, "mend the entry; `agentgate inspect` tries a server".to_owned()))
+    }
+
+    /// Its options: as they are typed, else as the client's variables have them. Those
+    /// of this process's are not the client's.
     fn typed(&self) -> Result<WrapArgs, String> {
-        let words = std::iter::once("agentgate").chain(self.words.iter().map(String::as_str));
-        let matches = without_variables().try_get_matches_from(words);
-        let typed = matches.and_then(|matches| {
-            let matches = matches.subcommand_matches("wrap").cloned().unwrap_or_default();
-            WrapArgs::from_arg_matches(&matches)
+        let typed = self.parsed(&[])?;
+        let of_variables = options().filter_map(|option| {
+            let is_typed = typed
+                .value_source(option.get_id().as_str())
+                .is_some_and(|source| source == ValueSource::CommandLine);
+            let value =
+                self.variable(option.get_env()?.to_str()?).filter(|it| !is_filled_in(it))?;
+            let long = option.get_long().filter(|_| !is_typed)?;
+            match option.get_action().takes_values() {
+                true => Some(format!("--{long}={value}")),
+                false => is_truthy(value).then(|| format!("--{long}")),
+            }
         });
-        typed.map_err(|error| first_line(&error.to_string()))
+        let typed = self.parsed(&of_variables.collect::<Vec<_>>())?;
+        let args = WrapArgs::from_arg_matches(&typed);
+        args.map_err(|error| first_line(&error.to_string()))
+    }
+
+    /// The options, with these before those that are typed.
+    fn parsed(&self, before: &[String]) -> Result<ArgMatches, String> {
+        let (wrap, rest) = self.words.split_at(1.min(self.words.len()));
+        let own = wrap.iter().chain(before).chain(rest).map(String::as_str);
+        let matches =
+            without_variables().try_get_matches_from(std::iter::once("agentgate").chain(own));
+        let matches = matches.map_err(|error| first_line(&error.to_string()))?;
+        Ok(matches.subcommand_matches("wrap").cloned().unwrap_or_default())
     }
 
     fn lookup(&self, decide: &DecideArgs, usual: &Lookup) -> Lookup {
-        let named = decide.policy_dir.clone();
-        let named = named.or_else(|| self.variable("AGENTGATE_POLICY_DIR").map(PathBuf::from));
         let home = self.variable("AGENTGATE_HOME").map(|home| Path::new(home).join("policies"));
         Lookup {
-            named: named.or_else(|| usual.named.clone()),
+            named: decide.policy_dir.clone().or_else(|| usual.named.clone()),
             own: home.or_else(|| usual.own.clone()),
         }
-    }
-
-    fn policies(&self, decide: &DecideArgs) -> Vec<String> {
-        if !decide.policies.is_empty() {
-            return decide.policies.clone();
-        }
-        let named = self.variable("AGENTGATE_POLICY").unwrap_or_default().split(',');
-        named.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
@@ -113,9 +161,30 @@ impl Gate {
     }
 }
 
+fn config_fault(decide: &DecideArgs) -> Option<(String, String)> {
+    let path = decide.config.as_deref()?;
+    let shown = terminal::shown(&path.to_string_lossy());
+    if is_filled_in(&path.to_string_lossy()) {
+        return None;
+    }
+    if !path.is_file() {
+        let detail = format!("{NO_START}: there is no configuration `{shown}`");
+        return Some((detail, "write the file's whole path".to_owned()));
+    }
+    // Only a file that is not named is looked up in the home.
+    let nowhere = Home { config: PathBuf::new(), data: PathBuf::new() };
+    File::load(Some(path), &nowhere).err()?;
+    let detail = format!("{NO_START}: its configuration `{shown}` does not load");
+    Some((detail, format!("agentgate doctor --config '{shown}'")))
+}
+
 fn policy_fault(lookup: &Lookup, name: &str) -> Option<(String, String)> {
     if is_filled_in(name) {
         return None;
+    }
+    if name.is_empty() {
+        let detail = format!("{NO_START}: it names a policy with no name");
+        return Some((detail, "leave --policy or AGENTGATE_POLICY out".to_owned()));
     }
     let wrong = rules(lookup, name).err()?;
     let shown = terminal::shown(name);
@@ -141,6 +210,19 @@ fn is_filled_in(word: &str) -> bool {
     word.starts_with(['$', '%']) || word.contains("${")
 }
 
+/// Whether a variable sets an option that has no value, as clap reads it.
+fn is_truthy(value: &str) -> bool {
+    let no = ["", "n", "no", "f", "false", "off", "0"];
+    !no.iter().any(|no| value.eq_ignore_ascii_case(no))
+}
+
+/// The options of `wrap`.
+fn options() -> impl Iterator<Item = Arg> {
+    let wrap = Cli::command().find_subcommand("wrap").cloned();
+    let options: Vec<Arg> = wrap.iter().flat_map(Command::get_arguments).cloned().collect();
+    options.into_iter()
+}
+
 fn without_variables() -> Command {
     Cli::command().mut_subcommand("wrap", |wrap| wrap.mut_args(|arg| arg.env(Resettable::Reset)))
 }
@@ -160,22 +242,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("agentgate");
         std::fs::write(&program, "").unwrap();
-        let words: Vec<&str> =
-            [program.to_str().unwrap(), "wrap"].iter().chain(words).copied().collect();
+        let program = program.to_str().unwrap();
+        // A server that is there wherever this runs.
+        let words = words.iter().map(|word| if *word == "npx" { program } else { word });
+        let words: Vec<&str> = [program, "wrap"].into_iter().chain(words).collect();
         Gate::read(&words, Some(env)).unwrap().fault(&Lookup::default())
     }
 
     #[test]
     fn a_gate_that_would_not_start_is_told_from_one_that_would() {
         let none = json!({});
+        let folder = tempfile::tempdir().unwrap();
+        let broken = folder.path().join("config.yaml");
+        std::fs::write(&broken, "polcy: x\n").unwrap();
+        let broken = broken.to_str().unwrap();
         for words in [
             &["--", "npx"][..],
             &["--policy", "read_only", "--", "npx", "--policy", "the server's own"],
             &["--policy=${workspaceFolder}/p.yaml", "--", "npx"],
             &["--listen", "${ADDRESS}", "--", "npx"],
+            &["--bearer-env", "TOKEN", "https://mcp.example.com/mcp"],
+            &["--header", "X-Team: ${TEAM}", "http://127.0.0.1:3000/mcp"],
+            &["${SERVER}"],
         ] {
             assert_eq!(fault(words, &none), None, "{words:?}");
         }
+        let fine = json!({"AGENTGATE_MODE": "observe", "AGENTGATE_ALLOW_HTTP": "0",
+                          "AGENTGATE_POLICY": "read_only,annotations", "PATH": "/opt/bin"});
+        assert_eq!(fault(&["--", "npxx-is-not-here"], &fine), None);
         for (words, env, detail, fix) in [
             (&["--policy", "read_onyl", "--", "npx"][..], &none, "read_onyl", "agentgate check"),
             (
@@ -188,6 +282,35 @@ mod tests {
             (&["--config", "no/such.yaml", "--", "npx"], &none, "no/such.yaml", "whole path"),
             (&["--polcy", "x", "--", "npx"], &none, "--polcy", "--help"),
             (&["--", "npx"], &json!({"AGENTGATE_POLICY": "gone"}), "gone", "agentgate check"),
+            (&["--", "npx"], &json!({"AGENTGATE_POLICY": ""}), "with no name", "leave --policy"),
+            (&["--", "npx"], &json!({"AGENTGATE_MODE": "obsrve"}), "obsrve", "--help"),
+            (&["--", "npx"], &json!({"AGENTGATE_HOME": "here"}), "AGENTGATE_HOME", "whole path"),
+            (&["--", "npxx-is-not-here"], &none, "`npxx-is-not-here` is not there", "inspect"),
+            (&["mcp.example.com/mcp"], &none, "https://mcp.example.com/mcp", "inspect"),
+            (&["htps://mcp.example.com/mcp"], &none, "neither a command nor", "inspect"),
+            (&["https://u:p@mcp.example.com/"], &none, "a user or a password", "inspect"),
+            (&["https://mcp.example.com/", "x"], &none, "takes no arguments", "inspect"),
+            (
+                &["--header", "Authorization: Bearer abc", "https://mcp.example.com/"],
+                &none,
+                "for everybody to see",
+                "inspect",
+            ),
+            (
+                &["--bearer-env", "TOKEN", "https://mcp.example.com/"],
+                &json!({"TOKEN": " "}),
+                "the variable TOKEN is empty",
+                "inspect",
+            ),
+            (&["--listen", "0.0.0.0:1", "--", "npx"], &none, "other machines", "inspect"),
+            (
+                &["--transport", "sse", "--", "npx"],
+                &none,
+                "--transport is about a server behind a URL",
+                "inspect",
+            ),
+            (&["--config", broken, "--", "npx"], &none, "does not load", "agentgate doctor"),
+            (&["--", "npx"], &json!({"AGENTGATE_CONFIG": broken}), "does not load", "doctor"),
         ] {
             let found = fault(words, env).unwrap_or_else(|| panic!("{words:?}"));
             assert!(found.0.contains(detail) && found.1.contains(fix), "{words:?}: {found:?}");
