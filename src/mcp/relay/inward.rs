@@ -27,6 +27,17 @@ enum Judged {
     Refused(Option<Reply>),
 }
 
+/// What a message changes in what is known, once it is let through.
+enum Change {
+    Nothing,
+    /// It says this of its client (2026-07-28).
+    Introduced(Object),
+    /// It begins a handshake.
+    ShakesHands,
+    /// It gives this request up.
+    GivesUp(Key),
+}
+
 impl Relay {
     /// Reads the client to its end.
     pub(super) async fn read_client<R: AsyncRead + Unpin>(
@@ -73,9 +84,11 @@ impl Relay {
         let handshake_over = messages.iter().any(Message::is_initialized);
         let mut outgoing = None;
         let mut noted: Vec<(Key, Asked)> = Vec::new();
+        let mut changes = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let key = message.asking().map(|id| self.key(id));
-            let mut asked = self.asked(&message);
+            let (mut asked, change) = self.described(&message);
+            changes.push(change);
             match self.judge(line, message).await {
                 Judged::Cleared(line, receipt) => {
                     outgoing = Some(line);
@@ -91,6 +104,7 @@ impl Relay {
             noted.extend(key.map(|key| (key, asked)));
         }
         // Noted before it is sent, so that no answer can come first.
+        changes.into_iter().for_each(|change| self.note(change));
         for (key, asked) in noted {
             let earlier = self.state().pending.ask(key, asked);
             self.fail(earlier.ok().flatten(), "its id was used again");
@@ -234,48 +248,59 @@ impl Relay {
         }
     }
 
-    /// What the answer to `message` will be about.
-    fn asked(&self, message: &Message<'_>) -> Asked {
-        let mut state = self.state();
+    /// What the answer to `message` will be about, and what the message changes. What
+    /// it says comes to nothing where it is refused.
+    fn described(&self, message: &Message<'_>) -> (Asked, Change) {
+        let state = self.state();
+        let introduced = |meta: &Object| match state.era.is_open() {
+            true => Change::Introduced(meta.clone()),
+            false => Change::Nothing,
+        };
         let other = match &message.content {
-            Content::Call(call) => {
-                state.era.seen(&call.meta);
-                return Asked::Other;
-            }
+            Content::Call(call) => return (Asked::Other, introduced(&call.meta)),
             Content::Other(other) => other,
-            Content::Response => return Asked::Other,
+            Content::Response => return (Asked::Other, Change::Nothing),
         };
         let params = || other.params().unwrap_or_default();
         match other.method.as_str() {
-            "initialize" => {
-                state.era.asked();
-                return Asked::Initialize;
-            }
+            "initialize" => return (Asked::Initialize, Change::ShakesHands),
             "notifications/cancelled" => {
-                let cancelled =
-                    params().get("requestId").map(|id| self.key(id.to_string().as_bytes()));
-                if let Some(id) = cancelled {
-                    state.held.remove(&id);
-                    let asked = state.pending.take(&id);
-                    drop(state);
-                    self.shared.news.notify_waiters();
-                    self.fail(asked, "cancelled");
-                }
-                return Asked::Other;
+                let id = params().get("requestId").map(|id| self.key(id.to_string().as_bytes()));
+                return (Asked::Other, id.map_or(Change::Nothing, Change::GivesUp));
             }
             _ => {}
         }
-        if state.era.is_open()
-            && let Some(Json::Object(meta)) = params().get(era::META)
-        {
-            state.era.seen(meta);
-        }
-        match other.method.as_str() {
+        let change = match state.era.is_open().then(params) {
+            Some(params) => match params.get(era::META) {
+                Some(Json::Object(meta)) => introduced(meta),
+                _ => Change::Nothing,
+            },
+            None => Change::Nothing,
+        };
+        let asked = match other.method.as_str() {
             "tools/list" => {
                 Asked::Tools { cursor: cursor(&params()), generation: state.tools.generation() }
             }
             "tasks/result" | "tasks/get" | "tasks/cancel" => task(&params()),
             _ => Asked::Other,
+        };
+        (asked, change)
+    }
+
+    /// Takes note of what a message changes that is passed on.
+    fn note(&self, change: Change) {
+        let mut state = self.state();
+        match change {
+            Change::Nothing => {}
+            Change::Introduced(meta) => state.era.seen(&meta),
+            Change::ShakesHands => state.era.asked(),
+            Change::GivesUp(id) => {
+                state.held.remove(&id);
+                let asked = state.pending.take(&id);
+                drop(state);
+                self.shared.news.notify_waiters();
+                self.fail(asked, "cancelled");
+            }
         }
     }
 

@@ -23,6 +23,8 @@ rules:
   - { annotations: { readOnlyHint: true }, effect: allow }
   - { tool: push, effect: allow }
   - { methods: [resources/read], effect: allow }
+  - { methods: [notifications/cancelled], args: { reason: refused }, effect: deny }
+  - { methods: [notifications/cancelled], effect: allow }
 default_effect: deny
 ";
 
@@ -470,4 +472,23 @@ fn the_end_of_either_side_ends_the_other_and_loses_nothing() {
         assert_eq!(session.client.line().await, "");
         session.running.await.unwrap().unwrap();
     });
+}
+
+/// What is refused changes nothing: its request is still under way.
+#[tokio::test]
+async fn a_cancellation_that_is_refused_gives_nothing_up() {
+    let mut session = Session::listed(json!([]), |_| {}).await;
+    session.client.say(json!({"id": 1, "method": "ping"})).await;
+    assert_eq!(session.server.hear().await["id"], 1);
+    let cancel = |reason: &str| {
+        json!({"method": "notifications/cancelled",
+               "params": {"requestId": 1, "reason": reason}})
+    };
+    session.client.say(cancel("refused")).await;
+    session.client.say(json!({"id": 2, "method": "ping"})).await;
+    assert_eq!(session.server.hear().await["id"], 2, "the cancellation went on");
+    assert!(session.relay.state().pending.contains(&session.relay.key(b"1")));
+    session.client.say(cancel("enough")).await;
+    assert_eq!(session.server.hear().await["method"], "notifications/cancelled");
+    assert!(!session.relay.state().pending.contains(&session.relay.key(b"1")));
 }
