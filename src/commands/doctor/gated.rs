@@ -106,10 +106,9 @@ impl Gate {
             }
             let program = typed.command.first().map(|word| word.to_string_lossy());
             let program = program.unwrap_or_default();
-            anyhow::ensure!(
-                self.variable("PATH").is_some() || can_start(&program),
-                "the server `{program}` is not there"
-            );
+            // Where a bare name is looked up is the client's affair.
+            let is_path = Path::new(&*program).components().count() > 1;
+            anyhow::ensure!(!is_path || can_start(&program), "the server `{program}` is not there");
             Ok(())
         };
         let wrong = checked().err()?;
@@ -243,9 +242,7 @@ mod tests {
         let program = folder.path().join("agentgate");
         std::fs::write(&program, "").unwrap();
         let program = program.to_str().unwrap();
-        // A server that is there wherever this runs.
-        let words = words.iter().map(|word| if *word == "npx" { program } else { word });
-        let words: Vec<&str> = [program, "wrap"].into_iter().chain(words).collect();
+        let words: Vec<&str> = [program, "wrap"].iter().chain(words).copied().collect();
         Gate::read(&words, Some(env)).unwrap().fault(&Lookup::default())
     }
 
@@ -268,8 +265,8 @@ mod tests {
             assert_eq!(fault(words, &none), None, "{words:?}");
         }
         let fine = json!({"AGENTGATE_MODE": "observe", "AGENTGATE_ALLOW_HTTP": "0",
-                          "AGENTGATE_POLICY": "read_only,annotations", "PATH": "/opt/bin"});
-        assert_eq!(fault(&["--", "npxx-is-not-here"], &fine), None);
+                          "AGENTGATE_POLICY": "read_only,annotations"});
+        assert_eq!(fault(&["--", "a-name-for-the-client-to-find"], &fine), None);
         for (words, env, detail, fix) in [
             (&["--policy", "read_onyl", "--", "npx"][..], &none, "read_onyl", "agentgate check"),
             (
@@ -285,7 +282,7 @@ mod tests {
             (&["--", "npx"], &json!({"AGENTGATE_POLICY": ""}), "with no name", "leave --policy"),
             (&["--", "npx"], &json!({"AGENTGATE_MODE": "obsrve"}), "obsrve", "--help"),
             (&["--", "npx"], &json!({"AGENTGATE_HOME": "here"}), "AGENTGATE_HOME", "whole path"),
-            (&["--", "npxx-is-not-here"], &none, "`npxx-is-not-here` is not there", "inspect"),
+            (&["--", "/no/such/server"], &none, "`/no/such/server` is not there", "inspect"),
             (&["mcp.example.com/mcp"], &none, "https://mcp.example.com/mcp", "inspect"),
             (&["htps://mcp.example.com/mcp"], &none, "neither a command nor", "inspect"),
             (&["https://u:p@mcp.example.com/"], &none, "a user or a password", "inspect"),
