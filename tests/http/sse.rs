@@ -52,6 +52,12 @@ fn sse(endpoint: &'static str) -> Scripted {
     })
 }
 
+/// An answer that opens a session.
+fn in_session(answer: &[u8], session: &str) -> Vec<u8> {
+    let header = format!("\r\nMcp-Session-Id: {session}\r\n");
+    String::from_utf8_lossy(answer).replacen("\r\n", &header, 1).into_bytes()
+}
+
 #[test]
 fn a_server_of_http_and_sse_may_be_named_as_one() {
     for transport in ["sse", "auto"] {
@@ -113,9 +119,8 @@ fn what_an_old_session_is_refused_does_not_end_the_new_one() {
                 let mut sessions = is_new.lock().unwrap();
                 *sessions += 1;
                 news.notify_all();
-                let opened = String::from_utf8(usual(request).unwrap()).unwrap();
-                let header = format!("\r\nMcp-Session-Id: session-{sessions}\r\n");
-                stream.write_all(opened.replacen("\r\n", &header, 1).as_bytes()).is_ok()
+                let session = format!("session-{sessions}");
+                stream.write_all(&in_session(&usual(request).unwrap(), &session)).is_ok()
             }
             Some("tools/call") if request.to_lowercase().contains("mcp-session-id: session-1") => {
                 let waiting = is_new.lock().unwrap();
@@ -159,7 +164,7 @@ fn a_stream_that_is_resumed_elsewhere_is_given_up() {
             return stream.write_all(&whole_answer("307 Temporary Redirect", place, "")).is_ok();
         }
         match usual(request) {
-            Some(usual) => stream.write_all(&usual).is_ok(),
+            Some(usual) => stream.write_all(&in_session(&usual, "s")).is_ok(),
             None => tells(stream, "id: 1\nretry: 100\ndata:\n\n"),
         }
     });

@@ -32,6 +32,15 @@ pub fn is_stateless(headers: &HeaderMap) -> bool {
     revision.is_some_and(era::is_stateless_revision)
 }
 
+/// Whether a server may take a request with these headers for one of the stateless era:
+/// what is no revision here may be one to it (a draft). It is the server's to refuse
+/// ("Protocol Version Header"); until then it is held to the stricter rule.
+fn may_be_stateless(headers: &HeaderMap) -> bool {
+    let is_another =
+        |it: &HeaderValue| it.to_str().is_ok_and(|it| era::is_revision(it) && it < era::STATELESS);
+    headers.get(REVISION).is_some_and(|revision| !is_another(revision))
+}
+
 /// Compares the headers with one message.
 ///
 /// # Errors
@@ -44,7 +53,7 @@ pub fn check(
     declared: impl FnOnce(&str) -> Arc<[ParamHeader]>,
 ) -> Result<(), Mismatch> {
     let named = headers.contains_key(METHOD) || headers.contains_key(NAME);
-    let stateless = is_stateless(headers);
+    let stateless = may_be_stateless(headers);
     if !stateless && !named {
         return Ok(());
     }
@@ -245,6 +254,9 @@ mod tests {
             &[(REVISION, STATELESS), (METHOD, "tools/call")],
             &[(REVISION, STATELESS), (NAME, "b")],
             &[(REVISION, "2027-01-01"), (METHOD, "tools/call")],
+            &[(REVISION, "DRAFT-2026-v1"), (METHOD, "tools/call")],
+            &[(REVISION, "2026-7-28")],
+            &[(REVISION, "")],
             &[(NAME, "safe")],
         ] {
             assert!(agree(&headers(pairs), CALL).is_err(), "{pairs:?}");

@@ -20,7 +20,6 @@ use super::remote::Remote;
 use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
 use crate::gate::refusals::Refusals;
-use crate::mcp::era;
 use crate::net::Body;
 use crate::net::body::hold_whole;
 use crate::net::room::Room;
@@ -287,12 +286,6 @@ fn check_headers(parts: &Parts) -> Result<(), Refusal> {
         let what = "the header `mcp-session-id` holds no session id";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
     }
-    // Whoever takes it for one of another era sees another request.
-    let is_revision = |it: &HeaderValue| it.to_str().is_ok_and(era::is_revision);
-    if !parts.headers.get(REVISION).is_none_or(is_revision) {
-        let what = "the header `mcp-protocol-version` names no revision of the protocol";
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, what));
-    }
     Ok(())
 }
 
@@ -483,14 +476,9 @@ mod tests {
     #[test]
     fn what_counts_once_is_given_once() {
         for name in [SESSION, REVISION, LAST_EVENT_ID, AUTHORIZATION] {
-            let value = if name == REVISION { "2025-11-25" } else { "a" };
-            let once = (name.as_str(), value);
+            let once = (name.as_str(), "a");
             assert!(check_headers(&parts("/mcp", &[once])).is_ok(), "{name}");
             assert!(check_headers(&parts("/mcp", &[once, once])).is_err(), "{name}");
-        }
-        for revision in ["", "latest", "DRAFT-2026-v1", "2026-07-28x", "2026-7-28"] {
-            let parts = parts("/mcp", &[(REVISION.as_str(), revision)]);
-            assert!(check_headers(&parts).is_err(), "{revision}");
         }
         let long = "x".repeat(MAX_SESSION_ID + 1);
         for id in ["", "a b", "a\tb", &long] {
