@@ -25,6 +25,8 @@ pub(super) struct Files {
     pub(super) db: PathBuf,
     /// SQLite's write-ahead log.
     pub(super) wal: PathBuf,
+    /// SQLite's index of it, which its users share.
+    shm: PathBuf,
     /// The secret of the hash chain.
     pub(super) key: PathBuf,
     /// Held while writing.
@@ -50,12 +52,11 @@ impl Files {
             (Err(_), Some(folder), Some(name)) => fs::canonicalize(folder)?.join(name),
             (Err(error), _, _) => return Err(error),
         };
-        let mut wal = db.clone().into_os_string();
-        wal.push("-wal");
         Ok(Self {
             key: sibling(&db, "key"),
             lock: sibling(&db, "lock"),
-            wal: wal.into(),
+            wal: with_suffix(&db, "-wal"),
+            shm: with_suffix(&db, "-shm"),
             db,
             named,
         })
@@ -96,11 +97,18 @@ impl Files {
         replace(&self.key, secret, private(&mut OpenOptions::new()))
     }
 
-    /// What the database and its write-ahead log are right now, and how many bytes the
-    /// database has.
-    pub(super) fn look(&self) -> (Identity, u64) {
+    /// What the database's files are right now.
+    pub(super) fn look(&self) -> Look {
         let (db, len) = FileId::and_len(&self.named).unzip();
-        (Identity { db, wal: FileId::of(&self.wal) }, len.unwrap_or_default())
+        let (wal, wal_len) = FileId::and_len(&self.wal).unzip();
+        let identity = Identity { db, wal, shm: FileId::of(&self.shm) };
+        let (len, wal_len) = (len.unwrap_or_default(), wal_len.unwrap_or_default());
+        Look { identity, len, wal_len }
+    }
+
+    /// How many bytes the write-ahead log has; none where there is none.
+    pub(super) fn wal_len(&self) -> u64 {
+        FileId::and_len(&self.wal).map_or(0, |(_, len)| len)
     }
 
     /// What the database alone is right now.
@@ -119,18 +127,47 @@ fn sibling(path: &Path, extension: &str) -> PathBuf {
     path.with_extension(extension)
 }
 
+/// `path` with something behind its whole name, as SQLite names what is beside a
+/// database.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// Which files the names stand for; `None` where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     db: Option<FileId>,
     wal: Option<FileId>,
+    shm: Option<FileId>,
 }
 
 impl Identity {
-    /// Whether the database is the same file, whatever its write-ahead log.
+    /// Whether the database is the same file, whatever is beside it.
     pub(super) fn is_database_of(&self, other: &Self) -> bool {
         self.db.is_some() && self.db == other.db
     }
+
+    /// Whether the index of the write-ahead log is the same file.
+    pub(super) fn shares_index_with(&self, other: &Self) -> bool {
+        self.shm.is_some() && self.shm == other.shm
+    }
+
+    /// Whether every name stands for a file.
+    pub(super) fn is_whole(&self) -> bool {
+        self.db.is_some() && self.wal.is_some() && self.shm.is_some()
+    }
+}
+
+/// How the files were at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) identity: Identity,
+    /// Bytes of the database.
+    pub(super) len: u64,
+    /// Bytes of its write-ahead log.
+    pub(super) wal_len: u64,
 }
 
 /// The lock that writers of different processes queue on. SQLite's own busy

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, params};
 use super::append::Appender;
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::Dictionary;
-use super::files::{Files, Identity, WriteLock};
+use super::files::{Files, Identity, Look, WriteLock};
 use super::keyring::{load_keys, load_salt};
 use super::schema::{Wal, meta};
 use super::{Options, StoreError, index, schema, slots};
@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     identity: Identity,
     /// Bytes of the database as last seen: it never becomes shorter.
     len: u64,
+    /// Bytes of one of its pages.
+    page_size: u64,
     keys: Arc<Keys>,
     salt: u16,
     head: Head,
@@ -101,8 +103,9 @@ impl Ledger {
             epoch: 0,
             head: Head { seq: 0, at: 0, hash: GENESIS },
             data_version: -1,
-            identity: files.look().0,
+            identity: files.look().identity,
             len: 0,
+            page_size: page_size(&connection).map_err(failed)?,
             dictionary: Dictionary::default(),
             windows: slots::Windows::default(),
             folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
@@ -117,7 +120,12 @@ impl Ledger {
         }
         // The write-ahead log exists from the first read or write on.
         ledger.refresh().map_err(|error| ledger.files.open_error(error))?;
-        (ledger.identity, ledger.len) = ledger.files.look();
+        let Look { identity, len, .. } = ledger.files.look();
+        (ledger.identity, ledger.len) = (identity, len);
+        if !identity.is_whole() {
+            return Err(StoreError::Lost { path: ledger.files.named.clone() });
+        }
+        ledger.check_files()?;
         Ok(ledger)
     }
 
@@ -193,23 +201,63 @@ impl Ledger {
 
     /// Whether the files are those that were opened, with all that was written. What is in
     /// the write-ahead log could be written and read for a while even so, and be lost.
+    /// Outside of a transaction.
     pub(super) fn check_files(&mut self) -> Result<(), StoreError> {
-        let (identity, len) = self.files.look();
-        if identity == self.identity && len >= self.len {
-            self.len = len;
+        let look = self.files.look();
+        let wal = self.wal().map_err(|error| self.write_error(&error))?;
+        let fits = look.wal_len >= wal.bytes(self.page_size) || self.has_whole_wal();
+        if look.identity == self.identity && look.len >= self.len && fits {
+            self.len = look.len;
             return Ok(());
         }
         let was_broken = std::mem::replace(&mut self.broken, true);
-        let path = self.files.named.clone();
-        // Whoever opens one that is empty removes its write-ahead log.
-        let error = match identity.is_database_of(&self.identity) && len < self.len {
-            true => StoreError::Cut { path },
-            false => StoreError::Lost { path },
-        };
+        let error = self.wrong_with(&look, fits);
+        if matches!(error, StoreError::Cut { .. } | StoreError::Torn { .. }) {
+            // INVARIANT (infallible): this only sets a flag of the connection.
+            let _ = schema::leave_wal(&self.connection);
+        }
         if !was_broken {
             tracing::error!("{error}");
         }
         Err(error)
+    }
+
+    fn wrong_with(&self, look: &Look, fits: bool) -> StoreError {
+        let path = self.files.named.clone();
+        let Look { identity, len, .. } = look;
+        if !identity.is_database_of(&self.identity) {
+            return StoreError::Lost { path };
+        }
+        // Whoever opens one that is empty removes what is beside it.
+        if *len < self.len {
+            return StoreError::Cut { path };
+        }
+        if !identity.shares_index_with(&self.identity) {
+            return StoreError::Torn { path };
+        }
+        match *identity == self.identity && !fits {
+            true => StoreError::Cut { path },
+            false => StoreError::Lost { path },
+        }
+    }
+
+    /// Looks again where the write-ahead log seems too short: a program that does not know
+    /// our lock may have made it start over between two looks.
+    fn has_whole_wal(&self) -> bool {
+        let len = self.files.wal_len();
+        self.wal().is_ok_and(|wal| len >= wal.bytes(self.page_size))
+    }
+
+    /// Saves what is in a write-ahead log that has lost its name, as far as that is still
+    /// possible. Whether it was is seen when the database is opened again.
+    pub(super) fn rescue(&self) {
+        let identity = self.files.look().identity;
+        if identity.is_database_of(&self.identity)
+            && identity.shares_index_with(&self.identity)
+            && let Err(error) = schema::rescue(&self.connection)
+        {
+            tracing::error!(%error, "what is in the audit log's `-wal` could not be saved");
+        }
     }
 
     /// Runs `work` in a transaction of its own, under the lock.
@@ -410,6 +458,11 @@ impl Drop for Transaction<'_> {
             self.ledger.roll_back();
         }
     }
+}
+
+fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
+    let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    Ok(u64::try_from(size).unwrap_or_default())
 }
 
 fn newest(connection: &Connection) -> rusqlite::Result<Option<Head>> {

@@ -97,6 +97,17 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// The index of its write-ahead log was removed while in use: programs that opened it
+    /// before and after do not know of each other.
+    #[error(
+        "the `-shm` of the audit log `{}` was removed or replaced while in use: \
+         end every program that uses the log, and start them again",
+        path.display()
+    )]
+    Torn {
+        /// The database.
+        path: PathBuf,
+    },
     /// It could not be written.
     #[error("the audit log `{}` cannot be written: {why}", path.display())]
     Write {

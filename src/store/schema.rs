@@ -84,6 +84,28 @@ impl Wal {
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], Self::told)
     }
+
+    /// The bytes that its file has at least, with pages of `page_size` bytes: a header, and
+    /// one for each page (<https://sqlite.org/walformat.html>). The file may be longer, by
+    /// what was in it before the log started over, and never shorter.
+    pub(super) fn bytes(&self, page_size: u64) -> u64 {
+        match u64::try_from(self.pages) {
+            Ok(pages @ 1..) => 32 + pages.saturating_mul(24 + page_size),
+            _ => 0,
+        }
+    }
+}
+
+/// Sees to it that closing `connection` leaves the write-ahead log as it is: what is in
+/// it is not what it is to be.
+pub(super) fn leave_wal(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+}
+
+/// Brings what is in the write-ahead log into the database by way of a connection that has
+/// both open, though the one may have lost its name.
+pub(super) fn rescue(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 /// Writes the write-ahead log back into the database, as far as readers and

@@ -267,3 +267,91 @@ fn a_program_that_writes_without_our_lock_is_waited_for_as_long() {
     outsider.execute_batch("ROLLBACK").unwrap();
     record(&store, draft("a")).unwrap();
 }
+
+/// Rows up to the one that is refused for `why`: at most one is, and none is written into
+/// what is lost.
+#[cfg(unix)]
+fn refused_for_good(store: &Store, why: impl Fn(&StoreError) -> bool) {
+    for _ in 0..3 {
+        let error = record(store, draft("b")).unwrap_err();
+        assert!(why(&error), "{error}");
+        assert!(store.check().is_err());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_write_ahead_log_that_is_cut_short_takes_no_row_that_is_lost() {
+    for len in [0, 32, 4096, 20_000] {
+        let (folder, store) = store();
+        let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
+        for _ in 0..9 {
+            record(&store, draft("a")).unwrap();
+        }
+        let whole = fs::read(&wal).unwrap();
+        assert!(whole.len() > 20_000);
+        fs::File::options().write(true).open(&wal).unwrap().set_len(len).unwrap();
+        refused_for_good(&store, |error| matches!(error, StoreError::Cut { .. }));
+        // Whoever opens the log meanwhile is refused as well.
+        Store::open(&path, &Options::default()).unwrap_err();
+        fs::write(&wal, whole).unwrap();
+        record(&store, draft("c")).unwrap();
+        drop(store);
+        assert_eq!(rows(&path), 10);
+        assert!(holds(&path));
+    }
+}
+
+/// It grows again only by what is written, and not all of its file is in use.
+#[test]
+fn a_write_ahead_log_that_starts_over_is_whole() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    record(&store, draft("a")).unwrap();
+    let outsider = rusqlite::Connection::open(&path).unwrap();
+    let checkpoint = |mode: &str| {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        outsider.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    for mode in ["RESTART", "TRUNCATE", "FULL", "PASSIVE", "TRUNCATE", "RESTART"] {
+        assert_eq!(checkpoint(mode), 0);
+        record(&store, draft("b")).unwrap();
+        record(&store, draft("c")).unwrap();
+    }
+    store.close();
+    assert_eq!(rows(&path), 13);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_in_a_write_ahead_log_that_is_unlinked_is_saved() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let reader = Reader::open(&path).unwrap();
+    for _ in 0..5 {
+        record(&store, draft("a")).unwrap();
+    }
+    fs::remove_file(folder.path().join("audit.db-wal")).unwrap();
+    assert!(matches!(record(&store, draft("b")), Err(StoreError::Lost { .. })));
+    record(&store, draft("c")).unwrap();
+    drop(reader);
+    drop(store);
+    assert_eq!(rows(&path), 6);
+    assert!(holds(&path));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_whose_index_is_gone_is_written_by_nobody_who_had_it_open() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let reader = Reader::open(&path).unwrap();
+    record(&store, draft("a")).unwrap();
+    fs::remove_file(folder.path().join("audit.db-shm")).unwrap();
+    refused_for_good(&store, |error| matches!(error, StoreError::Torn { .. }));
+    drop(reader);
+    drop(store);
+    record(&open(&path), draft("c")).unwrap();
+    assert_eq!(rows(&path), 2);
+    assert!(holds(&path));
+}

@@ -82,11 +82,16 @@ impl Shared {
     }
 
     /// Opens the log again, where it is broken. One that was cut short is left alone:
-    /// what is in its write-ahead log does not fit to what is left of it.
+    /// what is in its write-ahead log does not fit to what is left of it. So is one whose
+    /// index was removed: it is shared as long as this program has it open anywhere.
     pub(super) fn mend(&self, ledger: &mut Ledger, patience: Duration) -> Result<(), StoreError> {
         if ledger.is_broken() {
-            if let Err(error @ StoreError::Cut { .. }) = ledger.check_files() {
-                return Err(error);
+            match ledger.check_files() {
+                Err(error @ (StoreError::Cut { .. } | StoreError::Torn { .. })) => {
+                    return Err(error);
+                }
+                Err(StoreError::Lost { .. }) => ledger.rescue(),
+                _ => {}
             }
             let options = Options { patience, ..self.options.clone() };
             *ledger = Ledger::open(&self.path, &options, Some(ledger.keys()))?;
