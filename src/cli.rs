@@ -16,8 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 pub use audit::{
-    AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs, AuditStatsArgs,
-    AuditTailArgs, AuditVerifyArgs, ExportFormat,
+    AuditAcceptArgs, AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs,
+    AuditStatsArgs, AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
 pub(crate) use behind::{Behind, behind};
 pub use login::{LoginArgs, LogoutArgs};

@@ -19,6 +19,8 @@ pub enum AuditCommand {
     Purge(AuditPurgeArgs),
     /// Prove that no entry was changed, removed or reordered
     Verify(AuditVerifyArgs),
+    /// Go on with a log that has lost its end, and note that it has
+    AcceptLoss(AuditAcceptArgs),
 }
 
 /// What rows to show.
@@ -148,6 +150,14 @@ pub struct AuditPurgeArgs {
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `agentgate audit accept-loss`
+#[derive(Debug, Clone, Args)]
+pub struct AuditAcceptArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// `agentgate audit verify`

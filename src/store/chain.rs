@@ -50,6 +50,12 @@ impl Keys {
         tag(self.chain.clone(), b"fingerprint")
     }
 
+    /// Proves the salt of this log's row ids: no entry says it.
+    pub(super) fn of_salt(&self, salt: u16) -> Hash {
+        let [low, high] = salt.to_le_bytes();
+        tag(self.chain.clone(), &[b's', b'a', b'l', b't', low, high])
+    }
+
     /// The digest of canonical arguments. Keyed, so that short arguments
     /// cannot be guessed from it.
     pub(super) fn digest(&self, canonical: &str) -> Hash {
@@ -99,8 +105,11 @@ pub(super) enum Content<'e> {
     Purge { upto: i64, hash: &'e Hash },
     /// The clock was set back from `from`.
     Clock { from: i64 },
-    /// The log was begun anew by a running gate, the file before it being gone.
+    /// The log was begun anew, the file before it being gone.
     Anew,
+    /// The entries up to `upto`, whose hash is `hash`, were lost as far as they are not
+    /// there, and somebody said to go on without them.
+    Loss { upto: i64, hash: &'e Hash },
 }
 
 /// The kinds as stored.
@@ -110,6 +119,7 @@ pub(super) mod kind {
     pub(in crate::store) const PURGE: i64 = 2;
     pub(in crate::store) const CLOCK: i64 = 3;
     pub(in crate::store) const ANEW: i64 = 4;
+    pub(in crate::store) const LOSS: i64 = 5;
 }
 
 impl Content<'_> {
@@ -143,6 +153,11 @@ impl Content<'_> {
                 out.number(from);
             }
             Self::Anew => out.number(kind::ANEW),
+            Self::Loss { upto, hash } => {
+                out.number(kind::LOSS);
+                out.number(upto);
+                out.bytes(hash);
+            }
         }
     }
 }

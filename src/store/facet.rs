@@ -189,7 +189,8 @@ impl Dictionary {
     }
 }
 
-fn key(canonical: &[u8]) -> [u8; 32] {
+/// What tells combinations apart in the database.
+pub(super) fn key(canonical: &[u8]) -> [u8; 32] {
     Sha256::digest(canonical).into()
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Files {
     pub(super) key: PathBuf,
     /// Held while writing.
     pub(super) lock: PathBuf,
+    /// The newest entry, as far as it was noted (`head.rs`).
+    pub(super) head: PathBuf,
 }
 
 impl Files {
@@ -57,20 +59,21 @@ impl Files {
             lock: sibling(&db, "lock"),
             wal: with_suffix(&db, "-wal"),
             shm: with_suffix(&db, "-shm"),
+            head: with_suffix(&db, "-head"),
             db,
             named,
         })
     }
 
     /// Makes an empty database file that only its owner may read. SQLite gives
-    /// the files it adds the same permissions.
-    pub(super) fn create_db(&self) -> io::Result<()> {
+    /// the files it adds the same permissions. Answers whether there was none.
+    pub(super) fn create_db(&self) -> io::Result<bool> {
         // INVARIANT (locks): closing any descriptor of a file drops this
         // process's POSIX locks on it, and SQLite's are of that kind. So the
         // database is only ever opened here when it did not exist.
         match private(OpenOptions::new().write(true).create_new(true)).open(&self.db) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -129,7 +132,7 @@ fn sibling(path: &Path, extension: &str) -> PathBuf {
 
 /// `path` with something behind its whole name, as SQLite names what is beside a
 /// database.
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -67,14 +67,24 @@ pub(super) fn check_key(
     )))
 }
 
-/// The number that sets this database's row ids apart from another's.
-pub(super) fn load_salt(connection: &Connection) -> rusqlite::Result<u16> {
-    if let Some(salt) = meta::<u16>(connection, "salt")? {
-        return Ok(salt);
+/// The value of `meta` that proves the salt.
+pub(super) const SALT_TAG: &str = "salt_tag";
+
+/// The number that sets this database's row ids apart from another's. A log of an older
+/// version has no proof of it yet.
+pub(super) fn load_salt(connection: &Connection, keys: &Keys) -> rusqlite::Result<u16> {
+    let salt = match meta::<u16>(connection, "salt")? {
+        Some(salt) => salt,
+        None => {
+            let [low, high] = random().unwrap_or_default();
+            let salt = u16::from_le_bytes([low, high]) & RowId::MAX_SALT;
+            set_meta(connection, "salt", salt)?;
+            salt
+        }
+    };
+    if meta::<Vec<u8>>(connection, SALT_TAG)?.is_none() {
+        set_meta(connection, SALT_TAG, keys.of_salt(salt))?;
     }
-    let [low, high] = random().unwrap_or_default();
-    let salt = u16::from_le_bytes([low, high]) & RowId::MAX_SALT;
-    set_meta(connection, "salt", salt)?;
     Ok(salt)
 }
 

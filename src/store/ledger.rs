@@ -10,7 +10,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, params};
 use super::append::Appender;
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::Dictionary;
-use super::files::{Files, Identity, Look, WriteLock};
+use super::files::{Files, Held, Identity, Look, WriteLock};
+use super::head::Kept;
 use super::keyring::{load_keys, load_salt};
 use super::schema::{Wal, meta};
 use super::{Options, StoreError, index, schema, slots};
@@ -31,6 +32,13 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// What stands for it in a log without entries.
+    const NONE: Self = Self { seq: 0, at: 0, hash: GENESIS };
+
+    fn kept(&self) -> Kept {
+        Kept { seq: self.seq, hash: self.hash }
+    }
+
     /// The entry that would come next: never older than the one before.
     pub(super) fn next(&self, keys: &Keys, at: i64, content: &Content<'_>) -> Self {
         let (seq, at) = (self.seq + 1, at.max(self.at));
@@ -62,6 +70,22 @@ pub(super) struct Ledger {
     broken: bool,
 }
 
+/// The newest entry of a database at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    identity: Identity,
+    head: Head,
+}
+
+/// What is asked of the end of a database that is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is there.
+    Whole,
+    /// Nothing: what is missing is accepted.
+    AsIs,
+}
+
 /// Why a transaction did not begin.
 #[derive(Debug)]
 pub(super) enum NotBegun {
@@ -72,36 +96,70 @@ pub(super) enum NotBegun {
 }
 
 impl Ledger {
-    /// Opens or creates the database `named`. `before` are the keys in use when
-    /// the database was lost while running: a new one goes on with them.
+    /// Opens or creates the database `named`. `before` is the one that was lost while
+    /// running: a new one goes on with its keys, and the same has to hold all it held.
     pub(super) fn open(
         named: &Path,
         options: &Options,
-        before: Option<&Arc<Keys>>,
+        before: Option<&Self>,
     ) -> Result<Self, StoreError> {
-        let failed = |error: std::io::Error| StoreError::open(named, error);
-        let files = Files::prepare(named).map_err(failed)?;
-        let lock = WriteLock::open(&files.lock).map_err(failed)?;
-        let Some(_held) = lock.take(options.patience).map_err(failed)? else {
-            return Err(StoreError::busy(&files.named, options.patience));
+        let (files, lock) = locate(named)?;
+        let _held = hold(&files, &lock, options)?;
+        Self::open_locked((files, lock), options, before, End::Whole)
+    }
+
+    /// Opens the database `named` whatever is missing at its end, and notes what is. Gives
+    /// the entry that it should have had; `None` where nothing is missing.
+    pub(super) fn accept_loss(named: &Path, options: &Options) -> Result<Option<i64>, StoreError> {
+        let (files, lock) = locate(named)?;
+        let _held = hold(&files, &lock, options)?;
+        let noted = files.kept().map_err(|error| files.open_error(error))?;
+        let mut ledger = Self::open_locked((files, lock), options, None, End::AsIs)?;
+        let is_in = |noted: &Kept| noted.is_in(&ledger.connection);
+        let is_in = noted.as_ref().map(is_in).transpose();
+        let (Some(lost), Some(false)) =
+            (noted, is_in.map_err(|error| ledger.files.open_error(error))?)
+        else {
+            return Ok(None);
         };
-        Self::open_locked(files, lock, options, before)
+        let mut transaction = ledger.begin()?;
+        let content = Content::Loss { upto: lost.seq, hash: &lost.hash };
+        let at = Timestamp::now().as_microsecond();
+        transaction.append_rare(at, &content, (Some(lost.seq), Some(&lost.hash)))?;
+        transaction.commit()?;
+        let files = &ledger.files;
+        let noted = files.sync_wal().and_then(|()| files.keep(&ledger.head.kept()));
+        noted.map_err(|error| files.open_error(error))?;
+        Ok(Some(lost.seq))
     }
 
     fn open_locked(
-        files: Files,
-        lock: WriteLock,
+        (files, lock): (Files, WriteLock),
         options: &Options,
-        before: Option<&Arc<Keys>>,
+        before: Option<&Self>,
+        end: End,
     ) -> Result<Self, StoreError> {
+        let noted = files.kept().map_err(|error| files.open_error(error))?;
+        make_or_check(&files, noted.as_ref().filter(|_| end == End::Whole))?;
         let connection = schema::open_to_write(&files, options)?;
         let failed = |error: rusqlite::Error| files.open_error(error);
-        let fresh = newest(&connection).map_err(failed)?.is_none();
-        let keys = load_keys(&files, &connection, fresh, before)?;
+        let newest = newest(&connection).map_err(failed)?;
+        let fresh = newest.is_none();
+        let keys = load_keys(&files, &connection, fresh, before.map(|before| &before.keys))?;
+        let is_same = |before: &&Self| files.look().identity.is_database_of(&before.identity);
+        let had = before.filter(is_same).map(|before| before.head.kept());
+        // What was noted of one that is gone was forgotten with it.
+        let noted_still = files.kept().map_err(|error| files.open_error(error))?;
+        for had in had.into_iter().chain(noted_still).filter(|_| end == End::Whole) {
+            if had.seq > 0 && !had.is_in(&connection).map_err(failed)? {
+                let last = newest.map_or(0, |newest| newest.seq);
+                return Err(StoreError::Behind { path: files.named, last, noted: had.seq });
+            }
+        }
         let mut ledger = Self {
-            salt: load_salt(&connection).map_err(failed)?,
+            salt: load_salt(&connection, &keys).map_err(failed)?,
             epoch: 0,
-            head: Head { seq: 0, at: 0, hash: GENESIS },
+            head: Head::NONE,
             data_version: -1,
             identity: files.look().identity,
             len: 0,
@@ -115,7 +173,7 @@ impl Ledger {
             lock,
             files,
         };
-        if fresh && before.is_some() {
+        if fresh && end == End::Whole && (before.is_some() || noted.is_some()) {
             ledger.note_anew()?;
         }
         // The write-ahead log exists from the first read or write on.
@@ -218,8 +276,36 @@ impl Ledger {
         }
         if !was_broken {
             tracing::error!("{error}");
+            if matches!(error, StoreError::Cut { .. }) {
+                // What is lost was committed. Who starts anew is to find that out.
+                self.note(&self.head);
+            }
         }
         Err(error)
+    }
+
+    /// The newest entry as it is now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { identity: self.identity, head: self.head }
+    }
+
+    /// Notes beside the database that it has the entry of `mark`, which is on the disk. The
+    /// caller holds the lock.
+    pub(super) fn keep(&mut self, mark: &Mark) {
+        if self.identity == mark.identity && self.check_files().is_ok() {
+            self.note(&mark.head);
+        }
+    }
+
+    fn note(&self, head: &Head) {
+        let noted = self.files.kept().and_then(|kept| {
+            let is_newer = kept.map_or(0, |kept| kept.seq) < head.seq;
+            if is_newer { self.files.keep(&head.kept()) } else { Ok(()) }
+        });
+        if let Err(error) = noted {
+            let path = self.files.head.display();
+            tracing::warn!(%path, %error, "the log's newest entry cannot be noted");
+        }
     }
 
     fn wrong_with(&self, look: &Look, fits: bool) -> StoreError {
@@ -285,7 +371,7 @@ impl Ledger {
             return Ok(());
         }
         self.windows.distrust();
-        self.head = newest(&self.connection)?.unwrap_or(Head { seq: 0, at: 0, hash: GENESIS });
+        self.head = newest(&self.connection)?.unwrap_or(Head::NONE);
         let epoch = meta(&self.connection, "epoch")?.unwrap_or_default();
         if epoch != self.epoch {
             self.dictionary.clear();
@@ -360,6 +446,7 @@ impl Transaction<'_> {
         let kind = match content {
             Content::Purge { .. } => kind::PURGE,
             Content::Clock { .. } => kind::CLOCK,
+            Content::Loss { .. } => kind::LOSS,
             _ => kind::ANEW,
         };
         let inserted = self.ledger.connection.execute(
@@ -457,6 +544,35 @@ impl Drop for Transaction<'_> {
         if !self.done {
             self.ledger.roll_back();
         }
+    }
+}
+
+fn locate(named: &Path) -> Result<(Files, WriteLock), StoreError> {
+    let failed = |error: std::io::Error| StoreError::open(named, error);
+    let files = Files::prepare(named).map_err(failed)?;
+    let lock = WriteLock::open(&files.lock).map_err(failed)?;
+    Ok((files, lock))
+}
+
+fn hold(files: &Files, lock: &WriteLock, options: &Options) -> Result<Held, StoreError> {
+    let held = lock.take(options.patience).map_err(|error| files.open_error(error))?;
+    held.ok_or_else(|| StoreError::busy(&files.named, options.patience))
+}
+
+/// Makes the file of the database where there is none: what was `noted` of one before it is
+/// forgotten. One that is empty and was not is left as it is: SQLite would remove its
+/// write-ahead log, which may be all that is left.
+fn make_or_check(files: &Files, noted: Option<&Kept>) -> Result<(), StoreError> {
+    let created = files.create_db().map_err(|error| files.open_error(error))?;
+    if created {
+        return files.forget().map_err(|error| files.open_error(error));
+    }
+    match noted {
+        Some(noted) if files.look().len == 0 => {
+            let path = files.named.clone();
+            Err(StoreError::Behind { path, last: 0, noted: noted.seq })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod escalations;
 mod facet;
 mod files;
 mod group;
+mod head;
 mod index;
 mod keyring;
 mod ledger;
@@ -47,6 +48,7 @@ use crate::rate::Usage;
 use audit::{Completion, Draft, Recorded, RowId};
 use files::Files;
 use group::Job;
+use ledger::Ledger;
 use writer::Writer;
 
 /// The store's handle: cheap to clone, one writer behind it. The last one to go
@@ -108,6 +110,21 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// Entries are missing at its end that it had.
+    #[error(
+        "the audit log `{}` has lost its end: entry {noted} was written, and {}; put the whole \
+         log back, or go on with what is left by `agentgate audit accept-loss`",
+        path.display(),
+        if last < noted { format!("it ends with entry {last}") } else { "it has another".into() }
+    )]
+    Behind {
+        /// The database.
+        path: PathBuf,
+        /// The entry that it ends with; 0 where it is empty.
+        last: i64,
+        /// The entry that it had.
+        noted: i64,
+    },
     /// It could not be written.
     #[error("the audit log `{}` cannot be written: {why}", path.display())]
     Write {
@@ -144,6 +161,18 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the audit log is closed")]
     Closed,
+}
+
+/// Goes on with the log at `path` though entries are missing at its end: an entry of its own
+/// says so. Gives the number of the last that it should have; `None` where none is missing.
+///
+/// # Errors
+/// Where there is no log, or it cannot be written.
+pub fn accept_loss(path: &Path, options: &Options) -> Result<Option<i64>, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::open(path, "there is none; the first recorded action makes one"));
+    }
+    Ledger::accept_loss(path, options)
 }
 
 impl StoreError {

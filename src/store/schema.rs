@@ -5,6 +5,7 @@
 //! `session` are an index made from the log, a little behind it (see `index.rs`);
 //! they can be made again at any time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, params};
@@ -33,9 +34,8 @@ const WAL_LIMIT: i64 = 4 << 20;
 /// How long a reader waits where the database is just being opened or closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens the database to write. The caller holds the write lock.
+/// Opens the database to write; there is a file. The caller holds the write lock.
 pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connection, StoreError> {
-    files.create_db().map_err(|error| files.open_error(error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&files.db, flags)?;
@@ -171,8 +171,47 @@ fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<(
 
 /// Whether nothing is left to migrate.
 pub(super) fn is_up_to_date(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(version(connection)? == MIGRATIONS.len())
+}
+
+/// The schema version of a log of ours.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<usize> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    Ok(version == MIGRATIONS.len() as i64)
+    Ok(usize::try_from(version).unwrap_or_default())
+}
+
+/// What is in the schema and should not be, is missing, or is another: tables, indexes,
+/// triggers and views, by their SQL.
+pub(super) fn differences(
+    connection: &Connection,
+    version: usize,
+) -> rusqlite::Result<Vec<String>> {
+    let ours = Connection::open_in_memory()?;
+    for step in MIGRATIONS.iter().take(version) {
+        ours.execute_batch(step)?;
+    }
+    let (ours, mut there) = (objects(&ours)?, objects(connection)?);
+    let mut differences = Vec::new();
+    for (object, sql) in ours {
+        match there.remove(&object) {
+            Some(same) if same == sql => {}
+            Some(_) => differences.push(format!("schema: the {object} is another")),
+            None => differences.push(format!("schema: the {object} is missing")),
+        }
+    }
+    let others = there.into_keys().map(|object| format!("schema: the {object} is not ours"));
+    differences.extend(others);
+    Ok(differences)
+}
+
+/// The objects of a schema, each with its SQL. What `ANALYZE` leaves changes no answer.
+fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Option<String>>> {
+    let mut select = connection.prepare(
+        "SELECT type || ' `' || name || '`', sql FROM sqlite_master
+         WHERE name NOT GLOB 'sqlite_stat*'",
+    )?;
+    let objects = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    objects.collect()
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

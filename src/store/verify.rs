@@ -1,10 +1,12 @@
 //! Proving that the log is whole: every entry's hash, from the first on.
 
+mod derived;
+
 use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::Row;
 
 use super::StoreError;
 use super::audit::RowId;
@@ -12,8 +14,8 @@ use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{self, Facet};
 use super::keyring::check_key;
 use super::read::Reader;
-use super::schema;
 use super::snapshot::{Snapshot, before_first};
+use crate::terminal::shown;
 
 /// Entries between two reports of progress.
 const PROGRESS_EVERY: i64 = 100_000;
@@ -55,8 +57,16 @@ pub enum Broken {
     },
     /// The log does not contain the head that was given.
     HeadNotFound,
-    /// The log is whole, but its index does not agree with it.
-    Index,
+    /// The log does not contain the entry that was noted beside it.
+    Behind {
+        /// The entry that it ends with.
+        last: i64,
+        /// The entry that was noted.
+        noted: i64,
+    },
+    /// The log is whole, but what is made from it does not agree with it: each with its table
+    /// and row, as far as they are named.
+    Index(Vec<String>),
 }
 
 impl fmt::Display for Broken {
@@ -74,9 +84,19 @@ impl fmt::Display for Broken {
             Self::HeadNotFound => formatter.write_str(
                 "no entry has the given head: the end of the log was cut off or replaced",
             ),
-            Self::Index => formatter.write_str(
-                "the log is whole, but its index was changed: lists and counts may mislead",
+            Self::Behind { last, noted } if last < noted => write!(
+                formatter,
+                "entry {noted} was written, and the log ends with entry {last}: its end is lost"
             ),
+            Self::Behind { noted, .. } => {
+                write!(formatter, "entry {noted} is not the one that was written: it was replaced")
+            }
+            Self::Index(disagreements) => {
+                formatter.write_str(
+                    "the log is whole, but its index was changed: lists and counts may mislead",
+                )?;
+                disagreements.iter().try_for_each(|what| write!(formatter, "\n  {}", shown(what)))
+            }
         }
     }
 }
@@ -88,7 +108,7 @@ const UNREADABLE: &str = "cannot be read: it was changed";
 const ENTRIES: &str = "
     SELECT seq, kind, at, facet, session, tool, reason, args, digest, decision_us, ref, outcome,
            status, upstream_us, hash
-    FROM entry ORDER BY seq";
+    FROM entry WHERE seq <= ?1 ORDER BY seq";
 
 impl Reader {
     /// Examines every entry. `head` is a hash that the log must contain, as
@@ -112,15 +132,24 @@ impl Reader {
             })
             .transpose()?;
         let keys = self.keys()?;
+        // Before the snapshot: what is noted later may be newer than that.
+        let kept = self.files().kept().map_err(|error| unreadable(error.to_string()))?;
         let snapshot = self.snapshot()?;
         let mut walk = Walk::new(&snapshot, &keys, wanted);
-        let broken = self.walk(&mut walk, progress).map_err(|error| self.error(&error))?;
+        let broken =
+            self.walk(&mut walk, i64::MAX, progress).map_err(|error| self.error(&error))?;
         let broken = match broken {
             Some(broken) => Some(broken),
             None if wanted.is_some() && !walk.head_seen => Some(Broken::HeadNotFound),
+            None if let Some(kept) = kept
+                && !kept.is_in(self.connection()).map_err(|error| self.error(&error))? =>
+            {
+                Some(Broken::Behind { last: walk.next - 1, noted: kept.seq })
+            }
             None => {
-                let agrees = self.index_agrees(&walk).map_err(|error| self.error(&error))?;
-                (!agrees).then_some(Broken::Index)
+                let found = derived::disagreements(self.connection(), &snapshot, &keys);
+                let found = found.map_err(|error| self.error(&error))?;
+                (!found.is_empty()).then_some(Broken::Index(found))
             }
         };
         Ok(Verification {
@@ -147,6 +176,7 @@ impl Reader {
     fn walk(
         &self,
         walk: &mut Walk<'_>,
+        upto: i64,
         mut progress: impl FnMut(i64, i64),
     ) -> rusqlite::Result<Option<Broken>> {
         let sql = format!("SELECT {}, id, reason FROM facet", facet::COLUMNS);
@@ -166,7 +196,7 @@ impl Reader {
             }
         }
         let mut select = self.connection().prepare(ENTRIES)?;
-        let mut rows = select.query([])?;
+        let mut rows = select.query([upto])?;
         while let Some(row) = rows.next()? {
             if let Some(broken) = walk.step(row) {
                 return Ok(Some(broken));
@@ -182,42 +212,6 @@ impl Reader {
     fn is_purged(&self, seq: i64) -> rusqlite::Result<bool> {
         let sql = "SELECT count(*) FROM entry WHERE kind = ?1 AND kind >= 2 AND ref >= ?2";
         self.connection().prepare_cached(sql)?.query_row([kind::PURGE, seq], |row| row.get(0))
-    }
-
-    /// Whether the index lists and counts what the log holds.
-    fn index_agrees(&self, walk: &Walk<'_>) -> rusqlite::Result<bool> {
-        let sql = "SELECT facet, count(*), sum(seq), max(seq),
-                     (SELECT decided FROM tally t
-                      WHERE span = 0 AND start = 0 AND t.facet = posting.facet)
-                   FROM posting GROUP BY facet";
-        let mut select = self.connection().prepare(sql)?;
-        let mut rows = select.query([])?;
-        let mut facets = 0;
-        while let Some(row) = rows.next()? {
-            let found = (row.get(1)?, row.get(2)?);
-            let counted: Option<i64> = row.get(4)?;
-            if walk.indexed.get(&row.get(0)?) != Some(&found) || counted != Some(found.0) {
-                return Ok(false);
-            }
-            facets += 1;
-        }
-        Ok(facets == walk.indexed.len() && self.sessions_agree(walk)?)
-    }
-
-    /// Whether nothing of a session stands where the index does not look for it.
-    fn sessions_agree(&self, walk: &Walk<'_>) -> rusqlite::Result<bool> {
-        // A log of an older version has no such index.
-        if !schema::is_up_to_date(self.connection())? {
-            return Ok(true);
-        }
-        let sql = "SELECT 1 FROM session WHERE name = ?1 AND first <= ?2 AND last >= ?3";
-        let mut select = self.connection().prepare(sql)?;
-        for (session, (first, last)) in &walk.sessions {
-            if !select.exists(params![session, first, last])? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 
@@ -236,10 +230,6 @@ struct Walk<'s> {
     blind: bool,
     entries: i64,
     decisions: i64,
-    /// Count and sum of the decisions of each combination, as far as indexed.
-    indexed: HashMap<i64, (i64, i64)>,
-    /// The first and the last decision of each session, as far as indexed.
-    sessions: HashMap<String, (i64, i64)>,
 }
 
 impl<'s> Walk<'s> {
@@ -255,8 +245,6 @@ impl<'s> Walk<'s> {
             blind: false,
             entries: 0,
             decisions: 0,
-            indexed: HashMap::new(),
-            sessions: HashMap::new(),
         }
     }
 
@@ -290,14 +278,6 @@ impl<'s> Walk<'s> {
         self.entries += 1;
         if kind == kind::DECISION {
             self.decisions += 1;
-            let (_, folded, _) = self.snapshot.bounds();
-            if let (Ok(facet), Ok(session)) = (row.get(3), row.get(4))
-                && seq <= folded
-            {
-                let (count, sum) = self.indexed.entry(facet).or_default();
-                (*count, *sum) = (*count + 1, *sum + seq);
-                self.sessions.entry(session).or_insert((seq, seq)).1 = seq;
-            }
         }
         None
     }
@@ -331,6 +311,7 @@ impl<'s> Walk<'s> {
             kind::PURGE => Content::Purge { upto: row.get(10)?, hash: &hash },
             kind::CLOCK => Content::Clock { from: row.get(10)? },
             kind::ANEW => Content::Anew,
+            kind::LOSS => Content::Loss { upto: row.get(10)?, hash: &hash },
             _ => return Ok(None),
         };
         Ok(Some(self.keys.link(&self.before, seq, at, &content)))

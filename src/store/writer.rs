@@ -442,6 +442,12 @@ impl Shared {
         if self.has_work() {
             self.queue().urgent = true;
         }
+        if self.queue().closed {
+            let mark = ledger.mark();
+            if synced(ledger.files()) {
+                ledger.keep(&mark);
+            }
+        }
         if ledger.wants_indexing() {
             self.index(ledger, held);
         }
@@ -462,7 +468,7 @@ impl Shared {
             transaction.commit()
         });
         let behind = ledger.wants_indexing();
-        let (wal, files) = (ledger.wal(), ledger.files().clone());
+        let (wal, files, mark) = (ledger.wal(), ledger.files().clone(), ledger.mark());
         drop(held);
         drop(ledger);
         if let Err(error) = indexed {
@@ -480,6 +486,13 @@ impl Shared {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
         }
+        // Not under the lock: nobody waits for the disk.
+        if synced(&files) {
+            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
+                ledger.keep(&mark);
+            }
+        }
     }
 
     /// Under the lock nobody adds to the write-ahead log meanwhile, so that it
@@ -492,4 +505,13 @@ impl Shared {
             tracing::warn!(%error, "the audit log's checkpoint failed");
         }
     }
+}
+
+/// Whether what is in the write-ahead log is on the disk.
+fn synced(files: &Files) -> bool {
+    let synced = files.sync_wal();
+    if let Err(error) = &synced {
+        tracing::warn!(%error, "the audit log's `-wal` cannot be synced");
+    }
+    synced.is_ok()
 }

@@ -12,17 +12,17 @@ use jiff::Zoned;
 
 use super::Done;
 use crate::cli::{
-    AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs, AuditStatsArgs,
-    AuditTailArgs, AuditVerifyArgs, DecideArgs, ExportFormat, StoreArgs,
+    AuditAcceptArgs, AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs,
+    AuditStatsArgs, AuditTailArgs, AuditVerifyArgs, DecideArgs, ExportFormat, StoreArgs,
 };
 use crate::config::Settings;
-use crate::store::Options;
 use crate::store::audit::RowId;
 use crate::store::csv;
 use crate::store::purge::{self, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
 use crate::store::when;
+use crate::store::{self, Options};
 use crate::terminal;
 
 use table::Listing;
@@ -38,6 +38,7 @@ pub(super) fn run(command: &AuditCommand) -> anyhow::Result<Done> {
         AuditCommand::Export(args) => export(args),
         AuditCommand::Purge(args) => purge(args),
         AuditCommand::Verify(args) => verify(args),
+        AuditCommand::AcceptLoss(args) => accept_loss(args),
     }
 }
 
@@ -199,6 +200,16 @@ fn verify(args: &AuditVerifyArgs) -> anyhow::Result<Done> {
         }
     }
     Ok(if found.broken.is_none() { Done::Success } else { Done::DoesNotHold })
+}
+
+fn accept_loss(args: &AuditAcceptArgs) -> anyhow::Result<Done> {
+    let lost = store::accept_loss(&database(&args.store)?, &Options::default())?;
+    let mut out = anstream::stdout().lock();
+    match lost {
+        Some(lost) => writeln!(out, "the log goes on; an entry says what is lost, up to {lost}")?,
+        None => writeln!(out, "nothing is missing at the end of the log")?,
+    }
+    Ok(Done::Success)
 }
 
 /// Where the log is. A database that is named needs no configuration.

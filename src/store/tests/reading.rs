@@ -273,26 +273,79 @@ fn a_tail_cut_off_shows_by_its_head() {
     let reader = Reader::open(&path).unwrap();
     let head = reader.verify(None, |_, _| ()).unwrap().head;
     tamper(&path, "DELETE FROM entry WHERE seq > 30");
+    std::fs::remove_file(path.with_extension("db-head")).unwrap();
     assert_eq!(broken(&path), None, "without a head nobody can tell");
     let found = reader.verify(Some(&head), |_, _| ()).unwrap();
     assert_eq!(found.broken, Some(Broken::HeadNotFound));
     assert!(reader.verify(Some("abc"), |_, _| ()).is_err());
 }
 
+/// Each with the table and the row that is named.
+const CHANGES: [(&str, &str); 27] = [
+    ("DELETE FROM posting WHERE seq = 6", "posting (4, 6) is missing"),
+    ("UPDATE posting SET facet = 2 WHERE seq = 6", "posting (2, 6) should not be there"),
+    ("INSERT INTO posting VALUES (1, 3)", "posting (1, 3) should not be there"),
+    ("DELETE FROM answer WHERE decision = 2", "answer (2) is missing"),
+    ("UPDATE answer SET seq = 5 WHERE decision = 2", "answer (2): `seq` is 5, and should be 3"),
+    ("INSERT INTO answer VALUES (1, 3)", "answer (1) should not be there"),
+    ("UPDATE tally SET decided = 0 WHERE span = 0", "tally (0, 0, 1): `decided` is 0"),
+    ("UPDATE tally SET decision_us = 1 WHERE span = 0", "tally (0, 0, 1): `decision_us` is 1"),
+    ("UPDATE tally SET answered = 1 WHERE span = 0", "tally (0, 0, 1): `answered` is 1"),
+    ("UPDATE tally SET failed = 9 WHERE span = 0", "tally (0, 0, 1): `failed` is 9"),
+    ("UPDATE tally SET upstream_us = 9 WHERE span = 0", "tally (0, 0, 1): `upstream_us` is 9"),
+    ("UPDATE tally SET upstream_max_us = 9 WHERE span = 0", "tally (0, 0, 1): `upstream_max_us`"),
+    ("UPDATE tally SET last = 9 WHERE span = 0", "tally (0, 0, 1): `last` is 9"),
+    ("UPDATE tally SET decided = 9 WHERE span = 3600", "tally (3600, 1767225600, 1): `decided`"),
+    ("UPDATE tally SET decided = 9 WHERE span = 86400", "tally (86400, 1767225600, 1): `decided`"),
+    ("UPDATE tally SET span = 7 WHERE span = 0", "tally (0, 0, 1) is missing"),
+    ("DELETE FROM tally WHERE span = 86400 AND facet = 2", "tally (86400, 1767225600, 2) is miss"),
+    ("UPDATE session SET first = first + 1", "session (`s1`): `first` is 2, and should be 1"),
+    ("UPDATE session SET last = last - 1", "session (`s1`): `last` is"),
+    ("DELETE FROM session", "session (`s1`) is missing"),
+    ("INSERT INTO session VALUES ('s2', 1, 9)", "session (`s2`) should not be there"),
+    ("UPDATE facet SET key = zeroblob(32) WHERE id = 3", "facet 3: `key` is not its own"),
+    ("UPDATE meta SET value = value + 1 WHERE name = 'salt'", "meta `salt`: "),
+    ("UPDATE meta SET value = 99999 WHERE name = 'folded'", "meta `folded`: 99999 is beyond"),
+    ("UPDATE meta SET value = 999 WHERE name = 'folded'", "should not be there"),
+    ("UPDATE meta SET value = value + 1 WHERE name = 'folded'", "is missing"),
+    ("UPDATE entry SET facet = 2 WHERE seq = 6", "entry 6"),
+];
+
 #[test]
-fn a_changed_index_shows() {
-    for sql in [
-        "DELETE FROM posting WHERE seq = 6",
-        "UPDATE posting SET facet = 2 WHERE seq = 6",
-        "UPDATE tally SET decided = decided + 1 WHERE span = 0 AND facet = 1",
-        "UPDATE session SET first = first + 1",
-        "UPDATE session SET last = last - 1",
-        "DELETE FROM session",
+fn whatever_is_changed_in_the_index_is_named() {
+    let (_folder, path) = log(1500);
+    assert_eq!(broken(&path), None);
+    let copy = path.with_file_name("copy.db");
+    std::fs::copy(path.with_extension("key"), copy.with_extension("key")).unwrap();
+    for (sql, named) in CHANGES {
+        std::fs::copy(&path, &copy).unwrap();
+        tamper(&copy, sql);
+        let found = broken(&copy).map(|broken| broken.to_string()).unwrap_or_default();
+        assert!(found.contains(named), "{sql}: {found}");
+        assert!(found.lines().count() < 25, "{found}");
+    }
+}
+
+#[test]
+fn what_is_not_of_the_schema_is_named() {
+    for (sql, named) in [
+        ("CREATE TABLE more (x)", "schema: the table `more` is not ours"),
+        ("CREATE INDEX more ON entry (at)", "schema: the index `more` is not ours"),
+        ("CREATE VIEW more AS SELECT 1", "schema: the view `more` is not ours"),
+        (
+            "CREATE TRIGGER more BEFORE INSERT ON entry BEGIN SELECT raise(ignore); END",
+            "schema: the trigger `more` is not ours",
+        ),
+        ("DROP INDEX agent_key_agent", "schema: the index `agent_key_agent` is missing"),
+        ("ALTER TABLE slot ADD COLUMN x TEXT", "schema: the table `slot` is another"),
     ] {
-        let (_folder, path) = log(1500);
+        let (_folder, path) = log(3);
+        let outsider = rusqlite::Connection::open(&path).unwrap();
+        outsider.execute_batch("ANALYZE").unwrap();
         assert_eq!(broken(&path), None);
-        tamper(&path, sql);
-        assert_eq!(broken(&path), Some(Broken::Index), "{sql}");
+        outsider.execute_batch(sql).unwrap();
+        let found = broken(&path).map(|broken| broken.to_string()).unwrap_or_default();
+        assert!(found.contains(named), "{sql}: {found}");
     }
 }
 

@@ -94,7 +94,7 @@ impl Shared {
                 _ => {}
             }
             let options = Options { patience, ..self.options.clone() };
-            *ledger = Ledger::open(&self.path, &options, Some(ledger.keys()))?;
+            *ledger = Ledger::open(&self.path, &options, Some(&*ledger))?;
             tracing::warn!(path = %self.path.display(), "the audit log was opened again");
             self.keys.store(Arc::clone(ledger.keys()));
         }

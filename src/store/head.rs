@@ -1,0 +1,120 @@
+//! The newest entry, noted beside the database: what tells a log whose end is lost from one
+//! that ends there.
+//!
+//! The note may lag behind the log and never runs ahead of it, whatever dies: it is written
+//! only once the entry is on the disk. So it proves that an end was lost, and not that none
+//! was. Whoever can write the folder can remove it; a head kept elsewhere is proof against
+//! that (`audit verify --head`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::chain::{Hash, kind};
+use super::files::{Files, with_suffix};
+use crate::os::files::private;
+
+/// Bytes of a note, at most.
+const MAX_LEN: u64 = 256;
+
+/// An entry that the log has, or had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) seq: i64,
+    pub(super) hash: Hash,
+}
+
+impl Kept {
+    fn parse(text: &str) -> Option<Self> {
+        let (seq, hex) = text.trim().split_once(' ')?;
+        let mut hash = Hash::default();
+        hex::decode_to_slice(hex, &mut hash).ok()?;
+        Some(Self { seq: seq.parse().ok()?, hash })
+    }
+
+    /// Whether it is an entry of this log, or one that was purged, or whose loss was
+    /// accepted.
+    pub(super) fn is_in(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let mut hash = connection.prepare_cached("SELECT hash FROM entry WHERE seq = ?1")?;
+        let hash = hash.query_row([self.seq], |row| row.get::<_, Hash>(0)).optional()?;
+        if let Some(hash) = hash {
+            return Ok(self.hash == hash || self.is_accepted(connection)?);
+        }
+        let first = "SELECT min(seq) FROM entry";
+        let first: Option<i64> = connection.query_row(first, [], |row| row.get(0))?;
+        Ok(first.is_some_and(|first| self.seq < first) || self.is_accepted(connection)?)
+    }
+
+    fn is_accepted(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let sql = "SELECT 1 FROM entry WHERE kind = ?1 AND kind >= 2 AND ref >= ?2";
+        connection.prepare_cached(sql)?.exists([kind::LOSS, self.seq])
+    }
+}
+
+impl Files {
+    /// What was noted; `None` where nothing was, or nothing that makes sense: a note is not
+    /// synced, and may be lost with the power.
+    pub(super) fn kept(&self) -> io::Result<Option<Kept>> {
+        let file = match File::open(&self.head) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_LEN).read_to_end(&mut bytes)?;
+        Ok(std::str::from_utf8(&bytes).ok().and_then(Kept::parse))
+    }
+
+    /// Notes `kept`. The caller holds the write lock.
+    pub(super) fn keep(&self, kept: &Kept) -> io::Result<()> {
+        let draft = with_suffix(&self.head, "-new");
+        let mut options = OpenOptions::new();
+        let mut file = private(options.write(true).create(true).truncate(true)).open(&draft)?;
+        writeln!(file, "{} {}", kept.seq, hex::encode(kept.hash))?;
+        fs::rename(&draft, &self.head)
+    }
+
+    /// Forgets what was noted: it was of a log that is gone.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        match fs::remove_file(&self.head) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until what is in the write-ahead log is on the disk. What is in it no more is
+    /// in the database, and on the disk: SQLite syncs it before the log starts over.
+    pub(super) fn sync_wal(&self) -> io::Result<()> {
+        // SQLite's locks are on the database and the index, so that opening this drops none.
+        match OpenOptions::new().write(true).open(&self.wal) {
+            Ok(wal) => wal.sync_data(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_it_was_written_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::locate(&folder.path().join("a.db")).unwrap();
+        assert_eq!(files.kept().unwrap(), None);
+        for seq in [7, 1 << 47] {
+            let kept = Kept { seq, hash: [9; 32] };
+            files.keep(&kept).unwrap();
+            assert_eq!(files.kept().unwrap(), Some(kept));
+        }
+        let zeros = vec![0; 4096];
+        for half in [&b""[..], b"7", b"7 ", b"7 0909", b"x 09", b"\xff", &zeros] {
+            fs::write(&files.head, half).unwrap();
+            assert_eq!(files.kept().unwrap(), None);
+        }
+        files.forget().unwrap();
+        files.forget().unwrap();
+    }
+}

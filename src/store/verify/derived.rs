@@ -1,0 +1,320 @@
+//! Whether what is made from the log agrees with it.
+//!
+//! Every table of the index is made again from the entries and held against what is there,
+//! row by row, in the order of its key. SQLite sorts in temporary files, so that nothing in
+//! memory grows with the log.
+
+use std::cmp::Ordering;
+
+use rusqlite::types::{Type, Value};
+use rusqlite::{Connection, Rows, Statement};
+
+use super::super::chain::Keys;
+use super::super::facet::{self, Facet};
+use super::super::keyring;
+use super::super::schema::{self, meta};
+use super::super::snapshot::Snapshot;
+
+/// Disagreements that are named.
+const MAX_NAMED: usize = 20;
+
+/// A table that is made from the log. The parameters of its queries are `:folded`, the
+/// newest entry that is in it, and `:first`, the oldest that is there.
+struct Derived {
+    table: &'static str,
+    /// The schema version that brought it.
+    since: usize,
+    columns: &'static [&'static str],
+    /// How many of the columns, from the first on, tell rows apart.
+    key: usize,
+    /// What should be there, in the order of the key.
+    made: &'static str,
+    /// What is there, likewise.
+    kept: &'static str,
+    /// The column that a purge does not bring up to date, and how it may differ from then on.
+    stale: Option<(usize, Ordering)>,
+}
+
+const TALLY: &[&str] = &[
+    "span",
+    "start",
+    "facet",
+    "decided",
+    "decision_us",
+    "answered",
+    "failed",
+    "upstream_us",
+    "upstream_max_us",
+    "last",
+];
+
+/// In an order in which each may rely on those before it.
+const DERIVED: [Derived; 5] = [
+    Derived {
+        table: "posting",
+        since: 1,
+        columns: &["facet", "seq"],
+        key: 2,
+        made: "SELECT facet, seq FROM entry WHERE kind = 0 AND seq <= :folded ORDER BY 1, 2",
+        kept: "SELECT facet, seq FROM posting ORDER BY 1, 2",
+        stale: None,
+    },
+    Derived {
+        table: "answer",
+        since: 1,
+        columns: &["decision", "seq"],
+        key: 1,
+        made: "SELECT r.ref, min(r.seq) FROM entry r CROSS JOIN entry d ON d.seq = r.ref
+               WHERE r.kind = 1 AND r.seq <= :folded AND d.kind = 0
+               GROUP BY r.ref ORDER BY 1",
+        kept: "SELECT decision, seq FROM answer ORDER BY 1",
+        stale: None,
+    },
+    Derived {
+        table: "tally",
+        since: 1,
+        columns: TALLY,
+        key: 3,
+        made: "SELECT 3600,
+                 (d.at - ((d.at % 3600000000) + 3600000000) % 3600000000) / 1000000,
+                 d.facet, count(*), sum(d.decision_us), count(r.seq),
+                 ifnull(sum(r.outcome = 'error'), 0), ifnull(sum(r.upstream_us), 0),
+                 ifnull(max(r.upstream_us), 0), max(d.seq)
+               FROM entry d
+               LEFT JOIN answer a ON a.decision = d.seq
+               LEFT JOIN entry r ON r.seq = a.seq
+               WHERE d.kind = 0 AND d.seq <= :folded
+               GROUP BY 2, 3 ORDER BY 2, 3",
+        kept: "SELECT * FROM tally WHERE span = 3600 ORDER BY start, facet",
+        stale: Some((8, Ordering::Greater)),
+    },
+    Derived {
+        table: "tally",
+        since: 1,
+        columns: TALLY,
+        key: 3,
+        made: "SELECT span, start, facet, sum(decided), sum(decision_us), sum(answered),
+                 sum(failed), sum(upstream_us), max(upstream_max_us), max(last)
+               FROM (SELECT 0 AS span, 0 AS start, facet, decided, decision_us, answered, failed,
+                       upstream_us, upstream_max_us, last
+                     FROM tally WHERE span = 3600
+                     UNION ALL
+                     SELECT 86400, start - ((start % 86400) + 86400) % 86400, facet, decided,
+                       decision_us, answered, failed, upstream_us, upstream_max_us, last
+                     FROM tally WHERE span = 3600)
+               GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        kept: "SELECT * FROM tally WHERE span <> 3600 ORDER BY 1, 2, 3",
+        stale: Some((8, Ordering::Greater)),
+    },
+    Derived {
+        table: "session",
+        since: 5,
+        columns: &["name", "first", "last"],
+        key: 1,
+        made: "SELECT session, min(seq), max(seq) FROM entry WHERE kind = 0 AND seq <= :folded
+               GROUP BY session ORDER BY 1",
+        // A purge that was interrupted has not removed what is over.
+        kept: "SELECT name, first, last FROM session WHERE last >= :first ORDER BY 1",
+        stale: Some((1, Ordering::Less)),
+    },
+];
+
+/// What does not agree, each with its table and row; empty where all does.
+pub(super) fn disagreements(
+    connection: &Connection,
+    snapshot: &Snapshot<'_>,
+    keys: &Keys,
+) -> rusqlite::Result<Vec<String>> {
+    let mut found = Found::default();
+    let version = schema::version(connection)?;
+    integrity(connection, &mut found)?;
+    for difference in schema::differences(connection, version)? {
+        found.name(difference);
+    }
+    metas(connection, snapshot, keys, &mut found)?;
+    facets(connection, &mut found)?;
+    for derived in DERIVED.iter().filter(|derived| derived.since <= version) {
+        derived.compare(connection, snapshot, &mut found)?;
+    }
+    Ok(found.named)
+}
+
+/// What was found, as far as it is named.
+#[derive(Default)]
+struct Found {
+    named: Vec<String>,
+}
+
+impl Found {
+    fn name(&mut self, what: String) {
+        match self.named.len().cmp(&MAX_NAMED) {
+            Ordering::Less => self.named.push(what),
+            Ordering::Equal => self.named.push("and more".to_owned()),
+            Ordering::Greater => {}
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.named.len() > MAX_NAMED
+    }
+}
+
+/// What SQLite itself finds: pages, and its own indexes.
+fn integrity(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
+    let mut check = connection.prepare(&format!("PRAGMA integrity_check({MAX_NAMED})"))?;
+    let mut rows = check.query([])?;
+    while let Some(row) = rows.next()? {
+        let what: String = row.get(0)?;
+        if what != "ok" {
+            found.name(format!("database: {what}"));
+        }
+    }
+    Ok(())
+}
+
+fn metas(
+    connection: &Connection,
+    snapshot: &Snapshot<'_>,
+    keys: &Keys,
+    found: &mut Found,
+) -> rusqlite::Result<()> {
+    let (_, folded, head) = snapshot.bounds();
+    if folded > head {
+        found.name(format!("meta `folded`: {folded} is beyond the newest entry, {head}"));
+    }
+    let tag: Option<Vec<u8>> = meta(connection, keyring::SALT_TAG)?;
+    if tag.is_some_and(|tag| tag != keys.of_salt(snapshot.salt())) {
+        found.name(format!("meta `salt`: {} is not that of this log", snapshot.salt()));
+    }
+    Ok(())
+}
+
+/// What a combination in use is found by: the entries prove the rest.
+fn facets(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
+    let sql = format!(
+        "SELECT {}, id, key FROM facet
+         WHERE EXISTS (SELECT 1 FROM posting WHERE facet = facet.id) ORDER BY id",
+        facet::COLUMNS
+    );
+    let mut select = connection.prepare(&sql)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let key: Vec<u8> = row.get(13)?;
+        if key != facet::key(&Facet::read(row, 0)?.canonical()) {
+            found.name(format!("facet {}: `key` is not its own", row.get::<_, i64>(12)?));
+        }
+    }
+    Ok(())
+}
+
+impl Derived {
+    /// Walks along what should be there and what is there, side by side.
+    fn compare(
+        &self,
+        connection: &Connection,
+        snapshot: &Snapshot<'_>,
+        found: &mut Found,
+    ) -> rusqlite::Result<()> {
+        let (first, folded, _) = snapshot.bounds();
+        let (mut made, mut kept) = (connection.prepare(self.made)?, connection.prepare(self.kept)?);
+        let bounds = [(":folded", folded), (":first", first)];
+        let (mut made, mut kept) = (query(&mut made, &bounds)?, query(&mut kept, &bounds)?);
+        let (mut should, mut is) = (self.next(&mut made)?, self.next(&mut kept)?);
+        while !found.is_full() {
+            let order = match (&should, &is) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(should), Some(is)) => self.order(should, is),
+            };
+            match order {
+                Ordering::Less => found.name(format!("{} is missing", self.row(&should))),
+                Ordering::Greater => found.name(format!("{} should not be there", self.row(&is))),
+                Ordering::Equal => self.hold(&should, &is, first > 1, found),
+            }
+            if order.is_le() {
+                should = self.next(&mut made)?;
+            }
+            if order.is_ge() {
+                is = self.next(&mut kept)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&self, rows: &mut Rows<'_>) -> rusqlite::Result<Option<Vec<Value>>> {
+        let Some(row) = rows.next()? else { return Ok(None) };
+        (0..self.columns.len()).map(|column| row.get(column)).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn order(&self, one: &[Value], other: &[Value]) -> Ordering {
+        let both = one.iter().zip(other).take(self.key);
+        both.map(|(one, other)| order(one, other))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    }
+
+    fn hold(
+        &self,
+        should: &Option<Vec<Value>>,
+        is: &Option<Vec<Value>>,
+        purged: bool,
+        found: &mut Found,
+    ) {
+        let values = should.iter().flatten().zip(is.iter().flatten());
+        for ((index, column), (should, value)) in self.columns.iter().enumerate().zip(values) {
+            let order = order(value, should);
+            if order.is_ne() && !(purged && self.stale == Some((index, order))) {
+                let (row, value, should) = (self.row(is), words(value), words(should));
+                found.name(format!("{row}: `{column}` is {value}, and should be {should}"));
+            }
+        }
+    }
+
+    /// The table and the key.
+    fn row(&self, row: &Option<Vec<Value>>) -> String {
+        let key: Vec<String> = row.iter().flatten().take(self.key).map(words).collect();
+        format!("{} ({})", self.table, key.join(", "))
+    }
+}
+
+fn query<'s>(
+    statement: &'s mut Statement<'_>,
+    bounds: &[(&str, i64)],
+) -> rusqlite::Result<Rows<'s>> {
+    for (name, value) in bounds {
+        if let Some(index) = statement.parameter_index(name)? {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    Ok(statement.raw_query())
+}
+
+/// The order that SQLite has, of the types that occur.
+fn order(one: &Value, other: &Value) -> Ordering {
+    match (one, other) {
+        (Value::Integer(one), Value::Integer(other)) => one.cmp(other),
+        (Value::Text(one), Value::Text(other)) => one.cmp(other),
+        (Value::Blob(one), Value::Blob(other)) => one.cmp(other),
+        _ => rank(one).cmp(&rank(other)),
+    }
+}
+
+fn rank(value: &Value) -> u8 {
+    match value.data_type() {
+        Type::Null => 0,
+        Type::Integer | Type::Real => 1,
+        Type::Text => 2,
+        Type::Blob => 3,
+    }
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
+        Value::Text(text) => format!("`{text}`"),
+        Value::Blob(bytes) => format!("{} bytes", bytes.len()),
+    }
+}
