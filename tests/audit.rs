@@ -162,6 +162,56 @@ fn verify_says_by_its_exit_code_whether_the_log_holds() {
 }
 
 #[test]
+fn a_damaged_log_does_not_hold() {
+    let (_folder, db) = log();
+    let whole = fs::read(&db).unwrap();
+    for page in 1..whole.len() / 4096 {
+        let mut damaged = whole.clone();
+        damaged[page * 4096..][..4096].fill(0xa5);
+        fs::write(&db, damaged).unwrap();
+        let found = audit(&db, &["verify"]);
+        assert_eq!(found.status.code(), Some(1), "page {page}: {found:?}");
+        assert!(text(&found).starts_with("BROKEN: "), "page {page}: {found:?}");
+        let found: Value = serde_json::from_str(&text(&audit(&db, &["verify", "--json"]))).unwrap();
+        assert_eq!(found["ok"], false, "page {page}");
+    }
+}
+
+#[test]
+fn a_purge_refuses_what_does_not_hold_unless_told_to() {
+    let (_folder, db) = log();
+    let outsider = rusqlite::Connection::open(&db).unwrap();
+    outsider.execute("UPDATE entry SET args = '{}' WHERE seq = 2", []).unwrap();
+    let refused = audit(&db, &["purge", "--older-than", "50h30m"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("entry 2 (") && why.contains("--unverified"), "{why}");
+    assert_eq!(text(&audit(&db, &["list", "--json", "--limit", "0"])).lines().count(), 100);
+    let done = audit(&db, &["purge", "--older-than", "50h30m", "--unverified"]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert_eq!(text(&audit(&db, &["list", "--json", "--limit", "0"])).lines().count(), 51);
+    assert_eq!(audit(&db, &["verify"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_log_that_has_lost_its_end_goes_on_once_that_is_accepted() {
+    let (_folder, db) = log();
+    let none = audit(&db, &["accept-loss"]);
+    assert!(text(&none).contains("nothing is missing"), "{none:?}");
+    let outsider = rusqlite::Connection::open(&db).unwrap();
+    outsider.execute("DELETE FROM entry WHERE seq > 180", []).unwrap();
+    let found = audit(&db, &["verify"]);
+    assert_eq!(found.status.code(), Some(1));
+    assert!(text(&found).contains("entry 190 was written"), "{found:?}");
+    let refused = Store::open(&db, &Options::default()).unwrap_err().to_string();
+    assert!(refused.contains("agentgate audit accept-loss"), "{refused}");
+    let done = audit(&db, &["accept-loss"]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    record(&Store::open(&db, &Options::default()).unwrap(), draft("one", Decision::Allow));
+    assert_eq!(audit(&db, &["verify"]).status.code(), Some(0));
+}
+
+#[test]
 fn purge_removes_what_is_old_and_the_rest_verifies() {
     let (_folder, db) = log();
     let dry = text(&audit(&db, &["purge", "--older-than", "50h30m", "--dry-run", "--json"]));

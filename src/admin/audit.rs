@@ -115,7 +115,7 @@ pub(super) struct StatsView {
     by_provider: BTreeMap<String, i64>,
     /// By agent; the twenty with most.
     by_agent: BTreeMap<String, i64>,
-    /// By outcome at the time of the decision.
+    /// By outcome, as the rows show it.
     by_outcome: BTreeMap<String, i64>,
     /// Mean time from forwarding to the answer, in milliseconds.
     avg_latency_ms: f64,

@@ -15,7 +15,7 @@ use super::Admin;
 use super::error::{Answer, ApiError};
 use super::extract::Said;
 use super::openapi::Refusals;
-use crate::store::purge::{self, Purged};
+use crate::store::purge::{self, Proof, Purged};
 use crate::store::{Options, StoreError};
 
 /// How often rows that have become too old are removed.
@@ -101,5 +101,5 @@ async fn remove_hourly(database: &Arc<Path>, options: &Options, days: Option<u32
 fn older_than(path: &Path, options: &Options, days: u32) -> Result<Purged, StoreError> {
     let age = SignedDuration::from_hours(24 * i64::from(days.clamp(1, MAX_DAYS)));
     let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-    purge::purge(path, before, options, |_| {})
+    purge::purge(path, (before, Proof::Required), options, |_| {})
 }

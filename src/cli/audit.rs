@@ -144,6 +144,9 @@ pub struct AuditPurgeArgs {
     /// Rows older than this go: 30d, 12h, 2026-01-01
     #[arg(long, value_name = "AGE", required = true)]
     pub older_than: String,
+    /// Even where the chain of what goes does not hold
+    #[arg(long)]
+    pub unverified: bool,
     /// Only say how many would go
     #[arg(long)]
     pub dry_run: bool,

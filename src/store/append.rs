@@ -103,7 +103,7 @@ impl<'t> Appender<'t> {
             decision_us,
         };
         let next = self.head.next(self.keys, draft.at.as_microsecond(), &content);
-        self.decision.execute(params![
+        one_row(self.decision.execute(params![
             next.seq,
             kind::DECISION,
             next.at,
@@ -115,7 +115,7 @@ impl<'t> Appender<'t> {
             digest,
             decision_us,
             next.hash,
-        ])?;
+        ])?)?;
         *self.head = next;
         Ok(())
     }
@@ -137,7 +137,7 @@ impl<'t> Appender<'t> {
             Content::Result { decision: place.seq, outcome, status: &status, upstream_us };
         let at = place.at.saturating_add(upstream_us);
         let next = self.head.next(self.keys, at, &content);
-        self.result.execute(params![
+        one_row(self.result.execute(params![
             next.seq,
             kind::RESULT,
             next.at,
@@ -146,9 +146,17 @@ impl<'t> Appender<'t> {
             status,
             upstream_us,
             next.hash,
-        ])?;
+        ])?)?;
         *self.head = next;
         Ok(true)
+    }
+}
+
+/// Whether an entry was written: what is in the file could keep that from being so.
+pub(super) fn one_row(changed: usize) -> rusqlite::Result<()> {
+    match changed {
+        1 => Ok(()),
+        changed => Err(rusqlite::Error::StatementChangedRows(changed)),
     }
 }
 

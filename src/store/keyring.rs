@@ -44,10 +44,29 @@ pub(super) fn load_keys(
     let keys = Keys::derive(secret).ok_or_else(|| files.open_error("its key cannot be used"))?;
     if fresh {
         set_meta(connection, "fingerprint", keys.fingerprint())
-            .map_err(|error| files.open_error(error))?;
+            .map_err(|error| files.unopened(&error))?;
     }
     check_key(files, connection, &keys)?;
     Ok(Arc::new(keys))
+}
+
+/// Writes the key in use again, where its file is gone. The caller holds the lock.
+pub(super) fn keep_key(files: &Files, keys: &Keys) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| files.open_error(error);
+    match files.read_secret().map_err(failed)? {
+        Some(secret) if secret == *keys.secret() => Ok(()),
+        Some(_) => Err(another(files)),
+        None => {
+            files.write_secret(keys.secret()).map_err(failed)?;
+            tracing::warn!(path = %files.key.display(), "the log's key was gone, and is back");
+            Ok(())
+        }
+    }
+}
+
+fn another(files: &Files) -> StoreError {
+    files
+        .open_error(format_args!("`{}` is not the key that it was begun with", files.key.display()))
 }
 
 /// Whether `keys` are those that the log was begun with.
@@ -57,14 +76,11 @@ pub(super) fn check_key(
     keys: &Keys,
 ) -> Result<(), StoreError> {
     let fingerprint: Option<Vec<u8>> =
-        meta(connection, "fingerprint").map_err(|error| files.open_error(error))?;
+        meta(connection, "fingerprint").map_err(|error| files.unopened(&error))?;
     if fingerprint.as_deref() == Some(&keys.fingerprint()[..]) {
         return Ok(());
     }
-    Err(files.open_error(format_args!(
-        "`{}` is not the key that it was begun with",
-        files.key.display()
-    )))
+    Err(another(files))
 }
 
 /// The value of `meta` that proves the salt.

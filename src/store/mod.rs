@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use crate::action::Agent;
@@ -141,6 +142,26 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+    /// It is damaged.
+    #[error("the audit log `{}` is damaged: {why}", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        why: String,
+    },
+    /// What was to be removed from it does not hold.
+    #[error(
+        "the audit log `{}` does not hold, so that nothing is removed from it: {what} \
+         (`agentgate audit purge --unverified` removes it all the same)",
+        path.display()
+    )]
+    DoesNotHold {
+        /// The database.
+        path: PathBuf,
+        /// The first thing that does not hold.
+        what: String,
+    },
     /// A row was named that is of another log, or of none. One that was purged is not meant.
     #[error("`{id}` is not a row of this log")]
     NotOurs {
@@ -188,6 +209,18 @@ impl StoreError {
 impl Files {
     fn open_error(&self, why: impl Display) -> StoreError {
         StoreError::open(&self.named, why)
+    }
+
+    /// The same of what SQLite says.
+    fn unopened(&self, error: &rusqlite::Error) -> StoreError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => self.damaged(error),
+            _ => self.open_error(error),
+        }
+    }
+
+    fn damaged(&self, why: impl Display) -> StoreError {
+        StoreError::Damaged { path: self.named.clone(), why: why.to_string() }
     }
 }
 

@@ -55,26 +55,34 @@ pub fn would_purge(path: &Path, before: Timestamp) -> Result<Purged, StoreError>
     count().map_err(|error| reader.error(&error))
 }
 
+/// Whether what is to be removed is proved to hold first: afterwards nobody can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// It is, or nothing is removed.
+    Required,
+    /// Nobody asks.
+    Waived,
+}
+
 /// Removes every entry older than `before` that has only older ones before it.
 /// `progress` is told how many are gone, now and then.
 ///
 /// # Errors
-/// Where there is no log, or it cannot be written.
+/// Where there is no log, it cannot be written, or what is to be removed does not hold.
 pub fn purge(
     path: &Path,
-    before: Timestamp,
+    (before, proof): (Timestamp, Proof),
     options: &Options,
     mut progress: impl FnMut(i64),
 ) -> Result<Purged, StoreError> {
-    let cut = {
-        let reader = Reader::open(path)?;
-        let snapshot = reader.snapshot()?;
-        let find = |first, last, at| snapshot.first_at(first, last, at);
-        let stretches = snapshot.stretches();
-        stretches
-            .and_then(|stretches| cut(&stretches, before, find))
-            .map_err(|error| reader.error(&error))?
-    };
+    let cut = find_cut(path, before)?;
+    if let Some(cut) = cut
+        && proof == Proof::Required
+        && let Some(broken) = Reader::open(path)?.verify_up_to(cut)?
+    {
+        let what = broken.to_string();
+        return Err(StoreError::DoesNotHold { path: path.to_owned(), what });
+    }
     let mut purge = Purge { ledger: Ledger::open(path, options, None)?, options };
     let upto = purge.note(cut)?;
     let mut purged = Purged::default();
@@ -90,6 +98,15 @@ pub fn purge(
     }
     purge.tidy()?;
     Ok(purged)
+}
+
+fn find_cut(path: &Path, before: Timestamp) -> Result<Option<i64>, StoreError> {
+    let reader = Reader::open(path)?;
+    let snapshot = reader.snapshot()?;
+    let find = |first, last, at| snapshot.first_at(first, last, at);
+    let stretches = snapshot.stretches();
+    let cut = stretches.and_then(|stretches| cut(&stretches, before, find));
+    cut.map_err(|error| reader.error(&error))
 }
 
 /// The last entry that goes; `None` where none does.

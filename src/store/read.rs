@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
 
 use super::StoreError;
 use super::audit::{Outcome, RowId};
@@ -236,6 +236,9 @@ impl Reader {
     }
 
     pub(super) fn error(&self, error: &rusqlite::Error) -> StoreError {
-        StoreError::Read { path: self.files.named.clone(), why: error.to_string() }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => self.files.damaged(error),
+            _ => StoreError::Read { path: self.files.named.clone(), why: error.to_string() },
+        }
     }
 }

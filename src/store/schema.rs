@@ -42,9 +42,9 @@ pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connecti
         connection.busy_timeout(options.patience)?;
         Ok(connection)
     };
-    let mut connection = open().map_err(|error| files.open_error(error))?;
+    let mut connection = open().map_err(|error| files.unopened(&error))?;
     check_ours(&connection, files)?;
-    prepare(&mut connection, options).map_err(|error| files.open_error(error))?;
+    prepare(&mut connection, options).map_err(|error| files.unopened(&error))?;
     Ok(connection)
 }
 
@@ -58,7 +58,7 @@ pub(super) fn open_to_read(files: &Files) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "query_only", true)?;
         Ok(connection)
     };
-    let connection = open().map_err(|error| files.open_error(error))?;
+    let connection = open().map_err(|error| files.unopened(&error))?;
     match check_ours(&connection, files)? {
         0 => Err(files.open_error("it is empty; the first recorded action makes it a log")),
         _ => Ok(connection),
@@ -139,7 +139,7 @@ fn check_ours(connection: &Connection, files: &Files) -> Result<usize, StoreErro
         let empty = connection.query_row(tables, [], |_| Ok(())).optional()?.is_none();
         Ok((pragma("application_id")?, pragma("user_version")?, empty))
     };
-    let (application, version, empty) = read().map_err(|error| files.open_error(error))?;
+    let (application, version, empty) = read().map_err(|error| files.unopened(&error))?;
     if application != i64::from(APPLICATION_ID) && !empty {
         return Err(files.open_error("it is the database of another program"));
     }

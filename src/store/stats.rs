@@ -26,7 +26,7 @@ pub struct Stats {
     /// limit denied, and those that failed, are under these names and no other.
     #[serde(skip)]
     pub by_kind: BTreeMap<String, i64>,
-    /// By outcome at the time of the decision.
+    /// By outcome, as the rows show it.
     pub by_outcome: BTreeMap<String, i64>,
     /// The share that was denied, from 0 to 1.
     pub deny_rate: f64,
@@ -204,7 +204,12 @@ impl Reader {
                     *stats.by_kind.entry(kind.to_owned()).or_default() += count;
                 }
             }
-            *stats.by_outcome.entry(facet.outcome.to_string()).or_default() += counts.decided;
+            let others = counts.decided - counts.failed;
+            for (outcome, count) in [(&*facet.outcome, others), ("error", counts.failed)] {
+                if count > 0 {
+                    *stats.by_outcome.entry(outcome.to_owned()).or_default() += count;
+                }
+            }
             let rule = format!("{}: {}", facet.policy, facet.rule);
             let rule = (facet.decision != "allow").then_some(rule);
             let tool = facet.tool.as_deref().unwrap_or("(too many to count)").to_owned();

@@ -34,6 +34,15 @@ pub struct Verification {
     pub broken: Option<Broken>,
 }
 
+impl Verification {
+    /// That of a log that cannot be read to its end.
+    #[must_use]
+    pub fn damaged(why: String) -> Self {
+        let broken = Some(Broken::Damaged(why));
+        Self { entries: 0, decisions: 0, head: String::new(), broken }
+    }
+}
+
 /// The first thing that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broken {
@@ -64,6 +73,8 @@ pub enum Broken {
         /// The entry that was noted.
         noted: i64,
     },
+    /// The database is damaged, in SQLite's words.
+    Damaged(String),
     /// The log is whole, but what is made from it does not agree with it: each with its table
     /// and row, as far as they are named.
     Index(Vec<String>),
@@ -91,6 +102,7 @@ impl fmt::Display for Broken {
             Self::Behind { noted, .. } => {
                 write!(formatter, "entry {noted} is not the one that was written: it was replaced")
             }
+            Self::Damaged(why) => write!(formatter, "the database is damaged: {why}"),
             Self::Index(disagreements) => {
                 formatter.write_str(
                     "the log is whole, but its index was changed: lists and counts may mislead",
@@ -171,6 +183,17 @@ impl Reader {
             Keys::derive(secret).ok_or_else(|| failed("its key cannot be used".to_owned()))?;
         check_key(files, self.connection(), &keys)?;
         Ok(keys)
+    }
+
+    /// What does not hold of the entries up to `upto`; `None` where all do.
+    ///
+    /// # Errors
+    /// Where the log or its key cannot be read.
+    pub(super) fn verify_up_to(&self, upto: i64) -> Result<Option<Broken>, StoreError> {
+        let keys = self.keys()?;
+        let snapshot = self.snapshot()?;
+        let mut walk = Walk::new(&snapshot, &keys, None);
+        self.walk(&mut walk, upto, |_, _| ()).map_err(|error| self.error(&error))
     }
 
     fn walk(

@@ -9,6 +9,7 @@
 //! with the next commit, or go after [`RESULTS_WAIT`].
 
 mod check;
+mod upkeep;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,10 +22,9 @@ use arc_swap::ArcSwap;
 
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::Keys;
-use super::files::{Files, Held};
 use super::group::{Job, Told, write_group};
 use super::ledger::{Ledger, NotBegun};
-use super::{Options, StoreError, schema};
+use super::{Options, StoreError};
 use check::Standing;
 
 /// How long a result waits for a commit to ride along with.
@@ -55,14 +55,6 @@ const MAX_GATHERING: Duration = Duration::from_millis(1);
 
 /// Results that wait while the log cannot be written; beyond it the oldest go.
 const MAX_WAITING_RESULTS: usize = 10_000;
-
-/// Pages in the write-ahead log that are copied into the database together: one
-/// that was written many times meanwhile is copied once.
-const COPIED_PAGES: i64 = 2048;
-
-/// Length of the write-ahead log, in pages, at which writers are made to wait
-/// for it to start over.
-const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
 
 /// The writer of one database.
 #[derive(Debug)]
@@ -443,10 +435,7 @@ impl Shared {
             self.queue().urgent = true;
         }
         if self.queue().closed {
-            let mark = ledger.mark();
-            if synced(ledger.files()) {
-                ledger.keep(&mark);
-            }
+            self.note_end(&mut ledger);
         }
         if ledger.wants_indexing() {
             self.index(ledger, held);
@@ -458,60 +447,4 @@ impl Shared {
         let due = queue.results_due.is_some_and(|due| due <= Instant::now());
         !queue.rows.is_empty() || due || (queue.closed && !queue.results.is_empty())
     }
-
-    /// Brings the index nearer to the log, and the log out of the write-ahead
-    /// log: whoever does the one does the other, so that of many processes one
-    /// at a time does.
-    fn index(&self, mut ledger: MutexGuard<'_, Ledger>, held: Held) {
-        let indexed = ledger.begin().map_err(StoreError::from).and_then(|mut transaction| {
-            transaction.index()?;
-            transaction.commit()
-        });
-        let behind = ledger.wants_indexing();
-        let (wal, files, mark) = (ledger.wal(), ledger.files().clone(), ledger.mark());
-        drop(held);
-        drop(ledger);
-        if let Err(error) = indexed {
-            return tracing::error!(%error, "the audit log's index could not be brought up to date");
-        }
-        if behind {
-            self.queue().urgent = true;
-        }
-        let copied = wal.and_then(|wal| match wal.pages - wal.copied < COPIED_PAGES {
-            true => Ok(wal),
-            false => schema::checkpoint(&files),
-        });
-        match copied {
-            Ok(wal) if wal.pages > RESTART_PAGES => self.checkpoint_alone(&files),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
-        }
-        // Not under the lock: nobody waits for the disk.
-        if synced(&files) {
-            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
-                ledger.keep(&mark);
-            }
-        }
-    }
-
-    /// Under the lock nobody adds to the write-ahead log meanwhile, so that it
-    /// can start over. Most of the work was done before.
-    fn checkpoint_alone(&self, files: &Files) {
-        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(Some(_held)) = ledger.lock().take(self.options.patience)
-            && let Err(error) = schema::checkpoint(files)
-        {
-            tracing::warn!(%error, "the audit log's checkpoint failed");
-        }
-    }
-}
-
-/// Whether what is in the write-ahead log is on the disk.
-fn synced(files: &Files) -> bool {
-    let synced = files.sync_wal();
-    if let Err(error) = &synced {
-        tracing::warn!(%error, "the audit log's `-wal` cannot be synced");
-    }
-    synced.is_ok()
 }

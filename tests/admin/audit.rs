@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agentgate::store::Options;
+use agentgate::store::purge::{Proof, purge};
 use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 
@@ -113,7 +114,8 @@ fn an_id_of_no_row_is_refused_and_that_of_a_purged_one_is_gone_on_from() {
     let id = |index: usize| all["logs"][index]["id"].as_str().unwrap().to_owned();
     let (newest, purged) = (id(0), id(6));
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);
-    agentgate::store::purge::purge(&gate.database(), later, &Options::default(), |_| {}).unwrap();
+    let what = (later, Proof::Required);
+    purge(&gate.database(), what, &Options::default(), |_| {}).unwrap();
     gate.record("bot", "/after", Decision::Allow, Stage::Policy);
     let before = |id: &str| gate.get(&format!("/audit/logs?before={id}")).json();
     assert_eq!(paths(&before(&purged)), Vec::<&str>::new());
@@ -206,6 +208,7 @@ fn what_failed_and_what_a_limit_denied_are_found_by_these_names() {
     let stats = gate.get("/audit/stats").json();
     let expected = serde_json::json!({"allow": 5, "deny": 1, "rate_limited": 1, "error": 3});
     assert_eq!(stats["by_decision"], expected, "each row once");
+    assert_eq!(stats["by_outcome"]["error"], 3);
     assert_eq!((&stats["failed"], &stats["rate_limited"]), (&3.into(), &1.into()));
     assert_eq!((&stats["total_requests"], &stats["deny_rate"]), (&10.into(), &0.2.into()));
     assert_eq!(gate.get("/audit/stats?decision=error").status, 422);

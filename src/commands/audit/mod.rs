@@ -18,11 +18,12 @@ use crate::cli::{
 use crate::config::Settings;
 use crate::store::audit::RowId;
 use crate::store::csv;
-use crate::store::purge::{self, Purged};
+use crate::store::purge::{self, Proof, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
+use crate::store::verify::Verification;
 use crate::store::when;
-use crate::store::{self, Options};
+use crate::store::{self, Options, StoreError};
 use crate::terminal;
 
 use table::Listing;
@@ -150,7 +151,8 @@ fn purge(args: &AuditPurgeArgs) -> anyhow::Result<Done> {
         purge::would_purge(&path, before)?
     } else {
         let mut progress = Progress::new();
-        let purged = purge::purge(&path, before, &Options::default(), |gone| {
+        let proof = if args.unverified { Proof::Waived } else { Proof::Required };
+        let purged = purge::purge(&path, (before, proof), &Options::default(), |gone| {
             progress.show(format_args!("{gone} entries removed"));
         })?;
         progress.clear();
@@ -172,12 +174,18 @@ fn purge(args: &AuditPurgeArgs) -> anyhow::Result<Done> {
 }
 
 fn verify(args: &AuditVerifyArgs) -> anyhow::Result<Done> {
-    let reader = Reader::open(&database(&args.store)?)?;
+    let path = database(&args.store)?;
     let mut progress = Progress::new();
-    let found = reader.verify(args.head.as_deref(), |done, all| {
-        progress.show(format_args!("{done} of {all} entries"));
-    })?;
+    let verified = Reader::open(&path).and_then(|reader| {
+        reader.verify(args.head.as_deref(), |done, all| {
+            progress.show(format_args!("{done} of {all} entries"));
+        })
+    });
     progress.clear();
+    let found = match verified {
+        Err(StoreError::Damaged { why, .. }) => Verification::damaged(why),
+        verified => verified?,
+    };
     let mut out = anstream::stdout().lock();
     if args.json {
         let line = serde_json::json!({

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{draft, holds, open, record, store};
 use crate::store::audit::Draft;
-use crate::store::purge::purge;
+use crate::store::purge::{Proof, purge};
 use crate::store::read::{Filter, Reader};
 use crate::store::{Options, schema};
 
@@ -39,7 +39,7 @@ fn a_session_is_looked_for_where_it_was() {
     open(&path).close();
     assert_eq!(looked_at(Some("first")), (1500, 1500 + not_indexed));
     assert!(holds(&path));
-    purge(&path, Timestamp::now(), &Options::default(), |_| ()).unwrap();
+    purge(&path, (Timestamp::now(), Proof::Required), &Options::default(), |_| ()).unwrap();
     let left = "SELECT count(*) FROM session";
     assert_eq!(older.query_row(left, [], |row| row.get::<_, i64>(0)), Ok(0));
 }

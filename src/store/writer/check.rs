@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::super::ledger::Ledger;
+use super::super::read::Reader;
 use super::super::{Options, StoreError};
 use super::{Shared, Writer};
 
@@ -74,11 +75,13 @@ impl Shared {
     fn try_to_write(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
         self.mend(ledger, PATIENCE)?;
         ledger.set_patience(PATIENCE);
-        if !self.standing.has_failed() {
-            return ledger.transact(PATIENCE, |_| Ok(()));
+        if self.standing.has_failed() {
+            ledger.transact(PATIENCE, |transaction| transaction.put_trial())?;
+            ledger.transact(PATIENCE, |transaction| transaction.remove_trial())?;
         }
-        ledger.transact(PATIENCE, |transaction| transaction.put_trial())?;
-        ledger.transact(PATIENCE, |transaction| transaction.remove_trial())
+        ledger.transact(PATIENCE, |transaction| transaction.keep_key())?;
+        // By another connection, which remembers no page.
+        Reader::open(&self.path)?.newest_id().map(drop)
     }
 
     /// Opens the log again, where it is broken. One that was cut short is left alone:
@@ -117,7 +120,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::{draft, open, record, rows};
+    use crate::store::tests::{completion, draft, holds, open, record, rows};
 
     const ALWAYS: Duration = Duration::ZERO;
 
@@ -146,6 +149,67 @@ mod tests {
         assert_eq!(shared.check(ALWAYS), Ok(()), "nobody has to be refused for that");
         assert_eq!(rows(&path), written, "a look leaves no row");
         record(&store, draft("c")).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_is_not_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let store = open(&path);
+        record(&store, draft("a")).unwrap();
+        assert_eq!(store.writer.shared.check(ALWAYS), Ok(()));
+        let outsider = rusqlite::Connection::open(&path).unwrap();
+        let sql = "PRAGMA writable_schema = ON;
+            UPDATE sqlite_master SET rootpage = 99 WHERE name = 'entry'";
+        outsider.execute_batch(sql).unwrap();
+        assert!(store.writer.shared.check(ALWAYS).is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_put_back_and_another_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (folder.path().join("audit.db"), folder.path().join("audit.key"));
+        let store = open(&path);
+        record(&store, draft("a")).unwrap();
+        let secret = std::fs::read(&key).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        record(&store, draft("b")).unwrap();
+        assert_eq!(store.writer.shared.check(ALWAYS), Ok(()));
+        assert_eq!(std::fs::read(&key).unwrap(), secret);
+        for other in [&[1; 32][..], b"short"] {
+            std::fs::write(&key, other).unwrap();
+            let wrong = store.writer.shared.check(ALWAYS).unwrap_err().to_string();
+            assert!(wrong.contains("audit.key"), "{wrong}");
+            assert_eq!(std::fs::read(&key).unwrap(), other);
+        }
+        // What is written meanwhile goes on with the key that the log was begun with.
+        record(&store, draft("c")).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        drop(store);
+        assert_eq!(std::fs::read(&key).unwrap(), secret, "at the end, too");
+        assert!(holds(&path));
+        assert_eq!(rows(&path), 3);
+    }
+
+    /// Nothing that is in the file runs; were it to, no row would be taken for written.
+    #[test]
+    fn a_trigger_in_the_file_makes_no_row_vanish() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let store = open(&path);
+        let outsider = rusqlite::Connection::open(&path).unwrap();
+        let trigger = "CREATE TRIGGER t BEFORE INSERT ON entry BEGIN SELECT raise(ignore); END";
+        outsider.execute_batch(trigger).unwrap();
+        let id = record(&store, draft("a")).unwrap();
+        store.complete(&id, completion());
+        record(&store, draft("b")).unwrap();
+        assert_eq!(rows(&path), 3);
+        let shared = &store.writer.shared;
+        shared.ledger.lock().unwrap().run_triggers();
+        record(&store, draft("c")).unwrap_err();
+        assert_eq!(rows(&path), 3);
+        record(&store, draft("d")).unwrap();
+        assert_eq!(rows(&path), 4, "opened again, it runs none");
     }
 
     #[test]

@@ -1,0 +1,306 @@
+//! Files that are removed, replaced, cut short or lost their end.
+
+use std::fs;
+use std::path::Path;
+
+use super::{completion, draft, holds, open, record, rows, store};
+use crate::store::read::Reader;
+use crate::store::verify::Broken;
+use crate::store::{Options, Store, StoreError, accept_loss};
+
+#[cfg(unix)]
+#[test]
+fn an_unlinked_log_refuses_one_row_and_recovers() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let first = record(&store, draft("a")).unwrap();
+    for name in ["audit.db", "audit.db-wal", "audit.db-shm"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    let error = record(&store, draft("b")).unwrap_err();
+    assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+    record(&store, draft("c")).unwrap();
+    // The new log begins with a note that it is one.
+    assert_eq!(rows(&path), 2);
+    // A result of a row that is gone is not put under another.
+    store.complete(&first, completion());
+    store.close();
+    assert_eq!(rows(&path), 2);
+}
+
+/// As `copytruncate` of a log rotation does it.
+#[cfg(unix)]
+#[test]
+fn a_log_that_is_cut_short_takes_no_row_that_is_lost() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    for _ in 0..3 {
+        record(&store, draft("a")).unwrap();
+    }
+    fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    for _ in 0..3 {
+        let error = record(&store, draft("b")).unwrap_err();
+        assert!(matches!(error, StoreError::Cut { .. }), "{error}");
+        // SQLite removes the write-ahead log of what it finds empty.
+        assert!(Reader::open(&path).is_err());
+    }
+    for name in ["audit.db", "audit.db-wal", "audit.db-shm"] {
+        let _ = fs::rename(folder.path().join(name), folder.path().join(format!("{name}.away")));
+    }
+    record(&store, draft("c")).unwrap();
+    assert_eq!(rows(&path), 2, "a note that it is a new one, and the row");
+    assert!(holds(&path));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_replaced_log_is_noticed() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    record(&store, draft("a")).unwrap();
+    let other = folder.path().join("other.db");
+    drop(open(&other));
+    fs::rename(&other, &path).unwrap();
+    assert!(matches!(record(&store, draft("b")), Err(StoreError::Lost { .. })));
+}
+
+/// Rows up to the one that is refused for `why`: at most one is, and none is written into
+/// what is lost.
+#[cfg(unix)]
+fn refused_for_good(store: &Store, why: impl Fn(&StoreError) -> bool) {
+    for _ in 0..3 {
+        let error = record(store, draft("b")).unwrap_err();
+        assert!(why(&error), "{error}");
+        assert!(store.check().is_err());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_write_ahead_log_that_is_cut_short_takes_no_row_that_is_lost() {
+    for len in [0, 32, 4096, 20_000] {
+        let (folder, store) = store();
+        let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
+        for _ in 0..9 {
+            record(&store, draft("a")).unwrap();
+        }
+        let whole = fs::read(&wal).unwrap();
+        assert!(whole.len() > 20_000);
+        fs::File::options().write(true).open(&wal).unwrap().set_len(len).unwrap();
+        refused_for_good(&store, |error| matches!(error, StoreError::Cut { .. }));
+        // Whoever opens the log meanwhile is refused as well.
+        Store::open(&path, &Options::default()).unwrap_err();
+        fs::write(&wal, whole).unwrap();
+        record(&store, draft("c")).unwrap();
+        drop(store);
+        assert_eq!(rows(&path), 10);
+        assert!(holds(&path));
+    }
+}
+
+/// It grows again only by what is written, and not all of its file is in use.
+#[test]
+fn a_write_ahead_log_that_starts_over_is_whole() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    record(&store, draft("a")).unwrap();
+    let outsider = rusqlite::Connection::open(&path).unwrap();
+    let checkpoint = |mode: &str| {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        outsider.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    for mode in ["RESTART", "TRUNCATE", "FULL", "PASSIVE", "TRUNCATE", "RESTART"] {
+        assert_eq!(checkpoint(mode), 0);
+        record(&store, draft("b")).unwrap();
+        record(&store, draft("c")).unwrap();
+    }
+    store.close();
+    assert_eq!(rows(&path), 13);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_in_a_write_ahead_log_that_is_unlinked_is_saved() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let reader = Reader::open(&path).unwrap();
+    for _ in 0..5 {
+        record(&store, draft("a")).unwrap();
+    }
+    fs::remove_file(folder.path().join("audit.db-wal")).unwrap();
+    assert!(matches!(record(&store, draft("b")), Err(StoreError::Lost { .. })));
+    record(&store, draft("c")).unwrap();
+    drop(reader);
+    drop(store);
+    assert_eq!(rows(&path), 6);
+    assert!(holds(&path));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_whose_index_is_gone_is_written_by_nobody_who_had_it_open() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let reader = Reader::open(&path).unwrap();
+    record(&store, draft("a")).unwrap();
+    fs::remove_file(folder.path().join("audit.db-shm")).unwrap();
+    refused_for_good(&store, |error| matches!(error, StoreError::Torn { .. }));
+    drop(reader);
+    drop(store);
+    record(&open(&path), draft("c")).unwrap();
+    assert_eq!(rows(&path), 2);
+    assert!(holds(&path));
+}
+
+/// What is done to a closed log, and which entry it ends with then.
+type Damage = (&'static str, fn(&Path), i64);
+
+/// Removes the newest two of five rows.
+fn forget_two(path: &Path) {
+    let outsider = rusqlite::Connection::open(path).unwrap();
+    assert_eq!(outsider.execute("DELETE FROM entry WHERE seq > 3", []).unwrap(), 2);
+}
+
+const DAMAGES: [Damage; 3] = [
+    ("rows are removed", forget_two, 3),
+    ("the database is emptied", |path| fs::write(path, "").unwrap(), 0),
+    (
+        "the newest row is another",
+        |path| {
+            let outsider = rusqlite::Connection::open(path).unwrap();
+            outsider.execute("UPDATE entry SET hash = zeroblob(32) WHERE seq = 5", []).unwrap();
+        },
+        5,
+    ),
+];
+
+#[test]
+fn a_log_that_has_lost_its_end_is_refused_until_that_is_accepted() {
+    for (what, damage, left) in DAMAGES {
+        let (folder, store) = store();
+        let path = folder.path().join("audit.db");
+        for _ in 0..5 {
+            record(&store, draft("a")).unwrap();
+        }
+        drop(store);
+        assert_eq!(accept_loss(&path, &Options::default()), Ok(None));
+        damage(&path);
+        for _ in 0..2 {
+            let error = Store::open(&path, &Options::default()).unwrap_err();
+            let expected = StoreError::Behind { path: path.clone(), last: left, noted: 5 };
+            assert_eq!(error, expected, "{what}");
+            assert!(error.to_string().contains("audit accept-loss"), "{error}");
+        }
+        assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(5)), "{what}");
+        assert_eq!(accept_loss(&path, &Options::default()), Ok(None), "{what}");
+        let store = open(&path);
+        record(&store, draft("b")).unwrap();
+        store.close();
+        assert_eq!(rows(&path), left + 2, "{what}: an entry that says so, and the row");
+        assert_eq!(holds(&path), left != 5, "{what}");
+    }
+}
+
+#[test]
+fn verify_says_that_the_end_is_lost() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    for _ in 0..5 {
+        record(&store, draft("a")).unwrap();
+    }
+    drop(store);
+    assert!(holds(&path));
+    forget_two(&path);
+    let found = Reader::open(&path).unwrap().verify(None, |_, _| ()).unwrap();
+    assert_eq!(found.broken, Some(Broken::Behind { last: 3, noted: 5 }));
+}
+
+/// As its documents say: whoever moves it away begins another.
+#[test]
+fn a_log_that_is_moved_away_makes_place_for_another() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    for _ in 0..5 {
+        record(&store, draft("a")).unwrap();
+    }
+    drop(store);
+    fs::rename(&path, folder.path().join("away.db")).unwrap();
+    let store = open(&path);
+    record(&store, draft("b")).unwrap();
+    drop(store);
+    assert_eq!(rows(&path), 2, "a note that it is a new one, and the row");
+    assert!(holds(&path));
+    drop(open(&path));
+}
+
+/// The note is of a while ago, is gone, or was not written to the end: nobody is locked out.
+#[test]
+fn a_note_that_lags_behind_or_is_lost_locks_nobody_out() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let head = folder.path().join("audit.db-head");
+    record(&store, draft("a")).unwrap();
+    assert!(!head.exists(), "nobody waits for the disk");
+    drop(store);
+    let before = fs::read(&head).unwrap();
+    let store = open(&path);
+    for _ in 0..5 {
+        record(&store, draft("a")).unwrap();
+    }
+    drop(store);
+    assert_ne!(fs::read(&head).unwrap(), before);
+    for note in [before, Vec::new(), b"12".to_vec()] {
+        fs::write(&head, note).unwrap();
+        assert!(holds(&path));
+        record(&open(&path), draft("b")).unwrap();
+    }
+    fs::remove_file(&head).unwrap();
+    record(&open(&path), draft("b")).unwrap();
+    assert_eq!(rows(&path), 10);
+}
+
+/// A gate that was killed has noted nothing since, but one that has seen it has.
+#[cfg(unix)]
+#[test]
+fn what_a_running_gate_saw_being_lost_is_refused_after_it_too() {
+    let (folder, store) = store();
+    let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
+    for _ in 0..9 {
+        record(&store, draft("a")).unwrap();
+    }
+    fs::File::options().write(true).open(&wal).unwrap().set_len(20_000).unwrap();
+    refused_for_good(&store, |error| matches!(error, StoreError::Cut { .. }));
+    drop(store);
+    let refused = Store::open(&path, &Options::default()).unwrap_err();
+    assert!(matches!(refused, StoreError::Behind { noted: 9, .. }), "{refused}");
+    assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(9)));
+    record(&open(&path), draft("c")).unwrap();
+    assert!(holds(&path));
+}
+
+/// One that was put in the place of the log while a gate has it open: from before.
+#[cfg(unix)]
+#[test]
+fn an_older_copy_that_takes_the_place_of_the_log_is_refused() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    record(&store, draft("a")).unwrap();
+    drop(store);
+    let copy = folder.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    let store = open(&path);
+    record(&store, draft("a")).unwrap();
+    drop(store);
+    let store = open(&path);
+    for name in ["audit.db-wal", "audit.db-shm"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    fs::rename(&copy, &path).unwrap();
+    record(&store, draft("b")).unwrap_err();
+    refused_for_good(&store, |error| matches!(error, StoreError::Behind { last: 1, noted: 2, .. }));
+    accept_loss(&path, &Options::default()).unwrap();
+    record(&store, draft("b")).unwrap();
+    drop(store);
+    assert_eq!(rows(&path), 3);
+    assert!(holds(&path));
+}

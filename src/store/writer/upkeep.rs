@@ -1,0 +1,82 @@
+//! What keeps the log's files in order, on the store's own thread.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use super::super::files::{Files, Held};
+use super::super::ledger::Ledger;
+use super::super::{StoreError, schema};
+use super::Shared;
+
+/// Pages in the write-ahead log that are copied into the database together: one
+/// that was written many times meanwhile is copied once.
+const COPIED_PAGES: i64 = 2048;
+
+/// Length of the write-ahead log, in pages, at which writers are made to wait
+/// for it to start over.
+const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
+
+impl Shared {
+    /// Brings the index nearer to the log, and the log out of the write-ahead
+    /// log: whoever does the one does the other, so that of many processes one
+    /// at a time does.
+    pub(super) fn index(&self, mut ledger: MutexGuard<'_, Ledger>, held: Held) {
+        let indexed = ledger.begin().map_err(StoreError::from).and_then(|mut transaction| {
+            transaction.index()?;
+            transaction.commit()
+        });
+        let behind = ledger.wants_indexing();
+        let (wal, files, mark) = (ledger.wal(), ledger.files().clone(), ledger.mark());
+        drop(held);
+        drop(ledger);
+        if let Err(error) = indexed {
+            return tracing::error!(%error, "the audit log's index could not be brought up to date");
+        }
+        if behind {
+            self.queue().urgent = true;
+        }
+        let copied = wal.and_then(|wal| match wal.pages - wal.copied < COPIED_PAGES {
+            true => Ok(wal),
+            false => schema::checkpoint(&files),
+        });
+        match copied {
+            Ok(wal) if wal.pages > RESTART_PAGES => self.checkpoint_alone(&files),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
+        }
+        // Not under the lock: nobody waits for the disk.
+        if synced(&files) {
+            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
+                ledger.keep(&mark);
+            }
+        }
+    }
+
+    /// Under the lock nobody adds to the write-ahead log meanwhile, so that it
+    /// can start over. Most of the work was done before.
+    fn checkpoint_alone(&self, files: &Files) {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(Some(_held)) = ledger.lock().take(self.options.patience)
+            && let Err(error) = schema::checkpoint(files)
+        {
+            tracing::warn!(%error, "the audit log's checkpoint failed");
+        }
+    }
+
+    /// Notes the newest entry once more at the end. The caller holds the lock.
+    pub(super) fn note_end(&self, ledger: &mut Ledger) {
+        let mark = ledger.mark();
+        if synced(ledger.files()) {
+            ledger.keep(&mark);
+        }
+    }
+}
+
+/// Whether what is in the write-ahead log is on the disk.
+fn synced(files: &Files) -> bool {
+    let synced = files.sync_wal();
+    if let Err(error) = &synced {
+        tracing::warn!(%error, "the audit log's `-wal` cannot be synced");
+    }
+    synced.is_ok()
+}
