@@ -7,6 +7,8 @@ pub mod metrics;
 pub mod pipeline;
 pub mod refusals;
 mod strangers;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

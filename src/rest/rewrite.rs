@@ -54,6 +54,10 @@ const OF_THE_BYTES: [&str; 5] =
 #[derive(Debug, Clone, Copy)]
 pub struct CameWhole;
 
+/// An extension of answers that are the gate's own, in place of the provider's: why.
+#[derive(Debug, Clone, Copy)]
+pub struct Instead(pub &'static str);
+
 /// Rewrites the answers to one request.
 #[derive(Debug, Clone)]
 pub struct Rewriter {
@@ -221,7 +225,9 @@ fn unreadable(headers: &HeaderMap) -> Response<Body> {
     let detail = "the provider encoded or parted an answer that has to be read";
     let body = json!({ "error": "proxy_error", "detail": detail });
     let id = headers.get(stamp::DECISION).and_then(|id| id.to_str().ok());
-    reply::answer(StatusCode::BAD_GATEWAY, body, id)
+    let mut answer = reply::answer(StatusCode::BAD_GATEWAY, body, id);
+    answer.extensions_mut().insert(Instead(detail));
+    answer
 }
 
 /// Whether it is as long as it says, and that is little.

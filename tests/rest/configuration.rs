@@ -134,6 +134,24 @@ fn a_file_that_becomes_empty_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_is_removed_changes_nothing() {
+    let mut gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
+    let made = gate.admin("POST", "/agents", r#"{"name":"bot"}"#);
+    let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
+    let agent =
+        Agent { key: made["api_key"].as_str().unwrap().to_owned(), aws: Default::default() };
+    assert_eq!(writes(&gate, &agent, "{}"), 403);
+    std::fs::remove_file(gate.home.path().join("config.yaml")).unwrap();
+    hang_up(&mut gate);
+    let said = "the configuration file is gone or empty";
+    eventually(said, || gate.said().contains(said));
+    assert_eq!(writes(&gate, &agent, "{}"), 403);
+    write(&gate, "policy: [allow_all]\n");
+    hang_up(&mut gate);
+    eventually("one that is back is taken up", || writes(&gate, &agent, "{}") == 201);
+}
+
+#[test]
 fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
     let gate = Serve::start("", &["--test-mode"]);
     let home = tempfile::tempdir().unwrap();

@@ -343,6 +343,31 @@ fn an_answer_that_breaks_off_is_logged_as_it_was_answered() {
     eventually("the row says so", || gate.log()[0]["outcome"] == "error");
 }
 
+/// An answer that is the gate's is not taken for the provider's.
+#[test]
+fn an_answer_that_the_gate_does_not_pass_on_is_logged_as_its_own() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}";
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let gate =
+        Serve::start(&format!("providers: {{slack: {{upstream: 'http://{upstream}'}}}}"), &[]);
+    let agent = gate.agent("a", "allow_all");
+    let answer = gate.request("GET", "/proxy/slack/api/users.list", &key(&agent.key), "");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    eventually("the row says so", || gate.log()[0]["outcome"] == "error");
+    let status = gate.log()[0]["status"].to_string();
+    assert!(status.contains("the gate answered 502: the provider encoded"), "{status}");
+}
+
 #[test]
 fn an_answer_whose_client_goes_away_is_logged_as_upstream_gave_it() {
     let upstream = beginning_an_answer(None);

@@ -7,7 +7,7 @@ use http_body::Body as _;
 use crate::gate::{Gate, Receipt};
 use crate::net::Body;
 use crate::net::body::stepwise;
-use crate::rest::rewrite::CameWhole;
+use crate::rest::rewrite::{CameWhole, Instead};
 use crate::rest::upstream::{Origin, UpstreamError};
 use crate::store::audit::Outcome;
 
@@ -35,6 +35,12 @@ impl Open {
     /// It is passed on as `response`.
     pub(super) fn passed_on(mut self, response: Response<Body>) -> Response<Body> {
         self.status = Some(response.status());
+        if let Some(Instead(why)) = response.extensions().get() {
+            self.status = None;
+            let status = format!("the gate answered {}: {why}", response.status().as_u16());
+            self.gate.release(&self.receipt, Outcome::Error, status);
+            return response;
+        }
         if response.body().is_end_stream() || response.extensions().get::<CameWhole>().is_some() {
             return response;
         }

@@ -1,0 +1,45 @@
+//! What becomes of an action whose row cannot be drawn up, and what a row does not say.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::policy::load_str;
+use crate::request::parse_documented;
+use crate::store::Options;
+
+/// A gate that lets everything through, recorded or not.
+fn lenient() -> (TempDir, Gate) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("log.db"), &Options::default()).unwrap();
+    let policy = "name: test\ndefault_effect: allow\nrules: []\n";
+    let policy = Policy::from_file(load_str("test", policy).unwrap());
+    let policy = Arc::new(ArcSwap::from_pointee(policy));
+    (folder, Gate::new(policy, store, AuditFailure::Allow))
+}
+
+fn action() -> Action {
+    parse_documented(br#"{"server":"files","tool":"read_file","args":{}}"#).unwrap()
+}
+
+/// A panic says nothing of the log: whoever may go on without one may not go on so.
+#[test]
+fn a_row_that_panics_while_it_is_drafted_never_permits() {
+    let (_folder, gate) = lenient();
+    let policy = gate.policy();
+    let unrecorded = |error| gate.unrecorded(&action(), &policy, (), &error);
+    assert!(unrecorded(StoreError::Closed).is_ok(), "a log that fails is what was allowed");
+    let denial = unrecorded(StoreError::Undecided).unwrap_err();
+    assert!(matches!(denial.verdict.reason, Reason::AuditUnavailable(_)), "{denial:?}");
+}
+
+/// A policy that quotes what it judged, an error that names a key: reasons are shown as
+/// arguments are.
+#[test]
+fn a_reason_is_recorded_without_the_credentials_in_it() {
+    let (_folder, gate) = lenient();
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    let reason = Reason::Written(format!("`{token}` is refused").into());
+    let verdict = Verdict::refusal(Stage::Policy, "test", reason);
+    let row = draft(&action(), &gate.policy(), &verdict, Duration::ZERO);
+    assert!(row.reason.ends_with("is refused") && !row.reason.contains(&token), "{}", row.reason);
+}
