@@ -101,6 +101,42 @@ fn a_folder_that_is_gone_refuses_calls_until_it_is_back() {
     session.sandbox.assert_log_verifies();
 }
 
+/// Whoever starts anew does not take what is left for all that there was.
+#[test]
+fn a_write_ahead_log_that_is_cut_refuses_calls_also_after_a_restart() {
+    let sandbox = Sandbox::new();
+    let wrap = sandbox.wrap();
+    let mut session = Session::new(sandbox, wrap);
+    for _ in 0..3 {
+        assert!(passed(&session.call()));
+    }
+    let database = session.sandbox.database();
+    let wal = database.with_extension("db-wal");
+    std::fs::File::options().write(true).open(wal).unwrap().set_len(0).unwrap();
+    for _ in 0..3 {
+        assert_refused_for_the_log(&session.call());
+        assert!(!session.arrived());
+    }
+    session.client.close();
+
+    let audit = |command: &str| {
+        let agentgate = env!("CARGO_BIN_EXE_agentgate");
+        Command::new(agentgate).args(["audit", command, "--db"]).arg(&database).output().unwrap()
+    };
+    let record = session.sandbox.path("never");
+    let wrap = session.sandbox.wrap().policy("allow_all");
+    let mut client = Client::spawn(&wrap.command(recorder(&record)));
+    assert_eq!(client.wait(PATIENCE).and_then(|status| status.code()), Some(2));
+    assert!(!record.exists(), "the server was started");
+    assert!(audit("accept-loss").status.success());
+    let Session { sandbox, .. } = session;
+    let wrap = sandbox.wrap();
+    let mut session = Session::new(sandbox, wrap);
+    assert!(passed(&session.call()));
+    assert!(session.client.close().success());
+    session.sandbox.assert_log_verifies();
+}
+
 #[test]
 fn a_locked_database_refuses_calls_until_it_is_free() {
     let sandbox = Sandbox::new();
