@@ -113,6 +113,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotOurs { .. } => Self::invalid(error),
+            StoreError::DoesNotHold { .. } => {
+                Self::new(StatusCode::CONFLICT, "log_does_not_hold", error)
+            }
             _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error),
         }
     }

@@ -261,3 +261,15 @@ fn a_purge_takes_only_what_is_old() {
     }
     assert_eq!(gate.get("/audit/logs").json()["total"], 7);
 }
+
+#[test]
+fn a_purge_of_what_does_not_hold_removes_nothing() {
+    let gate = filled();
+    let all = gate.get("/audit/logs").json()["total"].clone();
+    let outsider = rusqlite::Connection::open(gate.database()).unwrap();
+    let ten_days = 10 * 24 * 3600 * 1_000_000_i64;
+    outsider.execute("UPDATE entry SET at = at - ?1", [ten_days]).unwrap();
+    let refused = gate.post("/audit/purge?retention_days=1", "");
+    assert_eq!((refused.status, &refused.json()["error"]), (409, &"log_does_not_hold".into()));
+    assert_eq!(gate.get("/audit/logs").json()["total"], all);
+}
