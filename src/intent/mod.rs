@@ -15,7 +15,8 @@ mod words;
 
 use std::cmp::Ordering;
 
-pub use providers::aws::is_region as is_aws_region;
+pub use graphql::is_endpoint as takes_documents;
+pub use providers::aws::{answers_in_xml, is_region as is_aws_region};
 
 use crate::action::{Action, Target};
 

@@ -27,7 +27,7 @@ use super::identify::{self, Identified};
 use super::inbound::{Fault, Inbound, Limits};
 use super::media::Answer;
 use super::mock;
-use super::reply;
+use super::reply::{self, Dialect};
 use super::rewrite::{Rewriter, Ways};
 use super::route::Upstream;
 use super::upstream::{Exit, Origin, Outgoing, UpstreamError};
@@ -124,42 +124,44 @@ impl Proxy {
             let signed = self.answer_signed(provider, token, base, (parts, body), peer);
             return Box::pin(signed).await;
         }
+        let dialect = Dialect::of(provider, path, parts);
+        let asked = (provider, dialect);
         // Whose request it is comes first: strangers learn nothing else.
         let who = match identify::agent(provider, parts, &self.directory) {
             Ok(who) => who,
-            Err(_) => return self.refuse_stranger(provider, peer.ip()).await,
+            Err(_) => return self.refuse_stranger(asked, peer.ip()).await,
         };
         let proven = match self.prove(&who, peer.ip(), parts, body).await {
             Ok(proven) => proven,
-            Err(Unproven::Stranger) => return self.refuse_stranger(provider, peer.ip()).await,
+            Err(Unproven::Stranger) => return self.refuse_stranger(asked, peer.ip()).await,
             Err(Unproven::Unheld(error)) => {
-                return self.refuse_unheld(provider, peer.ip(), error).await;
+                return self.refuse_unheld(asked, peer.ip(), error).await;
             }
         };
         let Some(gate) = self.gate_for(&who.agent) else {
-            return self.refuse_without_policy(&who.agent, provider, parts).await;
+            return self.refuse_without_policy(&who.agent, asked, parts).await;
         };
         let Some(base) = base else {
             let fault =
                 HeadFault::Header("the header `host` does not name a host".to_owned()).into();
-            return self.refuse_faulty(&gate, &who.agent, provider, parts, fault).await;
+            return self.refuse_faulty(&gate, &who.agent, asked, parts, fault).await;
         };
         if provider == Provider::Aws && self.names_bucket(parts) {
             let told = "the bucket stands in the host's name: address it by path (boto3: \
                 s3={'addressing_style': 'path'}; AWS SDK for JavaScript: forcePathStyle)";
             let fault = HeadFault::Header(told.to_owned()).into();
-            return self.refuse_faulty(&gate, &who.agent, provider, parts, fault).await;
+            return self.refuse_faulty(&gate, &who.agent, asked, parts, fault).await;
         }
         let answer = asked_for(provider, path, parts);
         let read = match self.read(&who, (provider, path), parts, proven).await {
             Ok(read) => read,
             Err(fault) => {
-                return self.refuse_faulty(&gate, &who.agent, provider, parts, fault).await;
+                return self.refuse_faulty(&gate, &who.agent, asked, parts, fault).await;
             }
         };
         let holder = Holder { agent: who.agent, key_id: who.key_id };
         let rewriter = self.rewriter(holder, &read.action, &base, answer);
-        self.decide_and_forward(gate, read, rewriter).await
+        self.decide_and_forward(gate, read, (rewriter, dialect)).await
     }
 
     /// Decided and recorded, or refused.
@@ -167,32 +169,32 @@ impl Proxy {
         &self,
         gate: Gate,
         read: Read,
-        rewriter: Option<Rewriter>,
+        (rewriter, dialect): (Option<Rewriter>, Dialect),
     ) -> Response<Body> {
         let Read { action, outgoing } = read;
         let method = outgoing.method().clone();
         let permit = match gate.admit(Arc::clone(&action), outgoing).await {
             Ok(permit) => permit,
-            Err(denial) => return reply::denied(&action, &denial),
+            Err(denial) => return reply::denied(dialect, &action, &denial),
         };
         let (receipt, answer) = self.forward(action, permit).await;
         let (origin, response) = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 gate.release(&receipt, Outcome::Error, error.to_string());
-                return reply::failed(&error, &receipt);
+                return reply::failed(dialect, &error, &receipt);
             }
         };
         let mut open = Open::new(gate, receipt, origin, response.status());
         let rewritten = match rewriter {
-            Some(rewriter) => rewriter.answer(&method, open.origin(), response).await,
+            Some(rewriter) => rewriter.answer(&method, (open.origin(), dialect), response).await,
             None => Ok(response),
         };
         match rewritten {
             Ok(response) => open.passed_on(response),
             Err(error) => {
                 let (error, receipt) = open.broke_off(&error);
-                reply::failed(&error, receipt)
+                reply::failed(dialect, &error, receipt)
             }
         }
     }
@@ -332,7 +334,7 @@ impl Proxy {
     fn refuse_without_policy<'r>(
         &'r self,
         agent: &'r AgentRecord,
-        provider: Provider,
+        (provider, dialect): (Provider, Dialect),
         parts: &Parts,
     ) -> Rare<'r> {
         let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
@@ -343,7 +345,7 @@ impl Proxy {
                 "error": "access_denied", "reason": reason, "policy": agent.policy.as_deref(),
                 "suggestion": "Tell the operator: the agent's policy has to be put in place.",
             });
-            reply::answer(StatusCode::FORBIDDEN, body, row.as_deref())
+            reply::answer(dialect, StatusCode::FORBIDDEN, body, row.as_deref())
         })
     }
 
@@ -362,7 +364,7 @@ impl Proxy {
         &'r self,
         gate: &'r Gate,
         agent: &AgentRecord,
-        provider: Provider,
+        (provider, dialect): (Provider, Dialect),
         parts: &Parts,
         fault: Fault,
     ) -> Rare<'r> {
@@ -371,26 +373,35 @@ impl Proxy {
         let agent = named(agent);
         Box::pin(async move {
             let row = self.refusals.faulty_under(gate, agent, flawed).await;
-            reply::faulty(&fault, row.as_deref())
+            reply::faulty(dialect, &fault, row.as_deref())
         })
     }
 
-    fn refuse_stranger(&self, provider: Provider, source: IpAddr) -> Rare<'_> {
+    fn refuse_stranger(
+        &self,
+        (provider, dialect): (Provider, Dialect),
+        source: IpAddr,
+    ) -> Rare<'_> {
         Box::pin(async move {
             let row = self.stranger_row(provider, source).await;
             // The same words for no key and a wrong one.
             let detail = "Missing or invalid agent key (header X-Agent-Key)";
             let body = json!({ "error": "unauthorized", "detail": detail });
-            reply::answer(StatusCode::UNAUTHORIZED, body, row.as_deref())
+            reply::answer(dialect, StatusCode::UNAUTHORIZED, body, row.as_deref())
         })
     }
 
     /// Whose body it is remains unknown, so the row is a stranger's; that it is too
     /// large anybody may know.
-    fn refuse_unheld(&self, provider: Provider, source: IpAddr, error: HoldError) -> Rare<'_> {
+    fn refuse_unheld(
+        &self,
+        (provider, dialect): (Provider, Dialect),
+        source: IpAddr,
+        error: HoldError,
+    ) -> Rare<'_> {
         Box::pin(async move {
             let row = self.stranger_row(provider, source).await;
-            reply::faulty(&Fault::Body(error), row.as_deref())
+            reply::faulty(dialect, &Fault::Body(error), row.as_deref())
         })
     }
 

@@ -1,12 +1,15 @@
-//! What the gate itself answers: a status, a JSON body that scripts know, and
+//! What the gate itself answers: a status, a body that scripts and SDKs know, and
 //! the id of the row in the log.
 
-use axum::Json;
-use axum::response::IntoResponse as _;
+mod aws;
+mod dialect;
+
 use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::{Value, json};
+use hyper::ext::ReasonPhrase;
+use serde_json::{Map, Value, json};
 
+pub use self::dialect::Dialect;
 use super::inbound::Fault;
 use super::upstream::UpstreamError;
 use crate::action::Action;
@@ -18,17 +21,43 @@ use crate::net::client::SendError;
 use crate::stamp;
 use crate::verdict::{Denial, Reason, Stage};
 
-/// An answer of the gate's own.
+/// Characters of a reason on the status line.
+const MAX_PHRASE: usize = 200;
+
+/// An answer of the gate's own. `body` is an object, with what is wrong in `reason` or
+/// `detail`.
 #[must_use]
-pub fn answer(status: StatusCode, body: Value, request_id: Option<&str>) -> Response<Body> {
-    let mut body = body;
-    if let Some(object) = body.as_object_mut() {
-        object.insert("request_id".to_owned(), request_id.into());
+pub fn answer(
+    dialect: Dialect,
+    status: StatusCode,
+    body: Value,
+    request_id: Option<&str>,
+) -> Response<Body> {
+    let mut body = match body {
+        Value::Object(body) => body,
+        other => [("detail".to_owned(), other)].into_iter().collect(),
+    };
+    body.insert("request_id".to_owned(), request_id.into());
+    let phrase = phrase(&body);
+    let (headers, bytes) = dialect.written(status, body);
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    if let Some(phrase) = phrase {
+        response.extensions_mut().insert(phrase);
     }
-    let mut response = (status, Json(body)).into_response();
     protect(response.headers_mut());
     stamp::row(response.headers_mut(), request_id);
     response
+}
+
+/// Why, on the status line: Google's SDK for Python and Slack's for JavaScript show that
+/// and nothing of the body.
+fn phrase(body: &Map<String, Value>) -> Option<ReasonPhrase> {
+    let why = body.get("reason").or_else(|| body.get("detail"))?.as_str()?;
+    let plain = |letter: char| if matches!(letter, ' '..='~') { letter } else { '?' };
+    let phrase: String = why.chars().take(MAX_PHRASE).map(plain).collect();
+    phrase.into_bytes().try_into().ok()
 }
 
 /// Headers that keep browsers from making anything of an answer of the gate's.
@@ -56,10 +85,10 @@ pub fn mark_admitted(headers: &mut HeaderMap, receipt: &Receipt) {
 
 /// The answer to a request that cannot be read for certain.
 #[must_use]
-pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
+pub fn faulty(dialect: Dialect, fault: &Fault, request_id: Option<&str>) -> Response<Body> {
     let (status, code) = fault.answer();
     let body = json!({ "error": code, "detail": fault.to_string() });
-    let mut response = answer(status, body, request_id);
+    let mut response = answer(dialect, status, body, request_id);
     if matches!(fault, Fault::Body(HoldError::NoRoom)) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -72,29 +101,30 @@ pub fn faulty(fault: &Fault, request_id: Option<&str>) -> Response<Body> {
 
 /// The answer to an admitted request that upstream gave none to.
 #[must_use]
-pub fn failed(error: &UpstreamError, receipt: &Receipt) -> Response<Body> {
+pub fn failed(dialect: Dialect, error: &UpstreamError, receipt: &Receipt) -> Response<Body> {
     let code = match error.cause {
         SendError::Slow(_) => "slow_body",
         SendError::Unfit(ref unfit) => unfit.code,
         _ => "proxy_error",
     };
     let body = json!({ "error": code, "detail": error.to_string() });
-    let mut response = answer(error.status(), body, receipt.request_id());
+    let mut response = answer(dialect, error.status(), body, receipt.request_id());
     mark_admitted(response.headers_mut(), receipt);
     response
 }
 
 /// The answer to a refused request.
 #[must_use]
-pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
+pub fn denied(dialect: Dialect, action: &Action, denial: &Denial) -> Response<Body> {
     let verdict = &denial.verdict;
     let id = denial.request_id.as_deref();
     let reason = verdict.reason.to_string();
+    let answer = |status, body| answer(dialect, status, body, id);
     match &verdict.reason {
         Reason::RateLimited { full, .. } => {
             let seconds = full.retry_after.map(stamp::seconds);
             let body = json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds });
-            let mut response = answer(StatusCode::TOO_MANY_REQUESTS, body, id);
+            let mut response = answer(StatusCode::TOO_MANY_REQUESTS, body);
             // What never passes must not be tried again and again.
             if let Some(seconds) = seconds {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -102,29 +132,22 @@ pub fn denied(action: &Action, denial: &Denial) -> Response<Body> {
             stamp::quota(response.headers_mut(), denial.quota.as_ref());
             response
         }
-        Reason::Unidentified(_) => answer(
-            StatusCode::UNAUTHORIZED,
-            json!({ "error": "unauthorized", "detail": reason }),
-            id,
-        ),
-        Reason::BoundElsewhere { .. } => answer(
-            StatusCode::FORBIDDEN,
-            json!({ "error": "provider_mismatch", "detail": reason }),
-            id,
-        ),
+        Reason::Unidentified(_) => {
+            answer(StatusCode::UNAUTHORIZED, json!({ "error": "unauthorized", "detail": reason }))
+        }
+        Reason::BoundElsewhere { .. } => {
+            answer(StatusCode::FORBIDDEN, json!({ "error": "provider_mismatch", "detail": reason }))
+        }
         Reason::AuditUnavailable(_) | Reason::Internal(_) => answer(
             StatusCode::SERVICE_UNAVAILABLE,
             json!({ "error": "unavailable", "detail": reason }),
-            id,
         ),
-        _ if verdict.stage == Stage::Validation => answer(
-            StatusCode::BAD_REQUEST,
-            json!({ "error": "invalid_request", "detail": reason }),
-            id,
-        ),
+        _ if verdict.stage == Stage::Validation => {
+            answer(StatusCode::BAD_REQUEST, json!({ "error": "invalid_request", "detail": reason }))
+        }
         _ => {
             let body = denial_body(&analyse(action), denial);
-            let mut response = answer(StatusCode::FORBIDDEN, body, id);
+            let mut response = answer(StatusCode::FORBIDDEN, body);
             stamp::quota(response.headers_mut(), denial.quota.as_ref());
             response
         }

@@ -24,9 +24,10 @@ use self::rules::Rules;
 pub use self::rules::Ways;
 use self::scan::{Edit, Scanner};
 use super::media::Answer;
+use super::minted;
+use super::reply::{self, Dialect};
 use super::ticket::Signer;
 use super::upstream::Origin;
-use super::{minted, reply};
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::body::{Begun, Held};
@@ -90,21 +91,22 @@ impl Rewriter {
     }
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
-    /// the answer that `origin` gave to a request by `method`.
+    /// the answer that `origin` gave to a request by `method`. What cannot be read is
+    /// answered in `dialect`.
     ///
     /// # Errors
     /// Where a body that is held breaks off; nothing was passed on then.
     pub async fn answer(
         self,
         method: &Method,
-        origin: &Origin,
+        (origin, dialect): (&Origin, Dialect),
         response: Response<Body>,
     ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
         let is_json = self.is_json(&parts.headers);
         let hides_encoded = self.hides && is_json && is_encoded(&parts.headers);
         if hides_encoded || (self.hides_in_parts && is_in_parts(&parts.headers)) {
-            return Ok(unreadable(&parts.headers));
+            return Ok(unreadable(dialect, &parts.headers));
         }
         self.headers(&mut parts.headers, origin);
         let has_body = *method != Method::HEAD
@@ -221,11 +223,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 
 /// In place of an answer that came encoded although it was asked for as it is, or
 /// in parts, and that could hold a pre-authenticated URL.
-fn unreadable(headers: &HeaderMap) -> Response<Body> {
+fn unreadable(dialect: Dialect, headers: &HeaderMap) -> Response<Body> {
     let detail = "the provider encoded or parted an answer that has to be read";
     let body = json!({ "error": "proxy_error", "detail": detail });
     let id = headers.get(stamp::DECISION).and_then(|id| id.to_str().ok());
-    let mut answer = reply::answer(StatusCode::BAD_GATEWAY, body, id);
+    let mut answer = reply::answer(dialect, StatusCode::BAD_GATEWAY, body, id);
     answer.extensions_mut().insert(Instead(detail));
     answer
 }

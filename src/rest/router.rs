@@ -11,7 +11,8 @@ use http::{Request, Response, StatusCode};
 use serde_json::json;
 
 use super::proxy::Proxy;
-use super::{reply, ticket};
+use super::reply::{self, Dialect};
+use super::ticket;
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::server::{Answer, App};
@@ -117,6 +118,7 @@ fn unknown(name: &str) -> Response<Body> {
     let shown: String = name.chars().take(40).collect();
     let detail = format!("there is no provider `{shown}`{}", hint.unwrap_or_default());
     reply::answer(
+        Dialect::Plain,
         StatusCode::NOT_FOUND,
         json!({ "error": "unknown_provider", "detail": detail }),
         None,

@@ -3,7 +3,7 @@
 //! go by method and path. Where that misleads, a table made from the access
 //! levels that AWS publishes says so.
 
-use super::aws_table::{ALIASES, FORM_ONLY, MINTED, TABLE, VERBS};
+use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, TABLE, VERBS};
 use super::table::Rows;
 use crate::action::{Body, HttpRequest, Provider};
 use crate::intent::http::{METHOD, form_pairs};
@@ -248,6 +248,12 @@ fn service(request: &HttpRequest) -> Option<&str> {
             .find_map(|alias| alias.strip_prefix(service)?.strip_prefix(' '))
             .unwrap_or(service),
     )
+}
+
+/// Whether a service answers in XML whatever it is sent: others do where they are sent a form.
+#[must_use]
+pub fn answers_in_xml(service: &str) -> bool {
+    REST_XML.contains(&service)
 }
 
 /// Where in an area a region may be.

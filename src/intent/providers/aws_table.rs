@@ -38,6 +38,9 @@ pub(in crate::intent) const FORM_ONLY: &[&str] = &[
     "sts",
 ];
 
+/// REST services that answer in XML.
+pub(in crate::intent) const REST_XML: &[&str] = &["cloudfront", "route53", "s3", "s3-control"];
+
 /// Further hosts of a service, and its own.
 pub(in crate::intent) const ALIASES: &[&str] = &[
     "analytics-omics omics",

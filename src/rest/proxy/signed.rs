@@ -19,10 +19,11 @@ use crate::rest::identify::{self, Stranger};
 use crate::rest::inbound::{self, Fault};
 use crate::rest::media::Answer;
 use crate::rest::minted::Minted;
+use crate::rest::reply::{self, Dialect};
 use crate::rest::rewrite::Rewriter;
 use crate::rest::ticket::{Seals, Signer, Ticket};
 use crate::rest::upstream::Outgoing;
-use crate::rest::{hosts, minted, reply};
+use crate::rest::{hosts, minted};
 use crate::store::agents::AgentRecord;
 use crate::store::directory::Holder;
 
@@ -37,15 +38,16 @@ impl Proxy {
         (parts, body): (&mut Parts, Body),
         peer: SocketAddr,
     ) -> Response<Body> {
+        let dialect = Dialect::Of(provider);
         let Some((ticket, holder)) = self.ticket(provider, token, &parts.headers) else {
             let row = self.stranger_row(provider, peer.ip()).await;
             let detail = "this path was not signed by this gate, or is no longer good";
             let body = json!({ "error": "invalid_signed_path", "detail": detail });
-            return reply::answer(StatusCode::FORBIDDEN, body, row.as_deref());
+            return reply::answer(dialect, StatusCode::FORBIDDEN, body, row.as_deref());
         };
         let agent = Arc::clone(&holder.agent);
         let Some(gate) = self.gate_for(&agent) else {
-            return self.refuse_without_policy(&agent, provider, parts).await;
+            return self.refuse_without_policy(&agent, (provider, dialect), parts).await;
         };
         let is_safe = parts.method.is_safe();
         let rewriter = base.map(|base| {
@@ -60,10 +62,10 @@ impl Proxy {
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,
             Err(fault) => {
-                return self.refuse_faulty(&gate, &agent, provider, parts, fault).await;
+                return self.refuse_faulty(&gate, &agent, (provider, dialect), parts, fault).await;
             }
         };
-        self.decide_and_forward(gate, read, rewriter).await
+        self.decide_and_forward(gate, read, (rewriter, dialect)).await
     }
 
     /// The ticket in `token`, and the agent that it was made for, with the key that

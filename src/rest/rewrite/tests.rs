@@ -24,8 +24,11 @@ fn response(headers: &[(&'static str, &str)], body: Body) -> Response<Body> {
 
 async fn after(response: Response<Body>) -> (HeaderMap, String) {
     let origin = Origin::of_mock();
-    let (parts, body) =
-        github().answer(&Method::GET, &origin, response).await.unwrap().into_parts();
+    let (parts, body) = github()
+        .answer(&Method::GET, (&origin, Dialect::Plain), response)
+        .await
+        .unwrap()
+        .into_parts();
     let text = body.collect().await.unwrap().to_bytes();
     (parts.headers, String::from_utf8(text.to_vec()).unwrap())
 }
@@ -60,7 +63,8 @@ async fn files_of_slack_are_led_back_as_slack_writes_them() {
     let base = "http://gate/proxy/slack";
     let rewriter = Rewriter::new(Provider::Slack, ways(Provider::Slack), base, None, Answer::Said);
     let json = response(&[("content-type", "application/json")], text.into());
-    let answer = rewriter.answer(&Method::POST, &Origin::of_mock(), json).await.unwrap();
+    let answer =
+        rewriter.answer(&Method::POST, (&Origin::of_mock(), Dialect::Plain), json).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), led);
 }
 
@@ -75,8 +79,10 @@ async fn a_large_answer_is_rewritten_as_it_streams_trailers_and_all() {
         pieces.chain([Frame::trailers(trailers.clone())]).map(Ok::<_, axum::Error>).collect();
     let body = Body::new(StreamBody::new(stream::iter(frames)));
     let json = [("content-type", "application/vnd.github+json"), ("content-length", "2097360")];
-    let answer =
-        github().answer(&Method::GET, &Origin::of_mock(), response(&json, body)).await.unwrap();
+    let answer = github()
+        .answer(&Method::GET, (&Origin::of_mock(), Dialect::Plain), response(&json, body))
+        .await
+        .unwrap();
     let (parts, body) = answer.into_parts();
     let collected = body.collect().await.unwrap();
     assert_eq!(collected.trailers(), Some(&trailers));
@@ -110,7 +116,10 @@ async fn the_answer_to_head_says_nothing_that_get_would_not() {
     for (kind, length) in [("application/json", None), ("text/plain", Some("69"))] {
         let headers = [("content-type", kind), ("content-length", "69")];
         let head = response(&headers, Body::empty());
-        let head = github().answer(&Method::HEAD, &Origin::of_mock(), head).await.unwrap();
+        let head = github()
+            .answer(&Method::HEAD, (&Origin::of_mock(), Dialect::Plain), head)
+            .await
+            .unwrap();
         let said = head.headers().get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
         assert_eq!(said, length, "{kind}");
     }
@@ -127,7 +136,8 @@ async fn a_place_without_a_host_is_upstreams() {
         ("b", "b"),
     ] {
         let moved = response(&[("location", place)], Body::empty());
-        let answer = github().answer(&Method::GET, &github_com, moved).await.unwrap();
+        let answer =
+            github().answer(&Method::GET, (&github_com, Dialect::Plain), moved).await.unwrap();
         assert_eq!(answer.headers()[LOCATION], led);
     }
 }
@@ -150,7 +160,11 @@ async fn an_answer_that_could_hide_a_url_is_not_passed_on_unread() {
         let answer = if reads { Answer::Said } else { Answer::File };
         let rewriter = Rewriter::new(provider, ways(provider), BASE, None, answer);
         let answer = rewriter
-            .answer(&Method::GET, &Origin::of_mock(), response(headers, TEXT.into()))
+            .answer(
+                &Method::GET,
+                (&Origin::of_mock(), Dialect::Plain),
+                response(headers, TEXT.into()),
+            )
             .await
             .unwrap();
         assert_eq!(answer.status(), status, "{provider:?} {headers:?}");
@@ -171,8 +185,9 @@ async fn an_answer_that_breaks_off_breaks_off_for_the_client() {
             Err(error) => Err(std::io::Error::other(error.to_string())),
         });
         let body = Body::from_stream(stream::iter(pieces.collect::<Vec<_>>()));
-        let answer =
-            github().answer(&Method::GET, &Origin::of_mock(), response(headers, body)).await;
+        let answer = github()
+            .answer(&Method::GET, (&Origin::of_mock(), Dialect::Plain), response(headers, body))
+            .await;
         assert!(match answer {
             Ok(answer) => answer.into_body().collect().await.is_err(),
             Err(_) => true,

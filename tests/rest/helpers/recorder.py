@@ -151,6 +151,8 @@ def in_xml(target, method, body):
         if "uploads" in target:
             return "<InitiateMultipartUploadResult><UploadId>U</UploadId></InitiateMultipartUploadResult>"
         return "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
+    if target == "/2013-04-01/hostedzone":
+        return "<ListHostedZonesResponse><HostedZones/></ListHostedZonesResponse>"
     if action := re.search(rb"Action=(\w+)", body):
         name = action[1].decode()
         return f"<{name}Response><{name}Result></{name}Result></{name}Response>"
@@ -198,6 +200,10 @@ class Handler(BaseHTTPRequestHandler):
             more["content-type"], text = "application/xml", xml.encode()
             if self.command == "PUT":
                 more["etag"] = '"e"'
+        if protocol := self.headers.get("smithy-protocol"):
+            # An empty map in CBOR.
+            more = {"content-type": "application/cbor", "smithy-protocol": protocol}
+            text = b"\xa0"
         self.send_response(status)
         for name, value in more.items():
             self.send_header(name, value)

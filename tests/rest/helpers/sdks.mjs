@@ -4,7 +4,8 @@
 //
 // MODULES is where the packages are; BASE stands for the provider's host; KEY is
 // sent in the credential's place. Prints `read: ok` and `write: ok` or
-// `write: STATUS MESSAGE`.
+// `write: NAME OF THE EXCEPTION: STATUS: MESSAGE`. Retries are the SDK's own, or none
+// where ONCE is in the environment; Slack's would try what was refused for half an hour.
 
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -34,7 +35,7 @@ const sdks = {
   },
   async "slack-web"() {
     const { WebClient } = await load("@slack/web-api");
-    const client = new WebClient(key, { slackApiUrl: base + "/api/", retryConfig: { retries: 0 }, logLevel: "error" });
+    const client = new WebClient(key, { slackApiUrl: base + "/api/", retryConfig: { retries: 0 }, rejectRateLimitedCalls: true, logLevel: "error" });
     return [
       () => client.conversations.list({ limit: 2 }),
       () => client.chat.postMessage({ channel: "C1", text: "hello" }),
@@ -50,7 +51,7 @@ const sdks = {
   },
   async "notion-js"() {
     const { Client, LogLevel } = await load("@notionhq/client");
-    const client = new Client({ auth: key, baseUrl: base, logLevel: LogLevel?.ERROR, retry: false });
+    const client = new Client({ auth: key, baseUrl: base, logLevel: LogLevel?.ERROR, retry: process.env.ONCE ? false : undefined });
     return [
       () => client.search({ query: "roadmap" }),
       () => client.pages.create({ parent: { page_id: "p" }, properties: {} }),
@@ -100,5 +101,6 @@ try {
   console.log("write: ok");
 } catch (error) {
   const status = error.status ?? error.statusCode ?? error.raw?.response?.status ?? "";
-  console.log(`write: ${error.constructor.name}: ${status} ${String(error.message).slice(0, 300)}`);
+  const said = `${error.message} ${error.statusMessage ?? ""}`;
+  console.log(`write: ${error.constructor.name}: ${status}: ${said.slice(0, 900)}`);
 }

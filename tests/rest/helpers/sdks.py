@@ -3,17 +3,20 @@
 usage: sdks.py SDK BASE KEY [AWS-ID AWS-SECRET]
 
 BASE stands for the provider's host; KEY is sent in the credential's place.
-Prints `read: ok` and `write: ok` or `write: NAME OF THE EXCEPTION`.
+Prints `read: ok` and `write: ok` or `write: NAME OF THE EXCEPTION: STATUS: TEXT`.
+Retries are the SDK's own, or none where ONCE is in the environment.
 """
 import asyncio
+import os
 import sys
 
 sdk, base, key = sys.argv[1:4]
+once = "ONCE" in os.environ
 
 
 def github():
     from github import Auth, Github
-    client = Github(base_url=base, auth=Auth.Token(key), retry=None, lazy=False)
+    client = Github(base_url=base, auth=Auth.Token(key), lazy=False, **({"retry": None} if once else {}))
     yield client.get_repo("a/b").get_issues().totalCount
     yield client.get_repo("a/b").create_issue("title", "body")
 
@@ -40,14 +43,14 @@ def google():
 
 def notion():
     from notion_client import Client
-    client = Client(auth=key, base_url=base)
+    client = Client(auth=key, base_url=base, retry=not once)
     yield client.search(query="roadmap")
     yield client.pages.create(parent={"page_id": "p"}, properties={})
 
 
 def jira():
     from jira import JIRA
-    client = JIRA(server=base, token_auth=key, get_server_info=False, max_retries=0)
+    client = JIRA(server=base, token_auth=key, get_server_info=False, max_retries=0 if once else 3)
     yield client.issue("X-1", fields="summary")
     yield client.add_comment("X-1", "hello")
 
@@ -116,6 +119,17 @@ def ec2():
     yield aws("ec2").terminate_instances(InstanceIds=["i-1"])
 
 
+def cloudwatch():
+    client = aws("cloudwatch", "monitoring")
+    yield client.list_metrics()
+    yield client.delete_alarms(AlarmNames=["a"])
+
+
+def route53():
+    yield aws("route53").list_hosted_zones()
+    yield aws("route53").delete_hosted_zone(Id="Z1")
+
+
 def graph():
     yield asyncio.run(graph_request("GET", "/me/messages"))
     yield asyncio.run(graph_request("POST", "/me/sendMail", b'{"message": {}}'))
@@ -126,6 +140,9 @@ async def graph_request(method, path, body=None):
     from kiota_abstractions.request_information import RequestInformation
     info = RequestInformation(method=Method(method), url_template="{+baseurl}" + path)
     info.path_parameters["baseurl"] = base + "/v1.0"
+    if once:
+        from kiota_http.middleware.options import RetryHandlerOption
+        info.add_request_options([RetryHandlerOption(max_retries=0)])
     if body:
         info.set_stream_content(body, "application/json")
     return await graph_adapter().send_primitive_async(info, "bytes", {})
@@ -148,15 +165,24 @@ def graph_adapter():
     return adapter
 
 
-def aws(service):
+def aws(service, host=None):
     import boto3
     from botocore.config import Config
     identity, secret = sys.argv[4:6]
     return boto3.client(
-        service, endpoint_url=f"{base}/{service}", region_name="eu-west-1",
+        service, endpoint_url=f"{base}/{host or service}", region_name="eu-west-1",
         aws_access_key_id=identity, aws_secret_access_key=secret,
-        config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}),
+        config=Config(retries={"total_max_attempts": 1} if once else None, s3={"addressing_style": "path"}),
     )
+
+
+def status(error):
+    """Wherever the SDK keeps it."""
+    kept = getattr(error, "response", None)
+    if isinstance(kept, dict):
+        return kept["ResponseMetadata"]["HTTPStatusCode"]
+    names = ["status", "status_code", "response_status_code"]
+    return next(getattr(one, name) for name in names for one in (error, kept) if hasattr(one, name))
 
 
 steps = globals()[sdk]()
@@ -166,4 +192,4 @@ try:
     next(steps)
     print("write: ok", flush=True)
 except Exception as error:
-    print(f"write: {type(error).__name__}: {str(error)[:300]}", flush=True)
+    print(f"write: {type(error).__name__}: {status(error)}: {str(error)[:900]}", flush=True)

@@ -1,0 +1,167 @@
+//! In which form the SDKs of a provider look for an error. The gate's own members are
+//! the same in all of them; each adds what its SDKs show to whoever reads the error.
+//! Nothing here may make an SDK try again what was refused.
+
+use axum::body::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::aws::{self, Form};
+use crate::action::Provider;
+use crate::intent;
+
+/// How the one who asks reads an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// By the gate's own members.
+    Plain,
+    /// As this provider writes its errors.
+    Of(Provider),
+    /// As GraphQL does.
+    Graphql,
+    /// As an AWS service does.
+    Aws(Form),
+}
+
+/// What is wrong, as far as vendors tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Malformed,
+    Stranger,
+    Refused,
+    Limited,
+    Unavailable,
+}
+
+/// The vendors' words for a kind of error.
+struct Words {
+    notion: &'static str,
+    hubspot: &'static str,
+    linear: &'static str,
+    aws: aws::Code,
+}
+
+impl Dialect {
+    /// That of a request for `path`, below the provider's name.
+    #[must_use]
+    pub fn of(provider: Provider, path: &str, parts: &Parts) -> Self {
+        match provider {
+            Provider::Aws => Self::Aws(Form::of(path, parts)),
+            _ if intent::takes_documents(provider, path) => Self::Graphql,
+            _ => Self::Of(provider),
+        }
+    }
+
+    /// `body`, with what the SDKs look for, and the headers that say what it is.
+    pub(super) fn written(
+        self,
+        status: StatusCode,
+        mut body: Map<String, Value>,
+    ) -> (HeaderMap, Bytes) {
+        let message = message(&body);
+        let words = Kind::of(status, &body).words();
+        let id = body.get("request_id").cloned().unwrap_or_default();
+        let more = match self {
+            Self::Of(Provider::Notion) => {
+                json!({ "object": "error", "status": status.as_u16(), "code": words.notion })
+            }
+            Self::Of(Provider::Slack) => json!({ "ok": false }),
+            Self::Of(Provider::Jira) => json!({ "errorMessages": [&*message], "errors": {} }),
+            Self::Of(Provider::Hubspot) => {
+                json!({ "status": "error", "category": words.hubspot, "correlationId": id })
+            }
+            Self::Graphql => {
+                let kind = json!({ "type": words.linear, "code": body.get("error") });
+                json!({ "errors": [{ "message": &*message, "extensions": kind }] })
+            }
+            Self::Aws(form) => return form.written(words.aws, &message, body),
+            Self::Plain | Self::Of(_) => json!({}),
+        };
+        add(&mut body, json!({ "message": message }));
+        add(&mut body, more);
+        in_json(&Value::Object(body))
+    }
+}
+
+/// What stands there already, stays.
+pub(super) fn add(body: &mut Map<String, Value>, more: Value) {
+    let Value::Object(more) = more else { return };
+    for (name, value) in more {
+        body.entry(name).or_insert(value);
+    }
+}
+
+pub(super) fn in_json(body: &Value) -> (HeaderMap, Bytes) {
+    (of_type("application/json"), body.to_string().into())
+}
+
+pub(super) fn of_type(kind: &'static str) -> HeaderMap {
+    let kind = HeaderValue::from_static(kind);
+    [(http::header::CONTENT_TYPE, kind)].into_iter().collect()
+}
+
+/// All of it in one text. A policy's words neither begin nor end it: some SDKs take a
+/// message for a rate limit's by how it begins or ends, and try again.
+fn message(body: &Map<String, Value>) -> String {
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    let why = text("reason").or_else(|| text("detail")).unwrap_or_default();
+    match text("suggestion") {
+        Some(suggestion) => format!("AgentGate: {why} ({suggestion})"),
+        None => format!("AgentGate: {why}"),
+    }
+}
+
+impl Kind {
+    fn of(status: StatusCode, body: &Map<String, Value>) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Stranger,
+            // What never passes must not be tried again and again.
+            StatusCode::TOO_MANY_REQUESTS
+                if body.get("retry_after").is_some_and(Value::is_number) =>
+            {
+                Self::Limited
+            }
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Self::Refused,
+            status if status.is_server_error() => Self::Unavailable,
+            _ => Self::Malformed,
+        }
+    }
+
+    fn words(self) -> Words {
+        let (notion, hubspot, linear, in_json, in_xml) = match self {
+            Self::Malformed => (
+                "validation_error",
+                "VALIDATION_ERROR",
+                "invalid input",
+                "ValidationException",
+                "ValidationError",
+            ),
+            Self::Stranger => (
+                "unauthorized",
+                "INVALID_AUTHENTICATION",
+                "authentication error",
+                "UnrecognizedClientException",
+                "InvalidClientTokenId",
+            ),
+            Self::Refused => (
+                "restricted_resource",
+                "FORBIDDEN",
+                "forbidden",
+                "AccessDeniedException",
+                "AccessDenied",
+            ),
+            Self::Limited => {
+                ("rate_limited", "RATE_LIMITS", "ratelimited", "ThrottlingException", "Throttling")
+            }
+            Self::Unavailable => (
+                "service_unavailable",
+                "INTERNAL_ERROR",
+                "internal error",
+                "ServiceUnavailableException",
+                "ServiceUnavailable",
+            ),
+        };
+        Words { notion, hubspot, linear, aws: aws::Code { in_json, in_xml } }
+    }
+}
