@@ -18,6 +18,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
+from aws_hosts import places, services
 from operation_table import Operation, rows, template, write
 
 # Verbs that the access levels call reads in nine operations of ten or more.
@@ -145,6 +146,7 @@ def main() -> None:
                 operations.append(Operation(host, method, path, reads, method in ("GET", "HEAD")))
             else:
                 operations.append(Operation(host, "", name, reads, reads_by_name(name)))
+    hosts = {**services(places()[0]), **hosts}
     aliases = [f"{alias} {host}" for alias, host in sorted(hosts.items()) if alias != host]
     constants = {
         "VERBS": ("Verbs of operations that read.", VERBS),

@@ -1,5 +1,7 @@
 //! The ground floor: what an agent is about to do, whatever the wire said.
 
+mod aws;
+mod aws_hosts;
 mod destination;
 mod listing;
 mod payload;
@@ -13,7 +15,8 @@ use jiff::Timestamp;
 
 use crate::json::{Json, Object};
 
-pub use destination::{AWS_HOME, Destination, aws_global, destination, is_label};
+pub use aws::{AwsPlace, aws_front, aws_place};
+pub use destination::{Destination, destination, is_label};
 pub use listing::Listing;
 pub use payload::Payload;
 pub use spelling::{below_site, without_format};

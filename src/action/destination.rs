@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Provider;
+use super::{Provider, aws};
 
 /// Where a path leads: the host it is meant for, and what is left of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,9 +13,6 @@ pub struct Destination<'p> {
     pub path: Cow<'p, str>,
 }
 
-/// The region of AWS requests that name none.
-const AWS_REGION: &str = "us-east-1";
-
 /// Finds the vendor's host for a path in normal form.
 #[must_use]
 pub fn destination<'p>(provider: Provider, path: &'p str, region: Option<&str>) -> Destination<'p> {
@@ -25,7 +22,7 @@ pub fn destination<'p>(provider: Provider, path: &'p str, region: Option<&str>) 
     }
     let host = match provider {
         Provider::Google => return google(path),
-        Provider::Aws => return aws(path, region.unwrap_or(AWS_REGION)),
+        Provider::Aws => return of_aws(path, region.unwrap_or(aws::HOME)),
         Provider::Github if is_upload(path) => Some("uploads.github.com"),
         _ => provider.main_host(),
     };
@@ -63,30 +60,10 @@ fn google(path: &str) -> Destination<'_> {
     Destination { host: host.map(Cow::Borrowed), path: Provider::Google.full_form(path) }
 }
 
-/// The region of AWS that its services with one place for the world are signed for.
-pub const AWS_HOME: &str = "us-east-1";
-
-/// The host of a service of AWS that has one place for the world; `None` of others
-/// (AWS General Reference, "Service endpoints and quotas").
-#[must_use]
-pub fn aws_global(service: &str) -> Option<&'static str> {
-    const HOSTS: [(&str, &str); 4] = [
-        ("iam", "iam.amazonaws.com"),
-        ("route53", "route53.amazonaws.com"),
-        ("cloudfront", "cloudfront.amazonaws.com"),
-        ("organizations", "organizations.us-east-1.amazonaws.com"),
-    ];
-    HOSTS.iter().find(|(name, _)| *name == service).map(|(_, host)| *host)
-}
-
 /// `/s3/bucket/key`: the service comes first, as SDKs are told their endpoint.
-fn aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
+fn of_aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
     let (service, below) = parted(path);
-    let host = (is_label(service) && is_label(region)).then(|| match aws_global(service) {
-        Some(host) => host.into(),
-        None => format!("{service}.{region}.amazonaws.com").into(),
-    });
-    Destination { host, path: below.into() }
+    Destination { host: aws::host(service, region), path: below.into() }
 }
 
 /// The first segment, and the path below it.
@@ -144,6 +121,7 @@ mod tests {
             (Aws, "/dynamodb/", "dynamodb.eu-west-1.amazonaws.com/"),
             (Aws, "/iam/", "iam.amazonaws.com/"),
             (Aws, "/organizations/", "organizations.us-east-1.amazonaws.com/"),
+            (Aws, "/api.ecr/", "api.ecr.eu-west-1.amazonaws.com/"),
             (Aws, "/evil.com/x", "?/x"),
         ] {
             assert_eq!(lead(provider, path), leads_to);

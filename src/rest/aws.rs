@@ -7,7 +7,7 @@ pub use super::sigv4::{Presented as Claim, Seen, SignedChunks, chunks::Chain, is
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 
-use crate::action::{AWS_HOME, aws_global};
+use crate::action::aws_place;
 use crate::store::directory::Directory;
 
 /// What is to be signed anew.
@@ -34,16 +34,14 @@ pub fn names_bucket(host: &str, own: Option<&str>) -> bool {
         && (is_below("localhost") || own.as_deref().is_some_and(is_below))
 }
 
-/// The service and the region to sign for at `service.region.amazonaws.com`: as the
-/// client signed, if it did. Services that have one place for the world take one
-/// region alone, whichever the client has.
+/// The service and the region to sign for at `host`: as the client signed, if it did.
+/// Services that have one place for the world take one region alone, whichever the
+/// client has.
 #[must_use]
 pub fn scope_at<'a>(host: &'a str, signed: Option<(&'a str, &'a str)>) -> (&'a str, &'a str) {
-    let mut labels = host.split('.');
-    let own = labels.next().unwrap_or_default();
-    let region = labels.next().filter(|label| *label != "amazonaws").unwrap_or(AWS_HOME);
-    let (service, region) = signed.unwrap_or((own, region));
-    (service, aws_global(own).map_or(region, |_| AWS_HOME))
+    let Some(place) = aws_place(host) else { return signed.unwrap_or_default() };
+    let (service, region) = signed.unwrap_or((place.service, place.region));
+    (service, if place.is_fixed { place.region } else { region })
 }
 
 /// The claim in a request, where there is one.
@@ -222,6 +220,8 @@ mod tests {
         let iam = scope_at("iam.amazonaws.com", Some(("iam", "eu-west-1")));
         assert_eq!(iam, ("iam", "us-east-1"));
         assert_eq!(scope_at("route53.amazonaws.com", None), ("route53", "us-east-1"));
+        let registry = "api.ecr.eu-west-1.amazonaws.com";
+        assert_eq!(scope_at(registry, None), ("ecr", "eu-west-1"));
         let host = "sqs.eu-west-1.amazonaws.com";
         assert_eq!(scope_at(host, None), ("sqs", "eu-west-1"));
         assert_eq!(scope_at(host, Some(("sqs", "eu-west-1"))), ("sqs", "eu-west-1"));

@@ -1,11 +1,12 @@
 //! Hosts of one provider that the configuration puts elsewhere, one by one:
 //! `hosts: {gmail: "http://127.0.0.1:9001", files.slack.com: …}`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::minted;
 use super::route::{Upstream, UpstreamFault};
-use crate::action::{Provider, is_label};
+use crate::action::{Provider, aws_front, is_label};
 
 /// Where single hosts of a provider are, in place of the vendor's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,7 +124,7 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
         }
         Provider::Aws => match name.split('.').all(is_label) {
             true if name.ends_with(".amazonaws.com") => Ok(name.to_owned()),
-            true => Ok(format!("{name}.")),
+            true => Ok(format!("{}.", with_front(name))),
             false => refused("name a service, such as `s3` or `sqs.eu-west-1`".to_owned()),
         },
         Provider::Salesforce => refused("it has one host, which `upstream` names".to_owned()),
@@ -134,6 +135,15 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
             refused(format!("known are {}", known.join(", ")))
         }
     }
+}
+
+/// A service of AWS's, in a region or in all, as its hosts begin.
+fn with_front(name: &str) -> Cow<'_, str> {
+    let in_region = || {
+        let (service, region) = name.rsplit_once('.')?;
+        Some(format!("{}.{region}", aws_front(service)?).into())
+    };
+    aws_front(name).map(Cow::Borrowed).or_else(in_region).unwrap_or(Cow::Borrowed(name))
 }
 
 #[cfg(test)]
@@ -155,6 +165,10 @@ mod tests {
         assert_eq!(place("sqs.us-east-1.amazonaws.com").as_deref(), Some("127.0.0.1:1"));
         assert_eq!(place("sqs.eu-west-1.amazonaws.com").as_deref(), Some("127.0.0.1:2"));
         assert_eq!(place("iam.amazonaws.com").as_deref(), Some("127.0.0.1:3"));
+        for name in ["ecr", "api.ecr", "ecr.eu-west-1"] {
+            let registry = hosts(Provider::Aws, &[name]).unwrap();
+            assert!(registry.place_of("api.ecr.eu-west-1.amazonaws.com").is_some(), "{name}");
+        }
         assert_eq!(place("s3x.eu-west-1.amazonaws.com"), None);
         let google = hosts(Provider::Google, &["gmail", "www.googleapis.com"]).unwrap();
         assert!(google.place_of("gmail.googleapis.com").is_some());

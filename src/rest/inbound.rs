@@ -77,6 +77,12 @@ pub enum Fault {
     /// The body is encoded, and has to be read.
     #[error("a body that has to be read must come without Content-Encoding")]
     Encoded,
+    /// The same, of a client of AWS's, which has done so by itself.
+    #[error(
+        "a body that has to be read must come without Content-Encoding; AWS's SDKs do not compress \
+         where AWS_DISABLE_REQUEST_COMPRESSION is true"
+    )]
+    Compressed,
     /// Not JSON that all parsers read alike.
     #[error("the body is not JSON that all parsers read alike: {0}")]
     Json(String),
@@ -114,7 +120,9 @@ impl Fault {
                 (StatusCode::METHOD_NOT_ALLOWED, fault.code())
             }
             Self::Head(fault) => (StatusCode::BAD_REQUEST, fault.code()),
-            Self::Encoded | Self::Charset => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body"),
+            Self::Encoded | Self::Compressed | Self::Charset => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body")
+            }
             Self::Json(_) | Self::Form => (StatusCode::BAD_REQUEST, "invalid_body"),
             Self::Body(error) => error.answer(),
         }
@@ -160,7 +168,11 @@ pub async fn read(
         _ if is_upload => Reads::Nothing,
         reads => reads,
     };
-    let taken = take_body(reads, &mut headers, body, limits).await?;
+    let taken = take_body(reads, &mut headers, body, limits).await;
+    let taken = taken.map_err(|fault| match fault {
+        Fault::Encoded if provider == Provider::Aws => Fault::Compressed,
+        fault => fault,
+    })?;
     let judged = HttpRequest {
         provider,
         method,

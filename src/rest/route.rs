@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use crate::action::aws_global;
+use crate::action::aws_place;
 use crate::intent;
 
 /// A provider's upstream: scheme, host and a path that everything stands below.
@@ -105,11 +105,9 @@ impl Upstream {
 /// (`ec2-203-0-113-25.compute-1`, `bucket.s3`): the region is a client's word, and
 /// its own hosts have one of the regions' form.
 fn is_of_customer(host: &str) -> bool {
-    let Some(name) = host.strip_suffix(".amazonaws.com") else { return false };
-    match name.split_once('.') {
-        None => aws_global(name).is_none(),
-        Some((_, region)) => !intent::is_aws_region(region),
-    }
+    let is_region = |named: Option<&str>| named.is_none_or(intent::is_aws_region);
+    [".amazonaws.com", ".api.aws"].iter().any(|domain| host.ends_with(domain))
+        && !aws_place(host).is_some_and(|place| is_region(place.named))
 }
 
 #[cfg(test)]

@@ -232,6 +232,35 @@ fn with_trailer_cut(body: &[u8]) -> Vec<u8> {
 
 /// By its path alone this would delete the bucket `k`.
 #[test]
+fn a_service_is_where_botocore_says_by_whichever_name_it_is_told() {
+    let Some(python) = crate::sdks::python() else { return };
+    let recorder = Recorder::start();
+    let place = format!("'http://127.0.0.1:{}'", recorder.port);
+    // Nothing else leads anywhere.
+    let site = format!("providers: {{aws: {{hosts: {{api.ecr: {place}}}}}}}");
+    let gate = Serve::start(&site, &[]);
+    let agent = gate.agent("registry", "aws_readonly");
+    let base = format!("http://{}/proxy/aws", gate.address);
+    let said = crate::sdks::run(&python, "ecr", &base, &agent);
+    assert!(said.contains("AccessDeniedException"), "{said}");
+    let arrived = recorder.requests();
+    assert_eq!(arrived.len(), 1, "{arrived:?}");
+    assert!(arrived[0].to_string().contains("/eu-west-1/ecr/aws4_request"), "{arrived:?}");
+}
+
+#[test]
+fn a_compressed_body_is_refused_with_what_to_do() {
+    let Some(python) = crate::sdks::python() else { return };
+    let recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let agent = gate.agent("meter", "allow_all");
+    let base = format!("http://{}/proxy/aws", gate.address);
+    let said = crate::sdks::run(&python, "cloudwatch_large", &base, &agent);
+    assert!(said.contains("AWS_DISABLE_REQUEST_COMPRESSION") && said.contains("415"), "{said}");
+    assert_eq!(recorder.requests().len(), 1, "{said}");
+}
+
+#[test]
 fn a_bucket_in_the_hosts_name_is_refused() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);

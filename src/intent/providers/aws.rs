@@ -233,8 +233,11 @@ fn rows(request: &HttpRequest) -> Option<Rows<'static>> {
 /// `iam.amazonaws.com`. A name in front of another service's may be that of a
 /// service of its own (`data.jobs.iot`), so only the whole counts.
 fn service(request: &HttpRequest) -> Option<&str> {
+    service_at(request.host.as_deref()?)
+}
+
+fn service_at(host: &str) -> Option<&str> {
     const DOMAINS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
-    let host = request.host.as_deref()?;
     let host = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
     let service = match host.rsplit_once('.') {
         Some((service, region)) if is_region(region) => service,
@@ -250,10 +253,11 @@ fn service(request: &HttpRequest) -> Option<&str> {
     )
 }
 
-/// Whether a service answers in XML whatever it is sent: others do where they are sent a form.
+/// Whether the service at `host` answers in XML whatever it is sent: others do where they
+/// are sent a form.
 #[must_use]
-pub fn answers_in_xml(service: &str) -> bool {
-    REST_XML.contains(&service)
+pub fn answers_in_xml(host: &str) -> bool {
+    service_at(host).is_some_and(|service| REST_XML.contains(&service))
 }
 
 /// Where in an area a region may be.

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::dialect::{add, in_json, of_type};
+use crate::action::{Provider, destination};
 use crate::intent;
 
 /// What an answer of a service is written in.
@@ -48,12 +49,13 @@ impl Form {
             starts(CONTENT_TYPE, b"application/x-www-form-urlencoded")
                 || query.split('&').any(|pair| pair.starts_with("Action="))
         };
-        match path.split('/').nth(1).unwrap_or_default() {
+        let host = destination(Provider::Aws, path, None).host.unwrap_or_default();
+        match host.split('.').next().unwrap_or_default() {
             _ if !is_signed => Self::Json,
             _ if starts(PROTOCOL, b"rpc-v2-cbor") => Self::Cbor,
             "s3" => Self::S3,
             "ec2" => Self::Ec2,
-            service if intent::answers_in_xml(service) || is_form() => Self::Xml,
+            _ if intent::answers_in_xml(&host) || is_form() => Self::Xml,
             _ => Self::Json,
         }
     }
@@ -212,6 +214,7 @@ mod tests {
             ("/s3/b/k", "/", &[("x-agent-key", "ag_x")], Form::Json),
             ("/s3/b/k", "/?X-Amz-Signature=1", &[], Form::S3),
             ("/s3-control/x", "/", &[signed], Form::Xml),
+            ("/s3control/x", "/", &[signed], Form::Xml),
             ("/ec2/", "/", &[signed, sends_form], Form::Ec2),
             ("/iam/", "/", &[signed, sends_form], Form::Xml),
             ("/sts/", "/?Action=GetCallerIdentity&X-Amz-Signature=1", &[], Form::Xml),

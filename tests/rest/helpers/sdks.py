@@ -125,6 +125,18 @@ def cloudwatch():
     yield client.delete_alarms(AlarmNames=["a"])
 
 
+def cloudwatch_large():
+    """Large bodies are compressed unless told otherwise."""
+    metrics = {"Namespace": "n", "MetricData": [{"MetricName": "m" * 200, "Value": 1.0}] * 100}
+    yield aws("cloudwatch", "monitoring", disable_request_compression=True).put_metric_data(**metrics)
+    yield aws("cloudwatch", "monitoring").put_metric_data(**metrics)
+
+
+def ecr():
+    yield aws("ecr").describe_repositories()
+    yield aws("ecr", "api.ecr").delete_repository(repositoryName="repository")
+
+
 def route53():
     yield aws("route53").list_hosted_zones()
     yield aws("route53").delete_hosted_zone(Id="Z1")
@@ -165,14 +177,14 @@ def graph_adapter():
     return adapter
 
 
-def aws(service, host=None):
+def aws(service, host=None, **more):
     import boto3
     from botocore.config import Config
     identity, secret = sys.argv[4:6]
     return boto3.client(
         service, endpoint_url=f"{base}/{host or service}", region_name="eu-west-1",
         aws_access_key_id=identity, aws_secret_access_key=secret,
-        config=Config(retries={"total_max_attempts": 1} if once else None, s3={"addressing_style": "path"}),
+        config=Config(retries={"total_max_attempts": 1} if once else None, s3={"addressing_style": "path"}, **more),
     )
 
 
