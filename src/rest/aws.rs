@@ -23,15 +23,18 @@ pub struct Unsigned<'r> {
     pub held: Option<&'r [u8]>,
 }
 
-/// Whether something stands in front of the gate's `own` name in `host`, as SDKs put
-/// the bucket there that they do not address by path: the path alone means another
-/// operation. Names below `localhost` are its own (RFC 6761, section 6.3), too.
+/// Whether something stands in front of one of the gate's `own` names in `host`, as
+/// SDKs put the bucket there that they do not address by path: the path alone means
+/// another operation. Names below `localhost` are its own (RFC 6761, section 6.3), too.
 #[must_use]
-pub fn names_bucket(host: &str, own: Option<&str>) -> bool {
-    let (host, own) = (host.to_ascii_lowercase(), own.map(str::to_ascii_lowercase));
-    let is_below = |own: &str| host.strip_suffix(own).is_some_and(|front| front.ends_with('.'));
-    own.as_deref() != Some(host.as_str())
-        && (is_below("localhost") || own.as_deref().is_some_and(is_below))
+pub fn names_bucket(host: &str, own: &[&str]) -> bool {
+    let host = host.to_ascii_lowercase();
+    let is_below = |own: &str| {
+        let own = own.to_ascii_lowercase();
+        host.strip_suffix(&own).is_some_and(|front| front.ends_with('.'))
+    };
+    let is_own = own.iter().any(|own| own.eq_ignore_ascii_case(&host));
+    !is_own && own.iter().chain(&["localhost"]).any(|own| is_below(own))
 }
 
 /// The service and the region to sign for at `host`: as the client signed, if it did.
@@ -202,14 +205,18 @@ mod tests {
     #[test]
     fn a_bucket_stands_in_front_of_the_gates_own_name() {
         for (host, own, is_bucket) in [
-            ("bucket.localhost", None, true),
-            ("localhost", None, false),
-            ("127.0.0.1", None, false),
-            ("gate.example.com", None, false),
-            ("gate.localhost", Some("gate.localhost"), false),
-            ("b.gate.localhost", Some("gate.localhost"), true),
-            ("A.b.Gate.example.com", Some("gate.example.com"), true),
-            ("otherGate.example.com", Some("gate.example.com"), false),
+            ("bucket.localhost", &[][..], true),
+            ("localhost", &[], false),
+            ("127.0.0.1", &[], false),
+            ("gate.example.com", &[], false),
+            ("gate.localhost", &["gate.localhost"], false),
+            ("b.gate.localhost", &["gate.localhost"], true),
+            ("A.b.Gate.example.com", &["gate.example.com"], true),
+            ("otherGate.example.com", &["gate.example.com"], false),
+            // A name of AWS's own, beside or below that of the gate.
+            ("b.gate.example.com", &["aws.example.com", "gate.example.com"], true),
+            ("aws.gate.example.com", &["aws.gate.example.com", "gate.example.com"], false),
+            ("b.aws.gate.example.com", &["aws.gate.example.com", "gate.example.com"], true),
         ] {
             assert_eq!(names_bucket(host, own), is_bucket, "{host} {own:?}");
         }

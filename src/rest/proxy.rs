@@ -293,8 +293,8 @@ impl Proxy {
     fn names_bucket(&self, parts: &Parts) -> bool {
         let sites = self.sites.load();
         let site = sites.get(&Provider::Aws).and_then(|site| site.public_url.as_ref());
-        let own = site.or(self.public_url.as_ref()).map(Upstream::host);
-        asked_at(parts).is_some_and(|host| aws::names_bucket(host.host(), own))
+        let own: Vec<&str> = site.into_iter().chain(&self.public_url).map(Upstream::host).collect();
+        asked_at(parts).is_some_and(|host| aws::names_bucket(host.host(), &own))
     }
 
     /// What rewrites the answer, where it has to be.
