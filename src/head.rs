@@ -12,8 +12,14 @@ use crate::overrides;
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Headers that must not be given twice.
-const SINGLE: [&str; 5] =
-    ["host", "content-length", "content-type", "transfer-encoding", "authorization"];
+const SINGLE: [&str; 6] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "authorization",
+    "x-sfdc-session",
+];
 
 /// Why a request is not passed on, path and body aside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -113,7 +113,7 @@ async fn answer(
     request: Request,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let known = identify::by_key(&parts.headers, &hosted.host.directory);
+    let known = identify::by_key(&identify::USUAL, &parts.headers, &hosted.host.directory);
     let Ok(known) = known else {
         let row = hosted.refusals.stranger(ANY, peer.ip(), "no valid agent key").await;
         let detail = "Missing or invalid agent key (header X-Agent-Key)";
@@ -131,7 +131,7 @@ async fn answer(
         let flawed = Malformed::ambiguous(ANY, parts.method.as_str(), detail);
         return refused(&hosted, agent, flawed, (StatusCode::NOT_FOUND, "unknown_server")).await;
     };
-    if let Some(detail) = identify::astray(&parts.headers) {
+    if let Some(detail) = identify::astray(&identify::USUAL, &parts.headers) {
         let flawed = Malformed::ambiguous(&name, parts.method.as_str(), detail);
         return refused(&hosted, agent, flawed, (StatusCode::BAD_REQUEST, "invalid_header")).await;
     }

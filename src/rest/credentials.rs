@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
+use super::identify::{SESSION, places};
 use crate::action::Provider;
 
 /// How long a credential from a file is used before the file is read again.
@@ -145,7 +146,12 @@ pub fn apply(
 ) -> Result<(), NoCredential> {
     match configured {
         Some(credential) => {
-            headers.insert(AUTHORIZATION, credential.header()?);
+            let value = credential.header()?;
+            // Where the client has it in a place of Salesforce's, too.
+            if places(provider).contains(&SESSION) && headers.contains_key(SESSION) {
+                headers.insert(SESSION, token(&value)?);
+            }
+            headers.insert(AUTHORIZATION, value);
             // Whose session they were would be anybody's guess.
             headers.remove(COOKIE);
             Ok(())
@@ -153,6 +159,15 @@ pub fn apply(
         None if key_in_place => Err(NoCredential::NotConfigured(provider.as_str())),
         None => Ok(()),
     }
+}
+
+/// The token without its scheme.
+fn token(value: &HeaderValue) -> Result<HeaderValue, NoCredential> {
+    let token = value.as_bytes().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let why = |_| NoCredential::NotConfigured(Provider::Salesforce.as_str());
+    let mut token = HeaderValue::from_bytes(token).map_err(why)?;
+    token.set_sensitive(true);
+    Ok(token)
 }
 
 #[cfg(test)]
@@ -179,6 +194,11 @@ mod tests {
         apply(Provider::Notion, Some(&credential), true, &mut headers).unwrap();
         assert_eq!(headers.get(AUTHORIZATION).unwrap(), "Bearer real");
         assert!(!format!("{credential:?} {headers:?}").contains("real"));
+        headers.insert(SESSION, HeaderValue::from_static("ag_x"));
+        apply(Provider::Notion, Some(&credential), true, &mut headers.clone()).unwrap();
+        apply(Provider::Salesforce, Some(&credential), true, &mut headers).unwrap();
+        assert_eq!(headers.get(SESSION).unwrap(), "real");
+        assert!(!format!("{headers:?}").contains("real"));
         let missing = Credential::new(Provider::Notion, Source::Env("AGENTGATE_NONE".to_owned()));
         assert!(apply(Provider::Notion, Some(&missing), false, &mut headers).is_err());
     }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::identify;
 use super::inbound::Fault;
+use crate::action::Provider;
 use crate::head::{HeadFault, check_headers, check_method, decides, decides_folded};
 use crate::keys::{AGENT_KEY, MASTER_KEY, holds_key};
 use crate::net::hops;
@@ -20,14 +21,15 @@ const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
 ///
 /// # Errors
 /// See [`Fault`].
-pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
+pub(super) fn check(provider: Provider, parts: &Parts) -> Result<(), Fault> {
     check_method(parts.method.as_str(), false)?;
     check_target(parts)?;
     check_framing(parts)?;
     let headers = &parts.headers;
     check_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
     // An agent's key is for the gate alone.
-    identify::astray(headers).map_or(Ok(()), |told| Err(HeadFault::Header(told).into()))
+    identify::astray(identify::places(provider), headers)
+        .map_or(Ok(()), |told| Err(HeadFault::Header(told).into()))
 }
 
 /// Where the request says it goes, once and plainly.
@@ -161,7 +163,12 @@ pub(super) fn judged(headers: &HeaderMap) -> Vec<(String, String)> {
 fn is_secret(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        AGENT_KEY | MASTER_KEY | "authorization" | "cookie" | "x-amz-security-token"
+        AGENT_KEY
+            | MASTER_KEY
+            | "authorization"
+            | "cookie"
+            | "x-amz-security-token"
+            | "x-sfdc-session"
     )
 }
 
@@ -181,7 +188,9 @@ mod tests {
     #[test]
     fn heads_that_can_be_taken_in_two_ways_are_refused() {
         let host = ("host", "gate:8100");
-        let checked = |headers: &[(&str, &str)]| check(&parts(Version::HTTP_11, "/x", headers));
+        let checked = |headers: &[(&str, &str)]| {
+            check(Provider::Github, &parts(Version::HTTP_11, "/x", headers))
+        };
         assert_eq!(checked(&[host]), Ok(()));
         assert_eq!(checked(&[host, ("transfer-encoding", "Chunked")]), Ok(()));
         assert_eq!(checked(&[host, ("x_custom", "1"), ("upgrade", "h2c")]), Ok(()));
@@ -213,10 +222,13 @@ mod tests {
     #[test]
     fn the_authority_is_one() {
         let checked = |host: &[(&str, &str)]| {
-            check(&parts(Version::HTTP_2, "http://gate:8100/x", host)).is_ok()
+            check(Provider::Github, &parts(Version::HTTP_2, "http://gate:8100/x", host)).is_ok()
         };
         assert!(checked(&[]) && checked(&[("host", "gate:8100")]) && !checked(&[("host", "evil")]));
-        assert!(check(&parts(Version::HTTP_11, "http://gate/x", &[("host", "gate")])).is_err());
+        assert!(
+            check(Provider::Github, &parts(Version::HTTP_11, "http://gate/x", &[("host", "gate")]))
+                .is_err()
+        );
     }
 
     #[test]

@@ -19,6 +19,22 @@ use crate::store::directory::{Directory, Holder};
 /// A key that was never issued, of the length of one.
 const NOBODYS: &str = "ag_0000000000000000000000000000000000000000000000000000000000000000";
 
+/// Where a credential stands, but for the providers that have another place, too.
+pub static USUAL: [HeaderName; 1] = [AUTHORIZATION];
+
+/// Where Salesforce's Bulk API 1.0 has the token, and nothing but the token.
+pub(super) const SESSION: HeaderName = HeaderName::from_static("x-sfdc-session");
+
+static SALESFORCES: [HeaderName; 2] = [AUTHORIZATION, SESSION];
+
+/// Where credentials for `provider` stand.
+pub(super) fn places(provider: Provider) -> &'static [HeaderName] {
+    match provider {
+        Provider::Salesforce => &SALESFORCES,
+        _ => &USUAL,
+    }
+}
+
 /// Who asks, and where the key was.
 #[derive(Debug, Clone)]
 pub struct Identified {
@@ -59,15 +75,15 @@ pub fn agent(
         _ => None,
     };
     let claim = match (claim, parts.headers.contains_key(AGENT_KEY)) {
-        (None, _) => return by_key(&parts.headers, directory),
+        (None, _) => return by_key(places(provider), &parts.headers, directory),
         // A signature of the client's own, which upstream does not get to see.
         (Some(Err(())), true) if !aws::is_presigned(parts) => {
-            return by_key(&parts.headers, directory);
+            return by_key(&USUAL, &parts.headers, directory);
         }
         (Some(claim), _) => claim.map_err(|()| Stranger::WrongKey)?,
     };
     let agent = Arc::clone(claim.agent());
-    match by_key(&parts.headers, directory) {
+    match by_key(&USUAL, &parts.headers, directory) {
         Ok(who) if who.agent.id != agent.id => return Err(Stranger::WrongKey),
         Err(Stranger::WrongKey) => return Err(Stranger::WrongKey),
         Ok(_) | Err(Stranger::NoKey) => {}
@@ -76,13 +92,22 @@ pub fn agent(
     Ok(Identified { agent, key_id, in_credentials_place: true, claim: Some(Box::new(claim)) })
 }
 
-/// Finds the agent by the keys in `headers`.
+/// Finds the agent by the keys in `headers`: in the one for keys, or in credentials'
+/// `places`.
 ///
 /// # Errors
 /// [`Stranger`].
-pub fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, Stranger> {
+pub fn by_key(
+    places: &[HeaderName],
+    headers: &HeaderMap,
+    directory: &Directory,
+) -> Result<Identified, Stranger> {
     let mut own = headers.get_all(AGENT_KEY).iter();
-    let in_place = in_credentials_place(headers);
+    let mut placed = places.iter().filter_map(|place| headers.get(place).and_then(placed_key));
+    let in_place = placed.next();
+    if placed.any(|other| in_place.as_ref() != Some(&other)) {
+        return Err(Stranger::WrongKey);
+    }
     let (key, in_credentials_place) = match (own.next(), in_place) {
         (Some(key), None) => (as_text(key).ok_or(Stranger::WrongKey)?, false),
         (Some(key), Some(placed)) => {
@@ -99,7 +124,7 @@ pub fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, 
             return Err(Stranger::NoKey);
         }
     };
-    let twice = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
+    let twice = places.iter().any(|place| headers.get_all(place).iter().nth(1).is_some());
     if own.next().is_some() || (in_credentials_place && twice) {
         return Err(Stranger::WrongKey);
     }
@@ -108,14 +133,15 @@ pub fn by_key(headers: &HeaderMap, directory: &Directory) -> Result<Identified, 
 }
 
 /// What is told of a header that holds a key of the gate's where none is taken out
-/// before the request goes on.
+/// before the request goes on: it is in credentials' `places`.
 #[must_use]
-pub fn astray(headers: &HeaderMap) -> Option<String> {
-    let is_in_place = in_credentials_place(headers).is_some();
-    let is_taken_out =
-        |name: &HeaderName| *name == AGENT_KEY || (*name == AUTHORIZATION && is_in_place);
+pub fn astray(places: &[HeaderName], headers: &HeaderMap) -> Option<String> {
+    let is_taken_out = |name: &HeaderName| {
+        let is_in_place = || headers.get(name).and_then(placed_key).is_some();
+        *name == AGENT_KEY || (places.contains(name) && is_in_place())
+    };
     let astray = |(name, value): &(&HeaderName, &HeaderValue)| {
-        !is_taken_out(name) && holds_key(value.as_bytes())
+        holds_key(value.as_bytes()) && !is_taken_out(name)
     };
     if headers.keys().any(|name| holds_key(name.as_str().as_bytes())) {
         return Some("a header is called by a key of the gate's".to_owned());
@@ -127,8 +153,7 @@ pub fn astray(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The key of the gate's own that stands where a credential would.
-fn in_credentials_place(headers: &HeaderMap) -> Option<Zeroizing<String>> {
-    let value = headers.get(AUTHORIZATION)?;
+fn placed_key(value: &HeaderValue) -> Option<Zeroizing<String>> {
     let text = as_text(value)?;
     let (scheme, rest) = text.split_once(' ').unwrap_or(("", &text));
     let candidate = match scheme.to_ascii_lowercase().as_str() {
@@ -169,7 +194,7 @@ mod tests {
         let in_header = |name: &'static str, value: String| {
             let own = ("x-agent-key", key.clone());
             let parts = parts(&[own, (name, value)]);
-            astray(&parts.headers).is_some_and(|told| told.contains(&format!("`{name}`")))
+            astray(&USUAL, &parts.headers).is_some_and(|told| told.contains(&format!("`{name}`")))
         };
         for (name, value) in [
             ("authorization", format!("Bearer\t{key}")),
@@ -212,7 +237,16 @@ mod tests {
             let found = agent(Provider::Github, &parts(&pairs), &directory).unwrap();
             assert_eq!((&*found.agent.name, found.in_credentials_place), ("a", in_place));
         }
+        let session = parts(&[("x-sfdc-session", key.clone())]);
+        let found = agent(Provider::Salesforce, &session, &directory).unwrap();
+        assert!(found.in_credentials_place && astray(&SALESFORCES, &session.headers).is_none());
+        let elsewhere = agent(Provider::Github, &session, &directory).map(drop);
+        assert_eq!(elsewhere, Err(Stranger::NoKey));
+        assert!(astray(&USUAL, &session.headers).is_some());
         let wrong = format!("{KEY_PREFIX}{}", "0".repeat(64));
+        let two = parts(&[("x-sfdc-session", key.clone()), ("authorization", wrong.clone())]);
+        let found = agent(Provider::Salesforce, &two, &directory).map(drop);
+        assert_eq!(found, Err(Stranger::WrongKey));
         for (pairs, stranger) in [
             (vec![], Stranger::NoKey),
             (vec![("authorization", "Bearer real".into())], Stranger::NoKey),

@@ -142,7 +142,7 @@ pub async fn read(
     body: (Body, Place),
     limits: &Limits,
 ) -> Result<Inbound, Fault> {
-    head::check(parts)?;
+    head::check(provider, parts)?;
     let path = Path::parse(provider, raw_path)?;
     let query = parts.uri.query();
     check_query(query.unwrap_or_default())?;

@@ -203,6 +203,23 @@ fn a_limit_that_is_used_up_is_told_in_each_sdks_own_terms() {
     }
 }
 
+#[test]
+fn a_key_in_salesforces_own_place_gives_way_to_the_credential() {
+    let Some(python) = python() else { return };
+    let recorder = Recorder::start();
+    let gate = Serve::in_front_of(&recorder);
+    let agent = gate.agent("bulk", "allow_all");
+    let base = format!("http://{}/proxy/salesforce", gate.address);
+    let said = run(&python, "salesforce_bulk", &base, &agent);
+    assert!(said.contains("write: ok"), "{said}");
+    let arrived = recorder.requests();
+    assert_eq!(arrived.len(), 2, "{arrived:?}");
+    let text = serde_json::to_string(&arrived).unwrap();
+    assert!(!text.contains(&agent.key), "{text}");
+    let own = format!(r#"["x-sfdc-session","{CREDENTIAL}"]"#);
+    assert_eq!(text.matches(&own).count(), 2, "{text}");
+}
+
 /// How many requests of this agent's were decided so.
 fn rows(gate: &Serve, agent: &str, decision: &str) -> usize {
     let is_meant =

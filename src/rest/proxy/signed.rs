@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::COOKIE;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode, Uri};
 use serde_json::json;
@@ -82,10 +82,11 @@ impl Proxy {
         let is_as_made =
             ticket.provider == provider.as_str() && ticket.agent_id == *holder.agent.id;
         // A client that follows a redirect takes its key along.
-        let is_nobody_elses = match identify::by_key(headers, &self.directory) {
-            Ok(who) => who.agent.id == holder.agent.id,
-            Err(stranger) => stranger == Stranger::NoKey,
-        };
+        let is_nobody_elses =
+            match identify::by_key(identify::places(provider), headers, &self.directory) {
+                Ok(who) => who.agent.id == holder.agent.id,
+                Err(stranger) => stranger == Stranger::NoKey,
+            };
         (is_as_made && is_nobody_elses).then_some((ticket, holder))
     }
 
@@ -97,7 +98,7 @@ impl Proxy {
         parts: &mut Parts,
         body: Body,
     ) -> Result<Read, Fault> {
-        head::check(parts)?;
+        head::check(provider, parts)?;
         if parts.uri.query().is_some() {
             return Err(Fault::Signed("a signed path takes no query"));
         }
@@ -132,8 +133,9 @@ impl Proxy {
             body: if is_empty { action::Body::Empty } else { action::Body::Opaque },
         };
         // No credential goes there, neither the client's nor the gate's.
-        headers.remove(AUTHORIZATION);
-        headers.remove(COOKIE);
+        for name in identify::places(provider).iter().chain([&COOKIE]) {
+            headers.remove(name);
+        }
         let outgoing = Outgoing::new(parts.method.clone(), uri, headers, body);
         Ok(Read { action: self.action(agent, Target::Http(judged)), outgoing })
     }

@@ -56,6 +56,19 @@ def jira():
 
 
 def salesforce():
+    client = salesforce_client()
+    yield client.query("SELECT Id FROM Account")
+    yield client.Account.create({"Name": "x"})
+
+
+def salesforce_bulk():
+    """Of the older Bulk API, which has the token in a header of its own."""
+    job = salesforce_client().bulk.Account
+    yield job._create_job(operation="query", use_serial=False)
+    yield job._close_job("1")
+
+
+def salesforce_client():
     import requests
     from simple_salesforce import Salesforce
 
@@ -66,9 +79,7 @@ def salesforce():
 
     session = requests.Session()
     session.mount("https://", Plain())
-    client = Salesforce(instance="acme.my.salesforce.com", session_id=key, session=session)
-    yield client.query("SELECT Id FROM Account")
-    yield client.Account.create({"Name": "x"})
+    return Salesforce(instance="acme.my.salesforce.com", session_id=key, session=session)
 
 
 def hubspot():
