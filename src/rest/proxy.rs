@@ -206,7 +206,8 @@ impl Proxy {
         permit: Permit<Outgoing>,
     ) -> (Receipt, Result<(Origin, Response<Body>), UpstreamError>) {
         let Some(exit) = &self.exit else {
-            let (_, receipt) = permit.redeem();
+            let (outgoing, receipt) = permit.redeem();
+            outgoing.drain().await;
             let mut response = mock::answer(&action);
             reply::mark_admitted(response.headers_mut(), &receipt);
             // A mock's URLs lead back, as the provider's would.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 use serde_json::{Map, Value, json};
 
+pub(super) use self::aws::cbor;
 pub use self::dialect::Dialect;
 use super::inbound::Fault;
 use super::upstream::UpstreamError;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt as _;
 
 use crate::gate::{Permit, Receipt};
 use crate::net::Body;
@@ -33,6 +34,12 @@ impl Outgoing {
     #[must_use]
     pub fn method(&self) -> &Method {
         self.0.method()
+    }
+
+    /// Reads what streams to its end, as whoever it is for would, and keeps nothing.
+    pub async fn drain(self) {
+        let mut body = self.0.into_body();
+        while let Some(Ok(_)) = body.frame().await {}
     }
 }
 

@@ -19,15 +19,28 @@ const MAX_DEPTH: usize = 100;
 /// Fields of one answer, beyond which it ends: fragments may multiply.
 const MAX_FIELDS: usize = 10_000;
 
-/// What `data` is, where the request is one for GraphQL that was let through.
-pub(super) fn data(request: &HttpRequest) -> Option<Value> {
+/// The answer, where the request is one for GraphQL that was let through: a list of
+/// them to a list of operations.
+pub(super) fn answer(request: &HttpRequest) -> Option<Value> {
     let takes_documents =
         matches!(request.provider, Provider::Github | Provider::Linear | Provider::Salesforce);
     if !takes_documents || !request.path.ends_with("/graphql") {
         return None;
     }
-    let Body::Json(body) = &request.body else { return None };
-    let text = |key: &str| match body.as_object()?.get(key) {
+    match &request.body {
+        Body::Json(Json::Array(operations)) => operations.iter().map(one).collect(),
+        Body::Json(operation) => one(operation),
+        _ => None,
+    }
+}
+
+fn one(operation: &Json) -> Option<Value> {
+    let data = data(operation)?;
+    Some(json!({ "data": data, "extensions": { "mock": true } }))
+}
+
+fn data(operation: &Json) -> Option<Value> {
+    let text = |key: &str| match operation.as_object()?.get(key) {
         Some(Json::String(text)) => Some(text.as_str()),
         _ => None,
     };

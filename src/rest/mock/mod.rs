@@ -5,6 +5,7 @@
 //! What a provider answers stands in a table beside this file, by method and
 //! path; what no line of it takes gets a plausible thing, or a list of things.
 
+mod batch;
 mod graphql;
 mod table;
 
@@ -19,9 +20,10 @@ use serde_json::{Map, Value, json};
 
 use self::table::{Asked, Found, Table};
 use crate::action::{Action, Body, HttpRequest, Provider, Target};
-use crate::intent::{Analysis, Intent, analyse};
+use crate::intent::{Analysis, Intent, analyse, answers_in_xml};
 use crate::json::Json as Strict;
 use crate::net;
+use crate::rest::reply::cbor;
 use crate::rest::route::Upstream;
 
 /// Says that an answer is a mock.
@@ -31,7 +33,7 @@ pub const TEST_MODE: HeaderName = HeaderName::from_static("x-agentgate-testmode"
 const THEN: &str = "2026-01-15T09:00:00Z";
 
 /// Requests of one batch that are answered.
-const MAX_BATCH: usize = 100;
+const MAX_BATCH: usize = 1_000;
 
 /// The tables, in the order of [`Provider::ALL`].
 static TABLES: LazyLock<[Table; 10]> = LazyLock::new(|| TEXTS.map(Table::read));
@@ -75,8 +77,11 @@ pub fn answer(action: &Action) -> Response<net::Body> {
 }
 
 fn of(request: &HttpRequest, analysis: &Analysis) -> Response<net::Body> {
-    if let Some(data) = graphql::data(request) {
-        return Json(json!({ "data": data, "extensions": { "mock": true } })).into_response();
+    if let Some(answer) = graphql::answer(request) {
+        return Json(answer).into_response();
+    }
+    if let Some(answers) = batch::of_google(request) {
+        return answers;
     }
     let sent = sent(&request.body);
     if request.provider == Provider::Microsoft
@@ -87,7 +92,23 @@ fn of(request: &HttpRequest, analysis: &Analysis) -> Response<net::Body> {
     }
     let (method, path) = addressed(request, analysis);
     let asked = Asked { method: &method, path: &path, query: &request.query, sent: &sent };
-    written(found(request, &asked, analysis))
+    let found = found(request, &asked, analysis);
+    let speaks_cbor = |(name, value): &(String, String)| {
+        name == "smithy-protocol" && value.starts_with("rpc-v2-cbor")
+    };
+    match request.provider == Provider::Aws && request.headers.iter().any(speaks_cbor) {
+        true => in_cbor(&found),
+        false => written(found),
+    }
+}
+
+/// What services of AWS that speak Smithy's RPC v2 answer.
+fn in_cbor(found: &Found) -> Response<net::Body> {
+    let body = if found.body.is_object() { cbor(&found.body) } else { cbor(&json!({})) };
+    let kind = HeaderValue::from_static("application/cbor");
+    let protocol = HeaderValue::from_static("rpc-v2-cbor");
+    let protocol = (HeaderName::from_static("smithy-protocol"), protocol);
+    ([(CONTENT_TYPE, kind), protocol], body).into_response()
 }
 
 /// AWS is asked for an operation of a service, or with a method at a service.
@@ -107,28 +128,36 @@ fn found(request: &HttpRequest, asked: &Asked<'_>, analysis: &Analysis) -> Found
     let place = Provider::ALL.iter().position(|one| *one == request.provider).unwrap_or_default();
     let Some(table) = TABLES.get(place) else { return Found::nothing() };
     let Analysis { intent, resource, operation, .. } = analysis;
-    let found = table.find(asked).or_else(|| query_service(request, operation.as_deref()?));
+    let found = table.find(asked).or_else(|| aws_in_xml(request, operation.as_deref()));
     found.unwrap_or_else(|| match intent {
         Intent::Delete if asked.method == "DELETE" => Found::nothing(),
         intent => table.plausible(asked, resource, *intent == Intent::Create),
     })
 }
 
-/// AWS services that are asked by a form answer in XML, the others in JSON.
-fn query_service(request: &HttpRequest, operation: &str) -> Option<Found> {
-    let is_json = request.headers.iter().any(|(name, _)| name == "x-amz-target");
-    let body = format!(
-        "<{operation}Response><{operation}Result/><ResponseMetadata><RequestId>mock</RequestId>\
-         </ResponseMetadata></{operation}Response>"
-    );
-    let asks = request.provider == Provider::Aws && !is_json;
-    asks.then(|| Found { status: 200, body: body.into() })
+/// AWS services that are asked by a form answer in XML, and so do some of the REST
+/// services; the others in JSON. SDKs miss nothing in a document without members.
+fn aws_in_xml(request: &HttpRequest, operation: Option<&str>) -> Option<Found> {
+    let in_rpc = ["x-amz-target", "smithy-protocol"];
+    let is_rpc = request.headers.iter().any(|(name, _)| in_rpc.contains(&name.as_str()));
+    if request.provider != Provider::Aws || is_rpc {
+        return None;
+    }
+    let body = match operation {
+        Some(operation) => format!(
+            "<{operation}Response><{operation}Result/><ResponseMetadata><RequestId>mock\
+             </RequestId></ResponseMetadata></{operation}Response>"
+        ),
+        None if request.host.as_deref().is_some_and(answers_in_xml) => "<Mock/>".to_owned(),
+        None => return None,
+    };
+    Some(Found::new(200, body.into()))
 }
 
 fn written(found: Found) -> Response<net::Body> {
-    let Found { status, mut body } = found;
+    let Found { status, mut body, headers } = found;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    match &mut body {
+    let mut response = match &mut body {
         Value::Null => {
             let tag = HeaderValue::from_static("\"d41d8cd98f00b204e9800998ecf8427e\"");
             (status, [(http::header::ETAG, tag)]).into_response()
@@ -145,7 +174,13 @@ fn written(found: Found) -> Response<net::Body> {
             (status, Json(body)).into_response()
         }
         _ => (status, Json(body)).into_response(),
+    };
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
     }
+    response
 }
 
 /// Graph's batches: each member is answered as it would be alone.
@@ -163,7 +198,7 @@ fn members(requests: &[Value]) -> Vec<Value> {
         let found = table.and_then(|table| {
             table.find(&asked).or_else(|| Some(table.plausible(&asked, "item", false)))
         });
-        let Found { status, body } = found.unwrap_or_else(Found::nothing);
+        let Found { status, body, .. } = found.unwrap_or_else(Found::nothing);
         json!({ "id": member.get("id"), "status": status, "body": body })
     };
     requests.iter().take(MAX_BATCH).map(one).collect()

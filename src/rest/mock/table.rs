@@ -1,9 +1,9 @@
 //! A provider's mock answers: requests and templates, read from JSON.
 //!
-//! `{"things": {NAME: TEMPLATE}, "answers": [[REQUEST, TEMPLATE, STATUS?]], "one":
-//! TEMPLATE, "many": TEMPLATE, "created": STATUS?}`. A request is
-//! `METHOD /path/{name}/…`, `{name...}` for all that is left, `?key` or `?key=value`
-//! behind it for a query that must be there; the first that fits holds. In a template `{"$": NAME, …}` stands for a thing with
+//! `{"things": {NAME: TEMPLATE}, "answers": [[REQUEST, TEMPLATE, STATUS?, HEADERS?]],
+//! "one": TEMPLATE, "many": TEMPLATE, "created": STATUS?}`. A request is
+//! `METHOD /path/{name}/…`, `{name...}` for any number of segments, `?key` or
+//! `?key=value` behind it for a query that must be there; the first that fits holds. In a template `{"$": NAME, …}` stands for a thing with
 //! other members put in, `"$sent": true` for what the request's body says, and in
 //! a text `{name}` for a part of the path, `{.name}` for a member of the body,
 //! `#{name}` for a number. `null` is an answer without a body.
@@ -34,6 +34,8 @@ struct Line {
     query: Option<String>,
     template: Value,
     status: u16,
+    /// Names and templates.
+    headers: Vec<(String, Value)>,
 }
 
 #[derive(Debug)]
@@ -52,17 +54,22 @@ pub(super) struct Asked<'r> {
     pub(super) sent: &'r Map<String, Value>,
 }
 
-/// A status and a body; null for none.
+/// A status, a body, null for none, and headers.
 #[derive(Debug, PartialEq)]
 pub(super) struct Found {
     pub(super) status: u16,
     pub(super) body: Value,
+    pub(super) headers: Vec<(String, String)>,
 }
 
 impl Found {
     /// 204.
     pub(super) fn nothing() -> Self {
-        Self { status: 204, body: Value::Null }
+        Self::new(204, Value::Null)
+    }
+
+    pub(super) fn new(status: u16, body: Value) -> Self {
+        Self { status, body, headers: Vec::new() }
     }
 }
 
@@ -86,10 +93,14 @@ impl Table {
 
     /// The answer that the table has.
     pub(super) fn find(&self, asked: &Asked<'_>) -> Option<Found> {
-        let fits = |line: &Line| Some((line.fits(asked)?, line.status, line.template.clone()));
-        let (parts, status, template) = self.answers.iter().find_map(fits)?;
+        let fits = |line| Some((line, Line::fits(line, asked)?));
+        let (line, parts) = self.answers.iter().find_map(fits)?;
         let filling = Filling { table: self, parts, sent: asked.sent };
-        Some(Found { status, body: filling.value(&template, 0) })
+        let text = |value| filling.value(value, 0).as_str().map(str::to_owned);
+        let headers =
+            line.headers.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?)));
+        let headers = headers.collect();
+        Some(Found { status: line.status, body: filling.value(&line.template, 0), headers })
     }
 
     /// A thing of that kind or, where the path sounds like it, a list of things.
@@ -104,7 +115,7 @@ impl Table {
         let filling = Filling { table: self, parts, sent: asked.sent };
         let template = if is_list { &self.many } else { &self.one };
         let status = if is_new && asked.method == "POST" && !is_list { self.created } else { 200 };
-        Found { status, body: filling.value(template, 0) }
+        Found::new(status, filling.value(template, 0))
     }
 
     #[cfg(test)]
@@ -156,6 +167,13 @@ impl Line {
             segments: parts(path).map(segment).collect(),
             query,
             status: status(line.get(2)).unwrap_or(usual),
+            headers: line
+                .get(3)
+                .and_then(Value::as_object)
+                .cloned()
+                .into_iter()
+                .flatten()
+                .collect(),
             template,
         })
     }
@@ -173,6 +191,8 @@ impl Line {
             return None;
         }
         let mut named: HashMap<_, _> = queried_type(asked).into_iter().collect();
+        // As many as the others leave.
+        let spread = parts(asked.path).count().checked_sub(self.segments.len().saturating_sub(1));
         let mut left = parts(asked.path);
         for segment in &self.segments {
             match segment {
@@ -183,7 +203,7 @@ impl Line {
                     named.insert(name.clone(), left.next()?.to_owned());
                 }
                 Segment::Rest(name) => {
-                    let rest: Vec<&str> = left.by_ref().collect();
+                    let rest: Vec<&str> = left.by_ref().take(spread?).collect();
                     named.insert(name.clone(), rest.join("/"));
                 }
             }
@@ -291,6 +311,7 @@ mod tests {
             ["GET /a/{x}?only", "with {x}"],
             ["GET /a/{x}", {"$": "user", "of": "{x} {unknown}", "n": "#{x}", "by": {"$": "user"}}],
             ["POST /b", {"$": "user", "$sent": true, "said": "<{.login}>"}, 201],
+            ["PUT /c/{rest...}/end", null, 200, {"location": "/c/{rest}"}],
             ["DELETE /b/{rest...}", null]
         ],
         "one": {"id": "{id}", "kind": "{kind}"},
@@ -317,6 +338,12 @@ mod tests {
         );
         assert_eq!(ask("DELETE", "/b/c/d", &[]), Some(Found::nothing()));
         assert_eq!(ask("GET", "/b", &[]), None);
+        let headers = |found: Option<Found>| found.map(|found| found.headers);
+        let led = |to: &str| Some(vec![("location".to_owned(), to.to_owned())]);
+        assert_eq!(headers(ask("PUT", "/c/x/y/end", &[])), led("/c/x/y"));
+        assert_eq!(headers(ask("PUT", "/c/end", &[])), led("/c/"));
+        assert_eq!(ask("PUT", "/c/x/y", &[]), None);
+        assert_eq!(ask("PUT", "/", &[]), None);
         let asked = Asked { method: "GET", path: "/x/widgets", query: &[], sent: &sent };
         assert_eq!(table.plausible(&asked, "widget", false).body, json!([{ "kind": "widgets" }]));
         let asked = Asked { path: "/x/3", ..asked };

@@ -141,7 +141,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// RFC 8949, as far as JSON goes.
-fn cbor(value: &Value) -> Vec<u8> {
+pub(in crate::rest) fn cbor(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     write_cbor(value, &mut out);
     out

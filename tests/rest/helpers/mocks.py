@@ -6,6 +6,7 @@ usage: mocks.py BASE KEY AWS-ID AWS-SECRET
 BASE is the gate's address. Prints a line for each provider; the exit code is 1
 where one failed.
 """
+import io
 import sys
 import traceback
 
@@ -49,6 +50,10 @@ def github():
     made.edit(state="closed")
     made.create_comment("done")
     assert client.get_rate_limit().resources.core.limit
+    release = repo.create_git_release("v2", "Two", "Notes")
+    assert release.upload_asset(__file__, "a label").state == "uploaded"
+    operations = [{"query": "{viewer{login}}"}, {"query": "{viewer{id}}"}]
+    assert [one["data"]["viewer"] for one in raw("POST", "github/graphql", json=operations).json()]
     assert raw("POST", "github/graphql", json={"query": "{viewer{login}}"}).json()["data"]["viewer"]["login"]
 
 
@@ -72,6 +77,7 @@ def slack():
     client.chat_update(channel="C1", ts=sent["ts"], text="hello again")
     client.reactions_add(channel="C1", timestamp=sent["ts"], name="tea")
     client.chat_delete(channel="C1", ts=sent["ts"])
+    assert client.files_upload_v2(channel="C1", content="hello", filename="a.txt")["files"][0]["id"]
 
 
 def google():
@@ -79,6 +85,7 @@ def google():
     from google.oauth2.credentials import Credentials
     from google_auth_httplib2 import AuthorizedHttp
     from googleapiclient.discovery import build
+    from googleapiclient.http import MediaIoBaseUpload
 
     def service(name, version, path):
         http = AuthorizedHttp(Credentials(key), httplib2.Http())
@@ -101,6 +108,20 @@ def google():
     assert file["mimeType"] and file["name"]
     assert drive.files().get(fileId="f1").execute()["id"] == "f1"
     assert drive.files().create(body={"name": "notes"}).execute()["name"] == "notes"
+    media = MediaIoBaseUpload(io.BytesIO(b"x" * 300_000), "text/plain", chunksize=262_144, resumable=True)
+    upload = drive.files().create(body={"name": "notes"}, media_body=media)
+    # The library keeps of the endpoint its host alone, and takes https.
+    upload.uri = proxy + "google/" + upload.uri.split("/", 3)[3]
+    assert upload.execute()["id"]
+    answers = {}
+    batch = drive.new_batch_http_request(lambda id, answer, error: answers.update({id: (answer, error)}))
+    for name, call in ("one", drive.files().get(fileId="f7")), ("two", drive.files().list()):
+        # In a batch, what the endpoint begins with would be part of Google's paths.
+        call.uri = call.uri.replace("/proxy/google", "")
+        batch.add(call, request_id=name)
+    batch._batch_uri = proxy + "google/batch/drive/v3"
+    batch.execute()
+    assert answers["one"][0]["id"] == "f7" and answers["two"][0]["files"], answers
     assert drive.about().get(fields="user").execute()["user"]["emailAddress"]
     gmail = service("gmail", "v1", "")
     message = gmail.users().messages().list(userId="me").execute()["messages"][0]
@@ -133,6 +154,11 @@ def microsoft():
     made = raw("POST", "microsoft/v1.0/me/events", json={"subject": "Roof"})
     assert (made.status_code, made.json()["subject"]) == (201, "Roof")
     assert raw("POST", "microsoft/v1.0/me/sendMail", json={"message": {}}).status_code == 202
+    assert raw("GET", "microsoft/v1.0/me/messages/$count").text == "2"
+    session = raw("POST", "microsoft/v1.0/me/drive/root:/a.txt:/createUploadSession", json={}).json()
+    assert session["uploadUrl"].startswith(proxy) and session["expirationDateTime"]
+    put = httpx.put(session["uploadUrl"], content=b"hello", headers={"Content-Range": "bytes 0-4/5"})
+    assert put.status_code == 201 and put.json()["id"], put.text
     batch = {"requests": [{"id": "1", "method": "GET", "url": "/me"},
                           {"id": "2", "method": "GET", "url": "/me/messages"}]}
     answers = raw("POST", "microsoft/v1.0/$batch", json=batch).json()["responses"]
@@ -244,15 +270,18 @@ def salesforce():
     assert client.Account.delete("001000000000001AAA") == 204
     assert client.describe()["sobjects"][0]["name"] and client.Account.describe()["fields"][0]["name"]
     assert client.limits()["DailyApiRequests"]["Max"]
+    jobs = client.bulk2.Account.insert(records=[{"Name": "Roofers"}])
+    assert jobs[0]["job_id"] and jobs[0]["numberRecordsProcessed"] == 1
+    assert "Mock" in next(client.bulk2.Account.query("SELECT Id, Name FROM Account"))
 
 
 def aws():
     import boto3
     from botocore.config import Config
 
-    def service(name):
+    def service(name, client=None):
         return boto3.client(
-            name, endpoint_url=f"{proxy}aws/{name}", region_name="eu-west-1",
+            client or name, endpoint_url=f"{proxy}aws/{name}", region_name="eu-west-1",
             aws_access_key_id=aws_id, aws_secret_access_key=aws_secret,
             config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}),
         )
@@ -271,6 +300,11 @@ def aws():
     s3.delete_object(Bucket="b", Key="k")
     upload = s3.create_multipart_upload(Bucket="b", Key="k")["UploadId"]
     assert upload
+    assert s3.get_bucket_tagging(Bucket="b")["TagSet"] and s3.get_object_tagging(Bucket="b", Key="k")["TagSet"]
+    s3.get_bucket_acl(Bucket="b")
+    service("route53").list_hosted_zones()
+    service("cloudfront").list_distributions()
+    service("monitoring", "cloudwatch").list_metrics()
     assert service("sts").get_caller_identity()["Account"]
     dynamodb = service("dynamodb")
     assert dynamodb.list_tables()["TableNames"]
