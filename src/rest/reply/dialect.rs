@@ -165,3 +165,42 @@ impl Kind {
         Words { notion, hubspot, linear, aws: aws::Code { in_json, in_xml } }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(dialect: Dialect, status: StatusCode, body: &Value) -> Value {
+        let (_, bytes) = dialect.written(status, body.as_object().cloned().unwrap());
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn the_gates_own_members_stay_and_policies_words_stand_inside() {
+        let all = Provider::ALL.map(Dialect::Of);
+        for dialect in all.into_iter().chain([Dialect::Plain, Dialect::Graphql]) {
+            let said = json!({
+                "error": "access_denied",
+                "reason": "API rate limit exceeded",
+                "suggestion": "Please retry your request again later.",
+            });
+            let written = written(dialect, StatusCode::FORBIDDEN, &said);
+            for (name, value) in said.as_object().unwrap() {
+                assert_eq!(&written[name], value, "{dialect:?}");
+            }
+            let message = written["message"].as_str().unwrap();
+            assert!(message.starts_with("AgentGate: ") && message.ends_with(".)"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_never_passes_is_not_called_a_limit() {
+        let code = |retry_after: Value| {
+            let said = json!({ "error": "rate_limited", "retry_after": retry_after });
+            written(Dialect::Of(Provider::Notion), StatusCode::TOO_MANY_REQUESTS, &said)["code"]
+                .clone()
+        };
+        assert_eq!(code(json!(60)), "rate_limited");
+        assert_eq!(code(Value::Null), "restricted_resource");
+    }
+}
