@@ -77,7 +77,7 @@ impl Lanes {
 
     /// Breaks off what is still running and waits until all of it is gone: what it leaves
     /// behind, such as the result of an answer that was broken off, has been said then.
-    /// Work that holds its thread for more than [`END`] is given up.
+    /// Work that holds its thread for more than a second is given up.
     pub async fn close(self) {
         let Self { running, mut ended, .. } = self;
         drop(running);

@@ -123,7 +123,8 @@ impl Remote {
         Box::pin(self.bare(incoming)).await
     }
 
-    /// Ends every conversation. A renewal of the login has [`PARTING`] to come to its end.
+    /// Ends every conversation. A renewal of the login has a second
+    /// to come to its end.
     pub async fn close(&self) {
         self.sessions.close_all();
         self.link.close();
