@@ -18,6 +18,10 @@ const KEY_DIGITS: usize = 64;
 /// percent-encoded.
 #[must_use]
 pub fn holds_key(text: &[u8]) -> bool {
+    // Most of what is looked at is too short, and building a searcher costs more than that.
+    if text.len() < KEY_PREFIX.len() + KEY_DIGITS {
+        return false;
+    }
     let is_encoded = text.contains(&b'%');
     holds_plain_key(text)
         || is_encoded && holds_plain_key(&percent_decode(text).collect::<Vec<_>>())

@@ -31,6 +31,9 @@ pub fn destination<'p>(provider: Provider, path: &'p str, region: Option<&str>) 
 
 /// Release assets are the one thing that GitHub takes elsewhere.
 fn is_upload(path: &str) -> bool {
+    if !path.ends_with("/assets") {
+        return false;
+    }
     let mut parts = path.split('/').skip(1);
     let fixed = [parts.next(), parts.nth(2), parts.nth(1)];
     fixed == [Some("repos"), Some("releases"), Some("assets")] && parts.next().is_none()

@@ -42,14 +42,48 @@ enum Expects {
     #[default]
     Start,
     Key,
-    Value(Member),
+    Value(Meant),
     End,
 }
 
+/// What a key at the top level stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Member {
+enum Meant {
     Id,
+    /// Somebody's `id`, but not everybody's.
+    LikeId,
+    Method,
+    Answer,
     Other,
+}
+
+impl Meant {
+    /// What the key that is written as `token` stands for; `None` where it is no string.
+    fn by(token: &[u8]) -> Option<Self> {
+        let parsed;
+        let key = match plain(token) {
+            Some(key) => key,
+            None => {
+                let Ok(Json::String(key)) = json::parse(token) else { return None };
+                parsed = key;
+                &parsed
+            }
+        };
+        Some(match (key, &*fold(key)) {
+            ("id", _) => Self::Id,
+            (_, "id") => Self::LikeId,
+            (_, "method") => Self::Method,
+            (_, "result" | "error") => Self::Answer,
+            _ => Self::Other,
+        })
+    }
+}
+
+/// The text of a string that is written as it is read.
+fn plain(token: &[u8]) -> Option<&str> {
+    let text = token.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let is_plain = text.iter().all(u8::is_ascii_alphanumeric);
+    is_plain.then(|| std::str::from_utf8(text).ok()).flatten()
 }
 
 /// Whether a message may hold `text`, for whoever wants to know without reading it: with
@@ -70,12 +104,19 @@ pub fn outline(message: &[u8]) -> Outline {
 impl Scan {
     /// Takes the next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if self.in_string {
-                self.inside_string(*byte);
-            } else {
-                self.outside_string(*byte);
+        let mut rest = bytes;
+        loop {
+            if self.in_string && !self.keeps && !self.escaped {
+                // Nothing else in it matters.
+                let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                rest = rest.get(end..).unwrap_or_default();
             }
+            let Some((byte, behind)) = rest.split_first() else { return };
+            match self.in_string {
+                true => self.inside_string(*byte),
+                false => self.outside_string(*byte),
+            }
+            rest = behind;
         }
     }
 
@@ -148,26 +189,24 @@ impl Scan {
     }
 
     fn key(&mut self) {
-        let key = json::parse(&self.token);
+        let meant = Meant::by(&self.token);
         self.forget_token();
-        let Ok(Json::String(key)) = key else {
+        let Some(meant) = meant else {
             self.doubtful = true;
             return;
         };
-        let member = if key == "id" { Member::Id } else { Member::Other };
-        match &*fold(&key) {
-            // Somebody's `id`, but not everybody's.
-            "id" if member == Member::Other => self.doubtful = true,
-            "method" => self.methods += 1,
-            "result" | "error" => self.answers += 1,
-            _ => {}
+        match meant {
+            Meant::LikeId => self.doubtful = true,
+            Meant::Method => self.methods += 1,
+            Meant::Answer => self.answers += 1,
+            Meant::Id | Meant::Other => {}
         }
-        self.keeps = member == Member::Id;
-        self.expects = Expects::Value(member);
+        self.keeps = meant == Meant::Id;
+        self.expects = Expects::Value(meant);
     }
 
     fn end_value(&mut self) {
-        if self.expects == Expects::Value(Member::Id) {
+        if self.expects == Expects::Value(Meant::Id) {
             self.ids.push(self.token.trim_ascii_end().to_vec());
         }
         self.forget_token();

@@ -7,6 +7,7 @@ pub mod client;
 pub mod hops;
 pub mod lanes;
 mod leftover;
+pub(crate) mod persistent;
 mod places;
 pub mod room;
 pub mod server;

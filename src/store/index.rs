@@ -5,9 +5,9 @@
 //! readers look at the few newest entries themselves. `meta.folded` names the
 //! newest entry that is in the index.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::chain::kind;
 use super::schema::{meta, set_meta};
@@ -76,48 +76,21 @@ impl Counts {
     }
 }
 
-/// An entry, as far as the index is concerned.
-struct Indexed {
-    seq: i64,
-    kind: i64,
-    at: i64,
-    facet: i64,
-    session: String,
-    decision_us: i64,
-    decision: i64,
-    outcome: String,
-    upstream_us: i64,
-}
-
 /// Takes the next entries in; answers which is the newest in the index now.
 pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
     let folded: i64 = meta(connection, "folded")?.unwrap_or_default();
     let mut select = connection.prepare_cached(
-        "SELECT seq, kind, at, ifnull(facet, 0), ifnull(session, ''), ifnull(decision_us, 0),
-                ifnull(ref, 0), ifnull(outcome, ''), ifnull(upstream_us, 0)
+        "SELECT seq, kind, at, facet, session, decision_us, ref, outcome, upstream_us
          FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
-    let entries = select.query_map([folded, FOLD_MAX], |row| {
-        Ok(Indexed {
-            seq: row.get(0)?,
-            kind: row.get(1)?,
-            at: row.get(2)?,
-            facet: row.get(3)?,
-            session: row.get(4)?,
-            decision_us: row.get(5)?,
-            decision: row.get(6)?,
-            outcome: row.get(7)?,
-            upstream_us: row.get(8)?,
-        })
-    })?;
+    let mut entries = select.query([folded, FOLD_MAX])?;
     let mut newest = folded;
     let mut batch = Batch::new(connection)?;
-    for entry in entries {
-        let entry = entry?;
-        newest = entry.seq;
-        match entry.kind {
-            kind::DECISION => batch.decision(entry)?,
-            kind::RESULT => batch.result(&entry)?,
+    while let Some(entry) = entries.next()? {
+        newest = entry.get(0)?;
+        match entry.get(1)? {
+            kind::DECISION => batch.decision(newest, entry)?,
+            kind::RESULT => batch.result(newest, entry)?,
             _ => {}
         }
     }
@@ -133,12 +106,12 @@ struct Batch<'c> {
     postings: Vec<(i64, i64)>,
     answer: CachedStatement<'c>,
     decided: CachedStatement<'c>,
-    /// Time and facet of the decisions in it: most results follow closely.
-    recent: HashMap<i64, (i64, i64)>,
+    /// The decisions in it, in order, with time and facet: most results follow closely.
+    recent: Vec<(i64, (i64, i64))>,
     /// By the start of an hour, in seconds, and facet.
-    counts: HashMap<(i64, i64), Counts>,
+    counts: BTreeMap<(i64, i64), Counts>,
     /// The first and the last decision of each session in it: a handful.
-    sessions: HashMap<String, (i64, i64)>,
+    sessions: BTreeMap<String, (i64, i64)>,
 }
 
 impl<'c> Batch<'c> {
@@ -148,32 +121,41 @@ impl<'c> Batch<'c> {
             postings: Vec::new(),
             answer: prepare("INSERT OR IGNORE INTO answer (decision, seq) VALUES (?1, ?2)")?,
             decided: prepare("SELECT at, facet FROM entry WHERE seq = ?1 AND kind = 0")?,
-            recent: HashMap::new(),
-            counts: HashMap::new(),
-            sessions: HashMap::new(),
+            recent: Vec::new(),
+            counts: BTreeMap::new(),
+            sessions: BTreeMap::new(),
         })
     }
 
-    fn decision(&mut self, entry: Indexed) -> rusqlite::Result<()> {
-        self.postings.push((entry.facet, entry.seq));
-        self.recent.insert(entry.seq, (entry.at, entry.facet));
-        self.add(entry.at, entry.facet, &Counts::decision(entry.seq, entry.decision_us));
-        self.sessions.entry(entry.session).or_insert((entry.seq, entry.seq)).1 = entry.seq;
+    fn decision(&mut self, seq: i64, entry: &Row<'_>) -> rusqlite::Result<()> {
+        let at = entry.get(2)?;
+        let facet = number(entry, 3)?;
+        let session = entry.get_ref(4)?.as_str_or_null()?.unwrap_or_default();
+        let decision_us = number(entry, 5)?;
+        self.postings.push((facet, seq));
+        self.recent.push((seq, (at, facet)));
+        self.add(at, facet, &Counts::decision(seq, decision_us));
+        match self.sessions.get_mut(session) {
+            Some((_, last)) => *last = seq,
+            None => drop(self.sessions.insert(session.to_owned(), (seq, seq))),
+        }
         Ok(())
     }
 
     /// The first result of a decision is the one that counts.
-    fn result(&mut self, entry: &Indexed) -> rusqlite::Result<()> {
-        let Some((at, facet)) = self.of_decision(entry.decision)? else { return Ok(()) };
-        if self.answer.execute([entry.decision, entry.seq])? == 1 {
-            self.add(at, facet, &Counts::result(&entry.outcome, entry.upstream_us));
+    fn result(&mut self, seq: i64, entry: &Row<'_>) -> rusqlite::Result<()> {
+        let decision = number(entry, 6)?;
+        let Some((at, facet)) = self.of_decision(decision)? else { return Ok(()) };
+        if self.answer.execute([decision, seq])? == 1 {
+            let outcome = entry.get_ref(7)?.as_str_or_null()?.unwrap_or_default();
+            self.add(at, facet, &Counts::result(outcome, number(entry, 8)?));
         }
         Ok(())
     }
 
     fn of_decision(&mut self, seq: i64) -> rusqlite::Result<Option<(i64, i64)>> {
-        if let Some(recent) = self.recent.get(&seq) {
-            return Ok(Some(*recent));
+        if let Ok(at) = self.recent.binary_search_by_key(&seq, |(seq, _)| *seq) {
+            return Ok(self.recent.get(at).map(|(_, decision)| *decision));
         }
         self.decided.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()
     }
@@ -241,6 +223,11 @@ impl<'c> Batch<'c> {
         }
         Ok(())
     }
+}
+
+/// A number of `entry`; 0 where it has none.
+fn number(entry: &Row<'_>, column: usize) -> rusqlite::Result<i64> {
+    Ok(entry.get::<_, Option<i64>>(column)?.unwrap_or_default())
 }
 
 /// The start of the `span` that `at` (in microseconds) is in, in seconds.

@@ -31,6 +31,7 @@ use crate::mcp::{era, params};
 use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
+use crate::net::persistent::Persistent;
 use crate::oauth;
 
 mod outward;
@@ -107,18 +108,14 @@ impl Remote {
     /// Answers one request.
     pub async fn answer(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         if incoming.method == Method::POST {
-            // In a task of its own: a client that goes away before 2026 has not
-            // cancelled what it asked, and its result is still recorded.
             let cancels = agree::is_stateless(&incoming.headers);
-            let answer = Box::pin(Arc::clone(self).post(incoming));
-            if cancels {
-                return answer.await;
-            }
-            let answered = tokio::spawn(answer);
-            return answered.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "an exchange failed");
-                problem::empty(StatusCode::INTERNAL_SERVER_ERROR)
-            });
+            let answer = Arc::clone(self).post(incoming);
+            // A client that goes away before 2026 has not cancelled what it asked, and
+            // its result is still recorded.
+            return match cancels {
+                true => Box::pin(answer).await,
+                false => Persistent::new(answer).await,
+            };
         }
         Box::pin(self.bare(incoming)).await
     }

@@ -1,0 +1,75 @@
+//! Work that goes on when whoever waits for it goes away.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+
+/// Runs where it is awaited, and in a task of its own once it is dropped before its end:
+/// a task from the beginning would cost each request what only few need.
+pub(crate) struct Persistent<T: Send + 'static> {
+    /// `None` once it is over, or has panicked.
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+}
+
+impl<T: Send + 'static> Persistent<T> {
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { work: Some(Box::pin(work)) }
+    }
+}
+
+impl<T: Send + 'static> Future for Persistent<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // Taken out meanwhile: what panics is not gone on with.
+        let Some(mut work) = self.work.take() else { return Poll::Pending };
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Persistent<T> {
+    fn drop(&mut self) {
+        // Without a runtime everything ends.
+        if let Some(work) = self.work.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            drop(runtime.spawn(work));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn what_is_given_up_goes_on() {
+        let (go_on, told) = oneshot::channel();
+        let (done, seen) = oneshot::channel();
+        let mut work = Persistent::new(async move {
+            told.await.unwrap();
+            done.send("done").unwrap();
+        });
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut work).await.is_err());
+        drop(work);
+        go_on.send(()).unwrap();
+        assert_eq!(seen.await, Ok("done"));
+    }
+
+    #[tokio::test]
+    async fn what_is_awaited_gives_its_output() {
+        assert_eq!(Persistent::new(async { 7 }).await, 7);
+    }
+
+    #[tokio::test]
+    async fn what_panics_is_over() {
+        let work = tokio::spawn(Persistent::<()>::new(async { panic!("on purpose") }));
+        assert!(work.await.unwrap_err().is_panic());
+    }
+}
