@@ -28,8 +28,9 @@ const MIGRATIONS: [&str; 5] = [
 /// SQLite's page cache per connection, in KiB.
 const CACHE_KIB: i64 = 512;
 
-/// The write-ahead log is cut back to this size when it starts over, in bytes.
-const WAL_LIMIT: i64 = 4 << 20;
+/// The write-ahead log is cut back to this size when it starts over, in bytes: longer than
+/// it becomes under load, where writing over it costs half of what it does to let it grow.
+const WAL_LIMIT: i64 = 40 << 20;
 
 /// How long a reader waits where the database is just being opened or closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
