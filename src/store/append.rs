@@ -1,6 +1,7 @@
 //! Decisions and results as they are appended, a group at a time: what each of
 //! them needs is prepared once for all.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use rusqlite::{CachedStatement, Connection, params};
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::{Content, Hash, Keys, kind};
 use super::facet::{Dictionary, Facet, clip};
+use super::index::{Entry, FAILED};
 use super::ledger::Head;
+use super::recent::Recent;
 use super::redact::stored_args;
 use super::slots::{self, Windows};
 use crate::policy::Limit;
@@ -32,21 +35,27 @@ pub(super) struct Appender<'t> {
     result: CachedStatement<'t>,
     keys: &'t Arc<Keys>,
     salt: u16,
-    dictionary: &'t mut Dictionary,
-    windows: &'t mut Windows,
+    known: Known<'t>,
     head: &'t mut Head,
+}
+
+/// What is remembered of the database.
+pub(super) struct Known<'t> {
+    pub(super) dictionary: &'t mut Dictionary,
+    pub(super) windows: &'t mut Windows,
+    pub(super) recent: &'t mut Recent,
 }
 
 impl<'t> Appender<'t> {
     pub(super) fn new(
         connection: &'t Connection,
         (keys, salt): (&'t Arc<Keys>, u16),
-        (dictionary, windows): (&'t mut Dictionary, &'t mut Windows),
+        known: Known<'t>,
         head: &'t mut Head,
     ) -> rusqlite::Result<Self> {
         let decision = connection.prepare_cached(DECISION)?;
         let result = connection.prepare_cached(RESULT)?;
-        Ok(Self { connection, decision, result, keys, salt, dictionary, windows, head })
+        Ok(Self { connection, decision, result, keys, salt, known, head })
     }
 
     /// How much of each of `limits` the agent has used, as far as so many more
@@ -60,7 +69,7 @@ impl<'t> Appender<'t> {
         if limits.is_empty() {
             return Ok(Vec::new());
         }
-        slots::usage(self.connection, self.windows, agent, (limits, requests))
+        slots::usage(self.connection, self.known.windows, agent, (limits, requests))
     }
 
     /// Appends a decision. `digest` is that of its arguments under the keys
@@ -77,19 +86,23 @@ impl<'t> Appender<'t> {
         };
         self.insert_decision(draft, &digest)?;
         let taken = (&*draft.takes_slot_of, self.head.at);
-        let quota = slots::take_all(self.connection, self.windows, &draft.agent, taken, limited)?;
+        let quota =
+            slots::take_all(self.connection, self.known.windows, &draft.agent, taken, limited)?;
         let id = RowId::new(self.head.at, self.head.seq, self.salt);
         Ok(Recorded { id, quota })
     }
 
     fn insert_decision(&mut self, draft: &Draft, digest: &Hash) -> rusqlite::Result<()> {
         let reason = clip(&draft.reason, MAX_TEXT);
-        let session = clip(&draft.session, MAX_TEXT);
+        let session = match clip(&draft.session, MAX_TEXT) {
+            Cow::Borrowed(_) => Arc::clone(&draft.session),
+            Cow::Owned(clipped) => clipped.into(),
+        };
         let mut facet = Facet::of(draft);
         let tool = facet.tool.clone();
         let mut canonical = facet.canonical();
         let known =
-            self.dictionary.resolve(self.connection, &mut facet, &mut canonical, &reason)?;
+            self.known.dictionary.resolve(self.connection, &mut facet, &mut canonical, &reason)?;
         let args = stored_args(&draft.args);
         let decision_us = micros(draft.decision_took);
         let tool = tool.filter(|_| known.bare);
@@ -108,7 +121,7 @@ impl<'t> Appender<'t> {
             kind::DECISION,
             next.at,
             known.id,
-            session,
+            &*session,
             tool,
             (*known.reason != *reason).then_some(&*reason),
             args,
@@ -117,6 +130,8 @@ impl<'t> Appender<'t> {
             next.hash,
         ])?)?;
         *self.head = next;
+        let entry = Entry::Decision { at: next.at, facet: known.id, session, decision_us };
+        self.known.recent.push(next.seq, entry);
         Ok(())
     }
 
@@ -148,6 +163,9 @@ impl<'t> Appender<'t> {
             next.hash,
         ])?)?;
         *self.head = next;
+        let failed = outcome == FAILED;
+        let entry = Entry::Result { decision: place.seq, failed, upstream_us };
+        self.known.recent.push(next.seq, entry);
         Ok(true)
     }
 }

@@ -6,10 +6,13 @@
 //! newest entry that is in the index.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
+use super::audit::Outcome;
 use super::chain::kind;
+use super::recent::Recent;
 use super::schema::{meta, set_meta};
 
 /// Entries that the index may lag behind before somebody brings it up to date.
@@ -54,10 +57,10 @@ impl Counts {
     }
 
     /// Those of one result.
-    pub(super) fn result(outcome: &str, upstream_us: i64) -> Self {
+    pub(super) fn result(failed: bool, upstream_us: i64) -> Self {
         Self {
             answered: 1,
-            failed: i64::from(outcome == "error"),
+            failed: i64::from(failed),
             upstream_us,
             upstream_max_us: upstream_us,
             ..Self::default()
@@ -76,86 +79,125 @@ impl Counts {
     }
 }
 
-/// Takes the next entries in; answers which is the newest in the index now.
-pub(super) fn fold(connection: &Connection) -> rusqlite::Result<i64> {
-    let folded: i64 = meta(connection, "folded")?.unwrap_or_default();
-    let mut select = connection.prepare_cached(
-        "SELECT seq, kind, at, facet, session, decision_us, ref, outcome, upstream_us
-         FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-    )?;
-    let mut entries = select.query([folded, FOLD_MAX])?;
-    let mut newest = folded;
-    let mut batch = Batch::new(connection)?;
-    while let Some(entry) = entries.next()? {
-        newest = entry.get(0)?;
-        match entry.get(1)? {
-            kind::DECISION => batch.decision(newest, entry)?,
-            kind::RESULT => batch.result(newest, entry)?,
-            _ => {}
-        }
+/// An entry, as far as the index is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    Decision { at: i64, facet: i64, session: Arc<str>, decision_us: i64 },
+    Result { decision: i64, failed: bool, upstream_us: i64 },
+    Other,
+}
+
+impl Entry {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(match row.get(1)? {
+            kind::DECISION => Self::Decision {
+                at: row.get(2)?,
+                facet: number(row, 3)?,
+                session: row.get_ref(4)?.as_str_or_null()?.unwrap_or_default().into(),
+                decision_us: number(row, 5)?,
+            },
+            kind::RESULT => Self::Result {
+                decision: number(row, 6)?,
+                failed: row.get_ref(7)?.as_str_or_null()? == Some(FAILED),
+                upstream_us: number(row, 8)?,
+            },
+            _ => Self::Other,
+        })
     }
+}
+
+/// The outcome of what failed on the way.
+pub(super) const FAILED: &str = Outcome::Error.as_str();
+
+/// Takes the next entries in, from `recent` where it has them; answers which is the newest
+/// in the index now.
+pub(super) fn fold(connection: &Connection, recent: &mut Recent) -> rusqlite::Result<i64> {
+    let folded: i64 = meta(connection, "folded")?.unwrap_or_default();
+    let mut batch = Batch::new(connection, folded)?;
+    match recent.behind(folded) {
+        Some(entries) => {
+            let mut entries = entries.take_while(|(seq, _)| *seq <= folded + FOLD_MAX);
+            entries.try_for_each(|(seq, entry)| batch.add_entry(seq, entry))?;
+        }
+        None => batch.read(connection)?,
+    }
+    let newest = batch.newest;
     batch.post(connection)?;
     batch.place_sessions(connection)?;
     batch.count(connection)?;
     set_meta(connection, "folded", newest)?;
+    recent.forget(newest);
     Ok(newest)
 }
 
 struct Batch<'c> {
+    /// The newest entry in it, or in the index.
+    newest: i64,
     /// By facet: those of one stand on one page.
     postings: Vec<(i64, i64)>,
     answer: CachedStatement<'c>,
     decided: CachedStatement<'c>,
     /// The decisions in it, in order, with time and facet: most results follow closely.
-    recent: Vec<(i64, (i64, i64))>,
+    decisions: Vec<(i64, (i64, i64))>,
     /// By the start of an hour, in seconds, and facet.
     counts: BTreeMap<(i64, i64), Counts>,
     /// The first and the last decision of each session in it: a handful.
-    sessions: BTreeMap<String, (i64, i64)>,
+    sessions: BTreeMap<Arc<str>, (i64, i64)>,
 }
 
 impl<'c> Batch<'c> {
-    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    fn new(connection: &'c Connection, newest: i64) -> rusqlite::Result<Self> {
         let prepare = |sql| connection.prepare_cached(sql);
         Ok(Self {
+            newest,
             postings: Vec::new(),
             answer: prepare("INSERT OR IGNORE INTO answer (decision, seq) VALUES (?1, ?2)")?,
             decided: prepare("SELECT at, facet FROM entry WHERE seq = ?1 AND kind = 0")?,
-            recent: Vec::new(),
+            decisions: Vec::new(),
             counts: BTreeMap::new(),
             sessions: BTreeMap::new(),
         })
     }
 
-    fn decision(&mut self, seq: i64, entry: &Row<'_>) -> rusqlite::Result<()> {
-        let at = entry.get(2)?;
-        let facet = number(entry, 3)?;
-        let session = entry.get_ref(4)?.as_str_or_null()?.unwrap_or_default();
-        let decision_us = number(entry, 5)?;
-        self.postings.push((facet, seq));
-        self.recent.push((seq, (at, facet)));
-        self.add(at, facet, &Counts::decision(seq, decision_us));
-        match self.sessions.get_mut(session) {
-            Some((_, last)) => *last = seq,
-            None => drop(self.sessions.insert(session.to_owned(), (seq, seq))),
+    fn read(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut select = connection.prepare_cached(
+            "SELECT seq, kind, at, facet, session, decision_us, ref, outcome, upstream_us
+             FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        )?;
+        let mut rows = select.query([self.newest, FOLD_MAX])?;
+        while let Some(row) = rows.next()? {
+            self.add_entry(row.get(0)?, &Entry::read(row)?)?;
         }
         Ok(())
     }
 
-    /// The first result of a decision is the one that counts.
-    fn result(&mut self, seq: i64, entry: &Row<'_>) -> rusqlite::Result<()> {
-        let decision = number(entry, 6)?;
-        let Some((at, facet)) = self.of_decision(decision)? else { return Ok(()) };
-        if self.answer.execute([decision, seq])? == 1 {
-            let outcome = entry.get_ref(7)?.as_str_or_null()?.unwrap_or_default();
-            self.add(at, facet, &Counts::result(outcome, number(entry, 8)?));
+    fn add_entry(&mut self, seq: i64, entry: &Entry) -> rusqlite::Result<()> {
+        self.newest = seq;
+        match entry {
+            Entry::Decision { at, facet, session, decision_us } => {
+                self.postings.push((*facet, seq));
+                self.decisions.push((seq, (*at, *facet)));
+                self.add(*at, *facet, &Counts::decision(seq, *decision_us));
+                match self.sessions.get_mut(session) {
+                    Some((_, last)) => *last = seq,
+                    None => drop(self.sessions.insert(Arc::clone(session), (seq, seq))),
+                }
+            }
+            // The first result of a decision is the one that counts.
+            Entry::Result { decision, failed, upstream_us } => {
+                let Some((at, facet)) = self.of_decision(*decision)? else { return Ok(()) };
+                if self.answer.execute([*decision, seq])? == 1 {
+                    self.add(at, facet, &Counts::result(*failed, *upstream_us));
+                }
+            }
+            Entry::Other => {}
         }
         Ok(())
     }
 
     fn of_decision(&mut self, seq: i64) -> rusqlite::Result<Option<(i64, i64)>> {
-        if let Ok(at) = self.recent.binary_search_by_key(&seq, |(seq, _)| *seq) {
-            return Ok(self.recent.get(at).map(|(_, decision)| *decision));
+        if let Ok(at) = self.decisions.binary_search_by_key(&seq, |(seq, _)| *seq) {
+            return Ok(self.decisions.get(at).map(|(_, decision)| *decision));
         }
         self.decided.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()
     }
@@ -188,7 +230,7 @@ impl<'c> Batch<'c> {
              ON CONFLICT DO UPDATE SET last = excluded.last",
         )?;
         for (session, (first, last)) in &self.sessions {
-            upsert.execute(params![session, first, last])?;
+            upsert.execute(params![&**session, first, last])?;
         }
         Ok(())
     }

@@ -9,13 +9,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, params};
 
-use super::append::{Appender, one_row};
+use super::append::{Appender, Known, one_row};
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::Dictionary;
 use super::files::{Files, Identity, WriteLock};
 use super::head::Kept;
+use super::index::{self, Entry};
+use super::recent::Recent;
 use super::schema::{Wal, meta};
-use super::{StoreError, index, slots};
+use super::{StoreError, slots};
 
 /// How far the clock may lag behind the newest entry before it counts as set
 /// back, in microseconds. Less is skew between processes, and is ironed out.
@@ -68,6 +70,7 @@ pub(super) struct Ledger {
     dictionary: Dictionary,
     windows: slots::Windows,
     folded: i64,
+    recent: Recent,
     broken: bool,
 }
 
@@ -169,6 +172,7 @@ impl Ledger {
             return Ok(());
         }
         self.windows.distrust();
+        self.recent.clear();
         self.head = newest(&self.connection)?.unwrap_or(Head::NONE);
         let epoch = meta(&self.connection, "epoch")?.unwrap_or_default();
         if epoch != self.epoch {
@@ -202,6 +206,7 @@ impl Ledger {
         // What was learnt or added in the transaction may not be there.
         self.dictionary.clear();
         self.windows.clear();
+        self.recent.clear();
         self.data_version = -1;
     }
 
@@ -236,8 +241,9 @@ impl Transaction<'_> {
     /// # Errors
     /// Where its statements cannot be prepared.
     pub(super) fn appender(&mut self) -> rusqlite::Result<Appender<'_>> {
-        let Ledger { connection, keys, salt, dictionary, windows, .. } = &mut *self.ledger;
-        Appender::new(connection, (keys, *salt), (dictionary, windows), &mut self.head)
+        let Ledger { connection, keys, salt, dictionary, windows, recent, .. } = &mut *self.ledger;
+        let known = Known { dictionary, windows, recent };
+        Appender::new(connection, (keys, *salt), known, &mut self.head)
     }
 
     /// Appends an entry of a rare kind: `extra` are its `ref` and `digest`.
@@ -260,6 +266,7 @@ impl Transaction<'_> {
         );
         inserted.and_then(one_row).map_err(|error| self.ledger.write_error(&error))?;
         self.head = next;
+        self.ledger.recent.push(next.seq, Entry::Other);
         Ok(())
     }
 
@@ -311,7 +318,7 @@ impl Transaction<'_> {
 
     /// Brings the index nearer to the log.
     pub(super) fn index(&mut self) -> Result<(), StoreError> {
-        match index::fold(&self.ledger.connection) {
+        match index::fold(&self.ledger.connection, &mut self.ledger.recent) {
             Ok(folded) => {
                 self.ledger.folded = folded;
                 Ok(())

@@ -21,6 +21,7 @@ mod ledger;
 mod merge;
 pub mod purge;
 pub mod read;
+mod recent;
 pub mod redact;
 pub mod row;
 mod schema;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::chain::{Hash, kind};
-use super::index::{Counts, SPANS, bucket};
+use super::index::{Counts, FAILED, SPANS, bucket};
 use super::ledger::{Ledger, Transaction};
 use super::read::Reader;
 use super::schema::{meta, set_meta};
@@ -246,7 +246,7 @@ fn leaving(connection: &Connection, last: i64) -> rusqlite::Result<Vec<Leaving>>
     let rows = select.query_map([last], |row| {
         let mut counts = Counts::decision(0, row.get(3)?);
         if let Some(outcome) = row.get::<_, Option<String>>(4)? {
-            counts.add(&Counts::result(&outcome, row.get(5)?));
+            counts.add(&Counts::result(outcome == FAILED, row.get(5)?));
         }
         Ok(Leaving { seq: row.get(0)?, at: row.get(1)?, facet: row.get(2)?, counts })
     })?;

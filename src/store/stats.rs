@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::StoreError;
 use super::chain::kind;
 use super::facet::{self, Facet};
-use super::index::{Counts, DAY, HOUR};
+use super::index::{Counts, DAY, FAILED, HOUR};
 use super::read::{Filter, Reader};
 use super::snapshot::{Selection, Snapshot};
 
@@ -147,7 +147,7 @@ impl Reader {
         while let Some(row) = rows.next()? {
             let mut counts = Counts::decision(row.get(1)?, row.get(2)?);
             if let Some(outcome) = row.get::<_, Option<String>>(3)? {
-                counts.add(&Counts::result(&outcome, row.get(4)?));
+                counts.add(&Counts::result(outcome == FAILED, row.get(4)?));
             }
             add(row.get(0)?, &counts);
         }
@@ -173,7 +173,7 @@ impl Reader {
             if window.contains(row.get(1)?) {
                 let counts = match row.get(0)? {
                     kind::DECISION => Counts::decision(row.get(3)?, row.get(4)?),
-                    _ => Counts::result(&row.get::<_, String>(5)?, row.get(6)?),
+                    _ => Counts::result(row.get::<_, String>(5)? == FAILED, row.get(6)?),
                 };
                 add(row.get(2)?, &counts);
             }

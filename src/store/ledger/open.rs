@@ -10,6 +10,7 @@ use super::super::facet::Dictionary;
 use super::super::files::{Files, Held, Look, WriteLock};
 use super::super::head::Kept;
 use super::super::keyring::{load_keys, load_salt};
+use super::super::recent::Recent;
 use super::super::schema::meta;
 use super::super::{Options, StoreError, schema, slots};
 use super::{Head, Ledger, newest};
@@ -97,6 +98,7 @@ impl Ledger {
             page_size: page_size(&connection).map_err(failed)?,
             dictionary: Dictionary::default(),
             windows: slots::Windows::default(),
+            recent: Recent::default(),
             folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
             broken: false,
             keys,

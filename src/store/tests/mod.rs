@@ -1,5 +1,6 @@
 //! The store as its callers see it, with other processes played by other stores.
 
+mod indexing;
 mod losses;
 mod paging;
 mod proof;
