@@ -18,14 +18,9 @@ pub(crate) struct Behind {
     pub(crate) decides: bool,
 }
 
-/// The first option of `subcommand` (`wrap`) that this process was given behind
-/// `command`. With `--` in front of the command everything behind it is the server's.
-pub(crate) fn behind(subcommand: &str, command: &[OsString]) -> Option<Behind> {
-    let typed: Vec<OsString> = std::env::args_os().collect();
-    find(subcommand, command, &typed)
-}
-
-fn find(subcommand: &str, command: &[OsString], typed: &[OsString]) -> Option<Behind> {
+/// The first option of `subcommand` (`wrap`) behind `command`, which `typed` ends with.
+/// With `--` in front of the command everything behind it is the server's.
+pub(crate) fn behind(subcommand: &str, command: &[OsString], typed: &[OsString]) -> Option<Behind> {
     let (before, rest) = typed.split_at_checked(typed.len().checked_sub(command.len())?)?;
     if rest != command || before.last().is_some_and(|word| word == "--") {
         return None;
@@ -50,7 +45,7 @@ mod tests {
     fn found(line: &str) -> Option<(String, bool)> {
         let typed: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         let Command::Wrap(args) = Cli::parse_from(&typed).command else { panic!("{line}") };
-        find("wrap", &args.command, &typed).map(|it| (it.option, it.decides))
+        behind("wrap", &args.command, &typed).map(|it| (it.option, it.decides))
     }
 
     #[test]

@@ -91,14 +91,15 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
 /// # Errors
 /// Where something else would decide than was typed.
 fn look_behind(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
-    let Some(Behind { option, decides }) = cli::behind(subcommand, command) else {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let Some(Behind { option, decides }) = cli::behind(subcommand, command, &typed) else {
         return Ok(());
     };
     let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
     let advice = format!(
-        "`{option}` comes after the command, so it goes to `{program}` and has no effect here: \
-         put it before the command, or put `--` before the command if `{option}` belongs to the \
-         server"
+        "`{option}` comes after the command, so it goes to `{program}` and has no effect here; \
+         put it before the command, or put `--` before the command if `{option}` is the server's \
+         own option"
     );
     anyhow::ensure!(!decides, advice);
     telemetry::warn(&advice);
@@ -108,8 +109,8 @@ fn look_behind(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
 /// Opens the log, or says what to do.
 fn open_log(path: &Path, options: &store::Options) -> anyhow::Result<Store> {
     Store::open(path, options).map_err(|error| {
-        let advice = "`agentgate doctor` looks into it; another place is named by --db FILE or by \
-                      AGENTGATE_HOME";
+        let advice = "`agentgate doctor` looks into it; --db FILE or AGENTGATE_HOME names another \
+                      place";
         anyhow::anyhow!("{error}\n   help: {advice}")
     })
 }

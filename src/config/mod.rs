@@ -191,10 +191,10 @@ impl File {
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self { is_blank: true, ..Self::default() });
             }
-            Err(error) => return Err(ConfigError::Unreadable { path: path.to_owned(), error }),
+            Err(error) => return Err(ConfigError::Unreadable { path: whole(path), error }),
         };
         let source = Source::new(&path.display().to_string(), &text);
-        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let whole = whole(path);
         let folder = whole.parent().unwrap_or(&home.config);
         read::read(&source, folder).map_err(ConfigError::Invalid)
     }
@@ -305,8 +305,8 @@ impl Settings {
     /// The database.
     #[must_use]
     pub fn database(&self, flags: &StoreArgs) -> PathBuf {
-        let named = flags.db.clone().or_else(|| self.file.db.clone());
-        named.unwrap_or_else(|| self.home.database())
+        let named = flags.db.as_ref().or(self.file.db.as_ref());
+        named.map_or_else(|| self.home.database(), |named| whole(named))
     }
 
     /// The largest message passed on, in bytes.
@@ -344,6 +344,11 @@ impl Settings {
     pub fn audit_sync(&self, flag: Option<AuditSync>) -> AuditSync {
         flag.or(self.file.audit_sync).unwrap_or_default()
     }
+}
+
+/// A path that says where it leads, whatever folder a client started the gate in.
+pub(crate) fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl From<AuditSync> for store::Options {

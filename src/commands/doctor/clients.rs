@@ -16,6 +16,9 @@ use crate::terminal;
 /// the same file, so some are large.
 const MAX_FILE: u64 = 64 << 20;
 
+/// The client that is started in a terminal, with its PATH.
+const TERMINAL: &str = "Claude Code";
+
 /// Where the clients look.
 struct Places {
     home: PathBuf,
@@ -83,8 +86,8 @@ impl Places {
                 "mcpServers",
                 applications.join("Claude").join("claude_desktop_config.json"),
             ),
-            file("Claude Code", "mcpServers", home.join(".claude.json")),
-            file("Claude Code", "mcpServers", project.join(".mcp.json")),
+            file(TERMINAL, "mcpServers", home.join(".claude.json")),
+            file(TERMINAL, "mcpServers", project.join(".mcp.json")),
             file("Cursor", "mcpServers", home.join(".cursor").join("mcp.json")),
             file("Cursor", "mcpServers", project.join(".cursor").join("mcp.json")),
             file("VS Code", "servers", applications.join("Code").join("User").join("mcp.json")),
@@ -103,7 +106,7 @@ impl ClientFile {
         let document = match self.read() {
             Ok(document) => document,
             Err(why) => {
-                let fix = "mend the file, or look for yourself whether its servers are gated";
+                let fix = "correct the file, or check yourself whether its servers are gated";
                 return vec![Finding::bad("client", shown(&self.path), why, fix)];
             }
         };
@@ -138,6 +141,14 @@ impl ClientFile {
             format!("{} `{}` in {}", self.client, terminal::shown(name), shown(&self.path));
         match server {
             Server::Gated(gate) => match gate.fault(lookup) {
+                None if gate.is_looked_up() && self.client != TERMINAL => {
+                    Finding::note("client", subject, "is gated, if the client finds `agentgate`")
+                        .with_fix(format!(
+                            "programs started from a desktop may not have this shell's PATH; \
+                             write {}",
+                            own_path()
+                        ))
+                }
                 None => Finding::good("client", subject, "is gated"),
                 Some((detail, fix)) => Finding::bad("client", subject, detail, fix),
             },
@@ -147,7 +158,7 @@ impl ClientFile {
                 subject,
                 "is not gated",
                 format!(
-                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \"--\", {}, and the \
+                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \"--\", {}, then the \
                      present args]",
                     Value::from(own_path()),
                     Value::from(terminal::shown(name)),
@@ -157,7 +168,7 @@ impl ClientFile {
             Server::Remote { here: true } => Finding::note(
                 "client",
                 subject,
-                "listens on this machine: nobody can tell from here whether that is a gate",
+                "is on this machine; whether that is a gate cannot be told from here",
             ),
             // Only what to add: a URL may hold secrets.
             Server::Remote { here: false } => Finding::bad(
@@ -165,7 +176,7 @@ impl ClientFile {
                 subject,
                 "is remote and not gated",
                 format!(
-                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, and its URL]",
+                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, then its URL]",
                     Value::from(own_path()),
                     Value::from(terminal::shown(name)),
                 ),

@@ -39,7 +39,7 @@ pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
         exposed.push(Finding::good(
             "files",
             shown(database),
-            "only you may read it and what belongs to it",
+            "only you can read it and the files that belong to it",
         ));
     }
     exposed
@@ -48,8 +48,7 @@ pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
 /// The folders that the gate writes to, and the database: where one cannot be
 /// written, nothing can be recorded and so nothing is let through.
 pub(super) fn unwritable_places(home: &Home, database: &Path) -> Vec<Finding> {
-    let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
-    let fix = "give it to the user that runs agentgate (chown, chmod u+rwx), or name another: \
+    let fix = "make the user that runs agentgate its owner (chown, chmod u+rwx), or choose another: \
                AGENTGATE_HOME for both folders, --db for the database";
     let bad = |path: &Path, error: std::io::Error| {
         Finding::bad("files", shown(path), format!("cannot be written: {error}"), fix)
@@ -57,8 +56,8 @@ pub(super) fn unwritable_places(home: &Home, database: &Path) -> Vec<Finding> {
     let mut folders: Vec<&Path> = database.parent().into_iter().chain([&*home.data]).collect();
     folders.dedup();
     let folders = folders.into_iter().filter_map(|path| Some(bad(path, unwritable(path)?)));
-    let file = database.is_file().then(|| may_write(&database).err()).flatten();
-    folders.chain(file.map(|error| bad(&database, error))).collect()
+    let file = database.is_file().then(|| may_write(database).err()).flatten();
+    folders.chain(file.map(|error| bad(database, error))).collect()
 }
 
 /// The database and what lies beside it under its name: key, lock, SQLite's own.
@@ -84,21 +83,21 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 /// A file that holds secrets or arguments and that others may read or write.
 fn private(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & READ_OR_WRITE_BY_OTHERS != 0)?;
-    let detail = format!("others may read or write it (mode {mode:o})");
+    let detail = format!("others can read or write it (mode {mode:o})");
     Some(Finding::bad("files", shown(path), detail, format!("chmod 600 '{}'", shown(path))))
 }
 
 /// A folder of secrets that others may look into.
 fn closed(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & READ_OR_WRITE_BY_OTHERS != 0)?;
-    let detail = format!("others may look into it (mode {mode:o})");
+    let detail = format!("others can look into it (mode {mode:o})");
     Some(Finding::bad("files", shown(path), detail, format!("chmod 700 '{}'", shown(path))))
 }
 
 /// A policy or configuration that others may write: they could allow anything.
 fn ours(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & WRITE_BY_OTHERS != 0)?;
-    let detail = format!("others may write it (mode {mode:o}), and so decide what is allowed");
+    let detail = format!("others can write it (mode {mode:o}), and so decide what is allowed");
     Some(Finding::bad("files", shown(path), detail, format!("chmod go-w '{}'", shown(path))))
 }
 

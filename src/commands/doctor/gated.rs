@@ -1,5 +1,6 @@
 //! A gate as a client's configuration starts it, and whether it would start.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
@@ -10,14 +11,14 @@ use serde_json::Value;
 use super::clients::own_path;
 use super::program::on_path;
 use super::state::rules;
-use crate::cli::{Cli, DecideArgs, WrapArgs};
+use crate::cli::{self, Behind, Cli, DecideArgs, WrapArgs};
 use crate::commands::remote;
 use crate::config::{File, Home};
 use crate::policy::live::{Lookup, is_path};
 use crate::terminal;
 
 /// What is so of a gate that stands there and would not start.
-const NO_START: &str = "is gated, but not so that the gate starts";
+const NO_START: &str = "is gated, but the gate would not start";
 
 /// A gate in front of a server, as it is written down.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,8 +53,8 @@ impl Gate {
     pub(super) fn fault(&self, lookup: &Lookup) -> Option<(String, String)> {
         if !can_start(&self.program) {
             let program = terminal::shown(&self.program);
-            let detail = format!("is gated by `{program}`, which is not there");
-            return Some((detail, format!("name {} instead", own_path())));
+            let detail = format!("is gated by `{program}`, which does not exist");
+            return Some((detail, format!("write {} instead", own_path())));
         }
         let typed = match self.typed() {
             Ok(typed) => typed,
@@ -65,11 +66,13 @@ impl Gate {
             }
         };
         let decide = &typed.decide;
+        let of_order = || self.order_fault(&typed);
         let of_policies = || {
             let lookup = self.lookup(decide, lookup);
             decide.policies.iter().find_map(|name| policy_fault(&lookup, name))
         };
         self.home_fault()
+            .or_else(of_order)
             .or_else(|| config_fault(decide))
             .or_else(of_policies)
             .or_else(|| self.way_fault(&typed))
@@ -81,7 +84,26 @@ impl Gate {
             return None;
         }
         let detail = format!("{NO_START}: AGENTGATE_HOME is `{}`", terminal::shown(home));
-        Some((detail, "write the folder's whole path".to_owned()))
+        Some((detail, "write the absolute path of the folder".to_owned()))
+    }
+
+    /// What is wrong with the order: `wrap` does not start where an option that decides
+    /// goes to the server.
+    fn order_fault(&self, typed: &WrapArgs) -> Option<(String, String)> {
+        let words: Vec<OsString> =
+            std::iter::once("agentgate".into()).chain(self.words.iter().map(Into::into)).collect();
+        let Behind { option, decides } = cli::behind("wrap", &typed.command, &words)?;
+        let detail = format!("{NO_START}: `{option}` comes after the server's command");
+        let fix = format!(
+            "put `{option}` before the command, or `--` before the command if it is the server's \
+             own option"
+        );
+        decides.then_some((detail, fix))
+    }
+
+    /// Whether the client has to find it on a PATH, which may be another than ours.
+    pub(super) fn is_looked_up(&self) -> bool {
+        Path::new(&self.program).components().count() == 1 && !is_filled_in(&self.program)
     }
 
     /// What is wrong with the way to the server, or to those who connect.
@@ -108,12 +130,15 @@ impl Gate {
             let program = program.unwrap_or_default();
             // Where a bare name is looked up is the client's affair.
             let is_path = Path::new(&*program).components().count() > 1;
-            anyhow::ensure!(!is_path || can_start(&program), "the server `{program}` is not there");
+            anyhow::ensure!(
+                !is_path || can_start(&program),
+                "the server `{program}` does not exist"
+            );
             Ok(())
         };
         let wrong = checked().err()?;
         let detail = format!("{NO_START}: {}", terminal::shown(&format!("{wrong:#}")));
-        Some((detail, "mend the entry; `agentgate inspect` tries a server".to_owned()))
+        Some((detail, "correct the entry; `agentgate inspect` tries a server out".to_owned()))
     }
 
     /// Its options: as they are typed, else as the client's variables have them. Those
@@ -167,13 +192,13 @@ fn config_fault(decide: &DecideArgs) -> Option<(String, String)> {
         return None;
     }
     if !path.is_file() {
-        let detail = format!("{NO_START}: there is no configuration `{shown}`");
-        return Some((detail, "write the file's whole path".to_owned()));
+        let detail = format!("{NO_START}: there is no configuration file `{shown}`");
+        return Some((detail, "write the absolute path of the file".to_owned()));
     }
     // Only a file that is not named is looked up in the home.
     let nowhere = Home { config: PathBuf::new(), data: PathBuf::new() };
     File::load(Some(path), &nowhere).err()?;
-    let detail = format!("{NO_START}: its configuration `{shown}` does not load");
+    let detail = format!("{NO_START}: its configuration file `{shown}` does not load");
     Some((detail, format!("agentgate doctor --config '{shown}'")))
 }
 
@@ -182,14 +207,14 @@ fn policy_fault(lookup: &Lookup, name: &str) -> Option<(String, String)> {
         return None;
     }
     if name.is_empty() {
-        let detail = format!("{NO_START}: it names a policy with no name");
-        return Some((detail, "leave --policy or AGENTGATE_POLICY out".to_owned()));
+        let detail = format!("{NO_START}: --policy or AGENTGATE_POLICY is empty");
+        return Some((detail, "name a policy, or leave it out".to_owned()));
     }
     let wrong = rules(lookup, name).err()?;
     let shown = terminal::shown(name);
     let fix = match is_path(name) && Path::new(name).is_relative() {
-        true => "write the policy's whole path: clients start in folders of their own, and no \
-                 shell puts the home folder in for `~`"
+        true => "write the absolute path of the policy: clients start in folders of their own, \
+                 and no shell expands `~`"
             .to_owned(),
         false => format!("agentgate check '{shown}'"),
     };
@@ -261,6 +286,7 @@ mod tests {
             &["--bearer-env", "TOKEN", "https://mcp.example.com/mcp"],
             &["--header", "X-Team: ${TEAM}", "http://127.0.0.1:3000/mcp"],
             &["${SERVER}"],
+            &["npx", "--name", "the server's own"],
         ] {
             assert_eq!(fault(words, &none), None, "{words:?}");
         }
@@ -275,14 +301,15 @@ mod tests {
                 "/no/such.yaml",
                 "agentgate check",
             ),
-            (&["--policy=~/no.yaml", "--", "npx"], &none, "~/no.yaml", "whole path"),
-            (&["--config", "no/such.yaml", "--", "npx"], &none, "no/such.yaml", "whole path"),
+            (&["--policy=~/no.yaml", "--", "npx"], &none, "~/no.yaml", "absolute path"),
+            (&["--config", "no/such.yaml", "--", "npx"], &none, "no/such.yaml", "absolute path"),
+            (&["npx", "--policy", "git"], &none, "`--policy` comes after", "`--` before"),
             (&["--polcy", "x", "--", "npx"], &none, "--polcy", "--help"),
             (&["--", "npx"], &json!({"AGENTGATE_POLICY": "gone"}), "gone", "agentgate check"),
-            (&["--", "npx"], &json!({"AGENTGATE_POLICY": ""}), "with no name", "leave --policy"),
+            (&["--", "npx"], &json!({"AGENTGATE_POLICY": ""}), "is empty", "leave it out"),
             (&["--", "npx"], &json!({"AGENTGATE_MODE": "obsrve"}), "obsrve", "--help"),
-            (&["--", "npx"], &json!({"AGENTGATE_HOME": "here"}), "AGENTGATE_HOME", "whole path"),
-            (&["--", "/no/such/server"], &none, "`/no/such/server` is not there", "inspect"),
+            (&["--", "npx"], &json!({"AGENTGATE_HOME": "here"}), "AGENTGATE_HOME", "absolute"),
+            (&["--", "/no/such/server"], &none, "`/no/such/server` does not exist", "inspect"),
             (&["mcp.example.com/mcp"], &none, "https://mcp.example.com/mcp", "inspect"),
             (&["htps://mcp.example.com/mcp"], &none, "neither a command nor", "inspect"),
             (&["https://u:p@mcp.example.com/"], &none, "a user or a password", "inspect"),
@@ -290,7 +317,7 @@ mod tests {
             (
                 &["--header", "Authorization: Bearer abc", "https://mcp.example.com/"],
                 &none,
-                "for everybody to see",
+                "anyone on this machine can read it",
                 "inspect",
             ),
             (
@@ -303,7 +330,7 @@ mod tests {
             (
                 &["--transport", "sse", "--", "npx"],
                 &none,
-                "--transport is about a server behind a URL",
+                "--transport is only for a server behind a URL",
                 "inspect",
             ),
             (&["--config", broken, "--", "npx"], &none, "does not load", "agentgate doctor"),
@@ -317,6 +344,6 @@ mod tests {
     #[test]
     fn a_name_that_is_not_on_path_is_told() {
         let gate = Gate::read(&["no/such/agentgate", "wrap", "--", "npx"], None).unwrap();
-        assert!(gate.fault(&Lookup::default()).unwrap().0.contains("is not there"));
+        assert!(gate.fault(&Lookup::default()).unwrap().0.contains("does not exist"));
     }
 }

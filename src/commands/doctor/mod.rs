@@ -14,13 +14,13 @@ use anstyle::{AnsiColor, Style};
 
 use super::Done;
 use crate::cli::DoctorArgs;
-use crate::config::{ConfigError, File, Home};
+use crate::config::{ConfigError, File, Home, whole};
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::live::Lookup;
 use crate::terminal;
 
 /// What to do about a configuration that does not load.
-const MEND: &str = "mend the file; until then no command that decides starts";
+const MEND: &str = "correct the file; until then no command that needs it starts";
 
 /// Something that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +61,8 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
         own: Some(home.policies()),
     };
     findings.extend(state::policies(&file, &flags.policies, &lookup, &home));
-    let named = args.store.db.clone().or_else(|| file.db.clone());
-    let database = named.unwrap_or_else(|| home.database());
+    let named = args.store.db.as_ref().or(file.db.as_ref());
+    let database = named.map_or_else(|| home.database(), |named| whole(named));
     findings.push(state::log(&database));
     findings.extend(files::check(&home, &database));
     findings.extend(files::unwritable_places(&home, &database));
@@ -88,7 +88,7 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
     let path = named.unwrap_or(&own);
     match File::load(named, home) {
         Ok(file) if named.is_none() && !own.exists() => {
-            (vec![Finding::note("configuration", shown(path), "none; the defaults hold")], file)
+            (vec![Finding::note("configuration", shown(path), "none; the defaults apply")], file)
         }
         Ok(file) => (vec![Finding::good("configuration", shown(path), "loads")], file),
         Err(ConfigError::Invalid(found)) => {

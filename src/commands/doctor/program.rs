@@ -11,12 +11,12 @@ pub(super) fn check() -> Vec<Finding> {
     let mut found = vec![Finding::good("program", shown(&own), format!("version {version}"))];
     found.extend(match on_path("agentgate") {
         None => Some(Finding::note("program", "agentgate".to_owned(), "is not on PATH").with_fix(
-            format!("name it in clients by its path, {}, or add its folder to PATH", shown(&own)),
+            format!("write its path in clients, {}, or add its folder to PATH", shown(&own)),
         )),
         Some(first) if !same(&first, &own) => Some(Finding::note(
             "program",
             shown(&first),
-            "another agentgate comes first on PATH; clients that name no path start that one",
+            "another agentgate comes first on PATH; clients that give no path start that one",
         )),
         Some(_) => None,
     });

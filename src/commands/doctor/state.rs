@@ -63,7 +63,8 @@ pub(super) fn rules(lookup: &Lookup, name: &str) -> Result<usize, String> {
 /// The credentials of providers that cannot be had; a service may see another
 /// environment than this one.
 pub(super) fn credentials(file: &File) -> Vec<Finding> {
-    let advice = "set it where `agentgate serve` runs, or change `providers` in the configuration";
+    let advice =
+        "set it where `agentgate serve` runs, or change `providers` in the configuration file";
     let missing = missing_credentials(&file.providers).into_iter();
     missing
         .map(|why| {
@@ -76,13 +77,13 @@ pub(super) fn credentials(file: &File) -> Vec<Finding> {
 pub(super) fn log(database: &Path) -> Finding {
     let subject = shown(database);
     let Ok(metadata) = fs::metadata(database) else {
-        return Finding::note("log", subject, "none yet; the first recorded call makes one");
+        return Finding::note("log", subject, "none yet; the first recorded call creates it");
     };
     let whole = "agentgate audit verify";
     let reader = match Reader::open(database) {
         Ok(reader) => reader,
         Err(error) => {
-            let fix = "give the folder back its database, or name another with --db";
+            let fix = "put the database back, or name another with --db";
             return Finding::bad("log", subject, terminal::shown(&error.to_string()), fix);
         }
     };
