@@ -15,64 +15,95 @@ Examples:
   agentgate serve --config /etc/agentgate/serve.yaml
   agentgate agents create my-agent           then send its key as X-Agent-Key
 
-Requests go to /proxy/{provider}/{path}, for google, microsoft, slack, github, jira,
-notion, linear, hubspot, salesforce and aws. Admin calls take X-Master-Key, from
-AGENTGATE_MASTER_KEY or made at the first start.")]
+Requests go to /proxy/{provider}/{path}; the providers are google, microsoft,
+slack, github, jira, notion, linear, hubspot, salesforce and aws. Admin calls
+need the header X-Master-Key: the key in AGENTGATE_MASTER_KEY, or the one
+generated at the first start.")]
 pub struct ServeArgs {
-    /// Where to listen [default: 127.0.0.1:8100]
+    /// The address to listen on [default: 127.0.0.1:8100]
     #[arg(long, value_name = "ADDR", env = "AGENTGATE_LISTEN", value_parser = address)]
     pub listen: Option<SocketAddr>,
-    /// Send nothing to any provider: their answers are mocks; everything else is real,
-    /// MCP servers too
+    /// Send nothing to any provider and answer with mocks; everything else is real, MCP
+    /// servers included
     #[arg(long, env = "AGENTGATE_TEST_MODE", value_parser = clap::builder::FalseyValueParser::new())]
     pub test_mode: bool,
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
+    /// Leave tools that would be denied out of tools/list; calls to them are refused either way
+    #[arg(long, env = "AGENTGATE_HIDE_DENIED", value_parser = clap::builder::FalseyValueParser::new())]
+    pub hide_denied: bool,
     /// Which database.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "The log")]
     pub store: StoreArgs,
-    /// The largest body that is held to be judged [default: 1MiB]
-    #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_BODY", value_parser = size)]
-    pub max_body: Option<usize>,
-    /// The largest MCP message at /mcp/{name} [default: 128MiB]
-    #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_MESSAGE", value_parser = size)]
-    pub max_message: Option<usize>,
-    /// How long a provider may take to begin its answer [default: 60s]
-    #[arg(long, value_name = "DURATION", env = "AGENTGATE_UPSTREAM_TIMEOUT", value_parser = duration)]
-    pub upstream_timeout: Option<Duration>,
     /// What happens to an allowed request that cannot be recorded [default: refuse]
     #[arg(long, value_enum, env = "AGENTGATE_AUDIT_FAILURE")]
     pub audit_failure: Option<OnAuditFailure>,
-    /// What a committed row survives: the process (normal) or the machine (full) [default: normal]
+    /// What a committed row survives [default: normal]
     #[arg(long, value_enum, env = "AGENTGATE_AUDIT_SYNC")]
     pub audit_sync: Option<AuditSync>,
-    /// Remove rows of the log older than so many days, now and every hour [default: never]
+    /// Remove rows older than this many days, at the start and every hour [default: never]
     #[arg(long, value_name = "DAYS", env = "AGENTGATE_RETENTION_DAYS")]
     pub retention_days: Option<u32>,
-    /// Serve MCP clients of one era in front of servers of the other [default: auto]
-    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE")]
-    pub bridge: Option<Bridge>,
-    /// An origin whose pages may call the admin API; repeatable [default: none]
+    /// The largest request body to hold and judge [default: 1MiB]
     #[arg(
+        help_heading = "Requests",
+        long,
+        value_name = "SIZE",
+        env = "AGENTGATE_MAX_BODY",
+        value_parser = size
+    )]
+    pub max_body: Option<usize>,
+    /// The largest MCP message at /mcp/{name} [default: 128MiB]
+    #[arg(
+        help_heading = "Requests",
+        long,
+        value_name = "SIZE",
+        env = "AGENTGATE_MAX_MESSAGE",
+        value_parser = size
+    )]
+    pub max_message: Option<usize>,
+    /// How long a provider may take to begin its answer [default: 60s]
+    #[arg(
+        help_heading = "Requests",
+        long,
+        value_name = "DURATION",
+        env = "AGENTGATE_UPSTREAM_TIMEOUT",
+        value_parser = duration
+    )]
+    pub upstream_timeout: Option<Duration>,
+    /// Bridge MCP clients of one era to servers of the other [default: auto]
+    #[arg(help_heading = "Requests", long, value_enum, env = "AGENTGATE_BRIDGE")]
+    pub bridge: Option<Bridge>,
+    /// Allow plain HTTP to MCP servers on other machines, which anyone on the way can read
+    #[arg(
+        help_heading = "Requests",
+        long,
+        env = "AGENTGATE_ALLOW_HTTP",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub allow_http: bool,
+    /// An origin whose pages may call the admin API; repeat for several [default: none]
+    #[arg(
+        help_heading = None,
         long = "cors-origin",
         value_name = "ORIGIN",
         env = "AGENTGATE_CORS_ORIGINS",
         value_delimiter = ','
     )]
     pub cors_origins: Vec<String>,
-    /// How lines of the log on standard error look
-    #[arg(long, value_enum, env = "AGENTGATE_LOG_FORMAT", default_value_t)]
+    /// The form of the lines on standard error
+    #[arg(help_heading = None, long, value_enum, env = "AGENTGATE_LOG_FORMAT", default_value_t)]
     pub log_format: LogFormat,
 }
 
 /// How lines on standard error look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Text for people
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -83,29 +114,29 @@ pub enum AgentsCommand {
     Create(AgentsCreateArgs),
     /// List the agents
     List(AgentsListArgs),
-    /// Remove an agent; its key is dead at once
+    /// Remove an agent; its key stops working at once
     Delete(AgentsNameArgs),
     /// Issue a new key and print it, once
     RotateKey(AgentsRotateArgs),
-    /// What an agent has asked for
+    /// Count what an agent has asked for
     Stats(AgentsNameArgs),
 }
 
 /// `agentgate agents create`
 #[derive(Debug, Clone, Args)]
 pub struct AgentsCreateArgs {
-    /// The name, in policies and the log
+    /// The agent's name in policies and the log
     pub name: String,
-    /// For people
+    /// A description for people
     #[arg(long, default_value = "", hide_default_value = true)]
     pub description: String,
-    /// The policy that decides for it [default: the gate's own]
+    /// The policy that decides for this agent [default: the gate's own]
     #[arg(long, value_name = "NAME")]
     pub policy: Option<String>,
-    /// The one provider it may use [default: all]
+    /// The only provider that this agent may use [default: all]
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Which database.
@@ -116,7 +147,7 @@ pub struct AgentsCreateArgs {
 /// `agentgate agents list`
 #[derive(Debug, Clone, Args)]
 pub struct AgentsListArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Which database.
@@ -129,7 +160,7 @@ pub struct AgentsListArgs {
 pub struct AgentsNameArgs {
     /// The agent's name or id
     pub name: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Which database.
@@ -142,10 +173,10 @@ pub struct AgentsNameArgs {
 pub struct AgentsRotateArgs {
     /// The agent's name or id
     pub name: String,
-    /// How long the old key stays good [default: not at all]
+    /// How long the old key keeps working [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub grace: Option<Duration>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Which database.

@@ -127,6 +127,7 @@ impl Plan {
             settings.policies = vec![POLICY.to_owned()];
         }
         settings.policy_dir = settings.policy_dir.take().or_else(|| legacy.policy_dir.clone());
+        settings.file.hide_denied |= args.hide_denied;
         let file = &settings.file;
         let origins = [&args.cors_origins, &file.cors_origins, &legacy.cors_origins];
         let origins = origins.into_iter().find(|origins| !origins.is_empty());
@@ -141,7 +142,7 @@ impl Plan {
             public_url: file.public_url.clone(),
             test_mode: args.test_mode || legacy.test_mode,
             bridging: settings.bridge(args.bridge).into(),
-            allow_http: file.allow_http || std::env::var("AGENTGATE_ALLOW_HTTP").is_ok_and(is_true),
+            allow_http: args.allow_http || file.allow_http,
             max_body: args
                 .max_body
                 .or(file.max_body)
@@ -319,6 +320,10 @@ mod tests {
         std::fs::write(folder.path().join("config.yaml"), "policy_dir: mine\n").unwrap();
         let own = read(&ServeArgs::default()).unwrap();
         assert_eq!(own.settings.policy_dir, Some(folder.path().join("mine")));
+        assert!(!own.allow_http && !own.settings.hide_denied("git", false));
+        let flags = ServeArgs { allow_http: true, hide_denied: true, ..ServeArgs::default() };
+        let flagged = read(&flags).unwrap();
+        assert!(flagged.allow_http && flagged.settings.hide_denied("git", false));
         let wrong = ServeArgs { cors_origins: vec!["*".to_owned()], ..ServeArgs::default() };
         assert!(read(&wrong).unwrap_err().to_string().contains("not an origin"));
     }
