@@ -36,10 +36,10 @@ Start here:
   agentgate demo                            a tour that needs nothing but this binary
   agentgate demo rest                       the same, in front of REST APIs
   agentgate inspect -- npx some-mcp-server  what a server offers, and what would be decided
-  agentgate wrap -- npx some-mcp-server     gate it: put this into your client's configuration
+  agentgate wrap -- npx some-mcp-server     gate it: put this in your client's configuration
   agentgate audit list                      what was decided
 
-Exit codes: 0 done, 1 the thing checked does not hold, 2 wrong usage or configuration.")]
+Exit codes: 0 success, 1 a check failed, 2 wrong usage or configuration.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -53,34 +53,34 @@ pub enum Command {
     Wrap(WrapArgs),
     /// Gate the APIs of ten providers: an HTTP proxy with keys, policies and a log
     Serve(ServeArgs),
-    /// Register the agents that may use `serve`, and their keys
+    /// Manage the agents that may use `serve`, and their keys
     #[command(subcommand)]
     Agents(AgentsCommand),
     /// Show a server's tools and what the policy would decide for each
     Inspect(InspectArgs),
-    /// Log in to a remote server that asks for it
+    /// Log in to a remote server that requires it
     Login(LoginArgs),
     /// Forget the login to a remote server
     Logout(LogoutArgs),
-    /// Validate policies and warn of what they probably do not mean
+    /// Validate policies and warn of likely mistakes
     Check(CheckArgs),
     /// Run the policies' own tests
     Test(TestArgs),
-    /// Show the policies that go by a name
+    /// Show the policies that can be used by name
     #[command(subcommand)]
     Policies(PoliciesCommand),
-    /// Say why a request would be allowed or not
+    /// Explain why a request would be allowed or refused
     Explain(ExplainArgs),
-    /// Say what requests do, one JSON object a line
+    /// Classify requests by what they do, one JSON object per line
     Intent(IntentArgs),
-    /// Decide a recorded trace, one JSON object a line
+    /// Decide a recorded trace again, one JSON object per line
     Replay(ReplayArgs),
-    /// Read the log of decisions
+    /// Read, export and verify the log of decisions
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// A tour in the terminal that needs nothing but this binary
+    /// Take a tour in the terminal; needs nothing but this binary
     Demo(DemoArgs),
-    /// Check the installation and say what to mend
+    /// Check the installation and say what to fix
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -113,7 +113,7 @@ impl Command {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Deciding")]
 pub struct DecideArgs {
-    /// A policy file, or the name of a built-in or installed policy; repeat to join several
+    /// A policy file, or the name of a built-in or installed policy; repeat to combine several
     #[arg(
         long = "policy",
         value_name = "FILE|NAME",
@@ -121,13 +121,13 @@ pub struct DecideArgs {
         value_delimiter = ','
     )]
     pub policies: Vec<String>,
-    /// Where policy names are looked up, besides the built-in ones
+    /// A folder to find policies in by name, besides the built-in ones
     #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
     pub policy_dir: Option<PathBuf>,
-    /// Who asks, in policies and the log [default: default]
+    /// The agent's name in policies and the log [default: default]
     #[arg(long, value_name = "NAME", env = "AGENTGATE_AGENT", value_parser = name)]
     pub agent: Option<String>,
-    /// Override every policy's own mode; observe records and lets everything through
+    /// Override the mode of every policy
     #[arg(long, value_enum, env = "AGENTGATE_MODE")]
     pub mode: Option<Mode>,
     /// The configuration file [default: config.yaml in the configuration folder]
@@ -147,10 +147,10 @@ pub struct StoreArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "The server")]
 pub struct ServerArgs {
-    /// The server's name in policies and the log [default: made from the command]
+    /// The server's name in policies and the log [default: derived from the command]
     #[arg(long, value_name = "NAME", env = "AGENTGATE_NAME", value_parser = name)]
     pub name: Option<String>,
-    /// Whether the server's own hints may loosen what is decided [default: server]
+    /// Whether the server's own hints may loosen a decision [default: server]
     #[arg(long, value_enum, env = "AGENTGATE_TRUST")]
     pub trust: Option<Trust>,
 }
@@ -158,16 +158,16 @@ pub struct ServerArgs {
 /// Whether a policy is enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// What is refused does not go through
+    /// Refused calls do not go through
     Enforce,
-    /// Everything goes through, and what would have been refused is recorded
+    /// Everything goes through; what would have been refused is recorded
     Observe,
 }
 
 /// Whose word a tool's hints are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Trust {
-    /// The server's hints are taken at their word, as first seen in this run
+    /// The server's hints are believed, as first seen in this run
     #[default]
     Server,
     /// Hints can only tighten
@@ -187,10 +187,10 @@ pub enum OnAuditFailure {
 /// What a committed row survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum AuditSync {
-    /// The death of the process
+    /// A crash of the process
     #[default]
     Normal,
-    /// The death of the machine
+    /// A crash of the machine
     Full,
 }
 
@@ -204,9 +204,9 @@ Examples:
   agentgate wrap --bearer-env TOKEN https://mcp.example.com/mcp
   agentgate wrap --listen 127.0.0.1:8123 https://mcp.example.com/mcp
 
-With no --policy the server's own annotations decide: read-only and
-non-destructive tools pass, everything else asks a person, and is refused where
-nobody can be asked. Exits with the server's exit code.")]
+Without --policy the server's own annotations decide: read-only and
+non-destructive tools pass; everything else would ask a person, and is refused
+because nobody can be asked yet. Exits with the server's exit code.")]
 pub struct WrapArgs {
     /// About the server.
     #[command(flatten)]
@@ -214,22 +214,19 @@ pub struct WrapArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
-    /// Which database.
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Leave tools that would be denied out of tools/list; calls are refused all the same
+    /// Leave tools that would be denied out of tools/list; calls to them are refused either way
     #[arg(long, env = "AGENTGATE_HIDE_DENIED", value_parser = clap::builder::FalseyValueParser::new())]
     pub hide_denied: bool,
-    /// How long a call may wait for a person; as nobody can be asked yet, none waits
+    /// How long a call may wait for a person; no effect yet, because nobody can be asked
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_ASK_TIMEOUT", value_parser = duration)]
     pub ask_timeout: Option<Duration>,
-    /// The largest message passed on; a larger one is answered with an error [default: 128MiB]
-    #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_MESSAGE", value_parser = size)]
-    pub max_message: Option<usize>,
+    /// Which database.
+    #[command(flatten, next_help_heading = "The log")]
+    pub store: StoreArgs,
     /// What happens to an allowed call that cannot be recorded [default: refuse]
     #[arg(long, value_enum, env = "AGENTGATE_AUDIT_FAILURE")]
     pub audit_failure: Option<OnAuditFailure>,
-    /// What a committed row survives: the process (normal) or the machine (full) [default: normal]
+    /// What a committed row survives [default: normal]
     #[arg(long, value_enum, env = "AGENTGATE_AUDIT_SYNC")]
     pub audit_sync: Option<AuditSync>,
     /// About a server behind a URL.
@@ -238,11 +235,14 @@ pub struct WrapArgs {
     /// About listening.
     #[command(flatten)]
     pub listen: ListenArgs,
-    /// Serve clients of one era in front of servers of the other, where HTTP is on a side [default: auto]
-    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE")]
+    /// The largest message to pass on; a larger one gets an error [default: 128MiB]
+    #[arg(help_heading = None, long, value_name = "SIZE", env = "AGENTGATE_MAX_MESSAGE", value_parser = size)]
+    pub max_message: Option<usize>,
+    /// Bridge clients of one era of MCP to servers of the other, where either side is HTTP [default: auto]
+    #[arg(help_heading = None, long, value_enum, env = "AGENTGATE_BRIDGE")]
     pub bridge: Option<Bridge>,
     /// The server's command and its arguments, or the URL of a remote one
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
+    #[arg(help_heading = None, trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
     pub command: Vec<OsString>,
 }
 
@@ -259,20 +259,20 @@ pub struct InspectArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
-    /// Write the rules made from the hints as a policy to edit; never overwrites
-    #[arg(long, value_name = "FILE")]
+    /// Write a policy to edit, made from the hints; never overwrites a file
+    #[arg(help_heading = None, long, value_name = "FILE")]
     pub write_policy: Option<PathBuf>,
-    /// One JSON object a line instead of a table
-    #[arg(long)]
+    /// Print one JSON object per line instead of a table
+    #[arg(help_heading = None, long)]
     pub json: bool,
     /// Where it is a URL.
     #[command(flatten)]
     pub remote: RemoteArgs,
     /// How long the server may take to list its tools [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", hide_default_value = true)]
+    #[arg(help_heading = None, long, value_name = "DURATION", value_parser = duration, default_value = "30s", hide_default_value = true)]
     pub timeout: Duration,
     /// The server's command and its arguments, or its URL
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
+    #[arg(help_heading = None, trailing_var_arg = true, required = true, value_name = "COMMAND|URL")]
     pub command: Vec<OsString>,
 }
 
@@ -282,16 +282,16 @@ pub struct CheckArgs {
     /// Policy files, folders of them, or names of built-in or installed policies
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
-    /// Where policy names are looked up, besides the built-in ones
+    /// A folder to find policies in by name, besides the built-in ones
     #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
     pub policy_dir: Option<PathBuf>,
-    /// Warnings count as errors
+    /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
-    /// Also warn of globs that match no tool that servers have listed on this machine
+    /// Also warn of globs that match none of the tools that servers have listed on this machine
     #[arg(long)]
     pub seen: bool,
-    /// One JSON object a finding and line
+    /// Print one JSON object per finding
     #[arg(long)]
     pub json: bool,
 }
@@ -299,17 +299,17 @@ pub struct CheckArgs {
 /// `agentgate test`
 #[derive(Debug, Clone, Args)]
 pub struct TestArgs {
-    /// Policy files, folders of them, or names [default: what the configuration names, and
-    /// what is in its folder of policies or in --policy-dir]
+    /// Policy files, folders of them, or names [default: those that the configuration names, and
+    /// those in its policy folder or in --policy-dir]
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
     /// The configuration file [default: config.yaml in the configuration folder]
     #[arg(long, value_name = "FILE", env = "AGENTGATE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where policy names are looked up, besides the built-in ones
+    /// A folder to find policies in by name, besides the built-in ones
     #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
     pub policy_dir: Option<PathBuf>,
-    /// One JSON object a test and line
+    /// Print one JSON object per test
     #[arg(long)]
     pub json: bool,
 }
@@ -317,19 +317,19 @@ pub struct TestArgs {
 /// `agentgate policies`
 #[derive(Debug, Clone, Subcommand)]
 pub enum PoliciesCommand {
-    /// List them: built-in, installed, and one's own
+    /// List policies: built-in, installed and your own
     List(PoliciesListArgs),
-    /// Print the text of one
+    /// Print the text of a policy
     Show(PoliciesShowArgs),
 }
 
 /// `agentgate policies list`
 #[derive(Debug, Clone, Args)]
 pub struct PoliciesListArgs {
-    /// Where policy names are looked up, besides the built-in ones
+    /// A folder to find policies in by name, besides the built-in ones
     #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
     pub policy_dir: Option<PathBuf>,
-    /// One JSON object a policy and line
+    /// Print one JSON object per policy
     #[arg(long)]
     pub json: bool,
 }
@@ -337,10 +337,10 @@ pub struct PoliciesListArgs {
 /// `agentgate policies show`
 #[derive(Debug, Clone, Args)]
 pub struct PoliciesShowArgs {
-    /// The name
+    /// The policy's name
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Where policy names are looked up, besides the built-in ones
+    /// A folder to find policies in by name, besides the built-in ones
     #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
     pub policy_dir: Option<PathBuf>,
 }
@@ -358,17 +358,17 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pub decide: DecideArgs,
     /// The request, as JSON; - reads standard input
-    #[arg(long, value_name = "JSON")]
+    #[arg(help_heading = None, long, value_name = "JSON")]
     pub request: String,
-    /// The explanation as one JSON object
-    #[arg(long)]
+    /// Print the explanation as a JSON object
+    #[arg(help_heading = None, long)]
     pub json: bool,
 }
 
 /// `agentgate intent`
 #[derive(Debug, Clone, Args)]
 pub struct IntentArgs {
-    /// Read one request a line from standard input and answer each, in order
+    /// Read one request per line from standard input, and answer each in order
     #[arg(long, required = true)]
     pub jsonl: bool,
 }
@@ -379,18 +379,18 @@ pub struct ReplayArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
-    /// The trace: one JSON object a line; - reads standard input
-    #[arg(value_name = "TRACE")]
+    /// The trace, one JSON object per line; - reads standard input
+    #[arg(help_heading = None, value_name = "TRACE")]
     pub trace: PathBuf,
 }
 
 /// `agentgate demo`
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
-    /// What is toured: MCP servers behind `wrap`, or REST APIs behind `serve`
+    /// What to show: an MCP server behind `wrap`, or REST APIs behind `serve`
     #[arg(value_enum, default_value_t)]
     pub tour: Tour,
-    /// Without pauses and colours, as when the output is not a terminal
+    /// No pauses and no colours, as when the output is not a terminal
     #[arg(long)]
     pub plain: bool,
 }
@@ -412,10 +412,10 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub decide: DecideArgs,
     /// Which database.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = None)]
     pub store: StoreArgs,
-    /// As one JSON object a line
-    #[arg(long)]
+    /// Print one JSON object per line
+    #[arg(help_heading = None, long)]
     pub json: bool,
 }
 
@@ -441,7 +441,7 @@ pub struct SuperviseArgs {
 /// A name for a server or an agent, which policies and the log have to tell from none.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     match text.trim().is_empty() {
-        true => Err("a name cannot be empty; leave the option or the variable out".to_owned()),
+        true => Err("a name cannot be empty; omit the option or unset the variable".to_owned()),
         false => Ok(text.to_owned()),
     }
 }
@@ -461,9 +461,9 @@ fn head(text: &str) -> Result<String, String> {
     let is_head = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match is_head {
         true => Ok(text.to_owned()),
-        false => Err("a head is 64 hexadecimal digits, as `agentgate audit verify` prints it; \
-                      keep it outside the log"
-            .to_owned()),
+        false => {
+            Err("a head is 64 hexadecimal digits, as `agentgate audit verify` prints it".to_owned())
+        }
     }
 }
 

@@ -78,7 +78,7 @@ pub fn check_method(method: &str, is_file: bool) -> Result<(), HeadFault> {
 /// [`HeadFault::Query`], [`HeadFault::Override`].
 pub fn check_query(query: &str) -> Result<(), HeadFault> {
     if holds_key(query.as_bytes()) {
-        return Err(HeadFault::Query("it holds a key of the gate's: send it as X-Agent-Key"));
+        return Err(HeadFault::Query("it contains a key of the gate: send it as X-Agent-Key"));
     }
     if has_unicode_escape(query.as_bytes()) {
         let what = "it holds an escape like `%u0041`, which some servers decode and others do not";

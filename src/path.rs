@@ -65,7 +65,7 @@ pub enum PathFault {
     #[error("the path contains a look-alike of `/` or `.`")]
     LookAlike,
     /// A key of the gate's, which is for the gate alone.
-    #[error("the path holds a key of the gate's: send it as X-Agent-Key")]
+    #[error("the path contains a key of the gate: send it as X-Agent-Key")]
     Key,
     /// A character that RFC 3986 has no place for in a path.
     #[error("the path contains a character that must be encoded")]

@@ -55,14 +55,17 @@ pub enum RequestError {
         expected: &'static str,
     },
     /// A key that requests do not have.
-    #[error("unknown key `{key}`{}", did_you_mean(.key))]
+    #[error("unknown key `{key}`{}", did_you_mean(.key, &KEYS))]
     UnknownKey {
         /// The key.
         key: String,
     },
     /// None of the ten.
-    #[error("unknown provider `{0}`; known are {known}", known = known_providers())]
-    UnknownProvider(String),
+    #[error("unknown provider `{name}`{}", did_you_mean(.name, &Provider::ALL.map(Provider::as_str)))]
+    UnknownProvider {
+        /// What it is called.
+        name: String,
+    },
 }
 
 // Not by `#[from]`: as a source too, it would be told twice.
@@ -164,7 +167,7 @@ fn mcp_request(request: &Object) -> Result<McpRequest, RequestError> {
 fn http(request: &Object) -> Result<Target, RequestError> {
     let provider = text(request, "provider")?.ok_or(RequestError::Missing("provider"))?;
     let provider = Provider::from_name(provider)
-        .ok_or_else(|| RequestError::UnknownProvider(provider.to_owned()))?;
+        .ok_or_else(|| RequestError::UnknownProvider { name: provider.to_owned() })?;
     let method = text(request, "method")?.ok_or(RequestError::Missing("method"))?;
     let method = method.to_ascii_uppercase();
     let path = text(request, "path")?.ok_or(RequestError::Missing("path"))?;
@@ -339,16 +342,12 @@ fn form_pairs(text: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
-fn did_you_mean(key: &str) -> String {
-    let near = KEYS.iter().map(|known| (strsim::damerau_levenshtein(key, known), known));
+fn did_you_mean(word: &str, known: &[&str]) -> String {
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
     match near.min() {
-        Some((distance, known)) if distance <= 2 => format!(", did you mean `{known}`?"),
-        _ => format!("; known are {}", KEYS.join(", ")),
+        Some((distance, near)) if distance <= 2 => format!("; did you mean `{near}`?"),
+        _ => format!("; known are {}", known.join(", ")),
     }
-}
-
-fn known_providers() -> String {
-    Provider::ALL.map(Provider::as_str).join(", ")
 }
 
 #[cfg(test)]

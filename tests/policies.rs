@@ -146,7 +146,7 @@ fn without_a_name_what_the_configuration_has_is_tested() {
         "policy: [own, ./team.yaml]\nservers:\n  git: { policy: [git, ./team.yaml] }\n",
     );
     let told = code(&home.run(&["test"], ""), 1);
-    assert!(told.starts_with("What the configuration names, and what is in "), "{told}");
+    assert!(told.starts_with("Testing what the configuration names, and what is in "), "{told}");
     for tested in ["/own.yaml", "/team.yaml", "<git>"] {
         assert_eq!(told.matches(tested).count(), 1, "{tested}: {told}");
     }

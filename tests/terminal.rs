@@ -99,18 +99,87 @@ fn what_cannot_be_meant_is_refused_in_words() {
         (&["wrap", "--token-env", "T", "--", "true"], "--listen"),
         (&["audit", "stats", "--outcome", "refused"], "--outcome"),
         (&["audit", "list", "--outcome", "lost"], "forwarded, refused"),
-        (&["wrap", "--db", "/dev/null/log", "--", "true"], "--db FILE or by AGENTGATE_HOME"),
-        (&["serve", "--db", "/dev/null/log"], "--db FILE or by AGENTGATE_HOME"),
+        (&["wrap", "--db", "/dev/null/log", "--", "true"], "--db FILE or AGENTGATE_HOME"),
+        (&["serve", "--db", "/dev/null/log"], "--db FILE or AGENTGATE_HOME"),
     ] {
         let said = home.run(args);
         assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
         assert!(said.err.contains(expected), "{args:?}: {said:?}");
     }
+    let here = home.path().canonicalize().unwrap();
+    let here = here.to_str().unwrap();
+    for (args, expected) in [
+        (&["check", "./no.yaml"][..], format!("the path is relative to {here}\n")),
+        (&["wrap", "--config", "no.yaml", "--", "true"], format!("file {here}/no.yaml")),
+        (&["audit", "list", "--db", "no.db"], format!("`{here}/no.db`")),
+        (&["replay", "no.jsonl"], format!("cannot read {here}/no.jsonl")),
+        (
+            &["explain", "--request", r#"{"provider":"githb","method":"GET","path":"/user"}"#],
+            "did you mean `github`?".to_owned(),
+        ),
+    ] {
+        let said = home.run(args);
+        assert!(said.code == Some(2) && said.err.contains(&expected), "{args:?}: {said:?}");
+    }
     let rotated = home.run(&["agents", "rotate-key", "bot", "--grace", "7d"]);
     assert_eq!(rotated.code, Some(0), "{rotated:?}");
 }
 
+#[test]
+fn a_policy_that_somebody_edited_is_not_overwritten() {
+    let home = Home::new();
+    let write = ["inspect", "--write-policy", "p.yaml", "--", AGENTGATE, "demo-server"];
+    assert_eq!(home.run(&write).code, Some(0));
+    fs::write(home.path().join("p.yaml"), "mine").unwrap();
+    let again = home.run(&write);
+    assert_eq!(again.code, Some(2), "{again:?}");
+    assert!(
+        again.err.contains("p.yaml is not overwritten; remove it or name another"),
+        "{again:?}"
+    );
+    assert_eq!(fs::read_to_string(home.path().join("p.yaml")).unwrap(), "mine");
+}
+
+/// An option stands under the heading of its kind, not under that of what comes before it.
+#[test]
+fn help_has_each_option_under_its_heading() {
+    let home = Home::new();
+    for (command, option, heading) in [
+        (&["wrap"][..], "--max-message", "Options:"),
+        (&["wrap"], "<COMMAND|URL>...", "Arguments:"),
+        (&["wrap"], "--hide-denied", "Deciding:"),
+        (&["wrap"], "--db", "The log:"),
+        (&["inspect"], "--json", "Options:"),
+        (&["explain"], "--request", "Options:"),
+        (&["replay"], "<TRACE>", "Arguments:"),
+        (&["doctor"], "--db", "Options:"),
+        (&["serve"], "--audit-sync", "The log:"),
+        (&["serve"], "--max-body", "Requests:"),
+        (&["audit", "list"], "--json", "Options:"),
+    ] {
+        let said = home.run(&[command, &["-h"]].concat()).out;
+        let starts = |line: &&str| line.trim_start().split(' ').next() == Some(option);
+        let before = said.lines().take_while(|line| !starts(line));
+        let is_heading = |line: &&str| !line.starts_with(' ') && line.ends_with(':');
+        assert_eq!(
+            before.filter(is_heading).last(),
+            Some(heading),
+            "{command:?} {option}:\n{said}"
+        );
+    }
+}
+
 // === What the environment says ===
+
+#[test]
+fn a_switch_in_the_environment_is_on_unless_it_says_no() {
+    let home = Home::new();
+    for on in ["1", "0", "yes", ""] {
+        let mut login = home.command(&["login", "http://127.0.0.1:9/mcp"]);
+        let said = Said::by(login.env("AGENTGATE_NO_BROWSER", on).output().unwrap());
+        assert!(said.err.contains("the login to http://127.0.0.1:9/mcp failed"), "{said:?}");
+    }
+}
 
 #[test]
 fn settings_that_do_not_apply_are_no_mistake_in_the_environment() {
@@ -144,7 +213,7 @@ fn variables_that_are_read_nowhere_are_named() {
                 did you mean AGENTGATE_POLICY?\n";
     assert_eq!(said.err, slip, "what may be another program's is none of ours");
     let said = Said::by(list.env("AGENTGATE_LOG", "info").output().unwrap());
-    assert!(said.err.contains("there is no setting AGENTGATE_FROBNICATE"), "{said:?}");
+    assert!(said.err.contains("AGENTGATE_FROBNICATE is not a setting"), "{said:?}");
     assert!(!said.err.contains("GITHUB_TOKEN"), "{said:?}");
 }
 

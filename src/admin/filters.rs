@@ -156,6 +156,5 @@ fn read<T, E: std::fmt::Display>(
 }
 
 fn row_id(text: &str) -> Answer<RowId> {
-    RowId::parse(text)
-        .ok_or_else(|| ApiError::invalid(format_args!("`{text}` is not the id of a row")))
+    RowId::parse(text).ok_or_else(|| ApiError::invalid(format_args!("`{text}` is not a row's id")))
 }

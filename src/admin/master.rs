@@ -52,14 +52,14 @@ impl MasterKey {
     pub fn new(text: &str) -> io::Result<Self> {
         let text = text.trim_ascii();
         if text.is_empty() {
-            let what = "it is empty: remove it, and another is made";
+            let what = "it is empty; remove it, and another is generated";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         let mut blind = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *blind).map_err(io::Error::other)?;
         let mac = Hmac::<Sha256>::new_from_slice(&*blind).map_err(io::Error::other)?;
         let weakness = if KNOWN.contains(&text) {
-            Some("it is one that everybody knows")
+            Some("it is a publicly known key")
         } else if text.chars().count() < MIN_LENGTH {
             Some("it is shorter than 16 characters")
         } else {

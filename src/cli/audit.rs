@@ -7,19 +7,19 @@ use super::StoreArgs;
 /// `agentgate audit …`
 #[derive(Debug, Clone, Subcommand)]
 pub enum AuditCommand {
-    /// The newest decisions, newest last
+    /// List the newest decisions, newest last
     List(AuditListArgs),
-    /// The newest decisions, and with -f each new one as it comes
+    /// Show the newest decisions, and with -f each new one as it comes
     Tail(AuditTailArgs),
-    /// How many of what, by whom
+    /// Count decisions by agent, server, tool and rule
     Stats(AuditStatsArgs),
-    /// Everything that matches, as JSON or CSV
+    /// Export every matching row as JSON or CSV
     Export(AuditExportArgs),
     /// Remove old rows; the rest stays verifiable
     Purge(AuditPurgeArgs),
-    /// Prove that no entry was changed, removed or reordered
+    /// Verify that no entry was changed, removed or reordered
     Verify(AuditVerifyArgs),
-    /// Go on with a log that has lost its end, and note that it has
+    /// Continue with a log that has lost its end, and record the loss
     AcceptLoss(AuditAcceptArgs),
 }
 
@@ -27,28 +27,28 @@ pub enum AuditCommand {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which rows")]
 pub struct AuditFilter {
-    /// Only this agent's; names may hold * and ?
+    /// Only rows of this agent; * and ? are wildcards, here and in the other names
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// Only allow, deny or ask; or rate_limited (denied by a limit), error (let through, and failed)
+    /// Only rows with this decision; rate_limited: denied by a limit, error: let through, but failed
     #[arg(long, value_parser = crate::store::read::DECISIONS)]
     pub decision: Option<String>,
-    /// Only what came of it: forwarded, refused, observed, approved, rejected, expired or error
+    /// Only rows with this outcome
     #[arg(long, value_parser = crate::store::read::OUTCOMES)]
     pub outcome: Option<String>,
-    /// Only this server's or provider's
+    /// Only rows of this server or provider
     #[arg(long, value_name = "NAME")]
     pub server: Option<String>,
-    /// Only this tool's or resource's
+    /// Only rows of this tool or resource
     #[arg(long, value_name = "NAME")]
     pub tool: Option<String>,
-    /// Not before: 2026-11-22, 2026-11-22T09:00:00Z, or 2h (ago)
+    /// Only rows since this time: 2026-11-22, 2026-11-22T09:00:00Z, or 2h (ago)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Not after; as --since, a date included
+    /// Only rows until this time, written like --since; a date includes that day
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Only rows in whose tool, reason or arguments this text occurs
+    /// Only rows with this text in the tool, the reason or the arguments
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
 }
@@ -62,17 +62,17 @@ pub struct AuditListArgs {
     /// Which rows.
     #[command(flatten)]
     pub filter: AuditFilter,
-    /// How many rows; 0 for all
+    /// How many rows to show; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: u64,
-    /// The page before this row
+    /// Only rows before this one: the previous page
     #[arg(long, value_name = "ID")]
     pub before: Option<String>,
     /// Only rows after this one
     #[arg(long, value_name = "ID")]
     pub after: Option<String>,
-    /// One row a line, as JSON
-    #[arg(long)]
+    /// Print one JSON object per row
+    #[arg(help_heading = None, long)]
     pub json: bool,
 }
 
@@ -85,14 +85,14 @@ pub struct AuditTailArgs {
     /// Which rows.
     #[command(flatten)]
     pub filter: AuditFilter,
-    /// Stay, and show each new row as it comes
-    #[arg(long, short)]
+    /// Keep running, and show each new row as it comes
+    #[arg(help_heading = None, long, short)]
     pub follow: bool,
-    /// How many rows to begin with
+    /// How many rows to show first
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub limit: u64,
-    /// One row a line, as JSON
-    #[arg(long)]
+    /// Print one JSON object per row
+    #[arg(help_heading = None, long)]
     pub json: bool,
 }
 
@@ -105,8 +105,8 @@ pub struct AuditStatsArgs {
     /// Which rows.
     #[command(flatten)]
     pub filter: AuditFilter,
-    /// As one JSON object
-    #[arg(long)]
+    /// Print a JSON object
+    #[arg(help_heading = None, long)]
     pub json: bool,
 }
 
@@ -119,8 +119,8 @@ pub struct AuditExportArgs {
     /// Which rows.
     #[command(flatten)]
     pub filter: AuditFilter,
-    /// The form
-    #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
+    /// The format
+    #[arg(help_heading = None, long, value_enum, default_value_t = ExportFormat::Json)]
     pub format: ExportFormat,
 }
 
@@ -129,9 +129,9 @@ pub struct AuditExportArgs {
 pub enum ExportFormat {
     /// A JSON array of rows
     Json,
-    /// A JSON object a line, as log collectors read them
+    /// One JSON object per line, as log collectors read them
     Jsonl,
-    /// A header and a line a row; what a spreadsheet would take for a formula gets a ' in front
+    /// A header and one line per row; what a spreadsheet would take for a formula gets a leading '
     Csv,
 }
 
@@ -141,16 +141,16 @@ pub struct AuditPurgeArgs {
     /// Which database.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Rows older than this go: 30d, 12h, 2026-01-01
+    /// Remove rows older than this: 30d, 12h, 2026-01-01
     #[arg(long, value_name = "AGE", required = true)]
     pub older_than: String,
-    /// Even where the chain of what goes does not hold
+    /// Purge even if the chain of what is removed does not hold
     #[arg(long)]
     pub unverified: bool,
-    /// Only say how many would go
+    /// Only say how many rows would be removed
     #[arg(long)]
     pub dry_run: bool,
-    /// As one JSON object
+    /// Print a JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -169,10 +169,10 @@ pub struct AuditVerifyArgs {
     /// Which database.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// A hash kept elsewhere that the log must still contain
+    /// A hash, kept elsewhere, that the log must still contain
     #[arg(long, value_name = "HASH", value_parser = super::head)]
     pub head: Option<String>,
-    /// As one JSON object
+    /// Print a JSON object
     #[arg(long)]
     pub json: bool,
 }

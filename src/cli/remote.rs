@@ -13,7 +13,7 @@ use crate::mcp::bridge::Bridging;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "A server behind a URL")]
 pub struct RemoteArgs {
-    /// A header for the server; ${NAME} stands for a variable, so that no secret is in a command line
+    /// A header to send; ${NAME} stands for an environment variable, which keeps secrets off the command line
     #[arg(
         long = "header",
         value_name = "NAME: VALUE",
@@ -21,7 +21,7 @@ pub struct RemoteArgs {
         value_delimiter = '\n'
     )]
     pub headers: Vec<String>,
-    /// A header whose value is in a variable
+    /// A header to send, with its value in an environment variable
     #[arg(
         long = "header-env",
         value_name = "NAME=VARIABLE",
@@ -29,13 +29,13 @@ pub struct RemoteArgs {
         value_delimiter = ','
     )]
     pub header_env: Vec<String>,
-    /// A bearer token that is in a variable
+    /// The environment variable that holds a bearer token to send
     #[arg(long, value_name = "VARIABLE", env = "AGENTGATE_BEARER_ENV")]
     pub bearer_env: Option<String>,
-    /// Speak plain HTTP to other machines, too: anyone on the way can read it
+    /// Allow plain HTTP to other machines, which anyone on the way can read
     #[arg(long, env = "AGENTGATE_ALLOW_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_http: bool,
-    /// Which transport the server speaks [default: auto]
+    /// The transport that the server speaks [default: auto]
     #[arg(
         long,
         value_enum,
@@ -87,7 +87,7 @@ pub(crate) fn url(text: &str) -> Result<Url, String> {
     url.ok_or_else(|| {
         let meant = meant_url(text);
         let meant = meant.as_deref().unwrap_or("https://mcp.example.com/mcp");
-        format!("`{text}` is not a URL of http or https; write {meant}")
+        format!("`{text}` is not an http or https URL; write {meant}")
     })
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn meant_url(word: &str) -> Option<String> {
 /// Which transport a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Transport {
-    /// Streamable HTTP, and the older one where the server has only that
+    /// Streamable HTTP, or HTTP+SSE if the server has only that
     #[default]
     Auto,
     /// Streamable HTTP
@@ -123,12 +123,12 @@ pub enum Transport {
 /// speaks only the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Bridge {
-    /// Where the server refuses the client's era, and the client does not fall back by itself
+    /// If the server refuses the client's era and the client does not fall back by itself
     #[default]
     Auto,
-    /// Where the server refuses the client's era, at once
+    /// As soon as the server refuses the client's era
     Always,
-    /// Nowhere: each gets the other's own error
+    /// Never: each side gets the other's own error
     Never,
 }
 
@@ -146,13 +146,13 @@ impl From<Bridge> for Bridging {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Listening")]
 pub struct ListenArgs {
-    /// Serve the gated server over Streamable HTTP at /mcp of this address
+    /// Serve the gated server over Streamable HTTP on this address, at /mcp
     #[arg(long, value_name = "ADDR", env = "AGENTGATE_WRAP_LISTEN", value_parser = super::address)]
     pub listen: Option<SocketAddr>,
-    /// Ask every request for the bearer token that is in this variable
+    /// The environment variable that holds the bearer token every request must carry
     #[arg(long, value_name = "VARIABLE", env = "AGENTGATE_TOKEN_ENV")]
     pub token_env: Option<String>,
-    /// Sessions at once in front of a command, each with a child of its own [default: 64]
+    /// The most sessions at once in front of a command, each with its own process [default: 64]
     #[arg(
         long,
         value_name = "N",
@@ -160,7 +160,7 @@ pub struct ListenArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub max_sessions: Option<u16>,
-    /// How long such a session may be idle before it is ended [default: 30m]
+    /// How long such a session may stay idle before it is ended [default: 30m]
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_SESSION_IDLE", value_parser = super::duration)]
     pub session_idle: Option<Duration>,
 }
@@ -212,7 +212,7 @@ mod tests {
         ] {
             let told = url(text).unwrap_err();
             assert!(
-                told.contains("is not a URL of http or https") && told.ends_with(advice),
+                told.contains("is not an http or https URL") && told.ends_with(advice),
                 "{told}"
             );
         }

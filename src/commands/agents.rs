@@ -39,7 +39,7 @@ pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
         }
         AgentsCommand::RotateKey(args) => {
             let grace = args.grace.unwrap_or(Duration::ZERO);
-            anyhow::ensure!(grace <= MAX_GRACE, "--grace is a week at most: 7d");
+            anyhow::ensure!(grace <= MAX_GRACE, "--grace is at most a week: 7d");
             let issued = registry.rotate(&args.name, grace)?;
             print_issued(&issued, &database, json)
         }
@@ -75,7 +75,7 @@ fn new_agent(args: &AgentsCreateArgs, settings: &Settings) -> anyhow::Result<New
             .map_err(|found| anyhow::anyhow!("the policy does not load\n{}", found.coloured()))?;
         anyhow::ensure!(
             policy.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
-            "an agent has its policy by name, not by file; put `{policy}` into the policy folder"
+            "an agent's policy is given by name, not as a file; put `{policy}` in the policy folder"
         );
     }
     let provider = args.provider.as_deref().map(provider).transpose()?;
@@ -111,7 +111,7 @@ fn print_list(agents: &[AgentRecord], database: &Path, json: bool) -> anyhow::Re
         return agents.iter().try_for_each(|it| print_json(&AgentView::new(it, counts(it))));
     }
     if agents.is_empty() {
-        return print("no agents yet; `agentgate agents create NAME` makes one");
+        return print("no agents yet; `agentgate agents create NAME` registers one");
     }
     let mut table = Table::new();
     table
@@ -159,7 +159,7 @@ fn print_issued(issued: &Issued, database: &Path, json: bool) -> anyhow::Result<
     let Issued { agent, api_key, aws_access_key_id, aws_secret_access_key } = issued;
     print(&format!(
         "agent:   {} ({})\nkey:     {}\naws:     {aws_access_key_id} / {}\n\n\
-         Neither is shown again. Send the key as X-Agent-Key, or in the credential's place.",
+         Neither is shown again. Send the key as X-Agent-Key, or in place of the credential.",
         agent.name,
         agent.id,
         api_key.as_str(),

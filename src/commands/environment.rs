@@ -39,7 +39,9 @@ pub(super) fn warn_of_typos(command: &Command) {
             }
             None if is_credential(name) => {}
             // It may be another program's.
-            None => tracing::info!("there is no setting {shown}; it has no effect by itself"),
+            None => {
+                tracing::info!("{shown} is not a setting of AgentGate; it has no effect by itself")
+            }
         }
     }
 }

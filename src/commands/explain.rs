@@ -79,10 +79,10 @@ fn write_text(
     writeln!(output, "  intent      {} ({})", analysis.intent.as_str(), analysis.level.as_str())?;
     writeln!(output, "  stage       {}", verdict.stage.as_str())?;
     if verdict.observed {
-        writeln!(output, "  mode        observe: it is recorded and let through")?;
+        writeln!(output, "  mode        observe: the request is recorded and let through")?;
     }
     if !explanation.near_misses.is_empty() {
-        writeln!(output, "near misses, each for one key:")?;
+        writeln!(output, "near misses, each by one key:")?;
     }
     for near in &explanation.near_misses {
         write_near_miss(output, near)?;

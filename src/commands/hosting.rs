@@ -127,14 +127,14 @@ fn headers(server: &Server) -> anyhow::Result<HeaderMap> {
     let of_bearer = server.credential.as_ref().map(|source| (AUTHORIZATION, "Bearer ", source));
     let named = server.headers.iter().map(|(name, source)| {
         let name = name.parse::<HeaderName>();
-        Ok((name.context("it names no header")?, "", source))
+        Ok((name.context("a key of `headers` is not a header name")?, "", source))
     });
     for header in of_bearer.map(Ok::<_, anyhow::Error>).into_iter().chain(named) {
         let (name, before, source) = header?;
         let value = source.read().map_err(anyhow::Error::msg)?;
         let value = Zeroizing::new(format!("{before}{}", value.trim()));
         let value = HeaderValue::from_str(&value);
-        let mut value = value.map_err(|_| anyhow::anyhow!("`{name}` holds a line break"))?;
+        let mut value = value.map_err(|_| anyhow::anyhow!("`{name}` contains a line break"))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

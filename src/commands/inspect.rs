@@ -102,7 +102,10 @@ fn judge(
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     let file = File::options().write(true).create_new(true).open(path);
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.with_context(|| format!("cannot write {}", path.display()))
+    written.with_context(|| match path.exists() {
+        true => format!("{} is not overwritten; remove it or name another file", path.display()),
+        false => format!("cannot write {}", path.display()),
+    })
 }
 
 fn table(out: &mut impl Write, server: &str, rows: &[Row]) -> io::Result<()> {

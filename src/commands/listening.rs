@@ -10,13 +10,10 @@ pub(super) async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpLis
     TcpListener::bind(at).await.map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                format!(
-                    "; port {} is taken: stop what is using it, or choose another ({setting})",
-                    at.port()
-                )
+                format!("; stop what is using port {}, or choose another ({setting})", at.port())
             }
             io::ErrorKind::PermissionDenied => {
-                format!("; ports below 1024 are for root: choose another ({setting})")
+                format!("; ports below 1024 need root: choose another ({setting})")
             }
             io::ErrorKind::AddrNotAvailable => {
                 format!("; this machine has no address {}: choose another ({setting})", at.ip())

@@ -41,15 +41,12 @@ pub(super) fn log_out(args: &LogoutArgs) -> anyhow::Result<Done> {
     match runtime()?.block_on(session.log_out())? {
         LogOut::None => writeln!(out, "there was no login")?,
         LogOut::Forgotten => {
-            writeln!(
-                out,
-                "logged out; the authorization server offers no way to take tokens back"
-            )?;
+            writeln!(out, "logged out; the authorization server has no way to revoke tokens")?;
         }
-        LogOut::Revoked => writeln!(out, "logged out; the tokens were taken back")?,
+        LogOut::Revoked => writeln!(out, "logged out; the tokens were revoked")?,
         LogOut::NotRevoked(error) => {
             writeln!(out, "logged out")?;
-            anstream::eprintln!("agentgate: the tokens were not taken back: {error}");
+            anstream::eprintln!("agentgate: the tokens were not revoked: {error}");
         }
     }
     Ok(Done::Success)
@@ -63,7 +60,8 @@ fn session(url: &Url, options: Options) -> anyhow::Result<Session> {
 fn who(args: &LoginArgs) -> anyhow::Result<Who> {
     let secret = match &args.client_secret_env {
         Some(name) => {
-            let secret = env::var(name).with_context(|| format!("no secret in `{name}`"))?;
+            let secret =
+                env::var(name).with_context(|| format!("the variable `{name}` is not set"))?;
             ensure!(!secret.is_empty(), "`{name}` is empty");
             Some(secret.into())
         }
@@ -86,7 +84,7 @@ fn told(login: &Login) -> String {
     };
     let end = match (login.renews, login.expires) {
         (true, _) => "; it renews itself".to_owned(),
-        (false, Some(expires)) => format!("; it ends at {expires}"),
+        (false, Some(expires)) => format!("; it expires at {expires}"),
         (false, None) => String::new(),
     };
     format!("{begin} at {}{scopes}{end}", login.issuer)

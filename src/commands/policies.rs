@@ -67,7 +67,9 @@ pub(super) fn expanded(typed: &[String], lookup: &Lookup) -> anyhow::Result<Vec<
         }
         let files = files_in(Path::new(name));
         if files.is_empty() {
-            anyhow::bail!("there is no policy file in the folder {name}");
+            anyhow::bail!(
+                "there is no policy file in the folder {name}; policies end in .yaml or .yml"
+            );
         }
         names.extend(files.iter().map(|path| path.display().to_string()));
     }

@@ -53,7 +53,7 @@ pub(super) fn url<'c>(
         }
         let first = first.display();
         if let Some(option) = args.about_url() {
-            anyhow::bail!("{option} is about a server behind a URL, and `{first}` is a command");
+            anyhow::bail!("{option} is only for a server behind a URL, but `{first}` is a command");
         }
         return Ok(None);
     };
@@ -62,7 +62,7 @@ pub(super) fn url<'c>(
     anyhow::ensure!(is_http, "`{}` is neither a command nor an http or https URL", first.display());
     match rest.first() {
         None => Ok(url),
-        Some(more) => anyhow::bail!("a URL takes no arguments, and `{}` is one", more.display()),
+        Some(more) => anyhow::bail!("a URL takes no arguments, but `{}` follows", more.display()),
     }
 }
 
@@ -86,8 +86,8 @@ pub(super) fn usable(url: &str, allow_http: bool) -> anyhow::Result<Uri> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
     anyhow::ensure!(
         !uri.authority().is_some_and(|authority| authority.as_str().contains('@')),
-        "a URL with a user or a password in it is not used, because anyone on this machine can read \
-         it; write --header-env Authorization=VAR"
+        "a URL must not contain a user or a password, because anyone on this machine can read it; \
+         use --header-env Authorization=VAR"
     );
     uri.host().with_context(|| format!("`{url}` names no host"))?;
     anyhow::ensure!(
@@ -144,7 +144,7 @@ pub(super) fn headers(args: &RemoteArgs, variables: Variables<'_>) -> anyhow::Re
         let secret = SECRETS.iter().any(|word| name.as_str().contains(word));
         anyhow::ensure!(
             !secret || value.contains("${"),
-            "the value of `{name}` would be in the command line for everybody to see; \
+            "the value of `{name}` would be on the command line, where anyone on this machine can read it; \
              write '{name}: ${{VARIABLE}}', or --header-env {name}=VARIABLE"
         );
         headers.insert(name, sensitive(&expanded(value, variables)?)?);
@@ -161,12 +161,12 @@ pub(super) fn headers(args: &RemoteArgs, variables: Variables<'_>) -> anyhow::Re
 }
 
 fn header_name(text: &str) -> anyhow::Result<HeaderName> {
-    text.trim().parse().with_context(|| format!("`{}` is not the name of a header", text.trim()))
+    text.trim().parse().with_context(|| format!("`{}` is not a header name", text.trim()))
 }
 
 fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
     let value = HeaderValue::from_str(value.trim());
-    let mut value = value.map_err(|_| anyhow::anyhow!("a header's value holds a line break"))?;
+    let mut value = value.map_err(|_| anyhow::anyhow!("a header's value contains a line break"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -232,13 +232,13 @@ pub(super) fn may_listen(
 ) -> anyhow::Result<Option<Zeroizing<String>>> {
     anyhow::ensure!(
         args.remote.transport != cli::Transport::Sse,
-        "HTTP+SSE servers are shown over standard input and output only: leave out --listen"
+        "HTTP+SSE servers are served over standard input and output only; omit --listen"
     );
     let token = args.listen.token_env.as_deref();
     let token = token.map(|name| secret(name, variables)).transpose()?;
     anyhow::ensure!(
         address.ip().is_loopback() || token.is_some(),
-        "{address} can be reached from other machines; give --token-env VARIABLE too"
+        "{address} can be reached from other machines; add --token-env VARIABLE"
     );
     Ok(token)
 }

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::{Done, jsonl, policies};
 use crate::action::{Action, Agent};
 use crate::cli::ReplayArgs;
-use crate::config::Settings;
+use crate::config::{Settings, whole};
 use crate::gate::pipeline::{self, Facts};
 use crate::intent;
 use crate::json::{self, Json};
@@ -67,7 +67,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(&args.trace)
-            .with_context(|| format!("cannot read {}", args.trace.display()))?;
+            .with_context(|| format!("cannot read {}", whole(&args.trace).display()))?;
         Box::new(BufReader::new(file))
     };
     let mut input = rows::as_lines(input)?;

@@ -112,9 +112,9 @@ fn told(names: &[String], lookup: &Lookup) -> String {
     match names {
         [] => format!(
             "Nothing to test: the configuration names no policy, and there is none in {folders}. \
-             Those inside the program: agentgate policies list"
+             To see the built-in ones: agentgate policies list"
         ),
-        _ => format!("What the configuration names, and what is in {folders}:"),
+        _ => format!("Testing what the configuration names, and what is in {folders}:"),
     }
 }
 

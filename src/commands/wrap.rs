@@ -26,7 +26,7 @@ use crate::os::{self, Child, StopRequests};
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     look_behind("wrap", &args.command)?;
     if let Some(option) = args.listen.about_listening() {
-        anyhow::bail!("{option} does nothing without --listen ADDR");
+        anyhow::bail!("{option} has no effect without --listen ADDR");
     }
     let settings = Settings::resolve(&args.decide)?;
     let url = remote::url(&args.command, &args.remote)?;
@@ -133,7 +133,7 @@ fn serve_http(
 fn hint_at_client() {
     if io::stdin().is_terminal() {
         anstream::eprintln!(
-            "agentgate: this waits for an MCP client on standard input: the command belongs in a client's \
+            "agentgate: waiting for an MCP client on standard input; this command belongs in a client's \
              configuration. `agentgate inspect` shows what the server offers; Ctrl-C ends this"
         );
     }

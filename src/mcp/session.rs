@@ -73,7 +73,7 @@ pub async fn run(
             code = child.wait() => End::ServerGone(code?),
             how = told.next() => End::Told(how),
             () = sleep(END_GRACE) => {
-                tracing::warn!("the server has closed its input and lives on; it is ended");
+                tracing::warn!("the server closed its input but keeps running; it is ended");
                 End::Told(Stop::Terminate)
             }
         },

@@ -27,7 +27,7 @@ pub enum HoldError {
         max: usize,
     },
     /// It did not come in time: 408.
-    #[error("the body did not come within {} s", patience.as_secs_f32())]
+    #[error("the body did not arrive within {} s", patience.as_secs_f32())]
     Slow {
         /// How long it may take.
         patience: Duration,
@@ -295,7 +295,7 @@ pub fn map_trailers(
 
 /// A body of which nothing came for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nothing more of the body came within {} s", .0.as_secs_f32())]
+#[error("no more of the body arrived within {} s", .0.as_secs_f32())]
 pub struct Stalled(pub Duration);
 
 /// A body that was broken off because of what it holds.

@@ -63,12 +63,14 @@ struct Refusal {
 
 /// More than a login takes.
 #[derive(Debug, thiserror::Error)]
-#[error("it names more places to look at than a login takes")]
+#[error("it names more places to look at than a login may use")]
 struct TooMany;
 
 /// The address that a login must not use.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no address to log in at: it must be https, and not lead into this network")]
+#[error(
+    "`{0}` is not an address to log in at: it must be https, and must not lead into this network"
+)]
 pub(super) struct Forbidden(String);
 
 impl Exchange {

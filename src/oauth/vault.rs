@@ -78,7 +78,7 @@ impl Vault {
         };
         if let Some(exposure) = exposure(&self.file) {
             let path = self.file.display();
-            tracing::warn!(%path, "others may read this login: its {exposure}");
+            tracing::warn!(%path, "others can read this login: its {exposure}");
         }
         let mut text = Zeroizing::new(Vec::new());
         file.take(MAX_FILE).read_to_end(&mut text)?;

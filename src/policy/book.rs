@@ -71,7 +71,7 @@ pub enum BookError {
     #[error("the policy does not load\n{0}")]
     Invalid(Diagnostics),
     /// There is no such file.
-    #[error("there is no policy file of the name `{0}` that could be removed")]
+    #[error("there is no policy file named `{0}` to remove")]
     Unknown(String),
     /// The file cannot be written or removed.
     #[error("the policy file cannot be written: {0}")]

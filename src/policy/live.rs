@@ -112,10 +112,10 @@ impl Lookup {
         let here = extensions.map(|extension| format!("./{named}.{extension}"));
         let advice = match (here.iter().find(|path| is_file(path)), nearest(named, known())) {
             (Some(path), _) => format!("write {path} for the file in this folder"),
-            (None, Some(near)) => format!("did you mean `{near}`? A file is given with its path"),
+            (None, Some(near)) => format!("did you mean `{near}`? A file is named by its path"),
             (None, None) => {
                 let names: Vec<&str> = known().collect();
-                format!("built in are {}; a file is given with its path", names.join(", "))
+                format!("built in are {}; a file is named by its path", names.join(", "))
             }
         };
         let folders: Vec<String> = [&self.named, &self.own]
@@ -125,7 +125,7 @@ impl Lookup {
             .collect();
         let place = match folders.is_empty() {
             true => String::new(),
-            false => format!(", and no such file in {}", folders.join(" or ")),
+            false => format!(", nor a file for it in {}", folders.join(" or ")),
         };
         complaint(named, format!("there is no policy of that name{place}")).help(advice)
     }
@@ -204,7 +204,15 @@ fn read(path: &Path, origin: &str) -> Result<String, Diagnostic> {
         File::open(path)?.take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = bytes().map_err(|error| complaint(origin, format!("cannot be read: {error}")))?;
+    let bytes = bytes().map_err(|error| {
+        let unreadable = complaint(origin, format!("cannot be read: {error}"));
+        match std::env::current_dir() {
+            Ok(folder) if path.is_relative() => {
+                unreadable.help(format!("the path is relative to {}", folder.display()))
+            }
+            _ => unreadable,
+        }
+    })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         // The last character may be cut in two; it is too large anyway.
@@ -377,7 +385,7 @@ impl Watched {
         };
         if *text == *self.file.source.text {
             if self.complaint.take().is_some() {
-                tracing::info!(file = self.file.origin(), "the policy file is as it was");
+                tracing::info!(file = self.file.origin(), "the policy file is unchanged");
             }
             self.pending = None;
             return false;
@@ -403,7 +411,7 @@ impl Watched {
     fn complain(&mut self, complaint: String) {
         if self.complaint.as_ref() != Some(&complaint) {
             tracing::error!(
-                "the changed policy is not used, the last good one stays in force:\n{complaint}"
+                "the changed policy is not used; the last good one stays in force:\n{complaint}"
             );
             self.complaint = Some(complaint);
         }

@@ -115,7 +115,7 @@ impl Credential {
         }
         let text = Zeroizing::new(in_form(self.provider, secret));
         let mut value =
-            HeaderValue::from_str(&text).map_err(|_| "it holds a line break".to_owned())?;
+            HeaderValue::from_str(&text).map_err(|_| "it contains a line break".to_owned())?;
         value.set_sensitive(true);
         Ok(value)
     }

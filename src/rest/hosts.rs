@@ -19,7 +19,7 @@ pub struct Hosts {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostFault {
     /// Not one of the provider's.
-    #[error("`{name}` is no host of {provider}'s; {known}")]
+    #[error("`{name}` is not a host of {provider};  {known}")]
     NotItsOwn {
         /// What was named.
         name: String,

@@ -53,7 +53,7 @@ pub struct Identified {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Stranger {
     /// No key at all.
-    #[error("no agent key: send it as X-Agent-Key, or in the credential's place")]
+    #[error("no agent key: send it as X-Agent-Key, or in place of the credential")]
     NoKey,
     /// A key that is nobody's, or two that differ.
     #[error("the agent key is not valid")]
@@ -144,11 +144,11 @@ pub fn astray(places: &[HeaderName], headers: &HeaderMap) -> Option<String> {
         holds_key(value.as_bytes()) && !is_taken_out(name)
     };
     if headers.keys().any(|name| holds_key(name.as_str().as_bytes())) {
-        return Some("a header is called by a key of the gate's".to_owned());
+        return Some("a header is named like a key of the gate".to_owned());
     }
     let (name, _) = headers.iter().find(astray)?;
     Some(format!(
-        "the header `{name}` holds a key of the gate's: send it as X-Agent-Key, and only there"
+        "the header `{name}` contains a key of the gate: send it as X-Agent-Key, and only there"
     ))
 }
 

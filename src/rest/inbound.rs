@@ -90,7 +90,7 @@ pub enum Fault {
     #[error("{0}")]
     Body(#[from] HoldError),
     /// The configuration does not say where the provider is.
-    #[error("where is {0}? configure `providers.{0}.upstream`")]
+    #[error("{0} has no upstream; configure `providers.{0}.upstream`")]
     NoUpstream(&'static str),
     /// An AWS signature of the agent's own that is not enough.
     #[error("{0}")]

@@ -125,7 +125,7 @@ pub enum AgentError {
     #[error("there are {MAX_AGENTS} agents already")]
     TooMany,
     /// No randomness to be had.
-    #[error("no key can be made: {0}")]
+    #[error("no key can be generated: {0}")]
     Random(getrandom::Error),
     /// The database.
     #[error(transparent)]

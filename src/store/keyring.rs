@@ -38,7 +38,7 @@ pub(super) fn load_keys(
     };
     for path in [&files.key, &files.db] {
         if let Some(exposure) = exposure(path) {
-            tracing::warn!(path = %path.display(), "others may read this file: its {exposure}");
+            tracing::warn!(path = %path.display(), "others can read this file: its {exposure}");
         }
     }
     let keys = Keys::derive(secret).ok_or_else(|| files.open_error("its key cannot be used"))?;
@@ -58,7 +58,7 @@ pub(super) fn keep_key(files: &Files, keys: &Keys) -> Result<(), StoreError> {
         Some(_) => Err(another(files)),
         None => {
             files.write_secret(keys.secret()).map_err(failed)?;
-            tracing::warn!(path = %files.key.display(), "the log's key was gone, and is back");
+            tracing::warn!(path = %files.key.display(), "the log's key was missing and has been put back");
             Ok(())
         }
     }

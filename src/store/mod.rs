@@ -192,7 +192,7 @@ pub enum StoreError {
 /// Where there is no log, or it cannot be written.
 pub fn accept_loss(path: &Path, options: &Options) -> Result<Option<i64>, StoreError> {
     if !path.exists() {
-        return Err(StoreError::open(path, "there is none; the first recorded action makes one"));
+        return Err(StoreError::open(path, "there is none; the first recorded action creates it"));
     }
     Ledger::accept_loss(path, options)
 }

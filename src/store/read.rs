@@ -102,7 +102,7 @@ impl Reader {
     /// Where there is none, or none that this program can read.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if !path.exists() {
-            let why = "there is none yet; the first recorded action makes one";
+            let why = "there is none yet; the first recorded action creates it";
             return Err(StoreError::open(path, why));
         }
         let files = Files::locate(path).map_err(|error| StoreError::open(path, error))?;

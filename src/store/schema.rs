@@ -61,7 +61,7 @@ pub(super) fn open_to_read(files: &Files) -> Result<Connection, StoreError> {
     };
     let connection = open().map_err(|error| files.unopened(&error))?;
     match check_ours(&connection, files)? {
-        0 => Err(files.open_error("it is empty; the first recorded action makes it a log")),
+        0 => Err(files.open_error("it is empty; the first recorded action turns it into a log")),
         _ => Ok(connection),
     }
 }

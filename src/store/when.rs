@@ -7,10 +7,10 @@ use jiff::{Span, Timestamp, Zoned};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTime {
     /// It cannot be read.
-    #[error("`{0}` is no time; write 2026-11-22, 2026-11-22T09:00:00Z, 2h or 30d (ago)")]
+    #[error("`{0}` is not a time; write 2026-11-22, 2026-11-22T09:00:00Z, 2h or 30d (ago)")]
     Unreadable(String),
     /// A number alone may be of anything.
-    #[error("`{0}` says no unit; write {0}d, {0}h or {0}m (days, hours or minutes ago), or a date")]
+    #[error("`{0}` has no unit; write {0}d, {0}h or {0}m (days, hours or minutes ago), or a date")]
     NoUnit(String),
     /// What lies in the future would be everything.
     #[error("`{0}` is in the future")]

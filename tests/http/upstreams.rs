@@ -388,16 +388,13 @@ fn what_cannot_be_meant_is_refused_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
     for (arguments, says) in [
-        (
-            &["wrap", "--listen", &taken, "--", "true"][..],
-            "is taken: stop what is using it, or choose",
-        ),
+        (&["wrap", "--listen", &taken, "--", "true"][..], "stop what is using port"),
         (&["wrap", "example.com/mcp"], "write https://example.com/mcp"),
-        (&["login", "foo"], "`foo` is not a URL of http or https; write https://"),
+        (&["login", "foo"], "`foo` is not an http or https URL; write https://"),
         (&["audit", "purge", "--older-than", "90"], "write 90d, 90h"),
         (&["agents", "rotate-key", "x", "--grace", "8d"], "a week"),
         (&["wrap", "--policy", "", "--", "true"], "AGENTGATE_POLICY"),
-        (&["wrap", "--bearer-env", "PATH", "--", "true"], "--bearer-env is about a server"),
+        (&["wrap", "--bearer-env", "PATH", "--", "true"], "--bearer-env is only for a server"),
         (&["wrap", "--header", "X-Team: a", "--", "true"], "--header is about"),
         (&["wrap", "--transport", "http", "--", "true"], "--transport is about"),
         (&["inspect", "--header-env", "X-Team=PATH", "--", "true"], "--header-env is about"),

@@ -448,5 +448,5 @@ fn the_file_of_a_login_is_its_owners_whatever_was_there() {
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let told = stranger.login(&[]).told;
-    assert!(told.contains("others may read this login"), "{told}");
+    assert!(told.contains("others can read this login"), "{told}");
 }

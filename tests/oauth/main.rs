@@ -146,7 +146,7 @@ async fn logging_out_gives_the_tokens_back() {
     let used = session.authorization().await;
     assert!(stage.call("read", used.clone()).await.is_ok());
     let output = stage.run(&["logout", stage.url.as_str()]);
-    assert_eq!(text(&output.stdout), "logged out; the tokens were taken back\n");
+    assert_eq!(text(&output.stdout), "logged out; the tokens were revoked\n");
     assert_eq!((stage.asked("revocation"), stage.file()), (2, None));
     assert!(stage.call("read", used).await.is_err(), "the token still works");
     assert_eq!(session.authorization().await, None, "the session still has it");
@@ -295,7 +295,7 @@ async fn a_client_registered_by_hand_is_used_and_remembered() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let output = stage.run(&["logout", url]);
-    assert_eq!(text(&output.stdout), "logged out; the tokens were taken back\n");
+    assert_eq!(text(&output.stdout), "logged out; the tokens were revoked\n");
     assert_eq!((stage.asked("registration"), stage.opened().len()), (0, 2));
 }
 

@@ -106,7 +106,7 @@ fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
         &gate,
         "policy: [read_only]\naudit_sync: full\nproviders: {slack: {listen: '127.0.0.1:9'}}\n",
     );
-    let restart = "not in force until a restart: audit_sync, providers.slack.listen";
+    let restart = "these changes need a restart: audit_sync, providers.slack.listen";
     eventually(restart, || gate.said().contains(restart));
     assert_eq!(gate.said().matches("not in force").count(), 1);
     assert!(gate.process().try_wait().unwrap().is_none(), "it serves on");
@@ -162,7 +162,7 @@ fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
     };
     let taken = gate.address.to_string();
     let said = failed(&["--listen", &taken]);
-    let port = format!("port {} is taken", gate.address.port());
+    let port = format!("stop what is using port {}", gate.address.port());
     assert!(said.contains(&port) && said.contains("--listen"), "{said}");
     assert!(failed(&["--config", "/nonexistent/serve.yaml"]).contains("/nonexistent/serve.yaml"));
     assert!(failed(&["--listen", "8100"]).contains("write 127.0.0.1:8100"));

@@ -16,10 +16,10 @@ pub(super) fn write(out: &mut impl Write, stats: &Stats) -> io::Result<()> {
     for (decision, count) in &stats.by_decision {
         writeln!(out, "  {decision:<6} {count:>12}  {:>5.1} %", share(*count))?;
     }
-    writeln!(out, "deciding took {:.1} µs on average", stats.decision_us_mean)?;
+    writeln!(out, "a decision took {:.1} µs on average", stats.decision_us_mean)?;
     writeln!(
         out,
-        "{} forwarded and answered, {} of them failed; {:.1} ms on average, {:.1} at most",
+        "{} forwarded and answered, {} of them failed; {:.1} ms on average, {:.1} ms at most",
         stats.answered, stats.failed, stats.upstream_ms_mean, stats.upstream_ms_max
     )?;
     for (title, names) in [
@@ -39,8 +39,9 @@ fn table(title: &str, names: &[Named]) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header([title, "decisions", "denied"]);
-    for name in names {
-        table.add_row([shown(&name.name), name.decisions.to_string(), name.denied.to_string()]);
+    for Named { name, decisions, denied } in names {
+        let name = if name.is_empty() { "(none)".to_owned() } else { shown(name) };
+        table.add_row([name, decisions.to_string(), denied.to_string()]);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));

@@ -15,7 +15,7 @@ use crate::cli::{
     AuditAcceptArgs, AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs,
     AuditStatsArgs, AuditTailArgs, AuditVerifyArgs, DecideArgs, ExportFormat, StoreArgs,
 };
-use crate::config::Settings;
+use crate::config::{Settings, whole};
 use crate::store::audit::RowId;
 use crate::store::csv;
 use crate::store::purge::{self, Proof, Purged};
@@ -99,13 +99,10 @@ fn stats(args: &AuditStatsArgs) -> anyhow::Result<Done> {
     for (given, option) in
         [(args.filter.text.is_some(), "--text"), (args.filter.outcome.is_some(), "--outcome")]
     {
-        anyhow::ensure!(!given, "the figures cannot be selected by {option}; use list or export");
+        anyhow::ensure!(!given, "stats cannot be filtered by {option}; use list or export");
     }
     let filter = filter(&args.filter)?;
-    anyhow::ensure!(
-        !filter.failed,
-        "the figures say only how many failed; use `list --outcome error`"
-    );
+    anyhow::ensure!(!filter.failed, "stats only count what failed; use `list --outcome error`");
     let stats = Reader::open(&database(&args.store)?)?.stats(&filter)?;
     let mut out = anstream::stdout().lock();
     if args.json {
@@ -168,7 +165,7 @@ fn purge(args: &AuditPurgeArgs) -> anyhow::Result<Done> {
         terminal::json_line(&mut out, &line)?;
     } else {
         let would = if args.dry_run { "would remove" } else { "removed" };
-        writeln!(out, "{would} {decisions} rows ({entries} entries) from before {before:.0}")?;
+        writeln!(out, "{would} {decisions} rows ({entries} entries) older than {before:.0}")?;
     }
     Ok(Done::Success)
 }
@@ -214,7 +211,7 @@ fn accept_loss(args: &AuditAcceptArgs) -> anyhow::Result<Done> {
     let lost = store::accept_loss(&database(&args.store)?, &Options::default())?;
     let mut out = anstream::stdout().lock();
     match lost {
-        Some(lost) => writeln!(out, "the log goes on; an entry says what is lost, up to {lost}")?,
+        Some(lost) => writeln!(out, "the log continues; an entry records the loss, up to {lost}")?,
         None => writeln!(out, "nothing is missing at the end of the log")?,
     }
     Ok(Done::Success)
@@ -223,7 +220,7 @@ fn accept_loss(args: &AuditAcceptArgs) -> anyhow::Result<Done> {
 /// Where the log is. A database that is named needs no configuration.
 fn database(args: &StoreArgs) -> anyhow::Result<PathBuf> {
     if let Some(named) = &args.db {
-        return Ok(named.clone());
+        return Ok(whole(named));
     }
     let config = std::env::var_os("AGENTGATE_CONFIG").map(PathBuf::from);
     let settings = Settings::resolve(&DecideArgs { config, ..DecideArgs::default() })?;
@@ -251,7 +248,7 @@ fn filter(args: &AuditFilter) -> anyhow::Result<Filter> {
 }
 
 fn row_id(text: &str) -> anyhow::Result<RowId> {
-    RowId::parse(text).with_context(|| format!("`{text}` is not the id of a row"))
+    RowId::parse(text).with_context(|| format!("`{text}` is not a row's id"))
 }
 
 /// Rows on their way to standard output.

@@ -192,7 +192,7 @@ async fn farewell<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<()> {
     stage.say("Try your own policies without credentials:")?;
     stage.command("agentgate serve --test-mode")?;
     stage.say("Then point an SDK at http://127.0.0.1:8100/proxy/PROVIDER and give it the")?;
-    stage.say("agent's key in the credential's place:")?;
+    stage.say("agent's key in place of the credential:")?;
     stage.command("agentgate agents create my-agent --policy github_readonly")?;
     Ok(())
 }

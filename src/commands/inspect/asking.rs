@@ -268,7 +268,7 @@ fn advice(words: &str, url: &str) -> Option<String> {
         _ if says(&["connection refused"]) => {
             "nothing listens there: start the server, or check the host and the port".to_owned()
         }
-        _ if says(&["dns error"]) => "the host is not known: check its spelling".to_owned(),
+        _ if says(&["dns error"]) => "the host is unknown: check its spelling".to_owned(),
         _ if says(&["certificate", "tls", "corrupt message", "handshake"]) => {
             "the secure connection fails: check whether it is http or https, and whether this \
              machine trusts the server's certificate"

@@ -60,7 +60,7 @@ impl Follower {
         let changes = self.last.changes(&plan);
         if changes == Changes::default() {
             if self.complaint.take().is_some() || at_once {
-                tracing::info!("the configuration loads and is as it was");
+                tracing::info!("the configuration loads and is unchanged");
             }
             return;
         }
@@ -92,9 +92,9 @@ impl Follower {
         }
         let owed = self.started.changes(&plan).restart;
         if !changes.restart.is_empty() && owed.is_empty() {
-            tracing::info!("nothing waits for a restart any more");
+            tracing::info!("no change needs a restart any more");
         } else if !changes.restart.is_empty() {
-            tracing::warn!("not in force until a restart: {}", owed.join(", "));
+            tracing::warn!("these changes need a restart: {}", owed.join(", "));
         }
         self.complaint = None;
         self.last = plan;
@@ -104,7 +104,7 @@ impl Follower {
         self.pending = None;
         if again || self.complaint.as_deref() != Some(error) {
             tracing::error!(
-                "the changed configuration is not used, the last good one stays in force: {error}"
+                "the changed configuration is not used; the last good one stays in force: {error}"
             );
             self.complaint = Some(error.to_owned());
         }

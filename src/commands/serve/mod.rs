@@ -49,10 +49,10 @@ async fn serve(
     let told = StopRequests::listen()?;
     let serving = Serving::start(&plan, store, master).await?;
     if plan.test_mode {
-        say("test mode: nothing is sent to any provider, their answers are mocks");
+        say("test mode: nothing is sent to any provider; the answers are mocks");
     }
     if std::env::var_os("AUDIT_DB_PATH").is_some() {
-        tracing::warn!("AUDIT_DB_PATH is not read: this log has a form of its own; see --db");
+        tracing::warn!("AUDIT_DB_PATH is ignored: the format of this log differs; see --db");
     }
     for missing in plan.missing_credentials() {
         tracing::warn!("{missing}; until then its requests get 503");
@@ -82,8 +82,8 @@ fn master_key(plan: &Plan) -> anyhow::Result<MasterKey> {
         let name = named.map_or("AGENTGATE_MASTER_KEY", |(name, _)| name);
         anyhow::ensure!(
             plan.listen.ip().is_loopback(),
-            "the master key cannot guard {}: {weakness}; set {name} to a long random text, or to \
-             nothing, and one is made",
+            "the master key cannot guard {}: {weakness}; set {name} to a long random text, or unset \
+             it and one is generated",
             plan.listen
         );
         tracing::warn!("the master key is weak: {weakness}");
@@ -96,11 +96,11 @@ fn kept_key(file: &Path) -> anyhow::Result<MasterKey> {
         .with_context(|| format!("the master key in {}", file.display()))?;
     match made {
         Some(text) if !is_kept() => say(&format!(
-            "the master key is {}\n           it is kept in {} and not shown again",
+            "the master key is {}\n           it is kept in {} and is not shown again",
             text.as_str(),
             file.display()
         )),
-        Some(_) => say(&format!("a master key was made: it is in {}", file.display())),
+        Some(_) => say(&format!("a master key was generated; it is in {}", file.display())),
         None => {}
     }
     Ok(key)

@@ -216,7 +216,7 @@ impl Session {
         // A client that is gone needs nothing more, and one that does not
         // read must not hold up the others.
         if timeout(UNREAD, sender.send(message)).await.is_err() {
-            tracing::warn!("a client does not read its stream and is given up");
+            tracing::warn!("a client does not read its stream and is disconnected");
             let mut state = self.state();
             state.posts.retain(|post| !post.sender.same_channel(&sender));
             state.listener.take_if(|listener| listener.same_channel(&sender));

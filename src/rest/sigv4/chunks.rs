@@ -54,10 +54,10 @@ pub enum BadChunk {
         max: usize,
     },
     /// It was changed, left out or put elsewhere, or somebody else signed it.
-    #[error("the signature of a chunk does not fit")]
+    #[error("the signature of a chunk does not match")]
     Signature,
     /// More or less than was announced.
-    #[error("the chunks do not hold as much as `x-amz-decoded-content-length` says")]
+    #[error("the chunks do not contain as much as `x-amz-decoded-content-length` says")]
     Length,
     /// It ends before its last chunk does.
     #[error("the body ends before its last chunk")]

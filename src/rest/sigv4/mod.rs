@@ -90,7 +90,7 @@ pub enum BadSignature {
     #[error("the signature's time is more than {} s off", SKEW.as_secs())]
     Skewed,
     /// It is not the signature of this request.
-    #[error("the signature does not fit the request")]
+    #[error("the signature does not match the request")]
     Wrong,
     /// It is the agent's, and leaves out a header that decides.
     #[error("the header `{0}` is not signed: name it in `SignedHeaders`")]
