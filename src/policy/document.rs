@@ -154,11 +154,11 @@ pub(crate) fn read(source: &Source) -> (Option<Document>, Diagnostics) {
     };
     let mut reader = Reader::new(source);
     let document = reader.document(&root);
-    (document, reader.found)
+    (Some(document), reader.found)
 }
 
 impl Reader<'_> {
-    fn document(&mut self, root: &Node) -> Option<Document> {
+    fn document(&mut self, root: &Node) -> Document {
         let fields = self.fields(root, "a policy", DOCUMENT_KEYS);
         let name = self.policy_name(root, &fields);
         let rules = fields.get("rules").map(|node| self.rules(node)).unwrap_or_default();
@@ -166,8 +166,9 @@ impl Reader<'_> {
             .get("default_effect")
             .and_then(|node| self.word(node, "default_effect", DEFAULT_EFFECTS));
         self.optional_text(&fields, "description");
-        let document = Document {
-            name: name?,
+        Document {
+            // What has none does not load; what else is wrong is found all the same.
+            name: name.unwrap_or_default(),
             rules,
             default_effect,
             default_reason: self.optional_text(&fields, "default_reason"),
@@ -178,8 +179,7 @@ impl Reader<'_> {
                 .and_then(|node| self.word(node, "mode", MODES))
                 .unwrap_or_default(),
             tests: fields.get("tests").map(|node| self.tests(node)).unwrap_or_default(),
-        };
-        Some(document)
+        }
     }
 
     fn policy_name(&mut self, root: &Node, fields: &Fields<'_>) -> Option<String> {
@@ -206,7 +206,7 @@ impl Reader<'_> {
 
     fn rules(&mut self, node: &Node) -> Vec<RuleDoc> {
         match &node.value {
-            Value::List(items) => items.iter().filter_map(|item| self.rule(item)).collect(),
+            Value::List(items) => items.iter().map(|item| self.rule(item)).collect(),
             Value::Null => Vec::new(),
             _ => {
                 self.expected(node, "rules", "a list");
@@ -215,7 +215,7 @@ impl Reader<'_> {
         }
     }
 
-    fn rule(&mut self, node: &Node) -> Option<RuleDoc> {
+    fn rule(&mut self, node: &Node) -> RuleDoc {
         let known: Vec<&str> = RULE_KEYS.iter().chain(CLAUSE_KEYS).copied().collect();
         let fields = self.fields(node, "a rule", &known);
         let mut clause = self.clause(&fields);
@@ -235,7 +235,9 @@ impl Reader<'_> {
                 None
             }
         };
-        Some(RuleDoc { span: node.span, name, effect: effect?, reason, suggestion, clause })
+        // As with the name.
+        let effect = effect.unwrap_or(Decision::Deny);
+        RuleDoc { span: node.span, name, effect, reason, suggestion, clause }
     }
 
     /// A condition: the keys of a rule, and `and`, `or`, `not` over more of them.

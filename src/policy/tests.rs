@@ -347,12 +347,6 @@ rate_limit: { requests_per_minute: 0 }
         "bad.yaml:15:1: error: unknown key `default_efect`",
         " 3 |   - tol: push_*",
         "   |     ^^^",
-    ] {
-        assert!(found.contains(expected), "{expected}\n---\n{found}");
-    }
-    let text = text.replace("Bad Name", "good").replace("tol:", "tool:").replace("allov", "allow");
-    let found = load_str("bad.yaml", &text).expect_err("must be refused").to_string();
-    for expected in [
         "bad.yaml:5:11: error: `[` has no meaning",
         "bad.yaml:11:15: error: a resource starts with",
         "bad regex `(`",
