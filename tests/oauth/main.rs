@@ -155,11 +155,11 @@ async fn logging_out_gives_the_tokens_back() {
 }
 
 #[test]
-fn logging_out_says_where_tokens_are_not_taken_back() {
+fn logging_out_says_where_tokens_are_not_revoked() {
     let Some(stage) = Stage::set("agree", json!({"revocation": false})) else { return };
     stage.login();
     let output = stage.run(&["logout", stage.url.as_str()]);
-    assert!(text(&output.stdout).contains("no way to take tokens back"));
+    assert!(text(&output.stdout).contains("no way to revoke tokens"));
     assert_eq!((output.status.code(), stage.file()), (Some(0), None));
 }
 

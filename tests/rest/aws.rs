@@ -217,11 +217,11 @@ fn what_was_verified_goes_on_at_once_and_half_a_body_looks_like_half() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert!(
-            answer.starts_with("HTTP/1.1 400") && answer.contains("a chunk does not fit"),
+            answer.starts_with("HTTP/1.1 400") && answer.contains("a chunk does not match"),
             "{answer}"
         );
         eventually("the outcome is recorded", || gate.log()[0]["outcome"] == "error");
-        assert!(is_in_log(&gate, "a chunk does not fit"));
+        assert!(is_in_log(&gate, "a chunk does not match"));
     }
 }
 

@@ -108,7 +108,7 @@ fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
     );
     let restart = "these changes need a restart: audit_sync, providers.slack.listen";
     eventually(restart, || gate.said().contains(restart));
-    assert_eq!(gate.said().matches("not in force").count(), 1);
+    assert_eq!(gate.said().matches("need a restart").count(), 1);
     assert!(gate.process().try_wait().unwrap().is_none(), "it serves on");
 }
 

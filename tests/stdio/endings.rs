@@ -135,7 +135,7 @@ fn a_person_at_a_terminal_is_told_what_it_waits_for() {
     command.args(["-c", in_terminal]).args(sandbox.wrap().command(argv(["true"])));
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("waits for an MCP client"), "{said}");
+    assert!(said.contains("waiting for an MCP client"), "{said}");
     let mut client = gated(&sandbox, argv(["true"]));
     assert!(client.wait(PATIENCE).is_some());
     assert!(!client.stderr().contains("waits for"), "{}", client.stderr());
