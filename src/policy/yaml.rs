@@ -50,13 +50,28 @@ pub(crate) fn parse(source: &Source) -> Result<Node, Diagnostic> {
                 && (place.line == 0 || place.line >= second.line)
             {
                 let message = "a second YAML document begins here".to_owned();
-                let advice = "a file is one policy: give each its own";
+                let advice = "a file is one policy: give each a file of its own";
                 return source.finding(Severity::Error, second, message).help(advice);
             }
             let message = first_line(&error.without_snippet().to_string());
-            source.finding(Severity::Error, place, message)
+            let finding = source.finding(Severity::Error, place, message);
+            match advice(&finding.message) {
+                Some(advice) => finding.help(advice),
+                None => finding,
+            }
         })?;
     node(source, raw)
+}
+
+/// What the parser's words most often mean.
+fn advice(message: &str) -> Option<&'static str> {
+    let known = [
+        ("did not find expected", "check the indentation: keys of one map begin in one column"),
+        ("mapping values are not allowed", "put a text that contains `: ` in quotes"),
+        (" tab", "indent with spaces, not with tabs"),
+        ("unexpected character", "put a text that begins with this character in quotes"),
+    ];
+    known.into_iter().find(|(words, _)| message.contains(words)).map(|(_, advice)| advice)
 }
 
 /// Where a second document begins, if one does.
@@ -342,6 +357,20 @@ mod tests {
             assert!(!finding.message.is_empty(), "{text}");
         }
         assert_eq!(refused("a: 1\nb: [1").span.line, 2);
+    }
+
+    #[test]
+    fn slips_of_yaml_come_with_what_to_do() {
+        for (text, advice) in [
+            ("a:\n  - b: 1\n   c: 2\n", "indentation"),
+            ("a: b: c\n", "in quotes"),
+            ("a: @b\n", "in quotes"),
+            ("a: b\n\tc: d\n", "not with tabs"),
+        ] {
+            let finding = refused(text);
+            assert!(finding.help.as_ref().is_some_and(|it| it.contains(advice)), "{finding:?}");
+        }
+        assert_eq!(refused("a: [1\n").help, None);
     }
 
     #[test]
