@@ -90,6 +90,38 @@ fn the_sample_of_check_is_what_it_prints() {
     assert_eq!(sample.split("```").next().unwrap(), printed);
 }
 
+/// And what it says that commands print which need no more than what they are given.
+#[cfg(unix)]
+#[test]
+fn the_samples_of_other_commands_are_what_they_print() {
+    let home = tempfile::tempdir().unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_agentgate")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let mut seen = BTreeSet::new();
+    for page in ["README.md", "docs/serve.md"] {
+        for (line, block) in blocks(&fs::read_to_string(root().join(page)).unwrap(), "console") {
+            let (command, sample) = block.split_once('\n').unwrap();
+            let Some(command) = command.strip_prefix("$ ") else { continue };
+            let names =
+                ["agentgate test ", "agentgate explain ", "agentgate intent ", "agentgate replay "];
+            let Some(name) = names.into_iter().find(|name| command.contains(name)) else {
+                continue;
+            };
+            let mut run = Command::new("sh");
+            run.args(["-c", command]).env("PATH", &path).env("AGENTGATE_HOME", home.path());
+            let printed = String::from_utf8(run.output().unwrap().stdout).unwrap();
+            let (begin, end) = sample.split_once("  …\n").unwrap_or((sample, ""));
+            assert!(
+                printed.starts_with(begin) && printed.ends_with(end),
+                "{page}:{line}: {printed}"
+            );
+            assert!(!end.is_empty() || printed == sample, "{page}:{line}: {printed}");
+            seen.insert(name);
+        }
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+}
+
 #[test]
 fn the_manual_names_no_page_but_its_own() {
     let home = tempfile::tempdir().unwrap();
