@@ -30,7 +30,7 @@ pub struct ServeArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
-    /// Leave tools that would be denied out of tools/list; calls to them are refused either way
+    /// Leave tools that would be denied out of tools/list of the servers in the configuration file
     #[arg(long, env = "AGENTGATE_HIDE_DENIED", value_parser = clap::builder::FalseyValueParser::new())]
     pub hide_denied: bool,
     /// Which database.
