@@ -215,7 +215,7 @@ pub(super) async fn over_stdio(
     let stop = async {
         told.next().await;
     };
-    Ok(match bridge.run(client, stop).await {
+    Ok(match bridge.run((client.0, client.1, os::unread()), stop).await {
         End::Client | End::Told => Done::Success,
         End::Server => Done::Exit(1),
     })

@@ -207,6 +207,11 @@ impl Pending {
         over.collect()
     }
 
+    /// Takes every request that was not answered.
+    pub fn take_all(&mut self) -> Vec<(Key, Asked)> {
+        self.asked.drain().collect()
+    }
+
     /// Takes every receipt that is still open: the connection is over.
     pub fn drain(&mut self) -> Vec<Receipt> {
         let asked = self.asked.drain().filter_map(|(_, asked)| match asked {

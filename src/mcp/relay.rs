@@ -281,6 +281,20 @@ impl Relay {
         self.gate.release(receipt, Outcome::Error, status.to_owned());
     }
 
+    /// Tells the client why what it asked has no answer, and will have none.
+    pub async fn give_up(&self, why: &str) {
+        let (held, asked) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.held), state.pending.take_all())
+        };
+        let asked = asked.into_iter().map(|(id, asked)| (id, Some(asked)));
+        for (id, asked) in held.into_iter().map(|id| (id, None)).chain(asked) {
+            self.fail(asked, why);
+            let answer = reply::upstream_failed(Some(id.as_bytes()), why);
+            self.answer(&[answer.into()], false).await;
+        }
+    }
+
     fn write_off(&self, status: &str) {
         let open = self.state().pending.drain();
         open.iter().for_each(|receipt| self.fail_receipt(receipt, status));

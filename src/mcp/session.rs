@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::relay::Relay;
 use crate::os::{Child, Source, Stop, StopRequests, Streams};
@@ -14,9 +14,9 @@ use crate::os::{Child, Source, Stop, StopRequests, Streams};
 /// How long a server may take to end by itself once its input has ended.
 pub(super) const END_GRACE: Duration = Duration::from_secs(2);
 
-/// The same while it owes answers to a client that still reads: `npx` alone
-/// takes seconds to start, and a script that pipes its calls in ends at once.
-const ANSWER_GRACE: Duration = Duration::from_secs(8);
+/// How long answers may take once the client has said its last: scripts end their
+/// input at once. A client that is gone is not waited for.
+pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
 /// How long the output of a server that is gone may be silent before it counts
 /// as ended: something that escaped may hold it open for ever.
@@ -45,17 +45,22 @@ enum End {
 }
 
 /// Relays until one side ends, ends the other, and gives the server's exit code. The
-/// client is what it says and what hands on what it is told, as for [`Relay::run`].
+/// client is what it says and what hands on what it is told, as for [`Relay::run`], and
+/// what ends when it waits for nothing any more.
 ///
 /// # Errors
 /// Where the operating system cannot tell what became of the server.
 pub async fn run(
     relay: &Arc<Relay>,
-    client: (Source, impl Future<Output = io::Result<()>> + Send + 'static),
+    (says, is_told, gone): (
+        Source,
+        impl Future<Output = io::Result<()>> + Send + 'static,
+        impl Future<Output = ()>,
+    ),
     (mut child, streams): (Child, Streams),
     mut told: StopRequests,
 ) -> io::Result<u8> {
-    let mut conversation = Conversation::start(relay, client, streams);
+    let mut conversation = Conversation::start(relay, (says, is_told), streams);
     let end = tokio::select! {
         () = conversation.ends() => End::ServerSilent,
         code = child.wait() => End::ServerGone(code?),
@@ -67,7 +72,7 @@ pub async fn run(
         End::ServerSilent | End::ClientEnded => tokio::select! {
             code = child.wait() => End::ServerGone(code?),
             how = told.next() => End::Told(how),
-            () = overdue(relay) => End::Told(Stop::Terminate),
+            () = overdue(relay, gone) => End::Told(Stop::Terminate),
         },
         End::ServerDeaf => tokio::select! {
             code = child.wait() => End::ServerGone(code?),
@@ -98,13 +103,29 @@ pub async fn run(
     }
 }
 
-/// Ends when the server has had its time to end by itself.
-async fn overdue(relay: &Relay) {
-    let began = Instant::now();
-    sleep_until(began + END_GRACE).await;
-    while !relay.is_idle() && began.elapsed() < ANSWER_GRACE {
-        sleep(LOOK).await;
+/// Ends when the server has had its time to end by itself: more of it while it owes
+/// answers to a client that is not `gone`. That is told of those that do not come.
+pub(super) async fn overdue(relay: &Relay, gone: impl Future<Output = ()>) {
+    sleep(END_GRACE).await;
+    let answered = async {
+        while !relay.is_idle() {
+            sleep(LOOK).await;
+        }
+    };
+    let answered = tokio::select! {
+        answered = timeout(LAST_ANSWERS - END_GRACE, answered) => answered,
+        () = gone => return,
+    };
+    if answered.is_err() {
+        let why = unanswered_within(LAST_ANSWERS);
+        tracing::warn!("{why}");
+        relay.give_up(&why).await;
     }
+}
+
+/// Why what has no answer yet gets none, so long after the end of the input.
+pub(super) fn unanswered_within(patience: Duration) -> String {
+    format!("no answer came within {} s after the end of the input", patience.as_secs_f32())
 }
 
 /// Ends when a server that is gone has been silent for [`SILENCE`] and the client

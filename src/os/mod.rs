@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// Where bytes come from: our standard input, or a server's output.
 pub type Source = Box<dyn AsyncRead + Send + Unpin>;
@@ -38,6 +39,9 @@ pub const STOP_GRACE: Duration = Duration::from_millis(2_000);
 
 /// How long what a server leaves behind may take before it is killed.
 pub const SWEEP_GRACE: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether somebody reads our standard output.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The prefix of variables that are the gate's own and no business of a server's,
 /// and the one of them that has an older name.
@@ -241,6 +245,14 @@ pub fn descriptors(wanted: u64) -> u64 {
 /// Where a stream is closed or cannot be made ready.
 pub fn stdio() -> io::Result<(Source, Sink)> {
     imp::stdio()
+}
+
+/// Waits until nobody reads our standard output any more, where the system tells before
+/// something is written to it.
+pub async fn unread() {
+    while imp::is_read() {
+        sleep(LOOK).await;
+    }
 }
 
 /// Runs `program` as the supervisor of its whole process tree: passes signals

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use tokio::net::unix::pipe;
 
@@ -13,6 +14,13 @@ use super::{Sink, Source};
 
 pub(super) fn stdio() -> io::Result<(Source, Sink)> {
     Ok((source(io::stdin().as_fd().try_clone_to_owned()?)?, sink()?))
+}
+
+pub(super) fn is_read() -> bool {
+    let stdout = io::stdout();
+    let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
+    let _ = poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    !ends.iter().any(|end| end.revents().intersects(PollFlags::ERR | PollFlags::HUP))
 }
 
 fn source(fd: OwnedFd) -> io::Result<Source> {

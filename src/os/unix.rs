@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{STOP_GRACE, SWEEP_GRACE, Source, Stop, Streams};
 
-pub(super) use super::stdio_unix::stdio;
+pub(super) use super::stdio_unix::{is_read, stdio};
 pub(super) use super::supervisor::supervise;
 
 /// The supervisor needs this long beyond its own grace periods at most.

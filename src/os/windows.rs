@@ -100,6 +100,11 @@ pub(super) fn stdio() -> io::Result<(Source, Sink)> {
     Ok((Box::new(tokio::io::stdin()), Box::new(tokio::io::stdout())))
 }
 
+/// Only a write tells.
+pub(super) fn is_read() -> bool {
+    true
+}
+
 /// The job object does here what the supervisor does elsewhere.
 pub(super) fn supervise(_parent: u32, _program: &OsString, _args: &[OsString]) -> io::Result<u8> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "not needed on Windows"))

@@ -1,7 +1,8 @@
 //! However a session ends, nothing is left behind and the exit code is told.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -12,6 +13,9 @@ use crate::support::{PATIENCE, Sandbox, argv, python, recorder, shell};
 
 /// In which a program told to stop must be gone.
 const TOLD_TO_STOP: Duration = Duration::from_secs(5);
+
+/// For how long a client that reads on is owed its answers.
+const A_CLIENT_THAT_READS: Duration = Duration::from_secs(30);
 
 /// A server as `npx` makes them, and worse: it and its children ignore the end of
 /// input and every polite signal, and one has a session of its own.
@@ -62,6 +66,24 @@ fn the_end_of_input_ends_even_a_stubborn_server() {
     let sandbox = Sandbox::new();
     let (client, mark) = stubborn(&sandbox);
     client.close();
+    mark.await_deaths();
+}
+
+#[test]
+fn a_client_that_is_gone_is_not_waited_for() {
+    let sandbox = Sandbox::new();
+    let mark = Mark::new(&sandbox);
+    let owing = mark.put_on(shell("cat > /dev/null; sleep 1000"));
+    let line = sandbox.wrap().policy("allow_all").command(owing);
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut gate = command.spawn().unwrap();
+    mark.await_births(1);
+    writeln!(gate.stdin.take().unwrap(), r#"{{"jsonrpc":"2.0","id":1,"method":"ping"}}"#).unwrap();
+    drop(gate.stdout.take());
+    let died = Instant::now();
+    gate.wait().unwrap();
+    assert!(died.elapsed() < A_CLIENT_THAT_READS / 2, "{:?}", died.elapsed());
     mark.await_deaths();
 }
 

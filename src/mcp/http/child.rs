@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{Response, StatusCode};
 use tokio::io::DuplexStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::agree::has_method;
 use super::ids::{self, Place, Places};
@@ -35,6 +35,9 @@ const UNHEARD_BYTES: usize = 1 << 20;
 /// How long a client may leave its stream unread before it is given up: others
 /// wait for the same child.
 const UNREAD: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether somebody waits for a child that is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Requests of one child under way at once.
 const MAX_POSTS: usize = 1_024;
@@ -308,6 +311,13 @@ impl Session {
         let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
         let at_work = listened || self.ready.is_open();
         (state.posts.is_empty() && !at_work).then(|| state.used.elapsed())
+    }
+
+    /// Waits until nobody waits for an answer.
+    pub(super) async fn unawaited(self: Arc<Self>) {
+        while !self.state().posts.is_empty() {
+            sleep(LOOK).await;
+        }
     }
 
     /// The child is gone: nobody has to wait any more.

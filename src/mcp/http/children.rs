@@ -376,7 +376,8 @@ impl Children {
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let says = Arc::clone(&of_child).distribute(relay.told());
-            let client: (os::Source, _) = (Box::new(from_session), says);
+            let unawaited = Arc::clone(&of_child).unawaited();
+            let client: (os::Source, _, _) = (Box::new(from_session), says, unawaited);
             if let Err(error) = session::run(&relay, client, server, told).await {
                 tracing::warn!(%error, "a session broke");
             }

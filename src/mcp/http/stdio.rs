@@ -29,6 +29,7 @@ use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
 use crate::mcp::reply;
 use crate::mcp::scan::outline;
+use crate::mcp::session::{LAST_ANSWERS, unanswered_within};
 use crate::net::Body;
 
 use answers::Owed;
@@ -39,10 +40,6 @@ const MAX_POSTS: usize = 256;
 /// How long what follows waits for a notification or an answer to arrive: they
 /// have to arrive in order, but a server that does not take one holds up nobody.
 const IN_ORDER: Duration = Duration::from_secs(5);
-
-/// How long answers may take once the client has said its last: scripts end their
-/// input at once, and a client that is gone for good stops the gate, too.
-const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
 /// How long the end of the session may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -152,9 +149,13 @@ impl Bridge {
         })
     }
 
-    /// Serves one client until it has said its last and has its answers, the
-    /// server ends the conversation, or `told` to stop.
-    pub async fn run<R, W>(self: &Arc<Self>, client: (R, W), told: impl Future<Output = ()>) -> End
+    /// Serves one client until it has said its last and has its answers or is `gone`,
+    /// the server ends the conversation, or `told` to stop.
+    pub async fn run<R, W>(
+        self: &Arc<Self>,
+        client: (R, W, impl Future<Output = ()>),
+        told: impl Future<Output = ()>,
+    ) -> End
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -188,6 +189,7 @@ impl Bridge {
                         let _ = timeout(LAST_WORDS, self.give_up()).await;
                     }
                 }
+                () = client.2 => {}
                 () = self.client_gone.notified() => {}
                 () = self.server_gone.notified() => {}
                 () = &mut told => end = End::Told,
@@ -211,8 +213,7 @@ impl Bridge {
             let under_way = state.posts.iter().filter(|(_, it)| waits(it));
             under_way.map(|(id, _)| id.clone()).chain(on_stream).collect()
         };
-        let seconds = self.last_answers.as_secs_f32();
-        let words = format!("no answer came within {seconds} s after the end of the input");
+        let words = unanswered_within(self.last_answers);
         tracing::warn!(requests = unanswered.len(), "{words}");
         for id in unanswered {
             self.tell_failed(Some(id.as_bytes()), &words).await;
@@ -532,10 +533,10 @@ mod tests {
         Arc::get_mut(&mut bridge).unwrap().last_answers = Duration::from_millis(200);
         let (client, gate) = tokio::io::duplex(1 << 16);
         let (read, write) = tokio::io::split(gate);
-        let running =
-            tokio::spawn(
-                async move { bridge.run((read, write), std::future::pending::<()>()).await },
-            );
+        let running = tokio::spawn(async move {
+            let there = std::future::pending::<()>();
+            bridge.run((read, write, there), std::future::pending::<()>()).await
+        });
         let (read, mut write) = tokio::io::split(client);
         write
             .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{}}\n")

@@ -14,6 +14,8 @@ use crate::mcp::tools::MAX_LISTS;
 use crate::policy::{Policy, load_str};
 use crate::store::{Options, Store};
 
+mod endings;
+
 const POLICY: &str = "
 name: test
 rules:
@@ -453,24 +455,6 @@ fn a_message_too_large_is_answered_in_either_direction_and_the_session_goes_on()
         assert_eq!(session.client.hear().await["id"], Value::Null);
         session.client.say(call(3, "look")).await;
         assert_eq!(session.server.hear().await["id"], 3);
-    });
-}
-
-#[test]
-fn the_end_of_either_side_ends_the_other_and_loses_nothing() {
-    run(async {
-        let mut session = Session::listed(json!([]), |_| {}).await;
-        session.client.line().await;
-        session.client.send("{\"id\":1,\"method\":\"ping\"}").await;
-        session.client.sink.as_mut().unwrap().shutdown().await.unwrap();
-        session.relay.client_ended().await;
-        assert_eq!(session.server.hear().await["id"], 1);
-        assert_eq!(session.server.line().await, "", "the server sees the end");
-        session.server.say(json!({"id": 1, "result": {}})).await;
-        session.server.sink.as_mut().unwrap().shutdown().await.unwrap();
-        assert_eq!(session.client.hear().await["id"], 1);
-        assert_eq!(session.client.line().await, "");
-        session.running.await.unwrap().unwrap();
     });
 }
 
