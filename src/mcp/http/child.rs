@@ -20,6 +20,7 @@ use super::said::{
     self, BATCH, answered_id, asks_in_batch, belongs_to_a_call, event, event_stream, is_answer,
     names_a_request, status_of,
 };
+use crate::mcp::answer::messages;
 use crate::mcp::codes::{INVALID_REQUEST, UPSTREAM};
 use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
@@ -203,15 +204,30 @@ impl Session {
     /// Hands each message of what the relay says to who waits for it.
     pub(super) async fn distribute(self: Arc<Self>, told: Queue<Told>) -> io::Result<()> {
         while let Some(Told { bytes, mark }) = told.next().await {
-            for line in bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
-                if !line.is_empty() {
-                    let bytes = bytes.slice_ref(line);
+            let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            for line in lines.filter(|line| !line.is_empty()) {
+                for message in self.parts(line) {
+                    let bytes = bytes.slice_ref(message);
                     self.hand_on(Told { bytes, mark: mark.clone() }).await;
                 }
             }
             told.done(bytes.len());
         }
         Ok(())
+    }
+
+    /// The messages of a line. Those of an array that answers no batch have each their
+    /// own recipient.
+    fn parts<'l>(&self, line: &'l [u8]) -> Vec<&'l [u8]> {
+        if !line.starts_with(BATCH) {
+            return vec![line];
+        }
+        let answered: Vec<Key> = ids::of_elements(line).iter().map(|id| Key::new(id)).collect();
+        let answers = |post: &Post| post.elements.iter().any(|id| answered.contains(id));
+        match self.state().posts.iter().any(answers) {
+            true => vec![line],
+            false => messages(line),
+        }
     }
 
     async fn hand_on(&self, message: Told) {
@@ -419,6 +435,46 @@ impl Drop for Waiting {
 mod tests {
     use super::*;
     use crate::mcp::http::fixture::relays;
+
+    /// What those who ask, each for one of `asked`, are told where the child says `said`.
+    async fn told(asked: &[&'static str], said: &[&str]) -> Vec<Option<Bytes>> {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, _unwritten) = tokio::io::duplex(1 << 10);
+        let relay = relays(folder.path(), "allow_all")();
+        let session = Session::new("one".into(), relay, false, (input, Ready::at_once()));
+        let expect = |asked: &&'static str| {
+            let id = outline(asked.as_bytes()).id.unwrap_or_else(|| BATCH.to_vec());
+            session.expect(id, Bytes::from_static(asked.as_bytes())).unwrap()
+        };
+        let waiting: Vec<_> = asked.iter().map(expect).collect();
+        let says = Queue::new();
+        for said in said {
+            says.push(Bytes::copy_from_slice(said.as_bytes()).into()).await.unwrap();
+        }
+        says.close();
+        Arc::clone(&session).distribute(says).await.unwrap();
+        session.ended();
+        let mut told = Vec::new();
+        for (.., mut receiver) in waiting {
+            told.push(receiver.recv().await.map(|told| told.bytes));
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn an_array_goes_to_who_sent_the_batch_or_in_parts_to_who_asked() {
+        let (one, other) = (r#"{"id":1,"result":{}}"#, r#"{"id":"b","result":{}}"#);
+        let array = format!("[{one}, {other}]\n");
+        let (ask_one, ask_other) = (r#"{"id":1,"method":"x"}"#, r#"{"id":"b","method":"x"}"#);
+        let single = |message: &str| Some(Bytes::copy_from_slice(message.as_bytes()));
+        let answers = told(&[ask_one, ask_other], &[&array]).await;
+        assert_eq!(answers, [single(one), single(other)]);
+        let batch = r#"[{"id":1,"method":"x"},{"id":"b","method":"x"}]"#;
+        assert_eq!(told(&[batch], &[&array]).await, [single(array.trim())]);
+        let third = r#"{"id":3,"method":"x"}"#;
+        let answers = told(&[batch, third], &["[{\"id\":3,\"result\":{}}]", &array]).await;
+        assert_eq!(answers, [single(array.trim()), single(r#"{"id":3,"result":{}}"#)]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_nobody_reads_holds_up_the_others_once() {
