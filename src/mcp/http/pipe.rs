@@ -125,9 +125,10 @@ impl Bridge {
             Self::Up => Turner::Up(None),
             Self::Down(is_native) => {
                 let made = timeout(PATIENCE, handshake(&mut from_child, to_child)).await;
-                match made.ok().flatten() {
-                    Some(down) => Turner::Down(down),
-                    None => return is_native.store(true, Ordering::Relaxed),
+                match made.unwrap_or(Ok(None)) {
+                    Ok(Some(down)) => Turner::Down(down),
+                    Ok(None) => return is_native.store(true, Ordering::Relaxed),
+                    Err(Died) => return,
                 }
             }
         };
@@ -150,21 +151,29 @@ async fn last_words(deaf: &Notify) {
     sleep(END_GRACE).await;
 }
 
+/// A child that ended before it had answered: that says nothing of its era.
+#[derive(Debug, PartialEq, Eq)]
+struct Died;
+
 /// The gate's own handshake. `None` where the child speaks the stateless era, or
 /// makes no handshake.
-async fn handshake(from_child: &mut Frames<Source>, to_child: &Queue<Bytes>) -> Option<Down> {
-    to_child.push(line(&down::probe())).await.ok()?;
-    to_child.push(line(&down::initialize())).await.ok()?;
+async fn handshake(
+    from_child: &mut Frames<Source>,
+    to_child: &Queue<Bytes>,
+) -> Result<Option<Down>, Died> {
+    to_child.push(line(&down::probe())).await.map_err(|_| Died)?;
+    to_child.push(line(&down::initialize())).await.map_err(|_| Died)?;
     loop {
-        let Frame::Line(answer) = from_child.next().await.ok()?? else { continue };
+        let frame = from_child.next().await.ok().flatten().ok_or(Died)?;
+        let Frame::Line(answer) = frame else { continue };
         match raw(&answer, &["id"]) {
             Some(id) if id == down::PROBE.as_bytes() && down::is_discovered(&answer) => {
-                return None;
+                return Ok(None);
             }
             Some(id) if id == down::HANDSHAKE.as_bytes() => {
-                let down = Down::opened(&answer)?;
-                to_child.push(line(down::INITIALIZED.as_bytes())).await.ok()?;
-                return Some(down);
+                let Some(down) = Down::opened(&answer) else { return Ok(None) };
+                to_child.push(line(down::INITIALIZED.as_bytes())).await.map_err(|_| Died)?;
+                return Ok(Some(down));
             }
             _ => {}
         }
@@ -302,6 +311,27 @@ mod tests {
 
     fn request(id: usize) -> Bytes {
         line(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}").as_bytes())
+    }
+
+    /// Whether a child that answers the handshake so turns out to want no bridge.
+    async fn is_native_who_says(said: &str) -> bool {
+        let (input, _childs) = tokio::io::duplex(PIPE);
+        let (output, mut says) = tokio::io::duplex(PIPE);
+        let child = Streams { input: Box::new(input), output: Box::new(output) };
+        let is_native = Arc::new(AtomicBool::new(false));
+        let (_relays, ready) = Bridge::Down(Arc::clone(&is_native)).across(child, 1 << 10);
+        says.write_all(said.as_bytes()).await.unwrap();
+        drop(says);
+        assert!(!ready.is_made().await, "it takes no message");
+        is_native.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_child_that_dies_in_the_handshake_says_nothing_of_its_era() {
+        let id = down::HANDSHAKE;
+        let refused = format!("{{\"id\":{id},\"error\":{{\"code\":-32601}}}}\n");
+        assert!(is_native_who_says(&refused).await);
+        assert!(!is_native_who_says("starting\n").await);
     }
 
     #[tokio::test]
