@@ -126,7 +126,15 @@ impl Prepared<'_> {
         let stays = |(name, server): &(&String, &Arc<Server>)| {
             self.open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server))
         };
-        before.iter().filter(|one| !stays(one)).for_each(|(_, server)| end(server));
+        for (_, server) in before.iter().filter(|one| !stays(one)) {
+            end(server);
+            if let Origin::Kept(displaced) = &server.origin {
+                let why = "the configuration has a server of that name";
+                self.hosted.bar(displaced.clone(), why.to_owned());
+            }
+        }
+        let is_kept = |server: &Arc<Server>| matches!(server.origin, Origin::Kept(_));
+        self.hosted.barred().retain(|name, _| !self.open.get(name).is_some_and(is_kept));
         self.hosted.host.secrets.replace(self.secrets);
         self.hosted.open.store(Arc::new(self.open));
     }
@@ -203,6 +211,15 @@ impl Hosted {
         }
         if open.len() > MAX_SERVERS {
             return Err(RegistrationError::TooMany);
+        }
+        for (name, barred) in self.barred().iter() {
+            // The server that had its name may be gone.
+            if open.len() < MAX_SERVERS
+                && !open.contains_key(name)
+                && let Ok(server) = self.server(name, Origin::Kept(barred.registration.clone()))
+            {
+                open.insert(name.clone(), server);
+            }
         }
         Ok(Prepared { hosted: self, secrets, open, _writing: writing })
     }

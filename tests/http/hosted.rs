@@ -427,7 +427,6 @@ fn registrations_that_cannot_be_used_are_refused() {
     assert_eq!(listed["servers"], json!([]));
 }
 
-/// What cannot be registered changes nothing, the policy of what is there least of all.
 /// What was registered when plain HTTP to other machines would do holds up nobody
 /// where it will not, is told of, and is not lost.
 #[test]
@@ -465,6 +464,44 @@ fn a_registration_that_is_allowed_no_more_holds_nobody_up() {
     assert_eq!(names(), ["near".to_owned(), "other".to_owned()].into());
 }
 
+/// The configuration's server comes first, and only for as long as it is there.
+#[test]
+fn a_registration_outlasts_a_configured_server_of_its_name() {
+    let home = tempfile::tempdir().unwrap();
+    let (file, kept) = (home.path().join("config.yaml"), home.path().join("mcp-servers.json"));
+    let servers = |answers: &'static str| {
+        Scripted::start(move |request| json_answer(&result(&message_of(request)["id"], answers)))
+    };
+    let (registered, configured) = (servers("registered"), servers("configured"));
+    let gate = Serve::start(home);
+    let own = format!("X-Agent-Key: {}\r\n", gate.key(&json!({"name": "ann"})));
+    let register = |name: &str| {
+        let body = json!({"name": name, "url": registered.url});
+        assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &body).status, 200);
+    };
+    let configure = |servers: Value| {
+        std::fs::write(&file, json!({"servers": servers}).to_string()).unwrap();
+    };
+    let answered_by = |who: &str| {
+        eventually(who, || {
+            let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+            gate.request("POST", "/mcp/s", &own, &ping).body.contains(who).then_some(())
+        });
+    };
+    register("s");
+    answered_by("registered");
+    configure(json!({"s": {"url": configured.url}}));
+    answered_by("configured");
+    register("other");
+    let text = std::fs::read_to_string(kept).unwrap();
+    assert!(text.contains("\"s\""), "{text}");
+    configure(json!({}));
+    answered_by("registered");
+    let listed = gate.request("GET", "/mcp/servers", MASTER, &Value::Null);
+    assert!(!listed.body.contains("problem"), "{listed:?}");
+}
+
+/// What cannot be registered changes nothing, the policy of what is there least of all.
 #[test]
 fn a_registration_that_is_refused_changes_nothing() {
     let upstream = Scripted::start(|request| {
