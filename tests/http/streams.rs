@@ -6,11 +6,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::pipes::Pipes;
 use crate::support::scripted::{
-    STREAM, Scripted, accepted, answer, message_of, result, usual, whole_answer,
+    STREAM, Scripted, accepted, answer, json_answer, message_of, result, usual, whole_answer,
 };
 use crate::support::{Gate, PATIENCE, call, eventually};
 
@@ -72,6 +72,56 @@ fn what_a_client_gave_up_is_not_answered() {
         assert!(pipes.wait().success(), "{what}");
         let rows = pipes.log();
         assert_eq!((rows.len(), &rows[0]["status"]), (1, &json!("cancelled")), "{what}: {rows:?}");
+    }
+}
+
+/// What a POST is answered with, by the request's id.
+type Then = fn(&Value) -> Vec<u8>;
+
+/// A server that answers a call on the stream on which it speaks first, and once that is
+/// `heard` its POST with this.
+fn answers_elsewhere(then: Then, heard: Arc<AtomicBool>) -> Scripted {
+    let (own, opened) = (Mutex::new(None::<TcpStream>), Condvar::new());
+    Scripted::serving(move |request, stream| {
+        if request.starts_with("GET") {
+            stream.write_all(STREAM).unwrap();
+            *own.lock().unwrap() = Some(stream.try_clone().unwrap());
+            opened.notify_all();
+            let _ = stream.read(&mut [0; 1]);
+            return false;
+        }
+        let message = message_of(request);
+        let Some(usual) = usual(request) else {
+            let own = own.lock().unwrap();
+            let mut own = opened.wait_while(own, |own| own.is_none()).unwrap();
+            let answer = result(&message["id"], "first");
+            write!(own.as_mut().unwrap(), "data: {answer}\n\n").unwrap();
+            eventually("it is heard", || heard.load(Ordering::Relaxed).then_some(()));
+            return stream.write_all(&then(&message["id"])).is_ok();
+        };
+        stream.write_all(&usual).is_ok()
+    })
+}
+
+#[test]
+fn what_was_answered_by_another_stream_is_not_answered_again() {
+    let second: [(&str, Then); 4] = [
+        ("a message", |id| json_answer(&result(id, "second"))),
+        ("an event", |id| {
+            answer("text/event-stream", &format!("data: {}\n\n", result(id, "second")))
+        }),
+        ("nothing", |_| accepted()),
+        ("an error", |_| whole_answer("500 Oops", "", "")),
+    ];
+    for (what, then) in second {
+        let heard = Arc::new(AtomicBool::new(false));
+        let upstream = answers_elsewhere(then, Arc::clone(&heard));
+        let mut pipes = Pipes::open(&[], &upstream.url);
+        pipes.send(&call(1, "look", json!({})));
+        assert_eq!(pipes.next(), Some(result(&json!(1), "first")), "{what}");
+        heard.store(true, Ordering::Relaxed);
+        pipes.hang_up();
+        assert_eq!(pipes.next(), None, "{what}");
     }
 }
 

@@ -115,8 +115,8 @@ struct UnderWay {
     stateless: bool,
     /// It waits for news, not for an answer.
     listens: bool,
-    /// The client gave it up, and is owed no answer.
-    given_up: bool,
+    /// The client is owed no answer: it gave the request up, or has one.
+    is_settled: bool,
 }
 
 /// What the server answered, and the session that it was asked in.
@@ -209,7 +209,7 @@ impl Bridge {
         let unanswered: HashSet<Key> = {
             let mut state = self.state();
             let on_stream = std::mem::take(&mut state.on_stream);
-            let waits = |it: &UnderWay| !it.post.is_finished() && !it.given_up && !it.listens;
+            let waits = |it: &UnderWay| !it.post.is_finished() && !it.is_settled && !it.listens;
             let under_way = state.posts.iter().filter(|(_, it)| waits(it));
             under_way.map(|(id, _)| id.clone()).chain(on_stream).collect()
         };
@@ -352,7 +352,7 @@ impl Bridge {
                 true
             }
             Some(under_way) => {
-                under_way.given_up = true;
+                under_way.is_settled = true;
                 false
             }
             // It is answered, and there is no conversation that it belongs to.
@@ -473,7 +473,7 @@ impl Bridge {
 
 impl UnderWay {
     fn new(post: AbortHandle) -> Self {
-        Self { post, stateless: false, listens: false, given_up: false }
+        Self { post, stateless: false, listens: false, is_settled: false }
     }
 }
 

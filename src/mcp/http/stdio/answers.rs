@@ -79,6 +79,11 @@ impl Bridge {
             self.lose_session(session);
             return self.tell_unanswered(&owed, LOST).await;
         }
+        let was_owed = !owed.is_empty();
+        owed.keep(|id| !self.is_settled(id));
+        if was_owed && owed.is_empty() {
+            return;
+        }
         let response = answer.response;
         let status = response.status();
         let after = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok());
@@ -121,14 +126,23 @@ impl Bridge {
     /// fail on an answer that they do not wait for.
     pub(super) async fn tell_unanswered(&self, owed: &Owed, words: &str) {
         for id in &owed.ids {
-            if !self.is_given_up(&Key::new(id)) {
+            if !self.is_settled(&Key::new(id)) {
                 self.tell_failed(Some(id), words).await;
             }
         }
     }
 
-    pub(super) fn is_given_up(&self, id: &Key) -> bool {
-        self.state().posts.get(id).is_some_and(|under_way| under_way.given_up)
+    pub(super) fn is_settled(&self, id: &Key) -> bool {
+        self.state().posts.get(id).is_some_and(|under_way| under_way.is_settled)
+    }
+
+    /// Whether an answer that comes to the request of this id is one that its client waits
+    /// for: it has none yet, and has not given it up.
+    pub(super) fn settles(&self, id: &Key) -> bool {
+        let mut state = self.state();
+        state.on_stream.remove(id);
+        let Some(under_way) = state.posts.get_mut(id) else { return true };
+        !std::mem::replace(&mut under_way.is_settled, true)
     }
 
     pub(super) async fn tell_failed(&self, id: Option<&[u8]>, words: &str) {

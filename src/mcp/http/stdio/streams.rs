@@ -146,10 +146,9 @@ impl Bridge {
                 if owed.settle(message) && owed.initializes {
                     self.learn_revision(message);
                 }
-                if let Some(id) = answered(message) {
-                    self.state().on_stream.remove(&id);
+                if answered(message).is_none_or(|id| self.settles(&id)) {
+                    self.tell(Bytes::copy_from_slice(message)).await;
                 }
-                self.tell(Bytes::copy_from_slice(message)).await;
             }
         }
         told
@@ -269,7 +268,7 @@ impl Bridge {
     /// What a request of HTTP+SSE is owed comes by the stream, maybe before its POST is
     /// answered.
     pub(super) fn await_on_stream(&self, owed: &Owed) {
-        let keys: Vec<_> = owed.keys().filter(|id| !self.is_given_up(id)).collect();
+        let keys: Vec<_> = owed.keys().filter(|id| !self.is_settled(id)).collect();
         let mut state = self.state();
         if state.is_sse {
             state.on_stream.extend(keys);
