@@ -661,6 +661,26 @@ fn a_server_of_both_eras_is_never_bridged() {
     }
 }
 
+/// Nor is anybody else, because a client's `initialize` was refused for what it is.
+#[test]
+fn a_faulty_handshake_changes_nothing_for_others() {
+    let Some(installed) = installed() else { return };
+    let server = crate::support::Server::start(&installed);
+    for target in [vec![server.url.clone().into()], crate::support::over_pipes(&installed)] {
+        let gate = Gate::listen(&["--policy", "allow_all"], &target);
+        let opened = || gate.post("", &initialize()).message()["result"].clone();
+        let before = opened();
+        assert!(before["capabilities"]["tools"]["listChanged"].is_boolean(), "{before}");
+        let mut faulty = initialize();
+        faulty["params"]["clientInfo"] = json!("nobody");
+        let refused = gate.post("", &faulty);
+        assert_eq!(refused.message()["error"]["code"], -32602, "{refused:?}");
+        let types = "Content-Type: application/json\r\nAccept: text/plain\r\n";
+        gate.request("POST", types, &initialize().to_string());
+        assert_eq!(opened(), before, "{target:?}");
+    }
+}
+
 fn status_of(url: &str, headers: &str, message: &Value) -> u16 {
     let address = url.strip_prefix("http://").unwrap().trim_end_matches("/mcp").parse().unwrap();
     let headers = format!(

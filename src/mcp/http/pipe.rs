@@ -38,7 +38,8 @@ const MAX_METHOD: usize = 128;
 /// Which way it bridges.
 #[derive(Debug, Clone)]
 pub(super) enum Bridge {
-    /// Clients begin with `initialize`; the child knows only the stateless era.
+    /// Clients begin with `initialize`; the child knows only the stateless era. It ends
+    /// where that turns out to be wrong.
     Up,
     /// Clients speak the stateless era; the child wants `initialize`. Set where it
     /// turned out that it does not: no message of a client's reached it then.
@@ -122,7 +123,13 @@ impl Bridge {
         max: usize,
     ) {
         let turner = match self {
-            Self::Up => Turner::Up(None),
+            Self::Up => {
+                let shaken = timeout(PATIENCE, shakes_hands(&mut from_child, to_child)).await;
+                if matches!(shaken, Ok(Ok(true) | Err(Died))) {
+                    return;
+                }
+                Turner::Up(None)
+            }
             Self::Down(is_native) => {
                 let made = timeout(PATIENCE, handshake(&mut from_child, to_child)).await;
                 match made.unwrap_or(Ok(None)) {
@@ -154,6 +161,22 @@ async fn last_words(deaf: &Notify) {
 /// A child that ended before it had answered: that says nothing of its era.
 #[derive(Debug, PartialEq, Eq)]
 struct Died;
+
+/// Whether the child makes a handshake with the gate itself: then it was not for its
+/// era that it refused a client's.
+async fn shakes_hands(
+    from_child: &mut Frames<Source>,
+    to_child: &Queue<Bytes>,
+) -> Result<bool, Died> {
+    to_child.push(line(&down::initialize())).await.map_err(|_| Died)?;
+    loop {
+        let frame = from_child.next().await.ok().flatten().ok_or(Died)?;
+        let Frame::Line(answer) = frame else { continue };
+        if raw(&answer, &["id"]) == Some(down::HANDSHAKE.as_bytes()) {
+            return Ok(raw(&answer, &["result"]).is_some());
+        }
+    }
+}
 
 /// The gate's own handshake. `None` where the child speaks the stateless era, or
 /// makes no handshake.
@@ -337,6 +360,11 @@ mod tests {
     #[tokio::test]
     async fn a_child_owes_so_many_answers_and_no_more() {
         let (mut relays, mut child, mut said) = bridged();
+        let mut line = String::new();
+        child.read_line(&mut line).await.unwrap();
+        assert!(line.contains("\"initialize\""), "{line}");
+        let refused = format!("{{\"id\":{},\"error\":{{\"code\":-32601}}}}\n", down::HANDSHAKE);
+        said.write_all(refused.as_bytes()).await.unwrap();
         let sending = async {
             for id in 0..=MAX_ASKED {
                 relays.input.write_all(&request(id)).await.unwrap();

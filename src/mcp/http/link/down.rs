@@ -223,7 +223,7 @@ impl Link {
     }
 
     /// Sends what needs no answer.
-    fn tell(self: &Arc<Self>, request: Request<Bytes>) {
+    pub(super) fn tell(self: &Arc<Self>, request: Request<Bytes>) {
         let link = Arc::clone(self);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::agree::has_method;
 use super::eras::{self, Eras, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION, agree};
-use crate::mcp::bridge::Bridging;
+use crate::mcp::bridge::{self, Bridging, raw};
 use crate::mcp::params;
 use crate::net::Body;
 use crate::net::client::{Client, SendError};
@@ -146,12 +146,30 @@ impl Link {
         let (response, refusal) = self.looked_at(response, true).await?;
         if may
             && refusal.is_some()
+            && self.shakes_no_hands(&request).await
             && let Some(opened) = self.open_up(&request).await
         {
             self.eras.wants_no_handshake();
             return Ok(opened);
         }
         Ok(response)
+    }
+
+    /// Whether the server refuses a handshake of the gate's own, too: else it was not for
+    /// its era that it refused a client's.
+    async fn shakes_no_hands(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
+        let Some((status, session, answer)) = self.ask(like, bridge::down::initialize(), &[]).await
+        else {
+            return false;
+        };
+        let shakes_hands = raw(&answer, &["result"]).is_some();
+        if let Some(session) = session.filter(|_| shakes_hands) {
+            let mut farewell = own(like, Bytes::new(), &[]);
+            *farewell.method_mut() = Method::DELETE;
+            farewell.headers_mut().insert(SESSION, session);
+            self.tell(farewell);
+        }
+        !shakes_hands && (status.is_success() || refuses(status))
     }
 
     /// A session of the gate's own that is over, or was another gate's: the client
