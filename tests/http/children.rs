@@ -107,6 +107,21 @@ fn an_idle_session_makes_room_for_a_new_one() {
     assert!(!answers(&older) && answers(&newer) && answers(&third));
 }
 
+/// As `curl` does.
+#[test]
+fn who_says_nothing_of_streams_gets_one_message() {
+    let Some(installed) = installed() else { return };
+    let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
+    let (headers, mut call) = stateless_call(1, "test_tool_with_progress", json!({}));
+    call["params"]["_meta"]["progressToken"] = json!("a");
+    let asked = gate.post(&headers, &call);
+    assert_eq!(asked.messages().len(), 4, "{asked:?}");
+    let headers = format!("Content-Type: application/json\r\n{headers}");
+    let asked = gate.request("POST", &headers, &call.to_string());
+    assert_eq!(asked.header("content-type"), Some("application/json"), "{asked:?}");
+    assert_eq!(asked.message()["result"]["content"][0]["text"], "done", "{asked:?}");
+}
+
 /// Clients number from 0, all of them: ids must not meet.
 #[test]
 fn clients_of_the_stateless_era_share_a_child_and_not_their_answers() {

@@ -116,8 +116,13 @@ impl Session {
         })
     }
 
-    /// Passes a message on and answers with what comes of it.
-    pub(super) async fn post(self: &Arc<Self>, message: Bytes) -> Response<Body> {
+    /// Passes a message on and answers with what comes of it: only with the answer where
+    /// the client did not say that it takes streams.
+    pub(super) async fn post(
+        self: &Arc<Self>,
+        message: Bytes,
+        takes_streams: bool,
+    ) -> Response<Body> {
         // Before it meets the messages of others: whose its answer is could not be
         // told from its id.
         if let Some(answer) = self.relay.refuse_unreadable(&message).await {
@@ -135,6 +140,7 @@ impl Session {
             }
             return problem::empty(StatusCode::ACCEPTED);
         };
+        let takes_streams = takes_streams || has_method(&message, "subscriptions/listen");
         let describes_itself = said::describes_itself(&message);
         let status = move |answer: &[u8]| status_of(answer, self.shared, describes_itself);
         let (message, waiting, receiver) = match self.expect(id.clone(), message) {
@@ -151,7 +157,7 @@ impl Session {
             let what = "the server is gone";
             return problem::error(StatusCode::BAD_GATEWAY, Some(&id), UPSTREAM, what);
         }
-        answered(receiver, waiting, &id, status).await
+        answered(receiver, waiting, (&id, takes_streams), status).await
     }
 
     /// A place to wait for the answer; the message with the ids that the child is
@@ -354,12 +360,17 @@ impl Session {
 async fn answered(
     mut receiver: Receiver<Told>,
     waiting: Waiting,
-    id: &[u8],
+    (id, takes_streams): (&[u8], bool),
     status: impl Fn(&[u8]) -> StatusCode,
 ) -> Response<Body> {
-    let Some(first) = receiver.recv().await else {
-        let words = "the server ended without an answer";
-        return problem::error(StatusCode::BAD_GATEWAY, Some(id), UPSTREAM, words);
+    let first = loop {
+        let Some(told) = receiver.recv().await else {
+            let words = "the server ended without an answer";
+            return problem::error(StatusCode::BAD_GATEWAY, Some(id), UPSTREAM, words);
+        };
+        if takes_streams || is_answer(&told.bytes) {
+            break told;
+        }
     };
     if is_answer(&first.bytes) {
         waiting.end();

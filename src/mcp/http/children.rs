@@ -17,7 +17,7 @@ use super::front::Incoming;
 use super::pipe::{Bridge, Ready};
 use super::problem;
 use super::secrets::Secrets;
-use super::{SESSION, agree};
+use super::{SESSION, agree, headers};
 use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
 use crate::mcp::scan::outline;
@@ -404,7 +404,7 @@ impl Children {
     async fn post(&self, session: &Arc<Session>, incoming: Incoming) -> Response<Body> {
         let declared = |tool: &str| session.relay.param_headers(tool);
         match agree::check(&incoming.headers, &incoming.body, declared) {
-            Ok(()) => session.post(incoming.body).await,
+            Ok(()) => session.post(incoming.body, headers::names_types(&incoming.headers)).await,
             Err(mismatch) => {
                 let words = mismatch.to_string();
                 let row = session.relay.note_malformed("tools/call", &words).await;
