@@ -53,6 +53,10 @@ OPEN_TO_ALL = ["getIamPolicy", "testIamPermissions", "wait"]
 # First words of custom verbs that a GET may have without a look at the lexicon.
 PLAIN = "access check compute count export fetch find get list lookup query read search summarize".split()
 
+# The same that hand out a secret.
+GIVING = "access fetch get retrieve show".split()
+HANDED_OUT = {"credential", "credentials", "password", "secret", "token"}
+
 # Does something, in the vendor's words: what they begin with, and where an answer goes.
 DOES = re.compile(
     r"\W*(Adds?|Cancels?|Creates?|Deletes?|Marks?|Moves?|Removes?|Revokes?|Sends?|Starts?|Updates?|Writes?)\b"
@@ -112,6 +116,8 @@ def by_rule(http_method: str, path: str) -> bool | None:
     last = path.rsplit("/", 1)[-1]
     verb = last.partition(":")[2]
     if http_method == "GET":
+        if verb and words(verb)[0] in GIVING and HANDED_OUT & set(words(verb)[1:]):
+            return False
         return True if not verb or words(verb)[0] in PLAIN else None
     if http_method != "POST":
         return False

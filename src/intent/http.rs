@@ -205,12 +205,31 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
         _ => None,
     };
     match tool::by_name(verb.unwrap_or_else(|| last_segment(path))).intent {
+        Intent::Read | Intent::Query | Intent::Unknown if is_beside_api(request.provider, path) => {
+            Judgement::unsure("a path beside the provider's API, where a POST may do anything")
+        }
+        Intent::Read | Intent::Query | Intent::Unknown if runs_action(request.provider, path) => {
+            Judgement::l2(Intent::Execute, "an action that is run")
+        }
         // The most that a POST without other signs is taken for.
         Intent::Read | Intent::Query | Intent::Unknown => {
             Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, "POST and no other sign") }
         }
         written => Judgement::l2(written, "POST and the verb that ends the path"),
     }
+}
+
+/// Whether customers, or an envelope in the body, say what a request does.
+fn is_beside_api(provider: Provider, path: &str) -> bool {
+    match provider {
+        Provider::Salesforce => !salesforce::is_own(path),
+        Provider::Jira => !jira::is_own(path),
+        _ => false,
+    }
+}
+
+fn runs_action(provider: Provider, path: &str) -> bool {
+    provider == Provider::Salesforce && salesforce::runs(path)
 }
 
 pub(super) fn last_segment(path: &str) -> &str {
@@ -319,6 +338,22 @@ pub(super) mod tests {
         assert_eq!(on_file("GET", "linear", "/uploads.linear.app/a/b"), Intent::Read);
         assert_eq!(on_file("HEAD", "slack", "/files.slack.com/users.deletePhoto"), Intent::Read);
         assert_eq!(on_file("TRACE", "slack", "/files.slack.com/x"), Intent::Unknown);
+    }
+
+    #[test]
+    fn beside_an_api_a_post_may_do_anything() {
+        for path in ["/services/Soap/u/66.0", "/services/apexrest/own", "/services/oauth2/token"] {
+            assert_eq!(intent("salesforce", "POST", path), Intent::Unknown, "{path}");
+        }
+        for path in ["/gateway/api/graphql", "/rest/scriptrunner/latest/custom/x"] {
+            assert_eq!(intent("jira", "POST", path), Intent::Unknown, "{path}");
+        }
+        let data =
+            |rest: &str| intent("salesforce", "POST", &format!("/services/data/v66.0{rest}"));
+        assert_eq!(data("/sobjects/Account"), Intent::Create);
+        assert_eq!(data("/actions/custom/flow/Own"), Intent::Execute);
+        assert_eq!(data("/actions/standard/emailSimple"), Intent::Send);
+        assert_eq!(intent("jira", "POST", "/rest/api/3/issue"), Intent::Create);
     }
 
     #[test]

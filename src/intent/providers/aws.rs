@@ -194,7 +194,9 @@ fn by_method(request: &HttpRequest) -> Judgement {
         ("GET", None) if opens_session(request) => {
             Judgement::l2(Intent::Execute, "credentials that are handed out")
         }
-        ("GET", None) if is_others(request) && !is_s3(request) && !asks_for_connection(request) => {
+        ("GET" | "POST", None)
+            if is_others(request) && !is_s3(request) && !asks_for_connection(request) =>
+        {
             Judgement::unsure("an API that AWS's customer has written")
         }
         ("GET", None) => Judgement::l1(Intent::Read, METHOD),
@@ -482,6 +484,7 @@ mod tests {
         session.query.push(("session".into(), String::new()));
         assert_eq!(judge(&session).intent, Intent::Execute);
         assert_eq!(intent("GET", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
+        assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
         assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/", "X.ListUsers"), Intent::Unknown);
     }
 

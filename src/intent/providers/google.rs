@@ -31,6 +31,9 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     // Whether an escaped colon makes a verb is nothing to rely on here.
     let path = path.replace("%3A", ":");
     let verb = custom_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
+    if verb.is_some_and(hands_out_secret) {
+        return Judgement::l2(Intent::Execute, "a secret that is handed out");
+    }
     match verb.and_then(|verb| words(verb).next()).map(role) {
         Some(Role::Writes(intent) | Role::Either(intent @ (Intent::Execute | Intent::Create))) => {
             Judgement::l2(intent, "the verb behind the colon")
@@ -65,6 +68,14 @@ fn writes_its_answer(request: &HttpRequest) -> bool {
                 && ["config", "uri", "uriprefix"].iter().any(|end| name.ends_with(end))
     };
     body.as_object().is_some_and(|body| body.iter().any(|(name, _)| leads_elsewhere(name)))
+}
+
+/// `showVcenterCredentials`, `retrieveLegacySecretKey`; but not `checkRefreshToken`.
+fn hands_out_secret(verb: &str) -> bool {
+    const SECRETS: [&str; 5] = ["Credential", "Credentials", "Password", "Secret", "Token"];
+    let mut rest = words(verb);
+    let gives = matches!(rest.next(), Some("access" | "fetch" | "get" | "retrieve" | "show"));
+    gives && rest.any(|word| SECRETS.contains(&word))
 }
 
 /// The verb behind the colon. Cloud Storage has none, and its object names may
@@ -202,6 +213,14 @@ mod tests {
         let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
         assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
+        for verb in ["showVcenterCredentials", "retrieveLegacySecretKey", "getPassword"] {
+            let asked = intent("new.googleapis.com", &format!("/v1/things/x:{verb}"));
+            assert_eq!(asked, Intent::Execute, "{verb}");
+        }
+        for verb in ["checkRefreshToken", "computeAccessTokenStatus", "getSettings"] {
+            let asked = intent("new.googleapis.com", &format!("/v1/things/x:{verb}"));
+            assert_eq!(asked, Intent::Read, "{verb}");
+        }
         assert_eq!(intent("oauth2.googleapis.com", "/revoke"), Intent::Admin);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x%3Astart"), Intent::Execute);
         let store = "/v1/projects/p/locations/l/datasets/d/fhirStores/s/fhir";

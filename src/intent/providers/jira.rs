@@ -4,10 +4,18 @@ use crate::action;
 use crate::intent::http::METHOD;
 use crate::intent::{Intent, Judgement};
 
-/// A GET reads below the APIs of Atlassian's own. Pages for people act by GET, too
+/// A GET reads below the APIs of Atlassian's own.
+pub(in crate::intent) fn get(path: &str) -> Judgement {
+    match is_own(path) {
+        true => Judgement::l1(Intent::Read, METHOD),
+        false => Judgement::unsure("a path beside Jira's REST API"),
+    }
+}
+
+/// Whether the path is below the APIs of Atlassian's own. Pages for people act by GET, too
 /// (`/secure/DeleteIssue.jspa`), and so do GraphQL and the endpoints of add-ons, some of
 /// which run what the customer has written (`/rest/scriptrunner/latest/custom/…`).
-pub(in crate::intent) fn get(path: &str) -> Judgement {
+pub(in crate::intent) fn is_own(path: &str) -> bool {
     const SHOWN: [&str; 5] =
         ["attachment", "thumbnail", "useravatar", "projectavatar", "viewavatar"];
     const OWN: [&str; 17] = [
@@ -31,15 +39,11 @@ pub(in crate::intent) fn get(path: &str) -> Judgement {
     ];
     let (first, rest) = below_site(path).split_once('/').unwrap_or_default();
     let second = rest.split('/').next().unwrap_or_default();
-    let shows = match first {
+    match first {
         "api" => true,
         "rest" => OWN.contains(&second),
         "secure" => SHOWN.contains(&second),
         _ => false,
-    };
-    match shows {
-        true => Judgement::l1(Intent::Read, METHOD),
-        false => Judgement::unsure("a path beside Jira's REST API"),
     }
 }
 

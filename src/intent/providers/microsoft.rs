@@ -1,7 +1,7 @@
 //! Microsoft Graph: OData actions stand behind an entity and start with their verb.
 
 use crate::action::HttpRequest;
-use crate::intent::http::METHOD;
+use crate::intent::http::{METHOD, last_segment};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
 
@@ -11,15 +11,25 @@ const VERBS: [&str; 9] =
     ["check", "compute", "extract", "find", "get", "list", "retrieve", "translate", "validate"];
 
 /// A GET reads, unless it is to redeem a sharing link on the way ("Access shared
-/// items"): that gives the caller lasting access.
+/// items"): that gives the caller lasting access. So does a key that a function gets.
 pub(in crate::intent) fn get(request: &HttpRequest) -> Judgement {
     let redeems = |(name, value): &(String, String)| {
         name == "prefer" && value.to_ascii_lowercase().contains("redeemsharinglink")
     };
     match request.headers.iter().any(redeems) {
         true => Judgement::l2(Intent::Admin, "a sharing link that is redeemed"),
+        false if gets_key(last_segment(&request.path)) => {
+            Judgement::l2(Intent::Execute, "a secret that is handed out")
+        }
         false => Judgement::l1(Intent::Read, METHOD),
     }
+}
+
+/// `getFileVaultKey`, `microsoft.graph.security.getDeploymentAccessKey()`
+fn gets_key(function: &str) -> bool {
+    let name = function.split('(').next().unwrap_or_default().to_ascii_lowercase();
+    let name = name.rsplit('.').next().unwrap_or_default();
+    name.starts_with("get") && name.ends_with("key") && !name.ends_with("publickey")
 }
 
 /// Whether a POST reads. A colon addresses a file by its path, which may spell
@@ -82,6 +92,25 @@ mod tests {
         assert_eq!(self::get(&get).intent, Intent::Read);
         get.headers.push(("prefer".to_owned(), "RedeemSharingLinkIfNecessary".to_owned()));
         assert_eq!(self::get(&get).intent, Intent::Admin);
+    }
+
+    #[test]
+    fn a_function_may_hand_out_a_key() {
+        let intent = |path: &str| get(&request("microsoft", "GET", path)).intent;
+        for path in [
+            "/v1.0/deviceManagement/managedDevices/x/getFileVaultKey",
+            "/v1.0/security/identities/sensors/microsoft.graph.security.getDeploymentAccessKey()",
+            "/v1.0/security/identities/sensors/getdeploymentaccesskey",
+        ] {
+            assert_eq!(intent(path), Intent::Execute, "{path}");
+        }
+        for path in [
+            "/beta/deviceManagement/depOnboardingSettings/x/getEncryptionPublicKey()",
+            "/v1.0/me/drive/root:/getKey.txt",
+            "/v1.0/users/monkey",
+        ] {
+            assert_eq!(intent(path), Intent::Read, "{path}");
+        }
     }
 
     #[test]

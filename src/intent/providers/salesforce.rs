@@ -13,8 +13,6 @@ const ROUTER: &str = "/services/apexrest/SBQQ/ServiceRouter";
 /// has written (Apex REST, Visualforce pages).
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     const RUN: [&str; 3] = ["executeanonymous", "runtestsasynchronous", "runtestssynchronous"];
-    const OWN: [&str; 5] =
-        ["/services/data", "/services/async", "/services/scim", "/id", "/.well-known"];
     let is_one_of = |names: &[&str], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
     let mut back = without_format(path).rsplit('/');
     let (last, parent) = (back.next().unwrap_or_default(), back.next().unwrap_or_default());
@@ -24,12 +22,25 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if marks_as_viewed(request) {
         return Judgement::l2(Intent::Update, "a query that marks what it finds as viewed");
     }
-    let rest = |start: &&str| path.strip_prefix(*start);
-    let own = OWN.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'));
-    if own || asks_who(path) || reads_quote(request, path) {
+    if is_own(path) || asks_who(path) || reads_quote(request, path) {
         return Judgement::l1(Intent::Read, METHOD);
     }
     Judgement::unsure("a path beside Salesforce's own resources, where a GET may do anything")
+}
+
+/// Whether the path is one of Salesforce's own resources. Beside them a request does
+/// whatever the customer has written, or what its envelope says (SOAP).
+pub(in crate::intent) fn is_own(path: &str) -> bool {
+    const OWN: [&str; 5] =
+        ["/services/data", "/services/async", "/services/scim", "/id", "/.well-known"];
+    let rest = |start: &&str| path.strip_prefix(*start);
+    OWN.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a POST runs something: a flow, a class of the customer's, an action.
+pub(in crate::intent) fn runs(path: &str) -> bool {
+    let mut segments = path.split('/').skip(4);
+    path.starts_with("/services/data/") && segments.next() == Some("actions")
 }
 
 /// Whether a query has a clause at its end by which what it finds counts as viewed
