@@ -18,6 +18,8 @@ pub enum Dialect {
     Plain,
     /// As this provider writes its errors.
     Of(Provider),
+    /// The same, for an SDK that takes `error` for an object and fails over a text.
+    Nested(Provider),
     /// As GraphQL does.
     Graphql,
     /// As an AWS service does.
@@ -49,6 +51,7 @@ impl Dialect {
         match provider {
             Provider::Aws => Self::Aws(Form::of(path, parts)),
             _ if intent::takes_documents(provider, path) => Self::Graphql,
+            _ if wants_object(provider, &parts.headers) => Self::Nested(provider),
             _ => Self::Of(provider),
         }
     }
@@ -75,12 +78,40 @@ impl Dialect {
                 let kind = json!({ "type": words.linear, "code": body.get("error") });
                 json!({ "errors": [{ "message": &*message, "extensions": kind }] })
             }
+            Self::Nested(provider) => {
+                let code = body.get("error").cloned().unwrap_or_default();
+                let error = nested(provider, status, &code, &message);
+                json!({ "error": body.insert("error".to_owned(), error) })
+            }
             Self::Aws(form) => return form.written(words.aws, &message, body),
             Self::Plain | Self::Of(_) => json!({}),
         };
         add(&mut body, json!({ "message": message }));
         add(&mut body, more);
         in_json(&Value::Object(body))
+    }
+}
+
+/// Whether the client says that it is an SDK which looks for members of `error`:
+/// `google.api_core`, and what Kiota generates for Graph. Those of Google that name
+/// themselves `gdcl` (google-api-python-client) take a text, too.
+fn wants_object(provider: Provider, headers: &HeaderMap) -> bool {
+    let says = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match provider {
+        Provider::Google => says("x-goog-api-client").is_some_and(|it| !it.contains("gdcl/")),
+        Provider::Microsoft => says("user-agent").is_some_and(|it| it.contains("kiota-")),
+        _ => false,
+    }
+}
+
+fn nested(provider: Provider, status: StatusCode, code: &Value, message: &str) -> Value {
+    match provider {
+        Provider::Google => json!({
+            "code": status.as_u16(),
+            "message": message,
+            "errors": [{ "domain": "agentgate", "reason": code, "message": message }],
+        }),
+        _ => json!({ "code": code, "message": message }),
     }
 }
 
@@ -190,6 +221,29 @@ mod tests {
             }
             let message = written["message"].as_str().unwrap();
             assert!(message.starts_with("AgentGate: ") && message.ends_with(".)"), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_sdks_that_fail_over_a_text_get_an_object() {
+        let dialect = |provider, header: &str| {
+            let (name, value) = header.split_once(": ").unwrap();
+            let request = http::Request::builder().header(name, value).body(()).unwrap();
+            Dialect::of(provider, "/x", &request.into_parts().0)
+        };
+        let (google, graph) = (Provider::Google, Provider::Microsoft);
+        let cloud = "x-goog-api-client: gl-python/3.11 gccl/3.17";
+        assert_eq!(dialect(google, cloud), Dialect::Nested(google));
+        assert_eq!(dialect(google, "x-goog-api-client: gdcl/2.2"), Dialect::Of(google));
+        assert_eq!(dialect(google, "user-agent: curl/8"), Dialect::Of(google));
+        let kiota = "user-agent: python-httpx/0.28.1 kiota-python/1.16.0";
+        assert_eq!(dialect(graph, kiota), Dialect::Nested(graph));
+        assert_eq!(dialect(Provider::Slack, cloud), Dialect::Of(Provider::Slack));
+        let said = json!({ "error": "access_denied", "reason": "no", "request_id": "1" });
+        for provider in [google, graph] {
+            let nested = written(Dialect::Nested(provider), StatusCode::FORBIDDEN, &said);
+            assert_eq!(nested["error"]["message"], "AgentGate: no");
+            assert_eq!((&nested["reason"], &nested["request_id"]), (&json!("no"), &json!("1")));
         }
     }
 

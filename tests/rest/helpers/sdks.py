@@ -41,6 +41,22 @@ def google():
     yield client.events().insert(calendarId="me@example.com", body={"summary": "x"}).execute()
 
 
+def google_cloud():
+    """What google-cloud-storage and its like do with an answer."""
+    import requests
+    from google.api_core import exceptions
+
+    def ask(method, path, **more):
+        headers = {"Authorization": f"Bearer {key}", "X-Goog-API-Client": "gl-python/3.11 gccl/3.17.1"}
+        answer = requests.request(method, base + path, headers=headers, **more)
+        if not answer.ok:
+            raise exceptions.from_http_response(answer)
+        return answer.json()
+
+    yield ask("GET", "/storage/v1/b/bucket/o")
+    yield ask("POST", "/storage/v1/b", json={"name": "bucket"})
+
+
 def notion():
     from notion_client import Client
     client = Client(auth=key, base_url=base, retry=not once)
@@ -160,7 +176,39 @@ def graph():
 
 async def graph_request(method, path, body=None):
     from kiota_abstractions.method import Method
+    from kiota_abstractions.api_client_builder import register_default_deserializer
+    from kiota_abstractions.api_error import APIError
     from kiota_abstractions.request_information import RequestInformation
+    from kiota_abstractions.serialization import Parsable
+    from kiota_serialization_json.json_parse_node_factory import JsonParseNodeFactory
+    register_default_deserializer(JsonParseNodeFactory)
+
+    class Main(Parsable):
+        @staticmethod
+        def create_from_discriminator_value(node):
+            return Main()
+
+        def get_field_deserializers(self):
+            return {"message": lambda node: setattr(self, "message", node.get_str_value())}
+
+        def serialize(self, writer):
+            raise NotImplementedError
+
+    class ODataError(APIError, Main):
+        """As it is generated for Graph."""
+        error = None
+
+        @staticmethod
+        def create_from_discriminator_value(node):
+            return ODataError()
+
+        def get_field_deserializers(self):
+            return {"error": lambda node: setattr(self, "error", node.get_object_value(Main))}
+
+        @property
+        def primary_message(self):
+            return self.error and self.error.message
+
     info = RequestInformation(method=Method(method), url_template="{+baseurl}" + path)
     info.path_parameters["baseurl"] = base + "/v1.0"
     if once:
@@ -168,7 +216,7 @@ async def graph_request(method, path, body=None):
         info.add_request_options([RetryHandlerOption(max_retries=0)])
     if body:
         info.set_stream_content(body, "application/json")
-    return await graph_adapter().send_primitive_async(info, "bytes", {})
+    return await graph_adapter().send_primitive_async(info, "bytes", {"XXX": ODataError})
 
 
 def graph_adapter():
