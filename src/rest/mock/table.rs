@@ -3,10 +3,11 @@
 //! `{"things": {NAME: TEMPLATE}, "answers": [[REQUEST, TEMPLATE, STATUS?, HEADERS?]],
 //! "one": TEMPLATE, "many": TEMPLATE, "created": STATUS?}`. A request is
 //! `METHOD /path/{name}/…`, `{name...}` for any number of segments, `?key` or
-//! `?key=value` behind it for a query that must be there; the first that fits holds. In a template `{"$": NAME, …}` stands for a thing with
-//! other members put in, `"$sent": true` for what the request's body says, and in
-//! a text `{name}` for a part of the path, `{.name}` for a member of the body,
-//! `#{name}` for a number. `null` is an answer without a body.
+//! `?key=value` behind it for a query that must be there; the first that fits holds.
+//! In a template `{"$": NAME, …}` stands for a thing with other members put in,
+//! `"$sent": true` for what the request's body says, and in a text or a member's name
+//! `{name}` for a part of the path, `{.name}` for a member of the body, `#{name}` for a
+//! number. `null` is an answer without a body.
 
 use std::collections::HashMap;
 
@@ -257,7 +258,8 @@ impl Filling<'_> {
             None => Map::new(),
         };
         for (key, member) in members.iter().filter(|(key, _)| !key.starts_with('$')) {
-            whole.insert(key.clone(), self.value(member, depth + 1));
+            let key = self.text(key).as_str().map_or_else(|| key.clone(), str::to_owned);
+            whole.insert(key, self.value(member, depth + 1));
         }
         if members.contains_key("$sent") {
             whole.extend(self.sent.clone());

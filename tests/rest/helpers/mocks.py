@@ -40,6 +40,9 @@ def github():
     assert repo.get_pull(3).number == 3
     assert [branch.name for branch in repo.get_branches()]
     assert [commit.sha for commit in repo.get_commits()]
+    assert [one.path for one in repo.get_contents("")]
+    assert [event.event for event in repo.get_issue(7).get_timeline()] and repo.get_archive_link("tarball")
+    assert repo.delete_file("README.md", "gone", "sha")["commit"].sha and repo.create_secret("NAME", "value")
     file = repo.get_contents("README.md")
     assert file.decoded_content and file.path == "README.md"
     assert [repo.name for repo in client.get_user().get_repos()]
@@ -122,6 +125,9 @@ def google():
     batch._batch_uri = proxy + "google/batch/drive/v3"
     batch.execute()
     assert answers["one"][0]["id"] == "f7" and answers["two"][0]["files"], answers
+    assert drive.permissions().list(fileId="f1").execute()["permissions"][0]["id"]
+    assert drive.files().export(fileId="f1", mimeType="text/plain").execute() == b"mock"
+    assert drive.changes().getStartPageToken().execute()["startPageToken"]
     assert drive.about().get(fields="user").execute()["user"]["emailAddress"]
     gmail = service("gmail", "v1", "")
     message = gmail.users().messages().list(userId="me").execute()["messages"][0]
@@ -130,10 +136,21 @@ def google():
     assert whole["payload"]["headers"][0]["name"] and whole["snippet"] and whole["id"] == message["id"]
     assert gmail.users().labels().list(userId="me").execute()["labels"][0]["name"]
     assert gmail.users().getProfile(userId="me").execute()["emailAddress"]
+    attachments = gmail.users().messages().attachments()
+    assert attachments.get(userId="me", messageId="m1", id="a1").execute()["data"]
     assert gmail.users().messages().send(userId="me", body={"raw": "aGk"}).execute()["id"]
     sheets = service("sheets", "v4", "")
     values = sheets.spreadsheets().values().get(spreadsheetId="s1", range="A1:B2").execute()
     assert values["values"][0][0] and values["range"]
+    ranges = sheets.spreadsheets().values().batchGet(spreadsheetId="s1", ranges=["A1"]).execute()
+    assert ranges["valueRanges"][0]["values"]
+    rows = {"spreadsheetId": "s1", "range": "A1", "valueInputOption": "RAW", "body": {"values": [[1]]}}
+    assert sheets.spreadsheets().values().append(**rows).execute()["updates"]["updatedRows"] == 1
+    assert sheets.spreadsheets().batchUpdate(spreadsheetId="s1", body={}).execute()["replies"]
+    query = service("bigquery", "v2", "bigquery/v2/").jobs().query(projectId="p", body={"query": "SELECT 1"})
+    assert query.execute()["rows"] and query.execute()["jobComplete"]
+    objects = service("storage", "v1", "storage/v1/").objects()
+    assert objects.list(bucket="b").execute()["items"][0]["bucket"] == "b"
     assert sheets.spreadsheets().get(spreadsheetId="s1").execute()["sheets"][0]["properties"]["title"]
 
 
@@ -151,6 +168,8 @@ def microsoft():
     item = raw("GET", "microsoft/v1.0/me/drive/root/children").json()["value"][0]
     assert item["name"] and "size" in item
     assert raw("GET", "microsoft/v1.0/me/joinedTeams").json()["value"][0]["displayName"]
+    assert raw("GET", "microsoft/v1.0/users/delta()").json()["value"] == []
+    assert raw("GET", "microsoft/v1.0/drives/d/items/i/children").json()["value"][0]["name"]
     made = raw("POST", "microsoft/v1.0/me/events", json={"subject": "Roof"})
     assert (made.status_code, made.json()["subject"]) == (201, "Roof")
     assert raw("POST", "microsoft/v1.0/me/sendMail", json={"message": {}}).status_code == 202
@@ -179,6 +198,10 @@ def jira():
     assert client.comments("ACME-7")[0].body
     assert client.transitions("ACME-7")[0]["name"]
     assert [user.displayName for user in client.search_users(query="m")]
+    assert client.project_versions("ACME")[0].name and client.project_components("ACME")[0].name
+    assert client.worklogs("ACME-7")[0].timeSpent and client.watchers("ACME-7").watchCount == 1
+    assert client.issue_link_types()[0].name and client.sprints(1)[0].name and client.favourite_filters()
+    assert client.add_attachment("ACME-7", io.BytesIO(b"x"), filename="a.txt").size == 1
     made = client.create_issue({"project": {"key": "ACME"}, "summary": "Roof", "issuetype": {"name": "Task"}})
     assert made.key and made.id
     assert client.add_comment("ACME-7", "hello").body
@@ -319,6 +342,15 @@ def aws():
     assert service("ec2").describe_instances()["Reservations"][0]["Instances"][0]["InstanceId"]
     assert service("iam").list_users()["Users"][0]["UserName"]
     assert service("sns").list_topics()["Topics"][0]["TopicArn"]
+    assert service("iam").get_role(RoleName="r")["Role"]["RoleName"] == "r"
+    assert service("rds").describe_db_instances()["DBInstances"] and service("eks").list_clusters()["clusters"]
+    assert service("cloudformation").describe_stacks()["Stacks"][0]["StackName"]
+    assert service("ssm").get_parameter(Name="/n")["Parameter"]["Name"] == "/n"
+    assert service("kms").decrypt(CiphertextBlob=b"x")["Plaintext"] == b"mock"
+    assert service("secretsmanager").get_secret_value(SecretId="s")["SecretString"]
+    assert s3.get_object_attributes(Bucket="b", Key="k", ObjectAttributes=["ETag"])["ETag"]
+    said = {"role": "user", "content": [{"text": "hello"}]}
+    assert service("bedrock-runtime").converse(modelId="m", messages=[said])["output"]["message"]["content"]
     assert service("secretsmanager").list_secrets()["SecretList"] is not None
 
 
