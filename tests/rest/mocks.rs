@@ -10,7 +10,7 @@ fn the_sdks_take_the_mocks_for_answers() {
     let Some(python) = python() else { return };
     let gate = Serve::start("", &["--test-mode"]);
     let agent = gate.agent("mocks", "allow_all");
-    let output = Command::new(python)
+    let output = Command::new(&python)
         .arg(helper("mocks.py"))
         .arg(format!("http://{}", gate.address))
         .args([&agent.key, &agent.aws[0], &agent.aws[1]])
@@ -19,6 +19,9 @@ fn the_sdks_take_the_mocks_for_answers() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(said.matches(": ok\n").count(), 10, "{said}");
+    let base = format!("http://{}/proxy/linear", gate.address);
+    let said = crate::sdks::run(&python, "linear-issues", &base, &agent);
+    assert!(said.contains("write: ok"), "{said}");
 }
 
 /// As the provider's do: a client follows them with its key.

@@ -23,13 +23,14 @@ pub(crate) fn python() -> Option<String> {
 }
 
 /// Those that run in Node.
-const JAVASCRIPT: [&str; 7] = [
+const JAVASCRIPT: [&str; 8] = [
     "octokit",
     "octokit-logs",
     "slack-web",
     "slack-web-upload",
     "notion-js",
     "linear",
+    "linear-issues",
     "linear-upload",
 ];
 

@@ -1,6 +1,6 @@
 //! GraphQL in test mode: the fields that the document asks for, with values that
-//! their names call for. There is no schema here, so that a field is a list where
-//! connections say so (`nodes`, `edges`) and an object where it has a selection.
+//! their names call for. There is no schema here, so that a field is a list where its
+//! name is one's, and an object where it has a selection.
 
 use bluejay_core::AsIter;
 use bluejay_parser::ast::executable::{
@@ -123,7 +123,7 @@ impl<'d> Filling<'d> {
             None => scalar(of, name),
             Some(selections) => {
                 let one = self.object(name, selections);
-                if matches!(name, "nodes" | "edges") { json!([one]) } else { one }
+                if is_list(name, &one) { json!([one]) } else { one }
             }
         };
         match (members.get_mut(key), value) {
@@ -134,6 +134,15 @@ impl<'d> Filling<'d> {
             }
         }
     }
+}
+
+/// `nodes` of a connection, and what is named in the plural and is none itself.
+fn is_list(name: &str, one: &Value) -> bool {
+    let is_connection =
+        ["nodes", "edges", "pageInfo", "totalCount"].iter().any(|part| one.get(part).is_some());
+    let is_plural = name.ends_with('s')
+        && !["ss", "us", "ettings", "Exists"].iter().any(|end| name.ends_with(end));
+    matches!(name, "nodes" | "edges" | "syncedWith") || is_plural && !is_connection
 }
 
 /// A value that a field's name calls for.

@@ -83,6 +83,23 @@ const sdks = {
     };
     return [() => client.viewer, upload];
   },
+  // Where the SDK reads more than it needs.
+  async "linear-issues"() {
+    const { LinearClient } = await load("@linear/sdk");
+    const client = new LinearClient({ accessToken: key, apiUrl: base + "/graphql" });
+    return [
+      async () => {
+        const issues = await client.issues({ first: 2 });
+        const assignee = await issues.nodes[0].assignee;
+        const projects = await client.projects();
+        if (!assignee.name || !projects.nodes[0].name) throw new Error("nothing");
+      },
+      async () => {
+        const made = await client.createIssue({ teamId: "t", title: "x" });
+        if (!made.success || !(await made.issue).title) throw new Error("nothing");
+      },
+    ];
+  },
   async linear() {
     const { LinearClient } = await load("@linear/sdk");
     const client = new LinearClient({ accessToken: key, apiUrl: base + "/graphql" });
