@@ -83,8 +83,7 @@ def jira_attach():
 
 def hubspot_upload():
     from hubspot import HubSpot
-    api = HubSpot(access_token=key).files.files_api
-    api.api_client.configuration.host = base
+    api = HubSpot(access_token=key, host=base).files.files_api
     with tempfile.NamedTemporaryFile(suffix=".html") as file:
         file.write(PAGE)
         file.flush()
@@ -128,8 +127,7 @@ def notion_files():
 
 def hubspot_files():
     from hubspot import HubSpot
-    api = HubSpot(access_token=key).files.files_api
-    api.api_client.configuration.host = base
+    api = HubSpot(access_token=key, host=base).files.files_api
     return fetched(api.get_signed_url(file_id="1").url)
 
 

@@ -257,11 +257,7 @@ def linear():
 def hubspot():
     from hubspot import HubSpot
     from hubspot.crm.contacts import PublicObjectSearchRequest, SimplePublicObjectInputForCreate
-    client = HubSpot(access_token=key)
-    client.config["host"] = proxy + "hubspot"
-    contacts = client.crm.contacts
-    for api in (contacts.basic_api, contacts.search_api):
-        api.api_client.configuration.host = proxy + "hubspot"
+    contacts = HubSpot(access_token=key, host=proxy + "hubspot").crm.contacts
     page = contacts.basic_api.get_page(limit=2)
     assert page.results[0].properties["email"] and page.results[0].created_at.year and page.paging is None
     assert contacts.basic_api.get_by_id("17").id == "17"

@@ -100,11 +100,9 @@ def salesforce_client():
 
 def hubspot():
     from hubspot import HubSpot
-    client = HubSpot(access_token=key)
-    client.config["host"] = base
+    client = HubSpot(access_token=key, host=base, base_url=base)
     api = client.crm.contacts.basic_api
-    api.api_client.configuration.host = base
-    yield api.get_page(limit=1)
+    yield api.get_page(limit=1), client.api_request({"path": "/crm/v3/objects/contacts"})
     from hubspot.crm.contacts import SimplePublicObjectInputForCreate as New
     yield api.create(New(properties={"email": "x@example.com"}, associations=[]))
 
