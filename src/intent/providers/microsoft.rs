@@ -7,8 +7,18 @@ use crate::intent::{Intent, Judgement, tool};
 
 /// Verbs of actions that only ask. Others that sound like it head the names of
 /// collections (`browseSessions`, `filterOperators`), which a POST adds to.
-const VERBS: [&str; 9] =
-    ["check", "compute", "extract", "find", "get", "list", "retrieve", "translate", "validate"];
+const VERBS: [&str; 10] = [
+    "check",
+    "compute",
+    "evaluate",
+    "extract",
+    "find",
+    "get",
+    "list",
+    "retrieve",
+    "translate",
+    "validate",
+];
 
 /// A GET reads, unless it is to redeem a sharing link on the way ("Access shared
 /// items"): that gives the caller lasting access. So does a key that a function gets.
@@ -40,6 +50,7 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     match tail {
         _ if path.contains(':') || is_below(path, "synchronization") => false,
         ["query", "search", _]
+        | ["retrieval" | "search", "copilot", "v1.0" | "beta"]
         | ["search", "restorePoints", _]
         | ["evaluate", "conditionalAccess", _]
         | ["preview", _, "items"]
@@ -119,6 +130,8 @@ mod tests {
             "/v1.0/me/calendar/getSchedule",
             "/v1.0/me/calendar/microsoft.graph.getSchedule",
             "/v1.0/search/query",
+            "/v1.0/copilot/retrieval",
+            "/beta/me/informationProtection/policy/labels/evaluateApplication",
             "/v1.0/users/x/checkMemberGroups",
             "/v1.0/directoryObjects/getByIds",
             "/v1.0/directoryObjects/microsoft.graph.getByIds",
@@ -136,6 +149,8 @@ mod tests {
             "/v1.0/me/messages/x/forward",
             "/v1.0/me/drive/root:/getSchedule",
             "/v1.0/groups/search",
+            "/v1.0/groups/copilot/search",
+            "/v1.0/identity/conditionalAccess/policies/evaluate",
             "/v1.0/places/x/checkIns",
             "/beta/users/x/getPasswordSingleSignOnCredentials",
             "/beta/users/x/getPasswordsinglesignoncredentials",
