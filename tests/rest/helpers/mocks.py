@@ -289,6 +289,8 @@ def salesforce():
     assert client.Account.delete("001000000000001AAA") == 204
     assert client.describe()["sobjects"][0]["name"] and client.Account.describe()["fields"][0]["name"]
     assert client.limits()["DailyApiRequests"]["Max"]
+    assert client.bulk.Account.insert([{"Name": "Roofers"}])[0]["success"] is True
+    client.set_password("005000000000001AAA", "secret")
     jobs = client.bulk2.Account.insert(records=[{"Name": "Roofers"}])
     assert jobs[0]["job_id"] and jobs[0]["numberRecordsProcessed"] == 1
     assert "Mock" in next(client.bulk2.Account.query("SELECT Id, Name FROM Account"))
