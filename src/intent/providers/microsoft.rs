@@ -35,11 +35,13 @@ pub(in crate::intent) fn get(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// `getFileVaultKey`, `microsoft.graph.security.getDeploymentAccessKey()`
+/// `getFileVaultKey`, `microsoft.graph.security.getDeploymentAccessKey()`; but not
+/// `getActiveKey`, which is a public one.
 fn gets_key(function: &str) -> bool {
+    const SECRET: [&str; 3] = ["accesskey", "recoverykey", "vaultkey"];
     let name = function.split('(').next().unwrap_or_default().to_ascii_lowercase();
     let name = name.rsplit('.').next().unwrap_or_default();
-    name.starts_with("get") && name.ends_with("key") && !name.ends_with("publickey")
+    name.starts_with("get") && SECRET.iter().any(|key| name.ends_with(key))
 }
 
 /// Whether a POST reads. A colon addresses a file by its path, which may spell
@@ -117,7 +119,7 @@ mod tests {
         }
         for path in [
             "/beta/deviceManagement/depOnboardingSettings/x/getEncryptionPublicKey()",
-            "/v1.0/me/drive/root:/getKey.txt",
+            "/beta/trustFramework/keySets/x/getActiveKey",
             "/v1.0/users/monkey",
         ] {
             assert_eq!(intent(path), Intent::Read, "{path}");
