@@ -21,7 +21,7 @@ const VERBS: [&str; 10] = [
 ];
 
 /// A GET reads, unless it is to redeem a sharing link on the way ("Access shared
-/// items"): that gives the caller lasting access. So does a key that a function gets.
+/// items"): that gives the caller lasting access. So does a key of Microsoft's own making.
 pub(in crate::intent) fn get(request: &HttpRequest) -> Judgement {
     let redeems = |(name, value): &(String, String)| {
         name == "prefer" && value.to_ascii_lowercase().contains("redeemsharinglink")
@@ -35,13 +35,12 @@ pub(in crate::intent) fn get(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// `getFileVaultKey`, `microsoft.graph.security.getDeploymentAccessKey()`; but not
-/// `getActiveKey`, which is a public one.
+/// `microsoft.graph.security.getDeploymentAccessKey()`; but not `getActiveKey`, which is
+/// a public one, nor `getFileVaultKey`, which was put there to be read.
 fn gets_key(function: &str) -> bool {
-    const SECRET: [&str; 3] = ["accesskey", "recoverykey", "vaultkey"];
     let name = function.split('(').next().unwrap_or_default().to_ascii_lowercase();
     let name = name.rsplit('.').next().unwrap_or_default();
-    name.starts_with("get") && SECRET.iter().any(|key| name.ends_with(key))
+    name.starts_with("get") && name.ends_with("accesskey")
 }
 
 /// Whether a POST reads. A colon addresses a file by its path, which may spell
@@ -111,7 +110,6 @@ mod tests {
     fn a_function_may_hand_out_a_key() {
         let intent = |path: &str| get(&request("microsoft", "GET", path)).intent;
         for path in [
-            "/v1.0/deviceManagement/managedDevices/x/getFileVaultKey",
             "/v1.0/security/identities/sensors/microsoft.graph.security.getDeploymentAccessKey()",
             "/v1.0/security/identities/sensors/getdeploymentaccesskey",
         ] {
@@ -120,6 +118,7 @@ mod tests {
         for path in [
             "/beta/deviceManagement/depOnboardingSettings/x/getEncryptionPublicKey()",
             "/beta/trustFramework/keySets/x/getActiveKey",
+            "/v1.0/deviceManagement/managedDevices/x/getFileVaultKey",
             "/v1.0/users/monkey",
         ] {
             assert_eq!(intent(path), Intent::Read, "{path}");
