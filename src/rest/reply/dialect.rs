@@ -92,13 +92,13 @@ impl Dialect {
     }
 }
 
-/// Whether the client says that it is an SDK which looks for members of `error`:
-/// `google.api_core`, and what Kiota generates for Graph. Those of Google that name
-/// themselves `gdcl` (google-api-python-client) take a text, too.
+/// Whether the client says that it is an SDK which looks for members of `error`: those
+/// of Google and what Kiota generates for Graph. google-api-python-client takes a text, too.
 fn wants_object(provider: Provider, headers: &HeaderMap) -> bool {
     let says = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match provider {
-        Provider::Google => says("x-goog-api-client").is_some_and(|it| !it.contains("gdcl/")),
+        Provider::Google => says("x-goog-api-client")
+            .is_some_and(|it| !(it.contains("gdcl/") && it.contains("gl-python/"))),
         Provider::Microsoft => says("user-agent").is_some_and(|it| it.contains("kiota-")),
         _ => false,
     }
@@ -234,7 +234,10 @@ mod tests {
         let (google, graph) = (Provider::Google, Provider::Microsoft);
         let cloud = "x-goog-api-client: gl-python/3.11 gccl/3.17";
         assert_eq!(dialect(google, cloud), Dialect::Nested(google));
-        assert_eq!(dialect(google, "x-goog-api-client: gdcl/2.2"), Dialect::Of(google));
+        let node = "x-goog-api-client: gdcl/8.0.1 gl-node/22.1.0";
+        assert_eq!(dialect(google, node), Dialect::Nested(google));
+        let python = "x-goog-api-client: gdcl/2.202.0 gl-python/3.11.7";
+        assert_eq!(dialect(google, python), Dialect::Of(google));
         assert_eq!(dialect(google, "user-agent: curl/8"), Dialect::Of(google));
         let kiota = "user-agent: python-httpx/0.28.1 kiota-python/1.16.0";
         assert_eq!(dialect(graph, kiota), Dialect::Nested(graph));
