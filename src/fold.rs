@@ -77,6 +77,17 @@ pub fn loosen(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// `word` as whoever cares for the case of letters may see it; else as in [`fold`]. One pass.
+#[must_use]
+pub fn seen(word: &str) -> Cow<'_, str> {
+    if word.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Cow::Borrowed(word.trim());
+    }
+    let shown = word.split('\0').next().unwrap_or_default();
+    let seen: String = shown.chars().filter(|character| !is_dropped(*character)).nfkc().collect();
+    Cow::Owned(seen.trim().to_owned())
+}
+
 /// Two keys of `object` that a lenient reader may take for one.
 #[must_use]
 pub fn alike(object: &Object) -> Option<(&str, &str)> {

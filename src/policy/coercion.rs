@@ -9,8 +9,8 @@
 //! certainly another.
 
 use super::equality::equal;
-use super::numeral;
-use crate::fold::fold;
+use super::{numeral, place};
+use crate::fold::{fold, is_invisible};
 use crate::json::{Json, Number};
 
 /// Whether some server takes `value` for `wanted`, which is not equal to it.
@@ -88,6 +88,18 @@ pub(super) fn elements(text: &str) -> Vec<String> {
     texts.collect()
 }
 
+/// The addresses of a text that is made of them alone (RFC 5322): a mail goes to each.
+pub(super) fn addresses(text: &str) -> Vec<String> {
+    let address = |part: &str| {
+        let bare = part.rsplit_once('<').map_or(part, |(_, bare)| bare.trim_end_matches('>'));
+        (bare.contains('@') && !bare.contains(char::is_whitespace)).then(|| bare.to_owned())
+    };
+    let has_names = text.contains('<');
+    let is_between = |c: char| matches!(c, ',' | ';') || !has_names && c.is_whitespace();
+    let parts = text.split(is_between).map(str::trim).filter(|part| !part.is_empty());
+    parts.map(address).collect::<Option<_>>().unwrap_or_default()
+}
+
 /// Whether two texts differ only in what some readers drop or do not tell apart: upper and
 /// lower case, white space and quotes around, what is behind a NUL, characters that are not seen, and
 /// several ways to write one character.
@@ -96,7 +108,9 @@ fn is_alike(text: &str, wanted: &str) -> bool {
     const LONGER: usize = 16;
     let shown = text.split('\0').next().unwrap_or_default();
     let shown = shown.trim().trim_matches(['"', '\'']);
-    shown.len() <= LONGER * (wanted.len() + LONGER) && fold(shown) == fold(wanted)
+    let mut letters = shown.chars().filter(|letter| !is_invisible(*letter));
+    let is_longer = letters.nth(LONGER * (wanted.len() + LONGER)).is_some();
+    !is_longer && fold(shown) == fold(wanted) || place::may_be(shown, wanted)
 }
 
 /// To JavaScript null is 0 and false, and the text `null`; to Python `None`.
@@ -201,6 +215,8 @@ mod tests {
             (r#""[\"prod\",]""#, r#"["prod"]"#),
             (r#"{"B":"yes"}"#, r#"{"b":true}"#),
             (r#"["1"]"#, "[1]"),
+            ("4294967318", "22"),
+            (r#""~/.ssh/id""#, r#""/home/me/.ssh/id""#),
         ] {
             assert!(may(value, wanted), "{value} for {wanted}");
         }
@@ -222,6 +238,22 @@ mod tests {
             (r#""mane""#, r#""main""#),
         ] {
             assert!(!may(value, wanted), "{value} for {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_mail_goes_to_each_address() {
+        for (text, found) in [
+            ("a@x.org, b@y.org", &["a@x.org", "b@y.org"][..]),
+            ("A <a@x.org>;b@y.org;", &["a@x.org", "b@y.org"]),
+            ("a@x.org b@y.org", &["a@x.org", "b@y.org"]),
+            ("b@y.org <a@x.org>", &["a@x.org"]),
+            ("a@x.org", &["a@x.org"]),
+            ("to a@x.org", &[]),
+            ("a, b", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(addresses(text), found, "{text}");
         }
     }
 

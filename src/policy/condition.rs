@@ -5,6 +5,7 @@
 //! needing one: comprehensions do not nest, and what one ranges over is cut off
 //! by an error at [`MAX_ELEMENTS`].
 
+mod doubts;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,14 +19,12 @@ use regex::Regex;
 
 use self::values::{text, value};
 use super::diagnostic::nearest;
-use super::matcher::{self, Step};
-use super::reads;
+use super::matcher::Step;
+use super::reads::{self, Comparison, Comparisons};
 use super::regexes::{self, Regexes, Room};
-use super::respelt;
 use super::truth::Truth;
 use crate::action::{Action, McpRequest};
 use crate::intent::Intent;
-use crate::json::{Json, Object};
 
 /// Most elements that a comprehension may range over.
 pub(super) const MAX_ELEMENTS: usize = 10_000;
@@ -54,8 +53,10 @@ pub(crate) struct Condition {
     variables: Box<[Variable]>,
     /// The arguments that it looks at.
     pub(super) arguments: Vec<Box<[Step]>>,
-    /// What it holds arguments against.
-    comparisons: Vec<(Box<[Step]>, Json)>,
+    /// What it holds arguments and bodies against.
+    comparisons: Vec<Comparison>,
+    /// It does nothing else with arguments.
+    only_compares: bool,
     /// The parts of it that hang on the method alone.
     about_method: Vec<Expression>,
 }
@@ -205,11 +206,20 @@ impl Condition {
             }
         }
         let arguments = reads::arguments(&expression);
-        let (mut about_method, mut comparisons) = (Vec::new(), Vec::new());
-        reads::comparisons(&expression, &mut comparisons);
+        let mut about_method = Vec::new();
         reads::parts_about(&expression, METHOD, &mut about_method);
+        let Comparisons { found: comparisons, is_all: only_compares, .. } =
+            Comparisons::of(&expression, &regexes);
         let variables = variables.into();
-        Ok(Self { expression, regexes, variables, arguments, comparisons, about_method })
+        Ok(Self {
+            expression,
+            regexes,
+            variables,
+            arguments,
+            comparisons,
+            only_compares,
+            about_method,
+        })
     }
 
     /// Whether the expression, as far as it looks at the method alone, tells `method`
@@ -230,7 +240,16 @@ impl Condition {
     /// # Errors
     /// Why it has no answer: it failed, panicked, or is neither true nor false.
     pub(crate) fn holds(&self, action: &Action, intent: Intent) -> Result<bool, Failure> {
-        let evaluate = || self.evaluate(action, intent);
+        self.answer(&self.expression, action, intent)
+    }
+
+    fn answer(
+        &self,
+        expression: &Expression,
+        action: &Action,
+        intent: Intent,
+    ) -> Result<bool, Failure> {
+        let evaluate = || self.evaluate(expression, action, intent);
         match catch_unwind(AssertUnwindSafe(evaluate)) {
             Ok(Ok(Value::Bool(holds))) => Ok(holds),
             Ok(Ok(other)) => {
@@ -247,52 +266,17 @@ impl Condition {
     /// As above.
     pub(crate) fn judge(&self, action: &Action, intent: Intent) -> Result<Truth, Failure> {
         let holds = self.holds(action, intent)?;
-        let is_in_doubt = self.is_in_doubt(action) || self.hangs_on_spelling(action, intent, holds);
+        let is_in_doubt = self.hangs_on_doubts(action, intent, holds)
+            || self.hangs_on_spelling(action, intent, holds);
         Ok(if is_in_doubt { Truth::Unjudged } else { holds.into() })
     }
 
-    /// Whether the answer is another one where the texts that it looks at are read in
-    /// another way.
-    fn hangs_on_spelling(&self, action: &Action, intent: Intent, holds: bool) -> bool {
-        let Some(args) = action.target.args() else { return false };
-        let looked_at = |(key, _): &(&str, &Json)| {
-            self.arguments.iter().any(|steps| match steps.first() {
-                Some(Step::Key(first)) => **first == **key,
-                _ => true,
-            })
-        };
-        let looked_at: Vec<_> = args.iter().filter(looked_at).collect();
-        if !looked_at.iter().any(|(_, value)| respelt::is_read_otherwise(value)) {
-            return false;
-        }
-        let looked_at = looked_at.into_iter().map(|(key, value)| (key.to_owned(), value.clone()));
-        let looked_at = looked_at.collect();
-        let looked_at = Object::from_members(looked_at).unwrap_or_default();
-        let Some(others) = respelt::arguments(&looked_at) else { return true };
-        others.into_iter().any(|other| {
-            let mut reread = action.clone();
-            if let Some(args) = reread.target.args_mut() {
-                other.iter().for_each(|(key, value)| {
-                    if let Some(place) = args.get_mut(key) {
-                        place.clone_from(value);
-                    }
-                });
-            }
-            self.holds(&reread, intent) != Ok(holds)
-        })
-    }
-
-    /// Whether it holds an argument against a value that lenient servers may take it for,
-    /// so that its answer is not certain.
-    fn is_in_doubt(&self, action: &Action) -> bool {
-        let Some(args) = action.target.args() else { return false };
-        self.comparisons.iter().any(|(steps, wanted)| {
-            let values = matcher::reached_in(args, steps);
-            values.into_iter().any(|value| matcher::is(value, wanted) == Truth::Unjudged)
-        })
-    }
-
-    fn evaluate(&self, action: &Action, intent: Intent) -> Result<Value, String> {
+    fn evaluate(
+        &self,
+        expression: &Expression,
+        action: &Action,
+        intent: Intent,
+    ) -> Result<Value, String> {
         let mut scope = ROOT.new_inner_scope();
         for variable in &self.variables {
             let name = Variable::ALL.iter().find(|(_, known)| known == variable);
@@ -300,7 +284,7 @@ impl Condition {
             let (name, _) = name.ok_or("a variable without a name")?;
             scope.add_variable_from_value(*name, value);
         }
-        scope.resolve(&self.expression).map_err(|error| error.to_string())
+        scope.resolve(expression).map_err(|error| error.to_string())
     }
 }
 

@@ -10,14 +10,15 @@ use regex::Regex;
 use super::equality::equal;
 use super::fields::{At, Reader, advise};
 use super::glob::Glob;
+use super::respelt::Readings;
 use super::text::{Part, Text};
 use super::truth::Truth;
 use super::under::Folder;
 use super::yaml::{Node, Value};
-use super::{coercion, decimal, respelt};
+use super::{coercion, decimal};
 use crate::json::{Json, Number, Object};
 
-pub(super) use path::Step;
+pub(super) use path::{Step, reached};
 
 /// Most values that are shown to people at a path.
 const SHOWN_VALUES: usize = 5;
@@ -42,9 +43,9 @@ pub(crate) struct Check(Box<[Operator]>);
 #[derive(Debug, Clone)]
 enum Operator {
     Eq(Json),
-    Ne(Json),
     In(Box<[Json]>),
-    NotIn(Box<[Json]>),
+    /// `ne` and `not_in`.
+    Not(Box<Operator>),
     /// `gt`, `gte`, `lt`, `lte`: the orderings that hold.
     Compare(&'static [Ordering], Number),
     Glob(Box<[Part<Glob>]>),
@@ -194,6 +195,50 @@ fn show(values: Vec<&Json>) -> Option<String> {
 // === impl Check ===
 
 impl Check {
+    pub(super) fn equals(value: Json) -> Self {
+        Self::only(Operator::Eq(value))
+    }
+
+    pub(super) fn any_of(values: Vec<Json>) -> Self {
+        Self::only(Operator::In(values.into()))
+    }
+
+    pub(super) fn prefix(text: &str) -> Self {
+        Self::only(Operator::Prefix([Part::prefix(text)].into()))
+    }
+
+    pub(super) fn suffix(text: &str) -> Self {
+        Self::only(Operator::Suffix([Part::plain(text)].into()))
+    }
+
+    pub(super) fn contains(text: &str) -> Self {
+        Self::only(Operator::Contains([Part::plain(text)].into()))
+    }
+
+    pub(super) fn regex(regex: Regex) -> Self {
+        Self::only(Operator::Regex([regex].into()))
+    }
+
+    fn only(operator: Operator) -> Self {
+        Self([operator].into())
+    }
+
+    /// Whether it asks for this very value.
+    pub(super) fn names(&self, value: &Json) -> bool {
+        let is_exact = |operator: &Operator| matches!(operator, Operator::Eq(_) | Operator::In(_));
+        self.0.iter().all(is_exact) && self.value(value) == Truth::Yes
+    }
+
+    /// Whether a value is neither what it asks for nor anything else. What only a text can
+    /// be asked for has no answer of another value.
+    pub(super) fn is_unsure_of(&self, value: &Json) -> bool {
+        let is_asked = |operator: &Operator| match operator {
+            Operator::Eq(_) | Operator::In(_) => true,
+            _ => matches!(value, Json::String(_)),
+        };
+        self.0.iter().all(is_asked) && self.value(value) == Truth::Unjudged
+    }
+
     fn compile(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Self> {
         let operators = match &node.value {
             Value::Map(_) => return Self::operator_map(reader, path, node),
@@ -236,30 +281,15 @@ impl Check {
 
     /// A text is judged as it is written, and as it may be read.
     fn text(&self, text: &str) -> Truth {
-        let readings = respelt::readings(text);
+        let Readings { others, names } = Readings::of(text);
         let text = Text::new(text);
-        let readings: Vec<Text<'_>> = readings.iter().map(|text| Text::new(text)).collect();
-        self.each(|operator| {
-            let written = operator.on_text(&text);
-            match operator {
-                // The very text that is asked for is certain.
-                Operator::Eq(_) | Operator::In(_) if written == Truth::Yes => written,
-                Operator::Ne(_) | Operator::NotIn(_) if written == Truth::No => written,
-                Operator::Exists(_) | Operator::LenLte(_) => written,
-                _ => {
-                    let others = readings.iter().map(|reading| operator.on_text(reading));
-                    Truth::unanimous(std::iter::once(written).chain(others))
-                }
-            }
-        })
+        let others: Vec<Text<'_>> = others.iter().map(|text| Text::new(text)).collect();
+        let names: Vec<Text<'_>> = names.iter().map(|text| Text::new(text)).collect();
+        self.each(|operator| operator.on_readings(&text, &others, &names))
     }
 
     fn missing(&self) -> Truth {
-        self.each(|operator| {
-            let matches =
-                matches!(operator, Operator::Exists(false) | Operator::Ne(_) | Operator::NotIn(_));
-            matches.into()
-        })
+        self.each(|operator| matches!(operator, Operator::Exists(false) | Operator::Not(_)).into())
     }
 
     fn each(&self, judge: impl FnMut(&Operator) -> Truth) -> Truth {
@@ -282,9 +312,9 @@ fn operator(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Operator
     use Ordering::{Equal, Greater, Less};
     Some(match name {
         "eq" => Operator::Eq(json(reader, node)?),
-        "ne" => Operator::Ne(json(reader, node)?),
+        "ne" => Operator::Not(Box::new(Operator::Eq(json(reader, node)?))),
         "in" => Operator::In(jsons(reader, name, node)?),
-        "not_in" => Operator::NotIn(jsons(reader, name, node)?),
+        "not_in" => Operator::Not(Box::new(Operator::In(jsons(reader, name, node)?))),
         "gt" => Operator::Compare(&[Greater], number(reader, name, node)?),
         "gte" => Operator::Compare(&[Greater, Equal], number(reader, name, node)?),
         "lt" => Operator::Compare(&[Less], number(reader, name, node)?),
@@ -292,9 +322,9 @@ fn operator(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Operator
         "glob" => Operator::Glob(each_text(reader, name, node, Part::glob)?),
         "regex" => Operator::Regex(regexes(reader, name, node)?),
         "under" => Operator::Under(each_text(reader, name, node, Folder::new)?),
-        "prefix" => Operator::Prefix(plain(reader, name, node)?),
-        "suffix" => Operator::Suffix(plain(reader, name, node)?),
-        "contains" => Operator::Contains(plain(reader, name, node)?),
+        "prefix" => Operator::Prefix(parts(reader, name, node, Part::prefix)?),
+        "suffix" => Operator::Suffix(parts(reader, name, node, Part::plain)?),
+        "contains" => Operator::Contains(parts(reader, name, node, Part::plain)?),
         "exists" => Operator::Exists(reader.flag(node, name)?),
         "len_lte" => Operator::LenLte(length(reader, node)?),
         other => {
@@ -335,8 +365,13 @@ fn regexes(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Rege
     regexes
 }
 
-fn plain(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Part<Box<str>>]>> {
-    each_text(reader, name, node, |text| Ok::<_, String>(Part::plain(text)))
+fn parts<P>(
+    reader: &mut Reader<'_>,
+    name: &str,
+    node: &Node,
+    part: fn(&str) -> P,
+) -> Option<Box<[P]>> {
+    each_text(reader, name, node, |text| Ok::<_, String>(part(text)))
 }
 
 /// One text or a list of them, each made into something; all or none.
@@ -360,13 +395,32 @@ fn each_text<T, E: ToString>(
 // === impl Operator ===
 
 impl Operator {
+    /// What holds of a text has to hold of each of the `others` that it may be, too. What
+    /// does not may hold of it by one of its `names`.
+    fn on_readings(&self, text: &Text<'_>, others: &[Text<'_>], names: &[Text<'_>]) -> Truth {
+        let written = self.on_text(text);
+        match self {
+            Self::Not(operator) => !operator.on_readings(text, others, names),
+            // The very text that is asked for is certain.
+            Self::Eq(_) | Self::In(_) if written == Truth::Yes => written,
+            // A folder knows the ways to write a path itself.
+            Self::Exists(_) | Self::LenLte(_) | Self::Under(_) => written,
+            _ => {
+                let others = others.iter().map(|other| self.on_text(other));
+                match Truth::unanimous(std::iter::once(written).chain(others)) {
+                    Truth::No => Truth::any(names.iter().map(|name| self.on_text(name))).in_doubt(),
+                    known => known,
+                }
+            }
+        }
+    }
+
     fn on_text(&self, text: &Text<'_>) -> Truth {
         let is = |value: &Json| text_is(text.written, value);
         match self {
             Self::Eq(wanted) => is(wanted),
-            Self::Ne(unwanted) => !is(unwanted),
             Self::In(values) => Truth::any(values.iter().map(is)),
-            Self::NotIn(values) => !Truth::any(values.iter().map(is)),
+            Self::Not(operator) => !operator.on_text(text),
             Self::Compare(..) => Truth::Unjudged,
             Self::Glob(globs) => text.any_of(globs, |text, glob| glob.matches(text)),
             Self::Regex(regexes) => regexes.iter().any(|regex| regex.is_match(text.written)).into(),
@@ -386,15 +440,16 @@ impl Operator {
     fn on_value(&self, value: &Json) -> Truth {
         match self {
             Self::Eq(wanted) => is(value, wanted),
-            Self::Ne(unwanted) => !is(value, unwanted),
             Self::In(values) => Truth::any(values.iter().map(|one| is(value, one))),
-            Self::NotIn(values) => !Truth::any(values.iter().map(|one| is(value, one))),
+            Self::Not(operator) => !operator.on_value(value),
             Self::Compare(orderings, limit) => match value {
                 Json::Number(number) => decimal::compare_as_read(number.as_str(), limit.as_str())
                     .map(|ordering| orderings.contains(&ordering))
                     .into(),
                 _ => Truth::Unjudged,
             },
+            // To many a server it is not there.
+            Self::Exists(_) if *value == Json::Null => Truth::Unjudged,
             Self::Exists(wanted) => (*wanted).into(),
             Self::LenLte(most) => match value {
                 Json::Array(items) => (items.len() <= *most).into(),
@@ -413,7 +468,7 @@ impl Operator {
 
 /// Whether a value is the one that is wanted; unjudged where it is of another type, and
 /// a lax server may take it for that.
-pub(super) fn is(value: &Json, wanted: &Json) -> Truth {
+fn is(value: &Json, wanted: &Json) -> Truth {
     match equal(value, wanted) {
         Some(false) if coercion::may_become(value, wanted) => Truth::Unjudged,
         known => known.into(),

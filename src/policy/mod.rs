@@ -27,6 +27,7 @@ mod matcher;
 mod named;
 mod numeral;
 mod outlook;
+mod place;
 mod readings;
 mod reads;
 mod regexes;

@@ -25,6 +25,14 @@ pub(super) fn may_be(text: &str, number: &str) -> bool {
 pub(super) fn is(reading: &str, number: &str) -> bool {
     decimal::compare_as_read(reading, number).is_none_or(std::cmp::Ordering::is_eq)
         || decimal::rounds_to(reading, number)
+        || wraps_to(reading, number)
+}
+
+/// Whether 32 bits hold the same of both.
+fn wraps_to(reading: &str, number: &str) -> bool {
+    let whole = |text: &str| text.parse::<i128>().ok();
+    let difference = whole(reading).zip(whole(number)).and_then(|(a, b)| a.checked_sub(b));
+    difference.is_some_and(|difference| difference % (1 << 32) == 0)
 }
 
 /// The numbers that a text begins with, each as JSON writes it.

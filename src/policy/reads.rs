@@ -1,12 +1,18 @@
 //! What a CEL expression looks at: arguments, as far as it names them, and the parts of
 //! it that hang on a single variable. Pure.
 
-use cel::common::ast::operators::{EQUALS, IN, INDEX, NOT_EQUALS};
+use std::sync::Arc;
+
+use cel::common::ast::operators::{
+    EQUALS, GREATER, GREATER_EQUALS, IN, INDEX, LESS, LESS_EQUALS, NOT_EQUALS,
+};
 use cel::common::ast::{ComprehensionExpr as Comprehension, EntryExpr, Expr, LiteralValue};
 use cel::parser::Expression;
+use regex::Regex;
 
 use super::condition::TYPES;
-use super::matcher::Step;
+use super::matcher::{Check, Step};
+use super::regexes::MATCHES;
 use crate::json::{Json, Number};
 
 /// The ways below `args` that an expression goes by names and numbers alone.
@@ -36,24 +42,124 @@ pub(super) fn parts_about(node: &Expression, variable: &str, parts: &mut Vec<Exp
     }
 }
 
-/// What an expression holds arguments against, written out: `args.a == "b"`,
-/// `args.a in [1, 2]`.
-pub(super) fn comparisons(node: &Expression, found: &mut Vec<(Box<[Step]>, Json)>) {
-    if let Expr::Call(call) = &node.expr
-        && let [one, other] = call.args.as_slice()
-    {
-        let sides = [(one, other), (other, one)];
-        let known = |(argument, value)| Some((way(argument)?, literal(value)?));
-        match (call.func_name.as_str(), sides.into_iter().find_map(known)) {
-            (EQUALS | NOT_EQUALS, Some((way, value))) => found.push((way.into(), value)),
-            (IN, Some((way, Json::Array(values)))) => {
-                let each = values.into_iter().map(|value| (way.as_slice().into(), value));
-                found.extend(each);
+/// What an expression holds a part of a request against, written out: `args.a == "b"`,
+/// `args.a in [1, 2]`, `body.a.startsWith("b")`, `args.a.exists(each, each == "b")`.
+#[derive(Debug, Clone)]
+pub(super) struct Comparison {
+    /// Its node.
+    pub(super) id: u64,
+    /// Where the way begins.
+    pub(super) root: Root,
+    pub(super) steps: Box<[Step]>,
+    pub(super) check: Check,
+}
+
+/// What ways begin at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Root {
+    Args,
+    Body,
+}
+
+/// A way into what a request carries.
+type Way = (Root, Vec<Step>);
+
+/// Gathers the comparisons of an expression; what else it does with the arguments, it does
+/// not only compare.
+#[derive(Debug)]
+pub(super) struct Comparisons<'e> {
+    regexes: &'e [Arc<Regex>],
+    /// What a comprehension binds, and what that is.
+    bound: Option<(&'e str, Way)>,
+    pub(super) found: Vec<Comparison>,
+    /// Whether arguments are compared with what is written out, or asked for, and nothing
+    /// else: a text that is one and the same by two names can only match by one more.
+    pub(super) is_all: bool,
+}
+
+impl<'e> Comparisons<'e> {
+    pub(super) fn of(node: &'e Expression, regexes: &'e [Arc<Regex>]) -> Self {
+        let mut comparisons = Self { regexes, bound: None, found: Vec::new(), is_all: true };
+        comparisons.visit(node);
+        comparisons
+    }
+
+    fn visit(&mut self, node: &'e Expression) {
+        match &node.expr {
+            Expr::Select(select) if select.test => return,
+            Expr::Call(call) => {
+                let operands: Vec<_> =
+                    call.target.as_deref().into_iter().chain(&call.args).collect();
+                if let [one, other] = operands.as_slice()
+                    && self.compares(node.id, &call.func_name, one, other)
+                {
+                    return;
+                }
+            }
+            Expr::Comprehension(inner) => {
+                let range = match &inner.iter_range.expr {
+                    Expr::Call(guarded) => guarded.args.first().and_then(|range| self.way(range)),
+                    _ => None,
+                };
+                if let Some((root, mut steps)) = range {
+                    steps.push(Step::Any);
+                    self.bound = Some((&inner.iter_var, (root, steps)));
+                    let parts =
+                        [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result];
+                    parts.into_iter().for_each(|part| self.visit(part));
+                    self.bound = None;
+                    return;
+                }
             }
             _ => {}
         }
+        match self.way(node) {
+            Some((root, _)) => self.is_all &= root != Root::Args,
+            None => children(node).into_iter().for_each(|child| self.visit(child)),
+        }
     }
-    children(node).into_iter().for_each(|child| comparisons(child, found));
+
+    /// Whether this is a comparison, which is then kept.
+    fn compares(&mut self, id: u64, function: &str, one: &Expression, other: &Expression) -> bool {
+        let sides = [(one, other), (other, one)];
+        let known = |(way, value)| Some((self.way(way)?, literal(value)?));
+        let Some(((root, mut steps), value)) = sides.into_iter().find_map(known) else {
+            return false;
+        };
+        let is_first = self.way(one).is_some();
+        let check = match (function, value) {
+            (EQUALS | NOT_EQUALS, value) => Check::equals(value),
+            (IN, Json::Array(values)) if is_first => Check::any_of(values),
+            (IN, value) if !is_first => {
+                steps.push(Step::Any);
+                Check::equals(value)
+            }
+            ("startsWith", Json::String(text)) if is_first => Check::prefix(&text),
+            ("endsWith", Json::String(text)) if is_first => Check::suffix(&text),
+            ("contains", Json::String(text)) if is_first => Check::contains(&text),
+            (MATCHES, Json::String(pattern)) if is_first => {
+                let regex = self.regexes.iter().find(|regex| regex.as_str() == pattern);
+                let Some(regex) = regex else { return false };
+                Check::regex(Regex::clone(regex))
+            }
+            // Numbers have one name.
+            (LESS | LESS_EQUALS | GREATER | GREATER_EQUALS, Json::Number(_)) => return true,
+            _ => return false,
+        };
+        self.found.push(Comparison { id, root, steps: steps.into(), check });
+        true
+    }
+
+    fn way(&self, node: &Expression) -> Option<Way> {
+        way_from(node, &|name| match &self.bound {
+            Some((bound, way)) if *bound == name => Some(way.clone()),
+            _ => match name {
+                "args" => Some((Root::Args, Vec::new())),
+                "body" => Some((Root::Body, Vec::new())),
+                _ => None,
+            },
+        })
+    }
 }
 
 fn literal(node: &Expression) -> Option<Json> {
@@ -72,6 +178,37 @@ fn literal(node: &Expression) -> Option<Json> {
             list.elements.iter().map(literal).collect::<Option<_>>().map(Json::Array)
         }
         _ => None,
+    }
+}
+
+/// Puts answers that are known in the place of the nodes that would give them.
+pub(super) fn settle(node: &mut Expression, known: &[(u64, bool)]) {
+    if let (Expr::Call(_), Some((_, answer))) =
+        (&node.expr, known.iter().find(|(id, _)| *id == node.id))
+    {
+        node.expr = Expr::Literal(LiteralValue::Boolean((*answer).into()));
+        return;
+    }
+    match &mut node.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
+        Expr::Select(select) => settle(&mut select.operand, known),
+        Expr::Call(call) => {
+            let parts = call.target.as_deref_mut().into_iter().chain(&mut call.args);
+            parts.for_each(|part| settle(part, known));
+        }
+        Expr::List(list) => list.elements.iter_mut().for_each(|part| settle(part, known)),
+        Expr::Map(map) => map.entries.iter_mut().for_each(|entry| {
+            if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                settle(&mut entry.key, known);
+                settle(&mut entry.value, known);
+            }
+        }),
+        Expr::Comprehension(inner) => {
+            let Comprehension { iter_range, accu_init, loop_cond, loop_step, result, .. } =
+                &mut **inner;
+            let parts = [iter_range, accu_init, loop_cond, loop_step, result];
+            parts.into_iter().for_each(|part| settle(part, known));
+        }
     }
 }
 
@@ -111,8 +248,14 @@ fn children(node: &Expression) -> Vec<&Expression> {
 
 /// `args.a["b"][0]` as steps; `None` for what is no such way.
 fn way(node: &Expression) -> Option<Vec<Step>> {
+    let root = |name: &str| (name == "args").then(|| (Root::Args, Vec::new()));
+    way_from(node, &root).map(|(_, steps)| steps)
+}
+
+/// The same, from wherever a name leads.
+fn way_from(node: &Expression, root: &dyn Fn(&str) -> Option<Way>) -> Option<Way> {
     let (before, step) = match &node.expr {
-        Expr::Ident(name) => return (name == "args").then(Vec::new),
+        Expr::Ident(name) => return root(name),
         Expr::Select(select) => (&*select.operand, Step::Key(select.field.as_str().into())),
         Expr::Call(call) if call.func_name == INDEX => {
             let [before, index] = call.args.as_slice() else { return None };
@@ -127,7 +270,38 @@ fn way(node: &Expression) -> Option<Vec<Step>> {
         }
         _ => return None,
     };
-    let mut way = way(before)?;
-    way.push(step);
-    Some(way)
+    let (root, mut steps) = way_from(before, root)?;
+    steps.push(step);
+    Some((root, steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use cel::Env;
+
+    use super::*;
+
+    /// Or one answer would be put in the place of several nodes.
+    #[test]
+    fn every_call_is_a_node_of_its_own() {
+        fn calls(node: &Expression, ids: &mut Vec<u64>) {
+            if matches!(node.expr, Expr::Call(_)) {
+                ids.push(node.id);
+            }
+            children(node).into_iter().for_each(|child| calls(child, ids));
+        }
+        for text in [
+            "args.a == 'x' && args.a == 'x' || !(args.b in ['y'])",
+            "has(args.a) && args.a.exists(a, a == 'x' && a != 'y') && args.b.all(b, b == 'z')",
+            "args.a.exists_one(a, a == 'x') || args.a.filter(a, a == 'x').map(a, a == 'y') != []",
+        ] {
+            let expression = Env::stdlib().parser().parse(text).unwrap();
+            let mut ids = Vec::new();
+            calls(&expression, &mut ids);
+            let count = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), count, "{text}");
+        }
+    }
 }

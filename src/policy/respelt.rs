@@ -1,109 +1,209 @@
 //! How else a text may be read than as it is written: a URI, a path, or a list in some
 //! other spelling of it. What the rules say of each has to be the same to be certain. Pure.
 
-use super::{coercion, uri};
+use super::{coercion, place, uri};
+use crate::fold::seen;
 use crate::json::{Json, Object};
 
-/// Longest path that some system takes, in bytes.
-const LONGEST_PATH: usize = 32 << 10;
-/// Most readings of one text that arguments are judged in.
-const MOST: usize = 64;
-
-/// The readings of `text` besides itself.
-pub(super) fn readings(text: &str) -> Vec<String> {
-    let mut readings = uri::readings(text);
-    readings.extend(paths(text));
-    readings.extend(coercion::elements(text));
-    readings
+/// What a text may be read as besides itself.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    /// What it may turn out to be: another file, another site, one of several.
+    pub(super) others: Vec<String>,
+    /// The same by other names, which nobody takes for anything else.
+    pub(super) names: Vec<String>,
 }
 
-/// The path that file servers make of one: without what stands around it, without empty
-/// segments and dots. None where it is no path, or written so.
-fn paths(text: &str) -> Vec<String> {
-    if text.len() > LONGEST_PATH {
-        return Vec::new();
-    }
-    let bare = text.trim();
-    let bare = bare.strip_prefix(['"', '\'']).unwrap_or(bare);
-    let bare = bare.strip_suffix(['"', '\'']).unwrap_or(bare);
-    let drive = bare.get(..2).filter(|drive| is_drive(drive));
-    let below = drive.map_or(bare, |_| bare.get(2..).unwrap_or_default());
-    let collapsed = match (drive, below.chars().next()) {
-        (Some(drive), Some('/' | '\\')) => {
-            format!("{drive}{}", collapsed(&below.replace('\\', "/")))
+impl Readings {
+    pub(super) fn of(text: &str) -> Self {
+        let mut found = Self::default();
+        if uri::is_uri(text) {
+            found = Self { others: uri::others(text), names: uri::names(text) };
+            if let Some((origin, path)) = uri::cut(text) {
+                found.dotted(&path, origin + &collapsed(&path));
+            }
         }
-        (None, Some('/')) => collapsed(below),
-        _ => return Vec::new(),
-    };
-    let backwards = drive.map(|_| collapsed.replace('/', "\\"));
-    let both = std::iter::once(collapsed).chain(backwards);
-    both.filter(|path| path != text).collect()
+        found.path(text);
+        found.others.extend(coercion::elements(text));
+        found.others.extend(coercion::addresses(text));
+        found.names.extend(shown(text));
+        for readings in [&mut found.others, &mut found.names] {
+            readings.retain(|reading| reading != text && !reading.is_empty());
+            readings.sort_unstable();
+            readings.dedup();
+        }
+        found
+    }
+
+    /// The path that file servers make of one: without what stands around it, without empty
+    /// segments and dots, with slashes of the other kind.
+    fn path(&mut self, text: &str) {
+        let bare = text.trim();
+        let bare = bare.strip_prefix(['"', '\'']).unwrap_or(bare);
+        let bare = bare.strip_suffix(['"', '\'']).unwrap_or(bare);
+        let has_drive = is_drive(bare);
+        if !bare.contains(['/', '\\']) || (uri::is_uri(bare) && !has_drive) {
+            return;
+        }
+        let (drive, below) = bare.split_at(if has_drive { 2 } else { 0 });
+        let below = below.replace('\\', "/");
+        if has_drive && !below.starts_with('/') {
+            return;
+        }
+        if let Some(below) = place::below_tilde(&below) {
+            self.others.extend(place::above(&collapsed(below.trim_start_matches('/'))));
+        }
+        let path = collapsed(&below);
+        self.names.extend(short(&path).map(ToOwned::to_owned));
+        self.others.extend(of_process(&path).map(ToOwned::to_owned));
+        let path = format!("{drive}{path}");
+        let backwards = path.replace('/', "\\");
+        // A file may be asked for as if it were a folder.
+        self.names.extend(path.strip_suffix('/').map(ToOwned::to_owned));
+        match (bare.contains('/'), bare.contains('\\')) {
+            (true, true) if has_drive => {
+                self.dotted(&below, path);
+                self.dotted(&below, backwards);
+            }
+            (true, false) if has_drive => {
+                self.dotted(&below, path);
+                self.names.push(backwards);
+            }
+            // Where there are no drives, a slash is no backslash.
+            (true, _) => self.dotted(&below, path),
+            (false, _) => {
+                self.dotted(&below, backwards);
+                self.names.push(path);
+            }
+        }
+    }
+
+    /// What is left of `path` without its dots. Where it has none, that is the same path.
+    fn dotted(&mut self, path: &str, collapsed: String) {
+        match path.split('/').any(|name| matches!(name, "." | "..")) {
+            true => self.others.push(collapsed),
+            false => self.names.push(collapsed),
+        }
+    }
+}
+
+/// A short text without what is not seen of it, and what stands around it; letters keep
+/// their case.
+fn shown(text: &str) -> Option<String> {
+    /// Longest text that is the name of something, in bytes.
+    const LONGEST: usize = 4 << 10;
+    let seen = (text.len() <= LONGEST).then(|| seen(text))?;
+    let bare = seen.trim_matches(['"', '\'']);
+    (bare != text).then(|| bare.to_owned())
 }
 
 fn is_drive(text: &str) -> bool {
-    matches!(text.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic())
+    matches!(text.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
 }
 
-/// An absolute path without empty segments, `.` and `..`; a `/` at its end stays.
+/// The shorter name of what macOS has in two places.
+fn short(path: &str) -> Option<&str> {
+    let below =
+        ["/private", "/System/Volumes/Data"].into_iter().find_map(|root| path.strip_prefix(root));
+    below.filter(|below| below.starts_with('/'))
+}
+
+/// The path that a process of Linux has by way of its root.
+fn of_process(path: &str) -> Option<&str> {
+    let (_, below) = path.strip_prefix("/proc/")?.split_once('/')?;
+    below.strip_prefix("root").filter(|below| below.starts_with('/'))
+}
+
+/// A path without empty segments, `.` and `..`; a `/` at its end stays, and so does `://`.
 fn collapsed(path: &str) -> String {
+    let is_absolute = path.starts_with('/');
     let mut names: Vec<&str> = Vec::new();
-    for name in path.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => {
+    let mut rest = Some(path);
+    while let Some(here) = rest {
+        let end = here.find('/').unwrap_or(here.len());
+        // What a URI in a text begins with is one name.
+        let end = if here.get(end.saturating_sub(1)..).is_some_and(|here| here.starts_with("://")) {
+            end + 1
+        } else {
+            end
+        };
+        let (name, after) = here.split_at(end);
+        rest = after.strip_prefix('/');
+        match (name, names.last()) {
+            ("" | ".", _) => {}
+            ("..", None) if is_absolute => {}
+            ("..", Some(last)) if *last != ".." => {
                 names.pop();
             }
-            name => names.push(name),
+            (name, _) => names.push(name),
         }
+    }
+    if names.is_empty() {
+        return if is_absolute { "/" } else { "." }.to_owned();
     }
     let is_folder = path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..");
-    let end = if is_folder && !names.is_empty() { "/" } else { "" };
-    format!("/{}{end}", names.join("/"))
+    let (start, end) = (if is_absolute { "/" } else { "" }, if is_folder { "/" } else { "" });
+    format!("{start}{}{end}", names.join("/"))
 }
 
-/// Whether some text in it has other readings.
-pub(super) fn is_read_otherwise(json: &Json) -> bool {
+/// Arguments in which every text is one of its readings, for each reading: what differs,
+/// differs at once. With the names of each where they count as well.
+pub(super) fn arguments(args: &[(&str, &Json)], with_names: bool) -> impl Iterator<Item = Object> {
+    let mut readings = Vec::new();
+    args.iter().for_each(|(_, value)| gather(value, with_names, &mut readings));
+    let most = readings.iter().map(Vec::len).max().unwrap_or_default();
+    (0..most).map(move |number| {
+        let mut next = readings.iter();
+        object(args.iter().copied(), &mut |_| next.next()?.get(number).cloned())
+    })
+}
+
+/// The readings of every text in a value, in the order in which [`object`] comes to them.
+fn gather(json: &Json, with_names: bool, found: &mut Vec<Vec<String>>) {
     match json {
-        Json::String(text) => !readings(text).is_empty(),
-        Json::Array(items) => items.iter().any(is_read_otherwise),
-        Json::Object(members) => members.iter().any(|(_, member)| is_read_otherwise(member)),
-        Json::Null | Json::Bool(_) | Json::Number(_) => false,
+        Json::String(text) => {
+            let Readings { mut others, names } = Readings::of(text);
+            others.extend(names.into_iter().filter(|_| with_names));
+            found.push(others);
+        }
+        Json::Array(items) => items.iter().for_each(|item| gather(item, with_names, found)),
+        Json::Object(members) => {
+            members.iter().for_each(|(_, member)| gather(member, with_names, found))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }
 
-/// Arguments in which every text is one of its readings: what differs, differs at once.
-/// Nothing where all are read as they are written; `None` where there is too much to judge.
-pub(super) fn arguments(args: &Object) -> Option<Vec<Object>> {
-    let mut found = Vec::new();
-    for number in 0.. {
-        let mut is_other = false;
-        let other = object(args, &mut |text| {
-            let reading = readings(text).into_iter().nth(number);
-            is_other |= reading.is_some();
-            reading
-        });
-        if is_other && number >= MOST {
-            return None;
-        }
-        if !is_other {
-            break;
-        }
-        found.push(other);
-    }
-    Some(found)
+/// What it costs to look at arguments, in bytes, roughly.
+pub(super) fn cost<'j>(args: impl Iterator<Item = (&'j str, &'j Json)>) -> usize {
+    args.map(|(key, member)| key.len() + cost_of(member)).sum()
 }
 
-fn object(object: &Object, read: &mut impl FnMut(&str) -> Option<String>) -> Object {
-    let members = object.iter().map(|(key, member)| (key.to_owned(), value(member, read)));
+fn cost_of(json: &Json) -> usize {
+    /// Of a value of any kind.
+    const ONE: usize = 32;
+    ONE + match json {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(cost_of).sum(),
+        Json::Object(members) => cost(members.iter()),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+    }
+}
+
+fn object<'j>(
+    members: impl Iterator<Item = (&'j str, &'j Json)>,
+    read: &mut dyn FnMut(&str) -> Option<String>,
+) -> Object {
+    let members = members.map(|(key, member)| (key.to_owned(), value(member, read)));
     // INVARIANT (keys): they are those of an object.
     Object::from_members(members.collect()).unwrap_or_default()
 }
 
-fn value(json: &Json, read: &mut impl FnMut(&str) -> Option<String>) -> Json {
+fn value(json: &Json, read: &mut dyn FnMut(&str) -> Option<String>) -> Json {
     match json {
         Json::String(text) => Json::String(read(text).unwrap_or_else(|| text.clone())),
         Json::Array(items) => Json::Array(items.iter().map(|item| value(item, read)).collect()),
-        Json::Object(members) => Json::Object(object(members, read)),
+        Json::Object(members) => Json::Object(object(members.iter(), read)),
         Json::Null | Json::Bool(_) | Json::Number(_) => json.clone(),
     }
 }
@@ -112,47 +212,89 @@ fn value(json: &Json, read: &mut impl FnMut(&str) -> Option<String>) -> Json {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_path_is_read_as_file_servers_do() {
-        for (path, read) in [
-            ("//etc/passwd", "/etc/passwd"),
-            ("/./etc//passwd", "/etc/passwd"),
-            ("/srv/../etc/passwd", "/etc/passwd"),
-            ("/srv/../../etc/", "/etc/"),
-            ("\"/etc/passwd\"", "/etc/passwd"),
-            (" '/etc/passwd", "/etc/passwd"),
-            ("/srv/a\n/../../etc/passwd", "/etc/passwd"),
-            ("c:\\srv\\..\\etc", "c:/etc"),
-            ("/..", "/"),
-        ] {
-            let found = readings(path);
-            assert!(found.iter().any(|found| found == read), "{path:?}: {found:?}");
-        }
-        for path in ["/etc/passwd", "/etc/", "/", "etc/../a", "a: /b//c", "..", ""] {
-            assert_eq!(readings(path), Vec::<String>::new(), "{path:?}");
-        }
-        assert_eq!(readings("C:\\srv\\..\\etc"), ["C:/etc", "C:\\etc"]);
+    fn others(text: &str) -> Vec<String> {
+        Readings::of(text).others
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        Readings::of(text).names
     }
 
     #[test]
-    fn arguments_are_read_in_every_way_up_to_a_limit() {
-        let args = |text: &str| {
-            let text = Json::String(text.to_owned());
-            Object::from_members(vec![("a".to_owned(), text)]).unwrap()
+    fn a_path_with_dots_may_be_another() {
+        for (path, read) in [
+            ("/./etc//passwd", "/etc/passwd"),
+            ("/srv/../etc/passwd", "/etc/passwd"),
+            ("/srv/../../etc/", "/etc/"),
+            ("/srv/a\n/../../etc/passwd", "/etc/passwd"),
+            ("\"/srv/../etc/passwd\"", "/etc/passwd"),
+            ("/proc/self/root/etc/passwd", "/etc/passwd"),
+            ("C:\\srv\\..\\etc", "C:\\etc"),
+            ("C://srv/../etc", "C:/etc"),
+            ("c:\\srv/..\\etc", "c:\\etc"),
+            ("/..", "/"),
+            ("./secrets/a", "secrets/a"),
+            ("src/../secrets/a", "secrets/a"),
+            ("src/../../secrets/a", "../secrets/a"),
+            ("src\\..\\secrets", "secrets"),
+            ("x/y://../../secrets/a", "secrets/a"),
+            ("src/..", "."),
+        ] {
+            assert!(others(path).iter().any(|found| found == read), "{path:?}: {:?}", others(path));
+        }
+        let padded = format!("/srv/{}../etc/passwd", "./".repeat(40_000));
+        assert_eq!(others(&padded), ["/etc/passwd"]);
+        for text in
+            ["/etc/passwd", "//etc//passwd", "C:\\srv\\a", "a: /b//c", "..", "", "// a\n// b"]
+        {
+            assert_eq!(others(text), Vec::<String>::new(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_has_several_names() {
+        for (path, name) in [
+            ("//etc/passwd", "/etc/passwd"),
+            ("\"/etc/passwd\"", "/etc/passwd"),
+            (" '/etc/passwd", "/etc/passwd"),
+            ("/private/etc/passwd", "/etc/passwd"),
+            ("C:\\srv\\a", "C:/srv/a"),
+            ("C:/srv/a", "C:\\srv\\a"),
+            ("secrets//a", "secrets/a"),
+            ("secrets\\a", "secrets/a"),
+            ("see https://a//b", "see https://a/b"),
+            (" main\n", "main"),
+            ("ma\u{200b}in\0x", "main"),
+        ] {
+            assert!(names(path).iter().any(|found| found == name), "{path:?}: {:?}", names(path));
+        }
+        assert_eq!(names("/etc/passwd/."), ["/etc/passwd"]);
+        for text in ["/etc/passwd", "/", "main", "Main", "and/or", ""] {
+            assert_eq!(names(text), Vec::<String>::new(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_read_in_every_way_at_once() {
+        let read = |args: &str| {
+            let args = crate::json::parse(args.as_bytes()).unwrap();
+            let members: Vec<_> = args.as_object().unwrap().iter().collect();
+            arguments(&members, false).map(|args| args.canonical()).collect::<Vec<_>>()
         };
-        let list = |count: usize| format!("[{}\"x\"]", "\"x\",".repeat(count - 1));
-        assert_eq!(arguments(&args("plain")).map(|others| others.len()), Some(0));
-        assert_eq!(arguments(&args(&list(MOST))).map(|others| others.len()), Some(MOST));
-        assert_eq!(arguments(&args(&list(MOST + 1))), None);
+        assert_eq!(read(r#"{"a":"plain","b":1}"#), Vec::<String>::new());
+        assert_eq!(
+            read(r#"{"a":[{"b":"[\"x\",\"y\"]"}],"c":"./d","e":"f"}"#),
+            [r#"{"a":[{"b":"x"}],"c":"d","e":"f"}"#, r#"{"a":[{"b":"y"}],"c":"./d","e":"f"}"#],
+        );
     }
 
     proptest::proptest! {
         /// A path that is read otherwise is read as one that is not.
         #[test]
-        fn what_is_collapsed_stays(path in "/[/.ab]{0,16}") {
+        fn what_is_collapsed_stays(path in "/?[/.ab:]{0,16}") {
             let once = collapsed(&path);
             proptest::prop_assert_eq!(&collapsed(&once), &once);
-            proptest::prop_assert!(paths(&once).is_empty());
+            proptest::prop_assert!(others(&once).is_empty() || once.contains(".."), "{}", once);
         }
     }
 }

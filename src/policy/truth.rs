@@ -25,6 +25,11 @@ impl Truth {
         !(!self).and(!other)
     }
 
+    /// What holds, but not for certain.
+    pub(crate) fn in_doubt(self) -> Self {
+        if self == Self::No { Self::No } else { Self::Unjudged }
+    }
+
     /// All of some; no where there is none.
     pub(crate) fn all(answers: impl IntoIterator<Item = Self>) -> Self {
         answers.into_iter().reduce(Self::and).unwrap_or(Self::No)

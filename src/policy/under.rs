@@ -5,6 +5,8 @@
 //! behind a symbolic link, a backslash, a NUL, a path relative to who knows
 //! what) is not a path that can be judged.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 use crate::fold::fold;
@@ -71,6 +73,10 @@ fn leads_elsewhere(is_windows: bool, names: &[&str]) -> bool {
 /// The absolute path without `.`, empty segments and trailing slash. A Windows
 /// drive keeps its letter, in upper case. `None` where the text is not such a path.
 fn normalise(path: &str) -> Option<String> {
+    // Where there are drives, names hold no backslash.
+    let is_drive =
+        matches!(path.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
+    let path = &*if is_drive { Cow::Owned(path.replace('\\', "/")) } else { Cow::Borrowed(path) };
     if path.contains(|character: char| character == '\\' || character.is_control()) {
         return None;
     }
@@ -124,7 +130,10 @@ mod tests {
             assert_eq!(folder.holds(path), Some(false), "{path}");
         }
         assert_eq!(Folder::new("/").unwrap().holds("/etc"), Some(true));
-        assert_eq!(Folder::new("c:/srv").unwrap().holds("C:/srv/x"), Some(true));
+        for folder in ["c:/srv", "C:\\srv\\"] {
+            assert_eq!(Folder::new(folder).unwrap().holds("C:/srv/x"), Some(true));
+            assert_eq!(Folder::new(folder).unwrap().holds("C:\\srv\\x"), Some(true));
+        }
     }
 
     #[test]
@@ -150,6 +159,9 @@ mod tests {
             "/proc/7/cwd/a",
             "/dev/fd/3",
             "C:/srv/a.",
+            "C:\\srv\\..\\x",
+            "C:srv\\x",
+            "\\\\server\\srv",
             "C:/PROGRA~1/a",
             "C:/a/b.txt::$DATA",
         ] {

@@ -21,29 +21,27 @@ pub(super) fn is_plain(uri: &str) -> bool {
         && !escapes_needlessly(uri)
 }
 
-/// How else a text that is a URI may be read: as browsers and JavaScript do (WHATWG URL),
-/// without the escapes of characters that need none, and without any escapes. None where
-/// it is no URI, or everybody reads it alike.
-pub(super) fn readings(text: &str) -> Vec<String> {
-    if !is_uri(text) {
-        return Vec::new();
-    }
-    let mut readings = Vec::new();
-    let mut add = |reading: String| {
-        if reading != text && !readings.contains(&reading) {
-            readings.push(reading);
-        }
-    };
-    let parsed = as_browsers_do(text);
+/// What else than it seems to be a text that is a URI may be read as: as browsers and
+/// JavaScript do (WHATWG URL), and without the escapes of what may stand in a URI.
+pub(super) fn others(text: &str) -> Vec<String> {
+    let mut others = Vec::new();
+    let parsed = as_browsers_do(text).map(|parsed| in_the_words_of(text, &parsed));
     for uri in parsed.as_deref().into_iter().chain([text]) {
-        let plain = without_needless_escapes(uri);
-        add(percent_decode_str(&plain).decode_utf8_lossy().into_owned());
+        let plain = unescaped(uri, is_unreserved);
+        let (path, query) = plain.split_at(end_of_path(&plain));
+        others.push(unescaped(path, is_of_uris) + query);
         // Without escapes its dots may be segments.
-        add(as_browsers_do(&plain).unwrap_or_default());
-        add(plain);
+        others.extend(as_browsers_do(&plain).map(|parsed| in_the_words_of(text, &parsed)));
+        others.push(plain);
     }
-    readings.retain(|reading| !reading.is_empty());
-    readings
+    others
+}
+
+/// How else it is written: with its host in small letters or in ASCII, with the escapes
+/// that browsers make, without any.
+pub(super) fn names(text: &str) -> Vec<String> {
+    let both = as_browsers_do(text).into_iter().chain([text.to_owned()]);
+    both.flat_map(|uri| [unescaped(&uri, |_| true), uri]).collect()
 }
 
 /// The URI as WHATWG's parser writes it, but for the `/` that stands for no path.
@@ -55,14 +53,69 @@ fn as_browsers_do(uri: &str) -> Option<String> {
     Some(if is_bare { text.trim_end_matches('/') } else { text }.to_owned())
 }
 
+/// `parsed`, with the host as in `uri` where it is the same, and without the escapes of what
+/// `uri` has none of.
+fn in_the_words_of(uri: &str, parsed: &str) -> String {
+    let (own, (theirs, rest)) =
+        (uri.split_at(end_of_host(uri)).0, parsed.split_at(end_of_host(parsed)));
+    let origin = if is_same_host(own, theirs) { own } else { theirs };
+    let has_escapes = unescaped(uri, is_of_no_uri) != uri;
+    let rest = if has_escapes { rest.to_owned() } else { unescaped(rest, is_of_no_uri) };
+    origin.to_owned() + &rest
+}
+
+/// Whether the beginnings of two URIs differ in capitals, in Punycode or in the port that
+/// is left out because it goes without saying.
+fn is_same_host(uri: &str, parsed: &str) -> bool {
+    let uri = uri.to_lowercase();
+    let is_port = |rest: &str| {
+        rest.strip_prefix(':').unwrap_or(rest).bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let unicode = parsed
+        .split_once("://")
+        .map(|(scheme, host)| format!("{scheme}://{}", url::quirks::domain_to_unicode(host)));
+    let mut both = [Some(parsed.to_owned()), unicode].into_iter().flatten();
+    both.any(|parsed| uri.strip_prefix(&parsed).is_some_and(is_port))
+}
+
+/// Where the host ends; 0 where there is none.
+fn end_of_host(uri: &str) -> usize {
+    let Some(start) = uri.find("://").map(|at| at + 3) else { return 0 };
+    let host = uri.get(start..).unwrap_or_default();
+    start + host.find(['/', '?', '#', '\\']).unwrap_or(host.len())
+}
+
+/// Where a query or a fragment begins, which only schemes of the web have for certain.
+fn end_of_path(uri: &str) -> usize {
+    let is_web = uri.split_once(':').is_some_and(|(scheme, _)| is_of_the_web(scheme));
+    let end = uri.find(['?', '#']).filter(|_| is_web);
+    end.unwrap_or(uri.len())
+}
+
+fn is_of_the_web(scheme: &str) -> bool {
+    MENDED.iter().any(|known| *known != "file" && scheme.trim_start().eq_ignore_ascii_case(known))
+}
+
+/// A URI of no scheme of the web as who cuts it behind its host sees it, without escapes:
+/// the beginning, and the path with whatever follows it.
+pub(super) fn cut(text: &str) -> Option<(String, String)> {
+    let is_web = text.split_once(':').is_none_or(|(scheme, _)| is_of_the_web(scheme));
+    if is_web || end_of_host(text) == 0 {
+        return None;
+    }
+    let plain = unescaped(text, |_| true);
+    let (origin, path) = plain.split_at(end_of_host(&plain));
+    Some((origin.to_owned(), path.to_owned()))
+}
+
 /// Whether `text` begins as a URI does: with a scheme that WHATWG's parser mends, or with
 /// another and `//`.
-fn is_uri(text: &str) -> bool {
+pub(super) fn is_uri(text: &str) -> bool {
     /// The longest beginning that is looked at, in bytes.
     const BEGINNING: usize = 256;
     let start = text.trim_start_matches(|c: char| c <= ' ');
     let start: String =
-        start.chars().take(BEGINNING).filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
+        start.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).take(BEGINNING).collect();
     let Some((scheme, rest)) = start.split_once(':') else { return false };
     let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     !scheme.is_empty()
@@ -70,28 +123,39 @@ fn is_uri(text: &str) -> bool {
         && (rest.starts_with("//") || MENDED.iter().any(|known| scheme.eq_ignore_ascii_case(known)))
 }
 
-fn without_needless_escapes(uri: &str) -> String {
-    let mut out = String::with_capacity(uri.len());
+/// `uri` without the escapes of the bytes that `which` says yes to.
+fn unescaped(uri: &str, which: fn(u8) -> bool) -> String {
+    let mut out = Vec::with_capacity(uri.len());
     let mut rest = uri;
     while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
+        out.extend_from_slice(before.as_bytes());
         let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|byte| is_unreserved(*byte)) {
+        match byte.filter(|byte| which(*byte)) {
             Some(byte) => {
-                out.push(char::from(byte));
+                out.push(byte);
                 rest = after.get(2..).unwrap_or_default();
             }
             None => {
-                out.push('%');
+                out.push(b'%');
                 rest = after;
             }
         }
     }
-    out + rest
+    out.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// Whether a byte may stand in a URI as it is (RFC 3986), or parts names on Windows.
+fn is_of_uris(byte: u8) -> bool {
+    is_unreserved(byte) || b":/?#[]@!$&'()*+,;=%\\".contains(&byte)
+}
+
+fn is_of_no_uri(byte: u8) -> bool {
+    !is_of_uris(byte)
 }
 
 /// Whether a URI of one of the schemes that WHATWG's parser mends needs no mending.
@@ -123,6 +187,10 @@ mod tests {
 
     #[test]
     fn a_uri_is_read_in_every_way_that_servers_do() {
+        let readings = |text: &str| {
+            let all = others(text).into_iter().chain(names(text));
+            all.filter(|reading| is_uri(text) && reading != text).collect::<Vec<_>>()
+        };
         for (uri, reading) in [
             ("file:///etc/%70asswd", "file:///etc/passwd"),
             ("file:///etc%2Fpasswd", "file:///etc/passwd"),

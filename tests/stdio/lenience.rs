@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::support::client::Client;
 use crate::support::{Sandbox, Wrap, argv, helper, real};
 
-const POLICY: &str = "name: p
+/// What is forbidden is denied, and the rest is let through.
+const DENYING: &str = "name: p
 rules:
   - { tool: act, args: { branch: main }, effect: deny }
   - { tool: act, when: 'has(args.owner) && args.owner == \"acme\"', effect: deny }
@@ -22,7 +23,33 @@ rules:
   - { tool: act, args: { uri: { prefix: 'file:///etc/' } }, effect: deny }
   - { tool: act, args: { path: { prefix: /etc/ } }, effect: deny }
   - { tool: act, when: 'has(args.file) && args.file.startsWith(\"/etc/\")', effect: deny }
+  - { tool: act, args: { rel: { prefix: secrets/ } }, effect: deny }
+  - { tool: act, args: { home: { prefix: /home/me/.ssh/ } }, effect: deny }
+  - { tool: act, args: { mail: evil@x.org }, effect: deny }
+  - { tool: act, when: 'has(args.labels) && \"prod\" in args.labels', effect: deny }
+  - { tool: act, args: { name: { regex: '^main$' } }, effect: deny }
+  - { tool: act, args: { limit: 22 }, effect: deny }
 default_effect: allow
+";
+
+/// What is not forbidden is let through, and the rest is denied.
+const ALLOWING: &str = "name: p
+rules:
+  - { tool: act, args: { branch: { exists: true, ne: main } }, effect: allow }
+  - { tool: act, when: 'has(args.owner) && args.owner != \"acme\"', effect: allow }
+  - { tool: act, args: { count: { exists: true, ne: 22 } }, effect: allow }
+  - { tool: act, args: { loose: { exists: true, not_in: [22] } }, effect: allow }
+  - { tool: act, args: { force: { exists: true, ne: true } }, effect: allow }
+  - { tool: act, args: { 'tags[all]': { exists: true, ne: prod } }, effect: allow }
+  - { tool: act, args: { to: { exists: true, ne: evil } }, effect: allow }
+  - { tool: act, args: { uri: { prefix: 'file:///srv/' } }, effect: allow }
+  - { tool: act, args: { path: { prefix: /srv/ } }, effect: allow }
+  - { tool: act, when: 'has(args.file) && args.file.startsWith(\"/srv/\")', effect: allow }
+  - { tool: act, args: { rel: { prefix: src/ } }, effect: allow }
+  - { tool: act, args: { mail: { suffix: '@acme.example' } }, effect: allow }
+  - { tool: act, when: 'has(args.labels) && !(\"prod\" in args.labels)', effect: allow }
+  - { tool: act, args: { limit: { exists: true, ne: 22 } }, effect: allow }
+default_effect: deny
 ";
 
 /// For each argument values that are denied, or that some server takes for those, and
@@ -101,6 +128,27 @@ fn calls() -> Vec<Value> {
         "/srv/a\n/../../etc/passwd",
         "/srv/a.md",
         "/srv/./a",
+        "secrets/a",
+        "./secrets/a",
+        "src/../secrets/a",
+        "secrets//a",
+        "src/a",
+        "src/./a//b",
+        "etc/passwd",
+        "../etc/passwd",
+        "~/.ssh/id",
+        "~/../me/.ssh/id",
+        "~/a/../.ssh/id",
+        "~/../../home/me/.ssh/id",
+        "/home/me/./.ssh/id",
+        "~/notes",
+        "evil@x.org",
+        "Bob <evil@x.org>",
+        "evil@x.org,bob@acme.example",
+        "evil@x.org; bob@acme.example",
+        "bob@acme.example",
+        "bob@acme.example, eve@acme.example",
+        "file:///srv/?/../../etc/passwd",
     ];
     let others = [
         json!(22),
@@ -122,11 +170,14 @@ fn calls() -> Vec<Value> {
         json!([22]),
         json!(["22"]),
         json!(["acme"]),
+        json!(["PROD"]),
+        json!((1_i64 << 32) + 22),
+        json!(1_i64 << 32),
     ];
     let values: Vec<Value> = texts.into_iter().map(Value::from).chain(others).collect();
     let names = [
         "branch", "owner", "count", "loose", "force", "dry_run", "tags", "to", "uri", "path",
-        "file",
+        "file", "rel", "home", "mail", "labels", "name", "limit",
     ];
     let calls =
         names.iter().flat_map(|name| values.iter().map(move |value| json!({ *name: value })));
@@ -160,9 +211,14 @@ fn check(server: impl Fn(&Path) -> Vec<OsString>, least: usize) {
     let (open, gated) = (sandbox.path("open"), sandbox.path("gated"));
     let (forbidden, all) = done(&server(&open), &open);
     assert!(forbidden.len() >= least, "only {} of {all}: {forbidden:#?}", forbidden.len());
-    let wrap: Wrap = sandbox.wrap().policy(sandbox.write("p.yaml", POLICY));
-    let (passed, let_through) = done(&wrap.command(server(&gated)), &gated);
-    assert!(passed.is_empty(), "{} of {}: {passed:#?}", passed.len(), forbidden.len());
+    let gate = |name: &str, policy: &str, record: &Path| {
+        let wrap: Wrap = sandbox.wrap().policy(sandbox.write(name, policy));
+        let (passed, let_through) = done(&wrap.command(server(record)), record);
+        assert!(passed.is_empty(), "{name}, {} of {}: {passed:#?}", passed.len(), forbidden.len());
+        let_through
+    };
+    assert!(gate("allowing.yaml", ALLOWING, &sandbox.path("allowed")) > least);
+    let let_through = gate("denying.yaml", DENYING, &gated);
     // Most of what does nothing forbidden is let through.
     let harmless = all - forbidden.len();
     assert!(let_through * 2 > harmless, "{let_through} of {harmless}");

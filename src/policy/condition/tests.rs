@@ -1,5 +1,6 @@
 use super::*;
 use crate::action::{Agent, Listing, Target, ToolCall, Transport};
+use crate::json::Json;
 
 fn action(args: &str) -> Action {
     let Ok(Json::Object(args)) = crate::json::parse(args.as_bytes()) else { panic!("args") };
@@ -126,6 +127,24 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
         ("'main' == args.r[0].b", r#"{"r":[{"b":" main"}]}"#, true),
         ("args.b in ['main', 'release']", r#"{"b":"RELEASE"}"#, true),
         ("args.b in ['main', 'release']", r#"{"b":"dev"}"#, false),
+        ("args.b in ['main', 'Main']", r#"{"b":"Main"}"#, false),
+        ("args.b in ['main', 'Main']", r#"{"b":"MAIN"}"#, true),
+        ("args.b == 'fast' || args.b == 'Fast'", r#"{"b":"Fast"}"#, false),
+        ("tool == 'other' && args.b == 'main'", r#"{"b":"Main"}"#, false),
+        ("tool == 'push_files' && args.b == 'main'", r#"{"b":"Main"}"#, true),
+        ("args.b == 'main' && args.c == 'x'", r#"{"b":"Main","c":"y"}"#, false),
+        ("'prod' in args.t", r#"{"t":["PROD"]}"#, true),
+        ("args.t.exists(t, t == 'prod')", r#"{"t":["a","b","c","d","e","f","PROD"]}"#, true),
+        ("args.t.all(t, t.endsWith('.org'))", r#"{"t":["a.ORG"]}"#, true),
+        ("args.t.exists(t, t.n == 'x')", r#"{"t":[{"n":"X"}]}"#, true),
+        ("args.t.exists(t, t == 'prod')", r#"{"t":["dev"]}"#, false),
+        ("args.p.startsWith('/etc/')", r#"{"p":"/ETC/passwd"}"#, true),
+        ("args.p.startsWith('/etc/')", r#"{"p":"//etc/passwd"}"#, true),
+        ("args.p.lowerAscii().startsWith('/etc/')", r#"{"p":"//ETC/passwd"}"#, true),
+        ("args.p.matches('^/etc/')", r#"{"p":"//etc/passwd"}"#, true),
+        ("args.p.startsWith('C:/srv/')", r#"{"p":"C:/srv/a"}"#, false),
+        ("args.u.matches('^https://[^ ]+$')", r#"{"u":"https://x.org/a%20b"}"#, false),
+        ("!args.p.startsWith('C:/srv/')", r#"{"p":"C:\\srv\\a"}"#, true),
         ("args.b == args.c", r#"{"b":"1","c":1}"#, false),
         ("args.p.startsWith('/etc/')", r#"{"p":"/srv/../etc/passwd"}"#, true),
         ("args.p.startsWith('/srv/')", r#"{"p":"/srv/../etc/passwd"}"#, true),
@@ -137,6 +156,29 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
         let condition = Condition::compile(expression, &mut Room::default()).unwrap();
         let judged = condition.judge(&action(args), Intent::Update);
         assert_eq!(judged == Ok(Truth::Unjudged), in_doubt, "{expression} {args}");
+    }
+}
+
+/// A file that is a list of texts is read in as many ways as it has elements.
+#[test]
+fn a_long_list_as_text_is_judged_up_to_a_cost() {
+    let list = |count: usize| {
+        let text = Json::String(format!("[{}\"x\"]", "\"x\",".repeat(count - 1)));
+        action(&format!(r#"{{"a":{text}}}"#))
+    };
+    let distinct = |count: usize| {
+        let texts: Vec<String> = (0..count).map(|number| format!("\"x{number}\"")).collect();
+        let text = Json::String(format!("[{}]", texts.join(",")));
+        action(&format!(r#"{{"a":{text}}}"#))
+    };
+    let expression = "has(args.a) && args.a.lowerAscii().contains('secret')";
+    let condition = Condition::compile(expression, &mut Room::default()).unwrap();
+    for (action, expected) in [
+        (list(100_000), Truth::No),
+        (distinct(1_000), Truth::No),
+        (distinct(100_000), Truth::Unjudged),
+    ] {
+        assert_eq!(condition.judge(&action, Intent::Update), Ok(expected));
     }
 }
 

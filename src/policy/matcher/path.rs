@@ -1,6 +1,5 @@
 //! Paths into JSON, as policies write them.
 
-use super::SHOWN_VALUES;
 use crate::json::Json;
 
 /// Most steps of a path.
@@ -75,7 +74,7 @@ fn bracketed<'p>(path: &str, bracket: &'p str) -> Result<(Step, &'p str), String
 }
 
 /// The values that a path leads to; several where it says `any` or `all`.
-pub(super) fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j Json> {
+pub(in crate::policy) fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j Json> {
     let Some((step, rest)) = steps.split_first() else { return vec![value] };
     match (step, value) {
         (Step::Key(key), Json::Object(object)) => {
@@ -85,7 +84,7 @@ pub(super) fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j Json> {
             items.get(*index).map(|value| reached(value, rest)).unwrap_or_default()
         }
         (Step::Any | Step::All, Json::Array(items)) => {
-            items.iter().take(SHOWN_VALUES).flat_map(|value| reached(value, rest)).collect()
+            items.iter().flat_map(|value| reached(value, rest)).collect()
         }
         _ => Vec::new(),
     }

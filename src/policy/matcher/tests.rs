@@ -81,15 +81,22 @@ fn operators_judge_what_they_can() {
         ("a: 'https://x.org/%7Ea'", r#"{"a":"https://x.org/%7Ea"}"#, Yes),
         ("a: 'https://x.org/~a'", r#"{"a":"https://x.org/%7Ea"}"#, Unjudged),
         ("a: {contains: 127.0.0.1}", r#"{"a":"http://2130706433/"}"#, Unjudged),
-        ("a: {regex: '^[a-z]+$'}", r#"{"a":"abc\n"}"#, No),
+        ("a: {regex: '^[a-z]+$'}", r#"{"a":"abc\n"}"#, Unjudged),
+        ("a: {regex: '^[a-z]+$'}", r#"{"a":"ABC"}"#, No),
+        ("a: {contains: \"\\u00a0\"}", r#"{"a":"x y"}"#, No),
         ("a: {prefix: [x, y]}", r#"{"a":"yes"}"#, Yes),
         ("a: {suffix: s}", r#"{"a":"yes"}"#, Yes),
         ("a: {contains: e}", r#"{"a":["e"]}"#, Unjudged),
         ("a: {under: /srv}", r#"{"a":"/srv/x"}"#, Yes),
         ("a: {under: /srv}", r#"{"a":"/srv/../x"}"#, Unjudged),
         ("a: {under: /srv}", r#"{"a":["/srv/x"]}"#, Unjudged),
-        ("a: {exists: true}", r#"{"a":null}"#, Yes),
-        ("a: {exists: false}", r#"{"a":null}"#, No),
+        ("a: {under: /etc}", r#"{"a":"/srv/etc"}"#, No),
+        ("a: {under: /etc}", r#"{"a":"\"/etc/passwd\""}"#, Unjudged),
+        ("a: {exists: true}", r#"{"a":null}"#, Unjudged),
+        ("a: {exists: false}", r#"{"a":null}"#, Unjudged),
+        ("a: {exists: true}", r#"{"a":0}"#, Yes),
+        ("a: {exists: false}", r#"{"a":""}"#, No),
+        ("a: {not_in: [false, ~], exists: true}", r#"{"a":null}"#, No),
         ("a: {len_lte: 2}", r#"{"a":"日本"}"#, Yes),
         ("a: {len_lte: 2}", r#"{"a":[1,2,3]}"#, No),
         ("a: {len_lte: 2}", r#"{"a":2}"#, Unjudged),
@@ -97,6 +104,69 @@ fn operators_judge_what_they_can() {
         ("a: ~", r#"{"a":null}"#, Yes),
     ] {
         assert_eq!(judge(matcher, args), expected, "{matcher} on {args}");
+    }
+}
+
+/// Who asks for a thing as it is written gets it, by whatever other names it goes.
+#[test]
+fn what_is_asked_for_is_certain_by_its_own_name() {
+    use Truth::{No, Unjudged, Yes};
+    for (matcher, value, expected) in [
+        ("{regex: '^https://[^ ]+$'}", "https://x.org/a%20b?c=d%0Ae%22%2F", Yes),
+        ("{regex: '^https://x.org/[^&]+$'}", "https://x.org/a?b=c%26d", Yes),
+        ("{regex: '^https://x.org/[^/]+$'}", "https://x.org/a%2Fb", Unjudged),
+        ("{regex: '^https://x.org/[^/]+$'}", "https://x.org/a%5Cb", Yes),
+        ("{regex: '^https://x.org/\\w+$'}", "https://x.org/Zürich", Yes),
+        ("{prefix: 'https://Org.x.org/'}", "https://Org.x.org/a", Yes),
+        ("{prefix: 'https://x.org:443/'}", "https://x.org:443/a", Yes),
+        ("{prefix: 'https://münchen.de/'}", "https://münchen.de/a", Yes),
+        ("{prefix: 'https://münchen.de/'}", "https://xn--mnchen-3ya.de/a", No),
+        ("{prefix: 'https://xn--mnchen-3ya.de/'}", "https://münchen.de/a", Unjudged),
+        ("{prefix: 'https://x.org/My Docs/'}", "https://x.org/My%20Docs/a", Unjudged),
+        ("{prefix: 'file:///srv/'}", "file:///srv/?/../../etc/passwd", Unjudged),
+        ("{prefix: 'file:///etc/'}", "file:///srv/?/../../etc/passwd", Unjudged),
+        ("{prefix: 'https://x.org/a'}", "https://x.org/a?b=/../../c", Yes),
+        ("{prefix: 'C:\\srv\\'}", "C:\\srv\\a", Yes),
+        ("{glob: 'C:/srv/*.md'}", "C:/srv/a/b.md", Yes),
+        ("{under: 'C:/srv'}", "C:/srv/a", Yes),
+        ("{under: 'C:/srv'}", "C:\\srv\\a", Yes),
+        ("{under: 'C:\\srv'}", "C:\\srv\\..\\a", Unjudged),
+        ("{prefix: 'C:/srv/'}", "C:\\srv\\a", Unjudged),
+        ("{prefix: 'C:\\srv\\'}", "C:\\srv\\..\\a", Unjudged),
+        ("{prefix: 'C:\\srv\\'}", "C:/srv/../a", No),
+        ("{regex: '^// Copyright'}", "// Copyright\n// us\na", Yes),
+        ("{contains: '://jira.x.org/'}", "Done, and/or not: ./a, https://jira.x.org/b", Yes),
+        ("{prefix: 'src/'}", "src/../secrets", Unjudged),
+        ("{prefix: 'secrets/'}", "./secrets/a", Unjudged),
+        ("{glob: '/srv/secrets/*'}", "/srv//secrets/a", Unjudged),
+        ("{ne: /srv/a}", "/srv//a", Unjudged),
+        ("{prefix: /home/me/.ssh/}", "~/.ssh/id", Unjudged),
+        ("{prefix: /home/me}", "~/a", Unjudged),
+        ("{glob: '/Users/*/.aws/*'}", "~me/.AWS/credentials", Unjudged),
+        ("{prefix: /home/me/.ssh/}", "~/a", No),
+        ("{prefix: /home/me/.ssh/}", "/home/you/.ssh/id", No),
+        ("{prefix: /etc/}", "~/a/etc/b", No),
+        ("{prefix: /srv/secrets/}", "secrets/a", Unjudged),
+        ("{prefix: /srv/secrets}", "../secrets", Unjudged),
+        ("{prefix: /srv/secret}", "secretary/a", No),
+        ("{prefix: /srv/secrets/}", "a/secrets/b", No),
+        ("{prefix: /srv/secrets/}", "main", No),
+        ("{prefix: /srv/secrets/}", "~/secrets/a", Unjudged),
+        ("{suffix: a.txt}", "/srv/a.txt/.", Unjudged),
+        ("{glob: '**/.env'}", ".env", Unjudged),
+        ("{glob: '/srv/*'}", "main", No),
+        ("{contains: /}", "main", No),
+        ("/etc/passwd", "etc/passwd", Unjudged),
+        ("{suffix: '@x.org'}", "a@y.org,b@x.org", Unjudged),
+        ("{suffix: '@x.org'}", "a@x.org, b@x.org", Yes),
+        ("a@y.org", "Me <a@y.org>", Unjudged),
+        ("{not_in: [/srv/b]}", "/srv//a", Yes),
+    ] {
+        let matcher = format!("a: {matcher}");
+        let value = Json::Object(
+            Object::from_members(vec![("a".to_owned(), Json::String(value.to_owned()))]).unwrap(),
+        );
+        assert_eq!(judge(&matcher, &value.canonical()), expected, "{matcher} on {value}");
     }
 }
 

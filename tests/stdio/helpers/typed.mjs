@@ -10,7 +10,7 @@
 
 import { appendFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join, resolve } from 'node:path';
+import { join, normalize, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const require = createRequire(join(process.env.AGENTGATE_REAL, 'package.json'));
@@ -21,6 +21,11 @@ const { z } = await load('zod');
 
 // As server-filesystem does.
 const real = (path) => resolve('/', path.trim().replace(/^["']|["']$/g, ''));
+
+// The same for `~`.
+const expanded = (path) => normalize(path.replace(/^~(?=\/|$)/, '/home/me'));
+
+const recipients = (mail) => mail.split(/[,;]/).map((part) => (/<(.*)>/.exec(part)?.[1] ?? part).trim());
 
 const pathOf = (uri) => {
   try {
@@ -43,9 +48,16 @@ const inputSchema = {
   uri: z.string().optional(),
   path: z.string().optional(),
   file: z.string().optional(),
+  rel: z.string().optional(),
+  home: z.string().optional(),
+  mail: z.string().optional(),
+  labels: z.any().optional(),
+  name: z.string().trim().optional(),
+  limit: z.number().optional(),
 };
 server.registerTool('act', { inputSchema }, async (args) => {
   const { branch, owner, count, loose, force, dry_run: dry, tags, to, uri, path, file } = args;
+  const { rel, home, mail, labels, name, limit } = args;
   const given = (value) => value !== undefined;
   const forbidden = {
     branch: branch?.trim().normalize('NFC') === 'main',
@@ -58,6 +70,12 @@ server.registerTool('act', { inputSchema }, async (args) => {
     to: [to].flat().includes('evil'),
     uri: given(uri) && pathOf(uri).startsWith('/etc/'),
     path: given(path) && real(path).startsWith('/etc/'),
+    rel: given(rel) && normalize(rel.trim()).startsWith('secrets/'),
+    home: given(home) && expanded(home).startsWith('/home/me/.ssh/'),
+    mail: given(mail) && recipients(mail).includes('evil@x.org'),
+    labels: [labels].flat().some((label) => String(label).toLowerCase() === 'prod'),
+    name: name === 'main',
+    limit: given(limit) && (limit | 0) === 22,
     file: given(file) && real(file).startsWith('/etc/'),
   };
   const names = Object.keys(forbidden).filter((name) => forbidden[name]);

@@ -11,6 +11,7 @@ tags with `prod`, recipient `evil`, files in `/etc`.
 import os
 import sys
 import unicodedata
+from email.utils import getaddresses
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -20,6 +21,7 @@ except ImportError:
     from mcp.server.mcpserver import MCPServer as FastMCP
 
 server = FastMCP("typed")
+os.environ["HOME"] = "/home/me"
 
 
 def plain(text):
@@ -51,6 +53,11 @@ def act(
     uri: str = "",
     path: str = "",
     file: str = "",
+    rel: str = "",
+    home: str = "",
+    mail: str = "",
+    labels: list[str] = [],
+    name: str = "",
 ) -> str:
     forbidden = {
         "branch": plain(branch) == "main",
@@ -61,6 +68,11 @@ def act(
         "tags": "prod" in tags,
         "to": "evil" in ([to] if isinstance(to, str) else to),
         "path": real(path).startswith("/etc/"),
+        "rel": os.path.normpath(rel.strip() or ".").startswith("secrets/"),
+        "home": os.path.normpath(os.path.expanduser(home)).startswith("/home/me/.ssh/"),
+        "mail": "evil@x.org" in [address for _, address in getaddresses([mail.replace(";", ",")])],
+        "labels": "prod" in [label.lower() for label in labels],
+        "name": plain(name) == "main",
         "file": real(file).startswith("/etc/"),
         "uri": urlparse(uri).scheme == "file" and unquote(urlparse(uri).path).startswith("/etc/"),
     }

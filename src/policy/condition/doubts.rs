@@ -1,0 +1,89 @@
+//! Where the answer of an expression is not certain: it hangs on what a lenient server makes
+//! of what the request carries. Pure.
+
+use super::Condition;
+use crate::action::{Action, Body, HttpRequest};
+use crate::intent::Intent;
+use crate::json::Json;
+use crate::policy::matcher::{self, Step};
+use crate::policy::reads::{self, Comparison, Root};
+use crate::policy::respelt;
+
+/// What other readings of the arguments may cost together: this many times what they cost
+/// as they are, and so much more. Beyond it nobody knows what they hold.
+const READINGS: usize = 16;
+const ROOM: usize = 4 << 20;
+/// What one evaluation costs beside its arguments.
+const EVALUATION: usize = 1 << 10;
+/// Most answers that doubtful comparisons are tried with together.
+const ANSWERS: usize = 1 << 4;
+
+impl Condition {
+    /// Whether the answer is another one where the texts that it looks at are read in
+    /// another way.
+    pub(super) fn hangs_on_spelling(&self, action: &Action, intent: Intent, holds: bool) -> bool {
+        let Some(args) = action.target.args() else { return false };
+        let looked_at = |(key, _): &(&str, &Json)| {
+            self.arguments.iter().any(|steps| match steps.first() {
+                Some(Step::Key(first)) => **first == **key,
+                _ => true,
+            })
+        };
+        let looked_at: Vec<_> = args.iter().filter(looked_at).collect();
+        let mut room = ROOM + READINGS * respelt::cost(looked_at.iter().copied());
+        let mut reread = None;
+        respelt::arguments(&looked_at, !self.only_compares).any(|other| {
+            room = room.saturating_sub(EVALUATION + respelt::cost(other.iter()));
+            let reread = reread.get_or_insert_with(|| action.clone());
+            if let Some(args) = reread.target.args_mut() {
+                *args = other;
+            }
+            room == 0 || self.holds(reread, intent) != Ok(holds)
+        })
+    }
+
+    /// Whether the answer is another one where what is compared is not for certain what it
+    /// is compared with.
+    pub(super) fn hangs_on_doubts(&self, action: &Action, intent: Intent, holds: bool) -> bool {
+        let doubtful = self.doubtful(action);
+        if doubtful.is_empty() {
+            return false;
+        }
+        let answers = 1_usize.checked_shl(doubtful.len().try_into().unwrap_or(u32::MAX));
+        let Some(answers) = answers.filter(|answers| *answers <= ANSWERS) else { return true };
+        (0..answers).any(|number| {
+            let answer = |at: usize| number >> at & 1 == 1;
+            let known: Vec<_> =
+                (0..).map(answer).zip(&doubtful).map(|(is, id)| (*id, is)).collect();
+            let mut expression = self.expression.clone();
+            reads::settle(&mut expression, &known);
+            self.answer(&expression, action, intent) != Ok(holds)
+        })
+    }
+
+    /// The comparisons with what lenient servers may take a value for. One that some
+    /// comparison names has been thought of.
+    fn doubtful(&self, action: &Action) -> Vec<u64> {
+        let named = |comparison: &Comparison, value: &Json| {
+            let is_alike = |other: &&Comparison| {
+                (other.root, &other.steps) == (comparison.root, &comparison.steps)
+            };
+            self.comparisons.iter().filter(is_alike).any(|other| other.check.names(value))
+        };
+        let is_doubtful = |comparison: &&Comparison| {
+            let values = match (comparison.root, action.target.args(), action.target.http()) {
+                (Root::Args, Some(args), _) => matcher::reached_in(args, &comparison.steps),
+                (Root::Body, _, Some(HttpRequest { body: Body::Json(body), .. })) => {
+                    matcher::reached(body, &comparison.steps)
+                }
+                _ => Vec::new(),
+            };
+            let in_doubt = |value: &&Json| comparison.check.is_unsure_of(value);
+            values.into_iter().filter(in_doubt).any(|value| !named(comparison, value))
+        };
+        let mut ids: Vec<u64> =
+            self.comparisons.iter().filter(is_doubtful).map(|comparison| comparison.id).collect();
+        ids.dedup();
+        ids
+    }
+}
