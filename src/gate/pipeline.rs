@@ -1,6 +1,6 @@
 //! The one place that decides. Pure: no clock, no file, no lock.
 
-use super::disguise;
+use super::disguise::{self, Disguise};
 use crate::action::{Action, Flaw, Malformed, Target};
 use crate::intent::{self, Intent, Judgement};
 use crate::policy::{Limit, Policy};
@@ -26,8 +26,9 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
         return refusal;
     }
     // Nor can what a lenient server would take for something else.
-    if let Some(refusal) = disguised(action, policy) {
-        return refusal;
+    let disguised = disguised(action, policy);
+    if let Some(refusal) = disguised.as_ref().filter(|refusal| !refusal.observed) {
+        return refusal.clone();
     }
     // Cheap, and before everything dear: a flood must not buy itself conditions.
     let exceeded = rate_limit(action, facts);
@@ -39,8 +40,8 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
     // Hours, rules in order, the default.
     let verdict = policy.judge(action, found.intent);
     let verdict = Verdict { unsure: is_unsure(&found), ..verdict };
-    // A limit that only observes gives way to whatever else refuses.
-    exceeded.filter(|_| verdict.lets_through()).unwrap_or(verdict)
+    // What only observes gives way to whatever else refuses.
+    disguised.or(exceeded).filter(|_| verdict.lets_through()).unwrap_or(verdict)
 }
 
 /// Whether a person should say what it was.
@@ -64,9 +65,9 @@ fn validate(action: &Action) -> Option<Verdict> {
 }
 
 fn disguised(action: &Action, policy: &Policy) -> Option<Verdict> {
-    let reason = Reason::Malformed(disguise::find(action, policy)?);
-    let refusal = Verdict::refusal(Stage::Validation, "gate", reason);
-    Some(Verdict { intent: intent::of(action), ..refusal })
+    let Disguise { words, observed } = disguise::find(action, policy)?;
+    let refusal = Verdict::refusal(Stage::Validation, "gate", Reason::Malformed(words));
+    Some(Verdict { observed, intent: intent::of(action), ..refusal })
 }
 
 /// The first full window; one that is enforced comes before one that observes, and one

@@ -43,3 +43,37 @@ fn a_reason_is_recorded_without_the_credentials_in_it() {
     let row = draft(&action(), &gate.policy(), &verdict, Duration::ZERO);
     assert!(row.reason.ends_with("is refused") && !row.reason.contains(&token), "{}", row.reason);
 }
+
+/// What observes is on trial: neither a tool, an argument nor a method in disguise is
+/// refused for its sake, and each is noted.
+#[test]
+fn a_disguise_that_only_observing_rules_mind_passes() {
+    let rules = "rules:
+  - { tool: purge, effect: deny }
+  - { tool: write, args: { path: x }, effect: deny }
+  - { methods: [resources/read], effect: deny }
+";
+    let file = |name: &str, more: &str, rules: &str| {
+        let text = format!("name: {name}\ndefault_effect: allow\n{more}{rules}");
+        Arc::new(load_str(name, &text).unwrap())
+    };
+    let trial = file("trial", "mode: observe\n", rules);
+    let open = file("open", "", "");
+    let strict = file("strict", "", rules);
+    for request in [
+        r#"{"server":"s","tool":"Purge","args":{}}"#,
+        r#"{"server":"s","tool":"write","args":{"Path":"x"}}"#,
+        r#"{"server":"s","tool":"write","args":{"pa_th":"x"}}"#,
+        r#"{"server":"s","method":"Resources/Read","args":{}}"#,
+    ] {
+        let action = parse_documented(request.as_bytes()).unwrap();
+        let decided = |files: &[Arc<crate::policy::PolicyFile>]| {
+            let verdict = decide(&action, &Policy::join(files, None), &Facts::default());
+            (verdict.decision, verdict.observed)
+        };
+        let trial = || Arc::clone(&trial);
+        assert_eq!(decided(&[trial()]), (Decision::Deny, true), "{request}");
+        assert_eq!(decided(&[Arc::clone(&open), trial()]), (Decision::Deny, true), "{request}");
+        assert_eq!(decided(&[Arc::clone(&strict), trial()]), (Decision::Deny, false), "{request}");
+    }
+}

@@ -9,7 +9,9 @@ use super::clause::{Clause, Key, Subject};
 use super::compile::Rule;
 use super::glob::Glob;
 use super::matcher::Step;
+use super::named::NamedMethods;
 use super::outlook::foreseen;
+use super::rules::RuleSet;
 use super::truth::Truth;
 use crate::action::{Action, Provider};
 use crate::fold::fold;
@@ -22,17 +24,15 @@ const PROTOTYPE: &str = "__proto__";
 
 /// The keys in arguments that rules look at, by what a lenient reader makes of them.
 #[derive(Debug, Default)]
-pub(super) struct Words(HashMap<Box<str>, Vec<Box<str>>>);
+pub(super) struct Words(HashMap<Box<[u8]>, Vec<Box<str>>>);
 
 impl Words {
-    pub(super) fn of<'c>(clauses: impl Iterator<Item = &'c Clause>) -> Self {
-        let mut words: HashMap<Box<str>, Vec<Box<str>>> = HashMap::new();
-        for clause in clauses {
-            clause.visit(&mut |key| {
-                for step in looked_at(key).flatten() {
-                    if let Step::Key(word) = step {
-                        words.entry(fold(word).into()).or_default().push(word.clone());
-                    }
+    pub(super) fn of(rules: &[Rule]) -> Self {
+        let mut words: HashMap<Box<[u8]>, Vec<Box<str>>> = HashMap::new();
+        for rule in rules {
+            rule.clause.visit(&mut |key| {
+                for word in looked_at(key).flat_map(keys) {
+                    words.entry(key_of(word)).or_default().push(word.into());
                 }
             });
         }
@@ -41,7 +41,7 @@ impl Words {
 
     /// Whether `key` is none of them and may be taken for one.
     fn is_near(&self, key: &str) -> bool {
-        let spelt = self.0.get(&*fold(key));
+        let spelt = self.0.get(&key_of(key));
         let is_other = |spelt: &Vec<Box<str>>| spelt.iter().all(|word| **word != *key);
         spelt.map_or(key == PROTOTYPE, is_other)
     }
@@ -61,15 +61,65 @@ impl Words {
     }
 }
 
+/// A word that is not the one which rules speak of, and may be taken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mistakable<'a> {
+    /// As it was sent.
+    pub sent: &'a str,
+    /// What rules speak of.
+    pub meant: &'a str,
+    /// Only rules that observe do.
+    pub observed: bool,
+}
+
 impl Policy {
     /// The tool that a rule keeps calls from and a lenient server may take `tool`
     /// for, though the rule does not match it.
     #[must_use]
-    pub fn mistakable(&self, tool: &str) -> Option<&str> {
+    pub fn mistakable<'a>(&'a self, tool: &'a str) -> Option<Mistakable<'a>> {
+        self.sets().find_map(|(rules, observed)| {
+            let meant = rules.mistakable(tool)?;
+            Some(Mistakable { sent: tool, meant, observed })
+        })
+    }
+
+    /// An argument of `action`'s that a lenient server may take for one which a
+    /// rule about `action` looks at. What the server `declares` is nothing but itself.
+    #[must_use]
+    pub fn mistakable_argument<'a>(
+        &'a self,
+        action: &'a Action,
+        declares: impl Fn(&str) -> bool,
+    ) -> Option<Mistakable<'a>> {
+        let arguments = action.target.args()?;
+        self.sets().find_map(|(rules, observed)| {
+            let (sent, meant) = rules.mistakable_argument(action, arguments, &declares)?;
+            Some(Mistakable { sent, meant, observed })
+        })
+    }
+
+    /// The MCP method that rules name and a lenient server may take `method` for, which
+    /// none of them names.
+    #[must_use]
+    pub fn mistakable_method<'a>(&self, method: &'a str, meant: &'a str) -> Option<Mistakable<'a>> {
+        let is_meant =
+            |methods: &NamedMethods| !methods.contains(method) && methods.contains(meant);
+        let (_, observed) = self.sets().find(|(rules, _)| is_meant(&rules.methods))?;
+        Some(Mistakable { sent: method, meant, observed })
+    }
+
+    /// What the enforced files say, then what all say, where some only observe.
+    fn sets(&self) -> impl Iterator<Item = (&RuleSet, bool)> {
+        let enforced = self.enforced.iter().map(|rules| (rules, false));
+        enforced.chain(self.everything.iter().map(|rules| (rules, true)))
+    }
+}
+
+impl RuleSet {
+    fn mistakable(&self, tool: &str) -> Option<&str> {
         let folded = fold(tool);
-        let rules = self.enforced.iter().chain(&self.everything).flat_map(|rules| &rules.rules);
         let mut globs = Vec::new();
-        for rule in rules {
+        for rule in &self.rules {
             guarded(&rule.clause, rule.effect != Decision::Allow, &mut globs);
         }
         let meant = |glob: &&&Glob| {
@@ -83,24 +133,19 @@ impl Policy {
         globs.iter().find(meant).map(|glob| glob.as_str())
     }
 
-    /// An argument of `action`'s that a lenient server may take for one which a
-    /// rule about `action` looks at: as it was sent, and as it is meant. What the
-    /// server `declares` is nothing but itself.
-    #[must_use]
-    pub fn mistakable_argument<'a>(
+    fn mistakable_argument<'a>(
         &'a self,
         action: &'a Action,
+        arguments: &'a Object,
         declares: impl Fn(&str) -> bool,
     ) -> Option<(&'a str, &'a str)> {
         let words = &self.words;
-        let arguments = action.target.args()?;
         if words.0.is_empty() || !words.is_near_any(arguments) {
             return None;
         }
         let subject = Subject { action, intent: intent::of(action) };
-        let rules = self.enforced.iter().flat_map(|rules| &rules.rules);
         let mut found = None;
-        for rule in rules.filter(|rule| foreseen(&rule.clause, subject) != Truth::No) {
+        for rule in self.rules.iter().filter(|rule| foreseen(&rule.clause, subject) != Truth::No) {
             rule.clause.visit(&mut |key| {
                 let near = |key: &str| words.is_near(key) && !declares(key);
                 let look = |steps| on_the_way(arguments, steps, words, near);
@@ -142,9 +187,8 @@ fn on_the_way<'j>(
     near: impl Fn(&str) -> bool,
 ) -> Option<(&'j str, &'j str)> {
     let (Step::Key(meant), rest) = steps.split_first()? else { return None };
-    let folded = fold(meant);
     let mut sent = object.iter().map(|(key, _)| key);
-    match sent.find(|key| near(key) && (fold(key) == folded || *key == PROTOTYPE)) {
+    match sent.find(|key| near(key) && (is_alike(key, meant) || *key == PROTOTYPE)) {
         Some(sent) => Some((sent, meant)),
         None => further(object.get(meant)?, rest, words),
     }
@@ -185,8 +229,8 @@ pub(super) fn is_disguised(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> 
     }
 }
 
-/// Whether some API takes two keys for one. Those that are made from Protocol Buffers
-/// know each by two names, `emailAddress` and `email_address`.
+/// Whether some API takes two keys for one. Those that are made from Protocol Buffers, and
+/// models of Python with aliases, know each by two names, `emailAddress` and `email_address`.
 fn is_alike(one: &str, other: &str) -> bool {
     letters(&spelling(one)).eq(letters(&spelling(other)))
 }
@@ -199,6 +243,11 @@ fn spelling(word: &str) -> Cow<'_, str> {
     }
 }
 
+/// The same for all words that are alike.
+fn key_of(word: &str) -> Box<[u8]> {
+    letters(&spelling(word)).collect()
+}
+
 fn letters(word: &str) -> impl Iterator<Item = u8> {
     let letters = word.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
     letters.map(|byte| byte.to_ascii_lowercase())
@@ -208,8 +257,7 @@ fn letters(word: &str) -> impl Iterator<Item = u8> {
 /// at that hold for all its providers: who has rules for either has thought of both.
 pub(super) fn tell_spellings(rules: &mut [Rule]) {
     type Spellings = HashSet<(Box<str>, Option<Box<[Provider]>>)>;
-    let key_of = |word: &str| letters(&spelling(word)).collect::<Vec<u8>>();
-    let mut spelt: HashMap<Vec<u8>, Spellings> = HashMap::new();
+    let mut spelt: HashMap<Box<[u8]>, Spellings> = HashMap::new();
     for rule in &*rules {
         rule.clause.visit(&mut |key| {
             let Key::Body(matcher) = key else { return };
@@ -294,13 +342,15 @@ mod tests {
         let near = |tool, args: &str| {
             let action = call(tool, args);
             let found = policy.mistakable_argument(&action, |key| key == "PATH");
-            found.map(|(sent, meant)| format!("{sent} {meant}"))
+            found.map(|found| format!("{} {}", found.sent, found.meant))
         };
         for (tool, args, found) in [
             ("write", r#"{"Path":1}"#, Some("Path path")),
             ("write", r#"{"x":1,"pa\u200bth":1}"#, Some("pa\u{200b}th path")),
             ("write", r#"{"path":1,"to":[{},{"userid":1}]}"#, Some("userid userId")),
             ("write", r#"{"TO":[]}"#, Some("TO to")),
+            ("write", r#"{"to":[{"user_id":1}]}"#, Some("user_id userId")),
+            ("write", r#"{"pa_th":1}"#, Some("pa_th path")),
             ("write", r#"{"to":[{"__proto__":{"userId":1}}]}"#, Some("__proto__ userId")),
             ("write", r#"{"other":{"__proto__":{"path":1}}}"#, None),
             ("send", r#"{"mode":{"Dry":true}}"#, Some("Dry dry")),
@@ -314,6 +364,35 @@ mod tests {
             ("send", r#"{"Path":1,"mode":{"dry":true}}"#, None),
         ] {
             assert_eq!(near(tool, args).as_deref(), found, "{tool} {args}");
+        }
+    }
+
+    /// What only observes does not change what the others let through.
+    #[test]
+    fn only_rules_that_are_enforced_refuse() {
+        let file = |text: &str| std::sync::Arc::new(load_str("test", text).unwrap());
+        let rules = "rules:\n- { tool: purge, effect: deny }\n- { tool: write, args: { path: x }, effect: deny }\n- { methods: [prompts/get], effect: deny }\n";
+        let strict = file(&format!("name: a\ndefault_effect: allow\n{rules}"));
+        let trial = file(&format!("name: b\nmode: observe\ndefault_effect: allow\n{rules}"));
+        let open = file(
+            "name: c\ndefault_effect: allow\nrules:\n- { tool: write, args: { Path: x }, effect: deny }\n",
+        );
+        for (files, observed) in [
+            (vec![strict.clone()], false),
+            (vec![strict, trial.clone()], false),
+            (vec![trial.clone()], true),
+            (vec![open, trial], true),
+        ] {
+            let policy = Policy::join(&files, None);
+            let action = call("write", r#"{"PATH":1}"#);
+            let found = [
+                policy.mistakable("Purge"),
+                policy.mistakable_method("Prompts/Get", "prompts/get"),
+                policy.mistakable_argument(&action, |_| false),
+            ];
+            let [tool, method, argument] = found.map(|found| found.map(|found| found.observed));
+            assert_eq!((tool, method), (Some(observed), Some(observed)));
+            assert_eq!(argument, Some(observed && files.len() == 1));
         }
     }
 

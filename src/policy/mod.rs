@@ -42,6 +42,7 @@ pub(crate) mod yaml;
 
 pub use bundled::{BUNDLED, bundled};
 pub use compile::PolicyFile;
+pub use disguise::Mistakable;
 pub use document::Test;
 pub use explain::{Explanation, NearMiss, Place};
 pub use lint::Seen;
@@ -57,8 +58,6 @@ use crate::verdict::{Decision, Reason, Stage, Verdict};
 use clause::Subject;
 use compile::DEFAULT_RULE;
 use diagnostic::{Diagnostics, Source};
-use disguise::Words;
-use named::NamedMethods;
 use rules::RuleSet;
 
 /// One or more policies joined in the order given, ready to decide. Immutable:
@@ -76,10 +75,6 @@ pub struct Policy {
     /// All files; `None` where every file is enforced.
     everything: Option<RuleSet>,
     limits: Vec<Limit>,
-    /// MCP methods that some rule names.
-    methods: NamedMethods,
-    /// What enforced rules look at in arguments.
-    words: Words,
     names: Vec<Arc<str>>,
 }
 
@@ -131,13 +126,10 @@ impl Policy {
             let observed = observing(file);
             file.limits.iter().map(move |limit| Limit { observed, ..limit.clone() })
         });
-        let clauses = enforced.clone().flat_map(|file| &file.rules).map(|rule| &rule.clause);
         Self {
-            words: Words::of(clauses),
             enforced: any_enforces.then(|| RuleSet::join(enforced)),
             everything: any_observes.then(|| RuleSet::join(all.clone())),
             limits: limits.collect(),
-            methods: NamedMethods::of(files),
             names: all.map(|file| Arc::clone(&file.name)).collect(),
         }
     }
@@ -174,7 +166,8 @@ impl Policy {
             return (verdict, None);
         }
         let subject = Subject { action, intent };
-        let enforced = self.enforced.as_ref().map(|rules| (rules.judge(subject), rules));
+        let enforced = self.enforced.as_ref().filter(|rules| rules.decides_on(&action.target));
+        let enforced = enforced.map(|rules| (rules.judge(subject), rules));
         match (&self.everything, enforced) {
             (None, Some((verdict, rules))) => (verdict, Some(rules)),
             (Some(_), Some((verdict, rules))) if verdict.decision != Decision::Allow => {
@@ -203,7 +196,7 @@ impl Policy {
     /// has to be decided; methods that none names pass.
     #[must_use]
     pub fn names_method(&self, method: &str) -> bool {
-        self.methods.contains(method)
+        self.enforced.iter().chain(&self.everything).any(|rules| rules.methods.contains(method))
     }
 
     /// Whether this MCP method has to be decided because some rule names it, or names

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::clause::{Clause, Key};
-use super::compile::PolicyFile;
+use super::compile::Rule;
 use super::condition::Condition;
 use crate::action::McpRequest;
 
@@ -18,9 +18,9 @@ pub(super) struct NamedMethods {
 }
 
 impl NamedMethods {
-    pub(super) fn of(files: &[Arc<PolicyFile>]) -> Self {
+    pub(super) fn of(rules: &[Rule]) -> Self {
         let mut named = Self::default();
-        for rule in files.iter().flat_map(|file| &file.rules) {
+        for rule in rules {
             let may_be_any = !is_about_other_things(&rule.clause);
             rule.clause.visit(&mut |key| match key {
                 Key::Methods(methods) => named.written.extend(methods.iter().cloned()),

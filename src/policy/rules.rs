@@ -6,11 +6,13 @@ use super::annotations;
 use super::clause::Subject;
 use super::compile::{DEFAULT_RULE, Fallback, PolicyFile, Rule, Words};
 use super::condition::Failure;
-use super::disguise;
+use super::disguise::{self, Words as LookedAt};
 use super::document::DefaultEffect;
 use super::hours::Hours;
 use super::index::Index;
+use super::named::NamedMethods;
 use super::truth::Truth;
+use crate::action::Target;
 use crate::verdict::{Decision, Reason, Stage, Verdict};
 
 /// What a refusal outside the hours names as its rule.
@@ -22,6 +24,10 @@ pub(crate) struct RuleSet {
     pub(crate) rules: Vec<Rule>,
     pub(crate) fallback: Fallback,
     pub(crate) hours: Vec<Hours>,
+    /// MCP methods that some rule names.
+    pub(super) methods: NamedMethods,
+    /// What rules look at in arguments.
+    pub(super) words: LookedAt,
     index: Index,
 }
 
@@ -51,7 +57,16 @@ impl RuleSet {
         });
         let hours = files.filter_map(|file| file.hours.clone()).collect();
         let index = Index::new(rules.iter().map(|rule| &rule.clause));
-        Self { rules, fallback, hours, index }
+        let (methods, words) = (NamedMethods::of(&rules), LookedAt::of(&rules));
+        Self { rules, fallback, hours, methods, words, index }
+    }
+
+    /// Whether the rules are asked: of an MCP method only where one names it.
+    pub(super) fn decides_on(&self, target: &Target) -> bool {
+        match target {
+            Target::Method(request) => self.methods.contains(&request.method),
+            _ => true,
+        }
     }
 
     /// Hours, rules in order, the default.

@@ -46,3 +46,16 @@ fn methods_are_written_out() {
     assert!(found("*").contains("leave `methods` out"), "{}", found("*"));
     assert!(found("x/*").contains("known are `GET`"), "{}", found("x/*"));
 }
+
+/// What observes does not have the other files decide what they do not speak of.
+#[test]
+fn a_method_that_only_an_observing_file_names_passes_the_others() {
+    let file = |text: &str| std::sync::Arc::new(load_str("p.yaml", text).unwrap());
+    let strict = file("name: strict\nrules: []\n");
+    let trial = file("name: trial\nmode: observe\nrules:\n  - { methods: [ping], effect: deny }\n");
+    let policy = Policy::join(&[strict, trial], None);
+    let ping = br#"{"server":"s","method":"ping","args":{}}"#;
+    let action = crate::request::parse_documented(ping).unwrap();
+    let verdict = policy.judge(&action, Intent::Read);
+    assert_eq!((verdict.decision, verdict.observed), (Decision::Deny, true), "{verdict:?}");
+}
