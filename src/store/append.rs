@@ -37,6 +37,9 @@ pub(super) struct Appender<'t> {
     salt: u16,
     known: Known<'t>,
     head: &'t mut Head,
+    /// What is of later was read from a clock that was set back since: it counts as of now,
+    /// or the log would be of later again.
+    now: i64,
 }
 
 /// What is remembered of the database.
@@ -51,11 +54,11 @@ impl<'t> Appender<'t> {
         connection: &'t Connection,
         (keys, salt): (&'t Arc<Keys>, u16),
         known: Known<'t>,
-        head: &'t mut Head,
+        (head, now): (&'t mut Head, i64),
     ) -> rusqlite::Result<Self> {
         let decision = connection.prepare_cached(DECISION)?;
         let result = connection.prepare_cached(RESULT)?;
-        Ok(Self { connection, decision, result, keys, salt, known, head })
+        Ok(Self { connection, decision, result, keys, salt, known, head, now })
     }
 
     /// How much of each of `limits` the agent has used, as far as so many more
@@ -115,7 +118,8 @@ impl<'t> Appender<'t> {
             digest,
             decision_us,
         };
-        let next = self.head.next(self.keys, draft.at.as_microsecond(), &content);
+        let at = draft.at.as_microsecond().min(self.now);
+        let next = self.head.next(self.keys, at, &content);
         one_row(self.decision.execute(params![
             next.seq,
             kind::DECISION,
@@ -150,7 +154,7 @@ impl<'t> Appender<'t> {
         let outcome = completion.outcome.as_str();
         let content =
             Content::Result { decision: place.seq, outcome, status: &status, upstream_us };
-        let at = place.at.saturating_add(upstream_us);
+        let at = place.at.saturating_add(upstream_us).min(self.now);
         let next = self.head.next(self.keys, at, &content);
         one_row(self.result.execute(params![
             next.seq,

@@ -142,7 +142,8 @@ impl Ledger {
                 NotBegun::Failed(self.write_error(&error))
             });
         }
-        let mut transaction = Transaction { head: self.head, ledger: self, done: false };
+        let now = Timestamp::now().as_microsecond();
+        let mut transaction = Transaction { head: self.head, now, ledger: self, done: false };
         transaction.mend_clock().map_err(NotBegun::Failed)?;
         Ok(transaction)
     }
@@ -232,6 +233,8 @@ impl From<NotBegun> for StoreError {
 pub(super) struct Transaction<'l> {
     ledger: &'l mut Ledger,
     head: Head,
+    /// When it began. Nothing in it is of later.
+    now: i64,
     done: bool,
 }
 
@@ -243,7 +246,7 @@ impl Transaction<'_> {
     pub(super) fn appender(&mut self) -> rusqlite::Result<Appender<'_>> {
         let Ledger { connection, keys, salt, dictionary, windows, recent, .. } = &mut *self.ledger;
         let known = Known { dictionary, windows, recent };
-        Appender::new(connection, (keys, *salt), known, &mut self.head)
+        Appender::new(connection, (keys, *salt), known, (&mut self.head, self.now))
     }
 
     /// Appends an entry of a rare kind: `extra` are its `ref` and `digest`.
@@ -330,8 +333,7 @@ impl Transaction<'_> {
     /// Notes that the clock was set back, so that times may start over, and
     /// takes the rate windows along.
     fn mend_clock(&mut self) -> Result<(), StoreError> {
-        let now = Timestamp::now().as_microsecond();
-        let from = self.head.at;
+        let (now, from) = (self.now, self.head.at);
         if from <= now.saturating_add(SKEW_US) {
             return Ok(());
         }

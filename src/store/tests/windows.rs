@@ -1,16 +1,17 @@
 //! Rate limits: which slots are taken, whoever took them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{alice, draft, holds, open, record, rows, store, wait};
+use super::{alice, completion, draft, holds, open, record, rows, store, wait};
 use crate::action::Agent;
 use crate::policy::Limit;
 use crate::rate::Usage;
 use crate::store::Store;
-use crate::store::audit::Draft;
+use crate::store::audit::{Draft, Place, RowId};
 use crate::verdict::Quota;
 
 pub(super) fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
@@ -283,12 +284,56 @@ fn a_limit_of_none_is_always_full_and_other_agents_have_their_own() {
 fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
     let now = Timestamp::now();
     for max in [1, 3] {
-        let (_folder, store) = store();
+        let (folder, store) = store();
         let limits = [limit("p", 60, max)];
-        assert!(ask(&store, &limits, now + SignedDuration::from_hours(9)));
+        assert!(ask(&store, &limits, now));
+        set_back_nine_hours(&folder.path().join("audit.db"));
         let soon = now + SignedDuration::from_secs(5);
         let free = (0..max).take_while(|_| ask(&store, &limits, soon)).count();
         assert_eq!(free, max as usize - 1);
         assert!(ask(&store, &limits, now + SignedDuration::from_secs(70)));
     }
+}
+
+/// Makes all that is in the log of nine hours later, as if the clock were set back by so much.
+fn set_back_nine_hours(path: &Path) {
+    let outsider = rusqlite::Connection::open(path).unwrap();
+    for table in ["entry", "slot"] {
+        let sql = format!("UPDATE {table} SET at = at + 9 * 3600 * 1000000");
+        outsider.execute(&sql, []).unwrap();
+    }
+}
+
+/// The result of an action that was read before rides along with every row, and a clock that
+/// is set back once is mended once.
+#[test]
+fn what_is_under_way_when_the_clock_is_set_back_frees_no_slot() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let limits = [limit("p", 60, 5)];
+    let take = || {
+        let decide = |usage: Vec<Usage>| {
+            let at = Timestamp::now();
+            let free = usage.iter().all(|usage| usage.retry_after(at).is_none());
+            let takes_slot_of = if free { vec!["p".into()] } else { Vec::new() };
+            (Draft { at, takes_slot_of, ..draft("t") }, free)
+        };
+        let (row, free) = wait(store.record(&alice(), &limits, decide)).unwrap();
+        (row.id, free)
+    };
+    let (id, free) = take();
+    assert!(free);
+    set_back_nine_hours(&path);
+    let Place { at, seq, salt } = id.place().unwrap();
+    let mut id = RowId::new(at + 9 * 3_600_000_000, seq, salt);
+    let mut granted = 1;
+    for _ in 0..40 {
+        store.complete(&id, completion());
+        let (next, free) = take();
+        (id, granted) = (next, granted + u32::from(free));
+    }
+    assert_eq!(granted, 5);
+    let outsider = rusqlite::Connection::open(&path).unwrap();
+    let mended = "SELECT count(*) FROM entry WHERE kind = 3";
+    assert_eq!(outsider.query_row(mended, [], |row| row.get::<_, i64>(0)), Ok(1));
 }
