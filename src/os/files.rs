@@ -20,6 +20,20 @@ pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
+/// Gives `file` to whom `other` belongs, where root made it: who uses both is not root.
+#[cfg(unix)]
+pub(crate) fn belong_with(file: &fs::File, other: &Path) {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    if let Ok(other) = fs::metadata(other) {
+        // Nobody else may, and has no need to.
+        let _ = fchown(file, Some(other.uid()), Some(other.gid()));
+    }
+}
+
+/// Elsewhere the folder's access list says who may use what is in it.
+#[cfg(not(unix))]
+pub(crate) fn belong_with(_file: &fs::File, _other: &Path) {}
+
 /// Whether Windows takes a file of this name for a device, whatever follows a dot. A
 /// folder of files is carried from one system to another.
 pub(crate) fn is_device(name: &str) -> bool {

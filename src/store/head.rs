@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::chain::{Hash, kind};
 use super::files::{Files, with_suffix};
-use crate::os::files::private;
+use crate::os::files::{belong_with, private};
 
 /// Bytes of a note, at most.
 const MAX_LEN: u64 = 256;
@@ -56,21 +56,27 @@ impl Files {
     /// What was noted; `None` where nothing was, or nothing that makes sense: a note is not
     /// synced, and may be lost with the power.
     pub(super) fn kept(&self) -> io::Result<Option<Kept>> {
-        let file = match File::open(&self.head) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
         let mut bytes = Vec::new();
-        file.take(MAX_LEN).read_to_end(&mut bytes)?;
+        let read =
+            File::open(&self.head).and_then(|file| file.take(MAX_LEN).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let named = format!("`{}`: {error}", self.head.display());
+                return Err(io::Error::new(error.kind(), named));
+            }
+        }
         Ok(std::str::from_utf8(&bytes).ok().and_then(Kept::parse))
     }
 
     /// Notes `kept`. The caller holds the write lock.
     pub(super) fn keep(&self, kept: &Kept) -> io::Result<()> {
         let draft = with_suffix(&self.head, "-new");
+        let _ = fs::remove_file(&draft);
         let mut options = OpenOptions::new();
-        let mut file = private(options.write(true).create(true).truncate(true)).open(&draft)?;
+        let mut file = private(options.write(true).create_new(true)).open(&draft)?;
+        belong_with(&file, &self.db);
         writeln!(file, "{} {}", kept.seq, hex::encode(kept.hash))?;
         fs::rename(&draft, &self.head)
     }

@@ -3,6 +3,8 @@
 mod open;
 mod watch;
 
+pub(super) use watch::Mark;
+
 use std::sync::Arc;
 use std::time::Duration;
 

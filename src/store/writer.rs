@@ -30,6 +30,12 @@ use check::Standing;
 /// How long a result waits for a commit to ride along with.
 const RESULTS_WAIT: Duration = Duration::from_millis(20);
 
+/// How long nothing is written until the newest entry is noted beside the log.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// As good as for ever.
+const LONG: Duration = Duration::from_secs(86_400);
+
 /// How long results wait after a failed try.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
@@ -87,6 +93,8 @@ struct Queue {
     results: VecDeque<(RowId, Completion)>,
     /// When the results go at the latest.
     results_due: Option<Instant>,
+    /// Something was written since the newest entry was noted.
+    unnoted: bool,
     /// The store's thread has something to do at once.
     urgent: bool,
     /// The store's thread sleeps until it is woken.
@@ -94,6 +102,14 @@ struct Queue {
     /// A caller has the turn to commit, and looks here again before it stops.
     taken: bool,
     closed: bool,
+}
+
+/// What the store's thread is woken for.
+enum Task {
+    /// Rows or results are to be written.
+    Write,
+    /// Nothing was for a while.
+    Note,
 }
 
 /// What came of a try to commit.
@@ -336,6 +352,10 @@ impl Shared {
         if queue.results.is_empty() {
             queue.results_due = None;
         }
+        if !std::mem::replace(&mut queue.unnoted, true) && std::mem::take(&mut queue.asleep) {
+            // So that it sleeps no longer than until that is to be noted.
+            self.work.notify_one();
+        }
         (rows, results)
     }
 
@@ -367,8 +387,11 @@ impl Shared {
     // === the store's own thread ===
 
     fn work(&self) {
-        while self.wait_for_work() {
-            self.serve();
+        while let Some(task) = self.wait_for_work() {
+            match task {
+                Task::Write => self.serve(),
+                Task::Note => self.note_newest(),
+            }
         }
         self.serve();
         let lost = self.queue().results.len();
@@ -377,31 +400,29 @@ impl Shared {
         }
     }
 
-    /// Sleeps until there is something to do; `false` where it is to end.
-    fn wait_for_work(&self) -> bool {
+    /// Sleeps until there is something to do; `None` where it is to end.
+    fn wait_for_work(&self) -> Option<Task> {
         let mut queue = self.queue();
         loop {
             if queue.closed {
-                return false;
+                return None;
             }
-            if std::mem::take(&mut queue.urgent) {
-                return true;
-            }
-            queue = match queue.results_due {
-                None => {
-                    queue.asleep = true;
-                    self.work.wait(queue).unwrap_or_else(PoisonError::into_inner)
-                }
-                Some(due) => {
-                    let left = due.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return true;
-                    }
-                    let woken = self.work.wait_timeout(queue, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
+            let left = match queue.results_due {
+                Some(due) => due.saturating_duration_since(Instant::now()),
+                None if queue.unnoted => IDLE,
+                None => LONG,
             };
-            queue.asleep = false;
+            if std::mem::take(&mut queue.urgent) || left.is_zero() {
+                return Some(Task::Write);
+            }
+            queue.asleep = queue.results_due.is_none();
+            let woken = self.work.wait_timeout(queue, left);
+            let (again, slept) = woken.unwrap_or_else(PoisonError::into_inner);
+            queue = again;
+            let was_idle = std::mem::take(&mut queue.asleep) && slept.timed_out();
+            if was_idle && std::mem::take(&mut queue.unnoted) {
+                return Some(Task::Note);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use super::super::files::{Files, Held};
-use super::super::ledger::Ledger;
+use super::super::ledger::{Ledger, Mark};
 use super::super::{StoreError, schema};
 use super::Shared;
 
@@ -43,11 +43,23 @@ impl Shared {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
         }
-        // Not under the lock: nobody waits for the disk.
-        if synced(&files) {
+        self.note(&files, &mark);
+    }
+
+    /// Notes the newest entry beside the log.
+    pub(super) fn note_newest(&self) {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let (files, mark) = (ledger.files().clone(), ledger.mark());
+        drop(ledger);
+        self.note(&files, &mark);
+    }
+
+    /// Not under the lock: nobody waits for the disk.
+    fn note(&self, files: &Files, mark: &Mark) {
+        if synced(files) {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
-                ledger.keep(&mark);
+                ledger.keep(mark);
             }
         }
     }
