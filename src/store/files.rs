@@ -109,6 +109,12 @@ impl Files {
         Look { identity, len, wal_len }
     }
 
+    /// Removes the write-ahead log and its index; what they say is in the database.
+    pub(super) fn remove_wal(&self) -> io::Result<()> {
+        fs::remove_file(&self.wal)?;
+        fs::remove_file(&self.shm)
+    }
+
     /// How many bytes the write-ahead log has; none where there is none.
     pub(super) fn wal_len(&self) -> u64 {
         FileId::and_len(&self.wal).map_or(0, |(_, len)| len)
@@ -150,6 +156,11 @@ impl Identity {
     /// Whether the database is the same file, whatever is beside it.
     pub(super) fn is_database_of(&self, other: &Self) -> bool {
         self.db.is_some() && self.db == other.db
+    }
+
+    /// Whether the write-ahead log is the same file.
+    pub(super) fn shares_wal_with(&self, other: &Self) -> bool {
+        self.wal.is_some() && self.wal == other.wal
     }
 
     /// Whether the index of the write-ahead log is the same file.

@@ -11,6 +11,9 @@ use super::files::Files;
 use super::schema::{meta, set_meta};
 use crate::os::files::exposure;
 
+/// The value of `meta` that names the key.
+pub(super) const FINGERPRINT: &str = "fingerprint";
+
 /// The keys of a database; makes them, or writes those of `before`, where the
 /// log is still empty.
 pub(super) fn load_keys(
@@ -43,7 +46,7 @@ pub(super) fn load_keys(
     }
     let keys = Keys::derive(secret).ok_or_else(|| files.open_error("its key cannot be used"))?;
     if fresh {
-        set_meta(connection, "fingerprint", keys.fingerprint())
+        set_meta(connection, FINGERPRINT, keys.fingerprint())
             .map_err(|error| files.unopened(&error))?;
     }
     check_key(files, connection, &keys)?;
@@ -76,7 +79,7 @@ pub(super) fn check_key(
     keys: &Keys,
 ) -> Result<(), StoreError> {
     let fingerprint: Option<Vec<u8>> =
-        meta(connection, "fingerprint").map_err(|error| files.unopened(&error))?;
+        meta(connection, FINGERPRINT).map_err(|error| files.unopened(&error))?;
     if fingerprint.as_deref() == Some(&keys.fingerprint()[..]) {
         return Ok(());
     }

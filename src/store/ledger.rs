@@ -44,6 +44,11 @@ impl Head {
         Kept { seq: self.seq, hash: self.hash }
     }
 
+    /// Whether it can be the newest entry of a log whose newest was `had`.
+    fn may_follow(&self, had: &Self) -> bool {
+        self.seq > had.seq || (self.seq == had.seq && self.hash == had.hash)
+    }
+
     /// The entry that would come next: never older than the one before.
     pub(super) fn next(&self, keys: &Keys, at: i64, content: &Content<'_>) -> Self {
         let (seq, at) = (self.seq + 1, at.max(self.at));
@@ -58,8 +63,10 @@ pub(super) struct Ledger {
     files: Files,
     lock: WriteLock,
     identity: Identity,
-    /// Bytes of the database as last seen: it never becomes shorter.
+    /// Bytes of the database as last seen: it becomes shorter only where it is written anew.
     len: u64,
+    /// SQLite's count of that, as last seen.
+    cookie: i64,
     /// Bytes of one of its pages.
     page_size: u64,
     keys: Arc<Keys>,
@@ -74,6 +81,8 @@ pub(super) struct Ledger {
     folded: i64,
     recent: Recent,
     broken: bool,
+    #[cfg(test)]
+    ahead: i64,
 }
 
 /// Why a transaction did not begin.
@@ -130,24 +139,31 @@ impl Ledger {
     /// Begins a transaction. The caller holds the lock.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, NotBegun> {
         self.check_files().map_err(NotBegun::Failed)?;
+        let had = self.head;
         let begun = self
             .connection
             .prepare_cached("BEGIN IMMEDIATE")
             .and_then(|mut begin| begin.execute([]))
-            .and_then(|_| self.refresh());
-        if let Err(error) = begun {
-            self.roll_back();
-            return Err(if is_busy(&error) {
-                let why = "another program is writing to it".to_owned();
-                NotBegun::Busy(StoreError::Write { path: self.files.named.clone(), why })
-            } else {
-                NotBegun::Failed(self.write_error(&error))
-            });
+            .and_then(|_| self.refresh())
+            .and_then(|()| self.has_lost(&had));
+        match begun {
+            Ok(false) => {}
+            Ok(true) => return Err(NotBegun::Failed(self.fall_behind(had))),
+            Err(error) => return Err(self.not_begun(&error)),
         }
-        let now = Timestamp::now().as_microsecond();
+        let now = self.now();
         let mut transaction = Transaction { head: self.head, now, ledger: self, done: false };
         transaction.mend_clock().map_err(NotBegun::Failed)?;
         Ok(transaction)
+    }
+
+    fn not_begun(&mut self, error: &rusqlite::Error) -> NotBegun {
+        self.roll_back();
+        if is_busy(error) {
+            let why = "another program is writing to it".to_owned();
+            return NotBegun::Busy(StoreError::Write { path: self.files.named.clone(), why });
+        }
+        NotBegun::Failed(self.write_error(error))
     }
 
     /// Runs `work` in a transaction of its own, under the lock.
@@ -185,6 +201,20 @@ impl Ledger {
         self.folded = meta(&self.connection, "folded")?.unwrap_or_default();
         self.data_version = version;
         Ok(())
+    }
+
+    /// The clock, in microseconds.
+    fn now(&self) -> i64 {
+        let now = Timestamp::now().as_microsecond();
+        #[cfg(test)]
+        let now = now + self.ahead;
+        now
+    }
+
+    /// Sets the clock so many microseconds ahead.
+    #[cfg(test)]
+    pub(super) fn set_clock(&mut self, ahead: i64) {
+        self.ahead = ahead;
     }
 
     /// The disk is full as soon as the database has so many pages; those it has stay.

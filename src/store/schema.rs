@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, ffi, params};
 
 use super::files::Files;
 use super::{Options, StoreError};
@@ -103,10 +104,17 @@ pub(super) fn leave_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
-/// Brings what is in the write-ahead log into the database by way of a connection that has
-/// both open, though the one may have lost its name.
-pub(super) fn rescue(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Writes all of the write-ahead log back into the database, waiting for readers and
+/// writers as long as `connection` does; it is empty then.
+///
+/// # Errors
+/// Also where they took longer.
+pub(super) fn empty_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    match connection.query_row(sql, [], |row| row.get(0))? {
+        0 => Ok(()),
+        _ => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None)),
+    }
 }
 
 /// Writes the write-ahead log back into the database, as far as readers and
@@ -116,11 +124,11 @@ pub(super) fn checkpoint(files: &Files) -> rusqlite::Result<Wal> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], Wal::told)
 }
 
-/// The same, waiting for readers and writers; the write-ahead log is empty then.
+/// The same, all of it: see [`empty_wal`].
 pub(super) fn checkpoint_and_truncate(files: &Files) -> rusqlite::Result<()> {
     let connection = open_to_checkpoint(files)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    empty_wal(&connection)
 }
 
 fn open_to_checkpoint(files: &Files) -> rusqlite::Result<Connection> {
@@ -168,6 +176,16 @@ fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<(
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.set_prepared_statement_cache_capacity(64);
     migrate(connection)
+}
+
+/// Goes up with every change of the schema, and where the whole database is written anew.
+pub(super) fn cookie(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "schema_version", |row| row.get(0))
+}
+
+/// How many pages the database has, in its file or in the write-ahead log.
+pub(super) fn pages(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "page_count", |row| row.get(0))
 }
 
 /// Whether nothing is left to migrate.

@@ -9,7 +9,7 @@ use super::super::chain::Content;
 use super::super::facet::Dictionary;
 use super::super::files::{Files, Held, Look, WriteLock};
 use super::super::head::Kept;
-use super::super::keyring::{load_keys, load_salt};
+use super::super::keyring::{FINGERPRINT, load_keys, load_salt};
 use super::super::recent::Recent;
 use super::super::schema::meta;
 use super::super::{Options, StoreError, schema, slots};
@@ -71,12 +71,17 @@ impl Ledger {
         before: Option<&Self>,
         end: End,
     ) -> Result<Self, StoreError> {
+        if let Some(before) = before {
+            before.set_patience(options.patience);
+            before.rescue(&files)?;
+        }
         let noted = files.kept().map_err(|error| files.open_error(error))?;
         make_or_check(&files, noted.as_ref().filter(|_| end == End::Whole))?;
         let connection = schema::open_to_write(&files, options)?;
         let failed = |error: rusqlite::Error| files.unopened(&error);
         let newest = newest(&connection).map_err(failed)?;
         let fresh = newest.is_none();
+        let outlived = fresh && outlives_its_log(&files, &connection).map_err(failed)?;
         let keys = load_keys(&files, &connection, fresh, before.map(|before| &before.keys))?;
         let is_same = |before: &&Self| files.look().identity.is_database_of(&before.identity);
         let had = before.filter(is_same).map(|before| before.head.kept());
@@ -95,18 +100,21 @@ impl Ledger {
             data_version: -1,
             identity: files.look().identity,
             len: 0,
+            cookie: schema::cookie(&connection).map_err(failed)?,
             page_size: page_size(&connection).map_err(failed)?,
             dictionary: Dictionary::default(),
             windows: slots::Windows::default(),
             recent: Recent::default(),
             folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
             broken: false,
+            #[cfg(test)]
+            ahead: 0,
             keys,
             connection,
             lock,
             files,
         };
-        if fresh && end == End::Whole && (before.is_some() || noted.is_some()) {
+        if fresh && end == End::Whole && (before.is_some() || noted.is_some() || outlived) {
             ledger.note_anew()?;
         }
         // The write-ahead log exists from the first read or write on.
@@ -155,6 +163,11 @@ fn make_or_check(files: &Files, noted: Option<&Kept>) -> Result<(), StoreError> 
         }
         _ => Ok(()),
     }
+}
+
+/// Whether there is a key, and a database that was never told of it.
+fn outlives_its_log(files: &Files, connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(files.key.exists() && meta::<Vec<u8>>(connection, FINGERPRINT)?.is_none())
 }
 
 fn page_size(connection: &Connection) -> rusqlite::Result<u64> {

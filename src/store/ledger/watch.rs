@@ -1,8 +1,9 @@
 //! Whether the files are still those that were opened, and what is noted beside them.
 
-use super::super::files::{Identity, Look};
+use super::super::StoreError;
+use super::super::files::{Files, Identity, Look};
 use super::super::keyring::keep_key;
-use super::super::{StoreError, schema};
+use super::super::schema::{self, Wal};
 use super::{Head, Ledger};
 
 /// The newest entry of a database at one moment.
@@ -17,10 +18,12 @@ impl Ledger {
     /// the write-ahead log could be written and read for a while even so, and be lost.
     /// Outside of a transaction.
     pub(in crate::store) fn check_files(&mut self) -> Result<(), StoreError> {
-        let look = self.files.look();
+        // In this order: whoever adds to it between the two makes it longer.
         let wal = self.wal().map_err(|error| self.write_error(&error))?;
+        let look = self.files.look();
         let fits = look.wal_len >= wal.bytes(self.page_size) || self.has_whole_wal();
-        if look.identity == self.identity && look.len >= self.len && fits {
+        let is_long = look.len >= self.len || self.was_rewritten(look.len, wal);
+        if look.identity == self.identity && is_long && fits {
             self.len = look.len;
             return Ok(());
         }
@@ -93,19 +96,71 @@ impl Ledger {
     /// Looks again where the write-ahead log seems too short: a program that does not know
     /// our lock may have made it start over between two looks.
     fn has_whole_wal(&self) -> bool {
-        let len = self.files.wal_len();
-        self.wal().is_ok_and(|wal| len >= wal.bytes(self.page_size))
+        self.wal().is_ok_and(|wal| self.files.wal_len() >= wal.bytes(self.page_size))
     }
 
-    /// Saves what is in a write-ahead log that has lost its name, as far as that is still
-    /// possible. Whether it was is seen when the database is opened again.
-    pub(in crate::store) fn rescue(&self) {
-        let identity = self.files.look().identity;
-        if identity.is_database_of(&self.identity)
-            && identity.shares_index_with(&self.identity)
-            && let Err(error) = schema::rescue(&self.connection)
-        {
-            tracing::error!(%error, "what is in the audit log's `-wal` could not be saved");
+    /// Whether the database became shorter because it was written anew, by `VACUUM`: all of
+    /// its pages are in the file, but for those added since.
+    fn was_rewritten(&mut self, len: u64, wal: Wal) -> bool {
+        // One without its first page cannot be asked.
+        if len < self.page_size {
+            return false;
+        }
+        let there = i64::try_from(len / self.page_size).unwrap_or(i64::MAX);
+        let ask = || Ok((schema::cookie(&self.connection)?, schema::pages(&self.connection)?));
+        match ask() as rusqlite::Result<_> {
+            Ok((cookie, pages)) if cookie != self.cookie && pages - there <= wal.pages => {
+                (self.len, self.cookie) = (len, cookie);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether entries are gone that were there when `had` was the newest, and nobody said to
+    /// go on without them. In a transaction.
+    pub(super) fn has_lost(&self, had: &Head) -> rusqlite::Result<bool> {
+        Ok(!self.head.may_follow(had) && !had.kept().is_in(&self.connection)?)
+    }
+
+    /// Ends the transaction in which entries up to `had` were found missing.
+    pub(super) fn fall_behind(&mut self, had: Head) -> StoreError {
+        let (path, last) = (self.files.named.clone(), self.head.seq);
+        let error = StoreError::Behind { path, last, noted: had.seq };
+        tracing::error!("{error}");
+        self.roll_back();
+        (self.head, self.broken) = (had, true);
+        self.note(&had);
+        error
+    }
+
+    /// Saves what is in a write-ahead log that is no more beside its database, as far as that
+    /// is still possible. Whether it was is seen when the database is opened again. The caller
+    /// holds the lock.
+    ///
+    /// # Errors
+    /// Where it is beside another database now, which would take it for its own.
+    pub(super) fn rescue(&self, files: &Files) -> Result<(), StoreError> {
+        let now = files.look().identity;
+        if !now.shares_index_with(&self.identity) {
+            return Ok(());
+        }
+        let saved = || schema::empty_wal(&self.connection);
+        match (now.is_database_of(&self.identity), now.shares_wal_with(&self.identity)) {
+            (true, false) => {
+                if let Err(error) = saved() {
+                    tracing::error!(%error, "what is in the audit log's `-wal` could not be saved");
+                }
+                Ok(())
+            }
+            (false, true) => {
+                saved().map_err(|error| {
+                    let what = "its `-wal` is of the database before it, and cannot be saved";
+                    files.open_error(format_args!("{what}: {error}"))
+                })?;
+                files.remove_wal().map_err(|error| files.open_error(error))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Rate limits: which slots are taken, whoever took them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::action::Agent;
 use crate::policy::Limit;
 use crate::rate::Usage;
 use crate::store::Store;
-use crate::store::audit::{Draft, Place, RowId};
+use crate::store::audit::Draft;
 use crate::verdict::Quota;
 
 pub(super) fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
@@ -284,10 +283,11 @@ fn a_limit_of_none_is_always_full_and_other_agents_have_their_own() {
 fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
     let now = Timestamp::now();
     for max in [1, 3] {
-        let (folder, store) = store();
+        let (_folder, store) = store();
         let limits = [limit("p", 60, max)];
-        assert!(ask(&store, &limits, now));
-        set_back_nine_hours(&folder.path().join("audit.db"));
+        store.writer.set_clock(10);
+        assert!(ask(&store, &limits, now + SignedDuration::from_hours(9)));
+        store.writer.set_clock(0);
         let soon = now + SignedDuration::from_secs(5);
         let free = (0..max).take_while(|_| ask(&store, &limits, soon)).count();
         assert_eq!(free, max as usize - 1);
@@ -295,45 +295,32 @@ fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
     }
 }
 
-/// Makes all that is in the log of nine hours later, as if the clock were set back by so much.
-fn set_back_nine_hours(path: &Path) {
-    let outsider = rusqlite::Connection::open(path).unwrap();
-    for table in ["entry", "slot"] {
-        let sql = format!("UPDATE {table} SET at = at + 9 * 3600 * 1000000");
-        outsider.execute(&sql, []).unwrap();
-    }
-}
-
-/// The result of an action that was read before rides along with every row, and a clock that
-/// is set back once is mended once.
+/// What was read before ends after it: a result rides along with every row, and each has
+/// the time of its row.
 #[test]
 fn what_is_under_way_when_the_clock_is_set_back_frees_no_slot() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let limits = [limit("p", 60, 5)];
-    let take = || {
-        let decide = |usage: Vec<Usage>| {
-            let at = Timestamp::now();
+    let now = Timestamp::now();
+    let take = |at: Timestamp| {
+        let decide = move |usage: Vec<Usage>| {
             let free = usage.iter().all(|usage| usage.retry_after(at).is_none());
             let takes_slot_of = if free { vec!["p".into()] } else { Vec::new() };
             (Draft { at, takes_slot_of, ..draft("t") }, free)
         };
         let (row, free) = wait(store.record(&alice(), &limits, decide)).unwrap();
-        (row.id, free)
+        store.complete(&row.id, completion());
+        free
     };
-    let (id, free) = take();
-    assert!(free);
-    set_back_nine_hours(&path);
-    let Place { at, seq, salt } = id.place().unwrap();
-    let mut id = RowId::new(at + 9 * 3_600_000_000, seq, salt);
-    let mut granted = 1;
-    for _ in 0..40 {
-        store.complete(&id, completion());
-        let (next, free) = take();
-        (id, granted) = (next, granted + u32::from(free));
-    }
+    store.writer.set_clock(9);
+    let mut granted = usize::from(take(now + SignedDuration::from_hours(9)));
+    store.writer.set_clock(0);
+    granted += (0..40).filter(|_| take(now)).count();
+    store.close();
     assert_eq!(granted, 5);
     let outsider = rusqlite::Connection::open(&path).unwrap();
     let mended = "SELECT count(*) FROM entry WHERE kind = 3";
     assert_eq!(outsider.query_row(mended, [], |row| row.get::<_, i64>(0)), Ok(1));
+    assert!(holds(&path));
 }

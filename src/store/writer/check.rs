@@ -51,6 +51,13 @@ impl Writer {
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
         self.shared.check(FRESH)
     }
+
+    /// Sets the clock so many hours ahead.
+    #[cfg(test)]
+    pub(in crate::store) fn set_clock(&self, hours: i64) {
+        let mut ledger = self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.set_clock(hours * 3_600_000_000);
+    }
 }
 
 impl Shared {
@@ -89,12 +96,9 @@ impl Shared {
     /// index was removed: it is shared as long as this program has it open anywhere.
     pub(super) fn mend(&self, ledger: &mut Ledger, patience: Duration) -> Result<(), StoreError> {
         if ledger.is_broken() {
-            match ledger.check_files() {
-                Err(error @ (StoreError::Cut { .. } | StoreError::Torn { .. })) => {
-                    return Err(error);
-                }
-                Err(StoreError::Lost { .. }) => ledger.rescue(),
-                _ => {}
+            let found = ledger.check_files();
+            if matches!(found, Err(StoreError::Cut { .. } | StoreError::Torn { .. })) {
+                return found;
             }
             let options = Options { patience, ..self.options.clone() };
             *ledger = Ledger::open(&self.path, &options, Some(&*ledger))?;
