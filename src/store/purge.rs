@@ -15,7 +15,7 @@ use super::chain::{Hash, kind};
 use super::index::{Counts, FAILED, SPANS, bucket};
 use super::ledger::{Ledger, Transaction};
 use super::read::Reader;
-use super::schema::{meta, set_meta};
+use super::schema::{COPIED_PAGES, meta, set_meta};
 use super::{Options, StoreError, schema};
 
 /// Entries removed by one transaction.
@@ -94,6 +94,7 @@ pub fn purge(
             break;
         }
         progress(purged.entries);
+        purge.copy_back();
         std::thread::sleep(PAUSE);
     }
     purge.tidy()?;
@@ -177,6 +178,14 @@ impl Purge<'_> {
         self.transact(|transaction| {
             remove_chunk(transaction.connection(), upto).map_err(|error| transaction.error(&error))
         })
+    }
+
+    /// Keeps the write-ahead log short: what is removed is written once more.
+    fn copy_back(&self) {
+        let is_long = self.ledger.wal().is_ok_and(|wal| wal.pages - wal.copied >= COPIED_PAGES);
+        if is_long && let Err(error) = schema::checkpoint(self.ledger.files()) {
+            tracing::warn!(%error, "the audit log's checkpoint failed");
+        }
     }
 
     /// Removes what nothing refers to any more, and empties the write-ahead

@@ -33,6 +33,10 @@ const CACHE_KIB: i64 = 512;
 /// it becomes under load, where writing over it costs half of what it does to let it grow.
 const WAL_LIMIT: i64 = 40 << 20;
 
+/// Pages in the write-ahead log that are copied into the database together: one
+/// that was written many times meanwhile is copied once.
+pub(super) const COPIED_PAGES: i64 = 2048;
+
 /// How long a reader waits where the database is just being opened or closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::reading::{broken, log, rows, start, tamper};
-use super::{draft, open, record};
+use super::{draft, open, record, store};
 use crate::store::Options;
+use crate::store::audit::Draft;
 use crate::store::purge::{Proof, purge, would_purge};
 use crate::store::read::{Filter, Reader};
 use crate::store::verify::Broken;
@@ -182,6 +183,26 @@ fn a_purge_leaves_a_log_that_verifies_lists_and_counts() {
     record(&open(&path), draft("after")).unwrap();
     assert_eq!(broken(&path), None);
     assert_eq!(rows(&path, &Filter::default(), 0).len(), 1);
+}
+
+/// Whoever purges is short of room, most often.
+#[test]
+fn a_purge_needs_less_room_than_what_it_removes() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    for n in 0..6_000 {
+        record(&store, Draft { args: format!("{n:04090}"), ..draft("t") }).unwrap();
+    }
+    drop(store);
+    let wal = folder.path().join("audit.db-wal");
+    let mut longest = 0;
+    let later = Timestamp::now() + SignedDuration::from_secs(1);
+    let purged = purge(&path, (later, Proof::Required), &Options::default(), |_| {
+        longest = longest.max(std::fs::metadata(&wal).unwrap().len());
+    });
+    assert_eq!(purged.unwrap().decisions, 6_000);
+    assert!((1..16 << 20).contains(&longest), "{longest}");
+    assert_eq!(broken(&path), None);
 }
 
 #[test]

@@ -2,14 +2,11 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
+use super::super::StoreError;
 use super::super::files::{Files, Held};
 use super::super::ledger::{Ledger, Mark};
-use super::super::{StoreError, schema};
+use super::super::schema::{self, COPIED_PAGES};
 use super::Shared;
-
-/// Pages in the write-ahead log that are copied into the database together: one
-/// that was written many times meanwhile is copied once.
-const COPIED_PAGES: i64 = 2048;
 
 /// Length of the write-ahead log, in pages, at which writers are made to wait
 /// for it to start over.
