@@ -65,8 +65,8 @@ pub(super) struct Ledger {
     identity: Identity,
     /// Bytes of the database as last seen: it becomes shorter only where it is written anew.
     len: u64,
-    /// SQLite's count of that, as last seen.
-    cookie: i64,
+    /// SQLite's count of that, as last seen; `None` where it is yet to become shorter.
+    cookie: Option<i64>,
     /// Bytes of one of its pages.
     page_size: u64,
     keys: Arc<Keys>,

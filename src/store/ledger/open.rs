@@ -100,7 +100,7 @@ impl Ledger {
             data_version: -1,
             identity: files.look().identity,
             len: 0,
-            cookie: schema::cookie(&connection).map_err(failed)?,
+            cookie: None,
             page_size: page_size(&connection).map_err(failed)?,
             dictionary: Dictionary::default(),
             windows: slots::Windows::default(),
@@ -121,6 +121,7 @@ impl Ledger {
         ledger.refresh().map_err(|error| ledger.files.open_error(error))?;
         let Look { identity, len, .. } = ledger.files.look();
         (ledger.identity, ledger.len) = (identity, len);
+        ledger.learn_cookie(len).map_err(|error| ledger.files.open_error(error))?;
         if !identity.is_whole() {
             return Err(StoreError::Lost { path: ledger.files.named.clone() });
         }

@@ -106,15 +106,25 @@ impl Ledger {
         if len < self.page_size {
             return false;
         }
-        let there = i64::try_from(len / self.page_size).unwrap_or(i64::MAX);
-        let ask = || Ok((schema::cookie(&self.connection)?, schema::pages(&self.connection)?));
-        match ask() as rusqlite::Result<_> {
-            Ok((cookie, pages)) if cookie != self.cookie && pages - there <= wal.pages => {
-                (self.len, self.cookie) = (len, cookie);
-                true
-            }
-            _ => false,
+        let before = self.cookie;
+        let Ok((cookie, missing)) = self.learn_cookie(len) else { return false };
+        let was = Some(cookie) != before && missing <= wal.pages;
+        match was {
+            true => self.len = len,
+            false => self.cookie = before,
         }
+        was
+    }
+
+    /// Remembers how often the database was written anew, unless its file of `len` bytes has
+    /// yet to become shorter for that. Gives it, and how many pages are not in the file.
+    pub(super) fn learn_cookie(&mut self, len: u64) -> rusqlite::Result<(i64, i64)> {
+        let there = len.checked_div(self.page_size).unwrap_or_default();
+        let there = i64::try_from(there).unwrap_or(i64::MAX);
+        let cookie = schema::cookie(&self.connection)?;
+        let missing = schema::pages(&self.connection)? - there;
+        self.cookie = (missing >= 0).then_some(cookie);
+        Ok((cookie, missing))
     }
 
     /// Whether entries are gone that were there when `had` was the newest, and nobody said to
