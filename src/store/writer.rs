@@ -95,6 +95,8 @@ struct Queue {
     results_due: Option<Instant>,
     /// Something was written since the newest entry was noted.
     unnoted: bool,
+    /// When it was noted last.
+    noted: Option<Instant>,
     /// The store's thread has something to do at once.
     urgent: bool,
     /// The store's thread sleeps until it is woken.

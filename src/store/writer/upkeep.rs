@@ -1,6 +1,7 @@
 //! What keeps the log's files in order, on the store's own thread.
 
 use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::super::StoreError;
 use super::super::files::{Files, Held};
@@ -11,6 +12,10 @@ use super::Shared;
 /// Length of the write-ahead log, in pages, at which writers are made to wait
 /// for it to start over.
 const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
+
+/// How often the newest entry is noted at most, however much is written: the write-ahead
+/// log is synced each time.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Brings the index nearer to the log, and the log out of the write-ahead
@@ -40,7 +45,10 @@ impl Shared {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
         }
-        self.note(&files, &mark);
+        let noted = self.queue().noted;
+        if noted.is_none_or(|noted| noted.elapsed() >= NOTE_EVERY) {
+            self.note(&files, &mark);
+        }
     }
 
     /// Notes the newest entry beside the log.
@@ -53,6 +61,7 @@ impl Shared {
 
     /// Not under the lock: nobody waits for the disk.
     fn note(&self, files: &Files, mark: &Mark) {
+        self.queue().noted = Some(Instant::now());
         if synced(files) {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
