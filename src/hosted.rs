@@ -35,31 +35,58 @@ use server::{Origin, Server};
 pub const MAX_SERVERS: usize = 1_000;
 
 /// A server of the configuration file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Configured {
     /// Its name in the path.
     pub name: String,
     /// Where it is.
-    pub url: Option<String>,
-    /// Or what is run: a child for each session.
-    pub command: Vec<String>,
-    /// Variables that the command is given though they hold a credential of the
-    /// gate's.
-    pub env: Vec<String>,
+    pub endpoint: Endpoint,
     /// Sent to it in place of the client's own; values are marked sensitive.
     pub headers: HeaderMap,
     /// Plain HTTP to another machine will do.
     pub allow_http: bool,
-    /// Decides for agents that have no policy of their own.
-    pub policy: Option<Arc<Policies>>,
-    /// The names that [`Self::policy`] was loaded by.
-    pub policy_names: Vec<String>,
-    /// The mode over what they say, and where they are looked up; only with policies.
-    pub policy_way: (Option<Mode>, Option<PathBuf>),
+    /// Decide for agents that have no policy of their own.
+    pub policies: Option<OwnPolicies>,
     /// Its hints may loosen what is decided.
     pub trusted: bool,
     /// Tools that would be denied are left out of tools/list.
     pub hide_denied: bool,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Behind this URL.
+    Url(String),
+    /// On this machine: a child for each session.
+    Command {
+        /// What is run, with its arguments.
+        command: Vec<String>,
+        /// Variables that it is given though they hold a credential of the gate's.
+        env: Vec<String>,
+    },
+}
+
+/// Policies of one server, and what they were loaded by.
+#[derive(Debug, Clone)]
+pub struct OwnPolicies {
+    /// What they say.
+    pub policies: Arc<Policies>,
+    /// Their files or names.
+    pub names: Vec<String>,
+    /// The mode over what they say.
+    pub mode: Option<Mode>,
+    /// Where they are looked up.
+    pub folder: Option<PathBuf>,
+}
+
+impl PartialEq for OwnPolicies {
+    /// Two are the same where they were loaded by the same: the files are followed
+    /// as they change.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { policies: _, names, mode, folder } = self;
+        (names, mode, folder) == (&other.names, &other.mode, &other.folder)
+    }
 }
 
 /// What servers are hosted with.
@@ -290,7 +317,8 @@ impl Hosted {
     fn server(&self, name: &str, origin: Origin) -> Result<Arc<Server>, RegistrationError> {
         let url = match &origin {
             Origin::Kept(registration) => Some(registration.url.as_str()),
-            Origin::Configured(configured) => configured.url.as_deref(),
+            Origin::Configured(Configured { endpoint: Endpoint::Url(url), .. }) => Some(&**url),
+            Origin::Configured(_) => None,
         };
         if !is_name(name, url) {
             return Err(RegistrationError::Name(name.to_owned()));
@@ -348,18 +376,4 @@ impl Hosted {
 fn end(server: &Arc<Server>) {
     let server = Arc::clone(server);
     tokio::spawn(async move { server.backend.close().await });
-}
-
-impl PartialEq for Configured {
-    /// Policies are the same where their names, their mode and their place are:
-    /// the files are followed as they change.
-    fn eq(&self, other: &Self) -> bool {
-        let of = |one: &Self| {
-            let Self { name, url, command, env, .. } = one;
-            let policies = (one.policy_names.clone(), one.policy_way.clone());
-            (name.clone(), url.clone(), command.clone(), env.clone(), policies)
-        };
-        let flags = |one: &Self| (one.allow_http, one.trusted, one.hide_denied);
-        of(self) == of(other) && flags(self) == flags(other) && self.headers == other.headers
-    }
 }

@@ -1,7 +1,6 @@
 //! The MCP servers of the configuration file, as `serve` shows them.
 
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use http::header::AUTHORIZATION;
@@ -11,9 +10,8 @@ use zeroize::Zeroizing;
 use super::policies;
 use crate::cli::Trust;
 use crate::config::{Server, Settings};
-use crate::hosted::{Configured, RegistrationError};
+use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError};
 use crate::policy::diagnostic::Diagnostics;
-use crate::policy::live::Policies;
 use crate::rest::credentials::Source;
 
 /// What is wrong with servers of the configuration, by their names.
@@ -42,12 +40,9 @@ pub(super) fn shown<T>(
 /// The servers whose headers and policies can be had, and what is wrong with others.
 fn configured(settings: &Settings) -> (Vec<Configured>, Wrong) {
     let (mut configured, mut wrong) = (Vec::new(), Wrong::new());
-    for (name, server) in settings.hosted() {
-        let had = policy(settings, server).and_then(|policy| Ok((policy, headers(server)?)));
-        match had {
-            Ok((policy, headers)) => {
-                configured.push(server_of(settings, name, server, policy, headers));
-            }
+    for (name, server, endpoint) in settings.hosted() {
+        match server_of(settings, name, server, endpoint) {
+            Ok(server) => configured.push(server),
             Err(error) => wrong.push((name.to_owned(), format!("{error:#}"))),
         }
     }
@@ -80,7 +75,7 @@ pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
     let of_providers = settings.providers().iter().filter_map(|(_, it)| it.credential.as_ref());
     let of_servers = settings
         .hosted()
-        .flat_map(|(_, server)| server.credential.iter().chain(server.headers.values()));
+        .flat_map(|(_, server, _)| server.credential.iter().chain(server.headers.values()));
     let named = of_providers.chain(of_servers).filter_map(|source| match source {
         Source::Env(name) => Some(OsString::from(name)),
         Source::File(_) => None,
@@ -88,38 +83,35 @@ pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
     named.chain(OF_AWS.map(OsString::from)).collect()
 }
 
-fn policy(settings: &Settings, server: &Server) -> anyhow::Result<Option<Arc<Policies>>> {
-    if server.policy.is_empty() {
+fn own_policies(settings: &Settings, names: &[String]) -> anyhow::Result<Option<OwnPolicies>> {
+    if names.is_empty() {
         return Ok(None);
     }
-    let policy = policies::load(&server.policy, settings)?;
-    policy.watch().context("the policy files cannot be watched")?;
-    Ok(Some(policy))
+    let policies = policies::load(names, settings)?;
+    policies.watch().context("the policy files cannot be watched")?;
+    Ok(Some(OwnPolicies {
+        policies,
+        names: names.to_vec(),
+        mode: policies::mode(settings),
+        folder: settings.policy_dir.clone(),
+    }))
 }
 
 fn server_of(
     settings: &Settings,
     name: &str,
     server: &Server,
-    policy: Option<Arc<Policies>>,
-    headers: HeaderMap,
-) -> Configured {
-    Configured {
+    endpoint: &Endpoint,
+) -> anyhow::Result<Configured> {
+    Ok(Configured {
         name: name.to_owned(),
-        url: server.url.clone(),
-        command: server.command.clone(),
-        env: server.env.clone(),
-        headers,
+        endpoint: endpoint.clone(),
+        policies: own_policies(settings, &server.policy)?,
+        headers: headers(server)?,
         allow_http: server.allow_http,
-        policy,
-        policy_way: match server.policy.is_empty() {
-            true => (None, None),
-            false => (policies::mode(settings), settings.policy_dir.clone()),
-        },
-        policy_names: server.policy.clone(),
         trusted: settings.trust(name, None) == Trust::Server,
         hide_denied: settings.hide_denied(name, false),
-    }
+    })
 }
 
 fn headers(server: &Server) -> anyhow::Result<HeaderMap> {

@@ -21,6 +21,7 @@ use crate::action::{Agent, Provider};
 use crate::cli::{
     AuditSync, Bridge, DecideArgs, ListenArgs, Mode, OnAuditFailure, StoreArgs, Trust,
 };
+use crate::hosted::Endpoint;
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::rest::credentials;
 use crate::rest::route::Upstream;
@@ -129,12 +130,7 @@ pub struct Server {
     /// Policies for this server instead of the general ones.
     pub policy: Vec<String>,
     /// Where it is: `serve` shows it at `/mcp/{name}`.
-    pub url: Option<String>,
-    /// What is run instead, with its arguments: a child for each session.
-    pub command: Vec<String>,
-    /// Variables that the command is given though they hold a credential of the
-    /// gate's.
-    pub env: Vec<String>,
+    pub endpoint: Option<Endpoint>,
     /// Headers that the gate puts in, each from `{env: NAME}` or `{file: PATH}`.
     pub headers: BTreeMap<String, credentials::Source>,
     /// A bearer token that the gate puts in, from `{env: NAME}` or `{file: PATH}`.
@@ -316,9 +312,9 @@ impl Settings {
     }
 
     /// The MCP servers that `serve` shows, by name: those with a URL or a command.
-    pub fn hosted(&self) -> impl Iterator<Item = (&str, &Server)> {
-        let named = self.file.servers.iter().map(|(name, server)| (name.as_str(), server));
-        named.filter(|(_, server)| server.url.is_some() || !server.command.is_empty())
+    pub fn hosted(&self) -> impl Iterator<Item = (&str, &Server, &Endpoint)> {
+        let servers = self.file.servers.iter();
+        servers.filter_map(|(name, server)| Some((&**name, server, server.endpoint.as_ref()?)))
     }
 
     /// What the file says of the providers.
@@ -428,6 +424,30 @@ mod tests {
         }
         assert!(!error.contains("xoxb-secret"), "{error}");
         assert!(load("- a list\n").is_err() && load("a: [1\n").is_err());
+    }
+
+    #[test]
+    fn a_server_is_behind_a_url_or_is_a_command() {
+        let endpoint = |yaml: &str| {
+            let file = load(&format!("servers:\n  git: {{{yaml}}}\n"))?;
+            let server = file.servers.get("git").expect("git");
+            Ok::<_, ConfigError>(server.endpoint.clone())
+        };
+        let url = || "https://mcp.example.com/mcp".to_owned();
+        let (command, env) = (vec!["git-mcp".to_owned()], vec!["TOKEN".to_owned()]);
+        assert_eq!(endpoint("policy: git").expect("neither"), None);
+        let read = endpoint(&format!("url: '{}'", url())).expect("a URL");
+        assert_eq!(read, Some(Endpoint::Url(url())));
+        let read = endpoint("command: [git-mcp], env: [TOKEN]").expect("a command");
+        assert_eq!(read, Some(Endpoint::Command { command, env }));
+        for (yaml, wrong) in [
+            ("url: 'https://a.example/', command: [x]", ":2:14: error: a server has a `url` or"),
+            ("url: 'https://a.example/', env: [X]", ":2:41: error: `env` is for"),
+            ("env: [X]", ":2:14: error: `env` is for"),
+        ] {
+            let error = endpoint(yaml).expect_err(yaml).to_string();
+            assert!(error.contains(wrong), "{error}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::serve::ProviderFile;
 use super::{File, Server};
 use crate::action::Provider;
 use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, duration, name, size};
+use crate::hosted::Endpoint;
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::policy::fields::{At, Fields, Reader, advise};
 use crate::policy::live::is_path;
@@ -139,13 +140,30 @@ impl Config<'_> {
         Server {
             trust: fields.get("trust").and_then(|node| self.reader.word(node, "trust", TRUSTS)),
             policy: fields.get("policy").map(|node| self.policies(node)).unwrap_or_default(),
-            url: self.parsed(&fields, "url", server_url),
-            command: self.texts(&fields, "command"),
-            env: self.texts(&fields, "env"),
+            endpoint: self.endpoint(&fields),
             headers: fields.get("headers").map(|node| self.headers(node)).unwrap_or_default(),
             credential: fields.get("credential").and_then(|node| self.credential(node)),
             allow_http: self.is_set(&fields, "allow_http"),
             hide_denied: self.is_set(&fields, "hide_denied"),
+        }
+    }
+
+    fn endpoint(&mut self, fields: &Fields<'_>) -> Option<Endpoint> {
+        let env = self.texts(fields, "env");
+        match (fields.get("url"), fields.get("command"), fields.get("env")) {
+            (Some(_), None, None) => self.parsed(fields, "url", server_url).map(Endpoint::Url),
+            (None, Some(_), _) => {
+                Some(Endpoint::Command { command: self.texts(fields, "command"), env })
+            }
+            (Some(url), Some(_), _) => {
+                self.reader.error(url.span, "a server has a `url` or a `command`, not both");
+                None
+            }
+            (_, None, Some(env)) => {
+                self.reader.error(env.span, "`env` is for a server with a `command`");
+                None
+            }
+            (None, None, None) => None,
         }
     }
 

@@ -74,9 +74,6 @@ pub enum RegistrationError {
         "`{0}` is not a URL of a server: https, or http on this machine (elsewhere with AGENTGATE_ALLOW_HTTP=1 or allow_http), without a password in it"
     )]
     Url(String),
-    /// Neither a URL nor a command, or both.
-    #[error("`{0}` needs a URL or a command, and not both")]
-    Way(String),
     /// The configuration file has one of that name.
     #[error("`{0}` is a server of the configuration file: change it there, or take another name")]
     Configured(String),
@@ -133,7 +130,11 @@ pub(super) fn is_name(name: &str, url: Option<&str>) -> bool {
 }
 
 /// The URL, where requests may be sent to it.
-pub(super) fn usable(url: &str, allow_http: bool) -> Option<Uri> {
+pub(super) fn usable(url: &str, allow_http: bool) -> Result<Uri, RegistrationError> {
+    sendable(url, allow_http).ok_or_else(|| RegistrationError::Url(url.to_owned()))
+}
+
+fn sendable(url: &str, allow_http: bool) -> Option<Uri> {
     // What sends would take a port out of range for none.
     url::Url::parse(url).ok()?;
     let uri: Uri = url.parse().ok()?;
@@ -194,7 +195,7 @@ mod tests {
             "http://[::1]/",
             "http://localhost/",
         ] {
-            assert!(usable(url, false).is_some(), "{url}");
+            assert!(usable(url, false).is_ok(), "{url}");
         }
         for url in [
             "http://a.example/",
@@ -204,8 +205,8 @@ mod tests {
             "a.example",
             "",
         ] {
-            assert!(usable(url, false).is_none(), "{url}");
+            assert!(usable(url, false).is_err(), "{url}");
         }
-        assert!(usable("http://mcp:3000/mcp", true).is_some());
+        assert!(usable("http://mcp:3000/mcp", true).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Uri};
 
 use super::api::ServerView;
 use super::registration::{Registration, policy_of, usable};
-use super::{Configured, Host, RegistrationError};
+use super::{Configured, Endpoint, Host, RegistrationError};
 use crate::action::{Agent, Transport};
 use crate::gate::Gate;
 use crate::mcp::http::children::{Children, Limits};
@@ -45,33 +45,20 @@ impl Server {
     pub(super) fn new(host: &Host, name: &str, origin: Origin) -> Result<Self, RegistrationError> {
         let begin = begin(host, name, &origin);
         let backend = match &origin {
-            Origin::Configured(Configured { command, env, url: None, .. })
-                if !command.is_empty() =>
-            {
-                let command: Vec<OsString> = command.iter().map(OsString::from).collect();
-                let limits = Limits {
-                    max_message: host.max_message,
-                    children: MAX_CHILDREN,
-                    each: MAX_CHILDREN_EACH,
-                    idle: IDLE,
-                };
-                let secrets = host.secrets.but_for(env);
-                let children = Children::without(secrets, &command, limits, begin);
-                Backend::Command(Pools::new(children, host.bridging))
-            }
-            Origin::Configured(Configured {
-                url: Some(url), command, headers, allow_http, ..
-            }) if command.is_empty() => {
-                let allow_http = *allow_http || host.allow_http;
-                let uri = usable(url, allow_http);
-                let uri = uri.ok_or_else(|| RegistrationError::Url(url.clone()))?;
-                Backend::Remote(remote(host, uri, headers.clone(), begin))
-            }
-            Origin::Configured(_) => return Err(RegistrationError::Way(name.to_owned())),
             Origin::Kept(Registration { url, .. }) => {
-                let uri = usable(url, host.allow_http);
-                let uri = uri.ok_or_else(|| RegistrationError::Url(url.clone()))?;
+                let uri = usable(url, host.allow_http)?;
                 Backend::Remote(remote(host, uri, HeaderMap::new(), begin))
+            }
+            Origin::Configured(Configured { endpoint, headers, allow_http, .. }) => {
+                match endpoint {
+                    Endpoint::Url(url) => {
+                        let uri = usable(url, *allow_http || host.allow_http)?;
+                        Backend::Remote(remote(host, uri, headers.clone(), begin))
+                    }
+                    Endpoint::Command { command, env } => {
+                        Backend::Command(children(host, command, env, begin))
+                    }
+                }
             }
         };
         Ok(Self { origin, backend })
@@ -88,12 +75,10 @@ impl Server {
     pub(super) fn shown(&self, name: &str) -> ServerView {
         let (url, command, tools) = match &self.origin {
             Origin::Kept(kept) => (Some(kept.url.clone()), None, kept.tools.clone()),
-            Origin::Configured(Configured { url: Some(url), .. }) => {
-                (Some(url.clone()), None, Vec::new())
-            }
-            Origin::Configured(configured) => {
-                (None, configured.command.first().cloned(), Vec::new())
-            }
+            Origin::Configured(Configured { endpoint, .. }) => match endpoint {
+                Endpoint::Url(url) => (Some(url.clone()), None, Vec::new()),
+                Endpoint::Command { command, .. } => (None, command.first().cloned(), Vec::new()),
+            },
         };
         ServerView { name: name.to_owned(), url, command, tools, problem: None }
     }
@@ -115,8 +100,8 @@ impl Decides {
             Origin::Kept(Registration { name, tools, .. }) if !tools.is_empty() => {
                 Self::Made(policy_of(name))
             }
-            Origin::Configured(Configured { policy: Some(policy), .. }) => {
-                Self::Policies(Arc::clone(policy))
+            Origin::Configured(Configured { policies: Some(own), .. }) => {
+                Self::Policies(Arc::clone(&own.policies))
             }
             _ => Self::Gate,
         }
@@ -135,6 +120,23 @@ impl Decides {
         let nothing = || Arc::new(ArcSwap::from_pointee(Policy::join(&[], None)));
         host.gate.under(handle.unwrap_or_else(nothing))
     }
+}
+
+fn children(
+    host: &Host,
+    command: &[String],
+    env: &[String],
+    begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
+) -> Arc<Pools> {
+    let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+    let limits = Limits {
+        max_message: host.max_message,
+        children: MAX_CHILDREN,
+        each: MAX_CHILDREN_EACH,
+        idle: IDLE,
+    };
+    let children = Children::without(host.secrets.but_for(env), &command, limits, begin);
+    Pools::new(children, host.bridging)
 }
 
 fn remote(

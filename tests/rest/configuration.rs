@@ -174,7 +174,7 @@ fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
         ("servers:\n  s: {url: 'ftp://x/mcp'}\n", ":2:12: error: servers.s: `ftp://x/mcp` is not"),
         (
             "servers:\n  s: {trust: none, command: [x], url: 'https://x/'}\n",
-            ":2:39: error: servers.s",
+            ":2:39: error: a server has a `url` or a `command`, not both",
         ),
         ("servers:\n  s: {url: 'https://x/', policy: nope}\n", ":2:34: error: policy `nope`"),
     ] {
