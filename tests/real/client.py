@@ -12,8 +12,13 @@ import asyncio
 import json
 import sys
 
+import mcp.client.session
 import mcp_types as types
 from mcp import Client, MCPError, StdioServerParameters
+
+# A server may take longer to start where a machine has more to do, and the SDK would
+# take it for one of the older era.
+mcp.client.session.DISCOVER_TIMEOUT_SECONDS = 60
 
 
 async def sample(_context, _params):

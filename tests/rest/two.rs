@@ -1,9 +1,14 @@
 //! HTTP/2 by hand: floods, clients that take nothing, heads that HTTP/1 could not
 //! carry. The connection is cut off, and other clients are served.
 
+use std::future::pending;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use agentgate::net::lanes::Lanes;
+use agentgate::net::server::{Limits, serve};
 
 use crate::support::{PATIENCE, Recorder, Serve};
 
@@ -127,14 +132,27 @@ fn floods_are_cut_off_and_others_are_served() {
     assert_eq!(gate.request("GET", "/proxy/github/user", &headers, "").status, 200);
 }
 
+/// The program's own listener, in front of an answer, with this much patience.
+fn listener(patience: Duration) -> SocketAddr {
+    let limits = Limits { write_patience: patience, drain: patience, ..Limits::default() };
+    let (told, address) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            told.send(listener.local_addr().unwrap()).unwrap();
+            let app = axum::Router::new().fallback(|| async { "an answer" });
+            serve(listener, app, limits, &Lanes::this_runtime(), pending()).await.unwrap();
+        });
+    });
+    address.recv().unwrap()
+}
+
 /// A window of nothing, by a client that is otherwise alive.
 #[test]
 fn who_takes_nothing_of_an_answer_is_cut_off() {
-    let recorder = Recorder::start();
-    let gate = Serve::in_front_of(&recorder);
-    let key = gate.agent("a", "allow_all").key;
     let no_window = [&[0, 4][..], &0_u32.to_be_bytes()].concat();
-    let mut client = Two::connect(gate.address, &key, &no_window);
+    let mut client = Two::connect(listener(Duration::from_secs(1)), "any", &no_window);
     let head = client.head(&[]);
     client.stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head)).unwrap();
     assert_eq!(client.next().map(|(kind, stream, _)| (kind, stream)), Some((HEADERS, 1)));
