@@ -179,10 +179,22 @@ pub fn upstream_failed(id: Option<&[u8]>, words: &str) -> String {
     error(id, UPSTREAM, words, None)
 }
 
-/// The answer to a call while more requests are in flight than are kept track of.
+/// The answer to a request while more are in flight than are kept track of.
 #[must_use]
 pub fn too_many(id: Option<&[u8]>, max: usize) -> String {
-    error(id, TOO_MUCH, &format!("more than {max} requests are in flight"), None)
+    error(id, TOO_MUCH, &in_flight(max), None)
+}
+
+/// The same to a call, which has its row.
+#[must_use]
+pub fn too_many_calls(id: Option<&[u8]>, max: usize, denial: &Denial) -> Reply {
+    let line = error(id, TOO_MUCH, &in_flight(max), Some(decision(denial)));
+    Reply::refusal(line, Speaker::Gate, denial)
+}
+
+/// What is wrong where there are more requests than `max`.
+pub(super) fn in_flight(max: usize) -> String {
+    format!("more than {max} requests are in flight")
 }
 
 /// Answers as they are sent: an array for a batch, a line each otherwise.

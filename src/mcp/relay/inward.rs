@@ -153,7 +153,9 @@ impl Relay {
             (tools.hints(name), tools.listing(name), state.pending.is_full())
         };
         if full {
-            return Judged::Refused(Some(reply::too_many(id, MAX_PENDING).into()));
+            let fault = Fault::request(reply::in_flight(MAX_PENDING));
+            let denial = self.record_malformed(McpRequest::CALL, &fault).await;
+            return Judged::Refused(Some(reply::too_many_calls(id, MAX_PENDING, &denial)));
         }
         let target = Target::Tool(ToolCall {
             server: Arc::clone(&self.settings.server),

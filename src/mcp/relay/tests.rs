@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::gate::AuditFailure;
+use crate::mcp::pending::MAX_PENDING;
 use crate::mcp::tools::MAX_LISTS;
 use crate::policy::{Policy, load_str};
 use crate::store::{Options, Store};
@@ -456,6 +457,20 @@ fn a_message_too_large_is_answered_in_either_direction_and_the_session_goes_on()
         session.client.say(call(3, "look")).await;
         assert_eq!(session.server.hear().await["id"], 3);
     });
+}
+
+#[tokio::test]
+async fn a_call_beyond_those_that_are_kept_track_of_is_refused_and_recorded() {
+    let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
+    session.client.line().await;
+    for id in 0..MAX_PENDING {
+        let key = session.relay.key(format!("\"{id}\"").as_bytes());
+        session.relay.state().pending.ask(key, Asked::Other).unwrap();
+    }
+    session.client.say(call(1, "look")).await;
+    let error = &session.client.hear().await["error"];
+    assert!(error["message"].as_str().unwrap().contains("in flight"), "{error}");
+    assert!(error["data"]["agentgate/decision"]["request_id"].is_string(), "{error}");
 }
 
 /// What is refused changes nothing: its request is still under way.
