@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http::{HeaderMap, Uri};
 
 use super::api::ServerView;
@@ -18,7 +17,6 @@ use crate::mcp::http::pools::Pools;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::tools::FirstSeen;
-use crate::policy::Policy;
 use crate::policy::live::Policies;
 
 /// Children of one server at once, those of them that one agent may have, and how
@@ -107,18 +105,16 @@ impl Decides {
         }
     }
 
-    /// The gate for an agent. One whose policy is not there gets nothing.
+    /// The gate for an agent.
     fn gate(&self, host: &Host, agent: &Agent) -> Gate {
         let record = host.directory.named(&agent.name);
         let own = record.as_ref().and_then(|record| record.policy.as_deref());
-        let handle = match (own, self) {
-            (None, Self::Policies(policies)) => Some(policies.handle()),
+        host.gate.under(match (own, self) {
+            (None, Self::Policies(policies)) => policies.handle(),
             (None, Self::Gate) => return host.gate.clone(),
-            (None, Self::Made(name)) => host.book.lasting_handle(name),
-            (Some(own), _) => host.book.lasting_handle(own),
-        };
-        let nothing = || Arc::new(ArcSwap::from_pointee(Policy::join(&[], None)));
-        host.gate.under(handle.unwrap_or_else(nothing))
+            (None, Self::Made(name)) => host.book.handle(name),
+            (Some(own), _) => host.book.handle(own),
+        })
     }
 }
 

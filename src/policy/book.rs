@@ -35,17 +35,13 @@ struct View {
 
 /// What is known of one name.
 #[derive(Debug, Clone)]
-enum Page {
-    /// It loads, and is followed.
-    Open(Arc<Policies>),
-    /// It does not, for this reason; tried again now and then, so that whoever
-    /// has it costs no look at the disk with each request. Nothing passes under the
-    /// policies, which are the ones that it will be found in once it is there.
-    Missing(Arc<str>, Arc<Policies>),
+struct Page {
+    /// What the name leads to: nothing passes under it while there is no policy.
+    policies: Arc<Policies>,
+    /// Why there is none. It is tried again now and then, so that whoever has it costs
+    /// no look at the disk with each request.
+    missing: Option<Arc<str>>,
 }
-
-/// The policy under which nothing passes.
-const DENY: &str = "deny_all";
 
 /// Names that are remembered as missing; others are looked for each time.
 const MAX_MISSING: usize = 256;
@@ -111,9 +107,9 @@ impl Book {
     /// nothing is, who has it is refused until something is.
     fn look_again(&self, name: &str) {
         let Err(found) = self.load(name) else { return };
-        if let (Some(Page::Open(policies)), Some(nothing)) = (self.page(name), nothing()) {
-            policies.give_way(nothing);
-            self.note_missing(name, &found, policies);
+        if let Some(Page { policies, missing: None }) = self.page(name) {
+            policies.give_way(Policies::missing(name));
+            self.miss(name, &found, policies);
         }
     }
 
@@ -134,25 +130,18 @@ impl Book {
         thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
     }
 
-    /// Where the policy of that name, or the gate's own, is always found. `None`
-    /// where there is none or it does not load: nothing may pass then.
+    /// Where the policy of that name is always found. While there is none, or it does
+    /// not load, nothing passes.
     #[must_use]
-    pub fn handle(&self, name: Option<&str>) -> Option<Arc<ArcSwap<Policy>>> {
-        let Some(name) = name else { return Some(self.own.handle()) };
-        match self.open.load().get(name) {
-            Some(Page::Open(policies)) => return Some(policies.handle()),
-            Some(Page::Missing(..)) => return None,
-            None => {}
+    pub fn handle(&self, name: &str) -> Arc<ArcSwap<Policy>> {
+        if let Some(page) = self.open.load().get(name) {
+            return page.policies.handle();
         }
-        self.load(name).inspect_err(|found| self.miss(name, found)).ok()
-    }
-
-    /// The same for whoever stays longer than a request: where there is nothing of
-    /// that name, nothing passes until there is. `None` where too many are missing.
-    #[must_use]
-    pub fn lasting_handle(&self, name: &str) -> Option<Arc<ArcSwap<Policy>>> {
-        self.handle(Some(name)).or_else(|| match self.page(name)? {
-            Page::Open(policies) | Page::Missing(_, policies) => Some(policies.handle()),
+        self.load(name).unwrap_or_else(|found| {
+            let policies = Arc::new(Policies::missing(name));
+            let handle = policies.handle();
+            self.miss(name, &found, policies);
+            handle
         })
     }
 
@@ -160,40 +149,30 @@ impl Book {
     fn poll(&self) {
         self.own.poll();
         for (name, page) in self.open.load().iter() {
-            match page {
-                Page::Open(policies) => policies.poll(),
-                Page::Missing(complaint, _) => {
-                    let again = self.load(name).err();
-                    if let Some(found) = again.filter(|found| *found.to_string() != **complaint) {
-                        self.miss(name, &found);
-                    }
-                }
+            let Some(why) = &page.missing else {
+                page.policies.poll();
+                continue;
+            };
+            let again = self.load(name).err();
+            if let Some(found) = again.filter(|found| *found.to_string() != **why) {
+                self.miss(name, &found, Arc::clone(&page.policies));
             }
         }
     }
 
-    /// Notes that a policy which is asked for is missing.
-    fn miss(&self, name: &str, found: &Diagnostics) {
-        let policies = match self.page(name) {
-            Some(Page::Missing(_, policies)) => Some(policies),
-            _ => nothing().map(Arc::new),
-        };
-        policies.into_iter().for_each(|policies| self.note_missing(name, found, policies));
-    }
-
-    /// Says what is wrong with a policy, and remembers it.
-    fn note_missing(&self, name: &str, found: &Diagnostics, policies: Arc<Policies>) {
+    /// Says what is wrong with a policy that is asked for, and remembers it.
+    fn miss(&self, name: &str, found: &Diagnostics, policies: Arc<Policies>) {
         tracing::error!(policy = name, "agents that have this policy are refused:\n{found}");
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = HashMap::clone(&self.open.load());
-        // It may have been put in the meantime.
-        if matches!(open.get(name), Some(Page::Open(there)) if !Arc::ptr_eq(there, &policies)) {
+        // It may have been put, or missed, by another in the meantime.
+        if open.get(name).is_some_and(|page| !Arc::ptr_eq(&page.policies, &policies)) {
             return;
         }
         open.remove(name);
-        let missing = open.values().filter(|page| matches!(page, Page::Missing(..))).count();
-        if missing < MAX_MISSING {
-            open.insert(name.into(), Page::Missing(found.to_string().into(), policies));
+        if open.values().filter(|page| page.missing.is_some()).count() < MAX_MISSING {
+            let missing = Some(found.to_string().into());
+            open.insert(name.into(), Page { policies, missing });
         }
         self.open.store(Arc::new(open));
     }
@@ -276,15 +255,15 @@ impl Book {
         let view = self.view.load();
         let policies = Policies::load(&[name.to_owned()], &view.lookup, view.mode)?;
         let mut open = HashMap::clone(&self.open.load());
-        let there = match open.get(name) {
-            Some(Page::Open(there) | Page::Missing(_, there)) => {
-                there.give_way(policies);
-                Arc::clone(there)
+        let policies = match open.get(name) {
+            Some(page) => {
+                page.policies.give_way(policies);
+                Arc::clone(&page.policies)
             }
             None => Arc::new(policies),
         };
-        let handle = there.handle();
-        open.insert(name.into(), Page::Open(there));
+        let handle = policies.handle();
+        open.insert(name.into(), Page { policies, missing: None });
         self.open.store(Arc::new(open));
         Ok(handle)
     }
@@ -292,11 +271,6 @@ impl Book {
     fn page(&self, name: &str) -> Option<Page> {
         self.open.load().get(name).cloned()
     }
-}
-
-/// What nothing passes under.
-fn nothing() -> Option<Policies> {
-    Policies::load(&[DENY.to_owned()], &Lookup::default(), None).ok()
 }
 
 /// Nothing that could lead out of a folder.
@@ -315,7 +289,12 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::call;
     use super::*;
+    use crate::action::{Action, McpRequest, Target};
+    use crate::intent::Intent;
+    use crate::json::Object;
+    use crate::verdict::Decision;
 
     const ALLOW: &str = "name: team\nrules:\n  - effect: allow\n    tool: '*'\n";
 
@@ -325,17 +304,33 @@ mod tests {
         Book::new(lookup, None, Arc::new(own))
     }
 
+    fn is_missing(book: &Book, name: &str) -> bool {
+        passes_nothing(&book.handle(name))
+    }
+
+    /// Whether not even a method passes that a policy would have to name.
+    fn passes_nothing(handle: &ArcSwap<Policy>) -> bool {
+        let policy = handle.load();
+        let call = call("look", "{}");
+        let (server, method) = (Arc::from("files"), "resources/read".to_owned());
+        let read = Target::Method(McpRequest { server, method, params: Object::default() });
+        [&call, &Action { target: read, ..call.clone() }].into_iter().all(|action| {
+            let verdict = policy.judge(action, Intent::Read);
+            verdict.decision == Decision::Deny && verdict.reason.to_string().contains("not found")
+        }) && policy.concerns_method("resources/read")
+    }
+
     #[test]
     fn a_policy_is_put_found_listed_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let book = book(folder.path());
-        assert!(book.handle(Some("team")).is_none());
+        assert!(is_missing(&book, "team"));
         book.put("team", ALLOW).unwrap();
-        assert_eq!(&*book.handle(Some("team")).unwrap().load().names()[0], "team");
+        assert_eq!(&*book.handle("team").load().names()[0], "team");
         assert!(book.list().iter().any(|entry| entry.name == "team" && entry.file.is_some()));
         assert_eq!(book.text("team").unwrap(), ALLOW);
         book.delete("team").unwrap();
-        assert!(book.handle(Some("team")).is_none() && !book.knows("team"));
+        assert!(is_missing(&book, "team") && !book.knows("team"));
         assert!(matches!(book.delete("default"), Err(BookError::Unknown(_))), "built in");
     }
 
@@ -354,30 +349,29 @@ mod tests {
     fn a_policy_that_was_missed_is_found_when_it_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let book = book(folder.path());
-        assert!(book.handle(Some("late")).is_none());
+        assert!(is_missing(&book, "late"));
         fs::write(folder.path().join("late.yaml"), "rules: 1").unwrap();
         book.poll();
-        assert!(book.handle(Some("late")).is_none());
+        assert!(is_missing(&book, "late"));
         fs::write(folder.path().join("late.yaml"), "name: late\n").unwrap();
         book.poll();
-        assert_eq!(&*book.handle(Some("late")).unwrap().load().names()[0], "late");
+        assert_eq!(&*book.handle("late").load().names()[0], "late");
     }
 
     #[test]
     fn who_stays_is_refused_until_there_is_a_policy() {
         let folder = tempfile::tempdir().unwrap();
         let book = book(folder.path());
-        let held = book.lasting_handle("team").unwrap();
-        assert_eq!(&*held.load().names()[0], "deny_all");
+        let held = book.handle("team");
+        assert!(passes_nothing(&held));
         book.put("team", ALLOW).unwrap();
         assert_eq!(&*held.load().names()[0], "team");
         book.delete("team").unwrap();
-        assert_eq!(&*held.load().names()[0], "deny_all");
-        assert!(book.handle(Some("team")).is_none());
+        assert!(passes_nothing(&held) && is_missing(&book, "team"));
         book.put("team", "name: again\n").unwrap();
         assert_eq!(&*held.load().names()[0], "again");
         for n in 0..2 * MAX_MISSING {
-            assert!(book.handle(Some(&format!("absent-{n}"))).is_none());
+            assert!(is_missing(&book, &format!("absent-{n}")));
         }
         assert!(book.open.load().len() <= MAX_MISSING + 1);
     }
@@ -388,7 +382,7 @@ mod tests {
         let lookup = Lookup { named: Some(folder.path().to_owned()), own: None };
         let own = Policies::load(&["default".to_owned()], &lookup, None).unwrap();
         let book = Book::new(lookup, None, Arc::new(own));
-        let handle = book.handle(None).unwrap();
+        let handle = book.own.handle();
         book.put("default", "name: ours\n").unwrap();
         assert_eq!(&*handle.load().names()[0], "ours");
         book.put("default", "name: ours-again\n").unwrap();
@@ -401,7 +395,7 @@ mod tests {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let book = book(one.path());
         book.put("team", ALLOW).unwrap();
-        let (team, own) = (book.handle(Some("team")).unwrap(), book.handle(None).unwrap());
+        let (team, own) = (book.handle("team"), book.own.handle());
         book.put("team", "name: again\n").unwrap();
         assert_eq!(&*team.load().names()[0], "again");
         fs::write(other.path().join("team.yaml"), "name: elsewhere\n").unwrap();
@@ -412,14 +406,12 @@ mod tests {
         book.turn_over(&["read_only".to_owned()], lookup(), None).unwrap();
         assert_eq!((&*team.load().names()[0], &*own.load().names()[0]), ("elsewhere", "read_only"));
         book.delete("team").unwrap();
-        assert_eq!(&*team.load().names()[0], "deny_all");
+        assert!(passes_nothing(&team));
     }
 
     #[test]
-    fn without_a_name_the_gates_own_policy_decides() {
+    fn no_name_leads_out_of_the_folders() {
         let folder = tempfile::tempdir().unwrap();
-        let book = book(folder.path());
-        assert_eq!(&*book.handle(None).unwrap().load().names()[0], "deny_all");
-        assert!(book.handle(Some("../../etc/passwd")).is_none());
+        assert!(is_missing(&book(folder.path()), "../../etc/passwd"));
     }
 }

@@ -276,13 +276,19 @@ impl Policies {
         Ok(Self { current, followed: Mutex::new(followed) })
     }
 
+    /// What is in force under a name that leads to nothing: nothing passes.
+    pub(super) fn missing(name: &str) -> Self {
+        let current = Arc::new(ArcSwap::from_pointee(Policy::missing(name)));
+        Self { current, followed: Mutex::new(Followed { mode: None, files: Vec::new() }) }
+    }
+
     /// Puts `other` in this one's place: who holds the handle decides by it from
     /// now on.
     pub(super) fn give_way(&self, other: Self) {
-        let other = other.followed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut followed = self.lock();
-        *followed = other;
-        self.current.store(Arc::new(followed.join()));
+        let Self { current, followed } = other;
+        let mut present = self.lock();
+        *present = followed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.current.store(current.load_full());
     }
 
     fn lock(&self) -> MutexGuard<'_, Followed> {

@@ -140,6 +140,17 @@ impl Policy {
         Self::join(&[Arc::new(file)], None)
     }
 
+    /// What holds for whoever has a policy that is not there, or does not load: nothing
+    /// passes, whatever it may have said.
+    #[must_use]
+    pub(crate) fn missing(name: &str) -> Self {
+        let mut rules = RuleSet::join(std::iter::empty());
+        rules.fallback.policy = name.into();
+        rules.fallback.reason = Some(format!("Policy '{name}' not found").into());
+        let methods = NamedMethods::unknown();
+        Self { enforced: Some(rules), methods, ..Self::join(&[], None) }
+    }
+
     /// The same policy without its hours, for tests that name no time.
     #[must_use]
     pub fn at_any_time(mut self) -> Self {

@@ -15,6 +15,8 @@ pub(super) struct NamedMethods {
     written: HashSet<Box<str>>,
     /// Conditions of rules that may be about any method.
     conditions: Vec<Arc<Condition>>,
+    /// Nobody knows which.
+    any: bool,
 }
 
 impl NamedMethods {
@@ -31,10 +33,16 @@ impl NamedMethods {
         named
     }
 
+    /// Those that a policy names which is not there: each may be one.
+    pub(super) fn unknown() -> Self {
+        Self { any: true, ..Self::default() }
+    }
+
     /// Whether some rule names `method`: under `methods`, or in a `when` that tells it from
     /// a call by its method alone (`method == "resources/read"`).
     pub(super) fn contains(&self, method: &str) -> bool {
-        method == McpRequest::CALL
+        self.any
+            || method == McpRequest::CALL
             || self.written.contains(method)
             || self.conditions.iter().any(|condition| condition.singles_out(method))
     }

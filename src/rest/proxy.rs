@@ -138,9 +138,7 @@ impl Proxy {
                 return self.refuse_unheld(asked, peer.ip(), error).await;
             }
         };
-        let Some(gate) = self.gate_for(&who.agent) else {
-            return self.refuse_without_policy(&who.agent, asked, parts).await;
-        };
+        let gate = self.gate_for(&who.agent);
         let Some(base) = base else {
             let fault =
                 HeadFault::Header("the header `host` does not name a host".to_owned()).into();
@@ -326,28 +324,12 @@ impl Proxy {
         site.map_or_else(vendors, |site| Arc::clone(&site.ways))
     }
 
-    /// The gate under the agent's own policy; `None` where that cannot be had.
-    fn gate_for(&self, agent: &AgentRecord) -> Option<Gate> {
-        let Some(name) = agent.policy.as_deref() else { return Some(self.gate.clone()) };
-        Some(self.gate.under(self.book.handle(Some(name))?))
-    }
-
-    fn refuse_without_policy<'r>(
-        &'r self,
-        agent: &'r AgentRecord,
-        (provider, dialect): (Provider, Dialect),
-        parts: &Parts,
-    ) -> Rare<'r> {
-        let reason = format!("Policy '{}' not found", agent.policy.as_deref().unwrap_or_default());
-        let flawed = Malformed::ambiguous(provider.as_str(), parts.method.as_str(), reason.clone());
-        Box::pin(async move {
-            let row = self.refusals.faulty(named(agent), flawed).await;
-            let body = json!({
-                "error": "access_denied", "reason": reason, "policy": agent.policy.as_deref(),
-                "suggestion": "Tell the operator: the agent's policy has to be put in place.",
-            });
-            reply::answer(dialect, StatusCode::FORBIDDEN, body, row.as_deref())
-        })
+    /// The gate under the agent's own policy, where it has one.
+    fn gate_for(&self, agent: &AgentRecord) -> Gate {
+        match agent.policy.as_deref() {
+            Some(name) => self.gate.under(self.book.handle(name)),
+            None => self.gate.clone(),
+        }
     }
 
     fn action(&self, agent: &AgentRecord, target: Target) -> Arc<Action> {

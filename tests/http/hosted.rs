@@ -550,16 +550,20 @@ fn a_policy_that_comes_back_is_in_force_again() {
         let key = gate.key(&json!({"name": name, "policy": "team"}));
         format!("X-Agent-Key: {key}\r\n")
     });
+    // Nobody knows any more which methods it named.
+    let read = json!({"jsonrpc": "2.0", "id": 2, "method": "resources/read",
+                      "params": {"uri": "file:///srv/notes"}});
+    let asked = [call(1, "look", json!({})), read];
     let runs = |own: &String| {
-        let asked = gate.request("POST", "/mcp/s", own, &call(1, "look", json!({})));
-        asked.body.contains("ran")
+        let answers = asked.each_ref().map(|asked| gate.request("POST", "/mcp/s", own, asked));
+        answers.map(|answer| answer.body.contains("ran"))
     };
-    assert!(runs(&keys[0]));
+    assert_eq!(runs(&keys[0]), [true; 2]);
     delete();
     // One that was here before, and one that comes now.
-    assert_eq!(keys.each_ref().map(runs), [false, false]);
+    assert_eq!(keys.each_ref().map(runs), [[false; 2]; 2]);
     put();
-    assert_eq!(keys.each_ref().map(runs), [true, true]);
+    assert_eq!(keys.each_ref().map(runs), [[true; 2]; 2]);
 }
 
 /// Both eras at `/mcp/{name}`, whichever the server speaks.

@@ -46,9 +46,7 @@ impl Proxy {
             return reply::answer(dialect, StatusCode::FORBIDDEN, body, row.as_deref());
         };
         let agent = Arc::clone(&holder.agent);
-        let Some(gate) = self.gate_for(&agent) else {
-            return self.refuse_without_policy(&agent, (provider, dialect), parts).await;
-        };
+        let gate = self.gate_for(&agent);
         let is_safe = parts.method.is_safe();
         let rewriter = base.map(|base| {
             // What answers here is a store of files, which hands out nothing more
