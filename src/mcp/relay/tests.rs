@@ -52,9 +52,12 @@ impl End {
     }
 
     async fn send(&mut self, line: &str) {
-        let sink = self.sink.as_mut().unwrap();
-        sink.write_all(line.as_bytes()).await.unwrap();
-        sink.write_all(b"\n").await.unwrap();
+        self.write(line).await;
+        self.write("\n").await;
+    }
+
+    async fn write(&mut self, text: &str) {
+        self.sink.as_mut().unwrap().write_all(text.as_bytes()).await.unwrap();
     }
 
     async fn say(&mut self, message: Value) {
@@ -176,14 +179,7 @@ fn what_is_not_refused_passes_byte_for_byte_and_in_order() {
             session.server.send(line).await;
             assert_eq!(session.client.line().await, format!("{line}\n"));
         }
-        session
-            .client
-            .sink
-            .as_mut()
-            .unwrap()
-            .write_all(b"{\"id\":3,\"method\":\"ping\"}")
-            .await
-            .unwrap();
+        session.client.write("{\"id\":3,\"method\":\"ping\"}").await;
         session.client.sink.take();
         drop(session.client);
         assert_eq!(session.server.line().await, "{\"id\":3,\"method\":\"ping\"}");
@@ -349,10 +345,8 @@ fn a_held_call_that_is_cancelled_is_never_sent() {
         session.initialize("2025-11-25").await;
         session.client.say(call(1, "look")).await;
         let list = session.server.hear().await;
-        session
-            .client
-            .say(json!({"method": "notifications/cancelled", "params": {"requestId": 1}}))
-            .await;
+        let cancels = json!({"method": "notifications/cancelled", "params": {"requestId": 1}});
+        session.client.say(cancels).await;
         assert_eq!(session.server.hear().await["method"], "notifications/cancelled");
         session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look")]}})).await;
         session.client.say(call(2, "look")).await;
@@ -380,15 +374,11 @@ fn a_task_keeps_its_call_open_until_its_result_has_come() {
         for (id, method, status, left) in
             [(2, "tasks/get", "working", 1), (3, "tasks/get", "completed", 0)]
         {
-            session
-                .client
-                .say(json!({"id": id, "method": method, "params": {"taskId": "t"}}))
-                .await;
+            let asked = json!({"id": id, "method": method, "params": {"taskId": "t"}});
+            session.client.say(asked).await;
             session.server.line().await;
-            session
-                .server
-                .say(json!({"id": id, "result": {"taskId": "t", "status": status}}))
-                .await;
+            let told = json!({"id": id, "result": {"taskId": "t", "status": status}});
+            session.server.say(told).await;
             session.client.line().await;
             assert_eq!(open(&session), left, "{status}");
         }
@@ -418,10 +408,8 @@ fn a_batch_goes_whole_or_not_at_all() {
         let list = session.server.hear().await;
         session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look"), {"name": "denied"}]}})).await;
         assert_eq!(session.server.hear().await.as_array().unwrap().len(), 2);
-        session
-            .client
-            .say(json!([call(2, "look"), call(3, "denied"), {"id": 4, "method": "ping"}]))
-            .await;
+        let batch = json!([call(2, "look"), call(3, "denied"), {"id": 4, "method": "ping"}]);
+        session.client.say(batch).await;
         let answers = session.client.hear().await;
         let ids: Vec<_> = answers.as_array().unwrap().iter().map(|answer| &answer["id"]).collect();
         assert_eq!(ids, [2, 3, 4]);
