@@ -185,55 +185,77 @@ impl Reader {
         let sql = format!("SELECT {}, id FROM facet", facet::COLUMNS);
         let mut select = self.connection().prepare_cached(&sql)?;
         let mut rows = select.query([])?;
-        let mut total = Counts::default();
-        let mut stats = Stats::default();
-        let mut names: [HashMap<String, (i64, i64)>; 4] = Default::default();
+        let mut sums = Sums::default();
         while let Some(row) = rows.next()? {
-            let Some(counts) = counts.get(&row.get(12)?) else { continue };
-            let facet = Facet::read(row, 0)?;
-            total.add(counts);
-            *stats.by_decision.entry(facet.decision.to_string()).or_default() += counts.decided;
-            for (kind, count) in [
-                (
-                    if facet.stage == "rate_limit" { "rate_limited" } else { &facet.decision },
-                    counts.decided - counts.failed,
-                ),
-                ("error", counts.failed),
-            ] {
-                if count > 0 {
-                    *stats.by_kind.entry(kind.to_owned()).or_default() += count;
-                }
+            if let Some(counts) = counts.get(&row.get(12)?) {
+                sums.add(&Facet::read(row, 0)?, counts);
             }
-            let others = counts.decided - counts.failed;
-            for (outcome, count) in [(&*facet.outcome, others), ("error", counts.failed)] {
+        }
+        Ok(sums.finish())
+    }
+}
+
+/// What facets add up to.
+#[derive(Default)]
+struct Sums {
+    total: Counts,
+    by_decision: BTreeMap<String, i64>,
+    by_kind: BTreeMap<String, i64>,
+    by_outcome: BTreeMap<String, i64>,
+    /// Decisions and denials by agent, server, tool, and rule that refused.
+    names: [HashMap<String, (i64, i64)>; 4],
+}
+
+impl Sums {
+    fn add(&mut self, facet: &Facet<'_>, counts: &Counts) {
+        self.total.add(counts);
+        *self.by_decision.entry(facet.decision.to_string()).or_default() += counts.decided;
+        let kind = match &*facet.stage {
+            "rate_limit" => "rate_limited",
+            _ => &facet.decision,
+        };
+        let others = counts.decided - counts.failed;
+        for (sums, name) in [(&mut self.by_kind, kind), (&mut self.by_outcome, &facet.outcome)] {
+            for (name, count) in [(name, others), ("error", counts.failed)] {
                 if count > 0 {
-                    *stats.by_outcome.entry(outcome.to_owned()).or_default() += count;
-                }
-            }
-            let rule = format!("{}: {}", facet.policy, facet.rule);
-            let rule = (facet.decision != "allow").then_some(rule);
-            let tool = facet.tool.as_deref().unwrap_or("(too many to count)").to_owned();
-            let keys =
-                [Some(facet.agent.to_string()), Some(facet.server.to_string()), Some(tool), rule];
-            let denied = if facet.decision == "deny" { counts.decided } else { 0 };
-            for (names, key) in names.iter_mut().zip(keys) {
-                if let Some(key) = key {
-                    let entry = names.entry(key).or_default();
-                    *entry = (entry.0 + counts.decided, entry.1 + denied);
+                    *sums.entry(name.to_owned()).or_default() += count;
                 }
             }
         }
-        [stats.by_agent, stats.by_server, stats.by_tool, stats.refusals_by_rule] =
-            names.map(most_first);
-        let denied = stats.by_decision.get("deny").copied().unwrap_or_default();
-        stats.decisions = total.decided;
-        stats.deny_rate = ratio(denied, total.decided);
-        stats.decision_us_mean = ratio(total.decision_us, total.decided);
-        stats.answered = total.answered;
-        stats.failed = total.failed;
-        stats.upstream_ms_mean = ratio(total.upstream_us, total.answered) / 1000.0;
-        stats.upstream_ms_max = total.upstream_max_us as f64 / 1000.0;
-        Ok(stats)
+        let tool = facet.tool.as_deref().unwrap_or("(too many to count)").to_owned();
+        let rule = format!("{}: {}", facet.policy, facet.rule);
+        let rule = (facet.decision != "allow").then_some(rule);
+        let keys =
+            [Some(facet.agent.to_string()), Some(facet.server.to_string()), Some(tool), rule];
+        let denied = if facet.decision == "deny" { counts.decided } else { 0 };
+        for (names, key) in self.names.iter_mut().zip(keys) {
+            if let Some(key) = key {
+                let entry = names.entry(key).or_default();
+                *entry = (entry.0 + counts.decided, entry.1 + denied);
+            }
+        }
+    }
+
+    fn finish(self) -> Stats {
+        let Self { total, by_decision, by_kind, by_outcome, names } = self;
+        let [by_agent, by_server, by_tool, refusals_by_rule] = names.map(most_first);
+        let denied = by_decision.get("deny").copied().unwrap_or_default();
+        Stats {
+            decisions: total.decided,
+            deny_rate: ratio(denied, total.decided),
+            decision_us_mean: ratio(total.decision_us, total.decided),
+            answered: total.answered,
+            failed: total.failed,
+            upstream_ms_mean: ratio(total.upstream_us, total.answered) / 1000.0,
+            upstream_ms_max: total.upstream_max_us as f64 / 1000.0,
+            by_decision,
+            by_kind,
+            by_outcome,
+            by_agent,
+            by_server,
+            by_tool,
+            refusals_by_rule,
+        }
     }
 }
 
