@@ -84,49 +84,68 @@ fn serve_http(
         };
         Relay::new(gate.clone(), relay::Settings { session, ..template.clone() })
     };
-    let max = of_relay.max_message;
     let runtime = match listens {
         true => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
         false => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
     };
+    let inside = runtime.enter();
     let served = match url {
         None => {
-            let (children, idle) = settings.sessions(&args.listen);
-            let limits = Limits { max_message: max, children, each: children, idle };
-            // The token opens this very door.
-            let secrets = args.listen.token_env.iter().map(OsString::from);
-            let secrets = Secrets::new(secrets.collect());
-            let children = Children::without(secrets, &args.command, limits, begin);
-            let pools = Pools::new(children, settings.bridge(args.bridge).into());
-            runtime.spawn(Pools::reap(Arc::downgrade(&pools)));
-            let backend = Backend::Command(pools);
+            let backend = Backend::Command(children(args, settings, of_relay, begin));
             runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
         }
         Some(url) => {
-            let client = Client::new()?;
-            let target = Target {
-                // The token that this listener asks for is nobody else's business.
-                keeps_authorization: listens && args.listen.token_env.is_some(),
-                fills_in: !listens,
-                bridging: settings.bridge(args.bridge).into(),
-                ..remote::target(url, args, settings, &client, of_relay)?
-            };
-            let remote = Remote::new(client, target, begin);
-            match listens {
-                true => {
-                    let backend = Backend::Remote(remote);
-                    runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
-                }
-                false => {
-                    hint_at_client();
-                    let transport = args.remote.transport;
-                    runtime.block_on(remote::over_stdio(remote, of_relay, transport))
-                }
+            let remote = server_at(url, args, settings, of_relay, begin)?;
+            if listens {
+                let backend = Backend::Remote(remote);
+                runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
+            } else {
+                hint_at_client();
+                runtime.block_on(remote::over_stdio(remote, of_relay, args.remote.transport))
             }
         }
     };
+    drop(inside);
     runtime.shutdown_background();
     served
+}
+
+/// A command, run for each session. To be called in a runtime.
+fn children(
+    args: &WrapArgs,
+    settings: &Settings,
+    of_relay: &relay::Settings,
+    begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
+) -> Arc<Pools> {
+    let (children, idle) = settings.sessions(&args.listen);
+    let limits = Limits { max_message: of_relay.max_message, children, each: children, idle };
+    // The token opens this very door.
+    let secrets = args.listen.token_env.iter().map(OsString::from);
+    let secrets = Secrets::new(secrets.collect());
+    let children = Children::without(secrets, &args.command, limits, begin);
+    let pools = Pools::new(children, settings.bridge(args.bridge).into());
+    tokio::spawn(Pools::reap(Arc::downgrade(&pools)));
+    pools
+}
+
+/// A server behind a URL.
+fn server_at(
+    url: &str,
+    args: &WrapArgs,
+    settings: &Settings,
+    of_relay: &relay::Settings,
+    begin: impl Fn(&Incoming) -> Relay + Send + Sync + 'static,
+) -> anyhow::Result<Arc<Remote>> {
+    let listens = args.listen.listen.is_some();
+    let client = Client::new()?;
+    let target = Target {
+        // The token that this listener asks for is nobody else's business.
+        keeps_authorization: listens && args.listen.token_env.is_some(),
+        fills_in: !listens,
+        bridging: settings.bridge(args.bridge).into(),
+        ..remote::target(url, args, settings, &client, of_relay)?
+    };
+    Ok(Remote::new(client, target, begin))
 }
 
 /// Clients speak through pipes: where a person sits, nothing would seem to happen.
