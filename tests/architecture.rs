@@ -115,6 +115,21 @@ fn arrows_point_down() {
 }
 
 #[test]
+fn the_page_tells_the_order_and_has_every_module_on_its_map() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let order = page.split_once("The order, from the").unwrap().1.split_once(".\n").unwrap().0;
+    let told: Vec<_> = order.split('`').skip(1).step_by(2).collect();
+    let order: Vec<_> = ORDER.iter().rev().copied().collect();
+    assert_eq!(told, order);
+    let map = page.split_once("\n## The map\n").unwrap().1.split_once("\n## ").unwrap().0;
+    let is_on_map = |module: &str| {
+        [format!("{module}.rs"), format!("{module}/")].iter().any(|name| map.contains(name))
+    };
+    let missing: Vec<_> = ORDER.iter().filter(|module| !is_on_map(module)).collect();
+    assert!(missing.is_empty(), "not on the map: {missing:?}");
+}
+
+#[test]
 fn pure_modules_stay_pure() {
     let mut wrong = Vec::new();
     for source in sources().into_iter().filter(Source::is_pure) {
