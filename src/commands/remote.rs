@@ -275,7 +275,7 @@ pub(super) async fn over_http(
     let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
     // Children that were started on a lane end on it.
     let lanes = Lanes::start()?;
-    server::serve(listener, app, limits, &lanes, stop).await?;
+    server::serve(listener, app, limits, &lanes, stop).await;
     backend.close().await;
     refusals.close().await;
     lanes.close().await;

@@ -2,7 +2,6 @@
 //! drained at the end.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -53,6 +52,9 @@ const MAX_FAULTY: usize = 1 << 10;
 
 /// How long it is before it is said again that there are no places.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long it is before the next connection is asked for where one could not be had.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a listener puts up with; beyond 100 headers it answers 431, too.
 #[derive(Debug, Clone, Copy)]
@@ -112,32 +114,21 @@ impl App for axum::Router {
 
 /// Answers on `listener` by `app`, each connection on one of `lanes`, until `stop`
 /// resolves, then lets what is under way end for [`Limits::drain`].
-///
-/// # Errors
-/// Where the listener itself breaks.
 pub async fn serve(
     listener: TcpListener,
     app: impl App,
     limits: Limits,
     lanes: &Lanes,
     stop: impl Future<Output = ()>,
-) -> io::Result<()> {
+) {
     let builder = builder(limits);
     let patience = Patience { head: limits.head_patience, write: limits.write_patience };
     let (stopping, _) = watch::channel(());
     let mut told = None;
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors: those that are open have to end first.
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
+            accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
         let place = tokio::select! {
@@ -146,10 +137,8 @@ pub async fn serve(
         };
         let Some(place) = place else { continue };
         let is_spare = matches!(place, Place::Spare(_));
-        if is_spare && told.is_none_or(|at: Instant| at.elapsed() > TELL_AGAIN) {
-            told = Some(Instant::now());
-            let count = lanes.places().count();
-            tracing::warn!("all {count} places are taken: more connections are answered 503");
+        if is_spare {
+            tell_that_all_are_taken(lanes.places(), &mut told);
         }
         let _ = stream.set_nodelay(true);
         alive::probe(&stream);
@@ -178,7 +167,29 @@ pub async fn serve(
     if timeout(limits.drain, stopping.closed()).await.is_err() {
         tracing::warn!("requests under way were broken off");
     }
-    Ok(())
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                // Out of descriptors: those that are open have to end first.
+                tracing::warn!(%error, "a connection was not accepted");
+                sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Says so, and not again before [`TELL_AGAIN`].
+fn tell_that_all_are_taken(places: &Places, told: &mut Option<Instant>) {
+    if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
+        *told = Some(Instant::now());
+        let count = places.count();
+        tracing::warn!("all {count} places are taken: more connections are answered 503");
+    }
 }
 
 fn builder(limits: Limits) -> Builder<TokioExecutor> {

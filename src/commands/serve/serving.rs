@@ -1,7 +1,6 @@
 //! A gate that serves: what it is made of, how it takes up another plan, and how
 //! it ends.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +51,7 @@ pub(in crate::commands) struct Serving {
     retention: watch::Sender<Option<u32>>,
     keeping: JoinHandle<()>,
     stop: watch::Sender<bool>,
-    tasks: JoinSet<io::Result<()>>,
+    tasks: JoinSet<()>,
     /// Children that were started on a lane end on it: kept until the end.
     lanes: Arc<Lanes>,
 }
@@ -137,7 +136,7 @@ impl Serving {
         self.keeping.abort();
         let _ = self.stop.send(true);
         while let Some(ended) = self.tasks.join_next().await {
-            ended??;
+            ended?;
         }
         self.proxy.refusals.close().await;
         self.hosted.close().await;
@@ -240,11 +239,11 @@ async fn listen_on(
     app: impl server::App,
     lanes: Arc<Lanes>,
     mut stopped: watch::Receiver<bool>,
-) -> io::Result<()> {
+) {
     let stop = async move {
         // The sender only goes away with the process.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
-    server::serve(listener, app, limits, &lanes, stop).await
+    server::serve(listener, app, limits, &lanes, stop).await;
 }
