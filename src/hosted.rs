@@ -286,7 +286,8 @@ impl Hosted {
         }
         let hints: Vec<ToolHints> = registration.tools.iter().map(Tool::hints).collect();
         let name = policy_of(&registration.name);
-        self.host.book.put(&name, &write_policy(&registration.name, &hints))?;
+        let made = self.host.book.put(&name, &write_policy(&registration.name, &hints));
+        made.map_err(RegistrationError::Policy)?;
         Ok(Some(name))
     }
 
@@ -358,7 +359,7 @@ impl Hosted {
         Ok(true)
     }
 
-    fn keep(&self) -> std::io::Result<()> {
+    fn keep(&self) -> Result<(), RegistrationError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.open.load();
         let shown = open.values().filter_map(|server| match &server.origin {

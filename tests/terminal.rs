@@ -57,6 +57,23 @@ impl Said {
     }
 }
 
+/// What keeps a gate from starting is named once, with where it is.
+#[test]
+fn a_cause_is_told_once() {
+    let home = Home::new();
+    let mut wrap = home.command(&["wrap", "https://mcp.example.com/mcp"]);
+    let nowhere = home.path().join("nowhere");
+    wrap.env("SSL_CERT_FILE", &nowhere).env("SSL_CERT_DIR", &nowhere);
+    let rootless = Said::by(wrap.output().unwrap());
+    assert_eq!(rootless.code, Some(2), "{rootless:?}");
+    assert_eq!(rootless.err.matches("certificates found").count(), 1, "{rootless:?}");
+    fs::write(home.path().join("mcp-servers.json"), "nonsense").unwrap();
+    let damaged = home.run(&["serve", "--test-mode", "--listen", "127.0.0.1:0"]);
+    assert_eq!(damaged.code, Some(2), "{damaged:?}");
+    assert!(damaged.err.contains("mcp-servers.json: expected"), "{damaged:?}");
+    assert_eq!(damaged.err.matches("expected").count(), 1, "{damaged:?}");
+}
+
 // === What is typed ===
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::action::DeclaredHints;
 use crate::net::is_loopback;
 use crate::os::files::{private, replace};
 use crate::policy::ToolHints;
+use crate::policy::book::BookError;
 
 /// The longest name of a server, in bytes.
 const MAX_NAME: usize = 2_000;
@@ -83,12 +84,20 @@ pub enum RegistrationError {
     /// There are [`MAX_SERVERS`].
     #[error("there are {MAX_SERVERS} servers already")]
     TooMany,
+    /// What was registered cannot be read.
+    #[error("{file}: {error}; mend this file of registered MCP servers, or move it away")]
+    Unreadable {
+        /// Where it is kept.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// It cannot be kept.
     #[error("it cannot be kept: {0}")]
-    Io(#[from] io::Error),
+    Unkept(io::Error),
     /// The policy made from the hints cannot be put in force.
     #[error("the policy made from the hints: {0}")]
-    Policy(#[from] crate::policy::book::BookError),
+    Policy(BookError),
 }
 
 impl Tool {
@@ -150,17 +159,20 @@ fn sendable(url: &str, allow_http: bool) -> Option<Uri> {
 }
 
 /// The registrations that were kept.
-pub(super) fn read(file: &Path) -> io::Result<Vec<Registration>> {
-    match fs::read(file) {
-        Ok(text) => Ok(serde_json::from_slice(&text)?),
+pub(super) fn read(file: &Path) -> Result<Vec<Registration>, RegistrationError> {
+    let read = match fs::read(file) {
+        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
-    }
+    };
+    read.map_err(|error| RegistrationError::Unreadable { file: file.to_owned(), error })
 }
 
 /// Writes them so that no reader ever sees half of them.
-pub(super) fn write(file: &Path, kept: &[&Registration]) -> io::Result<()> {
-    replace(file, &serde_json::to_vec_pretty(kept)?, private(&mut OpenOptions::new()))
+pub(super) fn write(file: &Path, kept: &[&Registration]) -> Result<(), RegistrationError> {
+    let text = serde_json::to_vec_pretty(kept).map_err(io::Error::from);
+    let written = text.and_then(|text| replace(file, &text, private(&mut OpenOptions::new())));
+    written.map_err(RegistrationError::Unkept)
 }
 
 #[cfg(test)]

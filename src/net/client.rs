@@ -47,7 +47,7 @@ pub struct Client {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 #[error("the system's root certificates cannot be read: {0}")]
-pub struct NoClient(#[from] std::io::Error);
+pub struct NoClient(std::io::Error);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,8 +77,8 @@ impl Client {
     /// Where there are no roots to be had.
     pub fn new() -> Result<Self, NoClient> {
         let provider = rustls::crypto::ring::default_provider();
-        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
-        Ok(Self::over(tls, Way::from_env(tcp()), READY))
+        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
+        Ok(Self::over(tls.map_err(NoClient)?, Way::from_env(tcp()), READY))
     }
 
     /// A client that trusts nobody: for clear text on this machine.
