@@ -101,6 +101,13 @@ impl Gate {
         self.policy.load_full()
     }
 
+    /// Whether nothing like `action` could pass, whatever its arguments. This decides
+    /// nothing, and is not recorded.
+    #[must_use]
+    pub fn never_admits(&self, action: &Action) -> bool {
+        pipeline::never_admits(action, &self.policy())
+    }
+
     /// Decides about `action` and records the decision; `message` comes back
     /// inside the permit, untouched.
     ///

@@ -44,6 +44,13 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
     disguised.or(exceeded).filter(|_| verdict.lets_through()).unwrap_or(verdict)
 }
 
+/// Whether nothing like `action` could pass, whatever its arguments: it need not be
+/// offered to anybody.
+#[must_use]
+pub fn never_admits(action: &Action, policy: &Policy) -> bool {
+    policy.denies_any(action, intent::of(action))
+}
+
 /// Whether a person should say what it was.
 fn is_unsure(found: &Judgement) -> bool {
     found.intent == Intent::Unknown || found.confidence < THRESHOLD

@@ -13,7 +13,6 @@ use super::Relay;
 use super::cleared::Cleared;
 use crate::action::{Target, ToolCall};
 use crate::gate::Receipt;
-use crate::intent;
 use crate::json::Object;
 use crate::mcp::answer::{self, Answer, Message, Shape};
 use crate::mcp::frames::{Frame, Frames};
@@ -226,7 +225,7 @@ impl Relay {
             annotations,
             listing,
         }));
-        self.gate.policy().denies_any(&action, intent::of(&action))
+        self.gate.never_admits(&action)
     }
 
     async fn oversize(&self, outline: Outline) {
