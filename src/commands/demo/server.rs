@@ -2,78 +2,70 @@
 //! nothing of the gate, like any server that is put behind one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, BufRead as _, Write as _};
 
-use rmcp::ErrorData;
-use rmcp::handler::server::ServerHandler;
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-    JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
-    ToolAnnotations,
-};
-use rmcp::service::{RequestContext, RoleServer, serve_server};
 use serde_json::{Value, json};
 
 use crate::commands::Done;
+use crate::mcp::{codes, era};
 
 /// Notes the book holds at most; a new one beyond it is refused.
 const MAX_NOTES: usize = 1_000;
 
 /// Serves until the client hangs up.
 pub(in crate::commands) fn run() -> anyhow::Result<Done> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (input, output) = rmcp::transport::io::stdio_pipes();
-        serve_server(Notebook::default(), (input, output)).await?.waiting().await?;
-        anyhow::Ok(())
-    })?;
-    // A read of standard input that nobody will answer must not keep us.
-    runtime.shutdown_background();
+    let mut book = Notebook::default();
+    let mut output = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        if let Some(answer) = book.answer(&serde_json::from_str(&line?)?) {
+            writeln!(output, "{answer}")?;
+            output.flush()?;
+        }
+    }
     Ok(Done::Success)
 }
 
 struct Notebook {
-    notes: Mutex<BTreeMap<u64, String>>,
+    notes: BTreeMap<u64, String>,
 }
 
 impl Default for Notebook {
     fn default() -> Self {
         let notes = ["Buy tea", "Call Mia about the roof", "Ideas for the talk"];
-        Self { notes: Mutex::new((1..).zip(notes.map(str::to_owned)).collect()) }
-    }
-}
-
-impl ServerHandler for Notebook {
-    fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-            .with_server_info(Implementation::new("notes", env!("CARGO_PKG_VERSION")))
-    }
-
-    async fn list_tools(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools()))
-    }
-
-    async fn call_tool(
-        &self,
-        request: CallToolRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let args = request.arguments.unwrap_or_default();
-        let result = match self.answer(&request.name, &args) {
-            Ok(text) => CallToolResult::success(vec![ContentBlock::text(text)]),
-            Err(text) => CallToolResult::error(vec![ContentBlock::text(text)]),
-        };
-        Ok(result.into())
+        Self { notes: (1..).zip(notes.map(str::to_owned)).collect() }
     }
 }
 
 impl Notebook {
-    fn answer(&self, tool: &str, args: &JsonObject) -> Result<String, String> {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The answer to a request; a notification has none.
+    fn answer(&mut self, message: &Value) -> Option<Value> {
+        let (id, params) = (message.get("id")?, &message["params"]);
+        let result = match message["method"].as_str() {
+            Some("initialize") => json!({
+                "protocolVersion": era::HANDSHAKE.last(),
+                "capabilities": { "tools": {} },
+                "serverInfo": { "name": "notes", "version": env!("CARGO_PKG_VERSION") },
+            }),
+            Some("tools/list") => json!({ "tools": tools() }),
+            Some("tools/call") => {
+                let tool = params["name"].as_str().unwrap_or_default();
+                let (text, failed) = match self.call(tool, &params["arguments"]) {
+                    Ok(text) => (text, false),
+                    Err(text) => (text, true),
+                };
+                json!({ "content": [{ "type": "text", "text": text }], "isError": failed })
+            }
+            Some("ping") => json!({}),
+            _ => {
+                let error = json!({ "code": codes::METHOD_NOT_FOUND, "message": "no such method" });
+                return Some(json!({ "jsonrpc": "2.0", "id": id, "error": error }));
+            }
+        };
+        Some(json!({ "jsonrpc": "2.0", "id": id, "result": result }))
+    }
+
+    fn call(&mut self, tool: &str, args: &Value) -> Result<String, String> {
+        let Self { notes } = self;
         let id = || args.get("id").and_then(Value::as_u64).ok_or("`id` must be a number");
         match tool {
             "list_notes" => {
@@ -97,49 +89,43 @@ impl Notebook {
     }
 }
 
-fn tools() -> Vec<Tool> {
-    let read = || ToolAnnotations::new().read_only(true);
-    let write = |destroys| ToolAnnotations::new().read_only(false).destructive(destroys);
+fn tools() -> Value {
     let id = || json!({ "id": { "type": "integer", "minimum": 1 } });
-    vec![
+    let read = || json!({ "readOnlyHint": true });
+    let write = |destroys| json!({ "readOnlyHint": false, "destructiveHint": destroys });
+    json!([
         tool("list_notes", "List all notes", json!({}), read()),
         tool("read_note", "Read one note", id(), read()),
         tool("create_note", "Write a note", json!({ "text": { "type": "string" } }), write(false)),
         tool("delete_note", "Delete a note for good", id(), write(true)),
-    ]
+    ])
 }
 
-fn tool(
-    name: &'static str,
-    description: &'static str,
-    properties: Value,
-    hints: ToolAnnotations,
-) -> Tool {
-    let required: Vec<Value> =
-        properties.as_object().into_iter().flatten().map(|(key, _)| json!(key)).collect();
-    let mut schema = JsonObject::new();
-    schema.insert("type".to_owned(), json!("object"));
-    schema.insert("properties".to_owned(), properties);
-    schema.insert("required".to_owned(), Value::Array(required));
-    Tool::new(name, description, Arc::new(schema)).with_annotations(hints)
+fn tool(name: &str, description: &str, properties: Value, hints: Value) -> Value {
+    let required: Vec<_> =
+        properties.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+    let schema = json!({ "type": "object", "properties": properties, "required": required });
+    json!({
+        "name": name, "description": description, "inputSchema": schema, "annotations": hints,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ask(book: &Notebook, tool: &str, args: Value) -> Result<String, String> {
-        book.answer(tool, args.as_object().unwrap())
+    fn ask(book: &mut Notebook, tool: &str, args: Value) -> Result<String, String> {
+        book.call(tool, &args)
     }
 
     #[test]
     fn the_notebook_keeps_notes() {
-        let book = Notebook::default();
-        assert_eq!(ask(&book, "create_note", json!({ "text": "x" })), Ok("note 4 written".into()));
-        assert_eq!(ask(&book, "read_note", json!({ "id": 4 })), Ok("x".into()));
-        assert!(ask(&book, "delete_note", json!({ "id": 4 })).is_ok());
-        assert!(ask(&book, "read_note", json!({ "id": 4 })).is_err());
-        assert!(ask(&book, "read_note", json!({ "id": "4" })).is_err());
-        assert!(ask(&book, "burn_note", json!({})).is_err());
+        let book = &mut Notebook::default();
+        assert_eq!(ask(book, "create_note", json!({ "text": "x" })), Ok("note 4 written".into()));
+        assert_eq!(ask(book, "read_note", json!({ "id": 4 })), Ok("x".into()));
+        assert!(ask(book, "delete_note", json!({ "id": 4 })).is_ok());
+        assert!(ask(book, "read_note", json!({ "id": 4 })).is_err());
+        assert!(ask(book, "read_note", json!({ "id": "4" })).is_err());
+        assert!(ask(book, "burn_note", json!({})).is_err());
     }
 }
