@@ -10,7 +10,8 @@ use super::Done;
 use crate::cli::{self, PoliciesCommand};
 use crate::config::{Home, Settings};
 use crate::policy::diagnostic::Diagnostics;
-use crate::policy::live::{Found, Lookup, Policies, files_in, is_path};
+use crate::policy::live::Policies;
+use crate::policy::lookup::{Found, Lookup, files_in, is_path};
 use crate::policy::{BUNDLED, Mode, PolicyFile};
 use crate::terminal;
 

@@ -9,7 +9,7 @@ use super::{Done, counted, policies};
 use crate::cli::{DecideArgs, TestArgs};
 use crate::config::Settings;
 use crate::gate::pipeline::{self, Facts};
-use crate::policy::live::{Found, Lookup};
+use crate::policy::lookup::{Found, Lookup};
 use crate::policy::{Policy, PolicyFile, Test};
 use crate::request::{self, UnknownKeys};
 use crate::terminal;

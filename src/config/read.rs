@@ -14,7 +14,7 @@ use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, durati
 use crate::hosted::Endpoint;
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::policy::fields::{At, Fields, Reader, advise};
-use crate::policy::live::is_path;
+use crate::policy::lookup::is_path;
 use crate::policy::yaml::{self, Node, Value};
 use crate::rest::credentials;
 use crate::rest::hosts::Hosts;

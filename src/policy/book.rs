@@ -11,7 +11,8 @@ use std::thread;
 use arc_swap::ArcSwap;
 
 use super::diagnostic::{Diagnostics, Source};
-use super::live::{Found, Lookup, POLL, Policies};
+use super::live::{POLL, Policies};
+use super::lookup::{Found, Lookup};
 use super::yaml::MAX_FILE;
 use super::{BUNDLED, Mode, Policy, PolicyFile, annotations};
 use crate::os::files::is_device;

@@ -2,7 +2,7 @@
 //!
 //! A text becomes a [`PolicyFile`], some files are joined to a [`Policy`], and
 //! a policy judges actions. Nothing here reads a file, waits or looks at a
-//! clock; that is `live`'s business.
+//! clock; that is the business of `lookup`, `live` and `book`.
 
 pub mod annotations;
 pub mod book;
@@ -23,6 +23,7 @@ mod hours;
 mod index;
 mod lint;
 pub mod live;
+pub mod lookup;
 mod matcher;
 mod named;
 mod numeral;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::gated::Gate;
 use super::{Finding, shown};
 use crate::net::is_loopback;
-use crate::policy::live::Lookup;
+use crate::policy::lookup::Lookup;
 use crate::terminal;
 
 /// The largest configuration read, in bytes. Claude Code keeps its history in

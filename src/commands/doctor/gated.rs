@@ -14,7 +14,7 @@ use super::state::rules;
 use crate::cli::{self, Behind, Cli, DecideArgs, WrapArgs};
 use crate::commands::remote;
 use crate::config::{File, Home};
-use crate::policy::live::{Lookup, is_path};
+use crate::policy::lookup::{Lookup, is_path};
 use crate::terminal;
 
 /// What is so of a gate that stands there and would not start.

@@ -16,7 +16,7 @@ use super::Done;
 use crate::cli::DoctorArgs;
 use crate::config::{ConfigError, File, Home, whole};
 use crate::policy::diagnostic::Diagnostic;
-use crate::policy::live::Lookup;
+use crate::policy::lookup::Lookup;
 use crate::terminal;
 
 /// What to do about a configuration that does not load.

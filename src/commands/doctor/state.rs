@@ -8,7 +8,7 @@ use super::{Finding, shown};
 use crate::commands::counted;
 use crate::config::serve::missing_credentials;
 use crate::config::{File, Home};
-use crate::policy::live::Lookup;
+use crate::policy::lookup::Lookup;
 use crate::store::read::Reader;
 use crate::terminal;
 
