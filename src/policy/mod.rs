@@ -59,6 +59,7 @@ use crate::verdict::{Decision, Reason, Stage, Verdict};
 use clause::Subject;
 use compile::DEFAULT_RULE;
 use diagnostic::{Diagnostics, Source};
+use named::NamedMethods;
 use rules::RuleSet;
 
 /// One or more policies joined in the order given, ready to decide. Immutable:
@@ -148,8 +149,8 @@ impl Policy {
         let mut rules = RuleSet::join(std::iter::empty());
         rules.fallback.policy = name.into();
         rules.fallback.reason = Some(format!("Policy '{name}' not found").into());
-        let methods = NamedMethods::unknown();
-        Self { enforced: Some(rules), methods, ..Self::join(&[], None) }
+        rules.methods = NamedMethods::unknown();
+        Self { enforced: Some(rules), ..Self::join(&[], None) }
     }
 
     /// The same policy without its hours, for tests that name no time.
