@@ -61,6 +61,41 @@ impl Words {
     }
 }
 
+/// The tools whose match keeps a call from passing.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    globs: Vec<Glob>,
+    /// Those that folding makes others of, with what it makes of them.
+    folded: Vec<(Glob, Glob)>,
+}
+
+impl Guards {
+    pub(super) fn of(rules: &[Rule]) -> Self {
+        let mut globs = Vec::new();
+        for rule in rules {
+            guarded(&rule.clause, rule.effect != Decision::Allow, &mut globs);
+        }
+        let folded = globs.iter().filter_map(|glob| {
+            let text = fold(glob.as_str());
+            let folded = (text != glob.as_str()).then(|| Glob::new(&text).ok()).flatten()?;
+            Some((Glob::clone(glob), folded))
+        });
+        Self { folded: folded.collect(), globs: globs.into_iter().cloned().collect() }
+    }
+
+    /// The one that does not match `tool`, and some reader may think that it does.
+    fn mistakable(&self, tool: &str) -> Option<&str> {
+        let read = fold(tool);
+        let is_missed = |glob: &Glob| !glob.matches(tool);
+        // Most names are as they are read: there is nothing else to match.
+        let globs = if read == tool { &[][..] } else { &self.globs };
+        let by_name = globs.iter().find(|glob| is_missed(glob) && glob.matches(&read));
+        let by_glob =
+            || self.folded.iter().find(|(glob, folded)| is_missed(glob) && folded.matches(&read));
+        by_name.or_else(|| by_glob().map(|(glob, _)| glob)).map(Glob::as_str)
+    }
+}
+
 /// A word that is not the one which rules speak of, and may be taken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mistakable<'a> {
@@ -78,7 +113,7 @@ impl Policy {
     #[must_use]
     pub fn mistakable<'a>(&'a self, tool: &'a str) -> Option<Mistakable<'a>> {
         self.sets().find_map(|(rules, observed)| {
-            let meant = rules.mistakable(tool)?;
+            let meant = rules.guards.mistakable(tool)?;
             Some(Mistakable { sent: tool, meant, observed })
         })
     }
@@ -116,23 +151,6 @@ impl Policy {
 }
 
 impl RuleSet {
-    fn mistakable(&self, tool: &str) -> Option<&str> {
-        let folded = fold(tool);
-        let mut globs = Vec::new();
-        for rule in &self.rules {
-            guarded(&rule.clause, rule.effect != Decision::Allow, &mut globs);
-        }
-        let meant = |glob: &&&Glob| {
-            let text = fold(glob.as_str());
-            let matches_folded = || match text == glob.as_str() {
-                true => false,
-                false => Glob::new(&text).is_ok_and(|glob| glob.matches(&folded)),
-            };
-            !glob.matches(tool) && (glob.matches(&folded) || matches_folded())
-        };
-        globs.iter().find(meant).map(|glob| glob.as_str())
-    }
-
     fn mistakable_argument<'a>(
         &'a self,
         action: &'a Action,

@@ -16,6 +16,13 @@ pub(super) struct Readings {
 
 impl Readings {
     pub(super) fn of(text: &str) -> Self {
+        match is_plain(text) {
+            true => Self::default(),
+            false => Self::found(text),
+        }
+    }
+
+    fn found(text: &str) -> Self {
         let mut found = Self::default();
         if uri::is_uri(text) {
             found = Self { others: uri::others(text), names: uri::names(text) };
@@ -85,6 +92,17 @@ impl Readings {
             false => self.names.push(collapsed),
         }
     }
+}
+
+/// Whether nothing about a text gives reason to look further, which is dear: a name, or a
+/// path of names that no system has in two places.
+fn is_plain(text: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let names = || text.strip_prefix('/').unwrap_or(text).split('/');
+    let leads_on = |name: &str| matches!(name, "" | "private" | "System" | "proc");
+    text.bytes().all(|byte| is_name(byte) || matches!(byte, b'/' | b'.'))
+        && !names().next().is_some_and(leads_on)
+        && names().all(|name| name.bytes().any(is_name))
 }
 
 /// A short text without what is not seen of it, and what stands around it; letters keep
@@ -289,6 +307,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// What is not looked into has nothing to find.
+        #[test]
+        fn a_plain_text_has_no_other_reading(path in "/?([a-cpP.~:@ /-]|private|System|proc|root){0,10}") {
+            let found = Readings::found(&path);
+            let is_found = !found.others.is_empty() || !found.names.is_empty();
+            proptest::prop_assert!(!(is_plain(&path) && is_found), "{:?}", found);
+        }
+
         /// A path that is read otherwise is read as one that is not.
         #[test]
         fn what_is_collapsed_stays(path in "/?[/.ab:]{0,16}") {

@@ -6,7 +6,7 @@ use super::annotations;
 use super::clause::Subject;
 use super::compile::{DEFAULT_RULE, Fallback, PolicyFile, Rule, Words};
 use super::condition::Failure;
-use super::disguise::{self, Words as LookedAt};
+use super::disguise::{self, Guards, Words as LookedAt};
 use super::document::DefaultEffect;
 use super::hours::Hours;
 use super::index::Index;
@@ -28,6 +28,8 @@ pub(crate) struct RuleSet {
     pub(super) methods: NamedMethods,
     /// What rules look at in arguments.
     pub(super) words: LookedAt,
+    /// Tools that rules keep calls from.
+    pub(super) guards: Guards,
     index: Index,
 }
 
@@ -58,7 +60,8 @@ impl RuleSet {
         let hours = files.filter_map(|file| file.hours.clone()).collect();
         let index = Index::new(rules.iter().map(|rule| &rule.clause));
         let (methods, words) = (NamedMethods::of(&rules), LookedAt::of(&rules));
-        Self { rules, fallback, hours, methods, words, index }
+        let guards = Guards::of(&rules);
+        Self { rules, fallback, hours, methods, words, guards, index }
     }
 
     /// Whether the rules are asked: of an MCP method only where one names it.
