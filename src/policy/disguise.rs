@@ -2,7 +2,7 @@
 //! tools, arguments and members of bodies by another spelling (see [`crate::fold`]).
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Policy;
 use super::clause::{Clause, Key, Subject};
@@ -22,27 +22,30 @@ use crate::verdict::Decision;
 /// Merged naively in JavaScript, its members are those of the object that it is in.
 const PROTOTYPE: &str = "__proto__";
 
-/// The keys in arguments that rules look at, by what a lenient reader makes of them.
+/// The keys in arguments that rules look at, by the [`hash`] of what a lenient reader makes
+/// of them, in order. Two that are not alike may share one: who finds a key looks closer.
 #[derive(Debug, Default)]
-pub(super) struct Words(HashMap<Box<[u8]>, Vec<Box<str>>>);
+pub(super) struct Words(Box<[(u64, Vec<Box<str>>)]>);
 
 impl Words {
     pub(super) fn of(rules: &[Rule]) -> Self {
-        let mut words: HashMap<Box<[u8]>, Vec<Box<str>>> = HashMap::new();
+        let mut words: BTreeMap<u64, Vec<Box<str>>> = BTreeMap::new();
         for rule in rules {
             rule.clause.visit(&mut |key| {
                 for word in looked_at(key).flat_map(keys) {
-                    words.entry(key_of(word)).or_default().push(word.into());
+                    words.entry(hash(word)).or_default().push(word.into());
                 }
             });
         }
-        Self(words)
+        Self(words.into_iter().collect())
     }
 
     /// Whether `key` is none of them and may be taken for one.
     fn is_near(&self, key: &str) -> bool {
-        let spelt = self.0.get(&key_of(key));
-        let is_other = |spelt: &Vec<Box<str>>| spelt.iter().all(|word| **word != *key);
+        let hash = hash(key);
+        let found = self.0.binary_search_by_key(&hash, |(hash, _)| *hash);
+        let spelt = found.ok().and_then(|at| self.0.get(at));
+        let is_other = |(_, spelt): &(_, Vec<Box<str>>)| spelt.iter().all(|word| **word != *key);
         spelt.map_or(key == PROTOTYPE, is_other)
     }
 
@@ -264,6 +267,15 @@ fn spelling(word: &str) -> Cow<'_, str> {
 /// The same for all words that are alike.
 fn key_of(word: &str) -> Box<[u8]> {
     letters(&spelling(word)).collect()
+}
+
+/// The same for all words that are alike (FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>).
+/// Whoever sends words that collide has them looked at more closely, no more.
+fn hash(word: &str) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    letters(&spelling(word)).fold(BASIS, add)
 }
 
 fn letters(word: &str) -> impl Iterator<Item = u8> {
