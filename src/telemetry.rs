@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use anstream::adapter::strip_str;
+use tracing::level_filters::STATIC_MAX_LEVEL;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -29,7 +30,10 @@ static FORMAT: OnceLock<Format> = OnceLock::new();
 /// otherwise (`info`, `agentgate=debug`, …).
 pub fn init(level: &str, format: Format) {
     let _ = FORMAT.set(format);
-    let filter = EnvFilter::try_from_env("AGENTGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let asked = std::env::var("AGENTGATE_LOG").ok();
+    let asked = asked.map(|asked| capped(&asked, STATIC_MAX_LEVEL));
+    let filter = asked.and_then(|asked| EnvFilter::try_new(asked).ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(discreet(filter))
         .with_writer(std::io::stderr)
@@ -42,6 +46,28 @@ pub fn init(level: &str, format: Format) {
             std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
         }
     }
+}
+
+/// `directives` without what this program cannot show, of which the library would warn in
+/// lines of its own.
+fn capped(directives: &str, most: LevelFilter) -> String {
+    if most == LevelFilter::TRACE {
+        return directives.to_owned();
+    }
+    let is_too_fine =
+        |level: &str| level.trim().parse().is_ok_and(|level: LevelFilter| level > most);
+    let capped = directives.split(',').map(|directive| match directive.rsplit_once('=') {
+        Some((target, level)) if is_too_fine(level) => format!("{target}={most}"),
+        None if is_too_fine(directive) => most.to_string(),
+        // A target alone stands for all that it has to say.
+        None if directive.trim().parse::<LevelFilter>().is_err()
+            && !directive.trim().is_empty() =>
+        {
+            format!("{directive}={most}")
+        }
+        _ => directive.to_owned(),
+    });
+    capped.collect::<Vec<_>>().join(",")
 }
 
 /// Whether every line on standard error is a JSON object.
@@ -105,5 +131,20 @@ mod tests {
             assert!(!filter.contains("rmcp::transport::auth=trace"), "{filter}");
         }
         assert_eq!(discreet(EnvFilter::new("error")).to_string(), "error");
+    }
+
+    #[test]
+    fn what_a_release_cannot_show_is_not_asked_for() {
+        let debug = LevelFilter::DEBUG;
+        for (wish, asked) in [
+            ("trace", "debug"),
+            ("TRACE,h2=trace", "debug,h2=debug"),
+            ("5, agentgate=info", "debug, agentgate=info"),
+            ("agentgate", "agentgate=debug"),
+            ("warn,rmcp=off,", "warn,rmcp=off,"),
+        ] {
+            assert_eq!(capped(wish, debug), asked);
+            assert_eq!(capped(wish, LevelFilter::TRACE), wish);
+        }
     }
 }
