@@ -67,11 +67,10 @@ pub fn fold(word: &str) -> Cow<'_, str> {
 /// what is looked for. One pass, since texts can be long.
 #[must_use]
 pub fn loosen(text: &str) -> Cow<'_, str> {
-    let printable = |byte: &u8| (b' '..=b'~').contains(byte);
-    if !text.as_bytes().iter().all(printable) {
+    if !all(text, |byte| (b' '..=b'~').contains(&byte)) {
         return Cow::Owned(pass(text));
     }
-    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    match !all(text, |byte| !byte.is_ascii_uppercase()) {
         true => Cow::Owned(text.to_ascii_lowercase()),
         false => Cow::Borrowed(text),
     }
@@ -86,6 +85,12 @@ pub fn seen(word: &str) -> Cow<'_, str> {
     let shown = word.split('\0').next().unwrap_or_default();
     let seen: String = shown.chars().filter(|character| !is_dropped(*character)).nfkc().collect();
     Cow::Owned(seen.trim().to_owned())
+}
+
+/// Whether `holds` says yes to every byte of a text, many of them at a time.
+fn all(text: &str, holds: impl Fn(u8) -> bool) -> bool {
+    let hold = |some: &[u8]| some.iter().fold(true, |all, byte| all & holds(*byte));
+    text.as_bytes().chunks(64).all(hold)
 }
 
 /// Two keys of `object` that a lenient reader may take for one.

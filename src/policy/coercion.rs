@@ -90,6 +90,9 @@ pub(super) fn elements(text: &str) -> Vec<String> {
 
 /// The addresses of a text that is made of them alone (RFC 5322): a mail goes to each.
 pub(super) fn addresses(text: &str) -> Vec<String> {
+    if memchr::memchr(b'@', text.as_bytes()).is_none() {
+        return Vec::new();
+    }
     let address = |part: &str| {
         let bare = part.rsplit_once('<').map_or(part, |(_, bare)| bare.trim_end_matches('>'));
         (bare.contains('@') && !bare.contains(char::is_whitespace)).then(|| bare.to_owned())

@@ -49,7 +49,8 @@ impl Readings {
         let bare = bare.strip_prefix(['"', '\'']).unwrap_or(bare);
         let bare = bare.strip_suffix(['"', '\'']).unwrap_or(bare);
         let has_drive = is_drive(bare);
-        if !bare.contains(['/', '\\']) || (uri::is_uri(bare) && !has_drive) {
+        let has_folder = memchr::memchr2(b'/', b'\\', bare.as_bytes()).is_some();
+        if !has_folder || (uri::is_uri(bare) && !has_drive) {
             return;
         }
         let (drive, below) = bare.split_at(if has_drive { 2 } else { 0 });
@@ -97,10 +98,13 @@ impl Readings {
 /// Whether nothing about a text gives reason to look further, which is dear: a name, or a
 /// path of names that no system has in two places.
 fn is_plain(text: &str) -> bool {
+    /// Longest text that is looked at for it, in bytes.
+    const LONGEST: usize = 256;
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let names = || text.strip_prefix('/').unwrap_or(text).split('/');
     let leads_on = |name: &str| matches!(name, "" | "private" | "System" | "proc");
-    text.bytes().all(|byte| is_name(byte) || matches!(byte, b'/' | b'.'))
+    text.len() <= LONGEST
+        && text.bytes().all(|byte| is_name(byte) || matches!(byte, b'/' | b'.'))
         && !names().next().is_some_and(leads_on)
         && names().all(|name| name.bytes().any(is_name))
 }
