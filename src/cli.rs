@@ -25,7 +25,7 @@ pub(crate) use remote::meant_url;
 pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
 pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
-    ServeArgs,
+    RequestArgs, ServeArgs,
 };
 
 /// The authorization layer between AI agents and the tools they can touch.

@@ -67,7 +67,7 @@ pub fn fold(word: &str) -> Cow<'_, str> {
 /// what is looked for. One pass, since texts can be long.
 #[must_use]
 pub fn loosen(text: &str) -> Cow<'_, str> {
-    if !all(text, |byte| (b' '..=b'~').contains(&byte)) {
+    if !all(text, is_printable) {
         return Cow::Owned(pass(text));
     }
     match !all(text, |byte| !byte.is_ascii_uppercase()) {
@@ -79,12 +79,16 @@ pub fn loosen(text: &str) -> Cow<'_, str> {
 /// `word` as whoever cares for the case of letters may see it; else as in [`fold`]. One pass.
 #[must_use]
 pub fn seen(word: &str) -> Cow<'_, str> {
-    if word.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if all(word, is_printable) {
         return Cow::Borrowed(word.trim());
     }
     let shown = word.split('\0').next().unwrap_or_default();
     let seen: String = shown.chars().filter(|character| !is_dropped(*character)).nfkc().collect();
     Cow::Owned(seen.trim().to_owned())
+}
+
+fn is_printable(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte)
 }
 
 /// Whether `holds` says yes to every byte of a text, many of them at a time.

@@ -45,44 +45,9 @@ pub struct ServeArgs {
     /// Remove rows older than this many days, at the start and every hour [default: never]
     #[arg(long, value_name = "DAYS", env = "AGENTGATE_RETENTION_DAYS")]
     pub retention_days: Option<u32>,
-    /// The largest request body to hold and judge [default: 1MiB]
-    #[arg(
-        help_heading = "Requests",
-        long,
-        value_name = "SIZE",
-        env = "AGENTGATE_MAX_BODY",
-        value_parser = size
-    )]
-    pub max_body: Option<usize>,
-    /// The largest MCP message at /mcp/{name} [default: 128MiB]
-    #[arg(
-        help_heading = "Requests",
-        long,
-        value_name = "SIZE",
-        env = "AGENTGATE_MAX_MESSAGE",
-        value_parser = size
-    )]
-    pub max_message: Option<usize>,
-    /// How long a provider may take to begin its answer [default: 60s]
-    #[arg(
-        help_heading = "Requests",
-        long,
-        value_name = "DURATION",
-        env = "AGENTGATE_UPSTREAM_TIMEOUT",
-        value_parser = duration
-    )]
-    pub upstream_timeout: Option<Duration>,
-    /// Bridge MCP clients of one era to servers of the other [default: auto]
-    #[arg(help_heading = "Requests", long, value_enum, env = "AGENTGATE_BRIDGE")]
-    pub bridge: Option<Bridge>,
-    /// Allow plain HTTP to MCP servers on other machines, which anyone on the way can read
-    #[arg(
-        help_heading = "Requests",
-        long,
-        env = "AGENTGATE_ALLOW_HTTP",
-        value_parser = clap::builder::FalseyValueParser::new()
-    )]
-    pub allow_http: bool,
+    /// What requests may take.
+    #[command(flatten)]
+    pub requests: RequestArgs,
     /// An origin whose pages may call the admin API; repeat for several [default: none]
     #[arg(
         help_heading = None,
@@ -95,6 +60,27 @@ pub struct ServeArgs {
     /// The form of the lines on standard error
     #[arg(help_heading = None, long, value_enum, env = "AGENTGATE_LOG_FORMAT", default_value_t)]
     pub log_format: LogFormat,
+}
+
+/// What requests may take.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Requests")]
+pub struct RequestArgs {
+    /// The largest request body to hold and judge [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_BODY", value_parser = size)]
+    pub max_body: Option<usize>,
+    /// The largest MCP message at /mcp/{name} [default: 128MiB]
+    #[arg(long, value_name = "SIZE", env = "AGENTGATE_MAX_MESSAGE", value_parser = size)]
+    pub max_message: Option<usize>,
+    /// How long a provider may take to begin its answer [default: 60s]
+    #[arg(long, value_name = "DURATION", env = "AGENTGATE_UPSTREAM_TIMEOUT", value_parser = duration)]
+    pub upstream_timeout: Option<Duration>,
+    /// Bridge MCP clients of one era to servers of the other [default: auto]
+    #[arg(long, value_enum, env = "AGENTGATE_BRIDGE")]
+    pub bridge: Option<Bridge>,
+    /// Allow plain HTTP to MCP servers on other machines, which anyone on the way can read
+    #[arg(long, env = "AGENTGATE_ALLOW_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_http: bool,
 }
 
 /// How lines on standard error look.

@@ -141,14 +141,19 @@ impl Plan {
             listen: args.listen.or(file.listen).unwrap_or(LISTEN),
             public_url: file.public_url.clone(),
             test_mode: args.test_mode || legacy.test_mode,
-            bridging: settings.bridge(args.bridge).into(),
-            allow_http: args.allow_http || file.allow_http,
+            bridging: settings.bridge(args.requests.bridge).into(),
+            allow_http: args.requests.allow_http || file.allow_http,
             max_body: args
+                .requests
                 .max_body
                 .or(file.max_body)
                 .unwrap_or(crate::rest::inbound::Limits::default().max_body),
-            max_message: settings.max_message(args.max_message),
-            upstream_timeout: args.upstream_timeout.or(file.upstream_timeout).unwrap_or(UPSTREAM),
+            max_message: settings.max_message(args.requests.max_message),
+            upstream_timeout: args
+                .requests
+                .upstream_timeout
+                .or(file.upstream_timeout)
+                .unwrap_or(UPSTREAM),
             retention_days: args.retention_days.or(file.retention_days).filter(|days| *days > 0),
             cors_origins: origins.cloned().unwrap_or_default(),
             audit_failure: settings.audit_failure(args.audit_failure),
@@ -273,6 +278,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::cli::RequestArgs;
 
     fn plan(folder: &Path, yaml: &str, args: &ServeArgs) -> Plan {
         std::fs::write(folder.join("config.yaml"), yaml).unwrap();
@@ -283,7 +289,8 @@ mod tests {
     #[test]
     fn the_keys_that_changed_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let args = ServeArgs { max_body: Some(5), ..ServeArgs::default() };
+        let requests = RequestArgs { max_body: Some(5), ..RequestArgs::default() };
+        let args = ServeArgs { requests, ..ServeArgs::default() };
         let before = plan(folder.path(), "listen: 127.0.0.1:1\nmax_body: 1MiB\n", &args);
         let after = plan(
             folder.path(),
@@ -321,7 +328,8 @@ mod tests {
         let own = read(&ServeArgs::default()).unwrap();
         assert_eq!(own.settings.policy_dir, Some(folder.path().join("mine")));
         assert!(!own.allow_http && !own.settings.hide_denied("git", false));
-        let flags = ServeArgs { allow_http: true, hide_denied: true, ..ServeArgs::default() };
+        let requests = RequestArgs { allow_http: true, ..RequestArgs::default() };
+        let flags = ServeArgs { requests, hide_denied: true, ..ServeArgs::default() };
         let flagged = read(&flags).unwrap();
         assert!(flagged.allow_http && flagged.settings.hide_denied("git", false));
         let wrong = ServeArgs { cors_origins: vec!["*".to_owned()], ..ServeArgs::default() };

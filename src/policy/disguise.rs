@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hasher as _;
+
+use fnv::FnvHasher;
 
 use super::Policy;
 use super::clause::{Clause, Key, Subject};
@@ -269,13 +272,12 @@ fn key_of(word: &str) -> Box<[u8]> {
     letters(&spelling(word)).collect()
 }
 
-/// The same for all words that are alike (FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>).
-/// Whoever sends words that collide has them looked at more closely, no more.
+/// The same for all words that are alike. Whoever sends words that collide has them looked
+/// at more closely, no more.
 fn hash(word: &str) -> u64 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
-    letters(&spelling(word)).fold(BASIS, add)
+    let mut hasher = FnvHasher::default();
+    letters(&spelling(word)).for_each(|letter| hasher.write_u8(letter));
+    hasher.finish()
 }
 
 fn letters(word: &str) -> impl Iterator<Item = u8> {

@@ -133,9 +133,8 @@ impl<'t> Appender<'t> {
             decision_us,
             next.hash,
         ])?)?;
-        *self.head = next;
         let entry = Entry::Decision { at: next.at, facet: known.id, session, decision_us };
-        self.known.recent.push(next.seq, entry);
+        self.advance(next, entry);
         Ok(())
     }
 
@@ -166,11 +165,15 @@ impl<'t> Appender<'t> {
             upstream_us,
             next.hash,
         ])?)?;
-        *self.head = next;
         let failed = outcome == FAILED;
-        let entry = Entry::Result { decision: place.seq, failed, upstream_us };
-        self.known.recent.push(next.seq, entry);
+        self.advance(next, Entry::Result { decision: place.seq, failed, upstream_us });
         Ok(true)
+    }
+
+    /// Takes what was appended for the newest entry.
+    fn advance(&mut self, next: Head, entry: Entry) {
+        *self.head = next;
+        self.known.recent.push(next.seq, entry);
     }
 }
 

@@ -15,7 +15,7 @@ use super::chain::{Hash, kind};
 use super::index::{Counts, FAILED, SPANS, bucket};
 use super::ledger::{Ledger, Transaction};
 use super::read::Reader;
-use super::schema::{COPIED_PAGES, meta, set_meta};
+use super::schema::{meta, set_meta};
 use super::{Options, StoreError, schema};
 
 /// Entries removed by one transaction.
@@ -182,8 +182,8 @@ impl Purge<'_> {
 
     /// Keeps the write-ahead log short: what is removed is written once more.
     fn copy_back(&self) {
-        let is_long = self.ledger.wal().is_ok_and(|wal| wal.pages - wal.copied >= COPIED_PAGES);
-        if is_long && let Err(error) = schema::checkpoint(self.ledger.files()) {
+        let wal = self.ledger.wal();
+        if let Err(error) = wal.and_then(|wal| wal.copied_back(self.ledger.files())) {
             tracing::warn!(%error, "the audit log's checkpoint failed");
         }
     }

@@ -35,7 +35,11 @@ const WAL_LIMIT: i64 = 40 << 20;
 
 /// Pages in the write-ahead log that are copied into the database together: one
 /// that was written many times meanwhile is copied once.
-pub(super) const COPIED_PAGES: i64 = 2048;
+const COPIED_PAGES: i64 = 2048;
+
+/// Length of the write-ahead log, in pages, at which writers are made to wait for it to
+/// start over.
+const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
 
 /// How long a reader waits where the database is just being opened or closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,6 +93,20 @@ impl Wal {
     /// How it is, with nothing done about it. Outside of a transaction.
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], Self::told)
+    }
+
+    /// The same once it is written back into the database, where it is long enough for that;
+    /// see [`checkpoint`].
+    pub(super) fn copied_back(self, files: &Files) -> rusqlite::Result<Self> {
+        match self.pages - self.copied < COPIED_PAGES {
+            true => Ok(self),
+            false => checkpoint(files),
+        }
+    }
+
+    /// Whether it has to start over.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.pages > RESTART_PAGES
     }
 
     /// The bytes that its file has at least, with pages of `page_size` bytes: a header, and

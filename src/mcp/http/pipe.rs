@@ -162,6 +162,15 @@ async fn last_words(deaf: &Notify) {
 #[derive(Debug, PartialEq, Eq)]
 struct Died;
 
+/// The next line of the child's that can be read.
+async fn said(from_child: &mut Frames<Source>) -> Result<Bytes, Died> {
+    loop {
+        if let Frame::Line(line) = from_child.next().await.ok().flatten().ok_or(Died)? {
+            return Ok(line);
+        }
+    }
+}
+
 /// Whether the child makes a handshake with the gate itself: then it was not for its
 /// era that it refused a client's.
 async fn shakes_hands(
@@ -170,8 +179,7 @@ async fn shakes_hands(
 ) -> Result<bool, Died> {
     to_child.push(line(&down::initialize())).await.map_err(|_| Died)?;
     loop {
-        let frame = from_child.next().await.ok().flatten().ok_or(Died)?;
-        let Frame::Line(answer) = frame else { continue };
+        let answer = said(from_child).await?;
         if raw(&answer, &["id"]) == Some(down::HANDSHAKE.as_bytes()) {
             return Ok(raw(&answer, &["result"]).is_some());
         }
@@ -187,8 +195,7 @@ async fn handshake(
     to_child.push(line(&down::probe())).await.map_err(|_| Died)?;
     to_child.push(line(&down::initialize())).await.map_err(|_| Died)?;
     loop {
-        let frame = from_child.next().await.ok().flatten().ok_or(Died)?;
-        let Frame::Line(answer) = frame else { continue };
+        let answer = said(from_child).await?;
         match raw(&answer, &["id"]) {
             Some(id) if id == down::PROBE.as_bytes() && down::is_discovered(&answer) => {
                 return Ok(None);

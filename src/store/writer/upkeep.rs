@@ -3,15 +3,10 @@
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::StoreError;
 use super::super::files::{Files, Held};
 use super::super::ledger::{Ledger, Mark};
-use super::super::schema::{self, COPIED_PAGES};
+use super::super::{StoreError, schema};
 use super::Shared;
-
-/// Length of the write-ahead log, in pages, at which writers are made to wait
-/// for it to start over.
-const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
 
 /// How often the newest entry is noted at most, however much is written: the write-ahead
 /// log is synced each time.
@@ -36,12 +31,8 @@ impl Shared {
         if behind {
             self.queue().urgent = true;
         }
-        let copied = wal.and_then(|wal| match wal.pages - wal.copied < COPIED_PAGES {
-            true => Ok(wal),
-            false => schema::checkpoint(&files),
-        });
-        match copied {
-            Ok(wal) if wal.pages > RESTART_PAGES => self.checkpoint_alone(&files),
+        match wal.and_then(|wal| wal.copied_back(&files)) {
+            Ok(wal) if wal.is_too_long() => self.checkpoint_alone(&files),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
         }

@@ -1,0 +1,203 @@
+use super::*;
+use crate::intent::http::tests::request;
+use crate::json::{self, Json};
+
+fn intent(method: &str, host: &str, path: &str, target: &str) -> Intent {
+    let mut request = request("aws", method, path);
+    request.host = Some(format!("{host}.amazonaws.com"));
+    if !target.is_empty() {
+        request.headers.push(("x-amz-target".to_owned(), target.to_owned()));
+    }
+    judge(&request).intent
+}
+
+#[test]
+fn regions_are_told_from_what_looks_like_them() {
+    for region in [
+        "us-east-1",
+        "ap-northeast-3",
+        "ap-southeast-7",
+        "cn-northwest-1",
+        "il-central-1",
+        "us-gov-west-1",
+        "us-iso-east-1",
+        "us-isob-east-1",
+        "eu-isoe-west-1",
+        // There is none so far.
+        "ap-southwest-12",
+    ] {
+        assert!(is_region(region), "{region}");
+    }
+    for other in [
+        "s3-us-west-2",
+        "s3-external-1",
+        "s3-website-us-east-1",
+        "s3-fips-us-west-2",
+        "s3-fips-1",
+        "ec2-203-0-113-25",
+        "compute-1",
+        "us-east",
+        "us-east-",
+        "us-east-1a",
+        "us-east-123",
+        "us-fips-east-1",
+        "us-isobb-east-1",
+        "us-gov-gov-east-1",
+        "us-middle-1",
+        "-east-1",
+        "use-east-1",
+        "US-east-1",
+        "",
+    ] {
+        assert!(!is_region(other), "{other}");
+    }
+}
+
+#[test]
+fn by_the_name_of_the_operation() {
+    let rpc = |target| intent("POST", "kms.us-east-1", "/", target);
+    assert_eq!(rpc("TrentService.ListKeys"), Intent::Read);
+    assert_eq!(rpc("TrentService.CreateKey"), Intent::Create);
+    assert_eq!(rpc("TrentService.ScheduleKeyDeletion"), Intent::Update);
+    assert_eq!(rpc("TrentService.Frobnicate"), Intent::Unknown);
+    assert_eq!(rpc("X.GetClusterCredentials"), Intent::Execute);
+    let checks_in = "AWSLicenseManager.CheckInLicense";
+    assert!(!intent("POST", "license-manager.us-east-1", "/", checks_in).is_read());
+}
+
+#[test]
+fn a_statement_may_do_more_than_select() {
+    let intent = |statement: &str| {
+        let mut query = request("aws", "POST", "/");
+        query.host = Some("query-cell1.timestream.us-east-1.amazonaws.com".to_owned());
+        let target = "Timestream_20181101.Query".to_owned();
+        query.headers.push(("x-amz-target".to_owned(), target));
+        let statement = Json::String(statement.to_owned()).canonical();
+        let body = format!(r#"{{"QueryString":{statement}}}"#);
+        query.body = Body::Json(json::parse(body.as_bytes()).expect("JSON"));
+        judge(&query).intent
+    };
+    assert_eq!(intent("\n select 1"), Intent::Read);
+    for statement in ["UNLOAD (SELECT 1) TO 's3://b'", "/**/SELECT 1", ""] {
+        assert_eq!(intent(statement), Intent::Unknown, "{statement}");
+    }
+}
+
+#[test]
+fn whatever_hands_out_keys_is_no_read() {
+    let rpc = |host, target| intent("POST", host, "/", target);
+    let jobs = "codepipeline.us-east-1";
+    assert_eq!(rpc(jobs, "CodePipeline_20150709.GetPipeline"), Intent::Read);
+    assert_eq!(rpc(jobs, "CodePipeline_20150709.GetJobDetails"), Intent::Execute);
+    let get = |host, path| intent("GET", host, path, "");
+    assert_eq!(get("portal.sso.us-east-1", "/assignment/roles"), Intent::Read);
+    assert_eq!(get("portal.sso.us-east-1", "/federation/credentials"), Intent::Execute);
+    let access = "/v20180820/accessgrantsinstance/dataaccess";
+    assert_eq!(get("1.s3-control.us-east-1", access), Intent::Execute);
+    assert_eq!(get("1.s3-control.us-east-1", "/v20180820/jobs"), Intent::Read);
+    assert_eq!(get("s3.us-east-1", access), Intent::Read);
+}
+
+#[test]
+fn whatever_hands_out_secrets_of_its_own_is_no_read() {
+    let form = |host: &str, form: &str| {
+        let (host, body) = (Some(format!("{host}.amazonaws.com")), Body::Text(form.to_owned()));
+        judge(&HttpRequest { host, body, ..request("aws", "POST", "/") }).intent
+    };
+    assert_eq!(form("ec2.us-east-1", "Action=DescribeInstances"), Intent::Read);
+    assert_eq!(form("ec2.us-east-1", "Action=GetPasswordData&InstanceId=i"), Intent::Execute);
+    let rpc = |host, target| intent("POST", host, "/", target);
+    assert_eq!(rpc("gamelift.us-east-1", "GameLift.DescribeInstances"), Intent::Read);
+    assert_eq!(rpc("gamelift.us-east-1", "GameLift.GetInstanceAccess"), Intent::Execute);
+    let get = |host, path| intent("GET", host, path, "");
+    assert_eq!(get("mediapackage.us-east-1", "/origin_endpoints"), Intent::Read);
+    assert_eq!(get("mediapackage.us-east-1", "/channels/x"), Intent::Execute);
+    assert_eq!(get("mediapackage.us-east-1", "/channels"), Intent::Execute);
+    // What the caller set comes back masked; what it stored, on purpose.
+    assert_eq!(form("rds.us-east-1", "Action=DescribeDBInstances"), Intent::Read);
+    let stored = "secretsmanager.GetSecretValue";
+    assert_eq!(rpc("secretsmanager.us-east-1", stored), Intent::Read);
+}
+
+#[test]
+fn by_the_place_of_a_rest_service() {
+    let finding = |host| intent("POST", host, "/finding", "");
+    assert_eq!(finding("access-analyzer.us-east-1"), Intent::Read);
+    assert_eq!(finding("access-analyzer-fips.us-gov-west-1"), Intent::Read);
+    // A bucket of that name, or another service.
+    assert_eq!(finding("access-analyzer.s3.us-east-1"), Intent::Create);
+    assert_eq!(finding("lambda.us-east-1"), Intent::Create);
+    assert_eq!(intent("GET", "iot.us-east-1", "/confirmdestination/x", ""), Intent::Execute);
+    assert_eq!(intent("GET", "iot.us-east-1", "/things", ""), Intent::Read);
+}
+
+#[test]
+fn a_service_has_the_whole_of_its_host() {
+    let starts = |host| intent("POST", host, "/command-executions", "");
+    assert_eq!(starts("iot.us-east-1"), Intent::Read);
+    assert_eq!(starts("data.jobs.iot.us-east-1"), Intent::Create);
+    let found = |host| intent("POST", host, "/geofencing/v0/collections/x/list-geofences", "");
+    assert_eq!(found("geofencing.geo.us-east-1"), found("geo.us-east-1"));
+}
+
+#[test]
+fn what_the_service_would_read_otherwise_is_unknown() {
+    let host = Some("iam.amazonaws.com".to_owned());
+    let form = |form: &str| {
+        let body = Body::Text(form.to_owned());
+        judge(&HttpRequest { host: host.clone(), body, ..request("aws", "POST", "/") }).intent
+    };
+    assert_eq!(form("Action=ListUsers"), Intent::Read);
+    assert_eq!(form("Action=GetCluster%43redentials"), Intent::Unknown);
+    assert_eq!(form("action=ListUsers"), Intent::Unknown);
+    let elsewhere = |host: &str| {
+        let (host, body) = (Some(host.to_owned()), Body::Text("Action=ListKeys".to_owned()));
+        judge(&HttpRequest { host, body, ..request("aws", "POST", "/") }).intent
+    };
+    assert_eq!(elsewhere("sqs.us-east-1.amazonaws.com"), Intent::Read);
+    assert_eq!(elsewhere("kms.us-east-1.amazonaws.com"), Intent::Unknown);
+    // A service of forms does not look at the header.
+    assert_eq!(intent("POST", "iam", "/", "X.ListUsers"), Intent::Unknown);
+    let mut target = request("aws", "POST", "/");
+    target.host = Some("kms.us-east-1.amazonaws.com".to_owned());
+    target.headers.push(("x-amz-target".to_owned(), "TrentService.ListKeys".to_owned()));
+    assert_eq!(judge(&target).intent, Intent::Read);
+    let with = |change: fn(&mut HttpRequest)| {
+        let mut changed = target.clone();
+        change(&mut changed);
+        judge(&changed).intent
+    };
+    assert_eq!(with(|r| r.query.push(("delete".into(), String::new()))), Intent::Unknown);
+    assert_eq!(with(|r| r.body = Body::Opaque), Intent::Unknown);
+    let json = |r: &mut HttpRequest| r.headers.push(("content-type".into(), "text/x".into()));
+    assert_eq!(with(json), Intent::Unknown);
+    let mut presigned = request("aws", "GET", "/");
+    presigned.query.push(("X-Amz-Target".into(), "DynamoDB_20120810.DeleteTable".into()));
+    assert_eq!(judge(&presigned).intent, Intent::Unknown);
+}
+
+#[test]
+fn a_get_may_hand_out_credentials_or_reach_anything() {
+    let mut session = request("aws", "GET", "/");
+    session.host = Some("b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com".into());
+    assert_eq!(judge(&session).intent, Intent::Read);
+    session.query.push(("session".into(), String::new()));
+    assert_eq!(judge(&session).intent, Intent::Execute);
+    assert_eq!(intent("GET", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
+    assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
+    assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/", "X.ListUsers"), Intent::Unknown);
+}
+
+#[test]
+fn a_name_where_a_service_would_not_look_is_unknown() {
+    let target = "TrentService.ListKeys";
+    assert_eq!(intent("POST", "bucket.s3.us-east-1", "/", target), Intent::Unknown);
+    assert_eq!(intent("POST", "lambda.us-east-1", "/functions", target), Intent::Unknown);
+    let mut twice = request("aws", "POST", "/");
+    twice.query.push(("Action".to_owned(), "ListUsers".to_owned()));
+    assert_eq!(judge(&twice).intent, Intent::Read);
+    twice.body = Body::Text("Action=DeleteUser".to_owned());
+    assert_eq!(judge(&twice).intent, Intent::Unknown);
+    twice.body = Body::Opaque;
+    assert_eq!(judge(&twice).intent, Intent::Unknown);
+}

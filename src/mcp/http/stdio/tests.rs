@@ -1,0 +1,68 @@
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+
+use super::*;
+use crate::mcp::bridge::Bridging;
+use crate::mcp::http::fixture::relays;
+use crate::mcp::http::remote::Target;
+use crate::net::client::Client;
+
+/// Takes connections and answers nothing.
+async fn silent() -> (tokio::net::TcpListener, Arc<Remote>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target {
+        uri: format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap(),
+        login: None,
+        headers: HeaderMap::new(),
+        keeps_authorization: false,
+        fills_in: true,
+        plain: false,
+        bridging: Bridging::Never,
+        max_message: 4 << 20,
+    };
+    let relay = relays(folder.path(), "allow_all");
+    let begin = move |_: &Incoming| Arc::into_inner(relay()).unwrap();
+    (listener, Remote::new(Client::without_roots().unwrap(), target, begin), folder)
+}
+
+#[tokio::test]
+async fn what_has_no_answer_long_after_the_end_of_the_input_is_told_of() {
+    let (listener, remote, _folder) = silent().await;
+    let arrived = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 64]).await;
+            open.push(stream);
+        }
+    });
+    let mut bridge = Bridge::new(remote, Agent::default(), Transport::Streamable, 4 << 20);
+    Arc::get_mut(&mut bridge).unwrap().last_answers = Duration::from_millis(200);
+    let (client, gate) = tokio::io::duplex(1 << 16);
+    let (read, write) = tokio::io::split(gate);
+    let running = tokio::spawn(async move {
+        let there = std::future::pending::<()>();
+        bridge.run((read, write, there), std::future::pending::<()>()).await
+    });
+    let (read, mut write) = tokio::io::split(client);
+    write
+        .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{}}\n")
+        .await
+        .unwrap();
+    write
+        .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"resources/list\"}\n")
+        .await
+        .unwrap();
+    write.shutdown().await.unwrap();
+    let mut told = Vec::new();
+    let mut lines = BufReader::new(read).lines();
+    while told.len() < 2 {
+        told.push(lines.next_line().await.unwrap().unwrap());
+    }
+    told.sort();
+    for (line, id) in told.iter().zip(["\"id\":0", "\"id\":7"]) {
+        assert!(line.contains(id) && line.contains("after the end of the input"), "{line}");
+    }
+    assert_eq!(running.await.unwrap(), End::Client);
+    arrived.abort();
+}
