@@ -19,7 +19,7 @@ use super::chain::length;
 pub(super) const MAX_FACETS: i64 = 50_000;
 
 /// Combinations that a writer remembers at most; it starts over when full.
-const MAX_REMEMBERED: usize = 1024;
+const MAX_REMEMBERED: usize = 4096;
 
 /// Longest name that is stored, in bytes; the rest is cut with a mark.
 pub(super) const MAX_NAME: usize = 1024;

@@ -15,14 +15,22 @@ use super::chain::kind;
 use super::recent::Recent;
 use super::schema::{meta, set_meta};
 
-/// Entries that the index may lag behind before somebody brings it up to date.
+/// Entries that the index may lag behind before somebody brings it up to date, at first.
 pub(super) const FOLD_EVERY: i64 = 2048;
 
-/// Entries that the index may lag behind at all: beyond it callers wait for it.
-pub(super) const MAX_LAG: i64 = 4 * FOLD_EVERY;
+/// Entries taken in by one transaction, where they are of few combinations: others wait
+/// for it.
+const FOLD: i64 = 1024;
 
-/// Entries taken in by one transaction: others wait for it.
-const FOLD_MAX: i64 = 1024;
+/// The same at most, and where they are of many: the list of each has a page of its own,
+/// which should not be written for one entry.
+const FOLD_MAX: i64 = 4 * FOLD_EVERY;
+
+/// Entries of one combination that make its page worth writing.
+const FOLD_EACH: i64 = 8;
+
+/// Entries that the index may lag behind at all: beyond it callers wait for it.
+pub(super) const MAX_LAG: i64 = 2 * FOLD_MAX;
 
 /// The spans that are counted, in seconds; 0 counts everything.
 pub(super) const SPANS: [i64; 3] = [0, HOUR, DAY];
@@ -109,25 +117,35 @@ impl Entry {
 /// The outcome of what failed on the way.
 pub(super) const FAILED: &str = Outcome::Error.as_str();
 
-/// Takes the next entries in, from `recent` where it has them; answers which is the newest
-/// in the index now.
-pub(super) fn fold(connection: &Connection, recent: &mut Recent) -> rusqlite::Result<i64> {
-    let folded: i64 = meta(connection, "folded")?.unwrap_or_default();
-    let mut batch = Batch::new(connection, folded)?;
-    match recent.behind(folded) {
-        Some(entries) => {
-            let mut entries = entries.take_while(|(seq, _)| *seq <= folded + FOLD_MAX);
-            entries.try_for_each(|(seq, entry)| batch.add_entry(seq, entry))?;
+/// How far the index is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Folded {
+    /// The newest entry in it.
+    pub(super) newest: i64,
+    /// Entries that it may lag behind before somebody brings it up to date.
+    pub(super) every: i64,
+}
+
+/// Takes the next entries in, from `recent` where it has them.
+pub(super) fn fold(connection: &Connection, recent: &mut Recent) -> rusqlite::Result<Folded> {
+    let before: i64 = meta(connection, "folded")?.unwrap_or_default();
+    let mut batch = Batch::new(connection, before)?;
+    match recent.behind(before) {
+        Some(mut entries) => {
+            while let Some((seq, entry)) = entries.next().filter(|_| !batch.is_full(before)) {
+                batch.add_entry(seq, entry)?;
+            }
         }
         None => batch.read(connection)?,
     }
     let newest = batch.newest;
+    let every = (FOLD_EACH * batch.combinations()).clamp(FOLD_EVERY, FOLD_MAX);
     batch.post(connection)?;
     batch.place_sessions(connection)?;
     batch.count(connection)?;
     set_meta(connection, "folded", newest)?;
     recent.forget(newest);
-    Ok(newest)
+    Ok(Folded { newest, every })
 }
 
 struct Batch<'c> {
@@ -164,11 +182,25 @@ impl<'c> Batch<'c> {
             "SELECT seq, kind, at, facet, session, decision_us, ref, outcome, upstream_us
              FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;
-        let mut rows = select.query([self.newest, FOLD_MAX])?;
-        while let Some(row) = rows.next()? {
+        let before = self.newest;
+        let mut rows = select.query([before, FOLD_MAX])?;
+        while !self.is_full(before)
+            && let Some(row) = rows.next()?
+        {
             self.add_entry(row.get(0)?, &Entry::read(row)?)?;
         }
         Ok(())
+    }
+
+    /// Whether it has enough of the entries behind `before` for one transaction.
+    fn is_full(&self, before: i64) -> bool {
+        let entries = self.newest - before;
+        entries >= FOLD_MAX || entries >= FOLD.max(FOLD_EACH * self.combinations())
+    }
+
+    /// Of how many combinations its entries are, more or less.
+    fn combinations(&self) -> i64 {
+        i64::try_from(self.counts.len()).unwrap_or(i64::MAX)
     }
 
     fn add_entry(&mut self, seq: i64, entry: &Entry) -> rusqlite::Result<()> {

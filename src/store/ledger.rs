@@ -79,6 +79,8 @@ pub(super) struct Ledger {
     dictionary: Dictionary,
     windows: slots::Windows,
     folded: i64,
+    /// How far the index may lag behind.
+    fold_every: i64,
     recent: Recent,
     broken: bool,
     #[cfg(test)]
@@ -117,7 +119,7 @@ impl Ledger {
 
     /// Whether the index is so far behind that it should be brought up to date.
     pub(super) fn wants_indexing(&self) -> bool {
-        self.head.seq - self.folded >= index::FOLD_EVERY
+        self.head.seq - self.folded >= self.fold_every
     }
 
     /// Whether it is so far behind that readers would feel it.
@@ -355,7 +357,7 @@ impl Transaction<'_> {
     pub(super) fn index(&mut self) -> Result<(), StoreError> {
         match index::fold(&self.ledger.connection, &mut self.ledger.recent) {
             Ok(folded) => {
-                self.ledger.folded = folded;
+                (self.ledger.folded, self.ledger.fold_every) = (folded.newest, folded.every);
                 Ok(())
             }
             Err(error) => Err(self.ledger.write_error(&error)),
@@ -370,7 +372,7 @@ impl Transaction<'_> {
             return Ok(());
         }
         self.head.at = now;
-        self.ledger.windows.distrust();
+        self.ledger.windows.clear();
         slots::shift(&self.ledger.connection, from - now)
             .map_err(|error| self.ledger.write_error(&error))?;
         self.append_rare(now, &Content::Clock { from }, (Some(from), None))

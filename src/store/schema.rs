@@ -18,12 +18,13 @@ use super::{Options, StoreError};
 const APPLICATION_ID: i32 = 0x4147_4154;
 
 /// One step per schema version; `PRAGMA user_version` counts those done.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 
 /// SQLite's page cache per connection, in KiB.
@@ -302,6 +303,14 @@ pub(super) fn make_older(connection: &Connection, version: usize) {
         "DROP TABLE escalation",
         "",
         "DROP TABLE session",
+        "DROP TABLE slot_queue; DROP TABLE slot_window;
+         CREATE TABLE slot (
+    agent TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (agent, policy, n)
+) STRICT, WITHOUT ROWID",
     ];
     assert_eq!(undo.len(), MIGRATIONS.len());
     for step in undo.iter().skip(version).rev() {

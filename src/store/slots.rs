@@ -2,11 +2,12 @@
 //!
 //! The slots of an agent and policy are numbered in the order taken, so the
 //! `max`-th newest is found by its number. All of this runs inside the
-//! transaction that writes the row. A writer remembers the newest slot and the
+//! transaction that writes the row. A writer remembers the newest slots and the
 //! oldest that counts, for as long as nobody else writes: most rows then cost one
 //! statement, which takes their slot.
 
-use std::collections::HashMap;
+mod windows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +17,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::policy::Limit;
 use crate::rate::{self, Usage};
 use crate::verdict::Quota;
-
-/// Slots older than this are in no window any more, in microseconds.
-const KEPT_US: i64 = 3_600_000_000;
-
-/// One slot in so many also removes old ones, up to [`REMOVED`]: more than
-/// come, so that they go.
-const REMOVE_EVERY: i64 = 16;
-const REMOVED: i64 = 2 * REMOVE_EVERY;
-
-/// Agents and policies whose slots a writer remembers at most.
-const MAX_LINES: usize = 4096;
+use windows::{Begin, Known};
+pub(super) use windows::{Windows, shift};
 
 /// How much of each of `limits` the agent has used, as far as so many more
 /// `requests` ask.
@@ -38,7 +30,7 @@ pub(super) fn usage(
 ) -> rusqlite::Result<Vec<Usage>> {
     let mut usage = Vec::with_capacity(limits.len());
     for limit in limits {
-        let mut line = windows.line(connection, agent, &limit.policy);
+        let mut line = Line::of(connection, windows, agent, &limit.policy)?;
         let (oldest_counted, newer) = match limit.max.checked_sub(requests) {
             // A limit that is too low is full by a slot that nobody took.
             None => (Some(Timestamp::MAX), 0),
@@ -67,78 +59,17 @@ pub(super) fn take_all(
     for policy in policies {
         let of_policy = || limits.iter().filter(|limit| limit.policy == *policy);
         let longest = of_policy().map(|limit| limit.window).max().unwrap_or_default();
-        let mut line = windows.line(connection, agent, policy);
-        for _ in 1..requests {
-            line.take(at, longest)?;
+        let mut newest = 0;
+        for _ in 0..requests {
+            newest = windows.take(connection, (agent, policy), (at, longest))?;
         }
-        let newest = line.take(at, longest)?;
+        let mut line = Line::of(connection, windows, agent, policy)?;
         for limit in of_policy().filter(|limit| !limit.observed) {
             let left = line.left(limit, (newest, at))?;
             nearest = Some(nearest.map_or(left, |nearest| rate::nearer(nearest, left)));
         }
     }
     Ok(nearest)
-}
-
-/// What a writer remembers of slots. Bounded; starts over when full.
-#[derive(Debug, Default)]
-pub(super) struct Windows {
-    /// Goes up when others may have written.
-    version: u64,
-    /// By agent and policy.
-    known: HashMap<(Arc<str>, Arc<str>), Known>,
-}
-
-/// What is remembered of the slots of one agent and policy.
-#[derive(Debug, Default)]
-struct Known {
-    /// Whose numbers and times these are: others may have added to them since.
-    version: u64,
-    newest: Option<i64>,
-    /// One for each length.
-    begins: Vec<Begin>,
-}
-
-/// Where a window began when it was last looked at. It only moves on, whoever
-/// writes.
-#[derive(Debug, Clone, Copy)]
-struct Begin {
-    window: Duration,
-    /// All slots before this one are out.
-    n: i64,
-    /// When it was taken.
-    at: Option<i64>,
-}
-
-impl Windows {
-    /// Forgets everything: after a rollback numbers are given anew.
-    pub(super) fn clear(&mut self) {
-        self.known.clear();
-    }
-
-    /// Others may have taken slots, or moved them.
-    pub(super) fn distrust(&mut self) {
-        self.version += 1;
-    }
-
-    fn line<'t>(
-        &'t mut self,
-        connection: &'t Connection,
-        agent: &'t Arc<str>,
-        policy: &'t Arc<str>,
-    ) -> Line<'t> {
-        let key = (Arc::clone(agent), Arc::clone(policy));
-        if self.known.len() >= MAX_LINES && !self.known.contains_key(&key) {
-            self.known.clear();
-        }
-        let known = self.known.entry(key).or_default();
-        if known.version != self.version {
-            known.version = self.version;
-            known.newest = None;
-            known.begins.iter_mut().for_each(|begin| begin.at = None);
-        }
-        Line { connection, agent, policy, known }
-    }
 }
 
 /// The slots of one agent and policy.
@@ -149,7 +80,17 @@ struct Line<'t> {
     known: &'t mut Known,
 }
 
-impl Line<'_> {
+impl<'t> Line<'t> {
+    fn of(
+        connection: &'t Connection,
+        windows: &'t mut Windows,
+        agent: &'t Arc<str>,
+        policy: &'t Arc<str>,
+    ) -> rusqlite::Result<Self> {
+        let known = windows.known(connection, agent, policy)?;
+        Ok(Self { connection, agent, policy, known })
+    }
+
     /// When the slot was taken that has to leave the window before more fit in than
     /// `before` that are there; `None` where there is none, or none that counts.
     fn oldest_counted(
@@ -171,41 +112,19 @@ impl Line<'_> {
     fn taken_before(&mut self, limit: &Limit, newer: u32) -> rusqlite::Result<Vec<Timestamp>> {
         let newest = self.newest()?;
         let (first, last) = (lowest(newest, limit), newest - i64::from(newer));
+        let placed = self.known.first_queued().map_or(newest, |queued| queued - 1).min(last);
+        let queued = (first.max(placed + 1)..=last).rev().filter_map(|n| self.known.queued_at(n));
+        let mut taken: Vec<i64> = queued.collect();
         let mut select = self.connection.prepare_cached(
-            "SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n BETWEEN ?3 AND ?4
+            "SELECT at FROM slot_window WHERE agent = ?1 AND policy = ?2 AND n BETWEEN ?3 AND ?4
              ORDER BY n DESC",
         )?;
-        let taken =
-            select.query_map(params![self.agent, self.policy, first, last], |row| row.get(0))?;
-        let taken = taken.collect::<rusqlite::Result<Vec<i64>>>()?.into_iter();
-        Ok(taken.filter_map(|at| Timestamp::from_microsecond(at).ok()).collect())
-    }
-
-    /// Takes a slot at `at`, and removes a few that are in no window. Gives its
-    /// number.
-    fn take(&mut self, at: i64, longest: Duration) -> rusqlite::Result<i64> {
-        let n = self.newest()? + 1;
-        self.connection
-            .prepare_cached("INSERT INTO slot (agent, policy, n, at) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![self.agent, self.policy, n, at])?;
-        self.known.newest = Some(n);
-        if n % REMOVE_EVERY == 0 {
-            let longest = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX).max(KEPT_US);
-            self.remove_before(at.saturating_sub(longest))?;
+        let rows = params![self.agent, self.policy, first, placed];
+        for at in select.query_map(rows, |row| row.get(0))? {
+            taken.push(at?);
         }
-        Ok(n)
-    }
-
-    /// By their numbers, which have no gaps: for a list of them SQLite would make a
-    /// table with a page cache of its own, and that costs more than a row does.
-    fn remove_before(&self, at: i64) -> rusqlite::Result<()> {
-        let mut oldest = self.connection.prepare_cached(
-            "SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n LIMIT 1",
-        )?;
-        let oldest: i64 = oldest.query_row([self.agent, self.policy], |row| row.get(0))?;
-        let sql = "DELETE FROM slot WHERE agent = ?1 AND policy = ?2 AND n < ?3 AND at < ?4";
-        let mut remove = self.connection.prepare_cached(sql)?;
-        remove.execute(params![self.agent, self.policy, oldest + REMOVED, at]).map(drop)
+        let taken = taken.into_iter();
+        Ok(taken.filter_map(|at| Timestamp::from_microsecond(at).ok()).collect())
     }
 
     /// What is left of `limit` where the slot `newest`, just taken at `at`, is the
@@ -269,16 +188,8 @@ impl Line<'_> {
         }
     }
 
-    /// The number of the newest slot; 0 where there is none.
     fn newest(&mut self) -> rusqlite::Result<i64> {
-        if let Some(newest) = self.known.newest {
-            return Ok(newest);
-        }
-        let mut newest = self.connection.prepare_cached(
-            "SELECT n FROM slot WHERE agent = ?1 AND policy = ?2 ORDER BY n DESC LIMIT 1",
-        )?;
-        let newest = newest.query_row([self.agent, self.policy], |row| row.get(0)).optional()?;
-        Ok(*self.known.newest.insert(newest.unwrap_or_default()))
+        self.known.newest(self.connection, self.agent, self.policy)
     }
 
     /// When the slot numbered `n` was taken.
@@ -287,8 +198,11 @@ impl Line<'_> {
         if n < 1 {
             return Ok(None);
         }
+        if let Some(at) = self.known.queued_at(n) {
+            return Ok(Some(at));
+        }
         self.connection
-            .prepare_cached("SELECT at FROM slot WHERE agent = ?1 AND policy = ?2 AND n = ?3")?
+            .prepare_cached("SELECT at FROM slot_window WHERE agent = ?1 AND policy = ?2 AND n = ?3")?
             .query_row(params![self.agent, self.policy, n], |row| row.get(0))
             .optional()
     }
@@ -297,10 +211,4 @@ impl Line<'_> {
 /// The first of the slots that fit into `limit` up to `newest`.
 fn lowest(newest: i64, limit: &Limit) -> i64 {
     newest - i64::from(limit.max.max(1)) + 1
-}
-
-/// Moves every slot `by` microseconds into the past: the clock was set back by
-/// so much, and windows go on as if it had not been.
-pub(super) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
-    connection.execute("UPDATE slot SET at = at - ?1", [by]).map(drop)
 }

@@ -12,7 +12,7 @@ use super::super::head::Kept;
 use super::super::keyring::{FINGERPRINT, load_keys, load_salt};
 use super::super::recent::Recent;
 use super::super::schema::meta;
-use super::super::{Options, StoreError, schema, slots};
+use super::super::{Options, StoreError, index, schema, slots};
 use super::{Head, Ledger, newest};
 
 /// What is asked of the end of a database that is opened.
@@ -106,6 +106,7 @@ impl Ledger {
             windows: slots::Windows::default(),
             recent: Recent::default(),
             folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
+            fold_every: index::FOLD_EVERY,
             broken: false,
             #[cfg(test)]
             ahead: 0,

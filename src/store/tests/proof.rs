@@ -144,7 +144,7 @@ fn what_is_not_of_the_schema_is_named() {
             "schema: the trigger `more` is not ours",
         ),
         ("DROP INDEX agent_key_agent", "schema: the index `agent_key_agent` is missing"),
-        ("ALTER TABLE slot ADD COLUMN x TEXT", "schema: the table `slot` is another"),
+        ("ALTER TABLE slot_window ADD COLUMN x TEXT", "schema: the table `slot_window` is another"),
     ] {
         let (_folder, path) = log(3);
         let outsider = rusqlite::Connection::open(&path).unwrap();

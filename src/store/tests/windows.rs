@@ -9,7 +9,7 @@ use super::{alice, completion, draft, holds, open, record, rows, store, wait};
 use crate::action::Agent;
 use crate::policy::Limit;
 use crate::rate::Usage;
-use crate::store::Store;
+use crate::store::{Store, schema};
 use crate::store::audit::Draft;
 use crate::verdict::Quota;
 
@@ -91,7 +91,8 @@ fn slots_that_are_in_no_window_any_more_go_and_no_others() {
         assert!(ask(&store, &limits, start + SignedDuration::from_mins(minute)));
     }
     let db = rusqlite::Connection::open(path).unwrap();
-    let numbers = "SELECT min(n), max(n), count(*) FROM slot";
+    let numbers = "SELECT min(n), max(n), count(*) FROM
+                   (SELECT n FROM slot_window UNION SELECT n FROM slot_queue)";
     let row = db.query_row(numbers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     let (oldest, newest, count): (i64, i64, i64) = row.unwrap();
     // Kept for an hour, looked at once in sixteen.
@@ -198,6 +199,64 @@ fn what_is_left_is_exact_whoever_took_the_slots() {
         let left = take(&stores[which], max, at);
         assert_eq!(left, max.saturating_sub(u32::try_from(used).unwrap()), "{step}");
     }
+    assert!(holds(&path));
+}
+
+/// Slots of all agents share a queue, from which each store takes them when it likes.
+#[test]
+fn each_of_many_agents_has_its_window_whoever_took_the_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let mut stores = [0, 1, 2].map(|_| open(&path));
+    let limits = [limit("p", 60, 20), limit("p", 3600, 50)];
+    let now = Timestamp::now();
+    let mut taken: Vec<Vec<Timestamp>> = vec![Vec::new(); 60];
+    let mut at = now;
+    for step in 0..6_000_usize {
+        // One third of the agents asks for most.
+        let which = (step * 7919 + step / 11) % 131 % taken.len();
+        at += SignedDuration::from_millis((step as i64 * 104_729) % 400);
+        let store = step / 7 % 3;
+        if step % 501 == 500 {
+            stores[store] = open(&path);
+        }
+        let agent = Agent::named(format!("agent {which}"));
+        let used = |window: i64| {
+            let begin = at - SignedDuration::from_secs(window);
+            taken[which].iter().filter(|taken| **taken > begin).count()
+        };
+        let fits = used(60) < 20 && used(3600) < 50;
+        assert_eq!(ask_as(&stores[store], &agent, (&limits, 1), at), fits, "{step}");
+        if fits {
+            taken[which].push(at);
+        }
+    }
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let count = |table: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        db.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert!((1..=400).contains(&count("slot_queue")), "{}", count("slot_queue"));
+    assert!(count("slot_window") > 1_000, "{}", count("slot_window"));
+    assert!(holds(&path));
+}
+
+#[test]
+fn slots_that_an_older_version_counted_count() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    store.close();
+    let outsider = rusqlite::Connection::open(&path).unwrap();
+    schema::make_older(&outsider, 5);
+    let now = Timestamp::now();
+    let insert = "INSERT INTO slot VALUES ('alice', 'p', 7, ?1)";
+    outsider.execute(insert, [now.as_microsecond()]).unwrap();
+    let store = open(&path);
+    let limits = [limit("p", 60, 2)];
+    assert_eq!([0, 1].map(|_| ask(&store, &limits, now)), [true, false]);
+    // The older one is still there: it counts no slot where nobody looks.
+    let insert = outsider.execute(insert, [now.as_microsecond()]).unwrap_err();
+    assert!(insert.to_string().contains("no such table: slot"), "{insert}");
     assert!(holds(&path));
 }
 

@@ -1,0 +1,287 @@
+//! What a writer remembers of slots, and how it stays true.
+//!
+//! A slot that is taken goes to the end of a queue, which all windows share: there it costs
+//! a row on a page that is written anyway. Many of one window at a time are put into its own
+//! table. The queue is in memory as well as in the database; others may have added to its
+//! end, or removed from its beginning.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+/// Slots of one window that wait in the queue at most.
+pub(super) const MAX_QUEUED: usize = 16;
+
+/// Slots that are in the queue at most, give or take [`TRIM_EVERY`]; tests want it full.
+const MAX_QUEUE: usize = if cfg!(test) { 256 } else { 16 << 10 };
+
+/// One slot in so many also shortens the queue.
+const TRIM_EVERY: i64 = 64;
+
+/// Windows that are remembered at most, without those that have slots in the queue.
+const MAX_WINDOWS: usize = 4096;
+
+/// Slots older than this are in no window any more, in microseconds.
+const KEPT_US: i64 = 3_600_000_000;
+
+/// Agent and policy.
+type Key = (Arc<str>, Arc<str>);
+
+/// What a writer remembers of slots. Bounded.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Windows {
+    /// Goes up when others may have written.
+    version: u64,
+    known: HashMap<Key, Known>,
+    /// The slots in the queue, oldest first.
+    queue: VecDeque<Queued>,
+    /// The id of the newest there ever was; 0 where none is known.
+    newest_id: i64,
+    /// The version that the queue is of; `None` where it has to be read whole.
+    queue_version: Option<u64>,
+}
+
+/// A slot in the queue.
+#[derive(Debug)]
+struct Queued {
+    id: i64,
+    key: Key,
+    n: i64,
+}
+
+/// What is remembered of the slots of one agent and policy.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Whose numbers and times these are: others may have added to them since.
+    version: u64,
+    /// The number of the newest slot; always known where some are queued.
+    pub(super) newest: Option<i64>,
+    /// When the newest slots were taken that are only in the queue, oldest first.
+    queued: VecDeque<i64>,
+    /// One for each length.
+    pub(super) begins: Vec<Begin>,
+    /// For how long slots count, in microseconds, as far as known.
+    kept: Option<i64>,
+}
+
+/// Where a window began when it was last looked at. It only moves on, whoever
+/// writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begin {
+    pub(super) window: Duration,
+    /// All slots before this one are out.
+    pub(super) n: i64,
+    /// When it was taken.
+    pub(super) at: Option<i64>,
+}
+
+impl Windows {
+    /// Forgets everything: after a rollback numbers are given anew.
+    pub(in crate::store) fn clear(&mut self) {
+        *self = Self { version: self.version, ..Self::default() };
+    }
+
+    /// Others may have taken slots, or moved them.
+    pub(in crate::store) fn distrust(&mut self) {
+        self.version += 1;
+    }
+
+    /// What is known of the slots of an agent and a policy, as of now.
+    pub(super) fn known(
+        &mut self,
+        connection: &Connection,
+        agent: &Arc<str>,
+        policy: &Arc<str>,
+    ) -> rusqlite::Result<&mut Known> {
+        self.catch_up(connection)?;
+        let key = (Arc::clone(agent), Arc::clone(policy));
+        if self.known.len() >= MAX_WINDOWS + self.queue.len() && !self.known.contains_key(&key) {
+            self.known.retain(|_, known| !known.queued.is_empty());
+        }
+        let version = self.version;
+        let known = self.known.entry(key).or_default();
+        known.trust(version);
+        Ok(known)
+    }
+
+    /// Takes a slot at `at`, which counts for `longest` at most. Gives its number.
+    pub(super) fn take(
+        &mut self,
+        connection: &Connection,
+        (agent, policy): (&Arc<str>, &Arc<str>),
+        (at, longest): (i64, Duration),
+    ) -> rusqlite::Result<i64> {
+        let known = self.known(connection, agent, policy)?;
+        let n = known.newest(connection, agent, policy)? + 1;
+        known.kept = Some(i64::try_from(longest.as_micros()).unwrap_or(i64::MAX).max(KEPT_US));
+        let id = self.newest_id + 1;
+        let sql = "INSERT INTO slot_queue (id, agent, policy, n, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+        connection.prepare_cached(sql)?.execute(params![id, agent, policy, n, at])?;
+        let key = (Arc::clone(agent), Arc::clone(policy));
+        if self.push(Queued { id, key, n }, at) >= MAX_QUEUED {
+            self.place(connection, &(Arc::clone(agent), Arc::clone(policy)), at)?;
+        }
+        if id % TRIM_EVERY == 0 {
+            self.trim(connection, at)?;
+        }
+        Ok(n)
+    }
+
+    /// Learns what others did to the queue.
+    fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.queue_version == Some(self.version) {
+            return Ok(());
+        }
+        let oldest: Option<i64> = connection
+            .prepare_cached("SELECT min(id) FROM slot_queue")?
+            .query_row([], |row| row.get(0))?;
+        while self.queue.front().is_some_and(|slot| oldest.is_none_or(|id| slot.id < id)) {
+            self.pop();
+        }
+        let mut newer = connection.prepare_cached(
+            "SELECT id, n, at, agent, policy FROM slot_queue WHERE id > ?1 ORDER BY id",
+        )?;
+        let mut newer = newer.query([self.newest_id])?;
+        while let Some(row) = newer.next()? {
+            let key = (row.get(3)?, row.get(4)?);
+            self.push(Queued { id: row.get(0)?, key, n: row.get(1)? }, row.get(2)?);
+        }
+        self.queue_version = Some(self.version);
+        Ok(())
+    }
+
+    /// Adds a slot to the end of the queue. Gives how many of its window are only there.
+    fn push(&mut self, slot: Queued, at: i64) -> usize {
+        let known = self.known.entry(slot.key.clone()).or_default();
+        known.trust(self.version);
+        if known.newest != Some(slot.n - 1) {
+            known.queued.clear();
+        }
+        known.newest = Some(slot.n);
+        known.queued.push_back(at);
+        self.newest_id = slot.id;
+        self.queue.push_back(slot);
+        known.queued.len()
+    }
+
+    /// Takes the oldest slot out of the queue.
+    fn pop(&mut self) {
+        if let Some(slot) = self.queue.pop_front()
+            && let Some(known) = self.known.get_mut(&slot.key)
+            && known.first_queued() == Some(slot.n)
+        {
+            known.queued.pop_front();
+        }
+    }
+
+    /// Puts what is only in the queue of one window into its own table.
+    fn place(&mut self, connection: &Connection, key: &Key, now: i64) -> rusqlite::Result<()> {
+        let Some(known) = self.known.get_mut(key) else { return Ok(()) };
+        let Some(first) = known.first_queued() else { return Ok(()) };
+        // Somebody else may have put it there already.
+        let mut insert = connection.prepare_cached(
+            "INSERT OR IGNORE INTO slot_window (agent, policy, n, at) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        let (agent, policy) = key;
+        for (n, at) in (first..).zip(&known.queued) {
+            insert.execute(params![agent, policy, n, at])?;
+        }
+        let placed = i64::try_from(known.queued.len()).unwrap_or(i64::MAX);
+        known.queued.clear();
+        match known.kept {
+            Some(kept) => remove(connection, key, 2 * placed, now.saturating_sub(kept)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes out of the queue what is elsewhere too, and as much more as there is too much.
+    fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
+        while let Some(slot) = self.queue.front() {
+            let (key, n) = (slot.key.clone(), slot.n);
+            let first = self.known.get(&key).and_then(Known::first_queued);
+            if first.is_some_and(|first| n >= first) {
+                if self.queue.len() <= MAX_QUEUE {
+                    break;
+                }
+                self.place(connection, &key, now)?;
+            }
+            self.queue.pop_front();
+        }
+        let oldest = self.queue.front().map_or(self.newest_id, |slot| slot.id);
+        let mut delete = connection.prepare_cached("DELETE FROM slot_queue WHERE id < ?1")?;
+        delete.execute([oldest]).map(drop)
+    }
+}
+
+impl Known {
+    /// Others may have added to what is remembered if it is not of `version`.
+    fn trust(&mut self, version: u64) {
+        if self.version == version {
+            return;
+        }
+        self.version = version;
+        if self.queued.is_empty() {
+            self.newest = None;
+        }
+        self.begins.iter_mut().for_each(|begin| begin.at = None);
+    }
+
+    /// The number of the newest slot; 0 where there is none.
+    pub(super) fn newest(
+        &mut self,
+        connection: &Connection,
+        agent: &str,
+        policy: &str,
+    ) -> rusqlite::Result<i64> {
+        if let Some(newest) = self.newest {
+            return Ok(newest);
+        }
+        let sql = "SELECT max(n) FROM slot_window WHERE agent = ?1 AND policy = ?2";
+        let newest: Option<i64> =
+            connection.prepare_cached(sql)?.query_row([agent, policy], |row| row.get(0))?;
+        Ok(*self.newest.insert(newest.unwrap_or_default()))
+    }
+
+    /// The number of the oldest slot that is only in the queue.
+    pub(super) fn first_queued(&self) -> Option<i64> {
+        let queued = i64::try_from(self.queued.len()).ok().filter(|queued| *queued > 0)?;
+        self.newest.map(|newest| newest - queued + 1)
+    }
+
+    /// When the slot numbered `n` was taken, where it is only in the queue.
+    pub(super) fn queued_at(&self, n: i64) -> Option<i64> {
+        let place = usize::try_from(n - self.first_queued()?).ok()?;
+        self.queued.get(place).copied()
+    }
+}
+
+/// Removes slots of one window that were taken before `at`, the oldest first and so many at
+/// most. By their numbers, which have no gaps: for a list of them SQLite would make a table
+/// with a page cache of its own, and that costs more than a row does.
+fn remove(connection: &Connection, key: &Key, most: i64, at: i64) -> rusqlite::Result<()> {
+    let (agent, policy) = key;
+    let sql = "SELECT min(n) FROM slot_window WHERE agent = ?1 AND policy = ?2";
+    let oldest: Option<i64> =
+        connection.prepare_cached(sql)?.query_row([agent, policy], |row| row.get(0))?;
+    let Some(oldest) = oldest else { return Ok(()) };
+    let sql = "DELETE FROM slot_window WHERE agent = ?1 AND policy = ?2 AND n < ?3 AND at < ?4";
+    let mut delete = connection.prepare_cached(sql)?;
+    delete.execute(params![agent, policy, oldest + most, at]).map(drop)
+}
+
+/// Moves every slot `by` microseconds into the past: the clock was set back by so much, and
+/// windows go on as if it had not been. The caller forgets what it knows; others see that
+/// all which they know to be in the queue is there no more.
+pub(in crate::store) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR IGNORE INTO slot_window (agent, policy, n, at)
+         SELECT agent, policy, n, at FROM slot_queue",
+        [],
+    )?;
+    connection.execute("UPDATE slot_window SET at = at - ?1", [by])?;
+    let older = "DELETE FROM slot_queue WHERE id < (SELECT max(id) FROM slot_queue)";
+    connection.execute(older, [])?;
+    connection.execute("UPDATE slot_queue SET id = id + 1, at = at - ?1", [by]).map(drop)
+}
