@@ -1,14 +1,15 @@
 //! Who commits, and when.
 //!
 //! A caller that finds nobody else writing commits at once, on its own thread,
-//! and takes everything queued along: no hand-over, no wake-up. Under load it lets
-//! the tasks that are ready queue theirs first ([`Turn::gather`]), so that many
+//! and takes everything queued along: no hand-over, no wake-up. Under load it waits
+//! for others to queue theirs first ([`Turn::gather`]), so that many
 //! rows share one commit; who finds the turn taken leaves its row to it. A
 //! caller that finds the ledger or the lock taken otherwise wakes the store's own
 //! thread, which may wait; so an async caller never blocks. Results ride along
 //! with the next commit, or go after [`RESULTS_WAIT`].
 
 mod check;
+mod pace;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::Keys;
@@ -26,6 +28,7 @@ use super::group::{Job, Told, write_group};
 use super::ledger::{Ledger, NotBegun};
 use super::{Options, StoreError};
 use check::Standing;
+use pace::{Gathered, Pace, Wait};
 
 /// How long a result waits for a commit to ride along with.
 const RESULTS_WAIT: Duration = Duration::from_millis(20);
@@ -56,7 +59,8 @@ const MAX_GROUPS_HERE: usize = 4;
 /// and the result of the one before. More of them say that there are several.
 const ALONE: usize = 2;
 
-/// How long a caller lets others queue their rows before it commits.
+/// How long a caller lets others queue their rows before it commits: where none come any
+/// more, for as long as a timer takes.
 const MAX_GATHERING: Duration = Duration::from_millis(1);
 
 /// Results that wait while the log cannot be written; beyond it the oldest go.
@@ -78,6 +82,8 @@ struct Shared {
     work: Condvar,
     ledger: Mutex<Ledger>,
     standing: Standing,
+    /// Wakes the caller that waits for others' rows.
+    gathered: Notify,
 }
 
 impl fmt::Debug for Shared {
@@ -103,6 +109,9 @@ struct Queue {
     asleep: bool,
     /// A caller has the turn to commit, and looks here again before it stops.
     taken: bool,
+    /// The rows that the caller with the turn waits for.
+    wait: Option<Wait>,
+    pace: Pace,
     closed: bool,
 }
 
@@ -136,6 +145,7 @@ impl Writer {
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
             standing: Standing::default(),
+            gathered: Notify::new(),
         });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -166,6 +176,10 @@ impl Writer {
             return;
         }
         queue.rows.push_back(job);
+        let rows = queue.rows.len();
+        if queue.wait.take_if(|wait| wait.is_over(rows, Instant::now())).is_some() {
+            self.shared.gathered.notify_one();
+        }
     }
 
     /// The turn to commit what is queued; `None` where there is nothing, or where
@@ -230,9 +244,33 @@ pub(super) struct Turn<'s> {
 }
 
 impl Turn<'_> {
-    /// Where several callers record at the moment, lets the tasks that are ready
-    /// queue their rows first, for as long as some do.
+    /// Where several callers record at the moment, lets others queue their rows first. Needs
+    /// a runtime with timers.
     pub(super) async fn gather(&mut self) {
+        let wait = self.shared.begin_waiting();
+        match wait {
+            Some(_) => drop(tokio::time::timeout(MAX_GATHERING, self.gather_expected()).await),
+            None => self.gather_ready().await,
+        }
+        let mut queue = self.shared.queue();
+        let gathered = match (wait, queue.wait.take()) {
+            (None, _) => Gathered::AtOnce,
+            (Some(_), None) => Gathered::Waited,
+            (Some(_), Some(_)) => Gathered::InVain,
+        };
+        let rows = queue.rows.len();
+        queue.pace.grouped(rows, gathered, Instant::now());
+    }
+
+    /// Waits until those are there who were expected. A wake-up may be for somebody before.
+    async fn gather_expected(&self) {
+        while self.shared.queue().wait.is_some() {
+            self.shared.gathered.notified().await;
+        }
+    }
+
+    /// Lets the tasks that are ready queue their rows, for as long as some do.
+    async fn gather_ready(&self) {
         let began = Instant::now();
         let mut seen = ALONE;
         loop {
@@ -268,7 +306,9 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // Once it is over, the turn may be another's.
         if !self.over {
-            self.shared.queue().taken = false;
+            let mut queue = self.shared.queue();
+            (queue.taken, queue.wait) = (false, None);
+            drop(queue);
             self.shared.wake();
         }
     }
@@ -291,6 +331,13 @@ impl Shared {
         queue.urgent = true;
         queue.asleep = false;
         self.work.notify_one();
+    }
+
+    /// Notes what the caller that has the turn waits for.
+    fn begin_waiting(&self) -> Option<Wait> {
+        let mut queue = self.queue();
+        queue.wait = queue.pace.wait(queue.rows.len(), Instant::now());
+        queue.wait
     }
 
     /// Commits what is queued, if that is possible without waiting.
