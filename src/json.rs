@@ -103,6 +103,9 @@ pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
 pub struct Reader<'j> {
     text: &'j [u8],
     tokens: Jiter<'j>,
+    /// Room for keys: most objects are read for a few of them, which need not be allocated
+    /// one by one.
+    spare: Vec<String>,
 }
 
 impl<'j> Reader<'j> {
@@ -115,7 +118,7 @@ impl<'j> Reader<'j> {
             message: "invalid UTF-8".to_owned(),
             at: error.valid_up_to(),
         })?;
-        Ok(Self { text, tokens: Jiter::new(text) })
+        Ok(Self { text, tokens: Jiter::new(text), spare: Vec::new() })
     }
 
     /// Visits the members of the object that starts here, in order. `visit`
@@ -129,14 +132,17 @@ impl<'j> Reader<'j> {
         &mut self,
         mut visit: impl FnMut(&mut Self, &str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut key = self.tokens.next_object().map(|key| key.map(str::to_owned));
+        let mut name = self.spare.pop().unwrap_or_default();
+        let mut key = self.tokens.next_object();
         loop {
-            match key.map_err(|error| self.syntax(&error))? {
-                None => return Ok(()),
-                Some(name) => visit(self, &name)?,
-            }
-            key = self.tokens.next_key().map(|key| key.map(str::to_owned));
+            let Some(next) = key.map_err(|error| syntax(self.text, &error))? else { break };
+            name.clear();
+            name.push_str(next);
+            visit(self, &name)?;
+            key = self.tokens.next_key();
         }
+        self.spare.push(name);
+        Ok(())
     }
 
     /// Whether the value that starts here is an object.
@@ -248,12 +254,16 @@ impl<'j> Reader<'j> {
     }
 
     fn syntax(&self, error: &jiter::JiterError) -> JsonError {
-        let message = error.error_type.to_string();
-        if message.contains("recursion limit") {
-            return JsonError::TooDeep;
-        }
-        JsonError::Syntax { message, at: error.index.min(self.text.len()) }
+        syntax(self.text, error)
     }
+}
+
+fn syntax(text: &[u8], error: &jiter::JiterError) -> JsonError {
+    let message = error.error_type.to_string();
+    if message.contains("recursion limit") {
+        return JsonError::TooDeep;
+    }
+    JsonError::Syntax { message, at: error.index.min(text.len()) }
 }
 
 /// Pairs below this number are compared with each other; more go through a set.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
+use smallvec::SmallVec;
+
 use super::reply::Mark;
 use crate::gate::Receipt;
 use crate::json::{self, Json};
@@ -54,9 +56,10 @@ pub struct Pending {
     order: VecDeque<String>,
 }
 
-/// An id or a cursor, equal however a string is escaped.
+/// An id or a cursor, equal however a string is escaped. Each is made several times on its
+/// way, and most are short.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key(Box<[u8]>);
+pub struct Key(SmallVec<[u8; 32]>);
 
 /// There are [`MAX_PENDING`] requests in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +69,7 @@ impl Key {
     /// The key of an id as it was written.
     #[must_use]
     pub fn new(raw: &[u8]) -> Self {
-        Self(spelt(raw).into())
+        Self(SmallVec::from_slice(&spelt(raw)))
     }
 
     /// The key of an id among those of many exchanges.
@@ -76,7 +79,10 @@ impl Key {
             return Self::new(raw);
         }
         // No id begins like a scope does.
-        Self([scope.as_bytes(), b"/", &spelt(raw)].concat().into())
+        let mut key = SmallVec::from_slice(scope.as_bytes());
+        key.push(b'/');
+        key.extend_from_slice(&spelt(raw));
+        Self(key)
     }
 
     /// Whether it is one of `scope`'s.
