@@ -134,8 +134,7 @@ impl<'j> Reader<'j> {
     ) -> Result<(), E> {
         let mut name = self.spare.pop().unwrap_or_default();
         let mut key = self.tokens.next_object();
-        loop {
-            let Some(next) = key.map_err(|error| syntax(self.text, &error))? else { break };
+        while let Some(next) = key.map_err(|error| syntax(self.text, &error))? {
             name.clear();
             name.push_str(next);
             visit(self, &name)?;

@@ -202,7 +202,9 @@ impl<'t> Line<'t> {
             return Ok(Some(at));
         }
         self.connection
-            .prepare_cached("SELECT at FROM slot_window WHERE agent = ?1 AND policy = ?2 AND n = ?3")?
+            .prepare_cached(
+                "SELECT at FROM slot_window WHERE agent = ?1 AND policy = ?2 AND n = ?3",
+            )?
             .query_row(params![self.agent, self.policy, n], |row| row.get(0))
             .optional()
     }

@@ -9,8 +9,8 @@ use super::{alice, completion, draft, holds, open, record, rows, store, wait};
 use crate::action::Agent;
 use crate::policy::Limit;
 use crate::rate::Usage;
-use crate::store::{Store, schema};
 use crate::store::audit::Draft;
+use crate::store::{Store, schema};
 use crate::verdict::Quota;
 
 pub(super) fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
