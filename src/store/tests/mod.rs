@@ -2,6 +2,8 @@
 
 mod indexing;
 mod losses;
+mod noted;
+mod overwritten;
 mod paging;
 mod proof;
 mod reading;

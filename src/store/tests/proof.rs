@@ -83,6 +83,7 @@ fn a_tail_cut_off_shows_by_its_head() {
     let head = reader.verify(None, |_, _| ()).unwrap().head;
     tamper(&path, "DELETE FROM entry WHERE seq > 30");
     std::fs::remove_file(path.with_extension("db-head")).unwrap();
+    std::fs::write(path.with_extension("lock"), "").unwrap();
     assert_eq!(broken(&path), None, "without a head nobody can tell");
     let found = reader.verify(Some(&head), |_, _| ()).unwrap();
     assert_eq!(found.broken, Some(Broken::HeadNotFound));
