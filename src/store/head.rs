@@ -25,6 +25,9 @@ const MAX_LEN: u64 = 256;
 /// Digits of an entry's number: a note that is written over another is as long.
 const MAX_DIGITS: usize = 19;
 
+/// Bytes of what is noted of an entry, where a note is written over another.
+const TEXT_LEN: usize = MAX_DIGITS + 1 + 2 * size_of::<Hash>() + 1 + MAX_DIGITS;
+
 /// Where Linux says which start of the machine this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -33,18 +36,24 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub(super) struct Kept {
     pub(super) seq: i64,
     pub(super) hash: Hash,
+    /// The newest entry before it that says that a loss was accepted; 0 where there is none.
+    pub(super) accepted: i64,
 }
 
 impl Kept {
     fn parse(text: &str) -> Option<Self> {
-        let (seq, hex) = text.trim().split_once(' ')?;
+        let mut words = text.split_whitespace();
+        let (seq, hex) = (words.next()?.parse().ok()?, words.next()?);
         let mut hash = Hash::default();
         hex::decode_to_slice(hex, &mut hash).ok()?;
-        Some(Self { seq: seq.parse().ok()?, hash })
+        // Older versions did not say.
+        let accepted = words.next().map_or(Ok(0), str::parse).ok()?;
+        Some(Self { seq, hash, accepted })
     }
 
     fn text(&self) -> String {
-        format!("{:>MAX_DIGITS$} {}", self.seq, hex::encode(self.hash))
+        let Self { seq, hash, accepted } = self;
+        format!("{seq:>MAX_DIGITS$} {} {accepted:>MAX_DIGITS$}", hex::encode(hash))
     }
 
     /// Whether it is an entry of this log, or one that was purged, or whose loss was
@@ -61,8 +70,8 @@ impl Kept {
     }
 
     fn is_accepted(&self, connection: &Connection) -> rusqlite::Result<bool> {
-        let sql = "SELECT 1 FROM entry WHERE kind = ?1 AND kind >= 2 AND ref >= ?2";
-        connection.prepare_cached(sql)?.exists([kind::LOSS, self.seq])
+        let sql = "SELECT 1 FROM entry WHERE kind = ?1 AND kind >= 2 AND seq > ?2 AND ref >= ?3";
+        connection.prepare_cached(sql)?.exists([kind::LOSS, self.accepted, self.seq])
     }
 }
 
@@ -103,7 +112,7 @@ impl Files {
         let note = read().filter(|note| read().as_ref() == Some(note))?;
         // One of another file, which it was written over, may have been longer.
         let note = note.lines().next()?;
-        let (kept, of) = note.split_at_checked(MAX_DIGITS + 1 + 2 * size_of::<Hash>())?;
+        let (kept, of) = note.split_at_checked(TEXT_LEN)?;
         Kept::parse(kept).filter(|_| of.trim() == scope)
     }
 
@@ -166,10 +175,14 @@ mod tests {
         let files = Files::locate(&folder.path().join("a.db")).unwrap();
         assert_eq!(files.kept().unwrap(), None);
         for seq in [7, 1 << 47] {
-            let kept = Kept { seq, hash: [9; 32] };
+            let kept = Kept { seq, hash: [9; 32], accepted: seq - 7 };
+            assert_eq!(kept.text().len(), TEXT_LEN);
             files.keep(&kept).unwrap();
             assert_eq!(files.kept().unwrap(), Some(kept));
         }
+        let older = format!("7 {}", "09".repeat(32));
+        fs::write(&files.head, older).unwrap();
+        assert_eq!(files.kept().unwrap(), Some(Kept { seq: 7, hash: [9; 32], accepted: 0 }));
         let zeros = vec![0; 4096];
         for half in [&b""[..], b"7", b"7 ", b"7 0909", b"x 09", b"\xff", &zeros] {
             fs::write(&files.head, half).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row, params};
 
 use super::append::{Appender, Known, one_row};
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
@@ -38,20 +38,26 @@ pub(super) struct Head {
     pub(super) seq: i64,
     pub(super) at: i64,
     pub(super) hash: Hash,
+    /// See [`Kept`].
+    accepted: i64,
 }
 
 impl Head {
     /// What stands for it in a log without entries.
-    const NONE: Self = Self { seq: 0, at: 0, hash: GENESIS };
+    const NONE: Self = Self { seq: 0, at: 0, hash: GENESIS, accepted: 0 };
 
     fn kept(&self) -> Kept {
-        Kept { seq: self.seq, hash: self.hash }
+        Kept { seq: self.seq, hash: self.hash, accepted: self.accepted }
     }
 
     /// The entry that would come next: never older than the one before.
     pub(super) fn next(&self, keys: &Keys, at: i64, content: &Content<'_>) -> Self {
         let (seq, at) = (self.seq + 1, at.max(self.at));
-        Self { seq, at, hash: keys.link(&self.hash, seq, at, content) }
+        let accepted = match content {
+            Content::Loss { .. } => seq,
+            _ => self.accepted,
+        };
+        Self { seq, at, hash: keys.link(&self.hash, seq, at, content), accepted }
     }
 }
 
@@ -441,11 +447,13 @@ impl Drop for Transaction<'_> {
 }
 
 fn newest(connection: &Connection) -> rusqlite::Result<Option<Head>> {
-    let sql = "SELECT seq, at, hash FROM entry ORDER BY seq DESC LIMIT 1";
-    let mut newest = connection.prepare_cached(sql)?;
-    newest
-        .query_row([], |row| Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))
-        .optional()
+    let sql = "SELECT seq, at, hash,
+                 ifnull((SELECT max(seq) FROM entry WHERE kind = ?1 AND kind >= 2), 0)
+               FROM entry ORDER BY seq DESC LIMIT 1";
+    let read = |row: &Row<'_>| {
+        Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)?, accepted: row.get(3)? })
+    };
+    connection.prepare_cached(sql)?.query_row([kind::LOSS], read).optional()
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

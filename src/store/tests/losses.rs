@@ -268,6 +268,31 @@ fn a_log_that_loses_its_end_while_in_use_is_refused_until_that_is_accepted() {
     assert!(holds(&path));
 }
 
+/// What is written from then on has numbers that were lost.
+#[test]
+fn a_loss_that_was_accepted_hides_no_other() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    for _ in 0..9 {
+        record(&store, draft("a")).unwrap();
+    }
+    drop(store);
+    forget_two(&path);
+    assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(9)));
+    for _ in 0..2 {
+        record(&open(&path), draft("b")).unwrap();
+    }
+    assert!(holds(&path));
+    let outsider = rusqlite::Connection::open(&path).unwrap();
+    outsider.execute("DELETE FROM entry WHERE seq > 5", []).unwrap();
+    drop(outsider);
+    let error = Store::open(&path, &Options::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Behind { last: 5, noted: 6, .. }), "{error}");
+    assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(6)));
+    record(&open(&path), draft("c")).unwrap();
+    assert!(holds(&path));
+}
+
 /// Who has seen nothing of it goes on, too.
 #[test]
 fn a_loss_that_was_accepted_refuses_no_row() {
