@@ -26,6 +26,7 @@ use crate::net::room::Room;
 use crate::net::{is_loopback, server};
 use crate::oauth;
 use crate::os::{self, StopRequests};
+use crate::telemetry;
 
 /// How long calls under way may take once the listener was told to stop. Children
 /// have their time after that, and all of it has to be over in 5 seconds.
@@ -260,7 +261,7 @@ pub(super) async fn over_http(
         room: Room::default(),
         max_message: of_relay.max_message,
     };
-    anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
+    telemetry::say(&format!("listening on http://{}{}", door.address, front::PATH));
     let refusals = Refusals::new(gate, of_relay.transport, of_relay.session.clone());
     let app = Arc::new(Front {
         door,
