@@ -1,6 +1,7 @@
 //! What a CEL expression looks at: arguments, as far as it names them, and the parts of
 //! it that hang on a single variable. Pure.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use cel::common::ast::operators::{
@@ -142,8 +143,10 @@ impl<'e> Comparisons<'e> {
                 let Some(regex) = regex else { return false };
                 Check::regex(Regex::clone(regex))
             }
-            // Numbers have one name.
-            (LESS | LESS_EQUALS | GREATER | GREATER_EQUALS, Json::Number(_)) => return true,
+            (function, Json::Number(limit)) => match orderings(function, is_first) {
+                Some(orderings) => Check::compares(orderings, limit),
+                None => return false,
+            },
             _ => return false,
         };
         self.found.push(Comparison { id, root, steps: steps.into(), check });
@@ -160,6 +163,18 @@ impl<'e> Comparisons<'e> {
             },
         })
     }
+}
+
+/// The orderings of the first side to the other for which a comparison holds.
+fn orderings(function: &str, is_first: bool) -> Option<&'static [Ordering]> {
+    use Ordering::{Equal, Greater, Less};
+    Some(match (function, is_first) {
+        (LESS, true) | (GREATER, false) => &[Less],
+        (LESS_EQUALS, true) | (GREATER_EQUALS, false) => &[Less, Equal],
+        (GREATER, true) | (LESS, false) => &[Greater],
+        (GREATER_EQUALS, true) | (LESS_EQUALS, false) => &[Greater, Equal],
+        _ => return None,
+    })
 }
 
 fn literal(node: &Expression) -> Option<Json> {
