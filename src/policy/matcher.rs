@@ -428,7 +428,7 @@ impl Operator {
             Self::Not(operator) => !operator.on_text(text),
             Self::Compare(..) => Truth::Unjudged,
             Self::Glob(globs) => text.any_of(globs, |text, glob| glob.matches(text)),
-            Self::Regex(regexes) => regexes.iter().any(|regex| regex.is_match(text.written)).into(),
+            Self::Regex(regexes) => text.is_matched(regexes),
             Self::Prefix(parts) => {
                 text.any_at_an_end(parts, |text, part| text.starts_with(&**part))
             }
