@@ -206,6 +206,24 @@ impl McpRequest {
         "tasks/cancel",
     ];
 
+    /// The notifications that a client may send.
+    pub const NOTIFICATIONS: &[&str] = &[
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+    ];
+
+    /// What only a server sends: it passes, and no rule is asked.
+    pub const OF_SERVERS: &[&str] = &[
+        "sampling/createMessage",
+        "elicitation/create",
+        "roots/list",
+        "notifications/message",
+        "notifications/tools/list_changed",
+        "notifications/tasks/status",
+    ];
+
     /// What it is aimed at: the resource's URI or the prompt's name.
     #[must_use]
     pub fn subject(&self) -> &str {

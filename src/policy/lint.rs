@@ -75,10 +75,17 @@ impl PolicyFile {
             unknown(name, "provider", &mut Provider::ALL.iter().map(|known| known.as_str()));
         }
         for name in &self.methods {
-            let known = || HTTP_METHODS.iter().chain(McpRequest::METHODS).copied();
-            if !known().any(|known| known == name.value || known == name.value.to_uppercase()) {
+            let of_clients = McpRequest::METHODS.iter().chain(McpRequest::NOTIFICATIONS);
+            let known = || HTTP_METHODS.iter().chain(of_clients.clone()).copied();
+            let is_it = |known: &str| known == name.value || known == name.value.to_uppercase();
+            if !known().any(is_it) && !is_of_servers(name) {
                 unknown(name, "method", &mut known());
             }
+        }
+        for name in self.methods.iter().filter(|name| is_of_servers(name)) {
+            let message = format!("`{}` comes from servers", name.value);
+            let finding = self.source.finding(Severity::Warning, name.span, message);
+            found.push(finding.help("no rule is asked about it: turn it off in the client"));
         }
     }
 
@@ -300,6 +307,11 @@ fn alternatives(key: &Key) -> Vec<Vec<Key>> {
     }
 }
 
+/// Whether a method is one of what servers ask and tell.
+fn is_of_servers(method: &At<String>) -> bool {
+    McpRequest::OF_SERVERS.contains(&&*method.value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::load_str;
@@ -421,7 +433,7 @@ mod tests {
             "name: p
 rules:
   - { provider: gogle, effect: allow }
-  - { methods: [FETCH, get, resources/raed], effect: allow }
+  - { methods: [FETCH, get, resources/raed, notifications/progress, roots/list], effect: allow }
   - { conditions: { not: { provider: gitlab } }, server: github, effect: deny }
   - { tool: 'pull_*', effect: ask }
   - { query: { force: true }, effect: deny }",
@@ -432,6 +444,7 @@ rules:
                 "3: there is no provider `gogle`",
                 "4: there is no method `FETCH`",
                 "4: there is no method `resources/raed`",
+                "4: `roots/list` comes from servers",
                 "5: there is no provider `gitlab`",
                 "6: no tool seen so far matches `pull_*`, so the rule has never matched",
                 "7: `query.force` is always text; write the value in quotes",

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod children;

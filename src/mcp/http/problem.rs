@@ -7,16 +7,18 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use crate::mcp::reply::{Mark, Speaker, Told};
+use crate::mcp::scan::is_id;
 use crate::net::Body;
 use crate::stamp;
 
 /// Bytes of an answer that is none that are told to the client.
 const QUOTED: usize = 500;
 
-/// A JSON-RPC error with an HTTP status. `id` is as it was written.
+/// A JSON-RPC error with an HTTP status. `id` is as it was written; a batch has none.
 #[must_use]
 pub fn error(status: StatusCode, id: Option<&[u8]>, code: i64, message: &str) -> Response<Body> {
-    let id = id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or("null");
+    let id = id.filter(|id| is_id(id)).and_then(|id| std::str::from_utf8(id).ok());
+    let id = id.unwrap_or("null");
     let error = json!({ "code": code, "message": message });
     json_rpc(status, format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into())
 }
@@ -61,9 +63,13 @@ pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
     stamp::row(response.headers_mut(), row);
 }
 
+/// Rows that one header names: what peers take as headers is some kilobytes in all.
+const MAX_ROWS: usize = 64;
+
 /// Says of an answer what its mark says.
 pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
-    self::mark(response, mark.row.as_deref());
+    let rows: Vec<&str> = mark.rows.iter().take(MAX_ROWS).map(String::as_str).collect();
+    self::mark(response, Some(rows.join(", ")).as_deref().filter(|rows| !rows.is_empty()));
     stamp::quota(response.headers_mut(), mark.quota.as_ref());
 }
 

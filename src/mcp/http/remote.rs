@@ -18,6 +18,7 @@ use super::front::Incoming;
 use super::ids::{Place, Places};
 use super::link::{Link, Principal};
 use super::problem;
+use super::said::BATCH;
 use super::sessions::{NotYours, Sessions};
 use super::sse::Parser;
 use super::stream::{self, Ends};
@@ -26,6 +27,7 @@ use crate::mcp::bridge::Bridging;
 use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::Posted;
+use crate::mcp::reply::Mark;
 use crate::mcp::scan::{may_hold, outline};
 use crate::mcp::{era, params};
 use crate::net::Body;
@@ -194,7 +196,11 @@ impl Remote {
             incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
         }
         let owed = id.clone().filter(|id| relay.awaits(id));
-        let mark = owed.as_ref().map(|id| relay.mark_of(id)).unwrap_or_default();
+        let mark = match &owed {
+            Some(id) => relay.mark_of(id),
+            None if incoming.body.trim_ascii_start().starts_with(BATCH) => relay.mark(),
+            None => Mark::default(),
+        };
         let sent = self.send(outgoing, &incoming.headers, &principal, PATIENCE).await;
         let response = match sent {
             Ok(response) => response,

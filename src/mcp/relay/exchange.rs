@@ -185,6 +185,12 @@ impl Relay {
         self.state().pending.mark_of(&self.key(id))
     }
 
+    /// What the answers to all that waits in this exchange will be marked with.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.state().pending.mark_of_scope(&self.scope)
+    }
+
     /// The client gave up the request of that id: no answer is owed to it any more.
     /// In the empty scope, whichever exchange it was asked in.
     pub fn gave_up(&self, id: &[u8]) {
