@@ -5,7 +5,7 @@
 
 use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, TABLE, VERBS};
 use super::table::Rows;
-use crate::action::{Body, HttpRequest, Provider};
+use crate::action::{Body, HttpRequest, Provider, aws_bare_host};
 use crate::intent::http::{METHOD, form_pairs};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
@@ -239,10 +239,9 @@ fn service(request: &HttpRequest) -> Option<&str> {
 }
 
 fn service_at(host: &str) -> Option<&str> {
-    const DOMAINS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
-    let host = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
+    let host = aws_bare_host(host)?;
     let service = match host.rsplit_once('.') {
-        Some((service, region)) if is_region(region) => service,
+        Some((service, region)) if is_region(region) || region == "us-gov" => service,
         _ => host,
     };
     let service = service.strip_suffix(".dualstack").unwrap_or(service);
