@@ -6,7 +6,8 @@
 use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, TABLE, VERBS};
 use super::table::Rows;
 use crate::action::{Body, HttpRequest, Provider, aws_bare_host};
-use crate::intent::http::{METHOD, form_pairs};
+use crate::intent::http::{METHOD, form_pairs, last_segment};
+use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
 
@@ -201,11 +202,56 @@ fn by_method(request: &HttpRequest) -> Judgement {
         }
         ("GET", None) => Judgement::l1(Intent::Read, METHOD),
         ("DELETE", _) => Judgement::l1(Intent::Delete, METHOD),
-        ("PUT" | "PATCH", _) => Judgement::l1(Intent::Update, METHOD),
-        ("POST", _) => {
-            Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, "POST and no other sign") }
-        }
+        ("POST" | "PUT" | "PATCH", _) => match written_by_name(request) {
+            Some(intent) => Judgement::l2(intent, "what the path or the query says is done"),
+            None if method == "POST" => {
+                const WHY: &str = "POST and no other sign";
+                Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, WHY) }
+            }
+            None => Judgement::l1(Intent::Update, METHOD),
+        },
         _ => Judgement::unsure("a method that AWS does not use"),
+    }
+}
+
+/// What a POST or PUT does to what is there, or to whom it goes, where a word says more
+/// than the method: `/DeleteChannel`, `/filters/delete`, S3's `?delete` and `?policy`,
+/// `/phone-numbers?operation=batch-delete`, `/v2/email/outbound-emails`.
+fn written_by_name(request: &HttpRequest) -> Option<Intent> {
+    const RIGHTS: [&str; 4] = ["acl", "ownershipControls", "policy", "publicAccessBlock"];
+    let asked = |name: &str| request.query.iter().any(|(key, _)| key == name);
+    if is_s3(request) {
+        return match request.method == "POST" {
+            true => asked("delete").then_some(Intent::Delete),
+            false => RIGHTS.into_iter().any(asked).then_some(Intent::Admin),
+        };
+    }
+    if is_others(request) {
+        return None;
+    }
+    // By PUT things get their names; those of ARNs are names, too.
+    let last = last_segment(&request.path);
+    let is_name = last.contains(':') || request.method != "POST" && words(last).nth(1).is_some();
+    let operation = request.query.iter().filter(|(name, _)| name == "operation");
+    let said = operation.map(|(_, value)| value.as_str()).chain((!is_name).then_some(last));
+    said.filter_map(removes_or_sends).next()
+}
+
+/// `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`, `outbound-emails`
+fn removes_or_sends(name: &str) -> Option<Intent> {
+    const GLUED: [&str; 4] = ["batchdelete", "cancel", "deregister", "terminate"];
+    let name = name.rsplit('.').next().unwrap_or(name);
+    let plain = name.to_ascii_lowercase();
+    if GLUED.iter().any(|verb| plain.starts_with(verb)) {
+        return Some(Intent::Delete);
+    }
+    if plain.starts_with("outbound-") {
+        return Some(Intent::Send);
+    }
+    let mut rest = words(name).skip_while(|word| word.eq_ignore_ascii_case("batch"));
+    match role(rest.next()?) {
+        Role::Writes(intent @ (Intent::Delete | Intent::Send)) => Some(intent),
+        _ => None,
     }
 }
 

@@ -201,3 +201,37 @@ fn a_name_where_a_service_would_not_look_is_unknown() {
     twice.body = Body::Opaque;
     assert_eq!(judge(&twice).intent, Intent::Unknown);
 }
+
+#[test]
+fn a_path_may_say_that_something_is_removed_or_sent() {
+    for (method, host, path, expected) in [
+        ("POST", "ivs.us-east-1", "/DeleteChannel", Intent::Delete),
+        ("POST", "batch.us-east-1", "/v1/deletejobqueue", Intent::Delete),
+        ("POST", "batch.us-east-1", "/v1/terminatejob", Intent::Delete),
+        ("POST", "inspector2.us-east-1", "/filters/delete", Intent::Delete),
+        ("POST", "bedrock.us-east-1", "/evaluation-jobs/batch-delete", Intent::Delete),
+        ("POST", "data.qapps.us-east-1", "/apps.delete", Intent::Delete),
+        ("PUT", "braket.us-east-1", "/quantum-task/x/cancel", Intent::Delete),
+        ("POST", "email.us-east-1", "/v2/email/outbound-emails", Intent::Send),
+        ("POST", "socialmessaging.us-east-1", "/v1/whatsapp/send", Intent::Send),
+        // What the customer has named so.
+        ("PUT", "iot.us-east-1", "/things/delete-me", Intent::Update),
+        ("POST", "lambda.us-east-1", "/2017-03-31/tags/arn:aws:lambda:f:purge", Intent::Create),
+        ("POST", "x1.execute-api.us-east-1", "/prod/delete", Intent::Unknown),
+        ("POST", "s3.us-east-1", "/bucket/delete", Intent::Create),
+        ("POST", "ivs.us-east-1", "/CreateChannel", Intent::Create),
+    ] {
+        assert_eq!(intent(method, host, path, ""), expected, "{path}");
+    }
+    let asked = |method: &str, host: &str, (key, value): (&str, &str)| {
+        let mut asked = request("aws", method, "/phone-numbers");
+        asked.host = Some(format!("{host}.us-east-1.amazonaws.com"));
+        asked.query.push((key.to_owned(), value.to_owned()));
+        judge(&asked).intent
+    };
+    assert_eq!(asked("POST", "chime", ("operation", "batch-delete")), Intent::Delete);
+    assert_eq!(asked("POST", "s3", ("delete", "")), Intent::Delete);
+    assert_eq!(asked("POST", "s3", ("uploads", "")), Intent::Create);
+    assert_eq!(asked("PUT", "s3", ("policy", "")), Intent::Admin);
+    assert_eq!(asked("PUT", "s3", ("tagging", "")), Intent::Update);
+}
