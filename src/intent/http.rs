@@ -203,8 +203,13 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
     if sends_message(request, path) {
         return Judgement::l2(Intent::Send, "a message to whoever takes part in a conversation");
     }
-    if request.provider == Provider::Hubspot && hubspot::removes(path) {
-        return Judgement::l2(Intent::Delete, "what HubSpot calls its deletions");
+    let removes = match request.provider {
+        Provider::Hubspot => hubspot::removes(path),
+        Provider::Salesforce => salesforce::removes(request, path),
+        _ => false,
+    };
+    if removes {
+        return Judgement::l2(Intent::Delete, "a deletion of many, by POST");
     }
     let verb = match request.provider {
         Provider::Google => google::custom_verb(request, path),

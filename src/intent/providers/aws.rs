@@ -3,13 +3,14 @@
 //! go by method and path. Where that misleads, a table made from the access
 //! levels that AWS publishes says so.
 
-use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, TABLE, VERBS};
+use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, RIGHTS, TABLE, VERBS};
 use super::table::Rows;
 use crate::action::{Body, HttpRequest, Provider, aws_bare_host};
 use crate::intent::http::{METHOD, form_pairs, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
+use crate::json::Json;
 
 const TABLE_SAYS: &str = "what AWS publishes of the operation";
 
@@ -144,6 +145,9 @@ fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
     if operation == "Query" && !only_selects(request) {
         return Judgement::unsure("a statement that may do more than select");
     }
+    if removes_items(request, operation) {
+        return Judgement::l2(Intent::Delete, "items to be deleted among others");
+    }
     match (listed, tool::by_name(operation)) {
         (Some(true), _) => Judgement::l2(Intent::Read, TABLE_SAYS),
         (None, _) if reads_by_name(operation) => {
@@ -156,7 +160,37 @@ fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
         (None, named) if named.intent.is_read() => {
             Judgement::l2(Intent::Execute, "a name that AWS's reads do not have")
         }
+        (_, named) if named.intent != Intent::Delete && changes_rights(request, operation) => {
+            Judgement::l2(Intent::Admin, "a change of who may do what")
+        }
         (_, named) => named,
+    }
+}
+
+/// Who may do what is all that IAM is about.
+fn changes_rights(request: &HttpRequest, operation: &str) -> bool {
+    RIGHTS.binary_search(&operation).is_ok() || service(request) == Some("iam")
+}
+
+/// Whether DynamoDB is to delete some of several items.
+fn removes_items(request: &HttpRequest, operation: &str) -> bool {
+    fn holds(value: &Json, name: &str) -> bool {
+        match value {
+            Json::Object(members) => members.iter().any(|(key, it)| key == name || holds(it, name)),
+            Json::Array(items) => items.iter().any(|item| holds(item, name)),
+            _ => false,
+        }
+    }
+    let name = match operation {
+        "BatchWriteItem" => "DeleteRequest",
+        "TransactWriteItems" => "Delete",
+        _ => return false,
+    };
+    match &request.body {
+        Body::Empty => false,
+        Body::Json(body) => holds(body, name),
+        // Nobody can say.
+        Body::Text(_) | Body::Opaque => true,
     }
 }
 
@@ -214,9 +248,9 @@ fn by_method(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// What a POST or PUT does to what is there, or to whom it goes, where a word says more
-/// than the method: `/DeleteChannel`, `/filters/delete`, S3's `?delete` and `?policy`,
-/// `/phone-numbers?operation=batch-delete`, `/v2/email/outbound-emails`.
+/// What a POST or PUT does, where a word says more of it than the method:
+/// `/DeleteChannel`, `/filters/delete`, `/phone-numbers?operation=batch-delete`,
+/// `/v2/email/outbound-emails`, S3's `?delete` and `?policy`.
 fn written_by_name(request: &HttpRequest) -> Option<Intent> {
     const RIGHTS: [&str; 4] = ["acl", "ownershipControls", "policy", "publicAccessBlock"];
     let asked = |name: &str| request.query.iter().any(|(key, _)| key == name);
@@ -229,16 +263,30 @@ fn written_by_name(request: &HttpRequest) -> Option<Intent> {
     if is_others(request) {
         return None;
     }
-    // By PUT things get their names; those of ARNs are names, too.
     let last = last_segment(&request.path);
+    if last == "rrset" {
+        return removes_records(request).then_some(Intent::Delete);
+    }
+    // By PUT things get their names; those of ARNs are names, too.
     let is_name = last.contains(':') || request.method != "POST" && words(last).nth(1).is_some();
     let operation = request.query.iter().filter(|(name, _)| name == "operation");
     let said = operation.map(|(_, value)| value.as_str()).chain((!is_name).then_some(last));
-    said.filter_map(removes_or_sends).next()
+    said.filter_map(said_by).next()
 }
 
-/// `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`, `outbound-emails`
-fn removes_or_sends(name: &str) -> Option<Intent> {
+/// Whether Route 53 is to delete some of the records that it is to change, each of them
+/// with its verb. References and sections of XML may spell it, too.
+fn removes_records(request: &HttpRequest) -> bool {
+    match &request.body {
+        Body::Empty => false,
+        Body::Text(xml) => ["DELETE", "&#", "<!"].iter().any(|sign| xml.contains(sign)),
+        Body::Json(_) | Body::Opaque => true,
+    }
+}
+
+/// `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`, `outbound-emails`,
+/// `invocations`, `start-job`; but not `tests`, which are made.
+fn said_by(name: &str) -> Option<Intent> {
     const GLUED: [&str; 4] = ["batchdelete", "cancel", "deregister", "terminate"];
     let name = name.rsplit('.').next().unwrap_or(name);
     let plain = name.to_ascii_lowercase();
@@ -248,9 +296,15 @@ fn removes_or_sends(name: &str) -> Option<Intent> {
     if plain.starts_with("outbound-") {
         return Some(Intent::Send);
     }
+    if plain.contains("invocation") {
+        return Some(Intent::Execute);
+    }
     let mut rest = words(name).skip_while(|word| word.eq_ignore_ascii_case("batch"));
-    match role(rest.next()?) {
-        Role::Writes(intent @ (Intent::Delete | Intent::Send)) => Some(intent),
+    let verb = role(rest.next()?);
+    let has_object = rest.next().is_some();
+    match verb {
+        Role::Writes(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
+        Role::Either(Intent::Execute) if has_object => Some(Intent::Execute),
         _ => None,
     }
 }

@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_of_iam_is_who_may_do_what() {
+        let post = |path: &str| http_intent("cloudresourcemanager.googleapis.com", path);
+        assert_eq!(post("/v1/projects/p:setIamPolicy"), Intent::Admin);
+        assert_eq!(post("/v1/projects/p:getIamPolicy"), Intent::Query);
+    }
+
+    fn http_intent(host: &str, path: &str) -> Intent {
+        let mut asked = request("google", "POST", path);
+        asked.host = Some(host.to_owned());
+        crate::intent::http::judge(&asked).intent
+    }
+
+    #[test]
     fn an_answer_that_goes_elsewhere_is_written() {
         let intent = |path: &str, body: &str| {
             let mut asked = request("google", "POST", path);
