@@ -285,7 +285,7 @@ fn removes_records(request: &HttpRequest) -> bool {
 }
 
 /// `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`, `outbound-emails`,
-/// `invocations`, `start-job`; but not `tests`, which are made.
+/// `invocations`, `start-job`; but not `tests` or `runGroup`, which are made.
 fn said_by(name: &str) -> Option<Intent> {
     const GLUED: [&str; 4] = ["batchdelete", "cancel", "deregister", "terminate"];
     let name = name.rsplit('.').next().unwrap_or(name);
@@ -293,18 +293,22 @@ fn said_by(name: &str) -> Option<Intent> {
     if GLUED.iter().any(|verb| plain.starts_with(verb)) {
         return Some(Intent::Delete);
     }
-    if plain.starts_with("outbound-") {
+    if plain.starts_with("outbound-") && !["config", "link"].iter().any(|end| plain.ends_with(end))
+    {
         return Some(Intent::Send);
     }
-    if plain.contains("invocation") {
+    if plain.starts_with("invocation") || plain == "async-invocations" {
         return Some(Intent::Execute);
     }
-    let mut rest = words(name).skip_while(|word| word.eq_ignore_ascii_case("batch"));
-    let verb = role(rest.next()?);
-    let has_object = rest.next().is_some();
-    match verb {
+    let verb = words(name).find(|word| !word.eq_ignore_ascii_case("batch"))?;
+    match role(verb) {
         Role::Writes(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
-        Role::Either(Intent::Execute) if has_object => Some(Intent::Execute),
+        _ if ["launch", "start", "stop", "trigger"]
+            .iter()
+            .any(|v| verb.eq_ignore_ascii_case(v)) =>
+        {
+            Some(Intent::Execute)
+        }
         _ => None,
     }
 }

@@ -218,6 +218,9 @@ fn a_path_may_say_that_something_is_removed_sent_or_run() {
         ("POST", "bedrock-runtime.us-east-1", "/model/m/invoke", Intent::Execute),
         ("POST", "drs.us-east-1", "/StartRecovery", Intent::Execute),
         ("POST", "resiliencehub.us-east-1", "/tests", Intent::Create),
+        ("POST", "omics.us-east-1", "/runGroup", Intent::Create),
+        ("PUT", "bedrock.us-east-1", "/logging/modelinvocations", Intent::Update),
+        ("POST", "connect.us-east-1", "/queues/q/outbound-email-config", Intent::Create),
         // What the customer has named so.
         ("PUT", "iot.us-east-1", "/things/delete-me", Intent::Update),
         ("POST", "lambda.us-east-1", "/2017-03-31/tags/arn:aws:lambda:f:purge", Intent::Create),
