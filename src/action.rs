@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::json::{Json, Object};
 
-pub use aws::{AwsPlace, aws_front, aws_place};
+pub use aws::{AwsPlace, aws_bare_host, aws_front, aws_place};
 pub use destination::{Destination, destination, is_label};
 pub use listing::Listing;
 pub use payload::Payload;
