@@ -58,8 +58,11 @@ pub(super) fn url<'c>(
         return Ok(None);
     };
     let url = first.to_str();
-    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    anyhow::ensure!(is_http, "`{}` is neither a command nor an http or https URL", first.display());
+    if !cli::is_http(scheme) {
+        let meant = url.and_then(cli::meant_url).map(|meant| format!("; write {meant}"));
+        let (first, meant) = (first.display(), meant.unwrap_or_default());
+        anyhow::bail!("`{first}` is neither a command nor an http or https URL{meant}");
+    }
     match rest.first() {
         None => Ok(url),
         Some(more) => anyhow::bail!("a URL takes no arguments, but `{}` follows", more.display()),

@@ -399,7 +399,8 @@ fn what_cannot_be_meant_is_refused_at_once() {
         (&["wrap", "--transport", "http", "--", "true"], "--transport is only for"),
         (&["inspect", "--header-env", "X-Team=PATH", "--", "true"], "--header-env is only for"),
         (&["wrap", "https://me:secret@mcp.example.com/mcp"], "use --header-env Authorization="),
-        (&["wrap", "htps://mcp.example.com/mcp"], "neither a command nor"),
+        (&["wrap", "htps://mcp.example.com/mcp"], "write https://mcp.example.com/mcp"),
+        (&["wrap", "https//mcp.example.com/mcp"], "write https://mcp.example.com/mcp"),
         (&["wrap", "https://mcp.example.com/mcp", "--verbose"], "`--verbose` follows"),
         (
             &["wrap", "--listen", "127.0.0.1:0", "--transport", "sse", "http://127.0.0.1:9/sse"],
