@@ -67,6 +67,24 @@ pub enum Endpoint {
     },
 }
 
+impl Endpoint {
+    /// Whether these words, typed as a command or a URL, lead to it.
+    #[must_use]
+    pub fn is_typed(&self, words: &[OsString]) -> bool {
+        let url = |text: &str| text.parse::<url::Url>().ok();
+        match (self, words) {
+            (Self::Url(own), [word]) => {
+                let typed = word.to_str().and_then(url);
+                typed.is_some() && typed == url(own)
+            }
+            (Self::Url(_), _) => false,
+            (Self::Command { command, .. }, words) => {
+                words.iter().map(OsString::as_os_str).eq(command.iter().map(std::ffi::OsStr::new))
+            }
+        }
+    }
+}
+
 /// Policies of one server, and what they were loaded by.
 #[derive(Debug, Clone)]
 pub struct OwnPolicies {

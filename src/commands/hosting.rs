@@ -107,14 +107,28 @@ fn server_of(
         name: name.to_owned(),
         endpoint: endpoint.clone(),
         policies: own_policies(settings, &server.policy)?,
-        headers: headers(server)?,
+        headers: headers(server, &HeaderMap::new())?,
         allow_http: server.allow_http,
         trusted: settings.trust(name, None) == Trust::Server,
         hide_denied: settings.hide_denied(name, false),
     })
 }
 
-fn headers(server: &Server) -> anyhow::Result<HeaderMap> {
+/// What is sent to the server of that name besides the headers that it gets anyway.
+///
+/// # Errors
+/// Where a variable or a file cannot be read, or holds what no header can; with the line
+/// of the file.
+pub(super) fn headers_of(
+    settings: &Settings,
+    (name, server): (&str, &Server),
+    but: &HeaderMap,
+) -> anyhow::Result<HeaderMap> {
+    let wrong = |error| vec![(name.to_owned(), format!("{error:#}"))];
+    headers(server, but).map_err(|error| told(settings, &wrong(error)))
+}
+
+fn headers(server: &Server, but: &HeaderMap) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let of_bearer = server.credential.as_ref().map(|source| (AUTHORIZATION, "Bearer ", source));
     let named = server.headers.iter().map(|(name, source)| {
@@ -123,6 +137,9 @@ fn headers(server: &Server) -> anyhow::Result<HeaderMap> {
     });
     for header in of_bearer.map(Ok::<_, anyhow::Error>).into_iter().chain(named) {
         let (name, before, source) = header?;
+        if but.contains_key(&name) {
+            continue;
+        }
         let value = source.read().map_err(anyhow::Error::msg)?;
         let value = Zeroizing::new(format!("{before}{}", value.trim()));
         let value = HeaderValue::from_str(&value);

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use zeroize::Zeroizing;
 
-use super::{Done, listening};
+use super::{Done, hosting, listening};
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
 use crate::gate::Gate;
@@ -110,7 +110,12 @@ pub(super) fn target(
     of_relay: &relay::Settings,
 ) -> anyhow::Result<Target> {
     let uri = usable(url, settings.allow_http(&of_relay.server, args.remote.allow_http))?;
-    let headers = headers(&args.remote, &|name| std::env::var(name).ok())?;
+    let typed = headers(&args.remote, &|name| std::env::var(name).ok())?;
+    let of_file = settings.server_at(&args.command, Some(&of_relay.server))?;
+    let of_file =
+        of_file.map(|server| hosting::headers_of(settings, server, &typed)).transpose()?;
+    let mut headers = of_file.unwrap_or_default();
+    headers.extend(typed);
     let parsed = url::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
     let login = match headers.contains_key(AUTHORIZATION) {
         true => None,
