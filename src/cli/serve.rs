@@ -30,7 +30,7 @@ pub struct ServeArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
-    /// Leave tools that would be denied out of tools/list of the servers in the configuration file
+    /// Leave tools that would be denied out of tools/list of every MCP server
     #[arg(long, env = "AGENTGATE_HIDE_DENIED", value_parser = clap::builder::FalseyValueParser::new())]
     pub hide_denied: bool,
     /// Which database.

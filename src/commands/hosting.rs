@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::policies;
 use crate::cli::Trust;
 use crate::config::{Server, Settings};
-use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError};
+use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError, Treatment};
 use crate::policy::diagnostic::Diagnostics;
 use crate::rest::credentials::Source;
 
@@ -65,6 +65,19 @@ fn told(settings: &Settings, wrong: &Wrong) -> anyhow::Error {
         said.push(format!("the configuration does not load\n{}", placed.coloured()));
     }
     anyhow::anyhow!(said.join("\n"))
+}
+
+/// What the configuration says of servers that are registered while the gate runs.
+pub(super) fn treatment(settings: &Settings) -> Treatment {
+    let named = |wanted: &dyn Fn(&Server) -> bool| {
+        let named = settings.servers().filter(|(_, server)| wanted(server));
+        named.map(|(name, _)| name.to_owned()).collect()
+    };
+    Treatment {
+        hide_denied: settings.hide_denied("", false),
+        hiding: named(&|server| server.hide_denied),
+        untrusted: named(&|server| server.trust == Some(Trust::None)),
+    }
 }
 
 /// What the gate signs requests to AWS with, without any configuration.
