@@ -9,6 +9,7 @@ use super::{AuditSync, Bridge, DecideArgs, OnAuditFailure, StoreArgs, address, d
 
 /// `agentgate serve`
 #[derive(Debug, Clone, Default, Args)]
+#[command(mut_arg("agent", |agent| agent.hide(true)))]
 #[command(after_help = "\
 Examples:
   agentgate serve --test-mode                try policies without credentials

@@ -444,6 +444,7 @@ fn what_cannot_be_meant_is_refused_at_once() {
     for (arguments, says) in [
         (&["wrap", "--listen", &taken, "--", "true"][..], "stop what is using port"),
         (&["wrap", "example.com/mcp"], "write https://example.com/mcp"),
+        (&["serve", "--agent", "ann"], "agentgate agents create"),
         (&["login", "foo"], "`foo` is not an http or https URL; write https://"),
         (&["audit", "purge", "--older-than", "90"], "write 90d, 90h"),
         (&["agents", "rotate-key", "x", "--grace", "8d"], "a week"),
