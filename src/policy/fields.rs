@@ -1,7 +1,7 @@
 //! Reading typed values out of a YAML tree, with a finding for whatever is not
 //! as it should be. Reading goes on after a finding, so that all come at once.
 
-use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span};
+use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span, nearest};
 use super::regexes::Room;
 use super::yaml::{Node, Value};
 
@@ -194,11 +194,72 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// The nearest of the known words, or all of them where none is near.
+/// Words of other languages and products, and ours for the same.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("action", "effect"),
+    ("decision", "effect"),
+    ("path", "resource"),
+    ("paths", "resource"),
+    ("default", "default_effect"),
+    ("default_action", "default_effect"),
+    ("hours", "time_restrictions"),
+    ("rate_limits", "rate_limit"),
+    ("startswith", "prefix"),
+    ("starts_with", "prefix"),
+    ("endswith", "suffix"),
+    ("ends_with", "suffix"),
+    ("matches", "regex"),
+    ("pattern", "regex"),
+    ("one_of", "in"),
+    ("permit", "allow"),
+    ("accept", "allow"),
+    ("block", "deny"),
+    ("forbid", "deny"),
+    ("reject", "deny"),
+    ("approve", "ask"),
+    ("confirm", "ask"),
+    ("prompt", "ask"),
+    ("dry-run", "observe"),
+    ("dry_run", "observe"),
+    ("monitor", "observe"),
+    ("token", "credential"),
+    ("api_key", "credential"),
+    ("secret", "credential"),
+    ("base_url", "upstream"),
+];
+
+/// The known word that was probably meant.
+pub(crate) fn meant(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    let folded = word.to_lowercase();
+    let ours = SYNONYMS.iter().find(|(theirs, ours)| *theirs == folded && known.contains(ours));
+    ours.map(|(_, ours)| *ours).or_else(|| nearest(word, known.iter().copied()))
+}
+
+/// The known word that was probably meant, or all of them.
 pub(crate) fn advise(finding: Diagnostic, word: &str, known: &[&'static str]) -> Diagnostic {
-    let finding = finding.did_you_mean(word, known.iter().copied());
-    if finding.help.is_some() {
-        return finding;
+    finding.help(match meant(word, known) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("known are `{}`", known.join("`, `")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_languages_are_understood() {
+        let known = ["effect", "resource", "default_effect", "default_reason", "observe"];
+        for (word, ours) in [
+            ("action", Some("effect")),
+            ("default", Some("default_effect")),
+            ("Path", Some("resource")),
+            ("dry-run", Some("observe")),
+            ("efect", Some("effect")),
+            // Ours is not known here.
+            ("token", None),
+        ] {
+            assert_eq!(meant(word, &known), ours, "{word}");
+        }
     }
-    finding.help(format!("known are `{}`", known.join("`, `")))
 }
