@@ -450,6 +450,10 @@ mod tests {
             assert!(error.contains(part), "`{part}` is missing in\n{error}");
         }
         assert!(!error.contains("xoxb-secret"), "{error}");
+        let error = load("providers: {jira: {token: 'a secret of ours'}}\n").expect_err("a key");
+        let error = error.to_string();
+        assert!(error.contains("did you mean `credential`?"), "{error}");
+        assert!(error.contains("{token: …") && !error.contains("of ours"), "{error}");
         assert!(load("- a list\n").is_err() && load("a: [1\n").is_err());
     }
 
@@ -500,6 +504,7 @@ mod tests {
         let read = endpoint("command: [git-mcp], env: [TOKEN]").expect("a command");
         assert_eq!(read, Some(Endpoint::Command { command, env }));
         for (yaml, wrong) in [
+            ("command: npx -y @x/y", r#"write ["npx", "-y", "@x/y"]"#),
             ("url: 'https://a.example/', command: [x]", ":2:14: error: a server has a `url` or"),
             ("url: 'https://a.example/', env: [X]", ":2:41: error: `env` is for"),
             ("env: [X]", ":2:14: error: `env` is for"),

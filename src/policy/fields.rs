@@ -17,6 +17,8 @@ pub(crate) struct At<T> {
 pub(crate) struct Reader<'s> {
     source: &'s Source,
     pub(crate) found: Diagnostics,
+    /// Whether values may be secrets, which are not repeated.
+    hides_values: bool,
     /// For what the source has of regexes.
     pub(super) regexes: Room,
 }
@@ -33,7 +35,13 @@ impl<'n> Fields<'n> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, found: Diagnostics::default(), regexes: Room::default() }
+        let (found, regexes) = (Diagnostics::default(), Room::default());
+        Self { source, found, hides_values: false, regexes }
+    }
+
+    /// A reader that does not repeat the value of a key that it does not know.
+    pub(crate) fn of_secrets(source: &'s Source) -> Self {
+        Self { hides_values: true, ..Self::new(source) }
     }
 
     pub(crate) fn source(&self) -> &'s Source {
@@ -98,6 +106,7 @@ impl<'s> Reader<'s> {
             } else {
                 let message = format!("unknown key `{}` in {what}", key.value);
                 let finding = self.finding(key.span, message);
+                let finding = if self.hides_values { finding.without_value() } else { finding };
                 self.found.push(advise(finding, key.value, known));
             }
         }
