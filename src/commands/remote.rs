@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use zeroize::Zeroizing;
 
-use super::{Done, listening};
+use super::{Done, hosting, listening};
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
 use crate::gate::Gate;
@@ -59,8 +59,11 @@ pub(super) fn url<'c>(
         return Ok(None);
     };
     let url = first.to_str();
-    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    anyhow::ensure!(is_http, "`{}` is neither a command nor an http or https URL", first.display());
+    if !cli::is_http(scheme) {
+        let meant = url.and_then(cli::meant_url).map(|meant| format!("; write {meant}"));
+        let (first, meant) = (first.display(), meant.unwrap_or_default());
+        anyhow::bail!("`{first}` is neither a command nor an http or https URL{meant}");
+    }
     match rest.first() {
         None => Ok(url),
         Some(more) => anyhow::bail!("a URL takes no arguments, but `{}` follows", more.display()),
@@ -108,7 +111,12 @@ pub(super) fn target(
     of_relay: &relay::Settings,
 ) -> anyhow::Result<Target> {
     let uri = usable(url, settings.allow_http(&of_relay.server, args.remote.allow_http))?;
-    let headers = headers(&args.remote, &|name| std::env::var(name).ok())?;
+    let typed = headers(&args.remote, &|name| std::env::var(name).ok())?;
+    let of_file = settings.server_at(&args.command, Some(&of_relay.server))?;
+    let of_file =
+        of_file.map(|server| hosting::headers_of(settings, server, &typed)).transpose()?;
+    let mut headers = of_file.unwrap_or_default();
+    headers.extend(typed);
     let parsed = url::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
     let login = match headers.contains_key(AUTHORIZATION) {
         true => None,

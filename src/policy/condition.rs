@@ -350,13 +350,24 @@ fn skip_string(rest: &mut Chars<'_>, quote: char, raw: bool) -> Result<(), Strin
     }
 }
 
+/// What the parser says of words of other languages, and how CEL writes them.
+const OTHER_WORDS: [(&str, &str); 3] = [
+    ("mismatched input 'and'", "; write `&&`"),
+    ("mismatched input 'or'", "; write `||`"),
+    ("mismatched input 'is'", "; write `==`"),
+];
+
 fn parse(text: &str) -> Result<Expression, String> {
     let parse = || ENVIRONMENT.parser().max_recursion_depth(MAX_BRACKETS).parse(text);
     match catch_unwind(AssertUnwindSafe(parse)) {
         Ok(Ok(expression)) => Ok(expression),
         Ok(Err(_)) if assigns(text) => Err("one `=`; `==` compares".to_owned()),
         Ok(Err(errors)) => Err(match errors.errors.first() {
-            Some(error) => format!("{} (at character {})", error.msg.trim(), error.pos.1),
+            Some(error) => {
+                let advice = OTHER_WORDS.iter().find(|(word, _)| error.msg.contains(word));
+                let advice = advice.map(|(_, advice)| *advice).unwrap_or_default();
+                format!("{} (at character {}){advice}", error.msg.trim(), error.pos.1)
+            }
             None => "not a CEL expression".to_owned(),
         }),
         Err(_) => Err("not a CEL expression".to_owned()),

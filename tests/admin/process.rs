@@ -130,6 +130,35 @@ fn a_running_gate_follows_what_the_command_line_does_to_agents() {
     eventually("it is gone", || serve.admin("/health")["agents_count"] == 0);
 }
 
+/// The last good text decides meanwhile, so the gate itself is as well as before.
+#[test]
+fn health_tells_of_a_policy_that_is_not_what_its_file_says() {
+    let home = Home::new();
+    let folder = home.0.path().join("policies");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    let good = "name: own\ndefault_effect: allow\n";
+    write("own.yaml", good);
+    write("team.yaml", good);
+    let serve = home.serve(Some(KEY), &["--policy", "own"]);
+    let made = home.json(&["agents", "create", "bot", "--policy", "team", "--json"]);
+    let key = made["api_key"].as_str().unwrap();
+    eventually("the policy is in use", || {
+        serve.proxied("GET", "/proxy/github/user", key).status == 200
+    });
+    let is_loaded = |loaded: bool| {
+        let health = serve.admin("/health");
+        health["policy_loaded"] == loaded && health["status"] == "ok"
+    };
+    assert!(is_loaded(true));
+    for name in ["own.yaml", "team.yaml"] {
+        write(name, "name: own\nrule: []\n");
+        eventually("it is told", || is_loaded(false));
+        write(name, good);
+        eventually("it is mended", || is_loaded(true));
+    }
+}
+
 #[test]
 fn agents_registered_by_many_processes_at_once_are_all_there() {
     let home = Home::new();

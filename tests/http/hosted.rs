@@ -286,6 +286,55 @@ fn servers_of_the_configuration_are_shown_as_it_says() {
     assert_eq!(denied["result"]["isError"], true, "{denied}");
 }
 
+/// Those registered while the gate runs are treated as it is told, by a flag, a key for all
+/// or keys under their names, also by keys that change.
+#[test]
+fn registered_servers_are_treated_as_the_configuration_says() {
+    let upstream = Scripted::start(|request| {
+        let message = message_of(request);
+        usual(request).unwrap_or_else(|| json_answer(&result(&message["id"], "done")))
+    });
+    let registration = json!({"name": "notes", "url": upstream.url});
+    let policy = "name: hints\nrules: [{ annotations: { readOnlyHint: true }, effect: allow }]\n";
+    let shows = |gate: &Serve, own: &str| {
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let (listed, called) = (
+            gate.request("POST", "/mcp/notes", own, &list).message(),
+            gate.request("POST", "/mcp/notes", own, &call(2, "look", json!({}))).message(),
+        );
+        let is_listed = !listed["result"]["tools"].as_array().unwrap().is_empty();
+        (is_listed, called["result"]["isError"] != true)
+    };
+    for (flags, config, expected) in [
+        (&[][..], json!({"policy": ["hints"]}), (true, true)),
+        (&[], json!({"policy": ["deny_all"]}), (true, false)),
+        (&["--hide-denied"], json!({"policy": ["deny_all"]}), (false, false)),
+        (&[], json!({"policy": ["deny_all"], "hide_denied": true}), (false, false)),
+        (
+            &[],
+            json!({"policy": ["deny_all"], "servers": {"notes": {"hide_denied": true}}}),
+            (false, false),
+        ),
+        (&[], json!({"policy": ["hints"], "servers": {"notes": {"trust": "none"}}}), (true, false)),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("policies")).unwrap();
+        std::fs::write(home.path().join("policies/hints.yaml"), policy).unwrap();
+        std::fs::write(home.path().join("config.yaml"), config.to_string()).unwrap();
+        let gate = Serve::start_with(home, |command| {
+            command.args(flags);
+        });
+        assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &registration).status, 200);
+        let own = format!("X-Agent-Key: {}\r\n", gate.key(&json!({"name": "ann"})));
+        assert_eq!(shows(&gate, &own), expected, "{flags:?} {config}");
+        if config["policy"] == json!(["deny_all"]) && expected.0 {
+            let config = json!({"policy": ["deny_all"], "hide_denied": true});
+            std::fs::write(gate.home.path().join("config.yaml"), config.to_string()).unwrap();
+            eventually("a changed key holds", || (!shows(&gate, &own).0).then_some(()));
+        }
+    }
+}
+
 /// Nor one that the configuration names only later.
 #[test]
 #[cfg(unix)]

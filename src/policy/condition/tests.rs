@@ -83,6 +83,8 @@ fn bad_expressions_are_refused_at_load() {
         ("tol == 'x'", "did you mean `tool`"),
         ("args.a.replace('', args.b) == ''", "unknown function `replace`"),
         ("args.a.startWith('x')", "did you mean `startsWith`"),
+        ("args.a == 1 and args.b == 2", "write `&&`"),
+        ("args.a == 1 or args.b == 2", "write `||`"),
         ("args.a.all(x, args.b.all(y, x == y))", "do not nest"),
         ("args.a.map(x, args.b.filter(y, true)).size() > 0", "do not nest"),
         ("args.a.matches('[')", "bad regex"),
