@@ -15,11 +15,12 @@
 //!
 //! A server that speaks the client's era is never bridged: it is asked first, in
 //! the client's own words, and only where it refuses the era does a bridge stand
-//! in. Nor is a client bridged that is known to speak the server's era
+//! in ([`eras`]). Nor is a client bridged that is known to speak the server's era
 //! ([`acquaintance`]).
 
 pub mod acquaintance;
 pub mod down;
+pub mod eras;
 mod splice;
 pub mod up;
 
