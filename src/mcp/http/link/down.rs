@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use super::turn::{self, turned};
 use super::{Link, OWN_PATIENCE, own, principal, refuses};
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down};
+use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
 use crate::mcp::bridge::eras::KNOWN;
 use crate::mcp::bridge::{Step, raw};
 use crate::mcp::era;
@@ -151,20 +151,22 @@ impl Link {
     /// handshake where it does not.
     async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
-        match self.ask(like, down::probe(), &headers).await {
+        match self.ask(like, Question::Discover.message(), &headers).await {
             // Who is not let in, and who fails, says nothing of an era.
             Some((status, ..)) if !status.is_success() && !refuses(status) => {
                 return Known::Nothing;
             }
             None => return Known::Nothing,
-            Some((_, _, answer)) if down::is_discovered(&answer) => {
+            Some((.., answer)) if Question::Discover.finds(&answer) == Finding::NoBridge => {
                 return Known::Native(Instant::now());
             }
             Some(_) => {}
         }
-        let asked = self.ask(like, down::initialize(), &[]).await;
+        let asked = self.ask(like, Question::Initialize.message(), &[]).await;
         let Some((_, session, answer)) = asked else { return Known::Nothing };
-        let Some(down) = Down::opened(&answer) else { return Known::Native(Instant::now()) };
+        let Finding::Handshake(down) = Question::Initialize.finds(&answer) else {
+            return Known::Native(Instant::now());
+        };
         self.negotiator.wants_handshake();
         let like = own(like, Bytes::new(), &[]);
         let (last, listener) = (AtomicU64::new(0), Mutex::default());

@@ -17,8 +17,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use super::negotiate::{Asked, Negotiator, Ways, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION};
+use crate::mcp::bridge::Bridging;
+use crate::mcp::bridge::down::{Question, shakes_hands};
 use crate::mcp::bridge::eras::{Choice, Opening};
-use crate::mcp::bridge::{self, Bridging, raw};
 use crate::mcp::params;
 use crate::net::Body;
 use crate::net::body::HoldError;
@@ -101,11 +102,12 @@ impl Link {
     /// Whether the server refuses a handshake of the gate's own, too: else it was not for
     /// its era that it refused a client's.
     async fn shakes_no_hands(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
-        let Some((status, session, answer)) = self.ask(like, bridge::down::initialize(), &[]).await
+        let Some((status, session, answer)) =
+            self.ask(like, Question::Initialize.message(), &[]).await
         else {
             return false;
         };
-        let shakes_hands = raw(&answer, &["result"]).is_some();
+        let shakes_hands = shakes_hands(&answer);
         if let Some(session) = session.filter(|_| shakes_hands) {
             let mut farewell = own(like, Bytes::new(), &[]);
             *farewell.method_mut() = Method::DELETE;
