@@ -21,9 +21,9 @@ use super::problem;
 use super::sessions::{NotYours, Sessions};
 use super::sse::Parser;
 use super::stream::{self, Ends};
-use super::{LAST_EVENT_ID, SESSION, agree, headers};
+use super::{LAST_EVENT_ID, SESSION, agree, headers, refusal};
 use crate::mcp::bridge::Bridging;
-use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
+use crate::mcp::codes::UPSTREAM;
 use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::Posted;
 use crate::mcp::scan::{may_hold, outline};
@@ -156,11 +156,12 @@ impl Remote {
         let outline = outline(&incoming.body);
         let (id, asks) = (outline.id, outline.has_method);
         let Ok((conversation, begun)) = self.conversation(&incoming) else {
-            return Box::pin(self.not_yours(&incoming, id.as_deref())).await;
+            let relay = (self.begin)(&incoming);
+            return Box::pin(refusal::no_such_session(&relay, &incoming)).await;
         };
         let stateless = agree::is_stateless(&incoming.headers);
         if let Err(mismatch) = self.agrees(&conversation, &incoming) {
-            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
+            return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
         }
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
@@ -187,7 +188,7 @@ impl Remote {
             && let Err(mismatch) = self.agrees(&conversation, &incoming)
         {
             relay.over_and_out("its headers contradict it");
-            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
+            return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
         }
         if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
             let declared = |tool: &str| conversation.param_headers(tool);
@@ -355,7 +356,9 @@ impl Remote {
             Arc::new((self.begin)(&incoming))
         };
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
-        let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
+        let Ok(conversation) = found else {
+            return refusal::no_such_session(&(self.begin)(&incoming), &incoming).await;
+        };
         let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
         let principal = Principal { name, is_own: false };
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
@@ -398,16 +401,6 @@ impl Remote {
         parts.headers.remove(CONTENT_LENGTH);
         Response::from_parts(parts, body)
     }
-
-    /// The answer to whoever names a session of another's.
-    async fn not_yours(&self, incoming: &Incoming, id: Option<&[u8]>) -> Response<Body> {
-        let what = "its session is not open, or is another's";
-        let row = (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await;
-        let status = StatusCode::NOT_FOUND;
-        let mut response = problem::error(status, id, INVALID_REQUEST, "Session not found");
-        problem::mark(&mut response, row.as_deref());
-        response
-    }
 }
 
 /// How a conversation began.
@@ -427,15 +420,6 @@ impl Begun {
     fn is_over(self, status: StatusCode) -> bool {
         status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
     }
-}
-
-/// The answer to a message whose headers contradict it.
-async fn refused(relay: &Relay, mismatch: &Mismatch, id: Option<&[u8]>) -> Response<Body> {
-    let words = mismatch.to_string();
-    let row = relay.note_malformed("tools/call", &words).await;
-    let mut refused = problem::error(StatusCode::BAD_REQUEST, id, HEADER_MISMATCH, &words);
-    problem::mark(&mut refused, row.as_deref());
-    refused
 }
 
 /// An exchange that is over as soon as its client is gone (2026-07-28), until its

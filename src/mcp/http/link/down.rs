@@ -24,6 +24,7 @@ use crate::mcp::http::messages::Messages;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
 use crate::mcp::http::{METHOD, REVISION, SESSION};
+use crate::mcp::reply;
 use crate::net::Body;
 use crate::net::client::SendError;
 
@@ -352,11 +353,7 @@ impl Drop for Exchange {
         if self.over {
             return;
         }
-        let id = String::from_utf8_lossy(&self.number).into_owned();
-        let cancelled = format!(
-            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
-             \"params\":{{\"requestId\":{id}}}}}"
-        );
+        let cancelled = reply::cancelled(&self.number);
         self.link.tell(self.connection.request(&self.like, cancelled.into()));
     }
 }

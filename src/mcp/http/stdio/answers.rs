@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Answer, Bridge, LOST};
 use crate::mcp::answer;
+use crate::mcp::frames;
 use crate::mcp::http::problem::quoted;
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::pending::Key;
@@ -149,15 +150,7 @@ impl Bridge {
         self.tell(reply::upstream_failed(id, words).into()).await;
     }
 
-    /// Writes one message as a line: line feeds in JSON are white space.
     pub(super) async fn tell(&self, message: Bytes) {
-        let mut line = message.trim_ascii().to_vec();
-        for byte in &mut line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        line.push(b'\n');
-        let _ = self.to_client.push(line.into()).await;
+        let _ = self.to_client.push(frames::line(&message)).await;
     }
 }
