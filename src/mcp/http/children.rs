@@ -367,9 +367,11 @@ impl Children {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(async move {
-            let says = Arc::clone(&of_child).distribute(relay.told());
-            let unawaited = Arc::clone(&of_child).unawaited();
-            let client: (os::Source, _, _) = (Box::new(from_session), says, unawaited);
+            let client = session::Client {
+                says: Box::new(from_session),
+                told: Arc::clone(&of_child).distribute(relay.told()),
+                gone: Arc::clone(&of_child).unawaited(),
+            };
             if let Err(error) = session::run(&relay, client, server, told).await {
                 tracing::warn!(%error, "a session broke");
             }

@@ -6,7 +6,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::{Answer, Bridge, LOST};
+use super::{Answer, LOST, PipedClient};
 use crate::mcp::answer;
 use crate::mcp::frames;
 use crate::mcp::http::problem::quoted;
@@ -66,7 +66,7 @@ pub(super) fn answered(message: &[u8]) -> Option<Key> {
     Some(Key::new(&id))
 }
 
-impl Bridge {
+impl PipedClient {
     /// Writes the messages of an answer as lines; an answer that is none becomes
     /// an error, so that nobody waits for ever.
     pub(super) async fn write_answer(&self, answer: Answer, mut owed: Owed) {
