@@ -1,5 +1,5 @@
-//! A bridge between a relay and a child that speaks over pipes: each line is
-//! turned on its way.
+//! A bridge between a relay and a child that speaks over pipes: each line is turned on
+//! its way. All share one stream, so that what an answer belongs to is known by its id.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
