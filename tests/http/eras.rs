@@ -686,6 +686,9 @@ fn status_of(url: &str, headers: &str, message: &Value) -> u16 {
     let headers = format!(
         "{headers}Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
     );
-    crate::support::raw(address, &whole(address, "POST", "/mcp", &headers, &message.to_string()))
-        .status
+    crate::support::exchange(
+        address,
+        &whole(address, "POST", "/mcp", &headers, &message.to_string()),
+    )
+    .status
 }
