@@ -222,3 +222,87 @@ pub(super) async fn looked_at(
 pub(super) fn refuses(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 404 | 405 | 406 | 415)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Agent;
+    use crate::mcp::http::problem;
+    use Choice::{BeforeGate, BehindGate};
+
+    /// A server that answers with this status, and a bridge to it where it is to be had.
+    struct Server {
+        says: StatusCode,
+        has_bridge: bool,
+        tried: Mutex<Vec<&'static str>>,
+    }
+
+    impl Ways for Server {
+        type Request = front::Incoming;
+        type Error = ();
+
+        async fn native(&self, _: front::Incoming) -> Result<Response<Body>, ()> {
+            self.tried.lock().unwrap().push("native");
+            Ok(problem::error(self.says, None, METHOD_NOT_FOUND, "no"))
+        }
+
+        async fn bridged(
+            &self,
+            _: Opening,
+            _: &front::Incoming,
+            refusal: Option<&HeaderMap>,
+        ) -> Option<Result<Response<Body>, ()>> {
+            self.tried.lock().unwrap().push(if refusal.is_some() { "refused" } else { "bridge" });
+            self.has_bridge.then(|| Ok(problem::empty(StatusCode::NO_CONTENT)))
+        }
+
+        fn max_message(&self) -> usize {
+            1_000
+        }
+
+        fn unreadable(_: &HoldError) {}
+    }
+
+    /// The status that a request gets, and the ways that were tried for it.
+    async fn sent(negotiator: &Negotiator, server: &Server, opening: Opening) -> (u16, String) {
+        let incoming = front::Incoming {
+            agent: Agent::default(),
+            principal: "one".into(),
+            method: Method::POST,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+        };
+        let response = negotiator.send(server, opening, incoming).await.unwrap();
+        let tried = std::mem::take(&mut *server.tried.lock().unwrap());
+        (response.status().as_u16(), tried.join(" "))
+    }
+
+    #[tokio::test]
+    async fn ways_are_tried_in_turn_and_without_a_bridge_the_servers_own_answer_stands() {
+        for (says, has_bridge, choice, opening, wanted) in [
+            (204, true, BehindGate, Opening::Stateless, (204, "native")),
+            (400, true, BehindGate, Opening::Discovery, (204, "native refused")),
+            (400, false, BehindGate, Opening::Discovery, (400, "native refused")),
+            (400, true, BeforeGate, Opening::Stateless, (204, "bridge")),
+            (400, false, BeforeGate, Opening::Discovery, (400, "bridge native")),
+            (400, true, BeforeGate, Opening::Handshake, (204, "native refused")),
+            (403, true, BehindGate, Opening::Handshake, (403, "native")),
+        ] {
+            let says = StatusCode::from_u16(says).unwrap();
+            let server = Server { says, has_bridge, tried: Mutex::default() };
+            let negotiator = Negotiator::new(Bridging::Always, choice);
+            let (status, tried) = sent(&negotiator, &server, opening).await;
+            assert_eq!((status, &*tried), wanted, "{says} {has_bridge} {choice:?} {opening:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_made_no_handshake_is_not_asked_for_one_again() {
+        let server =
+            Server { says: StatusCode::NOT_FOUND, has_bridge: true, tried: Mutex::default() };
+        let negotiator = Negotiator::new(Bridging::Auto, BehindGate);
+        for wanted in ["native refused", "bridge"] {
+            assert_eq!(sent(&negotiator, &server, Opening::Handshake).await, (204, wanted.into()));
+        }
+    }
+}
