@@ -332,9 +332,7 @@ fn a_command_is_given_none_of_the_gates_credentials() {
     };
     assert_eq!(given(), ["GIVEN", "LATE"]);
     configure("LATE");
-    eventually("what the configuration names later is kept back", || {
-        (given() == ["GIVEN"]).then_some(())
-    });
+    eventually("what the configuration names later is kept back", || given() == ["GIVEN"]);
 }
 
 /// Agents on one server, each under a policy of its own and its own limit.
@@ -485,7 +483,7 @@ fn a_registration_outlasts_a_configured_server_of_its_name() {
     let answered_by = |who: &str| {
         eventually(who, || {
             let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
-            gate.request("POST", "/mcp/s", &own, &ping).body.contains(who).then_some(())
+            gate.request("POST", "/mcp/s", &own, &ping).body.contains(who)
         });
     };
     register("s");

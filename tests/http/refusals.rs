@@ -339,7 +339,7 @@ fn requests_that_fit_no_session_leave_a_row() {
     let mut first = TcpStream::connect(gate.address).unwrap();
     first.write_all(&whole(gate.address, "POST", "/mcp", &session, &waits)).unwrap();
     let allowed = || gate.log().iter().filter(|row| row["decision"] == "allow").count();
-    eventually("it is under way", || (allowed() == 1).then_some(()));
+    eventually("it is under way", || allowed() == 1);
     let (headers, message) = stateless_call(1, "wait", json!({}));
     let batch = format!("[{message}]");
     let cases: Vec<(&str, Answer, u16)> = vec![
