@@ -18,7 +18,7 @@ use crate::gate::refusals::Refusals;
 use crate::mcp::bridge::Bridging;
 use crate::mcp::http::front::{self, Backend, Door, Front};
 use crate::mcp::http::remote::{Remote, Target};
-use crate::mcp::http::stdio::{Bridge, End, Transport};
+use crate::mcp::http::stdio::{End, PipedClient, Pipes, Transport};
 use crate::mcp::relay;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
@@ -214,17 +214,17 @@ pub(super) async fn over_stdio(
     transport: cli::Transport,
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
-    let client = os::stdio().context("cannot use standard input and output")?;
+    let (says, hears) = os::stdio().context("cannot use standard input and output")?;
     let transport = match transport {
         cli::Transport::Auto => Transport::Auto,
         cli::Transport::Http => Transport::Streamable,
         cli::Transport::Sse => Transport::Sse,
     };
-    let bridge = Bridge::new(remote, settings.agent.clone(), transport, settings.max_message);
+    let client = PipedClient::new(remote, settings.agent.clone(), transport, settings.max_message);
     let stop = async {
         told.next().await;
     };
-    Ok(match bridge.run((client.0, client.1, os::unread()), stop).await {
+    Ok(match client.run(Pipes { says, hears, gone: os::unread() }, stop).await {
         End::Client | End::Told => Done::Success,
         End::Server => Done::Exit(1),
     })

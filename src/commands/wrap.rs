@@ -163,7 +163,8 @@ async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {
     let client = os::stdio().context("cannot use standard input and output")?;
     let server = Child::spawn(program, rest)
         .with_context(|| format!("cannot start `{}`", program.display()))?;
-    let client = (client.0, relay.tells(client.1), os::unread());
+    let (says, hears) = client;
+    let client = session::Client { says, told: relay.tells(hears), gone: os::unread() };
     Ok(session::run(relay, client, server, told).await?)
 }
 

@@ -158,6 +158,17 @@ pub fn answer_lost(id: &[u8]) -> String {
     error(Some(id), REFUSED, "AgentGate could not read the client's answer for certain", None)
 }
 
+/// What the server is told where nobody waits any more for the answer to the request of
+/// this id.
+#[must_use]
+pub fn cancelled(id: &[u8]) -> String {
+    let id = String::from_utf8_lossy(id);
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
+         \"params\":{{\"requestId\":{id}}}}}"
+    )
+}
+
 /// The answer to a request beside a refused one in the same batch.
 #[must_use]
 pub fn batch_refused(id: &[u8]) -> String {

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use agentgate::action::Agent;
 use agentgate::store::{Options, Store};
@@ -12,10 +11,7 @@ use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 
 use crate::real;
-use crate::support::{Answer, KEY, row, send};
-
-/// Far beyond what anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Answer, KEY, eventually, row, send};
 
 struct Home(tempfile::TempDir);
 
@@ -91,14 +87,6 @@ impl Drop for Serve {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -10,8 +10,8 @@ use crate::support::scripted::{
     STREAM, Scripted, answer, json_answer, message_of, never, result, usual, whole_answer,
 };
 use crate::support::{
-    Answer, PATIENCE, Process, Server, agentgate, call, eventually, initialize, installed,
-    listening, over_pipes, raw, stateless_call, whole,
+    Answer, PATIENCE, Process, Server, agentgate, call, eventually, exchange, initialize,
+    installed, listening, over_pipes, stateless_call, whole,
 };
 
 const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
@@ -41,7 +41,7 @@ impl Serve {
 
     fn request(&self, method: &str, target: &str, headers: &str, body: &Value) -> Answer {
         let headers = format!("{JSON}{headers}");
-        raw(self.address, &whole(self.address, method, target, &headers, &body.to_string()))
+        exchange(self.address, &whole(self.address, method, target, &headers, &body.to_string()))
     }
 
     fn key(&self, agent: &Value) -> String {
@@ -197,7 +197,7 @@ fn plain_posts_work() {
                     let headers =
                         format!("Content-Type: application/json\r\n{accept}X-Agent-Key: {key}\r\n");
                     let body = call(5, tool, json!({})).to_string();
-                    raw(gate.address, &whole(gate.address, "POST", &target, &headers, &body))
+                    exchange(gate.address, &whole(gate.address, "POST", &target, &headers, &body))
                 };
                 let read = post("look");
                 assert_eq!(
@@ -381,9 +381,7 @@ fn a_command_is_given_none_of_the_gates_credentials() {
     };
     assert_eq!(given(), ["GIVEN", "LATE"]);
     configure("LATE");
-    eventually("what the configuration names later is kept back", || {
-        (given() == ["GIVEN"]).then_some(())
-    });
+    eventually("what the configuration names later is kept back", || given() == ["GIVEN"]);
 }
 
 /// Agents on one server, each under a policy of its own and its own limit.
@@ -440,7 +438,7 @@ fn refusals_are_logged() {
         format!("{JSON}MCP-Protocol-Version: 2025-11-25\r\nMCP-Protocol-Version: 2026-07-28\r\n"),
     ] {
         let bytes = whole(gate.address, "POST", "/mcp/s", &format!("{own}{headers}"), &body);
-        let answer = raw(gate.address, &bytes);
+        let answer = exchange(gate.address, &bytes);
         assert!(matches!(answer.status, 400 | 415), "{answer:?}");
         assert!(answer.header("x-agentgate-decision").is_some(), "{answer:?}");
     }
@@ -534,7 +532,7 @@ fn a_registration_outlasts_a_configured_server_of_its_name() {
     let answered_by = |who: &str| {
         eventually(who, || {
             let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
-            gate.request("POST", "/mcp/s", &own, &ping).body.contains(who).then_some(())
+            gate.request("POST", "/mcp/s", &own, &ping).body.contains(who)
         });
     };
     register("s");

@@ -12,6 +12,9 @@ mod bridge;
 #[cfg(test)]
 mod children;
 #[cfg(test)]
+#[path = "../shared/chunks.rs"]
+mod chunks;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod conformance;
@@ -22,6 +25,15 @@ mod hosted;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+#[path = "../shared/lenient.rs"]
+mod lenient;
+#[cfg(test)]
+#[path = "../shared/raw.rs"]
+mod raw;
+#[cfg(test)]
+#[path = "../shared/real.rs"]
+mod real;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod sse;
@@ -31,3 +43,6 @@ mod streams;
 mod support;
 #[cfg(test)]
 mod upstreams;
+#[cfg(test)]
+#[path = "../shared/wait.rs"]
+mod wait;

@@ -9,7 +9,6 @@ pub mod agree;
 mod ask;
 mod child;
 pub mod children;
-mod eras;
 #[cfg(test)]
 mod fixture;
 pub mod front;
@@ -17,6 +16,7 @@ mod headers;
 mod ids;
 mod link;
 mod messages;
+mod negotiate;
 mod paced;
 mod pipe;
 pub mod pools;

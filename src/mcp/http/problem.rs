@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use super::headers::encoding;
 use crate::mcp::reply::{Mark, Speaker, Told};
 use crate::mcp::scan::is_id;
 use crate::net::Body;
@@ -77,6 +78,14 @@ pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
 pub(super) fn redirected(headers: &HeaderMap) -> String {
     let place = headers.get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or("nowhere");
     format!("the server redirects to {place}; redirects are not followed")
+}
+
+/// What is wrong where a body is encoded that has to be read.
+pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), String> {
+    match encoding(headers) {
+        Some(encoding) => Err(format!("the server answers in {encoding}, and was asked not to")),
+        None => Ok(()),
+    }
 }
 
 /// The beginning of what a server said, to be told.

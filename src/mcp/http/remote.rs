@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
-use tokio::time::timeout;
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 use super::agree::Mismatch;
 use super::ask::{Asker, BOTH};
@@ -18,26 +16,24 @@ use super::front::Incoming;
 use super::ids::{Place, Places};
 use super::link::{Link, Principal};
 use super::problem;
-use super::said::BATCH;
 use super::sessions::{NotYours, Sessions};
-use super::sse::Parser;
 use super::stream::{self, Ends};
-use super::{LAST_EVENT_ID, SESSION, agree, headers};
+use super::{LAST_EVENT_ID, SESSION, agree, headers, refusal};
 use crate::mcp::bridge::Bridging;
-use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
+use crate::mcp::codes::UPSTREAM;
 use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::Posted;
-use crate::mcp::reply::Mark;
 use crate::mcp::scan::{may_hold, outline};
 use crate::mcp::{era, params};
 use crate::net::Body;
-use crate::net::body::hold;
 use crate::net::client::Client;
 use crate::net::persistent::Persistent;
 use crate::oauth;
 
+mod answers;
 mod outward;
 
+use answers::Exchange;
 use outward::Login;
 
 /// How long the server may take to begin its answer: a call may take minutes.
@@ -119,7 +115,7 @@ impl Remote {
                 false => Persistent::new(answer).await,
             };
         }
-        Box::pin(self.bare(incoming)).await
+        Box::pin(self.without_message(incoming)).await
     }
 
     /// Ends every conversation. A renewal of the login has a second
@@ -153,24 +149,23 @@ impl Remote {
         Ok((relay, begun))
     }
 
-    async fn post(self: Arc<Self>, incoming: Incoming) -> Response<Body> {
-        let mut incoming = incoming;
-        let outline = outline(&incoming.body);
-        let (id, asks) = (outline.id, outline.has_method);
+    async fn post(self: Arc<Self>, mut incoming: Incoming) -> Response<Body> {
         let Ok((conversation, begun)) = self.conversation(&incoming) else {
-            return Box::pin(self.not_yours(&incoming, id.as_deref())).await;
+            let relay = (self.begin)(&incoming);
+            return Box::pin(refusal::no_such_session(&relay, &incoming)).await;
         };
-        let stateless = agree::is_stateless(&incoming.headers);
         if let Err(mismatch) = self.agrees(&conversation, &incoming) {
-            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
+            return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
+        }
+        let outline = outline(&incoming.body);
+        let one_message =
+            self.target.plain && outline.has_method && !headers::names_types(&incoming.headers);
+        if one_message {
+            incoming.headers.insert(ACCEPT, BOTH);
         }
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
         let open = Open(Some(Arc::clone(&relay)));
-        let one_message = self.target.plain && asks && !headers::names_types(&incoming.headers);
-        if one_message {
-            incoming.headers.insert(ACCEPT, BOTH);
-        }
         let principal = Principal { name: Arc::clone(&incoming.principal), is_own: false };
         let own = Principal { is_own: true, ..principal.clone() };
         let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
@@ -179,45 +174,24 @@ impl Remote {
             Posted::Answer(answer) => return problem::denied(answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
-        if id.is_none() && (session(&incoming).is_some() || self.target.fills_in) {
+        if outline.id.is_none() && (session(&incoming).is_some() || self.target.fills_in) {
             given_up(&incoming.body).inspect(|id| conversation.gave_up(id));
         }
-        // Once more where the tool was not known before: its schema says which
-        // arguments are headers too.
-        if stateless
-            && names_arguments(&incoming.headers)
-            && let Err(mismatch) = self.agrees(&conversation, &incoming)
-        {
+        if let Err(mismatch) = self.agrees_once_listed(&conversation, &mut incoming) {
             relay.over_and_out("its headers contradict it");
-            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
+            return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
         }
-        if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
-            let declared = |tool: &str| conversation.param_headers(tool);
-            incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
-        }
-        let owed = id.clone().filter(|id| relay.awaits(id));
-        let mark = match &owed {
-            Some(id) => relay.mark_of(id),
-            None if incoming.body.trim_ascii_start().starts_with(BATCH) => relay.mark(),
-            None => Mark::default(),
-        };
-        let sent = self.send(outgoing, &incoming.headers, &principal, PATIENCE).await;
-        let response = match sent {
+        let owed = outline.id.clone().filter(|id| relay.awaits(id));
+        let ends = ends_of(&incoming.headers);
+        let exchange = Exchange { remote: &self, relay, owed, ends, one_message };
+        let mark = exchange.mark(&incoming.body);
+        let response = match self.send(outgoing, &incoming.headers, &principal, PATIENCE).await {
             Ok(response) => response,
-            Err(words) => {
-                let id = id.filter(|_| owed.as_ref().is_none_or(|owed| relay.awaits(owed)));
-                relay.over_and_out(&words);
-                return problem::error(StatusCode::BAD_GATEWAY, id.as_deref(), UPSTREAM, &words);
-            }
+            Err(words) => return exchange.not_sent(outline.id.as_deref(), &words),
         };
         self.keep(&incoming, begun, &response, conversation);
-        let ends = match (stateless, incoming.headers.contains_key(SESSION)) {
-            (true, _) => Ends::Cancels,
-            (false, true) => Ends::MayResume,
-            (false, false) => Ends::IsOver,
-        };
         open.goes_on();
-        let mut response = self.pass(response, relay, owed, ends, one_message).await;
+        let mut response = exchange.pass(response).await;
         problem::mark_with(&mut response, &mark);
         response
     }
@@ -229,6 +203,25 @@ impl Remote {
             false => conversation.param_headers(tool),
         };
         agree::check(&incoming.headers, &incoming.body, declared)
+    }
+
+    /// The same now that the tool of a call is known, whose schema says which arguments
+    /// are headers too; those that the client does not make itself are put in.
+    fn agrees_once_listed(
+        &self,
+        conversation: &Relay,
+        incoming: &mut Incoming,
+    ) -> Result<(), Mismatch> {
+        let headers = &incoming.headers;
+        let stateless = agree::is_stateless(headers);
+        if stateless && headers.keys().any(|name| params::is_argument(name.as_str())) {
+            self.agrees(conversation, incoming)?;
+        }
+        if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
+            let declared = |tool: &str| conversation.param_headers(tool);
+            incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
+        }
+        Ok(())
     }
 
     /// Remembers a conversation that began, and forgets one that the server does
@@ -256,112 +249,17 @@ impl Remote {
         }
     }
 
-    /// Passes the answer to a POST on. `owed` is the id of the request that it
-    /// has to answer.
-    async fn pass(
-        &self,
-        response: Response<Body>,
-        relay: Arc<Relay>,
-        owed: Option<Vec<u8>>,
-        ends: Ends,
-        one_message: bool,
-    ) -> Response<Body> {
-        let (mut parts, body) = response.into_parts();
-        headers::strip(&mut parts.headers);
-        // What its client gave up meanwhile is owed no answer.
-        let owed = owed.filter(|id| relay.awaits(id));
-        let failed = |words: &str| {
-            relay.over_and_out(words);
-            problem::error(StatusCode::BAD_GATEWAY, owed.as_deref(), UPSTREAM, words)
-        };
-        let (status, kind) = (parts.status, headers::kind(&parts.headers));
-        if status.is_redirection() {
-            return failed(&problem::redirected(&parts.headers));
-        }
-        if status == StatusCode::ACCEPTED && kind != "text/event-stream" {
-            // What it asked is answered on the stream of HTTP+SSE.
-            if owed.is_some() && !self.is_sse.load(Ordering::Relaxed) {
-                return failed("the server took the request and did not answer it");
-            }
-            return Response::from_parts(parts, body);
-        }
-        let is_message = matches!(kind.as_str(), "text/event-stream" | "application/json");
-        if is_message && let Some(encoding) = headers::encoding(&parts.headers) {
-            return failed(&format!("the server answers in {encoding}, and was asked not to"));
-        }
-        match kind.as_str() {
-            "text/event-stream" if one_message && owed.is_some() => {
-                let owed = owed.as_deref().unwrap_or_default();
-                let answer = timeout(PATIENCE, self.one_answer(body, &relay, owed));
-                match Box::pin(answer).await {
-                    Ok(Ok(answer)) => problem::json_rpc(status, answer),
-                    Ok(Err(words)) => failed(&words),
-                    Err(_) => failed("the server's stream did not bring the answer in time"),
-                }
-            }
-            "text/event-stream" => {
-                let body = stream::pump(body, relay, self.target.max_message, ends, owed);
-                parts.headers.remove(CONTENT_LENGTH);
-                Response::from_parts(parts, body)
-            }
-            "application/json" => {
-                let body = match hold(body, self.target.max_message, PATIENCE).await {
-                    Ok(body) => body,
-                    Err(error) => return failed(&format!("the server's answer: {error}")),
-                };
-                let passed = relay.heard(&body).unwrap_or_default();
-                let unanswered = owed.as_deref().is_some_and(|id| relay.awaits(id));
-                if unanswered && status.is_success() {
-                    return failed(&format!(
-                        "the server's answer is none to this request{}",
-                        problem::quoted(&body)
-                    ));
-                }
-                relay.over_and_out(if unanswered { status.as_str() } else { "no answer" });
-                if passed != body {
-                    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(passed.len()));
-                }
-                Response::from_parts(parts, Body::from(passed))
-            }
-            other => {
-                if owed.is_some() && status.is_success() {
-                    let other = if other.is_empty() { "nothing" } else { other };
-                    return failed(&format!("the server answers with {other}, not with a message"));
-                }
-                relay.over_and_out(status.as_str());
-                Response::from_parts(parts, body)
-            }
-        }
-    }
-
-    /// The answer to `owed` out of a stream, for a client that did not say that
-    /// it takes streams.
-    async fn one_answer(&self, body: Body, relay: &Relay, owed: &[u8]) -> Result<Bytes, String> {
-        let mut parser = Parser::new(self.target.max_message);
-        let mut body = body.into_data_stream();
-        while let Some(data) = body.next().await {
-            let data = data.map_err(|error| format!("the server's stream broke off: {error}"))?;
-            parser.feed(&data);
-            while let Some(event) = parser.next_event().map_err(|error| error.to_string())? {
-                let Some(message) = event.message() else { continue };
-                let heard = relay.heard(&Bytes::copy_from_slice(message));
-                if !relay.awaits(owed) {
-                    return Ok(heard.unwrap_or_default());
-                }
-            }
-        }
-        Err("the server's stream ended without an answer".to_owned())
-    }
-
     /// GET and DELETE: no message goes in.
-    async fn bare(&self, incoming: Incoming) -> Response<Body> {
+    async fn without_message(&self, incoming: Incoming) -> Response<Body> {
         let mut begun = Begun::Before;
         let begin = || {
             begun = Begun::InSession;
             Arc::new((self.begin)(&incoming))
         };
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
-        let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
+        let Ok(conversation) = found else {
+            return refusal::no_such_session(&(self.begin)(&incoming), &incoming).await;
+        };
         let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
         let principal = Principal { name, is_own: false };
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
@@ -384,35 +282,33 @@ impl Remote {
         {
             self.sessions.closed(&incoming.principal, session);
         }
-        let (mut parts, body) = response.into_parts();
-        headers::strip(&mut parts.headers);
-        let failed = |words: &str| {
-            problem::lasting(problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, words))
-        };
-        if status.is_redirection() {
-            return failed(&problem::redirected(&parts.headers));
-        }
-        if headers::kind(&parts.headers) != "text/event-stream" {
-            return Response::from_parts(parts, body);
-        }
-        if let Some(encoding) = headers::encoding(&parts.headers) {
-            return failed(&format!("the server answers in {encoding}, and was asked not to"));
-        }
-        let relay = Arc::new(conversation.exchange(Arc::from("")));
-        let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
-        let body = stream::pump(body, relay, self.target.max_message, ends, None);
-        parts.headers.remove(CONTENT_LENGTH);
-        Response::from_parts(parts, body)
+        self.streamed(response, &incoming, &conversation).unwrap_or_else(|words| {
+            let error = problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
+            problem::lasting(error)
+        })
     }
 
-    /// The answer to whoever names a session of another's.
-    async fn not_yours(&self, incoming: &Incoming, id: Option<&[u8]>) -> Response<Body> {
-        let what = "its session is not open, or is another's";
-        let row = (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await;
-        let status = StatusCode::NOT_FOUND;
-        let mut response = problem::error(status, id, INVALID_REQUEST, "Session not found");
-        problem::mark(&mut response, row.as_deref());
-        response
+    /// The answer to a request without a message, the messages of a stream looked at.
+    fn streamed(
+        &self,
+        response: Response<Body>,
+        incoming: &Incoming,
+        conversation: &Relay,
+    ) -> Result<Response<Body>, String> {
+        let (mut parts, body) = response.into_parts();
+        headers::strip(&mut parts.headers);
+        if parts.status.is_redirection() {
+            return Err(problem::redirected(&parts.headers));
+        }
+        if headers::kind(&parts.headers) != "text/event-stream" {
+            return Ok(Response::from_parts(parts, body));
+        }
+        problem::refuse_encoded(&parts.headers)?;
+        let relay = Arc::new(conversation.exchange(Arc::from("")));
+        let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
+        parts.headers.remove(CONTENT_LENGTH);
+        let body = stream::pump(body, relay, self.target.max_message, ends, None);
+        Ok(Response::from_parts(parts, body))
     }
 }
 
@@ -433,15 +329,6 @@ impl Begun {
     fn is_over(self, status: StatusCode) -> bool {
         status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
     }
-}
-
-/// The answer to a message whose headers contradict it.
-async fn refused(relay: &Relay, mismatch: &Mismatch, id: Option<&[u8]>) -> Response<Body> {
-    let words = mismatch.to_string();
-    let row = relay.note_malformed("tools/call", &words).await;
-    let mut refused = problem::error(StatusCode::BAD_REQUEST, id, HEADER_MISMATCH, &words);
-    problem::mark(&mut refused, row.as_deref());
-    refused
 }
 
 /// An exchange that is over as soon as its client is gone (2026-07-28), until its
@@ -472,8 +359,13 @@ fn given_up(message: &[u8]) -> Option<&[u8]> {
     Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
 }
 
-fn names_arguments(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| params::is_argument(name.as_str()))
+/// What the end of a stream means that answers a request with these headers.
+fn ends_of(headers: &HeaderMap) -> Ends {
+    match (agree::is_stateless(headers), headers.contains_key(SESSION)) {
+        (true, _) => Ends::Cancels,
+        (false, true) => Ends::MayResume,
+        (false, false) => Ends::IsOver,
+    }
 }
 
 /// Whether a message is one of the stateless era.
