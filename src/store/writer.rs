@@ -1,15 +1,14 @@
 //! Who commits, and when.
 //!
 //! A caller that finds nobody else writing commits at once, on its own thread,
-//! and takes everything queued along: no hand-over, no wake-up. Under load it waits
-//! for others to queue theirs first ([`Turn::gather`]), so that many
+//! and takes everything queued along: no hand-over, no wake-up. Under load it lets
+//! the tasks that are ready queue theirs first ([`Turn::gather`]), so that many
 //! rows share one commit; who finds the turn taken leaves its row to it. A
 //! caller that finds the ledger or the lock taken otherwise wakes the store's own
 //! thread, which may wait; so an async caller never blocks. Results ride along
 //! with the next commit, or go after [`RESULTS_WAIT`].
 
 mod check;
-mod pace;
 mod turn;
 mod upkeep;
 
@@ -21,7 +20,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::Keys;
@@ -29,7 +27,6 @@ use super::group::{Job, Told, write_group};
 use super::ledger::{Ledger, NotBegun};
 use super::{Options, StoreError};
 use check::Standing;
-use pace::{Pace, Wait};
 pub(super) use turn::Turn;
 
 /// How long a result waits for a commit to ride along with.
@@ -73,8 +70,6 @@ struct Shared {
     work: Condvar,
     ledger: Mutex<Ledger>,
     standing: Standing,
-    /// Wakes the caller that waits for others' rows.
-    gathered: Notify,
 }
 
 impl fmt::Debug for Shared {
@@ -100,9 +95,6 @@ struct Queue {
     asleep: bool,
     /// A caller has the turn to commit, and looks here again before it stops.
     taken: bool,
-    /// The rows that the caller with the turn waits for.
-    wait: Option<Wait>,
-    pace: Pace,
     closed: bool,
 }
 
@@ -136,7 +128,6 @@ impl Writer {
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
             standing: Standing::default(),
-            gathered: Notify::new(),
         });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -167,10 +158,6 @@ impl Writer {
             return;
         }
         queue.rows.push_back(job);
-        let rows = queue.rows.len();
-        if queue.wait.take_if(|wait| wait.is_over(rows, Instant::now())).is_some() {
-            self.shared.gathered.notify_one();
-        }
     }
 
     /// The turn to commit what is queued; `None` where there is nothing, or where
@@ -244,13 +231,6 @@ impl Shared {
         queue.urgent = true;
         queue.asleep = false;
         self.work.notify_one();
-    }
-
-    /// Notes what the caller that has the turn waits for.
-    fn begin_waiting(&self) -> Option<Wait> {
-        let mut queue = self.queue();
-        queue.wait = queue.pace.wait(queue.rows.len(), Instant::now());
-        queue.wait
     }
 
     /// Commits what is queued, if that is possible without waiting.

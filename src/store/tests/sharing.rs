@@ -37,8 +37,7 @@ fn callers_of_several_runtimes_share_commits_and_each_gets_its_own_row() {
     let thread = || {
         let store = store.clone();
         std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let caller = |name: usize| {
                 let store = store.clone();
                 runtime.spawn(async move {

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::pace::Gathered;
 use super::{Attempt, MAX_GROUP, Shared};
 
 /// Groups that a caller commits for others, before the store's thread takes over.
@@ -12,8 +11,7 @@ const MAX_GROUPS_HERE: usize = 4;
 /// and the result of the one before. More of them say that there are several.
 const ALONE: usize = 2;
 
-/// How long a caller lets others queue their rows before it commits: where none come any
-/// more, for as long as a timer takes.
+/// How long a caller lets others queue their rows before it commits.
 const MAX_GATHERING: Duration = Duration::from_millis(1);
 
 /// A caller's turn to commit, its own rows and those that others queue meanwhile.
@@ -24,33 +22,10 @@ pub(in crate::store) struct Turn<'s> {
 }
 
 impl Turn<'_> {
-    /// Where several callers record at the moment, lets others queue their rows first. Needs
-    /// a runtime with timers.
+    /// Where several callers record at the moment, lets the tasks that are ready
+    /// queue their rows first, for as long as some do. To wait for those that are not
+    /// makes larger groups and no more of them: all would wait for each other.
     pub(in crate::store) async fn gather(&mut self) {
-        let wait = self.shared.begin_waiting();
-        match wait {
-            Some(_) => drop(tokio::time::timeout(MAX_GATHERING, self.gather_expected()).await),
-            None => self.gather_ready().await,
-        }
-        let mut queue = self.shared.queue();
-        let gathered = match (wait, queue.wait.take()) {
-            (None, _) => Gathered::AtOnce,
-            (Some(_), None) => Gathered::Waited,
-            (Some(_), Some(_)) => Gathered::InVain,
-        };
-        let rows = queue.rows.len();
-        queue.pace.grouped(rows, gathered, Instant::now());
-    }
-
-    /// Waits until those are there who were expected. A wake-up may be for somebody before.
-    async fn gather_expected(&self) {
-        while self.shared.queue().wait.is_some() {
-            self.shared.gathered.notified().await;
-        }
-    }
-
-    /// Lets the tasks that are ready queue their rows, for as long as some do.
-    async fn gather_ready(&self) {
         let began = Instant::now();
         let mut seen = ALONE;
         loop {
@@ -86,9 +61,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // Once it is over, the turn may be another's.
         if !self.over {
-            let mut queue = self.shared.queue();
-            (queue.taken, queue.wait) = (false, None);
-            drop(queue);
+            self.shared.queue().taken = false;
             self.shared.wake();
         }
     }
