@@ -104,6 +104,8 @@ pub struct Host {
     pub bridging: Bridging,
     /// Where messages are held.
     pub room: Room,
+    /// Where answers to them are.
+    pub answers: Room,
     /// The largest message, in bytes.
     pub max_message: usize,
     /// Where registrations are kept.

@@ -38,7 +38,14 @@ pub enum HoldError {
     /// Bodies that are held already take all the room there is: 503.
     #[error("there is no room at the moment to hold the body and the JSON in it")]
     NoRoom,
+    /// The same of an answer, which has waited for it: 503.
+    #[error("{UNTAKEN}")]
+    Untaken,
 }
+
+/// Why an answer that its server has given is not held, in words.
+pub(crate) const UNTAKEN: &str = "answers that no client has taken yet need all the room there \
+    is for them, and none came within 90 s: take those first, or ask for less at once";
 
 impl HoldError {
     /// The status and the code that it is answered with.
@@ -48,7 +55,7 @@ impl HoldError {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::Slow { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Broken(_) => (StatusCode::BAD_REQUEST, "broken_body"),
-            Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
+            Self::NoRoom | Self::Untaken => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
         }
     }
 }
@@ -86,7 +93,8 @@ pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, H
     hold_whole((body, None), max, patience).await.map(|held| held.bytes)
 }
 
-/// The same with trailers, and in a place of its own where it is given one.
+/// The same with trailers, and in a place of its own where it is given one. Where that is
+/// an answer's, it waits for room.
 ///
 /// # Errors
 /// See [`HoldError`].
@@ -99,11 +107,20 @@ pub async fn hold_whole(
     if declared > max as u64 {
         return Err(HoldError::TooLarge { max });
     }
-    let held = timeout(patience, collect(body, place, max)).await;
+    let held = timeout(patience, collect((body, declared), place, max)).await;
     held.unwrap_or(Err(HoldError::Slow { patience }))
 }
 
-async fn collect(mut body: Body, mut place: Option<Place>, max: usize) -> Result<Held, HoldError> {
+async fn collect(
+    (mut body, declared): (Body, u64),
+    mut place: Option<Place>,
+    max: usize,
+) -> Result<Held, HoldError> {
+    if let Some(place) = &mut place
+        && !place.reserve(declared, max).await
+    {
+        return Err(no_room(place));
+    }
     let mut begun = Begun::default();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
@@ -119,8 +136,10 @@ async fn collect(mut body: Body, mut place: Option<Place>, max: usize) -> Result
         if length > max {
             return Err(HoldError::TooLarge { max });
         }
-        if place.as_mut().is_some_and(|place| !place.fits(length, max)) {
-            return Err(HoldError::NoRoom);
+        if let Some(place) = &mut place
+            && !place.take(length, max).await
+        {
+            return Err(no_room(place));
         }
         begun.push(data);
     }
@@ -130,6 +149,10 @@ async fn collect(mut body: Body, mut place: Option<Place>, max: usize) -> Result
         None => bytes,
     };
     Ok(Held { bytes, trailers })
+}
+
+fn no_room(place: &Place) -> HoldError {
+    if place.waits() { HoldError::Untaken } else { HoldError::NoRoom }
 }
 
 /// What came of a body so far. Most come in one piece: that one is not copied.

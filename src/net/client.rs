@@ -37,6 +37,15 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a connection may take in all: the name, a proxy's tunnel, and TLS.
 const READY: Duration = Duration::from_secs(30);
 
+/// Bytes of one answer that lie ready while nobody takes them, and the largest head of
+/// one; beyond that, the server is not read.
+const MAX_UNTAKEN: usize = 64 << 10;
+
+/// The same over HTTP/2, and for all answers on one connection: many that nobody takes
+/// leave the others their way.
+const MAX_UNTAKEN_STREAM: u32 = 512 << 10;
+const MAX_UNTAKEN_STREAMS: u32 = 32 * MAX_UNTAKEN_STREAM;
+
 /// A client; cheap to clone, one pool a lane behind it.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -105,7 +114,11 @@ impl Client {
             .pool_max_idle_per_host(MAX_IDLE)
             // Only what no byte was sent of, because the pooled connection had
             // been closed meanwhile.
-            .retry_canceled_requests(true);
+            .retry_canceled_requests(true)
+            // What lies ready of an answer that nobody takes.
+            .http1_max_buf_size(MAX_UNTAKEN)
+            .http2_initial_stream_window_size(MAX_UNTAKEN_STREAM)
+            .http2_initial_connection_window_size(MAX_UNTAKEN_STREAMS);
         let pool = |_| builder.build(connector.clone());
         Self { pools: (0..=lanes::MAX_LANES).map(pool).collect() }
     }

@@ -186,6 +186,7 @@ fn assemble(
         sites: ArcSwap::from_pointee(plan.sites()),
         limits: ArcSwap::from_pointee(limits(plan)),
         room: Room::default(),
+        answers: Room::default(),
     };
     let admin = AdminSettings {
         master,
@@ -213,6 +214,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         client: client(plan)?,
         bridging: plan.bridging,
         room: proxy.room.clone(),
+        answers: proxy.answers.clone(),
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,

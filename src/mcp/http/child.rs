@@ -1,12 +1,13 @@
 //! One child, and the clients that wait for what it says.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{Response, StatusCode};
 use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
@@ -295,18 +296,17 @@ impl Session {
     /// The stream on which the server speaks first; a second one takes over.
     pub(super) fn listen(&self) -> Response<Body> {
         let (sender, receiver) = paced::channel();
-        let unheard: Vec<_> = {
+        let unheard = {
             let mut state = self.state();
             state.used = Instant::now();
             state.listener = Some(sender);
-            state.unheard.drain(..).map(|message| Ok(event(&message))).collect()
+            std::mem::take(&mut state.unheard)
         };
         let later = stream::unfold(receiver, |mut receiver| async {
             let message = receiver.recv().await?;
-            Some((Ok::<_, std::convert::Infallible>(event(&message.bytes)), receiver))
+            Some((message.bytes, receiver))
         });
-        let whole = futures_util::StreamExt::chain(stream::iter(unheard), later);
-        event_stream(Body::from_stream(whole))
+        events(stream::iter(unheard).chain(later))
     }
 
     /// Writes one message as a line: line feeds in JSON are white space.
@@ -386,10 +386,15 @@ async fn answered(
             }
             false => Some(waiting),
         };
-        Some((Ok::<_, std::convert::Infallible>(event(&message.bytes)), (receiver, waiting)))
+        Some((message.bytes, (receiver, waiting)))
     });
-    let whole = futures_util::StreamExt::chain(stream::iter([Ok(event(&first.bytes))]), rest);
-    event_stream(Body::from_stream(whole))
+    events(stream::iter([first.bytes]).chain(rest))
+}
+
+/// Messages as an answer whose body is events.
+fn events(messages: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let pieces = messages.flat_map(|message| stream::iter(event(&message)));
+    event_stream(Body::from_stream(pieces.map(Ok::<_, Infallible>)))
 }
 
 impl State {

@@ -13,7 +13,8 @@ use crate::mcp::bridge::acquaintance::{Acquaintances, name_of};
 use crate::mcp::bridge::{Bridging, down, raw};
 use crate::mcp::codes::{self, METHOD_NOT_FOUND};
 use crate::net::Body;
-use crate::net::body::{HoldError, hold};
+use crate::net::body::{HoldError, hold_whole};
+use crate::net::room::Share;
 
 /// How long a server's era is taken as known.
 pub(super) const KNOWN: Duration = Duration::from_secs(600);
@@ -152,7 +153,7 @@ impl Eras {
 pub(super) async fn looked_at(
     response: Response<Body>,
     answers: bool,
-    max: usize,
+    (max, share): (usize, Option<&Share>),
 ) -> Result<(Response<Body>, Option<Bytes>), HoldError> {
     let status = response.status();
     let is_answer = answers && status == StatusCode::OK && is_json(response.headers());
@@ -160,7 +161,8 @@ pub(super) async fn looked_at(
         return Ok((response, None));
     }
     let (parts, body) = response.into_parts();
-    let body = hold(body, max, PATIENCE).await?;
+    let held = hold_whole((body, share.map(Share::place)), max, PATIENCE).await?;
+    let body = held.bytes;
     let refused = refuses(status) || raw(&body, &["error"]).is_some();
     let unknown_method = codes::of(&body) == Some(METHOD_NOT_FOUND) && !answers;
     let refusal = (refused && !unknown_method).then(|| body.clone());

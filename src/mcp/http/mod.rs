@@ -10,6 +10,7 @@ mod ask;
 mod child;
 pub mod children;
 mod eras;
+mod events;
 #[cfg(test)]
 mod fixture;
 pub mod front;

@@ -144,7 +144,7 @@ impl Pools {
         response: Response<Body>,
         answers: bool,
     ) -> (Response<Body>, Option<Bytes>) {
-        let looked = looked_at(response, answers, self.native.max_message()).await;
+        let looked = looked_at(response, answers, (self.native.max_message(), None)).await;
         looked.unwrap_or_else(|error| {
             let words = error.to_string();
             (problem::error(StatusCode::BAD_GATEWAY, None, codes::UPSTREAM, &words), None)

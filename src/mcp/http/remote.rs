@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
-use tokio::time::timeout;
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 use super::agree::Mismatch;
 use super::ask::{Asker, BOTH};
@@ -19,7 +17,6 @@ use super::ids::{Place, Places};
 use super::link::{Link, Principal};
 use super::problem;
 use super::sessions::{NotYours, Sessions};
-use super::sse::Parser;
 use super::stream::{self, Ends};
 use super::{LAST_EVENT_ID, SESSION, agree, headers};
 use crate::mcp::bridge::Bridging;
@@ -29,11 +26,11 @@ use crate::mcp::relay::exchange::Posted;
 use crate::mcp::scan::{may_hold, outline};
 use crate::mcp::{era, params};
 use crate::net::Body;
-use crate::net::body::hold;
 use crate::net::client::Client;
 use crate::net::persistent::Persistent;
 use crate::oauth;
 
+mod back;
 mod outward;
 
 use outward::Login;
@@ -169,7 +166,9 @@ impl Remote {
         if one_message {
             incoming.headers.insert(ACCEPT, BOTH);
         }
-        let principal = Principal { name: Arc::clone(&incoming.principal), is_own: false };
+        let share = relay.settings().answers.clone();
+        let name = Arc::clone(&incoming.principal);
+        let principal = Principal { name, is_own: false, share };
         let own = Principal { is_own: true, ..principal.clone() };
         let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
@@ -250,103 +249,6 @@ impl Remote {
         }
     }
 
-    /// Passes the answer to a POST on. `owed` is the id of the request that it
-    /// has to answer.
-    async fn pass(
-        &self,
-        response: Response<Body>,
-        relay: Arc<Relay>,
-        owed: Option<Vec<u8>>,
-        ends: Ends,
-        one_message: bool,
-    ) -> Response<Body> {
-        let (mut parts, body) = response.into_parts();
-        headers::strip(&mut parts.headers);
-        // What its client gave up meanwhile is owed no answer.
-        let owed = owed.filter(|id| relay.awaits(id));
-        let failed = |words: &str| {
-            relay.over_and_out(words);
-            problem::error(StatusCode::BAD_GATEWAY, owed.as_deref(), UPSTREAM, words)
-        };
-        let (status, kind) = (parts.status, headers::kind(&parts.headers));
-        if status.is_redirection() {
-            return failed(&problem::redirected(&parts.headers));
-        }
-        if status == StatusCode::ACCEPTED && kind != "text/event-stream" {
-            // What it asked is answered on the stream of HTTP+SSE.
-            if owed.is_some() && !self.is_sse.load(Ordering::Relaxed) {
-                return failed("the server took the request and did not answer it");
-            }
-            return Response::from_parts(parts, body);
-        }
-        let is_message = matches!(kind.as_str(), "text/event-stream" | "application/json");
-        if is_message && let Some(encoding) = headers::encoding(&parts.headers) {
-            return failed(&format!("the server answers in {encoding}, and was asked not to"));
-        }
-        match kind.as_str() {
-            "text/event-stream" if one_message && owed.is_some() => {
-                let owed = owed.as_deref().unwrap_or_default();
-                let answer = timeout(PATIENCE, self.one_answer(body, &relay, owed));
-                match Box::pin(answer).await {
-                    Ok(Ok(answer)) => problem::json_rpc(status, answer),
-                    Ok(Err(words)) => failed(&words),
-                    Err(_) => failed("the server's stream did not bring the answer in time"),
-                }
-            }
-            "text/event-stream" => {
-                let body = stream::pump(body, relay, self.target.max_message, ends, owed);
-                parts.headers.remove(CONTENT_LENGTH);
-                Response::from_parts(parts, body)
-            }
-            "application/json" => {
-                let body = match hold(body, self.target.max_message, PATIENCE).await {
-                    Ok(body) => body,
-                    Err(error) => return failed(&format!("the server's answer: {error}")),
-                };
-                let passed = relay.heard(&body).unwrap_or_default();
-                let unanswered = owed.as_deref().is_some_and(|id| relay.awaits(id));
-                if unanswered && status.is_success() {
-                    return failed(&format!(
-                        "the server's answer is none to this request{}",
-                        problem::quoted(&body)
-                    ));
-                }
-                relay.over_and_out(if unanswered { status.as_str() } else { "no answer" });
-                if passed != body {
-                    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(passed.len()));
-                }
-                Response::from_parts(parts, Body::from(passed))
-            }
-            other => {
-                if owed.is_some() && status.is_success() {
-                    let other = if other.is_empty() { "nothing" } else { other };
-                    return failed(&format!("the server answers with {other}, not with a message"));
-                }
-                relay.over_and_out(status.as_str());
-                Response::from_parts(parts, body)
-            }
-        }
-    }
-
-    /// The answer to `owed` out of a stream, for a client that did not say that
-    /// it takes streams.
-    async fn one_answer(&self, body: Body, relay: &Relay, owed: &[u8]) -> Result<Bytes, String> {
-        let mut parser = Parser::new(self.target.max_message);
-        let mut body = body.into_data_stream();
-        while let Some(data) = body.next().await {
-            let data = data.map_err(|error| format!("the server's stream broke off: {error}"))?;
-            parser.feed(&data);
-            while let Some(event) = parser.next_event().map_err(|error| error.to_string())? {
-                let Some(message) = event.message() else { continue };
-                let heard = relay.heard(&Bytes::copy_from_slice(message));
-                if !relay.awaits(owed) {
-                    return Ok(heard.unwrap_or_default());
-                }
-            }
-        }
-        Err("the server's stream ended without an answer".to_owned())
-    }
-
     /// GET and DELETE: no message goes in.
     async fn bare(&self, incoming: Incoming) -> Response<Body> {
         let mut begun = Begun::Before;
@@ -357,7 +259,8 @@ impl Remote {
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
         let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
         let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
-        let principal = Principal { name, is_own: false };
+        let share = conversation.settings().answers.clone();
+        let principal = Principal { name, is_own: false, share };
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
         let may = match (method, session(&incoming)) {
             // The stream of HTTP+SSE: nothing goes before it.

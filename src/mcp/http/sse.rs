@@ -86,6 +86,12 @@ impl Parser {
         Ok(Some(event))
     }
 
+    /// Bytes that have come and are of no whole event yet.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// What is left when the stream has ended: no event, by the standard.
     #[must_use]
     pub fn rest(self) -> Bytes {

@@ -22,6 +22,7 @@ use crate::mcp::bridge::{self, Bridging, raw};
 use crate::mcp::params;
 use crate::net::Body;
 use crate::net::client::{Client, SendError};
+use crate::net::room::{Place, Share};
 
 /// How long the gate waits for the answer to what it asks itself.
 const OWN_PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +33,15 @@ pub(super) struct Principal {
     pub(super) name: Arc<str>,
     /// The gate itself asks: it says nothing of what the client falls back to.
     pub(super) is_own: bool,
+    /// Where what is answered to it is held.
+    pub(super) share: Option<Share>,
+}
+
+impl Principal {
+    /// A place for an answer.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.share.as_ref().map(Share::place)
+    }
 }
 
 /// The way to one server.
@@ -114,7 +124,7 @@ impl Link {
         }
         let discovers = has_method(request.body(), "server/discover");
         let response = self.native(request.clone(), patience).await?;
-        let (response, refusal) = self.looked_at(response, discovers).await?;
+        let (response, refusal) = self.looked_at(response, discovers, share(&request)).await?;
         let is_own = request.extensions().get::<Principal>().is_some_and(|it| it.is_own);
         let at_once = match (is_own, &refusal) {
             (false, _) => {
@@ -143,7 +153,7 @@ impl Link {
             return Ok(opened);
         }
         let response = self.native(request.clone(), patience).await?;
-        let (response, refusal) = self.looked_at(response, true).await?;
+        let (response, refusal) = self.looked_at(response, true, share(&request)).await?;
         if may
             && refusal.is_some()
             && self.shakes_no_hands(&request).await
@@ -191,8 +201,9 @@ impl Link {
         &self,
         response: Response<Body>,
         answers: bool,
+        share: Option<&Share>,
     ) -> Result<(Response<Body>, Option<Bytes>), SendError> {
-        let looked = eras::looked_at(response, answers, self.max_message).await;
+        let looked = eras::looked_at(response, answers, (self.max_message, share)).await;
         looked.map_err(|error| SendError::Broken(error.to_string()))
     }
 
@@ -209,7 +220,11 @@ impl Link {
             let response = self.native(request, OWN_PATIENCE).await.ok()?;
             let session = response.headers().get(SESSION).cloned();
             let status = response.status();
-            Some((status, session, turn::first_answer(response, self.max_message).await?))
+            Some((
+                status,
+                session,
+                turn::first_answer(response, (self.max_message, share(like))).await?,
+            ))
         };
         tokio::time::timeout(OWN_PATIENCE, asked).await.ok().flatten()
     }
@@ -218,6 +233,9 @@ impl Link {
 /// A request of the gate's own to the same place, with the same credentials.
 fn own(like: &Request<Bytes>, message: Bytes, headers: &[(HeaderName, &str)]) -> Request<Bytes> {
     let mut request = Request::new(message);
+    if let Some(principal) = like.extensions().get::<Principal>() {
+        request.extensions_mut().insert(Principal { is_own: true, ..principal.clone() });
+    }
     *request.method_mut() = Method::POST;
     *request.uri_mut() = like.uri().clone();
     *request.headers_mut() = like.headers().clone();
@@ -242,6 +260,11 @@ fn forget_era(headers: &mut HeaderMap) {
     for name in [SESSION, REVISION, METHOD, NAME, LAST_EVENT_ID] {
         headers.remove(name);
     }
+}
+
+/// Where answers to a request are held.
+fn share(request: &Request<Bytes>) -> Option<&Share> {
+    request.extensions().get::<Principal>()?.share.as_ref()
 }
 
 fn principal(request: &Request<Bytes>) -> Arc<str> {
