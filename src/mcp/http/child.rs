@@ -61,6 +61,8 @@ pub(super) struct Session {
 
 struct State {
     used: Instant,
+    /// When a client said something last.
+    asked: Instant,
     /// Open POSTs, newest last.
     posts: Vec<Post>,
     /// The last id that the gate gave.
@@ -108,6 +110,7 @@ impl Session {
             input: lines,
             state: Mutex::new(State {
                 used: Instant::now(),
+                asked: Instant::now(),
                 posts: Vec::new(),
                 last: 0,
                 listener: None,
@@ -318,7 +321,11 @@ impl Session {
             }
         }
         line.push(b'\n');
-        self.state().used = Instant::now();
+        {
+            let mut state = self.state();
+            state.asked = Instant::now();
+            state.used = state.asked;
+        }
         self.input.push(line.into()).await.is_ok()
     }
 
@@ -329,10 +336,18 @@ impl Session {
 
     /// For how long nobody has used it; `None` where somebody waits.
     pub(super) fn idle(&self) -> Option<Duration> {
+        self.quiet()?;
         let state = self.state();
         let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
-        let at_work = listened || self.ready.is_open();
-        (state.posts.is_empty() && !at_work).then(|| state.used.elapsed())
+        (!listened).then(|| state.used.elapsed())
+    }
+
+    /// For how long no client has asked it for anything, though one may listen; `None`
+    /// where an answer is due.
+    pub(super) fn quiet(&self) -> Option<Duration> {
+        let state = self.state();
+        let at_work = !state.posts.is_empty() || self.ready.is_open();
+        (!at_work).then(|| state.asked.elapsed())
     }
 
     /// Waits until nobody waits for an answer.
