@@ -49,7 +49,8 @@ impl Ask for Asker<'_> {
         }
         headers.insert(ACCEPT, BOTH);
         let asked = async {
-            let response = self.remote.send(request, &headers, self.principal, PATIENCE).await?;
+            let sent = self.remote.send(request, &headers, self.principal, PATIENCE).await;
+            let response = sent.map_err(|unsent| unsent.words)?;
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
             }

@@ -33,7 +33,7 @@ use crate::oauth;
 mod back;
 mod outward;
 
-use outward::Login;
+use outward::{Login, Unsent};
 
 /// How long the server may take to begin its answer: a call may take minutes.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -197,10 +197,10 @@ impl Remote {
         let sent = self.send(outgoing, &incoming.headers, &principal, PATIENCE).await;
         let response = match sent {
             Ok(response) => response,
-            Err(words) => {
+            Err(Unsent { status, words }) => {
                 let id = id.filter(|_| owed.as_ref().is_none_or(|owed| relay.awaits(owed)));
                 relay.over_and_out(&words);
-                return problem::error(StatusCode::BAD_GATEWAY, id.as_deref(), UPSTREAM, &words);
+                return problem::error(status, id.as_deref(), UPSTREAM, &words);
             }
         };
         self.keep(&incoming, begun, &response, conversation);
@@ -270,9 +270,7 @@ impl Remote {
         };
         let response = match self.send_logged_in(request, may, PATIENCE).await {
             Ok(response) => response,
-            Err(words) => {
-                return problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
-            }
+            Err(unsent) => return unsent.answer(),
         };
         let status = response.status();
         let is_over = incoming.method == Method::DELETE && status.is_success();

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::Remote;
-use crate::mcp::http::headers;
+use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::link::Principal;
+use crate::mcp::http::{headers, problem};
 use crate::mcp::relay::exchange::Outgoing;
 use crate::net::Body;
-use crate::oauth::Challenge;
+use crate::net::client::SendError;
+use crate::oauth::{Challenge, LoginError};
 
 /// What is done where the server refuses the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,42 @@ pub(super) enum Login {
     IsTaken,
 }
 
+/// Why there is no answer of the server's.
+#[derive(Debug)]
+pub(in crate::mcp::http) struct Unsent {
+    /// What the client is answered with.
+    pub(super) status: StatusCode,
+    /// For people.
+    pub(in crate::mcp::http) words: String,
+}
+
+impl Unsent {
+    /// The answer to a request without a message. Another try may bring another one: a
+    /// person may have logged in meanwhile.
+    pub(super) fn answer(self) -> Response<Body> {
+        problem::passing(problem::error(self.status, None, UPSTREAM, &self.words))
+    }
+}
+
+impl From<LoginError> for Unsent {
+    fn from(error: LoginError) -> Self {
+        let status = match error {
+            LoginError::Over { .. } => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self { status, words: error.to_string() }
+    }
+}
+
+impl From<SendError> for Unsent {
+    fn from(error: SendError) -> Self {
+        Self {
+            status: StatusCode::BAD_GATEWAY,
+            words: format!("the server could not be reached: {error}"),
+        }
+    }
+}
+
 impl Remote {
     /// Sends a message as its client's headers say; where the server wants a login,
     /// once more after it.
@@ -35,7 +73,7 @@ impl Remote {
         headers: &HeaderMap,
         principal: &Principal,
         patience: Duration,
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unsent> {
         let message = outgoing.into_bytes();
         let request = || self.request(Method::POST, headers, principal, message.clone());
         self.send_logged_in(request, Login::MayAsk, patience).await
@@ -48,7 +86,7 @@ impl Remote {
         request: impl Fn() -> Request<Bytes>,
         may: Login,
         patience: Duration,
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unsent> {
         let first = request();
         // Whoever brings a credential of its own is not logged in.
         let brings_its_own = first.headers().contains_key(AUTHORIZATION);
@@ -67,7 +105,7 @@ impl Remote {
             (Some(challenge), Login::MayAsk) => Box::pin(login.challenged(&challenge)).await,
             (Some(challenge), Login::MayRenew) => Box::pin(login.renewed(&challenge)).await,
         };
-        answered.map_err(|error| error.to_string())?;
+        answered?;
         self.go_out(request(), login.authorization().await, patience).await
     }
 
@@ -76,12 +114,11 @@ impl Remote {
         mut request: Request<Bytes>,
         login: Option<HeaderValue>,
         patience: Duration,
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unsent> {
         if let Some(login) = login {
             request.headers_mut().insert(AUTHORIZATION, login);
         }
-        let sent = self.link.send(request, patience).await;
-        sent.map_err(|error| format!("the server could not be reached: {error}"))
+        Ok(self.link.send(request, patience).await?)
     }
 
     /// From now on messages go there: the endpoint that an HTTP+SSE server
