@@ -274,6 +274,11 @@ impl Hosted {
         Ok((name, policy))
     }
 
+    /// Breaks off what is under way: whoever waits for an answer is told so.
+    pub fn give_up(&self) {
+        self.open.load().values().for_each(|server| server.backend.give_up());
+    }
+
     /// Ends every conversation, and every child.
     pub async fn close(&self) {
         let open = self.open.load_full();

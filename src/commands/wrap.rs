@@ -92,17 +92,18 @@ fn serve_http(
         true => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
         false => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
     };
+    let drain = settings.shutdown_timeout(args.listen.shutdown_timeout);
     let inside = runtime.enter();
     let served = match url {
         None => {
             let backend = Backend::Command(children(args, settings, of_relay, begin));
-            runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
+            runtime.block_on(remote::over_http(backend, of_relay, of_refusals, (args, drain)))
         }
         Some(url) => {
             let remote = server_at(url, args, settings, of_relay, begin)?;
             if listens {
                 let backend = Backend::Remote(remote);
-                runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
+                runtime.block_on(remote::over_http(backend, of_relay, of_refusals, (args, drain)))
             } else {
                 hint_at_client();
                 runtime.block_on(remote::over_stdio(remote, of_relay, args.remote.transport))

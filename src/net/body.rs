@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
@@ -81,6 +82,57 @@ impl Held {
 /// A body that comes in; none where it is known to be empty.
 pub(super) fn incoming(body: Incoming) -> Body {
     if body.is_end_stream() { Body::empty() } else { Body::new(body) }
+}
+
+/// A body that was broken off because this process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the gate is being stopped; what was asked may have been done all the same")]
+pub struct Stopped;
+
+/// What comes of a server, until `stop` says that nothing of it is waited for any more.
+pub(super) fn until_stopped(body: Incoming, stop: watch::Receiver<bool>) -> Body {
+    match body.is_end_stream() {
+        true => Body::empty(),
+        false => Body::new(UntilStopped { inner: body, stop, told: None }),
+    }
+}
+
+struct UntilStopped {
+    inner: Incoming,
+    stop: watch::Receiver<bool>,
+    /// Ends when it is told to; made where something is waited for.
+    told: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl HttpBody for UntilStopped {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
+        }
+        let Self { stop, told, .. } = &mut *self;
+        let told = told.get_or_insert_with(|| {
+            let mut stop = stop.clone();
+            Box::pin(async move {
+                if stop.wait_for(|stop| *stop).await.is_err() {
+                    // Nobody is left to say so.
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        ready!(told.as_mut().poll(context));
+        Poll::Ready(Some(Err(axum::Error::new(Stopped))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }
 
 /// Reads a whole body of at most `max` bytes, which may take `patience` in all.

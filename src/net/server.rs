@@ -57,6 +57,10 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// How long it is before the next connection is asked for where one could not be had.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long connections may take to say what is left to say when what is under way was
+/// given up.
+const FAREWELL: Duration = Duration::from_millis(250);
+
 /// What a listener puts up with; beyond 100 headers it answers 431, too.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -113,15 +117,34 @@ impl App for axum::Router {
     }
 }
 
+/// The connections on which something was still under way when a listener's time was over.
+#[derive(Debug)]
+pub struct Remaining(watch::Sender<()>);
+
+impl Remaining {
+    /// Waits a moment for those whose requests were given up meanwhile to answer them;
+    /// whether all have.
+    pub async fn answered(&self) -> bool {
+        timeout(FAREWELL, self.0.closed()).await.is_ok()
+    }
+
+    /// The same, and says so where some are broken off.
+    pub async fn end(self) {
+        if !self.answered().await {
+            tracing::warn!("requests under way were broken off");
+        }
+    }
+}
+
 /// Answers on `listener` by `app`, each connection on one of `lanes`, until `stop`
-/// resolves, then lets what is under way end for [`Limits::drain`].
+/// resolves, then lets what is under way end for [`Limits::drain`]; gives what has not.
 pub async fn serve(
     listener: TcpListener,
     app: impl App,
     limits: Limits,
     lanes: &Lanes,
     stop: impl Future<Output = ()>,
-) {
+) -> Remaining {
     let builder = builder(limits);
     let patience = Patience { head: limits.head_patience, write: limits.write_patience };
     let (stopping, _) = watch::channel(());
@@ -160,9 +183,8 @@ pub async fn serve(
     drop(listener);
     // Each connection listens to it until it ends.
     let _ = stopping.send(());
-    if timeout(limits.drain, stopping.closed()).await.is_err() {
-        tracing::warn!("requests under way were broken off");
-    }
+    let _ = timeout(limits.drain, stopping.closed()).await;
+    Remaining(stopping)
 }
 
 /// The next connection.

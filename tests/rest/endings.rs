@@ -79,12 +79,36 @@ fn told_to_stop_it_records_how_the_answers_ended_that_it_broke_off() {
     let rows = rows(&gate);
     assert_eq!(rows.len(), CALLS, "{rows:?}");
     for row in rows {
-        assert_eq!(
-            (&row["outcome"], &row["status"]),
-            (&"forwarded".into(), &"200".into()),
-            "{row}"
-        );
+        assert_eq!(row["outcome"], "error", "{row}");
+        let status = row["status"].as_str().unwrap();
+        assert!(status.contains("broke off: the gate is being stopped"), "{row}");
     }
+}
+
+/// What has no answer by the end of the time that it is given gets one of the gate's own.
+#[test]
+fn told_to_stop_it_answers_whatever_the_provider_does_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let providers = format!("providers:\n  github: {{upstream: 'http://{upstream}'}}\n");
+    let mut gate = Serve::start(&providers, &["--shutdown-timeout", "1s"]);
+    let key = gate.agent("a", "allow_all").key;
+    let mut client = connect(&gate);
+    write!(client, "GET /proxy/github/user HTTP/1.1\r\nHost: g\r\nX-Agent-Key: {key}\r\n\r\n")
+        .unwrap();
+    let (silent, _) = listener.accept().unwrap();
+    let head = BufReader::new(&silent).lines().map_while(Result::ok);
+    head.take_while(|line| !line.is_empty()).for_each(drop);
+    let pid = gate.process().id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("the gate is being stopped"), "{answer}");
+    assert!(gate.process().wait().unwrap().success());
+    let rows = rows(&gate);
+    assert_eq!((rows.len(), &rows[0]["outcome"]), (1, &"error".into()), "{rows:?}");
+    assert!(rows[0]["status"].as_str().unwrap().contains("the gate is being stopped"), "{rows:?}");
 }
 
 /// `SIGXFSZ` ends whoever does not care for it.

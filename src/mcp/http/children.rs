@@ -246,10 +246,15 @@ impl Children {
         (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await
     }
 
-    /// Ends every child, and waits for that at most 3 s.
-    pub async fn close(&self) {
+    /// Tells every child to end.
+    pub(super) fn give_up(&self) {
         self.room.close();
         self.stop.send_replace(Some(Stop::Terminate));
+    }
+
+    /// Ends every child, and waits for that at most 3 s.
+    pub async fn close(&self) {
+        self.give_up();
         let running = &self.running;
         let mut running =
             std::mem::take(&mut *running.lock().unwrap_or_else(PoisonError::into_inner));

@@ -52,6 +52,11 @@ impl Pools {
         tokio::join!(native, up, down);
     }
 
+    /// Tells every child to end.
+    pub(super) fn give_up(&self) {
+        self.all().into_iter().for_each(|pool| pool.give_up());
+    }
+
     /// Ends every child.
     pub async fn close(&self) {
         let [native, up, down] = self.all().map(|pool| pool.close());

@@ -117,6 +117,11 @@ impl Remote {
         Box::pin(self.bare(incoming)).await
     }
 
+    /// Breaks off what is under way: whoever waits for an answer is told so.
+    pub fn give_up(&self) {
+        self.link.give_up();
+    }
+
     /// Ends every conversation. A renewal of the login has a second
     /// to come to its end.
     pub async fn close(&self) {

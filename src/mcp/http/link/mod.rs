@@ -97,6 +97,11 @@ impl Link {
         up::own_session(headers).is_some()
     }
 
+    /// Breaks off what is under way: no answer comes any more.
+    pub(super) fn give_up(&self) {
+        self.client.give_up();
+    }
+
     /// Ends what the gate itself opened.
     pub(super) fn close(self: &Arc<Self>) {
         self.down.take_all().into_iter().for_each(|one| self.farewell(&one));

@@ -57,9 +57,14 @@ impl From<LoginError> for Unsent {
 
 impl From<SendError> for Unsent {
     fn from(error: SendError) -> Self {
-        Self {
-            status: StatusCode::BAD_GATEWAY,
-            words: format!("the server could not be reached: {error}"),
+        match error {
+            SendError::Stopped => {
+                Self { status: StatusCode::SERVICE_UNAVAILABLE, words: error.to_string() }
+            }
+            error => Self {
+                status: StatusCode::BAD_GATEWAY,
+                words: format!("the server could not be reached: {error}"),
+            },
         }
     }
 }
