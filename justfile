@@ -29,10 +29,9 @@ bench:
 
 # SECONDS of each fuzz target; needs nightly and cargo-fuzz
 fuzz SECONDS="60":
-    cargo +nightly fuzz run envelope -- -max_total_time={{SECONDS}}
-    cargo +nightly fuzz run policy -- -max_total_time={{SECONDS}}
-    cargo +nightly fuzz run request -- -max_total_time={{SECONDS}}
-    cargo +nightly fuzz run events -- -max_total_time={{SECONDS}}
+    for target in envelope policy request events; do \
+        cargo +nightly fuzz run -s none $target -- -dict=fuzz/$target.dict -max_total_time={{SECONDS}} || exit; \
+    done
 
 deny:
     cargo deny check

@@ -33,6 +33,12 @@ READING_LEVELS = ("Read", "List")
 # AWS's sight, and who holds the credentials that they hand out needs no gate.
 NEVER = re.compile(r"(Assume|Complete|Create|Invoke|Set)(?=[A-Z])|(Get|Request)\w*(Credentials|Token)(For\w+)?$")
 
+# Levels are joined where an action has several.
+RIGHTS_LEVEL = "Permissions management"
+
+# What is a question or a deletion by its name is that first.
+NO_CHANGE_OF_RIGHTS = re.compile("(Batch)?(Delete|Describe|Get|List|Test|Validate)(?=[A-Z])")
+
 # Sensitive by the model, secret by name: models call names and addresses of
 # people sensitive, too, and plain `token`s mark where a page starts.
 SECRET = re.compile("ApiKey|Credential|Passphrase|Password|PrivateKey|Secret|Token", re.I)
@@ -117,6 +123,7 @@ def main() -> None:
     hosts: dict[str, str] = {}
     form_only: dict[str, bool] = {}
     rest_xml: set[str] = set()
+    rights: set[str] = set()
     for service, model in models():
         about = model["metadata"]
         host = about["endpointPrefix"]
@@ -146,12 +153,15 @@ def main() -> None:
                 operations.append(Operation(host, method, path, reads, method in ("GET", "HEAD")))
             else:
                 operations.append(Operation(host, "", name, reads, reads_by_name(name)))
+                if action and RIGHTS_LEVEL in action["accessLevel"] and not NO_CHANGE_OF_RIGHTS.match(name):
+                    rights.add(name)
     hosts = {**services(places()[0]), **hosts}
     aliases = [f"{alias} {host}" for alias, host in sorted(hosts.items()) if alias != host]
     constants = {
         "VERBS": ("Verbs of operations that read.", VERBS),
         "MINTED": ("Words of operations that hand out something made for the asker.", MINTED),
         "FORM_ONLY": ("Services that read nothing but forms.", sorted(h for h, only in form_only.items() if only)),
+        "RIGHTS": ("Operations that change who may do what.", sorted(rights)),
         "REST_XML": ("REST services that answer in XML.", sorted(rest_xml)),
         "ALIASES": ("Further hosts of a service, and its own.", aliases),
     }

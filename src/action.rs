@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::json::{Json, Object};
 
-pub use aws::{AwsPlace, aws_front, aws_place};
+pub use aws::{AwsPlace, aws_bare_host, aws_front, aws_place};
 pub use destination::{Destination, destination, is_label};
 pub use listing::Listing;
 pub use payload::Payload;
@@ -204,6 +204,24 @@ impl McpRequest {
         "tasks/result",
         "tasks/update",
         "tasks/cancel",
+    ];
+
+    /// The notifications that a client may send.
+    pub const NOTIFICATIONS: &[&str] = &[
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+    ];
+
+    /// What only a server sends: it passes, and no rule is asked.
+    pub const OF_SERVERS: &[&str] = &[
+        "sampling/createMessage",
+        "elicitation/create",
+        "roots/list",
+        "notifications/message",
+        "notifications/tools/list_changed",
+        "notifications/tasks/status",
     ];
 
     /// What it is aimed at: the resource's URI or the prompt's name.

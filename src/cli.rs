@@ -21,8 +21,8 @@ pub use audit::{
 };
 pub(crate) use behind::{Behind, behind};
 pub use login::{LoginArgs, LogoutArgs};
-pub(crate) use remote::meant_url;
 pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
+pub(crate) use remote::{is_http, meant_url};
 pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
     RequestArgs, ServeArgs,

@@ -12,7 +12,8 @@ use crate::overrides;
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Headers that must not be given twice.
-const SINGLE: [&str; 6] = [
+const SINGLE: [&str; 7] = [
+    "expect",
     "host",
     "content-length",
     "content-type",
@@ -137,8 +138,14 @@ fn check_header(name: &str, value: &[u8]) -> Result<(), HeadFault> {
     if overrides::is_header(name) {
         return Err(HeadFault::Override(name.to_owned()));
     }
-    if name == "upgrade" && value.eq_ignore_ascii_case(b"websocket") {
+    let names_websocket = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(b"websocket");
+    if name == "upgrade" && value.split(|byte| *byte == b',').any(names_websocket) {
         return Err(HeadFault::Upgrade);
+    }
+    // Servers differ about which part of another expectation they take for this one, and
+    // so about when a body follows.
+    if name == "expect" && !value.eq_ignore_ascii_case(b"100-continue") {
+        return unfit("`expect` asks for something else than `100-continue`");
     }
     if value.iter().any(|byte| *byte < 0x20 && *byte != b'\t' || *byte == 0x7f) {
         return unfit("a header holds a control character");

@@ -6,7 +6,7 @@ mod leave;
 mod registration;
 mod server;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +67,24 @@ pub enum Endpoint {
     },
 }
 
+impl Endpoint {
+    /// Whether these words, typed as a command or a URL, lead to it.
+    #[must_use]
+    pub fn is_typed(&self, words: &[OsString]) -> bool {
+        let url = |text: &str| text.parse::<url::Url>().ok();
+        match (self, words) {
+            (Self::Url(own), [word]) => {
+                let typed = word.to_str().and_then(url);
+                typed.is_some() && typed == url(own)
+            }
+            (Self::Url(_), _) => false,
+            (Self::Command { command, .. }, words) => {
+                words.iter().map(OsString::as_os_str).eq(command.iter().map(std::ffi::OsStr::new))
+            }
+        }
+    }
+}
+
 /// Policies of one server, and what they were loaded by.
 #[derive(Debug, Clone)]
 pub struct OwnPolicies {
@@ -112,8 +130,29 @@ pub struct Host {
     pub file: PathBuf,
     /// Plain HTTP to another machine will do.
     pub allow_http: bool,
+    /// What the configuration says of servers that are registered, by their names.
+    pub treatment: Arc<ArcSwap<Treatment>>,
     /// Variables that hold credentials of the gate's: commands are not given them.
     pub secrets: Secrets,
+}
+
+/// How servers are treated that the configuration says little of, or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Treatment {
+    /// Of every server, tools that would be denied are left out of tools/list.
+    pub hide_denied: bool,
+    /// Servers of which they are left out in any case.
+    pub hiding: BTreeSet<String>,
+    /// Servers whose hints only tighten what is decided.
+    pub untrusted: BTreeSet<String>,
+}
+
+impl Treatment {
+    /// Whether the hints of the server of that name are believed, and whether tools are
+    /// left out of what it lists.
+    fn of(&self, name: &str) -> (bool, bool) {
+        (!self.untrusted.contains(name), self.hide_denied || self.hiding.contains(name))
+    }
 }
 
 /// The servers.
@@ -272,6 +311,24 @@ impl Hosted {
         let policy = self.add(name.clone(), origin, || self.put_policy(&registration))?;
         self.keep()?;
         Ok((name, policy))
+    }
+
+    /// Treats registered servers in this way. Conversations with those that were treated
+    /// otherwise end. To be called in a runtime.
+    pub fn treat(&self, treatment: Treatment) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Arc::new(treatment);
+        let before = self.host.treatment.swap(Arc::clone(&now));
+        let mut open = BTreeMap::clone(&self.open.load());
+        for (name, server) in &mut open {
+            if let Origin::Kept(kept) = &server.origin
+                && before.of(name) != now.of(name)
+                && let Ok(anew) = self.server(name, Origin::Kept(kept.clone()))
+            {
+                end(&std::mem::replace(server, anew));
+            }
+        }
+        self.open.store(Arc::new(open));
     }
 
     /// Breaks off what is under way: whoever waits for an answer is told so.

@@ -331,6 +331,14 @@ impl Object {
         Some(self.0.remove(at).1)
     }
 
+    /// Puts `value` under `key`, in the place of the one that is there.
+    pub fn put(&mut self, key: &str, value: Json) {
+        match self.get_mut(key) {
+            Some(there) => *there = value,
+            None => self.0.push((key.to_owned(), value)),
+        }
+    }
+
     /// The text that a digest is taken over; see [`Json::canonical`].
     #[must_use]
     pub fn canonical(&self) -> String {

@@ -6,10 +6,14 @@ use std::borrow::Cow;
 use crate::json::{Json, Object};
 
 /// Headers that ask for another method, in lower case.
-pub const METHOD_HEADERS: [&str; 5] = [
+pub const METHOD_HEADERS: [&str; 9] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "http-method-override",
+    "method-override",
+    "x-http-verb-override",
+    "x-http-verb",
     "x-original-method",
     "x-tunneled-method",
 ];
@@ -32,10 +36,11 @@ pub const PARAMETERS: [&str; 5] =
 /// parameters to some.
 pub const LONGEST: usize = 22;
 
-/// Whether a header of this name, in lower case, asks for another request.
+/// Whether a header of this name, in lower case, asks for another request. Some servers
+/// look for parameters among the headers, too.
 #[must_use]
 pub fn is_header(name: &str) -> bool {
-    METHOD_HEADERS.contains(&name) || PLACE_HEADERS.contains(&name)
+    METHOD_HEADERS.contains(&name) || PLACE_HEADERS.contains(&name) || PARAMETERS.contains(&name)
 }
 
 /// A header's name, in lower case, as servers have it that make a variable's of it,

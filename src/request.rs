@@ -129,7 +129,12 @@ pub fn parse(request: &Json, unknown: UnknownKeys) -> Result<Action, RequestErro
     }
     let (transport, target) = match (request.get("provider"), request.get("tool")) {
         (Some(_), Some(_)) => return Err(RequestError::TwoTargets),
-        (Some(_), None) => (Transport::Rest, http(request)?),
+        (Some(_), None) => {
+            if unknown == UnknownKeys::Refuse {
+                only_a_path(request)?;
+            }
+            (Transport::Rest, http(request)?)
+        }
         (None, Some(_)) => (Transport::Stdio, Target::Tool(tool_call(request)?)),
         (None, None) if request.get("method").is_some() => {
             (Transport::Stdio, Target::Method(mcp_request(request)?))
@@ -208,6 +213,18 @@ fn http(request: &Object) -> Result<Target, RequestError> {
         headers,
         body: body(request.get("body")),
     }))
+}
+
+/// Who pastes a whole URL means the request to it, not one that is malformed.
+fn only_a_path(request: &Object) -> Result<(), RequestError> {
+    let path = text(request, "path")?.unwrap_or_default();
+    match path.starts_with("https://") || path.starts_with("http://") {
+        true => Err(RequestError::Wrong {
+            key: "path",
+            expected: "what follows the host, such as `/user`; the host goes into `host`",
+        }),
+        false => Ok(()),
+    }
 }
 
 /// The query as it would be sent: what stands in the path, and then the key's own.
@@ -397,6 +414,9 @@ mod tests {
         assert!(error(r#"{"tool":"x","args":[1]}"#).contains("`args` must be an object"));
         assert!(error(r#"{"tool":"x","tool":"y"}"#).contains("duplicate key"));
         assert!(error(r#"{"tool":"x","time":"noon"}"#).contains("RFC 3339"));
+        let whole = r#"{"provider":"github","method":"GET","path":"https://api.github.com/user"}"#;
+        assert!(error(whole).contains("what follows the host"));
+        assert!(parse_text(whole.as_bytes(), UnknownKeys::Ignore).is_ok());
         assert!(error("[]").contains("object"));
         assert!(error("{}").contains("tool"));
     }

@@ -1,6 +1,6 @@
 //! Talk goes to standard error, by `tracing`; standard output is for output.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::sync::OnceLock;
 
 use anstream::adapter::strip_str;
@@ -38,6 +38,9 @@ pub fn init(level: &str, format: Format) {
         .with_env_filter(discreet(filter))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // The library would say so there as well, and end the process where that fails: the
+        // disk is full that its file is on, or nobody reads a pipe any more.
+        .log_internal_errors(false)
         .with_target(false);
     match format {
         Format::Text => lines.init(),
@@ -95,8 +98,9 @@ pub fn complain(words: &str) {
 }
 
 fn tell(level: &str, words: &str) {
+    // Nobody may be there to read it.
     if !is_json() {
-        anstream::eprintln!("agentgate: {words}");
+        let _ = writeln!(anstream::stderr().lock(), "agentgate: {words}");
         return;
     }
     let line = serde_json::json!({
@@ -104,7 +108,6 @@ fn tell(level: &str, words: &str) {
         "level": level,
         "fields": { "message": strip_str(words).to_string() },
     });
-    // Nobody may be there to read it.
     let _ = terminal::json_line(std::io::stderr().lock(), &line);
 }
 

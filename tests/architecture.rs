@@ -57,6 +57,7 @@ const PURE: &[&str] = &[
     "policy",
     "gate/pipeline.rs",
     "gate/disguise.rs",
+    "mcp/bridge",
     "mcp/envelope.rs",
 ];
 

@@ -225,7 +225,9 @@ fn explain_exits_by_decision_and_names_the_place() {
     assert_eq!(asked["near_misses"][0]["key"], "args.branch");
     assert_eq!(asked["near_misses"][0]["line"], 6);
     code(&explain(r#"{"tol":"push"}"#, false), 2);
-    code(&explain("nonsense", false), 2);
+    let nonsense = explain("nonsense", false);
+    code(&nonsense, 2);
+    assert!(String::from_utf8_lossy(&nonsense.stderr).contains("write '{…}', or -"));
     let from_stdin = ["explain", "--policy", &policy, "--request", "-"];
     code(&home.run(&from_stdin, r#"{"tool":"get_x"}"#), 0);
 }
@@ -245,6 +247,34 @@ fn replay_answers_each_line_in_order() {
         (&answers[1]["rule"], &answers[1]["reason"]),
         (&"main".into(), &"main is protected".into())
     );
+}
+
+/// Without a policy on the command line: what `wrap` and `serve` would go by.
+#[test]
+fn what_the_configuration_names_decides_in_explain_and_replay() {
+    let home = Home::new();
+    let (rest, tool) = (
+        r#"{"provider":"github","method":"GET","path":"/user"}"#,
+        r#"{"server":"git","tool":"look"}"#,
+    );
+    let trace = [rest, tool].map(|request| format!("{{\"request\":{request}}}\n")).concat();
+    let trace = home.file("trace.jsonl", &trace);
+    let decided = |of_rest: &str, of_tool: &str| {
+        for (request, policy) in [(rest, of_rest), (tool, of_tool)] {
+            let explained = home.run(&["explain", "--json", "--request", request], "");
+            let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+            assert_eq!(explained["policy"], policy, "{explained}");
+        }
+        lines(&code(&home.run(&["replay", &trace], ""), 0))
+    };
+    let answers = decided("default", "annotations");
+    assert_eq!([&answers[0]["decision"], &answers[1]["decision"]], ["allow", "ask"]);
+    home.file("config.yaml", "servers: { git: { policy: [allow_all] } }\n");
+    let answers = decided("default", "allow_all");
+    assert_eq!([&answers[0]["decision"], &answers[1]["decision"]], ["allow", "allow"]);
+    home.file("config.yaml", "policy: [deny_all]\nservers: { git: { policy: [allow_all] } }\n");
+    let answers = decided("deny_all", "allow_all");
+    assert_eq!([&answers[0]["decision"], &answers[1]["decision"]], ["deny", "allow"]);
 }
 
 #[test]

@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::aws_hosts::HOSTS;
+use super::aws_hosts::{ELSEWHERE, HOSTS};
 use super::is_label;
+
+/// What the names of AWS's hosts end in, and what they do in China.
+const DOMAINS: [[&str; 2]; 2] =
+    [[".amazonaws.com", ".amazonaws.com.cn"], [".api.aws", ".api.amazonwebservices.com.cn"]];
 
 /// The region that services with one place for the world are signed for, and requests
 /// that name none.
@@ -25,14 +29,33 @@ pub struct AwsPlace<'h> {
 /// The host of the service that SDKs are told as `name`; `None` where it is none of
 /// AWS's.
 pub(super) fn host(name: &str, region: &str) -> Option<Cow<'static, str>> {
-    match pattern(name) {
+    let filled = |pattern: &'static str| match pattern.contains("{}") {
+        true => pattern.replace("{}", region).into(),
+        false => Cow::Borrowed(pattern),
+    };
+    let is_it = |[area, one, ..]: &&[&str; 5]| region.starts_with(area) && *one == name;
+    match (ELSEWHERE.iter().find(is_it), pattern(name)) {
         _ if !is_label(region) => None,
-        Some(pattern) => Some(match pattern.contains("{}") {
-            true => pattern.replace("{}", region).into(),
-            false => pattern.into(),
-        }),
-        None => is_label(name).then(|| format!("{name}.{region}.amazonaws.com").into()),
+        (Some([_, _, pattern, ..]), _) => Some(filled(pattern)),
+        (None, Some(pattern)) => Some(in_area(filled(pattern), region)),
+        (None, None) if !is_label(name) => None,
+        (None, None) => Some(in_area(format!("{name}.{region}.amazonaws.com").into(), region)),
     }
+}
+
+/// `host` as it is called where `region` is.
+fn in_area(host: Cow<'static, str>, region: &str) -> Cow<'static, str> {
+    let renamed = |[usual, chinese]: &[&str; 2]| {
+        host.strip_suffix(usual).map(|bare| format!("{bare}{chinese}").into())
+    };
+    let is_chinese = region.starts_with("cn-");
+    is_chinese.then(|| DOMAINS.iter().find_map(renamed)).flatten().unwrap_or(host)
+}
+
+/// A host of AWS's without its domain.
+#[must_use]
+pub fn aws_bare_host(host: &str) -> Option<&str> {
+    DOMAINS.as_flattened().iter().find_map(|domain| host.strip_suffix(domain))
 }
 
 /// What the hosts of the service that SDKs are told as `name` begin with, before their
@@ -45,20 +68,13 @@ pub fn aws_front(name: &str) -> Option<&'static str> {
 /// The service at `host`; `None` where it may be a customer's of AWS.
 #[must_use]
 pub fn aws_place(host: &str) -> Option<AwsPlace<'_>> {
-    let listed = HOSTS.iter().find_map(|[_, pattern, service, region]| {
-        let named = match pattern.split_once("{}") {
-            None => (*pattern == host).then_some(None),
-            Some((front, back)) => {
-                let named = host.strip_prefix(front)?.strip_suffix(back)?;
-                is_label(named).then_some(Some(named))
-            }
-        }?;
-        let own = Some(*region).filter(|region| !region.is_empty());
-        let region = own.or(named).unwrap_or(HOME);
-        Some(AwsPlace { service, region, is_fixed: own.is_some(), named })
-    });
-    listed.or_else(|| {
-        let (service, region) = host.strip_suffix(".amazonaws.com")?.split_once('.')?;
+    let elsewhere = ELSEWHERE.iter().map(|[_, _, row @ ..]| row);
+    let usual = HOSTS.iter().map(|[_, row @ ..]| row);
+    let mut all = elsewhere.chain(usual);
+    all.find_map(|row| listed(row, host)).or_else(|| {
+        let [usual, chinese] = DOMAINS[0];
+        let bare = host.strip_suffix(usual).or_else(|| host.strip_suffix(chinese))?;
+        let (service, region) = bare.split_once('.')?;
         let named = Some(region).filter(|region| is_label(region))?;
         is_label(service).then_some(AwsPlace {
             service,
@@ -67,6 +83,26 @@ pub fn aws_place(host: &str) -> Option<AwsPlace<'_>> {
             named: Some(named),
         })
     })
+}
+
+/// The service of a row, where `host` is its host.
+fn listed<'h>(
+    [pattern, service, region]: &'static [&str; 3],
+    host: &'h str,
+) -> Option<AwsPlace<'h>> {
+    let named = match pattern.split_once("{}") {
+        None => (*pattern == host).then_some(None),
+        Some((front, back)) => {
+            let behind = host.strip_prefix(front)?;
+            let chinese = DOMAINS.iter().find(|[usual, _]| *usual == back).map(|[_, it]| *it);
+            let ends = [Some(back), chinese];
+            let named = ends.into_iter().flatten().find_map(|end| behind.strip_suffix(end))?;
+            is_label(named).then_some(Some(named))
+        }
+    }?;
+    let own = Some(*region).filter(|region| !region.is_empty());
+    let region = own.or(named).unwrap_or(HOME);
+    Some(AwsPlace { service, region, is_fixed: own.is_some(), named })
 }
 
 fn pattern(name: &str) -> Option<&'static str> {
@@ -100,6 +136,17 @@ mod tests {
         ] {
             assert_eq!(host(name, "eu-west-1").as_deref(), Some(expected), "{name}");
         }
+        for (name, region, expected) in [
+            ("sqs", "cn-north-1", "sqs.cn-north-1.amazonaws.com.cn"),
+            ("ecr", "cn-northwest-1", "api.ecr.cn-northwest-1.amazonaws.com.cn"),
+            ("qbusiness", "us-gov-west-1", "qbusiness.us-gov-west-1.api.aws"),
+            ("iam", "cn-northwest-1", "iam.cn-north-1.amazonaws.com.cn"),
+            ("iam", "us-gov-east-1", "iam.us-gov.amazonaws.com"),
+            ("organizations", "us-gov-east-1", "organizations.us-gov-west-1.amazonaws.com"),
+            ("s3", "us-gov-west-1", "s3.us-gov-west-1.amazonaws.com"),
+        ] {
+            assert_eq!(host(name, region).as_deref(), Some(expected), "{name} {region}");
+        }
         for other in ["evil.com", "bucket.s3", "api.s3", "api.ecr.x", "x.amazonaws.com", "", "A"] {
             assert_eq!(host(other, "eu-west-1"), None, "{other}");
         }
@@ -115,6 +162,10 @@ mod tests {
             ("qbusiness.eu-west-1.api.aws", "qbusiness", "eu-west-1", false),
             ("iam.amazonaws.com", "iam", "us-east-1", true),
             ("networkmanager.us-west-2.amazonaws.com", "networkmanager", "us-west-2", true),
+            ("sqs.cn-north-1.amazonaws.com.cn", "sqs", "cn-north-1", false),
+            ("api.ecr.cn-north-1.amazonaws.com.cn", "ecr", "cn-north-1", false),
+            ("iam.cn-north-1.amazonaws.com.cn", "iam", "cn-north-1", true),
+            ("iam.us-gov.amazonaws.com", "iam", "us-gov-west-1", true),
             ("codecatalyst.global.api.aws", "codecatalyst", "us-east-1", false),
         ] {
             let place = aws_place(host).unwrap();

@@ -432,3 +432,63 @@ pub(super) const HOSTS: &[[&str; 4]] = &[
     ["workspaces-instances", "workspaces-instances.{}.api.aws", "workspaces-instances", ""],
     ["workspaces-thin-client", "thinclient.{}.amazonaws.com", "thinclient", ""],
 ];
+
+/// The same in other partitions, behind what their regions begin with: only what is not
+/// where it would be looked for.
+pub(super) const ELSEWHERE: &[[&str; 5]] = &[
+    ["cn-", "account", "account.cn-northwest-1.amazonaws.com.cn", "account", "cn-northwest-1"],
+    ["cn-", "budgets", "budgets.amazonaws.com.cn", "budgets", "cn-northwest-1"],
+    ["cn-", "ce", "ce.cn-northwest-1.amazonaws.com.cn", "ce", "cn-northwest-1"],
+    [
+        "cn-",
+        "cloudfront",
+        "cloudfront.cn-northwest-1.amazonaws.com.cn",
+        "cloudfront",
+        "cn-northwest-1",
+    ],
+    ["cn-", "data-ats.iot", "data.ats.iot.{}.amazonaws.com.cn", "iotdata", ""],
+    [
+        "cn-",
+        "entitlement.marketplace",
+        "entitlement-marketplace.{}.amazonaws.com.cn",
+        "aws-marketplace",
+        "",
+    ],
+    ["cn-", "iam", "iam.cn-north-1.amazonaws.com.cn", "iam", "cn-north-1"],
+    ["cn-", "iot-data", "data.ats.iot.{}.amazonaws.com.cn", "iotdata", ""],
+    [
+        "cn-",
+        "marketplace-entitlement",
+        "entitlement-marketplace.{}.amazonaws.com.cn",
+        "aws-marketplace",
+        "",
+    ],
+    [
+        "cn-",
+        "organizations",
+        "organizations.cn-northwest-1.amazonaws.com.cn",
+        "organizations",
+        "cn-northwest-1",
+    ],
+    ["cn-", "route53", "route53.amazonaws.com.cn", "route53", "cn-northwest-1"],
+    ["cn-", "savingsplans", "savingsplans.{}.amazonaws.com.cn", "savingsplans", ""],
+    ["cn-", "support", "support.cn-north-1.amazonaws.com.cn", "support", "cn-north-1"],
+    ["cn-", "transcribe", "cn.transcribe.{}.amazonaws.com.cn", "transcribe", ""],
+    ["us-gov-", "iam", "iam.us-gov.amazonaws.com", "iam", "us-gov-west-1"],
+    [
+        "us-gov-",
+        "networkmanager",
+        "networkmanager.us-gov-west-1.amazonaws.com",
+        "networkmanager",
+        "us-gov-west-1",
+    ],
+    [
+        "us-gov-",
+        "organizations",
+        "organizations.us-gov-west-1.amazonaws.com",
+        "organizations",
+        "us-gov-west-1",
+    ],
+    ["us-gov-", "route53", "route53.us-gov.amazonaws.com", "route53", "us-gov-west-1"],
+    ["us-gov-", "support", "support.us-gov-west-1.amazonaws.com", "support", "us-gov-west-1"],
+];

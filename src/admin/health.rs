@@ -42,7 +42,8 @@ pub(super) struct Health {
     status: &'static str,
     version: &'static str,
     providers: Vec<&'static str>,
-    /// Whether there is a policy that decides.
+    /// Whether the policies decide as their files are now: false while a changed file does
+    /// not load, and the last good one decides.
     policy_loaded: bool,
     agents_count: usize,
     /// `ok` or `error`: with `error` it cannot be read or written, and everything is refused.
@@ -84,8 +85,7 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json
         status: word,
         version: env!("CARGO_PKG_VERSION"),
         providers: names(),
-        // Without one nothing is served.
-        policy_loaded: true,
+        policy_loaded: admin.book.is_as_written(),
         agents_count: admin.directory.len(),
         audit_db,
     };

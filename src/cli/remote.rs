@@ -91,9 +91,11 @@ pub(crate) fn url(text: &str) -> Result<Url, String> {
     })
 }
 
-/// The URL that was probably meant by a word without a scheme that names no file.
+/// The URL that was probably meant by a word that names no file: without its scheme,
+/// or with one that is misspelt (`https//example.com/mcp`).
 pub(crate) fn meant_url(word: &str) -> Option<String> {
-    let authority = word.split('/').next().unwrap_or_default();
+    let (scheme, place) = after_scheme(word);
+    let authority = place.split('/').next().unwrap_or_default();
     let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
     let labels = host.split('.').all(|label| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -101,10 +103,30 @@ pub(crate) fn meant_url(word: &str) -> Option<String> {
     let is_host = labels && (host.contains('.') || host == "localhost");
     let is_url = is_host
         && port.bytes().all(|byte| byte.is_ascii_digit())
-        && (word.contains('/') || !port.is_empty())
+        && (scheme.is_some() || place.contains('/') || !port.is_empty())
         && !Path::new(word).exists();
     let is_plain = host == "localhost" || host.parse::<IpAddr>().is_ok();
-    is_url.then(|| format!("{}://{word}", if is_plain { "http" } else { "https" }))
+    let usual = if is_plain { "http" } else { "https" };
+    is_url.then(|| format!("{}://{place}", scheme.filter(|it| !it.is_empty()).unwrap_or(usual)))
+}
+
+/// A word's scheme, empty where it is none of HTTP's, and what follows it, however
+/// many of the characters between them are missing.
+fn after_scheme(word: &str) -> (Option<&str>, &str) {
+    let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let (scheme, rest) = word.split_at(letters);
+    let place = rest.trim_start_matches([':', '/']);
+    match rest.get(..rest.len() - place.len()).unwrap_or_default() {
+        "://" if !is_http(scheme) => (Some(""), place),
+        "//" if scheme.is_empty() => (Some(""), place),
+        ":" | ":/" | "://" | "//" if is_http(scheme) => (Some(scheme), place),
+        _ => (None, word),
+    }
+}
+
+/// Whether this is a scheme of HTTP's.
+pub(crate) fn is_http(scheme: &str) -> bool {
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
 /// Which transport a server speaks.
@@ -196,6 +218,17 @@ mod tests {
             ("mcp.example.com:8443", Some("https://mcp.example.com:8443")),
             ("localhost:8000/mcp", Some("http://localhost:8000/mcp")),
             ("127.0.0.1:8000", Some("http://127.0.0.1:8000")),
+            ("https//example.com/mcp", Some("https://example.com/mcp")),
+            ("https:/example.com", Some("https://example.com")),
+            ("http:localhost:8000", Some("http://localhost:8000")),
+            ("//example.com/mcp", Some("https://example.com/mcp")),
+            ("htps://example.com/mcp", Some("https://example.com/mcp")),
+            ("ws://localhost/mcp", Some("http://localhost/mcp")),
+            ("https", None),
+            ("http://", None),
+            ("//", None),
+            ("npx:/x.y", None),
+            ("src//x.y", None),
             ("npx", None),
             ("server.py", None),
             ("./server.py", None),
@@ -212,7 +245,8 @@ mod tests {
             ("foo", "write https://mcp.example.com/mcp"),
             ("example.com/mcp", "write https://example.com/mcp"),
             ("localhost:8000/mcp", "write http://localhost:8000/mcp"),
-            ("ftp://example.com", "write https://mcp.example.com/mcp"),
+            ("ftp://example.com", "write https://example.com"),
+            ("ftp:", "write https://mcp.example.com/mcp"),
         ] {
             let told = url(text).unwrap_err();
             assert!(

@@ -9,6 +9,7 @@ use super::{AuditSync, Bridge, DecideArgs, OnAuditFailure, StoreArgs, address, d
 
 /// `agentgate serve`
 #[derive(Debug, Clone, Default, Args)]
+#[command(mut_arg("agent", |agent| agent.hide(true)))]
 #[command(after_help = "\
 Examples:
   agentgate serve --test-mode                try policies without credentials
@@ -30,7 +31,7 @@ pub struct ServeArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
-    /// Leave tools that would be denied out of tools/list of the servers in the configuration file
+    /// Leave tools that would be denied out of tools/list of every MCP server
     #[arg(long, env = "AGENTGATE_HIDE_DENIED", value_parser = clap::builder::FalseyValueParser::new())]
     pub hide_denied: bool,
     /// Which database.

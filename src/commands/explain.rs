@@ -32,11 +32,17 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Done> {
         }
         request => request.as_bytes().to_owned(),
     };
-    let mut action = request::parse_text(&text, UnknownKeys::Refuse)?;
+    let action = request::parse_text(&text, UnknownKeys::Refuse);
+    let is_object = text.trim_ascii_start().starts_with(b"{");
+    let mut action = action.map_err(|error| match is_object {
+        true => error.into(),
+        false => anyhow::anyhow!("{error}; write '{{…}}', or - to read it from standard input"),
+    })?;
     if action.agent == Agent::default() {
         action.agent = settings.agent.clone();
     }
     let names = settings.policies_for(action.target.server_or_provider(), &args.decide);
+    let names = policies::names_or_default(names, action.transport);
     let policy = policies::load(&names, &settings)?.current();
     let analysis = intent::analyse(&action);
     let verdict = pipeline::decide(&action, &policy, &Facts::default());

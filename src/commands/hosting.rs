@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::policies;
 use crate::cli::Trust;
 use crate::config::{Server, Settings};
-use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError};
+use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError, Treatment};
 use crate::policy::diagnostic::Diagnostics;
 use crate::rest::credentials::Source;
 
@@ -67,6 +67,19 @@ fn told(settings: &Settings, wrong: &Wrong) -> anyhow::Error {
     anyhow::anyhow!(said.join("\n"))
 }
 
+/// What the configuration says of servers that are registered while the gate runs.
+pub(super) fn treatment(settings: &Settings) -> Treatment {
+    let named = |wanted: &dyn Fn(&Server) -> bool| {
+        let named = settings.servers().filter(|(_, server)| wanted(server));
+        named.map(|(name, _)| name.to_owned()).collect()
+    };
+    Treatment {
+        hide_denied: settings.hide_denied("", false),
+        hiding: named(&|server| server.hide_denied),
+        untrusted: named(&|server| server.trust == Some(Trust::None)),
+    }
+}
+
 /// What the gate signs requests to AWS with, without any configuration.
 const OF_AWS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
@@ -107,14 +120,28 @@ fn server_of(
         name: name.to_owned(),
         endpoint: endpoint.clone(),
         policies: own_policies(settings, &server.policy)?,
-        headers: headers(server)?,
+        headers: headers(server, &HeaderMap::new())?,
         allow_http: server.allow_http,
         trusted: settings.trust(name, None) == Trust::Server,
         hide_denied: settings.hide_denied(name, false),
     })
 }
 
-fn headers(server: &Server) -> anyhow::Result<HeaderMap> {
+/// What is sent to the server of that name besides the headers that it gets anyway.
+///
+/// # Errors
+/// Where a variable or a file cannot be read, or holds what no header can; with the line
+/// of the file.
+pub(super) fn headers_of(
+    settings: &Settings,
+    (name, server): (&str, &Server),
+    but: &HeaderMap,
+) -> anyhow::Result<HeaderMap> {
+    let wrong = |error| vec![(name.to_owned(), format!("{error:#}"))];
+    headers(server, but).map_err(|error| told(settings, &wrong(error)))
+}
+
+fn headers(server: &Server, but: &HeaderMap) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let of_bearer = server.credential.as_ref().map(|source| (AUTHORIZATION, "Bearer ", source));
     let named = server.headers.iter().map(|(name, source)| {
@@ -123,6 +150,9 @@ fn headers(server: &Server) -> anyhow::Result<HeaderMap> {
     });
     for header in of_bearer.map(Ok::<_, anyhow::Error>).into_iter().chain(named) {
         let (name, before, source) = header?;
+        if but.contains_key(&name) {
+            continue;
+        }
         let value = source.read().map_err(anyhow::Error::msg)?;
         let value = Zeroizing::new(format!("{before}{}", value.trim()));
         let value = HeaderValue::from_str(&value);

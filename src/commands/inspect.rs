@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Done, look_behind, policies, remote, seen};
+use super::{Done, look_behind, name_of, policies, remote, seen};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
@@ -20,7 +20,6 @@ use crate::gate::pipeline::{self, Facts};
 use crate::intent;
 use crate::json::Object;
 use crate::mcp::listing::Listed;
-use crate::mcp::name::server_name;
 use crate::mcp::tools::Tools;
 use crate::policy::Policy;
 use crate::policy::{ToolHints, write_policy};
@@ -39,8 +38,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     look_behind("inspect", &args.command)?;
     let settings = Settings::resolve(&args.decide)?;
     let url = remote::url(&args.command, &args.remote)?;
-    let made = || url.map_or_else(|| server_name(&args.command), remote::name);
-    let name = args.server.name.clone().unwrap_or_else(made);
+    let name = name_of(args.server.name.as_deref(), &args.command, url, &settings)?;
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
     let listed = asking::list(args)?;

@@ -29,6 +29,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{self, Behind, Command};
+use crate::config::Settings;
+use crate::mcp::name::server_name;
 use crate::store::{self, Store};
 use crate::telemetry;
 
@@ -104,6 +106,22 @@ fn look_behind(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
     anyhow::ensure!(!decides, advice);
     telemetry::warn(&advice);
     Ok(())
+}
+
+/// What the server is called: as was said, as the configuration file calls it, or after
+/// what was typed.
+///
+/// # Errors
+/// Where the file has several of that command or URL.
+fn name_of(
+    said: Option<&str>,
+    command: &[OsString],
+    url: Option<&str>,
+    settings: &Settings,
+) -> anyhow::Result<String> {
+    let of_file = settings.server_at(command, said)?.map(|(name, _)| name);
+    let made = || url.map_or_else(|| server_name(command), remote::name);
+    Ok(said.or(of_file).map_or_else(made, str::to_owned))
 }
 
 /// Opens the log, or says what to do.

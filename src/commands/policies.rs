@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Done;
+use crate::action::Transport;
 use crate::cli::{self, PoliciesCommand};
-use crate::config::{Home, Settings};
+use crate::config::{Home, Settings, serve};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::live::Policies;
 use crate::policy::lookup::{Found, Lookup, files_in, is_path};
@@ -36,10 +37,19 @@ pub(super) fn mode(settings: &Settings) -> Option<Mode> {
 /// # Errors
 /// All that is wrong with any of them.
 pub(super) fn load(names: &[String], settings: &Settings) -> anyhow::Result<Arc<Policies>> {
-    let default = [DEFAULT.to_owned()];
-    let names = if names.is_empty() { &default[..] } else { names };
-    let policies = Policies::load(names, &lookup(settings), mode(settings));
+    let names = names_or_default(names.to_vec(), Transport::Stdio);
+    let policies = Policies::load(&names, &lookup(settings), mode(settings));
     policies.map(Arc::new).map_err(|found| told(&found, settings))
+}
+
+/// What decides about requests of this kind where neither the command line nor the
+/// configuration names a policy: as `wrap` has it, and as `serve` does.
+pub(super) fn names_or_default(names: Vec<String>, transport: Transport) -> Vec<String> {
+    match (names.is_empty(), transport) {
+        (false, _) => names,
+        (true, Transport::Rest) => vec![serve::POLICY.to_owned()],
+        (true, Transport::Stdio | Transport::Http) => vec![DEFAULT.to_owned()],
+    }
 }
 
 /// What is wrong with policies, and where the configuration names them.

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use zeroize::Zeroizing;
 
-use super::{Done, listening};
+use super::{Done, hosting, listening};
 use crate::cli::{self, RemoteArgs, WrapArgs};
 use crate::config::Settings;
 use crate::gate::Gate;
@@ -18,7 +18,7 @@ use crate::gate::refusals::Refusals;
 use crate::mcp::bridge::Bridging;
 use crate::mcp::http::front::{self, Backend, Door, Front};
 use crate::mcp::http::remote::{Remote, Target};
-use crate::mcp::http::stdio::{Bridge, End, Transport};
+use crate::mcp::http::stdio::{End, PipedClient, Pipes, Transport};
 use crate::mcp::relay;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
@@ -26,6 +26,7 @@ use crate::net::room::Room;
 use crate::net::{is_loopback, server};
 use crate::oauth;
 use crate::os::{self, StopRequests};
+use crate::telemetry;
 
 /// What variables hold.
 type Variables<'v> = &'v dyn Fn(&str) -> Option<String>;
@@ -54,8 +55,11 @@ pub(super) fn url<'c>(
         return Ok(None);
     };
     let url = first.to_str();
-    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    anyhow::ensure!(is_http, "`{}` is neither a command nor an http or https URL", first.display());
+    if !cli::is_http(scheme) {
+        let meant = url.and_then(cli::meant_url).map(|meant| format!("; write {meant}"));
+        let (first, meant) = (first.display(), meant.unwrap_or_default());
+        anyhow::bail!("`{first}` is neither a command nor an http or https URL{meant}");
+    }
     match rest.first() {
         None => Ok(url),
         Some(more) => anyhow::bail!("a URL takes no arguments, but `{}` follows", more.display()),
@@ -103,7 +107,12 @@ pub(super) fn target(
     of_relay: &relay::Settings,
 ) -> anyhow::Result<Target> {
     let uri = usable(url, settings.allow_http(&of_relay.server, args.remote.allow_http))?;
-    let headers = headers(&args.remote, &|name| std::env::var(name).ok())?;
+    let typed = headers(&args.remote, &|name| std::env::var(name).ok())?;
+    let of_file = settings.server_at(&args.command, Some(&of_relay.server))?;
+    let of_file =
+        of_file.map(|server| hosting::headers_of(settings, server, &typed)).transpose()?;
+    let mut headers = of_file.unwrap_or_default();
+    headers.extend(typed);
     let parsed = url::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
     let login = match headers.contains_key(AUTHORIZATION) {
         true => None,
@@ -201,17 +210,17 @@ pub(super) async fn over_stdio(
     transport: cli::Transport,
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
-    let client = os::stdio().context("cannot use standard input and output")?;
+    let (says, hears) = os::stdio().context("cannot use standard input and output")?;
     let transport = match transport {
         cli::Transport::Auto => Transport::Auto,
         cli::Transport::Http => Transport::Streamable,
         cli::Transport::Sse => Transport::Sse,
     };
-    let bridge = Bridge::new(remote, settings.agent.clone(), transport, settings.max_message);
+    let client = PipedClient::new(remote, settings.agent.clone(), transport, settings.max_message);
     let stop = async {
         told.next().await;
     };
-    Ok(match bridge.run((client.0, client.1, os::unread()), stop).await {
+    Ok(match client.run(Pipes { says, hears, gone: os::unread() }, stop).await {
         End::Client | End::Told => Done::Success,
         End::Server => Done::Exit(1),
     })
@@ -256,7 +265,7 @@ pub(super) async fn over_http(
         room: Room::default(),
         max_message: of_relay.max_message,
     };
-    anstream::eprintln!("agentgate: listening on http://{}{}", door.address, front::PATH);
+    telemetry::say(&format!("listening on http://{}{}", door.address, front::PATH));
     let refusals = Refusals::new(gate, of_relay.transport, of_relay.session.clone());
     let app = Arc::new(Front {
         door,

@@ -7,7 +7,7 @@
 
 mod rows;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter};
 use std::path::Path;
@@ -17,8 +17,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::{Done, jsonl, policies};
-use crate::action::{Action, Agent};
-use crate::cli::ReplayArgs;
+use crate::action::{Action, Agent, Transport};
+use crate::cli::{DecideArgs, ReplayArgs};
 use crate::config::{Settings, whole};
 use crate::gate::pipeline::{self, Facts};
 use crate::intent;
@@ -61,8 +61,8 @@ enum LineError {
 /// Where the trace cannot be read or the policy not be had.
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
-    let policy = policies::load(&settings.policies, &settings)?.current();
-    let mut replay = Replay { policy, agent: settings.agent.clone(), taken: HashMap::new() };
+    let policies = Deciding::load(&args.decide, &settings)?;
+    let mut replay = Replay { policies, agent: settings.agent.clone(), taken: HashMap::new() };
     let input: Box<dyn BufRead> = if args.trace == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -76,9 +76,45 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     Ok(if all { Done::Success } else { Done::DoesNotHold })
 }
 
-/// The policy, and the slots that the trace has taken so far.
+/// What decides about which requests.
+struct Deciding {
+    general: Arc<Policy>,
+    /// About REST requests.
+    rest: Arc<Policy>,
+    /// About those to servers with policies of their own.
+    of_servers: BTreeMap<String, Arc<Policy>>,
+}
+
+impl Deciding {
+    fn load(typed: &DecideArgs, settings: &Settings) -> anyhow::Result<Self> {
+        let current = |names: &[String]| -> anyhow::Result<Arc<Policy>> {
+            Ok(policies::load(names, settings)?.current())
+        };
+        let of = |transport| policies::names_or_default(settings.policies.clone(), transport);
+        let own = settings.servers().filter(|(_, server)| !server.policy.is_empty());
+        let own = own
+            .map(|(name, _)| Ok((name.to_owned(), current(&settings.policies_for(name, typed))?)));
+        Ok(Self {
+            general: current(&of(Transport::Stdio))?,
+            rest: current(&of(Transport::Rest))?,
+            of_servers: own.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    fn about(&self, action: &Action) -> &Arc<Policy> {
+        match action.transport {
+            Transport::Rest => &self.rest,
+            Transport::Stdio | Transport::Http => {
+                let own = self.of_servers.get(action.target.server_or_provider());
+                own.unwrap_or(&self.general)
+            }
+        }
+    }
+}
+
+/// The policies, and the slots that the trace has taken so far.
 struct Replay {
-    policy: Arc<Policy>,
+    policies: Deciding,
     agent: Agent,
     /// When slots were taken, by agent; each as long as the longest limit needs.
     taken: HashMap<Arc<str>, VecDeque<Timestamp>>,
@@ -111,14 +147,15 @@ impl Replay {
     }
 
     fn decide(&mut self, action: &Action, timed: bool) -> Verdict {
+        let policy = self.policies.about(action);
         if !timed {
-            return pipeline::decide(action, &self.policy, &Facts::default());
+            return pipeline::decide(action, policy, &Facts::default());
         }
-        let limits = self.policy.limits();
+        let limits = policy.limits();
         let requests = intent::requests(action);
         let taken = self.taken.entry(Arc::clone(&action.agent.name)).or_default();
         let usage = limits.iter().map(|limit| usage(limit, requests, taken)).collect();
-        let verdict = pipeline::decide(action, &self.policy, &Facts { usage });
+        let verdict = pipeline::decide(action, policy, &Facts { usage });
         if verdict.takes_slot() {
             // No limit looks further back than it allows.
             let most = limits.iter().map(|limit| limit.max).max().unwrap_or_default();
@@ -149,8 +186,10 @@ mod tests {
 
     fn replay(policy: &str, lines: &[&str]) -> Vec<String> {
         let policy = Policy::from_file(policy::load_str("p.yaml", policy).unwrap());
-        let (policy, agent) = (Arc::new(policy), Agent::default());
-        let mut replay = Replay { policy, agent, taken: HashMap::new() };
+        let policy = Arc::new(policy);
+        let of_servers = BTreeMap::new();
+        let policies = Deciding { general: Arc::clone(&policy), rest: policy, of_servers };
+        let mut replay = Replay { policies, agent: Agent::default(), taken: HashMap::new() };
         let answer = |line: &&str| match replay.answer(line.as_bytes()) {
             Ok(answer) => format!("{} {} {}", answer.session, answer.decision, answer.rule),
             Err(error) => error.to_string(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, look_behind, open_log, policies, remote, seen};
+use super::{Done, look_behind, name_of, open_log, policies, remote, seen};
 use crate::action::Transport;
 use crate::cli::{OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
@@ -16,7 +16,6 @@ use crate::mcp::http::front::{Backend, Incoming};
 use crate::mcp::http::pools::Pools;
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::http::secrets::Secrets;
-use crate::mcp::name::server_name;
 use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
 use crate::mcp::tools::FirstSeen;
@@ -31,8 +30,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     }
     let settings = Settings::resolve(&args.decide)?;
     let url = remote::url(&args.command, &args.remote)?;
-    let made = || url.map_or_else(|| server_name(&args.command), remote::name);
-    let name = args.server.name.clone().unwrap_or_else(made);
+    let name = name_of(args.server.name.as_deref(), &args.command, url, &settings)?;
     let options = settings.audit_sync(args.audit_sync).into();
     let store = open_log(&settings.database(&args.store), &options)
         .context("the server was not started")?;
@@ -170,7 +168,8 @@ async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {
     let client = os::stdio().context("cannot use standard input and output")?;
     let server = Child::spawn(program, rest)
         .with_context(|| format!("cannot start `{}`", program.display()))?;
-    let client = (client.0, relay.tells(client.1), os::unread());
+    let (says, hears) = client;
+    let client = session::Client { says, told: relay.tells(hears), gone: os::unread() };
     Ok(session::run(relay, client, server, told).await?)
 }
 

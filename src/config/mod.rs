@@ -8,6 +8,7 @@ mod read;
 pub mod serve;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -329,6 +330,32 @@ impl Settings {
         servers.filter_map(|(name, server)| Some((&**name, server, server.endpoint.as_ref()?)))
     }
 
+    /// Every server of the file, by name.
+    pub fn servers(&self) -> impl Iterator<Item = (&str, &Server)> {
+        self.file.servers.iter().map(|(name, server)| (&**name, server))
+    }
+
+    /// The server of the file that `words`, a command or a URL, lead to: the one of
+    /// that name, where one is said.
+    ///
+    /// # Errors
+    /// Where they lead to several.
+    pub fn server_at(
+        &self,
+        words: &[OsString],
+        name: Option<&str>,
+    ) -> Result<Option<(&str, &Server)>, ConfigError> {
+        let mut meant = self.hosted().filter(|(own, _, endpoint)| {
+            name.is_none_or(|name| name == *own) && endpoint.is_typed(words)
+        });
+        match (meant.next(), meant.next()) {
+            (Some((one, ..)), Some((other, ..))) => Err(ConfigError::Wrong(format!(
+                "the servers `{one}` and `{other}` are the same; say which is meant by --name"
+            ))),
+            (one, _) => Ok(one.map(|(name, server, _)| (name, server))),
+        }
+    }
+
     /// What the file says of the providers.
     #[must_use]
     pub fn providers(&self) -> &[(Provider, ProviderFile)] {
@@ -435,7 +462,43 @@ mod tests {
             assert!(error.contains(part), "`{part}` is missing in\n{error}");
         }
         assert!(!error.contains("xoxb-secret"), "{error}");
+        let error = load("providers: {jira: {token: 'a secret of ours'}}\n").expect_err("a key");
+        let error = error.to_string();
+        assert!(error.contains("did you mean `credential`?"), "{error}");
+        assert!(error.contains("{token: …") && !error.contains("of ours"), "{error}");
         assert!(load("- a list\n").is_err() && load("a: [1\n").is_err());
+    }
+
+    #[test]
+    fn a_server_of_the_file_is_found_by_what_leads_to_it() {
+        let file = load(
+            "servers:\n  a: {url: 'https://mcp.example.com/mcp'}\n  b: {command: [npx, x]}\n  \
+             c: {url: 'HTTPS://mcp.example.com:443/mcp'}\n  d: {policy: git}\n",
+        );
+        let home = Home { config: PathBuf::new(), data: PathBuf::new() };
+        let file = file.expect("a file");
+        let (agent, policies) = (Agent::default(), Vec::new());
+        let settings = Settings { home, policies, policy_dir: None, agent, mode: None, file };
+        let found = |words: &[&str], name: Option<&str>| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let found = settings.server_at(&words, name).map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.map(|(name, _)| name.to_owned()))
+        };
+        let url = "https://mcp.example.com/mcp";
+        let several = found(&[url], None).expect_err("two of them");
+        assert!(several.contains("`a` and `c`") && several.contains("--name"), "{several}");
+        for (words, name, expected) in [
+            (&[url][..], Some("a"), Some("a")),
+            (&[url], Some("d"), None),
+            (&[url], Some("other"), None),
+            (&["https://mcp.example.com/mcp/"], None, None),
+            (&["https://mcp.example.com.evil.example/mcp"], Some("a"), None),
+            (&["npx", "x"], None, Some("b")),
+            (&["npx", "x", "y"], None, None),
+            (&["npx"], None, None),
+        ] {
+            assert_eq!(found(words, name), Ok(expected.map(str::to_owned)), "{words:?} {name:?}");
+        }
     }
 
     #[test]
@@ -453,6 +516,7 @@ mod tests {
         let read = endpoint("command: [git-mcp], env: [TOKEN]").expect("a command");
         assert_eq!(read, Some(Endpoint::Command { command, env }));
         for (yaml, wrong) in [
+            ("command: npx -y @x/y", r#"write ["npx", "-y", "@x/y"]"#),
             ("url: 'https://a.example/', command: [x]", ":2:14: error: a server has a `url` or"),
             ("url: 'https://a.example/', env: [X]", ":2:41: error: `env` is for"),
             ("env: [X]", ":2:14: error: `env` is for"),

@@ -82,7 +82,7 @@ pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> 
     }
     let root = yaml::parse(source).map_err(Diagnostics::from)?;
     let places = Places::of(source);
-    let mut reader = Config { reader: Reader::new(source), folder, places };
+    let mut reader = Config { reader: Reader::of_secrets(source), folder, places };
     let mut file = reader.file(&root);
     file.places = reader.places;
     let mut found = reader.reader.found;
@@ -154,7 +154,16 @@ impl Config<'_> {
         let env = self.texts(fields, "env");
         match (fields.get("url"), fields.get("command"), fields.get("env")) {
             (Some(_), None, None) => self.parsed(fields, "url", server_url).map(Endpoint::Url),
-            (None, Some(_), _) => {
+            (None, Some(node), _) => {
+                if let Value::String(line) = &node.value
+                    && line.contains(char::is_whitespace)
+                {
+                    let words = line.split_whitespace().map(|word| format!("{word:?}"));
+                    let words = words.collect::<Vec<_>>().join(", ");
+                    let message = "`command` needs a list of a command and its arguments";
+                    let finding = self.reader.finding(node.span, message);
+                    self.reader.found.push(finding.help(format!("write [{words}]")));
+                }
                 Some(Endpoint::Command { command: self.texts(fields, "command"), env })
             }
             (Some(url), Some(_), _) => {

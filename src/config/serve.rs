@@ -19,7 +19,7 @@ use crate::rest::route::Upstream;
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8100);
 
 /// The policy of those who have none of their own.
-const POLICY: &str = "default";
+pub const POLICY: &str = "default";
 
 /// How long a provider may take to begin its answer.
 const UPSTREAM: Duration = Duration::from_secs(60);

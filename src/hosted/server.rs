@@ -160,13 +160,14 @@ fn begin(
     name: &str,
     origin: &Origin,
 ) -> impl Fn(&Incoming) -> Relay + Send + Sync + 'static {
-    let (trusted, hide_denied) = match origin {
-        Origin::Kept(_) => (true, false),
-        Origin::Configured(configured) => (configured.trusted, configured.hide_denied),
+    let fixed = match origin {
+        Origin::Kept(_) => None,
+        Origin::Configured(configured) => Some((configured.trusted, configured.hide_denied)),
     };
     let (host, name, decides) = (host.clone(), Arc::<str>::from(name), Decides::of(origin));
     let first_seen = FirstSeen::default();
     move |incoming| {
+        let (trusted, hide_denied) = fixed.unwrap_or_else(|| host.treatment.load().of(&name));
         let settings = relay::Settings {
             server: Arc::clone(&name),
             agent: incoming.agent.clone(),

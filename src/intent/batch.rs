@@ -26,6 +26,9 @@ pub enum BatchError {
     /// A member's URL is not plain: relative, normalised, with no scheme tricks.
     #[error("a request in the batch has no plain URL")]
     Url,
+    /// A member's URL names its host, as google-cloud-storage writes them.
+    #[error("a request in the batch gives a whole URL instead of a path")]
+    Whole,
     /// A member's path is none that would be passed on alone.
     #[error("in a request of the batch, {0}")]
     Path(PathFault),
@@ -246,6 +249,9 @@ fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
 
 /// A member with neither headers nor body.
 fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, BatchError> {
+    if ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(BatchError::Whole);
+    }
     let (path, query) = url.trim_end().split_once('?').unwrap_or((url.trim_end(), ""));
     let read = Path::parse(outer.provider, path).map_err(BatchError::Path)?;
     // What was sent is what the provider gets, and not its normal form.
@@ -419,6 +425,10 @@ mod tests {
         assert!(one("sobjects/Account/@{new.id}").is_ok());
         assert!(one("sobjects/Account/@{found.records[0].Id}/Contacts").is_ok());
         assert!(one("query?q=SELECT+Id+FROM+Contact+WHERE+AccountId='@{new.id}'").is_ok());
+        let at = "/services/data/v60.0/composite";
+        let whole =
+            r#"{"compositeRequest":[{"method":"GET","url":"https://x/services/data/v60.0"}]}"#;
+        assert_eq!(of("salesforce", at, whole), Err(BatchError::Whole));
         for url in ["@{a.b}", "tooling/@{a.b}", "sobjects/@{a.b}/1", "sobjects/A/1/@{a.b}"] {
             assert_eq!(one(url), Err(BatchError::Url), "{url}");
         }

@@ -66,6 +66,7 @@ impl Executed {
 pub fn is_endpoint(provider: Provider, path: &str) -> bool {
     match provider {
         Provider::Linear => path.eq_ignore_ascii_case("/graphql"),
+        Provider::Hubspot => path.eq_ignore_ascii_case("/collector/graphql"),
         Provider::Github => {
             ["/graphql", "/api/graphql"].iter().any(|own| path.eq_ignore_ascii_case(own))
         }
@@ -205,7 +206,7 @@ fn run(document: &ExecutableDocument<'_>, operation: &OperationDefinition<'_>) -
         mutation,
         field: field.to_owned(),
     };
-    let fields = root_fields(document, operation.selection_set())?;
+    let fields = root_fields(document, operation.selection_set(), mutation)?;
     fields.into_iter().map(judged).reduce(Executed::or_stricter)
 }
 
@@ -214,6 +215,7 @@ fn run(document: &ExecutableDocument<'_>, operation: &OperationDefinition<'_>) -
 fn root_fields<'d>(
     document: &'d ExecutableDocument<'d>,
     root: &'d SelectionSet<'d>,
+    mutation: bool,
 ) -> Option<Vec<&'d str>> {
     let mut fields = Vec::new();
     let mut open: Vec<&Selection<'_>> = root.iter().collect();
@@ -221,6 +223,10 @@ fn root_fields<'d>(
     while let Some(selection) = open.pop() {
         left = left.checked_sub(1).filter(|left| open.len() <= *left)?;
         match selection {
+            // All of Salesforce's mutations stand below this field.
+            Selection::Field(field) if mutation && field.name().as_str() == "uiapi" => {
+                open.extend(field.selection_set()?.iter());
+            }
             Selection::Field(field) => fields.push(field.name().as_str()),
             Selection::InlineFragment(inline) => open.extend(inline.selection_set().iter()),
             Selection::FragmentSpread(spread) => {
@@ -328,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn mutations_of_salesforce_stand_one_level_deeper() {
+        let deletes = "mutation { uiapi(input: {allOrNone: true}) { a: AccountDelete(input: {Id: 1}) { Id } } }";
+        assert_eq!(intent(deletes, None), Intent::Delete);
+        let hidden = "mutation { uiapi { ...F } } fragment F on X { AccountCreate { Id } CaseDelete { Id } }";
+        assert_eq!(intent(hidden, None), Intent::Delete);
+        assert_eq!(intent("mutation { uiapi { AccountCreate { Id } } }", None), Intent::Create);
+        assert_eq!(intent("mutation { uiapi }", None), Intent::Unknown);
+        assert_eq!(intent("query { uiapi { query { Account { id } } } }", None), Intent::Query);
+    }
+
+    #[test]
     fn fragments_are_followed_and_may_go_in_circles() {
         let hidden =
             "fragment F on Mutation { ...G } fragment G on Mutation { x: issueDelete { id } }
@@ -396,6 +413,7 @@ mod tests {
         };
         assert!(is("github", "/graphql") && is("linear", "/graphql"));
         assert!(is("salesforce", "/services/data/v60.0/graphql"));
+        assert!(is("hubspot", "/collector/graphql") && !is("hubspot", "/graphql"));
         assert!(!is("github", "/repos/o/graphql"));
         assert!(!is("salesforce", "/services/data/v60.0/sobjects/graphql"));
     }

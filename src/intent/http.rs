@@ -200,6 +200,17 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
     if reads {
         return Judgement::l2(Intent::Query, "a question by POST, known by its place or its verb");
     }
+    if sends_message(request, path) {
+        return Judgement::l2(Intent::Send, "a message to whoever takes part in a conversation");
+    }
+    let removes = match request.provider {
+        Provider::Hubspot => hubspot::removes(path),
+        Provider::Salesforce => salesforce::removes(request, path),
+        _ => false,
+    };
+    if removes {
+        return Judgement::l2(Intent::Delete, "a deletion of many, by POST");
+    }
     let verb = match request.provider {
         Provider::Google => google::custom_verb(request, path),
         _ => None,
@@ -216,6 +227,20 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
             Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, "POST and no other sign") }
         }
         written => Judgement::l2(written, "POST and the verb that ends the path"),
+    }
+}
+
+/// Whether a POST puts a message where others see it at once. Where it only makes a
+/// draft, nothing is sent yet.
+fn sends_message(request: &HttpRequest, path: &str) -> bool {
+    match request.provider {
+        Provider::Google => google::sends_message(request, path),
+        Provider::Microsoft => microsoft::sends_message(path),
+        Provider::Notion | Provider::Hubspot => {
+            let mut back = path.rsplit('/');
+            back.next() == Some("messages") && back.nth(1) == Some("threads")
+        }
+        _ => false,
     }
 }
 
@@ -354,6 +379,38 @@ pub(super) mod tests {
         assert_eq!(data("/actions/custom/flow/Own"), Intent::Execute);
         assert_eq!(data("/actions/standard/emailSimple"), Intent::Send);
         assert_eq!(intent("jira", "POST", "/rest/api/3/issue"), Intent::Create);
+    }
+
+    #[test]
+    fn a_message_to_others_is_sent() {
+        let sent = [
+            ("notion", "/v1/threads/x/messages"),
+            ("hubspot", "/conversations/v3/conversations/threads/1/messages"),
+            ("microsoft", "/v1.0/chats/x/messages"),
+        ];
+        for (provider, path) in sent {
+            assert_eq!(intent(provider, "POST", path), Intent::Send, "{path}");
+        }
+        let chat = |path: &str| {
+            let host = Some("chat.googleapis.com".to_owned());
+            judge(&HttpRequest { host, ..request("google", "POST", path) }).intent
+        };
+        assert_eq!(chat("/v1/spaces/AAA/messages"), Intent::Send);
+        assert_eq!(chat("/v1/spaces/AAA/messages/m/reactions"), Intent::Create);
+        assert_eq!(intent("google", "POST", "/gmail/v1/users/me/messages"), Intent::Create);
+        assert_eq!(intent("microsoft", "POST", "/v1.0/me/messages"), Intent::Create);
+        assert_eq!(intent("notion", "POST", "/v1/threads/messages"), Intent::Create);
+    }
+
+    #[test]
+    fn hubspot_archives_what_it_deletes() {
+        for path in [
+            "/crm/v3/objects/contacts/batch/archive",
+            "/crm/v4/associations/a/b/batch/labels/archive",
+        ] {
+            assert_eq!(intent("hubspot", "POST", path), Intent::Delete, "{path}");
+        }
+        assert_eq!(intent("jira", "POST", "/rest/api/3/project/A/archive"), Intent::Update);
     }
 
     #[test]

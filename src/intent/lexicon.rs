@@ -121,7 +121,7 @@ const GROUPS: [(Role, &str); 23] = [
     (
         Role::Rights,
         "permission permissions role roles acl acls privilege privileges restriction
-         restrictions collaborator collaborators password passwords credential credentials",
+         restrictions iam collaborator collaborators password passwords credential credentials",
     ),
     (Role::Joins, "and or then"),
     (Role::Qualifies, "by from for in of with without within on at as to into via per using"),
@@ -162,7 +162,7 @@ const GROUPS: [(Role, &str); 23] = [
     (
         Role::Writes(Intent::Delete),
         "delete deletes remove removes destroy drop purge erase wipe clear clean cleanup
-         truncate uninstall unregister deregister discard expunge evict expire prune unpublish
+         truncate uninstall unregister deregister retire discard expunge evict expire prune unpublish
          rm rmdir del unset void cancel terminate decommission deprovision flush",
     ),
     (Role::Either(Intent::Delete), "trash cut empty"),

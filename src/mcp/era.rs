@@ -71,21 +71,6 @@ const BATCH_REVISION: &str = "2025-03-26";
 /// A revision without anything of its own.
 const NO_BATCHES: &str = "2025-06-18";
 
-/// What a client's request cannot be: requests of servers, and notifications. A
-/// method that equals a known one only after folding is refused.
-const OTHER_METHODS: &[&str] = &[
-    "sampling/createMessage",
-    "elicitation/create",
-    "roots/list",
-    "notifications/initialized",
-    "notifications/cancelled",
-    "notifications/progress",
-    "notifications/message",
-    "notifications/roots/list_changed",
-    "notifications/tools/list_changed",
-    "notifications/tasks/status",
-];
-
 /// How far a connection has come in agreeing on a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Era {
@@ -212,9 +197,11 @@ pub fn is_known(method: &str) -> bool {
     methods().any(|known| known == method)
 }
 
-/// Methods of every revision.
+/// Methods of every revision, whoever sends them. One of a client's that equals a known one
+/// only after folding is refused.
 pub fn methods() -> impl Iterator<Item = &'static str> {
-    McpRequest::METHODS.iter().chain(OTHER_METHODS).copied()
+    let all = [McpRequest::METHODS, McpRequest::NOTIFICATIONS, McpRequest::OF_SERVERS];
+    all.into_iter().flatten().copied()
 }
 
 fn stateless_part(meta: &Object) -> Object {

@@ -44,6 +44,15 @@ pub enum Frame {
     Crowded(Outline),
 }
 
+/// A message as a line: line ends in JSON are white space.
+#[must_use]
+pub fn line(message: &[u8]) -> Bytes {
+    let mut line = message.trim_ascii().to_vec();
+    line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    line.push(b'\n');
+    line.into()
+}
+
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Lines of at most `max` bytes from `source`.
     pub fn new(source: R, max: usize) -> Self {

@@ -42,8 +42,8 @@ impl Asked {
     #[must_use]
     pub fn mark(&self) -> Mark {
         let Self::Admitted(receipt) = self else { return Mark::default() };
-        let row = receipt.request_id().map(str::to_owned);
-        Mark { row, quota: receipt.quota(), ..Mark::default() }
+        let rows = receipt.request_id().map(str::to_owned).into_iter().collect();
+        Mark { rows, quota: receipt.quota(), ..Mark::default() }
     }
 }
 
@@ -143,6 +143,21 @@ impl Pending {
     #[must_use]
     pub fn mark_of(&self, id: &Key) -> Mark {
         self.asked.get(id).map(Asked::mark).unwrap_or_default()
+    }
+
+    /// What the answers to all requests in flight of `scope` will be marked with.
+    #[must_use]
+    pub fn mark_of_scope(&self, scope: &str) -> Mark {
+        let of_scope = self.asked.iter().filter(|(key, _)| key.is_of(scope));
+        let mut marks: Vec<Mark> = of_scope.map(|(_, asked)| asked.mark()).collect();
+        // The ids of rows sort as they were given.
+        marks.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
+        let quota = marks.iter().rev().find_map(|mark| mark.quota);
+        Mark {
+            rows: marks.into_iter().flat_map(|mark| mark.rows).collect(),
+            quota,
+            ..Mark::default()
+        }
     }
 
     /// Whether the request is in flight, in whichever exchange it was asked.

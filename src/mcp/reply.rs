@@ -33,8 +33,8 @@ pub enum Speaker {
 pub struct Mark {
     /// Whose words they are.
     pub speaker: Speaker,
-    /// The row in the log of what it answers.
-    pub row: Option<String>,
+    /// The rows in the log of what it answers; a batch may have several.
+    pub rows: Vec<String>,
     /// What that left of a rate limit.
     pub quota: Option<Quota>,
 }
@@ -57,8 +57,8 @@ pub struct Told {
 
 impl Reply {
     fn refusal(line: String, speaker: Speaker, denial: &Denial) -> Self {
-        let (row, quota) = (denial.request_id.clone(), denial.quota);
-        Self { line, mark: Mark { speaker, row, quota } }
+        let (rows, quota) = (denial.request_id.iter().cloned().collect(), denial.quota);
+        Self { line, mark: Mark { speaker, rows, quota } }
     }
 }
 
@@ -159,6 +159,17 @@ pub fn answer_lost(id: &[u8]) -> String {
     error(Some(id), REFUSED, "AgentGate could not read the client's answer for certain", None)
 }
 
+/// What the server is told where nobody waits any more for the answer to the request of
+/// this id.
+#[must_use]
+pub fn cancelled(id: &[u8]) -> String {
+    let id = String::from_utf8_lossy(id);
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
+         \"params\":{{\"requestId\":{id}}}}}"
+    )
+}
+
 /// The answer to a request beside a refused one in the same batch.
 #[must_use]
 pub fn batch_refused(id: &[u8]) -> String {
@@ -216,7 +227,7 @@ pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
     let unreadable = marks().any(|mark| mark.speaker == Speaker::GateToUnreadable);
     let mark = Mark {
         speaker: if unreadable { Speaker::GateToUnreadable } else { Speaker::Gate },
-        row: marks().find_map(|mark| mark.row.clone()),
+        rows: marks().flat_map(|mark| mark.rows.iter().cloned()).collect(),
         quota: marks().find_map(|mark| mark.quota),
     };
     Told { bytes: text.into(), mark }
@@ -269,8 +280,8 @@ mod tests {
     #[test]
     fn a_model_reads_what_was_refused_why_and_what_to_do() {
         let refusal = refused_call(Some(b"\"a\""), &call("{}", false), &denial());
-        let row = Some("row".to_owned());
-        assert_eq!(refusal.mark, Mark { speaker: Speaker::Gate, row, quota: None });
+        let rows = vec!["row".to_owned()];
+        assert_eq!(refusal.mark, Mark { speaker: Speaker::Gate, rows, quota: None });
         let answer = parsed(&refusal.line);
         assert_eq!(answer["id"], "a");
         let result = &answer["result"];

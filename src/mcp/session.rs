@@ -29,6 +29,16 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often an ending session is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// A client, as a session sees it.
+pub struct Client<T, G> {
+    /// What it says.
+    pub says: Source,
+    /// Hands on to it what it is told, as for [`Relay::run`].
+    pub told: T,
+    /// Ends when it waits for nothing any more.
+    pub gone: G,
+}
+
 /// What ended the conversation.
 enum End {
     /// The server closed its output.
@@ -44,39 +54,34 @@ enum End {
     Told(Stop),
 }
 
-/// Relays until one side ends, ends the other, and gives the server's exit code. The
-/// client is what it says and what hands on what it is told, as for [`Relay::run`], and
-/// what ends when it waits for nothing any more.
+/// Relays until one side ends, ends the other, and gives the server's exit code.
 ///
 /// # Errors
 /// Where the operating system cannot tell what became of the server.
 pub async fn run(
     relay: &Arc<Relay>,
-    (says, is_told, gone): (
-        Source,
-        impl Future<Output = io::Result<()>> + Send + 'static,
-        impl Future<Output = ()>,
-    ),
+    client: Client<impl Future<Output = io::Result<()>> + Send + 'static, impl Future<Output = ()>>,
     (mut child, streams): (Child, Streams),
-    mut told: StopRequests,
+    mut stop: StopRequests,
 ) -> io::Result<u8> {
-    let mut conversation = Conversation::start(relay, (says, is_told), streams);
+    let Client { says, told, gone } = client;
+    let mut conversation = Conversation::start(relay, (says, told), streams);
     let end = tokio::select! {
         () = conversation.ends() => End::ServerSilent,
         code = child.wait() => End::ServerGone(code?),
         () = relay.server_deaf() => End::ServerDeaf,
         () = relay.client_ended() => End::ClientEnded,
-        how = told.next() => End::Told(how),
+        how = stop.next() => End::Told(how),
     };
     let end = match end {
         End::ServerSilent | End::ClientEnded => tokio::select! {
             code = child.wait() => End::ServerGone(code?),
-            how = told.next() => End::Told(how),
+            how = stop.next() => End::Told(how),
             () = overdue(relay, gone) => End::Told(Stop::Terminate),
         },
         End::ServerDeaf => tokio::select! {
             code = child.wait() => End::ServerGone(code?),
-            how = told.next() => End::Told(how),
+            how = stop.next() => End::Told(how),
             () = sleep(END_GRACE) => {
                 tracing::warn!("the server closed its input but keeps running; it is ended");
                 End::Told(Stop::Terminate)
@@ -95,7 +100,7 @@ pub async fn run(
             tokio::select! {
                 () = conversation.ends() => {}
                 () = silence(relay) => {}
-                _ = told.next() => {}
+                _ = stop.next() => {}
             }
             Ok(code)
         }

@@ -18,10 +18,18 @@ const HOP_BY_HOP: [&str; 8] = [
 
 /// Headers that tell who stands behind a proxy, or what it was asked for. They
 /// are a proxy's to set and anybody's to forge, so none goes on.
-const FORWARDING: [&str; 9] = [
+const FORWARDING: [&str; 16] = [
     "forwarded",
+    "front-end-https",
+    // A proxy for outgoing requests, to a CGI script that takes it for `HTTP_PROXY`.
+    "proxy",
+    "x-forwarded",
     "x-host",
+    "x-http-host-override",
+    "x-originating-ip",
     "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
     "x-client-ip",
     "x-cluster-client-ip",
     "true-client-ip",

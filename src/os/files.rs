@@ -137,6 +137,36 @@ fn sync_folder_of(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads as many bytes as `into` has from `offset` on.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &fs::File, into: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
+}
+
+/// What is in a file comes at once.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &fs::File, into: &mut [u8], offset: u64) -> io::Result<()> {
+    match std::os::windows::fs::FileExt::seek_read(file, into, offset)? {
+        read if read == into.len() => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Writes `bytes` from `offset` on.
+#[cfg(unix)]
+pub(crate) fn write_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// A few bytes are written at once.
+#[cfg(windows)]
+pub(crate) fn write_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {
+        written if written == bytes.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
 /// Why no file can be made in `folder`, or in the one that it would be made in;
 /// `None` where one can. Nothing is changed.
 pub(crate) fn unwritable(folder: &Path) -> Option<io::Error> {

@@ -273,6 +273,9 @@ fn not_started(program: &std::ffi::OsStr, error: &io::Error) -> String {
             "; it is not on PATH: install it or write its whole path (clients started from a \
              desktop often have another PATH than your shell)"
         }
+        io::ErrorKind::NotFound if program.to_string_lossy().contains(' ') => {
+            "; if these are a command and its arguments, write each as a word of its own"
+        }
         io::ErrorKind::NotFound => {
             "; look whether the path, and what its first line names, is right"
         }

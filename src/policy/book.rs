@@ -161,6 +161,14 @@ impl Book {
         }
     }
 
+    /// Whether every policy in force is what its file says; of one that does not load,
+    /// the last good text decides.
+    #[must_use]
+    pub fn is_as_written(&self) -> bool {
+        let open = self.open.load();
+        self.own.is_as_written() && open.values().all(|page| page.policies.is_as_written())
+    }
+
     /// Says what is wrong with a policy that is asked for, and remembers it.
     fn miss(&self, name: &str, found: &Diagnostics, policies: Arc<Policies>) {
         tracing::error!(policy = name, "agents that have this policy are refused:\n{found}");

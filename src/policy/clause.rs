@@ -6,7 +6,7 @@ use super::condition::{Condition, Failure};
 use super::disguise::is_disguised;
 use super::document::Hint;
 use super::glob::{Glob, PathGlob};
-use super::matcher::Matcher;
+use super::matcher::{Matcher, Step};
 use super::truth::Truth;
 use super::uri;
 use crate::action::{Action, Body, Hints, HttpRequest, Provider};
@@ -73,11 +73,21 @@ impl Clause {
         }
     }
 
-    /// Calls `visit` with every matcher of bodies, nested ones included.
-    pub(crate) fn visit_bodies(&mut self, visit: &mut impl FnMut(&mut Matcher)) {
+    /// Calls `visit` with the ways into bodies that each key goes, nested ones included, and
+    /// with the place for other spellings.
+    pub(super) fn visit_bodies(
+        &mut self,
+        visit: &mut impl FnMut(&[Box<[Step]>], &mut Box<[Box<str>]>),
+    ) {
         for key in &mut self.keys {
             match key {
-                Key::Body(matcher) => visit(matcher),
+                Key::Body(Matcher { steps, spelt, .. }) => {
+                    visit(std::slice::from_ref(steps), spelt)
+                }
+                Key::When(condition) if !condition.members.is_empty() => {
+                    let Condition { members, spelt, .. } = Arc::make_mut(condition);
+                    visit(members, spelt);
+                }
                 Key::Any(clauses) => {
                     clauses.iter_mut().for_each(|clause| clause.visit_bodies(visit));
                 }
@@ -137,6 +147,15 @@ impl Key {
             Self::Not(clause) => !clause.judge(subject)?,
             Self::When(condition) => condition.judge(action, intent)?,
         })
+    }
+
+    /// The ways into bodies that the key goes.
+    pub(super) fn ways_into_bodies(&self) -> &[Box<[Step]>] {
+        match self {
+            Self::Body(matcher) => std::slice::from_ref(&matcher.steps),
+            Self::When(condition) => &condition.members,
+            _ => &[],
+        }
     }
 
     /// The key's name in policies, with the path it looks at.

@@ -9,7 +9,7 @@
 //! certainly another.
 
 use super::equality::equal;
-use super::{numeral, place};
+use super::{blank, host, numeral, place};
 use crate::fold::{fold, is_invisible};
 use crate::json::{Json, Number};
 
@@ -42,7 +42,9 @@ pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
         (Json::Bool(value), Json::String(wanted)) => {
             wanted.eq_ignore_ascii_case(if *value { "true" } else { "false" })
         }
-        (Json::Number(value), Json::String(wanted)) => numeral::may_be(wanted, value.as_str()),
+        (Json::Number(value), Json::String(wanted)) => {
+            numeral::may_be(wanted, value.as_str()) || host::may_be(value.as_str(), wanted)
+        }
         _ => false,
     }
 }
@@ -94,18 +96,23 @@ pub(super) fn addresses(text: &str) -> Vec<String> {
         return Vec::new();
     }
     let address = |part: &str| {
+        // A comment may stand behind it.
+        let part =
+            part.strip_suffix(')').and_then(|part| part.rsplit_once('(')).map_or(part, |it| it.0);
+        let part = part.trim();
         let bare = part.rsplit_once('<').map_or(part, |(_, bare)| bare.trim_end_matches('>'));
         (bare.contains('@') && !bare.contains(char::is_whitespace)).then(|| bare.to_owned())
     };
-    let has_names = text.contains('<');
+    let has_names = text.contains(['<', '(']);
     let is_between = |c: char| matches!(c, ',' | ';') || !has_names && c.is_whitespace();
     let parts = text.split(is_between).map(str::trim).filter(|part| !part.is_empty());
     parts.map(address).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Whether two texts differ only in what some readers drop or do not tell apart: upper and
-/// lower case, white space and quotes around, what is behind a NUL, characters that are not seen, and
-/// several ways to write one character.
+/// lower case, white space and quotes around, how much white space there is between words,
+/// what is behind a NUL, characters that are not seen, and several ways to write one
+/// character, one path or one host.
 fn is_alike(text: &str, wanted: &str) -> bool {
     /// What is this much longer is another text, whatever it is made of.
     const LONGER: usize = 16;
@@ -113,7 +120,14 @@ fn is_alike(text: &str, wanted: &str) -> bool {
     let shown = shown.trim().trim_matches(['"', '\'']);
     let mut letters = shown.chars().filter(|letter| !is_invisible(*letter));
     let is_longer = letters.nth(LONGER * (wanted.len() + LONGER)).is_some();
-    !is_longer && fold(shown) == fold(wanted) || place::may_be(shown, wanted)
+    let is_spaced = || {
+        let wanted = blank::spaced(&fold(wanted));
+        let mut readings = blank::readings(shown).into_iter();
+        readings.any(|reading| fold(&reading) == wanted)
+    };
+    !is_longer && (fold(shown) == fold(wanted) || blank::has_some(wanted) && is_spaced())
+        || place::may_be(shown, wanted)
+        || host::may_be(shown, wanted)
 }
 
 /// To JavaScript null is 0 and false, and the text `null`; to Python `None`.
@@ -220,6 +234,10 @@ mod tests {
             (r#"["1"]"#, "[1]"),
             ("4294967318", "22"),
             (r#""~/.ssh/id""#, r#""/home/me/.ssh/id""#),
+            (r#""/home/me/.ssh/id""#, r#""~/.ssh/id""#),
+            (r#""drop\t/**/ table""#, r#""DROP TABLE""#),
+            (r#""2130706433""#, r#""127.0.0.1""#),
+            ("2130706433", r#""127.0.0.1""#),
         ] {
             assert!(may(value, wanted), "{value} for {wanted}");
         }
@@ -251,6 +269,7 @@ mod tests {
             ("A <a@x.org>;b@y.org;", &["a@x.org", "b@y.org"]),
             ("a@x.org b@y.org", &["a@x.org", "b@y.org"]),
             ("b@y.org <a@x.org>", &["a@x.org"]),
+            ("a@x.org (b@y.org), c@z.org", &["a@x.org", "c@z.org"]),
             ("a@x.org", &["a@x.org"]),
             ("to a@x.org", &[]),
             ("a, b", &[]),

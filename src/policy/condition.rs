@@ -20,7 +20,7 @@ use regex::Regex;
 use self::values::{text, value};
 use super::diagnostic::nearest;
 use super::matcher::Step;
-use super::reads::{self, Comparison, Comparisons};
+use super::reads::{self, Comparison, Comparisons, Root};
 use super::regexes::{self, Regexes, Room};
 use super::truth::Truth;
 use crate::action::{Action, McpRequest};
@@ -53,6 +53,10 @@ pub(crate) struct Condition {
     variables: Box<[Variable]>,
     /// The arguments that it looks at.
     pub(super) arguments: Vec<Box<[Step]>>,
+    /// The members of bodies that it looks at.
+    pub(super) members: Vec<Box<[Step]>>,
+    /// Other spellings of their keys that rules look at: no disguises of them.
+    pub(super) spelt: Box<[Box<str>]>,
     /// What it holds arguments and bodies against.
     comparisons: Vec<Comparison>,
     /// It does nothing else with arguments.
@@ -205,17 +209,22 @@ impl Condition {
                 None => return Err(unknown("variable", variable, &names)),
             }
         }
-        let arguments = reads::arguments(&expression);
+        let arguments = reads::ways(&expression, Root::Args);
         let mut about_method = Vec::new();
         reads::parts_about(&expression, METHOD, &mut about_method);
         let Comparisons { found: comparisons, is_all: only_compares, .. } =
             Comparisons::of(&expression, &regexes);
-        let variables = variables.into();
+        let of_bodies = comparisons.iter().filter(|comparison| comparison.root == Root::Body);
+        let mut members = reads::ways(&expression, Root::Body);
+        members.extend(of_bodies.map(|comparison| comparison.steps.clone()));
+        let (variables, spelt) = (variables.into(), Box::default());
         Ok(Self {
             expression,
             regexes,
             variables,
             arguments,
+            members,
+            spelt,
             comparisons,
             only_compares,
             about_method,
@@ -260,13 +269,14 @@ impl Condition {
         }
     }
 
-    /// The same, unjudged where it hangs on how lenient servers read the arguments.
+    /// The same, unjudged where it hangs on how lenient servers read what is sent.
     ///
     /// # Errors
     /// As above.
     pub(crate) fn judge(&self, action: &Action, intent: Intent) -> Result<Truth, Failure> {
         let holds = self.holds(action, intent)?;
-        let is_in_doubt = self.hangs_on_doubts(action, intent, holds)
+        let is_in_doubt = self.hangs_on_keys(action, intent, holds)
+            || self.hangs_on_doubts(action, intent, holds)
             || self.hangs_on_spelling(action, intent, holds);
         Ok(if is_in_doubt { Truth::Unjudged } else { holds.into() })
     }
@@ -340,13 +350,24 @@ fn skip_string(rest: &mut Chars<'_>, quote: char, raw: bool) -> Result<(), Strin
     }
 }
 
+/// What the parser says of words of other languages, and how CEL writes them.
+const OTHER_WORDS: [(&str, &str); 3] = [
+    ("mismatched input 'and'", "; write `&&`"),
+    ("mismatched input 'or'", "; write `||`"),
+    ("mismatched input 'is'", "; write `==`"),
+];
+
 fn parse(text: &str) -> Result<Expression, String> {
     let parse = || ENVIRONMENT.parser().max_recursion_depth(MAX_BRACKETS).parse(text);
     match catch_unwind(AssertUnwindSafe(parse)) {
         Ok(Ok(expression)) => Ok(expression),
         Ok(Err(_)) if assigns(text) => Err("one `=`; `==` compares".to_owned()),
         Ok(Err(errors)) => Err(match errors.errors.first() {
-            Some(error) => format!("{} (at character {})", error.msg.trim(), error.pos.1),
+            Some(error) => {
+                let advice = OTHER_WORDS.iter().find(|(word, _)| error.msg.contains(word));
+                let advice = advice.map(|(_, advice)| *advice).unwrap_or_default();
+                format!("{} (at character {}){advice}", error.msg.trim(), error.pos.1)
+            }
             None => "not a CEL expression".to_owned(),
         }),
         Err(_) => Err("not a CEL expression".to_owned()),

@@ -117,6 +117,18 @@ impl Diagnostic {
         self
     }
 
+    /// Leaves out what follows the place: it may be a secret.
+    #[must_use]
+    pub(crate) fn without_value(mut self) -> Self {
+        let end = self.span.column.saturating_sub(1).saturating_add(self.span.length);
+        let end = usize::try_from(end).unwrap_or(usize::MAX);
+        if let Some((at, _)) = self.line_text.char_indices().nth(end) {
+            self.line_text.truncate(at);
+            self.line_text.push_str(": …");
+        }
+        self
+    }
+
     /// Adds "did you mean", where one of `known` is near `word`.
     #[must_use]
     pub fn did_you_mean<'k>(self, word: &str, known: impl IntoIterator<Item = &'k str>) -> Self {

@@ -238,9 +238,7 @@ pub(super) fn is_disguised(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> 
     let Some((step, rest)) = steps.split_first() else { return false };
     match (step, value) {
         (Step::Key(meant), Json::Object(object)) => {
-            let is_meant = |key: &str| key == PROTOTYPE || is_alike(key, meant);
-            let is_other = |key: &str| *key != **meant && spelt.iter().all(|other| **other != *key);
-            object.iter().any(|(key, _)| is_meant(key) && is_other(key))
+            object.iter().any(|(key, _)| is_disguise(key, meant, spelt))
                 || object.get(meant).is_some_and(|value| is_disguised(value, rest, spelt))
         }
         (Step::Index(index), Json::Array(items)) => {
@@ -250,6 +248,39 @@ pub(super) fn is_disguised(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> 
             items.iter().any(|item| is_disguised(item, rest, spelt))
         }
         _ => false,
+    }
+}
+
+fn is_disguise(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
+    let is_other = key != meant && spelt.iter().all(|other| **other != *key);
+    is_other && (key == PROTOTYPE || is_alike(key, meant))
+}
+
+/// Puts members on the way of `steps` that somebody may take for those which the way goes
+/// through in their place. `None` where several may be taken for one.
+pub(super) fn undisguise(value: &mut Json, steps: &[Step], spelt: &[Box<str>]) -> Option<()> {
+    let Some((step, rest)) = steps.split_first() else { return Some(()) };
+    match (step, value) {
+        (Step::Key(meant), Json::Object(object)) => {
+            let disguises = object.iter().filter(|(key, _)| is_disguise(key, meant, spelt));
+            let keys: Vec<String> = disguises.map(|(key, _)| key.to_owned()).collect();
+            match keys.as_slice() {
+                [] => {}
+                [key] if key != PROTOTYPE => {
+                    let taken = object.take(key)?;
+                    object.put(meant, taken);
+                }
+                _ => return None,
+            }
+            object.get_mut(meant).map_or(Some(()), |value| undisguise(value, rest, spelt))
+        }
+        (Step::Index(index), Json::Array(items)) => {
+            items.get_mut(*index).map_or(Some(()), |item| undisguise(item, rest, spelt))
+        }
+        (Step::Any | Step::All, Json::Array(items)) => {
+            items.iter_mut().try_for_each(|item| undisguise(item, rest, spelt))
+        }
+        _ => Some(()),
     }
 }
 
@@ -292,8 +323,7 @@ pub(super) fn tell_spellings(rules: &mut [Rule]) {
     let mut spelt: HashMap<Box<[u8]>, Spellings> = HashMap::new();
     for rule in &*rules {
         rule.clause.visit(&mut |key| {
-            let Key::Body(matcher) = key else { return };
-            for word in keys(&matcher.steps) {
+            for word in key.ways_into_bodies().iter().flat_map(|steps| keys(steps)) {
                 let spelling = (word.into(), providers(&rule.clause).map(Into::into));
                 spelt.entry(key_of(word)).or_default().insert(spelling);
             }
@@ -306,14 +336,14 @@ pub(super) fn tell_spellings(rules: &mut [Rule]) {
             (Some(theirs), Some(own)) => own.iter().all(|provider| theirs.contains(provider)),
             (Some(_), None) => false,
         };
-        rule.clause.visit_bodies(&mut |matcher| {
+        rule.clause.visit_bodies(&mut |ways, place| {
             let mut others = HashSet::new();
-            for word in keys(&matcher.steps) {
+            for word in ways.iter().flat_map(|steps| keys(steps)) {
                 let spelt = spelt.get(&key_of(word)).into_iter().flatten();
                 let counts = spelt.filter(|(other, theirs)| **other != *word && holds(theirs));
                 others.extend(counts.map(|(other, _)| other.clone()));
             }
-            matcher.spelt = others.into_iter().collect();
+            *place = others.into_iter().collect();
         });
     }
 }

@@ -209,7 +209,9 @@ impl Reader<'_> {
             Value::List(items) => items.iter().map(|item| self.rule(item)).collect(),
             Value::Null => Vec::new(),
             _ => {
-                self.expected(node, "rules", "a list");
+                let message = format!("`rules` needs a list, not {}", node.kind());
+                let finding = self.finding(node.span, message).help("begin each rule with `- `");
+                self.found.push(finding);
                 Vec::new()
             }
         }
@@ -352,6 +354,12 @@ impl Reader<'_> {
     }
 
     fn rate(&mut self, node: &Node) -> Option<RateDoc> {
+        if !matches!(node.value, Value::Map(_)) {
+            let message = format!("`rate_limit` must be a map, not {}", node.kind());
+            let finding = self.finding(node.span, message);
+            self.found.push(finding.help("write `{ requests_per_minute: 30 }`"));
+            return None;
+        }
         let known = ["enabled", "requests_per_minute", "requests_per_hour"];
         let fields = self.fields(node, "`rate_limit`", &known);
         let enabled = fields.get("enabled").map(|node| self.flag(node, "enabled"));

@@ -1,7 +1,7 @@
 //! Reading typed values out of a YAML tree, with a finding for whatever is not
 //! as it should be. Reading goes on after a finding, so that all come at once.
 
-use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span};
+use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span, nearest};
 use super::regexes::Room;
 use super::yaml::{Node, Value};
 
@@ -17,6 +17,8 @@ pub(crate) struct At<T> {
 pub(crate) struct Reader<'s> {
     source: &'s Source,
     pub(crate) found: Diagnostics,
+    /// Whether values may be secrets, which are not repeated.
+    hides_values: bool,
     /// For what the source has of regexes.
     pub(super) regexes: Room,
 }
@@ -33,7 +35,13 @@ impl<'n> Fields<'n> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, found: Diagnostics::default(), regexes: Room::default() }
+        let (found, regexes) = (Diagnostics::default(), Room::default());
+        Self { source, found, hides_values: false, regexes }
+    }
+
+    /// A reader that does not repeat the value of a key that it does not know.
+    pub(crate) fn of_secrets(source: &'s Source) -> Self {
+        Self { hides_values: true, ..Self::new(source) }
     }
 
     pub(crate) fn source(&self) -> &'s Source {
@@ -98,6 +106,7 @@ impl<'s> Reader<'s> {
             } else {
                 let message = format!("unknown key `{}` in {what}", key.value);
                 let finding = self.finding(key.span, message);
+                let finding = if self.hides_values { finding.without_value() } else { finding };
                 self.found.push(advise(finding, key.value, known));
             }
         }
@@ -194,11 +203,72 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// The nearest of the known words, or all of them where none is near.
+/// Words of other languages and products, and ours for the same.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("action", "effect"),
+    ("decision", "effect"),
+    ("path", "resource"),
+    ("paths", "resource"),
+    ("default", "default_effect"),
+    ("default_action", "default_effect"),
+    ("hours", "time_restrictions"),
+    ("rate_limits", "rate_limit"),
+    ("startswith", "prefix"),
+    ("starts_with", "prefix"),
+    ("endswith", "suffix"),
+    ("ends_with", "suffix"),
+    ("matches", "regex"),
+    ("pattern", "regex"),
+    ("one_of", "in"),
+    ("permit", "allow"),
+    ("accept", "allow"),
+    ("block", "deny"),
+    ("forbid", "deny"),
+    ("reject", "deny"),
+    ("approve", "ask"),
+    ("confirm", "ask"),
+    ("prompt", "ask"),
+    ("dry-run", "observe"),
+    ("dry_run", "observe"),
+    ("monitor", "observe"),
+    ("token", "credential"),
+    ("api_key", "credential"),
+    ("secret", "credential"),
+    ("base_url", "upstream"),
+];
+
+/// The known word that was probably meant.
+pub(crate) fn meant(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    let folded = word.to_lowercase();
+    let ours = SYNONYMS.iter().find(|(theirs, ours)| *theirs == folded && known.contains(ours));
+    ours.map(|(_, ours)| *ours).or_else(|| nearest(word, known.iter().copied()))
+}
+
+/// The known word that was probably meant, or all of them.
 pub(crate) fn advise(finding: Diagnostic, word: &str, known: &[&'static str]) -> Diagnostic {
-    let finding = finding.did_you_mean(word, known.iter().copied());
-    if finding.help.is_some() {
-        return finding;
+    finding.help(match meant(word, known) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("known are `{}`", known.join("`, `")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_languages_are_understood() {
+        let known = ["effect", "resource", "default_effect", "default_reason", "observe"];
+        for (word, ours) in [
+            ("action", Some("effect")),
+            ("default", Some("default_effect")),
+            ("Path", Some("resource")),
+            ("dry-run", Some("observe")),
+            ("efect", Some("effect")),
+            // Ours is not known here.
+            ("token", None),
+        ] {
+            assert_eq!(meant(word, &known), ours, "{word}");
+        }
     }
-    finding.help(format!("known are `{}`", known.join("`, `")))
 }

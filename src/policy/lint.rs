@@ -5,12 +5,13 @@
 use super::PolicyFile;
 use super::clause::{Clause, Key};
 use super::compile::{HTTP_METHODS, Rule};
-use super::diagnostic::{Diagnostics, Severity, nearest};
+use super::diagnostic::{Diagnostics, Severity, Span, nearest};
 use super::document::{DefaultEffect, Hint};
 use super::fields::At;
 use super::glob::Glob;
 use crate::action::{McpRequest, Provider};
 use crate::intent::Intent;
+use crate::request::{self, UnknownKeys};
 use crate::verdict::Decision;
 
 /// Most cases that one rule is split into to see whether several earlier rules
@@ -51,8 +52,9 @@ impl PolicyFile {
         }
         self.unknown_names(&mut found);
         self.truth_words(&mut found);
+        self.unreadable_tests(&mut found);
         if !reachable_allow {
-            let start = super::diagnostic::Span { line: 1, column: 1, length: 1 };
+            let start = Span { line: 1, column: 1, length: 1 };
             let message = "nothing is ever allowed: no rule that allows can be reached, and the \
                            default does not";
             found.push(self.source.finding(Severity::Warning, start, message.to_owned()));
@@ -75,10 +77,17 @@ impl PolicyFile {
             unknown(name, "provider", &mut Provider::ALL.iter().map(|known| known.as_str()));
         }
         for name in &self.methods {
-            let known = || HTTP_METHODS.iter().chain(McpRequest::METHODS).copied();
-            if !known().any(|known| known == name.value || known == name.value.to_uppercase()) {
+            let of_clients = McpRequest::METHODS.iter().chain(McpRequest::NOTIFICATIONS);
+            let known = || HTTP_METHODS.iter().chain(of_clients.clone()).copied();
+            let is_it = |known: &str| known == name.value || known == name.value.to_uppercase();
+            if !known().any(is_it) && !is_of_servers(name) {
                 unknown(name, "method", &mut known());
             }
+        }
+        for name in self.methods.iter().filter(|name| is_of_servers(name)) {
+            let message = format!("`{}` comes from servers", name.value);
+            let finding = self.source.finding(Severity::Warning, name.span, message);
+            found.push(finding.help("no rule is asked about it: turn it off in the client"));
         }
     }
 
@@ -88,6 +97,16 @@ impl PolicyFile {
             let message = format!("`{}` is text here, neither true nor false", word.value);
             let finding = self.source.finding(Severity::Warning, word.span, message);
             found.push(finding.help("write `true` or `false`, or the word in quotes"));
+        }
+    }
+
+    /// A test of a request that is none can only fail.
+    fn unreadable_tests(&self, found: &mut Diagnostics) {
+        for test in &self.tests {
+            let Err(error) = request::parse(&test.request, UnknownKeys::Refuse) else { continue };
+            let place = Span { line: test.line, column: 1, length: 1 };
+            let message = format!("the request of `{}` cannot be read: {error}", test.name);
+            found.push(self.source.finding(Severity::Warning, place, message));
         }
     }
 
@@ -300,6 +319,11 @@ fn alternatives(key: &Key) -> Vec<Vec<Key>> {
     }
 }
 
+/// Whether a method is one of what servers ask and tell.
+fn is_of_servers(method: &At<String>) -> bool {
+    McpRequest::OF_SERVERS.contains(&&*method.value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::load_str;
@@ -320,6 +344,22 @@ mod tests {
         let file = file.unwrap_or_else(|found| panic!("{found}"));
         let found = file.lint(&Seen::default());
         found.iter().map(|finding| format!("{}: {}", finding.span.line, finding.message)).collect()
+    }
+
+    #[test]
+    fn a_test_of_no_request_is_told() {
+        let found = lint(
+            "name: p\ndefault_effect: allow\ntests:\n  - { request: { tool: x }, expect: allow }\n  \
+             - { request: { toll: x }, expect: allow }\n  \
+             - { name: b, request: { provider: github, path: /user }, expect: deny }\n",
+        );
+        assert_eq!(
+            found,
+            [
+                "5: the request of `test 2` cannot be read: unknown key `toll`; did you mean `tool`?",
+                "6: the request of `b` cannot be read: `method` is missing",
+            ]
+        );
     }
 
     #[test]
@@ -421,7 +461,7 @@ mod tests {
             "name: p
 rules:
   - { provider: gogle, effect: allow }
-  - { methods: [FETCH, get, resources/raed], effect: allow }
+  - { methods: [FETCH, get, resources/raed, notifications/progress, roots/list], effect: allow }
   - { conditions: { not: { provider: gitlab } }, server: github, effect: deny }
   - { tool: 'pull_*', effect: ask }
   - { query: { force: true }, effect: deny }",
@@ -432,6 +472,7 @@ rules:
                 "3: there is no provider `gogle`",
                 "4: there is no method `FETCH`",
                 "4: there is no method `resources/raed`",
+                "4: `roots/list` comes from servers",
                 "5: there is no provider `gitlab`",
                 "6: no tool seen so far matches `pull_*`, so the rule has never matched",
                 "7: `query.force` is always text; write the value in quotes",

@@ -100,6 +100,12 @@ impl Policies {
         self.current.load_full()
     }
 
+    /// Whether what is in force is what the files said when they were last looked at.
+    #[must_use]
+    pub fn is_as_written(&self) -> bool {
+        self.lock().files.iter().all(|file| file.complaint.is_none())
+    }
+
     /// Where the policy in force is always found.
     #[must_use]
     pub fn handle(&self) -> Arc<ArcSwap<Policy>> {

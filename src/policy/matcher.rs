@@ -8,14 +8,14 @@ use std::cmp::Ordering;
 use regex::Regex;
 
 use super::equality::equal;
-use super::fields::{At, Reader, advise};
+use super::fields::{At, Reader, advise, meant};
 use super::glob::Glob;
 use super::respelt::Readings;
 use super::text::{Part, Text};
 use super::truth::Truth;
 use super::under::Folder;
 use super::yaml::{Node, Value};
-use super::{coercion, decimal};
+use super::{coercion, decimal, numeral};
 use crate::json::{Json, Number, Object};
 
 pub(super) use path::{Step, reached};
@@ -219,6 +219,10 @@ impl Check {
         Self::only(Operator::Regex([regex].into()))
     }
 
+    pub(super) fn compares(orderings: &'static [Ordering], limit: Number) -> Self {
+        Self::only(Operator::Compare(orderings, limit))
+    }
+
     fn only(operator: Operator) -> Self {
         Self([operator].into())
     }
@@ -234,6 +238,7 @@ impl Check {
     pub(super) fn is_unsure_of(&self, value: &Json) -> bool {
         let is_asked = |operator: &Operator| match operator {
             Operator::Eq(_) | Operator::In(_) => true,
+            Operator::Compare(..) => matches!(value, Json::Number(_)),
             _ => matches!(value, Json::String(_)),
         };
         self.0.iter().all(is_asked) && self.value(value) == Truth::Unjudged
@@ -261,13 +266,14 @@ impl Check {
             }
             let message = format!("unknown operator `{}`", name.value);
             let finding = reader.finding(name.span, message);
-            let near = finding.clone().did_you_mean(name.value, OPERATORS.iter().copied());
-            let advice = format!(
-                "operators are `{}`; a value further in is reached by a path, `{path}.{}`",
-                OPERATORS.join("`, `"),
-                name.value
-            );
-            reader.found.push(if near.help.is_some() { near } else { finding.help(advice) });
+            reader.found.push(finding.help(match meant(name.value, OPERATORS) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!(
+                    "operators are `{}`; a value further in is reached by a path, `{path}.{}`",
+                    OPERATORS.join("`, `"),
+                    name.value
+                ),
+            }));
         }
         (operators.len() == entries.len() && !entries.is_empty()).then(|| Self(operators.into()))
     }
@@ -423,7 +429,7 @@ impl Operator {
             Self::Not(operator) => !operator.on_text(text),
             Self::Compare(..) => Truth::Unjudged,
             Self::Glob(globs) => text.any_of(globs, |text, glob| glob.matches(text)),
-            Self::Regex(regexes) => regexes.iter().any(|regex| regex.is_match(text.written)).into(),
+            Self::Regex(regexes) => text.is_matched(regexes),
             Self::Prefix(parts) => {
                 text.any_at_an_end(parts, |text, part| text.starts_with(&**part))
             }
@@ -443,9 +449,9 @@ impl Operator {
             Self::In(values) => Truth::any(values.iter().map(|one| is(value, one))),
             Self::Not(operator) => !operator.on_value(value),
             Self::Compare(orderings, limit) => match value {
-                Json::Number(number) => decimal::compare_as_read(number.as_str(), limit.as_str())
-                    .map(|ordering| orderings.contains(&ordering))
-                    .into(),
+                Json::Number(number) => {
+                    numeral::compares(number.as_str(), limit.as_str(), orderings).into()
+                }
                 _ => Truth::Unjudged,
             },
             // To many a server it is not there.

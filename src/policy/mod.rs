@@ -5,6 +5,7 @@
 //! clock; that is the business of `lookup`, `live` and `book`.
 
 pub mod annotations;
+mod blank;
 pub mod book;
 mod bundled;
 mod clause;
@@ -19,6 +20,7 @@ mod equality;
 mod explain;
 pub(crate) mod fields;
 pub mod glob;
+mod host;
 mod hours;
 mod index;
 mod lint;

@@ -1,6 +1,8 @@
 //! What some reader takes a text for, as a number: `Number()`, `parseInt`, `int(text, 0)`,
 //! `strconv.ParseInt`, and whatever reads digits up to the first that is none. Pure.
 
+use std::cmp::Ordering;
+
 use super::decimal;
 use crate::fold::fold;
 
@@ -33,6 +35,38 @@ fn wraps_to(reading: &str, number: &str) -> bool {
     let whole = |text: &str| text.parse::<i128>().ok();
     let difference = whole(reading).zip(whole(number)).and_then(|(a, b)| a.checked_sub(b));
     difference.is_some_and(|difference| difference % (1 << 32) == 0)
+}
+
+/// Whether a number stands to `limit` in one of the `orderings`, where that is the same for
+/// every reader: one with 32 bits has another number where these do not hold it, unless the
+/// limit itself says that they are too few.
+pub(super) fn compares(number: &str, limit: &str, orderings: &[Ordering]) -> Option<bool> {
+    let compare = |number: &str| {
+        decimal::compare_as_read(number, limit).map(|ordering| orderings.contains(&ordering))
+    };
+    let exact = compare(number)?;
+    let is_narrow = limit.parse::<f64>().is_ok_and(|limit| limit.abs() <= f64::from(u32::MAX));
+    let others = if is_narrow { wrapped(number) } else { Vec::new() };
+    others.iter().all(|other| compare(other) == Some(exact)).then_some(exact)
+}
+
+/// What 32 bits hold of a number that they do not hold whole: with a sign, and without.
+fn wrapped(number: &str) -> Vec<String> {
+    /// The largest that floats and whole numbers of 128 bits both hold.
+    const LARGEST: f64 = 1e38;
+    let Ok(float) = number.parse::<f64>() else { return Vec::new() };
+    if (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&float) {
+        return Vec::new();
+    }
+    // What is beyond all numbers, is 0 in JavaScript.
+    let read = if float.abs() < LARGEST { float as i128 } else { 0 };
+    let wholes = [number.parse::<i128>().ok(), Some(read)].into_iter().flatten();
+    let both = |whole: i128| {
+        let unsigned = whole.rem_euclid(1 << 32);
+        let signed = if unsigned < 1 << 31 { unsigned } else { unsigned - (1 << 32) };
+        [unsigned.to_string(), signed.to_string()]
+    };
+    wholes.flat_map(both).collect()
 }
 
 /// The numbers that a text begins with, each as JSON writes it.
@@ -143,7 +177,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_number_beyond_32_bits_is_another_one_to_some() {
+        use Ordering::{Equal, Greater, Less};
+        for (number, limit, orderings, expected) in [
+            ("101", "100", &[Greater][..], Some(true)),
+            ("-5", "100", &[Greater], Some(false)),
+            ("2147483647", "0", &[Greater], Some(true)),
+            ("-2147483648", "100", &[Less, Equal], Some(true)),
+            // 1000, to who has 32 bits.
+            ("-4294966296", "100", &[Greater], None),
+            ("-4294966296", "100", &[Less, Equal], None),
+            ("-4294966296.5", "100", &[Greater], None),
+            // 0.
+            ("4294967296", "1000", &[Less], None),
+            ("1e300", "1000", &[Less], None),
+            ("1e999", "1000", &[Greater], None),
+            // -5.
+            ("4294967291", "0", &[Greater], None),
+            ("5000000000", "100", &[Greater], Some(true)),
+            ("5000000000", "100", &[Less], Some(false)),
+            // Milliseconds: whoever counts them has more bits.
+            ("1764288000000", "1764200000000", &[Greater], Some(true)),
+            ("9007199254740993", "9007199254740992", &[Greater], None),
+        ] {
+            assert_eq!(compares(number, limit, orderings), expected, "{number} and {limit}");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn what_32_bits_hold_is_certain(number: i32, limit: u32) {
+            let judged = compares(&number.to_string(), &limit.to_string(), &[Ordering::Less]);
+            proptest::prop_assert_eq!(judged, Some(i64::from(number) < i64::from(limit)));
+        }
+
         #[test]
         fn never_panics(text in "[0-9xobeE+,._' -]{0,12}|\\PC{0,8}", number in proptest::num::i32::ANY) {
             may_be(&text, &number.to_string());

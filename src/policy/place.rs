@@ -3,10 +3,40 @@
 
 use crate::fold::loosen;
 
-/// What a path that begins with `~` or `~somebody` has behind that.
+/// What shells and many a server put the home folder in the place of, beside `~`.
+const HOME: [&str; 3] = ["$home", "${home}", "%userprofile%"];
+
+/// What a path that begins with `~`, `~somebody` or another word for a home has behind that.
 pub(super) fn below_tilde(text: &str) -> Option<&str> {
-    let below = text.trim_start().strip_prefix('~')?;
-    below.get(below.find(['/', '\\']).unwrap_or(below.len())..)
+    let text = text.trim_start();
+    if let Some(below) = text.strip_prefix('~') {
+        return below.get(below.find(['/', '\\']).unwrap_or(below.len())..);
+    }
+    let begins =
+        |word: &&&str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let below = HOME.iter().find(begins).and_then(|word| text.get(word.len()..));
+    below.filter(|below| below.is_empty() || below.starts_with(['/', '\\']))
+}
+
+/// What an absolute path may have behind somebody's home. Where there are domains, `/home`
+/// has a folder for each.
+pub(super) fn below_homes(path: &str) -> impl Iterator<Item = &str> {
+    fn skip(path: &str) -> Option<&str> {
+        path.split_once(['/', '\\']).map(|(_, below)| below)
+    }
+    let path = path.trim_start();
+    let drive = matches!(path.as_bytes(), [_, b':', ..]).then(|| path.get(2..)).flatten();
+    let path = drive.unwrap_or(path);
+    let climbed = Some(path.trim_start_matches("../")).filter(|rest| rest.len() < path.len());
+    let path = climbed.or_else(|| path.strip_prefix(['/', '\\'])).unwrap_or_default();
+    let begins = |start: &str| {
+        let folder = path.get(..start.len()).filter(|it| it.eq_ignore_ascii_case(start));
+        folder.and_then(|_| path.get(start.len()..))
+    };
+    let some = ["home/", "users/", "users\\"].into_iter().find_map(begins).and_then(skip);
+    let of_root = ["root/", "var/root/"].into_iter().find_map(begins);
+    let of_domain = begins("home/").and(some).and_then(skip);
+    [some, of_root, of_domain].into_iter().flatten()
 }
 
 /// Where a path below `~`, without dots, may lead that goes up from there.
@@ -18,9 +48,18 @@ pub(super) fn above(below: &str) -> Vec<String> {
     ["/", "/home/", "/Users/"].map(|root| format!("{root}{rest}")).into()
 }
 
+/// What a path has behind the folder in which a process of Linux works.
+fn where_a_process_works(path: &str) -> Option<&str> {
+    let (_, below) = path.trim_start().strip_prefix("/proc/")?.split_once('/')?;
+    below.strip_prefix("cwd").filter(|below| below.starts_with('/'))
+}
+
 /// What `text` has behind the folder that it begins at, where only the server knows that.
 pub(super) fn relative(text: &str) -> Option<&str> {
-    let text = below_tilde(text).map_or(text.trim(), |below| below.trim_start_matches(['/', '\\']));
+    let text = match below_tilde(text).or_else(|| where_a_process_works(text)) {
+        Some(below) => below.trim_start_matches(['/', '\\']),
+        None => text.trim(),
+    };
     let mut below = text;
     while let Some(further) = below.strip_prefix("./").or_else(|| below.strip_prefix("../")) {
         below = further;
@@ -33,7 +72,7 @@ pub(super) fn relative(text: &str) -> Option<&str> {
 /// way.
 pub(super) fn tails(path: &str) -> impl Iterator<Item = &str> {
     let is_drive = matches!(path.as_bytes(), [_, b':', b'/' | b'\\', ..]);
-    let is_rooted = is_drive || path.trim_start_matches('*').starts_with('/');
+    let is_rooted = is_drive || path.trim_start_matches('*').starts_with(['/', '~']);
     let ends = path.match_indices(['/', '\\']).filter(move |_| is_rooted).map(|(at, _)| at + 1);
     let tails = ends.filter_map(|at| path.get(at..));
     // What is nothing but wildcards is left of any path.
@@ -52,10 +91,16 @@ pub(super) fn begins_homes(path: &str) -> bool {
             || ["/root", "/var/root"].iter().any(is_of_root))
 }
 
-/// Whether a path from a folder that only the server knows may be `path`.
+/// Whether a path from a folder that only the server knows may be `path`, or one below a
+/// home, where `path` is.
 pub(super) fn may_be(text: &str, path: &str) -> bool {
     let relative = relative(text).map(loosen);
+    let is_of_home = |below: &str| {
+        let below = loosen(below.trim_start_matches(['/', '\\']));
+        below_homes(text).any(|other| loosen(other) == below)
+    };
     relative.is_some_and(|relative| tails(path).any(|tail| relative == loosen(tail)))
+        || below_tilde(path).is_some_and(is_of_home)
 }
 
 #[cfg(test)]
@@ -76,6 +121,8 @@ mod tests {
             ("~/.ssh/id", Some(".ssh/id")),
             (" ~me/.ssh", Some(".ssh")),
             ("~", None),
+            ("/proc/self/cwd/a/b", Some("a/b")),
+            ("/proc/a", None),
             ("/a", None),
             ("c:/a", None),
             ("x://a", None),
@@ -84,6 +131,23 @@ mod tests {
         }
         assert!(may_be(".env", "/srv/.env") && may_be("../srv/.env", "/srv/.env"));
         assert!(may_be("~/.SSH/id", "/home/me/.ssh/id"));
+        for text in [
+            "/home/me/.SSH/id",
+            "/Users/me/.ssh/id",
+            "/root/.ssh/id",
+            "/home/example.org/me/.ssh/id",
+            "C:/Users/me/.ssh/id",
+            "$HOME/.ssh/id",
+            "${HOME}/.ssh/id",
+            "../../home/me/.ssh/id",
+            ".ssh/id",
+        ] {
+            assert!(may_be(text, "~/.ssh/id"), "{text}");
+        }
+        for text in ["/srv/.ssh/id", "/home/.ssh/id", "/home/a/b/c/.ssh/id", "$HOMES/.ssh/id"] {
+            assert!(!may_be(text, "~/.ssh/id"), "{text}");
+        }
+        assert!(may_be("%UserProfile%\\.ssh", "C:\\Users\\me\\.ssh"));
         assert!(!may_be("env", "/srv/.env") && !may_be("x", "a/x") && !may_be("~/a", "/home/me/b"));
     }
 

@@ -1,6 +1,7 @@
 //! What a CEL expression looks at: arguments, as far as it names them, and the parts of
 //! it that hang on a single variable. Pure.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use cel::common::ast::operators::{
@@ -15,17 +16,17 @@ use super::matcher::{Check, Step};
 use super::regexes::MATCHES;
 use crate::json::{Json, Number};
 
-/// The ways below `args` that an expression goes by names and numbers alone.
-pub(super) fn arguments(expression: &Expression) -> Vec<Box<[Step]>> {
+/// The ways below a root that an expression goes by names and numbers alone.
+pub(super) fn ways(expression: &Expression, root: Root) -> Vec<Box<[Step]>> {
     let mut ways = Vec::new();
-    collect(expression, &mut ways);
+    collect(expression, root, &mut ways);
     ways
 }
 
-fn collect(node: &Expression, ways: &mut Vec<Box<[Step]>>) {
-    match way(node) {
-        Some(way) => ways.push(way.into()),
-        None => children(node).into_iter().for_each(|child| collect(child, ways)),
+fn collect(node: &Expression, root: Root, ways: &mut Vec<Box<[Step]>>) {
+    match way_from(node, &|name| (name == root.name()).then(|| (root, Vec::new()))) {
+        Some((_, way)) => ways.push(way.into()),
+        None => children(node).into_iter().for_each(|child| collect(child, root, ways)),
     }
 }
 
@@ -59,6 +60,17 @@ pub(super) struct Comparison {
 pub(super) enum Root {
     Args,
     Body,
+}
+
+impl Root {
+    const ALL: [Self; 2] = [Self::Args, Self::Body];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Args => "args",
+            Self::Body => "body",
+        }
+    }
 }
 
 /// A way into what a request carries.
@@ -142,8 +154,10 @@ impl<'e> Comparisons<'e> {
                 let Some(regex) = regex else { return false };
                 Check::regex(Regex::clone(regex))
             }
-            // Numbers have one name.
-            (LESS | LESS_EQUALS | GREATER | GREATER_EQUALS, Json::Number(_)) => return true,
+            (function, Json::Number(limit)) => match orderings(function, is_first) {
+                Some(orderings) => Check::compares(orderings, limit),
+                None => return false,
+            },
             _ => return false,
         };
         self.found.push(Comparison { id, root, steps: steps.into(), check });
@@ -153,13 +167,24 @@ impl<'e> Comparisons<'e> {
     fn way(&self, node: &Expression) -> Option<Way> {
         way_from(node, &|name| match &self.bound {
             Some((bound, way)) if *bound == name => Some(way.clone()),
-            _ => match name {
-                "args" => Some((Root::Args, Vec::new())),
-                "body" => Some((Root::Body, Vec::new())),
-                _ => None,
-            },
+            _ => {
+                let root = Root::ALL.into_iter().find(|root| root.name() == name)?;
+                Some((root, Vec::new()))
+            }
         })
     }
+}
+
+/// The orderings of the first side to the other for which a comparison holds.
+fn orderings(function: &str, is_first: bool) -> Option<&'static [Ordering]> {
+    use Ordering::{Equal, Greater, Less};
+    Some(match (function, is_first) {
+        (LESS, true) | (GREATER, false) => &[Less],
+        (LESS_EQUALS, true) | (GREATER_EQUALS, false) => &[Less, Equal],
+        (GREATER, true) | (LESS, false) => &[Greater],
+        (GREATER_EQUALS, true) | (LESS_EQUALS, false) => &[Greater, Equal],
+        _ => return None,
+    })
 }
 
 fn literal(node: &Expression) -> Option<Json> {
@@ -246,13 +271,7 @@ fn children(node: &Expression) -> Vec<&Expression> {
     }
 }
 
-/// `args.a["b"][0]` as steps; `None` for what is no such way.
-fn way(node: &Expression) -> Option<Vec<Step>> {
-    let root = |name: &str| (name == "args").then(|| (Root::Args, Vec::new()));
-    way_from(node, &root).map(|(_, steps)| steps)
-}
-
-/// The same, from wherever a name leads.
+/// `args.a["b"][0]` as steps from wherever a name leads; `None` for what is no such way.
 fn way_from(node: &Expression, root: &dyn Fn(&str) -> Option<Way>) -> Option<Way> {
     let (before, step) = match &node.expr {
         Expr::Ident(name) => return root(name),

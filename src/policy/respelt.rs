@@ -1,9 +1,12 @@
 //! How else a text may be read than as it is written: a URI, a path, or a list in some
 //! other spelling of it. What the rules say of each has to be the same to be certain. Pure.
 
-use super::{coercion, place, uri};
+use super::{blank, coercion, place, uri};
 use crate::fold::seen;
 use crate::json::{Json, Object};
+
+/// Longest text that is the name of something, in bytes.
+pub(super) const LONGEST_NAME: usize = 4 << 10;
 
 /// What a text may be read as besides itself.
 #[derive(Debug, Default)]
@@ -34,6 +37,7 @@ impl Readings {
         found.others.extend(coercion::elements(text));
         found.others.extend(coercion::addresses(text));
         found.names.extend(shown(text));
+        found.names.extend(without_end(text));
         for readings in [&mut found.others, &mut found.names] {
             readings.retain(|reading| reading != text && !reading.is_empty());
             readings.sort_unstable();
@@ -104,6 +108,7 @@ fn is_plain(text: &str) -> bool {
     let names = || text.strip_prefix('/').unwrap_or(text).split('/');
     let leads_on = |name: &str| matches!(name, "" | "private" | "System" | "proc");
     text.len() <= LONGEST
+        && !text.ends_with('.')
         && text.bytes().all(|byte| is_name(byte) || matches!(byte, b'/' | b'.'))
         && !names().next().is_some_and(leads_on)
         && names().all(|name| name.bytes().any(is_name))
@@ -112,11 +117,20 @@ fn is_plain(text: &str) -> bool {
 /// A short text without what is not seen of it, and what stands around it; letters keep
 /// their case.
 fn shown(text: &str) -> Option<String> {
-    /// Longest text that is the name of something, in bytes.
-    const LONGEST: usize = 4 << 10;
-    let seen = (text.len() <= LONGEST).then(|| seen(text))?;
+    let seen = (text.len() <= LONGEST_NAME).then(|| seen(text))?;
     let bare = seen.trim_matches(['"', '\'']);
     (bare != text).then(|| bare.to_owned())
+}
+
+/// A name without the dots at its end, which hosts may have, and files of Windows lose. A
+/// sentence is no name.
+fn without_end(text: &str) -> Option<String> {
+    let shown = text.trim();
+    let short = shown.trim_end_matches(['.', ' ']);
+    let is_name = text.len() <= LONGEST_NAME
+        && short.ends_with(|c: char| c.is_alphanumeric())
+        && !short.contains(char::is_whitespace);
+    (is_name && short.len() < shown.len()).then(|| short.to_owned())
 }
 
 fn is_drive(text: &str) -> bool {
@@ -185,7 +199,9 @@ fn gather(json: &Json, with_names: bool, found: &mut Vec<Vec<String>>) {
     match json {
         Json::String(text) => {
             let Readings { mut others, names } = Readings::of(text);
-            others.extend(names.into_iter().filter(|_| with_names));
+            if with_names {
+                others.extend(names.into_iter().chain(blank::readings(text)));
+            }
             found.push(others);
         }
         Json::Array(items) => items.iter().for_each(|item| gather(item, with_names, found)),
@@ -285,13 +301,15 @@ mod tests {
             ("secrets//a", "secrets/a"),
             ("secrets\\a", "secrets/a"),
             ("see https://a//b", "see https://a/b"),
+            ("a.pem.", "a.pem"),
+            ("evil.example. .", "evil.example"),
             (" main\n", "main"),
             ("ma\u{200b}in\0x", "main"),
         ] {
             assert!(names(path).iter().any(|found| found == name), "{path:?}: {:?}", names(path));
         }
         assert_eq!(names("/etc/passwd/."), ["/etc/passwd"]);
-        for text in ["/etc/passwd", "/", "main", "Main", "and/or", ""] {
+        for text in ["/etc/passwd", "/", "main", "Main", "and/or", "", "Mend it.", ".."] {
             assert_eq!(names(text), Vec::<String>::new(), "{text:?}");
         }
     }

@@ -4,9 +4,13 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use regex::Regex;
+
 use super::glob::{Glob, GlobError};
-use super::place::{begins_homes, below_tilde, relative, tails};
+use super::place::{begins_homes, below_homes, below_tilde, relative, tails};
+use super::respelt::LONGEST_NAME;
 use super::truth::Truth;
+use super::{blank, host};
 use crate::fold::loosen;
 
 /// A text, and how it may be seen, made where it is needed.
@@ -14,6 +18,14 @@ use crate::fold::loosen;
 pub(super) struct Text<'t> {
     pub(super) written: &'t str,
     loose: OnceCell<Cow<'t, str>>,
+    /// With one space for all that is blank, where that differs.
+    spaced: OnceCell<Vec<String>>,
+    /// The address that it is, in the usual notation.
+    address: OnceCell<Option<String>>,
+    /// The URLs that are made of it where it has no scheme.
+    urls: OnceCell<Option<[String; 2]>>,
+    /// With a slash at its end.
+    folder: OnceCell<Option<String>>,
 }
 
 /// What a text is asked for: as the policy writes it, and loosened.
@@ -26,6 +38,16 @@ pub(super) struct Part<P> {
     tails: Box<[P]>,
     /// Whether whatever is below `~` may match.
     of_homes: bool,
+    /// What it has behind a home folder.
+    at_home: Option<P>,
+    /// The same with one space for all that is blank, where it has some.
+    spaced: Option<P>,
+    /// Whether it speaks of what is in a folder, which is the folder's name and a slash.
+    of_folder: bool,
+    /// Whether it may speak of addresses.
+    of_addresses: bool,
+    /// Whether it may speak of URLs of a host.
+    of_urls: bool,
 }
 
 impl Part<Box<str>> {
@@ -34,28 +56,68 @@ impl Part<Box<str>> {
         // Half of a name alone is that of many things.
         let whole = |tail: &str| if tail.contains('/') { tail.into() } else { format!("{tail}/") };
         let tails = tails(text).map(|tail| loosen(&whole(tail)).into()).collect();
-        Self { tails, of_homes: begins_homes(text), ..Self::plain(text) }
+        let at_home = at_home(text).map(|below| loosen(below).into());
+        Self { tails, at_home, of_homes: begins_homes(text), ..Self::plain(text) }
     }
 
     pub(super) fn plain(text: &str) -> Self {
         // White space of a rare kind is not any white space.
         let loose = Some(loosen(text)).filter(|loose| !loose.trim().is_empty());
-        let (written, loose) = (text.into(), loose.map(Into::into));
-        Self { written, loose, tails: Box::default(), of_homes: false }
+        let spaced = loose.as_deref().filter(|loose| blank::has_some(loose)).map(blank::spaced);
+        Self {
+            written: text.into(),
+            loose: loose.map(Into::into),
+            tails: Box::default(),
+            of_homes: false,
+            at_home: None,
+            spaced: spaced.map(Into::into),
+            of_folder: is_of_folder(text),
+            of_addresses: host::is_of_addresses(text),
+            of_urls: host::is_of_urls(text),
+        }
     }
 }
 
 impl Part<Glob> {
     pub(super) fn glob(text: &str) -> Result<Self, GlobError> {
         let tails = tails(text).filter_map(|tail| Glob::new(&loosen(tail)).ok()).collect();
-        let loose = Glob::new(&loosen(text)).ok();
-        Ok(Self { written: Glob::new(text)?, loose, tails, of_homes: begins_homes(text) })
+        let loose = loosen(text);
+        let spaced = blank::has_some(&loose).then(|| Glob::new(&blank::spaced(&loose)).ok());
+        Ok(Self {
+            written: Glob::new(text)?,
+            loose: Glob::new(&loose).ok(),
+            tails,
+            of_homes: begins_homes(text),
+            at_home: at_home(text).and_then(|below| Glob::new(&loosen(below)).ok()),
+            spaced: spaced.flatten().filter(|glob| !glob.matches(" ")),
+            of_folder: is_of_folder(text),
+            of_addresses: host::is_of_addresses(text),
+            of_urls: host::is_of_urls(text),
+        })
     }
+}
+
+/// Whether a prefix, a part or a glob ends with a folder, whatever is in it.
+fn is_of_folder(pattern: &str) -> bool {
+    let folder = pattern.trim_end_matches('*');
+    folder.len() > 1 && folder.ends_with('/')
+}
+
+/// What a path of a rule's has behind the home folder that it begins at.
+fn at_home(path: &str) -> Option<&str> {
+    below_tilde(path).map(|below| below.trim_start_matches(['/', '\\']))
 }
 
 impl<'t> Text<'t> {
     pub(super) fn new(written: &'t str) -> Self {
-        Self { written, loose: OnceCell::new() }
+        Self {
+            written,
+            loose: OnceCell::new(),
+            spaced: OnceCell::new(),
+            address: OnceCell::new(),
+            urls: OnceCell::new(),
+            folder: OnceCell::new(),
+        }
     }
 
     /// Whether the text is, or has, any of `parts`.
@@ -69,10 +131,29 @@ impl<'t> Text<'t> {
         let relative = has_tails.then(|| relative(self.loose())).flatten();
         let relative = relative.map(|path| [path.to_owned(), format!("{path}/")]);
         let at_work = |part: &P| relative.iter().flatten().any(|path| holds(path, part));
+        let below_home = |part: &P| {
+            let names = std::iter::once(self.loose()).chain(self.as_folder());
+            names.flat_map(below_homes).any(|path| holds(path, part))
+        };
+        let spaced = |part: &P| {
+            let mut spaced = self.spaced().iter().map(|text| loosen(text));
+            spaced.any(|text| holds(&text, part) || holds(text.trim(), part))
+        };
+        let as_folder = |part: &P| self.as_folder().is_some_and(|text| holds(text, part));
+        let as_host = |part: &Part<P>| {
+            let address = self.address().filter(|_| part.of_addresses);
+            let urls = self.urls().filter(|_| part.of_urls);
+            let mut all = address.into_iter().chain(urls);
+            part.loose.as_ref().is_some_and(|part| all.any(|text| holds(text, part)))
+        };
         let is_alike = |part: &Part<P>| {
             part.loose.as_ref().is_some_and(loose)
                 || part.of_homes && is_below_home
+                || part.of_folder && part.loose.as_ref().is_some_and(as_folder)
                 || part.tails.iter().any(at_work)
+                || part.at_home.as_ref().is_some_and(below_home)
+                || part.spaced.as_ref().is_some_and(spaced)
+                || (part.of_addresses || part.of_urls) && as_host(part)
         };
         Truth::from(parts.iter().any(is_alike)).in_doubt()
     }
@@ -83,6 +164,44 @@ impl<'t> Text<'t> {
             (Truth::No, Some((shown, _))) => Text::new(shown).any_of(parts, holds).in_doubt(),
             (judged, _) => judged,
         }
+    }
+
+    /// Whether any of `regexes` matches. Each says itself whether it ignores case.
+    pub(super) fn is_matched(&self, regexes: &[Regex]) -> Truth {
+        if regexes.iter().any(|regex| regex.is_match(self.written)) {
+            return Truth::Yes;
+        }
+        let is_alike = |regex: &Regex| {
+            let pattern = regex.as_str();
+            let matches = |text: &str| regex.is_match(text);
+            // What white space alone matches, is about whether there is any.
+            let asks_for_words = || blank::is_asked_for(pattern) && !matches(" ");
+            asks_for_words() && self.spaced().iter().any(|text| matches(text))
+                || host::is_of_addresses(pattern) && self.address().is_some_and(matches)
+                || host::is_of_urls(pattern) && self.urls().any(matches)
+        };
+        Truth::from(regexes.iter().any(is_alike)).in_doubt()
+    }
+
+    /// With a slash at its end, where it may name a folder.
+    fn as_folder(&self) -> Option<&str> {
+        let name = || self.loose().trim();
+        let may_be_one = || self.written.len() <= LONGEST_NAME && !name().ends_with('/');
+        let folder = || may_be_one().then(|| format!("{}/", name()));
+        self.folder.get_or_init(folder).as_deref()
+    }
+
+    fn spaced(&self) -> &[String] {
+        self.spaced.get_or_init(|| blank::readings(self.written))
+    }
+
+    fn address(&self) -> Option<&str> {
+        self.address.get_or_init(|| host::address(self.written)).as_deref()
+    }
+
+    fn urls(&self) -> impl Iterator<Item = &str> {
+        let urls = self.urls.get_or_init(|| host::urls(self.written));
+        urls.iter().flatten().map(String::as_str)
     }
 
     fn loose(&self) -> &str {

@@ -1,6 +1,9 @@
 //! URIs of resources that a server may read as other ones than they are written. Pure.
 
+use core::net::IpAddr;
+
 use percent_encoding::percent_decode_str;
+use url::{Host, Url};
 
 /// The schemes that WHATWG's parser mends.
 const MENDED: [&str; 6] = ["file", "http", "https", "ws", "wss", "ftp"];
@@ -37,16 +40,44 @@ pub(super) fn others(text: &str) -> Vec<String> {
     others
 }
 
-/// How else it is written: with its host in small letters or in ASCII, with the escapes
-/// that browsers make, without any.
+/// How else it is written: with its host in small letters, in ASCII or without what may
+/// stand around it, with the escapes that browsers make, without any; of a file, as its path.
 pub(super) fn names(text: &str) -> Vec<String> {
-    let both = as_browsers_do(text).into_iter().chain([text.to_owned()]);
-    both.flat_map(|uri| [unescaped(&uri, |_| true), uri]).collect()
+    let parsed = Url::parse(text).ok().map(String::from);
+    let both = as_browsers_do(text).into_iter().chain([text.to_owned()]).chain(parsed);
+    let all = both.chain(bare(text)).chain(path_of_file(text));
+    all.flat_map(|uri| [unescaped(&uri, |_| true), uri]).collect()
+}
+
+/// The URI without a user in front of its host and a dot behind it, and with an address that
+/// is one of IPv4 by way of IPv6 as what it is.
+fn bare(uri: &str) -> Option<String> {
+    let parsed = Url::parse(uri).ok()?;
+    let mut url = parsed.clone();
+    url.set_username("").and_then(|()| url.set_password(None)).ok()?;
+    let host = match parsed.host()? {
+        Host::Ipv6(address) => match address.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        },
+        other => other.to_string().trim_end_matches('.').to_owned(),
+    };
+    url.set_host(Some(&host)).ok()?;
+    (url != parsed).then(|| url.into())
+}
+
+/// The path that whoever takes URIs of files for paths opens.
+fn path_of_file(uri: &str) -> Option<String> {
+    let url = Url::parse(uri).ok().filter(|url| url.scheme() == "file")?;
+    let path = unescaped(url.path(), |_| true);
+    let has_drive =
+        matches!(path.as_bytes(), [b'/', letter, b':', ..] if letter.is_ascii_alphabetic());
+    Some(path.get(usize::from(has_drive)..)?.to_owned())
 }
 
 /// The URI as WHATWG's parser writes it, but for the `/` that stands for no path.
 fn as_browsers_do(uri: &str) -> Option<String> {
-    let url = url::Url::parse(uri).ok()?;
+    let url = Url::parse(uri).ok()?;
     let has_path = uri.split_once("://").is_none_or(|(_, rest)| rest.contains('/'));
     let is_bare = !has_path && url.path() == "/" && url.query().is_none();
     let text: &str = url.as_str();
@@ -203,6 +234,13 @@ mod tests {
             ("http:\\\\127.1\\a", "http://127.0.0.1/a"),
             ("http://2130706433/", "http://127.0.0.1/"),
             ("https://Example.com:443/a", "https://example.com/a"),
+            ("https://example.com", "https://example.com/"),
+            ("https://me:you@example.com/a", "https://example.com/a"),
+            ("https://example.com./a", "https://example.com/a"),
+            ("ssh://git@example.com/a", "ssh://example.com/a"),
+            ("http://[::ffff:7f00:1]/a", "http://127.0.0.1/a"),
+            ("file:///etc/pass%77d?a#b", "/etc/passwd"),
+            ("file:///C:/etc/passwd", "C:/etc/passwd"),
             ("x://public/../private/a", "x://public/private/a"),
         ] {
             let found = readings(uri);
@@ -210,9 +248,7 @@ mod tests {
             assert!(found.iter().any(|found| found == expected), "{uri:?}: {found:?}");
         }
         for text in [
-            "https://example.com",
             "https://example.com/a/b?c=d",
-            "file:///srv/a.md",
             "x://docs/a",
             "note: 100%25",
             "/etc/%70asswd",

@@ -69,6 +69,8 @@ fn advice(message: &str) -> Option<&'static str> {
         ("did not find expected", "check the indentation: keys of one map begin in one column"),
         ("mapping values are not allowed", "put a text that contains `: ` in quotes"),
         (" tab", "indent with spaces, not with tabs"),
+        ("unknown anchor", "put a text that begins with `*` in quotes"),
+        ("illegal placement of ':'", "close the `[`, `{` or quote that is open before this place"),
         ("unexpected character", "put a text that begins with this character in quotes"),
     ];
     known.into_iter().find(|(words, _)| message.contains(words)).map(|(_, advice)| advice)

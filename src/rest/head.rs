@@ -41,22 +41,29 @@ fn check_target(parts: &Parts) -> Result<(), HeadFault> {
     if parts.version < Version::HTTP_2 && authority.is_some() {
         return Err(HeadFault::Target);
     }
-    let Some(host) = host else {
-        return match parts.version {
-            Version::HTTP_11 => Err(HeadFault::Header("the header `host` is missing".to_owned())),
-            _ => Ok(()),
-        };
-    };
-    let named: Option<Authority> = host.to_str().ok().and_then(|host| host.parse().ok());
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
-    let plain = named.filter(|named| named.as_str().bytes().all(is_plain));
-    let Some(plain) = plain else {
-        return Err(HeadFault::Header("the header `host` names no host".to_owned()));
-    };
-    match authority.is_some_and(|authority| *authority != plain) {
-        true => Err(HeadFault::Header("`host` and `:authority` differ".to_owned())),
-        false => Ok(()),
+    if host.is_none() && parts.version == Version::HTTP_11 {
+        return Err(HeadFault::Header("the header `host` is missing".to_owned()));
     }
+    let named = host.map(|host| host.to_str().ok().and_then(|host| host.parse().ok()));
+    let all = [named, authority.map(|authority| Some(authority.clone()))];
+    if all.iter().flatten().any(|named| !named.as_ref().is_some_and(is_plain)) {
+        return Err(HeadFault::Header("the header `host` names no host".to_owned()));
+    }
+    match all {
+        [Some(host), Some(authority)] if host != authority => {
+            Err(HeadFault::Header("`host` and `:authority` differ".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nothing but a name or an address, and a port that there can be.
+fn is_plain(named: &Authority) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
+    let behind = named.as_str().strip_prefix(named.host()).unwrap_or("?");
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    named.as_str().bytes().all(is_plain)
+        && (behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port))
 }
 
 fn check_framing(parts: &Parts) -> Result<(), HeadFault> {
@@ -193,6 +200,7 @@ mod tests {
         };
         assert_eq!(checked(&[host]), Ok(()));
         assert_eq!(checked(&[host, ("transfer-encoding", "Chunked")]), Ok(()));
+        assert_eq!(checked(&[("host", "[::1]:80"), ("expect", "100-Continue")]), Ok(()));
         assert_eq!(checked(&[host, ("x_custom", "1"), ("upgrade", "h2c")]), Ok(()));
         for headers in [
             &[][..],
@@ -200,6 +208,12 @@ mod tests {
             &[("host", "a b")],
             &[("host", "a,b")],
             &[("host", "user@gate")],
+            &[("host", "gate:x")],
+            &[("host", "gate:99999")],
+            &[host, ("expect", "x 100-continue")],
+            &[host, ("expect", "100-continue"), ("expect", "100-continue")],
+            &[host, ("x-http-verb-override", "DELETE")],
+            &[host, ("_method", "DELETE")],
             &[("host", "a\", \"b")],
             &[host, host],
             &[host, ("authorization", "a"), ("authorization", "b")],
@@ -214,6 +228,7 @@ mod tests {
             &[host, ("x-environment", " x")],
             &[host, ("x-environment", "x\t")],
             &[host, ("upgrade", "WebSocket")],
+            &[host, ("upgrade", "h2c, websocket")],
         ] {
             assert!(checked(headers).is_err(), "{headers:?}");
         }
@@ -225,6 +240,8 @@ mod tests {
             check(Provider::Github, &parts(Version::HTTP_2, "http://gate:8100/x", host)).is_ok()
         };
         assert!(checked(&[]) && checked(&[("host", "gate:8100")]) && !checked(&[("host", "evil")]));
+        let odd = parts(Version::HTTP_2, "http://gate,evil/x", &[]);
+        assert!(check(Provider::Github, &odd).is_err());
         assert!(
             check(Provider::Github, &parts(Version::HTTP_11, "http://gate/x", &[("host", "gate")]))
                 .is_err()
@@ -260,6 +277,8 @@ mod tests {
                 ("X-Forwarded-Host", "evil"),
                 ("Forwarded", "host=evil"),
                 ("X-Real-IP", "1.1.1.1"),
+                ("X-HTTP-Host-Override", "evil"),
+                ("Proxy", "http://evil"),
                 ("TE", "deflate, trailers"),
                 ("Connection", "X-Hop, te"),
                 ("X-Hop", "1"),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::minted;
 use super::route::{Upstream, UpstreamFault};
-use crate::action::{Provider, aws_front, is_label};
+use crate::action::{Provider, aws_bare_host, aws_front, is_label};
 
 /// Where single hosts of a provider are, in place of the vendor's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
             }
         }
         Provider::Aws => match name.split('.').all(is_label) {
-            true if name.ends_with(".amazonaws.com") => Ok(name.to_owned()),
+            true if aws_bare_host(name).is_some() => Ok(name.to_owned()),
             true => Ok(format!("{}.", with_front(name))),
             false => refused("name a service, such as `s3` or `sqs.eu-west-1`".to_owned()),
         },

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use crate::action::aws_place;
+use crate::action::{aws_bare_host, aws_place};
 use crate::intent;
 
 /// A provider's upstream: scheme, host and a path that everything stands below.
@@ -106,8 +106,7 @@ impl Upstream {
 /// its own hosts have one of the regions' form.
 fn is_of_customer(host: &str) -> bool {
     let is_region = |named: Option<&str>| named.is_none_or(intent::is_aws_region);
-    [".amazonaws.com", ".api.aws"].iter().any(|domain| host.ends_with(domain))
-        && !aws_place(host).is_some_and(|place| is_region(place.named))
+    aws_bare_host(host).is_some() && !aws_place(host).is_some_and(|place| is_region(place.named))
 }
 
 #[cfg(test)]
@@ -132,6 +131,11 @@ mod tests {
             "compute-1",
         ] {
             assert_eq!(leads(region), None, "{region}");
+        }
+        let chinese = leads("cn-north-1").unwrap();
+        assert_eq!(chinese.authority(), "bucket.cn-north-1.amazonaws.com.cn");
+        for host in ["b.s3.cn-north-1.amazonaws.com.cn", "s3.cn-s3.amazonaws.com.cn"] {
+            assert_eq!(Upstream::vendor(host), None, "{host}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Rows as CSV, as RFC 4180 has it, and so that no spreadsheet takes a value for a
-//! formula: what begins with `=`, `+`, `-`, `@` or a control character gets a
-//! `'` in front.
+//! formula: what begins with `=`, `+`, `-`, `@`, one of them in full width, or a control
+//! character gets a `'` in front.
 
 use std::io::{self, Write};
 
@@ -32,7 +32,8 @@ pub(crate) fn line<'v>(
 }
 
 fn field(out: &mut impl Write, value: &str) -> io::Result<()> {
-    let formula = value.starts_with(|first: char| "=+-@".contains(first) || first.is_control());
+    let formula =
+        value.starts_with(|first: char| "=+-@＝＋－＠".contains(first) || first.is_control());
     let value = if formula { format!("'{value}") } else { value.to_owned() };
     if value.contains(['"', ',', '\r', '\n']) {
         return write!(out, "\"{}\"", value.replace('"', "\"\""));
@@ -56,6 +57,7 @@ mod tests {
             ("@SUM(A1)", "'@SUM(A1)"),
             ("-2+3,4", "\"'-2+3,4\""),
             ("\t=1", "'\t=1"),
+            ("＝1+1", "'＝1+1"),
         ] {
             let mut out = Vec::new();
             field(&mut out, value).unwrap();

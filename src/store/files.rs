@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::os::files::{FileId, create_private_folder, private, replace};
+use crate::os::files::{FileId, create_private_folder, private, replace, write_at};
 
 /// Length of the secret in the key file, in bytes.
 pub(super) const SECRET_LEN: usize = 32;
@@ -203,6 +203,15 @@ impl WriteLock {
         let mut options = OpenOptions::new();
         let file = private(options.read(true).write(true).create(true)).open(path)?;
         Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Writes `note` into its file, in place of one that is as long, or of any where it is
+    /// empty. The caller holds the lock.
+    pub(super) fn note(&self, note: &str) -> io::Result<()> {
+        match note.is_empty() {
+            true => self.file.set_len(0),
+            false => write_at(&self.file, note.as_bytes(), 0),
+        }
     }
 
     /// Takes the lock if it is free.

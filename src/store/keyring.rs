@@ -80,10 +80,13 @@ pub(super) fn check_key(
 ) -> Result<(), StoreError> {
     let fingerprint: Option<Vec<u8>> =
         meta(connection, FINGERPRINT).map_err(|error| files.unopened(&error))?;
-    if fingerprint.as_deref() == Some(&keys.fingerprint()[..]) {
-        return Ok(());
+    match fingerprint {
+        Some(fingerprint) if fingerprint == keys.fingerprint() => Ok(()),
+        Some(_) => Err(another(files)),
+        None => Err(files.open_error(
+            "it does not name its key: it is only just being begun, or it was changed",
+        )),
     }
-    Err(another(files))
 }
 
 /// The value of `meta` that proves the salt.

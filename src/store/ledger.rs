@@ -9,21 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row, params};
 
 use super::append::{Appender, Known, one_row};
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::Dictionary;
 use super::files::{Files, Identity, WriteLock};
-use super::head::Kept;
+use super::head::{Kept, Scope};
 use super::index::{self, Entry};
 use super::recent::Recent;
-use super::schema::{Wal, meta};
+use super::schema::{self, Wal, meta};
+use super::trail::Trail;
 use super::{StoreError, slots};
 
 /// How far the clock may lag behind the newest entry before it counts as set
 /// back, in microseconds. Less is skew between processes, and is ironed out.
 const SKEW_US: i64 = 10_000_000;
+
+/// How often a transaction is begun again for a program that does not know our lock.
+const MAX_TRIES: usize = 5;
 
 /// Bytes that are written to see whether there is room for a row.
 const TRIAL_LEN: i64 = 16 << 10;
@@ -34,31 +38,34 @@ pub(super) struct Head {
     pub(super) seq: i64,
     pub(super) at: i64,
     pub(super) hash: Hash,
+    /// See [`Kept`].
+    accepted: i64,
 }
 
 impl Head {
     /// What stands for it in a log without entries.
-    const NONE: Self = Self { seq: 0, at: 0, hash: GENESIS };
+    const NONE: Self = Self { seq: 0, at: 0, hash: GENESIS, accepted: 0 };
 
     fn kept(&self) -> Kept {
-        Kept { seq: self.seq, hash: self.hash }
-    }
-
-    /// Whether it can be the newest entry of a log whose newest was `had`.
-    fn may_follow(&self, had: &Self) -> bool {
-        self.seq > had.seq || (self.seq == had.seq && self.hash == had.hash)
+        Kept { seq: self.seq, hash: self.hash, accepted: self.accepted }
     }
 
     /// The entry that would come next: never older than the one before.
     pub(super) fn next(&self, keys: &Keys, at: i64, content: &Content<'_>) -> Self {
         let (seq, at) = (self.seq + 1, at.max(self.at));
-        Self { seq, at, hash: keys.link(&self.hash, seq, at, content) }
+        let accepted = match content {
+            Content::Loss { .. } => seq,
+            _ => self.accepted,
+        };
+        Self { seq, at, hash: keys.link(&self.hash, seq, at, content), accepted }
     }
 }
 
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Ledger {
+    /// Closed before the database: whoever closes that last removes the write-ahead log.
+    trail: Trail,
     connection: Connection,
     files: Files,
     lock: WriteLock,
@@ -71,6 +78,8 @@ pub(super) struct Ledger {
     page_size: u64,
     keys: Arc<Keys>,
     salt: u16,
+    /// What is noted with every commit holds for this.
+    scope: Option<Scope>,
     head: Head,
     /// SQLite's count of commits by others, as last seen.
     data_version: i64,
@@ -83,6 +92,8 @@ pub(super) struct Ledger {
     fold_every: i64,
     recent: Recent,
     broken: bool,
+    /// Because the write-ahead log is not what it was.
+    overwritten: bool,
     #[cfg(test)]
     ahead: i64,
 }
@@ -140,18 +151,11 @@ impl Ledger {
 
     /// Begins a transaction. The caller holds the lock.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, NotBegun> {
-        self.check_files().map_err(NotBegun::Failed)?;
-        let had = self.head;
-        let begun = self
-            .connection
-            .prepare_cached("BEGIN IMMEDIATE")
-            .and_then(|mut begin| begin.execute([]))
-            .and_then(|_| self.refresh())
-            .and_then(|()| self.has_lost(&had));
-        match begun {
-            Ok(false) => {}
-            Ok(true) => return Err(NotBegun::Failed(self.fall_behind(had))),
-            Err(error) => return Err(self.not_begun(&error)),
+        let mut tries = 0..MAX_TRIES;
+        while !self.has_begun()? {
+            if tries.next().is_none() {
+                return Err(self.busy());
+            }
         }
         let now = self.now();
         let mut transaction = Transaction { head: self.head, now, ledger: self, done: false };
@@ -159,13 +163,46 @@ impl Ledger {
         Ok(transaction)
     }
 
+    /// Begins one; `false` where another program has written the write-ahead log since it was
+    /// looked at.
+    fn has_begun(&mut self) -> Result<bool, NotBegun> {
+        let wal = self.check_files().map_err(NotBegun::Failed)?;
+        let had = self.head;
+        let begun = self
+            .connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
+            .and_then(|_| self.refresh())
+            .and_then(|others| Ok((others, self.has_lost(&had)?)));
+        let (others, lost) = begun.map_err(|error| self.not_begun(&error))?;
+        if lost {
+            return Err(NotBegun::Failed(self.fall_behind(had)));
+        }
+        let is_whole = match others {
+            true => self.trail.learn(wal, self.page_size),
+            false => self.trail.goes_on(wal, self.page_size),
+        };
+        if is_whole {
+            return Ok(true);
+        }
+        self.roll_back();
+        match others && self.learns_trail() {
+            true => Ok(false),
+            false => Err(NotBegun::Failed(self.find_overwritten())),
+        }
+    }
+
     fn not_begun(&mut self, error: &rusqlite::Error) -> NotBegun {
         self.roll_back();
         if is_busy(error) {
-            let why = "another program is writing to it".to_owned();
-            return NotBegun::Busy(StoreError::Write { path: self.files.named.clone(), why });
+            return self.busy();
         }
         NotBegun::Failed(self.write_error(error))
+    }
+
+    fn busy(&self) -> NotBegun {
+        let why = "another program is writing to it".to_owned();
+        NotBegun::Busy(StoreError::Write { path: self.files.named.clone(), why })
     }
 
     /// Runs `work` in a transaction of its own, under the lock.
@@ -183,14 +220,14 @@ impl Ledger {
         Ok(done)
     }
 
-    /// Learns what other processes have written since.
-    fn refresh(&mut self) -> rusqlite::Result<()> {
+    /// Learns what other processes have written since; whether they have.
+    fn refresh(&mut self) -> rusqlite::Result<bool> {
         let version: i64 = self
             .connection
             .prepare_cached("PRAGMA data_version")?
             .query_row([], |row| row.get(0))?;
         if version == self.data_version {
-            return Ok(());
+            return Ok(false);
         }
         self.windows.distrust();
         self.recent.clear();
@@ -202,7 +239,7 @@ impl Ledger {
         }
         self.folded = meta(&self.connection, "folded")?.unwrap_or_default();
         self.data_version = version;
-        Ok(())
+        Ok(true)
     }
 
     /// The clock, in microseconds.
@@ -249,6 +286,10 @@ impl Ledger {
     fn write_error(&mut self, error: &rusqlite::Error) -> StoreError {
         let passes = error.sqlite_error_code() == Some(ErrorCode::DiskFull) || is_busy(error);
         self.broken |= !passes;
+        if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
+            // What is in the write-ahead log may be at fault: it stays out of the database.
+            schema::leave_wal(&self.connection, true);
+        }
         tracing::error!(path = %self.files.named.display(), %error, "the audit log cannot be written");
         StoreError::Write { path: self.files.named.clone(), why: error.to_string() }
     }
@@ -389,6 +430,7 @@ impl Transaction<'_> {
             Ok(_) => {
                 self.done = true;
                 self.ledger.head = self.head;
+                self.ledger.note_in_lock();
                 Ok(())
             }
             Err(error) => Err(self.ledger.write_error(&error)),
@@ -405,11 +447,13 @@ impl Drop for Transaction<'_> {
 }
 
 fn newest(connection: &Connection) -> rusqlite::Result<Option<Head>> {
-    let sql = "SELECT seq, at, hash FROM entry ORDER BY seq DESC LIMIT 1";
-    let mut newest = connection.prepare_cached(sql)?;
-    newest
-        .query_row([], |row| Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))
-        .optional()
+    let sql = "SELECT seq, at, hash,
+                 ifnull((SELECT max(seq) FROM entry WHERE kind = ?1 AND kind >= 2), 0)
+               FROM entry ORDER BY seq DESC LIMIT 1";
+    let read = |row: &Row<'_>| {
+        Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)?, accepted: row.get(3)? })
+    };
+    connection.prepare_cached(sql)?.query_row([kind::LOSS], read).optional()
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

@@ -30,6 +30,7 @@ mod snapshot;
 pub mod stats;
 #[cfg(test)]
 mod tests;
+mod trail;
 pub mod verify;
 pub mod when;
 mod writer;
@@ -92,9 +93,10 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
-    /// It became shorter while in use.
+    /// It became shorter while in use, or its write-ahead log another.
     #[error(
-        "the audit log `{}` was cut short while in use: move it away, with its `-wal` and `-shm`, and another is begun",
+        "the audit log `{}` was cut short or overwritten while in use: put back what was there, or move it away, \
+         with its `-wal` and `-shm`, and another is begun",
         path.display()
     )]
     Cut {
@@ -109,6 +111,16 @@ pub enum StoreError {
         path.display()
     )]
     Torn {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The write-ahead log beside it does not go on where the database ends.
+    #[error(
+        "the `-wal` beside the audit log `{}` is of another one, or of another time of this one: move it away, \
+         with the `-shm`, and put back the one that belongs to it, if there is one",
+        path.display()
+    )]
+    NotItsWal {
         /// The database.
         path: PathBuf,
     },

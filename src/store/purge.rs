@@ -4,7 +4,9 @@
 //! the old ones go, a few at a time, so that nobody who writes waits for long.
 //! A purge that is interrupted is finished by the next.
 
-use std::collections::HashMap;
+mod longest;
+
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,11 +14,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::chain::{Hash, kind};
-use super::index::{Counts, FAILED, SPANS, bucket};
+use super::index::{Counts, FAILED, HOUR, SPANS, bucket};
 use super::ledger::{Ledger, Transaction};
 use super::read::Reader;
 use super::schema::{meta, set_meta};
 use super::{Options, StoreError, schema};
+use longest::Longest;
 
 /// Entries removed by one transaction.
 const CHUNK: i64 = 500;
@@ -83,7 +86,8 @@ pub fn purge(
         let what = broken.to_string();
         return Err(StoreError::DoesNotHold { path: path.to_owned(), what });
     }
-    let mut purge = Purge { ledger: Ledger::open(path, options, None)?, options };
+    let ledger = Ledger::open(path, options, None)?;
+    let mut purge = Purge { ledger, options, hours: BTreeSet::new() };
     let upto = purge.note(cut)?;
     let mut purged = Purged::default();
     loop {
@@ -97,7 +101,7 @@ pub fn purge(
         purge.copy_back();
         std::thread::sleep(PAUSE);
     }
-    purge.tidy()?;
+    purge.tidy(path)?;
     Ok(purged)
 }
 
@@ -131,6 +135,8 @@ fn cut(
 struct Purge<'o> {
     ledger: Ledger,
     options: &'o Options,
+    /// The hours of which something was removed, by their beginnings in seconds.
+    hours: BTreeSet<i64>,
 }
 
 impl Purge<'_> {
@@ -175,9 +181,11 @@ impl Purge<'_> {
     }
 
     fn remove(&mut self, upto: i64) -> Result<(Purged, bool), StoreError> {
-        self.transact(|transaction| {
+        let (purged, hours, more) = self.transact(|transaction| {
             remove_chunk(transaction.connection(), upto).map_err(|error| transaction.error(&error))
-        })
+        })?;
+        self.hours.extend(hours);
+        Ok((purged, more))
     }
 
     /// Keeps the write-ahead log short: what is removed is written once more.
@@ -190,15 +198,19 @@ impl Purge<'_> {
 
     /// Removes what nothing refers to any more, and empties the write-ahead
     /// log, in which removed entries would live on.
-    fn tidy(&mut self) -> Result<(), StoreError> {
+    fn tidy(&mut self, path: &Path) -> Result<(), StoreError> {
         self.catch_up()?;
+        let longest = Longest::find(path, std::mem::take(&mut self.hours))?;
         self.transact(|transaction| {
             // What was written since: a combination is unused only where no
             // entry of the whole log has it.
             while transaction.lags_behind() {
                 transaction.index()?;
             }
-            tidy_up(transaction.connection()).map_err(|error| transaction.error(&error))
+            let tidied = longest
+                .put(transaction.connection())
+                .and_then(|()| tidy_up(transaction.connection()));
+            tidied.map_err(|error| transaction.error(&error))
         })?;
         let files = self.ledger.files().clone();
         if let Err(error) = schema::checkpoint_and_truncate(&files) {
@@ -216,14 +228,17 @@ struct Leaving {
     counts: Counts,
 }
 
-fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<(Purged, bool)> {
+/// What is gone, of which hours, and whether there is more.
+type Removed = (Purged, BTreeSet<i64>, bool);
+
+fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<Removed> {
     connection.execute_batch("PRAGMA secure_delete = ON")?;
     let last: Option<i64> = connection
         .prepare_cached(
             "SELECT max(seq) FROM (SELECT seq FROM entry WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
         )?
         .query_row([upto, CHUNK], |row| row.get(0))?;
-    let Some(last) = last else { return Ok((Purged::default(), false)) };
+    let Some(last) = last else { return Ok((Purged::default(), BTreeSet::new(), false)) };
     let leaving = leaving(connection, last)?;
     let mut counts: HashMap<(i64, i64, i64), Counts> = HashMap::new();
     let mut posting =
@@ -240,7 +255,8 @@ fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<(Purged,
         connection.prepare_cached("DELETE FROM entry WHERE seq <= ?1")?.execute([last])?;
     subtract(connection, &counts)?;
     let entries = i64::try_from(entries).unwrap_or(i64::MAX);
-    Ok((Purged { entries, decisions: leaving.len() as i64 }, last < upto))
+    let hours = leaving.iter().map(|decision| bucket(decision.at, HOUR)).collect();
+    Ok((Purged { entries, decisions: leaving.len() as i64 }, hours, last < upto))
 }
 
 /// The decisions up to `last`, with what they and their results count.
@@ -291,14 +307,6 @@ fn subtract(
 }
 
 fn tidy_up(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute(
-        // By facet at once: the key of the table does not lead to one facet's hours.
-        "UPDATE tally SET upstream_max_us = hours.longest
-         FROM (SELECT facet, max(upstream_max_us) AS longest FROM tally
-               WHERE span = 3600 GROUP BY facet) AS hours
-         WHERE tally.span = 0 AND tally.start = 0 AND tally.facet = hours.facet",
-        [],
-    )?;
     connection.execute("DELETE FROM session WHERE last < (SELECT min(seq) FROM entry)", [])?;
     let unused = connection.execute(
         "DELETE FROM facet WHERE NOT EXISTS (SELECT 1 FROM posting WHERE facet = facet.id)",

@@ -287,15 +287,28 @@ fn words(key: &str) -> Vec<String> {
 static CREDENTIALS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let patterns = [
         r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
+        r"\bPuTTY-User-Key-File-(?s:.*)|\bAGE-SECRET-KEY-1[A-Z0-9]{40,}",
+        r#"(?P<header>\b(?i:authorization|cookie|x-api-key|private-token)[\\"']{0,4}[ \t]*:[ \t]*[\\"']{0,4}(?:(?i:basic|bearer|token|bot)[ \t]+)?)[^\s"'\\][^\r\n"'\\]{3,}"#,
         r"(?P<scheme>\b(?i:bearer|basic)[ \t]+)[A-Za-z0-9._~+/=-]{8,}",
-        r"(?P<user>[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,256}:)[^\s/@]{1,256}@",
-        r"\bgh[oprsu]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}",
-        r"\b[sr]k[-_][A-Za-z0-9_-]{16,}|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[A-Za-z0-9-]{10,}",
-        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{20,}",
-        r"\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{30,}|\bhf_[A-Za-z0-9]{30,}|\bagm?_[0-9a-f]{48,}",
-        r"\blin_api_[A-Za-z0-9]{20,}|\bntn_[A-Za-z0-9]{20,}|\bshp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}",
+        r#"(?P<user>[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,256}:)[^\s/"'<>]{1,256}@"#,
+        r#"(?P<url>[a-z][a-z0-9+.-]{1,20}://)[^\s/:@"'<>]{20,256}@"#,
+        r"(?P<hook>\b(?:hooks\.slack\.com/[a-z]{1,10}|discord(?:app)?\.com/api/webhooks/[0-9]{1,20})/)[A-Za-z0-9_/-]{20,}",
+        r#"(?P<signed>[?&](?i:sig|signature|x-amz-signature|x-goog-signature|x-amz-security-token)=)[^\s&"']{8,}"#,
+        r"\bgh[oprsu]_[A-Za-z0-9_.-]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}",
+        r"\bgl(?:pat|dt|rt|rtr|cbt|ptt|ft|imt|agent|oas|soat|ffct|wt)-[A-Za-z0-9_.-]{16,}",
+        r"\b[sr]k[-_][A-Za-z0-9_-]{16,}|\bwhsec_[A-Za-z0-9+/=]{20,}",
+        r"\bxox[a-z](?:\.xox[a-z])?-[A-Za-z0-9%-]{10,}|\bx(?:app|wfp)-[A-Za-z0-9-]{10,}",
+        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bABSK[A-Za-z0-9+/]{60,}={0,2}|\bbedrock-api-key-[A-Za-z0-9+/=]{20,}",
+        r"\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{20,}|\b1//0[A-Za-z0-9_-]{20,}|\bGOCSPX-[A-Za-z0-9_-]{20,}|\bAQ\.A[A-Za-z0-9_-]{30,}",
+        r"\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{30,}|\bhf_[A-Za-z0-9]{30,}|\bagm?_[0-9a-f]{48,}|\bdckr_[op]at_[A-Za-z0-9_-]{20,}",
+        r"\blin_api_[A-Za-z0-9]{20,}|\bntn_[A-Za-z0-9]{20,}|\bsecret_[A-Za-z0-9]{43}\b|\bshp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|\bfigd_[A-Za-z0-9_-]{20,}",
+        r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|\bdo[opr]_v1_[0-9a-f]{64}|\bhv[bsr]\.[A-Za-z0-9_-]{20,}|\bdapi[0-9a-f]{32}|\bAT[AC]TT3[A-Za-z0-9_=-]{20,}",
+        r"\bpat[A-Za-z0-9]{14}\.[0-9a-f]{64}|\bpat-[a-z]{2,3}[0-9]-[0-9a-f-]{36}|\bNRAK-[A-Z0-9]{27}|\bgl(?:sa|c)_[A-Za-z0-9_+/=]{30,}|\bPMAK-[0-9a-f]{24}-[0-9a-f]{34}",
+        r"\bsb(?:p|_secret)_[A-Za-z0-9_-]{20,}|\bpplx-[A-Za-z0-9]{40,}|\bgsk_[A-Za-z0-9]{40,}|\bxai-[A-Za-z0-9]{60,}|\br8_[A-Za-z0-9]{30,}|\b[0-9]{8,10}:AA[A-Za-z0-9_-]{33}",
         r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-        r#"(?P<name>(?i:[a-z0-9_-]{0,40}(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)[a-z0-9_-]{0,40})["']?[ \t]*[=:][ \t]*["']?)[^\s"'&,;]{4,}"#,
+        r#"(?P<option>\B(?:-u|--user)[ \t=]+["']?[^\s:"']{1,64}:)[^\s"']{4,}"#,
+        r#"(?P<flag>\B--?(?i:[a-z0-9-]{0,40}(?:password|passwd|passphrase|secret|token|api-?key|access-?key|private-?key))[ \t]+)(?:["'][^"'\r\n]{4,}|[^\s"'&,;-][^\s"'&,;]{3,})"#,
+        r#"(?P<name>(?i:[a-z0-9_-]{0,40}(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key)[a-z0-9_-]{0,40})\\{0,3}["']?[ \t]*[=:][ \t]*)(?:\\{0,3}["'][^"'\r\n\\]{4,}|[^\s"'&,;\\][^\s"'&,;]{3,})"#,
     ];
     // INVARIANT (compiles): a test of this module scrubs with it. Over bytes, and
     // without Unicode's classes, the automaton takes a tenth of the memory.
@@ -320,12 +333,20 @@ fn scrub(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// What leads up to the credential stays, to tell what it was.
+/// The groups that lead up to a credential.
+const BEFORE: [&str; 9] =
+    ["header", "scheme", "user", "url", "hook", "signed", "option", "flag", "name"];
+
+/// What leads up to the credential stays, with its quotation mark, to tell what it was.
 fn replacement(found: &Captures<'_>) -> Vec<u8> {
-    let kept = |name| found.name(name).map(|kept| kept.as_bytes());
-    let at: &[u8] = if kept("user").is_some() { b"@" } else { b"" };
-    let kept = kept("scheme").or(kept("user")).or(kept("name")).unwrap_or_default();
-    [kept, REDACTED.as_bytes(), at].concat()
+    let before = BEFORE.iter().find_map(|name| found.name(name)).map(|before| before.as_bytes());
+    let before = before.unwrap_or_default();
+    let credential = found.get_match().as_bytes().get(before.len()..).unwrap_or_default();
+    let quotes = credential.iter().take_while(|byte| b"\\\"'".contains(byte)).count();
+    let quotes = credential.get(..quotes).unwrap_or_default();
+    let is_user = found.name("user").or(found.name("url")).is_some();
+    let at: &[u8] = if is_user { b"@" } else { b"" };
+    [before, quotes, REDACTED.as_bytes(), at].concat()
 }
 
 /// Redaction bounds what is stored; what comes unbounded all the same is

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, ffi, params};
+use url::Url;
 
 use super::files::Files;
 use super::{Options, StoreError};
@@ -45,11 +46,13 @@ const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
 /// How long a reader waits where the database is just being opened or closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens the database to write; there is a file. The caller holds the write lock.
+/// Opens the database to write; there is a file. The caller holds the write lock, and says
+/// when closing it may write the write-ahead log back: see [`leave_wal`].
 pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&files.db, flags)?;
+        leave_wal(&connection, true);
         connection.busy_timeout(options.patience)?;
         Ok(connection)
     };
@@ -57,6 +60,18 @@ pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connecti
     check_ours(&connection, files)?;
     prepare(&mut connection, options).map_err(|error| files.unopened(&error))?;
     Ok(connection)
+}
+
+/// Opens the database as it is without its write-ahead log, to read: what is in it may be
+/// of several moments.
+pub(super) fn open_alone(files: &Files) -> rusqlite::Result<Connection> {
+    let mut url = Url::from_file_path(&files.db)
+        .map_err(|()| rusqlite::Error::InvalidPath(files.db.clone()))?;
+    url.set_query(Some("immutable=1"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(url.as_str(), flags)
 }
 
 /// Opens the database to read; never creates or changes it.
@@ -121,10 +136,11 @@ impl Wal {
     }
 }
 
-/// Sees to it that closing `connection` leaves the write-ahead log as it is: what is in
-/// it is not what it is to be.
-pub(super) fn leave_wal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+/// Whether closing `connection` leaves the write-ahead log as it is: for as long as what is
+/// in it may not be what it is to be.
+pub(super) fn leave_wal(connection: &Connection, leave: bool) {
+    // INVARIANT (infallible): this only sets a flag of the connection.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave);
 }
 
 /// Writes all of the write-ahead log back into the database, waiting for readers and

@@ -12,6 +12,7 @@ use super::StoreError;
 use super::audit::RowId;
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{self, Facet};
+use super::head::Kept;
 use super::keyring::check_key;
 use super::read::Reader;
 use super::snapshot::{Snapshot, before_first};
@@ -145,7 +146,7 @@ impl Reader {
             .transpose()?;
         let keys = self.keys()?;
         // Before the snapshot: what is noted later may be newer than that.
-        let kept = self.files().kept().map_err(|error| unreadable(error.to_string()))?;
+        let noted = self.files().noted().map_err(|error| unreadable(error.to_string()))?;
         let snapshot = self.snapshot()?;
         let mut walk = Walk::new(&snapshot, &keys, wanted);
         let broken =
@@ -153,10 +154,8 @@ impl Reader {
         let broken = match broken {
             Some(broken) => Some(broken),
             None if wanted.is_some() && !walk.head_seen => Some(Broken::HeadNotFound),
-            None if let Some(kept) = kept
-                && !kept.is_in(self.connection()).map_err(|error| self.error(&error))? =>
-            {
-                Some(Broken::Behind { last: walk.next - 1, noted: kept.seq })
+            None if let Some(lost) = self.lost(&noted).map_err(|error| self.error(&error))? => {
+                Some(Broken::Behind { last: walk.next - 1, noted: lost.seq })
             }
             None => {
                 let found = derived::disagreements(self.connection(), &snapshot, &keys);
@@ -170,6 +169,17 @@ impl Reader {
             head: hex::encode(walk.before),
             broken,
         })
+    }
+
+    /// The newest of what was `noted` that is not in the log.
+    fn lost(&self, noted: &[Kept]) -> rusqlite::Result<Option<Kept>> {
+        let mut lost = None;
+        for noted in noted {
+            if !noted.is_in(self.connection())? {
+                lost = lost.max(Some(*noted));
+            }
+        }
+        Ok(lost)
     }
 
     /// The keys of this log, if they are its own.

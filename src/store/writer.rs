@@ -35,8 +35,8 @@ pub(super) use turn::Turn;
 /// How long a result waits for a commit to ride along with.
 const RESULTS_WAIT: Duration = Duration::from_millis(20);
 
-/// How long nothing is written until the newest entry is noted beside the log.
-const IDLE: Duration = Duration::from_secs(2);
+/// How long after something was written the newest entry is noted beside the log.
+const NOTE_WAIT: Duration = Duration::from_secs(2);
 
 /// As good as for ever.
 const LONG: Duration = Duration::from_secs(86_400);
@@ -90,8 +90,8 @@ struct Queue {
     results: VecDeque<(RowId, Completion)>,
     /// When the results go at the latest.
     results_due: Option<Instant>,
-    /// Something was written since the newest entry was noted.
-    unnoted: bool,
+    /// When the newest entry is noted at the latest.
+    note_due: Option<Instant>,
     /// When it was noted last.
     noted: Option<Instant>,
     /// The store's thread has something to do at once.
@@ -110,7 +110,7 @@ struct Queue {
 enum Task {
     /// Rows or results are to be written.
     Write,
-    /// Nothing was for a while.
+    /// The newest entry is to be noted.
     Note,
 }
 
@@ -314,9 +314,12 @@ impl Shared {
         if queue.results.is_empty() {
             queue.results_due = None;
         }
-        if !std::mem::replace(&mut queue.unnoted, true) && std::mem::take(&mut queue.asleep) {
-            // So that it sleeps no longer than until that is to be noted.
-            self.work.notify_one();
+        if queue.note_due.is_none() {
+            queue.note_due = Some(Instant::now() + NOTE_WAIT);
+            if std::mem::take(&mut queue.asleep) {
+                // So that it sleeps no longer than until then.
+                self.work.notify_one();
+            }
         }
         (rows, results)
     }
@@ -369,22 +372,21 @@ impl Shared {
             if queue.closed {
                 return None;
             }
-            let left = match queue.results_due {
-                Some(due) => due.saturating_duration_since(Instant::now()),
-                None if queue.unnoted => IDLE,
-                None => LONG,
-            };
-            if std::mem::take(&mut queue.urgent) || left.is_zero() {
+            let now = Instant::now();
+            let until =
+                |due: Option<Instant>| due.map_or(LONG, |due| due.saturating_duration_since(now));
+            let (results, note) = (until(queue.results_due), until(queue.note_due));
+            if std::mem::take(&mut queue.urgent) || results.is_zero() {
                 return Some(Task::Write);
             }
-            queue.asleep = queue.results_due.is_none();
-            let woken = self.work.wait_timeout(queue, left);
-            let (again, slept) = woken.unwrap_or_else(PoisonError::into_inner);
-            queue = again;
-            let was_idle = std::mem::take(&mut queue.asleep) && slept.timed_out();
-            if was_idle && std::mem::take(&mut queue.unnoted) {
+            if note.is_zero() {
+                queue.note_due = None;
                 return Some(Task::Note);
             }
+            queue.asleep = queue.results_due.is_none();
+            let woken = self.work.wait_timeout(queue, results.min(note));
+            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
+            queue.asleep = false;
         }
     }
 

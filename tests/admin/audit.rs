@@ -1,17 +1,11 @@
 //! The log through the API.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use agentgate::store::Options;
 use agentgate::store::purge::{Proof, purge};
 use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 
-use crate::support::Gate;
-
-/// Far beyond what anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Gate, eventually};
 
 fn filled() -> Gate {
     let gate = Gate::start();
@@ -184,12 +178,8 @@ fn what_failed_and_what_a_limit_denied_are_found_by_these_names() {
     for index in 0..3 {
         gate.record_failed("bot", &format!("/failed/{index}"));
     }
-    let deadline = Instant::now() + PATIENCE;
     // Results are written a moment later.
-    while gate.get("/audit/logs?decision=error").json()["total"] != 3 {
-        assert!(Instant::now() < deadline, "the results never come");
-        thread::sleep(Duration::from_millis(5));
-    }
+    eventually("the results come", || gate.get("/audit/logs?decision=error").json()["total"] == 3);
     let failed = gate.get("/audit/logs?decision=error&limit=2").json();
     assert_eq!((paths(&failed), &failed["total"]), (vec!["/failed/2", "/failed/1"], &3.into()));
     let row = &failed["logs"][0];

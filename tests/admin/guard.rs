@@ -1,14 +1,8 @@
 //! Who gets in, and what everybody gets.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use agentgate::verdict::{Decision, Stage};
 
-use crate::support::{Gate, KEY};
-
-/// Far beyond what anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Gate, KEY, eventually};
 
 #[test]
 fn without_the_key_every_guarded_call_is_refused_alike() {
@@ -64,11 +58,7 @@ fn a_log_that_cannot_be_written_is_told_and_forgotten_when_it_can() {
     gate.record("bot", "/user", Decision::Allow, Stage::Policy);
     let other = rusqlite::Connection::open(gate.database()).unwrap();
     let becomes = |status: u16| {
-        let deadline = Instant::now() + PATIENCE;
-        while gate.get("/health").status != status {
-            assert!(Instant::now() < deadline, "never {status}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        eventually("its health changes", || gate.get("/health").status == status);
     };
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     becomes(503);

@@ -4,11 +4,17 @@
 
 mod agents;
 mod audit;
+#[path = "../shared/chunks.rs"]
+mod chunks;
 mod guard;
 mod policies;
 #[cfg(unix)]
 mod process;
+#[path = "../shared/raw.rs"]
+mod raw;
 #[cfg(unix)]
-#[path = "../stdio/support/real.rs"]
+#[path = "../shared/real.rs"]
 mod real;
 mod support;
+#[path = "../shared/wait.rs"]
+mod wait;

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use agentgate::action::Agent;
 use agentgate::store::{Options, Store};
@@ -12,10 +11,7 @@ use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 
 use crate::real;
-use crate::support::{Answer, KEY, row, send};
-
-/// Far beyond what anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Answer, KEY, eventually, row, send};
 
 struct Home(tempfile::TempDir);
 
@@ -94,14 +90,6 @@ impl Drop for Serve {
     }
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_running_gate_follows_what_the_command_line_does_to_agents() {
     let home = Home::new();
@@ -128,6 +116,35 @@ fn a_running_gate_follows_what_the_command_line_does_to_agents() {
     assert_eq!(home.run(&["agents", "delete", "bot"]).status.code(), Some(2));
     assert_eq!(home.run(&["agents", "create", "x", "--policy", "nope"]).status.code(), Some(2));
     eventually("it is gone", || serve.admin("/health")["agents_count"] == 0);
+}
+
+/// The last good text decides meanwhile, so the gate itself is as well as before.
+#[test]
+fn health_tells_of_a_policy_that_is_not_what_its_file_says() {
+    let home = Home::new();
+    let folder = home.0.path().join("policies");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    let good = "name: own\ndefault_effect: allow\n";
+    write("own.yaml", good);
+    write("team.yaml", good);
+    let serve = home.serve(Some(KEY), &["--policy", "own"]);
+    let made = home.json(&["agents", "create", "bot", "--policy", "team", "--json"]);
+    let key = made["api_key"].as_str().unwrap();
+    eventually("the policy is in use", || {
+        serve.proxied("GET", "/proxy/github/user", key).status == 200
+    });
+    let is_loaded = |loaded: bool| {
+        let health = serve.admin("/health");
+        health["policy_loaded"] == loaded && health["status"] == "ok"
+    };
+    assert!(is_loaded(true));
+    for name in ["own.yaml", "team.yaml"] {
+        write(name, "name: own\nrule: []\n");
+        eventually("it is told", || is_loaded(false));
+        write(name, good);
+        eventually("it is mended", || is_loaded(true));
+    }
 }
 
 #[test]

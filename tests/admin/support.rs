@@ -1,7 +1,6 @@
 //! A gate's admin API on a port of its own, and a client that shows what came.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,12 @@ use agentgate::verdict::{Decision, Stage};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::chunks::unchunked;
+use crate::raw::exchange;
+
+pub(crate) use crate::raw::Answer;
+pub(crate) use crate::wait::eventually;
+
 pub(crate) const KEY: &str = "a-master-key-for-tests-only";
 
 /// A running admin API.
@@ -34,24 +39,9 @@ pub(crate) struct Gate {
     pub(crate) runtime: Runtime,
 }
 
-/// An answer as it came.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
-}
-
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
     }
 }
 
@@ -181,30 +171,10 @@ pub(crate) fn send(
     headers: &str,
     body: &str,
 ) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
-    write!(
-        stream,
+    let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{headers}\
          Content-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if is_chunked { dechunked(body) } else { body.to_owned() };
-    Answer { status, head: head.to_owned(), body }
-}
-
-fn dechunked(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        whole.push_str(&rest[..size]);
-        body = &rest[size + 2..];
-    }
-    whole
+    );
+    unchunked(exchange(address, request.as_bytes()))
 }

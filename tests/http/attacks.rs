@@ -1,16 +1,15 @@
 //! The frames that were made to be read one way by the gate and another way by
 //! the server (see `tests/stdio/attacks.rs`), over raw sockets.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::lenient::{python, read_leniently, recorder};
 use crate::support::scripted::{Scripted, json_answer, message_of, result, usual, whole_answer};
-use crate::support::{Gate, call, initialize, raw};
+use crate::support::{Gate, call, exchange, initialize};
 
 #[expect(dead_code, reason = "the tests over stdio use the rest")]
 #[path = "../stdio/attacks/frames.rs"]
@@ -35,31 +34,6 @@ const JSON: &str =
     "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
-fn helper(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stdio/helpers").join(name)
-}
-
-fn python() -> std::ffi::OsString {
-    std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into())
-}
-
-/// What the lenient reader makes of what a server received.
-fn read_leniently(received: &[u8]) -> String {
-    let mut reader = Command::new(python())
-        .arg(helper("lenient.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = String::new();
-    received.iter().for_each(|byte| write!(input, "{byte:02x}").unwrap());
-    let mut stdin = reader.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    let output = reader.wait_with_output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 /// A POST of bytes that need not be text.
 fn post(gate: &Gate, headers: &str, body: &[u8]) -> crate::support::Answer {
     let head = format!(
@@ -67,7 +41,7 @@ fn post(gate: &Gate, headers: &str, body: &[u8]) -> crate::support::Answer {
         gate.address,
         body.len()
     );
-    raw(gate.address, &[head.as_bytes(), body].concat())
+    exchange(gate.address, &[head.as_bytes(), body].concat())
 }
 
 /// Sends every frame, each followed by an allowed call that must be answered.
@@ -112,10 +86,6 @@ fn gate(folder: &Path, target: &[std::ffi::OsString]) -> Gate {
     Gate::listen(&["--policy", policy.to_str().unwrap()], target)
 }
 
-fn recorder(record: &Path) -> Vec<std::ffi::OsString> {
-    vec![python(), helper("recorder.py").into(), record.into()]
-}
-
 fn in_front_of_a_command(frames: &[Frame], stateless: bool) {
     let folder = tempfile::tempdir().unwrap();
     let record = folder.path().join("received");
@@ -125,7 +95,8 @@ fn in_front_of_a_command(frames: &[Frame], stateless: bool) {
         false => format!("Mcp-Session-Id: {}\r\n", gate.session("")),
     };
     hold(&gate, &headers, frames);
-    assert_eq!(read_leniently(&std::fs::read(record).unwrap()), "harmless");
+    let received = std::fs::read(record).unwrap();
+    assert_eq!(read_leniently([received.as_slice()]), ["harmless"]);
 }
 
 fn in_front_of_a_url(frames: &[Frame], headers: &str) {
@@ -142,7 +113,7 @@ fn in_front_of_a_url(frames: &[Frame], headers: &str) {
         .filter_map(|request| Some(request.split_once("\r\n\r\n")?.1.to_owned()))
         .collect();
     assert!(bodies.len() >= frames.len());
-    assert_eq!(read_leniently(bodies.join("\n").as_bytes()), "harmless");
+    assert_eq!(read_leniently([bodies.join("\n").as_bytes()]), ["harmless"]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn each_session_has_a_child_and_takes_it_along() {
     assert!(two >= 2);
     let session = |id: &str| format!("Mcp-Session-Id: {id}\r\n");
     assert!(gate.request("DELETE", &session(&one), "").status < 300);
-    eventually("the child is gone", || (descendants(&gate).len() == two / 2).then_some(()));
+    eventually("the child is gone", || descendants(&gate).len() == two / 2);
     let third = gate.session("");
     let answer = gate.post(&session(&third), &call(1, "test_simple_text", json!({})));
     assert_eq!(answer.message()["id"], 1);
@@ -56,7 +56,7 @@ fn each_session_has_a_child_and_takes_it_along() {
     let all = descendants(&gate);
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     let gone = |pid: &u32| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists();
-    eventually("all are gone", || all.iter().all(gone).then_some(()));
+    eventually("all are gone", || all.iter().all(gone));
 }
 
 /// As the kernel does where memory runs out.
@@ -75,7 +75,7 @@ fn a_supervisor_that_is_killed_takes_its_own_server_along_and_no_other() {
     let supervisor = ones.iter().find(|pid| parent(pid) == gate.process.0.id()).unwrap();
     let pid = Pid::from_raw((*supervisor).try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
-    eventually("all of its own are gone", || descendants(&gate).is_disjoint(&ones).then_some(()));
+    eventually("all of its own are gone", || descendants(&gate).is_disjoint(&ones));
     let session = format!("Mcp-Session-Id: {other}\r\n");
     let answer = gate.post(&session, &call(1, "test_simple_text", json!({})));
     assert_eq!(answer.message()["id"], 1, "{answer:?}");
@@ -88,7 +88,7 @@ fn a_session_that_nobody_uses_is_ended() {
     let Some(installed) = installed() else { return };
     let gate = Gate::listen(&["--session-idle", "1s"], &over_pipes(&installed));
     let session = format!("Mcp-Session-Id: {}\r\n", gate.session(""));
-    eventually("no child is left", || descendants(&gate).is_empty().then_some(()));
+    eventually("no child is left", || descendants(&gate).is_empty());
     assert_eq!(gate.post(&session, &call(1, "wait", json!({}))).status, 404);
 }
 
@@ -199,7 +199,7 @@ fn a_client_that_goes_away_holds_nobody_up() {
         stream.write_all(&bytes).unwrap();
         eventually("the call is under way", || {
             let is_wait = |row: &&Value| row["tool"] == "wait";
-            (gate.log().iter().filter(is_wait).count() >= 1).then_some(())
+            gate.log().iter().filter(is_wait).count() >= 1
         });
     }
     let (headers, message) = stateless_call(1, "test_simple_text", json!({}));
@@ -272,9 +272,9 @@ fn a_client_that_gives_up_at_the_start_leaves_no_child() {
         let bytes = whole(gate.address, "POST", "/mcp", headers, &initialize().to_string());
         let mut stream = TcpStream::connect(gate.address).unwrap();
         stream.write_all(&bytes).unwrap();
-        eventually("a child is there", || (!descendants(&gate).is_empty()).then_some(()));
+        eventually("a child is there", || !descendants(&gate).is_empty());
         drop(stream);
-        eventually("no child is left", || descendants(&gate).is_empty().then_some(()));
+        eventually("no child is left", || descendants(&gate).is_empty());
     }
 }
 
@@ -336,7 +336,7 @@ fn a_child_that_closes_its_input_and_lives_on_is_ended() {
     let session = format!("Mcp-Session-Id: {}\r\n", opened.header("mcp-session-id").unwrap());
     let answer = gate.post(&session, &call(1, "look", json!({})));
     assert_eq!((answer.status, &answer.message()["id"]), (502, &json!(1)), "{answer:?}");
-    eventually("the child is gone", || descendants(&gate).is_empty().then_some(()));
+    eventually("the child is gone", || descendants(&gate).is_empty());
     let is_complete = |rows: &Vec<Value>| rows.len() == 1 && rows[0]["outcome"] == "error";
     eventually("its row says so", || Some(gate.log()).filter(is_complete));
     assert_eq!(gate.post(&session, &call(2, "look", json!({}))).status, 404);

@@ -623,7 +623,7 @@ fn closing_the_stream_cancels_and_the_servers_questions_are_answered() {
     }
     eventually("the server's question is answered", || {
         let answered = |it: &String| it.contains(r#""id":"p","result":{}"#);
-        upstream.requests().iter().any(answered).then_some(())
+        upstream.requests().iter().any(answered)
     });
     drop(stream);
     let cancelled = eventually("the cancellation arrives", || {
@@ -686,6 +686,9 @@ fn status_of(url: &str, headers: &str, message: &Value) -> u16 {
     let headers = format!(
         "{headers}Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
     );
-    crate::support::raw(address, &whole(address, "POST", "/mcp", &headers, &message.to_string()))
-        .status
+    crate::support::exchange(
+        address,
+        &whole(address, "POST", "/mcp", &headers, &message.to_string()),
+    )
+    .status
 }

@@ -10,8 +10,8 @@ use crate::support::scripted::{
     STREAM, Scripted, answer, json_answer, message_of, never, result, usual, whole_answer,
 };
 use crate::support::{
-    Answer, PATIENCE, Process, Server, agentgate, call, eventually, initialize, installed,
-    listening, over_pipes, raw, stateless_call, whole,
+    Answer, PATIENCE, Process, Server, agentgate, call, eventually, exchange, initialize,
+    installed, listening, over_pipes, stateless_call, whole,
 };
 
 const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
@@ -41,7 +41,7 @@ impl Serve {
 
     fn request(&self, method: &str, target: &str, headers: &str, body: &Value) -> Answer {
         let headers = format!("{JSON}{headers}");
-        raw(self.address, &whole(self.address, method, target, &headers, &body.to_string()))
+        exchange(self.address, &whole(self.address, method, target, &headers, &body.to_string()))
     }
 
     fn key(&self, agent: &Value) -> String {
@@ -197,7 +197,7 @@ fn plain_posts_work() {
                     let headers =
                         format!("Content-Type: application/json\r\n{accept}X-Agent-Key: {key}\r\n");
                     let body = call(5, tool, json!({})).to_string();
-                    raw(gate.address, &whole(gate.address, "POST", &target, &headers, &body))
+                    exchange(gate.address, &whole(gate.address, "POST", &target, &headers, &body))
                 };
                 let read = post("look");
                 assert_eq!(
@@ -286,6 +286,55 @@ fn servers_of_the_configuration_are_shown_as_it_says() {
     assert_eq!(denied["result"]["isError"], true, "{denied}");
 }
 
+/// Those registered while the gate runs are treated as it is told, by a flag, a key for all
+/// or keys under their names, also by keys that change.
+#[test]
+fn registered_servers_are_treated_as_the_configuration_says() {
+    let upstream = Scripted::start(|request| {
+        let message = message_of(request);
+        usual(request).unwrap_or_else(|| json_answer(&result(&message["id"], "done")))
+    });
+    let registration = json!({"name": "notes", "url": upstream.url});
+    let policy = "name: hints\nrules: [{ annotations: { readOnlyHint: true }, effect: allow }]\n";
+    let shows = |gate: &Serve, own: &str| {
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let (listed, called) = (
+            gate.request("POST", "/mcp/notes", own, &list).message(),
+            gate.request("POST", "/mcp/notes", own, &call(2, "look", json!({}))).message(),
+        );
+        let is_listed = !listed["result"]["tools"].as_array().unwrap().is_empty();
+        (is_listed, called["result"]["isError"] != true)
+    };
+    for (flags, config, expected) in [
+        (&[][..], json!({"policy": ["hints"]}), (true, true)),
+        (&[], json!({"policy": ["deny_all"]}), (true, false)),
+        (&["--hide-denied"], json!({"policy": ["deny_all"]}), (false, false)),
+        (&[], json!({"policy": ["deny_all"], "hide_denied": true}), (false, false)),
+        (
+            &[],
+            json!({"policy": ["deny_all"], "servers": {"notes": {"hide_denied": true}}}),
+            (false, false),
+        ),
+        (&[], json!({"policy": ["hints"], "servers": {"notes": {"trust": "none"}}}), (true, false)),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("policies")).unwrap();
+        std::fs::write(home.path().join("policies/hints.yaml"), policy).unwrap();
+        std::fs::write(home.path().join("config.yaml"), config.to_string()).unwrap();
+        let gate = Serve::start_with(home, |command| {
+            command.args(flags);
+        });
+        assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &registration).status, 200);
+        let own = format!("X-Agent-Key: {}\r\n", gate.key(&json!({"name": "ann"})));
+        assert_eq!(shows(&gate, &own), expected, "{flags:?} {config}");
+        if config["policy"] == json!(["deny_all"]) && expected.0 {
+            let config = json!({"policy": ["deny_all"], "hide_denied": true});
+            std::fs::write(gate.home.path().join("config.yaml"), config.to_string()).unwrap();
+            eventually("a changed key holds", || (!shows(&gate, &own).0).then_some(()));
+        }
+    }
+}
+
 /// Nor one that the configuration names only later.
 #[test]
 #[cfg(unix)]
@@ -332,9 +381,7 @@ fn a_command_is_given_none_of_the_gates_credentials() {
     };
     assert_eq!(given(), ["GIVEN", "LATE"]);
     configure("LATE");
-    eventually("what the configuration names later is kept back", || {
-        (given() == ["GIVEN"]).then_some(())
-    });
+    eventually("what the configuration names later is kept back", || given() == ["GIVEN"]);
 }
 
 /// Agents on one server, each under a policy of its own and its own limit.
@@ -391,7 +438,7 @@ fn refusals_are_logged() {
         format!("{JSON}MCP-Protocol-Version: 2025-11-25\r\nMCP-Protocol-Version: 2026-07-28\r\n"),
     ] {
         let bytes = whole(gate.address, "POST", "/mcp/s", &format!("{own}{headers}"), &body);
-        let answer = raw(gate.address, &bytes);
+        let answer = exchange(gate.address, &bytes);
         assert!(matches!(answer.status, 400 | 415), "{answer:?}");
         assert!(answer.header("x-agentgate-decision").is_some(), "{answer:?}");
     }
@@ -485,7 +532,7 @@ fn a_registration_outlasts_a_configured_server_of_its_name() {
     let answered_by = |who: &str| {
         eventually(who, || {
             let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
-            gate.request("POST", "/mcp/s", &own, &ping).body.contains(who).then_some(())
+            gate.request("POST", "/mcp/s", &own, &ping).body.contains(who)
         });
     };
     register("s");

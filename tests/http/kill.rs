@@ -63,7 +63,7 @@ fn flood_and_kill(gate: &mut Gate, round: usize, with_sessions: bool) {
                 }
             });
         }
-        eventually("answers come", || (answers.load(Ordering::Relaxed) >= after).then_some(()));
+        eventually("answers come", || answers.load(Ordering::Relaxed) >= after);
         signal(gate, Signal::KILL);
         dead.store(true, Ordering::Relaxed);
     });
@@ -140,7 +140,7 @@ fn calls_under_way_end_before_the_gate_does() {
     let upstream = Scripted::serving(move |request, stream| {
         let message = message_of(request);
         if message["method"] == "tools/call" {
-            eventually("it is let go", || released.lock().unwrap().then_some(()));
+            eventually("it is let go", || *released.lock().unwrap());
         }
         let answer = usual(request).unwrap_or_else(|| json_answer(&result(&message["id"], "done")));
         stream.write_all(&answer).is_ok()
@@ -149,11 +149,10 @@ fn calls_under_way_end_before_the_gate_does() {
     let address = gate.address;
     std::thread::scope(|scope| {
         let under_way = scope.spawn(move || try_post(address, "", &call(1, "look", json!({}))));
-        let arrived =
-            || upstream.requests().iter().any(|it| it.contains("tools/call")).then_some(());
+        let arrived = || upstream.requests().iter().any(|it| it.contains("tools/call"));
         eventually("the call arrives", arrived);
         signal(&gate, Signal::TERM);
-        eventually("nobody else is let in", || TcpStream::connect(address).is_err().then_some(()));
+        eventually("nobody else is let in", || TcpStream::connect(address).is_err());
         *release.lock().unwrap() = true;
         let answer = under_way.join().unwrap().expect("an answer");
         assert_eq!(answer.message(), result(&json!(1), "done"));
@@ -183,7 +182,7 @@ fn without_a_log_nothing_passes() {
     assert!(refused.to_string().contains("recorded"), "{refused}");
     assert_eq!(calls(), 1, "nothing is forwarded");
     database.execute_batch("ROLLBACK").unwrap();
-    eventually("it is recorded again", || (ask() == result(&json!(1), "done")).then_some(()));
+    eventually("it is recorded again", || ask() == result(&json!(1), "done"));
 }
 
 /// What is broken off at the end has a result, too, and an answer: amid a stream, and
@@ -212,7 +211,7 @@ fn told_to_stop_it_records_how_the_calls_ended_that_it_broke_off() {
                 .collect();
             let calls =
                 || upstream.requests().iter().filter(|one| one.contains("tools/call")).count();
-            eventually("the calls arrive", || (calls() == CLIENTS).then_some(()));
+            eventually("the calls arrive", || calls() == CLIENTS);
             signal(&gate, Signal::TERM);
             for (number, under_way) in under_way.into_iter().enumerate() {
                 let answer = under_way.join().unwrap().expect("an answer");

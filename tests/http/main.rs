@@ -8,9 +8,14 @@ mod answers;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod children;
+#[cfg(test)]
+#[path = "../shared/chunks.rs"]
+mod chunks;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
@@ -22,6 +27,15 @@ mod hosted;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+#[path = "../shared/lenient.rs"]
+mod lenient;
+#[cfg(test)]
+#[path = "../shared/raw.rs"]
+mod raw;
+#[cfg(test)]
+#[path = "../shared/real.rs"]
+mod real;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod sse;
@@ -31,3 +45,6 @@ mod streams;
 mod support;
 #[cfg(test)]
 mod upstreams;
+#[cfg(test)]
+#[path = "../shared/wait.rs"]
+mod wait;

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Gate, Server, agentgate, call, eventually, initialize, installed, over_pipes, raw,
+    Answer, Gate, Server, agentgate, call, eventually, exchange, initialize, installed, over_pipes,
     stateless_call, whole,
 };
 
@@ -26,20 +26,20 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
     let host = |host: &str| {
         let whole = String::from_utf8(whole(gate.address, "POST", "/mcp", JSON, &body)).unwrap();
         let own = format!("Host: {}\r\n", gate.address);
-        raw(gate.address, whole.replace(&own, host).as_bytes())
+        exchange(gate.address, whole.replace(&own, host).as_bytes())
     };
     let absolute =
-        |target: &str| raw(gate.address, &whole(gate.address, "POST", target, JSON, &body));
+        |target: &str| exchange(gate.address, &whole(gate.address, "POST", target, JSON, &body));
     let old = |host: &str| {
         let length = body.len();
         let head = format!("POST /mcp HTTP/1.0\r\n{host}{JSON}Content-Length: {length}\r\n\r\n");
-        raw(gate.address, format!("{head}{body}").as_bytes())
+        exchange(gate.address, format!("{head}{body}").as_bytes())
     };
     let long = call(1, "x", json!({"text": "x".repeat(2_000)})).to_string();
     let with = |headers: &str| gate.request("POST", headers, &body);
     let chunked = |rest: &str| {
         let head = format!("POST /mcp HTTP/1.1\r\nHost: {}\r\n{JSON}", gate.address);
-        raw(
+        exchange(
             gate.address,
             format!("{head}Connection: close\r\nTransfer-Encoding: chunked\r\n{rest}").as_bytes(),
         )
@@ -111,7 +111,7 @@ fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
     let (of_agent, refused) = (rows.len() - strangers, |row: &Value| row["decision"] == "deny");
     assert!(of_agent >= 12 && rows.iter().all(refused), "each of the others has one: {rows:?}");
     for target in ["/elsewhere", "/", "/mcp/", "/mcp2", "/.well-known/oauth-protected-resource"] {
-        let elsewhere = raw(gate.address, &whole(gate.address, "POST", target, JSON, &body));
+        let elsewhere = exchange(gate.address, &whole(gate.address, "POST", target, JSON, &body));
         let row = elsewhere.header("x-agentgate-decision");
         assert_eq!((elsewhere.status, row.is_some()), (404, true), "{target}");
     }
@@ -339,7 +339,7 @@ fn requests_that_fit_no_session_leave_a_row() {
     let mut first = TcpStream::connect(gate.address).unwrap();
     first.write_all(&whole(gate.address, "POST", "/mcp", &session, &waits)).unwrap();
     let allowed = || gate.log().iter().filter(|row| row["decision"] == "allow").count();
-    eventually("it is under way", || (allowed() == 1).then_some(()));
+    eventually("it is under way", || allowed() == 1);
     let (headers, message) = stateless_call(1, "wait", json!({}));
     let batch = format!("[{message}]");
     let cases: Vec<(&str, Answer, u16)> = vec![

@@ -62,7 +62,7 @@ fn what_a_client_gave_up_is_not_answered() {
         pipes.send(&call(1, "look", json!({})));
         eventually("the call arrives", || {
             let calls = |it: &String| message_of(it)["method"] == "tools/call";
-            upstream.requests().iter().any(calls).then_some(())
+            upstream.requests().iter().any(calls)
         });
         let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
                             "params": {"requestId": 1, "reason": "enough"}});
@@ -96,7 +96,7 @@ fn answers_elsewhere(then: Then, heard: Arc<AtomicBool>) -> Scripted {
             let mut own = opened.wait_while(own, |own| own.is_none()).unwrap();
             let answer = result(&message["id"], "first");
             write!(own.as_mut().unwrap(), "data: {answer}\n\n").unwrap();
-            eventually("it is heard", || heard.load(Ordering::Relaxed).then_some(()));
+            eventually("it is heard", || heard.load(Ordering::Relaxed));
             return stream.write_all(&then(&message["id"])).is_ok();
         };
         stream.write_all(&usual).is_ok()
@@ -198,7 +198,7 @@ fn peers_that_are_gone_without_a_word_are_looked_for() {
             return stream.write_all(&usual(request).unwrap()).is_ok();
         }
         stream.write_all(&[STREAM, b": here\n\n"].concat()).unwrap();
-        eventually("the test is over", || over.load(Ordering::Relaxed).then_some(()));
+        eventually("the test is over", || over.load(Ordering::Relaxed));
         false
     });
     let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
@@ -217,9 +217,7 @@ fn peers_that_are_gone_without_a_word_are_looked_for() {
     let (ours, server) = (client.local_addr().unwrap(), server.parse().unwrap());
     // What was just sent has a timer of its own until it is acknowledged.
     for (local, peer) in [(Some(gate.address), ours), (None, server)] {
-        eventually("the connection is probed", || {
-            (timer(local, peer).as_deref() == Some(PROBES)).then_some(())
-        });
+        eventually("the connection is probed", || timer(local, peer).as_deref() == Some(PROBES));
     }
     is_over.store(true, Ordering::Relaxed);
 }

@@ -177,7 +177,7 @@ fn the_first_of_two_results_counts() {
     let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
     let messages = gate.post("", &call(1, "look", json!({}))).messages();
     assert_eq!(messages, [result(&json!(1), "first")]);
-    eventually("the row is complete", || (gate.log()[0]["status"] == "ok").then_some(()));
+    eventually("the row is complete", || gate.log()[0]["status"] == "ok");
 
     let mut pipes = Pipes::open(&[], &upstream.url);
     pipes.send(&call(1, "look", json!({})));
@@ -363,6 +363,60 @@ fn an_endpoint_on_another_host_gets_nothing() {
     assert!(elsewhere.accept().is_err());
 }
 
+/// What the configuration says of a server goes to its URL and to no other, and what is
+/// typed comes before it.
+#[test]
+fn a_server_of_the_configuration_has_its_name_and_its_headers() {
+    let done = || {
+        Scripted::start(|request| {
+            let message = message_of(request);
+            usual(request).unwrap_or_else(|| json_answer(&result(&message["id"], "done")))
+        })
+    };
+    let (upstream, other) = (done(), done());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    let config = json!({"servers": {"tracker": {
+        "url": upstream.url, "credential": {"env": "TRACKER"}, "headers": {"X-Team": {"env": "TEAM"}}}}});
+    std::fs::write(&file, config.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    let name_of = |url: &str, typed: &[&str], team: Option<&str>| {
+        let arguments = [&["--config", file], typed].concat();
+        let mut pipes = Pipes::start_with(&arguments, url, |command| {
+            command.env("TRACKER", "a-secret").env("OTHER", "another");
+            team.map(|team| command.env("TEAM", team));
+        });
+        pipes.handshake();
+        pipes.send(&call(1, "look", json!({})));
+        assert!(pipes.answer(&json!(1))["result"].is_object());
+        pipes.log()[0]["server"].as_str().unwrap().to_owned()
+    };
+    let sent = |upstream: &Scripted| upstream.requests().join("\n").to_lowercase();
+
+    assert_eq!(name_of(&upstream.url, &[], Some("blue")), "tracker");
+    let requests = sent(&upstream);
+    assert!(requests.contains("authorization: bearer a-secret"), "{requests}");
+    assert!(requests.contains("x-team: blue"), "{requests}");
+
+    let typed = ["--bearer-env", "OTHER", "--header", "X-Team: red"];
+    assert_eq!(name_of(&upstream.url, &typed, None), "tracker");
+    let requests = sent(&upstream);
+    assert!(requests.contains("authorization: bearer another"), "{requests}");
+    assert!(requests.contains("x-team: red"), "{requests}");
+
+    let mut bare = agentgate(folder.path());
+    let output = bare.args(["wrap", "--config", file, &upstream.url]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("config.yaml:1:") && said.contains("TRACKER is not set"), "{said}");
+
+    // A name alone is not enough: the address is somebody else's.
+    assert_eq!(name_of(&other.url, &["--name", "tracker"], Some("blue")), "tracker");
+    assert_eq!(name_of(&other.url, &[], Some("blue")), "127.0.0.1");
+    let requests = sent(&other);
+    assert!(!requests.contains("a-secret") && !requests.contains("x-team"), "{requests}");
+}
+
 #[test]
 fn plain_http_goes_to_this_machine_only() {
     let home = tempfile::tempdir().unwrap();
@@ -390,6 +444,7 @@ fn what_cannot_be_meant_is_refused_at_once() {
     for (arguments, says) in [
         (&["wrap", "--listen", &taken, "--", "true"][..], "stop what is using port"),
         (&["wrap", "example.com/mcp"], "write https://example.com/mcp"),
+        (&["serve", "--agent", "ann"], "agentgate agents create"),
         (&["login", "foo"], "`foo` is not an http or https URL; write https://"),
         (&["audit", "purge", "--older-than", "90"], "write 90d, 90h"),
         (&["agents", "rotate-key", "x", "--grace", "8d"], "a week"),
@@ -399,7 +454,8 @@ fn what_cannot_be_meant_is_refused_at_once() {
         (&["wrap", "--transport", "http", "--", "true"], "--transport is only for"),
         (&["inspect", "--header-env", "X-Team=PATH", "--", "true"], "--header-env is only for"),
         (&["wrap", "https://me:secret@mcp.example.com/mcp"], "use --header-env Authorization="),
-        (&["wrap", "htps://mcp.example.com/mcp"], "neither a command nor"),
+        (&["wrap", "htps://mcp.example.com/mcp"], "write https://mcp.example.com/mcp"),
+        (&["wrap", "https//mcp.example.com/mcp"], "write https://mcp.example.com/mcp"),
         (&["wrap", "https://mcp.example.com/mcp", "--verbose"], "`--verbose` follows"),
         (
             &["wrap", "--listen", "127.0.0.1:0", "--transport", "sse", "http://127.0.0.1:9/sse"],

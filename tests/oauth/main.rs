@@ -5,6 +5,8 @@
 #![cfg(test)]
 
 mod attacks;
+#[path = "../shared/real.rs"]
+mod real;
 mod renewals;
 mod stage;
 mod strangers;

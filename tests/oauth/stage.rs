@@ -1,7 +1,7 @@
 //! A server that wants logins, a person with a browser, and the gate.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -15,6 +15,8 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 use url::Url;
+
+use crate::real::installed;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -222,21 +224,4 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/oauth").join(name)
-}
-
-fn installed() -> Option<PathBuf> {
-    let folder = std::env::var_os("AGENTGATE_REAL").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real-servers"),
-        PathBuf::from,
-    );
-    if folder.join("node_modules/oidc-provider").exists() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var_os("AGENTGATE_REAL_REQUIRED").is_none(),
-        "the real servers are not installed in {}",
-        folder.display()
-    );
-    let _ = writeln!(std::io::stderr(), "skipped: oidc-provider is not installed; run tests/run");
-    None
 }

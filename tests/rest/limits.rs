@@ -23,14 +23,9 @@ fn limited(recorder: &Recorder, policy: &str) -> (Serve, String) {
     (gate, format!("X-Agent-Key: {}\r\n", agent.key))
 }
 
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-    let start = format!("{name}: ");
-    answer.head.lines().find_map(|line| line.strip_prefix(&start))
-}
-
 /// `RateLimit-Limit`, `-Remaining` and `-Reset`.
 fn told(answer: &Answer) -> Option<[u64; 3]> {
-    let value = |name: &str| header(answer, name)?.parse().ok();
+    let value = |name: &str| answer.header(name)?.parse().ok();
     let told =
         [value("ratelimit-limit")?, value("ratelimit-remaining")?, value("ratelimit-reset")?];
     Some(told)
@@ -60,7 +55,7 @@ fn what_is_left_is_exact_however_many_ask_at_once() {
     let mut left: Vec<u64> = Vec::new();
     for answer in &answers {
         let [limit, remaining, reset] = told(answer).unwrap_or_else(|| panic!("{answer:?}"));
-        assert_eq!((limit, header(answer, "ratelimit-policy")), (50, Some("50;w=60")));
+        assert_eq!((limit, answer.header("ratelimit-policy")), (50, Some("50;w=60")));
         assert!((1..=60).contains(&reset), "{answer:?}");
         match answer.status {
             200 => left.push(remaining),
@@ -90,7 +85,7 @@ fn the_limit_that_is_nearest_to_being_used_up_is_the_one_told() {
     assert_eq!((refused.status, told(&refused).map(|told| told[1])), (403, Some(1)));
     assert_eq!(get("/proxy/github/user").map(|told| told[1]), Some(0));
     let full = gate.request("GET", "/proxy/github/user", &key, "");
-    assert_eq!((full.status, header(&full, "ratelimit-policy")), (429, Some("3;w=3600")));
+    assert_eq!((full.status, full.header("ratelimit-policy")), (429, Some("3;w=3600")));
 }
 
 #[test]
@@ -116,11 +111,11 @@ fn what_the_provider_says_of_its_own_limits_stays() {
         "rules: [{intent: read, effect: allow}]\nrate_limit: {requests_per_minute: 50}\n",
     );
     let own = gate.request("GET", "/proxy/microsoft/v1.0/me/events", &key, "");
-    assert_eq!((own.status, header(&own, "ratelimit-limit")), (200, Some("10000")));
-    assert_eq!(header(&own, "ratelimit-remaining"), Some("9999"));
+    assert_eq!((own.status, own.header("ratelimit-limit")), (200, Some("10000")));
+    assert_eq!(own.header("ratelimit-remaining"), Some("9999"));
     assert!(!own.head.contains("ratelimit-reset") && !own.head.contains("ratelimit-policy"));
     let other = gate.request("GET", "/proxy/github/rate_limit", &key, "");
-    assert_eq!(header(&other, "x-ratelimit-remaining"), Some("4999"));
+    assert_eq!(other.header("x-ratelimit-remaining"), Some("4999"));
     assert_eq!(told(&other).map(|told| told[1]), Some(48));
 }
 
@@ -140,14 +135,14 @@ fn a_batch_counts_as_the_requests_that_it_carries() {
     let single = || gate.request("GET", "/proxy/github/user", &key, "");
     let never = batch(6);
     assert_eq!((never.status, told(&never).map(|told| told[1])), (429, Some(5)));
-    assert_eq!(header(&never, "retry-after"), None, "SDKs would try again for ever: {never:?}");
+    assert_eq!(never.header("retry-after"), None, "SDKs would try again for ever: {never:?}");
     let said: Value = serde_json::from_str(&never.body).unwrap();
     assert_eq!((&said["error"], &said["retry_after"]), (&json!("rate_limited"), &Value::Null));
     assert!(said["detail"].as_str().unwrap().contains("can never pass"), "{said}");
     assert_eq!(batch(3).status, 200);
     let full = batch(3);
     assert_eq!((full.status, told(&full).map(|told| told[1])), (429, Some(2)));
-    let after: u64 = header(&full, "retry-after").unwrap().parse().unwrap();
+    let after: u64 = full.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&after) && told(&full).unwrap()[2] == after, "{full:?}");
     let said: Value = serde_json::from_str(&full.body).unwrap();
     assert!(said["detail"].as_str().unwrap().starts_with("2 of 5 requests"), "{said}");

@@ -16,10 +16,14 @@ mod limits;
 mod log;
 mod mocks;
 mod quickstart;
+#[path = "../shared/raw.rs"]
+mod raw;
 mod sdks;
 mod smuggling;
 mod support;
 mod two;
 mod uploads;
+#[path = "../shared/wait.rs"]
+mod wait;
 mod way;
 mod written;

@@ -99,6 +99,11 @@ fn heads_that_two_servers_take_differently_never_arrive() {
         "X_HTTP_Method_Override: DELETE\r\nContent-Length: 2",
         "X-HTTP-Method: DELETE\r\nContent-Length: 2",
         "X-Original-URL: /admin\r\nContent-Length: 2",
+        "X-HTTP-Verb-Override: DELETE\r\nContent-Length: 2",
+        "_method: DELETE\r\nContent-Length: 2",
+        "Expect: 200-ok\r\nContent-Length: 2",
+        "Expect: y 100-continue\r\nContent-Length: 2",
+        "Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 2",
         "Authorization: Bearer a\r\nAuthorization: Bearer b\r\nContent-Length: 2",
         "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2",
         "Content-Type: application/json, text/plain\r\nContent-Length: 2",
@@ -115,10 +120,12 @@ fn heads_that_two_servers_take_differently_never_arrive() {
         let answer = gate.request("GET", target, &format!("X-Agent-Key: {key}\r\n"), "");
         assert_eq!(answer.status, 400, "{target}");
     }
-    let no_host = format!(
-        "GET /proxy/github/user HTTP/1.1\r\nConnection: close\r\nX-Agent-Key: {key}\r\n\r\n"
-    );
-    assert_eq!(gate.raw(no_host.as_bytes()).status, 400);
+    for host in ["", "Host: gate:99999\r\n", "Host: gate:x\r\n"] {
+        let odd = format!(
+            "GET /proxy/github/user HTTP/1.1\r\n{host}Connection: close\r\nX-Agent-Key: {key}\r\n\r\n"
+        );
+        assert_eq!(gate.raw(odd.as_bytes()).status, 400, "{host}");
+    }
     assert_eq!(arrived(&recorder), []);
 }
 
@@ -171,7 +178,7 @@ fn nothing_of_who_stands_behind_the_gate_and_no_key_goes_upstream() {
     let key = gate.agent("a", "allow_all").key;
     let request = format!(
         "POST /proxy/github/user HTTP/1.1\r\nHost: gate\r\nX-Agent-Key: {key}\r\nConnection: close\r\n\
-         X-Forwarded-Host: evil\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: host=evil\r\nX-Host: evil\r\nX-Real-IP: 1.2.3.4\r\n\
+         X-Forwarded-Host: evil\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: host=evil\r\nX-Host: evil\r\nX-Real-IP: 1.2.3.4\r\nX-HTTP-Host-Override: evil\r\nProxy: http://evil\r\n\
          TE: trailers\r\nTrailer: X-Sum, X-Agent-Key, Authorization\r\nContent-Type: application/json\r\n\
          Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\nX-Sum: 1\r\nX-Agent-Key: {key}\r\nAuthorization: Bearer evil\r\n\r\n"
     );

@@ -7,15 +7,15 @@
 //! reader is not blind is a test of its own: it must find one in every frame
 //! made here.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::lenient::read_leniently;
 use crate::support::client::Client;
-use crate::support::{Sandbox, helper, python, real, recorder};
+use crate::support::{Sandbox, real, recorder};
 
 mod frames;
 
@@ -107,7 +107,10 @@ fn naughty_strings() {
 fn json_test_suite() {
     let Some(rows) = corpus("jsontestsuite.jsonl") else { return };
     let documents = rows.iter().map(|row| {
-        (row["name"].as_str().unwrap().to_owned(), from_base64(row["b64"].as_str().unwrap()))
+        (
+            row["name"].as_str().unwrap().to_owned(),
+            STANDARD.decode(row["b64"].as_str().unwrap()).unwrap(),
+        )
     });
     hold(Opening::Revision("2025-11-25"), POLICY, &frames::from_documents(documents));
 }
@@ -153,27 +156,6 @@ fn refuses(message: &Value, id: &Value) -> bool {
     (addressed && refused) || batch
 }
 
-/// What the lenient reader makes of each frame.
-fn read_leniently<'f>(frames: impl IntoIterator<Item = &'f [u8]>) -> Vec<String> {
-    let mut reader = Command::new(python())
-        .arg(helper("lenient.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = String::new();
-    for frame in frames {
-        frame.iter().for_each(|byte| write!(input, "{byte:02x}").unwrap());
-        input.push('\n');
-    }
-    let mut stdin = reader.stdin.take().unwrap();
-    let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let output = reader.wait_with_output().unwrap();
-    feeder.join().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
-
 /// The rows of a corpus that lies beside the checkout, where it does.
 fn corpus(name: &str) -> Option<Vec<Value>> {
     let folder = std::env::var_os("AGENTGATE_TRUTH").map_or_else(
@@ -185,23 +167,6 @@ fn corpus(name: &str) -> Option<Vec<Value>> {
         return None;
     };
     Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
-}
-
-/// Standard base64 (RFC 4648, section 4).
-fn from_base64(text: &str) -> Vec<u8> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bytes = Vec::new();
-    let (mut held, mut bits) = (0_u32, 0);
-    for digit in text.bytes().take_while(|&byte| byte != b'=') {
-        let value = ALPHABET.iter().position(|&each| each == digit).unwrap();
-        held = (held << 6 | u32::try_from(value).unwrap()) & 0xffff;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push(u8::try_from(held >> bits & 0xff).unwrap());
-        }
-    }
-    bytes
 }
 
 // === impl Opening ===

@@ -151,6 +151,9 @@ fn a_command_that_does_not_exist_is_told() {
     let mut client = gated(&sandbox, argv(["no-such-command"]));
     assert_eq!(client.wait(PATIENCE).expect("an end").code(), Some(127));
     assert!(client.stderr().contains("it is not on PATH: install it"), "{}", client.stderr());
+    let mut client = gated(&sandbox, argv(["npx -y server /srv"]));
+    assert_eq!(client.wait(PATIENCE).expect("an end").code(), Some(127));
+    assert!(client.stderr().contains("write each as a word of its own"), "{}", client.stderr());
 }
 
 #[test]

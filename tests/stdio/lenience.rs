@@ -29,6 +29,15 @@ rules:
   - { tool: act, when: 'has(args.labels) && \"prod\" in args.labels', effect: deny }
   - { tool: act, args: { name: { regex: '^main$' } }, effect: deny }
   - { tool: act, args: { limit: 22 }, effect: deny }
+  - { tool: act, args: { size: { gt: 100 } }, effect: deny }
+  - { tool: act, when: 'has(args.uid) && args.uid < 1000', effect: deny }
+  - { tool: act, args: { host: 127.0.0.1 }, effect: deny }
+  - { tool: act, args: { net: { glob: '127.*' } }, effect: deny }
+  - { tool: act, args: { site: { prefix: 'https://evil.example/' } }, effect: deny }
+  - { tool: act, args: { sql: { contains: 'drop table' } }, effect: deny }
+  - { tool: act, args: { query: { regex: '(?i)\\bdrop\\s+table\\b' } }, effect: deny }
+  - { tool: act, args: { dot: [~/.netrc, ~/.npmrc] }, effect: deny }
+  - { tool: act, args: { keys: { prefix: ~/.ssh/ } }, effect: deny }
 default_effect: allow
 ";
 
@@ -49,6 +58,13 @@ rules:
   - { tool: act, args: { mail: { suffix: '@acme.example' } }, effect: allow }
   - { tool: act, when: 'has(args.labels) && !(\"prod\" in args.labels)', effect: allow }
   - { tool: act, args: { limit: { exists: true, ne: 22 } }, effect: allow }
+  - { tool: act, args: { size: { lte: 100 } }, effect: allow }
+  - { tool: act, when: 'has(args.uid) && args.uid >= 1000', effect: allow }
+  - { tool: act, args: { host: { exists: true, ne: 127.0.0.1 } }, effect: allow }
+  - { tool: act, args: { site: { prefix: 'https://good.example/' } }, effect: allow }
+  - { tool: act, args: { sql: { prefix: select } }, effect: allow }
+  - { tool: act, args: { dot: { prefix: ~/notes } }, effect: allow }
+  - { tool: act, args: { keys: { exists: true } }, conditions: { not: { args: { keys: { prefix: ~/.ssh/ } } } }, effect: allow }
 default_effect: deny
 ";
 
@@ -149,6 +165,37 @@ fn calls() -> Vec<Value> {
         "bob@acme.example",
         "bob@acme.example, eve@acme.example",
         "file:///srv/?/../../etc/passwd",
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "::ffff:127.0.0.1",
+        "10.0.0.1",
+        "https://evil.example",
+        "https://evil.example/x",
+        "https://evil.example./x",
+        "https://me:you@evil.example/x",
+        "HTTPS://EVIL.example?x",
+        "evil.example/x",
+        "https://good.example/x",
+        "https://good.example@evil.example/x",
+        "drop table t",
+        "DROP  TABLE t",
+        "drop\ttable t",
+        "drop\n  table t",
+        "drop/**/table t",
+        "drop -- why\ntable t",
+        "select 1",
+        "~/.netrc",
+        "/home/me/.netrc",
+        "/home/you/../me/.netrc",
+        "$HOME/.netrc",
+        "${HOME}/.ssh/id",
+        "/home/me/.ssh",
+        "file:///home/me/.ssh/id",
+        "/home/me/notes/a",
     ];
     let others = [
         json!(22),
@@ -173,11 +220,15 @@ fn calls() -> Vec<Value> {
         json!(["PROD"]),
         json!((1_i64 << 32) + 22),
         json!(1_i64 << 32),
+        json!(1_000 - (1_i64 << 32)),
+        json!(101),
+        json!(5_000),
     ];
     let values: Vec<Value> = texts.into_iter().map(Value::from).chain(others).collect();
     let names = [
         "branch", "owner", "count", "loose", "force", "dry_run", "tags", "to", "uri", "path",
-        "file", "rel", "home", "mail", "labels", "name", "limit",
+        "file", "rel", "home", "mail", "labels", "name", "limit", "size", "uid", "host", "net",
+        "site", "sql", "query", "dot", "keys",
     ];
     let calls =
         names.iter().flat_map(|name| values.iter().map(move |value| json!({ *name: value })));

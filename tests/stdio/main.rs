@@ -16,10 +16,19 @@ mod kill;
 #[cfg(test)]
 mod lenience;
 #[cfg(test)]
+#[path = "../shared/lenient.rs"]
+mod lenient;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
+#[path = "../shared/real.rs"]
+mod real;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transparency;
 #[cfg(test)]
 mod verdicts;
+#[cfg(test)]
+#[path = "../shared/wait.rs"]
+mod wait;

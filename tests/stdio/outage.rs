@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Sandbox, Wrap, eventually, real, recorder};
+use crate::support::{PATIENCE, Sandbox, Wrap, argv, eventually, real, recorder};
 
 /// A gated recorder, and how many calls it made.
 struct Session {
@@ -46,6 +46,24 @@ impl Session {
 
 fn passed(reply: &Value) -> bool {
     reply["result"]["content"][0]["text"] == "done"
+}
+
+/// As where its file is on the disk that is full, or its reader has gone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_gate_that_cannot_say_what_is_wrong_goes_on() {
+    let sandbox = Sandbox::new();
+    let record = sandbox.path("received");
+    let gate = sandbox.wrap().policy("allow_all").command(recorder(&record));
+    let mute = argv(["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"]);
+    let mut client = Client::spawn(&[mute, gate].concat());
+    client.initialize();
+    let mut session = Session { sandbox, client, calls: 0 };
+    assert!(passed(&session.call()));
+    std::fs::remove_file(session.sandbox.database()).unwrap();
+    assert_refused_for_the_log(&session.call());
+    session.await_recovery();
+    assert!(session.client.close().success());
 }
 
 /// Fails unless the reply is a refusal that says that the log is why.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use etcetera::BaseStrategy as _;
 use serde_json::Value;
 
-use super::gated::Gate;
+use super::gated::{Gate, is_gate};
 use super::{Finding, shown};
 use crate::net::is_loopback;
 use crate::policy::lookup::Lookup;
@@ -152,6 +152,12 @@ impl ClientFile {
                 None => Finding::good("client", subject, "is gated"),
                 Some((detail, fix)) => Finding::bad("client", subject, detail, fix),
             },
+            Server::Started(program) if is_gate(program) => Finding::bad(
+                "client",
+                subject,
+                "starts agentgate, but not `agentgate wrap`",
+                "begin \"args\" with \"wrap\", and give each argument a word of its own",
+            ),
             // Only the first word: arguments may hold secrets.
             Server::Started(program) => Finding::bad(
                 "client",
@@ -313,6 +319,18 @@ mod tests {
             let finding = file.judge(&name, &server, &Lookup::default());
             assert!(!format!("{finding:?}").contains("hunter2"));
             assert!(finding.fix.unwrap().contains(r#""wrap", "--name", "s", "--", "npx""#));
+        }
+    }
+
+    #[test]
+    fn a_gate_that_is_told_to_do_something_else_is_none() {
+        let file = ClientFile { client: "Cursor", path: "mcp.json".into(), key: "mcpServers" };
+        for args in [json!(["wrap --name s -- npx x"]), json!(["warp", "--", "npx"]), json!([])] {
+            let document = json!({ "mcpServers": {
+                "s": { "command": "/opt/bin/agentgate", "args": args } }});
+            let (name, server) = file.servers(&document).remove(0);
+            let finding = file.judge(&name, &server, &Lookup::default());
+            assert!(finding.detail.contains("not `agentgate wrap`"), "{finding:?}");
         }
     }
 

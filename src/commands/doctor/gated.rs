@@ -34,11 +34,8 @@ pub(super) struct Gate {
 impl Gate {
     /// The gate in a command of these words, where there is one.
     pub(super) fn read(words: &[&str], env: Option<&Value>) -> Option<Self> {
-        let is_gate = |program: &str, word: &str| {
-            let stem = program.rsplit(['/', '\\']).next().unwrap_or(program);
-            matches!(stem, "agentgate" | "agentgate.exe") && word == "wrap"
-        };
-        let at = words.iter().zip(words.iter().skip(1)).position(|(one, two)| is_gate(one, two))?;
+        let mut pairs = words.iter().zip(words.iter().skip(1));
+        let at = pairs.position(|(program, word)| is_gate(program) && *word == "wrap")?;
         let env = env.and_then(Value::as_object).into_iter().flatten();
         let env = env.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
         Some(Self {
@@ -219,6 +216,12 @@ fn policy_fault(lookup: &Lookup, name: &str) -> Option<(String, String)> {
         false => format!("agentgate check '{shown}'"),
     };
     Some((format!("{NO_START}: policy `{shown}`: {wrong}"), fix))
+}
+
+/// Whether this program is AgentGate, by its name.
+pub(super) fn is_gate(program: &str) -> bool {
+    let stem = program.rsplit(['/', '\\']).next().unwrap_or(program);
+    matches!(stem, "agentgate" | "agentgate.exe")
 }
 
 fn can_start(program: &str) -> bool {

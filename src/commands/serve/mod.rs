@@ -24,6 +24,12 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Done> {
     if telemetry::is_json() {
         os::listen_to_servers(|program, line| tracing::info!(program, "{line}"));
     }
+    // What the environment says is for `wrap`, too.
+    anyhow::ensure!(
+        args.decide.agent.is_none() || std::env::var_os("AGENTGATE_AGENT").is_some(),
+        "--agent is for `wrap`: whoever asks `serve` shows a key, and `agentgate agents create NAME` \
+         makes one"
+    );
     let plan = Plan::read(args, Home::find()?, &Legacy::from_env())?;
     let master = master_key(&plan)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -117,6 +117,7 @@ impl Serving {
             self.proxy.book.turn_over(&settings.policies, lookup, policies::mode(settings));
         turned.map_err(|found| policies::told(&found, settings))?;
         servers.show();
+        self.hosted.treat(hosting::treatment(settings));
         self.proxy.sites.store(Arc::new(plan.sites()));
         self.proxy.limits.store(Arc::new(limits(plan)));
         if let Some(exit) = &self.proxy.exit {
@@ -223,6 +224,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,
+        treatment: Arc::new(ArcSwap::from_pointee(hosting::treatment(&plan.settings))),
         secrets: Secrets::new(hosting::secrets(&plan.settings)),
     };
     let is_master = move |headers: &http::HeaderMap| {

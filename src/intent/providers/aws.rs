@@ -3,12 +3,14 @@
 //! go by method and path. Where that misleads, a table made from the access
 //! levels that AWS publishes says so.
 
-use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, TABLE, VERBS};
+use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, RIGHTS, TABLE, VERBS};
 use super::table::Rows;
-use crate::action::{Body, HttpRequest, Provider};
-use crate::intent::http::{METHOD, form_pairs};
+use crate::action::{Body, HttpRequest, Provider, aws_bare_host};
+use crate::intent::http::{METHOD, form_pairs, last_segment};
+use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
+use crate::json::Json;
 
 const TABLE_SAYS: &str = "what AWS publishes of the operation";
 
@@ -143,6 +145,9 @@ fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
     if operation == "Query" && !only_selects(request) {
         return Judgement::unsure("a statement that may do more than select");
     }
+    if removes_items(request, operation) {
+        return Judgement::l2(Intent::Delete, "items to be deleted among others");
+    }
     match (listed, tool::by_name(operation)) {
         (Some(true), _) => Judgement::l2(Intent::Read, TABLE_SAYS),
         (None, _) if reads_by_name(operation) => {
@@ -155,7 +160,37 @@ fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
         (None, named) if named.intent.is_read() => {
             Judgement::l2(Intent::Execute, "a name that AWS's reads do not have")
         }
+        (_, named) if named.intent != Intent::Delete && changes_rights(request, operation) => {
+            Judgement::l2(Intent::Admin, "a change of who may do what")
+        }
         (_, named) => named,
+    }
+}
+
+/// Who may do what is all that IAM is about.
+fn changes_rights(request: &HttpRequest, operation: &str) -> bool {
+    RIGHTS.binary_search(&operation).is_ok() || service(request) == Some("iam")
+}
+
+/// Whether DynamoDB is to delete some of several items.
+fn removes_items(request: &HttpRequest, operation: &str) -> bool {
+    fn holds(value: &Json, name: &str) -> bool {
+        match value {
+            Json::Object(members) => members.iter().any(|(key, it)| key == name || holds(it, name)),
+            Json::Array(items) => items.iter().any(|item| holds(item, name)),
+            _ => false,
+        }
+    }
+    let name = match operation {
+        "BatchWriteItem" => "DeleteRequest",
+        "TransactWriteItems" => "Delete",
+        _ => return false,
+    };
+    match &request.body {
+        Body::Empty => false,
+        Body::Json(body) => holds(body, name),
+        // Nobody can say.
+        Body::Text(_) | Body::Opaque => true,
     }
 }
 
@@ -201,11 +236,80 @@ fn by_method(request: &HttpRequest) -> Judgement {
         }
         ("GET", None) => Judgement::l1(Intent::Read, METHOD),
         ("DELETE", _) => Judgement::l1(Intent::Delete, METHOD),
-        ("PUT" | "PATCH", _) => Judgement::l1(Intent::Update, METHOD),
-        ("POST", _) => {
-            Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, "POST and no other sign") }
-        }
+        ("POST" | "PUT" | "PATCH", _) => match written_by_name(request) {
+            Some(intent) => Judgement::l2(intent, "what the path or the query says is done"),
+            None if method == "POST" => {
+                const WHY: &str = "POST and no other sign";
+                Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, WHY) }
+            }
+            None => Judgement::l1(Intent::Update, METHOD),
+        },
         _ => Judgement::unsure("a method that AWS does not use"),
+    }
+}
+
+/// What a POST or PUT does, where a word says more of it than the method:
+/// `/DeleteChannel`, `/filters/delete`, `/phone-numbers?operation=batch-delete`,
+/// `/v2/email/outbound-emails`, S3's `?delete` and `?policy`.
+fn written_by_name(request: &HttpRequest) -> Option<Intent> {
+    const RIGHTS: [&str; 4] = ["acl", "ownershipControls", "policy", "publicAccessBlock"];
+    let asked = |name: &str| request.query.iter().any(|(key, _)| key == name);
+    if is_s3(request) {
+        return match request.method == "POST" {
+            true => asked("delete").then_some(Intent::Delete),
+            false => RIGHTS.into_iter().any(asked).then_some(Intent::Admin),
+        };
+    }
+    if is_others(request) {
+        return None;
+    }
+    let last = last_segment(&request.path);
+    if last == "rrset" {
+        return removes_records(request).then_some(Intent::Delete);
+    }
+    // By PUT things get their names; those of ARNs are names, too.
+    let is_name = last.contains(':') || request.method != "POST" && words(last).nth(1).is_some();
+    let operation = request.query.iter().filter(|(name, _)| name == "operation");
+    let said = operation.map(|(_, value)| value.as_str()).chain((!is_name).then_some(last));
+    said.filter_map(said_by).next()
+}
+
+/// Whether Route 53 is to delete some of the records that it is to change, each of them
+/// with its verb. References and sections of XML may spell it, too.
+fn removes_records(request: &HttpRequest) -> bool {
+    match &request.body {
+        Body::Empty => false,
+        Body::Text(xml) => ["DELETE", "&#", "<!"].iter().any(|sign| xml.contains(sign)),
+        Body::Json(_) | Body::Opaque => true,
+    }
+}
+
+/// `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`, `outbound-emails`,
+/// `invocations`, `start-job`; but not `tests` or `runGroup`, which are made.
+fn said_by(name: &str) -> Option<Intent> {
+    const GLUED: [&str; 4] = ["batchdelete", "cancel", "deregister", "terminate"];
+    let name = name.rsplit('.').next().unwrap_or(name);
+    let plain = name.to_ascii_lowercase();
+    if GLUED.iter().any(|verb| plain.starts_with(verb)) {
+        return Some(Intent::Delete);
+    }
+    if plain.starts_with("outbound-") && !["config", "link"].iter().any(|end| plain.ends_with(end))
+    {
+        return Some(Intent::Send);
+    }
+    if plain.starts_with("invocation") || plain == "async-invocations" {
+        return Some(Intent::Execute);
+    }
+    let verb = words(name).find(|word| !word.eq_ignore_ascii_case("batch"))?;
+    match role(verb) {
+        Role::Writes(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
+        _ if ["launch", "start", "stop", "trigger"]
+            .iter()
+            .any(|v| verb.eq_ignore_ascii_case(v)) =>
+        {
+            Some(Intent::Execute)
+        }
+        _ => None,
     }
 }
 
@@ -239,10 +343,9 @@ fn service(request: &HttpRequest) -> Option<&str> {
 }
 
 fn service_at(host: &str) -> Option<&str> {
-    const DOMAINS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
-    let host = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
+    let host = aws_bare_host(host)?;
     let service = match host.rsplit_once('.') {
-        Some((service, region)) if is_region(region) => service,
+        Some((service, region)) if is_region(region) || region == "us-gov" => service,
         _ => host,
     };
     let service = service.strip_suffix(".dualstack").unwrap_or(service);

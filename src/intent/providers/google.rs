@@ -30,7 +30,7 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     }
     // Whether an escaped colon makes a verb is nothing to rely on here.
     let path = path.replace("%3A", ":");
-    let verb = custom_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
+    let verb = last_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
     if verb.is_some_and(hands_out_secret) {
         return Judgement::l2(Intent::Execute, "a secret that is handed out");
     }
@@ -54,6 +54,14 @@ pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
         // Compute Engine, older than the colon.
         None => last_segment(path) == "testIamPermissions" && !is_storage(request, path),
     })
+}
+
+/// Whether a POST speaks in a space of Google Chat.
+pub(in crate::intent) fn sends_message(request: &HttpRequest, path: &str) -> bool {
+    let service = request.host.as_deref().and_then(|host| host.split('.').next());
+    let mut segments = path.split('/').skip(2);
+    let place = [(); 4].map(|()| segments.next());
+    service == Some("chat") && matches!(place, [Some("spaces"), Some(_), Some("messages"), None])
 }
 
 /// Whether the answer goes to a bucket or a table: `outputConfig`, `gcsDestination`,
@@ -83,6 +91,13 @@ fn hands_out_secret(verb: &str) -> bool {
 pub(in crate::intent) fn custom_verb<'p>(request: &HttpRequest, path: &'p str) -> Option<&'p str> {
     let verb = last_segment(path).split_once(':').map(|(_, verb)| verb)?;
     (!verb.contains(':') && !is_storage(request, path)).then_some(verb)
+}
+
+/// What stands behind the last colon, where Google's routers look for the verb: a name
+/// may hold colons itself.
+fn last_verb<'p>(request: &HttpRequest, path: &'p str) -> Option<&'p str> {
+    let (_, verb) = last_segment(path).rsplit_once(':')?;
+    (!is_storage(request, path)).then_some(verb)
 }
 
 /// Whether customers name what the path ends in: objects, in whichever of the APIs.
@@ -163,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_of_iam_is_who_may_do_what() {
+        let post = |path: &str| http_intent("cloudresourcemanager.googleapis.com", path);
+        assert_eq!(post("/v1/projects/p:setIamPolicy"), Intent::Admin);
+        assert_eq!(post("/v1/projects/p:getIamPolicy"), Intent::Query);
+    }
+
+    fn http_intent(host: &str, path: &str) -> Intent {
+        let mut asked = request("google", "POST", path);
+        asked.host = Some(host.to_owned());
+        crate::intent::http::judge(&asked).intent
+    }
+
+    #[test]
     fn an_answer_that_goes_elsewhere_is_written() {
         let intent = |path: &str, body: &str| {
             let mut asked = request("google", "POST", path);
@@ -223,6 +251,9 @@ mod tests {
         }
         assert_eq!(intent("oauth2.googleapis.com", "/revoke"), Intent::Admin);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x%3Astart"), Intent::Execute);
+        let secret = "/v1/things/example.com:x:showVcenterCredentials";
+        assert_eq!(intent("new.googleapis.com", secret), Intent::Execute);
+        assert_eq!(intent("storage.googleapis.com", "/bucket/a:b:start"), Intent::Read);
         let store = "/v1/projects/p/locations/l/datasets/d/fhirStores/s/fhir";
         let fhir = |rest: &str| intent("healthcare.googleapis.com", &format!("{store}/{rest}"));
         assert_eq!(fhir("Group/1/$export"), Intent::Execute);

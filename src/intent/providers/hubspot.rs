@@ -19,6 +19,11 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     }
 }
 
+/// Whether a POST deletes: `batch/archive` does to many what DELETE does to one.
+pub(in crate::intent) fn removes(path: &str) -> bool {
+    path.ends_with("/archive")
+}
+
 /// `v3`, `2026-03`, `2026-09-beta`
 fn is_version(segment: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

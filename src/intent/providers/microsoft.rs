@@ -62,6 +62,19 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     }
 }
 
+/// Whether a POST puts a message into a chat or a channel. A mail is only drafted
+/// (`me/messages`).
+pub(in crate::intent) fn sends_message(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    // `chats('x')` is the same as `chats/x`.
+    let segments: Vec<&str> = path.split('/').flat_map(|segment| segment.splitn(2, '(')).collect();
+    let place = match &segments[..] {
+        [place @ .., "messages", _, "replies"] | [place @ .., "messages"] => place,
+        _ => return false,
+    };
+    matches!(place, [.., "chats" | "channels", _] | [.., "primarychannel"])
+}
+
 fn is_below(path: &str, name: &str) -> bool {
     path.split('/').any(|segment| segment.eq_ignore_ascii_case(name))
 }
@@ -76,9 +89,11 @@ fn asks(action: &str) -> bool {
     }
     let action = action.rsplit('.').next().unwrap_or(action);
     let plain = action.to_ascii_lowercase();
-    // `getPasswordSingleSignOnCredentials`; a collection of tasks.
+    // `getPasswordSingleSignOnCredentials`; collections of tasks and of work to be done
+    // (`evaluateLabelJobs`).
     if ["credential", "secret"].iter().any(|word| plain.contains(word))
         || plain.starts_with("checklist")
+        || plain.ends_with("jobs")
     {
         return false;
     }
@@ -126,6 +141,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_in_a_chat_or_a_channel_is_sent() {
+        for path in [
+            "/v1.0/chats/x/messages",
+            "/v1.0/me/Chats('x')/Messages",
+            "/v1.0/teams/x/channels/y/messages",
+            "/v1.0/teams/x/channels/y/messages/z/replies",
+            "/v1.0/teams('x')/channels('y')/messages('z')/replies",
+            "/beta/groups/x/team/primaryChannel/messages",
+        ] {
+            assert!(sends_message(path), "{path}");
+        }
+        for path in [
+            "/v1.0/me/messages",
+            "/v1.0/me/mailFolders/channels/messages",
+            "/v1.0/chats/x/members",
+            "/v1.0/drives/x/items/y/workbook/comments/z/replies",
+        ] {
+            assert!(!sends_message(path), "{path}");
+        }
+    }
+
+    #[test]
     fn actions_that_ask() {
         for path in [
             "/v1.0/me/calendar/getSchedule",
@@ -157,6 +194,8 @@ mod tests {
             "/beta/users/x/getPasswordsinglesignoncredentials",
             "/v1.0/me/todo/lists/l/tasks/t/checkListItems",
             "/v1.0/sites/x/listS",
+            "/beta/dataClassification/evaluateLabelJobs",
+            "/beta/dataClassification/evaluateDlpPoliciesjobs",
             "/v1.0/servicePrincipals/x/Synchronization/jobs/y/validateIt",
             "/v1.0/drives/x/items/y/checkout",
             "/v1.0/drives/x/items/y/checkOut",

@@ -119,10 +119,30 @@ pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
         | ["ui-api", "list-records" | "related-list-records", _, _]
         // Runs a report as it would be with these filters, and saves nothing.
         | ["analytics", "reports", _, ""]
+        // SQL of Data Cloud, which knows nothing but SELECT.
+        | ["ssot", "query" | "queryv2" | "query-sql", "", ""]
         | ["wave", "query", "", ""] => place != ["analytics", "reports", "", ""],
         ["composite", "sobjects", kind, ""] => !kind.is_empty() && asks_for_records(request),
         _ => false,
     }
+}
+
+/// Whether a POST begins a job of the Bulk API, in either version, that deletes records.
+/// One that does not say plainly that it does something else is taken for one.
+pub(in crate::intent) fn removes(request: &HttpRequest, path: &str) -> bool {
+    const OTHERS: [&str; 5] = ["insert", "update", "upsert", "query", "queryAll"];
+    let is_job = place(path) == Some(["jobs", "ingest", "", ""])
+        || path.starts_with("/services/async/") && path.ends_with("/job");
+    let operation = || match &request.body {
+        Body::Json(body) => body.as_object()?.get("operation")?.as_str(),
+        // `<operation>insert</operation>`, once
+        Body::Text(xml) => match &xml.split("operation>").collect::<Vec<_>>()[..] {
+            [_, operation, _] => operation.strip_suffix("</"),
+            _ => None,
+        },
+        Body::Empty | Body::Opaque => None,
+    };
+    is_job && !operation().is_some_and(|operation| OTHERS.contains(&operation.trim()))
 }
 
 /// Up to four segments behind `/services/data/v60.0`, with nothing behind them.
@@ -159,9 +179,37 @@ mod tests {
         assert!(!reads("/services/data/v60.0/composite/sobjects", ids));
         assert!(reads("/services/data/v60.0/scheduling/getAppointmentSlots", "{}"));
         assert!(reads("/services/data/v60.0/analytics/reports/00O1", "{}"));
+        assert!(reads("/services/data/v64.0/ssot/query-sql", r#"{"sql":"SELECT 1"}"#));
+        assert!(!reads("/services/data/v64.0/ssot/segments", "{}"));
         assert!(!reads("/services/data/v60.0/analytics/reports", "{}"));
         assert!(!reads("/services/data/v60.0/analytics/reports/00O1/instances", "{}"));
         assert!(!reads("/services/data/v60.0/sobjects/Account", "{}"));
+    }
+
+    #[test]
+    fn a_job_may_delete() {
+        let begins = |path: &str, body: Body| {
+            removes(&HttpRequest { body, ..request("salesforce", "POST", path) }, path)
+        };
+        let json = |text: &str| Body::Json(json::parse(text.as_bytes()).expect("JSON"));
+        let (two, one) = ("/services/data/v60.0/jobs/ingest", "/services/async/60.0/job");
+        for operation in ["delete", "hardDelete"] {
+            let body = format!(r#"{{"object":"Account","operation":"{operation}"}}"#);
+            assert!(begins(two, json(&body)) && begins(one, json(&body)), "{operation}");
+        }
+        let xml = |inside: &str| Body::Text(format!("<jobInfo xmlns=\"x\">{inside}</jobInfo>"));
+        for inside in [
+            "<operation>delete</operation>",
+            "<operation>&#100;elete</operation>",
+            "<operation>insert</operation><operation>delete</operation>",
+            "<operation a=\"b\">delete</operation>",
+            "",
+        ] {
+            assert!(begins(one, xml(inside)), "{inside}");
+        }
+        assert!(!begins(one, xml("<operation>insert</operation><object>A</object>")));
+        assert!(!begins(two, json(r#"{"object":"Account","operation":"insert"}"#)));
+        assert!(!begins("/services/data/v60.0/sobjects/X", json(r#"{"operation":"delete"}"#)));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
     }
     let intent = match name {
         "postMessage" | "postEphemeral" | "meMessage" | "scheduleMessage" => Intent::Send,
+        // The same, word by word.
+        "startStream" | "appendStream" | "stopStream" if family == "chat" => Intent::Send,
         "setAdmin" | "setOwner" | "setRegular" => Intent::Admin,
         // Hands out a place to upload to.
         "getUploadURLExternal" => Intent::Create,
@@ -83,6 +85,8 @@ mod tests {
             ("search.messages", Intent::Query),
             ("search.delete", Intent::Delete),
             ("chat.postMessage", Intent::Send),
+            ("chat.startStream", Intent::Send),
+            ("chat.appendStream", Intent::Send),
             ("admin.emoji.add", Intent::Create),
             ("users.deletePhoto", Intent::Delete),
             ("files.getUploadURLExternal", Intent::Create),

@@ -36,44 +36,100 @@ pub enum Back {
     Nothing,
 }
 
-/// The gate's own ids, which no client of the same connection has.
-pub const PROBE: &str = "\"agentgate-probe\"";
-/// See [`PROBE`].
-pub const HANDSHAKE: &str = "\"agentgate-handshake\"";
+/// What the gate itself asks a server before it bridges to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// `server/discover`: does the server speak the newer era after all?
+    Discover,
+    /// `initialize`: does it make a handshake?
+    Initialize,
+}
+
+/// What an answer says of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It is to be bridged to.
+    Handshake(Down),
+    /// It speaks the newer era, or neither: there is no bridge.
+    NoBridge,
+    /// Nothing yet.
+    Nothing,
+}
 
 /// What follows the handshake.
 pub const INITIALIZED: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
 
-/// The gate's own `initialize`.
-#[must_use]
-pub fn initialize() -> Bytes {
-    let newest = era::HANDSHAKE.last().copied().unwrap_or_default();
-    format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{HANDSHAKE},\"method\":\"initialize\",\"params\":{{\
-         \"protocolVersion\":\"{newest}\",\"capabilities\":{{}},\
-         \"clientInfo\":{{\"name\":\"agentgate\",\"version\":\"{}\"}}}}}}",
-        env!("CARGO_PKG_VERSION")
-    )
-    .into()
+impl Question {
+    /// In the order in which they are asked.
+    pub const ALL: [Self; 2] = [Self::Discover, Self::Initialize];
+
+    /// Its id, as it is written: one that no client of the same connection has.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Discover => "\"agentgate-probe\"",
+            Self::Initialize => "\"agentgate-handshake\"",
+        }
+    }
+
+    /// The one that a message answers.
+    #[must_use]
+    pub fn answered_by(message: &[u8]) -> Option<Self> {
+        let id = raw(message, &["id"])?;
+        Self::ALL.into_iter().find(|question| question.id().as_bytes() == id)
+    }
+
+    /// The message that asks it.
+    #[must_use]
+    pub fn message(self) -> Bytes {
+        let (method, params) = match self {
+            Self::Discover => (
+                "server/discover",
+                format!(
+                    "\"{}\":{{\"{}\":\"{}\",\"{}\":{{}}}}",
+                    era::META,
+                    era::PROTOCOL_VERSION,
+                    era::STATELESS,
+                    era::CLIENT_CAPABILITIES
+                ),
+            ),
+            Self::Initialize => (
+                "initialize",
+                format!(
+                    "\"protocolVersion\":\"{}\",\"capabilities\":{{}},\
+                     \"clientInfo\":{{\"name\":\"agentgate\",\"version\":\"{}\"}}",
+                    era::HANDSHAKE.last().copied().unwrap_or_default(),
+                    env!("CARGO_PKG_VERSION")
+                ),
+            ),
+        };
+        let id = self.id();
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{params}}}}}"
+        )
+        .into()
+    }
+
+    /// What the answer says. A refused [`Self::Discover`] says nothing: servers of
+    /// either era may refuse it.
+    #[must_use]
+    pub fn finds(self, answer: &[u8]) -> Finding {
+        match self {
+            Self::Discover if is_discovered(answer) => Finding::NoBridge,
+            Self::Discover => Finding::Nothing,
+            Self::Initialize => Down::opened(answer).map_or(Finding::NoBridge, Finding::Handshake),
+        }
+    }
 }
 
-/// The gate's own `server/discover`: does the server speak the newer era after all?
+/// Whether the answer to `initialize` is a handshake, on whatever revision.
 #[must_use]
-pub fn probe() -> Bytes {
-    format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{PROBE},\"method\":\"server/discover\",\"params\":{{\"{}\":{{\
-         \"{}\":\"{}\",\"{}\":{{}}}}}}}}",
-        era::META,
-        era::PROTOCOL_VERSION,
-        era::STATELESS,
-        era::CLIENT_CAPABILITIES
-    )
-    .into()
+pub fn shakes_hands(answer: &[u8]) -> bool {
+    raw(answer, &["result"]).is_some()
 }
 
 /// Whether the answer to `server/discover` is one: the server speaks the newer era.
-#[must_use]
-pub fn is_discovered(answer: &[u8]) -> bool {
+fn is_discovered(answer: &[u8]) -> bool {
     let versions = raw(answer, &["result", "supportedVersions"]);
     versions.is_some_and(|versions| versions.starts_with(b"[")) || is_modern_error(answer)
 }
@@ -88,8 +144,7 @@ pub fn is_modern_error(answer: &[u8]) -> bool {
 impl Down {
     /// What is known since this answer to `initialize`; `None` where it is none,
     /// or where a revision was agreed on that the gate does not know.
-    #[must_use]
-    pub fn opened(initialized: &[u8]) -> Option<Self> {
+    fn opened(initialized: &[u8]) -> Option<Self> {
         let result = raw(initialized, &["result"])?;
         let revision = raw(result, &["protocolVersion"]).and_then(answer::string)?;
         if !era::HANDSHAKE.contains(&revision.as_str()) {
@@ -176,9 +231,15 @@ mod tests {
 
     #[test]
     fn the_handshake_claims_nothing_that_could_not_be_carried() {
-        let initialize = parsed(&initialize());
+        for (question, method) in
+            [(Question::Discover, "server/discover"), (Question::Initialize, "initialize")]
+        {
+            let asked = parsed(&question.message());
+            assert_eq!((&asked["method"], &asked["jsonrpc"]), (&json!(method), &json!("2.0")));
+            assert_eq!(Question::answered_by(&question.message()), Some(question));
+        }
+        let initialize = parsed(&Question::Initialize.message());
         assert_eq!(initialize["params"]["capabilities"], json!({}));
-        assert_eq!(parsed(&probe())["method"], "server/discover");
         assert!(parsed(super::INITIALIZED.as_bytes())["id"].is_null());
     }
 
@@ -193,7 +254,7 @@ mod tests {
                 "ttlMs": 0, "cacheScope": "private", "instructions": "Be kind.",
                 "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s", "version": "2"}}}})
         );
-        assert!(is_discovered(&answer));
+        assert_eq!(Question::Discover.finds(&answer), Finding::NoBridge);
         for other in [&br#"{"id":1,"result":{"protocolVersion":"2099-01-01"}}"#[..], b"{}", b"x"] {
             assert_eq!(Down::opened(other), None);
         }

@@ -11,15 +11,23 @@
 //! into `_meta` ([`up`]) or into results ([`down`]), and every byte that was judged
 //! (`params.name`, `params.arguments`, …) goes on as it was. What has no clear
 //! counterpart on the other side is answered as a method that is not there, and is
-//! not announced. Pure; [`crate::mcp::http`] has what carries it.
+//! not announced. Pure.
+//!
+//! [`crate::mcp::http`] has what carries it, twice: `link` to a server behind a URL,
+//! `pipe` to a command. Over HTTP each request has a stream of its own, whose end
+//! cancels it, and a session is a header; over pipes there is one stream for all, so
+//! that answers are told apart by their ids, and a session is the process. What does
+//! not depend on that is here: when there is a bridge ([`eras`]), how the gate itself
+//! asks a server for its era ([`down::Question`]), and what becomes of each message.
 //!
 //! A server that speaks the client's era is never bridged: it is asked first, in
 //! the client's own words, and only where it refuses the era does a bridge stand
-//! in. Nor is a client bridged that is known to speak the server's era
+//! in ([`eras`]). Nor is a client bridged that is known to speak the server's era
 //! ([`acquaintance`]).
 
 pub mod acquaintance;
 pub mod down;
+pub mod eras;
 mod splice;
 pub mod up;
 

@@ -167,6 +167,16 @@ pub fn encoded(value: &str) -> String {
     }
 }
 
+/// Puts what [`headers_of`] gives into the headers of a message, as far as headers can
+/// hold it.
+pub fn add_headers_of(message: &[u8], headers: &mut HeaderMap) {
+    for (name, value) in headers_of(message).into_iter().flatten() {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+}
+
 /// What the headers of a message of the stateless era have to say: its revision,
 /// its method and its name. `None` for other messages.
 #[must_use]

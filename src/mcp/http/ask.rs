@@ -50,7 +50,7 @@ impl Ask for Asker<'_> {
         headers.insert(ACCEPT, BOTH);
         let asked = async {
             let sent = self.remote.send(request, &headers, self.principal, PATIENCE).await;
-            let response = sent.map_err(|unsent| unsent.words)?;
+            let response = sent.map_err(|unanswered| unanswered.words)?;
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
             }

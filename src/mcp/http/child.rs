@@ -16,17 +16,18 @@ use super::agree::has_method;
 use super::ids::{self, Place, Places};
 use super::paced::{self, Receiver, Sender};
 use super::pipe::Ready;
-use super::problem;
 use super::said::{
     self, BATCH, answered_id, asks_in_batch, belongs_to_a_call, event, event_stream, is_answer,
     names_a_request, status_of,
 };
+use super::{problem, refusal};
 use crate::mcp::answer::messages;
 use crate::mcp::codes::{INVALID_REQUEST, UPSTREAM};
+use crate::mcp::frames;
 use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
 use crate::mcp::relay::Relay;
-use crate::mcp::reply::Told;
+use crate::mcp::reply::{self, Told};
 use crate::mcp::scan::outline;
 use crate::net::Body;
 
@@ -150,11 +151,9 @@ impl Session {
         let (message, waiting, receiver) = match self.expect(id.clone(), message) {
             Ok(expected) => expected,
             Err(what) => {
-                let row = self.relay.note_malformed("POST", what).await;
                 let status = StatusCode::CONFLICT;
-                let mut response = problem::error(status, Some(&id), INVALID_REQUEST, what);
-                problem::mark(&mut response, row.as_deref());
-                return response;
+                let answer = problem::error(status, Some(&id), INVALID_REQUEST, what);
+                return refusal::recorded(&self.relay, "POST", what, answer).await;
             }
         };
         if !self.write(&message).await {
@@ -312,21 +311,13 @@ impl Session {
         events(stream::iter(unheard).chain(later))
     }
 
-    /// Writes one message as a line: line feeds in JSON are white space.
     async fn write(&self, message: &[u8]) -> bool {
-        let mut line = message.trim_ascii().to_vec();
-        for byte in &mut line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        line.push(b'\n');
         {
             let mut state = self.state();
             state.asked = Instant::now();
             state.used = state.asked;
         }
-        self.input.push(line.into()).await.is_ok()
+        self.input.push(frames::line(message)).await.is_ok()
     }
 
     /// The end of its input: the relay and the child follow.
@@ -450,15 +441,9 @@ impl Drop for Waiting {
         if self.over || post.own.is_none() {
             return;
         }
-        let id = String::from_utf8_lossy(post.id.as_bytes()).into_owned();
+        let cancelled = reply::cancelled(post.id.as_bytes());
         let session = Arc::clone(&self.session);
-        tokio::spawn(async move {
-            let line = format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
-                 \"params\":{{\"requestId\":{id}}}}}"
-            );
-            session.write(line.as_bytes()).await;
-        });
+        tokio::spawn(async move { session.write(cancelled.as_bytes()).await });
     }
 }
 

@@ -15,12 +15,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::child::Session;
 use super::front::Incoming;
 use super::pipe::{Bridge, Ready};
-use super::problem;
 use super::secrets::Secrets;
 use super::{SESSION, agree, headers};
-use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
+use super::{problem, refusal};
+use crate::mcp::codes::{INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
-use crate::mcp::scan::outline;
 use crate::mcp::session;
 use crate::net::Body;
 use crate::os::{self, Stop, StopRequests};
@@ -201,28 +200,18 @@ impl Children {
                 self.initialize(incoming).await
             }
             (_, None) if id.is_some() => {
-                let what = "its session is not open, or is another's";
-                let row = self.note(&incoming, what).await;
-                let (status, id) = (StatusCode::NOT_FOUND, outline(&incoming.body).id);
-                let words = "Session not found";
-                let mut response = problem::error(status, id.as_deref(), INVALID_REQUEST, words);
-                problem::mark(&mut response, row.as_deref());
-                response
+                refusal::no_such_session(&(self.begin)(&incoming), &incoming).await
             }
             (&Method::POST, None) => {
                 let what = "there is no session: send initialize first";
-                let row = self.note(&incoming, what).await;
                 let status = StatusCode::BAD_REQUEST;
-                let mut response = problem::error(status, None, INVALID_REQUEST, what);
-                problem::mark(&mut response, row.as_deref());
-                response
+                let answer = problem::error(status, None, INVALID_REQUEST, what);
+                self.refused(&incoming, what, answer).await
             }
             _ => {
-                let row = self.note(&incoming, "it names no session").await;
-                let mut response = problem::empty(StatusCode::METHOD_NOT_ALLOWED);
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-                problem::mark(&mut response, row.as_deref());
-                response
+                let mut answer = problem::empty(StatusCode::METHOD_NOT_ALLOWED);
+                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                self.refused(&incoming, "it names no session", answer).await
             }
         }
     }
@@ -241,9 +230,15 @@ impl Children {
         Ok(self.begin(key, incoming).await?.ready.is_made().await)
     }
 
-    /// Records a request that goes to no child, and gives its row.
-    async fn note(&self, incoming: &Incoming, what: &str) -> Option<String> {
-        (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await
+    /// The answer to a request that goes to no child, which is recorded.
+    async fn refused(
+        &self,
+        incoming: &Incoming,
+        what: &str,
+        answer: Response<Body>,
+    ) -> Response<Body> {
+        let relay = (self.begin)(incoming);
+        refusal::recorded(&relay, incoming.method.as_str(), what, answer).await
     }
 
     /// Tells every child to end.
@@ -385,11 +380,8 @@ impl Children {
     }
 
     async fn unavailable(&self, incoming: &Incoming, what: &str) -> Box<Response<Body>> {
-        let row = self.note(incoming, what).await;
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let mut response = problem::error(status, None, UPSTREAM, what);
-        problem::mark(&mut response, row.as_deref());
-        Box::new(response)
+        let answer = problem::error(StatusCode::SERVICE_UNAVAILABLE, None, UPSTREAM, what);
+        Box::new(self.refused(incoming, what, answer).await)
     }
 
     fn start(
@@ -415,9 +407,11 @@ impl Children {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(async move {
-            let says = Arc::clone(&of_child).distribute(relay.told());
-            let unawaited = Arc::clone(&of_child).unawaited();
-            let client: (os::Source, _, _) = (Box::new(from_session), says, unawaited);
+            let client = session::Client {
+                says: Box::new(from_session),
+                told: Arc::clone(&of_child).distribute(relay.told()),
+                gone: Arc::clone(&of_child).unawaited(),
+            };
             if let Err(error) = session::run(&relay, client, server, told).await {
                 tracing::warn!(%error, "a session broke");
             }
@@ -445,14 +439,7 @@ impl Children {
         let declared = |tool: &str| session.relay.param_headers(tool);
         match agree::check(&incoming.headers, &incoming.body, declared) {
             Ok(()) => session.post(incoming.body, headers::names_types(&incoming.headers)).await,
-            Err(mismatch) => {
-                let words = mismatch.to_string();
-                let row = session.relay.note_malformed("tools/call", &words).await;
-                let (status, id) = (StatusCode::BAD_REQUEST, outline(&incoming.body).id);
-                let mut response = problem::error(status, id.as_deref(), HEADER_MISMATCH, &words);
-                problem::mark(&mut response, row.as_deref());
-                response
-            }
+            Err(mismatch) => refusal::contradicted(&session.relay, &mismatch, &incoming.body).await,
         }
     }
 

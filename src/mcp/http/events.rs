@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
-use super::sse::{Event, Parser};
+use super::sse::{Event, Parser, TooLarge};
 use crate::net::Body;
 use crate::net::body::UNTAKEN;
 use crate::net::room::{Place, SMALL, Share};
@@ -26,9 +26,12 @@ pub(super) enum Broken {
     /// The connection broke.
     #[error("the server's stream broke off: {0}")]
     Off(String),
-    /// An event is larger than what is held, or finds no room.
+    /// An event is larger than what is held.
     #[error("the server's stream cannot be read: {0}")]
-    Unheld(String),
+    TooLarge(#[from] TooLarge),
+    /// An event finds no room.
+    #[error("the server's stream cannot be read: {UNTAKEN}")]
+    Untaken,
 }
 
 impl Events {
@@ -45,8 +48,7 @@ impl Events {
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Broken> {
         loop {
             if self.waiting.is_none() {
-                let event = self.parser.next_event();
-                self.waiting = event.map_err(|error| Broken::Unheld(error.to_string()))?;
+                self.waiting = self.parser.next_event()?;
             }
             match &self.waiting {
                 Some(event) => self.take(event.raw.len()).await?,
@@ -76,7 +78,7 @@ impl Events {
         let Some((_, place)) = &mut self.counted else { return Ok(()) };
         match place.take(bytes, self.max).await {
             true => Ok(()),
-            false => Err(Broken::Unheld(UNTAKEN.to_owned())),
+            false => Err(Broken::Untaken),
         }
     }
 
@@ -126,7 +128,7 @@ mod tests {
         let _taken = room.all();
         let mut events = events(&room);
         assert_eq!(data(&mut events).await, 3);
-        assert_eq!(events.next().await, Err(Broken::Unheld(UNTAKEN.to_owned())));
+        assert_eq!(events.next().await, Err(Broken::Untaken));
     }
 
     #[tokio::test(start_paused = true)]

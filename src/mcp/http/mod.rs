@@ -9,7 +9,6 @@ pub mod agree;
 mod ask;
 mod child;
 pub mod children;
-mod eras;
 mod events;
 #[cfg(test)]
 mod fixture;
@@ -18,6 +17,7 @@ mod headers;
 mod ids;
 mod link;
 mod messages;
+mod negotiate;
 mod paced;
 mod pipe;
 pub mod pools;

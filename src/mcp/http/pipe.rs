@@ -1,5 +1,5 @@
-//! A bridge between a relay and a child that speaks over pipes: each line is
-//! turned on its way.
+//! A bridge between a relay and a child that speaks over pipes: each line is turned on
+//! its way. All share one stream, so that what an answer belongs to is known by its id.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down};
+use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
 use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::MAX_PENDING;
@@ -177,11 +177,11 @@ async fn shakes_hands(
     from_child: &mut Frames<Source>,
     to_child: &Queue<Bytes>,
 ) -> Result<bool, Died> {
-    to_child.push(line(&down::initialize())).await.map_err(|_| Died)?;
+    to_child.push(line(&Question::Initialize.message())).await.map_err(|_| Died)?;
     loop {
         let answer = said(from_child).await?;
-        if raw(&answer, &["id"]) == Some(down::HANDSHAKE.as_bytes()) {
-            return Ok(raw(&answer, &["result"]).is_some());
+        if Question::answered_by(&answer) == Some(Question::Initialize) {
+            return Ok(down::shakes_hands(&answer));
         }
     }
 }
@@ -192,20 +192,18 @@ async fn handshake(
     from_child: &mut Frames<Source>,
     to_child: &Queue<Bytes>,
 ) -> Result<Option<Down>, Died> {
-    to_child.push(line(&down::probe())).await.map_err(|_| Died)?;
-    to_child.push(line(&down::initialize())).await.map_err(|_| Died)?;
+    for question in Question::ALL {
+        to_child.push(line(&question.message())).await.map_err(|_| Died)?;
+    }
     loop {
         let answer = said(from_child).await?;
-        match raw(&answer, &["id"]) {
-            Some(id) if id == down::PROBE.as_bytes() && down::is_discovered(&answer) => {
-                return Ok(None);
-            }
-            Some(id) if id == down::HANDSHAKE.as_bytes() => {
-                let Some(down) = Down::opened(&answer) else { return Ok(None) };
+        match Question::answered_by(&answer).map(|question| question.finds(&answer)) {
+            Some(Finding::NoBridge) => return Ok(None),
+            Some(Finding::Handshake(down)) => {
                 to_child.push(line(down::INITIALIZED.as_bytes())).await.map_err(|_| Died)?;
                 return Ok(Some(down));
             }
-            _ => {}
+            Some(Finding::Nothing) | None => {}
         }
     }
 }
@@ -358,7 +356,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_that_dies_in_the_handshake_says_nothing_of_its_era() {
-        let id = down::HANDSHAKE;
+        let id = Question::Initialize.id();
         let refused = format!("{{\"id\":{id},\"error\":{{\"code\":-32601}}}}\n");
         assert!(is_native_who_says(&refused).await);
         assert!(!is_native_who_says("starting\n").await);
@@ -370,7 +368,8 @@ mod tests {
         let mut line = String::new();
         child.read_line(&mut line).await.unwrap();
         assert!(line.contains("\"initialize\""), "{line}");
-        let refused = format!("{{\"id\":{},\"error\":{{\"code\":-32601}}}}\n", down::HANDSHAKE);
+        let id = Question::Initialize.id();
+        let refused = format!("{{\"id\":{id},\"error\":{{\"code\":-32601}}}}\n");
         said.write_all(refused.as_bytes()).await.unwrap();
         let sending = async {
             for id in 0..=MAX_ASKED {

@@ -7,15 +7,16 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
-use super::agree::has_method;
 use super::children::Children;
-use super::eras::{Eras, looked_at};
 use super::front::Incoming;
+use super::negotiate::{Negotiator, Ways, looked_at};
 use super::pipe::Bridge;
-use super::{SESSION, agree, problem};
+use super::{SESSION, problem};
 use crate::mcp::bridge::Bridging;
+use crate::mcp::bridge::eras::{Choice, Opening};
 use crate::mcp::codes;
 use crate::net::Body;
+use crate::net::body::HoldError;
 
 /// The children of one command, in three pools.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct Pools {
     down: Arc<Children>,
     /// The command makes no handshake, whatever it refused: no bridge.
     is_native: Arc<AtomicBool>,
-    eras: Eras,
+    negotiator: Negotiator,
 }
 
 impl Pools {
@@ -40,7 +41,7 @@ impl Pools {
             down: native.bridged(Bridge::Down(Arc::clone(&is_native))),
             native,
             is_native,
-            eras: Eras::new(bridging),
+            negotiator: Negotiator::new(bridging, Choice::BeforeGate),
         })
     }
 
@@ -65,77 +66,25 @@ impl Pools {
 
     /// Answers one request.
     pub async fn answer(&self, incoming: Incoming) -> Response<Body> {
-        let session = incoming.headers.get(SESSION).and_then(|id| id.to_str().ok());
-        let is_bridged = session.is_some_and(|id| self.up.knows(id, &incoming.principal));
-        let posts = incoming.method == Method::POST && !self.eras.are_apart();
-        match posts {
-            _ if is_bridged => self.up.answer(incoming).await,
-            true if agree::is_stateless(&incoming.headers) => self.stateless(incoming).await,
-            true if session.is_none() && has_method(&incoming.body, "initialize") => {
-                self.handshake(incoming).await
+        let Incoming { method, headers, body, principal, .. } = &incoming;
+        let session = headers.get(SESSION).and_then(|id| id.to_str().ok());
+        if session.is_some_and(|id| self.up.knows(id, principal)) {
+            return self.up.answer(incoming).await;
+        }
+        match self.negotiator.opening(method, headers, body) {
+            None => self.native.answer(incoming).await,
+            Some(opening) => {
+                let answer = self.negotiator.send(self, opening, incoming).await;
+                answer.unwrap_or_else(|refused| *refused)
             }
-            _ => self.native.answer(incoming).await,
-        }
-    }
-
-    /// A request of the stateless era.
-    async fn stateless(&self, incoming: Incoming) -> Response<Body> {
-        let Incoming { principal, body, .. } = &incoming;
-        if self.eras.are_joined() || self.eras.needs_down(principal, body) {
-            return self.through_down(incoming).await;
-        }
-        let discovers = has_method(body, "server/discover");
-        let (response, refusal) =
-            self.looked_at(self.native.answer(incoming.clone()).await, discovers).await;
-        self.eras.answered(principal, body, discovers, refusal.as_ref());
-        response
-    }
-
-    /// Which child it is given to is settled before it is judged: a call is judged
-    /// once, and takes one slot of a rate limit.
-    async fn through_down(&self, incoming: Incoming) -> Response<Body> {
-        if self.is_native.load(Ordering::Relaxed) {
-            return self.native.answer(incoming).await;
-        }
-        match self.down.prepare(&incoming).await {
-            Ok(true) => {
-                self.eras.wants_handshake();
-                self.down.answer(incoming).await
-            }
-            Ok(false) => self.native.answer(incoming).await,
-            Err(refused) => *refused,
-        }
-    }
-
-    /// A client's `initialize`, outside a session.
-    async fn handshake(&self, incoming: Incoming) -> Response<Body> {
-        let may = self.eras.shakes_hands(&incoming.principal, &incoming.body);
-        if may
-            && self.eras.is_stateless_only()
-            && let Some(opened) = self.open_up(&incoming).await
-        {
-            return opened;
-        }
-        let response = self.native.answer(incoming.clone()).await;
-        let (response, refusal) = self.looked_at(response, true).await;
-        if !may || refusal.is_none() {
-            return response;
-        }
-        match self.open_up(&incoming).await {
-            Some(opened) => {
-                self.eras.wants_no_handshake();
-                end(&self.native, &incoming, response.headers()).await;
-                opened
-            }
-            None => response,
         }
     }
 
     /// Opens a session behind a bridge; `None` where the child does not answer
     /// `server/discover` either.
     async fn open_up(&self, incoming: &Incoming) -> Option<Response<Body>> {
-        let opened = self.looked_at(self.up.answer(incoming.clone()).await, true).await;
-        match opened {
+        let opened = self.up.answer(incoming.clone()).await;
+        match looked_at(opened, Opening::Handshake, (self.max_message(), None)).await.ok()? {
             (opened, None) if opened.status().is_success() => Some(opened),
             (refused, _) => {
                 end(&self.up, incoming, refused.headers()).await;
@@ -144,20 +93,56 @@ impl Pools {
         }
     }
 
-    async fn looked_at(
-        &self,
-        response: Response<Body>,
-        answers: bool,
-    ) -> (Response<Body>, Option<Bytes>) {
-        let looked = looked_at(response, answers, (self.native.max_message(), None)).await;
-        looked.unwrap_or_else(|error| {
-            let words = error.to_string();
-            (problem::error(StatusCode::BAD_GATEWAY, None, codes::UPSTREAM, &words), None)
-        })
+    /// Whether a message of the stateless era is for a bridged child, which makes its
+    /// handshake first.
+    async fn wants_down(&self, incoming: &Incoming) -> Result<bool, Box<Response<Body>>> {
+        let wanted = !self.is_native.load(Ordering::Relaxed) && self.down.prepare(incoming).await?;
+        if wanted {
+            self.negotiator.wants_handshake();
+        }
+        Ok(wanted)
     }
 
     fn all(&self) -> [&Arc<Children>; 3] {
         [&self.native, &self.up, &self.down]
+    }
+}
+
+impl Ways for Pools {
+    type Request = Incoming;
+    type Error = Box<Response<Body>>;
+
+    async fn native(&self, incoming: Incoming) -> Result<Response<Body>, Self::Error> {
+        Ok(self.native.answer(incoming).await)
+    }
+
+    async fn bridged(
+        &self,
+        opening: Opening,
+        incoming: &Incoming,
+        refusal: Option<&HeaderMap>,
+    ) -> Option<Result<Response<Body>, Self::Error>> {
+        if opening == Opening::Handshake {
+            let opened = self.open_up(incoming).await?;
+            if let Some(refusal) = refusal {
+                end(&self.native, incoming, refusal).await;
+            }
+            return Some(Ok(opened));
+        }
+        match self.wants_down(incoming).await {
+            Ok(true) => Some(Ok(self.down.answer(incoming.clone()).await)),
+            Ok(false) => None,
+            Err(refused) => Some(Err(refused)),
+        }
+    }
+
+    fn max_message(&self) -> usize {
+        self.native.max_message()
+    }
+
+    fn unreadable(error: &HoldError) -> Self::Error {
+        let words = error.to_string();
+        Box::new(problem::error(StatusCode::BAD_GATEWAY, None, codes::UPSTREAM, &words))
     }
 }
 

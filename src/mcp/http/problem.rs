@@ -6,17 +6,20 @@ use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use super::headers::encoding;
 use crate::mcp::reply::{Mark, Speaker, Told};
+use crate::mcp::scan::is_id;
 use crate::net::Body;
 use crate::stamp;
 
 /// Bytes of an answer that is none that are told to the client.
 const QUOTED: usize = 500;
 
-/// A JSON-RPC error with an HTTP status. `id` is as it was written.
+/// A JSON-RPC error with an HTTP status. `id` is as it was written; a batch has none.
 #[must_use]
 pub fn error(status: StatusCode, id: Option<&[u8]>, code: i64, message: &str) -> Response<Body> {
-    let id = id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or("null");
+    let id = id.filter(|id| is_id(id)).and_then(|id| std::str::from_utf8(id).ok());
+    let id = id.unwrap_or("null");
     let error = json!({ "code": code, "message": message });
     json_rpc(status, format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into())
 }
@@ -73,9 +76,13 @@ pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
     stamp::row(response.headers_mut(), row);
 }
 
+/// Rows that one header names: what peers take as headers is some kilobytes in all.
+const MAX_ROWS: usize = 64;
+
 /// Says of an answer what its mark says.
 pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
-    self::mark(response, mark.row.as_deref());
+    let rows: Vec<&str> = mark.rows.iter().take(MAX_ROWS).map(String::as_str).collect();
+    self::mark(response, Some(rows.join(", ")).as_deref().filter(|rows| !rows.is_empty()));
     stamp::quota(response.headers_mut(), mark.quota.as_ref());
 }
 
@@ -83,6 +90,14 @@ pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
 pub(super) fn redirected(headers: &HeaderMap) -> String {
     let place = headers.get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or("nowhere");
     format!("the server redirects to {place}; redirects are not followed")
+}
+
+/// What is wrong where a body is encoded that has to be read.
+pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), String> {
+    match encoding(headers) {
+        Some(encoding) => Err(format!("the server answers in {encoding}, and was asked not to")),
+        None => Ok(()),
+    }
 }
 
 /// The beginning of what a server said, to be told.

@@ -1,13 +1,17 @@
-//! Requests that are refused before a message of theirs is looked at: the answer.
+//! Requests that go no further: how they are answered, and that they have a row.
 
 use std::borrow::Cow;
 
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
+use super::agree::Mismatch;
+use super::front::Incoming;
 use super::problem;
 use crate::action::Malformed;
-use crate::mcp::codes::INVALID_REQUEST;
+use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST};
+use crate::mcp::relay::Relay;
+use crate::mcp::scan::outline;
 use crate::net::Body;
 
 /// Why a request is not looked at further.
@@ -49,4 +53,36 @@ impl Refusal {
         problem::mark(&mut response, row);
         response
     }
+}
+
+/// The answer to a request that `relay` records as refused, since `what`.
+pub(super) async fn recorded(
+    relay: &Relay,
+    method: &str,
+    what: &str,
+    mut answer: Response<Body>,
+) -> Response<Body> {
+    let row = relay.note_malformed(method, what).await;
+    problem::mark(&mut answer, row.as_deref());
+    answer
+}
+
+/// The answer to whoever names a session that is not open, or is another's.
+pub(super) async fn no_such_session(relay: &Relay, incoming: &Incoming) -> Response<Body> {
+    let (status, id) = (StatusCode::NOT_FOUND, outline(&incoming.body).id);
+    let answer = problem::error(status, id.as_deref(), INVALID_REQUEST, "Session not found");
+    let what = "its session is not open, or is another's";
+    recorded(relay, incoming.method.as_str(), what, answer).await
+}
+
+/// The answer to a message whose headers contradict it.
+pub(super) async fn contradicted(
+    relay: &Relay,
+    mismatch: &Mismatch,
+    message: &[u8],
+) -> Response<Body> {
+    let (status, id) = (StatusCode::BAD_REQUEST, outline(message).id);
+    let words = mismatch.to_string();
+    let answer = problem::error(status, id.as_deref(), HEADER_MISMATCH, &words);
+    recorded(relay, "tools/call", &words, answer).await
 }

@@ -18,9 +18,9 @@ use super::link::{Link, Principal};
 use super::problem;
 use super::sessions::{NotYours, Sessions};
 use super::stream::{self, Ends};
-use super::{LAST_EVENT_ID, SESSION, agree, headers};
+use super::{LAST_EVENT_ID, SESSION, agree, headers, refusal};
 use crate::mcp::bridge::Bridging;
-use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST, UPSTREAM};
+use crate::mcp::codes::UPSTREAM;
 use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::Posted;
 use crate::mcp::scan::{may_hold, outline};
@@ -30,10 +30,11 @@ use crate::net::client::Client;
 use crate::net::persistent::Persistent;
 use crate::oauth;
 
-mod back;
+mod answers;
 mod outward;
 
-use outward::{Login, Unsent};
+use answers::{Exchange, Unanswered};
+use outward::Login;
 
 /// How long the server may take to begin its answer: a call may take minutes.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -114,7 +115,7 @@ impl Remote {
                 false => Persistent::new(answer).await,
             };
         }
-        Box::pin(self.bare(incoming)).await
+        Box::pin(self.without_message(incoming)).await
     }
 
     /// Breaks off what is under way: whoever waits for an answer is told so.
@@ -153,24 +154,23 @@ impl Remote {
         Ok((relay, begun))
     }
 
-    async fn post(self: Arc<Self>, incoming: Incoming) -> Response<Body> {
-        let mut incoming = incoming;
-        let outline = outline(&incoming.body);
-        let (id, asks) = (outline.id, outline.has_method);
+    async fn post(self: Arc<Self>, mut incoming: Incoming) -> Response<Body> {
         let Ok((conversation, begun)) = self.conversation(&incoming) else {
-            return Box::pin(self.not_yours(&incoming, id.as_deref())).await;
+            let relay = (self.begin)(&incoming);
+            return Box::pin(refusal::no_such_session(&relay, &incoming)).await;
         };
-        let stateless = agree::is_stateless(&incoming.headers);
         if let Err(mismatch) = self.agrees(&conversation, &incoming) {
-            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
+            return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
+        }
+        let outline = outline(&incoming.body);
+        let one_message =
+            self.target.plain && outline.has_method && !headers::names_types(&incoming.headers);
+        if one_message {
+            incoming.headers.insert(ACCEPT, BOTH);
         }
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
         let open = Open(Some(Arc::clone(&relay)));
-        let one_message = self.target.plain && asks && !headers::names_types(&incoming.headers);
-        if one_message {
-            incoming.headers.insert(ACCEPT, BOTH);
-        }
         let share = relay.settings().answers.clone();
         let name = Arc::clone(&incoming.principal);
         let principal = Principal { name, is_own: false, share };
@@ -181,41 +181,24 @@ impl Remote {
             Posted::Answer(answer) => return problem::denied(answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
-        if id.is_none() && (session(&incoming).is_some() || self.target.fills_in) {
+        if outline.id.is_none() && (session(&incoming).is_some() || self.target.fills_in) {
             given_up(&incoming.body).inspect(|id| conversation.gave_up(id));
         }
-        // Once more where the tool was not known before: its schema says which
-        // arguments are headers too.
-        if stateless
-            && names_arguments(&incoming.headers)
-            && let Err(mismatch) = self.agrees(&conversation, &incoming)
-        {
+        if let Err(mismatch) = self.agrees_once_listed(&conversation, &mut incoming) {
             relay.over_and_out("its headers contradict it");
-            return Box::pin(refused(&conversation, &mismatch, id.as_deref())).await;
+            return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
         }
-        if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
-            let declared = |tool: &str| conversation.param_headers(tool);
-            incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
-        }
-        let owed = id.clone().filter(|id| relay.awaits(id));
-        let mark = owed.as_ref().map(|id| relay.mark_of(id)).unwrap_or_default();
-        let sent = self.send(outgoing, &incoming.headers, &principal, PATIENCE).await;
-        let response = match sent {
+        let owed = outline.id.clone().filter(|id| relay.awaits(id));
+        let ends = ends_of(&incoming.headers);
+        let exchange = Exchange { remote: &self, relay, owed, ends, one_message };
+        let mark = exchange.mark(&incoming.body);
+        let response = match self.send(outgoing, &incoming.headers, &principal, PATIENCE).await {
             Ok(response) => response,
-            Err(Unsent { status, words }) => {
-                let id = id.filter(|_| owed.as_ref().is_none_or(|owed| relay.awaits(owed)));
-                relay.over_and_out(&words);
-                return problem::error(status, id.as_deref(), UPSTREAM, &words);
-            }
+            Err(unanswered) => return exchange.not_sent(outline.id.as_deref(), unanswered),
         };
         self.keep(&incoming, begun, &response, conversation);
-        let ends = match (stateless, incoming.headers.contains_key(SESSION)) {
-            (true, _) => Ends::Cancels,
-            (false, true) => Ends::MayResume,
-            (false, false) => Ends::IsOver,
-        };
         open.goes_on();
-        let mut response = self.pass(response, relay, owed, ends, one_message).await;
+        let mut response = exchange.pass(response).await;
         problem::mark_with(&mut response, &mark);
         response
     }
@@ -227,6 +210,25 @@ impl Remote {
             false => conversation.param_headers(tool),
         };
         agree::check(&incoming.headers, &incoming.body, declared)
+    }
+
+    /// The same now that the tool of a call is known, whose schema says which arguments
+    /// are headers too; those that the client does not make itself are put in.
+    fn agrees_once_listed(
+        &self,
+        conversation: &Relay,
+        incoming: &mut Incoming,
+    ) -> Result<(), Mismatch> {
+        let headers = &incoming.headers;
+        let stateless = agree::is_stateless(headers);
+        if stateless && headers.keys().any(|name| params::is_argument(name.as_str())) {
+            self.agrees(conversation, incoming)?;
+        }
+        if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
+            let declared = |tool: &str| conversation.param_headers(tool);
+            incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
+        }
+        Ok(())
     }
 
     /// Remembers a conversation that began, and forgets one that the server does
@@ -255,14 +257,16 @@ impl Remote {
     }
 
     /// GET and DELETE: no message goes in.
-    async fn bare(&self, incoming: Incoming) -> Response<Body> {
+    async fn without_message(&self, incoming: Incoming) -> Response<Body> {
         let mut begun = Begun::Before;
         let begin = || {
             begun = Begun::InSession;
             Arc::new((self.begin)(&incoming))
         };
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
-        let Ok(conversation) = found else { return self.not_yours(&incoming, None).await };
+        let Ok(conversation) = found else {
+            return refusal::no_such_session(&(self.begin)(&incoming), &incoming).await;
+        };
         let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
         let share = conversation.settings().answers.clone();
         let principal = Principal { name, is_own: false, share };
@@ -275,7 +279,7 @@ impl Remote {
         };
         let response = match self.send_logged_in(request, may, PATIENCE).await {
             Ok(response) => response,
-            Err(unsent) => return unsent.answer(),
+            Err(unanswered) => return problem::passing(unanswered.answer(None)),
         };
         let status = response.status();
         let is_over = incoming.method == Method::DELETE && status.is_success();
@@ -284,35 +288,33 @@ impl Remote {
         {
             self.sessions.closed(&incoming.principal, session);
         }
-        let (mut parts, body) = response.into_parts();
-        headers::strip(&mut parts.headers);
-        let failed = |words: &str| {
-            problem::lasting(problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, words))
-        };
-        if status.is_redirection() {
-            return failed(&problem::redirected(&parts.headers));
-        }
-        if headers::kind(&parts.headers) != "text/event-stream" {
-            return Response::from_parts(parts, body);
-        }
-        if let Some(encoding) = headers::encoding(&parts.headers) {
-            return failed(&format!("the server answers in {encoding}, and was asked not to"));
-        }
-        let relay = Arc::new(conversation.exchange(Arc::from("")));
-        let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
-        let body = stream::pump(body, relay, self.target.max_message, ends, None);
-        parts.headers.remove(CONTENT_LENGTH);
-        Response::from_parts(parts, body)
+        self.streamed(response, &incoming, &conversation).unwrap_or_else(|words| {
+            let error = problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
+            problem::lasting(error)
+        })
     }
 
-    /// The answer to whoever names a session of another's.
-    async fn not_yours(&self, incoming: &Incoming, id: Option<&[u8]>) -> Response<Body> {
-        let what = "its session is not open, or is another's";
-        let row = (self.begin)(incoming).note_malformed(incoming.method.as_str(), what).await;
-        let status = StatusCode::NOT_FOUND;
-        let mut response = problem::error(status, id, INVALID_REQUEST, "Session not found");
-        problem::mark(&mut response, row.as_deref());
-        response
+    /// The answer to a request without a message, the messages of a stream looked at.
+    fn streamed(
+        &self,
+        response: Response<Body>,
+        incoming: &Incoming,
+        conversation: &Relay,
+    ) -> Result<Response<Body>, String> {
+        let (mut parts, body) = response.into_parts();
+        headers::strip(&mut parts.headers);
+        if parts.status.is_redirection() {
+            return Err(problem::redirected(&parts.headers));
+        }
+        if headers::kind(&parts.headers) != "text/event-stream" {
+            return Ok(Response::from_parts(parts, body));
+        }
+        problem::refuse_encoded(&parts.headers)?;
+        let relay = Arc::new(conversation.exchange(Arc::from("")));
+        let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
+        parts.headers.remove(CONTENT_LENGTH);
+        let body = stream::pump(body, relay, self.target.max_message, ends, None);
+        Ok(Response::from_parts(parts, body))
     }
 }
 
@@ -333,15 +335,6 @@ impl Begun {
     fn is_over(self, status: StatusCode) -> bool {
         status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
     }
-}
-
-/// The answer to a message whose headers contradict it.
-async fn refused(relay: &Relay, mismatch: &Mismatch, id: Option<&[u8]>) -> Response<Body> {
-    let words = mismatch.to_string();
-    let row = relay.note_malformed("tools/call", &words).await;
-    let mut refused = problem::error(StatusCode::BAD_REQUEST, id, HEADER_MISMATCH, &words);
-    problem::mark(&mut refused, row.as_deref());
-    refused
 }
 
 /// An exchange that is over as soon as its client is gone (2026-07-28), until its
@@ -372,8 +365,13 @@ fn given_up(message: &[u8]) -> Option<&[u8]> {
     Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
 }
 
-fn names_arguments(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| params::is_argument(name.as_str()))
+/// What the end of a stream means that answers a request with these headers.
+fn ends_of(headers: &HeaderMap) -> Ends {
+    match (agree::is_stateless(headers), headers.contains_key(SESSION)) {
+        (true, _) => Ends::Cancels,
+        (false, true) => Ends::MayResume,
+        (false, false) => Ends::IsOver,
+    }
 }
 
 /// Whether a message is one of the stateless era.

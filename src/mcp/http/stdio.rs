@@ -65,6 +65,17 @@ pub enum Transport {
     Sse,
 }
 
+/// A client's pipes.
+#[derive(Debug)]
+pub struct Pipes<R, W, G> {
+    /// What it says.
+    pub says: R,
+    /// What it reads.
+    pub hears: W,
+    /// Ends when it is gone.
+    pub gone: G,
+}
+
 /// Who ended the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -76,9 +87,9 @@ pub enum End {
     Told,
 }
 
-/// The client's side of a remote server.
+/// A client over pipes in front of a remote server.
 #[derive(Debug)]
-pub struct Bridge {
+pub struct PipedClient {
     remote: Arc<Remote>,
     agent: Agent,
     transport: Transport,
@@ -126,8 +137,8 @@ struct Answer {
     session: Option<HeaderValue>,
 }
 
-impl Bridge {
-    /// A bridge to `remote` for `agent`.
+impl PipedClient {
+    /// The client `agent` of `remote`.
     #[must_use]
     pub fn new(
         remote: Arc<Remote>,
@@ -149,11 +160,11 @@ impl Bridge {
         })
     }
 
-    /// Serves one client until it has said its last and has its answers or is `gone`,
+    /// Serves the client until it has said its last and has its answers or is gone,
     /// the server ends the conversation, or `told` to stop.
     pub async fn run<R, W>(
         self: &Arc<Self>,
-        client: (R, W, impl Future<Output = ()>),
+        client: Pipes<R, W, impl Future<Output = ()>>,
         told: impl Future<Output = ()>,
     ) -> End
     where
@@ -162,11 +173,11 @@ impl Bridge {
     {
         let mut told = std::pin::pin!(told);
         let mut posts = JoinSet::new();
-        let writing = self.write(client.1);
+        let writing = self.write(client.hears);
         let (lane, lines) = mpsc::channel(MAX_POSTS);
         let mut ordered = tokio::spawn(Arc::clone(self).in_order(lines));
         let mut end = tokio::select! {
-            read = self.read(Frames::new(client.0, self.max_message), lane, &mut posts) => {
+            read = self.read(Frames::new(client.says, self.max_message), lane, &mut posts) => {
                 if let Err(error) = read {
                     tracing::debug!(%error, "the client's input broke");
                 }
@@ -189,7 +200,7 @@ impl Bridge {
                         let _ = timeout(LAST_WORDS, self.give_up()).await;
                     }
                 }
-                () = client.2 => {}
+                () = client.gone => {}
                 () = self.client_gone.notified() => {}
                 () = self.server_gone.notified() => {}
                 () = &mut told => end = End::Told,
@@ -224,12 +235,12 @@ impl Bridge {
         self: &Arc<Self>,
         output: W,
     ) -> JoinHandle<()> {
-        let bridge = Arc::clone(self);
+        let this = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = bridge.to_client.clone().drain(output).await {
+            if let Err(error) = this.to_client.clone().drain(output).await {
                 tracing::debug!(%error, "the client's output broke");
             }
-            bridge.client_gone.notify_one();
+            this.client_gone.notify_one();
         })
     }
 
@@ -292,11 +303,11 @@ impl Bridge {
         let key = outline(&line).id.map(|id| Key::new(&id));
         let stateless = agree::headers_of(&line).is_some();
         let listens = has_method(&line, "subscriptions/listen");
-        let bridge = Arc::clone(self);
+        let this = Arc::clone(self);
         let post = posts.spawn(async move {
             let _permit = permit;
-            let _ = bridge.arrived.subscribe().wait_for(|arrived| *arrived >= ahead).await;
-            bridge.post(line).await;
+            let _ = this.arrived.subscribe().wait_for(|arrived| *arrived >= ahead).await;
+            this.post(line).await;
         });
         let mut state = self.state();
         state.posts.retain(|_, under_way| !under_way.post.is_finished());
@@ -312,8 +323,8 @@ impl Bridge {
             let initialized = has_method(&line, "notifications/initialized");
             let initializes = has_method(&line, "initialize");
             let id = outline(&line).id.filter(|_| initializes);
-            let bridge = Arc::clone(&self);
-            let mut posted = tokio::spawn(async move { bridge.post(line).await });
+            let this = Arc::clone(&self);
+            let mut posted = tokio::spawn(async move { this.post(line).await });
             if let Some(id) = id {
                 let under_way = UnderWay::new(posted.abort_handle());
                 self.state().posts.insert(Key::new(&id), under_way);
@@ -407,11 +418,7 @@ impl Bridge {
                 headers.insert(name, value.clone());
             }
         }
-        for (name, value) in agree::headers_of(line).into_iter().flatten() {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                headers.insert(name, value);
-            }
-        }
+        agree::add_headers_of(line, &mut headers);
         if let Some(last) = last.and_then(streams::last_event) {
             headers.insert(LAST_EVENT_ID, last);
         }

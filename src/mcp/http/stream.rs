@@ -15,7 +15,6 @@ use crate::mcp::answer::{id_of_response, messages};
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
 use crate::net::Body;
-use crate::net::body::UNTAKEN;
 
 /// How long a stream is read on for its result when its client is gone.
 const AFTERWARDS: Duration = Duration::from_secs(300);
@@ -119,7 +118,7 @@ impl Pump {
         match (passed, share) {
             (Some(other), Some(share)) => {
                 let held = share.keep(other, max).await;
-                held.map(Some).ok_or_else(|| Broken::Unheld(UNTAKEN.to_owned()))
+                held.map(Some).ok_or(Broken::Untaken)
             }
             (passed, _) => Ok(passed),
         }
@@ -164,7 +163,7 @@ impl Pump {
     }
 
     async fn end(self, ended: Result<Bytes, Broken>) {
-        let is_unheld = matches!(ended, Err(Broken::Unheld(_)));
+        let is_unheld = matches!(ended, Err(Broken::TooLarge(_) | Broken::Untaken));
         let rest_may_come = self.ends == Ends::MayResume && self.resumable && !is_unheld;
         let owed = self.owed.as_ref().filter(|id| self.relay.awaits(id));
         match (owed.filter(|_| !rest_may_come), ended) {

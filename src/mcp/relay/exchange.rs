@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::cleared::Cleared;
+use super::inward::Unlisted;
 use super::{Held, Relay, Settings};
 use crate::mcp::envelope::{self, Fault, Framing};
 use crate::mcp::params::ParamHeader;
@@ -73,7 +74,7 @@ impl Relay {
     /// Judges one message. A call whose tool is not known yet waits for the
     /// server's list, which `asker` fetches.
     pub async fn post(&self, message: Bytes, asker: &impl Ask) -> Posted {
-        self.line(message, true).await;
+        self.line(message, Unlisted::Waits).await;
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
             // Boxed, as what is rare is: futures are moved with all they may hold.
@@ -183,6 +184,12 @@ impl Relay {
     #[must_use]
     pub fn mark_of(&self, id: &[u8]) -> Mark {
         self.state().pending.mark_of(&self.key(id))
+    }
+
+    /// What the answers to all that waits in this exchange will be marked with.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.state().pending.mark_of_scope(&self.scope)
     }
 
     /// The client gave up the request of that id: no answer is owed to it any more.

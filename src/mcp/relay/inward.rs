@@ -19,6 +19,15 @@ use crate::mcp::reply::{self, Reply};
 use crate::mcp::tools::MAX_LISTS;
 use crate::verdict::{Denial, Reason, Stage, Verdict};
 
+/// What becomes of a call whose tool the server has not listed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unlisted {
+    /// It waits for the list.
+    Waits,
+    /// It is decided by what is known.
+    IsDecided,
+}
+
 /// What was decided about one message of a line.
 enum Judged {
     /// Its line may go, as far as it is concerned; a receipt where it was decided.
@@ -46,7 +55,7 @@ impl Relay {
     ) -> std::io::Result<()> {
         while let Some(frame) = frames.next().await? {
             match frame {
-                Frame::Line(line) => self.line(line, true).await,
+                Frame::Line(line) => self.line(line, Unlisted::Waits).await,
                 Frame::Oversize(outline) | Frame::Crowded(outline) => {
                     let max = self.settings.max_message;
                     let what = format!("larger than {max} bytes, the most that is passed on");
@@ -58,9 +67,9 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes one line; with `may_hold`, a call whose tool is not known yet is put
-    /// aside instead.
-    pub(super) async fn line(&self, line: Bytes, may_hold: bool) {
+    /// Takes one line. `unlisted` says what becomes of a call whose tool is not known
+    /// yet.
+    pub(super) async fn line(&self, line: Bytes, unlisted: Unlisted) {
         let batches = self.state().era.allows_batches();
         let frame = match envelope::read(&line, batches, self.framing) {
             Ok(frame) => frame,
@@ -71,7 +80,7 @@ impl Relay {
             envelope::Frame::Single(message) => (vec![message], false),
             envelope::Frame::Batch(messages) => (messages, true),
         };
-        if may_hold && self.hold(&line, &messages).await {
+        if unlisted == Unlisted::Waits && self.hold(&line, &messages).await {
             return;
         }
         self.decide(&line, messages, as_batch).await;
@@ -346,7 +355,7 @@ impl Relay {
     pub(super) async fn go_on(&self, held: Held) {
         let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
         if !cancelled {
-            self.line(held.line, false).await;
+            self.line(held.line, Unlisted::IsDecided).await;
         }
     }
 

@@ -151,10 +151,10 @@ impl Relay {
             state.pending.take(&self.key(id))
         };
         let is_list = matches!(asked, Some(Asked::Tools { .. }));
-        // That of a batch is the first.
-        if heard.mark.row.is_none() {
-            heard.mark = asked.as_ref().map(Asked::mark).unwrap_or_default();
-        }
+        // A batch has the rows of all, and the quota that the last one left.
+        let mark = asked.as_ref().map(Asked::mark).unwrap_or_default();
+        heard.mark.rows.extend(mark.rows);
+        heard.mark.quota = mark.quota.or(heard.mark.quota);
         self.close(asked, answer);
         match answer {
             Answer::Result(shape) if is_list && self.settings.hide_denied => self.hide(raw, shape),

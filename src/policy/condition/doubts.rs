@@ -2,9 +2,10 @@
 //! of what the request carries. Pure.
 
 use super::Condition;
-use crate::action::{Action, Body, HttpRequest};
+use crate::action::{Action, Body, HttpRequest, Target};
 use crate::intent::Intent;
 use crate::json::Json;
+use crate::policy::disguise::{is_disguised, undisguise};
 use crate::policy::matcher::{self, Step};
 use crate::policy::reads::{self, Comparison, Root};
 use crate::policy::respelt;
@@ -15,10 +16,39 @@ const READINGS: usize = 16;
 const ROOM: usize = 4 << 20;
 /// What one evaluation costs beside its arguments.
 const EVALUATION: usize = 1 << 10;
+/// Most ways into a body that are tried as somebody may take them.
+const WAYS: usize = 8;
 /// Most answers that doubtful comparisons are tried with together.
 const ANSWERS: usize = 1 << 4;
 
 impl Condition {
+    /// Whether the answer is another one where members of the body are taken for those that
+    /// it looks at.
+    pub(super) fn hangs_on_keys(&self, action: &Action, intent: Intent, holds: bool) -> bool {
+        let Some(HttpRequest { body: Body::Json(body), .. }) = action.target.http() else {
+            return false;
+        };
+        let ways = self.members.iter().map(|steps| &**steps);
+        let disguised: Vec<&[Step]> =
+            ways.filter(|steps| is_disguised(body, steps, &self.spelt)).collect();
+        let differs = |ways: &[&[Step]]| {
+            let mut other = action.clone();
+            let Target::Http(HttpRequest { body: Body::Json(body), .. }) = &mut other.target else {
+                return true;
+            };
+            let read = ways.iter().try_for_each(|steps| undisguise(body, steps, &self.spelt));
+            read.is_none()
+                || self.holds(&other, intent) != Ok(holds)
+                || self.hangs_on_doubts(&other, intent, holds)
+        };
+        let is_doubtful = || {
+            disguised.len() > WAYS
+                || differs(&disguised)
+                || disguised.iter().any(|way| differs(&[*way]))
+        };
+        !disguised.is_empty() && is_doubtful()
+    }
+
     /// Whether the answer is another one where the texts that it looks at are read in
     /// another way.
     pub(super) fn hangs_on_spelling(&self, action: &Action, intent: Intent, holds: bool) -> bool {

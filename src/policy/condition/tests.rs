@@ -83,6 +83,8 @@ fn bad_expressions_are_refused_at_load() {
         ("tol == 'x'", "did you mean `tool`"),
         ("args.a.replace('', args.b) == ''", "unknown function `replace`"),
         ("args.a.startWith('x')", "did you mean `startsWith`"),
+        ("args.a == 1 and args.b == 2", "write `&&`"),
+        ("args.a == 1 or args.b == 2", "write `||`"),
         ("args.a.all(x, args.b.all(y, x == y))", "do not nest"),
         ("args.a.map(x, args.b.filter(y, true)).size() > 0", "do not nest"),
         ("args.a.matches('[')", "bad regex"),
@@ -152,6 +154,16 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
         ("args.to.exists(t, t.endsWith('@evil.org'))", r#"{"to":["[\"a@evil.org\"]"]}"#, true),
         ("args.u.contains('127.0.0.1')", r#"{"u":"http://2130706433/"}"#, true),
         ("args.u.contains('127.0.0.1')", r#"{"u":"http://example.com/"}"#, false),
+        ("args.n > 100", r#"{"n":-4294966296}"#, true),
+        ("100 < args.n", r#"{"n":-4294966296}"#, true),
+        ("args.n <= 100", r#"{"n":-4294966296}"#, true),
+        ("args.n.all(n, n >= 1000)", r#"{"n":[1000,4294967296]}"#, true),
+        ("args.n > 100", r#"{"n":101}"#, false),
+        ("args.n >= 1700000000000", r#"{"n":1764288000000}"#, false),
+        ("args.q.contains('drop table')", r#"{"q":"DROP\tTABLE t"}"#, true),
+        ("args.q.lowerAscii().contains('drop table')", r#"{"q":"DROP/**/TABLE t"}"#, true),
+        ("args.p.startsWith('~/.ssh/')", r#"{"p":"/home/me/.ssh/id"}"#, true),
+        ("args.h == '127.0.0.1'", r#"{"h":"2130706433"}"#, true),
     ] {
         let condition = Condition::compile(expression, &mut Room::default()).unwrap();
         let judged = condition.judge(&action(args), Intent::Update);

@@ -238,3 +238,99 @@ fn mistakes_are_told_with_advice() {
         assert!(error.contains(advice), "{text}: {error}");
     }
 }
+
+/// What one server or another reads as the value, and what nobody does.
+#[test]
+fn what_some_server_reads_otherwise_is_in_doubt() {
+    use Truth::{No, Unjudged, Yes};
+    for (matcher, values, expected) in [
+        // 32 bits.
+        ("{gt: 100}", &["-4294966296", "[101]"][..], Unjudged),
+        ("{lte: 100}", &["-4294966296", "4294967297"], Unjudged),
+        ("{lte: 100}", &["100", "-5", "-2147483648"], Yes),
+        ("{lt: 1700000000000}", &["1764288000000"], No),
+        // Homes.
+        (
+            "{prefix: ~/.ssh/}",
+            &[
+                "\"/home/me/.ssh/id\"",
+                "\"/home/me/.ssh\"",
+                "\"/root/.ssh/id\"",
+                "\"C:\\\\Users\\\\me\\\\.ssh\\\\id\"",
+                "\"/home/me/a/../.ssh/id\"",
+                "\"$HOME/.ssh/id\"",
+                "\"file:///home/me/.ssh/id\"",
+                "\".ssh/id\"",
+            ],
+            Unjudged,
+        ),
+        ("{prefix: ~/.ssh/}", &["\"~/.ssh/id\""], Yes),
+        ("{prefix: ~/.ssh/}", &["\"/home/me/ssh\"", "\"/srv/.ssh/id\"", "\"src/a\""], No),
+        (
+            "~/.netrc",
+            &["\"/home/me/.netrc\"", "\"/Users/me/.NETRC\"", "\"${HOME}/.netrc\""],
+            Unjudged,
+        ),
+        ("{glob: '~/.aws/**'}", &["\"/root/.aws/credentials\"", "\"/home/me/.aws\""], Unjudged),
+        ("{glob: '~/.aws/**'}", &["\"/home/me/aws/credentials\""], No),
+        // Folders.
+        ("{prefix: /srv/keys/}", &["\"/srv/keys\"", "\"/srv/Keys\""], Unjudged),
+        ("{contains: /keys/}", &["\"/srv/keys\""], Unjudged),
+        ("{prefix: /srv/keys/}", &["\"/srv/keystone\"", "\"/srv\""], No),
+        // White space and comments.
+        (
+            "{contains: drop table}",
+            &[
+                "\"DROP  TABLE t\"",
+                "\"drop\\ttable t\"",
+                "\"drop\\n table t\"",
+                "\"drop/**/table t\"",
+                "\"drop -- why\\ntable t\"",
+            ],
+            Unjudged,
+        ),
+        ("{regex: 'drop\\s+table'}", &["\"drop/**/table t\""], Unjudged),
+        ("drop table t", &["\"DROP\\tTABLE  t\""], Unjudged),
+        ("{regex: '[~\\s]'}", &["\"fix--bug\"", "\"src/**/a\""], No),
+        ("{glob: '* *'}", &["\"src/**/a\""], No),
+        ("{contains: drop table}", &["\"drop the table\"", "\"- drop\\n- table\""], No),
+        // Hosts.
+        (
+            "127.0.0.1",
+            &["\"127.1\"", "\"2130706433\"", "2130706433", "\"::ffff:7f00:1\"", "\"127.0.0.1:80\""],
+            Unjudged,
+        ),
+        ("evil.example", &["\"evil.example.\"", "\"https://me@evil.example/a\""], Unjudged),
+        ("evil.example", &["\"sub.evil.example\"", "\"evil.example.org\""], No),
+        (
+            "{glob: 127.*}",
+            &["\"2130706433\"", "\"0x7f.0.0.1\"", "\"[::ffff:127.0.0.1]\""],
+            Unjudged,
+        ),
+        ("{regex: '^127\\.'}", &["\"2130706433\"", "\"017700000001\""], Unjudged),
+        ("{prefix: '1.0'}", &["\"1.2\"", "\"20000000\""], No),
+        ("{regex: '[^a-z0-9]'}", &["\"2130706433\"", "\"main\""], No),
+        (
+            "{prefix: 'https://evil.example/'}",
+            &[
+                "\"https://evil.example\"",
+                "\"https://evil.example./a\"",
+                "\"https://me:you@evil.example/a\"",
+                "\"evil.example/a\"",
+                "\"//evil.example/a\"",
+            ],
+            Unjudged,
+        ),
+        ("{regex: '^https?://evil\\.example/'}", &["\"evil.example\""], Unjudged),
+        ("{prefix: 'https://'}", &["\"evil.example\"", "\"README.md\""], No),
+        // Ends.
+        ("{suffix: .pem}", &["\"a.pem.\"", "\"a.pem. \"", "\"file:///a.pem#b\""], Unjudged),
+        ("{suffix: '@x.org'}", &["\"a@x.org (b)\"", "\"a@x.org.\""], Unjudged),
+        ("{suffix: .pem}", &["\"a.pem.txt\"", "\"apem\""], No),
+    ] {
+        for value in values {
+            let judged = judge(&format!("a: {matcher}"), &format!("{{\"a\":{value}}}"));
+            assert_eq!(judged, expected, "{matcher} of {value}");
+        }
+    }
+}

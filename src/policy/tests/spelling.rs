@@ -228,3 +228,40 @@ fn a_member_that_another_rule_spells_so_is_no_disguise() {
         decided(&policy, &post(provider, body), Intent::Update, expected);
     }
 }
+
+#[test]
+fn an_expression_takes_no_member_for_another_either() {
+    let by = |effect: &str, when: &str| {
+        let other = if effect == "allow" { "deny" } else { "allow" };
+        rules(&format!(
+            "  - {{name: r, provider: google, when: '{when}', effect: {effect}}}\n  - {{name: s, effect: {other}}}",
+        ))
+    };
+    for (when, body) in [
+        ("has(body.OwnerId) && body.OwnerId == \"x\"", r#"{"ownerid":"x"}"#),
+        ("!has(body.OwnerId)", r#"{"owner_id":"x"}"#),
+        ("body[\"OwnerId\"] == \"x\"", r#"{"OwnerId":"y","ownerId":"x"}"#),
+        ("has(body.a.b.c)", r#"{"a":{"B":{"c":1},"b":{}}}"#),
+        ("body.to.exists(each, each.mail == \"x\")", r#"{"to":[{"mail":"y","Mail":"x"}]}"#),
+        ("has(body.OwnerId) && body.OwnerId == \"x\"", r#"{"ownerid":"y","OWNERID":"x"}"#),
+        ("has(body.OwnerId) && body.OwnerId == \"x\"", r#"{"ownerid":"X"}"#),
+        ("has(body.a) && has(body.b)", r#"{"A":1,"B":1}"#),
+        ("has(body.a) && has(body.a.x)", r#"{"a":{"__proto__":{"x":1}}}"#),
+    ] {
+        let body = post("google", body);
+        decided(&by("deny", when), &body, Intent::Update, "deny r");
+        decided(&by("ask", when), &body, Intent::Update, "ask r");
+        decided(&by("allow", when), &body, Intent::Update, "deny s");
+    }
+    for (when, body, expected) in [
+        ("has(body.OwnerId)", r#"{"Name":"x","Owner":{"ownerid":1}}"#, "allow s"),
+        ("has(body.OwnerId) || has(body.ownerid)", r#"{"ownerid":1}"#, "deny r"),
+        ("has(body.OwnerId) && !has(body.ownerid)", r#"{"ownerid":1}"#, "allow s"),
+        ("has(body.OwnerId)", r#"{"OwnerId":1}"#, "deny r"),
+        // Whatever the member is taken for, the rest does not hold.
+        ("agent.name == \"nobody\" && has(body.OwnerId)", r#"{"ownerid":1}"#, "allow s"),
+        ("has(body.OwnerId) && body.OwnerId == \"x\"", r#"{"ownerid":"y"}"#, "allow s"),
+    ] {
+        decided(&by("deny", when), &post("google", body), Intent::Update, expected);
+    }
+}

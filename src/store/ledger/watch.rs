@@ -16,22 +16,36 @@ pub(in crate::store) struct Mark {
 impl Ledger {
     /// Whether the files are those that were opened, with all that was written. What is in
     /// the write-ahead log could be written and read for a while even so, and be lost.
-    /// Outside of a transaction.
-    pub(in crate::store) fn check_files(&mut self) -> Result<(), StoreError> {
+    /// Outside of a transaction. How long the write-ahead log is.
+    pub(in crate::store) fn check_files(&mut self) -> Result<Wal, StoreError> {
         // In this order: whoever adds to it between the two makes it longer.
         let wal = self.wal().map_err(|error| self.write_error(&error))?;
         let look = self.files.look();
         let fits = look.wal_len >= wal.bytes(self.page_size) || self.has_whole_wal();
+        let fits = fits && (!self.overwritten || self.trail.goes_on(wal, self.page_size));
         let is_long = look.len >= self.len || self.was_rewritten(look.len, wal);
         if look.identity == self.identity && is_long && fits {
             self.len = look.len;
-            return Ok(());
+            return Ok(wal);
         }
-        let was_broken = std::mem::replace(&mut self.broken, true);
         let error = self.wrong_with(&look, fits);
+        self.give_up(&error);
+        Err(error)
+    }
+
+    /// Gives up a write-ahead log that is not what it was.
+    pub(super) fn find_overwritten(&mut self) -> StoreError {
+        let error = StoreError::Cut { path: self.files.named.clone() };
+        self.overwritten = true;
+        self.give_up(&error);
+        error
+    }
+
+    /// Writes no more for `error`.
+    fn give_up(&mut self, error: &StoreError) {
+        let was_broken = std::mem::replace(&mut self.broken, true);
         if matches!(error, StoreError::Cut { .. } | StoreError::Torn { .. }) {
-            // INVARIANT (infallible): this only sets a flag of the connection.
-            let _ = schema::leave_wal(&self.connection);
+            schema::leave_wal(&self.connection, true);
         }
         if !was_broken {
             tracing::error!("{error}");
@@ -40,7 +54,12 @@ impl Ledger {
                 self.note(&self.head);
             }
         }
-        Err(error)
+    }
+
+    /// Takes what is in the write-ahead log for what was seen last, where it makes sense.
+    pub(super) fn learns_trail(&mut self) -> bool {
+        // As in `has_whole_wal`.
+        (0..2).any(|_| self.wal().is_ok_and(|wal| self.trail.learn(wal, self.page_size)))
     }
 
     /// The newest entry as it is now.
@@ -56,6 +75,14 @@ impl Ledger {
             if let Err(error) = self.keep_key() {
                 tracing::error!("{error}");
             }
+        }
+    }
+
+    /// Notes the newest entry where it holds until the machine starts again. The caller holds
+    /// the lock. Where that fails, the other note has to do.
+    pub(super) fn note_in_lock(&self) {
+        if let Some(scope) = self.scope.as_ref().filter(|_| self.head.seq > 0) {
+            let _ = self.lock.note(&scope.note(&self.head.kept()));
         }
     }
 
@@ -128,9 +155,9 @@ impl Ledger {
     }
 
     /// Whether entries are gone that were there when `had` was the newest, and nobody said to
-    /// go on without them. In a transaction.
+    /// go on without them: what is read may be another database's. In a transaction.
     pub(super) fn has_lost(&self, had: &Head) -> rusqlite::Result<bool> {
-        Ok(!self.head.may_follow(had) && !had.kept().is_in(&self.connection)?)
+        Ok(self.head.kept() != had.kept() && !had.kept().is_in(&self.connection)?)
     }
 
     /// Ends the transaction in which entries up to `had` were found missing.
@@ -140,6 +167,7 @@ impl Ledger {
         tracing::error!("{error}");
         self.roll_back();
         (self.head, self.broken) = (had, true);
+        schema::leave_wal(&self.connection, true);
         self.note(&had);
         error
     }

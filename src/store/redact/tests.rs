@@ -170,6 +170,92 @@ fn credentials_are_found_in_any_text() {
 }
 
 #[test]
+fn published_formats_are_found() {
+    let (long, digits) = ("a1B2c3D4e5".repeat(12), "0123456789abcdef".repeat(4));
+    let (any, hex) = (|count| &long[..count], |count| &digits[..count]);
+    // Split, so that no scanner takes the test for a leak.
+    for parts in [
+        vec!["ghs", "_12_eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiIxMjM0.", any(20)],
+        vec!["glrt", "-", any(20)],
+        vec!["glcbt", "-64_", any(20)],
+        vec!["gloas", "-", hex(64)],
+        vec!["xox", "d-", any(40), "%2B", any(8)],
+        vec!["xoxe.xox", "p-1-", any(100)],
+        vec!["xw", "fp-", any(40)],
+        vec!["whsec", "_", any(32)],
+        vec!["AB", "SK", any(100), "=="],
+        vec!["1/", "/0", any(60)],
+        vec!["GOC", "SPX-", any(28)],
+        vec!["AQ", ".Ab8", any(40)],
+        vec!["dckr", "_pat_", any(27)],
+        vec!["SG", ".", any(22), ".", any(43)],
+        vec!["dop", "_v1_", hex(64)],
+        vec!["hv", "s.", any(90)],
+        vec!["da", "pi", hex(32)],
+        vec!["ATA", "TT3xFfGF0", any(100), "=0A"],
+        vec!["pat", any(14), ".", hex(64)],
+        vec!["pat-", "na1-01234567-89ab-cdef-0123-456789abcdef"],
+        vec!["fig", "d_", any(40)],
+        vec!["gl", "sa_", any(32), "_01234567"],
+        vec!["sb", "p_", hex(40)],
+        vec!["sb_sec", "ret_", any(30)],
+        vec!["gs", "k_", any(52)],
+        vec!["xa", "i-", any(80)],
+        vec!["r8", "_", any(37)],
+        vec!["1234567890", ":AA", any(33)],
+        vec!["AGE-SECRET", "-KEY-1", &"QPZRY9X8".repeat(7)],
+    ] {
+        assert_eq!(text(&format!("say {} now", parts.concat())), "say [redacted] now", "{parts:?}");
+    }
+}
+
+#[test]
+fn credentials_are_found_by_what_leads_up_to_them() {
+    for (before, after) in [
+        ("Authorization: token ", ""),
+        ("curl -H 'Authorization: ", "' https://example.org"),
+        (r#"{\"Authorization\": \"Bearer "#, r#"\"}"#),
+        ("Set-Cookie: ", "\r\nVary: *"),
+        ("curl -u admin:", " https://example.org"),
+        ("mysql --password ", " db"),
+        ("tool --api-token=", " x"),
+        ("https://hooks.slack.com/services/", "?x"),
+        ("https://discord.com/api/webhooks/123456789/", "?wait=true"),
+        ("https://x.blob.core.windows.net/c?sv=2022&sig=", "&x=1"),
+        ("AccountName=x;AccountKey=", ";x"),
+        (r#"{"a":"{\"password\": \""#, r#"\"}"}"#),
+        ("export DB_PASSWORD=\"", "\""),
+    ] {
+        let secret = "T0123456/B0123456/hunter2hunter2hunter2"
+            .replace('/', if before.contains("slack") { "/" } else { "" });
+        let shown = text(&format!("{before}{secret}{after}")).into_owned();
+        assert_eq!(shown, format!("{before}[redacted]{after}"));
+    }
+    assert_eq!(
+        text("git clone https://0123456789abcdefghijk@host/a"),
+        "git clone https://[redacted]@host/a"
+    );
+    assert_eq!(text("postgres://me:hunter@2@db/x"), "postgres://me:[redacted]@db/x");
+    assert_eq!(text("password = 'correct horse battery'"), "password = '[redacted]'");
+}
+
+#[test]
+fn ordinary_text_is_kept() {
+    for ordinary in [
+        "a global-configuration-of-all-things",
+        "the password must be long; see the token endpoint",
+        "a well-known-secret sauce, and - secret sauce",
+        "https://registry.example.org:443/@scope/name",
+        "ssh://git@github.com/o/r.git and git@github.com:o/r.git",
+        "docker run -u 10:10 x",
+        "SG.1 or pat-x or hv.s or https://hooks.slack.com/services/",
+        "max_tokens: 100, secretary: Ann",
+    ] {
+        assert_eq!(text(ordinary), ordinary);
+    }
+}
+
+#[test]
 fn a_credential_across_the_cut_does_not_show() {
     let long = format!("{}{}{}", "x".repeat(MAX_STRING - 9), " ghp_", "a1".repeat(20));
     let shown = text(&long);

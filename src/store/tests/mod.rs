@@ -2,6 +2,8 @@
 
 mod indexing;
 mod losses;
+mod noted;
+mod overwritten;
 mod paging;
 mod proof;
 mod reading;
@@ -175,6 +177,18 @@ fn a_missing_or_foreign_key_is_an_error_and_never_a_new_key() {
     fs::write(&key, secret).unwrap();
     record(&open(&path), draft("read_file")).unwrap();
     assert_eq!(rows(&path), 2);
+}
+
+/// Its key is written first.
+#[test]
+fn a_log_that_is_being_begun_is_not_said_to_have_another_key() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    drop(store);
+    let outsider = rusqlite::Connection::open(&path).unwrap();
+    outsider.execute("DELETE FROM meta WHERE name = 'fingerprint'", []).unwrap();
+    let error = Reader::open(&path).unwrap().verify(None, |_, _| ()).unwrap_err().to_string();
+    assert!(error.contains("only just being begun"), "{error}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Proving that a log is whole, and purging it so that the rest stays so.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::reading::{broken, log, rows, start, tamper};
-use super::{draft, open, record, store};
+use super::{completion, draft, open, record, store};
 use crate::store::Options;
-use crate::store::audit::Draft;
+use crate::store::audit::{Completion, Draft};
 use crate::store::purge::{Proof, purge, would_purge};
 use crate::store::read::{Filter, Reader};
 use crate::store::verify::Broken;
@@ -81,6 +83,7 @@ fn a_tail_cut_off_shows_by_its_head() {
     let head = reader.verify(None, |_, _| ()).unwrap().head;
     tamper(&path, "DELETE FROM entry WHERE seq > 30");
     std::fs::remove_file(path.with_extension("db-head")).unwrap();
+    std::fs::write(path.with_extension("lock"), "").unwrap();
     assert_eq!(broken(&path), None, "without a head nobody can tell");
     let found = reader.verify(Some(&head), |_, _| ()).unwrap();
     assert_eq!(found.broken, Some(Broken::HeadNotFound));
@@ -183,6 +186,37 @@ fn a_purge_leaves_a_log_that_verifies_lists_and_counts() {
     record(&open(&path), draft("after")).unwrap();
     assert_eq!(broken(&path), None);
     assert_eq!(rows(&path, &Filter::default(), 0).len(), 1);
+}
+
+/// It is of what is left: of the hour in which the log begins now, of its day, and of all.
+#[test]
+fn a_purge_leaves_the_longest_answer_of_those_that_are_left() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    for n in 0..3_000_i64 {
+        let at = start() + SignedDuration::from_secs(20 * n);
+        let id = record(&store, Draft { at, ..draft(["a", "b"][n as usize % 2]) }).unwrap();
+        let upstream = Duration::from_millis(10_000 - n as u64);
+        store.complete(&id, Completion { upstream, ..completion() });
+    }
+    drop(store);
+    let longest = |since: i64, until: i64| {
+        let at = |seconds| Some(start() + SignedDuration::from_secs(seconds));
+        let filter = Filter { since: at(since), until: at(until), ..Filter::default() };
+        Reader::open(&path).unwrap().stats(&filter).unwrap().upstream_ms_max
+    };
+    assert_eq!(longest(0, 86_400), 10_000.0);
+    for gone in [7, 100, 701] {
+        let before = start() + SignedDuration::from_secs(20 * gone);
+        purge(&path, (before, Proof::Required), &Options::default(), |_| ()).unwrap();
+        let left = (10_000 - gone) as f64;
+        let all = Reader::open(&path).unwrap().stats(&Filter::default()).unwrap();
+        assert_eq!(all.upstream_ms_max, left);
+        let hour = 20 * gone / 3_600 * 3_600;
+        assert_eq!(longest(hour, hour + 3_599), left, "of the hour");
+        assert_eq!(longest(0, 86_400), left, "of the day");
+        assert_eq!(broken(&path), None);
+    }
 }
 
 /// Whoever purges is short of room, most often.

@@ -96,9 +96,10 @@ impl Shared {
     /// index was removed: it is shared as long as this program has it open anywhere.
     pub(super) fn mend(&self, ledger: &mut Ledger, patience: Duration) -> Result<(), StoreError> {
         if ledger.is_broken() {
-            let found = ledger.check_files();
-            if matches!(found, Err(StoreError::Cut { .. } | StoreError::Torn { .. })) {
-                return found;
+            if let Err(error) = ledger.check_files()
+                && matches!(error, StoreError::Cut { .. } | StoreError::Torn { .. })
+            {
+                return Err(error);
             }
             let options = Options { patience, ..self.options.clone() };
             *ledger = Ledger::open(&self.path, &options, Some(&*ledger))?;

@@ -4,18 +4,20 @@ pub(crate) mod pipes;
 pub(crate) mod scripted;
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Far beyond what anything here takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use crate::chunks::unchunked;
+
+pub(crate) use crate::raw::Answer;
+pub(crate) use crate::real::installed;
+pub(crate) use crate::wait::{PATIENCE, eventually};
 
 /// A process, killed at the end of the test.
 pub(crate) struct Process(pub(crate) Child);
@@ -34,15 +36,6 @@ pub(crate) struct Server {
     pub(crate) url: String,
 }
 
-/// An answer, as far as tests look at it.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    /// In small letters.
-    pub(crate) head: String,
-    pub(crate) body: String,
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -50,37 +43,10 @@ impl Drop for Process {
     }
 }
 
-/// Where `tests/run` installed the real servers; `None` skips a test that needs
-/// them.
-pub(crate) fn installed() -> Option<PathBuf> {
-    match std::env::var_os("AGENTGATE_REAL").map(PathBuf::from).filter(|path| path.is_dir()) {
-        Some(path) => Some(path),
-        None => {
-            let required = std::env::var_os("AGENTGATE_REAL_REQUIRED").is_some();
-            assert!(!required, "AGENTGATE_REAL names no folder");
-            eprintln!("skipped: AGENTGATE_REAL is not set; ./tests/run sets it");
-            None
-        }
-    }
-}
-
 /// The server of `helpers/server.py` over pipes.
 pub(crate) fn over_pipes(installed: &Path) -> Vec<OsString> {
     let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/helpers/server.py");
     vec![installed.join("python/bin/python").into(), helper.into(), "-".into(), "stdio".into()]
-}
-
-/// Waits until `found` gives something; fails the test with `what` if it never does.
-#[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 impl Server {
@@ -186,7 +152,7 @@ impl Gate {
 
     /// A request with these header lines; Host, length and close are added.
     pub(crate) fn request(&self, method: &str, headers: &str, body: &str) -> Answer {
-        raw(self.address, &whole(self.address, method, "/mcp", headers, body))
+        exchange(self.address, &whole(self.address, method, "/mcp", headers, body))
     }
 
     /// Opens a session of the handshake era; gives its id.
@@ -245,48 +211,16 @@ pub(crate) fn whole(
 }
 
 /// Sends bytes as they are and reads to the end.
-pub(crate) fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // A gate that has answered already may have closed its side.
-    let _ = stream.write_all(bytes);
-    rest(stream)
+pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
+    unchunked(crate::raw::exchange(address, bytes))
 }
 
 /// What comes, to the end.
-pub(crate) fn rest(mut stream: TcpStream) -> Answer {
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let head = head.to_ascii_lowercase();
-    let body = match head.contains("transfer-encoding: chunked") {
-        true => unchunked(body),
-        false => body.to_owned(),
-    };
-    Answer { status, head, body }
-}
-
-/// The body without what chunks add to it, as far as it goes.
-fn unchunked(mut rest: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n")
-        && let Ok(size @ 1..) = usize::from_str_radix(size, 16)
-    {
-        let size = size.min(after.len());
-        body.push_str(&after[..size]);
-        rest = after[size..].trim_start_matches("\r\n");
-    }
-    body
+pub(crate) fn rest(stream: TcpStream) -> Answer {
+    unchunked(crate::raw::rest(stream))
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(found, _)| *found == name).map(|(_, value)| value.trim())
-    }
-
     /// The messages, of a JSON body or of an event stream.
     pub(crate) fn messages(&self) -> Vec<Value> {
         if let Ok(message) = serde_json::from_str(&self.body) {

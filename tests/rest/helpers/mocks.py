@@ -264,6 +264,10 @@ def hubspot():
     assert contacts.search_api.do_search(PublicObjectSearchRequest()).total == 2
     new = SimplePublicObjectInputForCreate(properties={"email": "roof@example.com"}, associations=[])
     assert contacts.basic_api.create(new).properties["email"] == "roof@example.com"
+    several = contacts.batch_api
+    assert several.create({"inputs": [{"properties": {}, "associations": []}]}).results[0].id == "19"
+    assert several.update({"inputs": [{"id": "17", "properties": {}}]}).results[0].id == "17"
+    assert several.archive_with_http_info({"inputs": [{"id": "17"}]})[1] == 204
 
 
 def salesforce():

@@ -3,18 +3,17 @@
 #[cfg(feature = "aws")]
 pub(crate) mod aws;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Far beyond what anything here takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use crate::raw::{Answer, exchange};
+pub(crate) use crate::wait::{PATIENCE, eventually};
 
 pub(crate) const MASTER: &str = "a master key for tests";
 
@@ -37,14 +36,6 @@ pub(crate) struct Recorder {
     folder: TempDir,
     pub(crate) port: u16,
     process: Child,
-}
-
-/// An answer, as far as tests look at it.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
 }
 
 /// An agent and its keys.
@@ -225,19 +216,6 @@ impl Serve {
     }
 }
 
-fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // A gate that has answered already may have closed its side.
-    let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
-}
-
 /// `agentgate` with a home of its own and nothing else of ours.
 pub(crate) fn command(home: &Path) -> Command {
     at_home(Command::new(env!("CARGO_BIN_EXE_agentgate")), home)
@@ -263,16 +241,6 @@ fn at_home(mut command: Command, home: &Path) -> Command {
         .env("AWS_SECRET_ACCESS_KEY", CREDENTIAL)
         .env_remove("AWS_SESSION_TOKEN");
     command
-}
-
-/// Waits until `holds`; fails the test with `what` if it never does.
-#[track_caller]
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 impl Drop for Serve {

@@ -35,6 +35,16 @@ const pathOf = (uri) => {
   }
 };
 
+// As server-filesystem and browsers do.
+const hostOf = (url) => {
+  try {
+    return new URL(url.includes('://') ? url : `https://${url}`).hostname.replace(/\.$/, '');
+  } catch {
+    return '';
+  }
+};
+const opened = (path) => (path.startsWith('file:') ? pathOf(path) : expanded(path));
+
 const server = new McpServer({ name: 'typed', version: '1.0.0' });
 const inputSchema = {
   branch: z.coerce.string().optional(),
@@ -54,10 +64,16 @@ const inputSchema = {
   labels: z.any().optional(),
   name: z.string().trim().optional(),
   limit: z.number().optional(),
+  size: z.number().optional(),
+  uid: z.coerce.number().optional(),
+  host: z.string().optional(),
+  site: z.string().optional(),
+  dot: z.string().optional(),
+  keys: z.string().optional(),
 };
 server.registerTool('act', { inputSchema }, async (args) => {
   const { branch, owner, count, loose, force, dry_run: dry, tags, to, uri, path, file } = args;
-  const { rel, home, mail, labels, name, limit } = args;
+  const { rel, home, mail, labels, name, limit, size, uid, host, site, dot, keys } = args;
   const given = (value) => value !== undefined;
   const forbidden = {
     branch: branch?.trim().normalize('NFC') === 'main',
@@ -76,6 +92,12 @@ server.registerTool('act', { inputSchema }, async (args) => {
     labels: [labels].flat().some((label) => String(label).toLowerCase() === 'prod'),
     name: name === 'main',
     limit: given(limit) && (limit | 0) === 22,
+    size: given(size) && (size | 0) > 100,
+    uid: given(uid) && uid >>> 0 < 1000,
+    host: given(host) && hostOf(host) === '127.0.0.1',
+    site: given(site) && hostOf(site) === 'evil.example',
+    dot: given(dot) && opened(dot) === '/home/me/.netrc',
+    keys: given(keys) && `${opened(keys)}/`.startsWith('/home/me/.ssh/'),
     file: given(file) && real(file).startsWith('/etc/'),
   };
   const names = Object.keys(forbidden).filter((name) => forbidden[name]);

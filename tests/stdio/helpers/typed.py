@@ -5,10 +5,13 @@ usage: typed.py RECORD
 Its tool `act` takes each argument by its type and then as such servers do. For each
 call it writes a line to RECORD: the names of the arguments that came to mean what is
 forbidden, or nothing. Forbidden are branch `main`, owner `acme`, count 22, force true,
-tags with `prod`, recipient `evil`, files in `/etc`.
+tags with `prod`, recipient `evil`, files in `/etc` and of the home, sizes above 100, users
+below 1000, this machine as a host, a site, and statements that drop a table.
 """
 
 import os
+import socket
+import sqlite3
 import sys
 import unicodedata
 from email.utils import getaddresses
@@ -41,6 +44,39 @@ def whole(value):
     return None
 
 
+def address(host):
+    """Where it is, as far as the machine knows without asking."""
+    try:
+        found = socket.getaddrinfo(host.rstrip("."), 80, flags=socket.AI_NUMERICHOST)
+        return found[0][4][0].removeprefix("::ffff:")
+    except (OSError, UnicodeError, IndexError):
+        return ""
+
+
+def drops(statement):
+    database = sqlite3.connect(":memory:")
+    database.execute("create table t (a)")
+    try:
+        database.execute(statement)
+    except (sqlite3.Error, sqlite3.Warning, ValueError):
+        pass
+    return not database.execute("select 1 from sqlite_master").fetchall()
+
+
+def expanded(path):
+    path = unquote(urlparse(path).path) if path.startswith("file:") else path
+    return os.path.normpath(os.path.expandvars(os.path.expanduser(path)))
+
+
+def host_of(url):
+    """The host of a URL, which may lack its scheme."""
+    try:
+        url = url.strip()
+        return (urlparse(url if "://" in url else f"https://{url}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
 @server.tool()
 def act(
     branch: str = "",
@@ -58,6 +94,15 @@ def act(
     mail: str = "",
     labels: list[str] = [],
     name: str = "",
+    size: int = 0,
+    uid: int = 5000,
+    host: str = "",
+    net: str = "",
+    site: str = "",
+    sql: str = "",
+    query: str = "",
+    dot: str = "",
+    keys: str = "",
 ) -> str:
     forbidden = {
         "branch": plain(branch) == "main",
@@ -73,6 +118,16 @@ def act(
         "mail": "evil@x.org" in [address for _, address in getaddresses([mail.replace(";", ",")])],
         "labels": "prod" in [label.lower() for label in labels],
         "name": plain(name) == "main",
+        # As one with 32 bits has them.
+        "size": ((size + 2**31) % 2**32) - 2**31 > 100,
+        "uid": uid % 2**32 < 1000,
+        "host": address(host) == "127.0.0.1",
+        "net": address(net).startswith("127.0.0."),
+        "site": host_of(site) == "evil.example",
+        "sql": drops(sql),
+        "query": drops(query),
+        "dot": expanded(dot) == "/home/me/.netrc",
+        "keys": (expanded(keys) + "/").startswith("/home/me/.ssh/"),
         "file": real(file).startswith("/etc/"),
         "uri": urlparse(uri).scheme == "file" and unquote(urlparse(uri).path).startswith("/etc/"),
     }

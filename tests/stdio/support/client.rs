@@ -183,7 +183,7 @@ impl Client {
             if Instant::now() >= deadline {
                 return None;
             }
-            std::thread::sleep(super::GLANCE);
+            std::thread::sleep(crate::wait::GLANCE);
         }
     }
 

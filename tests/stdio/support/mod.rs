@@ -4,20 +4,15 @@
 pub(crate) mod audit;
 pub(crate) mod client;
 pub(crate) mod processes;
-pub(crate) mod real;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long a test waits for something that must happen. Far beyond what any of
-/// it takes, so that reaching it means that it never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often a condition is looked at while waiting for it.
-const GLANCE: Duration = Duration::from_millis(5);
+pub(crate) use crate::lenient::{helper, python, recorder};
+pub(crate) use crate::real;
+pub(crate) use crate::wait::{PATIENCE, eventually};
 
 /// A folder that lasts as long as the test, with the gate's home in it.
 pub(crate) struct Sandbox {
@@ -27,31 +22,6 @@ pub(crate) struct Sandbox {
 /// An `agentgate wrap` command line in the making.
 pub(crate) struct Wrap {
     argv: Vec<OsString>,
-}
-
-/// Waits until `holds`; fails the test with `what` if it never does.
-#[track_caller]
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(GLANCE);
-    }
-}
-
-/// The Python that runs the helpers.
-pub(crate) fn python() -> OsString {
-    std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into())
-}
-
-/// A script beside this module's parent, by its name.
-pub(crate) fn helper(name: &str) -> OsString {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stdio/helpers").join(name).into()
-}
-
-/// The server that writes all it receives to `record`; see `helpers/recorder.py`.
-pub(crate) fn recorder(record: &Path) -> Vec<OsString> {
-    argv([python(), helper("recorder.py"), record.into()])
 }
 
 /// A shell as the server.

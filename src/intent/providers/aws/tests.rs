@@ -201,3 +201,89 @@ fn a_name_where_a_service_would_not_look_is_unknown() {
     twice.body = Body::Opaque;
     assert_eq!(judge(&twice).intent, Intent::Unknown);
 }
+
+#[test]
+fn a_path_may_say_that_something_is_removed_sent_or_run() {
+    for (method, host, path, expected) in [
+        ("POST", "ivs.us-east-1", "/DeleteChannel", Intent::Delete),
+        ("POST", "batch.us-east-1", "/v1/deletejobqueue", Intent::Delete),
+        ("POST", "batch.us-east-1", "/v1/terminatejob", Intent::Delete),
+        ("POST", "inspector2.us-east-1", "/filters/delete", Intent::Delete),
+        ("POST", "bedrock.us-east-1", "/evaluation-jobs/batch-delete", Intent::Delete),
+        ("POST", "data.qapps.us-east-1", "/apps.delete", Intent::Delete),
+        ("PUT", "braket.us-east-1", "/quantum-task/x/cancel", Intent::Delete),
+        ("POST", "email.us-east-1", "/v2/email/outbound-emails", Intent::Send),
+        ("POST", "socialmessaging.us-east-1", "/v1/whatsapp/send", Intent::Send),
+        ("POST", "lambda.us-east-1", "/2015-03-31/functions/f/invocations", Intent::Execute),
+        ("POST", "bedrock-runtime.us-east-1", "/model/m/invoke", Intent::Execute),
+        ("POST", "drs.us-east-1", "/StartRecovery", Intent::Execute),
+        ("POST", "resiliencehub.us-east-1", "/tests", Intent::Create),
+        ("POST", "omics.us-east-1", "/runGroup", Intent::Create),
+        ("PUT", "bedrock.us-east-1", "/logging/modelinvocations", Intent::Update),
+        ("POST", "connect.us-east-1", "/queues/q/outbound-email-config", Intent::Create),
+        // What the customer has named so.
+        ("PUT", "iot.us-east-1", "/things/delete-me", Intent::Update),
+        ("POST", "lambda.us-east-1", "/2017-03-31/tags/arn:aws:lambda:f:purge", Intent::Create),
+        ("POST", "x1.execute-api.us-east-1", "/prod/delete", Intent::Unknown),
+        ("POST", "s3.us-east-1", "/bucket/delete", Intent::Create),
+        ("POST", "ivs.us-east-1", "/CreateChannel", Intent::Create),
+    ] {
+        assert_eq!(intent(method, host, path, ""), expected, "{path}");
+    }
+    let asked = |method: &str, host: &str, (key, value): (&str, &str)| {
+        let mut asked = request("aws", method, "/phone-numbers");
+        asked.host = Some(format!("{host}.us-east-1.amazonaws.com"));
+        asked.query.push((key.to_owned(), value.to_owned()));
+        judge(&asked).intent
+    };
+    assert_eq!(asked("POST", "chime", ("operation", "batch-delete")), Intent::Delete);
+    assert_eq!(asked("POST", "s3", ("delete", "")), Intent::Delete);
+    assert_eq!(asked("POST", "s3", ("uploads", "")), Intent::Create);
+    assert_eq!(asked("PUT", "s3", ("policy", "")), Intent::Admin);
+    assert_eq!(asked("PUT", "s3", ("tagging", "")), Intent::Update);
+}
+
+#[test]
+fn deletions_may_hide_among_others() {
+    let dynamo = |operation: &str, body: &str| {
+        let mut asked = request("aws", "POST", "/");
+        asked.host = Some("dynamodb.us-east-1.amazonaws.com".to_owned());
+        asked.headers.push(("x-amz-target".to_owned(), format!("DynamoDB_20120810.{operation}")));
+        asked.body = Body::Json(json::parse(body.as_bytes()).expect("JSON"));
+        judge(&asked).intent
+    };
+    let put = r#"{"RequestItems":{"t":[{"PutRequest":{"Item":{"DeleteRequested":{"S":"x"}}}}]}}"#;
+    assert_eq!(dynamo("BatchWriteItem", put), Intent::Update);
+    let both = r#"{"RequestItems":{"t":[{"PutRequest":{}},{"DeleteRequest":{}}]}}"#;
+    assert_eq!(dynamo("BatchWriteItem", both), Intent::Delete);
+    let transact = r#"{"TransactItems":[{"Put":{}},{"Delete":{"TableName":"t"}}]}"#;
+    assert_eq!(dynamo("TransactWriteItems", transact), Intent::Delete);
+    let records = |action: &str| {
+        let mut asked = request("aws", "POST", "/2013-04-01/hostedzone/z/rrset/");
+        asked.host = Some("route53.amazonaws.com".to_owned());
+        asked.body = Body::Text(format!("<Change><Action>{action}</Action></Change>"));
+        judge(&asked).intent
+    };
+    assert_eq!((records("DELETE"), records("UPSERT")), (Intent::Delete, Intent::Create));
+    assert_eq!(records("&#68;ELETE"), Intent::Delete);
+}
+
+#[test]
+fn a_change_of_rights_is_administration() {
+    let form = |host: &str, action: &str| {
+        let mut asked = request("aws", "POST", "/");
+        asked.host = Some(host.to_owned());
+        asked.body = Body::Text(format!("Action={action}&Version=1"));
+        judge(&asked).intent
+    };
+    let iam = |action: &str| form("iam.amazonaws.com", action);
+    for action in ["AttachUserPolicy", "CreateAccessKey", "AddUserToGroup", "CreateUser"] {
+        assert_eq!(iam(action), Intent::Admin, "{action}");
+    }
+    assert_eq!(form("iam.us-gov.amazonaws.com", "CreateUser"), Intent::Admin);
+    assert_eq!((iam("ListUsers"), iam("DeleteUser")), (Intent::Read, Intent::Delete));
+    let target = |host: &str, target: &str| intent("POST", host, "/", target);
+    assert_eq!(target("kms.us-east-1", "TrentService.PutKeyPolicy"), Intent::Admin);
+    assert_eq!(target("organizations.us-east-1", "X.AttachPolicy"), Intent::Admin);
+    assert_eq!(target("ecr.us-east-1", "X.PutLifecyclePolicy"), Intent::Update);
+}

@@ -15,15 +15,16 @@ use tokio::task::AbortHandle;
 use super::turn::{self, turned};
 use super::{Link, OWN_PATIENCE, own, principal, refuses, share};
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down};
+use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
+use crate::mcp::bridge::eras::KNOWN;
 use crate::mcp::bridge::{Step, raw};
 use crate::mcp::era;
-use crate::mcp::http::eras::KNOWN;
 use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::messages::Messages;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
 use crate::mcp::http::{METHOD, REVISION, SESSION};
+use crate::mcp::reply;
 use crate::net::Body;
 use crate::net::client::SendError;
 
@@ -151,21 +152,23 @@ impl Link {
     /// handshake where it does not.
     async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
-        match self.ask(like, down::probe(), &headers).await {
+        match self.ask(like, Question::Discover.message(), &headers).await {
             // Who is not let in, and who fails, says nothing of an era.
             Some((status, ..)) if !status.is_success() && !refuses(status) => {
                 return Known::Nothing;
             }
             None => return Known::Nothing,
-            Some((_, _, answer)) if down::is_discovered(&answer) => {
+            Some((.., answer)) if Question::Discover.finds(&answer) == Finding::NoBridge => {
                 return Known::Native(Instant::now());
             }
             Some(_) => {}
         }
-        let asked = self.ask(like, down::initialize(), &[]).await;
+        let asked = self.ask(like, Question::Initialize.message(), &[]).await;
         let Some((_, session, answer)) = asked else { return Known::Nothing };
-        let Some(down) = Down::opened(&answer) else { return Known::Native(Instant::now()) };
-        self.eras.wants_handshake();
+        let Finding::Handshake(down) = Question::Initialize.finds(&answer) else {
+            return Known::Native(Instant::now());
+        };
+        self.negotiator.wants_handshake();
         let like = own(like, Bytes::new(), &[]);
         let (last, listener) = (AtomicU64::new(0), Mutex::default());
         let connection = Arc::new(Connection { down, session, like, last, listener });
@@ -353,11 +356,7 @@ impl Drop for Exchange {
         if self.over {
             return;
         }
-        let id = String::from_utf8_lossy(&self.number).into_owned();
-        let cancelled = format!(
-            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\
-             \"params\":{{\"requestId\":{id}}}}}"
-        );
+        let cancelled = reply::cancelled(&self.number);
         self.link.tell(self.connection.request(&self.like, cancelled.into()));
     }
 }

@@ -15,12 +15,14 @@ use futures_util::future::{Either, FutureExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::agree::has_method;
-use super::eras::{self, Eras, refuses};
-use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION, agree};
-use crate::mcp::bridge::{self, Bridging, raw};
+use super::negotiate::{Asked, Negotiator, Ways, refuses};
+use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION};
+use crate::mcp::bridge::Bridging;
+use crate::mcp::bridge::down::{Question, shakes_hands};
+use crate::mcp::bridge::eras::{Choice, Opening};
 use crate::mcp::params;
 use crate::net::Body;
+use crate::net::body::HoldError;
 use crate::net::client::{Client, SendError};
 use crate::net::room::{Place, Share};
 
@@ -47,7 +49,7 @@ impl Principal {
 /// The way to one server.
 pub(super) struct Link {
     client: Client,
-    eras: Eras,
+    negotiator: Negotiator,
     max_message: usize,
     up: up::Sessions,
     down: down::Connections,
@@ -57,7 +59,7 @@ impl Link {
     pub(super) fn new(client: Client, bridging: Bridging, max_message: usize) -> Arc<Self> {
         Arc::new(Self {
             client,
-            eras: Eras::new(bridging),
+            negotiator: Negotiator::new(bridging, Choice::BehindGate),
             max_message,
             up: up::Sessions::default(),
             down: down::Connections::default(),
@@ -70,24 +72,21 @@ impl Link {
         request: Request<Bytes>,
         patience: Duration,
     ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send {
-        if self.eras.are_apart() {
-            return Either::Left(self.native(request, patience));
-        }
-        if let Some(id) = up::own_session(request.headers()) {
+        let session = up::own_session(request.headers()).filter(|_| !self.negotiator.is_off());
+        if let Some(id) = session {
             return Either::Right(match self.up.find(&principal(&request), &id) {
                 Some(session) => self.through_up(session, id, request, patience).boxed(),
                 None => self.lost_session(request, patience).boxed(),
             });
         }
-        if request.method() != Method::POST {
-            return Either::Left(self.native(request, patience));
-        }
-        if agree::is_stateless(request.headers()) {
-            return Either::Right(self.stateless(request, patience).boxed());
-        }
-        match !request.headers().contains_key(SESSION) && has_method(request.body(), "initialize") {
-            true => Either::Right(self.handshake(request, patience).boxed()),
-            false => Either::Left(self.native(request, patience)),
+        let negotiator = &self.negotiator;
+        match negotiator.opening(request.method(), request.headers(), request.body()) {
+            None => Either::Left(self.native(request, patience)),
+            Some(opening) => {
+                let ways = LinkWays { link: self, patience };
+                let sent = async move { negotiator.send(&ways, opening, request).await };
+                Either::Right(sent.boxed())
+            }
         }
     }
 
@@ -115,69 +114,15 @@ impl Link {
         self.client.send(request.map(Body::from), patience)
     }
 
-    /// A request of the stateless era.
-    async fn stateless(
-        self: &Arc<Self>,
-        request: Request<Bytes>,
-        patience: Duration,
-    ) -> Result<Response<Body>, SendError> {
-        let principal = principal(&request);
-        if self.eras.needs_down(&principal, request.body())
-            && let Some(connection) = Box::pin(self.connection(&request)).await
-        {
-            return Box::pin(self.through_down(connection, request, patience)).await;
-        }
-        let discovers = has_method(request.body(), "server/discover");
-        let response = self.native(request.clone(), patience).await?;
-        let (response, refusal) = self.looked_at(response, discovers, share(&request)).await?;
-        let is_own = request.extensions().get::<Principal>().is_some_and(|it| it.is_own);
-        let at_once = match (is_own, &refusal) {
-            (false, _) => {
-                self.eras.answered(&principal, request.body(), discovers, refusal.as_ref())
-            }
-            (true, Some(refusal)) => self.eras.refused_own(refusal),
-            (true, None) => false,
-        };
-        if at_once && let Some(connection) = Box::pin(self.connection(&request)).await {
-            return Box::pin(self.through_down(connection, request, patience)).await;
-        }
-        Ok(response)
-    }
-
-    /// A client's `initialize`, outside a session.
-    async fn handshake(
-        self: &Arc<Self>,
-        request: Request<Bytes>,
-        patience: Duration,
-    ) -> Result<Response<Body>, SendError> {
-        let may = self.eras.shakes_hands(&principal(&request), request.body());
-        if may
-            && self.eras.is_stateless_only()
-            && let Some(opened) = self.open_up(&request).await
-        {
-            return Ok(opened);
-        }
-        let response = self.native(request.clone(), patience).await?;
-        let (response, refusal) = self.looked_at(response, true, share(&request)).await?;
-        if may
-            && refusal.is_some()
-            && self.shakes_no_hands(&request).await
-            && let Some(opened) = self.open_up(&request).await
-        {
-            self.eras.wants_no_handshake();
-            return Ok(opened);
-        }
-        Ok(response)
-    }
-
     /// Whether the server refuses a handshake of the gate's own, too: else it was not for
     /// its era that it refused a client's.
     async fn shakes_no_hands(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
-        let Some((status, session, answer)) = self.ask(like, bridge::down::initialize(), &[]).await
+        let Some((status, session, answer)) =
+            self.ask(like, Question::Initialize.message(), &[]).await
         else {
             return false;
         };
-        let shakes_hands = raw(&answer, &["result"]).is_some();
+        let shakes_hands = shakes_hands(&answer);
         if let Some(session) = session.filter(|_| shakes_hands) {
             let mut farewell = own(like, Bytes::new(), &[]);
             *farewell.method_mut() = Method::DELETE;
@@ -202,16 +147,6 @@ impl Link {
         Ok(response)
     }
 
-    async fn looked_at(
-        &self,
-        response: Response<Body>,
-        answers: bool,
-        share: Option<&Share>,
-    ) -> Result<(Response<Body>, Option<Bytes>), SendError> {
-        let looked = eras::looked_at(response, answers, (self.max_message, share)).await;
-        looked.map_err(|error| SendError::Broken(error.to_string()))
-    }
-
     /// Asks the server something of the gate's own, with the credentials of
     /// `like`; gives status, session and answer.
     async fn ask(
@@ -232,6 +167,66 @@ impl Link {
             ))
         };
         tokio::time::timeout(OWN_PATIENCE, asked).await.ok().flatten()
+    }
+}
+
+/// The ways of a link, for a request that waits so long for its answer.
+struct LinkWays<'l> {
+    link: &'l Arc<Link>,
+    patience: Duration,
+}
+
+impl Ways for LinkWays<'_> {
+    type Request = Request<Bytes>;
+    type Error = SendError;
+
+    fn native(
+        &self,
+        request: Request<Bytes>,
+    ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send {
+        self.link.native(request, self.patience)
+    }
+
+    async fn bridged(
+        &self,
+        opening: Opening,
+        request: &Request<Bytes>,
+        refusal: Option<&HeaderMap>,
+    ) -> Option<Result<Response<Body>, SendError>> {
+        if opening == Opening::Handshake {
+            if refusal.is_some() && !self.link.shakes_no_hands(request).await {
+                return None;
+            }
+            return self.link.open_up(request).await.map(Ok);
+        }
+        let connection = self.link.connection(request).await?;
+        Some(self.link.through_down(connection, request.clone(), self.patience).await)
+    }
+
+    fn max_message(&self) -> usize {
+        self.link.max_message
+    }
+
+    fn unreadable(error: &HoldError) -> SendError {
+        SendError::Broken(error.to_string())
+    }
+}
+
+impl Asked for Request<Bytes> {
+    fn message(&self) -> &[u8] {
+        self.body()
+    }
+
+    fn principal(&self) -> &str {
+        self.extensions().get::<Principal>().map_or("", |principal| &principal.name)
+    }
+
+    fn is_own(&self) -> bool {
+        self.extensions().get::<Principal>().is_some_and(|principal| principal.is_own)
+    }
+
+    fn share(&self) -> Option<&Share> {
+        share(self)
     }
 }
 

@@ -163,3 +163,23 @@ impl Turning {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_id_of_its_request() {
+        for (answer, wanted) in [
+            (r#"{"id":7,"result":{"id":1}}"#, r#"{"id":7,"result":{"id":1}}"#),
+            (r#"{"error":{"id":1}, "id": null}"#, r#"{"error":{"id":1}, "id": 7}"#),
+            (r#"{"id":"server-error","error":{}}"#, r#"{"id":7,"error":{}}"#),
+            (r#"{"error":{}}"#, r#"{"id":7,"error":{}}"#),
+        ] {
+            assert_eq!(under(&answer.into(), b"7"), wanted);
+        }
+        for other in ["[]", "<html>", ""] {
+            assert_eq!(under(&other.into(), b"7"), other);
+        }
+    }
+}

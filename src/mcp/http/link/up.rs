@@ -187,11 +187,8 @@ fn stateless(request: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
     let params: Vec<_> = params.map(|(name, value)| (name.clone(), value.clone())).collect();
     forget_era(sent.headers_mut());
     sent.headers_mut().extend(params);
-    for (name, value) in agree::headers_of(sent.body()).into_iter().flatten() {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-            sent.headers_mut().insert(name, value);
-        }
-    }
+    let message = sent.body().clone();
+    agree::add_headers_of(&message, sent.headers_mut());
     sent
 }
 

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 
-use super::Remote;
-use crate::mcp::codes::UPSTREAM;
+use super::{Remote, Unanswered};
+use crate::mcp::http::headers;
 use crate::mcp::http::link::Principal;
-use crate::mcp::http::{headers, problem};
 use crate::mcp::relay::exchange::Outgoing;
 use crate::net::Body;
-use crate::net::client::SendError;
-use crate::oauth::{Challenge, LoginError};
+use crate::oauth::Challenge;
 
 /// What is done where the server refuses the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,47 +26,6 @@ pub(super) enum Login {
     IsTaken,
 }
 
-/// Why there is no answer of the server's.
-#[derive(Debug)]
-pub(in crate::mcp::http) struct Unsent {
-    /// What the client is answered with.
-    pub(super) status: StatusCode,
-    /// For people.
-    pub(in crate::mcp::http) words: String,
-}
-
-impl Unsent {
-    /// The answer to a request without a message. Another try may bring another one: a
-    /// person may have logged in meanwhile.
-    pub(super) fn answer(self) -> Response<Body> {
-        problem::passing(problem::error(self.status, None, UPSTREAM, &self.words))
-    }
-}
-
-impl From<LoginError> for Unsent {
-    fn from(error: LoginError) -> Self {
-        let status = match error {
-            LoginError::Over { .. } => StatusCode::FORBIDDEN,
-            _ => StatusCode::BAD_GATEWAY,
-        };
-        Self { status, words: error.to_string() }
-    }
-}
-
-impl From<SendError> for Unsent {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Stopped => {
-                Self { status: StatusCode::SERVICE_UNAVAILABLE, words: error.to_string() }
-            }
-            error => Self {
-                status: StatusCode::BAD_GATEWAY,
-                words: format!("the server could not be reached: {error}"),
-            },
-        }
-    }
-}
-
 impl Remote {
     /// Sends a message as its client's headers say; where the server wants a login,
     /// once more after it.
@@ -78,7 +35,7 @@ impl Remote {
         headers: &HeaderMap,
         principal: &Principal,
         patience: Duration,
-    ) -> Result<Response<Body>, Unsent> {
+    ) -> Result<Response<Body>, Unanswered> {
         let message = outgoing.into_bytes();
         let request = || self.request(Method::POST, headers, principal, message.clone());
         self.send_logged_in(request, Login::MayAsk, patience).await
@@ -91,7 +48,7 @@ impl Remote {
         request: impl Fn() -> Request<Bytes>,
         may: Login,
         patience: Duration,
-    ) -> Result<Response<Body>, Unsent> {
+    ) -> Result<Response<Body>, Unanswered> {
         let first = request();
         // Whoever brings a credential of its own is not logged in.
         let brings_its_own = first.headers().contains_key(AUTHORIZATION);
@@ -119,7 +76,7 @@ impl Remote {
         mut request: Request<Bytes>,
         login: Option<HeaderValue>,
         patience: Duration,
-    ) -> Result<Response<Body>, Unsent> {
+    ) -> Result<Response<Body>, Unanswered> {
         if let Some(login) = login {
             request.headers_mut().insert(AUTHORIZATION, login);
         }

@@ -6,8 +6,9 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::{Answer, Bridge, LOST};
+use super::{Answer, LOST, PipedClient};
 use crate::mcp::answer;
+use crate::mcp::frames;
 use crate::mcp::http::problem::quoted;
 use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::pending::Key;
@@ -65,7 +66,7 @@ pub(super) fn answered(message: &[u8]) -> Option<Key> {
     Some(Key::new(&id))
 }
 
-impl Bridge {
+impl PipedClient {
     /// Writes the messages of an answer as lines; an answer that is none becomes
     /// an error, so that nobody waits for ever.
     pub(super) async fn write_answer(&self, answer: Answer, mut owed: Owed) {
@@ -149,15 +150,7 @@ impl Bridge {
         self.tell(reply::upstream_failed(id, words).into()).await;
     }
 
-    /// Writes one message as a line: line feeds in JSON are white space.
     pub(super) async fn tell(&self, message: Bytes) {
-        let mut line = message.trim_ascii().to_vec();
-        for byte in &mut line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        line.push(b'\n');
-        let _ = self.to_client.push(line.into()).await;
+        let _ = self.to_client.push(frames::line(&message)).await;
     }
 }

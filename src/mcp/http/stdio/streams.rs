@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answers::{Owed, answered};
-use super::{Answer, Bridge, Transport};
+use super::{Answer, PipedClient, Transport};
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::problem::{self, is_passing, quoted};
 use crate::mcp::http::remote::PATIENCE;
@@ -79,7 +79,7 @@ impl Pauses {
     }
 }
 
-impl Bridge {
+impl PipedClient {
     /// Writes a stream's messages. Where the stream ends before the answers came
     /// and its events had ids, the rest is asked for (2025-11-25, "Resumability").
     pub(super) async fn write_stream_to_its_end(&self, answer: Answer, owed: &mut Owed) {
@@ -160,14 +160,14 @@ impl Bridge {
         if self.state().is_sse {
             return;
         }
-        let bridge = Arc::clone(self);
+        let this = Arc::clone(self);
         let listener = tokio::spawn(async move {
             let mut last: Option<String> = None;
             let (mut pauses, mut pause) = (Pauses::new(), RETRY);
             loop {
-                let answer = bridge.exchange(Method::GET, &Bytes::new(), last.as_deref()).await;
+                let answer = this.exchange(Method::GET, &Bytes::new(), last.as_deref()).await;
                 if let Some(session) = answer.lost_session() {
-                    return bridge.lose_session(session);
+                    return this.lose_session(session);
                 }
                 if is_passing(&answer.response) {
                     sleep(pause).await;
@@ -178,7 +178,7 @@ impl Bridge {
                     return;
                 }
                 let body = answer.response.into_body();
-                let told = bridge.write_stream(body, &mut Owed::default()).await;
+                let told = this.write_stream(body, &mut Owed::default()).await;
                 pause = pauses.after(&told);
                 last = told.last_id.or(last);
                 sleep(pause).await;
@@ -239,13 +239,13 @@ impl Bridge {
             return Err(NotOpened::NoEndpoint);
         };
         self.remote.redirect_to(&endpoint).map_err(NotOpened::Endpoint)?;
-        let bridge = Arc::clone(self);
+        let this = Arc::clone(self);
         let rest = parser.rest();
         let listener = tokio::spawn(async move {
             let first = futures_util::stream::iter([Ok::<_, axum::Error>(rest)]);
             let whole = futures_util::StreamExt::chain(first, body.into_data_stream());
-            bridge.write_stream(Body::from_stream(whole), &mut Owed::default()).await;
-            bridge.lose_stream().await;
+            this.write_stream(Body::from_stream(whole), &mut Owed::default()).await;
+            this.lose_stream().await;
         });
         let mut state = self.state();
         state.is_sse = true;

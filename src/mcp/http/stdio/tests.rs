@@ -36,13 +36,13 @@ async fn what_has_no_answer_long_after_the_end_of_the_input_is_told_of() {
             open.push(stream);
         }
     });
-    let mut bridge = Bridge::new(remote, Agent::default(), Transport::Streamable, 4 << 20);
-    Arc::get_mut(&mut bridge).unwrap().last_answers = Duration::from_millis(200);
+    let mut piped = PipedClient::new(remote, Agent::default(), Transport::Streamable, 4 << 20);
+    Arc::get_mut(&mut piped).unwrap().last_answers = Duration::from_millis(200);
     let (client, gate) = tokio::io::duplex(1 << 16);
     let (read, write) = tokio::io::split(gate);
     let running = tokio::spawn(async move {
-        let there = std::future::pending::<()>();
-        bridge.run((read, write, there), std::future::pending::<()>()).await
+        let pipes = Pipes { says: read, hears: write, gone: std::future::pending() };
+        piped.run(pipes, std::future::pending()).await
     });
     let (read, mut write) = tokio::io::split(client);
     write

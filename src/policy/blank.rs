@@ -1,0 +1,117 @@
+//! What parts words and is nothing itself: white space, however much, and the comments of
+//! SQL, which databases take for it (`DROP/**/TABLE`). Pure.
+
+/// What comments of SQL begin and end with.
+const COMMENTS: [&str; 3] = ["/*", "*/", "--"];
+
+/// Whether a text holds anything blank.
+pub(super) fn has_some(text: &str) -> bool {
+    text.contains(char::is_whitespace)
+}
+
+/// Whether a regex asks for something blank.
+pub(super) fn is_asked_for(pattern: &str) -> bool {
+    [" ", r"\s", "[:space:]", "[:blank:]"].iter().any(|blank| pattern.contains(blank))
+}
+
+/// A text with one space for each run of white space, and the same with one for each comment
+/// as well, as far as these differ from it.
+pub(super) fn readings(text: &str) -> Vec<String> {
+    if !has_more(text) {
+        return Vec::new();
+    }
+    let has_comments = COMMENTS.iter().any(|sign| text.contains(sign));
+    let with_comments = has_comments.then(|| replaced(text, behind_blank));
+    let mut all = vec![spaced(text)];
+    all.extend(with_comments);
+    all.retain(|reading| reading != text);
+    all.dedup();
+    all
+}
+
+/// A text with one space for each run of white space.
+pub(super) fn spaced(text: &str) -> String {
+    replaced(text, str::trim_start)
+}
+
+fn has_more(text: &str) -> bool {
+    let is_other = |byte: u8| byte != b' ' && byte.is_ascii_whitespace() || !byte.is_ascii();
+    text.bytes().any(is_other)
+        || text.contains("  ")
+        || COMMENTS.iter().any(|sign| text.contains(sign))
+}
+
+/// A text with a space for each run of what `behind` skips.
+fn replaced(text: &str, behind: fn(&str) -> &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let after = behind(rest);
+        if after.len() == rest.len() {
+            out.push(first);
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+        } else {
+            if !out.ends_with(' ') {
+                out.push(' ');
+            }
+            rest = after;
+        }
+    }
+    out
+}
+
+/// What follows the white space or the comment that a text begins with.
+fn behind_blank(text: &str) -> &str {
+    let trimmed = text.trim_start();
+    if trimmed.len() < text.len() {
+        return trimmed;
+    }
+    let inner = text.get(2..).unwrap_or_default();
+    let after = match text.get(..2) {
+        // MySQL runs what stands in a comment of this kind.
+        Some("/*") if inner.starts_with('!') => {
+            let is_version = |c: char| c == '!' || c.is_ascii_digit();
+            Some(inner.trim_start_matches(is_version))
+        }
+        Some("*/") => Some(inner),
+        Some("/*") => inner.split_once("*/").map(|(_, after)| after),
+        Some("--") => inner.split_once('\n').map(|(_, after)| after),
+        _ => None,
+    };
+    // What has no end parts nothing.
+    after.unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_blank_is_one_space() {
+        for (text, expected) in [
+            ("DROP  TABLE\tx", &["DROP TABLE x"][..]),
+            ("DROP\r\n TABLE", &["DROP TABLE"]),
+            ("DROP\u{a0}TABLE", &["DROP TABLE"]),
+            ("DROP/**/TABLE", &["DROP TABLE"]),
+            ("DROP /* a */ /* b */TABLE", &["DROP TABLE"]),
+            ("DROP -- why not\nTABLE", &["DROP -- why not TABLE", "DROP TABLE"]),
+            ("rm  --force  x", &["rm --force x"]),
+            ("fix--bug", &[]),
+            ("/*!50000 DROP*/ TABLE x", &[" DROP TABLE x"]),
+            ("a /* b", &[]),
+            ("a-b/c*d e", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(readings(text), expected, "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_is_missed(text in "[a \\t\\n*/!é\u{a0}-]{0,12}") {
+            let all = [spaced(&text), replaced(&text, behind_blank)];
+            let differs = all.iter().any(|reading| *reading != text);
+            proptest::prop_assert_eq!(differs, !readings(&text).is_empty());
+        }
+    }
+}

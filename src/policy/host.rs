@@ -1,0 +1,222 @@
+//! Hosts that stand in a text by themselves: one has many names. Pure.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+/// The longest text that is looked at, in bytes: names of hosts end at 253 (RFC 1035), and
+/// something may stand around one.
+const LONGEST: usize = 512;
+
+/// Whether a text names the host `wanted`, an address or a name with a dot: as an address in
+/// other notations (`2130706433` and `127.1` are 127.0.0.1), with a dot at the end, or with
+/// what may stand around a host in a URL.
+pub(super) fn may_be(text: &str, wanted: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+    let may_be_one = (1..=LONGEST).contains(&wanted.len())
+        && wanted.bytes().all(is_name)
+        && wanted.contains(['.', ':'])
+        && text.len() <= LONGEST
+        && !is_plain(text);
+    may_be_one && is_host(wanted) && of(wanted).is_some_and(|wanted| of(text) == Some(wanted))
+}
+
+/// The address, in the usual notation, that a text is in another: as one number, with other
+/// digits than decimal ones, as one of IPv6, or with a port.
+pub(super) fn address(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_short = (1..=LONGEST).contains(&text.len());
+    let may_be_one = is_short && text.starts_with(|c: char| c == '[' || c == ':' || c.is_numeric());
+    if !may_be_one || is_number(text) || text.parse::<Ipv4Addr>().is_ok() {
+        return None;
+    }
+    match of(text)? {
+        Host::Ipv4(address) => Some(address.to_string()),
+        Host::Ipv6(address) => Some(address.to_string()),
+        Host::Domain(_) => None,
+    }
+}
+
+/// The URLs that browsers and the like make of a text which begins with a host and not with
+/// a scheme.
+pub(super) fn urls(text: &str) -> Option<[String; 2]> {
+    /// Longest URL that is made, in bytes.
+    const LONGEST_URL: usize = 4 << 10;
+    let bare = text.trim().trim_start_matches('/');
+    let bare = (bare.len() <= LONGEST_URL).then_some(bare)?;
+    let end = bare.find(['/', '?', '#', ':']).unwrap_or(bare.len());
+    let host = bare.get(..end).filter(|host| host.contains('.') && host.len() <= LONGEST)?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    let may_be_one = !bare.contains("://") && host.bytes().all(is_name) && is_host(host);
+    let url = may_be_one.then(|| Url::parse(&format!("http://{bare}")).ok()).flatten()?;
+    let (_, rest) = url.as_str().split_once("://")?;
+    Some(["https", "http"].map(|scheme| format!("{scheme}://{rest}")))
+}
+
+/// Whether a glob, a prefix or a regex speaks of URLs of some host.
+pub(super) fn is_of_urls(pattern: &str) -> bool {
+    let host = pattern.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    host.is_some_and(|host| {
+        host.contains('.') && host.bytes().any(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Whether a glob, a prefix or a regex speaks of addresses, for all that can be told.
+pub(super) fn is_of_addresses(pattern: &str) -> bool {
+    pattern.contains(['.', ':']) && pattern.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a text is a small number or a version, and no address to anybody who does not
+/// ask for one.
+fn is_number(text: &str) -> bool {
+    let is_decimal =
+        |part: &str| part == "0" || !part.starts_with('0') && part.parse::<u8>().is_ok();
+    let is_small = text.len() < 8 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_small || text.split('.').count() < 4 && text.split('.').all(is_decimal)
+}
+
+/// Whether a text can name no host but itself.
+fn is_plain(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('.')
+        && text.bytes().all(|byte| is_letter(byte) || byte == b'.')
+}
+
+/// Whether a rule means a host: an address, or a name that ends in letters.
+fn is_host(wanted: &str) -> bool {
+    let bare = wanted.trim_start_matches('[').trim_end_matches(']');
+    let last = wanted.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let is_name = !wanted.contains(['[', ']', ':', '_'])
+        && last.len() > 1
+        && last.bytes().all(|byte| byte.is_ascii_alphabetic());
+    bare.parse::<IpAddr>().is_ok() || is_name
+}
+
+/// The host that a text names, by itself or as the one of a URL; the same for all its names.
+fn of(text: &str) -> Option<Host<String>> {
+    let text = text.trim();
+    let bare = text.parse::<Ipv6Addr>().ok().map(Host::Ipv6);
+    let host = bare.or_else(|| {
+        let url = match text.contains("://") {
+            true => Url::parse(text),
+            false => Url::parse(&format!("http://{text}")),
+        };
+        url.ok()?.host().map(|host| host.to_owned())
+    })?;
+    Some(match host {
+        Host::Ipv6(address) => match address.to_canonical() {
+            IpAddr::V4(address) => Host::Ipv4(address),
+            IpAddr::V6(address) => Host::Ipv6(address),
+        },
+        Host::Domain(name) => Host::Domain(name.trim_end_matches('.').to_ascii_lowercase()),
+        known @ Host::Ipv4(_) => known,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_has_many_names() {
+        for (text, wanted) in [
+            ("127.1", "127.0.0.1"),
+            ("2130706433", "127.0.0.1"),
+            ("0x7f000001", "127.0.0.1"),
+            ("0177.0.0.1", "127.0.0.1"),
+            ("127.0.0.1.", "127.0.0.1"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("127\u{3002}0.0.1", "127.0.0.1"),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+            ("[::ffff:7f00:1]", "127.0.0.1"),
+            ("http://127.1/x", "127.0.0.1"),
+            ("0:0:0:0:0:0:0:1", "::1"),
+            ("[::1]", "::1"),
+            ("::1", "[::1]"),
+            ("evil.example.", "evil.example"),
+            ("evil.example:443", "evil.example"),
+            ("me@evil.example/x?y", "evil.example"),
+            ("evil\u{3002}example", "evil.example"),
+            ("%65vil.example", "evil.example"),
+            ("https://evil.example", "evil.example"),
+            ("//evil.example/x", "evil.example"),
+        ] {
+            assert!(may_be(text, wanted), "{text} for {wanted}");
+        }
+        for (text, wanted) in [
+            ("evil.example", "other.example"),
+            ("sub.evil.example", "evil.example"),
+            ("evil.example.org", "evil.example"),
+            ("127.0.0.2", "127.0.0.1"),
+            // Versions and files are no hosts.
+            ("1.0.2", "1.2"),
+            ("0x16", "22"),
+            ("a/main", "main"),
+            ("src/main", "src"),
+            ("", "a.example"),
+        ] {
+            assert!(!may_be(text, wanted), "{text} for {wanted}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_told_from_a_number() {
+        for (text, expected) in [
+            ("127.65535", Some("127.0.255.255")),
+            ("1.2", None),
+            ("1.0.2", None),
+            ("0177.0.0.1", Some("127.0.0.1")),
+            ("2130706433", Some("127.0.0.1")),
+            ("0x7f.1", Some("127.0.0.1")),
+            ("[::ffff:10.0.0.1]", Some("10.0.0.1")),
+            ("::1", Some("::1")),
+            ("10.0.0.1", None),
+            ("1234567", None),
+            ("127.0.0.1:80", Some("127.0.0.1")),
+            ("evil.example", None),
+            ("", None),
+            ("22 USD", None),
+        ] {
+            assert_eq!(address(text).as_deref(), expected, "{text}");
+        }
+        assert!(is_of_addresses("10.*") && is_of_addresses(r"^127\."));
+        assert!(!is_of_addresses("[^a-z0-9]") && !is_of_addresses("*.pem"));
+    }
+
+    #[test]
+    fn a_url_may_lack_its_scheme() {
+        for (text, rest) in [
+            ("Evil.example/x", "evil.example/x"),
+            ("//evil.example", "evil.example/"),
+            ("evil.example:443?x", "evil.example:443/?x"),
+            ("10.0.0.1/x", "10.0.0.1/x"),
+        ] {
+            let made = [format!("https://{rest}"), format!("http://{rest}")];
+            assert_eq!(urls(text), Some(made), "{text}");
+        }
+        for text in ["main", "/srv/a.md", "src/main.rs", "https://a.example", "1.2", "a b.example"]
+        {
+            assert_eq!(urls(text), None, "{text}");
+        }
+        assert!(is_of_urls("https://*.evil.example/**") && is_of_urls(r"^https?://evil\.example"));
+        assert!(!is_of_urls("https://") && !is_of_urls("http*") && !is_of_urls("https://*/a.b"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_host_is_itself_however_it_is_written(number: u32) {
+            let address = Ipv4Addr::from(number).to_string();
+            for written in [number.to_string(), format!("{number:#x}"), format!("{address}.")] {
+                proptest::prop_assert!(may_be(&written, &address), "{}", written);
+            }
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC{0,16}", wanted in "[a-z0-9.:\\[\\]]{0,12}") {
+            may_be(&text, &wanted);
+            address(&text);
+            urls(&text);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The newest entry, noted beside the log.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::{completion, draft, holds, open, record, rows, store};
+use crate::store::read::Reader;
+use crate::store::tests::losses::forget_two;
+use crate::store::verify::Broken;
+use crate::store::{Options, Store, StoreError, accept_loss};
+
+#[test]
+fn a_note_that_lags_behind_or_is_lost_locks_nobody_out() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    let head = folder.path().join("audit.db-head");
+    record(&store, draft("a")).unwrap();
+    drop(store);
+    let before = fs::read(&head).unwrap();
+    let store = open(&path);
+    for _ in 0..5 {
+        record(&store, draft("a")).unwrap();
+    }
+    drop(store);
+    assert_ne!(fs::read(&head).unwrap(), before);
+    for note in [before, Vec::new(), b"12".to_vec()] {
+        fs::write(&head, note).unwrap();
+        assert!(holds(&path));
+        record(&open(&path), draft("b")).unwrap();
+    }
+    fs::remove_file(&head).unwrap();
+    record(&open(&path), draft("b")).unwrap();
+    assert_eq!(rows(&path), 10);
+}
+
+#[test]
+fn the_newest_entry_is_noted_with_every_commit() {
+    let (folder, store) = store();
+    let (path, lock) = (folder.path().join("audit.db"), folder.path().join("audit.lock"));
+    for n in 1..=5 {
+        record(&store, draft("a")).unwrap();
+        assert!(fs::read_to_string(&lock).unwrap().trim_start().starts_with(&format!("{n} ")));
+    }
+    let note = fs::read_to_string(&lock).unwrap();
+    assert!(holds(&path));
+    forget_two(&path);
+    // The other note lags behind.
+    let _ = fs::remove_file(folder.path().join("audit.db-head"));
+    let found = Reader::open(&path).unwrap().verify(None, |_, _| ()).unwrap();
+    assert_eq!(found.broken, Some(Broken::Behind { last: 3, noted: 5 }));
+    let error = Store::open(&path, &Options::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Behind { last: 3, noted: 5, .. }), "{error}");
+    // Of another start of the machine, of another file, or written by halves, it says nothing.
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let other = note.replace(boot.trim(), "0b6d6b0e-0000-4000-8000-000000000000");
+    for other in [&other, &note[..60], &note.replace("inode: ", "inode: 1"), ""] {
+        fs::write(&lock, other).unwrap();
+        assert!(holds(&path), "{other}");
+    }
+    fs::write(&lock, &note).unwrap();
+    assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(5)));
+    record(&store, draft("b")).unwrap();
+    assert!(holds(&path));
+}
+
+#[test]
+fn a_copy_of_a_log_in_use_is_whole() {
+    let (folder, store) = store();
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["audit.db", "audit.db-wal", "audit.key", "audit.lock"] {
+        for _ in 0..3 {
+            record(&store, draft("a")).unwrap();
+        }
+        fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let path = copy.path().join("audit.db");
+    assert!(holds(&path));
+    record(&open(&path), draft("b")).unwrap();
+    assert!(holds(&path));
+}
+
+#[test]
+fn the_newest_entry_is_noted_while_calls_go_on() {
+    let (folder, store) = store();
+    let head = folder.path().join("audit.db-head");
+    let began = Instant::now();
+    while !head.exists() {
+        let id = record(&store, draft("a")).unwrap();
+        store.complete(&id, completion());
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn the_newest_entry_is_noted_once_nothing_is_written_for_a_while() {
+    let (folder, store) = store();
+    let (path, head) = (folder.path().join("audit.db"), folder.path().join("audit.db-head"));
+    for seq in [5, 10] {
+        for _ in 0..5 {
+            record(&store, draft("a")).unwrap();
+        }
+        let noted = format!("{seq} ");
+        while !fs::read_to_string(&head).is_ok_and(|head| head.starts_with(&noted)) {
+            std::thread::yield_now();
+        }
+        assert!(holds(&path));
+    }
+}
+
+#[test]
+fn a_note_that_cannot_be_read_is_named() {
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    fs::create_dir(folder.path().join("audit.db-head")).unwrap();
+    record(&store, draft("a")).unwrap();
+    drop(store);
+    let error = Store::open(&path, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("audit.db-head`: "), "{error}");
+}
+
+#[test]
+fn a_note_of_roots_belongs_to_whom_the_log_belongs() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let (folder, store) = store();
+    let path = folder.path().join("audit.db");
+    record(&store, draft("a")).unwrap();
+    let me = fs::metadata(&path).unwrap().uid();
+    let owner = if me == 0 { 1234 } else { me };
+    chown(&path, Some(owner), None).unwrap();
+    drop(store);
+    assert_eq!(fs::metadata(folder.path().join("audit.db-head")).unwrap().uid(), owner);
+}
