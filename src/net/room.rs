@@ -1,7 +1,8 @@
 //! Room for what is held in memory: bodies of requests, and answers of servers. So much
 //! for all senders together, and for one of them half of what the others leave, so that
 //! nobody takes the others' place; a single body may take all that is left, and so may
-//! one of those answers that come in part and wait for more.
+//! one of those answers that come in part and wait for more. Where nothing is left, one of
+//! all these goes beyond the room.
 //!
 //! A request is counted with the tree that its JSON becomes, which may be many times as
 //! large, and refused where there is no room. An answer waits for room, and its server
@@ -46,6 +47,8 @@ struct Taken {
     by_sender: HashMap<Arc<str>, usize>,
     /// Senders of whose answers one goes first.
     first: HashSet<Arc<str>>,
+    /// An answer goes beyond the room.
+    is_exceeded: bool,
 }
 
 /// The part of a room that answers to one sender's requests have.
@@ -64,6 +67,8 @@ pub struct Place {
     bytes: usize,
     /// It may have more than its sender's part.
     goes_first: bool,
+    /// It may have more than there is.
+    goes_beyond: bool,
 }
 
 /// What is held in a place.
@@ -97,7 +102,8 @@ impl Room {
     }
 
     fn begin(&self, sender: &Arc<str>, holds: Holds) -> Place {
-        Place { room: self.clone(), sender: Arc::clone(sender), holds, bytes: 0, goes_first: false }
+        let (room, sender) = (self.clone(), Arc::clone(sender));
+        Place { room, sender, holds, bytes: 0, goes_first: false, goes_beyond: false }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -135,16 +141,21 @@ impl Place {
         let left_by_others = room.saturating_sub(taken.all - own);
         let is_only_one = own == self.bytes;
         let (all, own) = (taken.all.saturating_add(more), own.saturating_add(more));
-        if all > room {
+        // Answers that have come in part would wait for each other: one of a sender's goes
+        // first, and one of all beyond the room, by what is left of it to come.
+        let may_go_first = self.bytes > 0 && self.holds == Holds::Answer;
+        let is_beyond = all > room;
+        if is_beyond && !(may_go_first && (self.goes_beyond || !taken.is_exceeded)) {
             return false;
         }
-        // Answers that have come in part would wait for each other: one of them goes first.
-        let may_go_first = self.goes_first || self.bytes > 0 && self.holds == Holds::Answer;
         if !is_only_one && own > left_by_others / 2 {
             if !may_go_first || !self.goes_first && !taken.first.insert(self.sender.clone()) {
                 return false;
             }
             self.goes_first = true;
+        }
+        if is_beyond {
+            (self.goes_beyond, taken.is_exceeded) = (true, true);
         }
         taken.all = all;
         taken.by_sender.insert(Arc::clone(&self.sender), own);
@@ -231,6 +242,9 @@ impl Place {
         }
         if bytes == 0 && std::mem::take(&mut self.goes_first) {
             taken.first.remove(&self.sender);
+        }
+        if bytes == 0 && std::mem::take(&mut self.goes_beyond) {
+            taken.is_exceeded = false;
         }
         drop(taken);
         self.room.0.given_back.notify_waiters();
@@ -368,6 +382,33 @@ mod tests {
         drop(begun);
         let taken = room.taken();
         assert!(taken.all == 0 && taken.first.is_empty(), "{taken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nor_do_those_of_several_senders() {
+        let room = Room::default();
+        let part = 2 * SMALL;
+        let of_sender = |sender: usize| {
+            let share = room.share(&sender.to_string().into());
+            std::iter::from_fn(|| {
+                let mut place = share.place();
+                place.fits(part, MAX).then_some(place)
+            })
+            .collect::<Vec<_>>()
+        };
+        let mut begun: Vec<Vec<Place>> =
+            (0..).map(of_sender).take_while(|begun| !begun.is_empty()).collect();
+        assert!(begun.len() > 5 && room.taken().all > ROOM - MAX);
+        let beyond = begun.iter_mut().map(|of_one| of_one[0].take(MAX, MAX));
+        let taken = futures_util::future::join_all(beyond).await;
+        assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+        assert!(room.taken().all <= ROOM + MAX);
+        // Each comes to its end, in turn, and is taken.
+        for mut of_one in begun {
+            assert!(of_one[0].take(MAX, MAX).await);
+        }
+        let taken = room.taken();
+        assert!(taken.all == 0 && !taken.is_exceeded, "{taken:?}");
     }
 
     #[test]
