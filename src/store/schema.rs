@@ -319,18 +319,15 @@ pub(super) fn make_older(connection: &Connection, version: usize) {
         "DROP TABLE escalation",
         "",
         "DROP TABLE session",
-        "DROP TABLE slot_queue; DROP TABLE slot_window;
-         CREATE TABLE slot (
-    agent TEXT NOT NULL,
-    policy TEXT NOT NULL,
-    n INTEGER NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (agent, policy, n)
-) STRICT, WITHOUT ROWID",
+        "DROP TABLE slot_queue; DROP TABLE slot_window",
     ];
     assert_eq!(undo.len(), MIGRATIONS.len());
     for step in undo.iter().skip(version).rev() {
         connection.execute_batch(step).unwrap();
+    }
+    if version < 6 {
+        let first = MIGRATIONS[0].split(';').find(|step| step.contains("CREATE TABLE slot"));
+        connection.execute_batch(first.unwrap()).unwrap();
     }
     connection.pragma_update(None, "user_version", version as i64).unwrap();
 }
