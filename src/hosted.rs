@@ -122,6 +122,8 @@ pub struct Host {
     pub bridging: Bridging,
     /// Where messages are held.
     pub room: Room,
+    /// Where answers to them are.
+    pub answers: Room,
     /// The largest message, in bytes.
     pub max_message: usize,
     /// Where registrations are kept.
@@ -327,6 +329,11 @@ impl Hosted {
             }
         }
         self.open.store(Arc::new(open));
+    }
+
+    /// Breaks off what is under way: whoever waits for an answer is told so.
+    pub fn give_up(&self) {
+        self.open.load().values().for_each(|server| server.backend.give_up());
     }
 
     /// Ends every conversation, and every child.

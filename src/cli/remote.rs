@@ -185,6 +185,9 @@ pub struct ListenArgs {
     /// How long such a session may stay idle before it is ended [default: 30m]
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_SESSION_IDLE", value_parser = super::duration)]
     pub session_idle: Option<Duration>,
+    /// How long requests under way may take once the gate is told to stop [default: 2s]
+    #[arg(long, value_name = "DURATION", env = "AGENTGATE_SHUTDOWN_TIMEOUT", value_parser = super::duration)]
+    pub shutdown_timeout: Option<Duration>,
 }
 
 impl ListenArgs {
@@ -196,6 +199,7 @@ impl ListenArgs {
             (self.token_env.is_some(), "--token-env", "AGENTGATE_TOKEN_ENV"),
             (self.max_sessions.is_some(), "--max-sessions", "AGENTGATE_MAX_SESSIONS"),
             (self.session_idle.is_some(), "--session-idle", "AGENTGATE_SESSION_IDLE"),
+            (self.shutdown_timeout.is_some(), "--shutdown-timeout", "AGENTGATE_SHUTDOWN_TIMEOUT"),
         ];
         given.into_iter().find_map(|(given, name, variable)| {
             (given && self.listen.is_none() && std::env::var_os(variable).is_none()).then_some(name)

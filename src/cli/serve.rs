@@ -76,6 +76,9 @@ pub struct RequestArgs {
     /// How long a provider may take to begin its answer [default: 60s]
     #[arg(long, value_name = "DURATION", env = "AGENTGATE_UPSTREAM_TIMEOUT", value_parser = duration)]
     pub upstream_timeout: Option<Duration>,
+    /// How long requests under way may take once the gate is told to stop [default: 2s]
+    #[arg(long, value_name = "DURATION", env = "AGENTGATE_SHUTDOWN_TIMEOUT", value_parser = duration)]
+    pub shutdown_timeout: Option<Duration>,
     /// Bridge MCP clients of one era to servers of the other [default: auto]
     #[arg(long, value_enum, env = "AGENTGATE_BRIDGE")]
     pub bridge: Option<Bridge>,

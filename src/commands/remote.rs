@@ -28,10 +28,6 @@ use crate::oauth;
 use crate::os::{self, StopRequests};
 use crate::telemetry;
 
-/// How long calls under way may take once the listener was told to stop. Children
-/// have their time after that, and all of it has to be over in 5 seconds.
-const DRAIN: Duration = Duration::from_secs(2);
-
 /// What variables hold.
 type Variables<'v> = &'v dyn Fn(&str) -> Option<String>;
 
@@ -257,7 +253,7 @@ pub(super) async fn over_http(
     backend: Backend,
     of_relay: &relay::Settings,
     gate: Gate,
-    args: &WrapArgs,
+    (args, drain): (&WrapArgs, Duration),
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
     let address = args.listen.listen.context("--listen is not given")?;
@@ -281,11 +277,14 @@ pub(super) async fn over_http(
     let stop = async move {
         told.next().await;
     };
-    let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
+    let limits = server::Limits { drain, ..server::Limits::default() };
     // Children that were started on a lane end on it.
     let lanes = Lanes::start()?;
-    server::serve(listener, app, limits, &lanes, stop).await;
+    let remaining = server::serve(listener, app, limits, &lanes, stop).await;
+    backend.give_up();
+    remaining.answered().await;
     backend.close().await;
+    remaining.end().await;
     refusals.close().await;
     lanes.close().await;
     Ok(Done::Success)

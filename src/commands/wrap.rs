@@ -20,6 +20,7 @@ use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
 use crate::mcp::tools::FirstSeen;
 use crate::net::client::Client;
+use crate::net::room::Room;
 use crate::os::{self, Child, StopRequests};
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
@@ -45,6 +46,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
         session: uuid::Uuid::now_v7().to_string().into(),
         hide_denied: settings.hide_denied(&name, args.hide_denied),
         max_message: settings.max_message(args.max_message),
+        answers: None,
     };
     if url.is_some() || args.listen.listen.is_some() {
         let served = serve_http(url, args, &settings, gate, &of_relay);
@@ -74,29 +76,32 @@ fn serve_http(
     let listens = args.listen.listen.is_some();
     let template = of_relay.clone();
     let of_refusals = gate.clone();
-    let begin = move |_: &Incoming| {
+    let room = Room::default();
+    let begin = move |incoming: &Incoming| {
         // A conversation of its own in the log, where there can be several.
         let session = match listens {
             true => uuid::Uuid::now_v7().to_string().into(),
             false => Arc::clone(&template.session),
         };
-        Relay::new(gate.clone(), relay::Settings { session, ..template.clone() })
+        let answers = listens.then(|| room.share(&incoming.principal));
+        Relay::new(gate.clone(), relay::Settings { session, answers, ..template.clone() })
     };
     let runtime = match listens {
         true => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
         false => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
     };
+    let drain = settings.shutdown_timeout(args.listen.shutdown_timeout);
     let inside = runtime.enter();
     let served = match url {
         None => {
             let backend = Backend::Command(children(args, settings, of_relay, begin));
-            runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
+            runtime.block_on(remote::over_http(backend, of_relay, of_refusals, (args, drain)))
         }
         Some(url) => {
             let remote = server_at(url, args, settings, of_relay, begin)?;
             if listens {
                 let backend = Backend::Remote(remote);
-                runtime.block_on(remote::over_http(backend, of_relay, of_refusals, args))
+                runtime.block_on(remote::over_http(backend, of_relay, of_refusals, (args, drain)))
             } else {
                 hint_at_client();
                 runtime.block_on(remote::over_stdio(remote, of_relay, args.remote.transport))

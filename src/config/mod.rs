@@ -35,6 +35,10 @@ pub const MAX_MESSAGE: usize = 128 << 20;
 const MAX_SESSIONS: usize = 64;
 const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 
+/// The default of `--shutdown-timeout`: what follows, servers' ends above all, takes three
+/// seconds at most, and whoever starts a gate may give it no more than five.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
 /// Where things live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -101,6 +105,8 @@ pub struct File {
     pub max_sessions: Option<u16>,
     /// How long such a session may be idle.
     pub session_idle: Option<Duration>,
+    /// How long requests under way may take once the gate was told to stop.
+    pub shutdown_timeout: Option<Duration>,
     /// What holds for one server, by its name.
     pub servers: BTreeMap<String, Server>,
     /// Where `serve` listens.
@@ -297,6 +303,12 @@ impl Settings {
         let most = args.max_sessions.or(self.file.max_sessions);
         let idle = args.session_idle.or(self.file.session_idle);
         (most.map_or(MAX_SESSIONS, usize::from), idle.unwrap_or(SESSION_IDLE))
+    }
+
+    /// How long requests under way may take once the gate was told to stop.
+    #[must_use]
+    pub fn shutdown_timeout(&self, flag: Option<Duration>) -> Duration {
+        flag.or(self.file.shutdown_timeout).unwrap_or(SHUTDOWN)
     }
 
     /// The database.
@@ -541,6 +553,7 @@ mod tests {
         let file = load(
             "policy: [default, ./team.yaml]\npolicy_dir: pol\nagent: ci\nmode: observe\ndb: /d\n\
              bridge: never\nallow_http: true\nhide_denied: true\nmax_sessions: 8\nsession_idle: 5m\n\
+             shutdown_timeout: 20s\n\
              max_message: 1000\nmax_body: 2MiB\nupstream_timeout: 90s\nlisten: '[::1]:8100'\naudit_failure: allow\naudit_sync: full\n\
              cors_origins: ['https://console.example']\nretention_days: 30\n\
              servers:\n  git: {trust: none, policy: [git]}\n",
@@ -553,6 +566,7 @@ mod tests {
         assert_eq!(file.upstream_timeout, Some(Duration::from_secs(90)));
         assert_eq!((file.bridge, file.max_sessions), (Some(Bridge::Never), Some(8)));
         assert_eq!(file.session_idle, Some(Duration::from_secs(300)));
+        assert_eq!(file.shutdown_timeout, Some(Duration::from_secs(20)));
         assert!(file.allow_http && file.hide_denied);
         // A relative path is one beside the file.
         assert!(file.policy_dir.is_some_and(|dir| dir.is_absolute() && dir.ends_with("pol")));

@@ -63,6 +63,8 @@ pub struct Plan {
     pub max_message: usize,
     /// How long a provider may take to begin its answer.
     pub upstream_timeout: Duration,
+    /// How long requests under way may take once the gate was told to stop.
+    pub shutdown_timeout: Duration,
     /// After how many days rows are removed; `None` for never.
     pub retention_days: Option<u32>,
     /// Origins of pages that may call the admin API.
@@ -154,6 +156,7 @@ impl Plan {
                 .upstream_timeout
                 .or(file.upstream_timeout)
                 .unwrap_or(UPSTREAM),
+            shutdown_timeout: settings.shutdown_timeout(args.requests.shutdown_timeout),
             retention_days: args.retention_days.or(file.retention_days).filter(|days| *days > 0),
             cors_origins: origins.cloned().unwrap_or_default(),
             audit_failure: settings.audit_failure(args.audit_failure),
@@ -230,6 +233,7 @@ impl Plan {
             ("public_url", self.public_url != after.public_url),
             ("db", self.database != after.database),
             ("max_message", self.max_message != after.max_message),
+            ("shutdown_timeout", self.shutdown_timeout != after.shutdown_timeout),
             ("audit_failure", self.audit_failure != after.audit_failure),
             ("audit_sync", self.audit_sync != after.audit_sync),
             ("bridge", self.bridging != after.bridging),

@@ -177,6 +177,7 @@ fn begin(
             first_seen: first_seen.clone(),
             hide_denied,
             max_message: host.max_message,
+            answers: Some(host.answers.share(&incoming.principal)),
         };
         Relay::new(decides.gate(&host, &incoming.agent), settings)
     }

@@ -7,6 +7,7 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::scan::{Outline, Scan};
+use crate::net::room::{Place, SMALL, Share};
 
 /// Bytes asked for at once: what a pipe holds on Linux.
 const CHUNK: usize = 64 << 10;
@@ -25,6 +26,10 @@ pub struct Frames<R> {
     max: usize,
     /// A line larger than `max` is being read over.
     skipping: Option<Scan>,
+    /// Where what is read is counted, and the place of what is in `buffer`.
+    counted: Option<(Share, Place)>,
+    /// There was no room for the line that is read over.
+    crowded: bool,
 }
 
 /// One line.
@@ -35,6 +40,8 @@ pub enum Frame {
     Line(Bytes),
     /// A line larger than the limit: read over, and this is what it was.
     Oversize(Outline),
+    /// A line for which there was no room: the same.
+    Crowded(Outline),
 }
 
 /// A message as a line: line ends in JSON are white space.
@@ -49,7 +56,15 @@ pub fn line(message: &[u8]) -> Bytes {
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Lines of at most `max` bytes from `source`.
     pub fn new(source: R, max: usize) -> Self {
-        Self { source, buffer: BytesMut::new(), searched: 0, max, skipping: None }
+        let buffer = BytesMut::new();
+        Self { source, buffer, searched: 0, max, skipping: None, counted: None, crowded: false }
+    }
+
+    /// The same, whose large lines are counted in `share`, from when they are read until
+    /// nobody holds them any more; without room, the source is not read.
+    pub(crate) fn counted(mut self, share: Option<&Share>) -> Self {
+        self.counted = share.map(|share| (share.clone(), share.place()));
+        self
     }
 
     /// The next line; `None` at the end of the stream. Dropping the future loses
@@ -62,6 +77,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             if let Some(frame) = self.buffered() {
                 return Ok(Some(frame));
             }
+            self.wait_for_room().await;
             self.make_room();
             if self.source.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(self.last());
@@ -95,16 +111,48 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     fn frame(&mut self, line: BytesMut) -> Frame {
         if self.skipping.is_none() && line.len() <= self.max.saturating_add(1) {
-            return Frame::Line(line.freeze());
+            return Frame::Line(self.held(line.freeze()));
         }
         let mut scan = self.skipping.take().unwrap_or_default();
         scan.feed(&line);
-        Frame::Oversize(scan.finish())
+        match std::mem::take(&mut self.crowded) {
+            true => Frame::Crowded(scan.finish()),
+            false => Frame::Oversize(scan.finish()),
+        }
+    }
+
+    /// A line takes along the place of what was in the buffer.
+    fn held(&mut self, line: Bytes) -> Bytes {
+        match &mut self.counted {
+            Some((share, place)) if line.len() > SMALL => {
+                std::mem::replace(place, share.place()).hold(line)
+            }
+            _ => line,
+        }
+    }
+
+    /// Waits until what is in the buffer may become more; a line for which there is no
+    /// room is read over.
+    async fn wait_for_room(&mut self) {
+        let Some((_, place)) = &mut self.counted else { return };
+        let bytes = self.buffer.len();
+        if bytes < SMALL || self.skipping.is_some() {
+            place.give_back();
+            return;
+        }
+        if !place.take(bytes + CHUNK, self.max).await {
+            self.crowded = true;
+            self.skipping.get_or_insert_default().feed(&self.buffer);
+            self.forget();
+        }
     }
 
     fn forget(&mut self) {
         self.buffer.clear();
         self.searched = 0;
+        if let Some((share, place)) = &mut self.counted {
+            *place = share.place();
+        }
     }
 
     fn make_room(&mut self) {
@@ -120,6 +168,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::room::{PATIENCE, ROOM, Room};
     use proptest::prelude::*;
 
     fn all(source: &[u8], max: usize) -> Vec<Frame> {
@@ -137,7 +186,7 @@ mod tests {
     fn line(frame: &Frame) -> &[u8] {
         match frame {
             Frame::Line(line) => line,
-            Frame::Oversize(outline) => panic!("oversize: {outline:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -170,6 +219,48 @@ mod tests {
         assert_eq!(line(&all(b"abcd\n", 4)[0]), b"abcd\n");
         assert!(matches!(all(b"abcde\n", 4)[..], [Frame::Oversize(_)]));
         assert!(matches!(all(b"abcdef", 4)[..], [Frame::Oversize(_)]));
+    }
+
+    /// What comes of a small line, a large one with this id, and another small one.
+    async fn crowded(room: &Room, max: usize) -> Vec<Frame> {
+        let large = format!("{{\"id\":5,\"result\":\"{}\"}}", "a".repeat(4 * SMALL));
+        let source = format!("one\n{large}\nthree\n");
+        let mut frames =
+            Frames::new(source.as_bytes(), max).counted(Some(&room.share(&"me".into())));
+        let mut out = Vec::new();
+        while let Some(frame) = frames.next().await.unwrap() {
+            out.push(frame);
+        }
+        out
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_for_which_there_is_no_room_is_read_over() {
+        let room = Room::default();
+        let taken = room.all();
+        let frames = crowded(&room, 1 << 20).await;
+        let [one, Frame::Crowded(outline), three] = frames.as_slice() else { panic!("{frames:?}") };
+        assert_eq!((line(one), line(three)), (&b"one\n"[..], &b"three\n"[..]));
+        assert!(outline.is_response && outline.id.as_deref() == Some(&b"5"[..]));
+        drop((frames, taken));
+        let _all_is_given_back = room.all();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_waits_for_room_and_takes_it_along() {
+        let room = Room::default();
+        let taken = room.all();
+        let soon = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            drop(taken);
+        };
+        let (mut frames, ()) = tokio::join!(crowded(&room, 1 << 20), soon);
+        let [_, Frame::Line(large), _] = frames.as_slice() else { panic!("{frames:?}") };
+        let large = large.clone();
+        frames.clear();
+        assert!(!room.place(&"other".into()).fits(ROOM, 0), "it is held");
+        drop(large);
+        let _all_is_given_back = room.all();
     }
 
     proptest! {

@@ -36,6 +36,7 @@ use super::reply::{self, Reply, Told};
 use super::tools::{FirstSeen, Lookup, Tools};
 use crate::action::{Action, Agent, Target, Transport};
 use crate::gate::{Gate, Receipt};
+use crate::net::room::Share;
 use crate::store::audit::Outcome;
 
 /// How long a call waits for the server's list of tools. After that the worst
@@ -61,6 +62,9 @@ pub struct Settings {
     pub hide_denied: bool,
     /// The largest message passed on, in bytes.
     pub max_message: usize,
+    /// Where answers are counted while they are held; `None` where there is one client
+    /// only, and bounds of its own.
+    pub answers: Option<Share>,
 }
 
 /// One client, one server, and the gate between them.
@@ -184,7 +188,8 @@ impl Relay {
         };
         let outward = async {
             let reader = async {
-                let read = self.read_server(Frames::new(server.0, max)).await;
+                let frames = Frames::new(server.0, max).counted(self.settings.answers.as_ref());
+                let read = self.read_server(frames).await;
                 self.to_client.close();
                 read
             };

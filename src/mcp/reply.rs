@@ -9,6 +9,7 @@ use super::codes::{REFUSED, TOO_MUCH, UPSTREAM};
 use super::envelope::{Call, Unreadable};
 use super::era;
 use super::queue::Weight;
+use crate::net::body::UNTAKEN;
 use crate::terminal::brief;
 use crate::verdict::{Decision, Denial, Quota, Reason};
 
@@ -182,6 +183,12 @@ pub fn batch_refused(id: &[u8]) -> String {
 pub fn too_large(id: Option<&[u8]>, max: usize) -> String {
     let words = format!("the message is larger than {max} bytes (agentgate wrap --max-message)");
     error(id, TOO_MUCH, &words, None)
+}
+
+/// The answer to a request whose own answer came and could not be held.
+#[must_use]
+pub fn untaken(id: Option<&[u8]>) -> String {
+    error(id, TOO_MUCH, UNTAKEN, None)
 }
 
 /// The answer to a request whose server could not be reached, or failed.

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
@@ -38,7 +39,14 @@ pub enum HoldError {
     /// Bodies that are held already take all the room there is: 503.
     #[error("there is no room at the moment to hold the body and the JSON in it")]
     NoRoom,
+    /// The same of an answer, which has waited for it: 503.
+    #[error("{UNTAKEN}")]
+    Untaken,
 }
+
+/// Why an answer that its server has given is not held, in words.
+pub(crate) const UNTAKEN: &str = "answers that no client has taken yet need all the room there \
+    is for them, and none came within 90 s: take those first, or ask for less at once";
 
 impl HoldError {
     /// The status and the code that it is answered with.
@@ -48,7 +56,7 @@ impl HoldError {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::Slow { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Broken(_) => (StatusCode::BAD_REQUEST, "broken_body"),
-            Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
+            Self::NoRoom | Self::Untaken => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
         }
     }
 }
@@ -76,6 +84,57 @@ pub(super) fn incoming(body: Incoming) -> Body {
     if body.is_end_stream() { Body::empty() } else { Body::new(body) }
 }
 
+/// A body that was broken off because this process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the gate is being stopped; what was asked may have been done all the same")]
+pub struct Stopped;
+
+/// What comes of a server, until `stop` says that nothing of it is waited for any more.
+pub(super) fn until_stopped(body: Incoming, stop: watch::Receiver<bool>) -> Body {
+    match body.is_end_stream() {
+        true => Body::empty(),
+        false => Body::new(UntilStopped { inner: body, stop, told: None }),
+    }
+}
+
+struct UntilStopped {
+    inner: Incoming,
+    stop: watch::Receiver<bool>,
+    /// Ends when it is told to; made where something is waited for.
+    told: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl HttpBody for UntilStopped {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
+        }
+        let Self { stop, told, .. } = &mut *self;
+        let told = told.get_or_insert_with(|| {
+            let mut stop = stop.clone();
+            Box::pin(async move {
+                if stop.wait_for(|stop| *stop).await.is_err() {
+                    // Nobody is left to say so.
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        ready!(told.as_mut().poll(context));
+        Poll::Ready(Some(Err(axum::Error::new(Stopped))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// Reads a whole body of at most `max` bytes, which may take `patience` in all.
 /// A declared length beyond `max` is refused before a byte is read. Trailers are
 /// dropped.
@@ -86,7 +145,8 @@ pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, H
     hold_whole((body, None), max, patience).await.map(|held| held.bytes)
 }
 
-/// The same with trailers, and in a place of its own where it is given one.
+/// The same with trailers, and in a place of its own where it is given one. Where that is
+/// an answer's, it waits for room.
 ///
 /// # Errors
 /// See [`HoldError`].
@@ -99,11 +159,20 @@ pub async fn hold_whole(
     if declared > max as u64 {
         return Err(HoldError::TooLarge { max });
     }
-    let held = timeout(patience, collect(body, place, max)).await;
+    let held = timeout(patience, collect((body, declared), place, max)).await;
     held.unwrap_or(Err(HoldError::Slow { patience }))
 }
 
-async fn collect(mut body: Body, mut place: Option<Place>, max: usize) -> Result<Held, HoldError> {
+async fn collect(
+    (mut body, declared): (Body, u64),
+    mut place: Option<Place>,
+    max: usize,
+) -> Result<Held, HoldError> {
+    if let Some(place) = &mut place
+        && !place.reserve(declared, max).await
+    {
+        return Err(no_room(place));
+    }
     let mut begun = Begun::default();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
@@ -119,8 +188,10 @@ async fn collect(mut body: Body, mut place: Option<Place>, max: usize) -> Result
         if length > max {
             return Err(HoldError::TooLarge { max });
         }
-        if place.as_mut().is_some_and(|place| !place.fits(length, max)) {
-            return Err(HoldError::NoRoom);
+        if let Some(place) = &mut place
+            && !place.take(length, max).await
+        {
+            return Err(no_room(place));
         }
         begun.push(data);
     }
@@ -130,6 +201,10 @@ async fn collect(mut body: Body, mut place: Option<Place>, max: usize) -> Result
         None => bytes,
     };
     Ok(Held { bytes, trailers })
+}
+
+fn no_room(place: &Place) -> HoldError {
+    if place.waits() { HoldError::Untaken } else { HoldError::NoRoom }
 }
 
 /// What came of a body so far. Most come in one piece: that one is not copied.

@@ -17,6 +17,7 @@ use hyper_util::client::legacy::connect::{
 };
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Body;
@@ -37,11 +38,22 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a connection may take in all: the name, a proxy's tunnel, and TLS.
 const READY: Duration = Duration::from_secs(30);
 
+/// Bytes of one answer that lie ready while nobody takes them, and the largest head of
+/// one; beyond that, the server is not read.
+const MAX_UNTAKEN: usize = 64 << 10;
+
+/// The same over HTTP/2, and for all answers on one connection: many that nobody takes
+/// leave the others their way.
+const MAX_UNTAKEN_STREAM: u32 = 512 << 10;
+const MAX_UNTAKEN_STREAMS: u32 = 32 * MAX_UNTAKEN_STREAM;
+
 /// A client; cheap to clone, one pool a lane behind it.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// By [`lanes::here`]: a connection belongs to the thread that opened it.
     pools: Arc<[legacy::Client<InTime<HttpsConnector<Way>>, Body>]>,
+    /// Whether what is under way is given up.
+    stop: Arc<watch::Sender<bool>>,
 }
 
 /// Why there is no client.
@@ -65,6 +77,9 @@ pub enum SendError {
     /// it has gone.
     #[error("{0}")]
     Unfit(Unfit),
+    /// This process ends; the request may have arrived.
+    #[error("{}", body::Stopped)]
+    Stopped,
     /// No answer in time; the request may have arrived.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -105,9 +120,20 @@ impl Client {
             .pool_max_idle_per_host(MAX_IDLE)
             // Only what no byte was sent of, because the pooled connection had
             // been closed meanwhile.
-            .retry_canceled_requests(true);
+            .retry_canceled_requests(true)
+            // What lies ready of an answer that nobody takes.
+            .http1_max_buf_size(MAX_UNTAKEN)
+            .http2_initial_stream_window_size(MAX_UNTAKEN_STREAM)
+            .http2_initial_connection_window_size(MAX_UNTAKEN_STREAMS);
         let pool = |_| builder.build(connector.clone());
-        Self { pools: (0..=lanes::MAX_LANES).map(pool).collect() }
+        let stop = Arc::new(watch::Sender::new(false));
+        Self { pools: (0..=lanes::MAX_LANES).map(pool).collect(), stop }
+    }
+
+    /// Breaks off whatever is under way, and what will be: [`SendError::Stopped`], and
+    /// bodies of answers end with [`body::Stopped`].
+    pub fn give_up(&self) {
+        self.stop.send_replace(true);
     }
 
     /// Sends `request` as it is and waits for the head of the answer for
@@ -127,13 +153,21 @@ impl Client {
         let pool = self.pools.get(lanes::here());
         // Begun here, so that what is waited for does not hold the request.
         let answer = pool.map(|pool| pool.request(request));
+        let mut stop = self.stop.subscribe();
         async move {
             let answer = answer.ok_or_else(|| SendError::Connect("no such lane".to_owned()))?;
-            let answer = match &upload {
-                None => tokio::time::timeout(patience, answer).await.ok(),
-                Some(upload) => upload.pace.in_time(answer, patience).await,
+            let in_time = async {
+                match &upload {
+                    None => tokio::time::timeout(patience, answer).await.ok(),
+                    Some(upload) => upload.pace.in_time(answer, patience).await,
+                }
             };
-            let answer = read(answer.ok_or(SendError::Timeout(patience))?)?;
+            let answer = tokio::select! {
+                biased;
+                answer = in_time => answer,
+                Ok(_) = stop.wait_for(|stop| *stop) => return Err(SendError::Stopped),
+            };
+            let answer = read(answer.ok_or(SendError::Timeout(patience))?, stop)?;
             if let Some(upload) = upload {
                 upload.answered(&answer);
             }
@@ -162,7 +196,10 @@ fn announce(request: &mut Request<Body>) {
 
 /// What came of a request. Its length is told in one way, and its version is that of
 /// no other connection.
-fn read(answer: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Body>, SendError> {
+fn read(
+    answer: Result<Response<Incoming>, legacy::Error>,
+    stop: watch::Receiver<bool>,
+) -> Result<Response<Body>, SendError> {
     match answer {
         Ok(response) if response.status().is_informational() => {
             let status = response.status().as_u16();
@@ -173,7 +210,7 @@ fn read(answer: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Bo
                 *response.version_mut() = Version::HTTP_11;
             }
             one_length(response.headers_mut());
-            Ok(response.map(body::incoming))
+            Ok(response.map(|body| body::until_stopped(body, stop)))
         }
         Err(error) if error.is_connect() => Err(SendError::Connect(causes(&error))),
         Err(error) => Err(match (cause(&error), cause(&error)) {

@@ -5,6 +5,7 @@ mod alive;
 pub mod body;
 pub mod client;
 pub mod hops;
+mod idle;
 pub mod lanes;
 mod leftover;
 pub(crate) mod persistent;

@@ -1,12 +1,16 @@
 //! Places for clients: so many for the whole process, so that neither memory nor
 //! descriptors run out. A connection takes one, and over HTTP/2 each request on it takes
-//! one more. Who comes when all are taken is answered 503 on one of a few spare places;
-//! when those are taken too, connections wait in the system's queue.
+//! one more. Before the last are taken, connections that are idle are asked to give theirs.
+//! Who comes when all are taken is answered 503 on one of a few spare places; when those
+//! are taken too, connections wait in the system's queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
+use super::idle::{Connections, LEAVE};
 use crate::os;
 
 /// Places at most; fewer where the system gives fewer descriptors.
@@ -22,6 +26,14 @@ const RESERVED: u64 = 256;
 /// another that is kept for later.
 const PER_PLACE: u64 = 3;
 
+/// Places that are kept free while there are idle connections; a quarter of all where
+/// that is less.
+const KEPT_FREE: usize = 32;
+
+/// How long it is before more connections are asked to leave, where somebody waits for
+/// the place of one.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Places at least, on a system that gives next to nothing.
 const MIN_PLACES: usize = 16;
 
@@ -31,6 +43,7 @@ pub(super) struct Places {
     free: Arc<Semaphore>,
     spare: Arc<Semaphore>,
     count: usize,
+    connections: Connections,
 }
 
 /// A place; dropped, it is free again.
@@ -53,7 +66,8 @@ impl Places {
 
     fn new(count: usize) -> Self {
         let (free, spare) = (Semaphore::new(count), Semaphore::new(SPARE));
-        Self { free: Arc::new(free), spare: Arc::new(spare), count }
+        let connections = Connections::default();
+        Self { free: Arc::new(free), spare: Arc::new(spare), count, connections }
     }
 
     /// How many there are in all.
@@ -61,13 +75,43 @@ impl Places {
         self.count
     }
 
-    /// A place to be served on, where one is free.
-    pub(super) fn free(&self) -> Option<Place> {
-        Arc::clone(&self.free).try_acquire_owned().ok().map(Place::Served)
+    /// The connections that may be asked to give theirs.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
-    /// The next place that is free, a spare one only where there is no other.
+    /// A place to be served on, where one is free.
+    pub(super) fn free(&self) -> Option<Place> {
+        let place = Arc::clone(&self.free).try_acquire_owned().ok().map(Place::Served);
+        self.make_room();
+        place
+    }
+
+    /// Asks idle connections to leave, where the last places are about to be taken; gives
+    /// how many do.
+    fn make_room(&self) -> usize {
+        let kept = KEPT_FREE.min(self.count / 4);
+        match kept.saturating_sub(self.free.available_permits()) {
+            0 => 0,
+            wanted => self.connections.ask(wanted),
+        }
+    }
+
+    /// The next place that is free, or that an idle connection gives; a spare one only
+    /// where there is no other.
     pub(super) async fn next(&self) -> Option<Place> {
+        for _ in 0..LEAVE.as_millis() / LOOK.as_millis() {
+            let place = self.free();
+            if place.is_some() {
+                return place;
+            }
+            if self.make_room() == 0 {
+                break;
+            }
+            if let Ok(place) = timeout(LOOK, Arc::clone(&self.free).acquire_owned()).await {
+                return place.ok().map(Place::Served);
+            }
+        }
         let (free, spare) = (Arc::clone(&self.free), Arc::clone(&self.spare));
         tokio::select! {
             biased;

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service as _;
 
 use super::alive;
+use super::idle::{Busy, LEAVE, Presence, Present};
 use super::lanes::Lanes;
 use super::leftover;
 use super::places::{Place, Places};
@@ -55,6 +56,10 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long it is before the next connection is asked for where one could not be had.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long connections may take to say what is left to say when what is under way was
+/// given up.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// What a listener puts up with; beyond 100 headers it answers 431, too.
 #[derive(Debug, Clone, Copy)]
@@ -112,15 +117,34 @@ impl App for axum::Router {
     }
 }
 
+/// The connections on which something was still under way when a listener's time was over.
+#[derive(Debug)]
+pub struct Remaining(watch::Sender<()>);
+
+impl Remaining {
+    /// Waits a moment for those whose requests were given up meanwhile to answer them;
+    /// whether all have.
+    pub async fn answered(&self) -> bool {
+        timeout(FAREWELL, self.0.closed()).await.is_ok()
+    }
+
+    /// The same, and says so where some are broken off.
+    pub async fn end(self) {
+        if !self.answered().await {
+            tracing::warn!("requests under way were broken off");
+        }
+    }
+}
+
 /// Answers on `listener` by `app`, each connection on one of `lanes`, until `stop`
-/// resolves, then lets what is under way end for [`Limits::drain`].
+/// resolves, then lets what is under way end for [`Limits::drain`]; gives what has not.
 pub async fn serve(
     listener: TcpListener,
     app: impl App,
     limits: Limits,
     lanes: &Lanes,
     stop: impl Future<Output = ()>,
-) {
+) -> Remaining {
     let builder = builder(limits);
     let patience = Patience { head: limits.head_patience, write: limits.write_patience };
     let (stopping, _) = watch::channel(());
@@ -142,20 +166,15 @@ pub async fn serve(
         }
         let _ = stream.set_nodelay(true);
         alive::probe(&stream);
-        let heads = Heads::default();
-        let streams = Streams::new();
-        let lasts = is_spare.then_some(limits.head_patience);
-        let under_way = UnderWay { heads: heads.clone(), streams: streams.clone(), limits, lasts };
-        let places = (!is_spare).then(|| lanes.places().clone());
-        let service = OfPeer { app: app.clone(), peer, heads: heads.clone(), streams, places };
+        let under_way = UnderWay::begin(limits, (!is_spare).then(|| lanes.places().clone()));
+        let service = under_way.service(app.clone(), peer);
         let (builder, told) = (builder.clone(), stopping.subscribe());
         // A lane polls its own sockets.
         let Ok(stream) = stream.into_std() else { continue };
         lanes.spawn(async move {
             let _place = place;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            let stream = TokioIo::new(Wire::new(stream, heads, patience));
-            let connection = builder.serve_connection(stream, service);
+            let connection = builder.serve_connection(under_way.wire(stream, patience), service);
             if let Err(error) = under_way.attend(connection, told).await {
                 tracing::debug!(%peer, %error, "a connection broke");
             }
@@ -164,9 +183,8 @@ pub async fn serve(
     drop(listener);
     // Each connection listens to it until it ends.
     let _ = stopping.send(());
-    if timeout(limits.drain, stopping.closed()).await.is_err() {
-        tracing::warn!("requests under way were broken off");
-    }
+    let _ = timeout(limits.drain, stopping.closed()).await;
+    Remaining(stopping)
 }
 
 /// The next connection.
@@ -219,15 +237,53 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
 struct UnderWay {
     heads: Heads,
     streams: Streams,
+    presence: Presence,
     limits: Limits,
-    /// How long it may be there at most.
-    lasts: Option<Duration>,
+    /// It is one of those that these places are for; the others last for a moment only.
+    among: Option<(Places, Present)>,
+}
+
+/// Why a connection is to end.
+enum Ends {
+    /// The listener stops: what is under way may end.
+    Stopping,
+    /// The client lets the gate wait for too long.
+    Overdue,
+    /// It is idle, and others need its place.
+    Asked,
 }
 
 impl UnderWay {
+    /// A connection that begins, in one of `places` where it has one.
+    fn begin(limits: Limits, places: Option<Places>) -> Self {
+        let (heads, streams) = (Heads::default(), Streams::new());
+        let presence = Presence::new(heads.clone());
+        let among = places.map(|places| {
+            let present = places.connections().enter(&presence);
+            (places, present)
+        });
+        Self { heads, streams, presence, limits, among }
+    }
+
+    fn wire(&self, stream: TcpStream, patience: Patience) -> TokioIo<Wire<TcpStream>> {
+        let (heads, presence) = (self.heads.clone(), self.presence.clone());
+        TokioIo::new(Wire::new(stream, heads, presence, patience))
+    }
+
+    fn service<A: App>(&self, app: A, peer: SocketAddr) -> OfPeer<A> {
+        OfPeer {
+            app,
+            peer,
+            heads: self.heads.clone(),
+            presence: self.presence.clone(),
+            streams: self.streams.clone(),
+            places: self.among.as_ref().map(|(places, _)| places.clone()),
+        }
+    }
+
     /// Serves `connection` until it ends. Once the listener stops, what is under way
     /// may end; once the client lets the gate wait for too long, it has to within
-    /// [`Limits::drain`].
+    /// [`Limits::drain`]; once it is asked to leave, at once, unless it asks for something.
     async fn attend<A: App>(
         &self,
         connection: Connection<'_, TokioIo<Wire<TcpStream>>, OfPeer<A>, TokioExecutor>,
@@ -235,24 +291,36 @@ impl UnderWay {
     ) -> Result<(), BoxError> {
         let mut connection = pin!(connection);
         let Limits { idle, write_patience, drain, .. } = self.limits;
-        let is_overdue = tokio::select! {
+        let ends = tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
-            _ = stopping.changed() => false,
-            () = self.streams.overdue(&self.heads, idle, write_patience) => true,
-            () = self.is_over() => true,
+            _ = stopping.changed() => Ends::Stopping,
+            () = self.streams.overdue(&self.heads, idle, write_patience) => Ends::Overdue,
+            () = self.is_over() => Ends::Overdue,
+            () = self.is_asked() => Ends::Asked,
         };
         connection.as_mut().graceful_shutdown();
-        match is_overdue {
-            true => timeout(drain, connection).await?,
-            false => connection.await,
+        match ends {
+            Ends::Stopping => connection.await,
+            Ends::Overdue => timeout(drain, connection).await?,
+            Ends::Asked => match timeout(LEAVE, connection.as_mut()).await {
+                Err(_) if self.presence.is_busy() => connection.await,
+                ended => ended?,
+            },
+        }
+    }
+
+    async fn is_asked(&self) {
+        match &self.among {
+            Some((_, present)) => present.is_asked().await,
+            None => std::future::pending().await,
         }
     }
 
     async fn is_over(&self) {
-        match self.lasts {
-            Some(lasts) => sleep(lasts).await,
-            None => std::future::pending().await,
+        match self.among {
+            Some(_) => std::future::pending().await,
+            None => sleep(self.limits.head_patience).await,
         }
     }
 }
@@ -262,6 +330,7 @@ struct OfPeer<A> {
     app: A,
     peer: SocketAddr,
     heads: Heads,
+    presence: Presence,
     streams: Streams,
     /// Where requests over HTTP/2 find room; `None` where the connection itself found none.
     places: Option<Places>,
@@ -288,7 +357,8 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
             false => self.app.answer(self.peer, request),
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
-        Answering { answer, is_last, heads: self.heads.clone(), stream }
+        let busy = Some(self.presence.begin());
+        Answering { answer, is_last, heads: self.heads.clone(), busy, stream }
     }
 }
 
@@ -298,6 +368,8 @@ struct Answering {
     /// It came in chunks, or asked for a tunnel: nobody follows what lies behind.
     is_last: bool,
     heads: Heads,
+    /// Until its answer is over.
+    busy: Option<Busy>,
     /// Its place among others, over HTTP/2.
     stream: Option<Stream>,
 }
@@ -313,8 +385,12 @@ impl Future for Answering {
             // the answer did not wait for.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(match self.stream.take() {
+        let response = match self.stream.take() {
             Some(stream) => response.map(|body| stream.follow(body)),
+            None => response,
+        };
+        Poll::Ready(Ok(match self.busy.take() {
+            Some(busy) => response.map(|body| busy.until_over(body)),
             None => response,
         }))
     }

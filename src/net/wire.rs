@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::idle::Presence;
 use super::leftover::Leftover;
 use super::sniff::{Awaits, Heads};
 
@@ -33,6 +34,7 @@ pub(super) struct Patience {
 pub(super) struct Wire<S> {
     stream: S,
     heads: Heads,
+    presence: Presence,
     patience: Patience,
     /// Runs while a head is waited for.
     reading: Option<Pin<Box<Sleep>>>,
@@ -43,8 +45,8 @@ pub(super) struct Wire<S> {
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S, heads: Heads, patience: Patience) -> Self {
-        Self { stream, heads, patience, reading: None, writing: None, leftover: None }
+    pub(super) fn new(stream: S, heads: Heads, presence: Presence, patience: Patience) -> Self {
+        Self { stream, heads, presence, patience, reading: None, writing: None, leftover: None }
     }
 }
 
@@ -73,8 +75,13 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.writing = None;
+            if self.writing.take().is_some() {
+                self.presence.is_stuck(false);
+            }
             return written;
+        }
+        if self.writing.is_none() {
+            self.presence.is_stuck(true);
         }
         let limit = self.patience.write;
         let sleep = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
@@ -156,7 +163,8 @@ mod tests {
 
     fn wire(room: usize) -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(room);
-        (Wire::new(ours, Heads::default(), PATIENCE), theirs)
+        let heads = Heads::default();
+        (Wire::new(ours, heads.clone(), Presence::new(heads), PATIENCE), theirs)
     }
 
     #[tokio::test(start_paused = true)]

@@ -59,6 +59,12 @@ pub enum LoginError {
         /// What it asks for.
         why: String,
     },
+    /// The server refuses the login that is kept, and it cannot be renewed.
+    #[error("{server} refuses the login, and it cannot be renewed: run `agentgate login {server}`")]
+    Over {
+        /// The server.
+        server: String,
+    },
     /// It did not work; it may later.
     #[error("the login to {server} failed: {why}")]
     Failed {

@@ -314,7 +314,7 @@ impl Inner {
     }
 
     fn needs_a_person(&self) -> LoginError {
-        LoginError::failed(&self.place.server, "a person has to log in again")
+        LoginError::Over { server: shown(&self.place.server) }
     }
 
     /// Renews `record` under the lock; `None` where a person has to log in. `challenge`

@@ -94,6 +94,8 @@ pub struct Proxy {
     pub limits: ArcSwap<Limits>,
     /// Where bodies are held.
     pub room: Room,
+    /// Where answers are.
+    pub answers: Room,
     /// This run, in the log.
     pub session: Arc<str>,
     /// Requests without a valid key, or that cannot be read.
@@ -312,9 +314,10 @@ impl Proxy {
         }
         let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
         let rows = minted::in_answer(provider, (&request.path, &request.query), is_read);
+        let share = self.answers.share(&holder.agent.id);
         let signer = self.signer(holder, provider, base, (&request.path, rows));
         let ways = self.ways(provider);
-        Some(Rewriter::new(provider, ways, base, signer, answer))
+        Some(Rewriter::new(provider, ways, base, signer, answer).counted(share))
     }
 
     fn ways(&self, provider: Provider) -> Arc<Ways> {

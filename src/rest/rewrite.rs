@@ -1,8 +1,8 @@
 //! Absolute URLs in answers that would lead the client around the gate: they
 //! are made to lead back through it. Nothing else of an answer changes by a byte.
 //!
-//! A small answer that told its length is held, so that it can tell it again;
-//! all others are looked at while they stream, whatever their size.
+//! A small answer that told its length is held where there is room, so that it can tell
+//! it again; all others are looked at while they stream, whatever their size.
 
 mod rules;
 mod scan;
@@ -31,6 +31,7 @@ use super::upstream::Origin;
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::body::{Begun, Held};
+use crate::net::room::Share;
 use crate::stamp;
 
 /// The largest answer that is held, in bytes; larger ones lose their
@@ -69,6 +70,8 @@ pub struct Rewriter {
     hides: bool,
     /// Whether it may in any of several texts.
     hides_in_parts: bool,
+    /// Where an answer that is held is counted.
+    answers: Option<Share>,
 }
 
 impl Rewriter {
@@ -87,7 +90,13 @@ impl Rewriter {
         let hides = reads_body && minted::mints_in_bodies(provider);
         let hides_in_parts = reads_body && minted::mints_anywhere(provider);
         let rules = Rules::new(provider, ways, base, signer, asked_for == Answer::Said);
-        Self { rules, asked_for, hides, hides_in_parts }
+        Self { rules, asked_for, hides, hides_in_parts, answers: None }
+    }
+
+    /// The same, whose answers that are held are counted in `share`.
+    #[must_use]
+    pub fn counted(self, share: Share) -> Self {
+        Self { answers: Some(share), ..self }
     }
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
@@ -124,10 +133,16 @@ impl Rewriter {
             }
             return Ok(Response::from_parts(parts, body));
         }
+        let mut place = self.answers.as_ref().map(Share::place);
+        let fits = |length| place.as_mut().is_none_or(|place| place.fits(length, MAX_HELD));
+        let is_held = small_length(&parts.headers).is_some_and(fits);
         let mut looked = Looked::new(Scanner::new(self.rules), body);
         // One that told its length is to tell it again.
-        if is_small(&parts.headers) {
-            let whole = looked.whole().await?;
+        if is_held {
+            let mut whole = looked.whole().await?;
+            if let Some(place) = place {
+                whole.held.bytes = place.hold(whole.held.bytes);
+            }
             if whole.changed {
                 no_longer_true(&mut parts.headers);
                 parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.held.bytes.len()));
@@ -232,10 +247,10 @@ fn unreadable(dialect: Dialect, headers: &HeaderMap) -> Response<Body> {
     answer
 }
 
-/// Whether it is as long as it says, and that is little.
-fn is_small(headers: &HeaderMap) -> bool {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    declared.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length <= MAX_HELD)
+/// How long it says that it is, where that is little.
+fn small_length(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+    (length <= MAX_HELD).then_some(length)
 }
 
 /// A body that is looked at while it streams.

@@ -105,13 +105,14 @@ impl UpstreamError {
     }
 
     /// 504 where there was no answer in time, 408 where the client was slow, 400
-    /// where it sent no body that may go on, else 502.
+    /// where it sent no body that may go on, 503 where the gate is being stopped, else 502.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.cause {
             SendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             SendError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             SendError::Unfit(_) => StatusCode::BAD_REQUEST,
+            SendError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Connect(_) | SendError::Broken(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -127,6 +128,11 @@ impl Exit {
     /// Waits for `patience` from the next request on.
     pub fn wait_for(&self, patience: Duration) {
         self.patience.store(Arc::new(patience));
+    }
+
+    /// Breaks off what is under way: no answer comes any more.
+    pub fn give_up(&self) {
+        self.client.give_up();
     }
 
     /// Sends what was admitted, once, and tells which origin it went to.

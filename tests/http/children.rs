@@ -107,6 +107,36 @@ fn an_idle_session_makes_room_for_a_new_one() {
     assert!(!answers(&older) && answers(&newer) && answers(&third));
 }
 
+/// Clients that listen on each of their sessions use them all; who has none must get one
+/// all the same.
+#[test]
+fn whoever_has_most_sessions_gives_one_to_a_newcomer() {
+    let Some(installed) = installed() else { return };
+    let arguments = ["--policy", "allow_all", "--max-sessions", "3"];
+    let gate = Gate::listen(&arguments, &over_pipes(&installed));
+    let one = "Authorization: Bearer one\r\n";
+    let session = |id: &str| format!("{one}Mcp-Session-Id: {id}\r\n");
+    let listened: Vec<_> = (0..3)
+        .map(|_| {
+            let id = gate.session(one);
+            let headers = format!("{}Accept: text/event-stream\r\n", session(&id));
+            let mut stream = TcpStream::connect(gate.address).unwrap();
+            stream.write_all(&whole(gate.address, "GET", "/mcp", &headers, "")).unwrap();
+            stream.read_exact(&mut [0; 12]).unwrap();
+            (id, stream)
+        })
+        .collect();
+    let newcomer = gate.session("Authorization: Bearer other\r\n");
+    let ask = |headers: &str| gate.post(headers, &call(1, "test_simple_text", json!({}))).status;
+    let others = format!("Authorization: Bearer other\r\nMcp-Session-Id: {newcomer}\r\n");
+    assert_eq!(ask(&others), 200);
+    let left: Vec<_> = listened.iter().map(|(id, _)| ask(&session(id))).collect();
+    assert_eq!(left, [404, 200, 200], "the one that was asked longest ago");
+    // Two of three are no more than one more than one.
+    let third = gate.post("Authorization: Bearer other\r\n", &initialize());
+    assert_eq!(third.status, 503, "{third:?}");
+}
+
 /// As `curl` does.
 #[test]
 fn who_says_nothing_of_streams_gets_one_message() {

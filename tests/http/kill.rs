@@ -185,7 +185,8 @@ fn without_a_log_nothing_passes() {
     eventually("it is recorded again", || ask() == result(&json!(1), "done"));
 }
 
-/// What is broken off at the end has a result, too: amid a stream, and before any answer.
+/// What is broken off at the end has a result, too, and an answer: amid a stream, and
+/// before any answer of the server's.
 #[test]
 fn told_to_stop_it_records_how_the_calls_ended_that_it_broke_off() {
     for streams in [true, false] {
@@ -199,20 +200,35 @@ fn told_to_stop_it_records_how_the_calls_ended_that_it_broke_off() {
             }
             never()
         });
-        let mut gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
+        let arguments = ["--policy", "allow_all", "--shutdown-timeout", "1s"];
+        let mut gate = Gate::listen(&arguments, &[upstream.url.clone().into()]);
         std::thread::scope(|scope| {
-            for number in 0..CLIENTS {
-                let (address, message) = (gate.address, call(number as u64, "look", json!({})));
-                scope.spawn(move || try_post(address, "", &message));
-            }
+            let under_way: Vec<_> = (0..CLIENTS)
+                .map(|number| {
+                    let (address, message) = (gate.address, call(number as u64, "look", json!({})));
+                    scope.spawn(move || try_post(address, "", &message))
+                })
+                .collect();
             let calls =
                 || upstream.requests().iter().filter(|one| one.contains("tools/call")).count();
             eventually("the calls arrive", || calls() == CLIENTS);
             signal(&gate, Signal::TERM);
+            for (number, under_way) in under_way.into_iter().enumerate() {
+                let answer = under_way.join().unwrap().expect("an answer");
+                assert_eq!(answer.status, if streams { 200 } else { 503 }, "{answer:?}");
+                let message = answer.message();
+                assert_eq!(message["id"], number, "{answer:?}");
+                let why = message["error"]["message"].as_str().unwrap_or_default();
+                assert!(why.contains("the gate is being stopped"), "{answer:?}");
+            }
         });
         assert!(gate.process.0.wait().unwrap().success());
         let log = gate.log();
         assert_eq!(log.len(), CLIENTS, "{log:?}");
-        assert!(log.iter().all(|row| row["outcome"] == "error"), "{streams}: {log:?}");
+        for row in log {
+            assert_eq!(row["outcome"], "error", "{streams}: {row}");
+            let status = row["status"].as_str().unwrap_or_default();
+            assert!(status.contains("the gate is being stopped"), "{streams}: {row}");
+        }
     }
 }

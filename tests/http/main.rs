@@ -4,6 +4,8 @@
 #![cfg(unix)]
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod batches;

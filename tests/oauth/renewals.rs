@@ -1,8 +1,10 @@
 //! Renewals when something goes wrong or away meanwhile: no token is lost, and the
 //! right one is blamed.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -257,6 +259,57 @@ async fn the_stream_that_listens_has_its_token_renewed() {
     assert!(gate.next()["result"].is_object());
     gate.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     assert_eq!(gate.next()["method"], "notifications/tools/list_changed");
+    assert_eq!(stranger.asked("/register").len(), 1, "a person was asked");
+}
+
+/// Nobody is asked for what only listens, so the client is told what a person has to do.
+#[tokio::test]
+async fn a_stream_whose_login_is_over_says_so() {
+    let over = Arc::<AtomicBool>::default();
+    let is_over = Arc::clone(&over);
+    let stranger = Stranger::who(move |_, asked| {
+        if !is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        if is_renewal(asked) {
+            let refused = json!({"error": "invalid_grant"}).to_string();
+            let length = refused.len();
+            return Some(Says::Whole(format!(
+                "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
+                 Content-Length: {length}\r\n\r\n{refused}"
+            )));
+        }
+        (asked.target == "/mcp").then(|| challenge("Bearer error=\"invalid_token\""))
+    });
+    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
+    stranger.age();
+    over.store(true, Ordering::Relaxed);
+    let mut gate = Command::new(env!("CARGO_BIN_EXE_agentgate"))
+        .args(["wrap", "--policy", "allow_all", "--listen", "127.0.0.1:0", stranger.url.as_str()])
+        .env("AGENTGATE_HOME", stranger.home())
+        .env("PATH", "/nothing/opens/a/browser")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    BufReader::new(gate.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    let (_, address) = told.trim().split_once("http://").unwrap();
+    let address = address.trim_end_matches("/mcp");
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET /mcp HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\
+         Mcp-Session-Id: s\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let _ = (gate.kill(), gate.wait());
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let message: Value = serde_json::from_str(body).unwrap();
+    let why = message["error"]["message"].as_str().unwrap();
+    assert!(why.contains(&format!("run `agentgate login {}`", stranger.url)), "{why}");
     assert_eq!(stranger.asked("/register").len(), 1, "a person was asked");
 }
 

@@ -79,12 +79,36 @@ fn told_to_stop_it_records_how_the_answers_ended_that_it_broke_off() {
     let rows = rows(&gate);
     assert_eq!(rows.len(), CALLS, "{rows:?}");
     for row in rows {
-        assert_eq!(
-            (&row["outcome"], &row["status"]),
-            (&"forwarded".into(), &"200".into()),
-            "{row}"
-        );
+        assert_eq!(row["outcome"], "error", "{row}");
+        let status = row["status"].as_str().unwrap();
+        assert!(status.contains("broke off: the gate is being stopped"), "{row}");
     }
+}
+
+/// What has no answer by the end of the time that it is given gets one of the gate's own.
+#[test]
+fn told_to_stop_it_answers_whatever_the_provider_does_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let providers = format!("providers:\n  github: {{upstream: 'http://{upstream}'}}\n");
+    let mut gate = Serve::start(&providers, &["--shutdown-timeout", "1s"]);
+    let key = gate.agent("a", "allow_all").key;
+    let mut client = connect(&gate);
+    write!(client, "GET /proxy/github/user HTTP/1.1\r\nHost: g\r\nX-Agent-Key: {key}\r\n\r\n")
+        .unwrap();
+    let (silent, _) = listener.accept().unwrap();
+    let head = BufReader::new(&silent).lines().map_while(Result::ok);
+    head.take_while(|line| !line.is_empty()).for_each(drop);
+    let pid = gate.process().id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("the gate is being stopped"), "{answer}");
+    assert!(gate.process().wait().unwrap().success());
+    let rows = rows(&gate);
+    assert_eq!((rows.len(), &rows[0]["outcome"]), (1, &"error".into()), "{rows:?}");
+    assert!(rows[0]["status"].as_str().unwrap().contains("the gate is being stopped"), "{rows:?}");
 }
 
 /// `SIGXFSZ` ends whoever does not care for it.
@@ -114,25 +138,19 @@ fn a_log_that_may_not_grow_is_no_end_but_a_refusal() {
 
 #[test]
 fn who_comes_when_all_places_are_taken_is_told_so() {
-    let recorder = Recorder::start();
     // 256 for itself and three for a client.
     let places = 20;
-    let limits = format!("ulimit -n {}", 256 + 3 * places);
-    let gate = Serve::under(&limits, &sites(&recorder), &[]);
-    let key = gate.agent("a", "allow_all").key;
-    let headers = format!("X-Agent-Key: {key}\r\n");
-    let get = || gate.request("GET", "/proxy/github/user", &headers, "");
-    assert_eq!(get().status, 200);
+    let (gate, key) = small(places);
+    let get = || gate.request("GET", "/nowhere", "", "");
+    assert_eq!(get().status, 404);
     let mut taken = Vec::new();
     eventually("all places are taken", || {
         let mut stream = connect(&gate);
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n").unwrap();
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-        let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
-        assert_eq!(head[0], "HTTP/1.1 200 OK", "whether it is well is told to everybody");
-        let is_spare = head.iter().any(|line| line == "connection: close");
+        write!(stream, "GET /proxy/github/a HTTP/1.1\r\nHost: g\r\nX-Agent-Key: {key}\r\n\r\n")
+            .unwrap();
+        let status = status_of(&stream);
         taken.push(stream);
-        is_spare
+        status.starts_with("HTTP/1.1 503 ")
     });
     assert!((places..=places + 2).contains(&(taken.len() - 1)), "{}", taken.len());
     for _ in 0..100 {
@@ -142,19 +160,68 @@ fn who_comes_when_all_places_are_taken_is_told_so() {
         assert!(full.head.contains("retry-after: 1") && full.head.contains("connection: close"));
     }
     let health = gate.request("GET", "/health", "", "");
-    assert_eq!(health.status, 200);
+    assert_eq!(health.status, 200, "whether it is well is told to everybody");
     // The connections that were there first are served as ever.
-    let mut first = &taken[0];
-    let request =
-        format!("GET /proxy/github/user HTTP/1.1\r\nHost: g\r\n{headers}Connection: close\r\n\r\n");
-    first.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    first.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    eventually("its place is free again", || get().status == 200);
+    let first = taken.remove(0);
+    let mut lines = BufReader::new(&first).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == "again"));
+    drop(first);
+    eventually("its place is free again", || get().status == 404);
     drop(taken);
     eventually("it is said once", || gate.said().contains("all 20 places are taken"));
     assert_eq!(gate.said().matches("places are taken").count(), 1);
+}
+
+/// Who has been answered and stays gives its place, and who is being answered does not.
+#[test]
+fn an_idle_connection_makes_room_for_a_new_one() {
+    let places = 20;
+    let (gate, key) = small(places);
+    let busy = connect(&gate);
+    write!(&busy, "GET /proxy/github/a HTTP/1.1\r\nHost: g\r\nX-Agent-Key: {key}\r\n\r\n").unwrap();
+    assert_eq!(status_of(&busy), "HTTP/1.1 200 OK\r\n");
+    let idle: Vec<TcpStream> = (1..places)
+        .map(|_| {
+            let mut stream = connect(&gate);
+            stream.write_all(b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n").unwrap();
+            assert_eq!(status_of(&stream), "HTTP/1.1 200 OK\r\n");
+            stream
+        })
+        .collect();
+    // As many again come and stay.
+    let later: Vec<TcpStream> = (1..places)
+        .map(|_| {
+            eventually("a newcomer finds a place", || {
+                gate.request("GET", "/nowhere", "", "").status == 404
+            });
+            connect(&gate)
+        })
+        .collect();
+    let (mut first, mut left) = (&idle[0], Vec::new());
+    first.read_to_end(&mut left).expect("it is closed, and not reset");
+    let mut lines = BufReader::new(&busy).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == "again") && lines.any(|line| line == "again"));
+    drop(later);
+}
+
+/// A gate of so many places in front of what never ends, and the key of an agent.
+fn small(places: usize) -> (Serve, String) {
+    let providers =
+        format!("providers:\n  github: {{upstream: 'http://127.0.0.1:{}'}}\n", endless());
+    let gate = Serve::under(&format!("ulimit -n {}", 256 + 3 * places), &providers, &[]);
+    let key = gate.agent("a", "allow_all").key;
+    (gate, key)
+}
+
+/// The first line of what comes; byte by byte, so that nothing behind it is read.
+fn status_of(mut stream: &TcpStream) -> String {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        line.extend(byte);
+    }
+    String::from_utf8(line).unwrap()
 }
 
 /// Over HTTP/2 a request takes a place as a connection does.

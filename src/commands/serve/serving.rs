@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,7 +26,7 @@ use crate::mcp::http::secrets::Secrets;
 use crate::net::client::Client;
 use crate::net::lanes::Lanes;
 use crate::net::room::Room;
-use crate::net::server;
+use crate::net::server::{self, Remaining};
 use crate::policy::book::Book;
 use crate::rest::inbound::Limits;
 use crate::rest::proxy::Proxy;
@@ -35,10 +36,6 @@ use crate::store::agents::Registry;
 use crate::store::directory::Directory;
 use crate::store::escalations::Escalations;
 use crate::store::{self, Store};
-
-/// How long requests under way may take once the gate was told to stop; servers'
-/// children have to end after that, and all of it within 5 s.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// A gate at its work.
 #[derive(Debug)]
@@ -51,7 +48,7 @@ pub(in crate::commands) struct Serving {
     retention: watch::Sender<Option<u32>>,
     keeping: JoinHandle<()>,
     stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Remaining>,
     /// Children that were started on a lane end on it: kept until the end.
     lanes: Arc<Lanes>,
 }
@@ -77,15 +74,16 @@ impl Serving {
         let app = router::Front { proxy: Arc::clone(&proxy), others };
         let listener = listening::bind(plan.listen, "--listen").await?;
         let address = listener.local_addr()?;
+        let drain = plan.shutdown_timeout;
         let mut own = Vec::new();
         for (provider, at) in plan.listeners() {
             let key = format!("providers.{}.listen", provider.as_str());
             let listener = listening::bind(at, &key).await?;
             own.push((provider, listener.local_addr()?));
             let app = router::OneProvider { proxy: Arc::clone(&proxy), provider };
-            tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped.clone()));
+            tasks.spawn(listen_on((listener, app), Arc::clone(&lanes), drain, stopped.clone()));
         }
-        tasks.spawn(listen_on(listener, app, Arc::clone(&lanes), stopped));
+        tasks.spawn(listen_on((listener, app), Arc::clone(&lanes), drain, stopped));
         let (retention, days) = watch::channel(plan.retention_days);
         let database = plan.database.as_path().into();
         let keeping = tokio::spawn(admin::keep_retention(database, plan.audit_sync.into(), days));
@@ -132,15 +130,22 @@ impl Serving {
         Ok(())
     }
 
-    /// Lets what is under way end, then ends.
+    /// Lets what is under way end, gives up what does not in time, then ends.
     pub(in crate::commands) async fn stop(mut self) -> anyhow::Result<()> {
         self.keeping.abort();
         let _ = self.stop.send(true);
+        let mut remaining = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
-            ended?;
+            remaining.push(ended?);
         }
+        if let Some(exit) = &self.proxy.exit {
+            exit.give_up();
+        }
+        self.hosted.give_up();
+        join_all(remaining.iter().map(Remaining::answered)).await;
         self.proxy.refusals.close().await;
         self.hosted.close().await;
+        join_all(remaining.into_iter().map(Remaining::end)).await;
         // What they break off has a result, too.
         if let Some(lanes) = Arc::into_inner(self.lanes) {
             lanes.close().await;
@@ -187,6 +192,7 @@ fn assemble(
         sites: ArcSwap::from_pointee(plan.sites()),
         limits: ArcSwap::from_pointee(limits(plan)),
         room: Room::default(),
+        answers: Room::default(),
     };
     let admin = AdminSettings {
         master,
@@ -214,6 +220,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         client: client(plan)?,
         bridging: plan.bridging,
         room: proxy.room.clone(),
+        answers: proxy.answers.clone(),
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,
@@ -237,15 +244,15 @@ fn client(plan: &Plan) -> anyhow::Result<Client> {
 }
 
 async fn listen_on(
-    listener: TcpListener,
-    app: impl server::App,
+    (listener, app): (TcpListener, impl server::App),
     lanes: Arc<Lanes>,
+    drain: Duration,
     mut stopped: watch::Receiver<bool>,
-) {
+) -> Remaining {
     let stop = async move {
         // The sender only goes away with the process.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let limits = server::Limits { drain: DRAIN, ..server::Limits::default() };
-    server::serve(listener, app, limits, &lanes, stop).await;
+    let limits = server::Limits { drain, ..server::Limits::default() };
+    server::serve(listener, app, limits, &lanes, stop).await
 }

@@ -16,7 +16,8 @@ use crate::mcp::params;
 use crate::mcp::relay::exchange::{Ask, Outgoing};
 use crate::mcp::scan::outline;
 use crate::net::Body;
-use crate::net::body::hold;
+use crate::net::body::hold_whole;
+use crate::net::room::Share;
 
 /// How long the gate waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,18 +49,20 @@ impl Ask for Asker<'_> {
         }
         headers.insert(ACCEPT, BOTH);
         let asked = async {
-            let response = self.remote.send(request, &headers, self.principal, PATIENCE).await?;
+            let sent = self.remote.send(request, &headers, self.principal, PATIENCE).await;
+            let response = sent.map_err(|unanswered| unanswered.words)?;
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
             }
             let is_stream = is_stream(response.headers());
             let (body, max) = (response.into_body(), self.remote.max_message());
             if is_stream {
-                let messages = timeout(PATIENCE, to_the_answer(body, max)).await;
+                let share = self.principal.share.as_ref();
+                let messages = timeout(PATIENCE, to_the_answer(body, max, share)).await;
                 return messages.map(Some).map_err(|_| "no answer came in time".to_owned());
             }
-            let body = hold(body, max, PATIENCE).await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(Some(vec![body]))
+            let held = hold_whole((body, self.principal.place()), max, PATIENCE).await;
+            Ok::<_, String>(Some(vec![held.map_err(|error| error.to_string())?.bytes]))
         };
         asked.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the server does not list its tools");
@@ -70,8 +73,8 @@ impl Ask for Asker<'_> {
 
 /// The messages of a stream, of `max` bytes at most, up to the one that answers:
 /// not every server ends the stream there.
-async fn to_the_answer(body: Body, max: usize) -> Vec<Bytes> {
-    let mut stream = Messages::of_body(body, max);
+async fn to_the_answer(body: Body, max: usize, share: Option<&Share>) -> Vec<Bytes> {
+    let mut stream = Messages::of_body(body, max, share);
     let (mut messages, mut size) = (Vec::new(), 0);
     while let Some(message) = stream.next().await {
         let outline = outline(&message);

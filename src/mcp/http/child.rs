@@ -1,12 +1,13 @@
 //! One child, and the clients that wait for what it says.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{Response, StatusCode};
 use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
@@ -61,6 +62,8 @@ pub(super) struct Session {
 
 struct State {
     used: Instant,
+    /// When a client said something last.
+    asked: Instant,
     /// Open POSTs, newest last.
     posts: Vec<Post>,
     /// The last id that the gate gave.
@@ -108,6 +111,7 @@ impl Session {
             input: lines,
             state: Mutex::new(State {
                 used: Instant::now(),
+                asked: Instant::now(),
                 posts: Vec::new(),
                 last: 0,
                 listener: None,
@@ -294,22 +298,25 @@ impl Session {
     /// The stream on which the server speaks first; a second one takes over.
     pub(super) fn listen(&self) -> Response<Body> {
         let (sender, receiver) = paced::channel();
-        let unheard: Vec<_> = {
+        let unheard = {
             let mut state = self.state();
             state.used = Instant::now();
             state.listener = Some(sender);
-            state.unheard.drain(..).map(|message| Ok(event(&message))).collect()
+            std::mem::take(&mut state.unheard)
         };
         let later = stream::unfold(receiver, |mut receiver| async {
             let message = receiver.recv().await?;
-            Some((Ok::<_, std::convert::Infallible>(event(&message.bytes)), receiver))
+            Some((message.bytes, receiver))
         });
-        let whole = futures_util::StreamExt::chain(stream::iter(unheard), later);
-        event_stream(Body::from_stream(whole))
+        events(stream::iter(unheard).chain(later))
     }
 
     async fn write(&self, message: &[u8]) -> bool {
-        self.state().used = Instant::now();
+        {
+            let mut state = self.state();
+            state.asked = Instant::now();
+            state.used = state.asked;
+        }
         self.input.push(frames::line(message)).await.is_ok()
     }
 
@@ -320,10 +327,18 @@ impl Session {
 
     /// For how long nobody has used it; `None` where somebody waits.
     pub(super) fn idle(&self) -> Option<Duration> {
+        self.quiet()?;
         let state = self.state();
         let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
-        let at_work = listened || self.ready.is_open();
-        (state.posts.is_empty() && !at_work).then(|| state.used.elapsed())
+        (!listened).then(|| state.used.elapsed())
+    }
+
+    /// For how long no client has asked it for anything, though one may listen; `None`
+    /// where an answer is due.
+    pub(super) fn quiet(&self) -> Option<Duration> {
+        let state = self.state();
+        let at_work = !state.posts.is_empty() || self.ready.is_open();
+        (!at_work).then(|| state.asked.elapsed())
     }
 
     /// Waits until nobody waits for an answer.
@@ -377,10 +392,15 @@ async fn answered(
             }
             false => Some(waiting),
         };
-        Some((Ok::<_, std::convert::Infallible>(event(&message.bytes)), (receiver, waiting)))
+        Some((message.bytes, (receiver, waiting)))
     });
-    let whole = futures_util::StreamExt::chain(stream::iter([Ok(event(&first.bytes))]), rest);
-    event_stream(Body::from_stream(whole))
+    events(stream::iter([first.bytes]).chain(rest))
+}
+
+/// Messages as an answer whose body is events.
+fn events(messages: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let pieces = messages.flat_map(|message| stream::iter(event(&message)));
+    event_stream(Body::from_stream(pieces.map(Ok::<_, Infallible>)))
 }
 
 impl State {

@@ -66,7 +66,8 @@ pub struct Children {
     shares: Arc<Shares>,
     /// Each child has it between itself and its relay.
     bridge: Option<Bridge>,
-    open: Mutex<HashMap<Key, Arc<Session>>>,
+    /// With those that are bridged.
+    open: Arc<Mutex<HashMap<Key, Arc<Session>>>>,
     /// One shared child is started once, however many want it.
     starting: tokio::sync::Mutex<()>,
     running: Mutex<JoinSet<()>>,
@@ -74,11 +75,19 @@ pub struct Children {
     stop: watch::Sender<Option<Stop>>,
 }
 
-/// A session by its id, or the shared one of a principal.
+/// A session by its id, or the shared one of a principal, and how it is bridged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Session(String),
-    Shared(Arc<str>),
+    Session(Way, String),
+    Shared(Way, Arc<str>),
+}
+
+/// How a child is bridged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    Straight,
+    Up,
+    Down,
 }
 
 impl std::fmt::Debug for Children {
@@ -115,7 +124,7 @@ impl Children {
             room: Arc::new(Semaphore::new(limits.children)),
             shares: Arc::new(Shares { each: limits.each, taken: Mutex::default() }),
             bridge: None,
-            open: Mutex::default(),
+            open: Arc::default(),
             starting: tokio::sync::Mutex::default(),
             running: Mutex::default(),
             stop: watch::Sender::new(None),
@@ -133,7 +142,7 @@ impl Children {
             room: Arc::clone(&self.room),
             shares: Arc::clone(&self.shares),
             bridge: Some(bridge),
-            open: Mutex::default(),
+            open: Arc::clone(&self.open),
             starting: tokio::sync::Mutex::default(),
             running: Mutex::default(),
             stop: watch::Sender::new(None),
@@ -175,11 +184,11 @@ impl Children {
             (&Method::POST, Some(session)) => self.post(&session, incoming).await,
             (&Method::GET, Some(session)) => session.listen(),
             (&Method::DELETE, Some(session)) => {
-                self.end(&Key::Session(id.unwrap_or_default()), &session);
+                self.end(&Key::Session(self.way(), id.unwrap_or_default()), &session);
                 problem::empty(StatusCode::NO_CONTENT)
             }
             (&Method::POST, None) if stateless => {
-                let key = Key::Shared(Arc::clone(&incoming.principal));
+                let key = Key::Shared(self.way(), Arc::clone(&incoming.principal));
                 match self.begin(key, &incoming).await {
                     Ok(session) => self.post(&session, incoming).await,
                     Err(refused) => *refused,
@@ -217,7 +226,7 @@ impl Children {
         self: &Arc<Self>,
         incoming: &Incoming,
     ) -> Result<bool, Box<Response<Body>>> {
-        let key = Key::Shared(Arc::clone(&incoming.principal));
+        let key = Key::Shared(self.way(), Arc::clone(&incoming.principal));
         Ok(self.begin(key, incoming).await?.ready.is_made().await)
     }
 
@@ -232,10 +241,15 @@ impl Children {
         refusal::recorded(&relay, incoming.method.as_str(), what, answer).await
     }
 
-    /// Ends every child, and waits for that at most 3 s.
-    pub async fn close(&self) {
+    /// Tells every child to end.
+    pub(super) fn give_up(&self) {
         self.room.close();
         self.stop.send_replace(Some(Stop::Terminate));
+    }
+
+    /// Ends every child, and waits for that at most 3 s.
+    pub async fn close(&self) {
+        self.give_up();
         let running = &self.running;
         let mut running =
             std::mem::take(&mut *running.lock().unwrap_or_else(PoisonError::into_inner));
@@ -245,7 +259,7 @@ impl Children {
 
     async fn initialize(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         let id = uuid::Uuid::new_v4().to_string();
-        let key = Key::Session(id.clone());
+        let key = Key::Session(self.way(), id.clone());
         let session = match self.begin(key.clone(), &incoming).await {
             Ok(session) => session,
             Err(refused) => return *refused,
@@ -262,9 +276,17 @@ impl Children {
         response
     }
 
+    fn way(&self) -> Way {
+        match self.bridge {
+            None => Way::Straight,
+            Some(Bridge::Up) => Way::Up,
+            Some(Bridge::Down(_)) => Way::Down,
+        }
+    }
+
     fn find(&self, id: &str, principal: &Arc<str>) -> Option<Arc<Session>> {
         let open = self.open();
-        let session = open.get(&Key::Session(id.to_owned()))?;
+        let session = open.get(&Key::Session(self.way(), id.to_owned()))?;
         (session.principal == *principal).then(|| Arc::clone(session))
     }
 
@@ -318,16 +340,34 @@ impl Children {
 
     /// Ends a session that has been idle for a while, since many clients never do:
     /// one of the principal's own before another's, the one idle for longest first;
-    /// only an own one where that is what lacks room. `false` where there is none.
+    /// only an own one where that is what lacks room. Where there is none, one of
+    /// whoever has most. `false` where there is none either.
     fn make_room(&self, principal: &Arc<str>, only_own: bool) -> bool {
         let mut idle = self.idle(self.limits.idle / PRESSED);
         idle.retain(|(.., session)| !only_own || session.principal == *principal);
-        let rank = |(idle, _, session): &&(Duration, _, Arc<Session>)| {
+        let rank = |(idle, _, session): &(Duration, _, Arc<Session>)| {
             (session.principal == *principal, *idle)
         };
-        let Some((_, key, session)) = idle.iter().max_by_key(rank) else { return false };
-        self.end(key, session);
+        let longest_idle = idle.into_iter().max_by_key(rank);
+        let of_most = || self.of_most(principal).filter(|_| !only_own);
+        let Some((_, key, session)) = longest_idle.or_else(of_most) else { return false };
+        self.end(&key, &session);
         true
+    }
+
+    /// The session that gives way to a newcomer though it may be in use: one of whoever
+    /// has most, where that is two more than the newcomer has, on which no request is
+    /// under way; the one that was not asked for anything for longest.
+    fn of_most(&self, newcomer: &Arc<str>) -> Option<(Duration, Key, Arc<Session>)> {
+        let enough = self.shares.taken(newcomer) + 2;
+        let open = self.open();
+        let quiet = open.iter().filter_map(|(key, session)| {
+            let quiet = session.quiet().filter(|quiet| *quiet >= TURN)?;
+            let has = self.shares.taken(&session.principal);
+            (has >= enough).then(|| (has, quiet, key.clone(), Arc::clone(session)))
+        });
+        let most = quiet.max_by_key(|(has, quiet, ..)| (*has, *quiet));
+        most.map(|(_, quiet, key, session)| (quiet, key, session))
     }
 
     /// The sessions that nobody has used for so long, and for how long.
@@ -360,7 +400,7 @@ impl Children {
         };
         let server = (child, streams);
         let (to_relay, from_session) = tokio::io::duplex(PIPE);
-        let shared = matches!(key, Key::Shared(_));
+        let shared = matches!(key, Key::Shared(..));
         let session = Session::new(principal, Arc::clone(&relay), shared, (to_relay, ready));
         self.open().insert(key.clone(), Arc::clone(&session));
         let (children, of_child) = (Arc::clone(self), Arc::clone(&session));
@@ -429,6 +469,13 @@ impl Shares {
         taken.insert(Arc::clone(principal), Arc::downgrade(&share));
         share
     }
+
+    /// How many the principal has.
+    fn taken(&self, principal: &Arc<str>) -> usize {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = taken.get(principal).and_then(Weak::upgrade);
+        share.map_or(0, |share| self.each - share.available_permits())
+    }
 }
 
 /// A session whose id its client has not been told.
@@ -462,7 +509,7 @@ mod tests {
             ("one".into(), "other".into(), "third".into());
         let (input, _relay) = tokio::io::duplex(1);
         let idle = Session::new(Arc::clone(&other), begin(), false, (input, Ready::at_once()));
-        children.open().insert(Key::Session("idle".to_owned()), idle);
+        children.open().insert(Key::Session(Way::Straight, "idle".to_owned()), idle);
         let [first, second] = [children.room(&one).await, children.room(&one).await];
         assert!(first.is_some() && second.is_some());
         assert!(children.room(&one).await.is_none(), "it has its share");

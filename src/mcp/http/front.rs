@@ -101,6 +101,14 @@ impl Backend {
         }
     }
 
+    /// Breaks off what is under way: whoever waits for an answer is told so.
+    pub fn give_up(&self) {
+        match self {
+            Self::Remote(remote) => remote.give_up(),
+            Self::Command(pools) => pools.give_up(),
+        }
+    }
+
     /// Ends every conversation, and every child.
     pub async fn close(&self) {
         match self {

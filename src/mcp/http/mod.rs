@@ -9,6 +9,7 @@ pub mod agree;
 mod ask;
 mod child;
 pub mod children;
+mod events;
 #[cfg(test)]
 mod fixture;
 pub mod front;

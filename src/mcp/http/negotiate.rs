@@ -16,7 +16,8 @@ use crate::mcp::bridge::eras::{Choice, Eras, Opening, Plan, Sender};
 use crate::mcp::bridge::{Bridging, raw};
 use crate::mcp::codes::{self, METHOD_NOT_FOUND};
 use crate::net::Body;
-use crate::net::body::{HoldError, hold};
+use crate::net::body::{HoldError, hold_whole};
+use crate::net::room::Share;
 
 /// How long an answer that may be a refusal may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,6 +36,11 @@ pub(super) trait Asked: Clone + Send + Sync {
     /// Whether the gate itself asks, and no client.
     fn is_own(&self) -> bool {
         false
+    }
+
+    /// Where its answer is held while it is looked at; `None` where its server counts it.
+    fn share(&self) -> Option<&Share> {
+        None
     }
 }
 
@@ -131,9 +137,9 @@ impl Negotiator {
             return bridged;
         }
         let response = ways.native(request.clone()).await?;
-        let (response, refusal) = looked_at(response, opening, ways.max_message())
-            .await
-            .map_err(|error| W::unreadable(&error))?;
+        let limits = (ways.max_message(), request.share());
+        let (response, refusal) =
+            looked_at(response, opening, limits).await.map_err(|error| W::unreadable(&error))?;
         if self.answered((opening, plan), &request, refusal.as_ref()) {
             let bridged = ways.bridged(opening, &request, Some(response.headers()));
             if let Some(bridged) = Box::pin(bridged).await {
@@ -201,7 +207,7 @@ fn client_of(request: &impl Asked) -> String {
 pub(super) async fn looked_at(
     response: Response<Body>,
     opening: Opening,
-    max: usize,
+    (max, share): (usize, Option<&Share>),
 ) -> Result<(Response<Body>, Option<Bytes>), HoldError> {
     let status = response.status();
     let asks_era = opening != Opening::Stateless;
@@ -210,7 +216,8 @@ pub(super) async fn looked_at(
         return Ok((response, None));
     }
     let (parts, body) = response.into_parts();
-    let body = hold(body, max, PATIENCE).await?;
+    let held = hold_whole((body, share.map(Share::place)), max, PATIENCE).await?;
+    let body = held.bytes;
     let refused = refuses(status) || raw(&body, &["error"]).is_some();
     let unknown_method = codes::of(&body) == Some(METHOD_NOT_FOUND) && !asks_era;
     let refusal = (refused && !unknown_method).then(|| body.clone());

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::mcp::queue::Weight;
+use crate::net::room::SMALL;
 
 /// Pieces that wait for the client.
 const PIECES: usize = 64;
 
-/// Bytes that wait for the client. A single larger piece is let in alone.
-const BYTES: u32 = 1 << 20;
+/// Bytes that wait for the client. A single larger piece is let in alone; the room for
+/// answers bounds those.
+const BYTES: u32 = SMALL as u32;
 
 /// Where pieces go in.
 #[derive(Debug)]

@@ -273,7 +273,7 @@ impl Crossing {
                 Frame::Oversize(outline) if outline.is_response => {
                     reply::too_large(outline.id.as_deref(), self.max).into()
                 }
-                Frame::Oversize(_) => continue,
+                Frame::Oversize(_) | Frame::Crowded(_) => continue,
             };
             let told = match self.back(&message) {
                 Back::Pass(message) => self.tell(&message).await,

@@ -53,6 +53,11 @@ impl Pools {
         tokio::join!(native, up, down);
     }
 
+    /// Tells every child to end.
+    pub(super) fn give_up(&self) {
+        self.all().into_iter().for_each(|pool| pool.give_up());
+    }
+
     /// Ends every child.
     pub async fn close(&self) {
         let [native, up, down] = self.all().map(|pool| pool.close());
@@ -79,7 +84,7 @@ impl Pools {
     /// `server/discover` either.
     async fn open_up(&self, incoming: &Incoming) -> Option<Response<Body>> {
         let opened = self.up.answer(incoming.clone()).await;
-        match looked_at(opened, Opening::Handshake, self.max_message()).await.ok()? {
+        match looked_at(opened, Opening::Handshake, (self.max_message(), None)).await.ok()? {
             (opened, None) if opened.status().is_success() => Some(opened),
             (refused, _) => {
                 end(&self.up, incoming, refused.headers()).await;

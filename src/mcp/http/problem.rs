@@ -44,10 +44,22 @@ pub(super) fn lasting(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
+/// That another try may change an answer, whatever its status says.
+#[derive(Debug, Clone, Copy)]
+struct Passing;
+
+/// The answer, as one that another try may change.
+pub(super) fn passing(mut response: Response<Body>) -> Response<Body> {
+    response.extensions_mut().insert(Passing);
+    response
+}
+
 /// Whether a refusal may pass by itself.
 pub(super) fn is_passing(response: &Response<Body>) -> bool {
     let status = response.status();
-    let may_pass = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    let may_pass = status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || response.extensions().get::<Passing>().is_some();
     may_pass && response.extensions().get::<Lasting>().is_none()
 }
 

@@ -33,7 +33,7 @@ use crate::oauth;
 mod answers;
 mod outward;
 
-use answers::Exchange;
+use answers::{Exchange, Unanswered};
 use outward::Login;
 
 /// How long the server may take to begin its answer: a call may take minutes.
@@ -118,6 +118,11 @@ impl Remote {
         Box::pin(self.without_message(incoming)).await
     }
 
+    /// Breaks off what is under way: whoever waits for an answer is told so.
+    pub fn give_up(&self) {
+        self.link.give_up();
+    }
+
     /// Ends every conversation. A renewal of the login has a second
     /// to come to its end.
     pub async fn close(&self) {
@@ -166,7 +171,9 @@ impl Remote {
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
         let open = Open(Some(Arc::clone(&relay)));
-        let principal = Principal { name: Arc::clone(&incoming.principal), is_own: false };
+        let share = relay.settings().answers.clone();
+        let name = Arc::clone(&incoming.principal);
+        let principal = Principal { name, is_own: false, share };
         let own = Principal { is_own: true, ..principal.clone() };
         let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
@@ -187,7 +194,7 @@ impl Remote {
         let mark = exchange.mark(&incoming.body);
         let response = match self.send(outgoing, &incoming.headers, &principal, PATIENCE).await {
             Ok(response) => response,
-            Err(words) => return exchange.not_sent(outline.id.as_deref(), &words),
+            Err(unanswered) => return exchange.not_sent(outline.id.as_deref(), unanswered),
         };
         self.keep(&incoming, begun, &response, conversation);
         open.goes_on();
@@ -261,7 +268,8 @@ impl Remote {
             return refusal::no_such_session(&(self.begin)(&incoming), &incoming).await;
         };
         let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
-        let principal = Principal { name, is_own: false };
+        let share = conversation.settings().answers.clone();
+        let principal = Principal { name, is_own: false, share };
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
         let may = match (method, session(&incoming)) {
             // The stream of HTTP+SSE: nothing goes before it.
@@ -271,9 +279,7 @@ impl Remote {
         };
         let response = match self.send_logged_in(request, may, PATIENCE).await {
             Ok(response) => response,
-            Err(words) => {
-                return problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
-            }
+            Err(unanswered) => return problem::passing(unanswered.answer(None)),
         };
         let status = response.status();
         let is_over = incoming.method == Method::DELETE && status.is_success();

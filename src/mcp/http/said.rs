@@ -1,6 +1,8 @@
 //! Messages between a child and its clients: which of them belong together, and how
 //! HTTP says them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
@@ -13,6 +15,7 @@ use crate::mcp::codes::{
 use crate::mcp::era;
 use crate::mcp::scan::outline;
 use crate::net::Body;
+use crate::net::room::SMALL;
 
 /// What stands for the ids of a batch.
 pub(super) const BATCH: &[u8] = b"[";
@@ -70,12 +73,49 @@ pub(super) fn status_of(message: &[u8], stateless: bool, describes_itself: bool)
     }
 }
 
-/// A message as an event. A carriage return is white space in JSON, and the end of a
-/// line in a stream.
-pub(super) fn event(message: &[u8]) -> Bytes {
-    let mut event = [b"event: message\ndata: ", message, b"\n\n"].concat();
-    event.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b' ');
-    event.into()
+/// A message as an event, in pieces: a large one, which is counted for as long as it is
+/// held, is not copied. A carriage return is white space in JSON, and the end of a line in
+/// a stream.
+pub(super) fn event(message: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
+    const BEGIN: &[u8] = b"event: message\ndata: ";
+    const END: &[u8] = b"\n\n";
+    let pieces = match message.len() <= SMALL {
+        true => {
+            [[BEGIN, &without_returns(message), END].concat().into(), Bytes::new(), Bytes::new()]
+        }
+        false => {
+            let message = match memchr::memchr(b'\r', message) {
+                None => message.clone(),
+                Some(_) => Bytes::from_owner(Copied {
+                    bytes: without_returns(message).into_owned(),
+                    _counted: message.clone(),
+                }),
+            };
+            [Bytes::from_static(BEGIN), message, Bytes::from_static(END)]
+        }
+    };
+    pieces.into_iter().filter(|piece| !piece.is_empty())
+}
+
+fn without_returns(message: &[u8]) -> Cow<'_, [u8]> {
+    let mut message = Cow::Borrowed(message);
+    if memchr::memchr(b'\r', &message).is_some() {
+        let bytes = message.to_mut().iter_mut();
+        bytes.filter(|byte| **byte == b'\r').for_each(|byte| *byte = b' ');
+    }
+    message
+}
+
+/// A copy of what is counted.
+struct Copied {
+    bytes: Vec<u8>,
+    _counted: Bytes,
+}
+
+impl AsRef<[u8]> for Copied {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// An answer whose body is events.
@@ -93,6 +133,20 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_whatever_parts_its_tokens() {
-        assert_eq!(event(b"{\r\"a\":1}"), "event: message\ndata: { \"a\":1}\n\n");
+        for length in [1, 2 * SMALL] {
+            let value = "a".repeat(length);
+            let event = |message: String| {
+                String::from_utf8(event(&message.into()).flatten().collect()).unwrap()
+            };
+            let expected = format!("event: message\ndata: {{ \"{value}\":1}}\n\n");
+            assert_eq!(event(format!("{{\r\"{value}\":1}}")), expected);
+            assert_eq!(event(format!("{{ \"{value}\":1}}")), expected);
+        }
+    }
+
+    #[test]
+    fn a_large_event_is_no_copy() {
+        let message = Bytes::from(vec![b'1'; 2 * SMALL]);
+        assert!(event(&message).any(|piece| piece.as_ptr() == message.as_ptr()));
     }
 }

@@ -4,6 +4,8 @@
 //! the bytes it came as, comments and retry times included, so that it can be
 //! passed on exactly so.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 
 /// One event, or whatever else ends with an empty line (a comment, a retry time).
@@ -11,8 +13,9 @@ use bytes::{Bytes, BytesMut};
 pub struct Event {
     /// The bytes as they came, the empty line included.
     pub raw: Bytes,
-    /// The `data` lines, joined by line feeds; `None` where there are none.
-    pub data: Option<Vec<u8>>,
+    /// The `data` lines, joined by line feeds; `None` where there are none. One alone is
+    /// no copy.
+    pub data: Option<Bytes>,
     /// `event`; empty means `message`.
     pub kind: String,
     /// `id`, where this event gives one.
@@ -78,12 +81,22 @@ impl Parser {
             _ => &raw,
         };
         self.begun = true;
-        let mut event = Event::default();
+        let (mut event, mut data) = (Event::default(), None);
         for line in lines(text) {
-            event.line(line);
+            event.line(line, &mut data);
         }
+        event.data = data.map(|data| match data {
+            Cow::Borrowed(line) => raw.slice_ref(line),
+            Cow::Owned(lines) => lines.into(),
+        });
         event.raw = raw;
         Ok(Some(event))
+    }
+
+    /// Bytes that have come and are of no whole event yet.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.buffer.len()
     }
 
     /// What is left when the stream has ended: no event, by the standard.
@@ -157,19 +170,19 @@ impl Event {
         out.freeze()
     }
 
-    fn line(&mut self, line: &[u8]) {
+    fn line<'l>(&mut self, line: &'l [u8], all_data: &mut Option<Cow<'l, [u8]>>) {
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (name, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         let text = || String::from_utf8_lossy(value).into_owned();
         match name {
-            b"data" => match &mut self.data {
+            b"data" => match all_data {
                 Some(data) => {
-                    data.push(b'\n');
-                    data.extend_from_slice(value);
+                    data.to_mut().push(b'\n');
+                    data.to_mut().extend_from_slice(value);
                 }
-                None => self.data = Some(value.to_vec()),
+                None => *all_data = Some(Cow::Borrowed(value)),
             },
             b"event" => self.kind = text(),
             b"id" if !value.contains(&0) => self.id = Some(text()),
@@ -231,6 +244,13 @@ mod tests {
         assert_eq!((events[3].message(), events[3].kind.as_str()), (None, "ping"));
     }
 
+    #[test]
+    fn a_line_of_data_is_no_copy() {
+        let (events, _) = events(&[b"id: 1\ndata: {}\n\n"]);
+        let (raw, data) = (&events[0].raw, events[0].data.as_ref().unwrap());
+        assert_eq!(data.as_ptr(), raw[b"id: 1\ndata: ".len()..].as_ptr());
+    }
+
     /// The data of the events of a whole stream, as the standard says it.
     fn by_the_standard(stream: &str) -> Vec<String> {
         let text = stream.strip_prefix('\u{feff}').unwrap_or(stream);
@@ -254,7 +274,7 @@ mod tests {
 
     fn data(events: &[Event]) -> Vec<String> {
         let data = events.iter().filter_map(|event| event.data.clone());
-        data.map(|data| String::from_utf8(data).unwrap()).collect()
+        data.map(|data| String::from_utf8(data.into()).unwrap()).collect()
     }
 
     /// A line end that was cut in two, made one.

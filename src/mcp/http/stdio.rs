@@ -258,7 +258,7 @@ impl PipedClient {
             let line = match frame {
                 Frame::Line(line) if line.trim_ascii().is_empty() => continue,
                 Frame::Line(line) => line.slice_ref(line.trim_ascii()),
-                Frame::Oversize(outline) => {
+                Frame::Oversize(outline) | Frame::Crowded(outline) => {
                     let id = outline.id.filter(|_| !outline.is_response);
                     self.tell(reply::too_large(id.as_deref(), self.max_message).into()).await;
                     continue;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::BodyExt as _;
 use tokio::time::{Instant, sleep_until};
 
+use super::events::{Broken, Events};
 use super::paced::{self, Sender};
-use super::sse::{Event, Parser};
+use super::sse::Event;
 use crate::mcp::answer::{id_of_response, messages};
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
@@ -72,13 +72,14 @@ pub(super) fn pump(
 }
 
 impl Pump {
-    async fn events(&mut self, mut body: Body, max: usize) -> Result<Bytes, Broken> {
-        let mut parser = Parser::new(max);
+    async fn events(&mut self, body: Body, max: usize) -> Result<Bytes, Broken> {
+        let share = self.relay.settings().answers.clone();
+        let mut events = Events::new(body, max, share.as_ref());
         let mut gone_since: Option<Instant> = None;
         let sender = self.sender.clone();
         loop {
-            let frame = tokio::select! {
-                frame = body.frame() => frame,
+            let event = tokio::select! {
+                event = events.next() => event?,
                 () = sender.closed(), if gone_since.is_none() => {
                     if !self.reads_on() {
                         return Ok(Bytes::new());
@@ -88,21 +89,14 @@ impl Pump {
                 }
                 () = afterwards(gone_since) => return Ok(Bytes::new()),
             };
-            let Some(frame) = frame else { break };
-            let frame = frame.map_err(|error| Broken::Off(error.to_string()))?;
-            let Ok(data) = frame.into_data() else { continue };
-            parser.feed(&data);
-            while let Some(event) =
-                parser.next_event().map_err(|error| Broken::TooLarge(error.to_string()))?
-            {
-                self.resumable |= event.id.is_some();
-                if let Some(passed) = self.passed(&event) {
-                    // A client that is gone needs nothing more.
-                    let _ = self.sender.send(Ok(passed)).await;
-                }
+            let Some(event) = event else { break };
+            self.resumable |= event.id.is_some();
+            if let Some(passed) = self.passed(event, max).await? {
+                // A client that is gone needs nothing more.
+                let _ = self.sender.send(Ok(passed)).await;
             }
         }
-        Ok(parser.rest())
+        Ok(events.rest())
     }
 
     /// Whether the result is waited for when the client is gone. A client that
@@ -115,8 +109,23 @@ impl Pump {
         }
     }
 
-    /// What of an event goes on.
-    fn passed(&mut self, event: &Event) -> Option<Bytes> {
+    /// What of an event goes on; another one than came is counted in its place.
+    async fn passed(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
+        let passed = self.heard(&event);
+        let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
+        let share = self.relay.settings().answers.as_ref().filter(|_| !is_same);
+        drop(event);
+        match (passed, share) {
+            (Some(other), Some(share)) => {
+                let held = share.keep(other, max).await;
+                held.map(Some).ok_or(Broken::Untaken)
+            }
+            (passed, _) => Ok(passed),
+        }
+    }
+
+    /// The bytes of an event that go on, or of another one in its place.
+    fn heard(&mut self, event: &Event) -> Option<Bytes> {
         let Some(message) = event.message() else { return Some(event.raw.clone()) };
         let again = self.answers_again(message);
         let message = Bytes::copy_from_slice(message);
@@ -154,8 +163,8 @@ impl Pump {
     }
 
     async fn end(self, ended: Result<Bytes, Broken>) {
-        let too_large = matches!(ended, Err(Broken::TooLarge(_)));
-        let rest_may_come = self.ends == Ends::MayResume && self.resumable && !too_large;
+        let is_unheld = matches!(ended, Err(Broken::TooLarge(_) | Broken::Untaken));
+        let rest_may_come = self.ends == Ends::MayResume && self.resumable && !is_unheld;
         let owed = self.owed.as_ref().filter(|id| self.relay.awaits(id));
         match (owed.filter(|_| !rest_may_come), ended) {
             (Some(_), _) if self.ends == Ends::Cancels && self.sender.is_closed() => {
@@ -164,7 +173,7 @@ impl Pump {
             (Some(id), ended) => {
                 let words = ended.err().map_or_else(
                     || "the server's stream ended without an answer".to_owned(),
-                    Broken::in_words,
+                    |broken| broken.to_string(),
                 );
                 let error = reply::upstream_failed(Some(id), &words);
                 let event = format!("event: message\ndata: {error}\n\n");
@@ -173,7 +182,7 @@ impl Pump {
             }
             (None, ended) => {
                 // Half an event at the end, or a stream that broke: as it came.
-                let last = ended.map_err(|error| std::io::Error::other(error.in_words()));
+                let last = ended.map_err(|error| std::io::Error::other(error.to_string()));
                 if !last.as_ref().is_ok_and(Bytes::is_empty) {
                     let _ = self.sender.send(last).await;
                 }
@@ -181,24 +190,6 @@ impl Pump {
                     self.relay.over_and_out("no answer");
                 }
             }
-        }
-    }
-}
-
-/// Why a stream was not read to its end.
-#[derive(Debug)]
-enum Broken {
-    /// The connection broke.
-    Off(String),
-    /// An event is larger than what is held.
-    TooLarge(String),
-}
-
-impl Broken {
-    fn in_words(self) -> String {
-        match self {
-            Self::Off(why) => format!("the server's stream broke off: {why}"),
-            Self::TooLarge(why) => format!("the server's stream cannot be read: {why}"),
         }
     }
 }

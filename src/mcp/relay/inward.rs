@@ -56,7 +56,7 @@ impl Relay {
         while let Some(frame) = frames.next().await? {
             match frame {
                 Frame::Line(line) => self.line(line, Unlisted::Waits).await,
-                Frame::Oversize(outline) => {
+                Frame::Oversize(outline) | Frame::Crowded(outline) => {
                     let max = self.settings.max_message;
                     let what = format!("larger than {max} bytes, the most that is passed on");
                     let fault = Fault::request(what);

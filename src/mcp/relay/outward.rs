@@ -21,6 +21,7 @@ use crate::mcp::pending::Asked;
 use crate::mcp::reply::{self, Mark, Told};
 use crate::mcp::scan::Outline;
 use crate::mcp::tools::Swallowed;
+use crate::net::body::UNTAKEN;
 use crate::store::audit::Outcome;
 
 /// What is said of a second answer.
@@ -57,7 +58,15 @@ impl Relay {
         while let Some(frame) = frames.next().await? {
             match frame {
                 Frame::Line(line) => self.server_line(line).await,
-                Frame::Oversize(outline) => self.oversize(outline).await,
+                Frame::Oversize(outline) => {
+                    let max = self.settings.max_message;
+                    tracing::warn!(max, "a message of the server's is too large to be passed on");
+                    self.unheld(outline, "unreadable", |id| reply::too_large(id, max)).await;
+                }
+                Frame::Crowded(outline) => {
+                    tracing::warn!("a message of the server's is not passed on: {UNTAKEN}");
+                    self.unheld(outline, "no room to hold the answer", reply::untaken).await;
+                }
             }
         }
         Ok(())
@@ -228,12 +237,17 @@ impl Relay {
         self.gate.never_admits(&action)
     }
 
-    async fn oversize(&self, outline: Outline) {
-        let max = self.settings.max_message;
-        tracing::warn!(max, "a message of the server's is too large to be passed on");
+    /// A message that is not passed on: whoever waits for an answer to it, or by it, gets
+    /// the one that `refuse` makes.
+    async fn unheld(
+        &self,
+        outline: Outline,
+        status: &str,
+        refuse: impl Fn(Option<&[u8]>) -> String,
+    ) {
         let Some(id) = outline.id else { return };
         if outline.has_method {
-            let answer = reply::lines(&[reply::too_large(Some(&id), max).into()], false);
+            let answer = reply::lines(&[refuse(Some(&id)).into()], false);
             self.tell_server(answer);
         } else if outline.is_response {
             let (own, asked) = {
@@ -243,9 +257,12 @@ impl Relay {
                 (own, state.pending.take(&self.key(&id)))
             };
             self.shared.news.notify_waiters();
-            self.close(asked, &Answer::Unreadable);
+            match asked {
+                Some(Asked::Admitted(receipt)) => self.fail_receipt(&receipt, status),
+                other => self.close(other, &Answer::Unreadable),
+            }
             if !own {
-                self.answer(&[reply::too_large(Some(&id), max).into()], false).await;
+                self.answer(&[refuse(Some(&id)).into()], false).await;
             }
         }
     }

@@ -52,10 +52,11 @@ impl Proxy {
             // What answers here is a store of files, which hands out nothing more
             // to write to but for what was asked for in the first place.
             let rows = minted::in_answer(provider, (&ticket.path, &[]), true);
+            let share = self.answers.share(&agent.id);
             let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
             // What comes down is a file; what answers an upload is the API's.
             let answer = if is_safe { Answer::File } else { Answer::Said };
-            Rewriter::new(provider, self.ways(provider), &base, signer, answer)
+            Rewriter::new(provider, self.ways(provider), &base, signer, answer).counted(share)
         });
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
 
 use super::turn::{self, turned};
-use super::{Link, OWN_PATIENCE, own, principal, refuses};
+use super::{Link, OWN_PATIENCE, own, principal, refuses, share};
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
 use crate::mcp::bridge::eras::KNOWN;
@@ -247,7 +247,10 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         request.headers_mut().remove(CONTENT_TYPE);
         let Ok(response) = link.native(request, OWN_PATIENCE).await else { return };
-        let Some(mut asked) = Messages::of(response, link.max_message) else { return };
+        let share = connection.upgrade().and_then(|open| share(&open.like).cloned());
+        let Some(mut asked) = Messages::of(response, link.max_message, share.as_ref()) else {
+            return;
+        };
         while let Some(message) = asked.next().await {
             let Some(connection) = connection.upgrade() else { return };
             if let Back::Reply(reply) = Down::back("", &message) {
@@ -319,10 +322,10 @@ impl Exchange {
 
     async fn answer(mut self, mut response: Response<Body>) -> Result<Response<Body>, SendError> {
         response.headers_mut().remove(SESSION);
-        let max = self.link.max_message;
+        let counted = (self.link.max_message, share(&self.like).cloned());
         let turn = move |message: &Bytes| self.turn(message);
         let until = std::future::pending();
-        turned(response, max, turn::stateless, Box::new(turn), Box::pin(until)).await
+        turned(response, counted, turn::stateless, Box::new(turn), Box::pin(until)).await
     }
 
     fn turn(&mut self, message: &Bytes) -> Option<Bytes> {

@@ -24,6 +24,7 @@ use crate::mcp::params;
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::client::{Client, SendError};
+use crate::net::room::{Place, Share};
 
 /// How long the gate waits for the answer to what it asks itself.
 const OWN_PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +35,15 @@ pub(super) struct Principal {
     pub(super) name: Arc<str>,
     /// The gate itself asks: it says nothing of what the client falls back to.
     pub(super) is_own: bool,
+    /// Where what is answered to it is held.
+    pub(super) share: Option<Share>,
+}
+
+impl Principal {
+    /// A place for an answer.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.share.as_ref().map(Share::place)
+    }
 }
 
 /// The way to one server.
@@ -84,6 +94,11 @@ impl Link {
     /// made from its arguments.
     pub(super) fn makes_headers(&self, headers: &HeaderMap) -> bool {
         up::own_session(headers).is_some()
+    }
+
+    /// Breaks off what is under way: no answer comes any more.
+    pub(super) fn give_up(&self) {
+        self.client.give_up();
     }
 
     /// Ends what the gate itself opened.
@@ -145,7 +160,11 @@ impl Link {
             let response = self.native(request, OWN_PATIENCE).await.ok()?;
             let session = response.headers().get(SESSION).cloned();
             let status = response.status();
-            Some((status, session, turn::first_answer(response, self.max_message).await?))
+            Some((
+                status,
+                session,
+                turn::first_answer(response, (self.max_message, share(like))).await?,
+            ))
         };
         tokio::time::timeout(OWN_PATIENCE, asked).await.ok().flatten()
     }
@@ -205,11 +224,18 @@ impl Asked for Request<Bytes> {
     fn is_own(&self) -> bool {
         self.extensions().get::<Principal>().is_some_and(|principal| principal.is_own)
     }
+
+    fn share(&self) -> Option<&Share> {
+        share(self)
+    }
 }
 
 /// A request of the gate's own to the same place, with the same credentials.
 fn own(like: &Request<Bytes>, message: Bytes, headers: &[(HeaderName, &str)]) -> Request<Bytes> {
     let mut request = Request::new(message);
+    if let Some(principal) = like.extensions().get::<Principal>() {
+        request.extensions_mut().insert(Principal { is_own: true, ..principal.clone() });
+    }
     *request.method_mut() = Method::POST;
     *request.uri_mut() = like.uri().clone();
     *request.headers_mut() = like.headers().clone();
@@ -234,6 +260,11 @@ fn forget_era(headers: &mut HeaderMap) {
     for name in [SESSION, REVISION, METHOD, NAME, LAST_EVENT_ID] {
         headers.remove(name);
     }
+}
+
+/// Where answers to a request are held.
+fn share(request: &Request<Bytes>) -> Option<&Share> {
+    request.extensions().get::<Principal>()?.share.as_ref()
 }
 
 fn principal(request: &Request<Bytes>) -> Arc<str> {

@@ -1,7 +1,6 @@
 //! Answers on their way back through a bridge: each message is turned into one of
 //! the client's era, each event else passes as it came.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -9,18 +8,19 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
-use http_body_util::BodyExt as _;
 
 use crate::mcp::codes;
+use crate::mcp::http::events::Events;
 use crate::mcp::http::headers::{is_json, is_stream};
 use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::messages::Messages;
 use crate::mcp::http::remote::PATIENCE;
-use crate::mcp::http::sse::Parser;
+use crate::mcp::http::sse::Event;
 use crate::mcp::scan::outline;
 use crate::net::Body;
-use crate::net::body::hold;
+use crate::net::body::{Held, UNTAKEN, hold_whole};
 use crate::net::client::SendError;
+use crate::net::room::Share;
 
 /// Turns a message of the server's into one for the client; `None` for one that
 /// the client does not get.
@@ -49,7 +49,7 @@ pub(super) type Status = fn(&[u8]) -> StatusCode;
 /// The response with each message turned. What is no message passes as it came.
 pub(super) async fn turned(
     response: Response<Body>,
-    max: usize,
+    (max, share): (usize, Option<Share>),
     status: Status,
     mut turn: Turn,
     until: Until,
@@ -57,27 +57,26 @@ pub(super) async fn turned(
     let (mut parts, body) = response.into_parts();
     if is_stream(&parts.headers) {
         parts.headers.remove(CONTENT_LENGTH);
-        let turning = Turning {
-            body,
-            parser: Parser::new(max),
-            turn,
-            until,
-            ready: VecDeque::new(),
-            over: false,
-        };
+        let turning =
+            Turning { events: Events::new(body, max, share.as_ref()), turn, until, over: false };
         return Ok(Response::from_parts(parts, turning.into_body()));
     }
     if !is_json(&parts.headers) {
         return Ok(Response::from_parts(parts, body));
     }
     let held = tokio::select! {
-        held = hold(body, max, PATIENCE) => held,
-        () = until => Ok(Bytes::new()),
+        held = hold_whole((body, share.as_ref().map(Share::place)), max, PATIENCE) => held,
+        () = until => Ok(Held::default()),
     };
-    let held = held.map_err(|error| SendError::Broken(error.to_string()))?;
+    let held = held.map_err(|error| SendError::Broken(error.to_string()))?.bytes;
     parts.headers.remove(CONTENT_LENGTH);
     let answers = outline(&held).is_response;
-    let passed = turn(&held).unwrap_or_default();
+    let mut passed = turn(&held).unwrap_or_default();
+    drop(held);
+    if let Some(share) = share {
+        let kept = share.keep(passed, max).await;
+        passed = kept.ok_or_else(|| SendError::Broken(UNTAKEN.to_owned()))?;
+    }
     parts.status = match (answers, passed.is_empty()) {
         (_, true) => StatusCode::ACCEPTED,
         (true, false) => status(&passed),
@@ -87,11 +86,15 @@ pub(super) async fn turned(
 }
 
 /// The first message that answers something.
-pub(super) async fn first_answer(response: Response<Body>, max: usize) -> Option<Bytes> {
+pub(super) async fn first_answer(
+    response: Response<Body>,
+    (max, share): (usize, Option<&Share>),
+) -> Option<Bytes> {
     if !is_stream(response.headers()) {
-        return hold(response.into_body(), max, PATIENCE).await.ok();
+        let place = share.map(Share::place);
+        return Some(hold_whole((response.into_body(), place), max, PATIENCE).await.ok()?.bytes);
     }
-    let mut messages = Messages::of(response, max)?;
+    let mut messages = Messages::of(response, max, share)?;
     loop {
         let message = messages.next().await?;
         if outline(&message).is_response {
@@ -114,11 +117,9 @@ pub(super) fn stateless(answer: &[u8]) -> StatusCode {
 }
 
 struct Turning {
-    body: Body,
-    parser: Parser,
+    events: Events,
     turn: Turn,
     until: Until,
-    ready: VecDeque<Bytes>,
     over: bool,
 }
 
@@ -131,49 +132,35 @@ impl Turning {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, String>> {
-        loop {
-            if let Some(ready) = self.ready.pop_front() {
-                return Some(Ok(ready));
-            }
-            if self.over {
-                return None;
-            }
-            let frame = tokio::select! {
-                frame = self.body.frame() => frame,
-                () = &mut self.until => None,
+        while !self.over {
+            let event = tokio::select! {
+                event = self.events.next() => event,
+                () = &mut self.until => Ok(None),
             };
-            match frame {
-                None => self.over = true,
-                Some(Err(error)) => {
-                    self.over = true;
-                    return Some(Err(error.to_string()));
-                }
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    self.parser.feed(&data);
-                    if let Err(error) = self.events() {
-                        self.over = true;
-                        return Some(Err(error));
+            match event {
+                Ok(Some(event)) => {
+                    if let Some(passed) = self.turned(event) {
+                        return Some(Ok(passed));
                     }
                 }
+                Ok(None) => self.over = true,
+                Err(broken) => {
+                    self.over = true;
+                    return Some(Err(broken.to_string()));
+                }
             }
         }
+        None
     }
 
-    fn events(&mut self) -> Result<(), String> {
-        while let Some(event) = self.parser.next_event().map_err(|error| error.to_string())? {
-            let Some(message) = event.message() else {
-                self.ready.push_back(event.raw);
-                continue;
-            };
-            let message = Bytes::copy_from_slice(message);
-            let passed = (self.turn)(&message);
-            self.ready.extend(passed.map(|passed| match passed == message {
-                true => event.raw.clone(),
-                false => event.carrying(&passed),
-            }));
-        }
-        Ok(())
+    fn turned(&mut self, event: Event) -> Option<Bytes> {
+        let Some(message) = event.message() else { return Some(event.raw) };
+        let message = Bytes::copy_from_slice(message);
+        let passed = (self.turn)(&message)?;
+        Some(match passed == message {
+            true => event.raw,
+            false => event.carrying(&passed),
+        })
     }
 }
 

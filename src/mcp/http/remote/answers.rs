@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode};
@@ -13,14 +12,33 @@ use tokio::time::timeout;
 
 use super::{PATIENCE, Remote};
 use crate::mcp::codes::UPSTREAM;
+use crate::mcp::http::events::{Broken, Events};
 use crate::mcp::http::said::BATCH;
-use crate::mcp::http::sse::Parser;
 use crate::mcp::http::stream::{self, Ends};
 use crate::mcp::http::{headers, problem};
 use crate::mcp::relay::Relay;
 use crate::mcp::reply::Mark;
 use crate::net::Body;
-use crate::net::body::hold;
+use crate::net::body::{HoldError, hold_whole};
+use crate::net::client::SendError;
+use crate::net::room::Share;
+use crate::oauth::LoginError;
+
+/// Why a client gets no answer of the server's.
+#[derive(Debug)]
+pub(in crate::mcp::http) struct Unanswered {
+    /// What the client is answered with.
+    status: StatusCode,
+    /// For people.
+    pub(in crate::mcp::http) words: String,
+}
+
+impl Unanswered {
+    /// What the client is told; `id` is that of its request.
+    pub(super) fn answer(&self, id: Option<&[u8]>) -> Response<Body> {
+        problem::error(self.status, id, UPSTREAM, &self.words)
+    }
+}
 
 /// A message on its way to the server and back.
 pub(super) struct Exchange<'r> {
@@ -45,10 +63,10 @@ impl Exchange<'_> {
     }
 
     /// What a message of this id is answered that could not be sent.
-    pub(super) fn not_sent(self, id: Option<&[u8]>, words: &str) -> Response<Body> {
+    pub(super) fn not_sent(self, id: Option<&[u8]>, unanswered: Unanswered) -> Response<Body> {
         let id = id.filter(|_| self.owed.as_ref().is_none_or(|owed| self.relay.awaits(owed)));
-        self.relay.over_and_out(words);
-        problem::error(StatusCode::BAD_GATEWAY, id, UPSTREAM, words)
+        self.relay.over_and_out(&unanswered.words);
+        unanswered.answer(id)
     }
 
     /// Passes the answer on, or says why it cannot be.
@@ -56,18 +74,17 @@ impl Exchange<'_> {
         // What its client gave up meanwhile is owed no answer.
         self.owed = self.owed.filter(|id| self.relay.awaits(id));
         let passed = self.passed(response).await;
-        passed.unwrap_or_else(|words| {
-            self.relay.over_and_out(&words);
-            let owed = self.owed.as_deref();
-            problem::error(StatusCode::BAD_GATEWAY, owed, UPSTREAM, &words)
+        passed.unwrap_or_else(|unanswered| {
+            self.relay.over_and_out(&unanswered.words);
+            unanswered.answer(self.owed.as_deref())
         })
     }
 
-    async fn passed(&self, response: Response<Body>) -> Result<Response<Body>, String> {
+    async fn passed(&self, response: Response<Body>) -> Result<Response<Body>, Unanswered> {
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
         if parts.status.is_redirection() {
-            return Err(problem::redirected(&parts.headers));
+            return Err(problem::redirected(&parts.headers).into());
         }
         let kind = headers::kind(&parts.headers);
         match kind.as_str() {
@@ -89,10 +106,10 @@ impl Exchange<'_> {
     }
 
     /// The server took the message, and says no more of it here.
-    fn accepted(&self, parts: Parts, body: Body) -> Result<Response<Body>, String> {
+    fn accepted(&self, parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
         // What was asked over HTTP+SSE is answered on its stream.
         if self.owed.is_some() && !self.remote.is_sse.load(Ordering::Relaxed) {
-            return Err("the server took the request and did not answer it".to_owned());
+            return Err("the server took the request and did not answer it".into());
         }
         Ok(Response::from_parts(parts, body))
     }
@@ -109,39 +126,41 @@ impl Exchange<'_> {
         body: Body,
         status: StatusCode,
         owed: &[u8],
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unanswered> {
         match timeout(PATIENCE, self.first_answer(body, owed)).await {
             Ok(answer) => Ok(problem::json_rpc(status, answer?)),
-            Err(_) => Err("the server's stream did not bring the answer in time".to_owned()),
+            Err(_) => Err("the server's stream did not bring the answer in time".into()),
         }
     }
 
-    async fn first_answer(&self, body: Body, owed: &[u8]) -> Result<Bytes, String> {
-        let mut parser = Parser::new(self.remote.target.max_message);
-        let mut body = body.into_data_stream();
-        while let Some(data) = body.next().await {
-            let data = data.map_err(|error| format!("the server's stream broke off: {error}"))?;
-            parser.feed(&data);
-            while let Some(event) = parser.next_event().map_err(|error| error.to_string())? {
-                let Some(message) = event.message() else { continue };
-                let heard = self.relay.heard(&Bytes::copy_from_slice(message));
-                if !self.relay.awaits(owed) {
-                    return Ok(heard.unwrap_or_default());
-                }
+    async fn first_answer(&self, body: Body, owed: &[u8]) -> Result<Bytes, Unanswered> {
+        let (share, max) = (self.relay.settings().answers.as_ref(), self.remote.target.max_message);
+        let mut events = Events::new(body, max, share);
+        while let Some(event) = events.next().await? {
+            let Some(message) = event.message() else { continue };
+            let heard = self.relay.heard(&Bytes::copy_from_slice(message));
+            if self.relay.awaits(owed) {
+                continue;
             }
+            drop((event, events));
+            let answer = heard.unwrap_or_default();
+            return match share {
+                Some(share) => Ok(share.keep(answer, max).await.ok_or(Broken::Untaken)?),
+                None => Ok(answer),
+            };
         }
-        Err("the server's stream ended without an answer".to_owned())
+        Err("the server's stream ended without an answer".into())
     }
 
-    async fn message(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, String> {
-        let body = hold(body, self.remote.target.max_message, PATIENCE)
-            .await
-            .map_err(|error| format!("the server's answer: {error}"))?;
+    async fn message(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
+        let place = self.relay.settings().answers.as_ref().map(Share::place);
+        let held = hold_whole((body, place), self.remote.target.max_message, PATIENCE).await;
+        let body = held?.bytes;
         let passed = self.relay.heard(&body).unwrap_or_default();
         let unanswered = self.owed.as_deref().is_some_and(|id| self.relay.awaits(id));
         if unanswered && parts.status.is_success() {
             let said = problem::quoted(&body);
-            return Err(format!("the server's answer is none to this request{said}"));
+            return Err(format!("the server's answer is none to this request{said}").into());
         }
         self.relay.over_and_out(if unanswered { parts.status.as_str() } else { "no answer" });
         if passed != body {
@@ -151,12 +170,71 @@ impl Exchange<'_> {
     }
 
     /// An answer of another kind: an error's page, or nothing.
-    fn no_message(&self, parts: Parts, body: Body, kind: &str) -> Result<Response<Body>, String> {
+    fn no_message(
+        &self,
+        parts: Parts,
+        body: Body,
+        kind: &str,
+    ) -> Result<Response<Body>, Unanswered> {
         if self.owed.is_some() && parts.status.is_success() {
             let kind = if kind.is_empty() { "nothing" } else { kind };
-            return Err(format!("the server answers with {kind}, not with a message"));
+            return Err(format!("the server answers with {kind}, not with a message").into());
         }
         self.relay.over_and_out(parts.status.as_str());
         Ok(Response::from_parts(parts, body))
+    }
+}
+
+/// The server is to blame.
+impl From<String> for Unanswered {
+    fn from(words: String) -> Self {
+        Self { status: StatusCode::BAD_GATEWAY, words }
+    }
+}
+
+impl From<&str> for Unanswered {
+    fn from(words: &str) -> Self {
+        words.to_owned().into()
+    }
+}
+
+impl From<LoginError> for Unanswered {
+    fn from(error: LoginError) -> Self {
+        let status = match error {
+            LoginError::Over { .. } => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self { status, words: error.to_string() }
+    }
+}
+
+impl From<SendError> for Unanswered {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Stopped => {
+                Self { status: StatusCode::SERVICE_UNAVAILABLE, words: error.to_string() }
+            }
+            error => format!("the server could not be reached: {error}").into(),
+        }
+    }
+}
+
+impl From<HoldError> for Unanswered {
+    fn from(error: HoldError) -> Self {
+        let status = match error {
+            HoldError::Untaken => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self { status, words: format!("the server's answer: {error}") }
+    }
+}
+
+impl From<Broken> for Unanswered {
+    fn from(broken: Broken) -> Self {
+        let status = match broken {
+            Broken::Untaken => StatusCode::SERVICE_UNAVAILABLE,
+            Broken::Off(_) | Broken::TooLarge(_) => StatusCode::BAD_GATEWAY,
+        };
+        Self { status, words: broken.to_string() }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 
-use super::Remote;
+use super::{Remote, Unanswered};
 use crate::mcp::http::headers;
 use crate::mcp::http::link::Principal;
 use crate::mcp::relay::exchange::Outgoing;
@@ -35,7 +35,7 @@ impl Remote {
         headers: &HeaderMap,
         principal: &Principal,
         patience: Duration,
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unanswered> {
         let message = outgoing.into_bytes();
         let request = || self.request(Method::POST, headers, principal, message.clone());
         self.send_logged_in(request, Login::MayAsk, patience).await
@@ -48,7 +48,7 @@ impl Remote {
         request: impl Fn() -> Request<Bytes>,
         may: Login,
         patience: Duration,
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unanswered> {
         let first = request();
         // Whoever brings a credential of its own is not logged in.
         let brings_its_own = first.headers().contains_key(AUTHORIZATION);
@@ -67,7 +67,7 @@ impl Remote {
             (Some(challenge), Login::MayAsk) => Box::pin(login.challenged(&challenge)).await,
             (Some(challenge), Login::MayRenew) => Box::pin(login.renewed(&challenge)).await,
         };
-        answered.map_err(|error| error.to_string())?;
+        answered?;
         self.go_out(request(), login.authorization().await, patience).await
     }
 
@@ -76,12 +76,11 @@ impl Remote {
         mut request: Request<Bytes>,
         login: Option<HeaderValue>,
         patience: Duration,
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unanswered> {
         if let Some(login) = login {
             request.headers_mut().insert(AUTHORIZATION, login);
         }
-        let sent = self.link.send(request, patience).await;
-        sent.map_err(|error| format!("the server could not be reached: {error}"))
+        Ok(self.link.send(request, patience).await?)
     }
 
     /// From now on messages go there: the endpoint that an HTTP+SSE server

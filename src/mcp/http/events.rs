@@ -1,0 +1,156 @@
+//! The events of a body, one after the other. What has come of a large one, and what is
+//! handed out of it, is counted: without room for it, the server is not read.
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+
+use super::sse::{Event, Parser, TooLarge};
+use crate::net::Body;
+use crate::net::body::UNTAKEN;
+use crate::net::room::{Place, SMALL, Share};
+
+/// Events as they come.
+pub(super) struct Events {
+    body: Body,
+    parser: Parser,
+    max: usize,
+    /// Where they are counted, and the place of what has come of the next one.
+    counted: Option<(Share, Place)>,
+    /// One that waits for room.
+    waiting: Option<Event>,
+}
+
+/// Why a stream was not read to its end.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    /// The connection broke.
+    #[error("the server's stream broke off: {0}")]
+    Off(String),
+    /// An event is larger than what is held.
+    #[error("the server's stream cannot be read: {0}")]
+    TooLarge(#[from] TooLarge),
+    /// An event finds no room.
+    #[error("the server's stream cannot be read: {UNTAKEN}")]
+    Untaken,
+}
+
+impl Events {
+    /// Those in `body`, of at most `max` bytes each.
+    pub(super) fn new(body: Body, max: usize, share: Option<&Share>) -> Self {
+        let counted = share.map(|share| (share.clone(), share.place()));
+        Self { body, parser: Parser::new(max), max, counted, waiting: None }
+    }
+
+    /// The next whole one; `None` at the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// See [`Broken`]; there is nothing more to be read then.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, Broken> {
+        loop {
+            if self.waiting.is_none() {
+                self.waiting = self.parser.next_event()?;
+            }
+            match &self.waiting {
+                Some(event) => self.take(event.raw.len()).await?,
+                None => self.take(self.parser.unread()).await?,
+            }
+            if let Some(event) = self.waiting.take() {
+                return Ok(Some(self.held(event)));
+            }
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = frame.map_err(|error| Broken::Off(error.to_string()))?;
+            if let Ok(data) = frame.into_data() {
+                self.parser.feed(&data);
+            }
+        }
+    }
+
+    /// What is left at the end: half an event.
+    pub(super) fn rest(self) -> Bytes {
+        let rest = self.parser.rest();
+        match self.counted {
+            Some((_, place)) => place.hold(rest),
+            None => rest,
+        }
+    }
+
+    async fn take(&mut self, bytes: usize) -> Result<(), Broken> {
+        let Some((_, place)) = &mut self.counted else { return Ok(()) };
+        match place.take(bytes, self.max).await {
+            true => Ok(()),
+            false => Err(Broken::Untaken),
+        }
+    }
+
+    /// An event takes along the place of what had come of it.
+    fn held(&mut self, mut event: Event) -> Event {
+        if let Some((share, place)) = &mut self.counted {
+            match event.raw.len() > SMALL {
+                true => event.raw = std::mem::replace(place, share.place()).hold(event.raw),
+                false => place.give_back(),
+            }
+        }
+        event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures_util::{FutureExt as _, stream};
+
+    use super::*;
+    use crate::net::room::{PATIENCE, ROOM, Room};
+
+    const MAX: usize = 1 << 20;
+
+    /// A small event, a large one and another small one, in pieces.
+    fn events(room: &Room) -> Events {
+        let text = format!("data: one\n\ndata: {}\n\ndata: three\n\n", "a".repeat(4 * SMALL));
+        let pieces: Vec<_> = text
+            .as_bytes()
+            .chunks(SMALL / 2)
+            .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
+            .collect();
+        let body = Body::from_stream(stream::iter(pieces));
+        Events::new(body, MAX, Some(&room.share(&"me".into())))
+    }
+
+    async fn data(events: &mut Events) -> usize {
+        events.next().await.unwrap().unwrap().data.unwrap().len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_for_which_there_is_no_room_ends_the_stream() {
+        let room = Room::default();
+        let _taken = room.all();
+        let mut events = events(&room);
+        assert_eq!(data(&mut events).await, 3);
+        assert_eq!(events.next().await, Err(Broken::Untaken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_waits_for_room_and_takes_it_along() {
+        let room = Room::default();
+        let taken = room.all();
+        let mut events = events(&room);
+        assert_eq!(data(&mut events).await, 3);
+        // Whoever asks and does not wait loses nothing.
+        for _ in 0..9 {
+            assert!(events.next().now_or_never().is_none());
+        }
+        let soon = async {
+            tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+            drop(taken);
+        };
+        let (large, ()) = tokio::join!(events.next(), soon);
+        let large = large.unwrap().unwrap();
+        assert_eq!(data(&mut events).await, 5);
+        assert_eq!(events.next().await, Ok(None));
+        assert!(!room.place(&"other".into()).fits(ROOM, 0), "it is held");
+        drop((events, large));
+        let _all_is_given_back = room.all();
+    }
+}
