@@ -326,8 +326,9 @@ pub(super) fn make_older(connection: &Connection, version: usize) {
         connection.execute_batch(step).unwrap();
     }
     if version < 6 {
-        let first = MIGRATIONS[0].split(';').find(|step| step.contains("CREATE TABLE slot"));
-        connection.execute_batch(first.unwrap()).unwrap();
+        let slot = MIGRATIONS[0].split_once("CREATE TABLE slot").unwrap().1;
+        let slot = format!("CREATE TABLE slot{}", slot.split_once(';').unwrap().0);
+        connection.execute_batch(&slot).unwrap();
     }
     connection.pragma_update(None, "user_version", version as i64).unwrap();
 }
