@@ -34,11 +34,24 @@ pub(super) fn spaced(text: &str) -> String {
     replaced(text, str::trim_start)
 }
 
+/// Looks at many bytes at a time: every rule that asks for something blank looks at the text.
 fn has_more(text: &str) -> bool {
-    let is_other = |byte: u8| byte != b' ' && byte.is_ascii_whitespace() || !byte.is_ascii();
-    text.bytes().any(is_other)
-        || text.contains("  ")
-        || COMMENTS.iter().any(|sign| text.contains(sign))
+    const CHUNK: usize = 256;
+    let is_other = |byte: u8| !byte.is_ascii() | (b'\t'..=b'\r').contains(&byte);
+    let is_pair = |first: u8, second: u8| {
+        (first == b' ') & (second == b' ')
+            | (first == b'-') & (second == b'-')
+            | (first == b'/') & (second == b'*')
+            | (first == b'*') & (second == b'/')
+    };
+    let bytes = text.as_bytes();
+    let Some((first, behind)) = bytes.split_first() else { return false };
+    let mut chunks = bytes.chunks(CHUNK).zip(behind.chunks(CHUNK));
+    is_other(*first)
+        || chunks.any(|(bytes, behind)| {
+            let pairs = bytes.iter().zip(behind);
+            pairs.fold(false, |found, (byte, next)| found | is_other(*next) | is_pair(*byte, *next))
+        })
 }
 
 /// A text with a space for each run of what `behind` skips.
@@ -104,6 +117,17 @@ mod tests {
         ] {
             assert_eq!(readings(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn it_is_found_wherever_it_stands_in_a_long_text() {
+        for blank in ["  ", "\t", "--", "/*", "*/", "\u{a0}"] {
+            for at in 0..600 {
+                let text = format!("{}{blank}{}", "a".repeat(at), "b".repeat(600 - at));
+                assert!(has_more(&text), "{blank:?} at {at}");
+            }
+        }
+        assert!(!has_more(&"a - b / c * d".repeat(100)));
     }
 
     proptest::proptest! {
