@@ -7,7 +7,7 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::scan::{Outline, Scan};
-use crate::net::room::{Place, SMALL, Share};
+use crate::net::room::{Arriving, SMALL, Share};
 
 /// Bytes asked for at once: what a pipe holds on Linux.
 const CHUNK: usize = 64 << 10;
@@ -26,8 +26,8 @@ pub struct Frames<R> {
     max: usize,
     /// A line larger than `max` is being read over.
     skipping: Option<Scan>,
-    /// Where what is read is counted, and the place of what is in `buffer`.
-    counted: Option<(Share, Place)>,
+    /// The place of what is in `buffer`.
+    counted: Arriving,
     /// There was no room for the line that is read over.
     crowded: bool,
 }
@@ -56,14 +56,14 @@ pub fn line(message: &[u8]) -> Bytes {
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Lines of at most `max` bytes from `source`.
     pub fn new(source: R, max: usize) -> Self {
-        let buffer = BytesMut::new();
-        Self { source, buffer, searched: 0, max, skipping: None, counted: None, crowded: false }
+        let (buffer, counted) = (BytesMut::new(), Arriving::new(None));
+        Self { source, buffer, searched: 0, max, skipping: None, counted, crowded: false }
     }
 
     /// The same, whose large lines are counted in `share`, from when they are read until
     /// nobody holds them any more; without room, the source is not read.
     pub(crate) fn counted(mut self, share: Option<&Share>) -> Self {
-        self.counted = share.map(|share| (share.clone(), share.place()));
+        self.counted = Arriving::new(share);
         self
     }
 
@@ -111,7 +111,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     fn frame(&mut self, line: BytesMut) -> Frame {
         if self.skipping.is_none() && line.len() <= self.max.saturating_add(1) {
-            return Frame::Line(self.held(line.freeze()));
+            return Frame::Line(self.counted.hand_out(line.freeze()));
         }
         let mut scan = self.skipping.take().unwrap_or_default();
         scan.feed(&line);
@@ -121,26 +121,15 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
-    /// A line takes along the place of what was in the buffer.
-    fn held(&mut self, line: Bytes) -> Bytes {
-        match &mut self.counted {
-            Some((share, place)) if line.len() > SMALL => {
-                std::mem::replace(place, share.place()).hold(line)
-            }
-            _ => line,
-        }
-    }
-
     /// Waits until what is in the buffer may become more; a line for which there is no
     /// room is read over.
     async fn wait_for_room(&mut self) {
-        let Some((_, place)) = &mut self.counted else { return };
         let bytes = self.buffer.len();
         if bytes < SMALL || self.skipping.is_some() {
-            place.give_back();
+            self.counted.give_back();
             return;
         }
-        if !place.take(bytes + CHUNK, self.max).await {
+        if !self.counted.take(bytes + CHUNK, self.max).await {
             self.crowded = true;
             self.skipping.get_or_insert_default().feed(&self.buffer);
             self.forget();
@@ -150,9 +139,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     fn forget(&mut self) {
         self.buffer.clear();
         self.searched = 0;
-        if let Some((share, place)) = &mut self.counted {
-            *place = share.place();
-        }
+        self.counted.give_back();
     }
 
     fn make_room(&mut self) {

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
-use super::room::Place;
+use super::room::{Place, Share};
 
 /// Why a body could not be held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,6 +143,19 @@ impl HttpBody for UntilStopped {
 /// See [`HoldError`].
 pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, HoldError> {
     hold_whole((body, None), max, patience).await.map(|held| held.bytes)
+}
+
+/// The same of an answer, in a place of its own in `share`, where answers are counted.
+///
+/// # Errors
+/// See [`HoldError`].
+pub(crate) async fn hold_answer(
+    body: Body,
+    share: Option<&Share>,
+    max: usize,
+    patience: Duration,
+) -> Result<Bytes, HoldError> {
+    hold_whole((body, share.map(Share::place)), max, patience).await.map(|held| held.bytes)
 }
 
 /// The same with trailers, and in a place of its own where it is given one. Where that is
@@ -423,81 +436,4 @@ impl HttpBody for Patient {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::net::room::Room;
-
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    fn pieces(pieces: &'static [&'static str]) -> Body {
-        let pieces = pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from(*piece)));
-        Body::from_stream(stream::iter(pieces))
-    }
-
-    fn placed(body: Body) -> (Body, Place) {
-        (body, Room::default().place(&Arc::default()))
-    }
-
-    #[tokio::test]
-    async fn a_body_is_held_up_to_the_limit_however_it_is_cut() {
-        for cut in [&["abcd"][..], &["", "ab", "cd"], &["a", "b", "c", "d"], &["ab", "", "cd"]] {
-            assert_eq!(hold(pieces(cut), 4, PATIENCE).await.unwrap(), "abcd");
-            let refused = hold(pieces(cut), 3, PATIENCE).await;
-            assert_eq!(refused, Err(HoldError::TooLarge { max: 3 }));
-        }
-        assert_eq!(hold(Body::empty(), 0, PATIENCE).await.unwrap(), "");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_end_is_given_up() {
-        let endless = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        let refused = hold(endless, 10, PATIENCE).await;
-        assert_eq!(refused, Err(HoldError::Slow { patience: PATIENCE }));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_streams_for_as_long_as_something_comes() {
-        let slowly = stream::unfold(0, |count| async move {
-            let pause = if count < 3 { PATIENCE - Duration::from_secs(1) } else { PATIENCE * 2 };
-            tokio::time::sleep(pause).await;
-            Some((Ok::<_, Infallible>(Bytes::from("a")), count + 1))
-        });
-        let mut body = patient(Body::from_stream(slowly), PATIENCE);
-        for _ in 0..3 {
-            assert!(body.frame().await.unwrap().is_ok());
-        }
-        let error = body.frame().await.unwrap().unwrap_err();
-        assert_eq!(error.to_string(), Stalled(PATIENCE).to_string());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_was_begun_goes_on_as_it_came() {
-        for (max, whole) in [(4, true), (3, false), (0, false)] {
-            let body = match open(placed(pieces(&["ab", "", "cd"])), max, PATIENCE).await.unwrap() {
-                Opening::Whole(held) => held.into_body(),
-                Opening::Part(pieces, body) => resume(pieces, body),
-            };
-            assert_eq!(body.size_hint().exact().is_some(), whole, "{max}");
-            assert_eq!(hold(body, 4, PATIENCE).await.unwrap(), "abcd");
-        }
-        let declared = open(placed(Body::from("abcd")), 3, PATIENCE).await.unwrap();
-        let Opening::Part(begun, rest) = declared else { panic!("it is longer than that") };
-        assert_eq!(resume(begun, rest).size_hint().exact(), Some(4));
-        let slow = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        assert!(
-            matches!(open(placed(slow), 3, PATIENCE).await, Ok(Opening::Part(begun, _)) if begun.is_empty())
-        );
-    }
-
-    #[tokio::test]
-    async fn trailers_are_held_and_sent_again() {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-sum", http::HeaderValue::from_static("1"));
-        let body = Held { bytes: "ab".into(), trailers: Some(trailers.clone()) }.into_body();
-        assert_eq!(body.size_hint().exact(), None);
-        let held = hold_whole((body, None), 2, PATIENCE).await.unwrap();
-        assert_eq!((&*held.bytes, held.trailers), (&b"ab"[..], Some(trailers)));
-    }
-}
+mod tests;

@@ -2,18 +2,15 @@
 //! idle longest are asked to leave; who asks for something meanwhile is answered first.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, SizeHint};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Body;
-use super::body::Next;
 use super::sniff::Heads;
 
 /// How long a connection must have been idle: a client that has just come is about to ask.
@@ -159,7 +156,11 @@ impl Busy {
         if body.is_end_stream() {
             return body;
         }
-        Body::new(During { inner: body, _busy: self })
+        // The function lives as long as the body, and has it.
+        Body::new(body.map_err(move |error| {
+            let Self(_) = &self;
+            error
+        }))
     }
 }
 
@@ -168,28 +169,6 @@ impl Drop for Busy {
         let mut state = self.0.state();
         state.under_way -= 1;
         state.idle = Instant::now();
-    }
-}
-
-struct During {
-    inner: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for During {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

@@ -126,6 +126,52 @@ impl Share {
     }
 }
 
+/// `answer` in a place of its own, where answers are counted; else as it is. See
+/// [`Share::keep`].
+pub(crate) async fn keep(share: Option<&Share>, answer: Bytes, max: usize) -> Option<Bytes> {
+    match share {
+        Some(share) => share.keep(answer, max).await,
+        None => Some(answer),
+    }
+}
+
+/// The place of what comes in pieces and is handed out whole, one after the other. Without
+/// a share, nothing is counted.
+#[derive(Debug)]
+pub(crate) struct Arriving(Option<(Share, Place)>);
+
+impl Arriving {
+    /// Nothing has come yet.
+    pub(crate) fn new(share: Option<&Share>) -> Self {
+        Self(share.map(|share| (share.clone(), share.place())))
+    }
+
+    /// Whether what has come may be so many bytes; see [`Place::take`].
+    pub(crate) async fn take(&mut self, bytes: usize, max: usize) -> bool {
+        match &mut self.0 {
+            Some((_, place)) => place.take(bytes, max).await,
+            None => true,
+        }
+    }
+
+    /// `whole` takes along the place of what has come, where it is large.
+    pub(crate) fn hand_out(&mut self, whole: Bytes) -> Bytes {
+        match &mut self.0 {
+            Some((share, place)) if whole.len() > SMALL => {
+                std::mem::replace(place, share.place()).hold(whole)
+            }
+            _ => whole,
+        }
+    }
+
+    /// What has come is held no more.
+    pub(crate) fn give_back(&mut self) {
+        if let Some((_, place)) = &mut self.0 {
+            place.give_back();
+        }
+    }
+}
+
 impl Place {
     /// Takes room for `bytes` of a body, where the largest there may be has `max`; `false`
     /// where there is none.

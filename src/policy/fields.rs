@@ -238,7 +238,7 @@ const SYNONYMS: &[(&str, &str)] = &[
 ];
 
 /// The known word that was probably meant.
-pub(crate) fn meant(word: &str, known: &[&'static str]) -> Option<&'static str> {
+fn meant(word: &str, known: &[&'static str]) -> Option<&'static str> {
     let folded = word.to_lowercase();
     let ours = SYNONYMS.iter().find(|(theirs, ours)| *theirs == folded && known.contains(ours));
     ours.map(|(_, ours)| *ours).or_else(|| nearest(word, known.iter().copied()))
@@ -246,9 +246,19 @@ pub(crate) fn meant(word: &str, known: &[&'static str]) -> Option<&'static str> 
 
 /// The known word that was probably meant, or all of them.
 pub(crate) fn advise(finding: Diagnostic, word: &str, known: &[&'static str]) -> Diagnostic {
+    advise_or(finding, word, known, || format!("known are `{}`", known.join("`, `")))
+}
+
+/// The known word that was probably meant, or what else helps.
+pub(super) fn advise_or(
+    finding: Diagnostic,
+    word: &str,
+    known: &[&'static str],
+    otherwise: impl FnOnce() -> String,
+) -> Diagnostic {
     finding.help(match meant(word, known) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("known are `{}`", known.join("`, `")),
+        None => otherwise(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Hosts that stand in a text by themselves: one has many names. Pure.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use url::{Host, Url};
 
@@ -96,22 +96,29 @@ fn is_host(wanted: &str) -> bool {
 /// The host that a text names, by itself or as the one of a URL; the same for all its names.
 fn of(text: &str) -> Option<Host<String>> {
     let text = text.trim();
-    let bare = text.parse::<Ipv6Addr>().ok().map(Host::Ipv6);
-    let host = bare.or_else(|| {
-        let url = match text.contains("://") {
-            true => Url::parse(text),
-            false => Url::parse(&format!("http://{text}")),
-        };
-        url.ok()?.host().map(|host| host.to_owned())
-    })?;
-    Some(match host {
+    if let Ok(address) = text.parse() {
+        return Some(usual(Host::Ipv6(address)));
+    }
+    let url = match text.contains("://") {
+        true => Url::parse(text),
+        false => Url::parse(&format!("http://{text}")),
+    };
+    Some(match usual(url.ok()?.host()?) {
+        Host::Domain(name) => Host::Domain(name.to_ascii_lowercase()),
+        address => address,
+    })
+}
+
+/// A host without a dot at its end, and an address of IPv4 by way of IPv6 as what it is.
+pub(super) fn usual(host: Host<&str>) -> Host<String> {
+    match host {
+        Host::Domain(name) => Host::Domain(name.trim_end_matches('.').to_owned()),
+        Host::Ipv4(address) => Host::Ipv4(address),
         Host::Ipv6(address) => match address.to_canonical() {
             IpAddr::V4(address) => Host::Ipv4(address),
             IpAddr::V6(address) => Host::Ipv6(address),
         },
-        Host::Domain(name) => Host::Domain(name.trim_end_matches('.').to_ascii_lowercase()),
-        known @ Host::Ipv4(_) => known,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use regex::Regex;
 
 use super::equality::equal;
-use super::fields::{At, Reader, advise, meant};
+use super::fields::{At, Reader, advise, advise_or};
 use super::glob::Glob;
 use super::respelt::Readings;
 use super::text::{Part, Text};
@@ -266,13 +266,12 @@ impl Check {
             }
             let message = format!("unknown operator `{}`", name.value);
             let finding = reader.finding(name.span, message);
-            reader.found.push(finding.help(match meant(name.value, OPERATORS) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!(
+            reader.found.push(advise_or(finding, name.value, OPERATORS, || {
+                format!(
                     "operators are `{}`; a value further in is reached by a path, `{path}.{}`",
                     OPERATORS.join("`, `"),
                     name.value
-                ),
+                )
             }));
         }
         (operators.len() == entries.len() && !entries.is_empty()).then(|| Self(operators.into()))

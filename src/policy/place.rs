@@ -18,6 +18,11 @@ pub(super) fn below_tilde(text: &str) -> Option<&str> {
     below.filter(|below| below.is_empty() || below.starts_with(['/', '\\']))
 }
 
+/// Whether a path begins with a drive of Windows.
+pub(super) fn is_drive(path: &str) -> bool {
+    matches!(path.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
+}
+
 /// What an absolute path may have behind somebody's home. Where there are domains, `/home`
 /// has a folder for each.
 pub(super) fn below_homes(path: &str) -> impl Iterator<Item = &str> {

@@ -1,6 +1,7 @@
 //! How else a text may be read than as it is written: a URI, a path, or a list in some
 //! other spelling of it. What the rules say of each has to be the same to be certain. Pure.
 
+use super::place::is_drive;
 use super::{blank, coercion, place, uri};
 use crate::fold::seen;
 use crate::json::{Json, Object};
@@ -131,10 +132,6 @@ fn without_end(text: &str) -> Option<String> {
         && short.ends_with(|c: char| c.is_alphanumeric())
         && !short.contains(char::is_whitespace);
     (is_name && short.len() < shown.len()).then(|| short.to_owned())
-}
-
-fn is_drive(text: &str) -> bool {
-    matches!(text.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
 }
 
 /// The shorter name of what macOS has in two places.

@@ -42,12 +42,29 @@ pub(super) struct Part<P> {
     at_home: Option<P>,
     /// The same with one space for all that is blank, where it has some.
     spaced: Option<P>,
-    /// Whether it speaks of what is in a folder, which is the folder's name and a slash.
-    of_folder: bool,
-    /// Whether it may speak of addresses.
-    of_addresses: bool,
-    /// Whether it may speak of URLs of a host.
-    of_urls: bool,
+    about: About,
+}
+
+/// What a prefix, a part or a glob speaks of, for all that can be told.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    /// What is in a folder, which is the folder's name and a slash.
+    folder: bool,
+    /// Addresses.
+    addresses: bool,
+    /// URLs of a host.
+    urls: bool,
+}
+
+impl About {
+    fn of(pattern: &str) -> Self {
+        let folder = pattern.trim_end_matches('*');
+        Self {
+            folder: folder.len() > 1 && folder.ends_with('/'),
+            addresses: host::is_of_addresses(pattern),
+            urls: host::is_of_urls(pattern),
+        }
+    }
 }
 
 impl Part<Box<str>> {
@@ -71,9 +88,7 @@ impl Part<Box<str>> {
             of_homes: false,
             at_home: None,
             spaced: spaced.map(Into::into),
-            of_folder: is_of_folder(text),
-            of_addresses: host::is_of_addresses(text),
-            of_urls: host::is_of_urls(text),
+            about: About::of(text),
         }
     }
 }
@@ -90,17 +105,9 @@ impl Part<Glob> {
             of_homes: begins_homes(text),
             at_home: at_home(text).and_then(|below| Glob::new(&loosen(below)).ok()),
             spaced: spaced.flatten().filter(|glob| !glob.matches(" ")),
-            of_folder: is_of_folder(text),
-            of_addresses: host::is_of_addresses(text),
-            of_urls: host::is_of_urls(text),
+            about: About::of(text),
         })
     }
-}
-
-/// Whether a prefix, a part or a glob ends with a folder, whatever is in it.
-fn is_of_folder(pattern: &str) -> bool {
-    let folder = pattern.trim_end_matches('*');
-    folder.len() > 1 && folder.ends_with('/')
 }
 
 /// What a path of a rule's has behind the home folder that it begins at.
@@ -141,19 +148,19 @@ impl<'t> Text<'t> {
         };
         let as_folder = |part: &P| self.as_folder().is_some_and(|text| holds(text, part));
         let as_host = |part: &Part<P>| {
-            let address = self.address().filter(|_| part.of_addresses);
-            let urls = self.urls().filter(|_| part.of_urls);
+            let address = self.address().filter(|_| part.about.addresses);
+            let urls = self.urls().filter(|_| part.about.urls);
             let mut all = address.into_iter().chain(urls);
             part.loose.as_ref().is_some_and(|part| all.any(|text| holds(text, part)))
         };
         let is_alike = |part: &Part<P>| {
             part.loose.as_ref().is_some_and(loose)
                 || part.of_homes && is_below_home
-                || part.of_folder && part.loose.as_ref().is_some_and(as_folder)
+                || part.about.folder && part.loose.as_ref().is_some_and(as_folder)
                 || part.tails.iter().any(at_work)
                 || part.at_home.as_ref().is_some_and(below_home)
                 || part.spaced.as_ref().is_some_and(spaced)
-                || (part.of_addresses || part.of_urls) && as_host(part)
+                || (part.about.addresses || part.about.urls) && as_host(part)
         };
         Truth::from(parts.iter().any(is_alike)).in_doubt()
     }

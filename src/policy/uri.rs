@@ -1,9 +1,10 @@
 //! URIs of resources that a server may read as other ones than they are written. Pure.
 
-use core::net::IpAddr;
-
 use percent_encoding::percent_decode_str;
-use url::{Host, Url};
+use url::Url;
+
+use super::host;
+use super::place::is_drive;
 
 /// The schemes that WHATWG's parser mends.
 const MENDED: [&str; 6] = ["file", "http", "https", "ws", "wss", "ftp"];
@@ -55,14 +56,7 @@ fn bare(uri: &str) -> Option<String> {
     let parsed = Url::parse(uri).ok()?;
     let mut url = parsed.clone();
     url.set_username("").and_then(|()| url.set_password(None)).ok()?;
-    let host = match parsed.host()? {
-        Host::Ipv6(address) => match address.to_canonical() {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        },
-        other => other.to_string().trim_end_matches('.').to_owned(),
-    };
-    url.set_host(Some(&host)).ok()?;
+    url.set_host(Some(&host::usual(parsed.host()?).to_string())).ok()?;
     (url != parsed).then(|| url.into())
 }
 
@@ -70,9 +64,8 @@ fn bare(uri: &str) -> Option<String> {
 fn path_of_file(uri: &str) -> Option<String> {
     let url = Url::parse(uri).ok().filter(|url| url.scheme() == "file")?;
     let path = unescaped(url.path(), |_| true);
-    let has_drive =
-        matches!(path.as_bytes(), [b'/', letter, b':', ..] if letter.is_ascii_alphabetic());
-    Some(path.get(usize::from(has_drive)..)?.to_owned())
+    let with_drive = path.strip_prefix('/').filter(|path| is_drive(path));
+    Some(with_drive.unwrap_or(&path).to_owned())
 }
 
 /// The URI as WHATWG's parser writes it, but for the `/` that stands for no path.

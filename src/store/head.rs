@@ -56,6 +56,17 @@ impl Kept {
         format!("{seq:>MAX_DIGITS$} {} {accepted:>MAX_DIGITS$}", hex::encode(hash))
     }
 
+    /// The newest of what was `noted` that is not [in](Self::is_in) this log.
+    pub(super) fn lost(noted: &[Self], connection: &Connection) -> rusqlite::Result<Option<Self>> {
+        let mut lost = None;
+        for noted in noted {
+            if !noted.is_in(connection)? {
+                lost = lost.max(Some(*noted));
+            }
+        }
+        Ok(lost)
+    }
+
     /// Whether it is an entry of this log, or one that was purged, or whose loss was
     /// accepted.
     pub(super) fn is_in(&self, connection: &Connection) -> rusqlite::Result<bool> {

@@ -154,7 +154,9 @@ impl Reader {
         let broken = match broken {
             Some(broken) => Some(broken),
             None if wanted.is_some() && !walk.head_seen => Some(Broken::HeadNotFound),
-            None if let Some(lost) = self.lost(&noted).map_err(|error| self.error(&error))? => {
+            None if let Some(lost) =
+                Kept::lost(&noted, self.connection()).map_err(|error| self.error(&error))? =>
+            {
                 Some(Broken::Behind { last: walk.next - 1, noted: lost.seq })
             }
             None => {
@@ -169,17 +171,6 @@ impl Reader {
             head: hex::encode(walk.before),
             broken,
         })
-    }
-
-    /// The newest of what was `noted` that is not in the log.
-    fn lost(&self, noted: &[Kept]) -> rusqlite::Result<Option<Kept>> {
-        let mut lost = None;
-        for noted in noted {
-            if !noted.is_in(self.connection())? {
-                lost = lost.max(Some(*noted));
-            }
-        }
-        Ok(lost)
     }
 
     /// The keys of this log, if they are its own.

@@ -288,6 +288,7 @@ fn removes_records(request: &HttpRequest) -> bool {
 /// `invocations`, `start-job`; but not `tests` or `runGroup`, which are made.
 fn said_by(name: &str) -> Option<Intent> {
     const GLUED: [&str; 4] = ["batchdelete", "cancel", "deregister", "terminate"];
+    const RUN: [&str; 4] = ["launch", "start", "stop", "trigger"];
     let name = name.rsplit('.').next().unwrap_or(name);
     let plain = name.to_ascii_lowercase();
     if GLUED.iter().any(|verb| plain.starts_with(verb)) {
@@ -303,13 +304,7 @@ fn said_by(name: &str) -> Option<Intent> {
     let verb = words(name).find(|word| !word.eq_ignore_ascii_case("batch"))?;
     match role(verb) {
         Role::Writes(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
-        _ if ["launch", "start", "stop", "trigger"]
-            .iter()
-            .any(|v| verb.eq_ignore_ascii_case(v)) =>
-        {
-            Some(Intent::Execute)
-        }
-        _ => None,
+        _ => RUN.iter().any(|run| verb.eq_ignore_ascii_case(run)).then_some(Intent::Execute),
     }
 }
 

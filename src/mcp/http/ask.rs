@@ -16,7 +16,7 @@ use crate::mcp::params;
 use crate::mcp::relay::exchange::{Ask, Outgoing};
 use crate::mcp::scan::outline;
 use crate::net::Body;
-use crate::net::body::hold_whole;
+use crate::net::body::hold_answer;
 use crate::net::room::Share;
 
 /// How long the gate waits for the answer.
@@ -56,13 +56,13 @@ impl Ask for Asker<'_> {
             }
             let is_stream = is_stream(response.headers());
             let (body, max) = (response.into_body(), self.remote.max_message());
+            let share = self.principal.share.as_ref();
             if is_stream {
-                let share = self.principal.share.as_ref();
                 let messages = timeout(PATIENCE, to_the_answer(body, max, share)).await;
                 return messages.map(Some).map_err(|_| "no answer came in time".to_owned());
             }
-            let held = hold_whole((body, self.principal.place()), max, PATIENCE).await;
-            Ok::<_, String>(Some(vec![held.map_err(|error| error.to_string())?.bytes]))
+            let held = hold_answer(body, share, max, PATIENCE).await;
+            Ok::<_, String>(Some(vec![held.map_err(|error| error.to_string())?]))
         };
         asked.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the server does not list its tools");

@@ -7,15 +7,15 @@ use http_body_util::BodyExt as _;
 use super::sse::{Event, Parser, TooLarge};
 use crate::net::Body;
 use crate::net::body::UNTAKEN;
-use crate::net::room::{Place, SMALL, Share};
+use crate::net::room::{Arriving, SMALL, Share};
 
 /// Events as they come.
 pub(super) struct Events {
     body: Body,
     parser: Parser,
     max: usize,
-    /// Where they are counted, and the place of what has come of the next one.
-    counted: Option<(Share, Place)>,
+    /// The place of what has come of the next one.
+    counted: Arriving,
     /// One that waits for room.
     waiting: Option<Event>,
 }
@@ -37,8 +37,8 @@ pub(super) enum Broken {
 impl Events {
     /// Those in `body`, of at most `max` bytes each.
     pub(super) fn new(body: Body, max: usize, share: Option<&Share>) -> Self {
-        let counted = share.map(|share| (share.clone(), share.place()));
-        Self { body, parser: Parser::new(max), max, counted, waiting: None }
+        let (parser, counted) = (Parser::new(max), Arriving::new(share));
+        Self { body, parser, max, counted, waiting: None }
     }
 
     /// The next whole one; `None` at the end. Dropping the future loses nothing.
@@ -66,17 +66,12 @@ impl Events {
     }
 
     /// What is left at the end: half an event.
-    pub(super) fn rest(self) -> Bytes {
-        let rest = self.parser.rest();
-        match self.counted {
-            Some((_, place)) => place.hold(rest),
-            None => rest,
-        }
+    pub(super) fn rest(mut self) -> Bytes {
+        self.counted.hand_out(self.parser.rest())
     }
 
     async fn take(&mut self, bytes: usize) -> Result<(), Broken> {
-        let Some((_, place)) = &mut self.counted else { return Ok(()) };
-        match place.take(bytes, self.max).await {
+        match self.counted.take(bytes, self.max).await {
             true => Ok(()),
             false => Err(Broken::Untaken),
         }
@@ -84,12 +79,10 @@ impl Events {
 
     /// An event takes along the place of what had come of it.
     fn held(&mut self, mut event: Event) -> Event {
-        if let Some((share, place)) = &mut self.counted {
-            match event.raw.len() > SMALL {
-                true => event.raw = std::mem::replace(place, share.place()).hold(event.raw),
-                false => place.give_back(),
-            }
+        if event.raw.len() <= SMALL {
+            self.counted.give_back();
         }
+        event.raw = self.counted.hand_out(event.raw);
         event
     }
 }

@@ -16,7 +16,7 @@ use crate::mcp::bridge::eras::{Choice, Eras, Opening, Plan, Sender};
 use crate::mcp::bridge::{Bridging, raw};
 use crate::mcp::codes::{self, METHOD_NOT_FOUND};
 use crate::net::Body;
-use crate::net::body::{HoldError, hold_whole};
+use crate::net::body::{HoldError, hold_answer};
 use crate::net::room::Share;
 
 /// How long an answer that may be a refusal may take to come.
@@ -216,8 +216,7 @@ pub(super) async fn looked_at(
         return Ok((response, None));
     }
     let (parts, body) = response.into_parts();
-    let held = hold_whole((body, share.map(Share::place)), max, PATIENCE).await?;
-    let body = held.bytes;
+    let body = hold_answer(body, share, max, PATIENCE).await?;
     let refused = refuses(status) || raw(&body, &["error"]).is_some();
     let unknown_method = codes::of(&body) == Some(METHOD_NOT_FOUND) && !asks_era;
     let refusal = (refused && !unknown_method).then(|| body.clone());

@@ -15,6 +15,7 @@ use crate::mcp::answer::{id_of_response, messages};
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
 use crate::net::Body;
+use crate::net::room;
 
 /// How long a stream is read on for its result when its client is gone.
 const AFTERWARDS: Duration = Duration::from_secs(300);
@@ -115,13 +116,8 @@ impl Pump {
         let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
         let share = self.relay.settings().answers.as_ref().filter(|_| !is_same);
         drop(event);
-        match (passed, share) {
-            (Some(other), Some(share)) => {
-                let held = share.keep(other, max).await;
-                held.map(Some).ok_or(Broken::Untaken)
-            }
-            (passed, _) => Ok(passed),
-        }
+        let Some(passed) = passed else { return Ok(None) };
+        room::keep(share, passed, max).await.map(Some).ok_or(Broken::Untaken)
     }
 
     /// The bytes of an event that go on, or of another one in its place.

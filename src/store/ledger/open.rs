@@ -48,13 +48,8 @@ impl Ledger {
         let _held = hold(&files, &lock, options)?;
         let noted = files.noted().map_err(|error| files.open_error(error))?;
         let mut ledger = Self::open_locked((files, lock), options, None, End::AsIs)?;
-        let mut lost = None;
-        for noted in noted {
-            let is_in = noted.is_in(&ledger.connection);
-            if !is_in.map_err(|error| ledger.files.open_error(error))? {
-                lost = lost.max(Some(noted));
-            }
-        }
+        let lost = Kept::lost(&noted, &ledger.connection);
+        let lost = lost.map_err(|error| ledger.files.open_error(error))?;
         let Some(lost) = lost else { return Ok(None) };
         let mut transaction = ledger.begin()?;
         let content = Content::Loss { upto: lost.seq, hash: &lost.hash };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 
 /// Slots of one window that wait in the queue at most.
-pub(super) const MAX_QUEUED: usize = 16;
+const MAX_QUEUED: usize = 16;
 
 /// Slots that are in the queue at most, give or take [`TRIM_EVERY`]; tests want it full.
 const MAX_QUEUE: usize = if cfg!(test) { 256 } else { 16 << 10 };
@@ -57,7 +57,7 @@ pub(super) struct Known {
     /// Whose numbers and times these are: others may have added to them since.
     version: u64,
     /// The number of the newest slot; always known where some are queued.
-    pub(super) newest: Option<i64>,
+    newest: Option<i64>,
     /// When the newest slots were taken that are only in the queue, oldest first.
     queued: VecDeque<i64>,
     /// One for each length.
@@ -120,8 +120,8 @@ impl Windows {
         let sql = "INSERT INTO slot_queue (id, agent, policy, n, at) VALUES (?1, ?2, ?3, ?4, ?5)";
         connection.prepare_cached(sql)?.execute(params![id, agent, policy, n, at])?;
         let key = (Arc::clone(agent), Arc::clone(policy));
-        if self.push(Queued { id, key, n }, at) >= MAX_QUEUED {
-            self.place(connection, &(Arc::clone(agent), Arc::clone(policy)), at)?;
+        if self.push(Queued { id, key: key.clone(), n }, at) >= MAX_QUEUED {
+            self.place(connection, &key, at)?;
         }
         if id % TRIM_EVERY == 0 {
             self.trim(connection, at)?;

@@ -24,7 +24,7 @@ use crate::mcp::params;
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::client::{Client, SendError};
-use crate::net::room::{Place, Share};
+use crate::net::room::Share;
 
 /// How long the gate waits for the answer to what it asks itself.
 const OWN_PATIENCE: Duration = Duration::from_secs(10);
@@ -37,13 +37,6 @@ pub(super) struct Principal {
     pub(super) is_own: bool,
     /// Where what is answered to it is held.
     pub(super) share: Option<Share>,
-}
-
-impl Principal {
-    /// A place for an answer.
-    pub(super) fn place(&self) -> Option<Place> {
-        self.share.as_ref().map(Share::place)
-    }
 }
 
 /// The way to one server.

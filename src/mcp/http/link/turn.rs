@@ -18,9 +18,9 @@ use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::http::sse::Event;
 use crate::mcp::scan::outline;
 use crate::net::Body;
-use crate::net::body::{Held, UNTAKEN, hold_whole};
+use crate::net::body::{UNTAKEN, hold_answer};
 use crate::net::client::SendError;
-use crate::net::room::Share;
+use crate::net::room::{self, Share};
 
 /// Turns a message of the server's into one for the client; `None` for one that
 /// the client does not get.
@@ -65,18 +65,16 @@ pub(super) async fn turned(
         return Ok(Response::from_parts(parts, body));
     }
     let held = tokio::select! {
-        held = hold_whole((body, share.as_ref().map(Share::place)), max, PATIENCE) => held,
-        () = until => Ok(Held::default()),
+        held = hold_answer(body, share.as_ref(), max, PATIENCE) => held,
+        () = until => Ok(Bytes::new()),
     };
-    let held = held.map_err(|error| SendError::Broken(error.to_string()))?.bytes;
+    let held = held.map_err(|error| SendError::Broken(error.to_string()))?;
     parts.headers.remove(CONTENT_LENGTH);
     let answers = outline(&held).is_response;
-    let mut passed = turn(&held).unwrap_or_default();
+    let passed = turn(&held).unwrap_or_default();
     drop(held);
-    if let Some(share) = share {
-        let kept = share.keep(passed, max).await;
-        passed = kept.ok_or_else(|| SendError::Broken(UNTAKEN.to_owned()))?;
-    }
+    let kept = room::keep(share.as_ref(), passed, max).await;
+    let passed = kept.ok_or_else(|| SendError::Broken(UNTAKEN.to_owned()))?;
     parts.status = match (answers, passed.is_empty()) {
         (_, true) => StatusCode::ACCEPTED,
         (true, false) => status(&passed),
@@ -91,8 +89,7 @@ pub(super) async fn first_answer(
     (max, share): (usize, Option<&Share>),
 ) -> Option<Bytes> {
     if !is_stream(response.headers()) {
-        let place = share.map(Share::place);
-        return Some(hold_whole((response.into_body(), place), max, PATIENCE).await.ok()?.bytes);
+        return hold_answer(response.into_body(), share, max, PATIENCE).await.ok();
     }
     let mut messages = Messages::of(response, max, share)?;
     loop {

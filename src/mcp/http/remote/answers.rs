@@ -19,9 +19,9 @@ use crate::mcp::http::{headers, problem};
 use crate::mcp::relay::Relay;
 use crate::mcp::reply::Mark;
 use crate::net::Body;
-use crate::net::body::{HoldError, hold_whole};
+use crate::net::body::{HoldError, hold_answer};
 use crate::net::client::SendError;
-use crate::net::room::Share;
+use crate::net::room;
 use crate::oauth::LoginError;
 
 /// Why a client gets no answer of the server's.
@@ -143,19 +143,15 @@ impl Exchange<'_> {
                 continue;
             }
             drop((event, events));
-            let answer = heard.unwrap_or_default();
-            return match share {
-                Some(share) => Ok(share.keep(answer, max).await.ok_or(Broken::Untaken)?),
-                None => Ok(answer),
-            };
+            let answer = room::keep(share, heard.unwrap_or_default(), max).await;
+            return Ok(answer.ok_or(Broken::Untaken)?);
         }
         Err("the server's stream ended without an answer".into())
     }
 
     async fn message(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
-        let place = self.relay.settings().answers.as_ref().map(Share::place);
-        let held = hold_whole((body, place), self.remote.target.max_message, PATIENCE).await;
-        let body = held?.bytes;
+        let (share, max) = (self.relay.settings().answers.as_ref(), self.remote.target.max_message);
+        let body = hold_answer(body, share, max, PATIENCE).await?;
         let passed = self.relay.heard(&body).unwrap_or_default();
         let unanswered = self.owed.as_deref().is_some_and(|id| self.relay.awaits(id));
         if unanswered && parts.status.is_success() {
