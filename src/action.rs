@@ -47,12 +47,12 @@ pub struct Agent {
 
 impl Agent {
     /// The name, in the log, of whoever asks where nobody knows who that is.
-    pub const STRANGER: &str = "unidentified";
+    pub const UNIDENTIFIED: &str = "unidentified";
 
     /// Whoever asks where nobody knows who that is.
     #[must_use]
-    pub fn stranger() -> Self {
-        Self::named(Self::STRANGER)
+    pub fn unidentified() -> Self {
+        Self::named(Self::UNIDENTIFIED)
     }
 
     /// An agent of that name, bound to no provider.

@@ -20,7 +20,7 @@ use crate::gate::refusals::Refusals;
 use crate::mcp::bridge::Bridging;
 use crate::mcp::http::secrets::Secrets;
 use crate::net::client::Client;
-use crate::net::room::Room;
+use crate::net::memory::MemoryBudget;
 use crate::policy::book::Book;
 use crate::policy::live::Policies;
 use crate::policy::{Mode, ToolHints, write_policy};
@@ -121,9 +121,9 @@ pub struct Host {
     /// Whether a client of one era is served in front of a server of the other.
     pub bridging: Bridging,
     /// Where messages are held.
-    pub room: Room,
+    pub request_memory: MemoryBudget,
     /// Where answers to them are.
-    pub answers: Room,
+    pub answer_memory: MemoryBudget,
     /// The largest message, in bytes.
     pub max_message: usize,
     /// Where registrations are kept.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use agentgate::action::{Action, Agent, Body as Judged, HttpRequest, Provider, Target, Transport};
 use agentgate::intent;
 use agentgate::net::Body;
-use agentgate::net::room::Room;
+use agentgate::net::memory::MemoryBudget;
 use agentgate::path::Path;
 use agentgate::rest::inbound::{self, Inbound, Limits};
 use http::header::{CONTENT_TYPE, HOST};
@@ -55,7 +55,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let limits = Limits::default();
     let body_in = Body::from(body.to_vec());
-    let held = (body_in, Room::default().place(&Arc::default()));
+    let held = (body_in, MemoryBudget::default().reservation(&Arc::default()));
     let read = inbound::read(provider, &path, None, &mut parts, held, &limits);
     let Ok(inbound) = RUNTIME.with(|runtime| runtime.block_on(read)) else { return };
     judge(inbound, body);

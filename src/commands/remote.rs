@@ -21,8 +21,8 @@ use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::http::stdio::{End, PipedClient, Pipes, Transport};
 use crate::mcp::relay;
 use crate::net::client::Client;
-use crate::net::lanes::Lanes;
-use crate::net::room::Room;
+use crate::net::memory::MemoryBudget;
+use crate::net::workers::Workers;
 use crate::net::{is_loopback, server};
 use crate::oauth;
 use crate::os::{self, StopRequests};
@@ -262,7 +262,7 @@ pub(super) async fn over_http(
     let door = Door {
         address: listener.local_addr()?,
         token,
-        room: Room::default(),
+        request_memory: MemoryBudget::default(),
         max_message: of_relay.max_message,
     };
     telemetry::say(&format!("listening on http://{}{}", door.address, front::PATH));
@@ -278,14 +278,14 @@ pub(super) async fn over_http(
         told.next().await;
     };
     let limits = server::Limits { drain, ..server::Limits::default() };
-    // Children that were started on a lane end on it.
-    let lanes = Lanes::start()?;
-    let remaining = server::serve(listener, app, limits, &lanes, stop).await;
+    // Children that were started on a worker end on it.
+    let workers = Workers::start()?;
+    let remaining = server::serve(listener, app, limits, &workers, stop).await;
     backend.give_up();
     remaining.answered().await;
     backend.close().await;
     remaining.end().await;
     refusals.close().await;
-    lanes.close().await;
+    workers.close().await;
     Ok(Done::Success)
 }

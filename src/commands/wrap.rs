@@ -20,7 +20,7 @@ use crate::mcp::relay::{self, Relay};
 use crate::mcp::session;
 use crate::mcp::tools::FirstSeen;
 use crate::net::client::Client;
-use crate::net::room::Room;
+use crate::net::memory::MemoryBudget;
 use crate::os::{self, Child, StopRequests};
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
@@ -46,7 +46,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
         session: uuid::Uuid::now_v7().to_string().into(),
         hide_denied: settings.hide_denied(&name, args.hide_denied),
         max_message: settings.max_message(args.max_message),
-        answers: None,
+        answer_memory: None,
     };
     if url.is_some() || args.listen.listen.is_some() {
         let served = serve_http(url, args, &settings, gate, &of_relay);
@@ -76,15 +76,15 @@ fn serve_http(
     let listens = args.listen.listen.is_some();
     let template = of_relay.clone();
     let of_refusals = gate.clone();
-    let room = Room::default();
+    let budget = MemoryBudget::default();
     let begin = move |incoming: &Incoming| {
         // A conversation of its own in the log, where there can be several.
         let session = match listens {
             true => uuid::Uuid::now_v7().to_string().into(),
             false => Arc::clone(&template.session),
         };
-        let answers = listens.then(|| room.share(&incoming.principal));
-        Relay::new(gate.clone(), relay::Settings { session, answers, ..template.clone() })
+        let answer_memory = listens.then(|| budget.for_sender(&incoming.principal));
+        Relay::new(gate.clone(), relay::Settings { session, answer_memory, ..template.clone() })
     };
     let runtime = match listens {
         true => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,

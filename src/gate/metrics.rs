@@ -98,7 +98,7 @@ impl Metrics {
 
     /// Counts a request for `server` by somebody whom nobody knows, which has no row of
     /// its own.
-    pub(super) fn stranger(&self, transport: Transport, server: &str) {
+    pub(super) fn unauthenticated(&self, transport: Transport, server: &str) {
         let provider = unread(transport, server);
         self.requests.get_or_create(&Decided { provider, decision: UNAUTHENTICATED }).inc();
     }

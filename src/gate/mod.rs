@@ -6,9 +6,9 @@ pub mod escalate;
 pub mod metrics;
 pub mod pipeline;
 pub mod refusals;
-mod strangers;
 #[cfg(test)]
 mod tests;
+mod unauthenticated;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -160,7 +160,7 @@ impl Gate {
     /// Counts a request for `server` that shares a row with others.
     fn count_stranger(&self, transport: Transport, server: &str) {
         if let Some(metrics) = &self.onlookers.metrics {
-            metrics.stranger(transport, server);
+            metrics.unauthenticated(transport, server);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::strangers::{HeldBack, Note, Strangers};
+use super::unauthenticated::{HeldBack, Note, Unauthenticated};
 use super::{Gate, Onlookers};
 use crate::action::{Action, Agent, Malformed, Target, Transport};
 
@@ -22,21 +22,27 @@ pub struct Refusals {
     transport: Transport,
     /// The run, in the log.
     session: Arc<str>,
-    strangers: Arc<Strangers>,
+    unauthenticated: Arc<Unauthenticated>,
 }
 
 impl Refusals {
     /// Records to the log of `gate`.
     #[must_use]
     pub fn new(gate: Gate, transport: Transport, session: Arc<str>) -> Self {
-        Self { gate, transport, session, strangers: Arc::default() }
+        Self { gate, transport, session, unauthenticated: Arc::default() }
     }
 
     /// Records a request for `server` whose sender nobody knows, and gives the
     /// row that it is counted in. Those that share a row are written in another when
     /// the minute is over.
-    pub async fn stranger(&self, server: &str, source: IpAddr, what: &str) -> Option<String> {
-        let (more, under) = match self.strangers.note(source, Instant::now(), (server, what)) {
+    pub async fn unauthenticated(
+        &self,
+        server: &str,
+        source: IpAddr,
+        what: &str,
+    ) -> Option<String> {
+        let (more, under) = match self.unauthenticated.note(source, Instant::now(), (server, what))
+        {
             Note::Counted { row, unswept } => {
                 self.gate.count_stranger(self.transport, server);
                 if unswept {
@@ -51,11 +57,11 @@ impl Refusals {
             what.push_str(&format!("; {more} more in the minute before"));
         }
         let flawed = Malformed::unidentified(server, what);
-        let row = self.faulty(Agent::stranger(), flawed).await;
+        let row = self.faulty(Agent::unidentified(), flawed).await;
         if row.is_none() {
-            self.strangers.hold_back(under, more + 1);
+            self.unauthenticated.hold_back(under, more + 1);
         }
-        self.strangers.wrote(under, row.clone());
+        self.unauthenticated.wrote(under, row.clone());
         row
     }
 
@@ -69,7 +75,7 @@ impl Refusals {
 
     /// Writes what is held back whenever a minute is over, until nothing is.
     async fn sweep(self) {
-        while let Some(end) = self.strangers.next_end() {
+        while let Some(end) = self.unauthenticated.next_end() {
             sleep_until(end).await;
             self.write_due(false).await;
         }
@@ -78,15 +84,17 @@ impl Refusals {
     async fn write_due(&self, all: bool) {
         // Each is counted already.
         let gate = self.gate.clone().watched_by(Onlookers::default());
-        for HeldBack { source, server, what, count } in self.strangers.due(Instant::now(), all) {
+        for HeldBack { source, server, what, count } in
+            self.unauthenticated.due(Instant::now(), all)
+        {
             let from = source.map_or("many sources".to_owned(), |source| source.to_string());
             let what = format!("{what}, from {from}; {count} in the minute before");
             let flawed = Malformed::unidentified(&server, what);
-            let row = self.faulty_under(&gate, Agent::stranger(), flawed).await;
+            let row = self.faulty_under(&gate, Agent::unidentified(), flawed).await;
             if row.is_none() {
-                self.strangers.hold_back(source, count);
+                self.unauthenticated.hold_back(source, count);
             }
-            self.strangers.wrote(source, row);
+            self.unauthenticated.wrote(source, row);
         }
     }
 
@@ -124,7 +132,7 @@ mod tests {
 
     use super::super::AuditFailure;
     use super::super::metrics::Metrics;
-    use super::super::strangers::WINDOW;
+    use super::super::unauthenticated::WINDOW;
     use super::*;
     use crate::policy::{Policy, load_str};
     use crate::store::read::{Filter, Reader};
@@ -154,7 +162,7 @@ mod tests {
         async fn refuse(&self, server: &str, times: usize) -> Option<String> {
             let mut row = None;
             for _ in 0..times {
-                row = self.refusals.stranger(server, SOURCE, "no key").await;
+                row = self.refusals.unauthenticated(server, SOURCE, "no key").await;
             }
             row
         }
@@ -235,7 +243,7 @@ mod tests {
         stage.refuse("notion", 4).await;
         stage.refusals.gate.store.close();
         stage.refusals.close().await;
-        let held = stage.refusals.strangers.due(Instant::now(), true);
+        let held = stage.refusals.unauthenticated.due(Instant::now(), true);
         assert_eq!(held.iter().map(|held| held.count).sum::<u64>(), 3);
     }
 }

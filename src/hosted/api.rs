@@ -115,7 +115,7 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     let known = identify::by_key(&identify::USUAL, &parts.headers, &hosted.host.directory);
     let Ok(known) = known else {
-        let row = hosted.refusals.stranger(ANY, peer.ip(), "no valid agent key").await;
+        let row = hosted.refusals.unauthenticated(ANY, peer.ip(), "no valid agent key").await;
         let detail = "Missing or invalid agent key (header X-Agent-Key)";
         let body = json!({ "error": "unauthorized", "detail": detail });
         return reply::answer(Dialect::Plain, StatusCode::UNAUTHORIZED, body, row.as_deref());
@@ -141,7 +141,7 @@ async fn answer(
         parts.headers.remove(AUTHORIZATION);
     }
     let who = (agent.clone(), Arc::clone(&record.id));
-    let held = (&hosted.host.room, hosted.host.max_message);
+    let held = (&hosted.host.request_memory, hosted.host.max_message);
     match front::read(&mut parts, body, who, held).await {
         Ok(incoming) => {
             let answer = server.backend.answer(incoming).await;

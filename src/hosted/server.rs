@@ -177,7 +177,7 @@ fn begin(
             first_seen: first_seen.clone(),
             hide_denied,
             max_message: host.max_message,
-            answers: Some(host.answers.share(&incoming.principal)),
+            answer_memory: Some(host.answer_memory.for_sender(&incoming.principal)),
         };
         Relay::new(decides.gate(&host, &incoming.agent), settings)
     }

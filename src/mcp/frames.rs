@@ -7,7 +7,7 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::scan::{Outline, Scan};
-use crate::net::room::{Arriving, SMALL, Share};
+use crate::net::memory::{SMALL, SenderBudget, StreamReservation};
 
 /// Bytes asked for at once: what a pipe holds on Linux.
 const CHUNK: usize = 64 << 10;
@@ -27,8 +27,8 @@ pub struct Frames<R> {
     /// A line larger than `max` is being read over.
     skipping: Option<Scan>,
     /// The place of what is in `buffer`.
-    counted: Arriving,
-    /// There was no room for the line that is read over.
+    counted: StreamReservation,
+    /// Memory was short for the line that is skipped.
     crowded: bool,
 }
 
@@ -40,7 +40,7 @@ pub enum Frame {
     Line(Bytes),
     /// A line larger than the limit: read over, and this is what it was.
     Oversize(Outline),
-    /// A line for which there was no room: the same.
+    /// A line for which memory was short: the same.
     Crowded(Outline),
 }
 
@@ -56,14 +56,14 @@ pub fn line(message: &[u8]) -> Bytes {
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Lines of at most `max` bytes from `source`.
     pub fn new(source: R, max: usize) -> Self {
-        let (buffer, counted) = (BytesMut::new(), Arriving::new(None));
+        let (buffer, counted) = (BytesMut::new(), StreamReservation::new(None));
         Self { source, buffer, searched: 0, max, skipping: None, counted, crowded: false }
     }
 
-    /// The same, whose large lines are counted in `share`, from when they are read until
-    /// nobody holds them any more; without room, the source is not read.
-    pub(crate) fn counted(mut self, share: Option<&Share>) -> Self {
-        self.counted = Arriving::new(share);
+    /// The same, whose large lines are counted in `budget`, from when they are read until
+    /// nobody holds them any more; while memory is short, the source is not read.
+    pub(crate) fn counted(mut self, budget: Option<&SenderBudget>) -> Self {
+        self.counted = StreamReservation::new(budget);
         self
     }
 
@@ -111,7 +111,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     fn frame(&mut self, line: BytesMut) -> Frame {
         if self.skipping.is_none() && line.len() <= self.max.saturating_add(1) {
-            return Frame::Line(self.counted.hand_out(line.freeze()));
+            return Frame::Line(self.counted.attach(line.freeze()));
         }
         let mut scan = self.skipping.take().unwrap_or_default();
         scan.feed(&line);
@@ -121,15 +121,15 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
-    /// Waits until what is in the buffer may become more; a line for which there is no
-    /// room is read over.
+    /// Waits until what is in the buffer may become more; a line for which memory is
+    /// short is skipped.
     async fn wait_for_room(&mut self) {
         let bytes = self.buffer.len();
         if bytes < SMALL || self.skipping.is_some() {
-            self.counted.give_back();
+            self.counted.release();
             return;
         }
-        if !self.counted.take(bytes + CHUNK, self.max).await {
+        if !self.counted.reserve(bytes + CHUNK, self.max).await {
             self.crowded = true;
             self.skipping.get_or_insert_default().feed(&self.buffer);
             self.forget();
@@ -139,7 +139,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     fn forget(&mut self) {
         self.buffer.clear();
         self.searched = 0;
-        self.counted.give_back();
+        self.counted.release();
     }
 
     fn make_room(&mut self) {
@@ -155,7 +155,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::room::{PATIENCE, ROOM, Room};
+    use crate::net::memory::{BUDGET, MAX_WAIT, MemoryBudget};
     use proptest::prelude::*;
 
     fn all(source: &[u8], max: usize) -> Vec<Frame> {
@@ -209,11 +209,11 @@ mod tests {
     }
 
     /// What comes of a small line, a large one with this id, and another small one.
-    async fn crowded(room: &Room, max: usize) -> Vec<Frame> {
+    async fn crowded(budget: &MemoryBudget, max: usize) -> Vec<Frame> {
         let large = format!("{{\"id\":5,\"result\":\"{}\"}}", "a".repeat(4 * SMALL));
         let source = format!("one\n{large}\nthree\n");
         let mut frames =
-            Frames::new(source.as_bytes(), max).counted(Some(&room.share(&"me".into())));
+            Frames::new(source.as_bytes(), max).counted(Some(&budget.for_sender(&"me".into())));
         let mut out = Vec::new();
         while let Some(frame) = frames.next().await.unwrap() {
             out.push(frame);
@@ -223,31 +223,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_for_which_there_is_no_room_is_read_over() {
-        let room = Room::default();
-        let taken = room.all();
-        let frames = crowded(&room, 1 << 20).await;
+        let budget = MemoryBudget::default();
+        let taken = budget.all();
+        let frames = crowded(&budget, 1 << 20).await;
         let [one, Frame::Crowded(outline), three] = frames.as_slice() else { panic!("{frames:?}") };
         assert_eq!((line(one), line(three)), (&b"one\n"[..], &b"three\n"[..]));
         assert!(outline.is_response && outline.id.as_deref() == Some(&b"5"[..]));
         drop((frames, taken));
-        let _all_is_given_back = room.all();
+        let _all_is_given_back = budget.all();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_waits_for_room_and_takes_it_along() {
-        let room = Room::default();
-        let taken = room.all();
+        let budget = MemoryBudget::default();
+        let taken = budget.all();
         let soon = async {
-            tokio::time::sleep(PATIENCE / 2).await;
+            tokio::time::sleep(MAX_WAIT / 2).await;
             drop(taken);
         };
-        let (mut frames, ()) = tokio::join!(crowded(&room, 1 << 20), soon);
+        let (mut frames, ()) = tokio::join!(crowded(&budget, 1 << 20), soon);
         let [_, Frame::Line(large), _] = frames.as_slice() else { panic!("{frames:?}") };
         let large = large.clone();
         frames.clear();
-        assert!(!room.place(&"other".into()).fits(ROOM, 0), "it is held");
+        assert!(!budget.reservation(&"other".into()).try_reserve(BUDGET, 0), "it is held");
         drop(large);
-        let _all_is_given_back = room.all();
+        let _all_is_given_back = budget.all();
     }
 
     proptest! {

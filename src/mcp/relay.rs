@@ -36,7 +36,7 @@ use super::reply::{self, Reply, Told};
 use super::tools::{FirstSeen, Lookup, Tools};
 use crate::action::{Action, Agent, Target, Transport};
 use crate::gate::{Gate, Receipt};
-use crate::net::room::Share;
+use crate::net::memory::SenderBudget;
 use crate::store::audit::Outcome;
 
 /// How long a call waits for the server's list of tools. After that the worst
@@ -64,7 +64,7 @@ pub struct Settings {
     pub max_message: usize,
     /// Where answers are counted while they are held; `None` where there is one client
     /// only, and bounds of its own.
-    pub answers: Option<Share>,
+    pub answer_memory: Option<SenderBudget>,
 }
 
 /// One client, one server, and the gate between them.
@@ -188,7 +188,8 @@ impl Relay {
         };
         let outward = async {
             let reader = async {
-                let frames = Frames::new(server.0, max).counted(self.settings.answers.as_ref());
+                let frames =
+                    Frames::new(server.0, max).counted(self.settings.answer_memory.as_ref());
                 let read = self.read_server(frames).await;
                 self.to_client.close();
                 read

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::Body;
-use super::room::{Place, Share};
+use super::memory::{Reservation, SenderBudget};
 
 /// Why a body could not be held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum HoldError {
     Broken(String),
     /// Bodies that are held already take all the room there is: 503.
     #[error("there is no room at the moment to hold the body and the JSON in it")]
-    NoRoom,
+    NoMemory,
     /// The same of an answer, which has waited for it: 503.
     #[error("{UNTAKEN}")]
     Untaken,
@@ -56,7 +56,7 @@ impl HoldError {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::Slow { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Broken(_) => (StatusCode::BAD_REQUEST, "broken_body"),
-            Self::NoRoom | Self::Untaken => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
+            Self::NoMemory | Self::Untaken => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
         }
     }
 }
@@ -145,26 +145,28 @@ pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, H
     hold_whole((body, None), max, patience).await.map(|held| held.bytes)
 }
 
-/// The same of an answer, in a place of its own in `share`, where answers are counted.
+/// The same of an answer, with a reservation of its own in `budget`, where answers are counted.
 ///
 /// # Errors
 /// See [`HoldError`].
 pub(crate) async fn hold_answer(
     body: Body,
-    share: Option<&Share>,
+    budget: Option<&SenderBudget>,
     max: usize,
     patience: Duration,
 ) -> Result<Bytes, HoldError> {
-    hold_whole((body, share.map(Share::place)), max, patience).await.map(|held| held.bytes)
+    hold_whole((body, budget.map(SenderBudget::reservation)), max, patience)
+        .await
+        .map(|held| held.bytes)
 }
 
-/// The same with trailers, and in a place of its own where it is given one. Where that is
-/// an answer's, it waits for room.
+/// The same with trailers, and counted in a reservation where it is given one. Where that is
+/// an answer's, it waits for memory.
 ///
 /// # Errors
 /// See [`HoldError`].
 pub async fn hold_whole(
-    (body, place): (Body, Option<Place>),
+    (body, reservation): (Body, Option<Reservation>),
     max: usize,
     patience: Duration,
 ) -> Result<Held, HoldError> {
@@ -172,19 +174,19 @@ pub async fn hold_whole(
     if declared > max as u64 {
         return Err(HoldError::TooLarge { max });
     }
-    let held = timeout(patience, collect((body, declared), place, max)).await;
+    let held = timeout(patience, collect((body, declared), reservation, max)).await;
     held.unwrap_or(Err(HoldError::Slow { patience }))
 }
 
 async fn collect(
     (mut body, declared): (Body, u64),
-    mut place: Option<Place>,
+    mut reservation: Option<Reservation>,
     max: usize,
 ) -> Result<Held, HoldError> {
-    if let Some(place) = &mut place
-        && !place.reserve(declared, max).await
+    if let Some(reservation) = &mut reservation
+        && !reservation.reserve_declared(declared, max).await
     {
-        return Err(no_room(place));
+        return Err(no_memory(reservation));
     }
     let mut begun = Begun::default();
     let mut trailers = None;
@@ -201,23 +203,23 @@ async fn collect(
         if length > max {
             return Err(HoldError::TooLarge { max });
         }
-        if let Some(place) = &mut place
-            && !place.take(length, max).await
+        if let Some(reservation) = &mut reservation
+            && !reservation.reserve(length, max).await
         {
-            return Err(no_room(place));
+            return Err(no_memory(reservation));
         }
         begun.push(data);
     }
     let bytes = begun.bytes();
-    let bytes = match place {
-        Some(place) => place.keep(bytes, max).ok_or(HoldError::NoRoom)?,
+    let bytes = match reservation {
+        Some(reservation) => reservation.try_attach(bytes, max).ok_or(HoldError::NoMemory)?,
         None => bytes,
     };
     Ok(Held { bytes, trailers })
 }
 
-fn no_room(place: &Place) -> HoldError {
-    if place.waits() { HoldError::Untaken } else { HoldError::NoRoom }
+fn no_memory(reservation: &Reservation) -> HoldError {
+    if reservation.waits() { HoldError::Untaken } else { HoldError::NoMemory }
 }
 
 /// What came of a body so far. Most come in one piece: that one is not copied.
@@ -265,9 +267,9 @@ pub enum Opening {
 /// over.
 ///
 /// # Errors
-/// [`HoldError::Broken`] and [`HoldError::NoRoom`].
+/// [`HoldError::Broken`] and [`HoldError::NoMemory`].
 pub async fn open(
-    (mut body, mut place): (Body, Place),
+    (mut body, mut reservation): (Body, Reservation),
     max: usize,
     patience: Duration,
 ) -> Result<Opening, HoldError> {
@@ -280,8 +282,8 @@ pub async fn open(
         };
         let trailers = match frame.map(Frame::into_data) {
             Some(Ok(piece)) => {
-                if !place.fits(begun.len().saturating_add(piece.len()), max) {
-                    return Err(HoldError::NoRoom);
+                if !reservation.try_reserve(begun.len().saturating_add(piece.len()), max) {
+                    return Err(HoldError::NoMemory);
                 }
                 begun.push(piece);
                 continue;
@@ -289,10 +291,10 @@ pub async fn open(
             Some(Err(frame)) => frame.into_trailers().ok(),
             None => None,
         };
-        let bytes = place.keep(begun.bytes(), max).ok_or(HoldError::NoRoom)?;
+        let bytes = reservation.try_attach(begun.bytes(), max).ok_or(HoldError::NoMemory)?;
         return Ok(Opening::Whole(Held { bytes, trailers }));
     }
-    let begun = place.keep(begun.bytes(), max).ok_or(HoldError::NoRoom)?;
+    let begun = reservation.try_attach(begun.bytes(), max).ok_or(HoldError::NoMemory)?;
     Ok(Opening::Part(begun, body))
 }
 

@@ -21,10 +21,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Body;
-use super::alive;
 use super::body::{self, Stalled, Unfit};
-use super::lanes;
-use super::way::{InTime, Way};
+use super::connect::{Connector, WithTimeout};
+use super::keepalive;
+use super::workers;
 
 /// Idle connections kept per host.
 const MAX_IDLE: usize = 64;
@@ -43,15 +43,15 @@ const READY: Duration = Duration::from_secs(30);
 const MAX_UNTAKEN: usize = 64 << 10;
 
 /// The same over HTTP/2, and for all answers on one connection: many that nobody takes
-/// leave the others their way.
+/// leave the others bandwidth.
 const MAX_UNTAKEN_STREAM: u32 = 512 << 10;
 const MAX_UNTAKEN_STREAMS: u32 = 32 * MAX_UNTAKEN_STREAM;
 
-/// A client; cheap to clone, one pool a lane behind it.
+/// A client; cheap to clone, one pool a worker behind it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// By [`lanes::here`]: a connection belongs to the thread that opened it.
-    pools: Arc<[legacy::Client<InTime<HttpsConnector<Way>>, Body>]>,
+    /// By [`workers::current`]: a connection belongs to the thread that opened it.
+    pools: Arc<[legacy::Client<WithTimeout<HttpsConnector<Connector>>, Body>]>,
     /// Whether what is under way is given up.
     stop: Arc<watch::Sender<bool>>,
 }
@@ -93,7 +93,7 @@ impl Client {
     pub fn new() -> Result<Self, NoClient> {
         let provider = rustls::crypto::ring::default_provider();
         let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
-        Ok(Self::over(tls.map_err(NoClient)?, Way::from_env(tcp()), READY))
+        Ok(Self::over(tls.map_err(NoClient)?, Connector::from_env(tcp()), READY))
     }
 
     /// A client that trusts nobody: for clear text on this machine.
@@ -107,12 +107,12 @@ impl Client {
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
         let tls = HttpsConnectorBuilder::new().with_tls_config(trusting_nobody);
-        Ok(Self::over(tls, Way::from_env(tcp()), READY))
+        Ok(Self::over(tls, Connector::from_env(tcp()), READY))
     }
 
-    fn over(tls: HttpsConnectorBuilder<WantsSchemes>, way: Way, ready: Duration) -> Self {
+    fn over(tls: HttpsConnectorBuilder<WantsSchemes>, inner: Connector, ready: Duration) -> Self {
         let connector = tls.https_or_http().enable_all_versions();
-        let connector = InTime::new(connector.wrap_connector(way), ready);
+        let connector = WithTimeout::new(connector.wrap_connector(inner), ready);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
@@ -127,7 +127,7 @@ impl Client {
             .http2_initial_connection_window_size(MAX_UNTAKEN_STREAMS);
         let pool = |_| builder.build(connector.clone());
         let stop = Arc::new(watch::Sender::new(false));
-        Self { pools: (0..=lanes::MAX_LANES).map(pool).collect(), stop }
+        Self { pools: (0..=workers::MAX_WORKERS).map(pool).collect(), stop }
     }
 
     /// Breaks off whatever is under way, and what will be: [`SendError::Stopped`], and
@@ -149,13 +149,13 @@ impl Client {
     ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send + use<> {
         announce(&mut request);
         let upload = (!request.body().is_end_stream()).then(|| Upload::of(&mut request));
-        // INVARIANT (lanes): there is a pool for each, and for no lane.
-        let pool = self.pools.get(lanes::here());
+        // INVARIANT (workers): there is a pool for each, and for no worker.
+        let pool = self.pools.get(workers::current());
         // Begun here, so that what is waited for does not hold the request.
         let answer = pool.map(|pool| pool.request(request));
         let mut stop = self.stop.subscribe();
         async move {
-            let answer = answer.ok_or_else(|| SendError::Connect("no such lane".to_owned()))?;
+            let answer = answer.ok_or_else(|| SendError::Connect("no such worker".to_owned()))?;
             let in_time = async {
                 match &upload {
                     None => tokio::time::timeout(patience, answer).await.ok(),
@@ -180,7 +180,7 @@ fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
-    alive::probe_all(&mut tcp);
+    keepalive::enable_for_all(&mut tcp);
     tcp.enforce_http(false);
     tcp
 }
@@ -334,8 +334,8 @@ mod tests {
             let provider = rustls::crypto::ring::default_provider();
             let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
             let proxies = Matcher::builder().all(format!("http://{address}")).build();
-            let way = Way::through(tcp(), proxies, short);
-            let client = Client::over(tls.unwrap(), way, short * 10);
+            let inner = Connector::through(tcp(), proxies, short);
+            let client = Client::over(tls.unwrap(), inner, short * 10);
             let request = Request::get(uri).body(Body::empty()).unwrap();
             let refused = client.send(request, PATIENCE).await.unwrap_err();
             assert!(matches!(refused, SendError::Connect(_)), "{refused:?}");

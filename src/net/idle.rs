@@ -1,5 +1,5 @@
-//! Connections on which no request is under way. Where places are short, those that are
-//! idle longest are asked to leave; who asks for something meanwhile is answered first.
+//! Idle connections. Where slots are short, those that have been idle longest are asked to
+//! close; a request that arrives meanwhile is answered first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,76 +13,77 @@ use tokio::time::Instant;
 use super::Body;
 use super::sniff::Heads;
 
-/// How long a connection must have been idle: a client that has just come is about to ask.
+/// How long a connection must have been idle: a new client is about to send.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// How long one that was asked to leave may take, before another one is asked.
-pub(super) const LEAVE: Duration = Duration::from_secs(1);
+/// How long a connection that was asked to close may take, before another is asked.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The connections that there are; clones share them.
+/// The registry of open connections; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Connections(Arc<Mutex<All>>);
 
 #[derive(Debug, Default)]
 struct All {
-    open: HashMap<u64, Presence>,
+    open: HashMap<u64, Activity>,
     next: u64,
 }
 
-/// A connection among them, until this is dropped.
+/// A connection's entry in the registry, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Present {
+pub(super) struct Registered {
     id: u64,
     connections: Connections,
-    presence: Presence,
+    activity: Activity,
 }
 
-/// A connection; clones are the same one.
+/// What happens on a connection; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Presence(Arc<Inner>);
+pub(super) struct Activity(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     heads: Heads,
     state: Mutex<State>,
-    leave: Notify,
+    close: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     /// Requests that are being answered.
     under_way: usize,
-    /// Bytes wait for a client that takes none.
+    /// Bytes wait for a client that reads none.
     is_stuck: bool,
     /// Since when no request is under way.
     idle: Instant,
-    /// When it was asked to leave.
+    /// When it was asked to close.
     asked: Option<Instant>,
 }
 
 /// A request under way on a connection.
 #[derive(Debug)]
-pub(super) struct Busy(Presence);
+pub(super) struct ActiveRequest(Activity);
 
 impl Connections {
-    /// A new one.
-    pub(super) fn enter(&self, presence: &Presence) -> Present {
+    /// Adds a connection.
+    pub(super) fn register(&self, activity: &Activity) -> Registered {
         let mut all = self.all();
         let id = all.next;
         all.next += 1;
-        all.open.insert(id, presence.clone());
-        Present { id, connections: self.clone(), presence: presence.clone() }
+        all.open.insert(id, activity.clone());
+        Registered { id, connections: self.clone(), activity: activity.clone() }
     }
 
-    /// Asks so many to leave, those included that are about to; gives how many are.
-    pub(super) fn ask(&self, wanted: usize) -> usize {
+    /// Asks idle connections to close until `wanted` are closing, those included that were
+    /// asked before; gives how many are.
+    pub(super) fn ask_to_close(&self, wanted: usize) -> usize {
         let all = self.all();
-        let leaving = all.open.values().filter(|one| one.is_leaving()).count();
+        let closing = all.open.values().filter(|one| one.is_closing()).count();
         let idle = all.open.values().filter_map(|one| Some((one.idle_since()?, one)));
         let mut idle: Vec<_> = idle.filter(|(since, _)| since.elapsed() >= SETTLED).collect();
         idle.sort_unstable_by_key(|(since, _)| *since);
-        let asked = idle.into_iter().take(wanted.saturating_sub(leaving));
-        leaving + asked.map(|(_, one)| one.ask()).count()
+        let asked = idle.into_iter().take(wanted.saturating_sub(closing));
+        closing + asked.map(|(_, one)| one.ask_to_close()).count()
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
@@ -90,31 +91,31 @@ impl Connections {
     }
 }
 
-impl Present {
-    /// Resolves once the connection is to leave.
-    pub(super) async fn is_asked(&self) {
-        self.presence.0.leave.notified().await;
+impl Registered {
+    /// Resolves once the connection is asked to close.
+    pub(super) async fn close_requested(&self) {
+        self.activity.0.close.notified().await;
     }
 }
 
-impl Drop for Present {
+impl Drop for Registered {
     fn drop(&mut self) {
         self.connections.all().open.remove(&self.id);
     }
 }
 
-impl Presence {
-    /// A connection whose heads are followed.
+impl Activity {
+    /// Of a connection whose heads are tracked.
     pub(super) fn new(heads: Heads) -> Self {
         let idle = Instant::now();
         let state = State { under_way: 0, is_stuck: false, idle, asked: None };
-        Self(Arc::new(Inner { heads, state: Mutex::new(state), leave: Notify::new() }))
+        Self(Arc::new(Inner { heads, state: Mutex::new(state), close: Notify::new() }))
     }
 
     /// A request that is under way until this is dropped.
-    pub(super) fn begin(&self) -> Busy {
+    pub(super) fn begin(&self) -> ActiveRequest {
         self.state().under_way += 1;
-        Busy(self.clone())
+        ActiveRequest(self.clone())
     }
 
     /// Whether a request is under way, or something waits to be taken.
@@ -136,13 +137,13 @@ impl Presence {
         (!self.0.heads.is_amid()).then_some(since)
     }
 
-    fn is_leaving(&self) -> bool {
-        self.state().asked.is_some_and(|asked| asked.elapsed() < LEAVE)
+    fn is_closing(&self) -> bool {
+        self.state().asked.is_some_and(|asked| asked.elapsed() < CLOSE_TIMEOUT)
     }
 
-    fn ask(&self) {
+    fn ask_to_close(&self) {
         self.state().asked = Some(Instant::now());
-        self.0.leave.notify_one();
+        self.0.close.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,7 +151,7 @@ impl Presence {
     }
 }
 
-impl Busy {
+impl ActiveRequest {
     /// The body of the answer: the request is under way until it is over.
     pub(super) fn until_over(self, body: Body) -> Body {
         if body.is_end_stream() {
@@ -164,7 +165,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.under_way -= 1;
@@ -180,19 +181,19 @@ mod tests {
     use super::*;
 
     /// So many connections, each idle a second longer than the next.
-    async fn idle(connections: &Connections, count: usize) -> Vec<(Presence, Present)> {
+    async fn idle(connections: &Connections, count: usize) -> Vec<(Activity, Registered)> {
         let mut all = Vec::new();
         for _ in 0..count {
-            let presence = Presence::new(Heads::default());
-            let present = connections.enter(&presence);
-            all.push((presence, present));
+            let activity = Activity::new(Heads::default());
+            let registered = connections.register(&activity);
+            all.push((activity, registered));
             advance(SETTLED).await;
         }
         all
     }
 
-    fn is_asked((_, present): &(Presence, Present)) -> bool {
-        present.is_asked().now_or_never().is_some()
+    fn close_requested((_, registered): &(Activity, Registered)) -> bool {
+        registered.close_requested().now_or_never().is_some()
     }
 
     #[tokio::test(start_paused = true)]
@@ -202,33 +203,37 @@ mod tests {
         let busy = all[0].0.begin();
         all[1].0.is_stuck(true);
         all[2].0.0.heads.read(b"GET / HT");
-        assert_eq!(connections.ask(1), 1);
+        assert_eq!(connections.ask_to_close(1), 1);
         assert_eq!(
-            all.iter().map(is_asked).collect::<Vec<_>>(),
+            all.iter().map(close_requested).collect::<Vec<_>>(),
             [false, false, false, true, false]
         );
-        assert_eq!(connections.ask(1), 1, "one is leaving");
-        assert!(!all.iter().any(is_asked));
+        assert_eq!(connections.ask_to_close(1), 1, "one is leaving");
+        assert!(!all.iter().any(close_requested));
         let body = busy.until_over(Body::from("answer"));
-        advance(LEAVE).await;
-        assert_eq!(connections.ask(3), 1, "only one of them is idle: another does not leave");
-        assert!(is_asked(&all[4]));
+        advance(CLOSE_TIMEOUT).await;
+        assert_eq!(
+            connections.ask_to_close(3),
+            1,
+            "only one of them is idle: another does not leave"
+        );
+        assert!(close_requested(&all[4]));
         drop(body);
-        assert_eq!(connections.ask(3), 1, "it has just been answered");
+        assert_eq!(connections.ask_to_close(3), 1, "it has just been answered");
         advance(SETTLED).await;
-        assert_eq!(connections.ask(3), 1);
-        assert!(is_asked(&all[0]));
+        assert_eq!(connections.ask_to_close(3), 1);
+        assert!(close_requested(&all[0]));
         drop(all);
         assert!(connections.all().open.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_just_come_is_not_sent_away() {
+    async fn a_new_connection_is_not_closed() {
         let connections = Connections::default();
-        let presence = Presence::new(Heads::default());
-        let _present = connections.enter(&presence);
-        assert_eq!(connections.ask(1), 0);
+        let activity = Activity::new(Heads::default());
+        let _present = connections.register(&activity);
+        assert_eq!(connections.ask_to_close(1), 0);
         advance(SETTLED).await;
-        assert_eq!(connections.ask(1), 1);
+        assert_eq!(connections.ask_to_close(1), 1);
     }
 }

@@ -1,21 +1,21 @@
-//! HTTP as plumbing: a listener, a pooled client, bodies held up to a limit.
-//! Knows nothing of policies, agents or providers.
+//! HTTP without policies, agents or providers: a listener, a pooled client, bodies held up
+//! to a limit.
 
-mod alive;
 pub mod body;
 pub mod client;
+mod connect;
+mod connection_limit;
+pub(crate) mod detach;
 pub mod hops;
 mod idle;
-pub mod lanes;
-mod leftover;
-pub(crate) mod persistent;
-mod places;
-pub mod room;
+mod keepalive;
+mod linger;
+pub mod memory;
 pub mod server;
 pub mod sniff;
 mod streams;
-mod way;
 mod wire;
+pub mod workers;
 
 /// Whether `uri` is on this machine, by its host's name alone.
 #[must_use]

@@ -20,14 +20,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service as _;
 
-use super::alive;
-use super::idle::{Busy, LEAVE, Presence, Present};
-use super::lanes::Lanes;
-use super::leftover;
-use super::places::{Place, Places};
+use super::connection_limit::{ConnectionLimit, Slot};
+use super::idle::{ActiveRequest, Activity, CLOSE_TIMEOUT, Registered};
+use super::keepalive;
+use super::linger;
 use super::sniff::Heads;
 use super::streams::{Stream, Streams};
 use super::wire::{Patience, Wire};
+use super::workers::Workers;
 use super::{Body, body};
 
 /// What a connection ends with.
@@ -51,7 +51,7 @@ const MAX_TAKEN_BACK: usize = 20;
 /// closed.
 const MAX_FAULTY: usize = 1 << 10;
 
-/// How long it is before it is said again that there are no places.
+/// How long it is before it is said again that all slots are taken.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long it is before the next connection is asked for where one could not be had.
@@ -94,7 +94,7 @@ pub trait App: Clone + Send + 'static {
     /// future: a panic there refuses this request and no other on the connection.
     fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer;
 
-    /// Whether `request` is answered even where there is no place for another one. Such
+    /// Whether `request` is answered even where all slots are taken. Such
     /// an answer must be quick, and hold nothing.
     fn is_vital(&self, _request: &Request<Body>) -> bool {
         false
@@ -136,13 +136,13 @@ impl Remaining {
     }
 }
 
-/// Answers on `listener` by `app`, each connection on one of `lanes`, until `stop`
+/// Answers on `listener` by `app`, each connection on one of `workers`, until `stop`
 /// resolves, then lets what is under way end for [`Limits::drain`]; gives what has not.
 pub async fn serve(
     listener: TcpListener,
     app: impl App,
     limits: Limits,
-    lanes: &Lanes,
+    workers: &Workers,
     stop: impl Future<Output = ()>,
 ) -> Remaining {
     let builder = builder(limits);
@@ -155,24 +155,25 @@ pub async fn serve(
             accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        let place = tokio::select! {
-            place = lanes.places().next() => place,
+        let slot = tokio::select! {
+            slot = workers.connection_limit().next() => slot,
             () = &mut stop => break,
         };
-        let Some(place) = place else { continue };
-        let is_spare = matches!(place, Place::Spare(_));
+        let Some(slot) = slot else { continue };
+        let is_spare = matches!(slot, Slot::Spare(_));
         if is_spare {
-            tell_that_all_are_taken(lanes.places(), &mut told);
+            tell_that_all_are_taken(workers.connection_limit(), &mut told);
         }
         let _ = stream.set_nodelay(true);
-        alive::probe(&stream);
-        let under_way = UnderWay::begin(limits, (!is_spare).then(|| lanes.places().clone()));
+        keepalive::enable(&stream);
+        let under_way =
+            UnderWay::begin(limits, (!is_spare).then(|| workers.connection_limit().clone()));
         let service = under_way.service(app.clone(), peer);
         let (builder, told) = (builder.clone(), stopping.subscribe());
-        // A lane polls its own sockets.
+        // A worker polls its own sockets.
         let Ok(stream) = stream.into_std() else { continue };
-        lanes.spawn(async move {
-            let _place = place;
+        workers.spawn(async move {
+            let _slot = slot;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             let connection = builder.serve_connection(under_way.wire(stream, patience), service);
             if let Err(error) = under_way.attend(connection, told).await {
@@ -202,10 +203,10 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Says so, and not again before [`TELL_AGAIN`].
-fn tell_that_all_are_taken(places: &Places, told: &mut Option<Instant>) {
+fn tell_that_all_are_taken(limit: &ConnectionLimit, told: &mut Option<Instant>) {
     if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
         *told = Some(Instant::now());
-        let count = places.count();
+        let count = limit.count();
         tracing::warn!("all {count} places are taken: more connections are answered 503");
     }
 }
@@ -237,10 +238,10 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
 struct UnderWay {
     heads: Heads,
     streams: Streams,
-    presence: Presence,
+    activity: Activity,
     limits: Limits,
-    /// It is one of those that these places are for; the others last for a moment only.
-    among: Option<(Places, Present)>,
+    /// Where it is counted; those on spare slots last for a moment only.
+    among: Option<(ConnectionLimit, Registered)>,
 }
 
 /// Why a connection is to end.
@@ -249,25 +250,25 @@ enum Ends {
     Stopping,
     /// The client lets the gate wait for too long.
     Overdue,
-    /// It is idle, and others need its place.
+    /// It is idle, and others need its slot.
     Asked,
 }
 
 impl UnderWay {
-    /// A connection that begins, in one of `places` where it has one.
-    fn begin(limits: Limits, places: Option<Places>) -> Self {
+    /// A connection that begins, counted in `limit` where it is to be served.
+    fn begin(limits: Limits, limit: Option<ConnectionLimit>) -> Self {
         let (heads, streams) = (Heads::default(), Streams::new());
-        let presence = Presence::new(heads.clone());
-        let among = places.map(|places| {
-            let present = places.connections().enter(&presence);
-            (places, present)
+        let activity = Activity::new(heads.clone());
+        let among = limit.map(|limit| {
+            let registered = limit.connections().register(&activity);
+            (limit, registered)
         });
-        Self { heads, streams, presence, limits, among }
+        Self { heads, streams, activity, limits, among }
     }
 
     fn wire(&self, stream: TcpStream, patience: Patience) -> TokioIo<Wire<TcpStream>> {
-        let (heads, presence) = (self.heads.clone(), self.presence.clone());
-        TokioIo::new(Wire::new(stream, heads, presence, patience))
+        let (heads, activity) = (self.heads.clone(), self.activity.clone());
+        TokioIo::new(Wire::new(stream, heads, activity, patience))
     }
 
     fn service<A: App>(&self, app: A, peer: SocketAddr) -> OfPeer<A> {
@@ -275,9 +276,9 @@ impl UnderWay {
             app,
             peer,
             heads: self.heads.clone(),
-            presence: self.presence.clone(),
+            activity: self.activity.clone(),
             streams: self.streams.clone(),
-            places: self.among.as_ref().map(|(places, _)| places.clone()),
+            limit: self.among.as_ref().map(|(limit, _)| limit.clone()),
         }
     }
 
@@ -297,22 +298,22 @@ impl UnderWay {
             _ = stopping.changed() => Ends::Stopping,
             () = self.streams.overdue(&self.heads, idle, write_patience) => Ends::Overdue,
             () = self.is_over() => Ends::Overdue,
-            () = self.is_asked() => Ends::Asked,
+            () = self.close_requested() => Ends::Asked,
         };
         connection.as_mut().graceful_shutdown();
         match ends {
             Ends::Stopping => connection.await,
             Ends::Overdue => timeout(drain, connection).await?,
-            Ends::Asked => match timeout(LEAVE, connection.as_mut()).await {
-                Err(_) if self.presence.is_busy() => connection.await,
+            Ends::Asked => match timeout(CLOSE_TIMEOUT, connection.as_mut()).await {
+                Err(_) if self.activity.is_busy() => connection.await,
                 ended => ended?,
             },
         }
     }
 
-    async fn is_asked(&self) {
+    async fn close_requested(&self) {
         match &self.among {
-            Some((_, present)) => present.is_asked().await,
+            Some((_, registered)) => registered.close_requested().await,
             None => std::future::pending().await,
         }
     }
@@ -330,10 +331,10 @@ struct OfPeer<A> {
     app: A,
     peer: SocketAddr,
     heads: Heads,
-    presence: Presence,
+    activity: Activity,
     streams: Streams,
-    /// Where requests over HTTP/2 find room; `None` where the connection itself found none.
-    places: Option<Places>,
+    /// Where requests over HTTP/2 take slots; `None` where the connection itself has a spare one.
+    limit: Option<ConnectionLimit>,
 }
 
 impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
@@ -343,11 +344,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         let is_stream = request.version() == Version::HTTP_2;
-        let read = if is_stream { leftover::read_out } else { body::incoming };
+        let read = if is_stream { linger::drain_on_drop } else { body::incoming };
         let request = self.heads.mark(request.map(read));
-        let place = self.places.as_ref().filter(|_| is_stream).and_then(Places::free);
-        let is_crowded = self.places.is_none() || (is_stream && place.is_none());
-        let stream = is_stream.then(|| self.streams.begin(place));
+        let slot = self.limit.as_ref().filter(|_| is_stream).and_then(ConnectionLimit::free);
+        let is_crowded = self.limit.is_none() || (is_stream && slot.is_none());
+        let stream = is_stream.then(|| self.streams.begin(slot));
         let is_last = !is_stream
             && (is_crowded
                 || request.headers().contains_key(TRANSFER_ENCODING)
@@ -357,7 +358,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
             false => self.app.answer(self.peer, request),
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
-        let busy = Some(self.presence.begin());
+        let busy = Some(self.activity.begin());
         Answering { answer, is_last, heads: self.heads.clone(), busy, stream }
     }
 }
@@ -369,8 +370,8 @@ struct Answering {
     is_last: bool,
     heads: Heads,
     /// Until its answer is over.
-    busy: Option<Busy>,
-    /// Its place among others, over HTTP/2.
+    busy: Option<ActiveRequest>,
+    /// Its stream and slot, over HTTP/2.
     stream: Option<Stream>,
 }
 

@@ -1,12 +1,10 @@
-//! What the HTTP parser does not tell: whether a head declared the length of its
-//! body more than once, or asked for a fragment. The parser drops what is
-//! superfluous (RFC 9112, section 6.3, allows it), and so it cannot mislead
-//! anybody behind the gate; but who sends it is up to no good, and is to be told
-//! so.
+//! What the HTTP parser drops without a word: repeated `Content-Length` headers (RFC 9112,
+//! section 6.3, allows it), and the fragment of a target. Neither can mislead a server
+//! behind the gate, but both suggest an attack, and such requests are refused.
 //!
-//! The bytes of a connection are followed from head to head, so that pipelined
-//! requests are told apart: a declared length is counted off, and a body in
-//! chunks is the connection's last, because the listener closes behind it.
+//! The bytes of a connection are tracked from head to head, so that pipelined requests are
+//! told apart: a declared length is counted off, and a chunked body is the connection's
+//! last, because the listener closes after it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

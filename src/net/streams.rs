@@ -1,6 +1,6 @@
-//! What is under way on a connection over HTTP/2. There a client may let many answers
-//! wait by opening no window for them, or stay for good without asking for anything;
-//! bytes go to and fro all the while, and neither the parser nor the wire minds.
+//! The streams of a connection over HTTP/2. A client may stall many answers by granting no
+//! flow-control window, or stay for ever without a request; frames are exchanged all the
+//! while, so that neither the parser nor the timeouts of the connection notice.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Body;
 use super::body::{Next, lengthened};
-use super::places::Place;
+use super::connection_limit::Slot;
 use super::sniff::Heads;
 
 /// Bytes of an answer that are handed out at a time: what of it lies ready for a client
@@ -46,13 +46,13 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An answer that is under way until this is dropped, in a place of its own.
-    pub(super) fn begin(&self, place: Option<Place>) -> Stream {
+    /// An answer that is under way until this is dropped, in a slot of its own.
+    pub(super) fn begin(&self, slot: Option<Slot>) -> Stream {
         let mut open = self.open();
         let id = open.next;
         open.next += 1;
         open.untaken.insert(id, None);
-        Stream { id, streams: self.clone(), _place: place }
+        Stream { id, streams: self.clone(), _slot: slot }
     }
 
     /// Resolves once a client that speaks HTTP/2 has asked for nothing for `idle`, or
@@ -86,7 +86,7 @@ impl Open {
 pub(super) struct Stream {
     id: u64,
     streams: Streams,
-    _place: Option<Place>,
+    _slot: Option<Slot>,
 }
 
 impl Stream {

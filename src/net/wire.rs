@@ -1,6 +1,6 @@
-//! A client's connection: heads are followed as they are read, whoever lets the gate
-//! wait too long is shown out, and whoever still sends at the end has the time to
-//! read its answer.
+//! A client's connection: heads are tracked as they are read, a client that sends or reads
+//! too slowly is disconnected, and one that still sends at the end gets a lingering close
+//! ([`super::linger`]).
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::idle::Presence;
-use super::leftover::Leftover;
+use super::idle::Activity;
+use super::linger::LingeringClose;
 use super::sniff::{Awaits, Heads};
 
 /// The answer to a first head that does not end. Later ones are only closed:
@@ -34,19 +34,19 @@ pub(super) struct Patience {
 pub(super) struct Wire<S> {
     stream: S,
     heads: Heads,
-    presence: Presence,
+    activity: Activity,
     patience: Patience,
     /// Runs while a head is waited for.
     reading: Option<Pin<Box<Sleep>>>,
     /// Runs while the peer takes nothing.
     writing: Option<Pin<Box<Sleep>>>,
     /// Set once the gate has said its last.
-    leftover: Option<Leftover>,
+    lingering: Option<LingeringClose>,
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S, heads: Heads, presence: Presence, patience: Patience) -> Self {
-        Self { stream, heads, presence, patience, reading: None, writing: None, leftover: None }
+    pub(super) fn new(stream: S, heads: Heads, activity: Activity, patience: Patience) -> Self {
+        Self { stream, heads, activity, patience, reading: None, writing: None, lingering: None }
     }
 }
 
@@ -76,12 +76,12 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.writing.take().is_some() {
-                self.presence.is_stuck(false);
+                self.activity.is_stuck(false);
             }
             return written;
         }
         if self.writing.is_none() {
-            self.presence.is_stuck(true);
+            self.activity.is_stuck(true);
         }
         let limit = self.patience.write;
         let sleep = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
@@ -142,14 +142,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     /// that nobody will read.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
-        if wire.leftover.is_none() {
+        if wire.lingering.is_none() {
             ready!(Pin::new(&mut wire.stream).poll_shutdown(context))?;
             if !wire.heads.is_amid() {
                 return Poll::Ready(Ok(()));
             }
         }
-        let leftover = wire.leftover.get_or_insert_with(Leftover::new);
-        leftover.poll_discard(&mut wire.stream, context).map(Ok)
+        let lingering = wire.lingering.get_or_insert_with(LingeringClose::new);
+        lingering.poll_discard(&mut wire.stream, context).map(Ok)
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
     fn wire(room: usize) -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(room);
         let heads = Heads::default();
-        (Wire::new(ours, heads.clone(), Presence::new(heads), PATIENCE), theirs)
+        (Wire::new(ours, heads.clone(), Activity::new(heads), PATIENCE), theirs)
     }
 
     #[tokio::test(start_paused = true)]

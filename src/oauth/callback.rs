@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::net::Body;
-use crate::net::lanes::Lanes;
 use crate::net::server::{self, Limits};
+use crate::net::workers::Workers;
 
 /// Where clients come back that were registered by hand.
 pub(super) const PATH: &str = "/callback";
@@ -98,7 +98,7 @@ impl Port {
             let _ = stopped.await;
         };
         let task = tokio::spawn(async move {
-            let here = Lanes::this_runtime();
+            let here = Workers::this_runtime();
             server::serve(self.listener, app, Limits::default(), &here, stopped).await;
         });
         Callback { visits, stop, task }

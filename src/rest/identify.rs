@@ -51,7 +51,7 @@ pub struct Identified {
 
 /// Why nobody is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Stranger {
+pub enum IdentifyError {
     /// No key at all.
     #[error("no agent key: send it as X-Agent-Key, or in place of the credential")]
     NoKey,
@@ -64,12 +64,12 @@ pub enum Stranger {
 /// signature. Where there are both, they have to agree.
 ///
 /// # Errors
-/// [`Stranger`].
+/// [`IdentifyError`].
 pub fn agent(
     provider: Provider,
     parts: &Parts,
     directory: &Directory,
-) -> Result<Identified, Stranger> {
+) -> Result<Identified, IdentifyError> {
     let claim = match provider {
         Provider::Aws => aws::claim(parts, directory),
         _ => None,
@@ -80,13 +80,13 @@ pub fn agent(
         (Some(Err(())), true) if !aws::is_presigned(parts) => {
             return by_key(&USUAL, &parts.headers, directory);
         }
-        (Some(claim), _) => claim.map_err(|()| Stranger::WrongKey)?,
+        (Some(claim), _) => claim.map_err(|()| IdentifyError::WrongKey)?,
     };
     let agent = Arc::clone(claim.agent());
     match by_key(&USUAL, &parts.headers, directory) {
-        Ok(who) if who.agent.id != agent.id => return Err(Stranger::WrongKey),
-        Err(Stranger::WrongKey) => return Err(Stranger::WrongKey),
-        Ok(_) | Err(Stranger::NoKey) => {}
+        Ok(who) if who.agent.id != agent.id => return Err(IdentifyError::WrongKey),
+        Err(IdentifyError::WrongKey) => return Err(IdentifyError::WrongKey),
+        Ok(_) | Err(IdentifyError::NoKey) => {}
     }
     let key_id = Arc::clone(claim.key_id());
     Ok(Identified { agent, key_id, in_credentials_place: true, claim: Some(Box::new(claim)) })
@@ -96,24 +96,24 @@ pub fn agent(
 /// `places`.
 ///
 /// # Errors
-/// [`Stranger`].
+/// [`IdentifyError`].
 pub fn by_key(
     places: &[HeaderName],
     headers: &HeaderMap,
     directory: &Directory,
-) -> Result<Identified, Stranger> {
+) -> Result<Identified, IdentifyError> {
     let mut own = headers.get_all(AGENT_KEY).iter();
     let mut placed = places.iter().filter_map(|place| headers.get(place).and_then(placed_key));
     let in_place = placed.next();
     if placed.any(|other| in_place.as_ref() != Some(&other)) {
-        return Err(Stranger::WrongKey);
+        return Err(IdentifyError::WrongKey);
     }
     let (key, in_credentials_place) = match (own.next(), in_place) {
-        (Some(key), None) => (as_text(key).ok_or(Stranger::WrongKey)?, false),
+        (Some(key), None) => (as_text(key).ok_or(IdentifyError::WrongKey)?, false),
         (Some(key), Some(placed)) => {
-            let key = as_text(key).ok_or(Stranger::WrongKey)?;
+            let key = as_text(key).ok_or(IdentifyError::WrongKey)?;
             if key != placed {
-                return Err(Stranger::WrongKey);
+                return Err(IdentifyError::WrongKey);
             }
             (key, true)
         }
@@ -121,14 +121,14 @@ pub fn by_key(
         (None, None) => {
             // As much work as a wrong key is.
             let _ = directory.identify(NOBODYS);
-            return Err(Stranger::NoKey);
+            return Err(IdentifyError::NoKey);
         }
     };
     let twice = places.iter().any(|place| headers.get_all(place).iter().nth(1).is_some());
     if own.next().is_some() || (in_credentials_place && twice) {
-        return Err(Stranger::WrongKey);
+        return Err(IdentifyError::WrongKey);
     }
-    let Holder { agent, key_id } = directory.holder(&key).ok_or(Stranger::WrongKey)?;
+    let Holder { agent, key_id } = directory.holder(&key).ok_or(IdentifyError::WrongKey)?;
     Ok(Identified { agent, key_id, in_credentials_place, claim: None })
 }
 
@@ -241,23 +241,26 @@ mod tests {
         let found = agent(Provider::Salesforce, &session, &directory).unwrap();
         assert!(found.in_credentials_place && astray(&SALESFORCES, &session.headers).is_none());
         let elsewhere = agent(Provider::Github, &session, &directory).map(drop);
-        assert_eq!(elsewhere, Err(Stranger::NoKey));
+        assert_eq!(elsewhere, Err(IdentifyError::NoKey));
         assert!(astray(&USUAL, &session.headers).is_some());
         let wrong = format!("{KEY_PREFIX}{}", "0".repeat(64));
         let two = parts(&[("x-sfdc-session", key.clone()), ("authorization", wrong.clone())]);
         let found = agent(Provider::Salesforce, &two, &directory).map(drop);
-        assert_eq!(found, Err(Stranger::WrongKey));
-        for (pairs, stranger) in [
-            (vec![], Stranger::NoKey),
-            (vec![("authorization", "Bearer real".into())], Stranger::NoKey),
-            (vec![("x-agent-key", wrong.clone())], Stranger::WrongKey),
-            (vec![("authorization", format!("Bearer {wrong}"))], Stranger::WrongKey),
-            (vec![("x-agent-key", key.clone()), ("x-agent-key", key.clone())], Stranger::WrongKey),
-            (vec![("x-agent-key", key.clone()), ("authorization", wrong)], Stranger::WrongKey),
+        assert_eq!(found, Err(IdentifyError::WrongKey));
+        for (pairs, error) in [
+            (vec![], IdentifyError::NoKey),
+            (vec![("authorization", "Bearer real".into())], IdentifyError::NoKey),
+            (vec![("x-agent-key", wrong.clone())], IdentifyError::WrongKey),
+            (vec![("authorization", format!("Bearer {wrong}"))], IdentifyError::WrongKey),
+            (
+                vec![("x-agent-key", key.clone()), ("x-agent-key", key.clone())],
+                IdentifyError::WrongKey,
+            ),
+            (vec![("x-agent-key", key.clone()), ("authorization", wrong)], IdentifyError::WrongKey),
         ] {
             let found = agent(Provider::Github, &parts(&pairs), &directory)
                 .map(|found| found.agent.name.clone());
-            assert_eq!(found, Err(stranger), "{pairs:?}");
+            assert_eq!(found, Err(error), "{pairs:?}");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::action::{self, Destination, HttpRequest, Provider, destination};
 use crate::head::{HeadFault, check_method, check_query};
 use crate::net::Body;
 use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
-use crate::net::room::Place;
+use crate::net::memory::Reservation;
 use crate::path::{Path, PathFault};
 
 /// Limits of a request's body.
@@ -139,7 +139,7 @@ pub async fn read(
     raw_path: &str,
     region: Option<&str>,
     parts: &mut Parts,
-    body: (Body, Place),
+    body: (Body, Reservation),
     limits: &Limits,
 ) -> Result<Inbound, Fault> {
     head::check(provider, parts)?;
@@ -198,7 +198,7 @@ struct Taken {
 async fn take_body(
     reads: Reads,
     headers: &mut HeaderMap,
-    (body, place): (Body, Place),
+    (body, reservation): (Body, Reservation),
     limits: &Limits,
 ) -> Result<Taken, Fault> {
     // As it is, however it was written.
@@ -219,9 +219,9 @@ async fn take_body(
         return Err(Fault::Encoded);
     }
     if reads == Reads::Fields {
-        return take_form(headers, (body, place), limits).await;
+        return take_form(headers, (body, reservation), limits).await;
     }
-    let held = hold_whole((body, Some(place)), limits.max_body, limits.patience).await?;
+    let held = hold_whole((body, Some(reservation)), limits.max_body, limits.patience).await?;
     let judged = payload::judged(reads, headers, &held.bytes)?;
     let bytes = held.bytes.clone();
     Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) })
@@ -231,7 +231,7 @@ async fn take_body(
 /// streams.
 async fn take_form(
     headers: &mut HeaderMap,
-    body: (Body, Place),
+    body: (Body, Reservation),
     limits: &Limits,
 ) -> Result<Taken, Fault> {
     let (begun, rest) = match open(body, limits.max_body, limits.patience).await? {

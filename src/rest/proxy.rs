@@ -39,7 +39,7 @@ use crate::head::HeadFault;
 use crate::intent;
 use crate::net::Body;
 use crate::net::body::HoldError;
-use crate::net::room::Room;
+use crate::net::memory::MemoryBudget;
 use crate::policy::book::Book;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
@@ -93,9 +93,9 @@ pub struct Proxy {
     /// Limits of a request's body.
     pub limits: ArcSwap<Limits>,
     /// Where bodies are held.
-    pub room: Room,
+    pub request_memory: MemoryBudget,
     /// Where answers are.
-    pub answers: Room,
+    pub answer_memory: MemoryBudget,
     /// This run, in the log.
     pub session: Arc<str>,
     /// Requests without a valid key, or that cannot be read.
@@ -131,11 +131,13 @@ impl Proxy {
         // Whose request it is comes first: strangers learn nothing else.
         let who = match identify::agent(provider, parts, &self.directory) {
             Ok(who) => who,
-            Err(_) => return self.refuse_stranger(asked, peer.ip()).await,
+            Err(_) => return self.refuse_unauthenticated(asked, peer.ip()).await,
         };
         let proven = match self.prove(&who, peer.ip(), parts, body).await {
             Ok(proven) => proven,
-            Err(Unproven::Stranger) => return self.refuse_stranger(asked, peer.ip()).await,
+            Err(Unproven::Unidentified) => {
+                return self.refuse_unauthenticated(asked, peer.ip()).await;
+            }
             Err(Unproven::Unheld(error)) => {
                 return self.refuse_unheld(asked, peer.ip(), error).await;
             }
@@ -314,10 +316,10 @@ impl Proxy {
         }
         let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
         let rows = minted::in_answer(provider, (&request.path, &request.query), is_read);
-        let share = self.answers.share(&holder.agent.id);
+        let budget = self.answer_memory.for_sender(&holder.agent.id);
         let signer = self.signer(holder, provider, base, (&request.path, rows));
         let ways = self.ways(provider);
-        Some(Rewriter::new(provider, ways, base, signer, answer).counted(share))
+        Some(Rewriter::new(provider, ways, base, signer, answer).counted(budget))
     }
 
     fn ways(&self, provider: Provider) -> Arc<Ways> {
@@ -363,7 +365,7 @@ impl Proxy {
         })
     }
 
-    fn refuse_stranger(
+    fn refuse_unauthenticated(
         &self,
         (provider, dialect): (Provider, Dialect),
         source: IpAddr,
@@ -393,7 +395,7 @@ impl Proxy {
 
     /// The row of a request that bears neither a valid key nor a seal.
     async fn stranger_row(&self, provider: Provider, source: IpAddr) -> Option<String> {
-        self.refusals.stranger(provider.as_str(), source, "no valid agent key").await
+        self.refusals.unauthenticated(provider.as_str(), source, "no valid agent key").await
     }
 }
 

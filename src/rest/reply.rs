@@ -90,7 +90,7 @@ pub fn faulty(dialect: Dialect, fault: &Fault, request_id: Option<&str>) -> Resp
     let (status, code) = fault.answer();
     let body = json!({ "error": code, "detail": fault.to_string() });
     let mut response = answer(dialect, status, body, request_id);
-    if matches!(fault, Fault::Body(HoldError::NoRoom)) {
+    if matches!(fault, Fault::Body(HoldError::NoMemory)) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {

@@ -31,7 +31,7 @@ use super::upstream::Origin;
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::body::{Begun, Held};
-use crate::net::room::Share;
+use crate::net::memory::SenderBudget;
 use crate::stamp;
 
 /// The largest answer that is held, in bytes; larger ones lose their
@@ -71,7 +71,7 @@ pub struct Rewriter {
     /// Whether it may in any of several texts.
     hides_in_parts: bool,
     /// Where an answer that is held is counted.
-    answers: Option<Share>,
+    answer_memory: Option<SenderBudget>,
 }
 
 impl Rewriter {
@@ -90,13 +90,13 @@ impl Rewriter {
         let hides = reads_body && minted::mints_in_bodies(provider);
         let hides_in_parts = reads_body && minted::mints_anywhere(provider);
         let rules = Rules::new(provider, ways, base, signer, asked_for == Answer::Said);
-        Self { rules, asked_for, hides, hides_in_parts, answers: None }
+        Self { rules, asked_for, hides, hides_in_parts, answer_memory: None }
     }
 
-    /// The same, whose answers that are held are counted in `share`.
+    /// The same, with answers that are held counted in `budget`.
     #[must_use]
-    pub fn counted(self, share: Share) -> Self {
-        Self { answers: Some(share), ..self }
+    pub fn counted(self, budget: SenderBudget) -> Self {
+        Self { answer_memory: Some(budget), ..self }
     }
 
     /// Rewrites the headers that hold URLs, and the members of a JSON body of
@@ -133,15 +133,17 @@ impl Rewriter {
             }
             return Ok(Response::from_parts(parts, body));
         }
-        let mut place = self.answers.as_ref().map(Share::place);
-        let fits = |length| place.as_mut().is_none_or(|place| place.fits(length, MAX_HELD));
+        let mut reservation = self.answer_memory.as_ref().map(SenderBudget::reservation);
+        let fits = |length| {
+            reservation.as_mut().is_none_or(|reservation| reservation.try_reserve(length, MAX_HELD))
+        };
         let is_held = small_length(&parts.headers).is_some_and(fits);
         let mut looked = Looked::new(Scanner::new(self.rules), body);
         // One that told its length is to tell it again.
         if is_held {
             let mut whole = looked.whole().await?;
-            if let Some(place) = place {
-                whole.held.bytes = place.hold(whole.held.bytes);
+            if let Some(reservation) = reservation {
+                whole.held.bytes = reservation.attach(whole.held.bytes);
             }
             if whole.changed {
                 no_longer_true(&mut parts.headers);

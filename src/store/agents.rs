@@ -459,7 +459,7 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&length)
         && name.chars().all(fits)
         && name.trim() == name
-        && fold(name) != Agent::STRANGER
+        && fold(name) != Agent::UNIDENTIFIED
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AgentError> {

@@ -9,8 +9,8 @@ use agentgate::action::Transport;
 use agentgate::admin::master::MasterKey;
 use agentgate::admin::{Admin, AdminSettings, not_found, router};
 use agentgate::intent::Intent;
-use agentgate::net::lanes::Lanes;
 use agentgate::net::server::{Limits, serve};
+use agentgate::net::workers::Workers;
 use agentgate::policy::book::Book;
 use agentgate::policy::live::Policies;
 use agentgate::policy::lookup::Lookup;
@@ -76,7 +76,7 @@ impl Gate {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move {
-            let here = Lanes::this_runtime();
+            let here = Workers::this_runtime();
             serve(listener, app, Limits::default(), &here, std::future::pending()).await
         });
         Self { folder, address, directory, store, runtime }

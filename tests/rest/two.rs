@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use agentgate::net::lanes::Lanes;
 use agentgate::net::server::{Limits, serve};
+use agentgate::net::workers::Workers;
 
 use crate::support::{PATIENCE, Recorder, Serve};
 
@@ -142,7 +142,7 @@ fn listener(patience: Duration) -> SocketAddr {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             told.send(listener.local_addr().unwrap()).unwrap();
             let app = axum::Router::new().fallback(|| async { "an answer" });
-            serve(listener, app, limits, &Lanes::this_runtime(), pending()).await;
+            serve(listener, app, limits, &Workers::this_runtime(), pending()).await;
         });
     });
     address.recv().unwrap()

@@ -24,9 +24,9 @@ use crate::hosted::{self, Host, Hosted};
 use crate::keys::MASTER_KEY;
 use crate::mcp::http::secrets::Secrets;
 use crate::net::client::Client;
-use crate::net::lanes::Lanes;
-use crate::net::room::Room;
+use crate::net::memory::MemoryBudget;
 use crate::net::server::{self, Remaining};
+use crate::net::workers::Workers;
 use crate::policy::book::Book;
 use crate::rest::inbound::Limits;
 use crate::rest::proxy::Proxy;
@@ -49,8 +49,8 @@ pub(in crate::commands) struct Serving {
     keeping: JoinHandle<()>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Remaining>,
-    /// Children that were started on a lane end on it: kept until the end.
-    lanes: Arc<Lanes>,
+    /// Children that were started on a worker end on it: kept until the end.
+    workers: Arc<Workers>,
 }
 
 impl Serving {
@@ -64,7 +64,7 @@ impl Serving {
         let hosted = host(plan, &proxy, master)?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let lanes = Arc::new(Lanes::start()?);
+        let workers = Arc::new(Workers::start()?);
         let others = admin::router(Arc::clone(&admin))
             .merge(
                 hosted::router(Arc::clone(&hosted))
@@ -81,13 +81,13 @@ impl Serving {
             let listener = listening::bind(at, &key).await?;
             own.push((provider, listener.local_addr()?));
             let app = router::OneProvider { proxy: Arc::clone(&proxy), provider };
-            tasks.spawn(listen_on((listener, app), Arc::clone(&lanes), drain, stopped.clone()));
+            tasks.spawn(listen_on((listener, app), Arc::clone(&workers), drain, stopped.clone()));
         }
-        tasks.spawn(listen_on((listener, app), Arc::clone(&lanes), drain, stopped));
+        tasks.spawn(listen_on((listener, app), Arc::clone(&workers), drain, stopped));
         let (retention, days) = watch::channel(plan.retention_days);
         let database = plan.database.as_path().into();
         let keeping = tokio::spawn(admin::keep_retention(database, plan.audit_sync.into(), days));
-        Ok(Self { proxy, admin, hosted, address, own, retention, keeping, stop, tasks, lanes })
+        Ok(Self { proxy, admin, hosted, address, own, retention, keeping, stop, tasks, workers })
     }
 
     /// Where it listens.
@@ -147,8 +147,8 @@ impl Serving {
         self.hosted.close().await;
         join_all(remaining.into_iter().map(Remaining::end)).await;
         // What they break off has a result, too.
-        if let Some(lanes) = Arc::into_inner(self.lanes) {
-            lanes.close().await;
+        if let Some(workers) = Arc::into_inner(self.workers) {
+            workers.close().await;
         }
         Ok(())
     }
@@ -191,8 +191,8 @@ fn assemble(
         public_url: plan.public_url.clone(),
         sites: ArcSwap::from_pointee(plan.sites()),
         limits: ArcSwap::from_pointee(limits(plan)),
-        room: Room::default(),
-        answers: Room::default(),
+        request_memory: MemoryBudget::default(),
+        answer_memory: MemoryBudget::default(),
     };
     let admin = AdminSettings {
         master,
@@ -219,8 +219,8 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         directory: Arc::clone(&proxy.directory),
         client: client(plan)?,
         bridging: plan.bridging,
-        room: proxy.room.clone(),
-        answers: proxy.answers.clone(),
+        request_memory: proxy.request_memory.clone(),
+        answer_memory: proxy.answer_memory.clone(),
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,
@@ -245,7 +245,7 @@ fn client(plan: &Plan) -> anyhow::Result<Client> {
 
 async fn listen_on(
     (listener, app): (TcpListener, impl server::App),
-    lanes: Arc<Lanes>,
+    workers: Arc<Workers>,
     drain: Duration,
     mut stopped: watch::Receiver<bool>,
 ) -> Remaining {
@@ -254,5 +254,5 @@ async fn listen_on(
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let limits = server::Limits { drain, ..server::Limits::default() };
-    server::serve(listener, app, limits, &lanes, stop).await
+    server::serve(listener, app, limits, &workers, stop).await
 }

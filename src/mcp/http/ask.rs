@@ -17,7 +17,7 @@ use crate::mcp::relay::exchange::{Ask, Outgoing};
 use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::hold_answer;
-use crate::net::room::Share;
+use crate::net::memory::SenderBudget;
 
 /// How long the gate waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,12 +56,12 @@ impl Ask for Asker<'_> {
             }
             let is_stream = is_stream(response.headers());
             let (body, max) = (response.into_body(), self.remote.max_message());
-            let share = self.principal.share.as_ref();
+            let budget = self.principal.budget.as_ref();
             if is_stream {
-                let messages = timeout(PATIENCE, to_the_answer(body, max, share)).await;
+                let messages = timeout(PATIENCE, to_the_answer(body, max, budget)).await;
                 return messages.map(Some).map_err(|_| "no answer came in time".to_owned());
             }
-            let held = hold_answer(body, share, max, PATIENCE).await;
+            let held = hold_answer(body, budget, max, PATIENCE).await;
             Ok::<_, String>(Some(vec![held.map_err(|error| error.to_string())?]))
         };
         asked.await.unwrap_or_else(|error| {
@@ -73,8 +73,8 @@ impl Ask for Asker<'_> {
 
 /// The messages of a stream, of `max` bytes at most, up to the one that answers:
 /// not every server ends the stream there.
-async fn to_the_answer(body: Body, max: usize, share: Option<&Share>) -> Vec<Bytes> {
-    let mut stream = Messages::of_body(body, max, share);
+async fn to_the_answer(body: Body, max: usize, budget: Option<&SenderBudget>) -> Vec<Bytes> {
+    let mut stream = Messages::of_body(body, max, budget);
     let (mut messages, mut size) = (Vec::new(), 0);
     while let Some(message) = stream.next().await {
         let outline = outline(&message);

@@ -1,5 +1,5 @@
 //! The events of a body, one after the other. What has come of a large one, and what is
-//! handed out of it, is counted: without room for it, the server is not read.
+//! handed out of it, is counted: while memory is short, the server is not read.
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use super::sse::{Event, Parser, TooLarge};
 use crate::net::Body;
 use crate::net::body::UNTAKEN;
-use crate::net::room::{Arriving, SMALL, Share};
+use crate::net::memory::{SMALL, SenderBudget, StreamReservation};
 
 /// Events as they come.
 pub(super) struct Events {
@@ -15,8 +15,8 @@ pub(super) struct Events {
     parser: Parser,
     max: usize,
     /// The place of what has come of the next one.
-    counted: Arriving,
-    /// One that waits for room.
+    counted: StreamReservation,
+    /// One that waits for memory.
     waiting: Option<Event>,
 }
 
@@ -29,15 +29,15 @@ pub(super) enum Broken {
     /// An event is larger than what is held.
     #[error("the server's stream cannot be read: {0}")]
     TooLarge(#[from] TooLarge),
-    /// An event finds no room.
+    /// Memory is short for an event.
     #[error("the server's stream cannot be read: {UNTAKEN}")]
     Untaken,
 }
 
 impl Events {
     /// Those in `body`, of at most `max` bytes each.
-    pub(super) fn new(body: Body, max: usize, share: Option<&Share>) -> Self {
-        let (parser, counted) = (Parser::new(max), Arriving::new(share));
+    pub(super) fn new(body: Body, max: usize, budget: Option<&SenderBudget>) -> Self {
+        let (parser, counted) = (Parser::new(max), StreamReservation::new(budget));
         Self { body, parser, max, counted, waiting: None }
     }
 
@@ -67,11 +67,11 @@ impl Events {
 
     /// What is left at the end: half an event.
     pub(super) fn rest(mut self) -> Bytes {
-        self.counted.hand_out(self.parser.rest())
+        self.counted.attach(self.parser.rest())
     }
 
     async fn take(&mut self, bytes: usize) -> Result<(), Broken> {
-        match self.counted.take(bytes, self.max).await {
+        match self.counted.reserve(bytes, self.max).await {
             true => Ok(()),
             false => Err(Broken::Untaken),
         }
@@ -80,9 +80,9 @@ impl Events {
     /// An event takes along the place of what had come of it.
     fn held(&mut self, mut event: Event) -> Event {
         if event.raw.len() <= SMALL {
-            self.counted.give_back();
+            self.counted.release();
         }
-        event.raw = self.counted.hand_out(event.raw);
+        event.raw = self.counted.attach(event.raw);
         event
     }
 }
@@ -95,12 +95,12 @@ mod tests {
     use futures_util::{FutureExt as _, stream};
 
     use super::*;
-    use crate::net::room::{PATIENCE, ROOM, Room};
+    use crate::net::memory::{BUDGET, MAX_WAIT, MemoryBudget};
 
     const MAX: usize = 1 << 20;
 
     /// A small event, a large one and another small one, in pieces.
-    fn events(room: &Room) -> Events {
+    fn events(budget: &MemoryBudget) -> Events {
         let text = format!("data: one\n\ndata: {}\n\ndata: three\n\n", "a".repeat(4 * SMALL));
         let pieces: Vec<_> = text
             .as_bytes()
@@ -108,7 +108,7 @@ mod tests {
             .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
             .collect();
         let body = Body::from_stream(stream::iter(pieces));
-        Events::new(body, MAX, Some(&room.share(&"me".into())))
+        Events::new(body, MAX, Some(&budget.for_sender(&"me".into())))
     }
 
     async fn data(events: &mut Events) -> usize {
@@ -117,33 +117,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_event_for_which_there_is_no_room_ends_the_stream() {
-        let room = Room::default();
-        let _taken = room.all();
-        let mut events = events(&room);
+        let budget = MemoryBudget::default();
+        let _taken = budget.all();
+        let mut events = events(&budget);
         assert_eq!(data(&mut events).await, 3);
         assert_eq!(events.next().await, Err(Broken::Untaken));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_waits_for_room_and_takes_it_along() {
-        let room = Room::default();
-        let taken = room.all();
-        let mut events = events(&room);
+        let budget = MemoryBudget::default();
+        let taken = budget.all();
+        let mut events = events(&budget);
         assert_eq!(data(&mut events).await, 3);
         // Whoever asks and does not wait loses nothing.
         for _ in 0..9 {
             assert!(events.next().now_or_never().is_none());
         }
         let soon = async {
-            tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+            tokio::time::sleep(MAX_WAIT - Duration::from_secs(1)).await;
             drop(taken);
         };
         let (large, ()) = tokio::join!(events.next(), soon);
         let large = large.unwrap().unwrap();
         assert_eq!(data(&mut events).await, 5);
         assert_eq!(events.next().await, Ok(None));
-        assert!(!room.place(&"other".into()).fits(ROOM, 0), "it is held");
+        assert!(!budget.reservation(&"other".into()).try_reserve(BUDGET, 0), "it is held");
         drop((events, large));
-        let _all_is_given_back = room.all();
+        let _all_is_given_back = budget.all();
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn relays(folder: &Path, policy: &str) -> impl Fn() -> Arc<Relay> + u
         first_seen: FirstSeen::default(),
         hide_denied: false,
         max_message: 4 << 20,
-        answers: None,
+        answer_memory: None,
     };
     move || Arc::new(Relay::new(gate.clone(), settings.clone()))
 }

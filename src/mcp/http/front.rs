@@ -22,7 +22,7 @@ use crate::action::Agent;
 use crate::gate::refusals::Refusals;
 use crate::net::Body;
 use crate::net::body::hold_whole;
-use crate::net::room::Room;
+use crate::net::memory::MemoryBudget;
 use crate::net::server::{Answer, App};
 use crate::net::sniff::TwoLengths;
 
@@ -63,7 +63,7 @@ pub struct Door {
     /// What every request has to bear, where it is asked for.
     pub token: Option<Arc<Zeroizing<String>>>,
     /// Where messages are held.
-    pub room: Room,
+    pub request_memory: MemoryBudget,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -122,17 +122,17 @@ impl Front {
     /// Answers one request of `source`. The headers are taken out of `parts`.
     async fn enter(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.uri.path() != PATH {
-            let row = self.refusals.stranger(&self.server, source, "no path of ours").await;
+            let row = self.refusals.unauthenticated(&self.server, source, "no path of ours").await;
             let mut response = problem::empty(StatusCode::NOT_FOUND);
             problem::mark(&mut response, row.as_deref());
             return response;
         }
         if let Err(refusal) = self.door.admits(parts) {
-            let row = self.refusals.stranger(&self.server, source, &refusal.what).await;
+            let row = self.refusals.unauthenticated(&self.server, source, &refusal.what).await;
             return refusal.answer(row.as_deref());
         }
         let who = (self.agent.clone(), principal(&parts.headers));
-        match read(parts, body, who, (&self.door.room, self.door.max_message)).await {
+        match read(parts, body, who, (&self.door.request_memory, self.door.max_message)).await {
             Ok(incoming) => self.backend.answer(incoming).await,
             Err(refusal) => {
                 let flawed = refusal.flawed(&self.server, &parts.method);
@@ -231,7 +231,7 @@ pub async fn read(
     parts: &mut Parts,
     body: Body,
     (agent, principal): (Agent, Arc<str>),
-    (room, max_message): (&Room, usize),
+    (budget, max_message): (&MemoryBudget, usize),
 ) -> Result<Incoming, Refusal> {
     check_query(parts.uri.query().unwrap_or_default())?;
     check_headers(parts)?;
@@ -239,8 +239,8 @@ pub async fn read(
         Method::GET | Method::DELETE => Bytes::new(),
         Method::POST => {
             check_post(&parts.headers)?;
-            let place = room.place(&principal);
-            let held = hold_whole((body, Some(place)), max_message, PATIENCE).await;
+            let reservation = budget.reservation(&principal);
+            let held = hold_whole((body, Some(reservation)), max_message, PATIENCE).await;
             let body =
                 held.map_err(|error| Refusal::new(error.answer().0, error.to_string()))?.bytes;
             if body.trim_ascii().is_empty() {
@@ -342,7 +342,7 @@ mod tests {
         Door {
             address: ([127, 0, 0, 1], 8099).into(),
             token: token.map(|token| Arc::new(Zeroizing::new(token.to_owned()))),
-            room: Room::default(),
+            request_memory: MemoryBudget::default(),
             max_message: 1_000,
         }
     }

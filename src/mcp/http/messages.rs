@@ -6,21 +6,25 @@ use http::Response;
 use super::events::Events;
 use super::headers::is_stream;
 use crate::net::Body;
-use crate::net::room::Share;
+use crate::net::memory::SenderBudget;
 
 /// The messages of a stream.
 pub(super) struct Messages(Events);
 
 impl Messages {
     /// Those in `body`, of at most `max` bytes each.
-    pub(super) fn of_body(body: Body, max: usize, share: Option<&Share>) -> Self {
-        Self(Events::new(body, max, share))
+    pub(super) fn of_body(body: Body, max: usize, budget: Option<&SenderBudget>) -> Self {
+        Self(Events::new(body, max, budget))
     }
 
     /// The same; `None` where the response is no stream.
-    pub(super) fn of(response: Response<Body>, max: usize, share: Option<&Share>) -> Option<Self> {
+    pub(super) fn of(
+        response: Response<Body>,
+        max: usize,
+        budget: Option<&SenderBudget>,
+    ) -> Option<Self> {
         let streams = response.status().is_success() && is_stream(response.headers());
-        streams.then(|| Self::of_body(response.into_body(), max, share))
+        streams.then(|| Self::of_body(response.into_body(), max, budget))
     }
 
     /// The next one; `None` where the stream ends, breaks off or cannot be read on.

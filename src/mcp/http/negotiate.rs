@@ -17,7 +17,7 @@ use crate::mcp::bridge::{Bridging, raw};
 use crate::mcp::codes::{self, METHOD_NOT_FOUND};
 use crate::net::Body;
 use crate::net::body::{HoldError, hold_answer};
-use crate::net::room::Share;
+use crate::net::memory::SenderBudget;
 
 /// How long an answer that may be a refusal may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub(super) trait Asked: Clone + Send + Sync {
     }
 
     /// Where its answer is held while it is looked at; `None` where its server counts it.
-    fn share(&self) -> Option<&Share> {
+    fn budget(&self) -> Option<&SenderBudget> {
         None
     }
 }
@@ -137,7 +137,7 @@ impl Negotiator {
             return bridged;
         }
         let response = ways.native(request.clone()).await?;
-        let limits = (ways.max_message(), request.share());
+        let limits = (ways.max_message(), request.budget());
         let (response, refusal) =
             looked_at(response, opening, limits).await.map_err(|error| W::unreadable(&error))?;
         if self.answered((opening, plan), &request, refusal.as_ref()) {
@@ -207,7 +207,7 @@ fn client_of(request: &impl Asked) -> String {
 pub(super) async fn looked_at(
     response: Response<Body>,
     opening: Opening,
-    (max, share): (usize, Option<&Share>),
+    (max, budget): (usize, Option<&SenderBudget>),
 ) -> Result<(Response<Body>, Option<Bytes>), HoldError> {
     let status = response.status();
     let asks_era = opening != Opening::Stateless;
@@ -216,7 +216,7 @@ pub(super) async fn looked_at(
         return Ok((response, None));
     }
     let (parts, body) = response.into_parts();
-    let body = hold_answer(body, share, max, PATIENCE).await?;
+    let body = hold_answer(body, budget, max, PATIENCE).await?;
     let refused = refuses(status) || raw(&body, &["error"]).is_some();
     let unknown_method = codes::of(&body) == Some(METHOD_NOT_FOUND) && !asks_era;
     let refusal = (refused && !unknown_method).then(|| body.clone());

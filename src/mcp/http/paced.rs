@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::mcp::queue::Weight;
-use crate::net::room::SMALL;
+use crate::net::memory::SMALL;
 
 /// Pieces that wait for the client.
 const PIECES: usize = 64;

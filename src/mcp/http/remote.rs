@@ -27,7 +27,7 @@ use crate::mcp::scan::{may_hold, outline};
 use crate::mcp::{era, params};
 use crate::net::Body;
 use crate::net::client::Client;
-use crate::net::persistent::Persistent;
+use crate::net::detach::DetachOnDrop;
 use crate::oauth;
 
 mod answers;
@@ -112,7 +112,7 @@ impl Remote {
             // its result is still recorded.
             return match cancels {
                 true => Box::pin(answer).await,
-                false => Persistent::new(answer).await,
+                false => DetachOnDrop::new(answer).await,
             };
         }
         Box::pin(self.without_message(incoming)).await
@@ -171,9 +171,9 @@ impl Remote {
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
         let open = Open(Some(Arc::clone(&relay)));
-        let share = relay.settings().answers.clone();
+        let budget = relay.settings().answer_memory.clone();
         let name = Arc::clone(&incoming.principal);
-        let principal = Principal { name, is_own: false, share };
+        let principal = Principal { name, is_own: false, budget };
         let own = Principal { is_own: true, ..principal.clone() };
         let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
@@ -268,8 +268,8 @@ impl Remote {
             return refusal::no_such_session(&(self.begin)(&incoming), &incoming).await;
         };
         let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
-        let share = conversation.settings().answers.clone();
-        let principal = Principal { name, is_own: false, share };
+        let budget = conversation.settings().answer_memory.clone();
+        let principal = Principal { name, is_own: false, budget };
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
         let may = match (method, session(&incoming)) {
             // The stream of HTTP+SSE: nothing goes before it.

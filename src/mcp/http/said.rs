@@ -15,7 +15,7 @@ use crate::mcp::codes::{
 use crate::mcp::era;
 use crate::mcp::scan::outline;
 use crate::net::Body;
-use crate::net::room::SMALL;
+use crate::net::memory::SMALL;
 
 /// What stands for the ids of a batch.
 pub(super) const BATCH: &[u8] = b"[";

@@ -15,7 +15,7 @@ use crate::mcp::answer::{id_of_response, messages};
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
 use crate::net::Body;
-use crate::net::room;
+use crate::net::memory;
 
 /// How long a stream is read on for its result when its client is gone.
 const AFTERWARDS: Duration = Duration::from_secs(300);
@@ -74,8 +74,8 @@ pub(super) fn pump(
 
 impl Pump {
     async fn events(&mut self, body: Body, max: usize) -> Result<Bytes, Broken> {
-        let share = self.relay.settings().answers.clone();
-        let mut events = Events::new(body, max, share.as_ref());
+        let budget = self.relay.settings().answer_memory.clone();
+        let mut events = Events::new(body, max, budget.as_ref());
         let mut gone_since: Option<Instant> = None;
         let sender = self.sender.clone();
         loop {
@@ -114,10 +114,10 @@ impl Pump {
     async fn passed(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
         let passed = self.heard(&event);
         let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
-        let share = self.relay.settings().answers.as_ref().filter(|_| !is_same);
+        let budget = self.relay.settings().answer_memory.as_ref().filter(|_| !is_same);
         drop(event);
         let Some(passed) = passed else { return Ok(None) };
-        room::keep(share, passed, max).await.map(Some).ok_or(Broken::Untaken)
+        memory::reserve(budget, passed, max).await.map(Some).ok_or(Broken::Untaken)
     }
 
     /// The bytes of an event that go on, or of another one in its place.

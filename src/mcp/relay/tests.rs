@@ -90,7 +90,7 @@ impl Session {
             first_seen: FirstSeen::default(),
             hide_denied: false,
             max_message: 1 << 20,
-            answers: None,
+            answer_memory: None,
         };
         change(&mut settings);
         let relay = Arc::new(Relay::new(gate, settings));

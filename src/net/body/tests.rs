@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::net::room::Room;
+use crate::net::memory::MemoryBudget;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -10,8 +10,8 @@ fn pieces(pieces: &'static [&'static str]) -> Body {
     Body::from_stream(stream::iter(pieces))
 }
 
-fn placed(body: Body) -> (Body, Place) {
-    (body, Room::default().place(&Arc::default()))
+fn placed(body: Body) -> (Body, Reservation) {
+    (body, MemoryBudget::default().reservation(&Arc::default()))
 }
 
 #[tokio::test]

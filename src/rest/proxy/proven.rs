@@ -27,7 +27,7 @@ pub(super) struct Proven {
 /// Why it is not known who sent a request.
 pub(super) enum Unproven {
     /// Nothing proves it.
-    Stranger,
+    Unidentified,
     /// The signature could be verified over the whole body only.
     Unheld(HoldError),
 }
@@ -52,8 +52,9 @@ impl Proxy {
         if claim.needs_body(&seen) {
             let limits = self.limits.load_full();
             // Whose place it takes is not known either.
-            let place = self.room.place(&source.to_string().into());
-            let whole = hold_whole((body, Some(place)), limits.max_body, limits.patience).await;
+            let reservation = self.request_memory.reservation(&source.to_string().into());
+            let whole =
+                hold_whole((body, Some(reservation)), limits.max_body, limits.patience).await;
             let bytes = whole.map_err(Unproven::Unheld)?.bytes;
             body = Body::from(bytes.clone());
             held = Some(bytes);
@@ -66,7 +67,7 @@ impl Proxy {
             Err(error) if error.proves() => Ok(Err(Fault::AwsSignature(error.to_string()))),
             Err(error) => {
                 tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
-                Err(Unproven::Stranger)
+                Err(Unproven::Unidentified)
             }
         }
     }
@@ -89,9 +90,10 @@ impl Proxy {
             );
         }
         let limits = self.limits.load_full();
-        let place = self.room.place(&who.agent.id);
+        let reservation = self.request_memory.reservation(&who.agent.id);
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
-        let inbound = inbound::read(provider, path, region, parts, (body, place), &limits).await?;
+        let inbound =
+            inbound::read(provider, path, region, parts, (body, reservation), &limits).await?;
         if let (Some(claim), Some(seen), Some(held)) = (&who.claim, &seen, &inbound.held)
             && !claim.is_over(seen, held)
         {

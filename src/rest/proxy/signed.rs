@@ -15,7 +15,7 @@ use crate::action::{self, HttpRequest, Provider, Target};
 use crate::head::HeadFault;
 use crate::net::Body;
 use crate::rest::head;
-use crate::rest::identify::{self, Stranger};
+use crate::rest::identify::{self, IdentifyError};
 use crate::rest::inbound::{self, Fault};
 use crate::rest::media::Answer;
 use crate::rest::minted::Minted;
@@ -52,11 +52,11 @@ impl Proxy {
             // What answers here is a store of files, which hands out nothing more
             // to write to but for what was asked for in the first place.
             let rows = minted::in_answer(provider, (&ticket.path, &[]), true);
-            let share = self.answers.share(&agent.id);
+            let budget = self.answer_memory.for_sender(&agent.id);
             let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
             // What comes down is a file; what answers an upload is the API's.
             let answer = if is_safe { Answer::File } else { Answer::Said };
-            Rewriter::new(provider, self.ways(provider), &base, signer, answer).counted(share)
+            Rewriter::new(provider, self.ways(provider), &base, signer, answer).counted(budget)
         });
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,
@@ -84,7 +84,7 @@ impl Proxy {
         let is_nobody_elses =
             match identify::by_key(identify::places(provider), headers, &self.directory) {
                 Ok(who) => who.agent.id == holder.agent.id,
-                Err(stranger) => stranger == Stranger::NoKey,
+                Err(error) => error == IdentifyError::NoKey,
             };
         (is_as_made && is_nobody_elses).then_some((ticket, holder))
     }
@@ -232,7 +232,7 @@ mod tests {
         ] {
             assert_eq!(leads(Some(&site), url).is_some(), own, "{url}");
         }
-        // A site of its own is no stand-in for what all customers share.
+        // A site of its own is no stand-in for what all customers budget.
         let site = Site::new(
             Provider::Jira,
             Hosts::default(),

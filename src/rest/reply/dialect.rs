@@ -30,7 +30,7 @@ pub enum Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Malformed,
-    Stranger,
+    Unauthenticated,
     Refused,
     Limited,
     Unavailable,
@@ -146,7 +146,7 @@ fn message(body: &Map<String, Value>) -> String {
 impl Kind {
     fn of(status: StatusCode, body: &Map<String, Value>) -> Self {
         match status {
-            StatusCode::UNAUTHORIZED => Self::Stranger,
+            StatusCode::UNAUTHORIZED => Self::Unauthenticated,
             // What never passes must not be tried again and again.
             StatusCode::TOO_MANY_REQUESTS
                 if body.get("retry_after").is_some_and(Value::is_number) =>
@@ -168,7 +168,7 @@ impl Kind {
                 "ValidationException",
                 "ValidationError",
             ),
-            Self::Stranger => (
+            Self::Unauthenticated => (
                 "unauthorized",
                 "INVALID_AUTHENTICATION",
                 "authentication error",

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
 
 use super::turn::{self, turned};
-use super::{Link, OWN_PATIENCE, own, principal, refuses, share};
+use super::{Link, OWN_PATIENCE, budget, own, principal, refuses};
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
 use crate::mcp::bridge::eras::KNOWN;
@@ -32,7 +32,7 @@ use crate::net::client::SendError;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Words in the names of headers that say who asks: requests that differ in one
-/// do not share a session.
+/// do not budget a session.
 const CREDENTIALS: [&str; 7] = ["auth", "cookie", "key", "secret", "tenant", "token", "user"];
 
 /// Whose connection, with which credentials.
@@ -247,8 +247,8 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         request.headers_mut().remove(CONTENT_TYPE);
         let Ok(response) = link.native(request, OWN_PATIENCE).await else { return };
-        let share = connection.upgrade().and_then(|open| share(&open.like).cloned());
-        let Some(mut asked) = Messages::of(response, link.max_message, share.as_ref()) else {
+        let budget = connection.upgrade().and_then(|open| budget(&open.like).cloned());
+        let Some(mut asked) = Messages::of(response, link.max_message, budget.as_ref()) else {
             return;
         };
         while let Some(message) = asked.next().await {
@@ -322,7 +322,7 @@ impl Exchange {
 
     async fn answer(mut self, mut response: Response<Body>) -> Result<Response<Body>, SendError> {
         response.headers_mut().remove(SESSION);
-        let counted = (self.link.max_message, share(&self.like).cloned());
+        let counted = (self.link.max_message, budget(&self.like).cloned());
         let turn = move |message: &Bytes| self.turn(message);
         let until = std::future::pending();
         turned(response, counted, turn::stateless, Box::new(turn), Box::pin(until)).await

@@ -24,7 +24,7 @@ use crate::mcp::params;
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::client::{Client, SendError};
-use crate::net::room::Share;
+use crate::net::memory::SenderBudget;
 
 /// How long the gate waits for the answer to what it asks itself.
 const OWN_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub(super) struct Principal {
     /// The gate itself asks: it says nothing of what the client falls back to.
     pub(super) is_own: bool,
     /// Where what is answered to it is held.
-    pub(super) share: Option<Share>,
+    pub(super) budget: Option<SenderBudget>,
 }
 
 /// The way to one server.
@@ -156,7 +156,7 @@ impl Link {
             Some((
                 status,
                 session,
-                turn::first_answer(response, (self.max_message, share(like))).await?,
+                turn::first_answer(response, (self.max_message, budget(like))).await?,
             ))
         };
         tokio::time::timeout(OWN_PATIENCE, asked).await.ok().flatten()
@@ -218,8 +218,8 @@ impl Asked for Request<Bytes> {
         self.extensions().get::<Principal>().is_some_and(|principal| principal.is_own)
     }
 
-    fn share(&self) -> Option<&Share> {
-        share(self)
+    fn budget(&self) -> Option<&SenderBudget> {
+        budget(self)
     }
 }
 
@@ -256,8 +256,8 @@ fn forget_era(headers: &mut HeaderMap) {
 }
 
 /// Where answers to a request are held.
-fn share(request: &Request<Bytes>) -> Option<&Share> {
-    request.extensions().get::<Principal>()?.share.as_ref()
+fn budget(request: &Request<Bytes>) -> Option<&SenderBudget> {
+    request.extensions().get::<Principal>()?.budget.as_ref()
 }
 
 fn principal(request: &Request<Bytes>) -> Arc<str> {

@@ -20,7 +20,7 @@ use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::{UNTAKEN, hold_answer};
 use crate::net::client::SendError;
-use crate::net::room::{self, Share};
+use crate::net::memory::{self, SenderBudget};
 
 /// Turns a message of the server's into one for the client; `None` for one that
 /// the client does not get.
@@ -49,7 +49,7 @@ pub(super) type Status = fn(&[u8]) -> StatusCode;
 /// The response with each message turned. What is no message passes as it came.
 pub(super) async fn turned(
     response: Response<Body>,
-    (max, share): (usize, Option<Share>),
+    (max, budget): (usize, Option<SenderBudget>),
     status: Status,
     mut turn: Turn,
     until: Until,
@@ -58,14 +58,14 @@ pub(super) async fn turned(
     if is_stream(&parts.headers) {
         parts.headers.remove(CONTENT_LENGTH);
         let turning =
-            Turning { events: Events::new(body, max, share.as_ref()), turn, until, over: false };
+            Turning { events: Events::new(body, max, budget.as_ref()), turn, until, over: false };
         return Ok(Response::from_parts(parts, turning.into_body()));
     }
     if !is_json(&parts.headers) {
         return Ok(Response::from_parts(parts, body));
     }
     let held = tokio::select! {
-        held = hold_answer(body, share.as_ref(), max, PATIENCE) => held,
+        held = hold_answer(body, budget.as_ref(), max, PATIENCE) => held,
         () = until => Ok(Bytes::new()),
     };
     let held = held.map_err(|error| SendError::Broken(error.to_string()))?;
@@ -73,7 +73,7 @@ pub(super) async fn turned(
     let answers = outline(&held).is_response;
     let passed = turn(&held).unwrap_or_default();
     drop(held);
-    let kept = room::keep(share.as_ref(), passed, max).await;
+    let kept = memory::reserve(budget.as_ref(), passed, max).await;
     let passed = kept.ok_or_else(|| SendError::Broken(UNTAKEN.to_owned()))?;
     parts.status = match (answers, passed.is_empty()) {
         (_, true) => StatusCode::ACCEPTED,
@@ -86,12 +86,12 @@ pub(super) async fn turned(
 /// The first message that answers something.
 pub(super) async fn first_answer(
     response: Response<Body>,
-    (max, share): (usize, Option<&Share>),
+    (max, budget): (usize, Option<&SenderBudget>),
 ) -> Option<Bytes> {
     if !is_stream(response.headers()) {
-        return hold_answer(response.into_body(), share, max, PATIENCE).await.ok();
+        return hold_answer(response.into_body(), budget, max, PATIENCE).await.ok();
     }
-    let mut messages = Messages::of(response, max, share)?;
+    let mut messages = Messages::of(response, max, budget)?;
     loop {
         let message = messages.next().await?;
         if outline(&message).is_response {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use super::turn::{self, turned};
-use super::{Link, forget_era, own, principal, share};
+use super::{Link, budget, forget_era, own, principal};
 use crate::mcp::answer;
 use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::era;
@@ -174,7 +174,7 @@ impl Link {
                 std::future::pending::<()>().await;
             }
         };
-        let counted = (self.max_message, share(&request).cloned());
+        let counted = (self.max_message, budget(&request).cloned());
         turned(sent, counted, turn::plain, Box::new(turn), Box::pin(until)).await
     }
 }

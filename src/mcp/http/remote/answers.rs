@@ -21,7 +21,7 @@ use crate::mcp::reply::Mark;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold_answer};
 use crate::net::client::SendError;
-use crate::net::room;
+use crate::net::memory;
 use crate::oauth::LoginError;
 
 /// Why a client gets no answer of the server's.
@@ -134,8 +134,9 @@ impl Exchange<'_> {
     }
 
     async fn first_answer(&self, body: Body, owed: &[u8]) -> Result<Bytes, Unanswered> {
-        let (share, max) = (self.relay.settings().answers.as_ref(), self.remote.target.max_message);
-        let mut events = Events::new(body, max, share);
+        let (budget, max) =
+            (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
+        let mut events = Events::new(body, max, budget);
         while let Some(event) = events.next().await? {
             let Some(message) = event.message() else { continue };
             let heard = self.relay.heard(&Bytes::copy_from_slice(message));
@@ -143,15 +144,16 @@ impl Exchange<'_> {
                 continue;
             }
             drop((event, events));
-            let answer = room::keep(share, heard.unwrap_or_default(), max).await;
+            let answer = memory::reserve(budget, heard.unwrap_or_default(), max).await;
             return Ok(answer.ok_or(Broken::Untaken)?);
         }
         Err("the server's stream ended without an answer".into())
     }
 
     async fn message(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
-        let (share, max) = (self.relay.settings().answers.as_ref(), self.remote.target.max_message);
-        let body = hold_answer(body, share, max, PATIENCE).await?;
+        let (budget, max) =
+            (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
+        let body = hold_answer(body, budget, max, PATIENCE).await?;
         let passed = self.relay.heard(&body).unwrap_or_default();
         let unanswered = self.owed.as_deref().is_some_and(|id| self.relay.awaits(id));
         if unanswered && parts.status.is_success() {

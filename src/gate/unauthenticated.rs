@@ -1,5 +1,5 @@
-//! Requests that bear no valid key: one row a minute and source, with the count,
-//! so that nobody can flood the log without a key.
+//! Requests without a valid key: one row a minute and source, with the count, so that the
+//! log cannot be flooded without a key.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ pub(super) const MAX_SOURCES: usize = 10_000;
 
 /// Counts refused requests by source.
 #[derive(Debug, Default)]
-pub(super) struct Strangers {
+pub(super) struct Unauthenticated {
     counts: Mutex<Counts>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct HeldBack {
     pub(super) count: u64,
 }
 
-impl Strangers {
+impl Unauthenticated {
     /// Counts a request from `source` that was refused at `now`, for `server` and
     /// because of `what`.
     pub(super) fn note(&self, source: IpAddr, now: Instant, (server, what): (&str, &str)) -> Note {
@@ -158,12 +158,12 @@ mod tests {
 
     #[test]
     fn a_source_gets_one_row_a_window() {
-        let strangers = Strangers::default();
+        let unauthenticated = Unauthenticated::default();
         let (one, other): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
         let start = Instant::now();
-        let note = |source, now| strangers.note(source, now, WHAT);
+        let note = |source, now| unauthenticated.note(source, now, WHAT);
         assert_eq!(note(one, start), Note::Row { more: 0, under: Some(one) });
-        strangers.wrote(Some(one), Some("row".to_owned()));
+        unauthenticated.wrote(Some(one), Some("row".to_owned()));
         for index in 0..5 {
             let row = Some("row".to_owned());
             assert_eq!(note(one, start), Note::Counted { row, unswept: index == 0 });
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_due_when_its_window_is_over() {
-        let strangers = Strangers::default();
+        let unauthenticated = Unauthenticated::default();
         let source: IpAddr = [127, 0, 0, 1].into();
         let start = Instant::now();
         let held = |count| HeldBack {
@@ -184,41 +184,44 @@ mod tests {
             what: "no key".to_owned(),
             count,
         };
-        strangers.note(source, start, WHAT);
-        assert_eq!(strangers.next_end(), None);
+        unauthenticated.note(source, start, WHAT);
+        assert_eq!(unauthenticated.next_end(), None);
         for _ in 0..3 {
-            strangers.note(source, start, ("notion", "no key"));
+            unauthenticated.note(source, start, ("notion", "no key"));
         }
-        assert_eq!(strangers.next_end(), Some(start + WINDOW));
-        assert_eq!(strangers.due(start + WINDOW / 2, false), []);
-        assert_eq!(strangers.due(start + WINDOW, false), [held(3)]);
+        assert_eq!(unauthenticated.next_end(), Some(start + WINDOW));
+        assert_eq!(unauthenticated.due(start + WINDOW / 2, false), []);
+        assert_eq!(unauthenticated.due(start + WINDOW, false), [held(3)]);
         // It is the row of the next window, too: one a minute.
-        strangers.wrote(Some(source), Some("row".to_owned()));
-        let next = strangers.note(source, start + WINDOW, ("notion", "no key"));
+        unauthenticated.wrote(Some(source), Some("row".to_owned()));
+        let next = unauthenticated.note(source, start + WINDOW, ("notion", "no key"));
         assert!(matches!(next, Note::Counted { row: Some(_), .. }), "{next:?}");
-        strangers.hold_back(Some(source), 2);
-        assert_eq!(strangers.due(start + WINDOW, true), [held(3)]);
-        assert_eq!((strangers.due(start + WINDOW, true), strangers.next_end()), (vec![], None));
+        unauthenticated.hold_back(Some(source), 2);
+        assert_eq!(unauthenticated.due(start + WINDOW, true), [held(3)]);
+        assert_eq!(
+            (unauthenticated.due(start + WINDOW, true), unauthenticated.next_end()),
+            (vec![], None)
+        );
     }
 
     #[test]
     fn more_sources_than_fit_are_counted_together() {
-        let strangers = Strangers::default();
+        let unauthenticated = Unauthenticated::default();
         let start = Instant::now();
         let source = |n: usize| IpAddr::from(std::net::Ipv4Addr::from_bits(n as u32));
         for n in 0..MAX_SOURCES {
             let under = Some(source(n));
-            assert_eq!(strangers.note(source(n), start, WHAT), Note::Row { more: 0, under });
+            assert_eq!(unauthenticated.note(source(n), start, WHAT), Note::Row { more: 0, under });
         }
-        let beyond = strangers.note(source(MAX_SOURCES), start, WHAT);
+        let beyond = unauthenticated.note(source(MAX_SOURCES), start, WHAT);
         assert_eq!(beyond, Note::Row { more: 0, under: None });
-        let known = strangers.note(source(1), start, WHAT);
+        let known = unauthenticated.note(source(1), start, WHAT);
         assert!(matches!(known, Note::Counted { .. }), "it has a window of its own: {known:?}");
         for n in 1..3 {
-            let next = strangers.note(source(MAX_SOURCES + n), start, WHAT);
+            let next = unauthenticated.note(source(MAX_SOURCES + n), start, WHAT);
             assert!(matches!(next, Note::Counted { .. }), "{next:?}");
         }
-        let mut due = strangers.due(start, true);
+        let mut due = unauthenticated.due(start, true);
         due.sort_by_key(|held| held.source);
         let due: Vec<_> = due.into_iter().map(|held| (held.source, held.count)).collect();
         assert_eq!(due, [(None, 2), (Some(source(1)), 1)]);

@@ -1,28 +1,28 @@
-//! Work that goes on when whoever waits for it goes away.
+//! Futures that run to their end even when dropped.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// Runs where it is awaited, and in a task of its own once it is dropped before its end:
-/// a task from the beginning would cost each request what only few need.
-pub(crate) struct Persistent<T: Send + 'static> {
-    /// `None` once it is over, or has panicked.
+/// A future that runs where it is awaited, and continues in a task of its own when dropped
+/// before its end. Spawning from the start would cost each request what only few need.
+pub(crate) struct DetachOnDrop<T: Send + 'static> {
+    /// `None` once it is complete, or has panicked.
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
 }
 
-impl<T: Send + 'static> Persistent<T> {
+impl<T: Send + 'static> DetachOnDrop<T> {
     pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self { work: Some(Box::pin(work)) }
     }
 }
 
-impl<T: Send + 'static> Future for Persistent<T> {
+impl<T: Send + 'static> Future for DetachOnDrop<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        // Taken out meanwhile: what panics is not gone on with.
+        // Taken out meanwhile: a future that panics is not polled again.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(context);
         if polled.is_pending() {
@@ -32,7 +32,7 @@ impl<T: Send + 'static> Future for Persistent<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Persistent<T> {
+impl<T: Send + 'static> Drop for DetachOnDrop<T> {
     fn drop(&mut self) {
         // Without a runtime everything ends.
         if let Some(work) = self.work.take()
@@ -49,10 +49,10 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    async fn what_is_given_up_goes_on() {
+    async fn what_is_dropped_goes_on() {
         let (go_on, told) = oneshot::channel();
         let (done, seen) = oneshot::channel();
-        let mut work = Persistent::new(async move {
+        let mut work = DetachOnDrop::new(async move {
             told.await.unwrap();
             done.send("done").unwrap();
         });
@@ -64,12 +64,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_awaited_gives_its_output() {
-        assert_eq!(Persistent::new(async { 7 }).await, 7);
+        assert_eq!(DetachOnDrop::new(async { 7 }).await, 7);
     }
 
     #[tokio::test]
     async fn what_panics_is_over() {
-        let work = tokio::spawn(Persistent::<()>::new(async { panic!("on purpose") }));
+        let work = tokio::spawn(DetachOnDrop::<()>::new(async { panic!("on purpose") }));
         assert!(work.await.unwrap_err().is_panic());
     }
 }

@@ -1,5 +1,5 @@
-//! The way to a host: straight, or through the proxy that the environment names
-//! (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, capital or small).
+//! Connecting to a host: directly, or through the proxy that the environment names
+//! (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case).
 
 use std::error::Error;
 use std::pin::Pin;
@@ -24,23 +24,23 @@ const TUNNEL: Duration = Duration::from_secs(20);
 /// What a connection fails with.
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Connects to hosts.
+/// Connects to hosts, directly or through a proxy.
 #[derive(Debug, Clone)]
-pub(super) struct Way {
+pub(super) struct Connector {
     tcp: HttpConnector,
     proxies: Arc<Matcher>,
     /// How long a proxy may take.
     tunnel: Duration,
 }
 
-/// Connections by another way, ready within a limit.
+/// Another connector, with a limit on how long it may take.
 #[derive(Debug, Clone)]
-pub(super) struct InTime<C> {
-    way: C,
+pub(super) struct WithTimeout<C> {
+    inner: C,
     limit: Duration,
 }
 
-impl Way {
+impl Connector {
     /// Through the proxies that the environment names now.
     pub(super) fn from_env(tcp: HttpConnector) -> Self {
         Self::through(tcp, Matcher::from_env(), TUNNEL)
@@ -68,7 +68,7 @@ fn with_port(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-impl Service<Uri> for Way {
+impl Service<Uri> for Connector {
     type Response = TokioIo<TcpStream>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
@@ -105,13 +105,13 @@ impl Service<Uri> for Way {
     }
 }
 
-impl<C> InTime<C> {
-    pub(super) fn new(way: C, limit: Duration) -> Self {
-        Self { way, limit }
+impl<C> WithTimeout<C> {
+    pub(super) fn new(inner: C, limit: Duration) -> Self {
+        Self { inner, limit }
     }
 }
 
-impl<C> Service<Uri> for InTime<C>
+impl<C> Service<Uri> for WithTimeout<C>
 where
     C: Service<Uri, Error = BoxError>,
     C::Future: Send + 'static,
@@ -121,11 +121,11 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.way.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = timeout(self.limit, self.way.call(uri));
+        let connecting = timeout(self.limit, self.inner.call(uri));
         let seconds = self.limit.as_secs_f32();
         Box::pin(async move {
             let late = |_| format!("the connection was not ready within {seconds} s").into();
@@ -151,9 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_reached_straight() {
+    fn this_machine_is_reached_directly() {
         let proxies = Matcher::builder().all("http://proxy.example:3128").no("inside.example");
-        let way = Way::through(HttpConnector::new(), proxies.build(), TUNNEL);
+        let connector = Connector::through(HttpConnector::new(), proxies.build(), TUNNEL);
         for (uri, proxied) in [
             ("https://mcp.example.com/mcp", true),
             ("http://mcp.example.com/mcp", true),
@@ -162,7 +162,7 @@ mod tests {
             ("http://127.0.0.1:3000/mcp", false),
             ("http://[::1]:3000/mcp", false),
         ] {
-            assert_eq!(way.proxy(&uri.parse().unwrap()).is_some(), proxied, "{uri}");
+            assert_eq!(connector.proxy(&uri.parse().unwrap()).is_some(), proxied, "{uri}");
         }
     }
 }

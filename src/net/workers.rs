@@ -1,6 +1,6 @@
-//! Lanes: threads that each have connections of their own, from the client's
-//! socket to the upstream's. A request never waits for another thread to wake
-//! up, which costs more than all that is done for it.
+//! Worker threads. Each has a single-threaded runtime and connections of its own, from the
+//! client's socket to the upstream's: handing a request to another thread would cost more
+//! than everything else that is done for it.
 
 use std::cell::Cell;
 use std::io;
@@ -12,44 +12,44 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::places::Places;
+use super::connection_limit::ConnectionLimit;
 
-/// Lanes at most; more processors than this serve other things.
-pub const MAX_LANES: usize = 16;
+/// Workers at most, on however many processors.
+pub const MAX_WORKERS: usize = 16;
 
-/// How often a lane wakes for nothing. Whoever sets a timer that is due before all
-/// others wakes the lane's driver, with a system call and for nothing where it is
-/// the lane itself; the timers of requests are all due later than this one.
+/// How often a worker wakes for nothing. Setting a timer that is due before all others
+/// wakes the worker's driver with a system call, needlessly where the worker itself sets
+/// it; with this tick pending, the timers of requests are all due later.
 const TICK: Duration = Duration::from_secs(5);
 
-/// How long the lanes may take to end.
+/// How long the workers may take to shut down.
 const END: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Which lane this thread is; 0 where it is none.
-    static LANE: Cell<usize> = const { Cell::new(0) };
+    /// The number of this thread's worker; 0 outside of any.
+    static WORKER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The lane of the present thread, from 1 to [`MAX_LANES`]; 0 outside of any.
+/// The worker of the present thread, from 1 to [`MAX_WORKERS`]; 0 outside of any.
 #[must_use]
-pub fn here() -> usize {
-    LANE.get()
+pub fn current() -> usize {
+    WORKER.get()
 }
 
-/// Threads to serve on; they end with this.
+/// The worker threads; they end when this is dropped.
 #[derive(Debug)]
-pub struct Lanes {
-    lanes: Vec<Handle>,
+pub struct Workers {
+    workers: Vec<Handle>,
     next: AtomicUsize,
-    places: Places,
+    limit: ConnectionLimit,
     /// Dropped, it ends the threads.
     running: watch::Sender<()>,
     /// Closed once they have ended.
     ended: mpsc::Receiver<()>,
 }
 
-impl Lanes {
-    /// One lane a processor.
+impl Workers {
+    /// Starts one worker a processor.
     ///
     /// # Errors
     /// Where a thread cannot be started.
@@ -57,22 +57,22 @@ impl Lanes {
         let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (running, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
-        let start = |number| lane(number, stopped.clone(), alive.clone());
-        let lanes = (1..=count.min(MAX_LANES)).map(start).collect::<io::Result<_>>()?;
-        let (next, places) = (AtomicUsize::new(0), Places::of_system());
-        Ok(Self { lanes, next, places, running, ended })
+        let start = |number| worker(number, stopped.clone(), alive.clone());
+        let workers = (1..=count.min(MAX_WORKERS)).map(start).collect::<io::Result<_>>()?;
+        let (next, limit) = (AtomicUsize::new(0), ConnectionLimit::of_system());
+        Ok(Self { workers, next, limit, running, ended })
     }
 
-    /// The present runtime as the only lane.
+    /// The present runtime as the only worker.
     ///
     /// # Panics
     /// Outside of a runtime.
     #[must_use]
     pub fn this_runtime() -> Self {
-        let lanes = vec![Handle::current()];
+        let workers = vec![Handle::current()];
         let (running, ended) = (watch::channel(()).0, mpsc::channel(1).1);
-        let (next, places) = (AtomicUsize::new(0), Places::of_system());
-        Self { lanes, next, places, running, ended }
+        let (next, limit) = (AtomicUsize::new(0), ConnectionLimit::of_system());
+        Self { workers, next, limit, running, ended }
     }
 
     /// Breaks off what is still running and waits until all of it is gone: what it leaves
@@ -83,33 +83,33 @@ impl Lanes {
         drop(running);
         // Nothing is ever sent.
         if timeout(END, ended.recv()).await.is_err() {
-            tracing::warn!("a lane does not end; what it was doing is lost");
+            tracing::warn!("a worker does not end; what it was doing is lost");
         }
     }
 
-    /// The places of all who are served on these lanes.
-    pub(super) fn places(&self) -> &Places {
-        &self.places
+    /// The limit of what is served on these workers.
+    pub(super) fn connection_limit(&self) -> &ConnectionLimit {
+        &self.limit
     }
 
-    /// Runs `work` on one lane, by turns.
+    /// Runs `work` on the next worker, round robin.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        if let Some(lane) = self.lanes.get(turn % self.lanes.len().max(1)) {
-            lane.spawn(work);
+        if let Some(worker) = self.workers.get(turn % self.workers.len().max(1)) {
+            worker.spawn(work);
         }
     }
 }
 
-fn lane(
+fn worker(
     number: usize,
     mut stopped: watch::Receiver<()>,
     alive: mpsc::Sender<()>,
 ) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
-    std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
-        LANE.set(number);
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        WORKER.set(number);
         // Nothing is ever sent: the channel closes.
         runtime.block_on(async { while timeout(TICK, stopped.changed()).await.is_err() {} });
         runtime.shutdown_background();
@@ -124,36 +124,36 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_running_is_gone_once_they_are_closed() {
-        let lanes = Lanes::start().unwrap();
+        let workers = Workers::start().unwrap();
         let (held, mut count) = mpsc::channel::<()>(1);
-        for _ in 0..lanes.lanes.len() * 4 {
+        for _ in 0..workers.workers.len() * 4 {
             let held = held.clone();
-            lanes.spawn(async move {
+            workers.spawn(async move {
                 let _held = held;
                 std::future::pending::<()>().await;
             });
         }
         drop(held);
-        lanes.close().await;
+        workers.close().await;
         assert_eq!(count.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     }
 
     #[tokio::test]
     async fn work_goes_to_each_lane_in_turn() {
-        let lanes = Lanes::start().unwrap();
-        let count = lanes.lanes.len();
+        let workers = Workers::start().unwrap();
+        let count = workers.workers.len();
         let mut seen = Vec::new();
         for _ in 0..count * 2 {
-            let (answer, lane) = tokio::sync::oneshot::channel();
-            lanes.spawn(async move {
+            let (answer, worker) = tokio::sync::oneshot::channel();
+            workers.spawn(async move {
                 // Still there after having waited.
                 tokio::task::yield_now().await;
-                let _ = answer.send(here());
+                let _ = answer.send(current());
             });
-            seen.push(lane.await.unwrap());
+            seen.push(worker.await.unwrap());
         }
         let expected: Vec<usize> = (1..=count).chain(1..=count).collect();
         assert_eq!(seen, expected);
-        assert_eq!(here(), 0);
+        assert_eq!(current(), 0);
     }
 }

@@ -1,9 +1,9 @@
-//! What a client still sends when its answer is out. A socket that is closed with bytes
-//! unread is reset, and a reset takes the answer from a client that means to read it once
-//! its body is sent. So what comes is thrown away for a while, into a buffer that is
-//! nobody's, and none of it is ever taken for a request (RFC 9112, section 9.6). Over
-//! HTTP/2 a stream can be given up without any harm (RFC 9113, section 8.1), but not
-//! every client reads its answer then; there the same is done with a body.
+//! Lingering close. Closing a socket with bytes unread resets the connection, and a client
+//! that still sends its body then loses the answer. So after the answer, what the client
+//! sends is discarded for a limited time; none of it is ever taken for a request (RFC 9112,
+//! section 9.6). Over HTTP/2 a stream may be reset without harm (RFC 9113, section 8.1),
+//! but not every client reads its answer then, so that the rest of a body is discarded
+//! there too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,44 +19,48 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::Body;
 
-/// Bytes that are thrown away at most; with more, the connection or stream is reset.
-const MOST: usize = 64 << 20;
+/// Bytes discarded at most; with more, the connection or stream is reset.
+const MAX_BYTES: usize = 64 << 20;
 
-/// How long nothing may come.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How long the client may send nothing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long it may take in all: less than a connection may lie idle.
-const WHILE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that are read at a time.
-const PIECE: usize = 16 << 10;
+const CHUNK: usize = 16 << 10;
 
-/// How much more is thrown away of what a client sends, and for how long.
+/// How many more bytes of a client are discarded, and for how long.
 #[derive(Debug)]
-pub(super) struct Leftover {
+pub(super) struct LingeringClose {
     left: usize,
     silence: Pin<Box<Sleep>>,
     end: Pin<Box<Sleep>>,
 }
 
-impl Leftover {
+impl LingeringClose {
     /// From now on.
     pub(super) fn new() -> Self {
-        Self { left: MOST, silence: Box::pin(sleep(SILENCE)), end: Box::pin(sleep(WHILE)) }
+        Self {
+            left: MAX_BYTES,
+            silence: Box::pin(sleep(IDLE_TIMEOUT)),
+            end: Box::pin(sleep(TIMEOUT)),
+        }
     }
 
-    /// Throws away what comes of `stream`; resolves at its end, or at the first limit.
+    /// Discards what `stream` sends; resolves at its end, or at the first limit.
     pub(super) fn poll_discard<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut piece = [0; PIECE];
+        let mut chunk = [0; CHUNK];
         loop {
             if self.end.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
-            let mut buffer = ReadBuf::new(&mut piece);
+            let mut buffer = ReadBuf::new(&mut chunk);
             match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
                 Poll::Pending => return self.silence.as_mut().poll(context),
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
@@ -66,22 +70,22 @@ impl Leftover {
                         return Poll::Ready(());
                     }
                     self.left -= read;
-                    self.silence.as_mut().reset(Instant::now() + SILENCE);
+                    self.silence.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
                 }
             }
         }
     }
 }
 
-/// A body that comes in over HTTP/2. What nobody has read of it when it is dropped is
-/// thrown away as it comes.
-pub(super) fn read_out(body: Incoming) -> Body {
-    if body.is_end_stream() { Body::empty() } else { Body::new(ReadOut(Some(body))) }
+/// A body that comes in over HTTP/2. What is unread when it is dropped is discarded as it
+/// arrives.
+pub(super) fn drain_on_drop(body: Incoming) -> Body {
+    if body.is_end_stream() { Body::empty() } else { Body::new(DrainOnDrop(Some(body))) }
 }
 
-struct ReadOut(Option<Incoming>);
+struct DrainOnDrop(Option<Incoming>);
 
-impl HttpBody for ReadOut {
+impl HttpBody for DrainOnDrop {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -104,19 +108,19 @@ impl HttpBody for ReadOut {
     }
 }
 
-impl Drop for ReadOut {
+impl Drop for DrainOnDrop {
     fn drop(&mut self) {
         let left = self.0.take().filter(|body| !body.is_end_stream());
         if let (Some(body), Ok(here)) = (left, Handle::try_current()) {
-            here.spawn(async { timeout(WHILE, discard(body)).await });
+            here.spawn(async { timeout(TIMEOUT, discard(body)).await });
         }
     }
 }
 
-/// Throws away what comes of `body`, until its end or a limit.
+/// Discards `body`, until its end or a limit.
 async fn discard(mut body: Incoming) {
-    let mut left = MOST;
-    while let Ok(Some(Ok(frame))) = timeout(SILENCE, body.frame()).await {
+    let mut left = MAX_BYTES;
+    while let Ok(Some(Ok(frame))) = timeout(IDLE_TIMEOUT, body.frame()).await {
         match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(less) => left = less,
             None => return,
@@ -132,13 +136,13 @@ mod tests {
 
     use super::*;
 
-    /// What `client` comes to before it is shown out, and after how long.
-    async fn shown_out(client: impl AsyncFnMut(&mut tokio::io::DuplexStream)) -> (usize, Duration) {
-        let (mut ours, mut theirs) = tokio::io::duplex(PIECE);
-        let (began, mut leftover) = (Instant::now(), Leftover::new());
+    /// How many bytes of `client` are discarded, and for how long.
+    async fn lingered(client: impl AsyncFnMut(&mut tokio::io::DuplexStream)) -> (usize, Duration) {
+        let (mut ours, mut theirs) = tokio::io::duplex(CHUNK);
+        let (began, mut lingering) = (Instant::now(), LingeringClose::new());
         let discarding = async {
-            poll_fn(|context| leftover.poll_discard(&mut ours, context)).await;
-            (MOST - leftover.left, began.elapsed())
+            poll_fn(|context| lingering.poll_discard(&mut ours, context)).await;
+            (MAX_BYTES - lingering.left, began.elapsed())
         };
         let mut client = client;
         let sending = async {
@@ -146,38 +150,38 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            shown_out = discarding => shown_out,
+            lingered = discarding => lingered,
             () = sending => unreachable!(),
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_stops_sending_is_waited_for_a_little() {
-        let (read, took) = shown_out(async |stream| stream.write_all(b"abc").await.unwrap()).await;
-        assert!(read == 3 && took >= SILENCE && took < SILENCE * 2, "{read} {took:?}");
-        let (read, took) = shown_out(async |stream| {
-            stream.write_all(&[0; 3 * PIECE]).await.unwrap();
+        let (read, took) = lingered(async |stream| stream.write_all(b"abc").await.unwrap()).await;
+        assert!(read == 3 && took >= IDLE_TIMEOUT && took < IDLE_TIMEOUT * 2, "{read} {took:?}");
+        let (read, took) = lingered(async |stream| {
+            stream.write_all(&[0; 3 * CHUNK]).await.unwrap();
             stream.shutdown().await.unwrap();
         })
         .await;
-        assert_eq!((read, took), (3 * PIECE, Duration::ZERO));
+        assert_eq!((read, took), (3 * CHUNK, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_byte_a_second_comes_to_an_end() {
-        let (read, took) = shown_out(async |stream| {
+        let (read, took) = lingered(async |stream| {
             while stream.write_all(b"a").await.is_ok() {
                 sleep(Duration::from_secs(1)).await;
             }
         })
         .await;
-        assert!(took >= WHILE && took < WHILE + SILENCE && read <= 31, "{read} {took:?}");
+        assert!(took >= TIMEOUT && took < TIMEOUT + IDLE_TIMEOUT && read <= 31, "{read} {took:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_sends_for_ever_is_cut_off() {
         let (read, _) =
-            shown_out(async |stream| while stream.write_all(&[0; PIECE]).await.is_ok() {}).await;
-        assert_eq!(read, MOST);
+            lingered(async |stream| while stream.write_all(&[0; CHUNK]).await.is_ok() {}).await;
+        assert_eq!(read, MAX_BYTES);
     }
 }

@@ -1,0 +1,514 @@
+//! A budget for the memory that held bodies take: bodies of requests, and answers of servers.
+//!
+//! One budget is shared by all senders. One sender may take half of what the others leave,
+//! so that none crowds out the rest; a sender's only body may take all that is left. So may
+//! one of a sender's answers that have come in part and wait for more (`exceeds_share`), and
+//! one of all those may exceed the budget itself (an overdraft): without that, answers in
+//! part could wait for each other for ever.
+//!
+//! A request is counted with the tree that its JSON becomes, which may be many times as
+//! large, and is refused where memory is short. An answer waits for memory, and its server
+//! with it: what it reports has been done already. Requests and answers have a budget each:
+//! a request keeps its reservation until it is answered, and would else wait for itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// Bytes that bodies take together, at most; twice the largest body where that is more.
+pub(crate) const BUDGET: usize = 256 << 20;
+
+/// Bodies up to this size, in bytes, are not counted: connections bound them.
+pub(crate) const SMALL: usize = 64 << 10;
+
+/// What a value of JSON takes in a tree, at most, in bytes.
+const JSON_VALUE: usize = 128;
+
+/// How long an answer waits for memory; longer than a client may go without reading the
+/// answers that hold it.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(90);
+
+/// Counts the bytes held. Clones share the count.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryBudget(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    taken: Mutex<Taken>,
+    /// Notified when memory is released.
+    released: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_sender: HashMap<Arc<str>, usize>,
+    /// Senders with an answer that exceeds their share.
+    over_share: HashSet<Arc<str>>,
+    /// An answer exceeds the budget.
+    has_overdraft: bool,
+}
+
+/// The budget as answers to one sender's requests draw on it.
+#[derive(Debug, Clone)]
+pub struct SenderBudget {
+    budget: MemoryBudget,
+    sender: Arc<str>,
+}
+
+/// The bytes reserved for one body; released when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: MemoryBudget,
+    sender: Arc<str>,
+    holds: Holds,
+    bytes: usize,
+    /// It may take more than its sender's share.
+    exceeds_share: bool,
+    /// It may take more than the budget has.
+    is_overdraft: bool,
+}
+
+/// What a reservation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Refused where memory is short.
+    Request,
+    /// Waits for memory.
+    Answer,
+}
+
+impl MemoryBudget {
+    /// An empty reservation for the body of a request of `sender`.
+    #[must_use]
+    pub fn reservation(&self, sender: &Arc<str>) -> Reservation {
+        self.begin(sender, Holds::Request)
+    }
+
+    /// The budget for answers to `sender`.
+    #[must_use]
+    pub fn for_sender(&self, sender: &Arc<str>) -> SenderBudget {
+        SenderBudget { budget: self.clone(), sender: Arc::clone(sender) }
+    }
+
+    /// The whole budget, reserved by another sender.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> Reservation {
+        let mut reservation = self.reservation(&"somebody else".into());
+        assert!(reservation.try_reserve(BUDGET, 0));
+        reservation
+    }
+
+    fn begin(&self, sender: &Arc<str>, holds: Holds) -> Reservation {
+        let (budget, sender) = (self.clone(), Arc::clone(sender));
+        Reservation { budget, sender, holds, bytes: 0, exceeds_share: false, is_overdraft: false }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SenderBudget {
+    /// An empty reservation for an answer.
+    #[must_use]
+    pub fn reservation(&self) -> Reservation {
+        self.budget.begin(&self.sender, Holds::Answer)
+    }
+
+    /// `answer` with a reservation of its own attached; `max` is the size of the largest
+    /// allowed, in bytes. `None` where memory was short for [`MAX_WAIT`].
+    pub(crate) async fn reserve(&self, answer: Bytes, max: usize) -> Option<Bytes> {
+        let mut reservation = self.reservation();
+        reservation.reserve(answer.len(), max).await.then(|| reservation.attach(answer))
+    }
+}
+
+/// [`SenderBudget::reserve`] where answers are counted; else `answer` as it is.
+pub(crate) async fn reserve(
+    budget: Option<&SenderBudget>,
+    answer: Bytes,
+    max: usize,
+) -> Option<Bytes> {
+    match budget {
+        Some(budget) => budget.reserve(answer, max).await,
+        None => Some(answer),
+    }
+}
+
+/// The reservation of messages that arrive in pieces and are handed out whole, one after the
+/// other. Without a budget, nothing is counted.
+#[derive(Debug)]
+pub(crate) struct StreamReservation(Option<(SenderBudget, Reservation)>);
+
+impl StreamReservation {
+    /// Nothing has arrived yet.
+    pub(crate) fn new(budget: Option<&SenderBudget>) -> Self {
+        Self(budget.map(|budget| (budget.clone(), budget.reservation())))
+    }
+
+    /// Reserves `bytes` for what has arrived; see [`Reservation::reserve`].
+    pub(crate) async fn reserve(&mut self, bytes: usize, max: usize) -> bool {
+        match &mut self.0 {
+            Some((_, reservation)) => reservation.reserve(bytes, max).await,
+            None => true,
+        }
+    }
+
+    /// Attaches the reservation to `whole` where it is large, and begins a new one.
+    pub(crate) fn attach(&mut self, whole: Bytes) -> Bytes {
+        match &mut self.0 {
+            Some((budget, reservation)) if whole.len() > SMALL => {
+                std::mem::replace(reservation, budget.reservation()).attach(whole)
+            }
+            _ => whole,
+        }
+    }
+
+    /// What has arrived is no longer held.
+    pub(crate) fn release(&mut self) {
+        if let Some((_, reservation)) = &mut self.0 {
+            reservation.release();
+        }
+    }
+}
+
+impl Reservation {
+    /// Grows the reservation to `bytes` of a body, where the largest allowed has `max`; `false`
+    /// where memory is short.
+    #[must_use]
+    pub(crate) fn try_reserve(&mut self, bytes: usize, max: usize) -> bool {
+        if bytes <= SMALL.max(self.bytes) {
+            return true;
+        }
+        let more = bytes - self.bytes;
+        let budget = BUDGET.max(max.saturating_mul(2));
+        let mut taken = self.budget.taken();
+        let own = taken.by_sender.get(&self.sender).copied().unwrap_or_default();
+        let left_by_others = budget.saturating_sub(taken.all - own);
+        let is_only_one = own == self.bytes;
+        let (all, own) = (taken.all.saturating_add(more), own.saturating_add(more));
+        // Answers that have come in part would wait for each other: one of a sender's may
+        // exceed the share, and one of all the budget, by what is left of it to come.
+        let may_exceed = self.bytes > 0 && self.holds == Holds::Answer;
+        let exceeds_budget = all > budget;
+        if exceeds_budget && !(may_exceed && (self.is_overdraft || !taken.has_overdraft)) {
+            return false;
+        }
+        if !is_only_one && own > left_by_others / 2 {
+            if !may_exceed || !self.exceeds_share && !taken.over_share.insert(self.sender.clone()) {
+                return false;
+            }
+            self.exceeds_share = true;
+        }
+        if exceeds_budget {
+            (self.is_overdraft, taken.has_overdraft) = (true, true);
+        }
+        taken.all = all;
+        taken.by_sender.insert(Arc::clone(&self.sender), own);
+        self.bytes = bytes;
+        true
+    }
+
+    /// The same, but an answer waits for memory; `false` after [`MAX_WAIT`]. Cancel-safe.
+    pub(crate) async fn reserve(&mut self, bytes: usize, max: usize) -> bool {
+        if self.try_reserve(bytes, max) {
+            return true;
+        }
+        if self.holds == Holds::Request {
+            return false;
+        }
+        let state = Arc::clone(&self.budget.0);
+        let reserving = async {
+            loop {
+                // Registered before the attempt, so that no release in between is missed.
+                let released = state.released.notified();
+                if self.try_reserve(bytes, max) {
+                    return;
+                }
+                released.await;
+            }
+        };
+        timeout(MAX_WAIT, reserving).await.is_ok()
+    }
+
+    /// Reserves an answer's declared length before it arrives. Two that have half of theirs
+    /// might wait for each other.
+    pub(super) async fn reserve_declared(&mut self, length: u64, max: usize) -> bool {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.holds == Holds::Request || self.reserve(length, max).await
+    }
+
+    /// Whether this waits where memory is short.
+    pub(super) fn waits(&self) -> bool {
+        self.holds == Holds::Answer
+    }
+
+    /// Attaches the reservation to `bytes`, of which `max` are allowed: it is released with
+    /// their last copy. A request's is grown first by the tree that its JSON may become;
+    /// `None` where memory is short.
+    pub(super) fn try_attach(mut self, bytes: Bytes, max: usize) -> Option<Bytes> {
+        if self.holds == Holds::Request && !self.try_reserve(weight(&bytes), max) {
+            return None;
+        }
+        Some(self.attach(bytes))
+    }
+
+    /// Attaches the reservation to `bytes`: it is released with their last copy.
+    pub(crate) fn attach(mut self, bytes: Bytes) -> Bytes {
+        if self.holds == Holds::Answer {
+            self.shrink(if bytes.len() > SMALL { bytes.len() } else { 0 });
+        }
+        match self.bytes {
+            0 => bytes,
+            _ => Bytes::from_owner(Attached { bytes, _reservation: self }),
+        }
+    }
+
+    /// Releases all of it.
+    pub(crate) fn release(&mut self) {
+        self.shrink(0);
+    }
+
+    /// Releases what is beyond `bytes`.
+    fn shrink(&mut self, bytes: usize) {
+        if self.bytes <= bytes {
+            return;
+        }
+        let less = self.bytes - bytes;
+        self.bytes = bytes;
+        let mut taken = self.budget.taken();
+        taken.all -= less;
+        if let Some(own) = taken.by_sender.get_mut(&self.sender) {
+            *own -= less;
+            if *own == 0 {
+                taken.by_sender.remove(&self.sender);
+            }
+        }
+        if bytes == 0 && std::mem::take(&mut self.exceeds_share) {
+            taken.over_share.remove(&self.sender);
+        }
+        if bytes == 0 && std::mem::take(&mut self.is_overdraft) {
+            taken.has_overdraft = false;
+        }
+        drop(taken);
+        self.budget.0.released.notify_waiters();
+    }
+}
+
+/// What `bytes` take with their tree, in bytes: no value stands without a comma or a
+/// bracket in front, but for the one that is all of it.
+fn weight(bytes: &[u8]) -> usize {
+    let (mut values, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    bytes.len().saturating_add(values.saturating_mul(JSON_VALUE))
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+struct Attached {
+    bytes: Bytes,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Attached {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 1 << 20;
+
+    #[test]
+    fn one_sender_has_half_and_releases_it() {
+        let budget = MemoryBudget::default();
+        let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+        let mut reservations = Vec::new();
+        loop {
+            let mut reservation = budget.reservation(&one);
+            if !reservation.try_reserve(MAX, MAX) {
+                break;
+            }
+            reservations.push(reservation);
+        }
+        assert_eq!(reservations.len() * MAX, BUDGET / 2);
+        assert!(budget.reservation(&one).try_reserve(SMALL, MAX), "what is small is not counted");
+        assert!(budget.reservation(&other).try_reserve(MAX, MAX));
+        let reservation = reservations.pop().unwrap();
+        let bytes = reservation.try_attach(Bytes::from_static(b"held"), MAX).unwrap();
+        let copy = bytes.clone();
+        drop(bytes);
+        assert!(!budget.reservation(&one).try_reserve(MAX, MAX), "a copy is still there");
+        drop(copy);
+        assert!(budget.reservation(&one).try_reserve(MAX, MAX));
+        drop(reservations);
+        let taken = budget.taken();
+        assert!(taken.all == 0 && taken.by_sender.is_empty(), "{taken:?}");
+    }
+
+    #[test]
+    fn everyone_leaves_half_to_the_others() {
+        let budget = MemoryBudget::default();
+        let mut reservations = Vec::new();
+        for (sender, may) in [("one", BUDGET / 2), ("two", BUDGET / 4), ("three", BUDGET / 8)] {
+            let sender = Arc::from(sender);
+            let all = std::iter::from_fn(|| {
+                let mut reservation = budget.reservation(&sender);
+                reservation.try_reserve(MAX, MAX).then_some(reservation)
+            });
+            let all: Vec<_> = all.collect();
+            assert_eq!(all.len() * MAX, may, "{sender}");
+            reservations.extend(all);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_waits_for_memory_and_not_for_ever() {
+        let budget = MemoryBudget::default();
+        let own = budget.for_sender(&"one".into());
+        let mut held = Vec::new();
+        for _ in 0..BUDGET / 2 / MAX {
+            held.push(own.reserve(Bytes::from(vec![0; MAX]), MAX).await.unwrap());
+        }
+        let began = tokio::time::Instant::now();
+        assert_eq!(own.reserve(Bytes::from(vec![0; MAX]), MAX).await, None);
+        assert_eq!(began.elapsed(), MAX_WAIT);
+        assert!(own.reserve(Bytes::from(vec![0; SMALL]), MAX).await.is_some(), "it is small");
+        let released = async {
+            tokio::time::sleep(MAX_WAIT / 2).await;
+            drop(held.pop());
+        };
+        let (kept, ()) = tokio::join!(own.reserve(Bytes::from(vec![0; MAX]), MAX), released);
+        assert!(kept.is_some());
+        drop((held, kept));
+        assert_eq!(budget.taken().all, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_have_come_in_part_do_not_wait_for_each_other() {
+        let budget = MemoryBudget::default();
+        let own = budget.for_sender(&"one".into());
+        let part = 2 * SMALL;
+        let mut begun = Vec::new();
+        loop {
+            let mut reservation = own.reservation();
+            if !reservation.try_reserve(part, MAX) {
+                break;
+            }
+            begun.push(reservation);
+        }
+        assert_eq!(begun.len() * part, BUDGET / 2);
+        // Each comes to its end, in turn, and is taken.
+        let mut waiting: Vec<_> =
+            begun.iter_mut().take(9).map(|reservation| reservation.reserve(MAX, MAX)).collect();
+        assert!(waiting.remove(0).await);
+        assert!(!waiting.remove(0).await, "the first one is still held");
+        drop(waiting);
+        drop(begun.remove(0));
+        for mut reservation in begun.drain(..9) {
+            assert!(reservation.reserve(MAX, MAX).await);
+        }
+        drop(begun);
+        let taken = budget.taken();
+        assert!(taken.all == 0 && taken.over_share.is_empty(), "{taken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nor_do_those_of_several_senders() {
+        let budget = MemoryBudget::default();
+        let part = 2 * SMALL;
+        let of_sender = |sender: usize| {
+            let budget = budget.for_sender(&sender.to_string().into());
+            std::iter::from_fn(|| {
+                let mut reservation = budget.reservation();
+                reservation.try_reserve(part, MAX).then_some(reservation)
+            })
+            .collect::<Vec<_>>()
+        };
+        let mut begun: Vec<Vec<Reservation>> =
+            (0..).map(of_sender).take_while(|begun| !begun.is_empty()).collect();
+        assert!(begun.len() > 5 && budget.taken().all > BUDGET - MAX);
+        let beyond = begun.iter_mut().map(|of_one| of_one[0].reserve(MAX, MAX));
+        let taken = futures_util::future::join_all(beyond).await;
+        assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+        assert!(budget.taken().all <= BUDGET + MAX);
+        // Each comes to its end, in turn, and is taken.
+        for mut of_one in begun {
+            assert!(of_one[0].reserve(MAX, MAX).await);
+        }
+        let taken = budget.taken();
+        assert!(taken.all == 0 && !taken.has_overdraft, "{taken:?}");
+    }
+
+    #[test]
+    fn an_answer_releases_what_it_does_not_need() {
+        let budget = MemoryBudget::default();
+        let mut reservation = budget.for_sender(&"one".into()).reservation();
+        assert!(reservation.try_reserve(MAX, MAX));
+        let kept = reservation.attach(Bytes::from(vec![0; SMALL + 1]));
+        assert_eq!(budget.taken().all, SMALL + 1, "without a tree");
+        drop(kept);
+        let mut reservation = budget.for_sender(&"one".into()).reservation();
+        assert!(reservation.try_reserve(MAX, MAX));
+        let _small = reservation.attach(Bytes::from_static(b"small"));
+        assert_eq!(budget.taken().all, 0);
+    }
+
+    #[test]
+    fn what_stands_in_a_string_is_no_value() {
+        for (text, values) in
+            [("", 0), (r#"[1,{"a":[]}]"#, 4), (r#"{"a,b[":"c,\",{d\\"}"#, 1), (r#"["\\",","]"#, 2)]
+        {
+            assert_eq!(weight(text.as_bytes()), text.len() + values * JSON_VALUE, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_counted_with_its_tree() {
+        let budget = MemoryBudget::default();
+        let sender = Arc::from("one");
+        let nested = Bytes::from("[".repeat(SMALL));
+        let kept = budget.reservation(&sender).try_attach(nested.clone(), MAX);
+        assert_eq!(budget.taken().all, SMALL * (1 + JSON_VALUE));
+        let more: Vec<_> = (0..1000)
+            .map_while(|_| budget.reservation(&sender).try_attach(nested.clone(), MAX))
+            .collect();
+        assert_eq!(more.len() + 1, BUDGET / 2 / (SMALL * (1 + JSON_VALUE)));
+        drop((kept, more));
+        assert_eq!(budget.taken().all, 0);
+    }
+
+    #[test]
+    fn the_largest_body_always_fits_an_unused_budget() {
+        let budget = MemoryBudget::default();
+        let max = 2 * BUDGET;
+        let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+        let (mut first, mut second) = (budget.reservation(&one), budget.reservation(&other));
+        assert!(
+            first.try_reserve(max / 2, max)
+                && first.try_reserve(max, max)
+                && second.try_reserve(max, max)
+        );
+        assert!(!budget.reservation(&"third".into()).try_reserve(SMALL + 1, max));
+    }
+}
