@@ -21,7 +21,7 @@ use crate::mcp::bridge::Bridging;
 use crate::mcp::http::secrets::Secrets;
 use crate::net::client::Client;
 use crate::net::memory::MemoryBudget;
-use crate::policy::book::Book;
+use crate::policy::catalog::PolicyCatalog;
 use crate::policy::live::Policies;
 use crate::policy::{Mode, ToolHints, write_policy};
 use crate::store::directory::Directory;
@@ -113,7 +113,7 @@ pub struct Host {
     /// Decides, where the agent and the server have no policy of their own.
     pub gate: Gate,
     /// Policies by name.
-    pub book: Arc<Book>,
+    pub catalog: Arc<PolicyCatalog>,
     /// Who may ask.
     pub directory: Arc<Directory>,
     /// The connections to the servers.
@@ -350,7 +350,7 @@ impl Hosted {
         }
         let hints: Vec<ToolHints> = registration.tools.iter().map(Tool::hints).collect();
         let name = policy_of(&registration.name);
-        let made = self.host.book.put(&name, &write_policy(&registration.name, &hints));
+        let made = self.host.catalog.put(&name, &write_policy(&registration.name, &hints));
         made.map_err(RegistrationError::Policy)?;
         Ok(Some(name))
     }

@@ -56,13 +56,13 @@ const PURE: &[&str] = &[
     "intent",
     "policy",
     "gate/pipeline.rs",
-    "gate/disguise.rs",
+    "gate/lookalike.rs",
     "mcp/bridge",
     "mcp/envelope.rs",
 ];
 
 /// The files below [`PURE`] whose very job is I/O.
-const IMPURE: &[&str] = &["policy/book.rs", "policy/live.rs", "policy/lookup.rs"];
+const IMPURE: &[&str] = &["policy/catalog.rs", "policy/live.rs", "policy/lookup.rs"];
 
 /// What a pure module does not name: I/O, the clock, the environment, waiting.
 const IMPURITIES: &[&str] = &[

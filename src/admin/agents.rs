@@ -280,8 +280,9 @@ impl Admin {
             let most = format_args!("a description has at most {MAX_DESCRIPTION} bytes");
             return Err(ApiError::invalid(most));
         }
-        if let Some(unknown) = policy.as_deref().filter(|policy| !self.book.knows(policy)) {
-            let names: Vec<String> = self.book.list().into_iter().map(|entry| entry.name).collect();
+        if let Some(unknown) = policy.as_deref().filter(|policy| !self.catalog.knows(policy)) {
+            let names: Vec<String> =
+                self.catalog.list().into_iter().map(|entry| entry.name).collect();
             let advice = advice(unknown, names.iter().map(String::as_str));
             return Err(ApiError::bad_request(
                 "unknown_policy",

@@ -85,7 +85,7 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json
         status: word,
         version: env!("CARGO_PKG_VERSION"),
         providers: names(),
-        policy_loaded: admin.book.is_as_written(),
+        policy_loaded: admin.catalog.is_as_written(),
         agents_count: admin.directory.len(),
         audit_db,
     };

@@ -31,7 +31,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::sync::Semaphore;
 
 use crate::gate::metrics::Metrics;
-use crate::policy::book::Book;
+use crate::policy::catalog::PolicyCatalog;
 use crate::store::directory::Directory;
 use crate::store::escalations::Escalations;
 use crate::store::read::Reader;
@@ -55,7 +55,7 @@ pub struct Admin {
     options: Options,
     store: Store,
     directory: Arc<Directory>,
-    book: Arc<Book>,
+    catalog: Arc<PolicyCatalog>,
     escalations: Escalations,
     metrics: Arc<Metrics>,
     cors_origins: ArcSwap<Vec<String>>,
@@ -76,7 +76,7 @@ pub struct AdminSettings {
     /// The agents.
     pub directory: Arc<Directory>,
     /// The policies.
-    pub book: Arc<Book>,
+    pub catalog: Arc<PolicyCatalog>,
     /// What the gate counts.
     pub metrics: Arc<Metrics>,
     /// Origins of pages that may call, `https://console.example`; none by default.
@@ -93,7 +93,7 @@ impl Admin {
             options,
             store,
             directory,
-            book,
+            catalog,
             metrics,
             cors_origins,
         } = settings;
@@ -105,7 +105,7 @@ impl Admin {
             options,
             store,
             directory,
-            book,
+            catalog,
             metrics,
             cors_origins: ArcSwap::from_pointee(cors_origins),
         })

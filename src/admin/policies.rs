@@ -12,7 +12,7 @@ use super::Admin;
 use super::error::{Answer, ApiError, Finding};
 use super::extract::{Named, Text, parse};
 use super::openapi::Refusals;
-use crate::policy::book::{BookError, Entry};
+use crate::policy::catalog::{CatalogError, Entry};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::{Seen, load_str};
 
@@ -80,9 +80,9 @@ pub(super) struct PolicyDeleted {
     responses((status = 200, body = [PolicyView]), Refusals), security(("master_key" = [])))]
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer<Json<Vec<PolicyView>>> {
     let list = admin.blocking(|admin| {
-        let entries = admin.book.list().into_iter();
+        let entries = admin.catalog.list().into_iter();
         let views = entries.map(|entry| {
-            let text = admin.book.text(&entry.name).unwrap_or_default();
+            let text = admin.catalog.text(&entry.name).unwrap_or_default();
             view(entry, &text)
         });
         Ok(views.collect())
@@ -99,8 +99,8 @@ pub(super) async fn get(
     Named(name): Named,
 ) -> Answer<Json<PolicyText>> {
     let get = admin.blocking(move |admin| {
-        let entry = admin.book.list().into_iter().find(|entry| entry.name == name);
-        let text = admin.book.text(&name);
+        let entry = admin.catalog.list().into_iter().find(|entry| entry.name == name);
+        let text = admin.catalog.text(&name);
         let (Some(entry), Some(yaml)) = (entry, text) else { return Err(unknown(&name)) };
         Ok(PolicyText { policy: view(entry, &yaml), yaml })
     });
@@ -142,7 +142,7 @@ pub(super) async fn delete(
     Named(name): Named,
 ) -> Answer<Json<PolicyDeleted>> {
     let delete = admin.blocking(move |admin| {
-        admin.book.delete(&name).map_err(refused)?;
+        admin.catalog.delete(&name).map_err(refused)?;
         tracing::info!(policy = name, "a policy was removed");
         let agents = admin.directory.registry().list()?.into_iter();
         let having = agents.filter(|agent| agent.policy.as_deref() == Some(&name));
@@ -166,7 +166,7 @@ impl Admin {
             (None, Some(name)) => name.clone(),
             (None, None) => file.name().to_string(),
         };
-        let saved_to = self.book.put(&name, &input.yaml).map_err(refused)?;
+        let saved_to = self.catalog.put(&name, &input.yaml).map_err(refused)?;
         tracing::info!(policy = name, "a policy was put in force");
         Ok(PolicyLoaded {
             status: "loaded",
@@ -210,12 +210,12 @@ fn unknown(name: &str) -> ApiError {
     ApiError::not_found(format_args!("there is no policy `{name}`"))
 }
 
-fn refused(error: BookError) -> ApiError {
+fn refused(error: CatalogError) -> ApiError {
     match error {
-        BookError::Name(_) => ApiError::invalid(error),
-        BookError::Invalid(found) => invalid(&found),
-        BookError::Unknown(_) => ApiError::not_found(error),
-        BookError::Io(_) => ApiError::internal(error),
+        CatalogError::Name(_) => ApiError::invalid(error),
+        CatalogError::Invalid(found) => invalid(&found),
+        CatalogError::Unknown(_) => ApiError::not_found(error),
+        CatalogError::Io(_) => ApiError::internal(error),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What every request goes through: decide, record, and only then a [`Permit`], the
 //! one key to the way out.
 
-mod disguise;
 pub mod escalate;
+mod lookalike;
 pub mod metrics;
 pub mod pipeline;
 pub mod refusals;

@@ -1,6 +1,6 @@
 //! The one place that decides. Pure: no clock, no file, no lock.
 
-use super::disguise::{self, Disguise};
+use super::lookalike::{self, Finding};
 use crate::action::{Action, Flaw, Malformed, Target};
 use crate::intent::{self, Intent, Judgement};
 use crate::policy::{Limit, Policy};
@@ -26,8 +26,8 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
         return refusal;
     }
     // Nor can what a lenient server would take for something else.
-    let disguised = disguised(action, policy);
-    if let Some(refusal) = disguised.as_ref().filter(|refusal| !refusal.observed) {
+    let lookalike = lookalike(action, policy);
+    if let Some(refusal) = lookalike.as_ref().filter(|refusal| !refusal.observed) {
         return refusal.clone();
     }
     // Cheap, and before everything dear: a flood must not buy itself conditions.
@@ -41,7 +41,7 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
     let verdict = policy.judge(action, found.intent);
     let verdict = Verdict { unsure: is_unsure(&found), ..verdict };
     // What only observes gives way to whatever else refuses.
-    disguised.or(exceeded).filter(|_| verdict.lets_through()).unwrap_or(verdict)
+    lookalike.or(exceeded).filter(|_| verdict.lets_through()).unwrap_or(verdict)
 }
 
 /// Whether nothing like `action` could pass, whatever its arguments: it need not be
@@ -71,8 +71,8 @@ fn validate(action: &Action) -> Option<Verdict> {
     Some(Verdict::refusal(stage, "gate", reason))
 }
 
-fn disguised(action: &Action, policy: &Policy) -> Option<Verdict> {
-    let Disguise { words, observed } = disguise::find(action, policy)?;
+fn lookalike(action: &Action, policy: &Policy) -> Option<Verdict> {
+    let Finding { words, observed } = lookalike::find(action, policy)?;
     let refusal = Verdict::refusal(Stage::Validation, "gate", Reason::Malformed(words));
     Some(Verdict { observed, intent: intent::of(action), ..refusal })
 }

@@ -44,10 +44,10 @@ fn a_reason_is_recorded_without_the_credentials_in_it() {
     assert!(row.reason.ends_with("is refused") && !row.reason.contains(&token), "{}", row.reason);
 }
 
-/// What observes is on trial: neither a tool, an argument nor a method in disguise is
+/// What observes is on trial: neither a tool, an argument nor a lookalike of a method is
 /// refused for its sake, and each is noted.
 #[test]
-fn a_disguise_that_only_observing_rules_mind_passes() {
+fn a_lookalike_that_only_observing_rules_name_passes() {
     let rules = "rules:
   - { tool: purge, effect: deny }
   - { tool: write, args: { path: x }, effect: deny }

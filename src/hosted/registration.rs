@@ -15,7 +15,7 @@ use crate::action::DeclaredHints;
 use crate::net::is_loopback;
 use crate::os::files::{private, replace};
 use crate::policy::ToolHints;
-use crate::policy::book::BookError;
+use crate::policy::catalog::CatalogError;
 
 /// The longest name of a server, in bytes.
 const MAX_NAME: usize = 2_000;
@@ -97,7 +97,7 @@ pub enum RegistrationError {
     Unkept(io::Error),
     /// The policy made from the hints cannot be put in force.
     #[error("the policy made from the hints: {0}")]
-    Policy(BookError),
+    Policy(CatalogError),
 }
 
 impl Tool {

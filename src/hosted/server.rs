@@ -112,8 +112,8 @@ impl Decides {
         host.gate.under(match (own, self) {
             (None, Self::Policies(policies)) => policies.handle(),
             (None, Self::Gate) => return host.gate.clone(),
-            (None, Self::Made(name)) => host.book.handle(name),
-            (Some(own), _) => host.book.handle(own),
+            (None, Self::Made(name)) => host.catalog.handle(name),
+            (Some(own), _) => host.catalog.handle(own),
         })
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::condition::{Condition, Failure};
-use super::disguise::is_disguised;
 use super::document::Hint;
 use super::glob::{Glob, PathGlob};
+use super::lookalike::has_lookalike;
 use super::matcher::{Matcher, Step};
-use super::truth::Truth;
+use super::ternary::Ternary;
 use super::uri;
 use crate::action::{Action, Body, Hints, HttpRequest, Provider};
 use crate::intent::Intent;
@@ -50,11 +50,11 @@ pub(crate) struct Subject<'a> {
 impl Clause {
     /// Whether every key matches. A key that does not ends it, so that what
     /// comes after can neither fail nor cost.
-    pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Truth, Failure> {
-        let mut truth = Truth::Yes;
+    pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Ternary, Failure> {
+        let mut truth = Ternary::True;
         for key in &self.keys {
             truth = truth.and(key.judge(subject)?);
-            if truth == Truth::No {
+            if truth == Ternary::False {
                 break;
             }
         }
@@ -99,7 +99,7 @@ impl Clause {
 }
 
 impl Key {
-    pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Truth, Failure> {
+    pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Ternary, Failure> {
         let Subject { action, intent } = subject;
         Ok(match self {
             Self::Tool(globs) => {
@@ -125,7 +125,7 @@ impl Key {
             }
             Self::Args(matcher) => {
                 or_no(action.target.args(), |args| match is_loose_uri(matcher, action, args) {
-                    true => Truth::Unjudged,
+                    true => Ternary::Unknown,
                     false => matcher.judge_object(args),
                 })
             }
@@ -135,10 +135,10 @@ impl Key {
                 or_no(action.target.http(), |http| matcher.judge_pairs(&http.headers))
             }
             Self::Any(clauses) => {
-                let mut truth = Truth::No;
+                let mut truth = Ternary::False;
                 for clause in clauses {
                     truth = truth.or(clause.judge(subject)?);
-                    if truth == Truth::Yes {
+                    if truth == Ternary::True {
                         break;
                     }
                 }
@@ -233,8 +233,8 @@ fn any(globs: &[Glob], name: &str) -> bool {
 }
 
 /// What does not have it, does not match.
-fn or_no<T>(has: Option<T>, judge: impl FnOnce(T) -> Truth) -> Truth {
-    has.map_or(Truth::No, judge)
+fn or_no<T>(has: Option<T>, judge: impl FnOnce(T) -> Ternary) -> Ternary {
+    has.map_or(Ternary::False, judge)
 }
 
 /// Whether the rule looks at the URI of a resource, and the server may read that as
@@ -248,29 +248,29 @@ fn is_loose_uri(matcher: &Matcher, action: &Action, args: &Object) -> bool {
 
 /// Whether the path matches, in full or as existing scripts write it: a rule holds
 /// for both forms, so that none can be missed by choosing the other. Where only
-/// another spelling of it does, it is the provider's to say, and unjudged.
-fn resource(globs: &[PathGlob], action: &Action) -> Truth {
-    let Some(http) = action.target.http() else { return Truth::No };
+/// another spelling of it does, it is the provider's to say, and unknown.
+fn resource(globs: &[PathGlob], action: &Action) -> Ternary {
+    let Some(http) = action.target.http() else { return Ternary::False };
     let either_form = |path: &str, matches: fn(&PathGlob, &str) -> bool| {
         let any = |path: &str| globs.iter().any(|glob| matches(glob, path));
         any(path) || http.provider.short_form(path).is_some_and(any)
     };
     if either_form(&http.path, PathGlob::matches) {
-        return Truth::Yes;
+        return Ternary::True;
     }
     let mut loose = http.provider.loose_forms(&http.path);
     match loose.any(|path| either_form(&path, PathGlob::matches_loosely)) {
-        true => Truth::Unjudged,
-        false => Truth::No,
+        true => Ternary::Unknown,
+        false => Ternary::False,
     }
 }
 
 /// A parameter whose name some server takes for the one that is looked at makes the
-/// query unjudged: `state[]`, ` state`, one behind a `;`; at Microsoft, where `$` is
+/// query unknown: `state[]`, ` state`, one behind a `;`; at Microsoft, where `$` is
 /// optional, `expand` for `$expand` in any case; at Google, whose parameters have two
 /// names (google/api/http.proto), `send_updates` for `sendUpdates`. At Slack, one in the
 /// body does.
-fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
+fn query(matcher: &Matcher, http: &HttpRequest) -> Ternary {
     let key: &str = &matcher.path;
     let is_spelt = |name: &str| {
         let name = name.trim();
@@ -284,7 +284,7 @@ fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
     };
     let is_it = |name: &str| is_spelt(name) || name.split('[').next().is_some_and(is_spelt);
     let names_it = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| is_it(name));
-    let is_disguised = |(name, value): &(String, String)| {
+    let has_lookalike = |(name, value): &(String, String)| {
         name != key && is_it(name) || value.split(';').skip(1).any(names_it)
     };
     let in_body = || match &http.body {
@@ -293,8 +293,8 @@ fn query(matcher: &Matcher, http: &HttpRequest) -> Truth {
         Body::Text(form) => form_urlencoded::parse(form.as_bytes()).any(|(name, _)| is_it(&name)),
         Body::Opaque => true,
     };
-    match http.query.iter().any(is_disguised) || http.provider == Provider::Slack && in_body() {
-        true => Truth::Unjudged,
+    match http.query.iter().any(has_lookalike) || http.provider == Provider::Slack && in_body() {
+        true => Ternary::Unknown,
         false => matcher.judge_pairs(&http.query),
     }
 }
@@ -305,17 +305,17 @@ fn without_humps(name: &str) -> impl Iterator<Item = u8> {
 }
 
 /// Slack takes what a method is given from the query, too.
-fn body(matcher: &Matcher, http: &HttpRequest) -> Truth {
+fn body(matcher: &Matcher, http: &HttpRequest) -> Ternary {
     let is_it = |(name, _): &(String, String)| matcher.begins_with(name);
     if http.provider == Provider::Slack && http.query.iter().any(is_it) {
-        return Truth::Unjudged;
+        return Ternary::Unknown;
     }
     match &http.body {
         Body::Empty => matcher.judge_missing(),
         // Somebody may take a member for another than the one that is looked at.
-        Body::Json(json) if is_disguised(json, &matcher.steps, &matcher.spelt) => Truth::Unjudged,
+        Body::Json(json) if has_lookalike(json, &matcher.steps, &matcher.spelt) => Ternary::Unknown,
         Body::Json(json) => matcher.judge_value(json),
         // There is something, but no path leads into it.
-        Body::Text(_) | Body::Opaque => Truth::Unjudged,
+        Body::Text(_) | Body::Opaque => Ternary::Unknown,
     }
 }

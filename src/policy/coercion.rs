@@ -9,7 +9,7 @@
 //! certainly another.
 
 use super::equality::equal;
-use super::{blank, host, numeral, place};
+use super::{host, numeral, relative_path, whitespace};
 use crate::fold::{fold, is_invisible};
 use crate::json::{Json, Number};
 
@@ -121,12 +121,12 @@ fn is_alike(text: &str, wanted: &str) -> bool {
     let mut letters = shown.chars().filter(|letter| !is_invisible(*letter));
     let is_longer = letters.nth(LONGER * (wanted.len() + LONGER)).is_some();
     let is_spaced = || {
-        let wanted = blank::spaced(&fold(wanted));
-        let mut readings = blank::readings(shown).into_iter();
+        let wanted = whitespace::collapsed(&fold(wanted));
+        let mut readings = whitespace::readings(shown).into_iter();
         readings.any(|reading| fold(&reading) == wanted)
     };
-    !is_longer && (fold(shown) == fold(wanted) || blank::has_some(wanted) && is_spaced())
-        || place::may_be(shown, wanted)
+    !is_longer && (fold(shown) == fold(wanted) || whitespace::is_in(wanted) && is_spaced())
+        || relative_path::may_be(shown, wanted)
         || host::may_be(shown, wanted)
 }
 

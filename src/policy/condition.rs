@@ -18,11 +18,11 @@ use cel::{Context, Env, ExecutionError, Value};
 use regex::Regex;
 
 use self::values::{text, value};
+use super::cel_analysis::{self, Comparison, Comparisons, Root};
 use super::diagnostic::nearest;
 use super::matcher::Step;
-use super::reads::{self, Comparison, Comparisons, Root};
 use super::regexes::{self, Regexes, Room};
-use super::truth::Truth;
+use super::ternary::Ternary;
 use crate::action::{Action, McpRequest};
 use crate::intent::Intent;
 
@@ -55,7 +55,7 @@ pub(crate) struct Condition {
     pub(super) arguments: Vec<Box<[Step]>>,
     /// The members of bodies that it looks at.
     pub(super) members: Vec<Box<[Step]>>,
-    /// Other spellings of their keys that rules look at: no disguises of them.
+    /// Other spellings of their keys that rules look at: no lookalikes of them.
     pub(super) spelt: Box<[Box<str>]>,
     /// What it holds arguments and bodies against.
     comparisons: Vec<Comparison>,
@@ -205,17 +205,17 @@ impl Condition {
                 Some((_, known)) => variables.push(*known),
                 None if TYPES.contains(&variable) || variable.starts_with('@') => {}
                 // What a comprehension binds is listed with the rest.
-                None if reads::binds(&expression, variable) => {}
+                None if cel_analysis::binds(&expression, variable) => {}
                 None => return Err(unknown("variable", variable, &names)),
             }
         }
-        let arguments = reads::ways(&expression, Root::Args);
+        let arguments = cel_analysis::ways(&expression, Root::Args);
         let mut about_method = Vec::new();
-        reads::parts_about(&expression, METHOD, &mut about_method);
+        cel_analysis::parts_about(&expression, METHOD, &mut about_method);
         let Comparisons { found: comparisons, is_all: only_compares, .. } =
             Comparisons::of(&expression, &regexes);
         let of_bodies = comparisons.iter().filter(|comparison| comparison.root == Root::Body);
-        let mut members = reads::ways(&expression, Root::Body);
+        let mut members = cel_analysis::ways(&expression, Root::Body);
         members.extend(of_bodies.map(|comparison| comparison.steps.clone()));
         let (variables, spelt) = (variables.into(), Box::default());
         Ok(Self {
@@ -269,16 +269,16 @@ impl Condition {
         }
     }
 
-    /// The same, unjudged where it hangs on how lenient servers read what is sent.
+    /// The same, unknown where it hangs on how lenient servers read what is sent.
     ///
     /// # Errors
     /// As above.
-    pub(crate) fn judge(&self, action: &Action, intent: Intent) -> Result<Truth, Failure> {
+    pub(crate) fn judge(&self, action: &Action, intent: Intent) -> Result<Ternary, Failure> {
         let holds = self.holds(action, intent)?;
         let is_in_doubt = self.hangs_on_keys(action, intent, holds)
             || self.hangs_on_doubts(action, intent, holds)
             || self.hangs_on_spelling(action, intent, holds);
-        Ok(if is_in_doubt { Truth::Unjudged } else { holds.into() })
+        Ok(if is_in_doubt { Ternary::Unknown } else { holds.into() })
     }
 
     fn evaluate(

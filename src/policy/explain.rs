@@ -9,7 +9,7 @@ use super::Policy;
 use super::clause::{Key, Subject};
 use super::compile::Rule;
 use super::rules::RuleSet;
-use super::truth::Truth;
+use super::ternary::Ternary;
 use crate::action::Action;
 use crate::intent::{self, Intent};
 use crate::verdict::{Decision, Stage, Verdict};
@@ -97,9 +97,9 @@ fn near_misses(rules: &RuleSet, decided: Option<&Rule>, subject: Subject<'_>) ->
 /// path is not near, however little else it asks for.
 fn near_miss(rule: &Rule, subject: Subject<'_>) -> Option<NearMiss> {
     let mut failing = rule.clause.keys.iter().filter(|key| match key.judge(subject) {
-        Ok(Truth::Yes) | Err(_) => false,
-        Ok(Truth::No) => true,
-        Ok(Truth::Unjudged) => rule.effect == Decision::Allow,
+        Ok(Ternary::True) | Err(_) => false,
+        Ok(Ternary::False) => true,
+        Ok(Ternary::Unknown) => rule.effect == Decision::Allow,
     });
     let key = failing.next()?;
     if failing.next().is_some() || is_another_thing(key) {

@@ -238,7 +238,7 @@ fn takes(taker: &Rule, rule: &Rule, case: &[Key]) -> bool {
 fn covers(wide: &Clause, case: &[Key], judges_alike: bool) -> bool {
     wide.keys.iter().all(|wide| match wide {
         Key::Any(clauses) => clauses.iter().any(|clause| covers(clause, case, judges_alike)),
-        // What may be unjudged must be the very same, and count the same way.
+        // What may be unknown must be the very same, and count the same way.
         Key::Args(_) | Key::Body(_) | Key::Query(_) | Key::Header(_) | Key::Not(_) => {
             judges_alike && case.iter().any(|narrow| same(wide, narrow))
         }

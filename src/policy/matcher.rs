@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 
 use regex::Regex;
 
+use super::alternate_spellings::AlternateSpellings;
 use super::equality::equal;
 use super::fields::{At, Reader, advise, advise_or};
 use super::glob::Glob;
-use super::respelt::Readings;
+use super::ternary::Ternary;
 use super::text::{Part, Text};
-use super::truth::Truth;
 use super::under::Folder;
 use super::yaml::{Node, Value};
 use super::{coercion, decimal, numeral};
@@ -31,7 +31,7 @@ pub(crate) struct Matcher {
     /// The path as it was written.
     pub(crate) path: Box<str>,
     pub(super) steps: Box<[Step]>,
-    /// Other spellings of its keys that rules look at: no disguises of them.
+    /// Other spellings of its keys that rules look at: no lookalikes of them.
     pub(super) spelt: Box<[Box<str>]>,
     check: Check,
 }
@@ -93,15 +93,15 @@ impl Matcher {
     }
 
     /// Judges the members of an object.
-    pub(crate) fn judge_object(&self, object: &Object) -> Truth {
+    pub(crate) fn judge_object(&self, object: &Object) -> Ternary {
         match self.steps.split_first() {
             Some((Step::Key(key), rest)) => self.member(object, key, rest),
-            _ => Truth::Unjudged,
+            _ => Ternary::Unknown,
         }
     }
 
     /// Judges any JSON value.
-    pub(crate) fn judge_value(&self, value: &Json) -> Truth {
+    pub(crate) fn judge_value(&self, value: &Json) -> Ternary {
         self.walk(value, &self.steps)
     }
 
@@ -111,19 +111,19 @@ impl Matcher {
     }
 
     /// Judges where there is nothing at all to look into.
-    pub(crate) fn judge_missing(&self) -> Truth {
+    pub(crate) fn judge_missing(&self) -> Ternary {
         self.check.missing()
     }
 
     /// Judges the values that `pairs` give under this name. Where a name is
     /// given twice, who reads it may take either: only what holds for all is
     /// certain.
-    pub(crate) fn judge_pairs(&self, pairs: &[(String, String)]) -> Truth {
+    pub(crate) fn judge_pairs(&self, pairs: &[(String, String)]) -> Ternary {
         let mut values = pairs.iter().filter(|(name, _)| **name == *self.path).peekable();
         if values.peek().is_none() {
             return self.check.missing();
         }
-        Truth::unanimous(values.map(|(_, value)| self.check.text(value)))
+        Ternary::unanimous(values.map(|(_, value)| self.check.text(value)))
     }
 
     /// The values that the path leads to in an object, as JSON, for people.
@@ -153,7 +153,7 @@ impl Matcher {
         })
     }
 
-    fn walk(&self, value: &Json, steps: &[Step]) -> Truth {
+    fn walk(&self, value: &Json, steps: &[Step]) -> Ternary {
         let Some((step, rest)) = steps.split_first() else { return self.check.value(value) };
         match (step, value) {
             (Step::Key(key), Json::Object(object)) => self.member(object, key, rest),
@@ -162,17 +162,17 @@ impl Matcher {
                 None => self.check.missing(),
             },
             (Step::Any, Json::Array(items)) => {
-                Truth::any(items.iter().map(|item| self.walk(item, rest)))
+                Ternary::any(items.iter().map(|item| self.walk(item, rest)))
             }
             (Step::All, Json::Array(items)) => {
-                Truth::all(items.iter().map(|item| self.walk(item, rest)))
+                Ternary::all(items.iter().map(|item| self.walk(item, rest)))
             }
             // The path leads through a value of another kind.
-            _ => Truth::Unjudged,
+            _ => Ternary::Unknown,
         }
     }
 
-    fn member(&self, object: &Object, key: &str, rest: &[Step]) -> Truth {
+    fn member(&self, object: &Object, key: &str, rest: &[Step]) -> Ternary {
         match object.get(key) {
             Some(value) => self.walk(value, rest),
             None => self.check.missing(),
@@ -230,7 +230,7 @@ impl Check {
     /// Whether it asks for this very value.
     pub(super) fn names(&self, value: &Json) -> bool {
         let is_exact = |operator: &Operator| matches!(operator, Operator::Eq(_) | Operator::In(_));
-        self.0.iter().all(is_exact) && self.value(value) == Truth::Yes
+        self.0.iter().all(is_exact) && self.value(value) == Ternary::True
     }
 
     /// Whether a value is neither what it asks for nor anything else. What only a text can
@@ -241,7 +241,7 @@ impl Check {
             Operator::Compare(..) => matches!(value, Json::Number(_)),
             _ => matches!(value, Json::String(_)),
         };
-        self.0.iter().all(is_asked) && self.value(value) == Truth::Unjudged
+        self.0.iter().all(is_asked) && self.value(value) == Ternary::Unknown
     }
 
     fn compile(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Self> {
@@ -277,7 +277,7 @@ impl Check {
         (operators.len() == entries.len() && !entries.is_empty()).then(|| Self(operators.into()))
     }
 
-    fn value(&self, value: &Json) -> Truth {
+    fn value(&self, value: &Json) -> Ternary {
         match value {
             Json::String(text) => self.text(text),
             other => self.each(|operator| operator.on_value(other)),
@@ -285,20 +285,20 @@ impl Check {
     }
 
     /// A text is judged as it is written, and as it may be read.
-    fn text(&self, text: &str) -> Truth {
-        let Readings { others, names } = Readings::of(text);
+    fn text(&self, text: &str) -> Ternary {
+        let AlternateSpellings { others, names } = AlternateSpellings::of(text);
         let text = Text::new(text);
         let others: Vec<Text<'_>> = others.iter().map(|text| Text::new(text)).collect();
         let names: Vec<Text<'_>> = names.iter().map(|text| Text::new(text)).collect();
         self.each(|operator| operator.on_readings(&text, &others, &names))
     }
 
-    fn missing(&self) -> Truth {
+    fn missing(&self) -> Ternary {
         self.each(|operator| matches!(operator, Operator::Exists(false) | Operator::Not(_)).into())
     }
 
-    fn each(&self, judge: impl FnMut(&Operator) -> Truth) -> Truth {
-        Truth::all(self.0.iter().map(judge))
+    fn each(&self, judge: impl FnMut(&Operator) -> Ternary) -> Ternary {
+        Ternary::all(self.0.iter().map(judge))
     }
 }
 
@@ -402,31 +402,33 @@ fn each_text<T, E: ToString>(
 impl Operator {
     /// What holds of a text has to hold of each of the `others` that it may be, too. What
     /// does not may hold of it by one of its `names`.
-    fn on_readings(&self, text: &Text<'_>, others: &[Text<'_>], names: &[Text<'_>]) -> Truth {
+    fn on_readings(&self, text: &Text<'_>, others: &[Text<'_>], names: &[Text<'_>]) -> Ternary {
         let written = self.on_text(text);
         match self {
             Self::Not(operator) => !operator.on_readings(text, others, names),
             // The very text that is asked for is certain.
-            Self::Eq(_) | Self::In(_) if written == Truth::Yes => written,
+            Self::Eq(_) | Self::In(_) if written == Ternary::True => written,
             // A folder knows the ways to write a path itself.
             Self::Exists(_) | Self::LenLte(_) | Self::Under(_) => written,
             _ => {
                 let others = others.iter().map(|other| self.on_text(other));
-                match Truth::unanimous(std::iter::once(written).chain(others)) {
-                    Truth::No => Truth::any(names.iter().map(|name| self.on_text(name))).in_doubt(),
+                match Ternary::unanimous(std::iter::once(written).chain(others)) {
+                    Ternary::False => {
+                        Ternary::any(names.iter().map(|name| self.on_text(name))).in_doubt()
+                    }
                     known => known,
                 }
             }
         }
     }
 
-    fn on_text(&self, text: &Text<'_>) -> Truth {
+    fn on_text(&self, text: &Text<'_>) -> Ternary {
         let is = |value: &Json| text_is(text.written, value);
         match self {
             Self::Eq(wanted) => is(wanted),
-            Self::In(values) => Truth::any(values.iter().map(is)),
+            Self::In(values) => Ternary::any(values.iter().map(is)),
             Self::Not(operator) => !operator.on_text(text),
-            Self::Compare(..) => Truth::Unjudged,
+            Self::Compare(..) => Ternary::Unknown,
             Self::Glob(globs) => text.any_of(globs, |text, glob| glob.matches(text)),
             Self::Regex(regexes) => text.is_matched(regexes),
             Self::Prefix(parts) => {
@@ -435,56 +437,56 @@ impl Operator {
             Self::Suffix(parts) => text.any_at_an_end(parts, |text, part| text.ends_with(&**part)),
             Self::Contains(parts) => text.any_of(parts, |text, part| text.contains(&**part)),
             Self::Under(folders) => {
-                Truth::any(folders.iter().map(|folder| folder.holds(text.written).into()))
+                Ternary::any(folders.iter().map(|folder| folder.holds(text.written).into()))
             }
             Self::Exists(wanted) => (*wanted).into(),
             Self::LenLte(most) => (text.written.chars().nth(*most).is_none()).into(),
         }
     }
 
-    fn on_value(&self, value: &Json) -> Truth {
+    fn on_value(&self, value: &Json) -> Ternary {
         match self {
             Self::Eq(wanted) => is(value, wanted),
-            Self::In(values) => Truth::any(values.iter().map(|one| is(value, one))),
+            Self::In(values) => Ternary::any(values.iter().map(|one| is(value, one))),
             Self::Not(operator) => !operator.on_value(value),
             Self::Compare(orderings, limit) => match value {
                 Json::Number(number) => {
                     numeral::compares(number.as_str(), limit.as_str(), orderings).into()
                 }
-                _ => Truth::Unjudged,
+                _ => Ternary::Unknown,
             },
             // To many a server it is not there.
-            Self::Exists(_) if *value == Json::Null => Truth::Unjudged,
+            Self::Exists(_) if *value == Json::Null => Ternary::Unknown,
             Self::Exists(wanted) => (*wanted).into(),
             Self::LenLte(most) => match value {
                 Json::Array(items) => (items.len() <= *most).into(),
                 Json::Object(members) => (members.len() <= *most).into(),
-                _ => Truth::Unjudged,
+                _ => Ternary::Unknown,
             },
             Self::Glob(_)
             | Self::Regex(_)
             | Self::Prefix(_)
             | Self::Suffix(_)
             | Self::Contains(_)
-            | Self::Under(_) => Truth::Unjudged,
+            | Self::Under(_) => Ternary::Unknown,
         }
     }
 }
 
-/// Whether a value is the one that is wanted; unjudged where it is of another type, and
+/// Whether a value is the one that is wanted; unknown where it is of another type, and
 /// a lax server may take it for that.
-fn is(value: &Json, wanted: &Json) -> Truth {
+fn is(value: &Json, wanted: &Json) -> Ternary {
     match equal(value, wanted) {
-        Some(false) if coercion::may_become(value, wanted) => Truth::Unjudged,
+        Some(false) if coercion::may_become(value, wanted) => Ternary::Unknown,
         known => known.into(),
     }
 }
 
-fn text_is(text: &str, wanted: &Json) -> Truth {
+fn text_is(text: &str, wanted: &Json) -> Ternary {
     match wanted {
-        Json::String(wanted) if text == wanted => Truth::Yes,
-        _ if coercion::text_may_become(text, wanted) => Truth::Unjudged,
-        _ => Truth::No,
+        Json::String(wanted) if text == wanted => Ternary::True,
+        _ if coercion::text_may_become(text, wanted) => Ternary::Unknown,
+        _ => Ternary::False,
     }
 }
 

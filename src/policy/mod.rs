@@ -2,19 +2,19 @@
 //!
 //! A text becomes a [`PolicyFile`], some files are joined to a [`Policy`], and
 //! a policy judges actions. Nothing here reads a file, waits or looks at a
-//! clock; that is the business of `lookup`, `live` and `book`.
+//! clock; that is the business of `lookup`, `live` and `catalog`.
 
+mod alternate_spellings;
 pub mod annotations;
-mod blank;
-pub mod book;
 mod bundled;
+pub mod catalog;
+mod cel_analysis;
 mod clause;
 mod coercion;
 mod compile;
 mod condition;
 mod decimal;
 pub mod diagnostic;
-mod disguise;
 mod document;
 mod equality;
 mod explain;
@@ -25,30 +25,30 @@ mod hours;
 mod index;
 mod lint;
 pub mod live;
+mod lookalike;
 pub mod lookup;
 mod matcher;
 mod named;
 mod numeral;
-mod outlook;
-mod place;
+mod partial_evaluation;
 mod readings;
-mod reads;
 mod regexes;
-mod respelt;
+mod relative_path;
 mod rules;
+mod ternary;
 mod text;
-mod truth;
 mod under;
 mod uri;
+mod whitespace;
 mod writer;
 pub(crate) mod yaml;
 
 pub use bundled::{BUNDLED, bundled};
 pub use compile::PolicyFile;
-pub use disguise::Mistakable;
 pub use document::Test;
 pub use explain::{Explanation, NearMiss, Place};
 pub use lint::Seen;
+pub use lookalike::Lookalike;
 pub use writer::{ToolHints, write_policy};
 
 use std::sync::Arc;

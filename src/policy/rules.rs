@@ -6,12 +6,12 @@ use super::annotations;
 use super::clause::Subject;
 use super::compile::{DEFAULT_RULE, Fallback, PolicyFile, Rule, Words};
 use super::condition::Failure;
-use super::disguise::{self, Guards, Words as LookedAt};
 use super::document::DefaultEffect;
 use super::hours::Hours;
 use super::index::Index;
+use super::lookalike::{self, Guards, Words as LookedAt};
 use super::named::NamedMethods;
-use super::truth::Truth;
+use super::ternary::Ternary;
 use crate::action::Target;
 use crate::verdict::{Decision, Reason, Stage, Verdict};
 
@@ -39,7 +39,7 @@ pub(crate) enum Match {
     /// Every key matches.
     Certain,
     /// Something could not be judged, which counts in a deny or ask rule.
-    Unjudged,
+    Unknown,
     /// A condition failed, which denies.
     Failed(Failure),
 }
@@ -49,7 +49,7 @@ impl RuleSet {
     /// deny where none is.
     pub(crate) fn join<'f>(files: impl Iterator<Item = &'f PolicyFile> + Clone) -> Self {
         let mut rules: Vec<Rule> = files.clone().flat_map(|file| &file.rules).cloned().collect();
-        disguise::tell_spellings(&mut rules);
+        lookalike::note_other_spellings(&mut rules);
         let stated = files.clone().filter_map(|file| file.default.clone()).last();
         let fallback = stated.unwrap_or_else(|| Fallback {
             policy: files.clone().last().map_or_else(|| "none".into(), |file| file.name.clone()),
@@ -119,9 +119,9 @@ impl Rule {
     /// Whether and how the rule decides about the action.
     pub(crate) fn matches(&self, subject: Subject<'_>) -> Option<Match> {
         match self.clause.judge(subject) {
-            Ok(Truth::Yes) => Some(Match::Certain),
-            Ok(Truth::Unjudged) if self.effect != Decision::Allow => Some(Match::Unjudged),
-            Ok(Truth::No | Truth::Unjudged) => None,
+            Ok(Ternary::True) => Some(Match::Certain),
+            Ok(Ternary::Unknown) if self.effect != Decision::Allow => Some(Match::Unknown),
+            Ok(Ternary::False | Ternary::Unknown) => None,
             Err(failure) => Some(Match::Failed(failure)),
         }
     }

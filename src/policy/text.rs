@@ -1,16 +1,16 @@
 //! A text that is looked into, as it is written and as lenient readers may see it: a match
-//! that only they see is unjudged. Pure.
+//! that only they see is unknown. Pure.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use regex::Regex;
 
+use super::alternate_spellings::LONGEST_NAME;
 use super::glob::{Glob, GlobError};
-use super::place::{begins_homes, below_homes, below_tilde, relative, tails};
-use super::respelt::LONGEST_NAME;
-use super::truth::Truth;
-use super::{blank, host};
+use super::relative_path::{begins_homes, below_homes, below_tilde, relative, tails};
+use super::ternary::Ternary;
+use super::{host, whitespace};
 use crate::fold::loosen;
 
 /// A text, and how it may be seen, made where it is needed.
@@ -80,7 +80,8 @@ impl Part<Box<str>> {
     pub(super) fn plain(text: &str) -> Self {
         // White space of a rare kind is not any white space.
         let loose = Some(loosen(text)).filter(|loose| !loose.trim().is_empty());
-        let spaced = loose.as_deref().filter(|loose| blank::has_some(loose)).map(blank::spaced);
+        let spaced =
+            loose.as_deref().filter(|loose| whitespace::is_in(loose)).map(whitespace::collapsed);
         Self {
             written: text.into(),
             loose: loose.map(Into::into),
@@ -97,7 +98,8 @@ impl Part<Glob> {
     pub(super) fn glob(text: &str) -> Result<Self, GlobError> {
         let tails = tails(text).filter_map(|tail| Glob::new(&loosen(tail)).ok()).collect();
         let loose = loosen(text);
-        let spaced = blank::has_some(&loose).then(|| Glob::new(&blank::spaced(&loose)).ok());
+        let spaced =
+            whitespace::is_in(&loose).then(|| Glob::new(&whitespace::collapsed(&loose)).ok());
         Ok(Self {
             written: Glob::new(text)?,
             loose: Glob::new(&loose).ok(),
@@ -128,9 +130,9 @@ impl<'t> Text<'t> {
     }
 
     /// Whether the text is, or has, any of `parts`.
-    pub(super) fn any_of<P>(&self, parts: &[Part<P>], holds: fn(&str, &P) -> bool) -> Truth {
+    pub(super) fn any_of<P>(&self, parts: &[Part<P>], holds: fn(&str, &P) -> bool) -> Ternary {
         if parts.iter().any(|part| holds(self.written, &part.written)) {
-            return Truth::Yes;
+            return Ternary::True;
         }
         let loose = |part: &P| holds(self.loose(), part) || holds(self.loose().trim(), part);
         let is_below_home = below_tilde(self.written).is_some();
@@ -162,32 +164,36 @@ impl<'t> Text<'t> {
                 || part.spaced.as_ref().is_some_and(spaced)
                 || (part.about.addresses || part.about.urls) && as_host(part)
         };
-        Truth::from(parts.iter().any(is_alike)).in_doubt()
+        Ternary::from(parts.iter().any(is_alike)).in_doubt()
     }
 
     /// The same where the text may end at a NUL.
-    pub(super) fn any_at_an_end<P>(&self, parts: &[Part<P>], holds: fn(&str, &P) -> bool) -> Truth {
+    pub(super) fn any_at_an_end<P>(
+        &self,
+        parts: &[Part<P>],
+        holds: fn(&str, &P) -> bool,
+    ) -> Ternary {
         match (self.any_of(parts, holds), self.written.split_once('\0')) {
-            (Truth::No, Some((shown, _))) => Text::new(shown).any_of(parts, holds).in_doubt(),
+            (Ternary::False, Some((shown, _))) => Text::new(shown).any_of(parts, holds).in_doubt(),
             (judged, _) => judged,
         }
     }
 
     /// Whether any of `regexes` matches. Each says itself whether it ignores case.
-    pub(super) fn is_matched(&self, regexes: &[Regex]) -> Truth {
+    pub(super) fn is_matched(&self, regexes: &[Regex]) -> Ternary {
         if regexes.iter().any(|regex| regex.is_match(self.written)) {
-            return Truth::Yes;
+            return Ternary::True;
         }
         let is_alike = |regex: &Regex| {
             let pattern = regex.as_str();
             let matches = |text: &str| regex.is_match(text);
             // What white space alone matches, is about whether there is any.
-            let asks_for_words = || blank::is_asked_for(pattern) && !matches(" ");
+            let asks_for_words = || whitespace::is_matched_by(pattern) && !matches(" ");
             asks_for_words() && self.spaced().iter().any(|text| matches(text))
                 || host::is_of_addresses(pattern) && self.address().is_some_and(matches)
                 || host::is_of_urls(pattern) && self.urls().any(matches)
         };
-        Truth::from(regexes.iter().any(is_alike)).in_doubt()
+        Ternary::from(regexes.iter().any(is_alike)).in_doubt()
     }
 
     /// With a slash at its end, where it may name a folder.
@@ -199,7 +205,7 @@ impl<'t> Text<'t> {
     }
 
     fn spaced(&self) -> &[String] {
-        self.spaced.get_or_init(|| blank::readings(self.written))
+        self.spaced.get_or_init(|| whitespace::readings(self.written))
     }
 
     fn address(&self) -> Option<&str> {

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::host;
-use super::place::is_drive;
+use super::relative_path::is_drive;
 
 /// The schemes that WHATWG's parser mends.
 const MENDED: [&str; 6] = ["file", "http", "https", "ws", "wss", "ftp"];

@@ -40,7 +40,7 @@ use crate::intent;
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::memory::MemoryBudget;
-use crate::policy::book::Book;
+use crate::policy::catalog::PolicyCatalog;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
 use crate::store::directory::{Directory, Holder};
@@ -81,7 +81,7 @@ pub struct Proxy {
     /// Decides, by the gate's own policy where the agent has none.
     pub gate: Gate,
     /// The policies of agents.
-    pub book: Arc<Book>,
+    pub catalog: Arc<PolicyCatalog>,
     /// Who may ask.
     pub directory: Arc<Directory>,
     /// The way out; `None` in test mode, where nothing is sent to a provider.
@@ -332,7 +332,7 @@ impl Proxy {
     /// The gate under the agent's own policy, where it has one.
     fn gate_for(&self, agent: &AgentRecord) -> Gate {
         match agent.policy.as_deref() {
-            Some(name) => self.gate.under(self.book.handle(name)),
+            Some(name) => self.gate.under(self.catalog.handle(name)),
             None => self.gate.clone(),
         }
     }

@@ -11,7 +11,7 @@ use agentgate::admin::{Admin, AdminSettings, not_found, router};
 use agentgate::intent::Intent;
 use agentgate::net::server::{Limits, serve};
 use agentgate::net::workers::Workers;
-use agentgate::policy::book::Book;
+use agentgate::policy::catalog::PolicyCatalog;
 use agentgate::policy::live::Policies;
 use agentgate::policy::lookup::Lookup;
 use agentgate::store::agents::Registry;
@@ -63,7 +63,7 @@ impl Gate {
             options,
             store: store.clone(),
             directory: Arc::clone(&directory),
-            book: Book::new(lookup, None, Arc::new(own)),
+            catalog: PolicyCatalog::new(lookup, None, Arc::new(own)),
             metrics: Arc::default(),
             cors_origins: origins.iter().map(ToString::to_string).collect(),
         });

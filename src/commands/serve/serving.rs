@@ -27,7 +27,7 @@ use crate::net::client::Client;
 use crate::net::memory::MemoryBudget;
 use crate::net::server::{self, Remaining};
 use crate::net::workers::Workers;
-use crate::policy::book::Book;
+use crate::policy::catalog::PolicyCatalog;
 use crate::rest::inbound::Limits;
 use crate::rest::proxy::Proxy;
 use crate::rest::router;
@@ -114,7 +114,7 @@ impl Serving {
         })?;
         let lookup = policies::lookup(settings);
         let turned =
-            self.proxy.book.turn_over(&settings.policies, lookup, policies::mode(settings));
+            self.proxy.catalog.reload(&settings.policies, lookup, policies::mode(settings));
         turned.map_err(|found| policies::told(&found, settings))?;
         servers.show();
         self.hosted.treat(hosting::treatment(settings));
@@ -173,8 +173,9 @@ fn assemble(
         escalator: Some(Arc::new(Escalator::new(Arc::new(escalations))?)),
     };
     let gate = Gate::new(policies.handle(), store.clone(), audit_failure).watched_by(onlookers);
-    let book = Book::new(policies::lookup(settings), policies::mode(settings), policies);
-    book.watch()?;
+    let catalog =
+        PolicyCatalog::new(policies::lookup(settings), policies::mode(settings), policies);
+    catalog.watch()?;
     let directory = Directory::open(Registry::new(database, &options))?;
     let exit = match plan.test_mode {
         true => None,
@@ -185,7 +186,7 @@ fn assemble(
         refusals: Refusals::new(gate.clone(), Transport::Rest, Arc::clone(&session)),
         session,
         gate,
-        book: Arc::clone(&book),
+        catalog: Arc::clone(&catalog),
         directory: Arc::clone(&directory),
         exit,
         public_url: plan.public_url.clone(),
@@ -200,7 +201,7 @@ fn assemble(
         options,
         store: store.clone(),
         directory,
-        book,
+        catalog,
         metrics,
         cors_origins: plan.cors_origins.clone(),
     };
@@ -215,7 +216,7 @@ fn limits(plan: &Plan) -> Limits {
 fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hosted>> {
     let host = Host {
         gate: proxy.gate.clone(),
-        book: Arc::clone(&proxy.book),
+        catalog: Arc::clone(&proxy.catalog),
         directory: Arc::clone(&proxy.directory),
         client: client(plan)?,
         bridging: plan.bridging,

@@ -5,10 +5,10 @@ use super::Condition;
 use crate::action::{Action, Body, HttpRequest, Target};
 use crate::intent::Intent;
 use crate::json::Json;
-use crate::policy::disguise::{is_disguised, undisguise};
+use crate::policy::alternate_spellings;
+use crate::policy::cel_analysis::{self, Comparison, Root};
+use crate::policy::lookalike::{has_lookalike, resolve_lookalikes};
 use crate::policy::matcher::{self, Step};
-use crate::policy::reads::{self, Comparison, Root};
-use crate::policy::respelt;
 
 /// What other readings of the arguments may cost together: this many times what they cost
 /// as they are, and so much more. Beyond it nobody knows what they hold.
@@ -29,24 +29,25 @@ impl Condition {
             return false;
         };
         let ways = self.members.iter().map(|steps| &**steps);
-        let disguised: Vec<&[Step]> =
-            ways.filter(|steps| is_disguised(body, steps, &self.spelt)).collect();
+        let lookalikes: Vec<&[Step]> =
+            ways.filter(|steps| has_lookalike(body, steps, &self.spelt)).collect();
         let differs = |ways: &[&[Step]]| {
             let mut other = action.clone();
             let Target::Http(HttpRequest { body: Body::Json(body), .. }) = &mut other.target else {
                 return true;
             };
-            let read = ways.iter().try_for_each(|steps| undisguise(body, steps, &self.spelt));
+            let read =
+                ways.iter().try_for_each(|steps| resolve_lookalikes(body, steps, &self.spelt));
             read.is_none()
                 || self.holds(&other, intent) != Ok(holds)
                 || self.hangs_on_doubts(&other, intent, holds)
         };
         let is_doubtful = || {
-            disguised.len() > WAYS
-                || differs(&disguised)
-                || disguised.iter().any(|way| differs(&[*way]))
+            lookalikes.len() > WAYS
+                || differs(&lookalikes)
+                || lookalikes.iter().any(|way| differs(&[*way]))
         };
-        !disguised.is_empty() && is_doubtful()
+        !lookalikes.is_empty() && is_doubtful()
     }
 
     /// Whether the answer is another one where the texts that it looks at are read in
@@ -60,10 +61,10 @@ impl Condition {
             })
         };
         let looked_at: Vec<_> = args.iter().filter(looked_at).collect();
-        let mut room = ROOM + READINGS * respelt::cost(looked_at.iter().copied());
+        let mut room = ROOM + READINGS * alternate_spellings::cost(looked_at.iter().copied());
         let mut reread = None;
-        respelt::arguments(&looked_at, !self.only_compares).any(|other| {
-            room = room.saturating_sub(EVALUATION + respelt::cost(other.iter()));
+        alternate_spellings::arguments(&looked_at, !self.only_compares).any(|other| {
+            room = room.saturating_sub(EVALUATION + alternate_spellings::cost(other.iter()));
             let reread = reread.get_or_insert_with(|| action.clone());
             if let Some(args) = reread.target.args_mut() {
                 *args = other;
@@ -86,7 +87,7 @@ impl Condition {
             let known: Vec<_> =
                 (0..).map(answer).zip(&doubtful).map(|(is, id)| (*id, is)).collect();
             let mut expression = self.expression.clone();
-            reads::settle(&mut expression, &known);
+            cel_analysis::settle(&mut expression, &known);
             self.answer(&expression, action, intent) != Ok(holds)
         })
     }

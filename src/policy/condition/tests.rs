@@ -167,7 +167,7 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
     ] {
         let condition = Condition::compile(expression, &mut Room::default()).unwrap();
         let judged = condition.judge(&action(args), Intent::Update);
-        assert_eq!(judged == Ok(Truth::Unjudged), in_doubt, "{expression} {args}");
+        assert_eq!(judged == Ok(Ternary::Unknown), in_doubt, "{expression} {args}");
     }
 }
 
@@ -186,9 +186,9 @@ fn a_long_list_as_text_is_judged_up_to_a_cost() {
     let expression = "has(args.a) && args.a.lowerAscii().contains('secret')";
     let condition = Condition::compile(expression, &mut Room::default()).unwrap();
     for (action, expected) in [
-        (list(100_000), Truth::No),
-        (distinct(1_000), Truth::No),
-        (distinct(100_000), Truth::Unjudged),
+        (list(100_000), Ternary::False),
+        (distinct(1_000), Ternary::False),
+        (distinct(100_000), Ternary::Unknown),
     ] {
         assert_eq!(condition.judge(&action, Intent::Update), Ok(expected));
     }

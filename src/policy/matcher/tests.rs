@@ -15,93 +15,93 @@ fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
 }
 
 #[track_caller]
-fn judge(matcher: &str, args: &str) -> Truth {
+fn judge(matcher: &str, args: &str) -> Ternary {
     let args = crate::json::parse(args.as_bytes()).unwrap();
     let answers = matchers(matcher).unwrap();
-    Truth::all(answers.iter().map(|matcher| matcher.judge_object(args.as_object().unwrap())))
+    Ternary::all(answers.iter().map(|matcher| matcher.judge_object(args.as_object().unwrap())))
 }
 
 #[test]
 fn operators_judge_what_they_can() {
-    use Truth::{No, Unjudged, Yes};
+    use Ternary::{False, True, Unknown};
     for (matcher, args, expected) in [
-        ("a: main", r#"{"a":"main"}"#, Yes),
-        ("a: main", r#"{"a":"Main"}"#, Unjudged),
-        ("a: main", r#"{"a":" main"}"#, Unjudged),
-        ("a: main", r#"{"a":"mane"}"#, No),
-        ("a: main", r#"{"a":["main"]}"#, Unjudged),
-        ("a: main", r#"{"a":["main","x"]}"#, Unjudged),
-        ("a: main", r#"{"a":["y","x"]}"#, No),
-        ("a: main", r#"{"a":1}"#, No),
-        ("a: true", r#"{"a":"yes"}"#, Unjudged),
-        ("a: true", r#"{"a":false}"#, No),
-        ("a: true", r#"{"a":null}"#, No),
-        ("a: [x, true]", r#"{"a":1}"#, Unjudged),
-        ("a: {not_in: [x, true]}", r#"{"a":"true"}"#, Unjudged),
-        ("a: {ne: true}", r#"{"a":"true"}"#, Unjudged),
-        ("a: 1", r#"{"a":1.0}"#, Yes),
-        ("a: 1", r#"{"a":"1"}"#, Unjudged),
-        ("a: '1'", r#"{"a":1}"#, Unjudged),
-        ("a: 1", r#"{"a":1e99999999999}"#, Unjudged),
-        ("a: [x, 2]", r#"{"a":2}"#, Yes),
-        ("a: {ne: 1}", r#"{"a":"1"}"#, Unjudged),
-        ("a: {ne: 1}", r#"{"a":"2"}"#, Yes),
-        ("a: {in: [1, 2]}", r#"{"a":3}"#, No),
-        ("a: {not_in: [1, 2]}", r#"{"a":3}"#, Yes),
-        ("a: {not_in: [1, 2]}", r#"{"a":2.0}"#, No),
-        ("a: {gt: 9007199254740992}", r#"{"a":9007199254740994}"#, Yes),
+        ("a: main", r#"{"a":"main"}"#, True),
+        ("a: main", r#"{"a":"Main"}"#, Unknown),
+        ("a: main", r#"{"a":" main"}"#, Unknown),
+        ("a: main", r#"{"a":"mane"}"#, False),
+        ("a: main", r#"{"a":["main"]}"#, Unknown),
+        ("a: main", r#"{"a":["main","x"]}"#, Unknown),
+        ("a: main", r#"{"a":["y","x"]}"#, False),
+        ("a: main", r#"{"a":1}"#, False),
+        ("a: true", r#"{"a":"yes"}"#, Unknown),
+        ("a: true", r#"{"a":false}"#, False),
+        ("a: true", r#"{"a":null}"#, False),
+        ("a: [x, true]", r#"{"a":1}"#, Unknown),
+        ("a: {not_in: [x, true]}", r#"{"a":"true"}"#, Unknown),
+        ("a: {ne: true}", r#"{"a":"true"}"#, Unknown),
+        ("a: 1", r#"{"a":1.0}"#, True),
+        ("a: 1", r#"{"a":"1"}"#, Unknown),
+        ("a: '1'", r#"{"a":1}"#, Unknown),
+        ("a: 1", r#"{"a":1e99999999999}"#, Unknown),
+        ("a: [x, 2]", r#"{"a":2}"#, True),
+        ("a: {ne: 1}", r#"{"a":"1"}"#, Unknown),
+        ("a: {ne: 1}", r#"{"a":"2"}"#, True),
+        ("a: {in: [1, 2]}", r#"{"a":3}"#, False),
+        ("a: {not_in: [1, 2]}", r#"{"a":3}"#, True),
+        ("a: {not_in: [1, 2]}", r#"{"a":2.0}"#, False),
+        ("a: {gt: 9007199254740992}", r#"{"a":9007199254740994}"#, True),
         // To a float they are the same.
-        ("a: {gt: 9007199254740992}", r#"{"a":9007199254740993}"#, Unjudged),
-        ("a: 22", r#"{"a":22.5}"#, Unjudged),
-        ("a: 22", r#"{"a":"0b10110"}"#, Unjudged),
-        ("a: 22", r#"{"a":"220"}"#, No),
-        ("a: {gte: 1, lt: 2}", r#"{"a":1.9999999999999}"#, Yes),
+        ("a: {gt: 9007199254740992}", r#"{"a":9007199254740993}"#, Unknown),
+        ("a: 22", r#"{"a":22.5}"#, Unknown),
+        ("a: 22", r#"{"a":"0b10110"}"#, Unknown),
+        ("a: 22", r#"{"a":"220"}"#, False),
+        ("a: {gte: 1, lt: 2}", r#"{"a":1.9999999999999}"#, True),
         // To a float it is 2.
-        ("a: {gte: 1, lt: 2}", r#"{"a":1.999999999999999999999}"#, Unjudged),
-        ("a: 1", r#"{"a":1.00000000000000000001}"#, Unjudged),
-        ("a: {lte: 2}", r#"{"a":"2"}"#, Unjudged),
-        ("a: {glob: '*.rs'}", r#"{"a":"src/a.rs"}"#, Yes),
-        ("a: {prefix: /etc}", r#"{"a":"//etc/passwd"}"#, Unjudged),
-        ("a: {prefix: /etc}", r#"{"a":"\"/etc/passwd\""}"#, Unjudged),
-        ("a: {prefix: /srv/}", r#"{"a":"/srv/../etc/passwd"}"#, Unjudged),
-        ("a: {prefix: /srv/}", r#"{"a":"/srv/./a"}"#, Yes),
-        ("a: main", r#"{"a":"'main'"}"#, Unjudged),
-        ("a: evil", r#"{"a":"[\"x\",\"evil\"]"}"#, Unjudged),
-        ("a: evil", r#"{"a":"[\"x\"]"}"#, No),
-        ("a: {suffix: '@evil.org'}", r#"{"a":"[\"a@evil.org\"]"}"#, Unjudged),
-        ("a: {glob: '*.rs'}", r#"{"a":1}"#, Unjudged),
-        ("a: {glob: '*.rs'}", r#"{"a":"a.RS "}"#, Unjudged),
-        ("a: {prefix: /etc}", r#"{"a":"/Etc/x"}"#, Unjudged),
-        ("a: {suffix: .pem}", r#"{"a":"a.pem\u0000.txt"}"#, Unjudged),
-        ("a: {contains: ' rm '}", r#"{"a":"form"}"#, No),
-        ("a: {contains: DROP TABLE}", r#"{"a":"x; drop table y"}"#, Unjudged),
-        ("a: {prefix: 'file:///etc'}", r#"{"a":"file:///%65tc/passwd"}"#, Unjudged),
-        ("a: {prefix: 'https://x.org/pub/'}", r#"{"a":"https://x.org/pub/%2e%2e/a"}"#, Unjudged),
-        ("a: {prefix: 'https://x.org/pub/'}", r#"{"a":"https://x.org/pub/%7Ea"}"#, Yes),
-        ("a: 'https://x.org/%7Ea'", r#"{"a":"https://x.org/%7Ea"}"#, Yes),
-        ("a: 'https://x.org/~a'", r#"{"a":"https://x.org/%7Ea"}"#, Unjudged),
-        ("a: {contains: 127.0.0.1}", r#"{"a":"http://2130706433/"}"#, Unjudged),
-        ("a: {regex: '^[a-z]+$'}", r#"{"a":"abc\n"}"#, Unjudged),
-        ("a: {regex: '^[a-z]+$'}", r#"{"a":"ABC"}"#, No),
-        ("a: {contains: \"\\u00a0\"}", r#"{"a":"x y"}"#, No),
-        ("a: {prefix: [x, y]}", r#"{"a":"yes"}"#, Yes),
-        ("a: {suffix: s}", r#"{"a":"yes"}"#, Yes),
-        ("a: {contains: e}", r#"{"a":["e"]}"#, Unjudged),
-        ("a: {under: /srv}", r#"{"a":"/srv/x"}"#, Yes),
-        ("a: {under: /srv}", r#"{"a":"/srv/../x"}"#, Unjudged),
-        ("a: {under: /srv}", r#"{"a":["/srv/x"]}"#, Unjudged),
-        ("a: {under: /etc}", r#"{"a":"/srv/etc"}"#, No),
-        ("a: {under: /etc}", r#"{"a":"\"/etc/passwd\""}"#, Unjudged),
-        ("a: {exists: true}", r#"{"a":null}"#, Unjudged),
-        ("a: {exists: false}", r#"{"a":null}"#, Unjudged),
-        ("a: {exists: true}", r#"{"a":0}"#, Yes),
-        ("a: {exists: false}", r#"{"a":""}"#, No),
-        ("a: {not_in: [false, ~], exists: true}", r#"{"a":null}"#, No),
-        ("a: {len_lte: 2}", r#"{"a":"日本"}"#, Yes),
-        ("a: {len_lte: 2}", r#"{"a":[1,2,3]}"#, No),
-        ("a: {len_lte: 2}", r#"{"a":2}"#, Unjudged),
-        ("a: {eq: {x: 1, y: [2]}}", r#"{"a":{"y":[2.0],"x":1}}"#, Yes),
-        ("a: ~", r#"{"a":null}"#, Yes),
+        ("a: {gte: 1, lt: 2}", r#"{"a":1.999999999999999999999}"#, Unknown),
+        ("a: 1", r#"{"a":1.00000000000000000001}"#, Unknown),
+        ("a: {lte: 2}", r#"{"a":"2"}"#, Unknown),
+        ("a: {glob: '*.rs'}", r#"{"a":"src/a.rs"}"#, True),
+        ("a: {prefix: /etc}", r#"{"a":"//etc/passwd"}"#, Unknown),
+        ("a: {prefix: /etc}", r#"{"a":"\"/etc/passwd\""}"#, Unknown),
+        ("a: {prefix: /srv/}", r#"{"a":"/srv/../etc/passwd"}"#, Unknown),
+        ("a: {prefix: /srv/}", r#"{"a":"/srv/./a"}"#, True),
+        ("a: main", r#"{"a":"'main'"}"#, Unknown),
+        ("a: evil", r#"{"a":"[\"x\",\"evil\"]"}"#, Unknown),
+        ("a: evil", r#"{"a":"[\"x\"]"}"#, False),
+        ("a: {suffix: '@evil.org'}", r#"{"a":"[\"a@evil.org\"]"}"#, Unknown),
+        ("a: {glob: '*.rs'}", r#"{"a":1}"#, Unknown),
+        ("a: {glob: '*.rs'}", r#"{"a":"a.RS "}"#, Unknown),
+        ("a: {prefix: /etc}", r#"{"a":"/Etc/x"}"#, Unknown),
+        ("a: {suffix: .pem}", r#"{"a":"a.pem\u0000.txt"}"#, Unknown),
+        ("a: {contains: ' rm '}", r#"{"a":"form"}"#, False),
+        ("a: {contains: DROP TABLE}", r#"{"a":"x; drop table y"}"#, Unknown),
+        ("a: {prefix: 'file:///etc'}", r#"{"a":"file:///%65tc/passwd"}"#, Unknown),
+        ("a: {prefix: 'https://x.org/pub/'}", r#"{"a":"https://x.org/pub/%2e%2e/a"}"#, Unknown),
+        ("a: {prefix: 'https://x.org/pub/'}", r#"{"a":"https://x.org/pub/%7Ea"}"#, True),
+        ("a: 'https://x.org/%7Ea'", r#"{"a":"https://x.org/%7Ea"}"#, True),
+        ("a: 'https://x.org/~a'", r#"{"a":"https://x.org/%7Ea"}"#, Unknown),
+        ("a: {contains: 127.0.0.1}", r#"{"a":"http://2130706433/"}"#, Unknown),
+        ("a: {regex: '^[a-z]+$'}", r#"{"a":"abc\n"}"#, Unknown),
+        ("a: {regex: '^[a-z]+$'}", r#"{"a":"ABC"}"#, False),
+        ("a: {contains: \"\\u00a0\"}", r#"{"a":"x y"}"#, False),
+        ("a: {prefix: [x, y]}", r#"{"a":"yes"}"#, True),
+        ("a: {suffix: s}", r#"{"a":"yes"}"#, True),
+        ("a: {contains: e}", r#"{"a":["e"]}"#, Unknown),
+        ("a: {under: /srv}", r#"{"a":"/srv/x"}"#, True),
+        ("a: {under: /srv}", r#"{"a":"/srv/../x"}"#, Unknown),
+        ("a: {under: /srv}", r#"{"a":["/srv/x"]}"#, Unknown),
+        ("a: {under: /etc}", r#"{"a":"/srv/etc"}"#, False),
+        ("a: {under: /etc}", r#"{"a":"\"/etc/passwd\""}"#, Unknown),
+        ("a: {exists: true}", r#"{"a":null}"#, Unknown),
+        ("a: {exists: false}", r#"{"a":null}"#, Unknown),
+        ("a: {exists: true}", r#"{"a":0}"#, True),
+        ("a: {exists: false}", r#"{"a":""}"#, False),
+        ("a: {not_in: [false, ~], exists: true}", r#"{"a":null}"#, False),
+        ("a: {len_lte: 2}", r#"{"a":"日本"}"#, True),
+        ("a: {len_lte: 2}", r#"{"a":[1,2,3]}"#, False),
+        ("a: {len_lte: 2}", r#"{"a":2}"#, Unknown),
+        ("a: {eq: {x: 1, y: [2]}}", r#"{"a":{"y":[2.0],"x":1}}"#, True),
+        ("a: ~", r#"{"a":null}"#, True),
     ] {
         assert_eq!(judge(matcher, args), expected, "{matcher} on {args}");
     }
@@ -110,57 +110,57 @@ fn operators_judge_what_they_can() {
 /// Who asks for a thing as it is written gets it, by whatever other names it goes.
 #[test]
 fn what_is_asked_for_is_certain_by_its_own_name() {
-    use Truth::{No, Unjudged, Yes};
+    use Ternary::{False, True, Unknown};
     for (matcher, value, expected) in [
-        ("{regex: '^https://[^ ]+$'}", "https://x.org/a%20b?c=d%0Ae%22%2F", Yes),
-        ("{regex: '^https://x.org/[^&]+$'}", "https://x.org/a?b=c%26d", Yes),
-        ("{regex: '^https://x.org/[^/]+$'}", "https://x.org/a%2Fb", Unjudged),
-        ("{regex: '^https://x.org/[^/]+$'}", "https://x.org/a%5Cb", Yes),
-        ("{regex: '^https://x.org/\\w+$'}", "https://x.org/Zürich", Yes),
-        ("{prefix: 'https://Org.x.org/'}", "https://Org.x.org/a", Yes),
-        ("{prefix: 'https://x.org:443/'}", "https://x.org:443/a", Yes),
-        ("{prefix: 'https://münchen.de/'}", "https://münchen.de/a", Yes),
-        ("{prefix: 'https://münchen.de/'}", "https://xn--mnchen-3ya.de/a", No),
-        ("{prefix: 'https://xn--mnchen-3ya.de/'}", "https://münchen.de/a", Unjudged),
-        ("{prefix: 'https://x.org/My Docs/'}", "https://x.org/My%20Docs/a", Unjudged),
-        ("{prefix: 'file:///srv/'}", "file:///srv/?/../../etc/passwd", Unjudged),
-        ("{prefix: 'file:///etc/'}", "file:///srv/?/../../etc/passwd", Unjudged),
-        ("{prefix: 'https://x.org/a'}", "https://x.org/a?b=/../../c", Yes),
-        ("{prefix: 'C:\\srv\\'}", "C:\\srv\\a", Yes),
-        ("{glob: 'C:/srv/*.md'}", "C:/srv/a/b.md", Yes),
-        ("{under: 'C:/srv'}", "C:/srv/a", Yes),
-        ("{under: 'C:/srv'}", "C:\\srv\\a", Yes),
-        ("{under: 'C:\\srv'}", "C:\\srv\\..\\a", Unjudged),
-        ("{prefix: 'C:/srv/'}", "C:\\srv\\a", Unjudged),
-        ("{prefix: 'C:\\srv\\'}", "C:\\srv\\..\\a", Unjudged),
-        ("{prefix: 'C:\\srv\\'}", "C:/srv/../a", No),
-        ("{regex: '^// Copyright'}", "// Copyright\n// us\na", Yes),
-        ("{contains: '://jira.x.org/'}", "Done, and/or not: ./a, https://jira.x.org/b", Yes),
-        ("{prefix: 'src/'}", "src/../secrets", Unjudged),
-        ("{prefix: 'secrets/'}", "./secrets/a", Unjudged),
-        ("{glob: '/srv/secrets/*'}", "/srv//secrets/a", Unjudged),
-        ("{ne: /srv/a}", "/srv//a", Unjudged),
-        ("{prefix: /home/me/.ssh/}", "~/.ssh/id", Unjudged),
-        ("{prefix: /home/me}", "~/a", Unjudged),
-        ("{glob: '/Users/*/.aws/*'}", "~me/.AWS/credentials", Unjudged),
-        ("{prefix: /home/me/.ssh/}", "~/a", No),
-        ("{prefix: /home/me/.ssh/}", "/home/you/.ssh/id", No),
-        ("{prefix: /etc/}", "~/a/etc/b", No),
-        ("{prefix: /srv/secrets/}", "secrets/a", Unjudged),
-        ("{prefix: /srv/secrets}", "../secrets", Unjudged),
-        ("{prefix: /srv/secret}", "secretary/a", No),
-        ("{prefix: /srv/secrets/}", "a/secrets/b", No),
-        ("{prefix: /srv/secrets/}", "main", No),
-        ("{prefix: /srv/secrets/}", "~/secrets/a", Unjudged),
-        ("{suffix: a.txt}", "/srv/a.txt/.", Unjudged),
-        ("{glob: '**/.env'}", ".env", Unjudged),
-        ("{glob: '/srv/*'}", "main", No),
-        ("{contains: /}", "main", No),
-        ("/etc/passwd", "etc/passwd", Unjudged),
-        ("{suffix: '@x.org'}", "a@y.org,b@x.org", Unjudged),
-        ("{suffix: '@x.org'}", "a@x.org, b@x.org", Yes),
-        ("a@y.org", "Me <a@y.org>", Unjudged),
-        ("{not_in: [/srv/b]}", "/srv//a", Yes),
+        ("{regex: '^https://[^ ]+$'}", "https://x.org/a%20b?c=d%0Ae%22%2F", True),
+        ("{regex: '^https://x.org/[^&]+$'}", "https://x.org/a?b=c%26d", True),
+        ("{regex: '^https://x.org/[^/]+$'}", "https://x.org/a%2Fb", Unknown),
+        ("{regex: '^https://x.org/[^/]+$'}", "https://x.org/a%5Cb", True),
+        ("{regex: '^https://x.org/\\w+$'}", "https://x.org/Zürich", True),
+        ("{prefix: 'https://Org.x.org/'}", "https://Org.x.org/a", True),
+        ("{prefix: 'https://x.org:443/'}", "https://x.org:443/a", True),
+        ("{prefix: 'https://münchen.de/'}", "https://münchen.de/a", True),
+        ("{prefix: 'https://münchen.de/'}", "https://xn--mnchen-3ya.de/a", False),
+        ("{prefix: 'https://xn--mnchen-3ya.de/'}", "https://münchen.de/a", Unknown),
+        ("{prefix: 'https://x.org/My Docs/'}", "https://x.org/My%20Docs/a", Unknown),
+        ("{prefix: 'file:///srv/'}", "file:///srv/?/../../etc/passwd", Unknown),
+        ("{prefix: 'file:///etc/'}", "file:///srv/?/../../etc/passwd", Unknown),
+        ("{prefix: 'https://x.org/a'}", "https://x.org/a?b=/../../c", True),
+        ("{prefix: 'C:\\srv\\'}", "C:\\srv\\a", True),
+        ("{glob: 'C:/srv/*.md'}", "C:/srv/a/b.md", True),
+        ("{under: 'C:/srv'}", "C:/srv/a", True),
+        ("{under: 'C:/srv'}", "C:\\srv\\a", True),
+        ("{under: 'C:\\srv'}", "C:\\srv\\..\\a", Unknown),
+        ("{prefix: 'C:/srv/'}", "C:\\srv\\a", Unknown),
+        ("{prefix: 'C:\\srv\\'}", "C:\\srv\\..\\a", Unknown),
+        ("{prefix: 'C:\\srv\\'}", "C:/srv/../a", False),
+        ("{regex: '^// Copyright'}", "// Copyright\n// us\na", True),
+        ("{contains: '://jira.x.org/'}", "Done, and/or not: ./a, https://jira.x.org/b", True),
+        ("{prefix: 'src/'}", "src/../secrets", Unknown),
+        ("{prefix: 'secrets/'}", "./secrets/a", Unknown),
+        ("{glob: '/srv/secrets/*'}", "/srv//secrets/a", Unknown),
+        ("{ne: /srv/a}", "/srv//a", Unknown),
+        ("{prefix: /home/me/.ssh/}", "~/.ssh/id", Unknown),
+        ("{prefix: /home/me}", "~/a", Unknown),
+        ("{glob: '/Users/*/.aws/*'}", "~me/.AWS/credentials", Unknown),
+        ("{prefix: /home/me/.ssh/}", "~/a", False),
+        ("{prefix: /home/me/.ssh/}", "/home/you/.ssh/id", False),
+        ("{prefix: /etc/}", "~/a/etc/b", False),
+        ("{prefix: /srv/secrets/}", "secrets/a", Unknown),
+        ("{prefix: /srv/secrets}", "../secrets", Unknown),
+        ("{prefix: /srv/secret}", "secretary/a", False),
+        ("{prefix: /srv/secrets/}", "a/secrets/b", False),
+        ("{prefix: /srv/secrets/}", "main", False),
+        ("{prefix: /srv/secrets/}", "~/secrets/a", Unknown),
+        ("{suffix: a.txt}", "/srv/a.txt/.", Unknown),
+        ("{glob: '**/.env'}", ".env", Unknown),
+        ("{glob: '/srv/*'}", "main", False),
+        ("{contains: /}", "main", False),
+        ("/etc/passwd", "etc/passwd", Unknown),
+        ("{suffix: '@x.org'}", "a@y.org,b@x.org", Unknown),
+        ("{suffix: '@x.org'}", "a@x.org, b@x.org", True),
+        ("a@y.org", "Me <a@y.org>", Unknown),
+        ("{not_in: [/srv/b]}", "/srv//a", True),
     ] {
         let matcher = format!("a: {matcher}");
         let value = Json::Object(
@@ -173,30 +173,30 @@ fn what_is_asked_for_is_certain_by_its_own_name() {
 #[test]
 fn a_missing_path_matches_only_what_asks_for_absence() {
     for matcher in ["{exists: false}", "{ne: 1}", "{not_in: [1]}", "{ne: 1, exists: false}"] {
-        assert_eq!(judge(&format!("a: {matcher}"), "{}"), Truth::Yes, "{matcher}");
-        assert_eq!(judge(&format!("a.b[0].c: {matcher}"), r#"{"a":{"b":[]}}"#), Truth::Yes);
+        assert_eq!(judge(&format!("a: {matcher}"), "{}"), Ternary::True, "{matcher}");
+        assert_eq!(judge(&format!("a.b[0].c: {matcher}"), r#"{"a":{"b":[]}}"#), Ternary::True);
     }
     for matcher in ["1", "{lt: 1}", "{glob: '*'}", "{exists: true}", "{len_lte: 3}", "~"] {
-        assert_eq!(judge(&format!("a: {matcher}"), "{}"), Truth::No, "{matcher}");
+        assert_eq!(judge(&format!("a: {matcher}"), "{}"), Ternary::False, "{matcher}");
     }
 }
 
 #[test]
 fn paths_reach_in_and_lists_say_any_or_all() {
-    use Truth::{No, Unjudged, Yes};
+    use Ternary::{False, True, Unknown};
     for (matcher, args, expected) in [
-        ("repo.owner: me", r#"{"repo":{"owner":"me"}}"#, Yes),
-        ("repo.owner: me", r#"{"repo":"me"}"#, Unjudged),
-        ("f[0].p: x", r#"{"f":[{"p":"x"}]}"#, Yes),
-        ("f[any].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, Yes),
-        ("f[all].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, No),
-        ("f[all].p: x", r#"{"f":[{"p":"x"},{"p":"x"}]}"#, Yes),
-        ("f[any].p: x", r#"{"f":[]}"#, No),
-        ("f[all].p: x", r#"{"f":[]}"#, No),
-        ("f[any].p: x", r#"{"f":{"p":"x"}}"#, Unjudged),
-        ("f[any].p: x", r#"{"f":["x"]}"#, Unjudged),
-        ("f[any]: x", r#"{"f":["x"]}"#, Yes),
-        (r#"a["b.c"].d: 1"#, r#"{"a":{"b.c":{"d":1}}}"#, Yes),
+        ("repo.owner: me", r#"{"repo":{"owner":"me"}}"#, True),
+        ("repo.owner: me", r#"{"repo":"me"}"#, Unknown),
+        ("f[0].p: x", r#"{"f":[{"p":"x"}]}"#, True),
+        ("f[any].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, True),
+        ("f[all].p: x", r#"{"f":[{"p":"y"},{"p":"x"}]}"#, False),
+        ("f[all].p: x", r#"{"f":[{"p":"x"},{"p":"x"}]}"#, True),
+        ("f[any].p: x", r#"{"f":[]}"#, False),
+        ("f[all].p: x", r#"{"f":[]}"#, False),
+        ("f[any].p: x", r#"{"f":{"p":"x"}}"#, Unknown),
+        ("f[any].p: x", r#"{"f":["x"]}"#, Unknown),
+        ("f[any]: x", r#"{"f":["x"]}"#, True),
+        (r#"a["b.c"].d: 1"#, r#"{"a":{"b.c":{"d":1}}}"#, True),
     ] {
         assert_eq!(judge(matcher, args), expected, "{matcher} on {args}");
     }
@@ -212,10 +212,10 @@ fn what_is_given_twice_is_only_certain_where_all_agree() {
     let pairs = |values: &[&str]| -> Vec<(String, String)> {
         values.iter().map(|value| ("x-id".to_owned(), (*value).to_owned())).collect()
     };
-    assert_eq!(matcher.judge_pairs(&pairs(&["a1", "a2"])), Truth::Yes);
-    assert_eq!(matcher.judge_pairs(&pairs(&["a1", "b"])), Truth::Unjudged);
-    assert_eq!(matcher.judge_pairs(&pairs(&["b", "c"])), Truth::No);
-    assert_eq!(matcher.judge_pairs(&[]), Truth::No);
+    assert_eq!(matcher.judge_pairs(&pairs(&["a1", "a2"])), Ternary::True);
+    assert_eq!(matcher.judge_pairs(&pairs(&["a1", "b"])), Ternary::Unknown);
+    assert_eq!(matcher.judge_pairs(&pairs(&["b", "c"])), Ternary::False);
+    assert_eq!(matcher.judge_pairs(&[]), Ternary::False);
 }
 
 #[test]
@@ -242,13 +242,13 @@ fn mistakes_are_told_with_advice() {
 /// What one server or another reads as the value, and what nobody does.
 #[test]
 fn what_some_server_reads_otherwise_is_in_doubt() {
-    use Truth::{No, Unjudged, Yes};
+    use Ternary::{False, True, Unknown};
     for (matcher, values, expected) in [
         // 32 bits.
-        ("{gt: 100}", &["-4294966296", "[101]"][..], Unjudged),
-        ("{lte: 100}", &["-4294966296", "4294967297"], Unjudged),
-        ("{lte: 100}", &["100", "-5", "-2147483648"], Yes),
-        ("{lt: 1700000000000}", &["1764288000000"], No),
+        ("{gt: 100}", &["-4294966296", "[101]"][..], Unknown),
+        ("{lte: 100}", &["-4294966296", "4294967297"], Unknown),
+        ("{lte: 100}", &["100", "-5", "-2147483648"], True),
+        ("{lt: 1700000000000}", &["1764288000000"], False),
         // Homes.
         (
             "{prefix: ~/.ssh/}",
@@ -262,21 +262,21 @@ fn what_some_server_reads_otherwise_is_in_doubt() {
                 "\"file:///home/me/.ssh/id\"",
                 "\".ssh/id\"",
             ],
-            Unjudged,
+            Unknown,
         ),
-        ("{prefix: ~/.ssh/}", &["\"~/.ssh/id\""], Yes),
-        ("{prefix: ~/.ssh/}", &["\"/home/me/ssh\"", "\"/srv/.ssh/id\"", "\"src/a\""], No),
+        ("{prefix: ~/.ssh/}", &["\"~/.ssh/id\""], True),
+        ("{prefix: ~/.ssh/}", &["\"/home/me/ssh\"", "\"/srv/.ssh/id\"", "\"src/a\""], False),
         (
             "~/.netrc",
             &["\"/home/me/.netrc\"", "\"/Users/me/.NETRC\"", "\"${HOME}/.netrc\""],
-            Unjudged,
+            Unknown,
         ),
-        ("{glob: '~/.aws/**'}", &["\"/root/.aws/credentials\"", "\"/home/me/.aws\""], Unjudged),
-        ("{glob: '~/.aws/**'}", &["\"/home/me/aws/credentials\""], No),
+        ("{glob: '~/.aws/**'}", &["\"/root/.aws/credentials\"", "\"/home/me/.aws\""], Unknown),
+        ("{glob: '~/.aws/**'}", &["\"/home/me/aws/credentials\""], False),
         // Folders.
-        ("{prefix: /srv/keys/}", &["\"/srv/keys\"", "\"/srv/Keys\""], Unjudged),
-        ("{contains: /keys/}", &["\"/srv/keys\""], Unjudged),
-        ("{prefix: /srv/keys/}", &["\"/srv/keystone\"", "\"/srv\""], No),
+        ("{prefix: /srv/keys/}", &["\"/srv/keys\"", "\"/srv/Keys\""], Unknown),
+        ("{contains: /keys/}", &["\"/srv/keys\""], Unknown),
+        ("{prefix: /srv/keys/}", &["\"/srv/keystone\"", "\"/srv\""], False),
         // White space and comments.
         (
             "{contains: drop table}",
@@ -287,29 +287,25 @@ fn what_some_server_reads_otherwise_is_in_doubt() {
                 "\"drop/**/table t\"",
                 "\"drop -- why\\ntable t\"",
             ],
-            Unjudged,
+            Unknown,
         ),
-        ("{regex: 'drop\\s+table'}", &["\"drop/**/table t\""], Unjudged),
-        ("drop table t", &["\"DROP\\tTABLE  t\""], Unjudged),
-        ("{regex: '[~\\s]'}", &["\"fix--bug\"", "\"src/**/a\""], No),
-        ("{glob: '* *'}", &["\"src/**/a\""], No),
-        ("{contains: drop table}", &["\"drop the table\"", "\"- drop\\n- table\""], No),
+        ("{regex: 'drop\\s+table'}", &["\"drop/**/table t\""], Unknown),
+        ("drop table t", &["\"DROP\\tTABLE  t\""], Unknown),
+        ("{regex: '[~\\s]'}", &["\"fix--bug\"", "\"src/**/a\""], False),
+        ("{glob: '* *'}", &["\"src/**/a\""], False),
+        ("{contains: drop table}", &["\"drop the table\"", "\"- drop\\n- table\""], False),
         // Hosts.
         (
             "127.0.0.1",
             &["\"127.1\"", "\"2130706433\"", "2130706433", "\"::ffff:7f00:1\"", "\"127.0.0.1:80\""],
-            Unjudged,
+            Unknown,
         ),
-        ("evil.example", &["\"evil.example.\"", "\"https://me@evil.example/a\""], Unjudged),
-        ("evil.example", &["\"sub.evil.example\"", "\"evil.example.org\""], No),
-        (
-            "{glob: 127.*}",
-            &["\"2130706433\"", "\"0x7f.0.0.1\"", "\"[::ffff:127.0.0.1]\""],
-            Unjudged,
-        ),
-        ("{regex: '^127\\.'}", &["\"2130706433\"", "\"017700000001\""], Unjudged),
-        ("{prefix: '1.0'}", &["\"1.2\"", "\"20000000\""], No),
-        ("{regex: '[^a-z0-9]'}", &["\"2130706433\"", "\"main\""], No),
+        ("evil.example", &["\"evil.example.\"", "\"https://me@evil.example/a\""], Unknown),
+        ("evil.example", &["\"sub.evil.example\"", "\"evil.example.org\""], False),
+        ("{glob: 127.*}", &["\"2130706433\"", "\"0x7f.0.0.1\"", "\"[::ffff:127.0.0.1]\""], Unknown),
+        ("{regex: '^127\\.'}", &["\"2130706433\"", "\"017700000001\""], Unknown),
+        ("{prefix: '1.0'}", &["\"1.2\"", "\"20000000\""], False),
+        ("{regex: '[^a-z0-9]'}", &["\"2130706433\"", "\"main\""], False),
         (
             "{prefix: 'https://evil.example/'}",
             &[
@@ -319,14 +315,14 @@ fn what_some_server_reads_otherwise_is_in_doubt() {
                 "\"evil.example/a\"",
                 "\"//evil.example/a\"",
             ],
-            Unjudged,
+            Unknown,
         ),
-        ("{regex: '^https?://evil\\.example/'}", &["\"evil.example\""], Unjudged),
-        ("{prefix: 'https://'}", &["\"evil.example\"", "\"README.md\""], No),
+        ("{regex: '^https?://evil\\.example/'}", &["\"evil.example\""], Unknown),
+        ("{prefix: 'https://'}", &["\"evil.example\"", "\"README.md\""], False),
         // Ends.
-        ("{suffix: .pem}", &["\"a.pem.\"", "\"a.pem. \"", "\"file:///a.pem#b\""], Unjudged),
-        ("{suffix: '@x.org'}", &["\"a@x.org (b)\"", "\"a@x.org.\""], Unjudged),
-        ("{suffix: .pem}", &["\"a.pem.txt\"", "\"apem\""], No),
+        ("{suffix: .pem}", &["\"a.pem.\"", "\"a.pem. \"", "\"file:///a.pem#b\""], Unknown),
+        ("{suffix: '@x.org'}", &["\"a@x.org (b)\"", "\"a@x.org.\""], Unknown),
+        ("{suffix: .pem}", &["\"a.pem.txt\"", "\"apem\""], False),
     ] {
         for value in values {
             let judged = judge(&format!("a: {matcher}"), &format!("{{\"a\":{value}}}"));

@@ -157,7 +157,7 @@ fn post(provider: &str, body: &str) -> String {
 
 #[test]
 fn another_spelling_of_a_member_slips_past_no_deny_and_into_no_allow() {
-    let disguised = [
+    let lookalikes = [
         ("salesforce", "OwnerId", r#"{"Name":1,"ownerid":"x"}"#),
         ("salesforce", "OwnerId", r#"{"OwnerId\u0000":"x"}"#),
         ("google", "emailAddress", r#"{"email_address":"x"}"#),
@@ -170,7 +170,7 @@ fn another_spelling_of_a_member_slips_past_no_deny_and_into_no_allow() {
         ("google", "'a.to.x'", r#"{"A":{"to":{"x":"x"}}}"#),
         ("google", "'a.x'", r#"{"a":{"__proto__":{"x":"x"}}}"#),
     ];
-    for (provider, key, body) in disguised {
+    for (provider, key, body) in lookalikes {
         for check in ["{ exists: true }", "{ exists: false }", "x", "{ ne: x }"] {
             let by = |effect: &str, keys: &str| {
                 rules(&format!(
@@ -192,7 +192,7 @@ fn another_spelling_of_a_member_slips_past_no_deny_and_into_no_allow() {
 }
 
 #[test]
-fn a_member_that_no_rule_means_is_no_disguise() {
+fn a_member_that_no_rule_means_is_no_lookalike() {
     let policy = rules(
         "  - {name: r, provider: salesforce, body: {OwnerId: {exists: true}, 'a.b': 1}, effect: deny}
   - {name: s, provider: salesforce, body: {OwnerId: x}, effect: deny}
@@ -210,7 +210,7 @@ fn a_member_that_no_rule_means_is_no_disguise() {
 
 /// Who has a rule for either spelling has thought of both, where both hold.
 #[test]
-fn a_member_that_another_rule_spells_so_is_no_disguise() {
+fn a_member_that_another_rule_spells_so_is_no_lookalike() {
     let policy = rules(
         "  - {name: a, provider: google, body: {emailAddress: x}, effect: deny}
   - {name: b, body: {email_address: x}, effect: deny}

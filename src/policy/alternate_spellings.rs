@@ -1,24 +1,24 @@
-//! How else a text may be read than as it is written: a URI, a path, or a list in some
-//! other spelling of it. What the rules say of each has to be the same to be certain. Pure.
+//! Alternate spellings of a text that is a URI, a path or a list: what servers may read it
+//! as. Rules must agree on all of them, else their answer is unknown. Pure.
 
-use super::place::is_drive;
-use super::{blank, coercion, place, uri};
+use super::relative_path::is_drive;
+use super::{coercion, relative_path, uri, whitespace};
 use crate::fold::seen;
 use crate::json::{Json, Object};
 
 /// Longest text that is the name of something, in bytes.
 pub(super) const LONGEST_NAME: usize = 4 << 10;
 
-/// What a text may be read as besides itself.
+/// What else a text may be read as.
 #[derive(Debug, Default)]
-pub(super) struct Readings {
+pub(super) struct AlternateSpellings {
     /// What it may turn out to be: another file, another site, one of several.
     pub(super) others: Vec<String>,
     /// The same by other names, which nobody takes for anything else.
     pub(super) names: Vec<String>,
 }
 
-impl Readings {
+impl AlternateSpellings {
     pub(super) fn of(text: &str) -> Self {
         match is_plain(text) {
             true => Self::default(),
@@ -63,8 +63,8 @@ impl Readings {
         if has_drive && !below.starts_with('/') {
             return;
         }
-        if let Some(below) = place::below_tilde(&below) {
-            self.others.extend(place::above(&collapsed(below.trim_start_matches('/'))));
+        if let Some(below) = relative_path::below_tilde(&below) {
+            self.others.extend(relative_path::above(&collapsed(below.trim_start_matches('/'))));
         }
         let path = collapsed(&below);
         self.names.extend(short(&path).map(ToOwned::to_owned));
@@ -195,9 +195,9 @@ pub(super) fn arguments(args: &[(&str, &Json)], with_names: bool) -> impl Iterat
 fn gather(json: &Json, with_names: bool, found: &mut Vec<Vec<String>>) {
     match json {
         Json::String(text) => {
-            let Readings { mut others, names } = Readings::of(text);
+            let AlternateSpellings { mut others, names } = AlternateSpellings::of(text);
             if with_names {
-                others.extend(names.into_iter().chain(blank::readings(text)));
+                others.extend(names.into_iter().chain(whitespace::readings(text)));
             }
             found.push(others);
         }
@@ -248,11 +248,11 @@ mod tests {
     use super::*;
 
     fn others(text: &str) -> Vec<String> {
-        Readings::of(text).others
+        AlternateSpellings::of(text).others
     }
 
     fn names(text: &str) -> Vec<String> {
-        Readings::of(text).names
+        AlternateSpellings::of(text).names
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
         /// What is not looked into has nothing to find.
         #[test]
         fn a_plain_text_has_no_other_reading(path in "/?([a-cpP.~:@ /-]|private|System|proc|root){0,10}") {
-            let found = Readings::found(&path);
+            let found = AlternateSpellings::found(&path);
             let is_found = !found.others.is_empty() || !found.names.is_empty();
             proptest::prop_assert!(!(is_plain(&path) && is_found), "{:?}", found);
         }

@@ -1,9 +1,9 @@
-//! Paths that begin at a folder which only the server knows: where it works, or its home,
-//! `~`. What policies say of other paths may be about these. Pure.
+//! Paths relative to a folder that only the server knows: its working directory, or its
+//! home, `~`. They may be the absolute paths that policies name. Pure.
 
 use crate::fold::loosen;
 
-/// What shells and many a server put the home folder in the place of, beside `~`.
+/// What shells and many servers replace by the home folder, besides `~`.
 const HOME: [&str; 3] = ["$home", "${home}", "%userprofile%"];
 
 /// What a path that begins with `~`, `~somebody` or another word for a home has behind that.

@@ -1,5 +1,5 @@
-//! Policies by name, for a gate that decides for many agents: loaded when first
-//! asked for, followed as their files change, put and removed while it runs.
+//! Policies by name, for a gate that decides for many agents: loaded on first use, reloaded
+//! as their files change, added and removed while it runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -17,13 +17,13 @@ use super::yaml::MAX_FILE;
 use super::{BUNDLED, Mode, Policy, PolicyFile, annotations};
 use crate::os::files::is_device;
 
-/// Every policy that an agent may have by its name.
+/// Every policy that an agent may be given by name.
 #[derive(Debug)]
-pub struct Book {
+pub struct PolicyCatalog {
     view: ArcSwap<View>,
     own: Arc<Policies>,
-    open: ArcSwap<HashMap<Arc<str>, Page>>,
-    /// Held while [`Self::open`] is replaced or the folder is written.
+    loaded: ArcSwap<HashMap<Arc<str>, Loaded>>,
+    /// Held while [`Self::loaded`] is replaced or the folder is written.
     writing: Mutex<()>,
 }
 
@@ -36,15 +36,15 @@ struct View {
 
 /// What is known of one name.
 #[derive(Debug, Clone)]
-struct Page {
-    /// What the name leads to: nothing passes under it while there is no policy.
+struct Loaded {
+    /// What the name stands for: nothing passes while there is no policy.
     policies: Arc<Policies>,
-    /// Why there is none. It is tried again now and then, so that whoever has it costs
-    /// no look at the disk with each request.
+    /// Why there is none. Loading is retried now and then, so that requests of its agents
+    /// do not read the disk.
     missing: Option<Arc<str>>,
 }
 
-/// Names that are remembered as missing; others are looked for each time.
+/// Names cached as missing; others are looked up each time.
 const MAX_MISSING: usize = 256;
 
 /// A policy as it is listed.
@@ -58,7 +58,7 @@ pub struct Entry {
 
 /// Why a policy could not be put or removed.
 #[derive(Debug, thiserror::Error)]
-pub enum BookError {
+pub enum CatalogError {
     /// Not a name, or the name of something built in.
     #[error(
         "`{0}` cannot be the name of a policy here: letters, digits, `_` and `-`, none of annotations, allow_all, deny_all, and no device of Windows (con, nul)"
@@ -75,21 +75,20 @@ pub enum BookError {
     Io(#[from] io::Error),
 }
 
-impl Book {
-    /// A book of what `lookup` finds; `own` decides where no name is given.
+impl PolicyCatalog {
+    /// A catalog of what `lookup` finds; `own` decides where no name is given.
     #[must_use]
     pub fn new(lookup: Lookup, mode: Option<Mode>, own: Arc<Policies>) -> Arc<Self> {
-        let (open, view) = (ArcSwap::default(), ArcSwap::from_pointee(View { lookup, mode }));
-        Arc::new(Self { view, own, open, writing: Mutex::default() })
+        let (loaded, view) = (ArcSwap::default(), ArcSwap::from_pointee(View { lookup, mode }));
+        Arc::new(Self { view, own, loaded, writing: Mutex::default() })
     }
 
-    /// Decides by `names`, as `lookup` finds them, where no name is given, and
-    /// looks everything else up anew. Who holds a handle decides by what it leads
-    /// to from now on.
+    /// Uses `names`, as `lookup` finds them, where no name is given, and reloads every other
+    /// policy. Handles stay valid and lead to the new policies.
     ///
     /// # Errors
     /// All that is wrong with any of `names`; nothing has changed then.
-    pub fn turn_over(
+    pub fn reload(
         &self,
         names: &[String],
         lookup: Lookup,
@@ -97,66 +96,65 @@ impl Book {
     ) -> Result<(), Diagnostics> {
         self.own.give_way(Policies::load(names, &lookup, mode)?);
         self.view.store(Arc::new(View { lookup, mode }));
-        let open = self.open.load_full();
-        for name in open.keys() {
-            self.look_again(name);
+        let loaded = self.loaded.load_full();
+        for name in loaded.keys() {
+            self.refresh(name);
         }
         Ok(())
     }
 
-    /// Puts what is found under `name` now in the place of what was; where
-    /// nothing is, who has it is refused until something is.
-    fn look_again(&self, name: &str) {
+    /// Loads `name` again; where nothing is found, its agents are refused until something is.
+    fn refresh(&self, name: &str) {
         let Err(found) = self.load(name) else { return };
-        if let Some(Page { policies, missing: None }) = self.page(name) {
+        if let Some(Loaded { policies, missing: None }) = self.entry(name) {
             policies.give_way(Policies::missing(name));
-            self.miss(name, &found, policies);
+            self.record_missing(name, &found, policies);
         }
     }
 
-    /// Follows the files of every policy in use on a thread of its own, as long
-    /// as the book is in use.
+    /// Watches the files of every policy in use on a thread of its own, as long as the
+    /// catalog is in use.
     ///
     /// # Errors
     /// Where no thread can be had.
     pub fn watch(self: &Arc<Self>) -> io::Result<()> {
-        let book = Arc::downgrade(self);
+        let catalog = Arc::downgrade(self);
         let follow = move || {
             loop {
                 thread::sleep(POLL);
-                let Some(book) = book.upgrade() else { return };
-                book.poll();
+                let Some(catalog) = catalog.upgrade() else { return };
+                catalog.poll();
             }
         };
         thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
     }
 
-    /// Where the policy of that name is always found. While there is none, or it does
-    /// not load, nothing passes.
+    /// A handle to the current policy of that name. While there is none, or it does not
+    /// load, nothing passes.
     #[must_use]
     pub fn handle(&self, name: &str) -> Arc<ArcSwap<Policy>> {
-        if let Some(page) = self.open.load().get(name) {
-            return page.policies.handle();
+        if let Some(entry) = self.loaded.load().get(name) {
+            return entry.policies.handle();
         }
         self.load(name).unwrap_or_else(|found| {
             let policies = Arc::new(Policies::missing(name));
             let handle = policies.handle();
-            self.miss(name, &found, policies);
+            self.record_missing(name, &found, policies);
             handle
         })
     }
 
-    /// Looks at the files of every policy in use once, and for those missed.
+    /// Checks the files of every policy in use once, and retries missing ones.
     fn poll(&self) {
         self.own.poll();
-        for (name, page) in self.open.load().iter() {
-            let Some(why) = &page.missing else {
-                page.policies.poll();
+        for (name, entry) in self.loaded.load().iter() {
+            let Some(why) = &entry.missing else {
+                entry.policies.poll();
                 continue;
             };
             let again = self.load(name).err();
             if let Some(found) = again.filter(|found| *found.to_string() != **why) {
-                self.miss(name, &found, Arc::clone(&page.policies));
+                self.record_missing(name, &found, Arc::clone(&entry.policies));
             }
         }
     }
@@ -165,25 +163,25 @@ impl Book {
     /// the last good text decides.
     #[must_use]
     pub fn is_as_written(&self) -> bool {
-        let open = self.open.load();
-        self.own.is_as_written() && open.values().all(|page| page.policies.is_as_written())
+        let loaded = self.loaded.load();
+        self.own.is_as_written() && loaded.values().all(|entry| entry.policies.is_as_written())
     }
 
-    /// Says what is wrong with a policy that is asked for, and remembers it.
-    fn miss(&self, name: &str, found: &Diagnostics, policies: Arc<Policies>) {
+    /// Logs what is wrong with a policy that is in use, and caches it as missing.
+    fn record_missing(&self, name: &str, found: &Diagnostics, policies: Arc<Policies>) {
         tracing::error!(policy = name, "agents that have this policy are refused:\n{found}");
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut open = HashMap::clone(&self.open.load());
+        let mut loaded = HashMap::clone(&self.loaded.load());
         // It may have been put, or missed, by another in the meantime.
-        if open.get(name).is_some_and(|page| !Arc::ptr_eq(&page.policies, &policies)) {
+        if loaded.get(name).is_some_and(|entry| !Arc::ptr_eq(&entry.policies, &policies)) {
             return;
         }
-        open.remove(name);
-        if open.values().filter(|page| page.missing.is_some()).count() < MAX_MISSING {
+        loaded.remove(name);
+        if loaded.values().filter(|entry| entry.missing.is_some()).count() < MAX_MISSING {
             let missing = Some(found.to_string().into());
-            open.insert(name.into(), Page { policies, missing });
+            loaded.insert(name.into(), Loaded { policies, missing });
         }
-        self.open.store(Arc::new(open));
+        self.loaded.store(Arc::new(loaded));
     }
 
     /// Every policy that can be named, by name.
@@ -220,20 +218,20 @@ impl Book {
     /// in force, in place of one of the same name.
     ///
     /// # Errors
-    /// See [`BookError`]; nothing has changed then.
-    pub fn put(&self, name: &str, text: &str) -> Result<PathBuf, BookError> {
+    /// See [`CatalogError`]; nothing has changed then.
+    pub fn put(&self, name: &str, text: &str) -> Result<PathBuf, CatalogError> {
         let is_built_in = || annotations::built_in_names().any(|built| built == name);
         if !is_name(name) || is_device(name) || is_built_in() {
-            return Err(BookError::Name(name.to_owned()));
+            return Err(CatalogError::Name(name.to_owned()));
         }
-        PolicyFile::load(Source::new(name, text)).map_err(BookError::Invalid)?;
+        PolicyFile::load(Source::new(name, text)).map_err(CatalogError::Invalid)?;
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = self.folder().ok_or_else(|| io::Error::other("there is no policy folder"))?;
         fs::create_dir_all(&folder)?;
         let file = folder.join(format!("{name}.yaml"));
         replace(&file, text)?;
         drop(writing);
-        self.load(name).map_err(BookError::Invalid)?;
+        self.load(name).map_err(CatalogError::Invalid)?;
         self.own.shadow(name, &file);
         Ok(file)
     }
@@ -242,15 +240,15 @@ impl Book {
     /// it are refused from now on.
     ///
     /// # Errors
-    /// See [`BookError`].
-    pub fn delete(&self, name: &str) -> Result<(), BookError> {
+    /// See [`CatalogError`].
+    pub fn delete(&self, name: &str) -> Result<(), CatalogError> {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let unknown = || BookError::Unknown(name.to_owned());
+        let unknown = || CatalogError::Unknown(name.to_owned());
         let found = is_name(name).then(|| self.view.load().lookup.find(name).ok()).flatten();
         let Some(Found::File(file)) = found else { return Err(unknown()) };
         fs::remove_file(file)?;
         drop(writing);
-        self.look_again(name);
+        self.refresh(name);
         Ok(())
     }
 
@@ -263,22 +261,22 @@ impl Book {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.view.load();
         let policies = Policies::load(&[name.to_owned()], &view.lookup, view.mode)?;
-        let mut open = HashMap::clone(&self.open.load());
-        let policies = match open.get(name) {
-            Some(page) => {
-                page.policies.give_way(policies);
-                Arc::clone(&page.policies)
+        let mut loaded = HashMap::clone(&self.loaded.load());
+        let policies = match loaded.get(name) {
+            Some(entry) => {
+                entry.policies.give_way(policies);
+                Arc::clone(&entry.policies)
             }
             None => Arc::new(policies),
         };
         let handle = policies.handle();
-        open.insert(name.into(), Page { policies, missing: None });
-        self.open.store(Arc::new(open));
+        loaded.insert(name.into(), Loaded { policies, missing: None });
+        self.loaded.store(Arc::new(loaded));
         Ok(handle)
     }
 
-    fn page(&self, name: &str) -> Option<Page> {
-        self.open.load().get(name).cloned()
+    fn entry(&self, name: &str) -> Option<Loaded> {
+        self.loaded.load().get(name).cloned()
     }
 }
 
@@ -307,14 +305,14 @@ mod tests {
 
     const ALLOW: &str = "name: team\nrules:\n  - effect: allow\n    tool: '*'\n";
 
-    fn book(folder: &Path) -> Arc<Book> {
+    fn catalog(folder: &Path) -> Arc<PolicyCatalog> {
         let lookup = Lookup { named: Some(folder.to_owned()), own: None };
         let own = Policies::load(&["deny_all".to_owned()], &lookup, None).unwrap();
-        Book::new(lookup, None, Arc::new(own))
+        PolicyCatalog::new(lookup, None, Arc::new(own))
     }
 
-    fn is_missing(book: &Book, name: &str) -> bool {
-        passes_nothing(&book.handle(name))
+    fn is_missing(catalog: &PolicyCatalog, name: &str) -> bool {
+        passes_nothing(&catalog.handle(name))
     }
 
     /// Whether not even a method passes that a policy would have to name.
@@ -332,24 +330,24 @@ mod tests {
     #[test]
     fn a_policy_is_put_found_listed_and_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let book = book(folder.path());
-        assert!(is_missing(&book, "team"));
-        book.put("team", ALLOW).unwrap();
-        assert_eq!(&*book.handle("team").load().names()[0], "team");
-        assert!(book.list().iter().any(|entry| entry.name == "team" && entry.file.is_some()));
-        assert_eq!(book.text("team").unwrap(), ALLOW);
-        book.delete("team").unwrap();
-        assert!(is_missing(&book, "team") && !book.knows("team"));
-        assert!(matches!(book.delete("default"), Err(BookError::Unknown(_))), "built in");
+        let catalog = catalog(folder.path());
+        assert!(is_missing(&catalog, "team"));
+        catalog.put("team", ALLOW).unwrap();
+        assert_eq!(&*catalog.handle("team").load().names()[0], "team");
+        assert!(catalog.list().iter().any(|entry| entry.name == "team" && entry.file.is_some()));
+        assert_eq!(catalog.text("team").unwrap(), ALLOW);
+        catalog.delete("team").unwrap();
+        assert!(is_missing(&catalog, "team") && !catalog.knows("team"));
+        assert!(matches!(catalog.delete("default"), Err(CatalogError::Unknown(_))), "built in");
     }
 
     #[test]
     fn what_is_no_policy_or_no_name_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let book = book(folder.path());
-        assert!(matches!(book.put("team", "rules: 1"), Err(BookError::Invalid(_))));
+        let catalog = catalog(folder.path());
+        assert!(matches!(catalog.put("team", "rules: 1"), Err(CatalogError::Invalid(_))));
         for name in ["", "../x", "a/b", "a.yaml", "allow_all", "a b", "con", "NUL", "com1"] {
-            assert!(matches!(book.put(name, ALLOW), Err(BookError::Name(_))), "{name}");
+            assert!(matches!(catalog.put(name, ALLOW), Err(CatalogError::Name(_))), "{name}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -357,32 +355,32 @@ mod tests {
     #[test]
     fn a_policy_that_was_missed_is_found_when_it_is_there() {
         let folder = tempfile::tempdir().unwrap();
-        let book = book(folder.path());
-        assert!(is_missing(&book, "late"));
+        let catalog = catalog(folder.path());
+        assert!(is_missing(&catalog, "late"));
         fs::write(folder.path().join("late.yaml"), "rules: 1").unwrap();
-        book.poll();
-        assert!(is_missing(&book, "late"));
+        catalog.poll();
+        assert!(is_missing(&catalog, "late"));
         fs::write(folder.path().join("late.yaml"), "name: late\n").unwrap();
-        book.poll();
-        assert_eq!(&*book.handle("late").load().names()[0], "late");
+        catalog.poll();
+        assert_eq!(&*catalog.handle("late").load().names()[0], "late");
     }
 
     #[test]
     fn who_stays_is_refused_until_there_is_a_policy() {
         let folder = tempfile::tempdir().unwrap();
-        let book = book(folder.path());
-        let held = book.handle("team");
+        let catalog = catalog(folder.path());
+        let held = catalog.handle("team");
         assert!(passes_nothing(&held));
-        book.put("team", ALLOW).unwrap();
+        catalog.put("team", ALLOW).unwrap();
         assert_eq!(&*held.load().names()[0], "team");
-        book.delete("team").unwrap();
-        assert!(passes_nothing(&held) && is_missing(&book, "team"));
-        book.put("team", "name: again\n").unwrap();
+        catalog.delete("team").unwrap();
+        assert!(passes_nothing(&held) && is_missing(&catalog, "team"));
+        catalog.put("team", "name: again\n").unwrap();
         assert_eq!(&*held.load().names()[0], "again");
         for n in 0..2 * MAX_MISSING {
-            assert!(is_missing(&book, &format!("absent-{n}")));
+            assert!(is_missing(&catalog, &format!("absent-{n}")));
         }
-        assert!(book.open.load().len() <= MAX_MISSING + 1);
+        assert!(catalog.loaded.load().len() <= MAX_MISSING + 1);
     }
 
     #[test]
@@ -390,37 +388,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lookup = Lookup { named: Some(folder.path().to_owned()), own: None };
         let own = Policies::load(&["default".to_owned()], &lookup, None).unwrap();
-        let book = Book::new(lookup, None, Arc::new(own));
-        let handle = book.own.handle();
-        book.put("default", "name: ours\n").unwrap();
+        let catalog = PolicyCatalog::new(lookup, None, Arc::new(own));
+        let handle = catalog.own.handle();
+        catalog.put("default", "name: ours\n").unwrap();
         assert_eq!(&*handle.load().names()[0], "ours");
-        book.put("default", "name: ours-again\n").unwrap();
-        (0..2).for_each(|_| book.own.poll());
+        catalog.put("default", "name: ours-again\n").unwrap();
+        (0..2).for_each(|_| catalog.own.poll());
         assert_eq!(&*handle.load().names()[0], "ours-again");
     }
 
     #[test]
     fn who_holds_a_handle_decides_by_what_it_leads_to_now() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let book = book(one.path());
-        book.put("team", ALLOW).unwrap();
-        let (team, own) = (book.handle("team"), book.own.handle());
-        book.put("team", "name: again\n").unwrap();
+        let catalog = catalog(one.path());
+        catalog.put("team", ALLOW).unwrap();
+        let (team, own) = (catalog.handle("team"), catalog.own.handle());
+        catalog.put("team", "name: again\n").unwrap();
         assert_eq!(&*team.load().names()[0], "again");
         fs::write(other.path().join("team.yaml"), "name: elsewhere\n").unwrap();
         let lookup = || Lookup { named: Some(other.path().to_owned()), own: None };
         let wrong = ["read_only".to_owned(), "nope".to_owned()];
-        book.turn_over(&wrong, lookup(), None).unwrap_err();
+        catalog.reload(&wrong, lookup(), None).unwrap_err();
         assert_eq!((&*team.load().names()[0], &*own.load().names()[0]), ("again", "deny_all"));
-        book.turn_over(&["read_only".to_owned()], lookup(), None).unwrap();
+        catalog.reload(&["read_only".to_owned()], lookup(), None).unwrap();
         assert_eq!((&*team.load().names()[0], &*own.load().names()[0]), ("elsewhere", "read_only"));
-        book.delete("team").unwrap();
+        catalog.delete("team").unwrap();
         assert!(passes_nothing(&team));
     }
 
     #[test]
     fn no_name_leads_out_of_the_folders() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(is_missing(&book(folder.path()), "../../etc/passwd"));
+        assert!(is_missing(&catalog(folder.path()), "../../etc/passwd"));
     }
 }

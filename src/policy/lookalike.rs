@@ -1,5 +1,6 @@
-//! What no rule matches, and a lenient server may take for what a rule speaks of:
-//! tools, arguments and members of bodies by another spelling (see [`crate::fold`]).
+//! Lookalikes of the names in rules: tools, arguments and members of bodies that no rule
+//! matches, though a lenient server may read them as ones that a rule names (see
+//! [`crate::fold`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,9 +14,9 @@ use super::compile::Rule;
 use super::glob::Glob;
 use super::matcher::Step;
 use super::named::NamedMethods;
-use super::outlook::foreseen;
+use super::partial_evaluation::evaluate_partially;
 use super::rules::RuleSet;
-use super::truth::Truth;
+use super::ternary::Ternary;
 use crate::action::{Action, Provider};
 use crate::fold::fold;
 use crate::intent;
@@ -90,7 +91,7 @@ impl Guards {
     }
 
     /// The one that does not match `tool`, and some reader may think that it does.
-    fn mistakable(&self, tool: &str) -> Option<&str> {
+    fn lookalike(&self, tool: &str) -> Option<&str> {
         let read = fold(tool);
         let is_missed = |glob: &Glob| !glob.matches(tool);
         // Most names are as they are read: there is nothing else to match.
@@ -102,12 +103,12 @@ impl Guards {
     }
 }
 
-/// A word that is not the one which rules speak of, and may be taken for it.
+/// A name that rules do not match, though it may be read as one that they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mistakable<'a> {
+pub struct Lookalike<'a> {
     /// As it was sent.
     pub sent: &'a str,
-    /// What rules speak of.
+    /// What rules name.
     pub meant: &'a str,
     /// Only rules that observe do.
     pub observed: bool,
@@ -117,36 +118,36 @@ impl Policy {
     /// The tool that a rule keeps calls from and a lenient server may take `tool`
     /// for, though the rule does not match it.
     #[must_use]
-    pub fn mistakable<'a>(&'a self, tool: &'a str) -> Option<Mistakable<'a>> {
+    pub fn lookalike<'a>(&'a self, tool: &'a str) -> Option<Lookalike<'a>> {
         self.sets().find_map(|(rules, observed)| {
-            let meant = rules.guards.mistakable(tool)?;
-            Some(Mistakable { sent: tool, meant, observed })
+            let meant = rules.guards.lookalike(tool)?;
+            Some(Lookalike { sent: tool, meant, observed })
         })
     }
 
     /// An argument of `action`'s that a lenient server may take for one which a
     /// rule about `action` looks at. What the server `declares` is nothing but itself.
     #[must_use]
-    pub fn mistakable_argument<'a>(
+    pub fn lookalike_argument<'a>(
         &'a self,
         action: &'a Action,
         declares: impl Fn(&str) -> bool,
-    ) -> Option<Mistakable<'a>> {
+    ) -> Option<Lookalike<'a>> {
         let arguments = action.target.args()?;
         self.sets().find_map(|(rules, observed)| {
-            let (sent, meant) = rules.mistakable_argument(action, arguments, &declares)?;
-            Some(Mistakable { sent, meant, observed })
+            let (sent, meant) = rules.lookalike_argument(action, arguments, &declares)?;
+            Some(Lookalike { sent, meant, observed })
         })
     }
 
     /// The MCP method that rules name and a lenient server may take `method` for, which
     /// none of them names.
     #[must_use]
-    pub fn mistakable_method<'a>(&self, method: &'a str, meant: &'a str) -> Option<Mistakable<'a>> {
+    pub fn lookalike_method<'a>(&self, method: &'a str, meant: &'a str) -> Option<Lookalike<'a>> {
         let is_meant =
             |methods: &NamedMethods| !methods.contains(method) && methods.contains(meant);
         let (_, observed) = self.sets().find(|(rules, _)| is_meant(&rules.methods))?;
-        Some(Mistakable { sent: method, meant, observed })
+        Some(Lookalike { sent: method, meant, observed })
     }
 
     /// What the enforced files say, then what all say, where some only observe.
@@ -157,7 +158,7 @@ impl Policy {
 }
 
 impl RuleSet {
-    fn mistakable_argument<'a>(
+    fn lookalike_argument<'a>(
         &'a self,
         action: &'a Action,
         arguments: &'a Object,
@@ -169,7 +170,11 @@ impl RuleSet {
         }
         let subject = Subject { action, intent: intent::of(action) };
         let mut found = None;
-        for rule in self.rules.iter().filter(|rule| foreseen(&rule.clause, subject) != Truth::No) {
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| evaluate_partially(&rule.clause, subject) != Ternary::False)
+        {
             rule.clause.visit(&mut |key| {
                 let near = |key: &str| words.is_near(key) && !declares(key);
                 let look = |steps| on_the_way(arguments, steps, words, near);
@@ -234,36 +239,40 @@ fn further<'j>(value: &'j Json, steps: &'j [Step], words: &Words) -> Option<(&'j
 
 /// Whether `value` has, on the way of `steps`, a member that somebody may take for the
 /// one that the way goes through and that is none of `spelt`.
-pub(super) fn is_disguised(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> bool {
+pub(super) fn has_lookalike(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> bool {
     let Some((step, rest)) = steps.split_first() else { return false };
     match (step, value) {
         (Step::Key(meant), Json::Object(object)) => {
-            object.iter().any(|(key, _)| is_disguise(key, meant, spelt))
-                || object.get(meant).is_some_and(|value| is_disguised(value, rest, spelt))
+            object.iter().any(|(key, _)| is_lookalike(key, meant, spelt))
+                || object.get(meant).is_some_and(|value| has_lookalike(value, rest, spelt))
         }
         (Step::Index(index), Json::Array(items)) => {
-            items.get(*index).is_some_and(|item| is_disguised(item, rest, spelt))
+            items.get(*index).is_some_and(|item| has_lookalike(item, rest, spelt))
         }
         (Step::Any | Step::All, Json::Array(items)) => {
-            items.iter().any(|item| is_disguised(item, rest, spelt))
+            items.iter().any(|item| has_lookalike(item, rest, spelt))
         }
         _ => false,
     }
 }
 
-fn is_disguise(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
+fn is_lookalike(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
     let is_other = key != meant && spelt.iter().all(|other| **other != *key);
     is_other && (key == PROTOTYPE || is_alike(key, meant))
 }
 
 /// Puts members on the way of `steps` that somebody may take for those which the way goes
 /// through in their place. `None` where several may be taken for one.
-pub(super) fn undisguise(value: &mut Json, steps: &[Step], spelt: &[Box<str>]) -> Option<()> {
+pub(super) fn resolve_lookalikes(
+    value: &mut Json,
+    steps: &[Step],
+    spelt: &[Box<str>],
+) -> Option<()> {
     let Some((step, rest)) = steps.split_first() else { return Some(()) };
     match (step, value) {
         (Step::Key(meant), Json::Object(object)) => {
-            let disguises = object.iter().filter(|(key, _)| is_disguise(key, meant, spelt));
-            let keys: Vec<String> = disguises.map(|(key, _)| key.to_owned()).collect();
+            let lookalikes = object.iter().filter(|(key, _)| is_lookalike(key, meant, spelt));
+            let keys: Vec<String> = lookalikes.map(|(key, _)| key.to_owned()).collect();
             match keys.as_slice() {
                 [] => {}
                 [key] if key != PROTOTYPE => {
@@ -272,13 +281,13 @@ pub(super) fn undisguise(value: &mut Json, steps: &[Step], spelt: &[Box<str>]) -
                 }
                 _ => return None,
             }
-            object.get_mut(meant).map_or(Some(()), |value| undisguise(value, rest, spelt))
+            object.get_mut(meant).map_or(Some(()), |value| resolve_lookalikes(value, rest, spelt))
         }
         (Step::Index(index), Json::Array(items)) => {
-            items.get_mut(*index).map_or(Some(()), |item| undisguise(item, rest, spelt))
+            items.get_mut(*index).map_or(Some(()), |item| resolve_lookalikes(item, rest, spelt))
         }
         (Step::Any | Step::All, Json::Array(items)) => {
-            items.iter_mut().try_for_each(|item| undisguise(item, rest, spelt))
+            items.iter_mut().try_for_each(|item| resolve_lookalikes(item, rest, spelt))
         }
         _ => Some(()),
     }
@@ -318,7 +327,7 @@ fn letters(word: &str) -> impl Iterator<Item = u8> {
 
 /// Tells what in `rules` looks into bodies which other spellings of its keys rules look
 /// at that hold for all its providers: who has rules for either has thought of both.
-pub(super) fn tell_spellings(rules: &mut [Rule]) {
+pub(super) fn note_other_spellings(rules: &mut [Rule]) {
     type Spellings = HashSet<(Box<str>, Option<Box<[Provider]>>)>;
     let mut spelt: HashMap<Box<[u8]>, Spellings> = HashMap::new();
     for rule in &*rules {
@@ -385,10 +394,10 @@ mod tests {
         for near in
             ["Delete_File", "delete_file ", "delete_file\0", "DROP_TABLE", "drop_table", "Purge"]
         {
-            assert!(policy.mistakable(near).is_some(), "{near}");
+            assert!(policy.lookalike(near).is_some(), "{near}");
         }
         for other in ["delete_file", "Drop_table", "Look", "read", "purge"] {
-            assert_eq!(policy.mistakable(other), None, "{other}");
+            assert_eq!(policy.lookalike(other), None, "{other}");
         }
     }
 
@@ -403,7 +412,7 @@ mod tests {
         );
         let near = |tool, args: &str| {
             let action = call(tool, args);
-            let found = policy.mistakable_argument(&action, |key| key == "PATH");
+            let found = policy.lookalike_argument(&action, |key| key == "PATH");
             found.map(|found| format!("{} {}", found.sent, found.meant))
         };
         for (tool, args, found) in [
@@ -448,9 +457,9 @@ mod tests {
             let policy = Policy::join(&files, None);
             let action = call("write", r#"{"PATH":1}"#);
             let found = [
-                policy.mistakable("Purge"),
-                policy.mistakable_method("Prompts/Get", "prompts/get"),
-                policy.mistakable_argument(&action, |_| false),
+                policy.lookalike("Purge"),
+                policy.lookalike_method("Prompts/Get", "prompts/get"),
+                policy.lookalike_argument(&action, |_| false),
             ];
             let [tool, method, argument] = found.map(|found| found.map(|found| found.observed));
             assert_eq!((tool, method), (Some(observed), Some(observed)));
@@ -460,12 +469,12 @@ mod tests {
 
     /// Who has a rule for either spelling has thought of both.
     #[test]
-    fn what_a_rule_spells_so_is_no_disguise() {
+    fn what_a_rule_spells_so_is_no_lookalike() {
         let policy = policy(
             "- { tool: write, args: { path: /etc/shadow }, effect: deny }\n\
              - { tool: write, args: { Path: /etc/shadow }, effect: deny }\n",
         );
-        assert_eq!(policy.mistakable_argument(&call("write", r#"{"Path":1}"#), |_| false), None);
-        assert!(policy.mistakable_argument(&call("write", r#"{"PATH":1}"#), |_| false).is_some());
+        assert_eq!(policy.lookalike_argument(&call("write", r#"{"Path":1}"#), |_| false), None);
+        assert!(policy.lookalike_argument(&call("write", r#"{"PATH":1}"#), |_| false).is_some());
     }
 }

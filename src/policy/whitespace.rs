@@ -1,16 +1,16 @@
-//! What parts words and is nothing itself: white space, however much, and the comments of
-//! SQL, which databases take for it (`DROP/**/TABLE`). Pure.
+//! White space in texts, and SQL comments, which databases treat as white space
+//! (`DROP/**/TABLE`). Pure.
 
-/// What comments of SQL begin and end with.
+/// The delimiters of SQL comments.
 const COMMENTS: [&str; 3] = ["/*", "*/", "--"];
 
-/// Whether a text holds anything blank.
-pub(super) fn has_some(text: &str) -> bool {
+/// Whether a text contains white space.
+pub(super) fn is_in(text: &str) -> bool {
     text.contains(char::is_whitespace)
 }
 
-/// Whether a regex asks for something blank.
-pub(super) fn is_asked_for(pattern: &str) -> bool {
+/// Whether a regex asks for white space.
+pub(super) fn is_matched_by(pattern: &str) -> bool {
     [" ", r"\s", "[:space:]", "[:blank:]"].iter().any(|blank| pattern.contains(blank))
 }
 
@@ -21,8 +21,8 @@ pub(super) fn readings(text: &str) -> Vec<String> {
         return Vec::new();
     }
     let has_comments = COMMENTS.iter().any(|sign| text.contains(sign));
-    let with_comments = has_comments.then(|| replaced(text, behind_blank));
-    let mut all = vec![spaced(text)];
+    let with_comments = has_comments.then(|| replaced(text, skip_blank));
+    let mut all = vec![collapsed(text)];
     all.extend(with_comments);
     all.retain(|reading| reading != text);
     all.dedup();
@@ -30,11 +30,11 @@ pub(super) fn readings(text: &str) -> Vec<String> {
 }
 
 /// A text with one space for each run of white space.
-pub(super) fn spaced(text: &str) -> String {
+pub(super) fn collapsed(text: &str) -> String {
     replaced(text, str::trim_start)
 }
 
-/// Looks at many bytes at a time: every rule that asks for something blank looks at the text.
+/// Looks at many bytes at a time: every rule that asks for white space looks at the text.
 fn has_more(text: &str) -> bool {
     const CHUNK: usize = 256;
     let is_other = |byte: u8| !byte.is_ascii() | (b'\t'..=b'\r').contains(&byte);
@@ -45,21 +45,21 @@ fn has_more(text: &str) -> bool {
             | (first == b'*') & (second == b'/')
     };
     let bytes = text.as_bytes();
-    let Some((first, behind)) = bytes.split_first() else { return false };
-    let mut chunks = bytes.chunks(CHUNK).zip(behind.chunks(CHUNK));
+    let Some((first, rest)) = bytes.split_first() else { return false };
+    let mut chunks = bytes.chunks(CHUNK).zip(rest.chunks(CHUNK));
     is_other(*first)
-        || chunks.any(|(bytes, behind)| {
-            let pairs = bytes.iter().zip(behind);
+        || chunks.any(|(bytes, rest)| {
+            let pairs = bytes.iter().zip(rest);
             pairs.fold(false, |found, (byte, next)| found | is_other(*next) | is_pair(*byte, *next))
         })
 }
 
-/// A text with a space for each run of what `behind` skips.
-fn replaced(text: &str, behind: fn(&str) -> &str) -> String {
+/// A text with a space for each run of what `skip` skips.
+fn replaced(text: &str, skip: fn(&str) -> &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let after = behind(rest);
+        let after = skip(rest);
         if after.len() == rest.len() {
             out.push(first);
             rest = rest.get(first.len_utf8()..).unwrap_or_default();
@@ -74,7 +74,7 @@ fn replaced(text: &str, behind: fn(&str) -> &str) -> String {
 }
 
 /// What follows the white space or the comment that a text begins with.
-fn behind_blank(text: &str) -> &str {
+fn skip_blank(text: &str) -> &str {
     let trimmed = text.trim_start();
     if trimmed.len() < text.len() {
         return trimmed;
@@ -133,7 +133,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn nothing_is_missed(text in "[a \\t\\n*/!é\u{a0}-]{0,12}") {
-            let all = [spaced(&text), replaced(&text, behind_blank)];
+            let all = [collapsed(&text), replaced(&text, skip_blank)];
             let differs = all.iter().any(|reading| *reading != text);
             proptest::prop_assert_eq!(differs, !readings(&text).is_empty());
         }

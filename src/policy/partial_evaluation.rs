@@ -1,11 +1,11 @@
-//! What a policy says of a tool before anybody calls it: whether any call could
+//! Partial evaluation of a policy for a tool that is not called yet: whether any call could
 //! pass.
 
 use super::Policy;
 use super::clause::{Clause, Key, Subject};
 use super::document::DefaultEffect;
 use super::rules::RuleSet;
-use super::truth::Truth;
+use super::ternary::Ternary;
 use crate::action::Action;
 use crate::intent::Intent;
 use crate::verdict::Decision;
@@ -19,8 +19,8 @@ impl Policy {
         self.enforced.as_ref().is_some_and(|rules| rules.denies_any(subject))
     }
 
-    /// Whether what is decided hangs on something that `action` leaves open: on
-    /// the arguments, or on when the call is made.
+    /// Whether the decision depends on something that `action` leaves open: on the
+    /// arguments, or on when the call is made.
     #[must_use]
     pub fn depends_on_the_call(&self, action: &Action, intent: Intent) -> bool {
         let subject = Subject { action, intent };
@@ -32,10 +32,10 @@ impl Policy {
 impl RuleSet {
     fn denies_any(&self, subject: Subject<'_>) -> bool {
         for rule in &self.rules {
-            match (foreseen(&rule.clause, subject), rule.effect) {
-                (Truth::No, _) | (Truth::Unjudged, Decision::Deny) => {}
-                (Truth::Unjudged, _) => return false,
-                (Truth::Yes, effect) => return effect == Decision::Deny,
+            match (evaluate_partially(&rule.clause, subject), rule.effect) {
+                (Ternary::False, _) | (Ternary::Unknown, Decision::Deny) => {}
+                (Ternary::Unknown, _) => return false,
+                (Ternary::True, effect) => return effect == Decision::Deny,
             }
         }
         matches!(self.fallback.effect, DefaultEffect::Fixed(Decision::Deny))
@@ -44,22 +44,25 @@ impl RuleSet {
 
 impl RuleSet {
     fn depends_on_the_call(&self, subject: Subject<'_>) -> bool {
-        let rules = self.rules.iter().map(|rule| foreseen(&rule.clause, subject));
+        let rules = self.rules.iter().map(|rule| evaluate_partially(&rule.clause, subject));
         self.has_hours()
-            || rules.take_while(|truth| *truth != Truth::Yes).any(|truth| truth == Truth::Unjudged)
+            || rules
+                .take_while(|truth| *truth != Ternary::True)
+                .any(|truth| truth == Ternary::Unknown)
     }
 }
 
-/// Whether a clause matches, as far as that does not hang on what is not known
-/// before a call.
-pub(super) fn foreseen(clause: &Clause, subject: Subject<'_>) -> Truth {
+/// Whether a clause matches; unknown where that depends on what only a call tells.
+pub(super) fn evaluate_partially(clause: &Clause, subject: Subject<'_>) -> Ternary {
     let keys = clause.keys.iter().map(|key| match key {
-        Key::Args(_) | Key::When(_) => Truth::Unjudged,
-        Key::Any(clauses) => Truth::any(clauses.iter().map(|clause| foreseen(clause, subject))),
-        Key::Not(clause) => !foreseen(clause, subject),
-        known => known.judge(subject).unwrap_or(Truth::Unjudged),
+        Key::Args(_) | Key::When(_) => Ternary::Unknown,
+        Key::Any(clauses) => {
+            Ternary::any(clauses.iter().map(|clause| evaluate_partially(clause, subject)))
+        }
+        Key::Not(clause) => !evaluate_partially(clause, subject),
+        known => known.judge(subject).unwrap_or(Ternary::Unknown),
     });
-    keys.fold(Truth::Yes, Truth::and)
+    keys.fold(Ternary::True, Ternary::and)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What a CEL expression looks at: arguments, as far as it names them, and the parts of
-//! it that hang on a single variable. Pure.
+//! Static analysis of CEL expressions: which members of the arguments and the body they
+//! read, and which of their parts depend on a single variable. Pure.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn collect(node: &Expression, root: Root, ways: &mut Vec<Box<[Step]>>) {
     }
 }
 
-/// The largest parts of an expression that hang on `variable` and on nothing else.
+/// The largest parts of an expression that depend on `variable` alone.
 pub(super) fn parts_about(node: &Expression, variable: &str, parts: &mut Vec<Expression>) {
     let references = node.references();
     if !references.has_variable(variable) {
