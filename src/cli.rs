@@ -1,10 +1,10 @@
 //! What was typed. Values are parsed here, once; commands get typed ones.
 
 mod audit;
-mod behind;
 mod login;
 mod remote;
 mod serve;
+mod trailing_options;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -19,7 +19,6 @@ pub use audit::{
     AuditAcceptArgs, AuditCommand, AuditExportArgs, AuditFilter, AuditListArgs, AuditPurgeArgs,
     AuditStatsArgs, AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
-pub(crate) use behind::{Behind, behind};
 pub use login::{LoginArgs, LogoutArgs};
 pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
 pub(crate) use remote::{is_http, meant_url};
@@ -27,6 +26,7 @@ pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
     RequestArgs, ServeArgs,
 };
+pub(crate) use trailing_options::{TrailingOptions, trailing_options};
 
 /// The authorization layer between AI agents and the tools they can touch.
 #[derive(Debug, Parser)]

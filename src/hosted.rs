@@ -2,8 +2,8 @@
 //! registered while it runs.
 
 pub(crate) mod api;
-mod leave;
 mod registration;
+mod revocation;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ pub struct Configured {
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Behind this URL.
+    /// TrailingOptions this URL.
     Url(String),
     /// On this machine: a child for each session.
     Command {

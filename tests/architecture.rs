@@ -27,7 +27,7 @@ const ORDER: &[&str] = &[
     "request",
     "intent",
     "verdict",
-    "stamp",
+    "decision_headers",
     "policy",
     "rate",
     "store",

@@ -9,7 +9,7 @@ use super::Admin;
 use super::error::{Answer, ApiError};
 use crate::store::audit::RowId;
 use crate::store::read::{DECISIONS, Filter};
-use crate::store::when;
+use crate::store::time_argument;
 
 /// What stands for every MCP server where a provider is named.
 pub(super) const MCP: &str = "mcp";
@@ -114,8 +114,8 @@ impl Admin {
             server: provider.filter(|name| name != MCP),
             tool: resource,
             session,
-            since: read(since.as_deref(), |text| when::since(text, &now))?,
-            until: read(until.as_deref(), |text| when::until(text, &now))?,
+            since: read(since.as_deref(), |text| time_argument::since(text, &now))?,
+            until: read(until.as_deref(), |text| time_argument::until(text, &now))?,
             before: before.as_deref().map(row_id).transpose()?,
             ..Filter::default()
         };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Done, counted, policies, seen};
+use super::{Done, counted, policies, tool_cache};
 use crate::cli::CheckArgs;
 use crate::config::Home;
 use crate::policy::PolicyFile;
@@ -17,7 +17,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
     let home = Home::find().ok();
     let lookup = policies::lookup_in(args.policy_dir.as_deref());
     // Only where it is asked for: what a policy is must not depend on the machine.
-    let seen = home.as_ref().filter(|_| args.seen).map(seen::recall).unwrap_or_default();
+    let seen = home.as_ref().filter(|_| args.seen).map(tool_cache::load).unwrap_or_default();
     let mut output = anstream::stdout().lock();
     let mut holds = true;
     for name in &policies::expanded(&args.files, &lookup)? {

@@ -55,7 +55,7 @@ fn told(settings: &Settings, wrong: &Wrong) -> anyhow::Error {
         let what = format!("servers.{name}: {what}");
         // What is wrong in a policy's own file says where already.
         let is_placed = what.contains('\n');
-        let place = || settings.places().at_server(name, what.clone());
+        let place = || settings.spans().at_server(name, what.clone());
         match (!is_placed).then(place).flatten() {
             Some(finding) => placed.push(finding),
             None => said.push(what),

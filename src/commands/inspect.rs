@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Done, look_behind, name_of, policies, remote, seen};
+use super::{Done, look_behind, name_of, policies, remote, tool_cache};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
     let listed = asking::list(args)?;
-    seen::remember(&settings.home, &name, listed.iter().map(|tool| tool.name.clone()).collect());
+    tool_cache::save(&settings.home, &name, listed.iter().map(|tool| tool.name.clone()).collect());
     let rows = judge(&listed, &name, trusted, &settings.agent, &policies.current());
     if let Some(path) = &args.write_policy {
         let hints: Vec<_> = rows.iter().map(|row| row.hints.clone()).collect();

@@ -17,10 +17,10 @@ mod manual;
 mod policies;
 mod remote;
 mod replay;
-mod seen;
 mod serve;
 mod supervise;
 mod test;
+mod tool_cache;
 mod wrap;
 
 use std::ffi::OsString;
@@ -28,7 +28,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{self, Behind, Command};
+use crate::cli::{self, Command, TrailingOptions};
 use crate::config::Settings;
 use crate::mcp::name::server_name;
 use crate::store::{self, Store};
@@ -94,7 +94,9 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
 /// Where something else would decide than was typed.
 fn look_behind(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
     let typed: Vec<OsString> = std::env::args_os().collect();
-    let Some(Behind { option, decides }) = cli::behind(subcommand, command, &typed) else {
+    let Some(TrailingOptions { option, decides }) =
+        cli::trailing_options(subcommand, command, &typed)
+    else {
         return Ok(());
     };
     let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();

@@ -54,7 +54,7 @@ pub(super) fn names_or_default(names: Vec<String>, transport: Transport) -> Vec<
 
 /// What is wrong with policies, and where the configuration names them.
 pub(super) fn told(found: &Diagnostics, settings: &Settings) -> anyhow::Error {
-    let found = settings.places().point_out(found);
+    let found = settings.spans().point_out(found);
     anyhow::anyhow!("the policy does not load\n{}", found.coloured())
 }
 

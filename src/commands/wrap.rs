@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, look_behind, name_of, open_log, policies, remote, seen};
+use super::{Done, look_behind, name_of, open_log, policies, remote, tool_cache};
 use crate::action::Transport;
 use crate::cli::{OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&relay, args));
     store.close();
-    seen::remember(&settings.home, &name, relay.tools_listed());
+    tool_cache::save(&settings.home, &name, relay.tools_listed());
     // A read from a terminal or a file that is still under way holds nobody up.
     runtime.shutdown_background();
     code.map(Done::Exit)

@@ -3,9 +3,9 @@
 //!
 //! No file is ever picked up from the working directory: an agent may write there.
 
-pub mod places;
 mod read;
 pub mod serve;
+pub mod spans;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 
-use places::Places;
 use serve::ProviderFile;
+use spans::Spans;
 
 use crate::action::{Agent, Provider};
 use crate::cli::{
@@ -124,7 +124,7 @@ pub struct File {
     /// What holds for one provider.
     pub providers: Vec<(Provider, ProviderFile)>,
     /// Where policies and servers are named.
-    pub places: Places,
+    pub spans: Spans,
     /// It says nothing at all: it is not there, or holds nothing but space and comments.
     pub is_blank: bool,
 }
@@ -364,8 +364,8 @@ impl Settings {
 
     /// Where the file names policies and servers.
     #[must_use]
-    pub fn places(&self) -> &Places {
-        &self.file.places
+    pub fn spans(&self) -> &Spans {
+        &self.file.spans
     }
 
     /// What happens to an allowed call that cannot be recorded.

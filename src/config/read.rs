@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::places::Places;
 use super::serve::ProviderFile;
+use super::spans::Spans;
 use super::{File, Server};
 use crate::action::Provider;
 use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, duration, name, size};
@@ -81,10 +81,10 @@ pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> 
         return Ok(File { is_blank: true, ..File::default() });
     }
     let root = yaml::parse(source).map_err(Diagnostics::from)?;
-    let places = Places::of(source);
-    let mut reader = Config { reader: Reader::of_secrets(source), folder, places };
+    let spans = Spans::of(source);
+    let mut reader = Config { reader: Reader::of_secrets(source), folder, spans };
     let mut file = reader.file(&root);
-    file.places = reader.places;
+    file.spans = reader.spans;
     let mut found = reader.reader.found;
     found.sort();
     if found.is_empty() { Ok(file) } else { Err(found) }
@@ -93,7 +93,7 @@ pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> 
 struct Config<'s> {
     reader: Reader<'s>,
     folder: &'s Path,
-    places: Places,
+    spans: Spans,
 }
 
 impl Config<'_> {
@@ -126,7 +126,7 @@ impl Config<'_> {
             cors_origins: self.origins(&fields),
             retention_days: self.parsed(&fields, "retention_days", days),
             providers: get("providers").map(|node| self.providers(node)).unwrap_or_default(),
-            places: Places::default(),
+            spans: Spans::default(),
             is_blank: false,
         }
     }
@@ -138,7 +138,7 @@ impl Config<'_> {
 
     fn server(&mut self, name: &At<&str>, node: &Node) -> Server {
         let fields = self.reader.fields(node, "a server", SERVER_KEYS);
-        self.places.server(name.value, fields.get("url").map_or(name.span, |url| url.span));
+        self.spans.server(name.value, fields.get("url").map_or(name.span, |url| url.span));
         Server {
             trust: fields.get("trust").and_then(|node| self.reader.word(node, "trust", TRUSTS)),
             policy: fields.get("policy").map(|node| self.policies(node)).unwrap_or_default(),
@@ -276,7 +276,7 @@ impl Config<'_> {
                 true => self.folder.join(text.value).to_string_lossy().into_owned(),
                 false => text.value,
             };
-            self.places.policy(&policy, text.span);
+            self.spans.policy(&policy, text.span);
             policies.push(policy);
         }
         policies

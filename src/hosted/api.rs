@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::leave::while_it_holds;
 use super::registration::{Registration, Tool};
+use super::revocation::until_revoked;
 use super::{Barred, Hosted};
 use crate::action::{Agent, Malformed};
 use crate::json::object;
@@ -146,7 +146,7 @@ async fn answer(
         Ok(incoming) => {
             let answer = server.backend.answer(incoming).await;
             let directory = Arc::clone(&hosted.host.directory);
-            while_it_holds(answer, move || directory.holder_of(&known.key_id).is_some())
+            until_revoked(answer, move || directory.holder_of(&known.key_id).is_some())
         }
         Err(refusal) => {
             let row = hosted.refusals.faulty(agent, refusal.flawed(&name, &parts.method)).await;

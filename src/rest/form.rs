@@ -52,7 +52,7 @@ struct Lines {
     /// How many ended, and where the last of them did.
     ends: usize,
     end: usize,
-    /// Behind the last boundary in them.
+    /// TrailingOptions the last boundary in them.
     begin: usize,
     /// Whether the line of that boundary ended in `\r\n`, once it ended in `\n`.
     is_crlf: Option<bool>,

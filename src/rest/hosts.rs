@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::minted;
+use super::preauthenticated_urls;
 use super::route::{Upstream, UpstreamFault};
 use crate::action::{Provider, aws_bare_host, aws_front, is_label};
 
@@ -63,7 +63,7 @@ impl Hosts {
         let meant = |name: &str| match name.strip_suffix('.') {
             // A service of AWS, in any region.
             Some(service) => host.strip_prefix(service).is_some_and(|rest| rest.starts_with('.')),
-            None => minted::fits(name, host),
+            None => preauthenticated_urls::fits(name, host),
         };
         self.places.iter().find(|(name, _)| meant(name)).map(|(_, place)| place)
     }
@@ -111,8 +111,9 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
         let (name, provider) = (name.to_owned(), provider.as_str());
         Err(HostFault::NotItsOwn { name, provider, known })
     };
-    let beside = || minted::hosts(provider).chain(provider.file_hosts().iter().copied());
-    let is_known = |pattern: &str| pattern == name || minted::fits(pattern, name);
+    let beside =
+        || preauthenticated_urls::hosts(provider).chain(provider.file_hosts().iter().copied());
+    let is_known = |pattern: &str| pattern == name || preauthenticated_urls::fits(pattern, name);
     match provider {
         _ if beside().any(is_known) => Ok(name.to_owned()),
         Provider::Google => {

@@ -1,7 +1,7 @@
 //! The way of a REST request.
 
-mod open;
-mod proven;
+mod authenticate;
+mod outcome;
 mod signed;
 
 use std::borrow::Cow;
@@ -17,8 +17,8 @@ use http::uri::Authority;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use self::open::Open;
-use self::proven::Unproven;
+use self::authenticate::AuthenticationError;
+use self::outcome::OutcomeRecorder;
 use super::aws::{self, SignedChunks};
 use super::credentials::{self, Credential};
 use super::head;
@@ -31,7 +31,7 @@ use super::reply::{self, Dialect};
 use super::rewrite::{Rewriter, Ways};
 use super::route::Upstream;
 use super::upstream::{Exit, Origin, Outgoing, UpstreamError};
-use super::{media, minted, ticket};
+use super::{media, preauthenticated_urls, ticket};
 use crate::action::{Action, Agent, Malformed, Provider, Target, Transport};
 use crate::gate::refusals::Refusals;
 use crate::gate::{Gate, Permit, Receipt};
@@ -135,10 +135,10 @@ impl Proxy {
         };
         let proven = match self.prove(&who, peer.ip(), parts, body).await {
             Ok(proven) => proven,
-            Err(Unproven::Unidentified) => {
+            Err(AuthenticationError::Unidentified) => {
                 return self.refuse_unauthenticated(asked, peer.ip()).await;
             }
-            Err(Unproven::Unheld(error)) => {
+            Err(AuthenticationError::Unheld(error)) => {
                 return self.refuse_unheld(asked, peer.ip(), error).await;
             }
         };
@@ -187,7 +187,7 @@ impl Proxy {
                 return reply::failed(dialect, &error, &receipt);
             }
         };
-        let mut open = Open::new(gate, receipt, origin, response.status());
+        let mut open = OutcomeRecorder::new(gate, receipt, origin, response.status());
         let rewritten = match rewriter {
             Some(rewriter) => rewriter.answer(&method, (open.origin(), dialect), response).await,
             None => Ok(response),
@@ -314,8 +314,10 @@ impl Proxy {
         if provider == Provider::Aws {
             return None;
         }
-        let is_read = minted::asks_whether_it_reads(provider) && intent::of(action).is_read();
-        let rows = minted::in_answer(provider, (&request.path, &request.query), is_read);
+        let is_read =
+            preauthenticated_urls::asks_whether_it_reads(provider) && intent::of(action).is_read();
+        let rows =
+            preauthenticated_urls::in_answer(provider, (&request.path, &request.query), is_read);
         let budget = self.answer_memory.for_sender(&holder.agent.id);
         let signer = self.signer(holder, provider, base, (&request.path, rows));
         let ways = self.ways(provider);
@@ -412,7 +414,7 @@ fn asked_for(provider: Provider, path: &str, parts: &mut Parts) -> Answer {
     }
     parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     // A part of a text could hold a URL that nobody can recognise.
-    if minted::mints_in_bodies(provider) {
+    if preauthenticated_urls::are_in_bodies(provider) {
         parts.headers.remove(RANGE);
         parts.headers.remove(IF_RANGE);
     }

@@ -14,12 +14,12 @@ pub use self::dialect::Dialect;
 use super::inbound::Fault;
 use super::upstream::UpstreamError;
 use crate::action::Action;
+use crate::decision_headers;
 use crate::gate::Receipt;
 use crate::intent::{Analysis, analyse};
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::client::SendError;
-use crate::stamp;
 use crate::verdict::{Denial, Reason, Stage};
 
 /// Characters of a reason on the status line.
@@ -48,7 +48,7 @@ pub fn answer(
         response.extensions_mut().insert(phrase);
     }
     protect(response.headers_mut());
-    stamp::row(response.headers_mut(), request_id);
+    decision_headers::row(response.headers_mut(), request_id);
     response
 }
 
@@ -80,8 +80,8 @@ pub fn protect(headers: &mut HeaderMap) {
 /// Says which row an answer to an admitted request belongs to, and what is left of
 /// the limit that is nearest to being used up.
 pub fn mark_admitted(headers: &mut HeaderMap, receipt: &Receipt) {
-    stamp::row(headers, receipt.request_id());
-    stamp::quota(headers, receipt.quota().as_ref());
+    decision_headers::row(headers, receipt.request_id());
+    decision_headers::quota(headers, receipt.quota().as_ref());
 }
 
 /// The answer to a request that cannot be read for certain.
@@ -123,14 +123,14 @@ pub fn denied(dialect: Dialect, action: &Action, denial: &Denial) -> Response<Bo
     let answer = |status, body| answer(dialect, status, body, id);
     match &verdict.reason {
         Reason::RateLimited { full, .. } => {
-            let seconds = full.retry_after.map(stamp::seconds);
+            let seconds = full.retry_after.map(decision_headers::seconds);
             let body = json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds });
             let mut response = answer(StatusCode::TOO_MANY_REQUESTS, body);
             // What never passes must not be tried again and again.
             if let Some(seconds) = seconds {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
-            stamp::quota(response.headers_mut(), denial.quota.as_ref());
+            decision_headers::quota(response.headers_mut(), denial.quota.as_ref());
             response
         }
         Reason::Unidentified(_) => {
@@ -149,7 +149,7 @@ pub fn denied(dialect: Dialect, action: &Action, denial: &Denial) -> Response<Bo
         _ => {
             let body = denial_body(&analyse(action), denial);
             let mut response = answer(StatusCode::FORBIDDEN, body);
-            stamp::quota(response.headers_mut(), denial.quota.as_ref());
+            decision_headers::quota(response.headers_mut(), denial.quota.as_ref());
             response
         }
     }

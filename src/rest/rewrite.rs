@@ -24,15 +24,15 @@ use self::rules::Rules;
 pub use self::rules::Ways;
 use self::scan::{Edit, Scanner};
 use super::media::Answer;
-use super::minted;
+use super::preauthenticated_urls;
 use super::reply::{self, Dialect};
 use super::ticket::Signer;
 use super::upstream::Origin;
 use crate::action::Provider;
+use crate::decision_headers;
 use crate::net::Body;
 use crate::net::body::{Begun, Held};
 use crate::net::memory::SenderBudget;
-use crate::stamp;
 
 /// The largest answer that is held, in bytes; larger ones lose their
 /// `Content-Length`.
@@ -87,8 +87,8 @@ impl Rewriter {
         asked_for: Answer,
     ) -> Self {
         let reads_body = asked_for != Answer::File;
-        let hides = reads_body && minted::mints_in_bodies(provider);
-        let hides_in_parts = reads_body && minted::mints_anywhere(provider);
+        let hides = reads_body && preauthenticated_urls::are_in_bodies(provider);
+        let hides_in_parts = reads_body && preauthenticated_urls::are_anywhere(provider);
         let rules = Rules::new(provider, ways, base, signer, asked_for == Answer::Said);
         Self { rules, asked_for, hides, hides_in_parts, answer_memory: None }
     }
@@ -243,7 +243,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 fn unreadable(dialect: Dialect, headers: &HeaderMap) -> Response<Body> {
     let detail = "the provider encoded or parted an answer that has to be read";
     let body = json!({ "error": "proxy_error", "detail": detail });
-    let id = headers.get(stamp::DECISION).and_then(|id| id.to_str().ok());
+    let id = headers.get(decision_headers::DECISION).and_then(|id| id.to_str().ok());
     let mut answer = reply::answer(dialect, StatusCode::BAD_GATEWAY, body, id);
     answer.extensions_mut().insert(Instead(detail));
     answer

@@ -13,7 +13,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::minted::Minted;
+use super::preauthenticated_urls::PreauthenticatedUrl;
 use crate::action::Provider;
 use crate::store::directory::Holder;
 
@@ -106,7 +106,7 @@ pub struct Signer {
     /// The path of the request, as it was judged.
     pub path: String,
     /// What may stand in the answer.
-    pub rows: Vec<&'static Minted>,
+    pub rows: Vec<&'static PreauthenticatedUrl>,
 }
 
 impl fmt::Debug for Signer {

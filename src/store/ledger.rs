@@ -19,7 +19,7 @@ use super::head::{Kept, Scope};
 use super::index::{self, Entry};
 use super::recent::Recent;
 use super::schema::{self, Wal, meta};
-use super::trail::Trail;
+use super::wal_check::WalCheck;
 use super::{StoreError, slots};
 
 /// How far the clock may lag behind the newest entry before it counts as set
@@ -65,7 +65,7 @@ impl Head {
 #[derive(Debug)]
 pub(super) struct Ledger {
     /// Closed before the database: whoever closes that last removes the write-ahead log.
-    trail: Trail,
+    trail: WalCheck,
     connection: Connection,
     files: Files,
     lock: WriteLock,

@@ -30,9 +30,9 @@ mod snapshot;
 pub mod stats;
 #[cfg(test)]
 mod tests;
-mod trail;
+pub mod time_argument;
 pub mod verify;
-pub mod when;
+mod wal_check;
 mod writer;
 
 use std::fmt::Display;
@@ -131,7 +131,7 @@ pub enum StoreError {
         path.display(),
         if last < noted { format!("it ends with entry {last}") } else { "it has another".into() }
     )]
-    Behind {
+    TrailingOptions {
         /// The database.
         path: PathBuf,
         /// The entry that it ends with; 0 where it is empty.

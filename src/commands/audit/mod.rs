@@ -21,8 +21,8 @@ use crate::store::csv;
 use crate::store::purge::{self, Proof, Purged};
 use crate::store::read::{Filter, Reader};
 use crate::store::row::Row;
+use crate::store::time_argument;
 use crate::store::verify::Verification;
-use crate::store::when;
 use crate::store::{self, Options, StoreError};
 use crate::terminal;
 
@@ -143,7 +143,7 @@ fn export(args: &AuditExportArgs) -> anyhow::Result<Done> {
 
 fn purge(args: &AuditPurgeArgs) -> anyhow::Result<Done> {
     let path = database(&args.store)?;
-    let before = when::age(&args.older_than, &Zoned::now())?;
+    let before = time_argument::age(&args.older_than, &Zoned::now())?;
     let purged = if args.dry_run {
         purge::would_purge(&path, before)?
     } else {
@@ -234,8 +234,8 @@ fn filter(args: &AuditFilter) -> anyhow::Result<Filter> {
         server: args.server.clone(),
         tool: args.tool.clone(),
         outcome: args.outcome.clone(),
-        since: args.since.as_deref().map(|text| when::since(text, &now)).transpose()?,
-        until: args.until.as_deref().map(|text| when::until(text, &now)).transpose()?,
+        since: args.since.as_deref().map(|text| time_argument::since(text, &now)).transpose()?,
+        until: args.until.as_deref().map(|text| time_argument::until(text, &now)).transpose()?,
         text: args.text.clone(),
         ..Filter::default()
     };

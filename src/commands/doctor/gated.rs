@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::clients::own_path;
 use super::program::on_path;
 use super::state::rules;
-use crate::cli::{self, Behind, Cli, DecideArgs, WrapArgs};
+use crate::cli::{self, Cli, DecideArgs, TrailingOptions, WrapArgs};
 use crate::commands::remote;
 use crate::config::{File, Home};
 use crate::policy::lookup::{Lookup, is_path};
@@ -89,7 +89,8 @@ impl Gate {
     fn order_fault(&self, typed: &WrapArgs) -> Option<(String, String)> {
         let words: Vec<OsString> =
             std::iter::once("agentgate".into()).chain(self.words.iter().map(Into::into)).collect();
-        let Behind { option, decides } = cli::behind("wrap", &typed.command, &words)?;
+        let TrailingOptions { option, decides } =
+            cli::trailing_options("wrap", &typed.command, &words)?;
         let detail = format!("{NO_START}: `{option}` comes after the server's command");
         let fix = format!(
             "put `{option}` before the command, or `--` before the command if it is the server's \

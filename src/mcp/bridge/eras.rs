@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::acquaintance::Acquaintances;
+use super::client_eras::ClientEras;
 use super::{Bridging, down};
 
 /// How long a server's era is taken as known.
@@ -33,7 +33,7 @@ pub enum Opening {
 /// Where it is chosen which way a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// Behind the gate: what it has let through can be sent to the server once more.
+    /// TrailingOptions the gate: what it has let through can be sent to the server once more.
     BehindGate,
     /// Before it: each way has a gate of its own, and a request that is sent again
     /// would be decided, recorded and counted again.
@@ -43,7 +43,7 @@ pub enum Choice {
 /// Whose request it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender<'n> {
-    /// A client's, by its name ([`super::acquaintance::name_of`]).
+    /// A client's, by its name ([`super::client_eras::name_of`]).
     Client(&'n str),
     /// The gate's own, which says nothing of what a client can fall back to.
     Gate,
@@ -65,7 +65,7 @@ pub enum Plan {
 pub struct Eras {
     bridging: Bridging,
     choice: Choice,
-    clients: Acquaintances,
+    clients: ClientEras,
     /// Somebody was refused in the stateless era. Until then nobody is looked up.
     refused: bool,
     /// Since when the server is known to make no handshakes.
@@ -81,7 +81,7 @@ impl Eras {
         Self {
             bridging,
             choice,
-            clients: Acquaintances::default(),
+            clients: ClientEras::default(),
             refused: false,
             stateless_only: None,
             announced: false,
@@ -105,7 +105,7 @@ impl Eras {
     /// A client that is known to speak the stateless era is left to find out that it
     /// should.
     fn begins_handshake(&mut self, client: &str, now: Instant) -> Plan {
-        self.clients.shook_hands(client, now);
+        self.clients.initialized(client, now);
         let falls_back = self.clients.speaks_stateless(client, now);
         let is_known = |since: Instant| now.saturating_duration_since(since) < KNOWN;
         match self.stateless_only.is_some_and(is_known) {
@@ -170,7 +170,7 @@ impl Eras {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::bridge::acquaintance::PATIENCE;
+    use crate::mcp::bridge::client_eras::PATIENCE;
     use Choice::{BeforeGate, BehindGate};
     use Opening::{Discovery, Handshake, Stateless};
     use Plan::{BridgeFirst, NativeFirst, NativeOnly};

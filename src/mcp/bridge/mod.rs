@@ -25,7 +25,7 @@
 //! in ([`eras`]). Nor is a client bridged that is known to speak the server's era
 //! ([`acquaintance`]).
 
-pub mod acquaintance;
+pub mod client_eras;
 pub mod down;
 pub mod eras;
 mod splice;

@@ -12,14 +12,14 @@ use http::{Response, StatusCode};
 use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
 
-use super::agree::has_method;
-use super::ids::{self, Place, Places};
-use super::paced::{self, Receiver, Sender};
-use super::pipe::Ready;
-use super::said::{
+use super::byte_channel::{self, Receiver, Sender};
+use super::child_messages::{
     self, BATCH, answered_id, asks_in_batch, belongs_to_a_call, event, event_stream, is_answer,
     names_a_request, status_of,
 };
+use super::header_check::has_method;
+use super::ids::{self, Place, Places};
+use super::pipe::Ready;
 use super::{problem, refusal};
 use crate::mcp::answer::messages;
 use crate::mcp::codes::{INVALID_REQUEST, UPSTREAM};
@@ -146,7 +146,7 @@ impl Session {
             return problem::empty(StatusCode::ACCEPTED);
         };
         let takes_streams = takes_streams || has_method(&message, "subscriptions/listen");
-        let describes_itself = said::describes_itself(&message);
+        let describes_itself = child_messages::describes_itself(&message);
         let status = move |answer: &[u8]| status_of(answer, self.shared, describes_itself);
         let (message, waiting, receiver) = match self.expect(id.clone(), message) {
             Ok(expected) => expected,
@@ -179,7 +179,7 @@ impl Session {
             return Err("a request of this id is under way");
         }
         state.last += 1;
-        let (number, (sender, receiver)) = (state.last, paced::channel());
+        let (number, (sender, receiver)) = (state.last, byte_channel::channel());
         let places = Places::of(&message);
         if self.shared && places.get(&message, Place::Id).is_none() {
             return Err("a shared server takes no batches");
@@ -297,7 +297,7 @@ impl Session {
 
     /// The stream on which the server speaks first; a second one takes over.
     pub(super) fn listen(&self) -> Response<Body> {
-        let (sender, receiver) = paced::channel();
+        let (sender, receiver) = byte_channel::channel();
         let unheard = {
             let mut state = self.state();
             state.used = Instant::now();

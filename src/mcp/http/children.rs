@@ -16,7 +16,7 @@ use super::child::Session;
 use super::front::Incoming;
 use super::pipe::{Bridge, Ready};
 use super::secrets::Secrets;
-use super::{SESSION, agree, headers};
+use super::{SESSION, header_check, headers};
 use super::{problem, refusal};
 use crate::mcp::codes::{INVALID_REQUEST, UPSTREAM};
 use crate::mcp::relay::Relay;
@@ -175,7 +175,7 @@ impl Children {
     /// Answers one request.
     pub async fn answer(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         let id = incoming.headers.get(SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let stateless = agree::is_stateless(&incoming.headers);
+        let stateless = header_check::is_stateless(&incoming.headers);
         let session = match (&id, stateless) {
             (Some(id), false) => self.find(id, &incoming.principal),
             _ => None,
@@ -195,7 +195,7 @@ impl Children {
                 }
             }
             (&Method::POST, None)
-                if id.is_none() && agree::has_method(&incoming.body, "initialize") =>
+                if id.is_none() && header_check::has_method(&incoming.body, "initialize") =>
             {
                 self.initialize(incoming).await
             }
@@ -437,7 +437,7 @@ impl Children {
 
     async fn post(&self, session: &Arc<Session>, incoming: Incoming) -> Response<Body> {
         let declared = |tool: &str| session.relay.param_headers(tool);
-        match agree::check(&incoming.headers, &incoming.body, declared) {
+        match header_check::check(&incoming.headers, &incoming.body, declared) {
             Ok(()) => session.post(incoming.body, headers::names_types(&incoming.headers)).await,
             Err(mismatch) => refusal::contradicted(&session.relay, &mismatch, &incoming.body).await,
         }

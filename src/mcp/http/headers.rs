@@ -3,10 +3,10 @@
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderName};
 
+use crate::decision_headers::DECISION;
 use crate::keys::{AGENT_KEY, MASTER_KEY};
 use crate::net::hops;
 use crate::overrides;
-use crate::stamp::DECISION;
 
 /// Headers that name who is spoken to, frame a message, or bear a key of the gate's
 /// own. What is encoded cannot be read, so that goes too.

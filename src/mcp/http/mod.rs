@@ -5,26 +5,26 @@
 //! client ──► front (Host, Origin, token, type, size) ──► Backend ──► server
 //! ```
 
-pub mod agree;
-mod ask;
+mod byte_channel;
 mod child;
+mod child_messages;
 pub mod children;
 mod events;
 #[cfg(test)]
 mod fixture;
 pub mod front;
+pub mod header_check;
 mod headers;
 mod ids;
 mod link;
 mod messages;
 mod negotiate;
-mod paced;
+mod own_requests;
 mod pipe;
 pub mod pools;
 pub mod problem;
 pub mod refusal;
 pub mod remote;
-mod said;
 pub mod secrets;
 pub mod sessions;
 pub mod sse;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use super::agree::{self, has_method};
+use super::header_check::{self, has_method};
 use super::headers::is_json;
 use super::{SESSION, front};
-use crate::mcp::bridge::acquaintance::name_of;
+use crate::mcp::bridge::client_eras::name_of;
 use crate::mcp::bridge::eras::{Choice, Eras, Opening, Plan, Sender};
 use crate::mcp::bridge::{Bridging, raw};
 use crate::mcp::codes::{self, METHOD_NOT_FOUND};
@@ -114,7 +114,7 @@ impl Negotiator {
         if self.is_off || method != Method::POST {
             return None;
         }
-        if agree::is_stateless(headers) {
+        if header_check::is_stateless(headers) {
             let discovers = has_method(message, "server/discover");
             return Some(if discovers { Opening::Discovery } else { Opening::Stateless });
         }

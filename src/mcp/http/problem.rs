@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::headers::encoding;
+use crate::decision_headers;
 use crate::mcp::reply::{Mark, Speaker, Told};
 use crate::mcp::scan::is_id;
 use crate::net::Body;
-use crate::stamp;
 
 /// Bytes of an answer that is none that are told to the client.
 const QUOTED: usize = 500;
@@ -73,7 +73,7 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 
 /// Says which row of the log an answer belongs to.
 pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
-    stamp::row(response.headers_mut(), row);
+    decision_headers::row(response.headers_mut(), row);
 }
 
 /// Rows that one header names: what peers take as headers is some kilobytes in all.
@@ -83,7 +83,7 @@ const MAX_ROWS: usize = 64;
 pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
     let rows: Vec<&str> = mark.rows.iter().take(MAX_ROWS).map(String::as_str).collect();
     self::mark(response, Some(rows.join(", ")).as_deref().filter(|rows| !rows.is_empty()));
-    stamp::quota(response.headers_mut(), mark.quota.as_ref());
+    decision_headers::quota(response.headers_mut(), mark.quota.as_ref());
 }
 
 /// That a server redirects, in words.

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::agree::Mismatch;
 use super::front::Incoming;
+use super::header_check::Mismatch;
 use super::problem;
 use crate::action::Malformed;
 use crate::mcp::codes::{HEADER_MISMATCH, INVALID_REQUEST};

@@ -10,15 +10,15 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use super::agree::Mismatch;
-use super::ask::{Asker, BOTH};
 use super::front::Incoming;
+use super::header_check::Mismatch;
 use super::ids::{Place, Places};
 use super::link::{Link, Principal};
+use super::own_requests::{BOTH, Requester};
 use super::problem;
 use super::sessions::{NotYours, Sessions};
 use super::stream::{self, Ends};
-use super::{LAST_EVENT_ID, SESSION, agree, headers, refusal};
+use super::{LAST_EVENT_ID, SESSION, header_check, headers, refusal};
 use crate::mcp::bridge::Bridging;
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::relay::Relay;
@@ -106,7 +106,7 @@ impl Remote {
     /// Answers one request.
     pub async fn answer(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         if incoming.method == Method::POST {
-            let cancels = agree::is_stateless(&incoming.headers);
+            let cancels = header_check::is_stateless(&incoming.headers);
             let answer = Arc::clone(self).post(incoming);
             // A client that goes away before 2026 has not cancelled what it asked, and
             // its result is still recorded.
@@ -135,8 +135,8 @@ impl Remote {
 
     fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, Begun), NotYours> {
         let session = session(incoming);
-        let stateless = agree::is_stateless(&incoming.headers);
-        let begins = session.is_none() && agree::has_method(&incoming.body, "initialize");
+        let stateless = header_check::is_stateless(&incoming.headers);
+        let begins = session.is_none() && header_check::has_method(&incoming.body, "initialize");
         let mut begun = Begun::Before;
         let mut begin = || {
             begun = Begun::InSession;
@@ -175,7 +175,7 @@ impl Remote {
         let name = Arc::clone(&incoming.principal);
         let principal = Principal { name, is_own: false, budget };
         let own = Principal { is_own: true, ..principal.clone() };
-        let asker = Asker { remote: &self, headers: &incoming.headers, principal: &own };
+        let asker = Requester { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
             Posted::Forward(outgoing) => outgoing,
             Posted::Answer(answer) => return problem::denied(answer),
@@ -209,7 +209,7 @@ impl Remote {
             true => Arc::default(),
             false => conversation.param_headers(tool),
         };
-        agree::check(&incoming.headers, &incoming.body, declared)
+        header_check::check(&incoming.headers, &incoming.body, declared)
     }
 
     /// The same now that the tool of a call is known, whose schema says which arguments
@@ -220,13 +220,13 @@ impl Remote {
         incoming: &mut Incoming,
     ) -> Result<(), Mismatch> {
         let headers = &incoming.headers;
-        let stateless = agree::is_stateless(headers);
+        let stateless = header_check::is_stateless(headers);
         if stateless && headers.keys().any(|name| params::is_argument(name.as_str())) {
             self.agrees(conversation, incoming)?;
         }
         if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
             let declared = |tool: &str| conversation.param_headers(tool);
-            incoming.headers.extend(agree::headers_of_arguments(&incoming.body, declared));
+            incoming.headers.extend(header_check::headers_of_arguments(&incoming.body, declared));
         }
         Ok(())
     }
@@ -361,13 +361,13 @@ fn session(incoming: &Incoming) -> Option<&str> {
 
 /// The id of the request that a cancellation gives up.
 fn given_up(message: &[u8]) -> Option<&[u8]> {
-    let is_cancellation = agree::has_method(message, "notifications/cancelled");
+    let is_cancellation = header_check::has_method(message, "notifications/cancelled");
     Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
 }
 
 /// What the end of a stream means that answers a request with these headers.
 fn ends_of(headers: &HeaderMap) -> Ends {
-    match (agree::is_stateless(headers), headers.contains_key(SESSION)) {
+    match (header_check::is_stateless(headers), headers.contains_key(SESSION)) {
         (true, _) => Ends::Cancels,
         (false, true) => Ends::MayResume,
         (false, false) => Ends::IsOver,
@@ -376,5 +376,5 @@ fn ends_of(headers: &HeaderMap) -> Ends {
 
 /// Whether a message is one of the stateless era.
 fn describes_itself(body: &[u8]) -> bool {
-    may_hold(body, era::PROTOCOL_VERSION) && agree::headers_of(body).is_some()
+    may_hold(body, era::PROTOCOL_VERSION) && header_check::headers_of(body).is_some()
 }

@@ -16,10 +16,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::agree::{self, has_method};
-use super::ask::BOTH;
 use super::front::Incoming;
+use super::header_check::{self, has_method};
 use super::headers;
+use super::own_requests::BOTH;
 use super::remote::Remote;
 use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
@@ -301,7 +301,7 @@ impl PipedClient {
         posts: &mut JoinSet<()>,
     ) {
         let key = outline(&line).id.map(|id| Key::new(&id));
-        let stateless = agree::headers_of(&line).is_some();
+        let stateless = header_check::headers_of(&line).is_some();
         let listens = has_method(&line, "subscriptions/listen");
         let this = Arc::clone(self);
         let post = posts.spawn(async move {
@@ -418,7 +418,7 @@ impl PipedClient {
                 headers.insert(name, value.clone());
             }
         }
-        agree::add_headers_of(line, &mut headers);
+        header_check::add_headers_of(line, &mut headers);
         if let Some(last) = last.and_then(streams::last_event) {
             headers.insert(LAST_EVENT_ID, last);
         }

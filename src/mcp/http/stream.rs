@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
 
+use super::byte_channel::{self, Sender};
 use super::events::{Broken, Events};
-use super::paced::{self, Sender};
 use super::sse::Event;
 use crate::mcp::answer::{id_of_response, messages};
 use crate::mcp::relay::{Relay, TWICE};
@@ -61,7 +61,7 @@ pub(super) fn pump(
     ends: Ends,
     owed: Option<Vec<u8>>,
 ) -> Body {
-    let (sender, receiver) = paced::channel();
+    let (sender, receiver) = byte_channel::channel();
     let mut pump = Pump { relay, ends, owed, answered: false, resumable: false, sender };
     tokio::spawn(async move {
         let ended = pump.events(body, max).await;

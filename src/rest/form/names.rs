@@ -12,7 +12,7 @@ pub(super) struct Names {
     /// The headers as [`squeeze`] leaves them. Nothing that it takes for one thing
     /// reaches over a line end, so the lines can be squeezed one by one.
     text: String,
-    /// Behind the first `name*=` in them.
+    /// TrailingOptions the first `name*=` in them.
     encoded: Option<usize>,
     /// How many bytes were looked at for them.
     #[cfg(test)]

@@ -18,12 +18,12 @@ use crate::rest::head;
 use crate::rest::identify::{self, IdentifyError};
 use crate::rest::inbound::{self, Fault};
 use crate::rest::media::Answer;
-use crate::rest::minted::Minted;
+use crate::rest::preauthenticated_urls::PreauthenticatedUrl;
 use crate::rest::reply::{self, Dialect};
 use crate::rest::rewrite::Rewriter;
 use crate::rest::ticket::{Seals, Signer, Ticket};
 use crate::rest::upstream::Outgoing;
-use crate::rest::{hosts, minted};
+use crate::rest::{hosts, preauthenticated_urls};
 use crate::store::agents::AgentRecord;
 use crate::store::directory::Holder;
 
@@ -51,7 +51,7 @@ impl Proxy {
         let rewriter = base.map(|base| {
             // What answers here is a store of files, which hands out nothing more
             // to write to but for what was asked for in the first place.
-            let rows = minted::in_answer(provider, (&ticket.path, &[]), true);
+            let rows = preauthenticated_urls::in_answer(provider, (&ticket.path, &[]), true);
             let budget = self.answer_memory.for_sender(&agent.id);
             let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
             // What comes down is a file; what answers an upload is the API's.
@@ -146,7 +146,7 @@ impl Proxy {
         holder: Holder,
         provider: Provider,
         base: &str,
-        (path, rows): (&str, Vec<&'static Minted>),
+        (path, rows): (&str, Vec<&'static PreauthenticatedUrl>),
     ) -> Option<Signer> {
         (!rows.is_empty()).then(|| Signer {
             key: self.directory.path_key(),
@@ -167,7 +167,7 @@ fn host_of(url: &str) -> Option<String> {
 /// `None` where it is none of the provider's.
 fn place(provider: Provider, site: Option<&Site>, url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
-    let rows = || minted::rows(provider);
+    let rows = || preauthenticated_urls::rows(provider);
     let mut places = site.into_iter().flat_map(|site| site.hosts.places());
     let is_configured = places.any(|(name, place)| {
         place.target(&uri).is_some_and(|target| rows().any(|row| row.leads_at(name, target)))
@@ -178,7 +178,7 @@ fn place(provider: Provider, site: Option<&Site>, url: &str) -> Option<Uri> {
     if is_configured || target.is_some_and(|at| rows().any(|row| row.leads_at_all(at))) {
         return Some(uri);
     }
-    if !minted::leads(provider, url) {
+    if !preauthenticated_urls::leads(provider, url) {
         return None;
     }
     let elsewhere = site.and_then(|site| site.hosts.place_of(uri.host()?)).or(upstream);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::scan::{Edit, Editor};
 use crate::action::Provider;
 use crate::rest::hosts::{self, Hosts};
-use crate::rest::minted::{self, Minted, Place};
+use crate::rest::preauthenticated_urls::{self, Place, PreauthenticatedUrl};
 use crate::rest::route::Upstream;
 use crate::rest::ticket::Signer;
 
@@ -22,7 +22,7 @@ const MEMBERS: [&str; 9] =
 pub(super) struct Member {
     api: Api,
     /// The row for members of this name.
-    row: Option<&'static Minted>,
+    row: Option<&'static PreauthenticatedUrl>,
 }
 
 /// Whether a string may be a URL of the API's.
@@ -133,7 +133,7 @@ impl Rules {
     fn prefixed(&self, url: &str, until: usize, follows: &str) -> Option<Edit> {
         let path = url.get(until..)?.split(['?', '#']).next().unwrap_or_default();
         let to = || Edit::Prefix { until, to: format!("{}{follows}", self.base) };
-        (!minted::climbs(path)).then(to)
+        (!preauthenticated_urls::climbs(path)).then(to)
     }
 
     /// Each of Google's services has a host, which the path names.
@@ -141,25 +141,26 @@ impl Rules {
         if self.provider != Provider::Google {
             return None;
         }
-        let (host, _) = minted::vendors(url)?;
+        let (host, _) = preauthenticated_urls::vendors(url)?;
         let until = begins(url, &format!("https://{host}"))?;
         self.prefixed(url, until, &of_host(Provider::Google, host)?)
     }
 
     /// Pre-authenticated URLs that may stand in this answer.
-    fn rows(&self) -> impl Iterator<Item = &'static Minted> {
+    fn rows(&self) -> impl Iterator<Item = &'static PreauthenticatedUrl> {
         self.signer.iter().flat_map(|signer| signer.rows.iter().copied())
     }
 
-    fn signed(&self, row: &Minted, url: &str) -> Option<Edit> {
+    fn signed(&self, row: &PreauthenticatedUrl, url: &str) -> Option<Edit> {
         let signer = self.signer.as_ref()?;
         Some(Edit::Whole(signer.sign(url, row.methods)))
     }
 
     /// The row that `url` is one of.
-    fn row(&self, member: Member, url: &str) -> Option<&'static Minted> {
+    fn row(&self, member: Member, url: &str) -> Option<&'static PreauthenticatedUrl> {
         let in_place_of_all = self.ways.upstream.as_deref().and_then(|origin| target(url, origin));
-        let at_all = |row: &Minted| in_place_of_all.is_some_and(|at| row.leads_at_all(at));
+        let at_all =
+            |row: &PreauthenticatedUrl| in_place_of_all.is_some_and(|at| row.leads_at_all(at));
         let named = member.row.filter(|row| self.leads(row, url) || at_all(row));
         named.or_else(|| {
             let mut rows = self.rows().filter(|row| row.place == Place::Anywhere);
@@ -169,7 +170,7 @@ impl Rules {
 
     /// Whether `url` is one of the row's, at the vendor's host or where the
     /// configuration put it.
-    fn leads(&self, row: &Minted, url: &str) -> bool {
+    fn leads(&self, row: &PreauthenticatedUrl, url: &str) -> bool {
         let mut places = self.ways.places.iter();
         row.leads(url)
             || places.any(|(name, origin)| {
@@ -187,7 +188,8 @@ impl Editor for Rules {
     type Member = Member;
 
     fn member(&self, name: &str) -> Option<Member> {
-        let is_meant = |row: &&Minted| matches!(row.place, Place::Member(own) if own == name);
+        let is_meant =
+            |row: &&PreauthenticatedUrl| matches!(row.place, Place::Member(own) if own == name);
         let row = self.rows().find(is_meant);
         let api = match (self.provider, name) {
             // `_links` of contents.

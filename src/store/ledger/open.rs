@@ -12,7 +12,7 @@ use super::super::head::{Kept, Scope};
 use super::super::keyring::{FINGERPRINT, load_keys, load_salt};
 use super::super::recent::Recent;
 use super::super::schema::meta;
-use super::super::trail::Trail;
+use super::super::wal_check::WalCheck;
 use super::super::{Options, StoreError, index, schema, slots};
 use super::{Head, Ledger, newest};
 
@@ -93,11 +93,15 @@ impl Ledger {
         for had in had.into_iter().chain(noted_still).filter(|_| end == End::Whole) {
             if had.seq > 0 && !had.is_in(&connection).map_err(failed)? {
                 let last = newest.map_or(0, |newest| newest.seq);
-                return Err(StoreError::Behind { path: files.named, last, noted: had.seq });
+                return Err(StoreError::TrailingOptions {
+                    path: files.named,
+                    last,
+                    noted: had.seq,
+                });
             }
         }
         // The write-ahead log exists from the first read or write on.
-        let trail = Trail::open(&files.wal).map_err(|error| files.open_error(error))?;
+        let trail = WalCheck::open(&files.wal).map_err(|error| files.open_error(error))?;
         let mut ledger = Self {
             trail,
             scope: Scope::of(files.database_id()),
@@ -179,7 +183,7 @@ fn make_or_check(
     match noted {
         Some(noted) if files.look().len == 0 => {
             let path = files.named.clone();
-            Err(StoreError::Behind { path, last: 0, noted: noted.seq })
+            Err(StoreError::TrailingOptions { path, last: 0, noted: noted.seq })
         }
         _ => Ok(()),
     }

@@ -163,7 +163,7 @@ impl Ledger {
     /// Ends the transaction in which entries up to `had` were found missing.
     pub(super) fn fall_behind(&mut self, had: Head) -> StoreError {
         let (path, last) = (self.files.named.clone(), self.head.seq);
-        let error = StoreError::Behind { path, last, noted: had.seq };
+        let error = StoreError::TrailingOptions { path, last, noted: had.seq };
         tracing::error!("{error}");
         self.roll_back();
         (self.head, self.broken) = (had, true);

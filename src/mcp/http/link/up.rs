@@ -17,7 +17,7 @@ use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::era;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
-use crate::mcp::http::{METHOD, REVISION, SESSION, agree};
+use crate::mcp::http::{METHOD, REVISION, SESSION, header_check};
 use crate::mcp::params;
 use crate::mcp::scan::outline;
 use crate::net::Body;
@@ -188,7 +188,7 @@ fn stateless(request: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
     forget_era(sent.headers_mut());
     sent.headers_mut().extend(params);
     let message = sent.body().clone();
-    agree::add_headers_of(&message, sent.headers_mut());
+    header_check::add_headers_of(&message, sent.headers_mut());
     sent
 }
 

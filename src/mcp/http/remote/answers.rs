@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::{PATIENCE, Remote};
 use crate::mcp::codes::UPSTREAM;
+use crate::mcp::http::child_messages::BATCH;
 use crate::mcp::http::events::{Broken, Events};
-use crate::mcp::http::said::BATCH;
 use crate::mcp::http::stream::{self, Ends};
 use crate::mcp::http::{headers, problem};
 use crate::mcp::relay::Relay;

@@ -188,7 +188,7 @@ fn sealed(provider: Provider, (path, is_read): (&str, bool), name: &str, url: &s
         provider,
         base: BASE.to_owned(),
         path: path.to_owned(),
-        rows: minted::in_answer(provider, (path, &[]), is_read),
+        rows: preauthenticated_urls::in_answer(provider, (path, &[]), is_read),
     };
     let rules = Rules::new(provider, ways(provider, &Site::default()), BASE, Some(signer), true);
     let led = match name {

@@ -1,4 +1,4 @@
-//! Whether the write-ahead log is still the one that was written.
+//! Checks that the write-ahead log is still the one that was written.
 //!
 //! Its index in shared memory says which pages are where in it, and SQLite believes that:
 //! it looks at checksums only where a database is opened after a crash, and takes what is
@@ -20,7 +20,7 @@ const FRAME: usize = 24;
 
 /// The file, and what was last in it.
 #[derive(Debug)]
-pub(super) struct Trail {
+pub(super) struct WalCheck {
     file: File,
     seen: Option<Seen>,
 }
@@ -33,7 +33,7 @@ struct Seen {
     frame: [u8; FRAME],
 }
 
-impl Trail {
+impl WalCheck {
     pub(super) fn open(wal: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(wal)?, seen: None })
     }

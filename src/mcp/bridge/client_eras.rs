@@ -1,5 +1,4 @@
-//! Which eras clients have spoken, as far as it was noticed. Pure but for the
-//! time, which is handed in.
+//! The eras that clients were seen to speak. Pure; the time is handed in.
 //!
 //! A client of both eras and one of the stateless era alone begin alike: with a
 //! request that a server of the older era refuses. The first goes on with
@@ -39,7 +38,7 @@ pub fn name_of(principal: &str, message: &[u8]) -> String {
 
 /// Clients by who they are and what they say they are.
 #[derive(Debug, Default)]
-pub struct Acquaintances {
+pub struct ClientEras {
     known: HashMap<String, Seen>,
 }
 
@@ -54,9 +53,9 @@ struct Seen {
     refused: Option<Instant>,
 }
 
-impl Acquaintances {
+impl ClientEras {
     /// The client began a handshake.
-    pub fn shook_hands(&mut self, client: &str, now: Instant) {
+    pub fn initialized(&mut self, client: &str, now: Instant) {
         let seen = self.seen(client, now);
         (seen.handshake, seen.refused) = (true, None);
     }
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_client_that_comes_back_without_a_handshake_has_no_other_era() {
-        let (mut known, began) = (Acquaintances::default(), Instant::now());
+        let (mut known, began) = (ClientEras::default(), Instant::now());
         assert!(!known.has_no_other("a", began));
         known.refused("a", began);
         assert!(!known.has_no_other("a", began), "it may be about to fall back");
@@ -144,9 +143,9 @@ mod tests {
 
     #[test]
     fn a_client_that_falls_back_is_never_taken_for_one_that_does_not() {
-        let (mut known, began) = (Acquaintances::default(), Instant::now());
+        let (mut known, began) = (ClientEras::default(), Instant::now());
         known.refused("a", began);
-        known.shook_hands("a", began);
+        known.initialized("a", began);
         known.refused("a", began + PATIENCE);
         assert!(!known.has_no_other("a", began + 3 * PATIENCE));
         known.understood("a", began);
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded() {
-        let (mut known, began) = (Acquaintances::default(), Instant::now());
+        let (mut known, began) = (ClientEras::default(), Instant::now());
         for client in 0..=MAX_CLIENTS {
             known.refused(&client.to_string(), began + Duration::from_micros(client as u64));
         }

@@ -1,4 +1,5 @@
-//! Options of ours that stand behind a server's command, where they go to the server.
+//! Trailing options: options of `agentgate` typed after a server's command, where they are
+//! passed to the server.
 
 use std::ffi::OsString;
 
@@ -9,18 +10,22 @@ use super::Cli;
 /// Options without which something else decides than the one who typed them believes.
 const DECIDING: [&str; 4] = ["policy", "policy-dir", "agent", "trust"];
 
-/// An option of ours behind the command, and no `--` in front of that.
+/// An option of `agentgate` after the command, with no `--` in front of the command.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Behind {
+pub(crate) struct TrailingOptions {
     /// As it is typed: `--policy`.
     pub(crate) option: String,
     /// Whether what is decided depends on it.
     pub(crate) decides: bool,
 }
 
-/// The first option of `subcommand` (`wrap`) behind `command`, which `typed` ends with.
-/// With `--` in front of the command everything behind it is the server's.
-pub(crate) fn behind(subcommand: &str, command: &[OsString], typed: &[OsString]) -> Option<Behind> {
+/// The first option of `subcommand` (`wrap`) after `command`, which `typed` ends with.
+/// With `--` in front of the command everything after it is the server's.
+pub(crate) fn trailing_options(
+    subcommand: &str,
+    command: &[OsString],
+    typed: &[OsString],
+) -> Option<TrailingOptions> {
     let (before, rest) = typed.split_at_checked(typed.len().checked_sub(command.len())?)?;
     if rest != command || before.last().is_some_and(|word| word == "--") {
         return None;
@@ -31,7 +36,10 @@ pub(crate) fn behind(subcommand: &str, command: &[OsString], typed: &[OsString])
     words.filter_map(|word| word.to_str()?.strip_prefix("--")).find_map(|word| {
         let name = word.split_once('=').map_or(word, |(name, _)| name);
         let known = ours.get_arguments().filter_map(clap::Arg::get_long).any(|long| long == name);
-        known.then(|| Behind { option: format!("--{name}"), decides: DECIDING.contains(&name) })
+        known.then(|| TrailingOptions {
+            option: format!("--{name}"),
+            decides: DECIDING.contains(&name),
+        })
     })
 }
 
@@ -45,7 +53,7 @@ mod tests {
     fn found(line: &str) -> Option<(String, bool)> {
         let typed: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         let Command::Wrap(args) = Cli::parse_from(&typed).command else { panic!("{line}") };
-        behind("wrap", &args.command, &typed).map(|it| (it.option, it.decides))
+        trailing_options("wrap", &args.command, &typed).map(|it| (it.option, it.decides))
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! An answer on its way to the client. What became of it is recorded once: when it is
-//! over, when it breaks off, or when its client goes away.
+//! Records the outcome of an answer that streams to its client, once: when it is complete,
+//! when it breaks off, or when the client disconnects.
 
 use http::{Response, StatusCode};
 use http_body::Body as _;
@@ -13,7 +13,7 @@ use crate::store::audit::Outcome;
 
 /// An answer of which the log knows nothing yet. Dropped, it is recorded with what
 /// upstream said.
-pub(super) struct Open {
+pub(super) struct OutcomeRecorder {
     gate: Gate,
     receipt: Receipt,
     /// Who answers.
@@ -22,7 +22,7 @@ pub(super) struct Open {
     status: Option<StatusCode>,
 }
 
-impl Open {
+impl OutcomeRecorder {
     pub(super) fn new(gate: Gate, receipt: Receipt, origin: Origin, status: StatusCode) -> Self {
         Self { gate, receipt, origin, status: Some(status) }
     }
@@ -65,7 +65,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OutcomeRecorder {
     fn drop(&mut self) {
         if let Some(status) = self.status {
             self.gate.release(&self.receipt, Outcome::Forwarded, status.as_u16().to_string());

@@ -1,5 +1,6 @@
-//! A way from a server to one client, bounded in bytes: a client that reads slowly
-//! holds up the server, and memory stays bounded whatever the size of a message.
+//! A channel from a server to one client, bounded in bytes (backpressure): a client that
+//! reads slowly slows the server down, and memory stays bounded whatever the size of a
+//! message.
 
 use std::sync::Arc;
 

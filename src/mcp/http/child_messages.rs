@@ -1,5 +1,5 @@
-//! Messages between a child and its clients: which of them belong together, and how
-//! HTTP says them.
+//! Messages between a child process and its clients: which request a message belongs to,
+//! and how it is sent over HTTP.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::agree::has_method;
+use super::header_check::has_method;
 use crate::mcp::codes::{
     self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY,
     PARSE_ERROR, UNSUPPORTED_VERSION,

@@ -1,4 +1,4 @@
-//! What the gate itself asks a server over HTTP.
+//! Requests of the gate's own to a server over HTTP.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::headers::is_stream;
 use super::link::Principal;
 use super::messages::Messages;
 use super::remote::Remote;
-use super::{LAST_EVENT_ID, METHOD, NAME, agree};
+use super::{LAST_EVENT_ID, METHOD, NAME, header_check};
 use crate::mcp::params;
 use crate::mcp::relay::exchange::{Ask, Outgoing};
 use crate::mcp::scan::outline;
@@ -27,13 +27,13 @@ pub(super) const BOTH: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 
 /// Fetches what the gate itself asks, as the client would.
-pub(super) struct Asker<'r> {
+pub(super) struct Requester<'r> {
     pub(super) remote: &'r Remote,
     pub(super) headers: &'r HeaderMap,
     pub(super) principal: &'r Principal,
 }
 
-impl Ask for Asker<'_> {
+impl Ask for Requester<'_> {
     async fn ask(&self, request: Outgoing) -> Option<Vec<Bytes>> {
         let mut headers = self.headers.clone();
         let of_the_call: Vec<_> =
@@ -44,7 +44,7 @@ impl Ask for Asker<'_> {
         for name in [NAME, LAST_EVENT_ID] {
             headers.remove(name);
         }
-        if agree::is_stateless(&headers) {
+        if header_check::is_stateless(&headers) {
             headers.insert(METHOD, HeaderValue::from_static("tools/list"));
         }
         headers.insert(ACCEPT, BOTH);

@@ -1,6 +1,6 @@
-//! The tools that each server listed when it was last wrapped or inspected, kept
-//! in the data folder, one file a server: `check --seen` holds the globs of policies
-//! against them. A convenience: what cannot be kept or read is not missed.
+//! A cache of the tools that each server listed when it was last wrapped or inspected, in
+//! the data folder, one file a server: `check --seen` tests the globs of policies against
+//! them. Best effort: failures to write or read it are ignored.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -28,7 +28,7 @@ struct Server {
 }
 
 /// Keeps what `server` listed; nothing where it listed nothing.
-pub(super) fn remember(home: &Home, server: &str, mut tools: Vec<String>) {
+pub(super) fn save(home: &Home, server: &str, mut tools: Vec<String>) {
     if tools.is_empty() {
         return;
     }
@@ -40,7 +40,7 @@ pub(super) fn remember(home: &Home, server: &str, mut tools: Vec<String>) {
 }
 
 /// What all servers listed.
-pub(super) fn recall(home: &Home) -> Seen {
+pub(super) fn load(home: &Home) -> Seen {
     let files = fs::read_dir(folder(home)).into_iter().flatten().flatten();
     let servers = files.take(MAX_SERVERS).filter_map(|file| read(&file.path()).ok());
     let pairs = |Server { server, tools }: Server| {
@@ -97,12 +97,12 @@ mod tests {
     fn what_was_listed_last_is_recalled() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
-        assert_eq!(recall(&home), Seen::default());
-        remember(&home, "git", vec!["old".to_owned()]);
-        remember(&home, "git", vec!["git_push".to_owned(), "git_log".to_owned()]);
-        remember(&home, "empty", Vec::new());
+        assert_eq!(load(&home), Seen::default());
+        save(&home, "git", vec!["old".to_owned()]);
+        save(&home, "git", vec!["git_push".to_owned(), "git_log".to_owned()]);
+        save(&home, "empty", Vec::new());
         let pair = |tool: &str| ("git".to_owned(), tool.to_owned());
-        assert_eq!(recall(&home), Seen::new(vec![pair("git_log"), pair("git_push")]));
+        assert_eq!(load(&home), Seen::new(vec![pair("git_log"), pair("git_push")]));
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         let home = home(&folder);
         for name in ["../../up", "/etc/passwd", "..", "a\0b", "Über", &"x".repeat(999)] {
             assert!(!file_name(name).contains(['/', '\\', '\0']), "{name}");
-            remember(&home, name, vec!["tool".to_owned()]);
+            save(&home, name, vec!["tool".to_owned()]);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the data folder");
         assert_eq!(fs::read_dir(home.data.join("seen")).unwrap().count(), 6);
@@ -128,9 +128,9 @@ mod tests {
     fn what_is_not_ours_is_passed_over() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
-        remember(&home, "git", vec!["git_log".to_owned()]);
+        save(&home, "git", vec!["git_log".to_owned()]);
         fs::write(home.data.join("seen/broken.json"), "{").unwrap();
         fs::write(home.data.join("seen/other.txt"), "x").unwrap();
-        assert_eq!(recall(&home), Seen::new(vec![("git".to_owned(), "git_log".to_owned())]));
+        assert_eq!(load(&home), Seen::new(vec![("git".to_owned(), "git_log".to_owned())]));
     }
 }

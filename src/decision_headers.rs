@@ -1,5 +1,5 @@
-//! What an answer over HTTP says, in its headers, of the decision about its request:
-//! the row in the log, and what is left of a rate limit.
+//! The headers of an HTTP answer that tell the decision about its request: the row in the
+//! log, and what is left of a rate limit.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Points in time as people type them.
+//! Times as people type them in arguments and parameters.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Span, Timestamp, Zoned};

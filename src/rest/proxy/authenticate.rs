@@ -1,5 +1,5 @@
-//! AWS signatures on the way of a request: what they prove, and what of them
-//! stays behind.
+//! Authentication of a request to AWS by its signature, which is verified here and not
+//! forwarded.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::rest::identify::Identified;
 use crate::rest::inbound::{self, Fault};
 
 /// A body of which it is known who sent it.
-pub(super) struct Proven {
+pub(super) struct Authenticated {
     body: Body,
     /// The request as it was signed, where it was.
     seen: Option<Box<Seen>>,
@@ -25,7 +25,7 @@ pub(super) struct Proven {
 }
 
 /// Why it is not known who sent a request.
-pub(super) enum Unproven {
+pub(super) enum AuthenticationError {
     /// Nothing proves it.
     Unidentified,
     /// The signature could be verified over the whole body only.
@@ -43,9 +43,9 @@ impl Proxy {
         source: IpAddr,
         parts: &Parts,
         mut body: Body,
-    ) -> Result<Result<Proven, Fault>, Unproven> {
+    ) -> Result<Result<Authenticated, Fault>, AuthenticationError> {
         let Some(claim) = &who.claim else {
-            return Ok(Ok(Proven { body, seen: None, chunks: None }));
+            return Ok(Ok(Authenticated { body, seen: None, chunks: None }));
         };
         let seen = seen(parts);
         let mut held = None;
@@ -55,19 +55,19 @@ impl Proxy {
             let reservation = self.request_memory.reservation(&source.to_string().into());
             let whole =
                 hold_whole((body, Some(reservation)), limits.max_body, limits.patience).await;
-            let bytes = whole.map_err(Unproven::Unheld)?.bytes;
+            let bytes = whole.map_err(AuthenticationError::Unheld)?.bytes;
             body = Body::from(bytes.clone());
             held = Some(bytes);
         }
         match claim.verify(&seen, held.as_deref(), jiff::Timestamp::now()) {
             Ok(chunks) => {
                 let (seen, chunks) = (Some(Box::new(seen)), chunks.map(Box::new));
-                Ok(Ok(Proven { body, seen, chunks }))
+                Ok(Ok(Authenticated { body, seen, chunks }))
             }
             Err(error) if error.proves() => Ok(Err(Fault::AwsSignature(error.to_string()))),
             Err(error) => {
                 tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
-                Err(Unproven::Unidentified)
+                Err(AuthenticationError::Unidentified)
             }
         }
     }
@@ -78,9 +78,9 @@ impl Proxy {
         who: &Identified,
         (provider, path): (Provider, &str),
         parts: &mut Parts,
-        proven: Result<Proven, Fault>,
+        proven: Result<Authenticated, Fault>,
     ) -> Result<Read, Fault> {
-        let Proven { body, seen, chunks } = proven?;
+        let Authenticated { body, seen, chunks } = proven?;
         let unfit = |why: &str| Err(Fault::AwsSignature(why.to_owned()));
         if let Some(claim) = &who.claim {
             claim.strip(parts).map_err(|error| Fault::AwsSignature(error.to_string()))?;

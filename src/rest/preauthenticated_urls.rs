@@ -1,5 +1,5 @@
-//! Pre-authenticated URLs: a provider hands them out in its answers, and whoever
-//! has one needs no credential where it leads. One row each.
+//! Pre-authenticated URLs: a provider issues them in its answers, and a request to one
+//! needs no credential. One row each.
 //!
 //! What stands in an answer may be somebody's text. So a URL counts only where
 //! it leads to a host that is the provider's alone (or to its own folder on a
@@ -12,7 +12,7 @@ use crate::action::Provider;
 
 /// A kind of such URLs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Minted {
+pub struct PreauthenticatedUrl {
     /// Whose answers.
     pub provider: Provider,
     /// Where in an answer.
@@ -143,11 +143,11 @@ const fn row(
     place: Place,
     origins: &'static [&'static str],
     methods: &'static [&'static str],
-) -> Minted {
-    Minted { provider, place, asked: Asked::Any, origins, signs: &[], methods }
+) -> PreauthenticatedUrl {
+    PreauthenticatedUrl { provider, place, asked: Asked::Any, origins, signs: &[], methods }
 }
 
-impl Minted {
+impl PreauthenticatedUrl {
     const fn asked(self, asked: Asked) -> Self {
         Self { asked, ..self }
     }
@@ -157,7 +157,7 @@ impl Minted {
     }
 }
 
-static ROWS: [Minted; 16] = {
+static ROWS: [PreauthenticatedUrl; 16] = {
     use Place::{Anywhere, Header, Member};
     use Provider::{Github, Google, Hubspot, Jira, Linear, Microsoft, Notion, Slack};
     [
@@ -192,7 +192,7 @@ static ROWS: [Minted; 16] = {
     ]
 };
 
-impl Minted {
+impl PreauthenticatedUrl {
     /// Whether it stands in the answer to a request for `path`, which only reads
     /// or does more.
     fn answers(&self, path: &str, query: &[(String, String)], is_read: bool) -> bool {
@@ -257,24 +257,24 @@ pub fn in_answer(
     provider: Provider,
     (path, query): (&str, &[(String, String)]),
     is_read: bool,
-) -> Vec<&'static Minted> {
+) -> Vec<&'static PreauthenticatedUrl> {
     rows(provider).filter(|row| row.answers(path, query, is_read)).collect()
 }
 
 /// The rows for the answers of `provider`.
-pub fn rows(provider: Provider) -> impl Iterator<Item = &'static Minted> {
+pub fn rows(provider: Provider) -> impl Iterator<Item = &'static PreauthenticatedUrl> {
     ROWS.iter().filter(move |row| row.provider == provider)
 }
 
 /// Whether there are any in bodies of `provider`.
 #[must_use]
-pub fn mints_in_bodies(provider: Provider) -> bool {
+pub fn are_in_bodies(provider: Provider) -> bool {
     rows(provider).any(|row| row.place != Place::Header)
 }
 
 /// Whether any may stand anywhere in bodies of `provider`.
 #[must_use]
-pub fn mints_anywhere(provider: Provider) -> bool {
+pub fn are_anywhere(provider: Provider) -> bool {
     rows(provider).any(|row| row.place == Place::Anywhere)
 }
 
@@ -466,7 +466,9 @@ mod tests {
             let rows = in_answer(Microsoft, (path, query), true);
             assert_eq!(rows.iter().any(|row| row.place == Place::Member("url")), stands, "{path}");
         }
-        let writes = |row: &&Minted| row.methods.iter().any(|method| !DOWNLOAD.contains(method));
+        let writes = |row: &&PreauthenticatedUrl| {
+            row.methods.iter().any(|method| !DOWNLOAD.contains(method))
+        };
         for row in ROWS.iter().filter(writes) {
             assert_ne!(row.asked, Asked::Any, "{row:?}");
         }

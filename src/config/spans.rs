@@ -1,19 +1,19 @@
-//! Where the configuration file says what can only be judged when it is used, so
-//! that a mistake is told with its line all the same.
+//! The spans of what the configuration file names and only its use can check, policies and
+//! servers, so that mistakes are reported with their line all the same.
 
 use std::collections::BTreeMap;
 
 use crate::policy::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span};
 
-/// The places of policies and servers in the file.
+/// The spans of policies and servers in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct Spans {
     source: Option<Source>,
     policies: BTreeMap<String, Span>,
     servers: BTreeMap<String, Span>,
 }
 
-impl Places {
+impl Spans {
     pub(super) fn of(source: &Source) -> Self {
         Self { source: Some(source.clone()), ..Self::default() }
     }

@@ -1,5 +1,4 @@
-//! Streams end with the key that opened them: whoever was removed, or whose key was
-//! rotated, listens no longer.
+//! Revocation: a stream ends once the key that opened it is removed or rotated.
 
 use futures_util::{StreamExt as _, stream};
 use http::Response;
@@ -11,7 +10,7 @@ use crate::store::directory::POLL;
 
 /// The response; where its body streams, it lasts as long as `holds` says so, which is
 /// asked for each piece, and every [`POLL`] where none comes.
-pub(super) fn while_it_holds(
+pub(super) fn until_revoked(
     response: Response<Body>,
     holds: impl Fn() -> bool + Send + 'static,
 ) -> Response<Body> {
