@@ -26,7 +26,7 @@ pub struct Frames<R> {
     max: usize,
     /// A line larger than `max` is being read over.
     skipping: Option<Scan>,
-    /// The place of what is in `buffer`.
+    /// The reservation for what is in `buffer`.
     counted: StreamReservation,
     /// Memory was short for the line that is skipped.
     crowded: bool,
@@ -77,8 +77,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             if let Some(frame) = self.buffered() {
                 return Ok(Some(frame));
             }
-            self.wait_for_room().await;
-            self.make_room();
+            self.reserve_memory().await;
+            self.resize_buffer();
             if self.source.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(self.last());
             }
@@ -123,7 +123,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     /// Waits until what is in the buffer may become more; a line for which memory is
     /// short is skipped.
-    async fn wait_for_room(&mut self) {
+    async fn reserve_memory(&mut self) {
         let bytes = self.buffer.len();
         if bytes < SMALL || self.skipping.is_some() {
             self.counted.release();
@@ -142,7 +142,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         self.counted.release();
     }
 
-    fn make_room(&mut self) {
+    fn resize_buffer(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
             self.buffer = BytesMut::new();
         }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_for_which_there_is_no_room_is_read_over() {
+    async fn a_line_for_which_memory_is_short_is_skipped() {
         let budget = MemoryBudget::default();
         let taken = budget.all();
         let frames = crowded(&budget, 1 << 20).await;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_waits_for_room_and_takes_it_along() {
+    async fn a_line_waits_for_memory_and_keeps_it() {
         let budget = MemoryBudget::default();
         let taken = budget.all();
         let soon = async {

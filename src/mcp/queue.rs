@@ -30,7 +30,7 @@ pub struct Queue<T>(Arc<Shared<T>>);
 #[derive(Debug)]
 struct Shared<T> {
     /// In bytes.
-    room: usize,
+    capacity: usize,
     state: Mutex<State<T>>,
     filled: Notify,
     drained: Notify,
@@ -48,7 +48,7 @@ struct State<T> {
 #[error("the peer is gone")]
 pub struct Closed;
 
-/// There is no room, not even that for what must not wait.
+/// There is no capacity left, not even that for what must not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the peer does not read")]
 pub struct Full;
@@ -57,27 +57,27 @@ impl<T: Weight> Queue<T> {
     /// An empty queue of at most [`MAX_QUEUED`] bytes.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_room(MAX_QUEUED)
+        Self::with_capacity(MAX_QUEUED)
     }
 
     /// An empty queue that never makes wait: for whoever fills it and empties it in turn.
     #[must_use]
     pub fn boundless() -> Self {
-        Self::with_room(usize::MAX)
+        Self::with_capacity(usize::MAX)
     }
 
-    fn with_room(room: usize) -> Self {
+    fn with_capacity(capacity: usize) -> Self {
         let state = State { items: VecDeque::new(), bytes: 0, closed: false };
         Self(Arc::new(Shared {
-            room,
+            capacity,
             state: Mutex::new(state),
             filled: Notify::new(),
             drained: Notify::new(),
         }))
     }
 
-    /// Appends `item`, waiting for room. One task pushes in order; several wait
-    /// for the same room in no particular one.
+    /// Appends `item`, waiting for capacity. One task pushes in order; several wait
+    /// for the same capacity in no particular one.
     ///
     /// # Errors
     /// [`Closed`] once the queue is closed.
@@ -91,7 +91,7 @@ impl<T: Weight> Queue<T> {
                 if state.closed {
                     return Err(Closed);
                 }
-                if state.bytes == 0 || state.bytes.saturating_add(weight) <= self.0.room {
+                if state.bytes == 0 || state.bytes.saturating_add(weight) <= self.0.capacity {
                     state.bytes += weight;
                     state.items.push_back(item);
                     break;
@@ -104,7 +104,7 @@ impl<T: Weight> Queue<T> {
     }
 
     /// Appends `item` without waiting, for whoever the peer itself may be waiting for:
-    /// it has as much room again as others have. Where the peer is gone, it is dropped.
+    /// it has as much capacity again as others have. Where the peer is gone, it is dropped.
     ///
     /// # Errors
     /// [`Full`]; `item` is lost then.
@@ -115,7 +115,7 @@ impl<T: Weight> Queue<T> {
             return Ok(());
         }
         let bytes = state.bytes.saturating_add(weight);
-        if state.bytes > 0 && bytes > self.0.room.saturating_mul(2) {
+        if state.bytes > 0 && bytes > self.0.capacity.saturating_mul(2) {
             return Err(Full);
         }
         state.bytes = bytes;
@@ -150,7 +150,7 @@ impl<T: Weight> Queue<T> {
         Some(item)
     }
 
-    /// Gives back the room of items that were taken, in bytes.
+    /// Gives back the capacity of items that were taken, in bytes.
     pub fn done(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(bytes);

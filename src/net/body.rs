@@ -36,7 +36,7 @@ pub enum HoldError {
     /// The sender broke it off, or it is not framed as HTTP says: 400.
     #[error("the body broke off: {0}")]
     Broken(String),
-    /// Bodies that are held already take all the room there is: 503.
+    /// Memory for held bodies is short: 503.
     #[error("there is no room at the moment to hold the body and the JSON in it")]
     NoMemory,
     /// The same of an answer, which has waited for it: 503.

@@ -21,7 +21,7 @@ use self::values::{text, value};
 use super::cel_analysis::{self, Comparison, Comparisons, Root};
 use super::diagnostic::nearest;
 use super::matcher::Step;
-use super::regexes::{self, Regexes, Room};
+use super::regexes::{self, Regexes, SizeBudget};
 use super::ternary::Ternary;
 use crate::action::{Action, McpRequest};
 use crate::intent::Intent;
@@ -182,13 +182,13 @@ impl Condition {
     ///
     /// # Errors
     /// What is wrong with it, in words for its author.
-    pub(super) fn compile(text: &str, room: &mut Room) -> Result<Self, String> {
+    pub(super) fn compile(text: &str, budget: &mut SizeBudget) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("an expression may have at most {MAX_LENGTH} bytes"));
         }
         check_brackets(text)?;
         let mut expression = parse(text)?;
-        let mut regexes = Regexes::new(room);
+        let mut regexes = Regexes::new(budget);
         guard(&mut expression, 0, false, &mut regexes)?;
         let regexes = regexes.found();
         let references = expression.references();

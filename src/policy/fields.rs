@@ -2,7 +2,7 @@
 //! as it should be. Reading goes on after a finding, so that all come at once.
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span, nearest};
-use super::regexes::Room;
+use super::regexes::SizeBudget;
 use super::yaml::{Node, Value};
 
 /// A value and where it stands.
@@ -20,7 +20,7 @@ pub(crate) struct Reader<'s> {
     /// Whether values may be secrets, which are not repeated.
     hides_values: bool,
     /// For what the source has of regexes.
-    pub(super) regexes: Room,
+    pub(super) regexes: SizeBudget,
 }
 
 /// The members of one map, each key known and given once.
@@ -35,7 +35,7 @@ impl<'n> Fields<'n> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
-        let (found, regexes) = (Diagnostics::default(), Room::default());
+        let (found, regexes) = (Diagnostics::default(), SizeBudget::default());
         Self { source, found, hides_values: false, regexes }
     }
 

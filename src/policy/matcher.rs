@@ -364,9 +364,9 @@ fn length(reader: &mut Reader<'_>, node: &Node) -> Option<usize> {
 }
 
 fn regexes(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Box<[Regex]>> {
-    let mut room = std::mem::take(&mut reader.regexes);
-    let regexes = each_text(reader, name, node, |pattern| room.regex(pattern));
-    reader.regexes = room;
+    let mut budget = std::mem::take(&mut reader.regexes);
+    let regexes = each_text(reader, name, node, |pattern| budget.regex(pattern));
+    reader.regexes = budget;
     regexes
 }
 

@@ -22,17 +22,17 @@ const MAX_TOGETHER: usize = 32 << 20;
 /// interpreter would compile one again for every text that it looks at.
 static SHARED: LazyLock<RwLock<HashMap<String, Weak<Regex>>>> = LazyLock::new(RwLock::default);
 
-/// The room for regexes that a file has left.
+/// The budget for regexes that a file has left.
 #[derive(Debug)]
-pub(super) struct Room(usize);
+pub(super) struct SizeBudget(usize);
 
-impl Default for Room {
+impl Default for SizeBudget {
     fn default() -> Self {
         Self(MAX_TOGETHER)
     }
 }
 
-impl Room {
+impl SizeBudget {
     /// Compiles `pattern`.
     ///
     /// # Errors
@@ -79,15 +79,15 @@ impl Room {
     }
 }
 
-/// The regexes of an expression, and the room for them.
+/// The regexes of an expression, and the budget for them.
 pub(super) struct Regexes<'r> {
-    room: &'r mut Room,
+    budget: &'r mut SizeBudget,
     found: Vec<Arc<Regex>>,
 }
 
 impl<'r> Regexes<'r> {
-    pub(super) fn new(room: &'r mut Room) -> Self {
-        Self { room, found: Vec::new() }
+    pub(super) fn new(budget: &'r mut SizeBudget) -> Self {
+        Self { budget, found: Vec::new() }
     }
 
     /// Those that were compiled.
@@ -105,7 +105,7 @@ impl<'r> Regexes<'r> {
         let Some(Expr::Literal(LiteralValue::String(pattern))) = pattern else {
             return Err("the regex of `matches` has to be written out".to_owned());
         };
-        self.found.push(self.room.shared(pattern.inner())?);
+        self.found.push(self.budget.shared(pattern.inner())?);
         call.func_name = MATCHES.to_owned();
         call.args.splice(..0, call.target.take().map(|text| *text));
         Ok(())
@@ -134,21 +134,21 @@ mod tests {
 
     #[test]
     fn a_file_has_room_for_many_regexes_and_not_for_any_number_of_large_ones() {
-        let mut room = Room::default();
+        let mut budget = SizeBudget::default();
         let large = r"\p{L}{20}";
-        let fitting = (0..10_000).take_while(|_| room.regex(large).is_ok()).count();
+        let fitting = (0..10_000).take_while(|_| budget.regex(large).is_ok()).count();
         assert!((32..200).contains(&fitting), "{fitting}");
-        assert!(room.regex(large).unwrap_err().contains("too large together"));
-        let mut room = Room::default();
-        let small = (0..10_000).take_while(|_| room.regex("^[a-z]+$").is_ok()).count();
+        assert!(budget.regex(large).unwrap_err().contains("too large together"));
+        let mut budget = SizeBudget::default();
+        let small = (0..10_000).take_while(|_| budget.regex("^[a-z]+$").is_ok()).count();
         assert!((1_000..10_000).contains(&small), "{small}");
     }
 
     #[test]
     fn what_does_not_compile_is_charged_for() {
-        let mut room = Room::default();
+        let mut budget = SizeBudget::default();
         let tried = (0..10_000).take_while(|_| {
-            room.regex("(a{1000}){1000}").unwrap_err().contains("it is larger than")
+            budget.regex("(a{1000}){1000}").unwrap_err().contains("it is larger than")
         });
         assert!(tried.count() < 100);
     }
@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn expressions_share_theirs_until_the_last_is_gone() {
         let pattern = "shared by two";
-        let mut room = Room::default();
-        let (one, two) = (room.shared(pattern).unwrap(), Room(0).shared(pattern).unwrap());
+        let mut budget = SizeBudget::default();
+        let (one, two) = (budget.shared(pattern).unwrap(), SizeBudget(0).shared(pattern).unwrap());
         assert!(Arc::ptr_eq(&one, &two));
         drop(one);
         assert!(of_expressions(pattern).is_some());

@@ -1,7 +1,7 @@
 //! Absolute URLs in answers that would lead the client around the gate: they
 //! are made to lead back through it. Nothing else of an answer changes by a byte.
 //!
-//! A small answer that told its length is held where there is room, so that it can tell
+//! A small answer that told its length is held where memory allows, so that it can tell
 //! it again; all others are looked at while they stream, whatever their size.
 
 mod rules;

@@ -23,7 +23,7 @@
 //! A server that speaks the client's era is never bridged: it is asked first, in
 //! the client's own words, and only where it refuses the era does a bridge stand
 //! in ([`eras`]). Nor is a client bridged that is known to speak the server's era
-//! ([`acquaintance`]).
+//! ([`client_eras`]).
 
 pub mod client_eras;
 pub mod down;

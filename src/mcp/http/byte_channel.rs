@@ -13,7 +13,7 @@ use crate::net::memory::SMALL;
 /// Pieces that wait for the client.
 const PIECES: usize = 64;
 
-/// Bytes that wait for the client. A single larger piece is let in alone; the room for
+/// Bytes that wait for the client. A single larger piece is let in alone; the budget for
 /// answers bounds those.
 const BYTES: u32 = SMALL as u32;
 
@@ -21,7 +21,7 @@ const BYTES: u32 = SMALL as u32;
 #[derive(Debug)]
 pub(super) struct Sender<T> {
     inner: mpsc::Sender<(T, OwnedSemaphorePermit)>,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// Where they come out.
@@ -35,24 +35,24 @@ pub(super) struct Gone;
 /// A way without anything on it.
 pub(super) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let (inner, receiver) = mpsc::channel(PIECES);
-    (Sender { inner, room: Arc::new(Semaphore::new(BYTES as usize)) }, Receiver(receiver))
+    (Sender { inner, permits: Arc::new(Semaphore::new(BYTES as usize)) }, Receiver(receiver))
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), room: Arc::clone(&self.room) }
+        Self { inner: self.inner.clone(), permits: Arc::clone(&self.permits) }
     }
 }
 
 impl<T: Weight> Sender<T> {
-    /// Waits for room and hands `piece` over. Cancel-safe.
+    /// Waits for capacity and hands `piece` over. Cancel-safe.
     pub(super) async fn send(&self, piece: T) -> Result<(), Gone> {
         let size = u32::try_from(piece.weight()).unwrap_or(BYTES).min(BYTES);
-        let room = tokio::select! {
-            room = Arc::clone(&self.room).acquire_many_owned(size) => room.map_err(|_| Gone)?,
+        let permits = tokio::select! {
+            permits = Arc::clone(&self.permits).acquire_many_owned(size) => permits.map_err(|_| Gone)?,
             () = self.inner.closed() => return Err(Gone),
         };
-        self.inner.send((piece, room)).await.map_err(|_| Gone)
+        self.inner.send((piece, permits)).await.map_err(|_| Gone)
     }
 
     /// Waits until the client is gone.

@@ -32,7 +32,7 @@ const PIPE: usize = 256 << 10;
 const TURN: Duration = Duration::from_secs(1);
 const TURNS: usize = 10;
 
-/// Where there is no room for a new session, one that was idle for this part of
+/// Where there is no permit for a new session, one that was idle for this part of
 /// [`Limits::idle`] is ended.
 const PRESSED: u32 = 30;
 
@@ -62,7 +62,7 @@ pub struct Children {
     secrets: Secrets,
     limits: Limits,
     begin: Arc<dyn Fn(&Incoming) -> Relay + Send + Sync>,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     shares: Arc<Shares>,
     /// Each child has it between itself and its relay.
     bridge: Option<Bridge>,
@@ -121,7 +121,7 @@ impl Children {
             secrets,
             limits,
             begin: Arc::new(begin),
-            room: Arc::new(Semaphore::new(limits.children)),
+            permits: Arc::new(Semaphore::new(limits.children)),
             shares: Arc::new(Shares { each: limits.each, taken: Mutex::default() }),
             bridge: None,
             open: Arc::default(),
@@ -139,7 +139,7 @@ impl Children {
             secrets: self.secrets.clone(),
             limits: self.limits,
             begin: Arc::clone(&self.begin),
-            room: Arc::clone(&self.room),
+            permits: Arc::clone(&self.permits),
             shares: Arc::clone(&self.shares),
             bridge: Some(bridge),
             open: Arc::clone(&self.open),
@@ -243,7 +243,7 @@ impl Children {
 
     /// Tells every child to end.
     pub(super) fn give_up(&self) {
-        self.room.close();
+        self.permits.close();
         self.stop.send_replace(Some(Stop::Terminate));
     }
 
@@ -300,7 +300,7 @@ impl Children {
         if let Some(session) = is_there() {
             return Ok(session);
         }
-        let Some(room) = self.room(&incoming.principal).await else {
+        let Some(permits) = self.acquire(&incoming.principal).await else {
             let what =
                 "there are as many sessions as are allowed at once, or as one agent may have";
             return Err(self.unavailable(incoming, what).await);
@@ -310,7 +310,7 @@ impl Children {
             return Ok(session);
         }
         let relay = Arc::new((self.begin)(incoming));
-        match self.start(key.clone(), relay, Arc::clone(&incoming.principal), room) {
+        match self.start(key.clone(), relay, Arc::clone(&incoming.principal), permits) {
             Ok(session) => Ok(session),
             Err(error) => {
                 tracing::error!(%error, "a server was not started");
@@ -319,20 +319,20 @@ impl Children {
         }
     }
 
-    /// Room for one more child, of all and of those that are the principal's.
-    async fn room(&self, principal: &Arc<str>) -> Option<Room> {
+    /// Permits for one more child, of all and of those that are the principal's.
+    async fn acquire(&self, principal: &Arc<str>) -> Option<Permits> {
         let share = self.shares.of(principal);
-        let (own, any) = (Arc::clone(&share), Arc::clone(&self.room));
+        let (own, any) = (Arc::clone(&share), Arc::clone(&self.permits));
         if let (Ok(own), Ok(any)) = (own.try_acquire_owned(), any.try_acquire_owned()) {
             return Some((own, any));
         }
         let mut is_made = false;
         for _ in 0..TURNS {
-            is_made = is_made || self.make_room(principal, share.available_permits() == 0);
-            let (own, any) = (Arc::clone(&share), Arc::clone(&self.room));
+            is_made = is_made || self.evict_idle(principal, share.available_permits() == 0);
+            let (own, any) = (Arc::clone(&share), Arc::clone(&self.permits));
             let both = async { tokio::try_join!(own.acquire_owned(), any.acquire_owned()) };
-            if let Ok(room) = timeout(TURN, both).await {
-                return room.ok();
+            if let Ok(permits) = timeout(TURN, both).await {
+                return permits.ok();
             }
         }
         None
@@ -340,9 +340,9 @@ impl Children {
 
     /// Ends a session that has been idle for a while, since many clients never do:
     /// one of the principal's own before another's, the one idle for longest first;
-    /// only an own one where that is what lacks room. Where there is none, one of
+    /// only an own one where that is what is missing. Where there is none, one of
     /// whoever has most. `false` where there is none either.
-    fn make_room(&self, principal: &Arc<str>, only_own: bool) -> bool {
+    fn evict_idle(&self, principal: &Arc<str>, only_own: bool) -> bool {
         let mut idle = self.idle(self.limits.idle / PRESSED);
         idle.retain(|(.., session)| !only_own || session.principal == *principal);
         let rank = |(idle, _, session): &(Duration, _, Arc<Session>)| {
@@ -389,7 +389,7 @@ impl Children {
         key: Key,
         relay: Arc<Relay>,
         principal: Arc<str>,
-        room: Room,
+        permits: Permits,
     ) -> std::io::Result<Arc<Session>> {
         let told = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
@@ -417,7 +417,7 @@ impl Children {
             }
             of_child.ended();
             children.forget(&key, &of_child);
-            drop(room);
+            drop(permits);
         });
         Ok(session)
     }
@@ -448,8 +448,8 @@ impl Children {
     }
 }
 
-/// Room for a child: of those that the principal may have, and of all.
-type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+/// Permits for a child: of those that the principal may have, and of all.
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// How many children each principal may have, for as long as it has some.
 #[derive(Debug)]

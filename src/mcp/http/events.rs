@@ -14,7 +14,7 @@ pub(super) struct Events {
     body: Body,
     parser: Parser,
     max: usize,
-    /// The place of what has come of the next one.
+    /// The reservation for what has arrived of the next one.
     counted: StreamReservation,
     /// One that waits for memory.
     waiting: Option<Event>,
@@ -77,7 +77,7 @@ impl Events {
         }
     }
 
-    /// An event takes along the place of what had come of it.
+    /// An event keeps the reservation of what had arrived of it.
     fn held(&mut self, mut event: Event) -> Event {
         if event.raw.len() <= SMALL {
             self.counted.release();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_for_which_there_is_no_room_ends_the_stream() {
+    async fn an_event_for_which_memory_is_short_ends_the_stream() {
         let budget = MemoryBudget::default();
         let _taken = budget.all();
         let mut events = events(&budget);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_waits_for_room_and_takes_it_along() {
+    async fn an_event_waits_for_memory_and_keeps_it() {
         let budget = MemoryBudget::default();
         let taken = budget.all();
         let mut events = events(&budget);

@@ -13,7 +13,7 @@ use crate::policy::matcher::{self, Step};
 /// What other readings of the arguments may cost together: this many times what they cost
 /// as they are, and so much more. Beyond it nobody knows what they hold.
 const READINGS: usize = 16;
-const ROOM: usize = 4 << 20;
+const BUDGET: usize = 4 << 20;
 /// What one evaluation costs beside its arguments.
 const EVALUATION: usize = 1 << 10;
 /// Most ways into a body that are tried as somebody may take them.
@@ -61,15 +61,15 @@ impl Condition {
             })
         };
         let looked_at: Vec<_> = args.iter().filter(looked_at).collect();
-        let mut room = ROOM + READINGS * alternate_spellings::cost(looked_at.iter().copied());
+        let mut budget = BUDGET + READINGS * alternate_spellings::cost(looked_at.iter().copied());
         let mut reread = None;
         alternate_spellings::arguments(&looked_at, !self.only_compares).any(|other| {
-            room = room.saturating_sub(EVALUATION + alternate_spellings::cost(other.iter()));
+            budget = budget.saturating_sub(EVALUATION + alternate_spellings::cost(other.iter()));
             let reread = reread.get_or_insert_with(|| action.clone());
             if let Some(args) = reread.target.args_mut() {
                 *args = other;
             }
-            room == 0 || self.holds(reread, intent) != Ok(holds)
+            budget == 0 || self.holds(reread, intent) != Ok(holds)
         })
     }
 

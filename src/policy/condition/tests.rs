@@ -20,7 +20,7 @@ fn action(args: &str) -> Action {
 }
 
 fn holds(expression: &str, args: &str) -> Result<bool, Failure> {
-    Condition::compile(expression, &mut Room::default())
+    Condition::compile(expression, &mut SizeBudget::default())
         .unwrap()
         .holds(&action(args), Intent::Update)
 }
@@ -72,7 +72,7 @@ fn ranges_are_bounded() {
 #[test]
 fn bad_expressions_are_refused_at_load() {
     let parens_within = format!("{}true{}", "(".repeat(8), ")".repeat(8));
-    assert!(Condition::compile(&parens_within, &mut Room::default()).is_ok());
+    assert!(Condition::compile(&parens_within, &mut SizeBudget::default()).is_ok());
     let parens = format!("{}true{}", "(".repeat(2_000), ")".repeat(2_000));
     let chain = format!("args{} == 1", ".a".repeat(500));
     let sum = format!("{}1 == 1", "1+".repeat(500));
@@ -100,7 +100,7 @@ fn bad_expressions_are_refused_at_load() {
         (&lists, ""),
         (&ternary, ""),
     ] {
-        let error = Condition::compile(expression, &mut Room::default()).err();
+        let error = Condition::compile(expression, &mut SizeBudget::default()).err();
         let error = error.unwrap_or_else(|| panic!("{expression:.40} must be refused"));
         assert!(error.contains(expected), "{expression:.40}: {error}");
     }
@@ -109,7 +109,7 @@ fn bad_expressions_are_refused_at_load() {
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in r#"[a-z.()\[\]{}!&|=<>+*/?:'"0-9 ,-]{0,60}"#) {
-        if let Ok(condition) = Condition::compile(&text, &mut Room::default()) {
+        if let Ok(condition) = Condition::compile(&text, &mut SizeBudget::default()) {
             let _ = condition.holds(&action("{}"), Intent::Read);
         }
     }
@@ -165,7 +165,7 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
         ("args.p.startsWith('~/.ssh/')", r#"{"p":"/home/me/.ssh/id"}"#, true),
         ("args.h == '127.0.0.1'", r#"{"h":"2130706433"}"#, true),
     ] {
-        let condition = Condition::compile(expression, &mut Room::default()).unwrap();
+        let condition = Condition::compile(expression, &mut SizeBudget::default()).unwrap();
         let judged = condition.judge(&action(args), Intent::Update);
         assert_eq!(judged == Ok(Ternary::Unknown), in_doubt, "{expression} {args}");
     }
@@ -184,7 +184,7 @@ fn a_long_list_as_text_is_judged_up_to_a_cost() {
         action(&format!(r#"{{"a":{text}}}"#))
     };
     let expression = "has(args.a) && args.a.lowerAscii().contains('secret')";
-    let condition = Condition::compile(expression, &mut Room::default()).unwrap();
+    let condition = Condition::compile(expression, &mut SizeBudget::default()).unwrap();
     for (action, expected) in [
         (list(100_000), Ternary::False),
         (distinct(1_000), Ternary::False),
@@ -196,7 +196,7 @@ fn a_long_list_as_text_is_judged_up_to_a_cost() {
 
 #[test]
 fn an_assignment_is_told_as_what_it_is() {
-    let error = |text: &str| Condition::compile(text, &mut Room::default()).unwrap_err();
+    let error = |text: &str| Condition::compile(text, &mut SizeBudget::default()).unwrap_err();
     assert_eq!(error("args.x = 1"), "one `=`; `==` compares");
     assert_eq!(error("args.x =1 && args.y == 2"), "one `=`; `==` compares");
     assert!(!error("args.x == '=' &&").contains("one `=`"));

@@ -12,19 +12,19 @@ async fn nobody_has_more_than_a_share_of_the_children() {
     let (input, _relay) = tokio::io::duplex(1);
     let idle = Session::new(Arc::clone(&other), begin(), false, (input, Ready::at_once()));
     children.open().insert(Key::Session(Way::Straight, "idle".to_owned()), idle);
-    let [first, second] = [children.room(&one).await, children.room(&one).await];
+    let [first, second] = [children.acquire(&one).await, children.acquire(&one).await];
     assert!(first.is_some() && second.is_some());
-    assert!(children.room(&one).await.is_none(), "it has its share");
+    assert!(children.acquire(&one).await.is_none(), "it has its share");
     assert_eq!(children.open().len(), 1, "for that, no session of another's ends");
     let bridged = children.bridged(Bridge::Up);
-    assert!(bridged.room(&one).await.is_none(), "whichever way it speaks");
-    let others = [bridged.room(&other).await, children.room(&other).await];
+    assert!(bridged.acquire(&one).await.is_none(), "whichever way it speaks");
+    let others = [bridged.acquire(&other).await, children.acquire(&other).await];
     assert!(others.iter().all(Option::is_some));
-    assert!(children.room(&third).await.is_none(), "there are four in all");
-    assert_eq!(children.open().len(), 0, "an idle one had to make room");
+    assert!(children.acquire(&third).await.is_none(), "there are four in all");
+    assert_eq!(children.open().len(), 0, "an idle one was evicted");
     drop(first);
-    assert!(children.room(&one).await.is_some());
+    assert!(children.acquire(&one).await.is_some());
     drop((second, others));
-    let _room = children.room(&third).await.unwrap();
+    let _permits = children.acquire(&third).await.unwrap();
     assert_eq!(children.shares.taken.lock().unwrap().len(), 1, "who has none is forgotten");
 }
