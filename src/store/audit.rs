@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::action::Transport;
 use crate::intent::Intent;
@@ -12,8 +13,11 @@ use crate::verdict::{Decision, Quota, Stage};
 
 /// The public id of a row: a version 7 UUID (RFC 9562), so it sorts by time. It
 /// also says where in the log the row is, so that no index is needed to find it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RowId(Arc<str>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RowId(Text);
+
+/// The id as hexadecimal digits and hyphens.
+type Text = [u8; Hyphenated::LENGTH];
 
 /// What a [`RowId`] is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,26 +43,32 @@ impl RowId {
         let seq = seq.max(0) as u64 & ((1 << 48) - 1);
         let low = (0b10 << 62) | (seq << 14) | u64::from(salt & Self::MAX_SALT);
         let high = (millis << 16) | (7 << 12) | (micros << 2);
-        let mut text = Uuid::encode_buffer();
-        Self(Uuid::from_u64_pair(high, low).hyphenated().encode_lower(&mut text)[..].into())
+        Self::of(Uuid::from_u64_pair(high, low))
     }
 
     /// Reads an id as somebody typed it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let id = Self(Uuid::try_parse(text).ok()?.hyphenated().to_string().into());
+        let id = Self::of(Uuid::try_parse(text).ok()?);
         id.place().map(|_| id)
+    }
+
+    fn of(id: Uuid) -> Self {
+        let mut text = [0; Hyphenated::LENGTH];
+        id.hyphenated().encode_lower(&mut text);
+        Self(text)
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // INVARIANT (infallible): it is ASCII.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// Where the row is.
     pub(super) fn place(&self) -> Option<Place> {
-        let id = Uuid::try_parse(&self.0).ok().filter(|id| id.get_version_num() == 7)?;
+        let id = Uuid::try_parse_ascii(&self.0).ok().filter(|id| id.get_version_num() == 7)?;
         let (high, low) = id.as_u64_pair();
         let at = (high >> 16) * 1000 + ((high >> 2) & 0x3ff);
         Some(Place {

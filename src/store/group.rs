@@ -15,24 +15,28 @@ use crate::rate::Usage;
 
 /// Drafts the row, or is told why it will not be written.
 pub(super) type Draw =
-    Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send>;
+    Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, Deliver)> + Send>;
 
 /// Tells whoever waits that the row is committed, or why not.
 pub(super) type Deliver = Box<dyn FnOnce(Result<Recorded, StoreError>) + Send>;
 
-/// One who waits, and what came of it.
-type Delivery = (Deliver, Result<Recorded, StoreError>);
-
 /// A row to be written.
 pub(super) struct Job {
-    pub(super) agent: Arc<str>,
-    pub(super) limits: Vec<Limit>,
+    agent: Arc<str>,
+    limits: Vec<Limit>,
     /// As how many it counts.
-    pub(super) requests: u32,
-    pub(super) digest: Option<(Arc<Keys>, Hash)>,
-    pub(super) draw: Draw,
+    requests: u32,
+    work: Work,
     /// Where whoever waits for it runs.
     home: Option<Handle>,
+}
+
+/// How a job comes to its row.
+enum Work {
+    /// It is there, with the digest of its arguments.
+    Drafted { draft: Box<Draft>, digest: (Arc<Keys>, Hash), deliver: Deliver },
+    /// It is drafted inside the transaction.
+    ToDraw(Draw),
 }
 
 impl Job {
@@ -40,11 +44,13 @@ impl Job {
     pub(super) fn new(
         agent: &Agent,
         (limits, requests): (&[Limit], u32),
-        draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Draft, Deliver)> + Send + 'static,
+        draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, Deliver)>
+        + Send
+        + 'static,
     ) -> Self {
         let agent = Arc::clone(&agent.name);
-        let limits = limits.to_vec();
-        Self { agent, limits, requests, digest: None, draw: Box::new(draw), home: home() }
+        let (limits, work) = (limits.to_vec(), Work::ToDraw(Box::new(draw)));
+        Self { agent, limits, requests, work, home: home() }
     }
 
     /// A row that is drafted already, with the digest of its arguments.
@@ -54,15 +60,22 @@ impl Job {
         deliver: impl FnOnce(Result<Recorded, StoreError>) + Send + 'static,
     ) -> Self {
         let agent = Arc::clone(&draft.agent);
-        let draw: Draw = Box::new(move |usage| match usage {
-            Ok(_) => Some((draft, Box::new(deliver) as Deliver)),
-            Err(error) => {
-                deliver(Err(error));
-                None
-            }
-        });
-        let limits = Vec::new();
-        Self { agent, limits, requests: 1, digest: Some(digest), draw, home: home() }
+        let work = Work::Drafted { draft: Box::new(draft), digest, deliver: Box::new(deliver) };
+        Self { agent, limits: Vec::new(), requests: 1, work, home: home() }
+    }
+
+    /// Tells whoever waits why there is no row.
+    pub(super) fn refuse(self, error: StoreError) {
+        self.work.refuse(error);
+    }
+}
+
+impl Work {
+    fn refuse(self, error: StoreError) {
+        match self {
+            Self::Drafted { deliver, .. } => deliver(Err(error)),
+            Self::ToDraw(draw) => drop(draw(Err(error))),
+        }
     }
 }
 
@@ -85,7 +98,7 @@ pub(super) fn write_group(
     });
     written.map_err(|error| {
         let error = transaction.error(&error);
-        let others = rows.map(|job| refusing(job.draw));
+        let others = rows.map(|job| Box::new(|error| job.refuse(error)) as Refuse);
         left.into_iter().chain(others).for_each(|refuse| refuse(error.clone()));
         error
     })
@@ -93,10 +106,6 @@ pub(super) fn write_group(
 
 /// Tells whoever waits why there is no row.
 type Refuse = Box<dyn FnOnce(StoreError)>;
-
-fn refusing(draw: Draw) -> Refuse {
-    Box::new(|error| drop(draw(Err(error))))
-}
 
 fn write_result(
     log: &mut Appender<'_>,
@@ -116,18 +125,25 @@ fn write_row(
     told: &mut Told,
     left: &mut Option<Refuse>,
 ) -> rusqlite::Result<()> {
-    let usage = match log.usage(&job.agent, &job.limits, job.requests) {
+    let Job { agent, limits, requests, work, home } = job;
+    let usage = match log.usage(&agent, &limits, requests) {
         Ok(usage) => usage,
         Err(error) => {
-            *left = Some(refusing(job.draw));
+            *left = Some(Box::new(|error| work.refuse(error)));
             return Err(error);
         }
     };
-    let Some((draft, deliver)) = (job.draw)(Ok(usage)) else { return Ok(()) };
-    let digest = job.digest.as_ref().map(|(keys, digest)| (keys, *digest));
-    match log.decide(&draft, digest, (&job.limits, job.requests)) {
+    let (draft, digest, deliver) = match work {
+        Work::Drafted { draft, digest, deliver } => (draft, Some(digest), deliver),
+        Work::ToDraw(draw) => match draw(Ok(usage)) {
+            Some((draft, deliver)) => (draft, None, deliver),
+            None => return Ok(()),
+        },
+    };
+    let digest = digest.as_ref().map(|(keys, digest)| (keys, *digest));
+    match log.decide(&draft, digest, (&limits, requests)) {
         Ok(recorded) => {
-            told.waiting.push(Waiting { deliver, recorded, home: job.home });
+            told.waiting.push(Waiting { deliver, recorded, spent: draft, home });
             Ok(())
         }
         Err(error) => {
@@ -148,7 +164,24 @@ pub(super) struct Told {
 struct Waiting {
     deliver: Deliver,
     recorded: Recorded,
+    /// Freed where it was made: in a thread whose allocator is at work, another's `free`
+    /// makes both wait.
+    spent: Box<Draft>,
     home: Option<Handle>,
+}
+
+/// One who waits, and what came of it.
+struct Delivery {
+    deliver: Deliver,
+    result: Result<Recorded, StoreError>,
+    spent: Box<Draft>,
+}
+
+impl Delivery {
+    fn make(self) {
+        drop(self.spent);
+        (self.deliver)(self.result);
+    }
 }
 
 impl Told {
@@ -157,19 +190,20 @@ impl Told {
     pub(super) fn tell(self) {
         let here = home().map(|home| home.id());
         let mut elsewhere: Vec<(Handle, Vec<Delivery>)> = Vec::new();
-        for Waiting { deliver, recorded, home } in self.waiting {
+        for Waiting { deliver, recorded, spent, home } in self.waiting {
             let result = self.error.clone().map_or(Ok(recorded), Err);
+            let delivery = Delivery { deliver, result, spent };
             let Some(home) = home.filter(|home| Some(home.id()) != here) else {
-                deliver(result);
+                delivery.make();
                 continue;
             };
             match elsewhere.iter_mut().find(|(other, _)| other.id() == home.id()) {
-                Some((_, waiting)) => waiting.push((deliver, result)),
-                None => elsewhere.push((home, vec![(deliver, result)])),
+                Some((_, waiting)) => waiting.push(delivery),
+                None => elsewhere.push((home, vec![delivery])),
             }
         }
         for (home, waiting) in elsewhere {
-            home.spawn(async { waiting.into_iter().for_each(|(deliver, result)| deliver(result)) });
+            home.spawn(async { waiting.into_iter().for_each(Delivery::make) });
         }
     }
 }

@@ -6,7 +6,7 @@ mod watch;
 pub(super) use watch::Mark;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row, params};
@@ -28,6 +28,11 @@ const SKEW_US: i64 = 10_000_000;
 
 /// How often a transaction is begun again for a program that does not know our lock.
 const MAX_TRIES: usize = 5;
+
+/// How long the files, once looked at, are taken to be what they were while nobody else
+/// writes. To look at them costs as much as a commit. What is written to files that are not
+/// the log's any more is lost with all that they held.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Bytes that are written to see whether there is room for a row.
 const TRIAL_LEN: i64 = 16 << 10;
@@ -83,6 +88,9 @@ pub(super) struct Ledger {
     head: Head,
     /// SQLite's count of commits by others, as last seen.
     data_version: i64,
+    /// When the files were looked at last, where nobody else has written since.
+    looked: Option<Instant>,
+    look_every: Duration,
     /// Counts purges: a dictionary remembered from before one may be wrong.
     epoch: i64,
     dictionary: Dictionary,
@@ -163,17 +171,15 @@ impl Ledger {
         Ok(transaction)
     }
 
-    /// Begins one; `false` where another program has written the write-ahead log since it was
-    /// looked at.
+    /// Begins one; `false` where it has to be tried again: another program has written since
+    /// the files were looked at.
     fn has_begun(&mut self) -> Result<bool, NotBegun> {
-        let wal = self.check_files().map_err(NotBegun::Failed)?;
         let had = self.head;
-        let begun = self
-            .connection
-            .prepare_cached("BEGIN IMMEDIATE")
-            .and_then(|mut begin| begin.execute([]))
-            .and_then(|_| self.refresh())
-            .and_then(|others| Ok((others, self.has_lost(&had)?)));
+        if let Some(at) = self.looked.take().filter(|at| at.elapsed() < self.look_every) {
+            return self.has_begun_unlooked(had, at);
+        }
+        let wal = self.check_files().map_err(NotBegun::Failed)?;
+        let begun = self.begin_alone().and_then(|others| Ok((others, self.has_lost(&had)?)));
         let (others, lost) = begun.map_err(|error| self.not_begun(&error))?;
         if lost {
             return Err(NotBegun::Failed(self.fall_behind(had)));
@@ -183,6 +189,7 @@ impl Ledger {
             false => self.trail.goes_on(wal, self.page_size),
         };
         if is_whole {
+            self.looked = (!others).then(Instant::now);
             return Ok(true);
         }
         self.roll_back();
@@ -190,6 +197,28 @@ impl Ledger {
             true => Ok(false),
             false => Err(NotBegun::Failed(self.find_overwritten())),
         }
+    }
+
+    /// The same while the look of `at` holds, when `had` was the newest entry.
+    fn has_begun_unlooked(&mut self, had: Head, at: Instant) -> Result<bool, NotBegun> {
+        match self.begin_alone() {
+            Ok(false) => {
+                self.looked = Some(at);
+                Ok(true)
+            }
+            Err(error) if is_busy(&error) => Err(self.not_begun(&error)),
+            Ok(true) | Err(_) => {
+                self.roll_back();
+                self.head = had;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Begins one under SQLite's lock; whether others have written since the last.
+    fn begin_alone(&mut self) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        self.refresh()
     }
 
     fn not_begun(&mut self, error: &rusqlite::Error) -> NotBegun {
@@ -256,6 +285,12 @@ impl Ledger {
         self.ahead = ahead;
     }
 
+    /// How long a look at the files holds; in tests, none does.
+    #[cfg(test)]
+    pub(super) fn look_every(&mut self, time: Duration) {
+        self.look_every = time;
+    }
+
     /// The disk is full as soon as the database has so many pages; those it has stay.
     #[cfg(test)]
     pub(super) fn grow_to(&self, pages: u32) {
@@ -286,7 +321,8 @@ impl Ledger {
     fn write_error(&mut self, error: &rusqlite::Error) -> StoreError {
         let passes = error.sqlite_error_code() == Some(ErrorCode::DiskFull) || is_busy(error);
         self.broken |= !passes;
-        if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
+        let code = error.sqlite_error_code();
+        if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
             // What is in the write-ahead log may be at fault: it stays out of the database.
             schema::leave_wal(&self.connection, true);
         }

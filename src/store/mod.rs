@@ -304,7 +304,7 @@ impl Store {
                 let deliver = Box::new(|result: Result<Recorded, StoreError>| {
                     let _ = answer.send(result.map(|recorded| (recorded, value)));
                 });
-                Some((draft, deliver))
+                Some((Box::new(draft), deliver))
             })
         };
         self.writer.submit(job);

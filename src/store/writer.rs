@@ -91,8 +91,8 @@ struct Queue {
     noted: Option<Instant>,
     /// The store's thread has something to do at once.
     urgent: bool,
-    /// The store's thread sleeps until it is woken.
-    asleep: bool,
+    /// Until when the store's thread sleeps, unless it is woken.
+    sleeps_until: Option<Instant>,
     /// A caller has the turn to commit, and looks here again before it stops.
     taken: bool,
     closed: bool,
@@ -154,7 +154,7 @@ impl Writer {
         let mut queue = self.shared.queue();
         if queue.closed {
             drop(queue);
-            (job.draw)(Err(StoreError::Closed));
+            job.refuse(StoreError::Closed);
             return;
         }
         queue.rows.push_back(job);
@@ -183,13 +183,11 @@ impl Writer {
         {
             tracing::error!(id = id.as_str(), "a result is lost: too many wait to be written");
         }
-        queue.results.push_back((id.clone(), completion));
+        queue.results.push_back((*id, completion));
         if queue.results_due.is_none() {
-            queue.results_due = Some(Instant::now() + RESULTS_WAIT);
-        }
-        if queue.asleep {
-            queue.asleep = false;
-            shared.work.notify_one();
+            let due = Instant::now() + RESULTS_WAIT;
+            queue.results_due = Some(due);
+            shared.wake_by(&mut queue, due);
         }
     }
 
@@ -198,8 +196,7 @@ impl Writer {
         {
             let mut queue = self.shared.queue();
             queue.closed = true;
-            queue.asleep = false;
-            self.shared.work.notify_one();
+            self.shared.wake_now(&mut queue);
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
@@ -226,11 +223,25 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes the store's thread to write.
     fn wake(&self) {
         let mut queue = self.queue();
         queue.urgent = true;
-        queue.asleep = false;
-        self.work.notify_one();
+        self.wake_now(&mut queue);
+    }
+
+    /// Wakes the store's thread where it sleeps: awake, it looks at the queue by itself.
+    fn wake_now(&self, queue: &mut Queue) {
+        if queue.sleeps_until.take().is_some() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Wakes it where it would sleep for longer than until `due`.
+    fn wake_by(&self, queue: &mut Queue, due: Instant) {
+        if queue.sleeps_until.is_some_and(|until| until > due) {
+            self.wake_now(queue);
+        }
     }
 
     /// Commits what is queued, if that is possible without waiting.
@@ -295,11 +306,9 @@ impl Shared {
             queue.results_due = None;
         }
         if queue.note_due.is_none() {
-            queue.note_due = Some(Instant::now() + NOTE_WAIT);
-            if std::mem::take(&mut queue.asleep) {
-                // So that it sleeps no longer than until then.
-                self.work.notify_one();
-            }
+            let due = Instant::now() + NOTE_WAIT;
+            queue.note_due = Some(due);
+            self.wake_by(&mut queue, due);
         }
         (rows, results)
     }
@@ -325,7 +334,7 @@ impl Shared {
             queue.rows.drain(..).collect()
         };
         for job in rows {
-            (job.draw)(Err(error.clone()));
+            job.refuse(error.clone());
         }
     }
 
@@ -363,10 +372,11 @@ impl Shared {
                 queue.note_due = None;
                 return Some(Task::Note);
             }
-            queue.asleep = queue.results_due.is_none();
-            let woken = self.work.wait_timeout(queue, results.min(note));
+            let nap = results.min(note);
+            queue.sleeps_until = Some(now + nap);
+            let woken = self.work.wait_timeout(queue, nap);
             queue = woken.unwrap_or_else(PoisonError::into_inner).0;
-            queue.asleep = false;
+            queue.sleeps_until = None;
         }
     }
 

@@ -67,7 +67,7 @@ fn tail(args: &AuditTailArgs) -> anyhow::Result<Done> {
         if limit > 0 || filter.after.is_some() {
             reader.rows(&filter, limit, |row| out.row(row))?;
         }
-        filter.after = out.newest.clone().or(filter.after).or(head);
+        filter.after = out.newest.or(filter.after).or(head);
         out.flush()?;
         if !args.follow {
             out.finish()?;
@@ -273,7 +273,7 @@ impl Output {
     }
 
     fn row(&mut self, row: Row) -> anyhow::Result<()> {
-        self.newest = Some(row.id.clone());
+        self.newest = Some(row.id);
         match &mut self.form {
             Form::Json(out) => terminal::json_line(out, &row)?,
             Form::Table(listing) => listing.row(row)?,

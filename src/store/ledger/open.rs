@@ -1,6 +1,7 @@
 //! Opening a database: whether it is all that it was.
 
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -14,7 +15,7 @@ use super::super::recent::Recent;
 use super::super::schema::meta;
 use super::super::wal_check::WalCheck;
 use super::super::{Options, StoreError, index, schema, slots};
-use super::{Head, Ledger, newest};
+use super::{Head, LOOK_EVERY, Ledger, newest};
 
 /// What is asked of the end of a database that is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,8 @@ impl Ledger {
             epoch: 0,
             head: Head::NONE,
             data_version: -1,
+            looked: None,
+            look_every: if cfg!(test) { Duration::ZERO } else { LOOK_EVERY },
             identity: files.look().identity,
             len: 0,
             cookie: None,

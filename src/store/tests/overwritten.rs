@@ -4,11 +4,14 @@ use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{draft, holds, open, record, rows, store};
 use crate::store::audit::Draft;
 use crate::store::read::Reader;
 use crate::store::{Options, Store, StoreError, accept_loss};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Writes into the file that is there, as `cp` does.
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
@@ -114,12 +117,42 @@ fn gates_that_share_a_log_notice_that_its_write_ahead_log_is_overwritten() {
     }
 }
 
+/// Who looked at the files trusts them for a while, unless another writes.
+#[test]
+fn a_look_at_the_files_holds_until_another_writes() {
+    let (folder, store) = store();
+    let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
+    store.writer.look_every(HOUR);
+    let other = open(&path);
+    for _ in 0..9 {
+        record(&store, draft("a")).unwrap();
+    }
+    record(&other, draft("b")).unwrap();
+    let whole = fs::read(&wal).unwrap();
+    overwrite(&wal, 0, &wal_of_another(whole.len())[..whole.len()]);
+    record(&store, draft("c")).unwrap_err();
+    overwrite(&wal, 0, &whole);
+    record(&store, draft("d")).unwrap();
+    drop((store, other));
+    assert_eq!(rows(&path), 11);
+    assert!(holds(&path));
+}
+
 /// Whatever others do to it that is theirs to do refuses no row.
 #[test]
 fn a_write_ahead_log_that_others_start_over_is_whole() {
+    for look_every in [Duration::ZERO, HOUR] {
+        start_over_and_over(look_every);
+    }
+}
+
+fn start_over_and_over(look_every: Duration) {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let other = open(&path);
+    for store in [&store, &other] {
+        store.writer.look_every(look_every);
+    }
     let outsider = rusqlite::Connection::open(&path).unwrap();
     let mut written = 0;
     for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"].iter().cycle().take(60) {
@@ -226,13 +259,17 @@ fn the_write_ahead_log_of_a_later_time_is_refused_beside_an_older_copy() {
     let long = "x".repeat(2000);
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
-    let row = |n: usize| record(&store, Draft { args: format!("\"{n}{long}\""), ..draft("a") });
-    (0..50).for_each(|n| drop(row(n).unwrap()));
+    let write = |rows: usize| {
+        for n in 0..rows {
+            record(&store, Draft { args: format!("\"{n}{long}\""), ..draft("a") }).unwrap();
+        }
+    };
+    write(50);
     checkpoint(&path, "TRUNCATE");
     let older = fs::read(&path).unwrap();
-    (0..2_500).for_each(|n| drop(row(n).unwrap()));
+    write(2_500);
     checkpoint(&path, "TRUNCATE");
-    (0..50).for_each(|n| drop(row(n).unwrap()));
+    write(50);
     let copy = tempfile::tempdir().unwrap();
     for name in ["audit.db-wal", "audit.key"] {
         fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();

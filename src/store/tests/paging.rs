@@ -60,7 +60,7 @@ fn a_page_before_a_row_goes_on_where_the_last_one_ended() {
     let (_folder, path) = log(50);
     let reader = Reader::open(&path).unwrap();
     let page = reader.page(&Filter::default(), 0, 10).unwrap();
-    let before = page.rows.last().map(|row| row.id.clone());
+    let before = page.rows.last().map(|row| row.id);
     let next = Filter { before, ..Filter::default() };
     assert_eq!(reasons(&reader, &next, 0, 2), (vec![39, 38], Some(50)));
 }

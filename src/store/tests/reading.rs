@@ -154,13 +154,13 @@ fn pages_follow_each_other_without_gap_or_overlap() {
     let mut pages = Vec::new();
     let mut before = None;
     loop {
-        let page = rows(&path, &Filter { before: before.clone(), ..Filter::default() }, 50);
+        let page = rows(&path, &Filter { before, ..Filter::default() }, 50);
         let Some(first) = page.first() else { break };
-        before = Some(first.id.clone());
+        before = Some(first.id);
         pages.splice(0..0, page);
     }
     assert_eq!(pages, rows(&path, &Filter::default(), 0));
-    let after = Some(pages[99].id.clone());
+    let after = Some(pages[99].id);
     assert_eq!(rows(&path, &Filter { after, ..Filter::default() }, 0), pages[100..]);
 }
 

@@ -52,6 +52,12 @@ impl Writer {
         self.shared.check(FRESH)
     }
 
+    /// See [`Ledger::look_every`](super::super::ledger::Ledger::look_every).
+    #[cfg(test)]
+    pub(in crate::store) fn look_every(&self, time: Duration) {
+        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner).look_every(time);
+    }
+
     /// Sets the clock so many hours ahead.
     #[cfg(test)]
     pub(in crate::store) fn set_clock(&self, hours: i64) {
