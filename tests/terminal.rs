@@ -311,6 +311,29 @@ fn a_server_is_heard_by_inspect_only_where_it_fails() {
     assert!(failed.err.starts_with("noise\nagentgate: "), "{failed:?}");
 }
 
+/// It answers what it is asked, and ends before its answer is read.
+const HASTY_SERVER: &str = r#"
+while read -r line; do
+  id=$(printf %s "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+  answer() { printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$1"; }
+  case $line in
+    *'"method":"initialize"'*) answer '"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},
+      "serverInfo":{"name":"hasty","version":"1"}}' | tr -d '\n'; echo ;;
+    *'"method":"tools/list"'*) answer '"result":{"tools":[{"name":"look","inputSchema":{"type":"object"}}]}'; exit 7 ;;
+    *'"id":'*) answer '"error":{"code":-32601,"message":"no such method"}' ;;
+  esac
+done"#;
+
+#[test]
+fn a_server_that_ends_once_it_has_answered_is_inspected() {
+    let home = Home::new();
+    for _ in 0..20 {
+        let listed = home.run(&["inspect", "--", "sh", "-c", HASTY_SERVER]);
+        assert_eq!(listed.code, Some(0), "{listed:?}");
+        assert!(listed.out.contains("look"), "{listed:?}");
+    }
+}
+
 /// Starts `serve` with its standard error where `stderr` says, lets it serve, stops it.
 fn served(home: &Home, args: &[&str], stderr: Stdio) -> Vec<String> {
     let mut command = home.command(&["serve", "--test-mode", "--listen", "127.0.0.1:0"]);

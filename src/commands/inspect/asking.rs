@@ -1,6 +1,7 @@
 //! Asks a server what it offers, and finds words for it where there is no answer.
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -185,9 +186,14 @@ async fn ask_over(
     mode: ClientLifecycleMode,
     deadline: Instant,
 ) -> Result<Vec<Tool>, Silence> {
+    let mut asked = pin!(timeout_at(deadline, tools_over(streams, mode)));
     let tools = tokio::select! {
-        tools = timeout_at(deadline, tools_over(streams, mode)) => tools,
-        code = child.wait() => return Err(Silence::Ended(code.map_err(anyhow::Error::from)?)),
+        tools = &mut asked => tools,
+        // It may end because it is told to, or before its answer is read.
+        code = child.wait() => match timeout(LAST_BREATH, asked).await {
+            Ok(Ok(Ok(tools))) => return Ok(tools),
+            _ => return Err(Silence::Ended(code.map_err(anyhow::Error::from)?)),
+        },
     };
     // A server that ended has hung up before its end is known.
     if matches!(&tools, Ok(Err(Silence::Initialize(error))) if hung_up(error))
