@@ -114,6 +114,48 @@ fn judge_when(bencher: Bencher) {
     bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
 }
 
+/// Rules that all look at one text, which none of them matches.
+fn rules_on_a_text(count: usize) -> Policy {
+    let mut text = String::from("name: bench\nrules:\n");
+    for number in 0..count {
+        let operator = match number % 5 {
+            0 => format!("{{ contains: 'DROP TABLE t{number}' }}"),
+            1 => format!("{{ prefix: /srv/secrets{number}/ }}"),
+            2 => format!("{{ glob: '*/.ssh/key{number}*' }}"),
+            3 => format!("{{ regex: 'rm -rf /srv{number}' }}"),
+            _ => format!("{{ eq: /etc/shadow{number} }}"),
+        };
+        writeln!(text, "  - {{ tool: write, args: {{ text: {operator} }}, effect: deny }}")
+            .unwrap();
+    }
+    load(&text)
+}
+
+fn write(text: &str) -> Action {
+    let text = serde_json::to_string(text).unwrap();
+    action(&format!(r#"{{"server":"files","tool":"write","args":{{"text":{text}}}}}"#))
+}
+
+/// 64 KiB of what programs are made of.
+#[divan::bench(args = [1, 5, 25])]
+fn judge_a_long_text(bencher: Bencher, count: usize) {
+    let line = "    let path = Path::new(\"/srv/Site/index.html\"); // as in a/b\n";
+    let (policy, action) = (rules_on_a_text(count), write(&line.repeat((64 << 10) / line.len())));
+    bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
+}
+
+#[divan::bench(args = [1, 5, 25])]
+fn judge_a_short_text(bencher: Bencher, count: usize) {
+    let (policy, action) = (rules_on_a_text(count), write("Fix the typo in a/b.md"));
+    bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
+}
+
+#[divan::bench(args = [1, 5, 25])]
+fn judge_a_plain_name(bencher: Bencher, count: usize) {
+    let (policy, action) = (rules_on_a_text(count), write("src/lib.rs"));
+    bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
+}
+
 #[divan::bench]
 fn intent_of_a_tool(bencher: Bencher) {
     let action = push();

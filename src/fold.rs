@@ -112,9 +112,50 @@ pub fn alike(object: &Object) -> Option<(&str, &str)> {
 const MAX_PASSES: usize = 4;
 
 fn pass(word: &str) -> String {
+    let mut folded = String::with_capacity(word.len());
+    let mut rest = word;
+    while !rest.is_empty() {
+        let ascii = rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
+        let (plain, other) = rest.split_at(ascii);
+        // A mark may stand behind the last letter. Nothing composes with one before it.
+        let last = if other.is_empty() { None } else { plain.rfind(|c| !is_dropped(c)) };
+        let (plain, _) = plain.split_at(last.unwrap_or(plain.len()));
+        push_ascii(&mut folded, plain);
+        let end = other.find(|c: char| c.is_ascii() && !is_dropped(c)).unwrap_or(other.len());
+        let (_, rest_of_word) = other.split_at(end);
+        let composed = rest.get(plain.len()..ascii + end).unwrap_or_default();
+        folded.extend(passed(composed));
+        rest = rest_of_word;
+    }
+    folded
+}
+
+fn passed(word: &str) -> impl Iterator<Item = char> {
     let shown = word.chars().filter(|character| !is_dropped(*character));
     // Upper case first: `ß` and `ı` meet `ss` and `i` only there.
-    shown.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect()
+    shown.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc()
+}
+
+/// The same of a text in ASCII, which is what it is in every form.
+fn push_ascii(folded: &mut String, text: &str) {
+    let start = folded.len();
+    let is_kept = |byte: u8| is_printable(byte) | (b'\t'..=b'\r').contains(&byte);
+    match all(text, is_kept) {
+        true => folded.push_str(text),
+        false => folded.extend(text.split(is_dropped)),
+    }
+    if let Some(new) = folded.get_mut(start..) {
+        new.make_ascii_lowercase();
+    }
+}
+
+/// Whether a text has so many letters that it folds to nothing of `length` bytes.
+#[must_use]
+pub(crate) fn is_much_longer(text: &str, length: usize) -> bool {
+    /// No letter is composed of as many.
+    const LETTERS: usize = 16;
+    let mut letters = text.chars().filter(|letter| !is_dropped(*letter));
+    letters.nth(LETTERS * (length + LETTERS)).is_some()
 }
 
 fn is_dropped(character: char) -> bool {
@@ -132,6 +173,25 @@ pub fn is_invisible(character: char) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        /// What is ASCII is passed over, whatever stands beside it.
+        #[test]
+        fn a_word_is_folded_as_a_whole(
+            word in "([aA é\u{e9}\0\t\u{7f}\u{200b}\u{301}\u{344}\u{fb01}\u{130}\u{df}\u{1100}\u{1161}\u{2126}]|\\PC){0,16}",
+        ) {
+            prop_assert_eq!(pass(&word), passed(&word).collect::<String>());
+        }
+
+        #[test]
+        fn what_is_much_longer_folds_to_nothing_so_short(
+            word in "[ae\u{301}\u{328}\u{345}\u{1100}\u{1161}\u{11a8}]{0,200}|\\PC{0,200}",
+            length in 0..4_usize,
+        ) {
+            prop_assert!(!is_much_longer(&word, length) || fold(&word).len() > length);
+            prop_assert!(!is_much_longer(&word, length) || loosen(&word).len() > length);
+        }
+    }
 
     #[test]
     fn a_plain_word_is_itself_without_a_copy() {

@@ -2,7 +2,8 @@
 //! as. Rules must agree on all of them, else their answer is unknown. Pure.
 
 use super::relative_path::is_drive;
-use super::{coercion, relative_path, uri, whitespace};
+use super::texts::Texts;
+use super::{coercion, relative_path, uri};
 use crate::fold::seen;
 use crate::json::{Json, Object};
 
@@ -181,9 +182,13 @@ fn collapsed(path: &str) -> String {
 
 /// Arguments in which every text is one of its readings, for each reading: what differs,
 /// differs at once. With the names of each where they count as well.
-pub(super) fn arguments(args: &[(&str, &Json)], with_names: bool) -> impl Iterator<Item = Object> {
+pub(super) fn arguments<'t>(
+    args: &[(&'t str, &'t Json)],
+    with_names: bool,
+    texts: &Texts<'t>,
+) -> impl Iterator<Item = Object> {
     let mut readings = Vec::new();
-    args.iter().for_each(|(_, value)| gather(value, with_names, &mut readings));
+    args.iter().for_each(|(_, value)| gather(value, with_names, texts, &mut readings));
     let most = readings.iter().map(Vec::len).max().unwrap_or_default();
     (0..most).map(move |number| {
         let mut next = readings.iter();
@@ -192,18 +197,22 @@ pub(super) fn arguments(args: &[(&str, &Json)], with_names: bool) -> impl Iterat
 }
 
 /// The readings of every text in a value, in the order in which [`object`] comes to them.
-fn gather(json: &Json, with_names: bool, found: &mut Vec<Vec<String>>) {
+fn gather<'t>(json: &'t Json, with_names: bool, texts: &Texts<'t>, found: &mut Vec<Vec<String>>) {
     match json {
-        Json::String(text) => {
-            let AlternateSpellings { mut others, names } = AlternateSpellings::of(text);
+        Json::String(text) => found.push(texts.look(text, |read| {
+            let others = read.others().iter().map(|other| other.written().to_owned());
+            let mut all: Vec<String> = others.collect();
             if with_names {
-                others.extend(names.into_iter().chain(whitespace::readings(text)));
+                let names = read.names().iter().map(|name| name.written().to_owned());
+                all.extend(names.chain(read.text.readings_of_whitespace().map(ToOwned::to_owned)));
             }
-            found.push(others);
+            all
+        })),
+        Json::Array(items) => {
+            items.iter().for_each(|item| gather(item, with_names, texts, found));
         }
-        Json::Array(items) => items.iter().for_each(|item| gather(item, with_names, found)),
         Json::Object(members) => {
-            members.iter().for_each(|(_, member)| gather(member, with_names, found))
+            members.iter().for_each(|(_, member)| gather(member, with_names, texts, found));
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
@@ -316,7 +325,9 @@ mod tests {
         let read = |args: &str| {
             let args = crate::json::parse(args.as_bytes()).unwrap();
             let members: Vec<_> = args.as_object().unwrap().iter().collect();
-            arguments(&members, false).map(|args| args.canonical()).collect::<Vec<_>>()
+            arguments(&members, false, &Texts::default())
+                .map(|args| args.canonical())
+                .collect::<Vec<_>>()
         };
         assert_eq!(read(r#"{"a":"plain","b":1}"#), Vec::<String>::new());
         assert_eq!(

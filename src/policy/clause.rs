@@ -8,6 +8,7 @@ use super::glob::{Glob, PathGlob};
 use super::lookalike::has_lookalike;
 use super::matcher::{Matcher, Step};
 use super::ternary::Ternary;
+use super::texts::Texts;
 use super::uri;
 use crate::action::{Action, Body, Hints, HttpRequest, Provider};
 use crate::intent::Intent;
@@ -45,6 +46,8 @@ pub(crate) enum Key {
 pub(crate) struct Subject<'a> {
     pub(crate) action: &'a Action,
     pub(crate) intent: Intent,
+    /// What the rules look at of it.
+    pub(crate) texts: &'a Texts<'a>,
 }
 
 impl Clause {
@@ -100,7 +103,7 @@ impl Clause {
 
 impl Key {
     pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Ternary, Failure> {
-        let Subject { action, intent } = subject;
+        let Subject { action, intent, texts } = subject;
         Ok(match self {
             Self::Tool(globs) => {
                 action.target.call().is_some_and(|call| any(globs, &call.tool)).into()
@@ -126,13 +129,13 @@ impl Key {
             Self::Args(matcher) => {
                 or_no(action.target.args(), |args| match is_loose_uri(matcher, action, args) {
                     true => Ternary::Unknown,
-                    false => matcher.judge_object(args),
+                    false => matcher.judge_object(args, texts),
                 })
             }
-            Self::Body(matcher) => or_no(action.target.http(), |http| body(matcher, http)),
-            Self::Query(matcher) => or_no(action.target.http(), |http| query(matcher, http)),
+            Self::Body(matcher) => or_no(action.target.http(), |http| body(matcher, http, texts)),
+            Self::Query(matcher) => or_no(action.target.http(), |http| query(matcher, http, texts)),
             Self::Header(matcher) => {
-                or_no(action.target.http(), |http| matcher.judge_pairs(&http.headers))
+                or_no(action.target.http(), |http| matcher.judge_pairs(&http.headers, texts))
             }
             Self::Any(clauses) => {
                 let mut truth = Ternary::False;
@@ -145,7 +148,7 @@ impl Key {
                 truth
             }
             Self::Not(clause) => !clause.judge(subject)?,
-            Self::When(condition) => condition.judge(action, intent)?,
+            Self::When(condition) => condition.judge(action, intent, texts)?,
         })
     }
 
@@ -182,7 +185,7 @@ impl Key {
     /// What the action has where this key looks, for people; `None` where it
     /// has nothing there.
     pub(crate) fn found(&self, subject: Subject<'_>) -> Option<String> {
-        let Subject { action, intent } = subject;
+        let Subject { action, intent, .. } = subject;
         let http = action.target.http();
         match self {
             Self::Tool(_) => action.target.call().map(|call| call.tool.clone()),
@@ -270,7 +273,7 @@ fn resource(globs: &[PathGlob], action: &Action) -> Ternary {
 /// optional, `expand` for `$expand` in any case; at Google, whose parameters have two
 /// names (google/api/http.proto), `send_updates` for `sendUpdates`. At Slack, one in the
 /// body does.
-fn query(matcher: &Matcher, http: &HttpRequest) -> Ternary {
+fn query<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Ternary {
     let key: &str = &matcher.path;
     let is_spelt = |name: &str| {
         let name = name.trim();
@@ -295,7 +298,7 @@ fn query(matcher: &Matcher, http: &HttpRequest) -> Ternary {
     };
     match http.query.iter().any(has_lookalike) || http.provider == Provider::Slack && in_body() {
         true => Ternary::Unknown,
-        false => matcher.judge_pairs(&http.query),
+        false => matcher.judge_pairs(&http.query, texts),
     }
 }
 
@@ -305,7 +308,7 @@ fn without_humps(name: &str) -> impl Iterator<Item = u8> {
 }
 
 /// Slack takes what a method is given from the query, too.
-fn body(matcher: &Matcher, http: &HttpRequest) -> Ternary {
+fn body<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Ternary {
     let is_it = |(name, _): &(String, String)| matcher.begins_with(name);
     if http.provider == Provider::Slack && http.query.iter().any(is_it) {
         return Ternary::Unknown;
@@ -314,7 +317,7 @@ fn body(matcher: &Matcher, http: &HttpRequest) -> Ternary {
         Body::Empty => matcher.judge_missing(),
         // Somebody may take a member for another than the one that is looked at.
         Body::Json(json) if has_lookalike(json, &matcher.steps, &matcher.spelt) => Ternary::Unknown,
-        Body::Json(json) => matcher.judge_value(json),
+        Body::Json(json) => matcher.judge_value(json, texts),
         // There is something, but no path leads into it.
         Body::Text(_) | Body::Opaque => Ternary::Unknown,
     }

@@ -23,6 +23,7 @@ use super::diagnostic::nearest;
 use super::matcher::Step;
 use super::regexes::{self, Regexes, SizeBudget};
 use super::ternary::Ternary;
+use super::texts::Texts;
 use crate::action::{Action, McpRequest};
 use crate::intent::Intent;
 
@@ -273,11 +274,16 @@ impl Condition {
     ///
     /// # Errors
     /// As above.
-    pub(crate) fn judge(&self, action: &Action, intent: Intent) -> Result<Ternary, Failure> {
+    pub(crate) fn judge<'t>(
+        &self,
+        action: &'t Action,
+        intent: Intent,
+        texts: &Texts<'t>,
+    ) -> Result<Ternary, Failure> {
         let holds = self.holds(action, intent)?;
         let is_in_doubt = self.hangs_on_keys(action, intent, holds)
-            || self.hangs_on_doubts(action, intent, holds)
-            || self.hangs_on_spelling(action, intent, holds);
+            || self.hangs_on_doubts(action, intent, holds, texts)
+            || self.hangs_on_spelling(action, intent, holds, texts);
         Ok(if is_in_doubt { Ternary::Unknown } else { holds.into() })
     }
 

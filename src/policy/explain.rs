@@ -10,6 +10,7 @@ use super::clause::{Key, Subject};
 use super::compile::Rule;
 use super::rules::RuleSet;
 use super::ternary::Ternary;
+use super::texts::Texts;
 use crate::action::Action;
 use crate::intent::{self, Intent};
 use crate::verdict::{Decision, Stage, Verdict};
@@ -67,7 +68,8 @@ impl Policy {
         let intent = reading.as_ref().map_or(intent, intent::of);
         let action = reading.as_ref().unwrap_or(action);
         let (_, rules) = self.judged_by(action, intent);
-        let subject = Subject { action, intent };
+        let texts = Texts::default();
+        let subject = Subject { action, intent, texts: &texts };
         let open = rules.filter(|rules| rules.closed(subject).is_none());
         let decided = open.and_then(|rules| rules.first_match(subject)).map(|(rule, _)| rule);
         let near_misses = open.map(|rules| near_misses(rules, decided, subject));

@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
-use super::clause::{Clause, Key, Subject};
+use super::clause::{Clause, Key};
 use super::glob::{Glob, PathGlob, PathPattern, Pattern};
-use crate::action::Provider;
+use crate::action::{Action, Provider};
 
 /// Numbers of rules, ascending.
 type Numbers = Vec<u32>;
@@ -55,12 +55,9 @@ impl Index {
     }
 
     /// The rules that may match, in some lists that are each ascending.
-    pub(crate) fn candidates<'i>(
-        &'i self,
-        subject: Subject<'i>,
-    ) -> impl Iterator<Item = &'i [u32]> {
+    pub(crate) fn candidates<'i>(&'i self, action: &'i Action) -> impl Iterator<Item = &'i [u32]> {
         let mut by_path = Vec::new();
-        let target = &subject.action.target;
+        let target = &action.target;
         if let Some(http) = target.http() {
             by_path = self.by_path(http.provider, &http.path);
         }

@@ -17,6 +17,7 @@ use super::named::NamedMethods;
 use super::partial_evaluation::evaluate_partially;
 use super::rules::RuleSet;
 use super::ternary::Ternary;
+use super::texts::Texts;
 use crate::action::{Action, Provider};
 use crate::fold::fold;
 use crate::intent;
@@ -168,7 +169,8 @@ impl RuleSet {
         if words.0.is_empty() || !words.is_near_any(arguments) {
             return None;
         }
-        let subject = Subject { action, intent: intent::of(action) };
+        let texts = Texts::default();
+        let subject = Subject { action, intent: intent::of(action), texts: &texts };
         let mut found = None;
         for rule in self
             .rules

@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 
 use regex::Regex;
 
-use super::alternate_spellings::AlternateSpellings;
 use super::equality::equal;
 use super::fields::{At, Reader, advise, advise_or};
 use super::glob::Glob;
 use super::ternary::Ternary;
 use super::text::{Part, Text};
+use super::texts::{Read, Texts};
 use super::under::Folder;
 use super::yaml::{Node, Value};
 use super::{coercion, decimal, numeral};
@@ -93,16 +93,16 @@ impl Matcher {
     }
 
     /// Judges the members of an object.
-    pub(crate) fn judge_object(&self, object: &Object) -> Ternary {
+    pub(crate) fn judge_object<'t>(&self, object: &'t Object, texts: &Texts<'t>) -> Ternary {
         match self.steps.split_first() {
-            Some((Step::Key(key), rest)) => self.member(object, key, rest),
+            Some((Step::Key(key), rest)) => self.member(object, key, rest, texts),
             _ => Ternary::Unknown,
         }
     }
 
     /// Judges any JSON value.
-    pub(crate) fn judge_value(&self, value: &Json) -> Ternary {
-        self.walk(value, &self.steps)
+    pub(crate) fn judge_value<'t>(&self, value: &'t Json, texts: &Texts<'t>) -> Ternary {
+        self.walk(value, &self.steps, texts)
     }
 
     /// Whether the path begins with the member `name`.
@@ -118,12 +118,16 @@ impl Matcher {
     /// Judges the values that `pairs` give under this name. Where a name is
     /// given twice, who reads it may take either: only what holds for all is
     /// certain.
-    pub(crate) fn judge_pairs(&self, pairs: &[(String, String)]) -> Ternary {
+    pub(crate) fn judge_pairs<'t>(
+        &self,
+        pairs: &'t [(String, String)],
+        texts: &Texts<'t>,
+    ) -> Ternary {
         let mut values = pairs.iter().filter(|(name, _)| **name == *self.path).peekable();
         if values.peek().is_none() {
             return self.check.missing();
         }
-        Ternary::unanimous(values.map(|(_, value)| self.check.text(value)))
+        Ternary::unanimous(values.map(|(_, value)| self.check.text(value, texts)))
     }
 
     /// The values that the path leads to in an object, as JSON, for people.
@@ -153,28 +157,36 @@ impl Matcher {
         })
     }
 
-    fn walk(&self, value: &Json, steps: &[Step]) -> Ternary {
-        let Some((step, rest)) = steps.split_first() else { return self.check.value(value) };
+    fn walk<'t>(&self, value: &'t Json, steps: &[Step], texts: &Texts<'t>) -> Ternary {
+        let Some((step, rest)) = steps.split_first() else {
+            return self.check.value(value, texts);
+        };
         match (step, value) {
-            (Step::Key(key), Json::Object(object)) => self.member(object, key, rest),
+            (Step::Key(key), Json::Object(object)) => self.member(object, key, rest, texts),
             (Step::Index(index), Json::Array(items)) => match items.get(*index) {
-                Some(item) => self.walk(item, rest),
+                Some(item) => self.walk(item, rest, texts),
                 None => self.check.missing(),
             },
             (Step::Any, Json::Array(items)) => {
-                Ternary::any(items.iter().map(|item| self.walk(item, rest)))
+                Ternary::any(items.iter().map(|item| self.walk(item, rest, texts)))
             }
             (Step::All, Json::Array(items)) => {
-                Ternary::all(items.iter().map(|item| self.walk(item, rest)))
+                Ternary::all(items.iter().map(|item| self.walk(item, rest, texts)))
             }
             // The path leads through a value of another kind.
             _ => Ternary::Unknown,
         }
     }
 
-    fn member(&self, object: &Object, key: &str, rest: &[Step]) -> Ternary {
+    fn member<'t>(
+        &self,
+        object: &'t Object,
+        key: &str,
+        rest: &[Step],
+        texts: &Texts<'t>,
+    ) -> Ternary {
         match object.get(key) {
-            Some(value) => self.walk(value, rest),
+            Some(value) => self.walk(value, rest, texts),
             None => self.check.missing(),
         }
     }
@@ -230,18 +242,18 @@ impl Check {
     /// Whether it asks for this very value.
     pub(super) fn names(&self, value: &Json) -> bool {
         let is_exact = |operator: &Operator| matches!(operator, Operator::Eq(_) | Operator::In(_));
-        self.0.iter().all(is_exact) && self.value(value) == Ternary::True
+        self.0.iter().all(is_exact) && self.value(value, &Texts::default()) == Ternary::True
     }
 
     /// Whether a value is neither what it asks for nor anything else. What only a text can
     /// be asked for has no answer of another value.
-    pub(super) fn is_unsure_of(&self, value: &Json) -> bool {
+    pub(super) fn is_unsure_of<'t>(&self, value: &'t Json, texts: &Texts<'t>) -> bool {
         let is_asked = |operator: &Operator| match operator {
             Operator::Eq(_) | Operator::In(_) => true,
             Operator::Compare(..) => matches!(value, Json::Number(_)),
             _ => matches!(value, Json::String(_)),
         };
-        self.0.iter().all(is_asked) && self.value(value) == Ternary::Unknown
+        self.0.iter().all(is_asked) && self.value(value, texts) == Ternary::Unknown
     }
 
     fn compile(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Self> {
@@ -277,20 +289,16 @@ impl Check {
         (operators.len() == entries.len() && !entries.is_empty()).then(|| Self(operators.into()))
     }
 
-    fn value(&self, value: &Json) -> Ternary {
+    fn value<'t>(&self, value: &'t Json, texts: &Texts<'t>) -> Ternary {
         match value {
-            Json::String(text) => self.text(text),
+            Json::String(text) => self.text(text, texts),
             other => self.each(|operator| operator.on_value(other)),
         }
     }
 
     /// A text is judged as it is written, and as it may be read.
-    fn text(&self, text: &str) -> Ternary {
-        let AlternateSpellings { others, names } = AlternateSpellings::of(text);
-        let text = Text::new(text);
-        let others: Vec<Text<'_>> = others.iter().map(|text| Text::new(text)).collect();
-        let names: Vec<Text<'_>> = names.iter().map(|text| Text::new(text)).collect();
-        self.each(|operator| operator.on_readings(&text, &others, &names))
+    fn text<'t>(&self, text: &'t str, texts: &Texts<'t>) -> Ternary {
+        texts.look(text, |read| self.each(|operator| operator.on_readings(read)))
     }
 
     fn missing(&self) -> Ternary {
@@ -402,19 +410,19 @@ fn each_text<T, E: ToString>(
 impl Operator {
     /// What holds of a text has to hold of each of the `others` that it may be, too. What
     /// does not may hold of it by one of its `names`.
-    fn on_readings(&self, text: &Text<'_>, others: &[Text<'_>], names: &[Text<'_>]) -> Ternary {
-        let written = self.on_text(text);
+    fn on_readings(&self, read: &Read<'_>) -> Ternary {
+        let written = self.on_text(&read.text);
         match self {
-            Self::Not(operator) => !operator.on_readings(text, others, names),
+            Self::Not(operator) => !operator.on_readings(read),
             // The very text that is asked for is certain.
             Self::Eq(_) | Self::In(_) if written == Ternary::True => written,
             // A folder knows the ways to write a path itself.
             Self::Exists(_) | Self::LenLte(_) | Self::Under(_) => written,
             _ => {
-                let others = others.iter().map(|other| self.on_text(other));
+                let others = read.others().iter().map(|other| self.on_text(other));
                 match Ternary::unanimous(std::iter::once(written).chain(others)) {
                     Ternary::False => {
-                        Ternary::any(names.iter().map(|name| self.on_text(name))).in_doubt()
+                        Ternary::any(read.names().iter().map(|name| self.on_text(name))).in_doubt()
                     }
                     known => known,
                 }
@@ -423,7 +431,7 @@ impl Operator {
     }
 
     fn on_text(&self, text: &Text<'_>) -> Ternary {
-        let is = |value: &Json| text_is(text.written, value);
+        let is = |value: &Json| text_is(text.written(), value);
         match self {
             Self::Eq(wanted) => is(wanted),
             Self::In(values) => Ternary::any(values.iter().map(is)),
@@ -435,12 +443,14 @@ impl Operator {
                 text.any_at_an_end(parts, |text, part| text.starts_with(&**part))
             }
             Self::Suffix(parts) => text.any_at_an_end(parts, |text, part| text.ends_with(&**part)),
-            Self::Contains(parts) => text.any_of(parts, |text, part| text.contains(&**part)),
+            Self::Contains(parts) => text.any_of(parts, |text, part| {
+                memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some()
+            }),
             Self::Under(folders) => {
-                Ternary::any(folders.iter().map(|folder| folder.holds(text.written).into()))
+                Ternary::any(folders.iter().map(|folder| folder.holds(text.written()).into()))
             }
             Self::Exists(wanted) => (*wanted).into(),
-            Self::LenLte(most) => (text.written.chars().nth(*most).is_none()).into(),
+            Self::LenLte(most) => (text.written().chars().nth(*most).is_none()).into(),
         }
     }
 

@@ -37,6 +37,7 @@ mod relative_path;
 mod rules;
 mod ternary;
 mod text;
+mod texts;
 mod under;
 mod uri;
 mod whitespace;
@@ -63,6 +64,7 @@ use compile::DEFAULT_RULE;
 use diagnostic::{Diagnostics, Source};
 use named::NamedMethods;
 use rules::RuleSet;
+use texts::Texts;
 
 /// One or more policies joined in the order given, ready to decide. Immutable:
 /// a changed file makes a new one, swapped whole.
@@ -180,7 +182,8 @@ impl Policy {
         if let Some(verdict) = self.beside_the_rules(action, intent) {
             return (verdict, None);
         }
-        let subject = Subject { action, intent };
+        let texts = Texts::default();
+        let subject = Subject { action, intent, texts: &texts };
         let enforced = self.enforced.as_ref().filter(|rules| rules.decides_on(&action.target));
         let enforced = enforced.map(|rules| (rules.judge(subject), rules));
         match (&self.everything, enforced) {

@@ -6,6 +6,7 @@ use super::clause::{Clause, Key, Subject};
 use super::document::DefaultEffect;
 use super::rules::RuleSet;
 use super::ternary::Ternary;
+use super::texts::Texts;
 use crate::action::Action;
 use crate::intent::Intent;
 use crate::verdict::Decision;
@@ -15,7 +16,8 @@ impl Policy {
     /// whenever it comes. Where that depends, it is not.
     #[must_use]
     pub fn denies_any(&self, action: &Action, intent: Intent) -> bool {
-        let subject = Subject { action, intent };
+        let texts = Texts::default();
+        let subject = Subject { action, intent, texts: &texts };
         self.enforced.as_ref().is_some_and(|rules| rules.denies_any(subject))
     }
 
@@ -23,7 +25,8 @@ impl Policy {
     /// arguments, or on when the call is made.
     #[must_use]
     pub fn depends_on_the_call(&self, action: &Action, intent: Intent) -> bool {
-        let subject = Subject { action, intent };
+        let texts = Texts::default();
+        let subject = Subject { action, intent, texts: &texts };
         let sets = self.enforced.iter().chain(&self.everything);
         sets.into_iter().any(|rules| rules.depends_on_the_call(subject))
     }

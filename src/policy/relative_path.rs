@@ -1,7 +1,7 @@
 //! Paths relative to a folder that only the server knows: its working directory, or its
 //! home, `~`. They may be the absolute paths that policies name. Pure.
 
-use crate::fold::loosen;
+use crate::fold::{is_much_longer, loosen};
 
 /// What shells and many servers replace by the home folder, besides `~`.
 const HOME: [&str; 3] = ["$home", "${home}", "%userprofile%"];
@@ -99,11 +99,12 @@ pub(super) fn begins_homes(path: &str) -> bool {
 /// Whether a path from a folder that only the server knows may be `path`, or one below a
 /// home, where `path` is.
 pub(super) fn may_be(text: &str, path: &str) -> bool {
-    let relative = relative(text).map(loosen);
+    let may_be_it = |text: &&str| !is_much_longer(text, path.len());
     let is_of_home = |below: &str| {
         let below = loosen(below.trim_start_matches(['/', '\\']));
-        below_homes(text).any(|other| loosen(other) == below)
+        below_homes(text).filter(may_be_it).any(|other| loosen(other) == below)
     };
+    let relative = relative(text).filter(may_be_it).map(loosen);
     relative.is_some_and(|relative| tails(path).any(|tail| relative == loosen(tail)))
         || below_tilde(path).is_some_and(is_of_home)
 }

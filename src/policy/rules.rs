@@ -97,7 +97,7 @@ impl RuleSet {
     /// in order; a list is followed no further than the best match so far.
     pub(crate) fn first_match(&self, subject: Subject<'_>) -> Option<(&Rule, Match)> {
         let mut best: Option<(u32, &Rule, Match)> = None;
-        for candidates in self.index.candidates(subject) {
+        for candidates in self.index.candidates(subject.action) {
             for number in candidates {
                 if best.as_ref().is_some_and(|(earlier, ..)| earlier <= number) {
                     break;

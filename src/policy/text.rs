@@ -16,16 +16,27 @@ use crate::fold::loosen;
 /// A text, and how it may be seen, made where it is needed.
 #[derive(Debug)]
 pub(super) struct Text<'t> {
-    pub(super) written: &'t str,
-    loose: OnceCell<Cow<'t, str>>,
+    written: Cow<'t, str>,
+    /// `None` where it is no other than the text.
+    loose: OnceCell<Option<String>>,
     /// With one space for all that is blank, where that differs.
-    spaced: OnceCell<Vec<String>>,
+    spaced: OnceCell<Vec<Spaced>>,
+    /// Where it begins at a folder that only the server knows: what it has behind that, and
+    /// the same with a slash at its end.
+    relative: OnceCell<Option<[String; 2]>>,
     /// The address that it is, in the usual notation.
     address: OnceCell<Option<String>>,
     /// The URLs that are made of it where it has no scheme.
     urls: OnceCell<Option<[String; 2]>>,
     /// With a slash at its end.
     folder: OnceCell<Option<String>>,
+}
+
+/// A text with one space for all that is blank.
+#[derive(Debug)]
+struct Spaced {
+    written: String,
+    loose: OnceCell<String>,
 }
 
 /// What a text is asked for: as the policy writes it, and loosened.
@@ -112,6 +123,12 @@ impl Part<Glob> {
     }
 }
 
+/// Whether `part` holds of a text, or of what is left without the white space around it.
+fn either_way<P>(text: &str, part: &P, holds: fn(&str, &P) -> bool) -> bool {
+    let bare = text.trim();
+    holds(text, part) || bare.len() < text.len() && holds(bare, part)
+}
+
 /// What a path of a rule's has behind the home folder that it begins at.
 fn at_home(path: &str) -> Option<&str> {
     below_tilde(path).map(|below| below.trim_start_matches(['/', '\\']))
@@ -119,34 +136,40 @@ fn at_home(path: &str) -> Option<&str> {
 
 impl<'t> Text<'t> {
     pub(super) fn new(written: &'t str) -> Self {
+        Self::of(Cow::Borrowed(written))
+    }
+
+    fn of(written: Cow<'t, str>) -> Self {
         Self {
             written,
             loose: OnceCell::new(),
             spaced: OnceCell::new(),
+            relative: OnceCell::new(),
             address: OnceCell::new(),
             urls: OnceCell::new(),
             folder: OnceCell::new(),
         }
     }
 
+    pub(super) fn written(&self) -> &str {
+        &self.written
+    }
+
     /// Whether the text is, or has, any of `parts`.
     pub(super) fn any_of<P>(&self, parts: &[Part<P>], holds: fn(&str, &P) -> bool) -> Ternary {
-        if parts.iter().any(|part| holds(self.written, &part.written)) {
+        if parts.iter().any(|part| holds(self.written(), &part.written)) {
             return Ternary::True;
         }
-        let loose = |part: &P| holds(self.loose(), part) || holds(self.loose().trim(), part);
-        let is_below_home = below_tilde(self.written).is_some();
-        let has_tails = parts.iter().any(|part| !part.tails.is_empty());
-        let relative = has_tails.then(|| relative(self.loose())).flatten();
-        let relative = relative.map(|path| [path.to_owned(), format!("{path}/")]);
-        let at_work = |part: &P| relative.iter().flatten().any(|path| holds(path, part));
+        let loose = |part: &P| either_way(self.loose(), part, holds);
+        let is_below_home = below_tilde(self.written()).is_some();
+        let at_work = |part: &P| self.relative().iter().any(|path| holds(path, part));
         let below_home = |part: &P| {
             let names = std::iter::once(self.loose()).chain(self.as_folder());
             names.flat_map(below_homes).any(|path| holds(path, part))
         };
         let spaced = |part: &P| {
-            let mut spaced = self.spaced().iter().map(|text| loosen(text));
-            spaced.any(|text| holds(&text, part) || holds(text.trim(), part))
+            let mut spaced = self.spaced().iter().map(Spaced::loose);
+            spaced.any(|text| either_way(text, part, holds))
         };
         let as_folder = |part: &P| self.as_folder().is_some_and(|text| holds(text, part));
         let as_host = |part: &Part<P>| {
@@ -181,7 +204,7 @@ impl<'t> Text<'t> {
 
     /// Whether any of `regexes` matches. Each says itself whether it ignores case.
     pub(super) fn is_matched(&self, regexes: &[Regex]) -> Ternary {
-        if regexes.iter().any(|regex| regex.is_match(self.written)) {
+        if regexes.iter().any(|regex| regex.is_match(self.written())) {
             return Ternary::True;
         }
         let is_alike = |regex: &Regex| {
@@ -189,7 +212,7 @@ impl<'t> Text<'t> {
             let matches = |text: &str| regex.is_match(text);
             // What white space alone matches, is about whether there is any.
             let asks_for_words = || whitespace::is_matched_by(pattern) && !matches(" ");
-            asks_for_words() && self.spaced().iter().any(|text| matches(text))
+            asks_for_words() && self.spaced().iter().any(|text| matches(&text.written))
                 || host::is_of_addresses(pattern) && self.address().is_some_and(matches)
                 || host::is_of_urls(pattern) && self.urls().any(matches)
         };
@@ -204,20 +227,49 @@ impl<'t> Text<'t> {
         self.folder.get_or_init(folder).as_deref()
     }
 
-    fn spaced(&self) -> &[String] {
-        self.spaced.get_or_init(|| whitespace::readings(self.written))
+    /// The text with one space for all that is blank, as far as that differs.
+    pub(super) fn readings_of_whitespace(&self) -> impl Iterator<Item = &str> {
+        self.spaced().iter().map(|spaced| &*spaced.written)
+    }
+
+    fn spaced(&self) -> &[Spaced] {
+        let spaced = |written| Spaced { written, loose: OnceCell::new() };
+        let all = || whitespace::readings(self.written()).into_iter().map(spaced).collect();
+        self.spaced.get_or_init(all)
+    }
+
+    fn relative(&self) -> &[String] {
+        let both = |path: &str| [path.to_owned(), format!("{path}/")];
+        let relative = self.relative.get_or_init(|| relative(self.loose()).map(both));
+        relative.as_ref().map_or(&[], |both| both)
     }
 
     fn address(&self) -> Option<&str> {
-        self.address.get_or_init(|| host::address(self.written)).as_deref()
+        self.address.get_or_init(|| host::address(self.written())).as_deref()
     }
 
     fn urls(&self) -> impl Iterator<Item = &str> {
-        let urls = self.urls.get_or_init(|| host::urls(self.written));
+        let urls = self.urls.get_or_init(|| host::urls(self.written()));
         urls.iter().flatten().map(String::as_str)
     }
 
     fn loose(&self) -> &str {
-        self.loose.get_or_init(|| loosen(self.written))
+        let other = || match loosen(self.written()) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(loose) => Some(loose),
+        };
+        self.loose.get_or_init(other).as_deref().unwrap_or(self.written())
+    }
+}
+
+impl Text<'static> {
+    pub(super) fn owned(written: String) -> Self {
+        Self::of(Cow::Owned(written))
+    }
+}
+
+impl Spaced {
+    fn loose(&self) -> &str {
+        self.loose.get_or_init(|| loosen(&self.written).into_owned())
     }
 }

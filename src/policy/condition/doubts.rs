@@ -9,6 +9,7 @@ use crate::policy::alternate_spellings;
 use crate::policy::cel_analysis::{self, Comparison, Root};
 use crate::policy::lookalike::{has_lookalike, resolve_lookalikes};
 use crate::policy::matcher::{self, Step};
+use crate::policy::texts::Texts;
 
 /// What other readings of the arguments may cost together: this many times what they cost
 /// as they are, and so much more. Beyond it nobody knows what they hold.
@@ -40,7 +41,7 @@ impl Condition {
                 ways.iter().try_for_each(|steps| resolve_lookalikes(body, steps, &self.spelt));
             read.is_none()
                 || self.holds(&other, intent) != Ok(holds)
-                || self.hangs_on_doubts(&other, intent, holds)
+                || self.hangs_on_doubts(&other, intent, holds, &Texts::default())
         };
         let is_doubtful = || {
             lookalikes.len() > WAYS
@@ -52,7 +53,13 @@ impl Condition {
 
     /// Whether the answer is another one where the texts that it looks at are read in
     /// another way.
-    pub(super) fn hangs_on_spelling(&self, action: &Action, intent: Intent, holds: bool) -> bool {
+    pub(super) fn hangs_on_spelling<'t>(
+        &self,
+        action: &'t Action,
+        intent: Intent,
+        holds: bool,
+        texts: &Texts<'t>,
+    ) -> bool {
         let Some(args) = action.target.args() else { return false };
         let looked_at = |(key, _): &(&str, &Json)| {
             self.arguments.iter().any(|steps| match steps.first() {
@@ -63,7 +70,7 @@ impl Condition {
         let looked_at: Vec<_> = args.iter().filter(looked_at).collect();
         let mut budget = BUDGET + READINGS * alternate_spellings::cost(looked_at.iter().copied());
         let mut reread = None;
-        alternate_spellings::arguments(&looked_at, !self.only_compares).any(|other| {
+        alternate_spellings::arguments(&looked_at, !self.only_compares, texts).any(|other| {
             budget = budget.saturating_sub(EVALUATION + alternate_spellings::cost(other.iter()));
             let reread = reread.get_or_insert_with(|| action.clone());
             if let Some(args) = reread.target.args_mut() {
@@ -75,8 +82,14 @@ impl Condition {
 
     /// Whether the answer is another one where what is compared is not for certain what it
     /// is compared with.
-    pub(super) fn hangs_on_doubts(&self, action: &Action, intent: Intent, holds: bool) -> bool {
-        let doubtful = self.doubtful(action);
+    pub(super) fn hangs_on_doubts<'t>(
+        &self,
+        action: &'t Action,
+        intent: Intent,
+        holds: bool,
+        texts: &Texts<'t>,
+    ) -> bool {
+        let doubtful = self.doubtful(action, texts);
         if doubtful.is_empty() {
             return false;
         }
@@ -94,7 +107,7 @@ impl Condition {
 
     /// The comparisons with what lenient servers may take a value for. One that some
     /// comparison names has been thought of.
-    fn doubtful(&self, action: &Action) -> Vec<u64> {
+    fn doubtful<'t>(&self, action: &'t Action, texts: &Texts<'t>) -> Vec<u64> {
         let named = |comparison: &Comparison, value: &Json| {
             let is_alike = |other: &&Comparison| {
                 (other.root, &other.steps) == (comparison.root, &comparison.steps)
@@ -109,7 +122,7 @@ impl Condition {
                 }
                 _ => Vec::new(),
             };
-            let in_doubt = |value: &&Json| comparison.check.is_unsure_of(value);
+            let in_doubt = |value: &&'t Json| comparison.check.is_unsure_of(value, texts);
             values.into_iter().filter(in_doubt).any(|value| !named(comparison, value))
         };
         let mut ids: Vec<u64> =

@@ -166,7 +166,7 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
         ("args.h == '127.0.0.1'", r#"{"h":"2130706433"}"#, true),
     ] {
         let condition = Condition::compile(expression, &mut SizeBudget::default()).unwrap();
-        let judged = condition.judge(&action(args), Intent::Update);
+        let judged = condition.judge(&action(args), Intent::Update, &Texts::default());
         assert_eq!(judged == Ok(Ternary::Unknown), in_doubt, "{expression} {args}");
     }
 }
@@ -190,7 +190,7 @@ fn a_long_list_as_text_is_judged_up_to_a_cost() {
         (distinct(1_000), Ternary::False),
         (distinct(100_000), Ternary::Unknown),
     ] {
-        assert_eq!(condition.judge(&action, Intent::Update), Ok(expected));
+        assert_eq!(condition.judge(&action, Intent::Update, &Texts::default()), Ok(expected));
     }
 }
 

@@ -1,0 +1,118 @@
+//! The texts that one decision looks at, each read once, however many rules look at it.
+//! Pure: what is found depends on the text alone.
+
+use std::cell::OnceCell;
+
+use super::alternate_spellings::AlternateSpellings;
+use super::text::Text;
+
+/// Texts that are kept without memory of their own.
+const SLOTS: usize = 8;
+/// Longer texts, in bytes, are kept beyond that.
+const LONG: usize = 256;
+/// Most blocks of slots.
+const BLOCKS: usize = 16;
+
+/// The texts that were looked at so far.
+#[derive(Debug, Default)]
+pub(crate) struct Texts<'t> {
+    slots: [OnceCell<Read<'t>>; SLOTS],
+    more: OnceCell<Box<Texts<'t>>>,
+}
+
+/// A text and what else it may be read as, each found when it is first needed.
+#[derive(Debug)]
+pub(super) struct Read<'t> {
+    pub(super) text: Text<'t>,
+    readings: OnceCell<ReadAs>,
+}
+
+/// See [`AlternateSpellings`].
+#[derive(Debug)]
+struct ReadAs {
+    others: Box<[Text<'static>]>,
+    names: Box<[Text<'static>]>,
+}
+
+impl<'t> Texts<'t> {
+    /// Calls `look` with what is known of `text`. A text is told by its place in memory.
+    pub(super) fn look<R>(&self, text: &'t str, look: impl FnOnce(&Read<'t>) -> R) -> R {
+        let mut block = self;
+        for _ in 0..BLOCKS {
+            for slot in &block.slots {
+                let read = slot.get_or_init(|| Read::new(text));
+                if std::ptr::eq(read.text.written(), text) {
+                    return look(read);
+                }
+            }
+            if text.len() <= LONG {
+                break;
+            }
+            block = block.more.get_or_init(Box::default);
+        }
+        look(&Read::new(text))
+    }
+}
+
+impl<'t> Read<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text: Text::new(text), readings: OnceCell::new() }
+    }
+
+    /// What the text may turn out to be.
+    pub(super) fn others(&self) -> &[Text<'static>] {
+        &self.read_as().others
+    }
+
+    /// The same by other names.
+    pub(super) fn names(&self) -> &[Text<'static>] {
+        &self.read_as().names
+    }
+
+    fn read_as(&self) -> &ReadAs {
+        self.readings.get_or_init(|| {
+            let AlternateSpellings { others, names } = AlternateSpellings::of(self.text.written());
+            let texts = |texts: Vec<String>| texts.into_iter().map(Text::owned).collect();
+            ReadAs { others: texts(others), names: texts(names) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_read_once() {
+        let all: Vec<String> =
+            (0..40).map(|number| format!("{}/../{number}", "a".repeat(300))).collect();
+        let texts = Texts::default();
+        let place =
+            |text| texts.look(text, |read| (std::ptr::from_ref(read).addr(), read.others().len()));
+        let first: Vec<_> = all.iter().map(|text| place(text)).collect();
+        let again: Vec<_> = all.iter().map(|text| place(text)).collect();
+        assert_eq!(first, again);
+        assert!(first.iter().all(|(_, others)| *others == 1), "{first:?}");
+    }
+
+    /// An equal text in another place, and one that begins in the same, are others.
+    #[test]
+    fn no_text_is_taken_for_another() {
+        let text = "/srv/../etc".to_owned();
+        let copy = text.clone();
+        let parts = [&*text, &*copy, &text[..4], &text[..0], &copy[..0], &text[4..]];
+        let texts = Texts::default();
+        for part in parts.iter().chain(&parts) {
+            texts.look(part, |read| assert_eq!(read.text.written(), *part));
+        }
+    }
+
+    #[test]
+    fn more_texts_than_are_kept_are_read_all_the_same() {
+        let all: Vec<String> = (0..400).map(|number| format!("{number:0>300}/.././x")).collect();
+        let texts = Texts::default();
+        for text in all.iter().chain(&all) {
+            texts.look(text, |read| assert_eq!(read.text.written(), text));
+        }
+    }
+}
