@@ -3,7 +3,7 @@
 
 use super::relative_path::is_drive;
 use super::texts::Texts;
-use super::{coercion, relative_path, uri};
+use super::{coercion, relative_path, shell, uri, windows};
 use crate::fold::seen;
 use crate::json::{Json, Object};
 
@@ -36,9 +36,13 @@ impl AlternateSpellings {
             }
         }
         found.path(text);
+        found.elsewhere(text);
         found.others.extend(coercion::elements(text));
         found.others.extend(coercion::addresses(text));
+        // Who stops at a NUL sees no more of it.
+        found.others.extend(text.split_once('\0').map(|(shown, _)| shown.to_owned()));
         found.names.extend(shown(text));
+        found.names.extend(shell::readings(text));
         found.names.extend(without_end(text));
         for readings in [&mut found.others, &mut found.names] {
             readings.retain(|reading| reading != text && !reading.is_empty());
@@ -46,6 +50,18 @@ impl AlternateSpellings {
             readings.dedup();
         }
         found
+    }
+
+    /// What servers on Windows and those that make URLs of a text see in it.
+    fn elsewhere(&mut self, text: &str) {
+        let bare = text.trim();
+        if uri::is_uri(bare) && !is_drive(bare) {
+            return;
+        }
+        for name in uri::as_part(text).into_iter().chain(windows::names(bare)) {
+            self.path(&name);
+            self.names.push(name);
+        }
     }
 
     /// The path that file servers make of one: without what stands around it, without empty
@@ -108,12 +124,13 @@ fn is_plain(text: &str) -> bool {
     const LONGEST: usize = 256;
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let names = || text.strip_prefix('/').unwrap_or(text).split('/');
-    let leads_on = |name: &str| matches!(name, "" | "private" | "System" | "proc");
+    let leads_on = |name: &str| {
+        matches!(name, "" | "private" | "System" | "proc" | "mnt" | "cygdrive") || name.len() == 1
+    };
     text.len() <= LONGEST
-        && !text.ends_with('.')
         && text.bytes().all(|byte| is_name(byte) || matches!(byte, b'/' | b'.'))
         && !names().next().is_some_and(leads_on)
-        && names().all(|name| name.bytes().any(is_name))
+        && names().all(|name| !name.ends_with('.') && name.bytes().any(is_name))
 }
 
 /// A short text without what is not seen of it, and what stands around it; letters keep

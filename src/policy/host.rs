@@ -1,12 +1,15 @@
 //! Hosts that stand in a text by themselves: one has many names. Pure.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
 /// The longest text that is looked at, in bytes: names of hosts end at 253 (RFC 1035), and
 /// something may stand around one.
 const LONGEST: usize = 512;
+
+/// What the computer itself is called by everybody.
+pub(super) const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Whether a text names the host `wanted`, an address or a name with a dot: as an address in
 /// other notations (`2130706433` and `127.1` are 127.0.0.1), with a dot at the end, or with
@@ -15,10 +18,77 @@ pub(super) fn may_be(text: &str, wanted: &str) -> bool {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
     let may_be_one = (1..=LONGEST).contains(&wanted.len())
         && wanted.bytes().all(is_name)
-        && wanted.contains(['.', ':'])
+        && (wanted.contains(['.', ':']) || is_localhost(wanted))
         && text.len() <= LONGEST
-        && !is_plain(text);
-    may_be_one && is_host(wanted) && of(wanted).is_some_and(|wanted| of(text) == Some(wanted))
+        && (!is_plain(text) || is_localhost(text));
+    let is_it = |text: Host<String>, wanted: Host<String>| {
+        // Who calls all addresses of a computer reaches it, but not the other way round.
+        let is_this = is_local(borrowed(&text)) && is_loopback(borrowed(&wanted));
+        text == wanted || is_this
+    };
+    let both = || Some((of(text)?, of(wanted)?));
+    may_be_one
+        && (is_host(wanted) || is_localhost(wanted))
+        && both().is_some_and(|(text, wanted)| is_it(text, wanted))
+}
+
+/// What a text has in the place of a name of the computer itself that it begins with, or is,
+/// for each of the others.
+pub(super) fn local_names(text: &str) -> Vec<String> {
+    let text = text.trim();
+    let starts = |c: char| c == '[' || c == ':' || c.is_numeric();
+    let is_small = text.len() < 8 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let may_be_one = text.len() <= LONGEST
+        && (text.starts_with(starts) && !is_small || text.to_lowercase().contains("localhost"));
+    let parse = || {
+        let host = text.parse::<Ipv6Addr>().map_or(text.to_owned(), |it| format!("[{it}]"));
+        Url::parse(&format!("http://{host}")).ok()
+    };
+    let url = may_be_one.then(parse).flatten().filter(|url| url.host().is_some_and(is_local));
+    let Some(url) = url else { return Vec::new() };
+    let named = |name: &&str| {
+        let mut url = url.clone();
+        url.set_host(Some(name)).ok()?;
+        let named = url.as_str().strip_prefix("http://")?;
+        let named = if text.contains('/') { named } else { named.trim_end_matches('/') };
+        Some([named.to_owned(), name.trim_matches(['[', ']']).to_owned()])
+    };
+    LOCAL.iter().filter_map(named).flatten().collect()
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let end = name.len().checked_sub("localhost".len()).and_then(|at| name.split_at_checked(at));
+    end.is_some_and(|(before, end)| {
+        end.eq_ignore_ascii_case("localhost") && (before.is_empty() || before.ends_with('.'))
+    })
+}
+
+/// Whether who calls this host reaches the computer that it is called from (RFC 6761,
+/// section 6.3; RFC 1122, section 3.2.1.3).
+pub(super) fn is_local(host: Host<&str>) -> bool {
+    let is_unspecified = match &usual(host.clone()) {
+        Host::Domain(_) => false,
+        Host::Ipv4(address) => address.is_unspecified(),
+        Host::Ipv6(address) => address.is_unspecified(),
+    };
+    is_unspecified || is_loopback(host)
+}
+
+fn is_loopback(host: Host<&str>) -> bool {
+    match usual(host) {
+        Host::Domain(name) => is_localhost(&name),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn borrowed(host: &Host<String>) -> Host<&str> {
+    match host {
+        Host::Domain(name) => Host::Domain(name),
+        Host::Ipv4(address) => Host::Ipv4(*address),
+        Host::Ipv6(address) => Host::Ipv6(*address),
+    }
 }
 
 /// The address, in the usual notation, that a text is in another: as one number, with other
@@ -64,6 +134,13 @@ pub(super) fn is_of_urls(pattern: &str) -> bool {
 /// Whether a glob, a prefix or a regex speaks of addresses, for all that can be told.
 pub(super) fn is_of_addresses(pattern: &str) -> bool {
     pattern.contains(['.', ':']) && pattern.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a glob, a prefix or a regex speaks of the computer itself, for all that can be told.
+pub(super) fn is_of_local(pattern: &str) -> bool {
+    pattern.contains("127")
+        || pattern.contains("::1")
+        || pattern.to_lowercase().contains("localhost")
 }
 
 /// Whether a text is a small number or a version, and no address to anybody who does not
@@ -129,6 +206,8 @@ mod tests {
     fn one_host_has_many_names() {
         for (text, wanted) in [
             ("127.1", "127.0.0.1"),
+            // What listens at all addresses listens at each of 127.0.0.0/8.
+            ("127.0.0.2", "127.0.0.1"),
             ("2130706433", "127.0.0.1"),
             ("0x7f000001", "127.0.0.1"),
             ("0177.0.0.1", "127.0.0.1"),
@@ -155,7 +234,7 @@ mod tests {
             ("evil.example", "other.example"),
             ("sub.evil.example", "evil.example"),
             ("evil.example.org", "evil.example"),
-            ("127.0.0.2", "127.0.0.1"),
+            ("128.0.0.1", "127.0.0.1"),
             // Versions and files are no hosts.
             ("1.0.2", "1.2"),
             ("0x16", "22"),

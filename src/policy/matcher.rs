@@ -501,4 +501,6 @@ fn text_is(text: &str, wanted: &Json) -> Ternary {
 }
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod tests;

@@ -35,12 +35,14 @@ mod readings;
 mod regexes;
 mod relative_path;
 mod rules;
+mod shell;
 mod ternary;
 mod text;
 mod texts;
 mod under;
 mod uri;
 mod whitespace;
+mod windows;
 mod writer;
 pub(crate) mod yaml;
 

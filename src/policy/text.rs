@@ -26,6 +26,8 @@ pub(super) struct Text<'t> {
     relative: OnceCell<Option<[String; 2]>>,
     /// The address that it is, in the usual notation.
     address: OnceCell<Option<String>>,
+    /// The other names of the computer itself, where it is one.
+    local_names: OnceCell<Vec<String>>,
     /// The URLs that are made of it where it has no scheme.
     urls: OnceCell<Option<[String; 2]>>,
     /// With a slash at its end.
@@ -63,6 +65,8 @@ struct About {
     folder: bool,
     /// Addresses.
     addresses: bool,
+    /// The computer itself.
+    local: bool,
     /// URLs of a host.
     urls: bool,
 }
@@ -73,8 +77,13 @@ impl About {
         Self {
             folder: folder.len() > 1 && folder.ends_with('/'),
             addresses: host::is_of_addresses(pattern),
+            local: host::is_of_local(pattern),
             urls: host::is_of_urls(pattern),
         }
+    }
+
+    fn is_of_hosts(self) -> bool {
+        self.addresses || self.local || self.urls
     }
 }
 
@@ -146,6 +155,7 @@ impl<'t> Text<'t> {
             spaced: OnceCell::new(),
             relative: OnceCell::new(),
             address: OnceCell::new(),
+            local_names: OnceCell::new(),
             urls: OnceCell::new(),
             folder: OnceCell::new(),
         }
@@ -175,7 +185,8 @@ impl<'t> Text<'t> {
         let as_host = |part: &Part<P>| {
             let address = self.address().filter(|_| part.about.addresses);
             let urls = self.urls().filter(|_| part.about.urls);
-            let mut all = address.into_iter().chain(urls);
+            let local = part.about.local.then(|| self.local_names()).into_iter().flatten();
+            let mut all = address.into_iter().chain(urls).chain(local.map(String::as_str));
             part.loose.as_ref().is_some_and(|part| all.any(|text| holds(text, part)))
         };
         let is_alike = |part: &Part<P>| {
@@ -185,7 +196,7 @@ impl<'t> Text<'t> {
                 || part.tails.iter().any(at_work)
                 || part.at_home.as_ref().is_some_and(below_home)
                 || part.spaced.as_ref().is_some_and(spaced)
-                || (part.about.addresses || part.about.urls) && as_host(part)
+                || part.about.is_of_hosts() && as_host(part)
         };
         Ternary::from(parts.iter().any(is_alike)).in_doubt()
     }
@@ -214,6 +225,7 @@ impl<'t> Text<'t> {
             let asks_for_words = || whitespace::is_matched_by(pattern) && !matches(" ");
             asks_for_words() && self.spaced().iter().any(|text| matches(&text.written))
                 || host::is_of_addresses(pattern) && self.address().is_some_and(matches)
+                || host::is_of_local(pattern) && self.local_names().iter().any(|it| matches(it))
                 || host::is_of_urls(pattern) && self.urls().any(matches)
         };
         Ternary::from(regexes.iter().any(is_alike)).in_doubt()
@@ -246,6 +258,10 @@ impl<'t> Text<'t> {
 
     fn address(&self) -> Option<&str> {
         self.address.get_or_init(|| host::address(self.written())).as_deref()
+    }
+
+    fn local_names(&self) -> &[String] {
+        self.local_names.get_or_init(|| host::local_names(self.written()))
     }
 
     fn urls(&self) -> impl Iterator<Item = &str> {

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use super::relative_path::is_drive;
+use super::windows;
 use crate::fold::fold;
 
 /// A folder that paths are held against.
@@ -30,11 +32,28 @@ impl Folder {
     pub(crate) fn holds(&self, path: &str) -> Option<bool> {
         let written = normalise(path)?;
         let lies_below = is_below(&written, &self.0);
-        let decoded = percent_decode_str(path).decode_utf8_lossy();
         // What the file system or who asks it may take for another path.
-        let other = as_others_see(&normalise(&decoded)?);
+        let other = normalise(&decoded(path))?;
+        // A folder of one letter is a drive to programs from Unix on Windows.
+        let as_drive =
+            Some(()).filter(|()| is_drive(&self.0)).and_then(|()| windows::of_drive(&other));
+        let other = as_others_see(as_drive.as_deref().unwrap_or(&other));
         (is_below(&other, &as_others_see(&self.0)) == lies_below).then_some(lies_below)
     }
+}
+
+/// A path without escapes, however often they were made.
+fn decoded(path: &str) -> Cow<'_, str> {
+    /// Nobody takes them off more often.
+    const TIMES: usize = 3;
+    let mut path = Cow::Borrowed(path);
+    for _ in 0..TIMES {
+        if !path.contains('%') {
+            break;
+        }
+        path = Cow::Owned(percent_decode_str(&path).decode_utf8_lossy().into_owned());
+    }
+    path
 }
 
 fn is_below(path: &str, folder: &str) -> bool {
@@ -43,15 +62,23 @@ fn is_below(path: &str, folder: &str) -> bool {
 }
 
 /// A normalised path as a file system without regard to case and to forms of Unicode
-/// sees it, and by its shortest name: macOS has `/etc` and the like in `/private`, too.
+/// sees it, and by its shortest name: macOS has `/etc` and the like in `/private`, too. As
+/// Windows sees it where names end in what that drops.
 fn as_others_see(path: &str) -> String {
-    let path = fold(path);
+    let names: Vec<&str> = path.split('/').map(name_on_windows).collect();
+    let path = names.join("/");
+    let path = fold(&path);
     let path = path.strip_prefix("/system/volumes/data").unwrap_or(&path);
     let short = path
         .strip_prefix("/private")
         .filter(|rest| ["/etc", "/tmp", "/var"].iter().any(|folder| is_below(rest, folder)));
     let path = short.unwrap_or(path);
     if path.is_empty() { "/".to_owned() } else { path.to_owned() }
+}
+
+/// A drive keeps its colon.
+fn name_on_windows(name: &str) -> &str {
+    if name.len() == 2 { name } else { windows::bare(name) }
 }
 
 /// Whether names lead elsewhere than they say: through what a process of Linux has open,
@@ -74,10 +101,11 @@ fn leads_elsewhere(is_windows: bool, names: &[&str]) -> bool {
 /// drive keeps its letter, in upper case. `None` where the text is not such a path.
 fn normalise(path: &str) -> Option<String> {
     // Where there are drives, names hold no backslash.
-    let is_drive =
+    let has_drive =
         matches!(path.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
-    let path = &*if is_drive { Cow::Owned(path.replace('\\', "/")) } else { Cow::Borrowed(path) };
-    if path.contains(|character: char| character == '\\' || character.is_control()) {
+    let path = &*if has_drive { Cow::Owned(path.replace('\\', "/")) } else { Cow::Borrowed(path) };
+    let is_odd = |character: char| character == '\\' || character.is_control();
+    if path.contains(is_odd) || windows::of_device(path).is_some() {
         return None;
     }
     let (drive, rest) = match path.as_bytes() {
@@ -130,6 +158,7 @@ mod tests {
             assert_eq!(folder.holds(path), Some(false), "{path}");
         }
         assert_eq!(Folder::new("/").unwrap().holds("/etc"), Some(true));
+        assert_eq!(Folder::new("/c").unwrap().holds("/c/srv"), Some(true));
         for folder in ["c:/srv", "C:\\srv\\"] {
             assert_eq!(Folder::new(folder).unwrap().holds("C:/srv/x"), Some(true));
             assert_eq!(Folder::new(folder).unwrap().holds("C:\\srv\\x"), Some(true));
@@ -164,6 +193,11 @@ mod tests {
             "\\\\server\\srv",
             "C:/PROGRA~1/a",
             "C:/a/b.txt::$DATA",
+            "//?/C:/srv/project/a",
+            "//localhost/C$/srv/project/a",
+            "/srv/%252e%252e/srv/project/a",
+            "/srv/project::$INDEX_ALLOCATION/a",
+            "/srv/project./a",
         ] {
             assert_eq!(folder.holds(path), None, "{path:?}");
         }
@@ -173,6 +207,11 @@ mod tests {
         }
         let private = Folder::new("/private/tmp").unwrap();
         assert_eq!((private.holds("/tmp/a"), private.holds("/private/tmp/a")), (None, Some(true)));
+        let drive = Folder::new("C:/srv").unwrap();
+        for path in ["/c/srv/a", "/mnt/c/srv", "C:/SRV/a"] {
+            assert_eq!(drive.holds(path), None, "{path}");
+        }
+        assert_eq!((drive.holds("/c/other"), drive.holds("C:/srv/a")), (Some(false), Some(true)));
         let accents = Folder::new("/srv/caf\u{e9}").unwrap();
         assert_eq!(accents.holds("/srv/cafe\u{301}/a"), None);
         assert_eq!(Folder::new("project"), Err(NotAFolder));

@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::alternate_spellings::LONGEST_NAME;
 use super::host;
 use super::relative_path::is_drive;
 
@@ -46,8 +47,31 @@ pub(super) fn others(text: &str) -> Vec<String> {
 pub(super) fn names(text: &str) -> Vec<String> {
     let parsed = Url::parse(text).ok().map(String::from);
     let both = as_browsers_do(text).into_iter().chain([text.to_owned()]).chain(parsed);
-    let all = both.chain(bare(text)).chain(path_of_file(text));
+    let all = both.chain(bare(text)).chain(path_of_file(text)).chain(at_this_computer(text));
     all.flat_map(|uri| [unescaped(&uri, |_| true), uri]).collect()
+}
+
+/// What a text that is no URI is to a server that puts it into one or takes it for a part of
+/// one: without escapes, up to where a query or a fragment begins, without the white space
+/// that parsers drop.
+pub(super) fn as_part(text: &str) -> Vec<String> {
+    /// How often escapes are taken off: some do so twice.
+    const TIMES: usize = 3;
+    let mut parts = Vec::new();
+    if text.len() <= LONGEST_NAME && !text.contains(' ') {
+        let is_dropped = |c: char| matches!(c, '\t' | '\n' | '\r');
+        let whole = if text.contains(is_dropped) { &text.replace(is_dropped, "") } else { text };
+        parts.extend((whole.len() < text.len()).then(|| whole.to_owned()));
+        parts.extend(whole.split_once(['?', '#']).map(|(path, _)| path.to_owned()));
+    }
+    let decoded = |text: &String| Some(unescaped(text, |_| true)).filter(|other| other != text);
+    if text.contains('%') {
+        let all = parts.iter().cloned().chain([text.to_owned()]);
+        let decoded =
+            all.flat_map(|part| std::iter::successors(Some(part), decoded).skip(1).take(TIMES));
+        parts.extend(decoded.collect::<Vec<_>>());
+    }
+    parts
 }
 
 /// The URI without a user in front of its host and a dot behind it, and with an address that
@@ -58,6 +82,20 @@ fn bare(uri: &str) -> Option<String> {
     url.set_username("").and_then(|()| url.set_password(None)).ok()?;
     url.set_host(Some(&host::usual(parsed.host()?).to_string())).ok()?;
     (url != parsed).then(|| url.into())
+}
+
+/// The URI of a server on the computer itself by the names that this has.
+fn at_this_computer(uri: &str) -> Vec<String> {
+    let parsed = Url::parse(uri).ok();
+    let Some(url) = parsed.filter(|url| url.host().is_some_and(host::is_local)) else {
+        return Vec::new();
+    };
+    let named = |name: &&str| {
+        let mut url = url.clone();
+        url.set_host(Some(name)).ok()?;
+        Some(url.into())
+    };
+    host::LOCAL.iter().filter_map(named).collect()
 }
 
 /// The path that whoever takes URIs of files for paths opens.

@@ -1,0 +1,280 @@
+//! What leads to the same file, host or command under another name: a rule that denies holds
+//! there, a rule that allows does not begin to; and what is ordinary stays what it is.
+
+use std::sync::LazyLock;
+
+use super::tests::{judge, matchers};
+use super::*;
+
+/// What `matcher` says of `text`.
+fn judged(matcher: &str, text: &str) -> Ternary {
+    let text = Json::String(text.to_owned());
+    let args = Object::from_members(vec![("a".to_owned(), text)]).unwrap();
+    judge(&format!("a: {matcher}"), &args.canonical())
+}
+
+#[track_caller]
+fn in_doubt(all: &[(&str, &str)]) {
+    for (matcher, text) in all {
+        assert_eq!(judged(matcher, text), Ternary::Unknown, "{matcher} on {text:?}");
+    }
+}
+
+/// A server that puts a path into a URL, or takes it for a part of one: parsers of WHATWG turn
+/// `%2e%2e` and drop tabs, and who is asked takes the other escapes off and sees no query.
+#[test]
+fn a_path_is_known_in_the_url_that_a_server_makes_of_it() {
+    let url =
+        url::Url::parse("https://api.example/contents/docs/%2E%2e/.git\thub/a?x=.md").unwrap();
+    assert_eq!(url.path(), "/contents/.github/a");
+    in_doubt(&[
+        ("{under: /etc}", "/srv/%2e%2e/etc/passwd"),
+        ("{under: /etc}", "/srv/%252e%252e/etc/passwd"),
+        ("{prefix: /etc/}", "/srv/%2e%2e/etc/passwd"),
+        ("{prefix: /etc/}", "/srv/%252e%252e/etc/passwd"),
+        ("{prefix: /etc/}", "%2fetc%2fpasswd"),
+        ("{prefix: /etc/}", "/srv/..%2fetc/passwd"),
+        ("{prefix: .github/}", "%2egithub/workflows/a.yml"),
+        ("{prefix: .github/}", ".git\thub/workflows/a.yml"),
+        ("{regex: '^[/.]*\\.github/'}", "docs/.\t./.github/a.yml"),
+        ("{regex: '(^|/)\\.env$'}", "config/.env?x"),
+        ("{regex: '(^|/)\\.env$'}", "config/%2Eenv#x"),
+        ("{glob: '*/.env'}", "config/.%65nv"),
+        ("secret.txt", "secret.tx%74"),
+        ("secret.txt", "secret.txt?ref=x"),
+        ("main", "ma\nin"),
+        // What is allowed is not left by them.
+        ("{prefix: /srv/}", "/srv/%2e%2e/etc/passwd"),
+        ("{prefix: /srv/}", "/srv/%252E./etc/passwd"),
+        ("{glob: '/srv/*'}", "/srv/..%2f..%2fetc/passwd"),
+        ("{suffix: .md}", "/etc/passwd\0.md"),
+    ]);
+}
+
+/// `CreateFile` and what stands before it (Naming Files, Paths, and Namespaces; File path
+/// formats on Windows systems).
+#[test]
+fn a_path_is_known_as_windows_takes_it() {
+    in_doubt(&[
+        ("{glob: '*.env'}", ".env::$DATA"),
+        ("{suffix: .pem}", "C:\\keys\\a.pem::$data"),
+        ("{regex: '\\.pem$'}", "C:\\keys\\a.pem. "),
+        ("secret.txt", "secret.txt::$DATA"),
+        ("{prefix: C:/secrets/}", "C:/secrets::$INDEX_ALLOCATION/a"),
+        ("{prefix: C:/secrets/}", "C:/secrets./a"),
+        ("{prefix: 'C:\\secrets\\'}", "C:\\secrets:$I30:$INDEX_ALLOCATION\\a"),
+        ("{prefix: 'C:\\secrets\\'}", "\\\\?\\C:\\secrets\\a"),
+        ("{prefix: C:/secrets/}", "\\\\.\\C:\\secrets\\a"),
+        ("{prefix: 'C:\\secrets\\'}", "\\\\localhost\\c$\\secrets\\a"),
+        ("{prefix: 'C:/secrets/'}", "/c/secrets/a"),
+        ("{prefix: 'C:/secrets/'}", "/mnt/c/secrets/a"),
+        ("{under: C:/secrets}", "/c/secrets/a"),
+        ("{under: C:/secrets}", "//?/C:/secrets/a"),
+        ("{under: C:/secrets}", "C:/secrets:$I30:$INDEX_ALLOCATION/a"),
+    ]);
+}
+
+#[test]
+fn a_command_is_known_without_its_quotes() {
+    for command in [
+        "r'm' -rf /srv",
+        "\"rm\" -rf /srv",
+        "r\\m -rf /srv",
+        "rm$IFS-rf$IFS/srv",
+        "rm${IFS}-rf /srv",
+        "r$@m -r\\\nf /srv",
+        "rm '-rf' \"/srv\"",
+    ] {
+        in_doubt(&[
+            ("{contains: rm -rf}", command),
+            ("{prefix: rm -rf}", command),
+            ("{regex: 'rm\\s+-rf'}", command),
+            ("{glob: 'rm -rf*'}", command),
+        ]);
+    }
+    in_doubt(&[
+        ("{contains: 'del /s'}", "d^el /s x"),
+        ("{contains: Remove-Item}", "Remove-It`em x"),
+    ]);
+}
+
+/// Each of them reaches what listens at 127.0.0.1.
+#[test]
+fn this_computer_is_known_by_all_its_names() {
+    let names = [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "127.1",
+        "0.0.0.0",
+        "LOCALHOST.",
+        "2130706433",
+    ];
+    for name in names {
+        for port in ["", ":8080"] {
+            let url = format!("http://{name}{port}/a");
+            for matcher in [
+                "{glob: 'http://127.0.0.1*'}",
+                "{glob: 'http://localhost*'}",
+                "{regex: '^http://(localhost|[^/]*\\.internal)\\b'}",
+                "{prefix: 'http://[::1]'}",
+            ] {
+                assert_ne!(judged(matcher, &url), Ternary::False, "{matcher} on {url}");
+            }
+            let host = format!("{name}{port}");
+            for matcher in [
+                "localhost",
+                "127.0.0.1",
+                "{prefix: localhost}",
+                "{glob: '127.0.0.*'}",
+                "{regex: '^127\\.'}",
+            ] {
+                assert_ne!(judged(matcher, &host), Ternary::False, "{matcher} on {host}");
+            }
+        }
+    }
+    in_doubt(&[
+        ("'::1'", "localhost"),
+        ("{prefix: localhost}", "::1"),
+        ("localhost", "app.localhost"),
+    ]);
+    // Who listens at one address does not listen at all of them.
+    for (matcher, text) in [
+        ("0.0.0.0", "127.0.0.1"),
+        ("0.0.0.0", "localhost"),
+        ("{prefix: 0.0.0.0}", "127.0.0.1"),
+        ("localhost", "localhosts"),
+        ("localhost", "localhost.example"),
+        ("127.0.0.1", "128.0.0.1"),
+        ("{glob: '127.0.0.*'}", "0"),
+        ("{prefix: localhost}", "12.7.0.0"),
+        ("{contains: localhost}", "https://example.com/127.0.0.1"),
+    ] {
+        assert_eq!(judged(matcher, text), Ternary::False, "{matcher} on {text}");
+    }
+}
+
+/// What policies say, and what is ordinary beside it.
+#[test]
+fn nothing_ordinary_is_taken_for_something_else() {
+    let rules = [
+        "{prefix: [/etc/, /srv/secrets/, ~/.ssh/, 'C:\\Windows\\', .github/]}",
+        "{glob: ['*.env', '*.pem', '/home/*/.aws/*', '**/secrets/**', 'http://localhost*', 'rm -rf *']}",
+        "{contains: [rm -rf, DROP TABLE, 169.254.169.254, 127.0.0.1, localhost]}",
+        "{regex: '(^|/)\\.env($|\\.)|\\bsudo\\b|(?i)drop\\s+table|^-'}",
+        "{in: [main, master, /etc/passwd, secret.txt, localhost, 0.0.0.0, root]}",
+    ];
+    let mut taken = Vec::new();
+    for text in [
+        "src/lib.rs",
+        "/srv/project/a b.md",
+        "/srv/project/100%25.md",
+        "docs/a%20b.md",
+        "docs/C#/intro.md#part",
+        "https://example.com/a/b?c=d%20e&f=%2Fg#h",
+        "http://10.0.0.7:8080/health",
+        "C:\\Users\\RUNNER~1\\AppData\\Local\\Temp\\a.txt",
+        "C:/Program Files/app/a.dll",
+        "\\\\server\\share\\a.txt",
+        "/c/project/a.rs",
+        "HEAD~1",
+        "feature/PROJ-12#2",
+        "acme/site#12",
+        "v1.2.3",
+        "10.1",
+        "0.1.0",
+        "cargo test --all -- --nocapture",
+        "git commit -m \"Don't fail where there is no file; it's fine\"",
+        "grep -rn 'fn main' src | head -20",
+        "echo \"$HOME costs $5\" > a.txt",
+        "for f in *.rs; do echo \"${f}\"; done",
+        "Is this the main branch? Yes. It's what we're on; they're not.",
+        "SELECT name FROM users WHERE email LIKE '%a@b.org%' -- all of them",
+        "fn main() {\n    println!(\"{}/{}\", \"a\", 'b');\n}\n",
+        "printf(\"%d/%s\\n\", a, b); // 50%ab\n",
+        "See [the guide](../docs/a.md) and `cargo build`.\n\n- one\n- two ^1\n",
+        "{\"a\": [\"b\", \"c\"], \"d\": \"e\\\\f\"}",
+        "2026-11-28T10:00:00Z",
+        "a:b",
+        "urn:isbn:0451450523",
+        "Mend the locale of hosts",
+        "x^2 + y^2",
+    ] {
+        taken.extend(
+            rules
+                .iter()
+                .filter(|rule| judged(rule, text) != Ternary::False)
+                .map(|rule| (*rule, text)),
+        );
+    }
+    assert_eq!(taken, []);
+}
+
+/// A rule that allows still does what it says.
+#[test]
+fn what_is_allowed_stays_allowed() {
+    for (matcher, text) in [
+        ("{under: /srv/project}", "/srv/project/a b (1).md"),
+        ("{under: /srv/project}", "/srv/project/100%25.md"),
+        ("{under: /srv/project}", "/srv/project/a%20b.md"),
+        ("{prefix: /srv/project/}", "/srv/project/C#/a?b.md"),
+        ("{regex: '^[\\w./%-]+$'}", "docs/a%20b.md"),
+        ("{regex: '^[\\w-]+/[\\w-]+#\\d+$'}", "acme/site#12"),
+        ("{regex: '^/repos\\?page=\\d+$'}", "/repos?page=2"),
+        ("{glob: 'C:\\project\\*'}", "C:\\project\\a.txt"),
+        ("{prefix: 'git '}", "git commit -m \"it's 'fine'\""),
+        ("{regex: '^git (log|show)( [^;&|$`<>]+)?$'}", "git log --format='%h %s'"),
+        ("{regex: '^[^$;|&]+$'}", "echo \"a\" 'b'"),
+        ("localhost", "localhost"),
+        ("{prefix: 'http://localhost:3000/'}", "http://localhost:3000/a"),
+        ("{glob: '127.0.0.1:*'}", "127.0.0.1:80"),
+        ("{suffix: .md}", "docs/a?b.md"),
+    ] {
+        assert_eq!(judged(matcher, text), Ternary::True, "{matcher} on {text:?}");
+    }
+}
+
+/// What every reading of a text is made for.
+const LOOKED_AT: [&str; 16] = [
+    "a: {eq: /etc/passwd}",
+    "a: {in: [main, 10.0.0.1, ~/.ssh/id]}",
+    "a: {ne: 'DROP TABLE'}",
+    "a: {not_in: [a@x.org, evil.example]}",
+    "a: {prefix: /etc/}",
+    "a: {prefix: /home/}",
+    "a: {prefix: 'https://evil.example'}",
+    "a: {suffix: .pem}",
+    "a: {contains: 'DROP TABLE'}",
+    "a: {contains: 10.0.0.1}",
+    "a: {glob: ['/srv/*/.env', '~/.ssh/*']}",
+    "a: {glob: 'https://*.example/*'}",
+    "a: {regex: '(^|/)\\.env|DROP\\s+TABLE'}",
+    "a: {under: /etc}",
+    "a: {len_lte: 9}",
+    "a: {gt: 9}",
+];
+
+static MATCHERS: LazyLock<Vec<Matcher>> =
+    LazyLock::new(|| LOOKED_AT.iter().flat_map(|text| matchers(text).unwrap()).collect());
+
+proptest::proptest! {
+    /// What was found for one rule is what the next would have found.
+    #[test]
+    fn what_is_known_of_a_text_changes_no_answer(
+        parts in proptest::collection::vec(
+            "[ -~]{0,3}|é|\u{301}|\u{200b}|\0|\n|/etc/passwd|/\\.\\./|~/\\.ssh/id|%2e|DROP|/\\*\\*/|TABLE|\\.env|/home/me/|https://evil\\.example|[\\\\]|main|\\[\"|\"\\]|a@x\\.org, |10\\.1|2130706433|[x]{300}",
+            0..6,
+        ),
+        order in proptest::collection::vec(0..LOOKED_AT.len(), 8..32),
+    ) {
+        let text = parts.concat();
+        let args = Object::from_members(vec![("a".to_owned(), Json::String(text))]).unwrap();
+        let texts = Texts::default();
+        for number in order {
+            let alone = MATCHERS[number].judge_object(&args, &Texts::default());
+            let known = MATCHERS[number].judge_object(&args, &texts);
+            proptest::prop_assert_eq!(known, alone, "{}", LOOKED_AT[number]);
+        }
+    }
+}
