@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_quick};
 
 use crate::json::Object;
 
@@ -87,6 +87,17 @@ pub fn seen(word: &str) -> Cow<'_, str> {
     Cow::Owned(seen.trim().to_owned())
 }
 
+/// Whether a text holds more or other characters than are seen of it, but for white space.
+pub(crate) fn is_disguised(text: &str) -> bool {
+    !all(text, is_kept)
+        && (text.chars().any(is_dropped) || is_nfkc_quick(text.chars()) != IsNormalized::Yes)
+}
+
+/// Whether a byte is ASCII that nobody drops.
+fn is_kept(byte: u8) -> bool {
+    is_printable(byte) | (b'\t'..=b'\r').contains(&byte)
+}
+
 fn is_printable(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte)
 }
@@ -139,7 +150,6 @@ fn passed(word: &str) -> impl Iterator<Item = char> {
 /// The same of a text in ASCII, which is what it is in every form.
 fn push_ascii(folded: &mut String, text: &str) {
     let start = folded.len();
-    let is_kept = |byte: u8| is_printable(byte) | (b'\t'..=b'\r').contains(&byte);
     match all(text, is_kept) {
         true => folded.push_str(text),
         false => folded.extend(text.split(is_dropped)),

@@ -4,7 +4,7 @@
 use super::relative_path::is_drive;
 use super::texts::Texts;
 use super::{coercion, relative_path, shell, uri, windows};
-use crate::fold::seen;
+use crate::fold::{is_disguised, seen};
 use crate::json::{Json, Object};
 
 /// Longest text that is the name of something, in bytes.
@@ -133,10 +133,10 @@ fn is_plain(text: &str) -> bool {
         && names().all(|name| !name.ends_with('.') && name.bytes().any(is_name))
 }
 
-/// A short text without what is not seen of it, and what stands around it; letters keep
+/// A text without what is not seen of it, and what stands around a short one; letters keep
 /// their case.
 fn shown(text: &str) -> Option<String> {
-    let seen = (text.len() <= LONGEST_NAME).then(|| seen(text))?;
+    let seen = (text.len() <= LONGEST_NAME || is_disguised(text)).then(|| seen(text))?;
     let bare = seen.trim_matches(['"', '\'']);
     (bare != text).then(|| bare.to_owned())
 }

@@ -90,23 +90,65 @@ pub(super) fn elements(text: &str) -> Vec<String> {
     texts.collect()
 }
 
-/// The addresses of a text that is made of them alone (RFC 5322): a mail goes to each.
+/// The addresses of a text that is a list of them (RFC 5322, section 3.4, and what mailers
+/// make of less): a mail goes to each. Prose that has some is no list.
 pub(super) fn addresses(text: &str) -> Vec<String> {
     if memchr::memchr(b'@', text.as_bytes()).is_none() {
         return Vec::new();
     }
-    let address = |part: &str| {
-        // A comment may stand behind it.
-        let part =
-            part.strip_suffix(')').and_then(|part| part.rsplit_once('(')).map_or(part, |it| it.0);
-        let part = part.trim();
-        let bare = part.rsplit_once('<').map_or(part, |(_, bare)| bare.trim_end_matches('>'));
-        (bare.contains('@') && !bare.contains(char::is_whitespace)).then(|| bare.to_owned())
+    let bare = without_comments(text);
+    let parts =
+        || bare.split([',', ';', '\n', '\r']).map(str::trim).filter(|part| !part.is_empty());
+    let found: Vec<Vec<&str>> = parts().map(in_part).collect();
+    let is_short = |part: &str| {
+        /// Most words of a name.
+        const WORDS: usize = 6;
+        part.split_whitespace().filter(|word| !word.contains('@')).nth(WORDS).is_none()
     };
-    let has_names = text.contains(['<', '(']);
-    let is_between = |c: char| matches!(c, ',' | ';') || !has_names && c.is_whitespace();
-    let parts = text.split(is_between).map(str::trim).filter(|part| !part.is_empty());
-    parts.map(address).collect::<Option<_>>().unwrap_or_default()
+    let has_brackets = || bare.split('<').skip(1).any(|inner| inner.contains('@'));
+    let each_has_some = || found.iter().all(|some| !some.is_empty());
+    let is_list = match found.as_slice() {
+        [_] if !has_brackets() => bare.split_whitespace().all(|word| word.contains('@')),
+        _ => has_brackets() || each_has_some(),
+    };
+    match is_list && parts().all(is_short) {
+        true => found.concat().into_iter().map(ToOwned::to_owned).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// The addresses of a part of a list: one with a name, or several without. A group has a
+/// name and a colon in front.
+fn in_part(part: &str) -> Vec<&str> {
+    let part = part.rsplit_once(':').map_or(part, |(_, members)| members);
+    if let Some((_, inner)) = part.rsplit_once('<') {
+        let inner = inner.split('>').next().unwrap_or_default().trim();
+        return if inner.contains('@') { vec![inner] } else { Vec::new() };
+    }
+    let addresses: Vec<&str> = part.split_whitespace().filter(|word| word.contains('@')).collect();
+    let is_alone = addresses.len() == 1 || addresses.len() == part.split_whitespace().count();
+    if is_alone { addresses } else { Vec::new() }
+}
+
+/// Addresses without comments and without the names that stand in quotes.
+fn without_comments(text: &str) -> String {
+    let mut bare = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '(']) {
+        let (before, inner) = rest.split_at(at);
+        bare.push_str(before);
+        let end = if inner.starts_with('"') { '"' } else { ')' };
+        let Some((inner, after)) = inner.get(1..).and_then(|inner| inner.split_once(end)) else {
+            rest = inner;
+            break;
+        };
+        // Some read an address in quotes, too.
+        if end == '"' && inner.contains('@') {
+            bare.push_str(inner);
+        }
+        rest = after;
+    }
+    bare + rest
 }
 
 /// Whether two texts differ only in what some readers drop or do not tell apart: upper and
@@ -271,7 +313,19 @@ mod tests {
             ("b@y.org <a@x.org>", &["a@x.org"]),
             ("a@x.org (b@y.org), c@z.org", &["a@x.org", "c@z.org"]),
             ("a@x.org", &["a@x.org"]),
+            ("Team: x@y.org, a@x.org", &["x@y.org", "a@x.org"]),
+            ("\"Doe, J\" <x@y.org>, a@x.org", &["x@y.org", "a@x.org"]),
+            ("Doe, J <x@y.org>, a@x.org", &["x@y.org", "a@x.org"]),
+            ("J Doe x@y.org, a@x.org", &["x@y.org", "a@x.org"]),
+            ("x@y.org\nBcc: a@x.org", &["x@y.org", "a@x.org"]),
+            ("\"x@y.org\", a@x.org", &["x@y.org", "a@x.org"]),
             ("to a@x.org", &[]),
+            ("Mail a@x.org or b@y.org about it", &[]),
+            (
+                "Who asks a@x.org about the weather tomorrow at noon, gets an answer from b@y.org",
+                &[],
+            ),
+            ("Dear all, write to a@x.org. Yours, me", &[]),
             ("a, b", &[]),
             ("", &[]),
         ] {

@@ -39,7 +39,28 @@ pub(super) fn others(text: &str) -> Vec<String> {
         others.extend(as_browsers_do(&plain).map(|parsed| in_the_words_of(text, &parsed)));
         others.push(plain);
     }
+    others.extend(with_backslashes(text));
+    // It has no other within, so this is not called a third time.
+    others.extend(within(text).into_iter().flat_map(self::others));
+    others.extend(within(text).map(ToOwned::to_owned));
     others
+}
+
+/// The URI behind a scheme that stands for how it is got: `view-source:https:`, `git+https:`.
+fn within(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once("://")?;
+    let (_, inner) = scheme.rsplit_once([':', '+'])?;
+    text.get(scheme.len() - inner.len()..).filter(|inner| is_uri(inner))
+}
+
+/// The URI as who goes by RFC 3986 (Python's `urllib`, `httpx`) finds its host: behind the
+/// last `@` before a slash, whatever backslashes stand there.
+fn with_backslashes(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (user, host) = authority.rsplit_once('@')?;
+    user.contains('\\').then(|| format!("{scheme}://{host}{path}"))
 }
 
 /// How else it is written: with its host in small letters, in ASCII or without what may
@@ -180,9 +201,12 @@ pub(super) fn is_uri(text: &str) -> bool {
         start.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).take(BEGINNING).collect();
     let Some((scheme, rest)) = start.split_once(':') else { return false };
     let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let is_known = |scheme: &str| MENDED.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    // One scheme may stand for how the other is got.
+    let is_inner = || rest.split_once("://").is_some_and(|(inner, _)| is_known(inner));
     !scheme.is_empty()
         && scheme.bytes().all(is_scheme)
-        && (rest.starts_with("//") || MENDED.iter().any(|known| scheme.eq_ignore_ascii_case(known)))
+        && (rest.starts_with("//") || is_known(scheme) || is_inner())
 }
 
 /// `uri` without the escapes of the bytes that `which` says yes to.
@@ -272,6 +296,9 @@ mod tests {
             ("http://[::ffff:7f00:1]/a", "http://127.0.0.1/a"),
             ("file:///etc/pass%77d?a#b", "/etc/passwd"),
             ("file:///C:/etc/passwd", "C:/etc/passwd"),
+            ("https://x.org\\@evil.example/a", "https://evil.example/a"),
+            ("view-source:https://evil.example/a", "https://evil.example/a"),
+            ("git+https://evil.example/a", "https://evil.example/a"),
             ("x://public/../private/a", "x://public/private/a"),
         ] {
             let found = readings(uri);

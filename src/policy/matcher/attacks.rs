@@ -98,6 +98,36 @@ fn a_command_is_known_without_its_quotes() {
     ]);
 }
 
+/// As `httpx` and browsers find the host, and mailers the addresses.
+#[test]
+fn where_something_is_sent_is_known() {
+    in_doubt(&[
+        ("{prefix: 'https://evil.example/'}", "https://x.org\\@evil.example/a"),
+        ("{prefix: 'https://x.org'}", "https://x.org\\@evil.example/a"),
+        ("{glob: 'https://evil.example/*'}", "view-source:https://evil.example/a"),
+        ("{suffix: '@acme.example'}", "x@evil.example, a@acme.example\n"),
+        ("{suffix: '@evil.example'}", "Team: x@evil.example, a@acme.example"),
+    ]);
+    for list in [
+        "Team: x@evil.example, a@acme.example",
+        "\"Doe, J\" <x@evil.example>, a@acme.example",
+        "J Doe x@evil.example, a@acme.example",
+        "x@evil.example\nBcc: a@acme.example",
+    ] {
+        in_doubt(&[("{suffix: '@acme.example'}", list), ("{regex: '@acme\\.example$'}", list)]);
+    }
+}
+
+#[test]
+fn a_word_is_known_by_what_is_seen_of_it_in_texts_of_any_length() {
+    let padding = "a b ".repeat(4 << 10);
+    for word in ["ig\u{200b}nore", "\u{ff49}gnore", "ig\u{1}nore"] {
+        in_doubt(&[("{regex: ignore}", word), ("{contains: ignore}", word)]);
+        in_doubt(&[("{regex: ignore}", &format!("{padding}{word}{padding}"))]);
+    }
+    assert_eq!(judged("{regex: ignore}", &format!("{padding}\u{2014}é{padding}")), Ternary::False);
+}
+
 /// Each of them reaches what listens at 127.0.0.1.
 #[test]
 fn this_computer_is_known_by_all_its_names() {
@@ -230,6 +260,8 @@ fn what_is_allowed_stays_allowed() {
         ("{prefix: 'http://localhost:3000/'}", "http://localhost:3000/a"),
         ("{glob: '127.0.0.1:*'}", "127.0.0.1:80"),
         ("{suffix: .md}", "docs/a?b.md"),
+        ("{contains: weather}", "Ask a@x.org or b@y.org about the weather, please, and tell me"),
+        ("{suffix: '@acme.example'}", "\"Doe, J\" <x@acme.example>, J Doe a@acme.example"),
     ] {
         assert_eq!(judged(matcher, text), Ternary::True, "{matcher} on {text:?}");
     }
