@@ -132,6 +132,11 @@ impl Part<Glob> {
     }
 }
 
+/// Whether a text holds another; faster in long ones than what `str` has.
+pub(super) fn holds(text: &str, part: &str) -> bool {
+    memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some()
+}
+
 /// Whether `part` holds of a text, or of what is left without the white space around it.
 fn either_way<P>(text: &str, part: &P, holds: fn(&str, &P) -> bool) -> bool {
     let bare = text.trim();

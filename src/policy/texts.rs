@@ -7,11 +7,11 @@ use super::alternate_spellings::AlternateSpellings;
 use super::text::Text;
 
 /// Texts that are kept without memory of their own.
-const SLOTS: usize = 8;
+const SLOTS: usize = 4;
 /// Longer texts, in bytes, are kept beyond that.
 const LONG: usize = 256;
 /// Most blocks of slots.
-const BLOCKS: usize = 16;
+const BLOCKS: usize = 32;
 
 /// The texts that were looked at so far.
 #[derive(Debug, Default)]

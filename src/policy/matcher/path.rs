@@ -1,6 +1,6 @@
 //! Paths into JSON, as policies write them.
 
-use crate::json::Json;
+use crate::json::{Json, Object};
 
 /// Most steps of a path.
 const MAX_STEPS: usize = 32;
@@ -88,4 +88,9 @@ pub(in crate::policy) fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j
         }
         _ => Vec::new(),
     }
+}
+/// The values that a path leads to in an object.
+pub(in crate::policy) fn reached_in<'j>(object: &'j Object, steps: &[Step]) -> Vec<&'j Json> {
+    let Some((Step::Key(key), rest)) = steps.split_first() else { return Vec::new() };
+    object.get(key).map(|value| reached(value, rest)).unwrap_or_default()
 }

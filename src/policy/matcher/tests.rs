@@ -1,8 +1,10 @@
+mod attacks;
+
 use super::super::diagnostic::Source;
 use super::super::yaml;
 use super::*;
 
-pub(super) fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
+fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
     let source = Source::new("t", text);
     let root = yaml::parse(&source).map_err(|finding| finding.to_string())?;
     let mut reader = Reader::new(&source);
@@ -15,7 +17,7 @@ pub(super) fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
 }
 
 #[track_caller]
-pub(super) fn judge(matcher: &str, args: &str) -> Ternary {
+fn judge(matcher: &str, args: &str) -> Ternary {
     let args = crate::json::parse(args.as_bytes()).unwrap();
     let answers = matchers(matcher).unwrap();
     let (args, texts) = (args.as_object().unwrap(), Texts::default());

@@ -3,7 +3,6 @@
 
 use std::sync::LazyLock;
 
-use super::tests::{judge, matchers};
 use super::*;
 
 /// What `matcher` says of `text`.
