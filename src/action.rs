@@ -214,15 +214,27 @@ impl McpRequest {
         "notifications/roots/list_changed",
     ];
 
-    /// What only a server sends: it passes, and no rule is asked.
+    /// What only a server sends, in every revision of the protocol.
     pub const OF_SERVERS: &[&str] = &[
         "sampling/createMessage",
         "elicitation/create",
         "roots/list",
         "notifications/message",
         "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+        "notifications/subscriptions/acknowledged",
+        "notifications/elicitation/complete",
+        "notifications/tasks",
         "notifications/tasks/status",
     ];
+
+    /// Whether a client may send `method`, known as it is; so may a server some of these.
+    #[must_use]
+    pub fn is_of_clients(method: &str) -> bool {
+        Self::METHODS.contains(&method) || Self::NOTIFICATIONS.contains(&method)
+    }
 
     /// What it is aimed at: the resource's URI or the prompt's name.
     #[must_use]

@@ -59,6 +59,7 @@ const PURE: &[&str] = &[
     "gate/lookalike.rs",
     "mcp/bridge",
     "mcp/envelope.rs",
+    "mcp/server_requests.rs",
 ];
 
 /// The files below [`PURE`] whose very job is I/O.

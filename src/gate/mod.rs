@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 
 use crate::action::{Action, Payload, Target, Transport};
 use crate::intent::{self, Intent};
-use crate::policy::Policy;
+use crate::policy::{Mode, Policy};
 use crate::rate::Usage;
 use crate::store::audit::{Completion, Draft, Outcome, Recorded, RowId};
 use crate::store::{Store, StoreError, redact};
@@ -70,6 +70,7 @@ pub struct Permit<M> {
 pub struct Receipt {
     row: Option<RowId>,
     quota: Option<Quota>,
+    is_call: bool,
     sent: Instant,
     /// How long it took until the answer began, where that was told.
     answered: Option<Duration>,
@@ -99,6 +100,19 @@ impl Gate {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
+    }
+
+    /// The policy in force, where it speaks of what servers ask of their clients.
+    #[must_use]
+    pub fn policy_on_servers(&self) -> Option<Arc<Policy>> {
+        let policy = self.policy.load();
+        policy.judges_servers().is_some().then(|| arc_swap::Guard::into_inner(policy))
+    }
+
+    /// Whether what a server sends has to be refused where it cannot be judged.
+    #[must_use]
+    pub fn enforces_on_servers(&self) -> bool {
+        self.policy.load().judges_servers() == Some(Mode::Enforce)
     }
 
     /// Whether nothing like `action` could pass, whatever its arguments. This decides
@@ -151,10 +165,10 @@ impl Gate {
         let in_flight = self.onlookers.metrics.as_ref().map(|metrics| metrics.sent(action));
         let in_flight = in_flight.map(Arc::new);
         let (quota, row) = (row.as_ref().and_then(|row| row.quota), row.map(|row| row.id));
-        Permit {
-            message,
-            receipt: Receipt { row, quota, sent: Instant::now(), answered: None, in_flight },
-        }
+        let is_call = matches!(action.target, Target::Tool(_));
+        let sent = Instant::now();
+        let receipt = Receipt { row, quota, is_call, sent, answered: None, in_flight };
+        Permit { message, receipt }
     }
 
     /// Counts a request for `server` that shares a row with others.
@@ -334,6 +348,12 @@ impl Receipt {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.row.as_ref().map(RowId::as_str)
+    }
+
+    /// Whether the action was the call of a tool.
+    #[must_use]
+    pub fn is_call(&self) -> bool {
+        self.is_call
     }
 
     /// The answer begins; what follows is no time of the server's.

@@ -233,6 +233,9 @@ fn mcp_method(method: &str) -> Judgement {
         | "tasks/cancel"
         | "tasks/update"
         | "subscriptions/listen" => Judgement::l1(Intent::Update, WHY),
+        // What a server asks of its client: to run the model, to put words before the user.
+        "sampling/createMessage" => Judgement::l1(Intent::Execute, WHY),
+        "elicitation/create" => Judgement::l1(Intent::Send, WHY),
         _ => Judgement::unsure("no method that the MCP specification names"),
     }
 }

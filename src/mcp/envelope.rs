@@ -37,7 +37,7 @@ const CALL_KEYS: [&str; 7] =
     ["name", "arguments", era::META, "task", "inputResponses", "requestState", PROTOTYPE];
 
 /// Assigned naively in JavaScript, it lends its members to the whole object.
-const PROTOTYPE: &str = "__proto__";
+pub(super) const PROTOTYPE: &str = "__proto__";
 
 /// One line from a client.
 #[derive(Debug)]
@@ -66,8 +66,11 @@ pub enum Content<'f> {
     Call(Call),
     /// Any other request, or a notification.
     Other(Other<'f>),
-    /// The answer to a request of the server's.
-    Response,
+    /// The answer to a request of the peer's.
+    Response {
+        /// It is an error.
+        is_error: bool,
+    },
 }
 
 /// A `tools/call`, as far as the gate needs it.
@@ -211,7 +214,7 @@ impl<'f> Message<'f> {
     /// responses.
     #[must_use]
     pub fn asking(&self) -> Option<&'f [u8]> {
-        self.id.filter(|_| !matches!(self.content, Content::Response))
+        self.id.filter(|_| !matches!(self.content, Content::Response { .. }))
     }
 
     /// The `tools/call`, where it is one.
@@ -231,7 +234,7 @@ impl<'f> Message<'f> {
 }
 
 /// For the log only: the known method that the text mentions, if any.
-fn likely_method(line: &[u8]) -> Option<&'static str> {
+pub(super) fn likely_method(line: &[u8]) -> Option<&'static str> {
     let mentions = |method: &&str| memchr::memmem::find(line, method.as_bytes()).is_some();
     era::methods().find(mentions)
 }
@@ -244,6 +247,7 @@ struct Parts<'f> {
     method: Option<String>,
     params: Option<Params<'f>>,
     answers: bool,
+    fails: bool,
 }
 
 #[derive(Debug)]
@@ -291,6 +295,7 @@ impl<'f> Parts<'f> {
             "params" => self.params = Some(Params::Raw(reader.raw()?)),
             "result" | "error" => {
                 self.answers = true;
+                self.fails |= key == "error";
                 reader.raw()?;
             }
             _ => drop(reader.value()?),
@@ -337,7 +342,7 @@ impl<'f> Parts<'f> {
         if !self.answers {
             return Err(Fault::request("neither a request nor a response"));
         }
-        Ok(Message { id: self.id, content: Content::Response })
+        Ok(Message { id: self.id, content: Content::Response { is_error: self.fails } })
     }
 }
 
@@ -377,7 +382,7 @@ impl Other<'_> {
     }
 }
 
-fn object_or_none(value: Option<Json>, what: &str) -> Result<Object, Fault> {
+pub(super) fn object_or_none(value: Option<Json>, what: &str) -> Result<Object, Fault> {
     match value {
         Some(Json::Object(object)) => Ok(object),
         // Several SDKs write an absent object as null, and every server takes
@@ -406,7 +411,7 @@ fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
 }
 
 /// The known key that `key` is; an error where it is one only in disguise.
-fn exact(
+pub(super) fn exact(
     known: &'static [&'static str],
     key: &str,
     place: &str,
@@ -427,7 +432,8 @@ fn exact(
     }
 }
 
-fn known_method(method: String) -> Result<String, Fault> {
+/// The method; an error where it is a known one only in disguise.
+pub(super) fn known_method(method: String) -> Result<String, Fault> {
     if era::is_known(&method) {
         return Ok(method);
     }
@@ -441,7 +447,7 @@ fn known_method(method: String) -> Result<String, Fault> {
     }
 }
 
-fn twice(key: &str, place: &str) -> Fault {
+pub(super) fn twice(key: &str, place: &str) -> Fault {
     Fault::request(format!("the key `{}` stands twice in {place}", brief(key)))
 }
 

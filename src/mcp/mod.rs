@@ -9,12 +9,14 @@ pub mod frames;
 pub mod http;
 pub mod listing;
 pub mod name;
+pub mod open_requests;
 pub mod params;
 pub mod pending;
 pub mod queue;
 pub mod relay;
 pub mod reply;
 pub mod scan;
+pub mod server_requests;
 pub mod session;
 pub mod tools;
 

@@ -13,6 +13,7 @@ mod cleared;
 pub mod exchange;
 mod inward;
 mod outward;
+mod server_requests;
 
 pub(in crate::mcp) use outward::TWICE;
 
@@ -30,6 +31,7 @@ use cleared::Cleared;
 use super::envelope::Framing;
 use super::era::Era;
 use super::frames::Frames;
+use super::open_requests::OpenRequests;
 use super::pending::{Asked, Key, Pending};
 use super::queue::{Queue, Weight};
 use super::reply::{self, Reply, Told};
@@ -99,6 +101,8 @@ struct State {
     era: Era,
     tools: Tools,
     pending: Pending,
+    /// What the server asked the client.
+    open_requests: OpenRequests,
     /// The calls that are held and not cancelled.
     held: HashSet<Key>,
 }
@@ -126,6 +130,7 @@ impl Relay {
             era: Era::default(),
             tools: Tools::after(settings.first_seen.clone(), settings.trusted),
             pending: Pending::default(),
+            open_requests: OpenRequests::default(),
             held: HashSet::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Notify::new() });
@@ -302,7 +307,10 @@ impl Relay {
     }
 
     fn write_off(&self, status: &str) {
-        let open = self.state().pending.drain();
+        let open = {
+            let mut state = self.state();
+            [state.pending.drain(), state.open_requests.drain()].concat()
+        };
         open.iter().for_each(|receipt| self.fail_receipt(receipt, status));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::codes::{REFUSED, TOO_MUCH, UPSTREAM};
-use super::envelope::{Call, Unreadable};
+use super::envelope::{Call, Fault, Unreadable};
 use super::era;
 use super::queue::Weight;
 use crate::net::body::UNTAKEN;
@@ -122,14 +122,11 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
         let line = error(id, REFUSED, &words, Some(decision(denial)));
         return Reply::refusal(line, Speaker::Gate, denial);
     }
-    let mut result = json!({
-        "content": [{ "type": "text", "text": words }],
-        "isError": true,
-        era::META: decision(denial),
-    });
-    if let Some(result) = result.as_object_mut().filter(|_| era::is_stateless(&call.meta)) {
-        result.insert("resultType".to_owned(), "complete".into());
-    }
+    let form = match era::is_stateless(&call.meta) {
+        true => Form::StatelessResult,
+        false => Form::Result,
+    };
+    let result = refused_result(&words, form, denial);
     Reply::refusal(line(id, "result", &result), Speaker::Gate, denial)
 }
 
@@ -138,6 +135,51 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
 pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply {
     let words = in_words(&format!("`{}`", brief(method)), denial);
     Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), Speaker::Gate, denial)
+}
+
+/// How the answer is to look that takes the place of one by which the server asks for
+/// something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The result of a call.
+    Result,
+    /// The same in the stateless era.
+    StatelessResult,
+    /// A JSON-RPC error: no call was asked.
+    Error,
+}
+
+/// The answer to a request of the client's whose own answer asks for `method`, which is
+/// refused; without a line end.
+#[must_use]
+pub fn refused_within(id: &[u8], method: &str, form: Form, denial: &Denial) -> Reply {
+    let what = format!("`{}`, which the server asks for before it goes on,", brief(method));
+    let words = in_words(&what, denial);
+    let line = match form {
+        Form::Error => error(Some(id), REFUSED, &words, Some(decision(denial))),
+        form => line(Some(id), "result", &refused_result(&words, form, denial)),
+    };
+    Reply::refusal(line, Speaker::Gate, denial)
+}
+
+/// The answer to a request whose own answer could be read in more than one way, without a
+/// line end.
+#[must_use]
+pub fn withheld(id: &[u8], fault: &Fault, denial: &Denial) -> Reply {
+    let words = format!("AgentGate did not pass the server's answer on: {fault}");
+    Reply::refusal(error(Some(id), UPSTREAM, &words, Some(decision(denial))), Speaker::Gate, denial)
+}
+
+fn refused_result(words: &str, form: Form, denial: &Denial) -> Value {
+    let mut result = json!({
+        "content": [{ "type": "text", "text": words }],
+        "isError": true,
+        era::META: decision(denial),
+    });
+    if let Some(result) = result.as_object_mut().filter(|_| form == Form::StatelessResult) {
+        result.insert("resultType".to_owned(), "complete".into());
+    }
+    result
 }
 
 /// The answers to a message that was not passed on because it could be read in

@@ -43,6 +43,14 @@ pub(super) fn parts_about(node: &Expression, variable: &str, parts: &mut Vec<Exp
     }
 }
 
+/// The texts that an expression writes out.
+pub(super) fn texts(node: &Expression, found: &mut Vec<String>) {
+    if let Expr::Literal(LiteralValue::String(text)) = &node.expr {
+        found.push(text.inner().to_owned());
+    }
+    children(node).into_iter().for_each(|child| texts(child, found));
+}
+
 /// What an expression holds a part of a request against, written out: `args.a == "b"`,
 /// `args.a in [1, 2]`, `body.a.startsWith("b")`, `args.a.exists(each, each == "b")`.
 #[derive(Debug, Clone)]

@@ -318,7 +318,8 @@ impl ClauseDoc {
 
 /// The methods that a glob was probably meant for.
 fn written_out(glob: &str) -> String {
-    let known = || HTTP_METHODS.iter().chain(McpRequest::METHODS).copied();
+    let of_mcp = [McpRequest::METHODS, McpRequest::OF_SERVERS];
+    let known = || HTTP_METHODS.iter().chain(of_mcp.into_iter().flatten()).copied();
     let Ok(glob) = Glob::new(glob) else { return "leave `methods` out for any".to_owned() };
     match glob.as_str() {
         "*" => "leave `methods` out for any HTTP method; MCP methods have to be named".to_owned(),

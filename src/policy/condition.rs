@@ -245,6 +245,13 @@ impl Condition {
         catch_unwind(AssertUnwindSafe(any)).unwrap_or(true)
     }
 
+    /// The texts that the parts which hang on the method alone write out.
+    pub(super) fn methods_written(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        self.about_method.iter().for_each(|part| cel_analysis::texts(part, &mut texts));
+        texts
+    }
+
     /// Whether the expression holds for `action`.
     ///
     /// # Errors

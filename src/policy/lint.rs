@@ -77,17 +77,12 @@ impl PolicyFile {
             unknown(name, "provider", &mut Provider::ALL.iter().map(|known| known.as_str()));
         }
         for name in &self.methods {
-            let of_clients = McpRequest::METHODS.iter().chain(McpRequest::NOTIFICATIONS);
-            let known = || HTTP_METHODS.iter().chain(of_clients.clone()).copied();
+            let of_mcp = [McpRequest::METHODS, McpRequest::NOTIFICATIONS, McpRequest::OF_SERVERS];
+            let known = || HTTP_METHODS.iter().chain(of_mcp.into_iter().flatten()).copied();
             let is_it = |known: &str| known == name.value || known == name.value.to_uppercase();
-            if !known().any(is_it) && !is_of_servers(name) {
+            if !known().any(is_it) {
                 unknown(name, "method", &mut known());
             }
-        }
-        for name in self.methods.iter().filter(|name| is_of_servers(name)) {
-            let message = format!("`{}` comes from servers", name.value);
-            let finding = self.source.finding(Severity::Warning, name.span, message);
-            found.push(finding.help("no rule is asked about it: turn it off in the client"));
         }
     }
 
@@ -317,11 +312,6 @@ fn alternatives(key: &Key) -> Vec<Vec<Key>> {
         Key::Any(clauses) => clauses.iter().map(|clause| clause.keys.to_vec()).collect(),
         other => vec![vec![other.clone()]],
     }
-}
-
-/// Whether a method is one of what servers ask and tell.
-fn is_of_servers(method: &At<String>) -> bool {
-    McpRequest::OF_SERVERS.contains(&&*method.value)
 }
 
 #[cfg(test)]

@@ -226,6 +226,21 @@ impl Policy {
         self.names_method(method) || self.names_method(&fold(method))
     }
 
+    /// Whether some rule names a method by which a server may ask or tell its client
+    /// something, so that what servers send has to be read: enforced, or only to be
+    /// recorded. `None` where all of it passes.
+    #[must_use]
+    pub fn judges_servers(&self) -> Option<Mode> {
+        let names = |rules: &Option<RuleSet>| {
+            rules.as_ref().is_some_and(|rules| rules.methods.any_of_servers())
+        };
+        match (names(&self.enforced), names(&self.everything)) {
+            (true, _) => Some(Mode::Enforce),
+            (false, true) => Some(Mode::Observe),
+            (false, false) => None,
+        }
+    }
+
     /// The names of the policies, in order.
     #[must_use]
     pub fn names(&self) -> &[Arc<str>] {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::clause::{Clause, Key};
-use super::compile::Rule;
+use super::compile::{HTTP_METHODS, Rule};
 use super::condition::Condition;
 use crate::action::McpRequest;
 
@@ -17,6 +17,8 @@ pub(super) struct NamedMethods {
     conditions: Vec<Arc<Condition>>,
     /// Nobody knows which.
     any: bool,
+    /// Some of them a server may send to its client.
+    of_servers: bool,
 }
 
 impl NamedMethods {
@@ -30,12 +32,20 @@ impl NamedMethods {
                 _ => {}
             });
         }
+        named.of_servers = named.written.iter().any(|method| may_be_of_servers(method))
+            || named.conditions.iter().any(|condition| names_servers(condition));
         named
     }
 
     /// Those that a policy names which is not there: each may be one.
     pub(super) fn unknown() -> Self {
-        Self { any: true, ..Self::default() }
+        Self { any: true, of_servers: true, ..Self::default() }
+    }
+
+    /// Whether some rule names a method by which a server may ask or tell its client
+    /// something.
+    pub(super) fn any_of_servers(&self) -> bool {
+        self.of_servers
     }
 
     /// Whether some rule names `method`: under `methods`, or in a `when` that tells it from
@@ -57,4 +67,21 @@ fn is_about_other_things(clause: &Clause) -> bool {
         Key::Server(_) | Key::Agent(_) | Key::Methods(_) | Key::Intent(_) | Key::Args(_) => false,
         Key::Any(_) | Key::Not(_) | Key::When(_) => false,
     })
+}
+
+/// Whether it is servers that send `method`, as far as is known: what clients send, too, is
+/// decided as clients send it.
+fn may_be_of_servers(method: &str) -> bool {
+    !HTTP_METHODS.contains(&method) && !McpRequest::is_of_clients(method)
+}
+
+/// Whether a condition tells a method that servers send from a call: one that is known, or
+/// that it writes out.
+fn names_servers(condition: &Condition) -> bool {
+    let written = condition.methods_written();
+    let candidates =
+        McpRequest::OF_SERVERS.iter().copied().chain(written.iter().map(String::as_str));
+    candidates
+        .filter(|method| may_be_of_servers(method))
+        .any(|method| condition.singles_out(method))
 }

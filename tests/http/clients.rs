@@ -20,6 +20,16 @@ fn plan() -> Value {
 
 /// What a client reports, in front of a command or a URL.
 fn report(installed: &Path, client: &str, server: &[OsString]) -> String {
+    report_of(installed, client, &plan(), server)
+}
+
+/// What a client that follows `plan` reports.
+pub(crate) fn report_of(
+    installed: &Path,
+    client: &str,
+    plan: &Value,
+    server: &[OsString],
+) -> String {
     let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
     let (kind, mode) = client.split_once(' ').unwrap();
     let mut command = match kind {
@@ -36,7 +46,7 @@ fn report(installed: &Path, client: &str, server: &[OsString]) -> String {
     };
     let output = command
         .arg(mode)
-        .arg(plan().to_string())
+        .arg(plan.to_string())
         .args(server)
         .env("AGENTGATE_REAL", installed)
         .stderr(Stdio::piped())

@@ -18,21 +18,21 @@ use crate::support::{
 };
 
 /// A server of one era alone, over HTTP or as a command, and what it was called.
-struct Lone {
+pub(crate) struct Lone {
     folder: TempDir,
-    command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
     _process: Option<Process>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Speaks {
+pub(crate) enum Speaks {
     Stateless,
     Handshake,
 }
 
 /// How the gate stands between client and server.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+pub(crate) enum Place {
     Url,
     Command,
     Pipes,
@@ -40,7 +40,7 @@ enum Place {
 
 impl Lone {
     /// The server's own address or command is its target.
-    fn start(installed: &Path, speaks: Speaks, place: Place) -> Self {
+    pub(crate) fn start(installed: &Path, speaks: Speaks, place: Place) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/helpers");
         let mut command: Vec<OsString> = match speaks {

@@ -14,22 +14,22 @@ use crate::support::{
     installed, listening, over_pipes, stateless_call, whole,
 };
 
-const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
+pub(crate) const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
 const JSON: &str =
     "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
 
-struct Serve {
+pub(crate) struct Serve {
     home: tempfile::TempDir,
-    address: std::net::SocketAddr,
+    pub(crate) address: std::net::SocketAddr,
     _process: Process,
 }
 
 impl Serve {
-    fn start(home: tempfile::TempDir) -> Self {
+    pub(crate) fn start(home: tempfile::TempDir) -> Self {
         Self::start_with(home, |_| {})
     }
 
-    fn start_with(home: tempfile::TempDir, prepare: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start_with(home: tempfile::TempDir, prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = agentgate(home.path());
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
@@ -39,12 +39,18 @@ impl Serve {
         Self { home, address, _process: process }
     }
 
-    fn request(&self, method: &str, target: &str, headers: &str, body: &Value) -> Answer {
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &Value,
+    ) -> Answer {
         let headers = format!("{JSON}{headers}");
         exchange(self.address, &whole(self.address, method, target, &headers, &body.to_string()))
     }
 
-    fn key(&self, agent: &Value) -> String {
+    pub(crate) fn key(&self, agent: &Value) -> String {
         let made = self.request("POST", "/agents", MASTER, agent);
         assert_eq!(made.status, 200, "{made:?}");
         made.message()["api_key"].as_str().unwrap().to_owned()

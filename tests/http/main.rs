@@ -38,6 +38,8 @@ mod real;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod server_requests;
+#[cfg(test)]
 mod sse;
 #[cfg(test)]
 mod streams;

@@ -24,6 +24,8 @@ mod outage;
 #[path = "../shared/real.rs"]
 mod real;
 #[cfg(test)]
+mod server_requests;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transparency;

@@ -13,7 +13,7 @@ impl Framing {
     /// Whether a carriage return breaks `message` up: readers with universal newlines
     /// (Python's text mode) end a line there, and would see the rest as messages of their
     /// own. In a body, the line feed behind it would do so anyway.
-    pub(super) fn breaks(self, message: &[u8]) -> bool {
+    pub(in crate::mcp) fn breaks(self, message: &[u8]) -> bool {
         let is_harmless = |at: usize| self == Self::Bodies && message.get(at + 1) == Some(&b'\n');
         memchr::memchr_iter(b'\r', message).any(|at| !is_harmless(at))
     }

@@ -66,7 +66,7 @@ pub fn check(
         Ok(Frame::Blank) | Err(_) => return Ok(()),
     };
     let (method, params) = match &message.content {
-        Content::Response => return Ok(()),
+        Content::Response { .. } => return Ok(()),
         Content::Call(call) => {
             for header in declared(&call.name).iter().filter(|_| stateless) {
                 argument(headers, header, &call.arguments)?;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use tokio::sync::Semaphore;
 
 use super::front::Incoming;
 use super::header_check::Mismatch;
@@ -31,9 +32,12 @@ use crate::net::detach::DetachOnDrop;
 use crate::oauth;
 
 mod answers;
+mod back;
 mod outward;
 
-use answers::{Exchange, Unanswered};
+pub(super) use back::Back;
+
+use answers::{Exchange, Unanswered, unread};
 use outward::Login;
 
 /// How long the server may take to begin its answer: a call may take minutes.
@@ -51,6 +55,8 @@ pub struct Remote {
     sessions: Sessions,
     begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     exchanges: AtomicU64,
+    /// Room for what the gate itself answers the server.
+    replies: Arc<Semaphore>,
     /// One conversation for all: the stream of HTTP+SSE carries every answer.
     is_sse: AtomicBool,
 }
@@ -99,6 +105,7 @@ impl Remote {
             sessions: Sessions::default(),
             begin: Box::new(begin),
             exchanges: AtomicU64::new(1),
+            replies: Arc::new(Semaphore::new(back::MAX_REPLIES)),
             is_sse: AtomicBool::new(false),
         })
     }
@@ -198,7 +205,8 @@ impl Remote {
         };
         self.keep(&incoming, begun, &response, conversation);
         open.goes_on();
-        let mut response = exchange.pass(response).await;
+        let back = Back::new(&self, incoming.headers, principal);
+        let mut response = exchange.pass(response, back).await;
         problem::mark_with(&mut response, &mark);
         response
     }
@@ -257,7 +265,7 @@ impl Remote {
     }
 
     /// GET and DELETE: no message goes in.
-    async fn without_message(&self, incoming: Incoming) -> Response<Body> {
+    async fn without_message(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         let mut begun = Begun::Before;
         let begin = || {
             begun = Begun::InSession;
@@ -288,17 +296,19 @@ impl Remote {
         {
             self.sessions.closed(&incoming.principal, session);
         }
-        self.streamed(response, &incoming, &conversation).unwrap_or_else(|words| {
+        let streamed = self.streamed(response, incoming, principal, &conversation).await;
+        streamed.unwrap_or_else(|words| {
             let error = problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
             problem::lasting(error)
         })
     }
 
     /// The answer to a request without a message, the messages of a stream looked at.
-    fn streamed(
-        &self,
+    async fn streamed(
+        self: &Arc<Self>,
         response: Response<Body>,
-        incoming: &Incoming,
+        incoming: Incoming,
+        principal: Principal,
         conversation: &Relay,
     ) -> Result<Response<Body>, String> {
         let (mut parts, body) = response.into_parts();
@@ -307,13 +317,14 @@ impl Remote {
             return Err(problem::redirected(&parts.headers));
         }
         if headers::kind(&parts.headers) != "text/event-stream" {
-            return Ok(Response::from_parts(parts, body));
+            return Ok(unread(conversation, parts, body, self.target.max_message).await);
         }
         problem::refuse_encoded(&parts.headers)?;
         let relay = Arc::new(conversation.exchange(Arc::from("")));
         let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
         parts.headers.remove(CONTENT_LENGTH);
-        let body = stream::pump(body, relay, self.target.max_message, ends, None);
+        let way = (Back::new(self, incoming.headers, principal), self.target.max_message);
+        let body = stream::pump(body, relay, way, ends, None);
         Ok(Response::from_parts(parts, body))
     }
 }

@@ -170,6 +170,20 @@ impl Event {
         out.freeze()
     }
 
+    /// The event as every reader cuts it up, with `message` in it; `None` where nothing of
+    /// it is left. Readers there are that end a line where the standard does not, and so
+    /// find a message in what is none, such as a comment.
+    #[must_use]
+    pub fn unmistakable(&self, message: Option<&[u8]>) -> Option<Bytes> {
+        if !ends_elsewhere(&self.raw) {
+            return Some(self.raw.clone());
+        }
+        let id = self.id.clone().filter(|id| !ends_elsewhere(id.as_bytes()));
+        let kind = Some(&self.kind).filter(|kind| !ends_elsewhere(kind.as_bytes()));
+        let event = Self { id, kind: kind.cloned().unwrap_or_default(), ..self.clone() };
+        message.map(|message| event.carrying(message))
+    }
+
     fn line<'l>(&mut self, line: &'l [u8], all_data: &mut Option<Cow<'l, [u8]>>) {
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (name, value) = line.split_at(colon);
@@ -190,6 +204,16 @@ impl Event {
             _ => {}
         }
     }
+}
+
+/// Whether a text has characters that end lines for some readers (Python's `splitlines`,
+/// and with it httpx before its events were cut by the standard).
+fn ends_elsewhere(text: &[u8]) -> bool {
+    let is_control = |byte: &u8| matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e);
+    text.iter().any(is_control)
+        || ["\u{85}", "\u{2028}", "\u{2029}"]
+            .iter()
+            .any(|end| memchr::memmem::find(text, end.as_bytes()).is_some())
 }
 
 /// The lines of a text, whatever ends them; an empty last one is none.

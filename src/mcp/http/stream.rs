@@ -10,8 +10,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::byte_channel::{self, Sender};
 use super::events::{Broken, Events};
+use super::remote::Back;
 use super::sse::Event;
 use crate::mcp::answer::{id_of_response, messages};
+use crate::mcp::relay::exchange::Said;
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
 use crate::net::Body;
@@ -47,6 +49,8 @@ struct Pump {
     answered: bool,
     /// Events had ids: what follows may be asked for again.
     resumable: bool,
+    /// Where the gate itself answers what the server asks.
+    back: Back,
     sender: Sender<Result<Bytes, std::io::Error>>,
 }
 
@@ -57,12 +61,12 @@ struct Pump {
 pub(super) fn pump(
     body: Body,
     relay: Arc<Relay>,
-    max: usize,
+    (back, max): (Back, usize),
     ends: Ends,
     owed: Option<Vec<u8>>,
 ) -> Body {
     let (sender, receiver) = byte_channel::channel();
-    let mut pump = Pump { relay, ends, owed, answered: false, resumable: false, sender };
+    let mut pump = Pump { relay, ends, owed, answered: false, resumable: false, back, sender };
     tokio::spawn(async move {
         let ended = pump.events(body, max).await;
         pump.end(ended).await;
@@ -97,7 +101,10 @@ impl Pump {
                 let _ = self.sender.send(Ok(passed)).await;
             }
         }
-        Ok(events.rest())
+        let rest = events.rest();
+        // No event, by the standard, but not for every client.
+        let is_unread = self.relay.withholds_unread() && memchr::memchr(b'{', &rest).is_some();
+        Ok(if is_unread { Bytes::new() } else { rest })
     }
 
     /// Whether the result is waited for when the client is gone. A client that
@@ -112,7 +119,7 @@ impl Pump {
 
     /// What of an event goes on; another one than came is counted in its place.
     async fn passed(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
-        let passed = self.heard(&event);
+        let passed = self.heard(&event).await;
         let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
         let budget = self.relay.settings().answer_memory.as_ref().filter(|_| !is_same);
         drop(event);
@@ -121,12 +128,20 @@ impl Pump {
     }
 
     /// The bytes of an event that go on, or of another one in its place.
-    fn heard(&mut self, event: &Event) -> Option<Bytes> {
-        let Some(message) = event.message() else { return Some(event.raw.clone()) };
+    async fn heard(&mut self, event: &Event) -> Option<Bytes> {
+        let withholds = self.relay.withholds_unread();
+        // Of whatever kind it is said to be: some clients do not look at that.
+        let message = if withholds { event.data.as_deref() } else { event.message() };
+        let as_it_came = |message| match withholds {
+            true => event.unmistakable(message),
+            false => Some(event.raw.clone()),
+        };
+        let Some(message) = message else { return as_it_came(None) };
         let again = self.answers_again(message);
         let message = Bytes::copy_from_slice(message);
         let owes = self.owes();
-        let heard = self.relay.heard(&message);
+        let Said { passed: heard, replies } = self.relay.heard(&message).await;
+        self.back.tell(replies);
         // What was written off meanwhile is not answered by that.
         self.answered |= owes && !self.owes();
         match heard {
@@ -134,7 +149,7 @@ impl Pump {
                 tracing::warn!("{TWICE}");
                 None
             }
-            Some(same) if same == message => Some(event.raw.clone()),
+            Some(same) if same == message => as_it_came(Some(&message)),
             Some(other) => Some(event.carrying(other.trim_ascii())),
             None => None,
         }

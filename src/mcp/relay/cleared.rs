@@ -27,7 +27,9 @@ impl Cleared {
     pub(super) fn undecided(line: &Bytes, content: &Content<'_>) -> Option<Self> {
         match content {
             Content::Call(_) => None,
-            Content::Other(_) | Content::Response => Some(Self { line: line.clone(), own: false }),
+            Content::Other(_) | Content::Response { .. } => {
+                Some(Self { line: line.clone(), own: false })
+            }
         }
     }
 

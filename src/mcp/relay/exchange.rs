@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::cleared::Cleared;
 use super::inward::Unlisted;
+use super::outward::Heard;
 use super::{Held, Relay, Settings};
 use crate::mcp::envelope::{self, Fault, Framing};
 use crate::mcp::params::ParamHeader;
@@ -23,6 +24,15 @@ pub enum Posted {
     Answer(Told),
     /// There is nothing to pass on and nothing to answer.
     Nothing,
+}
+
+/// What came of a message of the server's.
+#[derive(Debug)]
+pub struct Said {
+    /// What goes on to the client: the very bytes, or others in their place.
+    pub passed: Option<Bytes>,
+    /// What the server is told in answer to what it asked and is refused.
+    pub replies: Vec<Outgoing>,
 }
 
 /// A message that was cleared, or that the gate itself asks; only a relay makes
@@ -134,11 +144,17 @@ impl Relay {
         None
     }
 
-    /// Learns from a message of the server's, and gives what goes on to the
-    /// client: the very bytes, or a list with tools left out.
+    /// Learns from a message of the server's and decides about what it asks.
+    pub async fn heard(&self, message: &Bytes) -> Said {
+        let Heard { passed, replies, .. } = self.hear(message).await;
+        let replies = replies.into_iter().map(|reply| reply::lines(&[reply], false));
+        Said { passed, replies: replies.map(|told| Outgoing(Cleared::own(told))).collect() }
+    }
+
+    /// Whether what cannot be read of what the server sends has to be kept from the client.
     #[must_use]
-    pub fn heard(&self, message: &Bytes) -> Option<Bytes> {
-        self.observe(message).passed
+    pub fn withholds_unread(&self) -> bool {
+        self.gate.enforces_on_servers()
     }
 
     /// The arguments of a tool that travel as headers too, as far as it is known.

@@ -7,6 +7,7 @@ use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
+use super::server_requests::Settled;
 use super::{Held, LIST_PATIENCE, Relay};
 use crate::action::{Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
@@ -29,9 +30,11 @@ pub(super) enum Unlisted {
 }
 
 /// What was decided about one message of a line.
-enum Judged {
+pub(super) enum Judged {
     /// Its line may go, as far as it is concerned; a receipt where it was decided.
     Cleared(Cleared, Option<Receipt>),
+    /// The same of an answer to a request of the server's.
+    Answers(Cleared, Option<Settled>),
     /// It may not; the answer, where it asked for one.
     Refused(Option<Reply>),
 }
@@ -93,6 +96,7 @@ impl Relay {
         let handshake_over = messages.iter().any(Message::is_initialized);
         let mut outgoing = None;
         let mut noted: Vec<(Key, Asked)> = Vec::new();
+        let mut settled = Vec::new();
         let mut changes = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let key = message.asking().map(|id| self.key(id));
@@ -103,10 +107,15 @@ impl Relay {
                     outgoing = Some(line);
                     asked = receipt.map_or(asked, Asked::Admitted);
                 }
+                Judged::Answers(line, request) => {
+                    outgoing = Some(line);
+                    settled.extend(request);
+                }
                 Judged::Refused(answer) => {
                     for (_, admitted) in noted {
                         self.fail(Some(admitted), "its batch was refused");
                     }
+                    self.unsettle(settled);
                     return self.answer_refused(&ids, index, answer, as_batch).await;
                 }
             }
@@ -118,6 +127,7 @@ impl Relay {
             let earlier = self.state().pending.ask(key, asked);
             self.fail(earlier.ok().flatten(), "its id was used again");
         }
+        self.settle_requests(settled);
         self.pass(outgoing).await;
         if handshake_over {
             self.state().era.initialized();
@@ -151,7 +161,9 @@ impl Relay {
             Content::Other(other) => {
                 Box::pin(self.judge_method(line, message.id, &other, undecided)).await
             }
-            Content::Response => passed(undecided),
+            Content::Response { is_error } => {
+                Box::pin(self.judge_answer(message.id, is_error, undecided)).await
+            }
         }
     }
 
@@ -216,7 +228,7 @@ impl Relay {
         }
     }
 
-    async fn unreadable(&self, id: Option<&[u8]>, method: &str, fault: Fault) -> Judged {
+    pub(super) async fn unreadable(&self, id: Option<&[u8]>, method: &str, fault: Fault) -> Judged {
         let denial = self.record_malformed(method, &fault).await;
         let message = Unreadable::answering(id, fault);
         Judged::Refused(reply::unreadable(&message, &denial).into_iter().next())
@@ -270,7 +282,7 @@ impl Relay {
         let other = match &message.content {
             Content::Call(call) => return (Asked::Other, introduced(&call.meta)),
             Content::Other(other) => other,
-            Content::Response => return (Asked::Other, Change::Nothing),
+            Content::Response { .. } => return (Asked::Other, Change::Nothing),
         };
         let params = || other.params().unwrap_or_default();
         match other.method.as_str() {

@@ -1,6 +1,6 @@
 //! From the server to the client: everything passes as it is, but for the
-//! answers to the gate's own requests and, where that is asked for, tools that
-//! would be denied.
+//! answers to the gate's own requests, what the server asks and is refused
+//! ([`super::server_requests`]) and, where that is wanted, tools that would be denied.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,8 +17,9 @@ use crate::json::Object;
 use crate::mcp::answer::{self, Answer, Message, Shape};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
-use crate::mcp::pending::Asked;
-use crate::mcp::reply::{self, Mark, Told};
+use crate::mcp::open_requests::{Print, print};
+use crate::mcp::pending::{Asked, Key};
+use crate::mcp::reply::{self, Mark, Reply, Told};
 use crate::mcp::scan::Outline;
 use crate::mcp::tools::Swallowed;
 use crate::net::body::UNTAKEN;
@@ -29,12 +30,13 @@ pub(in crate::mcp) const TWICE: &str =
     "the server answered one request twice; the first answer counts";
 
 /// What is to happen with one message of a server's.
-enum Fate {
+pub(super) enum Fate {
     /// It goes on as it came.
     Passes,
-    /// It goes on as a list without some of its entries.
+    /// This goes on in its place: a list without some of its entries, or why there is no
+    /// answer.
     Rewritten(Vec<u8>),
-    /// It was for the gate, or answers what was answered before.
+    /// It was for the gate, answers what was answered before, or is refused.
     Swallowed,
 }
 
@@ -45,8 +47,14 @@ pub(super) struct Heard {
     pub(super) passed: Option<Bytes>,
     /// What the gate itself has to ask now.
     pub(super) requests: Vec<Bytes>,
+    /// What the server is told in answer to what it asked and is refused.
+    pub(super) replies: Vec<Reply>,
+    /// What the server asks of the client.
+    pub(super) asks: Vec<(Key, Print)>,
+    /// The last answer was that to a call.
+    pub(super) answers_call: bool,
     /// What is known of the answer in it.
-    mark: Mark,
+    pub(super) mark: Mark,
 }
 
 impl Relay {
@@ -73,13 +81,16 @@ impl Relay {
     }
 
     async fn server_line(&self, line: Bytes) {
-        let Heard { passed, requests, mark } = self.observe(&line);
+        let Heard { passed, requests, replies, mark, .. } = self.hear(&line).await;
         // A client that is gone needs nothing more; the server may still finish.
         if let Some(bytes) = passed {
             let _ = self.to_client.push(Told { bytes, mark }).await;
         }
         for request in requests {
             self.tell_server(request);
+        }
+        for reply in replies {
+            self.tell_server(reply::lines(&[reply], false));
         }
     }
 
@@ -95,29 +106,18 @@ impl Relay {
     pub(super) fn observe(&self, line: &Bytes) -> Heard {
         let messages = answer::messages(line);
         let mut heard = Heard::default();
-        let mut answered = HashSet::new();
-        let fates = messages.iter().map(|message| {
-            let again = messages.len() > 1
-                && answer::id_of_response(message).is_some_and(|id| !answered.insert(id));
-            if again {
-                tracing::warn!("{TWICE}");
-                return Fate::Swallowed;
-            }
-            self.settle(message, &mut heard)
+        let mut answered = Answered::of(&messages);
+        let fates = messages.iter().map(|message| match answered.again(message) {
+            true => Fate::Swallowed,
+            false => self.settle(message, &mut heard),
         });
-        let mut fates: Vec<_> = fates.collect();
-        heard.passed = match fates.as_mut_slice() {
-            [Fate::Passes] => Some(line.clone()),
-            [Fate::Swallowed] => None,
-            [Fate::Rewritten(line)] => Some(std::mem::take(line).into()),
-            all if all.iter().all(|fate| matches!(fate, Fate::Passes)) => Some(line.clone()),
-            some => rejoin(&messages, some),
-        };
+        let fates: Vec<_> = fates.collect();
+        heard.passed = passed(line, &messages, fates);
         heard
     }
 
     /// Learns from one message and closes what it answers.
-    fn settle(&self, raw: &[u8], heard: &mut Heard) -> Fate {
+    pub(super) fn settle(&self, raw: &[u8], heard: &mut Heard) -> Fate {
         match answer::single(raw) {
             Message::Response { id, answer } => self.answered(raw, id, &answer, heard),
             Message::Notification { method } => {
@@ -127,7 +127,10 @@ impl Relay {
                 }
                 Fate::Passes
             }
-            Message::Request { .. } => Fate::Passes,
+            Message::Request { id } => {
+                heard.asks.push((Key::new(id), print(raw)));
+                Fate::Passes
+            }
             Message::Opaque => {
                 let asked = answer::id_of_response(raw)
                     .and_then(|id| self.state().pending.take(&self.key(&id)));
@@ -155,6 +158,7 @@ impl Relay {
         let mark = asked.as_ref().map(Asked::mark).unwrap_or_default();
         heard.mark.rows.extend(mark.rows);
         heard.mark.quota = mark.quota.or(heard.mark.quota);
+        heard.answers_call = matches!(&asked, Some(Asked::Admitted(receipt)) if receipt.is_call());
         self.close(asked, answer);
         match answer {
             Answer::Result(shape) if is_list && self.settings.hide_denied => self.hide(raw, shape),
@@ -265,6 +269,39 @@ impl Relay {
                 self.answer(&[refuse(Some(&id)).into()], false).await;
             }
         }
+    }
+}
+
+/// What the messages of one line have answered.
+pub(super) struct Answered {
+    /// `None` where there is but one.
+    ids: Option<HashSet<Vec<u8>>>,
+}
+
+impl Answered {
+    pub(super) fn of(messages: &[&[u8]]) -> Self {
+        Self { ids: (messages.len() > 1).then(HashSet::new) }
+    }
+
+    /// Whether `message` answers what one before it has answered.
+    pub(super) fn again(&mut self, message: &[u8]) -> bool {
+        let Some(ids) = &mut self.ids else { return false };
+        let again = answer::id_of_response(message).is_some_and(|id| !ids.insert(id));
+        if again {
+            tracing::warn!("{TWICE}");
+        }
+        again
+    }
+}
+
+/// What of a line goes on to the client.
+pub(super) fn passed(line: &Bytes, messages: &[&[u8]], mut fates: Vec<Fate>) -> Option<Bytes> {
+    match fates.as_mut_slice() {
+        [Fate::Passes] => Some(line.clone()),
+        [Fate::Swallowed] => None,
+        [Fate::Rewritten(line)] => Some(std::mem::take(line).into()),
+        all if all.iter().all(|fate| matches!(fate, Fate::Passes)) => Some(line.clone()),
+        some => rejoin(messages, some),
     }
 }
 

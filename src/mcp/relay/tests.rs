@@ -16,6 +16,7 @@ use crate::store::{Options, Store};
 
 mod endings;
 mod holding;
+mod server_requests;
 
 const POLICY: &str = "
 name: test
@@ -41,6 +42,7 @@ struct Session {
     client: End,
     server: End,
     relay: Arc<Relay>,
+    policy: Arc<ArcSwap<Policy>>,
     running: JoinHandle<io::Result<()>>,
     _folder: tempfile::TempDir,
 }
@@ -77,10 +79,15 @@ impl End {
 
 impl Session {
     fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::under(POLICY, change)
+    }
+
+    fn under(policy: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("log.db"), &Options::default()).unwrap();
-        let policy = Policy::from_file(load_str("test", POLICY).unwrap());
-        let gate = Gate::new(Arc::new(ArcSwap::from_pointee(policy)), store, AuditFailure::Refuse);
+        let policy = Policy::from_file(load_str("test", policy).unwrap());
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        let gate = Gate::new(Arc::clone(&policy), store, AuditFailure::Refuse);
         let mut settings = Settings {
             server: Arc::from("srv"),
             agent: Agent::default(),
@@ -102,7 +109,14 @@ impl Session {
             let client = (says, relay.tells(hears));
             tokio::spawn(async move { relay.run(client, tokio::io::split(far)).await })
         };
-        Self { client: End::new(client), server: End::new(server), relay, running, _folder: folder }
+        Self {
+            client: End::new(client),
+            server: End::new(server),
+            relay,
+            policy,
+            running,
+            _folder: folder,
+        }
     }
 
     async fn initialize(&mut self, version: &str) {

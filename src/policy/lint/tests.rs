@@ -144,7 +144,6 @@ rules:
             "3: there is no provider `gogle`",
             "4: there is no method `FETCH`",
             "4: there is no method `resources/raed`",
-            "4: `roots/list` comes from servers",
             "5: there is no provider `gitlab`",
             "6: no tool seen so far matches `pull_*`, so the rule has never matched",
             "7: `query.force` is always text; write the value in quotes",

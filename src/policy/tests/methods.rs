@@ -31,6 +31,42 @@ fn a_condition_names_the_methods_that_it_tells_from_a_call() {
     assert!(!of_calls.names_method("ping"));
 }
 
+/// Only then is what servers send read at all.
+#[test]
+fn a_policy_knows_whether_it_speaks_of_what_servers_send() {
+    let judges = |rule: &str| rules(&format!("  - {{ {rule}, effect: deny }}")).judges_servers();
+    for rule in [
+        "methods: [sampling/createMessage]",
+        "methods: [GET, roots/list]",
+        "methods: [vendor/ask]",
+        "methods: [notifications/message]",
+        "conditions: { not: { methods: [elicitation/create] } }",
+        r#"when: 'method == "elicitation/create"'"#,
+        r#"when: 'method.startsWith("sampling/")'"#,
+        r#"when: 'method == "vendor/ask" || args.a == 1'"#,
+        r#"when: 'method in ["resources/read", "vendor/ask"]'"#,
+        "when: 'method == server'",
+    ] {
+        assert_eq!(judges(rule), Some(Mode::Enforce), "{rule}");
+    }
+    for rule in [
+        "tool: a",
+        "methods: [GET, tools/call, resources/read, notifications/initialized]",
+        "methods: [ping, tasks/get, notifications/cancelled, notifications/progress]",
+        r#"when: 'method == "GET"'"#,
+        r#"when: 'method == "resources/read" && args.uri == "roots/list"'"#,
+        r#"tool: a, when: 'method == "roots/list"'"#,
+        "when: 'args.a == 1'",
+    ] {
+        assert_eq!(judges(rule), None, "{rule}");
+    }
+    let file = |text: &str| std::sync::Arc::new(load_str("p.yaml", text).unwrap());
+    let trial = "name: t\nmode: observe\nrules:\n  - { methods: [roots/list], effect: deny }\n";
+    let strict = file("name: strict\nrules: []\n");
+    assert_eq!(Policy::join(&[file(trial), strict], None).judges_servers(), Some(Mode::Observe));
+    assert_eq!(Policy::missing("gone").judges_servers(), Some(Mode::Enforce));
+}
+
 #[test]
 fn methods_are_written_out() {
     let found = |method: &str| {

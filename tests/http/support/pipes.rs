@@ -28,9 +28,19 @@ impl Pipes {
         url: &str,
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
+        let arguments = [&["--policy", "allow_all"], arguments].concat();
+        Self::start_alone(&arguments, url, prepare)
+    }
+
+    /// `agentgate wrap … URL`
+    pub(crate) fn start_alone(
+        arguments: &[&str],
+        url: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut command = agentgate(home.path());
-        command.args(["wrap", "--policy", "allow_all"]).args(arguments).arg(url);
+        command.arg("wrap").args(arguments).arg(url);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         prepare(&mut command);
         let mut process = Process(command.spawn().unwrap());

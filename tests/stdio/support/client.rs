@@ -147,6 +147,11 @@ impl Client {
         }
     }
 
+    /// The first message that came and was not waited for.
+    pub(crate) fn take_unclaimed(&mut self) -> Option<Value> {
+        (!self.parked.is_empty()).then(|| self.parked.remove(0))
+    }
+
     /// Drops the messages that came and were not waited for.
     pub(crate) fn forget_unclaimed(&mut self) {
         self.parked.clear();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::{PATIENCE, Remote};
+use super::{Back, PATIENCE, Remote};
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::child_messages::BATCH;
 use crate::mcp::http::events::{Broken, Events};
@@ -42,7 +42,7 @@ impl Unanswered {
 
 /// A message on its way to the server and back.
 pub(super) struct Exchange<'r> {
-    pub(super) remote: &'r Remote,
+    pub(super) remote: &'r Arc<Remote>,
     pub(super) relay: Arc<Relay>,
     /// The id of the request that has to be answered, where it is one.
     pub(super) owed: Option<Vec<u8>>,
@@ -70,17 +70,22 @@ impl Exchange<'_> {
     }
 
     /// Passes the answer on, or says why it cannot be.
-    pub(super) async fn pass(mut self, response: Response<Body>) -> Response<Body> {
+    pub(super) async fn pass(mut self, response: Response<Body>, back: Back) -> Response<Body> {
         // What its client gave up meanwhile is owed no answer.
         self.owed = self.owed.filter(|id| self.relay.awaits(id));
-        let passed = self.passed(response).await;
+        let passed = self.passed(response, back).await;
         passed.unwrap_or_else(|unanswered| {
             self.relay.over_and_out(&unanswered.words);
             unanswered.answer(self.owed.as_deref())
         })
     }
 
-    async fn passed(&self, response: Response<Body>) -> Result<Response<Body>, Unanswered> {
+    async fn passed(
+        &self,
+        response: Response<Body>,
+        back: Back,
+    ) -> Result<Response<Body>, Unanswered> {
+        let back = back.in_session_of(&response);
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
         if parts.status.is_redirection() {
@@ -92,32 +97,32 @@ impl Exchange<'_> {
                 problem::refuse_encoded(&parts.headers)?;
                 match self.owed.as_deref().filter(|_| self.one_message) {
                     // What is rare is boxed: futures are moved with all they may hold.
-                    Some(owed) => Box::pin(self.answer_in(body, parts.status, owed)).await,
-                    None => Ok(self.streamed(parts, body)),
+                    Some(owed) => Box::pin(self.answer_in(body, parts.status, owed, back)).await,
+                    None => Ok(self.streamed(parts, body, back)),
                 }
             }
-            _ if parts.status == StatusCode::ACCEPTED => self.accepted(parts, body),
+            _ if parts.status == StatusCode::ACCEPTED => self.accepted(parts, body).await,
             "application/json" => {
                 problem::refuse_encoded(&parts.headers)?;
-                self.message(parts, body).await
+                self.message(parts, body, back).await
             }
-            other => self.no_message(parts, body, other),
+            other => self.no_message(parts, body, other).await,
         }
     }
 
     /// The server took the message, and says no more of it here.
-    fn accepted(&self, parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
+    async fn accepted(&self, parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
         // What was asked over HTTP+SSE is answered on its stream.
         if self.owed.is_some() && !self.remote.is_sse.load(Ordering::Relaxed) {
             return Err("the server took the request and did not answer it".into());
         }
-        Ok(Response::from_parts(parts, body))
+        Ok(unread(&self.relay, parts, body, self.remote.target.max_message).await)
     }
 
-    fn streamed(&self, mut parts: Parts, body: Body) -> Response<Body> {
-        let (relay, max) = (Arc::clone(&self.relay), self.remote.target.max_message);
+    fn streamed(&self, mut parts: Parts, body: Body, back: Back) -> Response<Body> {
+        let (relay, way) = (Arc::clone(&self.relay), (back, self.remote.target.max_message));
         parts.headers.remove(CONTENT_LENGTH);
-        Response::from_parts(parts, stream::pump(body, relay, max, self.ends, self.owed.clone()))
+        Response::from_parts(parts, stream::pump(body, relay, way, self.ends, self.owed.clone()))
     }
 
     /// The answer to `owed` alone, for a client that did not say that it takes streams.
@@ -126,38 +131,47 @@ impl Exchange<'_> {
         body: Body,
         status: StatusCode,
         owed: &[u8],
+        back: Back,
     ) -> Result<Response<Body>, Unanswered> {
-        match timeout(PATIENCE, self.first_answer(body, owed)).await {
+        match timeout(PATIENCE, self.first_answer(body, owed, back)).await {
             Ok(answer) => Ok(problem::json_rpc(status, answer?)),
             Err(_) => Err("the server's stream did not bring the answer in time".into()),
         }
     }
 
-    async fn first_answer(&self, body: Body, owed: &[u8]) -> Result<Bytes, Unanswered> {
+    async fn first_answer(&self, body: Body, owed: &[u8], back: Back) -> Result<Bytes, Unanswered> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
         let mut events = Events::new(body, max, budget);
         while let Some(event) = events.next().await? {
             let Some(message) = event.message() else { continue };
-            let heard = self.relay.heard(&Bytes::copy_from_slice(message));
+            let heard = self.relay.heard(&Bytes::copy_from_slice(message)).await;
+            back.tell(heard.replies);
             if self.relay.awaits(owed) {
                 continue;
             }
             drop((event, events));
-            let answer = memory::reserve(budget, heard.unwrap_or_default(), max).await;
+            let answer = memory::reserve(budget, heard.passed.unwrap_or_default(), max).await;
             return Ok(answer.ok_or(Broken::Untaken)?);
         }
         Err("the server's stream ended without an answer".into())
     }
 
-    async fn message(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
+    async fn message(
+        &self,
+        mut parts: Parts,
+        body: Body,
+        back: Back,
+    ) -> Result<Response<Body>, Unanswered> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
         let body = hold_answer(body, budget, max, PATIENCE).await?;
-        let passed = self.relay.heard(&body).unwrap_or_default();
+        let heard = self.relay.heard(&body).await;
+        back.tell(heard.replies);
+        let passed = heard.passed.unwrap_or_default();
         let unanswered = self.owed.as_deref().is_some_and(|id| self.relay.awaits(id));
         if unanswered && parts.status.is_success() {
-            let said = problem::quoted(&body);
+            let said = problem::quoted(&passed);
             return Err(format!("the server's answer is none to this request{said}").into());
         }
         self.relay.over_and_out(if unanswered { parts.status.as_str() } else { "no answer" });
@@ -168,7 +182,7 @@ impl Exchange<'_> {
     }
 
     /// An answer of another kind: an error's page, or nothing.
-    fn no_message(
+    async fn no_message(
         &self,
         parts: Parts,
         body: Body,
@@ -179,7 +193,33 @@ impl Exchange<'_> {
             return Err(format!("the server answers with {kind}, not with a message").into());
         }
         self.relay.over_and_out(parts.status.as_str());
-        Ok(Response::from_parts(parts, body))
+        Ok(unread(&self.relay, parts, body, self.remote.target.max_message).await)
+    }
+}
+
+/// An answer that is no message by what its server says of it. Where what servers ask is
+/// judged, its body goes on only if no client can take it for one all the same: some do not
+/// look at its type.
+pub(super) async fn unread(
+    relay: &Relay,
+    mut parts: Parts,
+    body: Body,
+    max: usize,
+) -> Response<Body> {
+    if !relay.withholds_unread() {
+        return Response::from_parts(parts, body);
+    }
+    let share = relay.settings().answer_memory.as_ref();
+    let is_plain = !parts.headers.contains_key(CONTENT_ENCODING);
+    match hold_answer(body, share, max, PATIENCE).await {
+        Ok(held) if is_plain && memchr::memchr(b'{', &held).is_none() => {
+            Response::from_parts(parts, Body::from(held))
+        }
+        _ => {
+            parts.headers.remove(CONTENT_ENCODING);
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            Response::from_parts(parts, Body::empty())
+        }
     }
 }
 

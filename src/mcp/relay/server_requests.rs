@@ -1,0 +1,315 @@
+//! What the server asks of the client: decided where a rule speaks of it, and answered
+//! here where it is refused. Where none does, it passes unread, and only its ids are
+//! kept, so that each request gets one answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Relay;
+use super::cleared::Cleared;
+use super::inward::Judged;
+use super::outward::{Answered, Fate, Heard, passed};
+use crate::action::{McpRequest, Target};
+use crate::gate::Receipt;
+use crate::json::Object;
+use crate::mcp::answer::{self, Message};
+use crate::mcp::envelope::{Content, Fault, Other, Unreadable, likely_method};
+use crate::mcp::open_requests::{self, Place, Print, print};
+use crate::mcp::pending::Key;
+use crate::mcp::reply::{self, Form, Reply, Speaker};
+use crate::mcp::scan::{is_id, outline};
+use crate::mcp::server_requests::{self, Asked};
+use crate::policy::{Mode, Policy};
+use crate::store::audit::Outcome;
+use crate::verdict::Denial;
+
+/// What is wrong with an answer of the client's to what it was not asked.
+const UNASKED: &str = "it answers no request of the server's that waits for an answer";
+
+/// What is wrong with a request under the id of another.
+const TAKEN: &str = "the server uses the id of a request that has no answer yet for another";
+
+/// A request of the server's that the client answers.
+pub(super) struct Settled {
+    id: Key,
+    request: open_requests::Answered,
+    /// The answer is an error.
+    is_error: bool,
+}
+
+/// One message of the server's, to be judged.
+struct Judging<'m> {
+    policy: &'m Arc<Policy>,
+    raw: &'m [u8],
+    /// Its id, where it is a request.
+    id: Option<&'m [u8]>,
+    /// What cannot be judged is refused.
+    enforced: bool,
+}
+
+impl Relay {
+    /// Learns from a line of the server's and, where the policy speaks of what servers
+    /// ask, decides about it.
+    pub(super) async fn hear(&self, line: &Bytes) -> Heard {
+        let Some(policy) = self.gate.policy_on_servers() else {
+            let mut heard = self.observe(line);
+            if heard.passed.is_some() {
+                for (id, print) in heard.asks.drain(..) {
+                    self.state().open_requests.open(id, print, None);
+                }
+            }
+            return heard;
+        };
+        Box::pin(self.hear_judging(&policy, line)).await
+    }
+
+    async fn hear_judging(&self, policy: &Arc<Policy>, line: &Bytes) -> Heard {
+        let messages = answer::messages(line);
+        let mut heard = Heard::default();
+        let (mut answered, mut fates) = (Answered::of(&messages), Vec::new());
+        for message in &messages {
+            let fate = match answered.again(message) {
+                true => Fate::Swallowed,
+                false => self.settle(message, &mut heard),
+            };
+            fates.push(match fate {
+                Fate::Swallowed => Fate::Swallowed,
+                fate => self.judge_said(policy, message, &mut heard).await.unwrap_or(fate),
+            });
+        }
+        heard.passed = passed(line, &messages, fates);
+        heard
+    }
+
+    /// What becomes of a message that is refused; `None` for one that is not.
+    async fn judge_said(
+        &self,
+        policy: &Arc<Policy>,
+        raw: &[u8],
+        heard: &mut Heard,
+    ) -> Option<Fate> {
+        let enforced = policy.judges_servers() == Some(Mode::Enforce);
+        let said = match server_requests::read(raw, self.framing) {
+            Ok(said) => said?,
+            Err(fault) if enforced => return Some(self.refuse_said(raw, fault, heard).await),
+            // What only observes changes nothing.
+            Err(_) => {
+                if let Message::Request { id } = answer::single(raw) {
+                    self.state().open_requests.open(Key::new(id), print(raw), None);
+                }
+                return None;
+            }
+        };
+        let judging = Judging { policy, raw, id: said.message.asking(), enforced };
+        match &said.message.content {
+            Content::Response { .. } => {
+                let id = said.message.id.unwrap_or(b"null");
+                self.judge_within(judging, id, &said.asked, heard).await
+            }
+            Content::Other(other) => self.judge_request(judging, other, &said.asked, heard).await,
+            Content::Call(_) if enforced => {
+                let fault = Fault::request("a server calls no tools of its client");
+                Some(self.refuse_said(raw, fault, heard).await)
+            }
+            Content::Call(_) => None,
+        }
+    }
+
+    /// A request or a notification of the server's.
+    async fn judge_request(
+        &self,
+        judging: Judging<'_>,
+        other: &Other<'_>,
+        within: &[Asked],
+        heard: &mut Heard,
+    ) -> Option<Fate> {
+        let print = print(judging.raw);
+        let key = judging.id.map(Key::new);
+        if let (Some(key), true) = (&key, judging.enforced) {
+            // Bound first: what follows must not wait with the state locked.
+            let place = self.state().open_requests.begin(key, print);
+            match place {
+                Place::New => {}
+                Place::Refused => return Some(Fate::Swallowed),
+                Place::Taken => {
+                    self.record_malformed(&other.method, &Fault::request(TAKEN)).await;
+                    return Some(Fate::Swallowed);
+                }
+            }
+        }
+        let own = match is_judged(judging.policy, &other.method).then(|| other.params()) {
+            Some(Ok(params)) => Some(Asked { method: other.method.clone(), params }),
+            Some(Err(fault)) => return Some(self.refuse_said(judging.raw, fault, heard).await),
+            None => None,
+        };
+        match self.decide_about(judging.policy, own.iter().chain(within)).await {
+            Ok(receipts) => {
+                if let Some(key) = key {
+                    let receipt = receipts.into_iter().next().filter(|_| own.is_some());
+                    self.state().open_requests.open(key, print, receipt);
+                }
+                None
+            }
+            Err((method, denial)) => {
+                if let (Some(id), Some(key)) = (judging.id, key) {
+                    self.state().open_requests.refuse(key, print);
+                    heard.replies.push(reply::refused_method(Some(id), &method, &denial));
+                }
+                Some(Fate::Swallowed)
+            }
+        }
+    }
+
+    /// What the server asks for within an answer to the request of this id.
+    async fn judge_within(
+        &self,
+        judging: Judging<'_>,
+        id: &[u8],
+        asked: &[Asked],
+        heard: &mut Heard,
+    ) -> Option<Fate> {
+        let answers_call = heard.answers_call;
+        let (method, denial) = self.decide_about(judging.policy, asked.iter()).await.err()?;
+        let result = answer::single(judging.raw);
+        let is_stateless = matches!(
+            result,
+            Message::Response { answer: answer::Answer::Result(shape), .. }
+                if shape.result_type.is_some()
+        );
+        let form = match (answers_call, is_stateless) {
+            (true, true) => Form::StatelessResult,
+            (true, false) => Form::Result,
+            (false, _) => Form::Error,
+        };
+        let answer = reply::refused_within(id, &method, form, &denial);
+        Some(answered_instead(judging.raw, answer, heard))
+    }
+
+    /// Decides about each, as far as a rule speaks of it, until one is refused; then
+    /// nothing of them passes.
+    async fn decide_about<'a>(
+        &self,
+        policy: &Arc<Policy>,
+        asked: impl Iterator<Item = &'a Asked>,
+    ) -> Result<Vec<Receipt>, (String, Denial)> {
+        let mut receipts: Vec<Receipt> = Vec::new();
+        for Asked { method, params } in asked {
+            if !is_judged(policy, method) {
+                continue;
+            }
+            let target = self.asks_for(method, params.clone());
+            match self.gate.admit_by(Arc::clone(policy), self.action(target), ()).await {
+                Ok(permit) => receipts.push(permit.redeem().1),
+                Err(denial) => {
+                    let status = "what was asked beside it was refused";
+                    receipts.iter().for_each(|receipt| self.fail_receipt(receipt, status));
+                    return Err((method.clone(), denial));
+                }
+            }
+        }
+        Ok(receipts)
+    }
+
+    fn asks_for(&self, method: &str, params: Object) -> Target {
+        let (server, method) = (Arc::clone(&self.settings.server), method.to_owned());
+        Target::Method(McpRequest { server, method, params })
+    }
+
+    /// Refuses and records a message that could be read in more than one way: whoever
+    /// asked is told so, or whoever waits for the answer that it is.
+    async fn refuse_said(&self, raw: &[u8], fault: Fault, heard: &mut Heard) -> Fate {
+        tracing::warn!(%fault, "a message of the server's is not passed on");
+        let outline = outline(raw);
+        let denial = self.record_malformed(likely_method(raw).unwrap_or_default(), &fault).await;
+        if outline.has_method {
+            if let Some(id) = outline.id
+                && self.refuses(Key::new(&id), print(raw))
+            {
+                let message = Unreadable::answering(Some(&id), fault);
+                heard.replies.extend(reply::unreadable(&message, &denial));
+            }
+            return Fate::Swallowed;
+        }
+        // The id by which its request was taken off the books, even where it is in doubt.
+        let id = match answer::single(raw) {
+            Message::Response { id, .. } if is_id(id) => Some(id.to_vec()),
+            _ => outline.id.filter(|_| outline.is_response),
+        };
+        match id {
+            Some(id) => answered_instead(raw, reply::withheld(&id, &fault, &denial), heard),
+            None => Fate::Swallowed,
+        }
+    }
+
+    /// Whether a request that is refused is to be answered: it was not before, and none
+    /// of its id waits for the client's answer.
+    fn refuses(&self, id: Key, print: Print) -> bool {
+        let mut state = self.state();
+        let is_new = match state.open_requests.begin(&id, print) {
+            Place::New => true,
+            // As far as `judge_request` had come with it.
+            Place::Taken => state.open_requests.is_judged(&id, print),
+            Place::Refused => false,
+        };
+        if is_new {
+            state.open_requests.refuse(id, print);
+        }
+        is_new
+    }
+
+    /// An answer of the client's: where what servers ask is judged, only one to a request
+    /// that the client was given, and only one.
+    pub(super) async fn judge_answer(
+        &self,
+        id: Option<&[u8]>,
+        is_error: bool,
+        undecided: Option<Cleared>,
+    ) -> Judged {
+        let Some(cleared) = undecided else { return Judged::Refused(None) };
+        let key = id.map(Key::new);
+        let request = key.as_ref().and_then(|key| self.state().open_requests.answer(key));
+        let is_of_none = is_error && id.is_none_or(|id| id == b"null");
+        match (key, request) {
+            (Some(id), Some(request)) => {
+                Judged::Answers(cleared, Some(Settled { id, request, is_error }))
+            }
+            _ if is_of_none || !self.gate.enforces_on_servers() => Judged::Answers(cleared, None),
+            // The ids of servers are easy to guess.
+            _ => self.unreadable(None, "", Fault::request(UNASKED)).await,
+        }
+    }
+
+    /// The answers to these were passed on.
+    pub(super) fn settle_requests(&self, settled: Vec<Settled>) {
+        for Settled { request, is_error, .. } in settled {
+            let Some(receipt) = request.receipt else { continue };
+            match is_error {
+                true => self.fail_receipt(&receipt, "error"),
+                false => self.gate.release(&receipt, Outcome::Forwarded, "ok".to_owned()),
+            }
+        }
+    }
+
+    /// The answers to these were not passed on after all.
+    pub(super) fn unsettle(&self, settled: Vec<Settled>) {
+        for Settled { id, request, .. } in settled {
+            self.state().open_requests.reopen(id, request);
+        }
+    }
+}
+
+/// Whether a rule speaks of `method`, and it is one that servers send. What clients send,
+/// too (`ping`), is decided as they send it.
+fn is_judged(policy: &Policy, method: &str) -> bool {
+    policy.concerns_method(method) && !McpRequest::is_of_clients(method)
+}
+
+/// The client is told this in place of the answer `raw`, which may be a line.
+fn answered_instead(raw: &[u8], answer: Reply, heard: &mut Heard) -> Fate {
+    let told = reply::lines(&[answer], false);
+    heard.mark.rows.extend(told.mark.rows);
+    heard.mark.speaker = Speaker::Gate;
+    let end: &[u8] = if raw.ends_with(b"\n") { b"\n" } else { b"" };
+    Fate::Rewritten([told.bytes.trim_ascii_end(), end].concat())
+}

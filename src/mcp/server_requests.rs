@@ -1,0 +1,337 @@
+//! What a server asks of its client, read as strictly as what a client sends.
+//!
+//! A server asks in three ways: by a request of its own, by `inputRequests` in a result
+//! or a task (2026-07-28), and by `elicitations` in an error (2025-11-25, error -32042).
+//! This is read only where a rule speaks of such a method; what some client could read as
+//! another message than was judged is then a fault, as it is in [`super::envelope`]. Pure.
+
+use super::envelope::{self, Content, Fault, Frame, Framing, Message, PROTOTYPE, exact};
+use crate::fold::fold;
+use crate::json::{Json, JsonError, Object, Reader};
+
+/// What one message may ask within an answer; beyond it the message is a fault.
+pub const MAX_ASKED: usize = 100;
+
+/// What a server asks for within an answer (2026-07-28, "Multi Round-Trip Requests").
+const INPUT: &str = "inputRequests";
+
+/// The task that a result or a notification describes may need input, too.
+const TASK: &str = "task";
+
+/// What a server asks for within an error (2025-11-25, `URLElicitationRequiredError`).
+const ELICITATIONS: &str = "elicitations";
+
+/// By which method each of [`ELICITATIONS`] would have been asked.
+const ELICIT: &str = "elicitation/create";
+
+/// Members of a result that decide what it asks.
+const ASKING_KEYS: [&str; 3] = [INPUT, TASK, PROTOTYPE];
+
+/// The same of what a task says, and of an error's data.
+const TASK_KEYS: [&str; 2] = [INPUT, PROTOTYPE];
+const ERROR_KEYS: [&str; 2] = ["data", PROTOTYPE];
+const DATA_KEYS: [&str; 2] = [ELICITATIONS, PROTOTYPE];
+
+/// Members of a request within an answer.
+const REQUEST_KEYS: [&str; 3] = ["method", "params", PROTOTYPE];
+
+/// Members without which nobody takes an object for a message.
+const MESSAGE_KEYS: [&str; 4] = ["method", "result", "error", PROTOTYPE];
+
+/// One message of a server's.
+#[derive(Debug)]
+pub struct Said<'m> {
+    /// What it is.
+    pub message: Message<'m>,
+    /// What it asks for within what it says.
+    pub asked: Vec<Asked>,
+}
+
+/// A request within an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The method, exactly as written.
+    pub method: String,
+    /// The parameters; empty where there are none.
+    pub params: Object,
+}
+
+/// Reads one message, which is no array. `None` for what no client takes for a message:
+/// a line of a log, a page of HTML, an object that neither asks nor answers.
+///
+/// # Errors
+/// [`Fault`] for whatever two clients might read differently.
+pub fn read(message: &[u8], framing: Framing) -> Result<Option<Said<'_>>, Fault> {
+    let is_whole = !framing.breaks(message.trim_ascii_end());
+    if memchr::memchr(b'{', message).is_none() || is_whole && says_nothing(message) {
+        return Ok(None);
+    }
+    let read = match envelope::read(message, false, framing) {
+        Ok(Frame::Single(read)) => read,
+        Ok(Frame::Blank | Frame::Batch(_)) => return Ok(None),
+        Err(unreadable) => return Err(unreadable.fault),
+    };
+    let asked = asked_in(message, &read.content)?;
+    Ok(Some(Said { message: read, asked }))
+}
+
+/// Whether it is an object without anything that makes it a message.
+fn says_nothing(message: &[u8]) -> bool {
+    let mut says = false;
+    let read = Reader::new(message).and_then(|mut reader| {
+        reader.object(|reader, key| {
+            let folded = fold(key);
+            says |= MESSAGE_KEYS.iter().any(|known| fold(known) == folded);
+            reader.raw().map(drop)
+        })?;
+        reader.finish()
+    });
+    read.is_ok() && !says
+}
+
+fn asked_in(message: &[u8], content: &Content<'_>) -> Result<Vec<Asked>, Fault> {
+    let mut asked = Vec::new();
+    let mut reader = Reader::new(message)?;
+    // No member stands here twice, and none in disguise: the envelope was read.
+    reader.object(|reader, key| match (key, content) {
+        ("result", Content::Response { .. }) | ("params", Content::Other(_)) => {
+            of_result(reader, &mut asked)
+        }
+        ("error", Content::Response { .. }) => of_error(reader, &mut asked),
+        _ => skip(reader),
+    })?;
+    match asked.len() > MAX_ASKED {
+        true => Err(Fault::request(format!("it asks for more than {MAX_ASKED} things at once"))),
+        false => Ok(asked),
+    }
+}
+
+fn of_result(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault> {
+    members(reader, &ASKING_KEYS, "the result", |reader, key| match key {
+        INPUT => of_input(reader, asked),
+        _ => members(reader, &TASK_KEYS, "the task", |reader, _| of_input(reader, asked)),
+    })
+}
+
+fn of_error(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault> {
+    members(reader, &ERROR_KEYS, "the error", |reader, _| {
+        members(reader, &DATA_KEYS, "the error's data", |reader, _| match reader.value()? {
+            Json::Array(elicitations) => {
+                for elicitation in elicitations {
+                    let params = object(elicitation, "an element of `elicitations`")?;
+                    asked.push(Asked { method: ELICIT.to_owned(), params });
+                }
+                Ok(())
+            }
+            Json::Null => Ok(()),
+            _ => Err(Fault::request("`elicitations` is not an array")),
+        })
+    })
+}
+
+/// `{"name": {"method": …, "params": …}, …}`
+fn of_input(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault> {
+    let requests = match reader.value()? {
+        Json::Null => return Ok(()),
+        requests => object(requests, "`inputRequests`")?,
+    };
+    for (name, request) in requests.iter() {
+        if name == PROTOTYPE {
+            return Err(Fault::request(format!("`{PROTOTYPE}` in `inputRequests`")));
+        }
+        let mut request = object(request.clone(), "an input request")?;
+        for (key, _) in request.iter() {
+            exact(&REQUEST_KEYS, key, "an input request")?;
+        }
+        let method = match request.take("method") {
+            Some(Json::String(method)) => envelope::known_method(method)?,
+            _ => return Err(Fault::request("an input request without a `method`")),
+        };
+        let params = envelope::object_or_none(request.take("params"), "params")?;
+        asked.push(Asked { method, params });
+    }
+    Ok(())
+}
+
+/// Visits those members of the object that starts here which are `known`, each at most
+/// once; what is no object has none.
+fn members<'j>(
+    reader: &mut Reader<'j>,
+    known: &'static [&'static str],
+    place: &str,
+    mut visit: impl FnMut(&mut Reader<'j>, &'static str) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if !reader.at_object()? {
+        return skip(reader);
+    }
+    let mut seen = Vec::new();
+    reader.object(|reader, key| match exact(known, key, place)? {
+        Some(key) if seen.contains(&key) => Err(envelope::twice(key, place)),
+        Some(key) => {
+            seen.push(key);
+            visit(reader, key)
+        }
+        None => skip(reader),
+    })
+}
+
+fn skip(reader: &mut Reader<'_>) -> Result<(), Fault> {
+    reader.raw().map(drop).map_err(|error: JsonError| error.into())
+}
+
+fn object(value: Json, what: &str) -> Result<Object, Fault> {
+    match value {
+        Json::Object(object) => Ok(object),
+        _ => Err(Fault::request(format!("{what} is not an object"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    /// What is asked, each as its method and its parameters; `None` for no message.
+    fn asked(message: &str) -> Result<Option<Vec<String>>, String> {
+        let said = read(message.as_bytes(), Framing::Lines).map_err(|fault| fault.what)?;
+        Ok(said.map(|said| {
+            let own = match said.message.content {
+                Content::Other(other) => Some((other.params().unwrap(), other.method)),
+                _ => None,
+            };
+            let within = said.asked.into_iter().map(|asked| (asked.params, asked.method));
+            let all = own.into_iter().chain(within);
+            all.map(|(params, method)| format!("{method} {}", Json::Object(params))).collect()
+        }))
+    }
+
+    #[test]
+    fn a_server_asks_in_three_ways() {
+        let form = r#"{"method":"elicitation/create","params":{"message":"m"}}"#;
+        for (message, expected) in [
+            (r#"{"id":1,"method":"roots/list"}"#.to_owned(), vec!["roots/list {}"]),
+            (r#"{"id":1,"result":{"content":[],"inputRequests":null}}"#.to_owned(), vec![]),
+            (
+                format!(r#"{{"id":1,"result":{{"inputRequests":{{"a":{form},"b":{{"method":"roots/list"}}}}}}}}"#),
+                vec![r#"elicitation/create {"message":"m"}"#, "roots/list {}"],
+            ),
+            (
+                format!(r#"{{"id":1,"result":{{"task":{{"taskId":"t","inputRequests":{{"a":{form}}}}}}}}}"#),
+                vec![r#"elicitation/create {"message":"m"}"#],
+            ),
+            (
+                r#"{"method":"notifications/tasks","params":{"inputRequests":{"a":{"method":"roots/list"}}}}"#.to_owned(),
+                vec![
+                    r#"notifications/tasks {"inputRequests":{"a":{"method":"roots/list"}}}"#,
+                    "roots/list {}",
+                ],
+            ),
+            (
+                r#"{"id":1,"error":{"code":-32042,"data":{"elicitations":[{"mode":"url","url":"u"}]}}}"#.to_owned(),
+                vec![r#"elicitation/create {"mode":"url","url":"u"}"#],
+            ),
+            (r#"{"id":1,"error":{"code":-32042,"data":"elicitations"}}"#.to_owned(), vec![]),
+            // Whatever a tool's own data are called.
+            (r#"{"id":1,"result":{"structuredContent":{"inputRequests":1}}}"#.to_owned(), vec![]),
+        ] {
+            let expected = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(asked(&message), Ok(Some(expected)), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_clients_might_read_otherwise_is_a_fault() {
+        for message in [
+            r#"{"id":1,"Method":"roots/list"}"#,
+            r#"{"id":1,"method":"ping","method":"roots/list"}"#,
+            r#"{"id":1,"method":"Roots/List"}"#,
+            r#"{"id":1,"method":["roots/list"]}"#,
+            r#"{"id":1,"id":2,"method":"roots/list"}"#,
+            r#"{"id":1.0,"method":"roots/list"}"#,
+            r#"{"id":1,"method":"roots/list","result":{}}"#,
+            r#"{"id":1,"method":"roots/list","params":[]}"#,
+            r#"{"id":1,"method":"roots/list","params":{"a":1,"A":2}}"#,
+            r#"{"__proto__":{"method":"roots/list"},"id":1}"#,
+            r#"{"id":1,"result":{},"result":{}}"#,
+            r#"{"id":1,"result":{"inputrequests":{}}}"#,
+            r#"{"id":1,"result":{"inputRequests":{},"inputRequests":{}}}"#,
+            r#"{"id":1,"result":{"inputRequests":[]}}"#,
+            r#"{"id":1,"result":{"inputRequests":{"a":[]}}}"#,
+            r#"{"id":1,"result":{"inputRequests":{"a":{}}}}"#,
+            r#"{"id":1,"result":{"inputRequests":{"a":{"Method":"roots/list"}}}}"#,
+            r#"{"id":1,"result":{"inputRequests":{"a":{"method":"Roots/list"}}}}"#,
+            r#"{"id":1,"result":{"inputRequests":{"a":{"method":"x","params":1}}}}"#,
+            r#"{"id":1,"result":{"inputRequests":{"__proto__":{"method":"x"}}}}"#,
+            r#"{"id":1,"result":{"__proto__":{"inputRequests":{}}}}"#,
+            r#"{"id":1,"result":{"task":{"InputRequests":{}}}}"#,
+            r#"{"id":1,"error":{"data":{"Elicitations":[]}}}"#,
+            r#"{"id":1,"error":{"data":{"elicitations":{}}}}"#,
+            r#"{"id":1,"error":{"data":{"elicitations":[1]}}}"#,
+            r#"[{"id":1,"method":"roots/list"}]"#,
+            r#"x {"id":1,"method":"roots/list"}"#,
+            "{\"id\":1,\"x\":\r{\"id\":1,\"method\":\"roots/list\"}\r,\"result\":1}",
+            r#"{"id":1,"result":"\ud800"}"#,
+        ] {
+            assert!(asked(message).is_err(), "{message}: {:?}", asked(message));
+        }
+        let many: serde_json::Map<_, _> =
+            (0..=MAX_ASKED).map(|n| (n.to_string(), json!({"method": "x"}))).collect();
+        let message = json!({"id": 1, "result": {"inputRequests": many}}).to_string();
+        assert!(asked(&message).unwrap_err().contains("more than"));
+    }
+
+    #[test]
+    fn what_nobody_takes_for_a_message_is_none() {
+        for line in [
+            "",
+            "listening on stdio",
+            "[1,",
+            r#"{"level":"info","message":"started"}"#,
+            r#"{"detail":"Method Not Allowed"}"#,
+            "<html><body>502</body></html>",
+        ] {
+            assert_eq!(asked(line), Ok(None), "{line}");
+        }
+    }
+
+    proptest! {
+        /// Whatever lenient readers might find is found, or the message is a fault.
+        #[test]
+        fn nothing_is_asked_unseen(
+            keys in proptest::collection::vec(
+                prop_oneof![
+                    Just("id"), Just("method"), Just("Method"), Just("method\\u0000"),
+                    Just("\\u006dethod"), Just("params"), Just("result"), Just("jsonrpc"),
+                ],
+                1..6,
+            ),
+            values in proptest::collection::vec(
+                prop_oneof![
+                    Just("1"), Just("\"roots/list\""), Just("\"ROOTS/list\""), Just("null"),
+                    Just("{\"inputRequests\":{\"a\":{\"method\":\"roots/list\"}}}"),
+                    Just("{\"InputRequests\":{\"a\":{\"method\":\"roots/list\"}}}"),
+                ],
+                6,
+            ),
+        ) {
+            let plain = |key: &str| key.replace("\\u006d", "m").replace("\\u0000", "").to_lowercase();
+            let pairs = || keys.iter().zip(&values).map(|(key, value)| (plain(key), *value));
+            let message = keys.iter().zip(&values).map(|(key, value)| format!("\"{key}\":{value}"));
+            let message = format!("{{{}}}", message.collect::<Vec<_>>().join(","));
+            // The most lenient reader: any spelling of a key, any of several.
+            let holds = |name: &str, fits: &dyn Fn(&str) -> bool| {
+                pairs().any(|(key, value)| key == name && fits(value))
+            };
+            let is_asking = |value: &str| value.contains("nputRequests");
+            let asks = holds("method", &|value| value.eq_ignore_ascii_case("\"roots/list\""))
+                || holds("result", &is_asking)
+                || holds("method", &|value| value.starts_with('"')) && holds("params", &is_asking);
+            let found = asked(&message);
+            if asks && let Ok(found) = &found {
+                let found = found.clone().unwrap_or_default();
+                prop_assert!(found.iter().any(|one| one.starts_with("roots/list")), "{message}: {found:?}");
+            }
+        }
+    }
+}
