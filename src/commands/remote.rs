@@ -203,11 +203,12 @@ fn expanded(value: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<S
     Ok(out)
 }
 
-/// Shows the remote server to the client at standard input and output.
+/// Shows the remote server to the client at standard input and output. Once it is told to
+/// stop, what is under way may take `drain`.
 pub(super) async fn over_stdio(
     remote: Arc<Remote>,
     settings: &relay::Settings,
-    transport: cli::Transport,
+    (transport, drain): (cli::Transport, Duration),
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
     let (says, hears) = os::stdio().context("cannot use standard input and output")?;
@@ -216,7 +217,8 @@ pub(super) async fn over_stdio(
         cli::Transport::Http => Transport::Streamable,
         cli::Transport::Sse => Transport::Sse,
     };
-    let client = PipedClient::new(remote, settings.agent.clone(), transport, settings.max_message);
+    let limits = (settings.max_message, drain);
+    let client = PipedClient::new(remote, settings.agent.clone(), transport, limits);
     let stop = async {
         told.next().await;
     };

@@ -104,7 +104,11 @@ fn serve_http(
                 runtime.block_on(remote::over_http(backend, of_relay, of_refusals, (args, drain)))
             } else {
                 hint_at_client();
-                runtime.block_on(remote::over_stdio(remote, of_relay, args.remote.transport))
+                runtime.block_on(remote::over_stdio(
+                    remote,
+                    of_relay,
+                    (args.remote.transport, drain),
+                ))
             }
         }
     };

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
@@ -53,7 +54,7 @@ pub struct Client {
     /// By [`workers::current`]: a connection belongs to the thread that opened it.
     pools: Arc<[legacy::Client<WithTimeout<HttpsConnector<Connector>>, Body>]>,
     /// Whether what is under way is given up.
-    stop: Arc<watch::Sender<bool>>,
+    stop: Arc<ArcSwap<watch::Sender<bool>>>,
 }
 
 /// Why there is no client.
@@ -126,14 +127,19 @@ impl Client {
             .http2_initial_stream_window_size(MAX_UNTAKEN_STREAM)
             .http2_initial_connection_window_size(MAX_UNTAKEN_STREAMS);
         let pool = |_| builder.build(connector.clone());
-        let stop = Arc::new(watch::Sender::new(false));
+        let stop = Arc::new(ArcSwap::from_pointee(watch::Sender::new(false)));
         Self { pools: (0..=workers::MAX_WORKERS).map(pool).collect(), stop }
     }
 
     /// Breaks off whatever is under way, and what will be: [`SendError::Stopped`], and
     /// bodies of answers end with [`body::Stopped`].
     pub fn give_up(&self) {
-        self.stop.send_replace(true);
+        self.stop.load().send_replace(true);
+    }
+
+    /// Breaks off whatever is under way, in the same way; what is sent later goes out.
+    pub fn break_off(&self) {
+        self.stop.swap(Arc::new(watch::Sender::new(false))).send_replace(true);
     }
 
     /// Sends `request` as it is and waits for the head of the answer for
@@ -153,7 +159,7 @@ impl Client {
         let pool = self.pools.get(workers::current());
         // Begun here, so that what is waited for does not hold the request.
         let answer = pool.map(|pool| pool.request(request));
-        let mut stop = self.stop.subscribe();
+        let mut stop = self.stop.load().subscribe();
         async move {
             let answer = answer.ok_or_else(|| SendError::Connect("no such worker".to_owned()))?;
             let in_time = async {

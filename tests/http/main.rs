@@ -42,6 +42,8 @@ mod server_requests;
 #[cfg(test)]
 mod sse;
 #[cfg(test)]
+mod stopped;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

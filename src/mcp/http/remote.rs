@@ -130,6 +130,11 @@ impl Remote {
         self.link.give_up();
     }
 
+    /// The same, and what comes later goes out.
+    pub(super) fn break_off(&self) {
+        self.link.break_off();
+    }
+
     /// Ends every conversation. A renewal of the login has a second
     /// to come to its end.
     pub async fn close(&self) {

@@ -2,6 +2,7 @@
 //! comes back is written as lines.
 
 mod answers;
+mod ending;
 mod streams;
 
 use std::collections::{HashMap, HashSet};
@@ -95,6 +96,8 @@ pub struct PipedClient {
     transport: Transport,
     max_message: usize,
     last_answers: Duration,
+    /// How long they may take once this process was told to stop.
+    drain: Duration,
     to_client: Queue<Bytes>,
     /// The client does not read any more.
     client_gone: Notify,
@@ -138,13 +141,14 @@ struct Answer {
 }
 
 impl PipedClient {
-    /// The client `agent` of `remote`.
+    /// The client `agent` of `remote`, of messages of at most `max_message` bytes. Once this
+    /// process was told to stop, what is under way may take `drain`.
     #[must_use]
     pub fn new(
         remote: Arc<Remote>,
         agent: Agent,
         transport: Transport,
-        max_message: usize,
+        (max_message, drain): (usize, Duration),
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
@@ -152,6 +156,7 @@ impl PipedClient {
             transport,
             max_message,
             last_answers: LAST_ANSWERS,
+            drain,
             to_client: Queue::new(),
             client_gone: Notify::new(),
             server_gone: Notify::new(),
@@ -187,48 +192,40 @@ impl PipedClient {
             () = self.server_gone.notified() => End::Server,
             () = &mut told => End::Told,
         };
-        if end == End::Client {
+        if end != End::Server {
             self.end_listening();
-            let all = async {
+            let mut answered = std::pin::pin!(async {
                 let _ = (&mut ordered).await;
                 while posts.join_next().await.is_some() {}
                 self.answered_on_stream().await;
-            };
+            });
+            let patience = if end == End::Told { self.drain } else { self.last_answers };
             tokio::select! {
-                done = timeout(self.last_answers, all) => {
-                    if done.is_err() {
-                        let _ = timeout(LAST_WORDS, self.give_up()).await;
+                done = timeout(patience, &mut answered) => match (done, end) {
+                    (Ok(()), _) => {}
+                    (Err(_), End::Told) => self.break_off(&mut answered).await,
+                    (Err(_), _) => {
+                        let words = unanswered_within(self.last_answers);
+                        let _ = timeout(LAST_WORDS, self.give_up(&words)).await;
                     }
-                }
+                },
                 () = client.gone => {}
                 () = self.client_gone.notified() => {}
                 () = self.server_gone.notified() => {}
-                () = &mut told => end = End::Told,
+                // Whoever says its last before that is in a hurry.
+                () = &mut told, if end != End::Told => {
+                    end = End::Told;
+                    self.break_off(&mut answered).await;
+                }
             }
         }
         posts.abort_all();
         ordered.abort();
-        self.take_leave().await;
+        self.take_leave(if end == End::Told { LAST_WORDS } else { FAREWELL }).await;
         self.to_client.close();
         let _ = timeout(LAST_WORDS, writing).await;
         self.remote.close().await;
         end
-    }
-
-    /// Tells of what has no answer when the client has said its last long ago.
-    async fn give_up(&self) {
-        let unanswered: HashSet<Key> = {
-            let mut state = self.state();
-            let on_stream = std::mem::take(&mut state.on_stream);
-            let waits = |it: &UnderWay| !it.post.is_finished() && !it.is_settled && !it.listens;
-            let under_way = state.posts.iter().filter(|(_, it)| waits(it));
-            under_way.map(|(id, _)| id.clone()).chain(on_stream).collect()
-        };
-        let words = unanswered_within(self.last_answers);
-        tracing::warn!(requests = unanswered.len(), "{words}");
-        for id in unanswered {
-            self.tell_failed(Some(id.as_bytes()), &words).await;
-        }
     }
 
     fn write<W: AsyncWrite + Unpin + Send + 'static>(
@@ -452,25 +449,6 @@ impl PipedClient {
         if told >= REMINDERS {
             self.server_gone.notify_one();
         }
-    }
-
-    fn end_listening(&self) {
-        let state = self.state();
-        let listening = state.posts.values().filter(|under_way| under_way.listens);
-        listening.for_each(|under_way| under_way.post.abort());
-    }
-
-    async fn take_leave(&self) {
-        let (listener, session) = {
-            let mut state = self.state();
-            (state.listener.take(), state.session.is_some())
-        };
-        if session {
-            let nothing = Bytes::new();
-            let farewell = self.exchange(Method::DELETE, &nothing, None);
-            let _ = timeout(FAREWELL, farewell).await;
-        }
-        listener.inspect(AbortHandle::abort);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

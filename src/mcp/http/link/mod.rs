@@ -94,6 +94,11 @@ impl Link {
         self.client.give_up();
     }
 
+    /// Breaks off what is under way, and nothing that comes later.
+    pub(super) fn break_off(&self) {
+        self.client.break_off();
+    }
+
     /// Ends what the gate itself opened.
     pub(super) fn close(self: &Arc<Self>) {
         self.down.take_all().into_iter().for_each(|one| self.farewell(&one));

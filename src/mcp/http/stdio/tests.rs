@@ -36,7 +36,12 @@ async fn what_has_no_answer_long_after_the_end_of_the_input_is_told_of() {
             open.push(stream);
         }
     });
-    let mut piped = PipedClient::new(remote, Agent::default(), Transport::Streamable, 4 << 20);
+    let mut piped = PipedClient::new(
+        remote,
+        Agent::default(),
+        Transport::Streamable,
+        (4 << 20, Duration::ZERO),
+    );
     Arc::get_mut(&mut piped).unwrap().last_answers = Duration::from_millis(200);
     let (client, gate) = tokio::io::duplex(1 << 16);
     let (read, write) = tokio::io::split(gate);
