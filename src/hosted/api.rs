@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::registration::{Registration, Tool};
+use super::registration::{Registration, RegistrationError, Tool};
 use super::revocation::until_revoked;
 use super::{Barred, Hosted};
 use crate::action::{Agent, Malformed};
@@ -22,6 +22,7 @@ use crate::json::object;
 use crate::keys::AGENT_KEY;
 use crate::mcp::http::front;
 use crate::net::body::hold;
+use crate::policy::book::BookError;
 use crate::rest::identify;
 use crate::rest::inbound::Fault;
 use crate::rest::reply::{self, Dialect};
@@ -207,7 +208,15 @@ pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request
             let registered = ServerRegistered { status, name, url, tools_registered, auto_policy };
             Json(registered).into_response()
         }
-        Ok(Err(error)) => problem(StatusCode::BAD_REQUEST, "not_registered", &error.to_string()),
+        Ok(Err(error)) => {
+            let (status, code) = match &error {
+                RegistrationError::Unkept { .. } | RegistrationError::Policy(BookError::Io(_)) => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, "not_kept")
+                }
+                _ => (StatusCode::BAD_REQUEST, "not_registered"),
+            };
+            problem(status, code, &error.to_string())
+        }
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed"),
     }
 }

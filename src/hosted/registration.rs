@@ -92,9 +92,14 @@ pub enum RegistrationError {
         /// Why.
         error: io::Error,
     },
-    /// It cannot be kept.
-    #[error("it cannot be kept: {0}")]
-    Unkept(io::Error),
+    /// What has changed holds until the gate ends, and cannot be kept.
+    #[error("{file}: {error}; this change holds until the gate ends: mend that, and make it again")]
+    Unkept {
+        /// Where it would be kept.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The policy made from the hints cannot be put in force.
     #[error("the policy made from the hints: {0}")]
     Policy(CatalogError),
@@ -172,7 +177,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Registration>, RegistrationError> 
 pub(super) fn write(file: &Path, kept: &[&Registration]) -> Result<(), RegistrationError> {
     let text = serde_json::to_vec_pretty(kept).map_err(io::Error::from);
     let written = text.and_then(|text| replace(file, &text, private(&mut OpenOptions::new())));
-    written.map_err(RegistrationError::Unkept)
+    written.map_err(|error| RegistrationError::Unkept { file: file.to_owned(), error })
 }
 
 #[cfg(test)]

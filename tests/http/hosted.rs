@@ -109,6 +109,28 @@ fn a_registered_server_is_gated_for_agents() {
     drop(gate.home);
 }
 
+/// As on a disk that is full: the request is not at fault, and what holds until the gate
+/// ends is told.
+#[test]
+fn a_registration_that_cannot_be_kept_is_told_apart_from_a_wrong_one() {
+    let gate = Serve::start(tempfile::tempdir().unwrap());
+    let in_the_way = gate.home.path().join("mcp-servers.json");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let registration = json!({"name": "s", "url": "http://127.0.0.1:9/mcp"});
+    let unkept = gate.request("POST", "/mcp/servers", MASTER, &registration);
+    assert_eq!(
+        (unkept.status, &unkept.message()["error"]),
+        (500, &json!("not_kept")),
+        "{unkept:?}"
+    );
+    let detail = unkept.message()["detail"].to_string();
+    assert!(detail.contains("mcp-servers.json") && detail.contains("until the gate ends"));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &registration).status, 200);
+    let wrong = json!({"name": "s", "url": "ftp://127.0.0.1"});
+    assert_eq!(gate.request("POST", "/mcp/servers", MASTER, &wrong).status, 400);
+}
+
 /// Whoever is not let in any more does not listen on either, to a server that says
 /// nothing just then as to any other.
 #[test]

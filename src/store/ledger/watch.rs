@@ -69,13 +69,15 @@ impl Ledger {
 
     /// Notes beside the database that it has the entry of `mark`, which is on the disk. The
     /// caller holds the lock.
-    pub(in crate::store) fn keep(&mut self, mark: &Mark) {
-        if self.identity == mark.identity && self.check_files().is_ok() {
-            self.note(&mark.head);
-            if let Err(error) = self.keep_key() {
-                tracing::error!("{error}");
-            }
+    ///
+    /// # Errors
+    /// Where its key is another one, or cannot be put back: it is not opened again then.
+    pub(in crate::store) fn keep(&mut self, mark: &Mark) -> Result<(), StoreError> {
+        if self.identity != mark.identity || self.check_files().is_err() {
+            return Ok(());
         }
+        self.note(&mark.head);
+        self.keep_key().inspect_err(|error| tracing::error!("{error}"))
     }
 
     /// Notes the newest entry where it holds until the machine starts again. The caller holds

@@ -18,10 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Pauses between two looks at who has the ledger.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What came of the last try to write.
+/// What came of the last try to write, and what is wrong with the key: rows are written
+/// without a look at its file.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     last: Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    key: Mutex<Option<StoreError>>,
 }
 
 impl Standing {
@@ -30,12 +32,25 @@ impl Standing {
         *self.last() = Some((Instant::now(), came));
     }
 
+    /// Notes what came of a look at the key.
+    pub(super) fn note_key(&self, came: Result<(), StoreError>) {
+        *self.key() = came.err();
+    }
+
+    fn key(&self) -> MutexGuard<'_, Option<StoreError>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn last(&self) -> MutexGuard<'_, Option<(Instant, Result<(), StoreError>)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What came of the last try, where it is not older than `fresh`.
+    /// What came of the last try, where it is not older than `fresh`; `None`, too, where
+    /// something was wrong with the key: it is looked at again.
     fn within(&self, fresh: Duration) -> Option<Result<(), StoreError>> {
+        if self.key().is_some() {
+            return None;
+        }
         let last = self.last();
         let (_, came) = last.as_ref().filter(|(at, _)| at.elapsed() < fresh)?;
         Some(came.clone())
@@ -92,7 +107,9 @@ impl Shared {
             ledger.transact(PATIENCE, |transaction| transaction.put_trial())?;
             ledger.transact(PATIENCE, |transaction| transaction.remove_trial())?;
         }
-        ledger.transact(PATIENCE, |transaction| transaction.keep_key())?;
+        let key = ledger.transact(PATIENCE, |transaction| transaction.keep_key());
+        self.standing.note_key(key.clone());
+        key?;
         // By another connection, which remembers no page.
         Reader::open(&self.path)?.newest_id().map(drop)
     }
@@ -200,6 +217,23 @@ mod tests {
         assert_eq!(std::fs::read(&key).unwrap(), secret, "at the end, too");
         assert!(holds(&path));
         assert_eq!(rows(&path), 3);
+    }
+
+    #[test]
+    fn another_key_shows_while_rows_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (folder.path().join("audit.db"), folder.path().join("audit.key"));
+        let store = open(&path);
+        record(&store, draft("a")).unwrap();
+        let secret = std::fs::read(&key).unwrap();
+        std::fs::write(&key, [1; 32]).unwrap();
+        // What is done every two seconds where rows are written.
+        store.writer.shared.note_newest();
+        record(&store, draft("b")).unwrap();
+        let wrong = store.check().unwrap_err().to_string();
+        assert!(wrong.contains("audit.key"), "{wrong}");
+        std::fs::write(&key, secret).unwrap();
+        assert_eq!(store.check(), Ok(()), "it is looked at again");
     }
 
     /// Nothing that is in the file runs; were it to, no row would be taken for written.

@@ -56,7 +56,7 @@ impl Shared {
         if synced(files) {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
-                ledger.keep(mark);
+                self.standing.note_key(ledger.keep(mark));
             }
         }
     }
@@ -76,7 +76,7 @@ impl Shared {
     pub(super) fn note_end(&self, ledger: &mut Ledger) {
         let mark = ledger.mark();
         if synced(ledger.files()) {
-            ledger.keep(&mark);
+            self.standing.note_key(ledger.keep(&mark));
         }
     }
 }
