@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Body;
-use super::body::{self, Stalled, Unfit};
+use super::body::{self, HoldError, Stalled, UNTAKEN, Unfit};
 use super::connect::{Connector, WithTimeout};
 use super::keepalive;
 use super::workers;
@@ -81,6 +81,9 @@ pub enum SendError {
     /// This process ends; the request may have arrived.
     #[error("{}", body::Stopped)]
     Stopped,
+    /// There is the answer, but no memory to hold it.
+    #[error("{UNTAKEN}")]
+    Untaken,
     /// No answer in time; the request may have arrived.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -178,6 +181,16 @@ impl Client {
                 upload.answered(&answer);
             }
             Ok(answer)
+        }
+    }
+}
+
+/// Of an answer that could not be held.
+impl From<&HoldError> for SendError {
+    fn from(error: &HoldError) -> Self {
+        match error {
+            HoldError::Untaken => Self::Untaken,
+            error => Self::Broken(error.to_string()),
         }
     }
 }

@@ -112,7 +112,7 @@ impl UpstreamError {
             SendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             SendError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             SendError::Unfit(_) => StatusCode::BAD_REQUEST,
-            SendError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            SendError::Stopped | SendError::Untaken => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Connect(_) | SendError::Broken(_) => StatusCode::BAD_GATEWAY,
         }
     }

@@ -5,7 +5,8 @@
 //! before the first that does not hold. So what is overwritten meanwhile would be read for
 //! good, and what is written after it be lost. The file's header changes when the log
 //! starts over, and a frame that is committed never does before that
-//! (<https://sqlite.org/walformat.html>).
+//! (<https://sqlite.org/walformat.html>). So the last one is looked at with every commit, and
+//! the checksums of all now and then.
 
 use std::fs::File;
 use std::io;
@@ -67,6 +68,15 @@ impl WalCheck {
         makes_sense
     }
 
+    /// What is in the file, to be looked at while others write behind it.
+    pub(super) fn walk(&self, wal: Wal, page_size: u64) -> io::Result<Walk> {
+        let mut header = [0; HEADER];
+        if wal.pages > 0 {
+            read_at(&self.file, &mut header, 0)?;
+        }
+        Ok(Walk { file: self.file.try_clone()?, header, frames: wal.pages, page_size })
+    }
+
     /// Whether a frame that was seen is there, in a file with the header that it had.
     fn has(&self, seen: &Seen, page_size: u64) -> bool {
         self.frame(seen.frames, page_size) == Some(seen.frame)
@@ -89,6 +99,70 @@ impl WalCheck {
         read_at(&self.file, &mut frame, at).ok()?;
         Some(frame)
     }
+}
+
+/// The frames that a file has at one moment.
+#[derive(Debug)]
+pub(super) struct Walk {
+    file: File,
+    header: [u8; HEADER],
+    frames: i64,
+    page_size: u64,
+}
+
+impl Walk {
+    /// Whether the frames are as they were written: each has the checksum of all before it.
+    /// So they are where the log has started over meanwhile.
+    pub(super) fn is_whole(&self) -> bool {
+        self.holds().unwrap_or_default() || self.has_started_over()
+    }
+
+    fn holds(&self) -> Option<bool> {
+        if self.frames <= 0 {
+            return Some(true);
+        }
+        let is_big_endian = self.header.get(3)? & 1 == 1;
+        let mut sum = checksum(is_big_endian, (0, 0), self.header.get(..24)?);
+        let mut holds = self.header.get(24..)? == stored(sum);
+        let size = FRAME + usize::try_from(self.page_size).ok()?;
+        let mut frame = vec![0; size];
+        for number in 0..u64::try_from(self.frames).ok()? {
+            read_at(&self.file, &mut frame, HEADER as u64 + number * size as u64).ok()?;
+            sum = checksum(is_big_endian, sum, frame.get(..8)?);
+            sum = checksum(is_big_endian, sum, frame.get(FRAME..)?);
+            holds &= frame.get(8..16) == self.header.get(16..24);
+            holds &= frame.get(16..FRAME)? == stored(sum);
+            if !holds {
+                break;
+            }
+        }
+        Some(holds)
+    }
+
+    fn has_started_over(&self) -> bool {
+        let mut header = [0; HEADER];
+        read_at(&self.file, &mut header, 0).is_ok() && header != self.header
+    }
+}
+
+/// The checksum of `bytes` behind those of `sum`, which are whole pairs of words.
+fn checksum(is_big_endian: bool, (mut first, mut second): (u32, u32), bytes: &[u8]) -> (u32, u32) {
+    let word = |word: [u8; 4]| match is_big_endian {
+        true => u32::from_be_bytes(word),
+        false => u32::from_le_bytes(word),
+    };
+    for pair in bytes.chunks_exact(8) {
+        if let [a, b, c, d, e, f, g, h] = *pair {
+            first = first.wrapping_add(word([a, b, c, d])).wrapping_add(second);
+            second = second.wrapping_add(word([e, f, g, h])).wrapping_add(first);
+        }
+    }
+    (first, second)
+}
+
+/// A checksum as it stands in the file.
+fn stored((first, second): (u32, u32)) -> [u8; 8] {
+    (u64::from(first) << 32 | u64::from(second)).to_be_bytes()
 }
 
 impl Seen {

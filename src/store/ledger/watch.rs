@@ -4,6 +4,7 @@ use super::super::StoreError;
 use super::super::files::{Files, Identity, Look};
 use super::super::keyring::keep_key;
 use super::super::schema::{self, Wal};
+use super::super::trail::Walk;
 use super::{Head, Ledger};
 
 /// The newest entry of a database at one moment.
@@ -22,7 +23,7 @@ impl Ledger {
         let wal = self.wal().map_err(|error| self.write_error(&error))?;
         let look = self.files.look();
         let fits = look.wal_len >= wal.bytes(self.page_size) || self.has_whole_wal();
-        let fits = fits && (!self.overwritten || self.trail.goes_on(wal, self.page_size));
+        let fits = fits && (!self.overwritten || self.is_mended(wal));
         let is_long = look.len >= self.len || self.was_rewritten(look.len, wal);
         if look.identity == self.identity && is_long && fits {
             self.len = look.len;
@@ -31,6 +32,29 @@ impl Ledger {
         let error = self.wrong_with(&look, fits);
         self.give_up(&error);
         Err(error)
+    }
+
+    /// Whether a write-ahead log that was overwritten is as it was.
+    fn is_mended(&mut self, wal: Wal) -> bool {
+        self.trail.goes_on(wal, self.page_size) && self.is_whole(wal)
+    }
+
+    fn is_whole(&self, wal: Wal) -> bool {
+        self.trail.walk(wal, self.page_size).is_ok_and(|walk| walk.is_whole())
+    }
+
+    /// What is in the write-ahead log, to be looked at without the lock. Outside of a
+    /// transaction.
+    pub(in crate::store) fn walk(&self) -> Option<Walk> {
+        self.trail.walk(self.wal().ok()?, self.page_size).ok()
+    }
+
+    /// Looks at all of the write-ahead log, and writes no more where it was overwritten. Outside
+    /// of a transaction; the caller holds the lock.
+    pub(in crate::store) fn look_at_all(&mut self) {
+        if !self.broken && self.check_files().is_ok_and(|wal| !self.is_whole(wal)) {
+            self.find_overwritten();
+        }
     }
 
     /// Gives up a write-ahead log that is not what it was.

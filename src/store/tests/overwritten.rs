@@ -66,6 +66,34 @@ fn a_write_ahead_log_that_is_overwritten_takes_no_row() {
     }
 }
 
+/// What was overwritten in its middle shows when all of it is looked at, which is done every
+/// two seconds where rows are written.
+#[test]
+fn a_write_ahead_log_that_is_overwritten_in_its_middle_takes_no_row() {
+    for at in [32 + 24 + 100, 32 + 2 * (24 + 4096) + 8, 24] {
+        let (folder, store) = store();
+        let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
+        for _ in 0..9 {
+            record(&store, draft("a")).unwrap();
+        }
+        store.writer.look_and_note();
+        record(&store, draft("a")).unwrap();
+        let whole = fs::read(&wal).unwrap();
+        overwrite(&wal, at, b"overwritten");
+        store.writer.look_and_note();
+        for _ in 0..3 {
+            let error = record(&store, draft("b")).expect_err("it is overwritten");
+            assert!(matches!(error, StoreError::Cut { .. }), "{at}: {error}");
+        }
+        overwrite(&wal, 0, &whole);
+        record(&store, draft("c")).unwrap();
+        store.writer.look_and_note();
+        drop(store);
+        assert_eq!(rows(&path), 11, "{at}");
+        assert!(holds(&path), "{at}");
+    }
+}
+
 /// Its file is as long as it was once, so that an older copy fits into it.
 #[test]
 fn an_older_copy_of_a_write_ahead_log_takes_no_row() {
@@ -197,6 +225,9 @@ fn a_log_that_others_rewrite_all_the_time_refuses_no_row() {
             }
         });
         for n in 0..300 {
+            if n % 7 == 0 {
+                stores[n % 2].writer.look_and_note();
+            }
             let recorded = record(&stores[n % 2], draft("a"));
             // Also where it fails, so that nobody waits for it.
             written.fetch_add(if recorded.is_ok() { 1 } else { 300 }, Ordering::Relaxed);

@@ -73,6 +73,12 @@ impl Writer {
         self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner).look_every(time);
     }
 
+    /// What is done every two seconds where rows are written.
+    #[cfg(test)]
+    pub(in crate::store) fn look_and_note(&self) {
+        self.shared.note_newest();
+    }
+
     /// Sets the clock so many hours ahead.
     #[cfg(test)]
     pub(in crate::store) fn set_clock(&self, hours: i64) {

@@ -42,12 +42,23 @@ impl Shared {
         }
     }
 
-    /// Notes the newest entry beside the log.
+    /// Notes the newest entry beside the log, once all of the write-ahead log was looked at.
     pub(super) fn note_newest(&self) {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let (files, mark) = (ledger.files().clone(), ledger.mark());
+        let (files, mark, walk) = (ledger.files().clone(), ledger.mark(), ledger.walk());
         drop(ledger);
+        if walk.is_some_and(|walk| !walk.is_whole()) {
+            self.look_at_all();
+        }
         self.note(&files, &mark);
+    }
+
+    /// Under the lock nobody but a stranger writes meanwhile.
+    fn look_at_all(&self) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
+            ledger.look_at_all();
+        }
     }
 
     /// Not under the lock: nobody waits for the disk.

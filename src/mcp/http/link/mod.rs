@@ -206,7 +206,7 @@ impl Ways for LinkWays<'_> {
     }
 
     fn unreadable(error: &HoldError) -> SendError {
-        SendError::Broken(error.to_string())
+        error.into()
     }
 }
 

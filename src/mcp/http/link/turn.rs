@@ -18,7 +18,7 @@ use crate::mcp::http::remote::PATIENCE;
 use crate::mcp::http::sse::Event;
 use crate::mcp::scan::outline;
 use crate::net::Body;
-use crate::net::body::{UNTAKEN, hold_answer};
+use crate::net::body::hold_answer;
 use crate::net::client::SendError;
 use crate::net::memory::{self, SenderBudget};
 
@@ -68,13 +68,13 @@ pub(super) async fn turned(
         held = hold_answer(body, budget.as_ref(), max, PATIENCE) => held,
         () = until => Ok(Bytes::new()),
     };
-    let held = held.map_err(|error| SendError::Broken(error.to_string()))?;
+    let held = held.map_err(|error| SendError::from(&error))?;
     parts.headers.remove(CONTENT_LENGTH);
     let answers = outline(&held).is_response;
     let passed = turn(&held).unwrap_or_default();
     drop(held);
     let kept = memory::reserve(budget.as_ref(), passed, max).await;
-    let passed = kept.ok_or_else(|| SendError::Broken(UNTAKEN.to_owned()))?;
+    let passed = kept.ok_or(SendError::Untaken)?;
     parts.status = match (answers, passed.is_empty()) {
         (_, true) => StatusCode::ACCEPTED,
         (true, false) => status(&passed),
@@ -164,6 +164,25 @@ impl Turning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::memory::{MemoryBudget, SMALL};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_memory_for_it_is_not_the_servers_fault() {
+        let budget = MemoryBudget::default();
+        let _all = budget.all();
+        let budget = budget.for_sender(&"me".into());
+        for held in ["it as it came", "what it is turned into"] {
+            let long = vec![b' '; 2 * SMALL];
+            let body = if held == "it as it came" { long.clone() } else { b"{}".to_vec() };
+            let response = Response::builder().header("content-type", "application/json");
+            let response = response.body(Body::from(body)).unwrap();
+            let turn: Turn = Box::new(move |_| Some(Bytes::from(long.clone())));
+            let limits = (1 << 20, Some(budget.clone()));
+            let until = Box::pin(std::future::pending());
+            let turned = turned(response, limits, plain, turn, until).await;
+            assert_eq!(turned.unwrap_err(), SendError::Untaken, "{held}");
+        }
+    }
 
     #[test]
     fn an_answer_has_the_id_of_its_request() {

@@ -252,6 +252,7 @@ impl From<SendError> for Unanswered {
             SendError::Stopped => {
                 Self { status: StatusCode::SERVICE_UNAVAILABLE, words: error.to_string() }
             }
+            SendError::Untaken => HoldError::Untaken.into(),
             error => format!("the server could not be reached: {error}").into(),
         }
     }
