@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
+use crate::net::Body;
+use crate::net::memory::MemoryBudget;
 use crate::verdict::Quota;
 
 /// The id of the row in the log.
@@ -15,6 +17,14 @@ pub fn row(headers: &mut HeaderMap, id: Option<&str>) {
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
         headers.insert(DECISION, id);
     }
+}
+
+/// `answer` on its way to a client that may have to give up what it holds of `budget`: see
+/// [`MemoryBudget::deliver`].
+pub fn delivered(answer: Response<Body>, budget: &MemoryBudget) -> Response<Body> {
+    let (parts, body) = answer.into_parts();
+    let body = budget.deliver(body, parts.headers.get(DECISION));
+    Response::from_parts(parts, body)
 }
 
 /// How much is left of a limit, by the IETF's httpapi

@@ -250,9 +250,9 @@ pub(super) fn may_listen(
     Ok(token)
 }
 
-/// Shows the server to whoever may connect.
+/// Shows the server to whoever may connect. Its answers are held in `answer_memory`.
 pub(super) async fn over_http(
-    backend: Backend,
+    (backend, answer_memory): (Backend, MemoryBudget),
     of_relay: &relay::Settings,
     gate: Gate,
     (args, drain): (&WrapArgs, Duration),
@@ -265,6 +265,7 @@ pub(super) async fn over_http(
         address: listener.local_addr()?,
         token,
         request_memory: MemoryBudget::default(),
+        answer_memory,
         max_message: of_relay.max_message,
     };
     telemetry::say(&format!("listening on http://{}{}", door.address, front::PATH));

@@ -76,7 +76,8 @@ fn serve_http(
     let listens = args.listen.listen.is_some();
     let template = of_relay.clone();
     let of_refusals = gate.clone();
-    let budget = MemoryBudget::default();
+    let answer_memory = MemoryBudget::default();
+    let budget = answer_memory.clone();
     let begin = move |incoming: &Incoming| {
         // A conversation of its own in the log, where there can be several.
         let session = match listens {
@@ -95,13 +96,23 @@ fn serve_http(
     let served = match url {
         None => {
             let backend = Backend::Command(children(args, settings, of_relay, begin));
-            runtime.block_on(remote::over_http(backend, of_relay, of_refusals, (args, drain)))
+            runtime.block_on(remote::over_http(
+                (backend, answer_memory),
+                of_relay,
+                of_refusals,
+                (args, drain),
+            ))
         }
         Some(url) => {
             let remote = server_at(url, args, settings, of_relay, begin)?;
             if listens {
                 let backend = Backend::Remote(remote);
-                runtime.block_on(remote::over_http(backend, of_relay, of_refusals, (args, drain)))
+                runtime.block_on(remote::over_http(
+                    (backend, answer_memory),
+                    of_relay,
+                    of_refusals,
+                    (args, drain),
+                ))
             } else {
                 hint_at_client();
                 runtime.block_on(remote::over_stdio(

@@ -18,11 +18,12 @@ use super::registration::{Registration, RegistrationError, Tool};
 use super::revocation::until_revoked;
 use super::{Barred, Hosted};
 use crate::action::{Agent, Malformed};
+use crate::decision_headers;
 use crate::json::object;
 use crate::keys::AGENT_KEY;
 use crate::mcp::http::front;
 use crate::net::body::hold;
-use crate::policy::book::BookError;
+use crate::policy::catalog::CatalogError;
 use crate::rest::identify;
 use crate::rest::inbound::Fault;
 use crate::rest::reply::{self, Dialect};
@@ -146,6 +147,7 @@ async fn answer(
     match front::read(&mut parts, body, who, held).await {
         Ok(incoming) => {
             let answer = server.backend.answer(incoming).await;
+            let answer = decision_headers::delivered(answer, &hosted.host.answer_memory);
             let directory = Arc::clone(&hosted.host.directory);
             until_revoked(answer, move || directory.holder_of(&known.key_id).is_some())
         }
@@ -210,7 +212,8 @@ pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request
         }
         Ok(Err(error)) => {
             let (status, code) = match &error {
-                RegistrationError::Unkept { .. } | RegistrationError::Policy(BookError::Io(_)) => {
+                RegistrationError::Unkept { .. }
+                | RegistrationError::Policy(CatalogError::Io(_)) => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "not_kept")
                 }
                 _ => (StatusCode::BAD_REQUEST, "not_registered"),

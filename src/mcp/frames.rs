@@ -79,7 +79,15 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             }
             self.reserve_memory().await;
             self.resize_buffer();
-            if self.source.read_buf(&mut self.buffer).await? == 0 {
+            let read = tokio::select! {
+                biased;
+                read = self.source.read_buf(&mut self.buffer) => read?,
+                () = self.counted.revoked() => {
+                    self.skip_for_memory();
+                    continue;
+                }
+            };
+            if read == 0 {
                 return Ok(self.last());
             }
         }
@@ -130,10 +138,15 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             return;
         }
         if !self.counted.reserve(bytes + CHUNK, self.max).await {
-            self.crowded = true;
-            self.skipping.get_or_insert_default().feed(&self.buffer);
-            self.forget();
+            self.skip_for_memory();
         }
+    }
+
+    /// Skips the line that has begun: memory is short.
+    fn skip_for_memory(&mut self) {
+        self.crowded = true;
+        self.skipping.get_or_insert_default().feed(&self.buffer);
+        self.forget();
     }
 
     fn forget(&mut self) {

@@ -45,8 +45,8 @@ pub enum HoldError {
 }
 
 /// Why an answer that its server has given is not held, in words.
-pub(crate) const UNTAKEN: &str = "answers that no client has taken yet need all the room there \
-    is for them, and none came within 90 s: take those first, or ask for less at once";
+pub(crate) const UNTAKEN: &str = "answers that no client has taken yet need all the memory \
+    there is for them, and none came free in time: take those first, or ask for less at once";
 
 impl HoldError {
     /// The status and the code that it is answered with.
@@ -190,7 +190,16 @@ async fn collect(
     }
     let mut begun = Begun::default();
     let mut trailers = None;
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = match &reservation {
+            None => body.frame().await,
+            Some(reservation) => tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = reservation.revoked() => return Err(HoldError::Untaken),
+            },
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| HoldError::Broken(error.to_string()))?;
         let data = match frame.into_data() {
             Ok(data) => data,

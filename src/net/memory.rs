@@ -6,6 +6,10 @@
 //! one of all those may exceed the budget itself (an overdraft): without that, answers in
 //! part could wait for each other for ever.
 //!
+//! Where somebody waits, an answer does not hold memory for as long as its client or its
+//! server likes: what is not taken in time gives way (`delivery.rs`), and so does an overdraft
+//! that has not arrived in time. Whose it was has none again before others have had one.
+//!
 //! A request is counted with the tree that its JSON becomes, which may be many times as
 //! large, and is refused where memory is short. An answer waits for memory, and its server
 //! with it: what it reports has been done already. Requests and answers have a budget each:
@@ -17,7 +21,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::delivery::{Held, TAKE_TIMEOUT, address};
 
 /// Bytes that bodies take together, at most; twice the largest body where that is more.
 pub(crate) const BUDGET: usize = 256 << 20;
@@ -27,6 +33,9 @@ pub(crate) const SMALL: usize = 64 << 10;
 
 /// What a value of JSON takes in a tree, at most, in bytes.
 const JSON_VALUE: usize = 128;
+
+/// How long it is after one gave way until another does.
+const RECLAIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long an answer waits for memory; longer than a client may go without reading the
 /// answers that hold it.
@@ -39,7 +48,7 @@ pub struct MemoryBudget(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     taken: Mutex<Taken>,
-    /// Notified when memory is released.
+    /// Notified when memory is released, or is to be.
     released: Notify,
 }
 
@@ -50,7 +59,24 @@ struct Taken {
     /// Senders with an answer that exceeds their share.
     over_share: HashSet<Arc<str>>,
     /// An answer exceeds the budget.
-    has_overdraft: bool,
+    overdraft: Option<Overdraft>,
+    /// Answers that wait for memory.
+    waiting: HashMap<Arc<str>, usize>,
+    /// Those that have arrived, and that no client has taken yet.
+    held: Held,
+    /// Senders of which an answer gave way, and when that was.
+    gave_way: HashMap<Arc<str>, Instant>,
+    /// When the last one did: what it holds takes a moment to be released.
+    reclaimed: Option<Instant>,
+}
+
+/// The answer that exceeds the budget.
+#[derive(Debug, Clone, Copy)]
+struct Overdraft {
+    since: Instant,
+    has_arrived: bool,
+    /// It is to give way.
+    is_revoked: bool,
 }
 
 /// The budget as answers to one sender's requests draw on it.
@@ -111,9 +137,105 @@ impl MemoryBudget {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Looks at the answers that no client has taken yet.
+    pub(super) fn with_held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
+        look(&mut self.taken().held)
+    }
+
+    /// Has an answer give way to one of `sender` that waits, where one is overdue. Gives when
+    /// to look again.
+    fn reclaim(&self, sender: &Arc<str>) -> Option<Instant> {
+        let mut taken = self.taken();
+        let now = Instant::now();
+        if let Some(again) = taken.reclaimed.map(|at| at + RECLAIM_PAUSE).filter(|at| *at > now) {
+            return Some(again);
+        }
+        let Taken { by_sender, held, overdraft, .. } = &mut *taken;
+        let of = |sender: &str| by_sender.get(sender).copied().unwrap_or_default();
+        let arriving = overdraft.as_mut().filter(|one| !one.has_arrived && !one.is_revoked);
+        let due = arriving.as_ref().map(|one| one.since + TAKE_TIMEOUT);
+        let (whose, overdue) = match (arriving, held.reclaim(of(sender), of)) {
+            (Some(arriving), _) if due.is_some_and(|due| due <= now) => {
+                arriving.is_revoked = true;
+                (None, None)
+            }
+            (_, Ok(overdue)) => (Some(overdue.sender()), Some(overdue)),
+            (_, Err(next)) => return [due, next].into_iter().flatten().min(),
+        };
+        taken.reclaimed = Some(now);
+        if let Some(whose) = whose {
+            taken.has_given_way(whose, now);
+        }
+        drop(taken);
+        if let Some(overdue) = overdue {
+            overdue.give_way();
+        }
+        self.0.released.notify_waiters();
+        Some(now + RECLAIM_PAUSE)
+    }
+}
+
+impl Taken {
+    fn has_given_way(&mut self, sender: Arc<str>, now: Instant) {
+        self.gave_way.retain(|_, at| now.duration_since(*at) < MAX_WAIT);
+        self.gave_way.insert(sender, now);
+    }
+
+    /// Whether `sender` lets others have the overdraft: one of its answers gave way lately.
+    fn comes_last(&self, sender: &Arc<str>) -> bool {
+        let lately = self.gave_way.get(sender).is_some_and(|at| at.elapsed() < MAX_WAIT);
+        lately && self.waiting.keys().any(|other| other != sender)
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.overdraft.is_some_and(|overdraft| overdraft.is_revoked)
+    }
+}
+
+/// An answer that waits for memory, until this is dropped.
+struct Waiting {
+    budget: MemoryBudget,
+    sender: Arc<str>,
+}
+
+impl Waiting {
+    fn begin(budget: &MemoryBudget, sender: &Arc<str>) -> Self {
+        *budget.taken().waiting.entry(Arc::clone(sender)).or_default() += 1;
+        Self { budget: budget.clone(), sender: Arc::clone(sender) }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut taken = self.budget.taken();
+        if let Some(count) = taken.waiting.get_mut(&self.sender) {
+            *count -= 1;
+            if *count == 0 {
+                taken.waiting.remove(&self.sender);
+            }
+        }
+    }
 }
 
 impl SenderBudget {
+    /// The budget that it is of.
+    #[must_use]
+    pub fn whole(&self) -> &MemoryBudget {
+        &self.budget
+    }
+
+    /// Resolves once `answer`, which is held, is to give way.
+    pub(crate) async fn reclaimed(&self, answer: &Bytes) {
+        loop {
+            let released = self.budget.0.released.notified();
+            if self.budget.with_held(|held| held.is_reclaimed(answer)) {
+                return;
+            }
+            released.await;
+        }
+    }
+
     /// An empty reservation for an answer.
     #[must_use]
     pub fn reservation(&self) -> Reservation {
@@ -159,6 +281,14 @@ impl StreamReservation {
         }
     }
 
+    /// Resolves once what has arrived is to give way; see [`Reservation::revoked`].
+    pub(crate) async fn revoked(&self) {
+        match &self.0 {
+            Some((_, reservation)) => reservation.revoked().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Attaches the reservation to `whole` where it is large, and begins a new one.
     pub(crate) fn attach(&mut self, whole: Bytes) -> Bytes {
         match &mut self.0 {
@@ -196,7 +326,11 @@ impl Reservation {
         // exceed the share, and one of all the budget, by what is left of it to come.
         let may_exceed = self.bytes > 0 && self.holds == Holds::Answer;
         let exceeds_budget = all > budget;
-        if exceeds_budget && !(may_exceed && (self.is_overdraft || !taken.has_overdraft)) {
+        let may_overdraw = match self.is_overdraft {
+            true => !taken.is_revoked(),
+            false => taken.overdraft.is_none() && !taken.comes_last(&self.sender),
+        };
+        if exceeds_budget && !(may_exceed && may_overdraw) {
             return false;
         }
         if !is_only_one && own > left_by_others / 2 {
@@ -205,8 +339,10 @@ impl Reservation {
             }
             self.exceeds_share = true;
         }
-        if exceeds_budget {
-            (self.is_overdraft, taken.has_overdraft) = (true, true);
+        if exceeds_budget && !self.is_overdraft {
+            self.is_overdraft = true;
+            let since = Instant::now();
+            taken.overdraft = Some(Overdraft { since, has_arrived: false, is_revoked: false });
         }
         taken.all = all;
         taken.by_sender.insert(Arc::clone(&self.sender), own);
@@ -222,18 +358,44 @@ impl Reservation {
         if self.holds == Holds::Request {
             return false;
         }
-        let state = Arc::clone(&self.budget.0);
+        let budget = self.budget.clone();
         let reserving = async {
+            let _waiting = Waiting::begin(&budget, &self.sender);
             loop {
                 // Registered before the attempt, so that no release in between is missed.
-                let released = state.released.notified();
+                let released = budget.0.released.notified();
                 if self.try_reserve(bytes, max) {
-                    return;
+                    return true;
                 }
-                released.await;
+                if self.is_revoked() {
+                    return false;
+                }
+                match budget.reclaim(&self.sender) {
+                    Some(again) => drop(timeout_at(again, released).await),
+                    None => released.await,
+                }
             }
         };
-        timeout(MAX_WAIT, reserving).await.is_ok()
+        timeout(MAX_WAIT, reserving).await.unwrap_or_default()
+    }
+
+    /// Resolves once this exceeds the budget, has not arrived for [`TAKE_TIMEOUT`] and others
+    /// wait; it is to be released then.
+    pub(crate) async fn revoked(&self) {
+        if !self.is_overdraft {
+            return std::future::pending().await;
+        }
+        loop {
+            let released = self.budget.0.released.notified();
+            if self.is_revoked() {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.is_overdraft && self.budget.taken().is_revoked()
     }
 
     /// Reserves an answer's declared length before it arrives. Two that have half of theirs
@@ -265,7 +427,21 @@ impl Reservation {
         }
         match self.bytes {
             0 => bytes,
-            _ => Bytes::from_owner(Attached { bytes, _reservation: self }),
+            _ => {
+                self.begin_holding(&bytes);
+                Bytes::from_owner(Attached { bytes, reservation: self })
+            }
+        }
+    }
+
+    /// An answer has arrived: its client is to take it.
+    fn begin_holding(&self, bytes: &Bytes) {
+        if self.holds == Holds::Answer {
+            let mut taken = self.budget.taken();
+            taken.held.add(bytes, &self.sender, self.is_overdraft);
+            if let Some(overdraft) = taken.overdraft.as_mut().filter(|_| self.is_overdraft) {
+                overdraft.has_arrived = true;
+            }
         }
     }
 
@@ -293,7 +469,10 @@ impl Reservation {
             taken.over_share.remove(&self.sender);
         }
         if bytes == 0 && std::mem::take(&mut self.is_overdraft) {
-            taken.has_overdraft = false;
+            if taken.is_revoked() {
+                taken.has_given_way(Arc::clone(&self.sender), Instant::now());
+            }
+            taken.overdraft = None;
         }
         drop(taken);
         self.budget.0.released.notify_waiters();
@@ -324,7 +503,15 @@ impl Drop for Reservation {
 
 struct Attached {
     bytes: Bytes,
-    _reservation: Reservation,
+    reservation: Reservation,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if self.reservation.holds == Holds::Answer {
+            self.reservation.budget.with_held(|held| held.remove(address(&self.bytes)));
+        }
+    }
 }
 
 impl AsRef<[u8]> for Attached {
@@ -457,7 +644,7 @@ mod tests {
             assert!(of_one[0].reserve(MAX, MAX).await);
         }
         let taken = budget.taken();
-        assert!(taken.all == 0 && !taken.has_overdraft, "{taken:?}");
+        assert!(taken.all == 0 && taken.overdraft.is_none(), "{taken:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod body;
 pub mod client;
 mod connect;
 mod connection_limit;
+mod delivery;
 pub(crate) mod detach;
 pub mod hops;
 mod idle;

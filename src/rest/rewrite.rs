@@ -150,7 +150,11 @@ impl Rewriter {
                 parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.held.bytes.len()));
             }
             parts.extensions.insert(CameWhole);
-            return Ok(Response::from_parts(parts, whole.held.into_body()));
+            let answer = Response::from_parts(parts, whole.held.into_body());
+            return Ok(match &self.answer_memory {
+                Some(memory) => decision_headers::delivered(answer, memory.whole()),
+                None => answer,
+            });
         }
         no_longer_true(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);

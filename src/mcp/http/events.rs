@@ -57,7 +57,12 @@ impl Events {
             if let Some(event) = self.waiting.take() {
                 return Ok(Some(self.held(event)));
             }
-            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = tokio::select! {
+                biased;
+                frame = self.body.frame() => frame,
+                () = self.counted.revoked() => return Err(Broken::Untaken),
+            };
+            let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| Broken::Off(error.to_string()))?;
             if let Ok(data) = frame.into_data() {
                 self.parser.feed(&data);

@@ -19,6 +19,7 @@ use super::refusal::Refusal;
 use super::remote::Remote;
 use super::{LAST_EVENT_ID, REVISION, SESSION};
 use crate::action::Agent;
+use crate::decision_headers;
 use crate::gate::refusals::Refusals;
 use crate::net::Body;
 use crate::net::body::hold_whole;
@@ -64,6 +65,8 @@ pub struct Door {
     pub token: Option<Arc<Zeroizing<String>>>,
     /// Where messages are held.
     pub request_memory: MemoryBudget,
+    /// Where answers to them are.
+    pub answer_memory: MemoryBudget,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -133,7 +136,10 @@ impl Front {
         }
         let who = (self.agent.clone(), principal(&parts.headers));
         match read(parts, body, who, (&self.door.request_memory, self.door.max_message)).await {
-            Ok(incoming) => self.backend.answer(incoming).await,
+            Ok(incoming) => {
+                let answer = self.backend.answer(incoming).await;
+                decision_headers::delivered(answer, &self.door.answer_memory)
+            }
             Err(refusal) => {
                 let flawed = refusal.flawed(&self.server, &parts.method);
                 let row = self.refusals.faulty(self.agent.clone(), flawed).await;
@@ -343,6 +349,7 @@ mod tests {
             address: ([127, 0, 0, 1], 8099).into(),
             token: token.map(|token| Arc::new(Zeroizing::new(token.to_owned()))),
             request_memory: MemoryBudget::default(),
+            answer_memory: MemoryBudget::default(),
             max_message: 1_000,
         }
     }

@@ -17,7 +17,7 @@ use crate::mcp::relay::exchange::Said;
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
 use crate::net::Body;
-use crate::net::memory;
+use crate::net::memory::{self, SMALL, SenderBudget};
 
 /// How long a stream is read on for its result when its client is gone.
 const AFTERWARDS: Duration = Duration::from_secs(300);
@@ -97,14 +97,29 @@ impl Pump {
             let Some(event) = event else { break };
             self.resumable |= event.id.is_some();
             if let Some(passed) = self.passed(event, max).await? {
-                // A client that is gone needs nothing more.
-                let _ = self.sender.send(Ok(passed)).await;
+                self.hand_on(passed, budget.as_ref()).await?;
             }
         }
         let rest = events.rest();
         // No event, by the standard, but not for every client.
         let is_unread = self.relay.withholds_unread() && memchr::memchr(b'{', &rest).is_some();
         Ok(if is_unread { Bytes::new() } else { rest })
+    }
+
+    /// A client that is gone needs nothing more, and for one that does not read what came
+    /// before, the memory of others is not held.
+    async fn hand_on(&self, piece: Bytes, budget: Option<&SenderBudget>) -> Result<(), Broken> {
+        let reclaimed = async {
+            match budget.filter(|_| piece.len() > SMALL) {
+                Some(budget) => budget.reclaimed(&piece).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.sender.send(Ok(piece.clone())) => Ok(()),
+            () = reclaimed => Err(Broken::Untaken),
+        }
     }
 
     /// Whether the result is waited for when the client is gone. A client that

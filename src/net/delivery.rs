@@ -1,0 +1,414 @@
+//! Answers that are held whole, on their way to clients. While others wait for memory, a
+//! client has a limited time to take one: else a few that read slowly, or not at all, would
+//! hold the memory of all for as long as they like. What is left of such an answer is
+//! dropped, and its body ends with [`Reclaimed`].
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::Body;
+use super::body::{Next, lengthened};
+use super::memory::{MemoryBudget, SMALL};
+
+/// How long a client may take for an answer that is held for it, where others wait for
+/// memory.
+pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An answer was not taken in time while others waited for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client did not take the answer within {} s, and others wait for its memory",
+    TAKE_TIMEOUT.as_secs())]
+pub(super) struct Reclaimed;
+
+/// The answers that are held whole, by the address of their first byte.
+#[derive(Debug, Default)]
+pub(super) struct Held(BTreeMap<usize, Answer>);
+
+#[derive(Debug)]
+struct Answer {
+    len: usize,
+    sender: Arc<str>,
+    is_overdraft: bool,
+    since: Instant,
+    is_reclaimed: bool,
+    /// Where its client takes it from, once that has begun.
+    delivery: Weak<Slot>,
+}
+
+/// What becomes of an answer that was not taken.
+#[derive(Debug)]
+pub(super) struct Overdue {
+    slot: Option<Arc<Slot>>,
+    sender: Arc<str>,
+    len: usize,
+}
+
+impl Held {
+    /// `bytes`, answered to `sender`, are held from now on.
+    pub(super) fn add(&mut self, bytes: &[u8], sender: &Arc<str>, is_overdraft: bool) {
+        // One that is held twice is one.
+        let is_overdraft =
+            is_overdraft || self.0.get(&address(bytes)).is_some_and(|answer| answer.is_overdraft);
+        let answer = Answer {
+            len: bytes.len(),
+            sender: Arc::clone(sender),
+            is_overdraft,
+            since: Instant::now(),
+            is_reclaimed: false,
+            delivery: Weak::new(),
+        };
+        self.0.insert(address(bytes), answer);
+    }
+
+    /// They are no more.
+    pub(super) fn remove(&mut self, address: usize) {
+        self.0.remove(&address);
+    }
+
+    /// The one that is to give way to somebody to whom answers of `own` bytes are held: that
+    /// beyond the budget first, else one of who holds most, and at least as much. Gives when
+    /// the next one may be, where none is.
+    pub(super) fn reclaim(
+        &mut self,
+        own: usize,
+        held: impl Fn(&str) -> usize,
+    ) -> Result<Overdue, Option<Instant>> {
+        let open = self.0.values_mut().filter(|answer| !answer.is_reclaimed);
+        let open: Vec<_> = open
+            .map(|answer| (answer.is_overdraft, held(&answer.sender), answer))
+            .filter(|(is_overdraft, held, _)| *is_overdraft || *held >= own)
+            .collect();
+        let next = open.iter().map(|(_, _, answer)| answer.since + TAKE_TIMEOUT).min();
+        let overdue = open.into_iter().filter(|(_, _, answer)| answer.is_overdue());
+        let (_, _, answer) =
+            overdue.max_by_key(|(beyond, held, _)| (*beyond, *held)).ok_or(next)?;
+        answer.is_reclaimed = true;
+        let (slot, sender) = (answer.delivery.upgrade(), Arc::clone(&answer.sender));
+        Ok(Overdue { slot, sender, len: answer.len })
+    }
+
+    /// Whether `bytes` are of one that was to give way.
+    pub(super) fn is_reclaimed(&self, bytes: &[u8]) -> bool {
+        let found = self.0.range(..=address(bytes)).next_back();
+        found.is_some_and(|(start, answer)| answer.is_reclaimed && answer.has(*start, bytes))
+    }
+
+    /// `bytes` are taken from `slot` from now on; `None` where they are not of one that is held.
+    /// Whether they may be.
+    fn deliver(&mut self, bytes: &[u8], slot: &Arc<Slot>) -> Option<bool> {
+        let found = self.0.range_mut(..=address(bytes)).next_back();
+        let (_, answer) = found.filter(|(start, answer)| answer.has(**start, bytes))?;
+        answer.delivery = Arc::downgrade(slot);
+        Some(!answer.is_reclaimed)
+    }
+}
+
+impl Answer {
+    fn is_overdue(&self) -> bool {
+        self.since.elapsed() >= TAKE_TIMEOUT
+    }
+
+    fn has(&self, start: usize, bytes: &[u8]) -> bool {
+        address(bytes) < start + self.len
+    }
+}
+
+impl Overdue {
+    /// Whose it was.
+    pub(super) fn sender(&self) -> Arc<str> {
+        Arc::clone(&self.sender)
+    }
+
+    /// Drops what is left of it. Not under the budget's lock, which that takes.
+    pub(super) fn give_way(self) {
+        let Self { slot, sender, len } = self;
+        let row = slot.as_ref().and_then(|slot| slot.row.as_ref()?.to_str().ok());
+        tracing::warn!(%sender, bytes = len, row, "an answer was cut off: {Reclaimed}");
+        if let Some(slot) = slot {
+            slot.empty();
+        }
+    }
+}
+
+/// Where the bytes begin. They do not move while they are held.
+pub(super) fn address(bytes: &[u8]) -> usize {
+    bytes.as_ptr().addr()
+}
+
+impl MemoryBudget {
+    /// `body` on its way to a client, which may have to give up what it holds of this budget.
+    /// `row` names that of its request in the log, to be told then.
+    pub fn deliver(&self, body: Body, row: Option<&HeaderValue>) -> Body {
+        let is_small = body.size_hint().exact().is_some_and(|length| length <= SMALL as u64);
+        if is_small || body.is_end_stream() {
+            return body;
+        }
+        let content = Content { inner: Some(body), rest: Bytes::new(), waker: None };
+        let slot = Arc::new(Slot { content: Mutex::new(content), row: row.cloned() });
+        Body::new(Delivery { slot, budget: self.clone() })
+    }
+}
+
+/// What a client takes its answer from.
+#[derive(Debug)]
+struct Slot {
+    content: Mutex<Content>,
+    row: Option<HeaderValue>,
+}
+
+#[derive(Debug)]
+struct Content {
+    /// What follows; `None` where it was given up.
+    inner: Option<Body>,
+    /// What was not handed out yet of a piece that is held.
+    rest: Bytes,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn empty(&self) {
+        let mut content = self.content();
+        let left = (content.inner.take(), std::mem::take(&mut content.rest));
+        let waker = content.waker.take();
+        drop(content);
+        drop(left);
+        waker.inspect(Waker::wake_by_ref);
+    }
+}
+
+struct Delivery {
+    slot: Arc<Slot>,
+    budget: MemoryBudget,
+}
+
+impl HttpBody for Delivery {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
+        let mut content = self.slot.content();
+        if content.rest.is_empty() {
+            content.waker = Some(context.waker().clone());
+            let Some(inner) = &mut content.inner else { return Poll::Ready(reclaimed()) };
+            let data = match ready!(Pin::new(inner).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.len() > SMALL => data,
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            };
+            match self.budget.with_held(|held| held.deliver(&data, &self.slot)) {
+                Some(true) => content.rest = data,
+                None => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(false) => {
+                    drop(content);
+                    self.slot.empty();
+                    return Poll::Ready(reclaimed());
+                }
+            }
+        }
+        // A copy: a part of it would keep the whole.
+        let length = content.rest.len().min(SMALL);
+        let piece = Bytes::copy_from_slice(&content.rest.split_to(length));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let content = self.slot.content();
+        content.rest.is_empty() && content.inner.as_ref().is_some_and(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let content = self.slot.content();
+        let hint = content.inner.as_ref().map_or_else(SizeHint::new, HttpBody::size_hint);
+        lengthened(hint, content.rest.len())
+    }
+}
+
+fn reclaimed() -> Next {
+    Some(Err(axum::Error::new(Reclaimed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::{FutureExt as _, join_all};
+    use futures_util::stream::StreamExt as _;
+    use http_body_util::BodyExt as _;
+
+    use super::super::body::{HoldError, hold_answer};
+    use super::super::memory::{BUDGET, MAX_WAIT, Reservation, SenderBudget};
+    use super::*;
+
+    const MAX: usize = 1 << 20;
+    const PART: usize = 2 * SMALL;
+
+    fn of(budget: &MemoryBudget, sender: &str) -> SenderBudget {
+        budget.for_sender(&sender.into())
+    }
+
+    /// Answers of several senders that have come in part, and leave no memory.
+    fn crowd(budget: &MemoryBudget) -> Vec<Reservation> {
+        crowd_of(budget, "crowd")
+    }
+
+    fn crowd_of(budget: &MemoryBudget, name: &str) -> Vec<Reservation> {
+        let of_sender = |sender: usize| {
+            let budget = of(budget, &format!("{name} {sender}"));
+            std::iter::from_fn(|| {
+                let mut reservation = budget.reservation();
+                reservation.try_reserve(PART, MAX).then_some(reservation)
+            })
+            .collect::<Vec<_>>()
+        };
+        (0..).map(of_sender).take_while(|begun| !begun.is_empty()).flatten().collect()
+    }
+
+    /// One that has come in part, of a sender of its own.
+    fn begun(crowd: &mut Vec<Reservation>, budget: &MemoryBudget, sender: &str) -> Reservation {
+        crowd.pop();
+        let mut reservation = of(budget, sender).reservation();
+        assert!(reservation.try_reserve(PART, MAX));
+        reservation
+    }
+
+    fn whole(mut reservation: Reservation, budget: &MemoryBudget) -> Body {
+        assert!(reservation.try_reserve(MAX, MAX), "beyond the budget");
+        budget.deliver(Body::from(reservation.attach(Bytes::from(vec![b'x'; MAX]))), None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_holds_the_memory_of_nobody_who_waits() {
+        let budget = MemoryBudget::default();
+        let mut crowd = crowd(&budget);
+        let (slow, mut other) =
+            (begun(&mut crowd, &budget, "slow"), begun(&mut crowd, &budget, "other"));
+        let mut body = whole(slow, &budget);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), SMALL);
+        let began = Instant::now();
+        assert!(other.reserve(MAX, MAX).await);
+        assert_eq!(began.elapsed(), TAKE_TIMEOUT);
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.to_string(), Reclaimed.to_string());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_gives_way_where_nobody_waits() {
+        let budget = MemoryBudget::default();
+        let mut crowd = crowd(&budget);
+        let body = whole(begun(&mut crowd, &budget, "slow"), &budget);
+        tokio::time::advance(TAKE_TIMEOUT * 10).await;
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_gives_nothing_back_twice() {
+        let budget = MemoryBudget::default();
+        let mut crowd = crowd(&budget);
+        let (slow, mut other) =
+            (begun(&mut crowd, &budget, "slow"), begun(&mut crowd, &budget, "other"));
+        let body = whole(slow, &budget);
+        let (taken, ()) = tokio::join!(other.reserve(MAX, MAX), async {
+            tokio::time::sleep(TAKE_TIMEOUT / 2).await;
+            assert_eq!(body.collect().await.unwrap().to_bytes().len(), MAX);
+        });
+        assert!(taken, "as soon as it is free");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_arrive_gives_way_too() {
+        let budget = MemoryBudget::default();
+        let mut crowd = crowd(&budget);
+        let mut other = begun(&mut crowd, &budget, "other");
+        let slowly = futures_util::stream::iter([PART, MAX / 2])
+            .map(|len| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; len])))
+            .chain(futures_util::stream::pending());
+        crowd.pop();
+        let slow = of(&budget, "slow");
+        let slow = hold_answer(Body::from_stream(slowly), Some(&slow), MAX, MAX_WAIT * 10);
+        let began = Instant::now();
+        let waiting = async {
+            // The other one is the first to go beyond the budget.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            other.reserve(MAX, MAX).await
+        };
+        let (slow, other) = tokio::join!(slow, waiting);
+        assert_eq!((slow.unwrap_err(), other), (HoldError::Untaken, true));
+        assert!(began.elapsed() < TAKE_TIMEOUT * 2);
+    }
+
+    /// One who has many that are slow does not take the turn of all others.
+    #[tokio::test(start_paused = true)]
+    async fn whose_answer_gave_way_comes_after_the_others() {
+        let budget = MemoryBudget::default();
+        let mut first = crowd(&budget);
+        first.truncate(first.len() - 50);
+        let mut slow: Vec<_> = (0..20).map(|_| begun(&mut first, &budget, "slow")).collect();
+        let mut crowd = crowd_of(&budget, "more");
+        let mut others: Vec<_> =
+            ["a", "b"].iter().map(|name| begun(&mut crowd, &budget, name)).collect();
+        let first = whole(slow.pop().unwrap(), &budget);
+        let slow = slow.into_iter().map(|mut slow| {
+            let budget = budget.clone();
+            async move { slow.reserve(MAX, MAX).await.then(|| whole(slow, &budget)) }
+        });
+        let others = others.iter_mut().map(|other| async {
+            let taken = other.reserve(MAX, MAX).await;
+            // A client that reads.
+            other.release();
+            taken
+        });
+        let mut slow = std::pin::pin!(join_all(slow));
+        assert!(slow.as_mut().now_or_never().is_none());
+        let both = tokio::join!(tokio::time::timeout(MAX_WAIT, slow), join_all(others));
+        assert_eq!(both.1, [true, true]);
+        drop(first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_most_gives_way_and_whoever_holds_less_does_not() {
+        let budget = MemoryBudget::default();
+        let answer = |sender: &str, len| {
+            let budget = of(&budget, sender);
+            async move { budget.reserve(Bytes::from(vec![b'x'; len]), MAX).await.unwrap() }
+        };
+        let mut bodies = Vec::new();
+        for (sender, len) in [("few", MAX), ("many", BUDGET / 4), ("many", BUDGET / 4 - MAX)] {
+            bodies.push(budget.deliver(Body::from(answer(sender, len).await), None));
+        }
+        let began = Instant::now();
+        assert_eq!(answer("new", BUDGET * 2 / 3).await.len(), BUDGET * 2 / 3);
+        assert_eq!(began.elapsed(), TAKE_TIMEOUT);
+        let ends = join_all(bodies.into_iter().map(|body| body.collect())).await;
+        let is_whole: Vec<_> = ends.iter().map(Result::is_ok).collect();
+        assert!(is_whole[0] && is_whole[1] != is_whole[2], "{is_whole:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_as_it_is() {
+        let budget = MemoryBudget::default();
+        let of_me = of(&budget, "me");
+        let text: Vec<u8> = (0..MAX).map(|n| (n % 251) as u8).collect();
+        let held = of_me.reserve(Bytes::from(text.clone()), MAX).await.unwrap();
+        let cut = held.slice(3..);
+        drop(held);
+        let body = budget.deliver(Body::from(cut), None);
+        assert_eq!(body.size_hint().exact(), Some(MAX as u64 - 3));
+        assert!(body.collect().await.unwrap().to_bytes() == text[3..]);
+        let uncounted = budget.deliver(Body::from(text.clone()), None);
+        assert!(uncounted.collect().await.unwrap().to_bytes() == text);
+        assert!(budget.deliver(Body::empty(), None).is_end_stream());
+    }
+}
