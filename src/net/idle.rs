@@ -1,6 +1,7 @@
 //! Idle connections. Where slots are short, those that have been idle longest are asked to
 //! close; a request that arrives meanwhile is answered first.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Body;
+use super::connection_limit::Peer;
 use super::sniff::Heads;
 
 /// How long a connection must have been idle: a new client is about to send.
@@ -25,7 +27,7 @@ pub(super) struct Connections(Arc<Mutex<All>>);
 
 #[derive(Debug, Default)]
 struct All {
-    open: HashMap<u64, Activity>,
+    open: HashMap<u64, (Peer, Activity)>,
     next: u64,
 }
 
@@ -65,29 +67,54 @@ struct State {
 pub(super) struct ActiveRequest(Activity);
 
 impl Connections {
-    /// Adds a connection.
-    pub(super) fn register(&self, activity: &Activity) -> Registered {
+    /// Adds a connection of `peer`.
+    pub(super) fn register(&self, peer: Peer, activity: &Activity) -> Registered {
         let mut all = self.all();
         let id = all.next;
         all.next += 1;
-        all.open.insert(id, activity.clone());
+        all.open.insert(id, (peer, activity.clone()));
         Registered { id, connections: self.clone(), activity: activity.clone() }
     }
 
     /// Asks idle connections to close until `wanted` are closing, those included that were
-    /// asked before; gives how many are.
+    /// asked before; gives how many are. Those of the peer that has most go first, and of one
+    /// peer those that are idle longest.
     pub(super) fn ask_to_close(&self, wanted: usize) -> usize {
         let all = self.all();
-        let closing = all.open.values().filter(|one| one.is_closing()).count();
-        let idle = all.open.values().filter_map(|one| Some((one.idle_since()?, one)));
-        let mut idle: Vec<_> = idle.filter(|(since, _)| since.elapsed() >= SETTLED).collect();
-        idle.sort_unstable_by_key(|(since, _)| *since);
-        let asked = idle.into_iter().take(wanted.saturating_sub(closing));
-        closing + asked.map(|(_, one)| one.ask_to_close()).count()
+        let closing = all.open.values().filter(|(_, one)| one.is_closing()).count();
+        if closing >= wanted {
+            return closing;
+        }
+        let mut by_peer = HashMap::new();
+        all.open.values().for_each(|(peer, _)| *by_peer.entry(*peer).or_insert(0_usize) += 1);
+        let count = |peer: &Peer| by_peer.get(peer).copied().unwrap_or_default();
+        let mut idle: Vec<_> =
+            all.settled().map(|(peer, since, one)| (Reverse(count(&peer)), since, one)).collect();
+        idle.sort_unstable_by_key(|(count, since, _)| (*count, *since));
+        let asked = idle.into_iter().take(wanted - closing);
+        closing + asked.map(|(_, _, one)| one.ask_to_close()).count()
+    }
+
+    /// Asks the connection of `peer` to close that is idle longest.
+    pub(super) fn ask_one_to_close(&self, peer: Peer) {
+        let all = self.all();
+        let idle = all.settled().filter(|(whose, _, _)| *whose == peer);
+        if let Some((_, _, longest)) = idle.min_by_key(|(_, since, _)| *since) {
+            longest.ask_to_close();
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl All {
+    /// Those that are idle, and since when.
+    fn settled(&self) -> impl Iterator<Item = (Peer, Instant, &Activity)> {
+        let idle =
+            self.open.values().filter_map(|(peer, one)| Some((*peer, one.idle_since()?, one)));
+        idle.filter(|(_, since, _)| since.elapsed() >= SETTLED)
     }
 }
 
@@ -180,12 +207,20 @@ mod tests {
 
     use super::*;
 
+    fn local() -> Peer {
+        of("127.0.0.1:1")
+    }
+
+    fn of(address: &str) -> Peer {
+        address.parse::<std::net::SocketAddr>().unwrap().into()
+    }
+
     /// So many connections, each idle a second longer than the next.
     async fn idle(connections: &Connections, count: usize) -> Vec<(Activity, Registered)> {
         let mut all = Vec::new();
         for _ in 0..count {
             let activity = Activity::new(Heads::default());
-            let registered = connections.register(&activity);
+            let registered = connections.register(local(), &activity);
             all.push((activity, registered));
             advance(SETTLED).await;
         }
@@ -231,7 +266,7 @@ mod tests {
     async fn a_new_connection_is_not_closed() {
         let connections = Connections::default();
         let activity = Activity::new(Heads::default());
-        let _present = connections.register(&activity);
+        let _present = connections.register(local(), &activity);
         assert_eq!(connections.ask_to_close(1), 0);
         advance(SETTLED).await;
         assert_eq!(connections.ask_to_close(1), 1);

@@ -156,18 +156,18 @@ pub async fn serve(
             () = &mut stop => break,
         };
         let slot = tokio::select! {
-            slot = workers.connection_limit().next() => slot,
+            slot = workers.connection_limit().next(peer.into()) => slot,
             () = &mut stop => break,
         };
-        let Some(slot) = slot else { continue };
-        let is_spare = matches!(slot, Slot::Spare(_));
+        let is_spare = !matches!(slot, Some(Slot::Served(_)));
         if is_spare {
-            tell_that_all_are_taken(workers.connection_limit(), &mut told);
+            tell_that_none_is_free(workers.connection_limit(), peer, &mut told);
         }
+        let Some(slot) = slot else { continue };
         let _ = stream.set_nodelay(true);
         keepalive::enable(&stream);
         let under_way =
-            UnderWay::begin(limits, (!is_spare).then(|| workers.connection_limit().clone()));
+            UnderWay::begin(limits, peer, (!is_spare).then(|| workers.connection_limit().clone()));
         let service = under_way.service(app.clone(), peer);
         let (builder, told) = (builder.clone(), stopping.subscribe());
         // A worker polls its own sockets.
@@ -203,11 +203,23 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Says so, and not again before [`TELL_AGAIN`].
-fn tell_that_all_are_taken(limit: &ConnectionLimit, told: &mut Option<Instant>) {
-    if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
-        *told = Some(Instant::now());
-        let count = limit.count();
-        tracing::warn!("all {count} places are taken: more connections are answered 503");
+fn tell_that_none_is_free(limit: &ConnectionLimit, peer: SocketAddr, told: &mut Option<Instant>) {
+    if told.is_some_and(|at| at.elapsed() <= TELL_AGAIN) {
+        return;
+    }
+    *told = Some(Instant::now());
+    let count = limit.count();
+    match limit.allows(peer.into()) {
+        true => {
+            tracing::warn!("all {count} places are taken: more connections are answered 503");
+        }
+        false => {
+            let ip = peer.ip();
+            tracing::warn!(
+                "{ip} has its share of {count} places, three quarters of what others leave: more \
+                 of its connections are answered 503 or closed"
+            );
+        }
     }
 }
 
@@ -255,12 +267,12 @@ enum Ends {
 }
 
 impl UnderWay {
-    /// A connection that begins, counted in `limit` where it is to be served.
-    fn begin(limits: Limits, limit: Option<ConnectionLimit>) -> Self {
+    /// A connection of `peer` that begins, counted in `limit` where it is to be served.
+    fn begin(limits: Limits, peer: SocketAddr, limit: Option<ConnectionLimit>) -> Self {
         let (heads, streams) = (Heads::default(), Streams::new());
         let activity = Activity::new(heads.clone());
         let among = limit.map(|limit| {
-            let registered = limit.connections().register(&activity);
+            let registered = limit.connections().register(peer.into(), &activity);
             (limit, registered)
         });
         Self { heads, streams, activity, limits, among }
@@ -346,7 +358,8 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
         let is_stream = request.version() == Version::HTTP_2;
         let read = if is_stream { linger::drain_on_drop } else { body::incoming };
         let request = self.heads.mark(request.map(read));
-        let slot = self.limit.as_ref().filter(|_| is_stream).and_then(ConnectionLimit::free);
+        let limit = self.limit.as_ref().filter(|_| is_stream);
+        let slot = limit.and_then(|limit| limit.free(self.peer.into()));
         let is_crowded = self.limit.is_none() || (is_stream && slot.is_none());
         let stream = is_stream.then(|| self.streams.begin(slot));
         let is_last = !is_stream
@@ -403,7 +416,7 @@ fn panicked() -> Response<Body> {
 }
 
 fn crowded() -> Response<Body> {
-    let body = r#"{"error":"too_many_connections","detail":"as many requests and connections as the gate has places for are open; try again later"}"#;
+    let body = r#"{"error":"too_many_connections","detail":"as many requests and connections as the gate has places for, or as one address may have, are open; try again later"}"#;
     let mut response = own(StatusCode::SERVICE_UNAVAILABLE, body);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response

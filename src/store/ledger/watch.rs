@@ -4,7 +4,7 @@ use super::super::StoreError;
 use super::super::files::{Files, Identity, Look};
 use super::super::keyring::keep_key;
 use super::super::schema::{self, Wal};
-use super::super::trail::Walk;
+use super::super::wal_check::Walk;
 use super::{Head, Ledger};
 
 /// The newest entry of a database at one moment.
