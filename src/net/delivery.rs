@@ -10,8 +10,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::HeaderValue;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
 use super::Body;
@@ -22,10 +24,15 @@ use super::memory::{MemoryBudget, SMALL};
 /// memory.
 pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What it takes of that in a second gives it a second more, in bytes.
+const MIN_RATE: usize = 64 << 10;
+
+/// How long an answer beyond the budget is held in any case: less than others wait.
+const OVERDRAFT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// An answer was not taken in time while others waited for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the client did not take the answer within {} s, and others wait for its memory",
-    TAKE_TIMEOUT.as_secs())]
+#[error("its client takes it too slowly, and others wait for its memory")]
 pub(super) struct Reclaimed;
 
 /// The answers that are held whole, by the address of their first byte.
@@ -38,6 +45,8 @@ struct Answer {
     sender: Arc<str>,
     is_overdraft: bool,
     since: Instant,
+    /// Bytes of it that its client has taken.
+    taken: usize,
     is_reclaimed: bool,
     /// Where its client takes it from, once that has begun.
     delivery: Weak<Slot>,
@@ -62,6 +71,7 @@ impl Held {
             sender: Arc::clone(sender),
             is_overdraft,
             since: Instant::now(),
+            taken: 0,
             is_reclaimed: false,
             delivery: Weak::new(),
         };
@@ -86,7 +96,7 @@ impl Held {
             .map(|answer| (answer.is_overdraft, held(&answer.sender), answer))
             .filter(|(is_overdraft, held, _)| *is_overdraft || *held >= own)
             .collect();
-        let next = open.iter().map(|(_, _, answer)| answer.since + TAKE_TIMEOUT).min();
+        let next = open.iter().map(|(_, _, answer)| answer.due()).min();
         let overdue = open.into_iter().filter(|(_, _, answer)| answer.is_overdue());
         let (_, _, answer) =
             overdue.max_by_key(|(beyond, held, _)| (*beyond, *held)).ok_or(next)?;
@@ -109,11 +119,26 @@ impl Held {
         answer.delivery = Arc::downgrade(slot);
         Some(!answer.is_reclaimed)
     }
+
+    /// The client has taken `bytes`.
+    fn took(&mut self, bytes: &[u8]) {
+        let found = self.0.range_mut(..=address(bytes)).next_back();
+        if let Some((_, answer)) = found.filter(|(start, answer)| answer.has(**start, bytes)) {
+            answer.taken += bytes.len();
+        }
+    }
 }
 
 impl Answer {
     fn is_overdue(&self) -> bool {
-        self.since.elapsed() >= TAKE_TIMEOUT
+        self.due() <= Instant::now()
+    }
+
+    /// When it has been held for long enough.
+    fn due(&self) -> Instant {
+        let patience = TAKE_TIMEOUT + Duration::from_secs((self.taken / MIN_RATE) as u64);
+        let most = if self.is_overdraft { OVERDRAFT_TIMEOUT } else { patience };
+        self.since + patience.min(most)
     }
 
     fn has(&self, start: usize, bytes: &[u8]) -> bool {
@@ -151,8 +176,9 @@ impl MemoryBudget {
         if is_small || body.is_end_stream() {
             return body;
         }
-        let content = Content { inner: Some(body), rest: Bytes::new(), waker: None };
+        let content = Content { inner: Some(body), ..Content::default() };
         let slot = Arc::new(Slot { content: Mutex::new(content), row: row.cloned() });
+        slot.look_ahead(self);
         Body::new(Delivery { slot, budget: self.clone() })
     }
 }
@@ -164,18 +190,43 @@ struct Slot {
     row: Option<HeaderValue>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Content {
     /// What follows; `None` where it was given up.
     inner: Option<Body>,
+    /// What it gave before it was asked for.
+    ahead: Option<Next>,
     /// What was not handed out yet of a piece that is held.
     rest: Bytes,
+    /// That is counted.
+    is_held: bool,
     waker: Option<Waker>,
 }
 
 impl Slot {
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client that opens no window over HTTP/2 never asks for a body that is all there.
+    fn look_ahead(self: &Arc<Self>, budget: &MemoryBudget) {
+        let mut content = self.content();
+        let Some(inner) =
+            content.inner.as_mut().filter(|inner| inner.size_hint().exact().is_some())
+        else {
+            return;
+        };
+        let Some(next) = inner.frame().now_or_never() else { return };
+        match next.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => {
+                content.is_held = data.len() > SMALL
+                    && budget.with_held(|held| held.deliver(&data, self)).is_some();
+                content.rest = data;
+            }
+            Some(Ok(Err(other))) => content.ahead = Some(Some(Ok(other))),
+            Some(Err(error)) => content.ahead = Some(Some(Err(error))),
+            None => content.ahead = Some(None),
+        }
     }
 
     fn empty(&self) {
@@ -201,8 +252,13 @@ impl HttpBody for Delivery {
         let mut content = self.slot.content();
         if content.rest.is_empty() {
             content.waker = Some(context.waker().clone());
+            let ahead = content.ahead.take();
             let Some(inner) = &mut content.inner else { return Poll::Ready(reclaimed()) };
-            let data = match ready!(Pin::new(inner).poll_frame(context)) {
+            let next = match ahead {
+                Some(next) => next,
+                None => ready!(Pin::new(inner).poll_frame(context)),
+            };
+            let data = match next {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.len() > SMALL => data,
                     Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -211,7 +267,7 @@ impl HttpBody for Delivery {
                 end => return Poll::Ready(end),
             };
             match self.budget.with_held(|held| held.deliver(&data, &self.slot)) {
-                Some(true) => content.rest = data,
+                Some(true) => (content.rest, content.is_held) = (data, true),
                 None => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Some(false) => {
                     drop(content);
@@ -220,15 +276,20 @@ impl HttpBody for Delivery {
                 }
             }
         }
+        if !content.is_held {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut content.rest)))));
+        }
         // A copy: a part of it would keep the whole.
         let length = content.rest.len().min(SMALL);
-        let piece = Bytes::copy_from_slice(&content.rest.split_to(length));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let part = content.rest.split_to(length);
+        self.budget.with_held(|held| held.took(&part));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&part)))))
     }
 
     fn is_end_stream(&self) -> bool {
         let content = self.slot.content();
-        content.rest.is_empty() && content.inner.as_ref().is_some_and(HttpBody::is_end_stream)
+        let is_over = content.inner.as_ref().is_some_and(HttpBody::is_end_stream);
+        is_over && content.rest.is_empty() && content.ahead.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -244,13 +305,11 @@ fn reclaimed() -> Next {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future::{FutureExt as _, join_all};
-    use futures_util::stream::StreamExt as _;
-    use http_body_util::BodyExt as _;
-
     use super::super::body::{HoldError, hold_answer};
     use super::super::memory::{BUDGET, MAX_WAIT, Reservation, SenderBudget};
     use super::*;
+    use futures_util::future::join_all;
+    use futures_util::stream::StreamExt as _;
 
     const MAX: usize = 1 << 20;
     const PART: usize = 2 * SMALL;
@@ -299,9 +358,49 @@ mod tests {
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), SMALL);
         let began = Instant::now();
         assert!(other.reserve(MAX, MAX).await);
-        assert_eq!(began.elapsed(), TAKE_TIMEOUT);
+        assert_eq!(began.elapsed(), TAKE_TIMEOUT + Duration::from_secs(1));
         let error = body.frame().await.unwrap().unwrap_err();
         assert_eq!(error.to_string(), Reclaimed.to_string());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_on_has_its_answer_whole() {
+        let budget = MemoryBudget::default();
+        let me = of(&budget, "me");
+        let answer = me.reserve(Bytes::from(vec![b'x'; BUDGET / 2]), MAX).await.unwrap();
+        let mut body = budget.deliver(Body::from(answer), None);
+        let reading = async {
+            let mut taken = 0;
+            while let Some(frame) = body.frame().await {
+                taken += frame.unwrap().into_data().unwrap().len();
+                tokio::time::sleep(Duration::from_millis(900)).await;
+            }
+            taken
+        };
+        let waiting = async { me.reserve(Bytes::from(vec![b'x'; BUDGET / 2]), MAX).await };
+        assert_eq!(tokio::join!(reading, waiting), (BUDGET / 2, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_the_budget_even_that_one_has_a_minute() {
+        let budget = MemoryBudget::default();
+        let mut crowd = crowd(&budget);
+        let (slow, mut other) =
+            (begun(&mut crowd, &budget, "slow"), begun(&mut crowd, &budget, "other"));
+        let mut slow = slow;
+        assert!(slow.try_reserve(128 * SMALL, MAX), "beyond the budget");
+        let answer = slow.attach(Bytes::from(vec![b'x'; 128 * SMALL]));
+        let mut body = budget.deliver(Body::from(answer), None);
+        let began = Instant::now();
+        let reading = async {
+            while body.frame().await.unwrap().is_ok() {
+                tokio::time::sleep(Duration::from_millis(900)).await;
+            }
+        };
+        let (taken, ()) = tokio::join!(other.reserve(MAX, MAX), reading);
+        assert!(taken);
+        let late = began.elapsed() - OVERDRAFT_TIMEOUT;
+        assert!(late < Duration::from_secs(1), "{late:?}");
     }
 
     #[tokio::test(start_paused = true)]
