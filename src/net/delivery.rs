@@ -27,7 +27,8 @@ pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What it takes of that in a second gives it a second more, in bytes.
 const MIN_RATE: usize = 64 << 10;
 
-/// How long an answer beyond the budget is held in any case: less than others wait.
+/// How long an answer beyond the budget is held in any case, and any at least where only its
+/// own sender waits: less than others wait.
 const OVERDRAFT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An answer was not taken in time while others waited for memory.
@@ -83,12 +84,12 @@ impl Held {
         self.0.remove(&address);
     }
 
-    /// The one that is to give way to somebody to whom answers of `own` bytes are held: that
+    /// The one that is to give way to `sender`, to whom answers of `own` bytes are held: that
     /// beyond the budget first, else one of who holds most, and at least as much. Gives when
     /// the next one may be, where none is.
     pub(super) fn reclaim(
         &mut self,
-        own: usize,
+        (sender, own): (&str, usize),
         held: impl Fn(&str) -> usize,
     ) -> Result<Overdue, Option<Instant>> {
         let open = self.0.values_mut().filter(|answer| !answer.is_reclaimed);
@@ -96,8 +97,9 @@ impl Held {
             .map(|answer| (answer.is_overdraft, held(&answer.sender), answer))
             .filter(|(is_overdraft, held, _)| *is_overdraft || *held >= own)
             .collect();
-        let next = open.iter().map(|(_, _, answer)| answer.due()).min();
-        let overdue = open.into_iter().filter(|(_, _, answer)| answer.is_overdue());
+        let next = open.iter().map(|(_, _, answer)| answer.due(sender)).min();
+        let overdue =
+            open.into_iter().filter(|(_, _, answer)| answer.due(sender) <= Instant::now());
         let (_, _, answer) =
             overdue.max_by_key(|(beyond, held, _)| (*beyond, *held)).ok_or(next)?;
         answer.is_reclaimed = true;
@@ -130,13 +132,11 @@ impl Held {
 }
 
 impl Answer {
-    fn is_overdue(&self) -> bool {
-        self.due() <= Instant::now()
-    }
-
-    /// When it has been held for long enough.
-    fn due(&self) -> Instant {
-        let patience = TAKE_TIMEOUT + Duration::from_secs((self.taken / MIN_RATE) as u64);
+    /// When it has been held for long enough, where `sender` waits.
+    fn due(&self, sender: &str) -> Instant {
+        let is_own = *self.sender == *sender;
+        let patience = if is_own { OVERDRAFT_TIMEOUT } else { TAKE_TIMEOUT };
+        let patience = patience + Duration::from_secs((self.taken / MIN_RATE) as u64);
         let most = if self.is_overdraft { OVERDRAFT_TIMEOUT } else { patience };
         self.since + patience.min(most)
     }

@@ -158,7 +158,7 @@ impl MemoryBudget {
         let of = |sender: &str| by_sender.get(sender).copied().unwrap_or_default();
         let arriving = overdraft.as_mut().filter(|one| !one.has_arrived && !one.is_revoked);
         let due = arriving.as_ref().map(|one| one.since + TAKE_TIMEOUT);
-        let (whose, overdue) = match (arriving, held.reclaim(of(sender), of)) {
+        let (whose, overdue) = match (arriving, held.reclaim((sender, of(sender)), of)) {
             (Some(arriving), _) if due.is_some_and(|due| due <= now) => {
                 arriving.is_revoked = true;
                 (None, None)
