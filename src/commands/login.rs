@@ -11,21 +11,24 @@ use super::Done;
 use crate::cli::{LoginArgs, LogoutArgs};
 use crate::config::Home;
 use crate::net::client::Client;
-use crate::oauth::{LogIn, LogOut, Login, LoginError, Options, Session, Who};
+use crate::oauth::{
+    ClientConfig, Login, LoginError, LoginOptions, LogoutOutcome, Options, Session,
+};
 use crate::terminal;
 
 pub(super) fn log_in(args: &LoginArgs) -> anyhow::Result<Done> {
     let options = Options {
         browser: !args.no_browser,
-        patience: args.timeout.unwrap_or(Options::PATIENCE),
+        login_timeout: args.timeout.unwrap_or(Options::LOGIN_TIMEOUT),
         ..Options::default()
     };
-    let want = LogIn { scopes: args.scopes.clone(), who: who(args)?, again: args.again };
+    let wanted =
+        LoginOptions { scopes: args.scopes.clone(), client: client(args)?, again: args.again };
     let session = session(&args.url, options)?;
     let mut out = anstream::stdout();
-    match runtime()?.block_on(session.log_in(want)) {
+    match runtime()?.block_on(session.log_in(wanted)) {
         Ok(login) if args.json => terminal::json_line(&mut out, &json(&args.url, &login))?,
-        Ok(login) => writeln!(out, "{}", told(&login))?,
+        Ok(login) => writeln!(out, "{}", summary(&login))?,
         Err(error @ (LoginError::Denied { .. } | LoginError::TimedOut { .. })) => {
             anstream::eprintln!("agentgate: {error}");
             return Ok(Done::DoesNotHold);
@@ -39,12 +42,12 @@ pub(super) fn log_out(args: &LogoutArgs) -> anyhow::Result<Done> {
     let session = session(&args.url, Options::default())?;
     let mut out = anstream::stdout();
     match runtime()?.block_on(session.log_out())? {
-        LogOut::None => writeln!(out, "there was no login")?,
-        LogOut::Forgotten => {
+        LogoutOutcome::None => writeln!(out, "there was no login")?,
+        LogoutOutcome::Forgotten => {
             writeln!(out, "logged out; the authorization server has no way to revoke tokens")?;
         }
-        LogOut::Revoked => writeln!(out, "logged out; the tokens were revoked")?,
-        LogOut::NotRevoked(error) => {
+        LogoutOutcome::Revoked => writeln!(out, "logged out; the tokens were revoked")?,
+        LogoutOutcome::NotRevoked(error) => {
             writeln!(out, "logged out")?;
             anstream::eprintln!("agentgate: the tokens were not revoked: {error}");
         }
@@ -57,7 +60,7 @@ fn session(url: &Url, options: Options) -> anyhow::Result<Session> {
     Ok(Session::for_url(url, &home.data, Client::new()?, options)?)
 }
 
-fn who(args: &LoginArgs) -> anyhow::Result<Who> {
+fn client(args: &LoginArgs) -> anyhow::Result<ClientConfig> {
     let secret = match &args.client_secret_env {
         Some(name) => {
             let secret =
@@ -69,14 +72,14 @@ fn who(args: &LoginArgs) -> anyhow::Result<Who> {
     };
     let document = args.client_document.as_ref().map(ToString::to_string);
     let (id, issuer) = (args.client_id.clone(), args.issuer.as_ref().map(ToString::to_string));
-    Ok(Who { id, secret, issuer, document, port: args.callback_port })
+    Ok(ClientConfig { id, secret, issuer, document, port: args.callback_port })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-fn told(login: &Login) -> String {
+fn summary(login: &Login) -> String {
     let begin = if login.is_new { "logged in" } else { "already logged in" };
     let scopes = match login.scopes.is_empty() {
         true => String::new(),

@@ -1,29 +1,29 @@
-//! One attempt to have a token again: a renewal where that will do, a person
-//! where it will not.
+//! One attempt to get a new token: by renewal where possible, otherwise by a login of the
+//! user.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::browser;
-use super::error::shown;
-use super::login::{Who, Wish};
-use super::record::{By, Record};
+use super::error::display_url;
+use super::login::{ClientConfig, LoginRequest};
+use super::login_store::Lock;
+use super::record::{ObtainedBy, Record};
 use super::session::{Inner, Progress, is_refused, now};
-use super::vault::Lock;
 use super::{Challenge, LoginError};
 
-/// How much longer than a person may take the wait for another process's login is.
-const SLACK: Duration = Duration::from_secs(30);
+/// Added to the login timeout when waiting for another process's login.
+const LOCK_MARGIN: Duration = Duration::from_secs(30);
 
 impl Inner {
-    /// Answers `challenge`, telling how far it is. Takes as long as a person may.
-    pub(super) async fn answer(
+    /// Handles `challenge` and reports progress. Takes up to the login timeout.
+    pub(super) async fn handle_challenge(
         &self,
         challenge: &Challenge,
         tell: &watch::Sender<Progress>,
     ) -> Result<(), LoginError> {
-        let lock = self.queue(|| {
+        let lock = self.acquire_lock(|| {
             tell.send_replace(Progress::Elsewhere);
         });
         let lock = lock.await?;
@@ -36,56 +36,56 @@ impl Inner {
         let scopes = match record {
             Some(record) if challenge.wants_scope() => self.more_scopes(record, challenge)?,
             Some(record) => {
-                if self.has_renewed(&lock, record, challenge).await? {
+                if self.try_renew(&lock, record, challenge).await? {
                     return Ok(());
                 }
-                // What had been asked for, a wider scope too, is asked for again.
+                // Scopes requested before, also by step-up, are requested again.
                 record.asked.clone()
             }
             None => Vec::new(),
         };
         let header = challenge.header().map(str::to_owned);
-        let wish = self.wish(record, Who::default(), header, scopes);
-        self.log_in_held(&lock, &wish, |page| {
+        let request = self.login_request(record, ClientConfig::default(), header, scopes);
+        self.log_in_under_lock(&lock, &request, |page| {
             tell.send_replace(Progress::Page(page));
         })
         .await
         .map(drop)
     }
 
-    /// Takes the lock, saying so where another process has it.
-    pub(super) async fn queue(&self, on_wait: impl FnOnce()) -> Result<Lock, LoginError> {
+    /// Takes the lock; calls `on_wait` first where another process holds it.
+    pub(super) async fn acquire_lock(&self, on_wait: impl FnOnce()) -> Result<Lock, LoginError> {
         if let Some(lock) = self.lock(Duration::ZERO).await? {
             return Ok(lock);
         }
         on_wait();
-        let patience = self.options.patience + SLACK;
-        self.lock(patience).await?.ok_or_else(|| LoginError::TimedOut {
-            server: shown(&self.place.server),
-            minutes: patience.as_secs() / 60,
+        let max_wait = self.options.login_timeout + LOCK_MARGIN;
+        self.lock(max_wait).await?.ok_or_else(|| LoginError::TimedOut {
+            server: display_url(&self.oauth.server),
+            minutes: max_wait.as_secs() / 60,
         })
     }
 
-    /// Tries the refresh token of a token that was refused; `false` where a
-    /// person has to log in.
-    pub(super) async fn has_renewed(
+    /// Uses the refresh token after the access token was refused; `false` where the user
+    /// has to log in.
+    pub(super) async fn try_renew(
         &self,
         lock: &Lock,
         record: &Record,
         challenge: &Challenge,
     ) -> Result<bool, LoginError> {
-        match record.new_by(now()) {
-            Some(By::Login) => {
+        match record.recently_obtained_by(now()) {
+            Some(ObtainedBy::Login) => {
                 let why = "it was given less than a minute ago";
-                Err(LoginError::useless(&self.place.server, why))
+                Err(LoginError::token_rejected(&self.oauth.server, why))
             }
-            Some(By::Renewal) => Ok(false),
-            None => Ok(self.renew_held(lock, record, challenge.header()).await?.is_some()),
+            Some(ObtainedBy::Renewal) => Ok(false),
+            None => Ok(self.renew_under_lock(lock, record, challenge.header()).await?.is_some()),
         }
     }
 
-    /// What to ask for where the token is good, but not for this: all that it
-    /// was for, and what the server names besides.
+    /// The scopes to request on `insufficient_scope`: those requested and granted so far,
+    /// and those that the server names.
     fn more_scopes(
         &self,
         record: &Record,
@@ -96,7 +96,7 @@ impl Inner {
         scopes.extend(record.scopes.iter().cloned());
         let more: Vec<_> = wanted.iter().filter(|scope| !scopes.contains(scope)).collect();
         if more.is_empty() {
-            let server = shown(&self.place.server);
+            let server = display_url(&self.oauth.server);
             let why = match wanted.is_empty() {
                 true => format!(
                     "it wants more scope and does not say which; ask for it with `agentgate login \
@@ -111,7 +111,7 @@ impl Inner {
                     )
                 }
             };
-            return Err(LoginError::useless(&self.place.server, why));
+            return Err(LoginError::token_rejected(&self.oauth.server, why));
         }
         scopes.extend(more.into_iter().cloned());
         let mut seen = std::collections::BTreeSet::new();
@@ -119,35 +119,35 @@ impl Inner {
         Ok(scopes)
     }
 
-    /// What a login is to be made for. A client that a person gave once is used
-    /// again, with the issuer that it belongs to.
-    pub(super) fn wish(
+    /// The login to request. A client that was registered by hand is used again, with the
+    /// issuer that it belongs to.
+    pub(super) fn login_request(
         &self,
         record: Option<&Record>,
-        who: Who,
+        client: ClientConfig,
         challenge: Option<String>,
         scopes: Vec<String>,
-    ) -> Wish {
-        let is_new = who.id.is_some() || who.document.is_some();
+    ) -> LoginRequest {
+        let is_new = client.id.is_some() || client.document.is_some();
         match record.filter(|record| record.client.given && !is_new) {
             Some(record) => {
-                let who = Who::again(record, who.port);
-                Wish { challenge, scopes, who }
+                let client = ClientConfig::of_login(record, client.port);
+                LoginRequest { challenge, scopes, client }
             }
-            None => Wish { challenge, scopes, who },
+            None => LoginRequest { challenge, scopes, client },
         }
     }
 
-    /// Has the person log in, and keeps what comes of it.
-    pub(super) async fn log_in_held(
+    /// Has the user log in, and stores the login.
+    pub(super) async fn log_in_under_lock(
         &self,
         lock: &Lock,
-        wish: &Wish,
+        request: &LoginRequest,
         on_page: impl FnOnce(String),
     ) -> Result<Record, LoginError> {
-        let prepared = self.place.prepare(wish).await?;
+        let prepared = self.oauth.prepare(request).await?;
         on_page(prepared.page().to_string());
-        let server = shown(&self.place.server);
+        let server = display_url(&self.oauth.server);
         let page = prepared.page().clone();
         let open = self.options.browser;
         let shown = async move {
@@ -156,8 +156,8 @@ impl Inner {
             std::future::pending::<()>().await;
         };
         let record = tokio::select! {
-            record = prepared.finish(self.options.patience) => record?,
-            () = shown => return Err(LoginError::failed(&self.place.server, "it was broken off")),
+            record = prepared.finish(self.options.login_timeout) => record?,
+            () = shown => return Err(LoginError::failed(&self.oauth.server, "it was broken off")),
         };
         self.save(lock, &record)?;
         Ok(record)

@@ -1,5 +1,5 @@
-//! Where the browser comes back to: one path on the loopback interface, open for
-//! as long as a login takes (RFC 8252, section 7.3).
+//! The redirect URI: one path on the loopback interface, open while a login is in progress
+//! (RFC 8252, section 7.3).
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -22,78 +22,78 @@ use crate::net::Body;
 use crate::net::server::{self, Limits};
 use crate::net::workers::Workers;
 
-/// Where clients come back that were registered by hand.
+/// The path of the redirect URI of clients registered by hand.
 pub(super) const PATH: &str = "/callback";
 
-/// Where a client comes back that the gate registers with `issuer`, and no client of
-/// another's. A page that leads to another authorization server's, in the name of the
-/// client there, leads nowhere then: that one refuses the address, or the browser
-/// comes to a path that nobody waits at (RFC 9700, section 4.4.2.2).
+/// The path for a client that the gate registers with `issuer`: each issuer has its own,
+/// which defeats mix-up attacks (RFC 9700, section 4.4.2.2). A login page that sends the
+/// browser to another authorization server fails: that server refuses the redirect URI, or
+/// the browser comes back to a path that is not served.
 pub(super) fn path_for(issuer: &str) -> String {
     format!("{PATH}/{}", hex::encode(Sha256::digest(issuer)))
 }
 
-/// An open port, before anyone waits at it.
+/// The listener, before a callback is expected.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct CallbackListener {
     listener: TcpListener,
     address: SocketAddr,
     path: String,
 }
 
-/// What the browser brought.
-pub(super) enum Answer {
-    /// A code, and who says to have made it (RFC 9207).
+/// The authorization response (RFC 6749, sections 4.1.2 and 4.1.2.1).
+pub(super) enum AuthorizationResponse {
+    /// A code, and the issuer that claims to have made it (RFC 9207).
     Code { code: Zeroizing<String>, issuer: Option<String> },
-    /// The person or the authorization server said no; their words.
+    /// An error: the user or the authorization server refused.
     Refusal(String),
 }
 
-/// A browser that waits for the page which tells how it ended.
-pub(super) struct Visit {
-    pub(super) answer: Answer,
-    page: oneshot::Sender<Page>,
+/// A browser's request to the redirect URI, which waits for the page to show.
+pub(super) struct CallbackRequest {
+    pub(super) response: AuthorizationResponse,
+    page: oneshot::Sender<ResultPage>,
 }
 
-/// The page that a person sees at the end.
+/// The page that the user sees at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Page {
+pub(super) enum ResultPage {
     LoggedIn,
     Failed,
     Denied,
 }
 
-/// A callback that is waited for.
+/// The expected callback.
 pub(super) struct Callback {
-    visits: mpsc::Receiver<Visit>,
+    requests: mpsc::Receiver<CallbackRequest>,
     stop: oneshot::Sender<Infallible>,
     task: JoinHandle<()>,
 }
 
-impl Port {
-    /// Opens `port`, any where it is 0, for visits to `path`.
+impl CallbackListener {
+    /// Listens on `port`, any where it is 0, for requests to `path`.
     ///
     /// # Errors
-    /// Where there is none to be had.
+    /// Where the port cannot be bound.
     pub(super) async fn open(port: u16, path: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address, path })
     }
 
-    /// The redirect address.
+    /// The redirect URI.
     pub(super) fn redirect(&self) -> String {
         format!("http://{}{}", self.address, self.path)
     }
 
-    /// Waits for the one visit that knows `state`.
+    /// Serves, and accepts only a callback that has `state`.
     pub(super) fn expect(self, state: &str) -> Callback {
-        let (arrived, visits) = mpsc::channel(1);
+        let (arrived, requests) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<Infallible>();
         let host = HeaderValue::from_str(&self.address.to_string()).ok();
         let state = Zeroizing::new(state.to_owned());
         let expected = Expected { host, path: self.path, state, arrived };
-        let app = Router::new().fallback(answer).with_state(Arc::new(expected));
+        let app = Router::new().fallback(handle).with_state(Arc::new(expected));
         let stopped = async move {
             let _ = stopped.await;
         };
@@ -101,50 +101,54 @@ impl Port {
             let here = Workers::this_runtime();
             server::serve(self.listener, app, Limits::default(), &here, stopped).await;
         });
-        Callback { visits, stop, task }
+        Callback { requests, stop, task }
     }
 }
 
 impl Callback {
-    /// The next visit; `None` where the listener is gone.
-    pub(super) async fn visit(&mut self) -> Option<Visit> {
-        self.visits.recv().await
+    /// The next callback; `None` where the listener is gone.
+    pub(super) async fn request(&mut self) -> Option<CallbackRequest> {
+        self.requests.recv().await
     }
 
-    /// Closes the port once the last page is delivered.
+    /// Closes the port after the last page is delivered.
     pub(super) async fn close(self) {
-        drop((self.stop, self.visits));
+        drop((self.stop, self.requests));
         let _ = self.task.await;
     }
 }
 
-impl Visit {
-    /// Shows how it ended.
-    pub(super) fn show(self, page: Page) {
+impl CallbackRequest {
+    /// Sends the browser the result.
+    pub(super) fn show(self, page: ResultPage) {
         let _ = self.page.send(page);
     }
 }
 
-/// Whom the callback is for.
+/// What the callback must have.
 struct Expected {
     host: Option<HeaderValue>,
     path: String,
     state: Zeroizing<String>,
-    arrived: mpsc::Sender<Visit>,
+    arrived: mpsc::Sender<CallbackRequest>,
 }
 
-async fn answer(State(expected): State<Arc<Expected>>, request: Request<Body>) -> Response<Body> {
-    let Some(answer) = expected.read(&request) else {
+async fn handle(State(expected): State<Arc<Expected>>, request: Request<Body>) -> Response<Body> {
+    let Some(response) = expected.read(&request) else {
         return page(StatusCode::BAD_REQUEST, "This is not the login that AgentGate waits for.");
     };
     let (sender, shown) = oneshot::channel();
-    if expected.arrived.send(Visit { answer, page: sender }).await.is_err() {
+    if expected.arrived.send(CallbackRequest { response, page: sender }).await.is_err() {
         return page(StatusCode::GONE, "This login is over.");
     }
     match shown.await {
-        Ok(Page::LoggedIn) => page(StatusCode::OK, "You are logged in. You can close this page."),
-        Ok(Page::Denied) => page(StatusCode::OK, "The login was refused. You can close this page."),
-        Ok(Page::Failed) => {
+        Ok(ResultPage::LoggedIn) => {
+            page(StatusCode::OK, "You are logged in. You can close this page.")
+        }
+        Ok(ResultPage::Denied) => {
+            page(StatusCode::OK, "The login was refused. You can close this page.")
+        }
+        Ok(ResultPage::Failed) => {
             page(StatusCode::BAD_GATEWAY, "The login failed; AgentGate's output says why.")
         }
         Err(_) => page(StatusCode::GONE, "This login is over."),
@@ -152,14 +156,14 @@ async fn answer(State(expected): State<Arc<Expected>>, request: Request<Body>) -
 }
 
 impl Expected {
-    /// What a request brings; `None` for any but the one that is waited for.
-    fn read(&self, request: &Request<Body>) -> Option<Answer> {
+    /// Reads a request; `None` for any but the expected callback.
+    fn read(&self, request: &Request<Body>) -> Option<AuthorizationResponse> {
         let is_ours = request.method() == Method::GET
             && request.uri().path() == self.path
             && self.host.is_some()
             && request.headers().get(HOST) == self.host.as_ref();
         let query = request.uri().query().filter(|_| is_ours)?;
-        // A name given twice is nobody's (RFC 6749, section 3.1): no value then.
+        // A repeated parameter is invalid (RFC 6749, section 3.1): no value then.
         let one = |name: &str| -> Option<Cow<'_, str>> {
             let mut values =
                 form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
@@ -171,14 +175,16 @@ impl Expected {
         }
         if let Some(error) = one("error") {
             let words = one("error_description").map(|words| format!("{error}: {words}"));
-            return Some(Answer::Refusal(words.unwrap_or_else(|| error.into_owned())));
+            return Some(AuthorizationResponse::Refusal(
+                words.unwrap_or_else(|| error.into_owned()),
+            ));
         }
         let code = Zeroizing::new(one("code")?.into_owned());
-        Some(Answer::Code { code, issuer: one("iss").map(Cow::into_owned) })
+        Some(AuthorizationResponse::Code { code, issuer: one("iss").map(Cow::into_owned) })
     }
 }
 
-/// A page that loads nothing, is not kept, and does not tell others its address.
+/// A page that loads nothing, is not cached, and sends no referrer.
 fn page(status: StatusCode, words: &str) -> Response<Body> {
     let text = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>AgentGate</title>\
@@ -204,7 +210,7 @@ mod tests {
         Expected { host, path: PATH.to_owned(), state: Zeroizing::new("right".into()), arrived }
     }
 
-    fn read(method: &str, host: &str, target: &str) -> Option<Answer> {
+    fn read(method: &str, host: &str, target: &str) -> Option<AuthorizationResponse> {
         let request = Request::builder().method(method).uri(target).header(HOST, host);
         expected().read(&request.body(Body::empty()).unwrap())
     }
@@ -213,7 +219,7 @@ mod tests {
     fn the_one_visit_that_is_waited_for_is_told_from_others() {
         let host = "127.0.0.1:8000";
         let good = read("GET", host, "/callback?code=c%20d&state=right&iss=https://i");
-        assert!(matches!(good, Some(Answer::Code { code, issuer: Some(issuer) })
+        assert!(matches!(good, Some(AuthorizationResponse::Code { code, issuer: Some(issuer) })
             if *code == "c d" && issuer == "https://i"));
         for (method, host, target) in [
             ("HEAD", host, "/callback?code=c&state=right"),
@@ -237,7 +243,7 @@ mod tests {
         let host = "127.0.0.1:8000";
         let target = "/callback?error=access_denied&error_description=no&state=right";
         assert!(matches!(read("GET", host, target),
-            Some(Answer::Refusal(words)) if words == "access_denied: no"));
+            Some(AuthorizationResponse::Refusal(words)) if words == "access_denied: no"));
         assert!(read("GET", host, "/callback?error=access_denied").is_none());
     }
 }

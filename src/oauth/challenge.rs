@@ -1,4 +1,4 @@
-//! What a server says when it wants a login.
+//! The challenge of a server that wants a login.
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -8,24 +8,23 @@ use url::Url;
 /// The longest challenge that is read, in bytes.
 const MAX_CHALLENGE: usize = 8 << 10;
 
-/// The most scopes that a challenge may name.
+/// Scopes read from a challenge, at most.
 const MAX_SCOPES: usize = 64;
 
-/// A server's refusal that a login may cure.
+/// A server's refusal that a login may resolve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// The `WWW-Authenticate` header of the scheme Bearer, where there is one.
     header: Option<String>,
-    /// Whether the token is good, but not for this.
+    /// Whether the token is valid but lacks scope.
     wants_scope: bool,
-    /// The `Authorization` header that was refused; shows nothing in `Debug`.
+    /// The `Authorization` header that was refused; sensitive, so hidden in `Debug`.
     refused: Option<HeaderValue>,
 }
 
 impl Challenge {
-    /// Reads an answer's status and headers; `used` is the `Authorization` header
-    /// the request went with, so that a token renewed meanwhile is not renewed
-    /// again. `None` where no login would help: another status than 401, and 403
+    /// Reads a response's status and headers; `used` is the `Authorization` header of the
+    /// request, so that a token renewed meanwhile is not renewed again. `None` where no login would help: another status than 401, and 403
     /// that does not ask for more scope (RFC 6750, section 3.1).
     #[must_use]
     pub fn of(status: StatusCode, headers: &HeaderMap, used: Option<&HeaderValue>) -> Option<Self> {
@@ -83,7 +82,7 @@ fn bearer(header: &str) -> Option<&str> {
     Some(challenge.trim_end_matches(|c: char| c == ',' || c.is_ascii_whitespace()))
 }
 
-/// The elements of a list, and where they begin; commas within quotes part nothing.
+/// The elements of a list, and where they begin; quoted commas do not separate.
 fn elements(list: &str) -> impl Iterator<Item = (usize, &str)> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = list.split(move |c: char| {
@@ -105,7 +104,7 @@ fn elements(list: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Whether an element is a scheme, and no parameter of the scheme before it.
+/// Whether an element begins with a scheme, and is not a parameter of the one before.
 fn begins_challenge(element: &str) -> bool {
     let rest = element.trim_start_matches(|c: char| !c.is_ascii_whitespace() && c != '=');
     !element.is_empty() && !rest.trim_ascii_start().starts_with('=')

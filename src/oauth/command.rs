@@ -1,111 +1,111 @@
-//! Logging in and out by hand.
+//! `agentgate login` and `agentgate logout`.
 
 use jiff::Timestamp;
 
 use super::LoginError;
-use super::login::Who;
+use super::login::ClientConfig;
 use super::record::Record;
 use super::session::{Session, now};
 
-/// What a person wants of a login.
+/// Options of `agentgate login`.
 #[derive(Debug, Clone, Default)]
-pub struct LogIn {
-    /// What to ask for, instead of what the server says.
+pub struct LoginOptions {
+    /// The scopes to request; those that the server names where empty.
     pub scopes: Vec<String>,
-    /// Who the gate is to be, instead of a client that it registers.
-    pub who: Who,
-    /// Log in anew where there is a login.
+    /// The client to log in as, instead of one that the gate registers.
+    pub client: ClientConfig,
+    /// Log in again even where there is a working login.
     pub again: bool,
 }
 
-/// A login, as it is told.
+/// A summary of a login, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// Whether it was made just now.
+    /// Whether it was made by this call.
     pub is_new: bool,
-    /// Who logged the person in.
+    /// The issuer.
     pub issuer: String,
-    /// Who the gate is there.
+    /// The client id.
     pub client: String,
-    /// What was granted.
+    /// The granted scopes.
     pub scopes: Vec<String>,
-    /// When the token ends, where that was said.
+    /// When the access token expires, where the server said so.
     pub expires: Option<Timestamp>,
-    /// Whether it is renewed without the person.
+    /// Whether there is a refresh token.
     pub renews: bool,
 }
 
-/// What came of logging out.
+/// The outcome of logging out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogOut {
+pub enum LogoutOutcome {
     /// There was no login.
     None,
-    /// It is forgotten here; the authorization server takes nothing back.
+    /// Removed here; the authorization server has no revocation endpoint.
     Forgotten,
-    /// It is forgotten here, and its tokens were taken back.
+    /// Removed here, and its tokens were revoked.
     Revoked,
-    /// It is forgotten here; the tokens were not taken back, and why.
+    /// Removed here; the tokens could not be revoked.
     NotRevoked(LoginError),
 }
 
 impl Session {
-    /// Has the person log in, unless there is a login that works. Waits for
-    /// another process's login to the same server, and takes that.
-    /// [`super::Options::answer_within`] does not count here.
+    /// Has the user log in, unless there is a working login. Waits for another process's
+    /// login to the same server, and uses that. [`super::Options::answer_within`] does not
+    /// apply.
     ///
     /// # Errors
     /// See [`LoginError`].
-    pub async fn log_in(&self, want: LogIn) -> Result<Login, LoginError> {
+    pub async fn log_in(&self, wanted: LoginOptions) -> Result<Login, LoginError> {
         let inner = &self.inner;
         let mut has_waited = false;
-        let lock = inner.queue(|| {
+        let lock = inner.acquire_lock(|| {
             has_waited = true;
             anstream::eprintln!("agentgate: waiting for another agentgate's login to this server");
         });
         let lock = lock.await?;
         let record = inner.record();
         if let Some(record) = record.as_deref()
-            && (!want.again || has_waited)
-            && want.scopes.iter().all(|scope| record.asked.contains(scope))
-            && want.who.made(record)
+            && (!wanted.again || has_waited)
+            && wanted.scopes.iter().all(|scope| record.asked.contains(scope))
+            && wanted.client.matches(record)
         {
             if !record.is_due(now()) {
-                return Ok(Login::told(record, false));
+                return Ok(Login::from_record(record, false));
             }
-            if let Some(renewed) = inner.renew_held(&lock, record, None).await? {
-                return Ok(Login::told(&renewed, false));
+            if let Some(renewed) = inner.renew_under_lock(&lock, record, None).await? {
+                return Ok(Login::from_record(&renewed, false));
             }
         }
-        let wish = inner.wish(record.as_deref(), want.who, None, want.scopes);
-        let record = inner.log_in_held(&lock, &wish, drop).await?;
-        Ok(Login::told(&record, true))
+        let request = inner.login_request(record.as_deref(), wanted.client, None, wanted.scopes);
+        let record = inner.log_in_under_lock(&lock, &request, drop).await?;
+        Ok(Login::from_record(&record, true))
     }
 
-    /// Forgets the login, and has its tokens taken back where that is offered.
+    /// Removes the login, and revokes its tokens where the server supports it.
     ///
     /// # Errors
-    /// [`LoginError::Unkept`] where the file cannot be removed;
+    /// [`LoginError::Storage`] where the file cannot be removed;
     /// [`LoginError::TimedOut`] where another process is logging in.
-    pub async fn log_out(&self) -> Result<LogOut, LoginError> {
+    pub async fn log_out(&self) -> Result<LogoutOutcome, LoginError> {
         let inner = &self.inner;
-        let lock = inner.queue(|| {
+        let lock = inner.acquire_lock(|| {
             anstream::eprintln!("agentgate: waiting for another agentgate's login to this server");
         });
         let lock = lock.await?;
         let record = inner.record();
-        let removed = inner.vault.remove(&lock);
-        removed.map_err(|error| LoginError::unkept(inner.vault.path(), error))?;
-        let Some(record) = record else { return Ok(LogOut::None) };
-        Ok(match inner.place.give_back(&record).await {
-            None => LogOut::Forgotten,
-            Some(Ok(())) => LogOut::Revoked,
-            Some(Err(error)) => LogOut::NotRevoked(error),
+        let removed = inner.store.remove(&lock);
+        removed.map_err(|error| LoginError::storage(inner.store.path(), error))?;
+        let Some(record) = record else { return Ok(LogoutOutcome::None) };
+        Ok(match inner.oauth.revoke_tokens(&record).await {
+            None => LogoutOutcome::Forgotten,
+            Some(Ok(())) => LogoutOutcome::Revoked,
+            Some(Err(error)) => LogoutOutcome::NotRevoked(error),
         })
     }
 }
 
 impl Login {
-    fn told(record: &Record, is_new: bool) -> Self {
+    fn from_record(record: &Record, is_new: bool) -> Self {
         Self {
             is_new,
             issuer: record.issuer.clone(),

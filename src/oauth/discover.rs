@@ -1,4 +1,4 @@
-//! Who logs people in for a server, and whether to believe it.
+//! Discovery of a server's authorization server, and checks of what it says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,97 +9,96 @@ use rmcp::transport::auth::{AuthError, AuthorizationManager, AuthorizationMetada
 use tokio::time::timeout;
 use url::Url;
 
-use super::error::words;
-use super::exchange::{Errand, Exchange, Forbidden};
+use super::error::error_chain;
+use super::http_client::{FlowHttpClient, Forbidden, HttpClient};
 use super::trust::Trust;
 use super::{Challenge, LoginError};
 
-/// How long it may take to find out who logs people in.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of discovery.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A message that changes nothing, whoever answers it.
+/// A message without side effects.
 const PING: &[u8] = br#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#;
 
-/// The network, and the server that wants a login.
+/// The OAuth client for one MCP server (the resource server).
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct OAuthClient {
     pub(super) server: Url,
     pub(super) trust: Trust,
-    pub(super) exchange: Exchange,
+    pub(super) http: HttpClient,
 }
 
-/// An authorization server whose word about itself was checked.
+/// An authorization server whose metadata was checked.
 pub(super) struct Discovered {
     pub(super) manager: AuthorizationManager,
     pub(super) metadata: AuthorizationMetadata,
     pub(super) issuer: String,
-    /// Where tokens are taken back, where that is offered.
+    /// The revocation endpoint (RFC 7009), where there is one.
     pub(super) revocation: Option<String>,
-    /// What the server said when it was asked without a login.
+    /// The challenge that discovery started from.
     pub(super) challenge: Option<String>,
-    errand: Arc<Errand>,
+    http: Arc<FlowHttpClient>,
 }
 
 impl Discovered {
-    /// The error that the last answer names, where it is one of OAuth's (RFC 6749,
+    /// The `error` of the last response, where it was an error response (RFC 6749,
     /// section 5.2).
     pub(super) fn refusal(&self) -> Option<String> {
-        self.errand.refusal()
+        self.http.refusal()
     }
 }
 
-impl Place {
+impl OAuthClient {
     /// Finds the authorization server: protected-resource metadata (RFC 9728),
-    /// named by `challenge` or at its well-known place, then the authorization
-    /// server's own (RFC 8414, OpenID Connect), which must name the issuer that
-    /// it was looked up as. The endpoints that servers of 2025-03-26 were said to
-    /// have are not guessed.
-    /// Without a challenge at hand the server is asked for one.
+    /// named by `challenge` or at its well-known address, then authorization server
+    /// metadata (RFC 8414, OpenID Connect), which must name the issuer that it was looked
+    /// up as. The default endpoints of MCP 2025-03-26 are not guessed. Where `challenge` is
+    /// `None`, the server is asked for one.
     pub(super) async fn discover(&self, challenge: Option<&str>) -> Result<Discovered, LoginError> {
         let challenge = match challenge {
             Some(challenge) => Some(challenge.to_owned()),
-            None => self.knock().await,
+            None => self.probe().await,
         };
-        let errand = Arc::new(Errand::new(self.exchange.clone()));
-        let (server, client) = (self.server.clone(), Arc::clone(&errand));
+        let http = Arc::new(FlowHttpClient::new(self.http.clone()));
+        let (server, client) = (self.server.clone(), Arc::clone(&http));
         let mut manager = AuthorizationManager::new_with_oauth_http_client(server, client)
             .await
-            .map_err(|error| self.blame(&error))?;
+            .map_err(|error| self.login_error(&error))?;
         let finding = manager.resolve_metadata_from_challenge(challenge.as_deref());
-        let found = timeout(PATIENCE, finding).await.map_err(|_| {
+        let found = timeout(DISCOVERY_TIMEOUT, finding).await.map_err(|_| {
             LoginError::failed(&self.server, "it took too long to find out where to log in")
         })?;
-        let found = found.map_err(|error| self.blame(&error))?;
+        let found = found.map_err(|error| self.login_error(&error))?;
         if !found.source.is_discovered() {
             let why = "it publishes no OAuth metadata";
             return Err(LoginError::undiscovered(&self.server, why));
         }
         let metadata = found.metadata;
-        let issuer = self.check(&metadata)?;
-        // Of a document at a place of another form rmcp believes any issuer.
-        if !errand.asked().is_some_and(|document| describes(&document, &issuer)) {
+        let issuer = self.check_metadata(&metadata)?;
+        // rmcp does not check the issuer of documents at other addresses.
+        if !http.requested().is_some_and(|document| describes(&document, &issuer)) {
             let why = format!("the issuer `{issuer}` does not publish what was said in its name");
             return Err(LoginError::untrusted(&self.server, why));
         }
         let revocation = text(&metadata, "revocation_endpoint").map(str::to_owned);
         manager.set_metadata(metadata.clone());
-        Ok(Discovered { manager, metadata, issuer, revocation, challenge, errand })
+        Ok(Discovered { manager, metadata, issuer, revocation, challenge, http })
     }
 
-    /// What the server says to a message without a login: some challenge nothing else.
-    async fn knock(&self) -> Option<String> {
+    /// The server's challenge to a request without a token: some challenge only messages.
+    async fn probe(&self) -> Option<String> {
         let request = Request::post(self.server.as_str())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/event-stream")
             .body(PING.to_vec())
             .ok()?;
-        let answer = self.exchange.send(request).await.ok()?;
+        let answer = self.http.send(request).await.ok()?;
         Challenge::of(answer.status(), answer.headers(), None)?.header().map(str::to_owned)
     }
 
-    /// Checks every address that will be called or shown, and that codes are
-    /// bound to us (PKCE, S256). Gives the issuer.
-    fn check(&self, metadata: &AuthorizationMetadata) -> Result<String, LoginError> {
+    /// Checks every address that will be called or shown, and that PKCE with S256 is
+    /// supported. Returns the issuer.
+    fn check_metadata(&self, metadata: &AuthorizationMetadata) -> Result<String, LoginError> {
         let addresses = [
             ("issuer", metadata.issuer.as_deref()),
             ("authorization_endpoint", Some(metadata.authorization_endpoint.as_str())),
@@ -124,9 +123,9 @@ impl Place {
         })
     }
 
-    /// An error of rmcp's as the person is to see it.
-    pub(super) fn blame(&self, error: &AuthError) -> LoginError {
-        let why = words(error);
+    /// rmcp's error as the user sees it.
+    pub(super) fn login_error(&self, error: &AuthError) -> LoginError {
+        let why = error_chain(error);
         match error {
             AuthError::DiscoveryRequestFailed { source, .. } if source.is::<Forbidden>() => {
                 LoginError::untrusted(&self.server, why)
@@ -144,8 +143,8 @@ impl Place {
         }
     }
 
-    /// Has a token taken back (RFC 7009). What comes of it is told, no more: the
-    /// login is forgotten in any case.
+    /// Revokes a token (RFC 7009). The outcome is only reported: the login is removed in
+    /// any case.
     pub(super) async fn revoke(
         &self,
         endpoint: &str,
@@ -161,8 +160,9 @@ impl Place {
         if let Some(authorization) = authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        let answer = self.exchange.send(request).await;
-        let answer = answer.map_err(|error| LoginError::failed(&self.server, words(&*error)))?;
+        let answer = self.http.send(request).await;
+        let answer =
+            answer.map_err(|error| LoginError::failed(&self.server, error_chain(&*error)))?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             status => Err(LoginError::failed(&self.server, format!("{status}"))),
@@ -170,19 +170,19 @@ impl Place {
     }
 }
 
-/// Whether a document at this address may speak for `issuer`: its address is made of
-/// the issuer's (RFC 8414, section 3; OpenID Connect Discovery, section 4), or it is
+/// Whether a document at this address may describe `issuer`: at a well-known address
+/// derived from the issuer's (RFC 8414, section 3; OpenID Connect Discovery, section 4), or
 /// at the root of the issuer's host.
 fn describes(document: &Url, issuer: &str) -> bool {
-    // Written as it is parsed, but for the slash of a root.
-    let Ok(mut place) = Url::parse(issuer) else { return false };
-    if place.as_str().trim_end_matches('/') != issuer.trim_end_matches('/') {
+    // Already normalized, but for the slash of a root.
+    let Ok(mut candidate) = Url::parse(issuer) else { return false };
+    if candidate.as_str().trim_end_matches('/') != issuer.trim_end_matches('/') {
         return false;
     }
-    let path = place.path().trim_matches('/').to_owned();
+    let path = candidate.path().trim_matches('/').to_owned();
     let path = if path.is_empty() { path } else { format!("/{path}") };
-    place.set_query(None);
-    place.set_fragment(None);
+    candidate.set_query(None);
+    candidate.set_fragment(None);
     [
         format!("/.well-known/oauth-authorization-server{path}"),
         format!("/.well-known/openid-configuration{path}"),
@@ -191,12 +191,12 @@ fn describes(document: &Url, issuer: &str) -> bool {
     ]
     .iter()
     .any(|path| {
-        place.set_path(path);
-        place == *document
+        candidate.set_path(path);
+        candidate == *document
     })
 }
 
-/// A member of the metadata that is a text.
+/// A string member of the metadata.
 pub(super) fn text<'m>(metadata: &'m AuthorizationMetadata, name: &str) -> Option<&'m str> {
     metadata.additional_fields.get(name).and_then(|value| value.as_str())
 }

@@ -1,4 +1,4 @@
-//! Why there is no login.
+//! Errors of logins.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -8,10 +8,10 @@ use url::Url;
 
 use crate::terminal::is_trick;
 
-/// Why there is no login. The words are for the person; none holds a secret.
+/// Why there is no login. Messages are for the user, and hold no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// A person has to act, and has not yet: the login goes on meanwhile.
+    /// The user has to act, and has not yet: the login continues meanwhile.
     #[error("a login to {server} is waiting: {}; log in, then retry", where_to(.url.as_deref()))]
     Waiting {
         /// The server that wants it.
@@ -19,12 +19,12 @@ pub enum LoginError {
         /// The page to open; `None` where another process opened it.
         url: Option<String>,
     },
-    /// The person, or the authorization server in their name, said no.
+    /// The user or the authorization server refused.
     #[error("the login to {server} was refused: {why}")]
     Denied {
         /// The server that wanted it.
         server: String,
-        /// In the authorization server's words.
+        /// The authorization server's message.
         why: String,
     },
     /// Nobody logged in in time.
@@ -43,7 +43,7 @@ pub enum LoginError {
         /// What was missing.
         why: String,
     },
-    /// Something said by a server is not to be trusted; no credential was sent.
+    /// The server's metadata or response is not trusted; no credential was sent.
     #[error("the login to {server} was broken off: {why}")]
     Untrusted {
         /// The server.
@@ -51,21 +51,21 @@ pub enum LoginError {
         /// What was wrong.
         why: String,
     },
-    /// The server refuses what its own authorization server just gave.
+    /// The server refuses a token that its authorization server just issued.
     #[error("{server} refuses the token of a login just made: {why}")]
-    Useless {
+    TokenRejected {
         /// The server.
         server: String,
         /// What it asks for.
         why: String,
     },
-    /// The server refuses the login that is kept, and it cannot be renewed.
+    /// The server refuses the stored login, and it cannot be renewed.
     #[error("{server} refuses the login, and it cannot be renewed: run `agentgate login {server}`")]
     Over {
         /// The server.
         server: String,
     },
-    /// It did not work; it may later.
+    /// Another failure, which may be temporary.
     #[error("the login to {server} failed: {why}")]
     Failed {
         /// The server.
@@ -75,7 +75,7 @@ pub enum LoginError {
     },
     /// The file of the login cannot be used.
     #[error("the login cannot be kept in `{path}`: {why}")]
-    Unkept {
+    Storage {
         /// The file.
         path: String,
         /// What went wrong.
@@ -90,56 +90,57 @@ fn where_to(url: Option<&str>) -> String {
     }
 }
 
-/// The most of a server's words that are repeated, in characters.
-const MAX_WORDS: usize = 300;
+/// The longest part of a server's message that is repeated, in characters.
+const MAX_MESSAGE: usize = 300;
 
 impl LoginError {
     pub(super) fn failed(server: &Url, why: impl Display) -> Self {
-        Self::Failed { server: shown(server), why: clean(&why.to_string()) }
+        Self::Failed { server: display_url(server), why: sanitize(&why.to_string()) }
     }
 
     pub(super) fn untrusted(server: &Url, why: impl Display) -> Self {
-        Self::Untrusted { server: shown(server), why: clean(&why.to_string()) }
+        Self::Untrusted { server: display_url(server), why: sanitize(&why.to_string()) }
     }
 
     pub(super) fn undiscovered(server: &Url, why: impl Display) -> Self {
-        Self::Undiscovered { server: shown(server), why: clean(&why.to_string()) }
+        Self::Undiscovered { server: display_url(server), why: sanitize(&why.to_string()) }
     }
 
-    pub(super) fn useless(server: &Url, why: impl Display) -> Self {
-        Self::Useless { server: shown(server), why: clean(&why.to_string()) }
+    pub(super) fn token_rejected(server: &Url, why: impl Display) -> Self {
+        Self::TokenRejected { server: display_url(server), why: sanitize(&why.to_string()) }
     }
 
     pub(super) fn denied(server: &Url, why: impl Display) -> Self {
-        Self::Denied { server: shown(server), why: clean(&why.to_string()) }
+        Self::Denied { server: display_url(server), why: sanitize(&why.to_string()) }
     }
 
-    pub(super) fn unkept(path: &Path, why: impl Display) -> Self {
-        Self::Unkept { path: path.display().to_string(), why: clean(&why.to_string()) }
+    pub(super) fn storage(path: &Path, why: impl Display) -> Self {
+        Self::Storage { path: path.display().to_string(), why: sanitize(&why.to_string()) }
     }
 
-    /// Whether asking the person again at once would only annoy.
+    /// Whether the user answered or let it time out: they are not asked again at once.
     pub(super) fn is_an_answer(&self) -> bool {
         matches!(self, Self::Denied { .. } | Self::TimedOut { .. })
     }
 }
 
-/// A server's URL as it is told: its query may hold a key.
-pub(super) fn shown(server: &Url) -> String {
+/// A server's URL for display, without its query, which may hold a key.
+pub(super) fn display_url(server: &Url) -> String {
     format!("{}{}", server.origin().ascii_serialization(), server.path())
 }
 
-/// An error with its causes, in words.
-pub(super) fn words(error: &(dyn Error + 'static)) -> String {
+/// An error and its causes, in one line.
+pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| (*error).source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// A stranger's words without what could play tricks on a terminal, and not many.
-fn clean(words: &str) -> String {
+/// Untrusted text, shortened, without control and invisible characters that could deceive
+/// on a terminal.
+fn sanitize(words: &str) -> String {
     let plain = words.chars().map(|c| if is_trick(c) { ' ' } else { c });
-    let mut short: String = plain.take(MAX_WORDS).collect();
-    if words.chars().nth(MAX_WORDS).is_some() {
+    let mut short: String = plain.take(MAX_MESSAGE).collect();
+    if words.chars().nth(MAX_MESSAGE).is_some() {
         short.push('…');
     }
     short
@@ -152,10 +153,10 @@ mod tests {
     #[test]
     fn words_of_servers_are_cut_and_cleaned() {
         let server = Url::parse("https://mcp.example.com/mcp?key=hunter2").unwrap();
-        let long = format!("\u{1b}[2J\u{9b}\u{202e}\u{200b}{}", "x".repeat(MAX_WORDS));
+        let long = format!("\u{1b}[2J\u{9b}\u{202e}\u{200b}{}", "x".repeat(MAX_MESSAGE));
         let told = LoginError::failed(&server, long).to_string();
         assert!(!told.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}']), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
-        assert!(told.ends_with('…') && told.chars().count() < MAX_WORDS + 100, "{told}");
+        assert!(told.ends_with('…') && told.chars().count() < MAX_MESSAGE + 100, "{told}");
     }
 }

@@ -1,4 +1,4 @@
-//! A login as it is kept: whose token it is, for what, and until when.
+//! A stored login: its tokens, whose they are, what for, and until when.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use http::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// The version of the file's form.
+/// The version of the file's format.
 const VERSION: u32 = 1;
 
-/// How long before its end a token is renewed, in seconds; half its life where
-/// that is shorter.
-const AHEAD: i64 = 30;
+/// How long before its expiry a token is renewed, in seconds; half its lifetime where that
+/// is shorter.
+const RENEW_BEFORE_EXPIRY: i64 = 30;
 
-/// How long after it was given a token is still new, in seconds: a server that
-/// refuses a new one will not like the next one better.
-const NEW: i64 = 60;
+/// How long a token counts as new, in seconds: a server that refuses a new token will
+/// refuse the next one too.
+const NEW_FOR: i64 = 60;
 
-/// A text that is never shown, and wiped when dropped.
+/// A secret: `Debug` does not show it, and it is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(Zeroizing<String>);
 
@@ -50,21 +50,21 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Who the gate is to an authorization server.
+/// The gate's registration as a client of an authorization server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub(super) struct ClientRegistration {
     pub(super) id: String,
     pub(super) secret: Option<Secret>,
-    /// The redirect address that was registered with it.
+    /// The redirect URI registered with it.
     pub(super) redirect: String,
-    /// Its port, where it has to be that one; else 0.
+    /// The port of the redirect URI, where it is fixed; else 0.
     pub(super) port: u16,
-    /// Whether a person gave it; otherwise the gate registered itself.
+    /// Whether it was registered by hand, or dynamically by the gate.
     pub(super) given: bool,
 }
 
-impl Identity {
-    /// The proof of a client that has a secret (RFC 6749, section 2.3.1).
+impl ClientRegistration {
+    /// The `Authorization` header of a client with a secret (RFC 6749, section 2.3.1).
     pub(super) fn basic(&self) -> Option<HeaderValue> {
         let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let id: String = encoded(&self.id);
@@ -77,15 +77,15 @@ impl Identity {
     }
 }
 
-/// What a token came by.
+/// How a token was obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum By {
+pub(super) enum ObtainedBy {
     Login,
     Renewal,
 }
 
-/// What an authorization server gave.
+/// The response of a token endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Grant {
     pub(super) access_token: Secret,
@@ -101,35 +101,35 @@ pub(super) struct Record {
     version: u32,
     /// The server's URL, as it is called.
     pub(super) server: String,
-    /// What the token is for (RFC 8707).
+    /// The resource that the token is for (RFC 8707).
     pub(super) resource: String,
-    /// Who gave it.
+    /// The authorization server that issued it.
     pub(super) issuer: String,
-    /// Whom it was given to.
-    pub(super) client: Identity,
-    /// What was granted, and what had been asked for.
+    /// The client it was issued to.
+    pub(super) client: ClientRegistration,
+    /// The scopes granted, and below those requested.
     pub(super) scopes: Vec<String>,
     pub(super) asked: Vec<String>,
-    /// Where tokens are taken back (RFC 7009), where that is offered.
+    /// The revocation endpoint (RFC 7009), where there is one.
     pub(super) revocation: Option<String>,
-    /// What the server said when it wanted the login: some name nowhere else who logs
-    /// people in.
+    /// The `WWW-Authenticate` challenge that asked for the login: some servers name their
+    /// authorization server nowhere else.
     #[serde(default)]
     pub(super) challenge: Option<String>,
     access_token: Secret,
     refresh_token: Option<Secret>,
-    by: By,
+    by: ObtainedBy,
     /// Unix time in seconds.
     received: i64,
     expires: Option<i64>,
 }
 
-/// What a login is besides its tokens.
-pub(super) struct About {
+/// A login without its tokens.
+pub(super) struct LoginDetails {
     pub(super) server: String,
     pub(super) resource: String,
     pub(super) issuer: String,
-    pub(super) client: Identity,
+    pub(super) client: ClientRegistration,
     pub(super) scopes: Vec<String>,
     pub(super) asked: Vec<String>,
     pub(super) revocation: Option<String>,
@@ -138,9 +138,9 @@ pub(super) struct About {
 
 impl Record {
     /// A login made at `now`, in Unix seconds.
-    pub(super) fn new(about: About, grant: Grant, now: i64) -> Self {
-        let About { server, resource, issuer, client, scopes, asked, revocation, challenge } =
-            about;
+    pub(super) fn new(details: LoginDetails, grant: Grant, now: i64) -> Self {
+        let LoginDetails { server, resource, issuer, client, scopes, asked, revocation, challenge } =
+            details;
         Self {
             version: VERSION,
             server,
@@ -153,18 +153,18 @@ impl Record {
             challenge,
             access_token: grant.access_token,
             refresh_token: grant.refresh_token,
-            by: By::Login,
+            by: ObtainedBy::Login,
             received: now,
             expires: grant.expires_in.map(|seconds| now.saturating_add(seconds)),
         }
     }
 
-    /// The same login with what was given for its refresh token at `now`.
+    /// The same login with the tokens that its refresh token gave at `now`.
     pub(super) fn renewed(&self, grant: Grant, now: i64) -> Self {
         Self {
             access_token: grant.access_token,
             refresh_token: grant.refresh_token.or_else(|| self.refresh_token.clone()),
-            by: By::Renewal,
+            by: ObtainedBy::Renewal,
             received: now,
             expires: grant.expires_in.map(|seconds| now.saturating_add(seconds)),
             ..self.clone()
@@ -176,12 +176,12 @@ impl Record {
         Self { refresh_token: None, ..self.clone() }
     }
 
-    /// Whether the form of the file is this version's, and it is about `server`.
+    /// Whether the file has this version's format, and is for `server`.
     pub(super) fn is_for(&self, server: &str) -> bool {
         self.version == VERSION && self.server == server
     }
 
-    /// The `Authorization` header; `None` where the token cannot be in one.
+    /// The `Authorization` header; `None` where the token is not valid in one.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let text = Zeroizing::new(format!("Bearer {}", self.access_token.expose()));
         let mut value = HeaderValue::from_str(&text).ok()?;
@@ -205,13 +205,13 @@ impl Record {
     pub(super) fn is_due(&self, now: i64) -> bool {
         let Some(expires) = self.expires else { return false };
         let life = expires.saturating_sub(self.received);
-        expires.saturating_sub(now) < AHEAD.min(life / 2).max(1)
+        expires.saturating_sub(now) < RENEW_BEFORE_EXPIRY.min(life / 2).max(1)
     }
 
     /// Whether the token was given just now, and by what; one that has run out
     /// is no longer new.
-    pub(super) fn new_by(&self, now: i64) -> Option<By> {
-        let is_new = (0..NEW).contains(&now.saturating_sub(self.received));
+    pub(super) fn recently_obtained_by(&self, now: i64) -> Option<ObtainedBy> {
+        let is_new = (0..NEW_FOR).contains(&now.saturating_sub(self.received));
         let lives = self.expires.is_none_or(|expires| now < expires);
         (is_new && lives).then_some(self.by)
     }
@@ -231,14 +231,14 @@ pub(super) mod tests {
     }
 
     pub(in crate::oauth) fn record(token: &str, expires_in: Option<i64>, now: i64) -> Record {
-        let client = Identity {
+        let client = ClientRegistration {
             id: "client".to_owned(),
             secret: Some(Secret::new("hunter2".to_owned())),
             redirect: "http://127.0.0.1:1/callback".to_owned(),
             port: 0,
             given: false,
         };
-        let about = About {
+        let details = LoginDetails {
             server: "https://mcp.example.com/mcp".to_owned(),
             resource: "https://mcp.example.com/mcp".to_owned(),
             issuer: "https://login.example.com".to_owned(),
@@ -248,14 +248,14 @@ pub(super) mod tests {
             revocation: None,
             challenge: None,
         };
-        Record::new(about, grant(token, expires_in), now)
+        Record::new(details, grant(token, expires_in), now)
     }
 
     #[test]
     fn a_token_is_renewed_shortly_before_its_end() {
         let hour = record("t", Some(3600), 1_000);
-        assert!(!hour.is_due(1_000 + 3600 - AHEAD));
-        assert!(hour.is_due(1_000 + 3600 - AHEAD + 1));
+        assert!(!hour.is_due(1_000 + 3600 - RENEW_BEFORE_EXPIRY));
+        assert!(hour.is_due(1_000 + 3600 - RENEW_BEFORE_EXPIRY + 1));
         let short = record("t", Some(10), 1_000);
         assert!(!short.is_due(1_005));
         assert!(short.is_due(1_006));
@@ -270,10 +270,13 @@ pub(super) mod tests {
         let renewed = login.renewed(without, 100);
         assert_eq!(renewed.refresh(), login.refresh());
         assert_eq!(renewed.expires(), Some(110));
-        assert_eq!((renewed.new_by(109), renewed.new_by(110)), (Some(By::Renewal), None));
+        assert_eq!(
+            (renewed.recently_obtained_by(109), renewed.recently_obtained_by(110)),
+            (Some(ObtainedBy::Renewal), None)
+        );
         let hour = record("three", Some(3600), 0);
-        let new = [-1, 0, NEW - 1, NEW].map(|now| hour.new_by(now));
-        assert_eq!(new, [None, Some(By::Login), Some(By::Login), None]);
+        let new = [-1, 0, NEW_FOR - 1, NEW_FOR].map(|now| hour.recently_obtained_by(now));
+        assert_eq!(new, [None, Some(ObtainedBy::Login), Some(ObtainedBy::Login), None]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A new token for the refresh token, and tokens given back.
+//! Renewal by refresh token, and revocation.
 
 use jiff::Timestamp;
 use rmcp::transport::auth::{
@@ -7,13 +7,13 @@ use rmcp::transport::auth::{
 use serde_json::json;
 
 use super::LoginError;
-use super::discover::Place;
-use super::error::shown;
+use super::discover::OAuthClient;
+use super::error::display_url;
 use super::record::{Record, Secret};
 
-/// Errors that another try does not change (RFC 6749, section 5.2; RFC 8707, section
-/// 2). A client that the gate registered is registered anew with the next login.
-const FINAL: [&str; 5] = [
+/// Errors for which a retry is useless (RFC 6749, section 5.2; RFC 8707, section 2). A
+/// client that the gate registered is registered again with the next login.
+const PERMANENT_ERRORS: [&str; 5] = [
     "invalid_client",
     "unauthorized_client",
     "unsupported_grant_type",
@@ -21,11 +21,10 @@ const FINAL: [&str; 5] = [
     "invalid_target",
 ];
 
-impl Place {
-    /// Exchanges `record`'s refresh token. The server is asked anew who logs
-    /// people in for it: the refresh token goes to its issuer and nobody else.
-    /// `challenge` is what the server said just now, where it did. `None` where a
-    /// person has to log in again.
+impl OAuthClient {
+    /// Exchanges `record`'s refresh token. Discovery is repeated: the refresh token goes to
+    /// its issuer and nowhere else. `challenge` is the server's latest, where there is one.
+    /// `None` where the user has to log in again.
     pub(super) async fn renew(
         &self,
         record: &Record,
@@ -36,12 +35,14 @@ impl Place {
         if found.issuer != record.issuer {
             return match record.client.given {
                 false => Ok(None),
-                true => Err(self.moved(&record.issuer, &found.issuer)),
+                true => Err(self.issuer_changed(&record.issuer, &found.issuer)),
             };
         }
-        self.become_client(&mut found, &record.client)?;
+        self.configure_client(&mut found, &record.client)?;
         let kept = InMemoryCredentialStore::new();
-        kept.save(self.stored(record, refresh)?).await.map_err(|error| self.blame(&error))?;
+        kept.save(self.stored_credentials(record, refresh)?)
+            .await
+            .map_err(|error| self.login_error(&error))?;
         found.manager.set_credential_store(kept);
         match found.manager.refresh_token().await {
             Ok(response) => {
@@ -53,18 +54,18 @@ impl Place {
             Err(AuthError::TokenRefreshRejected(_) | AuthError::AuthorizationRequired) => Ok(None),
             Err(error) => match found.refusal().as_deref() {
                 Some("invalid_client" | "unauthorized_client") if record.client.given => {
-                    Err(self.unknown(&record.client.id))
+                    Err(self.client_rejected(&record.client.id))
                 }
-                Some(refusal) if FINAL.contains(&refusal) => Ok(None),
-                _ => Err(self.blame(&error)),
+                Some(refusal) if PERMANENT_ERRORS.contains(&refusal) => Ok(None),
+                _ => Err(self.login_error(&error)),
             },
         }
     }
 
-    /// The issuer does not know the client any more that a person gave, or refuses its
-    /// secret: only a person can give another.
-    fn unknown(&self, client: &str) -> LoginError {
-        let server = shown(&self.server);
+    /// The issuer no longer accepts the client that was registered by hand, or its secret:
+    /// only the user can give another.
+    fn client_rejected(&self, client: &str) -> LoginError {
+        let server = display_url(&self.server);
         let why = format!(
             "its authorization server does not take the client `{client}`, which was registered \
              by hand, or its secret, any more; log in again with `agentgate login --again \
@@ -74,7 +75,7 @@ impl Place {
     }
 
     /// A client registered by hand, and its secret, belong to one issuer.
-    pub(super) fn moved(&self, from: &str, to: &str) -> LoginError {
+    pub(super) fn issuer_changed(&self, from: &str, to: &str) -> LoginError {
         let why = format!(
             "it has people log in at `{to}`, and the client was registered by hand with `{from}`; \
              where that is right, run `agentgate logout` and log in anew with a client of the \
@@ -83,8 +84,12 @@ impl Place {
         LoginError::untrusted(&self.server, why)
     }
 
-    /// The refresh token as rmcp takes it.
-    fn stored(&self, record: &Record, refresh: &Secret) -> Result<StoredCredentials, LoginError> {
+    /// The refresh token in rmcp's form.
+    fn stored_credentials(
+        &self,
+        record: &Record,
+        refresh: &Secret,
+    ) -> Result<StoredCredentials, LoginError> {
         let response = serde_json::from_value(json!({
             "access_token": record.access().expose(),
             "token_type": "Bearer",
@@ -96,10 +101,9 @@ impl Place {
         Ok(StoredCredentials::new(client, Some(response), record.scopes.clone(), None))
     }
 
-    /// Gives `record`'s tokens back where its issuer takes them (RFC 7009); the
-    /// refresh token first, as most then take the rest themselves. `None` where
-    /// none are taken.
-    pub(super) async fn give_back(&self, record: &Record) -> Option<Result<(), LoginError>> {
+    /// Revokes `record`'s tokens (RFC 7009), the refresh token first, as most servers then
+    /// revoke the rest. `None` where the issuer has no revocation endpoint.
+    pub(super) async fn revoke_tokens(&self, record: &Record) -> Option<Result<(), LoginError>> {
         let endpoint = record.revocation.as_deref()?;
         let refresh = record.refresh().map(|token| (token, "refresh_token"));
         for (token, kind) in refresh.into_iter().chain([(record.access(), "access_token")]) {

@@ -1,4 +1,4 @@
-//! One server's login, as its client sees it.
+//! A session: one server's login, for its client.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,52 +10,56 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::discover::Place;
-use super::error::shown;
-use super::exchange::Exchange;
+use super::discover::OAuthClient;
+use super::error::display_url;
+use super::http_client::HttpClient;
+use super::login_store::{FileVersion, Lock, LoginStore};
 use super::record::Record;
 use super::trust::Trust;
-use super::vault::{Lock, Stamp, Vault};
 use super::{Challenge, LoginError};
 use crate::net::client::Client;
 
-/// How long a renewal waits for another process's renewal or login.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a renewal waits for the lock, held by another process's renewal or login.
+const RENEWAL_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long after a renewal that failed none is tried before a request: the
-/// token may still do, and requests must not queue for what does not come.
-const REST: Duration = Duration::from_secs(10);
+/// How long after a failed renewal requests go without another: the token may still be
+/// accepted, and requests must not queue for a renewal that keeps failing.
+const RENEWAL_BACKOFF: Duration = Duration::from_secs(10);
 
-/// How long a person who refused, or did not come, is not asked again.
-const QUIET: Duration = Duration::from_secs(60);
+/// How long after a refused or timed-out login the user is not asked again.
+const LOGIN_BACKOFF: Duration = Duration::from_secs(60);
 
-/// How long a look at the file will do for requests: the login or logout of
-/// another process is seen that much later.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How long requests use the cached login: the login or logout of another process is
+/// noticed that much later.
+const CACHE_TTL: Duration = Duration::from_millis(100);
 
 /// How a session behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Whether a browser is opened; the page's address is told in any case.
+    /// Whether a browser is opened; the page's address is printed in any case.
     pub browser: bool,
-    /// How long a person may take to log in.
-    pub patience: Duration,
-    /// How long [`Session::challenged`] waits for the person before it answers
-    /// [`LoginError::Waiting`]; shorter than clients wait for an answer.
+    /// How long the user has to log in.
+    pub login_timeout: Duration,
+    /// How long [`Session::challenged`] waits for the user before it returns
+    /// [`LoginError::Waiting`]; shorter than clients' timeouts.
     pub answer_within: Duration,
 }
 
 impl Options {
-    /// The default of [`Options::patience`].
-    pub const PATIENCE: Duration = Duration::from_secs(5 * 60);
+    /// The default of [`Options::login_timeout`].
+    pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-    /// The default of [`Options::answer_within`]: SDKs give a call 60 seconds.
+    /// The default of [`Options::answer_within`]: SDKs time out after 60 seconds.
     pub const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { browser: true, patience: Self::PATIENCE, answer_within: Self::ANSWER_WITHIN }
+        Self {
+            browser: true,
+            login_timeout: Self::LOGIN_TIMEOUT,
+            answer_within: Self::ANSWER_WITHIN,
+        }
     }
 }
 
@@ -67,44 +71,43 @@ pub struct Session {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) place: Place,
-    pub(super) vault: Vault,
+    pub(super) oauth: OAuthClient,
+    pub(super) store: LoginStore,
     pub(super) options: Options,
-    /// What the file held when it was last read.
-    known: Mutex<Option<(Stamp, Arc<Record>)>>,
-    /// What the last look at the file found, and when.
-    seen: Mutex<Option<(Instant, Option<Arc<Record>>)>>,
-    /// Held while renewing, so that the requests of this process queue here and
-    /// not on the file.
+    /// The login and the version of the file when it was last read.
+    loaded: Mutex<Option<(FileVersion, Arc<Record>)>>,
+    /// The login when the file was last checked, and when.
+    cached: Mutex<Option<(Instant, Option<Arc<Record>>)>>,
+    /// Held while renewing, so that requests of this process queue here and not on the
+    /// lock file.
     renewing: tokio::sync::Mutex<()>,
-    /// Held from when a refresh token is offered until what came of it is kept.
+    /// Held from when a refresh token is sent until its result is stored.
     exchanging: tokio::sync::Mutex<()>,
-    /// When a renewal failed last.
+    /// When a renewal last failed.
     failed: Mutex<Option<Instant>>,
-    /// The login under way, or the last one.
+    /// The login in progress, or the last one.
     attempt: Mutex<Option<watch::Receiver<Progress>>>,
 }
 
-/// How far a login is.
+/// The progress of a login.
 #[derive(Debug, Clone)]
 pub(super) enum Progress {
-    /// The page is being found out.
+    /// Discovery is running.
     Preparing,
     /// Another process is logging in.
     Elsewhere,
-    /// The person has to see this page.
+    /// The user has to open this page.
     Page(String),
-    /// It is over, since then.
+    /// It ended, at this time.
     Ended(Result<(), LoginError>, Instant),
 }
 
 impl Session {
-    /// The login to the server at `server`, kept below `folder` (the data
-    /// folder). Opens nothing and asks nobody.
+    /// The login to the server at `server`, stored below `folder` (the data folder). No I/O.
     ///
     /// # Errors
-    /// [`LoginError::Untrusted`] where tokens must not be sent to such a URL:
-    /// another scheme than https, but for http on this very machine.
+    /// [`LoginError::Untrusted`] where tokens must not be sent to this URL: any scheme but
+    /// https, and http on this machine.
     pub fn for_url(
         server: &Url,
         folder: &Path,
@@ -117,11 +120,11 @@ impl Session {
             LoginError::untrusted(&server, "tokens are sent by https only, or to this machine")
         })?;
         let inner = Inner {
-            vault: Vault::of(folder, &server),
-            place: Place { server, trust, exchange: Exchange::new(client, trust) },
+            store: LoginStore::of(folder, &server),
+            oauth: OAuthClient { server, trust, http: HttpClient::new(client, trust) },
             options,
-            known: Mutex::new(None),
-            seen: Mutex::new(None),
+            loaded: Mutex::new(None),
+            cached: Mutex::new(None),
             renewing: tokio::sync::Mutex::new(()),
             exchanging: tokio::sync::Mutex::new(()),
             failed: Mutex::new(None),
@@ -130,21 +133,21 @@ impl Session {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The `Authorization` header for the next request, renewed where it is
-    /// about to expire; `None` where there is no login. To be asked before each
-    /// request; never opens a browser.
+    /// The `Authorization` header for the next request, renewed where it is about to
+    /// expire; `None` where there is no login. Call it before each request; it never opens
+    /// a browser.
     pub async fn authorization(&self) -> Option<HeaderValue> {
-        let record = self.inner.glance()?;
+        let record = self.inner.cached_record()?;
         if !record.is_due(now()) || record.refresh().is_none() {
             return record.header();
         }
         let (inner, due) = (Arc::clone(&self.inner), Arc::clone(&record));
-        // In a task of its own: whoever asked may go, but what was given for a refresh
-        // token that is used up has to be kept.
+        // In its own task: the caller may be cancelled, but the result of a used-up refresh
+        // token must be stored.
         let renewing = tokio::spawn(async move { inner.renew(&due).await });
         match renewing.await {
             Ok(Some(renewed)) => renewed.header(),
-            // Whatever the server says to a token that has run out is a challenge.
+            // The server will challenge an expired token.
             Ok(None) => record.header(),
             Err(error) => {
                 tracing::error!(%error, "a renewal failed");
@@ -153,13 +156,13 @@ impl Session {
         }
     }
 
-    /// Answers a server's refusal: renews the token, or has the person log in.
-    /// After `Ok` the request is to be sent once more, with a new
-    /// [`Session::authorization`]; a second refusal is the client's to report.
-    /// Takes [`Options::answer_within`] at most, while the login itself goes on.
+    /// Handles a server's refusal: renews the token, or has the user log in. After `Ok` the
+    /// request is to be sent once more, with a new [`Session::authorization`]; a second
+    /// refusal goes to the client. Takes [`Options::answer_within`] at most; a login in
+    /// progress continues after that.
     ///
     /// # Errors
-    /// See [`LoginError`]; its words are meant for the person or the model.
+    /// See [`LoginError`]; its message is for the user or the model.
     pub async fn challenged(&self, challenge: &Challenge) -> Result<(), LoginError> {
         if self.inner.record().is_some_and(|record| !is_refused(&record, challenge)) {
             return Ok(());
@@ -172,7 +175,7 @@ impl Session {
             Err(_) => None,
         };
         let latest = ended.unwrap_or_else(|| progress.borrow().clone());
-        let server = shown(self.server());
+        let server = display_url(self.server());
         match latest {
             Progress::Ended(result, _) => result,
             Progress::Page(url) => Err(LoginError::Waiting { server, url: Some(url) }),
@@ -183,11 +186,11 @@ impl Session {
         }
     }
 
-    /// Answers a server's refusal as [`Session::challenged`] does, as far as that takes
-    /// no person: for what nobody asked for just now.
+    /// Handles a server's refusal as [`Session::challenged`] does, but without asking the
+    /// user: for requests that the gate makes by itself.
     ///
     /// # Errors
-    /// See [`LoginError`]; a person may have to log in.
+    /// See [`LoginError`]; the user may have to log in.
     pub async fn renewed(&self, challenge: &Challenge) -> Result<(), LoginError> {
         let (inner, challenge) = (Arc::clone(&self.inner), challenge.clone());
         let renewing = tokio::spawn(async move { inner.renew_refused(&challenge).await });
@@ -195,21 +198,23 @@ impl Session {
         renewing.await.unwrap_or_else(broken_off)
     }
 
-    /// Waits for a renewal under way, `patience` at most: a process that ends in the
-    /// middle of one loses what was given for the refresh token.
-    pub async fn at_rest(&self, patience: Duration) {
-        let _ = timeout(patience, self.inner.exchanging.lock()).await;
+    /// Waits for a renewal in progress, `max_wait` at most: a process that exits in the
+    /// middle of one loses the new tokens, and the refresh token is used up.
+    pub async fn at_rest(&self, max_wait: Duration) {
+        let _ = timeout(max_wait, self.inner.exchanging.lock()).await;
     }
 
-    /// Joins the login under way, or begins one.
+    /// Joins the login in progress, or starts one.
     fn join(&self, challenge: &Challenge) -> Result<watch::Receiver<Progress>, LoginError> {
-        let mut attempt = held(&self.inner.attempt);
+        let mut attempt = locked(&self.inner.attempt);
         if let Some(progress) = &*attempt {
             match &*progress.borrow() {
-                Progress::Ended(Err(error), at) if error.is_an_answer() && at.elapsed() < QUIET => {
+                Progress::Ended(Err(error), at)
+                    if error.is_an_answer() && at.elapsed() < LOGIN_BACKOFF =>
+                {
                     return Err(error.clone());
                 }
-                // A task that panicked never said that it ended.
+                // A task that panicked never reported its end.
                 Progress::Ended(..) => {}
                 _ if progress.has_changed().is_err() => {}
                 _ => return Ok(progress.clone()),
@@ -219,107 +224,107 @@ impl Session {
         *attempt = Some(progress.clone());
         let (inner, challenge) = (Arc::clone(&self.inner), challenge.clone());
         tokio::spawn(async move {
-            let result = inner.answer(&challenge, &tell).await;
+            let result = inner.handle_challenge(&challenge, &tell).await;
             tell.send_replace(Progress::Ended(result, Instant::now()));
         });
         Ok(progress)
     }
 
     pub(super) fn server(&self) -> &Url {
-        &self.inner.place.server
+        &self.inner.oauth.server
     }
 }
 
 impl Inner {
-    /// The login that was kept a moment ago.
-    fn glance(&self) -> Option<Arc<Record>> {
-        match &*held(&self.seen) {
-            Some((at, record)) if at.elapsed() < GLANCE => return record.clone(),
+    /// The login, from the cache where it is fresh.
+    fn cached_record(&self) -> Option<Arc<Record>> {
+        match &*locked(&self.cached) {
+            Some((at, record)) if at.elapsed() < CACHE_TTL => return record.clone(),
             _ => {}
         }
         self.record()
     }
 
-    /// The login that is kept.
+    /// The stored login.
     pub(super) fn record(&self) -> Option<Arc<Record>> {
         let record = self.read();
-        *held(&self.seen) = Some((Instant::now(), record.clone()));
+        *locked(&self.cached) = Some((Instant::now(), record.clone()));
         record
     }
 
-    /// Reads the file anew where it has changed.
+    /// Reads the file again where it has changed.
     fn read(&self) -> Option<Arc<Record>> {
-        let stamp = self.vault.stamp()?;
-        if let Some((known, record)) = &*held(&self.known)
-            && *known == stamp
+        let version = self.store.version()?;
+        if let Some((known, record)) = &*locked(&self.loaded)
+            && *known == version
         {
             return Some(Arc::clone(record));
         }
-        match self.vault.load() {
+        match self.store.load() {
             Ok(record) => {
                 let record = Arc::new(record?);
-                *held(&self.known) = Some((stamp, Arc::clone(&record)));
+                *locked(&self.loaded) = Some((version, Arc::clone(&record)));
                 Some(record)
             }
             Err(error) => {
-                tracing::warn!(path = %self.vault.path().display(), %error, "no login is used");
+                tracing::warn!(path = %self.store.path().display(), %error, "no login is used");
                 None
             }
         }
     }
 
-    /// Renews `record` before a request, once however many ask: whoever comes
-    /// later takes what the first got. `None` where that fails.
+    /// Renews `record` before a request, once for all concurrent callers. `None` where that
+    /// fails.
     async fn renew(&self, record: &Record) -> Option<Arc<Record>> {
         let _turn = self.renewing.lock().await;
-        if held(&self.failed).is_some_and(|at| at.elapsed() < REST) {
+        if locked(&self.failed).is_some_and(|at| at.elapsed() < RENEWAL_BACKOFF) {
             return None;
         }
-        match self.renew_locked(record).await {
+        match self.lock_and_renew(record).await {
             Ok(renewed) => Some(renewed),
             Err(error) => {
                 tracing::warn!(%error, "the login was not renewed");
-                *held(&self.failed) = Some(Instant::now());
+                *locked(&self.failed) = Some(Instant::now());
                 None
             }
         }
     }
 
-    async fn renew_locked(&self, record: &Record) -> Result<Arc<Record>, LoginError> {
+    async fn lock_and_renew(&self, record: &Record) -> Result<Arc<Record>, LoginError> {
         let lock = self
-            .lock(RENEWAL_PATIENCE)
+            .lock(RENEWAL_LOCK_TIMEOUT)
             .await?
-            .ok_or_else(|| LoginError::failed(&self.place.server, "a login is under way"))?;
+            .ok_or_else(|| LoginError::failed(&self.oauth.server, "a login is under way"))?;
         match self.record() {
             Some(current) if current.access() != record.access() => return Ok(current),
             _ => {}
         }
-        match self.renew_held(&lock, record, None).await? {
+        match self.renew_under_lock(&lock, record, None).await? {
             Some(renewed) => Ok(renewed),
-            None => Err(self.needs_a_person()),
+            None => Err(self.login_required()),
         }
     }
 
-    /// Renews the token that `challenge` is about, where that takes no person.
+    /// Renews the token that `challenge` refused, without asking the user.
     async fn renew_refused(&self, challenge: &Challenge) -> Result<(), LoginError> {
         let lock = self
-            .lock(RENEWAL_PATIENCE)
+            .lock(RENEWAL_LOCK_TIMEOUT)
             .await?
-            .ok_or_else(|| LoginError::failed(&self.place.server, "a login is under way"))?;
+            .ok_or_else(|| LoginError::failed(&self.oauth.server, "a login is under way"))?;
         match self.record() {
             Some(record) if !is_refused(&record, challenge) => Ok(()),
-            Some(record) if self.has_renewed(&lock, &record, challenge).await? => Ok(()),
-            _ => Err(self.needs_a_person()),
+            Some(record) if self.try_renew(&lock, &record, challenge).await? => Ok(()),
+            _ => Err(self.login_required()),
         }
     }
 
-    fn needs_a_person(&self) -> LoginError {
-        LoginError::Over { server: shown(&self.place.server) }
+    fn login_required(&self) -> LoginError {
+        LoginError::Over { server: display_url(&self.oauth.server) }
     }
 
-    /// Renews `record` under the lock; `None` where a person has to log in. `challenge`
-    /// is what the server said, where it refused the token.
-    pub(super) async fn renew_held(
+    /// Renews `record`, with the lock held; `None` where the user has to log in.
+    /// `challenge` is the server's, where it refused the token.
+    pub(super) async fn renew_under_lock(
         &self,
         lock: &Lock,
         record: &Record,
@@ -329,28 +334,28 @@ impl Inner {
             return Ok(None);
         }
         let _exchanging = self.exchanging.lock().await;
-        if let Some(renewed) = self.place.renew(record, challenge).await? {
+        if let Some(renewed) = self.oauth.renew(record, challenge).await? {
             self.save(lock, &renewed)?;
             return Ok(Some(Arc::new(renewed)));
         }
-        // What was refused once is not offered again.
+        // A refused refresh token is not sent again.
         self.save(lock, &record.without_refresh())?;
         Ok(None)
     }
 
-    pub(super) async fn lock(&self, patience: Duration) -> Result<Option<Lock>, LoginError> {
-        let lock = self.vault.lock(patience).await;
-        lock.map_err(|error| LoginError::unkept(self.vault.path(), error))
+    pub(super) async fn lock(&self, max_wait: Duration) -> Result<Option<Lock>, LoginError> {
+        let lock = self.store.lock(max_wait).await;
+        lock.map_err(|error| LoginError::storage(self.store.path(), error))
     }
 
     pub(super) fn save(&self, lock: &Lock, record: &Record) -> Result<(), LoginError> {
-        let saved = self.vault.save(lock, record);
-        *held(&self.seen) = None;
-        saved.map_err(|error| LoginError::unkept(self.vault.path(), error))
+        let saved = self.store.save(lock, record);
+        *locked(&self.cached) = None;
+        saved.map_err(|error| LoginError::storage(self.store.path(), error))
     }
 }
 
-/// Whether the token that `challenge` is about is still `record`'s.
+/// Whether the token that `challenge` refused is still `record`'s.
 pub(super) fn is_refused(record: &Record, challenge: &Challenge) -> bool {
     challenge.refused().is_some_and(|refused| record.header().as_ref() == Some(refused))
 }
@@ -359,6 +364,6 @@ pub(super) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,48 +1,48 @@
-//! Which addresses a login may use. What a server says about where to log in is
-//! a stranger's word: it must not make the gate send tokens in clear text, call
-//! services of this machine or network, or have a browser run something.
+//! Which addresses a login may use. A server's metadata is untrusted input: it must not
+//! make the gate send tokens in clear text, call services of this machine or network
+//! (SSRF), or have the system's opener run something.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// How near a host is, by its name alone.
+/// The network zone of a host, by its name alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reach {
+enum Zone {
     /// This machine.
     Loopback,
     /// An address literal of a private network.
     Private,
-    /// A name, or any other address. A name may stand for a private address: a
-    /// company's own authorization server does, and its certificate vouches.
+    /// A name, or any other address. A name may resolve to a private address, as a
+    /// company's own authorization server does; its certificate authenticates it.
     Public,
 }
 
-/// What holds for one server's login.
+/// The trust policy of one server's login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Trust {
-    server: Reach,
+    server: Zone,
 }
 
 impl Trust {
-    /// What holds for the server at `url`; `None` where no token may go there.
+    /// The policy for the server at `url`; `None` where no token may be sent there.
     pub(super) fn for_server(url: &Url) -> Option<Self> {
-        let server = reach(url)?;
+        let server = zone(url)?;
         let trust = Self { server };
         trust.allows(url).then_some(trust)
     }
 
-    /// Whether the gate may call `url`, or show it in a browser: https, and
-    /// nothing nearer than the server itself is; http only on this machine.
+    /// Whether the gate may call `url`, or show it in a browser: https, and in no zone
+    /// closer than the server's own; http only on this machine.
     pub(super) fn allows(self, url: &Url) -> bool {
-        let Some(reach) = reach(url) else { return false };
+        let Some(zone) = zone(url) else { return false };
         let is_plain = url.username().is_empty() && url.password().is_none();
         let is_safe = match url.scheme() {
             "https" => true,
-            "http" => reach == Reach::Loopback,
+            "http" => zone == Zone::Loopback,
             _ => false,
         };
-        is_plain && is_safe && reach >= self.server
+        is_plain && is_safe && zone >= self.server
     }
 
     /// [`Self::allows`] for text.
@@ -51,21 +51,23 @@ impl Trust {
     }
 }
 
-/// `None` for hosts that nobody logs in at: link-local ones (where clouds keep
-/// their credentials), multicast, unspecified.
-fn reach(url: &Url) -> Option<Reach> {
+/// The zone of a URL's host; `None` for hosts never allowed: link-local (cloud metadata
+/// services), multicast, unspecified.
+fn zone(url: &Url) -> Option<Zone> {
     match url.host()? {
         Host::Domain(name) => {
             let name = name.trim_end_matches('.').to_ascii_lowercase();
             let is_local = name == "localhost" || name.ends_with(".localhost");
-            Some(if is_local { Reach::Loopback } else { Reach::Public })
+            Some(if is_local { Zone::Loopback } else { Zone::Public })
         }
-        Host::Ipv4(address) => v4(address),
+        Host::Ipv4(address) => ipv4_zone(address),
         Host::Ipv6(address) => match address.to_canonical() {
-            IpAddr::V4(address) => v4(address),
-            IpAddr::V6(address) if address.is_loopback() => Some(Reach::Loopback),
-            IpAddr::V6(address) if address.is_unique_local() => Some(Reach::Private),
-            IpAddr::V6(address) if embedded(address).is_some() => v4(embedded(address)?),
+            IpAddr::V4(address) => ipv4_zone(address),
+            IpAddr::V6(address) if address.is_loopback() => Some(Zone::Loopback),
+            IpAddr::V6(address) if address.is_unique_local() => Some(Zone::Private),
+            IpAddr::V6(address) if embedded_ipv4(address).is_some() => {
+                ipv4_zone(embedded_ipv4(address)?)
+            }
             IpAddr::V6(address)
                 if address.is_unspecified()
                     || address.is_multicast()
@@ -73,14 +75,14 @@ fn reach(url: &Url) -> Option<Reach> {
             {
                 None
             }
-            IpAddr::V6(_) => Some(Reach::Public),
+            IpAddr::V6(_) => Some(Zone::Public),
         },
     }
 }
 
-/// The address of the older kind that one stands for: the old way of writing them
-/// (RFC 4291, section 2.5.5.1), NAT64 (RFC 6052) and 6to4 (RFC 3056).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 address embedded in an IPv6 address: IPv4-compatible (RFC 4291, section
+/// 2.5.5.1), NAT64 (RFC 6052) and 6to4 (RFC 3056).
+fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let octets = address.octets();
     let at = match address.segments() {
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => 12,
@@ -92,17 +94,17 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(four.into())
 }
 
-fn v4(address: Ipv4Addr) -> Option<Reach> {
+fn ipv4_zone(address: Ipv4Addr) -> Option<Zone> {
     let [first, second, ..] = address.octets();
     if address.is_loopback() {
-        return Some(Reach::Loopback);
+        return Some(Zone::Loopback);
     }
     if address.is_link_local() || address.is_multicast() || address.is_broadcast() || first == 0 {
         return None;
     }
     // RFC 6598: shared by carriers and their customers.
     let is_shared = first == 100 && (64..128).contains(&second);
-    Some(if address.is_private() || is_shared { Reach::Private } else { Reach::Public })
+    Some(if address.is_private() || is_shared { Zone::Private } else { Zone::Public })
 }
 
 #[cfg(test)]

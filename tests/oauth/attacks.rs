@@ -9,16 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::strangers::{
-    Asked, Ended, Says, Stranger, answer, callback, challenge, metadata, redirect, resource, token,
-    visit, with,
+use crate::mock_servers::{
+    Ended, MockServer, Received, Reply, answer, callback, challenge, metadata, redirect, resource,
+    token, visit, with,
 };
 
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// A server that says something else in place of the document at `target`.
-fn lying_at(target: &'static str, lie: impl Fn(&Url) -> Says + Send + Sync + 'static) -> Stranger {
-    Stranger::who(move |base, asked| (asked.target == target).then(|| lie(base)))
+fn lying_at(
+    target: &'static str,
+    lie: impl Fn(&Url) -> Reply + Send + Sync + 'static,
+) -> MockServer {
+    MockServer::replying(move |base, asked| (asked.target == target).then(|| lie(base)))
 }
 
 /// The person agrees at once.
@@ -28,30 +31,30 @@ pub(crate) fn agree(page: &Url) -> Vec<String> {
 
 /// Nobody saw a page, nobody registered, nothing is kept.
 #[track_caller]
-fn went_nowhere(stranger: &Stranger, ended: &Ended) {
+fn went_nowhere(server: &MockServer, ended: &Ended) {
     assert_eq!((ended.status, ended.page.as_ref()), (Some(2), None), "{}", ended.told);
-    assert!(stranger.asked("/register").is_empty() && stranger.asked("/token").is_empty());
-    assert_eq!(stranger.file(), None);
+    assert!(server.asked("/register").is_empty() && server.asked("/token").is_empty());
+    assert_eq!(server.file(), None);
 }
 
 #[test]
 fn an_honest_login_is_bound_to_its_resource_and_its_client() {
-    let stranger = Stranger::honest();
-    let ended = stranger.login_with(&[], agree);
+    let server = MockServer::honest();
+    let ended = server.login_with(&[], agree);
     assert_eq!(ended.status, Some(0), "{}", ended.told);
     let page = ended.page.unwrap();
     let has = |name: &str, value: &str| {
         page.query_pairs().any(|pair| pair == (name.into(), value.into()))
     };
-    assert!(has("resource", stranger.url.as_str()) && has("code_challenge_method", "S256"));
-    let [asked] = <[Asked; 1]>::try_from(stranger.asked("/token")).unwrap();
+    assert!(has("resource", server.url.as_str()) && has("code_challenge_method", "S256"));
+    let [asked] = <[Received; 1]>::try_from(server.asked("/token")).unwrap();
     let form: Vec<(String, String)> = {
         let (_, body) = asked.whole.split_once("\r\n\r\n").unwrap();
         form_urlencoded::parse(body.as_bytes()).into_owned().collect()
     };
     let value =
         |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    assert_eq!(value("resource"), Some(stranger.url.as_str()));
+    assert_eq!(value("resource"), Some(server.url.as_str()));
     assert_eq!(value("client_id"), Some("registered"));
     assert!(value("code_verifier").is_some_and(|verifier| verifier.len() >= 43));
 }
@@ -75,9 +78,9 @@ fn addresses_that_are_no_place_to_log_in_at_are_not_opened_and_not_called() {
             "/x",
         ] {
             let lie = move |base: &Url| answer(&with(metadata(base), json!({endpoint: address})));
-            let stranger = lying_at(METADATA, lie);
-            let ended = stranger.login(&[]);
-            went_nowhere(&stranger, &ended);
+            let server = lying_at(METADATA, lie);
+            let ended = server.login(&[]);
+            went_nowhere(&server, &ended);
         }
     }
 }
@@ -89,9 +92,9 @@ fn a_server_without_proof_keys_is_refused() {
             let methods = methods.clone();
             answer(&with(metadata(base), json!({"code_challenge_methods_supported": methods})))
         };
-        let stranger = lying_at(METADATA, lie);
-        let ended = stranger.login(&[]);
-        went_nowhere(&stranger, &ended);
+        let server = lying_at(METADATA, lie);
+        let ended = server.login(&[]);
+        went_nowhere(&server, &ended);
     }
 }
 
@@ -99,7 +102,7 @@ fn a_server_without_proof_keys_is_refused() {
 /// the document is. Else the other's codes and refresh tokens would come here.
 #[test]
 fn nobody_speaks_in_anothers_name() {
-    let honest = Stranger::honest();
+    let honest = MockServer::honest();
     let victim = honest.url.join("/").unwrap();
     for place in [
         "",
@@ -111,7 +114,7 @@ fn nobody_speaks_in_anothers_name() {
         ".well-known/oauth-authorization-server/../../a/.well-known/x",
     ] {
         let claimed = metadata(&victim);
-        let stranger = Stranger::who(move |base, asked| {
+        let server = MockServer::replying(move |base, asked| {
             let lie = with(claimed.clone(), json!({"token_endpoint": format!("{base}token")}));
             match asked.target.as_str() {
                 "/resource" => {
@@ -122,8 +125,8 @@ fn nobody_speaks_in_anothers_name() {
                 _ => None,
             }
         });
-        let ended = stranger.login(&[]);
-        went_nowhere(&stranger, &ended);
+        let ended = server.login(&[]);
+        went_nowhere(&server, &ended);
         assert!(honest.asked("/register").is_empty(), "{place}");
     }
 }
@@ -132,23 +135,23 @@ fn nobody_speaks_in_anothers_name() {
 fn metadata_of_another_resource_is_not_used() {
     for claimed in ["https://mcp.example.com/mcp", "http://127.0.0.1:1/mcp", "mcp", ""] {
         let lie = move |base: &Url| answer(&with(resource(base), json!({"resource": claimed})));
-        let stranger = lying_at("/resource", lie);
-        let ended = stranger.login(&[]);
-        went_nowhere(&stranger, &ended);
+        let server = lying_at("/resource", lie);
+        let ended = server.login(&[]);
+        went_nowhere(&server, &ended);
     }
     for claimed in ["mcp2", "mcp/x", "mc"] {
         let lie = move |base: &Url| {
             answer(&with(resource(base), json!({"resource": format!("{base}{claimed}")})))
         };
-        let stranger = lying_at("/resource", lie);
-        let ended = stranger.login(&[]);
-        went_nowhere(&stranger, &ended);
+        let server = lying_at("/resource", lie);
+        let ended = server.login(&[]);
+        went_nowhere(&server, &ended);
     }
 }
 
 #[test]
 fn where_a_challenge_points_is_not_looked_at_where_it_leads_inwards() {
-    let other = Stranger::honest();
+    let other = MockServer::honest();
     let near = other.url.join("/").unwrap();
     for header in [
         "Bearer resource_metadata=\"http://169.254.169.254/latest\"".to_owned(),
@@ -157,10 +160,11 @@ fn where_a_challenge_points_is_not_looked_at_where_it_leads_inwards() {
         format!("Basic realm=\"x\", resource_metadata=\"http://10.0.0.1/\", Bearer x=\"{near}"),
         format!("Bearer {}", "resource_metadata=,".repeat(500)),
     ] {
-        let stranger =
-            Stranger::who(move |_, asked| (asked.target == "/mcp").then(|| challenge(&header)));
+        let server = MockServer::replying(move |_, asked| {
+            (asked.target == "/mcp").then(|| challenge(&header))
+        });
         // Its own metadata, found at the well-known place, is as good as ever.
-        let ended = stranger.login_with(&[], agree);
+        let ended = server.login_with(&[], agree);
         assert_eq!(ended.status, Some(0), "{}", ended.told);
         assert!(other.asked("/").is_empty(), "{}", ended.told);
     }
@@ -172,8 +176,8 @@ fn documents_without_end_end_the_login() {
     for target in ["/resource", METADATA, "/register"] {
         for more in ["Content-Length: 100000000000", "Connection: close"] {
             let text = format!("{head}{more}\r\n\r\n{{");
-            let stranger = lying_at(target, move |_| Says::Endless(text.clone()));
-            let ended = stranger.login(&[]);
+            let server = lying_at(target, move |_| Reply::Endless(text.clone()));
+            let ended = server.login(&[]);
             assert_eq!((ended.status, ended.page), (Some(2), None), "{}", ended.told);
             assert!(ended.told.contains("larger than"), "{}", ended.told);
         }
@@ -192,16 +196,16 @@ fn a_page_whose_address_no_system_takes_is_not_opened() {
 /// Else a server could have the gate call any number of others.
 #[test]
 fn only_so_many_places_are_looked_at() {
-    let target = Stranger::who(|_, _| {
-        Some(Says::Whole("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_owned()))
+    let target = MockServer::replying(|_, _| {
+        Some(Reply::Whole("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_owned()))
     });
     let there = target.url.join("/").unwrap();
-    let stranger = lying_at("/resource", move |base| {
+    let server = lying_at("/resource", move |base| {
         let servers: Vec<String> = (0..5_000).map(|n| format!("{there}{n}")).collect();
         answer(&with(resource(base), json!({"authorization_servers": servers})))
     });
-    let ended = stranger.login(&[]);
-    went_nowhere(&stranger, &ended);
+    let ended = server.login(&[]);
+    went_nowhere(&server, &ended);
     assert!(ended.told.contains("more places"), "{}", ended.told);
     assert!(target.asked("/").len() < 50, "{}", target.asked("/").len());
 }
@@ -216,13 +220,13 @@ fn nothing_is_sent_where_a_redirect_points() {
         ("/token", 307),
         ("/token", 302),
     ] {
-        let elsewhere = Stranger::honest();
+        let elsewhere = MockServer::honest();
         let place = elsewhere.url.join(target).unwrap();
-        let stranger = lying_at(target, move |_| redirect(status, place.as_str()));
-        let ended = stranger.login_with(&[], agree);
+        let server = lying_at(target, move |_| redirect(status, place.as_str()));
+        let ended = server.login_with(&[], agree);
         assert_eq!(ended.status, Some(2), "{target}: {}", ended.told);
         assert!(elsewhere.asked("/").is_empty(), "{target}");
-        assert_eq!(stranger.file(), None);
+        assert_eq!(server.file(), None);
     }
 }
 
@@ -233,14 +237,14 @@ fn an_answer_has_to_say_whose_it_is_where_that_was_promised() {
         answer(&with(metadata(base), promise))
     };
     for issuer in [None, Some(""), Some("https://login.example.com")] {
-        let stranger = lying_at(METADATA, promise);
-        let ended = stranger.login_with(&[], |page| {
+        let server = lying_at(METADATA, promise);
+        let ended = server.login_with(&[], |page| {
             let mut brings = vec![("code", "a-code")];
             brings.extend(issuer.map(|issuer| ("iss", issuer)));
             vec![callback(page, &brings)]
         });
         assert_eq!(ended.status, Some(2), "{issuer:?}: {}", ended.told);
-        assert!(stranger.asked("/token").is_empty(), "{issuer:?}");
+        assert!(server.asked("/token").is_empty(), "{issuer:?}");
         assert!(ended.visits[0].contains("The login failed"), "{:?}", ended.visits);
     }
 }
@@ -256,9 +260,9 @@ fn tokens_of_another_kind_are_not_kept() {
         json!({"access_token": "tok\u{e9}n"}),
         json!({"access_token": 7}),
     ] {
-        let stranger = lying_at("/token", move |_| answer(&with(token(), lie.clone())));
-        let ended = stranger.login_with(&[], agree);
-        assert_eq!((ended.status, stranger.file()), (Some(2), None), "{}", ended.told);
+        let server = lying_at("/token", move |_| answer(&with(token(), lie.clone())));
+        let ended = server.login_with(&[], agree);
+        assert_eq!((ended.status, server.file()), (Some(2), None), "{}", ended.told);
         assert!(!ended.told.contains("a-refresh-token"), "{}", ended.told);
     }
 }
@@ -267,8 +271,8 @@ fn tokens_of_another_kind_are_not_kept() {
 /// name that is not this machine's, changes nothing.
 #[test]
 fn one_visit_is_redeemed_and_no_other() {
-    let stranger = Stranger::honest();
-    let ended = stranger.login_with(&[], |page| {
+    let server = MockServer::honest();
+    let ended = server.login_with(&[], |page| {
         let right = callback(page, &[("code", "a-code")]);
         let forged = callback(page, &[("code", "b-code"), ("state", "forged")]);
         assert!(visit(&forged).starts_with("HTTP/1.1 400 "));
@@ -276,7 +280,7 @@ fn one_visit_is_redeemed_and_no_other() {
         vec![right.clone(), right.replace("a-code", "c-code"), right]
     });
     assert_eq!(ended.status, Some(0), "{}", ended.told);
-    let asked = stranger.asked("/token");
+    let asked = server.asked("/token");
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(!asked[0].whole.contains("b-code"), "{asked:?}");
     let page = ended.page.unwrap();
@@ -289,9 +293,9 @@ fn one_visit_is_redeemed_and_no_other() {
 /// there: the browser comes back where that client would.
 #[test]
 fn a_code_of_another_authorization_server_is_not_redeemed() {
-    let honest = Stranger::honest().login_with(&[], agree).page.unwrap();
+    let honest = MockServer::honest().login_with(&[], agree).page.unwrap();
     let theirs: Url = callback(&honest, &[]).parse().unwrap();
-    let attacker = Stranger::honest();
+    let attacker = MockServer::honest();
     let ended = attacker.login_with(&[], |page| {
         let mut back: Url = callback(page, &[("code", "a-code")]).parse().unwrap();
         assert_ne!(back.path(), theirs.path(), "both come back to one path");
@@ -308,8 +312,8 @@ fn what_a_server_says_plays_no_tricks_on_the_terminal() {
     let trick = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{200b}\r";
     let is_clean =
         |told: &str| !told.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\u{200b}', '\r']);
-    let stranger = Stranger::honest();
-    let ended = stranger.login_with(&[], |page| {
+    let server = MockServer::honest();
+    let ended = server.login_with(&[], |page| {
         vec![callback(page, &[("error", "access_denied"), ("error_description", trick)])]
     });
     assert!(ended.told.contains("access_denied") && is_clean(&ended.told), "{:?}", ended.told);
@@ -336,8 +340,8 @@ fn what_a_server_says_plays_no_tricks_on_the_terminal() {
             if target == METADATA { 200 } else { 400 },
             text.len()
         );
-        let stranger = lying_at(target, move |_| Says::Whole(refusal.clone()));
-        let ended = stranger.login_with(&[], agree);
+        let server = lying_at(target, move |_| Reply::Whole(refusal.clone()));
+        let ended = server.login_with(&[], agree);
         assert!(ended.status == Some(2) && is_clean(&ended.told), "{target}: {:?}", ended.told);
     }
 }
@@ -346,12 +350,12 @@ fn what_a_server_says_plays_no_tricks_on_the_terminal() {
 /// in the first one's name: the refresh token and the client's secret stay here.
 #[tokio::test]
 async fn what_belongs_to_one_issuer_is_not_offered_to_another() {
-    let thief = Stranger::honest();
+    let thief = MockServer::honest();
     let there = thief.url.join("/").unwrap();
     for in_its_name in [false, true] {
         let taken_over = Arc::new(AtomicBool::new(false));
         let (is_taken_over, elsewhere) = (Arc::clone(&taken_over), there.clone());
-        let stranger = Stranger::who(move |base, asked| {
+        let server = MockServer::replying(move |base, asked| {
             if !is_taken_over.load(Ordering::Relaxed) {
                 return None;
             }
@@ -370,15 +374,15 @@ async fn what_belongs_to_one_issuer_is_not_offered_to_another() {
                 _ => None,
             }
         });
-        assert_eq!(stranger.login_with(&[], agree).status, Some(0));
-        let used = stranger.session().authorization().await;
-        stranger.run_out();
+        assert_eq!(server.login_with(&[], agree).status, Some(0));
+        let used = server.session().authorization().await;
+        server.run_out();
         taken_over.store(true, Ordering::Relaxed);
-        assert_eq!(stranger.session().authorization().await, used, "{in_its_name}");
+        assert_eq!(server.session().authorization().await, used, "{in_its_name}");
         assert!(thief.asked("/token").is_empty(), "{in_its_name}");
-        assert_eq!(stranger.asked("/token").len(), 1, "{in_its_name}");
+        assert_eq!(server.asked("/token").len(), 1, "{in_its_name}");
         if in_its_name {
-            let ended = stranger.login(&["--again"]);
+            let ended = server.login(&["--again"]);
             assert_eq!((ended.status, ended.page), (Some(2), None), "{}", ended.told);
         }
     }
@@ -387,66 +391,66 @@ async fn what_belongs_to_one_issuer_is_not_offered_to_another() {
 /// What was made by hand at one issuer is shown to no other, not even the first time.
 #[test]
 fn a_client_made_by_hand_is_shown_to_its_own_issuer_only() {
-    let stranger = Stranger::honest();
-    let own = stranger.url.join("/").unwrap().to_string();
+    let server = MockServer::honest();
+    let own = server.url.join("/").unwrap().to_string();
     let other = "https://login.example.com/tenant";
     let by_hand = |issuer| {
         let secret = ["--client-id", "by-hand", "--client-secret-env", "AGENTGATE_HOME"];
         [&secret[..], &["--issuer", issuer]].concat()
     };
-    let ended = stranger.login(&by_hand(other));
-    went_nowhere(&stranger, &ended);
+    let ended = server.login(&by_hand(other));
+    went_nowhere(&server, &ended);
     assert!(ended.told.contains(other) && ended.told.contains(own.trim_end_matches('/')));
-    let ended = stranger.login_with(&by_hand(&own), agree);
+    let ended = server.login_with(&by_hand(&own), agree);
     assert_eq!(ended.status, Some(0), "{}", ended.told);
-    let asked = stranger.asked("/token").len();
+    let asked = server.asked("/token").len();
     // That there is a login does not make it the one that was asked for.
     for arguments in [by_hand(other), vec!["--client-id", "another"]] {
-        let ended = stranger.login(&arguments);
+        let ended = server.login(&arguments);
         assert_ne!(ended.status, Some(0), "{}", ended.told);
     }
-    let ended = stranger.login(&["--issuer", &own]);
+    let ended = server.login(&["--issuer", &own]);
     assert!(ended.status == Some(2) && ended.told.contains("--client-id"), "{}", ended.told);
-    assert_eq!(stranger.asked("/token").len(), asked);
-    let ended = stranger.login(&by_hand(&own));
+    assert_eq!(server.asked("/token").len(), asked);
+    let ended = server.login(&by_hand(&own));
     assert!(ended.status == Some(0) && ended.page.is_none(), "{}", ended.told);
 }
 
 #[tokio::test]
 async fn a_renewal_says_for_what_it_is_and_widens_nothing() {
-    let stranger = Stranger::who(|_, asked| {
+    let server = MockServer::replying(|_, asked| {
         let renews = asked.target == "/token" && asked.whole.contains("refresh_token");
         let wide = json!({"access_token": "another", "scope": "read admin"});
         renews.then(|| answer(&with(token(), wide)))
     });
-    let ended = stranger.login_with(&["--scope", "read"], agree);
+    let ended = server.login_with(&["--scope", "read"], agree);
     assert_eq!(ended.status, Some(0), "{}", ended.told);
-    stranger.run_out();
-    let renewed = stranger.session().authorization().await;
+    server.run_out();
+    let renewed = server.session().authorization().await;
     assert_eq!(renewed.unwrap().to_str().unwrap(), "Bearer another");
-    let asked = stranger.asked("/token").pop().unwrap();
+    let asked = server.asked("/token").pop().unwrap();
     assert!(asked.method == "POST" && asked.whole.contains("resource=http"), "{}", asked.whole);
-    let kept: Value = serde_json::from_slice(&fs::read(stranger.file().unwrap()).unwrap()).unwrap();
+    let kept: Value = serde_json::from_slice(&fs::read(server.file().unwrap()).unwrap()).unwrap();
     assert_eq!(kept["scopes"], json!(["read"]));
 }
 
 #[test]
 fn the_file_of_a_login_is_its_owners_whatever_was_there() {
-    let stranger = Stranger::honest();
-    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
-    let file = stranger.file().unwrap();
+    let server = MockServer::honest();
+    assert_eq!(server.login_with(&[], agree).status, Some(0));
+    let file = server.file().unwrap();
     let elsewhere = file.with_file_name("elsewhere");
     fs::rename(&file, &elsewhere).unwrap();
     let before = fs::read(&elsewhere).unwrap();
     symlink(&elsewhere, &file).unwrap();
     // What a draft would be written over.
     symlink(&elsewhere, file.with_extension("new")).unwrap();
-    assert_eq!(stranger.login_with(&["--again"], agree).status, Some(0));
+    assert_eq!(server.login_with(&["--again"], agree).status, Some(0));
     assert_eq!(fs::read(&elsewhere).unwrap(), before, "it was written where a link led");
     let kept = fs::symlink_metadata(&file).unwrap();
     assert!(kept.is_file() && kept.permissions().mode() & 0o777 == 0o600);
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let told = stranger.login(&[]).told;
+    let told = server.login(&[]).told;
     assert!(told.contains("others can read this login"), "{told}");
 }

@@ -5,11 +5,11 @@
 #![cfg(test)]
 
 mod attacks;
+mod mock_servers;
 #[path = "../shared/real.rs"]
 mod real;
 mod renewals;
 mod stage;
-mod strangers;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
@@ -95,7 +95,7 @@ async fn a_refused_token_is_renewed_once_however_many_were_refused() {
 
     challenge = refusal(used.as_ref());
     let refused = session.challenged(&challenge).await;
-    assert!(matches!(refused, Err(LoginError::Useless { .. })), "just given: {refused:?}");
+    assert!(matches!(refused, Err(LoginError::TokenRejected { .. })), "just given: {refused:?}");
 
     stage.age(100);
     let others = [stage.session(LONG), stage.session(LONG)];

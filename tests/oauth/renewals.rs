@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::attacks::agree;
+use crate::mock_servers::{MockServer, Received, Reply, answer, challenge, resource, token, with};
 use crate::stage::{Stage, text};
-use crate::strangers::{Asked, Says, Stranger, answer, challenge, resource, token, with};
 use crate::{LONG, refusal};
 
 /// Something that is waited for, once and for all.
@@ -46,19 +46,19 @@ async fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn is_renewal(asked: &Asked) -> bool {
+fn is_renewal(asked: &Received) -> bool {
     asked.target == "/token" && asked.whole.contains("grant_type=refresh_token")
 }
 
 /// What is given for a refresh token.
-fn renewed() -> Says {
+fn renewed() -> Reply {
     answer(&with(token(), json!({"access_token": "another", "refresh_token": "another-one"})))
 }
 
 /// One that gives a new token only when it may.
-fn slow(may: &Signalled) -> Stranger {
+fn slow(may: &Signalled) -> MockServer {
     let may = may.clone();
-    Stranger::who(move |_, asked| {
+    MockServer::replying(move |_, asked| {
         is_renewal(asked).then(|| {
             may.wait();
             renewed()
@@ -74,11 +74,11 @@ struct Wrapped {
 }
 
 impl Wrapped {
-    fn start(stranger: &Stranger) -> Self {
+    fn start(server: &MockServer) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentgate"));
         command
-            .args(["wrap", "--policy", "allow_all", stranger.url.as_str()])
-            .env("AGENTGATE_HOME", stranger.home())
+            .args(["wrap", "--policy", "allow_all", server.url.as_str()])
+            .env("AGENTGATE_HOME", server.home())
             .env("PATH", "/nothing/opens/a/browser")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -117,58 +117,58 @@ impl Drop for Wrapped {
 }
 
 /// What an MCP server says to a message of the handshake era in a session.
-fn conversing(asked: &Asked) -> Says {
+fn conversing(asked: &Received) -> Reply {
     let message: Value = serde_json::from_str(asked.body()).unwrap_or_default();
     let result = match message["method"].as_str() {
         Some("initialize") => json!({"protocolVersion": "2025-11-25", "capabilities": {},
                                      "serverInfo": {"name": "protected", "version": "1"}}),
         Some(_) if message.get("id").is_none() => {
-            return Says::Whole("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned());
+            return Reply::Whole("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned());
         }
         _ => json!({"done": true}),
     };
     let message = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
-    Says::Whole(format!(
+    Reply::Whole(format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s\r\n\
          Content-Length: {}\r\n\r\n{message}",
         message.len()
     ))
 }
 
-fn bears(asked: &Asked, token: &str) -> bool {
+fn bears(asked: &Received, token: &str) -> bool {
     asked.whole.to_lowercase().contains(&format!("authorization: bearer {token}\r\n"))
 }
 
 #[tokio::test]
 async fn a_renewal_outlives_the_request_that_began_it() {
     let may = Signalled::default();
-    let stranger = slow(&may);
-    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
-    stranger.run_out();
-    let session = stranger.session();
+    let server = slow(&may);
+    assert_eq!(server.login_with(&[], agree).status, Some(0));
+    server.run_out();
+    let session = server.session();
     tokio::select! {
         _ = session.authorization() => panic!("there is nothing yet"),
-        () = eventually("it is renewed", || (stranger.asked("/token").len() == 2).then_some(())) => {}
+        () = eventually("it is renewed", || (server.asked("/token").len() == 2).then_some(())) => {}
     }
     may.give();
-    let is_kept = || (stranger.kept()["refresh_token"] == "another-one").then_some(());
+    let is_kept = || (server.kept()["refresh_token"] == "another-one").then_some(());
     eventually("the token is kept", is_kept).await;
 }
 
 #[tokio::test]
 async fn a_process_that_is_told_to_stop_keeps_what_is_given_for_its_refresh_token() {
     let may = Signalled::default();
-    let stranger = slow(&may);
-    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
-    stranger.run_out();
-    let mut gate = Wrapped::start(&stranger);
+    let server = slow(&may);
+    assert_eq!(server.login_with(&[], agree).status, Some(0));
+    server.run_out();
+    let mut gate = Wrapped::start(&server);
     gate.initialize();
-    eventually("it is renewed", || (stranger.asked("/token").len() == 2).then_some(())).await;
+    eventually("it is renewed", || (server.asked("/token").len() == 2).then_some(())).await;
     let pid = Pid::from_raw(gate.process.id().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     may.give();
     eventually("the gate ends", || gate.process.try_wait().unwrap()).await;
-    assert_eq!(stranger.kept()["refresh_token"], "another-one");
+    assert_eq!(server.kept()["refresh_token"], "another-one");
 }
 
 /// The authorization server has forgotten the client that the gate registered itself.
@@ -221,15 +221,15 @@ async fn a_client_made_by_hand_that_is_refused_is_told_of() {
 /// Where people log in is said to a POST and nobody else, and at no well-known place.
 #[tokio::test]
 async fn a_server_may_say_to_a_message_alone_where_to_log_in() {
-    let login = Stranger::who(|_, asked| is_renewal(asked).then(renewed));
+    let login = MockServer::replying(|_, asked| is_renewal(asked).then(renewed));
     let there = login.url.join("/").unwrap();
-    let server = Stranger::who(move |base, asked| match asked.target.as_str() {
+    let server = MockServer::replying(move |base, asked| match asked.target.as_str() {
         "/mcp" if asked.method == "POST" => None,
         "/resource" => {
             let servers = json!({"authorization_servers": [there]});
             Some(answer(&with(resource(base), servers)))
         }
-        _ => Some(Says::Whole("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n".to_owned())),
+        _ => Some(Reply::Whole("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n".to_owned())),
     });
     let ended = server.login_with(&[], agree);
     assert_eq!(ended.status, Some(0), "{}", ended.told);
@@ -240,26 +240,26 @@ async fn a_server_may_say_to_a_message_alone_where_to_log_in() {
 
 #[tokio::test]
 async fn the_stream_that_listens_has_its_token_renewed() {
-    let stranger = Stranger::who(|_, asked| match asked.method.as_str() {
+    let server = MockServer::replying(|_, asked| match asked.method.as_str() {
         _ if is_renewal(asked) => Some(renewed()),
         "GET" if asked.target == "/mcp" && bears(asked, "another") => {
             let news = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
-            Some(Says::Whole(format!("{head}\r\ndata: {news}\n\n")))
+            Some(Reply::Whole(format!("{head}\r\ndata: {news}\n\n")))
         }
         "POST" if ["an-access-token", "another"].iter().any(|token| bears(asked, token)) => {
             Some(conversing(asked))
         }
         _ => None,
     });
-    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
-    stranger.age();
-    let mut gate = Wrapped::start(&stranger);
+    assert_eq!(server.login_with(&[], agree).status, Some(0));
+    server.age();
+    let mut gate = Wrapped::start(&server);
     gate.initialize();
     assert!(gate.next()["result"].is_object());
     gate.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     assert_eq!(gate.next()["method"], "notifications/tools/list_changed");
-    assert_eq!(stranger.asked("/register").len(), 1, "a person was asked");
+    assert_eq!(server.asked("/register").len(), 1, "a person was asked");
 }
 
 /// Nobody is asked for what only listens, so the client is told what a person has to do.
@@ -267,26 +267,26 @@ async fn the_stream_that_listens_has_its_token_renewed() {
 async fn a_stream_whose_login_is_over_says_so() {
     let over = Arc::<AtomicBool>::default();
     let is_over = Arc::clone(&over);
-    let stranger = Stranger::who(move |_, asked| {
+    let server = MockServer::replying(move |_, asked| {
         if !is_over.load(Ordering::Relaxed) {
             return None;
         }
         if is_renewal(asked) {
             let refused = json!({"error": "invalid_grant"}).to_string();
             let length = refused.len();
-            return Some(Says::Whole(format!(
+            return Some(Reply::Whole(format!(
                 "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
                  Content-Length: {length}\r\n\r\n{refused}"
             )));
         }
         (asked.target == "/mcp").then(|| challenge("Bearer error=\"invalid_token\""))
     });
-    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
-    stranger.age();
+    assert_eq!(server.login_with(&[], agree).status, Some(0));
+    server.age();
     over.store(true, Ordering::Relaxed);
     let mut gate = Command::new(env!("CARGO_BIN_EXE_agentgate"))
-        .args(["wrap", "--policy", "allow_all", "--listen", "127.0.0.1:0", stranger.url.as_str()])
-        .env("AGENTGATE_HOME", stranger.home())
+        .args(["wrap", "--policy", "allow_all", "--listen", "127.0.0.1:0", server.url.as_str()])
+        .env("AGENTGATE_HOME", server.home())
         .env("PATH", "/nothing/opens/a/browser")
         .stderr(Stdio::piped())
         .spawn()
@@ -309,8 +309,8 @@ async fn a_stream_whose_login_is_over_says_so() {
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     let message: Value = serde_json::from_str(body).unwrap();
     let why = message["error"]["message"].as_str().unwrap();
-    assert!(why.contains(&format!("run `agentgate login {}`", stranger.url)), "{why}");
-    assert_eq!(stranger.asked("/register").len(), 1, "a person was asked");
+    assert!(why.contains(&format!("run `agentgate login {}`", server.url)), "{why}");
+    assert_eq!(server.asked("/register").len(), 1, "a person was asked");
 }
 
 /// What is refused is the token that was sent, not the one that came meanwhile.
@@ -318,7 +318,7 @@ async fn a_stream_whose_login_is_over_says_so() {
 async fn a_late_refusal_is_not_blamed_on_a_newer_token() {
     let is_renewed = Signalled::default();
     let may = is_renewed.clone();
-    let stranger = Stranger::who(move |_, asked| {
+    let server = MockServer::replying(move |_, asked| {
         if is_renewal(asked) {
             return Some(renewed());
         }
@@ -340,30 +340,30 @@ async fn a_late_refusal_is_not_blamed_on_a_newer_token() {
             _ => Some(conversing(asked)),
         }
     });
-    assert_eq!(stranger.login_with(&[], agree).status, Some(0));
-    stranger.age();
-    let mut gate = Wrapped::start(&stranger);
+    assert_eq!(server.login_with(&[], agree).status, Some(0));
+    server.age();
+    let mut gate = Wrapped::start(&server);
     gate.initialize();
     assert!(gate.next()["result"].is_object());
     gate.ask(1, "resources/list", &json!({}));
-    let calls = |asked: &Asked| asked.body().contains("resources/list");
-    let arrived = || stranger.asked("/mcp").iter().any(calls).then_some(());
+    let calls = |asked: &Received| asked.body().contains("resources/list");
+    let arrived = || server.asked("/mcp").iter().any(calls).then_some(());
     eventually("the first arrives", arrived).await;
     gate.ask(2, "prompts/list", &json!({}));
     for _ in 0..2 {
         let message = gate.next();
         assert!(message["result"]["done"] == true, "{message}");
     }
-    assert_eq!(stranger.asked("/register").len(), 1, "a person was asked");
-    assert_eq!(stranger.asked("/token").iter().filter(|it| is_renewal(it)).count(), 1);
+    assert_eq!(server.asked("/register").len(), 1, "a person was asked");
+    assert_eq!(server.asked("/token").iter().filter(|it| is_renewal(it)).count(), 1);
 }
 
 /// More scope cannot be had without a person who asks for it by its name.
 #[tokio::test]
 async fn scope_that_does_not_come_by_asking_is_told_how_to_have() {
-    let stranger = Stranger::honest();
-    assert_eq!(stranger.login_with(&["--scope", "read"], agree).status, Some(0));
-    let session = stranger.session();
+    let server = MockServer::honest();
+    assert_eq!(server.login_with(&["--scope", "read"], agree).status, Some(0));
+    let session = server.session();
     let used = session.authorization().await;
     for (scope, words) in [
         ("", "agentgate login --again --scope SCOPE http://127.0.0.1"),
@@ -374,7 +374,7 @@ async fn scope_that_does_not_come_by_asking_is_told_how_to_have() {
         headers.insert(WWW_AUTHENTICATE, header.parse().unwrap());
         let challenge = Challenge::of(StatusCode::FORBIDDEN, &headers, used.as_ref()).unwrap();
         let refused = session.challenged(&challenge).await.unwrap_err();
-        assert!(matches!(refused, LoginError::Useless { .. }), "{refused:?}");
+        assert!(matches!(refused, LoginError::TokenRejected { .. }), "{refused:?}");
         assert!(refused.to_string().contains(words), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! Servers that say what they like, and a browser that goes where it is told.
+//! Mock servers that reply as a test wants, and a browser that opens the URLs it is given.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,34 +14,34 @@ use agentgate::oauth::{Options, Session};
 use serde_json::{Value, json};
 use url::Url;
 
-/// What a server was asked.
+/// A request that a server received.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct Received {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) target: String,
-    /// Everything, the body too.
+    /// Head and body.
     pub(crate) whole: String,
 }
 
-impl Asked {
+impl Received {
     pub(crate) fn body(&self) -> &str {
         self.whole.split_once("\r\n\r\n").map_or("", |(_, body)| body)
     }
 }
 
-/// What a server says.
-pub(crate) enum Says {
-    /// This, as it is.
+/// What a server replies.
+pub(crate) enum Reply {
+    /// These bytes.
     Whole(String),
-    /// This, and then more and more.
+    /// These bytes, followed by endless data.
     Endless(String),
 }
 
-/// A server of ours on this machine, MCP server and authorization server in one.
-pub(crate) struct Stranger {
+/// A local mock server, MCP server and authorization server in one.
+pub(crate) struct MockServer {
     pub(crate) url: Url,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<Received>>>,
     home: tempfile::TempDir,
 }
 
@@ -56,15 +56,17 @@ pub(crate) struct Ended {
     pub(crate) visits: Vec<String>,
 }
 
-impl Stranger {
-    /// One that is honest.
+impl MockServer {
+    /// A server that replies as the specifications require.
     pub(crate) fn honest() -> Self {
-        Self::who(|_, _| None)
+        Self::replying(|_, _| None)
     }
 
-    /// One that says what `says` says, and where that is nothing what an honest one
-    /// would. It is given its own address.
-    pub(crate) fn who(says: impl Fn(&Url, &Asked) -> Option<Says> + Send + Sync + 'static) -> Self {
+    /// A server that replies what `says` returns, and as an honest one where that is `None`.
+    /// `says` is given the server's own address.
+    pub(crate) fn replying(
+        says: impl Fn(&Url, &Received) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let url: Url = url.parse().unwrap();
@@ -84,18 +86,18 @@ impl Stranger {
         Self { url, asked, home: tempfile::tempdir().unwrap() }
     }
 
-    /// What it was asked at targets that begin so.
-    pub(crate) fn asked(&self, target: &str) -> Vec<Asked> {
+    /// The requests received whose targets begin with `target`.
+    pub(crate) fn asked(&self, target: &str) -> Vec<Received> {
         let all = self.asked.lock().unwrap();
         all.iter().filter(|asked| asked.target.starts_with(target)).cloned().collect()
     }
 
-    /// Logs in at it; the browser does not come.
+    /// Logs in; the browser does not come back.
     pub(crate) fn login(&self, arguments: &[&str]) -> Ended {
         self.login_with(arguments, |_| Vec::new())
     }
 
-    /// Logs in at it; the browser goes to these addresses, all at once.
+    /// Logs in; the browser opens the URLs that `browser` returns, all at once.
     pub(crate) fn login_with(
         &self,
         arguments: &[&str],
@@ -172,7 +174,7 @@ impl Stranger {
 }
 
 /// What an honest server says.
-fn honest(base: &Url, asked: &Asked) -> Says {
+fn honest(base: &Url, asked: &Received) -> Reply {
     let document = match asked.target.as_str() {
         "/mcp" => return challenge(&format!("Bearer resource_metadata=\"{base}resource\"")),
         "/resource" => resource(base),
@@ -181,7 +183,7 @@ fn honest(base: &Url, asked: &Asked) -> Says {
             json!({"client_id": "registered", "redirect_uris": ["http://127.0.0.1/callback"]})
         }
         "/token" => token(),
-        _ => return Says::Whole("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned()),
+        _ => return Reply::Whole("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned()),
     };
     answer(&document)
 }
@@ -217,21 +219,21 @@ pub(crate) fn with(mut document: Value, members: Value) -> Value {
     document
 }
 
-pub(crate) fn answer(document: &Value) -> Says {
+pub(crate) fn answer(document: &Value) -> Reply {
     let text = document.to_string();
-    Says::Whole(format!(
+    Reply::Whole(format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
     ))
 }
 
-pub(crate) fn challenge(header: &str) -> Says {
+pub(crate) fn challenge(header: &str) -> Reply {
     let head = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: ";
-    Says::Whole(format!("{head}{header}\r\n\r\n"))
+    Reply::Whole(format!("{head}{header}\r\n\r\n"))
 }
 
-pub(crate) fn redirect(status: u16, place: &str) -> Says {
-    Says::Whole(format!(
+pub(crate) fn redirect(status: u16, place: &str) -> Reply {
+    Reply::Whole(format!(
         "HTTP/1.1 {status} Elsewhere\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n"
     ))
 }
@@ -259,7 +261,7 @@ pub(crate) fn visit(address: &str) -> String {
     answer
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: &TcpStream) -> Option<Received> {
     let mut lines = BufReader::new(stream);
     let (mut whole, mut length) = (String::new(), 0);
     loop {
@@ -280,16 +282,16 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     whole.push_str(&String::from_utf8_lossy(&body));
     let mut words = whole.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    Some(Asked { method, target, whole })
+    Some(Received { method, target, whole })
 }
 
-fn say(mut stream: TcpStream, says: Says) {
+fn say(mut stream: TcpStream, says: Reply) {
     match says {
-        Says::Whole(text) => {
+        Reply::Whole(text) => {
             let text = text.replacen("\r\n", "\r\nConnection: close\r\n", 1);
             let _ = stream.write_all(text.as_bytes());
         }
-        Says::Endless(text) => {
+        Reply::Endless(text) => {
             let mut more = stream.write_all(text.as_bytes());
             while more.is_ok() {
                 more = stream.write_all(&[b' '; 4096]);

@@ -1,6 +1,6 @@
-//! Where logins rest: one file a server, its owner's only, below `logins` in the
-//! data folder, and a lock beside it that renewals and logins of all processes
-//! queue on.
+//! Stored logins: one file per server in the folder `logins` of the data folder, readable
+//! by its owner only, with a lock file beside it that serializes renewals and logins of all
+//! processes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
@@ -18,31 +18,31 @@ use crate::os::files::{FileId, create_private_folder, exposure, private, replace
 /// The longest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// How often a lock that another has is tried again.
-const RETRY: Duration = Duration::from_millis(50);
+/// How often a lock held by another process is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// The files of one server's login.
+/// The login file of one server, and its lock file.
 #[derive(Debug, Clone)]
-pub(super) struct Vault {
+pub(super) struct LoginStore {
     server: String,
     file: PathBuf,
     lock: PathBuf,
 }
 
-/// Tells one content of the file from the next, without reading it.
+/// Identifies a version of the file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileVersion {
     id: FileId,
     modified: Option<SystemTime>,
 }
 
-/// The lock, taken; given back when dropped, or when the process ends.
+/// The lock, held; released when dropped, or when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
 }
 
-impl Vault {
+impl LoginStore {
     /// The files of `server`'s login below `folder`, whether or not they exist.
     pub(super) fn of(folder: &Path, server: &Url) -> Self {
         let server = server.to_string();
@@ -60,16 +60,16 @@ impl Vault {
         &self.file
     }
 
-    /// What the file is right now; `None` where there is none.
-    pub(super) fn stamp(&self) -> Option<Stamp> {
+    /// The current version of the file; `None` where there is none.
+    pub(super) fn version(&self) -> Option<FileVersion> {
         let modified = fs::metadata(&self.file).ok()?.modified().ok();
-        FileId::of(&self.file).map(|id| Stamp { id, modified })
+        FileId::of(&self.file).map(|id| FileVersion { id, modified })
     }
 
     /// The login, where there is one.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is not what [`Vault::save`] writes.
+    /// Where the file cannot be read, or is not what [`LoginStore::save`] writes.
     pub(super) fn load(&self) -> io::Result<Option<Record>> {
         let file = match File::open(&self.file) {
             Ok(file) => file,
@@ -84,12 +84,12 @@ impl Vault {
         file.take(MAX_FILE).read_to_end(&mut text)?;
         match serde_json::from_slice::<Record>(&text) {
             Ok(record) if record.is_for(&self.server) => Ok(Some(record)),
-            // What serde says may quote what it read.
+            // serde's message may quote secrets.
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")),
         }
     }
 
-    /// Keeps `record` so that no reader ever sees half of it. The lock must be held.
+    /// Replaces the file with `record` atomically. The lock must be held.
     ///
     /// # Errors
     /// Where the file cannot be written.
@@ -98,7 +98,7 @@ impl Vault {
         replace(&self.file, &text, private(&mut OpenOptions::new()))
     }
 
-    /// Forgets the login. The lock must be held.
+    /// Removes the login. The lock must be held.
     ///
     /// # Errors
     /// Where the file cannot be removed.
@@ -109,12 +109,12 @@ impl Vault {
         }
     }
 
-    /// Takes the lock within `patience`; `None` where another has it that long.
+    /// Takes the lock within `max_wait`; `None` on timeout.
     ///
     /// # Errors
-    /// Where there can be no lock.
-    pub(super) async fn lock(&self, patience: Duration) -> io::Result<Option<Lock>> {
-        let deadline = Instant::now() + patience;
+    /// Where the lock file cannot be opened or locked.
+    pub(super) async fn lock(&self, max_wait: Duration) -> io::Result<Option<Lock>> {
+        let deadline = Instant::now() + max_wait;
         loop {
             if let Some(lock) = self.try_lock()? {
                 return Ok(Some(lock));
@@ -122,14 +122,14 @@ impl Vault {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            sleep(RETRY).await;
+            sleep(LOCK_POLL).await;
         }
     }
 
     /// Takes the lock if it is free.
     ///
     /// # Errors
-    /// Where there can be no lock.
+    /// Where the lock file cannot be opened or locked.
     pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
         if let Some(folder) = self.lock.parent().filter(|folder| !folder.exists()) {
             create_private_folder(folder)?;
@@ -156,50 +156,50 @@ mod tests {
     use super::super::record::tests::record;
     use super::*;
 
-    fn vault() -> (tempfile::TempDir, Vault) {
+    fn store() -> (tempfile::TempDir, LoginStore) {
         let folder = tempfile::tempdir().unwrap();
         let server = Url::parse("https://mcp.example.com/mcp").unwrap();
-        let vault = Vault::of(&folder.path().join("data"), &server);
-        (folder, vault)
+        let store = LoginStore::of(&folder.path().join("data"), &server);
+        (folder, store)
     }
 
     #[test]
     fn a_login_is_kept_for_its_owner_only_and_forgotten() {
-        let (_folder, vault) = vault();
-        assert_eq!(vault.load().unwrap(), None);
-        let lock = vault.try_lock().unwrap().unwrap();
+        let (_folder, store) = store();
+        assert_eq!(store.load().unwrap(), None);
+        let lock = store.try_lock().unwrap().unwrap();
         let login = record("token", Some(60), 0);
-        vault.save(&lock, &login).unwrap();
-        assert_eq!(vault.load().unwrap(), Some(login));
-        assert_eq!(exposure(vault.path()), None);
-        let before = vault.stamp();
-        vault.save(&lock, &record("other", Some(60), 0)).unwrap();
-        assert_ne!(vault.stamp(), before);
-        vault.remove(&lock).unwrap();
-        vault.remove(&lock).unwrap();
-        assert_eq!((vault.load().unwrap(), vault.stamp()), (None, None));
+        store.save(&lock, &login).unwrap();
+        assert_eq!(store.load().unwrap(), Some(login));
+        assert_eq!(exposure(store.path()), None);
+        let before = store.version();
+        store.save(&lock, &record("other", Some(60), 0)).unwrap();
+        assert_ne!(store.version(), before);
+        store.remove(&lock).unwrap();
+        store.remove(&lock).unwrap();
+        assert_eq!((store.load().unwrap(), store.version()), (None, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_lock_is_one_at_a_time() {
-        let (_folder, vault) = vault();
-        let first = vault.try_lock().unwrap();
-        assert!(first.is_some() && vault.try_lock().unwrap().is_none());
-        assert!(vault.lock(Duration::from_secs(1)).await.unwrap().is_none());
+        let (_folder, store) = store();
+        let first = store.try_lock().unwrap();
+        assert!(first.is_some() && store.try_lock().unwrap().is_none());
+        assert!(store.lock(Duration::from_secs(1)).await.unwrap().is_none());
         drop(first);
-        assert!(vault.lock(Duration::ZERO).await.unwrap().is_some());
+        assert!(store.lock(Duration::ZERO).await.unwrap().is_some());
     }
 
     #[test]
     fn a_damaged_file_and_another_servers_are_errors_that_quote_nothing() {
-        let (_folder, vault) = vault();
-        let lock = vault.try_lock().unwrap().unwrap();
+        let (_folder, store) = store();
+        let lock = store.try_lock().unwrap().unwrap();
         let mut other = record("tok3n", Some(60), 0);
         other.server = "https://other.example.com/".to_owned();
-        vault.save(&lock, &other).unwrap();
-        assert!(vault.load().is_err());
-        fs::write(vault.path(), r#"{"version": "tok3n"}"#).unwrap();
-        let error = vault.load().unwrap_err().to_string();
+        store.save(&lock, &other).unwrap();
+        assert!(store.load().is_err());
+        fs::write(store.path(), r#"{"version": "tok3n"}"#).unwrap();
+        let error = store.load().unwrap_err().to_string();
         assert!(!error.contains("tok3n"), "{error}");
     }
 }
