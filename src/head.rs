@@ -24,7 +24,7 @@ const SINGLE: [&str; 7] = [
 
 /// Why a request is not passed on, path and body aside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HeadFault {
+pub enum HeadError {
     /// A method that is not HTTP's own, or no business of a proxy's.
     #[error("the method `{0}` is not passed on")]
     Method(String),
@@ -45,7 +45,7 @@ pub enum HeadFault {
     Upgrade,
 }
 
-impl HeadFault {
+impl HeadError {
     /// What programs know it by.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -64,32 +64,32 @@ impl HeadFault {
 /// (`is_file`), all that could change it.
 ///
 /// # Errors
-/// [`HeadFault::Method`].
-pub fn check_method(method: &str, is_file: bool) -> Result<(), HeadFault> {
+/// [`HeadError::Method`].
+pub fn check_method(method: &str, is_file: bool) -> Result<(), HeadError> {
     let fetches = ["GET", "HEAD", "OPTIONS"].contains(&method);
     match METHODS.contains(&method) && (fetches || !is_file) {
         true => Ok(()),
-        false => Err(HeadFault::Method(method.to_owned())),
+        false => Err(HeadError::Method(method.to_owned())),
     }
 }
 
 /// Refuses a query that is not the same to everybody, or not for everybody.
 ///
 /// # Errors
-/// [`HeadFault::Query`], [`HeadFault::Override`].
-pub fn check_query(query: &str) -> Result<(), HeadFault> {
+/// [`HeadError::Query`], [`HeadError::Override`].
+pub fn check_query(query: &str) -> Result<(), HeadError> {
     if holds_key(query.as_bytes()) {
-        return Err(HeadFault::Query("it contains a key of the gate: send it as X-Agent-Key"));
+        return Err(HeadError::Query("it contains a key of the gate: send it as X-Agent-Key"));
     }
     if has_unicode_escape(query.as_bytes()) {
         let what = "it holds an escape like `%u0041`, which some servers decode and others do not";
-        return Err(HeadFault::Query(what));
+        return Err(HeadError::Query(what));
     }
     let decoded = percent_decode_str(query).decode_utf8();
     match decoded.map(|text| text.contains('\0')) {
         Ok(false) => check_parameters(query.as_bytes()),
-        Ok(true) => Err(HeadFault::Query("it holds a NUL")),
-        Err(_) => Err(HeadFault::Query("it is not UTF-8")),
+        Ok(true) => Err(HeadError::Query("it holds a NUL")),
+        Err(_) => Err(HeadError::Query("it is not UTF-8")),
     }
 }
 
@@ -106,41 +106,41 @@ fn has_unicode_escape(query: &[u8]) -> bool {
 /// Refuses a query or form that asks upstream for another method.
 ///
 /// # Errors
-/// [`HeadFault::Override`].
-pub fn check_parameters(form: &[u8]) -> Result<(), HeadFault> {
-    overrides::parameter_in(form).map_or(Ok(()), |name| Err(HeadFault::Override(name)))
+/// [`HeadError::Override`].
+pub fn check_parameters(form: &[u8]) -> Result<(), HeadError> {
+    overrides::parameter_in(form).map_or(Ok(()), |name| Err(HeadError::Override(name)))
 }
 
 /// Refuses headers, named in lower case, that are not the same to everybody.
 ///
 /// # Errors
-/// [`HeadFault::Header`], [`HeadFault::Override`], [`HeadFault::Upgrade`].
+/// [`HeadError::Header`], [`HeadError::Override`], [`HeadError::Upgrade`].
 pub fn check_headers<'h>(
     headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
-) -> Result<(), HeadFault> {
+) -> Result<(), HeadError> {
     let mut singles = SINGLE.map(|name| (name, false));
     for (name, value) in headers {
         let single = singles.iter_mut().find(|(single, _)| *single == name);
         if single.is_some_and(|(_, is_given)| std::mem::replace(is_given, true)) {
-            return Err(HeadFault::Header(format!("the header `{name}` is given twice")));
+            return Err(HeadError::Header(format!("the header `{name}` is given twice")));
         }
         check_header(name, value)?;
     }
     Ok(())
 }
 
-fn check_header(name: &str, value: &[u8]) -> Result<(), HeadFault> {
-    let unfit = |what: &str| Err(HeadFault::Header(what.to_owned()));
+fn check_header(name: &str, value: &[u8]) -> Result<(), HeadError> {
+    let unfit = |what: &str| Err(HeadError::Header(what.to_owned()));
     // Some servers take `X_Y` or `X.Y` for `X-Y`.
     if decides_folded(name) {
         return unfit(&format!("the header `{name}` is another one to servers that fold names"));
     }
     if overrides::is_header(name) {
-        return Err(HeadFault::Override(name.to_owned()));
+        return Err(HeadError::Override(name.to_owned()));
     }
     let names_websocket = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(b"websocket");
     if name == "upgrade" && value.split(|byte| *byte == b',').any(names_websocket) {
-        return Err(HeadFault::Upgrade);
+        return Err(HeadError::Upgrade);
     }
     // Servers differ about which part of another expectation they take for this one, and
     // so about when a body follows.
@@ -196,7 +196,7 @@ mod tests {
             "$httpHeaders",
         ] {
             let found = check_parameters(form.as_bytes());
-            assert!(matches!(found, Err(HeadFault::Override(_))), "{form}");
+            assert!(matches!(found, Err(HeadError::Override(_))), "{form}");
         }
         assert_eq!(check_parameters(b"method=x&a=_method"), Ok(()));
         assert!(check_query("q=%ff").is_err() && check_query("q=a%00").is_err());
@@ -217,7 +217,7 @@ mod tests {
             assert_eq!(check_method(method, is_file), Ok(()), "{method}");
         }
         for (method, is_file) in [("TRACE", false), ("get", false), ("DELETE", true), ("", true)] {
-            let refused = Err(HeadFault::Method(method.to_owned()));
+            let refused = Err(HeadError::Method(method.to_owned()));
             assert_eq!(check_method(method, is_file), refused, "{method}");
         }
     }
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_query_that_only_some_servers_decode_is_refused() {
         for query in ["%u005fmethod=DELETE", "q=%U0041", "a=b&q=x%u00e9"] {
-            assert!(matches!(check_query(query), Err(HeadFault::Query(_))), "{query}");
+            assert!(matches!(check_query(query), Err(HeadError::Query(_))), "{query}");
         }
         assert_eq!(check_query("q=%user%&p=%25u0041&r=%u004"), Ok(()));
     }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_key_is_for_the_gate_alone() {
         let holding = |digits: usize| format!("a=b&key=ag_{}", "0".repeat(digits));
-        assert!(matches!(check_query(&holding(64)), Err(HeadFault::Query(_))));
+        assert!(matches!(check_query(&holding(64)), Err(HeadError::Query(_))));
         assert_eq!(check_query(&holding(63)), Ok(()));
     }
 

@@ -27,7 +27,7 @@ pub struct Path {
 
 /// Why a path is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PathFault {
+pub enum PathError {
     /// Beyond [`MAX_PATH`]: 414.
     #[error("the path is longer than {MAX_PATH} characters")]
     TooLong,
@@ -76,13 +76,13 @@ impl Path {
     /// Reads a path as a client wrote it, without its query.
     ///
     /// # Errors
-    /// See [`PathFault`].
-    pub fn parse(provider: Provider, raw: &str) -> Result<Self, PathFault> {
+    /// See [`PathError`].
+    pub fn parse(provider: Provider, raw: &str) -> Result<Self, PathError> {
         if raw.len() > MAX_WRITTEN {
-            return Err(PathFault::TooLong);
+            return Err(PathError::TooLong);
         }
         if !raw.starts_with('/') {
-            return Err(PathFault::Relative);
+            return Err(PathError::Relative);
         }
         let mut path = Self { forwarded: String::with_capacity(raw.len()), judged: String::new() };
         let mut decoded = Vec::with_capacity(raw.len());
@@ -95,7 +95,7 @@ impl Path {
         }
         check_decoded(&decoded, provider)?;
         if holds_key(&decoded) {
-            return Err(PathFault::Key);
+            return Err(PathError::Key);
         }
         path.judged = judged(&path.forwarded, provider)?;
         Ok(path)
@@ -123,25 +123,25 @@ impl Path {
         }
     }
 
-    fn plain(&mut self, byte: u8) -> Result<u8, PathFault> {
+    fn plain(&mut self, byte: u8) -> Result<u8, PathError> {
         match byte {
-            b'\\' => Err(PathFault::Backslash),
-            b';' => Err(PathFault::Parameter),
-            0..=0x1f | 0x7f => Err(PathFault::Control),
+            b'\\' => Err(PathError::Backslash),
+            b';' => Err(PathError::Parameter),
+            0..=0x1f | 0x7f => Err(PathError::Control),
             _ if byte == b'/' || is_pchar(byte) => {
                 self.forwarded.push(char::from(byte));
                 Ok(byte)
             }
-            _ => Err(PathFault::Illegal),
+            _ => Err(PathError::Illegal),
         }
     }
 
-    fn escape(&mut self, byte: u8, provider: Provider) -> Result<u8, PathFault> {
+    fn escape(&mut self, byte: u8, provider: Provider) -> Result<u8, PathError> {
         match byte {
-            b'.' => Err(PathFault::Dots),
-            b'\\' => Err(PathFault::Backslash),
-            b'/' if !takes_encoded_slash(provider) => Err(PathFault::EncodedSlash),
-            0..=0x1f | 0x7f => Err(PathFault::Control),
+            b'.' => Err(PathError::Dots),
+            b'\\' => Err(PathError::Backslash),
+            b'/' if !takes_encoded_slash(provider) => Err(PathError::EncodedSlash),
+            0..=0x1f | 0x7f => Err(PathError::Control),
             _ if is_unreserved(byte) => {
                 self.forwarded.push(char::from(byte));
                 Ok(byte)
@@ -155,7 +155,7 @@ impl Path {
 }
 
 /// The path with its escapes resolved, but for what would change its structure.
-fn judged(forwarded: &str, provider: Provider) -> Result<String, PathFault> {
+fn judged(forwarded: &str, provider: Provider) -> Result<String, PathError> {
     if !forwarded.contains('%') {
         return Ok(forwarded.to_owned());
     }
@@ -176,7 +176,7 @@ fn judged(forwarded: &str, provider: Provider) -> Result<String, PathFault> {
             other => judged.push(other),
         }
     }
-    String::from_utf8(judged).map_err(|_| PathFault::NotUtf8)
+    String::from_utf8(judged).map_err(|_| PathError::NotUtf8)
 }
 
 /// The last `length` bytes.
@@ -185,29 +185,29 @@ fn end(text: &str, length: usize) -> &str {
 }
 
 /// What the decoded path must not say.
-fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathFault> {
+fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathError> {
     let is_escape = |three: &[u8]| matches!(three, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
     if decoded.contains(&b'%') && decoded.windows(3).any(is_escape) {
-        return Err(PathFault::Twice);
+        return Err(PathError::Twice);
     }
-    let text = std::str::from_utf8(decoded).map_err(|_| PathFault::NotUtf8)?;
+    let text = std::str::from_utf8(decoded).map_err(|_| PathError::NotUtf8)?;
     if text.chars().count() > MAX_PATH {
-        return Err(PathFault::TooLong);
+        return Err(PathError::TooLong);
     }
     // Those of ASCII were refused where they stood.
     if !text.is_ascii() && text.chars().any(char::is_control) {
-        return Err(PathFault::Control);
+        return Err(PathError::Control);
     }
     if !text.is_ascii() && text.chars().any(looks_like_a_separator) {
-        return Err(PathFault::LookAlike);
+        return Err(PathError::LookAlike);
     }
     if text.split('/').any(is_dots) {
-        return Err(PathFault::Dots);
+        return Err(PathError::Dots);
     }
     // An object's name in S3 may hold `//`.
     let takes_empty = provider == Provider::Aws && text.starts_with("/s3");
     if !takes_empty && text.as_bytes().windows(2).any(|two| two == b"//") {
-        return Err(PathFault::EmptySegment);
+        return Err(PathError::EmptySegment);
     }
     Ok(())
 }
@@ -242,9 +242,9 @@ fn is_pchar(byte: u8) -> bool {
         )
 }
 
-fn hex(digit: Option<u8>) -> Result<u8, PathFault> {
+fn hex(digit: Option<u8>) -> Result<u8, PathError> {
     let digit = digit.map(char::from).and_then(|digit| digit.to_digit(16));
-    digit.and_then(|digit| u8::try_from(digit).ok()).ok_or(PathFault::BadEscape)
+    digit.and_then(|digit| u8::try_from(digit).ok()).ok_or(PathError::BadEscape)
 }
 
 fn push_escape(out: &mut String, byte: u8) {
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(raw: &str) -> Result<Path, PathFault> {
+    fn parse(raw: &str) -> Result<Path, PathError> {
         Path::parse(Provider::Github, raw)
     }
 
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn whatever_can_be_read_in_two_ways_is_refused() {
-        use PathFault::*;
+        use PathError::*;
         for (path, fault) in [
             ("/a/../b", Dots),
             ("/a/./b", Dots),
@@ -377,11 +377,11 @@ mod tests {
     #[test]
     fn an_encoded_slash_is_for_those_who_need_it() {
         let path = "/pages/a%2Fb";
-        assert_eq!(Path::parse(Provider::Notion, path), Err(PathFault::EncodedSlash));
+        assert_eq!(Path::parse(Provider::Notion, path), Err(PathError::EncodedSlash));
         assert_eq!(Path::parse(Provider::Google, path).unwrap().judged(), path);
         assert!(Path::parse(Provider::Aws, "/s3/bucket//key").is_ok());
         let elsewhere = "/portal.sso//federation//credentials";
-        assert_eq!(Path::parse(Provider::Aws, elsewhere), Err(PathFault::EmptySegment));
+        assert_eq!(Path::parse(Provider::Aws, elsewhere), Err(PathError::EmptySegment));
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use crate::action::{
     Action, Agent, Body, DeclaredHints, HttpRequest, Listing, Malformed, McpRequest, Provider,
     Target, ToolCall, Transport, destination,
 };
-use crate::head::{HeadFault, check_headers, check_method, check_query};
+use crate::head::{HeadError, check_headers, check_method, check_query};
 use crate::json::{self, Json, JsonError, Object};
 use crate::path::Path;
 
@@ -250,7 +250,7 @@ fn read_head(
     headers: &[(String, String)],
 ) -> Result<Path, Box<dyn std::error::Error>> {
     if path.contains('#') || query.contains('#') {
-        return Err(HeadFault::Target.into());
+        return Err(HeadError::Target.into());
     }
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     check_headers(headers)?;

@@ -17,7 +17,7 @@ use crate::policy::fields::{At, Fields, Reader, advise};
 use crate::policy::lookup::is_path;
 use crate::policy::yaml::{self, Node, Value};
 use crate::rest::credentials;
-use crate::rest::hosts::Hosts;
+use crate::rest::hosts::HostOverrides;
 use crate::rest::route::Upstream;
 
 const KEYS: &[&str] = &[
@@ -224,19 +224,19 @@ impl Config<'_> {
         }
     }
 
-    fn hosts(&mut self, provider: Provider, node: &Node) -> Hosts {
+    fn hosts(&mut self, provider: Provider, node: &Node) -> HostOverrides {
         let (mut named, mut spans) = (BTreeMap::new(), BTreeMap::new());
         for (name, node) in self.reader.entries(node, "`hosts`") {
             let Some(url) = self.reader.text(node, "a host") else { continue };
             spans.insert(name.value.to_owned(), url.span);
             named.insert(name.value.to_owned(), url.value);
         }
-        Hosts::parse(provider, &named).unwrap_or_else(|faults| {
+        HostOverrides::parse(provider, &named).unwrap_or_else(|faults| {
             for (name, fault) in faults {
                 let span = spans.get(&name).copied().unwrap_or(node.span);
                 self.reader.error(span, format!("`hosts.{name}`: {fault}"));
             }
-            Hosts::default()
+            HostOverrides::default()
         })
     }
 

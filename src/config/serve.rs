@@ -11,8 +11,8 @@ use crate::action::Provider;
 use crate::cli::{AuditSync, OnAuditFailure, ServeArgs};
 use crate::mcp::bridge::Bridging;
 use crate::rest::credentials::{Credential, Source};
-use crate::rest::hosts::Hosts;
-use crate::rest::proxy::Site;
+use crate::rest::hosts::HostOverrides;
+use crate::rest::proxy::ProviderConfig;
 use crate::rest::route::Upstream;
 
 /// Where it listens unless told otherwise.
@@ -31,7 +31,7 @@ pub struct ProviderFile {
     pub upstream: Option<Upstream>,
     /// Base URLs in place of single hosts of the vendor's, or of services of
     /// Google's and AWS's; they come before `upstream`.
-    pub hosts: Hosts,
+    pub hosts: HostOverrides,
     /// The credential that the gate puts in: `{env: NAME}` or `{file: PATH}`.
     pub credential: Option<Source>,
     /// A listener of its own, without a prefix.
@@ -169,22 +169,22 @@ impl Plan {
 
     /// The upstreams and credentials of all providers, configured or not.
     #[must_use]
-    pub fn sites(&self) -> HashMap<Provider, Site> {
-        let site = |name, hosts, upstream| match self.test_mode {
-            true => Site::mocked(name),
-            false => Site::new(name, hosts, upstream),
+    pub fn provider_configs(&self) -> HashMap<Provider, ProviderConfig> {
+        let config = |name, hosts, upstream| match self.test_mode {
+            true => ProviderConfig::mocked(name),
+            false => ProviderConfig::new(name, hosts, upstream),
         };
         let vendors = Provider::ALL.into_iter();
-        let vendors = vendors.map(|name| (name, site(name, Hosts::default(), None)));
-        let mut sites: HashMap<Provider, Site> = vendors.collect();
+        let vendors = vendors.map(|name| (name, config(name, HostOverrides::default(), None)));
+        let mut configs: HashMap<Provider, ProviderConfig> = vendors.collect();
         for (provider, file) in &self.providers {
             let ProviderFile { upstream, hosts, public_url, credential, .. } = file.clone();
             let credential = credential.map(|source| Credential::new(*provider, source));
-            let mut site = site(*provider, hosts, upstream);
-            (site.public_url, site.credential) = (public_url, credential);
-            sites.insert(*provider, site);
+            let mut config = config(*provider, hosts, upstream);
+            (config.public_url, config.credential) = (public_url, credential);
+            configs.insert(*provider, config);
         }
-        sites
+        configs
     }
 
     /// What is wrong with configured credentials, as far as it shows before they
@@ -308,10 +308,10 @@ mod tests {
         assert_eq!(restart, ["listen", "providers.jira.listen"]);
         assert_eq!(before.changes(&before), Changes::default());
         assert_eq!(after.listeners().count(), 1);
-        let sites = after.sites();
-        assert_eq!(sites.len(), Provider::ALL.len());
-        assert!(sites[&Provider::Jira].upstream.is_some());
-        assert!(sites[&Provider::Slack].upstream.is_none());
+        let configs = after.provider_configs();
+        assert_eq!(configs.len(), Provider::ALL.len());
+        assert!(configs[&Provider::Jira].upstream.is_some());
+        assert!(configs[&Provider::Slack].upstream.is_none());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::mcp::http::front;
 use crate::net::body::hold;
 use crate::policy::catalog::CatalogError;
 use crate::rest::identify;
-use crate::rest::inbound::Fault;
+use crate::rest::inbound::InboundError;
 use crate::rest::reply::{self, Dialect};
 
 /// The largest body of a registration, in bytes.
@@ -115,7 +115,11 @@ async fn answer(
     request: Request,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let known = identify::by_key(&identify::USUAL, &parts.headers, &hosted.host.directory);
+    let known = identify::by_key(
+        &identify::DEFAULT_CREDENTIAL_HEADERS,
+        &parts.headers,
+        &hosted.host.directory,
+    );
     let Ok(known) = known else {
         let row = hosted.refusals.unauthenticated(ANY, peer.ip(), "no valid agent key").await;
         let detail = "Missing or invalid agent key (header X-Agent-Key)";
@@ -133,13 +137,15 @@ async fn answer(
         let flawed = Malformed::ambiguous(ANY, parts.method.as_str(), detail);
         return refused(&hosted, agent, flawed, (StatusCode::NOT_FOUND, "unknown_server")).await;
     };
-    if let Some(detail) = identify::astray(&identify::USUAL, &parts.headers) {
+    if let Some(detail) =
+        identify::misplaced_key(&identify::DEFAULT_CREDENTIAL_HEADERS, &parts.headers)
+    {
         let flawed = Malformed::ambiguous(&name, parts.method.as_str(), detail);
         return refused(&hosted, agent, flawed, (StatusCode::BAD_REQUEST, "invalid_header")).await;
     }
     parts.headers.remove(AGENT_KEY);
     // One of the gate's own keys goes no further; any other bearer is the server's.
-    if known.in_credentials_place {
+    if known.replaces_credential {
         parts.headers.remove(AUTHORIZATION);
     }
     let who = (agent.clone(), Arc::clone(&record.id));
@@ -196,7 +202,7 @@ pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request
     }
     let body = match hold(request.into_body(), MAX_REGISTRATION, PATIENCE).await {
         Ok(body) => body,
-        Err(error) => return reply::faulty(Dialect::Plain, &Fault::Body(error), None),
+        Err(error) => return reply::malformed(Dialect::Plain, &InboundError::Body(error), None),
     };
     let registration = match read(&body) {
         Ok(registration) => registration,

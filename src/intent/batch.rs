@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use crate::action::{Body, HttpRequest, Provider, without_format};
 use crate::json::{Json, Object};
 use crate::overrides;
-use crate::path::{Path, PathFault};
+use crate::path::{Path, PathError};
 
 /// Requests in one batch. Google takes up to 1,000, the others fewer.
 pub const MAX_MEMBERS: usize = 1_000;
@@ -31,7 +31,7 @@ pub enum BatchError {
     Whole,
     /// A member's path is none that would be passed on alone.
     #[error("in a request of the batch, {0}")]
-    Path(PathFault),
+    Path(PathError),
     /// A member asks some servers to take it for another one.
     #[error("a request in the batch asks to be taken for another")]
     Overridden,
@@ -374,8 +374,8 @@ mod tests {
         );
         assert_eq!(one("/caf%C3%A9/a%3fb"), said("/caf\u{e9}/a?b"));
         assert_eq!(one("/a%2fb"), said("/a%2Fb"));
-        assert_eq!(one("/a%2f..%2fb"), Err(BatchError::Path(PathFault::Dots)));
-        assert_eq!(one("/caf%E9"), Err(BatchError::Path(PathFault::NotUtf8)));
+        assert_eq!(one("/a%2f..%2fb"), Err(BatchError::Path(PathError::Dots)));
+        assert_eq!(one("/caf%E9"), Err(BatchError::Path(PathError::NotUtf8)));
     }
 
     #[test]

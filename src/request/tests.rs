@@ -97,7 +97,7 @@ fn queries_and_headers_are_read_as_the_proxy_reads_them() {
             _ => None,
         }
     };
-    let overridden = HeadFault::Override("_method".to_owned()).to_string();
+    let overridden = HeadError::Override("_method".to_owned()).to_string();
     for request in [
         r#""path":"/a?_method=DELETE""#,
         r#""path":"/a","query":"b;_method=DELETE""#,
@@ -106,13 +106,13 @@ fn queries_and_headers_are_read_as_the_proxy_reads_them() {
         assert_eq!(told(request).as_ref(), Some(&overridden), "{request}");
     }
     for (request, fault) in [
-        (r#""path":"/a","query":{"b":"\u0000"}"#, HeadFault::Query("it holds a NUL")),
-        (r#""path":"/a?b=%ff""#, HeadFault::Query("it is not UTF-8")),
-        (r#""path":"/a?b#c""#, HeadFault::Target),
-        (r#""path":"/a#c""#, HeadFault::Target),
+        (r#""path":"/a","query":{"b":"\u0000"}"#, HeadError::Query("it holds a NUL")),
+        (r#""path":"/a?b=%ff""#, HeadError::Query("it is not UTF-8")),
+        (r#""path":"/a?b#c""#, HeadError::Target),
+        (r#""path":"/a#c""#, HeadError::Target),
         (
             r#""path":"/a","headers":{"X-HTTP-Method":"PUT"}"#,
-            HeadFault::Override("x-http-method".to_owned()),
+            HeadError::Override("x-http-method".to_owned()),
         ),
     ] {
         assert_eq!(told(request), Some(fault.to_string()), "{request}");

@@ -1,8 +1,10 @@
-//! AWS as the proxy sees it: a claim that comes in with a request, and a new
-//! signature that goes out. Without the feature `aws` there is neither.
+//! AWS signatures: verification of a request's (the claim), and a new one for upstream.
+//! Neither exists without the feature `aws`.
 
 #[cfg(feature = "aws")]
-pub use super::sigv4::{Presented as Claim, Seen, SignedChunks, chunks::Chain, is_presigned};
+pub use super::sigv4::{
+    ClientRequest, PresentedSignature as Claim, SignedChunks, chunks::Chain, is_presigned,
+};
 
 use http::request::Parts;
 use http::{HeaderMap, Uri};
@@ -10,7 +12,7 @@ use http::{HeaderMap, Uri};
 use crate::action::aws_place;
 use crate::store::directory::Directory;
 
-/// What is to be signed anew.
+/// A request to sign.
 #[derive(Debug)]
 pub struct Unsigned<'r> {
     /// The service and the region that it is signed for.
@@ -23,9 +25,9 @@ pub struct Unsigned<'r> {
     pub held: Option<&'r [u8]>,
 }
 
-/// Whether something stands in front of one of the gate's `own` names in `host`, as
-/// SDKs put the bucket there that they do not address by path: the path alone means
-/// another operation. Names below `localhost` are its own (RFC 6761, section 6.3), too.
+/// Whether `host` is a subdomain of one of the gate's `own` names or of `localhost`
+/// (RFC 6761, section 6.3): SDKs put the bucket there (virtual-hosted-style addressing), and
+/// the path alone would mean another operation.
 #[must_use]
 pub fn names_bucket(host: &str, own: &[&str]) -> bool {
     let host = host.to_ascii_lowercase();
@@ -37,9 +39,8 @@ pub fn names_bucket(host: &str, own: &[&str]) -> bool {
     !is_own && own.iter().chain(&["localhost"]).any(|own| is_below(own))
 }
 
-/// The service and the region to sign for at `host`: as the client signed, if it did.
-/// Services that have one place for the world take one region alone, whichever the
-/// client has.
+/// The service and the region to sign for at `host`: those the client signed for, if it
+/// did. Global services take one region only, whichever the client is configured with.
 #[must_use]
 pub fn scope_at<'a>(host: &'a str, signed: Option<(&'a str, &'a str)>) -> (&'a str, &'a str) {
     let Some(place) = aws_place(host) else { return signed.unwrap_or_default() };
@@ -50,15 +51,14 @@ pub fn scope_at<'a>(host: &'a str, signed: Option<(&'a str, &'a str)>) -> (&'a s
 /// The claim in a request, where there is one.
 ///
 /// # Errors
-/// Where it is of nobody's key, or cannot be read.
+/// Where its key is unknown, or it cannot be parsed.
 #[cfg(feature = "aws")]
 pub fn claim(parts: &Parts, directory: &Directory) -> Option<Result<Claim, ()>> {
     let claim = Claim::read(parts, &|id| directory.aws_secret(id));
     claim.map(|claim| claim.map_err(drop))
 }
 
-/// Signs with the real credential, and gives what the chunks of the body are
-/// signed with.
+/// Signs with the real credential; returns the signature chain for the chunks of the body.
 ///
 /// # Errors
 /// Why it cannot be signed.
@@ -92,11 +92,11 @@ mod without {
 
     /// There is none.
     #[derive(Debug, thiserror::Error)]
-    pub enum BadSignature {}
+    pub enum SignatureError {}
 
     /// The request as the client saw it.
     #[derive(Debug, Clone)]
-    pub struct Seen {
+    pub struct ClientRequest {
         /// The method.
         pub method: String,
         /// The path with the gate's own prefix, as it was written.
@@ -107,17 +107,17 @@ mod without {
         pub headers: HeaderMap,
     }
 
-    impl BadSignature {
+    impl SignatureError {
         /// Never called: there is none.
         #[must_use]
-        pub fn proves(&self) -> bool {
+        pub fn is_authentic(&self) -> bool {
             match *self {}
         }
     }
 
     impl SignedChunks {
         /// Never called: there are none.
-        pub fn signed_anew(self, _body: Body, _goes: Chain, _max: usize) -> Body {
+        pub fn signed_anew(self, _body: Body, _outgoing: Chain, _max: usize) -> Body {
             match self {}
         }
     }
@@ -143,13 +143,13 @@ mod without {
 
         /// Never called: there is no claim.
         #[must_use]
-        pub fn needs_body(&self, _seen: &Seen) -> bool {
+        pub fn needs_body(&self, _seen: &ClientRequest) -> bool {
             match *self {}
         }
 
         /// Never called: there is no claim.
         #[must_use]
-        pub fn is_over(&self, _seen: &Seen, _held: &[u8]) -> bool {
+        pub fn is_over(&self, _seen: &ClientRequest, _held: &[u8]) -> bool {
             match *self {}
         }
 
@@ -159,10 +159,10 @@ mod without {
         /// None.
         pub fn verify(
             &self,
-            _seen: &Seen,
+            _seen: &ClientRequest,
             _held: Option<&[u8]>,
             _now: jiff::Timestamp,
-        ) -> Result<Option<SignedChunks>, BadSignature> {
+        ) -> Result<Option<SignedChunks>, SignatureError> {
             match *self {}
         }
 
@@ -170,7 +170,7 @@ mod without {
         ///
         /// # Errors
         /// None.
-        pub fn strip(&self, _parts: &mut Parts) -> Result<(), BadSignature> {
+        pub fn strip(&self, _parts: &mut Parts) -> Result<(), SignatureError> {
             match *self {}
         }
     }
@@ -196,7 +196,7 @@ mod without {
     }
 }
 #[cfg(not(feature = "aws"))]
-pub use without::{Chain, Claim, Seen, SignedChunks, claim, is_presigned, sign};
+pub use without::{Chain, Claim, ClientRequest, SignedChunks, claim, is_presigned, sign};
 
 #[cfg(test)]
 mod tests {

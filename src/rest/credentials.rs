@@ -1,5 +1,5 @@
 //! The real credential: the client's own, or the gate's from its configuration.
-//! It goes to the provider's configured upstream and nowhere else.
+//! It is sent to the provider's configured upstream and nowhere else.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::identify::{SESSION, places};
+use super::identify::{SFDC_SESSION, credential_headers};
 use crate::action::Provider;
 
 /// How long a credential from a file is used before the file is read again.
@@ -31,10 +31,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// What is there now.
+    /// Reads the current value.
     ///
     /// # Errors
-    /// Why there is nothing; never what.
+    /// Why it cannot be read; never the value.
     pub fn read(&self) -> Result<Zeroizing<String>, String> {
         let secret = match self {
             Self::Env(name) => {
@@ -121,7 +121,7 @@ impl Credential {
     }
 }
 
-/// As the provider takes it; a secret that names its scheme stays as it is.
+/// The `Authorization` value for the provider; a secret that names its scheme is unchanged.
 fn in_form(provider: Provider, secret: &str) -> String {
     match provider {
         _ if secret.contains(' ') => secret.to_owned(),
@@ -148,11 +148,13 @@ pub fn apply(
         Some(credential) => {
             let value = credential.header()?;
             // Where the client has it in a place of Salesforce's, too.
-            if places(provider).contains(&SESSION) && headers.contains_key(SESSION) {
-                headers.insert(SESSION, token(&value)?);
+            if credential_headers(provider).contains(&SFDC_SESSION)
+                && headers.contains_key(SFDC_SESSION)
+            {
+                headers.insert(SFDC_SESSION, token(&value)?);
             }
             headers.insert(AUTHORIZATION, value);
-            // Whose session they were would be anybody's guess.
+            // Cookies could belong to another session.
             headers.remove(COOKIE);
             Ok(())
         }
@@ -194,10 +196,10 @@ mod tests {
         apply(Provider::Notion, Some(&credential), true, &mut headers).unwrap();
         assert_eq!(headers.get(AUTHORIZATION).unwrap(), "Bearer real");
         assert!(!format!("{credential:?} {headers:?}").contains("real"));
-        headers.insert(SESSION, HeaderValue::from_static("ag_x"));
+        headers.insert(SFDC_SESSION, HeaderValue::from_static("ag_x"));
         apply(Provider::Notion, Some(&credential), true, &mut headers.clone()).unwrap();
         apply(Provider::Salesforce, Some(&credential), true, &mut headers).unwrap();
-        assert_eq!(headers.get(SESSION).unwrap(), "real");
+        assert_eq!(headers.get(SFDC_SESSION).unwrap(), "real");
         assert!(!format!("{headers:?}").contains("real"));
         let missing = Credential::new(Provider::Notion, Source::Env("AGENTGATE_NONE".to_owned()));
         assert!(apply(Provider::Notion, Some(&missing), false, &mut headers).is_err());

@@ -1,11 +1,10 @@
 //! Forms with files (`multipart/form-data`, RFC 7578), which stream: no field of
 //! one may ask upstream for another method.
 //!
-//! Readers of such forms forgive much, each in its own way: where a header begins
-//! and goes on, what is quoted, which of two names counts. So the headers of a part
-//! are not read as anybody reads them. They reach from the boundary, wherever it
-//! stands, to the first empty line that is one to everybody; and whatever in them
-//! could be a name of that kind to somebody is one.
+//! Form parsers are lenient, each in its own way: where a header begins and continues, what
+//! is quoted, which of two names counts. So the headers of a part are not parsed as any one
+//! of them does. They reach from the boundary, wherever it is, to the first empty line that
+//! all parsers accept as one; and whatever could be such a name to some parser is refused.
 
 mod names;
 
@@ -15,7 +14,7 @@ use memchr::memchr2;
 use memchr::memmem::{self, Finder};
 
 use self::names::Names;
-use crate::head::HeadFault;
+use crate::head::HeadError;
 use crate::net::Body;
 use crate::net::body::{Unfit, stepwise};
 
@@ -29,7 +28,7 @@ const MAX_LINE_ENDS: usize = 64;
 /// The longest boundary (RFC 2046).
 const MAX_BOUNDARY: usize = 70;
 
-/// Looks at the headers of a form's parts as it comes in pieces.
+/// Checks the headers of a form's parts as it streams.
 #[derive(Debug)]
 pub(super) struct Fields {
     /// What begins a part: two dashes and the boundary.
@@ -52,7 +51,7 @@ struct Lines {
     /// How many ended, and where the last of them did.
     ends: usize,
     end: usize,
-    /// TrailingOptions the last boundary in them.
+    /// Where the last boundary in them ends.
     begin: usize,
     /// Whether the line of that boundary ended in `\r\n`, once it ended in `\n`.
     is_crlf: Option<bool>,
@@ -64,12 +63,12 @@ impl Fields {
     /// Those of a form that is announced with these headers.
     ///
     /// # Errors
-    /// [`HeadFault::Header`] where they announce no boundary that is the same to everybody.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, HeadFault> {
+    /// [`HeadError::Header`] where they announce no boundary that is the same to everybody.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, HeadError> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.unwrap_or_default();
         let boundary = boundary(kind).ok_or_else(|| {
-            HeadFault::Header(
+            HeadError::Header(
                 "the header `content-type` names no single, plain boundary".to_owned(),
             )
         })?;
@@ -87,8 +86,8 @@ impl Fields {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// [`HeadFault::Override`]; [`HeadFault::Header`] where headers cannot be read.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), HeadFault> {
+    /// [`HeadError::Override`]; [`HeadError::Header`] where headers cannot be read.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), HeadError> {
         let mut rest = piece;
         while !rest.is_empty() {
             rest = match self.in_headers {
@@ -124,14 +123,14 @@ impl Fields {
     }
 
     /// Takes a line of headers, as far as it came.
-    fn headers<'p>(&mut self, rest: &'p [u8]) -> Result<&'p [u8], HeadFault> {
+    fn headers<'p>(&mut self, rest: &'p [u8]) -> Result<&'p [u8], HeadError> {
         let end = memchr2(b'\r', b'\n', rest).map_or(rest.len(), |at| at + 1);
         let (line, after) = rest.split_at(end);
         let is_whole = matches!(line.last(), Some(b'\r' | b'\n'));
         self.lines.ends += usize::from(is_whole);
         if self.held.len() + line.len() > MAX_HEADERS || self.lines.ends > MAX_LINE_ENDS {
             let what = "the headers of a part of the form have no end".to_owned();
-            return Err(HeadFault::Header(what));
+            return Err(HeadError::Header(what));
         }
         self.held.extend_from_slice(line);
         if is_whole {
@@ -151,7 +150,7 @@ impl Fields {
     /// boundary. Where lines end in `\n` alone, as Google's own library writes them, any
     /// empty line does: Rack 1 and 2 would read on there, but not in a form as browsers
     /// send it.
-    fn are_over(&mut self) -> Result<bool, HeadFault> {
+    fn are_over(&mut self) -> Result<bool, HeadError> {
         let Self { held, lines, delimiter, .. } = self;
         let line = held.get(lines.end..).unwrap_or_default();
         // No boundary has a line end in it, so none reaches into two lines.
@@ -167,7 +166,7 @@ impl Fields {
                 // The last boundary is followed by nothing.
                 if self.is_strict && !is_crlf && !first.starts_with(b"--") {
                     let what = "lines of a form have to end in `\\r\\n`".to_owned();
-                    return Err(HeadFault::Header(what));
+                    return Err(HeadError::Header(what));
                 }
             }
             return Ok(false);
@@ -178,8 +177,8 @@ impl Fields {
     }
 }
 
-/// The boundary that a media type announces, where all readers take the same for it:
-/// it is named once, and no reader cuts or unquotes it in a way of its own.
+/// The boundary declared in a media type, where all parsers agree on it: it is given once,
+/// and no parser would cut or unquote it differently.
 fn boundary(kind: &str) -> Option<&str> {
     const NAME: &str = "boundary";
     let named = kind.to_ascii_lowercase().find(NAME)?;
@@ -205,18 +204,18 @@ fn boundary(kind: &str) -> Option<&str> {
     (is_alone && fits).then_some(boundary)
 }
 
-/// Refuses a form that is there as a whole, and announced with `announced`.
+/// Checks a whole form, with the headers `announced`.
 ///
 /// # Errors
 /// See [`Fields::of`] and [`Fields::push`].
-pub(super) fn check_whole(announced: &HeaderMap, form: &[u8]) -> Result<(), HeadFault> {
+pub(super) fn check_whole(announced: &HeaderMap, form: &[u8]) -> Result<(), HeadError> {
     let mut fields = Fields::of(announced)?;
     fields.push(form)?;
     fields.push(b"\n")
 }
 
-/// What follows of a form on what `fields` have seen, broken off with [`Unfit`] before
-/// a field that asks for another method goes on.
+/// The rest of a form after what `fields` have checked; broken off with [`Unfit`] before a
+/// field that overrides the method passes.
 pub(super) fn checked(rest: Body, mut fields: Fields) -> Body {
     stepwise(rest, move |next| {
         let piece = next.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());

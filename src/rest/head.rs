@@ -7,9 +7,9 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::identify;
-use super::inbound::Fault;
+use super::inbound::InboundError;
 use crate::action::Provider;
-use crate::head::{HeadFault, check_headers, check_method, decides, decides_folded};
+use crate::head::{HeadError, check_headers, check_method, decides, decides_folded};
 use crate::keys::{AGENT_KEY, MASTER_KEY, holds_key};
 use crate::net::hops;
 use crate::net::sniff::{Fragment, TwoLengths};
@@ -20,38 +20,38 @@ const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
 /// Refuses what upstream could take for something else.
 ///
 /// # Errors
-/// See [`Fault`].
-pub(super) fn check(provider: Provider, parts: &Parts) -> Result<(), Fault> {
+/// See [`InboundError`].
+pub(super) fn check(provider: Provider, parts: &Parts) -> Result<(), InboundError> {
     check_method(parts.method.as_str(), false)?;
     check_target(parts)?;
     check_framing(parts)?;
     let headers = &parts.headers;
     check_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
     // An agent's key is for the gate alone.
-    identify::astray(identify::places(provider), headers)
-        .map_or(Ok(()), |told| Err(HeadFault::Header(told).into()))
+    identify::misplaced_key(identify::credential_headers(provider), headers)
+        .map_or(Ok(()), |told| Err(HeadError::Header(told).into()))
 }
 
 /// Where the request says it goes, once and plainly.
-fn check_target(parts: &Parts) -> Result<(), HeadFault> {
+fn check_target(parts: &Parts) -> Result<(), HeadError> {
     let host = parts.headers.get(HOST);
     let authority = parts.uri.authority();
     // HTTP/2 always names the authority; in HTTP/1.1 only a request to a
     // forward proxy does.
     if parts.version < Version::HTTP_2 && authority.is_some() {
-        return Err(HeadFault::Target);
+        return Err(HeadError::Target);
     }
     if host.is_none() && parts.version == Version::HTTP_11 {
-        return Err(HeadFault::Header("the header `host` is missing".to_owned()));
+        return Err(HeadError::Header("the header `host` is missing".to_owned()));
     }
     let named = host.map(|host| host.to_str().ok().and_then(|host| host.parse().ok()));
     let all = [named, authority.map(|authority| Some(authority.clone()))];
     if all.iter().flatten().any(|named| !named.as_ref().is_some_and(is_plain)) {
-        return Err(HeadFault::Header("the header `host` names no host".to_owned()));
+        return Err(HeadError::Header("the header `host` names no host".to_owned()));
     }
     match all {
         [Some(host), Some(authority)] if host != authority => {
-            Err(HeadFault::Header("`host` and `:authority` differ".to_owned()))
+            Err(HeadError::Header("`host` and `:authority` differ".to_owned()))
         }
         _ => Ok(()),
     }
@@ -66,20 +66,20 @@ fn is_plain(named: &Authority) -> bool {
         && (behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port))
 }
 
-fn check_framing(parts: &Parts) -> Result<(), HeadFault> {
+fn check_framing(parts: &Parts) -> Result<(), HeadError> {
     let headers = &parts.headers;
     if parts.extensions.get::<Fragment>().is_some() {
-        return Err(HeadFault::Target);
+        return Err(HeadError::Target);
     }
     let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
     if both || parts.extensions.get::<TwoLengths>().is_some() {
         let what = "the length of the body is declared more than once";
-        return Err(HeadFault::Header(what.to_owned()));
+        return Err(HeadError::Header(what.to_owned()));
     }
     let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     if headers.get(TRANSFER_ENCODING).is_some_and(|value| !chunked(value)) {
         let what = "`transfer-encoding` is something else than `chunked`";
-        return Err(HeadFault::Header(what.to_owned()));
+        return Err(HeadError::Header(what.to_owned()));
     }
     Ok(())
 }

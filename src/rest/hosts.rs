@@ -1,88 +1,87 @@
-//! Hosts of one provider that the configuration puts elsewhere, one by one:
+//! Overrides for single hosts of a provider, from the configuration:
 //! `hosts: {gmail: "http://127.0.0.1:9001", files.slack.com: …}`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::preauthenticated_urls;
-use super::route::{Upstream, UpstreamFault};
+use super::route::{Upstream, UpstreamUrlError};
 use crate::action::{Provider, aws_bare_host, aws_front, is_label};
 
-/// Where single hosts of a provider are, in place of the vendor's.
+/// Upstreams that replace single hosts of a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hosts {
-    /// The longest name first: the more exact one holds.
-    places: Vec<(String, Upstream)>,
+pub struct HostOverrides {
+    /// By pattern, the longest first: the most specific one applies.
+    overrides: Vec<(String, Upstream)>,
 }
 
-/// Why a host cannot be put elsewhere.
+/// Why an override is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HostFault {
-    /// Not one of the provider's.
+pub enum HostError {
+    /// The host is not one of the provider's.
     #[error("`{name}` is not a host of {provider};  {known}")]
     NotItsOwn {
-        /// What was named.
+        /// The host as configured.
         name: String,
-        /// Whose it should be.
+        /// The provider.
         provider: &'static str,
-        /// What could be named.
+        /// What could be configured.
         known: String,
     },
-    /// See [`UpstreamFault`].
+    /// See [`UpstreamUrlError`].
     #[error("{0}")]
-    Upstream(#[from] UpstreamFault),
+    Upstream(#[from] UpstreamUrlError),
 }
 
-impl Hosts {
+impl HostOverrides {
     /// Reads `named`: hosts of `provider`, `*.` and what hosts end in, or for
     /// Google and AWS the name of a service, and base URLs.
     ///
     /// # Errors
-    /// Every [`HostFault`] with the name that it is about.
+    /// Every [`HostError`], with the name it is about.
     pub fn parse(
         provider: Provider,
         named: &BTreeMap<String, String>,
-    ) -> Result<Self, Vec<(String, HostFault)>> {
-        let (mut places, mut faults) = (Vec::new(), Vec::new());
+    ) -> Result<Self, Vec<(String, HostError)>> {
+        let (mut overrides, mut faults) = (Vec::new(), Vec::new());
         for (name, url) in named {
-            let place = full_name(provider, name)
+            let entry = full_name(provider, name)
                 .and_then(|full| Ok((full, Upstream::parse(url)?)))
                 .map_err(|fault| (name.clone(), fault));
-            match place {
-                Ok(place) => places.push(place),
+            match entry {
+                Ok(entry) => overrides.push(entry),
                 Err(fault) => faults.push(fault),
             }
         }
-        places.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-        if faults.is_empty() { Ok(Self { places }) } else { Err(faults) }
+        overrides.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        if faults.is_empty() { Ok(Self { overrides }) } else { Err(faults) }
     }
 
-    /// Where `host` is instead.
+    /// The upstream that replaces `host`, if any.
     #[must_use]
-    pub fn place_of(&self, host: &str) -> Option<&Upstream> {
+    pub fn upstream_for(&self, host: &str) -> Option<&Upstream> {
         let meant = |name: &str| match name.strip_suffix('.') {
             // A service of AWS, in any region.
             Some(service) => host.strip_prefix(service).is_some_and(|rest| rest.starts_with('.')),
-            None => preauthenticated_urls::fits(name, host),
+            None => preauthenticated_urls::host_matches(name, host),
         };
-        self.places.iter().find(|(name, _)| meant(name)).map(|(_, place)| place)
+        self.overrides.iter().find(|(name, _)| meant(name)).map(|(_, upstream)| upstream)
     }
 
-    /// Every name, as hosts are matched with, and the place.
-    pub fn places(&self) -> impl Iterator<Item = (&str, &Upstream)> {
-        self.places.iter().map(|(name, place)| (name.as_str(), place))
+    /// Every host pattern, and its upstream.
+    pub fn overrides(&self) -> impl Iterator<Item = (&str, &Upstream)> {
+        self.overrides.iter().map(|(name, upstream)| (name.as_str(), upstream))
     }
 }
 
-/// Whether an `upstream` stands for every host of the provider's; elsewhere it is
-/// the one site of a customer.
+/// Whether a configured `upstream` replaces every host of the provider; for the others it
+/// is the customer's own site.
 #[must_use]
 pub fn are_all_in_one(provider: Provider) -> bool {
     !matches!(provider, Provider::Jira | Provider::Salesforce)
 }
 
-/// The hosts of a provider's API itself, but for Google and AWS, where each
-/// service has its own.
+/// The hosts of a provider's API; none for Google and AWS, where each service has its own.
 #[must_use]
 pub fn of_api(provider: Provider) -> &'static [&'static str] {
     match provider {
@@ -104,16 +103,17 @@ pub fn of_api(provider: Provider) -> &'static [&'static str] {
     }
 }
 
-/// The host that `name` stands for; services of AWS, whose hosts go on with a
-/// region, end in `.`.
-fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
+/// The host pattern for `name`; AWS services end in `.`, since their hosts continue with a
+/// region.
+fn full_name(provider: Provider, name: &str) -> Result<String, HostError> {
     let refused = |known: String| {
         let (name, provider) = (name.to_owned(), provider.as_str());
-        Err(HostFault::NotItsOwn { name, provider, known })
+        Err(HostError::NotItsOwn { name, provider, known })
     };
     let beside =
         || preauthenticated_urls::hosts(provider).chain(provider.file_hosts().iter().copied());
-    let is_known = |pattern: &str| pattern == name || preauthenticated_urls::fits(pattern, name);
+    let is_known =
+        |pattern: &str| pattern == name || preauthenticated_urls::host_matches(pattern, name);
     match provider {
         _ if beside().any(is_known) => Ok(name.to_owned()),
         Provider::Google => {
@@ -138,7 +138,7 @@ fn full_name(provider: Provider, name: &str) -> Result<String, HostFault> {
     }
 }
 
-/// A service of AWS's, in a region or in all, as its hosts begin.
+/// The host prefix of an AWS service, in one region or in all.
 fn with_front(name: &str) -> Cow<'_, str> {
     let in_region = || {
         let (service, region) = name.rsplit_once('.')?;
@@ -151,30 +151,34 @@ fn with_front(name: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn hosts(provider: Provider, names: &[&str]) -> Result<Hosts, Vec<(String, HostFault)>> {
+    fn hosts(
+        provider: Provider,
+        names: &[&str],
+    ) -> Result<HostOverrides, Vec<(String, HostError)>> {
         let named = names.iter().enumerate();
         let named = named.map(|(at, name)| ((*name).to_owned(), format!("http://127.0.0.1:{at}")));
-        Hosts::parse(provider, &named.collect())
+        HostOverrides::parse(provider, &named.collect())
     }
 
     #[test]
     fn the_most_exact_name_holds() {
         let aws =
             hosts(Provider::Aws, &["s3", "sqs", "sqs.eu-west-1", "iam.amazonaws.com"]).unwrap();
-        let place = |host: &str| aws.place_of(host).map(|place| place.authority().to_owned());
-        assert_eq!(place("s3.eu-west-1.amazonaws.com").as_deref(), Some("127.0.0.1:0"));
-        assert_eq!(place("sqs.us-east-1.amazonaws.com").as_deref(), Some("127.0.0.1:1"));
-        assert_eq!(place("sqs.eu-west-1.amazonaws.com").as_deref(), Some("127.0.0.1:2"));
-        assert_eq!(place("iam.amazonaws.com").as_deref(), Some("127.0.0.1:3"));
+        let upstream =
+            |host: &str| aws.upstream_for(host).map(|upstream| upstream.authority().to_owned());
+        assert_eq!(upstream("s3.eu-west-1.amazonaws.com").as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(upstream("sqs.us-east-1.amazonaws.com").as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(upstream("sqs.eu-west-1.amazonaws.com").as_deref(), Some("127.0.0.1:2"));
+        assert_eq!(upstream("iam.amazonaws.com").as_deref(), Some("127.0.0.1:3"));
         for name in ["ecr", "api.ecr", "ecr.eu-west-1"] {
             let registry = hosts(Provider::Aws, &[name]).unwrap();
-            assert!(registry.place_of("api.ecr.eu-west-1.amazonaws.com").is_some(), "{name}");
+            assert!(registry.upstream_for("api.ecr.eu-west-1.amazonaws.com").is_some(), "{name}");
         }
-        assert_eq!(place("s3x.eu-west-1.amazonaws.com"), None);
+        assert_eq!(upstream("s3x.eu-west-1.amazonaws.com"), None);
         let google = hosts(Provider::Google, &["gmail", "www.googleapis.com"]).unwrap();
-        assert!(google.place_of("gmail.googleapis.com").is_some());
-        assert!(google.place_of("www.googleapis.com").is_some());
-        assert!(google.place_of("docs.googleapis.com").is_none());
+        assert!(google.upstream_for("gmail.googleapis.com").is_some());
+        assert!(google.upstream_for("www.googleapis.com").is_some());
+        assert!(google.upstream_for("docs.googleapis.com").is_none());
         for (provider, name) in [
             (Provider::Google, "lh3.googleusercontent.com"),
             (Provider::Jira, "api.media.atlassian.com"),
@@ -182,11 +186,11 @@ mod tests {
             (Provider::Slack, "files-origin.slack.com"),
             (Provider::Notion, "prod-files-secure.s3.us-west-2.amazonaws.com"),
         ] {
-            assert!(hosts(provider, &[name]).unwrap().place_of(name).is_some(), "{name}");
+            assert!(hosts(provider, &[name]).unwrap().upstream_for(name).is_some(), "{name}");
         }
         let graph = hosts(Provider::Microsoft, &["*.sharepoint.com", "a.1drv.com"]).unwrap();
-        assert!(graph.place_of("acme.sharepoint.com").is_some());
-        assert!(graph.place_of("b.1drv.com").is_none());
+        assert!(graph.upstream_for("acme.sharepoint.com").is_some());
+        assert!(graph.upstream_for("b.1drv.com").is_none());
     }
 
     #[test]
@@ -200,7 +204,7 @@ mod tests {
         ] {
             let [(of, fault)] = <[_; 1]>::try_from(hosts(provider, &[name]).unwrap_err()).unwrap();
             assert_eq!(of, name);
-            assert!(matches!(fault, HostFault::NotItsOwn { .. }), "{fault}");
+            assert!(matches!(fault, HostError::NotItsOwn { .. }), "{fault}");
         }
     }
 }

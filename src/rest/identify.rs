@@ -1,5 +1,5 @@
-//! Whose request it is: the agent's key, in a header of its own or in the
-//! credential's place, because some SDKs cannot send another header.
+//! Identification of the agent by its key, in `X-Agent-Key` or in place of the credential,
+//! because some SDKs cannot send another header.
 
 use std::sync::Arc;
 
@@ -16,46 +16,46 @@ use crate::keys::{AGENT_KEY, KEY_PREFIX, holds_key};
 use crate::store::agents::AgentRecord;
 use crate::store::directory::{Directory, Holder};
 
-/// A key that was never issued, of the length of one.
-const NOBODYS: &str = "ag_0000000000000000000000000000000000000000000000000000000000000000";
+/// A well-formed key that was never issued.
+const UNISSUED_KEY: &str = "ag_0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Where a credential stands, but for the providers that have another place, too.
-pub static USUAL: [HeaderName; 1] = [AUTHORIZATION];
+/// The headers that hold credentials, for most providers.
+pub static DEFAULT_CREDENTIAL_HEADERS: [HeaderName; 1] = [AUTHORIZATION];
 
-/// Where Salesforce's Bulk API 1.0 has the token, and nothing but the token.
-pub(super) const SESSION: HeaderName = HeaderName::from_static("x-sfdc-session");
+/// The header for the bare token in Salesforce's Bulk API 1.0.
+pub(super) const SFDC_SESSION: HeaderName = HeaderName::from_static("x-sfdc-session");
 
-static SALESFORCES: [HeaderName; 2] = [AUTHORIZATION, SESSION];
+static SALESFORCE_CREDENTIAL_HEADERS: [HeaderName; 2] = [AUTHORIZATION, SFDC_SESSION];
 
-/// Where credentials for `provider` stand.
-pub(super) fn places(provider: Provider) -> &'static [HeaderName] {
+/// The headers that hold credentials for `provider`.
+pub(super) fn credential_headers(provider: Provider) -> &'static [HeaderName] {
     match provider {
-        Provider::Salesforce => &SALESFORCES,
-        _ => &USUAL,
+        Provider::Salesforce => &SALESFORCE_CREDENTIAL_HEADERS,
+        _ => &DEFAULT_CREDENTIAL_HEADERS,
     }
 }
 
-/// Who asks, and where the key was.
+/// The agent, and where its key was.
 #[derive(Debug, Clone)]
 pub struct Identified {
     /// The agent.
     pub agent: Arc<AgentRecord>,
     /// The id of the key.
     pub key_id: Arc<str>,
-    /// Whether the key stood in the credential's place, so that there is no
-    /// credential of the client's to pass on.
-    pub in_credentials_place: bool,
-    /// The AWS signature that has yet to prove it.
+    /// Whether the key was in place of the credential, so that the client sent no
+    /// credential to forward.
+    pub replaces_credential: bool,
+    /// The AWS signature that remains to be verified.
     pub claim: Option<Box<Claim>>,
 }
 
-/// Why nobody is identified.
+/// Why no agent was identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyError {
     /// No key at all.
     #[error("no agent key: send it as X-Agent-Key, or in place of the credential")]
     NoKey,
-    /// A key that is nobody's, or two that differ.
+    /// An unknown key, or two different ones.
     #[error("the agent key is not valid")]
     WrongKey,
 }
@@ -75,25 +75,25 @@ pub fn agent(
         _ => None,
     };
     let claim = match (claim, parts.headers.contains_key(AGENT_KEY)) {
-        (None, _) => return by_key(places(provider), &parts.headers, directory),
-        // A signature of the client's own, which upstream does not get to see.
+        (None, _) => return by_key(credential_headers(provider), &parts.headers, directory),
+        // The client's own signature, which is not forwarded.
         (Some(Err(())), true) if !aws::is_presigned(parts) => {
-            return by_key(&USUAL, &parts.headers, directory);
+            return by_key(&DEFAULT_CREDENTIAL_HEADERS, &parts.headers, directory);
         }
         (Some(claim), _) => claim.map_err(|()| IdentifyError::WrongKey)?,
     };
     let agent = Arc::clone(claim.agent());
-    match by_key(&USUAL, &parts.headers, directory) {
+    match by_key(&DEFAULT_CREDENTIAL_HEADERS, &parts.headers, directory) {
         Ok(who) if who.agent.id != agent.id => return Err(IdentifyError::WrongKey),
         Err(IdentifyError::WrongKey) => return Err(IdentifyError::WrongKey),
         Ok(_) | Err(IdentifyError::NoKey) => {}
     }
     let key_id = Arc::clone(claim.key_id());
-    Ok(Identified { agent, key_id, in_credentials_place: true, claim: Some(Box::new(claim)) })
+    Ok(Identified { agent, key_id, replaces_credential: true, claim: Some(Box::new(claim)) })
 }
 
-/// Finds the agent by the keys in `headers`: in the one for keys, or in credentials'
-/// `places`.
+/// Finds the agent by the key in `headers`: in `X-Agent-Key`, or in one of the credential
+/// headers `places`.
 ///
 /// # Errors
 /// [`IdentifyError`].
@@ -103,12 +103,13 @@ pub fn by_key(
     directory: &Directory,
 ) -> Result<Identified, IdentifyError> {
     let mut own = headers.get_all(AGENT_KEY).iter();
-    let mut placed = places.iter().filter_map(|place| headers.get(place).and_then(placed_key));
+    let mut placed =
+        places.iter().filter_map(|place| headers.get(place).and_then(key_in_credential));
     let in_place = placed.next();
     if placed.any(|other| in_place.as_ref() != Some(&other)) {
         return Err(IdentifyError::WrongKey);
     }
-    let (key, in_credentials_place) = match (own.next(), in_place) {
+    let (key, replaces_credential) = match (own.next(), in_place) {
         (Some(key), None) => (as_text(key).ok_or(IdentifyError::WrongKey)?, false),
         (Some(key), Some(placed)) => {
             let key = as_text(key).ok_or(IdentifyError::WrongKey)?;
@@ -119,41 +120,41 @@ pub fn by_key(
         }
         (None, Some(placed)) => (placed, true),
         (None, None) => {
-            // As much work as a wrong key is.
-            let _ = directory.identify(NOBODYS);
+            // As much work as for a wrong key, against timing differences.
+            let _ = directory.identify(UNISSUED_KEY);
             return Err(IdentifyError::NoKey);
         }
     };
     let twice = places.iter().any(|place| headers.get_all(place).iter().nth(1).is_some());
-    if own.next().is_some() || (in_credentials_place && twice) {
+    if own.next().is_some() || (replaces_credential && twice) {
         return Err(IdentifyError::WrongKey);
     }
     let Holder { agent, key_id } = directory.holder(&key).ok_or(IdentifyError::WrongKey)?;
-    Ok(Identified { agent, key_id, in_credentials_place, claim: None })
+    Ok(Identified { agent, key_id, replaces_credential, claim: None })
 }
 
-/// What is told of a header that holds a key of the gate's where none is taken out
-/// before the request goes on: it is in credentials' `places`.
+/// The error for a header that holds a key of the gate's where it would be forwarded: only
+/// `X-Agent-Key` and the credential headers `places` are stripped.
 #[must_use]
-pub fn astray(places: &[HeaderName], headers: &HeaderMap) -> Option<String> {
+pub fn misplaced_key(places: &[HeaderName], headers: &HeaderMap) -> Option<String> {
     let is_taken_out = |name: &HeaderName| {
-        let is_in_place = || headers.get(name).and_then(placed_key).is_some();
+        let is_in_place = || headers.get(name).and_then(key_in_credential).is_some();
         *name == AGENT_KEY || (places.contains(name) && is_in_place())
     };
-    let astray = |(name, value): &(&HeaderName, &HeaderValue)| {
+    let misplaced_key = |(name, value): &(&HeaderName, &HeaderValue)| {
         holds_key(value.as_bytes()) && !is_taken_out(name)
     };
     if headers.keys().any(|name| holds_key(name.as_str().as_bytes())) {
         return Some("a header is named like a key of the gate".to_owned());
     }
-    let (name, _) = headers.iter().find(astray)?;
+    let (name, _) = headers.iter().find(misplaced_key)?;
     Some(format!(
         "the header `{name}` contains a key of the gate: send it as X-Agent-Key, and only there"
     ))
 }
 
-/// The key of the gate's own that stands where a credential would.
-fn placed_key(value: &HeaderValue) -> Option<Zeroizing<String>> {
+/// The gate's key in place of a credential.
+fn key_in_credential(value: &HeaderValue) -> Option<Zeroizing<String>> {
     let text = as_text(value)?;
     let (scheme, rest) = text.split_once(' ').unwrap_or(("", &text));
     let candidate = match scheme.to_ascii_lowercase().as_str() {
@@ -194,7 +195,8 @@ mod tests {
         let in_header = |name: &'static str, value: String| {
             let own = ("x-agent-key", key.clone());
             let parts = parts(&[own, (name, value)]);
-            astray(&USUAL, &parts.headers).is_some_and(|told| told.contains(&format!("`{name}`")))
+            misplaced_key(&DEFAULT_CREDENTIAL_HEADERS, &parts.headers)
+                .is_some_and(|told| told.contains(&format!("`{name}`")))
         };
         for (name, value) in [
             ("authorization", format!("Bearer\t{key}")),
@@ -235,14 +237,17 @@ mod tests {
             (vec![("x-agent-key", key.clone()), ("authorization", format!("Bearer {key}"))], true),
         ] {
             let found = agent(Provider::Github, &parts(&pairs), &directory).unwrap();
-            assert_eq!((&*found.agent.name, found.in_credentials_place), ("a", in_place));
+            assert_eq!((&*found.agent.name, found.replaces_credential), ("a", in_place));
         }
         let session = parts(&[("x-sfdc-session", key.clone())]);
         let found = agent(Provider::Salesforce, &session, &directory).unwrap();
-        assert!(found.in_credentials_place && astray(&SALESFORCES, &session.headers).is_none());
+        assert!(
+            found.replaces_credential
+                && misplaced_key(&SALESFORCE_CREDENTIAL_HEADERS, &session.headers).is_none()
+        );
         let elsewhere = agent(Provider::Github, &session, &directory).map(drop);
         assert_eq!(elsewhere, Err(IdentifyError::NoKey));
-        assert!(astray(&USUAL, &session.headers).is_some());
+        assert!(misplaced_key(&DEFAULT_CREDENTIAL_HEADERS, &session.headers).is_some());
         let wrong = format!("{KEY_PREFIX}{}", "0".repeat(64));
         let two = parts(&[("x-sfdc-session", key.clone()), ("authorization", wrong.clone())]);
         let found = agent(Provider::Salesforce, &two, &directory).map(drop);

@@ -1,5 +1,5 @@
-//! A request as it came, read into what is judged and what is forwarded. What
-//! upstream could read otherwise than the gate does is refused here.
+//! Parses a request into what policies see and what is forwarded. What upstream could
+//! parse differently from the gate is refused here.
 
 use std::time::Duration;
 
@@ -13,110 +13,110 @@ use super::credentials::NoCredential;
 use super::form;
 use super::head;
 use super::media;
-use super::payload::{self, Reads};
+use super::payload::{self, BodyFormat};
 use crate::action::{self, Destination, HttpRequest, Provider, destination};
-use crate::head::{HeadFault, check_method, check_query};
+use crate::head::{HeadError, check_method, check_query};
 use crate::net::Body;
 use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
 use crate::net::memory::Reservation;
-use crate::path::{Path, PathFault};
+use crate::path::{Path, PathError};
 
 /// Limits of a request's body.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The largest body that is held, in bytes.
     pub max_body: usize,
-    /// How long a held body may take.
-    pub patience: Duration,
+    /// The timeout for reading a held body.
+    pub body_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_body: 1 << 20, patience: Duration::from_secs(30) }
+        Self { max_body: 1 << 20, body_timeout: Duration::from_secs(30) }
     }
 }
 
-/// A request that was read for certain.
+/// A request that was parsed unambiguously.
 #[derive(Debug)]
 pub struct Inbound {
-    /// What is judged.
+    /// What policies see.
     pub judged: HttpRequest,
-    /// The path to be forwarded, in the form that the provider's host takes.
+    /// The path to forward, in the form that the provider's host expects.
     pub path: String,
-    /// The query to be forwarded, as it was sent.
+    /// The query to forward, as sent.
     pub query: Option<String>,
-    /// The headers to be forwarded, credentials aside.
+    /// The headers to forward, without credentials.
     pub headers: HeaderMap,
-    /// The body: the very bytes that were judged, or a stream that nothing reads.
+    /// The body: the very bytes that policies saw, or a stream that is not read.
     pub body: Body,
-    /// The bytes, where they are held.
+    /// The body's bytes, where it is held in memory.
     pub held: Option<Bytes>,
 }
 
-/// Why a request is not passed on.
+/// Why a request is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// See [`PathFault`].
+pub enum InboundError {
+    /// See [`PathError`].
     #[error("{0}")]
-    Path(#[from] PathFault),
-    /// A signed path, too late.
+    Path(#[from] PathError),
+    /// A signed path that has expired.
     #[error("the signed path has expired: ask the provider for a new URL")]
     Expired,
-    /// A signed path that cannot be followed.
+    /// An invalid signed path.
     #[error("{0}")]
     Signed(&'static str),
-    /// See [`HeadFault`].
+    /// See [`HeadError`].
     #[error("{0}")]
-    Head(#[from] HeadFault),
+    Head(#[from] HeadError),
     /// A form that is not UTF-8.
     #[error("the form is not UTF-8")]
     Form,
-    /// An encoding of characters that is not read.
+    /// A character encoding that is not supported.
     #[error("a body that has to be read must be UTF-8, and be announced as nothing else")]
     Charset,
-    /// The body is encoded, and has to be read.
+    /// The body has a content encoding, but has to be read.
     #[error("a body that has to be read must come without Content-Encoding")]
     Encoded,
-    /// The same, of a client of AWS's, which has done so by itself.
+    /// The same from an AWS SDK, which compresses by default.
     #[error(
         "a body that has to be read must come without Content-Encoding; AWS's SDKs do not compress \
          where AWS_DISABLE_REQUEST_COMPRESSION is true"
     )]
     Compressed,
-    /// Not JSON that all parsers read alike.
+    /// Not JSON, or JSON that parsers read differently.
     #[error("the body is not JSON that all parsers read alike: {0}")]
     Json(String),
     /// See [`HoldError`].
     #[error("{0}")]
     Body(#[from] HoldError),
-    /// The configuration does not say where the provider is.
+    /// No upstream is configured for the provider.
     #[error("{0} has no upstream; configure `providers.{0}.upstream`")]
     NoUpstream(&'static str),
-    /// An AWS signature of the agent's own that is not enough.
+    /// The agent's AWS signature is authentic but not sufficient.
     #[error("{0}")]
     AwsSignature(String),
-    /// No signature can be made.
+    /// The request cannot be signed for AWS.
     #[error("{0}")]
-    CannotSign(String),
+    SigningError(String),
     /// See [`NoCredential`].
     #[error("{0}")]
     NoCredential(#[from] NoCredential),
 }
 
-impl Fault {
-    /// The status and the code that it is answered with.
+impl InboundError {
+    /// The status and the error code of the response.
     #[must_use]
     pub fn answer(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Path(PathFault::TooLong) => (StatusCode::URI_TOO_LONG, "path_too_long"),
+            Self::Path(PathError::TooLong) => (StatusCode::URI_TOO_LONG, "path_too_long"),
             Self::Path(_) => (StatusCode::BAD_REQUEST, "invalid_path"),
-            Self::NoUpstream(_) | Self::NoCredential(_) | Self::CannotSign(_) => {
+            Self::NoUpstream(_) | Self::NoCredential(_) | Self::SigningError(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_configured")
             }
             Self::Expired => (StatusCode::FORBIDDEN, "signed_path_expired"),
             Self::AwsSignature(_) => (StatusCode::FORBIDDEN, "signature_refused"),
             Self::Signed(_) => (StatusCode::BAD_REQUEST, "invalid_signed_path"),
-            Self::Head(fault @ HeadFault::Method(_)) => {
+            Self::Head(fault @ HeadError::Method(_)) => {
                 (StatusCode::METHOD_NOT_ALLOWED, fault.code())
             }
             Self::Head(fault) => (StatusCode::BAD_REQUEST, fault.code()),
@@ -129,11 +129,11 @@ impl Fault {
     }
 }
 
-/// Reads a request whose path, `raw_path`, is as the client wrote it below the
-/// provider's name. The headers are taken out of `parts`.
+/// Parses a request. `raw_path` is the path below the provider's name, as the client wrote
+/// it. The headers are taken out of `parts`.
 ///
 /// # Errors
-/// See [`Fault`].
+/// See [`InboundError`].
 pub async fn read(
     provider: Provider,
     raw_path: &str,
@@ -141,7 +141,7 @@ pub async fn read(
     parts: &mut Parts,
     body: (Body, Reservation),
     limits: &Limits,
-) -> Result<Inbound, Fault> {
+) -> Result<Inbound, InboundError> {
     head::check(provider, parts)?;
     let path = Path::parse(provider, raw_path)?;
     let query = parts.uri.query();
@@ -162,15 +162,15 @@ pub async fn read(
     );
     let method = parts.method.as_str().to_owned();
     let query = query.map(str::to_owned);
-    // From here on only what goes upstream is looked at.
+    // From here on only headers that are forwarded count.
     let mut headers = head::forwarded(std::mem::take(&mut parts.headers));
-    let reads = match payload::reads(provider, host.as_deref(), &headers)? {
-        _ if is_upload => Reads::Nothing,
-        reads => reads,
+    let format = match payload::format(provider, host.as_deref(), &headers)? {
+        _ if is_upload => BodyFormat::Nothing,
+        format => format,
     };
-    let taken = take_body(reads, &mut headers, body, limits).await;
+    let taken = read_body(format, &mut headers, body, limits).await;
     let taken = taken.map_err(|fault| match fault {
-        Fault::Encoded if provider == Provider::Aws => Fault::Compressed,
+        InboundError::Encoded if provider == Provider::Aws => InboundError::Compressed,
         fault => fault,
     })?;
     let judged = HttpRequest {
@@ -188,20 +188,20 @@ pub async fn read(
     Ok(Inbound { judged, path: forwarded, query, headers, body: taken.body, held: taken.held })
 }
 
-/// A body, and what is judged of it.
-struct Taken {
+/// A body, and what policies see of it.
+struct ReadBody {
     judged: action::Body,
     body: Body,
     held: Option<Bytes>,
 }
 
-async fn take_body(
-    reads: Reads,
+async fn read_body(
+    format: BodyFormat,
     headers: &mut HeaderMap,
     (body, reservation): (Body, Reservation),
     limits: &Limits,
-) -> Result<Taken, Fault> {
-    // As it is, however it was written.
+) -> Result<ReadBody, InboundError> {
+    // The parsed length, however it was written.
     match body.size_hint().exact() {
         Some(length) if headers.contains_key(CONTENT_LENGTH) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -209,36 +209,35 @@ async fn take_body(
         _ => drop(headers.remove(CONTENT_LENGTH)),
     }
     if body.is_end_stream() {
-        return Ok(Taken { judged: action::Body::Empty, body, held: Some(Bytes::new()) });
+        return Ok(ReadBody { judged: action::Body::Empty, body, held: Some(Bytes::new()) });
     }
-    if reads == Reads::Nothing {
+    if format == BodyFormat::Nothing {
         let body = streamed(body, headers, limits);
-        return Ok(Taken { judged: action::Body::Opaque, body, held: None });
+        return Ok(ReadBody { judged: action::Body::Opaque, body, held: None });
     }
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(Fault::Encoded);
+        return Err(InboundError::Encoded);
     }
-    if reads == Reads::Fields {
-        return take_form(headers, (body, reservation), limits).await;
+    if format == BodyFormat::Fields {
+        return read_form(headers, (body, reservation), limits).await;
     }
-    let held = hold_whole((body, Some(reservation)), limits.max_body, limits.patience).await?;
-    let judged = payload::judged(reads, headers, &held.bytes)?;
+    let held = hold_whole((body, Some(reservation)), limits.max_body, limits.body_timeout).await?;
+    let judged = payload::parse_body(format, headers, &held.bytes)?;
     let bytes = held.bytes.clone();
-    Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) })
+    Ok(ReadBody { judged, body: held_body(held, headers), held: Some(bytes) })
 }
 
-/// A form with files: held as far as bodies are held, and looked at further as it
-/// streams.
-async fn take_form(
+/// A form with files: held up to the limit, then checked as it streams.
+async fn read_form(
     headers: &mut HeaderMap,
     body: (Body, Reservation),
     limits: &Limits,
-) -> Result<Taken, Fault> {
-    let (begun, rest) = match open(body, limits.max_body, limits.patience).await? {
+) -> Result<ReadBody, InboundError> {
+    let (begun, rest) = match open(body, limits.max_body, limits.body_timeout).await? {
         Opening::Whole(held) => {
-            let judged = payload::judged(Reads::Fields, headers, &held.bytes)?;
+            let judged = payload::parse_body(BodyFormat::Fields, headers, &held.bytes)?;
             let bytes = held.bytes.clone();
-            return Ok(Taken { judged, body: held_body(held, headers), held: Some(bytes) });
+            return Ok(ReadBody { judged, body: held_body(held, headers), held: Some(bytes) });
         }
         Opening::Part(begun, rest) => (begun, rest),
     };
@@ -246,7 +245,7 @@ async fn take_form(
     fields.push(&begun)?;
     let rest = form::checked(rest, fields);
     let body = streamed(resume(begun, rest), headers, limits);
-    Ok(Taken { judged: action::Body::Opaque, body, held: None })
+    Ok(ReadBody { judged: action::Body::Opaque, body, held: None })
 }
 
 /// A body that nothing reads, with those trailers that go on, for as long as
@@ -257,7 +256,7 @@ pub(super) fn streamed(body: Body, headers: &HeaderMap, limits: &Limits) -> Body
     }
     let said = headers.clone();
     let body = map_trailers(body, move |trailers| head::trailers(trailers, &said));
-    patient(body, limits.patience)
+    patient(body, limits.body_timeout)
 }
 
 /// The very bytes that were judged, with those trailers that go on.

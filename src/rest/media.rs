@@ -1,13 +1,12 @@
-//! Bodies that are files: they go through as they are, in either direction.
-//! What a request does to a file is said by its method and its path, and a file
-//! that happens to be JSON is no answer of the API's.
+//! Bodies that are files: they pass unread in either direction. Method and path say what a
+//! request does to a file, and a file that happens to be JSON is not a response of the API.
 
 use http::{HeaderMap, Method, Uri};
 
 use crate::action::Provider;
 
-/// Whether the body of this request is a file, of any size and type, which
-/// upstream takes for nothing else.
+/// Whether the body of this request is a file, of any size and type, and upstream takes it
+/// for nothing else.
 #[must_use]
 pub fn is_upload(
     provider: Provider,
@@ -42,22 +41,22 @@ pub fn is_upload(
     }
 }
 
-/// Where Jira hands out attachments.
+/// Path segments of Jira's attachments.
 const JIRAS: [&str; 4] =
     ["/attachment/content/", "/attachment/thumbnail/", "/secure/attachment/", "/secure/thumbnail/"];
 
-/// What the body of an answer is asked for as.
+/// The kind of response body that a request expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// What the API says.
-    Said,
-    /// A file where there is one, else what the API says of a folder.
-    FileOrSaid,
+pub enum ExpectedBody {
+    /// A response of the API.
+    Api,
+    /// A file, or the API's response about a folder.
+    FileOrApi,
     /// A file.
     File,
 }
 
-/// What the answer is asked for as.
+/// The kind of body that this request expects.
 #[must_use]
 pub fn answer(
     provider: Provider,
@@ -65,11 +64,11 @@ pub fn answer(
     path: &str,
     uri: &Uri,
     headers: &HeaderMap,
-) -> Answer {
+) -> ExpectedBody {
     match provider {
-        _ if is_download(provider, method, path, uri, headers) => Answer::File,
-        Provider::Github if accepts(headers, "raw") => Answer::FileOrSaid,
-        _ => Answer::Said,
+        _ if is_download(provider, method, path, uri, headers) => ExpectedBody::File,
+        Provider::Github if accepts(headers, "raw") => ExpectedBody::FileOrApi,
+        _ => ExpectedBody::Api,
     }
 }
 
@@ -148,7 +147,7 @@ mod tests {
             let headers = [(http::header::ACCEPT, http::HeaderValue::from_static(accept))];
             let uri: Uri = path.parse().unwrap();
             let headers = headers.into_iter().collect();
-            answer(provider, &Method::GET, uri.path(), &uri, &headers) == Answer::File
+            answer(provider, &Method::GET, uri.path(), &uri, &headers) == ExpectedBody::File
         };
         assert!(downloads(Google, "/drive/v3/files/x?alt=media", "*/*"));
         assert!(!downloads(Google, "/drive/v3/files/x?alt=json", "*/*"));
@@ -168,7 +167,7 @@ mod tests {
         let (raw, contents) =
             (raw.into_iter().collect(), Uri::from_static("/repos/a/b/contents/c"));
         let asked = answer(Github, &Method::GET, contents.path(), &contents, &raw);
-        assert_eq!(asked, Answer::FileOrSaid);
+        assert_eq!(asked, ExpectedBody::FileOrApi);
         let content: Uri = "/v1.0/me/drive/items/1/content".parse().unwrap();
         let asks =
             |method| is_download(Microsoft, &method, content.path(), &content, &HeaderMap::new());

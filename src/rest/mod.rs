@@ -1,5 +1,5 @@
 //! The REST adapter: a request to one of the ten providers becomes an action,
-//! and, once admitted, goes to the provider as it was judged.
+//! and, once admitted, goes to the provider as policies saw it.
 //!
 //! ```text
 //! request ──► identify ──► inbound (path, held body) ──► gate::admit

@@ -1,94 +1,94 @@
-//! A request's body, as far as something has to read it: what it is announced
-//! as, and what is judged of it. What servers could read in two ways is refused;
-//! what is not understood is judged as opaque, which allows nothing by itself.
+//! Request bodies: which format a body is declared to have, and what policies see of it.
+//! What servers could parse in two ways is refused; what is not understood is opaque to
+//! policies, which allows nothing by itself.
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
 use super::form;
-use super::inbound::Fault;
+use super::inbound::InboundError;
 use crate::action::{Body, Provider};
-use crate::head::{HeadFault, check_parameters};
+use crate::head::{HeadError, check_parameters};
 use crate::json::{self, Json};
 use crate::overrides;
 
-/// What has to be read of a body.
+/// How a body is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reads {
-    /// Nothing: it streams.
+pub(super) enum BodyFormat {
+    /// Not at all: it streams.
     Nothing,
     /// Strict JSON.
     Json,
     /// A form (`application/x-www-form-urlencoded`).
     Form,
-    /// Text of some other format.
+    /// As text of another format.
     Text,
-    /// The names of fields, while it streams (`multipart/form-data` and its like).
+    /// Field names only, while it streams (`multipart/form-data` and the like).
     Fields,
-    /// Whatever it looks like.
+    /// By its content: JSON where it looks like JSON, else text.
     Any,
-    /// Its type is not given. Some servers take it for JSON, some for a form.
+    /// No type is declared: some servers take it for JSON, some for a form.
     Untyped,
 }
 
-/// The encodings of characters that a body may be announced in.
+/// The declared character encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Charset {
     /// Also where none is named.
     Utf8,
-    /// Those that agree with UTF-8 on ASCII, and on nothing else.
-    AsciiAlike,
+    /// Equal to UTF-8 for ASCII only.
+    AsciiCompatible,
     Other,
 }
 
-/// What has to be read of a body with these headers.
+/// How a body with these headers is to be read.
 ///
 /// # Errors
-/// [`HeadFault::Header`] where the type is not one.
-pub(super) fn reads(
+/// [`HeadError::Header`] where `Content-Type` is not a media type.
+pub(super) fn format(
     provider: Provider,
     host: Option<&str>,
     headers: &HeaderMap,
-) -> Result<Reads, Fault> {
+) -> Result<BodyFormat, InboundError> {
     let kind = media_type(headers)?;
-    // Objects of any size and type, judged by method and path.
+    // S3 objects of any size and type: policies see method and path.
     if provider == Provider::Aws && host.is_some_and(|host| host.starts_with("s3.")) {
-        return Ok(Reads::Nothing);
+        return Ok(BodyFormat::Nothing);
     }
     Ok(match kind.as_deref() {
-        None => Reads::Untyped,
-        Some("application/x-www-form-urlencoded") => Reads::Form,
-        Some("application/graphql" | "multipart/mixed") => Reads::Text,
-        Some(kind) if kind.ends_with("json") || kind.contains("/x-amz-json") => Reads::Json,
-        Some(kind) if kind.starts_with("text/") || kind.ends_with("xml") => Reads::Any,
-        // The others are signed over their bodies.
-        Some(_) if provider == Provider::Aws => Reads::Any,
+        None => BodyFormat::Untyped,
+        Some("application/x-www-form-urlencoded") => BodyFormat::Form,
+        Some("application/graphql" | "multipart/mixed") => BodyFormat::Text,
+        Some(kind) if kind.ends_with("json") || kind.contains("/x-amz-json") => BodyFormat::Json,
+        Some(kind) if kind.starts_with("text/") || kind.ends_with("xml") => BodyFormat::Any,
+        // Other AWS requests are signed over their bodies.
+        Some(_) if provider == Provider::Aws => BodyFormat::Any,
         Some(kind) if kind.starts_with("multipart/") && is_read_as_form(kind, headers) => {
             match charset(headers) {
-                Charset::Other => return Err(Fault::Charset),
-                _ => Reads::Fields,
+                Charset::Other => return Err(InboundError::Charset),
+                _ => BodyFormat::Fields,
             }
         }
-        Some(_) => Reads::Nothing,
+        Some(_) => BodyFormat::Nothing,
     })
 }
 
-/// Whether some servers read the parts of a `multipart` body as fields. Uploads of
-/// another kind may come compressed, and stream on as they are.
+/// Whether some servers read the parts of a `multipart` body as fields. Other multipart
+/// uploads may be compressed, and stream unread.
 fn is_read_as_form(kind: &str, headers: &HeaderMap) -> bool {
     kind == "multipart/form-data" || !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// `type/subtype` in lower case; `None` where it is not given.
-fn media_type(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+fn media_type(headers: &HeaderMap) -> Result<Option<String>, InboundError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
     let text = value.to_str().unwrap_or("?");
     let kind = text.split(';').next().unwrap_or_default().trim();
     if kind.is_empty() {
         return Ok(None);
     }
-    // A list of types is read by its first by some servers, by its last by others.
+    // Of a list of types some servers use the first, others the last.
     let is_token = |part: &str| {
         let mark = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || mark(b))
@@ -96,7 +96,7 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     match kind.split_once('/') {
         Some((main, sub)) if is_token(main) && is_token(sub) => Ok(Some(kind.to_ascii_lowercase())),
         _ => {
-            Err(HeadFault::Header("the header `content-type` names no media type".to_owned())
+            Err(HeadError::Header("the header `content-type` names no media type".to_owned())
                 .into())
         }
     }
@@ -116,43 +116,47 @@ fn charset(headers: &HeaderMap) -> Charset {
     });
     let one = |name: &str| match name.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" => Charset::Utf8,
-        "us-ascii" | "ascii" | "iso-8859-1" | "latin1" | "windows-1252" => Charset::AsciiAlike,
+        "us-ascii" | "ascii" | "iso-8859-1" | "latin1" | "windows-1252" => Charset::AsciiCompatible,
         _ => Charset::Other,
     };
     named.map(one).max_by_key(|charset| *charset as u8).unwrap_or(Charset::Utf8)
 }
 
-/// What is judged of the body `held`.
+/// What policies see of the body `held`.
 ///
 /// # Errors
-/// See [`Fault`].
-pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<Body, Fault> {
+/// See [`InboundError`].
+pub(super) fn parse_body(
+    format: BodyFormat,
+    headers: &HeaderMap,
+    held: &Bytes,
+) -> Result<Body, InboundError> {
     if held.is_empty() {
         return Ok(Body::Empty);
     }
     let plain = match charset(headers) {
         Charset::Utf8 => true,
-        Charset::AsciiAlike => held.is_ascii(),
+        Charset::AsciiCompatible => held.is_ascii(),
         Charset::Other => false,
     };
     let text = || std::str::from_utf8(held).ok().filter(|_| plain).map(str::to_owned);
     let as_text = || text().map_or(Body::Opaque, Body::Text);
-    Ok(match reads {
-        Reads::Nothing => Body::Opaque,
-        Reads::Fields => {
+    Ok(match format {
+        BodyFormat::Nothing => Body::Opaque,
+        BodyFormat::Fields => {
             form::check_whole(headers, held)?;
             Body::Opaque
         }
-        Reads::Json | Reads::Form if !plain => return Err(Fault::Charset),
-        Reads::Json => Body::Json(parse(held)?),
-        Reads::Form => {
+        BodyFormat::Json | BodyFormat::Form if !plain => return Err(InboundError::Charset),
+        BodyFormat::Json => Body::Json(parse(held)?),
+        BodyFormat::Form => {
             check_form(held)?;
             as_text()
         }
-        Reads::Untyped => {
+        BodyFormat::Untyped => {
             check_parameters(held)?;
             match json::parse(held) {
-                // With an `&` in it, it is another thing to those who read a form.
+                // With an `&` in it, form parsers would read something else.
                 Ok(value) if looks_like_json(held) && !held.contains(&b'&') => {
                     check_members(&value)?;
                     Body::Json(value)
@@ -160,10 +164,10 @@ pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<
                 _ => as_text(),
             }
         }
-        Reads::Any if plain && looks_like_json(held) => {
+        BodyFormat::Any if plain && looks_like_json(held) => {
             json::parse(held).map_or_else(|_| as_text(), Body::Json)
         }
-        Reads::Any | Reads::Text => {
+        BodyFormat::Any | BodyFormat::Text => {
             if is_multipart(headers) {
                 form::check_whole(headers, held)?;
             }
@@ -172,24 +176,24 @@ pub(super) fn judged(reads: Reads, headers: &HeaderMap, held: &Bytes) -> Result<
     })
 }
 
-fn parse(held: &Bytes) -> Result<Json, Fault> {
-    let value = json::parse(held).map_err(|error| Fault::Json(error.to_string()))?;
+fn parse(held: &Bytes) -> Result<Json, InboundError> {
+    let value = json::parse(held).map_err(|error| InboundError::Json(error.to_string()))?;
     check_members(&value)?;
     Ok(value)
 }
 
-/// Some frameworks look for the method among the members, too.
-fn check_members(value: &Json) -> Result<(), Fault> {
+/// Some frameworks take a method override from members, too.
+fn check_members(value: &Json) -> Result<(), InboundError> {
     let name = overrides::member_in(value);
-    name.map_or(Ok(()), |name| Err(HeadFault::Override(name.to_owned()).into()))
+    name.map_or(Ok(()), |name| Err(HeadError::Override(name.to_owned()).into()))
 }
 
 /// A form is ASCII, and what it escapes is UTF-8.
-fn check_form(held: &Bytes) -> Result<(), Fault> {
+fn check_form(held: &Bytes) -> Result<(), InboundError> {
     check_parameters(held)?;
     match percent_encoding::percent_decode(held).decode_utf8() {
         Ok(_) => Ok(()),
-        Err(_) => Err(Fault::Form),
+        Err(_) => Err(InboundError::Form),
     }
 }
 
@@ -202,16 +206,16 @@ fn looks_like_json(held: &Bytes) -> bool {
 mod tests {
     use super::*;
 
-    fn judge(provider: Provider, kind: Option<&str>, body: &[u8]) -> Result<Body, Fault> {
+    fn judge(provider: Provider, kind: Option<&str>, body: &[u8]) -> Result<Body, InboundError> {
         let mut headers = HeaderMap::new();
         if let Some(kind) = kind {
             headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(kind.as_bytes()).unwrap());
         }
-        let reads = reads(provider, None, &headers)?;
-        judged(reads, &headers, &Bytes::copy_from_slice(body))
+        let format = format(provider, None, &headers)?;
+        parse_body(format, &headers, &Bytes::copy_from_slice(body))
     }
 
-    fn github(kind: &str, body: &str) -> Result<Body, Fault> {
+    fn github(kind: &str, body: &str) -> Result<Body, InboundError> {
         judge(Provider::Github, Some(kind), body.as_bytes())
     }
 
@@ -280,12 +284,12 @@ mod tests {
         for kind in ["form-data", "FORM-DATA", "related", "mixed", "x-other"] {
             let kind = format!("multipart/{kind}; boundary=b");
             assert!(
-                matches!(github(&kind, field), Err(Fault::Head(HeadFault::Override(_)))),
+                matches!(github(&kind, field), Err(InboundError::Head(HeadError::Override(_)))),
                 "{kind}"
             );
         }
         let foreign = "multipart/form-data; boundary=b; charset=utf-16";
-        assert!(matches!(github(foreign, field), Err(Fault::Charset)));
+        assert!(matches!(github(foreign, field), Err(InboundError::Charset)));
         let latin = judge(
             Provider::Github,
             Some("multipart/form-data; boundary=b; charset=latin1"),
@@ -296,10 +300,10 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            reads(Provider::Google, None, &headers).unwrap()
+            format(Provider::Google, None, &headers).unwrap()
         };
-        assert_eq!(encoded("multipart/form-data; boundary=b"), Reads::Fields);
-        assert_eq!(encoded("multipart/related; boundary=b"), Reads::Nothing);
+        assert_eq!(encoded("multipart/form-data; boundary=b"), BodyFormat::Fields);
+        assert_eq!(encoded("multipart/related; boundary=b"), BodyFormat::Nothing);
     }
 
     #[test]
@@ -307,13 +311,13 @@ mod tests {
         let read = |host, kind: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            reads(Provider::Aws, Some(host), &headers).unwrap()
+            format(Provider::Aws, Some(host), &headers).unwrap()
         };
-        assert_eq!(read("s3.us-east-1.amazonaws.com", "application/json"), Reads::Nothing);
-        assert_eq!(read("lambda.us-east-1.amazonaws.com", "image/png"), Reads::Any);
+        assert_eq!(read("s3.us-east-1.amazonaws.com", "application/json"), BodyFormat::Nothing);
+        assert_eq!(read("lambda.us-east-1.amazonaws.com", "image/png"), BodyFormat::Any);
         assert_eq!(
             read("dynamodb.us-east-1.amazonaws.com", "application/x-amz-json-1.0"),
-            Reads::Json
+            BodyFormat::Json
         );
     }
 }

@@ -1,54 +1,53 @@
 //! Pre-authenticated URLs: a provider issues them in its answers, and a request to one
 //! needs no credential. One row each.
 //!
-//! What stands in an answer may be somebody's text. So a URL counts only where
-//! it leads to a host that is the provider's alone (or to its own folder on a
-//! shared one) and bears a signature, and one to write to only in the answer to
-//! a request that asks for such.
+//! A response may contain text of others. So a URL counts only where it is on a host that is
+//! the provider's alone (or in its own folder on a shared one) and has a signature, and one
+//! to write to only in the response to a request for such a URL.
 
 use percent_encoding::percent_decode_str;
 
 use crate::action::Provider;
 
-/// A kind of such URLs.
+/// A kind of pre-authenticated URLs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PreauthenticatedUrl {
-    /// Whose answers.
+    /// The provider that issues them.
     pub provider: Provider,
-    /// Where in an answer.
+    /// Where in a response.
     pub place: Place,
-    /// In the answers to which requests.
-    asked: Asked,
-    /// Hosts of the provider's own, each with the folder that is its own there.
+    /// In the responses to which requests.
+    asked: RequestPattern,
+    /// Hosts of the provider, each with the folder that is the provider's there.
     origins: &'static [&'static str],
-    /// Parameters of the query, one of which makes it pre-authenticated; none
-    /// where every URL at this place is.
-    signs: &'static [&'static str],
-    /// What the URL is made for.
+    /// Query parameters, one of which must be present; empty where every URL at this place
+    /// is pre-authenticated.
+    signature_parameters: &'static [&'static str],
+    /// The methods that the URL allows.
     pub methods: &'static [&'static str],
 }
 
-/// Where in an answer a URL stands.
+/// Where in a response a URL is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In a header that leads on (`Location`).
+    /// In a header that clients follow (`Location`).
     Header,
     /// In the member of this name.
     Member(&'static str),
-    /// In any string: there are many names, or the client chooses them.
+    /// In any string: there are many member names, or the client chooses them.
     Anywhere,
 }
 
-/// What was asked.
+/// Which requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum RequestPattern {
     /// Anything.
     Any,
-    /// By a path that ends in one of these segments.
+    /// With a path that ends in one of these segments.
     Ending(&'static [&'static str]),
-    /// By a path or a query that names this.
+    /// With this in the path or the query.
     Naming(&'static str),
-    /// More than to read.
+    /// Any that does more than read.
     Writes,
 }
 
@@ -68,13 +67,13 @@ const CONTENTS: &[&str] = &[
     "print.print.microsoft.com",
 ];
 
-/// Where reports wait (Microsoft Graph, "reportRoot").
+/// Where reports are stored (Microsoft Graph, "reportRoot").
 const REPORTS: &[&str] = &["*.office.com"];
 
 /// Where GitHub keeps archives, assets and logs ("Download a repository
 /// archive", "Get a release asset", "Download an organization migration
 /// archive"), and what Actions leaves behind: the accounts that its meta API
-/// lists for `actions`. Anybody may open another one there.
+/// lists for `actions`. Anybody may open another account there.
 const ARCHIVES: &[&str] = &[
     "codeload.github.com",
     "*.githubusercontent.com",
@@ -109,7 +108,7 @@ const LINEARS: &[&str] = &[
     "storage.googleapis.com/public.linear.app/",
 ];
 
-/// Notion's storage: a bucket's name is one's own, in every region.
+/// Notion's storage: bucket names are unique across regions.
 const NOTIONS: &[&str] = &[
     "prod-files-secure.s3.*.amazonaws.com",
     "s3.*.amazonaws.com/secure.notion-static.com/",
@@ -144,16 +143,23 @@ const fn row(
     origins: &'static [&'static str],
     methods: &'static [&'static str],
 ) -> PreauthenticatedUrl {
-    PreauthenticatedUrl { provider, place, asked: Asked::Any, origins, signs: &[], methods }
+    PreauthenticatedUrl {
+        provider,
+        place,
+        asked: RequestPattern::Any,
+        origins,
+        signature_parameters: &[],
+        methods,
+    }
 }
 
 impl PreauthenticatedUrl {
-    const fn asked(self, asked: Asked) -> Self {
+    const fn asked(self, asked: RequestPattern) -> Self {
         Self { asked, ..self }
     }
 
-    const fn signed(self, signs: &'static [&'static str]) -> Self {
-        Self { signs, ..self }
+    const fn signed(self, signature_parameters: &'static [&'static str]) -> Self {
+        Self { signature_parameters, ..self }
     }
 }
 
@@ -162,15 +168,16 @@ static ROWS: [PreauthenticatedUrl; 16] = {
     use Provider::{Github, Google, Hubspot, Jira, Linear, Microsoft, Notion, Slack};
     [
         row(Slack, Member("upload_url"), &["files.slack.com/upload/"], &["POST", "PUT"])
-            .asked(Asked::Ending(&["files.getUploadURLExternal"])),
+            .asked(RequestPattern::Ending(&["files.getUploadURLExternal"])),
         // Ranges by PUT, GET asks how far it got, DELETE gives up.
-        row(Microsoft, Member("uploadUrl"), CONTENTS, &["PUT", "POST", "GET", "DELETE"])
-            .asked(Asked::Ending(&["createUploadSession", "upload.createSession", "$batch"])),
+        row(Microsoft, Member("uploadUrl"), CONTENTS, &["PUT", "POST", "GET", "DELETE"]).asked(
+            RequestPattern::Ending(&["createUploadSession", "upload.createSession", "$batch"]),
+        ),
         row(Microsoft, Member("@microsoft.graph.downloadUrl"), CONTENTS, DOWNLOAD),
         row(Microsoft, Member("@content.downloadUrl"), CONTENTS, DOWNLOAD),
         // Others of that name lead to pages for people, and may be anybody's.
         row(Microsoft, Member("url"), CONTENTS, DOWNLOAD)
-            .asked(Asked::Naming("thumbnails"))
+            .asked(RequestPattern::Naming("thumbnails"))
             .signed(&["tempauth", "access_token"]),
         // `302` to a content, `202` to where a copy's progress is told.
         row(Microsoft, Header, CONTENTS, DOWNLOAD),
@@ -179,10 +186,10 @@ static ROWS: [PreauthenticatedUrl; 16] = {
         // Files of private repositories (`download_url`).
         row(Github, Anywhere, &["raw.githubusercontent.com"], DOWNLOAD).signed(&["token"]),
         row(Jira, Header, &["api.media.atlassian.com", "media-cdn.atlassian.com"], DOWNLOAD),
-        row(Linear, Member("uploadUrl"), LINEARS, &["PUT"]).asked(Asked::Writes),
+        row(Linear, Member("uploadUrl"), LINEARS, &["PUT"]).asked(RequestPattern::Writes),
         // Whoever asks by GraphQL names the members of the answer.
         row(Linear, Anywhere, LINEARS, &["PUT", "GET", "HEAD"])
-            .asked(Asked::Writes)
+            .asked(RequestPattern::Writes)
             .signed(SIGNATURES),
         row(Linear, Anywhere, LINEARS, DOWNLOAD).signed(SIGNATURES),
         row(Notion, Anywhere, NOTIONS, DOWNLOAD).signed(SIGNATURES),
@@ -193,18 +200,18 @@ static ROWS: [PreauthenticatedUrl; 16] = {
 };
 
 impl PreauthenticatedUrl {
-    /// Whether it stands in the answer to a request for `path`, which only reads
-    /// or does more.
+    /// Whether it may be in the response to a request for `path`; `is_read` where that only
+    /// reads.
     fn answers(&self, path: &str, query: &[(String, String)], is_read: bool) -> bool {
         match self.asked {
-            Asked::Any => true,
-            Asked::Writes => !is_read,
-            Asked::Naming(name) => {
+            RequestPattern::Any => true,
+            RequestPattern::Writes => !is_read,
+            RequestPattern::Naming(name) => {
                 let is_name = |segment: &str| segment.eq_ignore_ascii_case(name);
                 path.split('/').any(is_name)
                     || query.iter().any(|(_, value)| value.split([',', '(']).any(is_name))
             }
-            Asked::Ending(names) => {
+            RequestPattern::Ending(names) => {
                 let path = path.trim_end_matches('/').trim_end_matches("()");
                 let last = path.rsplit('/').next().unwrap_or_default();
                 names.iter().any(|name| is_called(last, name))
@@ -214,29 +221,29 @@ impl PreauthenticatedUrl {
 
     /// Whether `url` is one of these, at the vendor's own host.
     #[must_use]
-    pub fn leads(&self, url: &str) -> bool {
-        vendors(url).is_some_and(|(host, target)| {
-            self.folders(|pattern| fits(pattern, host)).any(|folder| self.takes(folder, target))
+    pub fn matches(&self, url: &str) -> bool {
+        split_https_url(url).is_some_and(|(host, target)| {
+            self.folders(|pattern| host_matches(pattern, host))
+                .any(|folder| self.takes(folder, target))
         })
     }
 
-    /// Whether `target` (path and query) is one of these, at what stands in place
-    /// of the host that the configuration calls `name`.
+    /// Whether `target` (path and query) is one of these, at the override of the host `name`.
     #[must_use]
-    pub fn leads_at(&self, name: &str, target: &str) -> bool {
-        self.folders(|pattern| pattern == name || fits(pattern, name))
+    pub fn matches_at(&self, name: &str, target: &str) -> bool {
+        self.folders(|pattern| pattern == name || host_matches(pattern, name))
             .any(|folder| self.takes(folder, target))
     }
 
-    /// The same, at what stands in place of every host.
+    /// The same, at the upstream that replaces every host.
     #[must_use]
-    pub fn leads_at_all(&self, target: &str) -> bool {
+    pub fn matches_anywhere(&self, target: &str) -> bool {
         matches!(self.place, Place::Member(_))
             && self.folders(|_| true).any(|folder| self.takes(folder, target))
     }
 
     fn folders(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
-        let origins = self.origins.iter().map(|origin| parted(origin));
+        let origins = self.origins.iter().map(|origin| split_origin(origin));
         origins.filter(move |(host, _)| is_meant(host)).map(|(_, folder)| folder)
     }
 
@@ -244,14 +251,16 @@ impl PreauthenticatedUrl {
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-        let is_below = || path.starts_with(folder) && !climbs(path);
+        let is_below = || path.starts_with(folder) && !may_leave_folder(path);
         (folder.is_empty() || is_below())
-            && (self.signs.is_empty()
-                || names.any(|name| self.signs.iter().any(|sign| name.eq_ignore_ascii_case(sign))))
+            && (self.signature_parameters.is_empty()
+                || names.any(|name| {
+                    self.signature_parameters.iter().any(|sign| name.eq_ignore_ascii_case(sign))
+                }))
     }
 }
 
-/// The rows for the answer to a request for `path`, which only reads or does more.
+/// The rows for the response to a request for `path`; `is_read` where that only reads.
 #[must_use]
 pub fn in_answer(
     provider: Provider,
@@ -261,7 +270,7 @@ pub fn in_answer(
     rows(provider).filter(|row| row.answers(path, query, is_read)).collect()
 }
 
-/// The rows for the answers of `provider`.
+/// The rows of `provider`.
 pub fn rows(provider: Provider) -> impl Iterator<Item = &'static PreauthenticatedUrl> {
     ROWS.iter().filter(move |row| row.provider == provider)
 }
@@ -272,31 +281,31 @@ pub fn are_in_bodies(provider: Provider) -> bool {
     rows(provider).any(|row| row.place != Place::Header)
 }
 
-/// Whether any may stand anywhere in bodies of `provider`.
+/// Whether any may be in any string in bodies of `provider`.
 #[must_use]
 pub fn are_anywhere(provider: Provider) -> bool {
     rows(provider).any(|row| row.place == Place::Anywhere)
 }
 
-/// Whether it has to be known if a request to `provider` only reads.
+/// Whether the rows of `provider` depend on whether a request only reads.
 #[must_use]
 pub fn asks_whether_it_reads(provider: Provider) -> bool {
-    rows(provider).any(|row| row.asked == Asked::Writes)
+    rows(provider).any(|row| row.asked == RequestPattern::Writes)
 }
 
 /// Whether `url` is pre-authenticated by `provider`, at the vendor's own host.
 #[must_use]
-pub fn leads(provider: Provider, url: &str) -> bool {
-    rows(provider).any(|row| row.leads(url))
+pub fn is_preauthenticated(provider: Provider, url: &str) -> bool {
+    rows(provider).any(|row| row.matches(url))
 }
 
 /// Every host of the table for `provider`, as patterns.
 pub(super) fn hosts(provider: Provider) -> impl Iterator<Item = &'static str> {
-    rows(provider).flat_map(|row| row.origins.iter().map(|origin| parted(origin).0))
+    rows(provider).flat_map(|row| row.origins.iter().map(|origin| split_origin(origin).0))
 }
 
 /// The host, and the folder with its leading slash.
-fn parted(origin: &'static str) -> (&'static str, &'static str) {
+fn split_origin(origin: &'static str) -> (&'static str, &'static str) {
     origin.find('/').map_or((origin, ""), |at| origin.split_at(at))
 }
 
@@ -309,17 +318,17 @@ fn is_called(segment: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a path may leave its folder: on some server, or already in the client,
-/// which resolves dots (RFC 3986, section 5.2.4) and may drop tabs and line ends before
+/// Whether a path may leave its folder: on some server, or already in the client, which
+/// resolves dot segments (RFC 3986, section 5.2.4) and may drop tabs and line ends before
 /// it does (WHATWG URL, section 4.4).
-pub(super) fn climbs(path: &str) -> bool {
+pub(super) fn may_leave_folder(path: &str) -> bool {
     let path = percent_decode_str(path).decode_utf8_lossy();
     path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
         || path.contains(|c: char| c.is_ascii_control())
 }
 
 /// The host of an `https` URL on its own port, and what follows it.
-pub(super) fn vendors(url: &str) -> Option<(&str, &str)> {
+pub(super) fn split_https_url(url: &str) -> Option<(&str, &str)> {
     let (start, rest) = url.split_at_checked("https://".len())?;
     if !start.eq_ignore_ascii_case("https://") {
         return None;
@@ -333,7 +342,7 @@ pub(super) fn vendors(url: &str) -> Option<(&str, &str)> {
 
 /// Whether `host` is named by `pattern`: itself, `*.` and what it ends in, or
 /// with a `*` for one label in the middle.
-pub(super) fn fits(pattern: &str, host: &str) -> bool {
+pub(super) fn host_matches(pattern: &str, host: &str) -> bool {
     let Some((start, end)) = pattern.split_once('*') else { return host == pattern };
     let inner = host.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
     inner.is_some_and(|inner| !inner.is_empty() && (start.is_empty() || !inner.contains('.')))
@@ -424,7 +433,7 @@ mod tests {
             (Google, "https://lh3.googleusercontent.com/drive-storage/x=s220", true),
             (Google, "https://1.2.3.4.bc.googleusercontent.com/x", false),
         ] {
-            assert_eq!(leads(provider, url), own, "{url}");
+            assert_eq!(is_preauthenticated(provider, url), own, "{url}");
         }
     }
 
@@ -470,7 +479,7 @@ mod tests {
             row.methods.iter().any(|method| !DOWNLOAD.contains(method))
         };
         for row in ROWS.iter().filter(writes) {
-            assert_ne!(row.asked, Asked::Any, "{row:?}");
+            assert_ne!(row.asked, RequestPattern::Any, "{row:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The way of a REST request.
+//! The REST proxy: identifies, decides, forwards and rewrites.
 
 mod authenticate;
 mod outcome;
@@ -22,20 +22,20 @@ use self::outcome::OutcomeRecorder;
 use super::aws::{self, SignedChunks};
 use super::credentials::{self, Credential};
 use super::head;
-use super::hosts::Hosts;
+use super::hosts::HostOverrides;
 use super::identify::{self, Identified};
-use super::inbound::{Fault, Inbound, Limits};
-use super::media::Answer;
+use super::inbound::{Inbound, InboundError, Limits};
+use super::media::ExpectedBody;
 use super::mock;
 use super::reply::{self, Dialect};
-use super::rewrite::{Rewriter, Ways};
+use super::rewrite::{Rewriter, UrlMappings};
 use super::route::Upstream;
-use super::upstream::{Exit, Origin, Outgoing, UpstreamError};
+use super::upstream::{Origin, Outgoing, UpstreamClient, UpstreamError};
 use super::{media, preauthenticated_urls, ticket};
 use crate::action::{Action, Agent, Malformed, Provider, Target, Transport};
 use crate::gate::refusals::Refusals;
 use crate::gate::{Gate, Permit, Receipt};
-use crate::head::HeadFault;
+use crate::head::HeadError;
 use crate::intent;
 use crate::net::Body;
 use crate::net::body::HoldError;
@@ -45,75 +45,74 @@ use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
 use crate::store::directory::{Directory, Holder};
 
-/// What is particular to one provider, by configuration.
+/// The configuration of one provider.
 #[derive(Debug)]
-pub struct Site {
-    ways: Arc<Ways>,
-    /// In place of the vendor's hosts.
+pub struct ProviderConfig {
+    mappings: Arc<UrlMappings>,
+    /// Replaces the vendor's hosts.
     pub upstream: Option<Upstream>,
-    /// In place of single hosts of the vendor's; these come first.
-    pub hosts: Hosts,
-    /// Where clients see the provider's own listener.
+    /// Replace single hosts of the vendor; these take precedence.
+    pub hosts: HostOverrides,
+    /// The public URL of the provider's own listener.
     pub public_url: Option<Upstream>,
-    /// The credential that the gate puts in.
+    /// The credential that the gate injects.
     pub credential: Option<Credential>,
 }
 
-impl Site {
-    /// A provider whose hosts are where `hosts` and `upstream` say, and else the
-    /// vendor's.
+impl ProviderConfig {
+    /// A provider at `hosts` and `upstream`, and otherwise at the vendor's hosts.
     #[must_use]
-    pub fn new(provider: Provider, hosts: Hosts, upstream: Option<Upstream>) -> Self {
-        let ways = Arc::new(Ways::new(provider, &hosts, upstream.as_ref()));
-        Self { ways, upstream, hosts, public_url: None, credential: None }
+    pub fn new(provider: Provider, hosts: HostOverrides, upstream: Option<Upstream>) -> Self {
+        let mappings = Arc::new(UrlMappings::new(provider, &hosts, upstream.as_ref()));
+        Self { mappings, upstream, hosts, public_url: None, credential: None }
     }
 
-    /// A provider in test mode, which is where its mocks say that they are.
+    /// A provider in test mode, at the host that its mocks use.
     #[must_use]
     pub fn mocked(provider: Provider) -> Self {
-        Self::new(provider, Hosts::default(), mock::site(provider))
+        Self::new(provider, HostOverrides::default(), mock::upstream(provider))
     }
 }
 
 /// The REST proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Decides, by the gate's own policy where the agent has none.
+    /// Decides; the gate's own policy applies where the agent has none.
     pub gate: Gate,
-    /// The policies of agents.
+    /// The agents' policies.
     pub catalog: Arc<PolicyCatalog>,
-    /// Who may ask.
+    /// The agents' keys.
     pub directory: Arc<Directory>,
-    /// The way out; `None` in test mode, where nothing is sent to a provider.
-    pub exit: Option<Exit>,
-    /// Where clients see the gate; `None` where they see it as they name it.
+    /// Sends to providers; `None` in test mode.
+    pub upstream_client: Option<UpstreamClient>,
+    /// The gate's public URL; `None` where it is the host that the client names.
     pub public_url: Option<Upstream>,
     /// By provider.
-    pub sites: ArcSwap<HashMap<Provider, Site>>,
+    pub configs: ArcSwap<HashMap<Provider, ProviderConfig>>,
     /// Limits of a request's body.
     pub limits: ArcSwap<Limits>,
-    /// Where bodies are held.
+    /// The memory budget for request bodies.
     pub request_memory: MemoryBudget,
-    /// Where answers are.
+    /// The memory budget for responses.
     pub answer_memory: MemoryBudget,
-    /// This run, in the log.
+    /// The session id of this run, in the log.
     pub session: Arc<str>,
-    /// Requests without a valid key, or that cannot be read.
+    /// Records requests without a valid key, and malformed ones.
     pub refusals: Refusals,
 }
 
-/// What is rare stands aside: a future is moved with all that it may ever hold.
-type Rare<'r> = BoxFuture<'r, Response<Body>>;
+/// Boxed, to keep rare paths out of the size of the common future.
+type BoxedResponse<'r> = BoxFuture<'r, Response<Body>>;
 
-/// A request on its way, as far as it was read before it is decided.
-struct Read {
+/// A parsed request, before the decision.
+struct PreparedRequest {
     action: Arc<Action>,
     outgoing: Outgoing,
 }
 
 impl Proxy {
-    /// Answers a request for `provider`, whose path below `base` (where the
-    /// provider begins) is `path`, both as the client wrote them.
+    /// Handles a request for `provider` with `path` below `base`, both as the client wrote
+    /// them.
     pub async fn answer(
         &self,
         provider: Provider,
@@ -128,13 +127,13 @@ impl Proxy {
         }
         let dialect = Dialect::of(provider, path, parts);
         let asked = (provider, dialect);
-        // Whose request it is comes first: strangers learn nothing else.
+        // Identification comes first: unauthenticated clients learn nothing else.
         let who = match identify::agent(provider, parts, &self.directory) {
             Ok(who) => who,
             Err(_) => return self.refuse_unauthenticated(asked, peer.ip()).await,
         };
-        let proven = match self.prove(&who, peer.ip(), parts, body).await {
-            Ok(proven) => proven,
+        let authenticated = match self.authenticate(&who, peer.ip(), parts, body).await {
+            Ok(authenticated) => authenticated,
             Err(AuthenticationError::Unidentified) => {
                 return self.refuse_unauthenticated(asked, peer.ip()).await;
             }
@@ -145,20 +144,20 @@ impl Proxy {
         let gate = self.gate_for(&who.agent);
         let Some(base) = base else {
             let fault =
-                HeadFault::Header("the header `host` does not name a host".to_owned()).into();
-            return self.refuse_faulty(&gate, &who.agent, asked, parts, fault).await;
+                HeadError::Header("the header `host` does not name a host".to_owned()).into();
+            return self.refuse_malformed(&gate, &who.agent, asked, parts, fault).await;
         };
         if provider == Provider::Aws && self.names_bucket(parts) {
             let told = "the bucket stands in the host's name: address it by path (boto3: \
                 s3={'addressing_style': 'path'}; AWS SDK for JavaScript: forcePathStyle)";
-            let fault = HeadFault::Header(told.to_owned()).into();
-            return self.refuse_faulty(&gate, &who.agent, asked, parts, fault).await;
+            let fault = HeadError::Header(told.to_owned()).into();
+            return self.refuse_malformed(&gate, &who.agent, asked, parts, fault).await;
         }
-        let answer = asked_for(provider, path, parts);
-        let read = match self.read(&who, (provider, path), parts, proven).await {
+        let answer = expected_body(provider, path, parts);
+        let read = match self.read(&who, (provider, path), parts, authenticated).await {
             Ok(read) => read,
             Err(fault) => {
-                return self.refuse_faulty(&gate, &who.agent, asked, parts, fault).await;
+                return self.refuse_malformed(&gate, &who.agent, asked, parts, fault).await;
             }
         };
         let holder = Holder { agent: who.agent, key_id: who.key_id };
@@ -166,14 +165,14 @@ impl Proxy {
         self.decide_and_forward(gate, read, (rewriter, dialect)).await
     }
 
-    /// Decided and recorded, or refused.
+    /// Decides and records the request, and forwards or refuses it.
     async fn decide_and_forward(
         &self,
         gate: Gate,
-        read: Read,
+        read: PreparedRequest,
         (rewriter, dialect): (Option<Rewriter>, Dialect),
     ) -> Response<Body> {
-        let Read { action, outgoing } = read;
+        let PreparedRequest { action, outgoing } = read;
         let method = outgoing.method().clone();
         let permit = match gate.admit(Arc::clone(&action), outgoing).await {
             Ok(permit) => permit,
@@ -201,23 +200,23 @@ impl Proxy {
         }
     }
 
-    /// Who answered, and the answer.
+    /// Sends the request; returns the receipt, and the origin with its response.
     async fn forward(
         &self,
         action: Arc<Action>,
         permit: Permit<Outgoing>,
     ) -> (Receipt, Result<(Origin, Response<Body>), UpstreamError>) {
-        let Some(exit) = &self.exit else {
+        let Some(upstream_client) = &self.upstream_client else {
             let (outgoing, receipt) = permit.redeem();
             outgoing.drain().await;
             let mut response = mock::answer(&action);
             reply::mark_admitted(response.headers_mut(), &receipt);
-            // A mock's URLs lead back, as the provider's would.
+            // URLs in mock responses are rewritten like the provider's.
             return (receipt, Ok((Origin::of_mock(), response)));
         };
-        // The tree that was judged may be many times as large as what is sent.
+        // The parsed body may be many times as large as the bytes.
         drop(action);
-        let (receipt, origin, answer) = exit.send(permit).await;
+        let (receipt, origin, answer) = upstream_client.send(permit).await;
         let answer = answer.map(|mut response| {
             let headers = std::mem::take(response.headers_mut());
             *response.headers_mut() = head::answered(headers);
@@ -227,90 +226,93 @@ impl Proxy {
         (receipt, answer)
     }
 
-    /// Where it goes, and with whose credential.
+    /// Determines the destination and the credential.
     fn prepare(
         &self,
         who: &Identified,
         inbound: Inbound,
         chunks: Option<Box<SignedChunks>>,
-    ) -> Result<Read, Fault> {
+    ) -> Result<PreparedRequest, InboundError> {
         let Inbound { judged, path, query, mut headers, mut body, held } = inbound;
-        let uri = match self.exit {
+        let uri = match self.upstream_client {
             None => http::Uri::default(),
             Some(_) => {
                 let provider = judged.provider;
-                let sites = self.sites.load();
-                let site = sites.get(&provider);
-                let one = judged.host.as_deref().zip(site);
-                let one = one.and_then(|(host, site)| site.hosts.place_of(host));
-                let upstream = one.or_else(|| site?.upstream.as_ref());
+                let configs = self.configs.load();
+                let config = configs.get(&provider);
+                let one = judged.host.as_deref().zip(config);
+                let one = one.and_then(|(host, config)| config.hosts.upstream_for(host));
+                let upstream = one.or_else(|| config?.upstream.as_ref());
                 let upstream = match (upstream, &judged.host) {
                     (Some(configured), _) => Cow::Borrowed(configured),
                     (None, Some(host)) => {
-                        Cow::Owned(Upstream::vendor(host).ok_or(HeadFault::Target)?)
+                        Cow::Owned(Upstream::vendor(host).ok_or(HeadError::Target)?)
                     }
-                    (None, None) => return Err(Fault::NoUpstream(provider.as_str())),
+                    (None, None) => return Err(InboundError::NoUpstream(provider.as_str())),
                 };
-                let uri = upstream.uri(&path, query.as_deref()).ok_or(HeadFault::Target)?;
+                let uri = upstream.uri(&path, query.as_deref()).ok_or(HeadError::Target)?;
                 if provider == Provider::Aws {
                     headers.remove(COOKIE);
                     let scope = who.claim.as_deref().map(aws::Claim::scope);
                     let scope = aws::scope_at(judged.host.as_deref().unwrap_or_default(), scope);
                     let (method, held) = (judged.method.as_str(), held.as_deref());
                     let unsigned = aws::Unsigned { scope, method, uri: &uri, held };
-                    let goes = aws::sign(&unsigned, &mut headers).map_err(Fault::CannotSign)?;
+                    let outgoing_chain =
+                        aws::sign(&unsigned, &mut headers).map_err(InboundError::SigningError)?;
                     if let Some(chunks) = chunks {
-                        body = chunks.signed_anew(body, goes, self.limits.load().max_body);
+                        body =
+                            chunks.signed_anew(body, outgoing_chain, self.limits.load().max_body);
                     }
                 } else {
-                    let credential = site.and_then(|site| site.credential.as_ref());
-                    let in_place = who.in_credentials_place;
+                    let credential = config.and_then(|config| config.credential.as_ref());
+                    let in_place = who.replaces_credential;
                     credentials::apply(provider, credential, in_place, &mut headers)?;
                 }
                 uri
             }
         };
-        // INVARIANT (method): it was one of HTTP's own when it was read.
-        let method = judged.method.parse().map_err(|_| HeadFault::Target)?;
+        // INVARIANT (method): it was parsed from a valid HTTP method.
+        let method = judged.method.parse().map_err(|_| HeadError::Target)?;
         let outgoing = Outgoing::new(method, uri, headers, body);
         let action = self.action(&who.agent, Target::Http(judged));
-        Ok(Read { action, outgoing })
+        Ok(PreparedRequest { action, outgoing })
     }
 
-    /// Where the provider begins, as the client sees it; `None` where the client
-    /// names no host.
+    /// The provider's base URL as the client sees it; `None` where the client names no
+    /// host.
     fn base(&self, provider: Provider, parts: &Parts, below: &str) -> Option<String> {
-        let sites = self.sites.load();
+        let configs = self.configs.load();
         let public = match below {
-            "" => sites.get(&provider).and_then(|site| site.public_url.as_ref()),
+            "" => configs.get(&provider).and_then(|config| config.public_url.as_ref()),
             _ => self.public_url.as_ref(),
         };
         if let Some(public) = public {
             return Some(format!("{}{below}", public.origin()));
         }
-        let host = asked_at(parts)?;
+        let host = requested_host(parts)?;
         (!host.as_str().contains('@')).then(|| ["http://", host.as_str(), below].concat())
     }
 
     /// See [`aws::names_bucket`].
     fn names_bucket(&self, parts: &Parts) -> bool {
-        let sites = self.sites.load();
-        let site = sites.get(&Provider::Aws).and_then(|site| site.public_url.as_ref());
-        let own: Vec<&str> = site.into_iter().chain(&self.public_url).map(Upstream::host).collect();
-        asked_at(parts).is_some_and(|host| aws::names_bucket(host.host(), &own))
+        let configs = self.configs.load();
+        let config = configs.get(&Provider::Aws).and_then(|config| config.public_url.as_ref());
+        let own: Vec<&str> =
+            config.into_iter().chain(&self.public_url).map(Upstream::host).collect();
+        requested_host(parts).is_some_and(|host| aws::names_bucket(host.host(), &own))
     }
 
-    /// What rewrites the answer, where it has to be.
+    /// The rewriter for the response, where one is needed.
     fn rewriter(
         &self,
         holder: Holder,
         action: &Action,
         base: &str,
-        answer: Answer,
+        answer: ExpectedBody,
     ) -> Option<Rewriter> {
         let Target::Http(request) = &action.target else { return None };
         let provider = request.provider;
-        // What AWS answers leads nowhere else.
+        // Responses of AWS contain no URLs to rewrite.
         if provider == Provider::Aws {
             return None;
         }
@@ -320,15 +322,15 @@ impl Proxy {
             preauthenticated_urls::in_answer(provider, (&request.path, &request.query), is_read);
         let budget = self.answer_memory.for_sender(&holder.agent.id);
         let signer = self.signer(holder, provider, base, (&request.path, rows));
-        let ways = self.ways(provider);
-        Some(Rewriter::new(provider, ways, base, signer, answer).counted(budget))
+        let mappings = self.mappings(provider);
+        Some(Rewriter::new(provider, mappings, base, signer, answer).counted(budget))
     }
 
-    fn ways(&self, provider: Provider) -> Arc<Ways> {
-        let sites = self.sites.load();
-        let site = sites.get(&provider);
-        let vendors = || Arc::new(Ways::new(provider, &Hosts::default(), None));
-        site.map_or_else(vendors, |site| Arc::clone(&site.ways))
+    fn mappings(&self, provider: Provider) -> Arc<UrlMappings> {
+        let configs = self.configs.load();
+        let config = configs.get(&provider);
+        let vendors = || Arc::new(UrlMappings::new(provider, &HostOverrides::default(), None));
+        config.map_or_else(vendors, |config| Arc::clone(&config.mappings))
     }
 
     /// The gate under the agent's own policy, where it has one.
@@ -342,28 +344,28 @@ impl Proxy {
     fn action(&self, agent: &AgentRecord, target: Target) -> Arc<Action> {
         Arc::new(Action {
             at: jiff::Timestamp::now(),
-            agent: named(agent),
+            agent: action_agent(agent),
             session: Arc::clone(&self.session),
             transport: Transport::Rest,
             target,
         })
     }
 
-    /// A request that cannot be read is refused by the same pipeline as any other.
-    fn refuse_faulty<'r>(
+    /// Refuses a malformed request, through the same pipeline as any other.
+    fn refuse_malformed<'r>(
         &'r self,
         gate: &'r Gate,
         agent: &AgentRecord,
         (provider, dialect): (Provider, Dialect),
         parts: &Parts,
-        fault: Fault,
-    ) -> Rare<'r> {
+        fault: InboundError,
+    ) -> BoxedResponse<'r> {
         let method = parts.method.as_str();
         let flawed = Malformed::ambiguous(provider.as_str(), method, fault.to_string());
-        let agent = named(agent);
+        let agent = action_agent(agent);
         Box::pin(async move {
             let row = self.refusals.faulty_under(gate, agent, flawed).await;
-            reply::faulty(dialect, &fault, row.as_deref())
+            reply::malformed(dialect, &fault, row.as_deref())
         })
     }
 
@@ -371,49 +373,49 @@ impl Proxy {
         &self,
         (provider, dialect): (Provider, Dialect),
         source: IpAddr,
-    ) -> Rare<'_> {
+    ) -> BoxedResponse<'_> {
         Box::pin(async move {
-            let row = self.stranger_row(provider, source).await;
-            // The same words for no key and a wrong one.
+            let row = self.record_unauthenticated(provider, source).await;
+            // The same message for a missing and a wrong key.
             let detail = "Missing or invalid agent key (header X-Agent-Key)";
             let body = json!({ "error": "unauthorized", "detail": detail });
             reply::answer(dialect, StatusCode::UNAUTHORIZED, body, row.as_deref())
         })
     }
 
-    /// Whose body it is remains unknown, so the row is a stranger's; that it is too
-    /// large anybody may know.
+    /// Refuses a request whose body could not be held, so that its signature was not verified:
+    /// it is recorded as unauthenticated.
     fn refuse_unheld(
         &self,
         (provider, dialect): (Provider, Dialect),
         source: IpAddr,
         error: HoldError,
-    ) -> Rare<'_> {
+    ) -> BoxedResponse<'_> {
         Box::pin(async move {
-            let row = self.stranger_row(provider, source).await;
-            reply::faulty(dialect, &Fault::Body(error), row.as_deref())
+            let row = self.record_unauthenticated(provider, source).await;
+            reply::malformed(dialect, &InboundError::Body(error), row.as_deref())
         })
     }
 
-    /// The row of a request that bears neither a valid key nor a seal.
-    async fn stranger_row(&self, provider: Provider, source: IpAddr) -> Option<String> {
+    /// Records a request with neither a valid key nor a valid signed path.
+    async fn record_unauthenticated(&self, provider: Provider, source: IpAddr) -> Option<String> {
         self.refusals.unauthenticated(provider.as_str(), source, "no valid agent key").await
     }
 }
 
-/// What the answer is asked for as. Unless it is a file, it has to be read, and so
-/// must come whole and as it is.
-fn asked_for(provider: Provider, path: &str, parts: &mut Parts) -> Answer {
+/// The kind of body expected. Unless it is a file, the response has to be read, so it is
+/// requested whole and without content encoding.
+fn expected_body(provider: Provider, path: &str, parts: &mut Parts) -> ExpectedBody {
     let Parts { method, uri, headers, .. } = &parts;
     let answer = match provider {
-        Provider::Aws => Answer::File,
+        Provider::Aws => ExpectedBody::File,
         _ => media::answer(provider, method, path, uri, headers),
     };
-    if answer == Answer::File {
+    if answer == ExpectedBody::File {
         return answer;
     }
     parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    // A part of a text could hold a URL that nobody can recognise.
+    // A range could contain part of a URL, which cannot be recognized.
     if preauthenticated_urls::are_in_bodies(provider) {
         parts.headers.remove(RANGE);
         parts.headers.remove(IF_RANGE);
@@ -421,13 +423,13 @@ fn asked_for(provider: Provider, path: &str, parts: &mut Parts) -> Answer {
     answer
 }
 
-/// The agent, as actions have it.
-fn named(agent: &AgentRecord) -> Agent {
+/// The agent of an action.
+fn action_agent(agent: &AgentRecord) -> Agent {
     Agent { name: Arc::clone(&agent.name), bound_to: agent.provider }
 }
 
 /// The host that the client names.
-fn asked_at(parts: &Parts) -> Option<Authority> {
+fn requested_host(parts: &Parts) -> Option<Authority> {
     match parts.headers.get(HOST) {
         Some(host) => host.to_str().ok()?.parse().ok(),
         None => parts.uri.authority().cloned(),

@@ -1,5 +1,5 @@
-//! What the gate itself answers: a status, a body that scripts and SDKs know, and
-//! the id of the row in the log.
+//! The gate's own responses: a status, a body that scripts and SDKs understand, and the id
+//! of the row in the log.
 
 mod aws;
 mod dialect;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use self::aws::cbor;
 pub use self::dialect::Dialect;
-use super::inbound::Fault;
+use super::inbound::InboundError;
 use super::upstream::UpstreamError;
 use crate::action::Action;
 use crate::decision_headers;
@@ -25,8 +25,7 @@ use crate::verdict::{Denial, Reason, Stage};
 /// Characters of a reason on the status line.
 const MAX_PHRASE: usize = 200;
 
-/// An answer of the gate's own. `body` is an object, with what is wrong in `reason` or
-/// `detail`.
+/// A response of the gate. `body` is an object with the reason in `reason` or `detail`.
 #[must_use]
 pub fn answer(
     dialect: Dialect,
@@ -52,8 +51,8 @@ pub fn answer(
     response
 }
 
-/// Why, on the status line: Google's SDK for Python and Slack's for JavaScript show that
-/// and nothing of the body.
+/// The reason phrase of the status line: Google's SDK for Python and Slack's for JavaScript
+/// show that, and nothing of the body.
 fn phrase(body: &Map<String, Value>) -> Option<ReasonPhrase> {
     let why = body.get("reason").or_else(|| body.get("detail"))?.as_str()?;
     let plain = |letter: char| if matches!(letter, ' '..='~') { letter } else { '?' };
@@ -61,7 +60,7 @@ fn phrase(body: &Map<String, Value>) -> Option<ReasonPhrase> {
     phrase.into_bytes().try_into().ok()
 }
 
-/// Headers that keep browsers from making anything of an answer of the gate's.
+/// Adds headers that keep browsers from interpreting a response of the gate.
 pub fn protect(headers: &mut HeaderMap) {
     const HEADERS: [(&str, &str); 5] = [
         ("x-content-type-options", "nosniff"),
@@ -77,20 +76,24 @@ pub fn protect(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, never);
 }
 
-/// Says which row an answer to an admitted request belongs to, and what is left of
-/// the limit that is nearest to being used up.
+/// Adds the id of the request's row in the log, and what is left of the limit that is
+/// nearest to being used up.
 pub fn mark_admitted(headers: &mut HeaderMap, receipt: &Receipt) {
     decision_headers::row(headers, receipt.request_id());
     decision_headers::quota(headers, receipt.quota().as_ref());
 }
 
-/// The answer to a request that cannot be read for certain.
+/// The response to a request that cannot be parsed unambiguously.
 #[must_use]
-pub fn faulty(dialect: Dialect, fault: &Fault, request_id: Option<&str>) -> Response<Body> {
+pub fn malformed(
+    dialect: Dialect,
+    fault: &InboundError,
+    request_id: Option<&str>,
+) -> Response<Body> {
     let (status, code) = fault.answer();
     let body = json!({ "error": code, "detail": fault.to_string() });
     let mut response = answer(dialect, status, body, request_id);
-    if matches!(fault, Fault::Body(HoldError::NoMemory)) {
+    if matches!(fault, InboundError::Body(HoldError::NoMemory)) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -100,7 +103,7 @@ pub fn faulty(dialect: Dialect, fault: &Fault, request_id: Option<&str>) -> Resp
     response
 }
 
-/// The answer to an admitted request that upstream gave none to.
+/// The response to an admitted request that upstream did not answer.
 #[must_use]
 pub fn failed(dialect: Dialect, error: &UpstreamError, receipt: &Receipt) -> Response<Body> {
     let code = match error.cause {
@@ -114,7 +117,7 @@ pub fn failed(dialect: Dialect, error: &UpstreamError, receipt: &Receipt) -> Res
     response
 }
 
-/// The answer to a refused request.
+/// The response to a refused request.
 #[must_use]
 pub fn denied(dialect: Dialect, action: &Action, denial: &Denial) -> Response<Body> {
     let verdict = &denial.verdict;
@@ -126,7 +129,7 @@ pub fn denied(dialect: Dialect, action: &Action, denial: &Denial) -> Response<Bo
             let seconds = full.retry_after.map(decision_headers::seconds);
             let body = json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds });
             let mut response = answer(StatusCode::TOO_MANY_REQUESTS, body);
-            // What never passes must not be tried again and again.
+            // What can never pass must not be retried.
             if let Some(seconds) = seconds {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             }

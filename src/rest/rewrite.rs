@@ -1,8 +1,8 @@
-//! Absolute URLs in answers that would lead the client around the gate: they
-//! are made to lead back through it. Nothing else of an answer changes by a byte.
+//! Rewrites absolute URLs in responses that would let the client bypass the gate, so that
+//! they lead through it. No other byte of a response changes.
 //!
-//! A small answer that told its length is held where memory allows, so that it can tell
-//! it again; all others are looked at while they stream, whatever their size.
+//! A small response with a `Content-Length` is held in memory, where the budget allows, so
+//! that its new length is known; all others are scanned as they stream.
 
 mod rules;
 mod scan;
@@ -21,9 +21,9 @@ use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::json;
 
 use self::rules::Rules;
-pub use self::rules::Ways;
+pub use self::rules::UrlMappings;
 use self::scan::{Edit, Scanner};
-use super::media::Answer;
+use super::media::ExpectedBody;
 use super::preauthenticated_urls;
 use super::reply::{self, Dialect};
 use super::ticket::Signer;
@@ -34,12 +34,11 @@ use crate::net::Body;
 use crate::net::body::{Begun, Held};
 use crate::net::memory::SenderBudget;
 
-/// The largest answer that is held, in bytes; larger ones lose their
-/// `Content-Length`.
+/// The largest response that is held, in bytes; larger ones lose their `Content-Length`.
 pub const MAX_HELD: usize = 1 << 20;
 
-/// Headers that hold one URL, which leads on.
-const LEADS_ON: [HeaderName; 5] = [
+/// Headers that hold one URL, which clients follow.
+const URL_HEADERS: [HeaderName; 5] = [
     LOCATION,
     CONTENT_LOCATION,
     HeaderName::from_static("operation-location"),
@@ -47,64 +46,72 @@ const LEADS_ON: [HeaderName; 5] = [
     HeaderName::from_static("x-goog-upload-control-url"),
 ];
 
-/// Headers that say what the bytes were before any of them changed. An `ETag`
-/// stays: it names a state at the provider, and goes back there in `If-Match`.
-const OF_THE_BYTES: [&str; 5] =
+/// Digests of the body, invalid once it changes. An `ETag` stays: it names a version at the
+/// provider, and goes back there in `If-Match`.
+const DIGEST_HEADERS: [&str; 5] =
     ["content-md5", "digest", "content-digest", "repr-digest", "x-goog-hash"];
 
-/// An extension of answers that came whole: they cannot break off any more.
+/// An extension of responses that are held whole: they cannot break off any more.
 #[derive(Debug, Clone, Copy)]
-pub struct CameWhole;
+pub struct Buffered;
 
-/// An extension of answers that are the gate's own, in place of the provider's: why.
+/// An extension of responses of the gate that replace the provider's, with the reason.
 #[derive(Debug, Clone, Copy)]
-pub struct Instead(pub &'static str);
+pub struct GatewayReply(pub &'static str);
 
-/// Rewrites the answers to one request.
+/// Rewrites the response to one request.
 #[derive(Debug, Clone)]
 pub struct Rewriter {
     rules: Rules,
-    /// What the body was asked for as.
-    asked_for: Answer,
-    /// Whether it may hold what the client must not see.
-    hides: bool,
-    /// Whether it may in any of several texts.
-    hides_in_parts: bool,
-    /// Where an answer that is held is counted.
+    /// What kind of body was requested.
+    expected_body: ExpectedBody,
+    /// Whether the body may contain pre-authenticated URLs.
+    may_hold_secret_urls: bool,
+    /// The same for multipart bodies and event streams.
+    may_hold_secret_urls_in_parts: bool,
+    /// The memory budget for a held response.
     answer_memory: Option<SenderBudget>,
 }
 
 impl Rewriter {
     /// The rules for the answer to a request to `provider`, which begins at
     /// `base` (`http://gate:8100/proxy/github`) as the client sees it. A body is
-    /// looked at where it was not `asked_for` as a file.
+    /// looked at where it was not `expected_body` as a file.
     #[must_use]
     pub fn new(
         provider: Provider,
-        ways: Arc<Ways>,
+        mappings: Arc<UrlMappings>,
         base: &str,
         signer: Option<Signer>,
-        asked_for: Answer,
+        expected_body: ExpectedBody,
     ) -> Self {
-        let reads_body = asked_for != Answer::File;
-        let hides = reads_body && preauthenticated_urls::are_in_bodies(provider);
-        let hides_in_parts = reads_body && preauthenticated_urls::are_anywhere(provider);
-        let rules = Rules::new(provider, ways, base, signer, asked_for == Answer::Said);
-        Self { rules, asked_for, hides, hides_in_parts, answer_memory: None }
+        let reads_body = expected_body != ExpectedBody::File;
+        let may_hold_secret_urls = reads_body && preauthenticated_urls::are_in_bodies(provider);
+        let may_hold_secret_urls_in_parts =
+            reads_body && preauthenticated_urls::are_anywhere(provider);
+        let rules =
+            Rules::new(provider, mappings, base, signer, expected_body == ExpectedBody::Api);
+        Self {
+            rules,
+            expected_body,
+            may_hold_secret_urls,
+            may_hold_secret_urls_in_parts,
+            answer_memory: None,
+        }
     }
 
-    /// The same, with answers that are held counted in `budget`.
+    /// The same, with held responses counted in `budget`.
     #[must_use]
     pub fn counted(self, budget: SenderBudget) -> Self {
         Self { answer_memory: Some(budget), ..self }
     }
 
-    /// Rewrites the headers that hold URLs, and the members of a JSON body of
-    /// the answer that `origin` gave to a request by `method`. What cannot be read is
-    /// answered in `dialect`.
+    /// Rewrites URLs in the headers and the JSON body of the response of `origin` to a
+    /// request by `method`. A response that cannot be read is replaced by an error in
+    /// `dialect`.
     ///
     /// # Errors
-    /// Where a body that is held breaks off; nothing was passed on then.
+    /// Where a held body breaks off; nothing was forwarded then.
     pub async fn answer(
         self,
         method: &Method,
@@ -113,8 +120,10 @@ impl Rewriter {
     ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
         let is_json = self.is_json(&parts.headers);
-        let hides_encoded = self.hides && is_json && is_encoded(&parts.headers);
-        if hides_encoded || (self.hides_in_parts && is_in_parts(&parts.headers)) {
+        let hides_encoded = self.may_hold_secret_urls && is_json && is_encoded(&parts.headers);
+        if hides_encoded
+            || (self.may_hold_secret_urls_in_parts && is_multipart_or_stream(&parts.headers))
+        {
             return Ok(unreadable(dialect, &parts.headers));
         }
         self.headers(&mut parts.headers, origin);
@@ -128,7 +137,7 @@ impl Rewriter {
         if !has_body {
             // What it would say of a body that nobody has seen (RFC 9110, section 8.6).
             if *method == Method::HEAD {
-                no_longer_true(&mut parts.headers);
+                remove_digests(&mut parts.headers);
                 parts.headers.remove(CONTENT_LENGTH);
             }
             return Ok(Response::from_parts(parts, body));
@@ -138,30 +147,30 @@ impl Rewriter {
             reservation.as_mut().is_none_or(|reservation| reservation.try_reserve(length, MAX_HELD))
         };
         let is_held = small_length(&parts.headers).is_some_and(fits);
-        let mut looked = Looked::new(Scanner::new(self.rules), body);
+        let mut scanned = ScannedBody::new(Scanner::new(self.rules), body);
         // One that told its length is to tell it again.
         if is_held {
-            let mut whole = looked.whole().await?;
+            let mut whole = scanned.whole().await?;
             if let Some(reservation) = reservation {
                 whole.held.bytes = reservation.attach(whole.held.bytes);
             }
             if whole.changed {
-                no_longer_true(&mut parts.headers);
+                remove_digests(&mut parts.headers);
                 parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.held.bytes.len()));
             }
-            parts.extensions.insert(CameWhole);
+            parts.extensions.insert(Buffered);
             let answer = Response::from_parts(parts, whole.held.into_body());
             return Ok(match &self.answer_memory {
                 Some(memory) => decision_headers::delivered(answer, memory.whole()),
                 None => answer,
             });
         }
-        no_longer_true(&mut parts.headers);
+        remove_digests(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
-        Ok(Response::from_parts(parts, looked.into_body()))
+        Ok(Response::from_parts(parts, scanned.into_body()))
     }
 
-    /// Whether it is JSON that is to be looked at.
+    /// Whether it is JSON to be scanned.
     fn is_json(&self, headers: &HeaderMap) -> bool {
         let text = |name: HeaderName| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
@@ -170,22 +179,22 @@ impl Rewriter {
         let kind = text(CONTENT_TYPE);
         let kind = kind.split(';').next().unwrap_or_default().trim();
         let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
-        let is_wanted = match self.asked_for {
+        let is_wanted = match self.expected_body {
             // GitHub gives files as `application/vnd.github.raw+json`.
-            Answer::Said => !kind.contains("raw"),
-            Answer::FileOrSaid => true,
-            Answer::File => false,
+            ExpectedBody::Api => !kind.contains("raw"),
+            ExpectedBody::FileOrApi => true,
+            ExpectedBody::File => false,
         };
         is_json && is_wanted && !text(CONTENT_DISPOSITION).starts_with("attachment")
     }
 
     fn headers(&self, headers: &mut HeaderMap, origin: &Origin) {
-        for name in LEADS_ON {
+        for name in URL_HEADERS {
             edit(headers, &name, |value| {
-                // The client would take it for the gate's.
+                // A client would resolve a relative URL against the gate.
                 let absolute = origin.resolve(value);
                 let url = absolute.as_deref().unwrap_or(value);
-                self.rules.in_location(url).map(|edit| applied(url, edit))
+                self.rules.in_location(url).map(|edit| apply_edit(url, edit))
             });
         }
         edit(headers, &LINK, |value| self.link(value));
@@ -200,7 +209,7 @@ impl Rewriter {
             let edit = self.rules.api(url);
             out.push_str(before);
             out.push('<');
-            out.push_str(&edit.map_or_else(|| url.to_owned(), |edit| applied(url, edit)));
+            out.push_str(&edit.map_or_else(|| url.to_owned(), |edit| apply_edit(url, edit)));
             out.push('>');
             rest = behind;
         }
@@ -209,7 +218,7 @@ impl Rewriter {
     }
 }
 
-fn applied(url: &str, edit: Edit) -> String {
+fn apply_edit(url: &str, edit: Edit) -> String {
     match edit {
         Edit::Whole(to) => to,
         Edit::Prefix { until, to } => format!("{to}{}", url.get(until..).unwrap_or_default()),
@@ -227,12 +236,12 @@ fn edit(headers: &mut HeaderMap, name: &HeaderName, change: impl Fn(&str) -> Opt
     }
 }
 
-fn no_longer_true(headers: &mut HeaderMap) {
-    OF_THE_BYTES.iter().for_each(|name| drop(headers.remove(*name)));
+fn remove_digests(headers: &mut HeaderMap) {
+    DIGEST_HEADERS.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-/// Whether it comes as several texts, as clients may ask for (GraphQL's `@defer`).
-fn is_in_parts(headers: &HeaderMap) -> bool {
+/// Whether it consists of several documents, as clients may ask for (GraphQL's `@defer`).
+fn is_multipart_or_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.trim_start().to_ascii_lowercase();
     kind.starts_with("multipart/") || kind.starts_with("text/event-stream")
@@ -242,38 +251,38 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
-/// In place of an answer that came encoded although it was asked for as it is, or
-/// in parts, and that could hold a pre-authenticated URL.
+/// Replaces a response that is encoded although `identity` was requested, or in parts, and
+/// may contain a pre-authenticated URL.
 fn unreadable(dialect: Dialect, headers: &HeaderMap) -> Response<Body> {
     let detail = "the provider encoded or parted an answer that has to be read";
     let body = json!({ "error": "proxy_error", "detail": detail });
     let id = headers.get(decision_headers::DECISION).and_then(|id| id.to_str().ok());
     let mut answer = reply::answer(dialect, StatusCode::BAD_GATEWAY, body, id);
-    answer.extensions_mut().insert(Instead(detail));
+    answer.extensions_mut().insert(GatewayReply(detail));
     answer
 }
 
-/// How long it says that it is, where that is little.
+/// The declared length, where it is at most [`MAX_HELD`].
 fn small_length(headers: &HeaderMap) -> Option<usize> {
     let length = headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
     (length <= MAX_HELD).then_some(length)
 }
 
-/// A body that is looked at while it streams.
-struct Looked {
+/// A body that is scanned as it streams.
+struct ScannedBody {
     scanner: Scanner<Rules>,
     body: Body,
-    /// What came behind the data.
+    /// The trailers.
     trailers: Option<Frame<Bytes>>,
     over: bool,
 }
 
-impl Looked {
+impl ScannedBody {
     fn new(scanner: Scanner<Rules>, body: Body) -> Self {
         Self { scanner, body, trailers: None, over: false }
     }
 
-    /// The next frame, as it goes on.
+    /// The next frame, rewritten.
     async fn next(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
         if self.over {
             return self.trailers.take().map(Ok);
@@ -290,7 +299,7 @@ impl Looked {
                     self.ends(&mut out);
                 }
             },
-            // Broken off: so shall it be for the client.
+            // The client must see that it broke off.
             Some(Err(error)) => {
                 self.over = true;
                 return Some(Err(error));
@@ -305,7 +314,7 @@ impl Looked {
         self.scanner.finish(out);
     }
 
-    /// All of it at once; what was changed is known then.
+    /// Reads the whole body; whether it changed is known then.
     async fn whole(&mut self) -> Result<Whole, axum::Error> {
         let mut out = Begun::default();
         let mut trailers = None;
@@ -320,15 +329,15 @@ impl Looked {
     }
 
     fn into_body(self) -> Body {
-        let frames = stream::unfold(self, |mut looked| async move {
-            let frame = looked.next().await?;
-            Some((frame, looked))
+        let frames = stream::unfold(self, |mut scanned| async move {
+            let frame = scanned.next().await?;
+            Some((frame, scanned))
         });
         Body::new(StreamBody::new(frames))
     }
 }
 
-/// A body that was looked at.
+/// A body that was scanned.
 struct Whole {
     held: Held,
     changed: bool,

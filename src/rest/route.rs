@@ -1,5 +1,5 @@
-//! Where a provider's requests go: the vendor's own hosts, or what the
-//! configuration names in their place.
+//! The upstream of a provider: the vendor's own hosts, or base URLs from the
+//! configuration.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use http::uri::{Authority, Scheme};
 use crate::action::{aws_bare_host, aws_place};
 use crate::intent;
 
-/// A provider's upstream: scheme, host and a path that everything stands below.
+/// The base URL of an upstream: scheme, host and base path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     scheme: Scheme,
@@ -17,9 +17,9 @@ pub struct Upstream {
     base: String,
 }
 
-/// Why a text is no upstream.
+/// Why a string is not a base URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UpstreamFault {
+pub enum UpstreamUrlError {
     /// Not `http://host[:port][/path]` or `https://…`.
     #[error("`{0}` is not a base URL; write https://host or https://host/path")]
     NotAUrl(String),
@@ -32,9 +32,9 @@ impl Upstream {
     /// Reads a base URL.
     ///
     /// # Errors
-    /// See [`UpstreamFault`].
-    pub fn parse(url: &str) -> Result<Self, UpstreamFault> {
-        let wrong = || UpstreamFault::NotAUrl(url.to_owned());
+    /// See [`UpstreamUrlError`].
+    pub fn parse(url: &str) -> Result<Self, UpstreamUrlError> {
+        let wrong = || UpstreamUrlError::NotAUrl(url.to_owned());
         let parts = url.parse::<Uri>().map_err(|_| wrong())?.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(wrong());
@@ -45,19 +45,19 @@ impl Upstream {
         let path = parts.path_and_query;
         let has_query = path.as_ref().is_some_and(|path| path.query().is_some());
         if has_query || authority.as_str().contains('@') || url.contains('#') {
-            return Err(UpstreamFault::TooMuch(url.to_owned()));
+            return Err(UpstreamUrlError::TooMuch(url.to_owned()));
         }
         let base = path.map_or(String::new(), |path| path.path().trim_end_matches('/').to_owned());
         Ok(Self { scheme, authority, base })
     }
 
-    /// One of a vendor's own hosts; `None` where it may be a customer's of the vendor.
+    /// One of the vendor's own hosts; `None` where it may be a customer's.
     pub(super) fn vendor(host: &str) -> Option<Self> {
         let authority = host.parse().ok().filter(|_| !is_of_customer(host))?;
         Some(Self { scheme: Scheme::HTTPS, authority, base: String::new() })
     }
 
-    /// The host, with a port where it is not the scheme's own.
+    /// The host, with the port where it is not the scheme's default.
     #[must_use]
     pub fn authority(&self) -> &str {
         self.authority.as_str()
@@ -69,13 +69,13 @@ impl Upstream {
         self.authority.host()
     }
 
-    /// Scheme, host and base path, as URLs in answers begin.
+    /// Scheme, host and base path: what URLs in responses begin with.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("{}://{}{}", self.scheme, self.authority, self.base)
     }
 
-    /// Path and query of `url` below it; `None` where it stands elsewhere.
+    /// Path and query of `url` relative to the base URL; `None` where it is outside.
     #[must_use]
     pub fn target<'u>(&self, url: &'u Uri) -> Option<&'u str> {
         let is_here =
@@ -84,7 +84,7 @@ impl Upstream {
         (is_here && (below.is_empty() || below.starts_with(['/', '?']))).then_some(below)
     }
 
-    /// The URI of `path` and `query`, both as they are to be sent.
+    /// The URI for `path` and `query`, both already encoded.
     #[must_use]
     pub fn uri(&self, path: &str, query: Option<&str>) -> Option<Uri> {
         let target = match (self.base.is_empty(), query) {
@@ -101,9 +101,9 @@ impl Upstream {
     }
 }
 
-/// Whether a host of AWS's may be a machine or a bucket of somebody's
-/// (`ec2-203-0-113-25.compute-1`, `bucket.s3`): the region is a client's word, and
-/// its own hosts have one of the regions' form.
+/// Whether an AWS host may be a customer's machine or bucket
+/// (`ec2-203-0-113-25.compute-1`, `bucket.s3`): the client chooses the region, and AWS's own
+/// hosts have a valid one.
 fn is_of_customer(host: &str) -> bool {
     let is_region = |named: Option<&str>| named.is_none_or(intent::is_aws_region);
     aws_bare_host(host).is_some() && !aws_place(host).is_some_and(|place| is_region(place.named))

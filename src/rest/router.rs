@@ -1,5 +1,4 @@
-//! Which provider a request is for: by the first segments of its path, or by the
-//! listener that it came in at.
+//! Routes a request to its provider, by its path prefix or by the listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,14 +16,14 @@ use crate::action::Provider;
 use crate::net::Body;
 use crate::net::server::{Answer, App};
 
-/// What stands before a provider's name.
+/// The prefix before a provider's name.
 const PREFIX: &str = "/proxy/";
 
-/// Where it is told whether the gate is well.
+/// The health endpoint.
 const HEALTH: &str = "/health";
 
-/// `/proxy/{provider}/{path}` for every provider, and `others` for every other
-/// path. Not one more route of theirs: this is the way of nearly every request.
+/// `/proxy/{provider}/{path}` for every provider, and `others` for every other path. Not
+/// a route of `others`, for speed: nearly every request is for a provider.
 #[derive(Debug, Clone)]
 pub struct Front {
     /// Answers what is for a provider.
@@ -43,19 +42,18 @@ impl App for Front {
         Box::pin(async move { by_path(&proxy, (&mut parts, body), peer).await })
     }
 
-    /// Whether the gate is well has to be told above all where it is full.
+    /// Health must be reported above all at capacity.
     fn is_vital(&self, request: &Request<Body>) -> bool {
         request.uri().path() == HEALTH
     }
 }
 
-/// Every path, for one provider: a listener of its own, for SDKs that lose a
-/// prefix.
+/// Every path, for one provider: a separate listener, for SDKs that drop a path prefix.
 #[derive(Debug, Clone)]
 pub struct OneProvider {
     /// Answers.
     pub proxy: Arc<Proxy>,
-    /// Whom every request is for.
+    /// The provider of every request.
     pub provider: Provider,
 }
 
@@ -75,7 +73,7 @@ async fn by_path(
     (parts, body): (&mut Parts, Body),
     peer: SocketAddr,
 ) -> Response<Body> {
-    // As it was written: a decoded path is another one.
+    // Not decoded: a decoded path is a different one.
     let whole = parts.uri.path().to_owned();
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let name = rest.split('/').next().unwrap_or_default();

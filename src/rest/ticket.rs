@@ -1,7 +1,6 @@
-//! Tickets: what a signed path of the gate's stands for, sealed with a key that
-//! is derived from the database's secret (AES-256-GCM, RFC 5116). Nobody can
-//! make or change one without the key, and nobody can read the pre-authenticated
-//! URL out of it and go there directly.
+//! Tickets: the contents of the gate's signed paths, encrypted and authenticated with a key
+//! derived from the database's secret (AES-256-GCM, RFC 5116). Without the key nobody can
+//! make or change one, or read the pre-authenticated URL in it and use it directly.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,56 +16,56 @@ use super::preauthenticated_urls::PreauthenticatedUrl;
 use crate::action::Provider;
 use crate::store::directory::Holder;
 
-/// How long a signed path is good. Graph's pre-authenticated downloads live as
+/// How long a signed path is valid. Graph's pre-authenticated downloads live as
 /// long; an upload that takes longer needs a new session.
 pub const LIFETIME: Duration = Duration::from_secs(3_600);
 
-/// The longest token that is looked at, in bytes.
+/// The longest token that is decoded, in bytes.
 const MAX_TOKEN: usize = 32 << 10;
 
-/// What the seal is for; part of what it covers.
+/// The additional authenticated data: the purpose of the token.
 const PURPOSE: &[u8] = b"agentgate signed path v1";
 
-/// What a signed path stands for. Everything in it is covered by the seal.
+/// The contents of a signed path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The id of the agent that it was made for.
     pub agent_id: String,
-    /// The id of the key that the agent showed: it ends with that key.
+    /// The id of the key that the agent used: the ticket is valid as long as that key.
     pub key_id: String,
     /// The provider's name.
     pub provider: String,
-    /// What may be done there.
+    /// The methods allowed.
     pub methods: Vec<String>,
-    /// Until when, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub until: i64,
     /// The pre-authenticated URL, as the provider wrote it.
     pub url: String,
-    /// The path, as it was judged, of the request whose answer held it: what
-    /// policies judge the upload by, since it names the resource and no secret.
+    /// The path of the request whose response contained the URL, as policies saw it. Policies
+    /// see it for the upload, too: it names the resource and no secret.
     pub path: String,
 }
 
 /// Seals tickets and opens them.
-pub struct Seals {
+pub struct TicketSealer {
     key: LessSafeKey,
 }
 
-impl fmt::Debug for Seals {
+impl fmt::Debug for TicketSealer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Seals(…)")
     }
 }
 
-impl Seals {
-    /// Seals by `key`; `None` only were the cipher to refuse its length.
+impl TicketSealer {
+    /// A sealer with `key`; `None` only if the cipher refused its length.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Option<Self> {
         let key = UnboundKey::new(&AES_256_GCM, key).ok()?;
         Some(Self { key: LessSafeKey::new(key) })
     }
 
-    /// The token for `ticket`; `None` where there is no randomness to be had.
+    /// The token for `ticket`; `None` where the system gives no randomness.
     #[must_use]
     pub fn seal(&self, ticket: &Ticket) -> Option<String> {
         let mut nonce = [0; NONCE_LEN];
@@ -77,8 +76,8 @@ impl Seals {
         Some(URL_SAFE_NO_PAD.encode([&nonce[..], &text].concat()))
     }
 
-    /// The ticket in `token`; `None` where it was not made with this key, or was
-    /// changed in any way. The tag is compared in constant time.
+    /// The ticket in `token`; `None` where it was not sealed with this key, or was changed.
+    /// The tag is compared in constant time.
     #[must_use]
     pub fn open(&self, token: &str) -> Option<Ticket> {
         if token.len() > MAX_TOKEN {
@@ -92,20 +91,20 @@ impl Seals {
     }
 }
 
-/// Makes the signed paths in the answers to one request.
+/// Makes the signed paths in the response to one request.
 #[derive(Clone)]
 pub struct Signer {
-    /// The key of the seals.
+    /// The sealing key.
     pub key: Zeroizing<[u8; 32]>,
-    /// Who asked, and with which key.
+    /// The agent, and the key that it used.
     pub holder: Holder,
-    /// Whose answer it is.
+    /// The provider that responded.
     pub provider: Provider,
-    /// Where the provider begins, as the client sees it.
+    /// The provider's base URL as the client sees it.
     pub base: String,
-    /// The path of the request, as it was judged.
+    /// The path of the request, as policies saw it.
     pub path: String,
-    /// What may stand in the answer.
+    /// The kinds of pre-authenticated URLs that the response may contain.
     pub rows: Vec<&'static PreauthenticatedUrl>,
 }
 
@@ -115,7 +114,7 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// What signed paths begin with, below a provider.
+/// The prefix of signed paths, below a provider.
 pub const SIGNED: &str = "/~signed/";
 
 /// The token in a signed path. Some clients write `%7E` for `~`, which is the same
@@ -126,15 +125,15 @@ pub fn token(path: &str) -> Option<&str> {
     behind.strip_prefix("signed/")
 }
 
-/// A path as it may be written down: a signed one is as good as a key.
+/// A path for display and logs: a signed one is a secret.
 #[must_use]
 pub fn shown(path: &str) -> &str {
     if token(path).is_some() { SIGNED } else { path }
 }
 
 impl Signer {
-    /// The path of the gate's that stands for `url`. Where none can be made, one
-    /// that will be refused: the URL itself is never shown.
+    /// The signed path for `url`. Where none can be made, one that will be refused: the URL
+    /// itself is never exposed.
     #[must_use]
     pub fn sign(&self, url: &str, methods: &[&str]) -> String {
         let until = Timestamp::now().as_second().saturating_add(LIFETIME.as_secs() as i64);
@@ -147,7 +146,7 @@ impl Signer {
             url: url.to_owned(),
             path: self.path.clone(),
         };
-        let token = Seals::new(&self.key).and_then(|seals| seals.seal(&ticket));
+        let token = TicketSealer::new(&self.key).and_then(|seals| seals.seal(&ticket));
         format!("{}{SIGNED}{}", self.base, token.unwrap_or_default())
     }
 }
@@ -180,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_token_says_nothing_and_cannot_be_changed() {
-        let seals = Seals::new(&[7; 32]).unwrap();
+        let seals = TicketSealer::new(&[7; 32]).unwrap();
         let token = seals.seal(&ticket()).unwrap();
         assert_eq!(seals.open(&token), Some(ticket()));
         let inside = URL_SAFE_NO_PAD.decode(&token).unwrap();
@@ -192,7 +191,7 @@ mod tests {
             assert_eq!(seals.open(&URL_SAFE_NO_PAD.encode(&changed)), None, "{at}");
             assert_eq!(seals.open(&URL_SAFE_NO_PAD.encode(&inside[..at])), None, "{at}");
         }
-        assert_eq!(Seals::new(&[8; 32]).unwrap().open(&token), None);
+        assert_eq!(TicketSealer::new(&[8; 32]).unwrap().open(&token), None);
         for nonsense in ["", "x", "%", &"A".repeat(MAX_TOKEN + 1), &format!("{token}=")] {
             assert_eq!(seals.open(nonsense), None);
         }

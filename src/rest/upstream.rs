@@ -1,4 +1,4 @@
-//! The way out: what was admitted goes to the provider, and nothing else does.
+//! Sends admitted requests to providers, and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::net::Body;
 use crate::net::body::patient;
 use crate::net::client::{Client, SendError};
 
-/// A request as it will be sent: the real credential among its headers, and as its
-/// body the very bytes that were judged, or a stream that nothing reads. It can be
-/// made by anybody and sent by nobody without a permit.
+/// A request as it will be sent: with the real credential in its headers, and as its body
+/// the very bytes that policies saw, or a stream that is not read. Anybody can make one;
+/// sending it takes a [`Permit`].
 #[derive(Debug)]
 pub struct Outgoing(Box<Request<Body>>);
 
@@ -36,7 +36,7 @@ impl Outgoing {
         self.0.method()
     }
 
-    /// Reads what streams to its end, as whoever it is for would, and keeps nothing.
+    /// Reads and discards the body, as the provider would read it.
     pub async fn drain(self) {
         let mut body = self.0.into_body();
         while let Some(Ok(_)) = body.frame().await {}
@@ -81,12 +81,12 @@ impl Origin {
 
 /// Sends admitted requests.
 #[derive(Debug, Clone)]
-pub struct Exit {
+pub struct UpstreamClient {
     client: Client,
-    patience: Arc<ArcSwap<Duration>>,
+    timeout: Arc<ArcSwap<Duration>>,
 }
 
-/// Why there is no answer, in the terms of the one who asked.
+/// Why there is no response from upstream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{provider}: {cause}")]
 pub struct UpstreamError {
@@ -97,7 +97,7 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
-    /// An answer of which a part is missing.
+    /// A response that broke off.
     #[must_use]
     pub fn broken(provider: &str, error: &axum::Error) -> Self {
         let cause = SendError::Broken(format!("the answer broke off: {error}"));
@@ -118,33 +118,33 @@ impl UpstreamError {
     }
 }
 
-impl Exit {
-    /// An exit that waits for the head of an answer for `patience`.
+impl UpstreamClient {
+    /// A client that waits up to `timeout` for the head of a response.
     #[must_use]
-    pub fn new(client: Client, patience: Duration) -> Self {
-        Self { client, patience: Arc::new(ArcSwap::from_pointee(patience)) }
+    pub fn new(client: Client, timeout: Duration) -> Self {
+        Self { client, timeout: Arc::new(ArcSwap::from_pointee(timeout)) }
     }
 
-    /// Waits for `patience` from the next request on.
-    pub fn wait_for(&self, patience: Duration) {
-        self.patience.store(Arc::new(patience));
+    /// Sets the timeout from the next request on.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.timeout.store(Arc::new(timeout));
     }
 
-    /// Breaks off what is under way: no answer comes any more.
+    /// Aborts the requests in progress.
     pub fn give_up(&self) {
         self.client.give_up();
     }
 
-    /// Sends what was admitted, once, and tells which origin it went to.
+    /// Sends the admitted request once; also returns the origin it was sent to.
     pub async fn send(
         &self,
         permit: Permit<Outgoing>,
     ) -> (Receipt, Origin, Result<Response<Body>, UpstreamError>) {
         let (Outgoing(request), receipt) = permit.redeem();
         let origin = Origin::of(request.uri());
-        let patience = **self.patience.load();
-        let answer = self.client.send(*request, patience).await;
-        let answer = answer.map(|answer| answer.map(|body| patient(body, patience)));
+        let timeout = **self.timeout.load();
+        let answer = self.client.send(*request, timeout).await;
+        let answer = answer.map(|answer| answer.map(|body| patient(body, timeout)));
         let provider = || origin.host().to_owned();
         let answer = answer.map_err(|cause| UpstreamError { provider: provider(), cause });
         (receipt, origin, answer)

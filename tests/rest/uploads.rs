@@ -1,7 +1,7 @@
 //! Pre-authenticated URLs: no agent sees one, what goes to one comes through the
 //! gate, and a signed path is good for what it was made for.
 
-use agentgate::rest::ticket::{Seals, Ticket};
+use agentgate::rest::ticket::{Ticket, TicketSealer};
 use agentgate::store::Options;
 use agentgate::store::agents::Registry;
 use agentgate::store::directory::Directory;
@@ -37,7 +37,7 @@ fn gate(api: &Recorder, files: &Recorder, more: &str) -> Serve {
 }
 
 /// The path that the agent is given to upload to.
-fn minted(gate: &Serve, key: &str) -> String {
+fn signed_path(gate: &Serve, key: &str) -> String {
     let answer = gate.request("POST", MINT, &self::key(key), "");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(!answer.body.contains(SECRET) && !answer.body.contains("files.slack"), "{answer:?}");
@@ -52,7 +52,7 @@ fn an_upload_comes_through_is_logged_and_takes_no_credential_along() {
     let (api, files) = (Recorder::handing_out(Some("https://files.slack.com")), Recorder::start());
     let gate = gate(&api, &files, "");
     let agent = gate.agent("a", "allow_all");
-    let path = minted(&gate, &agent.key);
+    let path = signed_path(&gate, &agent.key);
     // Nothing reads it, so a form that is none and a size beyond the limit pass.
     let large = format!("_method=DELETE&{}", "x".repeat(2 << 20));
     let form = "Content-Type: application/x-www-form-urlencoded\r\nX-Custom: kept\r\n";
@@ -91,7 +91,7 @@ fn a_signed_path_is_good_for_what_it_was_made_for_and_nothing_else() {
     let gate = gate(&api, &files, "");
     let agent = gate.agent("a", "allow_all");
     let other = gate.agent("b", "allow_all");
-    let path = minted(&gate, &agent.key);
+    let path = signed_path(&gate, &agent.key);
     let (start, token) = path.rsplit_once('/').unwrap();
     let flipped = |at: usize| {
         let mut bytes = token.as_bytes().to_vec();
@@ -139,7 +139,7 @@ fn the_policy_the_limit_and_the_registration_hold_when_it_is_used() {
     };
     policy("{provider: slack, resource: '/api/files.*', effect: allow}");
     let agent = gate.agent("a", "p");
-    let path = minted(&gate, &agent.key);
+    let path = signed_path(&gate, &agent.key);
     let upload = || gate.request("POST", &path, "", "hello");
     assert_eq!(upload().status, 200);
     policy("{intent: read, effect: allow}");
@@ -170,17 +170,17 @@ fn a_signed_path_ends_with_the_key_that_it_was_made_under() {
         parsed(&answer.body)["api_key"].as_str().unwrap().to_owned()
     };
     let upload = |path: &str| gate.request("POST", path, "", "hello").status;
-    let first = minted(&gate, &agent.key);
+    let first = signed_path(&gate, &agent.key);
     assert_eq!(upload(&first), 200);
     // Without grace at once, whoever sends it.
     let second_key = rotate("");
     assert_eq!(upload(&first), 403);
     assert_eq!(gate.request("POST", &first, &key(&second_key), "hello").status, 403);
-    let second = minted(&gate, &second_key);
+    let second = signed_path(&gate, &second_key);
     // With grace for as long as the key is good.
     let third_key = rotate("?grace=10m");
     assert_eq!(upload(&second), 200);
-    let third = minted(&gate, &third_key);
+    let third = signed_path(&gate, &third_key);
     rotate("?grace_seconds=1");
     eventually("the grace of the third key ends", || upload(&third) == 403);
     // The last rotation cut the grace of those before short, too.
@@ -198,7 +198,7 @@ fn even_with_the_key_of_the_seals_only_the_providers_own_hosts_can_be_reached_an
     let database = gate.home.path().join("agentgate.db");
     let directory = Directory::open(Registry::new(&database, &Options::default())).unwrap();
     let key_id = directory.holder(&agent.key).unwrap().key_id;
-    let seals = Seals::new(&directory.path_key()).unwrap();
+    let seals = TicketSealer::new(&directory.path_key()).unwrap();
     let now = jiff::Timestamp::now().as_second();
     let status = |url: &str, until: i64| {
         let ticket = Ticket {

@@ -31,7 +31,7 @@ use crate::policy::catalog::PolicyCatalog;
 use crate::rest::inbound::Limits;
 use crate::rest::proxy::Proxy;
 use crate::rest::router;
-use crate::rest::upstream::Exit;
+use crate::rest::upstream::UpstreamClient;
 use crate::store::agents::Registry;
 use crate::store::directory::Directory;
 use crate::store::escalations::Escalations;
@@ -118,10 +118,10 @@ impl Serving {
         turned.map_err(|found| policies::told(&found, settings))?;
         servers.show();
         self.hosted.treat(hosting::treatment(settings));
-        self.proxy.sites.store(Arc::new(plan.sites()));
+        self.proxy.configs.store(Arc::new(plan.provider_configs()));
         self.proxy.limits.store(Arc::new(limits(plan)));
-        if let Some(exit) = &self.proxy.exit {
-            exit.wait_for(plan.upstream_timeout);
+        if let Some(upstream_client) = &self.proxy.upstream_client {
+            upstream_client.set_timeout(plan.upstream_timeout);
         }
         self.admin.let_in(plan.cors_origins.clone());
         self.retention.send_if_modified(|days| {
@@ -138,8 +138,8 @@ impl Serving {
         while let Some(ended) = self.tasks.join_next().await {
             remaining.push(ended?);
         }
-        if let Some(exit) = &self.proxy.exit {
-            exit.give_up();
+        if let Some(upstream_client) = &self.proxy.upstream_client {
+            upstream_client.give_up();
         }
         self.hosted.give_up();
         join_all(remaining.iter().map(Remaining::answered)).await;
@@ -177,9 +177,9 @@ fn assemble(
         PolicyCatalog::new(policies::lookup(settings), policies::mode(settings), policies);
     catalog.watch()?;
     let directory = Directory::open(Registry::new(database, &options))?;
-    let exit = match plan.test_mode {
+    let upstream_client = match plan.test_mode {
         true => None,
-        false => Some(Exit::new(Client::new()?, plan.upstream_timeout)),
+        false => Some(UpstreamClient::new(Client::new()?, plan.upstream_timeout)),
     };
     let session: Arc<str> = uuid::Uuid::now_v7().to_string().into();
     let proxy = Proxy {
@@ -188,9 +188,9 @@ fn assemble(
         gate,
         catalog: Arc::clone(&catalog),
         directory: Arc::clone(&directory),
-        exit,
+        upstream_client,
         public_url: plan.public_url.clone(),
-        sites: ArcSwap::from_pointee(plan.sites()),
+        configs: ArcSwap::from_pointee(plan.provider_configs()),
         limits: ArcSwap::from_pointee(limits(plan)),
         request_memory: MemoryBudget::default(),
         answer_memory: MemoryBudget::default(),

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode;
 
-use crate::head::HeadFault;
+use crate::head::HeadError;
 use crate::overrides;
 
 /// What in the headers of a part could be the name of a field that asks for another
@@ -12,7 +12,7 @@ pub(super) struct Names {
     /// The headers as [`squeeze`] leaves them. Nothing that it takes for one thing
     /// reaches over a line end, so the lines can be squeezed one by one.
     text: String,
-    /// TrailingOptions the first `name*=` in them.
+    /// Where the first `name*=` in them ends.
     encoded: Option<usize>,
     /// How many bytes were looked at for them.
     #[cfg(test)]
@@ -29,8 +29,8 @@ impl Names {
     /// Takes the next line of the headers.
     ///
     /// # Errors
-    /// [`HeadFault::Override`] where they name such a field up to here.
-    pub(super) fn push(&mut self, line: &[u8]) -> Result<(), HeadFault> {
+    /// [`HeadError::Override`] where they name such a field up to here.
+    pub(super) fn push(&mut self, line: &[u8]) -> Result<(), HeadError> {
         let known = self.text.len();
         squeeze(line, &mut self.text);
         if self.text.len() == known {
@@ -65,8 +65,8 @@ impl Names {
     }
 }
 
-fn refused(parameter: Option<&str>) -> Result<(), HeadFault> {
-    parameter.map_or(Ok(()), |name| Err(HeadFault::Override(name.to_owned())))
+fn refused(parameter: Option<&str>) -> Result<(), HeadError> {
+    parameter.map_or(Ok(()), |name| Err(HeadError::Override(name.to_owned())))
 }
 
 /// Adds a line of headers to `text` without all that some readers leave out, and some

@@ -9,7 +9,7 @@ fn fields() -> Fields {
     Fields::of(&announced("multipart/form-data; boundary=b")).unwrap()
 }
 
-fn whole(form: impl AsRef<[u8]>) -> Result<(), HeadFault> {
+fn whole(form: impl AsRef<[u8]>) -> Result<(), HeadError> {
     check_whole(&announced("multipart/form-data; boundary=b"), form.as_ref())
 }
 
@@ -18,7 +18,7 @@ fn form(header: &str) -> String {
 }
 
 fn is_found(form: &str) {
-    assert!(matches!(whole(form), Err(HeadFault::Override(_))), "{form:?}: {:?}", whole(form));
+    assert!(matches!(whole(form), Err(HeadError::Override(_))), "{form:?}: {:?}", whole(form));
     let mut fields = fields();
     let in_pieces = form.as_bytes().chunks(1).try_for_each(|byte| fields.push(byte));
     assert!(in_pieces.is_err(), "{form:?}");
@@ -75,7 +75,7 @@ fn a_field_that_overrides_is_found_however_it_is_written() {
         is_found(&form(header));
     }
     let long = form(&format!("Content-Disposition: {}; name=_method", "x".repeat(MAX_HEADERS)));
-    assert!(matches!(whole(long), Err(HeadFault::Header(_))));
+    assert!(matches!(whole(long), Err(HeadError::Header(_))));
     assert!(whole("--b\r\nContent-Disposition: form-data; name=_method").is_err());
 }
 
@@ -122,7 +122,7 @@ fn a_part_begins_wherever_somebody_sees_a_boundary() {
         is_found(form);
     }
     let feeds = form("Content-Disposition: form-data; name=a").replace('\r', "");
-    assert!(matches!(whole(&feeds), Err(HeadFault::Header(_))));
+    assert!(matches!(whole(&feeds), Err(HeadError::Header(_))));
     // Google's library for Python ends its lines so.
     let related = announced("multipart/related; boundary=\"===============12==\"");
     let parts = |named: &str| {

@@ -5,7 +5,7 @@ use axum::response::IntoResponse as _;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 
-use super::table::{Asked, Found};
+use super::table::{MockRequest, MockResponse};
 use super::{MAX_BATCH, TABLES, sent};
 use crate::action::{Body, HttpRequest, Provider};
 use crate::intent::batch;
@@ -21,7 +21,7 @@ pub(super) fn of_google(request: &HttpRequest) -> Option<Response<net::Body>> {
     let mut body = String::new();
     for member in members.iter().take(MAX_BATCH) {
         let id = ids.next().unwrap_or_default();
-        let Found { status, body: said, .. } = answer(member);
+        let MockResponse { status, body: said, .. } = answer(member);
         body.push_str(&format!(
             "--mock\r\nContent-Type: application/http\r\nContent-ID: <response-{id}>\r\n\r\n\
              HTTP/1.1 {status} Mock\r\nContent-Type: application/json\r\n\r\n{said}\r\n"
@@ -32,14 +32,14 @@ pub(super) fn of_google(request: &HttpRequest) -> Option<Response<net::Body>> {
     Some(([(CONTENT_TYPE, kind)], body).into_response())
 }
 
-fn answer(member: &HttpRequest) -> Found {
+fn answer(member: &HttpRequest) -> MockResponse {
     let [table, ..] = &*TABLES;
     let sent = sent(&member.body);
     let HttpRequest { method, path, query, .. } = member;
-    let asked = Asked { method, path, query, sent: &sent };
+    let asked = MockRequest { method, path, query, sent: &sent };
     let found = table.find(&asked);
     found.unwrap_or_else(|| match &**method {
-        "DELETE" => Found::nothing(),
+        "DELETE" => MockResponse::nothing(),
         _ => table.plausible(&asked, "item", false),
     })
 }

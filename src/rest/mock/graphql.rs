@@ -9,7 +9,7 @@ use bluejay_parser::ast::executable::{
 use bluejay_parser::ast::{Parse, ParseOptions};
 use serde_json::{Map, Value, json};
 
-use super::THEN;
+use super::MOCK_TIME;
 use crate::action::{Body, HttpRequest, Provider};
 use crate::json::Json;
 
@@ -169,7 +169,7 @@ fn scalar(of: &str, name: &str) -> Value {
         "description" | "body" | "bodyText" => "Written by nobody.".into(),
         _ if name == "id" || ends(&["Id", "ID"]) => "00000000-0000-4000-8000-000000000001".into(),
         _ if ends(&["Ids", "Labels"]) => json!([]),
-        _ if ends(&["At"]) => THEN.into(),
+        _ if ends(&["At"]) => MOCK_TIME.into(),
         _ if ends(&["Date"]) => "2026-01-15".into(),
         _ if starts(&["is", "has", "can", "viewerCan", "viewerHas"]) => false.into(),
         _ if ends(&["Count", "Number"]) => 1.into(),

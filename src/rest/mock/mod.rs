@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use serde_json::{Map, Value, json};
 
-use self::table::{Asked, Found, Table};
+use self::table::{MockRequest, MockResponse, Table};
 use crate::action::{Action, Body, HttpRequest, Provider, Target};
 use crate::intent::{Analysis, Intent, analyse, answers_in_xml};
 use crate::json::Json as Strict;
@@ -30,7 +30,7 @@ use crate::rest::route::Upstream;
 pub const TEST_MODE: HeaderName = HeaderName::from_static("x-agentgate-testmode");
 
 /// When everything in the mock world happened.
-const THEN: &str = "2026-01-15T09:00:00Z";
+const MOCK_TIME: &str = "2026-01-15T09:00:00Z";
 
 /// Requests of one batch that are answered.
 const MAX_BATCH: usize = 1_000;
@@ -54,7 +54,7 @@ const TEXTS: [&str; 10] = [
 /// Where the mocks of a provider say that they are, where the vendor has no host of its
 /// own for all customers.
 #[must_use]
-pub fn site(provider: Provider) -> Option<Upstream> {
+pub fn upstream(provider: Provider) -> Option<Upstream> {
     match provider {
         Provider::Jira => Upstream::parse("https://mock.atlassian.net").ok(),
         _ => None,
@@ -91,7 +91,7 @@ fn of(request: &HttpRequest, analysis: &Analysis) -> Response<net::Body> {
         return Json(json!({ "responses": members(requests), "mock": true })).into_response();
     }
     let (method, path) = addressed(request, analysis);
-    let asked = Asked { method: &method, path: &path, query: &request.query, sent: &sent };
+    let asked = MockRequest { method: &method, path: &path, query: &request.query, sent: &sent };
     let found = found(request, &asked, analysis);
     let speaks_cbor = |(name, value): &(String, String)| {
         name == "smithy-protocol" && value.starts_with("rpc-v2-cbor")
@@ -103,7 +103,7 @@ fn of(request: &HttpRequest, analysis: &Analysis) -> Response<net::Body> {
 }
 
 /// What services of AWS that speak Smithy's RPC v2 answer.
-fn in_cbor(found: &Found) -> Response<net::Body> {
+fn in_cbor(found: &MockResponse) -> Response<net::Body> {
     let body = if found.body.is_object() { cbor(&found.body) } else { cbor(&json!({})) };
     let kind = HeaderValue::from_static("application/cbor");
     let protocol = HeaderValue::from_static("rpc-v2-cbor");
@@ -124,20 +124,20 @@ fn addressed(request: &HttpRequest, analysis: &Analysis) -> (String, String) {
     }
 }
 
-fn found(request: &HttpRequest, asked: &Asked<'_>, analysis: &Analysis) -> Found {
+fn found(request: &HttpRequest, asked: &MockRequest<'_>, analysis: &Analysis) -> MockResponse {
     let place = Provider::ALL.iter().position(|one| *one == request.provider).unwrap_or_default();
-    let Some(table) = TABLES.get(place) else { return Found::nothing() };
+    let Some(table) = TABLES.get(place) else { return MockResponse::nothing() };
     let Analysis { intent, resource, operation, .. } = analysis;
     let found = table.find(asked).or_else(|| aws_in_xml(request, operation.as_deref()));
     found.unwrap_or_else(|| match intent {
-        Intent::Delete if asked.method == "DELETE" => Found::nothing(),
+        Intent::Delete if asked.method == "DELETE" => MockResponse::nothing(),
         intent => table.plausible(asked, resource, *intent == Intent::Create),
     })
 }
 
 /// AWS services that are asked by a form answer in XML, and so do some of the REST
 /// services; the others in JSON. SDKs miss nothing in a document without members.
-fn aws_in_xml(request: &HttpRequest, operation: Option<&str>) -> Option<Found> {
+fn aws_in_xml(request: &HttpRequest, operation: Option<&str>) -> Option<MockResponse> {
     let in_rpc = ["x-amz-target", "smithy-protocol"];
     let is_rpc = request.headers.iter().any(|(name, _)| in_rpc.contains(&name.as_str()));
     if request.provider != Provider::Aws || is_rpc {
@@ -151,11 +151,11 @@ fn aws_in_xml(request: &HttpRequest, operation: Option<&str>) -> Option<Found> {
         None if request.host.as_deref().is_some_and(answers_in_xml) => "<Mock/>".to_owned(),
         None => return None,
     };
-    Some(Found::new(200, body.into()))
+    Some(MockResponse::new(200, body.into()))
 }
 
-fn written(found: Found) -> Response<net::Body> {
-    let Found { status, mut body, headers } = found;
+fn written(found: MockResponse) -> Response<net::Body> {
+    let MockResponse { status, mut body, headers } = found;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut response = match &mut body {
         Value::Null => {
@@ -193,12 +193,12 @@ fn members(requests: &[Value]) -> Vec<Value> {
         let path = url.split('?').next().unwrap_or_default();
         let path = Provider::Microsoft.full_form(path);
         let sent = member.get("body").and_then(Value::as_object).cloned().unwrap_or_default();
-        let asked = Asked { method: &method, path: &path, query: &[], sent: &sent };
+        let asked = MockRequest { method: &method, path: &path, query: &[], sent: &sent };
         let table = TABLES.get(1);
         let found = table.and_then(|table| {
             table.find(&asked).or_else(|| Some(table.plausible(&asked, "item", false)))
         });
-        let Found { status, body, .. } = found.unwrap_or_else(Found::nothing);
+        let MockResponse { status, body, .. } = found.unwrap_or_else(MockResponse::nothing);
         json!({ "id": member.get("id"), "status": status, "body": body })
     };
     requests.iter().take(MAX_BATCH).map(one).collect()

@@ -48,7 +48,7 @@ enum Segment {
 
 /// What a request asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'r> {
+pub(super) struct MockRequest<'r> {
     pub(super) method: &'r str,
     pub(super) path: &'r str,
     pub(super) query: &'r [(String, String)],
@@ -57,13 +57,13 @@ pub(super) struct Asked<'r> {
 
 /// A status, a body, null for none, and headers.
 #[derive(Debug, PartialEq)]
-pub(super) struct Found {
+pub(super) struct MockResponse {
     pub(super) status: u16,
     pub(super) body: Value,
     pub(super) headers: Vec<(String, String)>,
 }
 
-impl Found {
+impl MockResponse {
     /// 204.
     pub(super) fn nothing() -> Self {
         Self::new(204, Value::Null)
@@ -93,7 +93,7 @@ impl Table {
     }
 
     /// The answer that the table has.
-    pub(super) fn find(&self, asked: &Asked<'_>) -> Option<Found> {
+    pub(super) fn find(&self, asked: &MockRequest<'_>) -> Option<MockResponse> {
         let fits = |line| Some((line, Line::fits(line, asked)?));
         let (line, parts) = self.answers.iter().find_map(fits)?;
         let filling = Filling { table: self, parts, sent: asked.sent };
@@ -101,11 +101,16 @@ impl Table {
         let headers =
             line.headers.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?)));
         let headers = headers.collect();
-        Some(Found { status: line.status, body: filling.value(&line.template, 0), headers })
+        Some(MockResponse { status: line.status, body: filling.value(&line.template, 0), headers })
     }
 
     /// A thing of that kind or, where the path sounds like it, a list of things.
-    pub(super) fn plausible(&self, asked: &Asked<'_>, kind: &str, is_new: bool) -> Found {
+    pub(super) fn plausible(
+        &self,
+        asked: &MockRequest<'_>,
+        kind: &str,
+        is_new: bool,
+    ) -> MockResponse {
         let last = asked.path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("item");
         let is_list = asked.method == "GET" && last.ends_with('s')
             || matches!(last, "search" | "query" | "list");
@@ -116,7 +121,7 @@ impl Table {
         let filling = Filling { table: self, parts, sent: asked.sent };
         let template = if is_list { &self.many } else { &self.one };
         let status = if is_new && asked.method == "POST" && !is_list { self.created } else { 200 };
-        Found::new(status, filling.value(template, 0))
+        MockResponse::new(status, filling.value(template, 0))
     }
 
     #[cfg(test)]
@@ -180,7 +185,7 @@ impl Line {
     }
 
     /// The parts of the path that are named, where the request is of this line.
-    fn fits(&self, asked: &Asked<'_>) -> Option<HashMap<String, String>> {
+    fn fits(&self, asked: &MockRequest<'_>) -> Option<HashMap<String, String>> {
         let has = |wanted: &String| {
             let (key, value) = wanted.split_once('=').unwrap_or((wanted, ""));
             let is_it = |(name, given): &(String, String)| {
@@ -218,7 +223,7 @@ fn status(written: Option<&Value>) -> Option<u16> {
 }
 
 /// `Account` in `?q=SELECT Id FROM Account`, as the `type` of what is answered.
-fn queried_type(asked: &Asked<'_>) -> Option<(String, String)> {
+fn queried_type(asked: &MockRequest<'_>) -> Option<(String, String)> {
     let (_, soql) = asked.query.iter().find(|(name, _)| name == "q")?;
     let mut words = soql.split_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("from"));
     Some(("type".to_owned(), words.nth(1)?.to_owned()))
@@ -325,9 +330,9 @@ mod tests {
         let table = Table::read(TABLE);
         let sent = json!({ "login": "me" }).as_object().cloned().unwrap();
         let ask = |method: &str, path: &str, query: &[(String, String)]| {
-            table.find(&Asked { method, path, query, sent: &sent })
+            table.find(&MockRequest { method, path, query, sent: &sent })
         };
-        let body = |found: Option<Found>| found.map(|found| found.body);
+        let body = |found: Option<MockResponse>| found.map(|found| found.body);
         let only = [("only".to_owned(), String::new())];
         assert_eq!(body(ask("GET", "/a/7", &only)), Some(json!("with 7")));
         let whole = json!({ "login": "mock", "id": 1, "of": "7 {unknown}", "n": 7,
@@ -338,17 +343,17 @@ mod tests {
             (made.status, &made.body["login"], &made.body["said"]),
             (201, &"me".into(), &"<me>".into())
         );
-        assert_eq!(ask("DELETE", "/b/c/d", &[]), Some(Found::nothing()));
+        assert_eq!(ask("DELETE", "/b/c/d", &[]), Some(MockResponse::nothing()));
         assert_eq!(ask("GET", "/b", &[]), None);
-        let headers = |found: Option<Found>| found.map(|found| found.headers);
+        let headers = |found: Option<MockResponse>| found.map(|found| found.headers);
         let led = |to: &str| Some(vec![("location".to_owned(), to.to_owned())]);
         assert_eq!(headers(ask("PUT", "/c/x/y/end", &[])), led("/c/x/y"));
         assert_eq!(headers(ask("PUT", "/c/end", &[])), led("/c/"));
         assert_eq!(ask("PUT", "/c/x/y", &[]), None);
         assert_eq!(ask("PUT", "/", &[]), None);
-        let asked = Asked { method: "GET", path: "/x/widgets", query: &[], sent: &sent };
+        let asked = MockRequest { method: "GET", path: "/x/widgets", query: &[], sent: &sent };
         assert_eq!(table.plausible(&asked, "widget", false).body, json!([{ "kind": "widgets" }]));
-        let asked = Asked { path: "/x/3", ..asked };
+        let asked = MockRequest { path: "/x/3", ..asked };
         assert_eq!(table.plausible(&asked, "widget", false).body["id"], "3");
     }
 }

@@ -7,43 +7,42 @@ use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
 
-use super::{Proxy, Read};
+use super::{PreparedRequest, Proxy};
 use crate::action::Provider;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold_whole};
-use crate::rest::aws::{Seen, SignedChunks};
+use crate::rest::aws::{ClientRequest, SignedChunks};
 use crate::rest::identify::Identified;
-use crate::rest::inbound::{self, Fault};
+use crate::rest::inbound::{self, InboundError};
 
-/// A body of which it is known who sent it.
+/// The body of an authenticated request.
 pub(super) struct Authenticated {
     body: Body,
-    /// The request as it was signed, where it was.
-    seen: Option<Box<Seen>>,
-    /// What its chunks are verified with, where they are signed.
+    /// The request as signed, where it has a signature.
+    seen: Option<Box<ClientRequest>>,
+    /// Verifies its chunks, where they are signed.
     chunks: Option<Box<SignedChunks>>,
 }
 
-/// Why it is not known who sent a request.
+/// Why a request is not authenticated.
 pub(super) enum AuthenticationError {
-    /// Nothing proves it.
+    /// The signature is not valid.
     Unidentified,
-    /// The signature could be verified over the whole body only.
+    /// Verification needs the whole body, which could not be held.
     Unheld(HoldError),
 }
 
 impl Proxy {
-    /// The body, once it is sure who sent it: an AWS signature is verified before
-    /// anything is done or recorded in the name of the one it claims to be from.
-    /// Where it says nothing of the body, the body has to be read for that. A fault
-    /// where it is the agent's and not enough.
-    pub(super) async fn prove(
+    /// Verifies the AWS signature before anything is done or recorded in the agent's name.
+    /// Where no header states the body's hash, the body has to be read first. Contains an
+    /// error where the signature is authentic but not sufficient.
+    pub(super) async fn authenticate(
         &self,
         who: &Identified,
         source: IpAddr,
         parts: &Parts,
         mut body: Body,
-    ) -> Result<Result<Authenticated, Fault>, AuthenticationError> {
+    ) -> Result<Result<Authenticated, InboundError>, AuthenticationError> {
         let Some(claim) = &who.claim else {
             return Ok(Ok(Authenticated { body, seen: None, chunks: None }));
         };
@@ -51,10 +50,10 @@ impl Proxy {
         let mut held = None;
         if claim.needs_body(&seen) {
             let limits = self.limits.load_full();
-            // Whose place it takes is not known either.
+            // The sender is not authenticated yet, so the memory counts for its address.
             let reservation = self.request_memory.reservation(&source.to_string().into());
             let whole =
-                hold_whole((body, Some(reservation)), limits.max_body, limits.patience).await;
+                hold_whole((body, Some(reservation)), limits.max_body, limits.body_timeout).await;
             let bytes = whole.map_err(AuthenticationError::Unheld)?.bytes;
             body = Body::from(bytes.clone());
             held = Some(bytes);
@@ -64,7 +63,9 @@ impl Proxy {
                 let (seen, chunks) = (Some(Box::new(seen)), chunks.map(Box::new));
                 Ok(Ok(Authenticated { body, seen, chunks }))
             }
-            Err(error) if error.proves() => Ok(Err(Fault::AwsSignature(error.to_string()))),
+            Err(error) if error.is_authentic() => {
+                Ok(Err(InboundError::AwsSignature(error.to_string())))
+            }
             Err(error) => {
                 tracing::debug!(%error, agent = &*who.agent.name, "an AWS signature was refused");
                 Err(AuthenticationError::Unidentified)
@@ -72,18 +73,18 @@ impl Proxy {
         }
     }
 
-    /// What is asked, for certain, or not at all; and where it goes.
+    /// Parses the request, and determines its destination.
     pub(super) async fn read(
         &self,
         who: &Identified,
         (provider, path): (Provider, &str),
         parts: &mut Parts,
-        proven: Result<Authenticated, Fault>,
-    ) -> Result<Read, Fault> {
+        proven: Result<Authenticated, InboundError>,
+    ) -> Result<PreparedRequest, InboundError> {
         let Authenticated { body, seen, chunks } = proven?;
-        let unfit = |why: &str| Err(Fault::AwsSignature(why.to_owned()));
+        let unfit = |why: &str| Err(InboundError::AwsSignature(why.to_owned()));
         if let Some(claim) = &who.claim {
-            claim.strip(parts).map_err(|error| Fault::AwsSignature(error.to_string()))?;
+            claim.strip(parts).map_err(|error| InboundError::AwsSignature(error.to_string()))?;
         } else if provider == Provider::Aws && has_signed_chunks(parts) {
             return unfit(
                 "chunks are signed with the AWS pair that the gate issued, or not at all",
@@ -106,20 +107,20 @@ impl Proxy {
     }
 }
 
-/// Whether the chunks of the body are signed by somebody.
+/// Whether the body consists of signed chunks.
 fn has_signed_chunks(parts: &Parts) -> bool {
     let declared = parts.headers.get_all("x-amz-content-sha256").iter();
     declared.map(HeaderValue::as_bytes).any(|value| value.starts_with(b"STREAMING-AWS4"))
 }
 
 /// The request as the client signed it; HTTP/2 has its host elsewhere.
-fn seen(parts: &Parts) -> Seen {
+fn seen(parts: &Parts) -> ClientRequest {
     let mut headers = parts.headers.clone();
     let authority = parts.uri.authority().map(|authority| authority.as_str().parse());
     if let (None, Some(Ok(authority))) = (headers.get(HOST), authority) {
         headers.insert(HOST, authority);
     }
-    Seen {
+    ClientRequest {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),

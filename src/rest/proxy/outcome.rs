@@ -7,18 +7,18 @@ use http_body::Body as _;
 use crate::gate::{Gate, Receipt};
 use crate::net::Body;
 use crate::net::body::stepwise;
-use crate::rest::rewrite::{CameWhole, Instead};
+use crate::rest::rewrite::{Buffered, GatewayReply};
 use crate::rest::upstream::{Origin, UpstreamError};
 use crate::store::audit::Outcome;
 
-/// An answer of which the log knows nothing yet. Dropped, it is recorded with what
-/// upstream said.
+/// A response whose outcome is not recorded yet. Dropped, it is recorded with upstream's
+/// status.
 pub(super) struct OutcomeRecorder {
     gate: Gate,
     receipt: Receipt,
-    /// Who answers.
+    /// Where the response came from.
     origin: Origin,
-    /// `None` once it is recorded.
+    /// `None` once recorded.
     status: Option<StatusCode>,
 }
 
@@ -27,24 +27,24 @@ impl OutcomeRecorder {
         Self { gate, receipt, origin, status: Some(status) }
     }
 
-    /// Who answers.
+    /// Where the response came from.
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// It is passed on as `response`.
+    /// Records the outcome when `response` ends.
     pub(super) fn passed_on(mut self, response: Response<Body>) -> Response<Body> {
         self.status = Some(response.status());
-        if let Some(Instead(why)) = response.extensions().get() {
+        if let Some(GatewayReply(why)) = response.extensions().get() {
             self.status = None;
             let status = format!("the gate answered {}: {why}", response.status().as_u16());
             self.gate.release(&self.receipt, Outcome::Error, status);
             return response;
         }
-        if response.body().is_end_stream() || response.extensions().get::<CameWhole>().is_some() {
+        if response.body().is_end_stream() || response.extensions().get::<Buffered>().is_some() {
             return response;
         }
-        // A client that is slow to take it makes no upstream slow.
+        // A slow client must not count as upstream latency.
         self.receipt.answered();
         response.map(|body| {
             stepwise(body, move |next| {
@@ -56,7 +56,7 @@ impl OutcomeRecorder {
         })
     }
 
-    /// It broke off. The receipt is for whoever has to say so.
+    /// Records that the response broke off; the receipt is for the error response.
     pub(super) fn broke_off(&mut self, error: &axum::Error) -> (UpstreamError, &Receipt) {
         let error = UpstreamError::broken(self.origin.host(), error);
         self.status = None;

@@ -1,6 +1,6 @@
-//! Requests on signed paths: what a client sends to a pre-authenticated URL,
-//! without a key. The seal says whose request it is; everything else is as for
-//! any other request: decided, recorded, forwarded.
+//! Requests to signed paths, which stand for pre-authenticated URLs and need no key. The
+//! ticket identifies the agent; the request is decided, recorded and forwarded like any
+//! other.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode, Uri};
 use serde_json::json;
 
-use super::{Proxy, Read, Site};
+use super::{PreparedRequest, ProviderConfig, Proxy};
 use crate::action::{self, HttpRequest, Provider, Target};
-use crate::head::HeadFault;
+use crate::head::HeadError;
 use crate::net::Body;
 use crate::rest::head;
 use crate::rest::identify::{self, IdentifyError};
-use crate::rest::inbound::{self, Fault};
-use crate::rest::media::Answer;
+use crate::rest::inbound::{self, InboundError};
+use crate::rest::media::ExpectedBody;
 use crate::rest::preauthenticated_urls::PreauthenticatedUrl;
 use crate::rest::reply::{self, Dialect};
 use crate::rest::rewrite::Rewriter;
-use crate::rest::ticket::{Seals, Signer, Ticket};
+use crate::rest::ticket::{Signer, Ticket, TicketSealer};
 use crate::rest::upstream::Outgoing;
 use crate::rest::{hosts, preauthenticated_urls};
 use crate::store::agents::AgentRecord;
 use crate::store::directory::Holder;
 
 impl Proxy {
-    /// Answers a request on a signed path, which ends in `token`. `base` is where
-    /// the provider begins, as the client sees it.
+    /// Handles a request to a signed path with `token`. `base` is the provider's base URL as
+    /// the client sees it.
     pub(super) async fn answer_signed(
         &self,
         provider: Provider,
@@ -40,7 +40,7 @@ impl Proxy {
     ) -> Response<Body> {
         let dialect = Dialect::Of(provider);
         let Some((ticket, holder)) = self.ticket(provider, token, &parts.headers) else {
-            let row = self.stranger_row(provider, peer.ip()).await;
+            let row = self.record_unauthenticated(provider, peer.ip()).await;
             let detail = "this path was not signed by this gate, or is no longer good";
             let body = json!({ "error": "invalid_signed_path", "detail": detail });
             return reply::answer(dialect, StatusCode::FORBIDDEN, body, row.as_deref());
@@ -49,43 +49,47 @@ impl Proxy {
         let gate = self.gate_for(&agent);
         let is_safe = parts.method.is_safe();
         let rewriter = base.map(|base| {
-            // What answers here is a store of files, which hands out nothing more
-            // to write to but for what was asked for in the first place.
+            // A file store responds here: it issues no URLs to write to but those of the
+            // original request.
             let rows = preauthenticated_urls::in_answer(provider, (&ticket.path, &[]), true);
             let budget = self.answer_memory.for_sender(&agent.id);
             let signer = self.signer(holder, provider, &base, (&ticket.path, rows));
-            // What comes down is a file; what answers an upload is the API's.
-            let answer = if is_safe { Answer::File } else { Answer::Said };
-            Rewriter::new(provider, self.ways(provider), &base, signer, answer).counted(budget)
+            // A download is a file; the response to an upload is the API's.
+            let answer = if is_safe { ExpectedBody::File } else { ExpectedBody::Api };
+            Rewriter::new(provider, self.mappings(provider), &base, signer, answer).counted(budget)
         });
         let read = match self.read_signed(provider, &ticket, &agent, parts, body) {
             Ok(read) => read,
             Err(fault) => {
-                return self.refuse_faulty(&gate, &agent, (provider, dialect), parts, fault).await;
+                return self
+                    .refuse_malformed(&gate, &agent, (provider, dialect), parts, fault)
+                    .await;
             }
         };
         self.decide_and_forward(gate, read, (rewriter, dialect)).await
     }
 
-    /// The ticket in `token`, and the agent that it was made for, with the key that
-    /// it was made under: it is still in force, and no key of another's
-    /// contradicts it.
+    /// The ticket in `token`, and its agent with the key it was made under, where that key is
+    /// still valid and the request has no key of another agent.
     fn ticket(
         &self,
         provider: Provider,
         token: &str,
         headers: &HeaderMap,
     ) -> Option<(Ticket, Holder)> {
-        let ticket = Seals::new(&self.directory.path_key())?.open(token)?;
+        let ticket = TicketSealer::new(&self.directory.path_key())?.open(token)?;
         let holder = self.directory.holder_of(&ticket.key_id)?;
         let is_as_made =
             ticket.provider == provider.as_str() && ticket.agent_id == *holder.agent.id;
-        // A client that follows a redirect takes its key along.
-        let is_nobody_elses =
-            match identify::by_key(identify::places(provider), headers, &self.directory) {
-                Ok(who) => who.agent.id == holder.agent.id,
-                Err(error) => error == IdentifyError::NoKey,
-            };
+        // A client that follows a redirect sends its key along.
+        let is_nobody_elses = match identify::by_key(
+            identify::credential_headers(provider),
+            headers,
+            &self.directory,
+        ) {
+            Ok(who) => who.agent.id == holder.agent.id,
+            Err(error) => error == IdentifyError::NoKey,
+        };
         (is_as_made && is_nobody_elses).then_some((ticket, holder))
     }
 
@@ -96,24 +100,24 @@ impl Proxy {
         agent: &AgentRecord,
         parts: &mut Parts,
         body: Body,
-    ) -> Result<Read, Fault> {
+    ) -> Result<PreparedRequest, InboundError> {
         head::check(provider, parts)?;
         if parts.uri.query().is_some() {
-            return Err(Fault::Signed("a signed path takes no query"));
+            return Err(InboundError::Signed("a signed path takes no query"));
         }
         if jiff::Timestamp::now().as_second() >= ticket.until {
-            return Err(Fault::Expired);
+            return Err(InboundError::Expired);
         }
         let method = parts.method.as_str();
         if !ticket.methods.iter().any(|made_for| made_for == method) {
-            return Err(HeadFault::Method(method.to_owned()).into());
+            return Err(HeadError::Method(method.to_owned()).into());
         }
-        let foreign = || Fault::Signed("the signed path leads to no host of the provider's");
-        let uri = match self.exit {
+        let foreign = || InboundError::Signed("the signed path leads to no host of the provider's");
+        let uri = match self.upstream_client {
             None => Uri::default(),
             Some(_) => {
-                let sites = self.sites.load();
-                place(provider, sites.get(&provider), &ticket.url).ok_or_else(foreign)?
+                let configs = self.configs.load();
+                destination(provider, configs.get(&provider), &ticket.url).ok_or_else(foreign)?
             }
         };
         let mut headers = head::forwarded(std::mem::take(&mut parts.headers));
@@ -125,22 +129,22 @@ impl Proxy {
             path: ticket.path.clone(),
             host: host_of(&ticket.url),
             is_file: true,
-            // They hold what authenticates it.
+            // The query holds the signature.
             query: Vec::new(),
             headers: head::judged(&headers),
             // A file, of any size and type.
             body: if is_empty { action::Body::Empty } else { action::Body::Opaque },
         };
         // No credential goes there, neither the client's nor the gate's.
-        for name in identify::places(provider).iter().chain([&COOKIE]) {
+        for name in identify::credential_headers(provider).iter().chain([&COOKIE]) {
             headers.remove(name);
         }
         let outgoing = Outgoing::new(parts.method.clone(), uri, headers, body);
-        Ok(Read { action: self.action(agent, Target::Http(judged)), outgoing })
+        Ok(PreparedRequest { action: self.action(agent, Target::Http(judged)), outgoing })
     }
 
-    /// What makes signed paths in the answers to a request of `holder` for `path`,
-    /// where `rows` may stand.
+    /// Makes signed paths in the response to a request of `holder` for `path`, which may
+    /// contain URLs of the kinds `rows`.
     pub(super) fn signer(
         &self,
         holder: Holder,
@@ -163,27 +167,27 @@ fn host_of(url: &str) -> Option<String> {
     url.parse::<Uri>().ok()?.host().map(str::to_owned)
 }
 
-/// Where a pre-authenticated URL leads by the configuration that is in force;
-/// `None` where it is none of the provider's.
-fn place(provider: Provider, site: Option<&Site>, url: &str) -> Option<Uri> {
+/// The destination of a pre-authenticated URL by the current configuration; `None` where it
+/// is not one of the provider's.
+fn destination(provider: Provider, config: Option<&ProviderConfig>, url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let rows = || preauthenticated_urls::rows(provider);
-    let mut places = site.into_iter().flat_map(|site| site.hosts.places());
-    let is_configured = places.any(|(name, place)| {
-        place.target(&uri).is_some_and(|target| rows().any(|row| row.leads_at(name, target)))
+    let mut overrides = config.into_iter().flat_map(|config| config.hosts.overrides());
+    let is_configured = overrides.any(|(name, upstream)| {
+        upstream.target(&uri).is_some_and(|target| rows().any(|row| row.matches_at(name, target)))
     });
-    let upstream = site.and_then(|site| site.upstream.as_ref());
+    let upstream = config.and_then(|config| config.upstream.as_ref());
     let upstream = upstream.filter(|_| hosts::are_all_in_one(provider));
-    let target = upstream.and_then(|place| place.target(&uri));
-    if is_configured || target.is_some_and(|at| rows().any(|row| row.leads_at_all(at))) {
+    let target = upstream.and_then(|upstream| upstream.target(&uri));
+    if is_configured || target.is_some_and(|at| rows().any(|row| row.matches_anywhere(at))) {
         return Some(uri);
     }
-    if !preauthenticated_urls::leads(provider, url) {
+    if !preauthenticated_urls::is_preauthenticated(provider, url) {
         return None;
     }
-    let elsewhere = site.and_then(|site| site.hosts.place_of(uri.host()?)).or(upstream);
+    let elsewhere = config.and_then(|config| config.hosts.upstream_for(uri.host()?)).or(upstream);
     match elsewhere {
-        Some(place) => place.uri(uri.path(), uri.query()),
+        Some(upstream) => upstream.uri(uri.path(), uri.query()),
         None => Some(uri),
     }
 }
@@ -191,11 +195,11 @@ fn place(provider: Provider, site: Option<&Site>, url: &str) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rest::hosts::Hosts;
+    use crate::rest::hosts::HostOverrides;
     use crate::rest::route::Upstream;
 
-    fn leads(site: Option<&Site>, url: &str) -> Option<String> {
-        place(Provider::Slack, site, url).map(|uri| uri.to_string())
+    fn leads(config: Option<&ProviderConfig>, url: &str) -> Option<String> {
+        destination(Provider::Slack, config, url).map(|uri| uri.to_string())
     }
 
     #[test]
@@ -215,12 +219,12 @@ mod tests {
             assert_eq!(leads(None, foreign), None, "{foreign}");
         }
         let named = [("files.slack.com".to_owned(), "http://127.0.0.1:9001".to_owned())];
-        let hosts = Hosts::parse(Provider::Slack, &named.into()).unwrap();
+        let hosts = HostOverrides::parse(Provider::Slack, &named.into()).unwrap();
         let upstream = Upstream::parse("http://127.0.0.1:9000/base").ok();
-        let site = Site::new(Provider::Slack, hosts, upstream);
+        let config = ProviderConfig::new(Provider::Slack, hosts, upstream);
         let there = "http://127.0.0.1:9001/upload/v1/x?a=%2F";
-        assert_eq!(leads(Some(&site), url).as_deref(), Some(there));
-        assert_eq!(leads(Some(&site), there).as_deref(), Some(there));
+        assert_eq!(leads(Some(&config), url).as_deref(), Some(there));
+        assert_eq!(leads(Some(&config), there).as_deref(), Some(there));
         for (url, own) in [
             ("http://127.0.0.1:9000/base/upload/x", true),
             ("http://127.0.0.1:9000/base/x", false),
@@ -230,16 +234,16 @@ mod tests {
             ("https://127.0.0.1:9001/upload/x", false),
             ("http://127.0.0.1:90011/upload/x", false),
         ] {
-            assert_eq!(leads(Some(&site), url).is_some(), own, "{url}");
+            assert_eq!(leads(Some(&config), url).is_some(), own, "{url}");
         }
         // A site of its own is no stand-in for what all customers budget.
-        let site = Site::new(
+        let config = ProviderConfig::new(
             Provider::Jira,
-            Hosts::default(),
+            HostOverrides::default(),
             Upstream::parse("https://acme.example").ok(),
         );
         let media = "https://api.media.atlassian.com/file/1/binary?token=x";
-        let there = place(Provider::Jira, Some(&site), media).map(|uri| uri.to_string());
+        let there = destination(Provider::Jira, Some(&config), media).map(|uri| uri.to_string());
         assert_eq!(there.as_deref(), Some(media));
     }
 }

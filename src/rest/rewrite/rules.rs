@@ -1,23 +1,22 @@
-//! What becomes of the URLs in answers: those of the API itself and of hosts
-//! where the API's credential gives files come back through the gate,
-//! pre-authenticated ones through a signed path, all others stay. Pure, but for
+//! Rewrite rules for URLs in responses: those of the API and of its file hosts lead through
+//! the gate, pre-authenticated ones through a signed path, all others stay. Pure, but for
 //! the clock that signed paths need.
 
 use std::sync::Arc;
 
 use super::scan::{Edit, Editor};
 use crate::action::Provider;
-use crate::rest::hosts::{self, Hosts};
+use crate::rest::hosts::{self, HostOverrides};
 use crate::rest::preauthenticated_urls::{self, Place, PreauthenticatedUrl};
 use crate::rest::route::Upstream;
 use crate::rest::ticket::Signer;
 
-/// Ends of the names of members that hold URLs of the API itself. A text that
-/// happens to begin with such a URL is nobody's business.
+/// Suffixes of the names of members that hold URLs of the API. Other strings that happen to
+/// begin with such a URL are left alone.
 const MEMBERS: [&str; 9] =
     ["url", "uri", "link", "links", "self", "next", "previous", "nextpage", "href"];
 
-/// What a name says of the string behind it.
+/// What a member's name says about its value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
     api: Api,
@@ -25,42 +24,41 @@ pub(super) struct Member {
     row: Option<&'static PreauthenticatedUrl>,
 }
 
-/// Whether a string may be a URL of the API's.
+/// Whether a string may be a URL of the API.
 #[derive(Debug, Clone, Copy)]
 enum Api {
     No,
     Yes,
-    /// Where its path begins like this: names that texts have, too.
+    /// Only with one of these path prefixes: members of these names also hold text.
     Below(&'static [&'static str]),
 }
 
-/// Where the URLs of one provider's lead, whoever asks: made once for a
-/// configuration. What stands beside an origin is what follows the place where the
-/// provider begins, as the client sees it.
+/// The URL mappings of one provider, made once per configuration: from an origin to the
+/// path that follows the provider's base URL as the client sees it.
 #[derive(Debug, Default)]
-pub struct Ways {
-    /// What URLs of the API begin with.
+pub struct UrlMappings {
+    /// Origins of the API.
     api: Vec<(String, String)>,
-    /// The same for hosts of files.
+    /// Origins of file hosts.
     files: Vec<(String, String)>,
-    /// What the configuration put in place of single hosts, by their names.
-    places: Vec<(String, String)>,
-    /// What the configuration put in place of every host.
+    /// Configured origins that replace single hosts, by host pattern.
+    overrides: Vec<(String, String)>,
+    /// The configured origin that replaces every host.
     upstream: Option<String>,
 }
 
-impl Ways {
+impl UrlMappings {
     /// Those of `provider`, whose hosts are where `hosts` and `upstream` say, and
     /// else the vendor's.
     #[must_use]
-    pub fn new(provider: Provider, hosts: &Hosts, upstream: Option<&Upstream>) -> Self {
+    pub fn new(provider: Provider, hosts: &HostOverrides, upstream: Option<&Upstream>) -> Self {
         // Not all of Slack's own host is its API.
         let below = if provider == Provider::Slack { "/api" } else { "" };
         let (mut api, mut files) = (Vec::new(), Vec::new());
-        // The most exact first: two of them may be one.
-        let places = hosts.places().map(|(name, at)| (name.to_owned(), at.origin()));
-        let places: Vec<_> = places.collect();
-        for (name, origin) in &places {
+        // The most specific first: two may have one origin.
+        let overrides = hosts.overrides().map(|(name, at)| (name.to_owned(), at.origin()));
+        let overrides: Vec<_> = overrides.collect();
+        for (name, origin) in &overrides {
             if let Some(follows) = of_host(provider, name) {
                 api.push((origin.clone(), follows));
             } else if provider.file_hosts().contains(&name.as_str()) {
@@ -73,19 +71,19 @@ impl Ways {
         api.extend(vendors.map(|host| (format!("https://{host}{below}"), below.to_owned())));
         let vendors = provider.file_hosts().iter();
         files.extend(vendors.map(|host| (format!("https://{host}"), format!("/{host}"))));
-        Self { api, files, places, upstream }
+        Self { api, files, overrides, upstream }
     }
 }
 
-/// The rules for the answers to one request.
+/// The rules for the response to one request.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     provider: Provider,
-    ways: Arc<Ways>,
-    /// Where the provider begins, as the client sees it.
+    mappings: Arc<UrlMappings>,
+    /// The provider's base URL as the client sees it.
     base: String,
-    /// Whether a body is the API's for certain, so that names tell what is a URL
-    /// of the API's.
+    /// Whether the body is certainly the API's, so that member names tell which strings are
+    /// its URLs.
     names_say: bool,
     signer: Option<Box<Signer>>,
 }
@@ -93,16 +91,16 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(
         provider: Provider,
-        ways: Arc<Ways>,
+        mappings: Arc<UrlMappings>,
         base: &str,
         signer: Option<Signer>,
         names_say: bool,
     ) -> Self {
         let (base, signer) = (base.to_owned(), signer.map(Box::new));
-        Self { provider, ways, base, names_say, signer }
+        Self { provider, mappings, base, names_say, signer }
     }
 
-    /// What becomes of the URL in a header that leads on.
+    /// The edit for a URL in a header that clients follow.
     pub(super) fn in_location(&self, url: &str) -> Option<Edit> {
         let mut rows = self.rows().filter(|row| row.place == Place::Header);
         match rows.find(|row| self.leads(row, url)) {
@@ -111,42 +109,41 @@ impl Rules {
         }
     }
 
-    /// What becomes of a URL of the API's.
+    /// The edit for a URL of the API.
     pub(super) fn api(&self, url: &str) -> Option<Edit> {
-        self.led(&self.ways.api, url).or_else(|| self.googles(url))
+        self.led(&self.mappings.api, url).or_else(|| self.googles(url))
     }
 
-    /// What becomes of the URL of a file for which the credential is asked.
+    /// The edit for the URL of a file that needs the credential.
     fn file(&self, url: &str) -> Option<Edit> {
-        self.led(&self.ways.files, url)
+        self.led(&self.mappings.files, url)
     }
 
-    /// Where `url` is led, by the first of `ways` that it begins with.
-    fn led(&self, ways: &[(String, String)], url: &str) -> Option<Edit> {
+    /// The edit by the first of `mappings` that `url` begins with.
+    fn led(&self, mappings: &[(String, String)], url: &str) -> Option<Edit> {
         let (until, follows) =
-            ways.iter().find_map(|(from, follows)| Some((begins(url, from)?, follows)))?;
+            mappings.iter().find_map(|(from, follows)| Some((begins(url, from)?, follows)))?;
         self.prefixed(url, until, follows)
     }
 
-    /// `url` with another beginning; none whose dots would lead the client on, to
-    /// another provider.
+    /// Replaces the prefix of `url`; not where dot segments would lead to another provider.
     fn prefixed(&self, url: &str, until: usize, follows: &str) -> Option<Edit> {
         let path = url.get(until..)?.split(['?', '#']).next().unwrap_or_default();
         let to = || Edit::Prefix { until, to: format!("{}{follows}", self.base) };
-        (!preauthenticated_urls::climbs(path)).then(to)
+        (!preauthenticated_urls::may_leave_folder(path)).then(to)
     }
 
-    /// Each of Google's services has a host, which the path names.
+    /// Each of Google's services has its own host, which becomes a path segment.
     fn googles(&self, url: &str) -> Option<Edit> {
         if self.provider != Provider::Google {
             return None;
         }
-        let (host, _) = preauthenticated_urls::vendors(url)?;
+        let (host, _) = preauthenticated_urls::split_https_url(url)?;
         let until = begins(url, &format!("https://{host}"))?;
         self.prefixed(url, until, &of_host(Provider::Google, host)?)
     }
 
-    /// Pre-authenticated URLs that may stand in this answer.
+    /// The kinds of pre-authenticated URLs that this response may contain.
     fn rows(&self) -> impl Iterator<Item = &'static PreauthenticatedUrl> {
         self.signer.iter().flat_map(|signer| signer.rows.iter().copied())
     }
@@ -156,11 +153,12 @@ impl Rules {
         Some(Edit::Whole(signer.sign(url, row.methods)))
     }
 
-    /// The row that `url` is one of.
+    /// The kind of pre-authenticated URL that `url` is.
     fn row(&self, member: Member, url: &str) -> Option<&'static PreauthenticatedUrl> {
-        let in_place_of_all = self.ways.upstream.as_deref().and_then(|origin| target(url, origin));
+        let in_place_of_all =
+            self.mappings.upstream.as_deref().and_then(|origin| target(url, origin));
         let at_all =
-            |row: &PreauthenticatedUrl| in_place_of_all.is_some_and(|at| row.leads_at_all(at));
+            |row: &PreauthenticatedUrl| in_place_of_all.is_some_and(|at| row.matches_anywhere(at));
         let named = member.row.filter(|row| self.leads(row, url) || at_all(row));
         named.or_else(|| {
             let mut rows = self.rows().filter(|row| row.place == Place::Anywhere);
@@ -168,19 +166,18 @@ impl Rules {
         })
     }
 
-    /// Whether `url` is one of the row's, at the vendor's host or where the
-    /// configuration put it.
+    /// Whether `url` is of the kind `row`, at the vendor's host or at a configured override.
     fn leads(&self, row: &PreauthenticatedUrl, url: &str) -> bool {
-        let mut places = self.ways.places.iter();
-        row.leads(url)
-            || places.any(|(name, origin)| {
-                target(url, origin).is_some_and(|target| row.leads_at(name, target))
+        let mut overrides = self.mappings.overrides.iter();
+        row.matches(url)
+            || overrides.any(|(name, origin)| {
+                target(url, origin).is_some_and(|target| row.matches_at(name, target))
             })
     }
 
-    /// Whether URLs may stand behind any name.
+    /// Whether members of any name may hold URLs.
     fn looks_everywhere(&self) -> bool {
-        !self.ways.files.is_empty() || self.rows().any(|row| row.place == Place::Anywhere)
+        !self.mappings.files.is_empty() || self.rows().any(|row| row.place == Place::Anywhere)
     }
 }
 
@@ -244,8 +241,7 @@ fn is_url(name: &str) -> bool {
     MEMBERS.iter().any(ends_in)
 }
 
-/// What follows the base in URLs of one host of the API's; `None` where it is no
-/// host of the API's.
+/// The path that a host of the API is mapped to; `None` for other hosts.
 fn of_host(provider: Provider, host: &str) -> Option<String> {
     match provider {
         Provider::Google if host == "www.googleapis.com" => Some(String::new()),
@@ -262,8 +258,8 @@ fn target<'u>(url: &'u str, origin: &str) -> Option<&'u str> {
     begins(url, origin).and_then(|until| url.get(until..))
 }
 
-/// How much of `url` is `origin` and ends there: `https://api.github.com.evil`
-/// begins alike.
+/// The length of `origin` in `url`, where the authority ends there:
+/// `https://api.github.com.evil` does not match.
 fn begins(url: &str, origin: &str) -> Option<usize> {
     let start = url.get(..origin.len()).filter(|start| start.eq_ignore_ascii_case(origin))?;
     let rest = url.get(start.len()..).unwrap_or_default();

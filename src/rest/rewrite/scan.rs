@@ -1,45 +1,43 @@
-//! JSON as it streams by: the strings that stand where a URL is expected are
-//! handed to somebody who may put another in their place. Nothing else changes
-//! by a byte, whatever it is; what is not JSON passes, too. Pure.
+//! A streaming JSON scanner: strings where a URL is expected are passed to an [`Editor`],
+//! which may replace them. No other byte changes; what is not JSON passes, too. Pure.
 
 use std::borrow::Cow;
 
 use memchr::memchr2;
 
-/// The longest name of a member that is looked at, in bytes as written.
+/// The longest member name that is matched, in bytes as written.
 const MAX_NAME: usize = 64;
 
-/// The longest string that is looked at, in bytes as written. No provider's URLs
-/// are near it.
+/// The longest string that is edited, in bytes as written. No provider's URLs are near it.
 pub(super) const MAX_URL: usize = 16 << 10;
 
-/// The deepest nesting whose names are followed.
+/// The deepest nesting whose names are matched.
 const MAX_DEPTH: usize = 256;
 
-/// Who may change strings.
+/// Edits strings.
 pub(super) trait Editor {
-    /// What a name says of the string behind it.
+    /// What a member's name says about its value.
     type Member: Copy;
 
-    /// Whether the string (or the strings in the list) behind `name` may be a URL.
+    /// Whether the value of `name`, or the strings in its array, may be URLs.
     fn member(&self, name: &str) -> Option<Self::Member>;
 
-    /// The same, where the name says nothing or is too long or too deep.
+    /// The same for other names, and those too long or too deep.
     fn unnamed(&self) -> Option<Self::Member>;
 
-    /// Whether a string that begins with `start`, as it is written, may be a URL.
+    /// Whether a string that begins with `start`, as written, may be a URL.
     fn may_begin(&self, start: &[u8]) -> bool;
 
-    /// What to put in its place.
+    /// The replacement, if any.
     fn edit(&self, member: Self::Member, text: &str) -> Option<Edit>;
 }
 
-/// What becomes of a string.
+/// An edit of a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Edit {
     /// Its first `until` bytes, all of them ASCII, become `to`.
     Prefix {
-        /// In the text as it is meant, not as it is escaped.
+        /// In the unescaped string.
         until: usize,
         /// ASCII without quotes and backslashes.
         to: String,
@@ -50,23 +48,23 @@ pub(super) enum Edit {
 
 #[derive(Debug, Clone, Copy)]
 enum Frame<M> {
-    /// What is expected next is a name, or the value of the last one.
+    /// An object; next is a name, or the value of `member`.
     Object { expects_name: bool, member: Option<M> },
-    /// Its strings are what the list's own name says.
+    /// An array; its strings are values of `member`.
     Array { member: Option<M> },
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Inside<M> {
-    /// Nothing, or a string that nobody looks at.
+    /// Outside strings, or in one that is not edited.
     Plain,
-    /// A name, which goes on as it comes.
+    /// In a name, which is passed through.
     Name,
-    /// A string that is held back until it is whole.
+    /// In a string that is held until complete.
     Url(M),
 }
 
-/// Where in a JSON text the next byte stands.
+/// The state of the scanner.
 #[derive(Debug)]
 pub(super) struct Scanner<E: Editor> {
     editor: E,
@@ -74,10 +72,10 @@ pub(super) struct Scanner<E: Editor> {
     in_string: bool,
     escaped: bool,
     inside: Inside<E::Member>,
-    /// A name as far as it came, or a string that is held back.
+    /// The name so far, or the held string.
     held: Vec<u8>,
     changed: bool,
-    /// Levels beyond those that are followed.
+    /// Levels beyond [`MAX_DEPTH`].
     beyond: usize,
 }
 
@@ -100,7 +98,7 @@ impl<E: Editor> Scanner<E> {
         self.changed
     }
 
-    /// Takes the next piece; what may go on is added to `out`.
+    /// Scans the next piece; output is appended to `out`.
     pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         let mut rest = piece;
         while let Some((first, after)) = rest.split_first() {
@@ -114,7 +112,7 @@ impl<E: Editor> Scanner<E> {
         }
     }
 
-    /// The text is over; what was held back goes on as it came.
+    /// The end of input; what is held is output unchanged.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         if matches!(self.inside, Inside::Url(_)) {
             out.append(&mut self.held);
@@ -154,7 +152,7 @@ impl<E: Editor> Scanner<E> {
         }
     }
 
-    /// What the name that is in force here says.
+    /// What the current name says.
     fn member(&self) -> Option<E::Member> {
         let said = match self.frames.last() {
             Some(Frame::Object { member, .. } | Frame::Array { member }) if self.beyond == 0 => {
@@ -165,7 +163,7 @@ impl<E: Editor> Scanner<E> {
         said.or_else(|| self.editor.unnamed())
     }
 
-    /// Takes what belongs to the string, and gives the rest.
+    /// Consumes the rest of the string in `rest`; returns what follows it.
     fn string<'p>(&mut self, rest: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
         if std::mem::take(&mut self.escaped) {
             let (escape, after) = rest.split_at(1);
@@ -211,22 +209,22 @@ impl<E: Editor> Scanner<E> {
         }
     }
 
-    /// The string is whole.
+    /// The string is complete.
     fn close(&mut self, out: &mut Vec<u8>) {
         self.in_string = false;
         let raw = std::mem::take(&mut self.held);
         match std::mem::replace(&mut self.inside, Inside::Plain) {
             Inside::Plain => {}
             Inside::Name => {
-                let name = meant(&raw).filter(|_| raw.len() <= MAX_NAME);
+                let name = unescape(&raw).filter(|_| raw.len() <= MAX_NAME);
                 let said = name.and_then(|name| self.editor.member(&name));
                 if let Some(Frame::Object { member, .. }) = self.frames.last_mut() {
                     *member = said;
                 }
             }
             Inside::Url(member) => {
-                let edit = meant(&raw).and_then(|text| self.editor.edit(member, &text));
-                match edit.and_then(|edit| edited(&raw, edit)) {
+                let edit = unescape(&raw).and_then(|text| self.editor.edit(member, &text));
+                match edit.and_then(|edit| apply_edit(&raw, edit)) {
                     Some(text) => {
                         self.changed = true;
                         out.extend_from_slice(&text);
@@ -238,27 +236,27 @@ impl<E: Editor> Scanner<E> {
     }
 }
 
-/// A string as it is meant; `None` where it is none.
-fn meant(raw: &[u8]) -> Option<Cow<'_, str>> {
+/// The unescaped string; `None` where it is invalid.
+fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
     if !raw.contains(&b'\\') {
         return std::str::from_utf8(raw).ok().map(Cow::Borrowed);
     }
     serde_json::from_slice(&[b"\"", raw, b"\""].concat()).ok().map(Cow::Owned)
 }
 
-/// The string with its change, escaped as it was before.
-fn edited(raw: &[u8], edit: Edit) -> Option<Vec<u8>> {
+/// The edited string; the rest stays escaped as it was.
+fn apply_edit(raw: &[u8], edit: Edit) -> Option<Vec<u8>> {
     let (to, rest) = match edit {
         Edit::Whole(to) => (to, &[][..]),
-        Edit::Prefix { until, to } => (to, raw.get(written(raw, until)?..)?),
+        Edit::Prefix { until, to } => (to, raw.get(written_length(raw, until)?..)?),
     };
     let escapes = memchr::memmem::find(raw, b"\\/").is_some();
     let to = if escapes { to.replace('/', "\\/") } else { to };
     Some([to.as_bytes(), rest].concat())
 }
 
-/// How many bytes the first `characters` take as they are written.
-fn written(raw: &[u8], characters: usize) -> Option<usize> {
+/// The length of the first `characters` as written, in bytes.
+fn written_length(raw: &[u8], characters: usize) -> Option<usize> {
     (0..characters).try_fold(0, |at, _| match (raw.get(at)?, raw.get(at + 1)) {
         (b'\\', Some(b'u')) => Some(at + 6),
         (b'\\', _) => Some(at + 2),

@@ -1,17 +1,17 @@
 use super::*;
-use crate::rest::hosts::Hosts;
+use crate::rest::hosts::HostOverrides;
 
 const BASE: &str = "http://gate:8100/proxy/github";
 const TEXT: &str = r#"{"url":"https://api.github.com/a", "body":"https://api.github.com/b"}"#;
 const REWRITTEN: &str =
     r#"{"url":"http://gate:8100/proxy/github/a", "body":"https://api.github.com/b"}"#;
 
-fn ways(provider: Provider) -> Arc<Ways> {
-    Arc::new(Ways::new(provider, &Hosts::default(), None))
+fn mappings(provider: Provider) -> Arc<UrlMappings> {
+    Arc::new(UrlMappings::new(provider, &HostOverrides::default(), None))
 }
 
 fn github() -> Rewriter {
-    Rewriter::new(Provider::Github, ways(Provider::Github), BASE, None, Answer::Said)
+    Rewriter::new(Provider::Github, mappings(Provider::Github), BASE, None, ExpectedBody::Api)
 }
 
 fn response(headers: &[(&'static str, &str)], body: Body) -> Response<Body> {
@@ -61,7 +61,8 @@ async fn files_of_slack_are_led_back_as_slack_writes_them() {
         1,
     );
     let base = "http://gate/proxy/slack";
-    let rewriter = Rewriter::new(Provider::Slack, ways(Provider::Slack), base, None, Answer::Said);
+    let rewriter =
+        Rewriter::new(Provider::Slack, mappings(Provider::Slack), base, None, ExpectedBody::Api);
     let json = response(&[("content-type", "application/json")], text.into());
     let answer =
         rewriter.answer(&Method::POST, (&Origin::of_mock(), Dialect::Plain), json).await.unwrap();
@@ -157,8 +158,8 @@ async fn an_answer_that_could_hide_a_url_is_not_passed_on_unread() {
         (Provider::Jira, encoded, true, 200),
         (Provider::Google, parted, true, 200),
     ] {
-        let answer = if reads { Answer::Said } else { Answer::File };
-        let rewriter = Rewriter::new(provider, ways(provider), BASE, None, answer);
+        let answer = if reads { ExpectedBody::Api } else { ExpectedBody::File };
+        let rewriter = Rewriter::new(provider, mappings(provider), BASE, None, answer);
         let answer = rewriter
             .answer(
                 &Method::GET,

@@ -1,4 +1,4 @@
-//! What the head of a request says of a body in signed chunks.
+//! What a request's headers declare about a body of signed chunks.
 
 use http::HeaderMap;
 
@@ -11,7 +11,7 @@ const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 /// The same, with a signed trailer behind them.
 const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 
-/// What is announced of a body in signed chunks.
+/// What is declared about a body of signed chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
     /// Bytes of data in all.

@@ -1,6 +1,6 @@
-//! A body on its way upstream whose chunks are verified and signed anew as they
-//! pass. What was not verified does not pass; where something is wrong, the body
-//! breaks off, so that upstream has half a request and not another one.
+//! A body whose chunks are verified and signed again on their way upstream. Only verified
+//! data passes; on an error the body breaks off, so that upstream gets an incomplete request
+//! and not a different one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,39 +8,39 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::chunks::{BadChunk, Chunks};
+use super::chunks::{ChunkError, Chunks};
 use crate::net::Body;
 use crate::net::body::{Next, Unfit, lengthened};
 
 /// See the module. Nothing passes while a chunk comes in, so that each has to come
 /// within the time in which upstream's answer is waited for.
-pub(super) struct Resigned {
+pub(super) struct ResignedBody {
     inner: Body,
     /// `None` once it has ended, well or badly.
     chunks: Option<Chunks>,
 }
 
-impl Resigned {
+impl ResignedBody {
     /// `inner`, read by `chunks`.
     pub(super) fn new(inner: Body, chunks: Chunks) -> Self {
         Self { inner, chunks: Some(chunks) }
     }
 
     /// What of `frame` may go on.
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<Bytes, BadChunk> {
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Bytes, ChunkError> {
         match (frame.into_data(), &mut self.chunks) {
             (Ok(data), Some(chunks)) => chunks.take(&data),
             (Ok(_), None) => Ok(Bytes::new()),
             // Trailers of HTTP's own, which no signature covers.
             (Err(frame), _) => match frame.trailers_ref().is_none_or(http::HeaderMap::is_empty) {
                 true => Ok(Bytes::new()),
-                false => Err(BadChunk::Trailer),
+                false => Err(ChunkError::Trailer),
             },
         }
     }
 }
 
-impl HttpBody for Resigned {
+impl HttpBody for ResignedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

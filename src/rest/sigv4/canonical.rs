@@ -1,4 +1,4 @@
-//! The canonical request: the one text that a request has to whoever signs it.
+//! The canonical request, which is what a signature covers.
 //! Source: AWS General Reference, "Create a canonical request".
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 
 /// The request as the client saw it.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ClientRequest {
     /// The method.
     pub method: String,
     /// The path with the gate's own prefix, as it was written.
@@ -25,7 +25,7 @@ pub struct Seen {
     pub headers: HeaderMap,
 }
 
-impl Seen {
+impl ClientRequest {
     /// The first value of a header, where it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

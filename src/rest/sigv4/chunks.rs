@@ -41,9 +41,9 @@ pub const MAX_TRAILER: usize = 8 << 10;
 const CHUNK_ALGORITHM: &str = "AWS4-HMAC-SHA256-PAYLOAD";
 const TRAILER_ALGORITHM: &str = "AWS4-HMAC-SHA256-TRAILER";
 
-/// Why a body that is signed in chunks is broken off.
+/// Why a body of signed chunks is broken off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadChunk {
+pub enum ChunkError {
     /// Not `size;chunk-signature=…`, or no line break behind the data.
     #[error("the body is not made of signed chunks (`aws-chunked`)")]
     Form,
@@ -53,7 +53,7 @@ pub enum BadChunk {
         /// The limit in bytes.
         max: usize,
     },
-    /// It was changed, left out or put elsewhere, or somebody else signed it.
+    /// It was changed, removed or reordered, or signed with another key.
     #[error("the signature of a chunk does not match")]
     Signature,
     /// More or less than was announced.
@@ -67,7 +67,7 @@ pub enum BadChunk {
     Trailer,
 }
 
-/// What chunks are signed with: each signature covers the one before.
+/// A chain of chunk signatures: each covers the one before.
 #[derive(Debug)]
 pub struct Chain {
     signer: Signer,
@@ -96,18 +96,18 @@ impl Chain {
     }
 }
 
-/// Reads a body that is signed in chunks, and gives it signed anew.
+/// Verifies a body of signed chunks, and signs it again.
 #[derive(Debug)]
 pub struct Chunks {
     /// With the agent's secret.
-    came: Chain,
+    incoming: Chain,
     /// With the real credential.
-    goes: Chain,
-    /// Data that are yet to come.
+    outgoing: Chain,
+    /// Bytes of data still to come.
     left: u64,
     trailer: Vec<String>,
     max: usize,
-    /// What has come and not gone.
+    /// Received and not sent yet.
     held: BytesMut,
     /// How much of it, from its beginning, is verified and signed anew.
     verified: usize,
@@ -119,13 +119,13 @@ impl Chunks {
     /// A reader of chunks of at most `max` bytes, which are held until they are
     /// verified.
     #[must_use]
-    pub fn new(came: Chain, goes: Chain, announced: Announced, max: usize) -> Self {
+    pub fn new(incoming: Chain, outgoing: Chain, announced: Announced, max: usize) -> Self {
         let Announced { length: left, trailer } = announced;
         let held = BytesMut::new();
-        Self { came, goes, left, trailer, max, held, verified: 0, last: None }
+        Self { incoming, outgoing, left, trailer, max, held, verified: 0, last: None }
     }
 
-    /// Bytes that have come and not gone.
+    /// Bytes received and not sent yet.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
@@ -136,8 +136,8 @@ impl Chunks {
     /// ends without its last chunk for a whole one.
     ///
     /// # Errors
-    /// [`BadChunk`]; nothing more is to be taken after one.
-    pub fn take(&mut self, more: &[u8]) -> Result<Bytes, BadChunk> {
+    /// [`ChunkError`]; nothing more is to be taken after one.
+    pub fn take(&mut self, more: &[u8]) -> Result<Bytes, ChunkError> {
         self.held.extend_from_slice(more);
         while self.last.is_none()
             && let Some(length) = self.chunk_at(self.verified)?
@@ -149,21 +149,21 @@ impl Chunks {
         }
         let whole = self.held.split_to(std::mem::take(&mut self.verified)).freeze();
         match self.last.is_some_and(|last| self.held.len() > last + MAX_TRAILER) {
-            true => Err(BadChunk::Trailer),
+            true => Err(ChunkError::Trailer),
             false => Ok(whole),
         }
     }
 
     /// The length of the chunk at `at`, verified and signed anew; `None` where it
     /// is not whole yet, or the last.
-    fn chunk_at(&mut self, at: usize) -> Result<Option<usize>, BadChunk> {
+    fn chunk_at(&mut self, at: usize) -> Result<Option<usize>, ChunkError> {
         let Some(rest) = self.held.get_mut(at..) else { return Ok(None) };
         let Some(Head { size, length }) = Head::read(rest)? else { return Ok(None) };
         if size > self.left || (size == 0 && self.left > 0) {
-            return Err(BadChunk::Length);
+            return Err(ChunkError::Length);
         }
         let data = usize::try_from(size).ok().filter(|size| *size <= self.max);
-        let Some(data) = data else { return Err(BadChunk::TooLarge { max: self.max }) };
+        let Some(data) = data else { return Err(ChunkError::TooLarge { max: self.max }) };
         let whole = if data == 0 { length } else { length + data + 2 };
         let Some(chunk) = rest.get_mut(..whole) else { return Ok(None) };
         // INVARIANT (lengths): the chunk begins with its head.
@@ -171,10 +171,10 @@ impl Chunks {
         let digest = match (data, tail.strip_suffix(b"\r\n")) {
             (0, _) => hash(b""),
             (_, Some(data)) => hash(data),
-            (_, None) => return Err(BadChunk::Form),
+            (_, None) => return Err(ChunkError::Form),
         };
         let signature = head.len().checked_sub(SIGNATURE + 2).and_then(|at| head.get_mut(at..));
-        exchange(signature, self.came.chunk(&digest), self.goes.chunk(&digest))?;
+        exchange(signature, self.incoming.chunk(&digest), self.outgoing.chunk(&digest))?;
         self.left -= size;
         if data == 0 {
             self.last = Some(length);
@@ -187,30 +187,30 @@ impl Chunks {
     /// verified.
     ///
     /// # Errors
-    /// [`BadChunk`].
-    pub fn finish(mut self) -> Result<Bytes, BadChunk> {
-        let Some(last) = self.last else { return Err(BadChunk::Truncated) };
+    /// [`ChunkError`].
+    pub fn finish(mut self) -> Result<Bytes, ChunkError> {
+        let Some(last) = self.last else { return Err(ChunkError::Truncated) };
         let rest = self.held.get_mut(last..).unwrap_or_default();
         if self.trailer.is_empty() {
             return match &*rest {
                 b"\r\n" => Ok(self.held.freeze()),
-                b"" | b"\r" => Err(BadChunk::Truncated),
-                _ => Err(BadChunk::Trailer),
+                b"" | b"\r" => Err(ChunkError::Truncated),
+                _ => Err(ChunkError::Trailer),
             };
         }
         if !rest.ends_with(b"\r\n\r\n") {
-            return Err(BadChunk::Truncated);
+            return Err(ChunkError::Truncated);
         }
         let line = TRAILER_SIGNATURE.len() + SIGNATURE + 4;
-        let fields = rest.len().checked_sub(line).ok_or(BadChunk::Trailer)?;
-        let (fields, line) = rest.split_at_mut_checked(fields).ok_or(BadChunk::Trailer)?;
-        let canonical = canonical(fields, &self.trailer).ok_or(BadChunk::Trailer)?;
+        let fields = rest.len().checked_sub(line).ok_or(ChunkError::Trailer)?;
+        let (fields, line) = rest.split_at_mut_checked(fields).ok_or(ChunkError::Trailer)?;
+        let canonical = canonical(fields, &self.trailer).ok_or(ChunkError::Trailer)?;
         if !line.starts_with(TRAILER_SIGNATURE) {
-            return Err(BadChunk::Trailer);
+            return Err(ChunkError::Trailer);
         }
         let signature = line.get_mut(TRAILER_SIGNATURE.len()..);
         let digest = hash(canonical.as_bytes());
-        exchange(signature, self.came.trailer(&digest), self.goes.trailer(&digest))?;
+        exchange(signature, self.incoming.trailer(&digest), self.outgoing.trailer(&digest))?;
         Ok(self.held.freeze())
     }
 }
@@ -225,12 +225,12 @@ struct Head {
 
 impl Head {
     /// Reads the line at the beginning of `rest`; `None` where it is not whole yet.
-    fn read(rest: &[u8]) -> Result<Option<Self>, BadChunk> {
+    fn read(rest: &[u8]) -> Result<Option<Self>, ChunkError> {
         let start = rest.get(..MAX_HEAD).unwrap_or(rest);
         let Some(end) = memchr::memchr(b'\n', start) else {
-            return if rest.len() < MAX_HEAD { Ok(None) } else { Err(BadChunk::Form) };
+            return if rest.len() < MAX_HEAD { Ok(None) } else { Err(ChunkError::Form) };
         };
-        let size = start.get(..end).and_then(Self::size).ok_or(BadChunk::Form)?;
+        let size = start.get(..end).and_then(Self::size).ok_or(ChunkError::Form)?;
         Ok(Some(Self { size, length: end + 1 }))
     }
 
@@ -248,14 +248,14 @@ impl Head {
     }
 }
 
-/// Puts the signature that `goes` in the place of the one that has to be the one
-/// that `came`. Line breaks may follow it.
-fn exchange(place: Option<&mut [u8]>, came: &str, goes: &str) -> Result<(), BadChunk> {
-    let place = place.and_then(|place| place.get_mut(..SIGNATURE)).ok_or(BadChunk::Form)?;
-    if !bool::from(came.as_bytes().ct_eq(place)) {
-        return Err(BadChunk::Signature);
+/// Puts the signature that `outgoing` in the place of the one that has to be the one
+/// that `incoming`. Line breaks may follow it.
+fn exchange(place: Option<&mut [u8]>, incoming: &str, outgoing: &str) -> Result<(), ChunkError> {
+    let place = place.and_then(|place| place.get_mut(..SIGNATURE)).ok_or(ChunkError::Form)?;
+    if !bool::from(incoming.as_bytes().ct_eq(place)) {
+        return Err(ChunkError::Signature);
     }
-    for (byte, new) in place.iter_mut().zip(goes.bytes()) {
+    for (byte, new) in place.iter_mut().zip(outgoing.bytes()) {
         *byte = new;
     }
     Ok(())

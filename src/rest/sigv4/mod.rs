@@ -27,33 +27,32 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use self::announced::Announced;
-use self::body::Resigned;
+use self::body::ResignedBody;
 use self::chunks::{Chain, Chunks};
 use self::signer::{ALGORITHM, Signer, hash};
 use crate::net::Body;
 use crate::store::agents::AgentRecord;
 
-pub use self::canonical::Seen;
+pub use self::canonical::ClientRequest;
 pub use self::profile::credentials;
-pub use self::signing::{CannotSign, sign_anew};
+pub use self::signing::{SigningError, sign_anew};
 
-/// How far a client's clock may be off: as far as at AWS, since SDKs correct theirs by
-/// what AWS answers.
+/// The clock skew allowed: as at AWS, since SDKs adjust theirs to AWS's responses.
 pub const SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// The header that says what is signed of the body.
+/// The header with the hash of the body, or what stands for it.
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
 /// The body is not part of the signature.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// Why signed chunks are refused that S3 would not take.
-const ELSEWHERE: &str =
+/// Why signed chunks are refused that are not for S3.
+const CHUNKS_NOT_TO_S3: &str =
     "only uploads to S3 with a signature in `Authorization` come in signed chunks";
 
-/// A signature as it came, and who it claims to be from.
+/// A signature, not verified yet, and the agent it claims to be from.
 #[derive(Clone)]
-pub struct Presented {
+pub struct PresentedSignature {
     agent: Arc<AgentRecord>,
     key_id: Arc<str>,
     secret: Zeroizing<String>,
@@ -65,14 +64,14 @@ pub struct Presented {
     presigned: Option<Presigned>,
 }
 
-impl fmt::Debug for Presented {
+impl fmt::Debug for PresentedSignature {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("Presented");
         shown.field("agent", &self.agent.name).field("scope", &self.scope()).finish_non_exhaustive()
     }
 }
 
-/// What a signature in the query says beside.
+/// Further parameters of a presigned URL.
 #[derive(Debug, Clone)]
 struct Presigned {
     stamp: String,
@@ -82,8 +81,8 @@ struct Presigned {
 
 /// Why a signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadSignature {
-    /// Not of the form, or of nobody's key.
+pub enum SignatureError {
+    /// Malformed, or of an unknown key.
     #[error("the signature is not one that this gate can verify")]
     Unusable,
     /// The clocks differ by more than [`SKEW`].
@@ -92,21 +91,21 @@ pub enum BadSignature {
     /// It is not the signature of this request.
     #[error("the signature does not match the request")]
     Wrong,
-    /// It is the agent's, and leaves out a header that decides.
+    /// Authentic, but it does not cover a header that matters.
     #[error("the header `{0}` is not signed: name it in `SignedHeaders`")]
     Uncovered(String),
-    /// It was the agent's.
+    /// Authentic, but expired.
     #[error("the presigned URL has expired")]
     Expired,
-    /// It is the agent's, over a body of a kind that is not taken.
+    /// Authentic, over a kind of body that is not supported.
     #[error("{0}")]
     Payload(&'static str),
 }
 
-impl BadSignature {
-    /// Whether it proves nonetheless who sent the request.
+impl SignatureError {
+    /// Whether the signature is authentic nonetheless.
     #[must_use]
-    pub fn proves(&self) -> bool {
+    pub fn is_authentic(&self) -> bool {
         matches!(self, Self::Uncovered(_) | Self::Expired | Self::Payload(_))
     }
 }
@@ -114,18 +113,21 @@ impl BadSignature {
 /// Finds the agent that an access-key id was issued to, and the secret.
 pub type Lookup<'d> = &'d dyn Fn(&str) -> Option<(Arc<AgentRecord>, Zeroizing<String>)>;
 
-/// A body that is signed in chunks, as far as the head of its request tells.
+/// A body of signed chunks, as its request's headers declare it.
 #[derive(Debug)]
 pub struct SignedChunks {
-    came: Chain,
+    incoming: Chain,
     announced: Announced,
 }
 
 impl SignedChunks {
-    /// `body` with its chunks, of at most `max` bytes, verified and signed anew as
-    /// they pass. It breaks off with [`Unfit`](crate::net::body::Unfit).
-    pub fn signed_anew(self, body: Body, goes: Chain, max: usize) -> Body {
-        Body::new(Resigned::new(body, Chunks::new(self.came, goes, self.announced, max)))
+    /// `body` with its chunks, of at most `max` bytes, verified and signed again as they
+    /// pass. It breaks off with [`Unfit`](crate::net::body::Unfit).
+    pub fn signed_anew(self, body: Body, outgoing: Chain, max: usize) -> Body {
+        Body::new(ResignedBody::new(
+            body,
+            Chunks::new(self.incoming, outgoing, self.announced, max),
+        ))
     }
 }
 
@@ -135,20 +137,20 @@ pub fn is_presigned(parts: &Parts) -> bool {
     presigned::is_in(parts.uri.query().unwrap_or_default())
 }
 
-impl Presented {
+impl PresentedSignature {
     /// Reads the signature in `Authorization` or in the query; `None` where there
     /// is none of AWS's.
     ///
     /// # Errors
-    /// [`BadSignature::Unusable`], also for an access-key id of nobody's.
-    pub fn read(parts: &Parts, lookup: Lookup<'_>) -> Option<Result<Self, BadSignature>> {
+    /// [`SignatureError::Unusable`], also for an unknown access-key id.
+    pub fn read(parts: &Parts, lookup: Lookup<'_>) -> Option<Result<Self, SignatureError>> {
         let header = parts.headers.get(AUTHORIZATION);
         if is_presigned(parts) {
             let read = || header.is_none().then(|| Self::in_query(parts, lookup)).flatten();
-            return Some(read().ok_or(BadSignature::Unusable));
+            return Some(read().ok_or(SignatureError::Unusable));
         }
         let fields = header?.to_str().ok()?.strip_prefix(ALGORITHM)?;
-        Some(Self::in_header(fields, lookup).ok_or(BadSignature::Unusable))
+        Some(Self::in_header(fields, lookup).ok_or(SignatureError::Unusable))
     }
 
     fn in_header(fields: &str, lookup: Lookup<'_>) -> Option<Self> {
@@ -207,16 +209,16 @@ impl Presented {
         (&self.service, &self.region)
     }
 
-    /// Whether the signature cannot be verified without the whole body, because
-    /// nothing else of the request says what it is.
+    /// Whether verification needs the whole body, because nothing in the request states its
+    /// hash.
     #[must_use]
-    pub fn needs_body(&self, seen: &Seen) -> bool {
+    pub fn needs_body(&self, seen: &ClientRequest) -> bool {
         self.declared(seen).is_none()
     }
 
     /// Whether `held` is the body that the signature, once verified, is over.
     #[must_use]
-    pub fn is_over(&self, seen: &Seen, held: &[u8]) -> bool {
+    pub fn is_over(&self, seen: &ClientRequest, held: &[u8]) -> bool {
         self.payload(seen, Some(held)).is_ok()
     }
 
@@ -225,73 +227,73 @@ impl Presented {
     /// with, where it is signed in chunks.
     ///
     /// # Errors
-    /// [`BadSignature`].
+    /// [`SignatureError`].
     pub fn verify(
         &self,
-        seen: &Seen,
+        seen: &ClientRequest,
         held: Option<&[u8]>,
         now: Timestamp,
-    ) -> Result<Option<SignedChunks>, BadSignature> {
+    ) -> Result<Option<SignedChunks>, SignatureError> {
         let stamp = match &self.presigned {
             Some(presigned) => Some(&*presigned.stamp),
             None => seen.header("x-amz-date"),
         };
-        let time = stamp.and_then(signer::time).ok_or(BadSignature::Unusable)?;
+        let time = stamp.and_then(signer::time).ok_or(SignatureError::Unusable)?;
         let age = now.duration_since(time);
         let (early, late) = match age.is_negative() {
             true => (age.unsigned_abs(), Duration::ZERO),
             false => (Duration::ZERO, age.unsigned_abs()),
         };
         if early > SKEW || (self.presigned.is_none() && late > SKEW) {
-            return Err(BadSignature::Skewed);
+            return Err(SignatureError::Skewed);
         }
         let payload = self.payload(seen, held)?;
         let canonical = seen.canonical(&self.service, &self.signed, &payload);
-        let canonical = canonical.ok_or(BadSignature::Unusable)?;
+        let canonical = canonical.ok_or(SignatureError::Unusable)?;
         let signer = Signer::new(&self.secret, time, self.scope());
         let signature = signer.sign(ALGORITHM, &hash(canonical.as_bytes()));
         let is_right = signature.as_bytes().ct_eq(self.signature.as_bytes());
         if !bool::from(is_right) || stamp.and_then(|stamp| stamp.get(..8)) != Some(&self.date) {
-            return Err(BadSignature::Wrong);
+            return Err(SignatureError::Wrong);
         }
         // From here on it is known who asks, and so it may be told what is wrong.
         if self.presigned.as_ref().is_some_and(|url| late > url.expires) {
-            return Err(BadSignature::Expired);
+            return Err(SignatureError::Expired);
         }
         self.check_covered(seen)?;
-        let announced = Announced::read(&payload, &seen.headers).map_err(BadSignature::Payload)?;
+        let announced =
+            Announced::read(&payload, &seen.headers).map_err(SignatureError::Payload)?;
         let Some(announced) = announced else { return Ok(None) };
         if self.presigned.is_some() || self.service != "s3" {
-            return Err(BadSignature::Payload(ELSEWHERE));
+            return Err(SignatureError::Payload(CHUNKS_NOT_TO_S3));
         }
-        Ok(Some(SignedChunks { came: Chain::new(signer, signature), announced }))
+        Ok(Some(SignedChunks { incoming: Chain::new(signer, signature), announced }))
     }
 
-    /// As AWS demands it: what another header could change is said by none that
-    /// is not signed.
-    fn check_covered(&self, seen: &Seen) -> Result<(), BadSignature> {
+    /// As AWS demands: `Host` and every `x-amz-` header must be signed.
+    fn check_covered(&self, seen: &ClientRequest) -> Result<(), SignatureError> {
         let covers = |name: &str| self.signed.iter().any(|signed| signed == name);
         let decide = seen.headers.keys().map(http::HeaderName::as_str);
         let decide = decide.filter(|name| name.starts_with("x-amz-"));
         match [HOST.as_str()].into_iter().chain(decide).find(|name| !covers(name)) {
-            Some(name) => Err(BadSignature::Uncovered(name.to_owned())),
+            Some(name) => Err(SignatureError::Uncovered(name.to_owned())),
             None => Ok(()),
         }
     }
 
-    /// What the request says of its body.
-    fn declared<'s>(&'s self, seen: &'s Seen) -> Option<&'s str> {
+    /// The hash of the body that the request declares, or what stands for it.
+    fn declared<'s>(&'s self, seen: &'s ClientRequest) -> Option<&'s str> {
         let in_query = self.presigned.as_ref().and_then(|url| url.payload.as_deref());
         let unsaid = self.presigned.as_ref().filter(|_| self.service == "s3").map(|_| UNSIGNED);
         seen.header(CONTENT_SHA256).or(in_query).or(unsaid)
     }
 
-    /// What is signed of the body, which `held` has to fit.
+    /// The hash of the body that is signed; `held` must match it.
     fn payload<'s>(
         &'s self,
-        seen: &'s Seen,
+        seen: &'s ClientRequest,
         held: Option<&[u8]>,
-    ) -> Result<Cow<'s, str>, BadSignature> {
+    ) -> Result<Cow<'s, str>, SignatureError> {
         match (self.declared(seen), held) {
             (Some(declared), _) if declared == UNSIGNED || declared.starts_with("STREAMING-") => {
                 Ok(declared.into())
@@ -300,22 +302,22 @@ impl Presented {
                 let hash = hash(held);
                 match declared.is_none_or(|declared| declared == hash) {
                     true => Ok(hash.into()),
-                    false => Err(BadSignature::Wrong),
+                    false => Err(SignatureError::Wrong),
                 }
             }
             // Upstream compares it with what arrives: it is part of the new signature.
             (Some(declared), None) => Ok(declared.into()),
-            (None, None) => Err(BadSignature::Unusable),
+            (None, None) => Err(SignatureError::Unusable),
         }
     }
 
-    /// Takes a signature in the query out of it: see `presigned.rs`.
+    /// Removes a signature from the query: see `presigned.rs`.
     ///
     /// # Errors
-    /// [`BadSignature::Unusable`] where what stands there as a header cannot be one.
-    pub fn strip(&self, parts: &mut Parts) -> Result<(), BadSignature> {
+    /// [`SignatureError::Unusable`] where a parameter is not a valid header.
+    pub fn strip(&self, parts: &mut Parts) -> Result<(), SignatureError> {
         match &self.presigned {
-            Some(_) => presigned::strip(parts).ok_or(BadSignature::Unusable),
+            Some(_) => presigned::strip(parts).ok_or(SignatureError::Unusable),
             None => Ok(()),
         }
     }

@@ -28,7 +28,7 @@ const MAX_EXPIRES: u64 = 604_800;
 
 /// A signature as the query has it.
 #[derive(Debug, Default)]
-pub(super) struct InQuery {
+pub(super) struct QuerySignature {
     pub(super) credential: String,
     pub(super) date: String,
     pub(super) expires: Duration,
@@ -38,15 +38,15 @@ pub(super) struct InQuery {
     pub(super) payload: Option<String>,
 }
 
-/// Whether a query has anything of a signature.
+/// Whether a query has any parameter of a signature.
 pub(super) fn is_in(query: &str) -> bool {
     amz(query).any(|(name, _)| PARAMETERS.iter().any(|other| name.eq_ignore_ascii_case(other)))
 }
 
 /// Reads the signature in `query`; `None` where a part of it is missing, given
 /// twice, misspelt, or also a header.
-pub(super) fn read(query: &str, headers: &HeaderMap) -> Option<InQuery> {
-    let mut found = InQuery::default();
+pub(super) fn read(query: &str, headers: &HeaderMap) -> Option<QuerySignature> {
+    let mut found = QuerySignature::default();
     let mut seen: Vec<String> = Vec::new();
     let mut algorithm = String::new();
     for (name, value) in amz(query) {
@@ -80,8 +80,8 @@ fn expires(text: &str) -> Option<Duration> {
     (1..=MAX_EXPIRES).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
-/// Takes the signature out of the query, and makes headers of those that stand
-/// there: a request with its signature in a header has them among its headers.
+/// Removes the signature from the query, and turns `X-Amz-` parameters into headers: a
+/// request with its signature in a header has them there.
 /// The rest of the query stays as it came. `None` where a header cannot be one.
 pub(super) fn strip(parts: &mut Parts) -> Option<()> {
     let query = parts.uri.query().unwrap_or_default();

@@ -1,17 +1,17 @@
-//! The real credential, from where AWS's own tools have it.
+//! The real credential, from the environment or the file that AWS's own tools use.
 
 use std::collections::BTreeMap;
 
 use aws_credential_types::Credentials;
 use zeroize::Zeroizing;
 
-use super::signing::CannotSign;
+use super::signing::SigningError;
 
-/// The real credential: the usual variables, else the usual file.
+/// The real credential: from the `AWS_…` variables, else from the credentials file.
 ///
 /// # Errors
-/// [`CannotSign::NoCredential`].
-pub fn credentials() -> Result<Credentials, CannotSign> {
+/// [`SigningError::NoCredential`].
+pub fn credentials() -> Result<Credentials, SigningError> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let (Some(id), Some(secret)) =
         (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
@@ -22,7 +22,7 @@ pub fn credentials() -> Result<Credentials, CannotSign> {
     let file = file.or_else(|| Some(etcetera::home_dir().ok()?.join(".aws/credentials")));
     let text = file.and_then(|file| std::fs::read_to_string(file).ok()).map(Zeroizing::new);
     let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
-    text.and_then(|text| in_profile(&text, &profile)).ok_or(CannotSign::NoCredential)
+    text.and_then(|text| in_profile(&text, &profile)).ok_or(SigningError::NoCredential)
 }
 
 /// The credential of `profile` in a file of sections and `name = value` lines.

@@ -1,5 +1,4 @@
-//! The way out: a request is signed with the real credential, in place of
-//! whatever signature it came with.
+//! Signs a request with the real credential, in place of the client's signature.
 
 use std::time::SystemTime;
 
@@ -18,7 +17,7 @@ use super::{CONTENT_SHA256, UNSIGNED};
 
 /// Why a request cannot be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CannotSign {
+pub enum SigningError {
     /// There is no credential.
     #[error(
         "the gate has no AWS credential: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
@@ -33,16 +32,16 @@ pub enum CannotSign {
 /// of its body are signed with, where it has any.
 ///
 /// # Errors
-/// [`CannotSign`].
+/// [`SigningError`].
 pub fn sign_anew(
     credentials: &Credentials,
     scope: (&str, &str),
     (method, uri): (&str, &Uri),
     headers: &mut HeaderMap,
     held: Option<&[u8]>,
-) -> Result<Chain, CannotSign> {
+) -> Result<Chain, SigningError> {
     let (service, region) = scope;
-    let failed = |error: &dyn std::fmt::Display| CannotSign::Failed(error.to_string());
+    let failed = |error: &dyn std::fmt::Display| SigningError::Failed(error.to_string());
     let declared = headers.get(CONTENT_SHA256).and_then(|value| value.to_str().ok());
     let declared = declared.map(str::to_owned);
     for name in ["authorization", "x-amz-date", "x-amz-security-token", CONTENT_SHA256] {

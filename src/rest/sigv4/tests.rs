@@ -18,8 +18,8 @@ fn parts(method: &str, target: &str, headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn seen(parts: &Parts) -> Seen {
-    Seen {
+fn seen(parts: &Parts) -> ClientRequest {
+    ClientRequest {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -31,8 +31,8 @@ fn verified(
     parts: &Parts,
     held: Option<&[u8]>,
     now: Timestamp,
-) -> Result<Option<SignedChunks>, BadSignature> {
-    Presented::read(parts, &lookup).unwrap()?.verify(&seen(parts), held, now)
+) -> Result<Option<SignedChunks>, SignatureError> {
+    PresentedSignature::read(parts, &lookup).unwrap()?.verify(&seen(parts), held, now)
 }
 
 /// When AWS's examples were signed.
@@ -67,30 +67,30 @@ fn a_signature_is_good_for_its_request_and_no_other() {
             verified(request, Some(body), now).map(|chunks| assert!(chunks.is_none()))
         };
         assert_eq!(check(&request, b"{}", now), Ok(()), "{target}");
-        assert_eq!(check(&request, b"{ }", now), Err(BadSignature::Wrong));
+        assert_eq!(check(&request, b"{ }", now), Err(SignatureError::Wrong));
         let moved = |seconds| now + jiff::SignedDuration::from_secs(seconds);
         for seconds in [890, -890] {
             assert_eq!(check(&request, b"{}", moved(seconds)), Ok(()), "as AWS takes it");
             let beyond = moved(seconds + 20 * seconds.signum());
-            assert_eq!(check(&request, b"{}", beyond), Err(BadSignature::Skewed));
+            assert_eq!(check(&request, b"{}", beyond), Err(SignatureError::Skewed));
         }
         let mut other = request.clone();
         other.uri = target.replace("/aws/", "/AWS/").parse().unwrap();
-        assert_eq!(check(&other, b"{}", now), Err(BadSignature::Wrong));
+        assert_eq!(check(&other, b"{}", now), Err(SignatureError::Wrong));
         let mut other = request.clone();
         other.headers.insert("x-amz-target", HeaderValue::from_static("T.DeleteItem"));
-        assert_eq!(check(&other, b"{}", now), Err(BadSignature::Wrong));
+        assert_eq!(check(&other, b"{}", now), Err(SignatureError::Wrong));
         for name in ["x-amz-acl", "x-amz-meta-a", "x-amz-security-token"] {
             let mut other = request.clone();
             other.headers.insert(name, HeaderValue::from_static("x"));
-            let uncovered = BadSignature::Uncovered(name.to_owned());
+            let uncovered = SignatureError::Uncovered(name.to_owned());
             assert_eq!(check(&other, b"{}", now), Err(uncovered));
         }
     }
     let forged = signed(ID, "another secret", "dynamodb", "/proxy/aws/dynamodb/", b"{}");
-    assert_eq!(verified(&forged, Some(b"{}"), now).unwrap_err(), BadSignature::Wrong);
+    assert_eq!(verified(&forged, Some(b"{}"), now).unwrap_err(), SignatureError::Wrong);
     let nobodys = signed("AKIANOBODYS", SECRET, "s3", "/", b"");
-    assert_eq!(verified(&nobodys, None, now).unwrap_err(), BadSignature::Unusable);
+    assert_eq!(verified(&nobodys, None, now).unwrap_err(), SignatureError::Unusable);
 }
 
 /// Amazon S3 API Reference, "Using query parameters".
@@ -108,7 +108,7 @@ fn the_presigned_example_of_the_documentation_is_good_for_a_day() {
         verified(&request, None, now).map(drop)
     };
     assert_eq!((at(0), at(86_400), at(-900)), (Ok(()), Ok(()), Ok(())));
-    assert_eq!((at(86_401), at(-901)), (Err(BadSignature::Expired), Err(BadSignature::Skewed)));
+    assert_eq!((at(86_401), at(-901)), (Err(SignatureError::Expired), Err(SignatureError::Skewed)));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_presigned_url_is_good_as_it_is_and_no_other_way() {
         assert!(PRESIGNED.contains(from));
         check("GET", &PRESIGNED.replace(from, to), &[])
     };
-    use BadSignature::{Uncovered, Unusable, Wrong};
+    use SignatureError::{Uncovered, Unusable, Wrong};
     assert_eq!(check("PUT", PRESIGNED, &[]), Wrong);
     assert_eq!(changed("/test", "/best"), Wrong);
     assert_eq!(changed("=86400", "=86401"), Wrong);
@@ -157,7 +157,8 @@ fn a_plus_in_a_query_is_the_space_that_upstream_takes_it_for() {
 
 #[test]
 fn no_secret_is_shown() {
-    let presented = Presented::of(&format!("{ID}/d/r/s3/aws4_request"), "", "sIgN", &lookup);
+    let presented =
+        PresentedSignature::of(&format!("{ID}/d/r/s3/aws4_request"), "", "sIgN", &lookup);
     let shown = format!("{:?} {:?}", presented.unwrap(), Signer::new(SECRET, then(), ("", "")));
     assert!(!shown.contains(SECRET) && !shown.contains("sIgN"), "{shown}");
 }
@@ -220,5 +221,5 @@ fn the_chunked_examples_of_the_documentation_announce_their_chunks() {
     assert_eq!(chunks.announced, Announced { length: 66_560, trailer });
     let mut cut = with_trailer.clone();
     cut.headers.remove("x-amz-trailer");
-    assert_eq!(verified(&cut, None, then()).unwrap_err(), BadSignature::Unusable);
+    assert_eq!(verified(&cut, None, then()).unwrap_err(), SignatureError::Unusable);
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rest::ticket::Seals;
+use crate::rest::ticket::TicketSealer;
 use crate::store::agents::AgentRecord;
 use crate::store::directory::Holder;
 
@@ -17,18 +17,18 @@ fn after(rules: &Rules, name: &str, url: &str) -> String {
 
 /// What a configuration says of a provider.
 #[derive(Default)]
-struct Site {
-    hosts: Hosts,
+struct ProviderConfig {
+    hosts: HostOverrides,
     upstream: Option<Upstream>,
 }
 
-fn ways(provider: Provider, site: &Site) -> Arc<Ways> {
-    Arc::new(Ways::new(provider, &site.hosts, site.upstream.as_ref()))
+fn mappings(provider: Provider, config: &ProviderConfig) -> Arc<UrlMappings> {
+    Arc::new(UrlMappings::new(provider, &config.hosts, config.upstream.as_ref()))
 }
 
-fn of(provider: Provider, site: Option<&Site>) -> Rules {
-    let none = Site::default();
-    Rules::new(provider, ways(provider, site.unwrap_or(&none)), BASE, None, true)
+fn of(provider: Provider, config: Option<&ProviderConfig>) -> Rules {
+    let none = ProviderConfig::default();
+    Rules::new(provider, mappings(provider, config.unwrap_or(&none)), BASE, None, true)
 }
 
 #[test]
@@ -60,9 +60,11 @@ fn no_url_leads_from_one_provider_to_another() {
 #[test]
 fn urls_of_the_api_lead_back_and_no_others_do() {
     use Provider::*;
-    let jira =
-        Site { upstream: Upstream::parse("https://acme.atlassian.net").ok(), ..Site::default() };
-    for (provider, site, name, url, led) in [
+    let jira = ProviderConfig {
+        upstream: Upstream::parse("https://acme.atlassian.net").ok(),
+        ..ProviderConfig::default()
+    };
+    for (provider, config, name, url, led) in [
         (Github, None, "url", "https://api.github.com/r", "/r"),
         (
             Github,
@@ -128,9 +130,9 @@ fn urls_of_the_api_lead_back_and_no_others_do() {
             "/rest/api/3/attachment/content/1",
         ),
     ] {
-        assert_eq!(after(&of(provider, site), name, url), format!("{BASE}{led}"));
+        assert_eq!(after(&of(provider, config), name, url), format!("{BASE}{led}"));
     }
-    for (provider, site, name, url) in [
+    for (provider, config, name, url) in [
         (Slack, None, "text", "see https://files.slack.com/files-pri/T-F/a.png"),
         (Slack, None, "permalink", "https://acme.slack.com/files/U/F/a.png"),
         (Slack, None, "x", "https://files.slack.com.evil.example/files-pri/T-F/a.png"),
@@ -147,14 +149,19 @@ fn urls_of_the_api_lead_back_and_no_others_do() {
         (Slack, None, "url", "https://slack.com/archives/C1"),
         (Jira, Some(&jira), "content", "https://acme.atlassian.net/browse/X-1"),
     ] {
-        assert_eq!(after(&of(provider, site), name, url), url);
+        assert_eq!(after(&of(provider, config), name, url), url);
     }
 }
 
 #[test]
 fn what_may_be_a_file_keeps_the_urls_of_the_api() {
-    let rules =
-        Rules::new(Provider::Github, ways(Provider::Github, &Site::default()), BASE, None, false);
+    let rules = Rules::new(
+        Provider::Github,
+        mappings(Provider::Github, &ProviderConfig::default()),
+        BASE,
+        None,
+        false,
+    );
     let url = "https://api.github.com/r";
     assert_eq!(after(&rules, "url", url), url);
     let led = Edit::Prefix { until: 22, to: BASE.to_owned() };
@@ -165,9 +172,9 @@ fn what_may_be_a_file_keeps_the_urls_of_the_api() {
 fn hosts_that_were_put_elsewhere_are_the_providers_own() {
     let named = [("gmail", "http://127.0.0.1:1"), ("www.googleapis.com", "http://127.0.0.1:2/g")];
     let named = named.map(|(name, url)| (name.to_owned(), url.to_owned()));
-    let hosts = Hosts::parse(Provider::Google, &named.into()).unwrap();
-    let site = Site { hosts, ..Site::default() };
-    let rules = of(Provider::Google, Some(&site));
+    let hosts = HostOverrides::parse(Provider::Google, &named.into()).unwrap();
+    let config = ProviderConfig { hosts, ..ProviderConfig::default() };
+    let rules = of(Provider::Google, Some(&config));
     let led = |url| after(&rules, "nextLink", url);
     assert_eq!(
         led("http://127.0.0.1:1/gmail/v1/x"),
@@ -190,7 +197,13 @@ fn sealed(provider: Provider, (path, is_read): (&str, bool), name: &str, url: &s
         path: path.to_owned(),
         rows: preauthenticated_urls::in_answer(provider, (path, &[]), is_read),
     };
-    let rules = Rules::new(provider, ways(provider, &Site::default()), BASE, Some(signer), true);
+    let rules = Rules::new(
+        provider,
+        mappings(provider, &ProviderConfig::default()),
+        BASE,
+        Some(signer),
+        true,
+    );
     let led = match name {
         "Location" => match rules.in_location(url) {
             Some(Edit::Prefix { until, to }) => format!("{to}{}", &url[until..]),
@@ -200,7 +213,7 @@ fn sealed(provider: Provider, (path, is_read): (&str, bool), name: &str, url: &s
         name => after(&rules, name, url),
     };
     let Some(token) = led.strip_prefix(&format!("{BASE}/~signed/")) else { return led };
-    let ticket = Seals::new(&[7; 32]).unwrap().open(token).unwrap();
+    let ticket = TicketSealer::new(&[7; 32]).unwrap().open(token).unwrap();
     assert_eq!((&*ticket.url, &*ticket.path, &*ticket.key_id), (url, path, "AGAK"));
     ticket.methods.join(" ")
 }

@@ -20,7 +20,7 @@ fn reader(seed: &str, length: u64, trailer: &[&str], max: usize) -> Chunks {
 
 /// What passes of `body` when it comes in frames of these lengths, and then
 /// the rest.
-fn pass(mut chunks: Chunks, body: &[u8], frames: &[usize]) -> (Vec<u8>, Result<(), BadChunk>) {
+fn pass(mut chunks: Chunks, body: &[u8], frames: &[usize]) -> (Vec<u8>, Result<(), ChunkError>) {
     let (mut passed, mut rest) = (Vec::new(), body);
     for length in frames.iter().copied().chain([usize::MAX]) {
         let (frame, more) = rest.split_at(length.min(rest.len()));
@@ -156,29 +156,29 @@ fn what_was_not_announced_does_not_pass() {
     };
     let plain_end = |body: &[u8]| end(SEED, 66_560, &[], MAX, body);
     let trailer_end = |names: &[&str], body: &[u8]| end(TRAILER_SEED, 66_560, names, MAX, body);
-    assert_eq!(end(SEED, 66_561, &[], MAX, &plain), BadChunk::Length);
-    assert_eq!(end(SEED, 66_559, &[], MAX, &plain), BadChunk::Length);
-    assert_eq!(end(SEED, 66_560, &[], 65_535, &plain), BadChunk::TooLarge { max: 65_535 });
-    assert_eq!(end(TRAILER_SEED, 66_560, &[], MAX, &plain), BadChunk::Signature);
+    assert_eq!(end(SEED, 66_561, &[], MAX, &plain), ChunkError::Length);
+    assert_eq!(end(SEED, 66_559, &[], MAX, &plain), ChunkError::Length);
+    assert_eq!(end(SEED, 66_560, &[], 65_535, &plain), ChunkError::TooLarge { max: 65_535 });
+    assert_eq!(end(TRAILER_SEED, 66_560, &[], MAX, &plain), ChunkError::Signature);
     // Also between two chunks.
     let end_of_first = 65_536 + "10000;chunk-signature=\r\n\r\n".len() + SIGNATURE;
     assert_eq!(plain[end_of_first..][..4], *b"400;");
     for cut in [0, 1, 50, 65_626, end_of_first, 66_000, plain.len() - 2, plain.len() - 1] {
         let (passed, end) = pass(reader(SEED, 66_560, &[], MAX), &plain[..cut], &[cut]);
-        assert_eq!(end, Err(BadChunk::Truncated), "{cut}");
+        assert_eq!(end, Err(ChunkError::Truncated), "{cut}");
         assert!(passed.len() <= cut.saturating_sub(1), "{cut}");
     }
-    assert_eq!(plain_end(&[&plain[..], b"x"].concat()), BadChunk::Trailer);
-    assert_eq!(trailer_end(&[], &with_trailer), BadChunk::Trailer);
-    assert_eq!(end(SEED, 66_560, &[CHECKSUM], MAX, &plain), BadChunk::Truncated);
-    assert_eq!(trailer_end(&["x-amz-checksum-crc32"], &with_trailer), BadChunk::Trailer);
-    assert_eq!(trailer_end(&["x-amz-a", CHECKSUM], &with_trailer), BadChunk::Trailer);
+    assert_eq!(plain_end(&[&plain[..], b"x"].concat()), ChunkError::Trailer);
+    assert_eq!(trailer_end(&[], &with_trailer), ChunkError::Trailer);
+    assert_eq!(end(SEED, 66_560, &[CHECKSUM], MAX, &plain), ChunkError::Truncated);
+    assert_eq!(trailer_end(&["x-amz-checksum-crc32"], &with_trailer), ChunkError::Trailer);
+    assert_eq!(trailer_end(&["x-amz-a", CHECKSUM], &with_trailer), ChunkError::Trailer);
     let flood = [&with_trailer[..], &[b'x'; MAX_TRAILER]].concat();
-    assert_eq!(trailer_end(&[CHECKSUM], &flood), BadChunk::Trailer);
+    assert_eq!(trailer_end(&[CHECKSUM], &flood), ChunkError::Trailer);
     let doubled = example(TRAILER_SIGNATURES, &trailer("\r\nx-amz-checksum-crc32c:1\r\n"));
-    assert_eq!(trailer_end(&[CHECKSUM], &doubled), BadChunk::Trailer);
+    assert_eq!(trailer_end(&[CHECKSUM], &doubled), ChunkError::Trailer);
     let other = example(TRAILER_SIGNATURES, &trailer("\r\n").replace("sOO8", "sOO9"));
-    assert_eq!(trailer_end(&[CHECKSUM], &other), BadChunk::Signature);
+    assert_eq!(trailer_end(&[CHECKSUM], &other), ChunkError::Signature);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_head_of_a_chunk_is_written_in_one_way() {
         assert_eq!(read(&good[..end]), Ok(None));
     }
     for size in ["", "+1", "-1", "0x1", " 1", "1 ", "g", "123456789", "1\t"] {
-        assert_eq!(read(&format!("{size};chunk-signature={signature}\r\n")), Err(BadChunk::Form));
+        assert_eq!(read(&format!("{size};chunk-signature={signature}\r\n")), Err(ChunkError::Form));
     }
     for rest in [
         format!(";chunk-signature={signature}\n"),
@@ -202,7 +202,7 @@ fn a_head_of_a_chunk_is_written_in_one_way() {
         "\r\n".to_owned(),
         "x".repeat(MAX_HEAD),
     ] {
-        assert_eq!(read(&format!("1{rest}")), Err(BadChunk::Form), "{rest}");
+        assert_eq!(read(&format!("1{rest}")), Err(ChunkError::Form), "{rest}");
     }
 }
 
