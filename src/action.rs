@@ -1,4 +1,4 @@
-//! The ground floor: what an agent is about to do, whatever the wire said.
+//! The action: what an agent is about to do, independent of the transport.
 
 mod aws;
 mod aws_hosts;
@@ -21,7 +21,7 @@ pub use listing::Listing;
 pub use payload::Payload;
 pub use spelling::{below_site, without_format};
 
-/// One thing an agent is about to do: who, when, where, what.
+/// One request of an agent: who, when, where, what.
 #[derive(Debug, Clone)]
 pub struct Action {
     /// When the gate read it.
@@ -46,10 +46,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The name, in the log, of whoever asks where nobody knows who that is.
+    /// The name of unidentified agents in the log.
     pub const UNIDENTIFIED: &str = "unidentified";
 
-    /// Whoever asks where nobody knows who that is.
+    /// An unidentified agent.
     #[must_use]
     pub fn unidentified() -> Self {
         Self::named(Self::UNIDENTIFIED)
@@ -105,8 +105,7 @@ pub enum Target {
     Malformed(Malformed),
 }
 
-/// A request that could not be read for certain, or whose sender is nobody the
-/// gate knows.
+/// A request that could not be parsed unambiguously, or whose sender is unidentified.
 #[derive(Debug, Clone)]
 pub struct Malformed {
     /// Which of the two.
@@ -127,19 +126,19 @@ impl Malformed {
         Self { flaw: Flaw::Ambiguous, server, method, what: what.into() }
     }
 
-    /// A request over HTTP for `server`, by nobody that the gate knows.
+    /// A request over HTTP for `server` by an unidentified sender.
     #[must_use]
     pub fn unidentified(server: &str, what: impl Into<String>) -> Self {
         Self { flaw: Flaw::Unidentified, ..Self::ambiguous(server, "HTTP", what) }
     }
 }
 
-/// Why there is nothing to judge.
+/// What is wrong with a malformed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
     /// Parsers could read it in more than one way.
     Ambiguous,
-    /// It bears no key, or one that is nobody's.
+    /// It has no key, or an unknown one.
     Unidentified,
 }
 

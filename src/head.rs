@@ -1,6 +1,5 @@
-//! Queries and headers of REST requests as they are judged, however they came: to
-//! the proxy, or as people write requests down. What one server could take
-//! otherwise than the next is refused. Pure.
+//! Checks of queries and headers of REST requests, whether from the proxy or written by
+//! hand. What servers could interpret differently is refused. Pure.
 
 use percent_encoding::percent_decode_str;
 
@@ -8,7 +7,7 @@ use crate::keys::{AGENT_KEY, MASTER_KEY, holds_key};
 use crate::net::hops;
 use crate::overrides;
 
-/// The methods that are passed on.
+/// The methods that are forwarded.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Headers that must not be given twice.
@@ -22,10 +21,10 @@ const SINGLE: [&str; 7] = [
     "x-sfdc-session",
 ];
 
-/// Why a request is not passed on, path and body aside.
+/// Why a request is not forwarded, path and body aside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// A method that is not HTTP's own, or no business of a proxy's.
+    /// A method that is not standard, or not for a proxy.
     #[error("the method `{0}` is not passed on")]
     Method(String),
     /// The target is not a path.
@@ -34,19 +33,19 @@ pub enum HeadError {
     /// A header given more than once, or two that contradict each other.
     #[error("{0}")]
     Header(String),
-    /// Something asks upstream to take the request for one of another method.
+    /// Something overrides the method.
     #[error("`{0}` asks upstream to take the request for one of another method")]
     Override(String),
     /// The query could be read in two ways.
     #[error("the query cannot be read for certain: {0}")]
     Query(&'static str),
-    /// Somebody wants to leave HTTP behind.
+    /// An upgrade to another protocol.
     #[error("upgrades to another protocol are not passed on")]
     Upgrade,
 }
 
 impl HeadError {
-    /// What programs know it by.
+    /// The error code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -158,7 +157,7 @@ fn check_header(name: &str, value: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// What S3 keeps with an object and makes nothing of.
+/// User-defined metadata of S3 objects, which S3 does not interpret.
 const S3_METADATA: &str = "x-amz-meta-";
 
 /// Whether a header, named in lower case, decides how a request is taken.

@@ -1,5 +1,4 @@
-//! MCP servers that `serve` shows at `/mcp/{name}`: from the configuration, or
-//! registered while it runs.
+//! MCP servers that `serve` exposes at `/mcp/{name}`: configured, or registered at run time.
 
 pub(crate) mod api;
 mod registration;
@@ -43,7 +42,7 @@ pub struct Configured {
     pub endpoint: Endpoint,
     /// Sent to it in place of the client's own; values are marked sensitive.
     pub headers: HeaderMap,
-    /// Plain HTTP to another machine will do.
+    /// Whether plain HTTP to another machine is allowed.
     pub allow_http: bool,
     /// Decide for agents that have no policy of their own.
     pub policies: Option<OwnPolicies>,
@@ -56,7 +55,7 @@ pub struct Configured {
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// TrailingOptions this URL.
+    /// At this URL.
     Url(String),
     /// On this machine: a child for each session.
     Command {
@@ -114,7 +113,7 @@ pub struct Host {
     pub gate: Gate,
     /// Policies by name.
     pub catalog: Arc<PolicyCatalog>,
-    /// Who may ask.
+    /// The agents' keys.
     pub directory: Arc<Directory>,
     /// The connections to the servers.
     pub client: Client,
@@ -131,14 +130,14 @@ pub struct Host {
     /// Plain HTTP to another machine will do.
     pub allow_http: bool,
     /// What the configuration says of servers that are registered, by their names.
-    pub treatment: Arc<ArcSwap<Treatment>>,
+    pub defaults: Arc<ArcSwap<ServerDefaults>>,
     /// Variables that hold credentials of the gate's: commands are not given them.
     pub secrets: Secrets,
 }
 
 /// How servers are treated that the configuration says little of, or nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Treatment {
+pub struct ServerDefaults {
     /// Of every server, tools that would be denied are left out of tools/list.
     pub hide_denied: bool,
     /// Servers of which they are left out in any case.
@@ -147,7 +146,7 @@ pub struct Treatment {
     pub untrusted: BTreeSet<String>,
 }
 
-impl Treatment {
+impl ServerDefaults {
     /// Whether the hints of the server of that name are believed, and whether tools are
     /// left out of what it lists.
     fn of(&self, name: &str) -> (bool, bool) {
@@ -159,8 +158,8 @@ impl Treatment {
 pub struct Hosted {
     host: Host,
     open: ArcSwap<BTreeMap<String, Arc<Server>>>,
-    /// Those that were kept and cannot be shown as things are, and why.
-    barred: Mutex<BTreeMap<String, Barred>>,
+    /// Stored registrations that cannot be exposed now, and why.
+    unavailable: Mutex<BTreeMap<String, Unavailable>>,
     writing: Mutex<()>,
     is_master: Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
     refusals: Refusals,
@@ -172,9 +171,9 @@ impl std::fmt::Debug for Hosted {
     }
 }
 
-/// A registration that was kept and that nobody gets to, and why.
+/// A stored registration that is not exposed, and why.
 #[derive(Debug)]
-struct Barred {
+struct Unavailable {
     registration: Registration,
     why: String,
 }
@@ -198,11 +197,11 @@ impl Prepared<'_> {
             end(server);
             if let Origin::Kept(displaced) = &server.origin {
                 let why = "the configuration has a server of that name";
-                self.hosted.bar(displaced.clone(), why.to_owned());
+                self.hosted.mark_unavailable(displaced.clone(), why.to_owned());
             }
         }
         let is_kept = |server: &Arc<Server>| matches!(server.origin, Origin::Kept(_));
-        self.hosted.barred().retain(|name, _| !self.open.get(name).is_some_and(is_kept));
+        self.hosted.unavailable().retain(|name, _| !self.open.get(name).is_some_and(is_kept));
         self.hosted.host.secrets.replace(self.secrets);
         self.hosted.open.store(Arc::new(self.open));
     }
@@ -229,14 +228,14 @@ impl Hosted {
             ),
             host,
             open: ArcSwap::default(),
-            barred: Mutex::default(),
+            unavailable: Mutex::default(),
             writing: Mutex::default(),
             is_master: Box::new(is_master),
         });
         for kept in kept {
             let added = hosted.add(kept.name.clone(), Origin::Kept(kept.clone()), || Ok(()));
             if let Err(error) = added {
-                hosted.bar(kept, error.to_string());
+                hosted.mark_unavailable(kept, error.to_string());
             }
         }
         let secrets = hosted.host.secrets.names();
@@ -280,11 +279,12 @@ impl Hosted {
         if open.len() > MAX_SERVERS {
             return Err(RegistrationError::TooMany);
         }
-        for (name, barred) in self.barred().iter() {
+        for (name, unavailable) in self.unavailable().iter() {
             // The server that had its name may be gone.
             if open.len() < MAX_SERVERS
                 && !open.contains_key(name)
-                && let Ok(server) = self.server(name, Origin::Kept(barred.registration.clone()))
+                && let Ok(server) =
+                    self.server(name, Origin::Kept(unavailable.registration.clone()))
             {
                 open.insert(name.clone(), server);
             }
@@ -309,16 +309,16 @@ impl Hosted {
         let origin = Origin::Kept(registration.clone());
         // Its policy is in force before it is shown, and only where it can be shown.
         let policy = self.add(name.clone(), origin, || self.put_policy(&registration))?;
-        self.keep()?;
+        self.persist()?;
         Ok((name, policy))
     }
 
     /// Treats registered servers in this way. Conversations with those that were treated
     /// otherwise end. To be called in a runtime.
-    pub fn treat(&self, treatment: Treatment) {
+    pub fn set_defaults(&self, defaults: ServerDefaults) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Arc::new(treatment);
-        let before = self.host.treatment.swap(Arc::clone(&now));
+        let now = Arc::new(defaults);
+        let before = self.host.defaults.swap(Arc::clone(&now));
         let mut open = BTreeMap::clone(&self.open.load());
         for (name, server) in &mut open {
             if let Origin::Kept(kept) = &server.origin
@@ -371,7 +371,7 @@ impl Hosted {
         }
         let server = self.server(&name, origin)?;
         let done = before()?;
-        self.barred().remove(&name);
+        self.unavailable().remove(&name);
         if let Some(replaced) = open.insert(name, server) {
             end(&replaced);
         }
@@ -393,22 +393,22 @@ impl Hosted {
         Ok(server)
     }
 
-    fn bar(&self, registration: Registration, why: String) {
+    fn mark_unavailable(&self, registration: Registration, why: String) {
         let name = registration.name.clone();
         tracing::warn!(
             "the registered MCP server `{name}` is not shown: {why}; register it anew, or remove \
              it with DELETE /mcp/servers/{name}"
         );
-        self.barred().insert(name, Barred { registration, why });
+        self.unavailable().insert(name, Unavailable { registration, why });
     }
 
-    fn barred(&self) -> MutexGuard<'_, BTreeMap<String, Barred>> {
-        self.barred.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unavailable(&self) -> MutexGuard<'_, BTreeMap<String, Unavailable>> {
+        self.unavailable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a server that was registered; `false` where there is none.
     fn remove(&self, name: &str) -> Result<bool, RegistrationError> {
-        let was_barred = self.barred().remove(name).is_some();
+        let was_barred = self.unavailable().remove(name).is_some();
         if !was_barred {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut open = BTreeMap::clone(&self.open.load());
@@ -419,20 +419,21 @@ impl Hosted {
             open.remove(name).iter().for_each(end);
             self.open.store(Arc::new(open));
         }
-        self.keep()?;
+        self.persist()?;
         Ok(true)
     }
 
-    fn keep(&self) -> Result<(), RegistrationError> {
+    fn persist(&self) -> Result<(), RegistrationError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.open.load();
         let shown = open.values().filter_map(|server| match &server.origin {
             Origin::Kept(registration) => Some(registration),
             Origin::Configured(_) => None,
         });
-        let barred = self.barred();
-        let kept: Vec<_> =
-            shown.chain(barred.values().map(|barred| &barred.registration)).collect();
+        let unavailable = self.unavailable();
+        let kept: Vec<_> = shown
+            .chain(unavailable.values().map(|unavailable| &unavailable.registration))
+            .collect();
         registration::write(&self.host.file, &kept)
     }
 }

@@ -1,11 +1,11 @@
-//! How an HTTP request asks some servers to take it for another one than its head
-//! says: for one of another method, or at another place. Pure.
+//! Method and path overrides: headers, parameters and members that make some servers treat a
+//! request as one with another method or path. Pure.
 
 use std::borrow::Cow;
 
 use crate::json::{Json, Object};
 
-/// Headers that ask for another method, in lower case.
+/// Headers that override the method, in lower case.
 pub const METHOD_HEADERS: [&str; 9] = [
     "x-http-method-override",
     "x-http-method",
@@ -18,8 +18,8 @@ pub const METHOD_HEADERS: [&str; 9] = [
     "x-tunneled-method",
 ];
 
-/// Headers that ask for another place, in lower case.
-const PLACE_HEADERS: [&str; 5] = [
+/// Headers that override the path, in lower case.
+const PATH_HEADERS: [&str; 5] = [
     "x-original-url",
     "x-rewrite-url",
     "x-override-url",
@@ -27,8 +27,8 @@ const PLACE_HEADERS: [&str; 5] = [
     "x-http-destinationurl",
 ];
 
-/// Parameters that ask for another method, in lower case; one that stands for
-/// headers may hold any (Closure's `goog.net.rpc.HttpCors`, as Google reads it).
+/// Parameters that override the method, in lower case; one that stands for headers may hold
+/// any (Closure's `goog.net.rpc.HttpCors`, as Google reads it).
 pub const PARAMETERS: [&str; 5] =
     ["_method", "_method_override", "_httpmethod", "$httpmethod", "$httpheaders"];
 
@@ -40,7 +40,7 @@ pub const LONGEST: usize = 22;
 /// look for parameters among the headers, too.
 #[must_use]
 pub fn is_header(name: &str) -> bool {
-    METHOD_HEADERS.contains(&name) || PLACE_HEADERS.contains(&name) || PARAMETERS.contains(&name)
+    METHOD_HEADERS.contains(&name) || PATH_HEADERS.contains(&name) || PARAMETERS.contains(&name)
 }
 
 /// A header's name, in lower case, as servers have it that make a variable's of it,

@@ -1,5 +1,5 @@
-//! Paths of REST requests as they are judged and forwarded, however they came: to
-//! the proxy, in a batch, or as people write requests down. Pure.
+//! Paths of REST requests, as policies see them and as they are forwarded, whether from the
+//! proxy, a batch or a request written by hand. Pure.
 //!
 //! A path is brought into the normal form of RFC 3986, section 6.2.2 (hex
 //! digits in upper case, unreserved characters as they are), and refused where
@@ -11,7 +11,7 @@ use crate::action::Provider;
 use crate::keys::holds_key;
 use crate::segment::{is_dots, looks_like_a_separator};
 
-/// The longest path that is passed on, in characters.
+/// The longest path that is forwarded, in characters.
 pub const MAX_PATH: usize = 2_048;
 
 /// Bytes of the longest path as it is written: four for each character, each of
@@ -25,7 +25,7 @@ pub struct Path {
     judged: String,
 }
 
-/// Why a path is not passed on.
+/// Why a path is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// Beyond [`MAX_PATH`]: 414.

@@ -1,5 +1,5 @@
 //! Exact sliding windows: at most `max` requests in any window of the given
-//! length. Pure; the store hands in when slots were taken.
+//! length. Pure; the store provides when slots were taken.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A request as people write it down: the JSON that `explain`, `test`, `intent`
-//! and `replay` read, and the one way from it to an [`Action`].
+//! Requests written by hand: the JSON that `explain`, `test`, `intent` and `replay` read,
+//! parsed into an [`Action`].
 //!
 //! MCP: `{"server","tool","args","annotations"?,"agent"?}`, or with `"method"`
 //! (`resources/read`, …) in place of `"tool"` and the parameters as `"args"`.
@@ -28,7 +28,7 @@ pub enum UnknownKeys {
     Ignore,
 }
 
-/// Why a request cannot be understood.
+/// Why a request is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Not strict JSON.
@@ -215,7 +215,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     }))
 }
 
-/// Who pastes a whole URL means the request to it, not one that is malformed.
+/// Refuses a whole URL in place of a path, with advice: it is not a malformed request.
 fn only_a_path(request: &Object) -> Result<(), RequestError> {
     let path = text(request, "path")?.unwrap_or_default();
     match path.starts_with("https://") || path.starts_with("http://") {

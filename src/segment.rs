@@ -1,5 +1,5 @@
-//! What some servers take for the segments of a path: dots in disguise, and
-//! characters that are made a separator of. Pure.
+//! Disguised dot segments and path separators: characters that some server normalizes to
+//! `.`, `/` or `\`. Pure.
 
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -9,7 +9,7 @@ use crate::fold::is_invisible;
 /// `?` or `#`, trims it, drops what is not seen, or folds what looks like a dot.
 #[must_use]
 pub fn is_dots(segment: &str) -> bool {
-    // Most segments are told by their first letter.
+    // The first letter decides for most segments.
     if segment.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return false;
     }

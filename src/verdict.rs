@@ -1,4 +1,4 @@
-//! What the gate says: a [`Verdict`] on an action, and why.
+//! The decision on an action: a [`Verdict`], and its reason.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::intent::Intent;
 
-/// What is to happen with an action.
+/// The decision on an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Decision {
     /// It goes through.
@@ -31,13 +31,13 @@ impl Decision {
     }
 }
 
-/// The stage of the way that decided. Those behind `Policy` are part of the public
+/// The stage of the pipeline that decided. Those behind `Policy` are part of the public
 /// vocabulary, and nothing decides there yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// The request itself is not well-formed.
     Validation,
-    /// Nobody the gate knows.
+    /// The sender is unidentified.
     Authentication,
     /// Too many, too fast.
     RateLimit,
@@ -96,7 +96,7 @@ pub enum Reason {
         /// What is left all the same, and when there is room.
         full: Full,
     },
-    /// No key, or nobody's.
+    /// No key, or an unknown one.
     Unidentified(String),
     /// The agent is bound to another provider.
     BoundElsewhere {
@@ -213,7 +213,7 @@ pub struct Verdict {
     pub suggestion: Option<Arc<str>>,
     /// What the action amounts to.
     pub intent: Intent,
-    /// Nobody could say for sure what it amounts to.
+    /// The intent is not certain.
     pub unsure: bool,
     /// The stage that decided.
     pub stage: Stage,
@@ -257,7 +257,7 @@ impl Verdict {
     }
 }
 
-/// The object that answers and `explain` show everywhere the same.
+/// The object in responses and in the output of `explain`.
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
@@ -285,7 +285,7 @@ pub struct Full {
     pub reset: Duration,
 }
 
-/// What is left of a rate limit, for whoever is told to pace itself.
+/// What is left of a rate limit, for callers that pace themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     /// Requests that fit into any window.

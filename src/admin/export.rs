@@ -31,7 +31,7 @@ const WAITING: usize = 4;
 
 /// How long a client may not take a chunk: a reader keeps the write-ahead log
 /// from starting over.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The columns that existing scripts know, behind those of the log.
 const MORE_COLUMNS: [&str; 9] = [
@@ -161,7 +161,7 @@ struct Chunks {
 
 impl Chunks {
     fn send(&self, chunk: io::Result<Bytes>) -> io::Result<()> {
-        let sent = self.handle.block_on(self.chunks.send_timeout(chunk, PATIENCE));
+        let sent = self.handle.block_on(self.chunks.send_timeout(chunk, WRITE_TIMEOUT));
         sent.map_err(|_| io::Error::other("the client does not read any more"))
     }
 

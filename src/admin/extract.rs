@@ -20,7 +20,7 @@ use crate::net::body::hold;
 pub(super) const MAX_BODY: usize = 1 << 20;
 
 /// How long a body may take in all.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body. Its content type is not looked at: a call bears a header that no
 /// page of another origin can send without being allowed to.
@@ -51,7 +51,7 @@ impl FromRequest<Arc<Admin>> for Text {
         let content_type = request.headers().get(axum::http::header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
-        let bytes = hold(request.into_body(), MAX_BODY, PATIENCE).await?;
+        let bytes = hold(request.into_body(), MAX_BODY, BODY_TIMEOUT).await?;
         Ok(Self { content_type, bytes })
     }
 }
@@ -113,7 +113,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Said<T> {
 
     async fn from_request(request: Request, _: &Arc<Admin>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let text = hold(body, MAX_BODY, PATIENCE).await?;
+        let text = hold(body, MAX_BODY, BODY_TIMEOUT).await?;
         let says_nothing = matches!(text.trim_ascii(), b"" | b"{}");
         match parts.uri.query().unwrap_or_default() {
             _ if says_nothing => params(&parts.uri).map(Self),

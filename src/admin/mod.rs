@@ -1,8 +1,8 @@
-//! The admin API: agents and their keys, policies, the log, and what is there.
+//! The admin API: agents and their keys, policies, the log, health and metrics.
 //!
 //! One file a resource. `routes` lists every call once: the router and the
-//! OpenAPI document are held to it. A call that needs the database waits for it
-//! on a thread of its own, never on the runtime's.
+//! OpenAPI document are checked against it. Calls that need the database run on blocking
+//! threads, never on the runtime's workers.
 
 mod agents;
 mod audit;
@@ -112,7 +112,7 @@ impl Admin {
     }
 
     /// Lets pages of `origins` call from now on, and of no others.
-    pub fn let_in(&self, origins: Vec<String>) {
+    pub fn set_cors_origins(&self, origins: Vec<String>) {
         self.cors_origins.store(Arc::new(origins));
     }
 

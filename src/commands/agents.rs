@@ -1,5 +1,5 @@
-//! `agentgate agents`: who may ask, straight in the database; a running `serve`
-//! sees changes at once.
+//! `agentgate agents`: manages agents in the database directly; a running `serve` sees
+//! changes at once.
 
 use std::collections::HashMap;
 use std::io::Write as _;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Done, counted, policies, tool_cache};
+use super::{Done, pluralize, policies, tool_cache};
 use crate::cli::CheckArgs;
 use crate::config::Home;
 use crate::policy::PolicyFile;
@@ -54,8 +54,9 @@ fn write_text(
     let Some(file) = file else { return Ok(()) };
     let warnings = match found.iter().len() {
         0 => "ok".to_owned(),
-        some => counted(some, "warning"),
+        some => pluralize(some, "warning"),
     };
-    let (rules, tests) = (counted(file.rule_count(), "rule"), counted(file.tests().len(), "test"));
+    let (rules, tests) =
+        (pluralize(file.rule_count(), "rule"), pluralize(file.tests().len(), "test"));
     writeln!(output, "{}: {warnings} ({rules}, {tests})", file.origin())
 }

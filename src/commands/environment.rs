@@ -1,5 +1,4 @@
-//! Variables named like ours that are read nowhere: a setting that somebody believes
-//! to have made.
+//! Warnings about `AGENTGATE_` variables that nothing reads: probably misspelt settings.
 
 use std::collections::BTreeSet;
 

@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 use super::policies;
 use crate::cli::Trust;
 use crate::config::{Server, Settings};
-use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError, Treatment};
+use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError, ServerDefaults};
 use crate::policy::diagnostic::Diagnostics;
 use crate::rest::credentials::Source;
 
 /// What is wrong with servers of the configuration, by their names.
-type Wrong = Vec<(String, String)>;
+type Problems = Vec<(String, String)>;
 
 /// Shows every server that has a URL or a command, by `show`.
 ///
@@ -25,33 +25,33 @@ pub(super) fn shown<T>(
     settings: &Settings,
     show: impl FnOnce(Vec<Configured>) -> Result<T, RegistrationError>,
 ) -> anyhow::Result<T> {
-    let (configured, mut wrong) = configured(settings);
+    let (configured, mut problems) = configured(settings);
     match show(configured) {
-        Ok(shown) if wrong.is_empty() => return Ok(shown),
+        Ok(shown) if problems.is_empty() => return Ok(shown),
         Err(RegistrationError::Servers(more)) => {
-            wrong.extend(more.into_iter().map(|(name, error)| (name, error.to_string())));
+            problems.extend(more.into_iter().map(|(name, error)| (name, error.to_string())));
         }
-        Err(other) if wrong.is_empty() => return Err(other.into()),
+        Err(other) if problems.is_empty() => return Err(other.into()),
         Ok(_) | Err(_) => {}
     }
-    Err(told(settings, &wrong))
+    Err(told(settings, &problems))
 }
 
 /// The servers whose headers and policies can be had, and what is wrong with others.
-fn configured(settings: &Settings) -> (Vec<Configured>, Wrong) {
-    let (mut configured, mut wrong) = (Vec::new(), Wrong::new());
+fn configured(settings: &Settings) -> (Vec<Configured>, Problems) {
+    let (mut configured, mut problems) = (Vec::new(), Problems::new());
     for (name, server, endpoint) in settings.hosted() {
         match server_of(settings, name, server, endpoint) {
             Ok(server) => configured.push(server),
-            Err(error) => wrong.push((name.to_owned(), format!("{error:#}"))),
+            Err(error) => problems.push((name.to_owned(), format!("{error:#}"))),
         }
     }
-    (configured, wrong)
+    (configured, problems)
 }
 
-fn told(settings: &Settings, wrong: &Wrong) -> anyhow::Error {
+fn told(settings: &Settings, problems: &Problems) -> anyhow::Error {
     let (mut placed, mut said) = (Diagnostics::default(), Vec::new());
-    for (name, what) in wrong {
+    for (name, what) in problems {
         let what = format!("servers.{name}: {what}");
         // What is wrong in a policy's own file says where already.
         let is_placed = what.contains('\n');
@@ -68,12 +68,12 @@ fn told(settings: &Settings, wrong: &Wrong) -> anyhow::Error {
 }
 
 /// What the configuration says of servers that are registered while the gate runs.
-pub(super) fn treatment(settings: &Settings) -> Treatment {
+pub(super) fn server_defaults(settings: &Settings) -> ServerDefaults {
     let named = |wanted: &dyn Fn(&Server) -> bool| {
         let named = settings.servers().filter(|(_, server)| wanted(server));
         named.map(|(name, _)| name.to_owned()).collect()
     };
-    Treatment {
+    ServerDefaults {
         hide_denied: settings.hide_denied("", false),
         hiding: named(&|server| server.hide_denied),
         untrusted: named(&|server| server.trust == Some(Trust::None)),
@@ -81,7 +81,8 @@ pub(super) fn treatment(settings: &Settings) -> Treatment {
 }
 
 /// What the gate signs requests to AWS with, without any configuration.
-const OF_AWS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+const AWS_CREDENTIALS: [&str; 3] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// The variables that hold credentials of the gate's.
 pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
@@ -93,7 +94,7 @@ pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
         Source::Env(name) => Some(OsString::from(name)),
         Source::File(_) => None,
     });
-    named.chain(OF_AWS.map(OsString::from)).collect()
+    named.chain(AWS_CREDENTIALS.map(OsString::from)).collect()
 }
 
 fn own_policies(settings: &Settings, names: &[String]) -> anyhow::Result<Option<OwnPolicies>> {
@@ -137,8 +138,8 @@ pub(super) fn headers_of(
     (name, server): (&str, &Server),
     but: &HeaderMap,
 ) -> anyhow::Result<HeaderMap> {
-    let wrong = |error| vec![(name.to_owned(), format!("{error:#}"))];
-    headers(server, but).map_err(|error| told(settings, &wrong(error)))
+    let problems = |error| vec![(name.to_owned(), format!("{error:#}"))];
+    headers(server, but).map_err(|error| told(settings, &problems(error)))
 }
 
 fn headers(server: &Server, but: &HeaderMap) -> anyhow::Result<HeaderMap> {

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Done, look_behind, name_of, policies, remote, tool_cache};
+use super::{Done, check_trailing_options, name_of, policies, remote, tool_cache};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
@@ -35,7 +35,7 @@ struct Row {
 }
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
-    look_behind("inspect", &args.command)?;
+    check_trailing_options("inspect", &args.command)?;
     let settings = Settings::resolve(&args.decide)?;
     let url = remote::url(&args.command, &args.remote)?;
     let name = name_of(args.server.name.as_deref(), &args.command, url, &settings)?;

@@ -1,4 +1,4 @@
-//! Listening at an address that a person named.
+//! Binds the configured address.
 
 use std::io;
 use std::net::SocketAddr;

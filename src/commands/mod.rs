@@ -1,4 +1,4 @@
-//! One file a command: a typed value in, words out.
+//! The commands, one file each: parsed arguments in, text out.
 
 mod agents;
 mod audit;
@@ -92,7 +92,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
 ///
 /// # Errors
 /// Where something else would decide than was typed.
-fn look_behind(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
+fn check_trailing_options(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
     let typed: Vec<OsString> = std::env::args_os().collect();
     let Some(TrailingOptions { option, decides }) =
         cli::trailing_options(subcommand, command, &typed)
@@ -136,7 +136,7 @@ fn open_log(path: &Path, options: &store::Options) -> anyhow::Result<Store> {
 }
 
 /// `1 test`, `2 tests`.
-fn counted(number: usize, what: &str) -> String {
+fn pluralize(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

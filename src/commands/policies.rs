@@ -39,7 +39,7 @@ pub(super) fn mode(settings: &Settings) -> Option<Mode> {
 pub(super) fn load(names: &[String], settings: &Settings) -> anyhow::Result<Arc<Policies>> {
     let names = names_or_default(names.to_vec(), Transport::Stdio);
     let policies = Policies::load(&names, &lookup(settings), mode(settings));
-    policies.map(Arc::new).map_err(|found| told(&found, settings))
+    policies.map(Arc::new).map_err(|found| load_error(&found, settings))
 }
 
 /// What decides about requests of this kind where neither the command line nor the
@@ -53,7 +53,7 @@ pub(super) fn names_or_default(names: Vec<String>, transport: Transport) -> Vec<
 }
 
 /// What is wrong with policies, and where the configuration names them.
-pub(super) fn told(found: &Diagnostics, settings: &Settings) -> anyhow::Error {
+pub(super) fn load_error(found: &Diagnostics, settings: &Settings) -> anyhow::Error {
     let found = settings.spans().point_out(found);
     anyhow::anyhow!("the policy does not load\n{}", found.coloured())
 }

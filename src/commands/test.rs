@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anstyle::AnsiColor;
 
-use super::{Done, counted, policies};
+use super::{Done, pluralize, policies};
 use crate::cli::{DecideArgs, TestArgs};
 use crate::config::Settings;
 use crate::gate::pipeline::{self, Facts};
@@ -79,7 +79,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
         }
     }
     if !args.json {
-        let (tests, files) = (counted(run, "test"), counted(names.len(), "file"));
+        let (tests, files) = (pluralize(run, "test"), pluralize(names.len(), "file"));
         writeln!(output, "{tests} in {files}, {failed} failed")?;
     }
     Ok(if failed == 0 { Done::Success } else { Done::DoesNotHold })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, look_behind, name_of, open_log, policies, remote, tool_cache};
+use super::{Done, check_trailing_options, name_of, open_log, policies, remote, tool_cache};
 use crate::action::Transport;
 use crate::cli::{OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
@@ -24,7 +24,7 @@ use crate::net::memory::MemoryBudget;
 use crate::os::{self, Child, StopRequests};
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
-    look_behind("wrap", &args.command)?;
+    check_trailing_options("wrap", &args.command)?;
     if let Some(option) = args.listen.about_listening() {
         anyhow::bail!("{option} has no effect without --listen ADDR");
     }

@@ -37,7 +37,7 @@ const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// The default of `--shutdown-timeout`: what follows, servers' ends above all, takes three
 /// seconds at most, and whoever starts a gate may give it no more than five.
-const SHUTDOWN: Duration = Duration::from_secs(2);
+const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where things live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,7 +308,7 @@ impl Settings {
     /// How long requests under way may take once the gate was told to stop.
     #[must_use]
     pub fn shutdown_timeout(&self, flag: Option<Duration>) -> Duration {
-        flag.or(self.file.shutdown_timeout).unwrap_or(SHUTDOWN)
+        flag.or(self.file.shutdown_timeout).unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT)
     }
 
     /// The database.

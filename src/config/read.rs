@@ -116,13 +116,13 @@ impl Config<'_> {
             hide_denied: self.is_set(&fields, "hide_denied"),
             ask_timeout: self.parsed(&fields, "ask_timeout", duration),
             max_sessions: self.parsed(&fields, "max_sessions", sessions),
-            session_idle: self.parsed(&fields, "session_idle", patience),
-            shutdown_timeout: self.parsed(&fields, "shutdown_timeout", patience),
+            session_idle: self.parsed(&fields, "session_idle", nonzero_duration),
+            shutdown_timeout: self.parsed(&fields, "shutdown_timeout", nonzero_duration),
             servers: get("servers").map(|node| self.servers(node)).unwrap_or_default(),
             listen: self.parsed(&fields, "listen", address),
             public_url: self.parsed(&fields, "public_url", base_url),
             max_body: self.parsed(&fields, "max_body", size),
-            upstream_timeout: self.parsed(&fields, "upstream_timeout", patience),
+            upstream_timeout: self.parsed(&fields, "upstream_timeout", nonzero_duration),
             cors_origins: self.origins(&fields),
             retention_days: self.parsed(&fields, "retention_days", days),
             providers: get("providers").map(|node| self.providers(node)).unwrap_or_default(),
@@ -324,9 +324,13 @@ fn base_url(text: &str) -> Result<Upstream, String> {
     Upstream::parse(text).map_err(|fault| fault.to_string())
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
-    let patience = duration(text)?;
-    if patience.is_zero() { Err("it must be more than zero".to_owned()) } else { Ok(patience) }
+fn nonzero_duration(text: &str) -> Result<Duration, String> {
+    let nonzero_duration = duration(text)?;
+    if nonzero_duration.is_zero() {
+        Err("it must be more than zero".to_owned())
+    } else {
+        Ok(nonzero_duration)
+    }
 }
 
 fn sessions(text: &str) -> Result<u16, String> {

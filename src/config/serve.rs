@@ -1,4 +1,4 @@
-//! What `serve` goes by: flags over the environment over the file.
+//! The configuration of `serve`: flags over environment over the file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,14 +15,14 @@ use crate::rest::hosts::HostOverrides;
 use crate::rest::proxy::ProviderConfig;
 use crate::rest::route::Upstream;
 
-/// Where it listens unless told otherwise.
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8100);
+/// The default address to listen on.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8100);
 
-/// The policy of those who have none of their own.
+/// The policy of agents without their own.
 pub const POLICY: &str = "default";
 
 /// How long a provider may take to begin its answer.
-const UPSTREAM: Duration = Duration::from_secs(60);
+const DEFAULT_UPSTREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What holds for one provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct ProviderFile {
     pub public_url: Option<Upstream>,
 }
 
-/// Everything that `serve` goes by.
+/// The resolved configuration of `serve`.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Policies, where they are found, and in which mode.
@@ -140,7 +140,7 @@ impl Plan {
         }
         Ok(Self {
             database: settings.database(&args.store),
-            listen: args.listen.or(file.listen).unwrap_or(LISTEN),
+            listen: args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN),
             public_url: file.public_url.clone(),
             test_mode: args.test_mode || legacy.test_mode,
             bridging: settings.bridge(args.requests.bridge).into(),
@@ -155,7 +155,7 @@ impl Plan {
                 .requests
                 .upstream_timeout
                 .or(file.upstream_timeout)
-                .unwrap_or(UPSTREAM),
+                .unwrap_or(DEFAULT_UPSTREAM_TIMEOUT),
             shutdown_timeout: settings.shutdown_timeout(args.requests.shutdown_timeout),
             retention_days: args.retention_days.or(file.retention_days).filter(|days| *days > 0),
             cors_origins: origins.cloned().unwrap_or_default(),

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::registration::{Registration, RegistrationError, Tool};
 use super::revocation::until_revoked;
-use super::{Barred, Hosted};
+use super::{Hosted, Unavailable};
 use crate::action::{Agent, Malformed};
 use crate::decision_headers;
 use crate::json::object;
@@ -32,10 +32,10 @@ use crate::rest::reply::{self, Dialect};
 const MAX_REGISTRATION: usize = 1 << 20;
 
 /// How long it may take in all.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server of a request whose sender nobody knows: its name is not looked at.
-const ANY: &str = "mcp";
+const UNKNOWN_SERVER: &str = "mcp";
 
 /// The servers that there are.
 #[derive(Serialize, ToSchema)]
@@ -62,9 +62,9 @@ pub(crate) struct ServerView {
 }
 
 impl ServerView {
-    fn barred(barred: &Barred) -> Self {
-        let Registration { name, url, tools } = barred.registration.clone();
-        Self { name, url: Some(url), command: None, tools, problem: Some(barred.why.clone()) }
+    fn unavailable(unavailable: &Unavailable) -> Self {
+        let Registration { name, url, tools } = unavailable.registration.clone();
+        Self { name, url: Some(url), command: None, tools, problem: Some(unavailable.why.clone()) }
     }
 }
 
@@ -121,7 +121,8 @@ async fn answer(
         &hosted.host.directory,
     );
     let Ok(known) = known else {
-        let row = hosted.refusals.unauthenticated(ANY, peer.ip(), "no valid agent key").await;
+        let row =
+            hosted.refusals.unauthenticated(UNKNOWN_SERVER, peer.ip(), "no valid agent key").await;
         let detail = "Missing or invalid agent key (header X-Agent-Key)";
         let body = json!({ "error": "unauthorized", "detail": detail });
         return reply::answer(Dialect::Plain, StatusCode::UNAUTHORIZED, body, row.as_deref());
@@ -129,12 +130,13 @@ async fn answer(
     let record = &known.agent;
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
     let Some(server) = hosted.open.load().get(&name).cloned() else {
-        let barred = hosted.barred().get(&name).map(|barred| barred.why.clone());
-        let detail = match barred {
+        let unavailable =
+            hosted.unavailable().get(&name).map(|unavailable| unavailable.why.clone());
+        let detail = match unavailable {
             Some(why) => format!("the MCP server `{name}` is not shown: {why}"),
             None => format!("there is no MCP server `{name}`"),
         };
-        let flawed = Malformed::ambiguous(ANY, parts.method.as_str(), detail);
+        let flawed = Malformed::ambiguous(UNKNOWN_SERVER, parts.method.as_str(), detail);
         return refused(&hosted, agent, flawed, (StatusCode::NOT_FOUND, "unknown_server")).await;
     };
     if let Some(detail) =
@@ -186,7 +188,7 @@ pub(crate) async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) 
     }
     let open = hosted.open.load();
     let mut servers: Vec<_> = open.iter().map(|(name, server)| server.shown(name)).collect();
-    servers.extend(hosted.barred().values().map(ServerView::barred));
+    servers.extend(hosted.unavailable().values().map(ServerView::unavailable));
     Json(ServerList { servers }).into_response()
 }
 
@@ -200,7 +202,7 @@ pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request
     if !(hosted.is_master)(request.headers()) {
         return no_master();
     }
-    let body = match hold(request.into_body(), MAX_REGISTRATION, PATIENCE).await {
+    let body = match hold(request.into_body(), MAX_REGISTRATION, BODY_TIMEOUT).await {
         Ok(body) => body,
         Err(error) => return reply::malformed(Dialect::Plain, &InboundError::Body(error), None),
     };

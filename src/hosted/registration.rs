@@ -1,5 +1,5 @@
-//! What is registered while the gate runs: its form on the wire, which is the one
-//! it is kept in, and what of it can be used.
+//! Registrations of MCP servers at run time: their format, in the API and in the file, and
+//! their validation.
 
 use std::fs::{self, OpenOptions};
 use std::io;

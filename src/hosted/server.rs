@@ -83,7 +83,7 @@ impl Server {
 }
 
 /// Which policy decides where the agent has none of its own.
-enum Decides {
+enum PolicySource {
     /// Those that the configuration names for this server.
     Policies(Arc<Policies>),
     /// The one of that name, made from the hints.
@@ -92,7 +92,7 @@ enum Decides {
     Gate,
 }
 
-impl Decides {
+impl PolicySource {
     fn of(origin: &Origin) -> Self {
         match origin {
             Origin::Kept(Registration { name, tools, .. }) if !tools.is_empty() => {
@@ -164,10 +164,10 @@ fn begin(
         Origin::Kept(_) => None,
         Origin::Configured(configured) => Some((configured.trusted, configured.hide_denied)),
     };
-    let (host, name, decides) = (host.clone(), Arc::<str>::from(name), Decides::of(origin));
+    let (host, name, decides) = (host.clone(), Arc::<str>::from(name), PolicySource::of(origin));
     let first_seen = FirstSeen::default();
     move |incoming| {
-        let (trusted, hide_denied) = fixed.unwrap_or_else(|| host.treatment.load().of(&name));
+        let (trusted, hide_denied) = fixed.unwrap_or_else(|| host.defaults.load().of(&name));
         let settings = relay::Settings {
             server: Arc::clone(&name),
             agent: incoming.agent.clone(),

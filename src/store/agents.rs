@@ -134,19 +134,19 @@ pub enum AgentError {
 
 /// The keys of keys, derived from the database's secret.
 #[derive(Clone)]
-pub(super) struct KeyKeys {
+pub(super) struct KeyDeriver {
     hash: Hmac<Sha256>,
     aws: Hmac<Sha256>,
     paths: Zeroizing<Hash>,
 }
 
-impl fmt::Debug for KeyKeys {
+impl fmt::Debug for KeyDeriver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("KeyKeys(…)")
     }
 }
 
-impl KeyKeys {
+impl KeyDeriver {
     pub(super) fn derive(keys: &Keys) -> Option<Self> {
         Some(Self {
             hash: subkey(keys.secret(), b"agentgate agent keys v1")?,
@@ -318,10 +318,10 @@ impl Registry {
 
     fn change<T>(
         &self,
-        change: impl FnOnce(&Connection, &KeyKeys) -> rusqlite::Result<Result<T, AgentError>>,
+        change: impl FnOnce(&Connection, &KeyDeriver) -> rusqlite::Result<Result<T, AgentError>>,
     ) -> Result<T, AgentError> {
         let mut ledger = Ledger::open(&self.path, &self.options, None)?;
-        let keys = KeyKeys::derive(ledger.keys())
+        let keys = KeyDeriver::derive(ledger.keys())
             .ok_or_else(|| StoreError::open(&self.path, "its key cannot be used"))?;
         let mut refusal = None;
         let changed =
@@ -350,7 +350,7 @@ impl Registry {
 impl Reader {
     /// Every key with the agent it belongs to.
     pub(super) fn key_ring(&self) -> Result<KeyRing, StoreError> {
-        let keys = KeyKeys::derive(&self.keys()?)
+        let keys = KeyDeriver::derive(&self.keys()?)
             .ok_or_else(|| self.files().open_error("its key cannot be used"))?;
         let read = || -> rusqlite::Result<Vec<KeyEntry>> {
             let mut select = self.connection().prepare_cached(
@@ -381,7 +381,7 @@ impl Reader {
 /// The keys of every agent.
 #[derive(Debug)]
 pub(super) struct KeyRing {
-    pub(super) keys: KeyKeys,
+    pub(super) keys: KeyDeriver,
     pub(super) entries: Vec<KeyEntry>,
 }
 
@@ -426,7 +426,7 @@ fn find(connection: &Connection, named: &str) -> rusqlite::Result<Option<AgentRe
 
 fn issue(
     connection: &Connection,
-    keys: &KeyKeys,
+    keys: &KeyDeriver,
     agent: AgentRecord,
 ) -> rusqlite::Result<Result<Issued, AgentError>> {
     let (secret, aws) = match (random::<32>(), random::<16>()) {

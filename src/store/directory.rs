@@ -1,4 +1,4 @@
-//! Who a key belongs to: every key in memory, kept up to date.
+//! The directory of agents' keys, in memory and kept up to date.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::StoreError;
-use super::agents::{AgentRecord, KeyEntry, KeyKeys, KeyRing, Registry};
+use super::agents::{AgentRecord, KeyDeriver, KeyEntry, KeyRing, Registry};
 use super::chain::Hash;
 use super::read::Reader;
 
@@ -29,7 +29,7 @@ pub struct Directory {
 
 #[derive(Debug)]
 struct Snapshot {
-    keys: KeyKeys,
+    keys: KeyDeriver,
     by_hash: HashMap<Hash, KeyEntry>,
     by_aws_id: HashMap<Arc<str>, Hash>,
     by_name: HashMap<Arc<str>, Arc<AgentRecord>>,

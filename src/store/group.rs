@@ -1,4 +1,4 @@
-//! What is written together: the rows of a group, and those who wait for them.
+//! Group commit: the rows written in one transaction, and the callers that wait for them.
 
 use std::sync::Arc;
 
@@ -13,99 +13,99 @@ use crate::action::Agent;
 use crate::policy::Limit;
 use crate::rate::Usage;
 
-/// Drafts the row, or is told why it will not be written.
-pub(super) type Draw =
-    Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, Deliver)> + Send>;
+/// Drafts the row, or is given the error where it will not be written.
+pub(super) type DraftFn =
+    Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, NotifyFn)> + Send>;
 
-/// Tells whoever waits that the row is committed, or why not.
-pub(super) type Deliver = Box<dyn FnOnce(Result<Recorded, StoreError>) + Send>;
+/// Notifies the caller that the row is committed, or of the error.
+pub(super) type NotifyFn = Box<dyn FnOnce(Result<Recorded, StoreError>) + Send>;
 
 /// A row to be written.
 pub(super) struct Job {
     agent: Arc<str>,
     limits: Vec<Limit>,
-    /// As how many it counts.
+    /// How many requests it counts as.
     requests: u32,
     work: Work,
-    /// Where whoever waits for it runs.
-    home: Option<Handle>,
+    /// The runtime of the waiting caller.
+    runtime: Option<Handle>,
 }
 
-/// How a job comes to its row.
+/// Where a job's row comes from.
 enum Work {
-    /// It is there, with the digest of its arguments.
-    Drafted { draft: Box<Draft>, digest: (Arc<Keys>, Hash), deliver: Deliver },
-    /// It is drafted inside the transaction.
-    ToDraw(Draw),
+    /// Already drafted, with the digest of its arguments.
+    Drafted { draft: Box<Draft>, digest: (Arc<Keys>, Hash), notify: NotifyFn },
+    /// Drafted inside the transaction.
+    Deferred(DraftFn),
 }
 
 impl Job {
-    /// A row that `draw` drafts inside the transaction.
+    /// A row that `draft_row` drafts inside the transaction.
     pub(super) fn new(
         agent: &Agent,
         (limits, requests): (&[Limit], u32),
-        draw: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, Deliver)>
+        draft_row: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, NotifyFn)>
         + Send
         + 'static,
     ) -> Self {
         let agent = Arc::clone(&agent.name);
-        let (limits, work) = (limits.to_vec(), Work::ToDraw(Box::new(draw)));
-        Self { agent, limits, requests, work, home: home() }
+        let (limits, work) = (limits.to_vec(), Work::Deferred(Box::new(draft_row)));
+        Self { agent, limits, requests, work, runtime: runtime() }
     }
 
-    /// A row that is drafted already, with the digest of its arguments.
+    /// A row that is already drafted, with the digest of its arguments.
     pub(super) fn drafted(
         draft: Draft,
         digest: (Arc<Keys>, Hash),
-        deliver: impl FnOnce(Result<Recorded, StoreError>) + Send + 'static,
+        notify: impl FnOnce(Result<Recorded, StoreError>) + Send + 'static,
     ) -> Self {
         let agent = Arc::clone(&draft.agent);
-        let work = Work::Drafted { draft: Box::new(draft), digest, deliver: Box::new(deliver) };
-        Self { agent, limits: Vec::new(), requests: 1, work, home: home() }
+        let work = Work::Drafted { draft: Box::new(draft), digest, notify: Box::new(notify) };
+        Self { agent, limits: Vec::new(), requests: 1, work, runtime: runtime() }
     }
 
-    /// Tells whoever waits why there is no row.
-    pub(super) fn refuse(self, error: StoreError) {
-        self.work.refuse(error);
+    /// Notifies the caller of the error.
+    pub(super) fn fail(self, error: StoreError) {
+        self.work.fail(error);
     }
 }
 
 impl Work {
-    fn refuse(self, error: StoreError) {
+    fn fail(self, error: StoreError) {
         match self {
-            Self::Drafted { deliver, .. } => deliver(Err(error)),
-            Self::ToDraw(draw) => drop(draw(Err(error))),
+            Self::Drafted { notify, .. } => notify(Err(error)),
+            Self::Deferred(draft_row) => drop(draft_row(Err(error))),
         }
     }
 }
 
-fn home() -> Option<Handle> {
+fn runtime() -> Option<Handle> {
     Handle::try_current().ok()
 }
 
-/// Writes `results` and `rows`; those who wait for the rows go into `told`.
+/// Writes `results` and `rows`; those who wait for the rows go into `notifications`.
 pub(super) fn write_group(
     transaction: &mut Transaction<'_>,
     rows: Vec<Job>,
     results: &[(RowId, Completion)],
-    told: &mut Told,
+    notifications: &mut Notifications,
 ) -> Result<(), StoreError> {
     let mut rows = rows.into_iter();
-    let mut left = None;
+    let mut failed = None;
     let written = transaction.appender().and_then(|mut log| {
         results.iter().try_for_each(|(id, completion)| write_result(&mut log, id, completion))?;
-        rows.by_ref().try_for_each(|job| write_row(&mut log, job, told, &mut left))
+        rows.by_ref().try_for_each(|job| write_row(&mut log, job, notifications, &mut failed))
     });
     written.map_err(|error| {
         let error = transaction.error(&error);
-        let others = rows.map(|job| Box::new(|error| job.refuse(error)) as Refuse);
-        left.into_iter().chain(others).for_each(|refuse| refuse(error.clone()));
+        let others = rows.map(|job| Box::new(|error| job.fail(error)) as FailFn);
+        failed.into_iter().chain(others).for_each(|refuse| refuse(error.clone()));
         error
     })
 }
 
-/// Tells whoever waits why there is no row.
-type Refuse = Box<dyn FnOnce(StoreError)>;
+/// Notifies a caller of the error.
+type FailFn = Box<dyn FnOnce(StoreError)>;
 
 fn write_result(
     log: &mut Appender<'_>,
@@ -118,92 +118,92 @@ fn write_result(
     Ok(())
 }
 
-/// Writes one row. Whoever waits for one that fails is `left` to be told.
+/// Writes one row. Whoever waits for one that fails is `failed` to be told.
 fn write_row(
     log: &mut Appender<'_>,
     job: Job,
-    told: &mut Told,
-    left: &mut Option<Refuse>,
+    notifications: &mut Notifications,
+    failed: &mut Option<FailFn>,
 ) -> rusqlite::Result<()> {
-    let Job { agent, limits, requests, work, home } = job;
+    let Job { agent, limits, requests, work, runtime } = job;
     let usage = match log.usage(&agent, &limits, requests) {
         Ok(usage) => usage,
         Err(error) => {
-            *left = Some(Box::new(|error| work.refuse(error)));
+            *failed = Some(Box::new(|error| work.fail(error)));
             return Err(error);
         }
     };
-    let (draft, digest, deliver) = match work {
-        Work::Drafted { draft, digest, deliver } => (draft, Some(digest), deliver),
-        Work::ToDraw(draw) => match draw(Ok(usage)) {
-            Some((draft, deliver)) => (draft, None, deliver),
+    let (draft, digest, notify) = match work {
+        Work::Drafted { draft, digest, notify } => (draft, Some(digest), notify),
+        Work::Deferred(draft_row) => match draft_row(Ok(usage)) {
+            Some((draft, notify)) => (draft, None, notify),
             None => return Ok(()),
         },
     };
     let digest = digest.as_ref().map(|(keys, digest)| (keys, *digest));
     match log.decide(&draft, digest, (&limits, requests)) {
         Ok(recorded) => {
-            told.waiting.push(Waiting { deliver, recorded, spent: draft, home });
+            notifications.committed.push(Committed { notify, recorded, spent: draft, runtime });
             Ok(())
         }
         Err(error) => {
-            *left = Some(Box::new(|error| deliver(Err(error))));
+            *failed = Some(Box::new(|error| notify(Err(error))));
             Err(error)
         }
     }
 }
 
-/// Those who wait for a group, and what they are to be told.
+/// The callers that wait for a group, and their results.
 #[derive(Default)]
-pub(super) struct Told {
-    waiting: Vec<Waiting>,
-    /// Why none of it is committed.
+pub(super) struct Notifications {
+    committed: Vec<Committed>,
+    /// The error, where the group was not committed.
     pub(super) error: Option<StoreError>,
 }
 
-struct Waiting {
-    deliver: Deliver,
+struct Committed {
+    notify: NotifyFn,
     recorded: Recorded,
     /// Freed where it was made: in a thread whose allocator is at work, another's `free`
     /// makes both wait.
     spent: Box<Draft>,
-    home: Option<Handle>,
+    runtime: Option<Handle>,
 }
 
-/// One who waits, and what came of it.
+/// A waiting caller, and its result.
 struct Delivery {
-    deliver: Deliver,
+    notify: NotifyFn,
     result: Result<Recorded, StoreError>,
     spent: Box<Draft>,
 }
 
 impl Delivery {
-    fn make(self) {
+    fn deliver(self) {
         drop(self.spent);
-        (self.deliver)(self.result);
+        (self.notify)(self.result);
     }
 }
 
-impl Told {
-    /// Tells them. Those of another runtime are told over there: to wake it once
-    /// for each of them costs a system call each.
-    pub(super) fn tell(self) {
-        let here = home().map(|home| home.id());
-        let mut elsewhere: Vec<(Handle, Vec<Delivery>)> = Vec::new();
-        for Waiting { deliver, recorded, spent, home } in self.waiting {
+impl Notifications {
+    /// Notifies them. Those of another runtime are notified in one task there: waking it for
+    /// each costs a system call each.
+    pub(super) fn notify(self) {
+        let here = runtime().map(|runtime| runtime.id());
+        let mut other_runtimes: Vec<(Handle, Vec<Delivery>)> = Vec::new();
+        for Committed { notify, recorded, spent, runtime } in self.committed {
             let result = self.error.clone().map_or(Ok(recorded), Err);
-            let delivery = Delivery { deliver, result, spent };
-            let Some(home) = home.filter(|home| Some(home.id()) != here) else {
-                delivery.make();
+            let delivery = Delivery { notify, result, spent };
+            let Some(runtime) = runtime.filter(|runtime| Some(runtime.id()) != here) else {
+                delivery.deliver();
                 continue;
             };
-            match elsewhere.iter_mut().find(|(other, _)| other.id() == home.id()) {
-                Some((_, waiting)) => waiting.push(delivery),
-                None => elsewhere.push((home, vec![delivery])),
+            match other_runtimes.iter_mut().find(|(other, _)| other.id() == runtime.id()) {
+                Some((_, committed)) => committed.push(delivery),
+                None => other_runtimes.push((runtime, vec![delivery])),
             }
         }
-        for (home, waiting) in elsewhere {
-            home.spawn(async { waiting.into_iter().for_each(Delivery::make) });
+        for (runtime, committed) in other_runtimes {
+            runtime.spawn(async { committed.into_iter().for_each(Delivery::deliver) });
         }
     }
 }

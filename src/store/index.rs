@@ -1,8 +1,8 @@
-//! The index: made from the log, a little behind it.
+//! The index, derived from the log and updated in batches.
 //!
-//! Appending to the log touches one page; keeping an index and counters would
-//! touch many. So they follow in batches, in transactions of their own, and
-//! readers look at the few newest entries themselves. `meta.folded` names the
+//! Appending to the log touches one page; updating an index and counters would touch many.
+//! So these are updated in batches, in their own transactions, and readers scan the few
+//! newest entries themselves. `meta.folded` names the
 //! newest entry that is in the index.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What makes a database this one: its key, and the salt of its row ids.
+//! The identity of a database: its key, and the salt of its row ids.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub(super) fn keep_key(files: &Files, keys: &Keys) -> Result<(), StoreError> {
     let failed = |error: std::io::Error| files.open_error(error);
     match files.read_secret().map_err(failed)? {
         Some(secret) if secret == *keys.secret() => Ok(()),
-        Some(_) => Err(another(files)),
+        Some(_) => Err(wrong_key_error(files)),
         None => {
             files.write_secret(keys.secret()).map_err(failed)?;
             tracing::warn!(path = %files.key.display(), "the log's key was missing and has been put back");
@@ -67,7 +67,7 @@ pub(super) fn keep_key(files: &Files, keys: &Keys) -> Result<(), StoreError> {
     }
 }
 
-fn another(files: &Files) -> StoreError {
+fn wrong_key_error(files: &Files) -> StoreError {
     files
         .open_error(format_args!("`{}` is not the key that it was begun with", files.key.display()))
 }
@@ -82,7 +82,7 @@ pub(super) fn check_key(
         meta(connection, FINGERPRINT).map_err(|error| files.unopened(&error))?;
     match fingerprint {
         Some(fingerprint) if fingerprint == keys.fingerprint() => Ok(()),
-        Some(_) => Err(another(files)),
+        Some(_) => Err(wrong_key_error(files)),
         None => Err(files.open_error(
             "it does not name its key: it is only just being begun, or it was changed",
         )),

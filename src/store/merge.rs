@@ -17,9 +17,9 @@ const LARGEST_CHUNK: i64 = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     /// Oldest first.
-    Up,
+    Ascending,
     /// Newest first.
-    Down,
+    Descending,
 }
 
 /// Where the numbers of entries come from.
@@ -107,8 +107,8 @@ impl<'c> Merge<'c> {
     /// What comes first ranks highest.
     fn rank(&self, seq: i64) -> i64 {
         match self.direction {
-            Direction::Up => -seq,
-            Direction::Down => seq,
+            Direction::Ascending => -seq,
+            Direction::Descending => seq,
         }
     }
 }
@@ -117,8 +117,8 @@ impl List {
     /// The first entry that the unfetched rest can hold.
     fn bound(&self, direction: Direction) -> i64 {
         match direction {
-            Direction::Up => self.lowest,
-            Direction::Down => self.highest,
+            Direction::Ascending => self.lowest,
+            Direction::Descending => self.highest,
         }
     }
 
@@ -134,8 +134,8 @@ impl List {
             Source::Facet(_) => ("posting", "facet = ?4"),
         };
         let order = match direction {
-            Direction::Up => "ASC",
-            Direction::Down => "DESC",
+            Direction::Ascending => "ASC",
+            Direction::Descending => "DESC",
         };
         let sql = format!(
             "SELECT seq, facet FROM {table} WHERE {which} AND seq BETWEEN ?1 AND ?2 AND ?4 = ?4
@@ -153,8 +153,8 @@ impl List {
             (count, last) = (count + 1, Some(seq));
         }
         match (last, direction) {
-            (Some(last), Direction::Up) => self.lowest = last + 1,
-            (Some(last), Direction::Down) => self.highest = last - 1,
+            (Some(last), Direction::Ascending) => self.lowest = last + 1,
+            (Some(last), Direction::Descending) => self.highest = last - 1,
             (None, _) => {}
         }
         self.over = count < self.chunk || self.lowest > self.highest;
@@ -205,7 +205,7 @@ mod tests {
         ) {
             let connection = database(&facets, indexed);
             let indexed = indexed as i64;
-            let direction = if up { Direction::Up } else { Direction::Down };
+            let direction = if up { Direction::Ascending } else { Direction::Descending };
             let numbered = facets.iter().enumerate().map(|(index, facet)| (index as i64 + 1, *facet));
             let mut expected: Vec<i64> = numbered
                 .filter(|(seq, facet)| (low..=high).contains(seq) && wanted.contains(&i64::from(*facet)))

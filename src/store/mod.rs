@@ -1,6 +1,6 @@
 //! The log of decisions and what else must outlive the process: one SQLite file.
 //!
-//! Writing: [`Store::record`] → `writer` (who commits, and when) → `ledger`
+//! Writing: [`Store::record`] → `writer` (group commit) → `ledger`
 //! (a transaction on one open database) → `append` (its rows) → `chain`, `facet`, `slots`.
 
 pub mod agents;
@@ -131,7 +131,7 @@ pub enum StoreError {
         path.display(),
         if last < noted { format!("it ends with entry {last}") } else { "it has another".into() }
     )]
-    TrailingOptions {
+    EntriesLost {
         /// The database.
         path: PathBuf,
         /// The entry that it ends with; 0 where it is empty.
@@ -308,7 +308,7 @@ impl Store {
             })
         };
         self.writer.submit(job);
-        if let Some(mut turn) = self.writer.turn() {
+        if let Some(mut turn) = self.writer.group_commit() {
             turn.gather().await;
             turn.commit();
         }

@@ -1,8 +1,8 @@
 //! Removing old entries so that the rest stays verifiable.
 //!
-//! First an entry is appended that says up to where, with the hash there; then
-//! the old ones go, a few at a time, so that nobody who writes waits for long.
-//! A purge that is interrupted is finished by the next.
+//! First an entry is appended that records the last purged entry and its hash; then the old
+//! ones are removed in small transactions, so that writers do not wait for long. An
+//! interrupted purge is completed by the next.
 
 mod longest;
 
@@ -19,12 +19,12 @@ use super::ledger::{Ledger, Transaction};
 use super::read::Reader;
 use super::schema::{meta, set_meta};
 use super::{Options, StoreError, schema};
-use longest::Longest;
+use longest::LongestAnswers;
 
 /// Entries removed by one transaction.
 const CHUNK: i64 = 500;
 
-/// How long others may write between two transactions.
+/// The pause between two transactions, for other writers.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What a purge removed.
@@ -58,20 +58,21 @@ pub fn would_purge(path: &Path, before: Timestamp) -> Result<Purged, StoreError>
     count().map_err(|error| reader.error(&error))
 }
 
-/// Whether what is to be removed is proved to hold first: afterwards nobody can tell.
+/// Whether the entries to be removed are verified first: afterwards that is impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// It is, or nothing is removed.
+    /// They are, or nothing is removed.
     Required,
-    /// Nobody asks.
+    /// They are not.
     Waived,
 }
 
 /// Removes every entry older than `before` that has only older ones before it.
-/// `progress` is told how many are gone, now and then.
+/// `progress` is called with the number removed so far.
 ///
 /// # Errors
-/// Where there is no log, it cannot be written, or what is to be removed does not hold.
+/// Where there is no log, it cannot be written, or the entries to be removed fail
+/// verification.
 pub fn purge(
     path: &Path,
     (before, proof): (Timestamp, Proof),
@@ -114,7 +115,7 @@ fn find_cut(path: &Path, before: Timestamp) -> Result<Option<i64>, StoreError> {
     cut.map_err(|error| reader.error(&error))
 }
 
-/// The last entry that goes; `None` where none does.
+/// The last entry to remove; `None` where there is none.
 fn cut(
     stretches: &[(i64, i64)],
     before: Timestamp,
@@ -147,7 +148,7 @@ impl Purge<'_> {
         self.ledger.transact(self.options.patience, work)
     }
 
-    /// Brings the index up to the log, a little at a time.
+    /// Brings the index up to date, in small steps.
     fn catch_up(&mut self) -> Result<(), StoreError> {
         while self.transact(|transaction| {
             transaction.index()?;
@@ -156,8 +157,8 @@ impl Purge<'_> {
         Ok(())
     }
 
-    /// Appends the entry that says up to where, unless an earlier purge has
-    /// said as much; answers up to where it is.
+    /// Appends the purge entry, unless an earlier one reaches as far; returns the last entry
+    /// to remove.
     fn note(&mut self, cut: Option<i64>) -> Result<i64, StoreError> {
         self.catch_up()?;
         self.transact(|transaction| {
@@ -188,7 +189,7 @@ impl Purge<'_> {
         Ok((purged, more))
     }
 
-    /// Keeps the write-ahead log short: what is removed is written once more.
+    /// Checkpoints, to keep the write-ahead log short.
     fn copy_back(&self) {
         let wal = self.ledger.wal();
         if let Err(error) = wal.and_then(|wal| wal.copied_back(self.ledger.files())) {
@@ -196,11 +197,11 @@ impl Purge<'_> {
         }
     }
 
-    /// Removes what nothing refers to any more, and empties the write-ahead
-    /// log, in which removed entries would live on.
+    /// Removes unreferenced rows, and empties the write-ahead log, which still contains
+    /// removed entries.
     fn tidy(&mut self, path: &Path) -> Result<(), StoreError> {
         self.catch_up()?;
-        let longest = Longest::find(path, std::mem::take(&mut self.hours))?;
+        let longest = LongestAnswers::find(path, std::mem::take(&mut self.hours))?;
         self.transact(|transaction| {
             // What was written since: a combination is unused only where no
             // entry of the whole log has it.
@@ -220,8 +221,8 @@ impl Purge<'_> {
     }
 }
 
-/// A decision on its way out.
-struct Leaving {
+/// A decision to be removed.
+struct PurgedDecision {
     seq: i64,
     at: i64,
     facet: i64,
@@ -239,7 +240,7 @@ fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<Removed>
         )?
         .query_row([upto, CHUNK], |row| row.get(0))?;
     let Some(last) = last else { return Ok((Purged::default(), BTreeSet::new(), false)) };
-    let leaving = leaving(connection, last)?;
+    let leaving = purged_decisions(connection, last)?;
     let mut counts: HashMap<(i64, i64, i64), Counts> = HashMap::new();
     let mut posting =
         connection.prepare_cached("DELETE FROM posting WHERE facet = ?1 AND seq = ?2")?;
@@ -260,7 +261,7 @@ fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<Removed>
 }
 
 /// The decisions up to `last`, with what they and their results count.
-fn leaving(connection: &Connection, last: i64) -> rusqlite::Result<Vec<Leaving>> {
+fn purged_decisions(connection: &Connection, last: i64) -> rusqlite::Result<Vec<PurgedDecision>> {
     let mut select = connection.prepare_cached(
         "SELECT e.seq, e.at, e.facet, e.decision_us, r.outcome, r.upstream_us
          FROM entry e
@@ -273,7 +274,7 @@ fn leaving(connection: &Connection, last: i64) -> rusqlite::Result<Vec<Leaving>>
         if let Some(outcome) = row.get::<_, Option<String>>(4)? {
             counts.add(&Counts::result(outcome == FAILED, row.get(5)?));
         }
-        Ok(Leaving { seq: row.get(0)?, at: row.get(1)?, facet: row.get(2)?, counts })
+        Ok(PurgedDecision { seq: row.get(0)?, at: row.get(1)?, facet: row.get(2)?, counts })
     })?;
     rows.collect()
 }

@@ -129,14 +129,14 @@ impl Reader {
             None => Ok(()),
         };
         if limit == 0 {
-            let mut merge = snapshot.merge(&selection, Direction::Up)?;
+            let mut merge = snapshot.merge(&selection, Direction::Ascending)?;
             while let Some(seq) = merge.next().map_err(|error| self.error(&error))? {
                 load(seq)?;
             }
             return Ok(());
         }
         let mut newest = Vec::new();
-        let mut merge = snapshot.merge(&selection, Direction::Down)?;
+        let mut merge = snapshot.merge(&selection, Direction::Descending)?;
         while (newest.len() as u64) < limit
             && let Some(seq) = merge.next().map_err(|error| self.error(&error))?
         {
@@ -162,7 +162,7 @@ impl Reader {
         if total == Some(0) {
             return Ok(Page { rows: Vec::new(), total });
         }
-        let mut merge = snapshot.merge(&selection, Direction::Down)?;
+        let mut merge = snapshot.merge(&selection, Direction::Descending)?;
         let (mut rows, mut skipped) = (Vec::new(), 0);
         while (rows.len() as u64) < limit
             && let Some(seq) = merge.next().map_err(|error| self.error(&error))?

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use super::index::{Entry, MAX_LAG};
 
-/// Entries without a gap, as they are in the log. Whoever cannot be sure of that clears them,
-/// and the log itself is read.
+/// The last entries of the log, without a gap. A caller that cannot guarantee that clears
+/// them, and the log itself is read.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     entries: VecDeque<Entry>,

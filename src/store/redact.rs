@@ -1,9 +1,9 @@
-//! What of an action's arguments goes into the log. Pure.
+//! Redaction of an action's arguments for the log. Pure.
 //!
-//! The log is read by more people than the secrets in it are for. So values
-//! under keys that look like secrets are left out, and so is text that is
-//! plainly a credential wherever it stands; long strings are cut; and the
-//! whole is bounded. What the arguments were exactly, the row's digest proves.
+//! More people read the log than may know the secrets in it. So values under keys that look
+//! like secrets are removed, and so is text that is plainly a credential anywhere; long
+//! strings are truncated; and the total size is bounded. The row's digest proves the exact
+//! arguments.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

@@ -102,13 +102,13 @@ pub(super) struct Wal {
 
 impl Wal {
     /// As a `wal_checkpoint` tells it.
-    fn told(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { pages: row.get(1)?, copied: row.get(2)? })
     }
 
     /// How it is, with nothing done about it. Outside of a transaction.
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], Self::told)
+        connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], Self::from_row)
     }
 
     /// The same once it is written back into the database, where it is long enough for that;
@@ -160,7 +160,7 @@ pub(super) fn empty_wal(connection: &Connection) -> rusqlite::Result<()> {
 /// writers allow without waiting for any.
 pub(super) fn checkpoint(files: &Files) -> rusqlite::Result<Wal> {
     let connection = open_to_checkpoint(files)?;
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], Wal::told)
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], Wal::from_row)
 }
 
 /// The same, all of it: see [`empty_wal`].

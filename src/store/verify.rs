@@ -68,7 +68,7 @@ pub enum Broken {
     /// The log does not contain the head that was given.
     HeadNotFound,
     /// The log does not contain the entry that was noted beside it.
-    TrailingOptions {
+    EntriesLost {
         /// The entry that it ends with.
         last: i64,
         /// The entry that was noted.
@@ -96,11 +96,11 @@ impl fmt::Display for Broken {
             Self::HeadNotFound => formatter.write_str(
                 "no entry has the given head: the end of the log was cut off or replaced",
             ),
-            Self::TrailingOptions { last, noted } if last < noted => write!(
+            Self::EntriesLost { last, noted } if last < noted => write!(
                 formatter,
                 "entry {noted} was written, and the log ends with entry {last}: its end is lost"
             ),
-            Self::TrailingOptions { noted, .. } => {
+            Self::EntriesLost { noted, .. } => {
                 write!(formatter, "entry {noted} is not the one that was written: it was replaced")
             }
             Self::Damaged(why) => write!(formatter, "the database is damaged: {why}"),
@@ -157,7 +157,7 @@ impl Reader {
             None if let Some(lost) =
                 Kept::lost(&noted, self.connection()).map_err(|error| self.error(&error))? =>
             {
-                Some(Broken::TrailingOptions { last: walk.next - 1, noted: lost.seq })
+                Some(Broken::EntriesLost { last: walk.next - 1, noted: lost.seq })
             }
             None => {
                 let found = derived::disagreements(self.connection(), &snapshot, &keys);

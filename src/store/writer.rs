@@ -1,15 +1,15 @@
-//! Who commits, and when.
+//! The writer: group commit of rows and results.
 //!
-//! A caller that finds nobody else writing commits at once, on its own thread,
-//! and takes everything queued along: no hand-over, no wake-up. Under load it lets
-//! the tasks that are ready queue theirs first ([`Turn::gather`]), so that many
-//! rows share one commit; who finds the turn taken leaves its row to it. A
-//! caller that finds the ledger or the lock taken otherwise wakes the store's own
-//! thread, which may wait; so an async caller never blocks. Results ride along
-//! with the next commit, or go after [`RESULTS_WAIT`].
+//! A caller that finds no other writer becomes the leader: it commits on its own thread
+//! everything that is queued, without a hand-over or wake-up. Under load it first lets the
+//! tasks that are ready queue their rows ([`GroupCommit::gather`]), so that many rows share
+//! one commit; a caller that finds a leader leaves its row to it. Where the ledger or the
+//! lock is held otherwise, the caller wakes the store's own thread, which may block, so an
+//! async caller never does. Results are written with the next commit, or after
+//! [`RESULTS_WAIT`].
 
 mod check;
-mod turn;
+mod group_commit;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -23,35 +23,35 @@ use arc_swap::ArcSwap;
 
 use super::audit::{Completion, Draft, Recorded, RowId};
 use super::chain::Keys;
-use super::group::{Job, Told, write_group};
+use super::group::{Job, Notifications, write_group};
 use super::ledger::{Ledger, NotBegun};
 use super::{Options, StoreError};
 use check::Standing;
-pub(super) use turn::Turn;
+pub(super) use group_commit::GroupCommit;
 
-/// How long a result waits for a commit to ride along with.
+/// How long a result waits for a commit to be written with.
 const RESULTS_WAIT: Duration = Duration::from_millis(20);
 
-/// How long after something was written the newest entry is noted beside the log.
+/// How long after a write the newest entry is noted beside the log.
 const NOTE_WAIT: Duration = Duration::from_secs(2);
 
-/// As good as for ever.
-const LONG: Duration = Duration::from_secs(86_400);
+/// Effectively forever.
+const FOREVER: Duration = Duration::from_secs(86_400);
 
-/// How long results wait after a failed try.
+/// How long results wait after a failed attempt.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// How long closing waits for other processes that write: a program told to
-/// stop has to be gone soon.
+/// How long closing waits for other processes that write: a program told to stop must exit
+/// soon.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Rows and results in one transaction, at most.
 const MAX_GROUP: usize = 256;
 
-/// Groups committed before other processes and the index have their turn.
+/// Groups committed before other processes and the index get theirs.
 const MAX_GROUPS: usize = 16;
 
-/// Results that wait while the log cannot be written; beyond it the oldest go.
+/// Results queued while the log cannot be written; beyond it the oldest are dropped.
 const MAX_WAITING_RESULTS: usize = 10_000;
 
 /// The writer of one database.
@@ -83,18 +83,18 @@ impl fmt::Debug for Shared {
 struct Queue {
     rows: VecDeque<Job>,
     results: VecDeque<(RowId, Completion)>,
-    /// When the results go at the latest.
+    /// When the results are due.
     results_due: Option<Instant>,
-    /// When the newest entry is noted at the latest.
+    /// When noting the newest entry is due.
     note_due: Option<Instant>,
-    /// When it was noted last.
+    /// When it was last noted.
     noted: Option<Instant>,
     /// The store's thread has something to do at once.
     urgent: bool,
     /// Until when the store's thread sleeps, unless it is woken.
     sleeps_until: Option<Instant>,
-    /// A caller has the turn to commit, and looks here again before it stops.
-    taken: bool,
+    /// A caller leads a group commit, and checks the queue again before it stops.
+    leader_active: bool,
     closed: bool,
 }
 
@@ -106,13 +106,13 @@ enum Task {
     Note,
 }
 
-/// What came of a try to commit.
+/// The outcome of an attempt to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempt {
     Done,
-    /// It cannot be done; whoever waits has been told.
+    /// It failed; the callers have been notified.
     Failed,
-    /// Somebody else writes, or there is something to do that takes longer.
+    /// Another writer is active, or something that takes longer has to be done.
     NotNow,
 }
 
@@ -142,11 +142,11 @@ impl Writer {
     pub(super) fn job(
         &self,
         draft: Draft,
-        deliver: impl FnOnce(Result<Recorded, StoreError>) + Send + 'static,
+        notify: impl FnOnce(Result<Recorded, StoreError>) + Send + 'static,
     ) -> Job {
         let keys = self.shared.keys.load_full();
         let digest = keys.digest(&draft.canonical_args);
-        Job::drafted(draft, (keys, digest), deliver)
+        Job::drafted(draft, (keys, digest), notify)
     }
 
     /// Queues `job` for the next commit: [`Writer::turn`] has to follow.
@@ -154,19 +154,18 @@ impl Writer {
         let mut queue = self.shared.queue();
         if queue.closed {
             drop(queue);
-            job.refuse(StoreError::Closed);
+            job.fail(StoreError::Closed);
             return;
         }
         queue.rows.push_back(job);
     }
 
-    /// The turn to commit what is queued; `None` where there is nothing, or where
-    /// somebody has it.
-    pub(super) fn turn(&self) -> Option<Turn<'_>> {
+    /// Becomes the leader; `None` where nothing is queued, or there is a leader.
+    pub(super) fn group_commit(&self) -> Option<GroupCommit<'_>> {
         let mut queue = self.shared.queue();
-        let free = !queue.rows.is_empty() && !queue.taken;
-        queue.taken |= free;
-        free.then(|| Turn { shared: &self.shared, over: false })
+        let free = !queue.rows.is_empty() && !queue.leader_active;
+        queue.leader_active |= free;
+        free.then(|| GroupCommit { shared: &self.shared, done: false })
     }
 
     /// Queues a result.
@@ -256,42 +255,42 @@ impl Shared {
         }
         let Ok(Some(held)) = ledger.lock().try_take() else { return Attempt::NotNow };
         ledger.set_patience(Duration::ZERO);
-        let (attempt, told) = self.commit_group(&mut ledger, false);
+        let (attempt, notifications) = self.commit_group(&mut ledger, false);
         drop(held);
         let behind = ledger.wants_indexing();
         drop(ledger);
-        told.tell();
+        notifications.notify();
         if behind {
             self.wake();
         }
         attempt
     }
 
-    /// Commits one group from the queue. Whoever waits is to be told after the
-    /// locks are released. The caller holds the write lock.
-    fn commit_group(&self, ledger: &mut Ledger, patient: bool) -> (Attempt, Told) {
-        let mut told = Told::default();
+    /// Commits one group from the queue. The callers are to be notified after the locks are
+    /// released. The write lock must be held.
+    fn commit_group(&self, ledger: &mut Ledger, patient: bool) -> (Attempt, Notifications) {
+        let mut notifications = Notifications::default();
         let mut transaction = match ledger.begin() {
             Ok(transaction) => transaction,
-            Err(NotBegun::Busy(_)) if !patient => return (Attempt::NotNow, told),
+            Err(NotBegun::Busy(_)) if !patient => return (Attempt::NotNow, notifications),
             Err(error) => {
                 self.fail_rows(&error.into());
-                return (Attempt::Failed, told);
+                return (Attempt::Failed, notifications);
             }
         };
         let (rows, results) = self.take_group();
-        let written = write_group(&mut transaction, rows, &results, &mut told)
+        let written = write_group(&mut transaction, rows, &results, &mut notifications)
             .and_then(|()| transaction.commit());
         match written {
             Ok(()) => {
                 self.standing.note(Ok(()));
-                (Attempt::Done, told)
+                (Attempt::Done, notifications)
             }
             Err(error) => {
                 self.standing.note(Err(error.clone()));
-                told.error = Some(error);
+                notifications.error = Some(error);
                 self.put_back(results);
-                (Attempt::Failed, told)
+                (Attempt::Failed, notifications)
             }
         }
     }
@@ -323,7 +322,7 @@ impl Shared {
         }
     }
 
-    /// Tells everybody who waits that it cannot be done; results stay.
+    /// Notifies all waiting callers of `error`; results stay queued.
     fn fail_rows(&self, error: &StoreError) {
         self.standing.note(Err(error.clone()));
         let rows: Vec<Job> = {
@@ -334,7 +333,7 @@ impl Shared {
             queue.rows.drain(..).collect()
         };
         for job in rows {
-            job.refuse(error.clone());
+            job.fail(error.clone());
         }
     }
 
@@ -362,8 +361,9 @@ impl Shared {
                 return None;
             }
             let now = Instant::now();
-            let until =
-                |due: Option<Instant>| due.map_or(LONG, |due| due.saturating_duration_since(now));
+            let until = |due: Option<Instant>| {
+                due.map_or(FOREVER, |due| due.saturating_duration_since(now))
+            };
             let (results, note) = (until(queue.results_due), until(queue.note_due));
             if std::mem::take(&mut queue.urgent) || results.is_zero() {
                 return Some(Task::Write);
@@ -380,7 +380,7 @@ impl Shared {
         }
     }
 
-    /// Commits until the queue is empty, then does the house-keeping.
+    /// Commits until the queue is empty, then does maintenance.
     fn serve(&self) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let patience = match self.queue().closed {
@@ -400,8 +400,8 @@ impl Shared {
             if !self.has_work() {
                 break;
             }
-            let (attempt, told) = self.commit_group(&mut ledger, true);
-            told.tell();
+            let (attempt, notifications) = self.commit_group(&mut ledger, true);
+            notifications.notify();
             if attempt == Attempt::Failed {
                 return;
             }

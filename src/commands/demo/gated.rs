@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 pub(super) const DATABASE: &str = "demo.db";
 
 /// How long any one step may take before the demo gives up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The folder in which everything of a demo happens; gone when it is over.
 #[derive(Debug)]
@@ -102,18 +102,18 @@ impl Gated {
         let streams = streams.context("`agentgate wrap` has no streams")?;
         let me = Implementation::new("agentgate-demo", env!("CARGO_PKG_VERSION"));
         let config = ClientConfig::new(ClientCapabilities::default(), me);
-        let client = patiently(serve_client(config, streams)).await??;
+        let client = within_timeout(serve_client(config, streams)).await??;
         Ok(Self { client, gate })
     }
 
     pub(super) async fn tools(&self) -> anyhow::Result<Vec<Tool>> {
-        Ok(patiently(self.client.list_all_tools()).await??)
+        Ok(within_timeout(self.client.list_all_tools()).await??)
     }
 
     pub(super) async fn call(&self, tool: &'static str, args: Value) -> anyhow::Result<Answer> {
         let mut params = CallToolRequestParams::new(tool);
         params.arguments = args.as_object().cloned();
-        match patiently(self.client.call_tool_once(params)).await?? {
+        match within_timeout(self.client.call_tool_once(params)).await?? {
             CallToolResponse::Complete(result) => Ok(answer(&result)),
             _ => anyhow::bail!("the server wants more before it answers `{tool}`"),
         }
@@ -122,7 +122,7 @@ impl Gated {
     /// Hangs up and waits until the gate and its server are gone.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         self.client.close().await?;
-        patiently(self.gate.wait()).await??;
+        within_timeout(self.gate.wait()).await??;
         Ok(())
     }
 }
@@ -136,9 +136,9 @@ fn answer(result: &CallToolResult) -> Answer {
     }
 }
 
-async fn patiently<T>(step: impl Future<Output = T>) -> anyhow::Result<T> {
-    let late = || format!("no answer within {} seconds", PATIENCE.as_secs());
-    tokio::time::timeout(PATIENCE, step).await.with_context(late)
+async fn within_timeout<T>(step: impl Future<Output = T>) -> anyhow::Result<T> {
+    let late = || format!("no answer within {} seconds", STEP_TIMEOUT.as_secs());
+    tokio::time::timeout(STEP_TIMEOUT, step).await.with_context(late)
 }
 
 fn this_binary() -> anyhow::Result<PathBuf> {

@@ -32,8 +32,8 @@ rate_limit: { enabled: true, requests_per_minute: 5, requests_per_hour: 100 }
 
 /// Plays a tour.
 pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Done> {
-    let lively = !args.plain && io::stdout().is_terminal();
-    let mut stage = Stage::new(anstream::stdout().lock(), lively);
+    let interactive = !args.plain && io::stdout().is_terminal();
+    let mut stage = Stage::new(anstream::stdout().lock(), interactive);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let folder = Folder::create()?;
     let played = runtime.block_on(async {

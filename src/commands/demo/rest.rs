@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use http::{Method, Request, header};
 use serde_json::{Value, json};
 
-use super::gated::{Folder, PATIENCE};
+use super::gated::{Folder, STEP_TIMEOUT};
 use super::stage::Stage;
 use super::{HASTY, HASTY_LIMIT};
 use crate::admin::master::MasterKey;
@@ -229,9 +229,9 @@ struct Answer {
 
 impl Gate {
     async fn send(&self, request: http::request::Builder, body: String) -> anyhow::Result<Answer> {
-        let answer = self.client.send(request.body(Body::from(body))?, PATIENCE).await?;
+        let answer = self.client.send(request.body(Body::from(body))?, STEP_TIMEOUT).await?;
         let (parts, body) = answer.into_parts();
-        let body = hold(body, MAX_ANSWER, PATIENCE).await?;
+        let body = hold(body, MAX_ANSWER, STEP_TIMEOUT).await?;
         let again = parts.headers.get(header::RETRY_AFTER);
         Ok(Answer {
             status: parts.status.as_u16(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::gated::Answer;
 
 /// The breath between scenes, on a terminal.
-const BREATH: Duration = Duration::from_millis(450);
+const SCENE_PAUSE: Duration = Duration::from_millis(450);
 
 /// Columns that running text takes at most.
 const WIDTH: usize = 72;
@@ -24,19 +24,19 @@ const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 /// Where the demo is played.
 pub(super) struct Stage<W: Write> {
     out: W,
-    lively: bool,
+    interactive: bool,
     scene: u32,
 }
 
 impl<W: Write> Stage<W> {
-    /// `lively`: with colour and pauses.
-    pub(super) fn new(out: W, lively: bool) -> Self {
-        Self { out, lively, scene: 0 }
+    /// `interactive`: with colour and pauses.
+    pub(super) fn new(out: W, interactive: bool) -> Self {
+        Self { out, interactive, scene: 0 }
     }
 
     /// Opens the next scene.
     pub(super) async fn scene(&mut self, title: &str) -> io::Result<()> {
-        self.breathe().await?;
+        self.pause_on_terminal().await?;
         self.scene += 1;
         let line = format!("{}. {title}", self.scene);
         let line = self.styled(BOLD, &line);
@@ -127,16 +127,16 @@ impl<W: Write> Stage<W> {
         Ok(())
     }
 
-    async fn breathe(&mut self) -> io::Result<()> {
+    async fn pause_on_terminal(&mut self) -> io::Result<()> {
         self.out.flush()?;
-        if self.lively {
-            tokio::time::sleep(BREATH).await;
+        if self.interactive {
+            tokio::time::sleep(SCENE_PAUSE).await;
         }
         Ok(())
     }
 
     fn styled(&self, style: Style, text: &str) -> String {
-        if self.lively { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.interactive { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 }
 

@@ -20,7 +20,7 @@ const MAX_FILE: u64 = 64 << 20;
 const TERMINAL: &str = "Claude Code";
 
 /// Where the clients look.
-struct Places {
+struct ConfigLocations {
     home: PathBuf,
     /// Where this system keeps the configuration of applications.
     applications: PathBuf,
@@ -46,14 +46,14 @@ enum Server {
     /// It connects to a remote one.
     Remote {
         /// Its URL is this machine's.
-        here: bool,
+        is_local: bool,
     },
 }
 
 /// `lookup` is where a gate looks policies up, unless it is told otherwise.
 pub(super) fn check(lookup: &Lookup) -> Vec<Finding> {
-    let Some(places) = Places::find() else { return Vec::new() };
-    let mut files = places.files();
+    let Some(locations) = ConfigLocations::find() else { return Vec::new() };
+    let mut files = locations.files();
     // A project may be the home folder, and is then not looked at twice.
     files.dedup_by(|one, other| one.path == other.path);
     let found: Vec<_> = files.iter().flat_map(|file| file.check(lookup)).collect();
@@ -66,7 +66,7 @@ pub(super) fn check(lookup: &Lookup) -> Vec<Finding> {
 
 // === impl Places ===
 
-impl Places {
+impl ConfigLocations {
     fn find() -> Option<Self> {
         let base = etcetera::choose_base_strategy().ok()?;
         let home = base.home_dir().to_owned();
@@ -140,7 +140,7 @@ impl ClientFile {
         let subject =
             format!("{} `{}` in {}", self.client, terminal::shown(name), shown(&self.path));
         match server {
-            Server::Gated(gate) => match gate.fault(lookup) {
+            Server::Gated(gate) => match gate.problem(lookup) {
                 None if gate.is_looked_up() && self.client != TERMINAL => {
                     Finding::note("client", subject, "is gated, if the client finds `agentgate`")
                         .with_fix(format!(
@@ -171,13 +171,13 @@ impl ClientFile {
                     Value::from(terminal::shown(program)),
                 ),
             ),
-            Server::Remote { here: true } => Finding::note(
+            Server::Remote { is_local: true } => Finding::note(
                 "client",
                 subject,
                 "is on this machine; whether that is a gate cannot be told from here",
             ),
             // Only what to add: a URL may hold secrets.
-            Server::Remote { here: false } => Finding::bad(
+            Server::Remote { is_local: false } => Finding::bad(
                 "client",
                 subject,
                 "is remote and not gated",
@@ -197,7 +197,7 @@ impl Server {
     fn read(entry: &Value) -> Option<Self> {
         let Some(command) = entry.get("command").and_then(Value::as_str) else {
             let url = entry.get("url").or_else(|| entry.get("serverUrl"))?.as_str()?;
-            return Some(Self::Remote { here: is_here(url) });
+            return Some(Self::Remote { is_local: is_local(url) });
         };
         let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
         let words: Vec<_> =
@@ -209,7 +209,7 @@ impl Server {
     }
 }
 
-fn is_here(url: &str) -> bool {
+fn is_local(url: &str) -> bool {
     url.parse().is_ok_and(|uri| is_loopback(&uri))
 }
 
@@ -296,7 +296,7 @@ mod tests {
                 ),
                 ("win".to_owned(), gated(&["C:\\bin\\agentgate.exe", "wrap", "--", "npx.cmd"])),
                 ("name".to_owned(), started("npx")),
-                ("far".to_owned(), Server::Remote { here: false }),
+                ("far".to_owned(), Server::Remote { is_local: false }),
             ]
         );
     }
@@ -338,8 +338,9 @@ mod tests {
     fn every_client_is_looked_for() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let places = Places { home: at("home"), applications: at("apps"), project: at("project") };
-        for file in places.files() {
+        let locations =
+            ConfigLocations { home: at("home"), applications: at("apps"), project: at("project") };
+        for file in locations.files() {
             fs::create_dir_all(file.path.parent().unwrap()).unwrap();
             let text = format!(
                 "{{ // comment\n \"{}\": {{ \"s\": {{\"command\": \"npx\",}} }} }}",

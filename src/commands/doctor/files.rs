@@ -1,4 +1,4 @@
-//! Who else may read the log and its key, and who else may write policies.
+//! Permissions: whether others may read the log and its key, or write policies.
 
 use std::fs;
 use std::path::{Path, PathBuf};

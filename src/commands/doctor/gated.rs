@@ -47,7 +47,7 @@ impl Gate {
 
     /// What keeps it from starting and how to mend that. `lookup` is where it looks
     /// policies up, unless it is told otherwise.
-    pub(super) fn fault(&self, lookup: &Lookup) -> Option<(String, String)> {
+    pub(super) fn problem(&self, lookup: &Lookup) -> Option<(String, String)> {
         if !can_start(&self.program) {
             let program = terminal::shown(&self.program);
             let detail = format!("is gated by `{program}`, which does not exist");
@@ -63,19 +63,19 @@ impl Gate {
             }
         };
         let decide = &typed.decide;
-        let of_order = || self.order_fault(&typed);
+        let of_order = || self.order_problem(&typed);
         let of_policies = || {
             let lookup = self.lookup(decide, lookup);
-            decide.policies.iter().find_map(|name| policy_fault(&lookup, name))
+            decide.policies.iter().find_map(|name| policy_problem(&lookup, name))
         };
-        self.home_fault()
+        self.home_problem()
             .or_else(of_order)
-            .or_else(|| config_fault(decide))
+            .or_else(|| config_problem(decide))
             .or_else(of_policies)
-            .or_else(|| self.way_fault(&typed))
+            .or_else(|| self.connection_problem(&typed))
     }
 
-    fn home_fault(&self) -> Option<(String, String)> {
+    fn home_problem(&self) -> Option<(String, String)> {
         let home = self.variable("AGENTGATE_HOME").filter(|home| !home.is_empty())?;
         if is_filled_in(home) || Path::new(home).is_absolute() {
             return None;
@@ -86,7 +86,7 @@ impl Gate {
 
     /// What is wrong with the order: `wrap` does not start where an option that decides
     /// goes to the server.
-    fn order_fault(&self, typed: &WrapArgs) -> Option<(String, String)> {
+    fn order_problem(&self, typed: &WrapArgs) -> Option<(String, String)> {
         let words: Vec<OsString> =
             std::iter::once("agentgate".into()).chain(self.words.iter().map(Into::into)).collect();
         let TrailingOptions { option, decides } =
@@ -105,7 +105,7 @@ impl Gate {
     }
 
     /// What is wrong with the way to the server, or to those who connect.
-    fn way_fault(&self, typed: &WrapArgs) -> Option<(String, String)> {
+    fn connection_problem(&self, typed: &WrapArgs) -> Option<(String, String)> {
         let words = typed.command.iter().map(|word| word.to_string_lossy());
         if words.chain(typed.remote.typed().into_iter().map(Into::into)).any(|it| is_filled_in(&it))
         {
@@ -183,7 +183,7 @@ impl Gate {
     }
 }
 
-fn config_fault(decide: &DecideArgs) -> Option<(String, String)> {
+fn config_problem(decide: &DecideArgs) -> Option<(String, String)> {
     let path = decide.config.as_deref()?;
     let shown = terminal::shown(&path.to_string_lossy());
     if is_filled_in(&path.to_string_lossy()) {
@@ -200,7 +200,7 @@ fn config_fault(decide: &DecideArgs) -> Option<(String, String)> {
     Some((detail, format!("agentgate doctor --config '{shown}'")))
 }
 
-fn policy_fault(lookup: &Lookup, name: &str) -> Option<(String, String)> {
+fn policy_problem(lookup: &Lookup, name: &str) -> Option<(String, String)> {
     if is_filled_in(name) {
         return None;
     }
@@ -272,7 +272,7 @@ mod tests {
         std::fs::write(&program, "").unwrap();
         let program = program.to_str().unwrap();
         let words: Vec<&str> = [program, "wrap"].iter().chain(words).copied().collect();
-        Gate::read(&words, Some(env)).unwrap().fault(&Lookup::default())
+        Gate::read(&words, Some(env)).unwrap().problem(&Lookup::default())
     }
 
     #[test]
@@ -348,6 +348,6 @@ mod tests {
     #[test]
     fn a_name_that_is_not_on_path_is_told() {
         let gate = Gate::read(&["no/such/agentgate", "wrap", "--", "npx"], None).unwrap();
-        assert!(gate.fault(&Lookup::default()).unwrap().0.contains("does not exist"));
+        assert!(gate.problem(&Lookup::default()).unwrap().0.contains("does not exist"));
     }
 }

@@ -20,7 +20,7 @@ use crate::policy::lookup::Lookup;
 use crate::terminal;
 
 /// What to do about a configuration that does not load.
-const MEND: &str = "correct the file; until then no command that needs it starts";
+const FIX: &str = "correct the file; until then no command that needs it starts";
 
 /// Something that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,7 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
         }
         Err(error) => {
             let detail = terminal::shown(&error.to_string());
-            (vec![Finding::bad("configuration", shown(path), detail, MEND)], File::default())
+            (vec![Finding::bad("configuration", shown(path), detail, FIX)], File::default())
         }
     }
 }
@@ -104,7 +104,7 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
 /// One mistake in the configuration file.
 fn mistake(path: &Path, found: &Diagnostic) -> Finding {
     let place = format!("{}:{}:{}", shown(path), found.span.line, found.span.column);
-    let fix = found.help.as_deref().map_or_else(|| MEND.to_owned(), terminal::shown);
+    let fix = found.help.as_deref().map_or_else(|| FIX.to_owned(), terminal::shown);
     Finding::bad("configuration", place, terminal::shown(&found.message), fix)
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Finding, shown};
-use crate::commands::counted;
+use crate::commands::pluralize;
 use crate::config::serve::missing_credentials;
 use crate::config::{File, Home};
 use crate::policy::lookup::Lookup;
@@ -42,7 +42,9 @@ fn in_folder(folder: &Path) -> Vec<String> {
 fn policy(lookup: &Lookup, name: &str) -> Finding {
     let subject = terminal::shown(name);
     match rules(lookup, name) {
-        Ok(rules) => Finding::good("policy", subject, format!("loads, {}", counted(rules, "rule"))),
+        Ok(rules) => {
+            Finding::good("policy", subject, format!("loads, {}", pluralize(rules, "rule")))
+        }
         Err(wrong) => {
             let advice = format!("agentgate check '{subject}'");
             Finding::bad("policy", subject, wrong, advice)

@@ -11,7 +11,7 @@ use crate::config::serve::{Changes, Legacy, Plan};
 use crate::os::{Stop, StopRequests};
 
 /// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is said of a file that became empty, or went away.
 const BLANK: &str =
@@ -33,7 +33,7 @@ pub(super) async fn follow(
                 Stop::HangUp => true,
                 Stop::Terminate | Stop::Interrupt => return,
             },
-            () = tokio::time::sleep(LOOK) => false,
+            () = tokio::time::sleep(POLL_INTERVAL) => false,
         };
         let read = Home::find().and_then(|home| Plan::read(args, home, &Legacy::from_env()));
         match read {

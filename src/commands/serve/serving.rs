@@ -115,15 +115,15 @@ impl Serving {
         let lookup = policies::lookup(settings);
         let turned =
             self.proxy.catalog.reload(&settings.policies, lookup, policies::mode(settings));
-        turned.map_err(|found| policies::told(&found, settings))?;
+        turned.map_err(|found| policies::load_error(&found, settings))?;
         servers.show();
-        self.hosted.treat(hosting::treatment(settings));
+        self.hosted.set_defaults(hosting::server_defaults(settings));
         self.proxy.configs.store(Arc::new(plan.provider_configs()));
         self.proxy.limits.store(Arc::new(limits(plan)));
         if let Some(upstream_client) = &self.proxy.upstream_client {
             upstream_client.set_timeout(plan.upstream_timeout);
         }
-        self.admin.let_in(plan.cors_origins.clone());
+        self.admin.set_cors_origins(plan.cors_origins.clone());
         self.retention.send_if_modified(|days| {
             std::mem::replace(days, plan.retention_days) != plan.retention_days
         });
@@ -225,7 +225,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         max_message: plan.max_message,
         file: plan.settings.home.data.join("mcp-servers.json"),
         allow_http: plan.allow_http,
-        treatment: Arc::new(ArcSwap::from_pointee(hosting::treatment(&plan.settings))),
+        defaults: Arc::new(ArcSwap::from_pointee(hosting::server_defaults(&plan.settings))),
         secrets: Secrets::new(hosting::secrets(&plan.settings)),
     };
     let is_master = move |headers: &http::HeaderMap| {

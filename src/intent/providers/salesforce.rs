@@ -45,7 +45,7 @@ pub(in crate::intent) fn runs(path: &str) -> bool {
 
 /// Whether a query has a clause at its end by which what it finds counts as viewed
 /// (SOQL: `FOR VIEW`, `FOR REFERENCE`, `UPDATE VIEWSTAT`; SOSL: `UPDATE TRACKING`) or is
-/// locked (`FOR UPDATE`). TrailingOptions them no literal can stand.
+/// locked (`FOR UPDATE`). No literal can follow them.
 fn marks_as_viewed(request: &HttpRequest) -> bool {
     let marks = |query: &str| {
         let end = query.rsplit(['\'', '}']).next().unwrap_or_default();

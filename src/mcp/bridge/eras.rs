@@ -33,7 +33,7 @@ pub enum Opening {
 /// Where it is chosen which way a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// TrailingOptions the gate: what it has let through can be sent to the server once more.
+    /// Behind the gate: what it has let through can be sent to the server once more.
     BehindGate,
     /// Before it: each way has a gate of its own, and a request that is sent again
     /// would be decided, recorded and counted again.

@@ -94,11 +94,7 @@ impl Ledger {
         for had in had.into_iter().chain(noted_still).filter(|_| end == End::Whole) {
             if had.seq > 0 && !had.is_in(&connection).map_err(failed)? {
                 let last = newest.map_or(0, |newest| newest.seq);
-                return Err(StoreError::TrailingOptions {
-                    path: files.named,
-                    last,
-                    noted: had.seq,
-                });
+                return Err(StoreError::EntriesLost { path: files.named, last, noted: had.seq });
             }
         }
         // The write-ahead log exists from the first read or write on.
@@ -186,7 +182,7 @@ fn make_or_check(
     match noted {
         Some(noted) if files.look().len == 0 => {
             let path = files.named.clone();
-            Err(StoreError::TrailingOptions { path, last: 0, noted: noted.seq })
+            Err(StoreError::EntriesLost { path, last: 0, noted: noted.seq })
         }
         _ => Ok(()),
     }

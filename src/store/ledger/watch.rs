@@ -189,7 +189,7 @@ impl Ledger {
     /// Ends the transaction in which entries up to `had` were found missing.
     pub(super) fn fall_behind(&mut self, had: Head) -> StoreError {
         let (path, last) = (self.files.named.clone(), self.head.seq);
-        let error = StoreError::TrailingOptions { path, last, noted: had.seq };
+        let error = StoreError::EntriesLost { path, last, noted: had.seq };
         tracing::error!("{error}");
         self.roll_back();
         (self.head, self.broken) = (had, true);

@@ -1,5 +1,5 @@
-//! The longest answer that a counter knows of: what cannot be subtracted when a purge
-//! removes some of those that it counts.
+//! The longest upstream latency per counter: a maximum, which cannot be subtracted when a
+//! purge removes some of what it covers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -30,7 +30,7 @@ const OF_HOURS: &str = "
 
 /// What is left of some hours.
 #[derive(Debug)]
-pub(super) struct Longest {
+pub(super) struct LongestAnswers {
     /// Those of which something is left, and those of which nothing is.
     hours: BTreeSet<i64>,
     gone: BTreeSet<i64>,
@@ -40,7 +40,7 @@ pub(super) struct Longest {
     found: HashMap<(i64, i64), i64>,
 }
 
-impl Longest {
+impl LongestAnswers {
     /// Looks at what is left of `hours` (their beginnings, in seconds), while others write.
     pub(super) fn find(path: &Path, mut hours: BTreeSet<i64>) -> Result<Self, StoreError> {
         let reader = Reader::open(path)?;

@@ -47,9 +47,9 @@ fn the_newest_entry_is_noted_with_every_commit() {
     // The other note lags behind.
     let _ = fs::remove_file(folder.path().join("audit.db-head"));
     let found = Reader::open(&path).unwrap().verify(None, |_, _| ()).unwrap();
-    assert_eq!(found.broken, Some(Broken::TrailingOptions { last: 3, noted: 5 }));
+    assert_eq!(found.broken, Some(Broken::EntriesLost { last: 3, noted: 5 }));
     let error = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(error, StoreError::TrailingOptions { last: 3, noted: 5, .. }), "{error}");
+    assert!(matches!(error, StoreError::EntriesLost { last: 3, noted: 5, .. }), "{error}");
     // Of another start of the machine, of another file, or written by halves, it says nothing.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let other = note.replace(boot.trim(), "0b6d6b0e-0000-4000-8000-000000000000");
