@@ -149,7 +149,7 @@ impl Writer {
         Job::drafted(draft, (keys, digest), notify)
     }
 
-    /// Queues `job` for the next commit: [`Writer::turn`] has to follow.
+    /// Queues `job` for the next commit: [`Writer::group_commit`] has to follow.
     pub(super) fn submit(&self, job: Job) {
         let mut queue = self.shared.queue();
         if queue.closed {
