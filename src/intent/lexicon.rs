@@ -149,7 +149,7 @@ const GROUPS: [(Role, &str); 23] = [
          dismiss acknowledge finish finalize finalise confirm unblock withdraw pay sell spend
          snooze hide unhide escalate normalize optimize upgrade downgrade bump encrypt decrypt
          compress decompress zip unzip ingest seed react unreact annotate upvote downvote touch
-         mkdir chdir cd verify",
+         mkdir chdir cd verify clobber scrub nullify enqueue dequeue ack nack",
     ),
     (
         Role::Either(Intent::Update),
@@ -163,7 +163,8 @@ const GROUPS: [(Role, &str); 23] = [
         Role::Writes(Intent::Delete),
         "delete deletes remove removes destroy drop purge erase wipe clear clean cleanup
          truncate uninstall unregister deregister retire discard expunge evict expire prune unpublish
-         rm rmdir del unset void cancel terminate decommission deprovision flush",
+         rm rmdir del unset void cancel terminate decommission deprovision flush nuke
+         obliterate eradicate shred zap",
     ),
     (Role::Either(Intent::Delete), "trash cut empty"),
     (
@@ -177,7 +178,7 @@ const GROUPS: [(Role, &str); 23] = [
         "rerun execute exec eval evaluate invoke restart resume relaunch spawn kill abort
          deploy redeploy undeploy reboot shutdown doubleclick keypress navigate goto visit
          scroll simulate perform do compile interrupt suspend hibernate wake retry replay
-         orchestrate automate delegate retrain inject",
+         orchestrate automate delegate retrain inject poweroff poweron",
     ),
     (
         Role::Either(Intent::Execute),

@@ -245,6 +245,8 @@ mod tests {
         for (name, expected) in [
             ("get_and_delete", Intent::Delete),
             ("list_then_purge_queues", Intent::Delete),
+            ("fetch_nuke", Intent::Delete),
+            ("peek_dequeue", Intent::Update),
             ("mark_all_notifications_read", Intent::Update),
             ("comment_on_issue", Intent::Create),
             ("cache_search_results", Intent::Update),
