@@ -114,6 +114,7 @@ fn what_cannot_be_meant_is_refused_in_words() {
         (&["agents", "rotate-key", "bot", "--grace", "soon"], "write 45s, 2m, 1h30m or 7d"),
         (&["wrap", "--max-sessions", "2", "--", "true"], "--listen"),
         (&["wrap", "--token-env", "T", "--", "true"], "--listen"),
+        (&["wrap", "--shutdown-timeout", "1s", "--", "true"], "--listen"),
         (&["audit", "stats", "--outcome", "refused"], "--outcome"),
         (&["audit", "list", "--outcome", "lost"], "forwarded, refused"),
         (&["wrap", "--db", "/dev/null/log", "--", "true"], "--db FILE or AGENTGATE_HOME"),

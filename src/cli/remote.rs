@@ -191,15 +191,16 @@ pub struct ListenArgs {
 }
 
 impl ListenArgs {
-    /// An option that was typed and says nothing without `--listen`. What the
-    /// environment says is for whichever starts it fits.
+    /// An option that was typed and has no effect without `--listen`, in front of a URL or a
+    /// command. What the environment says is for whichever starts it fits.
     #[must_use]
-    pub fn about_listening(&self) -> Option<&'static str> {
+    pub fn about_listening(&self, is_url: bool) -> Option<&'static str> {
+        let is_drained = self.shutdown_timeout.is_some() && !is_url;
         let given = [
             (self.token_env.is_some(), "--token-env", "AGENTGATE_TOKEN_ENV"),
             (self.max_sessions.is_some(), "--max-sessions", "AGENTGATE_MAX_SESSIONS"),
             (self.session_idle.is_some(), "--session-idle", "AGENTGATE_SESSION_IDLE"),
-            (self.shutdown_timeout.is_some(), "--shutdown-timeout", "AGENTGATE_SHUTDOWN_TIMEOUT"),
+            (is_drained, "--shutdown-timeout", "AGENTGATE_SHUTDOWN_TIMEOUT"),
         ];
         given.into_iter().find_map(|(given, name, variable)| {
             (given && self.listen.is_none() && std::env::var_os(variable).is_none()).then_some(name)

@@ -25,11 +25,11 @@ use crate::os::{self, Child, StopRequests};
 
 pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     check_trailing_options("wrap", &args.command)?;
-    if let Some(option) = args.listen.about_listening() {
+    let url = remote::url(&args.command, &args.remote)?;
+    if let Some(option) = args.listen.about_listening(url.is_some()) {
         anyhow::bail!("{option} has no effect without --listen ADDR");
     }
     let settings = Settings::resolve(&args.decide)?;
-    let url = remote::url(&args.command, &args.remote)?;
     let name = name_of(args.server.name.as_deref(), &args.command, url, &settings)?;
     let options = settings.audit_sync(args.audit_sync).into();
     let store = open_log(&settings.database(&args.store), &options)

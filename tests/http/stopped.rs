@@ -39,9 +39,7 @@ fn in_session(answer: &[u8]) -> Vec<u8> {
 }
 
 fn start(drain: &str, url: &str) -> Pipes {
-    let mut pipes = Pipes::start_with(&[], url, |command| {
-        command.env("AGENTGATE_SHUTDOWN_TIMEOUT", drain);
-    });
+    let mut pipes = Pipes::start_with(&["--shutdown-timeout", drain], url, |_| ());
     pipes.handshake();
     pipes
 }
