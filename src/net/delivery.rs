@@ -50,13 +50,13 @@ struct Answer {
     taken: usize,
     is_reclaimed: bool,
     /// Where its client takes it from, once that has begun.
-    delivery: Weak<Slot>,
+    delivery: Weak<Pending>,
 }
 
 /// What becomes of an answer that was not taken.
 #[derive(Debug)]
 pub(super) struct Overdue {
-    slot: Option<Arc<Slot>>,
+    pending: Option<Arc<Pending>>,
     sender: Arc<str>,
     len: usize,
 }
@@ -103,8 +103,8 @@ impl Held {
         let (_, _, answer) =
             overdue.max_by_key(|(beyond, held, _)| (*beyond, *held)).ok_or(next)?;
         answer.is_reclaimed = true;
-        let (slot, sender) = (answer.delivery.upgrade(), Arc::clone(&answer.sender));
-        Ok(Overdue { slot, sender, len: answer.len })
+        let (pending, sender) = (answer.delivery.upgrade(), Arc::clone(&answer.sender));
+        Ok(Overdue { pending, sender, len: answer.len })
     }
 
     /// Whether `bytes` are of one that was to give way.
@@ -113,12 +113,12 @@ impl Held {
         found.is_some_and(|(start, answer)| answer.is_reclaimed && answer.has(*start, bytes))
     }
 
-    /// `bytes` are taken from `slot` from now on; `None` where they are not of one that is held.
+    /// `bytes` are taken from `pending` from now on; `None` where they are not of one that is held.
     /// Whether they may be.
-    fn deliver(&mut self, bytes: &[u8], slot: &Arc<Slot>) -> Option<bool> {
+    fn deliver(&mut self, bytes: &[u8], pending: &Arc<Pending>) -> Option<bool> {
         let found = self.0.range_mut(..=address(bytes)).next_back();
         let (_, answer) = found.filter(|(start, answer)| answer.has(**start, bytes))?;
-        answer.delivery = Arc::downgrade(slot);
+        answer.delivery = Arc::downgrade(pending);
         Some(!answer.is_reclaimed)
     }
 
@@ -154,11 +154,11 @@ impl Overdue {
 
     /// Drops what is left of it. Not under the budget's lock, which that takes.
     pub(super) fn give_way(self) {
-        let Self { slot, sender, len } = self;
-        let row = slot.as_ref().and_then(|slot| slot.row.as_ref()?.to_str().ok());
+        let Self { pending, sender, len } = self;
+        let row = pending.as_ref().and_then(|pending| pending.row.as_ref()?.to_str().ok());
         tracing::warn!(%sender, bytes = len, row, "an answer was cut off: {Reclaimed}");
-        if let Some(slot) = slot {
-            slot.empty();
+        if let Some(pending) = pending {
+            pending.empty();
         }
     }
 }
@@ -177,15 +177,15 @@ impl MemoryBudget {
             return body;
         }
         let content = Content { inner: Some(body), ..Content::default() };
-        let slot = Arc::new(Slot { content: Mutex::new(content), row: row.cloned() });
-        slot.look_ahead(self);
-        Body::new(Delivery { slot, budget: self.clone() })
+        let pending = Arc::new(Pending { content: Mutex::new(content), row: row.cloned() });
+        pending.look_ahead(self);
+        Body::new(Delivery { pending, budget: self.clone() })
     }
 }
 
 /// What a client takes its answer from.
 #[derive(Debug)]
-struct Slot {
+struct Pending {
     content: Mutex<Content>,
     row: Option<HeaderValue>,
 }
@@ -203,7 +203,7 @@ struct Content {
     waker: Option<Waker>,
 }
 
-impl Slot {
+impl Pending {
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,7 +240,7 @@ impl Slot {
 }
 
 struct Delivery {
-    slot: Arc<Slot>,
+    pending: Arc<Pending>,
     budget: MemoryBudget,
 }
 
@@ -249,7 +249,7 @@ impl HttpBody for Delivery {
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
-        let mut content = self.slot.content();
+        let mut content = self.pending.content();
         if content.rest.is_empty() {
             content.waker = Some(context.waker().clone());
             let ahead = content.ahead.take();
@@ -266,12 +266,12 @@ impl HttpBody for Delivery {
                 },
                 end => return Poll::Ready(end),
             };
-            match self.budget.with_held(|held| held.deliver(&data, &self.slot)) {
+            match self.budget.with_held(|held| held.deliver(&data, &self.pending)) {
                 Some(true) => (content.rest, content.is_held) = (data, true),
                 None => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Some(false) => {
                     drop(content);
-                    self.slot.empty();
+                    self.pending.empty();
                     return Poll::Ready(reclaimed());
                 }
             }
@@ -287,13 +287,13 @@ impl HttpBody for Delivery {
     }
 
     fn is_end_stream(&self) -> bool {
-        let content = self.slot.content();
+        let content = self.pending.content();
         let is_over = content.inner.as_ref().is_some_and(HttpBody::is_end_stream);
         is_over && content.rest.is_empty() && content.ahead.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let content = self.slot.content();
+        let content = self.pending.content();
         let hint = content.inner.as_ref().map_or_else(SizeHint::new, HttpBody::size_hint);
         lengthened(hint, content.rest.len())
     }

@@ -10,7 +10,7 @@
 
 use super::equality::equal;
 use super::{host, numeral, relative_path, whitespace};
-use crate::fold::{fold, is_invisible};
+use crate::fold::{fold, is_much_longer};
 use crate::json::{Json, Number};
 
 /// Whether some server takes `value` for `wanted`, which is not equal to it.
@@ -156,18 +156,15 @@ fn without_comments(text: &str) -> String {
 /// what is behind a NUL, characters that are not seen, and several ways to write one
 /// character, one path or one host.
 fn is_alike(text: &str, wanted: &str) -> bool {
-    /// What is this much longer is another text, whatever it is made of.
-    const LONGER: usize = 16;
     let shown = text.split('\0').next().unwrap_or_default();
     let shown = shown.trim().trim_matches(['"', '\'']);
-    let mut letters = shown.chars().filter(|letter| !is_invisible(*letter));
-    let is_longer = letters.nth(LONGER * (wanted.len() + LONGER)).is_some();
     let is_spaced = || {
         let wanted = whitespace::collapsed(&fold(wanted));
         let mut readings = whitespace::readings(shown).into_iter();
         readings.any(|reading| fold(&reading) == wanted)
     };
-    !is_longer && (fold(shown) == fold(wanted) || whitespace::is_in(wanted) && is_spaced())
+    !is_much_longer(shown, wanted.len())
+        && (fold(shown) == fold(wanted) || whitespace::is_in(wanted) && is_spaced())
         || relative_path::may_be(shown, wanted)
         || host::may_be(shown, wanted)
 }

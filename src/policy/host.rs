@@ -9,7 +9,7 @@ use url::{Host, Url};
 const LONGEST: usize = 512;
 
 /// What the computer itself is called by everybody.
-pub(super) const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Whether a text names the host `wanted`, an address or a name with a dot: as an address in
 /// other notations (`2130706433` and `127.1` are 127.0.0.1), with a dot at the end, or with
@@ -21,10 +21,9 @@ pub(super) fn may_be(text: &str, wanted: &str) -> bool {
         && (wanted.contains(['.', ':']) || is_localhost(wanted))
         && text.len() <= LONGEST
         && (!is_plain(text) || is_localhost(text));
+    // Who calls all addresses of a computer reaches it, but not the other way round.
     let is_it = |text: Host<String>, wanted: Host<String>| {
-        // Who calls all addresses of a computer reaches it, but not the other way round.
-        let is_this = is_local(borrowed(&text)) && is_loopback(borrowed(&wanted));
-        text == wanted || is_this
+        text == wanted || is_local(&text) && is_loopback(&wanted)
     };
     let both = || Some((of(text)?, of(wanted)?));
     may_be_one
@@ -44,16 +43,26 @@ pub(super) fn local_names(text: &str) -> Vec<String> {
         let host = text.parse::<Ipv6Addr>().map_or(text.to_owned(), |it| format!("[{it}]"));
         Url::parse(&format!("http://{host}")).ok()
     };
-    let url = may_be_one.then(parse).flatten().filter(|url| url.host().is_some_and(is_local));
-    let Some(url) = url else { return Vec::new() };
-    let named = |name: &&str| {
-        let mut url = url.clone();
-        url.set_host(Some(name)).ok()?;
+    let Some(url) = may_be_one.then(parse).flatten() else { return Vec::new() };
+    let shown = |(name, url): (&str, Url)| {
         let named = url.as_str().strip_prefix("http://")?;
         let named = if text.contains('/') { named } else { named.trim_end_matches('/') };
         Some([named.to_owned(), name.trim_matches(['[', ']']).to_owned()])
     };
-    LOCAL.iter().filter_map(named).flatten().collect()
+    by_local_names(&url).filter_map(shown).flatten().collect()
+}
+
+/// A URL of the computer itself by each of its names, with the name; none of another host.
+pub(super) fn by_local_names(url: &Url) -> impl Iterator<Item = (&'static str, Url)> {
+    let names = match url.host().is_some_and(|host| is_local(&usual(host))) {
+        true => &LOCAL[..],
+        false => &[],
+    };
+    names.iter().filter_map(|name| {
+        let mut url = url.clone();
+        url.set_host(Some(name)).ok()?;
+        Some((*name, url))
+    })
 }
 
 fn is_localhost(name: &str) -> bool {
@@ -64,10 +73,10 @@ fn is_localhost(name: &str) -> bool {
     })
 }
 
-/// Whether who calls this host reaches the computer that it is called from (RFC 6761,
-/// section 6.3; RFC 1122, section 3.2.1.3).
-pub(super) fn is_local(host: Host<&str>) -> bool {
-    let is_unspecified = match &usual(host.clone()) {
+/// Whether who calls this host, in its usual form, reaches the computer that it is called from
+/// (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3).
+fn is_local(host: &Host<String>) -> bool {
+    let is_unspecified = match host {
         Host::Domain(_) => false,
         Host::Ipv4(address) => address.is_unspecified(),
         Host::Ipv6(address) => address.is_unspecified(),
@@ -75,19 +84,11 @@ pub(super) fn is_local(host: Host<&str>) -> bool {
     is_unspecified || is_loopback(host)
 }
 
-fn is_loopback(host: Host<&str>) -> bool {
-    match usual(host) {
-        Host::Domain(name) => is_localhost(&name),
+fn is_loopback(host: &Host<String>) -> bool {
+    match host {
+        Host::Domain(name) => is_localhost(name),
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
-fn borrowed(host: &Host<String>) -> Host<&str> {
-    match host {
-        Host::Domain(name) => Host::Domain(name),
-        Host::Ipv4(address) => Host::Ipv4(*address),
-        Host::Ipv6(address) => Host::Ipv6(*address),
     }
 }
 

@@ -7,10 +7,8 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
-
 use super::relative_path::is_drive;
-use super::windows;
+use super::{uri, windows};
 use crate::fold::fold;
 
 /// A folder that paths are held against.
@@ -33,27 +31,13 @@ impl Folder {
         let written = normalise(path)?;
         let lies_below = is_below(&written, &self.0);
         // What the file system or who asks it may take for another path.
-        let other = normalise(&decoded(path))?;
+        let decoded = uri::decodings(path).last();
+        let other = normalise(decoded.as_deref().unwrap_or(path))?;
         // A folder of one letter is a drive to programs from Unix on Windows.
-        let as_drive =
-            Some(()).filter(|()| is_drive(&self.0)).and_then(|()| windows::of_drive(&other));
+        let as_drive = is_drive(&self.0).then(|| windows::of_drive(&other)).flatten();
         let other = as_others_see(as_drive.as_deref().unwrap_or(&other));
         (is_below(&other, &as_others_see(&self.0)) == lies_below).then_some(lies_below)
     }
-}
-
-/// A path without escapes, however often they were made.
-fn decoded(path: &str) -> Cow<'_, str> {
-    /// Nobody takes them off more often.
-    const TIMES: usize = 3;
-    let mut path = Cow::Borrowed(path);
-    for _ in 0..TIMES {
-        if !path.contains('%') {
-            break;
-        }
-        path = Cow::Owned(percent_decode_str(&path).decode_utf8_lossy().into_owned());
-    }
-    path
 }
 
 fn is_below(path: &str, folder: &str) -> bool {

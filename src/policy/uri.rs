@@ -40,9 +40,11 @@ pub(super) fn others(text: &str) -> Vec<String> {
         others.push(plain);
     }
     others.extend(with_backslashes(text));
-    // It has no other within, so this is not called a third time.
-    others.extend(within(text).into_iter().flat_map(self::others));
-    others.extend(within(text).map(ToOwned::to_owned));
+    if let Some(inner) = within(text) {
+        // It has no other within, so this is not called a third time.
+        others.extend(self::others(inner));
+        others.push(inner.to_owned());
+    }
     others
 }
 
@@ -76,8 +78,6 @@ pub(super) fn names(text: &str) -> Vec<String> {
 /// one: without escapes, up to where a query or a fragment begins, without the white space
 /// that parsers drop.
 pub(super) fn as_part(text: &str) -> Vec<String> {
-    /// How often escapes are taken off: some do so twice.
-    const TIMES: usize = 3;
     let mut parts = Vec::new();
     if text.len() <= LONGEST_NAME && !text.contains(' ') {
         let is_dropped = |c: char| matches!(c, '\t' | '\n' | '\r');
@@ -85,14 +85,21 @@ pub(super) fn as_part(text: &str) -> Vec<String> {
         parts.extend((whole.len() < text.len()).then(|| whole.to_owned()));
         parts.extend(whole.split_once(['?', '#']).map(|(path, _)| path.to_owned()));
     }
-    let decoded = |text: &String| Some(unescaped(text, |_| true)).filter(|other| other != text);
-    if text.contains('%') {
-        let all = parts.iter().cloned().chain([text.to_owned()]);
-        let decoded =
-            all.flat_map(|part| std::iter::successors(Some(part), decoded).skip(1).take(TIMES));
-        parts.extend(decoded.collect::<Vec<_>>());
-    }
+    let all = parts.iter().map(String::as_str).chain([text]);
+    let decoded: Vec<_> = all.flat_map(decodings).collect();
+    parts.extend(decoded);
     parts
+}
+
+/// A text with its escapes taken off once, twice and so on, for as long as that changes it.
+pub(super) fn decodings(text: &str) -> impl Iterator<Item = String> {
+    /// How often it is done: some servers do so twice.
+    const TIMES: usize = 3;
+    let decoded = |text: &str| {
+        let other = text.contains('%').then(|| unescaped(text, |_| true));
+        other.filter(|other| other != text)
+    };
+    std::iter::successors(decoded(text), move |text| decoded(text)).take(TIMES)
 }
 
 /// The URI without a user in front of its host and a dot behind it, and with an address that
@@ -108,15 +115,7 @@ fn bare(uri: &str) -> Option<String> {
 /// The URI of a server on the computer itself by the names that this has.
 fn at_this_computer(uri: &str) -> Vec<String> {
     let parsed = Url::parse(uri).ok();
-    let Some(url) = parsed.filter(|url| url.host().is_some_and(host::is_local)) else {
-        return Vec::new();
-    };
-    let named = |name: &&str| {
-        let mut url = url.clone();
-        url.set_host(Some(name)).ok()?;
-        Some(url.into())
-    };
-    host::LOCAL.iter().filter_map(named).collect()
+    parsed.iter().flat_map(host::by_local_names).map(|(_, url)| url.into()).collect()
 }
 
 /// The path that whoever takes URIs of files for paths opens.

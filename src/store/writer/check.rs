@@ -233,8 +233,7 @@ mod tests {
         record(&store, draft("a")).unwrap();
         let secret = std::fs::read(&key).unwrap();
         std::fs::write(&key, [1; 32]).unwrap();
-        // What is done every two seconds where rows are written.
-        store.writer.shared.note_newest();
+        store.writer.look_and_note();
         record(&store, draft("b")).unwrap();
         let wrong = store.check().unwrap_err().to_string();
         assert!(wrong.contains("audit.key"), "{wrong}");
