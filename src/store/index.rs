@@ -24,10 +24,10 @@ const FOLD: i64 = 1024;
 
 /// The same at most, and where they are of many: the list of each has a page of its own,
 /// which should not be written for one entry.
-const FOLD_MAX: i64 = 4 * FOLD_EVERY;
+const FOLD_MAX: i64 = 8 * FOLD_EVERY;
 
 /// Entries of one combination that make its page worth writing.
-const FOLD_EACH: i64 = 8;
+const FOLD_EACH: i64 = 16;
 
 /// Entries that the index may lag behind at all: beyond it callers wait for it.
 pub(super) const MAX_LAG: i64 = 2 * FOLD_MAX;
