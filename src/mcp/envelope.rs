@@ -84,6 +84,8 @@ pub struct Call {
     pub meta: Object,
     /// `params.task` is given: the result comes later (2025-11-25).
     pub task: bool,
+    /// The other members of `params`.
+    pub others: Object,
 }
 
 /// A request or a notification other than `tools/call`.
@@ -367,7 +369,7 @@ impl Call {
             return Err(Fault::params("`__proto__` in `params.arguments`"));
         }
         let meta = object_or_none(members.take(era::META), era::META)?;
-        Ok(Self { name, arguments, meta, task })
+        Ok(Self { name, arguments, meta, task, others: members })
     }
 }
 

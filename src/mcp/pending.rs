@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use smallvec::SmallVec;
 
 use super::reply::Mark;
+use super::round_trips::RoundTrip;
 use crate::gate::Receipt;
 use crate::json::{self, Json};
 
@@ -47,10 +48,25 @@ impl Asked {
     }
 }
 
+/// A request in flight, and what it was of several that are the same but for their answers.
+#[derive(Debug)]
+pub struct Waiting {
+    /// What is waited for.
+    pub asked: Asked,
+    /// `None` where nobody has to know.
+    pub round_trip: Option<RoundTrip>,
+}
+
+impl From<Asked> for Waiting {
+    fn from(asked: Asked) -> Self {
+        Self { asked, round_trip: None }
+    }
+}
+
 /// Requests by the client's ids. The server's ids are a world of their own.
 #[derive(Debug, Default)]
 pub struct Pending {
-    asked: HashMap<Key, Asked>,
+    asked: HashMap<Key, Waiting>,
     tasks: HashMap<String, Receipt>,
     /// The tasks in the order they began.
     order: VecDeque<String>,
@@ -115,15 +131,20 @@ impl Pending {
     ///
     /// # Errors
     /// [`Full`]; nothing was noted then.
-    pub fn ask(&mut self, id: Key, asked: Asked) -> Result<Option<Asked>, Full> {
+    pub fn ask(&mut self, id: Key, waiting: impl Into<Waiting>) -> Result<Option<Asked>, Full> {
         if self.is_full() && !self.asked.contains_key(&id) {
             return Err(Full);
         }
-        let earlier = self.asked.remove(&id);
-        // An answer that may be meant for something else must not be learned from.
-        let learns = matches!(asked, Asked::Tools { .. } | Asked::Initialize);
-        let asked = if learns && earlier.is_some() { Asked::Other } else { asked };
-        self.asked.insert(id, asked);
+        let mut waiting = waiting.into();
+        let earlier = self.asked.remove(&id).map(|earlier| earlier.asked);
+        if earlier.is_some() {
+            // An answer that may be meant for something else must not be learned from.
+            waiting.round_trip = None;
+            if matches!(waiting.asked, Asked::Tools { .. } | Asked::Initialize) {
+                waiting.asked = Asked::Other;
+            }
+        }
+        self.asked.insert(id, waiting);
         Ok(earlier)
     }
 
@@ -142,14 +163,14 @@ impl Pending {
     /// What the answer to a request in flight will be marked with.
     #[must_use]
     pub fn mark_of(&self, id: &Key) -> Mark {
-        self.asked.get(id).map(Asked::mark).unwrap_or_default()
+        self.asked.get(id).map(|waiting| waiting.asked.mark()).unwrap_or_default()
     }
 
     /// What the answers to all requests in flight of `scope` will be marked with.
     #[must_use]
     pub fn mark_of_scope(&self, scope: &str) -> Mark {
         let of_scope = self.asked.iter().filter(|(key, _)| key.is_of(scope));
-        let mut marks: Vec<Mark> = of_scope.map(|(_, asked)| asked.mark()).collect();
+        let mut marks: Vec<Mark> = of_scope.map(|(_, waiting)| waiting.asked.mark()).collect();
         // The ids of rows sort as they were given.
         marks.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
         let quota = marks.iter().rev().find_map(|mark| mark.quota);
@@ -168,6 +189,11 @@ impl Pending {
 
     /// Takes the request that this id answers, or that was cancelled.
     pub fn take(&mut self, id: &Key) -> Option<Asked> {
+        self.take_waiting(id).map(|waiting| waiting.asked)
+    }
+
+    /// The same with what it was of several.
+    pub fn take_waiting(&mut self, id: &Key) -> Option<Waiting> {
         self.asked.remove(id).or_else(|| {
             let asked = self.elsewhere(id)?.clone();
             self.asked.remove(&asked)
@@ -220,8 +246,8 @@ impl Pending {
 
     /// Takes every receipt that is still open in `scope`: its exchange is over.
     pub fn drain_scope(&mut self, scope: &str) -> Vec<Receipt> {
-        let of_scope = |key: &Key, _: &mut Asked| key.is_of(scope);
-        let over = self.asked.extract_if(of_scope).filter_map(|(_, asked)| match asked {
+        let of_scope = |key: &Key, _: &mut Waiting| key.is_of(scope);
+        let over = self.asked.extract_if(of_scope).filter_map(|(_, waiting)| match waiting.asked {
             Asked::Admitted(receipt) => Some(receipt),
             _ => None,
         });
@@ -230,12 +256,12 @@ impl Pending {
 
     /// Takes every request that was not answered.
     pub fn take_all(&mut self) -> Vec<(Key, Asked)> {
-        self.asked.drain().collect()
+        self.asked.drain().map(|(id, waiting)| (id, waiting.asked)).collect()
     }
 
     /// Takes every receipt that is still open: the connection is over.
     pub fn drain(&mut self) -> Vec<Receipt> {
-        let asked = self.asked.drain().filter_map(|(_, asked)| match asked {
+        let asked = self.asked.drain().filter_map(|(_, waiting)| match waiting.asked {
             Asked::Admitted(receipt) => Some(receipt),
             _ => None,
         });

@@ -54,6 +54,8 @@ pub struct Asked {
     pub method: String,
     /// The parameters; empty where there are none.
     pub params: Object,
+    /// What its answer is called in `inputResponses`; `None` where it has none there.
+    pub name: Option<String>,
 }
 
 /// Reads one message, which is no array. `None` for what no client takes for a message:
@@ -119,7 +121,7 @@ fn of_error(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
             Json::Array(elicitations) => {
                 for elicitation in elicitations {
                     let params = object(elicitation, "an element of `elicitations`")?;
-                    asked.push(Asked { method: ELICIT.to_owned(), params });
+                    asked.push(Asked { method: ELICIT.to_owned(), params, name: None });
                 }
                 Ok(())
             }
@@ -148,7 +150,7 @@ fn of_input(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
             _ => return Err(Fault::request("an input request without a `method`")),
         };
         let params = envelope::object_or_none(request.take("params"), "params")?;
-        asked.push(Asked { method, params });
+        asked.push(Asked { method, params, name: Some(name.to_owned()) });
     }
     Ok(())
 }

@@ -394,7 +394,7 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.answer.poll_unpin(context));
         let mut response = answer.unwrap_or_else(|_| panicked());
-        if self.is_last || self.heads.is_amid_body() {
+        if self.is_last || self.heads.is_amid_body() || self.heads.has_ended() {
             // Nothing behind it is taken for another request, nor the rest of a body that
             // the answer did not wait for.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -46,6 +46,8 @@ struct Course {
     odd: VecDeque<Option<Oddity>>,
     /// What the first whole head was written in.
     spoken: Option<Version>,
+    /// The client has ended its side.
+    ended: bool,
 }
 
 /// What comes next.
@@ -95,6 +97,16 @@ impl Heads {
     /// What the connection speaks, once a whole head has come.
     pub(super) fn spoken(&self) -> Option<Version> {
         self.course().spoken
+    }
+
+    /// The client has ended its side: nothing more comes.
+    pub(super) fn end(&self) {
+        self.course().ended = true;
+    }
+
+    /// Whether it has.
+    pub(super) fn has_ended(&self) -> bool {
+        self.course().ended
     }
 
     /// Whether the request that was handed on last has more of its body to come.

@@ -125,8 +125,7 @@ impl Up {
     /// that it answers.
     #[must_use]
     pub fn back(method: &str, message: &Bytes) -> Bytes {
-        let kind = raw(message, &["result", "resultType"]).and_then(answer::string);
-        let (Some("input_required"), Some(id)) = (kind.as_deref(), raw(message, &["id"])) else {
+        let Some(id) = raw(message, &["id"]).filter(|_| asks(message)) else {
             return message.clone();
         };
         let words = "The server asks the user or the model for something before it goes on \
@@ -156,6 +155,12 @@ impl Up {
         }
         meta
     }
+}
+
+/// Whether an answer of the server's asks for something first.
+pub(super) fn asks(message: &[u8]) -> bool {
+    let kind = raw(message, &["result", "resultType"]).and_then(answer::string);
+    kind.as_deref() == Some("input_required")
 }
 
 /// Each request of a batch is answered, and none goes on.

@@ -10,6 +10,7 @@ use super::cleared::Cleared;
 use super::inward::Unlisted;
 use super::outward::Heard;
 use super::{Held, Relay, Settings};
+use crate::mcp::bridge::NOT_BRIDGED;
 use crate::mcp::envelope::{self, Fault, Framing};
 use crate::mcp::params::ParamHeader;
 use crate::mcp::queue::Queue;
@@ -171,6 +172,13 @@ impl Relay {
     /// Refuses and records a message that cannot be passed on; gives its row.
     pub async fn note_malformed(&self, method: &str, what: &str) -> Option<String> {
         self.record_malformed(method, &Fault::request(what.to_owned())).await.request_id
+    }
+
+    /// Records what a server asks of a client behind a bridge, where it is refused.
+    pub async fn note_not_bridged(&self, methods: &[String]) {
+        for method in methods {
+            self.note_malformed(method, NOT_BRIDGED).await;
+        }
     }
 
     /// Refuses and records a message that can be read in more than one way; gives

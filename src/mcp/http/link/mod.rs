@@ -7,20 +7,21 @@ mod down;
 mod turn;
 mod up;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, FutureExt as _};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::negotiate::{Asked, Negotiator, Ways, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION};
-use crate::mcp::bridge::Bridging;
 use crate::mcp::bridge::down::{Question, shakes_hands};
 use crate::mcp::bridge::eras::{Choice, Opening};
+use crate::mcp::bridge::{self, Bridging};
 use crate::mcp::params;
+use crate::mcp::relay::Relay;
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::client::{Client, SendError};
@@ -37,6 +38,8 @@ pub(super) struct Principal {
     pub(super) is_own: bool,
     /// Where what is answered to it is held.
     pub(super) budget: Option<SenderBudget>,
+    /// Which records what a bridge refuses.
+    pub(super) conversation: Weak<Relay>,
 }
 
 /// The way to one server.
@@ -257,6 +260,16 @@ fn forget_era(headers: &mut HeaderMap) {
     params.iter().for_each(|name| drop(headers.remove(name)));
     for name in [SESSION, REVISION, METHOD, NAME, LAST_EVENT_ID] {
         headers.remove(name);
+    }
+}
+
+/// Records what a message of the server's asks of whoever sent a request with these
+/// extensions, where a bridge refuses it.
+fn note_refused(of_request: &Extensions, message: &[u8]) {
+    let methods = bridge::refused(message);
+    let principal = of_request.get::<Principal>().filter(|_| !methods.is_empty());
+    if let Some(relay) = principal.and_then(|principal| principal.conversation.upgrade()) {
+        tokio::spawn(async move { relay.note_not_bridged(&methods).await });
     }
 }
 
