@@ -376,6 +376,9 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
     }
 }
 
+/// How the type of a stream of events begins.
+const EVENTS: &[u8] = b"text/event-stream";
+
 /// A request that is being answered; a type of its own, so that it need not be boxed.
 struct Answering {
     answer: CatchUnwind<AssertUnwindSafe<Answer>>,
@@ -394,6 +397,8 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.answer.poll_unpin(context));
         let mut response = answer.unwrap_or_else(|_| panicked());
+        let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        self.heads.answer_with_events(kind.is_some_and(|kind| kind.starts_with(EVENTS)));
         if self.is_last || self.heads.is_amid_body() || self.heads.has_ended() {
             // Nothing behind it is taken for another request, nor the rest of a body that
             // the answer did not wait for.

@@ -48,6 +48,8 @@ struct Course {
     spoken: Option<Version>,
     /// The client has ended its side.
     ended: bool,
+    /// What is being answered goes on until somebody ends it.
+    is_event_stream: bool,
 }
 
 /// What comes next.
@@ -107,6 +109,16 @@ impl Heads {
     /// Whether it has.
     pub(super) fn has_ended(&self) -> bool {
         self.course().ended
+    }
+
+    /// The answer is a stream of events, or is not.
+    pub(super) fn answer_with_events(&self, are_events: bool) {
+        self.course().is_event_stream = are_events;
+    }
+
+    /// Whether it is.
+    pub(super) fn is_event_stream(&self) -> bool {
+        self.course().is_event_stream
     }
 
     /// Whether the request that was handed on last has more of its body to come.

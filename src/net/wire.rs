@@ -86,9 +86,11 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     }
 
     /// At the end of what the client sends: whether it is to be told, which breaks off what
-    /// is under way.
+    /// is under way. A stream of events ends at once: a client may open another in its place,
+    /// and servers refuse a second one.
     fn wait_for_answer(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let is_stream = self.heads.spoken() == Some(Version::HTTP_2);
+        let is_stream =
+            self.heads.spoken() == Some(Version::HTTP_2) || self.heads.is_event_stream();
         if is_stream || self.heads.is_amid_body() || !self.activity.is_busy() {
             return Poll::Ready(());
         }
@@ -264,6 +266,19 @@ mod tests {
         let ended = Instant::now();
         assert_eq!(wire.read(&mut end).await.unwrap(), 0, "nothing is under way");
         assert_eq!(ended.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_ends_a_stream_of_events_is_told_at_once() {
+        let (mut wire, mut peer) = wire(4 << 10);
+        peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        peer.shutdown().await.unwrap();
+        wire.read_exact(&mut [0; 18]).await.unwrap();
+        let _request = wire.activity.begin();
+        wire.heads.answer_with_events(true);
+        let began = Instant::now();
+        assert_eq!(wire.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
