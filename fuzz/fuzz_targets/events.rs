@@ -1,5 +1,7 @@
 //! Events are the same however a stream of them is cut, but for a `\r\n` at the end
 //! of one that was cut in two, and every byte of it is in one of them or left over.
+//! Their data are what a plain reader of the standard's (HTML, "Interpreting an event
+//! stream") finds in the lines.
 
 #![no_main]
 
@@ -19,7 +21,24 @@ fuzz_target!(|input: &[u8]| {
     let mut passed: Vec<u8> = events.iter().flat_map(|event| event.raw.to_vec()).collect();
     passed.extend_from_slice(&rest);
     assert_eq!(passed, stream);
+    for (at, event) in events.iter().enumerate() {
+        let data = event.data.as_deref().map(|data| String::from_utf8_lossy(data).into_owned());
+        assert_eq!(data, data_of(&event.raw, at == 0));
+    }
 });
+
+/// The values of the `data` lines, joined by line feeds.
+fn data_of(raw: &[u8], is_first: bool) -> Option<String> {
+    let text = raw.strip_prefix(b"\xef\xbb\xbf").filter(|_| is_first).unwrap_or(raw);
+    let text = String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\r', "\n");
+    let value = |line: &str| {
+        let value = line.strip_prefix("data")?;
+        let of_field = value.strip_prefix(':').map(|rest| rest.strip_prefix(' ').unwrap_or(rest));
+        of_field.or_else(|| value.is_empty().then_some("")).map(str::to_owned)
+    };
+    let values: Vec<String> = text.split('\n').filter_map(value).collect();
+    (!values.is_empty()).then(|| values.join("\n"))
+}
 
 /// The events and what is left; `None` where one is too large.
 fn read(stream: &[u8], length: usize) -> Option<(Vec<Event>, Vec<u8>)> {

@@ -1,7 +1,8 @@
 //! What is judged of a REST request must be what is sent on: the path stays as it
-//! is when it is read once more, nothing climbs out of it, and a JSON body is the
-//! one that another parser reads. What only a body could say, and
-//! nobody could read, is no read.
+//! is when it is read once more, nothing climbs out of it, a JSON body is the
+//! one that another parser reads, and the bytes go on as they came. No form passes with
+//! a field that asks for another method. What only a body could say, and nobody could
+//! read, is no read.
 
 #![no_main]
 
@@ -11,11 +12,14 @@ use agentgate::action::{Action, Agent, Body as Judged, HttpRequest, Provider, Ta
 use agentgate::intent;
 use agentgate::net::Body;
 use agentgate::net::memory::MemoryBudget;
+use agentgate::overrides;
 use agentgate::path::Path;
 use agentgate::rest::inbound::{self, Inbound, Limits};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request};
+use http_body_util::BodyExt as _;
 use libfuzzer_sys::fuzz_target;
+use percent_encoding::percent_decode_str;
 use tokio::runtime::{Builder, Runtime};
 
 const KINDS: [&str; 6] = [
@@ -45,9 +49,9 @@ fuzz_target!(|input: &[u8]| {
     *request.method_mut() = methods[usize::from(method) % methods.len()].clone();
     let Ok(uri) = target.parse() else { return };
     *request.uri_mut() = uri;
-    let kind = HeaderValue::from_static(KINDS[usize::from(kind) % KINDS.len()]);
+    let kind = KINDS[usize::from(kind) % KINDS.len()];
     request.headers_mut().insert(HOST, HeaderValue::from_static("gate"));
-    request.headers_mut().insert(CONTENT_TYPE, kind);
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     let (mut parts, ()) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if let Ok(read) = Path::parse(provider, &path) {
@@ -58,8 +62,36 @@ fuzz_target!(|input: &[u8]| {
     let held = (body_in, MemoryBudget::default().reservation(&Arc::default()));
     let read = inbound::read(provider, &path, None, &mut parts, held, &limits);
     let Ok(inbound) = RUNTIME.with(|runtime| runtime.block_on(read)) else { return };
-    judge(inbound, body);
+    assert_eq!(inbound.query.as_deref(), parts.uri.query());
+    assert!(inbound.held.as_deref().is_none_or(|held| held == body));
+    // What is not held is a file, whatever its type says.
+    let is_held = inbound.held.is_some();
+    let Inbound { judged, body: forwarded, .. } = inbound;
+    if let Ok(forwarded) = RUNTIME.with(|runtime| runtime.block_on(forwarded.collect())) {
+        assert_eq!(forwarded.to_bytes(), body);
+        assert!(!is_held || overriding(kind, body).is_none(), "a form that overrides the method");
+    }
+    judge(judged, body);
 });
+
+/// The field of a form that asks for another method, as plain readers would find it.
+fn overriding(kind: &str, body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let mut names: Vec<String> = Vec::new();
+    if kind == KINDS[1] {
+        names.extend(text.split('&').map(|pair| {
+            let name = pair.split('=').next().unwrap_or_default().replace('+', " ");
+            percent_decode_str(&name).decode_utf8_lossy().into_owned()
+        }));
+    } else if kind == KINDS[2] {
+        for part in text.split("\r\n--b\r\n").chain(text.strip_prefix("--b\r\n")) {
+            let headers = part.split("\r\n\r\n").next().unwrap_or_default();
+            let named = headers.split("; name=\"").nth(1).and_then(|name| name.split('"').next());
+            names.extend(named.map(str::to_owned));
+        }
+    }
+    names.into_iter().find(|name| overrides::is_parameter(name))
+}
 
 /// What goes upstream is read there as it was here.
 fn stays(provider: Provider, path: &Path) {
@@ -71,14 +103,14 @@ fn stays(provider: Provider, path: &Path) {
     assert!(path.judged().split('/').all(|segment| segment != ".." && segment != "."));
 }
 
-fn judge(inbound: Inbound, body: &[u8]) {
-    if let Judged::Json(judged) = &inbound.judged.body
+fn judge(request: HttpRequest, body: &[u8]) {
+    if let Judged::Json(judged) = &request.body
         && let Ok(other) = serde_json::from_slice::<serde_json::Value>(body)
         && let Ok(judged) = serde_json::from_str::<serde_json::Value>(&judged.to_string())
     {
         assert_eq!(judged, other);
     }
-    let HttpRequest { provider, method, path, body, .. } = &inbound.judged;
+    let HttpRequest { provider, method, path, body, .. } = &request;
     let body_says = path.ends_with("graphql") || (*provider == Provider::Aws && path == "/");
     let is_blind = body_says && method != "GET" && matches!(body, Judged::Opaque);
     let action = Action {
@@ -86,8 +118,9 @@ fn judge(inbound: Inbound, body: &[u8]) {
         agent: Agent::default(),
         session: "fuzz".into(),
         transport: Transport::Rest,
-        target: Target::Http(inbound.judged),
+        target: Target::Http(request),
     };
     let analysis = intent::analyse(&action);
+    assert_eq!(analysis.intent, intent::of(&action));
     assert!(!(is_blind && analysis.intent.is_read()), "unread, and a read: {analysis:?}");
 }

@@ -220,7 +220,11 @@ fn from_json(
     if member.iter().any(|(name, _)| stray(name)) {
         return Err(BatchError::Malformed);
     }
-    let body = member.get("body").or_else(|| member.get("richInput"));
+    // Each provider takes one of them and leaves the other.
+    let body = match (member.get("body"), member.get("richInput")) {
+        (Some(_), Some(_)) => return Err(BatchError::Malformed),
+        (body, rich) => body.or(rich),
+    };
     if body.and_then(overrides::member_in).is_some() {
         return Err(BatchError::Overridden);
     }
@@ -326,6 +330,9 @@ mod tests {
         ] {
             assert_eq!(composite(&member), Err(BatchError::Overridden), "{member}");
         }
+        // Which of two bodies counts is not for the gate to guess.
+        let two = format!(r#""url":"{at}","body":{{}},"richInput":{{"Name":"a"}}"#);
+        assert_eq!(composite(&two), Err(BatchError::Malformed));
         assert!(composite(&format!(r#""url":"{at}?fields=Name""#)).is_ok());
         for path in ["composite/batch.json", "composite.XML", "composite/graph.json"] {
             let found =

@@ -178,8 +178,9 @@ fn updates_by_the_way(request: &HttpRequest) -> bool {
 
 /// `updateHistory`, but not `updated` or `updatedMin`, which only ask when.
 pub(super) fn is_update_flag(name: &str) -> bool {
-    name.strip_prefix("update")
-        .is_some_and(|what| what.starts_with(|c: char| c.is_ascii_uppercase()))
+    name.split_at_checked("update".len()).is_some_and(|(verb, what)| {
+        verb.eq_ignore_ascii_case("update") && what.starts_with(|c: char| c.is_ascii_uppercase())
+    })
 }
 
 fn post(request: &HttpRequest, path: &str) -> Judgement {
@@ -347,6 +348,7 @@ pub(super) mod tests {
         assert_eq!(looked("jira", issue, "updateHistory", "false"), Intent::Read);
         let file = "/drive/v2/files/a";
         assert_eq!(looked("google", file, "updateViewedDate", "true"), Intent::Update);
+        assert_eq!(looked("google", file, "UpdateViewedDate", "1"), Intent::Update);
         assert_eq!(looked("hubspot", "/crm/v3/objects/notes", "updated", "true"), Intent::Read);
     }
 

@@ -208,6 +208,14 @@ pub(super) fn turns(word: &str) -> bool {
     ["in", "ins", "out", "outs", "off"].iter().any(|particle| word.eq_ignore_ascii_case(particle))
 }
 
+/// Whether a verb that changes something is joined to the one that a name begins with:
+/// `getOrCreate`, `listAndDelete`; but not `getCostAndUsage`.
+pub(super) fn joins_change(name: &str) -> bool {
+    let changes = |word| matches!(role(word), Role::Writes(_) | Role::Either(_));
+    let mut pairs = words(name).zip(words(name).skip(1));
+    pairs.any(|(joint, verb)| role(joint) == Role::Joins && changes(verb))
+}
+
 /// Verbs in names of operations stand in their base form, so a word with a
 /// plural's ending is a noun.
 fn is_plural(word: &str) -> bool {

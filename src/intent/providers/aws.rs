@@ -42,11 +42,7 @@ fn named(request: &HttpRequest) -> Named<'_> {
     // JSON 1.0 and 1.1: `DynamoDB_20120810.GetItem`
     let operation = |target| if takes_target(request) { after_last_dot(target) } else { "" };
     let targets = targets.map(|(_, target)| operation(target));
-    // Presigned requests may carry their headers as parameters.
-    let is_action = |name: &str| {
-        name.contains('%')
-            || ["Action", "X-Amz-Target"].iter().any(|n| name.eq_ignore_ascii_case(n))
-    };
+    let is_action = |name: &str| name.contains('%') || names_operation(name);
     let form = match &request.body {
         Body::Text(form) => form.as_str(),
         _ => "",
@@ -57,7 +53,8 @@ fn named(request: &HttpRequest) -> Named<'_> {
     let actions = actions
         .map(|(name, value)| if name == "Action" && takes_forms(request) { value } else { "" });
     // A form that could not be read may name another one.
-    let is_blind = matches!(request.body, Body::Opaque) && cbor_operation(request).is_none();
+    let is_blind = matches!(request.body, Body::Opaque) && cbor_operation(request).is_none()
+        || names_behind_semicolon(request, form);
     let mut names = targets.chain(actions).chain(cbor_operation(request));
     match (names.next(), names.next()) {
         (None, _) => Named::Not,
@@ -70,6 +67,19 @@ fn named(request: &HttpRequest) -> Named<'_> {
         }
         _ => Named::Unclear,
     }
+}
+
+/// Presigned requests may carry their headers as parameters.
+fn names_operation(parameter: &str) -> bool {
+    ["Action", "X-Amz-Target"].iter().any(|name| parameter.eq_ignore_ascii_case(name))
+}
+
+/// Whether a parameter behind a `;`, which some take for `&`, names an operation.
+fn names_behind_semicolon(request: &HttpRequest, form: &str) -> bool {
+    let values = request.query.iter().map(|(_, value)| value.as_str());
+    let behind = values.chain(form.split('&')).flat_map(|text| text.split(';').skip(1));
+    let mut pairs = behind.flat_map(|text| form_urlencoded::parse(text.as_bytes()));
+    pairs.any(|(name, _)| names_operation(name.trim()))
 }
 
 fn after_last_dot(target: &str) -> &str {
@@ -94,12 +104,22 @@ fn takes_target(request: &HttpRequest) -> bool {
         && !service(request).is_some_and(|service| FORM_ONLY.contains(&service))
 }
 
-/// Whether the service names its operations in forms. Some others read a form, too,
-/// where nobody would look for the name.
+/// Whether the service names its operations in forms, and the body is none that could
+/// name another. Some others read a form, too, where nobody would look for the name.
 fn takes_forms(request: &HttpRequest) -> bool {
     const AS_WELL: [&str; 4] = ["email", "monitoring", "sdb", "sqs"];
+    const FORM: &str = "application/x-www-form-urlencoded";
     let takes = |service| FORM_ONLY.contains(&service) || AS_WELL.contains(&service);
-    service(request).is_none_or(takes)
+    let is_form = |(_, kind): &(String, String)| {
+        kind.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+    };
+    let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
+    let is_plain = match &request.body {
+        Body::Empty => true,
+        Body::Text(_) => types.all(is_form),
+        Body::Json(_) | Body::Opaque => false,
+    };
+    is_plain && service(request).is_none_or(takes)
 }
 
 fn is_rpc(request: &HttpRequest) -> bool {
@@ -198,8 +218,13 @@ fn removes_items(request: &HttpRequest, operation: &str) -> bool {
 /// `UNLOAD (SELECT …) TO 's3://…'` writes what it finds.
 fn only_selects(request: &HttpRequest) -> bool {
     const READING: [&str; 5] = ["SELECT", "WITH", "SHOW", "DESCRIBE", "EXPLAIN"];
-    let Body::Json(body) = &request.body else { return true };
-    let statement = body.as_object().and_then(|body| body.get("QueryString"));
+    let body = match &request.body {
+        Body::Empty => return true,
+        Body::Json(body) => body.as_object(),
+        // Nobody can say.
+        Body::Text(_) | Body::Opaque => return false,
+    };
+    let statement = body.and_then(|body| body.get("QueryString"));
     statement.is_none_or(|statement| {
         let first = statement.as_str().and_then(|text| text.split_ascii_whitespace().next());
         first.is_some_and(|first| READING.iter().any(|own| own.eq_ignore_ascii_case(first)))
@@ -212,7 +237,10 @@ fn reads_by_name(operation: &str) -> bool {
     let many = |word: &&str| matches!(*word, "Batch" | "Admin");
     let mut rest = words(operation).skip_while(many);
     let reads = rest.next().is_some_and(|verb| VERBS.contains(&verb));
-    reads && operation.is_ascii() && !words(operation).any(|word| MINTED.contains(&word))
+    reads
+        && operation.is_ascii()
+        && !words(operation).any(|word| MINTED.contains(&word))
+        && !tool::joins_change(operation)
 }
 
 /// REST services.

@@ -7,7 +7,7 @@ use crate::action::{Body, HttpRequest};
 use crate::intent::http::{METHOD, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
-use crate::intent::{Intent, Judgement};
+use crate::intent::{Intent, Judgement, tool};
 
 const TABLE_SAYS: &str = "the scopes and descriptions that Google publishes";
 
@@ -33,6 +33,9 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     let verb = last_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
     if verb.is_some_and(hands_out_secret) {
         return Judgement::l2(Intent::Execute, "a secret that is handed out");
+    }
+    if let Some(verb) = verb.filter(|verb| tool::joins_change(verb)) {
+        return tool::by_name(verb);
     }
     match verb.and_then(|verb| words(verb).next()).map(role) {
         Some(Role::Writes(intent) | Role::Either(intent @ (Intent::Execute | Intent::Create))) => {
@@ -64,18 +67,29 @@ pub(in crate::intent) fn sends_message(request: &HttpRequest, path: &str) -> boo
     service == Some("chat") && matches!(place, [Some("spaces"), Some(_), Some("messages"), None])
 }
 
-/// Whether the answer goes to a bucket or a table: `outputConfig`, `gcsDestination`,
-/// `document_output_config`, in either spelling of JSON (ProtoJSON).
+/// Whether the answer may go to a bucket or a table, by a member of the body or by a
+/// parameter in its place (`outputConfig.gcsDestination.uri=…`).
 fn writes_its_answer(request: &HttpRequest) -> bool {
-    let Body::Json(body) = &request.body else { return false };
-    let leads_elsewhere = |name: &str| {
-        let name = name.replace('_', "").to_ascii_lowercase();
-        // `destination` alone is where a route leads.
-        name.len() > "destination".len() && name.ends_with("destination")
-            || name.contains("output")
-                && ["config", "uri", "uriprefix"].iter().any(|end| name.ends_with(end))
+    let by_parameter = |(name, _): &(String, String)| name.split('.').any(leads_elsewhere);
+    let by_body = match &request.body {
+        Body::Empty => false,
+        Body::Json(body) => {
+            body.as_object().is_some_and(|body| body.iter().any(|(name, _)| leads_elsewhere(name)))
+        }
+        // Google's reader takes more for JSON than others do: `{outputConfig: {}}`.
+        Body::Text(_) | Body::Opaque => true,
     };
-    body.as_object().is_some_and(|body| body.iter().any(|(name, _)| leads_elsewhere(name)))
+    by_body || request.query.iter().any(by_parameter)
+}
+
+/// `outputConfig`, `gcsDestination`, `document_output_config`: in either spelling of
+/// JSON (ProtoJSON).
+fn leads_elsewhere(name: &str) -> bool {
+    let name = name.replace('_', "").to_ascii_lowercase();
+    // `destination` alone is where a route leads.
+    name.len() > "destination".len() && name.ends_with("destination")
+        || name.contains("output")
+            && ["config", "uri", "uriprefix"].iter().any(|end| name.ends_with(end))
 }
 
 /// `showVcenterCredentials`, `retrieveLegacySecretKey`; but not `checkRefreshToken`.
@@ -117,7 +131,8 @@ fn reads_by_verb(verb: &str) -> bool {
         Some("batch") => rest.next() == Some("Get"),
         first => first.is_some_and(|first| ASKING.contains(&first)),
     };
-    let is_mere_question = verb.is_ascii() && !verb.ends_with("Token") && verb != "fetch";
+    let is_mere_question =
+        verb.is_ascii() && !verb.ends_with("Token") && verb != "fetch" && !tool::joins_change(verb);
     verb == "testIamPermissions" || asks && is_mere_question
 }
 
@@ -162,9 +177,17 @@ mod tests {
             "/v1/projects/p/locations/l/jobs/j:testIamPermissions"
         ));
         assert!(!reads("run.googleapis.com", "/v1/projects/p/locations/l/jobs/search"));
-        for verb in
-            ["batchTranslateText", "bulkAnalyze", "suggest", "fetchReadToken", "fetch", "lint"]
-        {
+        for verb in [
+            "batchTranslateText",
+            "bulkAnalyze",
+            "suggest",
+            "fetchReadToken",
+            "fetch",
+            "lint",
+            "searchAndReplace",
+            "lookupOrCreate",
+            "batchGetAndClear",
+        ] {
             assert!(!reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
         }
         for verb in ["batchGet", "searchAll", "translateText", "lookup", "wait"] {
@@ -204,6 +227,15 @@ mod tests {
             let body = format!(r#"{{"statement":"a","{member}":{{}}}}"#);
             assert!(!intent("/v1/p:queryAssets", &body), "{member}");
         }
+        let reads = |query: &str, body: Body| {
+            let query = vec![(query.to_owned(), "x".to_owned())];
+            let path = "/v1/p:queryAssets";
+            post_reads(&HttpRequest { query, body, ..request("google", "POST", path) }, path)
+        };
+        assert!(reads("pageSize", Body::Empty));
+        assert!(!reads("outputConfig.gcsDestination.uri", Body::Empty));
+        assert!(!reads("alt", Body::Text("{outputConfig: {}}".to_owned())));
+        assert!(!reads("alt", Body::Opaque));
     }
 
     #[test]
@@ -249,6 +281,8 @@ mod tests {
             let asked = intent("new.googleapis.com", &format!("/v1/things/x:{verb}"));
             assert_eq!(asked, Intent::Read, "{verb}");
         }
+        let both = "/v1/things/x:getAndDelete";
+        assert_eq!(intent("new.googleapis.com", both), Intent::Delete);
         assert_eq!(intent("oauth2.googleapis.com", "/revoke"), Intent::Admin);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x%3Astart"), Intent::Execute);
         let secret = "/v1/things/example.com:x:showVcenterCredentials";

@@ -104,7 +104,8 @@ fn asks(action: &str) -> bool {
         Some("By") => parts.next().is_some_and(|word| word.len() > 2),
         object => object.is_some_and(|word| word.len() > 2 && !tool::turns(word)),
     };
-    asks_for && VERBS.contains(&verb) || action == "runHuntingQuery"
+    let only_asks = asks_for && VERBS.contains(&verb) && !tool::joins_change(action);
+    only_asks || action == "runHuntingQuery"
 }
 
 #[cfg(test)]
@@ -172,6 +173,7 @@ mod tests {
             "/beta/me/informationProtection/policy/labels/evaluateApplication",
             "/v1.0/users/x/checkMemberGroups",
             "/v1.0/directoryObjects/getByIds",
+            "/beta/deviceManagement/reports/getNoncompliantDevicesAndSettingsReport",
             "/v1.0/directoryObjects/microsoft.graph.getByIds",
             "/v1.0/drives/x/items/y/preview",
             "/v1.0/me/drive/items/x/workbook/functions/sum",
@@ -197,6 +199,8 @@ mod tests {
             "/beta/dataClassification/evaluateLabelJobs",
             "/beta/dataClassification/evaluateDlpPoliciesjobs",
             "/v1.0/servicePrincipals/x/Synchronization/jobs/y/validateIt",
+            "/beta/x/getOrCreateThing",
+            "/beta/x/findThenReplaceAll",
             "/v1.0/drives/x/items/y/checkout",
             "/v1.0/drives/x/items/y/checkOut",
             "/v1.0/solutions/backupRestore/browseSessions",

@@ -14,9 +14,11 @@ const ROUTER: &str = "/services/apexrest/SBQQ/ServiceRouter";
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     const RUN: [&str; 3] = ["executeanonymous", "runtestsasynchronous", "runtestssynchronous"];
     let is_one_of = |names: &[&str], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
-    let mut back = without_format(path).rsplit('/');
-    let (last, parent) = (back.next().unwrap_or_default(), back.next().unwrap_or_default());
-    if parent.eq_ignore_ascii_case("tooling") && is_one_of(&RUN, last) {
+    let segments = || path.split('/');
+    let runs = |(place, name): (&str, &str)| {
+        place.eq_ignore_ascii_case("tooling") && is_one_of(&RUN, without_format(name))
+    };
+    if segments().zip(segments().skip(1)).any(runs) {
         return Judgement::l2(Intent::Execute, "code that is run");
     }
     if marks_as_viewed(request) {
@@ -105,13 +107,18 @@ pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
     if asks_who(path) {
         return true;
     }
-    // `parameterizedSearch`
+    let Some(place) = place(path) else { return false };
     let is_marked =
         |body: &Json| body.as_object().is_some_and(|b| b.iter().any(|(n, _)| is_update_flag(n)));
-    if matches!(&request.body, Body::Json(body) if is_marked(body)) {
+    let may_mark = match &request.body {
+        Body::Empty => false,
+        Body::Json(body) => is_marked(body),
+        // XML may say the same.
+        Body::Text(_) | Body::Opaque => matches!(place, ["parameterizedSearch" | "ui-api", ..]),
+    };
+    if may_mark {
         return false;
     }
-    let Some(place) = place(path) else { return false };
     match place {
         ["scheduling", "getAppointmentSlots" | "getAppointmentCandidates", "", ""]
         | ["parameterizedSearch", "", "", ""]
@@ -218,6 +225,8 @@ mod tests {
         assert_eq!(intent("/services/data/v60.0/Tooling/executeanonymous"), Intent::Execute);
         let with_format = "/services/data/v60.0/tooling/executeAnonymous.json";
         assert_eq!(intent(with_format), Intent::Execute);
+        let further = "/services/data/v60.0/tooling/runTestsSynchronous/x";
+        assert_eq!(intent(further), Intent::Execute);
         assert_eq!(intent("/services/data/v60.0/tooling/query"), Intent::Read);
         assert_eq!(intent("/services/data"), Intent::Read);
         for path in ["/services/apexrest/own", "/services/oauth2/revoke", "/apex/Page", "/"] {
@@ -252,6 +261,9 @@ mod tests {
         let search = "/services/data/v60.0/parameterizedSearch";
         assert!(reads(search, r#"{"q":"a"}"#));
         assert!(!reads(search, r#"{"q":"a","updateTracking":true}"#));
+        let xml = Body::Text("<updateTracking>true</updateTracking>".to_owned());
+        let in_xml = HttpRequest { body: xml, ..request("salesforce", "POST", search) };
+        assert!(!post_reads(&in_xml, search));
     }
 
     fn routed(method: &str, query: &[(&str, &str)], body: Body) -> HttpRequest {

@@ -45,7 +45,7 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
 fn reads_by_first_verb(name: &str) -> bool {
     let mut rest = words(name).skip_while(|word| word.eq_ignore_ascii_case("bulk"));
     let reads = rest.next().is_some_and(|verb| matches!(role(verb), Role::Reads(_)));
-    name.is_ascii() && reads && !rest.next().is_some_and(tool::turns)
+    name.is_ascii() && reads && !rest.next().is_some_and(tool::turns) && !tool::joins_change(name)
 }
 
 /// Methods that are named for what they show.
@@ -91,6 +91,7 @@ mod tests {
             ("users.deletePhoto", Intent::Delete),
             ("files.getUploadURLExternal", Intent::Create),
             ("conversations.listConnectInvites", Intent::Read),
+            ("conversations.listAndDelete", Intent::Delete),
             ("entity.presentDetails", Intent::Unknown),
             ("apps.test", Intent::Execute),
             ("apps.manifest.export", Intent::Read),

@@ -58,6 +58,8 @@ fn by_the_name_of_the_operation() {
     let rpc = |target| intent("POST", "kms.us-east-1", "/", target);
     assert_eq!(rpc("TrentService.ListKeys"), Intent::Read);
     assert_eq!(rpc("TrentService.CreateKey"), Intent::Create);
+    assert_eq!(rpc("New.GetCostAndUsageComparisons"), Intent::Read);
+    assert!(!rpc("New.GetOrCreateThing").is_read() && !rpc("New.ListThenPurge").is_read());
     assert_eq!(rpc("TrentService.ScheduleKeyDeletion"), Intent::Update);
     assert_eq!(rpc("TrentService.Frobnicate"), Intent::Unknown);
     assert_eq!(rpc("X.GetClusterCredentials"), Intent::Execute);
@@ -80,6 +82,49 @@ fn a_statement_may_do_more_than_select() {
     assert_eq!(intent("\n select 1"), Intent::Read);
     for statement in ["UNLOAD (SELECT 1) TO 's3://b'", "/**/SELECT 1", ""] {
         assert_eq!(intent(statement), Intent::Unknown, "{statement}");
+    }
+    // A body that was not read as JSON may hold any.
+    for body in [Body::Text(r#"{"QueryString":"UNLOAD (SELECT '&')"},"#.to_owned()), Body::Opaque] {
+        let mut query = request("aws", "POST", "/");
+        query.headers.push(("x-amz-target".to_owned(), "Timestream_20181101.Query".to_owned()));
+        query.body = body;
+        assert_eq!(judge(&query).intent, Intent::Unknown, "{:?}", query.body);
+    }
+}
+
+#[test]
+fn a_second_name_may_stand_where_only_some_would_look() {
+    let intent = |query: &[(&str, &str)], kind: &str, body: Body| {
+        let mut asked = request("aws", "POST", "/");
+        asked.host = Some("ec2.us-east-1.amazonaws.com".to_owned());
+        asked.query = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        if !kind.is_empty() {
+            asked.headers.push(("content-type".to_owned(), kind.to_owned()));
+        }
+        asked.body = body;
+        judge(&asked).intent
+    };
+    let form = |text: &str| Body::Text(text.to_owned());
+    let kind = "application/x-www-form-urlencoded; charset=utf-8";
+    let describes = [("Action", "DescribeInstances")];
+    for (query, kind, body) in [
+        (&[][..], kind, form("Action=DescribeInstances&Filter.1.Value=a%3BAction%3Db")),
+        (&[], "", form("Action=DescribeInstances")),
+        (&describes, kind, form("Version=2016-11-15")),
+        (&describes, "", Body::Empty),
+    ] {
+        assert_eq!(intent(query, kind, body.clone()), Intent::Read, "{query:?} {body:?}");
+    }
+    let json = json::parse(br#"{"a":"&Action=TerminateInstances"}"#).expect("JSON");
+    let parts = "--b\r\nContent-Disposition: form-data; name=\"Action\"\r\n\r\nTerminateInstances";
+    for (query, kind, body) in [
+        (&[][..], kind, form("A=1;Action=TerminateInstances&Action=DescribeInstances")),
+        (&[], kind, form("Action=DescribeInstances&A=1;+%41ction=TerminateInstances")),
+        (&[("A", "1;action=TerminateInstances"), describes[0]], "", Body::Empty),
+        (&describes, "text/plain", Body::Json(json)),
+        (&describes, "multipart/form-data; boundary=b", form(parts)),
+    ] {
+        assert_eq!(intent(query, kind, body.clone()), Intent::Unknown, "{query:?} {body:?}");
     }
 }
 
