@@ -213,7 +213,7 @@ impl Hosted {
     /// who may register. To be called in a runtime.
     ///
     /// # Errors
-    /// Where the file cannot be read, or a configured server cannot be used.
+    /// If the file cannot be read, or a configured server cannot be used.
     pub fn open(
         host: Host,
         configured: Vec<Configured>,
@@ -248,7 +248,7 @@ impl Hosted {
     /// or dropped, nobody else registers. To be called in a runtime.
     ///
     /// # Errors
-    /// Where one of them cannot be used.
+    /// If one of them cannot be used.
     pub fn prepare(
         &self,
         configured: Vec<Configured>,
@@ -406,7 +406,7 @@ impl Hosted {
         self.unavailable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a server that was registered; `false` where there is none.
+    /// Removes a server that was registered; `false` if there is none.
     fn remove(&self, name: &str) -> Result<bool, RegistrationError> {
         let was_barred = self.unavailable().remove(name).is_some();
         if !was_barred {

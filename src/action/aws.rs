@@ -26,7 +26,7 @@ pub struct AwsPlace<'h> {
     pub named: Option<&'h str>,
 }
 
-/// The host of the service that SDKs are told as `name`; `None` where it is none of
+/// The host of the service that SDKs are told as `name`; `None` if it is none of
 /// AWS's.
 pub(super) fn host(name: &str, region: &str) -> Option<Cow<'static, str>> {
     let filled = |pattern: &'static str| match pattern.contains("{}") {
@@ -59,13 +59,13 @@ pub fn aws_bare_host(host: &str) -> Option<&str> {
 }
 
 /// What the hosts of the service that SDKs are told as `name` begin with, before their
-/// region; `None` where that is the name.
+/// region; `None` if that is the name.
 #[must_use]
 pub fn aws_front(name: &str) -> Option<&'static str> {
     pattern(name)?.split_once(".{}").map(|(front, _)| front)
 }
 
-/// The service at `host`; `None` where it may be a customer's of AWS.
+/// The service at `host`; `None` if it may be a customer's of AWS.
 #[must_use]
 pub fn aws_place(host: &str) -> Option<AwsPlace<'_>> {
     let elsewhere = ELSEWHERE.iter().map(|[_, _, row @ ..]| row);

@@ -7,7 +7,7 @@ use super::{Provider, aws};
 /// Where a path leads: the host it is meant for, and what is left of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination<'p> {
-    /// The vendor's host; `None` where only the configuration can say.
+    /// The vendor's host; `None` if only the configuration can say.
     pub host: Option<Cow<'static, str>>,
     /// The path on that host.
     pub path: Cow<'p, str>,

@@ -19,7 +19,7 @@ pub enum Payload<'a> {
 const TELLING: [&str; 3] = ["x-amz-acl", "x-amz-copy-source", "x-amz-target"];
 
 impl Action {
-    /// What it carries; `None` where there is nothing to show.
+    /// What it carries; `None` if there is nothing to show.
     #[must_use]
     pub fn payload(&self) -> Option<Payload<'_>> {
         match &self.target {

@@ -120,7 +120,7 @@ fn with_verb(path: &str) -> String {
     path.replace("%3A", ":")
 }
 
-/// `path` with every segment that has one under its other name; `None` where none has.
+/// `path` with every segment that has one under its other name; `None` if none has.
 fn renamed(path: &str, other: impl Fn(&str) -> Option<String>) -> Option<String> {
     let named = path.split('/').map(|own| other(own).map_or(Cow::Borrowed(own), Cow::Owned));
     let named: Vec<Cow<'_, str>> = named.collect();

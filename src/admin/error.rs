@@ -39,9 +39,9 @@ pub struct ErrorBody {
 pub(super) struct Finding {
     /// `error` or `warning`.
     severity: &'static str,
-    /// Counted from 1; 0 where it is about the whole.
+    /// Counted from 1; 0 if it is about the whole.
     line: u64,
-    /// Counted from 1; 0 where it is about the whole.
+    /// Counted from 1; 0 if it is about the whole.
     column: u64,
     /// What is wrong.
     message: String,

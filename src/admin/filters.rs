@@ -99,7 +99,7 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error
 }
 
 impl Admin {
-    /// What is selected; `None` where that is nothing: an agent nobody knows.
+    /// What is selected; `None` if that is nothing: an agent nobody knows.
     pub(super) fn filter(
         &self,
         filters: Filters,

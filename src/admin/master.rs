@@ -47,7 +47,7 @@ impl MasterKey {
     /// nobody could ever present it.
     ///
     /// # Errors
-    /// Where it is empty, which is what a request without the header presents; where
+    /// If it is empty, which is what a request without the header presents; where
     /// there is no randomness to be had.
     pub fn new(text: &str) -> io::Result<Self> {
         let text = text.trim_ascii();
@@ -106,7 +106,7 @@ impl MasterKey {
         digest(self.mac.clone(), presented).ct_eq(&self.digest).into()
     }
 
-    /// Why the key must not guard more than this machine; `None` where it may.
+    /// Why the key must not guard more than this machine; `None` if it may.
     #[must_use]
     pub fn weakness(&self) -> Option<&'static str> {
         self.weakness

@@ -12,7 +12,7 @@ use crate::terminal;
 /// Checks each of the named policies.
 ///
 /// # Errors
-/// Where a policy cannot be found or read, or the output not written.
+/// If a policy cannot be found or read, or the output not written.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
     let home = Home::find().ok();
     let lookup = policies::lookup_in(args.policy_dir.as_deref());

@@ -21,7 +21,7 @@ const MAX_REQUEST: u64 = 64 << 20;
 /// Explains the decision about a request; nothing is sent and nothing recorded.
 ///
 /// # Errors
-/// Where the request cannot be understood or the policy not be had.
+/// If the request cannot be understood or the policy not be had.
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
     let text = match args.request.as_str() {

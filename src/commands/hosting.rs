@@ -131,7 +131,7 @@ fn server_of(
 /// What is sent to the server of that name besides the headers that it gets anyway.
 ///
 /// # Errors
-/// Where a variable or a file cannot be read, or holds what no header can; with the line
+/// If a variable or a file cannot be read, or holds what no header can; with the line
 /// of the file.
 pub(super) fn headers_of(
     settings: &Settings,

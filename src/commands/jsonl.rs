@@ -11,7 +11,7 @@ pub(super) const MAX_LINE: usize = 64 << 20;
 /// `answer` refuses with `{"error": …}`. Tells whether all were answered.
 ///
 /// # Errors
-/// Where `input` cannot be read or `output` not written.
+/// If `input` cannot be read or `output` not written.
 pub(super) fn answer_each<T: serde::Serialize, E: std::fmt::Display>(
     input: &mut dyn BufRead,
     output: &mut dyn Write,

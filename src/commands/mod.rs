@@ -91,7 +91,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
 /// Options of ours behind a server's command go to the server, which is hardly meant.
 ///
 /// # Errors
-/// Where something else would decide than was typed.
+/// If something else would decide than was typed.
 fn check_trailing_options(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
     let typed: Vec<OsString> = std::env::args_os().collect();
     let Some(TrailingOptions { option, decides }) =
@@ -114,7 +114,7 @@ fn check_trailing_options(subcommand: &str, command: &[OsString]) -> anyhow::Res
 /// what was typed.
 ///
 /// # Errors
-/// Where the file has several of that command or URL.
+/// If the file has several of that command or URL.
 fn name_of(
     said: Option<&str>,
     command: &[OsString],

@@ -67,7 +67,7 @@ pub(super) fn lookup_in(policy_dir: Option<&Path>) -> Lookup {
 /// What was typed, with the files that are in folders in their place.
 ///
 /// # Errors
-/// Where there is no policy in a folder.
+/// If there is no policy in a folder.
 pub(super) fn expanded(typed: &[String], lookup: &Lookup) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for name in typed {
@@ -90,7 +90,7 @@ pub(super) fn expanded(typed: &[String], lookup: &Lookup) -> anyhow::Result<Vec<
 /// Reads and compiles a policy, for those who tell what is wrong with it.
 ///
 /// # Errors
-/// Where it cannot be had at all. What is wrong with its text is no error but the answer.
+/// If it cannot be had at all. What is wrong with its text is no error but the answer.
 pub(super) fn compiled(
     name: &str,
     lookup: &Lookup,
@@ -107,7 +107,7 @@ pub(super) fn compiled(
 /// Lists policies, or prints the text of one.
 ///
 /// # Errors
-/// Where there is none of that name, or the output cannot be written.
+/// If there is none of that name, or the output cannot be written.
 pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
     let mut output = anstream::stdout().lock();
     match command {

@@ -37,7 +37,7 @@ const SECRETS: [&str; 6] = ["authorization", "cookie", "key", "password", "secre
 /// The URL, where the command is one.
 ///
 /// # Errors
-/// Where it is a URL that cannot be meant, or `args` speak of one and it is none.
+/// If it is a URL that cannot be meant, or `args` speak of one and it is none.
 pub(super) fn url<'c>(
     command: &'c [OsString],
     args: &RemoteArgs,
@@ -81,7 +81,7 @@ pub(super) fn name(url: &str) -> String {
 /// The URL as requests are sent to it.
 ///
 /// # Errors
-/// Where nothing is sent to it.
+/// If nothing is sent to it.
 pub(super) fn usable(url: &str, allow_http: bool) -> anyhow::Result<Uri> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
     anyhow::ensure!(
@@ -140,7 +140,7 @@ pub(super) fn target(
 /// The headers for the server, with what `variables` hold.
 ///
 /// # Errors
-/// Where one is none, shows a secret, or names a variable that is not there.
+/// If one is none, shows a secret, or names a variable that is not there.
 pub(super) fn headers(args: &RemoteArgs, variables: Variables<'_>) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for text in &args.headers {

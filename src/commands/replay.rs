@@ -58,7 +58,7 @@ enum LineError {
 /// Decides about each line of a trace, in order.
 ///
 /// # Errors
-/// Where the trace cannot be read or the policy not be had.
+/// If the trace cannot be read or the policy not be had.
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
     let policies = Deciding::load(&args.decide, &settings)?;

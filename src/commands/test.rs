@@ -43,7 +43,7 @@ struct Line<'o> {
 /// configuration.
 ///
 /// # Errors
-/// Where a policy cannot be found or read, or the output not written.
+/// If a policy cannot be found or read, or the output not written.
 pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
     let mut output = anstream::stdout().lock();
     let (names, lookup) = match args.files.as_slice() {

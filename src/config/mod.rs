@@ -208,7 +208,7 @@ impl File {
 pub struct Settings {
     /// Where things live.
     pub home: Home,
-    /// Policy files or names, joined in order; empty where none is named.
+    /// Policy files or names, joined in order; empty if none is named.
     pub policies: Vec<String>,
     /// Where policy names are looked up besides [`Home::policies`].
     pub policy_dir: Option<PathBuf>,
@@ -223,7 +223,7 @@ impl Settings {
     /// Lays `flags` (clap has merged the environment into them) over the file.
     ///
     /// # Errors
-    /// Where the file or the home cannot be had.
+    /// If the file or the home cannot be had.
     pub fn resolve(flags: &DecideArgs) -> Result<Self, ConfigError> {
         Self::resolve_in(Home::find()?, flags)
     }
@@ -231,7 +231,7 @@ impl Settings {
     /// The same, in a home of the caller's.
     ///
     /// # Errors
-    /// Where the file cannot be had.
+    /// If the file cannot be had.
     pub fn resolve_in(home: Home, flags: &DecideArgs) -> Result<Self, ConfigError> {
         let file = File::load(flags.config.as_deref(), &home)?;
         if flags.policies.iter().any(String::is_empty) {
@@ -339,7 +339,7 @@ impl Settings {
     /// that name, where one is said.
     ///
     /// # Errors
-    /// Where they lead to several.
+    /// If they lead to several.
     pub fn server_at(
         &self,
         words: &[OsString],

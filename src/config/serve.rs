@@ -122,7 +122,7 @@ impl Plan {
     /// variables say.
     ///
     /// # Errors
-    /// Where the file cannot be read or used.
+    /// If the file cannot be read or used.
     pub fn read(args: &ServeArgs, home: Home, legacy: &Legacy) -> Result<Self, ConfigError> {
         let mut settings = Settings::resolve_in(home, &args.decide)?;
         if settings.policies.is_empty() {

@@ -45,7 +45,7 @@ impl Spans {
         Some(Diagnostic { help: finding.help.clone(), ..placed })
     }
 
-    /// What is wrong with a server, where the file has it; `None` where it does not.
+    /// What is wrong with a server, where the file has it; `None` if it does not.
     #[must_use]
     pub fn at_server(&self, name: &str, message: String) -> Option<Diagnostic> {
         let span = *self.servers.get(name)?;

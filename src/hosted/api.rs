@@ -121,8 +121,10 @@ async fn answer(
         &hosted.host.directory,
     );
     let Ok(known) = known else {
-        let row =
-            hosted.refusals.unauthenticated(UNKNOWN_SERVER, peer.ip(), "no valid agent key").await;
+        let row = hosted
+            .refusals
+            .record_unauthenticated(UNKNOWN_SERVER, peer.ip(), "no valid agent key")
+            .await;
         let detail = "Missing or invalid agent key (header X-Agent-Key)";
         let body = json!({ "error": "unauthorized", "detail": detail });
         return reply::answer(Dialect::Plain, StatusCode::UNAUTHORIZED, body, row.as_deref());
@@ -160,7 +162,8 @@ async fn answer(
             until_revoked(answer, move || directory.holder_of(&known.key_id).is_some())
         }
         Err(refusal) => {
-            let row = hosted.refusals.faulty(agent, refusal.flawed(&name, &parts.method)).await;
+            let row =
+                hosted.refusals.record_malformed(agent, refusal.flawed(&name, &parts.method)).await;
             refusal.answer(row.as_deref())
         }
     }
@@ -174,7 +177,7 @@ async fn refused(
     (status, error): (StatusCode, &str),
 ) -> Response {
     let body = json!({ "error": error, "detail": flawed.what });
-    let row = hosted.refusals.faulty(agent, flawed).await;
+    let row = hosted.refusals.record_malformed(agent, flawed).await;
     reply::answer(Dialect::Plain, status, body, row.as_deref())
 }
 

@@ -30,7 +30,7 @@ pub struct Registration {
     /// Its name in the path; its URL where none is given.
     #[serde(default)]
     pub name: String,
-    /// Where it is; empty where that was left out.
+    /// Where it is; empty if that was left out.
     #[serde(default)]
     pub url: String,
     /// Its tools, where their hints are to make a policy.

@@ -109,7 +109,7 @@ impl PolicySource {
     fn gate(&self, host: &Host, agent: &Agent) -> Gate {
         let record = host.directory.named(&agent.name);
         let own = record.as_ref().and_then(|record| record.policy.as_deref());
-        host.gate.under(match (own, self) {
+        host.gate.with_policy(match (own, self) {
             (None, Self::Policies(policies)) => policies.handle(),
             (None, Self::Gate) => return host.gate.clone(),
             (None, Self::Made(name)) => host.catalog.handle(name),

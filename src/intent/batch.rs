@@ -47,7 +47,7 @@ pub enum BatchError {
 }
 
 /// The requests that `request` carries, each as it would have come alone;
-/// `None` where it is no batch.
+/// `None` if it is no batch.
 #[must_use]
 pub fn members(request: &HttpRequest) -> Option<Result<Vec<HttpRequest>, BatchError>> {
     let form = Form::of(request)?;

@@ -91,7 +91,7 @@ pub(super) fn judge(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// What `request` would run; `None` where nobody can say for certain.
+/// What `request` would run; `None` if nobody can say for certain.
 pub(super) fn executed(request: &HttpRequest) -> Option<Executed> {
     if request.method != "POST" || !is_json(request) || asks_by_url(request) {
         return None;

@@ -78,9 +78,9 @@ pub enum Content<'f> {
 pub struct Call {
     /// The tool, exactly as sent; never empty.
     pub name: String,
-    /// The arguments; empty where there are none.
+    /// The arguments; empty if there are none.
     pub arguments: Object,
-    /// `_meta`; empty where there is none.
+    /// `_meta`; empty if there is none.
     pub meta: Object,
     /// `params.task` is given: the result comes later (2025-11-25).
     pub task: bool,
@@ -97,7 +97,7 @@ pub struct Other<'f> {
 /// A message that is not passed on, and whom to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The ids to answer, as they were written. One of `None` where no id can be
+    /// The ids to answer, as they were written. One of `None` if no id can be
     /// read for certain.
     pub ids: Vec<Option<Vec<u8>>>,
     /// The id of the server's request that it was to answer.
@@ -372,10 +372,10 @@ impl Call {
 }
 
 impl Other<'_> {
-    /// The parameters as a tree; empty where there are none.
+    /// The parameters as a tree; empty if there are none.
     ///
     /// # Errors
-    /// Where they are not an object.
+    /// If they are not an object.
     pub fn params(&self) -> Result<Object, Fault> {
         let tree = self.params.map(json::parse).transpose()?;
         object_or_none(tree, "params")

@@ -26,14 +26,14 @@ pub struct Listed {
 pub struct Entry<'f> {
     /// Its bytes.
     pub raw: &'f [u8],
-    /// What it declares; `None` where that cannot be read for certain.
+    /// What it declares; `None` if that cannot be read for certain.
     pub listed: Option<Listed>,
 }
 
 /// The entries of a `tools` array.
 ///
 /// # Errors
-/// Where it is no array.
+/// If it is no array.
 pub fn entries(tools: &[u8]) -> Result<Vec<Entry<'_>>, JsonError> {
     let mut entries = Vec::new();
     let mut reader = Reader::new(tools)?;
@@ -47,7 +47,7 @@ pub fn entries(tools: &[u8]) -> Result<Vec<Entry<'_>>, JsonError> {
 }
 
 impl Listed {
-    /// Reads one entry; `None` where any part of it is ambiguous or nameless.
+    /// Reads one entry; `None` if any part of it is ambiguous or nameless.
     #[must_use]
     pub fn read(raw: &[u8]) -> Option<Self> {
         let tree = json::parse(raw).ok()?;
@@ -75,7 +75,7 @@ impl Listed {
 }
 
 /// `line` without the entries of `tools` that `hidden` says yes to, every other
-/// byte as it was; `None` where nothing is hidden. `tools` must lie within `line`.
+/// byte as it was; `None` if nothing is hidden. `tools` must lie within `line`.
 #[must_use]
 pub fn without(
     line: &[u8],

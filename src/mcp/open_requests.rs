@@ -99,7 +99,7 @@ impl OpenRequests {
         self.note(id, print, State::Refused);
     }
 
-    /// Takes the request that an answer of the client's is for; `None` where it has none,
+    /// Takes the request that an answer of the client's is for; `None` if it has none,
     /// or none any more.
     pub fn answer(&mut self, id: &Key) -> Option<Answered> {
         let is_open = |known: &Request| matches!(known.state, State::Open(_));

@@ -64,7 +64,7 @@ pub struct Settings {
     pub hide_denied: bool,
     /// The largest message passed on, in bytes.
     pub max_message: usize,
-    /// Where answers are counted while they are held; `None` where there is one client
+    /// Where answers are counted while they are held; `None` if there is one client
     /// only, and bounds of its own.
     pub answer_memory: Option<SenderBudget>,
 }
@@ -76,7 +76,7 @@ pub struct Relay {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
     /// Sets the ids of one exchange apart from those of another that shares the
-    /// same state; empty where ids are unique anyway.
+    /// same state; empty if ids are unique anyway.
     scope: Arc<str>,
     framing: Framing,
     to_client: Queue<Told>,
@@ -159,7 +159,7 @@ impl Relay {
     /// on what it is told: [`Relay::tells`], or whatever empties [`Relay::told`].
     ///
     /// # Errors
-    /// Where the client's input or output breaks in a way that is not its end.
+    /// If the client's input or output breaks in a way that is not its end.
     pub async fn run<CR, CW, SR, SW>(&self, client: (CR, CW), server: (SR, SW)) -> io::Result<()>
     where
         CR: AsyncRead + Unpin,

@@ -58,7 +58,7 @@ enum Meant {
 }
 
 impl Meant {
-    /// What the key that is written as `token` stands for; `None` where it is no string.
+    /// What the key that is written as `token` stands for; `None` if it is no string.
     fn by(token: &[u8]) -> Option<Self> {
         let parsed;
         let key = match plain(token) {

@@ -52,7 +52,7 @@ pub struct Said<'m> {
 pub struct Asked {
     /// The method, exactly as written.
     pub method: String,
-    /// The parameters; empty where there are none.
+    /// The parameters; empty if there are none.
     pub params: Object,
 }
 

@@ -57,7 +57,7 @@ enum End {
 /// Relays until one side ends, ends the other, and gives the server's exit code.
 ///
 /// # Errors
-/// Where the operating system cannot tell what became of the server.
+/// If the operating system cannot tell what became of the server.
 pub async fn run(
     relay: &Arc<Relay>,
     client: Client<impl Future<Output = io::Result<()>> + Send + 'static, impl Future<Output = ()>>,

@@ -79,7 +79,7 @@ struct OwnList {
 /// What is known of a tool that is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
-    /// The hints in force; `None` where the server gives none.
+    /// The hints in force; `None` if the server gives none.
     Known(Option<Hints>),
     /// The list has to be asked for first.
     ListNeeded,
@@ -135,7 +135,7 @@ impl Tools {
         }
     }
 
-    /// The hints in force as far as they are known now; `None` where the tool was
+    /// The hints in force as far as they are known now; `None` if the tool was
     /// never listed, or was listed without any, and where the list has changed
     /// since and no whole one has come.
     #[must_use]
@@ -229,7 +229,7 @@ impl Tools {
         self.own = None;
     }
 
-    /// Takes the answer to a request of the gate's own; `None` where `id` is not
+    /// Takes the answer to a request of the gate's own; `None` if `id` is not
     /// one of them and the answer must be passed on.
     pub fn swallow(&mut self, id: &[u8], answer: &Answer<'_>, era: &Era) -> Option<Swallowed> {
         let mut own = self.own.take_if(|own| own.id.as_bytes() == id)?;

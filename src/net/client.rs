@@ -93,7 +93,7 @@ impl Client {
     /// A client with the system's roots.
     ///
     /// # Errors
-    /// Where there are no roots to be had.
+    /// If there are no roots to be had.
     pub fn new() -> Result<Self, NoClient> {
         let provider = rustls::crypto::ring::default_provider();
         let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);

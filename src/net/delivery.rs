@@ -113,7 +113,7 @@ impl Held {
         found.is_some_and(|(start, answer)| answer.is_reclaimed && answer.has(*start, bytes))
     }
 
-    /// `bytes` are taken from `pending` from now on; `None` where they are not of one that is held.
+    /// `bytes` are taken from `pending` from now on; `None` if they are not of one that is held.
     /// Whether they may be.
     fn deliver(&mut self, bytes: &[u8], pending: &Arc<Pending>) -> Option<bool> {
         let found = self.0.range_mut(..=address(bytes)).next_back();
@@ -192,7 +192,7 @@ struct Pending {
 
 #[derive(Debug, Default)]
 struct Content {
-    /// What follows; `None` where it was given up.
+    /// What follows; `None` if it was given up.
     inner: Option<Body>,
     /// What it gave before it was asked for.
     ahead: Option<Next>,

@@ -246,7 +246,7 @@ impl SenderBudget {
     }
 
     /// `answer` with a reservation of its own attached; `max` is the size of the largest
-    /// allowed, in bytes. `None` where memory was short for [`MAX_WAIT`].
+    /// allowed, in bytes. `None` if memory was short for [`MAX_WAIT`].
     pub(crate) async fn reserve(&self, answer: Bytes, max: usize) -> Option<Bytes> {
         let mut reservation = self.reservation();
         reservation.reserve(answer.len(), max).await.then(|| reservation.attach(answer))
@@ -370,7 +370,7 @@ impl Reservation {
 
     /// Attaches the reservation to `bytes`, of which `max` are allowed: it is released with
     /// their last copy. A request's is grown first by the tree that its JSON may become;
-    /// `None` where memory is short.
+    /// `None` if memory is short.
     pub(super) fn try_attach(mut self, bytes: Bytes, max: usize) -> Option<Bytes> {
         if self.holds == Holds::Request && !self.try_reserve(weight(&bytes), max) {
             return None;

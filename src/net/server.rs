@@ -345,7 +345,7 @@ struct OfPeer<A> {
     heads: Heads,
     activity: Activity,
     streams: Streams,
-    /// Where requests over HTTP/2 take slots; `None` where the connection itself has a spare one.
+    /// Where requests over HTTP/2 take slots; `None` if the connection itself has a spare one.
     limit: Option<ConnectionLimit>,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Streams(Arc<Mutex<Open>>);
 
 #[derive(Debug)]
 struct Open {
-    /// Since when the client has not taken what an answer handed out; `None` where
+    /// Since when the client has not taken what an answer handed out; `None` if
     /// it is the answer that is waited for.
     untaken: HashMap<u64, Option<Instant>>,
     next: u64,

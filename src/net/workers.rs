@@ -52,7 +52,7 @@ impl Workers {
     /// Starts one worker a processor.
     ///
     /// # Errors
-    /// Where a thread cannot be started.
+    /// If a thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (running, stopped) = watch::channel(());

@@ -66,7 +66,7 @@ impl Inner {
         })
     }
 
-    /// Uses the refresh token after the access token was refused; `false` where the user
+    /// Uses the refresh token after the access token was refused; `false` if the user
     /// has to log in.
     pub(super) async fn try_renew(
         &self,

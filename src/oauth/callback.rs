@@ -74,7 +74,7 @@ impl CallbackListener {
     /// Listens on `port`, any where it is 0, for requests to `path`.
     ///
     /// # Errors
-    /// Where the port cannot be bound.
+    /// If the port cannot be bound.
     pub(super) async fn open(port: u16, path: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
@@ -106,7 +106,7 @@ impl CallbackListener {
 }
 
 impl Callback {
-    /// The next callback; `None` where the listener is gone.
+    /// The next callback; `None` if the listener is gone.
     pub(super) async fn request(&mut self) -> Option<CallbackRequest> {
         self.requests.recv().await
     }

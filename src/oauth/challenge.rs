@@ -24,7 +24,7 @@ pub struct Challenge {
 
 impl Challenge {
     /// Reads a response's status and headers; `used` is the `Authorization` header of the
-    /// request, so that a token renewed meanwhile is not renewed again. `None` where no login would help: another status than 401, and 403
+    /// request, so that a token renewed meanwhile is not renewed again. `None` if no login would help: another status than 401, and 403
     /// that does not ask for more scope (RFC 6750, section 3.1).
     #[must_use]
     pub fn of(status: StatusCode, headers: &HeaderMap, used: Option<&HeaderValue>) -> Option<Self> {

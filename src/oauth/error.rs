@@ -16,7 +16,7 @@ pub enum LoginError {
     Waiting {
         /// The server that wants it.
         server: String,
-        /// The page to open; `None` where another process opened it.
+        /// The page to open; `None` if another process opened it.
         url: Option<String>,
     },
     /// The user or the authorization server refused.

@@ -60,7 +60,7 @@ impl LoginStore {
         &self.file
     }
 
-    /// The current version of the file; `None` where there is none.
+    /// The current version of the file; `None` if there is none.
     pub(super) fn version(&self) -> Option<FileVersion> {
         let modified = fs::metadata(&self.file).ok()?.modified().ok();
         FileId::of(&self.file).map(|id| FileVersion { id, modified })
@@ -69,7 +69,7 @@ impl LoginStore {
     /// The login, where there is one.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is not what [`LoginStore::save`] writes.
+    /// If the file cannot be read, or is not what [`LoginStore::save`] writes.
     pub(super) fn load(&self) -> io::Result<Option<Record>> {
         let file = match File::open(&self.file) {
             Ok(file) => file,
@@ -92,7 +92,7 @@ impl LoginStore {
     /// Replaces the file with `record` atomically. The lock must be held.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub(super) fn save(&self, _held: &Lock, record: &Record) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_vec(record)?);
         replace(&self.file, &text, private(&mut OpenOptions::new()))
@@ -101,7 +101,7 @@ impl LoginStore {
     /// Removes the login. The lock must be held.
     ///
     /// # Errors
-    /// Where the file cannot be removed.
+    /// If the file cannot be removed.
     pub(super) fn remove(&self, _held: &Lock) -> io::Result<()> {
         match fs::remove_file(&self.file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -112,7 +112,7 @@ impl LoginStore {
     /// Takes the lock within `max_wait`; `None` on timeout.
     ///
     /// # Errors
-    /// Where the lock file cannot be opened or locked.
+    /// If the lock file cannot be opened or locked.
     pub(super) async fn lock(&self, max_wait: Duration) -> io::Result<Option<Lock>> {
         let deadline = Instant::now() + max_wait;
         loop {
@@ -129,7 +129,7 @@ impl LoginStore {
     /// Takes the lock if it is free.
     ///
     /// # Errors
-    /// Where the lock file cannot be opened or locked.
+    /// If the lock file cannot be opened or locked.
     pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
         if let Some(folder) = self.lock.parent().filter(|folder| !folder.exists()) {
             create_private_folder(folder)?;

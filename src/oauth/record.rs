@@ -181,7 +181,7 @@ impl Record {
         self.version == VERSION && self.server == server
     }
 
-    /// The `Authorization` header; `None` where the token is not valid in one.
+    /// The `Authorization` header; `None` if the token is not valid in one.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let text = Zeroizing::new(format!("Bearer {}", self.access_token.expose()));
         let mut value = HeaderValue::from_str(&text).ok()?;

@@ -24,7 +24,7 @@ const PERMANENT_ERRORS: [&str; 5] = [
 impl OAuthClient {
     /// Exchanges `record`'s refresh token. Discovery is repeated: the refresh token goes to
     /// its issuer and nowhere else. `challenge` is the server's latest, where there is one.
-    /// `None` where the user has to log in again.
+    /// `None` if the user has to log in again.
     pub(super) async fn renew(
         &self,
         record: &Record,
@@ -102,7 +102,7 @@ impl OAuthClient {
     }
 
     /// Revokes `record`'s tokens (RFC 7009), the refresh token first, as most servers then
-    /// revoke the rest. `None` where the issuer has no revocation endpoint.
+    /// revoke the rest. `None` if the issuer has no revocation endpoint.
     pub(super) async fn revoke_tokens(&self, record: &Record) -> Option<Result<(), LoginError>> {
         let endpoint = record.revocation.as_deref()?;
         let refresh = record.refresh().map(|token| (token, "refresh_token"));

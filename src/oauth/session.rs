@@ -134,7 +134,7 @@ impl Session {
     }
 
     /// The `Authorization` header for the next request, renewed where it is about to
-    /// expire; `None` where there is no login. Call it before each request; it never opens
+    /// expire; `None` if there is no login. Call it before each request; it never opens
     /// a browser.
     pub async fn authorization(&self) -> Option<HeaderValue> {
         let record = self.inner.cached_record()?;
@@ -273,7 +273,7 @@ impl Inner {
         }
     }
 
-    /// Renews `record` before a request, once for all concurrent callers. `None` where that
+    /// Renews `record` before a request, once for all concurrent callers. `None` if that
     /// fails.
     async fn renew(&self, record: &Record) -> Option<Arc<Record>> {
         let _turn = self.renewing.lock().await;
@@ -322,7 +322,7 @@ impl Inner {
         LoginError::Over { server: display_url(&self.oauth.server) }
     }
 
-    /// Renews `record`, with the lock held; `None` where the user has to log in.
+    /// Renews `record`, with the lock held; `None` if the user has to log in.
     /// `challenge` is the server's, where it refused the token.
     pub(super) async fn renew_under_lock(
         &self,

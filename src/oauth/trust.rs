@@ -25,7 +25,7 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// The policy for the server at `url`; `None` where no token may be sent there.
+    /// The policy for the server at `url`; `None` if no token may be sent there.
     pub(super) fn for_server(url: &Url) -> Option<Self> {
         let server = zone(url)?;
         let trust = Self { server };

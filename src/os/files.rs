@@ -168,7 +168,7 @@ pub(crate) fn write_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result
 }
 
 /// Why no file can be made in `folder`, or in the one that it would be made in;
-/// `None` where one can. Nothing is changed.
+/// `None` if one can. Nothing is changed.
 pub(crate) fn unwritable(folder: &Path) -> Option<io::Error> {
     for place in folder.ancestors() {
         match fs::metadata(place) {
@@ -252,7 +252,7 @@ impl FileId {
     }
 }
 
-/// What is wrong with who may read `path`, in words; `None` where it is private.
+/// What is wrong with who may read `path`, in words; `None` if it is private.
 pub(crate) fn exposure(path: &Path) -> Option<String> {
     let mode = mode(path).filter(|mode| mode & 0o077 != 0)?;
     Some(format!("mode is {mode:o}, should be 600"))

@@ -100,7 +100,7 @@ impl Child {
     /// ([`listen_to_servers`]).
     ///
     /// # Errors
-    /// Where no process can be made. A program that does not exist is reported
+    /// If no process can be made. A program that does not exist is reported
     /// by exit code [`NOT_FOUND`] on Unix.
     pub fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Self, Streams)> {
         Self::spawn_without(&[], program, args)
@@ -152,7 +152,7 @@ impl Child {
     /// it. Cancel-safe.
     ///
     /// # Errors
-    /// Where the operating system cannot tell.
+    /// If the operating system cannot tell.
     pub async fn wait(&mut self) -> io::Result<u8> {
         self.inner.wait().await
     }
@@ -161,7 +161,7 @@ impl Child {
     /// after the grace periods. Gives the exit code.
     ///
     /// # Errors
-    /// Where the operating system cannot tell.
+    /// If the operating system cannot tell.
     pub async fn stop(&mut self, how: Stop) -> io::Result<u8> {
         self.inner.stop(how).await
     }
@@ -195,7 +195,7 @@ impl StopRequests {
     /// Starts to listen: from here on a signal no longer ends the process.
     ///
     /// # Errors
-    /// Where handlers cannot be installed.
+    /// If handlers cannot be installed.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { inner: Teller::System(imp::StopRequests::listen()?) })
     }
@@ -226,7 +226,7 @@ impl StopRequests {
 /// end this process. What this process starts is as it would be anyway.
 ///
 /// # Errors
-/// Where the signal cannot be caught.
+/// If the signal cannot be caught.
 pub fn outlive_full_files() -> io::Result<()> {
     imp::outlive_full_files()
 }
@@ -242,7 +242,7 @@ pub fn descriptors(wanted: u64) -> u64 {
 /// or sockets. To be called once, inside a runtime.
 ///
 /// # Errors
-/// Where a stream is closed or cannot be made ready.
+/// If a stream is closed or cannot be made ready.
 pub fn stdio() -> io::Result<(Source, Sink)> {
     imp::stdio()
 }
@@ -259,7 +259,7 @@ pub async fn unread() {
 /// on, mirrors the exit code, and ends everything when `parent` is gone.
 ///
 /// # Errors
-/// Where the supervisor itself cannot work; the program is not started then.
+/// If the supervisor itself cannot work; the program is not started then.
 pub fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
     imp::supervise(parent, program, args)
 }

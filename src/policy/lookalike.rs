@@ -264,7 +264,7 @@ fn is_lookalike(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
 }
 
 /// Puts members on the way of `steps` that somebody may take for those which the way goes
-/// through in their place. `None` where several may be taken for one.
+/// through in their place. `None` if several may be taken for one.
 pub(super) fn resolve_lookalikes(
     value: &mut Json,
     steps: &[Step],

@@ -51,7 +51,7 @@ pub fn scope_at<'a>(host: &'a str, signed: Option<(&'a str, &'a str)>) -> (&'a s
 /// The claim in a request, where there is one.
 ///
 /// # Errors
-/// Where its key is unknown, or it cannot be parsed.
+/// If its key is unknown, or it cannot be parsed.
 #[cfg(feature = "aws")]
 pub fn claim(parts: &Parts, directory: &Directory) -> Option<Result<Claim, ()>> {
     let claim = Claim::read(parts, &|id| directory.aws_secret(id));

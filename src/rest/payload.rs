@@ -80,7 +80,7 @@ fn is_read_as_form(kind: &str, headers: &HeaderMap) -> bool {
     kind == "multipart/form-data" || !headers.contains_key(CONTENT_ENCODING)
 }
 
-/// `type/subtype` in lower case; `None` where it is not given.
+/// `type/subtype` in lower case; `None` if it is not given.
 fn media_type(headers: &HeaderMap) -> Result<Option<String>, InboundError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
     let text = value.to_str().unwrap_or("?");

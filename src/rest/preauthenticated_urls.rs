@@ -20,7 +20,7 @@ pub struct PreauthenticatedUrl {
     asked: RequestPattern,
     /// Hosts of the provider, each with the folder that is the provider's there.
     origins: &'static [&'static str],
-    /// Query parameters, one of which must be present; empty where every URL at this place
+    /// Query parameters, one of which must be present; empty if every URL at this place
     /// is pre-authenticated.
     signature_parameters: &'static [&'static str],
     /// The methods that the URL allows.

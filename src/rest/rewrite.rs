@@ -111,7 +111,7 @@ impl Rewriter {
     /// `dialect`.
     ///
     /// # Errors
-    /// Where a held body breaks off; nothing was forwarded then.
+    /// If a held body breaks off; nothing was forwarded then.
     pub async fn answer(
         self,
         method: &Method,

@@ -102,7 +102,7 @@ impl<W: Write> Listing<W> {
     }
 }
 
-/// How wide each of [`COLUMNS`] is; 0 where there is no room for it.
+/// How wide each of [`COLUMNS`] is; 0 if there is no room for it.
 fn widths(total: u16) -> Vec<u16> {
     let mut spared = SPARED.iter();
     let mut columns: Vec<_> = COLUMNS.to_vec();

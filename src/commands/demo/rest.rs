@@ -197,12 +197,12 @@ async fn farewell<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A member that is text; empty where there is none.
+/// A member that is text; empty if there is none.
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A member that is a list; empty where there is none.
+/// A member that is a list; empty if there is none.
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }

@@ -21,7 +21,7 @@ pub(super) fn is_row(line: &Object) -> bool {
 /// What was asked for when the row was written.
 ///
 /// # Errors
-/// Where the row says of no request.
+/// If the row says of no request.
 pub(super) fn action(row: &Object) -> Result<Action, RequestError> {
     let text = |key: &str| row.get(key).and_then(Json::as_str).unwrap_or_default();
     let either = |one: &str, other: &str| match text(one) {
@@ -107,7 +107,7 @@ fn parts(args: Json) -> Vec<(&'static str, Json)> {
 /// The trace; an export of the log as CSV or as an array has its rows as lines of JSON.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If it cannot be read.
 pub(super) fn as_lines<'i>(mut trace: Box<dyn BufRead + 'i>) -> io::Result<Box<dyn BufRead + 'i>> {
     let start = trace.fill_buf()?;
     let (is_csv, is_array) = (start.starts_with(CSV), start.trim_ascii_start().starts_with(b"["));

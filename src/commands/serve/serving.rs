@@ -19,7 +19,7 @@ use crate::config::serve::Plan;
 use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
 use crate::gate::refusals::Refusals;
-use crate::gate::{AuditFailure, Gate, Onlookers};
+use crate::gate::{AuditFailure, Gate, Hooks};
 use crate::hosted::{self, Host, Hosted};
 use crate::keys::MASTER_KEY;
 use crate::mcp::http::secrets::Secrets;
@@ -168,11 +168,11 @@ fn assemble(
     let metrics = Arc::new(Metrics::default());
     let options = store::Options::from(plan.audit_sync);
     let escalations = Escalations::new(database, &options);
-    let onlookers = Onlookers {
+    let hooks = Hooks {
         metrics: Some(Arc::clone(&metrics)),
         escalator: Some(Arc::new(Escalator::new(Arc::new(escalations))?)),
     };
-    let gate = Gate::new(policies.handle(), store.clone(), audit_failure).watched_by(onlookers);
+    let gate = Gate::new(policies.handle(), store.clone(), audit_failure).with_hooks(hooks);
     let catalog =
         PolicyCatalog::new(policies::lookup(settings), policies::mode(settings), policies);
     catalog.watch()?;

@@ -130,7 +130,7 @@ fn fit(template: &str, path: &str) -> Option<u64> {
     segments.next().is_none().then_some(weight << (left * 2))
 }
 
-/// 0 for `**`, 1 for `*`, 2 for `*:verb`, 3 for a literal; `None` where
+/// 0 for `**`, 1 for `*`, 2 for `*:verb`, 3 for a literal; `None` if
 /// `segment` does not fit.
 fn segment_weight(pattern: &str, segment: &str) -> Option<u8> {
     if pattern == segment {

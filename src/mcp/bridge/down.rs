@@ -142,7 +142,7 @@ pub fn is_modern_error(answer: &[u8]) -> bool {
 }
 
 impl Down {
-    /// What is known since this answer to `initialize`; `None` where it is none,
+    /// What is known since this answer to `initialize`; `None` if it is none,
     /// or where a revision was agreed on that the gate does not know.
     fn opened(initialized: &[u8]) -> Option<Self> {
         let result = raw(initialized, &["result"])?;

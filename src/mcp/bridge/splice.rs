@@ -10,7 +10,7 @@ use crate::mcp::era::META;
 /// The members of an object, each with where its value stands in the whole text.
 type Members = Vec<(String, Range<usize>)>;
 
-/// The value at `path`, as it was written; `None` where it cannot be read for
+/// The value at `path`, as it was written; `None` if it cannot be read for
 /// certain.
 #[must_use]
 pub fn raw<'t>(text: &'t [u8], path: &[&str]) -> Option<&'t [u8]> {
@@ -22,7 +22,7 @@ fn range(text: &[u8], path: &[&str]) -> Option<Range<usize>> {
     path.iter().try_fold(0..text.len(), |here, key| find(&members(text, &here)?, key))
 }
 
-/// `None` where the key is not there, or twice.
+/// `None` if the key is not there, or twice.
 fn find(members: &Members, key: &str) -> Option<Range<usize>> {
     let mut found = members.iter().filter(|(name, _)| name == key);
     let (first, more) = (found.next()?, found.next());
@@ -47,7 +47,7 @@ fn members(text: &[u8], object: &Range<usize>) -> Option<Members> {
 }
 
 /// `message`, a request, with these members in `params._meta`, in front of those
-/// that are there. `None` where one of `keys` is there already, or where the
+/// that are there. `None` if one of `keys` is there already, or where the
 /// message cannot be read for certain.
 pub(super) fn with_meta(message: &[u8], keys: &[&str], added: &str) -> Option<Bytes> {
     let whole = 0..message.len();
@@ -69,7 +69,7 @@ pub(super) fn with_meta(message: &[u8], keys: &[&str], added: &str) -> Option<By
 }
 
 /// `message`, an answer, with those of these members in `result` that it lacks.
-/// `None` where it holds no result that can be read.
+/// `None` if it holds no result that can be read.
 pub(super) fn with_result(message: &[u8], added: &[(&str, &str)]) -> Option<Bytes> {
     let result = range(message, &["result"])?;
     let there = members(message, &result)?;

@@ -50,7 +50,7 @@ impl Up {
         Some((up, discover.into()))
     }
 
-    /// The answer to `initialize`, from the one to `server/discover`; `None` where
+    /// The answer to `initialize`, from the one to `server/discover`; `None` if
     /// the server does not speak the revision.
     #[must_use]
     pub fn opened(&self, discovered: &[u8]) -> Option<Bytes> {

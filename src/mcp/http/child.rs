@@ -325,7 +325,7 @@ impl Session {
         self.input.close();
     }
 
-    /// For how long nobody has used it; `None` where somebody waits.
+    /// For how long nobody has used it; `None` if somebody waits.
     pub(super) fn idle(&self) -> Option<Duration> {
         self.quiet()?;
         let state = self.state();

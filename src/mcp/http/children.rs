@@ -217,7 +217,7 @@ impl Children {
     }
 
     /// Starts the child that a stateless request would be given to, where there is
-    /// none, and waits until it takes messages; `false` where it turns out that it
+    /// none, and waits until it takes messages; `false` if it turns out that it
     /// does not want them bridged. It is given nothing of the request.
     ///
     /// # Errors
@@ -341,7 +341,7 @@ impl Children {
     /// Ends a session that has been idle for a while, since many clients never do:
     /// one of the principal's own before another's, the one idle for longest first;
     /// only an own one where that is what is missing. Where there is none, one of
-    /// whoever has most. `false` where there is none either.
+    /// whoever has most. `false` if there is none either.
     fn evict_idle(&self, principal: &Arc<str>, only_own: bool) -> bool {
         let mut idle = self.idle(self.limits.idle / PRESSED);
         idle.retain(|(.., session)| !only_own || session.principal == *principal);

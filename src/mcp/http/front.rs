@@ -125,13 +125,15 @@ impl Front {
     /// Answers one request of `source`. The headers are taken out of `parts`.
     async fn enter(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.uri.path() != PATH {
-            let row = self.refusals.unauthenticated(&self.server, source, "no path of ours").await;
+            let row =
+                self.refusals.record_unauthenticated(&self.server, source, "no path of ours").await;
             let mut response = problem::empty(StatusCode::NOT_FOUND);
             problem::mark(&mut response, row.as_deref());
             return response;
         }
         if let Err(refusal) = self.door.admits(parts) {
-            let row = self.refusals.unauthenticated(&self.server, source, &refusal.what).await;
+            let row =
+                self.refusals.record_unauthenticated(&self.server, source, &refusal.what).await;
             return refusal.answer(row.as_deref());
         }
         let who = (self.agent.clone(), principal(&parts.headers));
@@ -142,7 +144,7 @@ impl Front {
             }
             Err(refusal) => {
                 let flawed = refusal.flawed(&self.server, &parts.method);
-                let row = self.refusals.faulty(self.agent.clone(), flawed).await;
+                let row = self.refusals.record_malformed(self.agent.clone(), flawed).await;
                 refusal.answer(row.as_deref())
             }
         }

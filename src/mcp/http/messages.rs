@@ -17,7 +17,7 @@ impl Messages {
         Self(Events::new(body, max, budget))
     }
 
-    /// The same; `None` where the response is no stream.
+    /// The same; `None` if the response is no stream.
     pub(super) fn of(
         response: Response<Body>,
         max: usize,
@@ -27,7 +27,7 @@ impl Messages {
         streams.then(|| Self::of_body(response.into_body(), max, budget))
     }
 
-    /// The next one; `None` where the stream ends, breaks off or cannot be read on.
+    /// The next one; `None` if the stream ends, breaks off or cannot be read on.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
             let event = self.0.next().await.ok()??;

@@ -38,7 +38,7 @@ pub(super) trait Asked: Clone + Send + Sync {
         false
     }
 
-    /// Where its answer is held while it is looked at; `None` where its server counts it.
+    /// Where its answer is held while it is looked at; `None` if its server counts it.
     fn budget(&self) -> Option<&SenderBudget> {
         None
     }
@@ -67,7 +67,7 @@ pub(super) trait Ways: Sync {
         request: Self::Request,
     ) -> impl Future<Output = Result<Response<Body>, Self::Error>> + Send;
 
-    /// Sends a request through a bridge; `None` where there is none to be had, since
+    /// Sends a request through a bridge; `None` if there is none to be had, since
     /// the server speaks the client's era after all, or neither. `refusal` has the
     /// headers with which the server refused it, where it was asked first.
     fn bridged(
@@ -103,7 +103,7 @@ impl Negotiator {
         self.is_off
     }
 
-    /// What a request says of its client's era; `None` where it says nothing, and goes
+    /// What a request says of its client's era; `None` if it says nothing, and goes
     /// as it is.
     pub(super) fn opening(
         &self,

@@ -57,7 +57,7 @@ impl Ready {
         Self(watch::channel(true).1)
     }
 
-    /// Waits until it takes them; `false` where it never will.
+    /// Waits until it takes them; `false` if it never will.
     pub(super) async fn is_made(&self) -> bool {
         self.0.clone().wait_for(|made| *made).await.is_ok()
     }
@@ -186,7 +186,7 @@ async fn shakes_hands(
     }
 }
 
-/// The gate's own handshake. `None` where the child speaks the stateless era, or
+/// The gate's own handshake. `None` if the child speaks the stateless era, or
 /// makes no handshake.
 async fn handshake(
     from_child: &mut Frames<Source>,

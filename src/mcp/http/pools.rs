@@ -80,7 +80,7 @@ impl Pools {
         }
     }
 
-    /// Opens a session behind a bridge; `None` where the child does not answer
+    /// Opens a session behind a bridge; `None` if the child does not answer
     /// `server/discover` either.
     async fn open_up(&self, incoming: &Incoming) -> Option<Response<Body>> {
         let opened = self.up.answer(incoming.clone()).await;

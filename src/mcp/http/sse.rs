@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 pub struct Event {
     /// The bytes as they came, the empty line included.
     pub raw: Bytes,
-    /// The `data` lines, joined by line feeds; `None` where there are none. One alone is
+    /// The `data` lines, joined by line feeds; `None` if there are none. One alone is
     /// no copy.
     pub data: Option<Bytes>,
     /// `event`; empty means `message`.
@@ -170,7 +170,7 @@ impl Event {
         out.freeze()
     }
 
-    /// The event as every reader cuts it up, with `message` in it; `None` where nothing of
+    /// The event as every reader cuts it up, with `message` in it; `None` if nothing of
     /// it is left. Readers there are that end a line where the standard does not, and so
     /// find a message in what is none, such as a comment.
     #[must_use]

@@ -50,7 +50,7 @@ impl Outgoing {
 
 /// Sends what the gate itself asks and gives back the messages of the answer.
 pub trait Ask {
-    /// Asks; no messages where there was no answer, `None` where it may yet come
+    /// Asks; no messages where there was no answer, `None` if it may yet come
     /// by another stream.
     fn ask(&self, request: Outgoing) -> impl Future<Output = Option<Vec<Bytes>>> + Send;
 }
@@ -122,7 +122,7 @@ impl Relay {
     }
 
     /// Sends what the gate itself asks, until there is something of the client's to
-    /// send. `None` where the server does not answer.
+    /// send. `None` if the server does not answer.
     async fn asks(&self, asker: &impl Ask) -> Option<Cleared> {
         while let Some(item) = self.to_server.next().await {
             if !item.is_own() {
@@ -174,7 +174,7 @@ impl Relay {
     }
 
     /// Refuses and records a message that can be read in more than one way; gives
-    /// what the client is to be told of it. `None` where it can be judged.
+    /// what the client is to be told of it. `None` if it can be judged.
     pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Told> {
         let batches = self.state().era.allows_batches();
         let unreadable = envelope::read(message, batches, Framing::Bodies).err()?;

@@ -274,7 +274,7 @@ impl Relay {
 
 /// What the messages of one line have answered.
 pub(super) struct Answered {
-    /// `None` where there is but one.
+    /// `None` if there is but one.
     ids: Option<HashSet<Vec<u8>>>,
 }
 
@@ -305,7 +305,7 @@ pub(super) fn passed(line: &Bytes, messages: &[&[u8]], mut fates: Vec<Fate>) -> 
     }
 }
 
-/// A batch without what was for the gate; `None` where nothing is left.
+/// A batch without what was for the gate; `None` if nothing is left.
 fn rejoin(messages: &[&[u8]], fates: &[Fate]) -> Option<Bytes> {
     let kept: Vec<&[u8]> = messages
         .iter()

@@ -236,7 +236,7 @@ impl<E: Editor> Scanner<E> {
     }
 }
 
-/// The unescaped string; `None` where it is invalid.
+/// The unescaped string; `None` if it is invalid.
 fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
     if !raw.contains(&b'\\') {
         return std::str::from_utf8(raw).ok().map(Cow::Borrowed);

@@ -22,7 +22,7 @@ pub struct Announced {
 
 impl Announced {
     /// Reads what `headers` say, where `payload`, the value of
-    /// `x-amz-content-sha256`, stands for signed chunks; `None` where it does not.
+    /// `x-amz-content-sha256`, stands for signed chunks; `None` if it does not.
     ///
     /// # Errors
     /// Why such a body is not taken.

@@ -32,7 +32,7 @@ impl ClientRequest {
     }
 
     /// The canonical request, with the headers `signed` and the hash of the body,
-    /// or what stands for it, `payload`; `None` where a signed header is missing.
+    /// or what stands for it, `payload`; `None` if a signed header is missing.
     pub(super) fn canonical(
         &self,
         service: &str,

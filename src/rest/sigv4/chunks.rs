@@ -154,7 +154,7 @@ impl Chunks {
         }
     }
 
-    /// The length of the chunk at `at`, verified and signed anew; `None` where it
+    /// The length of the chunk at `at`, verified and signed anew; `None` if it
     /// is not whole yet, or the last.
     fn chunk_at(&mut self, at: usize) -> Result<Option<usize>, ChunkError> {
         let Some(rest) = self.held.get_mut(at..) else { return Ok(None) };
@@ -224,7 +224,7 @@ struct Head {
 }
 
 impl Head {
-    /// Reads the line at the beginning of `rest`; `None` where it is not whole yet.
+    /// Reads the line at the beginning of `rest`; `None` if it is not whole yet.
     fn read(rest: &[u8]) -> Result<Option<Self>, ChunkError> {
         let start = rest.get(..MAX_HEAD).unwrap_or(rest);
         let Some(end) = memchr::memchr(b'\n', start) else {
@@ -262,7 +262,7 @@ fn exchange(place: Option<&mut [u8]>, incoming: &str, outgoing: &str) -> Result<
 }
 
 /// The canonical form of a trailer that has each of the fields `announced` once
-/// and no other; `None` where it has not.
+/// and no other; `None` if it has not.
 fn canonical(fields: &[u8], announced: &[String]) -> Option<String> {
     let fields = std::str::from_utf8(fields).ok()?.strip_suffix("\r\n")?;
     let mut lines: Vec<(String, &str)> = Vec::new();

@@ -138,7 +138,7 @@ pub fn is_presigned(parts: &Parts) -> bool {
 }
 
 impl PresentedSignature {
-    /// Reads the signature in `Authorization` or in the query; `None` where there
+    /// Reads the signature in `Authorization` or in the query; `None` if there
     /// is none of AWS's.
     ///
     /// # Errors
@@ -222,7 +222,7 @@ impl PresentedSignature {
         self.payload(seen, Some(held)).is_ok()
     }
 
-    /// Verifies the signature of a request whose body is `held`; `None` where
+    /// Verifies the signature of a request whose body is `held`; `None` if
     /// nothing has read it. Gives what the chunks of the body have to be verified
     /// with, where it is signed in chunks.
     ///

@@ -43,7 +43,7 @@ pub(super) fn is_in(query: &str) -> bool {
     amz(query).any(|(name, _)| PARAMETERS.iter().any(|other| name.eq_ignore_ascii_case(other)))
 }
 
-/// Reads the signature in `query`; `None` where a part of it is missing, given
+/// Reads the signature in `query`; `None` if a part of it is missing, given
 /// twice, misspelt, or also a header.
 pub(super) fn read(query: &str, headers: &HeaderMap) -> Option<QuerySignature> {
     let mut found = QuerySignature::default();
@@ -82,7 +82,7 @@ fn expires(text: &str) -> Option<Duration> {
 
 /// Removes the signature from the query, and turns `X-Amz-` parameters into headers: a
 /// request with its signature in a header has them there.
-/// The rest of the query stays as it came. `None` where a header cannot be one.
+/// The rest of the query stays as it came. `None` if a header cannot be one.
 pub(super) fn strip(parts: &mut Parts) -> Option<()> {
     let query = parts.uri.query().unwrap_or_default();
     for (name, value) in amz(query) {

@@ -55,7 +55,7 @@ pub(super) fn stamp(time: Timestamp) -> String {
     strtime::format(STAMP, time).unwrap_or_default()
 }
 
-/// The time that `text` stands for; `None` where it is written otherwise.
+/// The time that `text` stands for; `None` if it is written otherwise.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     let time = strtime::parse(STAMP, text).and_then(|parsed| parsed.to_datetime());
     let time = time.and_then(|time| time.to_zoned(TimeZone::UTC)).ok()?.timestamp();

@@ -203,10 +203,10 @@ fn a_decision_that_panics_fails_only_itself() {
 }
 
 #[test]
-fn a_lock_that_is_never_given_back_fails_rows_after_the_patience() {
+fn a_lock_that_is_never_given_back_fails_rows_after_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    let options = Options { patience: Duration::from_millis(50), ..Options::default() };
+    let options = Options { lock_timeout: Duration::from_millis(50), ..Options::default() };
     let store = Store::open(&path, &options).unwrap();
     let lock = fs::File::open(folder.path().join("audit.lock")).unwrap();
     lock.lock().unwrap();
@@ -219,7 +219,7 @@ fn a_lock_that_is_never_given_back_fails_rows_after_the_patience() {
 fn a_program_that_writes_without_our_lock_is_waited_for_as_long() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    let options = Options { patience: Duration::from_millis(50), ..Options::default() };
+    let options = Options { lock_timeout: Duration::from_millis(50), ..Options::default() };
     let store = Store::open(&path, &options).unwrap();
     let outsider = rusqlite::Connection::open(&path).unwrap();
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();

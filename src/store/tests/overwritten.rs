@@ -76,18 +76,18 @@ fn a_write_ahead_log_that_is_overwritten_in_its_middle_takes_no_row() {
         for _ in 0..9 {
             record(&store, draft("a")).unwrap();
         }
-        store.writer.look_and_note();
+        store.writer.verify_and_record_head();
         record(&store, draft("a")).unwrap();
         let whole = fs::read(&wal).unwrap();
         overwrite(&wal, at, b"overwritten");
-        store.writer.look_and_note();
+        store.writer.verify_and_record_head();
         for _ in 0..3 {
             let error = record(&store, draft("b")).expect_err("it is overwritten");
             assert!(matches!(error, StoreError::Cut { .. }), "{at}: {error}");
         }
         overwrite(&wal, 0, &whole);
         record(&store, draft("c")).unwrap();
-        store.writer.look_and_note();
+        store.writer.verify_and_record_head();
         drop(store);
         assert_eq!(rows(&path), 11, "{at}");
         assert!(holds(&path), "{at}");
@@ -150,7 +150,7 @@ fn gates_that_share_a_log_notice_that_its_write_ahead_log_is_overwritten() {
 fn a_look_at_the_files_holds_until_another_writes() {
     let (folder, store) = store();
     let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
-    store.writer.look_every(HOUR);
+    store.writer.set_recheck_interval(HOUR);
     let other = open(&path);
     for _ in 0..9 {
         record(&store, draft("a")).unwrap();
@@ -169,17 +169,17 @@ fn a_look_at_the_files_holds_until_another_writes() {
 /// Whatever others do to it that is theirs to do refuses no row.
 #[test]
 fn a_write_ahead_log_that_others_start_over_is_whole() {
-    for look_every in [Duration::ZERO, HOUR] {
-        start_over_and_over(look_every);
+    for set_recheck_interval in [Duration::ZERO, HOUR] {
+        start_over_and_over(set_recheck_interval);
     }
 }
 
-fn start_over_and_over(look_every: Duration) {
+fn start_over_and_over(set_recheck_interval: Duration) {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let other = open(&path);
     for store in [&store, &other] {
-        store.writer.look_every(look_every);
+        store.writer.set_recheck_interval(set_recheck_interval);
     }
     let outsider = rusqlite::Connection::open(&path).unwrap();
     let mut written = 0;
@@ -226,7 +226,7 @@ fn a_log_that_others_rewrite_all_the_time_refuses_no_row() {
         });
         for n in 0..300 {
             if n % 7 == 0 {
-                stores[n % 2].writer.look_and_note();
+                stores[n % 2].writer.verify_and_record_head();
             }
             let recorded = record(&stores[n % 2], draft("a"));
             // Also where it fails, so that nobody waits for it.

@@ -95,7 +95,7 @@ fn slots_that_are_in_no_window_any_more_go_and_no_others() {
                    (SELECT n FROM slot_window UNION SELECT n FROM slot_queue)";
     let row = db.query_row(numbers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     let (oldest, newest, count): (i64, i64, i64) = row.unwrap();
-    // Kept for an hour, looked at once in sixteen.
+    // HeadRecord for an hour, looked at once in sixteen.
     assert_eq!((newest, count), (400, newest - oldest + 1));
     assert!((60..60 + 16).contains(&count), "{count}");
 }

@@ -121,7 +121,7 @@ impl Slot {
 
 impl Link {
     /// The connection for the sender of this request; opened where there is none.
-    /// `None` where the server speaks the stateless era after all, or lets nobody
+    /// `None` if the server speaks the stateless era after all, or lets nobody
     /// in.
     pub(super) async fn connection(
         self: &Arc<Self>,

@@ -117,7 +117,7 @@ impl Drop for UnderWay {
 }
 
 impl Link {
-    /// Answers `initialize` from the server's `server/discover`; `None` where the
+    /// Answers `initialize` from the server's `server/discover`; `None` if the
     /// server does not answer that either.
     pub(super) async fn open_up(&self, initialize: &Request<Bytes>) -> Option<Response<Body>> {
         let (up, discover) = Up::open(initialize.body())?;
