@@ -14,61 +14,61 @@ use super::idle::Activity;
 use super::linger::LingeringClose;
 use super::sniff::{Awaits, Heads};
 
-/// The answer to a first head that does not end. Later ones are only closed:
-/// another answer may be under way.
+/// Response to a first head that does not end in time. For later ones the connection is only
+/// closed, as another response may be in progress.
 const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-type: application/json\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
     {\"error\":\"slow_head\",\"detail\":\"the request's head did not come in time\"}";
 
-/// How long a connection may let the gate wait.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For the first byte, and for a head once it has begun.
     pub(super) head: Duration,
-    /// For taking any byte of an answer.
+    /// For the client to read anything of an answer.
     pub(super) write: Duration,
 }
 
-/// A connection whose heads are followed and whose time is limited.
+/// A connection that is followed by [`Heads`], with timeouts.
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     stream: S,
     heads: Heads,
     activity: Activity,
-    patience: Patience,
-    /// Runs while a head is waited for.
+    timeouts: Timeouts,
+    /// Runs while a head is incomplete.
     reading: Option<Pin<Box<Sleep>>>,
-    /// Runs while the peer takes nothing.
+    /// Runs while the peer does not read.
     writing: Option<Pin<Box<Sleep>>>,
-    /// Set once the gate has said its last.
+    /// Set once everything has been sent.
     lingering: Option<LingeringClose>,
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S, heads: Heads, activity: Activity, patience: Patience) -> Self {
-        Self { stream, heads, activity, patience, reading: None, writing: None, lingering: None }
+    pub(super) fn new(stream: S, heads: Heads, activity: Activity, timeouts: Timeouts) -> Self {
+        Self { stream, heads, activity, timeouts, reading: None, writing: None, lingering: None }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
-    /// While nothing comes: whether it is still to be waited for.
+    /// Checks the timeout for heads while nothing arrives.
     fn wait_for_head(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let awaits = self.heads.awaits();
         if awaits == Awaits::Nothing {
             self.reading = None;
             return Poll::Pending;
         }
-        let limit = self.patience.head;
+        let limit = self.timeouts.head;
         let sleep = self.reading.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(sleep.as_mut().poll(context));
         if awaits == Awaits::FirstHead {
-            // It fits any buffer; a peer that does not read needs no answer.
+            // Fits any buffer; if the peer does not read, it needs no response.
             let _ = Pin::new(&mut self.stream).poll_write(context, SLOW);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// What came of a write: an error once the peer has taken nothing for long.
+    /// Checks the result of a write: an error if the peer has not read for too long.
     fn written<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -83,7 +83,7 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         if self.writing.is_none() {
             self.activity.is_stuck(true);
         }
-        let limit = self.patience.write;
+        let limit = self.timeouts.write;
         let sleep = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -138,8 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Ends the gate's own side, then waits for a client that may be sending something
-    /// that nobody will read.
+    /// Closes the sending side, then lingers for a client that may still be sending.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         if wire.lingering.is_none() {
@@ -158,13 +157,13 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(10), write: Duration::from_secs(60) };
+    const TIMEOUTS: Timeouts =
+        Timeouts { head: Duration::from_secs(10), write: Duration::from_secs(60) };
 
     fn wire(room: usize) -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(room);
         let heads = Heads::default();
-        (Wire::new(ours, heads.clone(), Activity::new(heads), PATIENCE), theirs)
+        (Wire::new(ours, heads.clone(), Activity::new(heads), TIMEOUTS), theirs)
     }
 
     #[tokio::test(start_paused = true)]
@@ -191,14 +190,14 @@ mod tests {
         let began = tokio::time::Instant::now();
         let sending = async {
             peer.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
-            tokio::time::sleep(PATIENCE.head * 3).await;
+            tokio::time::sleep(TIMEOUTS.head * 3).await;
             peer.write_all(b"b").await.unwrap();
-            tokio::time::sleep(PATIENCE.head * 3).await;
+            tokio::time::sleep(TIMEOUTS.head * 3).await;
             drop(peer);
         };
         let mut read = Vec::new();
         let (whole, ()) = tokio::join!(wire.read_to_end(&mut read), sending);
-        assert!(whole.is_ok() && began.elapsed() > PATIENCE.head * 5);
+        assert!(whole.is_ok() && began.elapsed() > TIMEOUTS.head * 5);
     }
 
     #[tokio::test(start_paused = true)]

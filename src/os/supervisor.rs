@@ -134,12 +134,12 @@ pub(super) async fn sweep(group: Option<Pid>) {
         if left.is_empty() && !group_exists(group) {
             return;
         }
-        let lost_patience = started.elapsed() > SWEEP_GRACE;
-        if lost_patience {
+        let timed_out = started.elapsed() > SWEEP_GRACE;
+        if timed_out {
             signal_group(group, Signal::KILL);
         }
         for child in left {
-            if lost_patience {
+            if timed_out {
                 let _ = kill_process(child, Signal::KILL);
             } else if !asked.contains(&child) {
                 asked.push(child);

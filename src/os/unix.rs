@@ -99,8 +99,8 @@ impl Child {
             Stop::Interrupt => Signal::INT,
             Stop::HangUp => Signal::HUP,
         });
-        let patience = STOP_GRACE + SWEEP_GRACE + SUPERVISOR_SLACK;
-        if let Ok(code) = timeout(patience, self.wait()).await {
+        let limit = STOP_GRACE + SWEEP_GRACE + SUPERVISOR_SLACK;
+        if let Ok(code) = timeout(limit, self.wait()).await {
             return code;
         }
         self.signal(Signal::KILL);

@@ -278,8 +278,7 @@ impl Proxy {
         Ok(PreparedRequest { action, outgoing })
     }
 
-    /// The provider's base URL as the client sees it; `None` if the client names no
-    /// host.
+    /// The provider's base URL as the client sees it; `None` if the client sends no host.
     fn base(&self, provider: Provider, parts: &Parts, below: &str) -> Option<String> {
         let configs = self.configs.load();
         let public = match below {

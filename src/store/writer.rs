@@ -268,11 +268,17 @@ impl Shared {
 
     /// Commits one group from the queue. The callers are to be notified after the locks are
     /// released. The write lock must be held.
-    fn commit_group(&self, ledger: &mut Ledger, patient: bool) -> (Attempt, Notifications) {
+    fn commit_group(
+        &self,
+        ledger: &mut Ledger,
+        with_stall_timeout: bool,
+    ) -> (Attempt, Notifications) {
         let mut notifications = Notifications::default();
         let mut transaction = match ledger.begin() {
             Ok(transaction) => transaction,
-            Err(NotBegun::Busy(_)) if !patient => return (Attempt::NotNow, notifications),
+            Err(NotBegun::Busy(_)) if !with_stall_timeout => {
+                return (Attempt::NotNow, notifications);
+            }
             Err(error) => {
                 self.fail_rows(&error.into());
                 return (Attempt::Failed, notifications);

@@ -69,8 +69,8 @@ impl Proxy {
         self.decide_and_forward(gate, read, (rewriter, dialect)).await
     }
 
-    /// The ticket in `token`, and its agent with the key it was made under, where that key is
-    /// still valid and the request has no key of another agent.
+    /// Opens the ticket in `token`: returns it with its agent and key. `None` unless that key
+    /// is still valid and the request carries no key of another agent.
     fn ticket(
         &self,
         provider: Provider,
