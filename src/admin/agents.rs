@@ -19,10 +19,10 @@ use crate::policy::diagnostic::nearest;
 use crate::store::agents::{AgentRecord, Issued, NewAgent};
 use crate::store::counts::AgentCounts;
 
-/// The longest that a rotated key may be good for: a week.
+/// Maximum grace period of a rotated key: a week.
 pub const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The longest description, in bytes.
+/// Maximum length of a description, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
 /// An agent as the API shows it.
@@ -302,7 +302,7 @@ fn provider_named(name: &str) -> Answer<Provider> {
     })
 }
 
-/// What was probably meant, and what there is.
+/// Suggests the known word closest to `word`, and lists all.
 fn advice<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
     let near = nearest(word, known.clone()).map(|near| format!("did you mean `{near}`? "));
     format!("{}available: {}", near.unwrap_or_default(), known.collect::<Vec<_>>().join(", "))

@@ -18,10 +18,10 @@ use super::openapi::Refusals;
 use crate::store::row::Row;
 use crate::store::stats::{Named, Stats};
 
-/// Rows of one page, at most; more is what the export is for.
+/// Maximum number of rows per page. For more there is the export.
 const MAX_PAGE: u64 = 10_000;
 
-/// Rows of a page where no number is given.
+/// Default number of rows per page.
 const PAGE: u64 = 50;
 
 /// A row of the log. Beside the log's own names stand those that existing
@@ -175,7 +175,7 @@ pub(super) async fn stats(
     Ok(json(stats.await?))
 }
 
-/// A long answer is written where it was read, not on the runtime's thread.
+/// Serialises on the blocking thread, as the response may be long.
 fn text(value: &impl Serialize, pretty: bool) -> Answer<String> {
     let text = match pretty {
         true => serde_json::to_string_pretty(value).map(|text| text + "\n"),
@@ -235,8 +235,8 @@ impl LogRow {
     }
 }
 
-/// What the agent was answered with, as far as the row tells: a request that could
-/// not be read was refused with one of several.
+/// The status that the agent received, as far as the row tells: there are several for a
+/// malformed request.
 fn status_code(row: &Row) -> Option<u16> {
     if let Some(status) = &row.status {
         return status.parse().ok();
@@ -251,7 +251,7 @@ fn status_code(row: &Row) -> Option<u16> {
 }
 
 impl LogRow {
-    /// The values of the names that existing scripts know, for a table.
+    /// The values of the columns known to existing scripts, for a table.
     pub(super) fn more_values(self) -> [String; 9] {
         [
             self.timestamp,

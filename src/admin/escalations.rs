@@ -13,10 +13,10 @@ use super::extract::{Input, Named, Params};
 use super::openapi::Refusals;
 use crate::store::escalations::{Escalation, Listed, MAX_KEPT};
 
-/// Escalations listed where no number is given.
+/// Default number of escalations listed.
 const LISTED: u32 = 50;
 
-/// The longest resolution, in bytes.
+/// Maximum length of a resolution, in bytes.
 const MAX_RESOLUTION: usize = 2_000;
 
 /// Which escalations.

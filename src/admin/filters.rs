@@ -11,7 +11,7 @@ use crate::store::audit::RowId;
 use crate::store::read::{DECISIONS, Filter};
 use crate::store::time_argument;
 
-/// What stands for every MCP server where a provider is named.
+/// Stands for all MCP servers in the place of a provider.
 pub(super) const MCP: &str = "mcp";
 
 /// Which rows. Names may hold `*` and `?`.
@@ -93,13 +93,13 @@ pub(super) struct Exported {
     format: Option<String>,
 }
 
-/// A parameter that a form left empty was not given.
+/// Deserialises an empty parameter, as forms send it, as absent.
 fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(value)?.filter(|text| !text.is_empty()))
 }
 
 impl Admin {
-    /// What is selected; `None` if that is nothing: an agent nobody knows.
+    /// The filter for the log; `None` if nothing can match, as for an unknown agent.
     pub(super) fn filter(
         &self,
         filters: Filters,
@@ -136,7 +136,7 @@ impl Admin {
 }
 
 impl Exported {
-    /// Whether it is CSV.
+    /// Whether the format is CSV.
     pub(super) fn is_csv(&self) -> Answer<bool> {
         match self.format.as_deref() {
             None | Some("json") => Ok(false),

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::Admin;
 use crate::action::Provider;
 
-/// The content type of the figures.
+/// Content type of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The program.

@@ -89,7 +89,7 @@ pub(super) struct Export {
 )]
 struct Document;
 
-/// What the specification asks for and the macros leave out.
+/// Adds what the specification requires and the macros omit.
 struct Completed;
 
 impl Modify for Completed {
@@ -110,7 +110,7 @@ impl Modify for Completed {
     }
 }
 
-/// Gives an operation an id that no other has, and each response a description.
+/// Gives an operation a unique id, and each response a description.
 fn complete(method: &str, path: &str, operation: &mut Operation) {
     let words = path.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = std::iter::once(method).chain(words).collect();

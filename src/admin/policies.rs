@@ -177,8 +177,8 @@ impl Admin {
     }
 }
 
-/// JSON where it is said to be JSON and bears a text, else the text itself: a
-/// policy may be written in JSON, too.
+/// The input in JSON, if it is declared as such and contains `yaml`; else the text itself is
+/// the policy, which may be JSON, too.
 fn input(text: &Text) -> Answer<PolicyInput> {
     let is_json = text.content_type.starts_with("application/json");
     let object = serde_json::from_slice::<Value>(&text.bytes);
@@ -191,7 +191,7 @@ fn input(text: &Text) -> Answer<PolicyInput> {
     }
 }
 
-/// What a text says, as far as it can be read.
+/// Describes a policy, as far as its text can be parsed.
 fn view(entry: Entry, text: &str) -> PolicyView {
     let document: Value = serde_yaml::from_str(text).unwrap_or_default();
     let get = |key: &str| document.get(key).filter(|value| !value.is_null()).cloned();

@@ -18,10 +18,10 @@ use super::openapi::Refusals;
 use crate::store::purge::{self, Proof, Purged};
 use crate::store::{Options, StoreError};
 
-/// How often rows that have become too old are removed.
+/// Interval of removing old rows.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// The longest retention: a hundred years.
+/// Maximum retention, in days: a hundred years.
 const MAX_DAYS: u32 = 36_500;
 
 /// What is kept.
@@ -65,8 +65,8 @@ pub(super) async fn purge(
     purge.await.map(Json)
 }
 
-/// Removes rows older than `days` says, now, every hour and when it says another
-/// number; ends with the sender. `None` is for ever.
+/// Removes rows older than `days`: at once, every hour, and when the value changes. `None`
+/// removes nothing. Ends when the sender is dropped.
 pub async fn keep_retention(
     database: Arc<Path>,
     options: Options,
@@ -81,7 +81,7 @@ pub async fn keep_retention(
     }
 }
 
-/// Never ends.
+/// Never returns.
 async fn remove_hourly(database: &Arc<Path>, options: &Options, days: Option<u32>) {
     let Some(days) = days else { return std::future::pending().await };
     loop {

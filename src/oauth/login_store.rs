@@ -15,10 +15,10 @@ use zeroize::Zeroizing;
 use super::record::Record;
 use crate::os::files::{FileId, create_private_folder, exposure, private, replace};
 
-/// The longest file that is read, in bytes.
+/// Maximum size of the file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// How often a lock held by another process is tried again.
+/// Interval of polling for a lock held by another process.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// The login file of one server, and its lock file.
@@ -36,14 +36,14 @@ pub(super) struct FileVersion {
     modified: Option<SystemTime>,
 }
 
-/// The lock, held; released when dropped, or when the process ends.
+/// A held lock; released when dropped, or when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
 }
 
 impl LoginStore {
-    /// The files of `server`'s login below `folder`, whether or not they exist.
+    /// The files for the login to `server` below `folder`, which need not exist.
     pub(super) fn of(folder: &Path, server: &Url) -> Self {
         let server = server.to_string();
         let digest = Sha256::digest(server.as_bytes());
@@ -66,10 +66,10 @@ impl LoginStore {
         FileId::of(&self.file).map(|id| FileVersion { id, modified })
     }
 
-    /// The login, where there is one.
+    /// Loads the login, if there is one.
     ///
     /// # Errors
-    /// If the file cannot be read, or is not what [`LoginStore::save`] writes.
+    /// If the file cannot be read, or was not written by [`LoginStore::save`].
     pub(super) fn load(&self) -> io::Result<Option<Record>> {
         let file = match File::open(&self.file) {
             Ok(file) => file,
@@ -89,7 +89,7 @@ impl LoginStore {
         }
     }
 
-    /// Replaces the file with `record` atomically. The lock must be held.
+    /// Atomically replaces the file by `record`. Requires the lock.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -98,7 +98,7 @@ impl LoginStore {
         replace(&self.file, &text, private(&mut OpenOptions::new()))
     }
 
-    /// Removes the login. The lock must be held.
+    /// Removes the login. Requires the lock.
     ///
     /// # Errors
     /// If the file cannot be removed.
@@ -109,7 +109,7 @@ impl LoginStore {
         }
     }
 
-    /// Takes the lock within `max_wait`; `None` on timeout.
+    /// Waits up to `max_wait` for the lock; `None` on timeout.
     ///
     /// # Errors
     /// If the lock file cannot be opened or locked.
@@ -126,7 +126,7 @@ impl LoginStore {
         }
     }
 
-    /// Takes the lock if it is free.
+    /// Acquires the lock if it is free.
     ///
     /// # Errors
     /// If the lock file cannot be opened or locked.

@@ -138,7 +138,7 @@ impl Remote {
         self.sessions.close_all();
         self.link.close();
         if let Some(login) = &self.target.login {
-            login.at_rest(RENEWAL_GRACE).await;
+            login.wait_for_renewal(RENEWAL_GRACE).await;
         }
     }
 

@@ -64,8 +64,10 @@ impl Remote {
         let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
         let answered = match (challenge, may) {
             (None, _) | (_, Login::IsTaken) => return Ok(response),
-            (Some(challenge), Login::MayAsk) => Box::pin(login.challenged(&challenge)).await,
-            (Some(challenge), Login::MayRenew) => Box::pin(login.renewed(&challenge)).await,
+            (Some(challenge), Login::MayAsk) => Box::pin(login.handle_challenge(&challenge)).await,
+            (Some(challenge), Login::MayRenew) => {
+                Box::pin(login.renew_after_challenge(&challenge)).await
+            }
         };
         answered?;
         self.go_out(request(), login.authorization().await, timeout).await
