@@ -23,25 +23,25 @@ pub struct ApiError {
 /// The body of every refusal.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
-    /// A word that scripts may rely on.
+    /// Machine-readable error code.
     error: &'static str,
-    /// What is wrong, for people.
+    /// Human-readable description.
     detail: String,
-    /// Names this refusal in the program's own log.
+    /// Id of this refusal in the program's own log.
     request_id: String,
-    /// Everything that is wrong with a policy.
+    /// All findings about a policy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     diagnostics: Vec<Finding>,
 }
 
-/// One thing that is wrong with a policy, or probably is.
+/// An error or warning about a policy.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Finding {
     /// `error` or `warning`.
     severity: &'static str,
-    /// Counted from 1; 0 if it is about the whole.
+    /// Line, from 1; 0 if it concerns the whole policy.
     line: u64,
-    /// Counted from 1; 0 if it is about the whole.
+    /// Column, from 1; 0 if it concerns the whole policy.
     column: u64,
     /// What is wrong.
     message: String,

@@ -48,8 +48,8 @@ const MORE_COLUMNS: [&str; 9] = [
 
 /// Every row that a filter selects, oldest first, as JSON or CSV
 ///
-/// A value in the CSV that a spreadsheet would take for a formula gets a `'` in
-/// front. The answer breaks off where the log cannot be read to its end.
+/// CSV values that a spreadsheet would read as formulas are prefixed with `'`. The response is
+/// cut off if the log cannot be read to its end.
 #[utoipa::path(get, path = "/audit/export", tag = "audit", params(Filters, Exported),
     responses((status = 200, content((super::openapi::Export = "application/json"),
                                      (String = "text/csv"))), Refusals),

@@ -39,7 +39,7 @@ use crate::store::{Options, Store};
 
 pub use agents::{AgentStats, AgentView, IssuedView, MAX_GRACE};
 pub use error::{ApiError, ErrorBody};
-pub use retention::keep_retention;
+pub use retention::{MAX_RETENTION_DAYS, keep_retention};
 
 use error::Answer;
 use master::MasterKey;

@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
+use crate::os::VARIABLE_PREFIX;
 use crate::policy::diagnostic::nearest;
 use crate::{telemetry, terminal};
-
-/// Prefix of our variables.
-const PREFIX: &str = "AGENTGATE_";
 
 /// Variables without a flag.
 const OTHERS: [&str; 3] = ["AGENTGATE_HOME", "AGENTGATE_LOG", "AGENTGATE_MASTER_KEY"];
@@ -25,7 +23,7 @@ pub(super) fn warn_of_typos(command: &Command) {
         return;
     }
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let ours: Vec<String> = names.filter(|name| name.starts_with(PREFIX)).collect();
+    let ours: Vec<String> = names.filter(|name| name.starts_with(VARIABLE_PREFIX)).collect();
     if ours.is_empty() {
         return;
     }
@@ -56,8 +54,8 @@ fn meant<'k>(name: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
         return None;
     }
     // The common prefix must not count as similarity.
-    let rest = |name: &'k str| name.strip_prefix(PREFIX).unwrap_or(name);
-    let near = nearest(name.strip_prefix(PREFIX)?, known.iter().map(|known| rest(known)))?;
+    let rest = |name: &'k str| name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name);
+    let near = nearest(name.strip_prefix(VARIABLE_PREFIX)?, known.iter().map(|known| rest(known)))?;
     known.iter().map(String::as_str).find(|known| rest(known) == near)
 }
 

@@ -93,34 +93,19 @@ fn serve_http(
     };
     let drain = settings.shutdown_timeout(args.listen.shutdown_timeout);
     let inside = runtime.enter();
-    let served = match url {
-        None => {
-            let backend = Backend::Command(children(args, settings, of_relay, begin));
-            runtime.block_on(remote::over_http(
-                (backend, answer_memory),
-                of_relay,
-                of_refusals,
-                (args, drain),
-            ))
+    let backend = match url {
+        None => Backend::Command(children(args, settings, of_relay, begin)),
+        Some(url) => Backend::Remote(server_at(url, args, settings, of_relay, begin)?),
+    };
+    let served = match backend {
+        Backend::Remote(remote) if !listens => {
+            hint_at_client();
+            let transport = args.remote.transport;
+            runtime.block_on(remote::over_stdio(remote, of_relay, (transport, drain)))
         }
-        Some(url) => {
-            let remote = server_at(url, args, settings, of_relay, begin)?;
-            if listens {
-                let backend = Backend::Remote(remote);
-                runtime.block_on(remote::over_http(
-                    (backend, answer_memory),
-                    of_relay,
-                    of_refusals,
-                    (args, drain),
-                ))
-            } else {
-                hint_at_client();
-                runtime.block_on(remote::over_stdio(
-                    remote,
-                    of_relay,
-                    (args.remote.transport, drain),
-                ))
-            }
+        backend => {
+            let served = (backend, answer_memory);
+            runtime.block_on(remote::over_http(served, of_relay, of_refusals, (args, drain)))
         }
     };
     drop(inside);

@@ -10,6 +10,7 @@ use super::serve::ProviderFile;
 use super::spans::Spans;
 use super::{File, Server};
 use crate::action::Provider;
+use crate::admin::MAX_RETENTION_DAYS;
 use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, duration, name, size};
 use crate::hosted::Endpoint;
 use crate::policy::diagnostic::{Diagnostics, Source};
@@ -66,9 +67,6 @@ const AUDIT_SYNCS: &[(&str, AuditSync)] =
     &[("normal", AuditSync::Normal), ("full", AuditSync::Full)];
 const BRIDGES: &[(&str, Bridge)] =
     &[("auto", Bridge::Auto), ("always", Bridge::Always), ("never", Bridge::Never)];
-
-/// Maximum retention, in days: a hundred years.
-const MAX_DAYS: u32 = 36_500;
 
 /// Parses a configuration file. Relative paths are relative to `folder`, where the file is,
 /// since anybody may write to the working directory.
@@ -339,8 +337,10 @@ fn sessions(text: &str) -> Result<u16, String> {
 }
 
 fn days(text: &str) -> Result<u32, String> {
-    let days = text.parse().ok().filter(|days| *days <= MAX_DAYS);
-    days.ok_or_else(|| format!("`{text}` is not a number of days from 0 (for ever) to {MAX_DAYS}"))
+    let days = text.parse().ok().filter(|days| *days <= MAX_RETENTION_DAYS);
+    days.ok_or_else(|| {
+        format!("`{text}` is not a number of days from 0 (for ever) to {MAX_RETENTION_DAYS}")
+    })
 }
 
 /// Parses an origin as browsers send it: scheme, host and optional port.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::unauthenticated::{HeldBack, Note, Unauthenticated};
+use super::unauthenticated::{HeldBack, Note, Unauthenticated, Windows};
 use super::{Gate, Hooks};
 use crate::action::{Action, Agent, Malformed, Target, Transport};
 
@@ -67,7 +67,7 @@ impl Refusals {
 
     /// Writes all pending counts, at shutdown.
     pub async fn close(&self) {
-        let write = self.write_due(true);
+        let write = self.write_counts(Windows::All);
         if timeout(CLOSE_TIMEOUT, write).await.is_err() {
             tracing::error!("refused requests are missing in the log: it takes too long to write");
         }
@@ -77,15 +77,15 @@ impl Refusals {
     async fn sweep(self) {
         while let Some(end) = self.unauthenticated.next_end() {
             sleep_until(end).await;
-            self.write_due(false).await;
+            self.write_counts(Windows::Ended).await;
         }
     }
 
-    async fn write_due(&self, all: bool) {
+    async fn write_counts(&self, which: Windows) {
         // Without hooks: each request has been counted already.
         let gate = self.gate.clone().with_hooks(Hooks::default());
         for HeldBack { source, server, what, count } in
-            self.unauthenticated.due(Instant::now(), all)
+            self.unauthenticated.take(which, Instant::now())
         {
             let from = source.map_or("many sources".to_owned(), |source| source.to_string());
             let what = format!("{what}, from {from}; {count} in the minute before");
@@ -243,7 +243,7 @@ mod tests {
         stage.refuse("notion", 4).await;
         stage.refusals.gate.store.close();
         stage.refusals.close().await;
-        let held = stage.refusals.unauthenticated.due(Instant::now(), true);
+        let held = stage.refusals.unauthenticated.take(Windows::All, Instant::now());
         assert_eq!(held.iter().map(|held| held.count).sum::<u64>(), 3);
     }
 }

@@ -37,6 +37,15 @@ struct Window {
     row: Option<String>,
 }
 
+/// Which windows to take the counts of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Windows {
+    /// Those that have ended.
+    Ended,
+    /// All, at shutdown.
+    All,
+}
+
 /// What the caller has to do about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Note {
@@ -113,13 +122,12 @@ impl Unauthenticated {
         }
     }
 
-    /// Takes the counts of windows that have ended at `at` (or of `all`), and starts new
-    /// windows.
-    pub(super) fn due(&self, at: Instant, all: bool) -> Vec<HeldBack> {
+    /// Takes the counts of `which` windows at `at`, and starts new windows.
+    pub(super) fn take(&self, which: Windows, at: Instant) -> Vec<HeldBack> {
         let mut due = Vec::new();
         for (source, window) in &mut self.counts().windows {
-            let has_ended = all || at.duration_since(window.began) >= WINDOW;
-            if has_ended && window.unwritten > 0 {
+            let has_ended = at.duration_since(window.began) >= WINDOW;
+            if (which == Windows::All || has_ended) && window.unwritten > 0 {
                 let count = std::mem::take(&mut window.unwritten);
                 let (server, what) = window.last.clone();
                 (window.began, window.row) = (at, None);
@@ -189,16 +197,16 @@ mod tests {
             unauthenticated.note(source, start, ("notion", "no key"));
         }
         assert_eq!(unauthenticated.next_end(), Some(start + WINDOW));
-        assert_eq!(unauthenticated.due(start + WINDOW / 2, false), []);
-        assert_eq!(unauthenticated.due(start + WINDOW, false), [held(3)]);
+        assert_eq!(unauthenticated.take(Windows::Ended, start + WINDOW / 2), []);
+        assert_eq!(unauthenticated.take(Windows::Ended, start + WINDOW), [held(3)]);
         // It is the row of the next window, too: one a minute.
         unauthenticated.set_row(Some(source), Some("row".to_owned()));
         let next = unauthenticated.note(source, start + WINDOW, ("notion", "no key"));
         assert!(matches!(next, Note::Counted { row: Some(_), .. }), "{next:?}");
         unauthenticated.hold_back(Some(source), 2);
-        assert_eq!(unauthenticated.due(start + WINDOW, true), [held(3)]);
+        assert_eq!(unauthenticated.take(Windows::All, start + WINDOW), [held(3)]);
         assert_eq!(
-            (unauthenticated.due(start + WINDOW, true), unauthenticated.next_end()),
+            (unauthenticated.take(Windows::All, start + WINDOW), unauthenticated.next_end()),
             (vec![], None)
         );
     }
@@ -220,7 +228,7 @@ mod tests {
             let next = unauthenticated.note(source(MAX_SOURCES + n), start, WHAT);
             assert!(matches!(next, Note::Counted { .. }), "{next:?}");
         }
-        let mut due = unauthenticated.due(start, true);
+        let mut due = unauthenticated.take(Windows::All, start);
         due.sort_by_key(|held| held.source);
         let due: Vec<_> = due.into_iter().map(|held| (held.source, held.count)).collect();
         assert_eq!(due, [(None, 2), (Some(source(1)), 1)]);

@@ -8,8 +8,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::net::Body;
 use crate::store::directory::POLL_INTERVAL;
 
-/// The response; where its body streams, it lasts as long as `holds` says so, which is
-/// asked for each piece, and every [`POLL_INTERVAL`] where none comes.
+/// Ends the body of a response once `holds` returns `false`, which is checked before each
+/// piece, and every [`POLL_INTERVAL`] while there is none.
 pub(super) fn until_revoked(
     response: Response<Body>,
     holds: impl Fn() -> bool + Send + 'static,

@@ -14,7 +14,7 @@ pub use framing::Framing;
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
 use super::{codes, era};
 use crate::fold::{alike, fold};
-use crate::json::{self, Json, JsonError, Object, Reader};
+use crate::json::{self, Json, JsonError, Object, PROTOTYPE, Reader};
 use crate::terminal::brief;
 
 /// Maximum number of messages in a batch.
@@ -35,9 +35,6 @@ const ENVELOPE_KEYS: [&str; 7] =
 /// Members that determine what a `tools/call` does.
 const CALL_KEYS: [&str; 7] =
     ["name", "arguments", era::META, "task", "inputResponses", "requestState", PROTOTYPE];
-
-/// In JavaScript, naive assignment to this key changes the object's prototype.
-pub(super) const PROTOTYPE: &str = "__proto__";
 
 /// A line from a client.
 #[derive(Debug)]

@@ -5,9 +5,9 @@
 //! This is read only where a rule speaks of such a method; what some client could read as
 //! another message than was judged is then a fault, as it is in [`super::envelope`]. Pure.
 
-use super::envelope::{self, Content, Fault, Frame, Framing, Message, PROTOTYPE, exact};
+use super::envelope::{self, Content, Fault, Frame, Framing, Message, exact};
 use crate::fold::fold;
-use crate::json::{Json, JsonError, Object, Reader};
+use crate::json::{Json, JsonError, Object, PROTOTYPE, Reader};
 
 /// Maximum number of requests within one message.
 pub const MAX_ASKED: usize = 100;

@@ -21,11 +21,8 @@ use super::texts::Texts;
 use crate::action::{Action, Provider};
 use crate::fold::fold;
 use crate::intent;
-use crate::json::{Json, Object};
+use crate::json::{Json, Object, PROTOTYPE};
 use crate::verdict::Decision;
-
-/// Merged naively in JavaScript, its members are those of the object that it is in.
-const PROTOTYPE: &str = "__proto__";
 
 /// The keys in arguments that rules look at, by the [`hash`] of what a lenient reader makes
 /// of them, in order. Two that are not alike may share one: who finds a key looks closer.

@@ -323,7 +323,7 @@ impl Ledger {
         let code = error.sqlite_error_code();
         if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
             // The write-ahead log may be at fault: keep it out of the database.
-            schema::leave_wal(&self.connection, true);
+            schema::keep_wal_on_close(&self.connection);
         }
         tracing::error!(path = %self.files.named.display(), %error, "the audit log cannot be written");
         StoreError::Write { path: self.files.named.clone(), why: error.to_string() }

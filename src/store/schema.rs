@@ -46,12 +46,12 @@ const RESTART_PAGES: i64 = 4 * CHECKPOINT_PAGES;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the existing database for writing. The caller holds the write lock, and calls
-/// [`leave_wal`] once closing the connection may checkpoint.
+/// [`checkpoint_on_close`] once closing the connection may checkpoint.
 pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&files.db, flags)?;
-        leave_wal(&connection, true);
+        keep_wal_on_close(&connection);
         connection.busy_timeout(options.lock_timeout)?;
         Ok(connection)
     };
@@ -135,11 +135,20 @@ impl Wal {
     }
 }
 
-/// Sets whether closing `connection` leaves the write-ahead log as it is instead of
-/// checkpointing it. Used while its content may be wrong.
-pub(super) fn leave_wal(connection: &Connection, leave: bool) {
+/// Makes closing `connection` leave the write-ahead log as it is instead of checkpointing it:
+/// its content may be wrong.
+pub(super) fn keep_wal_on_close(connection: &Connection) {
+    set_keep_wal_on_close(connection, true);
+}
+
+/// Makes closing `connection` checkpoint the write-ahead log, if no other has it open.
+pub(super) fn checkpoint_on_close(connection: &Connection) {
+    set_keep_wal_on_close(connection, false);
+}
+
+fn set_keep_wal_on_close(connection: &Connection, keep: bool) {
     // INVARIANT (infallible): this only sets a flag of the connection.
-    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave);
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
 }
 
 /// Checkpoints and truncates the write-ahead log, waiting for readers and writers for the busy

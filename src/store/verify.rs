@@ -28,7 +28,7 @@ pub struct Verification {
     pub entries: i64,
     /// Decisions among them.
     pub decisions: i64,
-    /// Hash of the newest entry, in hex. HeadRecord elsewhere, it allows to detect truncation.
+    /// Hash of the newest entry, in hex. Kept elsewhere, it allows to detect truncation.
     pub head: String,
     /// The first finding; `None` if the log is intact.
     pub broken: Option<Broken>,

@@ -6,10 +6,9 @@
 
 use super::{BatchError, MAX_MEMBERS, bare};
 use crate::action::{Body, HttpRequest};
+use crate::intent::providers::google::DOMAIN;
 use crate::json::{self, Json};
 use crate::overrides;
-
-const DOMAIN: &str = ".googleapis.com";
 
 pub(super) fn members(request: &HttpRequest) -> Result<Vec<HttpRequest>, BatchError> {
     let Body::Text(body) = &request.body else { return Err(BatchError::Malformed) };

@@ -11,7 +11,8 @@ use crate::intent::{Intent, Judgement};
 
 const TABLE_SAYS: &str = "the scopes and descriptions that Google publishes";
 
-const DOMAIN: &str = ".googleapis.com";
+/// Domain of the hosts of single services.
+pub(in crate::intent) const DOMAIN: &str = ".googleapis.com";
 
 /// The service of requests without a host.
 const DEFAULT: &str = "www.googleapis.com";

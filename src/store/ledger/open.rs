@@ -97,7 +97,7 @@ impl Ledger {
             ledger.append_recreated()?;
         }
         ledger.check_opened()?;
-        schema::leave_wal(&ledger.connection, false);
+        schema::checkpoint_on_close(&ledger.connection);
         Ok(ledger)
     }
 

@@ -69,7 +69,7 @@ impl Ledger {
     fn mark_broken(&mut self, error: &StoreError) {
         let was_broken = std::mem::replace(&mut self.broken, true);
         if matches!(error, StoreError::Cut { .. } | StoreError::Torn { .. }) {
-            schema::leave_wal(&self.connection, true);
+            schema::keep_wal_on_close(&self.connection);
         }
         if !was_broken {
             tracing::error!("{error}");
@@ -193,7 +193,7 @@ impl Ledger {
         tracing::error!("{error}");
         self.roll_back();
         (self.head, self.broken) = (had, true);
-        schema::leave_wal(&self.connection, true);
+        schema::keep_wal_on_close(&self.connection);
         self.note(&had);
         error
     }

@@ -61,7 +61,7 @@ pub(super) fn completion() -> Completion {
     }
 }
 
-/// A folder and a store in it.
+/// A temporary folder with a store.
 pub(super) fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("audit.db"));
@@ -81,13 +81,13 @@ pub(super) fn record(store: &Store, draft: Draft) -> Result<RowId, StoreError> {
     wait(store.record(&alice(), &[], |_| (draft, ()))).map(|(row, ())| row.id)
 }
 
-/// How many rows there are, by an outsider's reading.
+/// Number of rows, counted through another connection.
 pub(super) fn rows(path: &Path) -> i64 {
     let outsider = rusqlite::Connection::open(path).unwrap();
     outsider.query_row("SELECT count(*) FROM entry", [], |row| row.get(0)).unwrap()
 }
 
-/// Whether every entry holds, and the index agrees.
+/// Whether verification succeeds.
 pub(super) fn holds(path: &Path) -> bool {
     Reader::open(path).unwrap().verify(None, |_, _| ()).unwrap().broken.is_none()
 }
