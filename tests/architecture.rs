@@ -60,6 +60,7 @@ const PURE: &[&str] = &[
     "mcp/bridge",
     "mcp/envelope.rs",
     "mcp/server_requests.rs",
+    "mcp/round_trips.rs",
 ];
 
 /// The files below [`PURE`] whose very job is I/O.

@@ -81,6 +81,8 @@ pub struct Call {
     pub meta: Object,
     /// Whether `params.task` is present: the result comes later (2025-11-25).
     pub task: bool,
+    /// The other members of `params`.
+    pub others: Object,
 }
 
 /// A request or a notification other than `tools/call`.
@@ -362,7 +364,7 @@ impl Call {
             return Err(Fault::params("`__proto__` in `params.arguments`"));
         }
         let meta = object_or_none(members.take(era::META), era::META)?;
-        Ok(Self { name, arguments, meta, task })
+        Ok(Self { name, arguments, meta, task, others: members })
     }
 }
 

@@ -15,6 +15,7 @@ pub mod pending;
 pub mod queue;
 pub mod relay;
 pub mod reply;
+pub mod round_trips;
 pub mod scan;
 pub mod server_requests;
 pub mod session;

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use smallvec::SmallVec;
 
 use super::reply::Mark;
+use super::round_trips::RoundTrip;
 use crate::gate::Receipt;
 use crate::json::{self, Json};
 
@@ -46,10 +47,25 @@ impl Asked {
     }
 }
 
+/// A request in flight, and its round trip if it is one of several.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The request.
+    pub asked: Asked,
+    /// `None` if it need not be known.
+    pub round_trip: Option<RoundTrip>,
+}
+
+impl From<Asked> for Waiting {
+    fn from(asked: Asked) -> Self {
+        Self { asked, round_trip: None }
+    }
+}
+
 /// The client's requests in flight, by id. Ids of the server's requests are independent.
 #[derive(Debug, Default)]
 pub struct Pending {
-    asked: HashMap<Key, Asked>,
+    asked: HashMap<Key, Waiting>,
     tasks: HashMap<String, Receipt>,
     /// Tasks, oldest first.
     order: VecDeque<String>,
@@ -113,15 +129,20 @@ impl Pending {
     ///
     /// # Errors
     /// [`Full`]; nothing was added.
-    pub fn ask(&mut self, id: Key, asked: Asked) -> Result<Option<Asked>, Full> {
+    pub fn ask(&mut self, id: Key, waiting: impl Into<Waiting>) -> Result<Option<Asked>, Full> {
         if self.is_full() && !self.asked.contains_key(&id) {
             return Err(Full);
         }
-        let earlier = self.asked.remove(&id);
-        // A response that may be for another request must not update the tools or the era.
-        let learns = matches!(asked, Asked::Tools { .. } | Asked::Initialize);
-        let asked = if learns && earlier.is_some() { Asked::Other } else { asked };
-        self.asked.insert(id, asked);
+        let mut waiting = waiting.into();
+        let earlier = self.asked.remove(&id).map(|earlier| earlier.asked);
+        if earlier.is_some() {
+            // A response that may be for another request must not update the tools or the era.
+            waiting.round_trip = None;
+            if matches!(waiting.asked, Asked::Tools { .. } | Asked::Initialize) {
+                waiting.asked = Asked::Other;
+            }
+        }
+        self.asked.insert(id, waiting);
         Ok(earlier)
     }
 
@@ -140,14 +161,14 @@ impl Pending {
     /// [`Mark`] of the response to a request in flight.
     #[must_use]
     pub fn mark_of(&self, id: &Key) -> Mark {
-        self.asked.get(id).map(Asked::mark).unwrap_or_default()
+        self.asked.get(id).map(|waiting| waiting.asked.mark()).unwrap_or_default()
     }
 
     /// Combined [`Mark`] of all requests in flight of `scope`.
     #[must_use]
     pub fn mark_of_scope(&self, scope: &str) -> Mark {
         let of_scope = self.asked.iter().filter(|(key, _)| key.is_of(scope));
-        let mut marks: Vec<Mark> = of_scope.map(|(_, asked)| asked.mark()).collect();
+        let mut marks: Vec<Mark> = of_scope.map(|(_, waiting)| waiting.asked.mark()).collect();
         // Row ids sort by time.
         marks.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
         let quota = marks.iter().rev().find_map(|mark| mark.quota);
@@ -166,6 +187,11 @@ impl Pending {
 
     /// Removes the request that was answered or cancelled.
     pub fn take(&mut self, id: &Key) -> Option<Asked> {
+        self.take_waiting(id).map(|waiting| waiting.asked)
+    }
+
+    /// As [`Pending::take`], with the round trip.
+    pub fn take_waiting(&mut self, id: &Key) -> Option<Waiting> {
         self.asked.remove(id).or_else(|| {
             let asked = self.elsewhere(id)?.clone();
             self.asked.remove(&asked)
@@ -218,8 +244,8 @@ impl Pending {
 
     /// Takes all receipts in `scope`, at the end of the exchange.
     pub fn drain_scope(&mut self, scope: &str) -> Vec<Receipt> {
-        let of_scope = |key: &Key, _: &mut Asked| key.is_of(scope);
-        let over = self.asked.extract_if(of_scope).filter_map(|(_, asked)| match asked {
+        let of_scope = |key: &Key, _: &mut Waiting| key.is_of(scope);
+        let over = self.asked.extract_if(of_scope).filter_map(|(_, waiting)| match waiting.asked {
             Asked::Admitted(receipt) => Some(receipt),
             _ => None,
         });
@@ -228,12 +254,12 @@ impl Pending {
 
     /// Takes all requests in flight.
     pub fn take_all(&mut self) -> Vec<(Key, Asked)> {
-        self.asked.drain().collect()
+        self.asked.drain().map(|(id, waiting)| (id, waiting.asked)).collect()
     }
 
     /// Takes all receipts, at the end of the connection.
     pub fn drain(&mut self) -> Vec<Receipt> {
-        let asked = self.asked.drain().filter_map(|(_, asked)| match asked {
+        let asked = self.asked.drain().filter_map(|(_, waiting)| match waiting.asked {
             Asked::Admitted(receipt) => Some(receipt),
             _ => None,
         });

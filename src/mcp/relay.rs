@@ -13,6 +13,7 @@ mod cleared;
 pub mod exchange;
 mod inward;
 mod outward;
+mod round_trips;
 mod server_requests;
 
 pub(in crate::mcp) use outward::TWICE;
@@ -35,6 +36,7 @@ use super::open_requests::OpenRequests;
 use super::pending::{Asked, Key, Pending};
 use super::queue::{Queue, Weight};
 use super::reply::{self, Reply, Told};
+use super::round_trips::Questions;
 use super::tools::{FirstSeen, Lookup, Tools};
 use crate::action::{Action, Agent, Target, Transport};
 use crate::gate::{Gate, Receipt};
@@ -102,6 +104,8 @@ struct State {
     pending: Pending,
     /// The server's requests to the client.
     open_requests: OpenRequests,
+    /// Those within its responses.
+    questions: Questions,
     /// Ids of the calls that are held and not cancelled.
     held: HashSet<Key>,
 }
@@ -130,6 +134,7 @@ impl Relay {
             tools: Tools::after(settings.first_seen.clone(), settings.trusted),
             pending: Pending::default(),
             open_requests: OpenRequests::default(),
+            questions: Questions::default(),
             held: HashSet::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Notify::new() });

@@ -309,7 +309,8 @@ mod tests {
 
     fn call(meta: &str, task: bool) -> Call {
         let meta = json::parse(meta.as_bytes()).unwrap().as_object().unwrap().clone();
-        Call { name: "push".to_owned(), arguments: Object::default(), meta, task }
+        let others = Object::default();
+        Call { name: "push".to_owned(), arguments: Object::default(), meta, task, others }
     }
 
     fn parsed(line: &str) -> Value {

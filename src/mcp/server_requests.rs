@@ -55,6 +55,8 @@ pub struct Asked {
     pub method: String,
     /// The parameters; empty if there are none.
     pub params: Object,
+    /// What its answer is called in `inputResponses`; `None` where it has none there.
+    pub name: Option<String>,
 }
 
 /// Parses one message (not a batch). `None` for what no client reads as a message: a log line,
@@ -120,7 +122,7 @@ fn of_error(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
             Json::Array(elicitations) => {
                 for elicitation in elicitations {
                     let params = object(elicitation, "an element of `elicitations`")?;
-                    asked.push(Asked { method: ELICIT.to_owned(), params });
+                    asked.push(Asked { method: ELICIT.to_owned(), params, name: None });
                 }
                 Ok(())
             }
@@ -149,7 +151,7 @@ fn of_input(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
             _ => return Err(Fault::request("an input request without a `method`")),
         };
         let params = envelope::object_or_none(request.take("params"), "params")?;
-        asked.push(Asked { method, params });
+        asked.push(Asked { method, params, name: Some(name.to_owned()) });
     }
     Ok(())
 }

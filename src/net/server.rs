@@ -392,7 +392,7 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.answer.poll_unpin(context));
         let mut response = answer.unwrap_or_else(|_| panicked());
-        if self.is_last || self.heads.is_amid_body() {
+        if self.is_last || self.heads.is_amid_body() || self.heads.has_ended() {
             // So that neither what follows nor an unread rest of the body is read as another
             // request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -46,6 +46,8 @@ struct Course {
     odd: VecDeque<Option<Oddity>>,
     /// HTTP version of the first complete head.
     spoken: Option<Version>,
+    /// The client has ended its side.
+    ended: bool,
 }
 
 /// What comes next on the connection.
@@ -95,6 +97,16 @@ impl Heads {
     /// The HTTP version, once a complete head has arrived.
     pub(super) fn spoken(&self) -> Option<Version> {
         self.course().spoken
+    }
+
+    /// Records that the client has closed its side.
+    pub(super) fn end(&self) {
+        self.course().ended = true;
+    }
+
+    /// Whether the client has closed its side.
+    pub(super) fn has_ended(&self) -> bool {
+        self.course().ended
     }
 
     /// Whether the body of the last request is incomplete.

@@ -1,14 +1,16 @@
 //! A client's connection: heads are tracked as they are read, a client that sends or reads
 //! too slowly is disconnected, and one that still sends at the end gets a lingering close
-//! ([`super::linger`]).
+//! ([`super::linger`]). A client that has ended its side may still be there for the answer,
+//! or be gone: it gets what comes soon.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::idle::Activity;
 use super::linger::LingeringClose;
@@ -19,6 +21,10 @@ use super::sniff::{Awaits, Heads};
 const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-type: application/json\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
     {\"error\":\"slow_head\",\"detail\":\"the request's head did not come in time\"}";
+
+/// Timeout for a client that has closed its side to receive anything of its answer: if it is
+/// gone, its request is cancelled.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +46,24 @@ pub(super) struct Wire<S> {
     reading: Option<Pin<Box<Sleep>>>,
     /// Runs while the peer does not read.
     writing: Option<Pin<Box<Sleep>>>,
+    /// Runs once the client has closed its side while it is being answered.
+    ended: Option<Pin<Box<Sleep>>>,
     /// Set once everything has been sent.
     lingering: Option<LingeringClose>,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, heads: Heads, activity: Activity, timeouts: Timeouts) -> Self {
-        Self { stream, heads, activity, timeouts, reading: None, writing: None, lingering: None }
+        Self {
+            stream,
+            heads,
+            activity,
+            timeouts,
+            reading: None,
+            writing: None,
+            ended: None,
+            lingering: None,
+        }
     }
 }
 
@@ -68,6 +85,25 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// At the end of the client's input: ready if that should be reported, which aborts the
+    /// request in flight.
+    fn wait_for_answer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let is_stream = self.heads.spoken() == Some(Version::HTTP_2);
+        if is_stream || self.heads.is_amid_body() || !self.activity.is_busy() {
+            return Poll::Ready(());
+        }
+        self.heads.end();
+        let sleep =
+            self.ended.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIMEOUT)));
+        ready!(sleep.as_mut().poll(context));
+        if self.writing.is_none() {
+            return Poll::Ready(());
+        }
+        // A client that is gone accepts every byte, or resets the connection.
+        sleep.as_mut().reset(Instant::now() + HALF_CLOSED_TIMEOUT);
+        sleep.as_mut().poll(context)
+    }
+
     /// Checks the result of a write: an error if the peer has not read for too long.
     fn written<T>(
         &mut self,
@@ -77,6 +113,9 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         if written.is_ready() {
             if self.writing.take().is_some() {
                 self.activity.is_stuck(false);
+            }
+            if let Some(ended) = &mut self.ended {
+                ended.as_mut().reset(Instant::now() + HALF_CLOSED_TIMEOUT);
             }
             return written;
         }
@@ -98,6 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().len() == before && buffer.remaining() > 0 => {
+                self.wait_for_answer(context).map(Ok)
+            }
             Poll::Ready(Ok(())) => {
                 self.heads.read(buffer.filled().get(before..).unwrap_or_default());
                 if self.heads.awaits() == Awaits::Nothing {
@@ -198,6 +240,43 @@ mod tests {
         let mut read = Vec::new();
         let (whole, ()) = tokio::join!(wire.read_to_end(&mut read), sending);
         assert!(whole.is_ok() && began.elapsed() > TIMEOUTS.head * 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_ended_its_side_is_answered_if_that_is_soon() {
+        let (mut wire, mut peer) = wire(4 << 10);
+        let get = b"GET / HTTP/1.1\r\n\r\n";
+        peer.write_all(get).await.unwrap();
+        peer.shutdown().await.unwrap();
+        wire.read_exact(&mut [0; 18]).await.unwrap();
+        let request = wire.activity.begin();
+        let began = Instant::now();
+        let mut end = [0];
+        // As long as it gets something.
+        for _ in 0..3 {
+            let read = tokio::time::timeout(HALF_CLOSED_TIMEOUT * 3 / 4, wire.read(&mut end)).await;
+            assert!(read.is_err() && wire.heads.has_ended());
+            wire.write_all(b"x").await.unwrap();
+        }
+        assert_eq!(wire.read(&mut end).await.unwrap(), 0);
+        assert_eq!(began.elapsed(), HALF_CLOSED_TIMEOUT * 9 / 4 + HALF_CLOSED_TIMEOUT);
+        drop(request);
+        let ended = Instant::now();
+        assert_eq!(wire.read(&mut end).await.unwrap(), 0, "nothing is under way");
+        assert_eq!(ended.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_ends_within_a_body_is_told_at_once() {
+        let (mut wire, mut peer) = wire(4 << 10);
+        peer.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
+        peer.shutdown().await.unwrap();
+        wire.read_exact(&mut [0; 39]).await.unwrap();
+        let _request = wire.activity.begin();
+        let _ = wire.heads.mark(http::Request::new(super::super::Body::empty()));
+        let began = Instant::now();
+        assert_eq!(wire.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

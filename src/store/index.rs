@@ -23,10 +23,10 @@ const FOLD: i64 = 1024;
 
 /// Maximum number of entries per transaction, used if they have many facets: each facet has a
 /// page of its own, which should not be written for a single entry.
-const FOLD_MAX: i64 = 4 * FOLD_EVERY;
+const FOLD_MAX: i64 = 8 * FOLD_EVERY;
 
 /// Entries per facet that make writing its page worthwhile.
-const FOLD_EACH: i64 = 8;
+const FOLD_EACH: i64 = 16;
 
 /// Number of unindexed entries beyond which callers have to wait for indexing.
 pub(super) const MAX_LAG: i64 = 2 * FOLD_MAX;

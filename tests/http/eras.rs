@@ -283,7 +283,8 @@ fn new_in_front_of_old(place: Place) {
         assert_eq!(one(&said, "note://one")["contents"][0]["text"], "a note", "{kind}");
         assert!(one(&said, "note://absent")["error"].is_string(), "{kind}");
     }
-    let calls = ["echo", "steps", "fail", "remove", "absent", "asks"];
+    // So has what `asks` asks for, which is no tool.
+    let calls = ["echo", "steps", "fail", "remove", "absent", "asks", ""];
     every_call_has_its_row(&between, &server, &[calls, calls].concat());
 }
 
@@ -457,7 +458,9 @@ fn a_bridged_session_is_its_owners_and_ends() {
 #[test]
 fn what_the_server_asks_of_an_old_client_is_told_to_it() {
     let upstream = stateless_server(|message| {
-        let result = json!({"resultType": "input_required", "inputRequests": {"a": {}}});
+        let asked =
+            json!({"a": {"method": "roots/list"}, "b": {"method": "sampling/createMessage"}});
+        let result = json!({"resultType": "input_required", "inputRequests": asked});
         json_answer(&json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
     });
     let gate = Gate::listen(&["--policy", "allow_all"], &[upstream.url.clone().into()]);
@@ -465,6 +468,19 @@ fn what_the_server_asks_of_an_old_client_is_told_to_it() {
     let told = gate.post(&session, &call(1, "look", json!({}))).message();
     assert_eq!(told["result"]["isError"], true, "{told}");
     assert!(told.to_string().contains("does not bridge"), "{told}");
+    eventually("what was refused is in the log", || {
+        (refused(&gate) == ["roots/list", "sampling/createMessage"]).then_some(())
+    });
+}
+
+/// The methods that were not bridged, in the log.
+fn refused(gate: &Gate) -> Vec<String> {
+    let log = gate.log();
+    let refused = log.iter().filter(|row| {
+        let reason = row["reason"].as_str().unwrap_or_default();
+        row["decision"] == "deny" && reason.contains("does not bridge")
+    });
+    refused.map(|row| row["method"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Which child it goes to is settled first: each try would take a slot.
@@ -537,7 +553,8 @@ pub(crate) fn handshake_server(lasts: usize) -> Scripted {
             }
             "tools/call" if message["params"]["arguments"]["slowly"] == true => {
                 // A stream on which the server asks, and never answers.
-                let ping = "data: {\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n\n";
+                let ping = "data: {\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n\n\
+                            data: {\"jsonrpc\":\"2.0\",\"id\":\"q\",\"method\":\"roots/list\"}\n\n";
                 return format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nMcp-Session-Id: s{sessions}\r\nContent-Length: 100000\r\n\r\n: here\n\n{ping}").into_bytes();
             }
             "tools/call" => {
@@ -624,6 +641,9 @@ fn closing_the_stream_cancels_and_the_servers_questions_are_answered() {
     eventually("the server's question is answered", || {
         let answered = |it: &String| it.contains(r#""id":"p","result":{}"#);
         upstream.requests().iter().any(answered)
+    });
+    eventually("what was refused is in the log", || {
+        (refused(&gate) == ["roots/list"]).then_some(())
     });
     drop(stream);
     let cancelled = eventually("the cancellation arrives", || {

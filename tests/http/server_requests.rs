@@ -247,8 +247,27 @@ fn a_real_server_without_sessions_is_refused_by_its_result() {
         let (headers, mut message) = stateless_call(1, "asks", json!({}));
         message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
             json!({"roots": {}});
-        let told = gate.post(&headers, &message).message();
-        assert_eq!(told["result"]["inputRequests"]["sure"]["method"], "roots/list", "{told}");
+        let mut answering = message.clone();
+        answering["params"]["inputResponses"] = json!({"sure": {"roots": []}});
+        let unasked = |gate: &Gate, message: &Value| {
+            let told = gate.post(&headers, message).message();
+            assert_eq!(told["result"]["isError"], true, "{place:?}: {told}");
+            assert!(told.to_string().contains("no such question"), "{told}");
+        };
+        unasked(&gate, &answering);
+        let asks = |message: &Value| {
+            let told = gate.post(&headers, message).message();
+            assert_eq!(told["result"]["inputRequests"]["sure"]["method"], "roots/list", "{told}");
+            told
+        };
+        if let Some(state) = asks(&message)["result"].get("requestState") {
+            answering["params"]["requestState"] = state.clone();
+        }
+        // As after a restart between question and answer.
+        let other = Gate::listen(&["--policy", &allowing.path()], &server.command);
+        unasked(&other, &answering);
+        // This server asks each time.
+        asks(&answering);
     }
 }
 

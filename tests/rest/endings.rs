@@ -173,6 +173,33 @@ fn who_comes_when_all_places_are_taken_is_told_so() {
 }
 
 /// Who has been answered and stays gives its place, and who is being answered does not.
+/// As `nc -N` and scripts do.
+#[test]
+fn who_ends_its_side_behind_a_request_is_answered() {
+    let (gate, _) = small(4);
+    let health = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
+    let wrong = "/proxy/github/user HTTP/1.1\r\nHost: localhost\r\nX-Agent-Key: wrong\r\n";
+    let refused = format!("GET {wrong}\r\n");
+    let chunked = format!("POST {wrong}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    for (asked, statuses) in [
+        (health.clone(), vec!["200"]),
+        (refused.clone(), vec!["401"]),
+        (chunked, vec!["401"]),
+        (health.repeat(3), vec!["200", "200", "200"]),
+        (format!("{health}{refused}"), vec!["200", "401"]),
+        (format!("{health}GET /hea"), vec!["200"]),
+    ] {
+        let mut stream = connect(&gate);
+        stream.write_all(asked.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let answers = answer.split("HTTP/1.1 ").skip(1);
+        let found: Vec<&str> = answers.map(|answer| &answer[..3]).collect();
+        assert_eq!(found, statuses, "{asked}: {answer}");
+    }
+}
+
 #[test]
 fn an_idle_connection_makes_room_for_a_new_one() {
     let places = 20;

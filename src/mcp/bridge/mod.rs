@@ -34,6 +34,8 @@ pub mod up;
 use bytes::Bytes;
 
 use super::codes::METHOD_NOT_FOUND;
+use super::server_requests::MAX_ASKED;
+use crate::json::{self, Json};
 
 pub use splice::raw;
 
@@ -99,8 +101,52 @@ fn capabilities(announced: Option<&[u8]>, logging: bool) -> String {
     format!("{{{}}}", kept.join(","))
 }
 
+/// Why a server's request to its client is refused.
+pub const NOT_BRIDGED: &str = "the server asks this of a client of another era of MCP, and \
+                               AgentGate does not bridge it";
+
+/// Methods of the requests to the client in a server's message, which the bridge refuses; at
+/// most [`MAX_ASKED`].
+#[must_use]
+pub fn refused(message: &[u8]) -> Vec<String> {
+    match method_and_id(message) {
+        (Some(method), Some(_)) if method != "ping" => return vec![method],
+        (None, Some(_)) if up::asks(message) => {}
+        _ => return Vec::new(),
+    }
+    let asked =
+        raw(message, &["result", "inputRequests"]).and_then(|asked| json::parse(asked).ok());
+    let Some(Json::Object(asked)) = asked else { return Vec::new() };
+    let methods = asked.iter().filter_map(|(_, asked)| asked.as_object()?.get("method")?.as_str());
+    methods.take(MAX_ASKED).map(str::to_owned).collect()
+}
+
 /// Method and id of a message, if readable.
 fn method_and_id(message: &[u8]) -> (Option<String>, Option<&[u8]>) {
     let method = raw(message, &["method"]).and_then(super::answer::string);
     (method, raw(message, &["id"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_named() {
+        for (message, methods) in [
+            (r#"{"id":1,"method":"roots/list"}"#, &["roots/list"][..]),
+            (
+                r#"{"id":1,"result":{"resultType":"input_required","inputRequests":{
+                    "a":{"method":"roots/list"},"b":{"method":"x"},"c":1}}}"#,
+                &["roots/list", "x"],
+            ),
+            (r#"{"id":1,"method":"ping"}"#, &[]),
+            (r#"{"method":"notifications/message"}"#, &[]),
+            (r#"{"id":1,"result":{"resultType":"input_required","requestState":"s"}}"#, &[]),
+            (r#"{"id":1,"result":{"inputRequests":{"a":{"method":"roots/list"}}}}"#, &[]),
+            ("[]", &[]),
+        ] {
+            assert_eq!(refused(message.as_bytes()), methods, "{message}");
+        }
+    }
 }

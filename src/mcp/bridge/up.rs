@@ -124,8 +124,7 @@ impl Up {
     /// client for input. `method` is that of the request it responds to.
     #[must_use]
     pub fn back(method: &str, message: &Bytes) -> Bytes {
-        let kind = raw(message, &["result", "resultType"]).and_then(answer::string);
-        let (Some("input_required"), Some(id)) = (kind.as_deref(), raw(message, &["id"])) else {
+        let Some(id) = raw(message, &["id"]).filter(|_| asks(message)) else {
             return message.clone();
         };
         let words = "The server asks the user or the model for something before it goes on \
@@ -155,6 +154,12 @@ impl Up {
         }
         meta
     }
+}
+
+/// Whether a server's response asks for input first.
+pub(super) fn asks(message: &[u8]) -> bool {
+    let kind = raw(message, &["result", "resultType"]).and_then(answer::string);
+    kind.as_deref() == Some("input_required")
 }
 
 /// Responds to every request of a batch with an error.

@@ -391,7 +391,7 @@ impl Children {
         let (child, streams) = os::Child::spawn_without(&self.secrets.names(), program, rest)?;
         let (streams, ready) = match &self.bridge {
             None => (streams, Ready::at_once()),
-            Some(bridge) => bridge.across(streams, self.limits.max_message),
+            Some(bridge) => bridge.across(streams, self.limits.max_message, Arc::downgrade(&relay)),
         };
         let server = (child, streams);
         let (to_relay, from_session) = tokio::io::duplex(PIPE);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
-use crate::mcp::bridge::{Step, raw, up::Up};
+use crate::mcp::bridge::{self, Step, raw, up::Up};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::MAX_PENDING;
 use crate::mcp::queue::Queue;
+use crate::mcp::relay::Relay;
 use crate::mcp::reply;
 use crate::mcp::session::END_GRACE;
 use crate::os::{Source, Streams};
@@ -79,14 +80,24 @@ struct Crossing {
     asked: Mutex<HashMap<Vec<u8>, String>>,
     to_child: Queue<Bytes>,
     to_relay: tokio::sync::Mutex<WriteHalf<DuplexStream>>,
+    /// The relay that records refusals of the bridge.
+    relay: Weak<Relay>,
     /// Maximum length of a message, in bytes.
     max: usize,
 }
 
+/// A relay's side of a bridge.
+type Ends = (Frames<ReadHalf<DuplexStream>>, WriteHalf<DuplexStream>);
+
 impl Bridge {
     /// Inserts the bridge: returns the streams for the child's relay, and when the child is
     /// ready.
-    pub(super) fn across(&self, child: Streams, max: usize) -> (Streams, Ready) {
+    pub(super) fn across(
+        &self,
+        child: Streams,
+        max: usize,
+        relay: Weak<Relay>,
+    ) -> (Streams, Ready) {
         let (made, ready) = watch::channel(false);
         let (relays, ours) = tokio::io::duplex(PIPE);
         let (from_relay, to_relay) = tokio::io::split(ours);
@@ -100,10 +111,10 @@ impl Bridge {
                 }
             };
             let frames = Frames::new(child.output, max);
-            let relay = (Frames::new(from_relay, max), to_relay);
+            let ends = (Frames::new(from_relay, max), to_relay);
             let crossing = async {
                 tokio::select! {
-                    () = bridge.cross(relay, (frames, &to_child), made, max) => {}
+                    () = bridge.cross((ends, relay), (frames, &to_child), made, max) => {}
                     () = last_words(&deaf) => {}
                 }
                 to_child.close();
@@ -116,7 +127,7 @@ impl Bridge {
 
     async fn cross(
         &self,
-        (from_relay, to_relay): (Frames<ReadHalf<DuplexStream>>, WriteHalf<DuplexStream>),
+        ((from_relay, to_relay), relay): (Ends, Weak<Relay>),
         (mut from_child, to_child): (Frames<Source>, &Queue<Bytes>),
         made: watch::Sender<bool>,
         max: usize,
@@ -145,6 +156,7 @@ impl Bridge {
             asked: Mutex::default(),
             to_child: to_child.clone(),
             to_relay: tokio::sync::Mutex::new(to_relay),
+            relay,
             max,
         };
         tokio::join!(crossing.inward(from_relay), crossing.outward(from_child));
@@ -275,6 +287,10 @@ impl Crossing {
                 }
                 Frame::Oversize(_) | Frame::Crowded(_) => continue,
             };
+            let refused = bridge::refused(&message);
+            if let Some(relay) = self.relay.upgrade().filter(|_| !refused.is_empty()) {
+                relay.note_not_bridged(&refused).await;
+            }
             let told = match self.back(&message) {
                 Back::Pass(message) => self.tell(&message).await,
                 Back::Nothing => true,
@@ -334,7 +350,7 @@ mod tests {
         let (input, childs) = tokio::io::duplex(PIPE);
         let (output, said) = tokio::io::duplex(PIPE);
         let child = Streams { input: Box::new(input), output: Box::new(output) };
-        (Bridge::Up.across(child, 1 << 10).0, BufReader::new(childs), said)
+        (Bridge::Up.across(child, 1 << 10, Weak::new()).0, BufReader::new(childs), said)
     }
 
     fn request(id: usize) -> Bytes {
@@ -347,7 +363,8 @@ mod tests {
         let (output, mut says) = tokio::io::duplex(PIPE);
         let child = Streams { input: Box::new(input), output: Box::new(output) };
         let is_native = Arc::new(AtomicBool::new(false));
-        let (_relays, ready) = Bridge::Down(Arc::clone(&is_native)).across(child, 1 << 10);
+        let (_relays, ready) =
+            Bridge::Down(Arc::clone(&is_native)).across(child, 1 << 10, Weak::new());
         says.write_all(said.as_bytes()).await.unwrap();
         drop(says);
         assert!(!ready.is_made().await, "it takes no message");

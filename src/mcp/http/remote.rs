@@ -182,7 +182,8 @@ impl Remote {
         let open = Open(Some(Arc::clone(&relay)));
         let budget = relay.settings().answer_memory.clone();
         let name = Arc::clone(&incoming.principal);
-        let principal = Principal { name, is_own: false, budget };
+        let weak = Arc::downgrade(&conversation);
+        let principal = Principal { name, is_own: false, budget, conversation: weak };
         let own = Principal { is_own: true, ..principal.clone() };
         let asker = Requester { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &asker).await {
@@ -280,7 +281,8 @@ impl Remote {
         };
         let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
         let budget = conversation.settings().answer_memory.clone();
-        let principal = Principal { name, is_own: false, budget };
+        let weak = Arc::downgrade(&conversation);
+        let principal = Principal { name, is_own: false, budget, conversation: weak };
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
         let may = match (method, session(&incoming)) {
             // The stream of HTTP+SSE is the first request.

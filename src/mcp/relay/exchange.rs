@@ -10,6 +10,7 @@ use super::cleared::Cleared;
 use super::inward::Unlisted;
 use super::outward::Heard;
 use super::{Held, Relay, Settings};
+use crate::mcp::bridge::NOT_BRIDGED;
 use crate::mcp::envelope::{self, Fault, Framing};
 use crate::mcp::params::ParamHeader;
 use crate::mcp::queue::Queue;
@@ -170,6 +171,13 @@ impl Relay {
     /// Refuses and records a message that cannot be passed on. Returns the row's id.
     pub async fn note_malformed(&self, method: &str, what: &str) -> Option<String> {
         self.record_malformed(method, &Fault::request(what.to_owned())).await.request_id
+    }
+
+    /// Records requests of a server that a bridge refuses.
+    pub async fn note_not_bridged(&self, methods: &[String]) {
+        for method in methods {
+            self.note_malformed(method, NOT_BRIDGED).await;
+        }
     }
 
     /// Refuses and records an ambiguous message. Returns the response for the client; `None` if

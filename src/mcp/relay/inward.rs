@@ -15,7 +15,7 @@ use crate::json::{Json, Object};
 use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
 use crate::mcp::era;
 use crate::mcp::frames::{Frame, Frames};
-use crate::mcp::pending::{Asked, Key, MAX_PENDING};
+use crate::mcp::pending::{Asked, Key, MAX_PENDING, Waiting};
 use crate::mcp::reply::{self, Reply};
 use crate::mcp::tools::MAX_LISTS;
 use crate::verdict::{Denial, Reason, Stage, Verdict};
@@ -94,14 +94,18 @@ impl Relay {
         let ids: Vec<_> = messages.iter().map(Message::asking).collect();
         let handshake_over = messages.iter().any(Message::is_initialized);
         let mut outgoing = None;
-        let mut noted: Vec<(Key, Asked)> = Vec::new();
+        let mut noted: Vec<(Key, Waiting)> = Vec::new();
         let mut settled = Vec::new();
         let mut changes = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let key = message.asking().map(|id| self.key(id));
             let (mut asked, change) = self.described(&message);
             changes.push(change);
-            match self.judge(line, message).await {
+            let (round_trip, judged) = match self.begin_round_trip(&message) {
+                Ok(round_trip) => (round_trip, self.judge(line, message).await),
+                Err(fault) => (None, Box::pin(self.refuse_round_trip(&message, fault)).await),
+            };
+            match judged {
                 Judged::Cleared(line, receipt) => {
                     outgoing = Some(line);
                     asked = receipt.map_or(asked, Asked::Admitted);
@@ -111,19 +115,21 @@ impl Relay {
                     settled.extend(request);
                 }
                 Judged::Refused(answer) => {
-                    for (_, admitted) in noted {
-                        self.fail(Some(admitted), "its batch was refused");
+                    self.reopen_questions(round_trip);
+                    for (_, Waiting { asked, round_trip }) in noted {
+                        self.fail(Some(asked), "its batch was refused");
+                        self.reopen_questions(round_trip);
                     }
                     self.unsettle(settled);
                     return self.answer_refused(&ids, index, answer, as_batch).await;
                 }
             }
-            noted.extend(key.map(|key| (key, asked)));
+            noted.extend(key.map(|key| (key, Waiting { asked, round_trip })));
         }
         // Applied before sending, so that no response can arrive earlier.
         changes.into_iter().for_each(|change| self.note(change));
-        for (key, asked) in noted {
-            let earlier = self.state().pending.ask(key, asked);
+        for (key, waiting) in noted {
+            let earlier = self.state().pending.ask(key, waiting);
             self.fail(earlier.ok().flatten(), "its id was used again");
         }
         self.settle_requests(settled);

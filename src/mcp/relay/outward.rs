@@ -18,8 +18,9 @@ use crate::mcp::answer::{self, Answer, Message, Shape};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
 use crate::mcp::open_requests::{Fingerprint, fingerprint};
-use crate::mcp::pending::{Asked, Key};
+use crate::mcp::pending::{Asked, Key, Waiting};
 use crate::mcp::reply::{self, Mark, Reply, Told};
+use crate::mcp::round_trips::RoundTrip;
 use crate::mcp::scan::Outline;
 use crate::mcp::tools::Swallowed;
 use crate::net::body::UNTAKEN;
@@ -52,6 +53,8 @@ pub(super) struct Heard {
     pub(super) asks: Vec<(Key, Fingerprint)>,
     /// Whether the last response was to a call.
     pub(super) answers_call: bool,
+    /// The request that was answered, if its own questions have to be known.
+    pub(super) round_trip: Option<RoundTrip>,
     /// [`Mark`] of the response in it.
     pub(super) mark: Mark,
 }
@@ -117,6 +120,7 @@ impl Relay {
 
     /// Updates the state from one message, and completes the request it responds to.
     pub(super) fn settle(&self, raw: &[u8], heard: &mut Heard) -> Fate {
+        heard.round_trip = None;
         match answer::single(raw) {
             Message::Response { id, answer } => self.answered(raw, id, &answer, heard),
             Message::Notification { method } => {
@@ -140,7 +144,7 @@ impl Relay {
     }
 
     fn answered(&self, raw: &[u8], id: &[u8], answer: &Answer<'_>, heard: &mut Heard) -> Fate {
-        let asked = {
+        let waiting = {
             let mut state = self.state();
             let state = &mut *state;
             if let Some(swallowed) = state.tools.swallow(id, answer, &state.era) {
@@ -150,8 +154,17 @@ impl Relay {
                 }
                 return Fate::Swallowed;
             }
-            state.pending.take(&self.key(id))
+            state.pending.take_waiting(&self.key(id))
         };
+        let (asked, round_trip) = match waiting {
+            Some(Waiting { asked, round_trip }) => (Some(asked), round_trip),
+            None => (None, None),
+        };
+        match answer {
+            // It failed: it may be sent again as it was.
+            Answer::Error(_) => self.reopen_questions(round_trip),
+            _ => heard.round_trip = round_trip,
+        }
         let is_list = matches!(asked, Some(Asked::Tools { .. }));
         // A batch has the rows of all requests, and the quota of the last one.
         let mark = asked.as_ref().map(Asked::mark).unwrap_or_default();

@@ -18,6 +18,7 @@ use crate::mcp::envelope::{Content, Fault, Other, Unreadable, likely_method};
 use crate::mcp::open_requests::{self, Fingerprint, Place, fingerprint};
 use crate::mcp::pending::Key;
 use crate::mcp::reply::{self, Form, Reply, Speaker};
+use crate::mcp::round_trips::questions;
 use crate::mcp::scan::{is_id, outline};
 use crate::mcp::server_requests::{self, Asked};
 use crate::policy::{Mode, Policy};
@@ -139,12 +140,13 @@ impl Relay {
             }
         }
         let own = match is_judged(judging.policy, &other.method).then(|| other.params()) {
-            Some(Ok(params)) => Some(Asked { method: other.method.clone(), params }),
+            Some(Ok(params)) => Some(Asked { method: other.method.clone(), params, name: None }),
             Some(Err(fault)) => return Some(self.refuse_said(judging.raw, fault, heard).await),
             None => None,
         };
         match self.decide_about(judging.policy, own.iter().chain(within)).await {
             Ok(receipts) => {
+                self.state().questions.open(questions(judging.raw, within, None));
                 if let Some(key) = key {
                     let receipt = receipts.into_iter().next().filter(|_| own.is_some());
                     self.state().open_requests.open(key, fingerprint, receipt);
@@ -170,7 +172,14 @@ impl Relay {
         heard: &mut Heard,
     ) -> Option<Fate> {
         let answers_call = heard.answers_call;
-        let (method, denial) = self.decide_about(judging.policy, asked.iter()).await.err()?;
+        let (method, denial) = match self.decide_about(judging.policy, asked.iter()).await {
+            Ok(_) => {
+                let questions = questions(judging.raw, asked, heard.round_trip.as_ref());
+                self.state().questions.open(questions);
+                return None;
+            }
+            Err(refused) => refused,
+        };
         let result = answer::single(judging.raw);
         let is_stateless = matches!(
             result,
@@ -194,7 +203,7 @@ impl Relay {
         asked: impl Iterator<Item = &'a Asked>,
     ) -> Result<Vec<Receipt>, (String, Denial)> {
         let mut receipts: Vec<Receipt> = Vec::new();
-        for Asked { method, params } in asked {
+        for Asked { method, params, .. } in asked {
             if !is_judged(policy, method) {
                 continue;
             }

@@ -16,6 +16,7 @@ use crate::store::{Options, Store};
 
 mod endings;
 mod holding;
+mod round_trips;
 mod server_requests;
 
 const POLICY: &str = "

@@ -7,20 +7,21 @@ mod down;
 mod turn;
 mod up;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, FutureExt as _};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::negotiate::{Asked, Negotiator, Ways, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION};
-use crate::mcp::bridge::Bridging;
 use crate::mcp::bridge::down::{Question, shakes_hands};
 use crate::mcp::bridge::eras::{Choice, Opening};
+use crate::mcp::bridge::{self, Bridging};
 use crate::mcp::params;
+use crate::mcp::relay::Relay;
 use crate::net::Body;
 use crate::net::body::HoldError;
 use crate::net::client::{Client, SendError};
@@ -37,6 +38,8 @@ pub(super) struct Principal {
     pub(super) is_own: bool,
     /// Memory budget for the response.
     pub(super) budget: Option<SenderBudget>,
+    /// The relay that records refusals of a bridge.
+    pub(super) conversation: Weak<Relay>,
 }
 
 /// Sends requests to one server, with or without a bridge.
@@ -256,6 +259,16 @@ fn forget_era(headers: &mut HeaderMap) {
     params.iter().for_each(|name| drop(headers.remove(name)));
     for name in [SESSION, REVISION, METHOD, NAME, LAST_EVENT_ID] {
         headers.remove(name);
+    }
+}
+
+/// Records the requests in a server's message that a bridge refuses, in the conversation of a
+/// request with these extensions.
+fn note_refused(of_request: &Extensions, message: &[u8]) {
+    let methods = bridge::refused(message);
+    let principal = of_request.get::<Principal>().filter(|_| !methods.is_empty());
+    if let Some(relay) = principal.and_then(|principal| principal.conversation.upgrade()) {
+        tokio::spawn(async move { relay.note_not_bridged(&methods).await });
     }
 }
 

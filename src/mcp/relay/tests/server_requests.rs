@@ -29,12 +29,12 @@ fn result(id: u64) -> Value {
 }
 
 impl Session {
-    fn asking() -> Self {
+    pub(super) fn asking() -> Self {
         Self::under(SPEAKS_OF_SERVERS, |_| {})
     }
 
     /// Method, decision, outcome and status of each row.
-    fn rows(&self) -> Vec<String> {
+    pub(super) fn rows(&self) -> Vec<String> {
         let reader = Reader::open(&self._folder.path().join("log.db")).unwrap();
         let mut rows = Vec::new();
         let visited: Result<(), StoreError> = reader.rows(&Filter::default(), 0, |row| {
@@ -48,7 +48,7 @@ impl Session {
 
     /// The next of either side, which has to be a message that only then was sent: what
     /// came before it and did not pass is seen missing.
-    async fn nothing_but(&mut self, id: u64) {
+    pub(super) async fn nothing_but(&mut self, id: u64) {
         self.server.say(json!({"method": "notifications/x", "params": {"n": id}})).await;
         assert_eq!(self.client.hear().await["params"]["n"], id);
         self.client.say(json!({"method": "notifications/x", "params": {"n": id}})).await;
