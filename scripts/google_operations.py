@@ -161,7 +161,7 @@ def main() -> None:
             if said is None and rule is None and http_method == "POST":
                 said = False
             operations.append(Operation(host, http_method, path, said, rule))
-    constants = {"ASKING": ("First words of custom verbs that ask and change nothing.", ASKING)}
+    constants = {"ASKING": ("First words of custom verbs that only read.", ASKING)}
     write("google_table.rs", "google_operations.py", ["google-api-python-client"], constants, rows(operations))
 
 

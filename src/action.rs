@@ -21,22 +21,22 @@ pub use listing::Listing;
 pub use payload::Payload;
 pub use spelling::{below_site, without_format};
 
-/// One request of an agent: who, when, where, what.
+/// A request of an agent: who wants to do what, where and when.
 #[derive(Debug, Clone)]
 pub struct Action {
     /// When the gate read it.
     pub at: Timestamp,
-    /// Who asks.
+    /// The agent.
     pub agent: Agent,
-    /// The connection or run it belongs to.
+    /// Id of the connection or run.
     pub session: Arc<str>,
-    /// How it came.
+    /// How it arrived.
     pub transport: Transport,
-    /// What it is aimed at.
+    /// What it acts on.
     pub target: Target,
 }
 
-/// Who asks. Agents without a name of their own are `default`.
+/// An agent. Those without a name are called `default`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     /// The name that policies and the log use.
@@ -68,7 +68,7 @@ impl Default for Agent {
     }
 }
 
-/// The wire an action came by.
+/// Transport by which an action arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// MCP over a pair of pipes.
@@ -80,7 +80,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The name the log uses.
+    /// The name in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl Transport {
     }
 }
 
-/// What an action is aimed at.
+/// The object of an action.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// MCP `tools/call`.
@@ -100,26 +100,26 @@ pub enum Target {
     Method(McpRequest),
     /// A REST request to one of the providers.
     Http(HttpRequest),
-    /// Something that parsers could read in more than one way. It is an action
-    /// like any other, so that it is refused and recorded by the same pipeline.
+    /// An ambiguous message. It is an action like any other, so that the same pipeline refuses
+    /// and records it.
     Malformed(Malformed),
 }
 
-/// A request that could not be parsed unambiguously, or whose sender is unidentified.
+/// A request that is ambiguous, or whose sender is unidentified.
 #[derive(Debug, Clone)]
 pub struct Malformed {
-    /// Which of the two.
+    /// Which of these.
     pub flaw: Flaw,
     /// The server or provider it was meant for.
     pub server: Arc<str>,
-    /// The method, as far as it could be read.
+    /// The method, if it could be read.
     pub method: String,
-    /// What is wrong with it, in words for the sender.
+    /// Description of the error, for the sender.
     pub what: String,
 }
 
 impl Malformed {
-    /// A request for `server` that parsers could read in more than one way.
+    /// A request for `server` that parsers could read in several ways.
     #[must_use]
     pub fn ambiguous(server: &str, method: &str, what: impl Into<String>) -> Self {
         let (server, method) = (server.into(), method.to_owned());
@@ -136,7 +136,7 @@ impl Malformed {
 /// What is wrong with a malformed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// Parsers could read it in more than one way.
+    /// Parsers could read it in several ways.
     Ambiguous,
     /// It has no key, or an unknown one.
     Unidentified,
@@ -149,17 +149,16 @@ pub struct ToolCall {
     pub server: Arc<str>,
     /// The tool's name, exactly as sent.
     pub tool: String,
-    /// The arguments; empty where the call gives none.
+    /// The arguments; empty if there are none.
     pub args: Object,
-    /// The hints in force; `None` where the tool was never listed or was
-    /// listed without annotations.
+    /// The effective hints; `None` if the tool was never listed, or without annotations.
     pub annotations: Option<Hints>,
-    /// What the server lists under that name.
+    /// How the server's list refers to that name.
     pub listing: Listing,
 }
 
 impl ToolCall {
-    /// The hints in force, the worst case where the server gave none.
+    /// The effective hints; the worst case if there are none.
     #[must_use]
     pub fn hints(&self) -> Hints {
         self.annotations.unwrap_or_default()
@@ -173,15 +172,15 @@ pub struct McpRequest {
     pub server: Arc<str>,
     /// `resources/read`, `prompts/get`, …
     pub method: String,
-    /// The parameters; empty where the request gives none.
+    /// The parameters; empty if there are none.
     pub params: Object,
 }
 
 impl McpRequest {
-    /// The request that is a call of a tool.
+    /// The method of a tool call.
     pub const CALL: &str = "tools/call";
 
-    /// The requests that a client may send, in every revision of the protocol.
+    /// Requests that clients may send, in all revisions.
     pub const METHODS: &[&str] = &[
         "tools/call",
         "tools/list",
@@ -205,7 +204,7 @@ impl McpRequest {
         "tasks/cancel",
     ];
 
-    /// The notifications that a client may send.
+    /// Notifications that clients may send.
     pub const NOTIFICATIONS: &[&str] = &[
         "notifications/initialized",
         "notifications/cancelled",
@@ -213,7 +212,7 @@ impl McpRequest {
         "notifications/roots/list_changed",
     ];
 
-    /// What only a server sends, in every revision of the protocol.
+    /// Messages that only servers send, in all revisions.
     pub const OF_SERVERS: &[&str] = &[
         "sampling/createMessage",
         "elicitation/create",
@@ -229,13 +228,13 @@ impl McpRequest {
         "notifications/tasks/status",
     ];
 
-    /// Whether a client may send `method`, known as it is; so may a server some of these.
+    /// Whether clients may send `method`. Some of these, servers may send, too.
     #[must_use]
     pub fn is_of_clients(method: &str) -> bool {
         Self::METHODS.contains(&method) || Self::NOTIFICATIONS.contains(&method)
     }
 
-    /// What it is aimed at: the resource's URI or the prompt's name.
+    /// The URI of the resource, or the name of the prompt.
     #[must_use]
     pub fn subject(&self) -> &str {
         let named = self.params.get("uri").or_else(|| self.params.get("name"));
@@ -243,7 +242,7 @@ impl McpRequest {
     }
 }
 
-/// A REST request, its path already normalised.
+/// A REST request with a normalised path.
 #[derive(Debug, Clone)]
 pub struct HttpRequest {
     /// One of the ten providers.
@@ -252,44 +251,44 @@ pub struct HttpRequest {
     pub method: String,
     /// The normalised path, without the query.
     pub path: String,
-    /// The host the client asked for, where it matters.
+    /// The requested host, if it matters.
     pub host: Option<String>,
-    /// Whether it is for a file beside the API: what is done to it, the HTTP
-    /// method says.
+    /// Whether it is for a file outside of the API, so that the HTTP method alone determines
+    /// what it does.
     pub is_file: bool,
     /// Query parameters in order, decoded.
     pub query: Vec<(String, String)>,
     /// Headers in order, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, as far as something reads it.
+    /// The body, if it was read.
     pub body: Body,
 }
 
 /// A request's body.
 #[derive(Debug, Clone, Default)]
 pub enum Body {
-    /// None was sent.
+    /// Empty.
     #[default]
     Empty,
-    /// JSON, read strictly.
+    /// Strictly parsed JSON.
     Json(Json),
-    /// Anything else that is text.
+    /// Other text.
     Text(String),
-    /// Anything else: never shown, so no matcher can judge it.
+    /// Anything else. Not available to matchers, so none can match it.
     Opaque,
 }
 
-/// Declares [`Provider`] with the one spelling each has everywhere.
+/// Declares [`Provider`] with the name that each has everywhere.
 macro_rules! providers {
     ($($variant:ident = $name:literal),+ $(,)?) => {
-        /// The SaaS APIs that the gate knows.
+        /// The supported SaaS APIs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Provider {
             $(#[doc = concat!("`", $name, "`")] $variant,)+
         }
 
         impl Provider {
-            /// All of them, in the order that documents list them.
+            /// All providers, in the order of the documentation.
             pub const ALL: [Self; 10] = [$(Self::$variant),+];
 
             /// The name in paths, policies and the log.
@@ -308,14 +307,14 @@ providers! {
 }
 
 impl Provider {
-    /// The provider of that exact name.
+    /// The provider called `name`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|provider| provider.as_str() == name)
     }
 
-    /// What paths begin with, and what existing scripts leave out; a path that
-    /// begins with one of the second is in its full form already.
+    /// The path prefix of the API, which existing scripts may omit, and the prefixes of paths
+    /// that are complete already.
     fn prefix(self) -> (&'static str, &'static [&'static str]) {
         match self {
             Self::Google => ("/calendar/v3", &[]),
@@ -328,7 +327,7 @@ impl Provider {
         }
     }
 
-    /// The host of its API; `None` where each service or customer has another.
+    /// The host of the API; `None` if each service or customer has its own.
     #[must_use]
     pub fn main_host(self) -> Option<&'static str> {
         match self {
@@ -343,20 +342,20 @@ impl Provider {
         }
     }
 
-    /// Hosts beside the API that hand out files to whoever shows the API's
-    /// credential (Slack, "File object"; Linear, "File storage authentication").
-    /// The first segment of a path names one.
+    /// Hosts outside of the API that serve files to clients with the API's credential (Slack,
+    /// "File object"; Linear, "File storage authentication"). The first segment of a path names
+    /// one.
     #[must_use]
     pub fn file_hosts(self) -> &'static [&'static str] {
         match self {
-            // The first leads on to the second.
+            // The first redirects to the second.
             Self::Slack => &["files.slack.com", "files-origin.slack.com"],
             Self::Linear => &["uploads.linear.app"],
             _ => &[],
         }
     }
 
-    /// The host of [`Provider::file_hosts`] that `path` names, and the path there.
+    /// The file host that `path` names, and the path there.
     #[must_use]
     pub fn file_at(self, path: &str) -> Option<(&'static str, &str)> {
         let path = path.strip_prefix('/')?;
@@ -367,13 +366,13 @@ impl Provider {
         self.file_hosts().iter().find_map(below)
     }
 
-    /// `path` with the prefix of the provider's API, which existing scripts may
-    /// leave out: `/chat.postMessage` is `/api/chat.postMessage`.
+    /// `path` with the prefix of the provider's API, which existing scripts may omit:
+    /// `/chat.postMessage` is `/api/chat.postMessage`.
     #[must_use]
     pub fn full_form(self, path: &str) -> Cow<'_, str> {
         let (prefix, full) = self.prefix();
         let is_short = match self {
-            // Its services share one host; only the calendar's were ever short.
+            // Its services share a host; only the calendar's paths were ever short.
             Self::Google => is_short_calendar(path),
             _ if self.file_at(path).is_some() => false,
             _ => !full.iter().any(|start| below(path, start).is_some()),
@@ -384,7 +383,7 @@ impl Provider {
         }
     }
 
-    /// `path`, in its full form, without the prefix; `None` where it has none.
+    /// `path`, which is complete, without the prefix; `None` if it has none.
     #[must_use]
     pub fn short_form(self, path: &str) -> Option<&str> {
         let short = match self {
@@ -403,39 +402,39 @@ impl Provider {
     }
 }
 
-/// What follows `prefix` in `path`, where it ends with a segment.
+/// The rest of `path` after `prefix`, if that ends at a segment.
 fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The paths of the original product's one Google service.
+/// Whether it is a path of the only Google service of the original product.
 fn is_short_calendar(path: &str) -> bool {
     const STARTS: [&str; 5] =
         ["/calendars", "/freeBusy", "/colors", "/users/me/calendarList", "/users/me/settings"];
     STARTS.iter().any(|start| below(path, start).is_some())
 }
 
-/// A tool's hints as they hold, defaults filled in (MCP, `ToolAnnotations`).
+/// A tool's effective hints, with defaults filled in (MCP, `ToolAnnotations`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hints {
-    /// Does not change its environment.
+    /// It does not change its environment.
     pub read_only: bool,
-    /// May destroy; never true where `read_only` is.
+    /// It may destroy something; never if `read_only`.
     pub destructive: bool,
-    /// Repeating it changes nothing more.
+    /// Repeating it has no further effect.
     pub idempotent: bool,
-    /// Reaches beyond a closed world.
+    /// It interacts with external entities.
     pub open_world: bool,
 }
 
-/// The worst case, which the specification makes the default.
+/// The worst case, the specification's default.
 impl Default for Hints {
     fn default() -> Self {
         Self { read_only: false, destructive: true, idempotent: false, open_world: true }
     }
 }
 
-/// A tool's hints as its server declared them; `None` where it said nothing.
+/// A tool's hints as declared by its server; `None` if not declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeclaredHints {
     /// `readOnlyHint`
@@ -449,13 +448,13 @@ pub struct DeclaredHints {
 }
 
 impl DeclaredHints {
-    /// Whether the server said anything.
+    /// Whether nothing is declared.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The hints taken at their word, defaults filled in.
+    /// The hints as declared, with defaults filled in.
     #[must_use]
     pub fn filled_in(&self) -> Hints {
         let worst = Hints::default();

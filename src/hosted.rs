@@ -30,7 +30,7 @@ pub use registration::{Annotations, Registration, RegistrationError, Tool};
 use registration::{is_name, policy_of};
 use server::{Origin, Server};
 
-/// Servers at once.
+/// Maximum number of servers.
 pub const MAX_SERVERS: usize = 1_000;
 
 /// A server of the configuration file.
@@ -38,36 +38,36 @@ pub const MAX_SERVERS: usize = 1_000;
 pub struct Configured {
     /// Its name in the path.
     pub name: String,
-    /// Where it is.
+    /// Its URL or command.
     pub endpoint: Endpoint,
-    /// Sent to it in place of the client's own; values are marked sensitive.
+    /// Headers added to requests, replacing the client's; values are marked sensitive.
     pub headers: HeaderMap,
-    /// Whether plain HTTP to another machine is allowed.
+    /// Whether plain HTTP to other machines is allowed.
     pub allow_http: bool,
-    /// Decide for agents that have no policy of their own.
+    /// Policies for agents without one of their own.
     pub policies: Option<OwnPolicies>,
-    /// Its hints may loosen what is decided.
+    /// Whether its hints may loosen decisions.
     pub trusted: bool,
-    /// Tools that would be denied are left out of tools/list.
+    /// Whether denied tools are removed from `tools/list`.
     pub hide_denied: bool,
 }
 
-/// Where a server is.
+/// Location of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// At this URL.
     Url(String),
-    /// On this machine: a child for each session.
+    /// A command on this machine, run once per session.
     Command {
-        /// What is run, with its arguments.
+        /// The command and its arguments.
         command: Vec<String>,
-        /// Variables that it is given though they hold a credential of the gate's.
+        /// Variables it inherits although they contain a credential of the gate.
         env: Vec<String>,
     },
 }
 
 impl Endpoint {
-    /// Whether these words, typed as a command or a URL, lead to it.
+    /// Whether `words`, given as a command or URL, refer to it.
     #[must_use]
     pub fn is_typed(&self, words: &[OsString]) -> bool {
         let url = |text: &str| text.parse::<url::Url>().ok();
@@ -84,77 +84,76 @@ impl Endpoint {
     }
 }
 
-/// Policies of one server, and what they were loaded by.
+/// Policies of one server, and how they were loaded.
 #[derive(Debug, Clone)]
 pub struct OwnPolicies {
-    /// What they say.
+    /// The loaded policies.
     pub policies: Arc<Policies>,
     /// Their files or names.
     pub names: Vec<String>,
-    /// The mode over what they say.
+    /// Overrides their mode.
     pub mode: Option<Mode>,
-    /// Where they are looked up.
+    /// Directory to look up names in.
     pub folder: Option<PathBuf>,
 }
 
 impl PartialEq for OwnPolicies {
-    /// Two are the same where they were loaded by the same: the files are followed
-    /// as they change.
+    /// Equal if they were loaded in the same way: changes of the files are followed.
     fn eq(&self, other: &Self) -> bool {
         let Self { policies: _, names, mode, folder } = self;
         (names, mode, folder) == (&other.names, &other.mode, &other.folder)
     }
 }
 
-/// What servers are hosted with.
+/// Parameters for hosting servers.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Decides, where the agent and the server have no policy of their own.
+    /// Decides if neither the agent nor the server has a policy.
     pub gate: Gate,
     /// Policies by name.
     pub catalog: Arc<PolicyCatalog>,
     /// The agents' keys.
     pub directory: Arc<Directory>,
-    /// The connections to the servers.
+    /// HTTP client for connections to servers.
     pub client: Client,
-    /// Whether a client of one era is served in front of a server of the other.
+    /// When to bridge between protocol eras.
     pub bridging: Bridging,
-    /// Where messages are held.
+    /// Memory budget for messages.
     pub request_memory: MemoryBudget,
-    /// Where answers to them are.
+    /// Memory budget for answers.
     pub answer_memory: MemoryBudget,
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     pub max_message: usize,
-    /// Where registrations are kept.
+    /// File with the registrations.
     pub file: PathBuf,
-    /// Plain HTTP to another machine will do.
+    /// Whether plain HTTP to other machines is allowed.
     pub allow_http: bool,
-    /// What the configuration says of servers that are registered, by their names.
+    /// Settings for registered servers, by name.
     pub defaults: Arc<ArcSwap<ServerDefaults>>,
-    /// Variables that hold credentials of the gate's: commands are not given them.
+    /// Variables with credentials of the gate, which commands do not inherit.
     pub secrets: Secrets,
 }
 
-/// How servers are treated that the configuration says little of, or nothing.
+/// Settings of servers that have none of their own in the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct ServerDefaults {
-    /// Of every server, tools that would be denied are left out of tools/list.
+    /// Whether denied tools are removed from `tools/list` of all servers.
     pub hide_denied: bool,
-    /// Servers of which they are left out in any case.
+    /// Servers whose denied tools are removed in any case.
     pub hiding: BTreeSet<String>,
-    /// Servers whose hints only tighten what is decided.
+    /// Servers whose hints may only tighten decisions.
     pub untrusted: BTreeSet<String>,
 }
 
 impl ServerDefaults {
-    /// Whether the hints of the server of that name are believed, and whether tools are
-    /// left out of what it lists.
+    /// For the server called `name`: whether its hints may loosen decisions, and whether denied
+    /// tools are hidden.
     fn of(&self, name: &str) -> (bool, bool) {
         (!self.untrusted.contains(name), self.hide_denied || self.hiding.contains(name))
     }
 }
 
-/// The servers.
+/// The hosted servers.
 pub struct Hosted {
     host: Host,
     open: ArcSwap<BTreeMap<String, Arc<Server>>>,
@@ -178,7 +177,7 @@ struct Unavailable {
     why: String,
 }
 
-/// Servers that are ready to be shown in place of the present ones.
+/// Configured servers that are ready to replace the current ones.
 pub struct Prepared<'h> {
     hosted: &'h Hosted,
     secrets: Vec<OsString>,
@@ -187,7 +186,8 @@ pub struct Prepared<'h> {
 }
 
 impl Prepared<'_> {
-    /// Shows them, and ends what is shown no more. To be called in a runtime.
+    /// Exposes them, and ends those that are no longer exposed. Must be called within a
+    /// runtime.
     pub fn show(self) {
         let before = self.hosted.open.load_full();
         let stays = |(name, server): &(&String, &Arc<Server>)| {
@@ -208,12 +208,12 @@ impl Prepared<'_> {
 }
 
 impl Hosted {
-    /// The servers that were kept, and those of the configuration. One that was kept
-    /// and cannot be shown any more holds nobody up: it is told of. `is_master` says
-    /// who may register. To be called in a runtime.
+    /// Loads the registered servers and those of the configuration. A registered server that
+    /// cannot be exposed any more is only reported. `is_master` checks who may register. Must
+    /// be called within a runtime.
     ///
     /// # Errors
-    /// Where the file cannot be read, or a configured server cannot be used.
+    /// If the file cannot be read, or a configured server is invalid.
     pub fn open(
         host: Host,
         configured: Vec<Configured>,
@@ -243,12 +243,12 @@ impl Hosted {
         Ok(hosted)
     }
 
-    /// Makes these servers of the configuration ready to be shown, and no others.
-    /// Conversations with those that did not change will go on. Until it is shown
-    /// or dropped, nobody else registers. To be called in a runtime.
+    /// Prepares the servers of the configuration, replacing the earlier ones. Conversations
+    /// with unchanged servers go on. Blocks registration until the result is shown or dropped.
+    /// Must be called within a runtime.
     ///
     /// # Errors
-    /// Where one of them cannot be used.
+    /// If one of them is invalid.
     pub fn prepare(
         &self,
         configured: Vec<Configured>,
@@ -292,12 +292,12 @@ impl Hosted {
         Ok(Prepared { hosted: self, secrets, open, _writing: writing })
     }
 
-    /// Registers a server, in place of one of the same name that was registered
-    /// before; gives its name and that of the policy made from its hints. To be
-    /// called in a runtime.
+    /// Registers a server, replacing an earlier registration of the same name. Returns its name
+    /// and that of the policy made from its hints. Must be called within a runtime.
     ///
     /// # Errors
-    /// See [`RegistrationError`]; nothing has changed then, unless it cannot be kept.
+    /// See [`RegistrationError`]; nothing has changed then, except for
+    /// [`RegistrationError::Unkept`].
     pub fn register(
         &self,
         mut registration: Registration,
@@ -307,14 +307,14 @@ impl Hosted {
         }
         let name = registration.name.clone();
         let origin = Origin::Kept(registration.clone());
-        // Its policy is in force before it is shown, and only where it can be shown.
+        // The policy must be in force before the server is exposed, and only if it can be.
         let policy = self.add(name.clone(), origin, || self.put_policy(&registration))?;
         self.persist()?;
         Ok((name, policy))
     }
 
-    /// Treats registered servers in this way. Conversations with those that were treated
-    /// otherwise end. To be called in a runtime.
+    /// Replaces the settings of registered servers. Conversations affected by the change end.
+    /// Must be called within a runtime.
     pub fn set_defaults(&self, defaults: ServerDefaults) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Arc::new(defaults);
@@ -331,12 +331,12 @@ impl Hosted {
         self.open.store(Arc::new(open));
     }
 
-    /// Breaks off what is under way: whoever waits for an answer is told so.
+    /// Aborts requests in flight, responding with an error.
     pub fn give_up(&self) {
         self.open.load().values().for_each(|server| server.backend.give_up());
     }
 
-    /// Ends every conversation, and every child.
+    /// Ends all conversations and children.
     pub async fn close(&self) {
         let open = self.open.load_full();
         let all = open.values().map(|server| server.backend.close());
@@ -406,7 +406,7 @@ impl Hosted {
         self.unavailable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a server that was registered; `false` where there is none.
+    /// Removes a registered server; `false` if there is none.
     fn remove(&self, name: &str) -> Result<bool, RegistrationError> {
         let was_barred = self.unavailable().remove(name).is_some();
         if !was_barred {
@@ -438,7 +438,7 @@ impl Hosted {
     }
 }
 
-/// Ends the conversations with a server that is not shown any more.
+/// Ends the conversations with a server that is no longer exposed.
 fn end(server: &Arc<Server>) {
     let server = Arc::clone(server);
     tokio::spawn(async move { server.backend.close().await });

@@ -15,6 +15,9 @@ use jiter::{Jiter, Peek};
 /// (some Go and C parsers) and 1,000; nothing legitimate comes near.
 pub const MAX_DEPTH: usize = 128;
 
+/// In JavaScript, naively assigning or merging this key changes an object's prototype.
+pub const PROTOTYPE: &str = "__proto__";
+
 /// A JSON value whose numbers are still the text they were sent as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {

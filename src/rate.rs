@@ -8,43 +8,42 @@ use jiff::Timestamp;
 use crate::policy::Limit;
 use crate::verdict::{Full, Quota};
 
-/// The one of two limits that is nearer to being used up; of two alike the one
-/// that stays so for longer.
+/// The one nearer to exhaustion; if equal, the one that stays so for longer.
 #[must_use]
 pub fn nearer(one: Quota, other: Quota) -> Quota {
     let key = |quota: &Quota| (quota.remaining, std::cmp::Reverse(quota.reset));
     std::cmp::min_by_key(one, other, key)
 }
 
-/// A limit together with what the log says of it.
+/// A rate limit and its current use.
 #[derive(Debug, Clone)]
 pub struct Usage {
     /// The limit.
     pub limit: Limit,
-    /// As how many requests the action counts.
+    /// Number of requests that the action counts as.
     pub requests: u32,
-    /// When the slot was taken that has to leave the window before the action fits in:
-    /// for one request, the `max`-th newest; `None` while fewer are taken. As long as
-    /// it is inside the window, the window is full.
+    /// Time of the slot that has to leave the window before the action fits: for one request
+    /// the `max`-th newest; `None` if there are fewer. While it is in the window, the window is
+    /// full.
     pub oldest_counted: Option<Timestamp>,
-    /// When the slots before that one were taken which may count still, newest first:
-    /// an action of several requests may find room for some of them.
+    /// Times of the slots before that one which may still count, newest first: there may be
+    /// room for some of an action's requests.
     pub older: Vec<Timestamp>,
 }
 
 impl Usage {
-    /// How long until a slot is free; `None` where one is free at `now`. A
-    /// slot taken exactly one window ago no longer counts.
+    /// Time until a slot is free; `None` if one is free at `now`. A slot taken exactly one
+    /// window ago does not count any more.
     #[must_use]
     pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         self.left(self.oldest_counted?, now)
     }
 
-    /// What the window is like where the action does not fit in at `now`.
+    /// The state of the window, if the action does not fit at `now`.
     #[must_use]
     pub fn full(&self, now: Timestamp) -> Option<Full> {
         let retry_after = self.retry_after(now)?;
-        // What is more than the limit waits for a slot that nobody took.
+        // An action with more requests than the limit never fits.
         let newer = self.limit.max.checked_sub(self.requests).map(|newer| newer.saturating_add(1));
         let mut counted = newer.unwrap_or_default();
         let retry_after = newer.map(|_| retry_after);
@@ -56,10 +55,10 @@ impl Usage {
         Some(Full { retry_after, remaining, reset })
     }
 
-    /// How long a slot that was taken then counts; `None` where it does not.
+    /// Time for which a slot taken at `taken` still counts; `None` if it does not.
     fn left(&self, taken: Timestamp, now: Timestamp) -> Option<Duration> {
         let age = now.duration_since(taken);
-        // A clock that was set back must not free slots.
+        // Setting the clock back must not free slots.
         let age = Duration::try_from(age).unwrap_or(Duration::ZERO);
         self.limit.window.checked_sub(age).filter(|left| !left.is_zero())
     }

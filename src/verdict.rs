@@ -8,19 +8,19 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::intent::Intent;
 
-/// The decision on an action.
+/// A decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Decision {
-    /// It goes through.
+    /// Forward the action.
     Allow,
-    /// A person decides.
+    /// Have a person decide.
     Ask,
-    /// It does not go through.
+    /// Refuse the action.
     Deny,
 }
 
 impl Decision {
-    /// The name that policies and the log use.
+    /// The name in policies and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,25 +31,25 @@ impl Decision {
     }
 }
 
-/// The stage of the pipeline that decided. Those behind `Policy` are part of the public
-/// vocabulary, and nothing decides there yet.
+/// The stage of the pipeline that decided. Those after `Policy` are part of the public
+/// vocabulary, but not used yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// The request itself is not well-formed.
+    /// The request is malformed.
     Validation,
     /// The sender is unidentified.
     Authentication,
-    /// Too many, too fast.
+    /// A rate limit is exceeded.
     RateLimit,
-    /// A rule, a default, or the hours.
+    /// A rule, the default, or the hours.
     Policy,
     /// A sequence of actions.
     Workflow,
-    /// A person.
+    /// A person's approval.
     Approval,
-    /// What came back.
+    /// The content of a response.
     Response,
-    /// A tool that is not what it was.
+    /// A tool's definition differs from its pin.
     Pin,
 }
 
@@ -70,40 +70,40 @@ impl Stage {
     }
 }
 
-/// Why: the one vocabulary of everything the gate can answer with.
+/// Why a decision was made: all reasons the gate can give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// The words a rule or a default gives.
+    /// The text of a rule or default.
     Written(Arc<str>),
-    /// A rule without words of its own matched.
+    /// A rule without a text.
     Rule(Decision),
-    /// No rule matched and the default has no words of its own.
+    /// The default, without a text.
     NoRule(Decision),
-    /// The hints of the tool decided.
+    /// The tool's hints.
     Annotations(HintsReason),
-    /// A `when` could not be evaluated.
+    /// The condition `when` could not be evaluated.
     ConditionFailed(Arc<str>),
-    /// The hour or the day is outside what the policy allows.
+    /// Outside of the policy's hours or days.
     OutsideHours,
-    /// A limit is used up.
+    /// A rate limit is exceeded.
     RateLimited {
-        /// Requests that the limit allows.
+        /// Maximum number of requests in a window.
         limit: u32,
         /// The window's length.
         window: Duration,
-        /// As how many requests the action counts.
+        /// Number of requests that the action counts as.
         requests: u32,
-        /// What is left all the same, and when there is room.
+        /// What remains, and when there will be room.
         full: Full,
     },
     /// No key, or an unknown one.
     Unidentified(String),
     /// The agent is bound to another provider.
     BoundElsewhere {
-        /// The one it may use.
+        /// Its provider.
         bound_to: &'static str,
     },
-    /// The message is not one that all parsers read alike.
+    /// The message is ambiguous.
     Malformed(String),
     /// The decision could not be recorded, so nothing was forwarded.
     AuditUnavailable(String),
@@ -111,7 +111,7 @@ pub enum Reason {
     Internal(String),
 }
 
-/// What the hints of a tool say, in words that a person understands.
+/// What a tool's hints say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HintsReason {
     /// `readOnlyHint: true`
@@ -125,7 +125,7 @@ pub enum HintsReason {
 }
 
 impl Reason {
-    /// What is left of the limit that refuses, where one does.
+    /// What remains of the rate limit that refused, if one did.
     #[must_use]
     pub fn used_up(&self) -> Option<Quota> {
         let Self::RateLimited { limit, window, full, .. } = *self else { return None };
@@ -198,31 +198,31 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What was decided about an action, by which rule, and why.
+/// The decision about an action, with its origin and reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// What is to happen.
+    /// The decision.
     pub decision: Decision,
-    /// The policy that decided.
+    /// The policy it is from.
     pub policy: Arc<str>,
-    /// The rule's name, `<policy>#<n>` counted from 1, or `default`.
+    /// The rule it is from: its name, or `<policy>#<n>` counted from 1, or `default`.
     pub rule: Arc<str>,
     /// Why.
     pub reason: Reason,
-    /// What to do instead, where the policy says.
+    /// What to do instead, if the policy says.
     pub suggestion: Option<Arc<str>>,
-    /// What the action amounts to.
+    /// The classified intent.
     pub intent: Intent,
-    /// The intent is not certain.
+    /// Whether the intent is uncertain.
     pub unsure: bool,
     /// The stage that decided.
     pub stage: Stage,
-    /// The policy only observes: recorded as it stands, but let through.
+    /// Whether the policy is in observe mode: the decision is recorded but not enforced.
     pub observed: bool,
 }
 
 impl Verdict {
-    /// A refusal by the gate itself, before or beside every policy.
+    /// A refusal by the gate itself rather than a rule.
     #[must_use]
     pub fn refusal(stage: Stage, policy: &str, reason: Reason) -> Self {
         Self {
@@ -238,15 +238,14 @@ impl Verdict {
         }
     }
 
-    /// Whether the action goes through: allowed, or refused by a policy that
-    /// only observes.
+    /// Whether the action is forwarded: allowed, or refused only in observe mode.
     #[must_use]
     pub fn lets_through(&self) -> bool {
         self.decision == Decision::Allow || self.observed
     }
 
-    /// Whether the action counts to the limits of rate: what cannot be read, what nobody
-    /// known has sent and what a limit refuses does not.
+    /// Whether the action counts against rate limits. Ambiguous, unauthenticated and
+    /// rate-limited requests do not.
     #[must_use]
     pub fn takes_slot(&self) -> bool {
         match self.stage {
@@ -257,7 +256,7 @@ impl Verdict {
     }
 }
 
-/// The object in responses and in the output of `explain`.
+/// The public form in responses and in the output of `explain`.
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
@@ -274,39 +273,39 @@ impl Serialize for Verdict {
     }
 }
 
-/// A window that an action does not fit into.
+/// A rate-limit window that an action does not fit into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
-    /// Until the action fits in; `None` where it never does.
+    /// Time until the action fits; `None` if it never does.
     pub retry_after: Option<Duration>,
-    /// Requests that would fit in now.
+    /// Requests that would fit now.
     pub remaining: u32,
-    /// Until one more than these fits in.
+    /// Time until one more fits.
     pub reset: Duration,
 }
 
-/// What is left of a rate limit, for callers that pace themselves.
+/// What remains of a rate limit, for clients that pace themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Requests that fit into any window.
+    /// Maximum number of requests in a window.
     pub limit: u32,
     /// The window's length.
     pub window: Duration,
-    /// Requests that fit in now.
+    /// Requests that fit now.
     pub remaining: u32,
-    /// When the oldest request leaves the window, and one more fits in, from now.
+    /// Time until the oldest request leaves the window, so that one more fits.
     pub reset: Duration,
 }
 
-/// What a refused caller is told: the verdict, and where to find it in the log.
+/// A refusal as reported to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .verdict.reason)]
 pub struct Denial {
-    /// What was decided.
+    /// The verdict.
     pub verdict: Box<Verdict>,
-    /// The audit row's id; `None` where the log could not be written.
+    /// Id of the audit row; `None` if it could not be written.
     pub request_id: Option<String>,
-    /// What is left of the limit that is nearest to being used up, where one
-    /// counted the request, or of the one that refused it.
+    /// What remains of the rate limit that refused the request, or else of the one nearest to
+    /// exhaustion that counted it.
     pub quota: Option<Quota>,
 }

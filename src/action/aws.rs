@@ -5,29 +5,27 @@ use std::borrow::Cow;
 use super::aws_hosts::{ELSEWHERE, HOSTS};
 use super::is_label;
 
-/// What the names of AWS's hosts end in, and what they do in China.
+/// Domains of AWS: in general, and in China.
 const DOMAINS: [[&str; 2]; 2] =
     [[".amazonaws.com", ".amazonaws.com.cn"], [".api.aws", ".api.amazonwebservices.com.cn"]];
 
-/// The region that services with one place for the world are signed for, and requests
-/// that name none.
+/// The signing region of global services, and of requests without a region.
 pub(super) const HOME: &str = "us-east-1";
 
-/// A service's place.
+/// A service with its region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AwsPlace<'h> {
-    /// What requests are signed by.
+    /// Signing name of the service.
     pub service: &'h str,
-    /// And for.
+    /// Signing region.
     pub region: &'h str,
-    /// Whether that is the region of every client.
+    /// Whether it is the same for all clients.
     pub is_fixed: bool,
-    /// The region in the host's name, where it is a client's word.
+    /// The region in the host's name, if the client chooses it.
     pub named: Option<&'h str>,
 }
 
-/// The host of the service that SDKs are told as `name`; `None` where it is none of
-/// AWS's.
+/// The host of the service called `name` in SDKs; `None` if AWS has no such service.
 pub(super) fn host(name: &str, region: &str) -> Option<Cow<'static, str>> {
     let filled = |pattern: &'static str| match pattern.contains("{}") {
         true => pattern.replace("{}", region).into(),
@@ -43,7 +41,7 @@ pub(super) fn host(name: &str, region: &str) -> Option<Cow<'static, str>> {
     }
 }
 
-/// `host` as it is called where `region` is.
+/// `host` in the partition of `region`.
 fn in_area(host: Cow<'static, str>, region: &str) -> Cow<'static, str> {
     let renamed = |[usual, chinese]: &[&str; 2]| {
         host.strip_suffix(usual).map(|bare| format!("{bare}{chinese}").into())
@@ -52,20 +50,20 @@ fn in_area(host: Cow<'static, str>, region: &str) -> Cow<'static, str> {
     is_chinese.then(|| DOMAINS.iter().find_map(renamed)).flatten().unwrap_or(host)
 }
 
-/// A host of AWS's without its domain.
+/// A host of AWS without its domain.
 #[must_use]
 pub fn aws_bare_host(host: &str) -> Option<&str> {
     DOMAINS.as_flattened().iter().find_map(|domain| host.strip_suffix(domain))
 }
 
-/// What the hosts of the service that SDKs are told as `name` begin with, before their
-/// region; `None` where that is the name.
+/// The host prefix (before the region) of the service called `name` in SDKs; `None` if it is
+/// that name.
 #[must_use]
 pub fn aws_front(name: &str) -> Option<&'static str> {
     pattern(name)?.split_once(".{}").map(|(front, _)| front)
 }
 
-/// The service at `host`; `None` where it may be a customer's of AWS.
+/// The service at `host`; `None` if the host may belong to a customer of AWS.
 #[must_use]
 pub fn aws_place(host: &str) -> Option<AwsPlace<'_>> {
     let elsewhere = ELSEWHERE.iter().map(|[_, _, row @ ..]| row);
@@ -85,7 +83,7 @@ pub fn aws_place(host: &str) -> Option<AwsPlace<'_>> {
     })
 }
 
-/// The service of a row, where `host` is its host.
+/// The service of a table row, if `host` is its host.
 fn listed<'h>(
     [pattern, service, region]: &'static [&str; 3],
     host: &'h str,

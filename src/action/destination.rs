@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::{Provider, aws};
 
-/// Where a path leads: the host it is meant for, and what is left of the path.
+/// Destination of a path: host, and path on that host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination<'p> {
-    /// The vendor's host; `None` where only the configuration can say.
+    /// The vendor's host; `None` if it depends on the configuration.
     pub host: Option<Cow<'static, str>>,
     /// The path on that host.
     pub path: Cow<'p, str>,
@@ -29,7 +29,7 @@ pub fn destination<'p>(provider: Provider, path: &'p str, region: Option<&str>) 
     Destination { host: host.map(Cow::Borrowed), path: provider.full_form(path) }
 }
 
-/// Release assets are the one thing that GitHub takes elsewhere.
+/// Whether it uploads a release asset, for which GitHub has another host.
 fn is_upload(path: &str) -> bool {
     if !path.ends_with("/assets") {
         return false;
@@ -39,9 +39,8 @@ fn is_upload(path: &str) -> bool {
     fixed == [Some("repos"), Some("releases"), Some("assets")] && parts.next().is_none()
 }
 
-/// Most of Google's services have a host of their own: named by the first
-/// segment (`/gmail.googleapis.com/gmail/v1/…`), or told by the path. The rest
-/// shares one.
+/// Most Google services have a host of their own: named by the first segment
+/// (`/gmail.googleapis.com/gmail/v1/…`), or known from the path. The others share one.
 fn google(path: &str) -> Destination<'_> {
     let (first, below) = parted(path);
     if first.strip_suffix(".googleapis.com").is_some_and(is_label) {
@@ -63,19 +62,19 @@ fn google(path: &str) -> Destination<'_> {
     Destination { host: host.map(Cow::Borrowed), path: Provider::Google.full_form(path) }
 }
 
-/// `/s3/bucket/key`: the service comes first, as SDKs are told their endpoint.
+/// `/s3/bucket/key`: the service comes first, as in endpoints configured in SDKs.
 fn of_aws<'p>(path: &'p str, region: &str) -> Destination<'p> {
     let (service, below) = parted(path);
     Destination { host: aws::host(service, region), path: below.into() }
 }
 
-/// The first segment, and the path below it.
+/// Splits off the first segment.
 fn parted(path: &str) -> (&str, &str) {
     let rest = path.strip_prefix('/').unwrap_or(path);
     rest.find('/').map_or((rest, "/"), |end| rest.split_at(end))
 }
 
-/// Whether it may be one label of a host, as vendors write theirs.
+/// Whether `text` is a valid label of a vendor's host.
 #[must_use]
 pub fn is_label(text: &str) -> bool {
     !text.is_empty()

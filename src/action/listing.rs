@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-/// Whether a server lists a tool under the name that is called.
+/// Whether the server's list contains the called tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Listing {
-    /// Not as far as anybody knows, nor under a spelling like it.
+    /// Not as far as is known, and no similar name.
     #[default]
     Unknown,
-    /// Not under this name, but under one that lenient servers take for it.
+    /// Not under this name, but under one that lenient servers treat as equal.
     Alike(Arc<str>),
-    /// It does, with these arguments in its schema.
+    /// It does; its schema has these arguments.
     Exact(Arc<[String]>),
 }
 
 impl Listing {
-    /// The arguments that the schema declares, as far as is known.
+    /// Arguments declared by the schema, if known.
     #[must_use]
     pub fn declared(&self) -> &[String] {
         match self {

@@ -5,21 +5,22 @@ use std::borrow::Cow;
 use super::{Action, Body, HttpRequest, Provider, Target};
 use crate::json::{Json, Object};
 
-/// What an action carries, as it was sent.
+/// The content of an action, as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload<'a> {
-    /// A tool's arguments, a method's parameters, a JSON object that came alone.
+    /// The arguments of a tool, the parameters of a method, or a JSON object as the only
+    /// content.
     Whole(&'a Object),
-    /// The parts of an HTTP request that are there, by their names: `host`,
-    /// `headers`, `query`, `form`, `body` and `raw`, in this order.
+    /// The parts of an HTTP request that are present, by name: `host`, `headers`, `query`,
+    /// `form`, `body` and `raw`, in this order.
     Parts(Vec<(&'static str, Cow<'a, Json>)>),
 }
 
-/// Headers that say what an AWS request is for.
+/// Headers that determine what an AWS request does.
 const TELLING: [&str; 3] = ["x-amz-acl", "x-amz-copy-source", "x-amz-target"];
 
 impl Action {
-    /// What it carries; `None` where there is nothing to show.
+    /// The content; `None` if there is none.
     #[must_use]
     pub fn payload(&self) -> Option<Payload<'_>> {
         match &self.target {
@@ -30,7 +31,7 @@ impl Action {
 }
 
 impl Payload<'_> {
-    /// The text that a digest is taken over; see [`Json::canonical`].
+    /// Canonical text for digests; see [`Json::canonical`].
     #[must_use]
     pub fn canonical(&self) -> String {
         match self {
@@ -54,7 +55,7 @@ fn of_http(request: &HttpRequest) -> Option<Payload<'_>> {
         Body::Json(Json::Object(body)) if parts.is_empty() && !looks_like_parts(body) => {
             return Some(Payload::Whole(body));
         }
-        // As it was sent, so that it is no other's `body`.
+        // In raw form, to differ from a `body` that was sent as a string.
         Body::Json(text @ Json::String(_)) => parts.push(("raw", raw(&text.to_string()))),
         Body::Json(body) => parts.push(("body", Cow::Borrowed(body))),
         Body::Text(text) if is_form(request, text) => {
@@ -81,15 +82,14 @@ fn around_the_body(request: &HttpRequest) -> Vec<(&'static str, Cow<'_, Json>)> 
             parts.push(("headers", parameters(&headers)));
         }
     }
-    // The URL of a file may bear what opens it, under any name.
+    // A file's URL may contain a credential under any name.
     if !request.query.is_empty() && !request.is_file {
         parts.push(("query", parameters(&request.query)));
     }
     parts
 }
 
-/// Whether a JSON object could be taken for the parts of a request: it is then
-/// shown as what it is, the `body`.
+/// Whether a JSON object looks like the parts of a request; it is then shown as `body`.
 fn looks_like_parts(body: &Object) -> bool {
     let is_part = |(name, value): (&str, &Json)| match name {
         "host" | "raw" => matches!(value, Json::String(_)),
@@ -100,8 +100,8 @@ fn looks_like_parts(body: &Object) -> bool {
     !body.is_empty() && body.iter().all(is_part)
 }
 
-/// Whether `text` is shown as a form. Without a type it is one to some servers,
-/// unless it begins as something else does.
+/// Whether `text` is shown as a form. Without a content type some servers read it as one,
+/// unless it starts like another format.
 fn is_form(request: &HttpRequest, text: &str) -> bool {
     let kind = request.headers.iter().find(|(name, _)| name == "content-type");
     let kind = kind.and_then(|(_, kind)| kind.split(';').next()).unwrap_or_default().trim();

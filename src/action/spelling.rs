@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use super::Provider;
 
 impl Provider {
-    /// The other forms that a server may take `path` for, in lower case: the plainest one
-    /// (without a slash at its end and, by the provider, whatever its case, OData's ways
-    /// to write it, the suffix that names a format), and what the provider documents as
-    /// another name of the same.
+    /// Other spellings that a server may treat as `path`, in lower case: the simplest form
+    /// (without a trailing slash and, depending on the provider, case, OData notation and
+    /// format suffixes), and documented aliases.
     pub fn loose_forms(self, path: &str) -> impl Iterator<Item = String> {
         let plain = path.trim_end_matches('/');
         let forms = self.plainest(path).into_iter().chain(self.second_names(plain));
@@ -47,9 +46,8 @@ impl Provider {
         }
     }
 
-    /// Whether `%3A` in front of `end`, the end of a path, is a part of a name: Google
-    /// takes what follows a `:` there for a verb, and what follows `%3A` not
-    /// (google/api/http.proto).
+    /// Whether `%3A` before `end`, the end of a path, is part of a name: Google parses what
+    /// follows `:` as a verb, but not what follows `%3A` (google/api/http.proto).
     #[must_use]
     pub fn names_with_colon(self, end: &str) -> bool {
         let end = end.trim_end_matches('/');
@@ -57,8 +55,7 @@ impl Provider {
     }
 }
 
-/// The path without the site that api.atlassian.com has in front
-/// (`/ex/jira/<cloud id>`).
+/// The path without the site prefix of api.atlassian.com (`/ex/jira/<cloud id>`).
 #[must_use]
 pub fn below_site(path: &str) -> &str {
     let start = "/ex/jira/";
@@ -67,8 +64,8 @@ pub fn below_site(path: &str) -> &str {
     site.and_then(|end| path.get(start.len() + end..)).unwrap_or(path)
 }
 
-/// `users('x')/graph.user/messages` → `users/x/messages`: OData's keys as segments,
-/// its casts left out, and of the name of an action at the end no namespace.
+/// Removes OData notation: `users('x')/graph.user/messages` → `users/x/messages`. Keys become
+/// segments, casts are removed, and so is the namespace of an action at the end.
 fn without_odata(path: &str) -> String {
     let mut plain = Vec::new();
     let mut segments = path.split('/').peekable();
@@ -89,8 +86,8 @@ fn without_odata(path: &str) -> String {
     plain.join("/")
 }
 
-/// `root:/a/b:/children` → `root:/a/b/children`: where Graph addresses an item by its
-/// path, a second colon ends that (OneDrive, "Addressing resources in a drive").
+/// `root:/a/b:/children` → `root:/a/b/children`: Microsoft Graph ends path-based addressing
+/// with a second colon (OneDrive, "Addressing resources in a drive").
 fn without_closing_colons(path: &str) -> String {
     let mut is_open = false;
     let plain = path.split('/').map(|segment| match segment.strip_suffix(':') {
@@ -107,27 +104,27 @@ fn without_closing_colons(path: &str) -> String {
     plain.collect::<Vec<_>>().join("/")
 }
 
-/// `/upload/drive/v3/files/x` → `/drive/v3/files/x`: where Google's methods take and give
-/// media (`mediaUpload` and `supportsMediaDownload` of its discovery documents).
+/// `/upload/drive/v3/files/x` → `/drive/v3/files/x`: prefixes of Google methods that transfer
+/// media (`mediaUpload` and `supportsMediaDownload` in its discovery documents).
 fn without_media(path: &str) -> Option<&str> {
     let prefixes = ["/resumable/upload", "/upload", "/download"];
     let below = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix));
     below.filter(|below| below.starts_with('/'))
 }
 
-/// With the colon of a custom verb as it is, where it may be one.
+/// Decodes the colon of a possible custom verb.
 fn with_verb(path: &str) -> String {
     path.replace("%3A", ":")
 }
 
-/// `path` with every segment that has one under its other name; `None` where none has.
+/// Replaces every segment that has an alias; `None` if none has.
 fn renamed(path: &str, other: impl Fn(&str) -> Option<String>) -> Option<String> {
     let named = path.split('/').map(|own| other(own).map_or(Cow::Borrowed(own), Cow::Owned));
     let named: Vec<Cow<'_, str>> = named.collect();
     named.iter().any(|name| matches!(name, Cow::Owned(_))).then(|| named.join("/"))
 }
 
-/// Notion's ids are UUIDs, whose dashes may be left out (API reference, "Introduction").
+/// Notion's ids are UUIDs, whose dashes are optional (API reference, "Introduction").
 fn without_dashes(id: &str) -> Option<String> {
     let is_uuid = id.len() == 36 && uuid::Uuid::try_parse(id).is_ok();
     is_uuid.then(|| id.replace('-', ""))
@@ -138,9 +135,9 @@ fn with_dashes(id: &str) -> Option<String> {
     Some(id.hyphenated().to_string())
 }
 
-/// Salesforce's ids have 15 characters that are sensitive to case, or those and three
-/// more that say which are capitals: each a number of five bits, the first character's
-/// the lowest ("SOAP API Developer Guide", ID Field Type).
+/// Salesforce's ids have 15 case-sensitive characters, optionally followed by three that encode
+/// the case: each is a number of five bits, the lowest for the first character ("SOAP API
+/// Developer Guide", ID Field Type).
 fn other_length(id: &str) -> Option<String> {
     const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
     let is_id =
@@ -159,7 +156,7 @@ fn other_length(id: &str) -> Option<String> {
     }
 }
 
-/// `'x'`, `id='x'` → `x`; several keys stay as they are.
+/// `'x'` and `id='x'` → `x`; composite keys are unchanged.
 fn key_of(written: &str) -> &str {
     if written.contains(',') {
         return written;
@@ -168,8 +165,8 @@ fn key_of(written: &str) -> &str {
     value.trim().trim_matches('\'')
 }
 
-/// `/services/data/v60.0/sobjects/Account.json` is the same without its end, which
-/// names the format of the answer (Connect REST API, "Request and response formats").
+/// Removes the format suffix: `/services/data/v60.0/sobjects/Account.json` (Connect REST API,
+/// "Request and response formats").
 #[must_use]
 pub fn without_format(path: &str) -> &str {
     let Some((plain, format)) = path.rsplit_once('.') else { return path };

@@ -37,7 +37,7 @@ impl Target {
         }
     }
 
-    /// What an MCP request gives: the arguments of a call, the parameters of another.
+    /// The arguments of a call, or the parameters of another MCP request.
     #[must_use]
     pub fn args(&self) -> Option<&Object> {
         match self {
@@ -47,7 +47,7 @@ impl Target {
         }
     }
 
-    /// The same, to put others in their place.
+    /// As [`Target::args`], mutable.
     pub(crate) fn args_mut(&mut self) -> Option<&mut Object> {
         match self {
             Self::Tool(call) => Some(&mut call.args),
@@ -56,7 +56,7 @@ impl Target {
         }
     }
 
-    /// The `tools/call`, where it is one.
+    /// The content of a `tools/call`.
     #[must_use]
     pub fn call(&self) -> Option<&ToolCall> {
         match self {
@@ -65,7 +65,7 @@ impl Target {
         }
     }
 
-    /// The REST request, where it is one.
+    /// The REST request.
     #[must_use]
     pub fn http(&self) -> Option<&HttpRequest> {
         match self {

@@ -19,32 +19,32 @@ use crate::policy::diagnostic::nearest;
 use crate::store::agents::{AgentRecord, Issued, NewAgent};
 use crate::store::counts::AgentCounts;
 
-/// The longest that a rotated key may be good for: a week.
+/// Maximum grace period of a rotated key: a week.
 pub const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The longest description, in bytes.
+/// Maximum length of a description, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
 /// An agent as the API shows it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct AgentView {
-    /// Names it for good.
+    /// Permanent id.
     pub agent_id: String,
     /// The name that policies and the log use.
     pub name: String,
-    /// For people.
+    /// Free text.
     pub description: String,
-    /// The policy that decides for it; null for the gate's own.
+    /// Name of its policy; null for the gate's default policy.
     pub policy: Option<String>,
-    /// The one provider it may use; null for all.
+    /// The only provider it may use; null for all.
     pub provider: Option<String>,
     /// When it was registered: RFC 3339, UTC.
     pub created_at: String,
-    /// Rows that the log has under its name.
+    /// Number of log rows under its name.
     pub request_count: i64,
-    /// Those of them that deny.
+    /// Denied ones among them.
     pub deny_count: i64,
-    /// When the newest of them was made: RFC 3339, UTC.
+    /// Time of the newest of them: RFC 3339, UTC.
     pub last_request_at: Option<String>,
 }
 
@@ -58,24 +58,24 @@ pub struct IssuedView {
     pub api_key: String,
     /// The access-key id for AWS SDKs.
     pub aws_access_key_id: String,
-    /// The secret that goes with it.
+    /// The secret access key for that id.
     pub aws_secret_access_key: String,
 }
 
 /// What an agent has done.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct AgentStats {
-    /// Names it for good.
+    /// Permanent id.
     pub agent_id: String,
     /// The name that policies and the log use.
     pub name: String,
-    /// Rows that the log has under its name.
+    /// Number of log rows under its name.
     pub request_count: i64,
-    /// Those of them that deny.
+    /// Denied ones among them.
     pub deny_count: i64,
-    /// The share that was denied, from 0 to 1.
+    /// Share of denied ones, from 0 to 1.
     pub deny_rate: f64,
-    /// When the newest of them was made: RFC 3339, UTC.
+    /// Time of the newest of them: RFC 3339, UTC.
     pub last_request_at: Option<String>,
 }
 
@@ -86,14 +86,14 @@ pub(super) struct NewAgentInput {
     /// 1 to 128 letters, digits, spaces and `. _ - @ : /`; unique, and not `unidentified`.
     #[schema(min_length = 1, max_length = 128)]
     name: String,
-    /// For people.
+    /// Free text.
     #[serde(default)]
     #[schema(max_length = 4096)]
     description: String,
-    /// The name of a policy; without one the gate's own decides.
+    /// Name of its policy; the gate's default policy if absent.
     #[serde(default)]
     policy: Option<String>,
-    /// The one provider it may use; without one all.
+    /// The only provider it may use; all if absent.
     #[serde(default)]
     #[schema(
         pattern = "^(google|microsoft|slack|github|jira|notion|linear|hubspot|salesforce|aws)$"
@@ -106,8 +106,8 @@ pub(super) struct NewAgentInput {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Rotation {
-    /// How long the old key stays good: `10m`, `1h`; at most a week. Without it
-    /// it is dead at once.
+    /// How long the old key stays valid: `10m`, `1h`; at most a week. Revoked at once if
+    /// absent.
     #[param(pattern = "^[0-9]{1,4}[smh]$")]
     #[schema(pattern = "^[0-9]{1,4}[smh]$")]
     grace: Option<String>,
@@ -117,7 +117,7 @@ pub(super) struct Rotation {
     grace_seconds: Option<u64>,
 }
 
-/// That something was removed.
+/// Confirmation that an agent was removed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AgentDeleted {
     /// `deleted`
@@ -127,7 +127,7 @@ pub(super) struct AgentDeleted {
 }
 
 impl AgentView {
-    /// How `agent` is shown, with what it has done.
+    /// The public view of `agent`, with its counts.
     #[must_use]
     pub fn new(agent: &AgentRecord, counts: AgentCounts) -> Self {
         Self {
@@ -145,7 +145,7 @@ impl AgentView {
 }
 
 impl IssuedView {
-    /// How an agent and its new key are shown, this once.
+    /// The public view of an agent with its new key, shown only once.
     #[must_use]
     pub fn new(issued: &Issued, counts: AgentCounts) -> Self {
         Self {
@@ -158,7 +158,7 @@ impl IssuedView {
 }
 
 impl AgentStats {
-    /// What `agent` has done.
+    /// The statistics of `agent`.
     #[must_use]
     pub fn new(agent: &AgentRecord, counts: AgentCounts) -> Self {
         Self {
@@ -218,7 +218,7 @@ pub(super) async fn get(
     get.await.map(Json)
 }
 
-/// Removes an agent; its keys are dead at once
+/// Removes an agent and revokes its keys
 #[utoipa::path(delete, path = "/agents/{agent_id}", tag = "agents",
     params(("agent_id" = String, Path, description = "the id or the name")),
     responses((status = 200, body = AgentDeleted), Refusals), security(("master_key" = [])))]
@@ -236,9 +236,9 @@ pub(super) async fn delete(
     delete.await.map(Json)
 }
 
-/// Issues a new key, shown this once
+/// Issues a new key, shown only once
 ///
-/// The grace is said by a parameter or in a body, not in both.
+/// The grace period is given by a parameter or in a body, not both.
 #[utoipa::path(post, path = "/agents/{agent_id}/rotate-key", tag = "agents",
     params(("agent_id" = String, Path, description = "the id or the name"), Rotation),
     request_body = Option<Rotation>,
@@ -258,7 +258,7 @@ pub(super) async fn rotate(
     rotate.await.map(Json)
 }
 
-/// What an agent has done, as the log has it
+/// Statistics of an agent, according to the log
 #[utoipa::path(get, path = "/agents/{agent_id}/stats", tag = "agents",
     params(("agent_id" = String, Path, description = "the id or the name")),
     responses((status = 200, body = AgentStats), Refusals), security(("master_key" = [])))]
@@ -302,7 +302,7 @@ fn provider_named(name: &str) -> Answer<Provider> {
     })
 }
 
-/// What was probably meant, and what there is.
+/// Suggests the known word closest to `word`, and lists all.
 fn advice<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
     let near = nearest(word, known.clone()).map(|near| format!("did you mean `{near}`? "));
     format!("{}available: {}", near.unwrap_or_default(), known.collect::<Vec<_>>().join(", "))

@@ -18,14 +18,13 @@ use super::openapi::Refusals;
 use crate::store::row::Row;
 use crate::store::stats::{Named, Stats};
 
-/// Rows of one page, at most; more is what the export is for.
+/// Maximum number of rows per page. For more there is the export.
 const MAX_PAGE: u64 = 10_000;
 
-/// Rows of a page where no number is given.
+/// Default number of rows per page.
 const PAGE: u64 = 50;
 
-/// A row of the log. Beside the log's own names stand those that existing
-/// scripts know.
+/// A row of the log, with the log's own names and those known to existing scripts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LogRow {
     /// Sorts by time.
@@ -39,13 +38,13 @@ pub(super) struct LogRow {
     transport: String,
     /// The MCP server; null over REST.
     server: Option<String>,
-    /// The provider; `mcp` for a tool.
+    /// The provider; `mcp` for a tool call.
     provider: String,
     /// `tools/call`, or the HTTP method.
     method: String,
     /// The MCP tool; null over REST.
     tool: Option<String>,
-    /// The path; null for a tool.
+    /// The path; null for a tool call.
     resource: Option<String>,
     intent: String,
     /// `allow`, `deny` or `ask`.
@@ -55,17 +54,17 @@ pub(super) struct LogRow {
     policy: String,
     rule: String,
     reason: String,
-    /// What decided.
+    /// The stage that decided.
     stage: String,
     /// The redacted arguments.
     #[schema(value_type = serde_json::Value)]
     args: Option<Box<RawValue>>,
     args_digest: String,
-    /// Time taken to decide, in microseconds.
+    /// Decision time, in microseconds.
     decision_us: i64,
-    /// From forwarding to the answer; null until it came.
+    /// Time from forwarding to the answer, in milliseconds; null before that.
     upstream_ms: Option<f64>,
-    /// How the answer went; null until it came.
+    /// Status of the answer; null before that.
     status: Option<String>,
     /// `enforce` or `observe`.
     mode: String,
@@ -73,18 +72,17 @@ pub(super) struct LogRow {
     hash: String,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     timestamp: String,
-    /// The id of the agent that has the name now; null where none has.
+    /// Id of the agent that now has this name; null if none has.
     agent_id: Option<String>,
     /// As `agent`.
     agent_name: String,
     /// The path, or `/mcp/tools/<tool>`.
     path: String,
-    /// The reason, where it was not allowed.
+    /// The reason, unless it was allowed.
     deny_reason: Option<String>,
-    /// The HTTP status of the provider's answer, or of the gate's own where it
-    /// refused.
+    /// HTTP status of the provider's answer, or of the gate's refusal.
     status_code: Option<u16>,
-    /// Deciding and the answer together, in milliseconds.
+    /// Decision time and upstream latency, in milliseconds.
     latency_ms: f64,
     /// As `id`.
     request_id: String,
@@ -94,36 +92,36 @@ pub(super) struct LogRow {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LogPage {
     logs: Vec<LogRow>,
-    /// Rows on all pages; null where only a look at each would tell.
+    /// Number of rows on all pages; null if counting would need a scan.
     total: Option<i64>,
-    /// What `before` is for the next page; null on the last one.
+    /// Value of `before` for the next page; null on the last one.
     next: Option<String>,
 }
 
-/// Figures about rows.
+/// Statistics of rows.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct StatsView {
     total_requests: i64,
-    /// By `allow`, `deny`, `ask`, `rate_limited` (those that a limit denied) and `error`
-    /// (those that were let through and failed). Each row is counted once.
+    /// By `allow`, `deny`, `ask`, `rate_limited` (denied by a limit) and `error` (forwarded,
+    /// but failed). Each row is counted once.
     by_decision: BTreeMap<String, i64>,
     /// As in `by_decision`.
     rate_limited: i64,
-    /// The share that was denied, from 0 to 1.
+    /// Share of denied ones, from 0 to 1.
     deny_rate: f64,
-    /// By provider or MCP server; the twenty with most.
+    /// By provider or MCP server; the twenty most frequent.
     by_provider: BTreeMap<String, i64>,
-    /// By agent; the twenty with most.
+    /// By agent; the twenty most frequent.
     by_agent: BTreeMap<String, i64>,
-    /// By outcome, as the rows show it.
+    /// By outcome.
     by_outcome: BTreeMap<String, i64>,
-    /// Mean time from forwarding to the answer, in milliseconds.
+    /// Mean upstream latency, in milliseconds.
     avg_latency_ms: f64,
-    /// The longest, in milliseconds.
+    /// Maximum upstream latency, in milliseconds.
     max_latency_ms: f64,
-    /// Mean time taken to decide, in microseconds.
+    /// Mean decision time, in microseconds.
     avg_decision_us: f64,
-    /// Forwarded actions that failed on the way.
+    /// Forwarded actions that failed.
     failed: i64,
 }
 
@@ -153,7 +151,7 @@ pub(super) async fn logs(
     Ok(json(page.await?))
 }
 
-/// Figures about the rows that a filter selects
+/// Statistics of the rows that a filter selects
 #[utoipa::path(get, path = "/audit/stats", tag = "audit", params(Filters, Looks),
     responses((status = 200, body = StatsView), Refusals), security(("master_key" = [])))]
 pub(super) async fn stats(
@@ -175,7 +173,7 @@ pub(super) async fn stats(
     Ok(json(stats.await?))
 }
 
-/// A long answer is written where it was read, not on the runtime's thread.
+/// Serialises on the blocking thread, as the response may be long.
 fn text(value: &impl Serialize, pretty: bool) -> Answer<String> {
     let text = match pretty {
         true => serde_json::to_string_pretty(value).map(|text| text + "\n"),
@@ -235,8 +233,8 @@ impl LogRow {
     }
 }
 
-/// What the agent was answered with, as far as the row tells: a request that could
-/// not be read was refused with one of several.
+/// The status that the agent received, as far as the row tells: there are several for a
+/// malformed request.
 fn status_code(row: &Row) -> Option<u16> {
     if let Some(status) = &row.status {
         return status.parse().ok();
@@ -251,7 +249,7 @@ fn status_code(row: &Row) -> Option<u16> {
 }
 
 impl LogRow {
-    /// The values of the names that existing scripts know, for a table.
+    /// The values of the columns known to existing scripts, for a table.
     pub(super) fn more_values(self) -> [String; 9] {
         [
             self.timestamp,

@@ -13,7 +13,7 @@ use crate::rest::reply;
 use crate::store::StoreError;
 use crate::store::agents::AgentError;
 
-/// Why a call was refused.
+/// An error response.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -23,25 +23,25 @@ pub struct ApiError {
 /// The body of every refusal.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
-    /// A word that scripts may rely on.
+    /// Machine-readable error code.
     error: &'static str,
-    /// What is wrong, for people.
+    /// Human-readable description.
     detail: String,
-    /// Names this refusal in the program's own log.
+    /// Id of this refusal in the program's own log.
     request_id: String,
-    /// Everything that is wrong with a policy.
+    /// All findings about a policy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     diagnostics: Vec<Finding>,
 }
 
-/// One thing that is wrong with a policy, or probably is.
+/// An error or warning about a policy.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Finding {
     /// `error` or `warning`.
     severity: &'static str,
-    /// Counted from 1; 0 where it is about the whole.
+    /// Line, from 1; 0 if it concerns the whole policy.
     line: u64,
-    /// Counted from 1; 0 where it is about the whole.
+    /// Column, from 1; 0 if it concerns the whole policy.
     column: u64,
     /// What is wrong.
     message: String,
@@ -49,11 +49,11 @@ pub(super) struct Finding {
     help: Option<String>,
 }
 
-/// What a handler gives back.
+/// Result of a handler.
 pub(super) type Answer<T> = Result<T, ApiError>;
 
 impl ApiError {
-    /// A refusal with `status`, the word `error` and words for people.
+    /// An error with this status, machine-readable code and description.
     pub(super) fn new(status: StatusCode, error: &'static str, detail: impl ToString) -> Self {
         let detail = detail.to_string();
         let request_id = Uuid::now_v7().to_string();
@@ -64,7 +64,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, error, detail)
     }
 
-    /// Well-formed, but not what the call takes.
+    /// A 422: well-formed, but invalid.
     pub(super) fn invalid(detail: impl ToString) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
     }
@@ -77,7 +77,7 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail)
     }
 
-    /// A policy that does not load.
+    /// A 422 with the findings about an invalid policy.
     pub(super) fn invalid_policy(found: &Diagnostics) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let mut error =
@@ -88,7 +88,7 @@ impl ApiError {
 }
 
 impl Finding {
-    /// Every finding, in order.
+    /// All findings, in order.
     pub(super) fn all(found: &Diagnostics) -> Vec<Self> {
         found.iter().map(Self::from).collect()
     }

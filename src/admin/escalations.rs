@@ -13,21 +13,21 @@ use super::extract::{Input, Named, Params};
 use super::openapi::Refusals;
 use crate::store::escalations::{Escalation, Listed, MAX_KEPT};
 
-/// Escalations listed where no number is given.
+/// Default number of escalations listed.
 const LISTED: u32 = 50;
 
-/// The longest resolution, in bytes.
+/// Maximum length of a resolution, in bytes.
 const MAX_RESOLUTION: usize = 2_000;
 
-/// Which escalations.
+/// Selects escalations.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EscalationQuery {
-    /// How many of the newest; 50 where it is not given.
+    /// Number of the newest ones; 50 by default.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Only those that nobody has resolved.
+    /// Only unresolved ones.
     #[serde(default)]
     pending: bool,
 }
@@ -35,7 +35,7 @@ pub(super) struct EscalationQuery {
 /// An action whose intent was unsure.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EscalationView {
-    /// To be resolved by.
+    /// Id, for resolving it.
     id: i64,
     /// The provider, or the MCP server.
     provider: String,
@@ -43,34 +43,34 @@ pub(super) struct EscalationView {
     method: String,
     /// The path, or `/mcp/tools/<tool>`.
     path: String,
-    /// Who asked first.
+    /// The first agent that asked.
     agent: String,
-    /// What it was taken for.
+    /// Classified intent.
     l2_intent: String,
-    /// How sure that was, from 0 to 1.
+    /// Confidence, from 0 to 1.
     l2_confidence: f64,
-    /// What it was found by.
+    /// Evidence for the classification.
     why: String,
-    /// How deep the analysis looked.
+    /// Level of the analysis.
     level: String,
-    /// The kind of thing it acts on.
+    /// Resource type.
     resource: String,
-    /// The first one's row of the log.
+    /// Id of the log row of the first request.
     request_id: String,
-    /// When the first came, in seconds since 1970.
+    /// Time of the first request, in seconds since 1970.
     timestamp: f64,
-    /// When the last came: RFC 3339, UTC.
+    /// Time of the latest request: RFC 3339, UTC.
     last_at: String,
-    /// How often the like came before it was resolved.
+    /// Number of requests before it was resolved.
     count: i64,
     resolved: bool,
-    /// What a person said.
+    /// The resolution by a person.
     resolution: Option<String>,
-    /// When: RFC 3339, UTC.
+    /// Time of the resolution: RFC 3339, UTC.
     resolved_at: Option<String>,
 }
 
-/// Escalations, and how many there are.
+/// Escalations with their number.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EscalationList {
     /// Newest last.
@@ -78,7 +78,7 @@ pub(super) struct EscalationList {
     stats: EscalationStats,
 }
 
-/// How many there are.
+/// Numbers of escalations.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EscalationStats {
     total_escalations: i64,
@@ -86,16 +86,16 @@ pub(super) struct EscalationStats {
     pending: i64,
 }
 
-/// What a person says.
+/// A resolution.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResolutionInput {
-    /// What the action is, in words.
+    /// What the action is, in free text.
     #[schema(min_length = 1, max_length = 2000)]
     resolution: String,
 }
 
-/// That an escalation is resolved.
+/// Confirmation that an escalation was resolved.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Resolved {
     /// `resolved`
@@ -124,7 +124,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Notes what a person says about one; decisions already made stay as they are
+/// Records a person's resolution; decisions already made are not changed
 #[utoipa::path(post, path = "/l3/resolve/{id}", tag = "escalations",
     params(("id" = i64, Path, description = "the escalation's id")),
     request_body = ResolutionInput,

@@ -23,17 +23,17 @@ use crate::store::read::{Filter, Reader};
 use crate::store::row::{COLUMNS, Row};
 use crate::store::{StoreError, csv};
 
-/// Bytes written at once.
+/// Size of chunks, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// Chunks that wait for the client.
+/// Maximum number of chunks queued for the client.
 const WAITING: usize = 4;
 
-/// How long a client may not take a chunk: a reader keeps the write-ahead log
-/// from starting over.
+/// How long a client may leave the queue full: an open reader keeps the write-ahead log from
+/// restarting.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The columns that existing scripts know, behind those of the log.
+/// Columns known to existing scripts, after those of the log.
 const MORE_COLUMNS: [&str; 9] = [
     "timestamp",
     "agent_id",
@@ -48,8 +48,8 @@ const MORE_COLUMNS: [&str; 9] = [
 
 /// Every row that a filter selects, oldest first, as JSON or CSV
 ///
-/// A value in the CSV that a spreadsheet would take for a formula gets a `'` in
-/// front. The answer breaks off where the log cannot be read to its end.
+/// CSV values that a spreadsheet would read as formulas are prefixed with `'`. The response is
+/// cut off if the log cannot be read to its end.
 #[utoipa::path(get, path = "/audit/export", tag = "audit", params(Filters, Exported),
     responses((status = 200, content((super::openapi::Export = "application/json"),
                                      (String = "text/csv"))), Refusals),
@@ -62,14 +62,14 @@ pub(super) async fn export(
     let opened = admin.blocking(move |admin| {
         let filter = admin.filter(filters, exported.session, exported.before)?;
         let reader = admin.reader()?;
-        // Once rows are written nothing else can be answered.
+        // Before the first row: afterwards the status cannot change.
         filter.iter().try_for_each(|filter| reader.accepts(filter))?;
         Ok((filter, reader))
     });
     let (filter, reader) = opened.await?;
     let (chunks, taken) = mpsc::channel(WAITING);
     let writing = Arc::clone(&admin);
-    // Not a turn of `Admin::blocking`: this one is held up by its client.
+    // Not by `Admin::blocking`, whose slots a slow client would occupy.
     tokio::task::spawn_blocking(move || {
         let mut out =
             Chunks { chunks, whole: Vec::with_capacity(CHUNK), handle: Handle::current() };
@@ -135,7 +135,7 @@ fn each(
     limit: u64,
     mut write: impl FnMut(Row) -> io::Result<()>,
 ) -> io::Result<()> {
-    /// What visiting rows can end with.
+    /// Errors of visiting rows.
     enum Ended {
         Read(StoreError),
         Write(io::Error),
@@ -152,7 +152,7 @@ fn each(
     })
 }
 
-/// Chunks on their way to the client.
+/// Sends chunks to the client.
 struct Chunks {
     chunks: mpsc::Sender<io::Result<Bytes>>,
     whole: Vec<u8>,
@@ -165,9 +165,9 @@ impl Chunks {
         sent.map_err(|_| io::Error::other("the client does not read any more"))
     }
 
-    /// Lets the client know that what it has is not all.
+    /// Fails the body, so that the client knows that it is incomplete.
     fn fail(&self, error: io::Error) {
-        // Where the client is gone there is nobody to tell.
+        // The client may be gone.
         let _ = self.send(Err(error));
     }
 }

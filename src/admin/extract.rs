@@ -16,32 +16,32 @@ use super::error::ApiError;
 use crate::json::{self, NotWanted};
 use crate::net::body::hold;
 
-/// Bytes of a request's body; a policy may be as long as a policy file.
+/// Maximum size of a request's body, in bytes; the same as of a policy file.
 pub(super) const MAX_BODY: usize = 1 << 20;
 
-/// How long a body may take in all.
+/// Timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A JSON body. Its content type is not looked at: a call bears a header that no
-/// page of another origin can send without being allowed to.
+/// A JSON body, whatever its content type: calls carry a header that pages of other origins can
+/// only send with permission (CORS).
 pub(super) struct Input<T>(pub(super) T);
 
-/// A body as it was sent.
+/// The body as sent.
 pub(super) struct Text {
     pub(super) content_type: String,
     pub(super) bytes: Bytes,
 }
 
-/// The parameters behind the `?`; unknown ones are refused.
+/// The query parameters; unknown ones are refused.
 pub(super) struct Params<T>(pub(super) T);
 
-/// The same, of two kinds; what is described of neither is refused.
+/// Query parameters of two kinds; those of neither are refused.
 pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
 
-/// What may be said by parameters or in a JSON body, not by half in either.
+/// Input given by parameters or by a JSON body, but not by both.
 pub(super) struct Said<T>(pub(super) T);
 
-/// The one variable part of the path.
+/// The variable part of the path.
 pub(super) struct Named(pub(super) String);
 
 impl FromRequest<Arc<Admin>> for Text {
@@ -65,7 +65,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Input<T> {
     }
 }
 
-/// Reads JSON: 400 where it is none, 422 where it is not what is wanted.
+/// Parses JSON: 400 if it is malformed, 422 if it does not fit `T`.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     json::object(text).map_err(|error| match error {
         NotWanted::Otherwise(error) if error.classify() != Category::Data => {

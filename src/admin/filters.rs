@@ -11,95 +11,94 @@ use crate::store::audit::RowId;
 use crate::store::read::{DECISIONS, Filter};
 use crate::store::time_argument;
 
-/// What stands for every MCP server where a provider is named.
+/// Stands for all MCP servers in the place of a provider.
 pub(super) const MCP: &str = "mcp";
 
-/// Which rows. Names may hold `*` and `?`.
+/// Selects rows. Names may contain the wildcards `*` and `?`.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filters {
-    /// Only this agent's, by its id.
+    /// Agent's id.
     #[serde(deserialize_with = "given")]
     agent_id: Option<String>,
-    /// Only this agent's, by its name.
+    /// Agent's name.
     #[serde(deserialize_with = "given")]
     agent: Option<String>,
-    /// Only `allow`, `deny`, `ask`; or `rate_limited` (those of the denied that a limit
-    /// denied) or `error` (those that were let through and failed on the way; figures
-    /// are not to be had of these alone).
+    /// `allow`, `deny`, `ask`; or `rate_limited` (denied by a limit) or `error` (forwarded, but
+    /// failed; not supported for statistics).
     #[serde(deserialize_with = "given")]
     #[param(pattern = "^(allow|deny|ask|rate_limited|error)?$")]
     pub(super) decision: Option<String>,
-    /// Only this provider's or MCP server's; `mcp` for all that came over MCP.
+    /// Provider or MCP server; `mcp` for all MCP servers.
     #[serde(deserialize_with = "given")]
     provider: Option<String>,
-    /// Only of this path, resource or tool.
+    /// Path, resource or tool.
     #[serde(deserialize_with = "given")]
     resource: Option<String>,
-    /// Not before: `2026-11-22`, `2026-11-22T09:00:00Z`, or `2h` (ago).
+    /// Earliest time: `2026-11-22`, `2026-11-22T09:00:00Z`, or `2h` (ago).
     #[serde(deserialize_with = "given")]
     since: Option<String>,
-    /// Not after; a date included.
+    /// Latest time; a date is included.
     #[serde(deserialize_with = "given")]
     until: Option<String>,
 }
 
-/// Which of the rows are on a page, and how it looks.
+/// Selects a page, and its format.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Paging {
-    /// Only this session's.
+    /// Session id.
     #[serde(deserialize_with = "given")]
     pub(super) session: Option<String>,
-    /// Rows of a page, 50 where it is not given.
+    /// Rows per page; 50 by default.
     #[param(minimum = 1, maximum = 10_000)]
     pub(super) limit: Option<u64>,
-    /// Newest rows to leave out.
+    /// Number of newest rows to skip.
     pub(super) offset: Option<u64>,
-    /// Only rows before the one of this id: `next` of the page before.
+    /// Only rows before the one with this id: `next` of the previous page.
     #[serde(deserialize_with = "given")]
     pub(super) before: Option<String>,
-    /// Indented, to be read by people.
+    /// Whether the JSON is indented.
     pub(super) pretty: bool,
 }
 
-/// How figures look.
+/// Format of statistics.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Looks {
-    /// Indented, to be read by people.
+    /// Whether the JSON is indented.
     pub(super) pretty: bool,
 }
 
-/// How much an export has of the rows, and in which form.
+/// Extent and format of an export.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Exported {
-    /// Only this session's.
+    /// Session id.
     #[serde(deserialize_with = "given")]
     pub(super) session: Option<String>,
-    /// Only so many of the newest; all where it is not given.
+    /// Number of newest rows; all by default.
     pub(super) limit: Option<u64>,
-    /// Only rows before the one of this id.
+    /// Only rows before the one with this id.
     #[serde(deserialize_with = "given")]
     pub(super) before: Option<String>,
-    /// `json` or `csv`; `json` where it is not given.
+    /// `json` (the default) or `csv`.
     #[serde(deserialize_with = "given")]
     #[param(pattern = "^(json|csv)?$")]
     format: Option<String>,
 }
 
-/// A parameter that a form left empty was not given.
+/// Deserialises an empty parameter, as forms send it, as absent.
 fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(value)?.filter(|text| !text.is_empty()))
 }
 
 impl Admin {
-    /// What is selected; `None` where that is nothing: an agent nobody knows.
+    /// The filter for the log; `None` if nothing can match, as for an unknown agent.
     pub(super) fn filter(
         &self,
         filters: Filters,
@@ -136,7 +135,7 @@ impl Admin {
 }
 
 impl Exported {
-    /// Whether it is CSV.
+    /// Whether the format is CSV.
     pub(super) fn is_csv(&self) -> Answer<bool> {
         match self.format.as_deref() {
             None | Some("json") => Ok(false),

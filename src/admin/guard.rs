@@ -18,8 +18,8 @@ use super::error::{Answer, ApiError};
 use crate::keys::MASTER_KEY;
 use crate::rest::reply;
 
-/// Lets only those through who bear the master key, once. Absent and wrong keys
-/// take the same work and get the same answer.
+/// Requires the master key, exactly once. A missing and a wrong key take the same time and get
+/// the same response.
 pub(super) async fn key(
     State(admin): State<Arc<Admin>>,
     request: Request,
@@ -35,20 +35,20 @@ pub(super) async fn key(
     Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail))
 }
 
-/// A panic fails its own call and no other.
+/// Turns a panic into an error response to this call.
 pub(super) async fn panics(request: Request, next: Next) -> Response {
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answered.unwrap_or_else(|_| ApiError::internal("a panic while answering").into_response())
 }
 
-/// Adds the headers that every answer has.
+/// Adds the headers of every response.
 pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     reply::protect(response.headers_mut());
     response
 }
 
-/// Which pages may call: those of the origins named now, and never all.
+/// CORS: allows only pages of the configured origins.
 pub(super) fn cors(admin: Arc<Admin>) -> CorsLayer {
     let is_named = move |origin: &HeaderValue, _: &Parts| {
         let origins = admin.cors_origins.load();

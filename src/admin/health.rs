@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use super::Admin;
 use crate::action::Provider;
 
-/// The content type of the figures.
+/// Content type of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The program.
+/// About the program.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Service {
     /// `AgentGate`
@@ -25,7 +25,7 @@ pub(super) struct Service {
     version: &'static str,
     description: &'static str,
     providers: Vec<&'static str>,
-    /// Where the calls are described.
+    /// Path of the API's documentation.
     docs: &'static str,
 }
 
@@ -35,18 +35,19 @@ pub(super) struct Providers {
     providers: Vec<&'static str>,
 }
 
-/// How the gate is.
+/// State of the gate.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     /// `ok` or `degraded`
     status: &'static str,
     version: &'static str,
     providers: Vec<&'static str>,
-    /// Whether the policies decide as their files are now: false while a changed file does
-    /// not load, and the last good one decides.
+    /// Whether the policies in force are those of the files: `false` while a changed file is
+    /// invalid, and the last valid one is used.
     policy_loaded: bool,
     agents_count: usize,
-    /// `ok` or `error`: with `error` it cannot be read or written, and everything is refused.
+    /// `ok` or `error`. With `error` the log cannot be read or written, and everything is
+    /// refused.
     audit_db: &'static str,
 }
 
@@ -69,7 +70,7 @@ pub(super) async fn providers() -> Json<Providers> {
     Json(Providers { providers: names() })
 }
 
-/// Whether the gate can do its work; 503 where the log cannot be read or written
+/// Whether the gate works; 503 if the log cannot be read or written
 #[utoipa::path(get, path = "/health", tag = "discovery",
     responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub(super) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Health>) {
@@ -92,7 +93,7 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json
     (status, Json(health))
 }
 
-/// Figures for Prometheus; no agent, path or tool is named
+/// Prometheus metrics, without names of agents, paths or tools
 #[utoipa::path(get, path = "/metrics", tag = "discovery",
     responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {

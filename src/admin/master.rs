@@ -12,11 +12,10 @@ use zeroize::Zeroizing;
 
 use crate::os::files::{create, create_private_folder, private};
 
-/// The shortest key that is not called weak, in characters.
+/// Minimum length of a key that does not count as weak, in characters.
 pub const MIN_LENGTH: usize = 16;
 
-/// Keys that everybody knows: the original product's, what people make up, and what
-/// our own documents show.
+/// Publicly known keys: the original product's, obvious ones, and those in our documentation.
 const KNOWN: [&str; 5] = [
     "ag_dev_change_me_in_production",
     "changeme-changeme",
@@ -25,10 +24,10 @@ const KNOWN: [&str; 5] = [
     "change-me-to-something-long",
 ];
 
-/// What a key that was made begins with.
+/// Prefix of generated keys.
 const PREFIX: &str = "agm_";
 
-/// The master key; only a keyed digest of it is kept.
+/// The master key; only a keyed digest is stored.
 #[derive(Clone)]
 pub struct MasterKey {
     mac: Hmac<Sha256>,
@@ -43,12 +42,11 @@ impl fmt::Debug for MasterKey {
 }
 
 impl MasterKey {
-    /// The key `text`, without the space around it: HTTP takes it off a header, so that
-    /// nobody could ever present it.
+    /// The key `text`, trimmed like HTTP trims header values: otherwise it could never match.
     ///
     /// # Errors
-    /// Where it is empty, which is what a request without the header presents; where
-    /// there is no randomness to be had.
+    /// If it is empty, which a request without the header would match, or if there is no
+    /// randomness.
     pub fn new(text: &str) -> io::Result<Self> {
         let text = text.trim_ascii();
         if text.is_empty() {
@@ -69,11 +67,11 @@ impl MasterKey {
         Ok(Self { mac, digest, weakness })
     }
 
-    /// The key in `file`; makes one, for its owner only, where there is none.
-    /// Gives the text too where it was just made: it is shown once.
+    /// Loads the key from `file`; generates one, readable only by the owner, if there is none.
+    /// Then also returns its text, which is shown once.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn load_or_make(file: &Path) -> io::Result<(Self, Option<Zeroizing<String>>)> {
         match Self::load(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -88,7 +86,7 @@ impl MasterKey {
         }
         match create(file, text.as_bytes(), private(&mut OpenOptions::new())) {
             Ok(()) => Ok((Self::new(&text)?, Some(text))),
-            // Another process made it meanwhile, and showed it.
+            // Another process has generated and shown it meanwhile.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Ok((Self::load(file)?, None))
             }
@@ -100,13 +98,13 @@ impl MasterKey {
         Self::new(&Zeroizing::new(fs::read_to_string(file)?))
     }
 
-    /// Whether `presented` is the key. Takes the same time whatever it is.
+    /// Compares in constant time.
     #[must_use]
     pub fn is(&self, presented: &[u8]) -> bool {
         digest(self.mac.clone(), presented).ct_eq(&self.digest).into()
     }
 
-    /// Why the key must not guard more than this machine; `None` where it may.
+    /// Why the key is too weak for listening beyond this machine; `None` if it is not.
     #[must_use]
     pub fn weakness(&self) -> Option<&'static str> {
         self.weakness

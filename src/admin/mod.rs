@@ -39,15 +39,15 @@ use crate::store::{Options, Store};
 
 pub use agents::{AgentStats, AgentView, IssuedView, MAX_GRACE};
 pub use error::{ApiError, ErrorBody};
-pub use retention::keep_retention;
+pub use retention::{MAX_RETENTION_DAYS, keep_retention};
 
 use error::Answer;
 use master::MasterKey;
 
-/// Calls that read or write the database at the same time; others wait.
+/// Maximum number of calls that use the database concurrently; others wait.
 const MAX_BUSY: usize = 8;
 
-/// What the admin API works on.
+/// State of the admin API.
 #[derive(Debug)]
 pub struct Admin {
     master: MasterKey,
@@ -62,29 +62,29 @@ pub struct Admin {
     busy: Arc<Semaphore>,
 }
 
-/// What an [`Admin`] is made of.
+/// Parameters of [`Admin::new`].
 #[derive(Debug)]
 pub struct AdminSettings {
-    /// Who may call.
+    /// The key that callers must present.
     pub master: MasterKey,
     /// The database.
     pub database: PathBuf,
-    /// How it is opened.
+    /// How to open it.
     pub options: Options,
-    /// What writes to it.
+    /// The store that writes to it.
     pub store: Store,
     /// The agents.
     pub directory: Arc<Directory>,
     /// The policies.
     pub catalog: Arc<PolicyCatalog>,
-    /// What the gate counts.
+    /// The gate's metrics.
     pub metrics: Arc<Metrics>,
-    /// Origins of pages that may call, `https://console.example`; none by default.
+    /// Origins of web pages that may call, such as `https://console.example`; none by default.
     pub cors_origins: Vec<String>,
 }
 
 impl Admin {
-    /// The admin API's state.
+    /// Creates the state.
     #[must_use]
     pub fn new(settings: AdminSettings) -> Arc<Self> {
         let AdminSettings {
@@ -111,12 +111,12 @@ impl Admin {
         })
     }
 
-    /// Lets pages of `origins` call from now on, and of no others.
+    /// Replaces the origins of pages that may call.
     pub fn set_cors_origins(&self, origins: Vec<String>) {
         self.cors_origins.store(Arc::new(origins));
     }
 
-    /// Does `work`, which may wait for the disk, on a thread of its own.
+    /// Runs `work`, which may block, on a thread of its own.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Answer<T> + Send + 'static,
@@ -135,13 +135,13 @@ impl Admin {
     }
 }
 
-/// A call: where, how, for whom, and what answers it.
+/// A call of the API.
 struct Route {
     path: &'static str,
     #[cfg_attr(not(test), expect(dead_code, reason = "the document is held to it by a test"))]
     method: Method,
     handler: MethodRouter<Arc<Admin>>,
-    /// Whether it needs the master key.
+    /// Whether it requires the master key.
     guarded: bool,
 }
 
@@ -162,7 +162,7 @@ where
     Route { path, method, handler: on(filter, handler), guarded: false }
 }
 
-/// Every call there is.
+/// All calls.
 fn routes() -> Vec<Route> {
     vec![
         open(Method::GET, "/", health::service),
@@ -190,8 +190,7 @@ fn routes() -> Vec<Route> {
     ]
 }
 
-/// The admin API, without a fallback: who mounts it beside other routes gives
-/// [`not_found`] as theirs.
+/// The router, without a fallback: use [`not_found`] where it is mounted beside other routes.
 pub fn router(admin: Arc<Admin>) -> Router {
     let mut router = Router::new();
     for Route { path, handler, guarded, .. } in routes() {
@@ -209,12 +208,12 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
-/// Answers what no route takes.
+/// The response for unknown paths.
 pub async fn not_found(request: Request) -> ApiError {
     ApiError::not_found(format_args!("there is nothing at `{}`", request.uri().path()))
 }
 
-/// Answers what a route does not take.
+/// The response for methods that a path does not support.
 pub async fn method_not_allowed(request: Request) -> ApiError {
     let what = format_args!("`{}` does not take {}", request.uri().path(), request.method());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", what)

@@ -12,32 +12,32 @@ use super::error::ErrorBody;
 use super::{agents, audit, escalations, export, health, policies, retention};
 use crate::hosted::api as servers;
 
-/// What every guarded call may be refused with.
+/// Error responses of every call that needs the master key.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it is only described")]
 pub(super) enum Refusals {
-    /// Not well-formed
+    /// Malformed request
     #[response(status = 400)]
     Malformed(ErrorBody),
-    /// No master key, or a wrong one
+    /// Missing or wrong master key
     #[response(status = 401)]
     Unauthorized(ErrorBody),
-    /// There is none of that name
+    /// Unknown name
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// It would clash with what is there
+    /// Conflict with an existing object
     #[response(status = 409)]
     Conflict(ErrorBody),
     /// The body is too large
     #[response(status = 413)]
     TooLarge(ErrorBody),
-    /// Well-formed, but not what the call takes
+    /// Well-formed, but invalid
     #[response(status = 422)]
     Invalid(ErrorBody),
     /// The gate itself failed
     #[response(status = 500)]
     Internal(ErrorBody),
-    /// The database cannot be had
+    /// The database is unavailable
     #[response(status = 503)]
     Unavailable(ErrorBody),
 }
@@ -47,7 +47,7 @@ pub(super) enum Refusals {
 pub(super) struct Export {
     /// Oldest first.
     logs: Vec<LogRow>,
-    /// How many.
+    /// Number of rows.
     count: u64,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Export {
 )]
 struct Document;
 
-/// What the specification asks for and the macros leave out.
+/// Adds what the specification requires and the macros omit.
 struct Completed;
 
 impl Modify for Completed {
@@ -110,7 +110,7 @@ impl Modify for Completed {
     }
 }
 
-/// Gives an operation an id that no other has, and each response a description.
+/// Gives an operation a unique id, and each response a description.
 fn complete(method: &str, path: &str, operation: &mut Operation) {
     let words = path.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = std::iter::once(method).chain(words).collect();

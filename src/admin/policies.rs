@@ -19,16 +19,16 @@ use crate::policy::{Seen, load_str};
 /// A policy as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PolicyView {
-    /// The name that agents have it by.
+    /// Name, by which agents refer to it.
     name: String,
     description: Option<String>,
-    /// `allow`, `deny`, … where no rule matches.
+    /// The default effect: `allow`, `deny`, ….
     default_effect: Option<String>,
-    /// Its rules as they are written.
+    /// Its rules, as written.
     rules: Vec<Value>,
-    /// Whether it is part of the program; such a one cannot be removed.
+    /// Whether it is built in, so that it cannot be removed.
     built_in: bool,
-    /// Where it is kept.
+    /// Path of its file.
     file: Option<String>,
 }
 
@@ -41,41 +41,40 @@ pub(super) struct PolicyText {
     yaml: String,
 }
 
-/// A policy to be loaded, where it is not sent as YAML itself.
+/// A policy to load, unless it is sent as plain YAML.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PolicyInput {
-    /// The name; without one, that in the text.
+    /// Name; that in the text if absent.
     #[serde(default)]
     name: Option<String>,
     /// The text.
     yaml: String,
 }
 
-/// That a policy is in force.
+/// Confirmation that a policy is in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PolicyLoaded {
     /// `loaded`
     status: &'static str,
     policy_name: String,
-    /// Where it is kept.
+    /// Path of its file.
     saved_to: String,
-    /// What is probably not meant.
+    /// Probable mistakes.
     warnings: Vec<Finding>,
 }
 
-/// That a policy was removed.
+/// Confirmation that a policy was removed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PolicyDeleted {
     /// `deleted`
     status: &'static str,
     policy_name: String,
-    /// The agents that have it: they are refused, unless one of the same name is
-    /// part of the program.
+    /// Agents that refer to it. They are refused, unless a built-in policy has the same name.
     agents: Vec<String>,
 }
 
-/// Every policy that agents may have
+/// Every policy that agents can refer to
 #[utoipa::path(get, path = "/policies", tag = "policies",
     responses((status = 200, body = [PolicyView]), Refusals), security(("master_key" = [])))]
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer<Json<Vec<PolicyView>>> {
@@ -107,7 +106,7 @@ pub(super) async fn get(
     get.await.map(Json)
 }
 
-/// Validates a policy, keeps it and puts it in force, by the name it gives itself
+/// Validates a policy, stores it and puts it in force, under the name in its text
 #[utoipa::path(post, path = "/policies", tag = "policies",
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = PolicyLoaded), Refusals), security(("master_key" = [])))]
@@ -119,7 +118,7 @@ pub(super) async fn load(
     admin.blocking(move |admin| admin.put(None, &input)).await.map(Json)
 }
 
-/// Validates a policy, keeps it and puts it in force, by the name in the path
+/// Validates a policy, stores it and puts it in force, under the name in the path
 #[utoipa::path(put, path = "/policies/{name}", tag = "policies",
     params(("name" = String, Path, description = "the policy's name")),
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
@@ -177,8 +176,8 @@ impl Admin {
     }
 }
 
-/// JSON where it is said to be JSON and bears a text, else the text itself: a
-/// policy may be written in JSON, too.
+/// The input in JSON, if it is declared as such and contains `yaml`; else the text itself is
+/// the policy, which may be JSON, too.
 fn input(text: &Text) -> Answer<PolicyInput> {
     let is_json = text.content_type.starts_with("application/json");
     let object = serde_json::from_slice::<Value>(&text.bytes);
@@ -191,7 +190,7 @@ fn input(text: &Text) -> Answer<PolicyInput> {
     }
 }
 
-/// What a text says, as far as it can be read.
+/// Describes a policy, as far as its text can be parsed.
 fn view(entry: Entry, text: &str) -> PolicyView {
     let document: Value = serde_yaml::from_str(text).unwrap_or_default();
     let get = |key: &str| document.get(key).filter(|value| !value.is_null()).cloned();

@@ -18,34 +18,34 @@ use super::openapi::Refusals;
 use crate::store::purge::{self, Proof, Purged};
 use crate::store::{Options, StoreError};
 
-/// How often rows that have become too old are removed.
+/// Interval of removing old rows.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// The longest retention: a hundred years.
-const MAX_DAYS: u32 = 36_500;
+/// Maximum retention, in days: a hundred years.
+pub const MAX_RETENTION_DAYS: u32 = 36_500;
 
-/// What is kept.
+/// How much to keep.
 #[derive(Debug, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Retention {
-    /// Rows older than so many days go; 90 where it is not given.
+    /// Rows older than this many days are removed; 90 by default.
     #[param(minimum = 1, maximum = 36500, default = 90)]
     #[schema(minimum = 1, maximum = 36500, default = 90)]
     retention_days: Option<u32>,
 }
 
-/// What went.
+/// Result of a purge.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PurgedView {
-    /// Rows removed.
+    /// Number of removed rows.
     purged: i64,
     retention_days: u32,
 }
 
 /// Removes old rows; the rest stays verifiable
 ///
-/// How old is said by the parameter or in a body, not in both.
+/// The age is given by the parameter or in a body, not both.
 #[utoipa::path(post, path = "/audit/purge", tag = "audit", params(Retention),
     request_body = Option<Retention>,
     responses((status = 200, body = PurgedView), Refusals), security(("master_key" = [])))]
@@ -54,8 +54,8 @@ pub(super) async fn purge(
     Said(retention): Said<Retention>,
 ) -> Answer<Json<PurgedView>> {
     let retention_days = retention.retention_days.unwrap_or(90);
-    if !(1..=MAX_DAYS).contains(&retention_days) {
-        return Err(ApiError::invalid(format_args!("retention_days is 1 to {MAX_DAYS}")));
+    if !(1..=MAX_RETENTION_DAYS).contains(&retention_days) {
+        return Err(ApiError::invalid(format_args!("retention_days is 1 to {MAX_RETENTION_DAYS}")));
     }
     let purge = admin.blocking(move |admin| {
         let purged = older_than(&admin.database, &admin.options, retention_days)?;
@@ -65,8 +65,8 @@ pub(super) async fn purge(
     purge.await.map(Json)
 }
 
-/// Removes rows older than `days` says, now, every hour and when it says another
-/// number; ends with the sender. `None` is for ever.
+/// Removes rows older than `days`: at once, every hour, and when the value changes. `None`
+/// removes nothing. Ends when the sender is dropped.
 pub async fn keep_retention(
     database: Arc<Path>,
     options: Options,
@@ -81,7 +81,7 @@ pub async fn keep_retention(
     }
 }
 
-/// Never ends.
+/// Never returns.
 async fn remove_hourly(database: &Arc<Path>, options: &Options, days: Option<u32>) {
     let Some(days) = days else { return std::future::pending().await };
     loop {
@@ -99,7 +99,7 @@ async fn remove_hourly(database: &Arc<Path>, options: &Options, days: Option<u32
 }
 
 fn older_than(path: &Path, options: &Options, days: u32) -> Result<Purged, StoreError> {
-    let age = SignedDuration::from_hours(24 * i64::from(days.clamp(1, MAX_DAYS)));
+    let age = SignedDuration::from_hours(24 * i64::from(days.clamp(1, MAX_RETENTION_DAYS)));
     let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
     purge::purge(path, (before, Proof::Required), options, |_| {})
 }

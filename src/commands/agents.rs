@@ -43,7 +43,7 @@ pub(super) fn run(command: &AgentsCommand) -> anyhow::Result<Done> {
             let issued = registry.rotate(&args.name, grace)?;
             print_issued(&issued, &database, json)
         }
-        // Nobody is registered where there is no database, and none is made.
+        // Without a database there are no agents, and listing must not create one.
         AgentsCommand::List(_) if !database.exists() => print_list(&[], &database, json),
         AgentsCommand::List(_) => print_list(&registry.list()?, &database, json),
         AgentsCommand::Delete(args) => print_deleted(&registry.delete(&args.name)?, json),
@@ -61,12 +61,12 @@ fn settings() -> anyhow::Result<Settings> {
     let policy_dir = std::env::var_os("AGENTGATE_POLICY_DIR").map(Into::into);
     let flags = DecideArgs { config, policy_dir, ..DecideArgs::default() };
     let mut settings = Settings::resolve(&flags)?;
-    // Names mean here what they mean to `serve`.
+    // Policy names mean the same here as for `serve`.
     settings.policy_dir = settings.policy_dir.or_else(|| Legacy::from_env().policy_dir);
     Ok(settings)
 }
 
-/// What was typed, its policy and its provider being ones that there are.
+/// Converts the arguments; checks that policy and provider exist.
 fn new_agent(args: &AgentsCreateArgs, settings: &Settings) -> anyhow::Result<NewAgent> {
     if let Some(policy) = &args.policy {
         let found = super::policies::lookup(settings).find(policy).map_err(Diagnostics::from);

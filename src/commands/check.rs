@@ -2,22 +2,22 @@
 
 use std::io::{self, Write};
 
-use super::{Done, pluralize, policies, tool_cache};
+use super::{Done, pluralize, policies, seen_tools};
 use crate::cli::CheckArgs;
 use crate::config::Home;
 use crate::policy::PolicyFile;
 use crate::policy::diagnostic::Diagnostics;
 use crate::terminal;
 
-/// Checks each of the named policies.
+/// `agentgate check`: validates and lints the given policies.
 ///
 /// # Errors
-/// Where a policy cannot be found or read, or the output not written.
+/// If a policy cannot be found or read, or the output cannot be written.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Done> {
     let home = Home::find().ok();
     let lookup = policies::lookup_in(args.policy_dir.as_deref());
-    // Only where it is asked for: what a policy is must not depend on the machine.
-    let seen = home.as_ref().filter(|_| args.seen).map(tool_cache::load).unwrap_or_default();
+    // Opt-in: the result must not depend on the machine by default.
+    let seen = home.as_ref().filter(|_| args.seen).map(seen_tools::load).unwrap_or_default();
     let mut output = anstream::stdout().lock();
     let mut holds = true;
     for name in &policies::expanded(&args.files, &lookup)? {

@@ -5,27 +5,25 @@ use std::collections::BTreeSet;
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
+use crate::os::VARIABLE_PREFIX;
 use crate::policy::diagnostic::nearest;
 use crate::{telemetry, terminal};
 
-/// What all of them begin with.
-const PREFIX: &str = "AGENTGATE_";
-
-/// Those that no flag names.
+/// Variables without a flag.
 const OTHERS: [&str; 3] = ["AGENTGATE_HOME", "AGENTGATE_LOG", "AGENTGATE_MASTER_KEY"];
 
-/// Words in the name of a variable that holds a credential, for a configuration to name.
+/// Words in names of variables with credentials, which a configuration may refer to.
 const CREDENTIALS: [&str; 7] =
     ["TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "CREDENTIALS", "BEARER"];
 
-/// Warns of each on standard error. A supervisor has the environment of its gate,
-/// which has warned.
+/// Warns of unknown variables on standard error. Not in a supervisor, whose gate has warned
+/// already.
 pub(super) fn warn_of_typos(command: &Command) {
     if matches!(command, Command::Supervise(_) | Command::DemoServer) {
         return;
     }
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let ours: Vec<String> = names.filter(|name| name.starts_with(PREFIX)).collect();
+    let ours: Vec<String> = names.filter(|name| name.starts_with(VARIABLE_PREFIX)).collect();
     if ours.is_empty() {
         return;
     }
@@ -37,7 +35,7 @@ pub(super) fn warn_of_typos(command: &Command) {
                 telemetry::warn(&format!("there is no variable {shown}; did you mean {meant}?"))
             }
             None if is_credential(name) => {}
-            // It may be another program's.
+            // It may belong to another program.
             None => {
                 tracing::info!("{shown} is not a setting of AgentGate; it has no effect by itself")
             }
@@ -45,19 +43,19 @@ pub(super) fn warn_of_typos(command: &Command) {
     }
 }
 
-/// Credentials come from variables of any name.
+/// Variables with credentials may have any name.
 fn is_credential(name: &str) -> bool {
     name.split('_').any(|word| CREDENTIALS.contains(&word))
 }
 
-/// The variable that was probably meant by one that is not known.
+/// The known variable that was probably meant.
 fn meant<'k>(name: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
     if known.contains(name) {
         return None;
     }
-    // What they have in common makes none like another.
-    let rest = |name: &'k str| name.strip_prefix(PREFIX).unwrap_or(name);
-    let near = nearest(name.strip_prefix(PREFIX)?, known.iter().map(|known| rest(known)))?;
+    // The common prefix must not count as similarity.
+    let rest = |name: &'k str| name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name);
+    let near = nearest(name.strip_prefix(VARIABLE_PREFIX)?, known.iter().map(|known| rest(known)))?;
     known.iter().map(String::as_str).find(|known| rest(known) == near)
 }
 

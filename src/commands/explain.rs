@@ -15,13 +15,13 @@ use crate::request::{self, UnknownKeys};
 use crate::terminal;
 use crate::verdict::Decision;
 
-/// Longest request read from standard input, in bytes.
+/// Maximum size of a request on standard input, in bytes.
 const MAX_REQUEST: u64 = 64 << 20;
 
-/// Explains the decision about a request; nothing is sent and nothing recorded.
+/// `agentgate explain`: explains the decision about a request, without sending or recording it.
 ///
 /// # Errors
-/// Where the request cannot be understood or the policy not be had.
+/// If the request is invalid, or the policy cannot be loaded.
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
     let text = match args.request.as_str() {

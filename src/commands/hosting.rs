@@ -14,13 +14,13 @@ use crate::hosted::{Configured, Endpoint, OwnPolicies, RegistrationError, Server
 use crate::policy::diagnostic::Diagnostics;
 use crate::rest::credentials::Source;
 
-/// What is wrong with servers of the configuration, by their names.
+/// Errors in the configuration of servers, by name.
 type Problems = Vec<(String, String)>;
 
-/// Shows every server that has a URL or a command, by `show`.
+/// Sets up every server with a URL or command, by `show`.
 ///
 /// # Errors
-/// All that is wrong with any of them, with the lines of the file.
+/// All errors of all servers, with their lines in the file.
 pub(super) fn shown<T>(
     settings: &Settings,
     show: impl FnOnce(Vec<Configured>) -> Result<T, RegistrationError>,
@@ -37,7 +37,7 @@ pub(super) fn shown<T>(
     Err(told(settings, &problems))
 }
 
-/// The servers whose headers and policies can be had, and what is wrong with others.
+/// The servers whose headers and policies could be loaded, and the errors of the others.
 fn configured(settings: &Settings) -> (Vec<Configured>, Problems) {
     let (mut configured, mut problems) = (Vec::new(), Problems::new());
     for (name, server, endpoint) in settings.hosted() {
@@ -53,7 +53,7 @@ fn told(settings: &Settings, problems: &Problems) -> anyhow::Error {
     let (mut placed, mut said) = (Diagnostics::default(), Vec::new());
     for (name, what) in problems {
         let what = format!("servers.{name}: {what}");
-        // What is wrong in a policy's own file says where already.
+        // Findings in a policy's file contain their position already.
         let is_placed = what.contains('\n');
         let place = || settings.spans().at_server(name, what.clone());
         match (!is_placed).then(place).flatten() {
@@ -67,7 +67,7 @@ fn told(settings: &Settings, problems: &Problems) -> anyhow::Error {
     anyhow::anyhow!(said.join("\n"))
 }
 
-/// What the configuration says of servers that are registered while the gate runs.
+/// Settings of servers that are registered at run time.
 pub(super) fn server_defaults(settings: &Settings) -> ServerDefaults {
     let named = |wanted: &dyn Fn(&Server) -> bool| {
         let named = settings.servers().filter(|(_, server)| wanted(server));
@@ -80,11 +80,11 @@ pub(super) fn server_defaults(settings: &Settings) -> ServerDefaults {
     }
 }
 
-/// What the gate signs requests to AWS with, without any configuration.
+/// Variables with the gate's AWS credential, used without any configuration.
 const AWS_CREDENTIALS: [&str; 3] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
-/// The variables that hold credentials of the gate's.
+/// Names of the variables with credentials of the gate.
 pub(super) fn secrets(settings: &Settings) -> Vec<OsString> {
     let of_providers = settings.providers().iter().filter_map(|(_, it)| it.credential.as_ref());
     let of_servers = settings
@@ -128,11 +128,11 @@ fn server_of(
     })
 }
 
-/// What is sent to the server of that name besides the headers that it gets anyway.
+/// Additional headers for the server with this name.
 ///
 /// # Errors
-/// Where a variable or a file cannot be read, or holds what no header can; with the line
-/// of the file.
+/// If a variable or file cannot be read, or is not a valid header; with the position in the
+/// file.
 pub(super) fn headers_of(
     settings: &Settings,
     (name, server): (&str, &Server),

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Done, check_trailing_options, name_of, policies, remote, tool_cache};
+use super::{Done, check_trailing_options, name_of, policies, remote, seen_tools};
 use crate::action::{Action, Agent, DeclaredHints, Hints, Target, ToolCall, Transport};
 use crate::cli::{InspectArgs, Trust};
 use crate::config::Settings;
@@ -26,11 +26,11 @@ use crate::policy::{ToolHints, write_policy};
 use crate::terminal;
 use crate::verdict::Verdict;
 
-/// A tool, and what would be decided about a call of it without arguments.
+/// A tool, and the decision about a call without arguments.
 struct Row {
     hints: ToolHints,
     verdict: Verdict,
-    /// A call with other arguments, or at another time, may fare differently.
+    /// Whether arguments or time may change the decision.
     depends: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
     let listed = asking::list(args)?;
-    tool_cache::save(&settings.home, &name, listed.iter().map(|tool| tool.name.clone()).collect());
+    seen_tools::save(&settings.home, &name, listed.iter().map(|tool| tool.name.clone()).collect());
     let rows = judge(&listed, &name, trusted, &settings.agent, &policies.current());
     if let Some(path) = &args.write_policy {
         let hints: Vec<_> = rows.iter().map(|row| row.hints.clone()).collect();
@@ -96,7 +96,7 @@ fn judge(
     listed.iter().map(row).collect()
 }
 
-/// Writes a file that was not there: a policy that somebody edited is not lost.
+/// Creates a file. Fails if it exists, so that an edited policy is not lost.
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     let file = File::options().write(true).create_new(true).open(path);
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
@@ -113,7 +113,8 @@ fn table(out: &mut impl Write, server: &str, rows: &[Row]) -> io::Result<()> {
     let whole = lines_of(rows, true);
     let width = terminal_size::terminal_size().map_or(usize::MAX, |(width, _)| width.0.into());
     let fits = whole.lines().all(|line| line.chars().count() <= width);
-    // What a server declares is the long part, and what is in force follows from it.
+    // Declared hints are omitted if the table is too wide, as the effective ones follow from
+    // them.
     writeln!(out, "{}", if fits { whole } else { lines_of(rows, false) })?;
     if rows.iter().any(|row| row.depends) {
         writeln!(out, "\n* depends on the arguments, or on when the call is made")?;

@@ -6,7 +6,7 @@ use super::{Done, jsonl};
 use crate::intent::{self, Analysis};
 use crate::request::{self, RequestError};
 
-/// An answer, its keys as the contract names them.
+/// An output line; its keys are public.
 #[derive(Debug, serde::Serialize)]
 struct Answer {
     intent: &'static str,
@@ -19,7 +19,7 @@ struct Answer {
     operation: Option<String>,
 }
 
-/// Classifies each line of standard input.
+/// `agentgate intent`: classifies each line of standard input.
 pub(super) fn run() -> anyhow::Result<Done> {
     let mut output = BufWriter::new(io::stdout().lock());
     let all = jsonl::answer_each(&mut io::stdin().lock(), &mut output, classify)?;

@@ -4,14 +4,14 @@ use std::io::{self, BufRead, Read as _, Write};
 
 use crate::terminal;
 
-/// Bytes beyond which a line is answered with an error instead of being held.
+/// Maximum length of a line, in bytes; a longer one is answered with an error.
 pub(super) const MAX_LINE: usize = 64 << 20;
 
-/// Answers each line of `input` with what `answer` makes of it, and a line that
-/// `answer` refuses with `{"error": …}`. Tells whether all were answered.
+/// Writes a line for each line of `input`: the result of `answer`, or `{"error": …}`. Returns
+/// whether there were no errors.
 ///
 /// # Errors
-/// Where `input` cannot be read or `output` not written.
+/// If reading `input` or writing `output` fails.
 pub(super) fn answer_each<T: serde::Serialize, E: std::fmt::Display>(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
@@ -32,14 +32,14 @@ pub(super) fn answer_each<T: serde::Serialize, E: std::fmt::Display>(
                 terminal::json_line(&mut *output, &serde_json::json!({ "error": error }))?;
             }
         }
-        // Somebody may be waiting for this answer before the next question.
+        // The caller may wait for this response before sending the next line.
         output.flush()?;
     }
     Ok(all)
 }
 
-/// Reads a line without its end; `None` at the end of the input, and
-/// `Some(false)` for a line too long to hold, which is then read past.
+/// Reads a line without its end; `None` at the end of the input, `Some(false)` for a line that
+/// is too long, which is skipped.
 fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
     line.clear();
     let limit = MAX_LINE as u64 + 1;

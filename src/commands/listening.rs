@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-/// Listens at `at`; `setting` is where another address is to be named.
+/// Binds `at`. The error message refers to `setting` for choosing another address.
 pub(super) async fn bind(at: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(at).await.map_err(|error| {
         let advice = match error.kind() {

@@ -23,7 +23,7 @@ pub(super) fn page() -> anyhow::Result<Done> {
     Man::new(command.clone()).render(&mut page)?;
     let mut page = String::from_utf8(page)?;
     for command in command.get_subcommands().map(clap::Command::get_name) {
-        // Pages of their own are named there, which nobody installs.
+        // clap_mangen refers to pages of subcommands, which are not installed.
         let own_page = format!("agentgate\\-{}(1)", command.replace('-', "\\-"));
         page = page.replace(&own_page, &format!("\\fBagentgate {command}\\fR"));
     }
@@ -32,7 +32,7 @@ pub(super) fn page() -> anyhow::Result<Done> {
     Ok(Done::Success)
 }
 
-/// What each command below `command` is called with.
+/// Appends a section for each subcommand.
 fn add_sections(command: &clap::Command, page: &mut String) -> anyhow::Result<()> {
     let shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
     for command in command.get_subcommands().filter(shown) {

@@ -17,10 +17,10 @@ mod manual;
 mod policies;
 mod remote;
 mod replay;
+mod seen_tools;
 mod serve;
 mod supervise;
 mod test;
-mod tool_cache;
 mod wrap;
 
 use std::ffi::OsString;
@@ -34,23 +34,23 @@ use crate::mcp::name::server_name;
 use crate::store::{self, Store};
 use crate::telemetry;
 
-/// How a command ended, when it did not fail.
+/// How a command ended, unless it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
-    /// It is done, or what was checked holds: 0.
+    /// Success: exit code 0.
     Success,
-    /// What was checked does not hold: 1.
+    /// What was checked does not hold: exit code 1.
     DoesNotHold,
-    /// `explain`: the request would be denied: 3.
+    /// `explain`: denied: exit code 3.
     Denied,
-    /// `explain`: a person would be asked: 4.
+    /// `explain`: a person would be asked: exit code 4.
     Asked,
-    /// `wrap`: the server's own exit code.
+    /// `wrap`: the server's exit code.
     Exit(u8),
 }
 
-/// Runs a command; every error is wrong usage or configuration and exits with 2.
-/// A reader that went away (`| head`) is no error.
+/// Runs a command. Errors mean wrong usage or configuration: exit code 2. A closed pipe (`|
+/// head`) is not an error.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
     environment::warn_of_typos(&command);
@@ -88,10 +88,10 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
     }
 }
 
-/// Options of ours behind a server's command go to the server, which is hardly meant.
+/// Warns of gate options after a server's command, which are passed to the server.
 ///
 /// # Errors
-/// Where something else would decide than was typed.
+/// If an option that affects decisions is among them.
 fn check_trailing_options(subcommand: &str, command: &[OsString]) -> anyhow::Result<()> {
     let typed: Vec<OsString> = std::env::args_os().collect();
     let Some(TrailingOptions { option, decides }) =
@@ -110,11 +110,11 @@ fn check_trailing_options(subcommand: &str, command: &[OsString]) -> anyhow::Res
     Ok(())
 }
 
-/// What the server is called: as was said, as the configuration file calls it, or after
-/// what was typed.
+/// The server's name: as given, else by the configuration file, else derived from the command
+/// or URL.
 ///
 /// # Errors
-/// Where the file has several of that command or URL.
+/// If the file contains several servers with that command or URL.
 fn name_of(
     said: Option<&str>,
     command: &[OsString],
@@ -126,7 +126,7 @@ fn name_of(
     Ok(said.or(of_file).map_or_else(made, str::to_owned))
 }
 
-/// Opens the log, or says what to do.
+/// Opens the log, with advice in the error.
 fn open_log(path: &Path, options: &store::Options) -> anyhow::Result<Store> {
     Store::open(path, options).map_err(|error| {
         let advice = "`agentgate doctor` looks into it; --db FILE or AGENTGATE_HOME names another \
@@ -135,7 +135,7 @@ fn open_log(path: &Path, options: &store::Options) -> anyhow::Result<Store> {
     })
 }
 
-/// `1 test`, `2 tests`.
+/// Such as `1 test` and `2 tests`.
 fn pluralize(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -16,15 +16,15 @@ use crate::policy::lookup::{Found, Lookup, files_in, is_path};
 use crate::policy::{BUNDLED, Mode, PolicyFile};
 use crate::terminal;
 
-/// The policy of those who name none.
+/// The default policy.
 const DEFAULT: &str = "annotations";
 
-/// Where the names are looked up.
+/// Where policy names are looked up.
 pub(super) fn lookup(settings: &Settings) -> Lookup {
     Lookup { named: settings.policy_dir.clone(), own: Some(settings.home.policies()) }
 }
 
-/// The mode that overrides every policy's own.
+/// The mode that overrides that of every policy.
 pub(super) fn mode(settings: &Settings) -> Option<Mode> {
     settings.mode.map(|mode| match mode {
         cli::Mode::Enforce => Mode::Enforce,
@@ -32,18 +32,18 @@ pub(super) fn mode(settings: &Settings) -> Option<Mode> {
     })
 }
 
-/// Loads the named policies, or the default where none is named.
+/// Loads the given policies, or the default.
 ///
 /// # Errors
-/// All that is wrong with any of them.
+/// All findings of all policies.
 pub(super) fn load(names: &[String], settings: &Settings) -> anyhow::Result<Arc<Policies>> {
     let names = names_or_default(names.to_vec(), Transport::Stdio);
     let policies = Policies::load(&names, &lookup(settings), mode(settings));
     policies.map(Arc::new).map_err(|found| load_error(&found, settings))
 }
 
-/// What decides about requests of this kind where neither the command line nor the
-/// configuration names a policy: as `wrap` has it, and as `serve` does.
+/// The given policies, or the default for requests of this transport: that of `wrap` or of
+/// `serve`.
 pub(super) fn names_or_default(names: Vec<String>, transport: Transport) -> Vec<String> {
     match (names.is_empty(), transport) {
         (false, _) => names,
@@ -52,22 +52,22 @@ pub(super) fn names_or_default(names: Vec<String>, transport: Transport) -> Vec<
     }
 }
 
-/// What is wrong with policies, and where the configuration names them.
+/// Adds positions in the configuration to errors of loading policies.
 pub(super) fn load_error(found: &Diagnostics, settings: &Settings) -> anyhow::Error {
     let found = settings.spans().point_out(found);
     anyhow::anyhow!("the policy does not load\n{}", found.coloured())
 }
 
-/// Where names are looked up by those who read no configuration.
+/// Where policy names are looked up by commands that read no configuration.
 pub(super) fn lookup_in(policy_dir: Option<&Path>) -> Lookup {
     let own = Home::find().ok().map(|home| home.policies());
     Lookup { named: policy_dir.map(Path::to_owned), own }
 }
 
-/// What was typed, with the files that are in folders in their place.
+/// Replaces folders by the policy files in them.
 ///
 /// # Errors
-/// Where there is no policy in a folder.
+/// If a folder contains no policy.
 pub(super) fn expanded(typed: &[String], lookup: &Lookup) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for name in typed {
@@ -87,10 +87,10 @@ pub(super) fn expanded(typed: &[String], lookup: &Lookup) -> anyhow::Result<Vec<
     Ok(names)
 }
 
-/// Reads and compiles a policy, for those who tell what is wrong with it.
+/// Reads and compiles a policy. Errors in its text are the inner result.
 ///
 /// # Errors
-/// Where it cannot be had at all. What is wrong with its text is no error but the answer.
+/// If it cannot be read.
 pub(super) fn compiled(
     name: &str,
     lookup: &Lookup,
@@ -98,16 +98,16 @@ pub(super) fn compiled(
     let source = lookup.find(name).and_then(|found| found.read());
     match source {
         Ok(source) => Ok(PolicyFile::load(source)),
-        // What has a place is about the text.
+        // Findings with a position concern the text.
         Err(finding) if finding.span.line > 0 => Ok(Err(finding.into())),
         Err(finding) => Err(anyhow::anyhow!("{finding}")),
     }
 }
 
-/// Lists policies, or prints the text of one.
+/// `agentgate policies`: lists policies, or prints the text of one.
 ///
 /// # Errors
-/// Where there is none of that name, or the output cannot be written.
+/// If there is no such policy, or the output cannot be written.
 pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
     let mut output = anstream::stdout().lock();
     match command {
@@ -133,7 +133,7 @@ pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
     Ok(Done::Success)
 }
 
-/// Every name that a policy goes by, with its file where it has one.
+/// All policies that can be used by name, with their files unless built in.
 fn named(lookup: &Lookup) -> BTreeMap<String, Option<String>> {
     let inside = BUNDLED.iter().map(|(name, _)| (*name).to_owned());
     let inside = inside.chain(crate::policy::annotations::built_in_names().map(str::to_owned));

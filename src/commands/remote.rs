@@ -28,16 +28,16 @@ use crate::oauth;
 use crate::os::{self, StopRequests};
 use crate::telemetry;
 
-/// What variables hold.
+/// Looks up an environment variable.
 type Variables<'v> = &'v dyn Fn(&str) -> Option<String>;
 
-/// Words in a header's name that say that its value is a secret.
+/// Words in the names of headers with secret values.
 const SECRETS: [&str; 6] = ["authorization", "cookie", "key", "password", "secret", "token"];
 
-/// The URL, where the command is one.
+/// The URL, if the command is one.
 ///
 /// # Errors
-/// Where it is a URL that cannot be meant, or `args` speak of one and it is none.
+/// If the URL is invalid, or `args` require a URL.
 pub(super) fn url<'c>(
     command: &'c [OsString],
     args: &RemoteArgs,
@@ -66,7 +66,7 @@ pub(super) fn url<'c>(
     }
 }
 
-/// The name that a URL gives its server: the host without what every other has.
+/// The server's name derived from its URL: the host without common parts.
 pub(super) fn name(url: &str) -> String {
     let uri: Option<Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or("server");
@@ -78,10 +78,10 @@ pub(super) fn name(url: &str) -> String {
     labels.first().map_or_else(|| host.to_owned(), |label| (*label).to_owned())
 }
 
-/// The URL as requests are sent to it.
+/// Parses and checks a server's URL.
 ///
 /// # Errors
-/// Where nothing is sent to it.
+/// If nothing may be sent to it.
 pub(super) fn usable(url: &str, allow_http: bool) -> anyhow::Result<Uri> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
     anyhow::ensure!(
@@ -98,7 +98,7 @@ pub(super) fn usable(url: &str, allow_http: bool) -> anyhow::Result<Uri> {
     Ok(uri)
 }
 
-/// The server at `url`, as a target.
+/// The server at `url`.
 pub(super) fn target(
     url: &str,
     args: &WrapArgs,
@@ -116,7 +116,7 @@ pub(super) fn target(
     let parsed = url::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
     let login = match headers.contains_key(AUTHORIZATION) {
         true => None,
-        // A server to which no token may be sent is never logged in to.
+        // Without login if tokens must not be sent to the server.
         false => oauth::Session::for_url(
             &parsed,
             &settings.home.data,
@@ -137,10 +137,10 @@ pub(super) fn target(
     })
 }
 
-/// The headers for the server, with what `variables` hold.
+/// The headers for the server, with variables substituted.
 ///
 /// # Errors
-/// Where one is none, shows a secret, or names a variable that is not there.
+/// If a header is invalid, contains a literal secret, or refers to a missing variable.
 pub(super) fn headers(args: &RemoteArgs, variables: Variables<'_>) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for text in &args.headers {
@@ -181,15 +181,15 @@ fn variable(name: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<St
     value.map(Zeroizing::new).with_context(|| format!("the variable {} is not set", name.trim()))
 }
 
-/// A secret in a variable, without white space around it. An empty one would open a
-/// door to everybody, or to nobody.
+/// A secret from a variable, trimmed. Must not be empty: depending on its use, it would admit
+/// everybody or nobody.
 fn secret(name: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<String>> {
     let value = variable(name, variables)?;
     anyhow::ensure!(!value.trim().is_empty(), "the variable {} is empty", name.trim());
     Ok(Zeroizing::new(value.trim().to_owned()))
 }
 
-/// `${NAME}` replaced by the variable.
+/// Substitutes `${NAME}` by the variable.
 fn expanded(value: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<String>> {
     let mut out = Zeroizing::new(String::new());
     let mut rest = value;
@@ -203,8 +203,8 @@ fn expanded(value: &str, variables: Variables<'_>) -> anyhow::Result<Zeroizing<S
     Ok(out)
 }
 
-/// Shows the remote server to the client at standard input and output. Once it is told to
-/// stop, what is under way may take `drain`.
+/// Serves the remote server on standard input and output. After being told to stop, requests in
+/// flight may take `drain`.
 pub(super) async fn over_stdio(
     remote: Arc<Remote>,
     settings: &relay::Settings,
@@ -228,7 +228,8 @@ pub(super) async fn over_stdio(
     })
 }
 
-/// Whether it may listen at `address`; gives the token that it asks for, where it does.
+/// Checks whether the gate may listen at `address`; returns the token that clients must send,
+/// if any.
 ///
 /// # Errors
 /// Why it may not.
@@ -250,7 +251,7 @@ pub(super) fn may_listen(
     Ok(token)
 }
 
-/// Shows the server to whoever may connect. Its answers are held in `answer_memory`.
+/// Serves the server over HTTP. Answers are counted in `answer_memory`.
 pub(super) async fn over_http(
     (backend, answer_memory): (Backend, MemoryBudget),
     of_relay: &relay::Settings,
@@ -281,7 +282,7 @@ pub(super) async fn over_http(
         told.next().await;
     };
     let limits = server::Limits { drain, ..server::Limits::default() };
-    // Children that were started on a worker end on it.
+    // A child process must be stopped on the worker that started it.
     let workers = Workers::start()?;
     let remaining = server::serve(listener, app, limits, &workers, stop).await;
     backend.give_up();

@@ -28,7 +28,7 @@ use crate::rate::Usage;
 use crate::request::{self, RequestError, UnknownKeys};
 use crate::verdict::Verdict;
 
-/// An answer, its keys as the contract names them.
+/// An output line; its keys are public.
 #[derive(Debug, serde::Serialize)]
 struct Answer {
     session: String,
@@ -44,7 +44,7 @@ impl Answer {
     }
 }
 
-/// Why a line has no answer.
+/// Error of a line.
 #[derive(Debug, thiserror::Error)]
 enum LineError {
     #[error(transparent)]
@@ -55,10 +55,10 @@ enum LineError {
     Session,
 }
 
-/// Decides about each line of a trace, in order.
+/// `agentgate replay`: decides about each line of a trace, in order.
 ///
 /// # Errors
-/// Where the trace cannot be read or the policy not be had.
+/// If the trace cannot be read, or the policy cannot be loaded.
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let settings = Settings::resolve(&args.decide)?;
     let policies = Deciding::load(&args.decide, &settings)?;
@@ -76,12 +76,12 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     Ok(if all { Done::Success } else { Done::DoesNotHold })
 }
 
-/// What decides about which requests.
+/// The policies for different requests.
 struct Deciding {
     general: Arc<Policy>,
-    /// About REST requests.
+    /// For REST requests.
     rest: Arc<Policy>,
-    /// About those to servers with policies of their own.
+    /// For servers with policies of their own.
     of_servers: BTreeMap<String, Arc<Policy>>,
 }
 
@@ -112,11 +112,11 @@ impl Deciding {
     }
 }
 
-/// The policies, and the slots that the trace has taken so far.
+/// State of a replay: the policies, and the slots taken so far.
 struct Replay {
     policies: Deciding,
     agent: Agent,
-    /// When slots were taken, by agent; each as long as the longest limit needs.
+    /// Times of slots taken, by agent; as many as the longest limit needs.
     taken: HashMap<Arc<str>, VecDeque<Timestamp>>,
 }
 
@@ -157,7 +157,7 @@ impl Replay {
         let usage = limits.iter().map(|limit| usage(limit, requests, taken)).collect();
         let verdict = pipeline::decide(action, policy, &Facts { usage });
         if verdict.takes_slot() {
-            // No limit looks further back than it allows.
+            // No limit needs more slots than its maximum.
             let most = limits.iter().map(|limit| limit.max).max().unwrap_or_default();
             taken.extend((0..requests.min(most)).map(|_| action.at));
             let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -167,8 +167,7 @@ impl Replay {
     }
 }
 
-/// How much of `limit` is used where these slots are taken, oldest first, as the store
-/// counts it.
+/// The use of `limit` given the slots taken (oldest first), computed like the store does.
 fn usage(limit: &Limit, requests: u32, taken: &VecDeque<Timestamp>) -> Usage {
     let mut newest_first = taken.iter().rev().copied();
     let oldest_counted = match limit.max.checked_sub(requests) {

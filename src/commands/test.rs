@@ -15,14 +15,14 @@ use crate::request::{self, UnknownKeys};
 use crate::terminal;
 use crate::verdict::Verdict;
 
-/// What became of a test.
+/// The outcome of a test.
 struct Outcome<'t> {
     test: &'t Test,
-    /// The verdict, or why the request cannot be understood.
+    /// The verdict, or why the request is invalid.
     verdict: Result<Verdict, String>,
 }
 
-/// A test's outcome as `--json` gives it.
+/// An output line of `--json`.
 #[derive(Debug, serde::Serialize)]
 struct Line<'o> {
     policy: &'o str,
@@ -39,11 +39,10 @@ struct Line<'o> {
     reason: Option<String>,
 }
 
-/// Tests the named policies, each on its own; where none is named, those of the
-/// configuration.
+/// `agentgate test`: tests the given policies, each on its own, or those of the configuration.
 ///
 /// # Errors
-/// Where a policy cannot be found or read, or the output not written.
+/// If a policy cannot be found or read, or the output cannot be written.
 pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
     let mut output = anstream::stdout().lock();
     let (names, lookup) = match args.files.as_slice() {
@@ -85,7 +84,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
     Ok(if failed == 0 { Done::Success } else { Done::DoesNotHold })
 }
 
-/// The policies that the configuration names, and those in its folders, as paths.
+/// The policies in the configuration and in its folders, as paths.
 fn of_configuration(args: &TestArgs) -> anyhow::Result<(Vec<String>, Lookup)> {
     let (policy_dir, config) = (args.policy_dir.clone(), args.config.clone());
     let flags = DecideArgs { policy_dir, config, ..DecideArgs::default() };
@@ -104,7 +103,7 @@ fn of_configuration(args: &TestArgs) -> anyhow::Result<(Vec<String>, Lookup)> {
     Ok((names, lookup))
 }
 
-/// What is tested, where nobody named it.
+/// Describes what is tested if no policies are given.
 fn told(names: &[String], lookup: &Lookup) -> String {
     let folders: Vec<String> =
         lookup.folders().map(|folder| folder.display().to_string()).collect();
@@ -120,7 +119,7 @@ fn told(names: &[String], lookup: &Lookup) -> String {
 
 fn outcomes(file: &Arc<PolicyFile>) -> Vec<Outcome<'_>> {
     let joined = || Policy::join(&[Arc::clone(file)], None);
-    // A test that names no time means the rules, whenever it is run.
+    // A test without a time concerns the rules, whenever it is run.
     let (dated, undated) = (joined(), joined().at_any_time());
     let judge = |test: &Test| {
         let action = request::parse(&test.request, UnknownKeys::Refuse);
@@ -141,7 +140,7 @@ impl Outcome<'_> {
         })
     }
 
-    /// What was expected and what came, where they differ.
+    /// Describes the difference between expected and actual verdict.
     fn difference(&self) -> String {
         let by = |rule: &str| format!(" by `{rule}`");
         let expected = self.test.expect.as_str();

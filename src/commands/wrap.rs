@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Done, check_trailing_options, name_of, open_log, policies, remote, tool_cache};
+use super::{Done, check_trailing_options, name_of, open_log, policies, remote, seen_tools};
 use crate::action::Transport;
 use crate::cli::{OnAuditFailure, Trust, WrapArgs};
 use crate::config::Settings;
@@ -55,17 +55,17 @@ pub(super) fn run(args: &WrapArgs) -> anyhow::Result<Done> {
     }
     hint_at_client();
     let relay = Arc::new(Relay::new(gate, of_relay));
-    // One thread: a second one would only hand lines back and forth.
+    // A second thread would only pass lines back and forth.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&relay, args));
     store.close();
-    tool_cache::save(&settings.home, &name, relay.tools_listed());
-    // A read from a terminal or a file that is still under way holds nobody up.
+    seen_tools::save(&settings.home, &name, relay.tools_listed());
+    // Does not wait for a blocking read from a terminal or file.
     runtime.shutdown_background();
     code.map(Done::Exit)
 }
 
-/// A server with HTTP on at least one of its sides.
+/// Serves with HTTP on at least one side.
 fn serve_http(
     url: Option<&str>,
     args: &WrapArgs,
@@ -79,7 +79,7 @@ fn serve_http(
     let answer_memory = MemoryBudget::default();
     let budget = answer_memory.clone();
     let begin = move |incoming: &Incoming| {
-        // A conversation of its own in the log, where there can be several.
+        // Several conversations get session ids of their own.
         let session = match listens {
             true => uuid::Uuid::now_v7().to_string().into(),
             false => Arc::clone(&template.session),
@@ -93,34 +93,19 @@ fn serve_http(
     };
     let drain = settings.shutdown_timeout(args.listen.shutdown_timeout);
     let inside = runtime.enter();
-    let served = match url {
-        None => {
-            let backend = Backend::Command(children(args, settings, of_relay, begin));
-            runtime.block_on(remote::over_http(
-                (backend, answer_memory),
-                of_relay,
-                of_refusals,
-                (args, drain),
-            ))
+    let backend = match url {
+        None => Backend::Command(children(args, settings, of_relay, begin)),
+        Some(url) => Backend::Remote(server_at(url, args, settings, of_relay, begin)?),
+    };
+    let served = match backend {
+        Backend::Remote(remote) if !listens => {
+            hint_at_client();
+            let transport = args.remote.transport;
+            runtime.block_on(remote::over_stdio(remote, of_relay, (transport, drain)))
         }
-        Some(url) => {
-            let remote = server_at(url, args, settings, of_relay, begin)?;
-            if listens {
-                let backend = Backend::Remote(remote);
-                runtime.block_on(remote::over_http(
-                    (backend, answer_memory),
-                    of_relay,
-                    of_refusals,
-                    (args, drain),
-                ))
-            } else {
-                hint_at_client();
-                runtime.block_on(remote::over_stdio(
-                    remote,
-                    of_relay,
-                    (args.remote.transport, drain),
-                ))
-            }
+        backend => {
+            let served = (backend, answer_memory);
+            runtime.block_on(remote::over_http(served, of_relay, of_refusals, (args, drain)))
         }
     };
     drop(inside);
@@ -128,7 +113,7 @@ fn serve_http(
     served
 }
 
-/// A command, run for each session. To be called in a runtime.
+/// Runs the command once per session. Must be called within a runtime.
 fn children(
     args: &WrapArgs,
     settings: &Settings,
@@ -137,7 +122,7 @@ fn children(
 ) -> Arc<Pools> {
     let (children, idle) = settings.sessions(&args.listen);
     let limits = Limits { max_message: of_relay.max_message, children, each: children, idle };
-    // The token opens this very door.
+    // Children must not know the token of this listener.
     let secrets = args.listen.token_env.iter().map(OsString::from);
     let secrets = Secrets::new(secrets.collect());
     let children = Children::without(secrets, &args.command, limits, begin);
@@ -146,7 +131,7 @@ fn children(
     pools
 }
 
-/// A server behind a URL.
+/// A server at a URL.
 fn server_at(
     url: &str,
     args: &WrapArgs,
@@ -157,7 +142,7 @@ fn server_at(
     let listens = args.listen.listen.is_some();
     let client = Client::new()?;
     let target = Target {
-        // The token that this listener asks for is nobody else's business.
+        // The token of this listener must not be sent to the server.
         keeps_authorization: listens && args.listen.token_env.is_some(),
         fills_in: !listens,
         bridging: settings.bridge(args.bridge).into(),
@@ -166,7 +151,8 @@ fn server_at(
     Ok(Remote::new(client, target, begin))
 }
 
-/// Clients speak through pipes: where a person sits, nothing would seem to happen.
+/// Hints at a client configuration if standard input is a terminal, where nothing would seem to
+/// happen.
 fn hint_at_client() {
     if io::stdin().is_terminal() {
         anstream::eprintln!(
@@ -177,7 +163,7 @@ fn hint_at_client() {
 }
 
 async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {
-    // Before the server exists, so that no request to stop it can be missed.
+    // Before starting the server, so that no stop request is missed.
     let told = StopRequests::listen()?;
     let (program, rest) = args.command.split_first().context("no command is given")?;
     let client = os::stdio().context("cannot use standard input and output")?;

@@ -28,33 +28,33 @@ use crate::rest::credentials;
 use crate::rest::route::Upstream;
 use crate::store;
 
-/// The default of `--max-message`, in bytes.
+/// Default of `--max-message`, in bytes.
 pub const MAX_MESSAGE: usize = 128 << 20;
 
-/// The default of `--max-sessions`, and of `--session-idle`.
+/// Defaults of `--max-sessions` and `--session-idle`.
 const MAX_SESSIONS: usize = 64;
 const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 
-/// The default of `--shutdown-timeout`: what follows, servers' ends above all, takes three
-/// seconds at most, and whoever starts a gate may give it no more than five.
+/// Default of `--shutdown-timeout`. What follows, mainly stopping child processes, takes three
+/// seconds at most, and a process manager may allow only five in all.
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where things live.
+/// Base directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
-    /// Configuration, and `policies/` below it.
+    /// Configuration; contains `policies/`.
     pub config: PathBuf,
-    /// The database and its key.
+    /// Database and key.
     pub data: PathBuf,
 }
 
-/// Why there is no usable configuration.
+/// Error of loading the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Neither `AGENTGATE_HOME` nor a home directory.
+    /// Neither `AGENTGATE_HOME` nor a home directory is set.
     #[error("no home directory; set AGENTGATE_HOME to a folder for configuration and data")]
     NoHome,
-    /// A relative `AGENTGATE_HOME` would be looked up in the working directory.
+    /// `AGENTGATE_HOME` is relative, so would depend on the working directory.
     #[error("AGENTGATE_HOME is `{0}`; it must be an absolute path")]
     RelativeHome(PathBuf),
     /// The file cannot be read.
@@ -62,94 +62,93 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The file says something that it may not: all of it, each with its place.
+    /// The file is invalid; contains all findings with their positions.
     #[error("the configuration does not load\n{0}")]
     Invalid(Diagnostics),
-    /// Flags or the environment say what cannot be.
+    /// Flags or environment variables contradict each other.
     #[error("the configuration is wrong: {0}")]
     Wrong(String),
 }
 
-/// What the configuration file may say; every key is optional and each is the
-/// flag of the same name.
+/// The configuration file. Every key is optional and named after its flag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct File {
-    /// Policy files or names, joined in order.
+    /// Policy files or names, in order.
     pub policy: Vec<String>,
-    /// Where policy names are looked up.
+    /// Directory to look up policy names in.
     pub policy_dir: Option<PathBuf>,
-    /// Who asks.
+    /// The agent's name.
     pub agent: Option<String>,
-    /// Overrides every policy's own mode.
+    /// Overrides the mode of every policy.
     pub mode: Option<Mode>,
     /// The database.
     pub db: Option<PathBuf>,
-    /// The largest message passed on, in bytes.
+    /// Maximum length of a message, in bytes.
     pub max_message: Option<usize>,
-    /// What happens to an allowed call that cannot be recorded.
+    /// What to do with an allowed call that cannot be recorded.
     pub audit_failure: Option<OnAuditFailure>,
-    /// What a committed row survives.
+    /// Durability of a committed row.
     pub audit_sync: Option<AuditSync>,
-    /// Whether clients of one era are served in front of servers of the other.
+    /// Whether to bridge between protocol eras.
     pub bridge: Option<Bridge>,
-    /// Plain HTTP to another machine will do, whatever the server.
+    /// Whether plain HTTP to other machines is allowed for all servers.
     pub allow_http: bool,
-    /// Tools that would be denied are left out of tools/list, whatever the server.
+    /// Whether denied tools are removed from `tools/list` of all servers.
     pub hide_denied: bool,
-    /// How long a call may wait for a person; nobody can be asked yet.
+    /// How long a call may wait for a person. Not used yet.
     pub ask_timeout: Option<Duration>,
-    /// Sessions at once in front of a command that `wrap` shows.
+    /// Maximum number of sessions in front of a command that `wrap` serves over HTTP.
     pub max_sessions: Option<u16>,
-    /// How long such a session may be idle.
+    /// Idle timeout of such a session.
     pub session_idle: Option<Duration>,
-    /// How long requests under way may take once the gate was told to stop.
+    /// How long requests in flight may take after the gate was told to stop.
     pub shutdown_timeout: Option<Duration>,
-    /// What holds for one server, by its name.
+    /// Settings of single servers, by name.
     pub servers: BTreeMap<String, Server>,
-    /// Where `serve` listens.
+    /// Address that `serve` listens on.
     pub listen: Option<SocketAddr>,
-    /// Where clients see `serve`, where something stands in front of it.
+    /// Public URL of `serve` behind a reverse proxy.
     pub public_url: Option<Upstream>,
-    /// The largest body that `serve` holds, in bytes.
+    /// Maximum size of a body that `serve` holds, in bytes.
     pub max_body: Option<usize>,
-    /// How long a provider may take to begin its answer to `serve`.
+    /// Timeout for the start of a provider's response.
     pub upstream_timeout: Option<Duration>,
-    /// Origins of pages that may call the admin API of `serve`.
+    /// Origins of web pages that may call the admin API.
     pub cors_origins: Vec<String>,
-    /// Rows of the log older than so many days are removed by `serve`.
+    /// `serve` removes rows older than this many days.
     pub retention_days: Option<u32>,
-    /// What holds for one provider.
+    /// Settings of single providers.
     pub providers: Vec<(Provider, ProviderFile)>,
-    /// Where policies and servers are named.
+    /// Positions of policies and servers in the file.
     pub spans: Spans,
-    /// It says nothing at all: it is not there, or holds nothing but space and comments.
+    /// Whether the file is missing, or contains only white space and comments.
     pub is_blank: bool,
 }
 
-/// What holds for one server.
+/// Settings of one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Server {
-    /// Whether its hints may loosen what is decided.
+    /// Whether its hints may loosen decisions.
     pub trust: Option<Trust>,
-    /// Policies for this server instead of the general ones.
+    /// Policies for this server, replacing the general ones.
     pub policy: Vec<String>,
-    /// Where it is: `serve` shows it at `/mcp/{name}`.
+    /// Its URL or command; `serve` exposes it at `/mcp/{name}`.
     pub endpoint: Option<Endpoint>,
-    /// Headers that the gate puts in, each from `{env: NAME}` or `{file: PATH}`.
+    /// Headers added by the gate, each from `{env: NAME}` or `{file: PATH}`.
     pub headers: BTreeMap<String, credentials::Source>,
-    /// A bearer token that the gate puts in, from `{env: NAME}` or `{file: PATH}`.
+    /// A bearer token added by the gate, from `{env: NAME}` or `{file: PATH}`.
     pub credential: Option<credentials::Source>,
-    /// Plain HTTP to another machine will do.
+    /// Whether plain HTTP to other machines is allowed.
     pub allow_http: bool,
-    /// Tools that would be denied are left out of tools/list.
+    /// Whether denied tools are removed from `tools/list`.
     pub hide_denied: bool,
 }
 
 impl Home {
-    /// `AGENTGATE_HOME` for both, else the platform's folders (XDG on Unix).
+    /// `AGENTGATE_HOME` for both directories, else the platform's defaults (XDG on Unix).
     ///
     /// # Errors
     /// [`ConfigError::NoHome`], [`ConfigError::RelativeHome`].
@@ -168,13 +167,13 @@ impl Home {
         })
     }
 
-    /// The database, unless one is named.
+    /// Default path of the database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.data.join("agentgate.db")
     }
 
-    /// Where the user's own policies are looked up by name.
+    /// Directory of the user's policies.
     #[must_use]
     pub fn policies(&self) -> PathBuf {
         self.config.join("policies")
@@ -182,7 +181,7 @@ impl Home {
 }
 
 impl File {
-    /// Reads `named`, or the user's own file where none is named and one exists.
+    /// Loads `named`, or the user's default file if it exists.
     ///
     /// # Errors
     /// [`ConfigError::Unreadable`], [`ConfigError::Invalid`].
@@ -203,35 +202,35 @@ impl File {
     }
 }
 
-/// Flags, environment and file laid over each other.
+/// The effective settings: flags override the environment, which overrides the file.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where things live.
+    /// Base directories.
     pub home: Home,
-    /// Policy files or names, joined in order; empty where none is named.
+    /// Policy files or names, in order; empty if none is configured.
     pub policies: Vec<String>,
-    /// Where policy names are looked up besides [`Home::policies`].
+    /// Directory to look up policy names in, besides [`Home::policies`].
     pub policy_dir: Option<PathBuf>,
-    /// Who asks.
+    /// The agent.
     pub agent: Agent,
-    /// Overrides every policy's own mode.
+    /// Overrides the mode of every policy.
     pub mode: Option<Mode>,
     file: File,
 }
 
 impl Settings {
-    /// Lays `flags` (clap has merged the environment into them) over the file.
+    /// Merges `flags` (which include the environment) with the file.
     ///
     /// # Errors
-    /// Where the file or the home cannot be had.
+    /// If the file cannot be loaded, or there is no home directory.
     pub fn resolve(flags: &DecideArgs) -> Result<Self, ConfigError> {
         Self::resolve_in(Home::find()?, flags)
     }
 
-    /// The same, in a home of the caller's.
+    /// As [`Settings::resolve`], with the given base directories.
     ///
     /// # Errors
-    /// Where the file cannot be had.
+    /// If the file cannot be loaded.
     pub fn resolve_in(home: Home, flags: &DecideArgs) -> Result<Self, ConfigError> {
         let file = File::load(flags.config.as_deref(), &home)?;
         if flags.policies.iter().any(String::is_empty) {
@@ -254,8 +253,8 @@ impl Settings {
         })
     }
 
-    /// The policies for `server`: those named by flag, else the server's own,
-    /// else the general ones.
+    /// The policies for `server`: those of the flags, else the server's own, else the general
+    /// ones.
     #[must_use]
     pub fn policies_for(&self, server: &str, flags: &DecideArgs) -> Vec<String> {
         match self.file.servers.get(server) {
@@ -264,40 +263,40 @@ impl Settings {
         }
     }
 
-    /// Every policy that the configuration names, for all servers or for one.
+    /// All policies in the configuration.
     pub fn policies_named(&self) -> impl Iterator<Item = &str> {
         let of_servers = self.file.servers.values().flat_map(|server| &server.policy);
         self.policies.iter().chain(of_servers).map(String::as_str)
     }
 
-    /// Whether `server`'s hints may loosen.
+    /// Whether hints of `server` may loosen decisions.
     #[must_use]
     pub fn trust(&self, server: &str, flag: Option<Trust>) -> Trust {
         let own = || self.file.servers.get(server).and_then(|server| server.trust);
         flag.or_else(own).unwrap_or_default()
     }
 
-    /// Whether plain HTTP to another machine will do for `server`.
+    /// Whether plain HTTP to other machines is allowed for `server`.
     #[must_use]
     pub fn allow_http(&self, server: &str, flag: bool) -> bool {
         let own = |server: &Server| server.allow_http;
         flag || self.file.allow_http || self.file.servers.get(server).is_some_and(own)
     }
 
-    /// Whether tools that would be denied are left out of what `server` lists.
+    /// Whether denied tools are removed from the list of `server`.
     #[must_use]
     pub fn hide_denied(&self, server: &str, flag: bool) -> bool {
         let own = |server: &Server| server.hide_denied;
         flag || self.file.hide_denied || self.file.servers.get(server).is_some_and(own)
     }
 
-    /// Whether clients of one era are served in front of servers of the other.
+    /// Whether to bridge between protocol eras.
     #[must_use]
     pub fn bridge(&self, flag: Option<Bridge>) -> Bridge {
         flag.or(self.file.bridge).unwrap_or_default()
     }
 
-    /// Sessions at once in front of a command, and how long each may be idle.
+    /// Maximum number of sessions in front of a command, and their idle timeout.
     #[must_use]
     pub fn sessions(&self, args: &ListenArgs) -> (usize, Duration) {
         let most = args.max_sessions.or(self.file.max_sessions);
@@ -305,41 +304,40 @@ impl Settings {
         (most.map_or(MAX_SESSIONS, usize::from), idle.unwrap_or(SESSION_IDLE))
     }
 
-    /// How long requests under way may take once the gate was told to stop.
+    /// How long requests in flight may take after the gate was told to stop.
     #[must_use]
     pub fn shutdown_timeout(&self, flag: Option<Duration>) -> Duration {
         flag.or(self.file.shutdown_timeout).unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT)
     }
 
-    /// The database.
+    /// Path of the database.
     #[must_use]
     pub fn database(&self, flags: &StoreArgs) -> PathBuf {
         let named = flags.db.as_ref().or(self.file.db.as_ref());
         named.map_or_else(|| self.home.database(), |named| whole(named))
     }
 
-    /// The largest message passed on, in bytes.
+    /// Maximum length of a message, in bytes.
     #[must_use]
     pub fn max_message(&self, flag: Option<usize>) -> usize {
         flag.or(self.file.max_message).unwrap_or(MAX_MESSAGE)
     }
 
-    /// The MCP servers that `serve` shows, by name: those with a URL or a command.
+    /// The MCP servers that `serve` exposes: those with a URL or command.
     pub fn hosted(&self) -> impl Iterator<Item = (&str, &Server, &Endpoint)> {
         let servers = self.file.servers.iter();
         servers.filter_map(|(name, server)| Some((&**name, server, server.endpoint.as_ref()?)))
     }
 
-    /// Every server of the file, by name.
+    /// All servers in the file, by name.
     pub fn servers(&self) -> impl Iterator<Item = (&str, &Server)> {
         self.file.servers.iter().map(|(name, server)| (&**name, server))
     }
 
-    /// The server of the file that `words`, a command or a URL, lead to: the one of
-    /// that name, where one is said.
+    /// The server in the file with the command or URL `words`; the one called `name`, if given.
     ///
     /// # Errors
-    /// Where they lead to several.
+    /// If several match.
     pub fn server_at(
         &self,
         words: &[OsString],
@@ -356,32 +354,33 @@ impl Settings {
         }
     }
 
-    /// What the file says of the providers.
+    /// Settings of providers.
     #[must_use]
     pub fn providers(&self) -> &[(Provider, ProviderFile)] {
         &self.file.providers
     }
 
-    /// Where the file names policies and servers.
+    /// Positions of policies and servers in the file.
     #[must_use]
     pub fn spans(&self) -> &Spans {
         &self.file.spans
     }
 
-    /// What happens to an allowed call that cannot be recorded.
+    /// What to do with an allowed call that cannot be recorded.
     #[must_use]
     pub fn audit_failure(&self, flag: Option<OnAuditFailure>) -> OnAuditFailure {
         flag.or(self.file.audit_failure).unwrap_or_default()
     }
 
-    /// What a committed row survives.
+    /// Durability of a committed row.
     #[must_use]
     pub fn audit_sync(&self, flag: Option<AuditSync>) -> AuditSync {
         flag.or(self.file.audit_sync).unwrap_or_default()
     }
 }
 
-/// A path that says where it leads, whatever folder a client started the gate in.
+/// The absolute form of `path`, which does not depend on the folder the client started the gate
+/// in.
 pub(crate) fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

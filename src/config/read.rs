@@ -10,6 +10,7 @@ use super::serve::ProviderFile;
 use super::spans::Spans;
 use super::{File, Server};
 use crate::action::Provider;
+use crate::admin::MAX_RETENTION_DAYS;
 use crate::cli::{AuditSync, Bridge, Mode, OnAuditFailure, Trust, address, duration, name, size};
 use crate::hosted::Endpoint;
 use crate::policy::diagnostic::{Diagnostics, Source};
@@ -67,14 +68,11 @@ const AUDIT_SYNCS: &[(&str, AuditSync)] =
 const BRIDGES: &[(&str, Bridge)] =
     &[("auto", Bridge::Auto), ("always", Bridge::Always), ("never", Bridge::Never)];
 
-/// The longest retention: a hundred years.
-const MAX_DAYS: u32 = 36_500;
-
-/// Reads what `source` says. Relative paths are those of `folder`, where the file
-/// is: the working directory is anybody's.
+/// Parses a configuration file. Relative paths are relative to `folder`, where the file is,
+/// since anybody may write to the working directory.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// All findings.
 pub(super) fn read(source: &Source, folder: &Path) -> Result<File, Diagnostics> {
     let is_blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if source.text.lines().all(is_blank) {
@@ -243,7 +241,7 @@ impl Config<'_> {
     fn credential(&mut self, node: &Node) -> Option<credentials::Source> {
         let form = "a credential is `{env: NAME}` or `{file: PATH}`";
         let Value::Map(_) = &node.value else {
-            // Where somebody wrote the secret itself it must not be shown.
+            // The value may be the secret itself, so it must not be shown.
             let finding = self.reader.finding(node.span, form).help("never the secret itself");
             self.reader.found.push(finding.without_line());
             return None;
@@ -294,7 +292,7 @@ impl Config<'_> {
         self.reader.text(fields.get(key)?, key)
     }
 
-    /// A text or a number, read by `parse`.
+    /// Parses a string or number with `parse`.
     fn parsed<T>(
         &mut self,
         fields: &Fields<'_>,
@@ -339,11 +337,13 @@ fn sessions(text: &str) -> Result<u16, String> {
 }
 
 fn days(text: &str) -> Result<u32, String> {
-    let days = text.parse().ok().filter(|days| *days <= MAX_DAYS);
-    days.ok_or_else(|| format!("`{text}` is not a number of days from 0 (for ever) to {MAX_DAYS}"))
+    let days = text.parse().ok().filter(|days| *days <= MAX_RETENTION_DAYS);
+    days.ok_or_else(|| {
+        format!("`{text}` is not a number of days from 0 (for ever) to {MAX_RETENTION_DAYS}")
+    })
 }
 
-/// An origin as browsers send it: a scheme, a host, perhaps a port.
+/// Parses an origin as browsers send it: scheme, host and optional port.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let uri: Option<Uri> = text.parse().ok();
     let is_origin = uri.is_some_and(|uri| {

@@ -15,80 +15,80 @@ use crate::rest::hosts::HostOverrides;
 use crate::rest::proxy::ProviderConfig;
 use crate::rest::route::Upstream;
 
-/// The default address to listen on.
+/// Default of `--listen`.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8100);
 
-/// The policy of agents without their own.
+/// Default policy of agents without one.
 pub const POLICY: &str = "default";
 
-/// How long a provider may take to begin its answer.
+/// Default of `upstream_timeout`.
 const DEFAULT_UPSTREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What holds for one provider.
+/// Settings of one provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProviderFile {
-    /// A base URL in place of the vendor's hosts.
+    /// Base URL replacing the vendor's hosts.
     pub upstream: Option<Upstream>,
-    /// Base URLs in place of single hosts of the vendor's, or of services of
-    /// Google's and AWS's; they come before `upstream`.
+    /// Base URLs replacing single hosts of the vendor, or services of Google and AWS. They take
+    /// precedence over `upstream`.
     pub hosts: HostOverrides,
-    /// The credential that the gate puts in: `{env: NAME}` or `{file: PATH}`.
+    /// Credential added by the gate: `{env: NAME}` or `{file: PATH}`.
     pub credential: Option<Source>,
-    /// A listener of its own, without a prefix.
+    /// Address of a listener of its own, without a path prefix.
     pub listen: Option<SocketAddr>,
-    /// Where clients see that listener, where something stands in front of it.
+    /// Public URL of that listener behind a reverse proxy.
     pub public_url: Option<Upstream>,
 }
 
 /// The resolved configuration of `serve`.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Policies, where they are found, and in which mode.
+    /// The general settings.
     pub settings: Settings,
     /// The database.
     pub database: PathBuf,
-    /// Where it listens.
+    /// Address to listen on.
     pub listen: SocketAddr,
-    /// Where clients see it, where something stands in front of it.
+    /// Public URL behind a reverse proxy.
     pub public_url: Option<Upstream>,
-    /// Nothing is sent to any provider.
+    /// Whether responses are mocked and nothing is sent to providers.
     pub test_mode: bool,
-    /// Whether an MCP client of one era is served in front of a server of the other.
+    /// When to bridge between protocol eras.
     pub bridging: Bridging,
-    /// Registered MCP servers may be reached by plain HTTP on other machines, too.
+    /// Whether registered MCP servers may use plain HTTP on other machines.
     pub allow_http: bool,
-    /// The largest body that is held, in bytes.
+    /// Maximum size of a held body, in bytes.
     pub max_body: usize,
-    /// The largest MCP message, in bytes.
+    /// Maximum length of an MCP message, in bytes.
     pub max_message: usize,
-    /// How long a provider may take to begin its answer.
+    /// Timeout for the start of a provider's response.
     pub upstream_timeout: Duration,
-    /// How long requests under way may take once the gate was told to stop.
+    /// How long requests in flight may take after the gate was told to stop.
     pub shutdown_timeout: Duration,
-    /// After how many days rows are removed; `None` for never.
+    /// Rows older than this many days are removed; `None`: never.
     pub retention_days: Option<u32>,
-    /// Origins of pages that may call the admin API.
+    /// Origins of web pages that may call the admin API.
     pub cors_origins: Vec<String>,
-    /// What happens to an allowed call that cannot be recorded.
+    /// What to do with an allowed call that cannot be recorded.
     pub audit_failure: OnAuditFailure,
-    /// What a committed row survives.
+    /// Durability of a committed row.
     pub audit_sync: AuditSync,
-    /// What holds for one provider.
+    /// Settings of single providers.
     pub providers: Vec<(Provider, ProviderFile)>,
-    /// What holds for one MCP server, by its name.
+    /// Settings of single MCP servers, by name.
     pub servers: BTreeMap<String, Server>,
 }
 
-/// The keys in which two plans differ.
+/// Keys in which two plans differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Those that a running gate takes up.
+    /// Those that a running gate applies.
     pub live: Vec<String>,
-    /// Those that take a restart.
+    /// Those that need a restart.
     pub restart: Vec<String>,
 }
 
-/// Variables of the original product that `serve` still reads.
+/// Environment variables of the original product that `serve` still supports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Legacy {
     /// `TEST_MODE`
@@ -100,7 +100,7 @@ pub struct Legacy {
 }
 
 impl Legacy {
-    /// What the environment says.
+    /// Reads the environment.
     #[must_use]
     pub fn from_env() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
@@ -118,11 +118,10 @@ impl Legacy {
 }
 
 impl Plan {
-    /// Lays flags over the file, and the file over what the original product's
-    /// variables say.
+    /// Merges flags over the file over the original product's variables.
     ///
     /// # Errors
-    /// Where the file cannot be read or used.
+    /// If the file cannot be loaded or is invalid.
     pub fn read(args: &ServeArgs, home: Home, legacy: &Legacy) -> Result<Self, ConfigError> {
         let mut settings = Settings::resolve_in(home, &args.decide)?;
         if settings.policies.is_empty() {
@@ -167,7 +166,7 @@ impl Plan {
         })
     }
 
-    /// The upstreams and credentials of all providers, configured or not.
+    /// Upstreams and credentials of all providers.
     #[must_use]
     pub fn provider_configs(&self) -> HashMap<Provider, ProviderConfig> {
         let config = |name, hosts, upstream| match self.test_mode {
@@ -187,8 +186,7 @@ impl Plan {
         configs
     }
 
-    /// What is wrong with configured credentials, as far as it shows before they
-    /// are used.
+    /// Configured credentials that cannot be read.
     #[must_use]
     pub fn missing_credentials(&self) -> Vec<String> {
         match self.test_mode {
@@ -197,7 +195,7 @@ impl Plan {
         }
     }
 
-    /// The providers that have a listener of their own.
+    /// Providers with a listener of their own.
     pub fn listeners(&self) -> impl Iterator<Item = (Provider, SocketAddr)> + '_ {
         self.providers.iter().filter_map(|(provider, file)| Some((*provider, file.listen?)))
     }
@@ -206,13 +204,13 @@ impl Plan {
         self.providers.iter().find(|(named, _)| *named == provider).map(|(_, file)| file)
     }
 
-    /// Whether its configuration file holds nothing but space and comments.
+    /// Whether the configuration file contains only white space and comments.
     #[must_use]
     pub fn is_of_blank_file(&self) -> bool {
         self.settings.file.is_blank
     }
 
-    /// In which keys `after` differs.
+    /// The keys in which `after` differs.
     #[must_use]
     pub fn changes(&self, after: &Self) -> Changes {
         let mut changes = Changes::default();
@@ -267,7 +265,7 @@ fn is_true(text: String) -> bool {
     matches!(&*text.to_lowercase(), "1" | "true" | "yes" | "on")
 }
 
-/// What is wrong with the credentials of `providers`, never what they are.
+/// Credentials of `providers` that cannot be read; never contains their values.
 #[must_use]
 pub fn missing_credentials(providers: &[(Provider, ProviderFile)]) -> Vec<String> {
     let wrong = |(provider, file): &(Provider, ProviderFile)| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::policy::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span};
 
-/// The spans of policies and servers in the file.
+/// Positions of policies and servers in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spans {
     source: Option<Source>,
@@ -18,7 +18,7 @@ impl Spans {
         Self { source: Some(source.clone()), ..Self::default() }
     }
 
-    /// Remembers where a policy is named; the first place counts.
+    /// Records the position of a policy's name; the first one counts.
     pub(super) fn policy(&mut self, name: &str, span: Span) {
         self.policies.entry(name.to_owned()).or_insert(span);
     }
@@ -27,7 +27,7 @@ impl Spans {
         self.servers.insert(name.to_owned(), span);
     }
 
-    /// `found`, where policies that cannot be had are told where the file names them.
+    /// `found`, with findings about missing policies pointing to where the file names them.
     #[must_use]
     pub fn point_out(&self, found: &Diagnostics) -> Diagnostics {
         let mut placed = Diagnostics::default();
@@ -38,14 +38,14 @@ impl Spans {
     }
 
     fn point_at_policy(&self, finding: &Diagnostic) -> Option<Diagnostic> {
-        // Those with a line are about what stands in the policy itself.
+        // Findings with a line concern the policy's own text.
         let span = self.policies.get(&*finding.origin).filter(|_| finding.span.line == 0)?;
         let message = format!("policy `{}`: {}", finding.origin, finding.message);
         let placed = self.source.as_ref()?.finding(finding.severity, *span, message);
         Some(Diagnostic { help: finding.help.clone(), ..placed })
     }
 
-    /// What is wrong with a server, where the file has it; `None` where it does not.
+    /// A finding at the server's position in the file; `None` if the file does not contain it.
     #[must_use]
     pub fn at_server(&self, name: &str, message: String) -> Option<Diagnostic> {
         let span = *self.servers.get(name)?;

@@ -1,5 +1,5 @@
-//! What nobody could say for sure, brought before a person: raised behind the
-//! decision's back, which neither waits for it nor is changed by it.
+//! Escalation of actions of uncertain intent to a person. Runs after the decision, which
+//! neither waits for it nor depends on it.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -15,14 +15,14 @@ use crate::store::StoreError;
 use crate::store::audit::RowId;
 use crate::store::escalations::{Escalations, Question, Raised};
 
-/// Escalations that wait to be written; beyond it new ones are dropped, and are
-/// raised again when the like comes again.
-const WAITING: usize = 256;
+/// Maximum number of escalations waiting to be written. Beyond it, new ones are dropped; an
+/// identical question raises the escalation again.
+const QUEUE_CAPACITY: usize = 256;
 
-/// How long what is raised is gathered before it is written.
-const GATHERING: Duration = Duration::from_millis(250);
+/// Interval at which queued escalations are batched into one write.
+const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Raises what is unsure.
+/// Queues actions of uncertain intent for review by a person.
 #[derive(Debug)]
 pub struct Escalator {
     queue: SyncSender<Raised>,
@@ -30,19 +30,18 @@ pub struct Escalator {
 }
 
 impl Escalator {
-    /// An escalator that writes to `escalations` on a thread of its own, as long
-    /// as it is in use.
+    /// Starts a thread that writes to `escalations` until this `Escalator` is dropped.
     ///
     /// # Errors
-    /// Where no thread can be had.
+    /// If the thread cannot be spawned.
     pub fn new(escalations: Arc<Escalations>) -> std::io::Result<Self> {
-        let (queue, raised) = sync_channel(WAITING);
+        let (queue, raised) = sync_channel(QUEUE_CAPACITY);
         let write = move || write(&escalations, &raised);
         thread::Builder::new().name("escalations".to_owned()).spawn(write)?;
         Ok(Self { queue, dropped: Mutex::default() })
     }
 
-    /// Raises `action`, which was recorded in the row `row`.
+    /// Queues `action`, recorded in the audit row `row`. Never blocks.
     pub(super) fn raise(&self, action: &Action, row: &RowId) {
         let analysis = analyse(action);
         let path = match &action.target {
@@ -66,12 +65,12 @@ impl Escalator {
             times: 1,
         };
         if let Err(TrySendError::Full(raised)) = self.queue.try_send(raised) {
-            self.complain(raised.at);
+            self.warn_dropped(raised.at);
         }
     }
 
-    /// Says once a minute that some were dropped.
-    fn complain(&self, at: Timestamp) {
+    /// Logs that escalations were dropped, at most once a minute.
+    fn warn_dropped(&self, at: Timestamp) {
         let Ok(mut last) = self.dropped.try_lock() else { return };
         if last.is_none_or(|last| at.duration_since(last).as_secs() >= 60) {
             tracing::warn!("escalations are dropped: more are raised than can be written");
@@ -80,7 +79,7 @@ impl Escalator {
     }
 }
 
-/// Writes what is raised, the like together, until nobody raises any more.
+/// Writer thread: merges escalations of the same question, until the queue is closed.
 fn write(escalations: &Escalations, raised: &Receiver<Raised>) {
     let mut complaint: Option<StoreError> = None;
     while let Ok(first) = raised.recv() {
@@ -105,6 +104,6 @@ fn write(escalations: &Escalations, raised: &Receiver<Raised>) {
             tracing::error!(%error, "escalations could not be written");
         }
         complaint = wrong;
-        thread::sleep(GATHERING);
+        thread::sleep(BATCH_INTERVAL);
     }
 }

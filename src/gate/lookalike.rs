@@ -6,16 +6,15 @@ use crate::fold::{alike, fold};
 use crate::policy::{Lookalike, Policy};
 use crate::terminal::brief;
 
-/// A name that may be read as another one.
+/// A name that a lenient server may read as another one.
 pub(super) struct Finding {
-    /// How, in words for whoever sent it.
+    /// The reason, as shown to the caller.
     pub(super) words: String,
-    /// Only rules that observe name the other one.
+    /// Whether only rules in observe mode refer to the other name.
     pub(super) observed: bool,
 }
 
-/// How `action` could be read as another one; `None` where it could not, or where that
-/// is nothing to any rule.
+/// The name in `action` that may be read as another one, if any rule refers to the other one.
 pub(super) fn find(action: &Action, policy: &Policy) -> Option<Finding> {
     let mut found = match &action.target {
         Target::Tool(call) => [of_tool(call, policy), of_argument(action, policy, &call.listing)],
@@ -28,8 +27,8 @@ pub(super) fn find(action: &Action, policy: &Policy) -> Option<Finding> {
     found.into_iter().flatten().next()
 }
 
-/// By what the server lists, or, where it does not list the tool, by what the policy
-/// speaks of.
+/// Checks the tool's name against the server's list, or against the policy if the list does not
+/// have it.
 fn of_tool(call: &ToolCall, policy: &Policy) -> Option<Finding> {
     let sent = &call.tool;
     match &call.listing {
@@ -41,14 +40,14 @@ fn of_tool(call: &ToolCall, policy: &Policy) -> Option<Finding> {
 
 fn of_method(request: &McpRequest, policy: &Policy) -> Option<Finding> {
     let McpRequest { method, params, .. } = request;
-    // The envelope holds all that is beside a method to this.
+    // All other members are checked by the envelope reader.
     if let Some((sent, meant)) = alike(params) {
         return differs("argument", Lookalike { sent, meant, observed: false });
     }
     differs("method", policy.lookalike_method(method, &fold(method))?)
 }
 
-/// An argument that rules look at, where the server's list has none of that name.
+/// Checks argument names that rules refer to and the tool's schema does not declare.
 fn of_argument(action: &Action, policy: &Policy, listing: &Listing) -> Option<Finding> {
     differs("argument", policy.lookalike_argument(action, |key| listing.declares(key))?)
 }

@@ -16,38 +16,38 @@ use crate::action::{Action, Provider, Target, Transport};
 use crate::store::audit::Outcome;
 use crate::verdict::{Decision, Stage, Verdict};
 
-/// The decision about who is nobody the gate knows.
+/// Decision label for requests without valid credentials.
 const UNAUTHENTICATED: &str = "unauthenticated";
 
-/// What is counted, and the registry that shows it.
+/// Prometheus metrics and their registry.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: Family<Decided, Counter>,
-    responses: Family<Answered, Counter>,
-    decision: Family<Way, Histogram>,
-    upstream: Family<Way, Histogram>,
-    in_flight: Family<Way, Gauge>,
+    requests: Family<DecisionLabels, Counter>,
+    responses: Family<ResponseLabels, Counter>,
+    decision: Family<ProviderLabel, Histogram>,
+    upstream: Family<ProviderLabel, Histogram>,
+    in_flight: Family<ProviderLabel, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Way {
+struct ProviderLabel {
     provider: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Decided {
+struct DecisionLabels {
     provider: &'static str,
     decision: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct ResponseLabels {
     provider: &'static str,
     status: String,
 }
 
-/// A forwarded action that is not over; counted until it is dropped.
+/// Holds the in-flight gauge up until it is dropped.
 #[derive(Debug)]
 pub(super) struct InFlight {
     metrics: Arc<Metrics>,
@@ -88,29 +88,28 @@ impl Metrics {
         self
     }
 
-    /// Counts a decision; `None` where it could not be recorded.
+    /// Counts a decision and its latency. `None`: it could not be recorded.
     pub(super) fn decided(&self, action: &Action, verdict: Option<&Verdict>, took: Duration) {
-        let provider = provider(action);
-        let decision = verdict.map_or("unrecorded", decision);
-        self.requests.get_or_create(&Decided { provider, decision }).inc();
-        self.decision.get_or_create(&Way { provider }).observe(took.as_secs_f64());
+        let provider = provider_label(action);
+        let decision = verdict.map_or("unrecorded", decision_label);
+        self.requests.get_or_create(&DecisionLabels { provider, decision }).inc();
+        self.decision.get_or_create(&ProviderLabel { provider }).observe(took.as_secs_f64());
     }
 
-    /// Counts a request for `server` by somebody whom nobody knows, which has no row of
-    /// its own.
+    /// Counts an unauthenticated request for `server` that has no audit row of its own.
     pub(super) fn unauthenticated(&self, transport: Transport, server: &str) {
-        let provider = unread(transport, server);
-        self.requests.get_or_create(&Decided { provider, decision: UNAUTHENTICATED }).inc();
+        let provider = label_of_unparsed(transport, server);
+        self.requests.get_or_create(&DecisionLabels { provider, decision: UNAUTHENTICATED }).inc();
     }
 
-    /// Counts `action` as under way until what is given back is dropped.
+    /// Increments the in-flight gauge until the returned guard is dropped.
     pub(super) fn sent(self: &Arc<Self>, action: &Action) -> InFlight {
-        let provider = provider(action);
-        self.in_flight.get_or_create(&Way { provider }).inc();
+        let provider = provider_label(action);
+        self.in_flight.get_or_create(&ProviderLabel { provider }).inc();
         InFlight { metrics: Arc::clone(self), provider }
     }
 
-    /// Everything that was counted, in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -122,45 +121,48 @@ impl Metrics {
 }
 
 impl InFlight {
-    /// Counts how it ended.
+    /// Counts the response and the upstream's latency.
     pub(super) fn answered(&self, outcome: Outcome, status: &str, took: Duration) {
         let is_http = matches!(status.parse(), Ok(100..=599_u16));
         let status = match outcome {
             Outcome::Error => "error",
             _ if is_http => status,
             _ if status == "ok" => "ok",
-            // The codes of JSON-RPC errors are the server's to choose.
+            // JSON-RPC error codes are chosen by the server: as labels they would be unbounded.
             _ => "error",
         };
         let (provider, status) = (self.provider, status.to_owned());
-        self.metrics.responses.get_or_create(&Answered { provider, status }).inc();
-        self.metrics.upstream.get_or_create(&Way { provider }).observe(took.as_secs_f64());
+        self.metrics.responses.get_or_create(&ResponseLabels { provider, status }).inc();
+        self.metrics
+            .upstream
+            .get_or_create(&ProviderLabel { provider })
+            .observe(took.as_secs_f64());
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.metrics.in_flight.get_or_create(&Way { provider: self.provider }).dec();
+        self.metrics.in_flight.get_or_create(&ProviderLabel { provider: self.provider }).dec();
     }
 }
 
-fn provider(action: &Action) -> &'static str {
+fn provider_label(action: &Action) -> &'static str {
     match &action.target {
         Target::Http(request) => request.provider.as_str(),
-        Target::Malformed(malformed) => unread(action.transport, &malformed.server),
+        Target::Malformed(malformed) => label_of_unparsed(action.transport, &malformed.server),
         Target::Tool(_) | Target::Method(_) => "mcp",
     }
 }
 
-/// The same of what was not read.
-fn unread(transport: Transport, server: &str) -> &'static str {
+/// As [`provider_label`], for requests that could not be parsed.
+fn label_of_unparsed(transport: Transport, server: &str) -> &'static str {
     match transport {
         Transport::Rest => Provider::from_name(server).map_or("unknown", Provider::as_str),
         _ => "mcp",
     }
 }
 
-fn decision(verdict: &Verdict) -> &'static str {
+fn decision_label(verdict: &Verdict) -> &'static str {
     match (verdict.decision, verdict.stage) {
         (Decision::Allow, _) => "allow",
         _ if verdict.observed => "observed",

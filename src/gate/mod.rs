@@ -28,36 +28,36 @@ use escalate::Escalator;
 use metrics::{InFlight, Metrics};
 use pipeline::{Facts, decide};
 
-/// What to do with an allowed action that cannot be recorded.
+/// What happens to an allowed action that cannot be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuditFailure {
-    /// Refuse it, with the reason.
+    /// Deny it.
     #[default]
     Refuse,
-    /// Let it through unrecorded: an explicit opt-out.
+    /// Forward it unrecorded.
     Allow,
 }
 
-/// Policy and log, and the only way past them.
+/// Combines policy and audit log; the only way to obtain a [`Permit`].
 #[derive(Debug, Clone)]
 pub struct Gate {
     policy: Arc<ArcSwap<Policy>>,
     store: Store,
     audit_failure: AuditFailure,
-    onlookers: Onlookers,
+    hooks: Hooks,
 }
 
-/// Who looks on while the gate decides, and changes nothing.
+/// Components notified of each decision. They cannot change it.
 #[derive(Debug, Clone, Default)]
-pub struct Onlookers {
-    /// Counts.
+pub struct Hooks {
+    /// Counts decisions, responses and latencies.
     pub metrics: Option<Arc<Metrics>>,
-    /// Brings before a person what nobody could say for sure.
+    /// Queues actions of uncertain intent for a person.
     pub escalator: Option<Arc<Escalator>>,
 }
 
-/// Proof that an action was decided and recorded. It owns the very message that
-/// was judged; only [`Gate::admit`] makes one.
+/// Proof that an action was allowed and recorded. Owns the message that was judged; only
+/// [`Gate::admit`] creates one.
 #[derive(Debug)]
 #[must_use = "an admitted action is recorded as forwarded"]
 pub struct Permit<M> {
@@ -65,75 +65,74 @@ pub struct Permit<M> {
     receipt: Receipt,
 }
 
-/// Ties a forwarded action to its row, so that its result can be added.
+/// Links a forwarded action to its audit row, so that its result can be added.
 #[derive(Debug, Clone)]
 pub struct Receipt {
     row: Option<RowId>,
     quota: Option<Quota>,
     is_call: bool,
     sent: Instant,
-    /// How long it took until the answer began, where that was told.
+    /// Time from sending to the start of the answer, if [`Receipt::answered`] was called.
     answered: Option<Duration>,
     in_flight: Option<Arc<InFlight>>,
 }
 
 impl Gate {
-    /// A gate that decides by whatever `policy` holds at the moment.
+    /// A gate that always decides by the current content of `policy`.
     #[must_use]
     pub fn new(policy: Arc<ArcSwap<Policy>>, store: Store, audit_failure: AuditFailure) -> Self {
-        Self { policy, store, audit_failure, onlookers: Onlookers::default() }
+        Self { policy, store, audit_failure, hooks: Hooks::default() }
     }
 
-    /// The same gate, with `onlookers`.
+    /// The same gate with `hooks` in place of its own.
     #[must_use]
-    pub fn watched_by(self, onlookers: Onlookers) -> Self {
-        Self { onlookers, ..self }
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
     }
 
-    /// The same gate, deciding by another policy.
+    /// The same gate with another policy.
     #[must_use]
-    pub fn under(&self, policy: Arc<ArcSwap<Policy>>) -> Self {
+    pub fn with_policy(&self, policy: Arc<ArcSwap<Policy>>) -> Self {
         Self { policy, ..self.clone() }
     }
 
-    /// The policy in force.
+    /// The current policy.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
     }
 
-    /// The policy in force, where it speaks of what servers ask of their clients.
+    /// The current policy, if it has rules about requests from servers to clients.
     #[must_use]
     pub fn policy_on_servers(&self) -> Option<Arc<Policy>> {
         let policy = self.policy.load();
         policy.judges_servers().is_some().then(|| arc_swap::Guard::into_inner(policy))
     }
 
-    /// Whether what a server sends has to be refused where it cannot be judged.
+    /// Whether a server's message that cannot be judged has to be refused.
     #[must_use]
     pub fn enforces_on_servers(&self) -> bool {
         self.policy.load().judges_servers() == Some(Mode::Enforce)
     }
 
-    /// Whether nothing like `action` could pass, whatever its arguments. This decides
-    /// nothing, and is not recorded.
+    /// Whether the policy denies `action` whatever its arguments. Not recorded.
     #[must_use]
     pub fn never_admits(&self, action: &Action) -> bool {
         pipeline::never_admits(action, &self.policy())
     }
 
-    /// Decides about `action` and records the decision; `message` comes back
-    /// inside the permit, untouched.
+    /// Decides about `action` and records the decision. If it is allowed, the permit contains
+    /// `message`, unchanged.
     ///
     /// # Errors
-    /// The [`Denial`] to tell the caller: refused by the pipeline, or not
-    /// recordable.
+    /// The [`Denial`] to send to the caller: the pipeline refused the action, or the decision
+    /// could not be recorded.
     pub async fn admit<M>(&self, action: Arc<Action>, message: M) -> Result<Permit<M>, Denial> {
         self.admit_by(self.policy(), action, message).await
     }
 
-    /// The same by a `policy` that the caller has asked already: one request is judged by
-    /// one policy, whatever is swapped meanwhile.
+    /// [`Gate::admit`] by a `policy` that the caller has already consulted, so that a policy
+    /// swapped in meanwhile does not judge half of a request.
     ///
     /// # Errors
     /// As [`Gate::admit`].
@@ -151,7 +150,7 @@ impl Gate {
         let requests = if policy.limits().is_empty() { 1 } else { intent::requests(&action) };
         let limited = (policy.limits(), requests);
         let recorded = self.store.record_all(&action.agent, limited, judge).await;
-        self.onlookers.saw(&action, recorded.as_ref().ok(), began.elapsed());
+        self.hooks.on_decision(&action, recorded.as_ref().ok(), began.elapsed());
         match recorded {
             Ok((row, verdict)) if verdict.lets_through() => {
                 Ok(self.permit(&action, message, Some(row)))
@@ -162,7 +161,7 @@ impl Gate {
     }
 
     fn permit<M>(&self, action: &Action, message: M, row: Option<Recorded>) -> Permit<M> {
-        let in_flight = self.onlookers.metrics.as_ref().map(|metrics| metrics.sent(action));
+        let in_flight = self.hooks.metrics.as_ref().map(|metrics| metrics.sent(action));
         let in_flight = in_flight.map(Arc::new);
         let (quota, row) = (row.as_ref().and_then(|row| row.quota), row.map(|row| row.id));
         let is_call = matches!(action.target, Target::Tool(_));
@@ -171,14 +170,15 @@ impl Gate {
         Permit { message, receipt }
     }
 
-    /// Counts a request for `server` that shares a row with others.
-    fn count_stranger(&self, transport: Transport, server: &str) {
-        if let Some(metrics) = &self.onlookers.metrics {
+    /// Counts an unauthenticated request for `server` that has no audit row of its own.
+    fn count_unauthenticated(&self, transport: Transport, server: &str) {
+        if let Some(metrics) = &self.hooks.metrics {
             metrics.unauthenticated(transport, server);
         }
     }
 
-    /// Adds what became of a forwarded action to its row. Nobody waits for it.
+    /// Adds the result of a forwarded action to its audit row, asynchronously. Errors are
+    /// logged.
     pub fn release(&self, receipt: &Receipt, outcome: Outcome, status: String) {
         let upstream = receipt.answered.unwrap_or_else(|| receipt.sent.elapsed());
         if let Some(in_flight) = &receipt.in_flight {
@@ -202,7 +202,8 @@ impl Gate {
             return Err(denial(action, verdict, None));
         }
         match self.audit_failure {
-            // A row that this very action kept from being drawn up is no failure of the log.
+            // `Undecided` means that deciding panicked: the log is fine, and the action must
+            // not pass.
             AuditFailure::Allow if !matches!(error, StoreError::Undecided) => {
                 Ok(self.permit(action, message, None))
             }
@@ -214,15 +215,15 @@ impl Gate {
     }
 }
 
-impl Onlookers {
-    /// A decision was made; `recorded` where it was recorded, too.
-    fn saw(&self, action: &Action, recorded: Option<&(Recorded, Verdict)>, took: Duration) {
+impl Hooks {
+    /// `recorded` is `None` if the decision could not be recorded.
+    fn on_decision(&self, action: &Action, recorded: Option<&(Recorded, Verdict)>, took: Duration) {
         if let Some(metrics) = &self.metrics {
             metrics.decided(action, recorded.map(|(_, verdict)| verdict), took);
         }
         if let Some(escalator) = &self.escalator
             && let Some((row, verdict)) = recorded
-            // What was refused before anybody looked at the intent needs nobody.
+            // Refusals before the policy stage did not depend on the intent.
             && verdict.stage == Stage::Policy
             && verdict.unsure
         {
@@ -238,7 +239,7 @@ fn judge(action: &Action, policy: &Policy, usage: Vec<Usage>) -> (Draft, Verdict
     (draft, verdict)
 }
 
-/// A panic while deciding refuses this action and no other.
+/// A panic while deciding refuses only this action.
 fn decide_or_refuse(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
     catch_unwind(AssertUnwindSafe(|| decide(action, policy, facts))).unwrap_or_else(|_| {
         failed(Reason::Internal("a panic while deciding".to_owned()), Intent::Unknown)
@@ -298,8 +299,7 @@ fn outcome(verdict: &Verdict) -> Outcome {
     }
 }
 
-/// What the caller is told. Where a person would have to decide and none can be
-/// asked, it says how to go on.
+/// The denial for the caller. For `ask`, suggests a rule that would allow the action.
 fn denial(action: &Action, mut verdict: Verdict, row: Option<Recorded>) -> Denial {
     if verdict.decision == Decision::Ask && verdict.suggestion.is_none() {
         verdict.suggestion = how_to_allow(action, &verdict).map(Arc::from);
@@ -329,8 +329,8 @@ fn how_to_allow(action: &Action, verdict: &Verdict) -> Option<String> {
         Target::Malformed(_) => return None,
     };
     let Verdict { policy: decided, rule: by, .. } = verdict;
-    // The first rule that matches decides. Which file it is in is nothing to tell an agent
-    // that may be able to write it.
+    // The first matching rule wins, so the new one must come earlier. The file's path is left
+    // out: the agent may be able to write to it.
     let place = match **by == *"default" {
         true => format!("in the policy `{decided}`, or in one that is named before it"),
         false => format!("above `{by}` in the policy `{decided}`, or in one named before it"),
@@ -344,25 +344,24 @@ fn how_to_allow(action: &Action, verdict: &Verdict) -> Option<String> {
 // === impl Receipt ===
 
 impl Receipt {
-    /// The id of the row; `None` where it goes unrecorded.
+    /// The id of the audit row; `None` if the action is not recorded.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.row.as_ref().map(RowId::as_str)
     }
 
-    /// Whether the action was the call of a tool.
+    /// Whether the action was a tool call.
     #[must_use]
     pub fn is_call(&self) -> bool {
         self.is_call
     }
 
-    /// The answer begins; what follows is no time of the server's.
+    /// Marks the start of the answer; the time after it does not count as upstream latency.
     pub fn answered(&mut self) {
         self.answered = Some(self.sent.elapsed());
     }
 
-    /// What is left of the limit that is nearest to being used up, where one
-    /// counted the action.
+    /// What remains of the rate limit nearest to exhaustion, if the action counts against one.
     #[must_use]
     pub fn quota(&self) -> Option<Quota> {
         self.quota
@@ -370,7 +369,7 @@ impl Receipt {
 }
 
 impl<M> Permit<M> {
-    /// What was judged, to be sent as it is, and the receipt for its result.
+    /// Splits the permit into the message to send and the receipt for its result.
     pub fn redeem(self) -> (M, Receipt) {
         (self.message, self.receipt)
     }

@@ -7,53 +7,49 @@ use crate::policy::{Limit, Policy};
 use crate::rate::Usage;
 use crate::verdict::{Reason, Stage, Verdict};
 
-/// What a decision needs to know beyond the action and the policy.
+/// Input of a decision besides the action and the policy.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// The policy's rate limits with their present use, in the policy's order.
+    /// The policy's rate limits with their current use, in the policy's order.
     pub usage: Vec<Usage>,
 }
 
-/// An analysis that is less sure than this is brought before a person.
-const THRESHOLD: f64 = 0.8;
+/// Below this confidence an action is escalated to a person.
+const CONFIDENCE_THRESHOLD: f64 = 0.8;
 
-/// Decides about `action`. The stages, in order; the first that refuses has the
-/// last word.
+/// Decides about `action`. The first stage that refuses wins.
 #[must_use]
 pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
-    // What cannot be read for certain cannot be judged.
+    // Input that is ambiguous cannot be judged.
     if let Some(refusal) = validate(action) {
         return refusal;
     }
-    // Nor can what a lenient server would take for something else.
+    // Neither can names that a lenient server may read as others.
     let lookalike = lookalike(action, policy);
     if let Some(refusal) = lookalike.as_ref().filter(|refusal| !refusal.observed) {
         return refusal.clone();
     }
-    // Cheap, and before everything dear: a flood must not buy itself conditions.
+    // Cheap, so before the conditions: a flood of requests must not cost their evaluation.
     let exceeded = rate_limit(action, facts);
     if let Some(refusal) = exceeded.as_ref().filter(|refusal| !refusal.observed) {
         return refusal.clone();
     }
-    // Rules speak of what a request does, not of how it is spelt.
     let found = intent::judge(action);
     // Hours, rules in order, the default.
     let verdict = policy.judge(action, found.intent);
     let verdict = Verdict { unsure: is_unsure(&found), ..verdict };
-    // What only observes gives way to whatever else refuses.
+    // Refusals in observe mode yield to any refusal that is enforced.
     lookalike.or(exceeded).filter(|_| verdict.lets_through()).unwrap_or(verdict)
 }
 
-/// Whether nothing like `action` could pass, whatever its arguments: it need not be
-/// offered to anybody.
+/// Whether `policy` denies `action` whatever its arguments.
 #[must_use]
 pub fn never_admits(action: &Action, policy: &Policy) -> bool {
     policy.denies_any(action, intent::of(action))
 }
 
-/// Whether a person should say what it was.
 fn is_unsure(found: &Judgement) -> bool {
-    found.intent == Intent::Unknown || found.confidence < THRESHOLD
+    found.intent == Intent::Unknown || found.confidence < CONFIDENCE_THRESHOLD
 }
 
 fn validate(action: &Action) -> Option<Verdict> {
@@ -77,8 +73,8 @@ fn lookalike(action: &Action, policy: &Policy) -> Option<Verdict> {
     Some(Verdict { observed, intent: intent::of(action), ..refusal })
 }
 
-/// The first full window; one that is enforced comes before one that observes, and one
-/// that the action never fits into before one that takes time.
+/// The first exceeded limit: enforced limits before observing ones, and limits that the action
+/// can never fit into before those that only require waiting.
 fn rate_limit(action: &Action, facts: &Facts) -> Option<Verdict> {
     let refused = facts.usage.iter().filter_map(|usage| {
         let Limit { policy, window, max, observed } = &usage.limit;
@@ -86,7 +82,7 @@ fn rate_limit(action: &Action, facts: &Facts) -> Option<Verdict> {
         let (limit, window, requests) = (*max, *window, usage.requests);
         let reason = Reason::RateLimited { limit, window, requests, full };
         let refusal = Verdict::refusal(Stage::RateLimit, policy, reason);
-        // Only what is refused is looked at, for whoever reads the log.
+        // The intent is needed only for the audit row of a refusal.
         Some(Verdict { observed: *observed, intent: intent::of(action), ..refusal })
     });
     let takes_time = |refusal: &Verdict| match refusal.reason {

@@ -8,34 +8,34 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::unauthenticated::{HeldBack, Note, Unauthenticated};
-use super::{Gate, Onlookers};
+use super::unauthenticated::{HeldBack, Note, Unauthenticated, Windows};
+use super::{Gate, Hooks};
 use crate::action::{Action, Agent, Malformed, Target, Transport};
 
-/// How long a program that ends may take to write what is held back.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time limit for writing pending counts at shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Records refused requests of one adapter.
+/// Records the requests that one adapter refuses before they become an action.
 #[derive(Debug, Clone)]
 pub struct Refusals {
     gate: Gate,
     transport: Transport,
-    /// The run, in the log.
+    /// Session id in the audit log.
     session: Arc<str>,
     unauthenticated: Arc<Unauthenticated>,
 }
 
 impl Refusals {
-    /// Records to the log of `gate`.
+    /// Records through `gate`.
     #[must_use]
     pub fn new(gate: Gate, transport: Transport, session: Arc<str>) -> Self {
         Self { gate, transport, session, unauthenticated: Arc::default() }
     }
 
-    /// Records a request for `server` whose sender nobody knows, and gives the
-    /// row that it is counted in. Those that share a row are written in another when
-    /// the minute is over.
-    pub async fn unauthenticated(
+    /// Records an unauthenticated request for `server` and returns the id of the row that
+    /// counts it. The first of a minute and source has a row; the others are counted in one row
+    /// at the end of the minute.
+    pub async fn record_unauthenticated(
         &self,
         server: &str,
         source: IpAddr,
@@ -43,9 +43,9 @@ impl Refusals {
     ) -> Option<String> {
         let (more, under) = match self.unauthenticated.note(source, Instant::now(), (server, what))
         {
-            Note::Counted { row, unswept } => {
-                self.gate.count_stranger(self.transport, server);
-                if unswept {
+            Note::Counted { row, needs_sweeper } => {
+                self.gate.count_unauthenticated(self.transport, server);
+                if needs_sweeper {
                     tokio::spawn(self.clone().sweep());
                 }
                 return row;
@@ -57,55 +57,55 @@ impl Refusals {
             what.push_str(&format!("; {more} more in the minute before"));
         }
         let flawed = Malformed::unidentified(server, what);
-        let row = self.faulty(Agent::unidentified(), flawed).await;
+        let row = self.record_malformed(Agent::unidentified(), flawed).await;
         if row.is_none() {
             self.unauthenticated.hold_back(under, more + 1);
         }
-        self.unauthenticated.wrote(under, row.clone());
+        self.unauthenticated.set_row(under, row.clone());
         row
     }
 
-    /// Writes what is held back of senders that nobody knows: the program ends.
+    /// Writes all pending counts, at shutdown.
     pub async fn close(&self) {
-        let write = self.write_due(true);
-        if timeout(LAST_WORDS, write).await.is_err() {
+        let write = self.write_counts(Windows::All);
+        if timeout(CLOSE_TIMEOUT, write).await.is_err() {
             tracing::error!("refused requests are missing in the log: it takes too long to write");
         }
     }
 
-    /// Writes what is held back whenever a minute is over, until nothing is.
+    /// Writes pending counts at the end of each window, until there are none.
     async fn sweep(self) {
         while let Some(end) = self.unauthenticated.next_end() {
             sleep_until(end).await;
-            self.write_due(false).await;
+            self.write_counts(Windows::Ended).await;
         }
     }
 
-    async fn write_due(&self, all: bool) {
-        // Each is counted already.
-        let gate = self.gate.clone().watched_by(Onlookers::default());
+    async fn write_counts(&self, which: Windows) {
+        // Without hooks: each request has been counted already.
+        let gate = self.gate.clone().with_hooks(Hooks::default());
         for HeldBack { source, server, what, count } in
-            self.unauthenticated.due(Instant::now(), all)
+            self.unauthenticated.take(which, Instant::now())
         {
             let from = source.map_or("many sources".to_owned(), |source| source.to_string());
             let what = format!("{what}, from {from}; {count} in the minute before");
             let flawed = Malformed::unidentified(&server, what);
-            let row = self.faulty_under(&gate, Agent::unidentified(), flawed).await;
+            let row = self.record_malformed_under(&gate, Agent::unidentified(), flawed).await;
             if row.is_none() {
                 self.unauthenticated.hold_back(source, count);
             }
-            self.unauthenticated.wrote(source, row);
+            self.unauthenticated.set_row(source, row);
         }
     }
 
-    /// Records a request of `agent`'s that cannot be read for certain, and gives its
+    /// Records a request of `agent` that cannot be parsed unambiguously. Returns the id of its
     /// row.
-    pub async fn faulty(&self, agent: Agent, flawed: Malformed) -> Option<String> {
-        self.faulty_under(&self.gate, agent, flawed).await
+    pub async fn record_malformed(&self, agent: Agent, flawed: Malformed) -> Option<String> {
+        self.record_malformed_under(&self.gate, agent, flawed).await
     }
 
-    /// The same under the policy of `gate`.
-    pub async fn faulty_under(
+    /// [`Refusals::record_malformed`] under the policy of `gate`.
+    pub async fn record_malformed_under(
         &self,
         gate: &Gate,
         agent: Agent,
@@ -153,8 +153,8 @@ mod tests {
             let policy = Policy::from_file(load_str("test", "name: test\nrules: []\n").unwrap());
             let policy = Arc::new(ArcSwap::from_pointee(policy));
             let metrics = Arc::new(Metrics::default());
-            let onlookers = Onlookers { metrics: Some(Arc::clone(&metrics)), escalator: None };
-            let gate = Gate::new(policy, store, AuditFailure::Refuse).watched_by(onlookers);
+            let hooks = Hooks { metrics: Some(Arc::clone(&metrics)), escalator: None };
+            let gate = Gate::new(policy, store, AuditFailure::Refuse).with_hooks(hooks);
             let refusals = Refusals::new(gate, Transport::Rest, "s".into());
             Self { folder, metrics, refusals }
         }
@@ -162,7 +162,7 @@ mod tests {
         async fn refuse(&self, server: &str, times: usize) -> Option<String> {
             let mut row = None;
             for _ in 0..times {
-                row = self.refusals.unauthenticated(server, SOURCE, "no key").await;
+                row = self.refusals.record_unauthenticated(server, SOURCE, "no key").await;
             }
             row
         }
@@ -243,7 +243,7 @@ mod tests {
         stage.refuse("notion", 4).await;
         stage.refusals.gate.store.close();
         stage.refusals.close().await;
-        let held = stage.refusals.unauthenticated.due(Instant::now(), true);
+        let held = stage.refusals.unauthenticated.take(Windows::All, Instant::now());
         assert_eq!(held.iter().map(|held| held.count).sum::<u64>(), 3);
     }
 }

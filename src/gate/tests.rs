@@ -7,7 +7,7 @@ use crate::policy::load_str;
 use crate::request::parse_documented;
 use crate::store::Options;
 
-/// A gate that lets everything through, recorded or not.
+/// A gate that forwards actions even if they cannot be recorded.
 fn lenient() -> (TempDir, Gate) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("log.db"), &Options::default()).unwrap();
@@ -21,7 +21,7 @@ fn action() -> Action {
     parse_documented(br#"{"server":"files","tool":"read_file","args":{}}"#).unwrap()
 }
 
-/// A panic says nothing of the log: whoever may go on without one may not go on so.
+/// A panic is not a failure of the log, so `AuditFailure::Allow` does not apply.
 #[test]
 fn a_row_that_panics_while_it_is_drafted_never_permits() {
     let (_folder, gate) = lenient();
@@ -32,8 +32,7 @@ fn a_row_that_panics_while_it_is_drafted_never_permits() {
     assert!(matches!(denial.verdict.reason, Reason::AuditUnavailable(_)), "{denial:?}");
 }
 
-/// A policy that quotes what it judged, an error that names a key: reasons are shown as
-/// arguments are.
+/// Reasons may quote arguments or keys, so they are redacted like arguments.
 #[test]
 fn a_reason_is_recorded_without_the_credentials_in_it() {
     let (_folder, gate) = lenient();
@@ -44,8 +43,7 @@ fn a_reason_is_recorded_without_the_credentials_in_it() {
     assert!(row.reason.ends_with("is refused") && !row.reason.contains(&token), "{}", row.reason);
 }
 
-/// What observes is on trial: neither a tool, an argument nor a lookalike of a method is
-/// refused for its sake, and each is noted.
+/// Rules in observe mode must not refuse, but be recorded.
 #[test]
 fn a_lookalike_that_only_observing_rules_name_passes() {
     let rules = "rules:

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 /// The length of a window.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
-/// Sources counted at once; beyond it they are counted together.
+/// Maximum number of sources tracked; further ones share one window.
 pub(super) const MAX_SOURCES: usize = 10_000;
 
-/// Counts refused requests by source.
+/// Counts unauthenticated requests by source.
 #[derive(Debug, Default)]
 pub(super) struct Unauthenticated {
     counts: Mutex<Counts>,
@@ -23,58 +23,66 @@ pub(super) struct Unauthenticated {
 #[derive(Debug, Default)]
 struct Counts {
     windows: HashMap<Option<IpAddr>, Window>,
-    /// Somebody writes what is held back when its time comes.
-    is_swept: bool,
+    /// Whether a task is running that writes pending counts when they are due.
+    has_sweeper: bool,
 }
 
 #[derive(Debug)]
 struct Window {
     began: Instant,
-    /// Requests since the row of this window was written.
+    /// Requests not covered by a row yet.
     unwritten: u64,
-    /// What the last of them was for, and what was wrong with it.
+    /// Target and error of the latest of them.
     last: (String, String),
     row: Option<String>,
 }
 
-/// What to do about a refused request.
+/// Which windows to take the counts of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Windows {
+    /// Those that have ended.
+    Ended,
+    /// All, at shutdown.
+    All,
+}
+
+/// What the caller has to do about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Note {
-    /// Write a row; so many before it have none of their own.
+    /// Write a row.
     Row {
-        /// Requests since the last row.
+        /// Earlier requests that this row has to cover, too.
         more: u64,
-        /// The source that it is counted under; `None` where it is one of many.
+        /// The window it counts in; `None` for the one shared beyond [`MAX_SOURCES`].
         under: Option<IpAddr>,
     },
-    /// It is counted.
+    /// Nothing to write: the request was counted.
     Counted {
-        /// The row that it belongs to.
+        /// Id of the row of the current window, once written.
         row: Option<String>,
-        /// Nobody sees to it that what is held back is written: the caller has to.
-        unswept: bool,
+        /// Whether the caller has to spawn the task that writes pending counts.
+        needs_sweeper: bool,
     },
 }
 
-/// Requests that have no row of their own yet.
+/// Requests not covered by a row yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeldBack {
-    /// Where they came from; `None` for many.
+    /// `None` for the shared window.
     pub(super) source: Option<IpAddr>,
-    /// What the last of them was for.
+    /// Target of the latest request.
     pub(super) server: String,
-    /// What was wrong with it.
+    /// Error of the latest request.
     pub(super) what: String,
-    /// How many.
+    /// Number of requests.
     pub(super) count: u64,
 }
 
 impl Unauthenticated {
-    /// Counts a request from `source` that was refused at `now`, for `server` and
-    /// because of `what`.
+    /// Counts a request for `server` from `source` that was refused at `now` because of `what`.
     pub(super) fn note(&self, source: IpAddr, now: Instant, (server, what): (&str, &str)) -> Note {
         let mut counts = self.counts();
-        let Counts { windows, is_swept } = &mut *counts;
+        let Counts { windows, has_sweeper } = &mut *counts;
         let source = Some(source);
         if windows.len() >= MAX_SOURCES && !windows.contains_key(&source) {
             forget(windows, now);
@@ -89,8 +97,8 @@ impl Unauthenticated {
             Some(window) if now.duration_since(window.began) < WINDOW => {
                 window.unwritten += 1;
                 window.last = last;
-                let unswept = !std::mem::replace(is_swept, true);
-                Note::Counted { row: window.row.clone(), unswept }
+                let needs_sweeper = !std::mem::replace(has_sweeper, true);
+                Note::Counted { row: window.row.clone(), needs_sweeper }
             }
             other => {
                 let more = other.map_or(0, |window| window.unwritten);
@@ -100,27 +108,26 @@ impl Unauthenticated {
         }
     }
 
-    /// The row of the present window of `source`, for those that follow.
-    pub(super) fn wrote(&self, source: Option<IpAddr>, row: Option<String>) {
+    /// Sets the row that the current window of `source` refers to.
+    pub(super) fn set_row(&self, source: Option<IpAddr>, row: Option<String>) {
         if let Some(window) = self.counts().windows.get_mut(&source) {
             window.row = row;
         }
     }
 
-    /// So many requests of `source` were not written after all.
+    /// Adds back `count` requests that could not be written.
     pub(super) fn hold_back(&self, source: Option<IpAddr>, count: u64) {
         if let Some(window) = self.counts().windows.get_mut(&source) {
             window.unwritten += count;
         }
     }
 
-    /// What was held back in windows that are over `at` that time, or in `all`; their
-    /// next windows begin.
-    pub(super) fn due(&self, at: Instant, all: bool) -> Vec<HeldBack> {
+    /// Takes the counts of `which` windows at `at`, and starts new windows.
+    pub(super) fn take(&self, which: Windows, at: Instant) -> Vec<HeldBack> {
         let mut due = Vec::new();
         for (source, window) in &mut self.counts().windows {
-            let is_over = all || at.duration_since(window.began) >= WINDOW;
-            if is_over && window.unwritten > 0 {
+            let has_ended = at.duration_since(window.began) >= WINDOW;
+            if (which == Windows::All || has_ended) && window.unwritten > 0 {
                 let count = std::mem::take(&mut window.unwritten);
                 let (server, what) = window.last.clone();
                 (window.began, window.row) = (at, None);
@@ -130,13 +137,13 @@ impl Unauthenticated {
         due
     }
 
-    /// When the next window with something held back is over; with `None` whoever asks is
-    /// done, and the next that is held back has to find another.
+    /// End of the earliest window with pending counts. `None` also ends the writing task: the
+    /// next pending request has to spawn another.
     pub(super) fn next_end(&self) -> Option<Instant> {
         let mut counts = self.counts();
         let held = counts.windows.values().filter(|window| window.unwritten > 0);
         let next = held.map(|window| window.began + WINDOW).min();
-        counts.is_swept = next.is_some();
+        counts.has_sweeper = next.is_some();
         next
     }
 
@@ -145,7 +152,7 @@ impl Unauthenticated {
     }
 }
 
-/// Drops the windows that are over and hold nothing back.
+/// Drops ended windows without pending counts.
 fn forget(windows: &mut HashMap<Option<IpAddr>, Window>, now: Instant) {
     windows.retain(|_, window| window.unwritten > 0 || now.duration_since(window.began) < WINDOW);
 }
@@ -163,18 +170,18 @@ mod tests {
         let start = Instant::now();
         let note = |source, now| unauthenticated.note(source, now, WHAT);
         assert_eq!(note(one, start), Note::Row { more: 0, under: Some(one) });
-        unauthenticated.wrote(Some(one), Some("row".to_owned()));
+        unauthenticated.set_row(Some(one), Some("row".to_owned()));
         for index in 0..5 {
             let row = Some("row".to_owned());
-            assert_eq!(note(one, start), Note::Counted { row, unswept: index == 0 });
+            assert_eq!(note(one, start), Note::Counted { row, needs_sweeper: index == 0 });
         }
         assert_eq!(note(other, start), Note::Row { more: 0, under: Some(other) });
         assert_eq!(note(one, start + WINDOW), Note::Row { more: 5, under: Some(one) });
-        assert_eq!(note(one, start + WINDOW), Note::Counted { row: None, unswept: false });
+        assert_eq!(note(one, start + WINDOW), Note::Counted { row: None, needs_sweeper: false });
     }
 
     #[test]
-    fn what_is_held_back_is_due_when_its_window_is_over() {
+    fn what_is_held_back_is_due_when_its_window_has_ended() {
         let unauthenticated = Unauthenticated::default();
         let source: IpAddr = [127, 0, 0, 1].into();
         let start = Instant::now();
@@ -190,16 +197,16 @@ mod tests {
             unauthenticated.note(source, start, ("notion", "no key"));
         }
         assert_eq!(unauthenticated.next_end(), Some(start + WINDOW));
-        assert_eq!(unauthenticated.due(start + WINDOW / 2, false), []);
-        assert_eq!(unauthenticated.due(start + WINDOW, false), [held(3)]);
+        assert_eq!(unauthenticated.take(Windows::Ended, start + WINDOW / 2), []);
+        assert_eq!(unauthenticated.take(Windows::Ended, start + WINDOW), [held(3)]);
         // It is the row of the next window, too: one a minute.
-        unauthenticated.wrote(Some(source), Some("row".to_owned()));
+        unauthenticated.set_row(Some(source), Some("row".to_owned()));
         let next = unauthenticated.note(source, start + WINDOW, ("notion", "no key"));
         assert!(matches!(next, Note::Counted { row: Some(_), .. }), "{next:?}");
         unauthenticated.hold_back(Some(source), 2);
-        assert_eq!(unauthenticated.due(start + WINDOW, true), [held(3)]);
+        assert_eq!(unauthenticated.take(Windows::All, start + WINDOW), [held(3)]);
         assert_eq!(
-            (unauthenticated.due(start + WINDOW, true), unauthenticated.next_end()),
+            (unauthenticated.take(Windows::All, start + WINDOW), unauthenticated.next_end()),
             (vec![], None)
         );
     }
@@ -221,7 +228,7 @@ mod tests {
             let next = unauthenticated.note(source(MAX_SOURCES + n), start, WHAT);
             assert!(matches!(next, Note::Counted { .. }), "{next:?}");
         }
-        let mut due = unauthenticated.due(start, true);
+        let mut due = unauthenticated.take(Windows::All, start);
         due.sort_by_key(|held| held.source);
         let due: Vec<_> = due.into_iter().map(|held| (held.source, held.count)).collect();
         assert_eq!(due, [(None, 2), (Some(source(1)), 1)]);

@@ -1,6 +1,6 @@
 //! `/mcp/servers` for who may register, `/mcp/{name}` for agents.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,35 +28,34 @@ use crate::rest::identify;
 use crate::rest::inbound::InboundError;
 use crate::rest::reply::{self, Dialect};
 
-/// The largest body of a registration, in bytes.
+/// Maximum size of a registration, in bytes.
 const MAX_REGISTRATION: usize = 1 << 20;
 
-/// How long it may take in all.
+/// Timeout for receiving it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server of a request whose sender nobody knows: its name is not looked at.
+/// Name used for the server in unauthenticated requests, whose own is not read.
 const UNKNOWN_SERVER: &str = "mcp";
 
-/// The servers that there are.
+/// The servers.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ServerList {
     servers: Vec<ServerView>,
 }
 
-/// A server: one that was registered as it was registered, one of the configuration
-/// file's without its headers and variables.
+/// A server: as registered, or as configured (without its headers and variables).
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ServerView {
-    /// In the path, `/mcp/{name}`.
+    /// Name in the path `/mcp/{name}`.
     pub(super) name: String,
-    /// Where it is; left out where it is a command.
+    /// URL; absent for a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<String>,
-    /// What is started; left out where it is a URL.
+    /// Command; absent for a URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) command: Option<String>,
     pub(super) tools: Vec<Tool>,
-    /// Why nobody gets to it; left out where agents do.
+    /// Why it is unavailable; absent if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
 }
@@ -68,7 +67,7 @@ impl ServerView {
     }
 }
 
-/// That a server is registered.
+/// Confirmation that a server is registered.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ServerRegistered {
     /// `registered`
@@ -76,30 +75,30 @@ pub(crate) struct ServerRegistered {
     name: String,
     url: String,
     tools_registered: usize,
-    /// The policy that was made from the tools' hints, where any have some.
+    /// Name of the policy made from the tools' hints; absent if there are none.
     auto_policy: Option<String>,
 }
 
-/// That a server is removed.
+/// Confirmation that a server was removed.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ServerRemoved {
     /// `deleted`
     status: &'static str,
 }
 
-/// Why a call about servers was refused.
+/// An error response about servers.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is only described")]
 pub(crate) struct ServerProblem {
-    /// A word that scripts may rely on.
+    /// Machine-readable error code.
     error: &'static str,
-    /// What is wrong, for people.
+    /// Human-readable description.
     detail: String,
-    /// Null: no row of the log is about it.
+    /// Null: there is no log row.
     request_id: Option<String>,
 }
 
-/// The servers as a service. A name may be a URL.
+/// The endpoints of hosted servers, and their registration. A name may be a URL.
 pub fn router(hosted: Arc<Hosted>) -> Router {
     Router::new()
         .route("/mcp/servers", get(list).post(register))
@@ -120,22 +119,11 @@ async fn answer(
         &parts.headers,
         &hosted.host.directory,
     );
-    let Ok(known) = known else {
-        let row =
-            hosted.refusals.unauthenticated(UNKNOWN_SERVER, peer.ip(), "no valid agent key").await;
-        let detail = "Missing or invalid agent key (header X-Agent-Key)";
-        let body = json!({ "error": "unauthorized", "detail": detail });
-        return reply::answer(Dialect::Plain, StatusCode::UNAUTHORIZED, body, row.as_deref());
-    };
+    let Ok(known) = known else { return unauthorized(&hosted, peer.ip()).await };
     let record = &known.agent;
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
     let Some(server) = hosted.open.load().get(&name).cloned() else {
-        let unavailable =
-            hosted.unavailable().get(&name).map(|unavailable| unavailable.why.clone());
-        let detail = match unavailable {
-            Some(why) => format!("the MCP server `{name}` is not shown: {why}"),
-            None => format!("there is no MCP server `{name}`"),
-        };
+        let detail = why_unknown(&hosted, &name);
         let flawed = Malformed::ambiguous(UNKNOWN_SERVER, parts.method.as_str(), detail);
         return refused(&hosted, agent, flawed, (StatusCode::NOT_FOUND, "unknown_server")).await;
     };
@@ -146,7 +134,7 @@ async fn answer(
         return refused(&hosted, agent, flawed, (StatusCode::BAD_REQUEST, "invalid_header")).await;
     }
     parts.headers.remove(AGENT_KEY);
-    // One of the gate's own keys goes no further; any other bearer is the server's.
+    // A key of the gate must not be forwarded; any other bearer token is the server's.
     if known.replaces_credential {
         parts.headers.remove(AUTHORIZATION);
     }
@@ -160,13 +148,30 @@ async fn answer(
             until_revoked(answer, move || directory.holder_of(&known.key_id).is_some())
         }
         Err(refusal) => {
-            let row = hosted.refusals.faulty(agent, refusal.flawed(&name, &parts.method)).await;
+            let row =
+                hosted.refusals.record_malformed(agent, refusal.flawed(&name, &parts.method)).await;
             refusal.answer(row.as_deref())
         }
     }
 }
 
-/// Records what no server gets to see, and says so.
+/// Records a request without a valid agent key, and refuses it.
+async fn unauthorized(hosted: &Hosted, source: IpAddr) -> Response {
+    let refusals = &hosted.refusals;
+    let row = refusals.record_unauthenticated(UNKNOWN_SERVER, source, "no valid agent key").await;
+    let detail = "Missing or invalid agent key (header X-Agent-Key)";
+    let body = json!({ "error": "unauthorized", "detail": detail });
+    reply::answer(Dialect::Plain, StatusCode::UNAUTHORIZED, body, row.as_deref())
+}
+
+fn why_unknown(hosted: &Hosted, name: &str) -> String {
+    match hosted.unavailable().get(name) {
+        Some(unavailable) => format!("the MCP server `{name}` is not shown: {}", unavailable.why),
+        None => format!("there is no MCP server `{name}`"),
+    }
+}
+
+/// Refuses and records a request.
 async fn refused(
     hosted: &Hosted,
     agent: Agent,
@@ -174,7 +179,7 @@ async fn refused(
     (status, error): (StatusCode, &str),
 ) -> Response {
     let body = json!({ "error": error, "detail": flawed.what });
-    let row = hosted.refusals.faulty(agent, flawed).await;
+    let row = hosted.refusals.record_malformed(agent, flawed).await;
     reply::answer(Dialect::Plain, status, body, row.as_deref())
 }
 

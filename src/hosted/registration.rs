@@ -17,28 +17,28 @@ use crate::os::files::{private, replace};
 use crate::policy::ToolHints;
 use crate::policy::catalog::CatalogError;
 
-/// The longest name of a server, in bytes.
+/// Maximum length of a server's name, in bytes.
 const MAX_NAME: usize = 2_000;
 
-/// The longest name of a server that is no URL, in bytes.
+/// Maximum length of a name that is not a URL, in bytes.
 const MAX_PLAIN_NAME: usize = 100;
 
-/// A server as it is registered, and as it is kept.
+/// A registered server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
-    /// Its name in the path; its URL where none is given.
+    /// Name in the path; the URL if absent.
     #[serde(default)]
     pub name: String,
-    /// Where it is; empty where that was left out.
+    /// URL; empty if absent.
     #[serde(default)]
     pub url: String,
-    /// Its tools, where their hints are to make a policy.
+    /// Its tools, if a policy should be made from their hints.
     #[serde(default)]
     pub tools: Vec<Tool>,
 }
 
-/// A tool of a registration. `tools/list` says more of it than is used here.
+/// A tool. Only the members of `tools/list` that are used here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tool {
     /// Its name.
@@ -48,7 +48,7 @@ pub struct Tool {
     pub annotations: Annotations,
 }
 
-/// MCP's `ToolAnnotations`, as far as they are hints.
+/// Hints of MCP's `ToolAnnotations`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Annotations {
@@ -62,7 +62,7 @@ pub struct Annotations {
     pub open_world_hint: Option<bool>,
 }
 
-/// Why a server cannot be shown.
+/// Why a server cannot be exposed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
     /// Not a name that can stand in a path.
@@ -75,29 +75,29 @@ pub enum RegistrationError {
         "`{0}` is not a URL of a server: https, or http on this machine (elsewhere with AGENTGATE_ALLOW_HTTP=1 or allow_http), without a password in it"
     )]
     Url(String),
-    /// The configuration file has one of that name.
+    /// The configuration file contains a server with this name.
     #[error("`{0}` is a server of the configuration file: change it there, or take another name")]
     Configured(String),
-    /// Some of the configuration file's cannot be shown: their names there, and why.
+    /// Some configured servers cannot be exposed: their names and errors.
     #[error("{}", .0.iter().map(|(name, why)| format!("servers.{name}: {why}")).collect::<Vec<_>>().join("\n"))]
     Servers(Vec<(String, Self)>),
-    /// There are [`MAX_SERVERS`].
+    /// The limit [`MAX_SERVERS`] is reached.
     #[error("there are {MAX_SERVERS} servers already")]
     TooMany,
-    /// What was registered cannot be read.
+    /// The file with the registrations cannot be read.
     #[error("{file}: {error}; mend this file of registered MCP servers, or move it away")]
     Unreadable {
         /// Where it is kept.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// What has changed holds until the gate ends, and cannot be kept.
+    /// The change applies until the gate ends, but could not be stored.
     #[error("{file}: {error}; this change holds until the gate ends: mend that, and make it again")]
     Unkept {
         /// Where it would be kept.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
     /// The policy made from the hints cannot be put in force.
@@ -120,8 +120,7 @@ impl Tool {
     }
 }
 
-/// The name of the policy made from the hints of a server's tools. Two servers
-/// never share one.
+/// Name of the policy made from the hints of a server's tools; unique per server.
 pub(super) fn policy_of(name: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let plain: String =
@@ -133,8 +132,8 @@ pub(super) fn policy_of(name: &str) -> String {
     format!("mcp_{plain}_{}", hex::encode(digest.get(..4).unwrap_or_default()))
 }
 
-/// Whether a server may be called so: a word, or its own URL. Clients take dots alone
-/// for a way through folders.
+/// Whether `name` is valid for a server: a word, or its own URL. Clients resolve names of dots
+/// as path segments.
 pub(super) fn is_name(name: &str, url: Option<&str>) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_word = (1..=MAX_PLAIN_NAME).contains(&name.len())
@@ -143,13 +142,13 @@ pub(super) fn is_name(name: &str, url: Option<&str>) -> bool {
     is_word && name != "servers" || Some(name) == url && name.len() <= MAX_NAME
 }
 
-/// The URL, where requests may be sent to it.
+/// The parsed URL, if requests may be sent to it.
 pub(super) fn usable(url: &str, allow_http: bool) -> Result<Uri, RegistrationError> {
     sendable(url, allow_http).ok_or_else(|| RegistrationError::Url(url.to_owned()))
 }
 
 fn sendable(url: &str, allow_http: bool) -> Option<Uri> {
-    // What sends would take a port out of range for none.
+    // The HTTP client would treat an invalid port as missing.
     url::Url::parse(url).ok()?;
     let uri: Uri = url.parse().ok()?;
     if uri.authority()?.as_str().contains('@') {
@@ -163,7 +162,7 @@ fn sendable(url: &str, allow_http: bool) -> Option<Uri> {
     }
 }
 
-/// The registrations that were kept.
+/// Reads the stored registrations.
 pub(super) fn read(file: &Path) -> Result<Vec<Registration>, RegistrationError> {
     let read = match fs::read(file) {
         Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
@@ -173,7 +172,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Registration>, RegistrationError> 
     read.map_err(|error| RegistrationError::Unreadable { file: file.to_owned(), error })
 }
 
-/// Writes them so that no reader ever sees half of them.
+/// Atomically replaces the stored registrations.
 pub(super) fn write(file: &Path, kept: &[&Registration]) -> Result<(), RegistrationError> {
     let text = serde_json::to_vec_pretty(kept).map_err(io::Error::from);
     let written = text.and_then(|text| replace(file, &text, private(&mut OpenOptions::new())));

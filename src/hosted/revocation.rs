@@ -6,10 +6,10 @@ use http_body::Body as _;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::net::Body;
-use crate::store::directory::POLL;
+use crate::store::directory::POLL_INTERVAL;
 
-/// The response; where its body streams, it lasts as long as `holds` says so, which is
-/// asked for each piece, and every [`POLL`] where none comes.
+/// Ends the body of a response once `holds` returns `false`, which is checked before each
+/// piece, and every [`POLL_INTERVAL`] while there is none.
 pub(super) fn until_revoked(
     response: Response<Body>,
     holds: impl Fn() -> bool + Send + 'static,
@@ -17,7 +17,7 @@ pub(super) fn until_revoked(
     if response.body().size_hint().exact().is_some() {
         return response;
     }
-    let mut looks = interval(POLL);
+    let mut looks = interval(POLL_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     response.map(|body| {
         let open = (body.into_data_stream(), looks, holds);

@@ -19,21 +19,20 @@ use crate::mcp::relay::{self, Relay};
 use crate::mcp::tools::FirstSeen;
 use crate::policy::live::Policies;
 
-/// Children of one server at once, those of them that one agent may have, and how
-/// long they may be idle.
+/// Limits of each server's children: in all, per agent, and the idle timeout.
 const MAX_CHILDREN: usize = 64;
 const MAX_CHILDREN_EACH: usize = MAX_CHILDREN / 2;
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
-/// Where a server's description came from.
+/// Origin of a server.
 pub(super) enum Origin {
-    /// Registered while the gate runs, and kept.
+    /// Registered at run time, and stored.
     Kept(Registration),
-    /// The configuration file.
+    /// In the configuration file.
     Configured(Configured),
 }
 
-/// A server that is shown.
+/// A server that is exposed.
 pub(super) struct Server {
     pub(super) origin: Origin,
     pub(super) backend: Backend,
@@ -62,14 +61,14 @@ impl Server {
         Ok(Self { origin, backend })
     }
 
-    /// Children that nobody uses are ended from now on. To be called in a runtime.
+    /// Starts ending idle children. Must be called within a runtime.
     pub(super) fn reap(&self) {
         if let Backend::Command(pools) = &self.backend {
             tokio::spawn(Pools::reap(Arc::downgrade(pools)));
         }
     }
 
-    /// As it is listed: no header, no variable.
+    /// Its public description, without headers and variables.
     pub(super) fn shown(&self, name: &str) -> ServerView {
         let (url, command, tools) = match &self.origin {
             Origin::Kept(kept) => (Some(kept.url.clone()), None, kept.tools.clone()),
@@ -82,11 +81,11 @@ impl Server {
     }
 }
 
-/// Which policy decides where the agent has none of its own.
+/// The policy for agents without one of their own.
 enum PolicySource {
-    /// Those that the configuration names for this server.
+    /// Those configured for this server.
     Policies(Arc<Policies>),
-    /// The one of that name, made from the hints.
+    /// The one with this name, made from the hints.
     Made(String),
     /// The gate's own.
     Gate,
@@ -105,11 +104,11 @@ impl PolicySource {
         }
     }
 
-    /// The gate for an agent.
+    /// The gate that decides for an agent.
     fn gate(&self, host: &Host, agent: &Agent) -> Gate {
         let record = host.directory.named(&agent.name);
         let own = record.as_ref().and_then(|record| record.policy.as_deref());
-        host.gate.under(match (own, self) {
+        host.gate.with_policy(match (own, self) {
             (None, Self::Policies(policies)) => policies.handle(),
             (None, Self::Gate) => return host.gate.clone(),
             (None, Self::Made(name)) => host.catalog.handle(name),
@@ -154,7 +153,7 @@ fn remote(
     Remote::new(host.client.clone(), target, begin)
 }
 
-/// Begins the conversations with one server.
+/// Creates the relays of conversations with one server.
 fn begin(
     host: &Host,
     name: &str,

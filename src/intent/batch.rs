@@ -14,40 +14,40 @@ use crate::json::{Json, Object};
 use crate::overrides;
 use crate::path::{Path, PathError};
 
-/// Requests in one batch. Google takes up to 1,000, the others fewer.
+/// Maximum number of requests in one batch. Google allows 1,000, the others fewer.
 pub const MAX_MEMBERS: usize = 1_000;
 
-/// Why a batch cannot be taken apart for certain.
+/// Why a batch cannot be split unambiguously.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// The envelope is not as the provider documents it.
+    /// The envelope differs from the provider's documentation.
     #[error("the batch is not of the form that the provider documents")]
     Malformed,
-    /// A member's URL is not plain: relative, normalised, with no scheme tricks.
+    /// A member's URL is not plain: relative and normalised.
     #[error("a request in the batch has no plain URL")]
     Url,
-    /// A member's URL names its host, as google-cloud-storage writes them.
+    /// A member's URL contains its host, as google-cloud-storage writes them.
     #[error("a request in the batch gives a whole URL instead of a path")]
     Whole,
-    /// A member's path is none that would be passed on alone.
+    /// A member's path would not be accepted on its own.
     #[error("in a request of the batch, {0}")]
     Path(PathError),
-    /// A member asks some servers to take it for another one.
+    /// A member asks some servers to read it as another request.
     #[error("a request in the batch asks to be taken for another")]
     Overridden,
-    /// A member is a batch itself.
+    /// A member is a batch.
     #[error("a batch within a batch")]
     Nested,
-    /// More than [`MAX_MEMBERS`].
+    /// There are more than [`MAX_MEMBERS`].
     #[error("more than {MAX_MEMBERS} requests in one batch")]
     TooMany,
-    /// None at all.
+    /// There are none.
     #[error("a batch without requests")]
     Empty,
 }
 
-/// The requests that `request` carries, each as it would have come alone;
-/// `None` where it is no batch.
+/// The requests that `request` contains, each as if sent on its own; `None` if it is not a
+/// batch.
 #[must_use]
 pub fn members(request: &HttpRequest) -> Option<Result<Vec<HttpRequest>, BatchError>> {
     let form = Form::of(request)?;
@@ -59,20 +59,20 @@ pub fn members(request: &HttpRequest) -> Option<Result<Vec<HttpRequest>, BatchEr
     }))
 }
 
-/// The envelopes that the providers know.
+/// The providers' envelope formats.
 #[derive(Debug, Clone, Copy)]
 enum Form<'r> {
-    /// `POST /v1.0/$batch`: `{"requests": [{"id", "method", "url", …}]}`, URLs
-    /// relative to the version, which is kept here.
+    /// `POST /v1.0/$batch`: `{"requests": [{"id", "method", "url", …}]}`. URLs are relative to
+    /// the version, which is stored here.
     Graph { version: &'r str },
-    /// `POST /batch/drive/v3`: parts of type `application/http`.
+    /// `POST /batch/drive/v3`: multipart with parts of type `application/http`.
     Google,
     /// `POST …/composite`: `{"compositeRequest": [{"method", "url", …}]}`.
     Composite,
     /// `POST …/composite/graph`: `{"graphs": [{"compositeRequest": […]}]}`.
     CompositeGraph,
-    /// `POST …/composite/batch`: `{"batchRequests": [{"method", "url", …}]}`,
-    /// URLs relative to `/services/data`.
+    /// `POST …/composite/batch`: `{"batchRequests": [{"method", "url", …}]}`. URLs are relative
+    /// to `/services/data`.
     CompositeBatch,
 }
 
@@ -92,7 +92,7 @@ impl<'r> Form<'r> {
             Provider::Google => {
                 (path == "/batch" || path.starts_with("/batch/")).then_some(Self::Google)
             }
-            // A GET may be for a thing that is called so.
+            // A GET may be for a resource with that name.
             Provider::Salesforce if request.method != "GET" => {
                 let mut back = without_format(path).rsplit('/');
                 let last = [back.next()?, back.next().unwrap_or_default()];
@@ -129,7 +129,7 @@ impl<'r> Form<'r> {
                 let url = text(member, "url")?.trim_start_matches('/');
                 let url = match url.starts_with("services/data/") {
                     true => format!("/{url}"),
-                    // `v60.0/…`
+                    // Such as `v60.0/…`.
                     false if url.starts_with('v') => format!("/services/data/{url}"),
                     false => return Err(BatchError::Url),
                 };
@@ -156,7 +156,7 @@ fn composite_member(request: &HttpRequest, member: &Object) -> Result<HttpReques
     from_json(request, member, &with_references(url), "httpHeaders")
 }
 
-/// References as a path can hold them.
+/// Encodes references so that they are valid in a path.
 fn with_references(url: &str) -> Cow<'_, str> {
     if !url.contains("@{") {
         return url.into();
@@ -165,9 +165,9 @@ fn with_references(url: &str) -> Cow<'_, str> {
     escapes.iter().fold(url.to_owned(), |url, (from, to)| url.replace(*from, to)).into()
 }
 
-/// Whether references to the answers of other members (`@{new.id}`) stand only
-/// where a record's id does, behind the name of its kind, or in the query.
-/// Elsewhere, what is asked for would show at Salesforce alone.
+/// Whether references to results of other members (`@{new.id}`) occur only in the place of a
+/// record's id (after the name of its object type), or in the query. Elsewhere, what is
+/// requested would be known only to Salesforce.
 fn refers_to_records(url: &str) -> bool {
     let path = url.split('?').next().unwrap_or_default();
     let mut behind_kind = path.split('/').skip_while(|segment| *segment != "sobjects").skip(2);
@@ -175,7 +175,8 @@ fn refers_to_records(url: &str) -> bool {
     path.matches("@{").count() == allowed
 }
 
-/// Servers written in C# or Java may take `Url` for `url`.
+/// Whether lenient servers (in C# or Java, which read `Url` as `url`) take `name` for a known
+/// member.
 fn is_spelt_otherwise(name: &str, known: &str) -> bool {
     name.eq_ignore_ascii_case(known) && name != known
 }
@@ -187,7 +188,7 @@ fn json_body(request: &HttpRequest) -> Result<&Object, BatchError> {
     }
 }
 
-/// The objects in the list under `key`.
+/// The objects in the array under `key`.
 fn objects<'o>(
     object: &'o Object,
     key: &str,
@@ -206,7 +207,7 @@ fn text<'o>(object: &'o Object, key: &str) -> Result<&'o str, BatchError> {
     object.get(key).and_then(Json::as_str).ok_or(BatchError::Malformed)
 }
 
-/// A member given as JSON, at `url`.
+/// A member in JSON, for `url`.
 fn from_json(
     outer: &HttpRequest,
     member: &Object,
@@ -251,14 +252,14 @@ fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
     }
 }
 
-/// A member with neither headers nor body.
+/// A member without headers and body.
 fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, BatchError> {
     if ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(BatchError::Whole);
     }
     let (path, query) = url.trim_end().split_once('?').unwrap_or((url.trim_end(), ""));
     let read = Path::parse(outer.provider, path).map_err(BatchError::Path)?;
-    // What was sent is what the provider gets, and not its normal form.
+    // The path is forwarded as sent, so it must be in normal form.
     if !read.forwarded().eq_ignore_ascii_case(path) {
         return Err(BatchError::Url);
     }

@@ -19,39 +19,39 @@ use super::{Intent, Judgement, tool};
 use crate::action::{Body, HttpRequest, Provider, without_format};
 use crate::json::{Json, Object};
 
-/// Nesting of a document beyond which it is unknown. A selection set takes two
-/// levels of it, so this is some sixty fields deep.
+/// Maximum nesting depth of a document; beyond it the intent is unknown. A selection set counts
+/// twice, so this is about sixty fields deep.
 const MAX_DEPTH: usize = 128;
 
-/// Tokens of a document beyond which it is unknown.
+/// Maximum number of tokens of a document; beyond it the intent is unknown.
 const MAX_TOKENS: usize = 50_000;
 
-/// Requests in one body beyond which it is unknown.
+/// Maximum number of requests in one body; beyond it the intent is unknown.
 const MAX_REQUESTS: usize = 100;
 
-/// Selections at the root of an operation, fragments followed, beyond which it
-/// is unknown: fragments that spread each other would never end.
+/// Maximum number of root selections of an operation, with fragments expanded; beyond it the
+/// intent is unknown. Fragments that spread each other would never end.
 const MAX_SELECTIONS: usize = 1_000;
 
-/// What a request would run.
+/// What a request would execute.
 #[derive(Debug, PartialEq)]
 pub(super) struct Executed {
-    /// What the strictest of its operations does.
+    /// The intent of the strictest operation.
     pub(super) intent: Intent,
     /// Whether that is a mutation.
     pub(super) mutation: bool,
-    /// The field at its root that makes it so.
+    /// The root field that determines the intent.
     pub(super) field: String,
 }
 
 impl Executed {
-    /// The provider's own name of what runs: `mutation.issueCreate`.
+    /// The operation in the provider's terms, such as `mutation.issueCreate`.
     pub(super) fn operation(&self) -> String {
         let kind = if self.mutation { "mutation" } else { "query" };
         format!("{kind}.{}", self.field)
     }
 
-    /// The kind of thing acted on: the field without its verb.
+    /// The resource acted on: the field without its verb.
     pub(super) fn resource(&self) -> String {
         tool::nouns(&self.field, "")
     }
@@ -61,7 +61,7 @@ impl Executed {
     }
 }
 
-/// Whether GraphQL documents are what this path of the provider's takes.
+/// Whether `path` is a GraphQL endpoint of the provider.
 #[must_use]
 pub fn is_endpoint(provider: Provider, path: &str) -> bool {
     match provider {
@@ -91,7 +91,7 @@ pub(super) fn judge(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// What `request` would run; `None` where nobody can say for certain.
+/// What `request` would execute; `None` if that is ambiguous.
 pub(super) fn executed(request: &HttpRequest) -> Option<Executed> {
     if request.method != "POST" || !is_json(request) || asks_by_url(request) {
         return None;
@@ -105,8 +105,8 @@ pub(super) fn executed(request: &HttpRequest) -> Option<Executed> {
     all?.into_iter().reduce(Executed::or_stricter)
 }
 
-/// Whether the body is announced as what it is, or not announced at all. A form
-/// may look like JSON and hold another document behind an `&`.
+/// Whether the declared type permits JSON. A form may look like JSON and contain another
+/// document after an `&`.
 fn is_json(request: &HttpRequest) -> bool {
     let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
     let announced = types.next().is_none_or(|(_, value)| {
@@ -132,7 +132,7 @@ fn asks_by_url(request: &HttpRequest) -> bool {
     request.query.iter().any(|(name, _)| asks(name))
 }
 
-/// What one `{"query", "operationName"?, "variables"?, "extensions"?}` runs.
+/// What one `{"query", "operationName"?, "variables"?, "extensions"?}` executes.
 fn run_by(request: &Json) -> Option<Executed> {
     let mut document = None;
     let mut named = None;
@@ -142,7 +142,7 @@ fn run_by(request: &Json) -> Option<Executed> {
             ("operationName", Json::String(name)) if !name.is_empty() => named = Some(name),
             ("operationName", Json::String(_) | Json::Null) | ("variables", _) => {}
             ("extensions", extensions) if !names_a_document(extensions) => {}
-            // A server may find a document by any other member.
+            // A server may read the document from another member.
             _ => return None,
         }
     }
@@ -154,25 +154,24 @@ fn run_by(request: &Json) -> Option<Executed> {
     let document = document.filter(|text| !ends_lines_oddly(text) && !quotes_oddly(text))?;
     let document = ExecutableDocument::parse_with_options(document, options).result.ok()?;
     let named = named.map(String::as_str);
-    // Where none is named, all count: with more than one no server should run any.
+    // Without a name all operations count: a server should execute none if there are several.
     let is_meant = |own: &&OperationDefinition<'_>| named.is_none() || name_of(own) == named;
     let meant = document.operation_definitions().iter().filter(is_meant);
     let all: Option<Vec<_>> = meant.map(|operation| run(&document, operation)).collect();
     all?.into_iter().reduce(Executed::or_stricter)
 }
 
-/// Whether a comment in `document` ends elsewhere for one lexer than for the next:
-/// at a lone carriage return (the specification's, but not graphql-ruby's), or
-/// at one of Unicode's line ends (graphql-java's, but not the specification's).
+/// Whether lexers disagree on the end of a comment in `document`: at a lone carriage return
+/// (specification, but not graphql-ruby), or at Unicode's line ends (graphql-java, but not the
+/// specification).
 fn ends_lines_oddly(document: &str) -> bool {
     let mut rest = document.match_indices('\r');
     let is_lone = |(at, _)| document.as_bytes().get(at + 1) != Some(&b'\n');
     rest.any(is_lone) || document.contains(['\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'])
 }
 
-/// Whether a block string may end elsewhere for one lexer than for the next: of four
-/// quotation marks in a row, graphql-ruby's in C takes the last into the string, and its
-/// own in Ruby takes no escaped `"""` for one.
+/// Whether lexers disagree on the end of a block string: graphql-ruby's C lexer includes the
+/// last of four quotation marks, and its Ruby lexer does not support an escaped `"""`.
 fn quotes_oddly(document: &str) -> bool {
     document.contains("\"\"\"\"")
 }
@@ -198,7 +197,7 @@ fn run(document: &ExecutableDocument<'_>, operation: &OperationDefinition<'_>) -
     let mutation = match kind {
         OperationType::Query => false,
         OperationType::Mutation => true,
-        // Nothing that one request and its answer can carry.
+        // One request and response cannot carry a subscription.
         OperationType::Subscription => return None,
     };
     let judged = |field: &str| Executed {
@@ -210,8 +209,8 @@ fn run(document: &ExecutableDocument<'_>, operation: &OperationDefinition<'_>) -
     fields.into_iter().map(judged).reduce(Executed::or_stricter)
 }
 
-/// The names of the fields at the root, fragments followed, aliases aside. A
-/// fragment that the document lacks has none: no server runs such a document.
+/// Names of the root fields, with fragments expanded and without aliases. An undefined fragment
+/// has none: servers reject such a document.
 fn root_fields<'d>(
     document: &'d ExecutableDocument<'d>,
     root: &'d SelectionSet<'d>,
@@ -223,7 +222,7 @@ fn root_fields<'d>(
     while let Some(selection) = open.pop() {
         left = left.checked_sub(1).filter(|left| open.len() <= *left)?;
         match selection {
-            // All of Salesforce's mutations stand below this field.
+            // All of Salesforce's mutations are below this field.
             Selection::Field(field) if mutation && field.name().as_str() == "uiapi" => {
                 open.extend(field.selection_set()?.iter());
             }
@@ -241,10 +240,10 @@ fn root_fields<'d>(
     Some(fields)
 }
 
-/// A mutation writes even where its name does not say so
+/// The intent of a mutation by its name. It writes even if the name does not say so
 /// (`integrationJiraFetchProjectStatuses`).
 fn by_name_of_mutation(field: &str) -> Intent {
-    // `deleteRef`, `issueDelete`, `releaseDeleteByIssue`; but
+    // Matches `deleteRef`, `issueDelete` and `releaseDeleteByIssue`, but not
     // `updateMembersCanDeleteIssuesSetting`.
     let all: Vec<&str> = words(field).collect();
     let deletes = |word: &&str| word.eq_ignore_ascii_case("delete");

@@ -12,12 +12,12 @@ use super::{Intent, Judgement, Level, graphql, tool};
 use crate::action::{Body, HttpRequest, Provider};
 use crate::overrides::{self, METHOD_HEADERS};
 
-/// The HTTP method says it all.
+/// The intent follows from the HTTP method alone.
 pub(super) const METHOD: &str = "the HTTP method";
 
 const OVERRIDDEN: Judgement = Judgement::unsure("something that asks for another HTTP method");
 
-/// Of all that a request amounts to, the strictest.
+/// The strictest of all readings of a request.
 pub(super) fn judge(request: &HttpRequest) -> Judgement {
     match others(request) {
         Others::None => judge_one(request),
@@ -33,7 +33,7 @@ pub(super) fn judge(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// A request out of a batch, which must not turn out to be one.
+/// Judges a request of a batch, which must not be a batch itself.
 fn judge_member(member: &HttpRequest) -> Judgement {
     match others(member) {
         Others::None => judge_one(member),
@@ -42,7 +42,7 @@ fn judge_member(member: &HttpRequest) -> Judgement {
     }
 }
 
-/// A request that is no batch.
+/// Judges a request that is not a batch.
 fn judge_one(request: &HttpRequest) -> Judgement {
     if overrides_method(request) {
         return OVERRIDDEN;
@@ -61,10 +61,10 @@ fn judge_one(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// A request for a file beside the API, where nothing but the method counts.
+/// Judges a request for a file outside of the API, where only the method counts.
 fn on_file(request: &HttpRequest) -> Judgement {
     const WHY: &str = "the HTTP method, on a file";
-    // `/files.slack.com/api/…`: hosts for files have answered methods, too.
+    // File hosts have answered API methods, too (`/files.slack.com/api/…`).
     let at_host = request.provider.file_at(&request.path).map(|(_, below)| below);
     let first = at_host.and_then(|below| below.split('/').nth(1));
     if first.is_some_and(|first| first.eq_ignore_ascii_case("api")) {
@@ -79,8 +79,8 @@ fn on_file(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// The kind of thing that a request acts on, and the provider's own name of the
-/// operation, where the request gives it.
+/// The resource that a request acts on, and the provider's name of the operation if the request
+/// contains it.
 pub(super) fn described(request: &HttpRequest) -> (String, Option<String>) {
     if request.is_file {
         return ("file".to_owned(), None);
@@ -100,7 +100,8 @@ pub(super) fn described(request: &HttpRequest) -> (String, Option<String>) {
     (resource, operation.map(str::to_owned))
 }
 
-/// `chat.postMessage` is about chat; `ListBuckets` about buckets.
+/// The resource in an operation's name: `chat.postMessage` is about `chat`, `ListBuckets` about
+/// `buckets`.
 fn resource_of_operation(operation: &str) -> String {
     match operation.split_once('.') {
         Some((family, _)) => singular(family),
@@ -108,8 +109,7 @@ fn resource_of_operation(operation: &str) -> String {
     }
 }
 
-/// The last segment of a path that looks like the name of a kind, not of one
-/// thing.
+/// The last path segment that looks like a resource type rather than an id.
 fn resource(path: &str) -> String {
     let is_word = |part: &&str| part.len() > 2 && part.bytes().all(|b| b.is_ascii_alphabetic());
     let words = || path.rsplit('/').map(before_colon).filter(is_word);
@@ -117,8 +117,7 @@ fn resource(path: &str) -> String {
     kind.map_or_else(|| path.to_owned(), singular)
 }
 
-/// Whether something asks the upstream to take the request for one of another
-/// method.
+/// Whether the request asks upstream to treat it as one with another method.
 fn overrides_method(request: &HttpRequest) -> bool {
     let differs = |value: &str| !value.eq_ignore_ascii_case(&request.method);
     let by_header = |(name, value): &(String, String)| {
@@ -135,7 +134,7 @@ fn overrides_method(request: &HttpRequest) -> bool {
         || in_form()
 }
 
-/// The pairs of a form as they are written, nothing decoded.
+/// The pairs of a form, not decoded.
 pub(super) fn form_pairs(form: &str) -> impl Iterator<Item = (&str, &str)> {
     form.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
@@ -169,14 +168,14 @@ fn by_method(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// Whether what is looked at is marked as looked at, too: Jira's `updateHistory=true`,
-/// Drive's `updateViewedDate`, the `updateMru` of Salesforce.
+/// Whether reading also records that it was read: Jira's `updateHistory=true`, Drive's
+/// `updateViewedDate`, Salesforce's `updateMru`.
 fn updates_by_the_way(request: &HttpRequest) -> bool {
     let is_so = |value: &str| value.eq_ignore_ascii_case("true") || value == "1";
     request.query.iter().any(|(name, value)| is_update_flag(name) && is_so(value))
 }
 
-/// `updateHistory`, but not `updated` or `updatedMin`, which only ask when.
+/// Matches `updateHistory`, but not `updated` or `updatedMin`, which filter by time.
 pub(super) fn is_update_flag(name: &str) -> bool {
     name.split_at_checked("update".len()).is_some_and(|(verb, what)| {
         verb.eq_ignore_ascii_case("update") && what.starts_with(|c: char| c.is_ascii_uppercase())
@@ -184,7 +183,7 @@ pub(super) fn is_update_flag(name: &str) -> bool {
 }
 
 fn post(request: &HttpRequest, path: &str) -> Judgement {
-    // Some questions are too long for a URL.
+    // Some queries are sent by POST because they are too long for a URL.
     let reads = match request.provider {
         Provider::Google => google::post_reads(request, path),
         Provider::Microsoft => microsoft::post_reads(path),
@@ -223,7 +222,7 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
         Intent::Read | Intent::Query | Intent::Unknown if runs_action(request.provider, path) => {
             Judgement::l2(Intent::Execute, "an action that is run")
         }
-        // The most that a POST without other signs is taken for.
+        // The default for a POST without other evidence.
         Intent::Read | Intent::Query | Intent::Unknown => {
             Judgement { confidence: 0.6, ..Judgement::l1(Intent::Create, "POST and no other sign") }
         }
@@ -231,8 +230,7 @@ fn post(request: &HttpRequest, path: &str) -> Judgement {
     }
 }
 
-/// Whether a POST puts a message where others see it at once. Where it only makes a
-/// draft, nothing is sent yet.
+/// Whether a POST publishes a message at once. A draft has not been sent yet.
 fn sends_message(request: &HttpRequest, path: &str) -> bool {
     match request.provider {
         Provider::Google => google::sends_message(request, path),
@@ -245,7 +243,8 @@ fn sends_message(request: &HttpRequest, path: &str) -> bool {
     }
 }
 
-/// Whether customers, or an envelope in the body, say what a request does.
+/// Whether the path is outside of the provider's API: customers' code or the body's envelope
+/// determines what the request does.
 fn is_beside_api(provider: Provider, path: &str) -> bool {
     match provider {
         Provider::Salesforce => !salesforce::is_own(path),

@@ -9,32 +9,32 @@ use std::sync::LazyLock;
 
 use super::Intent;
 
-/// What a word does in the name of an operation.
+/// The grammatical role of a word in an operation's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// A verb that looks and changes nothing.
+    /// A verb that only reads.
     Reads(Intent),
-    /// A verb that changes something, wherever it stands.
+    /// A verb that writes, in any position.
     Writes(Intent),
-    /// A verb that changes something, or the noun of the same spelling
-    /// (`comment`, `release`): its place decides.
+    /// A verb that writes, or a noun of the same spelling (`comment`, `release`), depending on
+    /// its position.
     Either(Intent),
-    /// The same, but in front of a reading verb that ends the name it is the
-    /// thing that is read (`comment_get`, `email_search`).
+    /// As `Either`, but a noun before a reading verb at the end of the name (`comment_get`,
+    /// `email_search`).
     Entity(Intent),
-    /// A noun that by itself asks to be shown (`history`, `status`).
+    /// A noun that implies reading (`history`, `status`).
     Shows,
-    /// A noun for who may do what: changing it is administration.
+    /// A noun for permissions: writing it is administration.
     Rights,
     /// Joins two verbs (`and`).
     Joins,
-    /// Starts what only qualifies (`by`, `from`).
+    /// Starts a qualification (`by`, `from`).
     Qualifies,
-    /// Any other word: a noun, for all that is known.
+    /// Any other word, treated as a noun.
     Noun,
 }
 
-/// The role of `word`, trailing digits and the case of its letters aside.
+/// The role of `word`, ignoring case and trailing digits.
 pub(super) fn role(word: &str) -> Role {
     let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
     let glued_to = || GLUED.iter().find(|(verb, _)| glued(letters, verb));
@@ -44,12 +44,12 @@ pub(super) fn role(word: &str) -> Role {
         .unwrap_or(Role::Noun)
 }
 
-/// Whether the lexicon has the whole of `run`, whatever its case.
+/// Whether the lexicon contains `run` as a whole, ignoring case.
 pub(super) fn knows(run: &str) -> bool {
     Key::of(run).and_then(find).is_some()
 }
 
-/// Verbs that are found even where a noun is glued to them (`deletefile`).
+/// Verbs that are recognised even with a noun attached (`deletefile`).
 const GLUED: [(&str, Intent); 6] = [
     ("delete", Intent::Delete),
     ("remove", Intent::Delete),
@@ -59,7 +59,7 @@ const GLUED: [(&str, Intent); 6] = [
     ("execute", Intent::Execute),
 ];
 
-/// Whether `word` is `verb` and more than its participle or agent (`deleted`,
+/// Whether `word` starts with `verb` and is not its participle or agent noun (`deleted`,
 /// `updater`).
 fn glued(word: &str, verb: &str) -> bool {
     let Some((start, rest)) = word.split_at_checked(verb.len()) else { return false };
@@ -67,11 +67,10 @@ fn glued(word: &str, verb: &str) -> bool {
         && !["d", "r", "rs", "s"].iter().any(|ending| rest.eq_ignore_ascii_case(ending))
 }
 
-/// Letters a word of the lexicon may have.
+/// Maximum length of a word in the lexicon, in letters.
 const LONGEST: usize = 16;
 
-/// A word of up to [`LONGEST`] letters in lower case, packed: comparing two is
-/// comparing two numbers.
+/// A word of up to [`LONGEST`] lower-case letters packed into an integer, for fast comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(u128);
 

@@ -20,7 +20,7 @@ pub use providers::aws::{answers_in_xml, is_region as is_aws_region};
 
 use crate::action::{Action, Target};
 
-/// As how many requests an action counts: a batch as many as it carries.
+/// Number of requests that an action counts as: those of a batch, else 1.
 #[must_use]
 pub fn requests(action: &Action) -> u32 {
     let members = action.target.http().and_then(batch::members).and_then(Result::ok);
@@ -30,28 +30,28 @@ pub fn requests(action: &Action) -> u32 {
 /// What an action does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Intent {
-    /// Looks and changes nothing.
+    /// Reads without changing anything.
     Read,
-    /// A read that carries its question in a body.
+    /// A read whose parameters are in the body.
     Query,
-    /// Makes something new.
+    /// Creates something.
     Create,
-    /// Changes what is there.
+    /// Changes something that exists.
     Update,
-    /// Removes.
+    /// Deletes something.
     Delete,
-    /// Carries something to other people.
+    /// Sends something to other people.
     Send,
-    /// Runs something.
+    /// Runs code or a process.
     Execute,
-    /// Changes who may do what.
+    /// Changes permissions.
     Admin,
-    /// Nobody can say: never taken for a read.
+    /// Unknown: never treated as a read.
     Unknown,
 }
 
 impl Intent {
-    /// Every intent, in the order that documents list them.
+    /// All intents, in the order of the documentation.
     pub const ALL: [Self; 9] = [
         Self::Read,
         Self::Query,
@@ -64,7 +64,7 @@ impl Intent {
         Self::Unknown,
     ];
 
-    /// The name that policies and the log use.
+    /// The name in policies and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,13 +80,13 @@ impl Intent {
         }
     }
 
-    /// Whether nothing is changed; every other intent is a `write`.
+    /// Whether it changes nothing; all other intents have the class `write`.
     #[must_use]
     pub fn is_read(self) -> bool {
         matches!(self, Self::Read | Self::Query)
     }
 
-    /// Which of several intents stands for all of them: the highest.
+    /// Order of precedence: of several intents, the highest determines the whole.
     fn strictness(self) -> u8 {
         match self {
             Self::Read => 0,
@@ -102,19 +102,19 @@ impl Intent {
     }
 }
 
-/// How deep the analysis had to look.
+/// Depth of the analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// By the method or the hint alone.
+    /// By the HTTP method or the tool's hints alone.
     L1,
-    /// By knowledge of the provider, or of words in a tool's name.
+    /// By knowledge of the provider's API, or words in the tool's name.
     L2,
-    /// Unsure: a person should say.
+    /// Uncertain: to be reviewed by a person.
     L3,
 }
 
 impl Level {
-    /// The name in answers and the log.
+    /// The name in responses and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -125,34 +125,33 @@ impl Level {
     }
 }
 
-/// An intent, how it was found and how sure it is.
+/// An intent with its evidence and confidence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
     /// What the action does.
     pub intent: Intent,
-    /// How deep the analysis looked.
+    /// Depth of the analysis.
     pub level: Level,
-    /// From 0 to 1.
+    /// Confidence, from 0 to 1.
     pub confidence: f64,
-    /// What it was found by.
+    /// The evidence.
     pub why: &'static str,
-    /// The kind of thing acted on (`issue`, `file`, …), or the tool's name.
+    /// The resource type (`issue`, `file`, …), or the tool's name.
     pub resource: String,
-    /// The provider's own name of the operation, where it has one.
+    /// The provider's name of the operation, if it has one.
     pub operation: Option<String>,
 }
 
-/// What is found before anything is looked up for people: it costs no
-/// allocation.
+/// The part of an [`Analysis`] that decisions need; computed without allocations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judgement {
     /// What the action does.
     pub intent: Intent,
-    /// How deep the analysis looked.
+    /// Depth of the analysis.
     pub level: Level,
-    /// From 0 to 1.
+    /// Confidence, from 0 to 1.
     pub confidence: f64,
-    /// What it was found by.
+    /// The evidence.
     pub why: &'static str,
 }
 
@@ -169,7 +168,7 @@ impl Judgement {
         Self { intent, level: Level::L2, confidence: 0.85, why }
     }
 
-    /// Of two that both hold, the one that is stricter or, being equal, less sure.
+    /// Combines two judgements that both apply: the stricter one, or the less certain if equal.
     fn or_stricter(self, other: Self) -> Self {
         let strict = |judgement: &Self| judgement.intent.strictness();
         let other_holds = match strict(&other).cmp(&strict(&self)) {
@@ -180,7 +179,7 @@ impl Judgement {
     }
 }
 
-/// What `action` amounts to, and why. Pure.
+/// Analyses `action` completely, for display.
 #[must_use]
 pub fn analyse(action: &Action) -> Analysis {
     let Judgement { intent, level, confidence, why } = judge(action);
@@ -193,13 +192,13 @@ pub fn analyse(action: &Action) -> Analysis {
     Analysis { intent, level, confidence, why, resource, operation }
 }
 
-/// The intent alone.
+/// The intent of `action`.
 #[must_use]
 pub fn of(action: &Action) -> Intent {
     judge(action).intent
 }
 
-/// What can be said without the allocations of [`analyse`]: the hot path's form.
+/// Judges `action` without allocating; used on the hot path.
 #[must_use]
 pub fn judge(action: &Action) -> Judgement {
     match &action.target {
@@ -210,7 +209,7 @@ pub fn judge(action: &Action) -> Judgement {
     }
 }
 
-/// MCP requests other than `tools/call`, by the specification's own words.
+/// Judges MCP requests other than `tools/call`, by the specification.
 fn mcp_method(method: &str) -> Judgement {
     const WHY: &str = "a method of the MCP specification";
     match method {
@@ -233,7 +232,7 @@ fn mcp_method(method: &str) -> Judgement {
         | "tasks/cancel"
         | "tasks/update"
         | "subscriptions/listen" => Judgement::l1(Intent::Update, WHY),
-        // What a server asks of its client: to run the model, to put words before the user.
+        // Requests of servers to clients: to run the model, or to show text to the user.
         "sampling/createMessage" => Judgement::l1(Intent::Execute, WHY),
         "elicitation/create" => Judgement::l1(Intent::Send, WHY),
         _ => Judgement::unsure("no method that the MCP specification names"),

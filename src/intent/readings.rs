@@ -7,20 +7,20 @@ use super::batch::{self, BatchError};
 use super::providers::aws;
 use crate::action::HttpRequest;
 
-/// What else a request amounts to.
+/// Other readings of a request.
 #[derive(Debug)]
 pub enum Others {
     /// Nothing.
     None,
-    /// The same with its escaped `/` as separators. It may be a batch then.
+    /// The same request with escaped `/` read as separators, which may be a batch.
     Separated(Box<HttpRequest>),
-    /// The requests of a batch, none of them one itself.
+    /// The requests of a batch.
     Batch(Vec<HttpRequest>),
-    /// A batch that servers could take apart differently.
+    /// A batch that servers could split differently.
     Unclear(BatchError),
 }
 
-/// What `request` amounts to besides itself.
+/// The other readings of `request`.
 #[must_use]
 pub fn others(request: &HttpRequest) -> Others {
     match batch::members(request) {

@@ -12,7 +12,7 @@ use super::words::{Words, singular, words};
 use super::{Intent, Judgement, Level};
 use crate::action::ToolCall;
 
-/// Words that are looked at; a longer name says nothing.
+/// Maximum number of words examined; a longer name is not interpreted.
 const MAX_WORDS: usize = 24;
 
 pub(super) fn judge(call: &ToolCall) -> Judgement {
@@ -23,24 +23,23 @@ pub(super) fn judge(call: &ToolCall) -> Judgement {
     }
 }
 
-/// The thing a tool acts on: the nouns of its name without the server's own.
+/// The resource a tool acts on: the nouns of its name without those of the server.
 pub(super) fn resource(call: &ToolCall) -> String {
     nouns(&call.tool, &call.server)
 }
 
-/// The nouns of `name` that are no words of `server`, or the name where there
-/// are none.
+/// The nouns of `name` that are not words of `server`; the whole name if there are none.
 pub(super) fn nouns(name: &str, server: &str) -> String {
     let of_server = |word: &str| words(server).any(|own| own.eq_ignore_ascii_case(word));
     let is_verb = |word: &str| matches!(role(word), Role::Reads(_) | Role::Writes(_));
-    // Without a certain verb the first possible one is it.
+    // Without an unambiguous verb, the first possible one counts.
     let mut verb_due = !words(name).take(MAX_WORDS).any(is_verb);
     let mut nouns: Vec<String> = Vec::new();
     for word in words(name).take(MAX_WORDS) {
         match role(word) {
             Role::Reads(_) | Role::Writes(_) | Role::Joins => {}
             Role::Either(_) | Role::Entity(_) if verb_due => verb_due = false,
-            // What follows says how or where, no longer what.
+            // What follows is a qualification, not the object.
             Role::Qualifies if nouns.is_empty() => {}
             Role::Qualifies => break,
             _ if of_server(word) => {}
@@ -60,7 +59,7 @@ pub(super) fn nouns(name: &str, server: &str) -> String {
 fn declared_read(name: &str) -> Judgement {
     let named = by_name(name);
     let intent = if named.intent == Intent::Query { Intent::Query } else { Intent::Read };
-    // A read-only tool whose name speaks of writing is worth a second look.
+    // A tool declared read-only whose name suggests writing is less certain.
     let contradicted = !named.intent.is_read() && named.level == Level::L2;
     let confidence = if contradicted { 0.6 } else { 0.95 };
     Judgement { intent, level: Level::L1, confidence, why: "the hint `readOnlyHint`" }
@@ -69,7 +68,7 @@ fn declared_read(name: &str) -> Judgement {
 fn declared_write(name: &str) -> Judgement {
     let named = by_name(name);
     if named.intent.is_read() || named.intent == Intent::Unknown {
-        // It writes, but nothing says how.
+        // It writes, but nothing tells how.
         return Judgement {
             confidence: 0.3,
             ..Judgement::unsure("hints that say it writes, and a name that does not say how")
@@ -78,9 +77,9 @@ fn declared_write(name: &str) -> Judgement {
     Judgement { level: Level::L1, confidence: 0.95, why: "the hints and the name", ..named }
 }
 
-/// What a tool's name alone says.
+/// The intent by a tool's name alone.
 pub(super) fn by_name(name: &str) -> Judgement {
-    // Letters of other scripts can look like any word.
+    // Letters of other scripts may imitate any word.
     if !name.is_ascii() {
         return Judgement::unsure("letters in the name that could be taken for others");
     }
@@ -90,25 +89,25 @@ pub(super) fn by_name(name: &str) -> Judgement {
     }
 }
 
-/// What the words of a name, taken in order, amount to.
+/// The words of a name, interpreted in order.
 #[derive(Debug, Default)]
 struct Reading {
     /// The first reading verb.
     read: Option<Intent>,
-    /// The writing verb that weighs most.
+    /// The strictest writing verb.
     write: Option<Intent>,
-    /// A word that could be a verb, but had no need to be one.
+    /// A possible verb that was not needed as one.
     spare: Option<Intent>,
-    /// Something stands where only a verb can, and nobody knows it.
+    /// Whether an unknown word is in the position of a verb.
     unknown_verb: bool,
-    /// Who may do what is the object.
+    /// Whether the object is permissions.
     rights: bool,
-    /// The last word asks to be shown.
+    /// Whether the last word implies reading.
     shows: bool,
 }
 
 impl Reading {
-    /// `None` for a name of more than [`MAX_WORDS`] words.
+    /// `None` if the name has more than [`MAX_WORDS`] words.
     fn of(name: &str) -> Option<Self> {
         let mut reading = Self::default();
         let mut verb_due = true;
@@ -178,7 +177,7 @@ impl Reading {
                 let (intent, why) = match self.spare {
                     Some(Intent::Unknown) => return ANY,
                     Some(intent) => (intent, "a word in the name that may be a verb"),
-                    // `git_status`: no verb at all, and a thing that is there to be seen.
+                    // `git_status`: no verb, and a noun that implies reading.
                     None if self.shows => (Intent::Read, "a noun that asks to be shown"),
                     None => return Judgement::unsure("no verb that is known, in the name"),
                 };
@@ -188,27 +187,27 @@ impl Reading {
     }
 }
 
-/// Whether a reading verb comes next and ends the name, or all of it that
-/// does not merely qualify (`comment_get_by_id`).
+/// Whether a reading verb follows and ends the name, apart from a qualification
+/// (`comment_get_by_id`).
 fn is_read(mut rest: Words<'_>) -> bool {
     let reads = |word| matches!(role(word), Role::Reads(_));
     let ends = |word: Option<&str>| word.is_none_or(|word| role(word) == Role::Qualifies);
     rest.next().is_some_and(reads) && ends(rest.next())
 }
 
-/// Takes the second word of `pull request` and `merge request`: one noun.
+/// Consumes the second word of `pull request` and `merge request`, which are one noun.
 fn is_requests(word: &str, rest: &mut Words<'_>) -> bool {
     let one_of = |word: &str, all: [&str; 2]| all.iter().any(|w| word.eq_ignore_ascii_case(w));
     let second = rest.clone().next().is_some_and(|next| one_of(next, ["request", "requests"]));
     one_of(word, ["pull", "merge"]) && second && rest.next().is_some()
 }
 
-/// `check_out` is no look.
+/// Whether `word` changes the meaning of the verb before it: `check_out` does not read.
 pub(super) fn turns(word: &str) -> bool {
     ["in", "ins", "out", "outs", "off"].iter().any(|particle| word.eq_ignore_ascii_case(particle))
 }
 
-/// Whether a verb that changes something is joined to the one that a name begins with:
+/// Whether a verb that changes something is joined to the first one of a name:
 /// `getOrCreate`, `listAndDelete`; but not `getCostAndUsage`.
 pub(super) fn joins_change(name: &str) -> bool {
     let changes = |word| matches!(role(word), Role::Writes(_) | Role::Either(_));
@@ -216,8 +215,7 @@ pub(super) fn joins_change(name: &str) -> bool {
     pairs.any(|(joint, verb)| role(joint) == Role::Joins && changes(verb))
 }
 
-/// Verbs in names of operations stand in their base form, so a word with a
-/// plural's ending is a noun.
+/// Verbs in operation names are in their base form, so a word with a plural ending is a noun.
 fn is_plural(word: &str) -> bool {
     let word = word.as_bytes();
     word.ends_with(b"s") && !word.ends_with(b"ss")

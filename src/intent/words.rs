@@ -2,16 +2,14 @@
 
 use super::lexicon;
 
-/// The words of a name, in order. A word is a run of ASCII letters and the
-/// digits that follow it; whatever else stands between words separates them.
-/// A run with capitals inside is cut where a new word starts (`getIssue`,
-/// `HTTPServer`), unless the lexicon knows the run whole (`LookUp`).
+/// Iterates over the words of a name. A word is a run of ASCII letters and the digits after it;
+/// anything else separates words. A run with capitals inside is split where a word starts
+/// (`getIssue`, `HTTPServer`), unless the lexicon contains the whole run (`LookUp`).
 #[derive(Debug, Clone)]
 pub(super) struct Words<'n> {
     rest: &'n str,
 }
 
-/// The words of `name`.
 pub(super) fn words(name: &str) -> Words<'_> {
     Words { rest: name }
 }
@@ -34,7 +32,7 @@ impl<'n> Iterator for Words<'n> {
     }
 }
 
-/// How many letters the word has that starts here.
+/// Length of the word that starts here, in letters.
 fn first_word(rest: &str) -> usize {
     let run = rest.bytes().position(|b| !b.is_ascii_alphabetic()).unwrap_or(rest.len());
     let Some(letters) = rest.get(..run) else { return run };
@@ -44,8 +42,7 @@ fn first_word(rest: &str) -> usize {
     }
 }
 
-/// Where the first word of a run of letters in camel case ends, where that is
-/// before the run does.
+/// End of the first word of a camel-case run, if it is before the run's end.
 fn first_hump(run: &[u8]) -> Option<usize> {
     let second_capital = run.iter().skip(1).position(u8::is_ascii_uppercase)? + 1;
     let ends_word = |three: &[u8]| match three {
@@ -57,7 +54,7 @@ fn first_hump(run: &[u8]) -> Option<usize> {
         .find(|&at| run.get(at - 1..run.len().min(at + 2)).is_some_and(ends_word))
 }
 
-/// The word in lower case and, where it is a plain English plural, singular.
+/// `word` in lower case and, if it is a regular English plural, in the singular.
 pub(super) fn singular(word: &str) -> String {
     let word = word.to_ascii_lowercase();
     let Some(stem) = word.strip_suffix('s') else { return word };
@@ -69,7 +66,7 @@ pub(super) fn singular(word: &str) -> String {
     }
     let sibilant = ["ses", "xes", "ches", "shes", "zes"].iter().any(|end| word.ends_with(end));
     match stem.strip_suffix('e') {
-        // `boxes`, `branches`; but `releases`, `databases` keep their e.
+        // `boxes` and `branches`; but `releases` and `databases` keep their e.
         Some(bare) if sibilant && !bare.ends_with("as") && !bare.ends_with("ns") => bare.to_owned(),
         _ => stem.to_owned(),
     }

@@ -7,42 +7,42 @@
 use super::scan::outline;
 use crate::json::{JsonError, Reader};
 
-/// One message from a server.
+/// A message from a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'f> {
-    /// The answer to a request of the client's, or of the gate's own.
+    /// The response to a request of the client or the gate.
     Response {
-        /// The id as it was written.
+        /// The id, as raw JSON.
         id: &'f [u8],
         /// What it says.
         answer: Answer<'f>,
     },
-    /// A request of the server's.
+    /// A request to the client.
     Request {
-        /// The id as it was written.
+        /// The id, as raw JSON.
         id: &'f [u8],
     },
     /// A notification.
     Notification {
-        /// Its method.
+        /// The method.
         method: String,
     },
-    /// Anything else: a log line gone astray, a message beyond reading.
+    /// Anything else, such as a stray log line or an unreadable message.
     Opaque,
 }
 
-/// What a response says.
+/// Content of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer<'f> {
-    /// A result, as far as it was looked at.
+    /// A result.
     Result(Box<Shape<'f>>),
-    /// An error; its code as it was written, where there is one.
+    /// An error, with its raw code if it has one.
     Error(Option<&'f [u8]>),
     /// Beyond reading.
     Unreadable,
 }
 
-/// The members of a result that matter here, each as it was written.
+/// The members of a result that the gate looks at, as raw JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shape<'f> {
     /// `isError` is true.
@@ -57,14 +57,14 @@ pub struct Shape<'f> {
     pub next_cursor: Option<&'f [u8]>,
     /// `task`, of a call whose result comes later (2025-11-25).
     pub task: Option<&'f [u8]>,
-    /// `taskId`, of a task.
+    /// `taskId`, in a task.
     pub task_id: Option<&'f [u8]>,
-    /// `status`, of a task.
+    /// `status`, in a task.
     pub status: Option<&'f [u8]>,
 }
 
-/// The messages of one line as they were written: one, or several where it is a
-/// batch. A batch beyond reading is one message.
+/// Splits a line into messages: the elements of a batch, or the line itself. A batch that
+/// cannot be parsed is one message.
 #[must_use]
 pub fn messages(line: &[u8]) -> Vec<&[u8]> {
     if line.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
@@ -81,7 +81,7 @@ pub fn messages(line: &[u8]) -> Vec<&[u8]> {
     if whole.is_ok() { elements } else { vec![line] }
 }
 
-/// Reads one message.
+/// Parses one message.
 #[must_use]
 pub fn single(message: &[u8]) -> Message<'_> {
     match Parts::read(message) {
@@ -90,8 +90,8 @@ pub fn single(message: &[u8]) -> Message<'_> {
     }
 }
 
-/// The id of a response, also of one that [`single`] could not read: for the books,
-/// not for learning.
+/// The id of a response, even if [`single`] could not parse the rest. For bookkeeping only:
+/// nothing else of such a message is used.
 #[must_use]
 pub fn id_of_response(message: &[u8]) -> Option<Vec<u8>> {
     let outline = outline(message);
@@ -115,7 +115,7 @@ impl<'f> Parts<'f> {
                 "method" => parts.method = reader.value()?.as_str().map(str::to_owned),
                 "result" => {
                     let shape = Shape::read(reader)?;
-                    // Given twice, it is anybody's guess which one counts.
+                    // With duplicate members, parsers disagree on which one counts.
                     let twice = parts.answer.is_some();
                     parts.answer = Some(if twice {
                         Answer::Unreadable
@@ -143,8 +143,8 @@ impl<'f> Parts<'f> {
 }
 
 impl<'f> Shape<'f> {
-    /// The task by which the real result will come: `task.taskId` (2025-11-25),
-    /// or `taskId` in a result whose type is `task` (2026).
+    /// The task that will deliver the actual result: `task.taskId` (2025-11-25), or `taskId` in
+    /// a result of type `task` (2026).
     #[must_use]
     pub fn begun_task(&self) -> Option<String> {
         if self.result_type == Some(b"\"task\"") {
@@ -202,7 +202,7 @@ fn error_code<'f>(reader: &mut Reader<'f>) -> Result<Option<&'f [u8]>, JsonError
     Ok(code)
 }
 
-/// The string that `raw` is, where it is one.
+/// Parses `raw` as a JSON string.
 #[must_use]
 pub fn string(raw: &[u8]) -> Option<String> {
     crate::json::parse(raw).ok()?.as_str().map(str::to_owned)

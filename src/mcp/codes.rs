@@ -2,38 +2,38 @@
 
 use super::bridge::raw;
 
-/// JSON-RPC's for what is not JSON.
+/// JSON-RPC: parse error.
 pub const PARSE_ERROR: i64 = -32_700;
 
-/// JSON-RPC's for what is no request.
+/// JSON-RPC: invalid request.
 pub const INVALID_REQUEST: i64 = -32_600;
 
-/// JSON-RPC's for a method that is not there.
+/// JSON-RPC: method not found.
 pub const METHOD_NOT_FOUND: i64 = -32_601;
 
-/// JSON-RPC's for parameters that a method does not take.
+/// JSON-RPC: invalid params.
 pub const INVALID_PARAMS: i64 = -32_602;
 
-/// 2026-07-28's for headers that disagree with the body.
+/// MCP 2026-07-28: headers do not match the body.
 pub const HEADER_MISMATCH: i64 = -32_020;
 
-/// 2026-07-28's for a request that needs what the client cannot do.
+/// MCP 2026-07-28: the client lacks a required capability.
 pub const MISSING_CAPABILITY: i64 = -32_021;
 
-/// 2026-07-28's for a revision that the server does not speak.
+/// MCP 2026-07-28: the server does not support the revision.
 pub const UNSUPPORTED_VERSION: i64 = -32_022;
 
-/// The gate's own for a refusal that is an error. As all of its own, outside the
-/// range that JSON-RPC and MCP keep for themselves.
+/// AgentGate: refused, where the refusal has to be an error. Our codes are outside of the
+/// ranges reserved by JSON-RPC and MCP.
 pub const REFUSED: i64 = -31_403;
 
-/// The gate's own for a message that is too large, or one request too many.
+/// AgentGate: the message is too large, or too many requests are in flight.
 pub const TOO_MUCH: i64 = -31_413;
 
-/// The gate's own for a failure of a remote server.
+/// AgentGate: the remote server failed.
 pub const UPSTREAM: i64 = -31_502;
 
-/// The code of an answer that is an error.
+/// The error code of a response, if it is an error.
 #[must_use]
 pub fn of(answer: &[u8]) -> Option<i64> {
     std::str::from_utf8(raw(answer, &["error", "code"])?).ok()?.parse().ok()

@@ -14,75 +14,72 @@ pub use framing::Framing;
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
 use super::{codes, era};
 use crate::fold::{alike, fold};
-use crate::json::{self, Json, JsonError, Object, Reader};
+use crate::json::{self, Json, JsonError, Object, PROTOTYPE, Reader};
 use crate::terminal::brief;
 
-/// Messages in one batch beyond which it is refused whole.
+/// Maximum number of messages in a batch.
 pub const MAX_BATCH: usize = 1_000;
 
-/// The longest id, in bytes as it is written. An outline keeps it, and the space
-/// behind it.
+/// Maximum length of an id as raw JSON, in bytes. The scanner keeps that much, and the
+/// separator after it.
 pub const MAX_ID: usize = MAX_TOKEN - 1;
 
-/// The longest name of a member of the envelope, in bytes. An outline keeps it even
-/// with every character escaped, so that the two always see the same id.
+/// Maximum length of a member's name, in bytes. Even with every character escaped the scanner
+/// keeps it, so that parser and scanner always see the same id.
 const MAX_KEY: usize = MAX_TOKEN / 8;
 
-/// Members that decide what a message is.
+/// Members that determine what a message is.
 const ENVELOPE_KEYS: [&str; 7] =
     ["jsonrpc", "id", "method", "params", "result", "error", PROTOTYPE];
 
-/// Members that decide what a `tools/call` does.
+/// Members that determine what a `tools/call` does.
 const CALL_KEYS: [&str; 7] =
     ["name", "arguments", era::META, "task", "inputResponses", "requestState", PROTOTYPE];
 
-/// Assigned naively in JavaScript, it lends its members to the whole object.
-pub(super) const PROTOTYPE: &str = "__proto__";
-
-/// One line from a client.
+/// A line from a client.
 #[derive(Debug)]
 pub enum Frame<'f> {
-    /// White space only.
+    /// Only white space.
     Blank,
     /// One message.
     Single(Message<'f>),
-    /// An array of messages, where the revision has them.
+    /// A JSON-RPC batch, in the revision that has them.
     Batch(Vec<Message<'f>>),
 }
 
-/// One message from a client.
+/// A message from a client.
 #[derive(Debug)]
 pub struct Message<'f> {
-    /// The id as it was written; `None` for a notification.
+    /// The id as raw JSON; `None` for a notification.
     pub id: Option<&'f [u8]>,
-    /// What it is.
+    /// What the message is.
     pub content: Content<'f>,
 }
 
-/// What a message is.
+/// Content of a message.
 #[derive(Debug)]
 pub enum Content<'f> {
     /// A `tools/call`.
     Call(Call),
     /// Any other request, or a notification.
     Other(Other<'f>),
-    /// The answer to a request of the peer's.
+    /// The response to a request of the peer.
     Response {
-        /// It is an error.
+        /// Whether it is an error.
         is_error: bool,
     },
 }
 
-/// A `tools/call`, as far as the gate needs it.
+/// The parts of a `tools/call` that the gate needs.
 #[derive(Debug)]
 pub struct Call {
-    /// The tool, exactly as sent; never empty.
+    /// The tool's name as sent; never empty.
     pub name: String,
-    /// The arguments; empty where there are none.
+    /// The arguments; empty if there are none.
     pub arguments: Object,
-    /// `_meta`; empty where there is none.
+    /// `_meta`; empty if there is none.
     pub meta: Object,
-    /// `params.task` is given: the result comes later (2025-11-25).
+    /// Whether `params.task` is present: the result comes later (2025-11-25).
     pub task: bool,
     /// The other members of `params`.
     pub others: Object,
@@ -91,42 +88,41 @@ pub struct Call {
 /// A request or a notification other than `tools/call`.
 #[derive(Debug)]
 pub struct Other<'f> {
-    /// The method, exactly as sent.
+    /// The method as sent.
     pub method: String,
     params: Option<&'f [u8]>,
 }
 
-/// A message that is not passed on, and whom to tell.
+/// A message that is refused because it cannot be parsed unambiguously.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The ids to answer, as they were written. One of `None` where no id can be
-    /// read for certain.
+    /// Ids to respond to, as raw JSON. A single `None` if no id can be read for certain.
     pub ids: Vec<Option<Vec<u8>>>,
-    /// The id of the server's request that it was to answer.
+    /// The id of the server's request that it responds to.
     pub answered: Option<Vec<u8>>,
-    /// It came as an array, where the revision has them: so do the answers.
+    /// Whether it was a batch, so that the response has to be one.
     pub is_batch: bool,
-    /// The method, where it is one that is known.
+    /// The method, if it is a known one.
     pub method: Option<&'static str>,
-    /// What is wrong.
+    /// The error.
     pub fault: Fault,
 }
 
-/// What is wrong with a message.
+/// An error in a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct Fault {
-    /// JSON-RPC's code for it (JSON-RPC 2.0, section 5.1).
+    /// JSON-RPC error code (JSON-RPC 2.0, section 5.1).
     pub code: i64,
-    /// In words for the sender.
+    /// Description for the sender.
     pub what: String,
 }
 
-/// Reads one line, its end included or not, or one body. `batches` says whether the
-/// revision agreed on has arrays of messages.
+/// Parses a line (with or without its end) or a body. `batches`: whether the negotiated
+/// revision allows batches.
 ///
 /// # Errors
-/// [`Unreadable`] for whatever two parsers might read differently.
+/// [`Unreadable`] for everything that two parsers might read differently.
 pub fn read(line: &[u8], batches: bool, framing: Framing) -> Result<Frame<'_>, Unreadable> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -195,7 +191,7 @@ impl Unreadable {
     #[must_use]
     pub fn outlined(outline: Outline, fault: Fault) -> Self {
         let (id, answered) = if outline.is_response && !outline.has_method {
-            // The id is one of the server's; a client would take it for its own.
+            // A response: its id is the server's, and the client would mistake it for its own.
             (None, outline.id)
         } else {
             (outline.id, None)
@@ -203,7 +199,7 @@ impl Unreadable {
         Self { ids: vec![id], answered, is_batch: false, method: None, fault }
     }
 
-    /// A request that could be read, and is not what it seems.
+    /// A request that was parsed, but is not what it seems.
     #[must_use]
     pub fn answering(id: Option<&[u8]>, fault: Fault) -> Self {
         let ids = vec![id.map(<[u8]>::to_vec)];
@@ -212,14 +208,13 @@ impl Unreadable {
 }
 
 impl<'f> Message<'f> {
-    /// The id that wants an answer from the server; `None` for notifications and
-    /// responses.
+    /// The id, if the message is a request.
     #[must_use]
     pub fn asking(&self) -> Option<&'f [u8]> {
         self.id.filter(|_| !matches!(self.content, Content::Response { .. }))
     }
 
-    /// The `tools/call`, where it is one.
+    /// The content of a `tools/call`.
     #[must_use]
     pub fn call(&self) -> Option<&Call> {
         match &self.content {
@@ -235,13 +230,13 @@ impl<'f> Message<'f> {
     }
 }
 
-/// For the log only: the known method that the text mentions, if any.
+/// The known method that the text contains, if any. For logging only.
 pub(super) fn likely_method(line: &[u8]) -> Option<&'static str> {
     let mentions = |method: &&str| memchr::memmem::find(line, method.as_bytes()).is_some();
     era::methods().find(mentions)
 }
 
-/// The members of a message as they come, before it is clear what it is.
+/// Members of a message, collected before its kind is known.
 #[derive(Debug, Default)]
 struct Parts<'f> {
     seen: Vec<&'static str>,
@@ -324,7 +319,7 @@ impl<'f> Parts<'f> {
                 Some(Params::Raw(raw)) => Call::read(&mut Reader::new(raw)?)?,
                 None => return Err(Fault::params("`params.name` is missing")),
             };
-            // Servers that do not look at the id would run it all the same.
+            // Servers that ignore the missing id would execute it all the same.
             if self.id.is_none() {
                 return Err(Fault::request("`tools/call` without an `id`"));
             }
@@ -374,10 +369,10 @@ impl Call {
 }
 
 impl Other<'_> {
-    /// The parameters as a tree; empty where there are none.
+    /// Parses the parameters; empty if there are none.
     ///
     /// # Errors
-    /// Where they are not an object.
+    /// If they are not an object.
     pub fn params(&self) -> Result<Object, Fault> {
         let tree = self.params.map(json::parse).transpose()?;
         object_or_none(tree, "params")
@@ -387,15 +382,14 @@ impl Other<'_> {
 pub(super) fn object_or_none(value: Option<Json>, what: &str) -> Result<Object, Fault> {
     match value {
         Some(Json::Object(object)) => Ok(object),
-        // Several SDKs write an absent object as null, and every server takes
-        // it for one.
+        // Several SDKs serialise absent parameters as null, and all servers accept that.
         Some(Json::Null) | None => Ok(Object::default()),
         Some(_) => Err(Fault::params(format!("`{what}` is not an object"))),
     }
 }
 
-/// Parameters of a method that is not a call: no key twice at any depth, none
-/// that is another one in disguise, an object where the method is known.
+/// Checks the parameters of a method other than `tools/call`: no duplicate or lookalike keys at
+/// any depth, and an object if the method is known.
 fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
     match json::parse(raw)? {
         Json::Object(params) => match alike(&params) {
@@ -412,7 +406,7 @@ fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// The known key that `key` is; an error where it is one only in disguise.
+/// The known key equal to `key`; an error if `key` is only a lookalike of one.
 pub(super) fn exact(
     known: &'static [&'static str],
     key: &str,
@@ -434,7 +428,7 @@ pub(super) fn exact(
     }
 }
 
-/// The method; an error where it is a known one only in disguise.
+/// Returns `method`; an error if it is a lookalike of a known one.
 pub(super) fn known_method(method: String) -> Result<String, Fault> {
     if era::is_known(&method) {
         return Ok(method);
@@ -454,12 +448,12 @@ pub(super) fn twice(key: &str, place: &str) -> Fault {
 }
 
 impl Fault {
-    /// Not a JSON-RPC message.
+    /// An invalid request.
     pub fn request(what: impl Into<String>) -> Self {
         Self { code: codes::INVALID_REQUEST, what: what.into() }
     }
 
-    /// Parameters that the method does not take.
+    /// Invalid parameters.
     pub fn params(what: impl Into<String>) -> Self {
         Self { code: codes::INVALID_PARAMS, what: what.into() }
     }

@@ -3,43 +3,42 @@
 use crate::action::McpRequest;
 use crate::json::{Json, Object};
 
-/// What a message says of itself, in its parameters or its result.
+/// Key of metadata in parameters and results.
 pub const META: &str = "_meta";
 
-/// The first member of `_meta` that only requests of the stateless era carry.
+/// The member of `_meta` that only stateless requests have.
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
-/// The most of one member of a client's introduction that is kept, in bytes: it is
-/// kept for each conversation, and said in each request of the gate's own.
+/// Maximum length of each member of a client's introduction, in bytes. It is stored per
+/// conversation, and sent with each request of the gate.
 pub const MAX_INTRODUCTION: usize = 16 << 10;
 
-/// The members of `_meta` that every request of the stateless era must carry,
-/// and the one that introduces the client.
+/// Members of `_meta` in every stateless request, and the one that introduces the client.
 const STATELESS_META: [&str; 3] = [PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO];
 
-/// What the client can do, in each request of the stateless era.
+/// The client's capabilities, in `_meta` of stateless requests.
 pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
-/// Who the client is, there.
+/// Name and version of the client, in `_meta` of stateless requests.
 pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 
-/// How much of what the server logs the client wants, there.
+/// Requested level of the server's log messages, in `_meta` of stateless requests.
 pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
-/// Who the server is, in the `_meta` of its results.
+/// Name and version of the server, in `_meta` of its results.
 pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
-/// The revision of the stateless era that the gate can speak itself.
+/// The stateless revision that the gate itself speaks.
 pub const STATELESS: &str = "2026-07-28";
 
-/// The revisions with a handshake, oldest first.
+/// Revisions with a handshake, oldest first.
 pub const HANDSHAKE: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
-/// Levels of log messages (RFC 5424), in every revision.
+/// Log levels (RFC 5424), in all revisions.
 pub const LOG_LEVELS: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
-/// Methods that the stateless era does not have, or not with the same meaning.
+/// Methods that the stateless era lacks, or defines differently.
 const HANDSHAKE_ONLY: [&str; 9] = [
     "initialize",
     "ping",
@@ -52,10 +51,10 @@ const HANDSHAKE_ONLY: [&str; 9] = [
     "tasks/cancel",
 ];
 
-/// Methods that the era of handshakes does not have.
+/// Methods that exist only in the stateless era.
 const STATELESS_ONLY: [&str; 3] = ["server/discover", "subscriptions/listen", "tasks/update"];
 
-/// Methods whose results say how long they may be kept (2026-07-28).
+/// Methods with caching hints in their results (2026-07-28).
 const CACHEABLE: [&str; 6] = [
     "server/discover",
     "tools/list",
@@ -65,35 +64,34 @@ const CACHEABLE: [&str; 6] = [
     "resources/read",
 ];
 
-/// The one revision in which a message may be an array (JSON-RPC batches).
+/// The only revision with JSON-RPC batches.
 const BATCH_REVISION: &str = "2025-03-26";
 
-/// A revision without anything of its own.
+/// A revision without batches.
 const NO_BATCHES: &str = "2025-06-18";
 
-/// How far a connection has come in agreeing on a revision.
+/// State of version negotiation on a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Era {
-    /// The client asked `initialize`, and was not refused.
+    /// Whether `initialize` was sent and has not failed.
     asked: bool,
-    /// What `initialize` agreed on.
+    /// The revision agreed on by `initialize`.
     agreed: Option<String>,
-    /// The client said `notifications/initialized`.
+    /// Whether `notifications/initialized` was sent.
     initialized: bool,
-    /// 2026-07-28 and later: each request stands for itself, and this is what
-    /// its `_meta` has to say.
+    /// Since 2026-07-28 there is no handshake: the `_meta` that each request needs.
     stateless: Option<Object>,
 }
 
 impl Era {
-    /// Whether a client may send an array of messages.
+    /// Whether the client may send batches.
     #[must_use]
     pub fn allows_batches(&self) -> bool {
         self.agreed.as_deref() == Some(BATCH_REVISION)
     }
 
-    /// The parameters that a request of the gate's own begins with; `None` as
-    /// long as the server must not be asked anything.
+    /// Initial parameters of a request of the gate itself; `None` while the server must not be
+    /// sent any.
     #[must_use]
     pub fn own_params(&self) -> Option<Vec<(String, Json)>> {
         match &self.stateless {
@@ -102,31 +100,30 @@ impl Era {
         }
     }
 
-    /// Whether the server may be asked now, or as soon as it has answered what
-    /// is under way.
+    /// Whether the server can be sent requests, now or after its pending responses.
     #[must_use]
     pub fn will_listen(&self) -> bool {
         self.stateless.is_some() || (self.asked && self.initialized)
     }
 
-    /// The client asked `initialize`.
+    /// Records that the client sent `initialize`.
     pub fn asked(&mut self) {
         *self = Self { asked: true, ..Self::default() };
     }
 
-    /// The server answered `initialize`: with a version, or not at all.
+    /// Records the response to `initialize`: the version, or `None` for an error.
     pub fn answered(&mut self, version: Option<String>) {
         self.asked = version.is_some();
         self.agreed = version;
     }
 
-    /// The client said `notifications/initialized`.
+    /// Records that the client sent `notifications/initialized`.
     pub fn initialized(&mut self) {
         self.initialized = self.asked;
     }
 
-    /// The handshake was made elsewhere: a session that outlived its gate.
-    pub fn presume(&mut self) {
+    /// Assumes a completed handshake, for a session that outlived its gate.
+    pub fn assume_handshake(&mut self) {
         *self = Self {
             asked: true,
             agreed: Some(NO_BATCHES.to_owned()),
@@ -135,13 +132,13 @@ impl Era {
         };
     }
 
-    /// Whether a request's `_meta` could still say something new.
+    /// Whether the era is still undetermined.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.asked && self.stateless.is_none()
     }
 
-    /// The client sent a request with this `_meta`.
+    /// Records the `_meta` of a request.
     pub fn seen(&mut self, meta: &Object) {
         if self.is_open() && is_stateless(meta) {
             self.stateless = Some(stateless_part(meta));
@@ -149,21 +146,20 @@ impl Era {
     }
 }
 
-/// Whether a request with this `_meta` belongs to the stateless era: its results
-/// carry `resultType`.
+/// Whether a request with this `_meta` is stateless, so that its result has a `resultType`.
 #[must_use]
 pub fn is_stateless(meta: &Object) -> bool {
     meta.get(PROTOCOL_VERSION).and_then(Json::as_str).is_some_and(is_stateless_revision)
 }
 
-/// Whether a revision is one of the stateless era, known yet or not: they are dates,
-/// and sort as text. Nothing else is a revision.
+/// Whether `revision` is of the stateless era, known or not: revisions are dates, and compare
+/// as text.
 #[must_use]
 pub fn is_stateless_revision(revision: &str) -> bool {
     is_revision(revision) && revision >= STATELESS
 }
 
-/// Whether a text has the form of a revision, `YYYY-MM-DD`.
+/// Whether `text` has the form `YYYY-MM-DD`.
 #[must_use]
 pub fn is_revision(text: &str) -> bool {
     let fits = |(at, byte): (usize, u8)| match at {
@@ -173,31 +169,31 @@ pub fn is_revision(text: &str) -> bool {
     text.len() == 10 && text.bytes().enumerate().all(fits)
 }
 
-/// Whether `method` means something else, or nothing, in the stateless era.
+/// Whether the stateless era lacks `method`, or defines it differently.
 #[must_use]
 pub fn is_handshake_only(method: &str) -> bool {
     HANDSHAKE_ONLY.contains(&method)
 }
 
-/// Whether `method` means nothing in the era of handshakes.
+/// Whether `method` exists only in the stateless era.
 #[must_use]
 pub fn is_stateless_only(method: &str) -> bool {
     STATELESS_ONLY.contains(&method)
 }
 
-/// Whether the results of `method` have to say how long they may be kept.
+/// Whether results of `method` must have caching hints.
 #[must_use]
 pub fn is_cacheable(method: &str) -> bool {
     CACHEABLE.contains(&method)
 }
 
-/// Whether `method` is one that some revision defines.
+/// Whether any revision defines `method`.
 #[must_use]
 pub fn is_known(method: &str) -> bool {
     methods().any(|known| known == method)
 }
 
-/// Methods of every revision, whoever sends them. One of a client's that equals a known one
+/// Methods of all revisions, in either direction. A client's method that equals one of them
 /// only after folding is refused.
 pub fn methods() -> impl Iterator<Item = &'static str> {
     let all = [McpRequest::METHODS, McpRequest::NOTIFICATIONS, McpRequest::OF_SERVERS];

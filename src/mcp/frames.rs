@@ -9,42 +9,41 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use super::scan::{Outline, Scan};
 use crate::net::memory::{SMALL, SenderBudget, StreamReservation};
 
-/// Bytes asked for at once: what a pipe holds on Linux.
+/// Read size in bytes: the capacity of a pipe on Linux.
 const CHUNK: usize = 64 << 10;
 
-/// A read buffer that grew beyond this for one large line is given back.
-const KEPT: usize = 256 << 10;
+/// Maximum capacity, in bytes, that the read buffer keeps after a large line.
+const MAX_RETAINED: usize = 256 << 10;
 
 /// Reads lines from a peer.
 #[derive(Debug)]
 pub struct Frames<R> {
     source: R,
     buffer: BytesMut,
-    /// How much of `buffer` is known to hold no line end.
+    /// Length of the prefix of `buffer` known to contain no line end.
     searched: usize,
-    /// The largest line passed on, in bytes, its end not counted.
+    /// Maximum length of a line without its end, in bytes.
     max: usize,
-    /// A line larger than `max` is being read over.
+    /// State while a line that is too large is skipped.
     skipping: Option<Scan>,
-    /// The reservation for what is in `buffer`.
+    /// Memory reservation for `buffer`.
     counted: StreamReservation,
-    /// Memory was short for the line that is skipped.
+    /// Whether the line is skipped because the memory budget is exhausted.
     crowded: bool,
 }
 
 /// One line.
 #[derive(Debug)]
 pub enum Frame {
-    /// The line with its end, exactly as it came; only the last one of a stream
-    /// may lack the end.
+    /// The line with its end, unchanged. Only the last line of a stream may lack the end.
     Line(Bytes),
-    /// A line larger than the limit: read over, and this is what it was.
+    /// A line over the size limit, which was skipped.
     Oversize(Outline),
-    /// A line for which memory was short: the same.
+    /// A line that was skipped because the memory budget was exhausted.
     Crowded(Outline),
 }
 
-/// A message as a line: line ends in JSON are white space.
+/// Turns a message into a line: line ends within JSON are white space, and are replaced.
 #[must_use]
 pub fn line(message: &[u8]) -> Bytes {
     let mut line = message.trim_ascii().to_vec();
@@ -54,24 +53,23 @@ pub fn line(message: &[u8]) -> Bytes {
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    /// Lines of at most `max` bytes from `source`.
+    /// Reads lines of at most `max` bytes from `source`.
     pub fn new(source: R, max: usize) -> Self {
         let (buffer, counted) = (BytesMut::new(), StreamReservation::new(None));
         Self { source, buffer, searched: 0, max, skipping: None, counted, crowded: false }
     }
 
-    /// The same, whose large lines are counted in `budget`, from when they are read until
-    /// nobody holds them any more; while memory is short, the source is not read.
+    /// Counts large lines in `budget` from reading until they are dropped. While memory is
+    /// short, the source is not read.
     pub(crate) fn counted(mut self, budget: Option<&SenderBudget>) -> Self {
         self.counted = StreamReservation::new(budget);
         self
     }
 
-    /// The next line; `None` at the end of the stream. Dropping the future loses
-    /// nothing.
+    /// Reads the next line; `None` at the end of the stream. Cancel safe.
     ///
     /// # Errors
-    /// What the source says.
+    /// Errors of the source.
     pub async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.buffered() {
@@ -129,8 +127,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
-    /// Waits until what is in the buffer may become more; a line for which memory is
-    /// short is skipped.
+    /// Waits until the buffer may grow. If that takes too long, starts to skip the line.
     async fn reserve_memory(&mut self) {
         let bytes = self.buffer.len();
         if bytes < SMALL || self.skipping.is_some() {
@@ -142,7 +139,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
-    /// Skips the line that has begun: memory is short.
+    /// Starts to skip the current line, as memory is short.
     fn skip_for_memory(&mut self) {
         self.crowded = true;
         self.skipping.get_or_insert_default().feed(&self.buffer);
@@ -156,7 +153,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 
     fn resize_buffer(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+        if self.buffer.is_empty() && self.buffer.capacity() > MAX_RETAINED {
             self.buffer = BytesMut::new();
         }
         if self.buffer.capacity() - self.buffer.len() < CHUNK / 4 {

@@ -5,35 +5,35 @@ use super::params::ParamHeader;
 use crate::action::DeclaredHints;
 use crate::json::{self, Json, JsonError, Reader};
 
-/// Arguments of one tool whose names are remembered.
+/// Maximum number of argument names remembered per tool.
 pub const MAX_ARGUMENTS: usize = 256;
 
-/// A tool as one entry of a list declares it.
+/// A tool as declared in `tools/list`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
-    /// The name.
+    /// The tool's name.
     pub name: String,
-    /// The hints, as declared.
+    /// Declared hints.
     pub hints: DeclaredHints,
-    /// The names of the arguments, as far as the schema tells.
+    /// Names of the arguments that the schema declares.
     pub arguments: Vec<String>,
-    /// The arguments that travel as headers too.
+    /// Arguments that are also sent as headers.
     pub headers: Vec<ParamHeader>,
 }
 
-/// One entry of `tools`.
+/// An element of `tools`.
 #[derive(Debug)]
 pub struct Entry<'f> {
-    /// Its bytes.
+    /// Its raw JSON.
     pub raw: &'f [u8],
-    /// What it declares; `None` where that cannot be read for certain.
+    /// What it declares; `None` if that is ambiguous.
     pub listed: Option<Listed>,
 }
 
-/// The entries of a `tools` array.
+/// Parses a `tools` array.
 ///
 /// # Errors
-/// Where it is no array.
+/// If it is not an array.
 pub fn entries(tools: &[u8]) -> Result<Vec<Entry<'_>>, JsonError> {
     let mut entries = Vec::new();
     let mut reader = Reader::new(tools)?;
@@ -47,7 +47,7 @@ pub fn entries(tools: &[u8]) -> Result<Vec<Entry<'_>>, JsonError> {
 }
 
 impl Listed {
-    /// Reads one entry; `None` where any part of it is ambiguous or nameless.
+    /// Parses one element; `None` if any part of it is ambiguous, or it has no name.
     #[must_use]
     pub fn read(raw: &[u8]) -> Option<Self> {
         let tree = json::parse(raw).ok()?;
@@ -74,8 +74,8 @@ impl Listed {
     }
 }
 
-/// `line` without the entries of `tools` that `hidden` says yes to, every other
-/// byte as it was; `None` where nothing is hidden. `tools` must lie within `line`.
+/// Removes the entries for which `hidden` returns `true`, keeping all other bytes. `None` if
+/// there are none. `tools` must be a part of `line`.
 #[must_use]
 pub fn without(
     line: &[u8],

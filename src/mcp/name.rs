@@ -5,19 +5,19 @@
 
 use std::ffi::OsString;
 
-/// What remains when nothing in the command is a name.
+/// Name of a server whose command contains no usable name.
 const FALLBACK: &str = "server";
 
-/// Programs that run another one, whose name is what counts.
+/// Programs that launch another one, which then determines the name.
 const LAUNCHERS: &[&str] = &[
     "npx", "npm", "pnpm", "pnpx", "yarn", "bunx", "bun", "node", "deno", "tsx", "ts-node", "uvx",
     "uv", "pipx", "python", "python3", "py", "docker", "podman", "cmd", "env", "sh", "bash",
 ];
 
-/// Words of launchers between them and the name.
+/// Arguments of launchers before the name.
 const SUBCOMMANDS: &[&str] = &["dlx", "exec", "run", "x", "tool", "/c", "start"];
 
-/// Options of launchers that take the next argument with them.
+/// Options of launchers with a value.
 const VALUED: &[&str] = &[
     "--from",
     "--with",
@@ -48,17 +48,17 @@ const VALUED: &[&str] = &[
     "--import",
 ];
 
-/// File and folder names that say nothing about the server.
+/// File and folder names that do not identify a server.
 const GENERIC: &[&str] = &[
     "index", "main", "server", "app", "cli", "mcp", "run", "start", "__main__", "dist", "build",
     "src", "bin", "lib", "out", "target", "debug", "release", "stdio",
 ];
 
-/// Affixes that every other server has.
+/// Common affixes of servers' names.
 const PREFIXES: &[&str] = &["mcp-server-", "server-", "mcp-", "mcp_server_", "server_", "mcp_"];
 const SUFFIXES: &[&str] = &["-mcp-server", "-mcp", "-server", "_mcp_server", "_mcp", "_server"];
 
-/// A name for the server that `command` starts: lower case, of `[a-z0-9._-]`.
+/// Derives a server's name from `command`: lower case, of `[a-z0-9._-]`.
 #[must_use]
 pub fn server_name(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
@@ -66,8 +66,8 @@ pub fn server_name(command: &[OsString]) -> String {
     name.unwrap_or_else(|| FALLBACK.to_owned())
 }
 
-/// The word that names what is run: the first that is neither a launcher nor
-/// one of its subcommands or options.
+/// The word that names the program: the first that is not a launcher or one of its subcommands
+/// or options.
 fn launched<'w>(words: &'w [std::borrow::Cow<'_, str>]) -> Option<&'w str> {
     let mut launched = false;
     let mut words = words.iter().map(AsRef::as_ref);
@@ -92,13 +92,13 @@ fn program(word: &str) -> String {
     stem.unwrap_or(&base).to_owned()
 }
 
-/// The last part of a path or package name that says something.
+/// The last part of a path or package name that identifies the server.
 fn speaking_part(word: &str) -> Option<String> {
     let parts = word.rsplit(['/', '\\']).map(bare);
     parts.filter(|part| !part.is_empty()).find(|part| !GENERIC.contains(&part.as_str()))
 }
 
-/// A part without version, extension, scope and the usual affixes.
+/// `part` without version, extension, scope and common affixes.
 fn bare(part: &str) -> String {
     let part = part.trim_start_matches('@').to_ascii_lowercase();
     let part = part.split(['@', '=', '[', ':', '<', '>', '~']).next().unwrap_or_default();

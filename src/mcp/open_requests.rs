@@ -8,69 +8,69 @@ use sha2::{Digest as _, Sha256};
 use super::pending::Key;
 use crate::gate::Receipt;
 
-/// Requests that are remembered at most. Beyond it the oldest is forgotten, and what
-/// answers it is refused where what servers ask is judged.
+/// Maximum number of requests remembered. Beyond it the oldest is forgotten; if servers'
+/// requests are judged, its response is refused then.
 pub const MAX_OPEN: usize = 4_096;
 
-/// A message by its bytes.
-pub type Print = [u8; 32];
+/// Hash of a message.
+pub type Fingerprint = [u8; 32];
 
-/// The print of a message.
+/// Hashes a message.
 #[must_use]
-pub fn print(message: &[u8]) -> Print {
+pub fn fingerprint(message: &[u8]) -> Fingerprint {
     Sha256::digest(message.trim_ascii()).into()
 }
 
-/// Requests of the server's, by its own ids.
+/// The server's requests, by id.
 #[derive(Debug, Default)]
 pub struct OpenRequests {
     known: HashMap<Key, Request>,
-    /// How many there have been.
+    /// Number of requests so far.
     count: u64,
 }
 
 #[derive(Debug)]
 struct Request {
     number: u64,
-    print: Print,
+    fingerprint: Fingerprint,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// It is being judged.
+    /// Being decided.
     Judged,
-    /// The client has it, and owes the answer; a receipt where it was decided.
+    /// Sent to the client, which has to respond; with a receipt if it was decided.
     Open(Option<Receipt>),
-    /// The gate has answered it.
+    /// Refused: the gate has responded.
     Refused,
 }
 
-/// What a request of the server's is, among those before it.
+/// State of a request that has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// It is to be decided. So is the very message that the client has already, which a
-    /// stream that was resumed brings again: the policy may be another one by now.
+    /// It has to be decided. Also if the client has it already, which a resumed stream repeats:
+    /// the policy may have changed.
     New,
-    /// The very message that was refused and answered.
+    /// A repetition of a request that was refused.
     Refused,
-    /// Another request of that id has no answer yet: one of two answers would be too many.
+    /// Another request with this id is unanswered: a second response would be ambiguous.
     Taken,
 }
 
-/// A request that the client answers.
+/// A request that the client responds to.
 #[derive(Debug)]
 pub struct Answered {
-    print: Print,
-    /// Where it was decided.
+    fingerprint: Fingerprint,
+    /// Set if the request was decided.
     pub receipt: Option<Receipt>,
 }
 
 impl OpenRequests {
-    /// A request has come, and is about to be decided where it is new.
-    pub fn begin(&mut self, id: &Key, print: Print) -> Place {
+    /// Registers a request that is to be decided, if it is new.
+    pub fn begin(&mut self, id: &Key, fingerprint: Fingerprint) -> Place {
         match self.known.get(id) {
-            Some(known) if known.print == print => match known.state {
+            Some(known) if known.fingerprint == fingerprint => match known.state {
                 State::Open(_) => {}
                 State::Refused => return Place::Refused,
                 State::Judged => return Place::Taken,
@@ -78,45 +78,47 @@ impl OpenRequests {
             Some(Request { state: State::Open(_) | State::Judged, .. }) => return Place::Taken,
             _ => {}
         }
-        self.note(id.clone(), print, State::Judged);
+        self.note(id.clone(), fingerprint, State::Judged);
         Place::New
     }
 
-    /// Whether this very request is being decided.
+    /// Whether exactly this request is being decided.
     #[must_use]
-    pub fn is_judged(&self, id: &Key, print: Print) -> bool {
-        let judged = |known: &Request| matches!(known.state, State::Judged) && known.print == print;
+    pub fn is_judged(&self, id: &Key, fingerprint: Fingerprint) -> bool {
+        let judged = |known: &Request| {
+            matches!(known.state, State::Judged) && known.fingerprint == fingerprint
+        };
         self.known.get(id).is_some_and(judged)
     }
 
-    /// The client is given it.
-    pub fn open(&mut self, id: Key, print: Print, receipt: Option<Receipt>) {
-        self.note(id, print, State::Open(receipt));
+    /// Records that the client is sent the request.
+    pub fn open(&mut self, id: Key, fingerprint: Fingerprint, receipt: Option<Receipt>) {
+        self.note(id, fingerprint, State::Open(receipt));
     }
 
-    /// The gate answers it.
-    pub fn refuse(&mut self, id: Key, print: Print) {
-        self.note(id, print, State::Refused);
+    /// Records that the gate refuses the request.
+    pub fn refuse(&mut self, id: Key, fingerprint: Fingerprint) {
+        self.note(id, fingerprint, State::Refused);
     }
 
-    /// Takes the request that an answer of the client's is for; `None` where it has none,
-    /// or none any more.
+    /// Takes the request that a response of the client is for; `None` if it is not open.
     pub fn answer(&mut self, id: &Key) -> Option<Answered> {
         let is_open = |known: &Request| matches!(known.state, State::Open(_));
         self.known.get(id).filter(|known| is_open(known))?;
         match self.known.remove(id)? {
-            Request { state: State::Open(receipt), print, .. } => Some(Answered { print, receipt }),
+            Request { state: State::Open(receipt), fingerprint, .. } => {
+                Some(Answered { fingerprint, receipt })
+            }
             _ => None,
         }
     }
 
-    /// The answer was not passed on: the request waits for another.
+    /// Reopens a request whose response was not passed on.
     pub fn reopen(&mut self, id: Key, answered: Answered) {
-        self.open(id, answered.print, answered.receipt);
+        self.open(id, answered.fingerprint, answered.receipt);
     }
 
-    /// Takes the receipts of all that was decided and has no answer: the connection is
-    /// over.
+    /// Takes the receipts of all unanswered requests, at the end of the connection.
     pub fn drain(&mut self) -> Vec<Receipt> {
         let receipts = self.known.drain().filter_map(|(_, known)| match known.state {
             State::Open(receipt) => receipt,
@@ -125,14 +127,14 @@ impl OpenRequests {
         receipts.collect()
     }
 
-    fn note(&mut self, id: Key, print: Print, state: State) {
+    fn note(&mut self, id: Key, fingerprint: Fingerprint, state: State) {
         if self.known.len() >= MAX_OPEN && !self.known.contains_key(&id) {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.number);
             let oldest = oldest.map(|(id, _)| id.clone());
             oldest.and_then(|oldest| self.known.remove(&oldest));
         }
         self.count += 1;
-        self.known.insert(id, Request { number: self.count, print, state });
+        self.known.insert(id, Request { number: self.count, fingerprint, state });
     }
 }
 
@@ -147,8 +149,8 @@ mod tests {
     #[test]
     fn a_request_has_one_answer() {
         let mut open = OpenRequests::default();
-        let (one, other) = (print(b"{\"id\":1}\n"), print(b"{\"id\":1,\"x\":1}"));
-        assert_eq!(one, print(b"{\"id\":1}"));
+        let (one, other) = (fingerprint(b"{\"id\":1}\n"), fingerprint(b"{\"id\":1,\"x\":1}"));
+        assert_eq!(one, fingerprint(b"{\"id\":1}"));
         assert!(open.answer(&key(1)).is_none(), "nobody asked");
         assert_eq!(open.begin(&key(1), one), Place::New);
         assert!(open.answer(&key(1)).is_none(), "the client has not seen it");
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn the_oldest_is_forgotten_at_the_limit() {
         let mut open = OpenRequests::default();
-        (0..=MAX_OPEN).for_each(|id| open.open(key(id), print(b"x"), None));
+        (0..=MAX_OPEN).for_each(|id| open.open(key(id), fingerprint(b"x"), None));
         assert!(open.answer(&key(0)).is_none());
         assert!(open.answer(&key(1)).is_some() && open.answer(&key(MAX_OPEN)).is_some());
     }

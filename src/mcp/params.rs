@@ -3,34 +3,33 @@
 
 use crate::json::{Json, Object};
 
-/// The keyword of the schema.
+/// The schema keyword.
 const KEYWORD: &str = "x-mcp-header";
 
-/// What the names of their headers begin with.
+/// Prefix of the headers' names.
 const PREFIX: &str = "mcp-param-";
 
-/// Whether a header, named in lower case, is said to be an argument.
+/// Whether a header (in lower case) has the form of an argument.
 #[must_use]
 pub fn is_argument(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// How deep a marked argument may lie, and how many a tool may have.
+/// Maximum depth of a marked argument, and maximum number per tool.
 const MAX_DEPTH: usize = 16;
 const MAX_HEADERS: usize = 64;
 
-/// An argument that is sent as the header `Mcp-Param-…`, too.
+/// An argument that is also sent as a header `Mcp-Param-…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamHeader {
-    /// The whole name of the header, in lower case.
+    /// Name of the header, in lower case.
     pub name: String,
     path: Vec<String>,
 }
 
 impl ParamHeader {
-    /// Those that the input schema of a tool marks. What is not marked as the
-    /// specification says (no token, a name given twice, off the chain of
-    /// `properties`) is not one.
+    /// The arguments marked in a tool's input schema. Marks that violate the specification (not
+    /// a token, a duplicate name, not within `properties`) are ignored.
     #[must_use]
     pub fn declared(schema: &Object) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();
@@ -38,8 +37,8 @@ impl ParamHeader {
         found
     }
 
-    /// What the header has to say with these arguments, not yet encoded; `None`
-    /// where the argument is absent, null, or nothing that a header can hold.
+    /// The value that the header must have, not yet encoded. `None` if the argument is absent,
+    /// null, or of a type that has no header form.
     #[must_use]
     pub fn value(&self, arguments: &Object) -> Option<String> {
         let (last, way) = self.path.split_last()?;
@@ -75,7 +74,7 @@ fn collect(schema: &Object, path: &mut Vec<String>, found: &mut Vec<ParamHeader>
     }
 }
 
-/// A token of RFC 9110, section 5.6.2.
+/// Whether `text` is a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(fits)

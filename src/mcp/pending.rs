@@ -10,27 +10,26 @@ use super::round_trips::RoundTrip;
 use crate::gate::Receipt;
 use crate::json::{self, Json};
 
-/// Requests in flight beyond which a call is refused. Some servers never answer
-/// some requests; nothing legitimate comes near.
+/// Maximum number of requests in flight; beyond it calls are refused. Some servers never
+/// respond to some requests, but legitimate use stays far below.
 pub const MAX_PENDING: usize = 16_384;
 
-/// Tasks whose results are awaited; beyond it the oldest is written off.
+/// Maximum number of tasks with an outstanding result; beyond it the oldest is written off.
 pub const MAX_TASKS: usize = 1_024;
 
 /// A request in flight.
 #[derive(Debug)]
 pub enum Asked {
-    /// An admitted `tools/call` or another admitted method.
+    /// An admitted `tools/call` or other method.
     Admitted(Receipt),
-    /// `tools/list`, the page after this cursor, asked in this generation of
-    /// the list.
+    /// `tools/list` for the page after `cursor`.
     Tools {
         /// `None` for the first page.
         cursor: Option<Key>,
         /// See [`super::tools::Tools::generation`].
         generation: u64,
     },
-    /// `initialize`
+    /// `initialize`.
     Initialize,
     /// `tasks/result`, `tasks/get` or `tasks/cancel` for this task.
     Task(String),
@@ -39,7 +38,7 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// What its answer is marked with.
+    /// What is known of its response already.
     #[must_use]
     pub fn mark(&self) -> Mark {
         let Self::Admitted(receipt) = self else { return Mark::default() };
@@ -48,12 +47,12 @@ impl Asked {
     }
 }
 
-/// A request in flight, and what it was of several that are the same but for their answers.
+/// A request in flight, and its round trip if it is one of several.
 #[derive(Debug)]
 pub struct Waiting {
-    /// What is waited for.
+    /// The request.
     pub asked: Asked,
-    /// `None` where nobody has to know.
+    /// `None` if it need not be known.
     pub round_trip: Option<RoundTrip>,
 }
 
@@ -63,59 +62,58 @@ impl From<Asked> for Waiting {
     }
 }
 
-/// Requests by the client's ids. The server's ids are a world of their own.
+/// The client's requests in flight, by id. Ids of the server's requests are independent.
 #[derive(Debug, Default)]
 pub struct Pending {
     asked: HashMap<Key, Waiting>,
     tasks: HashMap<String, Receipt>,
-    /// The tasks in the order they began.
+    /// Tasks, oldest first.
     order: VecDeque<String>,
 }
 
-/// An id or a cursor, equal however a string is escaped. Each is made several times on its
-/// way, and most are short.
+/// An id or cursor in canonical form, so that strings compare equal however they are escaped.
+/// Short and frequently created, hence `SmallVec`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(SmallVec<[u8; 32]>);
 
-/// There are [`MAX_PENDING`] requests in flight.
+/// [`MAX_PENDING`] requests are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
 impl Key {
-    /// The key of an id as it was written.
+    /// The key of an id in raw JSON.
     #[must_use]
     pub fn new(raw: &[u8]) -> Self {
         Self(SmallVec::from_slice(&spelt(raw)))
     }
 
-    /// The key of an id among those of many exchanges.
+    /// The key of an id within one of several exchanges.
     #[must_use]
     pub fn scoped(scope: &str, raw: &[u8]) -> Self {
         if scope.is_empty() {
             return Self::new(raw);
         }
-        // No id begins like a scope does.
+        // A scope begins with a letter, and no id does.
         let mut key = SmallVec::from_slice(scope.as_bytes());
         key.push(b'/');
         key.extend_from_slice(&spelt(raw));
         Self(key)
     }
 
-    /// Whether it is one of `scope`'s.
+    /// Whether it belongs to `scope`.
     #[must_use]
     pub fn is_of(&self, scope: &str) -> bool {
         self.0.strip_prefix(scope.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
     }
 
-    /// As JSON.
+    /// The key as JSON.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// What was written; a string that holds escapes as it is spelt with no more of them
-/// than it needs.
+/// `raw` with only the necessary escapes, if it is a string.
 fn spelt(raw: &[u8]) -> Cow<'_, [u8]> {
     if raw.contains(&b'\\')
         && let Ok(text @ Json::String(_)) = json::parse(raw)
@@ -126,11 +124,11 @@ fn spelt(raw: &[u8]) -> Cow<'_, [u8]> {
 }
 
 impl Pending {
-    /// Notes a request. One that is already in flight under that id is written
-    /// off and returned: whose answer comes next is anybody's guess.
+    /// Adds a request. If one with this id is in flight, it is written off and returned: it is
+    /// unclear which one the next response is for.
     ///
     /// # Errors
-    /// [`Full`]; nothing was noted then.
+    /// [`Full`]; nothing was added.
     pub fn ask(&mut self, id: Key, waiting: impl Into<Waiting>) -> Result<Option<Asked>, Full> {
         if self.is_full() && !self.asked.contains_key(&id) {
             return Err(Full);
@@ -138,7 +136,7 @@ impl Pending {
         let mut waiting = waiting.into();
         let earlier = self.asked.remove(&id).map(|earlier| earlier.asked);
         if earlier.is_some() {
-            // An answer that may be meant for something else must not be learned from.
+            // A response that may be for another request must not update the tools or the era.
             waiting.round_trip = None;
             if matches!(waiting.asked, Asked::Tools { .. } | Asked::Initialize) {
                 waiting.asked = Asked::Other;
@@ -148,7 +146,7 @@ impl Pending {
         Ok(earlier)
     }
 
-    /// Whether nothing more can be noted.
+    /// Whether no more requests can be added.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.asked.len() >= MAX_PENDING
@@ -160,18 +158,18 @@ impl Pending {
         self.asked.contains_key(id)
     }
 
-    /// What the answer to a request in flight will be marked with.
+    /// [`Mark`] of the response to a request in flight.
     #[must_use]
     pub fn mark_of(&self, id: &Key) -> Mark {
         self.asked.get(id).map(|waiting| waiting.asked.mark()).unwrap_or_default()
     }
 
-    /// What the answers to all requests in flight of `scope` will be marked with.
+    /// Combined [`Mark`] of all requests in flight of `scope`.
     #[must_use]
     pub fn mark_of_scope(&self, scope: &str) -> Mark {
         let of_scope = self.asked.iter().filter(|(key, _)| key.is_of(scope));
         let mut marks: Vec<Mark> = of_scope.map(|(_, waiting)| waiting.asked.mark()).collect();
-        // The ids of rows sort as they were given.
+        // Row ids sort by time.
         marks.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
         let quota = marks.iter().rev().find_map(|mark| mark.quota);
         Mark {
@@ -181,18 +179,18 @@ impl Pending {
         }
     }
 
-    /// Whether the request is in flight, in whichever exchange it was asked.
+    /// Whether the request is in flight in any exchange.
     #[must_use]
     pub fn contains_anywhere(&self, id: &Key) -> bool {
         self.contains(id) || self.elsewhere(id).is_some()
     }
 
-    /// Takes the request that this id answers, or that was cancelled.
+    /// Removes the request that was answered or cancelled.
     pub fn take(&mut self, id: &Key) -> Option<Asked> {
         self.take_waiting(id).map(|waiting| waiting.asked)
     }
 
-    /// The same with what it was of several.
+    /// As [`Pending::take`], with the round trip.
     pub fn take_waiting(&mut self, id: &Key) -> Option<Waiting> {
         self.asked.remove(id).or_else(|| {
             let asked = self.elsewhere(id)?.clone();
@@ -200,8 +198,7 @@ impl Pending {
         })
     }
 
-    /// The request that an answer outside of all exchanges is meant for: the stream
-    /// of the one that asked broke and was resumed.
+    /// The request of any exchange with this unscoped id: its stream broke and was resumed.
     fn elsewhere(&self, id: &Key) -> Option<&Key> {
         let is_scoped = |key: &Key| !matches!(key.0.first(), Some(b'"' | b'-' | b'0'..=b'9'));
         if is_scoped(id) {
@@ -211,7 +208,8 @@ impl Pending {
         self.asked.keys().find(|key| is_scoped(key) && key.0.ends_with(&suffix))
     }
 
-    /// A call's result will come by this task. Returns what had to be written off.
+    /// Registers a task that will deliver a call's result. Returns the receipt of a task that
+    /// was written off.
     pub fn begin_task(&mut self, task: String, receipt: Receipt) -> Option<Receipt> {
         let replaced = self.tasks.insert(task.clone(), receipt);
         if replaced.is_some() {
@@ -225,26 +223,26 @@ impl Pending {
         self.tasks.remove(&oldest)
     }
 
-    /// The task is over.
+    /// Removes a task that has ended.
     pub fn end_task(&mut self, task: &str) -> Option<Receipt> {
         let receipt = self.tasks.remove(task)?;
         self.order.retain(|other| other != task);
         Some(receipt)
     }
 
-    /// How many calls wait for the result of a task.
+    /// Number of calls waiting for the result of a task.
     #[must_use]
     pub fn open_tasks(&self) -> usize {
         self.tasks.len()
     }
 
-    /// Whether every request was answered.
+    /// Whether no requests are in flight.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
     }
 
-    /// Takes every receipt that is still open in `scope`: its exchange is over.
+    /// Takes all receipts in `scope`, at the end of the exchange.
     pub fn drain_scope(&mut self, scope: &str) -> Vec<Receipt> {
         let of_scope = |key: &Key, _: &mut Waiting| key.is_of(scope);
         let over = self.asked.extract_if(of_scope).filter_map(|(_, waiting)| match waiting.asked {
@@ -254,12 +252,12 @@ impl Pending {
         over.collect()
     }
 
-    /// Takes every request that was not answered.
+    /// Takes all requests in flight.
     pub fn take_all(&mut self) -> Vec<(Key, Asked)> {
         self.asked.drain().map(|(id, waiting)| (id, waiting.asked)).collect()
     }
 
-    /// Takes every receipt that is still open: the connection is over.
+    /// Takes all receipts, at the end of the connection.
     pub fn drain(&mut self) -> Vec<Receipt> {
         let asked = self.asked.drain().filter_map(|(_, waiting)| match waiting.asked {
             Asked::Admitted(receipt) => Some(receipt),

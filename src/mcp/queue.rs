@@ -9,21 +9,21 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
-/// Bytes that wait for one peer before the other one has to wait. Eight calls of
-/// 64 KiB in flight both ways fit many times over.
+/// Maximum bytes queued for a peer before its counterpart has to wait. Fits eight calls of 64
+/// KiB in both directions many times over.
 pub const MAX_QUEUED: usize = 4 << 20;
 
-/// Lines handed to the system in one call.
-const MAX_GATHERED: usize = 32;
+/// Maximum number of lines per `writev`.
+const MAX_SLICES: usize = 32;
 
-/// What a queue counts.
+/// Size of a queue's item.
 pub trait Weight {
-    /// The size in bytes.
+    /// In bytes.
     fn weight(&self) -> usize;
 }
 
-/// A queue of at most so many bytes; a single larger item is let in while the queue is
-/// empty. Handles are cheap to clone and share one queue.
+/// A FIFO queue bounded in bytes. A larger item is accepted while the queue is empty. Handles
+/// are cheap to clone and share the queue.
 #[derive(Debug)]
 pub struct Queue<T>(Arc<Shared<T>>);
 
@@ -43,26 +43,26 @@ struct State<T> {
     closed: bool,
 }
 
-/// The queue takes nothing more: its peer is gone.
+/// The queue is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the peer is gone")]
 pub struct Closed;
 
-/// There is no capacity left, not even that for what must not wait.
+/// The queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the peer does not read")]
 pub struct Full;
 
 impl<T: Weight> Queue<T> {
-    /// An empty queue of at most [`MAX_QUEUED`] bytes.
+    /// An empty queue with a capacity of [`MAX_QUEUED`] bytes.
     #[must_use]
     pub fn new() -> Self {
         Self::with_capacity(MAX_QUEUED)
     }
 
-    /// An empty queue that never makes wait: for whoever fills it and empties it in turn.
+    /// An empty queue without a bound, for filling and emptying it in turn.
     #[must_use]
-    pub fn boundless() -> Self {
+    pub fn unbounded() -> Self {
         Self::with_capacity(usize::MAX)
     }
 
@@ -76,15 +76,15 @@ impl<T: Weight> Queue<T> {
         }))
     }
 
-    /// Appends `item`, waiting for capacity. One task pushes in order; several wait
-    /// for the same capacity in no particular one.
+    /// Appends `item`, waiting for capacity. Keeps the order of one pushing task; several
+    /// waiting tasks are served in any order.
     ///
     /// # Errors
-    /// [`Closed`] once the queue is closed.
+    /// [`Closed`] if the queue is closed.
     pub async fn push(&self, item: T) -> Result<(), Closed> {
         let weight = item.weight();
         loop {
-            // Registered before the check, so that no wake-up falls between them.
+            // Registered before the check, so that no wake-up is missed.
             let drained = self.0.drained.notified();
             {
                 let mut state = self.state();
@@ -103,12 +103,12 @@ impl<T: Weight> Queue<T> {
         Ok(())
     }
 
-    /// Appends `item` without waiting, for whoever the peer itself may be waiting for:
-    /// it has as much capacity again as others have. Where the peer is gone, it is dropped.
+    /// Appends `item` without waiting, for senders that the peer may itself be waiting for.
+    /// They have twice the capacity. If the queue is closed, `item` is dropped.
     ///
     /// # Errors
-    /// [`Full`]; `item` is lost then.
-    pub fn offer(&self, item: T) -> Result<(), Full> {
+    /// [`Full`]; `item` is dropped.
+    pub fn try_push(&self, item: T) -> Result<(), Full> {
         let weight = item.weight();
         let mut state = self.state();
         if state.closed {
@@ -125,8 +125,8 @@ impl<T: Weight> Queue<T> {
         Ok(())
     }
 
-    /// The next item, waiting for one; `None` once closed and empty. Its bytes
-    /// count until [`Queue::done`].
+    /// Waits for the next item; `None` once closed and empty. Its capacity is not released
+    /// until [`Queue::done`].
     pub async fn next(&self) -> Option<T> {
         loop {
             let filled = self.0.filled.notified();
@@ -143,23 +143,23 @@ impl<T: Weight> Queue<T> {
         }
     }
 
-    /// The next item, where one is there; its bytes no longer count.
+    /// The next item if there is one, releasing its capacity.
     pub fn try_next(&self) -> Option<T> {
         let item = self.state().items.pop_front()?;
         self.done(item.weight());
         Some(item)
     }
 
-    /// Gives back the capacity of items that were taken, in bytes.
+    /// Releases the capacity of taken items, in bytes.
     pub fn done(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(bytes);
         drop(state);
-        // Every waiter looks again: what one is too large for may fit another.
+        // All waiters check again: capacity that is too small for one may suffice for another.
         self.0.drained.notify_waiters();
     }
 
-    /// Takes nothing more; what is queued still comes out.
+    /// Closes the queue. Items in it can still be taken.
     pub fn close(&self) {
         self.state().closed = true;
         self.0.filled.notify_waiters();
@@ -167,19 +167,19 @@ impl<T: Weight> Queue<T> {
         self.0.drained.notify_waiters();
     }
 
-    /// Takes nothing more and forgets what is queued: the peer is gone.
+    /// Closes the queue and drops its items: the peer is gone.
     pub fn abandon(&self) {
         self.state().items.clear();
         self.close();
     }
 
-    /// Whether it takes nothing more.
+    /// Whether the queue is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.state().closed
     }
 
-    /// Whether everything that was pushed is taken and done.
+    /// Whether all items have been taken and their capacity released.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.state().bytes == 0
@@ -191,12 +191,11 @@ impl<T: Weight> Queue<T> {
 }
 
 impl<T: Weight + Into<Bytes>> Queue<T> {
-    /// Writes what is queued to `sink` until the queue is closed and empty.
-    /// Whatever ends it, the queue takes nothing more then, and `sink` is
-    /// dropped: the peer sees the end.
+    /// Writes items to `sink` until the queue is closed and empty. Afterwards, or after an
+    /// error, the queue is closed and `sink` dropped, so that the peer sees the end.
     ///
     /// # Errors
-    /// What the sink says.
+    /// Errors of the sink.
     pub async fn drain<W: AsyncWrite + Unpin>(self, mut sink: W) -> io::Result<()> {
         let outcome = self.write_all(&mut sink).await;
         self.abandon();
@@ -204,7 +203,7 @@ impl<T: Weight + Into<Bytes>> Queue<T> {
     }
 
     async fn write_all<W: AsyncWrite + Unpin>(&self, sink: &mut W) -> io::Result<()> {
-        let mut batch: VecDeque<Bytes> = VecDeque::with_capacity(MAX_GATHERED);
+        let mut batch: VecDeque<Bytes> = VecDeque::with_capacity(MAX_SLICES);
         while let Some(line) = self.next().await {
             batch.push_back(line.into());
             self.take_more(&mut batch);
@@ -220,7 +219,7 @@ impl<T: Weight + Into<Bytes>> Queue<T> {
 
     fn take_more(&self, batch: &mut VecDeque<Bytes>) {
         let mut state = self.state();
-        while batch.len() < MAX_GATHERED {
+        while batch.len() < MAX_SLICES {
             match state.items.pop_front() {
                 Some(item) => batch.push_back(item.into()),
                 None => return,
@@ -236,7 +235,7 @@ async fn write_some<W: AsyncWrite + Unpin>(
     let written = match batch.front() {
         Some(only) if batch.len() == 1 || !sink.is_write_vectored() => sink.write(only).await?,
         _ => {
-            let mut slices = [IoSlice::new(&[]); MAX_GATHERED];
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             for (slice, line) in slices.iter_mut().zip(batch) {
                 *slice = IoSlice::new(line);
             }
@@ -315,14 +314,14 @@ mod tests {
             queue.push(half.clone()).await.unwrap();
             let mut waits = pin!(queue.push(half.clone()));
             assert!(is_pending(waits.as_mut()).await);
-            assert_eq!([(); 3].map(|()| queue.offer(half.clone())), [Ok(()), Ok(()), Err(Full)]);
+            assert_eq!([(); 3].map(|()| queue.try_push(half.clone())), [Ok(()), Ok(()), Err(Full)]);
             assert!(is_pending(waits.as_mut()).await);
             for _ in 0..3 {
                 assert_eq!(queue.try_next(), Some(half.clone()));
             }
             waits.await.unwrap();
             queue.close();
-            assert_eq!(queue.offer(half), Ok(()));
+            assert_eq!(queue.try_push(half), Ok(()));
         });
     }
 

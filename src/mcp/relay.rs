@@ -43,58 +43,57 @@ use crate::gate::{Gate, Receipt};
 use crate::net::memory::SenderBudget;
 use crate::store::audit::Outcome;
 
-/// How long a call waits for the server's list of tools. After that the worst
-/// is assumed of a tool that is not known.
-pub const LIST_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call waits for the server's list of tools. After that, unknown tools are treated
+/// as destructive.
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What one relay needs to know.
+/// Parameters of a relay.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The server's name in policies and the log.
     pub server: Arc<str>,
-    /// Who asks.
+    /// The client's agent.
     pub agent: Agent,
-    /// How it came.
+    /// Transport of the client.
     pub transport: Transport,
-    /// This connection, in the log.
+    /// Session id in the audit log.
     pub session: Arc<str>,
-    /// The server's hints may loosen what is decided.
+    /// Whether the server's hints may loosen decisions.
     pub trusted: bool,
-    /// What the other conversations with this server have seen of its hints.
+    /// Hints seen by all conversations with this server.
     pub first_seen: FirstSeen,
-    /// Tools that would be denied are left out of tools/list.
+    /// Whether tools that would be denied are removed from `tools/list`.
     pub hide_denied: bool,
-    /// The largest message passed on, in bytes.
+    /// Maximum length of a message, in bytes.
     pub max_message: usize,
-    /// Where answers are counted while they are held; `None` where there is one client
-    /// only, and bounds of its own.
+    /// Memory budget for answers being read. `None` if there is only one client, with bounds of
+    /// its own.
     pub answer_memory: Option<SenderBudget>,
 }
 
-/// One client, one server, and the gate between them.
+/// One conversation between a client and a server, with the gate in between.
 #[derive(Debug)]
 pub struct Relay {
     gate: Gate,
     settings: Arc<Settings>,
     shared: Arc<Shared>,
-    /// Sets the ids of one exchange apart from those of another that shares the
-    /// same state; empty where ids are unique anyway.
+    /// Prefix of the ids of one exchange, if several share the state; else empty.
     scope: Arc<str>,
     framing: Framing,
     to_client: Queue<Told>,
     to_server: Queue<Cleared>,
     held: Queue<Held>,
-    /// The client has said its last.
+    /// Notified when the client's input has ended.
     client_ended: Notify,
-    /// The server does not take what it is sent.
-    server_deaf: Notify,
+    /// Notified when the server's input is closed.
+    server_input_closed: Notify,
 }
 
-/// What the exchanges of one conversation have in common.
+/// State shared by the exchanges of a conversation.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Something that a held call may wait for has happened.
+    /// Notified about events that held calls may wait for.
     news: Notify,
 }
 
@@ -103,19 +102,19 @@ struct State {
     era: Era,
     tools: Tools,
     pending: Pending,
-    /// What the server asked the client.
+    /// The server's requests to the client.
     open_requests: OpenRequests,
-    /// The same of what it asked within its answers.
+    /// Those within its responses.
     questions: Questions,
-    /// The calls that are held and not cancelled.
+    /// Ids of the calls that are held and not cancelled.
     held: HashSet<Key>,
 }
 
-/// A line with a call that waits for the server's list of tools.
+/// A line whose call waits for the server's list of tools.
 #[derive(Debug, Clone)]
 struct Held {
     line: Bytes,
-    /// The call's id; a batch has none.
+    /// Id of the call; `None` for a batch.
     id: Option<Key>,
     tools: Vec<String>,
 }
@@ -127,7 +126,7 @@ impl State {
 }
 
 impl Relay {
-    /// A relay that decides by `gate`.
+    /// Creates a relay that decides by `gate`.
     #[must_use]
     pub fn new(gate: Gate, settings: Settings) -> Self {
         let state = State {
@@ -149,7 +148,7 @@ impl Relay {
             to_server: Queue::new(),
             held: Queue::new(),
             client_ended: Notify::new(),
-            server_deaf: Notify::new(),
+            server_input_closed: Notify::new(),
         }
     }
 
@@ -158,13 +157,13 @@ impl Relay {
         Key::scoped(&self.scope, id)
     }
 
-    /// Relays until the server has said its last and the client has been given
-    /// it, or the client is gone. The server sees the end of its input as soon as
-    /// everything before it is delivered. The client is what it says, and what hands
-    /// on what it is told: [`Relay::tells`], or whatever empties [`Relay::told`].
+    /// Relays until the server's output has ended and the client has received it, or the client
+    /// is gone. The server's input is closed once everything before has been delivered.
+    /// `client` is the client's input, and a future that writes what it is sent, such as
+    /// [`Relay::tells`] or one that drains [`Relay::told`].
     ///
     /// # Errors
-    /// Where the client's input or output breaks in a way that is not its end.
+    /// If reading from or writing to the client fails.
     pub async fn run<CR, CW, SR, SW>(&self, client: (CR, CW), server: (SR, SW)) -> io::Result<()>
     where
         CR: AsyncRead + Unpin,
@@ -185,11 +184,10 @@ impl Relay {
             self.to_server.close();
         };
         let writer = async {
-            // What a server that no longer listens still says, and its exit
-            // code, matter more.
+            // The server may still send output and has an exit code, so this is not an error.
             if let Err(error) = self.to_server.clone().drain(server.1).await {
                 tracing::debug!(%error, "the server's input broke");
-                self.server_deaf.notify_one();
+                self.server_input_closed.notify_one();
             }
         };
         let inward = async {
@@ -206,7 +204,7 @@ impl Relay {
             };
             let writer = async {
                 let written = client.1.await;
-                // Nobody reads any more: as good as the end of the input.
+                // Nobody reads any more: the same as the end of the input.
                 self.client_ended.notify_one();
                 written
             };
@@ -221,7 +219,7 @@ impl Relay {
         outcome
     }
 
-    /// Writes what the client is told to `client`.
+    /// Writes messages to the client to `client`.
     pub fn tells<W>(&self, client: W) -> impl Future<Output = io::Result<()>> + use<W>
     where
         W: AsyncWrite + Unpin,
@@ -229,37 +227,36 @@ impl Relay {
         self.told().drain(client)
     }
 
-    /// What the client is told.
+    /// The queue of messages to the client.
     #[must_use]
     pub fn told(&self) -> Queue<Told> {
         self.to_client.clone()
     }
 
-    /// Waits until the client has said its last, or is gone.
+    /// Waits until the client's input has ended.
     pub async fn client_ended(&self) {
         self.client_ended.notified().await;
     }
 
-    /// Waits until the server has closed its input, and what it was sent is lost.
-    pub async fn server_deaf(&self) {
-        self.server_deaf.notified().await;
+    /// Waits until the server's input is closed, so that messages to it are lost.
+    pub async fn server_input_closed(&self) {
+        self.server_input_closed.notified().await;
     }
 
-    /// The names of the tools that the server listed, in no order.
+    /// Names of the tools the server has listed, in any order.
     #[must_use]
     pub fn tools_listed(&self) -> Vec<String> {
         self.state().tools.names().map(str::to_owned).collect()
     }
 
-    /// Whether no answer is due: every request of the client's was answered, or
-    /// nobody reads any more.
+    /// Whether no responses are due: all requests were answered, or the client is gone.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let answered = self.state().pending.is_empty() && self.held.is_empty();
         answered || self.to_client.is_closed()
     }
 
-    /// Whether the client has read everything that came for it so far.
+    /// Whether everything sent to the client has been written.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.to_client.is_empty()
@@ -279,14 +276,14 @@ impl Relay {
         })
     }
 
-    /// Answers the client. One that is gone needs no answer.
+    /// Sends `answers` to the client, unless it is gone.
     async fn answer(&self, answers: &[Reply], as_batch: bool) {
         if !answers.is_empty() {
             let _ = self.to_client.push(reply::lines(answers, as_batch)).await;
         }
     }
 
-    /// Completes the row of an action whose answer will not come.
+    /// Completes the row of an action that will not be answered.
     fn fail(&self, asked: Option<Asked>, status: &str) {
         if let Some(Asked::Admitted(receipt)) = asked {
             self.fail_receipt(&receipt, status);
@@ -297,7 +294,7 @@ impl Relay {
         self.gate.release(receipt, Outcome::Error, status.to_owned());
     }
 
-    /// Tells the client why what it asked has no answer, and will have none.
+    /// Responds to all requests in flight with the error `why`.
     pub async fn give_up(&self, why: &str) {
         let (held, asked) = {
             let mut state = self.state();

@@ -13,10 +13,10 @@ use crate::net::body::UNTAKEN;
 use crate::terminal::brief;
 use crate::verdict::{Decision, Denial, Quota, Reason};
 
-/// The key of the decision in `_meta`.
+/// Key of the decision in `_meta`.
 const DECISION: &str = "agentgate/decision";
 
-/// Who answers.
+/// Who sent an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Speaker {
     /// The server.
@@ -24,34 +24,34 @@ pub enum Speaker {
     Server,
     /// The gate.
     Gate,
-    /// The gate, to a message that could be read in more than one way.
+    /// The gate, to an ambiguous message.
     GateToUnreadable,
 }
 
-/// What is known of an answer, for whoever says it over HTTP too.
+/// Metadata of an answer, for HTTP headers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// Whose words they are.
+    /// The sender.
     pub speaker: Speaker,
-    /// The rows in the log of what it answers; a batch may have several.
+    /// Ids of the audit rows of the requests it answers; a batch may have several.
     pub rows: Vec<String>,
-    /// What that left of a rate limit.
+    /// What remains of a rate limit after them.
     pub quota: Option<Quota>,
 }
 
-/// The gate's own answer to one message.
+/// A response of the gate to one message.
 #[derive(Debug, Clone)]
 pub struct Reply {
     line: String,
     mark: Mark,
 }
 
-/// What the client is told: lines of the server's, or answers of the gate's own.
+/// Bytes for the client: lines of the server, or responses of the gate.
 #[derive(Debug, Clone)]
 pub struct Told {
-    /// As they are sent.
+    /// The bytes, as they are sent.
     pub bytes: Bytes,
-    /// What is known of them.
+    /// Their metadata.
     pub mark: Mark,
 }
 
@@ -62,14 +62,14 @@ impl Reply {
     }
 }
 
-/// An answer that has no row in the log.
+/// A response without an audit row.
 impl From<String> for Reply {
     fn from(line: String) -> Self {
         Self { line, mark: Mark { speaker: Speaker::Gate, ..Mark::default() } }
     }
 }
 
-/// The server's own words, of which nothing more is known.
+/// The server's own bytes, without metadata.
 impl From<Bytes> for Told {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, mark: Mark::default() }
@@ -88,10 +88,10 @@ impl Weight for Told {
     }
 }
 
-/// A line that answers `id`; null where there is none.
+/// A response with the given `id` (null if `None`), as a line.
 fn line(id: Option<&[u8]>, member: &str, value: &Value) -> String {
     let id = id.and_then(|id| std::str::from_utf8(id).ok());
-    // INVARIANT (JSON): an id was read as a JSON string or integer before.
+    // INVARIANT (JSON): the id was parsed as a JSON string or integer before.
     let id = id.filter(|id| serde_json::from_str::<&RawValue>(id).is_ok()).unwrap_or("null");
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{member}\":{value}}}")
 }
@@ -104,7 +104,7 @@ fn error(id: Option<&[u8]>, code: i64, message: &str, data: Option<Value>) -> St
     line(id, "error", &error)
 }
 
-/// The decision as clients and scripts read it.
+/// The decision in its public form.
 fn decision(denial: &Denial) -> Value {
     let mut decision = serde_json::to_value(&denial.verdict).unwrap_or_default();
     if let Some(object) = decision.as_object_mut() {
@@ -113,12 +113,12 @@ fn decision(denial: &Denial) -> Value {
     json!({ DECISION: decision })
 }
 
-/// The answer to a refused `tools/call`, without a line end.
+/// The response to a refused `tools/call`, without a line end.
 #[must_use]
 pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
     let words = in_words(&format!("`{}`", brief(&call.name)), denial);
     if call.task {
-        // A client that asked for a task waits for a task, not for a result.
+        // A client that asked for a task expects a task, not a result.
         let line = error(id, REFUSED, &words, Some(decision(denial)));
         return Reply::refusal(line, Speaker::Gate, denial);
     }
@@ -130,26 +130,25 @@ pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
     Reply::refusal(line(id, "result", &result), Speaker::Gate, denial)
 }
 
-/// The answer to any other refused request, without a line end.
+/// The response to any other refused request, without a line end.
 #[must_use]
 pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply {
     let words = in_words(&format!("`{}`", brief(method)), denial);
     Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), Speaker::Gate, denial)
 }
 
-/// How the answer is to look that takes the place of one by which the server asks for
-/// something.
+/// Form of a response that replaces one in which the server asks for something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// The result of a call.
     Result,
-    /// The same in the stateless era.
+    /// The result of a call in the stateless era.
     StatelessResult,
-    /// A JSON-RPC error: no call was asked.
+    /// A JSON-RPC error, for other methods.
     Error,
 }
 
-/// The answer to a request of the client's whose own answer asks for `method`, which is
+/// The response to a request of the client whose own response asks for `method`, which is
 /// refused; without a line end.
 #[must_use]
 pub fn refused_within(id: &[u8], method: &str, form: Form, denial: &Denial) -> Reply {
@@ -162,8 +161,7 @@ pub fn refused_within(id: &[u8], method: &str, form: Form, denial: &Denial) -> R
     Reply::refusal(line, Speaker::Gate, denial)
 }
 
-/// The answer to a request whose own answer could be read in more than one way, without a
-/// line end.
+/// The response to a request whose own response is ambiguous, without a line end.
 #[must_use]
 pub fn withheld(id: &[u8], fault: &Fault, denial: &Denial) -> Reply {
     let words = format!("AgentGate did not pass the server's answer on: {fault}");
@@ -182,8 +180,8 @@ fn refused_result(words: &str, form: Form, denial: &Denial) -> Value {
     result
 }
 
-/// The answers to a message that was not passed on because it could be read in
-/// more than one way, one for each id, without line ends.
+/// The responses to a message that was refused as ambiguous, one for each id, without line
+/// ends.
 #[must_use]
 pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<Reply> {
     let words = format!("AgentGate did not pass this message on: {}", message.fault.what);
@@ -195,14 +193,13 @@ pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<Reply> {
     message.ids.iter().map(answer).collect()
 }
 
-/// What the server is told about an answer of the client's that could not be read.
+/// Tells the server that a response of the client was unreadable.
 #[must_use]
 pub fn answer_lost(id: &[u8]) -> String {
     error(Some(id), REFUSED, "AgentGate could not read the client's answer for certain", None)
 }
 
-/// What the server is told where nobody waits any more for the answer to the request of
-/// this id.
+/// Tells the server that the request with this id was cancelled.
 #[must_use]
 pub fn cancelled(id: &[u8]) -> String {
     let id = String::from_utf8_lossy(id);
@@ -212,7 +209,7 @@ pub fn cancelled(id: &[u8]) -> String {
     )
 }
 
-/// The answer to a request beside a refused one in the same batch.
+/// The response to a request in the same batch as a refused one.
 #[must_use]
 pub fn batch_refused(id: &[u8]) -> String {
     let words = "AgentGate refused another request of this batch, and a batch goes as a whole; \
@@ -220,44 +217,44 @@ pub fn batch_refused(id: &[u8]) -> String {
     error(Some(id), REFUSED, words, None)
 }
 
-/// The answer to a message beyond the largest that is passed on.
+/// The response to a message over the size limit.
 #[must_use]
 pub fn too_large(id: Option<&[u8]>, max: usize) -> String {
     let words = format!("the message is larger than {max} bytes (agentgate wrap --max-message)");
     error(id, TOO_MUCH, &words, None)
 }
 
-/// The answer to a request whose own answer came and could not be held.
+/// The response to a request whose own response did not fit into memory.
 #[must_use]
 pub fn untaken(id: Option<&[u8]>) -> String {
     error(id, TOO_MUCH, UNTAKEN, None)
 }
 
-/// The answer to a request whose server could not be reached, or failed.
+/// The response to a request whose server is unreachable or failed.
 #[must_use]
 pub fn upstream_failed(id: Option<&[u8]>, words: &str) -> String {
     error(id, UPSTREAM, words, None)
 }
 
-/// The answer to a request while more are in flight than are kept track of.
+/// The response to a request while too many are in flight.
 #[must_use]
 pub fn too_many(id: Option<&[u8]>, max: usize) -> String {
     error(id, TOO_MUCH, &in_flight(max), None)
 }
 
-/// The same to a call, which has its row.
+/// As [`too_many`], for a call, which has an audit row.
 #[must_use]
 pub fn too_many_calls(id: Option<&[u8]>, max: usize, denial: &Denial) -> Reply {
     let line = error(id, TOO_MUCH, &in_flight(max), Some(decision(denial)));
     Reply::refusal(line, Speaker::Gate, denial)
 }
 
-/// What is wrong where there are more requests than `max`.
+/// Describes that more than `max` requests are in flight.
 pub(super) fn in_flight(max: usize) -> String {
     format!("more than {max} requests are in flight")
 }
 
-/// Answers as they are sent: an array for a batch, a line each otherwise.
+/// Joins responses: an array for a batch, otherwise one per line.
 #[must_use]
 pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
     let lines: Vec<&str> = answers.iter().map(|answer| answer.line.as_str()).collect();
@@ -275,7 +272,7 @@ pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
     Told { bytes: text.into(), mark }
 }
 
-/// What was refused, why, and what to do instead, for a model to read.
+/// Describes for a model what was refused, why, and what to do instead.
 fn in_words(what: &str, denial: &Denial) -> String {
     let verdict = &denial.verdict;
     let (policy, rule, reason) = (&verdict.policy, &verdict.rule, &verdict.reason);

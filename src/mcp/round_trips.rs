@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::envelope::{self, Content, Fault, Message};
 use super::era::META;
-use super::open_requests::{MAX_OPEN, Print, print};
+use super::open_requests::{Fingerprint, MAX_OPEN, fingerprint};
 use super::server_requests::Asked;
 use crate::json::{self, Json, Object};
 
@@ -32,9 +32,9 @@ const TASK_ID: &str = "taskId";
 #[derive(Debug)]
 pub struct RoundTrip {
     /// What is the same in all of them.
-    request: Print,
+    request: Fingerprint,
     /// The questions that it answers.
-    pub answers: Vec<Print>,
+    pub answers: Vec<Fingerprint>,
 }
 
 impl RoundTrip {
@@ -49,7 +49,7 @@ impl RoundTrip {
                 let members = KEYS.map(|key| others.take(key));
                 let name = Json::String(call.name.clone()).to_string();
                 let parts = ["tools/call", &name, &call.arguments.canonical(), &others.canonical()];
-                (print(parts.join("\n").as_bytes()), members)
+                (fingerprint(parts.join("\n").as_bytes()), members)
             }
             Content::Other(other) => {
                 let mut params = other.params()?;
@@ -62,7 +62,7 @@ impl RoundTrip {
                     Some(task) => (of_task(task), [answers, None]),
                     None => {
                         let parts = [other.method.as_str(), &params.canonical()];
-                        (print(parts.join("\n").as_bytes()), [answers, state])
+                        (fingerprint(parts.join("\n").as_bytes()), [answers, state])
                     }
                 }
             }
@@ -76,10 +76,10 @@ impl RoundTrip {
     }
 }
 
-/// What a message of the server's asks for, one print a question; `request` is the one that
+/// What a message of the server's asks for, one fingerprint a question; `request` is the one that
 /// it answers, where it answers one.
 #[must_use]
-pub fn questions(message: &[u8], asked: &[Asked], request: Option<&RoundTrip>) -> Vec<Print> {
+pub fn questions(message: &[u8], asked: &[Asked], request: Option<&RoundTrip>) -> Vec<Fingerprint> {
     if asked.iter().all(|asked| asked.name.is_none()) {
         return Vec::new();
     }
@@ -106,31 +106,31 @@ fn task_of(members: &Object) -> Option<&str> {
     named_task(members).or_else(|| named_task(members.get("task")?.as_object()?))
 }
 
-fn of_task(id: &str) -> Print {
-    print(format!("{UPDATE}\n{}", Json::String(id.to_owned())).as_bytes())
+fn of_task(id: &str) -> Fingerprint {
+    fingerprint(format!("{UPDATE}\n{}", Json::String(id.to_owned())).as_bytes())
 }
 
-fn question(request: &Print, state: Option<&Json>, name: &str) -> Print {
+fn question(request: &Fingerprint, state: Option<&Json>, name: &str) -> Fingerprint {
     let state = state.unwrap_or(&Json::Null).canonical();
     let name = Json::String(name.to_owned()).to_string();
-    print(&[state.as_bytes(), b"\n", request, name.as_bytes()].concat())
+    fingerprint(&[state.as_bytes(), b"\n", request, name.as_bytes()].concat())
 }
 
 /// Questions that the client was given and has not answered. One that is asked by several
 /// requests at once has as many answers; beyond [`MAX_OPEN`] the oldest is forgotten.
 #[derive(Debug, Default)]
-pub struct Questions(VecDeque<Print>);
+pub struct Questions(VecDeque<Fingerprint>);
 
 impl Questions {
     /// The client is given these, or has not answered them after all.
-    pub fn open(&mut self, questions: impl IntoIterator<Item = Print>) {
+    pub fn open(&mut self, questions: impl IntoIterator<Item = Fingerprint>) {
         self.0.extend(questions);
         let excess = self.0.len().saturating_sub(MAX_OPEN);
         self.0.drain(..excess);
     }
 
     /// Takes all of these, or none where one is not open.
-    pub fn answer(&mut self, answers: &[Print]) -> bool {
+    pub fn answer(&mut self, answers: &[Fingerprint]) -> bool {
         for (count, answer) in answers.iter().enumerate() {
             let Some(at) = self.0.iter().position(|open| open == answer) else {
                 self.open(answers.iter().take(count).copied());
@@ -156,7 +156,7 @@ mod tests {
     }
 
     /// What `answer`, an answer of the server's, asks after `request`.
-    fn asked(request: &str, answer: &str) -> Vec<Print> {
+    fn asked(request: &str, answer: &str) -> Vec<Fingerprint> {
         let said = server_requests::read(answer.as_bytes(), Framing::Lines).unwrap().unwrap();
         questions(answer.as_bytes(), &said.asked, round_trip(request).unwrap().as_ref())
     }
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn each_question_has_one_answer_and_all_are_taken_or_none() {
-        let [one, two, other] = ["1", "2", "3"].map(|text| print(text.as_bytes()));
+        let [one, two, other] = ["1", "2", "3"].map(|text| fingerprint(text.as_bytes()));
         let mut open = Questions::default();
         assert!(open.answer(&[]) && !open.answer(&[one]));
         open.open([one, two, one]);

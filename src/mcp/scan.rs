@@ -4,11 +4,11 @@
 use crate::fold::fold;
 use crate::json::{self, Json};
 
-/// Bytes of one key or one id that are kept; a longer one leaves the id in doubt.
+/// Maximum length of a key or id, in bytes; after a longer one the message's id is in doubt.
 pub const MAX_TOKEN: usize = 1 << 10;
 
-/// Scans a message as its bytes come. Never fails: what it is not certain of it
-/// does not report.
+/// Incremental scanner for messages of any size. Never fails: what is uncertain is not
+/// reported.
 #[derive(Debug, Default)]
 pub struct Scan {
     depth: usize,
@@ -16,7 +16,7 @@ pub struct Scan {
     escaped: bool,
     /// What the next token at the top level is.
     expects: Expects,
-    /// Whether the token under way is to be kept.
+    /// Whether the current token has to be kept.
     keeps: bool,
     token: Vec<u8>,
     ids: Vec<Vec<u8>>,
@@ -25,15 +25,15 @@ pub struct Scan {
     doubtful: bool,
 }
 
-/// What a scan found out.
+/// Result of a scan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outline {
-    /// The id as it was written, an integer or a string; `None` unless exactly
-    /// one can be read for certain.
+    /// The id as raw JSON (integer or string); `None` unless exactly one can be read for
+    /// certain.
     pub id: Option<Vec<u8>>,
-    /// It has a `method`: a request or a notification.
+    /// Whether it has a `method`, so is a request or notification.
     pub has_method: bool,
-    /// It has a `result` or an `error`: a response.
+    /// Whether it has a `result` or `error`, so is a response.
     pub is_response: bool,
 }
 
@@ -46,11 +46,11 @@ enum Expects {
     End,
 }
 
-/// What a key at the top level stands for.
+/// Meaning of a key at the top level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meant {
     Id,
-    /// Somebody's `id`, but not everybody's.
+    /// Some parsers read it as `id`.
     LikeId,
     Method,
     Answer,
@@ -58,7 +58,7 @@ enum Meant {
 }
 
 impl Meant {
-    /// What the key that is written as `token` stands for; `None` where it is no string.
+    /// Meaning of the key with the raw text `token`; `None` if it is not a string.
     fn by(token: &[u8]) -> Option<Self> {
         let parsed;
         let key = match plain(token) {
@@ -79,21 +79,20 @@ impl Meant {
     }
 }
 
-/// The text of a string that is written as it is read.
+/// The text of a string without escapes.
 fn plain(token: &[u8]) -> Option<&str> {
     let text = token.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let is_plain = text.iter().all(u8::is_ascii_alphanumeric);
     is_plain.then(|| std::str::from_utf8(text).ok()).flatten()
 }
 
-/// Whether a message may hold `text`, for whoever wants to know without reading it: with
-/// an escape in it, it may hold anything.
+/// Whether a message may contain the string `text`. With any escape in it, it may.
 #[must_use]
 pub fn may_hold(message: &[u8], text: &str) -> bool {
     memchr::memmem::find(message, text.as_bytes()).is_some() || message.contains(&b'\\')
 }
 
-/// The outline of a whole message.
+/// Scans a whole message.
 #[must_use]
 pub fn outline(message: &[u8]) -> Outline {
     let mut scan = Scan::default();
@@ -102,12 +101,12 @@ pub fn outline(message: &[u8]) -> Outline {
 }
 
 impl Scan {
-    /// Takes the next bytes.
+    /// Processes the next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         loop {
             if self.in_string && !self.keeps && !self.escaped {
-                // Nothing else in it matters.
+                // The rest of the string is irrelevant.
                 let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
                 rest = rest.get(end..).unwrap_or_default();
             }
@@ -120,7 +119,7 @@ impl Scan {
         }
     }
 
-    /// Ends the message.
+    /// Ends the scan.
     #[must_use]
     pub fn finish(self) -> Outline {
         let closed = self.expects == Expects::End && !self.doubtful;
@@ -148,7 +147,7 @@ impl Scan {
 
     fn outside_string(&mut self, byte: u8) {
         match byte {
-            // White space parts tokens: `1 2` is not 12. However much, it parts them once.
+            // White space separates tokens (`1 2` is not 12); a run of it is kept as one.
             b' ' | b'\t' | b'\r' | b'\n' if matches!(self.token.last(), None | Some(b' ')) => {}
             b' ' | b'\t' | b'\r' | b'\n' => self.keep(b' '),
             _ if self.expects == Expects::End => self.doubtful = true,
@@ -231,8 +230,8 @@ impl Scan {
     }
 }
 
-/// Whether `token` is an id that every parser reads alike: a string, or an
-/// integer without fraction and exponent.
+/// Whether `token` is an id that all parsers read alike: a string, or an integer without
+/// fraction and exponent.
 #[must_use]
 pub fn is_id(token: &[u8]) -> bool {
     match token {

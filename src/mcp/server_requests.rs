@@ -5,64 +5,65 @@
 //! This is read only where a rule speaks of such a method; what some client could read as
 //! another message than was judged is then a fault, as it is in [`super::envelope`]. Pure.
 
-use super::envelope::{self, Content, Fault, Frame, Framing, Message, PROTOTYPE, exact};
+use super::envelope::{self, Content, Fault, Frame, Framing, Message, exact};
 use crate::fold::fold;
-use crate::json::{Json, JsonError, Object, Reader};
+use crate::json::{Json, JsonError, Object, PROTOTYPE, Reader};
 
-/// What one message may ask within an answer; beyond it the message is a fault.
+/// Maximum number of requests within one message.
 pub const MAX_ASKED: usize = 100;
 
-/// What a server asks for within an answer (2026-07-28, "Multi Round-Trip Requests").
+/// Member of a result with requests to the client (2026-07-28, "Multi Round-Trip Requests").
 const INPUT: &str = "inputRequests";
 
-/// The task that a result or a notification describes may need input, too.
+/// Member with a task, which may need input, too.
 const TASK: &str = "task";
 
-/// What a server asks for within an error (2025-11-25, `URLElicitationRequiredError`).
+/// Member of an error's data with requests to the client (2025-11-25,
+/// `URLElicitationRequiredError`).
 const ELICITATIONS: &str = "elicitations";
 
-/// By which method each of [`ELICITATIONS`] would have been asked.
+/// The method equivalent to [`ELICITATIONS`].
 const ELICIT: &str = "elicitation/create";
 
-/// Members of a result that decide what it asks.
+/// Members of a result that determine what it asks for.
 const ASKING_KEYS: [&str; 3] = [INPUT, TASK, PROTOTYPE];
 
-/// The same of what a task says, and of an error's data.
+/// The same members in a task, and in an error's data.
 const TASK_KEYS: [&str; 2] = [INPUT, PROTOTYPE];
 const ERROR_KEYS: [&str; 2] = ["data", PROTOTYPE];
 const DATA_KEYS: [&str; 2] = [ELICITATIONS, PROTOTYPE];
 
-/// Members of a request within an answer.
+/// Members of a request within a response.
 const REQUEST_KEYS: [&str; 3] = ["method", "params", PROTOTYPE];
 
-/// Members without which nobody takes an object for a message.
+/// Members without which nobody reads an object as a message.
 const MESSAGE_KEYS: [&str; 4] = ["method", "result", "error", PROTOTYPE];
 
-/// One message of a server's.
+/// A message from a server.
 #[derive(Debug)]
 pub struct Said<'m> {
-    /// What it is.
+    /// The parsed message.
     pub message: Message<'m>,
-    /// What it asks for within what it says.
+    /// Requests contained in it.
     pub asked: Vec<Asked>,
 }
 
-/// A request within an answer.
+/// A request within a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// The method, exactly as written.
+    /// The method, as written.
     pub method: String,
-    /// The parameters; empty where there are none.
+    /// The parameters; empty if there are none.
     pub params: Object,
     /// What its answer is called in `inputResponses`; `None` where it has none there.
     pub name: Option<String>,
 }
 
-/// Reads one message, which is no array. `None` for what no client takes for a message:
-/// a line of a log, a page of HTML, an object that neither asks nor answers.
+/// Parses one message (not a batch). `None` for what no client reads as a message: a log line,
+/// a page of HTML, an object without the members of a message.
 ///
 /// # Errors
-/// [`Fault`] for whatever two clients might read differently.
+/// [`Fault`] for everything that two clients might read differently.
 pub fn read(message: &[u8], framing: Framing) -> Result<Option<Said<'_>>, Fault> {
     let is_whole = !framing.breaks(message.trim_ascii_end());
     if memchr::memchr(b'{', message).is_none() || is_whole && says_nothing(message) {
@@ -77,7 +78,7 @@ pub fn read(message: &[u8], framing: Framing) -> Result<Option<Said<'_>>, Fault>
     Ok(Some(Said { message: read, asked }))
 }
 
-/// Whether it is an object without anything that makes it a message.
+/// Whether it is an object without the members of a message.
 fn says_nothing(message: &[u8]) -> bool {
     let mut says = false;
     let read = Reader::new(message).and_then(|mut reader| {
@@ -94,7 +95,7 @@ fn says_nothing(message: &[u8]) -> bool {
 fn asked_in(message: &[u8], content: &Content<'_>) -> Result<Vec<Asked>, Fault> {
     let mut asked = Vec::new();
     let mut reader = Reader::new(message)?;
-    // No member stands here twice, and none in disguise: the envelope was read.
+    // There are no duplicate or lookalike members here: the envelope was parsed.
     reader.object(|reader, key| match (key, content) {
         ("result", Content::Response { .. }) | ("params", Content::Other(_)) => {
             of_result(reader, &mut asked)
@@ -131,7 +132,7 @@ fn of_error(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
     })
 }
 
-/// `{"name": {"method": …, "params": …}, …}`
+/// Parses `{"name": {"method": …, "params": …}, …}`.
 fn of_input(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault> {
     let requests = match reader.value()? {
         Json::Null => return Ok(()),
@@ -155,8 +156,8 @@ fn of_input(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
     Ok(())
 }
 
-/// Visits those members of the object that starts here which are `known`, each at most
-/// once; what is no object has none.
+/// Visits the members in `known` of the object that starts here, each at most once. Anything
+/// but an object has none.
 fn members<'j>(
     reader: &mut Reader<'j>,
     known: &'static [&'static str],

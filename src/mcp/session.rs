@@ -11,53 +11,51 @@ use tokio::time::{Instant, sleep, timeout};
 use super::relay::Relay;
 use crate::os::{Child, Source, Stop, StopRequests, Streams};
 
-/// How long a server may take to end by itself once its input has ended.
+/// How long a server may take to exit after its input has been closed.
 pub(super) const END_GRACE: Duration = Duration::from_secs(2);
 
-/// How long answers may take once the client has said its last: scripts end their
-/// input at once. A client that is gone is not waited for.
+/// How long to wait for responses after the end of the client's input, which scripts close at
+/// once. Not if the client is gone.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
-/// How long the output of a server that is gone may be silent before it counts
-/// as ended: something that escaped may hold it open for ever.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long the output of a server that has exited must be silent to count as ended: an escaped
+/// child process may hold it open forever.
+const OUTPUT_SILENCE: Duration = Duration::from_secs(1);
 
-/// How long a client may take to read what is left for it, when this process
-/// was told to stop.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a client may take to read what is left for it when this process is stopped.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often an ending session is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval of polling while a session ends.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A client, as a session sees it.
+/// The client's side of a session.
 pub struct Client<T, G> {
-    /// What it says.
+    /// The client's input.
     pub says: Source,
-    /// Hands on to it what it is told, as for [`Relay::run`].
+    /// Future that writes to the client, as for [`Relay::run`].
     pub told: T,
-    /// Ends when it waits for nothing any more.
+    /// Completes when the client no longer waits for anything.
     pub gone: G,
 }
 
-/// What ended the conversation.
+/// What ended the session.
 enum End {
     /// The server closed its output.
-    ServerSilent,
-    /// The server has closed its input. Most are about to end, and may have said
-    /// something before.
-    ServerDeaf,
-    /// The server is gone.
-    ServerGone(u8),
-    /// The client has said its last, or is gone.
+    ServerOutputClosed,
+    /// The server closed its input. Most exit soon, and may have sent something before.
+    ServerInputClosed,
+    /// The server exited with this code.
+    ServerExited(u8),
+    /// The client's input ended.
     ClientEnded,
     /// This process was told to stop.
-    Told(Stop),
+    Stopped(Stop),
 }
 
-/// Relays until one side ends, ends the other, and gives the server's exit code.
+/// Relays until one side ends, ends the other, and returns the server's exit code.
 ///
 /// # Errors
-/// Where the operating system cannot tell what became of the server.
+/// If the state of the server's process cannot be determined.
 pub async fn run(
     relay: &Arc<Relay>,
     client: Client<impl Future<Output = io::Result<()>> + Send + 'static, impl Future<Output = ()>>,
@@ -67,36 +65,36 @@ pub async fn run(
     let Client { says, told, gone } = client;
     let mut conversation = Conversation::start(relay, (says, told), streams);
     let end = tokio::select! {
-        () = conversation.ends() => End::ServerSilent,
-        code = child.wait() => End::ServerGone(code?),
-        () = relay.server_deaf() => End::ServerDeaf,
+        () = conversation.ends() => End::ServerOutputClosed,
+        code = child.wait() => End::ServerExited(code?),
+        () = relay.server_input_closed() => End::ServerInputClosed,
         () = relay.client_ended() => End::ClientEnded,
-        how = stop.next() => End::Told(how),
+        how = stop.next() => End::Stopped(how),
     };
     let end = match end {
-        End::ServerSilent | End::ClientEnded => tokio::select! {
-            code = child.wait() => End::ServerGone(code?),
-            how = stop.next() => End::Told(how),
-            () = overdue(relay, gone) => End::Told(Stop::Terminate),
+        End::ServerOutputClosed | End::ClientEnded => tokio::select! {
+            code = child.wait() => End::ServerExited(code?),
+            how = stop.next() => End::Stopped(how),
+            () = overdue(relay, gone) => End::Stopped(Stop::Terminate),
         },
-        End::ServerDeaf => tokio::select! {
-            code = child.wait() => End::ServerGone(code?),
-            how = stop.next() => End::Told(how),
+        End::ServerInputClosed => tokio::select! {
+            code = child.wait() => End::ServerExited(code?),
+            how = stop.next() => End::Stopped(how),
             () = sleep(END_GRACE) => {
                 tracing::warn!("the server closed its input but keeps running; it is ended");
-                End::Told(Stop::Terminate)
+                End::Stopped(Stop::Terminate)
             }
         },
         other => other,
     };
     match end {
-        End::Told(how) => {
+        End::Stopped(how) => {
             let code = child.stop(how).await?;
-            // Nothing to be done for a client that does not read them.
-            let _ = timeout(LAST_WORDS, conversation.ends()).await;
+            // If the client does not read, there is nothing else to do.
+            let _ = timeout(FLUSH_TIMEOUT, conversation.ends()).await;
             Ok(code)
         }
-        End::ServerGone(code) => {
+        End::ServerExited(code) => {
             tokio::select! {
                 () = conversation.ends() => {}
                 () = silence(relay) => {}
@@ -104,17 +102,20 @@ pub async fn run(
             }
             Ok(code)
         }
-        End::ServerSilent | End::ServerDeaf | End::ClientEnded => child.stop(Stop::Terminate).await,
+        End::ServerOutputClosed | End::ServerInputClosed | End::ClientEnded => {
+            child.stop(Stop::Terminate).await
+        }
     }
 }
 
-/// Ends when the server has had its time to end by itself: more of it while it owes
-/// answers to a client that is not `gone`. That is told of those that do not come.
+/// Completes when the server should have exited: after [`END_GRACE`], or later while responses
+/// to a client that is not `gone` are due. Those that do not come in time are answered with an
+/// error.
 pub(super) async fn overdue(relay: &Relay, gone: impl Future<Output = ()>) {
     sleep(END_GRACE).await;
     let answered = async {
         while !relay.is_idle() {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
     let answered = tokio::select! {
@@ -128,25 +129,25 @@ pub(super) async fn overdue(relay: &Relay, gone: impl Future<Output = ()>) {
     }
 }
 
-/// Why what has no answer yet gets none, so long after the end of the input.
-pub(super) fn unanswered_within(patience: Duration) -> String {
-    format!("no answer came within {} s after the end of the input", patience.as_secs_f32())
+/// The error for requests that were not answered in time after the end of the input.
+pub(super) fn unanswered_within(time: Duration) -> String {
+    format!("no answer came within {} s after the end of the input", time.as_secs_f32())
 }
 
-/// Ends when a server that is gone has been silent for [`SILENCE`] and the client
-/// has read everything.
+/// Completes when a server that has exited has been silent for [`OUTPUT_SILENCE`] and the
+/// client has read everything.
 async fn silence(relay: &Relay) {
     let mut since = Instant::now();
-    while since.elapsed() < SILENCE {
-        sleep(LOOK).await;
+    while since.elapsed() < OUTPUT_SILENCE {
+        sleep(POLL_INTERVAL).await;
         if !relay.is_flushed() {
             since = Instant::now();
         }
     }
 }
 
-/// The relay at work, in a task of its own: what wakes it need not look at
-/// signals and processes too.
+/// The running relay, as a task of its own, so that its wake-ups do not poll signals and
+/// processes, too.
 struct Conversation {
     relaying: JoinHandle<()>,
 }

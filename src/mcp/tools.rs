@@ -20,89 +20,88 @@ use crate::action::{DeclaredHints, Hints, Listing};
 use crate::fold::fold;
 use crate::json::{self, Json, Object};
 
-/// Tools of one server that are remembered; further ones count as never listed.
+/// Maximum number of tools remembered; further ones count as not listed.
 pub const MAX_TOOLS: usize = 10_000;
 
-/// Pages of one list that the gate itself asks for.
+/// Maximum number of pages that the gate itself requests of one list.
 pub const MAX_PAGES: usize = 100;
 
-/// Lists that the gate itself asks for because of one call: a server may say of
-/// each, before it has come, that it has changed.
+/// Maximum number of lists that the gate requests for one call: a server may announce a change
+/// before each has arrived.
 pub const MAX_LISTS: usize = 10;
 
-/// What one server offers.
+/// The tools of one server.
 #[derive(Debug)]
 pub struct Tools {
-    /// Hints may loosen, as first seen.
+    /// Whether hints, as first seen, may loosen decisions.
     trusted: bool,
     known: HashMap<String, Tool>,
-    /// The hints of all of them.
+    /// The hints of the tools.
     first_seen: FirstSeen,
     /// Names by their folded form.
     folded: HashMap<String, Arc<str>>,
     coverage: Coverage,
     generation: u64,
-    /// The page that the list under way goes on with.
+    /// Cursor of the next page of the current list.
     next_page: Option<Key>,
     own: Option<OwnList>,
 }
 
-/// One tool, as this conversation knows it.
+/// A tool in this conversation.
 #[derive(Debug, Clone, Default)]
 struct Tool {
     arguments: Arc<[String]>,
-    /// The arguments that travel as headers too, by the newest list.
+    /// Arguments that are also sent as headers, by the latest list.
     headers: Arc<[ParamHeader]>,
-    /// The generation of the list in which it was last seen.
+    /// Generation of the list that last contained it.
     seen: u64,
 }
 
-/// How much of the server's list has been seen since it last changed.
+/// How much of the list has arrived since it last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coverage {
     Partial,
     Complete,
-    /// It was asked for and did not come: what is not known is the worst case.
+    /// It was requested and did not arrive: unknown tools are treated as destructive.
     Missing,
 }
 
-/// A list that the gate asked for.
+/// A list requested by the gate.
 #[derive(Debug)]
 struct OwnList {
-    /// The unguessable id, as it is written.
+    /// The unguessable id, as raw JSON.
     id: String,
     cursor: Option<Key>,
     generation: u64,
     pages: usize,
 }
 
-/// What is known of a tool that is called.
+/// What is known of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
-    /// The hints in force; `None` where the server gives none.
+    /// The effective hints; `None` if the server declares none.
     Known(Option<Hints>),
-    /// The list has to be asked for first.
+    /// The list must be requested first.
     ListNeeded,
 }
 
-/// What an answer to the gate's own request leads to.
+/// Result of a response to the gate's own request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Swallowed {
-    /// This request for the next page.
+    /// The request for the next page.
     Next(Vec<u8>),
-    /// The list is complete, or will not come.
+    /// The list is complete, or has failed.
     Settled,
 }
 
 impl Tools {
-    /// Nothing is known yet. `trusted` says whether hints may loosen.
+    /// An empty record. `trusted`: whether hints may loosen decisions.
     #[must_use]
     pub fn new(trusted: bool) -> Self {
         Self::after(FirstSeen::default(), trusted)
     }
 
-    /// The same, in a run in which other conversations have seen, or will see, the
-    /// hints of this server.
+    /// As [`Tools::new`], sharing hints with other conversations with this server.
     #[must_use]
     pub fn after(first_seen: FirstSeen, trusted: bool) -> Self {
         Self {
@@ -117,14 +116,14 @@ impl Tools {
         }
     }
 
-    /// Counts how often the list has changed. What was asked in an older
-    /// generation does not complete the list.
+    /// Number of changes of the list. Pages requested in an older generation do not complete
+    /// it.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// What is known of `name`.
+    /// Looks up a tool.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Lookup {
         let tool = self.known.get(name);
@@ -135,9 +134,8 @@ impl Tools {
         }
     }
 
-    /// The hints in force as far as they are known now; `None` where the tool was
-    /// never listed, or was listed without any, and where the list has changed
-    /// since and no whole one has come.
+    /// The effective hints. `None` if the tool was never listed, has no hints, or the list has
+    /// changed and not arrived completely since.
     #[must_use]
     pub fn hints(&self, name: &str) -> Option<Hints> {
         let tool = self.known.get(name)?;
@@ -148,7 +146,7 @@ impl Tools {
         (!declared.is_empty()).then(|| declared.filled_in())
     }
 
-    /// The arguments of `name` that travel as headers too.
+    /// Arguments of `name` that are also sent as headers.
     #[must_use]
     pub fn param_headers(&self, name: &str) -> Arc<[ParamHeader]> {
         self.known.get(name).map(|tool| Arc::clone(&tool.headers)).unwrap_or_default()
@@ -160,7 +158,7 @@ impl Tools {
         self.known.contains_key(name)
     }
 
-    /// What the server lists under `name`.
+    /// How the server's list refers to `name`.
     #[must_use]
     pub fn listing(&self, name: &str) -> Listing {
         if let Some(tool) = self.known.get(name) {
@@ -170,13 +168,13 @@ impl Tools {
         meant.map_or(Listing::Unknown, |meant| Listing::Alike(Arc::clone(meant)))
     }
 
-    /// The names that the server listed, in no order.
+    /// Names of the listed tools, in any order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(AsRef::as_ref)
     }
 
-    /// A page of the server's list that passed: the answer to a request for the
-    /// page after `cursor`, asked in `generation`.
+    /// Processes a page of the list: the response to a request for the page after `cursor`,
+    /// sent in `generation`.
     pub fn page(&mut self, cursor: Option<&Key>, generation: u64, shape: &Shape<'_>) {
         let Some(entries) = shape.tools.and_then(|tools| entries(tools).ok()) else { return };
         let current = generation == self.generation;
@@ -192,15 +190,15 @@ impl Tools {
         }
     }
 
-    /// The server said `notifications/tools/list_changed`.
+    /// Processes `notifications/tools/list_changed`.
     pub fn changed(&mut self) {
         self.generation += 1;
         self.coverage = Coverage::Partial;
         self.next_page = None;
     }
 
-    /// A request for the list, of the gate's own, as a line; `None` while one is
-    /// under way or the revision does not allow to ask yet.
+    /// The gate's own request for the list, as a line. `None` while one is in flight, or if the
+    /// revision does not allow it yet.
     pub fn ask(&mut self, era: &Era) -> Option<Vec<u8>> {
         if self.own.is_some() {
             return None;
@@ -211,26 +209,26 @@ impl Tools {
         Some(line)
     }
 
-    /// Whether a list that the gate asked for is under way.
+    /// Whether a list requested by the gate is in flight.
     #[must_use]
     pub fn is_asking(&self) -> bool {
         self.own.is_some()
     }
 
-    /// The list did not come in time. Its answer is swallowed all the same.
+    /// Records that the list did not arrive in time. A late response is still consumed.
     pub fn give_up(&mut self) {
         if self.coverage == Coverage::Partial {
             self.coverage = Coverage::Missing;
         }
     }
 
-    /// The request for the list failed. The next call asks again.
+    /// Records that the request failed. The next call sends another.
     pub fn withdraw(&mut self) {
         self.own = None;
     }
 
-    /// Takes the answer to a request of the gate's own; `None` where `id` is not
-    /// one of them and the answer must be passed on.
+    /// Consumes the response to a request of the gate; `None` if `id` is not one of these, so
+    /// that the response has to be forwarded.
     pub fn swallow(&mut self, id: &[u8], answer: &Answer<'_>, era: &Era) -> Option<Swallowed> {
         let mut own = self.own.take_if(|own| own.id.as_bytes() == id)?;
         if let Answer::Result(shape) = answer {
@@ -252,7 +250,7 @@ impl Tools {
         Some(Swallowed::Settled)
     }
 
-    /// Takes one entry of a list, asked for in `generation`.
+    /// Processes one entry of a list requested in `generation`.
     pub fn learn(&mut self, listed: Listed, generation: u64) {
         let worst = DeclaredHints::default();
         let hints = if self.trusted { listed.hints } else { strictest(worst, listed.hints) };
@@ -291,15 +289,15 @@ impl OwnList {
     }
 }
 
-/// An id that no client guesses or happens to use: 128 random bits.
+/// A random id of 128 bits, which no client guesses.
 fn fresh_id() -> Option<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).ok()?;
     Some(format!("\"agentgate-{}\"", hex::encode(random)))
 }
 
-/// Hint by hint, the stricter of what two definitions say; what only one of them
-/// loosens is not loosened.
+/// Combines two declarations, taking the stricter value of each hint. A hint that only one of
+/// them loosens is not loosened.
 #[must_use]
 pub fn strictest(one: DeclaredHints, other: DeclaredHints) -> DeclaredHints {
     let pick = |one: Option<bool>, other: Option<bool>, worst: bool| match (one, other) {

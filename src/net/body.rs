@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::Body;
 use super::memory::{Reservation, SenderBudget};
@@ -21,35 +21,35 @@ use super::memory::{Reservation, SenderBudget};
 /// Why a body could not be held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {
-    /// It is larger than what is held: 413.
+    /// It exceeds the size limit: 413.
     #[error("the body is larger than {max} bytes")]
     TooLarge {
         /// The limit in bytes.
         max: usize,
     },
-    /// It did not come in time: 408.
-    #[error("the body did not arrive within {} s", patience.as_secs_f32())]
+    /// It did not arrive in time: 408.
+    #[error("the body did not arrive within {} s", timeout.as_secs_f32())]
     Slow {
-        /// How long it may take.
-        patience: Duration,
+        /// The timeout.
+        timeout: Duration,
     },
-    /// The sender broke it off, or it is not framed as HTTP says: 400.
+    /// The sender aborted it, or its framing is invalid: 400.
     #[error("the body broke off: {0}")]
     Broken(String),
-    /// Memory for held bodies is short: 503.
+    /// The memory budget for requests is exhausted: 503.
     #[error("there is no room at the moment to hold the body and the JSON in it")]
     NoMemory,
-    /// The same of an answer, which has waited for it: 503.
+    /// The memory budget for answers is exhausted, although the answer waited for it: 503.
     #[error("{UNTAKEN}")]
     Untaken,
 }
 
-/// Why an answer that its server has given is not held, in words.
+/// Error message for [`HoldError::Untaken`].
 pub(crate) const UNTAKEN: &str = "answers that no client has taken yet need all the memory \
     there is for them, and none came free in time: take those first, or ask for less at once";
 
 impl HoldError {
-    /// The status and the code that it is answered with.
+    /// HTTP status and error code of the response.
     #[must_use]
     pub fn answer(&self) -> (StatusCode, &'static str) {
         match self {
@@ -61,17 +61,17 @@ impl HoldError {
     }
 }
 
-/// A body that has come to its end.
+/// A complete body.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
-    /// Its bytes.
+    /// Its data.
     pub bytes: Bytes,
-    /// What came behind them.
+    /// Its trailers.
     pub trailers: Option<HeaderMap>,
 }
 
 impl Held {
-    /// The body again, its length left open where trailers follow.
+    /// As a body; its length is unknown if there are trailers.
     pub fn into_body(self) -> Body {
         let Some(trailers) = self.trailers else { return Body::from(self.bytes) };
         let frames = [Frame::data(self.bytes), Frame::trailers(trailers)];
@@ -79,17 +79,17 @@ impl Held {
     }
 }
 
-/// A body that comes in; none where it is known to be empty.
+/// Converts an incoming body; `Body::empty` if it is known to be empty.
 pub(super) fn incoming(body: Incoming) -> Body {
     if body.is_end_stream() { Body::empty() } else { Body::new(body) }
 }
 
-/// A body that was broken off because this process ends.
+/// A body was aborted because this process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the gate is being stopped; what was asked may have been done all the same")]
 pub struct Stopped;
 
-/// What comes of a server, until `stop` says that nothing of it is waited for any more.
+/// A body from a server, aborted once `stop` becomes `true`.
 pub(super) fn until_stopped(body: Incoming, stop: watch::Receiver<bool>) -> Body {
     match body.is_end_stream() {
         true => Body::empty(),
@@ -100,7 +100,7 @@ pub(super) fn until_stopped(body: Incoming, stop: watch::Receiver<bool>) -> Body
 struct UntilStopped {
     inner: Incoming,
     stop: watch::Receiver<bool>,
-    /// Ends when it is told to; made where something is waited for.
+    /// Completes when `stop` becomes `true`; created when polling first has to wait.
     told: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -117,7 +117,7 @@ impl HttpBody for UntilStopped {
             let mut stop = stop.clone();
             Box::pin(async move {
                 if stop.wait_for(|stop| *stop).await.is_err() {
-                    // Nobody is left to say so.
+                    // The sender is gone, so this never completes.
                     std::future::pending::<()>().await;
                 }
             })
@@ -135,17 +135,16 @@ impl HttpBody for UntilStopped {
     }
 }
 
-/// Reads a whole body of at most `max` bytes, which may take `patience` in all.
-/// A declared length beyond `max` is refused before a byte is read. Trailers are
-/// dropped.
+/// Reads a whole body of at most `max` bytes within `timeout`. A larger declared length is
+/// refused before reading. Trailers are dropped.
 ///
 /// # Errors
 /// See [`HoldError`].
-pub async fn hold(body: Body, max: usize, patience: Duration) -> Result<Bytes, HoldError> {
-    hold_whole((body, None), max, patience).await.map(|held| held.bytes)
+pub async fn hold(body: Body, max: usize, timeout: Duration) -> Result<Bytes, HoldError> {
+    hold_whole((body, None), max, timeout).await.map(|held| held.bytes)
 }
 
-/// The same of an answer, with a reservation of its own in `budget`, where answers are counted.
+/// As [`hold`], for an answer, counted in `budget` if there is one.
 ///
 /// # Errors
 /// See [`HoldError`].
@@ -153,29 +152,29 @@ pub(crate) async fn hold_answer(
     body: Body,
     budget: Option<&SenderBudget>,
     max: usize,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Bytes, HoldError> {
-    hold_whole((body, budget.map(SenderBudget::reservation)), max, patience)
+    hold_whole((body, budget.map(SenderBudget::reservation)), max, timeout)
         .await
         .map(|held| held.bytes)
 }
 
-/// The same with trailers, and counted in a reservation where it is given one. Where that is
-/// an answer's, it waits for memory.
+/// As [`hold`], with trailers, and counted in `reservation` if there is one. That of an answer
+/// waits for memory.
 ///
 /// # Errors
 /// See [`HoldError`].
 pub async fn hold_whole(
     (body, reservation): (Body, Option<Reservation>),
     max: usize,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Held, HoldError> {
     let declared = body.size_hint().lower();
     if declared > max as u64 {
         return Err(HoldError::TooLarge { max });
     }
-    let held = timeout(patience, collect((body, declared), reservation, max)).await;
-    held.unwrap_or(Err(HoldError::Slow { patience }))
+    let held = tokio::time::timeout(timeout, collect((body, declared), reservation, max)).await;
+    held.unwrap_or(Err(HoldError::Slow { timeout }))
 }
 
 async fn collect(
@@ -231,7 +230,7 @@ fn no_memory(reservation: &Reservation) -> HoldError {
     if reservation.waits() { HoldError::Untaken } else { HoldError::NoMemory }
 }
 
-/// What came of a body so far. Most come in one piece: that one is not copied.
+/// The data of a body so far. Optimised for the common case of one piece, which is not copied.
 #[derive(Default)]
 pub(crate) struct Begun {
     first: Option<Bytes>,
@@ -243,7 +242,7 @@ impl Begun {
         self.first.as_ref().map_or(self.whole.len(), Bytes::len)
     }
 
-    /// Adds the next piece.
+    /// Appends the next piece.
     pub(crate) fn push(&mut self, data: Bytes) {
         if data.is_empty() {
             return;
@@ -258,31 +257,30 @@ impl Begun {
         }
     }
 
-    /// All of it.
+    /// The whole data.
     pub(crate) fn bytes(self) -> Bytes {
         self.first.unwrap_or_else(|| self.whole.freeze())
     }
 }
 
-/// A body as far as it came within limits.
+/// The beginning of a body.
 pub enum Opening {
-    /// All of it.
+    /// The complete body.
     Whole(Held),
-    /// Its first bytes, and what follows.
+    /// Its first bytes, and the rest.
     Part(Bytes, Body),
 }
 
-/// Reads `body` until it ends, or more than `max` bytes came, or `patience` is
-/// over.
+/// Reads `body` until it ends, more than `max` bytes have arrived, or `timeout` elapses.
 ///
 /// # Errors
 /// [`HoldError::Broken`] and [`HoldError::NoMemory`].
 pub async fn open(
     (mut body, mut reservation): (Body, Reservation),
     max: usize,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Opening, HoldError> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let mut begun = Begun::default();
     while begun.len() <= max {
         let frame = match timeout_at(deadline, body.frame()).await {
@@ -307,7 +305,7 @@ pub async fn open(
     Ok(Opening::Part(begun, body))
 }
 
-/// `begun`, and then `body`.
+/// A body of `begun` followed by `body`.
 pub fn resume(begun: Bytes, body: Body) -> Body {
     Body::new(Resumed { begun: Some(begun), body })
 }
@@ -337,7 +335,7 @@ impl HttpBody for Resumed {
     }
 }
 
-/// The hint of a body that so many bytes go before.
+/// Adds `bytes` to a size hint.
 pub(crate) fn lengthened(mut hint: SizeHint, bytes: usize) -> SizeHint {
     let bytes = bytes as u64;
     if let Some(upper) = hint.upper() {
@@ -347,10 +345,10 @@ pub(crate) fn lengthened(mut hint: SizeHint, bytes: usize) -> SizeHint {
     hint
 }
 
-/// What a body gives next: a frame, its failure or its end.
+/// Next item of a body: a frame, an error or the end.
 pub(crate) type Next = Option<Result<Frame<Bytes>, axum::Error>>;
 
-/// `body`, where whatever it gives is what `step` makes of it.
+/// Maps `body` item by item with `step`.
 pub(crate) fn stepwise(
     body: Body,
     step: impl FnMut(Next) -> Next + Send + Unpin + 'static,
@@ -381,7 +379,7 @@ impl<S: FnMut(Next) -> Next + Unpin> HttpBody for Stepwise<S> {
     }
 }
 
-/// `body` with its trailers changed by `map`.
+/// Maps the trailers of `body`.
 pub fn map_trailers(
     body: Body,
     mut map: impl FnMut(HeaderMap) -> HeaderMap + Send + 'static,
@@ -392,37 +390,36 @@ pub fn map_trailers(
     }))
 }
 
-/// A body of which nothing came for too long.
+/// No data arrived for this long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no more of the body arrived within {} s", .0.as_secs_f32())]
 pub struct Stalled(pub Duration);
 
-/// A body that was broken off because of what it holds.
+/// A body was aborted because of its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct Unfit {
-    /// For scripts.
+    /// Error code, for scripts.
     pub code: &'static str,
-    /// In words.
+    /// Description.
     pub what: String,
 }
 
-/// `body`, broken off with [`Stalled`] once nothing of it comes for `patience`
-/// while it is waited for.
-pub fn patient(body: Body, patience: Duration) -> Body {
+/// Fails with [`Stalled`] if `body` yields nothing for `timeout` while it is polled.
+pub fn with_stall_timeout(body: Body, timeout: Duration) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    Body::new(Patient { inner: body, patience, waiting: None })
+    Body::new(StallTimeout { inner: body, timeout, waiting: None })
 }
 
-struct Patient {
+struct StallTimeout {
     inner: Body,
-    patience: Duration,
+    timeout: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl HttpBody for Patient {
+impl HttpBody for StallTimeout {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -431,10 +428,10 @@ impl HttpBody for Patient {
             self.waiting = None;
             return Poll::Ready(frame);
         }
-        let patience = self.patience;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let timeout = self.timeout;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(waiting.as_mut().poll(context));
-        Poll::Ready(Some(Err(axum::Error::new(Stalled(patience)))))
+        Poll::Ready(Some(Err(axum::Error::new(Stalled(timeout)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -27,37 +27,36 @@ use super::connect::{Connector, WithTimeout};
 use super::keepalive;
 use super::workers;
 
-/// Idle connections kept per host.
+/// Maximum number of idle connections per host.
 const MAX_IDLE: usize = 64;
 
 /// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(90);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Timeout for connecting over TCP.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may take in all: the name, a proxy's tunnel, and TLS.
-const READY: Duration = Duration::from_secs(30);
+/// Timeout for establishing a connection in all: name resolution, a proxy's tunnel, and TLS.
+const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of one answer that lie ready while nobody takes them, and the largest head of
-/// one; beyond that, the server is not read.
-const MAX_UNTAKEN: usize = 64 << 10;
+/// Maximum bytes buffered of an answer that is not being read, and maximum size of its head.
+const MAX_UNREAD: usize = 64 << 10;
 
-/// The same over HTTP/2, and for all answers on one connection: many that nobody takes
-/// leave the others bandwidth.
-const MAX_UNTAKEN_STREAM: u32 = 512 << 10;
-const MAX_UNTAKEN_STREAMS: u32 = 32 * MAX_UNTAKEN_STREAM;
+/// The same over HTTP/2, per stream; on a connection in all, much more, so that unread answers
+/// leave bandwidth for others.
+const MAX_UNREAD_STREAM: u32 = 512 << 10;
+const MAX_UNREAD_STREAMS: u32 = 32 * MAX_UNREAD_STREAM;
 
-/// A client; cheap to clone, one pool a worker behind it.
+/// HTTP client; cheap to clone, with one connection pool per worker.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// By [`workers::current`]: a connection belongs to the thread that opened it.
+    /// Indexed by [`workers::current`]: a connection belongs to the thread that opened it.
     pools: Arc<[legacy::Client<WithTimeout<HttpsConnector<Connector>>, Body>]>,
-    /// Whether what is under way is given up.
+    /// Set to `true` to abort requests in flight.
     stop: Arc<ArcSwap<watch::Sender<bool>>>,
 }
 
-/// Why there is no client.
+/// Creating a client failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the system's root certificates cannot be read: {0}")]
 pub struct NoClient(std::io::Error);
@@ -65,23 +64,22 @@ pub struct NoClient(std::io::Error);
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// No connection: nothing was sent.
+    /// Connecting failed; nothing was sent.
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The connection broke; the request may have arrived.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The sender let the body of the request wait; a part of it has gone.
+    /// The request's body stalled; a part of it has been sent.
     #[error("{0}")]
     Slow(Stalled),
-    /// The body of the request turned out to be none that may be sent; a part of
-    /// it has gone.
+    /// The request's body must not be sent; a part of it has been sent.
     #[error("{0}")]
     Unfit(Unfit),
-    /// This process ends; the request may have arrived.
+    /// This process is ending; the request may have arrived.
     #[error("{}", body::Stopped)]
     Stopped,
-    /// There is the answer, but no memory to hold it.
+    /// The answer arrived, but the memory budget is exhausted.
     #[error("{UNTAKEN}")]
     Untaken,
     /// No answer in time; the request may have arrived.
@@ -90,20 +88,20 @@ pub enum SendError {
 }
 
 impl Client {
-    /// A client with the system's roots.
+    /// A client that trusts the system's root certificates.
     ///
     /// # Errors
-    /// Where there are no roots to be had.
+    /// If they cannot be loaded.
     pub fn new() -> Result<Self, NoClient> {
         let provider = rustls::crypto::ring::default_provider();
         let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
-        Ok(Self::over(tls.map_err(NoClient)?, Connector::from_env(tcp()), READY))
+        Ok(Self::over(tls.map_err(NoClient)?, Connector::from_env(tcp()), ESTABLISH_TIMEOUT))
     }
 
-    /// A client that trusts nobody: for clear text on this machine.
+    /// A client without root certificates, for plain HTTP on this machine.
     ///
     /// # Errors
-    /// Never; the builder of TLS configurations cannot know that.
+    /// Never; but building a TLS configuration is fallible.
     pub fn without_roots() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let trusting_nobody = rustls::ClientConfig::builder_with_provider(provider)
@@ -111,7 +109,7 @@ impl Client {
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
         let tls = HttpsConnectorBuilder::new().with_tls_config(trusting_nobody);
-        Ok(Self::over(tls, Connector::from_env(tcp()), READY))
+        Ok(Self::over(tls, Connector::from_env(tcp()), ESTABLISH_TIMEOUT))
     }
 
     fn over(tls: HttpsConnectorBuilder<WantsSchemes>, inner: Connector, ready: Duration) -> Self {
@@ -120,33 +118,32 @@ impl Client {
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE)
-            // Only what no byte was sent of, because the pooled connection had
-            // been closed meanwhile.
+            // Only if nothing was sent, because the pooled connection had been closed.
             .retry_canceled_requests(true)
-            // What lies ready of an answer that nobody takes.
-            .http1_max_buf_size(MAX_UNTAKEN)
-            .http2_initial_stream_window_size(MAX_UNTAKEN_STREAM)
-            .http2_initial_connection_window_size(MAX_UNTAKEN_STREAMS);
+            // Bounds what is buffered of an unread answer.
+            .http1_max_buf_size(MAX_UNREAD)
+            .http2_initial_stream_window_size(MAX_UNREAD_STREAM)
+            .http2_initial_connection_window_size(MAX_UNREAD_STREAMS);
         let pool = |_| builder.build(connector.clone());
         let stop = Arc::new(ArcSwap::from_pointee(watch::Sender::new(false)));
         Self { pools: (0..=workers::MAX_WORKERS).map(pool).collect(), stop }
     }
 
-    /// Breaks off whatever is under way, and what will be: [`SendError::Stopped`], and
-    /// bodies of answers end with [`body::Stopped`].
+    /// Aborts requests in flight and all later ones with [`SendError::Stopped`]; bodies of
+    /// answers fail with [`body::Stopped`].
     pub fn give_up(&self) {
         self.stop.load().send_replace(true);
     }
 
-    /// Breaks off whatever is under way, in the same way; what is sent later goes out.
+    /// Aborts requests in flight, as [`Client::give_up`]; later ones are sent.
     pub fn break_off(&self) {
         self.stop.swap(Arc::new(watch::Sender::new(false))).send_replace(true);
     }
 
     /// Sends `request` as it is and waits for the head of the answer for
-    /// `patience`, counted from when the last of the request's body was taken;
+    /// `timeout`, counted from when the last of the request's body was taken;
     /// the answer's body streams. Nothing is sent twice.
     ///
     /// # Errors
@@ -154,29 +151,30 @@ impl Client {
     pub fn send(
         &self,
         mut request: Request<Body>,
-        patience: Duration,
+        timeout: Duration,
     ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send + use<> {
         announce(&mut request);
         let upload = (!request.body().is_end_stream()).then(|| Upload::of(&mut request));
-        // INVARIANT (workers): there is a pool for each, and for no worker.
+        // INVARIANT (workers): there is a pool for each worker, and one for threads outside of
+        // them.
         let pool = self.pools.get(workers::current());
-        // Begun here, so that what is waited for does not hold the request.
+        // Started here, so that the future does not contain the request.
         let answer = pool.map(|pool| pool.request(request));
         let mut stop = self.stop.load().subscribe();
         async move {
             let answer = answer.ok_or_else(|| SendError::Connect("no such worker".to_owned()))?;
-            let in_time = async {
+            let within = async {
                 match &upload {
-                    None => tokio::time::timeout(patience, answer).await.ok(),
-                    Some(upload) => upload.pace.in_time(answer, patience).await,
+                    None => tokio::time::timeout(timeout, answer).await.ok(),
+                    Some(upload) => upload.pace.within(answer, timeout).await,
                 }
             };
             let answer = tokio::select! {
                 biased;
-                answer = in_time => answer,
+                answer = within => answer,
                 Ok(_) = stop.wait_for(|stop| *stop) => return Err(SendError::Stopped),
             };
-            let answer = read(answer.ok_or(SendError::Timeout(patience))?, stop)?;
+            let answer = read(answer.ok_or(SendError::Timeout(timeout))?, stop)?;
             if let Some(upload) = upload {
                 upload.answered(&answer);
             }
@@ -185,7 +183,7 @@ impl Client {
     }
 }
 
-/// Of an answer that could not be held.
+/// An answer that could not be held.
 impl From<&HoldError> for SendError {
     fn from(error: &HoldError) -> Self {
         match error {
@@ -198,13 +196,14 @@ impl From<&HoldError> for SendError {
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     keepalive::enable_for_all(&mut tcp);
     tcp.enforce_http(false);
     tcp
 }
 
-/// A GET or HEAD whose body's length is open would be sent without it.
+/// Declares chunked encoding for a GET or HEAD with a body of unknown length, which would
+/// otherwise be dropped.
 fn announce(request: &mut Request<Body>) {
     let is_open = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     let has_length = request.headers().contains_key(CONTENT_LENGTH);
@@ -213,8 +212,8 @@ fn announce(request: &mut Request<Body>) {
     }
 }
 
-/// What came of a request. Its length is told in one way, and its version is that of
-/// no other connection.
+/// Processes a response: its length is declared once, and its version is not that of the
+/// upstream connection.
 fn read(
     answer: Result<Response<Incoming>, legacy::Error>,
     stop: watch::Receiver<bool>,
@@ -240,7 +239,7 @@ fn read(
     }
 }
 
-/// `5, 5` is 5 (RFC 9110, section 8.6); others have been refused before this.
+/// `5, 5` is 5 (RFC 9110, section 8.6); other lists have been refused before.
 fn one_length(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
@@ -258,7 +257,7 @@ fn one_length(headers: &mut HeaderMap) {
     }
 }
 
-/// A request's body on its way.
+/// The body of a request being sent.
 struct Upload {
     pace: Pace,
     connection: CaptureConnection,
@@ -276,8 +275,8 @@ impl Upload {
         Self { pace, connection: capture_connection(request) }
     }
 
-    /// Servers that refuse without reading the body close the connection, often
-    /// without saying so.
+    /// Handles servers that refuse without reading the body and close the connection without
+    /// announcing it.
     fn answered(&self, answer: &Response<Body>) {
         if answer.status().is_client_error() && answer.version() < http::Version::HTTP_2 {
             self.connection.connection_metadata().iter().for_each(Connected::poison);
@@ -285,7 +284,7 @@ impl Upload {
     }
 }
 
-/// When the last of a request's body was taken.
+/// Time when data of a request's body was last read.
 #[derive(Debug, Clone)]
 struct Pace(Arc<Mutex<Instant>>);
 
@@ -304,28 +303,28 @@ impl Pace {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// What comes of `work`; `None` once nothing was taken for `patience`.
-    async fn in_time<T>(&self, work: impl Future<Output = T>, patience: Duration) -> Option<T> {
+    /// What comes of `work`; `None` once nothing was taken for `timeout`.
+    async fn within<T>(&self, work: impl Future<Output = T>, timeout: Duration) -> Option<T> {
         let mut work = std::pin::pin!(work);
         loop {
-            let deadline = self.last() + patience;
+            let deadline = self.last() + timeout;
             if let Ok(done) = tokio::time::timeout_at(deadline, &mut work).await {
                 return Some(done);
             }
-            if self.last() + patience <= deadline {
+            if self.last() + timeout <= deadline {
                 return None;
             }
         }
     }
 }
 
-/// The cause of this type, where there is one.
+/// The first cause of type `E` in the error's chain.
 fn cause<E: std::error::Error + Clone + 'static>(error: &dyn std::error::Error) -> Option<E> {
     let mut causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.find_map(|cause| cause.downcast_ref().cloned())
 }
 
-/// The chain of causes in words; the outermost says nothing that a person needs.
+/// Joins the causes of an error; the outermost is left out, as it says nothing useful.
 fn causes(error: &dyn std::error::Error) -> String {
     let inner = std::iter::successors(error.source(), |cause| cause.source());
     let words: Vec<String> = inner.map(ToString::to_string).collect();
@@ -338,7 +337,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     /// One that takes connections and says nothing, as a proxy and as a host.
     #[tokio::test]
@@ -356,7 +355,7 @@ mod tests {
             let inner = Connector::through(tcp(), proxies, short);
             let client = Client::over(tls.unwrap(), inner, short * 10);
             let request = Request::get(uri).body(Body::empty()).unwrap();
-            let refused = client.send(request, PATIENCE).await.unwrap_err();
+            let refused = client.send(request, TIMEOUT).await.unwrap_err();
             assert!(matches!(refused, SendError::Connect(_)), "{refused:?}");
             assert!(refused.to_string().contains(&says), "{refused}");
         }
@@ -380,14 +379,14 @@ mod tests {
         let pace = Pace::default();
         let uploading = async {
             for _ in 0..5 {
-                tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+                tokio::time::sleep(TIMEOUT - Duration::from_secs(1)).await;
                 pace.took();
             }
         };
-        assert_eq!(pace.in_time(uploading, PATIENCE).await, Some(()));
+        assert_eq!(pace.within(uploading, TIMEOUT).await, Some(()));
         let began = Instant::now();
         let silent = std::future::pending::<()>();
-        assert_eq!(pace.in_time(silent, PATIENCE).await, None);
-        assert!(began.elapsed() < PATIENCE * 2);
+        assert_eq!(pace.within(silent, TIMEOUT).await, None);
+        assert!(began.elapsed() < TIMEOUT * 2);
     }
 }

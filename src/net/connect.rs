@@ -18,10 +18,9 @@ use tower_service::Service;
 
 use super::is_loopback;
 
-/// How long a proxy may take to open a tunnel.
-const TUNNEL: Duration = Duration::from_secs(20);
+/// Timeout for opening a proxy's tunnel.
+const TUNNEL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a connection fails with.
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Connects to hosts, directly or through a proxy.
@@ -29,11 +28,11 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub(super) struct Connector {
     tcp: HttpConnector,
     proxies: Arc<Matcher>,
-    /// How long a proxy may take.
+    /// Timeout for opening a tunnel.
     tunnel: Duration,
 }
 
-/// Another connector, with a limit on how long it may take.
+/// Adds a timeout to a connector.
 #[derive(Debug, Clone)]
 pub(super) struct WithTimeout<C> {
     inner: C,
@@ -41,23 +40,23 @@ pub(super) struct WithTimeout<C> {
 }
 
 impl Connector {
-    /// Through the proxies that the environment names now.
+    /// Uses the proxies from the environment.
     pub(super) fn from_env(tcp: HttpConnector) -> Self {
-        Self::through(tcp, Matcher::from_env(), TUNNEL)
+        Self::through(tcp, Matcher::from_env(), TUNNEL_TIMEOUT)
     }
 
-    /// Through these proxies, each of which may take so long.
+    /// Uses these proxies, with a timeout for their tunnels.
     pub(super) fn through(tcp: HttpConnector, proxies: Matcher, tunnel: Duration) -> Self {
         Self { tcp, proxies: Arc::new(proxies), tunnel }
     }
 
-    /// The proxy for `uri`; this machine is never reached through another.
+    /// The proxy for `uri`; never for this machine.
     fn proxy(&self, uri: &Uri) -> Option<Intercept> {
         if is_loopback(uri) { None } else { self.proxies.intercept(uri) }
     }
 }
 
-/// A tunnel asks for port 443 where none is named, whatever the scheme.
+/// Adds the scheme's default port: without one, the tunnel would use port 443 for any scheme.
 fn with_port(uri: Uri) -> Uri {
     if uri.port().is_some() || uri.scheme_str() != Some("http") {
         return uri;
@@ -153,7 +152,7 @@ mod tests {
     #[test]
     fn this_machine_is_reached_directly() {
         let proxies = Matcher::builder().all("http://proxy.example:3128").no("inside.example");
-        let connector = Connector::through(HttpConnector::new(), proxies.build(), TUNNEL);
+        let connector = Connector::through(HttpConnector::new(), proxies.build(), TUNNEL_TIMEOUT);
         for (uri, proxied) in [
             ("https://mcp.example.com/mcp", true),
             ("http://mcp.example.com/mcp", true),

@@ -18,29 +18,29 @@ use tokio::time::timeout;
 use super::idle::{CLOSE_TIMEOUT, Connections};
 use crate::os;
 
-/// Slots at most; fewer where the system gives fewer descriptors.
+/// Maximum number of slots; fewer if the process has fewer file descriptors.
 const MAX_SLOTS: usize = 3 << 10;
 
-/// Slots for answering 503 when all others are taken.
+/// Slots for responding with 503 when all others are taken.
 const SPARE: usize = 32;
 
-/// Descriptors for everything else: the log, policies, servers' children, workers.
+/// File descriptors reserved for everything else: the log, policies, child processes, workers.
 const RESERVED: u64 = 256;
 
-/// Descriptors that a slot may need: the client's connection, one to the upstream, and
-/// another that is kept for later.
+/// File descriptors per slot: the client's connection, one to the upstream, and an idle one in
+/// the pool.
 const PER_SLOT: u64 = 3;
 
-/// Slots kept free by closing idle connections; a quarter of all where that is less.
+/// Number of slots kept free by closing idle connections; at most a quarter of all.
 const MIN_FREE: usize = 32;
 
-/// How long a new connection waits for a slot before more idle ones are asked to close.
+/// How long a new connection waits for a slot before more idle ones are closed.
 const RECHECK: Duration = Duration::from_millis(20);
 
-/// Slots at least, however few descriptors the system gives.
+/// Minimum number of slots, however few file descriptors there are.
 const MIN_SLOTS: usize = 16;
 
-/// The slots of a process; clones share them.
+/// The slots of this process; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionLimit {
     free: Arc<Semaphore>,
@@ -50,8 +50,8 @@ pub(super) struct ConnectionLimit {
     by_peer: ByPeer,
 }
 
-/// Whom slots are counted for: an address, or an IPv6 network of 64 bits, which one machine
-/// may have all addresses of. `None` on this machine.
+/// The address that slots are counted for: an IPv4 address, or an IPv6 /64 network, all of
+/// whose addresses may belong to one machine. `None` on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Peer(Option<IpAddr>);
 
@@ -68,7 +68,7 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// How many slots each address has.
+/// Number of slots per address.
 #[derive(Debug, Clone, Default)]
 struct ByPeer(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
@@ -78,7 +78,7 @@ impl ByPeer {
     }
 }
 
-/// A slot among those of its address, until this is dropped.
+/// Counts a slot for its address until dropped.
 #[derive(Debug)]
 pub(super) struct Counted {
     by_peer: ByPeer,
@@ -98,17 +98,17 @@ impl Drop for Counted {
     }
 }
 
-/// A slot; dropped, it is free again.
+/// A slot; free again when dropped.
 #[derive(Debug)]
 pub(super) enum Slot {
     /// For a connection or request that is served.
     Served(#[expect(dead_code, reason = "held")] (OwnedSemaphorePermit, Counted)),
-    /// For a connection that is answered 503.
+    /// For a connection that gets a 503.
     Spare(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
 }
 
 impl ConnectionLimit {
-    /// As many as the system has descriptors for, which are asked for.
+    /// As many slots as the file descriptor limit permits; raises the soft limit.
     pub(super) fn of_system() -> Self {
         let wanted = MAX_SLOTS as u64 * PER_SLOT + RESERVED;
         let fitting = os::descriptors(wanted).saturating_sub(RESERVED) / PER_SLOT;
@@ -122,17 +122,17 @@ impl ConnectionLimit {
         Self { free: Arc::new(free), spare: Arc::new(spare), count, connections, by_peer }
     }
 
-    /// The number of slots, spare ones not counted.
+    /// Number of slots, without spare ones.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// The connections that may be asked to close.
+    /// The registry of connections that may be asked to close.
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    /// A slot for serving `peer`, where one is free and it has not its share yet.
+    /// A slot for `peer`, if one is free and its share is not used up.
     pub(super) fn free(&self, peer: Peer) -> Option<Slot> {
         let slot = match self.allows(peer) {
             true => Arc::clone(&self.free).try_acquire_owned().ok(),
@@ -142,7 +142,7 @@ impl ConnectionLimit {
         slot.map(|permit| self.served(permit, peer))
     }
 
-    /// Whether `peer` may have one more, where there is one.
+    /// Whether the share of `peer` permits one more slot.
     pub(super) fn allows(&self, peer: Peer) -> bool {
         let Some(address) = peer.0 else { return true };
         let own = self.by_peer.counts().get(&address).copied().unwrap_or_default();
@@ -158,7 +158,7 @@ impl ConnectionLimit {
         Slot::Served((permit, Counted { by_peer: self.by_peer.clone(), peer }))
     }
 
-    /// Asks idle connections to close where fewer than [`MIN_FREE`] slots are left; gives how
+    /// Asks idle connections to close if fewer than [`MIN_FREE`] slots are free; returns how
     /// many are closing.
     fn close_idle(&self) -> usize {
         let kept = MIN_FREE.min(self.count / 4);
@@ -168,9 +168,8 @@ impl ConnectionLimit {
         }
     }
 
-    /// The next slot for `peer` that is free, or that an idle connection frees; a spare one
-    /// only where there is no other. Where it has its share already nobody waits for it: it
-    /// gets a spare slot or, `None`, nothing.
+    /// Waits for a slot for `peer`, closing idle connections if necessary. If its share is used
+    /// up, returns a spare slot without waiting, or `None` if there is none either.
     pub(super) async fn next(&self, peer: Peer) -> Option<Slot> {
         if !self.allows(peer) {
             self.connections.ask_one_to_close(peer);

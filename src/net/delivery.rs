@@ -20,23 +20,23 @@ use super::Body;
 use super::body::{Next, lengthened};
 use super::memory::{MemoryBudget, SMALL};
 
-/// How long a client may take for an answer that is held for it, where others wait for
-/// memory.
+/// How long a client may take to read an answer while others wait for memory.
 pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What it takes of that in a second gives it a second more, in bytes.
+/// Reading this many bytes extends the time by a second.
 const MIN_RATE: usize = 64 << 10;
 
-/// How long an answer beyond the budget is held in any case, and any at least where only its
-/// own sender waits: less than others wait.
+/// Maximum time to hold an answer beyond the budget; also for any answer if only its own sender
+/// waits. Less than the time that others wait.
 const OVERDRAFT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An answer was not taken in time while others waited for memory.
+/// An answer was dropped because its client did not read it in time while others waited for
+/// memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its client takes it too slowly, and others wait for its memory")]
 pub(super) struct Reclaimed;
 
-/// The answers that are held whole, by the address of their first byte.
+/// The answers held in memory, by the address of their first byte.
 #[derive(Debug, Default)]
 pub(super) struct Held(BTreeMap<usize, Answer>);
 
@@ -46,14 +46,14 @@ struct Answer {
     sender: Arc<str>,
     is_overdraft: bool,
     since: Instant,
-    /// Bytes of it that its client has taken.
+    /// Number of bytes that its client has read.
     taken: usize,
     is_reclaimed: bool,
-    /// Where its client takes it from, once that has begun.
+    /// The body that its client reads from, once that has begun.
     delivery: Weak<Pending>,
 }
 
-/// What becomes of an answer that was not taken.
+/// An answer to be dropped.
 #[derive(Debug)]
 pub(super) struct Overdue {
     pending: Option<Arc<Pending>>,
@@ -62,9 +62,9 @@ pub(super) struct Overdue {
 }
 
 impl Held {
-    /// `bytes`, answered to `sender`, are held from now on.
+    /// Adds `bytes`, an answer to `sender`.
     pub(super) fn add(&mut self, bytes: &[u8], sender: &Arc<str>, is_overdraft: bool) {
-        // One that is held twice is one.
+        // If the same bytes are added twice, it is one answer.
         let is_overdraft =
             is_overdraft || self.0.get(&address(bytes)).is_some_and(|answer| answer.is_overdraft);
         let answer = Answer {
@@ -79,14 +79,14 @@ impl Held {
         self.0.insert(address(bytes), answer);
     }
 
-    /// They are no more.
+    /// Removes an answer.
     pub(super) fn remove(&mut self, address: usize) {
         self.0.remove(&address);
     }
 
-    /// The one that is to give way to `sender`, to whom answers of `own` bytes are held: that
-    /// beyond the budget first, else one of who holds most, and at least as much. Gives when
-    /// the next one may be, where none is.
+    /// Selects the answer to drop for `sender`, whose own answers have `own` bytes: first one
+    /// beyond the budget, else one of the sender with the most bytes, if at least as many. If
+    /// there is none, returns the time when there may be one.
     pub(super) fn reclaim(
         &mut self,
         (sender, own): (&str, usize),
@@ -107,14 +107,14 @@ impl Held {
         Ok(Overdue { pending, sender, len: answer.len })
     }
 
-    /// Whether `bytes` are of one that was to give way.
+    /// Whether `bytes` belong to an answer that was dropped.
     pub(super) fn is_reclaimed(&self, bytes: &[u8]) -> bool {
         let found = self.0.range(..=address(bytes)).next_back();
         found.is_some_and(|(start, answer)| answer.is_reclaimed && answer.has(*start, bytes))
     }
 
-    /// `bytes` are taken from `pending` from now on; `None` where they are not of one that is held.
-    /// Whether they may be.
+    /// Registers `pending` as the reader of `bytes`. `None` if they are not held; `Some(false)`
+    /// if they were dropped.
     fn deliver(&mut self, bytes: &[u8], pending: &Arc<Pending>) -> Option<bool> {
         let found = self.0.range_mut(..=address(bytes)).next_back();
         let (_, answer) = found.filter(|(start, answer)| answer.has(**start, bytes))?;
@@ -122,7 +122,7 @@ impl Held {
         Some(!answer.is_reclaimed)
     }
 
-    /// The client has taken `bytes`.
+    /// Records that the client has read `bytes`.
     fn took(&mut self, bytes: &[u8]) {
         let found = self.0.range_mut(..=address(bytes)).next_back();
         if let Some((_, answer)) = found.filter(|(start, answer)| answer.has(**start, bytes)) {
@@ -132,13 +132,13 @@ impl Held {
 }
 
 impl Answer {
-    /// When it has been held for long enough, where `sender` waits.
+    /// The time from which it may be dropped if `sender` waits.
     fn due(&self, sender: &str) -> Instant {
         let is_own = *self.sender == *sender;
-        let patience = if is_own { OVERDRAFT_TIMEOUT } else { TAKE_TIMEOUT };
-        let patience = patience + Duration::from_secs((self.taken / MIN_RATE) as u64);
-        let most = if self.is_overdraft { OVERDRAFT_TIMEOUT } else { patience };
-        self.since + patience.min(most)
+        let timeout = if is_own { OVERDRAFT_TIMEOUT } else { TAKE_TIMEOUT };
+        let timeout = timeout + Duration::from_secs((self.taken / MIN_RATE) as u64);
+        let most = if self.is_overdraft { OVERDRAFT_TIMEOUT } else { timeout };
+        self.since + timeout.min(most)
     }
 
     fn has(&self, start: usize, bytes: &[u8]) -> bool {
@@ -147,12 +147,13 @@ impl Answer {
 }
 
 impl Overdue {
-    /// Whose it was.
+    /// The sender whose answer it was.
     pub(super) fn sender(&self) -> Arc<str> {
         Arc::clone(&self.sender)
     }
 
-    /// Drops what is left of it. Not under the budget's lock, which that takes.
+    /// Drops the rest of the answer. Must not be called under the budget's lock, which dropping
+    /// takes.
     pub(super) fn give_way(self) {
         let Self { pending, sender, len } = self;
         let row = pending.as_ref().and_then(|pending| pending.row.as_ref()?.to_str().ok());
@@ -163,14 +164,14 @@ impl Overdue {
     }
 }
 
-/// Where the bytes begin. They do not move while they are held.
+/// Address of the first byte, which is stable while they are held.
 pub(super) fn address(bytes: &[u8]) -> usize {
     bytes.as_ptr().addr()
 }
 
 impl MemoryBudget {
-    /// `body` on its way to a client, which may have to give up what it holds of this budget.
-    /// `row` names that of its request in the log, to be told then.
+    /// Wraps `body` on its way to a client, so that it can be dropped if others need its
+    /// memory. `row`: the header with its audit row's id, for the log message.
     pub fn deliver(&self, body: Body, row: Option<&HeaderValue>) -> Body {
         let is_small = body.size_hint().exact().is_some_and(|length| length <= SMALL as u64);
         if is_small || body.is_end_stream() {
@@ -183,7 +184,7 @@ impl MemoryBudget {
     }
 }
 
-/// What a client takes its answer from.
+/// The body that a client reads its answer from.
 #[derive(Debug)]
 struct Pending {
     content: Mutex<Content>,
@@ -192,13 +193,13 @@ struct Pending {
 
 #[derive(Debug, Default)]
 struct Content {
-    /// What follows; `None` where it was given up.
+    /// The rest; `None` if it was dropped.
     inner: Option<Body>,
-    /// What it gave before it was asked for.
+    /// An item polled ahead.
     ahead: Option<Next>,
-    /// What was not handed out yet of a piece that is held.
+    /// The unread part of the current piece.
     rest: Bytes,
-    /// That is counted.
+    /// Whether that piece is counted in the budget.
     is_held: bool,
     waker: Option<Waker>,
 }
@@ -208,7 +209,7 @@ impl Pending {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client that opens no window over HTTP/2 never asks for a body that is all there.
+    /// Polls ahead: a client that opens no HTTP/2 window never polls a body that is complete.
     fn look_ahead(self: &Arc<Self>, budget: &MemoryBudget) {
         let mut content = self.content();
         let Some(inner) =
@@ -279,7 +280,7 @@ impl HttpBody for Delivery {
         if !content.is_held {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut content.rest)))));
         }
-        // A copy: a part of it would keep the whole.
+        // Copied: a slice would keep the whole allocation.
         let length = content.rest.len().min(SMALL);
         let part = content.rest.split_to(length);
         self.budget.with_held(|held| held.took(&part));

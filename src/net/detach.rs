@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// A future that runs where it is awaited, and continues in a task of its own when dropped
-/// before its end. Spawning from the start would cost each request what only few need.
+/// A future that continues in a task of its own if it is dropped before completion. Spawning
+/// from the start would cost every request what only few need.
 pub(crate) struct DetachOnDrop<T: Send + 'static> {
-    /// `None` once it is complete, or has panicked.
+    /// `None` once it has completed or panicked.
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
 }
 
@@ -22,7 +22,7 @@ impl<T: Send + 'static> Future for DetachOnDrop<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        // Taken out meanwhile: a future that panics is not polled again.
+        // Taken, so that a future that panics is not polled again.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(context);
         if polled.is_pending() {
@@ -34,7 +34,7 @@ impl<T: Send + 'static> Future for DetachOnDrop<T> {
 
 impl<T: Send + 'static> Drop for DetachOnDrop<T> {
     fn drop(&mut self) {
-        // Without a runtime everything ends.
+        // Outside of a runtime it is dropped.
         if let Some(work) = self.work.take()
             && let Ok(runtime) = Handle::try_current()
         {

@@ -4,7 +4,7 @@
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName};
 
-/// Headers that hold for one connection only (RFC 9110, section 7.6.1).
+/// Hop-by-hop headers (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "keep-alive",
@@ -16,12 +16,12 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// Headers that tell who stands behind a proxy, or what it was asked for. They
-/// are a proxy's to set and anybody's to forge, so none goes on.
+/// Headers in which proxies describe the original request. Anybody can forge them, so they are
+/// not forwarded.
 const FORWARDING: [&str; 16] = [
     "forwarded",
     "front-end-https",
-    // A proxy for outgoing requests, to a CGI script that takes it for `HTTP_PROXY`.
+    // CGI scripts read it as `HTTP_PROXY`, the proxy for outgoing requests (httpoxy).
     "proxy",
     "x-forwarded",
     "x-host",
@@ -38,31 +38,31 @@ const FORWARDING: [&str; 16] = [
     "x-envoy-original-path",
 ];
 
-/// Whether a header, named in lower case, holds for one connection only.
+/// Whether a header (in lower case) is hop-by-hop.
 #[must_use]
 pub fn is_hop_by_hop(name: &str) -> bool {
     HOP_BY_HOP.contains(&name)
 }
 
-/// Whether a header, named in lower case, tells who stands behind a proxy.
+/// Whether a header (in lower case) is set by proxies to describe the original request.
 #[must_use]
 pub fn is_forwarding(name: &str) -> bool {
     FORWARDING.contains(&name) || name.starts_with("x-forwarded-")
 }
 
-/// The headers that hold for one connection only because it says so.
+/// Headers that `Connection` declares hop-by-hop.
 pub fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok())
 }
 
-/// Which of `headers` hold for one connection only.
+/// A predicate for the hop-by-hop headers among `headers`.
 pub fn ending(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool + use<> {
     let named: Vec<HeaderName> = named(headers).collect();
     move |name| is_hop_by_hop(name.as_str()) || named.contains(name)
 }
 
-/// Takes away those that hold for one connection only, and those that are `unfit`.
+/// Removes hop-by-hop headers and those for which `unfit` returns `true`.
 pub fn strip(headers: &mut HeaderMap, unfit: impl Fn(&str) -> bool) {
     let ends = ending(headers);
     let goes = |name: &&HeaderName| ends(name) || unfit(name.as_str());

@@ -15,10 +15,10 @@ use super::Body;
 use super::connection_limit::Peer;
 use super::sniff::Heads;
 
-/// How long a connection must have been idle: a new client is about to send.
-const SETTLED: Duration = Duration::from_secs(1);
+/// Minimum idle time before a connection is closed: a new client is about to send.
+const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// How long a connection that was asked to close may take, before another is asked.
+/// Time for a connection to close before another one is asked to.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The registry of open connections; clones share it.
@@ -52,22 +52,22 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    /// Requests that are being answered.
+    /// Number of requests in flight.
     under_way: usize,
-    /// Bytes wait for a client that reads none.
+    /// Whether the client does not read what is sent.
     is_stuck: bool,
-    /// Since when no request is under way.
+    /// Time since when no request is in flight.
     idle: Instant,
-    /// When it was asked to close.
+    /// Time when it was asked to close.
     asked: Option<Instant>,
 }
 
-/// A request under way on a connection.
+/// Guard of a request in flight.
 #[derive(Debug)]
 pub(super) struct ActiveRequest(Activity);
 
 impl Connections {
-    /// Adds a connection of `peer`.
+    /// Registers a connection of `peer`.
     pub(super) fn register(&self, peer: Peer, activity: &Activity) -> Registered {
         let mut all = self.all();
         let id = all.next;
@@ -76,9 +76,9 @@ impl Connections {
         Registered { id, connections: self.clone(), activity: activity.clone() }
     }
 
-    /// Asks idle connections to close until `wanted` are closing, those included that were
-    /// asked before; gives how many are. Those of the peer that has most go first, and of one
-    /// peer those that are idle longest.
+    /// Asks idle connections to close until `wanted` are closing, including earlier ones;
+    /// returns how many are. The peer with most connections goes first, and of its connections
+    /// the longest idle.
     pub(super) fn ask_to_close(&self, wanted: usize) -> usize {
         let all = self.all();
         let closing = all.open.values().filter(|(_, one)| one.is_closing()).count();
@@ -95,7 +95,7 @@ impl Connections {
         closing + asked.map(|(_, _, one)| one.ask_to_close()).count()
     }
 
-    /// Asks the connection of `peer` to close that is idle longest.
+    /// Asks the longest idle connection of `peer` to close.
     pub(super) fn ask_one_to_close(&self, peer: Peer) {
         let all = self.all();
         let idle = all.settled().filter(|(whose, _, _)| *whose == peer);
@@ -110,11 +110,11 @@ impl Connections {
 }
 
 impl All {
-    /// Those that are idle, and since when.
+    /// Idle connections, each with the time since when.
     fn settled(&self) -> impl Iterator<Item = (Peer, Instant, &Activity)> {
         let idle =
             self.open.values().filter_map(|(peer, one)| Some((*peer, one.idle_since()?, one)));
-        idle.filter(|(_, since, _)| since.elapsed() >= SETTLED)
+        idle.filter(|(_, since, _)| since.elapsed() >= MIN_IDLE)
     }
 }
 
@@ -132,26 +132,26 @@ impl Drop for Registered {
 }
 
 impl Activity {
-    /// Of a connection whose heads are tracked.
+    /// The activity of a connection with these request heads.
     pub(super) fn new(heads: Heads) -> Self {
         let idle = Instant::now();
         let state = State { under_way: 0, is_stuck: false, idle, asked: None };
         Self(Arc::new(Inner { heads, state: Mutex::new(state), close: Notify::new() }))
     }
 
-    /// A request that is under way until this is dropped.
+    /// Marks a request as in flight until the guard is dropped.
     pub(super) fn begin(&self) -> ActiveRequest {
         self.state().under_way += 1;
         ActiveRequest(self.clone())
     }
 
-    /// Whether a request is under way, or something waits to be taken.
+    /// Whether a request is in flight, or unread data is pending.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.state();
         state.under_way > 0 || state.is_stuck
     }
 
-    /// Whether the client takes nothing of what is there for it.
+    /// Sets whether the client does not read what is sent.
     pub(super) fn is_stuck(&self, is_stuck: bool) {
         self.state().is_stuck = is_stuck;
     }
@@ -179,12 +179,12 @@ impl Activity {
 }
 
 impl ActiveRequest {
-    /// The body of the answer: the request is under way until it is over.
+    /// Keeps the request in flight until `body` ends.
     pub(super) fn until_over(self, body: Body) -> Body {
         if body.is_end_stream() {
             return body;
         }
-        // The function lives as long as the body, and has it.
+        // The closure lives as long as the body, and owns the guard.
         Body::new(body.map_err(move |error| {
             let Self(_) = &self;
             error
@@ -222,7 +222,7 @@ mod tests {
             let activity = Activity::new(Heads::default());
             let registered = connections.register(local(), &activity);
             all.push((activity, registered));
-            advance(SETTLED).await;
+            advance(MIN_IDLE).await;
         }
         all
     }
@@ -255,7 +255,7 @@ mod tests {
         assert!(close_requested(&all[4]));
         drop(body);
         assert_eq!(connections.ask_to_close(3), 1, "it has just been answered");
-        advance(SETTLED).await;
+        advance(MIN_IDLE).await;
         assert_eq!(connections.ask_to_close(3), 1);
         assert!(close_requested(&all[0]));
         drop(all);
@@ -268,7 +268,7 @@ mod tests {
         let activity = Activity::new(Heads::default());
         let _present = connections.register(local(), &activity);
         assert_eq!(connections.ask_to_close(1), 0);
-        advance(SETTLED).await;
+        advance(MIN_IDLE).await;
         assert_eq!(connections.ask_to_close(1), 1);
     }
 }

@@ -7,13 +7,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// How long a connection is idle before it is probed.
+/// Idle time before the first probe.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The pause between two probes.
+/// Interval between probes.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Probes without an answer after which the connection is broken.
+/// Number of unanswered probes after which the connection counts as broken.
 const PROBES: u32 = 4;
 
 /// Enables keepalive on a client's connection.

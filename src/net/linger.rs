@@ -19,19 +19,19 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::Body;
 
-/// Bytes discarded at most; with more, the connection or stream is reset.
+/// Maximum number of bytes discarded; after that the connection or stream is reset.
 const MAX_BYTES: usize = 64 << 20;
 
-/// How long the client may send nothing.
+/// Timeout without data from the client.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take in all: less than a connection may lie idle.
+/// Timeout in all, shorter than the idle timeout of connections.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes that are read at a time.
+/// Read size, in bytes.
 const CHUNK: usize = 16 << 10;
 
-/// How many more bytes of a client are discarded, and for how long.
+/// Remaining budget of bytes and time.
 #[derive(Debug)]
 pub(super) struct LingeringClose {
     left: usize,
@@ -40,7 +40,7 @@ pub(super) struct LingeringClose {
 }
 
 impl LingeringClose {
-    /// From now on.
+    /// Starts a lingering close.
     pub(super) fn new() -> Self {
         Self {
             left: MAX_BYTES,
@@ -49,7 +49,7 @@ impl LingeringClose {
         }
     }
 
-    /// Discards what `stream` sends; resolves at its end, or at the first limit.
+    /// Discards what `stream` sends; ready at its end, or when a limit is reached.
     pub(super) fn poll_discard<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
@@ -77,8 +77,7 @@ impl LingeringClose {
     }
 }
 
-/// A body that comes in over HTTP/2. What is unread when it is dropped is discarded as it
-/// arrives.
+/// An HTTP/2 request body whose unread rest is discarded when it is dropped.
 pub(super) fn drain_on_drop(body: Incoming) -> Body {
     if body.is_end_stream() { Body::empty() } else { Body::new(DrainOnDrop(Some(body))) }
 }
@@ -117,7 +116,7 @@ impl Drop for DrainOnDrop {
     }
 }
 
-/// Discards `body`, until its end or a limit.
+/// Discards `body` until its end or a limit.
 async fn discard(mut body: Incoming) {
     let mut left = MAX_BYTES;
     while let Ok(Some(Ok(frame))) = timeout(IDLE_TIMEOUT, body.frame()).await {

@@ -28,20 +28,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::delivery::{Held, TAKE_TIMEOUT, address};
 pub(crate) use stream::StreamReservation;
 
-/// Bytes that bodies take together, at most; twice the largest body where that is more.
+/// Maximum total size of held bodies, in bytes; more if two of the largest allowed body exceed
+/// it.
 pub(crate) const BUDGET: usize = 256 << 20;
 
-/// Bodies up to this size, in bytes, are not counted: connections bound them.
+/// Bodies up to this size, in bytes, are not counted: the number of connections bounds them.
 pub(crate) const SMALL: usize = 64 << 10;
 
-/// What a value of JSON takes in a tree, at most, in bytes.
+/// Upper bound of the size of a parsed JSON value, in bytes.
 const JSON_VALUE: usize = 128;
 
-/// How long it is after one gave way until another does.
+/// Interval between two answers being dropped.
 const RECLAIM_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long an answer waits for memory; longer than a client may go without reading the
-/// answers that hold it.
+/// How long an answer waits for memory: longer than a client may leave the answers unread that
+/// occupy it.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(90);
 
 /// Counts the bytes held. Clones share the count.
@@ -51,7 +52,7 @@ pub struct MemoryBudget(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     taken: Mutex<Taken>,
-    /// Notified when memory is released, or is to be.
+    /// Notified when memory is released or may be.
     released: Notify,
 }
 
@@ -59,17 +60,17 @@ struct State {
 struct Taken {
     all: usize,
     by_sender: HashMap<Arc<str>, usize>,
-    /// Senders with an answer that exceeds their share.
+    /// Senders with an answer beyond their share.
     over_share: HashSet<Arc<str>>,
-    /// An answer exceeds the budget.
+    /// The answer beyond the whole budget, if any.
     overdraft: Option<Overdraft>,
-    /// Answers that wait for memory.
+    /// Number of answers waiting for memory, per sender.
     waiting: HashMap<Arc<str>, usize>,
-    /// Those that have arrived, and that no client has taken yet.
+    /// Complete answers that have not been read by their clients.
     held: Held,
-    /// Senders of which an answer gave way, and when that was.
+    /// Senders an answer of which was dropped, and when.
     gave_way: HashMap<Arc<str>, Instant>,
-    /// When the last one did: what it holds takes a moment to be released.
+    /// Time when an answer was last dropped: releasing its memory takes a moment.
     reclaimed: Option<Instant>,
 }
 
@@ -78,41 +79,41 @@ struct Taken {
 struct Overdraft {
     since: Instant,
     has_arrived: bool,
-    /// It is to give way.
+    /// Whether it has to be dropped.
     is_revoked: bool,
 }
 
-/// The budget as answers to one sender's requests draw on it.
+/// The budget for answers to one sender's requests.
 #[derive(Debug, Clone)]
 pub struct SenderBudget {
     budget: MemoryBudget,
     sender: Arc<str>,
 }
 
-/// The bytes reserved for one body; released when this is dropped.
+/// Bytes reserved for one body; released when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     budget: MemoryBudget,
     sender: Arc<str>,
     holds: Holds,
     bytes: usize,
-    /// It may take more than its sender's share.
+    /// Whether it may exceed its sender's share.
     exceeds_share: bool,
-    /// It may take more than the budget has.
+    /// Whether it may exceed the budget.
     is_overdraft: bool,
 }
 
 /// What a reservation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
-    /// Refused where memory is short.
+    /// A request: refused when memory is short.
     Request,
-    /// Waits for memory.
+    /// An answer: waits for memory.
     Answer,
 }
 
 impl MemoryBudget {
-    /// An empty reservation for the body of a request of `sender`.
+    /// An empty reservation for a request of `sender`.
     #[must_use]
     pub fn reservation(&self, sender: &Arc<str>) -> Reservation {
         self.begin(sender, Holds::Request)
@@ -124,7 +125,7 @@ impl MemoryBudget {
         SenderBudget { budget: self.clone(), sender: Arc::clone(sender) }
     }
 
-    /// The whole budget, reserved by another sender.
+    /// Reserves the whole budget.
     #[cfg(test)]
     pub(crate) fn all(&self) -> Reservation {
         let mut reservation = self.reservation(&"somebody else".into());
@@ -141,13 +142,13 @@ impl MemoryBudget {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the answers that no client has taken yet.
+    /// Accesses the complete but unread answers.
     pub(super) fn with_held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
         look(&mut self.taken().held)
     }
 
-    /// Has an answer give way to one of `sender` that waits, where one is overdue. Gives when
-    /// to look again.
+    /// Drops an overdue answer for `sender`, which waits for memory. If there is none, returns
+    /// the time to try again.
     fn reclaim(&self, sender: &Arc<str>) -> Option<Instant> {
         let mut taken = self.taken();
         let now = Instant::now();
@@ -185,7 +186,8 @@ impl Taken {
         self.gave_way.insert(sender, now);
     }
 
-    /// Whether `sender` lets others have the overdraft: one of its answers gave way lately.
+    /// Whether `sender` has to leave the overdraft to others, because one of its answers was
+    /// dropped lately.
     fn comes_last(&self, sender: &Arc<str>) -> bool {
         let lately = self.gave_way.get(sender).is_some_and(|at| at.elapsed() < MAX_WAIT);
         lately && self.waiting.keys().any(|other| other != sender)
@@ -196,7 +198,7 @@ impl Taken {
     }
 }
 
-/// An answer that waits for memory, until this is dropped.
+/// Counts an answer as waiting until dropped.
 struct Waiting {
     budget: MemoryBudget,
     sender: Arc<str>,
@@ -222,13 +224,13 @@ impl Drop for Waiting {
 }
 
 impl SenderBudget {
-    /// The budget that it is of.
+    /// The budget it is a part of.
     #[must_use]
     pub fn whole(&self) -> &MemoryBudget {
         &self.budget
     }
 
-    /// Resolves once `answer`, which is held, is to give way.
+    /// Completes once `answer`, which is held, has to be dropped.
     pub(crate) async fn reclaimed(&self, answer: &Bytes) {
         loop {
             let released = self.budget.0.released.notified();
@@ -245,15 +247,15 @@ impl SenderBudget {
         self.budget.begin(&self.sender, Holds::Answer)
     }
 
-    /// `answer` with a reservation of its own attached; `max` is the size of the largest
-    /// allowed, in bytes. `None` where memory was short for [`MAX_WAIT`].
+    /// Attaches a reservation to `answer`, whose limit is `max` bytes. `None` if memory was
+    /// short for [`MAX_WAIT`].
     pub(crate) async fn reserve(&self, answer: Bytes, max: usize) -> Option<Bytes> {
         let mut reservation = self.reservation();
         reservation.reserve(answer.len(), max).await.then(|| reservation.attach(answer))
     }
 }
 
-/// [`SenderBudget::reserve`] where answers are counted; else `answer` as it is.
+/// [`SenderBudget::reserve`] if there is a budget; else returns `answer`.
 pub(crate) async fn reserve(
     budget: Option<&SenderBudget>,
     answer: Bytes,
@@ -266,8 +268,8 @@ pub(crate) async fn reserve(
 }
 
 impl Reservation {
-    /// Grows the reservation to `bytes` of a body, where the largest allowed has `max`; `false`
-    /// where memory is short.
+    /// Grows the reservation to `bytes` of a body with the limit `max`. `false` if memory is
+    /// short.
     #[must_use]
     pub(crate) fn try_reserve(&mut self, bytes: usize, max: usize) -> bool {
         if bytes <= SMALL.max(self.bytes) {
@@ -280,8 +282,8 @@ impl Reservation {
         let left_by_others = budget.saturating_sub(taken.all - own);
         let is_only_one = own == self.bytes;
         let (all, own) = (taken.all.saturating_add(more), own.saturating_add(more));
-        // Answers that have come in part would wait for each other: one of a sender's may
-        // exceed the share, and one of all the budget, by what is left of it to come.
+        // Partly received answers could wait for each other: one of a sender may exceed its
+        // share, and one of all the budget, by what has yet to arrive.
         let may_exceed = self.bytes > 0 && self.holds == Holds::Answer;
         let exceeds_budget = all > budget;
         let may_overdraw = match self.is_overdraft {
@@ -308,7 +310,8 @@ impl Reservation {
         true
     }
 
-    /// The same, but an answer waits for memory; `false` after [`MAX_WAIT`]. Cancel-safe.
+    /// As [`Reservation::try_reserve`], but an answer waits for memory; `false` after
+    /// [`MAX_WAIT`]. Cancel safe.
     pub(crate) async fn reserve(&mut self, bytes: usize, max: usize) -> bool {
         if self.try_reserve(bytes, max) {
             return true;
@@ -320,7 +323,7 @@ impl Reservation {
         let reserving = async {
             let _waiting = Waiting::begin(&budget, &self.sender);
             loop {
-                // Registered before the attempt, so that no release in between is missed.
+                // Registered before the attempt, so that no release is missed.
                 let released = budget.0.released.notified();
                 if self.try_reserve(bytes, max) {
                     return true;
@@ -337,8 +340,8 @@ impl Reservation {
         timeout(MAX_WAIT, reserving).await.unwrap_or_default()
     }
 
-    /// Resolves once this exceeds the budget, has not arrived for [`TAKE_TIMEOUT`] and others
-    /// wait; it is to be released then.
+    /// Completes once this exceeds the budget, has not completed for [`TAKE_TIMEOUT`], and
+    /// others wait: it has to be released.
     pub(crate) async fn revoked(&self) {
         if !self.is_overdraft {
             return std::future::pending().await;
@@ -356,21 +359,21 @@ impl Reservation {
         self.is_overdraft && self.budget.taken().is_revoked()
     }
 
-    /// Reserves an answer's declared length before it arrives. Two that have half of theirs
-    /// might wait for each other.
+    /// Reserves an answer's declared length before it arrives: two half-received ones might
+    /// wait for each other.
     pub(super) async fn reserve_declared(&mut self, length: u64, max: usize) -> bool {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.holds == Holds::Request || self.reserve(length, max).await
     }
 
-    /// Whether this waits where memory is short.
+    /// Whether it waits when memory is short.
     pub(super) fn waits(&self) -> bool {
         self.holds == Holds::Answer
     }
 
-    /// Attaches the reservation to `bytes`, of which `max` are allowed: it is released with
-    /// their last copy. A request's is grown first by the tree that its JSON may become;
-    /// `None` where memory is short.
+    /// Attaches the reservation to `bytes`, whose limit is `max`, so that it is released with
+    /// their last clone. For a request it is first grown by the size of its parsed JSON; `None`
+    /// if memory is short.
     pub(super) fn try_attach(mut self, bytes: Bytes, max: usize) -> Option<Bytes> {
         if self.holds == Holds::Request && !self.try_reserve(weight(&bytes), max) {
             return None;
@@ -378,7 +381,7 @@ impl Reservation {
         Some(self.attach(bytes))
     }
 
-    /// Attaches the reservation to `bytes`: it is released with their last copy.
+    /// Attaches the reservation to `bytes`, so that it is released with their last clone.
     pub(crate) fn attach(mut self, bytes: Bytes) -> Bytes {
         if self.holds == Holds::Answer {
             self.shrink(if bytes.len() > SMALL { bytes.len() } else { 0 });
@@ -392,7 +395,7 @@ impl Reservation {
         }
     }
 
-    /// An answer has arrived: its client is to take it.
+    /// Records that an answer is complete and waits for its client.
     fn begin_holding(&self, bytes: &Bytes) {
         if self.holds == Holds::Answer {
             let mut taken = self.budget.taken();
@@ -403,12 +406,12 @@ impl Reservation {
         }
     }
 
-    /// Releases all of it.
+    /// Releases all bytes.
     pub(crate) fn release(&mut self) {
         self.shrink(0);
     }
 
-    /// Releases what is beyond `bytes`.
+    /// Releases all but `bytes`.
     fn shrink(&mut self, bytes: usize) {
         if self.bytes <= bytes {
             return;
@@ -437,8 +440,8 @@ impl Reservation {
     }
 }
 
-/// What `bytes` take with their tree, in bytes: no value stands without a comma or a
-/// bracket in front, but for the one that is all of it.
+/// Upper bound of the size of `bytes` with their parsed JSON: every value but the outermost
+/// follows a comma or bracket.
 fn weight(bytes: &[u8]) -> usize {
     let (mut values, mut in_string, mut is_escaped) = (0_usize, false, false);
     for byte in bytes {

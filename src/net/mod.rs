@@ -26,5 +26,5 @@ pub fn is_loopback(uri: &http::Uri) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.trim_matches(['[', ']']).parse().is_ok_and(is_ip)
 }
 
-/// The one type of body, streamed or whole. It boxes nothing twice.
+/// The body type used everywhere, streamed or whole.
 pub use axum::body::Body;

@@ -26,53 +26,51 @@ use super::keepalive;
 use super::linger;
 use super::sniff::Heads;
 use super::streams::{Stream, Streams};
-use super::wire::{Patience, Wire};
+use super::wire::{Timeouts, Wire};
 use super::workers::Workers;
 use super::{Body, body};
 
-/// What a connection ends with.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Requests at once on one connection over HTTP/2; the client has to wait with more. With
-/// [`MAX_UNSENT`] this bounds what lies ready for it: 8 MiB.
+/// Maximum number of concurrent HTTP/2 streams per connection. With [`MAX_UNSENT`] this bounds
+/// what is buffered for a client to 8 MiB.
 const MAX_STREAMS: u32 = 128;
 
-/// Bytes of one answer over HTTP/2 that lie ready for a client that does not take them.
+/// Maximum bytes buffered of an HTTP/2 answer that the client does not read.
 const MAX_UNSENT: usize = 64 << 10;
 
-/// Bytes of requests' bodies on one connection over HTTP/2 that wait to be read.
+/// Maximum bytes of unread request bodies on an HTTP/2 connection.
 const MAX_UNREAD: u32 = 1 << 20;
 
-/// Requests that a client takes back before they are looked at (CVE-2023-44487); beyond
-/// them the connection is closed.
-const MAX_TAKEN_BACK: usize = 20;
+/// Number of streams that a client may reset before they are accepted (CVE-2023-44487); beyond
+/// it the connection is closed.
+const MAX_RESETS: usize = 20;
 
-/// Faulty requests over HTTP/2 that make us close a stream; beyond them the connection is
+/// Number of streams that we reset because of protocol errors; beyond it the connection is
 /// closed.
-const MAX_FAULTY: usize = 1 << 10;
+const MAX_ERROR_RESETS: usize = 1 << 10;
 
-/// How long it is before it is said again that all slots are taken.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// Minimum interval of logging that all slots are taken.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long it is before the next connection is asked for where one could not be had.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Pause after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long connections may take to say what is left to say when what is under way was
-/// given up.
-const FAREWELL: Duration = Duration::from_millis(250);
+/// How long connections may take to send the rest after requests in flight were aborted.
+const ABORT_GRACE: Duration = Duration::from_millis(250);
 
-/// What a listener puts up with; beyond 100 headers it answers 431, too.
+/// Limits of a listener. More than 100 headers are refused with 431, too.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of a request's head; beyond it 431.
+    /// Maximum size of a request's head, in bytes; beyond it 431.
     pub max_head: usize,
-    /// How long a request's head may take, and the first byte of a connection.
-    pub head_patience: Duration,
-    /// How long a connection may lie idle between two requests.
+    /// Timeout for a request's head, and for the first byte of a connection.
+    pub head_timeout: Duration,
+    /// How long a connection may be idle between two requests.
     pub idle: Duration,
-    /// How long a client may take no byte of its answer.
-    pub write_patience: Duration,
-    /// How long requests under way may take once the listener was told to stop.
+    /// How long a client may read nothing of its answer.
+    pub write_timeout: Duration,
+    /// How long requests in flight may take once the listener was told to stop.
     pub drain: Duration,
 }
 
@@ -80,28 +78,28 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_head: 64 << 10,
-            head_patience: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
             idle: Duration::from_secs(75),
-            write_patience: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(3),
         }
     }
 }
 
-/// What answers requests.
+/// Handles requests.
 pub trait App: Clone + Send + 'static {
-    /// Answers a request of `peer`. What takes time or may panic belongs into the
-    /// future: a panic there refuses this request and no other on the connection.
+    /// Responds to a request of `peer`. Work that takes time or may panic belongs into the
+    /// future: a panic in it affects only this request.
     fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer;
 
-    /// Whether `request` is answered even where all slots are taken. Such
-    /// an answer must be quick, and hold nothing.
+    /// Whether `request` is answered even if all slots are taken. Handling it must be quick and
+    /// need no memory.
     fn is_vital(&self, _request: &Request<Body>) -> bool {
         false
     }
 }
 
-/// An answer on its way.
+/// A pending response.
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// The peer's address is an extension of each request.
@@ -110,25 +108,24 @@ impl App for axum::Router {
         request.extensions_mut().insert(ConnectInfo(peer));
         let mut router = self.clone();
         Box::pin(async move {
-            // INVARIANT (ready): a router always is.
+            // INVARIANT (ready): a router is always ready.
             let answer: Result<_, Infallible> = router.call(request).await;
             answer.unwrap_or_else(|never| match never {})
         })
     }
 }
 
-/// The connections on which something was still under way when a listener's time was over.
+/// Connections with requests in flight at the end of a listener's drain time.
 #[derive(Debug)]
 pub struct Remaining(watch::Sender<()>);
 
 impl Remaining {
-    /// Waits a moment for those whose requests were given up meanwhile to answer them;
-    /// whether all have.
+    /// Waits a moment for requests that were aborted to be answered; returns whether all were.
     pub async fn answered(&self) -> bool {
-        timeout(FAREWELL, self.0.closed()).await.is_ok()
+        timeout(ABORT_GRACE, self.0.closed()).await.is_ok()
     }
 
-    /// The same, and says so where some are broken off.
+    /// As [`Remaining::answered`], and logs if connections are cut off.
     pub async fn end(self) {
         if !self.answered().await {
             tracing::warn!("requests under way were broken off");
@@ -136,8 +133,9 @@ impl Remaining {
     }
 }
 
-/// Answers on `listener` by `app`, each connection on one of `workers`, until `stop`
-/// resolves, then lets what is under way end for [`Limits::drain`]; gives what has not.
+/// Serves `listener` by `app`, each connection on one of `workers`, until `stop` completes.
+/// Then waits for requests in flight for [`Limits::drain`]; returns the connections that
+/// remain.
 pub async fn serve(
     listener: TcpListener,
     app: impl App,
@@ -146,7 +144,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Remaining {
     let builder = builder(limits);
-    let patience = Patience { head: limits.head_patience, write: limits.write_patience };
+    let timeouts = Timeouts { head: limits.head_timeout, write: limits.write_timeout };
     let (stopping, _) = watch::channel(());
     let mut told = None;
     let mut stop = pin!(stop);
@@ -161,7 +159,7 @@ pub async fn serve(
         };
         let is_spare = !matches!(slot, Some(Slot::Served(_)));
         if is_spare {
-            tell_that_none_is_free(workers.connection_limit(), peer, &mut told);
+            log_no_slot(workers.connection_limit(), peer, &mut told);
         }
         let Some(slot) = slot else { continue };
         let _ = stream.set_nodelay(true);
@@ -170,41 +168,41 @@ pub async fn serve(
             UnderWay::begin(limits, peer, (!is_spare).then(|| workers.connection_limit().clone()));
         let service = under_way.service(app.clone(), peer);
         let (builder, told) = (builder.clone(), stopping.subscribe());
-        // A worker polls its own sockets.
+        // A worker registers the socket with its own runtime.
         let Ok(stream) = stream.into_std() else { continue };
         workers.spawn(async move {
             let _slot = slot;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            let connection = builder.serve_connection(under_way.wire(stream, patience), service);
+            let connection = builder.serve_connection(under_way.wire(stream, timeouts), service);
             if let Err(error) = under_way.attend(connection, told).await {
                 tracing::debug!(%peer, %error, "a connection broke");
             }
         });
     }
     drop(listener);
-    // Each connection listens to it until it ends.
+    // Each connection watches it.
     let _ = stopping.send(());
     let _ = timeout(limits.drain, stopping.closed()).await;
     Remaining(stopping)
 }
 
-/// The next connection.
+/// Accepts the next connection.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                // Out of descriptors: those that are open have to end first.
+                // Out of file descriptors: others have to be closed first.
                 tracing::warn!(%error, "a connection was not accepted");
-                sleep(ACCEPT_AGAIN).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Says so, and not again before [`TELL_AGAIN`].
-fn tell_that_none_is_free(limit: &ConnectionLimit, peer: SocketAddr, told: &mut Option<Instant>) {
-    if told.is_some_and(|at| at.elapsed() <= TELL_AGAIN) {
+/// Logs that all slots are taken, at most once per [`LOG_INTERVAL`].
+fn log_no_slot(limit: &ConnectionLimit, peer: SocketAddr, told: &mut Option<Instant>) {
+    if told.is_some_and(|at| at.elapsed() <= LOG_INTERVAL) {
         return;
     }
     *told = Some(Instant::now());
@@ -228,8 +226,7 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // It runs from the end of the request before; the wire is stricter with
-        // a head that has begun.
+        // Runs from the end of the previous request; `Wire` is stricter once a head has begun.
         .header_read_timeout(limits.idle)
         .max_buf_size(limits.max_head);
     builder
@@ -237,8 +234,8 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.idle)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
-        .max_local_error_reset_streams(MAX_FAULTY)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .max_send_buf_size(MAX_UNSENT)
         .initial_connection_window_size(MAX_UNREAD)
         .initial_stream_window_size(MAX_UNREAD)
@@ -246,28 +243,28 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// What is known of a connection while it is served.
+/// State of a connection being served.
 struct UnderWay {
     heads: Heads,
     streams: Streams,
     activity: Activity,
     limits: Limits,
-    /// Where it is counted; those on spare slots last for a moment only.
+    /// Where it is counted; `None` on a spare slot, which lasts only for a moment.
     among: Option<(ConnectionLimit, Registered)>,
 }
 
-/// Why a connection is to end.
+/// Why a connection has to end.
 enum Ends {
-    /// The listener stops: what is under way may end.
+    /// The listener stops: requests in flight may complete.
     Stopping,
-    /// The client lets the gate wait for too long.
+    /// The client has exceeded a timeout.
     Overdue,
     /// It is idle, and others need its slot.
     Asked,
 }
 
 impl UnderWay {
-    /// A connection of `peer` that begins, counted in `limit` where it is to be served.
+    /// A new connection of `peer`, counted in `limit` if there is one.
     fn begin(limits: Limits, peer: SocketAddr, limit: Option<ConnectionLimit>) -> Self {
         let (heads, streams) = (Heads::default(), Streams::new());
         let activity = Activity::new(heads.clone());
@@ -278,9 +275,9 @@ impl UnderWay {
         Self { heads, streams, activity, limits, among }
     }
 
-    fn wire(&self, stream: TcpStream, patience: Patience) -> TokioIo<Wire<TcpStream>> {
+    fn wire(&self, stream: TcpStream, timeouts: Timeouts) -> TokioIo<Wire<TcpStream>> {
         let (heads, activity) = (self.heads.clone(), self.activity.clone());
-        TokioIo::new(Wire::new(stream, heads, activity, patience))
+        TokioIo::new(Wire::new(stream, heads, activity, timeouts))
     }
 
     fn service<A: App>(&self, app: A, peer: SocketAddr) -> OfPeer<A> {
@@ -294,21 +291,21 @@ impl UnderWay {
         }
     }
 
-    /// Serves `connection` until it ends. Once the listener stops, what is under way
-    /// may end; once the client lets the gate wait for too long, it has to within
-    /// [`Limits::drain`]; once it is asked to leave, at once, unless it asks for something.
+    /// Serves `connection` until it ends. When the listener stops, requests in flight may
+    /// complete; after a timeout, they have to within [`Limits::drain`]; when asked to close,
+    /// it ends unless a request arrives.
     async fn attend<A: App>(
         &self,
         connection: Connection<'_, TokioIo<Wire<TcpStream>>, OfPeer<A>, TokioExecutor>,
         mut stopping: watch::Receiver<()>,
     ) -> Result<(), BoxError> {
         let mut connection = pin!(connection);
-        let Limits { idle, write_patience, drain, .. } = self.limits;
+        let Limits { idle, write_timeout, drain, .. } = self.limits;
         let ends = tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
             _ = stopping.changed() => Ends::Stopping,
-            () = self.streams.overdue(&self.heads, idle, write_patience) => Ends::Overdue,
+            () = self.streams.overdue(&self.heads, idle, write_timeout) => Ends::Overdue,
             () = self.is_over() => Ends::Overdue,
             () = self.close_requested() => Ends::Asked,
         };
@@ -333,19 +330,19 @@ impl UnderWay {
     async fn is_over(&self) {
         match self.among {
             Some(_) => std::future::pending().await,
-            None => sleep(self.limits.head_patience).await,
+            None => sleep(self.limits.head_timeout).await,
         }
     }
 }
 
-/// The app as a peer's connection has it.
+/// The app for one peer's connection.
 struct OfPeer<A> {
     app: A,
     peer: SocketAddr,
     heads: Heads,
     activity: Activity,
     streams: Streams,
-    /// Where requests over HTTP/2 take slots; `None` where the connection itself has a spare one.
+    /// Where HTTP/2 requests acquire slots; `None` if the connection is on a spare slot.
     limit: Option<ConnectionLimit>,
 }
 
@@ -376,18 +373,19 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
     }
 }
 
-/// How the type of a stream of events begins.
-const EVENTS: &[u8] = b"text/event-stream";
+/// Media type of event streams, without parameters.
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
-/// A request that is being answered; a type of its own, so that it need not be boxed.
+/// A request being answered; a named type, so that it need not be boxed.
 struct Answering {
     answer: CatchUnwind<AssertUnwindSafe<Answer>>,
-    /// It came in chunks, or asked for a tunnel: nobody follows what lies behind.
+    /// Whether the connection has to end: after a chunked request or `CONNECT`, what follows is
+    /// not parsed by `Heads`.
     is_last: bool,
     heads: Heads,
-    /// Until its answer is over.
+    /// Until the answer ends.
     busy: Option<ActiveRequest>,
-    /// Its stream and slot, over HTTP/2.
+    /// HTTP/2 only: its stream and slot.
     stream: Option<Stream>,
 }
 
@@ -398,10 +396,10 @@ impl Future for Answering {
         let answer = ready!(self.answer.poll_unpin(context));
         let mut response = answer.unwrap_or_else(|_| panicked());
         let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        self.heads.answer_with_events(kind.is_some_and(|kind| kind.starts_with(EVENTS)));
+        self.heads.set_event_stream(kind.is_some_and(|kind| kind.starts_with(EVENT_STREAM)));
         if self.is_last || self.heads.is_amid_body() || self.heads.has_ended() {
-            // Nothing behind it is taken for another request, nor the rest of a body that
-            // the answer did not wait for.
+            // So that neither what follows nor an unread rest of the body is read as another
+            // request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let response = match self.stream.take() {
@@ -427,7 +425,7 @@ fn crowded() -> Response<Body> {
     response
 }
 
-/// An answer of the listener's own.
+/// A response of the listener itself.
 fn own(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -14,59 +14,59 @@ use http::{Request, Version};
 
 use super::Body;
 
-/// An extension of requests that declared their length more than once.
+/// Request extension: its length was declared more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoLengths;
 
-/// An extension of requests whose target has a `#`.
+/// Request extension: its target contains a `#`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment;
 
-/// What the parser dropped.
+/// An anomaly that the HTTP parser hides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Oddity {
     TwoLengths,
     Fragment,
 }
 
-/// Bytes of a head that are looked at; the parser refuses longer ones.
+/// Maximum bytes of a head to inspect; the parser refuses longer ones.
 const MAX_HEAD: usize = 128 << 10;
 
-/// The heads on one connection.
+/// Follows the request heads on one connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heads(Arc<Mutex<Course>>);
 
-/// How far a connection has come.
+/// Parser state of a connection.
 #[derive(Debug, Default)]
 struct Course {
     place: Place,
-    /// What has come of the present head.
+    /// The current head so far.
     head: Vec<u8>,
-    /// Of each head that the parser has not handed on yet: what is odd.
+    /// Anomalies of the heads that the HTTP parser has not handed on yet.
     odd: VecDeque<Option<Oddity>>,
-    /// What the first whole head was written in.
+    /// HTTP version of the first complete head.
     spoken: Option<Version>,
     /// The client has ended its side.
     ended: bool,
-    /// What is being answered goes on until somebody ends it.
+    /// The current response is an event stream.
     is_event_stream: bool,
 }
 
-/// What comes next.
+/// What comes next on the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
     #[default]
     Head,
-    /// So many bytes of a body.
+    /// A body with this many bytes left.
     Body(u64),
-    /// Nothing that has to be followed: chunks, HTTP/2, or what the parser refuses.
+    /// Nothing that can be followed: chunks, HTTP/2, or what the parser refuses.
     Rest,
 }
 
-/// What is waited for on a connection.
+/// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaits {
-    /// The first request; nothing has come yet.
+    /// The first request, of which nothing has arrived.
     Anything,
     /// The rest of the first head.
     FirstHead,
@@ -81,7 +81,7 @@ impl Heads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows what was read.
+    /// Processes bytes read from the connection.
     pub(super) fn read(&self, bytes: &[u8]) {
         self.course().follow(bytes);
     }
@@ -96,52 +96,51 @@ impl Heads {
         }
     }
 
-    /// What the connection speaks, once a whole head has come.
+    /// The HTTP version, once a complete head has arrived.
     pub(super) fn spoken(&self) -> Option<Version> {
         self.course().spoken
     }
 
-    /// The client has ended its side: nothing more comes.
+    /// Records that the client has closed its side.
     pub(super) fn end(&self) {
         self.course().ended = true;
     }
 
-    /// Whether it has.
+    /// Whether the client has closed its side.
     pub(super) fn has_ended(&self) -> bool {
         self.course().ended
     }
 
-    /// The answer is a stream of events, or is not.
-    pub(super) fn answer_with_events(&self, are_events: bool) {
-        self.course().is_event_stream = are_events;
+    /// Records whether the current response is an event stream.
+    pub(super) fn set_event_stream(&self, is_event_stream: bool) {
+        self.course().is_event_stream = is_event_stream;
     }
 
-    /// Whether it is.
+    /// Whether the current response is an event stream.
     pub(super) fn is_event_stream(&self) -> bool {
         self.course().is_event_stream
     }
 
-    /// Whether the request that was handed on last has more of its body to come.
+    /// Whether the body of the last request is incomplete.
     pub(super) fn is_amid_body(&self) -> bool {
         let course = self.course();
         course.odd.is_empty() && matches!(course.place, Place::Body(_))
     }
 
-    /// Whether the client may be in the middle of something; over HTTP/2 that is told by
-    /// other means.
+    /// Whether a head or body is incomplete. Over HTTP/2 this is determined by other means.
     pub(super) fn is_amid(&self) -> bool {
         let course = self.course();
         let is_between = course.place == Place::Head && course.head.is_empty();
         course.spoken != Some(Version::HTTP_2) && !(is_between && course.odd.is_empty())
     }
 
-    /// Marks `request` if its head was odd.
+    /// Marks `request` if its head had an anomaly.
     pub(super) fn mark(&self, mut request: Request<Body>) -> Request<Body> {
         if request.version() >= Version::HTTP_2 {
             return request;
         }
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        // Where the parser saw a head that was not seen here, nobody can tell.
+        // If the parser found a head that was not found here, assume the worst.
         let unseen = chunked.then_some(Oddity::TwoLengths);
         match self.course().odd.pop_front().unwrap_or(unseen) {
             Some(Oddity::TwoLengths) => drop(request.extensions_mut().insert(TwoLengths)),
@@ -167,17 +166,17 @@ impl Course {
         }
     }
 
-    /// Takes what belongs to the present head, and gives what lies behind it.
+    /// Consumes what belongs to the current head; returns the rest.
     fn take_head<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let mut bytes = bytes;
         if self.head.is_empty() {
-            // The parser passes over empty lines in front of a request.
+            // The parser skips empty lines before a request.
             let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
             bytes = bytes.get(start.unwrap_or(bytes.len())..).unwrap_or_default();
         }
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
-        // The end may have begun in the bytes before.
+        // The end may have begun in the previous bytes.
         let from = before.saturating_sub(2);
         let end = end_of_head(self.head.get(from..).unwrap_or_default()).map(|end| from + end);
         match end {
@@ -223,7 +222,7 @@ impl Course {
             Some(length) if !chunked => body(length),
             _ => Place::Rest,
         };
-        // The next one is likely to be as long.
+        // The next head is likely to have the same size.
         self.head = head;
         self.head.clear();
     }
@@ -237,7 +236,7 @@ fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
 }
 
-/// Behind the empty line that ends a head.
+/// The offset after the empty line that ends a head.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
         [b'\n', ..] => Some(at + 2),

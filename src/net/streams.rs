@@ -18,21 +18,20 @@ use super::body::{Next, lengthened};
 use super::connection_limit::Slot;
 use super::sniff::Heads;
 
-/// Bytes of an answer that are handed out at a time: what of it lies ready for a client
-/// that does not take it.
+/// Bytes of an answer handed out at a time, and so buffered for a client that does not read.
 const PIECE: usize = 16 << 10;
 
-/// The answers under way on one connection.
+/// The answers in flight on one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Streams(Arc<Mutex<Open>>);
 
 #[derive(Debug)]
 struct Open {
-    /// Since when the client has not taken what an answer handed out; `None` where
-    /// it is the answer that is waited for.
+    /// Per stream, the time since when the client has not read what was handed out; `None`
+    /// while it waits for us.
     untaken: HashMap<u64, Option<Instant>>,
     next: u64,
-    /// When the last of them ended.
+    /// Time when the last of them ended.
     idle: Instant,
 }
 
@@ -46,7 +45,7 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An answer that is under way until this is dropped, in a slot of its own.
+    /// Registers an answer, with a slot of its own, until the returned guard is dropped.
     pub(super) fn begin(&self, slot: Option<Slot>) -> Stream {
         let mut open = self.open();
         let id = open.next;
@@ -55,17 +54,17 @@ impl Streams {
         Stream { id, streams: self.clone(), _slot: slot }
     }
 
-    /// Resolves once a client that speaks HTTP/2 has asked for nothing for `idle`, or
-    /// has taken nothing of an answer for `patience`.
-    pub(super) async fn overdue(&self, heads: &Heads, idle: Duration, patience: Duration) {
-        let look = idle.min(patience) / 6;
+    /// Completes once an HTTP/2 client has sent no request for `idle`, or has read nothing of
+    /// an answer for `timeout`.
+    pub(super) async fn overdue(&self, heads: &Heads, idle: Duration, timeout: Duration) {
+        let look = idle.min(timeout) / 6;
         loop {
             sleep(look).await;
             match heads.spoken() {
                 None => {}
-                Some(Version::HTTP_2) if self.open().is_overdue(idle, patience) => return,
+                Some(Version::HTTP_2) if self.open().is_overdue(idle, timeout) => return,
                 Some(Version::HTTP_2) => {}
-                // The parser and the wire see to those.
+                // For HTTP/1.1 the parser and `Wire` have these timeouts.
                 Some(_) => std::future::pending().await,
             }
         }
@@ -73,15 +72,15 @@ impl Streams {
 }
 
 impl Open {
-    fn is_overdue(&self, idle: Duration, patience: Duration) -> bool {
+    fn is_overdue(&self, idle: Duration, timeout: Duration) -> bool {
         if self.untaken.is_empty() {
             return self.idle.elapsed() >= idle;
         }
-        self.untaken.values().flatten().any(|since| since.elapsed() >= patience)
+        self.untaken.values().flatten().any(|since| since.elapsed() >= timeout)
     }
 }
 
-/// An answer under way.
+/// Guard of an answer in flight.
 #[derive(Debug)]
 pub(super) struct Stream {
     id: u64,
@@ -90,7 +89,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The answer's body, whose going is followed from now on.
+    /// Wraps the answer's body to follow how it is read.
     pub(super) fn follow(self, body: Body) -> Body {
         if body.is_end_stream() {
             return body;
@@ -112,10 +111,11 @@ impl Drop for Stream {
     }
 }
 
-/// A body in pieces. Who asks for the next one has taken the one before.
+/// A body that hands out small pieces: polling for the next one shows that the previous was
+/// sent.
 struct Followed {
     inner: Body,
-    /// What was not handed out yet of the inner one's last piece.
+    /// The rest of the inner body's last piece.
     rest: Bytes,
     stream: Stream,
 }
@@ -159,14 +159,14 @@ mod tests {
     use super::*;
 
     const IDLE: Duration = Duration::from_secs(75);
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
     /// How long a connection that begins with `head` is let be, at most ten minutes.
     async fn until_overdue(streams: &Streams, head: &[u8]) -> Option<Duration> {
         let (heads, began) = (Heads::default(), Instant::now());
         heads.read(head);
-        let overdue = streams.overdue(&heads, IDLE, PATIENCE);
+        let overdue = streams.overdue(&heads, IDLE, TIMEOUT);
         let overdue = tokio::time::timeout(Duration::from_secs(600), overdue).await;
         overdue.is_ok().then(|| began.elapsed())
     }
@@ -179,7 +179,7 @@ mod tests {
     async fn who_asks_for_nothing_is_overdue_over_http_2_only() {
         let streams = Streams::new();
         let after = until_overdue(&streams, PREFACE).await.unwrap();
-        assert!((IDLE..IDLE + PATIENCE / 4).contains(&after), "{after:?}");
+        assert!((IDLE..IDLE + TIMEOUT / 4).contains(&after), "{after:?}");
         assert_eq!(until_overdue(&streams, b"GET / HTTP/1.1\r\n\r\n").await, None);
     }
 
@@ -190,7 +190,7 @@ mod tests {
         assert!(taken.frame().await.unwrap().is_ok());
         // One piece is out, the next one is not asked for.
         let after = until_overdue(&streams, PREFACE).await.unwrap();
-        assert!((PATIENCE..PATIENCE + PATIENCE / 4).contains(&after), "{after:?}");
+        assert!((TIMEOUT..TIMEOUT + TIMEOUT / 4).contains(&after), "{after:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,49 +16,49 @@ use super::idle::Activity;
 use super::linger::LingeringClose;
 use super::sniff::{Awaits, Heads};
 
-/// The answer to a first head that does not end. Later ones are only closed:
-/// another answer may be under way.
+/// Response to a first head that does not end in time. For later ones the connection is only
+/// closed, as another response may be in progress.
 const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-type: application/json\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
     {\"error\":\"slow_head\",\"detail\":\"the request's head did not come in time\"}";
 
-/// How long a client that has ended its side is given without any byte of its answer: if it
-/// is gone, what it asked for is cancelled.
-const HALF_CLOSED: Duration = Duration::from_millis(500);
+/// Timeout for a client that has closed its side to receive anything of its answer: if it is
+/// gone, its request is cancelled.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a connection may let the gate wait.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For the first byte, and for a head once it has begun.
     pub(super) head: Duration,
-    /// For taking any byte of an answer.
+    /// For the client to read anything of an answer.
     pub(super) write: Duration,
 }
 
-/// A connection whose heads are followed and whose time is limited.
+/// A connection that is followed by [`Heads`], with timeouts.
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     stream: S,
     heads: Heads,
     activity: Activity,
-    patience: Patience,
-    /// Runs while a head is waited for.
+    timeouts: Timeouts,
+    /// Runs while a head is incomplete.
     reading: Option<Pin<Box<Sleep>>>,
-    /// Runs while the peer takes nothing.
+    /// Runs while the peer does not read.
     writing: Option<Pin<Box<Sleep>>>,
-    /// Runs once the client has ended its side while it is being answered.
+    /// Runs once the client has closed its side while it is being answered.
     ended: Option<Pin<Box<Sleep>>>,
-    /// Set once the gate has said its last.
+    /// Set once everything has been sent.
     lingering: Option<LingeringClose>,
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S, heads: Heads, activity: Activity, patience: Patience) -> Self {
+    pub(super) fn new(stream: S, heads: Heads, activity: Activity, timeouts: Timeouts) -> Self {
         Self {
             stream,
             heads,
             activity,
-            patience,
+            timeouts,
             reading: None,
             writing: None,
             ended: None,
@@ -68,26 +68,26 @@ impl<S> Wire<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
-    /// While nothing comes: whether it is still to be waited for.
+    /// Checks the timeout for heads while nothing arrives.
     fn wait_for_head(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let awaits = self.heads.awaits();
         if awaits == Awaits::Nothing {
             self.reading = None;
             return Poll::Pending;
         }
-        let limit = self.patience.head;
+        let limit = self.timeouts.head;
         let sleep = self.reading.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(sleep.as_mut().poll(context));
         if awaits == Awaits::FirstHead {
-            // It fits any buffer; a peer that does not read needs no answer.
+            // Fits any buffer; if the peer does not read, it needs no response.
             let _ = Pin::new(&mut self.stream).poll_write(context, SLOW);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// At the end of what the client sends: whether it is to be told, which breaks off what
-    /// is under way. A stream of events ends at once: a client may open another in its place,
-    /// and servers refuse a second one.
+    /// At the end of the client's input: ready if that should be reported, which aborts the
+    /// request in flight. An event stream is aborted at once: a client may open another one in
+    /// its place, and servers refuse a second.
     fn wait_for_answer(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let is_stream =
             self.heads.spoken() == Some(Version::HTTP_2) || self.heads.is_event_stream();
@@ -95,17 +95,18 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
             return Poll::Ready(());
         }
         self.heads.end();
-        let sleep = self.ended.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED)));
+        let sleep =
+            self.ended.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIMEOUT)));
         ready!(sleep.as_mut().poll(context));
         if self.writing.is_none() {
             return Poll::Ready(());
         }
-        // One that is gone takes every byte, or resets the connection.
-        sleep.as_mut().reset(Instant::now() + HALF_CLOSED);
+        // A client that is gone accepts every byte, or resets the connection.
+        sleep.as_mut().reset(Instant::now() + HALF_CLOSED_TIMEOUT);
         sleep.as_mut().poll(context)
     }
 
-    /// What came of a write: an error once the peer has taken nothing for long.
+    /// Checks the result of a write: an error if the peer has not read for too long.
     fn written<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -116,14 +117,14 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
                 self.activity.is_stuck(false);
             }
             if let Some(ended) = &mut self.ended {
-                ended.as_mut().reset(Instant::now() + HALF_CLOSED);
+                ended.as_mut().reset(Instant::now() + HALF_CLOSED_TIMEOUT);
             }
             return written;
         }
         if self.writing.is_none() {
             self.activity.is_stuck(true);
         }
-        let limit = self.patience.write;
+        let limit = self.timeouts.write;
         let sleep = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -181,8 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Ends the gate's own side, then waits for a client that may be sending something
-    /// that nobody will read.
+    /// Closes the sending side, then lingers for a client that may still be sending.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         if wire.lingering.is_none() {
@@ -201,13 +201,13 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(10), write: Duration::from_secs(60) };
+    const TIMEOUTS: Timeouts =
+        Timeouts { head: Duration::from_secs(10), write: Duration::from_secs(60) };
 
     fn wire(room: usize) -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(room);
         let heads = Heads::default();
-        (Wire::new(ours, heads.clone(), Activity::new(heads), PATIENCE), theirs)
+        (Wire::new(ours, heads.clone(), Activity::new(heads), TIMEOUTS), theirs)
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,14 +234,14 @@ mod tests {
         let began = tokio::time::Instant::now();
         let sending = async {
             peer.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
-            tokio::time::sleep(PATIENCE.head * 3).await;
+            tokio::time::sleep(TIMEOUTS.head * 3).await;
             peer.write_all(b"b").await.unwrap();
-            tokio::time::sleep(PATIENCE.head * 3).await;
+            tokio::time::sleep(TIMEOUTS.head * 3).await;
             drop(peer);
         };
         let mut read = Vec::new();
         let (whole, ()) = tokio::join!(wire.read_to_end(&mut read), sending);
-        assert!(whole.is_ok() && began.elapsed() > PATIENCE.head * 5);
+        assert!(whole.is_ok() && began.elapsed() > TIMEOUTS.head * 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -256,12 +256,12 @@ mod tests {
         let mut end = [0];
         // As long as it gets something.
         for _ in 0..3 {
-            let read = tokio::time::timeout(HALF_CLOSED * 3 / 4, wire.read(&mut end)).await;
+            let read = tokio::time::timeout(HALF_CLOSED_TIMEOUT * 3 / 4, wire.read(&mut end)).await;
             assert!(read.is_err() && wire.heads.has_ended());
             wire.write_all(b"x").await.unwrap();
         }
         assert_eq!(wire.read(&mut end).await.unwrap(), 0);
-        assert_eq!(began.elapsed(), HALF_CLOSED * 9 / 4 + HALF_CLOSED);
+        assert_eq!(began.elapsed(), HALF_CLOSED_TIMEOUT * 9 / 4 + HALF_CLOSED_TIMEOUT);
         drop(request);
         let ended = Instant::now();
         assert_eq!(wire.read(&mut end).await.unwrap(), 0, "nothing is under way");
@@ -275,7 +275,7 @@ mod tests {
         peer.shutdown().await.unwrap();
         wire.read_exact(&mut [0; 18]).await.unwrap();
         let _request = wire.activity.begin();
-        wire.heads.answer_with_events(true);
+        wire.heads.set_event_stream(true);
         let began = Instant::now();
         assert_eq!(wire.read(&mut [0]).await.unwrap(), 0);
         assert_eq!(began.elapsed(), Duration::ZERO);

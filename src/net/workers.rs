@@ -14,23 +14,23 @@ use tokio::time::timeout;
 
 use super::connection_limit::ConnectionLimit;
 
-/// Workers at most, on however many processors.
+/// Maximum number of workers.
 pub const MAX_WORKERS: usize = 16;
 
-/// How often a worker wakes for nothing. Setting a timer that is due before all others
-/// wakes the worker's driver with a system call, needlessly where the worker itself sets
-/// it; with this tick pending, the timers of requests are all due later.
+/// Interval at which an idle worker wakes. Setting a timer that is due before all others wakes
+/// the worker's driver by a system call, unnecessarily if the worker itself sets it; with this
+/// tick pending, timers of requests are always due later.
 const TICK: Duration = Duration::from_secs(5);
 
-/// How long the workers may take to shut down.
-const END: Duration = Duration::from_secs(1);
+/// How long shutting down the workers may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The number of this thread's worker; 0 outside of any.
+    /// Number of this thread's worker; 0 outside of any.
     static WORKER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The worker of the present thread, from 1 to [`MAX_WORKERS`]; 0 outside of any.
+/// Number of this thread's worker, from 1 to [`MAX_WORKERS`]; 0 outside of any.
 #[must_use]
 pub fn current() -> usize {
     WORKER.get()
@@ -42,17 +42,17 @@ pub struct Workers {
     workers: Vec<Handle>,
     next: AtomicUsize,
     limit: ConnectionLimit,
-    /// Dropped, it ends the threads.
+    /// Dropping it ends the threads.
     running: watch::Sender<()>,
     /// Closed once they have ended.
     ended: mpsc::Receiver<()>,
 }
 
 impl Workers {
-    /// Starts one worker a processor.
+    /// Starts one worker per processor.
     ///
     /// # Errors
-    /// Where a thread cannot be started.
+    /// If a thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (running, stopped) = watch::channel(());
@@ -63,7 +63,7 @@ impl Workers {
         Ok(Self { workers, next, limit, running, ended })
     }
 
-    /// The present runtime as the only worker.
+    /// Uses the current runtime as the only worker.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -75,24 +75,24 @@ impl Workers {
         Self { workers, next, limit, running, ended }
     }
 
-    /// Breaks off what is still running and waits until all of it is gone: what it leaves
-    /// behind, such as the result of an answer that was broken off, has been said then.
-    /// Work that holds its thread for more than a second is given up.
+    /// Aborts all tasks and waits until they have been dropped, so that what they report on
+    /// drop has been reported. A task that blocks its thread for more than a second is
+    /// abandoned.
     pub async fn close(self) {
         let Self { running, mut ended, .. } = self;
         drop(running);
         // Nothing is ever sent.
-        if timeout(END, ended.recv()).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, ended.recv()).await.is_err() {
             tracing::warn!("a worker does not end; what it was doing is lost");
         }
     }
 
-    /// The limit of what is served on these workers.
+    /// The connection limit of these workers.
     pub(super) fn connection_limit(&self) -> &ConnectionLimit {
         &self.limit
     }
 
-    /// Runs `work` on the next worker, round robin.
+    /// Spawns `work` on the next worker, round robin.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         if let Some(worker) = self.workers.get(turn % self.workers.len().max(1)) {

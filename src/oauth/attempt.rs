@@ -53,7 +53,7 @@ impl Inner {
         .map(drop)
     }
 
-    /// Takes the lock; calls `on_wait` first where another process holds it.
+    /// Acquires the lock; calls `on_wait` first if another process holds it.
     pub(super) async fn acquire_lock(&self, on_wait: impl FnOnce()) -> Result<Lock, LoginError> {
         if let Some(lock) = self.lock(Duration::ZERO).await? {
             return Ok(lock);
@@ -66,8 +66,8 @@ impl Inner {
         })
     }
 
-    /// Uses the refresh token after the access token was refused; `false` where the user
-    /// has to log in.
+    /// Uses the refresh token after the access token was refused. `false` if the user has to
+    /// log in.
     pub(super) async fn try_renew(
         &self,
         lock: &Lock,
@@ -84,8 +84,8 @@ impl Inner {
         }
     }
 
-    /// The scopes to request on `insufficient_scope`: those requested and granted so far,
-    /// and those that the server names.
+    /// The scopes to request on `insufficient_scope`: those requested and granted so far, and
+    /// those in the challenge.
     fn more_scopes(
         &self,
         record: &Record,
@@ -119,8 +119,7 @@ impl Inner {
         Ok(scopes)
     }
 
-    /// The login to request. A client that was registered by hand is used again, with the
-    /// issuer that it belongs to.
+    /// The login to request. A client that was registered by hand is reused, with its issuer.
     pub(super) fn login_request(
         &self,
         record: Option<&Record>,
@@ -152,7 +151,7 @@ impl Inner {
         let open = self.options.browser;
         let shown = async move {
             browser::show(&server, &page, open).await;
-            // The login ends when the person has logged in, not before.
+            // The login ends when the user has logged in, not before.
             std::future::pending::<()>().await;
         };
         let record = tokio::select! {

@@ -7,9 +7,9 @@ use url::Url;
 /// How long the program that opens browsers has to report a failure.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Prints the address of `page` to standard error, and opens it in a browser where `open`.
-/// The browser inherits none of our streams. The caller must have checked the address:
-/// the system's opener runs more than web pages.
+/// Prints `page` to standard error and, if `open`, opens it in a browser, which inherits none
+/// of our streams. The caller must have checked the URL: the system's opener runs more than web
+/// pages.
 pub(super) async fn show(server: &str, page: &Url, open: bool) {
     anstream::eprintln!("agentgate: to log in to {server}, open {page}");
     if !open {

@@ -71,10 +71,10 @@ pub(super) struct Callback {
 }
 
 impl CallbackListener {
-    /// Listens on `port`, any where it is 0, for requests to `path`.
+    /// Listens on `port` (0: any) for requests to `path`.
     ///
     /// # Errors
-    /// Where the port cannot be bound.
+    /// If the port cannot be bound.
     pub(super) async fn open(port: u16, path: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
@@ -86,7 +86,7 @@ impl CallbackListener {
         format!("http://{}{}", self.address, self.path)
     }
 
-    /// Serves, and accepts only a callback that has `state`.
+    /// Starts serving; accepts only a callback with `state`.
     pub(super) fn expect(self, state: &str) -> Callback {
         let (arrived, requests) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<Infallible>();
@@ -106,7 +106,7 @@ impl CallbackListener {
 }
 
 impl Callback {
-    /// The next callback; `None` where the listener is gone.
+    /// The next callback; `None` once the listener is closed.
     pub(super) async fn request(&mut self) -> Option<CallbackRequest> {
         self.requests.recv().await
     }
@@ -125,7 +125,7 @@ impl CallbackRequest {
     }
 }
 
-/// What the callback must have.
+/// What the callback must contain.
 struct Expected {
     host: Option<HeaderValue>,
     path: String,
@@ -156,7 +156,7 @@ async fn handle(State(expected): State<Arc<Expected>>, request: Request<Body>) -
 }
 
 impl Expected {
-    /// Reads a request; `None` for any but the expected callback.
+    /// Parses a request; `None` for any but the expected callback.
     fn read(&self, request: &Request<Body>) -> Option<AuthorizationResponse> {
         let is_ours = request.method() == Method::GET
             && request.uri().path() == self.path

@@ -5,16 +5,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use rmcp::transport::auth::WWWAuthenticateParams;
 use url::Url;
 
-/// The longest challenge that is read, in bytes.
+/// Maximum length of a challenge, in bytes.
 const MAX_CHALLENGE: usize = 8 << 10;
 
-/// Scopes read from a challenge, at most.
+/// Maximum number of scopes read from a challenge.
 const MAX_SCOPES: usize = 64;
 
 /// A server's refusal that a login may resolve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// The `WWW-Authenticate` header of the scheme Bearer, where there is one.
+    /// The `WWW-Authenticate` header with the scheme Bearer, if any.
     header: Option<String>,
     /// Whether the token is valid but lacks scope.
     wants_scope: bool,
@@ -23,9 +23,10 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// Reads a response's status and headers; `used` is the `Authorization` header of the
-    /// request, so that a token renewed meanwhile is not renewed again. `None` where no login would help: another status than 401, and 403
-    /// that does not ask for more scope (RFC 6750, section 3.1).
+    /// Reads a response's status and headers. `used` is the `Authorization` header of the
+    /// request, so that a token renewed meanwhile is not renewed again. `None` if a login would
+    /// not help: for a status other than 401, or a 403 that does not ask for more scope (RFC
+    /// 6750, section 3.1).
     #[must_use]
     pub fn of(status: StatusCode, headers: &HeaderMap, used: Option<&HeaderValue>) -> Option<Self> {
         let header = headers
@@ -55,10 +56,10 @@ impl Challenge {
         self.wants_scope
     }
 
-    /// The scopes that the server names.
+    /// The scopes in the challenge.
     pub(super) fn scopes(&self) -> Vec<String> {
         let Some(header) = &self.header else { return Vec::new() };
-        // Only a relative address of metadata, not read here, is looked up there.
+        // Only a relative metadata URL, which is not used here, is resolved against it.
         let Ok(base) = Url::parse("http://localhost") else { return Vec::new() };
         let scope = WWWAuthenticateParams::parse(header, &base).scope.unwrap_or_default();
         scope.split_whitespace().take(MAX_SCOPES).map(str::to_owned).collect()
@@ -69,8 +70,8 @@ impl Challenge {
     }
 }
 
-/// The first challenge of the scheme Bearer in a header, which may hold several
-/// (RFC 9110, section 11.6.1).
+/// The first challenge with the scheme Bearer in a header, which may contain several (RFC 9110,
+/// section 11.6.1).
 fn bearer(header: &str) -> Option<&str> {
     let mut challenges = elements(header).filter(|(_, element)| begins_challenge(element));
     let (begin, _) = challenges.by_ref().find(|(_, element)| {
@@ -82,7 +83,7 @@ fn bearer(header: &str) -> Option<&str> {
     Some(challenge.trim_end_matches(|c: char| c == ',' || c.is_ascii_whitespace()))
 }
 
-/// The elements of a list, and where they begin; quoted commas do not separate.
+/// The elements of a list with their offsets; commas within quotes do not separate.
 fn elements(list: &str) -> impl Iterator<Item = (usize, &str)> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = list.split(move |c: char| {
@@ -104,7 +105,7 @@ fn elements(list: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Whether an element begins with a scheme, and is not a parameter of the one before.
+/// Whether an element starts with a scheme, and is not a parameter of the previous challenge.
 fn begins_challenge(element: &str) -> bool {
     let rest = element.trim_start_matches(|c: char| !c.is_ascii_whitespace() && c != '=');
     !element.is_empty() && !rest.trim_ascii_start().starts_with('=')

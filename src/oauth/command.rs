@@ -10,11 +10,11 @@ use super::session::{Session, now};
 /// Options of `agentgate login`.
 #[derive(Debug, Clone, Default)]
 pub struct LoginOptions {
-    /// The scopes to request; those that the server names where empty.
+    /// The scopes to request; if empty, those in the challenge.
     pub scopes: Vec<String>,
     /// The client to log in as, instead of one that the gate registers.
     pub client: ClientConfig,
-    /// Log in again even where there is a working login.
+    /// Whether to log in again although there is a working login.
     pub again: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Login {
     pub client: String,
     /// The granted scopes.
     pub scopes: Vec<String>,
-    /// When the access token expires, where the server said so.
+    /// When the access token expires, if the server told.
     pub expires: Option<Timestamp>,
     /// Whether there is a refresh token.
     pub renews: bool,
@@ -49,9 +49,9 @@ pub enum LogoutOutcome {
 }
 
 impl Session {
-    /// Has the user log in, unless there is a working login. Waits for another process's
-    /// login to the same server, and uses that. [`super::Options::answer_within`] does not
-    /// apply.
+    /// Has the user log in, unless there is a working login. If another process is logging in
+    /// to the same server, waits for it and uses its login. [`super::Options::answer_within`]
+    /// does not apply.
     ///
     /// # Errors
     /// See [`LoginError`].
@@ -81,11 +81,11 @@ impl Session {
         Ok(Login::from_record(&record, true))
     }
 
-    /// Removes the login, and revokes its tokens where the server supports it.
+    /// Removes the login, and revokes its tokens if the server supports that.
     ///
     /// # Errors
-    /// [`LoginError::Storage`] where the file cannot be removed;
-    /// [`LoginError::TimedOut`] where another process is logging in.
+    /// [`LoginError::Storage`] if the file cannot be removed; [`LoginError::TimedOut`] if
+    /// another process is logging in.
     pub async fn log_out(&self) -> Result<LogoutOutcome, LoginError> {
         let inner = &self.inner;
         let lock = inner.acquire_lock(|| {

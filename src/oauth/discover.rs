@@ -14,7 +14,7 @@ use super::http_client::{FlowHttpClient, Forbidden, HttpClient};
 use super::trust::Trust;
 use super::{Challenge, LoginError};
 
-/// The timeout of discovery.
+/// Timeout of discovery.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A message without side effects.
@@ -33,7 +33,7 @@ pub(super) struct Discovered {
     pub(super) manager: AuthorizationManager,
     pub(super) metadata: AuthorizationMetadata,
     pub(super) issuer: String,
-    /// The revocation endpoint (RFC 7009), where there is one.
+    /// The revocation endpoint (RFC 7009), if any.
     pub(super) revocation: Option<String>,
     /// The challenge that discovery started from.
     pub(super) challenge: Option<String>,
@@ -41,19 +41,18 @@ pub(super) struct Discovered {
 }
 
 impl Discovered {
-    /// The `error` of the last response, where it was an error response (RFC 6749,
-    /// section 5.2).
+    /// The `error` of the last response, if it was an error response (RFC 6749, section 5.2).
     pub(super) fn refusal(&self) -> Option<String> {
         self.http.refusal()
     }
 }
 
 impl OAuthClient {
-    /// Finds the authorization server: protected-resource metadata (RFC 9728),
-    /// named by `challenge` or at its well-known address, then authorization server
-    /// metadata (RFC 8414, OpenID Connect), which must name the issuer that it was looked
-    /// up as. The default endpoints of MCP 2025-03-26 are not guessed. Where `challenge` is
-    /// `None`, the server is asked for one.
+    /// Finds the authorization server: protected-resource metadata (RFC 9728), named by
+    /// `challenge` or at its well-known address, then authorization server metadata (RFC 8414,
+    /// OpenID Connect), which must name the issuer that it was looked up for. The default
+    /// endpoints of MCP 2025-03-26 are not guessed. If `challenge` is `None`, the server is
+    /// asked for one.
     pub(super) async fn discover(&self, challenge: Option<&str>) -> Result<Discovered, LoginError> {
         let challenge = match challenge {
             Some(challenge) => Some(challenge.to_owned()),
@@ -85,7 +84,8 @@ impl OAuthClient {
         Ok(Discovered { manager, metadata, issuer, revocation, challenge, http })
     }
 
-    /// The server's challenge to a request without a token: some challenge only messages.
+    /// The server's challenge to a request without a token. Some servers challenge only
+    /// messages.
     async fn probe(&self) -> Option<String> {
         let request = Request::post(self.server.as_str())
             .header(CONTENT_TYPE, "application/json")
@@ -96,8 +96,8 @@ impl OAuthClient {
         Challenge::of(answer.status(), answer.headers(), None)?.header().map(str::to_owned)
     }
 
-    /// Checks every address that will be called or shown, and that PKCE with S256 is
-    /// supported. Returns the issuer.
+    /// Checks every URL that will be called or shown, and that PKCE with S256 is supported.
+    /// Returns the issuer.
     fn check_metadata(&self, metadata: &AuthorizationMetadata) -> Result<String, LoginError> {
         let addresses = [
             ("issuer", metadata.issuer.as_deref()),
@@ -123,7 +123,7 @@ impl OAuthClient {
         })
     }
 
-    /// rmcp's error as the user sees it.
+    /// Converts an error of rmcp for the user.
     pub(super) fn login_error(&self, error: &AuthError) -> LoginError {
         let why = error_chain(error);
         match error {
@@ -143,8 +143,8 @@ impl OAuthClient {
         }
     }
 
-    /// Revokes a token (RFC 7009). The outcome is only reported: the login is removed in
-    /// any case.
+    /// Revokes a token (RFC 7009). Failures are only reported: the login is removed in any
+    /// case.
     pub(super) async fn revoke(
         &self,
         endpoint: &str,
@@ -170,11 +170,11 @@ impl OAuthClient {
     }
 }
 
-/// Whether a document at this address may describe `issuer`: at a well-known address
-/// derived from the issuer's (RFC 8414, section 3; OpenID Connect Discovery, section 4), or
-/// at the root of the issuer's host.
+/// Whether a document at this URL may describe `issuer`: at a well-known address derived from
+/// the issuer's (RFC 8414, section 3; OpenID Connect Discovery, section 4), or at the root of
+/// the issuer's host.
 fn describes(document: &Url, issuer: &str) -> bool {
-    // Already normalized, but for the slash of a root.
+    // Normalised already, except for the slash of a root.
     let Ok(mut candidate) = Url::parse(issuer) else { return false };
     if candidate.as_str().trim_end_matches('/') != issuer.trim_end_matches('/') {
         return false;

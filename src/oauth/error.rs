@@ -8,21 +8,21 @@ use url::Url;
 
 use crate::terminal::is_trick;
 
-/// Why there is no login. Messages are for the user, and hold no secrets.
+/// Why there is no login. Messages are for the user and contain no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// The user has to act, and has not yet: the login continues meanwhile.
+    /// The user has to act; the login continues meanwhile.
     #[error("a login to {server} is waiting: {}; log in, then retry", where_to(.url.as_deref()))]
     Waiting {
-        /// The server that wants it.
+        /// The server that requires it.
         server: String,
-        /// The page to open; `None` where another process opened it.
+        /// The page to open; `None` if another process opened it.
         url: Option<String>,
     },
     /// The user or the authorization server refused.
     #[error("the login to {server} was refused: {why}")]
     Denied {
-        /// The server that wanted it.
+        /// The server that required it.
         server: String,
         /// The authorization server's message.
         why: String,
@@ -30,9 +30,9 @@ pub enum LoginError {
     /// Nobody logged in in time.
     #[error("nobody logged in to {server} within {minutes} minutes")]
     TimedOut {
-        /// The server that wanted it.
+        /// The server that required it.
         server: String,
-        /// How long it waited.
+        /// The time limit.
         minutes: u64,
     },
     /// The server does not say how to log in.
@@ -51,7 +51,7 @@ pub enum LoginError {
         /// What was wrong.
         why: String,
     },
-    /// The server refuses a token that its authorization server just issued.
+    /// The server refuses a token that its authorization server has just issued.
     #[error("{server} refuses the token of a login just made: {why}")]
     TokenRejected {
         /// The server.
@@ -59,7 +59,7 @@ pub enum LoginError {
         /// What it asks for.
         why: String,
     },
-    /// The server refuses the stored login, and it cannot be renewed.
+    /// The server refuses the stored login, which cannot be renewed.
     #[error("{server} refuses the login, and it cannot be renewed: run `agentgate login {server}`")]
     Over {
         /// The server.
@@ -73,7 +73,7 @@ pub enum LoginError {
         /// What went wrong.
         why: String,
     },
-    /// The file of the login cannot be used.
+    /// The login file cannot be used.
     #[error("the login cannot be kept in `{path}`: {why}")]
     Storage {
         /// The file.
@@ -90,7 +90,7 @@ fn where_to(url: Option<&str>) -> String {
     }
 }
 
-/// The longest part of a server's message that is repeated, in characters.
+/// Maximum length of a quoted message, in characters.
 const MAX_MESSAGE: usize = 300;
 
 impl LoginError {
@@ -118,25 +118,25 @@ impl LoginError {
         Self::Storage { path: path.display().to_string(), why: sanitize(&why.to_string()) }
     }
 
-    /// Whether the user answered or let it time out: they are not asked again at once.
+    /// Whether the user has answered or let it time out, and should not be asked again at once.
     pub(super) fn is_an_answer(&self) -> bool {
         matches!(self, Self::Denied { .. } | Self::TimedOut { .. })
     }
 }
 
-/// A server's URL for display, without its query, which may hold a key.
+/// A server's URL for display: without its query, which may contain a key.
 pub(super) fn display_url(server: &Url) -> String {
     format!("{}{}", server.origin().ascii_serialization(), server.path())
 }
 
-/// An error and its causes, in one line.
+/// An error and its causes on one line.
 pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| (*error).source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Untrusted text, shortened, without control and invisible characters that could deceive
-/// on a terminal.
+/// Untrusted text, truncated, without control and invisible characters that could deceive on a
+/// terminal.
 fn sanitize(words: &str) -> String {
     let plain = words.chars().map(|c| if is_trick(c) { ' ' } else { c });
     let mut short: String = plain.take(MAX_MESSAGE).collect();

@@ -16,14 +16,14 @@ use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
 
-/// The longest document of an authorization server, in bytes.
+/// Maximum size of a document, in bytes.
 const MAX_DOCUMENT: usize = 256 << 10;
 
-/// The timeout of a request, for the head and the body of the response each.
+/// Timeout of a request, for the head and the body of the response each.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Requests of one login, from discovery to the token: within [`MAX_DOCUMENT`] a server
-/// may name any number of addresses to look up.
+/// Maximum number of requests per login, from discovery to the token: within [`MAX_DOCUMENT`] a
+/// server may name any number of URLs to look up.
 const MAX_REQUESTS: u32 = 40;
 
 /// The `User-Agent`: some servers refuse requests without one.
@@ -36,7 +36,7 @@ pub(super) struct HttpClient {
     trust: Trust,
 }
 
-/// An [`HttpClient`] for one OAuth flow: [`MAX_REQUESTS`] at most, and it records where the
+/// An [`HttpClient`] for one OAuth flow. Sends [`MAX_REQUESTS`] at most, and records where the
 /// last document was requested.
 #[derive(Debug)]
 pub(super) struct FlowHttpClient {
@@ -47,9 +47,9 @@ pub(super) struct FlowHttpClient {
 #[derive(Debug, Default)]
 struct FlowState {
     requests: u32,
-    /// The last address requested that no redirect led to.
+    /// The last URL requested other than by a redirect.
     requested: Option<Url>,
-    /// The target of the last response, where it was a redirect.
+    /// The target of the last response, if it was a redirect.
     redirect: Option<Url>,
     /// The `error` of the last response.
     refusal: Option<String>,
@@ -61,7 +61,7 @@ struct ErrorResponse {
     error: String,
 }
 
-/// More than [`MAX_REQUESTS`].
+/// [`MAX_REQUESTS`] is exceeded.
 #[derive(Debug, thiserror::Error)]
 #[error("it names more places to look at than a login may use")]
 struct TooManyRequests;
@@ -78,8 +78,7 @@ impl HttpClient {
         Self { client, trust }
     }
 
-    /// Sends a request to an address that [`Trust`] allows. Redirects are returned, not
-    /// followed.
+    /// Sends a request, if [`Trust`] allows its URL. Redirects are returned, not followed.
     pub(super) async fn send(
         &self,
         request: Request<Vec<u8>>,
@@ -92,7 +91,7 @@ impl HttpClient {
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
         let answer = self.client.send(request, REQUEST_TIMEOUT).await?;
         let (head, body) = answer.into_parts();
-        // A server may answer a GET with a stream that never ends.
+        // A server may respond to a GET with an endless stream.
         if is_stream(&head.headers) {
             return Ok(Response::from_parts(head, Vec::new()));
         }
@@ -106,12 +105,12 @@ impl FlowHttpClient {
         Self { http, state: Mutex::default() }
     }
 
-    /// The last address requested that no redirect led to.
+    /// The last URL requested other than by a redirect.
     pub(super) fn requested(&self) -> Option<Url> {
         self.state().requested.clone()
     }
 
-    /// The `error` of the last response, where it was an error response.
+    /// The `error` of the last response, if it was an error response.
     pub(super) fn refusal(&self) -> Option<String> {
         self.state().refusal.clone()
     }

@@ -21,24 +21,23 @@ const CLIENT_NAME: &str = "AgentGate";
 /// The scope that asks for a refresh token (OpenID Connect Core, section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// The longest address of a login page, in bytes: systems open no longer ones, and servers
+/// Maximum length of a login page's URL, in bytes: systems do not open longer ones, and servers
 /// may name any number of scopes.
 const MAX_PAGE_URL: usize = 16 << 10;
 
-/// The client to be to the authorization server.
+/// How the gate identifies itself to the authorization server.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct ClientConfig {
     /// The id of a client registered by hand, instead of dynamically.
     pub id: Option<String>,
     /// Its secret.
     pub secret: Option<zeroize::Zeroizing<String>>,
-    /// The issuer that this client is registered with, where it is known: the client is
-    /// used with no other.
+    /// The issuer that the client is registered with, if known: it is not used with any other.
     pub issuer: Option<String>,
     /// The URL of a client ID metadata document, for authorization servers that support
     /// them.
     pub document: Option<String>,
-    /// The port of the redirect URI; 0 for any.
+    /// Port of the redirect URI; 0 for any.
     pub port: u16,
 }
 
@@ -67,7 +66,7 @@ impl ClientConfig {
         }
     }
 
-    /// Whether `login` was made as this client; any will do where none is given.
+    /// Whether `login` was made as this client; `true` if none is configured.
     pub(super) fn matches(&self, login: &Record) -> bool {
         let kept = login.client.secret.as_ref().map(Secret::expose);
         let is_same_secret = |secret: &zeroize::Zeroizing<String>| kept == Some(secret.as_str());
@@ -77,17 +76,17 @@ impl ClientConfig {
     }
 }
 
-/// A login to make.
+/// Parameters of a login.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LoginRequest {
     /// The server's challenge.
     pub(super) challenge: Option<String>,
-    /// The scopes to request; those that the server names where empty.
+    /// The scopes to request; if empty, those in the challenge.
     pub(super) scopes: Vec<String>,
     pub(super) client: ClientConfig,
 }
 
-/// A login whose page can be shown.
+/// A login that is ready to show its page.
 pub(super) struct PreparedLogin<'p> {
     oauth: &'p OAuthClient,
     found: Discovered,
@@ -100,7 +99,7 @@ pub(super) struct PreparedLogin<'p> {
 }
 
 impl OAuthClient {
-    /// Runs discovery, and settles on a client and the login page.
+    /// Runs discovery, and determines the client and the login page.
     pub(super) async fn prepare(
         &self,
         request: &LoginRequest,
@@ -133,7 +132,7 @@ impl OAuthClient {
             LoginError::untrusted(&self.server, "its login page has an address not to be opened")
         })?;
         if asked.iter().any(|scope| scope == OFFLINE_ACCESS) {
-            // Without it OpenID providers leave the refresh token out.
+            // Without it, OpenID providers omit the refresh token.
             page.query_pairs_mut().append_pair("prompt", "consent");
         }
         if page.as_str().len() > MAX_PAGE_URL {
@@ -148,8 +147,8 @@ impl OAuthClient {
         Ok(PreparedLogin { oauth: self, found, client, asked, state, resource, port, page })
     }
 
-    /// Selects the client, in the order of MCP's specification: registered by hand,
-    /// described by a metadata document, registered dynamically now.
+    /// Selects the client, in the order of MCP's specification: registered by hand, described
+    /// by a metadata document, or registered dynamically now.
     async fn select_client(
         &self,
         found: &mut Discovered,
@@ -177,7 +176,7 @@ impl OAuthClient {
         Ok(client)
     }
 
-    /// Makes the following requests as `client`.
+    /// Uses `client` for the following requests.
     pub(super) fn configure_client(
         &self,
         found: &mut Discovered,
@@ -190,7 +189,7 @@ impl OAuthClient {
         found.manager.configure_client(config).map_err(|error| self.login_error(&error))
     }
 
-    /// Reads a token response.
+    /// Parses a token response.
     pub(super) fn grant(&self, response: &OAuthTokenResponse) -> Result<Grant, LoginError> {
         let grant = serde_json::to_value(response).and_then(serde_json::from_value::<Grant>);
         // serde's message may quote secrets.
@@ -214,7 +213,7 @@ impl PreparedLogin<'_> {
         &self.page
     }
 
-    /// Waits for the callback, `login_timeout` at most, and exchanges the code.
+    /// Waits up to `login_timeout` for the callback, and exchanges the code.
     pub(super) async fn finish(self, login_timeout: Duration) -> Result<Record, LoginError> {
         let Self { oauth, found, client, asked, state, resource, port, page: _ } = self;
         let mut callback = port.expect(&state);
@@ -283,7 +282,7 @@ async fn wait_for_callback(
     }
 }
 
-/// Exchanges the code of a callback after checking its issuer.
+/// Checks the issuer of a callback, and exchanges its code.
 async fn exchange_code(
     oauth: &OAuthClient,
     found: &Discovered,
@@ -300,13 +299,12 @@ async fn exchange_code(
     }
 }
 
-/// Whether two strings name one issuer: equal but for the slash of a root, which nobody
-/// types.
+/// Whether two strings name one issuer, ignoring the slash of a root, which users omit.
 fn is_same_issuer(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
-/// Whether it is printable ASCII without spaces, as tokens and scopes are (RFC 6749,
+/// Whether `word` is printable ASCII without spaces, as tokens and scopes must be (RFC 6749,
 /// appendix A).
 fn is_printable(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())

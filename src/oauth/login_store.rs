@@ -15,10 +15,10 @@ use zeroize::Zeroizing;
 use super::record::Record;
 use crate::os::files::{FileId, create_private_folder, exposure, private, replace};
 
-/// The longest file that is read, in bytes.
+/// Maximum size of the file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// How often a lock held by another process is tried again.
+/// Interval of polling for a lock held by another process.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// The login file of one server, and its lock file.
@@ -36,14 +36,14 @@ pub(super) struct FileVersion {
     modified: Option<SystemTime>,
 }
 
-/// The lock, held; released when dropped, or when the process ends.
+/// A held lock; released when dropped, or when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
 }
 
 impl LoginStore {
-    /// The files of `server`'s login below `folder`, whether or not they exist.
+    /// The files for the login to `server` below `folder`, which need not exist.
     pub(super) fn of(folder: &Path, server: &Url) -> Self {
         let server = server.to_string();
         let digest = Sha256::digest(server.as_bytes());
@@ -60,16 +60,16 @@ impl LoginStore {
         &self.file
     }
 
-    /// The current version of the file; `None` where there is none.
+    /// The current version of the file; `None` if there is none.
     pub(super) fn version(&self) -> Option<FileVersion> {
         let modified = fs::metadata(&self.file).ok()?.modified().ok();
         FileId::of(&self.file).map(|id| FileVersion { id, modified })
     }
 
-    /// The login, where there is one.
+    /// Loads the login, if there is one.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is not what [`LoginStore::save`] writes.
+    /// If the file cannot be read, or was not written by [`LoginStore::save`].
     pub(super) fn load(&self) -> io::Result<Option<Record>> {
         let file = match File::open(&self.file) {
             Ok(file) => file,
@@ -89,19 +89,19 @@ impl LoginStore {
         }
     }
 
-    /// Replaces the file with `record` atomically. The lock must be held.
+    /// Atomically replaces the file by `record`. Requires the lock.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub(super) fn save(&self, _held: &Lock, record: &Record) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_vec(record)?);
         replace(&self.file, &text, private(&mut OpenOptions::new()))
     }
 
-    /// Removes the login. The lock must be held.
+    /// Removes the login. Requires the lock.
     ///
     /// # Errors
-    /// Where the file cannot be removed.
+    /// If the file cannot be removed.
     pub(super) fn remove(&self, _held: &Lock) -> io::Result<()> {
         match fs::remove_file(&self.file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -109,10 +109,10 @@ impl LoginStore {
         }
     }
 
-    /// Takes the lock within `max_wait`; `None` on timeout.
+    /// Waits up to `max_wait` for the lock; `None` on timeout.
     ///
     /// # Errors
-    /// Where the lock file cannot be opened or locked.
+    /// If the lock file cannot be opened or locked.
     pub(super) async fn lock(&self, max_wait: Duration) -> io::Result<Option<Lock>> {
         let deadline = Instant::now() + max_wait;
         loop {
@@ -126,10 +126,10 @@ impl LoginStore {
         }
     }
 
-    /// Takes the lock if it is free.
+    /// Acquires the lock if it is free.
     ///
     /// # Errors
-    /// Where the lock file cannot be opened or locked.
+    /// If the lock file cannot be opened or locked.
     pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
         if let Some(folder) = self.lock.parent().filter(|folder| !folder.exists()) {
             create_private_folder(folder)?;

@@ -10,12 +10,11 @@ use zeroize::Zeroizing;
 /// The version of the file's format.
 const VERSION: u32 = 1;
 
-/// How long before its expiry a token is renewed, in seconds; half its lifetime where that
-/// is shorter.
+/// How long before its expiry a token is renewed, in seconds; at most half its lifetime.
 const RENEW_BEFORE_EXPIRY: i64 = 30;
 
-/// How long a token counts as new, in seconds: a server that refuses a new token will
-/// refuse the next one too.
+/// How long a token counts as new, in seconds: a server that refuses a new token will refuse
+/// the next one, too.
 const NEW_FOR: i64 = 60;
 
 /// A secret: `Debug` does not show it, and it is wiped when dropped.
@@ -57,7 +56,7 @@ pub(super) struct ClientRegistration {
     pub(super) secret: Option<Secret>,
     /// The redirect URI registered with it.
     pub(super) redirect: String,
-    /// The port of the redirect URI, where it is fixed; else 0.
+    /// Port of the redirect URI if it is fixed; else 0.
     pub(super) port: u16,
     /// Whether it was registered by hand, or dynamically by the gate.
     pub(super) given: bool,
@@ -91,7 +90,7 @@ pub(super) struct Grant {
     pub(super) access_token: Secret,
     pub(super) token_type: String,
     pub(super) refresh_token: Option<Secret>,
-    /// In seconds from now.
+    /// Lifetime in seconds.
     pub(super) expires_in: Option<i64>,
 }
 
@@ -99,20 +98,20 @@ pub(super) struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     version: u32,
-    /// The server's URL, as it is called.
+    /// The server's URL, as called.
     pub(super) server: String,
     /// The resource that the token is for (RFC 8707).
     pub(super) resource: String,
-    /// The authorization server that issued it.
+    /// The authorization server that issued the token.
     pub(super) issuer: String,
     /// The client it was issued to.
     pub(super) client: ClientRegistration,
-    /// The scopes granted, and below those requested.
+    /// The granted scopes; `asked` are those requested.
     pub(super) scopes: Vec<String>,
     pub(super) asked: Vec<String>,
-    /// The revocation endpoint (RFC 7009), where there is one.
+    /// The revocation endpoint (RFC 7009), if any.
     pub(super) revocation: Option<String>,
-    /// The `WWW-Authenticate` challenge that asked for the login: some servers name their
+    /// The `WWW-Authenticate` challenge that led to the login: some servers name their
     /// authorization server nowhere else.
     #[serde(default)]
     pub(super) challenge: Option<String>,
@@ -137,7 +136,7 @@ pub(super) struct LoginDetails {
 }
 
 impl Record {
-    /// A login made at `now`, in Unix seconds.
+    /// A login made at `now` (Unix time in seconds).
     pub(super) fn new(details: LoginDetails, grant: Grant, now: i64) -> Self {
         let LoginDetails { server, resource, issuer, client, scopes, asked, revocation, challenge } =
             details;
@@ -159,7 +158,7 @@ impl Record {
         }
     }
 
-    /// The same login with the tokens that its refresh token gave at `now`.
+    /// The same login with the tokens obtained by its refresh token at `now`.
     pub(super) fn renewed(&self, grant: Grant, now: i64) -> Self {
         Self {
             access_token: grant.access_token,
@@ -181,7 +180,7 @@ impl Record {
         self.version == VERSION && self.server == server
     }
 
-    /// The `Authorization` header; `None` where the token is not valid in one.
+    /// The `Authorization` header; `None` if the token is not valid in one.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let text = Zeroizing::new(format!("Bearer {}", self.access_token.expose()));
         let mut value = HeaderValue::from_str(&text).ok()?;
@@ -201,15 +200,14 @@ impl Record {
         self.expires
     }
 
-    /// Whether it is time to renew the token.
+    /// Whether the token should be renewed.
     pub(super) fn is_due(&self, now: i64) -> bool {
         let Some(expires) = self.expires else { return false };
         let life = expires.saturating_sub(self.received);
         expires.saturating_sub(now) < RENEW_BEFORE_EXPIRY.min(life / 2).max(1)
     }
 
-    /// Whether the token was given just now, and by what; one that has run out
-    /// is no longer new.
+    /// How the token was obtained, if it is new and has not expired.
     pub(super) fn recently_obtained_by(&self, now: i64) -> Option<ObtainedBy> {
         let is_new = (0..NEW_FOR).contains(&now.saturating_sub(self.received));
         let lives = self.expires.is_none_or(|expires| now < expires);

@@ -11,8 +11,8 @@ use super::discover::OAuthClient;
 use super::error::display_url;
 use super::record::{Record, Secret};
 
-/// Errors for which a retry is useless (RFC 6749, section 5.2; RFC 8707, section 2). A
-/// client that the gate registered is registered again with the next login.
+/// Errors after which a retry is useless (RFC 6749, section 5.2; RFC 8707, section 2). A
+/// dynamically registered client is registered again with the next login.
 const PERMANENT_ERRORS: [&str; 5] = [
     "invalid_client",
     "unauthorized_client",
@@ -22,9 +22,9 @@ const PERMANENT_ERRORS: [&str; 5] = [
 ];
 
 impl OAuthClient {
-    /// Exchanges `record`'s refresh token. Discovery is repeated: the refresh token goes to
-    /// its issuer and nowhere else. `challenge` is the server's latest, where there is one.
-    /// `None` where the user has to log in again.
+    /// Exchanges the refresh token of `record`. Discovery is repeated, so that the token is
+    /// sent only to its issuer. `challenge` is the server's latest, if any. `None` if the user
+    /// has to log in again.
     pub(super) async fn renew(
         &self,
         record: &Record,
@@ -62,8 +62,8 @@ impl OAuthClient {
         }
     }
 
-    /// The issuer no longer accepts the client that was registered by hand, or its secret:
-    /// only the user can give another.
+    /// The issuer no longer accepts the manually registered client or its secret, which only
+    /// the user can replace.
     fn client_rejected(&self, client: &str) -> LoginError {
         let server = display_url(&self.server);
         let why = format!(
@@ -74,7 +74,7 @@ impl OAuthClient {
         LoginError::untrusted(&self.server, why)
     }
 
-    /// A client registered by hand, and its secret, belong to one issuer.
+    /// A manually registered client and its secret belong to one issuer, which has changed.
     pub(super) fn issuer_changed(&self, from: &str, to: &str) -> LoginError {
         let why = format!(
             "it has people log in at `{to}`, and the client was registered by hand with `{from}`; \
@@ -84,7 +84,7 @@ impl OAuthClient {
         LoginError::untrusted(&self.server, why)
     }
 
-    /// The refresh token in rmcp's form.
+    /// The refresh token as rmcp expects it.
     fn stored_credentials(
         &self,
         record: &Record,
@@ -102,7 +102,7 @@ impl OAuthClient {
     }
 
     /// Revokes `record`'s tokens (RFC 7009), the refresh token first, as most servers then
-    /// revoke the rest. `None` where the issuer has no revocation endpoint.
+    /// revoke the rest. `None` if the issuer has no revocation endpoint.
     pub(super) async fn revoke_tokens(&self, record: &Record) -> Option<Result<(), LoginError>> {
         let endpoint = record.revocation.as_deref()?;
         let refresh = record.refresh().map(|token| (token, "refresh_token"));

@@ -22,25 +22,24 @@ use crate::net::client::Client;
 /// How long a renewal waits for the lock, held by another process's renewal or login.
 const RENEWAL_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long after a failed renewal requests go without another: the token may still be
-/// accepted, and requests must not queue for a renewal that keeps failing.
+/// How long requests use the old token after a failed renewal: it may still be accepted, and
+/// requests must not queue for a renewal that keeps failing.
 const RENEWAL_BACKOFF: Duration = Duration::from_secs(10);
 
-/// How long after a refused or timed-out login the user is not asked again.
+/// How long the user is not asked again after refusing a login or letting it time out.
 const LOGIN_BACKOFF: Duration = Duration::from_secs(60);
 
-/// How long requests use the cached login: the login or logout of another process is
-/// noticed that much later.
+/// How long the login is cached: delay until the login or logout of another process is noticed.
 const CACHE_TTL: Duration = Duration::from_millis(100);
 
-/// How a session behaves.
+/// Options of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Whether a browser is opened; the page's address is printed in any case.
+    /// Whether to open a browser; the page's URL is printed in any case.
     pub browser: bool,
     /// How long the user has to log in.
     pub login_timeout: Duration,
-    /// How long [`Session::challenged`] waits for the user before it returns
+    /// How long [`Session::handle_challenge`] waits for the user before it returns
     /// [`LoginError::Waiting`]; shorter than clients' timeouts.
     pub answer_within: Duration,
 }
@@ -74,16 +73,16 @@ pub(super) struct Inner {
     pub(super) oauth: OAuthClient,
     pub(super) store: LoginStore,
     pub(super) options: Options,
-    /// The login and the version of the file when it was last read.
+    /// The login, and the file's version when it was read.
     loaded: Mutex<Option<(FileVersion, Arc<Record>)>>,
-    /// The login when the file was last checked, and when.
+    /// The login, and when the file was last checked.
     cached: Mutex<Option<(Instant, Option<Arc<Record>>)>>,
-    /// Held while renewing, so that requests of this process queue here and not on the
-    /// lock file.
+    /// Held while renewing, so that requests of this process queue here rather than on the lock
+    /// file.
     renewing: tokio::sync::Mutex<()>,
-    /// Held from when a refresh token is sent until its result is stored.
+    /// Held from sending a refresh token until the result is stored.
     exchanging: tokio::sync::Mutex<()>,
-    /// When a renewal last failed.
+    /// Time when a renewal last failed.
     failed: Mutex<Option<Instant>>,
     /// The login in progress, or the last one.
     attempt: Mutex<Option<watch::Receiver<Progress>>>,
@@ -98,16 +97,16 @@ pub(super) enum Progress {
     Elsewhere,
     /// The user has to open this page.
     Page(String),
-    /// It ended, at this time.
+    /// It has ended, at this time.
     Ended(Result<(), LoginError>, Instant),
 }
 
 impl Session {
-    /// The login to the server at `server`, stored below `folder` (the data folder). No I/O.
+    /// The login to `server`, stored below `folder` (the data folder). Does no I/O.
     ///
     /// # Errors
-    /// [`LoginError::Untrusted`] where tokens must not be sent to this URL: any scheme but
-    /// https, and http on this machine.
+    /// [`LoginError::Untrusted`] if tokens must not be sent to this URL: it must use https, or
+    /// http on this machine.
     pub fn for_url(
         server: &Url,
         folder: &Path,
@@ -133,9 +132,8 @@ impl Session {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The `Authorization` header for the next request, renewed where it is about to
-    /// expire; `None` where there is no login. Call it before each request; it never opens
-    /// a browser.
+    /// The `Authorization` header for the next request, renewed if it is about to expire;
+    /// `None` if there is no login. To be called before each request; never opens a browser.
     pub async fn authorization(&self) -> Option<HeaderValue> {
         let record = self.inner.cached_record()?;
         if !record.is_due(now()) || record.refresh().is_none() {
@@ -157,13 +155,13 @@ impl Session {
     }
 
     /// Handles a server's refusal: renews the token, or has the user log in. After `Ok` the
-    /// request is to be sent once more, with a new [`Session::authorization`]; a second
-    /// refusal goes to the client. Takes [`Options::answer_within`] at most; a login in
+    /// request should be sent once more with a new [`Session::authorization`]; a second refusal
+    /// should be passed to the client. Takes [`Options::answer_within`] at most; a login in
     /// progress continues after that.
     ///
     /// # Errors
     /// See [`LoginError`]; its message is for the user or the model.
-    pub async fn challenged(&self, challenge: &Challenge) -> Result<(), LoginError> {
+    pub async fn handle_challenge(&self, challenge: &Challenge) -> Result<(), LoginError> {
         if self.inner.record().is_some_and(|record| !is_refused(&record, challenge)) {
             return Ok(());
         }
@@ -186,21 +184,21 @@ impl Session {
         }
     }
 
-    /// Handles a server's refusal as [`Session::challenged`] does, but without asking the
-    /// user: for requests that the gate makes by itself.
+    /// As [`Session::handle_challenge`], but never asks the user: for requests of the gate
+    /// itself.
     ///
     /// # Errors
     /// See [`LoginError`]; the user may have to log in.
-    pub async fn renewed(&self, challenge: &Challenge) -> Result<(), LoginError> {
+    pub async fn renew_after_challenge(&self, challenge: &Challenge) -> Result<(), LoginError> {
         let (inner, challenge) = (Arc::clone(&self.inner), challenge.clone());
         let renewing = tokio::spawn(async move { inner.renew_refused(&challenge).await });
         let broken_off = |_| Err(LoginError::failed(self.server(), "it was broken off"));
         renewing.await.unwrap_or_else(broken_off)
     }
 
-    /// Waits for a renewal in progress, `max_wait` at most: a process that exits in the
-    /// middle of one loses the new tokens, and the refresh token is used up.
-    pub async fn at_rest(&self, max_wait: Duration) {
+    /// Waits up to `max_wait` for a renewal in progress: a process that exits during one loses
+    /// the new tokens, and the refresh token is used up.
+    pub async fn wait_for_renewal(&self, max_wait: Duration) {
         let _ = timeout(max_wait, self.inner.exchanging.lock()).await;
     }
 
@@ -236,7 +234,7 @@ impl Session {
 }
 
 impl Inner {
-    /// The login, from the cache where it is fresh.
+    /// The login, from the cache if that is fresh.
     fn cached_record(&self) -> Option<Arc<Record>> {
         match &*locked(&self.cached) {
             Some((at, record)) if at.elapsed() < CACHE_TTL => return record.clone(),
@@ -252,7 +250,7 @@ impl Inner {
         record
     }
 
-    /// Reads the file again where it has changed.
+    /// Reads the file again if it has changed.
     fn read(&self) -> Option<Arc<Record>> {
         let version = self.store.version()?;
         if let Some((known, record)) = &*locked(&self.loaded)
@@ -273,8 +271,7 @@ impl Inner {
         }
     }
 
-    /// Renews `record` before a request, once for all concurrent callers. `None` where that
-    /// fails.
+    /// Renews `record` before a request, once for all concurrent callers. `None` on failure.
     async fn renew(&self, record: &Record) -> Option<Arc<Record>> {
         let _turn = self.renewing.lock().await;
         if locked(&self.failed).is_some_and(|at| at.elapsed() < RENEWAL_BACKOFF) {
@@ -322,8 +319,8 @@ impl Inner {
         LoginError::Over { server: display_url(&self.oauth.server) }
     }
 
-    /// Renews `record`, with the lock held; `None` where the user has to log in.
-    /// `challenge` is the server's, where it refused the token.
+    /// Renews `record`; `None` if the user has to log in. `challenge` is the server's, if it
+    /// refused the token. Requires the lock.
     pub(super) async fn renew_under_lock(
         &self,
         lock: &Lock,
@@ -338,7 +335,7 @@ impl Inner {
             self.save(lock, &renewed)?;
             return Ok(Some(Arc::new(renewed)));
         }
-        // A refused refresh token is not sent again.
+        // A refused refresh token must not be sent again.
         self.save(lock, &record.without_refresh())?;
         Ok(None)
     }
@@ -355,7 +352,7 @@ impl Inner {
     }
 }
 
-/// Whether the token that `challenge` refused is still `record`'s.
+/// Whether `record` still has the token that `challenge` refused.
 pub(super) fn is_refused(record: &Record, challenge: &Challenge) -> bool {
     challenge.refused().is_some_and(|refused| record.header().as_ref() == Some(refused))
 }

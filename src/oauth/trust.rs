@@ -13,8 +13,8 @@ enum Zone {
     Loopback,
     /// An address literal of a private network.
     Private,
-    /// A name, or any other address. A name may resolve to a private address, as a
-    /// company's own authorization server does; its certificate authenticates it.
+    /// A name, or any other address. A name may resolve to a private address, like a company's
+    /// own authorization server, whose certificate authenticates it.
     Public,
 }
 
@@ -25,15 +25,15 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// The policy for the server at `url`; `None` where no token may be sent there.
+    /// The policy for the server at `url`; `None` if no token may be sent there.
     pub(super) fn for_server(url: &Url) -> Option<Self> {
         let server = zone(url)?;
         let trust = Self { server };
         trust.allows(url).then_some(trust)
     }
 
-    /// Whether the gate may call `url`, or show it in a browser: https, and in no zone
-    /// closer than the server's own; http only on this machine.
+    /// Whether the gate may call `url` or show it in a browser: only by https, and not in a
+    /// zone closer than the server's; http only on this machine.
     pub(super) fn allows(self, url: &Url) -> bool {
         let Some(zone) = zone(url) else { return false };
         let is_plain = url.username().is_empty() && url.password().is_none();

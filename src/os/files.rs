@@ -6,36 +6,36 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Makes what is opened readable and writable for its owner only.
+/// Restricts the mode of created files to the owner.
 #[cfg(unix)]
 pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     use std::os::unix::fs::OpenOptionsExt as _;
     options.mode(0o600)
 }
 
-/// Elsewhere new files inherit the folder's access list, which in a user's
-/// profile is the user's own.
+/// On Windows, new files inherit the folder's access list, which in a user's profile is the
+/// user's own.
 #[cfg(not(unix))]
 pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
-/// Gives `file` to whom `other` belongs, where root made it: who uses both is not root.
+/// Changes the owner of `file` to that of `other`, if root created it for another user.
 #[cfg(unix)]
 pub(crate) fn belong_with(file: &fs::File, other: &Path) {
     use std::os::unix::fs::{MetadataExt as _, fchown};
     if let Ok(other) = fs::metadata(other) {
-        // Nobody else may, and has no need to.
+        // Only root may, and only root needs to.
         let _ = fchown(file, Some(other.uid()), Some(other.gid()));
     }
 }
 
-/// Elsewhere the folder's access list says who may use what is in it.
+/// On Windows, the folder's access list applies.
 #[cfg(not(unix))]
 pub(crate) fn belong_with(_file: &fs::File, _other: &Path) {}
 
-/// Whether Windows takes a file of this name for a device, whatever follows a dot. A
-/// folder of files is carried from one system to another.
+/// Whether Windows reads `name` as a device, whatever its extension. Checked on all systems, as
+/// folders are copied between them.
 pub(crate) fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
     let numbered = || {
@@ -45,7 +45,7 @@ pub(crate) fn is_device(name: &str) -> bool {
     matches!(&*stem, "con" | "prn" | "aux" | "nul") || numbered()
 }
 
-/// Whether standard error is kept in a file.
+/// Whether standard error is a file.
 pub(crate) fn stderr_is_file() -> bool {
     #[cfg(unix)]
     let stderr = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned();
@@ -55,7 +55,7 @@ pub(crate) fn stderr_is_file() -> bool {
     metadata.is_ok_and(|metadata| metadata.is_file())
 }
 
-/// Makes a folder, and those above it, for the owner only.
+/// Creates a folder and its parents with mode 0700.
 #[cfg(unix)]
 pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -67,26 +67,26 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-/// Writes `path` anew, so that whoever reads it, also after a crash, sees the old content
-/// or `content` and never a part. `options` say who may read it; where several processes
-/// write one file, the caller holds a lock.
+/// Atomically replaces the content of `path`: readers see the old or the new content, even
+/// after a crash. `options` set the mode. If several processes write the file, the caller holds
+/// a lock.
 ///
 /// # Errors
-/// What the file system says; the old content is then still there, unless only the last
-/// step failed, which makes the change outlast a loss of power.
+/// Errors of the file system. The old content is unchanged, unless only the last step failed,
+/// which makes the change durable.
 pub(crate) fn replace(path: &Path, content: &[u8], options: &mut OpenOptions) -> io::Result<()> {
     let draft = Draft::write(path, "new", content, options)?;
     fs::rename(&draft.0, path)?;
     sync_folder_of(path)
 }
 
-/// Writes `path` where there is none, with the guarantees of [`replace`].
+/// Creates `path` with the guarantees of [`replace`].
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where it is there, also where another process was
-/// faster; else as [`replace`].
+/// [`io::ErrorKind::AlreadyExists`] if it exists, also if another process created it meanwhile;
+/// else as [`replace`].
 pub(crate) fn create(path: &Path, content: &[u8], options: &mut OpenOptions) -> io::Result<()> {
-    // Nobody holds a lock: each who makes it has a draft of its own.
+    // Without a lock, concurrent callers need temporary files of their own.
     static DRAFTS: AtomicUsize = AtomicUsize::new(0);
     let draft = format!("{}-{}.new", process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed));
     let draft = Draft::write(path, &draft, content, options)?;
@@ -94,7 +94,7 @@ pub(crate) fn create(path: &Path, content: &[u8], options: &mut OpenOptions) -> 
     sync_folder_of(path)
 }
 
-/// A file's content under another name; goes away with it.
+/// A temporary file; removed when dropped.
 struct Draft(PathBuf);
 
 impl Draft {
@@ -108,7 +108,7 @@ impl Draft {
         name.push(".");
         name.push(suffix);
         let draft = Self(path.with_file_name(name));
-        // One may be left over from a run that was killed just here.
+        // It may be left over from a process that was killed.
         let _ = fs::remove_file(&draft.0);
         let mut file = options.write(true).create_new(true).open(&draft.0)?;
         file.write_all(content)?;
@@ -119,31 +119,31 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Once renamed, it is not there.
+        // After a rename it does not exist.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// A name is kept by its folder, which has to be written to the disk as well.
+/// Syncs the folder, which contains the name.
 #[cfg(unix)]
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Elsewhere a folder cannot be opened, and the file system sees to it.
+/// On Windows a folder cannot be opened; the file system syncs it.
 #[cfg(not(unix))]
 fn sync_folder_of(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads as many bytes as `into` has from `offset` on.
+/// Fills `into` from `offset`.
 #[cfg(unix)]
 pub(crate) fn read_at(file: &fs::File, into: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
 }
 
-/// What is in a file comes at once.
+/// Reads of files are not short.
 #[cfg(windows)]
 pub(crate) fn read_at(file: &fs::File, into: &mut [u8], offset: u64) -> io::Result<()> {
     match std::os::windows::fs::FileExt::seek_read(file, into, offset)? {
@@ -152,13 +152,13 @@ pub(crate) fn read_at(file: &fs::File, into: &mut [u8], offset: u64) -> io::Resu
     }
 }
 
-/// Writes `bytes` from `offset` on.
+/// Writes `bytes` at `offset`.
 #[cfg(unix)]
 pub(crate) fn write_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
 }
 
-/// A few bytes are written at once.
+/// Writes of a few bytes to a file are complete.
 #[cfg(windows)]
 pub(crate) fn write_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
     match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {
@@ -167,8 +167,8 @@ pub(crate) fn write_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result
     }
 }
 
-/// Why no file can be made in `folder`, or in the one that it would be made in;
-/// `None` where one can. Nothing is changed.
+/// Why no file can be created in `folder`, or in its first existing parent; `None` if one can.
+/// Changes nothing.
 pub(crate) fn unwritable(folder: &Path) -> Option<io::Error> {
     for place in folder.ancestors() {
         match fs::metadata(place) {
@@ -181,14 +181,14 @@ pub(crate) fn unwritable(folder: &Path) -> Option<io::Error> {
     None
 }
 
-/// Whether this process may write `path`.
+/// Whether this process may write to `path`.
 #[cfg(unix)]
 pub(crate) fn may_write(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
 }
 
-/// Elsewhere who may write is in access lists; only the attribute is looked at,
-/// which says nothing of a folder.
+/// On Windows, access lists are not evaluated: only the read-only attribute is checked, which
+/// means nothing for folders.
 #[cfg(not(unix))]
 pub(crate) fn may_write(path: &Path) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
@@ -198,7 +198,7 @@ pub(crate) fn may_write(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Tells a file from another that took its name.
+/// Identity of a file, to notice that another one has taken its name.
 #[cfg(unix)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileId {
@@ -212,7 +212,7 @@ impl FileId {
         Self::and_len(path).map(|(id, _)| id)
     }
 
-    /// The same, and how many bytes the file has.
+    /// The identity and the length in bytes.
     pub(crate) fn and_len(path: &Path) -> Option<(Self, u64)> {
         use std::os::unix::fs::MetadataExt as _;
         #[cfg(target_os = "linux")]
@@ -223,8 +223,8 @@ impl FileId {
         Some((Self { device: metadata.dev(), inode: metadata.ino() }, metadata.len()))
     }
 
-    /// Without the file's times: who asks for those makes the next write to it dearer,
-    /// because its time then has to differ (multigrain timestamps, since Linux 6.13).
+    /// Without the file's times: querying those makes the next write more expensive, as its
+    /// timestamp then has to differ (multigrain timestamps, since Linux 6.13).
     #[cfg(target_os = "linux")]
     fn alone(path: &Path) -> Option<(Self, u64)> {
         use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
@@ -235,8 +235,8 @@ impl FileId {
     }
 }
 
-/// Elsewhere an open database cannot be removed or replaced (on Windows SQLite
-/// opens without `FILE_SHARE_DELETE`), so being there is identity enough.
+/// On Windows an open database cannot be removed or replaced (SQLite opens it without
+/// `FILE_SHARE_DELETE`), so existence is sufficient.
 #[cfg(not(unix))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileId;
@@ -252,21 +252,20 @@ impl FileId {
     }
 }
 
-/// What is wrong with who may read `path`, in words; `None` where it is private.
+/// Describes who else may access `path`; `None` if it is private.
 pub(crate) fn exposure(path: &Path) -> Option<String> {
     let mode = mode(path).filter(|mode| mode & 0o077 != 0)?;
     Some(format!("mode is {mode:o}, should be 600"))
 }
 
-/// The permission bits, where the system has such.
+/// The permission bits, if the system has them.
 #[cfg(unix)]
 pub(crate) fn mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt as _;
     Some(fs::metadata(path).ok()?.permissions().mode() & 0o777)
 }
 
-/// Elsewhere files inherit the folder's access list, in a user's profile the
-/// user's own.
+/// On Windows files inherit the folder's access list, in a user's profile the user's own.
 #[cfg(not(unix))]
 pub(crate) fn mode(_path: &Path) -> Option<u32> {
     None

@@ -26,60 +26,60 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Where bytes come from: our standard input, or a server's output.
+/// Input stream: our standard input, or a server's output.
 pub type Source = Box<dyn AsyncRead + Send + Unpin>;
 
-/// Where bytes go: our standard output, or a server's input.
+/// Output stream: our standard output, or a server's input.
 pub type Sink = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// How long a server that was told to stop may take before it is killed.
-/// Together with [`SWEEP_GRACE`] well under the 5 seconds in which a program
-/// told to stop has to be gone.
+/// How long a server that was told to stop may take before it is killed. Together with
+/// [`SWEEP_GRACE`] well below the 5 seconds within which a program told to stop must exit.
 pub const STOP_GRACE: Duration = Duration::from_millis(2_000);
 
-/// How long what a server leaves behind may take before it is killed.
+/// How long processes left behind by a server may take before they are killed.
 pub const SWEEP_GRACE: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether somebody reads our standard output.
+/// Interval of polling whether our standard output is still read.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The prefix of variables that are the gate's own and no business of a server's,
-/// and the one of them that has an older name.
-const OWN_VARIABLES: &str = "AGENTGATE_";
+/// Prefix of the gate's own variables, which servers do not inherit.
+pub const VARIABLE_PREFIX: &str = "AGENTGATE_";
+
+/// An older name of one of them.
 const MASTER_KEY: &str = "MASTER_API_KEY";
 
 /// The variable that makes `wrap` listen instead of using its standard streams.
 const LISTEN: &str = "AGENTGATE_WRAP_LISTEN";
 
-/// The exit code for a command that does not exist, as shells have it.
+/// Exit code for a command that does not exist, as in shells.
 pub const NOT_FOUND: u8 = 127;
 
-/// The exit code for a command that cannot be run, as shells have it.
+/// Exit code for a command that cannot be executed, as in shells.
 pub const NOT_EXECUTABLE: u8 = 126;
 
-/// A running server, its streams, and the means to end it with all its kin.
+/// A running server process, with its descendants.
 #[derive(Debug)]
 pub struct Child {
     inner: imp::Child,
 }
 
-/// The two ends of a server's conversation.
+/// The standard streams of a server.
 pub struct Streams {
-    /// What the server reads.
+    /// Its standard input.
     pub input: Sink,
-    /// What the server writes.
+    /// Its standard output.
     pub output: Source,
 }
 
-/// Takes a line that a server wrote to standard error: the program, and the line.
+/// Receives lines that a server writes to standard error: the program's name, and the line.
 pub type Listener = fn(&str, &str);
 
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 
-/// The longest line that a [`Listener`] is given, in bytes; a longer one comes in pieces.
+/// Maximum length of a line for a [`Listener`], in bytes; longer ones are split.
 const MAX_LINE: u64 = 16 << 10;
 
-/// From here on servers do not share standard error: `listener` has their lines.
+/// Passes lines on servers' standard error to `listener` from now on, instead of sharing ours.
 pub fn listen_to_servers(listener: Listener) {
     let _ = LISTENER.set(listener);
 }
@@ -94,22 +94,21 @@ async fn pass_on(program: String, errors: Source, listener: Listener) {
 }
 
 impl Child {
-    /// Starts `program` so that it and everything it starts ends with this
-    /// process, even where this process is killed. The gate's own variables are
-    /// not passed on; standard error is shared, unless somebody listens
-    /// ([`listen_to_servers`]).
+    /// Starts `program` so that it and its descendants end with this process, even if that is
+    /// killed. The gate's own variables are not inherited. Standard error is shared, unless
+    /// [`listen_to_servers`] was called.
     ///
     /// # Errors
-    /// Where no process can be made. A program that does not exist is reported
-    /// by exit code [`NOT_FOUND`] on Unix.
+    /// If no process can be created. On Unix, a program that does not exist is reported by exit
+    /// code [`NOT_FOUND`].
     pub fn spawn(program: &OsString, args: &[OsString]) -> io::Result<(Self, Streams)> {
         Self::spawn_without(&[], program, args)
     }
 
-    /// The same, without these variables either: they hold secrets of the gate's.
+    /// As [`Child::spawn`], also without the variables `secrets`.
     ///
     /// # Errors
-    /// Like [`Child::spawn`].
+    /// As [`Child::spawn`].
     pub fn spawn_without(
         secrets: &[OsString],
         program: &OsString,
@@ -124,10 +123,10 @@ impl Child {
         Ok((Self { inner }, streams))
     }
 
-    /// The same as [`Child::spawn`], with standard error for the caller.
+    /// As [`Child::spawn`], with a pipe for standard error.
     ///
     /// # Errors
-    /// Like [`Child::spawn`].
+    /// As [`Child::spawn`].
     pub fn spawn_heard(
         program: &OsString,
         args: &[OsString],
@@ -136,11 +135,11 @@ impl Child {
         Ok((Self { inner }, streams, errors))
     }
 
-    /// The same, for another gate in front of a URL: with the variables that are the
-    /// gate's own, but for those of a listener.
+    /// Starts another gate in front of a URL, with the gate's own variables, except for those
+    /// of a listener.
     ///
     /// # Errors
-    /// Like [`Child::spawn`].
+    /// As [`Child::spawn`].
     pub fn spawn_gate(args: &[OsString]) -> io::Result<(Self, Streams)> {
         let program = std::env::current_exe()?.into_os_string();
         let (inner, streams, _) =
@@ -148,43 +147,42 @@ impl Child {
         Ok((Self { inner }, streams))
     }
 
-    /// Waits for the end and gives the exit code, 128+N where signal N ended
-    /// it. Cancel-safe.
+    /// Waits for the exit and returns the exit code: 128+N if signal N ended the process.
+    /// Cancel safe.
     ///
     /// # Errors
-    /// Where the operating system cannot tell.
+    /// If the operating system cannot tell.
     pub async fn wait(&mut self) -> io::Result<u8> {
         self.inner.wait().await
     }
 
-    /// Passes on what this process was told, then kills whatever is still there
-    /// after the grace periods. Gives the exit code.
+    /// Tells it to stop, and kills what remains after the grace periods. Returns the exit code.
     ///
     /// # Errors
-    /// Where the operating system cannot tell.
+    /// If the operating system cannot tell.
     pub async fn stop(&mut self, how: Stop) -> io::Result<u8> {
         self.inner.stop(how).await
     }
 }
 
-/// How a program is told to stop.
+/// How a process is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// `SIGTERM`; on Windows the end of the session.
+    /// `SIGTERM`; on Windows, the end of the session.
     Terminate,
-    /// `SIGINT`, Ctrl-C.
+    /// `SIGINT` (Ctrl-C).
     Interrupt,
-    /// `SIGHUP`, the terminal is gone.
+    /// `SIGHUP`: the terminal was closed.
     HangUp,
 }
 
-/// Waits to be told to stop.
+/// A stream of requests to stop this process.
 #[derive(Debug)]
 pub struct StopRequests {
     inner: Teller,
 }
 
-/// Who tells.
+/// Source of the requests.
 #[derive(Debug)]
 enum Teller {
     System(imp::StopRequests),
@@ -192,21 +190,21 @@ enum Teller {
 }
 
 impl StopRequests {
-    /// Starts to listen: from here on a signal no longer ends the process.
+    /// Installs signal handlers: signals no longer end the process.
     ///
     /// # Errors
-    /// Where handlers cannot be installed.
+    /// If that fails.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { inner: Teller::System(imp::StopRequests::listen()?) })
     }
 
-    /// Those of an owner that has its own order of ending things.
+    /// Requests from an owner that ends its children in an order of its own.
     #[must_use]
     pub fn of(owner: watch::Receiver<Option<Stop>>) -> Self {
         Self { inner: Teller::Owner(owner) }
     }
 
-    /// The next request. Cancel-safe.
+    /// Waits for the next request. Cancel safe.
     pub async fn next(&mut self) -> Stop {
         match &mut self.inner {
             Teller::System(system) => system.next().await,
@@ -214,7 +212,7 @@ impl StopRequests {
                 let told = owner.wait_for(Option::is_some).await.map(|how| *how);
                 match told {
                     Ok(how) => how.unwrap_or(Stop::Terminate),
-                    // An owner that is gone has nothing more to say.
+                    // The owner is gone: there will be no more.
                     Err(_) => std::future::pending().await,
                 }
             }
@@ -222,49 +220,48 @@ impl StopRequests {
     }
 }
 
-/// A file that may not grow any more (`ulimit -f`) makes a write to it fail, and does not
-/// end this process. What this process starts is as it would be anyway.
+/// Makes writes beyond the file size limit (`ulimit -f`) fail instead of ending this process.
+/// Child processes are not affected.
 ///
 /// # Errors
-/// Where the signal cannot be caught.
+/// If the signal handler cannot be installed.
 pub fn outlive_full_files() -> io::Result<()> {
     imp::outlive_full_files()
 }
 
-/// How many descriptors this process may have open. Where the system lets it have more
-/// than it has now, it takes them, up to `wanted`.
+/// The maximum number of open file descriptors, after raising the soft limit up to `wanted` if
+/// the system permits.
 #[must_use]
 pub fn descriptors(wanted: u64) -> u64 {
     imp::descriptors(wanted)
 }
 
-/// Our standard input and output, without a thread between where they are pipes
-/// or sockets. To be called once, inside a runtime.
+/// Our standard input and output, without a helper thread if they are pipes or sockets. To be
+/// called once, within a runtime.
 ///
 /// # Errors
-/// Where a stream is closed or cannot be made ready.
+/// If a stream is closed or cannot be prepared.
 pub fn stdio() -> io::Result<(Source, Sink)> {
     imp::stdio()
 }
 
-/// Waits until nobody reads our standard output any more, where the system tells before
-/// something is written to it.
+/// Waits until our standard output is no longer read, on systems that can tell before a write.
 pub async fn unread() {
     while imp::is_read() {
         sleep(LOOK).await;
     }
 }
 
-/// Runs `program` as the supervisor of its whole process tree: passes signals
-/// on, mirrors the exit code, and ends everything when `parent` is gone.
+/// Runs `program` as the supervisor of its process tree: forwards signals, returns the exit
+/// code, and ends all processes when `parent` is gone.
 ///
 /// # Errors
-/// Where the supervisor itself cannot work; the program is not started then.
+/// If the supervisor itself cannot work; the program is not started then.
 pub fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
     imp::supervise(parent, program, args)
 }
 
-/// Why a program was not started, and what a person can do about it.
+/// Explains why a program could not be started, and what to do.
 #[cfg(unix)]
 fn not_started(program: &std::ffi::OsStr, error: &io::Error) -> String {
     let is_name = std::path::Path::new(program).components().count() == 1;
@@ -285,12 +282,12 @@ fn not_started(program: &std::ffi::OsStr, error: &io::Error) -> String {
     format!("cannot start `{}`: {error}{advice}", program.display())
 }
 
-/// The names of the gate's own variables in this process's environment.
+/// Names of the gate's own variables in the environment.
 fn own_variables() -> impl Iterator<Item = OsString> {
     std::env::vars_os().map(|(name, _)| name).filter(|name| {
         name.to_str().is_some_and(|name| {
             let name = name.to_ascii_uppercase();
-            name.starts_with(OWN_VARIABLES) || name == MASTER_KEY
+            name.starts_with(VARIABLE_PREFIX) || name == MASTER_KEY
         })
     })
 }

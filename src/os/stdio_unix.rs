@@ -33,8 +33,8 @@ fn source(fd: OwnedFd) -> io::Result<Source> {
 
 fn sink() -> io::Result<Sink> {
     let fd = io::stdout().as_fd().try_clone_to_owned()?;
-    // Non-blocking is a property of what is open, not of the descriptor: where
-    // standard error is the same pipe, the server would inherit it and lose words.
+    // Non-blocking mode belongs to the open file, not the descriptor: if standard error is the
+    // same pipe, the server would inherit it and lose output.
     if is_same(&fd, &io::stderr())? {
         return Ok(Box::new(tokio::io::stdout()));
     }
@@ -57,6 +57,6 @@ fn kind(fd: &impl AsFd) -> io::Result<FileType> {
 
 fn is_same(one: &impl AsFd, other: &impl AsFd) -> io::Result<bool> {
     let one = fstat(one)?;
-    // A closed standard error is no reason not to work.
+    // Standard error may be closed.
     Ok(fstat(other).is_ok_and(|other| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)))
 }

@@ -15,10 +15,10 @@ use tokio::time::{sleep, timeout};
 use super::imp::{StopRequests, exit_code, pid};
 use super::{NOT_EXECUTABLE, NOT_FOUND, STOP_GRACE, SWEEP_GRACE, Stop};
 
-/// How often a parent is looked for where the system does not tell of its death.
+/// Interval of polling for the parent, on systems without a notification.
 const PARENT_POLL: Duration = Duration::from_millis(250);
 
-/// How often a sweep looks again.
+/// Interval of polling during a sweep.
 const SWEEP_POLL: Duration = Duration::from_millis(5);
 
 pub(super) fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
@@ -27,7 +27,7 @@ pub(super) fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> i
 }
 
 async fn run(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
-    // Before the server exists, so that no request to stop it can be missed.
+    // Before starting the server, so that no stop request is missed.
     let mut requests = StopRequests::listen()?;
     tie_to_parent(parent)?;
     adopt_orphans();
@@ -70,15 +70,15 @@ async fn end(server: &mut Child, group: Option<Pid>, how: Stop) -> io::Result<Ex
     server.wait().await
 }
 
-/// A group whose last process has ended meanwhile needs no signal.
+/// Sends a signal to a group. Its last process may have exited meanwhile.
 fn signal_group(group: Option<Pid>, signal: Signal) {
     if let Some(group) = group {
         let _ = kill_process_group(group, signal);
     }
 }
 
-/// Our copies of the server's streams would keep it from seeing the gate hang
-/// up, and the gate from seeing the server's end.
+/// Closes our copies of the server's streams, so that the server notices when the gate closes
+/// its end, and vice versa.
 fn let_go_of_the_conversation() -> io::Result<()> {
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing)?;
@@ -86,15 +86,15 @@ fn let_go_of_the_conversation() -> io::Result<()> {
     Ok(())
 }
 
-/// Asks for `SIGTERM` at the gate's death. The signal follows the gate's
-/// *thread* that spawned us, which is its main thread.
+/// Requests `SIGTERM` for when the gate dies. The signal is bound to the gate's *thread* that
+/// spawned us, its main thread.
 #[cfg(target_os = "linux")]
 fn tie_to_parent(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     if getppid() == pid(parent) {
         return Ok(());
     }
-    // It died before we asked, so nobody will tell us.
+    // It died before the request, so there will be no signal.
     Err(io::Error::other("the gate is gone"))
 }
 
@@ -103,7 +103,7 @@ fn tie_to_parent(_parent: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends when the gate does, on systems where no signal says so.
+/// Completes when the gate is gone, on systems without such a signal.
 async fn parent_gone(parent: u32) {
     if cfg!(target_os = "linux") {
         return std::future::pending().await;
@@ -113,8 +113,8 @@ async fn parent_gone(parent: u32) {
     }
 }
 
-/// From here on, orphaned descendants become our children, whatever group or
-/// session they moved to. Linux only; elsewhere the process group must do.
+/// Makes us the parent of orphaned descendants, whatever group or session they are in. Linux
+/// only; elsewhere only the process group is ended.
 pub(super) fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
@@ -122,8 +122,8 @@ pub(super) fn adopt_orphans() {
     }
 }
 
-/// Ends what is left of the server's group and descendants: asks, waits
-/// [`SWEEP_GRACE`], kills. The server itself has been waited for before.
+/// Ends what remains of the server's group and descendants: `SIGTERM`, then [`SWEEP_GRACE`],
+/// then `SIGKILL`. The server itself has been waited for.
 pub(super) async fn sweep(group: Option<Pid>) {
     let started = Instant::now();
     let mut asked: Vec<Pid> = Vec::new();
@@ -134,12 +134,12 @@ pub(super) async fn sweep(group: Option<Pid>) {
         if left.is_empty() && !group_exists(group) {
             return;
         }
-        let lost_patience = started.elapsed() > SWEEP_GRACE;
-        if lost_patience {
+        let timed_out = started.elapsed() > SWEEP_GRACE;
+        if timed_out {
             signal_group(group, Signal::KILL);
         }
         for child in left {
-            if lost_patience {
+            if timed_out {
                 let _ = kill_process(child, Signal::KILL);
             } else if !asked.contains(&child) {
                 asked.push(child);
@@ -147,7 +147,7 @@ pub(super) async fn sweep(group: Option<Pid>) {
             }
         }
         if started.elapsed() > 2 * SWEEP_GRACE {
-            // Stuck in the kernel: nothing can be done from here.
+            // Uninterruptible in the kernel: nothing can be done.
             return;
         }
         sleep(SWEEP_POLL).await;
@@ -158,14 +158,14 @@ fn group_exists(group: Option<Pid>) -> bool {
     group.is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
 }
 
-/// One by one: whoever is not among them is waited for elsewhere.
+/// Waits for each child by its id: others are waited for elsewhere.
 fn reap() {
     for child in children() {
         let _ = rustix::process::waitpid(Some(child), WaitOptions::NOHANG);
     }
 }
 
-/// Our children, adopted ones included, but for the supervisors of other servers.
+/// Our children, including adopted ones, except for supervisors of other servers.
 fn children() -> Vec<Pid> {
     let others = super::imp::supervisors();
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();

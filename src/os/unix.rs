@@ -19,7 +19,7 @@ use super::{STOP_GRACE, SWEEP_GRACE, Source, Stop, Streams};
 pub(super) use super::stdio_unix::{is_read, stdio};
 pub(super) use super::supervisor::supervise;
 
-/// The supervisor needs this long beyond its own grace periods at most.
+/// Maximum time that the supervisor needs beyond its grace periods.
 const SUPERVISOR_SLACK: std::time::Duration = std::time::Duration::from_millis(1_000);
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(super) fn spawn(
     if is_heard {
         command.stderr(Stdio::piped());
     }
-    // Held meanwhile, so that nobody sees it before it is known.
+    // Locked until registered, so that it is not mistaken for an orphan.
     let mut running = supervisors();
     let mut supervisor = command.process_group(0).spawn()?;
     let id = supervisor.id().and_then(pid);
@@ -67,14 +67,14 @@ pub(super) fn spawn(
     Ok((Child { supervisor, id }, streams, errors))
 }
 
-/// The supervisors that this process has running: what is left of one server must not
-/// take those of others for its own.
+/// The running supervisors of this process: cleaning up after one server must spare those of
+/// others.
 pub(super) fn supervisors() -> MutexGuard<'static, Vec<Pid>> {
     static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// This very binary, also where an upgrade has replaced the file meanwhile.
+/// The path of this executable, even if an upgrade has replaced the file.
 fn own_binary() -> io::Result<std::path::PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok("/proc/self/exe".into());
@@ -87,7 +87,7 @@ impl Child {
         let status = self.supervisor.wait().await?;
         self.forget();
         if status.signal().is_some() {
-            // Somebody killed the supervisor, so its orphans are ours to end.
+            // The supervisor was killed, so its orphans are ours to end.
             super::supervisor::sweep(None).await;
         }
         Ok(exit_code(status))
@@ -99,8 +99,8 @@ impl Child {
             Stop::Interrupt => Signal::INT,
             Stop::HangUp => Signal::HUP,
         });
-        let patience = STOP_GRACE + SWEEP_GRACE + SUPERVISOR_SLACK;
-        if let Ok(code) = timeout(patience, self.wait()).await {
+        let limit = STOP_GRACE + SWEEP_GRACE + SUPERVISOR_SLACK;
+        if let Ok(code) = timeout(limit, self.wait()).await {
             return code;
         }
         self.signal(Signal::KILL);
@@ -113,7 +113,7 @@ impl Child {
         }
     }
 
-    /// A supervisor that is gone already needs no signal.
+    /// Sends a signal, unless the supervisor is gone.
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.supervisor.id().and_then(pid) {
             let _ = kill_process(pid, signal);
@@ -125,7 +125,7 @@ pub(super) fn pid(raw: u32) -> Option<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw)
 }
 
-/// The code, or 128+N for signal N, as shells have it.
+/// The exit code, or 128+N for signal N, as in shells.
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
@@ -139,7 +139,7 @@ pub(super) fn descriptors(wanted: u64) -> u64 {
     if more > current && setrlimit(Resource::Nofile, raised).is_ok() { more } else { current }
 }
 
-/// The handler stays when the runtime that it takes to install it is gone.
+/// The handler remains when the runtime used for installing it is dropped.
 pub(super) fn outlive_full_files() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _inside = runtime.enter();

@@ -22,7 +22,7 @@ pub(super) fn spawn(
     hidden: impl Iterator<Item = OsString>,
     is_heard: bool,
 ) -> io::Result<(Child, Streams, Option<Source>)> {
-    // `npx` is `npx.cmd`: found by PATHEXT, which CreateProcess does not consult.
+    // `npx` is `npx.cmd`: CreateProcess does not use PATHEXT.
     let path = which::which(program).map_err(|error| {
         io::Error::new(io::ErrorKind::NotFound, format!("`{}`: {error}", program.display()))
     })?;
@@ -44,13 +44,13 @@ pub(super) fn spawn(
 }
 
 impl Child {
-    /// The job ends with the server: what the server left behind is killed.
+    /// The job ends with the server, killing what it left behind.
     pub(super) async fn wait(&mut self) -> io::Result<u8> {
         let status = self.job.wait().await?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
     }
 
-    /// A console event cannot be aimed at one job, so the job is ended.
+    /// A console event cannot be sent to one job, so the job is terminated.
     pub(super) async fn stop(&mut self, _how: Stop) -> io::Result<u8> {
         self.job.start_kill()?;
         self.wait().await
@@ -85,27 +85,27 @@ impl StopRequests {
     }
 }
 
-/// Handles are limited by memory only.
+/// Handles are limited only by memory.
 pub(super) fn descriptors(_wanted: u64) -> u64 {
     u64::MAX
 }
 
-/// No signal says so here: a write fails.
+/// There is no such signal: writes fail.
 pub(super) fn outlive_full_files() -> io::Result<()> {
     Ok(())
 }
 
-/// Console handles cannot be polled, so the runtime's own threads serve them.
+/// Console handles cannot be polled, so the runtime's helper threads are used.
 pub(super) fn stdio() -> io::Result<(Source, Sink)> {
     Ok((Box::new(tokio::io::stdin()), Box::new(tokio::io::stdout())))
 }
 
-/// Only a write tells.
+/// Only a write can tell.
 pub(super) fn is_read() -> bool {
     true
 }
 
-/// The job object does here what the supervisor does elsewhere.
+/// The job object does what the supervisor does on Unix.
 pub(super) fn supervise(_parent: u32, _program: &OsString, _args: &[OsString]) -> io::Result<u8> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "not needed on Windows"))
 }

@@ -116,7 +116,7 @@ impl PolicyCatalog {
     /// catalog is in use.
     ///
     /// # Errors
-    /// Where no thread can be had.
+    /// If no thread can be had.
     pub fn watch(self: &Arc<Self>) -> io::Result<()> {
         let catalog = Arc::downgrade(self);
         let follow = move || {

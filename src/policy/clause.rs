@@ -182,7 +182,7 @@ impl Key {
         }
     }
 
-    /// What the action has where this key looks, for people; `None` where it
+    /// What the action has where this key looks, for people; `None` if it
     /// has nothing there.
     pub(crate) fn found(&self, subject: Subject<'_>) -> Option<String> {
         let Subject { action, intent, .. } = subject;

@@ -218,7 +218,7 @@ impl Reader<'_> {
         })
     }
 
-    /// `None` where any part of it is wrong: half a clause would match more.
+    /// `None` if any part of it is wrong: half a clause would match more.
     fn clause_compiled(&mut self, document: &ClauseDoc) -> Option<Clause> {
         let before = self.found.iter().len();
         let mut keys = Vec::new();

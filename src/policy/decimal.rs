@@ -18,7 +18,7 @@ pub(crate) struct Decimal<'n> {
 }
 
 impl<'n> Decimal<'n> {
-    /// Takes apart the text of a JSON number. `None` where it is none, or its
+    /// Takes apart the text of a JSON number. `None` if it is none, or its
     /// exponent is beyond what anything means.
     pub(crate) fn new(text: &'n str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix('-') {
@@ -86,7 +86,7 @@ impl<'n> Decimal<'n> {
     }
 }
 
-/// Compares two numbers by their texts; `None` where one cannot be judged.
+/// Compares two numbers by their texts; `None` if one cannot be judged.
 pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
     Some(Decimal::new(one)?.compare(&Decimal::new(other)?))
 }

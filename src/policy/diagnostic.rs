@@ -32,7 +32,7 @@ pub struct Source {
 /// A place in a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Span {
-    /// From 1; 0 where no place is known.
+    /// From 1; 0 if no place is known.
     pub line: u32,
     /// From 1, in characters.
     pub column: u32,
@@ -62,7 +62,7 @@ pub struct Diagnostic {
     pub origin: Arc<str>,
     /// The place in it.
     pub span: Span,
-    /// The line itself; empty where no place is known.
+    /// The line itself; empty if no place is known.
     pub line_text: String,
 }
 

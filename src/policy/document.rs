@@ -39,7 +39,7 @@ pub(crate) struct RuleDoc {
     pub(crate) clause: ClauseDoc,
 }
 
-/// The keys that must all match; empty where a key is not given.
+/// The keys that must all match; empty if a key is not given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClauseDoc {
     pub(crate) tool: Vec<At<String>>,
@@ -145,7 +145,7 @@ const MODES: &[(&str, bool)] = &[("enforce", false), ("observe", true)];
 const DAYS: &[(&str, usize)] =
     &[("mon", 0), ("tue", 1), ("wed", 2), ("thu", 3), ("fri", 4), ("sat", 5), ("sun", 6)];
 
-/// Reads a policy file; `None` where it is not even a map with a name. The
+/// Reads a policy file; `None` if it is not even a map with a name. The
 /// findings say all that is wrong.
 pub(crate) fn read(source: &Source) -> (Option<Document>, Diagnostics) {
     let root = match yaml::parse(source) {

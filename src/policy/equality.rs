@@ -6,7 +6,7 @@ use super::decimal;
 use crate::json::Json;
 
 /// Equality without coercion; numbers are equal as exact decimals, objects
-/// whatever the order of their keys. `None` where a number cannot be judged.
+/// whatever the order of their keys. `None` if a number cannot be judged.
 pub(super) fn equal(one: &Json, other: &Json) -> Option<bool> {
     let all = |answers: &mut dyn Iterator<Item = Option<bool>>| {
         let mut certain = true;

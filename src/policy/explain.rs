@@ -52,7 +52,7 @@ pub struct NearMiss {
     pub effect: Decision,
     /// The key, with the path it looks at: `args.branch`.
     pub key: String,
-    /// What the action has there; `None` where it has nothing.
+    /// What the action has there; `None` if it has nothing.
     pub found: Option<String>,
 }
 

@@ -116,7 +116,7 @@ impl Policies {
     /// what is part of the program needs none.
     ///
     /// # Errors
-    /// Where no thread can be had.
+    /// If no thread can be had.
     pub fn watch(self: &Arc<Self>) -> io::Result<()> {
         if self.lock().files.iter().all(|file| file.path.is_none()) {
             return Ok(());

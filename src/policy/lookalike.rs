@@ -21,11 +21,8 @@ use super::texts::Texts;
 use crate::action::{Action, Provider};
 use crate::fold::fold;
 use crate::intent;
-use crate::json::{Json, Object};
+use crate::json::{Json, Object, PROTOTYPE};
 use crate::verdict::Decision;
-
-/// Merged naively in JavaScript, its members are those of the object that it is in.
-const PROTOTYPE: &str = "__proto__";
 
 /// The keys in arguments that rules look at, by the [`hash`] of what a lenient reader makes
 /// of them, in order. Two that are not alike may share one: who finds a key looks closer.
@@ -264,7 +261,7 @@ fn is_lookalike(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
 }
 
 /// Puts members on the way of `steps` that somebody may take for those which the way goes
-/// through in their place. `None` where several may be taken for one.
+/// through in their place. `None` if several may be taken for one.
 pub(super) fn resolve_lookalikes(
     value: &mut Json,
     steps: &[Step],

@@ -78,9 +78,9 @@ use texts::Texts;
 /// observing file, and the verdict says so and lets the action through.
 #[derive(Debug)]
 pub struct Policy {
-    /// `None` where every file observes.
+    /// `None` if every file observes.
     enforced: Option<RuleSet>,
-    /// All files; `None` where every file is enforced.
+    /// All files; `None` if every file is enforced.
     everything: Option<RuleSet>,
     limits: Vec<Limit>,
     names: Vec<Arc<str>>,
@@ -228,7 +228,7 @@ impl Policy {
 
     /// Whether some rule names a method by which a server may ask or tell its client
     /// something, so that what servers send has to be read: enforced, or only to be
-    /// recorded. `None` where all of it passes.
+    /// recorded. `None` if all of it passes.
     #[must_use]
     pub fn judges_servers(&self) -> Option<Mode> {
         let names = |rules: &Option<RuleSet>| {

@@ -123,7 +123,7 @@ pub(super) fn matches(text: Value, pattern: Value) -> Result<Value, ExecutionErr
     }
 }
 
-/// The regex of an expression; `None` where none has it.
+/// The regex of an expression; `None` if none has it.
 fn of_expressions(pattern: &str) -> Option<Arc<Regex>> {
     SHARED.read().unwrap_or_else(PoisonError::into_inner).get(pattern)?.upgrade()
 }

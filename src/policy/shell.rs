@@ -16,7 +16,7 @@ pub(super) fn readings(text: &str) -> Vec<String> {
 }
 
 /// Without the quotes of POSIX (Shell Command Language, 2.2), and with a space for `$IFS`;
-/// `None` where a quote has no end, which no shell runs.
+/// `None` if a quote has no end, which no shell runs.
 fn unquoted(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

@@ -17,7 +17,7 @@ use crate::fold::loosen;
 #[derive(Debug)]
 pub(super) struct Text<'t> {
     written: Cow<'t, str>,
-    /// `None` where it is no other than the text.
+    /// `None` if it is no other than the text.
     loose: OnceCell<Option<String>>,
     /// With one space for all that is blank, where that differs.
     spaced: OnceCell<Vec<Spaced>>,
@@ -45,7 +45,7 @@ struct Spaced {
 #[derive(Debug, Clone)]
 pub(super) struct Part<P> {
     written: P,
-    /// `None` where that can be nothing to ask for.
+    /// `None` if that can be nothing to ask for.
     loose: Option<P>,
     /// What it has behind a folder that only the server knows.
     tails: Box<[P]>,

@@ -25,7 +25,7 @@ impl Folder {
         normalise(path).map(|path| Self(path.into())).ok_or(NotAFolder)
     }
 
-    /// Whether `path` is the folder or lies below it; `None` where it cannot be
+    /// Whether `path` is the folder or lies below it; `None` if it cannot be
     /// judged.
     pub(crate) fn holds(&self, path: &str) -> Option<bool> {
         let written = normalise(path)?;
@@ -82,7 +82,7 @@ fn leads_elsewhere(is_windows: bool, names: &[&str]) -> bool {
 }
 
 /// The absolute path without `.`, empty segments and trailing slash. A Windows
-/// drive keeps its letter, in upper case. `None` where the text is not such a path.
+/// drive keeps its letter, in upper case. `None` if the text is not such a path.
 fn normalise(path: &str) -> Option<String> {
     // Where there are drives, names hold no backslash.
     let has_drive =

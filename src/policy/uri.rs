@@ -160,7 +160,7 @@ fn is_same_host(uri: &str, parsed: &str) -> bool {
     both.any(|parsed| uri.strip_prefix(&parsed).is_some_and(is_port))
 }
 
-/// Where the host ends; 0 where there is none.
+/// Where the host ends; 0 if there is none.
 fn end_of_host(uri: &str) -> usize {
     let Some(start) = uri.find("://").map(|at| at + 3) else { return 0 };
     let host = uri.get(start..).unwrap_or_default();

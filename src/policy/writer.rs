@@ -15,7 +15,7 @@ pub struct ToolHints {
     pub tool: String,
     /// The hints as the server declared them.
     pub declared: DeclaredHints,
-    /// The hints in force; `None` where there are none to go by.
+    /// The hints in force; `None` if there are none to go by.
     pub in_force: Option<Hints>,
 }
 

@@ -51,7 +51,7 @@ pub fn scope_at<'a>(host: &'a str, signed: Option<(&'a str, &'a str)>) -> (&'a s
 /// The claim in a request, where there is one.
 ///
 /// # Errors
-/// Where its key is unknown, or it cannot be parsed.
+/// If its key is unknown, or it cannot be parsed.
 #[cfg(feature = "aws")]
 pub fn claim(parts: &Parts, directory: &Directory) -> Option<Result<Claim, ()>> {
     let claim = Claim::read(parts, &|id| directory.aws_secret(id));
@@ -78,37 +78,37 @@ mod without {
     use crate::store::agents::AgentRecord;
     use std::sync::Arc;
 
-    /// There is none.
+    /// Uninhabited: this build has no AWS support.
     #[derive(Debug, Clone)]
     pub enum Claim {}
 
-    /// There are none.
+    /// Uninhabited.
     #[derive(Debug)]
     pub enum SignedChunks {}
 
-    /// There is none.
+    /// Uninhabited.
     #[derive(Debug)]
     pub enum Chain {}
 
-    /// There is none.
+    /// Uninhabited.
     #[derive(Debug, thiserror::Error)]
     pub enum SignatureError {}
 
-    /// The request as the client saw it.
+    /// The request as sent by the client.
     #[derive(Debug, Clone)]
     pub struct ClientRequest {
         /// The method.
         pub method: String,
-        /// The path with the gate's own prefix, as it was written.
+        /// The path including the gate's prefix, as sent.
         pub path: String,
-        /// The query as it was written.
+        /// The query as sent.
         pub query: String,
         /// All headers.
         pub headers: HeaderMap,
     }
 
     impl SignatureError {
-        /// Never called: there is none.
+        /// Unreachable: there are no signatures.
         #[must_use]
         pub fn is_authentic(&self) -> bool {
             match *self {}
@@ -116,47 +116,47 @@ mod without {
     }
 
     impl SignedChunks {
-        /// Never called: there are none.
+        /// Unreachable: there are no signed chunks.
         pub fn signed_anew(self, _body: Body, _outgoing: Chain, _max: usize) -> Body {
             match self {}
         }
     }
 
     impl Claim {
-        /// Never called: there is no claim.
+        /// Unreachable: there are no claims.
         #[must_use]
         pub fn agent(&self) -> &Arc<AgentRecord> {
             match *self {}
         }
 
-        /// Never called: there is no claim.
+        /// Unreachable: there are no claims.
         #[must_use]
         pub fn key_id(&self) -> &Arc<str> {
             match *self {}
         }
 
-        /// Never called: there is no claim.
+        /// Unreachable: there are no claims.
         #[must_use]
         pub fn scope(&self) -> (&str, &str) {
             match *self {}
         }
 
-        /// Never called: there is no claim.
+        /// Unreachable: there are no claims.
         #[must_use]
         pub fn needs_body(&self, _seen: &ClientRequest) -> bool {
             match *self {}
         }
 
-        /// Never called: there is no claim.
+        /// Unreachable: there are no claims.
         #[must_use]
         pub fn is_over(&self, _seen: &ClientRequest, _held: &[u8]) -> bool {
             match *self {}
         }
 
-        /// Never called: there is no claim.
+        /// Unreachable: there are no claims.
         ///
         /// # Errors
-        /// None.
+        /// Never.
         pub fn verify(
             &self,
             _seen: &ClientRequest,
@@ -166,28 +166,28 @@ mod without {
             match *self {}
         }
 
-        /// Never called: there is no claim.
+        /// Unreachable: there are no claims.
         ///
         /// # Errors
-        /// None.
+        /// Never.
         pub fn strip(&self, _parts: &mut Parts) -> Result<(), SignatureError> {
             match *self {}
         }
     }
 
-    /// None.
+    /// Always `None`.
     #[must_use]
     pub fn claim(_parts: &Parts, _directory: &Directory) -> Option<Result<Claim, ()>> {
         None
     }
 
-    /// Not looked for.
+    /// Always `false`.
     #[must_use]
     pub fn is_presigned(_parts: &Parts) -> bool {
         false
     }
 
-    /// Not in this build.
+    /// Not supported in this build.
     ///
     /// # Errors
     /// Always.

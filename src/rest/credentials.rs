@@ -15,10 +15,10 @@ use zeroize::Zeroizing;
 use super::identify::{SFDC_SESSION, credential_headers};
 use crate::action::Provider;
 
-/// How long a credential from a file is used before the file is read again.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long a credential read from a file is cached.
+const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// The longest credential, in bytes.
+/// Maximum length of a credential, in bytes.
 const MAX_CREDENTIAL: u64 = 16 << 10;
 
 /// Where a credential comes from: `{env: NAME}` or `{file: PATH}`.
@@ -34,7 +34,7 @@ impl Source {
     /// Reads the current value.
     ///
     /// # Errors
-    /// Why it cannot be read; never the value.
+    /// Why it cannot be read. Never contains the value.
     pub fn read(&self) -> Result<Zeroizing<String>, String> {
         let secret = match self {
             Self::Env(name) => {
@@ -69,15 +69,15 @@ impl fmt::Debug for Credential {
 /// Why there is no credential to send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoCredential {
-    /// The agent's key stands in its place, and the gate has none either.
+    /// None is configured, and the client sent only its agent key.
     #[error("the gate has no credential for {0}: configure `providers.{0}.credential`")]
     NotConfigured(&'static str),
     /// The variable or file is missing or unusable.
     #[error("the credential for {provider} cannot be read: {why}")]
     Unreadable {
-        /// Whose.
+        /// The provider.
         provider: &'static str,
-        /// Why; never what.
+        /// The cause. Never contains the value.
         why: String,
     },
 }
@@ -89,14 +89,14 @@ impl Credential {
         Self { provider, source, cached: Mutex::default() }
     }
 
-    /// The value of `Authorization`, in the form that the provider takes.
+    /// The value of `Authorization` in the provider's format.
     ///
     /// # Errors
     /// [`NoCredential::Unreadable`].
     pub fn header(&self) -> Result<HeaderValue, NoCredential> {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, value)) = &*cached
-            && (matches!(self.source, Source::Env(_)) || since.elapsed() < FRESH)
+            && (matches!(self.source, Source::Env(_)) || since.elapsed() < CACHE_TTL)
         {
             return Ok(value.clone());
         }
@@ -125,16 +125,16 @@ impl Credential {
 fn in_form(provider: Provider, secret: &str) -> String {
     match provider {
         _ if secret.contains(' ') => secret.to_owned(),
-        // Personal keys go raw, OAuth tokens as bearers.
+        // Personal keys are sent without a scheme, OAuth tokens as bearer tokens.
         Provider::Linear if secret.starts_with("lin_api_") => secret.to_owned(),
-        // `account:token`
+        // The format is `account:token`.
         Provider::Jira if secret.contains(':') => format!("Basic {}", STANDARD.encode(secret)),
         _ => format!("Bearer {secret}"),
     }
 }
 
-/// Puts the credential that is to go upstream into `headers`, in place of the client's
-/// own and of its cookies, and takes the agent's key out of its place.
+/// Replaces the client's credentials and cookies in `headers` by the configured credential, and
+/// removes the agent's key.
 ///
 /// # Errors
 /// [`NoCredential`].
@@ -147,7 +147,7 @@ pub fn apply(
     match configured {
         Some(credential) => {
             let value = credential.header()?;
-            // Where the client has it in a place of Salesforce's, too.
+            // The client may use Salesforce's own header, too.
             if credential_headers(provider).contains(&SFDC_SESSION)
                 && headers.contains_key(SFDC_SESSION)
             {

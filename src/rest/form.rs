@@ -18,52 +18,51 @@ use crate::head::HeadError;
 use crate::net::Body;
 use crate::net::body::{Unfit, stepwise};
 
-/// The longest headers of a part, in bytes.
+/// Maximum length of a part's headers, in bytes.
 const MAX_HEADERS: usize = 16 << 10;
 
-/// Line ends in the headers of a part, `\r` and `\n` counted: each of them is where
-/// some reader may take the headers for whole.
+/// Maximum number of line ends (`\r` and `\n`) in a part's headers: at each of them some reader
+/// may end the headers.
 const MAX_LINE_ENDS: usize = 64;
 
-/// The longest boundary (RFC 2046).
+/// Maximum length of a boundary (RFC 2046).
 const MAX_BOUNDARY: usize = 70;
 
-/// Checks the headers of a form's parts as it streams.
+/// Checks the headers of a multipart form's parts while it streams.
 #[derive(Debug)]
 pub(super) struct Fields {
-    /// What begins a part: two dashes and the boundary.
+    /// Two dashes and the boundary.
     delimiter: Finder<'static>,
-    /// Nobody takes lines that end in `\n` alone for those of a form.
+    /// Whether no reader accepts lines that end in `\n` alone.
     is_strict: bool,
-    /// Whether what comes are headers.
+    /// Whether the position is within headers.
     in_headers: bool,
-    /// The headers as far as they came, from the boundary on; of anything else, what
-    /// may be the beginning of a boundary.
+    /// Within headers: the headers so far, from the boundary on. Elsewhere: what may be the
+    /// beginning of a boundary.
     held: Vec<u8>,
     lines: Lines,
     names: Names,
 }
 
-/// What is known of the headers of a part, of their whole lines. Each line is looked
-/// at once.
+/// State of a part's headers, updated line by line.
 #[derive(Debug, Default)]
 struct Lines {
-    /// How many ended, and where the last of them did.
+    /// Number of complete lines, and where the last of them ends.
     ends: usize,
     end: usize,
-    /// Where the last boundary in them ends.
+    /// Where the last boundary within them ends.
     begin: usize,
-    /// Whether the line of that boundary ended in `\r\n`, once it ended in `\n`.
+    /// Whether the line of that boundary ended in `\r\n`; `None` until it ends.
     is_crlf: Option<bool>,
-    /// Whether more than white space came after that line.
+    /// Whether anything but white space followed that line.
     has_any: bool,
 }
 
 impl Fields {
-    /// Those of a form that is announced with these headers.
+    /// A checker for a form with these headers.
     ///
     /// # Errors
-    /// [`HeadError::Header`] where they announce no boundary that is the same to everybody.
+    /// [`HeadError::Header`] if they do not declare a boundary that all parsers read alike.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, HeadError> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.unwrap_or_default();
@@ -83,10 +82,10 @@ impl Fields {
         })
     }
 
-    /// Takes the next piece.
+    /// Checks the next piece.
     ///
     /// # Errors
-    /// [`HeadError::Override`]; [`HeadError::Header`] where headers cannot be read.
+    /// [`HeadError::Override`]; [`HeadError::Header`] if headers cannot be read.
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), HeadError> {
         let mut rest = piece;
         while !rest.is_empty() {
@@ -98,10 +97,10 @@ impl Fields {
         Ok(())
     }
 
-    /// Takes what is no header, up to a boundary and with it.
+    /// Skips content up to and including a boundary.
     fn content<'p>(&mut self, rest: &'p [u8]) -> &'p [u8] {
         let length = self.delimiter.needle().len();
-        // It may have begun in the piece before.
+        // It may have begun in the previous piece.
         let before = self.held.len();
         self.held.extend_from_slice(rest.get(..length).unwrap_or(rest));
         let end = match self.delimiter.find(&self.held) {
@@ -122,7 +121,7 @@ impl Fields {
         &[]
     }
 
-    /// Takes a line of headers, as far as it came.
+    /// Checks a line of headers, as far as it has arrived.
     fn headers<'p>(&mut self, rest: &'p [u8]) -> Result<&'p [u8], HeadError> {
         let end = memchr2(b'\r', b'\n', rest).map_or(rest.len(), |at| at + 1);
         let (line, after) = rest.split_at(end);
@@ -134,7 +133,7 @@ impl Fields {
         }
         self.held.extend_from_slice(line);
         if is_whole {
-            // Not everybody waits for an empty line.
+            // Not all readers wait for an empty line.
             self.names.push(self.held.get(self.lines.end..).unwrap_or_default())?;
             if self.are_over()? {
                 self.in_headers = false;
@@ -145,15 +144,14 @@ impl Fields {
         Ok(after)
     }
 
-    /// Whether an empty line has ended the headers, now that one more line has ended.
-    /// Some readers skip empty lines at their beginning, and some begin them anew at a
-    /// boundary. Where lines end in `\n` alone, as Google's own library writes them, any
-    /// empty line does: Rack 1 and 2 would read on there, but not in a form as browsers
-    /// send it.
+    /// Whether an empty line has ended the headers, after one more line. Some readers skip
+    /// empty lines at their beginning, and some restart them at a boundary. If lines end in
+    /// `\n` alone, as Google's own library writes them, any empty line ends them: Rack 1 and 2
+    /// would read on, but not in a form as browsers send it.
     fn are_over(&mut self) -> Result<bool, HeadError> {
         let Self { held, lines, delimiter, .. } = self;
         let line = held.get(lines.end..).unwrap_or_default();
-        // No boundary has a line end in it, so none reaches into two lines.
+        // A boundary contains no line end, so it cannot span two lines.
         if let Some(at) = memmem::rfind(line, delimiter.needle()) {
             let begin = lines.end + at + delimiter.needle().len();
             *lines = Lines { begin, ends: lines.ends, ..Lines::default() };
@@ -163,7 +161,7 @@ impl Fields {
             let first = held.get(lines.begin..).unwrap_or_default();
             if first.ends_with(b"\n") {
                 let is_crlf = *lines.is_crlf.insert(first.ends_with(b"\r\n"));
-                // The last boundary is followed by nothing.
+                // The last boundary has no content after it.
                 if self.is_strict && !is_crlf && !first.starts_with(b"--") {
                     let what = "lines of a form have to end in `\\r\\n`".to_owned();
                     return Err(HeadError::Header(what));
@@ -214,8 +212,8 @@ pub(super) fn check_whole(announced: &HeaderMap, form: &[u8]) -> Result<(), Head
     fields.push(b"\n")
 }
 
-/// The rest of a form after what `fields` have checked; broken off with [`Unfit`] before a
-/// field that overrides the method passes.
+/// The rest of a form after what `fields` have checked. It ends with [`Unfit`] before a field
+/// that overrides the method would pass.
 pub(super) fn checked(rest: Body, mut fields: Fields) -> Body {
     stepwise(rest, move |next| {
         let piece = next.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());

@@ -14,10 +14,10 @@ use crate::keys::{AGENT_KEY, MASTER_KEY, holds_key};
 use crate::net::hops;
 use crate::net::sniff::{Fragment, TwoLengths};
 
-/// Headers between the client and the gate.
+/// Headers that concern only the connection between client and gate.
 const OWN: [&str; 3] = ["host", AGENT_KEY, MASTER_KEY];
 
-/// Refuses what upstream could take for something else.
+/// Refuses requests that upstream could read differently.
 ///
 /// # Errors
 /// See [`InboundError`].
@@ -27,12 +27,12 @@ pub(super) fn check(provider: Provider, parts: &Parts) -> Result<(), InboundErro
     check_framing(parts)?;
     let headers = &parts.headers;
     check_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
-    // An agent's key is for the gate alone.
+    // The agent's key must not reach upstream.
     identify::misplaced_key(identify::credential_headers(provider), headers)
         .map_or(Ok(()), |told| Err(HeadError::Header(told).into()))
 }
 
-/// Where the request says it goes, once and plainly.
+/// Checks that the request names its destination once and plainly.
 fn check_target(parts: &Parts) -> Result<(), HeadError> {
     let host = parts.headers.get(HOST);
     let authority = parts.uri.authority();
@@ -57,7 +57,7 @@ fn check_target(parts: &Parts) -> Result<(), HeadError> {
     }
 }
 
-/// Nothing but a name or an address, and a port that there can be.
+/// Whether it is only a name or an address, with a valid port.
 fn is_plain(named: &Authority) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     let behind = named.as_str().strip_prefix(named.host()).unwrap_or("?");
@@ -84,8 +84,8 @@ fn check_framing(parts: &Parts) -> Result<(), HeadError> {
     Ok(())
 }
 
-/// Headers of answers that hold for all of an origin. To a client the gate is one origin
-/// for every provider: a cookie would go to the next one, too (RFC 6265, section 8.5).
+/// Response headers that apply to a whole origin. For the client, the gate is one origin for
+/// all providers: it would send a cookie of one to the next (RFC 6265, section 8.5).
 const OF_THE_ORIGIN: [&str; 8] = [
     "alt-svc",
     "clear-site-data",
@@ -97,13 +97,13 @@ const OF_THE_ORIGIN: [&str; 8] = [
     "strict-transport-security",
 ];
 
-/// The headers of an answer that go to the client.
+/// The response headers to forward to the client.
 #[must_use]
 pub(super) fn answered(headers: HeaderMap) -> HeaderMap {
     without(headers, |name| OF_THE_ORIGIN.contains(&name))
 }
 
-/// The headers of a request that go upstream.
+/// The request headers to forward upstream.
 #[must_use]
 pub(super) fn forwarded(headers: HeaderMap) -> HeaderMap {
     let mut headers = without(headers, hops::is_forwarding);
@@ -111,8 +111,8 @@ pub(super) fn forwarded(headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Makes one header of cookies that came as several: HTTP/2 may part them, and HTTP/1.1
-/// may not (RFC 9113, section 8.2.3).
+/// Joins several cookie headers: HTTP/2 may split them, HTTP/1.1 may not (RFC 9113, section
+/// 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let parts: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if parts.len() > 1
@@ -123,8 +123,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// `headers` without those that hold for one connection, those that are the
-/// gate's own, and those that are `unfit`.
+/// Removes hop-by-hop headers, those of the gate, and those for which `unfit` returns `true`.
 fn without(mut headers: HeaderMap, unfit: impl Fn(&str) -> bool) -> HeaderMap {
     let is_trailers = |part: &str| part.trim().eq_ignore_ascii_case("trailers");
     let takes_trailers = headers
@@ -138,8 +137,8 @@ fn without(mut headers: HeaderMap, unfit: impl Fn(&str) -> bool) -> HeaderMap {
     headers
 }
 
-/// What of a request's trailers goes upstream: nothing that a head decides, and
-/// nothing that the head `said` already.
+/// The request's trailers to forward: none that belong into a head, and none that the head
+/// `said` already contains.
 #[must_use]
 pub(super) fn trailers(mut trailers: HeaderMap, said: &HeaderMap) -> HeaderMap {
     let is_unfit = |(name, value): &(&HeaderName, &HeaderValue)| {
@@ -159,7 +158,7 @@ pub(super) fn trailers(mut trailers: HeaderMap, said: &HeaderMap) -> HeaderMap {
     trailers
 }
 
-/// What policies may look at: everything but keys and credentials.
+/// The headers visible to policies: all but keys and credentials.
 #[must_use]
 pub(super) fn judged(headers: &HeaderMap) -> Vec<(String, String)> {
     let shown = headers.iter().filter(|(name, _)| !is_secret(name));

@@ -14,7 +14,7 @@ use super::aws::{self, Claim};
 use crate::action::Provider;
 use crate::keys::{AGENT_KEY, KEY_PREFIX, holds_key};
 use crate::store::agents::AgentRecord;
-use crate::store::directory::{Directory, Holder};
+use crate::store::directory::{Directory, KeyHolder};
 
 /// A well-formed key that was never issued.
 const UNISSUED_KEY: &str = "ag_0000000000000000000000000000000000000000000000000000000000000000";
@@ -129,7 +129,7 @@ pub fn by_key(
     if own.next().is_some() || (replaces_credential && twice) {
         return Err(IdentifyError::WrongKey);
     }
-    let Holder { agent, key_id } = directory.holder(&key).ok_or(IdentifyError::WrongKey)?;
+    let KeyHolder { agent, key_id } = directory.holder(&key).ok_or(IdentifyError::WrongKey)?;
     Ok(Identified { agent, key_id, replaces_credential, claim: None })
 }
 

@@ -17,16 +17,18 @@ use super::payload::{self, BodyFormat};
 use crate::action::{self, Destination, HttpRequest, Provider, destination};
 use crate::head::{HeadError, check_method, check_query};
 use crate::net::Body;
-use crate::net::body::{Held, HoldError, Opening, hold_whole, map_trailers, open, patient, resume};
+use crate::net::body::{
+    Held, HoldError, Opening, hold_whole, map_trailers, open, resume, with_stall_timeout,
+};
 use crate::net::memory::Reservation;
 use crate::path::{Path, PathError};
 
-/// Limits of a request's body.
+/// Limits for a request's body.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The largest body that is held, in bytes.
+    /// Maximum size of a body held in memory, in bytes.
     pub max_body: usize,
-    /// The timeout for reading a held body.
+    /// Timeout for reading such a body.
     pub body_timeout: Duration,
 }
 
@@ -77,7 +79,7 @@ pub enum InboundError {
     /// The body has a content encoding, but has to be read.
     #[error("a body that has to be read must come without Content-Encoding")]
     Encoded,
-    /// The same from an AWS SDK, which compresses by default.
+    /// As `Encoded`, for AWS SDKs, which compress by default.
     #[error(
         "a body that has to be read must come without Content-Encoding; AWS's SDKs do not compress \
          where AWS_DISABLE_REQUEST_COMPRESSION is true"
@@ -129,8 +131,8 @@ impl InboundError {
     }
 }
 
-/// Parses a request. `raw_path` is the path below the provider's name, as the client wrote
-/// it. The headers are taken out of `parts`.
+/// Parses a request. `raw_path` is the path below the provider's name, as sent. Takes the
+/// headers out of `parts`.
 ///
 /// # Errors
 /// See [`InboundError`].
@@ -147,7 +149,7 @@ pub async fn read(
     let query = parts.uri.query();
     check_query(query.unwrap_or_default())?;
     let Destination { host, path: judged_path } = destination(provider, path.judged(), region);
-    // Policies see which host it is on.
+    // Policies see the host.
     let is_file = provider.file_at(path.judged()).is_some();
     let judged_path = if is_file { path.judged().into() } else { judged_path };
     check_method(parts.method.as_str(), is_file)?;
@@ -162,7 +164,7 @@ pub async fn read(
     );
     let method = parts.method.as_str().to_owned();
     let query = query.map(str::to_owned);
-    // From here on only headers that are forwarded count.
+    // From here on only forwarded headers matter.
     let mut headers = head::forwarded(std::mem::take(&mut parts.headers));
     let format = match payload::format(provider, host.as_deref(), &headers)? {
         _ if is_upload => BodyFormat::Nothing,
@@ -201,7 +203,7 @@ async fn read_body(
     (body, reservation): (Body, Reservation),
     limits: &Limits,
 ) -> Result<ReadBody, InboundError> {
-    // The parsed length, however it was written.
+    // The parsed length, whatever its notation.
     match body.size_hint().exact() {
         Some(length) if headers.contains_key(CONTENT_LENGTH) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -227,7 +229,7 @@ async fn read_body(
     Ok(ReadBody { judged, body: held_body(held, headers), held: Some(bytes) })
 }
 
-/// A form with files: held up to the limit, then checked as it streams.
+/// A multipart form: held up to the limit, and checked while the rest streams.
 async fn read_form(
     headers: &mut HeaderMap,
     body: (Body, Reservation),
@@ -248,25 +250,24 @@ async fn read_form(
     Ok(ReadBody { judged: action::Body::Opaque, body, held: None })
 }
 
-/// A body that nothing reads, with those trailers that go on, for as long as
-/// something of it comes.
+/// A body that nothing reads, with the trailers to forward. It fails if it stalls.
 pub(super) fn streamed(body: Body, headers: &HeaderMap, limits: &Limits) -> Body {
     if body.is_end_stream() {
         return body;
     }
     let said = headers.clone();
     let body = map_trailers(body, move |trailers| head::trailers(trailers, &said));
-    patient(body, limits.body_timeout)
+    with_stall_timeout(body, limits.body_timeout)
 }
 
-/// The very bytes that were judged, with those trailers that go on.
+/// The bytes that were judged, with the trailers to forward.
 fn held_body(held: Held, headers: &mut HeaderMap) -> Body {
     let trailers = held.trailers.map(|trailers| head::trailers(trailers, headers));
     let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) else {
         headers.remove(TRAILER);
         return Body::from(held.bytes);
     };
-    // HTTP/1.1 sends those that were announced.
+    // HTTP/1.1 sends only announced trailers.
     let names: Vec<&str> = trailers.keys().map(http::HeaderName::as_str).collect();
     if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
         headers.insert(TRAILER, names);

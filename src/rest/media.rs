@@ -5,8 +5,8 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::action::Provider;
 
-/// Whether the body of this request is a file, of any size and type, and upstream takes it
-/// for nothing else.
+/// Whether the request's body is a file of any size and type, and upstream reads it as nothing
+/// else.
 #[must_use]
 pub fn is_upload(
     provider: Provider,
@@ -18,7 +18,7 @@ pub fn is_upload(
     match provider {
         // Release assets.
         Provider::Github => host == Some("uploads.github.com"),
-        // The rows of a job of Bulk API 2.0.
+        // The rows of a Bulk API 2.0 job.
         Provider::Salesforce => {
             let mut ends = path.rsplit('/');
             let is_job = (ends.next(), ends.nth(1), ends.next())
@@ -33,7 +33,7 @@ pub fn is_upload(
                 let pairs = form_urlencoded::parse(query.as_bytes());
                 pairs.filter(|(other, _)| other == name).map(|(_, value)| value.into()).collect()
             };
-            // What begins a resumable upload is JSON, which policies may read.
+            // The request that starts a resumable upload is JSON, which policies may inspect.
             let goes_on = *method == Method::PUT && !all("upload_id").is_empty();
             is_upload && (goes_on || all("uploadType") == ["media"])
         }
@@ -81,7 +81,7 @@ fn is_download(
 ) -> bool {
     let query = uri.query().unwrap_or_default();
     match provider {
-        // What answers an upload is the API's.
+        // The response to an upload is the API's.
         _ if !method.is_safe() => false,
         _ if provider.file_at(path).is_some() => true,
         Provider::Google => {
@@ -90,19 +90,20 @@ fn is_download(
                 || pairs.any(|(name, value)| name == "alt" && value == "media")
         }
         Provider::Github => is_asset(path) && accepts(headers, "octet-stream"),
-        // `root:/a:/content` is a content, `root:/a/content` what is said of a file
-        // of that name.
+        // `root:/a:/content` is a file's content; `root:/a/content` is the metadata of a file
+        // with that name.
         Provider::Microsoft => {
             let names_file = path.matches(':').count() % 2 == 1;
             (path.ends_with("/content") || path.ends_with("/$value")) && !names_file
         }
-        // What is said of an attachment (`/attachment/1`) is JSON.
+        // The metadata of an attachment (`/attachment/1`) is JSON.
         Provider::Jira => JIRAS.iter().any(|folder| path.contains(folder)),
         _ => false,
     }
 }
 
-/// `/repos/{owner}/{repo}/releases/assets/{id}`; folders may be called so, too.
+/// Whether the path is `/repos/{owner}/{repo}/releases/assets/{id}`. Folders may have the same
+/// names.
 fn is_asset(path: &str) -> bool {
     let mut parts = path.split('/').skip(1);
     let fixed = [parts.next(), parts.nth(2), parts.next()];

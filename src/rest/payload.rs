@@ -13,7 +13,7 @@ use crate::head::{HeadError, check_parameters};
 use crate::json::{self, Json};
 use crate::overrides;
 
-/// How a body is to be read.
+/// How to read a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyFormat {
     /// Not at all: it streams.
@@ -22,37 +22,37 @@ pub(super) enum BodyFormat {
     Json,
     /// A form (`application/x-www-form-urlencoded`).
     Form,
-    /// As text of another format.
+    /// Text of another format.
     Text,
-    /// Field names only, while it streams (`multipart/form-data` and the like).
+    /// Only the field names, while it streams (`multipart/form-data` and similar).
     Fields,
-    /// By its content: JSON where it looks like JSON, else text.
+    /// By its content: JSON if it looks like JSON, else text.
     Any,
-    /// No type is declared: some servers take it for JSON, some for a form.
+    /// No type is declared: some servers read it as JSON, some as a form.
     Untyped,
 }
 
 /// The declared character encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Charset {
-    /// Also where none is named.
+    /// Also the default.
     Utf8,
-    /// Equal to UTF-8 for ASCII only.
+    /// Equal to UTF-8 only for ASCII.
     AsciiCompatible,
     Other,
 }
 
-/// How a body with these headers is to be read.
+/// Determines how to read a body with these headers.
 ///
 /// # Errors
-/// [`HeadError::Header`] where `Content-Type` is not a media type.
+/// [`HeadError::Header`] if `Content-Type` is not a media type.
 pub(super) fn format(
     provider: Provider,
     host: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<BodyFormat, InboundError> {
     let kind = media_type(headers)?;
-    // S3 objects of any size and type: policies see method and path.
+    // S3 objects have any size and type; policies see method and path only.
     if provider == Provider::Aws && host.is_some_and(|host| host.starts_with("s3.")) {
         return Ok(BodyFormat::Nothing);
     }
@@ -62,7 +62,7 @@ pub(super) fn format(
         Some("application/graphql" | "multipart/mixed") => BodyFormat::Text,
         Some(kind) if kind.ends_with("json") || kind.contains("/x-amz-json") => BodyFormat::Json,
         Some(kind) if kind.starts_with("text/") || kind.ends_with("xml") => BodyFormat::Any,
-        // Other AWS requests are signed over their bodies.
+        // Signatures of other AWS requests cover the body.
         Some(_) if provider == Provider::Aws => BodyFormat::Any,
         Some(kind) if kind.starts_with("multipart/") && is_read_as_form(kind, headers) => {
             match charset(headers) {
@@ -74,13 +74,13 @@ pub(super) fn format(
     })
 }
 
-/// Whether some servers read the parts of a `multipart` body as fields. Other multipart
+/// Whether some servers read the parts of this `multipart` body as form fields. Other multipart
 /// uploads may be compressed, and stream unread.
 fn is_read_as_form(kind: &str, headers: &HeaderMap) -> bool {
     kind == "multipart/form-data" || !headers.contains_key(CONTENT_ENCODING)
 }
 
-/// `type/subtype` in lower case; `None` where it is not given.
+/// `type/subtype` in lower case; `None` if absent.
 fn media_type(headers: &HeaderMap) -> Result<Option<String>, InboundError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
     let text = value.to_str().unwrap_or("?");
@@ -88,7 +88,7 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, InboundError> {
     if kind.is_empty() {
         return Ok(None);
     }
-    // Of a list of types some servers use the first, others the last.
+    // Given a list of types, some servers use the first, others the last.
     let is_token = |part: &str| {
         let mark = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || mark(b))
@@ -122,7 +122,7 @@ fn charset(headers: &HeaderMap) -> Charset {
     named.map(one).max_by_key(|charset| *charset as u8).unwrap_or(Charset::Utf8)
 }
 
-/// What policies see of the body `held`.
+/// Parses the body `held` for policies.
 ///
 /// # Errors
 /// See [`InboundError`].
@@ -156,7 +156,7 @@ pub(super) fn parse_body(
         BodyFormat::Untyped => {
             check_parameters(held)?;
             match json::parse(held) {
-                // With an `&` in it, form parsers would read something else.
+                // With an `&` in it, a form parser would read something else.
                 Ok(value) if looks_like_json(held) && !held.contains(&b'&') => {
                     check_members(&value)?;
                     Body::Json(value)
@@ -182,13 +182,13 @@ fn parse(held: &Bytes) -> Result<Json, InboundError> {
     Ok(value)
 }
 
-/// Some frameworks take a method override from members, too.
+/// Checks for method overrides, which some frameworks read from members, too.
 fn check_members(value: &Json) -> Result<(), InboundError> {
     let name = overrides::member_in(value);
     name.map_or(Ok(()), |name| Err(HeadError::Override(name.to_owned()).into()))
 }
 
-/// A form is ASCII, and what it escapes is UTF-8.
+/// Checks that a form is ASCII, and its escapes are UTF-8.
 fn check_form(held: &Bytes) -> Result<(), InboundError> {
     check_parameters(held)?;
     match percent_encoding::percent_decode(held).decode_utf8() {

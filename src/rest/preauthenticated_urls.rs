@@ -12,22 +12,22 @@ use crate::action::Provider;
 /// A kind of pre-authenticated URLs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PreauthenticatedUrl {
-    /// The provider that issues them.
+    /// The provider that issues it.
     pub provider: Provider,
-    /// Where in a response.
+    /// Position in a response.
     pub place: Place,
-    /// In the responses to which requests.
+    /// Requests in whose responses it occurs.
     asked: RequestPattern,
-    /// Hosts of the provider, each with the folder that is the provider's there.
+    /// Hosts of the provider, each with the path prefix that belongs to the provider.
     origins: &'static [&'static str],
-    /// Query parameters, one of which must be present; empty where every URL at this place
+    /// Query parameters, one of which must be present; empty if every URL at this place
     /// is pre-authenticated.
     signature_parameters: &'static [&'static str],
-    /// The methods that the URL allows.
+    /// Methods that the URL allows.
     pub methods: &'static [&'static str],
 }
 
-/// Where in a response a URL is.
+/// Position of a URL in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// In a header that clients follow (`Location`).
@@ -38,22 +38,21 @@ pub enum Place {
     Anywhere,
 }
 
-/// Which requests.
+/// A set of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestPattern {
-    /// Anything.
+    /// All requests.
     Any,
-    /// With a path that ends in one of these segments.
+    /// Requests whose path ends in one of these segments.
     Ending(&'static [&'static str]),
-    /// With this in the path or the query.
+    /// Requests with this string in path or query.
     Naming(&'static str),
-    /// Any that does more than read.
+    /// All requests that do more than read.
     Writes,
 }
 
-/// Where OneDrive, SharePoint, Outlook and Universal Print keep contents
-/// (Microsoft Graph, "uploadSession resource type" and "Download driveItem
-/// content").
+/// Hosts of file contents of OneDrive, SharePoint, Outlook and Universal Print (Microsoft
+/// Graph, "uploadSession resource type" and "Download driveItem content").
 const CONTENTS: &[&str] = &[
     "*.sharepoint.com",
     "*.sharepoint.us",
@@ -67,13 +66,13 @@ const CONTENTS: &[&str] = &[
     "print.print.microsoft.com",
 ];
 
-/// Where reports are stored (Microsoft Graph, "reportRoot").
+/// Hosts of reports (Microsoft Graph, "reportRoot").
 const REPORTS: &[&str] = &["*.office.com"];
 
-/// Where GitHub keeps archives, assets and logs ("Download a repository
-/// archive", "Get a release asset", "Download an organization migration
-/// archive"), and what Actions leaves behind: the accounts that its meta API
-/// lists for `actions`. Anybody may open another account there.
+/// Hosts of archives, assets and logs (GitHub, "Download a repository archive", "Get a release
+/// asset", "Download an organization migration archive"), and of the results of Actions: the
+/// accounts listed for `actions` in GitHub's meta API. Listed one by one, as anybody can open
+/// another account there.
 const ARCHIVES: &[&str] = &[
     "codeload.github.com",
     "*.githubusercontent.com",
@@ -100,7 +99,7 @@ const ARCHIVES: &[&str] = &[
     "productionresultssa19.blob.core.windows.net",
 ];
 
-/// Linear's storage: its own host, and its buckets by their names.
+/// Linear's storage: its own host, and its buckets.
 const LINEARS: &[&str] = &[
     "uploads.linear.app",
     "storage.googleapis.com/uploads.linear.app/",
@@ -124,7 +123,7 @@ const HUBSPOTS: &[&str] = &[
     "*.hubspotusercontent-ap1.net",
 ];
 
-/// Where Drive keeps previews.
+/// Hosts of Drive's previews.
 const PREVIEWS: &[&str] = &[
     "lh3.googleusercontent.com",
     "lh4.googleusercontent.com",
@@ -169,17 +168,17 @@ static ROWS: [PreauthenticatedUrl; 16] = {
     [
         row(Slack, Member("upload_url"), &["files.slack.com/upload/"], &["POST", "PUT"])
             .asked(RequestPattern::Ending(&["files.getUploadURLExternal"])),
-        // Ranges by PUT, GET asks how far it got, DELETE gives up.
+        // PUT uploads ranges, GET returns the progress, DELETE aborts.
         row(Microsoft, Member("uploadUrl"), CONTENTS, &["PUT", "POST", "GET", "DELETE"]).asked(
             RequestPattern::Ending(&["createUploadSession", "upload.createSession", "$batch"]),
         ),
         row(Microsoft, Member("@microsoft.graph.downloadUrl"), CONTENTS, DOWNLOAD),
         row(Microsoft, Member("@content.downloadUrl"), CONTENTS, DOWNLOAD),
-        // Others of that name lead to pages for people, and may be anybody's.
+        // Other members of that name link to web pages, possibly of third parties.
         row(Microsoft, Member("url"), CONTENTS, DOWNLOAD)
             .asked(RequestPattern::Naming("thumbnails"))
             .signed(&["tempauth", "access_token"]),
-        // `302` to a content, `202` to where a copy's progress is told.
+        // `302` to the content, `202` to the progress of a copy.
         row(Microsoft, Header, CONTENTS, DOWNLOAD),
         row(Microsoft, Header, REPORTS, DOWNLOAD),
         row(Github, Header, ARCHIVES, DOWNLOAD),
@@ -187,21 +186,21 @@ static ROWS: [PreauthenticatedUrl; 16] = {
         row(Github, Anywhere, &["raw.githubusercontent.com"], DOWNLOAD).signed(&["token"]),
         row(Jira, Header, &["api.media.atlassian.com", "media-cdn.atlassian.com"], DOWNLOAD),
         row(Linear, Member("uploadUrl"), LINEARS, &["PUT"]).asked(RequestPattern::Writes),
-        // Whoever asks by GraphQL names the members of the answer.
+        // In GraphQL the client chooses the names of members.
         row(Linear, Anywhere, LINEARS, &["PUT", "GET", "HEAD"])
             .asked(RequestPattern::Writes)
             .signed(SIGNATURES),
         row(Linear, Anywhere, LINEARS, DOWNLOAD).signed(SIGNATURES),
         row(Notion, Anywhere, NOTIONS, DOWNLOAD).signed(SIGNATURES),
         row(Hubspot, Anywhere, HUBSPOTS, DOWNLOAD).signed(SIGNATURES),
-        // They bear no signature: the path is one.
+        // They have no signature parameter: the path is the secret.
         row(Google, Member("thumbnailLink"), PREVIEWS, DOWNLOAD),
     ]
 };
 
 impl PreauthenticatedUrl {
-    /// Whether it may be in the response to a request for `path`; `is_read` where that only
-    /// reads.
+    /// Whether it may occur in the response to a request for `path`. `is_read`: the request
+    /// only reads.
     fn answers(&self, path: &str, query: &[(String, String)], is_read: bool) -> bool {
         match self.asked {
             RequestPattern::Any => true,
@@ -219,7 +218,7 @@ impl PreauthenticatedUrl {
         }
     }
 
-    /// Whether `url` is one of these, at the vendor's own host.
+    /// Whether `url` is of this kind, on the vendor's own host.
     #[must_use]
     pub fn matches(&self, url: &str) -> bool {
         split_https_url(url).is_some_and(|(host, target)| {
@@ -228,14 +227,14 @@ impl PreauthenticatedUrl {
         })
     }
 
-    /// Whether `target` (path and query) is one of these, at the override of the host `name`.
+    /// Whether `target` (path and query) is of this kind, on the override of the host `name`.
     #[must_use]
     pub fn matches_at(&self, name: &str, target: &str) -> bool {
         self.folders(|pattern| pattern == name || host_matches(pattern, name))
             .any(|folder| self.takes(folder, target))
     }
 
-    /// The same, at the upstream that replaces every host.
+    /// As [`Self::matches_at`], on the upstream that replaces all hosts.
     #[must_use]
     pub fn matches_anywhere(&self, target: &str) -> bool {
         matches!(self.place, Place::Member(_))
@@ -260,7 +259,8 @@ impl PreauthenticatedUrl {
     }
 }
 
-/// The rows for the response to a request for `path`; `is_read` where that only reads.
+/// The kinds that may occur in the response to a request for `path`. `is_read`: the request
+/// only reads.
 #[must_use]
 pub fn in_answer(
     provider: Provider,
@@ -270,24 +270,24 @@ pub fn in_answer(
     rows(provider).filter(|row| row.answers(path, query, is_read)).collect()
 }
 
-/// The rows of `provider`.
+/// All kinds of `provider`.
 pub fn rows(provider: Provider) -> impl Iterator<Item = &'static PreauthenticatedUrl> {
     ROWS.iter().filter(move |row| row.provider == provider)
 }
 
-/// Whether there are any in bodies of `provider`.
+/// Whether bodies of `provider` may contain any.
 #[must_use]
 pub fn are_in_bodies(provider: Provider) -> bool {
     rows(provider).any(|row| row.place != Place::Header)
 }
 
-/// Whether any may be in any string in bodies of `provider`.
+/// Whether any string in bodies of `provider` may be one.
 #[must_use]
 pub fn are_anywhere(provider: Provider) -> bool {
     rows(provider).any(|row| row.place == Place::Anywhere)
 }
 
-/// Whether the rows of `provider` depend on whether a request only reads.
+/// Whether the kinds of `provider` depend on whether a request only reads.
 #[must_use]
 pub fn asks_whether_it_reads(provider: Provider) -> bool {
     rows(provider).any(|row| row.asked == RequestPattern::Writes)
@@ -304,12 +304,12 @@ pub(super) fn hosts(provider: Provider) -> impl Iterator<Item = &'static str> {
     rows(provider).flat_map(|row| row.origins.iter().map(|origin| split_origin(origin).0))
 }
 
-/// The host, and the folder with its leading slash.
+/// Splits an origin into host and path prefix (with its leading slash).
 fn split_origin(origin: &'static str) -> (&'static str, &'static str) {
     origin.find('/').map_or((origin, ""), |at| origin.split_at(at))
 }
 
-/// Whether `segment` is `name`, or the same in a namespace.
+/// Whether `segment` is `name`, with or without a namespace.
 fn is_called(segment: &str, name: &str) -> bool {
     let at = segment.len().checked_sub(name.len());
     let last = at.and_then(|at| segment.split_at_checked(at));

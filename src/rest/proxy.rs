@@ -43,7 +43,7 @@ use crate::net::memory::MemoryBudget;
 use crate::policy::catalog::PolicyCatalog;
 use crate::store::agents::AgentRecord;
 use crate::store::audit::Outcome;
-use crate::store::directory::{Directory, Holder};
+use crate::store::directory::{Directory, KeyHolder};
 
 /// The configuration of one provider.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub struct Proxy {
     pub directory: Arc<Directory>,
     /// Sends to providers; `None` in test mode.
     pub upstream_client: Option<UpstreamClient>,
-    /// The gate's public URL; `None` where it is the host that the client names.
+    /// The gate's public URL; `None` if it is the host that the client names.
     pub public_url: Option<Upstream>,
     /// By provider.
     pub configs: ArcSwap<HashMap<Provider, ProviderConfig>>,
@@ -160,7 +160,7 @@ impl Proxy {
                 return self.refuse_malformed(&gate, &who.agent, asked, parts, fault).await;
             }
         };
-        let holder = Holder { agent: who.agent, key_id: who.key_id };
+        let holder = KeyHolder { agent: who.agent, key_id: who.key_id };
         let rewriter = self.rewriter(holder, &read.action, &base, answer);
         self.decide_and_forward(gate, read, (rewriter, dialect)).await
     }
@@ -278,8 +278,7 @@ impl Proxy {
         Ok(PreparedRequest { action, outgoing })
     }
 
-    /// The provider's base URL as the client sees it; `None` where the client names no
-    /// host.
+    /// The provider's base URL as the client sees it; `None` if the client sends no host.
     fn base(&self, provider: Provider, parts: &Parts, below: &str) -> Option<String> {
         let configs = self.configs.load();
         let public = match below {
@@ -305,7 +304,7 @@ impl Proxy {
     /// The rewriter for the response, where one is needed.
     fn rewriter(
         &self,
-        holder: Holder,
+        holder: KeyHolder,
         action: &Action,
         base: &str,
         answer: ExpectedBody,
@@ -336,7 +335,7 @@ impl Proxy {
     /// The gate under the agent's own policy, where it has one.
     fn gate_for(&self, agent: &AgentRecord) -> Gate {
         match agent.policy.as_deref() {
-            Some(name) => self.gate.under(self.catalog.handle(name)),
+            Some(name) => self.gate.with_policy(self.catalog.handle(name)),
             None => self.gate.clone(),
         }
     }
@@ -364,7 +363,7 @@ impl Proxy {
         let flawed = Malformed::ambiguous(provider.as_str(), method, fault.to_string());
         let agent = action_agent(agent);
         Box::pin(async move {
-            let row = self.refusals.faulty_under(gate, agent, flawed).await;
+            let row = self.refusals.record_malformed_under(gate, agent, flawed).await;
             reply::malformed(dialect, &fault, row.as_deref())
         })
     }
@@ -399,7 +398,7 @@ impl Proxy {
 
     /// Records a request with neither a valid key nor a valid signed path.
     async fn record_unauthenticated(&self, provider: Provider, source: IpAddr) -> Option<String> {
-        self.refusals.unauthenticated(provider.as_str(), source, "no valid agent key").await
+        self.refusals.record_unauthenticated(provider.as_str(), source, "no valid agent key").await
     }
 }
 

@@ -22,7 +22,7 @@ use crate::net::body::HoldError;
 use crate::net::client::SendError;
 use crate::verdict::{Denial, Reason, Stage};
 
-/// Characters of a reason on the status line.
+/// Maximum length of the reason phrase, in characters.
 const MAX_PHRASE: usize = 200;
 
 /// A response of the gate. `body` is an object with the reason in `reason` or `detail`.
@@ -76,8 +76,8 @@ pub fn protect(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, never);
 }
 
-/// Adds the id of the request's row in the log, and what is left of the limit that is
-/// nearest to being used up.
+/// Adds the headers with the id of the audit row, and with what remains of the rate limit
+/// nearest to exhaustion.
 pub fn mark_admitted(headers: &mut HeaderMap, receipt: &Receipt) {
     decision_headers::row(headers, receipt.request_id());
     decision_headers::quota(headers, receipt.quota().as_ref());
@@ -129,7 +129,7 @@ pub fn denied(dialect: Dialect, action: &Action, denial: &Denial) -> Response<Bo
             let seconds = full.retry_after.map(decision_headers::seconds);
             let body = json!({ "error": "rate_limited", "detail": reason, "retry_after": seconds });
             let mut response = answer(StatusCode::TOO_MANY_REQUESTS, body);
-            // What can never pass must not be retried.
+            // What can never be admitted must not be retried.
             if let Some(seconds) = seconds {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             }

@@ -34,10 +34,11 @@ use crate::net::Body;
 use crate::net::body::{Begun, Held};
 use crate::net::memory::SenderBudget;
 
-/// The largest response that is held, in bytes; larger ones lose their `Content-Length`.
+/// Maximum size of a response held in memory, in bytes. Larger ones lose their
+/// `Content-Length`.
 pub const MAX_HELD: usize = 1 << 20;
 
-/// Headers that hold one URL, which clients follow.
+/// Headers with one URL, which clients follow.
 const URL_HEADERS: [HeaderName; 5] = [
     LOCATION,
     CONTENT_LOCATION,
@@ -46,16 +47,16 @@ const URL_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-goog-upload-control-url"),
 ];
 
-/// Digests of the body, invalid once it changes. An `ETag` stays: it names a version at the
-/// provider, and goes back there in `If-Match`.
+/// Digests of the body, which editing invalidates. An `ETag` is kept: it names a version at the
+/// provider, and is sent back in `If-Match`.
 const DIGEST_HEADERS: [&str; 5] =
     ["content-md5", "digest", "content-digest", "repr-digest", "x-goog-hash"];
 
-/// An extension of responses that are held whole: they cannot break off any more.
+/// Response extension: the body is held whole, so it cannot break off any more.
 #[derive(Debug, Clone, Copy)]
 pub struct Buffered;
 
-/// An extension of responses of the gate that replace the provider's, with the reason.
+/// Response extension: the gate's response replaces the provider's, for this reason.
 #[derive(Debug, Clone, Copy)]
 pub struct GatewayReply(pub &'static str);
 
@@ -67,16 +68,16 @@ pub struct Rewriter {
     expected_body: ExpectedBody,
     /// Whether the body may contain pre-authenticated URLs.
     may_hold_secret_urls: bool,
-    /// The same for multipart bodies and event streams.
+    /// As `may_hold_secret_urls`, for multipart bodies and event streams.
     may_hold_secret_urls_in_parts: bool,
     /// The memory budget for a held response.
     answer_memory: Option<SenderBudget>,
 }
 
 impl Rewriter {
-    /// The rules for the answer to a request to `provider`, which begins at
-    /// `base` (`http://gate:8100/proxy/github`) as the client sees it. A body is
-    /// looked at where it was not `expected_body` as a file.
+    /// The rules for the response to a request to `provider`, whose base URL the client sees as
+    /// `base` (`http://gate:8100/proxy/github`). A body is scanned unless `expected_body` is a
+    /// file.
     #[must_use]
     pub fn new(
         provider: Provider,
@@ -100,18 +101,17 @@ impl Rewriter {
         }
     }
 
-    /// The same, with held responses counted in `budget`.
+    /// Counts held responses in `budget`.
     #[must_use]
     pub fn counted(self, budget: SenderBudget) -> Self {
         Self { answer_memory: Some(budget), ..self }
     }
 
-    /// Rewrites URLs in the headers and the JSON body of the response of `origin` to a
-    /// request by `method`. A response that cannot be read is replaced by an error in
-    /// `dialect`.
+    /// Rewrites URLs in headers and JSON body of the response of `origin` to a request by
+    /// `method`. A response that cannot be read is replaced by an error in `dialect`.
     ///
     /// # Errors
-    /// Where a held body breaks off; nothing was forwarded then.
+    /// If a held body breaks off; nothing was forwarded then.
     pub async fn answer(
         self,
         method: &Method,
@@ -129,13 +129,14 @@ impl Rewriter {
         self.headers(&mut parts.headers, origin);
         let has_body = *method != Method::HEAD
             && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        // Part of a text cannot be read.
+        // An excerpt of a document cannot be scanned.
         let is_whole = parts.status != StatusCode::PARTIAL_CONTENT;
         if !(is_json && is_whole && !is_encoded(&parts.headers)) {
             return Ok(Response::from_parts(parts, body));
         }
         if !has_body {
-            // What it would say of a body that nobody has seen (RFC 9110, section 8.6).
+            // They describe the body before rewriting, which a GET would not return (RFC 9110,
+            // section 8.6).
             if *method == Method::HEAD {
                 remove_digests(&mut parts.headers);
                 parts.headers.remove(CONTENT_LENGTH);
@@ -148,7 +149,7 @@ impl Rewriter {
         };
         let is_held = small_length(&parts.headers).is_some_and(fits);
         let mut scanned = ScannedBody::new(Scanner::new(self.rules), body);
-        // One that told its length is to tell it again.
+        // If the provider declared a length, declare the new one.
         if is_held {
             let mut whole = scanned.whole().await?;
             if let Some(reservation) = reservation {
@@ -180,7 +181,7 @@ impl Rewriter {
         let kind = kind.split(';').next().unwrap_or_default().trim();
         let is_json = kind == "text/json" || kind == "application/json" || kind.ends_with("+json");
         let is_wanted = match self.expected_body {
-            // GitHub gives files as `application/vnd.github.raw+json`.
+            // GitHub returns files as `application/vnd.github.raw+json`.
             ExpectedBody::Api => !kind.contains("raw"),
             ExpectedBody::FileOrApi => true,
             ExpectedBody::File => false,

@@ -51,7 +51,7 @@ impl Upstream {
         Ok(Self { scheme, authority, base })
     }
 
-    /// One of the vendor's own hosts; `None` where it may be a customer's.
+    /// One of the vendor's own hosts; `None` if it may be a customer's.
     pub(super) fn vendor(host: &str) -> Option<Self> {
         let authority = host.parse().ok().filter(|_| !is_of_customer(host))?;
         Some(Self { scheme: Scheme::HTTPS, authority, base: String::new() })
@@ -75,7 +75,7 @@ impl Upstream {
         format!("{}://{}{}", self.scheme, self.authority, self.base)
     }
 
-    /// Path and query of `url` relative to the base URL; `None` where it is outside.
+    /// Path and query of `url` relative to the base URL; `None` if it is outside.
     #[must_use]
     pub fn target<'u>(&self, url: &'u Uri) -> Option<&'u str> {
         let is_here =

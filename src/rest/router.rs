@@ -22,13 +22,13 @@ const PREFIX: &str = "/proxy/";
 /// The health endpoint.
 const HEALTH: &str = "/health";
 
-/// `/proxy/{provider}/{path}` for every provider, and `others` for every other path. Not
-/// a route of `others`, for speed: nearly every request is for a provider.
+/// Serves `/proxy/{provider}/{path}` by `proxy`, and all other paths by `others`. Not a route
+/// of `others`, for speed: nearly every request is for a provider.
 #[derive(Debug, Clone)]
 pub struct Front {
-    /// Answers what is for a provider.
+    /// Handles requests to providers.
     pub proxy: Arc<Proxy>,
-    /// Answers the rest.
+    /// Handles all others.
     pub others: Router,
 }
 
@@ -42,16 +42,16 @@ impl App for Front {
         Box::pin(async move { by_path(&proxy, (&mut parts, body), peer).await })
     }
 
-    /// Health must be reported above all at capacity.
+    /// Health must be reported at capacity most of all.
     fn is_vital(&self, request: &Request<Body>) -> bool {
         request.uri().path() == HEALTH
     }
 }
 
-/// Every path, for one provider: a separate listener, for SDKs that drop a path prefix.
+/// A listener of its own for one provider, for SDKs that drop a path prefix.
 #[derive(Debug, Clone)]
 pub struct OneProvider {
-    /// Answers.
+    /// Handles all requests.
     pub proxy: Arc<Proxy>,
     /// The provider of every request.
     pub provider: Provider,

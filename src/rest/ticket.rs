@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::preauthenticated_urls::PreauthenticatedUrl;
 use crate::action::Provider;
-use crate::store::directory::Holder;
+use crate::store::directory::KeyHolder;
 
 /// How long a signed path is valid. Graph's pre-authenticated downloads live as
 /// long; an upload that takes longer needs a new session.
@@ -65,7 +65,7 @@ impl TicketSealer {
         Some(Self { key: LessSafeKey::new(key) })
     }
 
-    /// The token for `ticket`; `None` where the system gives no randomness.
+    /// The token for `ticket`; `None` if the system gives no randomness.
     #[must_use]
     pub fn seal(&self, ticket: &Ticket) -> Option<String> {
         let mut nonce = [0; NONCE_LEN];
@@ -76,7 +76,7 @@ impl TicketSealer {
         Some(URL_SAFE_NO_PAD.encode([&nonce[..], &text].concat()))
     }
 
-    /// The ticket in `token`; `None` where it was not sealed with this key, or was changed.
+    /// The ticket in `token`; `None` if it was not sealed with this key, or was changed.
     /// The tag is compared in constant time.
     #[must_use]
     pub fn open(&self, token: &str) -> Option<Ticket> {
@@ -97,7 +97,7 @@ pub struct Signer {
     /// The sealing key.
     pub key: Zeroizing<[u8; 32]>,
     /// The agent, and the key that it used.
-    pub holder: Holder,
+    pub holder: KeyHolder,
     /// The provider that responded.
     pub provider: Provider,
     /// The provider's base URL as the client sees it.

@@ -10,12 +10,11 @@ use http_body_util::BodyExt as _;
 
 use crate::gate::{Permit, Receipt};
 use crate::net::Body;
-use crate::net::body::patient;
+use crate::net::body::with_stall_timeout;
 use crate::net::client::{Client, SendError};
 
-/// A request as it will be sent: with the real credential in its headers, and as its body
-/// the very bytes that policies saw, or a stream that is not read. Anybody can make one;
-/// sending it takes a [`Permit`].
+/// A request ready to be sent: with the real credential in its headers, and as its body the
+/// bytes that policies saw, or a stream that is not read. Sending it requires a [`Permit`].
 #[derive(Debug)]
 pub struct Outgoing(Box<Request<Body>>);
 
@@ -30,45 +29,45 @@ impl Outgoing {
         Self(Box::new(request))
     }
 
-    /// Its method.
+    /// The method.
     #[must_use]
     pub fn method(&self) -> &Method {
         self.0.method()
     }
 
-    /// Reads and discards the body, as the provider would read it.
+    /// Reads and discards the body, as the provider would.
     pub async fn drain(self) {
         let mut body = self.0.into_body();
         while let Some(Ok(_)) = body.frame().await {}
     }
 }
 
-/// Where a request went: `https://api.github.com`.
+/// Origin of a request, such as `https://api.github.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
 
 impl Origin {
-    /// That of a mock, which has no address.
+    /// The origin of a mock.
     #[must_use]
     pub fn of_mock() -> Self {
         Self("the mock".to_owned())
     }
 
-    /// That of `uri`.
+    /// The origin of `uri`.
     #[must_use]
     pub fn of(uri: &Uri) -> Self {
         let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
         Self(format!("{}://{authority}", uri.scheme_str().unwrap_or("https")))
     }
 
-    /// The host, with a port where it is not the scheme's own.
+    /// The host, with the port unless it is the scheme's default.
     #[must_use]
     pub fn host(&self) -> &str {
         self.0.split_once("://").map_or(&*self.0, |(_, host)| host)
     }
 
-    /// What a reference in an answer of this origin means, where it names no origin
-    /// itself (RFC 3986, section 4.2). `None` for all others.
+    /// Resolves a relative reference in a response of this origin (RFC 3986, section 4.2).
+    /// `None` for absolute ones.
     #[must_use]
     pub fn resolve(&self, reference: &str) -> Option<String> {
         let (scheme, _) = self.0.split_once("://")?;
@@ -92,7 +91,7 @@ pub struct UpstreamClient {
 pub struct UpstreamError {
     /// The host.
     pub provider: String,
-    /// Why.
+    /// The cause.
     pub cause: SendError,
 }
 
@@ -104,8 +103,8 @@ impl UpstreamError {
         Self { provider: provider.to_owned(), cause }
     }
 
-    /// 504 where there was no answer in time, 408 where the client was slow, 400
-    /// where it sent no body that may go on, 503 where the gate is being stopped, else 502.
+    /// 504 for no response in time, 408 for a slow client, 400 for a body that may not be sent,
+    /// 503 while the gate is stopping, else 502.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.cause {
@@ -144,7 +143,7 @@ impl UpstreamClient {
         let origin = Origin::of(request.uri());
         let timeout = **self.timeout.load();
         let answer = self.client.send(*request, timeout).await;
-        let answer = answer.map(|answer| answer.map(|body| patient(body, timeout)));
+        let answer = answer.map(|answer| answer.map(|body| with_stall_timeout(body, timeout)));
         let provider = || origin.host().to_owned();
         let answer = answer.map_err(|cause| UpstreamError { provider: provider(), cause });
         (receipt, origin, answer)

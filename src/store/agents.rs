@@ -25,35 +25,35 @@ use crate::action::{Agent, Provider};
 use crate::fold::fold;
 use crate::keys::KEY_PREFIX;
 
-/// What every AWS access-key id of the gate's begins with.
+/// Prefix of AWS access-key ids issued by the gate.
 pub const AWS_PREFIX: &str = "AGAK";
 
-/// The longest name of an agent, in characters.
+/// Maximum length of an agent's name, in characters.
 pub const MAX_NAME: usize = 128;
 
-/// Agents of one database.
+/// Maximum number of agents per database.
 pub const MAX_AGENTS: i64 = 100_000;
 
-/// Keys of one agent that are good for a while after a rotation; beyond it those
-/// that would end first are dead at once.
+/// Maximum number of rotated keys of one agent in their grace period. Beyond it, those with the
+/// least time left are revoked at once.
 pub const MAX_RETIRING: i64 = 8;
 
-/// Counts changes, so that other processes notice them.
+/// Counter in `meta` that every change increments, so that other processes notice it.
 const GENERATION: &str = "agents_generation";
 
-/// An agent as it is registered; its keys are no part of it.
+/// A registered agent, without its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AgentRecord {
     /// A version 4 UUID.
     #[serde(rename = "agent_id")]
     pub id: Arc<str>,
-    /// The name that policies and the log use; unique.
+    /// Unique name, used by policies and the log.
     pub name: Arc<str>,
-    /// For people.
+    /// Free text.
     pub description: String,
-    /// The policy that decides for it; `None` for the gate's own.
+    /// Name of its policy; `None` for the gate's default policy.
     pub policy: Option<Arc<str>>,
-    /// The one provider it may use; `None` for all.
+    /// The only provider it may use; `None` for all.
     #[serde(serialize_with = "provider_name")]
     pub provider: Option<Provider>,
     /// When it was registered.
@@ -62,7 +62,7 @@ pub struct AgentRecord {
 
 #[cfg(test)]
 impl AgentRecord {
-    /// An agent of that name, which may use everything.
+    /// An unregistered agent called `name`, not restricted to a provider.
     pub(crate) fn named(name: &str) -> Self {
         Self {
             id: "1".into(),
@@ -75,28 +75,28 @@ impl AgentRecord {
     }
 }
 
-/// What is said of an agent that is to be registered.
+/// Parameters of [`Registry::create`].
 #[derive(Debug, Clone, Default)]
 pub struct NewAgent {
-    /// The name; unique.
+    /// Unique name.
     pub name: String,
-    /// For people.
+    /// Free text.
     pub description: String,
-    /// The policy that decides for it.
+    /// Name of its policy.
     pub policy: Option<String>,
-    /// The one provider it may use.
+    /// The only provider it may use.
     pub provider: Option<Provider>,
 }
 
-/// An agent together with its key, which is never shown again.
+/// An agent with its new key. The key is not stored, so this is the only time it can be shown.
 pub struct Issued {
     /// The agent.
     pub agent: AgentRecord,
-    /// The key.
+    /// The API key.
     pub api_key: Zeroizing<String>,
-    /// The id that stands for the key in AWS signatures.
+    /// The access-key id that stands for the key in AWS signatures.
     pub aws_access_key_id: String,
-    /// The secret that goes with it.
+    /// The secret access key for that id.
     pub aws_secret_access_key: Zeroizing<String>,
 }
 
@@ -106,33 +106,33 @@ impl fmt::Debug for Issued {
     }
 }
 
-/// Why an agent could not be registered or changed.
+/// Error of [`Registry`].
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// Not a name.
+    /// Invalid name.
     #[error(
         "`{0}` is not a name for an agent: 1 to {MAX_NAME} letters, digits, spaces and . _ - @ : /, \
          and not `unidentified`, which is what the log calls strangers"
     )]
     Name(String),
-    /// There is one of that name.
+    /// The name is in use.
     #[error("there is an agent named `{0}` already")]
     Taken(String),
-    /// There is none of that name or id.
+    /// No agent has this name or id.
     #[error("there is no agent `{0}`")]
     Unknown(String),
-    /// There are [`MAX_AGENTS`].
+    /// The limit [`MAX_AGENTS`] is reached.
     #[error("there are {MAX_AGENTS} agents already")]
     TooMany,
-    /// No randomness to be had.
+    /// The system's random number generator failed.
     #[error("no key can be generated: {0}")]
     Random(getrandom::Error),
-    /// The database.
+    /// Database error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The keys of keys, derived from the database's secret.
+/// Derives keys and secrets of agents from the database's secret.
 #[derive(Clone)]
 pub(super) struct KeyDeriver {
     hash: Hmac<Sha256>,
@@ -155,25 +155,25 @@ impl KeyDeriver {
         })
     }
 
-    /// What is kept of a key.
+    /// The keyed hash of `key`: what the database stores.
     pub(super) fn hash(&self, key: &str) -> Hash {
         tag(self.hash.clone(), key.as_bytes())
     }
 
-    /// The key that signed paths are sealed with.
+    /// The key that seals signed paths.
     pub(super) fn paths(&self) -> Zeroizing<Hash> {
         self.paths.clone()
     }
 
-    /// The secret that goes with an access-key id: 40 characters, as AWS's.
+    /// The secret access key for `aws_id`: 40 characters, like AWS's.
     pub(super) fn aws_secret(&self, aws_id: &str) -> Zeroizing<String> {
         let tag = Zeroizing::new(tag(self.aws.clone(), aws_id.as_bytes()));
         Zeroizing::new(hex::encode(tag.get(..20).unwrap_or_default()))
     }
 }
 
-/// Registers, retires and lists agents. Each change is a transaction of its own;
-/// other processes see it within [`super::directory::POLL`].
+/// Creates, deletes and lists agents. Each change is one transaction; other processes see it
+/// within [`super::directory::POLL_INTERVAL`].
 #[derive(Debug, Clone)]
 pub struct Registry {
     path: PathBuf,
@@ -187,10 +187,10 @@ impl Registry {
         Self { path: path.to_owned(), options: options.clone() }
     }
 
-    /// Registers an agent and issues its first key.
+    /// Creates an agent and issues its first key.
     ///
     /// # Errors
-    /// [`AgentError`]: the name is taken or none, or the database cannot be written.
+    /// [`AgentError`]: the name is invalid or taken, or the database cannot be written.
     pub fn create(&self, new: &NewAgent) -> Result<Issued, AgentError> {
         if !is_name(&new.name) {
             return Err(AgentError::Name(new.name.clone()));
@@ -228,10 +228,10 @@ impl Registry {
         })
     }
 
-    /// Issues a new key. The old one is dead at once, or after `grace`.
+    /// Issues a new key. The old one stays valid for `grace`.
     ///
     /// # Errors
-    /// [`AgentError`]: there is none of that name or id, or the database cannot be written.
+    /// [`AgentError`]: no such agent, or the database cannot be written.
     pub fn rotate(&self, named: &str, grace: Duration) -> Result<Issued, AgentError> {
         self.change(|connection, keys| {
             let Some(agent) = find(connection, named)? else {
@@ -240,7 +240,7 @@ impl Registry {
             let now = Timestamp::now().as_microsecond();
             let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
             let until = now.saturating_add(grace);
-            // A key that was retired before is not given more time.
+            // A key that is already being retired does not get more time.
             connection.execute(
                 "UPDATE agent_key SET expires_at = min(ifnull(expires_at, ?2), ?2)
                  WHERE agent = ?1",
@@ -256,10 +256,10 @@ impl Registry {
         })
     }
 
-    /// Removes an agent; its keys are dead at once.
+    /// Deletes an agent and revokes its keys.
     ///
     /// # Errors
-    /// [`AgentError`]: there is none of that name or id, or the database cannot be written.
+    /// [`AgentError`]: no such agent, or the database cannot be written.
     pub fn delete(&self, named: &str) -> Result<AgentRecord, AgentError> {
         self.change(|connection, _| {
             let Some(agent) = find(connection, named)? else {
@@ -271,18 +271,18 @@ impl Registry {
         })
     }
 
-    /// The agent of that name or id.
+    /// Finds an agent by name or id.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn find(&self, named: &str) -> Result<Option<AgentRecord>, StoreError> {
         self.read(|connection| find(connection, named))
     }
 
-    /// Every agent, by name.
+    /// All agents, sorted by name.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn list(&self) -> Result<Vec<AgentRecord>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare(&format!("{SELECT} ORDER BY name"))?;
@@ -290,15 +290,15 @@ impl Registry {
         })
     }
 
-    /// The database, made or brought up to date where need be.
+    /// Creates or migrates the database if necessary.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// If it cannot be opened.
     pub(super) fn prepare(&self) -> Result<(), StoreError> {
         Ledger::open(&self.path, &self.options, None).map(drop)
     }
 
-    /// A reader of the database, which never makes one.
+    /// Opens the database for reading; never creates one.
     pub(super) fn reader(&self) -> Result<Reader, StoreError> {
         let reader = Reader::open(&self.path)?;
         if reader.is_up_to_date()? {
@@ -325,7 +325,7 @@ impl Registry {
             .ok_or_else(|| StoreError::open(&self.path, "its key cannot be used"))?;
         let mut refusal = None;
         let changed =
-            ledger.transact(self.options.patience, |transaction: &mut Transaction<'_>| {
+            ledger.transact(self.options.lock_timeout, |transaction: &mut Transaction<'_>| {
                 let connection = transaction.connection();
                 let changed = change(connection, &keys).and_then(|changed| {
                     if changed.is_ok() {
@@ -336,7 +336,7 @@ impl Registry {
                 });
                 match changed.map_err(|error| transaction.error(&error))? {
                     Ok(changed) => Ok(changed),
-                    // Whatever the refused change has written is rolled back.
+                    // Dropping the transaction rolls it back.
                     Err(error) => {
                         refusal = Some(error);
                         Err(StoreError::Undecided)
@@ -348,7 +348,7 @@ impl Registry {
 }
 
 impl Reader {
-    /// Every key with the agent it belongs to.
+    /// All valid keys and their agents.
     pub(super) fn key_ring(&self) -> Result<KeyRing, StoreError> {
         let keys = KeyDeriver::derive(&self.keys()?)
             .ok_or_else(|| self.files().open_error("its key cannot be used"))?;
@@ -371,21 +371,21 @@ impl Reader {
         Ok(KeyRing { keys, entries: read().map_err(|error| self.error(&error))? })
     }
 
-    /// A number that is another one after every change to agents or keys.
+    /// A number that every change of agents or keys increments.
     pub(super) fn agents_generation(&self) -> Result<i64, StoreError> {
         let generation = meta(self.connection(), GENERATION);
         Ok(generation.map_err(|error| self.error(&error))?.unwrap_or_default())
     }
 }
 
-/// The keys of every agent.
+/// The keys of all agents.
 #[derive(Debug)]
 pub(super) struct KeyRing {
     pub(super) keys: KeyDeriver,
     pub(super) entries: Vec<KeyEntry>,
 }
 
-/// A key and whose it is.
+/// A key and its agent.
 #[derive(Debug, Clone)]
 pub(super) struct KeyEntry {
     pub(super) agent: Arc<AgentRecord>,
@@ -402,7 +402,7 @@ fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<AgentRecord> {
     let provider: Option<String> = row.get(4)?;
     let provider = match provider.as_deref() {
         None => None,
-        // A provider that this version does not know must not turn into all.
+        // A provider unknown to this version must not be read as "all providers".
         Some(name) => Some(Provider::from_name(name).ok_or(rusqlite::Error::InvalidQuery)?),
     };
     Ok(AgentRecord {
@@ -415,7 +415,7 @@ fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<AgentRecord> {
     })
 }
 
-/// By id first: a name cannot take another agent's id away from it.
+/// Ids take precedence: an agent must not shadow another one by taking its id as a name.
 fn find(connection: &Connection, named: &str) -> rusqlite::Result<Option<AgentRecord>> {
     let by = |column: &str| {
         let sql = format!("{SELECT} WHERE {column} = ?1");
@@ -447,7 +447,7 @@ fn issue(
     }))
 }
 
-/// The time in the precision that is kept.
+/// The current time in the precision of the database.
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
@@ -468,7 +468,7 @@ fn random<const N: usize>() -> Result<[u8; N], AgentError> {
     Ok(bytes)
 }
 
-/// One character a byte, in the alphabet of AWS's own ids (RFC 4648, section 6).
+/// Base32 (RFC 4648, section 6), the alphabet of AWS's own ids; one character per byte.
 fn base32(bytes: &[u8; 16]) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let letter = |byte: &u8| ALPHABET.get(usize::from(byte & 31)).copied().unwrap_or(b'A');

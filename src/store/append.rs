@@ -18,7 +18,7 @@ use super::slots::{self, Windows};
 use crate::policy::Limit;
 use crate::rate::Usage;
 
-/// Longest text of a row's reason, session or status that is stored, in bytes.
+/// Maximum stored length of a row's reason, session or status, in bytes.
 const MAX_TEXT: usize = 4096;
 
 const DECISION: &str = "INSERT INTO entry
@@ -28,22 +28,22 @@ const DECISION: &str = "INSERT INTO entry
 const RESULT: &str = "INSERT INTO entry (seq, kind, at, ref, outcome, status, upstream_us, hash)
   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
-/// Appends rows in one transaction.
+/// Appends entries in one transaction.
 pub(super) struct Appender<'t> {
     connection: &'t Connection,
     decision: CachedStatement<'t>,
     result: CachedStatement<'t>,
     keys: &'t Arc<Keys>,
     salt: u16,
-    known: Known<'t>,
+    caches: Caches<'t>,
     head: &'t mut Head,
-    /// What is of later was read from a clock that was set back since: it counts as of now,
-    /// or the log would be of later again.
+    /// Timestamps later than this are clamped to it: they were read before the clock was set
+    /// back, and would make the log start in the future again.
     now: i64,
 }
 
-/// What is remembered of the database.
-pub(super) struct Known<'t> {
+/// The writer's caches of database content.
+pub(super) struct Caches<'t> {
     pub(super) dictionary: &'t mut Dictionary,
     pub(super) windows: &'t mut Windows,
     pub(super) recent: &'t mut Recent,
@@ -53,16 +53,16 @@ impl<'t> Appender<'t> {
     pub(super) fn new(
         connection: &'t Connection,
         (keys, salt): (&'t Arc<Keys>, u16),
-        known: Known<'t>,
+        caches: Caches<'t>,
         (head, now): (&'t mut Head, i64),
     ) -> rusqlite::Result<Self> {
         let decision = connection.prepare_cached(DECISION)?;
         let result = connection.prepare_cached(RESULT)?;
-        Ok(Self { connection, decision, result, keys, salt, known, head, now })
+        Ok(Self { connection, decision, result, keys, salt, caches, head, now })
     }
 
-    /// How much of each of `limits` the agent has used, as far as so many more
-    /// `requests` ask.
+    /// The current use of each of `limits` by the agent, for an action that counts as
+    /// `requests` requests.
     pub(super) fn usage(
         &mut self,
         agent: &Arc<str>,
@@ -72,11 +72,11 @@ impl<'t> Appender<'t> {
         if limits.is_empty() {
             return Ok(Vec::new());
         }
-        slots::usage(self.connection, self.known.windows, agent, (limits, requests))
+        slots::usage(self.connection, self.caches.windows, agent, (limits, requests))
     }
 
-    /// Appends a decision. `digest` is that of its arguments under the keys
-    /// given with it, where it was already computed.
+    /// Appends a decision. `digest` is the digest of its arguments, if it was computed already,
+    /// with the keys used for it.
     pub(super) fn decide(
         &mut self,
         draft: &Draft,
@@ -90,7 +90,7 @@ impl<'t> Appender<'t> {
         self.insert_decision(draft, &digest)?;
         let taken = (&*draft.takes_slot_of, self.head.at);
         let quota =
-            slots::take_all(self.connection, self.known.windows, &draft.agent, taken, limited)?;
+            slots::take_all(self.connection, self.caches.windows, &draft.agent, taken, limited)?;
         let id = RowId::new(self.head.at, self.head.seq, self.salt);
         Ok(Recorded { id, quota })
     }
@@ -105,7 +105,7 @@ impl<'t> Appender<'t> {
         let tool = facet.tool.clone();
         let mut canonical = facet.canonical();
         let known =
-            self.known.dictionary.resolve(self.connection, &mut facet, &mut canonical, &reason)?;
+            self.caches.dictionary.resolve(self.connection, &mut facet, &mut canonical, &reason)?;
         let args = stored_args(&draft.args);
         let decision_us = micros(draft.decision_took);
         let tool = tool.filter(|_| known.bare);
@@ -138,8 +138,8 @@ impl<'t> Appender<'t> {
         Ok(())
     }
 
-    /// Appends the result of the decision `id`; `false` where this log does not
-    /// have that decision.
+    /// Appends the result of the decision `id`. `false` if this log does not contain that
+    /// decision.
     pub(super) fn complete(
         &mut self,
         id: &RowId,
@@ -170,14 +170,14 @@ impl<'t> Appender<'t> {
         Ok(true)
     }
 
-    /// Takes what was appended for the newest entry.
+    /// Updates the in-memory head and caches after an append.
     fn advance(&mut self, next: Head, entry: Entry) {
         *self.head = next;
-        self.known.recent.push(next.seq, entry);
+        self.caches.recent.push(next.seq, entry);
     }
 }
 
-/// Whether an entry was written: what is in the file could keep that from being so.
+/// Fails unless exactly one row was written: a trigger in the file could suppress it.
 pub(super) fn one_row(changed: usize) -> rusqlite::Result<()> {
     match changed {
         1 => Ok(()),

@@ -11,32 +11,31 @@ use crate::action::Transport;
 use crate::intent::Intent;
 use crate::verdict::{Decision, Quota, Stage};
 
-/// The public id of a row: a version 7 UUID (RFC 9562), so it sorts by time. It
-/// also says where in the log the row is, so that no index is needed to find it.
+/// Public id of a row: a version 7 UUID (RFC 9562), so it sorts by time. Encodes the position
+/// in the log, so that looking up a row needs no index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RowId(Text);
 
-/// The id as hexadecimal digits and hyphens.
+/// The id in hyphenated hexadecimal.
 type Text = [u8; Hyphenated::LENGTH];
 
-/// What a [`RowId`] is made of.
+/// Content of a [`RowId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     /// Microseconds since 1970.
     pub(super) at: i64,
-    /// The entry's number in its log.
+    /// Sequence number of the entry.
     pub(super) seq: i64,
-    /// Which log.
+    /// Tells logs apart: ids of another log are rejected.
     pub(super) salt: u16,
 }
 
 impl RowId {
-    /// Salts have 14 bits.
+    /// Largest salt: 14 bits.
     pub(super) const MAX_SALT: u16 = (1 << 14) - 1;
 
-    /// The id of the entry `seq`. The layout after the version-7 milliseconds:
-    /// 10 bits of microseconds and 2 of nothing, then 48 bits of `seq` and 14 of
-    /// `salt`.
+    /// The id of entry `seq`. After the 48-bit millisecond timestamp of version 7: 10 bits of
+    /// microseconds and 2 unused bits, then 48 bits of `seq` and 14 bits of `salt`.
     pub(super) fn new(at: i64, seq: i64, salt: u16) -> Self {
         let at = at.max(0) as u64;
         let (millis, micros) = (at / 1000, at % 1000);
@@ -46,7 +45,7 @@ impl RowId {
         Self::of(Uuid::from_u64_pair(high, low))
     }
 
-    /// Reads an id as somebody typed it.
+    /// Parses an id; `None` if it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let id = Self::of(Uuid::try_parse(text).ok()?);
@@ -62,11 +61,11 @@ impl RowId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // INVARIANT (infallible): it is ASCII.
+        // INVARIANT (infallible): the id is ASCII.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Where the row is.
+    /// Decodes the position; `None` if the id was not made by [`RowId::new`].
     pub(super) fn place(&self) -> Option<Place> {
         let id = Uuid::try_parse_ascii(&self.0).ok().filter(|id| id.get_version_num() == 7)?;
         let (high, low) = id.as_u64_pair();
@@ -79,28 +78,28 @@ impl RowId {
     }
 }
 
-/// What became of an action. What a person says is part of the public vocabulary, and
-/// nobody is asked yet.
+/// What became of an action. The decisions of a person are part of the public vocabulary but
+/// not produced yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It was let through.
+    /// Allowed.
     Forwarded,
-    /// It was not.
+    /// Denied.
     Refused,
-    /// A person let it through.
+    /// Allowed by a person.
     Approved,
-    /// A person did not.
+    /// Denied by a person.
     Rejected,
     /// Nobody answered in time.
     Expired,
-    /// It would have been refused, but the policy only observes.
+    /// Forwarded although denied, because the policy is in observe mode.
     Observed,
-    /// It was let through, and failed on the way.
+    /// Allowed, but forwarding failed.
     Error,
 }
 
 impl Outcome {
-    /// The name that the log uses.
+    /// The name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -115,7 +114,7 @@ impl Outcome {
     }
 }
 
-/// A row before it is committed; the store adds id, time order and hashes.
+/// A row to be recorded. The store adds id, sequence number and hash.
 #[derive(Debug, Clone)]
 pub struct Draft {
     /// When the gate read the action.
@@ -124,7 +123,7 @@ pub struct Draft {
     pub session: Arc<str>,
     /// The agent's name.
     pub agent: Arc<str>,
-    /// The wire.
+    /// Transport of the client.
     pub transport: Transport,
     /// The MCP server's or the provider's name.
     pub server: Arc<str>,
@@ -136,46 +135,45 @@ pub struct Draft {
     pub intent: Intent,
     /// What was decided.
     pub decision: Decision,
-    /// What became of it.
+    /// What became of it so far.
     pub outcome: Outcome,
     /// The policy that decided.
     pub policy: Arc<str>,
     /// The rule that decided.
     pub rule: Arc<str>,
-    /// Why, in words.
+    /// Human-readable reason.
     pub reason: String,
     /// The stage that decided.
     pub stage: Stage,
     /// The arguments as JSON, already redacted.
     pub args: String,
-    /// The canonical arguments, whole: stored only as a keyed digest.
+    /// The complete canonical arguments. Only their keyed digest is stored.
     pub canonical_args: String,
     /// How long the decision took.
     pub decision_took: Duration,
-    /// Whether the policy only observes.
+    /// Whether the policy is in observe mode.
     pub observing: bool,
-    /// The policies whose rate windows lose a slot to this row.
+    /// Policies of which this row takes a rate-limit slot.
     pub takes_slot_of: Vec<Arc<str>>,
 }
 
-/// A row that is committed.
+/// A committed row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     /// Its id.
     pub id: RowId,
-    /// What its slot left of the limit that is nearest to being used up; `None`
-    /// where it took none.
+    /// What remains of the rate limit nearest to exhaustion; `None` if the row took no slot.
     pub quota: Option<Quota>,
 }
 
-/// What is known once a forwarded action is over.
+/// The result of a forwarded action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
-    /// Forwarded or Error, most often.
+    /// Usually `Forwarded` or `Error`.
     pub outcome: Outcome,
-    /// From forwarding to the answer's arrival.
+    /// Time from forwarding to the start of the answer.
     pub upstream: Duration,
-    /// The HTTP status; over MCP `ok`, `error` (`isError`) or the error's code.
+    /// HTTP status, or over MCP `ok`, `error` (`isError`) or the JSON-RPC error code.
     pub status: String,
 }
 

@@ -12,10 +12,10 @@ use sha2::Sha256;
 
 use super::files::SECRET_LEN;
 
-/// A link of the chain.
+/// Hash of an entry, covering all entries before it.
 pub(super) type Hash = [u8; 32];
 
-/// What stands before the first entry.
+/// The predecessor hash of the first entry.
 pub(super) const GENESIS: Hash = [0; 32];
 
 /// The keys derived from a database's secret, one per purpose.
@@ -33,36 +33,36 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Derives the keys; `None` only were HMAC to refuse a key of this length.
+    /// Derives the keys. `None` cannot happen: HMAC accepts keys of this length.
     pub(super) fn derive(secret: [u8; SECRET_LEN]) -> Option<Self> {
         let chain = subkey(&secret, b"agentgate audit chain v1")?;
         let arguments = subkey(&secret, b"agentgate arguments v1")?;
         Some(Self { secret, chain, arguments })
     }
 
-    /// The secret they come from, to be written again where its file is gone.
+    /// The secret the keys are derived from, to restore a deleted key file.
     pub(super) fn secret(&self) -> &[u8; SECRET_LEN] {
         &self.secret
     }
 
-    /// Names the secret without giving it away, to notice a wrong key file.
+    /// Identifies the secret without revealing it, to detect a wrong key file.
     pub(super) fn fingerprint(&self) -> Hash {
         tag(self.chain.clone(), b"fingerprint")
     }
 
-    /// Proves the salt of this log's row ids: no entry says it.
+    /// Authenticates the salt of row ids, which no entry covers.
     pub(super) fn of_salt(&self, salt: u16) -> Hash {
         let [low, high] = salt.to_le_bytes();
         tag(self.chain.clone(), &[b's', b'a', b'l', b't', low, high])
     }
 
-    /// The digest of canonical arguments. Keyed, so that short arguments
-    /// cannot be guessed from it.
+    /// Keyed digest of canonical arguments. Keyed, so that short arguments cannot be found by
+    /// brute force.
     pub(super) fn digest(&self, canonical: &str) -> Hash {
         tag(self.arguments.clone(), canonical.as_bytes())
     }
 
-    /// The hash of the entry at `seq`.
+    /// Hash of the entry `seq`, chained to the hash `before`.
     pub(super) fn link(&self, before: &Hash, seq: i64, at: i64, content: &Content<'_>) -> Hash {
         let mut canonical = Canonical(self.chain.clone());
         canonical.0.update(before);
@@ -73,7 +73,7 @@ impl Keys {
     }
 }
 
-/// The key of one purpose, derived from a database's secret.
+/// Derives the key for one purpose (`label`) from a database's secret.
 pub(super) fn subkey(secret: &[u8], label: &[u8]) -> Option<Hmac<Sha256>> {
     let derived = tag(Hmac::new_from_slice(secret).ok()?, label);
     Hmac::new_from_slice(&derived).ok()
@@ -85,12 +85,12 @@ pub(super) fn tag(mut mac: Hmac<Sha256>, message: &[u8]) -> Hash {
     mac.finalize().into_bytes().into()
 }
 
-/// Everything an entry says, dictionary values resolved.
+/// The hashed content of an entry, with dictionary values resolved.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content<'e> {
-    /// An action was decided.
+    /// A decision about an action.
     Decision {
-        /// The combination's canonical bytes ([`super::facet::Facet::canonical`]).
+        /// Canonical bytes of the facet ([`super::facet::Facet::canonical`]).
         facet: &'e [u8],
         session: &'e str,
         tool: Option<&'e str>,
@@ -99,20 +99,20 @@ pub(super) enum Content<'e> {
         digest: &'e Hash,
         decision_us: i64,
     },
-    /// A forwarded action is over.
+    /// The result of a forwarded action.
     Result { decision: i64, outcome: &'e str, status: &'e str, upstream_us: i64 },
-    /// The entries up to `upto` were removed; `hash` is that of the last.
+    /// The entries up to `upto` were purged; `hash` is the hash of the last of them.
     Purge { upto: i64, hash: &'e Hash },
     /// The clock was set back from `from`.
     Clock { from: i64 },
-    /// The log was begun anew, the file before it being gone.
+    /// The log was recreated after its file had disappeared.
     Anew,
-    /// The entries up to `upto`, whose hash is `hash`, were lost as far as they are not
-    /// there, and somebody said to go on without them.
+    /// Entries up to `upto`, whose hash is `hash`, were lost, and an operator accepted the
+    /// loss.
     Loss { upto: i64, hash: &'e Hash },
 }
 
-/// The kinds as stored.
+/// Values of the column `kind`.
 pub(super) mod kind {
     pub(in crate::store) const DECISION: i64 = 0;
     pub(in crate::store) const RESULT: i64 = 1;
@@ -162,7 +162,7 @@ impl Content<'_> {
     }
 }
 
-/// An unambiguous encoding: numbers are eight bytes, texts carry their length.
+/// Unambiguous encoding: numbers as eight bytes, strings with a length prefix.
 struct Canonical(Hmac<Sha256>);
 
 impl Canonical {

@@ -8,26 +8,26 @@ use rusqlite::OptionalExtension as _;
 use super::StoreError;
 use super::read::Reader;
 
-/// What the log says of one agent. Rows that were purged do not count.
+/// Counts of one agent's decisions in the log. Purged rows are not included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AgentCounts {
     /// Decisions.
     pub requests: i64,
-    /// Those that denied.
+    /// Denied decisions.
     pub denied: i64,
-    /// When the newest was made; `None` where it was purged, too.
+    /// Time of the newest decision; `None` if it was purged.
     pub last: Option<Timestamp>,
 }
 
 impl AgentCounts {
-    /// The share that was denied, from 0 to 1.
+    /// Share of denied decisions, from 0 to 1.
     #[must_use]
     pub fn deny_rate(&self) -> f64 {
         if self.requests == 0 { 0.0 } else { self.denied as f64 / self.requests as f64 }
     }
 }
 
-/// Whole tallies first, then what is not yet in the index.
+/// Index counters, plus the entries that are not indexed yet.
 const COUNTS: &str = "
     SELECT agent, sum(decided), sum(CASE decision WHEN 'deny' THEN decided ELSE 0 END), max(last)
     FROM (
@@ -42,11 +42,10 @@ const COUNTS: &str = "
     GROUP BY agent";
 
 impl Reader {
-    /// What each agent in the log has done, or only the one named `agent`, by
-    /// the name that the log has.
+    /// Counts per agent, or only of `agent`. Names are those in the log.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// If the log cannot be read.
     pub fn counts_by_agent(
         &self,
         agent: Option<&str>,

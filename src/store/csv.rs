@@ -6,18 +6,18 @@ use std::io::{self, Write};
 
 use super::row::{COLUMNS, Row};
 
-/// The line of the columns' names.
+/// Writes the header line.
 pub(crate) fn header(out: &mut impl Write) -> io::Result<()> {
     line(out, COLUMNS)
 }
 
-/// The line of a row.
+/// Writes one row.
 pub(crate) fn row(out: &mut impl Write, row: &Row) -> io::Result<()> {
     let values = row.values();
     line(out, values.iter().map(String::as_str))
 }
 
-/// A line of any values.
+/// Writes one line of `values`.
 pub(crate) fn line<'v>(
     out: &mut impl Write,
     values: impl IntoIterator<Item = &'v str>,

@@ -15,16 +15,16 @@ use super::agents::{AgentRecord, KeyDeriver, KeyEntry, KeyRing, Registry};
 use super::chain::Hash;
 use super::read::Reader;
 
-/// How often changes by other processes are looked for.
-pub const POLL: Duration = Duration::from_millis(500);
+/// Interval of polling for changes by other processes.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The keys of one database, in memory. Where the database is gone, the keys
-/// that were read last stay in force; nothing can be recorded then anyway.
+/// The agents and keys of one database, in memory. If the database disappears, the keys read
+/// last stay valid; nothing can be recorded then anyway.
 #[derive(Debug)]
 pub struct Directory {
     registry: Registry,
     current: ArcSwap<Snapshot>,
-    followed: Mutex<Option<Followed>>,
+    polled: Mutex<Option<PolledDb>>,
 }
 
 #[derive(Debug)]
@@ -35,38 +35,38 @@ struct Snapshot {
     by_name: HashMap<Arc<str>, Arc<AgentRecord>>,
 }
 
-/// Whose a key in force is.
+/// The agent that holds a valid key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct KeyHolder {
     /// The agent.
     pub agent: Arc<AgentRecord>,
-    /// The key by its id, which is no secret: the access-key id that goes with it.
+    /// Public id of the key: its AWS access-key id.
     pub key_id: Arc<str>,
 }
 
-/// An open database, and how it was when last looked at.
+/// The open database and its version when last polled.
 #[derive(Debug)]
-struct Followed {
+struct PolledDb {
     reader: Reader,
-    /// SQLite's count of commits.
+    /// SQLite's `data_version`.
     version: i64,
-    /// The registry's count of changes.
+    /// The registry's generation counter.
     generation: i64,
 }
 
 impl Directory {
-    /// Reads every key of `registry`, and follows changes on a thread of its own
-    /// for as long as it is in use.
+    /// Loads all keys of `registry` and follows changes on a thread that runs until the
+    /// directory is dropped.
     ///
     /// # Errors
-    /// Where the database cannot be opened.
+    /// If the database cannot be opened.
     pub fn open(registry: Registry) -> Result<Arc<Self>, StoreError> {
         registry.prepare()?;
-        let (followed, snapshot) = Followed::begin(registry.reader()?)?;
+        let (polled, snapshot) = PolledDb::begin(registry.reader()?)?;
         let directory = Arc::new(Self {
             registry,
             current: ArcSwap::from_pointee(snapshot),
-            followed: Mutex::new(Some(followed)),
+            polled: Mutex::new(Some(polled)),
         });
         let weak = Arc::downgrade(&directory);
         let thread = thread::Builder::new().name("agents".to_owned());
@@ -76,22 +76,22 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Where agents are registered.
+    /// The registry this directory reads.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Reads again, where something has changed. Blocks on the database.
+    /// Reloads if something has changed. Blocks on the database.
     ///
     /// # Errors
-    /// Where the database cannot be read; what was read last stays in force.
+    /// If the database cannot be read; the previous content stays in force.
     pub fn refresh(&self) -> Result<(), StoreError> {
-        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = match followed.as_mut().filter(|followed| followed.reader.is_current()) {
-            Some(followed) => followed.look(),
-            None => Followed::begin(self.registry.reader()?).map(|(begun, snapshot)| {
-                *followed = Some(begun);
+        let mut polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = match polled.as_mut().filter(|polled| polled.reader.is_current()) {
+            Some(db) => db.poll(),
+            None => PolledDb::begin(self.registry.reader()?).map(|(begun, snapshot)| {
+                *polled = Some(begun);
                 Some(snapshot)
             }),
         };
@@ -99,25 +99,24 @@ impl Directory {
             Ok(Some(snapshot)) => self.current.store(Arc::new(snapshot)),
             Ok(None) => {}
             Err(error) => {
-                *followed = None;
+                *polled = None;
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// The agent whose key this is. A wrong key takes the same work as a right
-    /// one.
+    /// The agent with this key. Valid and invalid keys take the same time.
     #[must_use]
     pub fn identify(&self, presented: &str) -> Option<Arc<AgentRecord>> {
         self.holder(presented).map(|holder| holder.agent)
     }
 
-    /// The same, with the key's id.
+    /// As [`Directory::identify`], with the key's id.
     #[must_use]
-    pub fn holder(&self, presented: &str) -> Option<Holder> {
+    pub fn holder(&self, presented: &str) -> Option<KeyHolder> {
         let snapshot = self.current.load();
-        // The hash is keyed: what a lookup by it betrays is of no use.
+        // The hash is keyed, so timing of the lookup reveals nothing useful.
         let hash = snapshot.keys.hash(presented);
         let found = snapshot.by_hash.get(&hash);
         let expected = found.map_or(&NO_HASH, |entry| &entry.hash);
@@ -125,16 +124,16 @@ impl Directory {
         found.filter(|_| is_equal)?.holder()
     }
 
-    /// Who holds the key of this id, for as long as it is in force. Knowing the
-    /// id proves nothing.
+    /// The holder of the key with this id, while it is valid. The id is public and proves
+    /// nothing.
     #[must_use]
-    pub fn holder_of(&self, key_id: &str) -> Option<Holder> {
+    pub fn holder_of(&self, key_id: &str) -> Option<KeyHolder> {
         let snapshot = self.current.load();
         snapshot.by_hash.get(snapshot.by_aws_id.get(key_id)?)?.holder()
     }
 
-    /// The agent that this AWS access-key id was issued to, and the secret that
-    /// goes with it. Knowing the id proves nothing: the signature does.
+    /// The agent with this AWS access-key id, and the secret access key. The id is public: only
+    /// the signature authenticates.
     #[must_use]
     pub fn aws_secret(&self, aws_id: &str) -> Option<(Arc<AgentRecord>, Zeroizing<String>)> {
         let snapshot = self.current.load();
@@ -143,46 +142,45 @@ impl Directory {
         entry.is_in_force().then(|| (Arc::clone(&entry.agent), secret))
     }
 
-    /// The key that paths are signed with which stand for a pre-authenticated
-    /// URL.
+    /// The key that seals paths standing for pre-authenticated URLs.
     #[must_use]
     pub fn path_key(&self) -> Zeroizing<[u8; 32]> {
         self.current.load().keys.paths()
     }
 
-    /// The agent of that name.
+    /// Finds an agent by name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Arc<AgentRecord>> {
         self.current.load().by_name.get(name).cloned()
     }
 
-    /// How many agents there are.
+    /// Number of agents.
     #[must_use]
     pub fn len(&self) -> usize {
         self.current.load().by_name.len()
     }
 
-    /// Whether there is no agent.
+    /// Whether there are no agents.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Compared with where there is no key of that hash.
+/// Compared against if no key has the hash, to take the same time.
 const NO_HASH: Hash = [0; 32];
 
-impl Followed {
+impl PolledDb {
     fn begin(reader: Reader) -> Result<(Self, Snapshot), StoreError> {
-        // Before the keys: what changes in between is read again.
+        // Read before the keys, so that a change in between triggers another reload.
         let version = reader.version()?;
         let generation = reader.agents_generation()?;
         let snapshot = Snapshot::of(reader.key_ring()?);
         Ok((Self { reader, version, generation }, snapshot))
     }
 
-    /// The keys, where they have changed.
-    fn look(&mut self) -> Result<Option<Snapshot>, StoreError> {
+    /// Reloads the keys if they have changed.
+    fn poll(&mut self) -> Result<Option<Snapshot>, StoreError> {
         let version = self.reader.version()?;
         if version == self.version {
             return Ok(None);
@@ -216,8 +214,9 @@ impl KeyEntry {
         self.expires_at.is_none_or(|until| Timestamp::now() < until)
     }
 
-    fn holder(&self) -> Option<Holder> {
-        let holder = || Holder { agent: Arc::clone(&self.agent), key_id: Arc::clone(&self.aws_id) };
+    fn holder(&self) -> Option<KeyHolder> {
+        let holder =
+            || KeyHolder { agent: Arc::clone(&self.agent), key_id: Arc::clone(&self.aws_id) };
         self.is_in_force().then(holder)
     }
 }
@@ -225,7 +224,7 @@ impl KeyEntry {
 fn follow(directory: &Weak<Directory>) {
     let mut complaint = None;
     loop {
-        thread::sleep(POLL);
+        thread::sleep(POLL_INTERVAL);
         let Some(directory) = directory.upgrade() else { return };
         let wrong = directory.refresh().err();
         if wrong != complaint

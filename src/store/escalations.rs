@@ -10,17 +10,17 @@ use super::ledger::Ledger;
 use super::read::Reader;
 use super::{Options, StoreError};
 
-/// Escalations that are kept; beyond it the oldest resolved ones go, then the
-/// oldest.
+/// Maximum number of stored escalations. Beyond it the oldest resolved ones are removed, then
+/// the oldest.
 pub const MAX_KEPT: i64 = 1_000;
 
-/// Longest name, path or resolution that is kept, in bytes.
+/// Maximum stored length of a name, path or resolution, in bytes.
 const MAX_TEXT: usize = 2_048;
 
-/// What makes two escalations the same.
+/// Identifies an escalation: requests with the same question are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// The provider or the MCP server.
+    /// Provider or MCP server.
     pub provider: String,
     /// The HTTP method, or `tools/call`.
     pub method: String,
@@ -28,70 +28,70 @@ pub struct Question {
     pub path: String,
 }
 
-/// An escalation to be kept.
+/// An escalation to be stored.
 #[derive(Debug, Clone)]
 pub struct Raised {
-    /// What it is about.
+    /// What is asked.
     pub question: Question,
-    /// Who asked first.
+    /// The first agent that asked.
     pub agent: String,
-    /// What it was taken for.
+    /// The classified intent.
     pub intent: &'static str,
-    /// The kind of thing it acts on.
+    /// Kind of resource acted on.
     pub resource: String,
-    /// How deep the analysis looked.
+    /// Level of the analysis.
     pub level: &'static str,
-    /// How sure it was, from 0 to 1.
+    /// Confidence of the analysis, from 0 to 1.
     pub confidence: f64,
-    /// What it was found by.
+    /// Source of the classification.
     pub why: &'static str,
-    /// The row of the log.
+    /// Id of the audit row.
     pub request_id: String,
-    /// When it came, the last time.
+    /// Time of the latest request.
     pub at: Timestamp,
-    /// How often it came.
+    /// Number of requests.
     pub times: i64,
 }
 
-/// An escalation as it is kept.
+/// A stored escalation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Escalation {
-    /// Names it for good.
+    /// Permanent id.
     pub id: i64,
-    /// What it is about.
+    /// What is asked.
     pub question: Question,
-    /// Who asked first.
+    /// The first agent that asked.
     pub agent: String,
-    /// What it was taken for.
+    /// The classified intent.
     pub intent: String,
-    /// The kind of thing it acts on.
+    /// Kind of resource acted on.
     pub resource: String,
-    /// How deep the analysis looked.
+    /// Level of the analysis.
     pub level: String,
-    /// How sure it was, from 0 to 1.
+    /// Confidence of the analysis, from 0 to 1.
     pub confidence: f64,
-    /// What it was found by; empty where an earlier version raised it.
+    /// Source of the classification; empty if an earlier version raised it.
     pub why: String,
-    /// The first one's row of the log.
+    /// Id of the audit row of the first request.
     pub request_id: String,
-    /// When the first came.
+    /// Time of the first request.
     pub raised_at: Timestamp,
-    /// When the last came.
+    /// Time of the latest request.
     pub last_at: Timestamp,
-    /// How often the like came before it was resolved.
+    /// Number of requests before it was resolved.
     pub times: i64,
-    /// What a person said, and when.
+    /// The resolution by a person, and its time.
     pub resolved: Option<(String, Timestamp)>,
 }
 
-/// Escalations, the newest, and how many there are in all.
+/// The newest escalations, and totals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
     /// Newest last.
     pub newest: Vec<Escalation>,
-    /// All that are kept.
+    /// Number of stored escalations.
     pub total: i64,
-    /// Those that are resolved.
+    /// Number of resolved escalations.
     pub resolved: i64,
 }
 
@@ -109,10 +109,10 @@ impl Escalations {
         Self { path: path.to_owned(), options: options.clone() }
     }
 
-    /// Keeps `raised`; what is pending already is counted.
+    /// Stores `raised`; for pending questions only increases the count.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn raise(&self, raised: &[Raised]) -> Result<(), StoreError> {
         self.change(|connection| {
             for one in raised {
@@ -128,11 +128,11 @@ impl Escalations {
         })
     }
 
-    /// Notes what a person said about the escalation `id`, again where it was
-    /// resolved before; `false` where there is none.
+    /// Sets the resolution of escalation `id`, replacing an earlier one. `false` if there is
+    /// none.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn resolve(&self, id: i64, resolution: &str) -> Result<bool, StoreError> {
         let now = Timestamp::now().as_microsecond();
         self.change(|connection| {
@@ -144,10 +144,10 @@ impl Escalations {
         })
     }
 
-    /// The newest `limit`, pending ones only where `pending`.
+    /// The newest `limit` escalations, or only the pending ones.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn list(&self, limit: u32, pending: bool) -> Result<Listed, StoreError> {
         let reader = Reader::open(&self.path)?;
         list(reader.connection(), limit, pending).map_err(|error| reader.error(&error))
@@ -157,12 +157,12 @@ impl Escalations {
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        // Made by the log's writer, not here: where it is gone, nothing is kept.
+        // Creating the database is up to the log's writer.
         if !self.path.exists() {
             return Err(StoreError::Lost { path: self.path.clone() });
         }
         let mut ledger = Ledger::open(&self.path, &self.options, None)?;
-        ledger.transact(self.options.patience, |transaction| {
+        ledger.transact(self.options.lock_timeout, |transaction| {
             change(transaction.connection()).map_err(|error| transaction.error(&error))
         })
     }

@@ -14,24 +14,24 @@ use sha2::{Digest as _, Sha256};
 use super::audit::Draft;
 use super::chain::length;
 
-/// Combinations that the dictionary holds at most; later tools are written
-/// into their entries, where filtering for them has to look at each.
+/// Maximum number of facets in the dictionary. Tools beyond it are stored in their entries,
+/// where filtering has to scan.
 pub(super) const MAX_FACETS: i64 = 50_000;
 
-/// Combinations that a writer remembers at most; it starts over when full.
+/// Maximum number of facets cached by a writer; the cache is cleared when full.
 const MAX_REMEMBERED: usize = 4096;
 
-/// Longest name that is stored, in bytes; the rest is cut with a mark.
+/// Maximum stored length of a name, in bytes. Longer ones are truncated with a mark.
 pub(super) const MAX_NAME: usize = 1024;
 
-/// A combination of values.
+/// A combination of column values shared by many decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facet<'d> {
     pub(super) agent: Cow<'d, str>,
     pub(super) transport: Cow<'d, str>,
     pub(super) server: Cow<'d, str>,
     pub(super) method: Cow<'d, str>,
-    /// `None` where the entry carries it.
+    /// `None` if entries store the tool themselves.
     pub(super) tool: Option<Cow<'d, str>>,
     pub(super) intent: Cow<'d, str>,
     pub(super) decision: Cow<'d, str>,
@@ -42,12 +42,12 @@ pub(super) struct Facet<'d> {
     pub(super) mode: Cow<'d, str>,
 }
 
-/// The columns, in the order of [`Facet::read`].
+/// Columns in the order that [`Facet::read`] expects.
 pub(super) const COLUMNS: &str = "agent, transport, server, method, tool, intent, decision, \
                                   outcome, policy, rule, stage, mode";
 
 impl<'d> Facet<'d> {
-    /// The combination that `draft` belongs to.
+    /// The facet of `draft`.
     pub(super) fn of(draft: &'d Draft) -> Self {
         Self {
             agent: clip(&draft.agent, MAX_NAME),
@@ -65,7 +65,7 @@ impl<'d> Facet<'d> {
         }
     }
 
-    /// Reads [`COLUMNS`] from the column `first` on.
+    /// Reads [`COLUMNS`], starting at column `first`.
     pub(super) fn read(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Self> {
         let text = |offset| row.get::<_, String>(first + offset).map(Cow::Owned);
         Ok(Self {
@@ -84,7 +84,7 @@ impl<'d> Facet<'d> {
         })
     }
 
-    /// The bytes that the chain covers, and that tell combinations apart.
+    /// The bytes covered by the hash chain; they also identify the facet.
     pub(super) fn canonical(&self) -> Vec<u8> {
         let tool = self.tool.as_deref();
         let fields = [
@@ -111,34 +111,33 @@ impl<'d> Facet<'d> {
     }
 }
 
-/// A combination as a writer knows it.
+/// A cached facet.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) id: i64,
-    /// Whether entries carry the tool themselves.
+    /// Whether entries store the tool themselves.
     pub(super) bare: bool,
-    /// The reason that entries need not repeat.
+    /// The reason in the dictionary, which entries with the same one omit.
     pub(super) reason: Arc<str>,
 }
 
-/// What a writer remembers of the dictionary.
+/// The writer's cache of the dictionary.
 #[derive(Debug, Default)]
 pub(super) struct Dictionary {
     known: HashMap<Vec<u8>, Known>,
-    /// It held [`MAX_FACETS`] when last counted; only a purge makes room.
+    /// Whether it had [`MAX_FACETS`] when last counted. Only a purge makes room.
     full: bool,
 }
 
 impl Dictionary {
-    /// Forgets everything: after a rollback, or when a purge has removed some.
+    /// Clears the cache: after a rollback, or after a purge removed facets.
     pub(super) fn clear(&mut self) {
         self.known.clear();
         self.full = false;
     }
 
-    /// Finds or adds the combination `facet`, whose canonical bytes are
-    /// `canonical`. Where the dictionary is full it is the one without the
-    /// tool, and both are changed to that.
+    /// Finds or inserts `facet` with the encoding `canonical`. If the dictionary is full, both
+    /// are replaced by the facet without the tool.
     pub(super) fn resolve(
         &mut self,
         connection: &Connection,
@@ -177,8 +176,8 @@ impl Dictionary {
 
 impl Dictionary {
     fn is_full(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        // Purged ones leave gaps, so the highest number is an upper bound, and
-        // a cheap one.
+        // Purges leave gaps in the ids, so the highest id is an upper bound of the count, and
+        // cheap.
         let ask = |sql: &str| -> rusqlite::Result<i64> {
             connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
         };
@@ -189,7 +188,7 @@ impl Dictionary {
     }
 }
 
-/// What tells combinations apart in the database.
+/// The key that identifies a facet in the database.
 pub(super) fn key(canonical: &[u8]) -> [u8; 32] {
     Sha256::digest(canonical).into()
 }
@@ -232,7 +231,7 @@ fn insert(
     Ok(Known { id, bare: false, reason: reason.into() })
 }
 
-/// `text`, or its beginning and a note of its length, within `max` bytes or so.
+/// `text`, truncated to about `max` bytes with a note of its full length.
 pub(super) fn clip(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
@@ -240,7 +239,7 @@ pub(super) fn clip(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…[{} bytes]", beginning(text, max), text.len()))
 }
 
-/// At most `max` bytes of `text`, whole characters.
+/// The longest prefix of `text` with at most `max` bytes.
 pub(super) fn beginning(text: &str, max: usize) -> &str {
     let mut lengths = (0..=max.min(text.len())).rev();
     lengths.find_map(|length| text.get(..length)).unwrap_or(text)

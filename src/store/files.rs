@@ -8,36 +8,34 @@ use std::time::{Duration, Instant};
 
 use crate::os::files::{FileId, create_private_folder, private, replace, write_at};
 
-/// Length of the secret in the key file, in bytes.
+/// Length of the key file, in bytes.
 pub(super) const SECRET_LEN: usize = 32;
 
-/// Pauses between two tries for the lock: the first and the longest.
+/// Bounds of the backoff while waiting for the lock.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Where a store's files are.
+/// Paths of a store's files.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
-    /// The database as it was named: what is watched for being replaced.
+    /// The database as named by the user: watched for being replaced.
     pub(super) named: PathBuf,
-    /// The database with links resolved, so that all names of one database
-    /// share one key and one lock.
+    /// The database with links resolved, so that all its names share one key and one lock.
     pub(super) db: PathBuf,
     /// SQLite's write-ahead log.
     pub(super) wal: PathBuf,
-    /// SQLite's index of it, which its users share.
+    /// Shared-memory index of the write-ahead log.
     shm: PathBuf,
-    /// The secret of the hash chain.
+    /// The secret key of the hash chain.
     pub(super) key: PathBuf,
-    /// Held while writing.
+    /// The file locked while writing.
     pub(super) lock: PathBuf,
-    /// The newest entry, as far as it was noted (`head.rs`).
+    /// The recorded head of the log (see `head.rs`).
     pub(super) head: PathBuf,
 }
 
 impl Files {
-    /// The files of the database at `named`; makes its folder, for the owner
-    /// only, where there is none.
+    /// The files of the database at `named`. Creates its folder with mode 0700 if necessary.
     pub(super) fn prepare(named: &Path) -> io::Result<Self> {
         let named = std::path::absolute(named)?;
         if let Some(folder) = named.parent().filter(|folder| !folder.exists()) {
@@ -46,7 +44,7 @@ impl Files {
         Self::locate(&named)
     }
 
-    /// The files of the database at `named`, whether or not they exist.
+    /// The files of the database at `named`, which need not exist.
     pub(super) fn locate(named: &Path) -> io::Result<Self> {
         let named = std::path::absolute(named)?;
         let db = match (fs::canonicalize(&named), named.parent(), named.file_name()) {
@@ -65,8 +63,8 @@ impl Files {
         })
     }
 
-    /// Makes an empty database file that only its owner may read. SQLite gives
-    /// the files it adds the same permissions. Answers whether there was none.
+    /// Creates an empty database file with mode 0600; SQLite uses the same mode for the files
+    /// it adds. `false` if it exists.
     pub(super) fn create_db(&self) -> io::Result<bool> {
         // INVARIANT (locks): closing any descriptor of a file drops this
         // process's POSIX locks on it, and SQLite's are of that kind. So the
@@ -78,7 +76,7 @@ impl Files {
         }
     }
 
-    /// The secret, where there is one.
+    /// Reads the key file, if it exists.
     pub(super) fn read_secret(&self) -> io::Result<Option<[u8; SECRET_LEN]>> {
         let mut file = match File::open(&self.key) {
             Ok(file) => file,
@@ -95,32 +93,32 @@ impl Files {
         Ok(Some(secret))
     }
 
-    /// Writes the secret so that no reader ever sees half of it.
+    /// Writes the key file atomically.
     pub(super) fn write_secret(&self, secret: &[u8; SECRET_LEN]) -> io::Result<()> {
         replace(&self.key, secret, private(&mut OpenOptions::new()))
     }
 
-    /// What the database's files are right now.
-    pub(super) fn look(&self) -> Look {
+    /// Identity and sizes of the files at this moment.
+    pub(super) fn state(&self) -> FilesState {
         let (db, len) = FileId::and_len(&self.named).unzip();
         let (wal, wal_len) = FileId::and_len(&self.wal).unzip();
         let identity = Identity { db, wal, shm: FileId::of(&self.shm) };
         let (len, wal_len) = (len.unwrap_or_default(), wal_len.unwrap_or_default());
-        Look { identity, len, wal_len }
+        FilesState { identity, len, wal_len }
     }
 
-    /// Removes the write-ahead log and its index; what they say is in the database.
+    /// Removes the write-ahead log and its index. The caller has checkpointed them.
     pub(super) fn remove_wal(&self) -> io::Result<()> {
         fs::remove_file(&self.wal)?;
         fs::remove_file(&self.shm)
     }
 
-    /// How many bytes the write-ahead log has; none where there is none.
+    /// Length of the write-ahead log in bytes; 0 if it does not exist.
     pub(super) fn wal_len(&self) -> u64 {
         FileId::and_len(&self.wal).map_or(0, |(_, len)| len)
     }
 
-    /// What the database alone is right now.
+    /// Identity of the database file.
     pub(super) fn database_id(&self) -> Option<FileId> {
         FileId::of(&self.named)
     }
@@ -136,15 +134,14 @@ fn sibling(path: &Path, extension: &str) -> PathBuf {
     path.with_extension(extension)
 }
 
-/// `path` with something behind its whole name, as SQLite names what is beside a
-/// database.
+/// `path` with `suffix` appended to the whole file name, as SQLite names its files.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Which files the names stand for; `None` where there is none.
+/// Identities (such as inodes) of the files; `None` for missing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     db: Option<FileId>,
@@ -153,7 +150,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Whether the database is the same file, whatever is beside it.
+    /// Whether the database is the same file.
     pub(super) fn is_database_of(&self, other: &Self) -> bool {
         self.db.is_some() && self.db == other.db
     }
@@ -168,30 +165,29 @@ impl Identity {
         self.shm.is_some() && self.shm == other.shm
     }
 
-    /// Whether every name stands for a file.
+    /// Whether all files exist.
     pub(super) fn is_whole(&self) -> bool {
         self.db.is_some() && self.wal.is_some() && self.shm.is_some()
     }
 }
 
-/// How the files were at one moment.
+/// Identity and sizes of the files at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct FilesState {
     pub(super) identity: Identity,
-    /// Bytes of the database.
+    /// Length of the database in bytes.
     pub(super) len: u64,
-    /// Bytes of its write-ahead log.
+    /// Length of the write-ahead log in bytes.
     pub(super) wal_len: u64,
 }
 
-/// The lock that writers of different processes queue on. SQLite's own busy
-/// handler sleeps too long and too unfairly for that.
+/// Inter-process lock of writers. SQLite's own busy handler sleeps too long and is unfair.
 #[derive(Debug, Clone)]
 pub(super) struct WriteLock {
     file: Arc<File>,
 }
 
-/// The lock, taken; given back when dropped.
+/// Guard of a [`WriteLock`]; releases it when dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     file: Arc<File>,
@@ -205,8 +201,8 @@ impl WriteLock {
         Ok(Self { file: Arc::new(file) })
     }
 
-    /// Writes `note` into its file, in place of one that is as long, or of any where it is
-    /// empty. The caller holds the lock.
+    /// Writes `note` to the lock file. It must be as long as the present content, or empty. The
+    /// caller holds the lock.
     pub(super) fn note(&self, note: &str) -> io::Result<()> {
         match note.is_empty() {
             true => self.file.set_len(0),
@@ -214,7 +210,7 @@ impl WriteLock {
         }
     }
 
-    /// Takes the lock if it is free.
+    /// Acquires the lock if it is free.
     pub(super) fn try_take(&self) -> io::Result<Option<Held>> {
         match self.file.try_lock() {
             Ok(()) => Ok(Some(Held { file: Arc::clone(&self.file) })),
@@ -223,16 +219,15 @@ impl WriteLock {
         }
     }
 
-    /// Takes the lock, sleeping between tries; `None` where it was not to be
-    /// had within `patience`.
-    pub(super) fn take(&self, patience: Duration) -> io::Result<Option<Held>> {
+    /// Acquires the lock, polling for at most `timeout`; `None` if that elapses.
+    pub(super) fn take(&self, timeout: Duration) -> io::Result<Option<Held>> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(held) = self.try_take()? {
                 return Ok(Some(held));
             }
-            if started.elapsed() >= patience {
+            if started.elapsed() >= timeout {
                 return Ok(None);
             }
             std::thread::sleep(pause);

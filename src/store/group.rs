@@ -13,7 +13,7 @@ use crate::action::Agent;
 use crate::policy::Limit;
 use crate::rate::Usage;
 
-/// Drafts the row, or is given the error where it will not be written.
+/// Drafts the row; called with the error if it will not be written.
 pub(super) type DraftFn =
     Box<dyn FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, NotifyFn)> + Send>;
 
@@ -31,7 +31,7 @@ pub(super) struct Job {
     runtime: Option<Handle>,
 }
 
-/// Where a job's row comes from.
+/// Source of a job's row.
 enum Work {
     /// Already drafted, with the digest of its arguments.
     Drafted { draft: Box<Draft>, digest: (Arc<Keys>, Hash), notify: NotifyFn },

@@ -19,34 +19,34 @@ use super::chain::{Hash, kind};
 use super::files::{Files, WriteLock, with_suffix};
 use crate::os::files::{FileId, belong_with, private};
 
-/// Bytes of a note, at most.
+/// Maximum length of a record, in bytes.
 const MAX_LEN: u64 = 256;
 
-/// Digits of an entry's number: a note that is written over another is as long.
+/// Width of sequence numbers: records have a fixed length, so that one can overwrite another.
 const MAX_DIGITS: usize = 19;
 
-/// Bytes of what is noted of an entry, where a note is written over another.
+/// Length of an entry's text in a fixed-length record, in bytes.
 const TEXT_LEN: usize = MAX_DIGITS + 1 + 2 * size_of::<Hash>() + 1 + MAX_DIGITS;
 
-/// Where Linux says which start of the machine this is.
+/// Linux's id of the current boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// An entry that the log has, or had.
+/// An entry recorded outside the log, which the log must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kept {
+pub(super) struct HeadRecord {
     pub(super) seq: i64,
     pub(super) hash: Hash,
-    /// The newest entry before it that says that a loss was accepted; 0 where there is none.
+    /// Sequence number of the newest loss entry at that time; 0 if there is none.
     pub(super) accepted: i64,
 }
 
-impl Kept {
+impl HeadRecord {
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let (seq, hex) = (words.next()?.parse().ok()?, words.next()?);
         let mut hash = Hash::default();
         hex::decode_to_slice(hex, &mut hash).ok()?;
-        // Older versions did not say.
+        // Missing in records of older versions.
         let accepted = words.next().map_or(Ok(0), str::parse).ok()?;
         Some(Self { seq, hash, accepted })
     }
@@ -56,19 +56,21 @@ impl Kept {
         format!("{seq:>MAX_DIGITS$} {} {accepted:>MAX_DIGITS$}", hex::encode(hash))
     }
 
-    /// The newest of what was `noted` that is not [in](Self::is_in) this log.
-    pub(super) fn lost(noted: &[Self], connection: &Connection) -> rusqlite::Result<Option<Self>> {
+    /// The newest of `recorded` that is [missing](Self::is_in) in this log.
+    pub(super) fn lost(
+        recorded: &[Self],
+        connection: &Connection,
+    ) -> rusqlite::Result<Option<Self>> {
         let mut lost = None;
-        for noted in noted {
-            if !noted.is_in(connection)? {
-                lost = lost.max(Some(*noted));
+        for head in recorded {
+            if !head.is_in(connection)? {
+                lost = lost.max(Some(*head));
             }
         }
         Ok(lost)
     }
 
-    /// Whether it is an entry of this log, or one that was purged, or whose loss was
-    /// accepted.
+    /// Whether the log contains the entry, has purged it, or its loss was accepted.
     pub(super) fn is_in(&self, connection: &Connection) -> rusqlite::Result<bool> {
         let mut hash = connection.prepare_cached("SELECT hash FROM entry WHERE seq = ?1")?;
         let hash = hash.query_row([self.seq], |row| row.get::<_, Hash>(0)).optional()?;
@@ -86,12 +88,12 @@ impl Kept {
     }
 }
 
-/// What the note in the lock's file holds for: a file, until the machine starts again.
+/// What a record in the lock file is valid for: one database file, until the next boot.
 #[derive(Debug)]
-pub(super) struct Scope(String);
+pub(super) struct BootScope(String);
 
-impl Scope {
-    /// That of `database`; `None` where the system does not tell one start from another.
+impl BootScope {
+    /// `None` if the system has no boot id.
     pub(super) fn of(database: Option<FileId>) -> Option<Self> {
         static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
             let boot = fs::read_to_string(BOOT_ID).ok()?;
@@ -100,36 +102,37 @@ impl Scope {
         Some(Self(format!("{} {:?}", BOOT.as_deref()?, database?)))
     }
 
-    /// The note that `kept` is the newest entry.
-    pub(super) fn note(&self, kept: &Kept) -> String {
-        format!("{} {}\n", kept.text(), self.0)
+    /// The lock file's content that records `head`.
+    pub(super) fn note(&self, head: &HeadRecord) -> String {
+        format!("{} {}\n", head.text(), self.0)
     }
 }
 
 impl Files {
-    /// What was noted, in both places.
-    pub(super) fn noted(&self) -> io::Result<Vec<Kept>> {
-        Ok(self.kept()?.into_iter().chain(self.kept_since_boot()).collect())
+    /// The records in both places.
+    pub(super) fn recorded_heads(&self) -> io::Result<Vec<HeadRecord>> {
+        Ok(self.read_head()?.into_iter().chain(self.read_head_since_boot()).collect())
     }
 
-    /// What the file of the lock says of this database. Somebody may be writing there.
-    fn kept_since_boot(&self) -> Option<Kept> {
-        let Scope(scope) = Scope::of(self.database_id())?;
+    /// The record in the lock file, if it is for this database and boot. Read twice, as a
+    /// writer may be active.
+    fn read_head_since_boot(&self) -> Option<HeadRecord> {
+        let BootScope(scope) = BootScope::of(self.database_id())?;
         let read = || {
             let mut note = String::new();
             let file = File::open(&self.lock).ok()?;
             file.take(MAX_LEN).read_to_string(&mut note).ok().map(|_| note)
         };
         let note = read().filter(|note| read().as_ref() == Some(note))?;
-        // One of another file, which it was written over, may have been longer.
+        // The record overwritten by this one may have been longer.
         let note = note.lines().next()?;
-        let (kept, of) = note.split_at_checked(TEXT_LEN)?;
-        Kept::parse(kept).filter(|_| of.trim() == scope)
+        let (head, scope_text) = note.split_at_checked(TEXT_LEN)?;
+        HeadRecord::parse(head).filter(|_| scope_text.trim() == scope)
     }
 
-    /// What was noted; `None` where nothing was, or nothing that makes sense: a note is not
-    /// synced, and may be lost with the power.
-    pub(super) fn kept(&self) -> io::Result<Option<Kept>> {
+    /// The record in the `-head` file; `None` if it is missing or unreadable: it is not synced,
+    /// and a power failure may damage it.
+    pub(super) fn read_head(&self) -> io::Result<Option<HeadRecord>> {
         let mut bytes = Vec::new();
         let read =
             File::open(&self.head).and_then(|file| file.take(MAX_LEN).read_to_end(&mut bytes));
@@ -141,21 +144,21 @@ impl Files {
                 return Err(io::Error::new(error.kind(), named));
             }
         }
-        Ok(std::str::from_utf8(&bytes).ok().and_then(Kept::parse))
+        Ok(std::str::from_utf8(&bytes).ok().and_then(HeadRecord::parse))
     }
 
-    /// Notes `kept`. The caller holds the write lock.
-    pub(super) fn keep(&self, kept: &Kept) -> io::Result<()> {
+    /// Writes the record atomically. The caller holds the write lock.
+    pub(super) fn write_head(&self, head: &HeadRecord) -> io::Result<()> {
         let draft = with_suffix(&self.head, "-new");
         let _ = fs::remove_file(&draft);
         let mut options = OpenOptions::new();
         let mut file = private(options.write(true).create_new(true)).open(&draft)?;
         belong_with(&file, &self.db);
-        writeln!(file, "{}", kept.text().trim_start())?;
+        writeln!(file, "{}", head.text().trim_start())?;
         fs::rename(&draft, &self.head)
     }
 
-    /// Forgets what was noted: it was of a log that is gone.
+    /// Deletes both records, which belong to a log that is gone.
     pub(super) fn forget(&self, lock: &WriteLock) -> io::Result<()> {
         lock.note("")?;
         match fs::remove_file(&self.head) {
@@ -164,10 +167,11 @@ impl Files {
         }
     }
 
-    /// Waits until what is in the write-ahead log is on the disk. What is in it no more is
-    /// in the database, and on the disk: SQLite syncs it before the log starts over.
+    /// Syncs the write-ahead log. Content checkpointed before is durable already: SQLite syncs
+    /// the database before it restarts the log.
     pub(super) fn sync_wal(&self) -> io::Result<()> {
-        // SQLite's locks are on the database and the index, so that opening this drops none.
+        // SQLite's POSIX locks are on the database and the `-shm` file, so closing this drops
+        // none.
         match OpenOptions::new().write(true).open(&self.wal) {
             Ok(wal) => wal.sync_data(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -184,20 +188,23 @@ mod tests {
     fn a_note_is_read_as_it_was_written_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::locate(&folder.path().join("a.db")).unwrap();
-        assert_eq!(files.kept().unwrap(), None);
+        assert_eq!(files.read_head().unwrap(), None);
         for seq in [7, 1 << 47] {
-            let kept = Kept { seq, hash: [9; 32], accepted: seq - 7 };
+            let kept = HeadRecord { seq, hash: [9; 32], accepted: seq - 7 };
             assert_eq!(kept.text().len(), TEXT_LEN);
-            files.keep(&kept).unwrap();
-            assert_eq!(files.kept().unwrap(), Some(kept));
+            files.write_head(&kept).unwrap();
+            assert_eq!(files.read_head().unwrap(), Some(kept));
         }
         let older = format!("7 {}", "09".repeat(32));
         fs::write(&files.head, older).unwrap();
-        assert_eq!(files.kept().unwrap(), Some(Kept { seq: 7, hash: [9; 32], accepted: 0 }));
+        assert_eq!(
+            files.read_head().unwrap(),
+            Some(HeadRecord { seq: 7, hash: [9; 32], accepted: 0 })
+        );
         let zeros = vec![0; 4096];
         for half in [&b""[..], b"7", b"7 ", b"7 0909", b"x 09", b"\xff", &zeros] {
             fs::write(&files.head, half).unwrap();
-            assert_eq!(files.kept().unwrap(), None);
+            assert_eq!(files.read_head().unwrap(), None);
         }
         let lock = WriteLock::open(&files.lock).unwrap();
         files.forget(&lock).unwrap();

@@ -15,56 +15,51 @@ use super::chain::kind;
 use super::recent::Recent;
 use super::schema::{meta, set_meta};
 
-/// Entries that the index may lag behind before somebody brings it up to date, at first.
+/// Initial number of unindexed entries that triggers indexing.
 pub(super) const FOLD_EVERY: i64 = 2048;
 
-/// Entries taken in by one transaction, where they are of few combinations: others wait
-/// for it.
+/// Entries indexed per transaction if they have few facets. Other writers wait for it.
 const FOLD: i64 = 1024;
 
-/// The same at most, and where they are of many: the list of each has a page of its own,
-/// which should not be written for one entry.
+/// Maximum number of entries per transaction, used if they have many facets: each facet has a
+/// page of its own, which should not be written for a single entry.
 const FOLD_MAX: i64 = 8 * FOLD_EVERY;
 
-/// Entries of one combination that make its page worth writing.
+/// Entries per facet that make writing its page worthwhile.
 const FOLD_EACH: i64 = 16;
 
-/// Entries that the index may lag behind at all: beyond it callers wait for it.
+/// Number of unindexed entries beyond which callers have to wait for indexing.
 pub(super) const MAX_LAG: i64 = 2 * FOLD_MAX;
 
-/// The spans that are counted, in seconds; 0 counts everything.
+/// Bucket sizes of the counters, in seconds; 0 is one bucket for everything.
 pub(super) const SPANS: [i64; 3] = [0, HOUR, DAY];
-/// Seconds of an hour.
 pub(super) const HOUR: i64 = 3600;
-/// Seconds of a day.
 pub(super) const DAY: i64 = 24 * HOUR;
 
-/// What is counted per facet and span.
+/// Counters per facet and bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Decisions.
     pub(super) decided: i64,
-    /// Time taken to decide, together, in microseconds.
+    /// Total decision time, in microseconds.
     pub(super) decision_us: i64,
-    /// Forwarded actions that are over.
+    /// Results of forwarded actions.
     pub(super) answered: i64,
-    /// Those of them that failed on the way.
+    /// Results with outcome `error`.
     pub(super) failed: i64,
-    /// Time from forwarding to the answer, together, in microseconds.
+    /// Total upstream latency, in microseconds.
     pub(super) upstream_us: i64,
-    /// The longest of these.
+    /// Maximum upstream latency, in microseconds.
     pub(super) upstream_max_us: i64,
-    /// The newest decision.
+    /// Sequence number of the newest decision.
     pub(super) last: i64,
 }
 
 impl Counts {
-    /// Those of one decision.
     pub(super) fn decision(seq: i64, decision_us: i64) -> Self {
         Self { decided: 1, decision_us, last: seq, ..Self::default() }
     }
 
-    /// Those of one result.
     pub(super) fn result(failed: bool, upstream_us: i64) -> Self {
         Self {
             answered: 1,
@@ -75,7 +70,6 @@ impl Counts {
         }
     }
 
-    /// Adds `other`.
     pub(super) fn add(&mut self, other: &Self) {
         self.decided += other.decided;
         self.decision_us = self.decision_us.saturating_add(other.decision_us);
@@ -87,7 +81,7 @@ impl Counts {
     }
 }
 
-/// An entry, as far as the index is concerned.
+/// The indexed part of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
     Decision { at: i64, facet: i64, session: Arc<str>, decision_us: i64 },
@@ -114,19 +108,19 @@ impl Entry {
     }
 }
 
-/// The outcome of what failed on the way.
+/// Outcome of failed forwarding.
 pub(super) const FAILED: &str = Outcome::Error.as_str();
 
-/// How far the index is.
+/// Progress of the index.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Folded {
-    /// The newest entry in it.
+    /// Sequence number of the newest indexed entry.
     pub(super) newest: i64,
-    /// Entries that it may lag behind before somebody brings it up to date.
+    /// Number of unindexed entries that should trigger the next run.
     pub(super) every: i64,
 }
 
-/// Takes the next entries in, from `recent` where it has them.
+/// Indexes the next batch of entries, from `recent` if it has them.
 pub(super) fn fold(connection: &Connection, recent: &mut Recent) -> rusqlite::Result<Folded> {
     let before: i64 = meta(connection, "folded")?.unwrap_or_default();
     let mut batch = Batch::new(connection, before)?;
@@ -149,17 +143,17 @@ pub(super) fn fold(connection: &Connection, recent: &mut Recent) -> rusqlite::Re
 }
 
 struct Batch<'c> {
-    /// The newest entry in it, or in the index.
+    /// Sequence number of the newest entry in the batch, or in the index if it is empty.
     newest: i64,
-    /// By facet: those of one stand on one page.
+    /// Sorted by facet, as the table is.
     postings: Vec<(i64, i64)>,
     answer: CachedStatement<'c>,
     decided: CachedStatement<'c>,
-    /// The decisions in it, in order, with time and facet: most results follow closely.
+    /// The decisions of the batch with time and facet: most results follow closely.
     decisions: Vec<(i64, (i64, i64))>,
-    /// By the start of an hour, in seconds, and facet.
+    /// By start of the hour (seconds) and facet.
     counts: BTreeMap<(i64, i64), Counts>,
-    /// The first and the last decision of each session in it: a handful.
+    /// First and last decision of each session.
     sessions: BTreeMap<Arc<str>, (i64, i64)>,
 }
 
@@ -192,13 +186,13 @@ impl<'c> Batch<'c> {
         Ok(())
     }
 
-    /// Whether it has enough of the entries behind `before` for one transaction.
+    /// Whether the batch, which starts after `before`, is large enough.
     fn is_full(&self, before: i64) -> bool {
         let entries = self.newest - before;
         entries >= FOLD_MAX || entries >= FOLD.max(FOLD_EACH * self.combinations())
     }
 
-    /// Of how many combinations its entries are, more or less.
+    /// Approximate number of facets in the batch.
     fn combinations(&self) -> i64 {
         i64::try_from(self.counts.len()).unwrap_or(i64::MAX)
     }
@@ -215,7 +209,7 @@ impl<'c> Batch<'c> {
                     None => drop(self.sessions.insert(Arc::clone(session), (seq, seq))),
                 }
             }
-            // The first result of a decision is the one that counts.
+            // Only the first result of a decision counts.
             Entry::Result { decision, failed, upstream_us } => {
                 let Some((at, facet)) = self.of_decision(*decision)? else { return Ok(()) };
                 if self.answer.execute([*decision, seq])? == 1 {
@@ -238,7 +232,7 @@ impl<'c> Batch<'c> {
         self.counts.entry((bucket(at, HOUR), facet)).or_default().add(counts);
     }
 
-    /// An hour is a part of every other span. In the order of the table.
+    /// Counters of all bucket sizes, in the order of the table.
     fn by_span(self) -> BTreeMap<(i64, i64, i64), Counts> {
         let mut all: BTreeMap<_, Counts> = BTreeMap::new();
         for ((hour, facet), counts) in self.counts {
@@ -299,17 +293,17 @@ impl<'c> Batch<'c> {
     }
 }
 
-/// A number of `entry`; 0 where it has none.
+/// The integer in `column`; 0 if it is NULL.
 fn number(entry: &Row<'_>, column: usize) -> rusqlite::Result<i64> {
     Ok(entry.get::<_, Option<i64>>(column)?.unwrap_or_default())
 }
 
-/// The start of the `span` that `at` (in microseconds) is in, in seconds.
+/// Start of the bucket of `span` seconds that contains `at` (microseconds), in seconds.
 pub(super) fn bucket(at: i64, span: i64) -> i64 {
     bucket_of(at.div_euclid(1_000_000), span)
 }
 
-/// The same of a time in seconds.
+/// As [`bucket`], with `at` in seconds.
 fn bucket_of(at: i64, span: i64) -> i64 {
     match span {
         0 => 0,

@@ -11,11 +11,11 @@ use super::files::Files;
 use super::schema::{meta, set_meta};
 use crate::os::files::exposure;
 
-/// The value of `meta` that names the key.
+/// Key in `meta` of the fingerprint of the secret.
 pub(super) const FINGERPRINT: &str = "fingerprint";
 
-/// The keys of a database; makes them, or writes those of `before`, where the
-/// log is still empty.
+/// Loads the keys of a database. If the log is empty, creates them, or takes over those of
+/// `before`.
 pub(super) fn load_keys(
     files: &Files,
     connection: &Connection,
@@ -53,8 +53,8 @@ pub(super) fn load_keys(
     Ok(Arc::new(keys))
 }
 
-/// Writes the key in use again, where its file is gone. The caller holds the lock.
-pub(super) fn keep_key(files: &Files, keys: &Keys) -> Result<(), StoreError> {
+/// Restores the key file if it is missing. The caller holds the write lock.
+pub(super) fn restore_key(files: &Files, keys: &Keys) -> Result<(), StoreError> {
     let failed = |error: std::io::Error| files.open_error(error);
     match files.read_secret().map_err(failed)? {
         Some(secret) if secret == *keys.secret() => Ok(()),
@@ -72,7 +72,7 @@ fn wrong_key_error(files: &Files) -> StoreError {
         .open_error(format_args!("`{}` is not the key that it was begun with", files.key.display()))
 }
 
-/// Whether `keys` are those that the log was begun with.
+/// Checks that `keys` are those the log was created with.
 pub(super) fn check_key(
     files: &Files,
     connection: &Connection,
@@ -89,11 +89,11 @@ pub(super) fn check_key(
     }
 }
 
-/// The value of `meta` that proves the salt.
+/// Key in `meta` of the authentication tag of the salt.
 pub(super) const SALT_TAG: &str = "salt_tag";
 
-/// The number that sets this database's row ids apart from another's. A log of an older
-/// version has no proof of it yet.
+/// Loads or creates the salt that distinguishes this log's row ids. Logs of older versions have
+/// no tag yet.
 pub(super) fn load_salt(connection: &Connection, keys: &Keys) -> rusqlite::Result<u16> {
     let salt = match meta::<u16>(connection, "salt")? {
         Some(salt) => salt,

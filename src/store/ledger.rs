@@ -11,30 +11,29 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row, params};
 
-use super::append::{Appender, Known, one_row};
+use super::append::{Appender, Caches, one_row};
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::Dictionary;
 use super::files::{Files, Identity, WriteLock};
-use super::head::{Kept, Scope};
+use super::head::{BootScope, HeadRecord};
 use super::index::{self, Entry};
 use super::recent::Recent;
 use super::schema::{self, Wal, meta};
 use super::wal_check::WalCheck;
 use super::{StoreError, slots};
 
-/// How far the clock may lag behind the newest entry before it counts as set
-/// back, in microseconds. Less is skew between processes, and is ironed out.
+/// How far the clock may lag behind the newest entry before it counts as set back, in
+/// microseconds. Smaller lags are skew between processes, and are clamped.
 const SKEW_US: i64 = 10_000_000;
 
-/// How often a transaction is begun again for a program that does not know our lock.
+/// Retries of beginning a transaction while a program that ignores our lock writes.
 const MAX_TRIES: usize = 5;
 
-/// How long the files, once looked at, are taken to be what they were while nobody else
-/// writes. To look at them costs as much as a commit. What is written to files that are not
-/// the log's any more is lost with all that they held.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How long a check of the files stays valid while no other process writes. A check costs as
+/// much as a commit; rows written to files that were replaced meanwhile are lost with them.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Bytes that are written to see whether there is room for a row.
+/// Length of the test row that checks for free space, in bytes.
 const TRIAL_LEN: i64 = 16 << 10;
 
 /// The newest entry.
@@ -43,19 +42,19 @@ pub(super) struct Head {
     pub(super) seq: i64,
     pub(super) at: i64,
     pub(super) hash: Hash,
-    /// See [`Kept`].
+    /// See [`HeadRecord`].
     accepted: i64,
 }
 
 impl Head {
-    /// What stands for it in a log without entries.
+    /// The head of an empty log.
     const NONE: Self = Self { seq: 0, at: 0, hash: GENESIS, accepted: 0 };
 
-    fn kept(&self) -> Kept {
-        Kept { seq: self.seq, hash: self.hash, accepted: self.accepted }
+    fn record(&self) -> HeadRecord {
+        HeadRecord { seq: self.seq, hash: self.hash, accepted: self.accepted }
     }
 
-    /// The entry that would come next: never older than the one before.
+    /// The entry that would come next. Its time is never before that of its predecessor.
     pub(super) fn next(&self, keys: &Keys, at: i64, content: &Content<'_>) -> Self {
         let (seq, at) = (self.seq + 1, at.max(self.at));
         let accepted = match content {
@@ -69,98 +68,98 @@ impl Head {
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Closed before the database: whoever closes that last removes the write-ahead log.
-    trail: WalCheck,
+    /// Declared before `connection` to be closed first: whoever closes the database last
+    /// removes the write-ahead log.
+    wal_check: WalCheck,
     connection: Connection,
     files: Files,
     lock: WriteLock,
     identity: Identity,
-    /// Bytes of the database as last seen: it becomes shorter only where it is written anew.
+    /// Length of the database when last checked, in bytes. It shrinks only if it is rewritten
+    /// (`VACUUM`).
     len: u64,
-    /// SQLite's count of that, as last seen; `None` where it is yet to become shorter.
+    /// SQLite's schema cookie when last checked; `None` while a rewrite has yet to shrink the
+    /// file.
     cookie: Option<i64>,
-    /// Bytes of one of its pages.
+    /// In bytes.
     page_size: u64,
     keys: Arc<Keys>,
     salt: u16,
-    /// What is noted with every commit holds for this.
-    scope: Option<Scope>,
+    /// What records in the lock file are valid for.
+    scope: Option<BootScope>,
     head: Head,
-    /// SQLite's count of commits by others, as last seen.
+    /// SQLite's `data_version` when last checked.
     data_version: i64,
-    /// When the files were looked at last, where nobody else has written since.
-    looked: Option<Instant>,
-    look_every: Duration,
-    /// Counts purges: a dictionary remembered from before one may be wrong.
+    /// Time of the last check of the files; `None` if another process has written since.
+    checked_at: Option<Instant>,
+    recheck_interval: Duration,
+    /// Counts purges, which invalidate the cached dictionary.
     epoch: i64,
     dictionary: Dictionary,
     windows: slots::Windows,
     folded: i64,
-    /// How far the index may lag behind.
+    /// Number of unindexed entries that triggers indexing.
     fold_every: i64,
     recent: Recent,
     broken: bool,
-    /// Because the write-ahead log is not what it was.
+    /// Whether it is broken because the write-ahead log was overwritten.
     overwritten: bool,
     #[cfg(test)]
     ahead: i64,
 }
 
-/// Why a transaction did not begin.
+/// Why a transaction could not begin.
 #[derive(Debug)]
 pub(super) enum NotBegun {
-    /// A program that does not know our lock writes; patience may help.
+    /// A program that ignores our lock is writing: trying again may help.
     Busy(StoreError),
-    /// It cannot.
+    /// Any other error.
     Failed(StoreError),
 }
 
 impl Ledger {
-    /// The keys of this database.
     pub(super) fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }
 
-    /// Where the database is.
     pub(super) fn files(&self) -> &Files {
         &self.files
     }
 
-    /// The lock that goes with it.
     pub(super) fn lock(&self) -> &WriteLock {
         &self.lock
     }
 
-    /// Whether it has to be opened again.
+    /// Whether the database has to be reopened.
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Whether the index is so far behind that it should be brought up to date.
+    /// Whether indexing is due.
     pub(super) fn wants_indexing(&self) -> bool {
         self.head.seq - self.folded >= self.fold_every
     }
 
-    /// Whether it is so far behind that readers would feel it.
+    /// Whether the index lags so far that reads become slow.
     pub(super) fn needs_indexing(&self) -> bool {
         self.head.seq - self.folded >= index::MAX_LAG
     }
 
-    /// How long the write-ahead log is. Outside of a transaction.
+    /// State of the write-ahead log. Must be called outside of a transaction.
     pub(super) fn wal(&self) -> rusqlite::Result<Wal> {
         Wal::of(&self.connection)
     }
 
-    /// How long SQLite may sleep for programs that do not know our lock.
-    pub(super) fn set_patience(&self, patience: Duration) {
+    /// Sets how long SQLite waits for programs that ignore our lock.
+    pub(super) fn set_busy_timeout(&self, timeout: Duration) {
         // INVARIANT (infallible): sqlite3_busy_timeout only stores a number.
-        let _ = self.connection.busy_timeout(patience);
+        let _ = self.connection.busy_timeout(timeout);
     }
 
-    /// Begins a transaction. The caller holds the lock.
+    /// Begins a transaction. The caller holds the write lock.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, NotBegun> {
         let mut tries = 0..MAX_TRIES;
-        while !self.has_begun()? {
+        while !self.try_begin()? {
             if tries.next().is_none() {
                 return Err(self.busy());
             }
@@ -171,39 +170,39 @@ impl Ledger {
         Ok(transaction)
     }
 
-    /// Begins one; `false` where it has to be tried again: another program has written since
-    /// the files were looked at.
-    fn has_begun(&mut self) -> Result<bool, NotBegun> {
+    /// Tries to begin a transaction. `false` means try again: another program has written since
+    /// the files were checked.
+    fn try_begin(&mut self) -> Result<bool, NotBegun> {
         let had = self.head;
-        if let Some(at) = self.looked.take().filter(|at| at.elapsed() < self.look_every) {
-            return self.has_begun_unlooked(had, at);
+        if let Some(at) = self.checked_at.take().filter(|at| at.elapsed() < self.recheck_interval) {
+            return self.try_begin_unchecked(had, at);
         }
         let wal = self.check_files().map_err(NotBegun::Failed)?;
-        let begun = self.begin_alone().and_then(|others| Ok((others, self.has_lost(&had)?)));
+        let begun = self.begin_immediate().and_then(|others| Ok((others, self.has_lost(&had)?)));
         let (others, lost) = begun.map_err(|error| self.not_begun(&error))?;
         if lost {
-            return Err(NotBegun::Failed(self.fall_behind(had)));
+            return Err(NotBegun::Failed(self.abort_lost(had)));
         }
         let is_whole = match others {
-            true => self.trail.learn(wal, self.page_size),
-            false => self.trail.goes_on(wal, self.page_size),
+            true => self.wal_check.resync(wal, self.page_size),
+            false => self.wal_check.advance(wal, self.page_size),
         };
         if is_whole {
-            self.looked = (!others).then(Instant::now);
+            self.checked_at = (!others).then(Instant::now);
             return Ok(true);
         }
         self.roll_back();
-        match others && self.learns_trail() {
+        match others && self.resync_wal_check() {
             true => Ok(false),
-            false => Err(NotBegun::Failed(self.find_overwritten())),
+            false => Err(NotBegun::Failed(self.mark_overwritten())),
         }
     }
 
-    /// The same while the look of `at` holds, when `had` was the newest entry.
-    fn has_begun_unlooked(&mut self, had: Head, at: Instant) -> Result<bool, NotBegun> {
-        match self.begin_alone() {
+    /// As [`Self::try_begin`], while the check of the files at `at` is still valid.
+    fn try_begin_unchecked(&mut self, had: Head, at: Instant) -> Result<bool, NotBegun> {
+        match self.begin_immediate() {
             Ok(false) => {
-                self.looked = Some(at);
+                self.checked_at = Some(at);
                 Ok(true)
             }
             Err(error) if is_busy(&error) => Err(self.not_begun(&error)),
@@ -215,8 +214,8 @@ impl Ledger {
         }
     }
 
-    /// Begins one under SQLite's lock; whether others have written since the last.
-    fn begin_alone(&mut self) -> rusqlite::Result<bool> {
+    /// Begins a transaction; returns whether other processes have written since the last one.
+    fn begin_immediate(&mut self) -> rusqlite::Result<bool> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         self.refresh()
     }
@@ -234,22 +233,22 @@ impl Ledger {
         NotBegun::Busy(StoreError::Write { path: self.files.named.clone(), why })
     }
 
-    /// Runs `work` in a transaction of its own, under the lock.
+    /// Runs `work` in a transaction of its own, under the write lock.
     pub(super) fn transact<T>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let named = self.files.named.clone();
-        let held = self.lock.take(patience).map_err(|error| StoreError::open(&named, error))?;
-        let Some(_held) = held else { return Err(StoreError::busy(&named, patience)) };
+        let held = self.lock.take(timeout).map_err(|error| StoreError::open(&named, error))?;
+        let Some(_held) = held else { return Err(StoreError::busy(&named, timeout)) };
         let mut transaction = self.begin()?;
         let done = work(&mut transaction)?;
         transaction.commit()?;
         Ok(done)
     }
 
-    /// Learns what other processes have written since; whether they have.
+    /// Rereads what other processes may have changed; returns whether they have written.
     fn refresh(&mut self) -> rusqlite::Result<bool> {
         let version: i64 = self
             .connection
@@ -258,7 +257,7 @@ impl Ledger {
         if version == self.data_version {
             return Ok(false);
         }
-        self.windows.distrust();
+        self.windows.invalidate();
         self.recent.clear();
         self.head = newest(&self.connection)?.unwrap_or(Head::NONE);
         let epoch = meta(&self.connection, "epoch")?.unwrap_or_default();
@@ -271,7 +270,7 @@ impl Ledger {
         Ok(true)
     }
 
-    /// The clock, in microseconds.
+    /// The current time, in microseconds.
     fn now(&self) -> i64 {
         let now = Timestamp::now().as_microsecond();
         #[cfg(test)]
@@ -279,26 +278,26 @@ impl Ledger {
         now
     }
 
-    /// Sets the clock so many microseconds ahead.
+    /// Shifts the clock by `ahead` microseconds.
     #[cfg(test)]
     pub(super) fn set_clock(&mut self, ahead: i64) {
         self.ahead = ahead;
     }
 
-    /// How long a look at the files holds; in tests, none does.
+    /// Sets how long a check of the files stays valid; 0 in tests.
     #[cfg(test)]
-    pub(super) fn look_every(&mut self, time: Duration) {
-        self.look_every = time;
+    pub(super) fn set_recheck_interval(&mut self, time: Duration) {
+        self.recheck_interval = time;
     }
 
-    /// The disk is full as soon as the database has so many pages; those it has stay.
+    /// Simulates a full disk once the database has `pages` pages.
     #[cfg(test)]
     pub(super) fn grow_to(&self, pages: u32) {
         let sql = format!("PRAGMA max_page_count = {pages}");
         self.connection.query_row(&sql, [], |_| Ok(())).unwrap();
     }
 
-    /// What [`schema::open_to_write`] forbids.
+    /// Enables triggers, which [`schema::open_to_write`] disables.
     #[cfg(test)]
     pub(super) fn run_triggers(&self) {
         let triggers = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER;
@@ -306,25 +305,25 @@ impl Ledger {
     }
 
     fn roll_back(&mut self) {
-        // After some errors SQLite has rolled back already.
+        // SQLite rolls back by itself after some errors.
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        // What was learnt or added in the transaction may not be there.
+        // The caches may contain what was rolled back.
         self.dictionary.clear();
         self.windows.clear();
         self.recent.clear();
         self.data_version = -1;
     }
 
-    /// What failed, in words; decides whether the database is opened again.
+    /// Logs and converts `error`; marks the ledger broken if reopening may help.
     fn write_error(&mut self, error: &rusqlite::Error) -> StoreError {
         let passes = error.sqlite_error_code() == Some(ErrorCode::DiskFull) || is_busy(error);
         self.broken |= !passes;
         let code = error.sqlite_error_code();
         if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
-            // What is in the write-ahead log may be at fault: it stays out of the database.
-            schema::leave_wal(&self.connection, true);
+            // The write-ahead log may be at fault: keep it out of the database.
+            schema::keep_wal_on_close(&self.connection);
         }
         tracing::error!(path = %self.files.named.display(), %error, "the audit log cannot be written");
         StoreError::Write { path: self.files.named.clone(), why: error.to_string() }
@@ -339,28 +338,29 @@ impl From<NotBegun> for StoreError {
     }
 }
 
-/// A transaction that appends entries; rolled back unless committed.
+/// A transaction that appends entries. Rolled back unless committed.
 #[derive(Debug)]
 pub(super) struct Transaction<'l> {
     ledger: &'l mut Ledger,
     head: Head,
-    /// When it began. Nothing in it is of later.
+    /// Time of its begin. Later timestamps are clamped to it.
     now: i64,
     done: bool,
 }
 
 impl Transaction<'_> {
-    /// What appends the rows of a group.
+    /// The appender for this transaction's rows.
     ///
     /// # Errors
-    /// Where its statements cannot be prepared.
+    /// If its statements cannot be prepared.
     pub(super) fn appender(&mut self) -> rusqlite::Result<Appender<'_>> {
         let Ledger { connection, keys, salt, dictionary, windows, recent, .. } = &mut *self.ledger;
-        let known = Known { dictionary, windows, recent };
-        Appender::new(connection, (keys, *salt), known, (&mut self.head, self.now))
+        let caches = Caches { dictionary, windows, recent };
+        Appender::new(connection, (keys, *salt), caches, (&mut self.head, self.now))
     }
 
-    /// Appends an entry of a rare kind: `extra` are its `ref` and `digest`.
+    /// Appends an entry that is neither a decision nor a result. `extra` are its `ref` and
+    /// `digest`.
     fn append_rare(
         &mut self,
         at: i64,
@@ -384,43 +384,42 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The connection, for what else belongs into the transaction.
+    /// The connection, for other statements in this transaction.
     pub(super) fn connection(&self) -> &Connection {
         &self.ledger.connection
     }
 
-    /// Whether the index is behind at all.
+    /// Whether there are unindexed entries.
     pub(super) fn lags_behind(&self) -> bool {
         self.head.seq > self.ledger.folded
     }
 
-    /// What failed, in words.
+    /// Logs and converts `error`.
     pub(super) fn error(&mut self, error: &rusqlite::Error) -> StoreError {
         self.ledger.write_error(error)
     }
 
-    /// Notes that the entries up to `upto`, whose hash is `hash`, are removed.
+    /// Appends the entry of a purge up to `upto`, whose hash is `hash`.
     pub(super) fn note_purge(&mut self, upto: i64, hash: &Hash) -> Result<(), StoreError> {
         let at = Timestamp::now().as_microsecond();
         self.append_rare(at, &Content::Purge { upto, hash }, (Some(upto), Some(hash)))
     }
 
-    /// Sees to it that the key is there which proves the log: one that is gone is written
-    /// again, and another left alone.
+    /// Restores the key file if it is missing.
     ///
     /// # Errors
-    /// Where it is another, or cannot be written.
-    pub(super) fn keep_key(&self) -> Result<(), StoreError> {
-        self.ledger.keep_key()
+    /// If it contains another key, or cannot be written.
+    pub(super) fn restore_key(&self) -> Result<(), StoreError> {
+        self.ledger.restore_key()
     }
 
-    /// Writes more than a row would, to see whether there is room for one.
+    /// Writes more than a row needs, to check for free space.
     pub(super) fn put_trial(&mut self) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES ('trial', zeroblob(?1))";
         self.execute_rare(sql, [TRIAL_LEN])
     }
 
-    /// Takes it out again.
+    /// Removes what [`Self::put_trial`] wrote.
     pub(super) fn remove_trial(&mut self) -> Result<(), StoreError> {
         self.execute_rare("DELETE FROM meta WHERE name = 'trial'", [])
     }
@@ -430,7 +429,7 @@ impl Transaction<'_> {
         done.map(drop).map_err(|error| self.ledger.write_error(&error))
     }
 
-    /// Brings the index nearer to the log.
+    /// Indexes a batch of entries.
     pub(super) fn index(&mut self) -> Result<(), StoreError> {
         match index::fold(&self.ledger.connection, &mut self.ledger.recent) {
             Ok(folded) => {
@@ -441,8 +440,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Notes that the clock was set back, so that times may start over, and
-    /// takes the rate windows along.
+    /// If the clock was set back, appends an entry that says so, and shifts the rate windows.
     fn mend_clock(&mut self) -> Result<(), StoreError> {
         let (now, from) = (self.now, self.head.at);
         if from <= now.saturating_add(SKEW_US) {
@@ -455,7 +453,6 @@ impl Transaction<'_> {
         self.append_rare(now, &Content::Clock { from }, (Some(from), None))
     }
 
-    /// Makes it permanent.
     pub(super) fn commit(mut self) -> Result<(), StoreError> {
         let committed = self
             .ledger

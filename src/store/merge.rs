@@ -9,11 +9,11 @@ use std::collections::{BinaryHeap, HashSet, VecDeque};
 
 use rusqlite::Connection;
 
-/// Entries fetched from a list at first, and at most, at a time.
+/// Sequence numbers fetched from a list per query: at first, and at most.
 const FIRST_CHUNK: i64 = 16;
 const LARGEST_CHUNK: i64 = 1024;
 
-/// The order of rows.
+/// Sort order of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     /// Oldest first.
@@ -22,18 +22,18 @@ pub(super) enum Direction {
     Descending,
 }
 
-/// Where the numbers of entries come from.
+/// A list of sequence numbers.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Every decision.
+    /// All decisions.
     All,
-    /// The decisions of one combination, as far as they are indexed.
+    /// The indexed decisions of one facet.
     Facet(i64),
-    /// The decisions of some combinations among entries not yet indexed.
+    /// Unindexed decisions of the facets given to [`Merge::new`].
     Tail,
 }
 
-/// One ordered list, partly fetched.
+/// A sorted list, partly fetched.
 #[derive(Debug)]
 struct List {
     source: Source,
@@ -44,19 +44,19 @@ struct List {
     over: bool,
 }
 
-/// Several lists merged.
+/// A k-way merge of sorted lists.
 #[derive(Debug)]
 pub(super) struct Merge<'c> {
     connection: &'c Connection,
     direction: Direction,
     facets: HashSet<i64>,
     lists: Vec<List>,
-    /// What each list can hold next at best, and the list.
+    /// Per list, an upper bound of the rank of its next element.
     heap: BinaryHeap<(i64, usize)>,
 }
 
 impl<'c> Merge<'c> {
-    /// Merges nothing yet; `facets` are those that a [`Source::Tail`] selects.
+    /// An empty merge. `facets` are those that a [`Source::Tail`] selects.
     pub(super) fn new(
         connection: &'c Connection,
         direction: Direction,
@@ -65,7 +65,7 @@ impl<'c> Merge<'c> {
         Self { connection, direction, facets, lists: Vec::new(), heap: BinaryHeap::new() }
     }
 
-    /// Adds the entries of `source` from `lowest` to `highest`.
+    /// Adds the decisions of `source` from `lowest` to `highest`, inclusive.
     pub(super) fn add(&mut self, source: Source, lowest: i64, highest: i64) {
         if lowest > highest {
             return;
@@ -77,7 +77,7 @@ impl<'c> Merge<'c> {
         self.lists.push(list);
     }
 
-    /// The next entry's number.
+    /// The next sequence number; `None` at the end.
     pub(super) fn next(&mut self) -> rusqlite::Result<Option<i64>> {
         while let Some((best, index)) = self.heap.pop() {
             let Some(list) = self.lists.get_mut(index) else { continue };
@@ -104,7 +104,7 @@ impl<'c> Merge<'c> {
         Ok(None)
     }
 
-    /// What comes first ranks highest.
+    /// Maps `seq` so that elements to be returned first have the highest rank.
     fn rank(&self, seq: i64) -> i64 {
         match self.direction {
             Direction::Ascending => -seq,
@@ -114,7 +114,7 @@ impl<'c> Merge<'c> {
 }
 
 impl List {
-    /// The first entry that the unfetched rest can hold.
+    /// The best sequence number that the unfetched part can contain.
     fn bound(&self, direction: Direction) -> i64 {
         match direction {
             Direction::Ascending => self.lowest,
@@ -173,7 +173,7 @@ mod tests {
         connection.execute_batch(include_str!("schema/1.sql")).unwrap();
         for (index, facet) in facets.iter().enumerate() {
             let seq = index as i64 + 1;
-            // Facet 0 stands for entries that are no decisions.
+            // Facet 0 marks entries that are not decisions.
             let kind = i64::from(*facet == 0);
             connection
                 .execute(

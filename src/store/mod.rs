@@ -54,46 +54,45 @@ use group::Job;
 use ledger::Ledger;
 use writer::Writer;
 
-/// The store's handle: cheap to clone, one writer behind it. The last one to go
-/// writes what is still queued.
+/// Handle to a store; cheap to clone. Dropping the last clone writes what is queued.
 #[derive(Debug, Clone)]
 pub struct Store {
     writer: Arc<Writer>,
 }
 
-/// How a store is opened.
+/// Options of [`Store::open`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `synchronous=FULL`: a commit survives the machine, not only the process.
+    /// `synchronous=FULL`: a commit survives a crash of the machine, not only of the process.
     pub sync_full: bool,
-    /// How long a row may wait for other processes that write.
-    pub patience: Duration,
+    /// How long to wait for other processes that write.
+    pub lock_timeout: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sync_full: false, patience: Duration::from_secs(5) }
+        Self { sync_full: false, lock_timeout: Duration::from_secs(5) }
     }
 }
 
-/// Why the store cannot do what it was asked.
+/// Error of the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be opened.
+    /// The database cannot be opened.
     #[error("cannot open the audit log `{}`: {why}", path.display())]
     Open {
         /// The database.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// It was removed or replaced while in use.
+    /// The database was removed or replaced while in use.
     #[error("the audit log `{}` was removed or replaced while in use", path.display())]
     Lost {
         /// The database.
         path: PathBuf,
     },
-    /// It became shorter while in use, or its write-ahead log another.
+    /// The database was truncated, or its write-ahead log overwritten, while in use.
     #[error(
         "the audit log `{}` was cut short or overwritten while in use: put back what was there, or move it away, \
          with its `-wal` and `-shm`, and another is begun",
@@ -103,8 +102,8 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
-    /// The index of its write-ahead log was removed while in use: programs that opened it
-    /// before and after do not know of each other.
+    /// The shared index of the write-ahead log was removed while in use: programs that opened
+    /// it before and after do not see each other.
     #[error(
         "the `-shm` of the audit log `{}` was removed or replaced while in use: \
          end every program that uses the log, and start them again",
@@ -114,7 +113,7 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
-    /// The write-ahead log beside it does not go on where the database ends.
+    /// The write-ahead log belongs to another database, or to an earlier state of this one.
     #[error(
         "the `-wal` beside the audit log `{}` is of another one, or of another time of this one: move it away, \
          with the `-shm`, and put back the one that belongs to it, if there is one",
@@ -124,7 +123,7 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
-    /// Entries are missing at its end that it had.
+    /// Recorded entries are missing at the end.
     #[error(
         "the audit log `{}` has lost its end: entry {noted} was written, and {}; put the whole \
          log back, or go on with what is left by `agentgate audit accept-loss`",
@@ -134,36 +133,36 @@ pub enum StoreError {
     EntriesLost {
         /// The database.
         path: PathBuf,
-        /// The entry that it ends with; 0 where it is empty.
+        /// Sequence number of the last entry; 0 if the log is empty.
         last: i64,
-        /// The entry that it had.
+        /// Sequence number of the recorded entry.
         noted: i64,
     },
-    /// It could not be written.
+    /// Writing failed.
     #[error("the audit log `{}` cannot be written: {why}", path.display())]
     Write {
         /// The database.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// It could not be read.
+    /// Reading failed.
     #[error("the audit log `{}` cannot be read: {why}", path.display())]
     Read {
         /// The database.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// It is damaged.
+    /// The database is corrupt.
     #[error("the audit log `{}` is damaged: {why}", path.display())]
     Damaged {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's message.
         why: String,
     },
-    /// What was to be removed from it does not hold.
+    /// The entries to be purged failed verification.
     #[error(
         "the audit log `{}` does not hold, so that nothing is removed from it: {what} \
          (`agentgate audit purge --unverified` removes it all the same)",
@@ -172,36 +171,36 @@ pub enum StoreError {
     DoesNotHold {
         /// The database.
         path: PathBuf,
-        /// The first thing that does not hold.
+        /// The first finding.
         what: String,
     },
-    /// A row was named that is of another log, or of none. One that was purged is not meant.
+    /// A row id does not belong to this log. Ids of purged rows do.
     #[error("`{id}` is not a row of this log")]
     NotOurs {
-        /// Its id.
+        /// The id.
         id: String,
     },
-    /// Other processes have been writing all the time.
-    #[error("the audit log `{}` has been busy for {} s", path.display(), patience.as_secs_f32())]
+    /// Other processes kept the write lock.
+    #[error("the audit log `{}` has been busy for {} s", path.display(), timeout.as_secs_f32())]
     Busy {
         /// The database.
         path: PathBuf,
-        /// How long this one waited.
-        patience: Duration,
+        /// How long this process waited for it.
+        timeout: Duration,
     },
-    /// The function that was to draft the row panicked.
+    /// The function that drafts the row panicked.
     #[error("the decision could not be made")]
     Undecided,
-    /// The store has been closed.
+    /// The store is closed.
     #[error("the audit log is closed")]
     Closed,
 }
 
-/// Goes on with the log at `path` though entries are missing at its end: an entry of its own
-/// says so. Gives the number of the last that it should have; `None` where none is missing.
+/// Accepts that entries are missing at the end of the log at `path`, and appends an entry that
+/// says so. Returns the sequence number of the last missing entry; `None` if none is missing.
 ///
 /// # Errors
-/// Where there is no log, or it cannot be written.
+/// If there is no log, or it cannot be written.
 pub fn accept_loss(path: &Path, options: &Options) -> Result<Option<i64>, StoreError> {
     if !path.exists() {
         return Err(StoreError::open(path, "there is none; the first recorded action creates it"));
@@ -214,8 +213,8 @@ impl StoreError {
         Self::Open { path: path.to_owned(), why: why.to_string() }
     }
 
-    fn busy(path: &Path, patience: Duration) -> Self {
-        Self::Busy { path: path.to_owned(), patience }
+    fn busy(path: &Path, timeout: Duration) -> Self {
+        Self::Busy { path: path.to_owned(), timeout }
     }
 }
 
@@ -224,7 +223,7 @@ impl Files {
         StoreError::open(&self.named, why)
     }
 
-    /// The same of what SQLite says.
+    /// As [`Files::open_error`], for errors of SQLite.
     fn unopened(&self, error: &rusqlite::Error) -> StoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt) => self.damaged(error),
@@ -238,26 +237,27 @@ impl Files {
 }
 
 impl Store {
-    /// Opens or creates the database at `path`, for its owner only; its folder
-    /// too. The key is kept beside it (`agentgate.db`: `agentgate.key`).
+    /// Opens or creates the database at `path` and its folder, accessible only to the owner.
+    /// The key file is beside it (`agentgate.db`: `agentgate.key`).
     ///
     /// # Errors
-    /// Where it cannot be opened or created, is not a log of ours, was written
-    /// by a newer version, or its key is missing or another one.
+    /// If it cannot be opened or created, is not an audit log, was written by a newer version,
+    /// or the key is missing or wrong.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
         Ok(Self { writer: Arc::new(Writer::open(path, options)?) })
     }
 
-    /// Appends the row that `decide` drafts and waits until it is committed.
-    /// `decide` gets the use of each of `limits` by `agent`; with limits it runs
-    /// inside the transaction that writes the row, so that the count is exact
-    /// across processes; without, before it.
+    /// Appends the row drafted by `decide` and waits until it is committed.
     ///
-    /// Where nobody else writes, the commit is made right here, on the caller's
-    /// thread; otherwise a thread of the store's own makes it.
+    /// `decide` receives the current use of each of `limits` by `agent`. With limits it runs
+    /// inside the transaction that writes the row, so that counts are exact across processes;
+    /// without, before it.
+    ///
+    /// If the writer is idle, the commit is made on the caller's thread, otherwise on the
+    /// store's own thread.
     ///
     /// # Errors
-    /// Where the row is not committed; nothing was recorded then.
+    /// If the row is not committed; nothing was recorded then.
     pub async fn record<T, F>(
         &self,
         agent: &Agent,
@@ -271,8 +271,8 @@ impl Store {
         self.record_all(agent, (limits, 1), decide).await
     }
 
-    /// The same for an action that counts as so many requests to its limits, all of
-    /// them or none.
+    /// As [`Store::record`], for an action that counts as several requests to its limits: all
+    /// of them or none.
     ///
     /// # Errors
     /// As [`Store::record`].
@@ -288,13 +288,13 @@ impl Store {
     {
         let (answer, committed) = oneshot::channel();
         let job = if limits.is_empty() {
-            let (draft, value) = guarded(decide, Vec::new())?;
+            let (draft, value) = catch_panic(decide, Vec::new())?;
             self.writer.job(draft, |result| {
                 let _ = answer.send(result.map(|recorded| (recorded, value)));
             })
         } else {
             Job::new(agent, (limits, requests), |usage| {
-                let (draft, value) = match usage.and_then(|usage| guarded(decide, usage)) {
+                let (draft, value) = match usage.and_then(|usage| catch_panic(decide, usage)) {
                     Ok(decided) => decided,
                     Err(error) => {
                         let _ = answer.send(Err(error));
@@ -315,31 +315,30 @@ impl Store {
         committed.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Queues the result of a forwarded action: it is appended with the next
-    /// commit or a few milliseconds later, and nobody waits for it.
+    /// Queues the result of a forwarded action. It is appended with the next commit, or after a
+    /// few milliseconds. Errors are logged.
     pub fn complete(&self, id: &RowId, completion: Completion) {
         self.writer.complete(id, completion);
     }
 
-    /// Whether a row could be recorded. As the last one fared, where that is no more than
-    /// a second ago, else by a try, which leaves nothing behind and blocks for some
-    /// seconds at most.
+    /// Whether rows can be recorded: the result of the last commit if it is at most a second
+    /// old, else of a trial write that is rolled back. May block for some seconds.
     ///
     /// # Errors
-    /// Why not.
+    /// Why they cannot.
     pub fn check(&self) -> Result<(), StoreError> {
         self.writer.check()
     }
 
-    /// Writes what is queued and stops the writer; blocks up to the patience in
-    /// [`Options`]. Rows that come later are refused.
+    /// Writes what is queued and stops the writer. Blocks for [`Options::lock_timeout`] at
+    /// most. Later rows are refused.
     pub fn close(&self) {
         self.writer.close();
     }
 }
 
-/// A `decide` that panics fails its own row and no other.
-fn guarded<T, F>(decide: F, usage: Vec<Usage>) -> Result<(Draft, T), StoreError>
+/// Runs `decide`; a panic in it becomes [`StoreError::Undecided`].
+fn catch_panic<T, F>(decide: F, usage: Vec<Usage>) -> Result<(Draft, T), StoreError>
 where
     F: FnOnce(Vec<Usage>) -> (Draft, T),
 {

@@ -21,30 +21,30 @@ use super::schema::{meta, set_meta};
 use super::{Options, StoreError, schema};
 use longest::LongestAnswers;
 
-/// Entries removed by one transaction.
+/// Entries removed per transaction.
 const CHUNK: i64 = 500;
 
-/// The pause between two transactions, for other writers.
+/// Pause between two transactions, so that other writers get the lock.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What a purge removed.
+/// Counts of removed entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// Entries, results among them.
+    /// All entries, including results.
     pub entries: i64,
-    /// Decisions.
+    /// Decisions among them.
     pub decisions: i64,
 }
 
-/// How many entries [`purge`] would remove.
+/// Counts what [`purge`] would remove.
 ///
 /// # Errors
-/// Where the log cannot be read.
+/// If the log cannot be read.
 pub fn would_purge(path: &Path, before: Timestamp) -> Result<Purged, StoreError> {
     let reader = Reader::open(path)?;
     let snapshot = reader.snapshot()?;
     let count = || -> rusqlite::Result<Purged> {
-        let Some(cut) = cut(&snapshot.stretches()?, before, |first, last, at| {
+        let Some(cut) = cut(&snapshot.monotonic_ranges()?, before, |first, last, at| {
             snapshot.first_at(first, last, at)
         })?
         else {
@@ -58,21 +58,20 @@ pub fn would_purge(path: &Path, before: Timestamp) -> Result<Purged, StoreError>
     count().map_err(|error| reader.error(&error))
 }
 
-/// Whether the entries to be removed are verified first: afterwards that is impossible.
+/// Whether to verify the entries before removing them; it is impossible afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// They are, or nothing is removed.
+    /// Remove nothing unless verification succeeds.
     Required,
-    /// They are not.
+    /// Do not verify.
     Waived,
 }
 
-/// Removes every entry older than `before` that has only older ones before it.
-/// `progress` is called with the number removed so far.
+/// Removes entries from the start of the log, up to the first that is not older than `before`.
+/// Calls `progress` with the number removed so far.
 ///
 /// # Errors
-/// Where there is no log, it cannot be written, or the entries to be removed fail
-/// verification.
+/// If there is no log, it cannot be written, or verification fails.
 pub fn purge(
     path: &Path,
     (before, proof): (Timestamp, Proof),
@@ -99,7 +98,7 @@ pub fn purge(
             break;
         }
         progress(purged.entries);
-        purge.copy_back();
+        purge.checkpoint();
         std::thread::sleep(PAUSE);
     }
     purge.tidy(path)?;
@@ -110,20 +109,20 @@ fn find_cut(path: &Path, before: Timestamp) -> Result<Option<i64>, StoreError> {
     let reader = Reader::open(path)?;
     let snapshot = reader.snapshot()?;
     let find = |first, last, at| snapshot.first_at(first, last, at);
-    let stretches = snapshot.stretches();
-    let cut = stretches.and_then(|stretches| cut(&stretches, before, find));
+    let monotonic_ranges = snapshot.monotonic_ranges();
+    let cut = monotonic_ranges.and_then(|monotonic_ranges| cut(&monotonic_ranges, before, find));
     cut.map_err(|error| reader.error(&error))
 }
 
-/// The last entry to remove; `None` where there is none.
+/// Sequence number of the last entry to remove; `None` if there is none.
 fn cut(
-    stretches: &[(i64, i64)],
+    monotonic_ranges: &[(i64, i64)],
     before: Timestamp,
     first_at: impl Fn(i64, i64, i64) -> rusqlite::Result<i64>,
 ) -> rusqlite::Result<Option<i64>> {
-    let start = stretches.first().map_or(1, |(first, _)| *first);
+    let start = monotonic_ranges.first().map_or(1, |(first, _)| *first);
     let mut cut = start - 1;
-    for (first, last) in stretches {
+    for (first, last) in monotonic_ranges {
         let kept = first_at(*first, *last, before.as_microsecond())?;
         cut = kept - 1;
         if kept <= *last {
@@ -136,7 +135,7 @@ fn cut(
 struct Purge<'o> {
     ledger: Ledger,
     options: &'o Options,
-    /// The hours of which something was removed, by their beginnings in seconds.
+    /// Start (in seconds) of each hour from which something was removed.
     hours: BTreeSet<i64>,
 }
 
@@ -145,10 +144,10 @@ impl Purge<'_> {
         &mut self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.ledger.transact(self.options.patience, work)
+        self.ledger.transact(self.options.lock_timeout, work)
     }
 
-    /// Brings the index up to date, in small steps.
+    /// Indexes the whole log, in batches.
     fn catch_up(&mut self) -> Result<(), StoreError> {
         while self.transact(|transaction| {
             transaction.index()?;
@@ -157,8 +156,8 @@ impl Purge<'_> {
         Ok(())
     }
 
-    /// Appends the purge entry, unless an earlier one reaches as far; returns the last entry
-    /// to remove.
+    /// Appends the purge entry, unless an earlier one reaches as far. Returns the last entry to
+    /// remove.
     fn note(&mut self, cut: Option<i64>) -> Result<i64, StoreError> {
         self.catch_up()?;
         self.transact(|transaction| {
@@ -190,21 +189,21 @@ impl Purge<'_> {
     }
 
     /// Checkpoints, to keep the write-ahead log short.
-    fn copy_back(&self) {
+    fn checkpoint(&self) {
         let wal = self.ledger.wal();
-        if let Err(error) = wal.and_then(|wal| wal.copied_back(self.ledger.files())) {
+        if let Err(error) = wal.and_then(|wal| wal.after_checkpoint(self.ledger.files())) {
             tracing::warn!(%error, "the audit log's checkpoint failed");
         }
     }
 
-    /// Removes unreferenced rows, and empties the write-ahead log, which still contains
+    /// Removes unreferenced facets, and truncates the write-ahead log, which still contains
     /// removed entries.
     fn tidy(&mut self, path: &Path) -> Result<(), StoreError> {
         self.catch_up()?;
         let longest = LongestAnswers::find(path, std::mem::take(&mut self.hours))?;
         self.transact(|transaction| {
-            // What was written since: a combination is unused only where no
-            // entry of the whole log has it.
+            // Index what was written meanwhile: a facet is unused only if no entry of the whole
+            // log refers to it.
             while transaction.lags_behind() {
                 transaction.index()?;
             }
@@ -221,7 +220,6 @@ impl Purge<'_> {
     }
 }
 
-/// A decision to be removed.
 struct PurgedDecision {
     seq: i64,
     at: i64,
@@ -229,7 +227,7 @@ struct PurgedDecision {
     counts: Counts,
 }
 
-/// What is gone, of which hours, and whether there is more.
+/// What was removed, from which hours, and whether there is more to remove.
 type Removed = (Purged, BTreeSet<i64>, bool);
 
 fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<Removed> {
@@ -260,7 +258,7 @@ fn remove_chunk(connection: &Connection, upto: i64) -> rusqlite::Result<Removed>
     Ok((Purged { entries, decisions: leaving.len() as i64 }, hours, last < upto))
 }
 
-/// The decisions up to `last`, with what they and their results count.
+/// The decisions up to `last`, with their contribution to the counters.
 fn purged_decisions(connection: &Connection, last: i64) -> rusqlite::Result<Vec<PurgedDecision>> {
     let mut select = connection.prepare_cached(
         "SELECT e.seq, e.at, e.facet, e.decision_us, r.outcome, r.upstream_us
@@ -314,7 +312,7 @@ fn tidy_up(connection: &Connection) -> rusqlite::Result<()> {
         [],
     )?;
     if unused > 0 {
-        // Writers remember the dictionary; this tells them to forget it.
+        // Tells other writers to clear their dictionary caches.
         let epoch: i64 = meta(connection, "epoch")?.unwrap_or_default();
         set_meta(connection, "epoch", epoch + 1)?;
     }

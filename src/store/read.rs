@@ -14,32 +14,32 @@ use super::schema;
 use super::snapshot::Snapshot;
 use crate::os::files::FileId;
 
-/// Which rows. Names may hold `*` (any run) and `?` (one character).
+/// Selects rows. Names are globs: `*` matches any sequence, `?` one character.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only this agent's.
+    /// Agent's name.
     pub agent: Option<String>,
-    /// Only `allow`, `deny` or `ask`.
+    /// `allow`, `deny` or `ask`.
     pub decision: Option<String>,
-    /// Only this server's or provider's.
+    /// Name of the server or provider.
     pub server: Option<String>,
-    /// Only this tool's or resource's.
+    /// Tool or resource.
     pub tool: Option<String>,
-    /// Only what this stage decided.
+    /// Stage that decided.
     pub stage: Option<String>,
-    /// Only what was let through and failed on the way.
+    /// Only actions whose forwarding failed.
     pub failed: bool,
-    /// Only what came to this, one of [`OUTCOMES`].
+    /// One of [`OUTCOMES`].
     pub outcome: Option<String>,
-    /// Only what came over MCP.
+    /// Only actions over MCP.
     pub mcp: bool,
-    /// Only this session's; exact.
+    /// Session id; matched exactly.
     pub session: Option<String>,
-    /// Not before.
+    /// Earliest time.
     pub since: Option<Timestamp>,
-    /// Not after.
+    /// Latest time.
     pub until: Option<Timestamp>,
-    /// Only rows in whose tool, reason or arguments this occurs, in either case.
+    /// Case-insensitive substring of tool, reason or arguments.
     pub text: Option<String>,
     /// Only rows before this one.
     pub before: Option<RowId>,
@@ -47,11 +47,10 @@ pub struct Filter {
     pub after: Option<RowId>,
 }
 
-/// What rows may be asked for by: the log's own words, and two that scripts know
-/// from elsewhere.
+/// Values accepted by [`Filter::decided`]: those of the column, and two for subsets of them.
 pub const DECISIONS: [&str; 5] = ["allow", "deny", "ask", "rate_limited", "error"];
 
-/// What a row can have come to.
+/// Values of the column `outcome`.
 pub const OUTCOMES: [&str; 7] = [
     Outcome::Forwarded.as_str(),
     Outcome::Refused.as_str(),
@@ -63,9 +62,8 @@ pub const OUTCOMES: [&str; 7] = [
 ];
 
 impl Filter {
-    /// The same for one of [`DECISIONS`]: `rate_limited` are those of the denied that
-    /// a limit denied, `error` those of the forwarded that failed on the way. `None`
-    /// where it is none.
+    /// Selects one of [`DECISIONS`]: `rate_limited` are the denials by a rate limit, `error`
+    /// the actions whose forwarding failed. `None` for any other name.
     #[must_use]
     pub fn decided(self, name: &str) -> Option<Self> {
         match name {
@@ -77,17 +75,17 @@ impl Filter {
     }
 }
 
-/// Some of the rows that a filter selects.
+/// One page of the rows that a filter selects.
 #[derive(Debug)]
 pub struct Page {
     /// The rows, newest first.
     pub rows: Vec<Row>,
-    /// How many there are on all pages; `None` where only a look at each would
-    /// tell: with a session, a text, an outcome, or a tool beyond the dictionary.
+    /// Number of rows on all pages; `None` if counting would need a scan: with a session, a
+    /// text, an outcome, or a tool that is not in the dictionary.
     pub total: Option<i64>,
 }
 
-/// A reader of one database. It never changes anything.
+/// Read-only access to one database.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
@@ -99,7 +97,7 @@ impl Reader {
     /// Opens the log at `path`.
     ///
     /// # Errors
-    /// Where there is none, or none that this program can read.
+    /// If there is no log, or it cannot be read by this version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if !path.exists() {
             let why = "there is none yet; the first recorded action creates it";
@@ -111,11 +109,11 @@ impl Reader {
         Ok(Self { identity: files.database_id(), connection, files })
     }
 
-    /// Visits the newest `limit` rows that `filter` selects (0: all), oldest
-    /// first. All of them are of one moment.
+    /// Calls `visit` with the newest `limit` rows that `filter` selects (0: all), oldest first,
+    /// in one snapshot.
     ///
     /// # Errors
-    /// Where the log cannot be read, or what `visit` returns.
+    /// If the log cannot be read, or the error of `visit`.
     pub fn rows<E: From<StoreError>>(
         &self,
         filter: &Filter,
@@ -140,18 +138,18 @@ impl Reader {
         while (newest.len() as u64) < limit
             && let Some(seq) = merge.next().map_err(|error| self.error(&error))?
         {
-            if !selection.looks_at_rows() || snapshot.row(seq, &selection)?.is_some() {
+            if !selection.needs_row_scan() || snapshot.row(seq, &selection)?.is_some() {
                 newest.push(seq);
             }
         }
         newest.into_iter().rev().try_for_each(load)
     }
 
-    /// The newest `limit` rows that `filter` selects but for the newest `offset`,
-    /// newest first, and how many it selects in all.
+    /// The newest `limit` rows that `filter` selects after skipping `offset`, newest first, and
+    /// their total number.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// If the log cannot be read.
     pub fn page(&self, filter: &Filter, offset: u64, limit: u64) -> Result<Page, StoreError> {
         let snapshot = self.snapshot()?;
         let selection = snapshot.select(filter)?;
@@ -167,7 +165,7 @@ impl Reader {
         while (rows.len() as u64) < limit
             && let Some(seq) = merge.next().map_err(|error| self.error(&error))?
         {
-            if skipped < offset && !selection.looks_at_rows() {
+            if skipped < offset && !selection.needs_row_scan() {
                 skipped += u64::from(snapshot.is_decision(seq)?);
                 continue;
             }
@@ -181,27 +179,21 @@ impl Reader {
         Ok(Page { rows, total })
     }
 
-    /// Whether `filter` makes sense for this log: the rows that it names are of it.
+    /// Checks that row ids in `filter` belong to this log.
     ///
     /// # Errors
-    /// [`StoreError::NotOurs`], or where the log cannot be read.
+    /// [`StoreError::NotOurs`], or if the log cannot be read.
     pub fn accepts(&self, filter: &Filter) -> Result<(), StoreError> {
         self.snapshot()?.select(filter).map(drop)
     }
 
-    /// A number that changes whenever somebody writes.
-    ///
-    /// # Errors
-    /// Where the log cannot be read.
+    /// SQLite's `data_version`: changes with every write by another connection.
     pub fn version(&self) -> Result<i64, StoreError> {
         let version = self.connection.pragma_query_value(None, "data_version", |row| row.get(0));
         version.map_err(|error| self.error(&error))
     }
 
-    /// The id that the newest entry has, or would have were it a row.
-    ///
-    /// # Errors
-    /// Where the log cannot be read.
+    /// Id of the newest entry, as if it were a row.
     pub fn newest_id(&self) -> Result<Option<RowId>, StoreError> {
         let snapshot = self.snapshot()?;
         let (.., head) = snapshot.bounds();
@@ -211,18 +203,18 @@ impl Reader {
         Ok(at.map(|at| RowId::new(at, head, snapshot.salt())))
     }
 
-    /// Whether the database has every table that this program knows.
+    /// Whether the schema is of this version.
     pub(super) fn is_up_to_date(&self) -> Result<bool, StoreError> {
         schema::is_up_to_date(&self.connection).map_err(|error| self.error(&error))
     }
 
-    /// Whether the file that is read is still the one of that name.
+    /// Whether the open file is still the one at its path.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.files.database_id() == self.identity
     }
 
-    /// The log as it is at one moment.
+    /// A consistent snapshot of the log.
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
         Snapshot::take(self).map_err(|error| self.error(&error))
     }

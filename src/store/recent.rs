@@ -5,17 +5,17 @@ use std::collections::VecDeque;
 
 use super::index::{Entry, MAX_LAG};
 
-/// The last entries of the log, without a gap. A caller that cannot guarantee that clears
-/// them, and the log itself is read.
+/// The last entries of the log, without gaps. The writer has to clear them when another process
+/// writes; the log itself is read then.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     entries: VecDeque<Entry>,
-    /// The number of the one that would come next.
+    /// Sequence number of the entry to come next.
     next: i64,
 }
 
 impl Recent {
-    /// Remembers the entry `seq`.
+    /// Adds the entry `seq`.
     pub(super) fn push(&mut self, seq: i64, entry: Entry) {
         let has_room = i64::try_from(self.entries.len()).is_ok_and(|len| len < 2 * MAX_LAG);
         if seq != self.next || !has_room {
@@ -25,20 +25,20 @@ impl Recent {
         self.next = seq + 1;
     }
 
-    /// All from the one behind `seq` on; `None` where one of them is not known.
+    /// All entries after `seq`; `None` if some of them are not in memory.
     pub(super) fn behind(&self, seq: i64) -> Option<impl Iterator<Item = (i64, &Entry)>> {
         let known = usize::try_from(seq + 1 - self.first()).ok()?;
         let numbers = seq + 1..;
         (known < self.entries.len()).then(|| numbers.zip(self.entries.iter().skip(known)))
     }
 
-    /// Forgets those up to `seq`.
+    /// Removes entries up to `seq`.
     pub(super) fn forget(&mut self, seq: i64) {
         let gone = usize::try_from(seq + 1 - self.first()).unwrap_or_default();
         self.entries.drain(..gone.min(self.entries.len()));
     }
 
-    /// Forgets all.
+    /// Removes all entries.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
     }

@@ -14,27 +14,26 @@ use super::facet::beginning;
 use crate::action::Payload;
 use crate::json::{Json, Object, write_string};
 
-/// Longest string that is kept whole, in bytes.
+/// Maximum length of a string, in bytes; longer ones are truncated.
 pub const MAX_STRING: usize = 512;
 
-/// Size at which the rest of the arguments is left out, in bytes. The result
-/// may be longer by one string, and by a bracket per level.
+/// Length after which further arguments are omitted, in bytes. The result may exceed it by one
+/// string and a bracket per level.
 pub const MAX_TOTAL: usize = 16 << 10;
 
-/// What stands in the place of a secret.
+/// Replacement of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Longest arguments that are stored, in bytes. Redaction keeps well below it.
+/// Maximum length of stored arguments, in bytes. Redaction stays well below it.
 const MAX_ARGS: usize = 64 << 10;
 
-/// How far behind the cut a credential is looked for that begins before it.
+/// How far beyond the truncation to look for a credential that begins before it, in bytes.
 const OVERLAP: usize = 512;
 
-/// Longest number that is kept, in bytes.
+/// Maximum length of a number, in bytes.
 const MAX_NUMBER: usize = 64;
 
-/// Words that make a key look like a secret's, alone or at the end of a word
-/// (`clientsecret`).
+/// Words that mark a key as secret, alone or as the end of a word (`clientsecret`).
 const SECRET_ENDINGS: [&str; 9] = [
     "password",
     "passwd",
@@ -47,7 +46,7 @@ const SECRET_ENDINGS: [&str; 9] = [
     "credential",
 ];
 
-/// Words that do only alone.
+/// Words that mark a key as secret only as whole words.
 const SECRET_WORDS: [&str; 14] = [
     "auth",
     "authorization",
@@ -65,7 +64,7 @@ const SECRET_WORDS: [&str; 14] = [
     "ssn",
 ];
 
-/// What makes a `key` a secret one when it stands before it: `api_key`.
+/// Words that mark a key as secret when followed by `key`: `api_key`.
 const SECRET_KEYS: [&str; 13] = [
     "access",
     "account",
@@ -88,16 +87,16 @@ const COUNTING: [&str; 12] = [
     "used",
 ];
 
-/// The names under which a pair carries its key: `{"name": "password", "value": …}`.
+/// Members that name the key in a pair: `{"name": "password", "value": …}`.
 const PAIR_KEYS: [&str; 5] = ["name", "key", "field", "header", "label"];
 
-/// Words that make the name of a parameter look like a secret's, and no other key.
+/// Words that mark a query or form parameter as secret, but not other keys.
 const PARAMETER_WORDS: [&str; 5] = ["assertion", "sig", "signature", "tempauth", "verifier"];
 
-/// Parameters that are codes which stand for a login.
+/// Parameters that contain authorization codes.
 const LOGIN_CODES: [&str; 2] = ["code", "devicecode"];
 
-/// What an action carries as JSON text, fit for the log.
+/// The redacted payload of an action, as JSON.
 #[must_use]
 pub fn payload(payload: &Payload<'_>) -> String {
     let mut out = String::with_capacity(256);
@@ -124,8 +123,8 @@ pub fn payload(payload: &Payload<'_>) -> String {
     out
 }
 
-/// The name of a tool or the path of a resource, without the credentials in it: some
-/// APIs are asked about a token by its own URL.
+/// A tool's name or resource's path without credentials: some APIs take a token as part of the
+/// URL.
 #[must_use]
 pub fn subject(name: &str) -> Cow<'_, str> {
     const SHORTEST_TOKEN: usize = 16;
@@ -135,7 +134,7 @@ pub fn subject(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text without the credentials in it, cut to [`MAX_STRING`].
+/// `text` without credentials, truncated to [`MAX_STRING`].
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
     let scrubbed = scrub(beginning(text, MAX_STRING + OVERLAP));
@@ -190,7 +189,7 @@ fn object(out: &mut String, members: &Object, is_secret: fn(&str) -> bool) {
         }
         match text(key) {
             Cow::Borrowed(key) => write_string(out, key),
-            // Keys that were cut must not become equal.
+            // Truncated keys must stay distinct.
             Cow::Owned(key) => write_string(out, &format!("{key}#{index}")),
         }
         out.push(':');
@@ -208,7 +207,7 @@ fn left_out(count: usize) -> String {
     format!("[{count} more]")
 }
 
-/// Flags and emptiness give nothing away.
+/// Whether `value` is worth hiding: booleans, null and empty values are not.
 fn could_be_secret(value: &Json) -> bool {
     match value {
         Json::Null | Json::Bool(_) => false,
@@ -224,8 +223,7 @@ fn is_secret_pair(members: &Object) -> bool {
     })
 }
 
-/// Whether values under `key` are taken for secrets, however it is spelt:
-/// `apiKey`, `API-KEY`, `x_api_key`, `apikey`.
+/// Whether `key` names a secret, in any spelling: `apiKey`, `API-KEY`, `x_api_key`, `apikey`.
 #[must_use]
 pub fn is_secret_key(key: &str) -> bool {
     let words = words(key);
@@ -248,8 +246,8 @@ pub fn is_secret_key(key: &str) -> bool {
     false
 }
 
-/// Whether values of the parameter `name`, of a query or a form, are taken for
-/// secrets: what signs a URL is one, and `code` is no source text there.
+/// Whether the query or form parameter `name` contains a secret, such as a URL's signature.
+/// Unlike in other places, `code` is an authorization code here.
 fn is_secret_parameter(name: &str) -> bool {
     let words = words(name);
     is_secret_key(name)
@@ -257,8 +255,8 @@ fn is_secret_parameter(name: &str) -> bool {
         || LOGIN_CODES.contains(&words.concat().as_str())
 }
 
-/// The words of a key, in lower case: `maxTokens`, `max-tokens` and `MAX_TOKENS`
-/// are the same two. A key is looked at up to a bound.
+/// Splits a key into lower-case words: `maxTokens`, `max-tokens` and `MAX_TOKENS` are the same.
+/// Long keys are truncated.
 fn words(key: &str) -> Vec<String> {
     const MAX_KEY: usize = 256;
     let mut words = vec![String::new()];
@@ -266,7 +264,7 @@ fn words(key: &str) -> Vec<String> {
     let mut characters = key.chars().take(MAX_KEY).peekable();
     while let Some(character) = characters.next() {
         let next_is_lower = characters.peek().is_some_and(|next| next.is_lowercase());
-        // `apiKey`: a capital after none; `APIKey`: the last capital of a run.
+        // `apiKey`: a capital after a lower-case letter; `APIKey`: the last capital of a run.
         let begins = character.is_uppercase()
             && (!previous.is_uppercase() || next_is_lower)
             && previous.is_alphanumeric();
@@ -282,8 +280,7 @@ fn words(key: &str) -> Vec<String> {
     words
 }
 
-/// What is plainly a credential: the published formats of those that people
-/// paste most, and assignments to names that look like secrets'.
+/// Published formats of common credentials, and assignments to names of secrets.
 static CREDENTIALS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let patterns = [
         r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
@@ -310,12 +307,12 @@ static CREDENTIALS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r#"(?P<flag>\B--?(?i:[a-z0-9-]{0,40}(?:password|passwd|passphrase|secret|token|api-?key|access-?key|private-?key))[ \t]+)(?:["'][^"'\r\n]{4,}|[^\s"'&,;-][^\s"'&,;]{3,})"#,
         r#"(?P<name>(?i:[a-z0-9_-]{0,40}(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key)[a-z0-9_-]{0,40})\\{0,3}["']?[ \t]*[=:][ \t]*)(?:\\{0,3}["'][^"'\r\n\\]{4,}|[^\s"'&,;\\][^\s"'&,;]{3,})"#,
     ];
-    // INVARIANT (compiles): a test of this module scrubs with it. Over bytes, and
-    // without Unicode's classes, the automaton takes a tenth of the memory.
+    // INVARIANT (compiles): a unit test uses it. Matching bytes without Unicode classes takes a
+    // tenth of the memory.
     RegexBuilder::new(&patterns.join("|")).unicode(false).build().ok()
 });
 
-/// No credential that is looked for is shorter, in bytes; most keys are.
+/// Minimum length of a credential, in bytes.
 const SHORTEST: usize = 8;
 
 fn scrub(text: &str) -> Cow<'_, str> {
@@ -323,21 +320,21 @@ fn scrub(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let Some(credentials) = CREDENTIALS.as_ref() else {
-        // Rather nothing than a secret.
+        // If in doubt, hide everything.
         return Cow::Borrowed(REDACTED);
     };
     match credentials.replace_all(text.as_bytes(), replacement) {
         Cow::Borrowed(_) => Cow::Borrowed(text),
-        // Every match begins and ends at an ASCII character, so what is left is text.
+        // Matches begin and end at ASCII characters, so the rest is valid UTF-8.
         Cow::Owned(scrubbed) => Cow::Owned(String::from_utf8_lossy(&scrubbed).into_owned()),
     }
 }
 
-/// The groups that lead up to a credential.
+/// Capture groups of the text before a credential.
 const BEFORE: [&str; 9] =
     ["header", "scheme", "user", "url", "hook", "signed", "option", "flag", "name"];
 
-/// What leads up to the credential stays, with its quotation mark, to tell what it was.
+/// Keeps the text before the credential, such as `password="`, to show what it was.
 fn replacement(found: &Captures<'_>) -> Vec<u8> {
     let before = BEFORE.iter().find_map(|name| found.name(name)).map(|before| before.as_bytes());
     let before = before.unwrap_or_default();
@@ -349,8 +346,8 @@ fn replacement(found: &Captures<'_>) -> Vec<u8> {
     [before, quotes, REDACTED.as_bytes(), at].concat()
 }
 
-/// Redaction bounds what is stored; what comes unbounded all the same is
-/// replaced by a note, so that the column always holds JSON.
+/// Redaction bounds the arguments; should they exceed [`MAX_ARGS`] all the same, stores a note
+/// instead, so that the column is always valid JSON.
 pub(super) fn stored_args(args: &str) -> Cow<'_, str> {
     match args.len() {
         length if length > MAX_ARGS => Cow::Owned(format!("\"[{length} bytes]\"")),

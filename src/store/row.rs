@@ -6,58 +6,59 @@ use serde_json::value::RawValue;
 
 use super::audit::RowId;
 
-/// A row of the audit log; the names are those of the contract.
+/// A row of the audit log, with the public names of its columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Sorts by time.
     pub id: RowId,
     /// When the gate read the action, in UTC.
     pub time: Timestamp,
-    /// The connection or run it belongs to.
+    /// Id of the connection or run.
     pub session: String,
-    /// Who asked.
+    /// Name of the agent.
     pub agent: String,
     /// `stdio`, `http` or `rest`.
     pub transport: String,
-    /// The MCP server or the provider.
+    /// Name of the MCP server or provider.
     pub server: String,
     /// `tools/call`, or the HTTP method.
     pub method: String,
     /// The tool or the resource.
     pub tool: String,
-    /// What the action amounts to.
+    /// Classified intent.
     pub intent: String,
     /// `allow`, `deny` or `ask`.
     pub decision: String,
-    /// What became of it, the result included.
+    /// What became of it, including the result.
     pub outcome: String,
     /// The policy that decided.
     pub policy: String,
     /// The rule that decided.
     pub rule: String,
-    /// Why.
+    /// Human-readable reason.
     pub reason: String,
     /// The stage that decided.
     pub stage: String,
-    /// The redacted arguments, as JSON; empty where there are none.
+    /// The redacted arguments, as JSON; empty if there are none.
     pub args: String,
     /// The keyed digest of the canonical arguments, in hex.
     pub args_digest: String,
     /// How long the decision took, in microseconds.
     pub decision_us: i64,
-    /// From forwarding to the answer, in milliseconds; `None` until it came.
+    /// Latency from forwarding to the start of the answer, in milliseconds; `None` if there is
+    /// no answer yet.
     pub upstream_ms: Option<f64>,
-    /// How the answer went; `None` until it came.
+    /// Status of the answer; `None` if there is no answer yet.
     pub status: Option<String>,
     /// `enforce` or `observe`.
     pub mode: String,
-    /// The hash of the entry before, in hex.
+    /// Hash of the preceding entry, in hex.
     pub prev_hash: String,
-    /// The hash of the decision's entry, in hex.
+    /// Hash of this decision's entry, in hex.
     pub hash: String,
 }
 
-/// The columns of a CSV export, in order. Both kinds of rows have the same.
+/// Columns of a CSV export, in order; the same for MCP and REST rows.
 pub const COLUMNS: [&str; 23] = [
     "id",
     "time",
@@ -85,7 +86,7 @@ pub const COLUMNS: [&str; 23] = [
 ];
 
 impl Row {
-    /// RFC 3339 with microseconds.
+    /// The time in RFC 3339 with microseconds.
     #[must_use]
     pub fn time_text(&self) -> String {
         format!("{:.6}", self.time)

@@ -15,10 +15,10 @@ use url::Url;
 use super::files::Files;
 use super::{Options, StoreError};
 
-/// Marks the file as ours ("AGAT").
+/// SQLite's `application_id` of our databases ("AGAT").
 const APPLICATION_ID: i32 = 0x4147_4154;
 
-/// One step per schema version; `PRAGMA user_version` counts those done.
+/// One migration per schema version; `PRAGMA user_version` counts those applied.
 const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
@@ -31,29 +31,28 @@ const MIGRATIONS: [&str; 6] = [
 /// SQLite's page cache per connection, in KiB.
 const CACHE_KIB: i64 = 512;
 
-/// The write-ahead log is cut back to this size when it starts over, in bytes: longer than
-/// it becomes under load, where writing over it costs half of what it does to let it grow.
+/// SQLite truncates the write-ahead log to this length when it restarts, in bytes. Larger than
+/// the log becomes under load: overwriting a page costs half of extending the file.
 const WAL_LIMIT: i64 = 40 << 20;
 
-/// Pages in the write-ahead log that are copied into the database together: one
-/// that was written many times meanwhile is copied once.
-const COPIED_PAGES: i64 = 2048;
+/// Pages in the write-ahead log that trigger a checkpoint. A page written several times in
+/// between is copied once.
+const CHECKPOINT_PAGES: i64 = 2048;
 
-/// Length of the write-ahead log, in pages, at which writers are made to wait for it to
-/// start over.
-const RESTART_PAGES: i64 = 4 * COPIED_PAGES;
+/// Pages in the write-ahead log at which writers have to wait until it restarts.
+const RESTART_PAGES: i64 = 4 * CHECKPOINT_PAGES;
 
-/// How long a reader waits where the database is just being opened or closed.
+/// How long a reader waits while the database is being opened or closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens the database to write; there is a file. The caller holds the write lock, and says
-/// when closing it may write the write-ahead log back: see [`leave_wal`].
+/// Opens the existing database for writing. The caller holds the write lock, and calls
+/// [`checkpoint_on_close`] once closing the connection may checkpoint.
 pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&files.db, flags)?;
-        leave_wal(&connection, true);
-        connection.busy_timeout(options.patience)?;
+        keep_wal_on_close(&connection);
+        connection.busy_timeout(options.lock_timeout)?;
         Ok(connection)
     };
     let mut connection = open().map_err(|error| files.unopened(&error))?;
@@ -62,8 +61,8 @@ pub(super) fn open_to_write(files: &Files, options: &Options) -> Result<Connecti
     Ok(connection)
 }
 
-/// Opens the database as it is without its write-ahead log, to read: what is in it may be
-/// of several moments.
+/// Opens the database without its write-ahead log for reading. The content may be inconsistent:
+/// a checkpoint may have been interrupted.
 pub(super) fn open_alone(files: &Files) -> rusqlite::Result<Connection> {
     let mut url = Url::from_file_path(&files.db)
         .map_err(|()| rusqlite::Error::InvalidPath(files.db.clone()))?;
@@ -74,7 +73,7 @@ pub(super) fn open_alone(files: &Files) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(url.as_str(), flags)
 }
 
-/// Opens the database to read; never creates or changes it.
+/// Opens the database for reading; never creates or changes it.
 pub(super) fn open_to_read(files: &Files) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
@@ -91,43 +90,43 @@ pub(super) fn open_to_read(files: &Files) -> Result<Connection, StoreError> {
     }
 }
 
-/// The write-ahead log, in pages.
+/// State of the write-ahead log, in pages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wal {
-    /// Its length.
+    /// Length.
     pub(super) pages: i64,
-    /// Those of them that are in the database already.
+    /// Pages already checkpointed.
     pub(super) copied: i64,
 }
 
 impl Wal {
-    /// As a `wal_checkpoint` tells it.
+    /// Reads the result of `PRAGMA wal_checkpoint`.
     fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { pages: row.get(1)?, copied: row.get(2)? })
     }
 
-    /// How it is, with nothing done about it. Outside of a transaction.
+    /// The current state. Must be called outside of a transaction.
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], Self::from_row)
     }
 
-    /// The same once it is written back into the database, where it is long enough for that;
-    /// see [`checkpoint`].
-    pub(super) fn copied_back(self, files: &Files) -> rusqlite::Result<Self> {
-        match self.pages - self.copied < COPIED_PAGES {
+    /// The state after a checkpoint, which is made only if the log is long enough; see
+    /// [`checkpoint`].
+    pub(super) fn after_checkpoint(self, files: &Files) -> rusqlite::Result<Self> {
+        match self.pages - self.copied < CHECKPOINT_PAGES {
             true => Ok(self),
             false => checkpoint(files),
         }
     }
 
-    /// Whether it has to start over.
+    /// Whether writers should wait until the log restarts.
     pub(super) fn is_too_long(&self) -> bool {
         self.pages > RESTART_PAGES
     }
 
-    /// The bytes that its file has at least, with pages of `page_size` bytes: a header, and
-    /// one for each page (<https://sqlite.org/walformat.html>). The file may be longer, by
-    /// what was in it before the log started over, and never shorter.
+    /// Minimum length of the file in bytes, for pages of `page_size` bytes: a header, and a
+    /// frame per page (<https://sqlite.org/walformat.html>). The file may be longer, as
+    /// restarting the log does not shorten it.
     pub(super) fn bytes(&self, page_size: u64) -> u64 {
         match u64::try_from(self.pages) {
             Ok(pages @ 1..) => 32 + pages.saturating_mul(24 + page_size),
@@ -136,18 +135,27 @@ impl Wal {
     }
 }
 
-/// Whether closing `connection` leaves the write-ahead log as it is: for as long as what is
-/// in it may not be what it is to be.
-pub(super) fn leave_wal(connection: &Connection, leave: bool) {
-    // INVARIANT (infallible): this only sets a flag of the connection.
-    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave);
+/// Makes closing `connection` leave the write-ahead log as it is instead of checkpointing it:
+/// its content may be wrong.
+pub(super) fn keep_wal_on_close(connection: &Connection) {
+    set_keep_wal_on_close(connection, true);
 }
 
-/// Writes all of the write-ahead log back into the database, waiting for readers and
-/// writers as long as `connection` does; it is empty then.
+/// Makes closing `connection` checkpoint the write-ahead log, if no other has it open.
+pub(super) fn checkpoint_on_close(connection: &Connection) {
+    set_keep_wal_on_close(connection, false);
+}
+
+fn set_keep_wal_on_close(connection: &Connection, keep: bool) {
+    // INVARIANT (infallible): this only sets a flag of the connection.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
+}
+
+/// Checkpoints and truncates the write-ahead log, waiting for readers and writers for the busy
+/// timeout of `connection`.
 ///
 /// # Errors
-/// Also where they took longer.
+/// Also if that elapses.
 pub(super) fn empty_wal(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     match connection.query_row(sql, [], |row| row.get(0))? {
@@ -156,14 +164,13 @@ pub(super) fn empty_wal(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Writes the write-ahead log back into the database, as far as readers and
-/// writers allow without waiting for any.
+/// Checkpoints as much as possible without waiting for readers or writers.
 pub(super) fn checkpoint(files: &Files) -> rusqlite::Result<Wal> {
     let connection = open_to_checkpoint(files)?;
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], Wal::from_row)
 }
 
-/// The same, all of it: see [`empty_wal`].
+/// Checkpoints everything; see [`empty_wal`].
 pub(super) fn checkpoint_and_truncate(files: &Files) -> rusqlite::Result<()> {
     let connection = open_to_checkpoint(files)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -177,7 +184,7 @@ fn open_to_checkpoint(files: &Files) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The schema version, where the file is a log of ours that we can read.
+/// The schema version, if the file is an audit log that this version can read.
 fn check_ours(connection: &Connection, files: &Files) -> Result<usize, StoreError> {
     let pragma = |name: &str| -> rusqlite::Result<i64> {
         connection.pragma_query_value(None, name, |row| row.get(0))
@@ -203,13 +210,13 @@ fn check_ours(connection: &Connection, files: &Files) -> Result<usize, StoreErro
 }
 
 fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<()> {
-    // Whoever can write the file must not make rows vanish on their way into it.
+    // Triggers in the file could suppress inserts.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
-    // Checkpoints sync the disk: the writer's thread makes them, not a caller.
+    // Checkpoints sync the disk, so the writer's thread makes them, not a caller.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     let synchronous = if options.sync_full { "full" } else { "normal" };
     connection.pragma_update(None, "synchronous", synchronous)?;
@@ -217,29 +224,29 @@ fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<(
     migrate(connection)
 }
 
-/// Goes up with every change of the schema, and where the whole database is written anew.
+/// Changes with every change of the schema, and with `VACUUM`.
 pub(super) fn cookie(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "schema_version", |row| row.get(0))
 }
 
-/// How many pages the database has, in its file or in the write-ahead log.
+/// Length of the database in pages, including those in the write-ahead log.
 pub(super) fn pages(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "page_count", |row| row.get(0))
 }
 
-/// Whether nothing is left to migrate.
+/// Whether all migrations have been applied.
 pub(super) fn is_up_to_date(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(version(connection)? == MIGRATIONS.len())
 }
 
-/// The schema version of a log of ours.
+/// The schema version of an audit log.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<usize> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
-/// What is in the schema and should not be, is missing, or is another: tables, indexes,
-/// triggers and views, by their SQL.
+/// Differences between the schema and the expected one: tables, indexes, triggers and views are
+/// compared by their SQL.
 pub(super) fn differences(
     connection: &Connection,
     version: usize,
@@ -262,7 +269,8 @@ pub(super) fn differences(
     Ok(differences)
 }
 
-/// The objects of a schema, each with its SQL. What `ANALYZE` leaves changes no answer.
+/// The objects of a schema with their SQL, except for those of `ANALYZE`, which change no
+/// result.
 fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Option<String>>> {
     let mut select = connection.prepare(
         "SELECT type || ' `' || name || '`', sql FROM sqlite_master
@@ -287,7 +295,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// A value of the table `meta`.
+/// Reads a value of the table `meta`.
 pub(super) fn meta<T: rusqlite::types::FromSql>(
     connection: &Connection,
     name: &str,
@@ -298,7 +306,7 @@ pub(super) fn meta<T: rusqlite::types::FromSql>(
         .optional()
 }
 
-/// Sets a value of the table `meta`.
+/// Writes a value of the table `meta`.
 pub(super) fn set_meta(
     connection: &Connection,
     name: &str,
@@ -310,7 +318,7 @@ pub(super) fn set_meta(
         .map(drop)
 }
 
-/// Takes back what came with the versions after `version`.
+/// Reverts the schema to an older `version`.
 #[cfg(test)]
 pub(super) fn make_older(connection: &Connection, version: usize) {
     let undo = [

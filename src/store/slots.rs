@@ -20,8 +20,8 @@ use crate::verdict::Quota;
 use windows::{Begin, Known};
 pub(super) use windows::{Windows, shift};
 
-/// How much of each of `limits` the agent has used, as far as so many more
-/// `requests` ask.
+/// The current use of each of `limits` by the agent, for an action that counts as `requests`
+/// requests.
 pub(super) fn usage(
     connection: &Connection,
     windows: &mut Windows,
@@ -32,7 +32,7 @@ pub(super) fn usage(
     for limit in limits {
         let mut line = Line::of(connection, windows, agent, &limit.policy)?;
         let (oldest_counted, newer) = match limit.max.checked_sub(requests) {
-            // A limit that is too low is full by a slot that nobody took.
+            // An action with more requests than the limit never fits.
             None => (Some(Timestamp::MAX), 0),
             Some(before) => (line.oldest_counted(limit, before)?, before.saturating_add(1)),
         };
@@ -45,9 +45,8 @@ pub(super) fn usage(
     Ok(usage)
 }
 
-/// Takes so many slots of each of `policies` at `at`, and gives what is left of the limit
-/// that is nearest to being used up. One that only observes holds nobody up, so
-/// nobody has to know of it.
+/// Takes `requests` slots of each of `policies` at `at`. Returns what remains of the enforced
+/// limit nearest to exhaustion; limits in observe mode refuse nothing.
 pub(super) fn take_all(
     connection: &Connection,
     windows: &mut Windows,
@@ -91,8 +90,8 @@ impl<'t> Line<'t> {
         Ok(Self { connection, agent, policy, known })
     }
 
-    /// When the slot was taken that has to leave the window before more fit in than
-    /// `before` that are there; `None` where there is none, or none that counts.
+    /// Time of the slot that has to leave the window before another request fits, after
+    /// `before` of this action; `None` if it fits, or if no slot in the window counts.
     fn oldest_counted(
         &mut self,
         limit: &Limit,
@@ -107,7 +106,7 @@ impl<'t> Line<'t> {
         Ok(at.and_then(|at| Timestamp::from_microsecond(at).ok()))
     }
 
-    /// When the slots were taken, newest first, that fit into `limit` but for the newest
+    /// Times of the slots, newest first, that count against `limit`, without the newest
     /// `newer`.
     fn taken_before(&mut self, limit: &Limit, newer: u32) -> rusqlite::Result<Vec<Timestamp>> {
         let newest = self.newest()?;
@@ -127,8 +126,7 @@ impl<'t> Line<'t> {
         Ok(taken.filter_map(|at| Timestamp::from_microsecond(at).ok()).collect())
     }
 
-    /// What is left of `limit` where the slot `newest`, just taken at `at`, is the
-    /// newest.
+    /// What remains of `limit` after the slot `newest` was taken at `at`.
     fn left(&mut self, limit: &Limit, (newest, at): (i64, i64)) -> rusqlite::Result<Quota> {
         let window = i64::try_from(limit.window.as_micros()).unwrap_or(i64::MAX);
         let begin = self.find_begin(limit, window, (newest, at))?;
@@ -142,19 +140,18 @@ impl<'t> Line<'t> {
         })
     }
 
-    /// The oldest slot that counts, of those that fit into `limit`. A look costs what
-    /// has left the window since the one before, not a search.
+    /// The oldest slot in the window, among those that fit into `limit`. Continues from the
+    /// last result, so it costs only the slots that have left the window since.
     fn find_begin(
         &mut self,
         limit: &Limit,
         window: i64,
         (newest, at): (i64, i64),
     ) -> rusqlite::Result<Begin> {
-        // More than fit in need not be counted.
+        // Slots beyond the limit need not be counted.
         let lowest = lowest(newest, limit);
         let known = self.begin(limit.window).filter(|known| (lowest..=newest).contains(&known.n));
-        // Those before `out` are out, `begin` is in: in growing steps, and then in
-        // halves.
+        // `out` is before the window and `begin` within it: gallop, then bisect.
         let mut out = known.map_or(lowest, |known| known.n);
         let mut begin = Begin { window: limit.window, n: newest, at: Some(at) };
         let mut step = 0;
@@ -169,7 +166,7 @@ impl<'t> Line<'t> {
                 None => (out, step) = (n + 1, 2 * step + 1),
             }
         }
-        // Where it is full, what is before was not looked at.
+        // If the window is full, earlier slots were not examined.
         if known.is_some() || begin.n > lowest {
             self.remember(begin);
         }
@@ -192,9 +189,9 @@ impl<'t> Line<'t> {
         self.known.newest(self.connection, self.agent, self.policy)
     }
 
-    /// When the slot numbered `n` was taken.
+    /// Time when slot `n` was taken.
     fn taken_at(&self, n: i64) -> rusqlite::Result<Option<i64>> {
-        // They are numbered from 1 on.
+        // Slots are numbered from 1.
         if n < 1 {
             return Ok(None);
         }
@@ -210,7 +207,7 @@ impl<'t> Line<'t> {
     }
 }
 
-/// The first of the slots that fit into `limit` up to `newest`.
+/// The first slot that fits into `limit` if `newest` is the last.
 fn lowest(newest: i64, limit: &Limit) -> i64 {
     newest - i64::from(limit.max.max(1)) + 1
 }

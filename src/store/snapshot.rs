@@ -17,14 +17,14 @@ use super::read::{Filter, Reader};
 use super::row::Row;
 use super::schema::{self, meta};
 
-/// What a filter comes to in one snapshot.
+/// A filter resolved against one snapshot.
 #[derive(Debug)]
 pub(super) struct Selection {
-    /// The combinations; `None` for all.
+    /// Ids of the selected facets; `None` for all.
     facets: Option<HashSet<i64>>,
-    /// From and to, in order.
+    /// Ranges of sequence numbers (inclusive), ascending.
     pub(super) ranges: Vec<(i64, i64)>,
-    /// The tool, to be looked for in entries of combinations without one.
+    /// The tool to match in entries whose facet has none.
     tool: Option<String>,
     text: Option<Regex>,
     session: Option<String>,
@@ -33,17 +33,17 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Whether rows of the combination `facet` are among them.
+    /// Whether rows of `facet` may be selected.
     pub(super) fn takes(&self, facet: i64) -> bool {
         self.facets.as_ref().is_none_or(|facets| facets.contains(&facet))
     }
 
-    /// Whether the dictionary alone does not say which rows.
-    pub(super) fn looks_at_rows(&self) -> bool {
+    /// Whether selecting requires reading the rows.
+    pub(super) fn needs_row_scan(&self) -> bool {
         self.failed || !self.is_counted()
     }
 
-    /// Whether counters know how many rows they are.
+    /// Whether the rows can be counted from the counters.
     pub(super) fn is_counted(&self) -> bool {
         self.tool.is_none()
             && self.text.is_none()
@@ -52,14 +52,13 @@ impl Selection {
     }
 }
 
-/// A combination together with the reason that entries need not repeat.
+/// A facet with the reason that its entries omit.
 #[derive(Debug)]
 struct Described {
     facet: Facet<'static>,
     reason: String,
 }
 
-/// A result that is not yet indexed.
 #[derive(Debug, Clone)]
 struct Answer {
     outcome: String,
@@ -67,7 +66,7 @@ struct Answer {
     upstream_us: i64,
 }
 
-/// The log as it is at one moment.
+/// A consistent view of the log: a read transaction.
 #[derive(Debug)]
 pub(super) struct Snapshot<'r> {
     reader: &'r Reader,
@@ -76,12 +75,12 @@ pub(super) struct Snapshot<'r> {
     first: i64,
     head: i64,
     folded: i64,
-    /// Results among the entries that are not yet indexed.
+    /// Unindexed results, by decision.
     answers: HashMap<i64, Answer>,
     described: RefCell<HashMap<i64, Rc<Described>>>,
 }
 
-/// A decision's columns as they come.
+/// The columns of a decision, unprocessed.
 struct Raw {
     seq: i64,
     at: i64,
@@ -110,7 +109,7 @@ impl<'r> Snapshot<'r> {
     pub(super) fn take(reader: &'r Reader) -> rusqlite::Result<Self> {
         let connection = reader.connection();
         let transaction = connection.unchecked_transaction()?;
-        // Asked for one by one, each is a look at one end of the tree.
+        // Two subqueries, so that each seeks one end of the tree.
         let bounds = "SELECT ifnull((SELECT min(seq) FROM entry), 1),
                              ifnull((SELECT max(seq) FROM entry), 0)";
         let (first, head) =
@@ -141,12 +140,12 @@ impl<'r> Snapshot<'r> {
         })
     }
 
-    /// The oldest entry, the newest that is indexed, and the newest.
+    /// The oldest, the newest indexed, and the newest entry.
     pub(super) fn bounds(&self) -> (i64, i64, i64) {
         (self.first, self.folded, self.head)
     }
 
-    /// Which log this is, in row ids.
+    /// The salt in this log's row ids.
     pub(super) fn salt(&self) -> u16 {
         self.salt
     }
@@ -155,7 +154,7 @@ impl<'r> Snapshot<'r> {
         self.reader.connection()
     }
 
-    /// What `filter` comes to.
+    /// Resolves `filter`.
     pub(super) fn select(&self, filter: &Filter) -> Result<Selection, StoreError> {
         let text = filter.text.as_deref().map(|text| {
             RegexBuilder::new(&regex::escape(text)).case_insensitive(true).build().map_err(
@@ -179,8 +178,8 @@ impl<'r> Snapshot<'r> {
         Ok(Selection { facets, ranges, tool, text, session, failed, outcome })
     }
 
-    /// The combinations that `filter` selects (`None`: all), and whether one of
-    /// them leaves the tool to its entries.
+    /// The facets that `filter` selects (`None`: all), and whether the tool has to be matched
+    /// in entries.
     fn facets(&self, filter: &Filter) -> rusqlite::Result<(Option<HashSet<i64>>, bool)> {
         let mut wheres = Vec::new();
         let mut values: Vec<&dyn ToSql> = Vec::new();
@@ -217,18 +216,18 @@ impl<'r> Snapshot<'r> {
         Ok((Some(facets), any_bare && filter.tool.is_some()))
     }
 
-    /// The entries that `filter` may select by time, place and session. Within a stretch in
-    /// which the clock was never set back, times never decrease.
+    /// Ranges of entries that `filter` may select by time, row id and session. Timestamps are
+    /// monotonic only between two changes of the clock, so each stretch is searched separately.
     fn ranges(&self, filter: &Filter) -> rusqlite::Result<Vec<(i64, i64)>> {
         let place = |id: &Option<RowId>| id.as_ref().and_then(RowId::place);
         let lowest = place(&filter.after).map_or(self.first, |place| place.seq + 1);
         let highest = place(&filter.before).map_or(self.head, |place| place.seq - 1);
-        let places = match &filter.session {
-            Some(session) => self.places(session)?,
+        let within = match &filter.session {
+            Some(session) => self.session_ranges(session)?,
             None => vec![(self.first, self.head)],
         };
         let mut ranges = Vec::new();
-        for (first, last) in self.stretches()? {
+        for (first, last) in self.monotonic_ranges()? {
             let since = match filter.since {
                 Some(since) => self.first_at(first, last, since.as_microsecond())?,
                 None => first,
@@ -237,17 +236,17 @@ impl<'r> Snapshot<'r> {
                 Some(until) => self.first_at(first, last, until.as_microsecond() + 1)? - 1,
                 None => last,
             };
-            for (from, to) in &places {
+            for (from, to) in &within {
                 ranges.push((since.max(lowest).max(*from), until.min(highest).min(*to)));
             }
         }
         Ok(ranges)
     }
 
-    /// Where rows of `session` stand: between its first and its last indexed one, and
-    /// among those not yet indexed.
-    fn places(&self, session: &str) -> rusqlite::Result<Vec<(i64, i64)>> {
-        // Until somebody writes again, a log of an older version has no such table.
+    /// Ranges that contain all rows of `session`: from its first to its last indexed one, and
+    /// the unindexed tail.
+    fn session_ranges(&self, session: &str) -> rusqlite::Result<Vec<(i64, i64)>> {
+        // A log of an older version has no session table until it is next written.
         if !schema::is_up_to_date(self.connection())? {
             return Ok(vec![(self.first, self.head)]);
         }
@@ -258,25 +257,25 @@ impl<'r> Snapshot<'r> {
         Ok(indexed.optional()?.into_iter().chain([tail]).collect())
     }
 
-    /// The stretches between settings back of the clock.
-    pub(super) fn stretches(&self) -> rusqlite::Result<Vec<(i64, i64)>> {
+    /// Ranges of entries between changes of the clock.
+    pub(super) fn monotonic_ranges(&self) -> rusqlite::Result<Vec<(i64, i64)>> {
         let mut select = self
             .connection()
             .prepare_cached("SELECT seq FROM entry WHERE kind = ?1 AND kind >= 2 ORDER BY seq")?;
         let begins = select.query_map([kind::CLOCK], |row| row.get(0))?;
-        let mut stretches = Vec::new();
+        let mut ranges = Vec::new();
         let mut first = self.first;
         for begin in begins {
             let begin: i64 = begin?;
-            stretches.push((first, begin - 1));
+            ranges.push((first, begin - 1));
             first = begin;
         }
-        stretches.push((first, self.head));
-        Ok(stretches)
+        ranges.push((first, self.head));
+        Ok(ranges)
     }
 
-    /// The first entry from `first` to `last` that is not before `at`; one
-    /// beyond `last` where there is none.
+    /// The first entry from `first` to `last` that is not before `at`; `last + 1` if there is
+    /// none.
     pub(super) fn first_at(&self, first: i64, last: i64, at: i64) -> rusqlite::Result<i64> {
         let mut time = self
             .connection()
@@ -294,7 +293,7 @@ impl<'r> Snapshot<'r> {
         Ok(low)
     }
 
-    /// The entries of `selection`, in order.
+    /// The sequence numbers of `selection`, sorted.
     pub(super) fn merge(
         &self,
         selection: &Selection,
@@ -326,7 +325,7 @@ impl<'r> Snapshot<'r> {
         all.filter(|row| row.as_ref().map_or(true, |(facet, _)| facets.contains(facet))).collect()
     }
 
-    /// Whether the entry at `seq` is a row.
+    /// Whether entry `seq` is a decision.
     pub(super) fn is_decision(&self, seq: i64) -> Result<bool, StoreError> {
         let mut select = self
             .connection()
@@ -335,7 +334,7 @@ impl<'r> Snapshot<'r> {
         select.exists([seq]).map_err(|error| self.reader.error(&error))
     }
 
-    /// The row at `seq`, where `selection` takes it.
+    /// The row `seq`, if `selection` includes it.
     pub(super) fn row(&self, seq: i64, selection: &Selection) -> Result<Option<Row>, StoreError> {
         self.load(seq, selection).map_err(|error| self.reader.error(&error))
     }
@@ -440,8 +439,7 @@ impl<'r> Snapshot<'r> {
     }
 }
 
-/// What an action came to. A result that went well does not hide how the action came
-/// through.
+/// The outcome shown in a row: a successful result does not replace `observed` or `approved`.
 fn outcome<'a>(answer: Option<&'a Answer>, facet: &'a Facet<'_>) -> &'a str {
     match answer {
         Some(answer) if answer.outcome != "forwarded" => &answer.outcome,
@@ -449,7 +447,7 @@ fn outcome<'a>(answer: Option<&'a Answer>, facet: &'a Facet<'_>) -> &'a str {
     }
 }
 
-/// The hash of the entry before `seq`, where a purge removed it and kept that.
+/// The predecessor hash of `seq`, if the predecessor was purged.
 pub(super) fn before_first(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Hash>> {
     connection
         .prepare_cached(
@@ -485,7 +483,7 @@ impl Raw {
     }
 }
 
-/// Our globs know no sets; SQLite's do.
+/// Escapes `[`, which is special in SQLite's GLOB but not in our globs.
 fn pattern(name: &str) -> String {
     name.replace('[', "[[]")
 }

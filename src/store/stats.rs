@@ -12,67 +12,67 @@ use super::index::{Counts, DAY, FAILED, HOUR};
 use super::read::{Filter, Reader};
 use super::snapshot::{Selection, Snapshot};
 
-/// Names listed per kind; the rest is together under `others`.
+/// Maximum number of names listed; the rest is summed up as `others`.
 const MAX_NAMES: usize = 20;
 
-/// Figures about rows.
+/// Statistics of rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Stats {
     /// Decisions.
     pub decisions: i64,
     /// By `allow`, `deny`, `ask`.
     pub by_decision: BTreeMap<String, i64>,
-    /// The same, each under the narrowest of [`super::read::DECISIONS`]: those that a
-    /// limit denied, and those that failed, are under these names and no other.
+    /// Decisions by the most specific of [`super::read::DECISIONS`]: rate-limited and failed
+    /// ones are counted only as such.
     #[serde(skip)]
     pub by_kind: BTreeMap<String, i64>,
     /// By outcome, as the rows show it.
     pub by_outcome: BTreeMap<String, i64>,
-    /// The share that was denied, from 0 to 1.
+    /// Share of denied decisions, from 0 to 1.
     pub deny_rate: f64,
-    /// By agent, most first.
+    /// By agent, descending.
     pub by_agent: Vec<Named>,
-    /// By server or provider, most first.
+    /// By server or provider, descending.
     pub by_server: Vec<Named>,
-    /// By tool or resource, most first.
+    /// By tool or resource, descending.
     pub by_tool: Vec<Named>,
-    /// The rules that denied or asked, most first.
+    /// By rule that denied or asked, descending.
     pub refusals_by_rule: Vec<Named>,
-    /// Mean time taken to decide, in microseconds.
+    /// Mean decision time, in microseconds.
     pub decision_us_mean: f64,
-    /// Forwarded actions that are over.
+    /// Number of results of forwarded actions.
     pub answered: i64,
-    /// Those of them that failed on the way.
+    /// Results with outcome `error`.
     pub failed: i64,
-    /// Mean time from forwarding to the answer, in milliseconds.
+    /// Mean upstream latency, in milliseconds.
     pub upstream_ms_mean: f64,
-    /// The longest.
+    /// Maximum upstream latency, in milliseconds.
     pub upstream_ms_max: f64,
 }
 
-/// A name and how many decisions it has.
+/// Counts of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Named {
     /// The name.
     pub name: String,
-    /// All of its decisions.
+    /// Number of decisions.
     pub decisions: i64,
-    /// Those that denied.
+    /// Denied decisions.
     pub denied: i64,
 }
 
 impl Reader {
-    /// The figures of the rows that `filter` selects; its text, its session, its page
-    /// bounds and whether they failed play no part. Whole hours and days come from counters; only the rows of
-    /// the hours that a window begins and ends in are looked at.
+    /// Statistics of the rows that `filter` selects; its `text`, `session`, `before`, `after`
+    /// and `failed` are ignored. Whole hours and days come from counters; only the first and
+    /// last hour of a time range are scanned.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// If the log cannot be read.
     pub fn stats(&self, filter: &Filter) -> Result<Stats, StoreError> {
         self.stats_of(&self.snapshot()?, filter)
     }
 
-    /// How many rows `filter` selects, page bounds aside.
+    /// Number of rows that `filter` selects, ignoring `before` and `after`.
     pub(super) fn total(
         &self,
         snapshot: &Snapshot<'_>,
@@ -119,7 +119,7 @@ impl Reader {
         let (_, folded, _) = snapshot.bounds();
         for (first, last) in &selection.ranges {
             for (from, to) in window.edges() {
-                // An edge is a part of the window, so it is within its range.
+                // An edge lies within the time range, so within its entries.
                 let first = snapshot.first_at(*first, *last, from)?;
                 let last = snapshot.first_at(first, *last, to)? - 1;
                 self.count_rows(first, last.min(folded), &mut add)?;
@@ -129,7 +129,7 @@ impl Reader {
         self.sum_up(&counts)
     }
 
-    /// The indexed decisions from `first` to `last`, one by one.
+    /// Counts the indexed decisions from `first` to `last` one by one.
     fn count_rows(
         &self,
         first: i64,
@@ -154,7 +154,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What is not yet in the index.
+    /// Counts the unindexed entries.
     fn count_tail(
         &self,
         snapshot: &Snapshot<'_>,
@@ -195,14 +195,14 @@ impl Reader {
     }
 }
 
-/// What facets add up to.
+/// Sums over facets.
 #[derive(Default)]
 struct Sums {
     total: Counts,
     by_decision: BTreeMap<String, i64>,
     by_kind: BTreeMap<String, i64>,
     by_outcome: BTreeMap<String, i64>,
-    /// Decisions and denials by agent, server, tool, and rule that refused.
+    /// Decisions and denials by agent, server, tool, and refusing rule.
     names: [HashMap<String, (i64, i64)>; 4],
 }
 
@@ -259,7 +259,7 @@ impl Sums {
     }
 }
 
-/// Reads the counters from the column `first` on.
+/// Reads the counters, starting at column `first`.
 fn read_counts(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Counts> {
     Ok(Counts {
         decided: row.get(first)?,
@@ -293,11 +293,11 @@ fn ratio(part: i64, whole: i64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// From when to when, in microseconds, the end excluded; `None` for all.
+/// A half-open time range in microseconds; `None` for all times.
 #[derive(Debug, PartialEq, Eq)]
 struct Window(Option<(i64, i64)>);
 
-/// Bounds that leave room for arithmetic, in microseconds; beyond any time.
+/// Beyond any timestamp, but far from overflow, in microseconds.
 const FOREVER: i64 = i64::MAX / 4;
 
 impl Window {
@@ -314,7 +314,7 @@ impl Window {
         self.0.is_none_or(|(from, to)| (from..to).contains(&at))
     }
 
-    /// The whole hours in it, in seconds; empty where there is none.
+    /// The whole hours in the range, in seconds; empty if there are none.
     fn hours(from: i64, to: i64) -> (i64, i64) {
         let hour = HOUR * 1_000_000;
         let first = from.div_euclid(hour) + i64::from(from.rem_euclid(hour) != 0);
@@ -322,7 +322,7 @@ impl Window {
         (first * HOUR, last * HOUR)
     }
 
-    /// The counters that make up its whole hours: span, from, to, in seconds.
+    /// Buckets that cover the whole hours: span, from, to, in seconds.
     fn spans(&self) -> Vec<(i64, i64, i64)> {
         let Some((from, to)) = self.0 else { return vec![(0, 0, 1)] };
         let (from, to) = Self::hours(from, to);
@@ -334,7 +334,7 @@ impl Window {
         vec![(HOUR, from, first_day), (DAY, first_day, last_day), (HOUR, last_day, to)]
     }
 
-    /// What is before and behind its whole hours, in microseconds.
+    /// The parts before and after the whole hours, in microseconds.
     fn edges(&self) -> Vec<(i64, i64)> {
         let Some((from, to)) = self.0 else { return Vec::new() };
         let (first, last) = Self::hours(from, to);

@@ -3,21 +3,22 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Span, Timestamp, Zoned};
 
-/// Not a time, or not one that makes sense here.
+/// Error of parsing a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTime {
-    /// It cannot be read.
+    /// Not in a known format.
     #[error("`{0}` is not a time; write 2026-11-22, 2026-11-22T09:00:00Z, 2h or 30d (ago)")]
     Unreadable(String),
-    /// A number alone may be of anything.
+    /// A bare number: the unit is missing.
     #[error("`{0}` has no unit; write {0}d, {0}h or {0}m (days, hours or minutes ago), or a date")]
     NoUnit(String),
-    /// What lies in the future would be everything.
+    /// In the future: as an age it would select everything.
     #[error("`{0}` is in the future")]
     Future(String),
 }
 
-/// `since`: a date means its beginning, in the zone of `now`.
+/// Parses the value of `since`. A date without a time means its first moment in the zone of
+/// `now`.
 ///
 /// # Errors
 /// [`BadTime::Unreadable`], [`BadTime::NoUnit`].
@@ -25,7 +26,8 @@ pub fn since(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     point(text, now, Time::MIN)
 }
 
-/// `until`: a date means its end, in the zone of `now`.
+/// Parses the value of `until`. A date without a time means its last moment in the zone of
+/// `now`.
 ///
 /// # Errors
 /// [`BadTime::Unreadable`], [`BadTime::NoUnit`].
@@ -33,7 +35,7 @@ pub fn until(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     point(text, now, Time::MAX)
 }
 
-/// `older-than`: an age, or a date, which means its beginning.
+/// Parses the value of `older-than`: an age, or a date, which means its first moment.
 ///
 /// # Errors
 /// See [`BadTime`].
@@ -42,7 +44,7 @@ pub fn age(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     if before <= now.timestamp() { Ok(before) } else { Err(BadTime::Future(text.to_owned())) }
 }
 
-/// A time with its zone, a local date with or without a time, or how long ago.
+/// A timestamp with a zone, a local date with or without a time, or a duration before `now`.
 fn point(text: &str, now: &Zoned, time_of_date: Time) -> Result<Timestamp, BadTime> {
     let local = |time: DateTime| now.time_zone().to_timestamp(time).ok();
     let date = || -> Option<Timestamp> {

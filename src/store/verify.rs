@@ -12,31 +12,30 @@ use super::StoreError;
 use super::audit::RowId;
 use super::chain::{Content, GENESIS, Hash, Keys, kind};
 use super::facet::{self, Facet};
-use super::head::Kept;
+use super::head::HeadRecord;
 use super::keyring::check_key;
 use super::read::Reader;
 use super::snapshot::{Snapshot, before_first};
 use crate::terminal::shown;
 
-/// Entries between two reports of progress.
+/// Entries between two progress reports.
 const PROGRESS_EVERY: i64 = 100_000;
 
-/// What an examination found.
+/// Result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// Entries whose hashes hold.
+    /// Number of verified entries.
     pub entries: i64,
-    /// The decisions among them.
+    /// Decisions among them.
     pub decisions: i64,
-    /// The hash of the newest entry, in hex: kept elsewhere, it finds a tail
-    /// that was cut off.
+    /// Hash of the newest entry, in hex. Kept elsewhere, it allows to detect truncation.
     pub head: String,
-    /// What does not hold; `None` where all does.
+    /// The first finding; `None` if the log is intact.
     pub broken: Option<Broken>,
 }
 
 impl Verification {
-    /// That of a log that cannot be read to its end.
+    /// The result for a log that cannot be read to its end.
     #[must_use]
     pub fn damaged(why: String) -> Self {
         let broken = Some(Broken::Damaged(why));
@@ -44,10 +43,10 @@ impl Verification {
     }
 }
 
-/// The first thing that does not hold.
+/// A finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broken {
-    /// Entries are not there any more.
+    /// Entries are missing.
     Missing {
         /// The first of them.
         from: i64,
@@ -62,22 +61,22 @@ pub enum Broken {
         id: RowId,
         /// Its time.
         time: Timestamp,
-        /// What is wrong with it.
+        /// What is wrong.
         what: &'static str,
     },
-    /// The log does not contain the head that was given.
+    /// The log does not contain the given head.
     HeadNotFound,
-    /// The log does not contain the entry that was noted beside it.
+    /// The log does not contain its recorded head.
     EntriesLost {
-        /// The entry that it ends with.
+        /// Sequence number of the last entry.
         last: i64,
-        /// The entry that was noted.
+        /// Sequence number of the recorded head.
         noted: i64,
     },
-    /// The database is damaged, in SQLite's words.
+    /// SQLite reports corruption, in its words.
     Damaged(String),
-    /// The log is whole, but what is made from it does not agree with it: each with its table
-    /// and row, as far as they are named.
+    /// The chain is intact, but derived tables do not match it. At most some of the rows are
+    /// listed.
     Index(Vec<String>),
 }
 
@@ -124,12 +123,12 @@ const ENTRIES: &str = "
     FROM entry WHERE seq <= ?1 ORDER BY seq";
 
 impl Reader {
-    /// Examines every entry. `head` is a hash that the log must contain, as
-    /// [`Verification::head`] gave it once; `progress` is told how many entries
-    /// of how many are done, now and then.
+    /// Verifies every entry. `head` is a hash that the log must contain, as in an earlier
+    /// [`Verification::head`]. Calls `progress` now and then with the number of entries
+    /// verified, and in all.
     ///
     /// # Errors
-    /// Where the log or its key cannot be read, or `head` is no hash.
+    /// If the log or its key cannot be read, or `head` is not a hash.
     pub fn verify(
         &self,
         head: Option<&str>,
@@ -145,8 +144,8 @@ impl Reader {
             })
             .transpose()?;
         let keys = self.keys()?;
-        // Before the snapshot: what is noted later may be newer than that.
-        let noted = self.files().noted().map_err(|error| unreadable(error.to_string()))?;
+        // Read before the snapshot: a later record may be newer than the snapshot.
+        let noted = self.files().recorded_heads().map_err(|error| unreadable(error.to_string()))?;
         let snapshot = self.snapshot()?;
         let mut walk = Walk::new(&snapshot, &keys, wanted);
         let broken =
@@ -154,8 +153,8 @@ impl Reader {
         let broken = match broken {
             Some(broken) => Some(broken),
             None if wanted.is_some() && !walk.head_seen => Some(Broken::HeadNotFound),
-            None if let Some(lost) =
-                Kept::lost(&noted, self.connection()).map_err(|error| self.error(&error))? =>
+            None if let Some(lost) = HeadRecord::lost(&noted, self.connection())
+                .map_err(|error| self.error(&error))? =>
             {
                 Some(Broken::EntriesLost { last: walk.next - 1, noted: lost.seq })
             }
@@ -173,7 +172,7 @@ impl Reader {
         })
     }
 
-    /// The keys of this log, if they are its own.
+    /// The keys of this log; an error if the key file has those of another.
     pub(super) fn keys(&self) -> Result<Keys, StoreError> {
         let files = self.files();
         let failed = |why: String| files.open_error(why);
@@ -186,10 +185,10 @@ impl Reader {
         Ok(keys)
     }
 
-    /// What does not hold of the entries up to `upto`; `None` where all do.
+    /// Verifies the entries up to `upto`; returns the first finding.
     ///
     /// # Errors
-    /// Where the log or its key cannot be read.
+    /// If the log or its key cannot be read.
     pub(super) fn verify_up_to(&self, upto: i64) -> Result<Option<Broken>, StoreError> {
         let keys = self.keys()?;
         let snapshot = self.snapshot()?;
@@ -214,7 +213,7 @@ impl Reader {
         if first > 1 {
             match before_first(self.connection(), first)? {
                 Some(hash) => walk.start_behind(first, hash),
-                // A purge that was interrupted removed some of what it noted.
+                // An interrupted purge has removed part of what its entry says.
                 None if self.is_purged(first)? => walk.start_within(first),
                 None => return Ok(Some(Broken::Missing { from: 1, to: first - 1 })),
             }
@@ -232,14 +231,14 @@ impl Reader {
         Ok(None)
     }
 
-    /// Whether a purge was to remove `seq`.
+    /// Whether a purge entry covers `seq`.
     fn is_purged(&self, seq: i64) -> rusqlite::Result<bool> {
         let sql = "SELECT count(*) FROM entry WHERE kind = ?1 AND kind >= 2 AND ref >= ?2";
         self.connection().prepare_cached(sql)?.query_row([kind::PURGE, seq], |row| row.get(0))
     }
 }
 
-/// The walk along the chain.
+/// State of the walk along the chain.
 struct Walk<'s> {
     snapshot: &'s Snapshot<'s>,
     keys: &'s Keys,
@@ -247,10 +246,10 @@ struct Walk<'s> {
     head_seen: bool,
     facets: HashMap<i64, (Vec<u8>, String)>,
     next: i64,
-    /// The hash before the next entry, or that entry's own where what was
-    /// before is gone for good.
+    /// Hash of the predecessor of the next entry; of that entry itself if the predecessor is
+    /// lost.
     before: Hash,
-    /// The predecessor of the next entry is not known.
+    /// Whether the predecessor of the next entry is unknown.
     blind: bool,
     entries: i64,
     decisions: i64,
@@ -306,7 +305,7 @@ impl<'s> Walk<'s> {
         None
     }
 
-    /// The hash that the entry should have; `None` where it makes no sense.
+    /// The hash that the entry should have; `None` if its content is invalid.
     fn link(&self, row: &Row<'_>, seq: i64, at: i64, kind: i64) -> rusqlite::Result<Option<Hash>> {
         let text = |column| row.get_ref(column).map(|value| value.as_str().ok());
         let own: Option<Hash> = row.get(8)?;

@@ -15,18 +15,18 @@ use std::path::Path;
 use super::schema::Wal;
 use crate::os::files::read_at;
 
-/// Bytes of the header of the file, and of that of a frame.
+/// Lengths of the file's header and of a frame's header, in bytes.
 const HEADER: usize = 32;
 const FRAME: usize = 24;
 
-/// The file, and what was last in it.
+/// The write-ahead log, and its end when last checked.
 #[derive(Debug)]
 pub(super) struct WalCheck {
     file: File,
     seen: Option<Seen>,
 }
 
-/// The header of the file and that of its last committed frame.
+/// The file's header, and the header of its last committed frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     header: [u8; HEADER],
@@ -39,11 +39,12 @@ impl WalCheck {
         Ok(Self { file: File::open(wal)?, seen: None })
     }
 
-    /// Whether all is there that was seen last, and what is `wal` now comes behind it; that is
-    /// then what was seen last. Nobody but this program may have written since.
-    pub(super) fn goes_on(&mut self, wal: Wal, page_size: u64) -> bool {
+    /// Whether the log still contains what was seen last and has only grown since, or was
+    /// restarted by this program. Updates what was seen last. Requires that no other process
+    /// has written.
+    pub(super) fn advance(&mut self, wal: Wal, page_size: u64) -> bool {
         let now = self.read(wal.pages, page_size);
-        let goes_on = match (self.seen, now) {
+        let is_continued = match (self.seen, now) {
             (_, None) => wal.pages == 0,
             (None, Some(now)) => now.is_committed(),
             (Some(seen), Some(now)) if seen.header == now.header => {
@@ -51,39 +52,38 @@ impl WalCheck {
             }
             (Some(seen), Some(now)) => now.is_committed() && now.starts_over_after(&seen),
         };
-        if goes_on {
+        if is_continued {
             self.seen = now;
         }
-        goes_on
+        is_continued
     }
 
-    /// Takes what there is for what was seen last: others have written it. `false` where it
-    /// makes no sense.
-    pub(super) fn learn(&mut self, wal: Wal, page_size: u64) -> bool {
+    /// Accepts the current content as seen, after others have written. `false` if its last
+    /// frame is not committed.
+    pub(super) fn resync(&mut self, wal: Wal, page_size: u64) -> bool {
         let now = self.read(wal.pages, page_size);
-        let makes_sense = now.map_or(wal.pages == 0, |now| now.is_committed());
-        if makes_sense {
+        let is_consistent = now.map_or(wal.pages == 0, |now| now.is_committed());
+        if is_consistent {
             self.seen = now;
         }
-        makes_sense
+        is_consistent
     }
 
-    /// What is in the file, to be looked at while others write behind it.
-    pub(super) fn walk(&self, wal: Wal, page_size: u64) -> io::Result<Walk> {
+    /// A scan of the current frames, which does not block writers.
+    pub(super) fn scan(&self, wal: Wal, page_size: u64) -> io::Result<WalScan> {
         let mut header = [0; HEADER];
         if wal.pages > 0 {
             read_at(&self.file, &mut header, 0)?;
         }
-        Ok(Walk { file: self.file.try_clone()?, header, frames: wal.pages, page_size })
+        Ok(WalScan { file: self.file.try_clone()?, header, frames: wal.pages, page_size })
     }
 
-    /// Whether a frame that was seen is there, in a file with the header that it had.
+    /// Whether the frame that was seen is unchanged.
     fn has(&self, seen: &Seen, page_size: u64) -> bool {
         self.frame(seen.frames, page_size) == Some(seen.frame)
     }
 
-    /// What is in the file, with so many frames; `None` where there are none, or they cannot
-    /// be read.
+    /// Reads the end of a log with `frames` frames; `None` if that fails.
     fn read(&self, frames: i64, page_size: u64) -> Option<Seen> {
         let frame = self.frame(frames, page_size)?;
         let mut header = [0; HEADER];
@@ -91,7 +91,7 @@ impl WalCheck {
         Some(Seen { header, frames, frame })
     }
 
-    /// The header of the frame of that number, counted from 1.
+    /// Reads the header of frame `number`, counted from 1.
     fn frame(&self, number: i64, page_size: u64) -> Option<[u8; FRAME]> {
         let before = u64::try_from(number - 1).ok()?;
         let at = HEADER as u64 + before.saturating_mul(FRAME as u64 + page_size);
@@ -101,18 +101,18 @@ impl WalCheck {
     }
 }
 
-/// The frames that a file has at one moment.
+/// The frames of the log at one moment.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct WalScan {
     file: File,
     header: [u8; HEADER],
     frames: i64,
     page_size: u64,
 }
 
-impl Walk {
-    /// Whether the frames are as they were written: each has the checksum of all before it.
-    /// So they are where the log has started over meanwhile.
+impl WalScan {
+    /// Whether the cumulative checksums of all frames match. `true` if the log was restarted
+    /// meanwhile.
     pub(super) fn is_whole(&self) -> bool {
         self.holds().unwrap_or_default() || self.has_started_over()
     }
@@ -145,7 +145,8 @@ impl Walk {
     }
 }
 
-/// The checksum of `bytes` behind those of `sum`, which are whole pairs of words.
+/// SQLite's checksum of `bytes`, continuing from the given sums. The length must be a multiple
+/// of 8.
 fn checksum(is_big_endian: bool, (mut first, mut second): (u32, u32), bytes: &[u8]) -> (u32, u32) {
     let word = |word: [u8; 4]| match is_big_endian {
         true => u32::from_be_bytes(word),
@@ -160,19 +161,19 @@ fn checksum(is_big_endian: bool, (mut first, mut second): (u32, u32), bytes: &[u
     (first, second)
 }
 
-/// A checksum as it stands in the file.
+/// A checksum as stored in the file.
 fn stored((first, second): (u32, u32)) -> [u8; 8] {
     (u64::from(first) << 32 | u64::from(second)).to_be_bytes()
 }
 
 impl Seen {
-    /// Whether the frame is of this file, and the last of a transaction.
+    /// Whether the frame is of this generation of the log, and the last of a transaction.
     fn is_committed(&self) -> bool {
         self.frame.get(8..16) == self.header.get(16..24) && self.frame.get(4..8) != Some(&[0; 4])
     }
 
-    /// Whether the program that saw `before` has made the log start over: it adds one to the
-    /// first salt, and makes up the second.
+    /// Whether the log was restarted by the program that saw `before`: SQLite increments the
+    /// first salt and chooses the second randomly.
     fn starts_over_after(&self, before: &Self) -> bool {
         let salt = |seen: &Self| seen.header.get(16..20)?.try_into().ok().map(u32::from_be_bytes);
         salt(before).is_some_and(|salt_before| salt(self) == Some(salt_before.wrapping_add(1)))

@@ -26,7 +26,7 @@ use super::chain::Keys;
 use super::group::{Job, Notifications, write_group};
 use super::ledger::{Ledger, NotBegun};
 use super::{Options, StoreError};
-use check::Standing;
+use check::WriteHealth;
 pub(super) use group_commit::GroupCommit;
 
 /// How long a result waits for a commit to be written with.
@@ -38,12 +38,11 @@ const NOTE_WAIT: Duration = Duration::from_secs(2);
 /// Effectively forever.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
-/// How long results wait after a failed attempt.
+/// Delay before results are retried after a failed attempt.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// How long closing waits for other processes that write: a program told to stop must exit
-/// soon.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long closing waits for the write lock: a program told to stop must exit soon.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Rows and results in one transaction, at most.
 const MAX_GROUP: usize = 256;
@@ -51,10 +50,11 @@ const MAX_GROUP: usize = 256;
 /// Groups committed before other processes and the index get theirs.
 const MAX_GROUPS: usize = 16;
 
-/// Results queued while the log cannot be written; beyond it the oldest are dropped.
+/// Maximum number of queued results while the log cannot be written; beyond it the oldest are
+/// dropped.
 const MAX_WAITING_RESULTS: usize = 10_000;
 
-/// The writer of one database.
+/// Writes the rows of one database.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -69,7 +69,7 @@ struct Shared {
     /// Wakes the store's thread.
     work: Condvar,
     ledger: Mutex<Ledger>,
-    standing: Standing,
+    health: WriteHealth,
 }
 
 impl fmt::Debug for Shared {
@@ -78,16 +78,16 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// What waits to be written.
+/// What is queued.
 #[derive(Default)]
 struct Queue {
     rows: VecDeque<Job>,
     results: VecDeque<(RowId, Completion)>,
     /// When the results are due.
     results_due: Option<Instant>,
-    /// When noting the newest entry is due.
+    /// When the head has to be recorded.
     note_due: Option<Instant>,
-    /// When it was last noted.
+    /// When it was last recorded.
     noted: Option<Instant>,
     /// The store's thread has something to do at once.
     urgent: bool,
@@ -102,7 +102,7 @@ struct Queue {
 enum Task {
     /// Rows or results are to be written.
     Write,
-    /// The newest entry is to be noted.
+    /// Record the head beside the log.
     Note,
 }
 
@@ -127,7 +127,7 @@ impl Writer {
             queue: Mutex::default(),
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
-            standing: Standing::default(),
+            health: WriteHealth::default(),
         });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -160,7 +160,7 @@ impl Writer {
         queue.rows.push_back(job);
     }
 
-    /// Becomes the leader; `None` where nothing is queued, or there is a leader.
+    /// Becomes the leader; `None` if nothing is queued, or there is a leader.
     pub(super) fn group_commit(&self) -> Option<GroupCommit<'_>> {
         let mut queue = self.shared.queue();
         let free = !queue.rows.is_empty() && !queue.leader_active;
@@ -254,7 +254,7 @@ impl Shared {
             return Attempt::NotNow;
         }
         let Ok(Some(held)) = ledger.lock().try_take() else { return Attempt::NotNow };
-        ledger.set_patience(Duration::ZERO);
+        ledger.set_busy_timeout(Duration::ZERO);
         let (attempt, notifications) = self.commit_group(&mut ledger, false);
         drop(held);
         let behind = ledger.wants_indexing();
@@ -268,11 +268,17 @@ impl Shared {
 
     /// Commits one group from the queue. The callers are to be notified after the locks are
     /// released. The write lock must be held.
-    fn commit_group(&self, ledger: &mut Ledger, patient: bool) -> (Attempt, Notifications) {
+    fn commit_group(
+        &self,
+        ledger: &mut Ledger,
+        with_stall_timeout: bool,
+    ) -> (Attempt, Notifications) {
         let mut notifications = Notifications::default();
         let mut transaction = match ledger.begin() {
             Ok(transaction) => transaction,
-            Err(NotBegun::Busy(_)) if !patient => return (Attempt::NotNow, notifications),
+            Err(NotBegun::Busy(_)) if !with_stall_timeout => {
+                return (Attempt::NotNow, notifications);
+            }
             Err(error) => {
                 self.fail_rows(&error.into());
                 return (Attempt::Failed, notifications);
@@ -283,11 +289,11 @@ impl Shared {
             .and_then(|()| transaction.commit());
         match written {
             Ok(()) => {
-                self.standing.note(Ok(()));
+                self.health.note(Ok(()));
                 (Attempt::Done, notifications)
             }
             Err(error) => {
-                self.standing.note(Err(error.clone()));
+                self.health.note(Err(error.clone()));
                 notifications.error = Some(error);
                 self.put_back(results);
                 (Attempt::Failed, notifications)
@@ -324,7 +330,7 @@ impl Shared {
 
     /// Notifies all waiting callers of `error`; results stay queued.
     fn fail_rows(&self, error: &StoreError) {
-        self.standing.note(Err(error.clone()));
+        self.health.note(Err(error.clone()));
         let rows: Vec<Job> = {
             let mut queue = self.queue();
             if queue.results_due.is_some() {
@@ -353,7 +359,7 @@ impl Shared {
         }
     }
 
-    /// Sleeps until there is something to do; `None` where it is to end.
+    /// Sleeps until there is something to do; `None` if it is to end.
     fn wait_for_work(&self) -> Option<Task> {
         let mut queue = self.queue();
         loop {
@@ -383,19 +389,19 @@ impl Shared {
     /// Commits until the queue is empty, then does maintenance.
     fn serve(&self) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let patience = match self.queue().closed {
-            true => self.options.patience.min(CLOSE_PATIENCE),
-            false => self.options.patience,
+        let timeout = match self.queue().closed {
+            true => self.options.lock_timeout.min(CLOSE_TIMEOUT),
+            false => self.options.lock_timeout,
         };
-        if let Err(error) = self.mend(&mut ledger, patience) {
+        if let Err(error) = self.mend(&mut ledger, timeout) {
             return self.fail_rows(&error);
         }
-        let held = match ledger.lock().take(patience) {
+        let held = match ledger.lock().take(timeout) {
             Ok(Some(held)) => held,
-            Ok(None) => return self.fail_rows(&StoreError::busy(&self.path, patience)),
+            Ok(None) => return self.fail_rows(&StoreError::busy(&self.path, timeout)),
             Err(error) => return self.fail_rows(&StoreError::open(&self.path, error)),
         };
-        ledger.set_patience(patience);
+        ledger.set_busy_timeout(timeout);
         for _ in 0..MAX_GROUPS {
             if !self.has_work() {
                 break;

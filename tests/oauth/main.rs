@@ -91,18 +91,18 @@ async fn a_refused_token_is_renewed_once_however_many_were_refused() {
     let session = stage.session(LONG);
     let used = session.authorization().await;
     let mut challenge = stage.call("read", None).await.unwrap_err();
-    assert_eq!(session.challenged(&challenge).await, Ok(()), "there is a token meanwhile");
+    assert_eq!(session.handle_challenge(&challenge).await, Ok(()), "there is a token meanwhile");
 
     challenge = refusal(used.as_ref());
-    let refused = session.challenged(&challenge).await;
+    let refused = session.handle_challenge(&challenge).await;
     assert!(matches!(refused, Err(LoginError::TokenRejected { .. })), "just given: {refused:?}");
 
     stage.age(100);
     let others = [stage.session(LONG), stage.session(LONG)];
     let (one, two, three) = tokio::join!(
-        session.challenged(&challenge),
-        others[0].challenged(&challenge),
-        others[1].challenged(&challenge),
+        session.handle_challenge(&challenge),
+        others[0].handle_challenge(&challenge),
+        others[1].handle_challenge(&challenge),
     );
     assert_eq!([one, two, three], [Ok(()), Ok(()), Ok(())]);
     assert_eq!(stage.grants(), ["authorization_code", "refresh_token"]);
@@ -119,7 +119,7 @@ async fn a_person_is_asked_again_where_the_refresh_token_is_refused() {
     let session = stage.session(Duration::from_millis(100));
     let (used, started) = (session.authorization().await, Instant::now());
     let challenge = refusal(used.as_ref());
-    while !matches!(session.challenged(&challenge).await, Err(LoginError::Waiting { .. })) {
+    while !matches!(session.handle_challenge(&challenge).await, Err(LoginError::Waiting { .. })) {
         assert!(started.elapsed() < LONG, "nobody is asked");
     }
     assert_eq!(stage.kept()["refresh_token"], json!(null), "it would be offered again");
@@ -136,7 +136,7 @@ async fn a_token_that_cannot_be_renewed_is_used_all_the_same() {
     stage.change("expires", |expires| json!(expires.as_i64().unwrap() - 3600));
     assert!(used.is_some());
     assert_eq!(session.authorization().await, used);
-    let refused = session.challenged(&refusal(used.as_ref())).await;
+    let refused = session.handle_challenge(&refusal(used.as_ref())).await;
     assert!(matches!(refused, Err(LoginError::Failed { .. })), "{refused:?}");
 }
 
@@ -239,19 +239,19 @@ async fn a_request_is_answered_while_the_login_waits() {
     let challenge = stage.call("read", None).await.unwrap_err();
     let started = Instant::now();
     let page = loop {
-        match session.challenged(&challenge).await {
+        match session.handle_challenge(&challenge).await {
             Err(LoginError::Waiting { url: Some(url), .. }) => break url,
             _ => assert!(started.elapsed() < LONG, "no page is told"),
         }
     };
     assert_eq!(stage.asked("registration"), 1, "every request joined one login");
-    let (visited, told) = (page.clone(), session.challenged(&challenge).await);
+    let (visited, told) = (page.clone(), session.handle_challenge(&challenge).await);
     assert!(told.unwrap_err().to_string().contains(&page));
 
     let stage = std::sync::Arc::new(stage);
     let person = std::sync::Arc::clone(&stage);
     let visit = tokio::task::spawn_blocking(move || person.visit(&visited));
-    while session.challenged(&challenge).await.is_err() {
+    while session.handle_challenge(&challenge).await.is_err() {
         assert!(started.elapsed() < LONG, "the login never ends");
     }
     visit.await.unwrap();
@@ -270,7 +270,7 @@ async fn more_scope_is_asked_for_where_the_server_wants_it() {
     let started = Instant::now();
     let mut visit = None;
     loop {
-        match session.challenged(&challenge).await {
+        match session.handle_challenge(&challenge).await {
             Ok(()) => break,
             Err(LoginError::Waiting { url: Some(url), .. }) if visit.is_none() => {
                 assert!(url.contains("scope=read+offline_access+write"), "{url}");

@@ -183,7 +183,7 @@ async fn a_registration_that_is_gone_is_made_anew() {
     let challenge = refusal(used.as_ref());
     let started = Instant::now();
     let page = loop {
-        match session.challenged(&challenge).await {
+        match session.handle_challenge(&challenge).await {
             Err(LoginError::Waiting { url: Some(url), .. }) => break url,
             other => assert!(started.elapsed() < LONG, "nobody is asked: {other:?}"),
         }
@@ -192,7 +192,7 @@ async fn a_registration_that_is_gone_is_made_anew() {
     let stage = Arc::new(stage);
     let person = Arc::clone(&stage);
     let visit = tokio::task::spawn_blocking(move || person.visit(&page));
-    while session.challenged(&challenge).await.is_err() {
+    while session.handle_challenge(&challenge).await.is_err() {
         assert!(started.elapsed() < LONG, "the login never ends");
     }
     visit.await.unwrap();
@@ -211,7 +211,7 @@ async fn a_client_made_by_hand_that_is_refused_is_told_of() {
     stage.change("client", |client| with(client.clone(), json!({"secret": "an-older-one"})));
     let session = stage.session(LONG);
     let used = session.authorization().await;
-    let refused = session.challenged(&refusal(used.as_ref())).await.unwrap_err().to_string();
+    let refused = session.handle_challenge(&refusal(used.as_ref())).await.unwrap_err().to_string();
     for part in ["`by-hand`", "agentgate login --again --client-id ID", url] {
         assert!(refused.contains(part), "{refused}");
     }
@@ -373,7 +373,7 @@ async fn scope_that_does_not_come_by_asking_is_told_how_to_have() {
         let header = format!("Bearer error=\"insufficient_scope\"{scope}");
         headers.insert(WWW_AUTHENTICATE, header.parse().unwrap());
         let challenge = Challenge::of(StatusCode::FORBIDDEN, &headers, used.as_ref()).unwrap();
-        let refused = session.challenged(&challenge).await.unwrap_err();
+        let refused = session.handle_challenge(&challenge).await.unwrap_err();
         assert!(matches!(refused, LoginError::TokenRejected { .. }), "{refused:?}");
         assert!(refused.to_string().contains(words), "{refused}");
     }

@@ -132,9 +132,9 @@ fn floods_are_cut_off_and_others_are_served() {
     assert_eq!(gate.request("GET", "/proxy/github/user", &headers, "").status, 200);
 }
 
-/// The program's own listener, in front of an answer, with this much patience.
-fn listener(patience: Duration) -> SocketAddr {
-    let limits = Limits { write_patience: patience, drain: patience, ..Limits::default() };
+/// The program's own listener, in front of an answer, with these timeouts.
+fn listener(timeout: Duration) -> SocketAddr {
+    let limits = Limits { write_timeout: timeout, drain: timeout, ..Limits::default() };
     let (told, address) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

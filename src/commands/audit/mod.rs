@@ -28,7 +28,7 @@ use crate::terminal;
 
 use table::Listing;
 
-/// How often `tail -f` looks whether somebody has written.
+/// Interval of polling for `tail -f`.
 const POLL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(command: &AuditCommand) -> anyhow::Result<Done> {
@@ -61,7 +61,7 @@ fn tail(args: &AuditTailArgs) -> anyhow::Result<Done> {
     let mut out = Output::new(args.json);
     let mut limit = args.limit;
     loop {
-        // Looked at before reading, so that nothing in between is missed.
+        // Read before the rows, so that a write in between triggers another reading.
         let version = reader.version()?;
         let head = reader.newest_id()?;
         if limit > 0 || filter.after.is_some() {
@@ -85,7 +85,7 @@ fn tail(args: &AuditTailArgs) -> anyhow::Result<Done> {
     }
 }
 
-/// The log that took the place of the one that was read; waits for it.
+/// Waits for the log that replaced the one being read.
 fn reopened(path: &Path) -> Reader {
     loop {
         match Reader::open(path) {
@@ -217,7 +217,7 @@ fn accept_loss(args: &AuditAcceptArgs) -> anyhow::Result<Done> {
     Ok(Done::Success)
 }
 
-/// Where the log is. A database that is named needs no configuration.
+/// Path of the log. Needs no configuration if it is given.
 fn database(args: &StoreArgs) -> anyhow::Result<PathBuf> {
     if let Some(named) = &args.db {
         return Ok(whole(named));
@@ -251,7 +251,7 @@ fn row_id(text: &str) -> anyhow::Result<RowId> {
     RowId::parse(text).with_context(|| format!("`{text}` is not a row's id"))
 }
 
-/// Rows on their way to standard output.
+/// Writes rows to standard output.
 struct Output {
     form: Form,
     newest: Option<RowId>,
@@ -298,7 +298,7 @@ impl Output {
     }
 }
 
-/// One line that is written over, where somebody watches.
+/// A progress line that is overwritten, on terminals only.
 struct Progress {
     watched: bool,
 }
@@ -310,7 +310,7 @@ impl Progress {
 
     fn show(&mut self, what: std::fmt::Arguments<'_>) {
         if self.watched {
-            // Whether it is seen changes nothing.
+            // Errors are ignored: it is only informative.
             let _ = write!(io::stderr(), "\r\x1b[K{what}");
         }
     }

@@ -9,13 +9,13 @@ use jiff::tz::TimeZone;
 use crate::store::row::Row;
 use crate::terminal::shown;
 
-/// The width where there is no terminal to ask.
+/// Width if there is no terminal.
 const DEFAULT_WIDTH: u16 = 160;
 
-/// Rows held back to be written together.
+/// Number of rows buffered to be written at once.
 const BATCH: usize = 256;
 
-/// Headers, the least width and the share of what is left over.
+/// Columns with their minimum width and share of the remaining width.
 const COLUMNS: [(&str, u16, u16); 9] = [
     ("TIME", 20, 0),
     ("AGENT", 9, 2),
@@ -28,15 +28,15 @@ const COLUMNS: [(&str, u16, u16); 9] = [
     ("REASON", 12, 8),
 ];
 
-/// Those that a narrow terminal goes without, the first one first.
+/// Columns omitted on narrow terminals, in this order.
 const SPARED: [&str; 3] = ["INTENT", "REASON", "AGENT"];
 
-/// The terminal's width.
+/// Width of the terminal, in columns.
 pub(super) fn width() -> u16 {
     terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width.0)
 }
 
-/// A table that grows by rows.
+/// A table of rows that is written incrementally.
 pub(super) struct Listing<W> {
     out: W,
     widths: Vec<u16>,
@@ -80,7 +80,7 @@ impl<W: Write> Listing<W> {
         self.out.flush()
     }
 
-    /// One line per row: what does not fit is cut.
+    /// One line per row, truncated to the columns' widths.
     fn lines(&self, rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> Vec<String> {
         let is_there = |width: &&u16| **width > 0;
         let mut table = Table::new();
@@ -102,7 +102,7 @@ impl<W: Write> Listing<W> {
     }
 }
 
-/// How wide each of [`COLUMNS`] is; 0 where there is no room for it.
+/// Widths of [`COLUMNS`]; 0 for omitted ones.
 fn widths(total: u16) -> Vec<u16> {
     let mut spared = SPARED.iter();
     let mut columns: Vec<_> = COLUMNS.to_vec();

@@ -14,13 +14,13 @@ use rmcp::service::{RoleClient, RunningService, serve_client};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-/// The demo's log of decisions, in its folder.
+/// File name of the demo's audit log.
 pub(super) const DATABASE: &str = "demo.db";
 
-/// How long any one step may take before the demo gives up.
+/// Timeout for each step of the demo.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The folder in which everything of a demo happens; gone when it is over.
+/// The demo's temporary folder, removed when dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -35,19 +35,19 @@ impl Folder {
         Ok(Self { path })
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a file and tells its path.
+    /// Writes a file and returns its path.
     pub(super) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
-    /// This very binary, with nothing of the user's own settings about it.
+    /// A command for this binary, without any of the user's settings.
     pub(super) fn agentgate(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(this_binary()?);
         for (name, _) in std::env::vars_os() {
@@ -68,12 +68,12 @@ impl Drop for Folder {
     }
 }
 
-/// What came back for a call.
+/// The response to a call.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// The text for the model.
+    /// Its text content.
     pub(super) text: String,
-    /// The gate's decision, where it refused.
+    /// The gate's decision, if it refused.
     pub(super) decision: Option<Value>,
 }
 
@@ -83,8 +83,8 @@ pub(super) struct Gated {
 }
 
 impl Gated {
-    /// Starts `agentgate wrap --agent AGENT --policy POLICY -- agentgate demo-server`
-    /// and shakes hands through it.
+    /// Starts `agentgate wrap --agent AGENT --policy POLICY -- agentgate demo-server` and
+    /// performs the handshake.
     pub(super) async fn start(folder: &Folder, agent: &str, policy: &str) -> anyhow::Result<Self> {
         let policy = folder.write(&format!("{agent}.yaml"), policy)?;
         let mut gate = folder
@@ -119,7 +119,7 @@ impl Gated {
         }
     }
 
-    /// Hangs up and waits until the gate and its server are gone.
+    /// Closes the connection and waits for the gate and its server to exit.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         self.client.close().await?;
         within_timeout(self.gate.wait()).await??;

@@ -13,7 +13,7 @@ use super::stage::Stage;
 use super::{HASTY, HASTY_LIMIT};
 use crate::commands::Done;
 
-/// The first agent's policy, as it is shown.
+/// The policy shown first.
 const INTERN: &str = "\
 name: intern
 rules:
@@ -36,7 +36,7 @@ rules:
 default_effect: ask
 ";
 
-/// Plays it.
+/// Plays the MCP tour.
 pub(super) async fn play<W: Write>(stage: &mut Stage<W>, folder: &Folder) -> anyhow::Result<Done> {
     let (intern, editor, hasty) = tokio::try_join!(
         Gated::start(folder, "intern", INTERN),
@@ -143,7 +143,7 @@ fn allowed(answer: &Answer) -> bool {
     answer.decision.is_none()
 }
 
-/// One line a tool: its name and what its server says it does.
+/// One line per tool: its name and its hints.
 fn hints(tools: &[Tool]) -> String {
     let says = |tool: &Tool| {
         let hints = tool.annotations.as_ref();

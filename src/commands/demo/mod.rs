@@ -17,10 +17,10 @@ use crate::os::StopRequests;
 
 pub(super) use self::server::run as serve;
 
-/// Requests a minute that [`HASTY`] allows.
+/// Requests per minute that [`HASTY`] allows.
 const HASTY_LIMIT: usize = 5;
 
-/// The policy of the agent that runs into its limit, in both tours.
+/// Policy of the agent that exceeds its rate limit, in both tours.
 const HASTY: &str = "\
 name: hasty
 rules:
@@ -30,14 +30,14 @@ default_effect: deny
 rate_limit: { enabled: true, requests_per_minute: 5, requests_per_hour: 100 }
 ";
 
-/// Plays a tour.
+/// `agentgate demo`: plays a tour.
 pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Done> {
     let interactive = !args.plain && io::stdout().is_terminal();
     let mut stage = Stage::new(anstream::stdout().lock(), interactive);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let folder = Folder::create()?;
     let played = runtime.block_on(async {
-        // So that the folder is removed and what was started is stopped all the same.
+        // So that the folder is removed and child processes are stopped when interrupted.
         let mut told = StopRequests::listen()?;
         let play = async {
             match args.tour {

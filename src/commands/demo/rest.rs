@@ -21,17 +21,17 @@ use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
 
-/// The largest answer that is read, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Rows of the export that are shown, and characters of each.
+/// Number of rows of the export to show, and characters of each.
 const SHOWN_ROWS: usize = 3;
 const SHOWN: usize = 84;
 
 const EVENTS: &str = "/proxy/google/calendar/v3/calendars/primary/events";
 const EVENT: &str = "/proxy/google/calendar/v3/calendars/primary/events/mock-event-1";
 
-/// The first agent's policy, as it is shown.
+/// The policy shown first.
 const READER: &str = "\
 name: reader
 rules:
@@ -54,7 +54,7 @@ rules:
 default_effect: deny
 ";
 
-/// Plays it.
+/// Plays the REST tour.
 pub(super) async fn play<W: Write>(stage: &mut Stage<W>, folder: &Folder) -> anyhow::Result<Done> {
     let home = Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -183,7 +183,7 @@ async fn export<W: Write>(stage: &mut Stage<W>, gate: &Gate) -> anyhow::Result<b
         stage.show(&format!("{line}…"))?;
     }
     stage.say(&format!("… and {} rows more.", lines.len().saturating_sub(SHOWN_ROWS + 1)))?;
-    // The header, and what the scenes before sent.
+    // The header, and the requests of the scenes before.
     Ok(answer.status == 200 && lines.len() == 1 + 1 + 1 + 2 + HASTY_LIMIT + 1)
 }
 
@@ -197,17 +197,17 @@ async fn farewell<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A member that is text; empty where there is none.
+/// The string member `key`; empty if there is none.
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A member that is a list; empty where there is none.
+/// The array member `key`; empty if there is none.
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The gate, as agents and their operator see it.
+/// A running `agentgate serve`.
 struct Gate {
     client: Client,
     address: SocketAddr,
@@ -220,7 +220,7 @@ struct Agent {
     key: String,
 }
 
-/// What came back.
+/// A response.
 struct Answer {
     status: u16,
     retry_after: Option<String>,
@@ -258,7 +258,7 @@ impl Gate {
         Ok(answer)
     }
 
-    /// Loads a policy and registers an agent of the same name that has it.
+    /// Creates a policy, and an agent of the same name that uses it.
     async fn register(&self, name: &'static str, policy: &str) -> anyhow::Result<Agent> {
         let policy = json!({ "name": name, "yaml": policy });
         self.admin(Method::POST, "/policies", Some(&policy)).await?;
@@ -299,7 +299,8 @@ impl Answer {
 }
 
 impl<W: Write> Stage<W> {
-    /// Why a request was refused and what to do instead; whether both were said.
+    /// Shows why a request was refused and what to do instead. Returns whether the response had
+    /// both.
     fn refusal(&mut self, body: &Value) -> anyhow::Result<bool> {
         let mut said = 0;
         for (label, key) in [("why", "reason"), ("instead", "suggestion")] {

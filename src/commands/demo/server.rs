@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::commands::Done;
 use crate::mcp::{codes, era};
 
-/// Notes the book holds at most; a new one beyond it is refused.
+/// Maximum number of notes; further ones are refused.
 const MAX_NOTES: usize = 1_000;
 
-/// Serves until the client hangs up.
+/// `agentgate demo-server`: serves until standard input ends.
 pub(in crate::commands) fn run() -> anyhow::Result<Done> {
     let mut book = Notebook::default();
     let mut output = io::stdout().lock();
@@ -37,7 +37,7 @@ impl Default for Notebook {
 }
 
 impl Notebook {
-    /// The answer to a request; a notification has none.
+    /// The response to a request; `None` for a notification.
     fn answer(&mut self, message: &Value) -> Option<Value> {
         let (id, params) = (message.get("id")?, &message["params"]);
         let result = match message["method"].as_str() {

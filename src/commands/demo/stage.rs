@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::gated::Answer;
 
-/// The breath between scenes, on a terminal.
+/// Pause between scenes on a terminal.
 const SCENE_PAUSE: Duration = Duration::from_millis(450);
 
-/// Columns that running text takes at most.
+/// Maximum width of prose, in columns.
 const WIDTH: usize = 72;
 
 const BOLD: Style = Style::new().bold();
@@ -21,7 +21,7 @@ const GREEN: Style = AnsiColor::Green.on_default().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 
-/// Where the demo is played.
+/// Formats the demo's output.
 pub(super) struct Stage<W: Write> {
     out: W,
     interactive: bool,
@@ -29,12 +29,12 @@ pub(super) struct Stage<W: Write> {
 }
 
 impl<W: Write> Stage<W> {
-    /// `interactive`: with colour and pauses.
+    /// `interactive`: with colours and pauses.
     pub(super) fn new(out: W, interactive: bool) -> Self {
         Self { out, interactive, scene: 0 }
     }
 
-    /// Opens the next scene.
+    /// Starts a scene.
     pub(super) async fn scene(&mut self, title: &str) -> io::Result<()> {
         self.pause_on_terminal().await?;
         self.scene += 1;
@@ -43,17 +43,17 @@ impl<W: Write> Stage<W> {
         writeln!(self.out, "\n{line}")
     }
 
-    /// Prose.
+    /// Writes prose.
     pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "   {text}")
     }
 
-    /// An empty line.
+    /// Writes an empty line.
     pub(super) fn pause(&mut self) -> io::Result<()> {
         writeln!(self.out)
     }
 
-    /// Something verbatim: a policy, a table.
+    /// Writes something verbatim, such as a policy or table.
     pub(super) fn show(&mut self, text: &str) -> io::Result<()> {
         for line in text.trim_end().lines() {
             let line = self.styled(DIM, line);
@@ -62,13 +62,13 @@ impl<W: Write> Stage<W> {
         Ok(())
     }
 
-    /// A command that shows the same outside the demo.
+    /// Writes a command that the user can try.
     pub(super) fn command(&mut self, command: &str) -> io::Result<()> {
         let command = self.styled(BOLD, command);
         writeln!(self.out, "   $ {command}")
     }
 
-    /// A call and what came back for it.
+    /// Writes a call and its response.
     pub(super) fn call(&mut self, agent: &str, call: &str, answer: &Answer) -> io::Result<()> {
         self.verdict(agent, call, answer)?;
         if answer.decision.is_none() {
@@ -77,7 +77,7 @@ impl<W: Write> Stage<W> {
         Ok(())
     }
 
-    /// A call and whether it passed; where not, why.
+    /// Writes a call, whether it was allowed and, if not, the reason.
     pub(super) fn verdict(&mut self, agent: &str, call: &str, answer: &Answer) -> io::Result<()> {
         let verdict = self.verdict_of(answer);
         writeln!(self.out, "   {agent:<7} {call:<28} {verdict}")?;
@@ -91,7 +91,7 @@ impl<W: Write> Stage<W> {
         field("suggestion").map_or(Ok(()), |suggestion| self.beneath("instead", suggestion))
     }
 
-    /// The text that the model gets to read.
+    /// Writes the text that the model receives.
     pub(super) fn model_reads(&mut self, text: &str) -> io::Result<()> {
         self.say("What the model reads, so that it can go on by itself:")?;
         self.show(&wrapped(text))
@@ -106,7 +106,7 @@ impl<W: Write> Stage<W> {
         }
     }
 
-    /// A request and the status of its answer.
+    /// Writes a request and the status of its response.
     pub(super) fn exchange(&mut self, agent: &str, request: &str, status: u16) -> io::Result<()> {
         let style = match status {
             200..=299 => GREEN,
@@ -117,7 +117,7 @@ impl<W: Write> Stage<W> {
         writeln!(self.out, "   {agent:<7} {request:<52} {status}")
     }
 
-    /// Lines under a call, the first one labelled.
+    /// Writes lines below a call, the first one with a label.
     pub(super) fn beneath(&mut self, label: &str, text: &str) -> io::Result<()> {
         let labels = std::iter::once(label).chain(std::iter::repeat(""));
         for (label, line) in labels.zip(text.lines()) {
@@ -140,7 +140,7 @@ impl<W: Write> Stage<W> {
     }
 }
 
-/// `text` in lines of at most [`WIDTH`] characters, cut between words.
+/// Wraps `text` between words to lines of at most [`WIDTH`] characters.
 fn wrapped(text: &str) -> String {
     let mut out = String::new();
     let mut width = 0;

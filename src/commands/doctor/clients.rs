@@ -12,49 +12,49 @@ use crate::net::is_loopback;
 use crate::policy::lookup::Lookup;
 use crate::terminal;
 
-/// The largest configuration read, in bytes. Claude Code keeps its history in
-/// the same file, so some are large.
+/// Maximum size of a configuration file, in bytes. Claude Code keeps its history in the same
+/// file, so some are large.
 const MAX_FILE: u64 = 64 << 20;
 
-/// The client that is started in a terminal, with its PATH.
+/// The client that inherits its PATH from a terminal.
 const TERMINAL: &str = "Claude Code";
 
-/// Where the clients look.
+/// Where clients keep their configuration.
 struct ConfigLocations {
     home: PathBuf,
-    /// Where this system keeps the configuration of applications.
+    /// This system's folder for application settings.
     applications: PathBuf,
-    /// Clients also read the project that they are opened in.
+    /// The current project, from which clients read configuration, too.
     project: PathBuf,
 }
 
-/// A configuration file of a client.
+/// A client's configuration file.
 struct ClientFile {
     client: &'static str,
     path: PathBuf,
-    /// The key that the servers stand under.
+    /// Key of the object with the servers.
     key: &'static str,
 }
 
-/// How a client reaches a server.
+/// How a client connects to a server.
 #[derive(Debug, PartialEq, Eq)]
 enum Server {
-    /// It starts a command; this is the command's first word.
+    /// It starts this program.
     Started(String),
     /// It starts agentgate.
     Gated(Gate),
-    /// It connects to a remote one.
+    /// It connects to a URL.
     Remote {
-        /// Its URL is this machine's.
+        /// Whether the URL is on this machine.
         is_local: bool,
     },
 }
 
-/// `lookup` is where a gate looks policies up, unless it is told otherwise.
+/// Checks all clients. `lookup` is where gates look up policies by default.
 pub(super) fn check(lookup: &Lookup) -> Vec<Finding> {
     let Some(locations) = ConfigLocations::find() else { return Vec::new() };
     let mut files = locations.files();
-    // A project may be the home folder, and is then not looked at twice.
+    // A project may be the home folder: check it only once.
     files.dedup_by(|one, other| one.path == other.path);
     let found: Vec<_> = files.iter().flat_map(|file| file.check(lookup)).collect();
     if found.is_empty() {
@@ -64,7 +64,7 @@ pub(super) fn check(lookup: &Lookup) -> Vec<Finding> {
     found
 }
 
-// === impl Places ===
+// === impl ConfigLocations ===
 
 impl ConfigLocations {
     fn find() -> Option<Self> {
@@ -123,8 +123,7 @@ impl ClientFile {
         serde_json::from_str(&without_comments(&text)).map_err(|error| error.to_string())
     }
 
-    /// The servers of the whole file: its own, and those of each project that
-    /// Claude Code remembers.
+    /// The servers in the file, including those of each project that Claude Code remembers.
     fn servers(&self, document: &Value) -> Vec<(String, Server)> {
         let projects = document.get("projects").and_then(Value::as_object);
         let scopes =
@@ -158,7 +157,7 @@ impl ClientFile {
                 "starts agentgate, but not `agentgate wrap`",
                 "begin \"args\" with \"wrap\", and give each argument a word of its own",
             ),
-            // Only the first word: arguments may hold secrets.
+            // Only the program: arguments may contain secrets.
             Server::Started(program) => Finding::bad(
                 "client",
                 subject,
@@ -176,7 +175,7 @@ impl ClientFile {
                 subject,
                 "is on this machine; whether that is a gate cannot be told from here",
             ),
-            // Only what to add: a URL may hold secrets.
+            // Without the URL, which may contain secrets.
             Server::Remote { is_local: false } => Finding::bad(
                 "client",
                 subject,
@@ -217,8 +216,7 @@ pub(super) fn own_path() -> String {
     std::env::current_exe().map_or_else(|_| "agentgate".to_owned(), |path| shown(&path))
 }
 
-/// `text` with the comments and trailing commas that VS Code and Cursor accept
-/// taken out. Strings stay as they are.
+/// Removes comments and trailing commas, which VS Code and Cursor accept, outside of strings.
 fn without_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -244,7 +242,7 @@ fn without_comments(text: &str) -> String {
     out
 }
 
-/// The length of the JSON string that starts here, quotes included, in bytes.
+/// Length of the JSON string that starts here, including quotes, in bytes.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {

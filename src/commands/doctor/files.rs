@@ -7,16 +7,16 @@ use super::{Finding, shown};
 use crate::config::Home;
 use crate::os::files::{may_write, mode, unwritable};
 
-/// What else of `serve` is nobody's business, in the data folder.
+/// Other files of `serve` with secrets, in the data folder.
 const SECRETS: [&str; 2] = ["master.key", "mcp-servers.json"];
 
-/// The folder of the logins to remote servers, there.
+/// Folder of the logins to remote servers, in the data folder.
 const LOGINS: &str = "logins";
 
-/// How many entries of a folder are looked at; ours hold a handful.
+/// Maximum number of directory entries examined; ours contain a handful.
 const MAX_ENTRIES: usize = 1_000;
 
-/// Bits of a file's mode: who may do what.
+/// Permission bits of a file's mode.
 const READ_OR_WRITE_BY_OTHERS: u32 = 0o077;
 const WRITE_BY_OTHERS: u32 = 0o022;
 
@@ -31,7 +31,7 @@ pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
     let mut writable = vec![home.config.clone(), home.policies()];
     writable.extend(entries(&home.config));
     writable.extend(entries(&home.policies()));
-    // With one folder for both, the database is judged by the stricter rule.
+    // If both are in the same folder, the stricter rule applies to the database.
     exposed.extend(
         writable.iter().filter(|path| !secret.contains(path)).filter_map(|path| ours(path)),
     );
@@ -45,8 +45,8 @@ pub(super) fn check(home: &Home, database: &Path) -> Vec<Finding> {
     exposed
 }
 
-/// The folders that the gate writes to, and the database: where one cannot be
-/// written, nothing can be recorded and so nothing is let through.
+/// The gate's folders and database, as far as they are not writable: then nothing can be
+/// recorded, and so nothing is allowed.
 pub(super) fn unwritable_places(home: &Home, database: &Path) -> Vec<Finding> {
     let fix = "make the user that runs agentgate its owner (chown, chmod u+rwx), or choose another: \
                AGENTGATE_HOME for both folders, --db for the database";
@@ -60,7 +60,7 @@ pub(super) fn unwritable_places(home: &Home, database: &Path) -> Vec<Finding> {
     folders.chain(file.map(|error| bad(database, error))).collect()
 }
 
-/// The database and what lies beside it under its name: key, lock, SQLite's own.
+/// The database and the files that belong to it: key, lock, and SQLite's own.
 fn belonging_to(database: &Path) -> Vec<PathBuf> {
     let Some((folder, stem)) = database.parent().zip(database.file_stem()) else {
         return Vec::new();
@@ -80,21 +80,21 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// A file that holds secrets or arguments and that others may read or write.
+/// A finding if a file with secrets or arguments can be read or written by others.
 fn private(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & READ_OR_WRITE_BY_OTHERS != 0)?;
     let detail = format!("others can read or write it (mode {mode:o})");
     Some(Finding::bad("files", shown(path), detail, format!("chmod 600 '{}'", shown(path))))
 }
 
-/// A folder of secrets that others may look into.
+/// A finding if a folder with secrets can be accessed by others.
 fn closed(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & READ_OR_WRITE_BY_OTHERS != 0)?;
     let detail = format!("others can look into it (mode {mode:o})");
     Some(Finding::bad("files", shown(path), detail, format!("chmod 700 '{}'", shown(path))))
 }
 
-/// A policy or configuration that others may write: they could allow anything.
+/// A finding if a policy or configuration can be written by others, who could allow anything.
 fn ours(path: &Path) -> Option<Finding> {
     let mode = mode(path).filter(|mode| mode & WRITE_BY_OTHERS != 0)?;
     let detail = format!("others can write it (mode {mode:o}), and so decide what is allowed");

@@ -17,22 +17,22 @@ use crate::config::{File, Home};
 use crate::policy::lookup::{Lookup, is_path};
 use crate::terminal;
 
-/// What is so of a gate that stands there and would not start.
+/// Detail of a finding about a gate that would not start.
 const NO_START: &str = "is gated, but the gate would not start";
 
-/// A gate in front of a server, as it is written down.
+/// A gate in a client's configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gate {
-    /// How agentgate is named.
+    /// The command for agentgate.
     program: String,
-    /// What follows, from `wrap` on.
+    /// The arguments, from `wrap` on.
     words: Vec<String>,
-    /// Variables that the client sets for it.
+    /// Environment variables set by the client.
     env: Vec<(String, String)>,
 }
 
 impl Gate {
-    /// The gate in a command of these words, where there is one.
+    /// Finds a gate in the command `words`.
     pub(super) fn read(words: &[&str], env: Option<&Value>) -> Option<Self> {
         let mut pairs = words.iter().zip(words.iter().skip(1));
         let at = pairs.position(|(program, word)| is_gate(program) && *word == "wrap")?;
@@ -45,8 +45,8 @@ impl Gate {
         })
     }
 
-    /// What keeps it from starting and how to mend that. `lookup` is where it looks
-    /// policies up, unless it is told otherwise.
+    /// Why it would not start, and what to do. `lookup` is where it looks up policies by
+    /// default.
     pub(super) fn problem(&self, lookup: &Lookup) -> Option<(String, String)> {
         if !can_start(&self.program) {
             let program = terminal::shown(&self.program);
@@ -55,7 +55,7 @@ impl Gate {
         }
         let typed = match self.typed() {
             Ok(typed) => typed,
-            // What the client puts in for a variable cannot be known here.
+            // The value that the client substitutes is unknown here.
             Err(_) if self.words.iter().any(|word| is_filled_in(word)) => return None,
             Err(wrong) => {
                 let detail = format!("{NO_START}: {wrong}");
@@ -84,8 +84,7 @@ impl Gate {
         Some((detail, "write the absolute path of the folder".to_owned()))
     }
 
-    /// What is wrong with the order: `wrap` does not start where an option that decides
-    /// goes to the server.
+    /// Reports gate options after the server's command, with which `wrap` does not start.
     fn order_problem(&self, typed: &WrapArgs) -> Option<(String, String)> {
         let words: Vec<OsString> =
             std::iter::once("agentgate".into()).chain(self.words.iter().map(Into::into)).collect();
@@ -99,19 +98,19 @@ impl Gate {
         decides.then_some((detail, fix))
     }
 
-    /// Whether the client has to find it on a PATH, which may be another than ours.
+    /// Whether the client has to find it in PATH, which may differ from ours.
     pub(super) fn is_looked_up(&self) -> bool {
         Path::new(&self.program).components().count() == 1 && !is_filled_in(&self.program)
     }
 
-    /// What is wrong with the way to the server, or to those who connect.
+    /// Reports an invalid server or listener.
     fn connection_problem(&self, typed: &WrapArgs) -> Option<(String, String)> {
         let words = typed.command.iter().map(|word| word.to_string_lossy());
         if words.chain(typed.remote.typed().into_iter().map(Into::into)).any(|it| is_filled_in(&it))
         {
             return None;
         }
-        // Clients have variables of their own besides those that stand here.
+        // Clients have variables besides those in their configuration.
         let variables =
             |name: &str| Some(self.variable(name).unwrap_or("not known here").to_owned());
         let checked = || -> anyhow::Result<()> {
@@ -119,14 +118,14 @@ impl Gate {
                 remote::may_listen(typed, address, &variables)?;
             }
             if let Some(url) = remote::url(&typed.command, &typed.remote)? {
-                // The configuration may allow it.
+                // Plain HTTP may be allowed by the configuration.
                 remote::usable(url, true)?;
                 remote::headers(&typed.remote, &variables)?;
                 return Ok(());
             }
             let program = typed.command.first().map(|word| word.to_string_lossy());
             let program = program.unwrap_or_default();
-            // Where a bare name is looked up is the client's affair.
+            // Bare names are looked up by the client.
             let is_path = Path::new(&*program).components().count() > 1;
             anyhow::ensure!(
                 !is_path || can_start(&program),
@@ -139,8 +138,7 @@ impl Gate {
         Some((detail, "correct the entry; `agentgate inspect` tries a server out".to_owned()))
     }
 
-    /// Its options: as they are typed, else as the client's variables have them. Those
-    /// of this process's are not the client's.
+    /// Parses its options, else the client's variables. Variables of this process do not apply.
     fn typed(&self) -> Result<WrapArgs, String> {
         let typed = self.parsed(&[])?;
         let of_variables = options().filter_map(|option| {
@@ -160,7 +158,7 @@ impl Gate {
         args.map_err(|error| first_line(&error.to_string()))
     }
 
-    /// The options, with these before those that are typed.
+    /// Parses the options, with `before` in front of the given ones.
     fn parsed(&self, before: &[String]) -> Result<ArgMatches, String> {
         let (wrap, rest) = self.words.split_at(1.min(self.words.len()));
         let own = wrap.iter().chain(before).chain(rest).map(String::as_str);
@@ -193,7 +191,7 @@ fn config_problem(decide: &DecideArgs) -> Option<(String, String)> {
         let detail = format!("{NO_START}: there is no configuration file `{shown}`");
         return Some((detail, "write the absolute path of the file".to_owned()));
     }
-    // Only a file that is not named is looked up in the home.
+    // Only the default file is in the home folder.
     let nowhere = Home { config: PathBuf::new(), data: PathBuf::new() };
     File::load(Some(path), &nowhere).err()?;
     let detail = format!("{NO_START}: its configuration file `{shown}` does not load");
@@ -226,19 +224,19 @@ pub(super) fn is_gate(program: &str) -> bool {
 }
 
 fn can_start(program: &str) -> bool {
-    // A `~` is the client's to resolve, not ours.
+    // The client resolves `~`, not the gate.
     let resolved_by_client = program.starts_with('~') || is_filled_in(program);
     let path = Path::new(program);
     resolved_by_client
         || if path.components().count() > 1 { path.is_file() } else { on_path(program).is_some() }
 }
 
-/// Whether the client puts something in for a variable.
+/// Whether the client substitutes a variable.
 fn is_filled_in(word: &str) -> bool {
     word.starts_with(['$', '%']) || word.contains("${")
 }
 
-/// Whether a variable sets an option that has no value, as clap reads it.
+/// Whether a variable sets a flag, as clap parses it.
 fn is_truthy(value: &str) -> bool {
     let no = ["", "n", "no", "f", "false", "off", "0"];
     !no.iter().any(|no| value.eq_ignore_ascii_case(no))

@@ -19,39 +19,38 @@ use crate::policy::diagnostic::Diagnostic;
 use crate::policy::lookup::Lookup;
 use crate::terminal;
 
-/// What to do about a configuration that does not load.
+/// What to do about an invalid configuration.
 const FIX: &str = "correct the file; until then no command that needs it starts";
 
-/// Something that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     health: Health,
-    /// What kind of thing it is.
+    /// Name of the check.
     check: &'static str,
-    /// Which one: a path, or a server and its client.
+    /// What was checked: a path, or a server and its client.
     subject: String,
-    /// What is so.
+    /// The result.
     detail: String,
-    /// What to do about it, where something is to be done.
+    /// What to do about it, if anything.
     fix: Option<String>,
 }
 
-/// How something that was looked at is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Good,
-    /// Good to know; nothing is wrong.
+    /// Informative.
     Note,
-    /// Wrong: the exit code is 1.
+    /// A problem: the exit code is 1.
     Bad,
 }
 
-/// Runs every check, whatever the others find.
+/// `agentgate doctor`: runs every check, even if others fail.
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     let mut findings = program::check();
     let home = Home::find()?;
-    // A configuration that does not load hides what it names; the other checks go
-    // on with what flags and environment say.
+    // If the configuration is invalid, the other checks use flags and environment only.
     let (found, file) = configuration(args, &home);
     findings.extend(found);
     findings.extend(state::credentials(&file));
@@ -101,14 +100,14 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
     }
 }
 
-/// One mistake in the configuration file.
+/// A finding about the configuration file.
 fn mistake(path: &Path, found: &Diagnostic) -> Finding {
     let place = format!("{}:{}:{}", shown(path), found.span.line, found.span.column);
     let fix = found.help.as_deref().map_or_else(|| FIX.to_owned(), terminal::shown);
     Finding::bad("configuration", place, terminal::shown(&found.message), fix)
 }
 
-/// A path as people see it; what could move a terminal's cursor is escaped.
+/// A path with control characters escaped.
 fn shown(path: &Path) -> String {
     terminal::shown(&path.to_string_lossy())
 }

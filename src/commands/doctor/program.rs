@@ -23,7 +23,7 @@ pub(super) fn check() -> Vec<Finding> {
     found
 }
 
-/// The first program of that name on PATH.
+/// The first program called `name` in PATH.
 pub(super) fn on_path(name: &str) -> Option<PathBuf> {
     let names = [name.to_owned(), format!("{name}{}", env::consts::EXE_SUFFIX)];
     let folders = env::var_os("PATH")?;

@@ -12,11 +12,10 @@ use crate::policy::lookup::Lookup;
 use crate::store::read::Reader;
 use crate::terminal;
 
-/// The largest database whose chain is examined here, in bytes: about a second.
+/// Maximum size of a database to verify, in bytes: takes about a second.
 const MAX_EXAMINED: u64 = 64 << 20;
 
-/// Every policy that the configuration names, for all servers or for one, and
-/// every one in the user's own folder.
+/// Checks all policies in the configuration and in the user's folder.
 pub(super) fn policies(
     file: &File,
     flags: &[String],
@@ -52,7 +51,7 @@ fn policy(lookup: &Lookup, name: &str) -> Finding {
     }
 }
 
-/// How many rules a policy has, or why it cannot be used.
+/// Number of rules of a policy, or why it cannot be used.
 pub(super) fn rules(lookup: &Lookup, name: &str) -> Result<usize, String> {
     let found = lookup.find(name).map_err(|finding| terminal::shown(&finding.message))?;
     let file = found.load().map_err(|wrong| {
@@ -62,8 +61,7 @@ pub(super) fn rules(lookup: &Lookup, name: &str) -> Result<usize, String> {
     Ok(file.rule_count())
 }
 
-/// The credentials of providers that cannot be had; a service may see another
-/// environment than this one.
+/// Credentials of providers that cannot be read. A service may have another environment.
 pub(super) fn credentials(file: &File) -> Vec<Finding> {
     let advice =
         "set it where `agentgate serve` runs, or change `providers` in the configuration file";
@@ -75,7 +73,7 @@ pub(super) fn credentials(file: &File) -> Vec<Finding> {
         .collect()
 }
 
-/// The log: that it opens and, where that is quickly said, that it is whole.
+/// Checks that the log can be opened, and verifies it if it is small.
 pub(super) fn log(database: &Path) -> Finding {
     let subject = shown(database);
     let Ok(metadata) = fs::metadata(database) else {

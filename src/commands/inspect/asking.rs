@@ -17,17 +17,17 @@ use crate::mcp::listing::Listed;
 use crate::os::{Child, Source, Stop, Streams};
 use crate::terminal;
 
-/// How long a server that has hung up may take to end.
+/// How long a server may take to exit after closing its output.
 const LAST_BREATH: Duration = Duration::from_secs(2);
 
-/// How much of what a server says on standard error is kept, in bytes.
+/// Maximum bytes of a server's standard error that are kept.
 const MAX_WORDS: usize = 8 << 10;
 
-/// What to do about an answer that is no MCP.
+/// Advice for a response that is not MCP.
 const WRONG_PATH: &str =
     "nothing speaks MCP at this path: check its end, which is /mcp or /sse for many servers";
 
-/// What is asked: a command, or a gate in front of a URL.
+/// The server: a command, or a gate in front of a URL.
 enum Asked<'a> {
     Command(&'a [OsString]),
     Url { url: &'a str, words: Vec<OsString> },
@@ -36,25 +36,25 @@ enum Asked<'a> {
 /// Why the server did not list its tools.
 #[derive(Debug, thiserror::Error)]
 enum Silence {
-    /// It did not come to a conversation.
+    /// The handshake failed.
     #[error(transparent)]
     Initialize(Box<ClientInitializeError>),
-    /// It took too long.
+    /// It did not respond in time.
     #[error(transparent)]
     Late(#[from] Elapsed),
-    /// It ended.
+    /// It exited with this code.
     #[error("the server ended with exit status {0} before it listed its tools")]
     Ended(u8),
-    /// Anything else.
+    /// Another error.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
 
-/// Asks what the server offers.
+/// Lists the server's tools.
 pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
     let asked = Asked::of(args)?;
     let deadline = Instant::now() + args.timeout;
-    // Servers of either era: those of the older one refuse the probe.
+    // Supports both eras: servers of the older one refuse the probe.
     let either = ClientLifecycleMode::Auto {
         preferred_versions: vec![ProtocolVersion::LATEST],
         legacy_version: None,
@@ -76,8 +76,7 @@ pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
     }
 }
 
-/// The last that a server says on standard error. It is shown only where there is
-/// nothing else to show.
+/// The end of the server's standard error, shown if there is no better explanation.
 async fn last_words(mut errors: Source) -> String {
     let (mut words, mut piece) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = errors.read(&mut piece).await {
@@ -87,8 +86,8 @@ async fn last_words(mut errors: Source) -> String {
     String::from_utf8_lossy(&words).into_owned()
 }
 
-/// The era of a server that answered the probe when nobody waited for that any more:
-/// its program may have had to be fetched first.
+/// The era of a server that responded to the probe after the timeout: its program may have had
+/// to be downloaded first.
 fn told_late(silence: &Silence) -> Option<ClientLifecycleMode> {
     let Silence::Initialize(error) = silence else { return None };
     match **error {
@@ -119,7 +118,7 @@ impl<'a> Asked<'a> {
         Ok(Self::Url { url, words })
     }
 
-    /// Starts it. What a gate says is for the person: a page to log in at.
+    /// Starts it. A gate's standard error is shown, as it may contain a login page.
     fn spawn(&self) -> anyhow::Result<(Child, Streams, Option<Source>)> {
         match self {
             Self::Command(command) => {
@@ -134,8 +133,8 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Starts the server, asks for its tools, and ends it. Where that fails, what the
-    /// server said meanwhile comes, too.
+    /// Starts the server, lists its tools, and stops it. On failure, also returns its standard
+    /// error.
     async fn ask(
         &self,
         mode: ClientLifecycleMode,
@@ -171,7 +170,7 @@ impl<'a> Asked<'a> {
                 anyhow::anyhow!("{url}: {}{}", in_short(words), help.unwrap_or_default())
             }
             (Silence::Initialize(error), _) => no_mcp(&error),
-            // The gate in front of the URL has said why.
+            // The gate in front of the URL has reported the reason.
             (Silence::Ended(_), Self::Url { url, .. }) => {
                 anyhow::anyhow!("{url}: no tools were listed, for the reason above")
             }
@@ -189,13 +188,13 @@ async fn ask_over(
     let mut asked = pin!(timeout_at(deadline, tools_over(streams, mode)));
     let tools = tokio::select! {
         tools = &mut asked => tools,
-        // It may end because it is told to, or before its answer is read.
+        // It may exit because it is told to, or before its response is read.
         code = child.wait() => match timeout(LAST_BREATH, asked).await {
             Ok(Ok(Ok(tools))) => return Ok(tools),
             _ => return Err(Silence::Ended(code.map_err(anyhow::Error::from)?)),
         },
     };
-    // A server that ended has hung up before its end is known.
+    // A server closes its output before it exits: wait for its exit code.
     if matches!(&tools, Ok(Err(Silence::Initialize(error))) if hung_up(error))
         && let Ok(code) = timeout(LAST_BREATH, child.wait()).await
     {
@@ -225,7 +224,8 @@ fn no_mcp(error: &ClientInitializeError) -> anyhow::Error {
     anyhow::anyhow!("this does not look like an MCP server: {why}")
 }
 
-/// What was last tried: a server that knows no probe is asked in the older way.
+/// The error of the last attempt: a server that does not know the probe is asked again in the
+/// older era.
 fn last(error: &ClientInitializeError) -> &ClientInitializeError {
     match error {
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => last(fallback),
@@ -233,7 +233,7 @@ fn last(error: &ClientInitializeError) -> &ClientInitializeError {
     }
 }
 
-/// The words of a refusal.
+/// The message of an error response.
 fn said(error: &ClientInitializeError) -> Option<&str> {
     match last(error) {
         ClientInitializeError::JsonRpcError(refusal) => Some(&refusal.message),
@@ -241,7 +241,7 @@ fn said(error: &ClientInitializeError) -> Option<&str> {
     }
 }
 
-/// Without the page that the server answered with, where it is one.
+/// `words` without an HTML page that the server responded with.
 fn in_short(words: &str) -> String {
     terminal::shown(words.split_once(": <").map_or(words, |(before, _)| before))
 }
@@ -253,7 +253,7 @@ fn hung_up(error: &ClientInitializeError) -> bool {
     )
 }
 
-/// What to do about what a gate says of the server behind `url`.
+/// Advice for what the gate reports about the server at `url`.
 fn advice(words: &str, url: &str) -> Option<String> {
     let words = words.to_lowercase();
     let says = |known: &[&str]| known.iter().any(|known| words.contains(known));

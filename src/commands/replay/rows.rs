@@ -10,18 +10,18 @@ use crate::json::{Json, Object};
 use crate::request::{self, RequestError, UnknownKeys};
 use crate::terminal;
 
-/// How a CSV export begins.
+/// First columns of a CSV export.
 const CSV: &[u8] = b"id,time,session,";
 
-/// Whether a line of a trace is a row of the log.
+/// Whether a line of a trace is a row of the audit log.
 pub(super) fn is_row(line: &Object) -> bool {
     line.get("request").is_none() && line.get("transport").is_some() && line.get("stage").is_some()
 }
 
-/// What was asked for when the row was written.
+/// Reconstructs the action from a row.
 ///
 /// # Errors
-/// Where the row says of no request.
+/// If the row does not describe a request.
 pub(super) fn action(row: &Object) -> Result<Action, RequestError> {
     let text = |key: &str| row.get(key).and_then(Json::as_str).unwrap_or_default();
     let either = |one: &str, other: &str| match text(one) {
@@ -31,7 +31,7 @@ pub(super) fn action(row: &Object) -> Result<Action, RequestError> {
     let (server, subject) = (either("provider", "server"), either("resource", "tool"));
     let common = ["time", "agent", "session"].map(|key| (key, json(text(key))));
     if subject.is_empty() && matches!(text("stage"), "validation" | "authentication") {
-        // Nobody could read it then, and nobody can now.
+        // It was refused as ambiguous, and is again.
         let what = text("reason");
         let what = what.strip_prefix("malformed: ").unwrap_or(what);
         let flawed = match text("stage") {
@@ -76,7 +76,7 @@ fn json(text: &str) -> Json {
     Json::String(text.to_owned())
 }
 
-/// What a REST request carried, by its parts, or a body that stands alone.
+/// The parts of a REST request, or a body on its own.
 fn parts(args: Json) -> Vec<(&'static str, Json)> {
     const NAMES: [&str; 6] = ["host", "headers", "query", "form", "body", "raw"];
     let Json::Object(args) = args else { return Vec::new() };
@@ -104,10 +104,10 @@ fn parts(args: Json) -> Vec<(&'static str, Json)> {
     args.iter().filter_map(part).collect()
 }
 
-/// The trace; an export of the log as CSV or as an array has its rows as lines of JSON.
+/// Converts a trace to JSON lines: the log's exports may be CSV or a JSON array.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If it cannot be read.
 pub(super) fn as_lines<'i>(mut trace: Box<dyn BufRead + 'i>) -> io::Result<Box<dyn BufRead + 'i>> {
     let start = trace.fill_buf()?;
     let (is_csv, is_array) = (start.starts_with(CSV), start.trim_ascii_start().starts_with(b"["));
@@ -148,7 +148,7 @@ where
     Box::new(io::BufReader::new(Lines { next, left: io::Cursor::default() }))
 }
 
-/// Lines that are made one after the other.
+/// Lines that are generated on demand.
 struct Lines<F> {
     next: F,
     left: io::Cursor<Vec<u8>>,
@@ -169,10 +169,10 @@ impl<F: FnMut() -> io::Result<Option<Vec<u8>>>> Read for Lines<F> {
     }
 }
 
-/// The fields of the next record of CSV; `None` at the end.
+/// The fields of the next CSV record; `None` at the end.
 fn record(trace: &mut impl BufRead) -> io::Result<Option<Vec<String>>> {
     let mut text = Vec::new();
-    // A line that ends within quotes goes on.
+    // A record continues on the next line if a quoted field does.
     loop {
         let most = jsonl::MAX_LINE.saturating_sub(text.len()) as u64;
         if trace.take(most).read_until(b'\n', &mut text)? == 0 {
@@ -186,8 +186,8 @@ fn record(trace: &mut impl BufRead) -> io::Result<Option<Vec<String>>> {
     Ok((!text.is_empty()).then(|| fields(text.trim_end_matches(['\r', '\n']))))
 }
 
-/// The fields of a record, as `audit export` writes them: what it puts in front of formulas
-/// is taken off.
+/// The fields of a record written by `audit export`, without the prefix that protects from
+/// formula injection.
 fn fields(record: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;

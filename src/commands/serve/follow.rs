@@ -10,15 +10,15 @@ use crate::config::Home;
 use crate::config::serve::{Changes, Legacy, Plan};
 use crate::os::{Stop, StopRequests};
 
-/// How often the file is looked at.
+/// Interval of polling the file.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is said of a file that became empty, or went away.
+/// Warning about a file that became empty or disappeared.
 const BLANK: &str =
     "the configuration file is gone or empty; write `{}` into it to configure nothing";
 
-/// Takes up what changes until told to stop. A change is taken once two looks
-/// agree, so that a half-written file never is; `SIGHUP` takes it at once.
+/// Applies changes of the configuration file until told to stop. A change is applied once two
+/// readings agree, so that a half-written file is not; `SIGHUP` applies it at once.
 pub(super) async fn follow(
     args: &ServeArgs,
     plan: Plan,
@@ -44,13 +44,13 @@ pub(super) async fn follow(
 }
 
 struct Follower {
-    /// What the gate was started with.
+    /// The configuration at the start.
     started: Plan,
-    /// What was taken up last.
+    /// The configuration applied last.
     last: Plan,
-    /// Another that was read once.
+    /// Another one that was read once.
     pending: Option<Plan>,
-    /// What was last said to be wrong; nothing is said twice.
+    /// The last error logged, so that it is not repeated.
     complaint: Option<String>,
 }
 
@@ -64,7 +64,7 @@ impl Follower {
             }
             return;
         }
-        // More likely somebody is writing it.
+        // More likely it is being written.
         if plan.is_of_blank_file() && !self.last.is_of_blank_file() {
             return self.complain(BLANK, at_once);
         }
@@ -77,7 +77,7 @@ impl Follower {
             Ok(()) => self.took_up(plan, &changes),
             Err(error) => {
                 let error = format!("{error:#}");
-                // Colours are for a terminal, not for the log.
+                // Without colours, which are for terminals.
                 self.complain(&strip_str(&error).to_string(), at_once);
             }
         }

@@ -17,14 +17,14 @@ use crate::os::{self, StopRequests};
 use crate::store::Store;
 use crate::telemetry::{self, say};
 
-/// Variables that may bear the master key; the first that is set is taken.
+/// Variables with the master key; the first one set is used.
 const MASTER_KEYS: [&str; 2] = ["AGENTGATE_MASTER_KEY", "MASTER_API_KEY"];
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Done> {
     if telemetry::is_json() {
         os::listen_to_servers(|program, line| tracing::info!(program, "{line}"));
     }
-    // What the environment says is for `wrap`, too.
+    // The variable applies to `wrap`, too, so its error message must.
     anyhow::ensure!(
         args.decide.agent.is_none() || std::env::var_os("AGENTGATE_AGENT").is_some(),
         "--agent is for `wrap`: whoever asks `serve` shows a key, and `agentgate agents create NAME` \
@@ -51,7 +51,7 @@ async fn serve(
     master: MasterKey,
     store: &Store,
 ) -> anyhow::Result<()> {
-    // Before anything listens, so that no request to stop it can be missed.
+    // Before listening, so that no stop request is missed.
     let told = StopRequests::listen()?;
     let serving = Serving::start(&plan, store, master).await?;
     if plan.test_mode {
@@ -74,7 +74,7 @@ async fn serve(
     serving.stop().await
 }
 
-/// The key from the environment, or the one in the data folder.
+/// The master key from the environment, or from the file in the data folder.
 fn master_key(plan: &Plan) -> anyhow::Result<MasterKey> {
     let named = MASTER_KEYS.iter().find_map(|name| {
         let text = std::env::var(name).ok().filter(|text| !text.trim_ascii().is_empty())?;
@@ -112,8 +112,8 @@ fn kept_key(file: &Path) -> anyhow::Result<MasterKey> {
     Ok(key)
 }
 
-/// Whether what is said is kept, as the lines of a service are: in a journal, a
-/// collector of JSON, a file. A secret does not go there.
+/// Whether standard error is stored, as by the journal of a service, a log collector or a file.
+/// Secrets must not be written there.
 fn is_kept() -> bool {
     let is_file = || os::files::stderr_is_file();
     telemetry::is_json() || std::env::var_os("JOURNAL_STREAM").is_some() || is_file()

@@ -19,7 +19,7 @@ use crate::config::serve::Plan;
 use crate::gate::escalate::Escalator;
 use crate::gate::metrics::Metrics;
 use crate::gate::refusals::Refusals;
-use crate::gate::{AuditFailure, Gate, Onlookers};
+use crate::gate::{AuditFailure, Gate, Hooks};
 use crate::hosted::{self, Host, Hosted};
 use crate::keys::MASTER_KEY;
 use crate::mcp::http::secrets::Secrets;
@@ -37,7 +37,7 @@ use crate::store::directory::Directory;
 use crate::store::escalations::Escalations;
 use crate::store::{self, Store};
 
-/// A gate at its work.
+/// A running gate.
 #[derive(Debug)]
 pub(in crate::commands) struct Serving {
     proxy: Arc<Proxy>,
@@ -49,12 +49,13 @@ pub(in crate::commands) struct Serving {
     keeping: JoinHandle<()>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Remaining>,
-    /// Children that were started on a worker end on it: kept until the end.
+    /// A child process must be stopped on the worker that started it, so they are kept until
+    /// the end.
     workers: Arc<Workers>,
 }
 
 impl Serving {
-    /// Starts to listen.
+    /// Starts listening.
     pub(in crate::commands) async fn start(
         plan: &Plan,
         store: &Store,
@@ -90,23 +91,22 @@ impl Serving {
         Ok(Self { proxy, admin, hosted, address, own, retention, keeping, stop, tasks, workers })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(in crate::commands) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The listeners of single providers.
+    /// Listeners of single providers.
     pub(super) fn listeners(&self) -> &[(Provider, SocketAddr)] {
         &self.own
     }
 
-    /// How many agents are registered.
+    /// Number of registered agents.
     pub(super) fn agents(&self) -> usize {
         self.proxy.directory.len()
     }
 
-    /// Takes up what of `plan` can be taken up without a restart: all of it, or
-    /// nothing.
+    /// Applies what can change without a restart from `plan`: all of it, or nothing on error.
     pub(super) fn take_up(&self, plan: &Plan) -> anyhow::Result<()> {
         let Plan { settings, .. } = plan;
         let servers = hosting::shown(settings, |configured| {
@@ -130,7 +130,7 @@ impl Serving {
         Ok(())
     }
 
-    /// Lets what is under way end, gives up what does not in time, then ends.
+    /// Waits for requests in flight, aborts the rest, and stops.
     pub(in crate::commands) async fn stop(mut self) -> anyhow::Result<()> {
         self.keeping.abort();
         let _ = self.stop.send(true);
@@ -146,7 +146,7 @@ impl Serving {
         self.proxy.refusals.close().await;
         self.hosted.close().await;
         join_all(remaining.into_iter().map(Remaining::end)).await;
-        // What they break off has a result, too.
+        // Aborted requests have results to record, too.
         if let Some(workers) = Arc::into_inner(self.workers) {
             workers.close().await;
         }
@@ -168,11 +168,11 @@ fn assemble(
     let metrics = Arc::new(Metrics::default());
     let options = store::Options::from(plan.audit_sync);
     let escalations = Escalations::new(database, &options);
-    let onlookers = Onlookers {
+    let hooks = Hooks {
         metrics: Some(Arc::clone(&metrics)),
         escalator: Some(Arc::new(Escalator::new(Arc::new(escalations))?)),
     };
-    let gate = Gate::new(policies.handle(), store.clone(), audit_failure).watched_by(onlookers);
+    let gate = Gate::new(policies.handle(), store.clone(), audit_failure).with_hooks(hooks);
     let catalog =
         PolicyCatalog::new(policies::lookup(settings), policies::mode(settings), policies);
     catalog.watch()?;
@@ -212,7 +212,7 @@ fn limits(plan: &Plan) -> Limits {
     Limits { max_body: plan.max_body, ..Limits::default() }
 }
 
-/// The MCP servers at `/mcp/{name}`.
+/// Sets up the MCP servers at `/mcp/{name}`.
 fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hosted>> {
     let host = Host {
         gate: proxy.gate.clone(),
@@ -236,7 +236,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
     hosting::shown(&plan.settings, |configured| Hosted::open(host, configured, is_master))
 }
 
-/// In test mode a machine without root certificates will do.
+/// Test mode needs no root certificates.
 fn client(plan: &Plan) -> anyhow::Result<Client> {
     match Client::new() {
         Err(_) if plan.test_mode => Ok(Client::without_roots()?),
@@ -251,7 +251,7 @@ async fn listen_on(
     mut stopped: watch::Receiver<bool>,
 ) -> Remaining {
     let stop = async move {
-        // The sender only goes away with the process.
+        // The sender is dropped only when the process ends.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let limits = server::Limits { drain, ..server::Limits::default() };

@@ -6,10 +6,9 @@
 
 use super::{BatchError, MAX_MEMBERS, bare};
 use crate::action::{Body, HttpRequest};
+use crate::intent::providers::google::DOMAIN;
 use crate::json::{self, Json};
 use crate::overrides;
-
-const DOMAIN: &str = ".googleapis.com";
 
 pub(super) fn members(request: &HttpRequest) -> Result<Vec<HttpRequest>, BatchError> {
     let Body::Text(body) = &request.body else { return Err(BatchError::Malformed) };
@@ -35,7 +34,7 @@ pub(super) fn members(request: &HttpRequest) -> Result<Vec<HttpRequest>, BatchEr
     (line == Some(&end) && nothing_behind).then_some(members).ok_or(BatchError::Malformed)
 }
 
-/// The boundary, where exactly one is announced for exactly this type.
+/// The boundary, if exactly one is declared for exactly this media type.
 fn boundary(request: &HttpRequest) -> Option<&str> {
     let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
     let (_, announced) = types.next()?;
@@ -55,7 +54,7 @@ fn boundary(request: &HttpRequest) -> Option<&str> {
     (kind.trim().eq_ignore_ascii_case("multipart/mixed") && only && fits).then_some(boundary)
 }
 
-/// The line end that the whole body keeps to.
+/// The line end used consistently in the body.
 fn line_end(body: &str) -> Option<&'static str> {
     let count = |what: &str| body.matches(what).count();
     match (count("\r"), count("\n"), count("\r\n")) {
@@ -65,7 +64,7 @@ fn line_end(body: &str) -> Option<&'static str> {
     }
 }
 
-/// A part: its own headers, an empty line, and a request as HTTP/1.1 has it.
+/// Parses a part: its headers, an empty line, and an HTTP/1.1 request.
 fn member(outer: &HttpRequest, part: &[&str]) -> Result<HttpRequest, BatchError> {
     let mut lines = part.iter().copied();
     let about = headers(&mut lines)?;
@@ -104,7 +103,8 @@ fn member(outer: &HttpRequest, part: &[&str]) -> Result<HttpRequest, BatchError>
     }
 }
 
-/// The host of the provider's that a URL names, where it does, and the path there.
+/// Splits an absolute URL on a host of the provider into host and path. Relative URLs have no
+/// host.
 fn on_own_host(url: &str) -> Result<(Option<&str>, &str), BatchError> {
     let Some(rest) = url.strip_prefix("https://") else { return Ok((None, url)) };
     let (host, _) = rest.split_once('/').ok_or(BatchError::Url)?;
@@ -113,7 +113,7 @@ fn on_own_host(url: &str) -> Result<(Option<&str>, &str), BatchError> {
     Ok((Some(host), path))
 }
 
-/// Headers up to the empty line that ends them, names in lower case.
+/// Parses headers up to the empty line, with names in lower case.
 fn headers<'l>(
     lines: &mut impl Iterator<Item = &'l str>,
 ) -> Result<Vec<(String, String)>, BatchError> {

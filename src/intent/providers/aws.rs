@@ -22,7 +22,7 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// The operation's name, where the request gives exactly one.
+/// The operation's name, if the request contains exactly one.
 pub(in crate::intent) fn operation(request: &HttpRequest) -> Option<&str> {
     match named(request) {
         Named::Once(operation) => Some(operation),
@@ -33,13 +33,13 @@ pub(in crate::intent) fn operation(request: &HttpRequest) -> Option<&str> {
 enum Named<'r> {
     Not,
     Once(&'r str),
-    /// In more than one way, or in one that not every service would read alike.
+    /// Ambiguous, or in a form that services read differently.
     Unclear,
 }
 
 fn named(request: &HttpRequest) -> Named<'_> {
     let targets = request.headers.iter().filter(|(name, _)| name == "x-amz-target");
-    // JSON 1.0 and 1.1: `DynamoDB_20120810.GetItem`
+    // JSON 1.0 and 1.1: `X-Amz-Target: DynamoDB_20120810.GetItem`.
     let operation = |target| if takes_target(request) { after_last_dot(target) } else { "" };
     let targets = targets.map(|(_, target)| operation(target));
     let is_action = |name: &str| name.contains('%') || names_operation(name);
@@ -49,17 +49,17 @@ fn named(request: &HttpRequest) -> Named<'_> {
     };
     let in_query = request.query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let actions = in_query.chain(form_pairs(form)).filter(|(name, _)| is_action(name));
-    // Query: `Action=ListUsers`; a name that is spelt otherwise finds nothing.
+    // Query protocol: `Action=ListUsers`.
     let actions = actions
         .map(|(name, value)| if name == "Action" && takes_forms(request) { value } else { "" });
-    // A form that could not be read may name another one.
+    // A form that was not parsed, or that some read otherwise, may name another operation.
     let is_blind = matches!(request.body, Body::Opaque) && cbor_operation(request).is_none()
         || names_behind_semicolon(request, form);
     let mut names = targets.chain(actions).chain(cbor_operation(request));
     match (names.next(), names.next()) {
         (None, _) => Named::Not,
-        // Only these protocols look at the name, and they live at the root; a
-        // service that routes by path would ignore it.
+        // Only these protocols read the name, and only at the root path; services that route by
+        // path ignore it.
         (Some(name), None)
             if is_rpc(request) && is_plain(name) && !is_others(request) && !is_blind =>
         {
@@ -86,14 +86,13 @@ fn after_last_dot(target: &str) -> &str {
     target.rsplit('.').next().unwrap_or(target)
 }
 
-/// Nothing that one service would decode and the next would not.
+/// Whether all services decode the name alike.
 fn is_plain(operation: &str) -> bool {
     !operation.is_empty() && operation.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// Whether the service would look at `X-Amz-Target`: a POST without parameters,
-/// whose body is JSON where its type is given. A service of forms looks into
-/// the body, whatever the header says.
+/// Whether the service reads `X-Amz-Target`: for a POST without parameters, with a JSON body if
+/// its type is declared. A query-protocol service reads the body, whatever the header says.
 fn takes_target(request: &HttpRequest) -> bool {
     let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
     let is_json = |(_, kind): &(String, String)| kind.starts_with("application/x-amz-json-1.");
@@ -104,8 +103,8 @@ fn takes_target(request: &HttpRequest) -> bool {
         && !service(request).is_some_and(|service| FORM_ONLY.contains(&service))
 }
 
-/// Whether the service names its operations in forms, and the body is none that could
-/// name another. Some others read a form, too, where nobody would look for the name.
+/// Whether the service uses the query protocol, and the body cannot name another operation. Some
+/// other services read forms, too, but not for the operation.
 fn takes_forms(request: &HttpRequest) -> bool {
     const AS_WELL: [&str; 4] = ["email", "monitoring", "sdb", "sqs"];
     const FORM: &str = "application/x-www-form-urlencoded";
@@ -127,7 +126,7 @@ fn is_rpc(request: &HttpRequest) -> bool {
         || cbor_operation(request).is_some()
 }
 
-/// Smithy RPC v2: `POST /service/Name/operation/Name`.
+/// The operation in Smithy RPC v2: `POST /service/Name/operation/Name`.
 fn cbor_operation(request: &HttpRequest) -> Option<&str> {
     let speaks = |(name, value): &(String, String)| {
         name == "smithy-protocol" && value.starts_with("rpc-v2-")
@@ -138,20 +137,20 @@ fn cbor_operation(request: &HttpRequest) -> Option<&str> {
     (request.method == "POST" && plain && request.headers.iter().any(speaks)).then_some(operation)
 }
 
-/// Buckets and keys are named by their owners, so no word in a path counts.
+/// Whether it is S3, where customers name buckets and keys, so that words in the path mean
+/// nothing.
 fn is_s3(request: &HttpRequest) -> bool {
     let starts = ["s3-", "s3express-"];
     has_label(request, |label| label == "s3" || starts.iter().any(|s| label.starts_with(s)))
 }
 
-/// Whether the request goes by the segments of its path as they are written: AWS's own
-/// services do. Of an object's name, `%2F` is a part like `/`.
+/// Whether the service routes by raw path segments, as AWS's own services do. In object names,
+/// `%2F` is equivalent to `/`.
 pub(in crate::intent) fn routes_as_written(request: &HttpRequest) -> bool {
     request.provider == Provider::Aws && !is_others(request)
 }
 
-/// Whether customers decide what is named how: in buckets, and in the APIs that
-/// they have put behind API Gateway.
+/// Whether customers choose the names in the path: S3 objects, and APIs behind API Gateway.
 fn is_others(request: &HttpRequest) -> bool {
     is_s3(request) || has_label(request, |label| label == "execute-api")
 }
@@ -173,7 +172,7 @@ fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
         (None, _) if reads_by_name(operation) => {
             Judgement::l2(Intent::Read, "the verb of the operation's name")
         }
-        // It writes, but its name does not say how.
+        // It writes, but its name does not tell how.
         (Some(false), named) if named.intent.is_read() => {
             Judgement::l2(Intent::Execute, TABLE_SAYS)
         }
@@ -187,12 +186,12 @@ fn by_operation(request: &HttpRequest, operation: &str) -> Judgement {
     }
 }
 
-/// Who may do what is all that IAM is about.
+/// Whether the operation changes permissions, as all writes of IAM do.
 fn changes_rights(request: &HttpRequest, operation: &str) -> bool {
     RIGHTS.binary_search(&operation).is_ok() || service(request) == Some("iam")
 }
 
-/// Whether DynamoDB is to delete some of several items.
+/// Whether a DynamoDB batch deletes items.
 fn removes_items(request: &HttpRequest, operation: &str) -> bool {
     fn holds(value: &Json, name: &str) -> bool {
         match value {
@@ -209,13 +208,13 @@ fn removes_items(request: &HttpRequest, operation: &str) -> bool {
     match &request.body {
         Body::Empty => false,
         Body::Json(body) => holds(body, name),
-        // Nobody can say.
+        // Unknown, so assume it does.
         Body::Text(_) | Body::Opaque => true,
     }
 }
 
-/// Whether the statement of a query, where it has one, is one that reads: Timestream's
-/// `UNLOAD (SELECT …) TO 's3://…'` writes what it finds.
+/// Whether the request's SQL statement, if any, only reads: Timestream's `UNLOAD (SELECT …) TO
+/// 's3://…'` writes its result.
 fn only_selects(request: &HttpRequest) -> bool {
     const READING: [&str; 5] = ["SELECT", "WITH", "SHOW", "DESCRIBE", "EXPLAIN"];
     let body = match &request.body {
@@ -231,7 +230,7 @@ fn only_selects(request: &HttpRequest) -> bool {
     })
 }
 
-/// `DescribeInstances`, `BatchGetItem`, `AdminGetUser`; but not
+/// Matches `DescribeInstances`, `BatchGetItem` and `AdminGetUser`, but not
 /// `GetClusterCredentials`.
 fn reads_by_name(operation: &str) -> bool {
     let many = |word: &&str| matches!(*word, "Batch" | "Admin");
@@ -243,7 +242,7 @@ fn reads_by_name(operation: &str) -> bool {
         && !tool::joins_change(operation)
 }
 
-/// REST services.
+/// Judges a request to a REST service.
 fn by_method(request: &HttpRequest) -> Judgement {
     let method = match request.method.as_str() {
         "HEAD" | "OPTIONS" => "GET",
@@ -276,9 +275,9 @@ fn by_method(request: &HttpRequest) -> Judgement {
     }
 }
 
-/// What a POST or PUT does, where a word says more of it than the method:
-/// `/DeleteChannel`, `/filters/delete`, `/phone-numbers?operation=batch-delete`,
-/// `/v2/email/outbound-emails`, S3's `?delete` and `?policy`.
+/// The intent of a POST or PUT if a word is more specific than the method: `/DeleteChannel`,
+/// `/filters/delete`, `/phone-numbers?operation=batch-delete`, `/v2/email/outbound-emails`,
+/// S3's `?delete` and `?policy`.
 fn written_by_name(request: &HttpRequest) -> Option<Intent> {
     const RIGHTS: [&str; 4] = ["acl", "ownershipControls", "policy", "publicAccessBlock"];
     let asked = |name: &str| request.query.iter().any(|(key, _)| key == name);
@@ -295,15 +294,15 @@ fn written_by_name(request: &HttpRequest) -> Option<Intent> {
     if last == "rrset" {
         return removes_records(request).then_some(Intent::Delete);
     }
-    // By PUT things get their names; those of ARNs are names, too.
+    // PUT creates a resource by name, and names may contain verbs; so may ARNs.
     let is_name = last.contains(':') || request.method != "POST" && words(last).nth(1).is_some();
     let operation = request.query.iter().filter(|(name, _)| name == "operation");
     let said = operation.map(|(_, value)| value.as_str()).chain((!is_name).then_some(last));
     said.filter_map(said_by).next()
 }
 
-/// Whether Route 53 is to delete some of the records that it is to change, each of them
-/// with its verb. References and sections of XML may spell it, too.
+/// Whether a change of Route 53 records contains a deletion. XML can spell it with character
+/// references and CDATA sections.
 fn removes_records(request: &HttpRequest) -> bool {
     match &request.body {
         Body::Empty => false,
@@ -312,8 +311,9 @@ fn removes_records(request: &HttpRequest) -> bool {
     }
 }
 
-/// `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`, `outbound-emails`,
-/// `invocations`, `start-job`; but not `tests` or `runGroup`, which are made.
+/// The intent in a name: matches `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`,
+/// `outbound-emails`, `invocations` and `start-job`, but not `tests` or `runGroup`, which are
+/// resources.
 fn said_by(name: &str) -> Option<Intent> {
     const GLUED: [&str; 4] = ["batchdelete", "cancel", "deregister", "terminate"];
     const RUN: [&str; 4] = ["launch", "start", "stop", "trigger"];
@@ -336,8 +336,8 @@ fn said_by(name: &str) -> Option<Intent> {
     }
 }
 
-/// S3's `CreateSession` and, beside the buckets, its `GetDataAccess`: credentials
-/// for a bucket.
+/// Whether the request returns credentials for a bucket: S3's `CreateSession`, and
+/// `GetDataAccess` of S3 Control.
 fn opens_session(request: &HttpRequest) -> bool {
     let is_grant = || {
         has_label(request, |label| label.starts_with("s3-control"))
@@ -346,21 +346,20 @@ fn opens_session(request: &HttpRequest) -> bool {
     is_s3(request) && (request.query.iter().any(|(name, _)| name == "session") || is_grant())
 }
 
-/// A connection that a WebSocket API of API Gateway holds.
+/// Whether the request is for a connection of a WebSocket API of API Gateway.
 fn asks_for_connection(request: &HttpRequest) -> bool {
     request.path.split('/').nth(2) == Some("@connections")
         || request.path.starts_with("/@connections/")
 }
 
-/// What is known of the service at the request's host.
+/// The rows of the service at the request's host.
 fn rows(request: &HttpRequest) -> Option<Rows<'static>> {
     service(request).and_then(|service| TABLE.of(service))
 }
 
-/// The service at the request's host, as its model names it:
-/// `kms.us-east-1.amazonaws.com`, `api.ecr.us-east-1.amazonaws.com`,
-/// `iam.amazonaws.com`. A name in front of another service's may be that of a
-/// service of its own (`data.jobs.iot`), so only the whole counts.
+/// The service at the request's host, named as in AWS's models: `kms.us-east-1.amazonaws.com`,
+/// `api.ecr.us-east-1.amazonaws.com`, `iam.amazonaws.com`. Matched as a whole, since a prefix
+/// may form the name of another service (`data.jobs.iot`).
 fn service(request: &HttpRequest) -> Option<&str> {
     service_at(request.host.as_deref()?)
 }
@@ -381,14 +380,13 @@ fn service_at(host: &str) -> Option<&str> {
     )
 }
 
-/// Whether the service at `host` answers in XML whatever it is sent: others do where they
-/// are sent a form.
+/// Whether the service at `host` always responds in XML. Others do if the request is a form.
 #[must_use]
 pub fn answers_in_xml(host: &str) -> bool {
     service_at(host).is_some_and(|service| REST_XML.contains(&service))
 }
 
-/// Where in an area a region may be.
+/// Directions in names of regions.
 const DIRECTIONS: [&str; 9] = [
     "central",
     "east",
@@ -401,8 +399,8 @@ const DIRECTIONS: [&str; 9] = [
     "west",
 ];
 
-/// Whether it has a region's form: `us-east-1`, `us-gov-west-1`, `us-isob-east-1`. What
-/// only looks like one may be in the hosts of customers: `bucket.s3-us-west-2`.
+/// Whether `label` has the form of a region: `us-east-1`, `us-gov-west-1`, `us-isob-east-1`.
+/// Customers' hosts may contain similar labels (`bucket.s3-us-west-2`).
 pub fn is_region(label: &str) -> bool {
     let is_of = |text: &str, lengths: std::ops::RangeInclusive<usize>, fits: fn(&u8) -> bool| {
         lengths.contains(&text.len()) && text.as_bytes().iter().all(fits)

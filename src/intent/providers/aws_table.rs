@@ -2,7 +2,7 @@
 
 use super::table::Table;
 
-/// Verbs of operations that read.
+/// Verbs of reading operations.
 pub(in crate::intent) const VERBS: &[&str] = &[
     "Calculate",
     "Check",
@@ -18,10 +18,10 @@ pub(in crate::intent) const VERBS: &[&str] = &[
     "Search",
 ];
 
-/// Words of operations that hand out something made for the asker.
+/// Words of operations that return something created for the caller.
 pub(in crate::intent) const MINTED: &[&str] = &["Credential", "Credentials", "Presigned", "Token"];
 
-/// Services that read nothing but forms.
+/// Services that accept only forms.
 pub(in crate::intent) const FORM_ONLY: &[&str] = &[
     "autoscaling",
     "cloudformation",
@@ -38,7 +38,7 @@ pub(in crate::intent) const FORM_ONLY: &[&str] = &[
     "sts",
 ];
 
-/// Operations that change who may do what.
+/// Operations that change permissions.
 pub(in crate::intent) const RIGHTS: &[&str] = &[
     "AddPermission",
     "AttachCustomerManagedPolicyReferenceToPermissionSet",
@@ -123,10 +123,10 @@ pub(in crate::intent) const RIGHTS: &[&str] = &[
     "UpdateWorkspaceImagePermission",
 ];
 
-/// REST services that answer in XML.
+/// REST services that respond in XML.
 pub(in crate::intent) const REST_XML: &[&str] = &["cloudfront", "route53", "s3", "s3-control"];
 
-/// Further hosts of a service, and its own.
+/// Alternative host names of services.
 pub(in crate::intent) const ALIASES: &[&str] = &[
     "analytics-omics omics",
     "api-fulfill.dataexchange dataexchange",

@@ -8,7 +8,7 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
         place,
         ["markdown", "" | "raw", "", ..]
             | ["orgs" | "users", _, "attestations", "bulk-list", ""]
-            // Whether a token is valid.
+            // Checks whether a token is valid.
             | ["applications", _, "token", "", ""]
     )
 }

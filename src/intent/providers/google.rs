@@ -11,24 +11,25 @@ use crate::intent::{Intent, Judgement, tool};
 
 const TABLE_SAYS: &str = "the scopes and descriptions that Google publishes";
 
-const DOMAIN: &str = ".googleapis.com";
+/// Domain of the hosts of single services.
+pub(in crate::intent) const DOMAIN: &str = ".googleapis.com";
 
-/// The service that answers where a request names no host.
+/// The service of requests without a host.
 const DEFAULT: &str = "www.googleapis.com";
 
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if let Some(reads) = listed(request, "GET") {
         return Judgement::l2(if reads { Intent::Read } else { Intent::Execute }, TABLE_SAYS);
     }
-    // OAuth's, older than the standard that asks for a POST.
+    // OAuth's revocation endpoint, which also accepts GET.
     if last_segment(path) == "revoke" {
         return Judgement::l2(Intent::Admin, "a token that is revoked");
     }
-    // FHIR's Bulk Data Access: files are written elsewhere, later.
+    // FHIR Bulk Data Access: starts an asynchronous export.
     if last_segment(path) == "$export" {
         return Judgement::l2(Intent::Execute, "an export that is begun");
     }
-    // Whether an escaped colon makes a verb is nothing to rely on here.
+    // Treats an escaped colon as a separator, whatever the server does.
     let path = path.replace("%3A", ":");
     let verb = last_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
     if verb.is_some_and(hands_out_secret) {
@@ -45,21 +46,21 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     }
 }
 
-/// Whether a POST reads, where that is known.
+/// Whether a POST reads.
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
     if writes_its_answer(request) {
         return false;
     }
     listed(request, "POST").unwrap_or_else(|| match custom_verb(request, path) {
-        // Whatever is asked of them, the answer is one.
+        // These return credentials, whatever the verb.
         Some(_) if last_segment(path).starts_with("credentials:") => false,
         Some(verb) => reads_by_verb(verb),
-        // Compute Engine, older than the colon.
+        // Compute Engine predates custom verbs.
         None => last_segment(path) == "testIamPermissions" && !is_storage(request, path),
     })
 }
 
-/// Whether a POST speaks in a space of Google Chat.
+/// Whether a POST sends a message in Google Chat.
 pub(in crate::intent) fn sends_message(request: &HttpRequest, path: &str) -> bool {
     let service = request.host.as_deref().and_then(|host| host.split('.').next());
     let mut segments = path.split('/').skip(2);
@@ -67,7 +68,7 @@ pub(in crate::intent) fn sends_message(request: &HttpRequest, path: &str) -> boo
     service == Some("chat") && matches!(place, [Some("spaces"), Some(_), Some("messages"), None])
 }
 
-/// Whether the answer may go to a bucket or a table, by a member of the body or by a
+/// Whether the result may be written to a bucket or table, by a member of the body or by a
 /// parameter in its place (`outputConfig.gcsDestination.uri=…`).
 fn writes_its_answer(request: &HttpRequest) -> bool {
     let by_parameter = |(name, _): &(String, String)| name.split('.').any(leads_elsewhere);
@@ -76,23 +77,23 @@ fn writes_its_answer(request: &HttpRequest) -> bool {
         Body::Json(body) => {
             body.as_object().is_some_and(|body| body.iter().any(|(name, _)| leads_elsewhere(name)))
         }
-        // Google's reader takes more for JSON than others do: `{outputConfig: {}}`.
+        // Google's parser accepts more than JSON: `{outputConfig: {}}`.
         Body::Text(_) | Body::Opaque => true,
     };
     by_body || request.query.iter().any(by_parameter)
 }
 
-/// `outputConfig`, `gcsDestination`, `document_output_config`: in either spelling of
-/// JSON (ProtoJSON).
+/// Matches `outputConfig`, `gcsDestination` and `document_output_config`, in either spelling of
+/// ProtoJSON.
 fn leads_elsewhere(name: &str) -> bool {
     let name = name.replace('_', "").to_ascii_lowercase();
-    // `destination` alone is where a route leads.
+    // A plain `destination` is the end of a route.
     name.len() > "destination".len() && name.ends_with("destination")
         || name.contains("output")
             && ["config", "uri", "uriprefix"].iter().any(|end| name.ends_with(end))
 }
 
-/// `showVcenterCredentials`, `retrieveLegacySecretKey`; but not `checkRefreshToken`.
+/// Matches `showVcenterCredentials` and `retrieveLegacySecretKey`, but not `checkRefreshToken`.
 fn hands_out_secret(verb: &str) -> bool {
     const SECRETS: [&str; 5] = ["Credential", "Credentials", "Password", "Secret", "Token"];
     let mut rest = words(verb);
@@ -100,21 +101,21 @@ fn hands_out_secret(verb: &str) -> bool {
     gives && rest.any(|word| SECRETS.contains(&word))
 }
 
-/// The verb behind the colon. Cloud Storage has none, and its object names may
-/// hold colons.
+/// The custom verb after the colon. Cloud Storage has none, and its object names may contain
+/// colons.
 pub(in crate::intent) fn custom_verb<'p>(request: &HttpRequest, path: &'p str) -> Option<&'p str> {
     let verb = last_segment(path).split_once(':').map(|(_, verb)| verb)?;
     (!verb.contains(':') && !is_storage(request, path)).then_some(verb)
 }
 
-/// What stands behind the last colon, where Google's routers look for the verb: a name
-/// may hold colons itself.
+/// The text after the last colon, where Google's routers look for the verb; names may contain
+/// colons, too.
 fn last_verb<'p>(request: &HttpRequest, path: &'p str) -> Option<&'p str> {
     let (_, verb) = last_segment(path).rsplit_once(':')?;
     (!is_storage(request, path)).then_some(verb)
 }
 
-/// Whether customers name what the path ends in: objects, in whichever of the APIs.
+/// Whether the path ends in a name chosen by customers: an object, in any of the storage APIs.
 fn is_storage(request: &HttpRequest, path: &str) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let service = host.split('.').next().unwrap_or_default();
@@ -123,8 +124,8 @@ fn is_storage(request: &HttpRequest, path: &str) -> bool {
         || ["/storage/", "/upload/", "/download/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// `searchCatalog`, `batchGet`; but not `fetchAccessToken`, which hands one out, and
-/// not `fetch` alone, which has something brought in.
+/// Matches `searchCatalog` and `batchGet`, but neither `fetchAccessToken`, which returns a
+/// token, nor plain `fetch`, which starts an import.
 fn reads_by_verb(verb: &str) -> bool {
     let mut rest = words(verb);
     let asks = match rest.next() {
@@ -136,8 +137,8 @@ fn reads_by_verb(verb: &str) -> bool {
     verb == "testIamPermissions" || asks && is_mere_question
 }
 
-/// Whether a request reads, where a row says. What a row says to write, does so at
-/// whichever host its service answers: `drive` has one beside the common one.
+/// Whether a request reads, if a row matches. A row that says that it writes applies to all
+/// hosts of the service: `drive` has one besides the common host.
 fn listed(request: &HttpRequest, method: &str) -> Option<bool> {
     let at_its_host = rows(request).and_then(|rows| rows.request(request, method));
     at_its_host.or_else(|| {
@@ -146,8 +147,8 @@ fn listed(request: &HttpRequest, method: &str) -> Option<bool> {
     })
 }
 
-/// What is known of the service at the request's host, or at the host of the
-/// same service that has no region (`us-east1-aiplatform`, `x.mtls`).
+/// The rows of the service at the request's host, ignoring a region (`us-east1-aiplatform`) or
+/// variant (`x.mtls`).
 fn rows(request: &HttpRequest) -> Option<Rows<'static>> {
     let Some(host) = request.host.as_deref() else { return TABLE.of(DEFAULT) };
     TABLE.of(host).or_else(|| {

@@ -2,7 +2,7 @@
 
 use super::table::Table;
 
-/// First words of custom verbs that ask and change nothing.
+/// First words of custom verbs that only read.
 pub(in crate::intent) const ASKING: &[&str] = &[
     "calculate",
     "check",

@@ -1,10 +1,9 @@
 //! HubSpot: the same two questions by POST for every kind of object, under
 //! versions by number (`v3`) and by date (`2026-03`, `2026-09-beta`).
 
-/// Whether a POST reads. No object has the id `batch`, and a search stands
-/// behind a type (`crm/v3/objects/contacts/search`) or behind the lists, never
-/// behind one object. What stands behind `source-code` is the path of a file that
-/// the customer names.
+/// Whether a POST reads. No object has the id `batch`, and `search` follows an object type
+/// (`crm/v3/objects/contacts/search`) or the lists, never an object. What follows `source-code`
+/// is a file path chosen by the customer.
 pub(in crate::intent) fn post_reads(path: &str) -> bool {
     let segments = path.split('/').skip(1).filter(|segment| !is_version(segment));
     match &segments.collect::<Vec<_>>()[..] {
@@ -19,12 +18,12 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     }
 }
 
-/// Whether a POST deletes: `batch/archive` does to many what DELETE does to one.
+/// Whether a POST deletes: `batch/archive` is the batch form of DELETE.
 pub(in crate::intent) fn removes(path: &str) -> bool {
     path.ends_with("/archive")
 }
 
-/// `v3`, `2026-03`, `2026-09-beta`
+/// Whether the segment is a version: `v3`, `2026-03`, `2026-09-beta`.
 fn is_version(segment: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let date = segment.strip_suffix("-beta").unwrap_or(segment).split_once('-');

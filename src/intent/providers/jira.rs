@@ -4,7 +4,7 @@ use crate::action;
 use crate::intent::http::METHOD;
 use crate::intent::{Intent, Judgement};
 
-/// A GET reads below the APIs of Atlassian's own.
+/// Judges a GET: it reads if the path is within Atlassian's own APIs.
 pub(in crate::intent) fn get(path: &str) -> Judgement {
     match is_own(path) {
         true => Judgement::l1(Intent::Read, METHOD),
@@ -12,9 +12,9 @@ pub(in crate::intent) fn get(path: &str) -> Judgement {
     }
 }
 
-/// Whether the path is below the APIs of Atlassian's own. Pages for people act by GET, too
-/// (`/secure/DeleteIssue.jspa`), and so do GraphQL and the endpoints of add-ons, some of
-/// which run what the customer has written (`/rest/scriptrunner/latest/custom/…`).
+/// Whether the path is within Atlassian's own APIs. Elsewhere GET may write: web pages
+/// (`/secure/DeleteIssue.jspa`), GraphQL, and add-ons, some of which run the customer's code
+/// (`/rest/scriptrunner/latest/custom/…`).
 pub(in crate::intent) fn is_own(path: &str) -> bool {
     const SHOWN: [&str; 5] =
         ["attachment", "thumbnail", "useravatar", "projectavatar", "viewavatar"];
@@ -47,7 +47,7 @@ pub(in crate::intent) fn is_own(path: &str) -> bool {
     }
 }
 
-/// The path without its leading `/` and without the site.
+/// The path without its leading `/` and the site.
 fn below_site(path: &str) -> &str {
     action::below_site(path).strip_prefix('/').unwrap_or_default()
 }
@@ -85,13 +85,12 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     )
 }
 
-/// Whether a PUT reads: one export is asked for that way.
+/// Whether a PUT reads: one export uses it.
 pub(in crate::intent) fn put_reads(path: &str) -> bool {
     place(path) == Some(["issues", "archive", "export", "", ""])
 }
 
-/// Up to five segments behind `/rest/api/3` (or `/api/3`), with nothing behind
-/// them.
+/// Up to five segments after `/rest/api/3` (or `/api/3`); `None` if there are more.
 fn place(path: &str) -> Option<[&str; 5]> {
     let path = below_site(path);
     let path = path.strip_prefix("rest/").unwrap_or(path);

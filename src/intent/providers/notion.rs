@@ -17,7 +17,7 @@ pub(in crate::intent) fn post_reads(path: &str) -> bool {
     )
 }
 
-/// Several operations in one body, in a form that is not taken apart.
+/// Whether the body contains several operations, which are not parsed.
 pub(in crate::intent) fn is_batch(path: &str) -> bool {
     path.strip_prefix("/v1").unwrap_or(path) == "/agents/batch"
 }

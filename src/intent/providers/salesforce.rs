@@ -5,12 +5,11 @@ use crate::intent::http::{METHOD, is_update_flag};
 use crate::intent::{Intent, Judgement};
 use crate::json::Json;
 
-/// What calls the classes of Salesforce CPQ.
+/// The endpoint that calls the classes of Salesforce CPQ.
 const ROUTER: &str = "/services/apexrest/SBQQ/ServiceRouter";
 
-/// What a GET does: it runs code in some places of the Tooling API, revokes a
-/// token, and beside Salesforce's own resources it does whatever the customer
-/// has written (Apex REST, Visualforce pages).
+/// Judges a GET. It runs code in parts of the Tooling API, revokes a token, and outside of
+/// Salesforce's own resources runs the customer's code (Apex REST, Visualforce pages).
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     const RUN: [&str; 3] = ["executeanonymous", "runtestsasynchronous", "runtestssynchronous"];
     let is_one_of = |names: &[&str], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
@@ -30,8 +29,8 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     Judgement::unsure("a path beside Salesforce's own resources, where a GET may do anything")
 }
 
-/// Whether the path is one of Salesforce's own resources. Beside them a request does
-/// whatever the customer has written, or what its envelope says (SOAP).
+/// Whether the path is one of Salesforce's own resources. Elsewhere the customer's code or the
+/// envelope (SOAP) determines what a request does.
 pub(in crate::intent) fn is_own(path: &str) -> bool {
     const OWN: [&str; 5] =
         ["/services/data", "/services/async", "/services/scim", "/id", "/.well-known"];
@@ -39,15 +38,15 @@ pub(in crate::intent) fn is_own(path: &str) -> bool {
     OWN.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a POST runs something: a flow, a class of the customer's, an action.
+/// Whether a POST runs something: a flow, a customer's class, an action.
 pub(in crate::intent) fn runs(path: &str) -> bool {
     let mut segments = path.split('/').skip(4);
     path.starts_with("/services/data/") && segments.next() == Some("actions")
 }
 
-/// Whether a query has a clause at its end by which what it finds counts as viewed
-/// (SOQL: `FOR VIEW`, `FOR REFERENCE`, `UPDATE VIEWSTAT`; SOSL: `UPDATE TRACKING`) or is
-/// locked (`FOR UPDATE`). No literal can follow them.
+/// Whether a query ends with a clause that marks its results as viewed (SOQL: `FOR VIEW`, `FOR
+/// REFERENCE`, `UPDATE VIEWSTAT`; SOSL: `UPDATE TRACKING`) or locks them (`FOR UPDATE`). No
+/// literal can follow these.
 fn marks_as_viewed(request: &HttpRequest) -> bool {
     let marks = |query: &str| {
         let end = query.rsplit(['\'', '}']).next().unwrap_or_default();
@@ -71,15 +70,15 @@ fn asks_who(path: &str) -> bool {
     matches!(path, "/services/oauth2/introspect" | "/services/oauth2/userinfo")
 }
 
-/// Salesforce CPQ: by GET, the class of its own that the query names reads. Other
-/// classes do whatever the customer has written.
+/// Whether a GET to Salesforce CPQ reads: it does for the class of CPQ that the query names.
+/// Other classes run the customer's code.
 fn reads_quote(request: &HttpRequest, path: &str) -> bool {
     path == ROUTER && names_class(request, "reader", |class| class.starts_with("SBQQ."))
 }
 
-/// Salesforce CPQ: by PATCH, the class that the query names computes from what it
-/// is given and from what is stored, and stores nothing (CPQ developer guide,
-/// "Service Router": `load`). Those for contracts make quotes nonetheless.
+/// Whether a PATCH to Salesforce CPQ reads: the class named in the query computes from input
+/// and stored data, without storing anything (CPQ developer guide, "Service Router": `load`).
+/// Except those for contracts, which create quotes.
 pub(in crate::intent) fn patch_reads(request: &HttpRequest, path: &str) -> bool {
     const LOADERS: [&str; 4] =
         ["SBQQ.ConfigAPI.", "SBQQ.ProductAPI.", "SBQQ.QuoteAPI.", "SBQQ.QuoteTermAPI."];
@@ -94,8 +93,8 @@ pub(in crate::intent) fn patch_reads(request: &HttpRequest, path: &str) -> bool 
     path == ROUTER && only_context && names_class(request, "loader", loads)
 }
 
-/// Whether the query names one class, as `key` and a fitting one, and nothing else
-/// that counts.
+/// Whether the query names one fitting class under `key`, and contains no other relevant
+/// parameter.
 fn names_class(request: &HttpRequest, key: &str, fits: impl Fn(&str) -> bool) -> bool {
     let mut classes = request.query.iter().filter(|(name, _)| name != "uid");
     let class = classes.next().filter(|(name, class)| name == key && fits(class));
@@ -113,7 +112,7 @@ pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
     let may_mark = match &request.body {
         Body::Empty => false,
         Body::Json(body) => is_marked(body),
-        // XML may say the same.
+        // XML may contain the same flag.
         Body::Text(_) | Body::Opaque => matches!(place, ["parameterizedSearch" | "ui-api", ..]),
     };
     if may_mark {
@@ -122,11 +121,11 @@ pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
     match place {
         ["scheduling", "getAppointmentSlots" | "getAppointmentCandidates", "", ""]
         | ["parameterizedSearch", "", "", ""]
-        // Records of a list, with more options than a URL takes.
+        // Records of a list, with more options than fit into a URL.
         | ["ui-api", "list-records" | "related-list-records", _, _]
-        // Runs a report as it would be with these filters, and saves nothing.
+        // Runs a report with these filters, without saving it.
         | ["analytics", "reports", _, ""]
-        // SQL of Data Cloud, which knows nothing but SELECT.
+        // SQL of Data Cloud, which supports only SELECT.
         | ["ssot", "query" | "queryv2" | "query-sql", "", ""]
         | ["wave", "query", "", ""] => place != ["analytics", "reports", "", ""],
         ["composite", "sobjects", kind, ""] => !kind.is_empty() && asks_for_records(request),
@@ -134,15 +133,15 @@ pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
     }
 }
 
-/// Whether a POST begins a job of the Bulk API, in either version, that deletes records.
-/// One that does not say plainly that it does something else is taken for one.
+/// Whether a POST starts a Bulk API job that deletes records. Assumed unless it clearly states
+/// another operation.
 pub(in crate::intent) fn removes(request: &HttpRequest, path: &str) -> bool {
     const OTHERS: [&str; 5] = ["insert", "update", "upsert", "query", "queryAll"];
     let is_job = place(path) == Some(["jobs", "ingest", "", ""])
         || path.starts_with("/services/async/") && path.ends_with("/job");
     let operation = || match &request.body {
         Body::Json(body) => body.as_object()?.get("operation")?.as_str(),
-        // `<operation>insert</operation>`, once
+        // Exactly one `<operation>insert</operation>`.
         Body::Text(xml) => match &xml.split("operation>").collect::<Vec<_>>()[..] {
             [_, operation, _] => operation.strip_suffix("</"),
             _ => None,
@@ -152,14 +151,15 @@ pub(in crate::intent) fn removes(request: &HttpRequest, path: &str) -> bool {
     is_job && !operation().is_some_and(|operation| OTHERS.contains(&operation.trim()))
 }
 
-/// Up to four segments behind `/services/data/v60.0`, with nothing behind them.
+/// Up to four segments after `/services/data/v60.0`; `None` if there are more.
 fn place(path: &str) -> Option<[&str; 4]> {
     let mut segments = path.strip_prefix("/services/data/")?.split('/').skip(1);
     let place = [(); 4].map(|()| segments.next().unwrap_or_default());
     segments.next().is_none().then_some(place)
 }
 
-/// `POST /composite/sobjects/Account {"ids", "fields"}`: too many ids for a URL.
+/// Whether it is `POST /composite/sobjects/Account {"ids", "fields"}`: reads more ids than fit
+/// into a URL.
 fn asks_for_records(request: &HttpRequest) -> bool {
     let Body::Json(body) = &request.body else { return false };
     let asks = |key| body.as_object().is_some_and(|body| body.get(key).is_some());

@@ -12,25 +12,25 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
         return Judgement::unsure("no name of a Slack method in the path");
     };
     let (family, name) = method.rsplit_once('.').unwrap_or(("", method));
-    // `search.messages`, `assistant.search.context`
+    // Such as `search.messages` and `assistant.search.context`.
     let writes = words(name).next().is_some_and(|verb| matches!(role(verb), Role::Writes(_)));
     if (family == "search" || family.ends_with(".search")) && !writes {
         return Judgement::l2(Intent::Query, "Slack's family of searches");
     }
-    // Hands out the token of another service.
+    // Returns a token of another service.
     if family == "apps.auth.external" && name == "get" {
         return Judgement::l2(Intent::Execute, "a secret that is handed out");
     }
     let intent = match name {
         "postMessage" | "postEphemeral" | "meMessage" | "scheduleMessage" => Intent::Send,
-        // The same, word by word.
+        // Streams a message piece by piece.
         "startStream" | "appendStream" | "stopStream" if family == "chat" => Intent::Send,
         "setAdmin" | "setOwner" | "setRegular" => Intent::Admin,
-        // Hands out a place to upload to.
+        // Creates an upload URL.
         "getUploadURLExternal" => Intent::Create,
         _ if shows(family, name) || reads_by_first_verb(name) => Intent::Read,
         _ => match tool::by_name(name) {
-            // What a verb at its end or a noun suggests is not enough here
+            // A verb at the end or a noun is not sufficient evidence here
             // (`entity.presentDetails`).
             named if named.intent.is_read() => {
                 return Judgement::unsure("no verb that Slack's methods read with");
@@ -41,20 +41,20 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
     Judgement::l2(intent, "the last word of the method's name")
 }
 
-/// Whether the verb that a name starts with looks and changes nothing.
+/// Whether the name starts with a verb that only reads.
 fn reads_by_first_verb(name: &str) -> bool {
     let mut rest = words(name).skip_while(|word| word.eq_ignore_ascii_case("bulk"));
     let reads = rest.next().is_some_and(|verb| matches!(role(verb), Role::Reads(_)));
     name.is_ascii() && reads && !rest.next().is_some_and(tool::turns) && !tool::joins_change(name)
 }
 
-/// Methods that are named for what they show.
+/// Methods named after what they return.
 fn shows(family: &str, name: &str) -> bool {
     match name {
         "history" | "info" | "members" | "replies" | "conversations" | "activity" | "metadata"
         | "count" | "accessLogs" | "billableInfo" | "integrationLogs" | "teamInfo" | "userInfo"
         | "identity" => true,
-        // Of a workflow, the answers go to somebody's inbox.
+        // Exporting a workflow's responses sends them to somebody's inbox.
         "export" => family.starts_with("admin.") || family.starts_with("apps."),
         "test" => matches!(family, "auth" | "api"),
         "exchange" => family == "migration",
@@ -62,7 +62,7 @@ fn shows(family: &str, name: &str) -> bool {
     }
 }
 
-/// The method that a path calls: `chat.postMessage`.
+/// The API method in a path, such as `chat.postMessage`.
 pub(in crate::intent) fn method(path: &str) -> Option<&str> {
     let method = path.strip_prefix("/api/").or_else(|| path.strip_prefix('/'))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_';

@@ -5,13 +5,13 @@ use std::sync::OnceLock;
 
 use crate::action::HttpRequest;
 
-/// Services in order of their names, each with its rows: `+POST /a/*/b` reads,
-/// `-GET /c/**` does not, `+POST /a?List` reads where the query has that
-/// parameter, `+ListThings` is an operation called by its name.
+/// Services sorted by name, each with its rows: `+POST /a/*/b` reads, `-GET /c/**` does not,
+/// `+POST /a?List` reads if the query has that parameter, `+ListThings` is an operation
+/// identified by name.
 #[derive(Debug)]
 pub(in crate::intent) struct Table {
     services: &'static [(&'static str, &'static str)],
-    /// The rows of each, in order of their keys; made at the first question.
+    /// The rows of each service, sorted by key; computed on first use.
     indexed: OnceLock<Vec<Vec<Row>>>,
 }
 
@@ -19,7 +19,7 @@ pub(in crate::intent) struct Table {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::intent) struct Rows<'t>(&'t [Row]);
 
-/// One row, under what a request must share with it.
+/// A row, with the key by which it is looked up.
 #[derive(Debug)]
 struct Row {
     key: Key,
@@ -28,8 +28,8 @@ struct Row {
     reads: bool,
 }
 
-/// Method, segments (0 for any number, and for names) and the first of them
-/// (`*` for any), or the name.
+/// Method, number of segments (0 for any number, and for names), and the first segment (`*` for
+/// any) or the name.
 type Key = (&'static str, usize, &'static str);
 
 impl Table {
@@ -37,7 +37,7 @@ impl Table {
         Self { services, indexed: OnceLock::new() }
     }
 
-    /// The rows of the service of exactly that name.
+    /// The rows of the service with this name.
     pub(in crate::intent) fn of(&self, service: &str) -> Option<Rows<'_>> {
         let at = self.services.binary_search_by(|(name, _)| (*name).cmp(service)).ok()?;
         let indexed = self.indexed.get_or_init(|| {
@@ -67,13 +67,13 @@ impl Row {
 }
 
 impl<'t> Rows<'t> {
-    /// Whether the operation of that name reads, where a row says.
+    /// Whether the operation with this name reads, if there is a row for it.
     pub(in crate::intent) fn operation(self, name: &str) -> Option<bool> {
         self.under(("", 0, name)).next().map(|row| row.reads)
     }
 
-    /// Whether a request reads, where a row says: the one that says most about
-    /// the path, as the vendors' own routers have it.
+    /// Whether a request reads, if a row matches. The most specific row wins, as in the
+    /// vendors' routers.
     pub(in crate::intent) fn request(self, request: &HttpRequest, method: &str) -> Option<bool> {
         let path = match request.path.trim_end_matches('/') {
             "" => "/",
@@ -86,7 +86,7 @@ impl<'t> Rows<'t> {
         let lengths = [segments(path), 0];
         let firsts = [first_segment(path), "*"];
         let keys = lengths.into_iter().flat_map(|n| firsts.map(|first| (method, n, first)));
-        // Of two that say as much, the one that writes.
+        // If two are equally specific, the one that writes.
         let best = keys.flat_map(|key| self.under(key)).filter_map(fitting).max();
         best.map(|(_, _, writes)| !writes)
     }
@@ -101,20 +101,20 @@ fn segments(path: &str) -> usize {
     path.bytes().filter(|b| *b == b'/').count()
 }
 
-/// What stands between the first `/` and the second; of a name, the whole.
+/// The first path segment; for a name, the whole.
 fn first_segment(path: &str) -> &str {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.split_once('/').map_or(path, |(first, _)| first)
 }
 
-/// `key` or `key=value`.
+/// Whether the query contains `key` or `key=value`.
 fn has_parameter(query: &[(String, String)], wanted: &str) -> bool {
     let (key, value) = wanted.split_once('=').unwrap_or((wanted, ""));
     query.iter().any(|(k, v)| k == key && v == value)
 }
 
-/// How much `template` says about `path`, where it fits: two bits a segment,
-/// the leftmost first.
+/// How specifically `template` matches `path`, if it does: two bits per segment, the leftmost
+/// first.
 fn fit(template: &str, path: &str) -> Option<u64> {
     let mut weight: u64 = 0;
     let mut segments = path.split('/');
@@ -130,8 +130,7 @@ fn fit(template: &str, path: &str) -> Option<u64> {
     segments.next().is_none().then_some(weight << (left * 2))
 }
 
-/// 0 for `**`, 1 for `*`, 2 for `*:verb`, 3 for a literal; `None` where
-/// `segment` does not fit.
+/// 0 for `**`, 1 for `*`, 2 for `*:verb`, 3 for a literal; `None` if `segment` does not match.
 fn segment_weight(pattern: &str, segment: &str) -> Option<u8> {
     if pattern == segment {
         return Some(3);

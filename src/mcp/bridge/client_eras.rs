@@ -11,20 +11,19 @@ use std::time::{Duration, Instant};
 use super::raw;
 use crate::mcp::{answer, era};
 
-/// How long it is remembered what a client spoke.
-pub const MEMORY: Duration = Duration::from_secs(3_600);
+/// How long a client's era is remembered.
+pub const RETENTION: Duration = Duration::from_secs(3_600);
 
-/// How long a client has to fall back before it counts as one that does not.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a refused client has to fall back before it counts as unable to.
+pub const FALLBACK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Clients remembered at once; the one not seen for longest goes.
+/// Maximum number of clients remembered; the least recently seen is evicted.
 pub const MAX_CLIENTS: usize = 10_000;
 
-/// The most of a client's name and version that is remembered, in characters.
+/// Maximum length of a client's name and of its version, in characters.
 const MAX_NAME: usize = 100;
 
-/// Who sent a message: whose credentials it bore, and which program says that it
-/// made it.
+/// Identifies the sender of a message by its credentials and the `clientInfo` it sends.
 #[must_use]
 pub fn name_of(principal: &str, message: &[u8]) -> String {
     let info = raw(message, &["params", era::META, era::CLIENT_INFO]);
@@ -36,7 +35,7 @@ pub fn name_of(principal: &str, message: &[u8]) -> String {
     format!("{principal}\n{}\n{}", said("name"), said("version"))
 }
 
-/// Clients by who they are and what they say they are.
+/// The eras of clients, by [`name_of`].
 #[derive(Debug, Default)]
 pub struct ClientEras {
     known: HashMap<String, Seen>,
@@ -45,38 +44,38 @@ pub struct ClientEras {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     last: Instant,
-    /// It began a handshake.
+    /// Whether it started a handshake.
     handshake: bool,
-    /// It spoke the stateless era, and was understood.
+    /// Whether a stateless request of it succeeded.
     stateless: bool,
-    /// When it was first refused in the stateless era.
+    /// Time when a stateless request of it was first refused.
     refused: Option<Instant>,
 }
 
 impl ClientEras {
-    /// The client began a handshake.
+    /// Records that the client started a handshake.
     pub fn initialized(&mut self, client: &str, now: Instant) {
         let seen = self.seen(client, now);
         (seen.handshake, seen.refused) = (true, None);
     }
 
-    /// The client was understood in the stateless era.
+    /// Records that a stateless request succeeded.
     pub fn understood(&mut self, client: &str, now: Instant) {
         self.seen(client, now).stateless = true;
     }
 
-    /// The client was refused in the stateless era.
+    /// Records that a stateless request was refused.
     pub fn refused(&mut self, client: &str, now: Instant) {
         self.seen(client, now).refused.get_or_insert(now);
     }
 
-    /// Whether the client was refused in the stateless era, and did not fall back.
+    /// Whether the client was refused in the stateless era and has not fallen back in time.
     pub fn has_no_other(&mut self, client: &str, now: Instant) -> bool {
         let Some(seen) = self.known.get_mut(client).filter(|seen| !seen.is_over(now)) else {
             return false;
         };
         seen.last = now;
-        let refused = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
+        let refused = |since: Instant| now.saturating_duration_since(since) >= FALLBACK_TIMEOUT;
         !seen.handshake && seen.refused.is_some_and(refused)
     }
 
@@ -111,7 +110,7 @@ impl ClientEras {
 
 impl Seen {
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) >= MEMORY
+        now.saturating_duration_since(self.last) >= RETENTION
     }
 }
 
@@ -135,10 +134,10 @@ mod tests {
         assert!(!known.has_no_other("a", began));
         known.refused("a", began);
         assert!(!known.has_no_other("a", began), "it may be about to fall back");
-        known.refused("a", began + PATIENCE / 2);
-        assert!(known.has_no_other("a", began + PATIENCE));
-        assert!(!known.has_no_other("b", began + PATIENCE), "another client");
-        assert!(!known.has_no_other("a", began + PATIENCE + MEMORY), "long ago");
+        known.refused("a", began + FALLBACK_TIMEOUT / 2);
+        assert!(known.has_no_other("a", began + FALLBACK_TIMEOUT));
+        assert!(!known.has_no_other("b", began + FALLBACK_TIMEOUT), "another client");
+        assert!(!known.has_no_other("a", began + FALLBACK_TIMEOUT + RETENTION), "long ago");
     }
 
     #[test]
@@ -146,8 +145,8 @@ mod tests {
         let (mut known, began) = (ClientEras::default(), Instant::now());
         known.refused("a", began);
         known.initialized("a", began);
-        known.refused("a", began + PATIENCE);
-        assert!(!known.has_no_other("a", began + 3 * PATIENCE));
+        known.refused("a", began + FALLBACK_TIMEOUT);
+        assert!(!known.has_no_other("a", began + 3 * FALLBACK_TIMEOUT));
         known.understood("a", began);
         assert!(known.speaks_stateless("a", began) && !known.speaks_stateless("b", began));
     }

@@ -16,54 +16,54 @@ use crate::mcp::codes::{
 };
 use crate::mcp::era;
 
-/// What is known of a server since the handshake with it.
+/// State of the handshake with a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Down {
-    /// The revision agreed on.
+    /// The negotiated revision.
     pub revision: String,
-    /// What `server/discover` is answered.
+    /// The response to `server/discover`.
     discovered: String,
 }
 
-/// What becomes of a message of the server's.
+/// What to do with a message from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Back {
-    /// This goes to the client.
+    /// Send this to the client.
     Pass(Bytes),
-    /// This is said to the server; the client has no part in it.
+    /// Send this to the server, and nothing to the client.
     Reply(Bytes),
-    /// The newer revision has nothing like it.
+    /// Drop it: the newer revision has no equivalent.
     Nothing,
 }
 
-/// What the gate itself asks a server before it bridges to it.
+/// A request of the gate to find out a server's era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// `server/discover`: does the server speak the newer era after all?
+    /// `server/discover`: whether it speaks the newer era.
     Discover,
-    /// `initialize`: does it make a handshake?
+    /// `initialize`: whether it supports a handshake.
     Initialize,
 }
 
-/// What an answer says of the server.
+/// What a response to a [`Question`] shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// It is to be bridged to.
+    /// The server supports the handshake: bridge to it.
     Handshake(Down),
-    /// It speaks the newer era, or neither: there is no bridge.
+    /// The server speaks the newer era, or neither: do not bridge.
     NoBridge,
-    /// Nothing yet.
+    /// Nothing: ask the next question.
     Nothing,
 }
 
-/// What follows the handshake.
+/// The notification that completes the handshake.
 pub const INITIALIZED: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
 
 impl Question {
-    /// In the order in which they are asked.
+    /// All questions, in the order to ask them.
     pub const ALL: [Self; 2] = [Self::Discover, Self::Initialize];
 
-    /// Its id, as it is written: one that no client of the same connection has.
+    /// The JSON-RPC id, distinct from those of clients on the same connection.
     #[must_use]
     pub const fn id(self) -> &'static str {
         match self {
@@ -72,14 +72,14 @@ impl Question {
         }
     }
 
-    /// The one that a message answers.
+    /// The question that `message` responds to.
     #[must_use]
     pub fn answered_by(message: &[u8]) -> Option<Self> {
         let id = raw(message, &["id"])?;
         Self::ALL.into_iter().find(|question| question.id().as_bytes() == id)
     }
 
-    /// The message that asks it.
+    /// The request.
     #[must_use]
     pub fn message(self) -> Bytes {
         let (method, params) = match self {
@@ -110,8 +110,8 @@ impl Question {
         .into()
     }
 
-    /// What the answer says. A refused [`Self::Discover`] says nothing: servers of
-    /// either era may refuse it.
+    /// Evaluates a response. An error to [`Self::Discover`] shows nothing, as servers of either
+    /// era may refuse it.
     #[must_use]
     pub fn finds(self, answer: &[u8]) -> Finding {
         match self {
@@ -122,28 +122,28 @@ impl Question {
     }
 }
 
-/// Whether the answer to `initialize` is a handshake, on whatever revision.
+/// Whether the response to `initialize` is a successful handshake, on any revision.
 #[must_use]
 pub fn shakes_hands(answer: &[u8]) -> bool {
     raw(answer, &["result"]).is_some()
 }
 
-/// Whether the answer to `server/discover` is one: the server speaks the newer era.
+/// Whether the response to `server/discover` is successful: the server speaks the newer era.
 fn is_discovered(answer: &[u8]) -> bool {
     let versions = raw(answer, &["result", "supportedVersions"]);
     versions.is_some_and(|versions| versions.starts_with(b"[")) || is_modern_error(answer)
 }
 
-/// Whether an error is one that only servers of the newer era have: version,
-/// headers or capabilities are wrong, not the era.
+/// Whether the error is specific to the newer era: version, headers or capabilities are
+/// rejected, not the era.
 #[must_use]
 pub fn is_modern_error(answer: &[u8]) -> bool {
     matches!(codes::of(answer), Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION))
 }
 
 impl Down {
-    /// What is known since this answer to `initialize`; `None` where it is none,
-    /// or where a revision was agreed on that the gate does not know.
+    /// Parses the response to `initialize`; `None` if it is not successful, or agrees on an
+    /// unknown revision.
     fn opened(initialized: &[u8]) -> Option<Self> {
         let result = raw(initialized, &["result"])?;
         let revision = raw(result, &["protocolVersion"]).and_then(answer::string)?;
@@ -166,11 +166,11 @@ impl Down {
         Some(Self { revision, discovered })
     }
 
-    /// What becomes of a message of the client's.
+    /// Translates a message from the client.
     #[must_use]
     pub fn step(&self, message: &Bytes) -> Step {
         let (Some(method), id) = super::method_and_id(message) else {
-            // The client was asked nothing that it could answer.
+            // A response: but the client was never sent a request.
             return Step::Nothing;
         };
         match (method.as_str(), id) {
@@ -187,8 +187,7 @@ impl Down {
         }
     }
 
-    /// What becomes of a message of the server's. `method` is that of the request
-    /// that it may answer.
+    /// Translates a message from the server. `method` is that of the request it may respond to.
     #[must_use]
     pub fn back(method: &str, message: &Bytes) -> Back {
         match super::method_and_id(message) {
@@ -196,7 +195,8 @@ impl Down {
                 "ping" => super::result(id, "{}"),
                 _ => super::error(id, METHOD_NOT_FOUND, "this client takes no requests"),
             }),
-            // Which client wants which of them, a handshake for all cannot say.
+            // The handshake is shared by all clients, so it is unknown which of them wants log
+            // messages.
             (Some(said), None) if said == "notifications/message" => Back::Nothing,
             (Some(_), None) => Back::Pass(message.clone()),
             (None, _) => Back::Pass(Self::result(method, message)),

@@ -16,66 +16,66 @@ use std::time::{Duration, Instant};
 use super::client_eras::ClientEras;
 use super::{Bridging, down};
 
-/// How long a server's era is taken as known.
+/// How long a server's era is remembered.
 pub const KNOWN: Duration = Duration::from_secs(600);
 
-/// What the first message of a client says of its era.
+/// What a client's first message shows of its era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// `initialize`, outside a session.
+    /// `initialize` without a session.
     Handshake,
-    /// A request that stands for itself: `server/discover`.
+    /// `server/discover`.
     Discovery,
-    /// Any other such request.
+    /// Any other stateless request.
     Stateless,
 }
 
-/// Where it is chosen which way a request goes.
+/// Where requests are routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// Behind the gate: what it has let through can be sent to the server once more.
+    /// Behind the gate: an admitted request can be sent again through a bridge.
     BehindGate,
-    /// Before it: each way has a gate of its own, and a request that is sent again
-    /// would be decided, recorded and counted again.
+    /// In front of the gate: either route has a gate of its own, so sending a request again
+    /// would decide, record and count it twice.
     BeforeGate,
 }
 
-/// Whose request it is.
+/// Sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender<'n> {
-    /// A client's, by its name ([`super::client_eras::name_of`]).
+    /// A client, by [`super::client_eras::name_of`].
     Client(&'n str),
-    /// The gate's own, which says nothing of what a client can fall back to.
+    /// The gate itself, which does not show what clients can fall back to.
     Gate,
 }
 
-/// In which order the ways to the server are tried.
+/// Order in which routes to the server are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
-    /// As it is; through a bridge where the server refuses its era.
+    /// Unchanged; through a bridge if the server refuses its era.
     NativeFirst,
-    /// Through a bridge; as it is where there is none to be had, and then as above.
+    /// Through a bridge; if there is none, as `NativeFirst`.
     BridgeFirst,
-    /// As it is: the client has another era to fall back to.
+    /// Unchanged only: the client can fall back to another era.
     NativeOnly,
 }
 
-/// The eras of one server and of its clients.
+/// Eras of one server and its clients.
 #[derive(Debug)]
 pub struct Eras {
     bridging: Bridging,
     choice: Choice,
     clients: ClientEras,
-    /// Somebody was refused in the stateless era. Until then nobody is looked up.
+    /// Whether any stateless request was refused. Until then no client is looked up.
     refused: bool,
-    /// Since when the server is known to make no handshakes.
+    /// Time when the server turned out not to support handshakes.
     stateless_only: Option<Instant>,
-    /// That there is a bridge was said.
+    /// Whether the bridge has been logged.
     announced: bool,
 }
 
 impl Eras {
-    /// Nothing is known yet.
+    /// A record without any knowledge.
     #[must_use]
     pub fn new(bridging: Bridging, choice: Choice) -> Self {
         Self {
@@ -88,13 +88,13 @@ impl Eras {
         }
     }
 
-    /// Whether [`Eras::begins`] depends on who the client is.
+    /// Whether [`Eras::begins`] needs the client's name.
     #[must_use]
     pub fn asks_who(&self, opening: Opening) -> bool {
         opening == Opening::Handshake || self.refused
     }
 
-    /// A request begins its way. `client` is empty where nobody [asked](Self::asks_who).
+    /// The plan for a request. `client` may be empty unless [`Eras::asks_who`].
     pub fn begins(&mut self, opening: Opening, client: &str, now: Instant) -> Plan {
         match opening {
             Opening::Handshake => self.begins_handshake(client, now),
@@ -102,8 +102,8 @@ impl Eras {
         }
     }
 
-    /// A client that is known to speak the stateless era is left to find out that it
-    /// should.
+    /// A client known to speak the stateless era gets the server's refusal, which makes it
+    /// switch.
     fn begins_handshake(&mut self, client: &str, now: Instant) -> Plan {
         self.clients.initialized(client, now);
         let falls_back = self.clients.speaks_stateless(client, now);
@@ -124,8 +124,8 @@ impl Eras {
         if bridged { Plan::BridgeFirst } else { Plan::NativeFirst }
     }
 
-    /// The server itself answered, or refused, a request that `begins` had planned;
-    /// whether a bridge is to try it now.
+    /// Records the server's response to an unchanged request. Returns whether to try a bridge
+    /// now.
     pub fn answered(
         &mut self,
         (opening, plan): (Opening, Plan),
@@ -142,7 +142,7 @@ impl Eras {
         if opening == Opening::Handshake {
             return plan != Plan::NativeOnly;
         }
-        // The version, a header or a capability is wrong, not the era.
+        // The version, a header or a capability is rejected, not the era.
         if down::is_modern_error(refusal) {
             return false;
         }
@@ -153,14 +153,14 @@ impl Eras {
         self.bridging == Bridging::Always && self.choice == Choice::BehindGate
     }
 
-    /// The server made a handshake with the gate. Whether there is a bridge for the
-    /// first time.
+    /// Records that the server supports handshakes. Returns `true` the first time, when the
+    /// bridge should be logged.
     pub fn wants_handshake(&mut self) -> bool {
         !std::mem::replace(&mut self.announced, true)
     }
 
-    /// The server refused a handshake and answered `server/discover`. Whether there is
-    /// a bridge for the first time.
+    /// Records that the server refused a handshake but answered `server/discover`. Returns
+    /// `true` the first time, when the bridge should be logged.
     pub fn wants_no_handshake(&mut self, now: Instant) -> bool {
         self.stateless_only = Some(now);
         !std::mem::replace(&mut self.announced, true)
@@ -170,7 +170,7 @@ impl Eras {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::bridge::client_eras::PATIENCE;
+    use crate::mcp::bridge::client_eras::FALLBACK_TIMEOUT;
     use Choice::{BeforeGate, BehindGate};
     use Opening::{Discovery, Handshake, Stateless};
     use Plan::{BridgeFirst, NativeFirst, NativeOnly};
@@ -178,7 +178,7 @@ mod tests {
     const OF_THE_ERA: &[u8] = br#"{"error":{"code":-32601}}"#;
     const WRONG_HEADER: &[u8] = br#"{"error":{"code":-32020}}"#;
 
-    /// The server's own answer to a request that was sent as it is.
+    /// Records a response to a request that was sent unchanged.
     fn answered(eras: &mut Eras, opening: Opening, refusal: Option<&[u8]>, now: Instant) -> bool {
         eras.answered((opening, NativeFirst), Sender::Client("c"), refusal, now)
     }
@@ -191,10 +191,14 @@ mod tests {
         assert!(!answered(&mut eras, Discovery, Some(OF_THE_ERA), now), "it may fall back");
         assert!(eras.asks_who(Stateless));
         assert_eq!(eras.begins(Stateless, "c", now), NativeFirst);
-        assert_eq!(eras.begins(Stateless, "c", now + PATIENCE), BridgeFirst);
-        assert_eq!(eras.begins(Stateless, "another", now + PATIENCE), NativeFirst);
-        assert_eq!(eras.begins(Handshake, "c", now + PATIENCE), NativeFirst);
-        assert_eq!(eras.begins(Stateless, "c", now + 2 * PATIENCE), NativeFirst, "it fell back");
+        assert_eq!(eras.begins(Stateless, "c", now + FALLBACK_TIMEOUT), BridgeFirst);
+        assert_eq!(eras.begins(Stateless, "another", now + FALLBACK_TIMEOUT), NativeFirst);
+        assert_eq!(eras.begins(Handshake, "c", now + FALLBACK_TIMEOUT), NativeFirst);
+        assert_eq!(
+            eras.begins(Stateless, "c", now + 2 * FALLBACK_TIMEOUT),
+            NativeFirst,
+            "it fell back"
+        );
     }
 
     #[test]
@@ -224,7 +228,7 @@ mod tests {
         let asked = (Stateless, NativeFirst);
         assert!(!eras.answered(asked, Sender::Gate, Some(OF_THE_ERA), now));
         assert!(eras.asks_who(Stateless), "it says something of the server");
-        assert_eq!(eras.begins(Stateless, "c", now + PATIENCE), NativeFirst);
+        assert_eq!(eras.begins(Stateless, "c", now + FALLBACK_TIMEOUT), NativeFirst);
     }
 
     #[test]

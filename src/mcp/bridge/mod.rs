@@ -39,34 +39,32 @@ use crate::json::{self, Json};
 
 pub use splice::raw;
 
-/// Whether eras are bridged.
+/// When to bridge between eras.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Bridging {
-    /// Where a server refuses the client's era and the client does not fall back
-    /// to the server's.
+    /// If the server refuses the client's era and the client does not fall back.
     #[default]
     Auto,
-    /// Where a server refuses the client's era; what the client could fall back to
-    /// is not waited for.
+    /// If the server refuses the client's era, without waiting for a fallback.
     Always,
-    /// Nowhere.
+    /// Not at all.
     Never,
 }
 
-/// What becomes of a message of the client's.
+/// What to do with a message from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// This is sent to the server.
+    /// Send this to the server.
     Forward(Bytes),
-    /// This is the answer; the server has no part in it.
+    /// Send this response to the client, and nothing to the server.
     Answer(Bytes),
-    /// The request of this id, as it was written, is to be given up.
+    /// Cancel the request with this id (raw JSON).
     Cancel(Vec<u8>),
-    /// There is nothing to send and nothing to answer.
+    /// Drop it.
     Nothing,
 }
 
-/// The answer `result`, written as JSON, to the request of this id.
+/// A response with `result`, which is raw JSON.
 fn result(id: &[u8], result: &str) -> Bytes {
     let id = String::from_utf8_lossy(id);
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}").into()
@@ -78,7 +76,7 @@ fn error(id: &[u8], code: i64, words: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into()
 }
 
-/// The answer to a method that is not bridged.
+/// The error for a method that cannot be bridged.
 fn not_bridged(id: Option<&[u8]>, method: &str) -> Step {
     let Some(id) = id else { return Step::Nothing };
     let words = format!(
@@ -88,8 +86,8 @@ fn not_bridged(id: Option<&[u8]>, method: &str) -> Step {
     Step::Answer(error(id, METHOD_NOT_FOUND, &words))
 }
 
-/// A server's capabilities in the other era: what both have and the bridge
-/// carries, each without what it says of changes and subscriptions.
+/// Translates a server's capabilities into the other era: those that both have and the bridge
+/// supports, without `listChanged` and `subscribe`.
 fn capabilities(announced: Option<&[u8]>, logging: bool) -> String {
     let mut kept = Vec::new();
     for name in ["tools", "prompts", "resources", "completions"] {
@@ -103,12 +101,12 @@ fn capabilities(announced: Option<&[u8]>, logging: bool) -> String {
     format!("{{{}}}", kept.join(","))
 }
 
-/// Why what a server asks of its client is refused.
+/// Why a server's request to its client is refused.
 pub const NOT_BRIDGED: &str = "the server asks this of a client of another era of MCP, and \
                                AgentGate does not bridge it";
 
-/// What a message of the server's asks of the client, which is refused there: the methods,
-/// at most [`MAX_ASKED`] of them.
+/// Methods of the requests to the client in a server's message, which the bridge refuses; at
+/// most [`MAX_ASKED`].
 #[must_use]
 pub fn refused(message: &[u8]) -> Vec<String> {
     match method_and_id(message) {
@@ -123,7 +121,7 @@ pub fn refused(message: &[u8]) -> Vec<String> {
     methods.take(MAX_ASKED).map(str::to_owned).collect()
 }
 
-/// The method and the id of a message, as far as they can be read.
+/// Method and id of a message, if readable.
 fn method_and_id(message: &[u8]) -> (Option<String>, Option<&[u8]>) {
     let method = raw(message, &["method"]).and_then(super::answer::string);
     (method, raw(message, &["id"]))

@@ -7,22 +7,21 @@ use bytes::Bytes;
 use crate::json::{JsonError, Reader};
 use crate::mcp::era::META;
 
-/// The members of an object, each with where its value stands in the whole text.
+/// The members of an object, each with the range of its value in the whole text.
 type Members = Vec<(String, Range<usize>)>;
 
-/// The value at `path`, as it was written; `None` where it cannot be read for
-/// certain.
+/// The raw value at `path`; `None` if it cannot be parsed unambiguously.
 #[must_use]
 pub fn raw<'t>(text: &'t [u8], path: &[&str]) -> Option<&'t [u8]> {
     text.get(range(text, path)?)
 }
 
-/// Where the value at `path` stands; the whole text for an empty one.
+/// The range of the value at `path`; the whole text if `path` is empty.
 fn range(text: &[u8], path: &[&str]) -> Option<Range<usize>> {
     path.iter().try_fold(0..text.len(), |here, key| find(&members(text, &here)?, key))
 }
 
-/// `None` where the key is not there, or twice.
+/// `None` if the key is missing or duplicate.
 fn find(members: &Members, key: &str) -> Option<Range<usize>> {
     let mut found = members.iter().filter(|(name, _)| name == key);
     let (first, more) = (found.next()?, found.next());
@@ -46,9 +45,8 @@ fn members(text: &[u8], object: &Range<usize>) -> Option<Members> {
     read.and_then(|()| reader.finish()).is_ok().then_some(members)
 }
 
-/// `message`, a request, with these members in `params._meta`, in front of those
-/// that are there. `None` where one of `keys` is there already, or where the
-/// message cannot be read for certain.
+/// Inserts members at the start of the request's `params._meta`. `None` if one of `keys` exists
+/// already, or the message cannot be parsed unambiguously.
 pub(super) fn with_meta(message: &[u8], keys: &[&str], added: &str) -> Option<Bytes> {
     let whole = 0..message.len();
     let Some(params) = find(&members(message, &whole)?, "params") else {
@@ -68,8 +66,7 @@ pub(super) fn with_meta(message: &[u8], keys: &[&str], added: &str) -> Option<By
     if contradicts { None } else { put_first(message, &meta, added) }
 }
 
-/// `message`, an answer, with those of these members in `result` that it lacks.
-/// `None` where it holds no result that can be read.
+/// Adds members that the response's `result` lacks. `None` if it has no readable result.
 pub(super) fn with_result(message: &[u8], added: &[(&str, &str)]) -> Option<Bytes> {
     let result = range(message, &["result"])?;
     let there = members(message, &result)?;

@@ -13,24 +13,24 @@ use crate::mcp::answer;
 use crate::mcp::codes::{INVALID_PARAMS, INVALID_REQUEST};
 use crate::mcp::era;
 
-/// What is agreed with a client that is bridged.
+/// State of the handshake with a bridged client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Up {
-    /// The revision that the client is told.
+    /// The revision offered to the client.
     revision: &'static str,
-    /// Who it is, as it wrote it.
+    /// Its `clientInfo`, as raw JSON.
     info: Option<String>,
-    /// What it wants of the server's log.
+    /// Its log level.
     level: Option<&'static str>,
 }
 
-/// Members of `_meta` that are the bridge's to write.
+/// Members of `_meta` that only the bridge writes.
 const OURS: [&str; 4] =
     [era::PROTOCOL_VERSION, era::CLIENT_CAPABILITIES, era::CLIENT_INFO, era::LOG_LEVEL];
 
 impl Up {
-    /// What is agreed with the client of this `initialize`, and what the server is
-    /// asked in its place, under the same id.
+    /// Starts a handshake: the state for this `initialize`, and the `server/discover` to send
+    /// in its place, with the same id.
     #[must_use]
     pub fn open(initialize: &[u8]) -> Option<(Self, Bytes)> {
         let id = raw(initialize, &["id"])?;
@@ -50,8 +50,8 @@ impl Up {
         Some((up, discover.into()))
     }
 
-    /// The answer to `initialize`, from the one to `server/discover`; `None` where
-    /// the server does not speak the revision.
+    /// The response to `initialize`, made from that to `server/discover`. `None` if the server
+    /// does not support the revision.
     #[must_use]
     pub fn opened(&self, discovered: &[u8]) -> Option<Bytes> {
         let id = raw(discovered, &["id"])?;
@@ -77,13 +77,13 @@ impl Up {
         ))
     }
 
-    /// What becomes of a message of the client's, after its `initialize`.
+    /// Translates a message from the client, after its `initialize`.
     pub fn step(&mut self, message: &[u8]) -> Step {
         if message.trim_ascii_start().starts_with(b"[") {
             return refused_batch(message);
         }
         let (Some(method), id) = super::method_and_id(message) else {
-            // An answer: the server has asked nothing.
+            // A response: but the server has sent no request.
             return Step::Nothing;
         };
         let Some(id) = id else {
@@ -120,9 +120,8 @@ impl Up {
         }
     }
 
-    /// A message of the server's as the client is to have it: the same bytes, but
-    /// for a result that asks the client for something. `method` is the request's
-    /// that it answers.
+    /// Translates a message from the server: unchanged, except for a result that asks the
+    /// client for input. `method` is that of the request it responds to.
     #[must_use]
     pub fn back(method: &str, message: &Bytes) -> Bytes {
         let Some(id) = raw(message, &["id"]).filter(|_| asks(message)) else {
@@ -157,13 +156,13 @@ impl Up {
     }
 }
 
-/// Whether an answer of the server's asks for something first.
+/// Whether a server's response asks for input first.
 pub(super) fn asks(message: &[u8]) -> bool {
     let kind = raw(message, &["result", "resultType"]).and_then(answer::string);
     kind.as_deref() == Some("input_required")
 }
 
-/// Each request of a batch is answered, and none goes on.
+/// Responds to every request of a batch with an error.
 fn refused_batch(batch: &[u8]) -> Step {
     let words = "AgentGate does not bridge batches: send each request by itself";
     let asking = answer::messages(batch).into_iter().filter_map(|message| {

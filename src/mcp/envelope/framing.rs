@@ -1,18 +1,18 @@
 //! How one message is told from the next, and what may therefore not stand in one.
 
-/// How messages are told apart.
+/// How messages are delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// Each is a line.
+    /// One per line.
     Lines,
-    /// Each comes by itself, as a body of HTTP does.
+    /// One per HTTP body.
     Bodies,
 }
 
 impl Framing {
-    /// Whether a carriage return breaks `message` up: readers with universal newlines
-    /// (Python's text mode) end a line there, and would see the rest as messages of their
-    /// own. In a body, the line feed behind it would do so anyway.
+    /// Whether `message` contains a carriage return that ends a line for readers with universal
+    /// newlines (Python's text mode): these would read the rest as another message. In a body,
+    /// a following line feed would have the same effect.
     pub(in crate::mcp) fn breaks(self, message: &[u8]) -> bool {
         let is_harmless = |at: usize| self == Self::Bodies && message.get(at + 1) == Some(&b'\n');
         memchr::memchr_iter(b'\r', message).any(|at| !is_harmless(at))

@@ -10,21 +10,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::mcp::queue::Weight;
 use crate::net::memory::SMALL;
 
-/// Pieces that wait for the client.
+/// Maximum number of pieces queued for the client.
 const PIECES: usize = 64;
 
-/// Bytes that wait for the client. A single larger piece is let in alone; the budget for
-/// answers bounds those.
+/// Maximum bytes queued for the client. A larger piece is sent alone; the memory budget for
+/// answers bounds its size.
 const BYTES: u32 = SMALL as u32;
 
-/// Where pieces go in.
 #[derive(Debug)]
 pub(super) struct Sender<T> {
     inner: mpsc::Sender<(T, OwnedSemaphorePermit)>,
     permits: Arc<Semaphore>,
 }
 
-/// Where they come out.
 #[derive(Debug)]
 pub(super) struct Receiver<T>(mpsc::Receiver<(T, OwnedSemaphorePermit)>);
 
@@ -32,7 +30,7 @@ pub(super) struct Receiver<T>(mpsc::Receiver<(T, OwnedSemaphorePermit)>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// A way without anything on it.
+/// Creates a channel.
 pub(super) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let (inner, receiver) = mpsc::channel(PIECES);
     (Sender { inner, permits: Arc::new(Semaphore::new(BYTES as usize)) }, Receiver(receiver))
@@ -45,7 +43,7 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T: Weight> Sender<T> {
-    /// Waits for capacity and hands `piece` over. Cancel-safe.
+    /// Waits for capacity and sends `piece`. Cancel safe.
     pub(super) async fn send(&self, piece: T) -> Result<(), Gone> {
         let size = u32::try_from(piece.weight()).unwrap_or(BYTES).min(BYTES);
         let permits = tokio::select! {
@@ -55,24 +53,24 @@ impl<T: Weight> Sender<T> {
         self.inner.send((piece, permits)).await.map_err(|_| Gone)
     }
 
-    /// Waits until the client is gone.
+    /// Waits until the receiver is dropped: the client is gone.
     pub(super) async fn closed(&self) {
         self.inner.closed().await;
     }
 
-    /// Whether the client is gone.
+    /// Whether the receiver is dropped.
     pub(super) fn is_closed(&self) -> bool {
         self.inner.is_closed()
     }
 
-    /// Whether both lead to the same client.
+    /// Whether both send to the same receiver.
     pub(super) fn same_channel(&self, other: &Self) -> bool {
         self.inner.same_channel(&other.inner)
     }
 }
 
 impl<T> Receiver<T> {
-    /// The next piece; `None` once there are no senders.
+    /// The next piece; `None` once all senders are dropped.
     pub(super) async fn recv(&mut self) -> Option<T> {
         self.0.recv().await.map(|(piece, _)| piece)
     }

@@ -31,63 +31,64 @@ use crate::mcp::reply::{self, Told};
 use crate::mcp::scan::outline;
 use crate::net::Body;
 
-/// Messages, and bytes of them, that wait for a stream that is not open yet.
-const UNHEARD: usize = 64;
+/// Maximum number of messages, and bytes of them, kept until the client opens its stream.
+const MAX_UNHEARD: usize = 64;
 const UNHEARD_BYTES: usize = 1 << 20;
 
-/// How long a client may leave its stream unread before it is given up: others
-/// wait for the same child.
-const UNREAD: Duration = Duration::from_secs(30);
+/// How long a client may leave its stream unread before it is dropped: others may wait for the
+/// same child.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether somebody waits for a child that is to end.
-const LOOK: Duration = Duration::from_millis(100);
+/// Interval of polling whether requests to a child being stopped are still waiting.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Requests of one child under way at once.
+/// Maximum number of requests in flight per child.
 const MAX_POSTS: usize = 1_024;
 
-/// A child's side of the conversations with it.
+/// The conversations of clients with one child.
 pub(super) struct Session {
-    /// Whose it is.
+    /// Owner of the session.
     pub(super) principal: Arc<str>,
-    /// What is known of the child.
+    /// Relay in front of the child.
     pub(super) relay: Arc<Relay>,
-    /// Of the stateless era: several clients at once, each with its own ids.
+    /// Whether several clients of the stateless era share the child, each with its own ids.
     shared: bool,
-    /// Whether the child takes messages.
+    /// Whether the child is ready for messages.
     pub(super) ready: Ready,
-    /// A line is in it whole or not at all, whoever goes away meanwhile.
+    /// A queue, so that lines are written whole even if their sender is dropped.
     input: Queue<Bytes>,
     state: Mutex<State>,
 }
 
 struct State {
     used: Instant,
-    /// When a client said something last.
+    /// Time of the last message from a client.
     asked: Instant,
-    /// Open POSTs, newest last.
+    /// Open POST requests, oldest first.
     posts: Vec<Post>,
-    /// The last id that the gate gave.
+    /// The last id assigned by the gate.
     last: u64,
-    /// The stream on which the server speaks first.
+    /// The stream for messages that the server sends on its own.
     listener: Option<Sender<Told>>,
-    /// What it said before there was one; the oldest goes.
+    /// Such messages kept until there is a stream; the oldest is dropped first.
     unheard: VecDeque<Bytes>,
     ended: bool,
 }
 
-/// A request that waits for its answer.
+/// A request that waits for its response.
 #[derive(Clone)]
 struct Post {
-    /// A number of its own.
+    /// A unique number.
     number: u64,
-    /// Its id, as the child knows it, and its progress token.
+    /// The id sent to the child, and the progress token.
     id: Key,
     token: Option<Vec<u8>>,
-    /// Those of the elements of a batch: one that is refused is answered for each.
+    /// Ids of a batch's elements. If the batch is refused, each gets a response.
     elements: Vec<Key>,
-    /// The client's own, where the child knows others.
+    /// The client's own id and token, if the child is sent other ones.
     own: Option<(Vec<u8>, Option<Vec<u8>>)>,
-    /// It waits for news (2026-07-28, `subscriptions/listen`), not for an answer.
+    /// Whether it is a subscription (`subscriptions/listen`, 2026-07-28) rather than a request
+    /// with a response.
     listens: bool,
     sender: Sender<Told>,
 }
@@ -101,7 +102,7 @@ impl Session {
         (input, ready): (DuplexStream, Ready),
     ) -> Arc<Self> {
         let lines = Queue::new();
-        // Ends with the queue, or with the relay.
+        // Ends with the queue or the relay.
         tokio::spawn(lines.clone().drain(input));
         Arc::new(Self {
             principal,
@@ -121,15 +122,15 @@ impl Session {
         })
     }
 
-    /// Passes a message on and answers with what comes of it: only with the answer where
-    /// the client did not say that it takes streams.
+    /// Sends a message and returns the response: as a stream, unless the client does not accept
+    /// that.
     pub(super) async fn post(
         self: &Arc<Self>,
         message: Bytes,
         takes_streams: bool,
     ) -> Response<Body> {
-        // Before it meets the messages of others: whose its answer is could not be
-        // told from its id.
+        // Before it can be mixed up with messages of others: its id does not tell whose
+        // response is whose.
         if let Some(answer) = self.relay.refuse_unreadable(&message).await {
             return problem::denied(answer);
         }
@@ -139,7 +140,7 @@ impl Session {
             false => outline.id.filter(|_| outline.has_method),
         };
         let Some(id) = id else {
-            // Ids are a client's own; on a shared child they are somebody else's.
+            // Ids are a client's own; on a shared child they may be another client's.
             if !(self.shared && (outline.is_response || names_a_request(&message))) {
                 self.write(&message).await;
             }
@@ -163,8 +164,8 @@ impl Session {
         answered(receiver, waiting, (&id, takes_streams), status).await
     }
 
-    /// A place to wait for the answer; the message with the ids that the child is
-    /// to know.
+    /// Registers a request; returns it with the message to send, with ids assigned by the gate
+    /// if need be.
     fn expect(
         self: &Arc<Self>,
         id: Vec<u8>,
@@ -210,7 +211,7 @@ impl Session {
         Ok((message, waiting, receiver))
     }
 
-    /// Hands each message of what the relay says to who waits for it.
+    /// Delivers each message from the relay to the client that waits for it.
     pub(super) async fn distribute(self: Arc<Self>, told: Queue<Told>) -> io::Result<()> {
         while let Some(Told { bytes, mark }) = told.next().await {
             let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
@@ -225,8 +226,8 @@ impl Session {
         Ok(())
     }
 
-    /// The messages of a line. Those of an array that answers no batch have each their
-    /// own recipient.
+    /// Splits a line into messages. Elements of an array that does not respond to a batch have
+    /// different recipients.
     fn parts<'l>(&self, line: &'l [u8]) -> Vec<&'l [u8]> {
         if !line.starts_with(BATCH) {
             return vec![line];
@@ -241,9 +242,9 @@ impl Session {
 
     async fn hand_on(&self, message: Told) {
         let Some((sender, message)) = self.recipient(message) else { return };
-        // A client that is gone needs nothing more, and one that does not
-        // read must not hold up the others.
-        if timeout(UNREAD, sender.send(message)).await.is_err() {
+        // A client that is gone needs nothing, and one that does not read must not block the
+        // others.
+        if timeout(UNREAD_TIMEOUT, sender.send(message)).await.is_err() {
             tracing::warn!("a client does not read its stream and is disconnected");
             let mut state = self.state();
             state.posts.retain(|post| !post.sender.same_channel(&sender));
@@ -251,8 +252,8 @@ impl Session {
         }
     }
 
-    /// Answers go to who asked; what belongs to a call goes along with it; the
-    /// rest to the stream on which the server speaks first.
+    /// The recipient of a message: responses go to the sender of the request, messages that
+    /// belong to a call accompany its response, all others go to the listening stream.
     fn recipient(&self, told: Told) -> Option<(Sender<Told>, Told)> {
         let Told { bytes: message, mark } = told;
         let mut state = self.state();
@@ -286,7 +287,7 @@ impl Session {
         let listener = state.listener.clone().filter(|listener| !listener.is_closed());
         if listener.is_none() && !self.shared {
             state.unheard.push_back(message.clone());
-            while state.unheard.len() > UNHEARD
+            while state.unheard.len() > MAX_UNHEARD
                 || state.unheard.iter().map(Bytes::len).sum::<usize>() > UNHEARD_BYTES
             {
                 state.unheard.pop_front();
@@ -295,7 +296,8 @@ impl Session {
         Some((listener?, message.into()))
     }
 
-    /// The stream on which the server speaks first; a second one takes over.
+    /// Opens the stream for messages that the server sends on its own, replacing an earlier
+    /// one.
     pub(super) fn listen(&self) -> Response<Body> {
         let (sender, receiver) = byte_channel::channel();
         let unheard = {
@@ -320,12 +322,12 @@ impl Session {
         self.input.push(frames::line(message)).await.is_ok()
     }
 
-    /// The end of its input: the relay and the child follow.
+    /// Closes the input: the relay and the child will end.
     pub(super) fn end(&self) {
         self.input.close();
     }
 
-    /// For how long nobody has used it; `None` where somebody waits.
+    /// How long the session has been unused; `None` if a client is waiting.
     pub(super) fn idle(&self) -> Option<Duration> {
         self.quiet()?;
         let state = self.state();
@@ -333,22 +335,22 @@ impl Session {
         (!listened).then(|| state.used.elapsed())
     }
 
-    /// For how long no client has asked it for anything, though one may listen; `None`
-    /// where an answer is due.
+    /// How long no client has sent a request, even if one is listening; `None` if a response is
+    /// due.
     pub(super) fn quiet(&self) -> Option<Duration> {
         let state = self.state();
         let at_work = !state.posts.is_empty() || self.ready.is_open();
         (!at_work).then(|| state.asked.elapsed())
     }
 
-    /// Waits until nobody waits for an answer.
+    /// Waits until no client waits for a response.
     pub(super) async fn unawaited(self: Arc<Self>) {
         while !self.state().posts.is_empty() {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The child is gone: nobody has to wait any more.
+    /// The child has exited: ends all waiting requests.
     pub(super) fn ended(&self) {
         let mut state = self.state();
         state.ended = true;
@@ -361,8 +363,8 @@ impl Session {
     }
 }
 
-/// The answer to a POST: one message where nothing comes before it, else a
-/// stream that ends with it.
+/// The response to a POST: a single message if no others precede it, else an event stream that
+/// ends with it.
 async fn answered(
     mut receiver: Receiver<Told>,
     waiting: Waiting,
@@ -397,7 +399,7 @@ async fn answered(
     events(stream::iter([first.bytes]).chain(rest))
 }
 
-/// Messages as an answer whose body is events.
+/// A response with `messages` as server-sent events.
 fn events(messages: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
     let pieces = messages.flat_map(|message| stream::iter(event(&message)));
     event_stream(Body::from_stream(pieces.map(Ok::<_, Infallible>)))
@@ -409,8 +411,8 @@ impl State {
         self.posts.iter().find(|post| post.id == id || post.elements.contains(&id))
     }
 
-    /// The call that the server works on. On a shared child nobody can tell which
-    /// of several it is: what belongs to one of them is for none of them.
+    /// The call that the server is working on. `None` on a shared child with several calls: it
+    /// is unknown which one a message belongs to.
     fn at_work(&self, shared: bool) -> Option<&Post> {
         let mut calls = self.posts.iter().rev().filter(|post| !post.listens);
         let last = calls.next();
@@ -418,7 +420,7 @@ impl State {
     }
 }
 
-/// A request whose answer has not come; gone where its client is gone.
+/// Guard of a pending request; removes it when dropped.
 struct Waiting {
     session: Arc<Session>,
     number: u64,
@@ -437,7 +439,7 @@ impl Drop for Waiting {
         let at = state.posts.iter().position(|post| post.number == self.number);
         let Some(post) = at.map(|at| state.posts.remove(at)) else { return };
         drop(state);
-        // Before 2026, a client that goes away has cancelled nothing.
+        // Before 2026-07-28, disconnecting does not cancel a request.
         if self.over || post.own.is_none() {
             return;
         }

@@ -17,24 +17,24 @@ use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::memory::SMALL;
 
-/// What stands for the ids of a batch.
+/// Stands for the ids of a batch.
 pub(super) const BATCH: &[u8] = b"[";
 
-/// What every request of the stateless era says of itself in `_meta`.
+/// Members of `_meta` in every stateless request.
 const DESCRIPTION: [&str; 2] = [era::PROTOCOL_VERSION, era::CLIENT_CAPABILITIES];
 
-/// Whether a message of the server's answers a request.
+/// Whether a server's message responds to a request.
 pub(super) fn is_answer(message: &[u8]) -> bool {
     let outline = outline(message);
     message.starts_with(BATCH) || outline.is_response && !outline.has_method
 }
 
-/// The id of the request that a message answers, where `id` is its own.
+/// The id of the request that `message` responds to, if `id` is its id.
 pub(super) fn answered_id<'m>(message: &[u8], id: Option<&'m [u8]>) -> Option<&'m [u8]> {
     if message.starts_with(BATCH) { Some(BATCH) } else { id }
 }
 
-/// Whether some message of a batch wants an answer.
+/// Whether a batch contains a request.
 pub(super) fn asks_in_batch(batch: &[u8]) -> bool {
     crate::mcp::answer::messages(batch).into_iter().any(|message| {
         let outline = outline(message);
@@ -42,26 +42,25 @@ pub(super) fn asks_in_batch(batch: &[u8]) -> bool {
     })
 }
 
-/// Whether a notification names a request by its id or its token.
+/// Whether a notification refers to a request by id or token.
 pub(super) fn names_a_request(message: &[u8]) -> bool {
     ["notifications/cancelled", "notifications/progress"]
         .iter()
         .any(|method| has_method(message, method))
 }
 
-/// Whether a request says what every one of the stateless era says of itself.
+/// Whether a request has the `_meta` of the stateless era.
 pub(super) fn describes_itself(message: &[u8]) -> bool {
     DESCRIPTION.iter().all(|key| memchr::memmem::find(message, key.as_bytes()).is_some())
 }
 
-/// Requests of the server and what it logs come while it works on a call.
+/// Whether a message belongs to the current call: requests and log messages of the server.
 pub(super) fn belongs_to_a_call(message: &[u8], id: Option<&[u8]>) -> bool {
     id.is_some() || memchr::memmem::find(message, b"\"notifications/message\"").is_some()
 }
 
-/// The status that goes with an answer of the server's: the stateless era has some of
-/// its own (2026-07-28, "Error handling"), among them for a request that does not
-/// describe itself.
+/// The HTTP status for a response of the server. The stateless era defines some (2026-07-28,
+/// "Error handling"), also for requests without the required `_meta`.
 pub(super) fn status_of(message: &[u8], stateless: bool, describes_itself: bool) -> StatusCode {
     let is_error = stateless && memchr::memmem::find(message, b"\"error\"").is_some();
     match codes::of(message).filter(|_| is_error) {
@@ -73,9 +72,9 @@ pub(super) fn status_of(message: &[u8], stateless: bool, describes_itself: bool)
     }
 }
 
-/// A message as an event, in pieces: a large one, which is counted for as long as it is
-/// held, is not copied. A carriage return is white space in JSON, and the end of a line in
-/// a stream.
+/// A message as a server-sent event, in pieces, so that large ones (which are counted in the
+/// memory budget) are not copied. Carriage returns, white space in JSON but line ends in a
+/// stream, are replaced.
 pub(super) fn event(message: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
     const BEGIN: &[u8] = b"event: message\ndata: ";
     const END: &[u8] = b"\n\n";
@@ -106,7 +105,7 @@ fn without_returns(message: &[u8]) -> Cow<'_, [u8]> {
     message
 }
 
-/// A copy of what is counted.
+/// A copied part of a counted message.
 struct Copied {
     bytes: Vec<u8>,
     _counted: Bytes,
@@ -118,7 +117,7 @@ impl AsRef<[u8]> for Copied {
     }
 }
 
-/// An answer whose body is events.
+/// A response with server-sent events as its body.
 pub(super) fn event_stream(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();

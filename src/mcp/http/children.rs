@@ -24,58 +24,57 @@ use crate::mcp::session;
 use crate::net::Body;
 use crate::os::{self, Stop, StopRequests};
 
-/// Bytes between a session and its relay.
+/// Capacity of the pipe between a session and its relay, in bytes.
 const PIPE: usize = 256 << 10;
 
-/// How long a new session waits for another to end, and how often, before it is
-/// refused.
-const TURN: Duration = Duration::from_secs(1);
-const TURNS: usize = 10;
+/// How long a new session waits for another one to end, and how often, before it is refused.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_WAITS: usize = 10;
 
-/// Where there is no permit for a new session, one that was idle for this part of
-/// [`Limits::idle`] is ended.
-const PRESSED: u32 = 30;
+/// If the limit is reached, sessions idle for this fraction of [`Limits::idle`] are ended.
+const IDLE_DIVISOR: u32 = 30;
 
-/// How often idle sessions are looked for.
-const LOOK: Duration = Duration::from_secs(5);
+/// Interval of checking for idle sessions.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long children may take to end when all of them have to.
-const LAST: Duration = Duration::from_secs(3);
+/// Time limit for ending all children.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What children are put up with.
+/// Limits of the children of one command.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     pub max_message: usize,
-    /// Children at once; beyond it new sessions are refused, unless an old one is idle.
+    /// Maximum number of children. Beyond it new sessions are refused, unless an idle one can
+    /// be ended.
     pub children: usize,
-    /// Those of them that one principal may have.
+    /// Maximum number of children per principal.
     pub each: usize,
     /// How long a session may be idle before it is ended.
     pub idle: Duration,
 }
 
-/// The children of one command.
+/// The child processes of one command.
 pub struct Children {
     command: Vec<OsString>,
-    /// Variables that they are not given.
+    /// Environment variables removed from theirs.
     secrets: Secrets,
     limits: Limits,
     begin: Arc<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     permits: Arc<Semaphore>,
     shares: Arc<Shares>,
-    /// Each child has it between itself and its relay.
+    /// The bridge between each child and its relay.
     bridge: Option<Bridge>,
-    /// With those that are bridged.
+    /// Including bridged ones.
     open: Arc<Mutex<HashMap<Key, Arc<Session>>>>,
-    /// One shared child is started once, however many want it.
+    /// Held while a shared child is started, so that it is started only once.
     starting: tokio::sync::Mutex<()>,
     running: Mutex<JoinSet<()>>,
-    /// Tells all of them to stop.
+    /// Tells all children to stop.
     stop: watch::Sender<Option<Stop>>,
 }
 
-/// A session by its id, or the shared one of a principal, and how it is bridged.
+/// Identifies a session: by its id, or the shared one of a principal; and by its bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Session(Way, String),
@@ -97,7 +96,7 @@ impl std::fmt::Debug for Children {
 }
 
 impl Children {
-    /// Children that run `command`; `begin` makes the relay of each.
+    /// Runs children of `command`; `begin` creates the relay of each.
     #[must_use]
     pub fn new(
         command: &[OsString],
@@ -107,8 +106,7 @@ impl Children {
         Self::without(Secrets::default(), command, limits, begin)
     }
 
-    /// The same, whose environment lacks these variables: they hold secrets of the
-    /// gate's.
+    /// As [`Children::new`], removing `secrets` from the children's environment.
     #[must_use]
     pub fn without(
         secrets: Secrets,
@@ -131,8 +129,7 @@ impl Children {
         })
     }
 
-    /// More children of the same command, with a bridge to the other era, out of
-    /// the same number.
+    /// Bridged children of the same command, which count against the same limits.
     pub(super) fn bridged(&self, bridge: Bridge) -> Arc<Self> {
         Arc::new(Self {
             command: self.command.clone(),
@@ -149,19 +146,19 @@ impl Children {
         })
     }
 
-    /// Whether there is such a session, of this principal.
+    /// Whether `principal` has a session with this id.
     pub(super) fn knows(&self, id: &str, principal: &Arc<str>) -> bool {
         self.find(id, principal).is_some()
     }
 
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     pub(super) fn max_message(&self) -> usize {
         self.limits.max_message
     }
 
-    /// Ends sessions that nobody uses, for as long as there are children.
+    /// Ends idle sessions, until `children` is dropped.
     pub async fn reap(children: Weak<Self>) {
-        let mut looks = interval(LOOK);
+        let mut looks = interval(IDLE_CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
@@ -172,7 +169,7 @@ impl Children {
         }
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     pub async fn answer(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         let id = incoming.headers.get(SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let stateless = header_check::is_stateless(&incoming.headers);
@@ -216,12 +213,11 @@ impl Children {
         }
     }
 
-    /// Starts the child that a stateless request would be given to, where there is
-    /// none, and waits until it takes messages; `false` where it turns out that it
-    /// does not want them bridged. It is given nothing of the request.
+    /// Starts the child for a stateless request if it is not running, without sending it
+    /// anything, and waits until it is ready. `false` if it turns out not to need a bridge.
     ///
     /// # Errors
-    /// The answer, where no child can be started.
+    /// The response if no child can be started.
     pub(super) async fn prepare(
         self: &Arc<Self>,
         incoming: &Incoming,
@@ -230,7 +226,7 @@ impl Children {
         Ok(self.begin(key, incoming).await?.ready.is_made().await)
     }
 
-    /// The answer to a request that goes to no child, which is recorded.
+    /// Refuses and records a request.
     async fn refused(
         &self,
         incoming: &Incoming,
@@ -241,20 +237,20 @@ impl Children {
         refusal::recorded(&relay, incoming.method.as_str(), what, answer).await
     }
 
-    /// Tells every child to end.
+    /// Tells every child to stop.
     pub(super) fn give_up(&self) {
         self.permits.close();
         self.stop.send_replace(Some(Stop::Terminate));
     }
 
-    /// Ends every child, and waits for that at most 3 s.
+    /// Stops every child; waits for 3 s at most.
     pub async fn close(&self) {
         self.give_up();
         let running = &self.running;
         let mut running =
             std::mem::take(&mut *running.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = async { while running.join_next().await.is_some() {} };
-        let _ = timeout(LAST, ended).await;
+        let _ = timeout(CLOSE_TIMEOUT, ended).await;
     }
 
     async fn initialize(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
@@ -264,7 +260,7 @@ impl Children {
             Ok(session) => session,
             Err(refused) => return *refused,
         };
-        // A client that goes away meanwhile never learns the session's id.
+        // If this is dropped early, the client never learns the session's id: end the session.
         let mut unknown = Unknown { children: self, key, session, is_known: false };
         let mut response = self.post(&unknown.session, incoming).await;
         if response.status().is_success()
@@ -290,7 +286,7 @@ impl Children {
         (session.principal == *principal).then(|| Arc::clone(session))
     }
 
-    /// The session of that key; starts its child where there is none.
+    /// The session with this key; starts its child if there is none.
     async fn begin(
         self: &Arc<Self>,
         key: Key,
@@ -319,7 +315,7 @@ impl Children {
         }
     }
 
-    /// Permits for one more child, of all and of those that are the principal's.
+    /// Acquires the permits for one more child: of the total, and of the principal's share.
     async fn acquire(&self, principal: &Arc<str>) -> Option<Permits> {
         let share = self.shares.of(principal);
         let (own, any) = (Arc::clone(&share), Arc::clone(&self.permits));
@@ -327,23 +323,23 @@ impl Children {
             return Some((own, any));
         }
         let mut is_made = false;
-        for _ in 0..TURNS {
+        for _ in 0..MAX_WAITS {
             is_made = is_made || self.evict_idle(principal, share.available_permits() == 0);
             let (own, any) = (Arc::clone(&share), Arc::clone(&self.permits));
             let both = async { tokio::try_join!(own.acquire_owned(), any.acquire_owned()) };
-            if let Ok(permits) = timeout(TURN, both).await {
+            if let Ok(permits) = timeout(WAIT_TIMEOUT, both).await {
                 return permits.ok();
             }
         }
         None
     }
 
-    /// Ends a session that has been idle for a while, since many clients never do:
-    /// one of the principal's own before another's, the one idle for longest first;
-    /// only an own one where that is what is missing. Where there is none, one of
-    /// whoever has most. `false` where there is none either.
+    /// Ends a session to make room for another, since many clients never end theirs: one that
+    /// has been idle for a while, preferably of the same principal, the longest idle first; if
+    /// `only_own`, only of the same principal. Failing that, one of the principal with the
+    /// most. `false` if there is none.
     fn evict_idle(&self, principal: &Arc<str>, only_own: bool) -> bool {
-        let mut idle = self.idle(self.limits.idle / PRESSED);
+        let mut idle = self.idle(self.limits.idle / IDLE_DIVISOR);
         idle.retain(|(.., session)| !only_own || session.principal == *principal);
         let rank = |(idle, _, session): &(Duration, _, Arc<Session>)| {
             (session.principal == *principal, *idle)
@@ -355,14 +351,13 @@ impl Children {
         true
     }
 
-    /// The session that gives way to a newcomer though it may be in use: one of whoever
-    /// has most, where that is two more than the newcomer has, on which no request is
-    /// under way; the one that was not asked for anything for longest.
+    /// The session to end although it may be in use: of the principal with most sessions (at
+    /// least two more than the newcomer), without a request in flight, and the longest quiet.
     fn of_most(&self, newcomer: &Arc<str>) -> Option<(Duration, Key, Arc<Session>)> {
         let enough = self.shares.taken(newcomer) + 2;
         let open = self.open();
         let quiet = open.iter().filter_map(|(key, session)| {
-            let quiet = session.quiet().filter(|quiet| *quiet >= TURN)?;
+            let quiet = session.quiet().filter(|quiet| *quiet >= WAIT_TIMEOUT)?;
             let has = self.shares.taken(&session.principal);
             (has >= enough).then(|| (has, quiet, key.clone(), Arc::clone(session)))
         });
@@ -370,7 +365,7 @@ impl Children {
         most.map(|(_, quiet, key, session)| (quiet, key, session))
     }
 
-    /// The sessions that nobody has used for so long, and for how long.
+    /// Sessions idle for at least `for_so_long`, with their idle times.
     fn idle(&self, for_so_long: Duration) -> Vec<(Duration, Key, Arc<Session>)> {
         let open = self.open();
         let idle = open
@@ -427,7 +422,7 @@ impl Children {
         session.end();
     }
 
-    /// Another child may have the key by now.
+    /// Only if the key still refers to this session.
     fn forget(&self, key: &Key, session: &Arc<Session>) {
         let mut open = self.open();
         if open.get(key).is_some_and(|there| Arc::ptr_eq(there, session)) {
@@ -448,10 +443,10 @@ impl Children {
     }
 }
 
-/// Permits for a child: of those that the principal may have, and of all.
+/// Permits for a child: of the principal's share, and of the total.
 type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
-/// How many children each principal may have, for as long as it has some.
+/// Semaphores of the principals that have children.
 #[derive(Debug)]
 struct Shares {
     each: usize,
@@ -470,7 +465,7 @@ impl Shares {
         share
     }
 
-    /// How many the principal has.
+    /// Number of children of the principal.
     fn taken(&self, principal: &Arc<str>) -> usize {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let share = taken.get(principal).and_then(Weak::upgrade);
@@ -478,7 +473,7 @@ impl Shares {
     }
 }
 
-/// A session whose id its client has not been told.
+/// Guard of a session whose id its client has not been told; ends it when dropped.
 struct Unknown<'c> {
     children: &'c Children,
     key: Key,

@@ -9,42 +9,42 @@ use crate::net::Body;
 use crate::net::body::UNTAKEN;
 use crate::net::memory::{SMALL, SenderBudget, StreamReservation};
 
-/// Events as they come.
+/// Reads server-sent events from a body.
 pub(super) struct Events {
     body: Body,
     parser: Parser,
     max: usize,
-    /// The reservation for what has arrived of the next one.
+    /// Memory reservation for the incomplete event.
     counted: StreamReservation,
-    /// One that waits for memory.
+    /// A complete event that waits for memory.
     waiting: Option<Event>,
 }
 
-/// Why a stream was not read to its end.
+/// Why reading a stream failed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Broken {
     /// The connection broke.
     #[error("the server's stream broke off: {0}")]
     Off(String),
-    /// An event is larger than what is held.
+    /// An event exceeds the size limit.
     #[error("the server's stream cannot be read: {0}")]
     TooLarge(#[from] TooLarge),
-    /// Memory is short for an event.
+    /// The memory budget is exhausted.
     #[error("the server's stream cannot be read: {UNTAKEN}")]
     Untaken,
 }
 
 impl Events {
-    /// Those in `body`, of at most `max` bytes each.
+    /// Reads events of at most `max` bytes from `body`.
     pub(super) fn new(body: Body, max: usize, budget: Option<&SenderBudget>) -> Self {
         let (parser, counted) = (Parser::new(max), StreamReservation::new(budget));
         Self { body, parser, max, counted, waiting: None }
     }
 
-    /// The next whole one; `None` at the end. Dropping the future loses nothing.
+    /// The next event; `None` at the end. Cancel safe.
     ///
     /// # Errors
-    /// See [`Broken`]; there is nothing more to be read then.
+    /// See [`Broken`]; the stream cannot be read further.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Broken> {
         loop {
             if self.waiting.is_none() {
@@ -70,7 +70,7 @@ impl Events {
         }
     }
 
-    /// What is left at the end: half an event.
+    /// The incomplete event at the end of the stream.
     pub(super) fn rest(mut self) -> Bytes {
         self.counted.attach(self.parser.rest())
     }
@@ -82,7 +82,7 @@ impl Events {
         }
     }
 
-    /// An event keeps the reservation of what had arrived of it.
+    /// Hands the reservation over to the event.
     fn held(&mut self, mut event: Event) -> Event {
         if event.raw.len() <= SMALL {
             self.counted.release();

@@ -27,76 +27,76 @@ use crate::net::memory::MemoryBudget;
 use crate::net::server::{Answer, App};
 use crate::net::sniff::TwoLengths;
 
-/// How long a body may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit for receiving a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest session id that is taken, in bytes.
+/// Maximum length of a session id, in bytes.
 const MAX_SESSION_ID: usize = 1 << 10;
 
-/// What clients of HTTP+SSE know a session by and some append everywhere; here it
-/// stands for nothing.
+/// Query parameters with the session id of HTTP+SSE. Some clients always append them; they are
+/// ignored.
 const IGNORED: [&str; 2] = ["sessionId", "session_id"];
 
-/// Where MCP is spoken.
+/// Path of the MCP endpoint.
 pub const PATH: &str = "/mcp";
 
-/// One HTTP request of a client, its Host, Origin, token, method, type, encoding
-/// and size already checked.
+/// An HTTP request of a client, after checks of Host, Origin, token, method, type, encoding and
+/// size.
 #[derive(Debug, Clone)]
 pub struct Incoming {
-    /// Who asks.
+    /// The client's agent.
     pub agent: Agent,
-    /// Whose sessions it may use.
+    /// Owner of the sessions that it may use.
     pub principal: Arc<str>,
     /// POST, GET or DELETE.
     pub method: Method,
-    /// The headers as they came.
+    /// The headers, unchanged.
     pub headers: HeaderMap,
-    /// The message; empty but for POST.
+    /// The message; empty unless the method is POST.
     pub body: Bytes,
 }
 
-/// What a listener puts up with.
+/// Limits and access control of a listener.
 #[derive(Debug, Clone)]
 pub struct Door {
-    /// Where it listens: `Host` has to name it, or a loopback name.
+    /// Its address: `Host` must match it, or be a loopback name.
     pub address: SocketAddr,
-    /// What every request has to bear, where it is asked for.
+    /// The token that every request must carry, if any.
     pub token: Option<Arc<Zeroizing<String>>>,
-    /// Where messages are held.
+    /// Memory budget for messages.
     pub request_memory: MemoryBudget,
-    /// Where answers to them are.
+    /// Memory budget for answers.
     pub answer_memory: MemoryBudget,
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     pub max_message: usize,
 }
 
-/// A listener's requests and where they go.
+/// Checks the requests of a listener and passes them on.
 #[derive(Debug)]
 pub struct Front {
-    /// What is checked.
+    /// The checks.
     pub door: Door,
-    /// Where it goes.
+    /// Where requests are passed on to.
     pub backend: Backend,
-    /// Who asks, in policies and the log.
+    /// The clients' agent.
     pub agent: Agent,
     /// The server's name in the log.
     pub server: Arc<str>,
-    /// Records what is refused.
+    /// Records refused requests.
     pub refusals: Refusals,
 }
 
-/// What stands behind a listener.
+/// A server behind a listener.
 #[derive(Debug, Clone)]
 pub enum Backend {
     /// A server behind a URL.
     Remote(Arc<Remote>),
-    /// A command that is run.
+    /// A command, run per session.
     Command(Arc<Pools>),
 }
 
 impl Backend {
-    /// Answers one request.
+    /// Responds to one request.
     pub async fn answer(&self, incoming: Incoming) -> Response<Body> {
         match self {
             Self::Remote(remote) => remote.answer(incoming).await,
@@ -104,7 +104,7 @@ impl Backend {
         }
     }
 
-    /// Breaks off what is under way: whoever waits for an answer is told so.
+    /// Aborts requests in flight, responding with an error.
     pub fn give_up(&self) {
         match self {
             Self::Remote(remote) => remote.give_up(),
@@ -112,7 +112,7 @@ impl Backend {
         }
     }
 
-    /// Ends every conversation, and every child.
+    /// Ends all conversations and children.
     pub async fn close(&self) {
         match self {
             Self::Remote(remote) => remote.close().await,
@@ -122,16 +122,18 @@ impl Backend {
 }
 
 impl Front {
-    /// Answers one request of `source`. The headers are taken out of `parts`.
+    /// Responds to one request from `source`. Takes the headers out of `parts`.
     async fn enter(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.uri.path() != PATH {
-            let row = self.refusals.unauthenticated(&self.server, source, "no path of ours").await;
+            let row =
+                self.refusals.record_unauthenticated(&self.server, source, "no path of ours").await;
             let mut response = problem::empty(StatusCode::NOT_FOUND);
             problem::mark(&mut response, row.as_deref());
             return response;
         }
         if let Err(refusal) = self.door.admits(parts) {
-            let row = self.refusals.unauthenticated(&self.server, source, &refusal.what).await;
+            let row =
+                self.refusals.record_unauthenticated(&self.server, source, &refusal.what).await;
             return refusal.answer(row.as_deref());
         }
         let who = (self.agent.clone(), principal(&parts.headers));
@@ -142,7 +144,7 @@ impl Front {
             }
             Err(refusal) => {
                 let flawed = refusal.flawed(&self.server, &parts.method);
-                let row = self.refusals.faulty(self.agent.clone(), flawed).await;
+                let row = self.refusals.record_malformed(self.agent.clone(), flawed).await;
                 refusal.answer(row.as_deref())
             }
         }
@@ -150,10 +152,10 @@ impl Front {
 }
 
 impl Door {
-    /// Host, Origin and token.
+    /// Checks Host, Origin and token.
     fn admits(&self, parts: &Parts) -> Result<(), Refusal> {
         let host = host(parts)?;
-        // A page in a browser can name any host it likes (DNS rebinding).
+        // A web page can send any Host it likes (DNS rebinding).
         if self.token.is_none() && !self.is_own(host) {
             let what = "this is not a host that is served here";
             return Err(Refusal::new(StatusCode::FORBIDDEN, what));
@@ -178,7 +180,7 @@ impl Door {
         }
     }
 
-    /// Whether an authority is this listener's; its port may be that of a tunnel.
+    /// Whether `authority` is this listener's. The port is not compared: it may be a tunnel's.
     fn is_own(&self, authority: &str) -> bool {
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -193,7 +195,7 @@ impl Door {
     }
 }
 
-/// Who is spoken to: what the request line or `:authority` names, else `Host`.
+/// The requested authority: that of the request line or `:authority`, else `Host`.
 fn host(parts: &Parts) -> Result<&str, Refusal> {
     let twice = |what: &'static str| Refusal::new(StatusCode::BAD_REQUEST, what);
     let mut hosts = parts.headers.get_all(HOST).iter();
@@ -221,7 +223,7 @@ fn bears(headers: &HeaderMap, token: &str) -> bool {
     })
 }
 
-/// Sessions are bound to the credential that opened them.
+/// The owner of sessions, derived from the credential that the request carries.
 fn principal(headers: &HeaderMap) -> Arc<str> {
     match headers.get(AUTHORIZATION) {
         None => Arc::from("anonymous"),
@@ -229,10 +231,10 @@ fn principal(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
-/// Reads a request whose sender is known. The headers are taken out of `parts`.
+/// Reads a request of an identified sender. Takes the headers out of `parts`.
 ///
 /// # Errors
-/// Why it is not passed on.
+/// The refusal, if the request is invalid.
 pub async fn read(
     parts: &mut Parts,
     body: Body,
@@ -246,7 +248,7 @@ pub async fn read(
         Method::POST => {
             check_post(&parts.headers)?;
             let reservation = budget.reservation(&principal);
-            let held = hold_whole((body, Some(reservation)), max_message, PATIENCE).await;
+            let held = hold_whole((body, Some(reservation)), max_message, BODY_TIMEOUT).await;
             let body =
                 held.map_err(|error| Refusal::new(error.answer().0, error.to_string()))?.bytes;
             if body.trim_ascii().is_empty() {
@@ -263,8 +265,8 @@ pub async fn read(
     Ok(Incoming { agent, principal, method, headers, body })
 }
 
-/// No query goes to the server: an agent could ask it for other tools than were
-/// meant, and a client whose query was lost would believe that it holds.
+/// Queries are not forwarded: an agent could select other tools with them, and dropping one
+/// silently would mislead a client that relies on it.
 fn check_query(query: &str) -> Result<(), Refusal> {
     let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     match names.all(|name| IGNORED.contains(&&*name)) {
@@ -276,8 +278,7 @@ fn check_query(query: &str) -> Result<(), Refusal> {
     }
 }
 
-/// What has to be there once or not at all: of two, the gate and the server
-/// might each take another one.
+/// Refuses duplicates of singleton headers: gate and server might each use another one.
 fn check_headers(parts: &Parts) -> Result<(), Refusal> {
     if parts.extensions.get::<TwoLengths>().is_some() {
         let what = "two lengths that contradict each other";
@@ -317,8 +318,8 @@ fn check_post(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// JSON in UTF-8. Servers there are that read the bytes in whatever `charset`
-/// says: what was judged would not be what they read.
+/// JSON in UTF-8. Some servers decode the body by `charset`, and would read other content than
+/// was judged.
 fn is_json(kind: &HeaderValue) -> bool {
     let kind = kind.to_str().unwrap_or_default();
     let mut parts = kind.split(';').map(str::trim);

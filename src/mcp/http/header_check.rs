@@ -17,36 +17,36 @@ use crate::mcp::era;
 use crate::mcp::params::ParamHeader;
 use crate::mcp::scan::may_hold;
 
-/// How values that no header can hold are written.
+/// Prefix and suffix of encoded header values.
 const ENCODED: (&str, &str) = ("=?base64?", "?=");
 
-/// Headers and body disagree: 400, with the code of the specification.
+/// A header contradicts the body: 400, with the error code of the specification.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Mismatch(String);
 
-/// Whether a request with these headers belongs to the stateless era.
+/// Whether a request with these headers is stateless.
 #[must_use]
 pub fn is_stateless(headers: &HeaderMap) -> bool {
     let revision = headers.get(REVISION).and_then(|revision| revision.to_str().ok());
     revision.is_some_and(era::is_stateless_revision)
 }
 
-/// Whether a server may take a request with these headers for one of the stateless era:
-/// what is no revision here may be one to it (a draft). It is the server's to refuse
-/// ("Protocol Version Header"); until then it is held to the stricter rule.
+/// Whether a server may treat a request with these headers as stateless: an unknown revision
+/// may be a draft that it supports. Refusing it is up to the server ("Protocol Version
+/// Header"); until then the stricter rules apply.
 fn may_be_stateless(headers: &HeaderMap) -> bool {
     let is_another =
         |it: &HeaderValue| it.to_str().is_ok_and(|it| era::is_revision(it) && it < era::STATELESS);
     headers.get(REVISION).is_some_and(|revision| !is_another(revision))
 }
 
-/// Compares the headers with one message.
+/// Compares the headers with one message. `declared` returns the arguments of a tool that are
+/// also sent as headers, if the tool is known. Bodies that are not unambiguous are refused
+/// elsewhere.
 ///
 /// # Errors
-/// [`Mismatch`] names the header. A body that cannot be read for certain is
-/// somebody else's to refuse. `declared` gives the arguments of a tool that
-/// travel as headers too, as far as the tool is known.
+/// [`Mismatch`] names the header.
 pub fn check(
     headers: &HeaderMap,
     body: &[u8],
@@ -103,7 +103,7 @@ fn argument(headers: &HeaderMap, header: &ParamHeader, arguments: &Object) -> Re
     }
 }
 
-/// The headers that a call's arguments need, for a client that has no headers.
+/// The headers that a call's arguments require, for clients whose transport has no headers.
 #[must_use]
 pub fn headers_of_arguments(
     body: &[u8],
@@ -146,7 +146,7 @@ fn one(
     }
 }
 
-/// The value of a header, decoded where it had to be encoded.
+/// Decodes a header value.
 fn decoded(value: &str) -> Option<String> {
     let (prefix, suffix) = ENCODED;
     match value.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix)) {
@@ -155,7 +155,7 @@ fn decoded(value: &str) -> Option<String> {
     }
 }
 
-/// `value` as a header can hold it (the same encoding the other way round).
+/// Encodes `value` for a header.
 #[must_use]
 pub fn encoded(value: &str) -> String {
     let plain = value.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
@@ -167,8 +167,7 @@ pub fn encoded(value: &str) -> String {
     }
 }
 
-/// Puts what [`headers_of`] gives into the headers of a message, as far as headers can
-/// hold it.
+/// Adds the headers of [`headers_of`] to those of a message.
 pub fn add_headers_of(message: &[u8], headers: &mut HeaderMap) {
     for (name, value) in headers_of(message).into_iter().flatten() {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
@@ -177,8 +176,8 @@ pub fn add_headers_of(message: &[u8], headers: &mut HeaderMap) {
     }
 }
 
-/// What the headers of a message of the stateless era have to say: its revision,
-/// its method and its name. `None` for other messages.
+/// The headers required of a stateless message: revision, method and name. `None` for other
+/// messages.
 #[must_use]
 pub fn headers_of(message: &[u8]) -> Option<[(HeaderName, Option<String>); 3]> {
     let message = json::parse(message).ok()?;
@@ -197,8 +196,7 @@ pub fn headers_of(message: &[u8]) -> Option<[(HeaderName, Option<String>); 3]> {
     ])
 }
 
-/// Whether the message is of this method. For the order of things, never for a
-/// decision.
+/// Whether the message has this method. Only for scheduling, never for decisions.
 #[must_use]
 pub fn has_method(message: &[u8], method: &str) -> bool {
     let is_it = |message: Json| {

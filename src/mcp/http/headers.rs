@@ -8,8 +8,8 @@ use crate::keys::{AGENT_KEY, MASTER_KEY};
 use crate::net::hops;
 use crate::overrides;
 
-/// Headers that name who is spoken to, frame a message, or bear a key of the gate's
-/// own. What is encoded cannot be read, so that goes too.
+/// Headers that concern only this connection, or contain a key of the gate. `Accept-Encoding`
+/// is among them because encoded answers cannot be inspected.
 const OURS: [&str; 8] = [
     "accept-encoding",
     "content-length",
@@ -21,21 +21,20 @@ const OURS: [&str; 8] = [
     MASTER_KEY,
 ];
 
-/// Whether a client's header, named in lower case, does not go on to the server,
-/// whatever its connection says.
+/// Whether a client's header (in lower case) is not forwarded.
 fn stays(name: &str) -> bool {
     OURS.contains(&name) || hops::is_hop_by_hop(name) || hops::is_forwarding(name)
 }
 
-/// Whether a header says what a request is, so that the gate looks at it.
+/// Whether the gate inspects a header.
 fn is_judged(name: &str) -> bool {
     let known = ["authorization", "content-type", "content-encoding", "last-event-id"];
     name.starts_with("mcp-") || known.contains(&name)
 }
 
-/// The header by which a server may take a request for another one than was judged:
-/// one that overrides, one that the gate knows in the spelling of CGI and WSGI, or
-/// one that is said to hold for this connection only.
+/// A header by which a server might read another request than was judged: an override header,
+/// an inspected header in a spelling that CGI and WSGI treat as equal, or one declared
+/// hop-by-hop.
 pub(super) fn misleading(headers: &HeaderMap) -> Option<String> {
     let misleads = |name: &str| {
         let is_known = |name: &str| stays(name) || overrides::is_header(name) || is_judged(name);
@@ -48,7 +47,7 @@ pub(super) fn misleading(headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// What of a client's headers goes on to the server.
+/// The client's headers to forward.
 pub(super) fn end_to_end(
     headers: &HeaderMap,
 ) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
@@ -56,28 +55,28 @@ pub(super) fn end_to_end(
     headers.iter().filter(move |(name, _)| !ends(name) && !stays(name.as_str()))
 }
 
-/// Takes away what is not for the client.
+/// Removes headers that are not for the client.
 pub(super) fn strip(headers: &mut HeaderMap) {
     hops::strip(headers, |name| name == TRAILER || name == DECISION);
 }
 
-/// The media type of a body, in lower case.
+/// Media type of a body, in lower case.
 pub(super) fn kind(headers: &HeaderMap) -> String {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether a body is a stream of events.
+/// Whether a body consists of server-sent events.
 pub(super) fn is_stream(headers: &HeaderMap) -> bool {
     kind(headers) == "text/event-stream"
 }
 
-/// Whether a body is one message, or several in an array.
+/// Whether a body is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     kind(headers) == "application/json"
 }
 
-/// How a body is encoded, where it is: it was asked for plain.
+/// The body's content encoding, although none was accepted.
 pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
     let encodings = headers.get_all(CONTENT_ENCODING).iter();
     let mut encodings = encodings.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
@@ -86,7 +85,7 @@ pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
         .map(std::borrow::Cow::into_owned)
 }
 
-/// Whether a client says which types it takes; curl and the like send `*/*`.
+/// Whether the client accepts specific types; curl and others send `*/*`.
 pub(super) fn names_types(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|accept| accept.as_bytes() != b"*/*")
 }

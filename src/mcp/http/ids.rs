@@ -9,28 +9,28 @@ use bytes::Bytes;
 use crate::json::{JsonError, Reader};
 use crate::mcp::era;
 
-/// Names the request to which a notification belongs (2026-07-28).
+/// The member of `_meta` with the id of a notification's subscription (2026-07-28).
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// What stands where an id stands.
+/// A position of an id in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// `id`
+    /// `id`.
     Id,
-    /// `progressToken`, of a request or of a notification
+    /// `progressToken` of a request or notification.
     Progress,
-    /// The id of the request that a notification or a result belongs to.
+    /// Id of the subscription that a notification or result belongs to.
     Subscription,
-    /// `requestId` of a cancellation
+    /// `requestId` of a cancellation.
     Requested,
 }
 
-/// The places of one message, in order, and where they are.
+/// The positions of ids in one message, ascending.
 #[derive(Debug, Default)]
 pub(super) struct Places(Vec<(Place, Range<usize>)>);
 
 impl Places {
-    /// Those of `message`; none where it cannot be read for certain.
+    /// Finds the ids of `message`; none if it is not unambiguous.
     pub(super) fn of(message: &[u8]) -> Self {
         let mut found = Vec::new();
         let read = Reader::new(message).and_then(|mut reader| {
@@ -46,13 +46,13 @@ impl Places {
         Self(if read.is_ok() { found } else { Vec::new() })
     }
 
-    /// What stands in the first place of that kind.
+    /// The first id at `place`.
     pub(super) fn get<'m>(&self, message: &'m [u8], place: Place) -> Option<&'m [u8]> {
         let (_, range) = self.0.iter().find(|(found, _)| *found == place)?;
         message.get(range.clone())
     }
 
-    /// `message` with other bytes in its places, where `with` has some.
+    /// Replaces the ids for which `with` returns others.
     pub(super) fn replaced<'w>(
         &self,
         message: &Bytes,
@@ -71,7 +71,7 @@ impl Places {
     }
 }
 
-/// The ids of the elements of a batch, as they are written.
+/// Raw ids of a batch's elements.
 pub(super) fn of_elements(batch: &[u8]) -> Vec<Vec<u8>> {
     let mut ids = Vec::new();
     let read = Reader::new(batch).and_then(|mut reader| {

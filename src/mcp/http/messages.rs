@@ -8,16 +8,16 @@ use super::headers::is_stream;
 use crate::net::Body;
 use crate::net::memory::SenderBudget;
 
-/// The messages of a stream.
+/// The messages of an event stream.
 pub(super) struct Messages(Events);
 
 impl Messages {
-    /// Those in `body`, of at most `max` bytes each.
+    /// Reads messages of at most `max` bytes from `body`.
     pub(super) fn of_body(body: Body, max: usize, budget: Option<&SenderBudget>) -> Self {
         Self(Events::new(body, max, budget))
     }
 
-    /// The same; `None` where the response is no stream.
+    /// As [`Messages::of_body`]; `None` if the response is not an event stream.
     pub(super) fn of(
         response: Response<Body>,
         max: usize,
@@ -27,7 +27,7 @@ impl Messages {
         streams.then(|| Self::of_body(response.into_body(), max, budget))
     }
 
-    /// The next one; `None` where the stream ends, breaks off or cannot be read on.
+    /// The next message; `None` if the stream ends or cannot be read further.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
             let event = self.0.next().await.ok()??;

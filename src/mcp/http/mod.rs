@@ -33,17 +33,17 @@ pub mod stream;
 
 use http::HeaderName;
 
-/// The header that names a session (2025-03-26 to 2025-11-25).
+/// Session id (2025-03-26 to 2025-11-25).
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// The header that names the event after which a stream is resumed.
+/// Id of the event after which a stream resumes.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The header that names the protocol's revision.
+/// Protocol revision.
 pub const REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
-/// The header that names the method of a message (2026-07-28).
+/// Method of a message (2026-07-28).
 pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
-/// The header that names the tool, prompt or resource of a message (2026-07-28).
+/// Tool, prompt or resource of a message (2026-07-28).
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");

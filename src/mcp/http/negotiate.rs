@@ -19,26 +19,26 @@ use crate::net::Body;
 use crate::net::body::{HoldError, hold_answer};
 use crate::net::memory::SenderBudget;
 
-/// How long an answer that may be a refusal may take to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for a response that may refuse the era.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What no bridge carries, for people.
+/// Features that bridges do not support, for log messages.
 const NOT_CARRIED: &str = "sampling, elicitation, roots, subscriptions, tasks";
 
-/// A request that is sent to a server.
+/// A request to a server.
 pub(super) trait Asked: Clone + Send + Sync {
-    /// The message in it.
+    /// The message.
     fn message(&self) -> &[u8];
 
-    /// Whose sessions it may use.
+    /// Owner of the sessions that it may use.
     fn principal(&self) -> &str;
 
-    /// Whether the gate itself asks, and no client.
+    /// Whether the gate itself sends it.
     fn is_own(&self) -> bool {
         false
     }
 
-    /// Where its answer is held while it is looked at; `None` where its server counts it.
+    /// Memory budget for its response; `None` if the server's side counts it.
     fn budget(&self) -> Option<&SenderBudget> {
         None
     }
@@ -54,22 +54,21 @@ impl Asked for front::Incoming {
     }
 }
 
-/// The ways to one server.
+/// Routes to one server.
 pub(super) trait Ways: Sync {
-    /// What is sent.
     type Request: Asked;
-    /// Why there is no answer.
+    /// Error of a request without a response.
     type Error: Send;
 
-    /// Sends a request as it came.
+    /// Sends a request unchanged.
     fn native(
         &self,
         request: Self::Request,
     ) -> impl Future<Output = Result<Response<Body>, Self::Error>> + Send;
 
-    /// Sends a request through a bridge; `None` where there is none to be had, since
-    /// the server speaks the client's era after all, or neither. `refusal` has the
-    /// headers with which the server refused it, where it was asked first.
+    /// Sends a request through a bridge; `None` if there is none, because the server speaks the
+    /// client's era after all, or neither. `refusal`: headers of the server's refusal, if it
+    /// was asked first.
     fn bridged(
         &self,
         opening: Opening,
@@ -77,17 +76,17 @@ pub(super) trait Ways: Sync {
         refusal: Option<&HeaderMap>,
     ) -> impl Future<Output = Option<Result<Response<Body>, Self::Error>>> + Send;
 
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     fn max_message(&self) -> usize;
 
-    /// The error of an answer that could not be read.
+    /// Error for a response that could not be read.
     fn unreadable(error: &HoldError) -> Self::Error;
 }
 
-/// What is known of the eras of one server and its clients.
+/// Chooses the route of requests to one server.
 #[derive(Debug)]
 pub(super) struct Negotiator {
-    /// Nothing is ever bridged.
+    /// Whether bridging is turned off.
     is_off: bool,
     eras: Mutex<Eras>,
 }
@@ -98,13 +97,12 @@ impl Negotiator {
         Self { is_off, eras: Mutex::new(Eras::new(bridging, choice)) }
     }
 
-    /// Whether nothing is ever bridged.
+    /// Whether bridging is turned off.
     pub(super) fn is_off(&self) -> bool {
         self.is_off
     }
 
-    /// What a request says of its client's era; `None` where it says nothing, and goes
-    /// as it is.
+    /// What a request shows of its client's era; `None` if nothing: it is sent unchanged.
     pub(super) fn opening(
         &self,
         method: &Method,
@@ -122,7 +120,7 @@ impl Negotiator {
         begins.then_some(Opening::Handshake)
     }
 
-    /// Sends a request by the first way that leads to an answer.
+    /// Sends a request by the first route that leads to a response.
     pub(super) async fn send<W: Ways>(
         &self,
         ways: &W,
@@ -130,7 +128,7 @@ impl Negotiator {
         request: W::Request,
     ) -> Result<Response<Body>, W::Error> {
         let plan = self.begins(opening, &request);
-        // What is rare is boxed: futures are moved with all they may hold.
+        // Rare futures are boxed: a future is moved with all that it may contain.
         if plan == Plan::BridgeFirst
             && let Some(bridged) = Box::pin(ways.bridged(opening, &request, None)).await
         {
@@ -172,7 +170,7 @@ impl Negotiator {
         self.eras().answered(begun, sender, refusal.map(|body| &**body), Instant::now())
     }
 
-    /// The server made a handshake with the gate.
+    /// Records that the server supports handshakes.
     pub(super) fn wants_handshake(&self) {
         if self.eras().wants_handshake() {
             tracing::warn!(
@@ -182,7 +180,7 @@ impl Negotiator {
         }
     }
 
-    /// The server refused a handshake and answered `server/discover`.
+    /// Records that the server refused a handshake but answered `server/discover`.
     fn wants_no_handshake(&self) {
         if self.eras().wants_no_handshake(Instant::now()) {
             tracing::warn!(
@@ -201,9 +199,9 @@ fn client_of(request: &impl Asked) -> String {
     name_of(request.principal(), request.message())
 }
 
-/// The response, and its body where it may be a refusal of the era: that is read then,
-/// and is there again. An answer with status 200 is looked at only where the request
-/// asks after the era; a method that is not there is no refusal of it elsewhere.
+/// The response, with its body read (and put back) if it may refuse the era. Responses with
+/// status 200 are read only if the request is about the era; otherwise an unknown method is not
+/// a refusal.
 pub(super) async fn looked_at(
     response: Response<Body>,
     opening: Opening,
@@ -216,15 +214,14 @@ pub(super) async fn looked_at(
         return Ok((response, None));
     }
     let (parts, body) = response.into_parts();
-    let body = hold_answer(body, budget, max, PATIENCE).await?;
+    let body = hold_answer(body, budget, max, REFUSAL_TIMEOUT).await?;
     let refused = refuses(status) || raw(&body, &["error"]).is_some();
     let unknown_method = codes::of(&body) == Some(METHOD_NOT_FOUND) && !asks_era;
     let refusal = (refused && !unknown_method).then(|| body.clone());
     Ok((Response::from_parts(parts, Body::from(body)), refusal))
 }
 
-/// Statuses by which a server refuses a message for what it is, not for who sends it
-/// or for want of time.
+/// Statuses that may refuse a message, rather than its sender, and are not temporary.
 pub(super) fn refuses(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 404 | 405 | 406 | 415)
 }

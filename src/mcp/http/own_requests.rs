@@ -19,14 +19,14 @@ use crate::net::Body;
 use crate::net::body::hold_answer;
 use crate::net::memory::SenderBudget;
 
-/// How long the gate waits for the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for the response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Both kinds of answers to a POST.
+/// Value of `Accept` for both kinds of responses to a POST.
 pub(super) const BOTH: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 
-/// Fetches what the gate itself asks, as the client would.
+/// Sends requests of the gate itself on behalf of a client.
 pub(super) struct Requester<'r> {
     pub(super) remote: &'r Remote,
     pub(super) headers: &'r HeaderMap,
@@ -49,7 +49,7 @@ impl Ask for Requester<'_> {
         }
         headers.insert(ACCEPT, BOTH);
         let asked = async {
-            let sent = self.remote.send(request, &headers, self.principal, PATIENCE).await;
+            let sent = self.remote.send(request, &headers, self.principal, RESPONSE_TIMEOUT).await;
             let response = sent.map_err(|unanswered| unanswered.words)?;
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
@@ -58,10 +58,10 @@ impl Ask for Requester<'_> {
             let (body, max) = (response.into_body(), self.remote.max_message());
             let budget = self.principal.budget.as_ref();
             if is_stream {
-                let messages = timeout(PATIENCE, to_the_answer(body, max, budget)).await;
+                let messages = timeout(RESPONSE_TIMEOUT, to_the_answer(body, max, budget)).await;
                 return messages.map(Some).map_err(|_| "no answer came in time".to_owned());
             }
-            let held = hold_answer(body, budget, max, PATIENCE).await;
+            let held = hold_answer(body, budget, max, RESPONSE_TIMEOUT).await;
             Ok::<_, String>(Some(vec![held.map_err(|error| error.to_string())?]))
         };
         asked.await.unwrap_or_else(|error| {
@@ -71,8 +71,8 @@ impl Ask for Requester<'_> {
     }
 }
 
-/// The messages of a stream, of `max` bytes at most, up to the one that answers:
-/// not every server ends the stream there.
+/// The messages of a stream up to the response: not every server ends the stream there.
+/// Messages have at most `max` bytes.
 async fn to_the_answer(body: Body, max: usize, budget: Option<&SenderBudget>) -> Vec<Bytes> {
     let mut stream = Messages::of_body(body, max, budget);
     let (mut messages, mut size) = (Vec::new(), 0);

@@ -22,69 +22,67 @@ use crate::mcp::reply;
 use crate::mcp::session::END_GRACE;
 use crate::os::{Source, Streams};
 
-/// Bytes between a relay and its bridge.
+/// Capacity of the pipe between relay and bridge, in bytes.
 const PIPE: usize = 256 << 10;
 
-/// How long a child may take to answer the gate's own handshake: `npx` alone takes
-/// seconds to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout for the gate's handshake with a child: `npx` alone takes seconds to start.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Requests whose answers a child owes at most; further ones are refused until it gives
-/// some.
+/// Maximum number of requests in flight to a child; further ones are refused.
 const MAX_ASKED: usize = MAX_PENDING;
 
-/// The longest method that is kept in mind, in bytes; no longer one is translated.
+/// Maximum length of a method's name, in bytes; no translated method is longer.
 const MAX_METHOD: usize = 128;
 
-/// Which way it bridges.
+/// Direction of a bridge.
 #[derive(Debug, Clone)]
 pub(super) enum Bridge {
-    /// Clients begin with `initialize`; the child knows only the stateless era. It ends
-    /// where that turns out to be wrong.
+    /// For clients that start with `initialize`, in front of a stateless child. Ends if the
+    /// child turns out not to be stateless.
     Up,
-    /// Clients speak the stateless era; the child wants `initialize`. Set where it
-    /// turned out that it does not: no message of a client's reached it then.
+    /// For stateless clients, in front of a child that needs `initialize`. The flag is set if
+    /// the child turns out not to need it; no client's message has reached it then.
     Down(Arc<AtomicBool>),
 }
 
-/// Whether a child takes messages: one that is bridged has to make a handshake first,
-/// or turns out to want none, and takes no message then.
+/// Tells when a child is ready for messages: after the handshake if it is bridged, or never if
+/// it turns out to need no bridge.
 #[derive(Debug)]
 pub(super) struct Ready(watch::Receiver<bool>);
 
 impl Ready {
-    /// For a child that takes them from the start.
+    /// For a child that is ready from the start.
     pub(super) fn at_once() -> Self {
         Self(watch::channel(true).1)
     }
 
-    /// Waits until it takes them; `false` where it never will.
+    /// Waits until the child is ready; `false` if it never will be.
     pub(super) async fn is_made(&self) -> bool {
         self.0.clone().wait_for(|made| *made).await.is_ok()
     }
 
-    /// Whether that is not known yet.
+    /// Whether that is still undecided.
     pub(super) fn is_open(&self) -> bool {
         !*self.0.borrow() && self.0.has_changed().is_ok()
     }
 }
 
-/// What turns the lines of one child.
+/// Translates the lines of one child.
 enum Turner {
     Up(Option<Up>),
     Down(Down),
 }
 
-/// A bridge at work.
+/// A running bridge.
 struct Crossing {
     turner: Mutex<Turner>,
-    /// Requests under way, by id, and their methods.
+    /// Methods of requests in flight, by id.
     asked: Mutex<HashMap<Vec<u8>, String>>,
     to_child: Queue<Bytes>,
     to_relay: tokio::sync::Mutex<WriteHalf<DuplexStream>>,
-    /// Which records what is refused here.
+    /// The relay that records refusals of the bridge.
     relay: Weak<Relay>,
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     max: usize,
 }
 
@@ -92,7 +90,8 @@ struct Crossing {
 type Ends = (Frames<ReadHalf<DuplexStream>>, WriteHalf<DuplexStream>);
 
 impl Bridge {
-    /// The streams of a child as its relay is to see them, and when it takes messages.
+    /// Inserts the bridge: returns the streams for the child's relay, and when the child is
+    /// ready.
     pub(super) fn across(
         &self,
         child: Streams,
@@ -135,14 +134,15 @@ impl Bridge {
     ) {
         let turner = match self {
             Self::Up => {
-                let shaken = timeout(PATIENCE, shakes_hands(&mut from_child, to_child)).await;
+                let shaken =
+                    timeout(HANDSHAKE_TIMEOUT, shakes_hands(&mut from_child, to_child)).await;
                 if matches!(shaken, Ok(Ok(true) | Err(Died))) {
                     return;
                 }
                 Turner::Up(None)
             }
             Self::Down(is_native) => {
-                let made = timeout(PATIENCE, handshake(&mut from_child, to_child)).await;
+                let made = timeout(HANDSHAKE_TIMEOUT, handshake(&mut from_child, to_child)).await;
                 match made.unwrap_or(Ok(None)) {
                     Ok(Some(down)) => Turner::Down(down),
                     Ok(None) => return is_native.store(true, Ordering::Relaxed),
@@ -163,18 +163,18 @@ impl Bridge {
     }
 }
 
-/// Ends when a child that has closed its input has had its time to end by itself:
-/// the relay does not see that it has.
+/// Completes when a child that has closed its input should have exited, which the relay does
+/// not notice.
 async fn last_words(deaf: &Notify) {
     deaf.notified().await;
     sleep(END_GRACE).await;
 }
 
-/// A child that ended before it had answered: that says nothing of its era.
+/// The child exited before responding, which shows nothing about its era.
 #[derive(Debug, PartialEq, Eq)]
 struct Died;
 
-/// The next line of the child's that can be read.
+/// The next readable line of the child.
 async fn said(from_child: &mut Frames<Source>) -> Result<Bytes, Died> {
     loop {
         if let Frame::Line(line) = from_child.next().await.ok().flatten().ok_or(Died)? {
@@ -183,8 +183,8 @@ async fn said(from_child: &mut Frames<Source>) -> Result<Bytes, Died> {
     }
 }
 
-/// Whether the child makes a handshake with the gate itself: then it was not for its
-/// era that it refused a client's.
+/// Whether the child supports a handshake with the gate: then it did not refuse the client's
+/// because of its era.
 async fn shakes_hands(
     from_child: &mut Frames<Source>,
     to_child: &Queue<Bytes>,
@@ -198,8 +198,8 @@ async fn shakes_hands(
     }
 }
 
-/// The gate's own handshake. `None` where the child speaks the stateless era, or
-/// makes no handshake.
+/// Starts the gate's handshake. `None` if the child speaks the stateless era, or supports no
+/// handshake.
 async fn handshake(
     from_child: &mut Frames<Source>,
     to_child: &Queue<Bytes>,
@@ -221,14 +221,14 @@ async fn handshake(
 }
 
 impl Crossing {
-    /// From the relay to the child; the end of the one is the end of the other.
+    /// Forwards from the relay to the child. Either's end ends the other.
     async fn inward(&self, mut frames: Frames<ReadHalf<DuplexStream>>) {
         while let Ok(Some(frame)) = frames.next().await {
             let Frame::Line(message) = frame else { continue };
             let message = message.slice_ref(message.trim_ascii());
             let pushed = match self.step(&message) {
                 Step::Forward(message) => self.to_child.push(line(&message)).await.is_ok(),
-                // Over pipes, both eras say it with the same notification.
+                // Over pipes, both eras cancel with the same notification.
                 Step::Cancel(_) => self.to_child.push(line(&message)).await.is_ok(),
                 Step::Answer(answer) => self.tell(&answer).await,
                 Step::Nothing => true,
@@ -264,20 +264,20 @@ impl Crossing {
                 let method = Some(method).filter(|method| method.len() <= MAX_METHOD);
                 self.asked().insert(id.to_vec(), method.unwrap_or_default());
             }
-            // Its answer may never come.
+            // It may never be answered.
             (Step::Cancel(id), ..) => drop(self.asked().remove(id)),
             _ => {}
         }
         step
     }
 
-    /// Whether a request of this id would be one too many.
+    /// Whether another request with this id would exceed the limit.
     fn is_full(&self, id: &[u8]) -> bool {
         let asked = self.asked();
         asked.len() >= MAX_ASKED && !asked.contains_key(id)
     }
 
-    /// From the child to the relay.
+    /// Forwards from the child to the relay.
     async fn outward(&self, mut frames: Frames<Source>) {
         while let Ok(Some(frame)) = frames.next().await {
             let message = match frame {
@@ -295,8 +295,8 @@ impl Crossing {
                 Back::Pass(message) => self.tell(&message).await,
                 Back::Nothing => true,
                 Back::Reply(reply) => {
-                    // Not waited for: a child that writes may not be reading.
-                    if self.to_child.offer(line(&reply)).is_err() {
+                    // Without waiting: a child that is writing may not be reading.
+                    if self.to_child.try_push(line(&reply)).is_err() {
                         tracing::warn!("a child reads nothing: an answer to it is dropped");
                     }
                     true
@@ -419,7 +419,7 @@ mod tests {
         drop(closed);
         relays.input.write_all(b"{\"id\":1,\"method\":\"ping\"}\n").await.unwrap();
         let mut said = Vec::new();
-        let ended = timeout(PATIENCE, relays.output.read_to_end(&mut said)).await;
+        let ended = timeout(HANDSHAKE_TIMEOUT, relays.output.read_to_end(&mut said)).await;
         assert!(ended.is_ok() && said.is_empty());
     }
 }

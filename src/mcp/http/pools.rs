@@ -18,21 +18,21 @@ use crate::mcp::codes;
 use crate::net::Body;
 use crate::net::body::HoldError;
 
-/// The children of one command, in three pools.
+/// The children of one command: unbridged, and bridged in either direction.
 #[derive(Debug)]
 pub struct Pools {
     native: Arc<Children>,
-    /// For clients that begin with `initialize`.
+    /// Bridged for clients that start with `initialize`.
     up: Arc<Children>,
-    /// For clients of the stateless era.
+    /// Bridged for stateless clients.
     down: Arc<Children>,
-    /// The command makes no handshake, whatever it refused: no bridge.
+    /// Whether the command turned out not to support handshakes, so that no bridge is used.
     is_native: Arc<AtomicBool>,
     negotiator: Negotiator,
 }
 
 impl Pools {
-    /// Children that are bridged where they have to be.
+    /// Children that are bridged if necessary.
     #[must_use]
     pub fn new(native: Arc<Children>, bridging: Bridging) -> Arc<Self> {
         let is_native = Arc::new(AtomicBool::new(false));
@@ -45,7 +45,7 @@ impl Pools {
         })
     }
 
-    /// Ends sessions that nobody uses, for as long as there are children.
+    /// Ends idle sessions, until `pools` is dropped.
     pub async fn reap(pools: Weak<Self>) {
         let Some(pools) = pools.upgrade() else { return };
         let [native, up, down] = pools.all().map(|pool| Children::reap(Arc::downgrade(pool)));
@@ -53,18 +53,18 @@ impl Pools {
         tokio::join!(native, up, down);
     }
 
-    /// Tells every child to end.
+    /// Tells every child to stop.
     pub(super) fn give_up(&self) {
         self.all().into_iter().for_each(|pool| pool.give_up());
     }
 
-    /// Ends every child.
+    /// Stops every child.
     pub async fn close(&self) {
         let [native, up, down] = self.all().map(|pool| pool.close());
         tokio::join!(native, up, down);
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     pub async fn answer(&self, incoming: Incoming) -> Response<Body> {
         let Incoming { method, headers, body, principal, .. } = &incoming;
         let session = headers.get(SESSION).and_then(|id| id.to_str().ok());
@@ -80,8 +80,8 @@ impl Pools {
         }
     }
 
-    /// Opens a session behind a bridge; `None` where the child does not answer
-    /// `server/discover` either.
+    /// Opens a session behind a bridge; `None` if the child does not answer `server/discover`
+    /// either.
     async fn open_up(&self, incoming: &Incoming) -> Option<Response<Body>> {
         let opened = self.up.answer(incoming.clone()).await;
         match looked_at(opened, Opening::Handshake, (self.max_message(), None)).await.ok()? {
@@ -93,8 +93,7 @@ impl Pools {
         }
     }
 
-    /// Whether a message of the stateless era is for a bridged child, which makes its
-    /// handshake first.
+    /// Whether a stateless message is for a bridged child. Waits for its handshake.
     async fn wants_down(&self, incoming: &Incoming) -> Result<bool, Box<Response<Body>>> {
         let wanted = !self.is_native.load(Ordering::Relaxed) && self.down.prepare(incoming).await?;
         if wanted {

@@ -12,10 +12,10 @@ use crate::mcp::reply::{Mark, Speaker, Told};
 use crate::mcp::scan::is_id;
 use crate::net::Body;
 
-/// Bytes of an answer that is none that are told to the client.
+/// Maximum number of bytes quoted from a server's response that is not a message.
 const QUOTED: usize = 500;
 
-/// A JSON-RPC error with an HTTP status. `id` is as it was written; a batch has none.
+/// A JSON-RPC error with an HTTP status. `id` is raw JSON; `None` for a batch.
 #[must_use]
 pub fn error(status: StatusCode, id: Option<&[u8]>, code: i64, message: &str) -> Response<Body> {
     let id = id.filter(|id| is_id(id)).and_then(|id| std::str::from_utf8(id).ok());
@@ -24,7 +24,7 @@ pub fn error(status: StatusCode, id: Option<&[u8]>, code: i64, message: &str) ->
     json_rpc(status, format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into())
 }
 
-/// A JSON-RPC message as the answer to a POST.
+/// A JSON-RPC message as the response to a POST.
 #[must_use]
 pub fn json_rpc(status: StatusCode, message: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(message));
@@ -34,27 +34,27 @@ pub fn json_rpc(status: StatusCode, message: Bytes) -> Response<Body> {
     response
 }
 
-/// That another try does not change an answer, whatever its status says.
+/// Extension: retrying does not help, whatever the status suggests.
 #[derive(Debug, Clone, Copy)]
 struct Lasting;
 
-/// The answer, as one that another try does not change.
+/// Marks a response as permanent.
 pub(super) fn lasting(mut response: Response<Body>) -> Response<Body> {
     response.extensions_mut().insert(Lasting);
     response
 }
 
-/// That another try may change an answer, whatever its status says.
+/// Extension: retrying may help, whatever the status suggests.
 #[derive(Debug, Clone, Copy)]
 struct Passing;
 
-/// The answer, as one that another try may change.
+/// Marks a response as temporary.
 pub(super) fn passing(mut response: Response<Body>) -> Response<Body> {
     response.extensions_mut().insert(Passing);
     response
 }
 
-/// Whether a refusal may pass by itself.
+/// Whether a refusal may be temporary.
 pub(super) fn is_passing(response: &Response<Body>) -> bool {
     let status = response.status();
     let may_pass = status.is_server_error()
@@ -63,7 +63,7 @@ pub(super) fn is_passing(response: &Response<Body>) -> bool {
     may_pass && response.extensions().get::<Lasting>().is_none()
 }
 
-/// Nothing but a status.
+/// A response without a body.
 #[must_use]
 pub fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -71,28 +71,28 @@ pub fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Says which row of the log an answer belongs to.
+/// Adds the header with the id of the audit row.
 pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
     decision_headers::row(response.headers_mut(), row);
 }
 
-/// Rows that one header names: what peers take as headers is some kilobytes in all.
+/// Maximum number of rows in one header: peers limit headers to some kilobytes in all.
 const MAX_ROWS: usize = 64;
 
-/// Says of an answer what its mark says.
+/// Adds the headers for `mark`.
 pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
     let rows: Vec<&str> = mark.rows.iter().take(MAX_ROWS).map(String::as_str).collect();
     self::mark(response, Some(rows.join(", ")).as_deref().filter(|rows| !rows.is_empty()));
     decision_headers::quota(response.headers_mut(), mark.quota.as_ref());
 }
 
-/// That a server redirects, in words.
+/// Describes a redirect.
 pub(super) fn redirected(headers: &HeaderMap) -> String {
     let place = headers.get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or("nowhere");
     format!("the server redirects to {place}; redirects are not followed")
 }
 
-/// What is wrong where a body is encoded that has to be read.
+/// Fails if a body that has to be read is encoded.
 pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), String> {
     match encoding(headers) {
         Some(encoding) => Err(format!("the server answers in {encoding}, and was asked not to")),
@@ -100,7 +100,7 @@ pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), String> {
     }
 }
 
-/// The beginning of what a server said, to be told.
+/// The beginning of a server's response, for an error message.
 pub(super) fn quoted(body: &[u8]) -> String {
     let said = String::from_utf8_lossy(body.get(..body.len().min(QUOTED)).unwrap_or_default());
     match said.trim() {
@@ -109,8 +109,8 @@ pub(super) fn quoted(body: &[u8]) -> String {
     }
 }
 
-/// The relay's own answer to a message: a denial is a result like any other, what
-/// cannot be read is a bad request.
+/// The relay's own response to a message: 200 for a denial, which is a result, and 400 for an
+/// ambiguous message.
 pub(super) fn denied(told: Told) -> Response<Body> {
     let answer = told.bytes.slice_ref(told.bytes.trim_ascii_end());
     // A refused batch is answered line by line.
@@ -124,7 +124,7 @@ pub(super) fn denied(told: Told) -> Response<Body> {
     marked(answer, &told.mark, |_| StatusCode::OK)
 }
 
-/// An answer with what its mark says; `status` is that of one of the server's.
+/// A response with the headers for its mark. `status` applies to the server's own responses.
 pub(super) fn marked(
     answer: Bytes,
     mark: &Mark,

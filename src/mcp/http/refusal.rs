@@ -14,29 +14,29 @@ use crate::mcp::relay::Relay;
 use crate::mcp::scan::outline;
 use crate::net::Body;
 
-/// Why a request is not looked at further.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The status that says so.
+    /// HTTP status.
     pub status: StatusCode,
-    /// In words for the sender.
+    /// Description for the sender.
     pub what: Cow<'static, str>,
 }
 
 impl Refusal {
-    /// A refusal in these words.
+    /// A refusal with this description.
     #[must_use]
     pub fn new(status: StatusCode, what: impl Into<Cow<'static, str>>) -> Self {
         Self { status, what: what.into() }
     }
 
-    /// The request for `server`, as it is recorded.
+    /// The request as recorded in the audit log.
     #[must_use]
     pub fn flawed(&self, server: &str, method: &Method) -> Malformed {
         Malformed::ambiguous(server, method.as_str(), &*self.what)
     }
 
-    /// The answer, with the row that it has in the log.
+    /// The response, with the id of the audit row.
     #[must_use]
     pub fn answer(&self, row: Option<&str>) -> Response<Body> {
         tracing::warn!(status = self.status.as_u16(), what = &*self.what, "a request was refused");
@@ -55,7 +55,7 @@ impl Refusal {
     }
 }
 
-/// The answer to a request that `relay` records as refused, since `what`.
+/// Has `relay` record a refusal because of `what`, and returns the response.
 pub(super) async fn recorded(
     relay: &Relay,
     method: &str,
@@ -67,7 +67,7 @@ pub(super) async fn recorded(
     answer
 }
 
-/// The answer to whoever names a session that is not open, or is another's.
+/// The response for a session that does not exist, or is another principal's.
 pub(super) async fn no_such_session(relay: &Relay, incoming: &Incoming) -> Response<Body> {
     let (status, id) = (StatusCode::NOT_FOUND, outline(&incoming.body).id);
     let answer = problem::error(status, id.as_deref(), INVALID_REQUEST, "Session not found");
@@ -75,7 +75,7 @@ pub(super) async fn no_such_session(relay: &Relay, incoming: &Incoming) -> Respo
     recorded(relay, incoming.method.as_str(), what, answer).await
 }
 
-/// The answer to a message whose headers contradict it.
+/// The response for a message whose headers contradict it.
 pub(super) async fn contradicted(
     relay: &Relay,
     mismatch: &Mismatch,

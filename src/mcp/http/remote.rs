@@ -40,24 +40,24 @@ pub(super) use back::Back;
 use answers::{Exchange, Unanswered, unread};
 use outward::Login;
 
-/// How long the server may take to begin its answer: a call may take minutes.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+/// Timeout for the start of a response: calls may take minutes.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long a renewal of the login that is under way may take at the end.
-const PARTING: Duration = Duration::from_secs(1);
+/// How long closing waits for a login that is being renewed.
+const RENEWAL_GRACE: Duration = Duration::from_secs(1);
 
-/// A remote server, and the conversations with it.
+/// A remote server and the conversations with it.
 pub struct Remote {
     target: Target,
-    /// The target's; another one where the server says so (HTTP+SSE).
+    /// The target's URL, or another one announced by the server (HTTP+SSE).
     uri: ArcSwap<Uri>,
     link: Arc<Link>,
     sessions: Sessions,
     begin: Box<dyn Fn(&Incoming) -> Relay + Send + Sync>,
     exchanges: AtomicU64,
-    /// Room for what the gate itself answers the server.
+    /// Permits for responses of the gate to the server's requests.
     replies: Arc<Semaphore>,
-    /// One conversation for all: the stream of HTTP+SSE carries every answer.
+    /// Whether all share one conversation: the stream of HTTP+SSE carries all responses.
     is_sse: AtomicBool,
 }
 
@@ -67,31 +67,29 @@ impl std::fmt::Debug for Remote {
     }
 }
 
-/// Where a server is and how to speak to it.
+/// Location of a server, and how to speak to it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Its URL.
+    /// URL of the server.
     pub uri: Uri,
-    /// The login, where the server may ask for one.
+    /// The login, if the server may require one.
     pub login: Option<oauth::Session>,
-    /// Headers of the gate's own; their values are marked sensitive.
+    /// Headers that the gate adds, with values marked sensitive.
     pub headers: HeaderMap,
-    /// The client's `Authorization` goes no further.
+    /// Whether the client's `Authorization` is withheld.
     pub keeps_authorization: bool,
-    /// The client's transport has no headers: those that arguments need are made
-    /// from the message.
+    /// Whether to create headers from arguments, because the client's transport has none.
     pub fills_in: bool,
-    /// A client that does not say which types it takes gets one message, whatever
-    /// the server answers with.
+    /// Whether clients that accept no specific types get a single message instead of a stream.
     pub plain: bool,
-    /// Whether a client of one era is served in front of a server of the other.
+    /// When to bridge between eras.
     pub bridging: Bridging,
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     pub max_message: usize,
 }
 
 impl Remote {
-    /// A remote server; `begin` makes the relay of a new conversation.
+    /// A remote server. `begin` creates the relay of a new conversation.
     #[must_use]
     pub fn new(
         client: Client,
@@ -110,13 +108,13 @@ impl Remote {
         })
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     pub async fn answer(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         if incoming.method == Method::POST {
             let cancels = header_check::is_stateless(&incoming.headers);
             let answer = Arc::clone(self).post(incoming);
-            // A client that goes away before 2026 has not cancelled what it asked, and
-            // its result is still recorded.
+            // Before 2026-07-28, disconnecting does not cancel a request, and its result is
+            // still recorded.
             return match cancels {
                 true => Box::pin(answer).await,
                 false => DetachOnDrop::new(answer).await,
@@ -125,23 +123,22 @@ impl Remote {
         Box::pin(self.without_message(incoming)).await
     }
 
-    /// Breaks off what is under way: whoever waits for an answer is told so.
+    /// Aborts requests in flight, responding with an error; also later ones.
     pub fn give_up(&self) {
         self.link.give_up();
     }
 
-    /// The same, and what comes later goes out.
+    /// Aborts requests in flight, but not later ones.
     pub(super) fn break_off(&self) {
         self.link.break_off();
     }
 
-    /// Ends every conversation. A renewal of the login has a second
-    /// to come to its end.
+    /// Ends all conversations. A login being renewed gets a second to complete.
     pub async fn close(&self) {
         self.sessions.close_all();
         self.link.close();
         if let Some(login) = &self.target.login {
-            login.at_rest(PARTING).await;
+            login.wait_for_renewal(RENEWAL_GRACE).await;
         }
     }
 
@@ -153,9 +150,9 @@ impl Remote {
         let mut begin = || {
             begun = Begun::InSession;
             let relay = (self.begin)(incoming);
-            // A session that was opened elsewhere, or a server that needs none.
+            // A session opened through another gate, or a server without sessions.
             if !begins && !stateless && !describes_itself(&incoming.body) {
-                relay.presume_handshake();
+                relay.assume_handshake();
             }
             Arc::new(relay)
         };
@@ -195,20 +192,21 @@ impl Remote {
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
         if outline.id.is_none() && (session(&incoming).is_some() || self.target.fills_in) {
-            given_up(&incoming.body).inspect(|id| conversation.gave_up(id));
+            given_up(&incoming.body).inspect(|id| conversation.cancel(id));
         }
         if let Err(mismatch) = self.agrees_once_listed(&conversation, &mut incoming) {
-            relay.over_and_out("its headers contradict it");
+            relay.close_exchange("its headers contradict it");
             return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
         }
         let owed = outline.id.clone().filter(|id| relay.awaits(id));
         let ends = ends_of(&incoming.headers);
         let exchange = Exchange { remote: &self, relay, owed, ends, one_message };
         let mark = exchange.mark(&incoming.body);
-        let response = match self.send(outgoing, &incoming.headers, &principal, PATIENCE).await {
-            Ok(response) => response,
-            Err(unanswered) => return exchange.not_sent(outline.id.as_deref(), unanswered),
-        };
+        let response =
+            match self.send(outgoing, &incoming.headers, &principal, RESPONSE_TIMEOUT).await {
+                Ok(response) => response,
+                Err(unanswered) => return exchange.not_sent(outline.id.as_deref(), unanswered),
+            };
         self.keep(&incoming, begun, &response, conversation);
         open.goes_on();
         let back = Back::new(&self, incoming.headers, principal);
@@ -217,7 +215,7 @@ impl Remote {
         response
     }
 
-    /// Whether the headers say what the message says.
+    /// Checks that the headers match the message.
     fn agrees(&self, conversation: &Relay, incoming: &Incoming) -> Result<(), Mismatch> {
         let declared = |tool: &str| match self.target.fills_in {
             true => Arc::default(),
@@ -226,8 +224,8 @@ impl Remote {
         header_check::check(&incoming.headers, &incoming.body, declared)
     }
 
-    /// The same now that the tool of a call is known, whose schema says which arguments
-    /// are headers too; those that the client does not make itself are put in.
+    /// Checks the headers that a tool's schema defines, once the tool is known; adds them if
+    /// the client cannot.
     fn agrees_once_listed(
         &self,
         conversation: &Relay,
@@ -245,8 +243,8 @@ impl Remote {
         Ok(())
     }
 
-    /// Remembers a conversation that began, and forgets one that the server does
-    /// not know any more.
+    /// Adds a conversation that has begun, or removes one that the server does not know any
+    /// more.
     fn keep(
         &self,
         incoming: &Incoming,
@@ -270,7 +268,7 @@ impl Remote {
         }
     }
 
-    /// GET and DELETE: no message goes in.
+    /// Handles GET and DELETE, which have no message.
     async fn without_message(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         let mut begun = Begun::Before;
         let begin = || {
@@ -287,12 +285,12 @@ impl Remote {
         let principal = Principal { name, is_own: false, budget, conversation: weak };
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
         let may = match (method, session(&incoming)) {
-            // The stream of HTTP+SSE: nothing goes before it.
+            // The stream of HTTP+SSE is the first request.
             (&Method::GET, None) => Login::MayAsk,
             (&Method::GET, Some(_)) => Login::MayRenew,
             _ => Login::IsTaken,
         };
-        let response = match self.send_logged_in(request, may, PATIENCE).await {
+        let response = match self.send_logged_in(request, may, RESPONSE_TIMEOUT).await {
             Ok(response) => response,
             Err(unanswered) => return problem::passing(unanswered.answer(None)),
         };
@@ -310,7 +308,7 @@ impl Remote {
         })
     }
 
-    /// The answer to a request without a message, the messages of a stream looked at.
+    /// The response to a request without a message. Messages of a stream are judged.
     async fn streamed(
         self: &Arc<Self>,
         response: Response<Body>,
@@ -341,22 +339,22 @@ impl Remote {
 enum Begun {
     /// Before this request.
     Before,
-    /// With this request, in a session that the gate has not seen opened.
+    /// With this request, in a session that was not opened through this gate.
     InSession,
     /// With this `initialize`.
     ByHandshake,
 }
 
 impl Begun {
-    /// Whether a session is none, or none any more: servers answer 404, and some
-    /// 400 and the like. What nobody opened does not take the place of what is open.
+    /// Whether the status means that the session does not exist any more: servers use 404, some
+    /// 400 and others. A session not opened through this gate does not count, so that it cannot
+    /// replace an open one.
     fn is_over(self, status: StatusCode) -> bool {
         status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
     }
 }
 
-/// An exchange that is over as soon as its client is gone (2026-07-28), until its
-/// answer is passed on.
+/// Guard of an exchange that ends if its client disconnects before the response (2026-07-28).
 struct Open(Option<Arc<Relay>>);
 
 impl Open {
@@ -368,7 +366,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if let Some(relay) = &self.0 {
-            relay.over_and_out("cancelled");
+            relay.close_exchange("cancelled");
         }
     }
 }
@@ -377,13 +375,13 @@ fn session(incoming: &Incoming) -> Option<&str> {
     incoming.headers.get(SESSION).and_then(|id| id.to_str().ok())
 }
 
-/// The id of the request that a cancellation gives up.
+/// The id of the request that a cancellation refers to.
 fn given_up(message: &[u8]) -> Option<&[u8]> {
     let is_cancellation = header_check::has_method(message, "notifications/cancelled");
     Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
 }
 
-/// What the end of a stream means that answers a request with these headers.
+/// What the end of a response stream means, for a request with these headers.
 fn ends_of(headers: &HeaderMap) -> Ends {
     match (header_check::is_stateless(headers), headers.contains_key(SESSION)) {
         (true, _) => Ends::Cancels,
@@ -392,7 +390,7 @@ fn ends_of(headers: &HeaderMap) -> Ends {
     }
 }
 
-/// Whether a message is one of the stateless era.
+/// Whether a message is stateless.
 fn describes_itself(body: &[u8]) -> bool {
     may_hold(body, era::PROTOCOL_VERSION) && header_check::headers_of(body).is_some()
 }

@@ -5,34 +5,34 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// Names of variables that hold secrets of the gate's. Clones share them: what is put in
-/// their place holds for every command that is started from then on.
+/// Names of environment variables with secrets of the gate. Clones share the list; replacing it
+/// applies to commands started later.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     names: Arc<ArcSwap<Vec<OsString>>>,
-    /// Those that one command is given all the same.
+    /// Variables that this command gets nevertheless.
     given: Arc<[String]>,
 }
 
 impl Secrets {
-    /// Secrets of these names.
+    /// A list with these names.
     #[must_use]
     pub fn new(names: Vec<OsString>) -> Self {
         Self { names: Arc::new(ArcSwap::from_pointee(names)), given: Arc::default() }
     }
 
-    /// The same, for a command that is `given` some of them.
+    /// The same list, for a command that gets the variables in `given`.
     #[must_use]
     pub fn but_for(&self, given: &[String]) -> Self {
         Self { names: Arc::clone(&self.names), given: given.into() }
     }
 
-    /// Puts other names in their place.
+    /// Replaces the names.
     pub fn replace(&self, names: Vec<OsString>) {
         self.names.store(Arc::new(names));
     }
 
-    /// The names now.
+    /// The current names.
     #[must_use]
     pub fn names(&self) -> Vec<OsString> {
         let is_given = |name: &&OsString| self.given.iter().any(|given| **name == **given);

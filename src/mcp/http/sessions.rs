@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use crate::mcp::relay::Relay;
 
-/// Conversations kept at once.
+/// Maximum number of conversations.
 pub const MAX_SESSIONS: usize = 20_000;
 
-/// How long a conversation is kept that nobody uses.
+/// How long an unused conversation is kept.
 pub const IDLE: Duration = Duration::from_secs(3_600);
 
-/// How often those that nobody uses are looked for, at most: most clients go without
-/// a word.
-const LOOK: Duration = Duration::from_secs(60);
+/// Minimum interval of checking for unused conversations: most clients disappear without ending
+/// theirs.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Whose conversation, and by which session id.
+/// Principal and session id.
 type Key = (Arc<str>, Option<Arc<str>>);
 
-/// Conversations.
+/// The conversations with one server.
 #[derive(Debug, Default)]
 pub struct Sessions {
     inner: Mutex<Inner>,
@@ -30,10 +30,10 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Inner {
     open: HashMap<Key, Open>,
-    /// Who opened a session.
+    /// Principals that opened the sessions.
     owners: HashMap<Arc<str>, Arc<str>>,
-    /// When it was looked last for those that nobody uses.
-    looked: Option<Instant>,
+    /// Time of the last check for unused conversations.
+    checked_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -42,16 +42,15 @@ struct Open {
     used: Instant,
 }
 
-/// The session is another's.
+/// The session belongs to another principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotYours;
 
 impl Sessions {
-    /// The conversation of `principal` in `session`; begins one where there is
-    /// none.
+    /// The conversation of `principal` in `session`; starts one if necessary.
     ///
     /// # Errors
-    /// [`NotYours`] where another principal opened the session.
+    /// [`NotYours`] if another principal opened the session.
     pub fn find(
         &self,
         principal: &Arc<str>,
@@ -78,8 +77,8 @@ impl Sessions {
         Ok(relay)
     }
 
-    /// A conversation has got its session id. Whoever had named it before it was
-    /// given has no part in it.
+    /// Records that a conversation has been assigned its session id. Conversations that used
+    /// the id before are removed.
     pub fn opened(&self, principal: &Arc<str>, session: &str, relay: Arc<Relay>) {
         let mut inner = self.inner();
         let session: Arc<str> = Arc::from(session);
@@ -90,22 +89,21 @@ impl Sessions {
         inner.insert((Arc::clone(principal), Some(session)), relay, Instant::now());
     }
 
-    /// A conversation of `principal` with a server that knows no sessions begins
-    /// anew.
+    /// Replaces the conversation of `principal` with a server without sessions.
     pub fn replaced(&self, principal: &Arc<str>, relay: Arc<Relay>) {
         self.inner().insert((Arc::clone(principal), None), relay, Instant::now());
     }
 
-    /// The session is over.
+    /// Removes a session that has ended.
     pub fn closed(&self, principal: &Arc<str>, session: &str) {
         let mut inner = self.inner();
         inner.remove(&(Arc::clone(principal), Some(Arc::from(session))));
     }
 
-    /// Ends every conversation.
+    /// Ends all conversations.
     pub fn close_all(&self) {
         let open = std::mem::take(&mut *self.inner());
-        open.open.values().for_each(|open| open.relay.over_and_out("no answer"));
+        open.open.values().for_each(|open| open.relay.close_exchange("no answer"));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -116,17 +114,16 @@ impl Sessions {
 impl Inner {
     fn insert(&mut self, key: Key, relay: Arc<Relay>, now: Instant) {
         let is_full = self.open.len() >= MAX_SESSIONS;
-        let looked = *self.looked.get_or_insert(now);
-        if is_full || now.duration_since(looked) >= LOOK {
+        let checked_at = *self.checked_at.get_or_insert(now);
+        if is_full || now.duration_since(checked_at) >= CHECK_INTERVAL {
             self.make_room(now, if is_full { MAX_SESSIONS / 20 } else { 0 });
-            self.looked = Some(now);
+            self.checked_at = Some(now);
         }
         self.open.insert(key, Open { relay, used: now });
     }
 
-    /// Those that nobody uses go, and of the others those not used for longest, so
-    /// that at least `wanted` go: some at once, so that a flood of sessions does not
-    /// cost a look at all of them each time.
+    /// Removes unused conversations, then the least recently used ones, at least `wanted` in
+    /// all: several at once, so that a flood of sessions does not cost a scan each time.
     fn make_room(&mut self, now: Instant, wanted: usize) {
         let mut by_age: Vec<(bool, Instant, &Key)> =
             (self.open.iter()).map(|(key, open)| (!open.relay.is_idle(), open.used, key)).collect();
@@ -141,7 +138,7 @@ impl Inner {
     }
 
     fn remove(&mut self, key: &Key) {
-        // It may be another's by now.
+        // It may belong to another principal by now.
         if let (principal, Some(session)) = key
             && self.owners.get(session) == Some(principal)
         {
@@ -152,7 +149,7 @@ impl Inner {
 
     fn end(&mut self, key: &Key) {
         if let Some(open) = self.open.remove(key) {
-            open.relay.over_and_out("its session is over");
+            open.relay.close_exchange("its session is over");
         }
     }
 }

@@ -8,23 +8,23 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
-/// One event, or whatever else ends with an empty line (a comment, a retry time).
+/// An event, or anything else that ends with an empty line (a comment, a retry time).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// The bytes as they came, the empty line included.
+    /// The unchanged bytes, including the empty line.
     pub raw: Bytes,
-    /// The `data` lines, joined by line feeds; `None` where there are none. One alone is
-    /// no copy.
+    /// The `data` lines, joined by line feeds; `None` if there are none. A single one is not
+    /// copied.
     pub data: Option<Bytes>,
     /// `event`; empty means `message`.
     pub kind: String,
-    /// `id`, where this event gives one.
+    /// `id`, if present.
     pub id: Option<String>,
     /// `retry`, in milliseconds.
     pub retry: Option<u64>,
 }
 
-/// An event is larger than what is held.
+/// An event exceeds the size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event is larger than {max} bytes")]
 pub struct TooLarge {
@@ -32,36 +32,36 @@ pub struct TooLarge {
     pub max: usize,
 }
 
-/// Cuts a stream into events.
+/// Incremental parser of server-sent events.
 #[derive(Debug)]
 pub struct Parser {
     buffer: BytesMut,
-    /// Where in `buffer` the line under way begins; no event ends before it.
+    /// Start of the current line in `buffer`; no event ends before it.
     line: usize,
-    /// How much of `buffer` is known to hold no end of that line.
+    /// Length of the prefix of `buffer` known not to end that line.
     searched: usize,
     max: usize,
     begun: bool,
-    /// The event before ended in a `\r`: a `\n` that follows is half of that line end.
+    /// The last event ended with `\r`: a following `\n` belongs to that line end.
     after_cr: bool,
 }
 
 impl Parser {
-    /// A parser that holds events of at most `max` bytes.
+    /// A parser of events of at most `max` bytes.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self { buffer: BytesMut::new(), line: 0, searched: 0, max, begun: false, after_cr: false }
     }
 
-    /// Takes what has come.
+    /// Adds input.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole event.
+    /// The next complete event.
     ///
     /// # Errors
-    /// [`TooLarge`]; the stream cannot be read further.
+    /// [`TooLarge`]; the stream cannot be parsed further.
     pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
         if let Some(half) = self.second_half() {
             return Ok(Some(half));
@@ -93,28 +93,28 @@ impl Parser {
         Ok(Some(event))
     }
 
-    /// Bytes that have come and are of no whole event yet.
+    /// Number of bytes not yet returned in an event.
     #[must_use]
     pub fn unread(&self) -> usize {
         self.buffer.len()
     }
 
-    /// What is left when the stream has ended: no event, by the standard.
+    /// The incomplete event at the end of the stream, which the standard discards.
     #[must_use]
     pub fn rest(self) -> Bytes {
         self.buffer.freeze()
     }
 
-    /// A `\n` that came too late for the event whose last line end it is half of. Who
-    /// reads on may be waiting for it, so it does not wait for another event.
+    /// A `\n` that completes the line end of the previous event. Returned at once, as the
+    /// reader may be waiting for it.
     fn second_half(&mut self) -> Option<Event> {
         let first = *self.buffer.first()?;
         (std::mem::take(&mut self.after_cr) && first == b'\n')
             .then(|| Event { raw: self.buffer.split_to(1).freeze(), ..Event::default() })
     }
 
-    /// Where the first empty line ends. A `\r` at the very end ends one, whatever
-    /// follows; behind anything else it may be half of a line end, and waits.
+    /// End of the first empty line. A `\r` at the very end of the input completes an empty
+    /// line; otherwise it may be half of a line end, and has to wait.
     fn end_of_event(&mut self) -> Option<usize> {
         let bytes: &[u8] = &self.buffer;
         loop {
@@ -140,8 +140,7 @@ impl Parser {
 }
 
 impl Event {
-    /// The message that it carries; `None` for comments, other kinds of events
-    /// and empty data.
+    /// The message of the event; `None` for comments, other kinds of events, and empty data.
     #[must_use]
     pub fn message(&self) -> Option<&[u8]> {
         let is_message = self.kind.is_empty() || self.kind == "message";
@@ -149,8 +148,7 @@ impl Event {
         (!data.trim_ascii().is_empty()).then_some(data)
     }
 
-    /// An event that carries `message`, with the id and the retry time of this
-    /// one.
+    /// This event's id and retry time, with `message` as its data.
     #[must_use]
     pub fn carrying(&self, message: &[u8]) -> Bytes {
         let mut out = BytesMut::new();
@@ -170,9 +168,9 @@ impl Event {
         out.freeze()
     }
 
-    /// The event as every reader cuts it up, with `message` in it; `None` where nothing of
-    /// it is left. Readers there are that end a line where the standard does not, and so
-    /// find a message in what is none, such as a comment.
+    /// The event in a form that all readers split alike, with `message` as its data; `None` if
+    /// nothing is left. Some readers end lines where the standard does not, and could find a
+    /// message in a comment.
     #[must_use]
     pub fn unmistakable(&self, message: Option<&[u8]>) -> Option<Bytes> {
         if !ends_elsewhere(&self.raw) {
@@ -206,8 +204,8 @@ impl Event {
     }
 }
 
-/// Whether a text has characters that end lines for some readers (Python's `splitlines`,
-/// and with it httpx before its events were cut by the standard).
+/// Whether some readers end a line within `text` (Python's `splitlines`, used by older versions
+/// of httpx).
 fn ends_elsewhere(text: &[u8]) -> bool {
     let is_control = |byte: &u8| matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e);
     text.iter().any(is_control)
@@ -216,7 +214,7 @@ fn ends_elsewhere(text: &[u8]) -> bool {
             .any(|end| memchr::memmem::find(text, end.as_bytes()).is_some())
 }
 
-/// The lines of a text, whatever ends them; an empty last one is none.
+/// Splits `text` at any line end; an empty last line is dropped.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -35,30 +35,30 @@ use crate::net::Body;
 
 use answers::Owed;
 
-/// POSTs under way at once; further lines wait.
+/// Maximum number of POST requests in flight; further lines wait.
 const MAX_POSTS: usize = 256;
 
-/// How long what follows waits for a notification or an answer to arrive: they
-/// have to arrive in order, but a server that does not take one holds up nobody.
-const IN_ORDER: Duration = Duration::from_secs(5);
+/// How long notifications and responses, which must arrive in order, delay what follows if the
+/// server does not accept them.
+const ORDERED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of the session may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Timeout for ending the session.
+const SESSION_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the client may take to read what is left for it.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Requests that are told that their session is over. A client that asks more
-/// without beginning anew does not know how to, and is sent away to start anew.
+/// Number of requests that are answered with an error after the session was lost. A client that
+/// goes on without initializing does not know how to, and is disconnected.
 const REMINDERS: u32 = 3;
 
-/// What a client is told whose session the server does not know any more.
+/// Error for a client whose session the server does not know any more.
 const LOST: &str = "the server has ended the session; initialize again to begin another";
 
-/// Which transport is spoken.
+/// Transport to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// Streamable HTTP; HTTP+SSE where the server refuses the first POST.
+    /// Streamable HTTP, or HTTP+SSE if the server refuses the first POST.
     Auto,
     /// Streamable HTTP.
     Streamable,
@@ -66,23 +66,23 @@ pub enum Transport {
     Sse,
 }
 
-/// A client's pipes.
+/// The client's side.
 #[derive(Debug)]
 pub struct Pipes<R, W, G> {
-    /// What it says.
+    /// The client's output.
     pub says: R,
-    /// What it reads.
+    /// The client's input.
     pub hears: W,
-    /// Ends when it is gone.
+    /// Completes when the client is gone.
     pub gone: G,
 }
 
-/// Who ended the conversation.
+/// What ended the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The client has said its last, or is gone.
+    /// The client's input ended.
     Client,
-    /// The server ended it; the client has to start anew.
+    /// The server: the client has to start again.
     Server,
     /// This process was told to stop.
     Told,
@@ -96,14 +96,14 @@ pub struct PipedClient {
     transport: Transport,
     max_message: usize,
     last_answers: Duration,
-    /// How long they may take once this process was told to stop.
+    /// How long requests in flight may take once this process was told to stop.
     drain: Duration,
     to_client: Queue<Bytes>,
-    /// The client does not read any more.
+    /// Notified when the client does not read any more.
     client_gone: Notify,
-    /// The server has ended the conversation.
+    /// Notified when the server has ended the conversation.
     server_gone: Notify,
-    /// How many messages that have to arrive in order have arrived.
+    /// Number of ordered messages that have arrived.
     arrived: watch::Sender<u64>,
     state: Mutex<State>,
 }
@@ -112,28 +112,28 @@ pub struct PipedClient {
 struct State {
     session: Option<HeaderValue>,
     revision: Option<HeaderValue>,
-    /// Requests under way.
+    /// Requests in flight.
     posts: HashMap<Key, UnderWay>,
     listener: Option<AbortHandle>,
-    /// The answers come by the stream of HTTP+SSE; those that have yet to.
+    /// Whether responses come on the stream of HTTP+SSE; and those outstanding.
     is_sse: bool,
     on_stream: HashSet<Key>,
-    /// The session is over; so many requests were told.
+    /// Set if the session was lost: the number of requests answered since.
     lost: Option<u32>,
 }
 
 #[derive(Debug)]
 struct UnderWay {
     post: AbortHandle,
-    /// Of the stateless era: to cancel is to close.
+    /// Whether it is stateless, so that closing the stream cancels it.
     stateless: bool,
-    /// It waits for news, not for an answer.
+    /// Whether it is a subscription.
     listens: bool,
-    /// The client is owed no answer: it gave the request up, or has one.
+    /// Whether no response is due: it was cancelled or answered.
     is_settled: bool,
 }
 
-/// What the server answered, and the session that it was asked in.
+/// A response of the server, and the session of its request.
 #[derive(Debug)]
 struct Answer {
     response: Response<Body>,
@@ -141,8 +141,8 @@ struct Answer {
 }
 
 impl PipedClient {
-    /// The client `agent` of `remote`, of messages of at most `max_message` bytes. Once this
-    /// process was told to stop, what is under way may take `drain`.
+    /// The client `agent` of `remote`, with messages of at most `max_message` bytes. Once this
+    /// process was told to stop, requests in flight may take `drain`.
     #[must_use]
     pub fn new(
         remote: Arc<Remote>,
@@ -165,8 +165,8 @@ impl PipedClient {
         })
     }
 
-    /// Serves the client until it has said its last and has its answers or is gone,
-    /// the server ends the conversation, or `told` to stop.
+    /// Serves the client until its input has ended and all is answered, it is gone, the server
+    /// ends the conversation, or `told` completes.
     pub async fn run<R, W>(
         self: &Arc<Self>,
         client: Pipes<R, W, impl Future<Output = ()>>,
@@ -199,20 +199,20 @@ impl PipedClient {
                 while posts.join_next().await.is_some() {}
                 self.answered_on_stream().await;
             });
-            let patience = if end == End::Told { self.drain } else { self.last_answers };
+            let limit = if end == End::Told { self.drain } else { self.last_answers };
             tokio::select! {
-                done = timeout(patience, &mut answered) => match (done, end) {
+                done = timeout(limit, &mut answered) => match (done, end) {
                     (Ok(()), _) => {}
                     (Err(_), End::Told) => self.break_off(&mut answered).await,
                     (Err(_), _) => {
                         let words = unanswered_within(self.last_answers);
-                        let _ = timeout(LAST_WORDS, self.give_up(&words)).await;
+                        let _ = timeout(FLUSH_TIMEOUT, self.give_up(&words)).await;
                     }
                 },
                 () = client.gone => {}
                 () = self.client_gone.notified() => {}
                 () = self.server_gone.notified() => {}
-                // Whoever says its last before that is in a hurry.
+                // A client whose input ended before does not wait for the farewell.
                 () = &mut told, if end != End::Told => {
                     end = End::Told;
                     self.break_off(&mut answered).await;
@@ -221,9 +221,9 @@ impl PipedClient {
         }
         posts.abort_all();
         ordered.abort();
-        self.take_leave(if end == End::Told { LAST_WORDS } else { FAREWELL }).await;
+        self.take_leave(if end == End::Told { FLUSH_TIMEOUT } else { SESSION_END_TIMEOUT }).await;
         self.to_client.close();
-        let _ = timeout(LAST_WORDS, writing).await;
+        let _ = timeout(FLUSH_TIMEOUT, writing).await;
         self.remote.close().await;
         end
     }
@@ -241,8 +241,8 @@ impl PipedClient {
         })
     }
 
-    /// Reads the client to its end. What comes first is to arrive first: a
-    /// handshake, a notification and an answer are waited for, calls are not.
+    /// Reads the client's input to its end. Handshakes, notifications and responses must arrive
+    /// in order, so they are waited for; calls are not.
     async fn read<R: AsyncRead + Unpin>(
         self: &Arc<Self>,
         mut frames: Frames<R>,
@@ -289,7 +289,7 @@ impl PipedClient {
         Ok(())
     }
 
-    /// Sends a request as soon as what came before it has arrived.
+    /// Sends a request once the ordered messages before it have arrived.
     fn spawn(
         self: &Arc<Self>,
         line: Bytes,
@@ -314,7 +314,7 @@ impl PipedClient {
         }
     }
 
-    /// Sends what has to arrive in order.
+    /// Sends messages that must arrive in order.
     async fn in_order(self: Arc<Self>, mut lines: mpsc::Receiver<Bytes>) {
         while let Some(line) = lines.recv().await {
             let initialized = has_method(&line, "notifications/initialized");
@@ -328,7 +328,7 @@ impl PipedClient {
             }
             if initializes {
                 let _ = posted.await;
-            } else if timeout(IN_ORDER, &mut posted).await.is_err() {
+            } else if timeout(ORDERED_TIMEOUT, &mut posted).await.is_err() {
                 tracing::warn!("the server does not take a notification; what follows goes on");
             }
             self.arrived.send_modify(|arrived| *arrived += 1);
@@ -338,8 +338,8 @@ impl PipedClient {
         }
     }
 
-    /// Whether a line is a cancellation that needs not be sent: in the stateless era,
-    /// closing the stream is how a request is cancelled.
+    /// Whether the line is a cancellation that need not be sent, because closing the stream
+    /// cancels in the stateless era.
     fn cancels(&self, line: &[u8]) -> bool {
         if !has_method(line, "notifications/cancelled") {
             return false;
@@ -363,12 +363,12 @@ impl PipedClient {
                 under_way.is_settled = true;
                 false
             }
-            // It is answered, and there is no conversation that it belongs to.
+            // It is answered, but belongs to no conversation.
             None => state.session.is_none() && state.revision.is_none() && !state.is_sse,
         }
     }
 
-    /// Sends one message and writes what comes back.
+    /// Sends one message and writes the response.
     async fn post(self: &Arc<Self>, line: Bytes) {
         let mut owed = Owed::of(&line);
         let initializes = has_method(&line, "initialize");
@@ -385,8 +385,8 @@ impl PipedClient {
         self.write_answer(answer, owed).await;
     }
 
-    /// What an earlier conversation left behind. The one stream of HTTP+SSE carries
-    /// the next one's answers too.
+    /// Resets the state of an earlier conversation. The stream of HTTP+SSE is kept, which
+    /// carries the next one's responses, too.
     fn begin_anew(&self) {
         let mut state = self.state();
         (state.session, state.revision, state.lost) = (None, None, None);
@@ -429,8 +429,8 @@ impl PipedClient {
         self.state().lost.is_some()
     }
 
-    /// The server does not know this session any more. It may not be the present one:
-    /// what was sent in one may be answered when the client has begun another.
+    /// Marks the session as lost, unless it was replaced meanwhile: the response may belong to
+    /// an earlier one.
     fn lose_session(&self, session: &HeaderValue) {
         let mut state = self.state();
         if state.session.as_ref() == Some(session) {
@@ -440,7 +440,7 @@ impl PipedClient {
         }
     }
 
-    /// Tells a client that asks on without a session; in the end it has to go.
+    /// Responds to a client that goes on without a session, and finally disconnects it.
     async fn remind(&self, line: &[u8]) {
         self.tell_failed(outline(line).id.as_deref(), LOST).await;
         let mut state = self.state();
@@ -463,12 +463,12 @@ impl UnderWay {
 }
 
 impl Answer {
-    /// The session, where the server refused it and should know it.
+    /// The session, if the status says that the server does not know it.
     fn lost_session(&self) -> Option<&HeaderValue> {
         self.session.as_ref().filter(|_| self.response.status() == StatusCode::NOT_FOUND)
     }
 
-    /// Whether it comes in events.
+    /// Whether the body consists of server-sent events.
     fn is_stream(&self) -> bool {
         headers::is_stream(self.response.headers())
     }

@@ -19,45 +19,43 @@ use crate::mcp::reply;
 use crate::net::Body;
 use crate::net::memory::{self, SMALL, SenderBudget};
 
-/// How long a stream is read on for its result when its client is gone.
-const AFTERWARDS: Duration = Duration::from_secs(300);
+/// How long a stream is read further for its result after its client is gone.
+const RESULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What the end of a stream means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ends {
-    /// A client that goes away has cancelled what it asked (2026-07-28).
+    /// A client that disconnects cancels its request (2026-07-28).
     Cancels,
-    /// The rest may come by another stream, where events had ids; a client that
-    /// goes away has cancelled nothing.
+    /// The rest may come on another stream, if events had ids. Disconnecting cancels nothing.
     MayResume,
-    /// What has not come will not come.
+    /// What has not arrived will not arrive.
     IsOver,
-    /// It answers nothing: the server speaks first. Servers allow one such
-    /// stream, so it goes with its client.
+    /// It is the stream of messages that the server sends on its own. Servers allow only one,
+    /// so it is closed with its client.
     Listens {
-        /// The rest of another stream may come by it.
+        /// Whether it may contain the rest of another stream.
         resumes: bool,
     },
 }
 
-/// A stream being passed on.
+/// A stream being forwarded.
 struct Pump {
     relay: Arc<Relay>,
     ends: Ends,
     /// The id of the request that it has to answer, and whether it has.
     owed: Option<Vec<u8>>,
     answered: bool,
-    /// Events had ids: what follows may be asked for again.
+    /// Whether events had ids, so that the rest may be requested again.
     resumable: bool,
-    /// Where the gate itself answers what the server asks.
+    /// Sends the gate's responses to the server's requests.
     back: Back,
     sender: Sender<Result<Bytes, std::io::Error>>,
 }
 
-/// Passes `body` on as events, from a task of its own. Where a client that goes
-/// away has not cancelled what it asked, the result is still waited for, to be
-/// recorded. A stream that ends without the answer that it owes ends with an
-/// error, unless the client can ask for the rest.
+/// Forwards `body` as events from a task of its own. If disconnecting does not cancel the
+/// request, goes on reading for the result to be recorded. If the stream ends without the
+/// response, appends an error, unless the client can resume it.
 pub(super) fn pump(
     body: Body,
     relay: Arc<Relay>,
@@ -101,13 +99,13 @@ impl Pump {
             }
         }
         let rest = events.rest();
-        // No event, by the standard, but not for every client.
+        // The standard discards an incomplete event, but some clients do not.
         let is_unread = self.relay.withholds_unread() && memchr::memchr(b'{', &rest).is_some();
         Ok(if is_unread { Bytes::new() } else { rest })
     }
 
-    /// A client that is gone needs nothing more, and for one that does not read what came
-    /// before, the memory of others is not held.
+    /// Sends a piece to the client. Fails if it is gone, or does not read while others need the
+    /// memory.
     async fn hand_on(&self, piece: Bytes, budget: Option<&SenderBudget>) -> Result<(), Broken> {
         let reclaimed = async {
             match budget.filter(|_| piece.len() > SMALL) {
@@ -122,8 +120,8 @@ impl Pump {
         }
     }
 
-    /// Whether the result is waited for when the client is gone. A client that
-    /// can resume would find the stream taken.
+    /// Whether to read on for the result after the client is gone. Not if the client can
+    /// resume, which would find the stream taken.
     fn reads_on(&self) -> bool {
         match self.ends {
             Ends::Cancels | Ends::Listens { .. } => false,
@@ -132,7 +130,8 @@ impl Pump {
         }
     }
 
-    /// What of an event goes on; another one than came is counted in its place.
+    /// The bytes of an event to forward. If they are replaced, the replacement is counted in
+    /// the memory budget.
     async fn passed(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
         let passed = self.heard(&event).await;
         let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
@@ -142,10 +141,10 @@ impl Pump {
         memory::reserve(budget, passed, max).await.map(Some).ok_or(Broken::Untaken)
     }
 
-    /// The bytes of an event that go on, or of another one in its place.
+    /// The bytes of an event to forward, or a replacement.
     async fn heard(&mut self, event: &Event) -> Option<Bytes> {
         let withholds = self.relay.withholds_unread();
-        // Of whatever kind it is said to be: some clients do not look at that.
+        // Whatever its kind, which some clients ignore.
         let message = if withholds { event.data.as_deref() } else { event.message() };
         let as_it_came = |message| match withholds {
             true => event.unmistakable(message),
@@ -157,7 +156,7 @@ impl Pump {
         let owes = self.owes();
         let Said { passed: heard, replies } = self.relay.heard(&message).await;
         self.back.tell(replies);
-        // What was written off meanwhile is not answered by that.
+        // A request that was written off meanwhile is not answered by this.
         self.answered |= owes && !self.owes();
         match heard {
             Some(_) if again => {
@@ -174,10 +173,10 @@ impl Pump {
         self.owed.as_ref().is_some_and(|owed| self.relay.awaits(owed))
     }
 
-    /// Whether this answers what was answered before. By a stream that resumes no
-    /// other one comes no answer at all, by the specification (2025-11-25, Transports,
-    /// "Listening for Messages from the Server"); servers send some there all the same,
-    /// and those that nobody waits for were given elsewhere.
+    /// Whether this is a duplicate response. The specification allows no responses on streams
+    /// that do not resume (2025-11-25, Transports, "Listening for Messages from the Server").
+    /// Some servers send them all the same; those that nobody waits for were delivered
+    /// elsewhere.
     fn answers_again(&self, message: &[u8]) -> bool {
         let answered = || messages(message).into_iter().filter_map(id_of_response);
         match self.ends {
@@ -194,7 +193,7 @@ impl Pump {
         let owed = self.owed.as_ref().filter(|id| self.relay.awaits(id));
         match (owed.filter(|_| !rest_may_come), ended) {
             (Some(_), _) if self.ends == Ends::Cancels && self.sender.is_closed() => {
-                self.relay.over_and_out("cancelled");
+                self.relay.close_exchange("cancelled");
             }
             (Some(id), ended) => {
                 let words = ended.err().map_or_else(
@@ -204,16 +203,16 @@ impl Pump {
                 let error = reply::upstream_failed(Some(id), &words);
                 let event = format!("event: message\ndata: {error}\n\n");
                 let _ = self.sender.send(Ok(event.into())).await;
-                self.relay.over_and_out(&words);
+                self.relay.close_exchange(&words);
             }
             (None, ended) => {
-                // Half an event at the end, or a stream that broke: as it came.
+                // Forward an incomplete or broken event at the end unchanged.
                 let last = ended.map_err(|error| std::io::Error::other(error.to_string()));
                 if !last.as_ref().is_ok_and(Bytes::is_empty) {
                     let _ = self.sender.send(last).await;
                 }
                 if !rest_may_come && !matches!(self.ends, Ends::Listens { .. }) {
-                    self.relay.over_and_out("no answer");
+                    self.relay.close_exchange("no answer");
                 }
             }
         }
@@ -222,7 +221,7 @@ impl Pump {
 
 async fn afterwards(gone_since: Option<Instant>) {
     match gone_since {
-        Some(since) => sleep_until(since + AFTERWARDS).await,
+        Some(since) => sleep_until(since + RESULT_TIMEOUT).await,
         None => std::future::pending().await,
     }
 }

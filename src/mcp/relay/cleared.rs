@@ -6,24 +6,24 @@ use crate::gate::{Permit, Receipt};
 use crate::mcp::envelope::Content;
 use crate::mcp::queue::Weight;
 
-/// A line that may go to the server. A call comes by a permit and by nothing
-/// else; there is no way from bytes alone.
+/// A line that may be sent to the server. A call can only be obtained from a permit; there is
+/// no constructor from plain bytes.
 #[derive(Debug)]
 pub(super) struct Cleared {
     line: Bytes,
-    /// It is the gate's own.
+    /// Whether it is of the gate itself.
     own: bool,
 }
 
 impl Cleared {
-    /// The very line that was judged and recorded.
+    /// The line that was judged and recorded.
     pub(super) fn admitted(permit: Permit<Bytes>) -> (Self, Receipt) {
         let (line, receipt) = permit.redeem();
         (Self { line, own: false }, receipt)
     }
 
-    /// A line whose message the gate does not decide about; `None` for a call,
-    /// about which it always does.
+    /// A line with a message that is not subject to a decision; `None` for a call, which always
+    /// is.
     pub(super) fn undecided(line: &Bytes, content: &Content<'_>) -> Option<Self> {
         match content {
             Content::Call(_) => None,
@@ -38,12 +38,12 @@ impl Cleared {
         line.iter().all(u8::is_ascii_whitespace).then_some(Self { line, own: false })
     }
 
-    /// What the gate itself asks or answers.
+    /// A request or response of the gate itself.
     pub(super) fn own(line: impl Into<Bytes>) -> Self {
         Self { line: line.into(), own: true }
     }
 
-    /// Whether the gate itself asks or answers.
+    /// Whether it is of the gate itself.
     pub(super) fn is_own(&self) -> bool {
         self.own
     }

@@ -16,49 +16,48 @@ use crate::mcp::params::ParamHeader;
 use crate::mcp::queue::Queue;
 use crate::mcp::reply::{self, Mark, Told};
 
-/// What a message of the client's came to.
+/// What to do with a message from the client.
 #[derive(Debug)]
 pub enum Posted {
-    /// It may go to the server.
+    /// Send this to the server.
     Forward(Outgoing),
-    /// This is the gate's answer; it is not passed on.
+    /// Send this response to the client.
     Answer(Told),
-    /// There is nothing to pass on and nothing to answer.
+    /// Nothing.
     Nothing,
 }
 
-/// What came of a message of the server's.
+/// What to do with a message from the server.
 #[derive(Debug)]
 pub struct Said {
-    /// What goes on to the client: the very bytes, or others in their place.
+    /// Send this to the client: the message, or a replacement.
     pub passed: Option<Bytes>,
-    /// What the server is told in answer to what it asked and is refused.
+    /// Send these to the server, in response to refused requests.
     pub replies: Vec<Outgoing>,
 }
 
-/// A message that was cleared, or that the gate itself asks; only a relay makes
-/// one.
+/// A message that may be sent to the server. Only a relay creates one.
 #[derive(Debug)]
 pub struct Outgoing(Cleared);
 
 impl Outgoing {
-    /// The bytes to be sent.
+    /// The message as bytes.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.0.into()
     }
 }
 
-/// Sends what the gate itself asks and gives back the messages of the answer.
+/// Sends requests of the gate itself.
 pub trait Ask {
-    /// Asks; no messages where there was no answer, `None` where it may yet come
-    /// by another stream.
+    /// Sends `request` and returns the messages of the response; none if there was no response,
+    /// `None` if it may still come on another stream.
     fn ask(&self, request: Outgoing) -> impl Future<Output = Option<Vec<Bytes>>> + Send;
 }
 
 impl Relay {
-    /// Another exchange of the same conversation. Ids are unique within `scope`,
-    /// which begins with a letter; in the empty one, answers to all are known.
+    /// Another exchange of the same conversation. Ids are unique within `scope`, which begins
+    /// with a letter. The empty scope knows the requests of all exchanges.
     #[must_use]
     pub fn exchange(&self, scope: Arc<str>) -> Self {
         Self {
@@ -67,28 +66,28 @@ impl Relay {
             shared: Arc::clone(&self.shared),
             scope,
             framing: Framing::Bodies,
-            // One message, which is bounded, and what comes of it.
-            to_client: Queue::boundless(),
-            to_server: Queue::boundless(),
-            held: Queue::boundless(),
+            // Contains the results of a single message, which is bounded.
+            to_client: Queue::unbounded(),
+            to_server: Queue::unbounded(),
+            held: Queue::unbounded(),
             client_ended: Notify::new(),
-            server_deaf: Notify::new(),
+            server_input_closed: Notify::new(),
         }
     }
 
-    /// What this relay was told.
+    /// The relay's parameters.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Judges one message. A call whose tool is not known yet waits for the
-    /// server's list, which `asker` fetches.
+    /// Judges one message. A call to an unknown tool waits for the server's list, which `asker`
+    /// fetches.
     pub async fn post(&self, message: Bytes, asker: &impl Ask) -> Posted {
         self.line(message, Unlisted::Waits).await;
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
-            // Boxed, as what is rare is: futures are moved with all they may hold.
+            // Boxed because it is rare: futures are moved with all that they may contain.
             forward = Box::pin(self.once_listed(held, asker)).await;
         }
         while let Some(item) = self.to_server.try_next() {
@@ -103,8 +102,8 @@ impl Relay {
         }
     }
 
-    /// Lets a held call go on once the server's list has come, which `asker`
-    /// fetches, or will not; gives what may be sent by then.
+    /// Resumes a held call once `asker` has fetched the server's list, or failed to. Returns
+    /// what may be sent.
     async fn once_listed(&self, held: Held, asker: &impl Ask) -> Option<Cleared> {
         let unlisted = held.clone();
         tokio::select! {
@@ -112,7 +111,7 @@ impl Relay {
             () = self.settle_held(held) => None,
             item = self.asks(asker) => match item {
                 Some(item) => Some(item),
-                // Neither is it known by now nor will it be by waiting.
+                // The tool is unknown and waiting will not change that.
                 None => {
                     self.withdraw();
                     self.go_on(unlisted).await;
@@ -122,8 +121,8 @@ impl Relay {
         }
     }
 
-    /// Sends what the gate itself asks, until there is something of the client's to
-    /// send. `None` where the server does not answer.
+    /// Sends the gate's own requests until there is something of the client to send. `None` if
+    /// the server does not respond.
     async fn asks(&self, asker: &impl Ask) -> Option<Cleared> {
         while let Some(item) = self.to_server.next().await {
             if !item.is_own() {
@@ -145,44 +144,44 @@ impl Relay {
         None
     }
 
-    /// Learns from a message of the server's and decides about what it asks.
+    /// Processes a message from the server: updates the state, and judges what it asks.
     pub async fn heard(&self, message: &Bytes) -> Said {
         let Heard { passed, replies, .. } = self.hear(message).await;
         let replies = replies.into_iter().map(|reply| reply::lines(&[reply], false));
         Said { passed, replies: replies.map(|told| Outgoing(Cleared::own(told))).collect() }
     }
 
-    /// Whether what cannot be read of what the server sends has to be kept from the client.
+    /// Whether unreadable messages of the server must not reach the client.
     #[must_use]
     pub fn withholds_unread(&self) -> bool {
         self.gate.enforces_on_servers()
     }
 
-    /// The arguments of a tool that travel as headers too, as far as it is known.
+    /// Arguments of `tool` that are also sent as headers, if the tool is known.
     #[must_use]
     pub fn param_headers(&self, tool: &str) -> Arc<[ParamHeader]> {
         self.state().tools.param_headers(tool)
     }
 
-    /// Takes the handshake as made: the session was opened through another gate.
-    pub fn presume_handshake(&self) {
-        self.state().era.presume();
+    /// Assumes a completed handshake: the session was opened through another gate.
+    pub fn assume_handshake(&self) {
+        self.state().era.assume_handshake();
     }
 
-    /// Refuses and records a message that cannot be passed on; gives its row.
+    /// Refuses and records a message that cannot be passed on. Returns the row's id.
     pub async fn note_malformed(&self, method: &str, what: &str) -> Option<String> {
         self.record_malformed(method, &Fault::request(what.to_owned())).await.request_id
     }
 
-    /// Records what a server asks of a client behind a bridge, where it is refused.
+    /// Records requests of a server that a bridge refuses.
     pub async fn note_not_bridged(&self, methods: &[String]) {
         for method in methods {
             self.note_malformed(method, NOT_BRIDGED).await;
         }
     }
 
-    /// Refuses and records a message that can be read in more than one way; gives
-    /// what the client is to be told of it. `None` where it can be judged.
+    /// Refuses and records an ambiguous message. Returns the response for the client; `None` if
+    /// the message is unambiguous.
     pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Told> {
         let batches = self.state().era.allows_batches();
         let unreadable = envelope::read(message, batches, Framing::Bodies).err()?;
@@ -191,40 +190,39 @@ impl Relay {
         Some(reply::lines(&answers, is_batch))
     }
 
-    /// Whether the request of that id still waits for its answer.
+    /// Whether the request with this id is in flight.
     #[must_use]
     pub fn awaits(&self, id: &[u8]) -> bool {
         self.state().pending.contains(&self.key(id))
     }
 
-    /// The same in whichever exchange it was asked.
+    /// As [`Relay::awaits`], in any exchange.
     #[must_use]
     pub fn awaits_anywhere(&self, id: &[u8]) -> bool {
         self.state().pending.contains_anywhere(&self.key(id))
     }
 
-    /// What the answer to the request of that id will be marked with, while it is
-    /// waited for.
+    /// [`Mark`] of the response to a request in flight.
     #[must_use]
     pub fn mark_of(&self, id: &[u8]) -> Mark {
         self.state().pending.mark_of(&self.key(id))
     }
 
-    /// What the answers to all that waits in this exchange will be marked with.
+    /// Combined [`Mark`] of all requests in flight in this exchange.
     #[must_use]
     pub fn mark(&self) -> Mark {
         self.state().pending.mark_of_scope(&self.scope)
     }
 
-    /// The client gave up the request of that id: no answer is owed to it any more.
-    /// In the empty scope, whichever exchange it was asked in.
-    pub fn gave_up(&self, id: &[u8]) {
+    /// Cancels a request of the client; in the empty scope, of any exchange.
+    pub fn cancel(&self, id: &[u8]) {
         let asked = self.state().pending.take(&self.key(id));
         self.fail(asked, "cancelled");
     }
 
-    /// No answer will come in this exchange any more; in the empty scope, in none.
-    pub fn over_and_out(&self, status: &str) {
+    /// Ends this exchange (in the empty scope: all of them): requests in flight will not be
+    /// answered.
+    pub fn close_exchange(&self, status: &str) {
         let open = {
             let mut state = self.state();
             match self.scope.is_empty() {
@@ -246,8 +244,8 @@ impl Relay {
     }
 }
 
-/// A request of the gate's own under way: others wait for its answer too, and
-/// ask for themselves where its exchange is given up.
+/// Guard for a request of the gate in flight. Others wait for its response, and are woken to
+/// send their own if it is dropped.
 struct Asking<'r> {
     relay: &'r Relay,
     is_over: bool,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
 use super::server_requests::Settled;
-use super::{Held, LIST_PATIENCE, Relay};
+use super::{Held, LIST_TIMEOUT, Relay};
 use crate::action::{Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
@@ -20,38 +20,38 @@ use crate::mcp::reply::{self, Reply};
 use crate::mcp::tools::MAX_LISTS;
 use crate::verdict::{Denial, Reason, Stage, Verdict};
 
-/// What becomes of a call whose tool the server has not listed yet.
+/// What to do with a call of a tool that the server has not listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unlisted {
-    /// It waits for the list.
+    /// Hold it until the list arrives.
     Waits,
-    /// It is decided by what is known.
+    /// Decide by what is known.
     IsDecided,
 }
 
-/// What was decided about one message of a line.
+/// The decision about one message of a line.
 pub(super) enum Judged {
-    /// Its line may go, as far as it is concerned; a receipt where it was decided.
+    /// It may be sent; with a receipt if it was decided.
     Cleared(Cleared, Option<Receipt>),
-    /// The same of an answer to a request of the server's.
+    /// The same for a response to a request of the server.
     Answers(Cleared, Option<Settled>),
-    /// It may not; the answer, where it asked for one.
+    /// It is refused; with a response if it is a request.
     Refused(Option<Reply>),
 }
 
-/// What a message changes in what is known, once it is let through.
+/// A state change to apply once a message is allowed.
 enum Change {
     Nothing,
-    /// It says this of its client (2026-07-28).
+    /// It introduces its client (2026-07-28).
     Introduced(Object),
-    /// It begins a handshake.
+    /// It starts a handshake.
     ShakesHands,
-    /// It gives this request up.
+    /// It cancels this request.
     GivesUp(Key),
 }
 
 impl Relay {
-    /// Reads the client to its end.
+    /// Reads the client's input to its end.
     pub(super) async fn read_client<R: AsyncRead + Unpin>(
         &self,
         mut frames: Frames<R>,
@@ -70,8 +70,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes one line. `unlisted` says what becomes of a call whose tool is not known
-    /// yet.
+    /// Processes one line.
     pub(super) async fn line(&self, line: Bytes, unlisted: Unlisted) {
         let batches = self.state().era.allows_batches();
         let frame = match envelope::read(&line, batches, self.framing) {
@@ -89,8 +88,8 @@ impl Relay {
         self.decide(&line, messages, as_batch).await;
     }
 
-    /// Decides about every message of `line`, and passes it on whole or not at
-    /// all: a batch is never spliced.
+    /// Judges every message of `line` and sends it whole or not at all: batches are never
+    /// split.
     async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, as_batch: bool) {
         let ids: Vec<_> = messages.iter().map(Message::asking).collect();
         let handshake_over = messages.iter().any(Message::is_initialized);
@@ -127,7 +126,7 @@ impl Relay {
             }
             noted.extend(key.map(|key| (key, Waiting { asked, round_trip })));
         }
-        // Noted before it is sent, so that no answer can come first.
+        // Applied before sending, so that no response can arrive earlier.
         changes.into_iter().for_each(|change| self.note(change));
         for (key, waiting) in noted {
             let earlier = self.state().pending.ask(key, waiting);
@@ -200,7 +199,7 @@ impl Relay {
         }
     }
 
-    /// Methods other than `tools/call` are decided only where a rule names them.
+    /// Methods other than `tools/call` are judged only if a rule refers to them.
     async fn judge_method(
         &self,
         line: &Bytes,
@@ -246,12 +245,12 @@ impl Relay {
         self.answer(&answers, is_batch).await;
     }
 
-    /// Records a message that could not be read; gives what its sender is told.
+    /// Records an unreadable message. Returns the responses for its sender.
     pub(super) async fn refused(&self, message: Unreadable) -> Vec<Reply> {
         let denial =
             self.record_malformed(message.method.unwrap_or_default(), &message.fault).await;
         if let Some(id) = &message.answered {
-            // Or the server would wait for ever.
+            // Otherwise the server would wait forever.
             let _ = self
                 .to_server
                 .push(Cleared::own(reply::lines(&[reply::answer_lost(id).into()], false)))
@@ -264,7 +263,7 @@ impl Relay {
         let flawed = Malformed::ambiguous(&self.settings.server, method, fault.what.clone());
         match self.gate.admit(self.action(Target::Malformed(flawed)), ()).await {
             Err(denial) => denial,
-            // Not even a permit lets through what cannot be read.
+            // What is unreadable must not pass, whatever was decided.
             Ok(_) => Denial {
                 verdict: Box::new(Verdict::refusal(
                     Stage::Validation,
@@ -277,8 +276,7 @@ impl Relay {
         }
     }
 
-    /// What the answer to `message` will be about, and what the message changes. What
-    /// it says comes to nothing where it is refused.
+    /// The pending request for `message`, and the state change it implies if it is allowed.
     fn described(&self, message: &Message<'_>) -> (Asked, Change) {
         let state = self.state();
         let introduced = |meta: &Object| match state.era.is_open() {
@@ -316,7 +314,7 @@ impl Relay {
         (asked, change)
     }
 
-    /// Takes note of what a message changes that is passed on.
+    /// Applies a state change.
     fn note(&self, change: Change) {
         let mut state = self.state();
         match change {
@@ -333,7 +331,8 @@ impl Relay {
         }
     }
 
-    /// Puts a line aside whose call has to wait for the server's list of tools.
+    /// Holds a line with a call that needs the server's list of tools. Returns `false` if there
+    /// is none.
     async fn hold(&self, line: &Bytes, messages: &[Message<'_>]) -> bool {
         let calls = || messages.iter().filter_map(Message::call);
         let held = {
@@ -343,7 +342,7 @@ impl Relay {
             if !waits || !state.era.will_listen() {
                 return false;
             }
-            // A batch is not cancelled in part.
+            // Batches cannot be cancelled in part.
             let single = messages.first().filter(|_| messages.len() == 1);
             let id = single.and_then(Message::asking).map(|id| self.key(id));
             state.held.extend(id.clone());
@@ -353,8 +352,7 @@ impl Relay {
         true
     }
 
-    /// Lets held lines go on, one after the other, once the list has come or
-    /// will not.
+    /// Resumes held lines one after the other, each once the list has arrived or failed.
     pub(super) async fn release_held(&self) {
         while let Some(held) = self.held.next().await {
             let size = held.line.len();
@@ -363,13 +361,13 @@ impl Relay {
         }
     }
 
-    /// Waits for what one held line waits for, and lets it go on.
+    /// Waits for what one held line needs, and resumes it.
     pub(super) async fn settle_held(&self, held: Held) {
         self.list_tools(&held).await;
         self.go_on(held).await;
     }
 
-    /// Lets one held line go on by what is known now.
+    /// Resumes one held line by what is known now.
     pub(super) async fn go_on(&self, held: Held) {
         let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
         if !cancelled {
@@ -377,8 +375,8 @@ impl Relay {
         }
     }
 
-    /// Waits for the handshake, then asks for the list and waits for it, at most
-    /// [`LIST_PATIENCE`]; at most [`MAX_LISTS`] times, where it changes meanwhile.
+    /// Waits for the handshake, then requests the list and waits for it, for at most
+    /// [`LIST_TIMEOUT`]; up to [`MAX_LISTS`] times, if it changes meanwhile.
     async fn list_tools(&self, held: &Held) {
         let (mut deadline, mut lists) = (None, 0);
         loop {
@@ -404,11 +402,11 @@ impl Relay {
                 self.pass(Some(Cleared::own(request))).await;
             }
             if asking {
-                deadline.get_or_insert_with(|| Instant::now() + LIST_PATIENCE);
+                deadline.get_or_insert_with(|| Instant::now() + LIST_TIMEOUT);
             }
             match deadline {
-                // The handshake has no limit of its own: until the server has
-                // answered it, it answers nothing else either.
+                // The handshake has no timeout: until the server responds to it, it responds to
+                // nothing else either.
                 None => news.await,
                 Some(deadline) => {
                     if timeout_at(deadline, news).await.is_err() {
@@ -420,7 +418,7 @@ impl Relay {
         }
     }
 
-    /// Passes a line on. A server that is gone ends the conversation by itself.
+    /// Sends a line to the server. If the server is gone, the conversation ends by other means.
     async fn pass(&self, line: Option<Cleared>) {
         if let Some(line) = line {
             let _ = self.to_server.push(line).await;
@@ -428,7 +426,7 @@ impl Relay {
     }
 }
 
-/// The answer to a request that is refused because it could be read as another one.
+/// The response to a request that is refused as a lookalike.
 fn in_disguise(id: Option<&[u8]>, fault: fn(String) -> Fault, denial: &Denial) -> Option<Reply> {
     let Reason::Malformed(what) = &denial.verdict.reason else { return None };
     let message = Unreadable::answering(id, fault(what.clone()));
@@ -440,7 +438,8 @@ fn admitted(permit: Permit<Bytes>) -> Judged {
     Judged::Cleared(line, Some(receipt))
 }
 
-/// A message that needs no decision; only a call is not cleared without one.
+/// The result for a message that is not subject to a decision. Only a call is not cleared
+/// without one.
 fn passed(undecided: Option<Cleared>) -> Judged {
     undecided.map_or(Judged::Refused(None), |line| Judged::Cleared(line, None))
 }

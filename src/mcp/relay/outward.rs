@@ -17,7 +17,7 @@ use crate::json::Object;
 use crate::mcp::answer::{self, Answer, Message, Shape};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
-use crate::mcp::open_requests::{Print, print};
+use crate::mcp::open_requests::{Fingerprint, fingerprint};
 use crate::mcp::pending::{Asked, Key, Waiting};
 use crate::mcp::reply::{self, Mark, Reply, Told};
 use crate::mcp::round_trips::RoundTrip;
@@ -26,42 +26,41 @@ use crate::mcp::tools::Swallowed;
 use crate::net::body::UNTAKEN;
 use crate::store::audit::Outcome;
 
-/// What is said of a second answer.
+/// Log message for a duplicate response.
 pub(in crate::mcp) const TWICE: &str =
     "the server answered one request twice; the first answer counts";
 
-/// What is to happen with one message of a server's.
+/// What to do with one message from a server.
 pub(super) enum Fate {
-    /// It goes on as it came.
+    /// Forward it unchanged.
     Passes,
-    /// This goes on in its place: a list without some of its entries, or why there is no
-    /// answer.
+    /// Forward this instead: a filtered list, or an error.
     Rewritten(Vec<u8>),
-    /// It was for the gate, answers what was answered before, or is refused.
+    /// Drop it: it was for the gate, is a duplicate response, or is refused.
     Swallowed,
 }
 
-/// What came of a line of a server's.
+/// Result of processing a line from the server.
 #[derive(Default)]
 pub(super) struct Heard {
-    /// What goes on to the client.
+    /// To be sent to the client.
     pub(super) passed: Option<Bytes>,
-    /// What the gate itself has to ask now.
+    /// Requests of the gate to be sent now.
     pub(super) requests: Vec<Bytes>,
-    /// What the server is told in answer to what it asked and is refused.
+    /// Responses to refused requests of the server.
     pub(super) replies: Vec<Reply>,
-    /// What the server asks of the client.
-    pub(super) asks: Vec<(Key, Print)>,
-    /// The last answer was that to a call.
+    /// Requests of the server to the client.
+    pub(super) asks: Vec<(Key, Fingerprint)>,
+    /// Whether the last response was to a call.
     pub(super) answers_call: bool,
-    /// The request that it answered, where its own questions have to be known.
+    /// The request that was answered, if its own questions have to be known.
     pub(super) round_trip: Option<RoundTrip>,
-    /// What is known of the answer in it.
+    /// [`Mark`] of the response in it.
     pub(super) mark: Mark,
 }
 
 impl Relay {
-    /// Reads the server to its end.
+    /// Reads the server's output to its end.
     pub(super) async fn read_server<R: AsyncRead + Unpin>(
         &self,
         mut frames: Frames<R>,
@@ -85,7 +84,7 @@ impl Relay {
 
     async fn server_line(&self, line: Bytes) {
         let Heard { passed, requests, replies, mark, .. } = self.hear(&line).await;
-        // A client that is gone needs nothing more; the server may still finish.
+        // The client is gone, but the server may still finish.
         if let Some(bytes) = passed {
             let _ = self.to_client.push(Told { bytes, mark }).await;
         }
@@ -97,15 +96,15 @@ impl Relay {
         }
     }
 
-    /// Says something of the gate's own to the server. It is not waited for: a server
-    /// that writes may not be reading, and would wait for us in turn.
+    /// Queues a message of the gate to the server without waiting: a server that is writing may
+    /// not read until we have read.
     fn tell_server(&self, line: impl Into<Bytes>) {
-        if self.to_server.offer(Cleared::own(line)).is_err() {
+        if self.to_server.try_push(Cleared::own(line)).is_err() {
             tracing::warn!("the server reads nothing: what the gate itself had to say is dropped");
         }
     }
 
-    /// Learns from a line.
+    /// Updates the state from a line.
     pub(super) fn observe(&self, line: &Bytes) -> Heard {
         let messages = answer::messages(line);
         let mut heard = Heard::default();
@@ -119,7 +118,7 @@ impl Relay {
         heard
     }
 
-    /// Learns from one message and closes what it answers.
+    /// Updates the state from one message, and completes the request it responds to.
     pub(super) fn settle(&self, raw: &[u8], heard: &mut Heard) -> Fate {
         heard.round_trip = None;
         match answer::single(raw) {
@@ -132,7 +131,7 @@ impl Relay {
                 Fate::Passes
             }
             Message::Request { id } => {
-                heard.asks.push((Key::new(id), print(raw)));
+                heard.asks.push((Key::new(id), fingerprint(raw)));
                 Fate::Passes
             }
             Message::Opaque => {
@@ -167,7 +166,7 @@ impl Relay {
             _ => heard.round_trip = round_trip,
         }
         let is_list = matches!(asked, Some(Asked::Tools { .. }));
-        // A batch has the rows of all, and the quota that the last one left.
+        // A batch has the rows of all requests, and the quota of the last one.
         let mark = asked.as_ref().map(Asked::mark).unwrap_or_default();
         heard.mark.rows.extend(mark.rows);
         heard.mark.quota = mark.quota.or(heard.mark.quota);
@@ -179,7 +178,7 @@ impl Relay {
         }
     }
 
-    /// Closes what was asked: learns from the answer, completes the row.
+    /// Completes a request: updates the state from the response, and completes the row.
     fn close(&self, asked: Option<Asked>, answer: &Answer<'_>) {
         match asked {
             Some(Asked::Admitted(receipt)) => self.complete(receipt, answer),
@@ -202,7 +201,7 @@ impl Relay {
         }
     }
 
-    /// The call's row is complete, unless its result comes by a task.
+    /// Completes the row of a call, unless a task will deliver its result.
     fn complete(&self, receipt: Receipt, answer: &Answer<'_>) {
         if let Answer::Result(shape) = answer
             && let Some(task) = shape.begun_task()
@@ -236,8 +235,7 @@ impl Relay {
         rewritten.map_or(Fate::Passes, Fate::Rewritten)
     }
 
-    /// Whether no call of this tool could pass. What cannot be read for certain
-    /// cannot be offered either.
+    /// Whether the policy denies every call of this tool. Unreadable entries are hidden, too.
     fn is_hidden(&self, listed: Option<&Listed>) -> bool {
         let Some(listed) = listed else { return true };
         let (annotations, listing) = {
@@ -254,8 +252,8 @@ impl Relay {
         self.gate.never_admits(&action)
     }
 
-    /// A message that is not passed on: whoever waits for an answer to it, or by it, gets
-    /// the one that `refuse` makes.
+    /// Responds to the requests of a message that is dropped, on either side, with the response
+    /// that `refuse` creates.
     async fn unheld(
         &self,
         outline: Outline,
@@ -285,9 +283,9 @@ impl Relay {
     }
 }
 
-/// What the messages of one line have answered.
+/// Ids that messages of one line have responded to.
 pub(super) struct Answered {
-    /// `None` where there is but one.
+    /// `None` if there is only one message.
     ids: Option<HashSet<Vec<u8>>>,
 }
 
@@ -296,7 +294,7 @@ impl Answered {
         Self { ids: (messages.len() > 1).then(HashSet::new) }
     }
 
-    /// Whether `message` answers what one before it has answered.
+    /// Whether an earlier message responded to the same request.
     pub(super) fn again(&mut self, message: &[u8]) -> bool {
         let Some(ids) = &mut self.ids else { return false };
         let again = answer::id_of_response(message).is_some_and(|id| !ids.insert(id));
@@ -307,7 +305,7 @@ impl Answered {
     }
 }
 
-/// What of a line goes on to the client.
+/// The part of a line that is forwarded.
 pub(super) fn passed(line: &Bytes, messages: &[&[u8]], mut fates: Vec<Fate>) -> Option<Bytes> {
     match fates.as_mut_slice() {
         [Fate::Passes] => Some(line.clone()),
@@ -318,7 +316,7 @@ pub(super) fn passed(line: &Bytes, messages: &[&[u8]], mut fates: Vec<Fate>) -> 
     }
 }
 
-/// A batch without what was for the gate; `None` where nothing is left.
+/// A batch without dropped messages; `None` if nothing is left.
 fn rejoin(messages: &[&[u8]], fates: &[Fate]) -> Option<Bytes> {
     let kept: Vec<&[u8]> = messages
         .iter()
@@ -333,7 +331,7 @@ fn rejoin(messages: &[&[u8]], fates: &[Fate]) -> Option<Bytes> {
     (!kept.is_empty()).then(|| [&b"["[..], &joined, b"]\n"].concat().into())
 }
 
-/// What the log says of an answer.
+/// Outcome and status of a response in the audit log.
 fn outcome(answer: &Answer<'_>) -> (Outcome, Cow<'static, str>) {
     match answer {
         Answer::Result(shape) if shape.is_error => (Outcome::Forwarded, "error".into()),

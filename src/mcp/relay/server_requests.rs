@@ -15,7 +15,7 @@ use crate::gate::Receipt;
 use crate::json::Object;
 use crate::mcp::answer::{self, Message};
 use crate::mcp::envelope::{Content, Fault, Other, Unreadable, likely_method};
-use crate::mcp::open_requests::{self, Place, Print, print};
+use crate::mcp::open_requests::{self, Fingerprint, Place, fingerprint};
 use crate::mcp::pending::Key;
 use crate::mcp::reply::{self, Form, Reply, Speaker};
 use crate::mcp::round_trips::questions;
@@ -25,39 +25,39 @@ use crate::policy::{Mode, Policy};
 use crate::store::audit::Outcome;
 use crate::verdict::Denial;
 
-/// What is wrong with an answer of the client's to what it was not asked.
+/// Error for a response that matches no open request.
 const UNASKED: &str = "it answers no request of the server's that waits for an answer";
 
-/// What is wrong with a request under the id of another.
+/// Error for a request with the id of another open one.
 const TAKEN: &str = "the server uses the id of a request that has no answer yet for another";
 
-/// A request of the server's that the client answers.
+/// A request that the client has responded to.
 pub(super) struct Settled {
     id: Key,
     request: open_requests::Answered,
-    /// The answer is an error.
+    /// Whether the response is an error.
     is_error: bool,
 }
 
-/// One message of the server's, to be judged.
+/// A message from the server that is being judged.
 struct Judging<'m> {
     policy: &'m Arc<Policy>,
     raw: &'m [u8],
-    /// Its id, where it is a request.
+    /// The id, if it is a request.
     id: Option<&'m [u8]>,
-    /// What cannot be judged is refused.
+    /// Whether what cannot be judged is refused.
     enforced: bool,
 }
 
 impl Relay {
-    /// Learns from a line of the server's and, where the policy speaks of what servers
-    /// ask, decides about it.
+    /// Updates the state from a line of the server. If the policy has rules about servers'
+    /// requests, judges it.
     pub(super) async fn hear(&self, line: &Bytes) -> Heard {
         let Some(policy) = self.gate.policy_on_servers() else {
             let mut heard = self.observe(line);
             if heard.passed.is_some() {
-                for (id, print) in heard.asks.drain(..) {
-                    self.state().open_requests.open(id, print, None);
+                for (id, fingerprint) in heard.asks.drain(..) {
+                    self.state().open_requests.open(id, fingerprint, None);
                 }
             }
             return heard;
@@ -83,7 +83,7 @@ impl Relay {
         heard
     }
 
-    /// What becomes of a message that is refused; `None` for one that is not.
+    /// The [`Fate`] of a message that is refused; `None` if it is allowed.
     async fn judge_said(
         &self,
         policy: &Arc<Policy>,
@@ -94,10 +94,10 @@ impl Relay {
         let said = match server_requests::read(raw, self.framing) {
             Ok(said) => said?,
             Err(fault) if enforced => return Some(self.refuse_said(raw, fault, heard).await),
-            // What only observes changes nothing.
+            // In observe mode nothing is refused.
             Err(_) => {
                 if let Message::Request { id } = answer::single(raw) {
-                    self.state().open_requests.open(Key::new(id), print(raw), None);
+                    self.state().open_requests.open(Key::new(id), fingerprint(raw), None);
                 }
                 return None;
             }
@@ -117,7 +117,7 @@ impl Relay {
         }
     }
 
-    /// A request or a notification of the server's.
+    /// Judges a request or notification of the server.
     async fn judge_request(
         &self,
         judging: Judging<'_>,
@@ -125,11 +125,11 @@ impl Relay {
         within: &[Asked],
         heard: &mut Heard,
     ) -> Option<Fate> {
-        let print = print(judging.raw);
+        let fingerprint = fingerprint(judging.raw);
         let key = judging.id.map(Key::new);
         if let (Some(key), true) = (&key, judging.enforced) {
-            // Bound first: what follows must not wait with the state locked.
-            let place = self.state().open_requests.begin(key, print);
+            // Bound first, so that the lock is not held across the await.
+            let place = self.state().open_requests.begin(key, fingerprint);
             match place {
                 Place::New => {}
                 Place::Refused => return Some(Fate::Swallowed),
@@ -149,13 +149,13 @@ impl Relay {
                 self.state().questions.open(questions(judging.raw, within, None));
                 if let Some(key) = key {
                     let receipt = receipts.into_iter().next().filter(|_| own.is_some());
-                    self.state().open_requests.open(key, print, receipt);
+                    self.state().open_requests.open(key, fingerprint, receipt);
                 }
                 None
             }
             Err((method, denial)) => {
                 if let (Some(id), Some(key)) = (judging.id, key) {
-                    self.state().open_requests.refuse(key, print);
+                    self.state().open_requests.refuse(key, fingerprint);
                     heard.replies.push(reply::refused_method(Some(id), &method, &denial));
                 }
                 Some(Fate::Swallowed)
@@ -163,7 +163,7 @@ impl Relay {
         }
     }
 
-    /// What the server asks for within an answer to the request of this id.
+    /// Judges what the server asks for within a response.
     async fn judge_within(
         &self,
         judging: Judging<'_>,
@@ -195,8 +195,8 @@ impl Relay {
         Some(answered_instead(judging.raw, answer, heard))
     }
 
-    /// Decides about each, as far as a rule speaks of it, until one is refused; then
-    /// nothing of them passes.
+    /// Judges each request that a rule refers to, up to the first that is refused; then none of
+    /// them passes.
     async fn decide_about<'a>(
         &self,
         policy: &Arc<Policy>,
@@ -225,22 +225,23 @@ impl Relay {
         Target::Method(McpRequest { server, method, params })
     }
 
-    /// Refuses and records a message that could be read in more than one way: whoever
-    /// asked is told so, or whoever waits for the answer that it is.
+    /// Refuses and records an ambiguous message. Responds to whoever sent the request, or waits
+    /// for the response.
     async fn refuse_said(&self, raw: &[u8], fault: Fault, heard: &mut Heard) -> Fate {
         tracing::warn!(%fault, "a message of the server's is not passed on");
         let outline = outline(raw);
         let denial = self.record_malformed(likely_method(raw).unwrap_or_default(), &fault).await;
         if outline.has_method {
             if let Some(id) = outline.id
-                && self.refuses(Key::new(&id), print(raw))
+                && self.refuses(Key::new(&id), fingerprint(raw))
             {
                 let message = Unreadable::answering(Some(&id), fault);
                 heard.replies.extend(reply::unreadable(&message, &denial));
             }
             return Fate::Swallowed;
         }
-        // The id by which its request was taken off the books, even where it is in doubt.
+        // The id under which its request was removed from the pending ones, even if it is in
+        // doubt.
         let id = match answer::single(raw) {
             Message::Response { id, .. } if is_id(id) => Some(id.to_vec()),
             _ => outline.id.filter(|_| outline.is_response),
@@ -251,24 +252,24 @@ impl Relay {
         }
     }
 
-    /// Whether a request that is refused is to be answered: it was not before, and none
-    /// of its id waits for the client's answer.
-    fn refuses(&self, id: Key, print: Print) -> bool {
+    /// Whether to respond to a refused request: not if it was before, or if the client has an
+    /// open request with this id.
+    fn refuses(&self, id: Key, fingerprint: Fingerprint) -> bool {
         let mut state = self.state();
-        let is_new = match state.open_requests.begin(&id, print) {
+        let is_new = match state.open_requests.begin(&id, fingerprint) {
             Place::New => true,
-            // As far as `judge_request` had come with it.
-            Place::Taken => state.open_requests.is_judged(&id, print),
+            // `judge_request` got as far as registering it.
+            Place::Taken => state.open_requests.is_judged(&id, fingerprint),
             Place::Refused => false,
         };
         if is_new {
-            state.open_requests.refuse(id, print);
+            state.open_requests.refuse(id, fingerprint);
         }
         is_new
     }
 
-    /// An answer of the client's: where what servers ask is judged, only one to a request
-    /// that the client was given, and only one.
+    /// Judges a response of the client: if servers' requests are judged, only one response to
+    /// each open request passes.
     pub(super) async fn judge_answer(
         &self,
         id: Option<&[u8]>,
@@ -284,12 +285,12 @@ impl Relay {
                 Judged::Answers(cleared, Some(Settled { id, request, is_error }))
             }
             _ if is_of_none || !self.gate.enforces_on_servers() => Judged::Answers(cleared, None),
-            // The ids of servers are easy to guess.
+            // Servers' ids are easy to guess.
             _ => self.unreadable(None, "", Fault::request(UNASKED)).await,
         }
     }
 
-    /// The answers to these were passed on.
+    /// Completes requests whose responses were forwarded.
     pub(super) fn settle_requests(&self, settled: Vec<Settled>) {
         for Settled { request, is_error, .. } in settled {
             let Some(receipt) = request.receipt else { continue };
@@ -300,7 +301,7 @@ impl Relay {
         }
     }
 
-    /// The answers to these were not passed on after all.
+    /// Reopens requests whose responses were not forwarded.
     pub(super) fn unsettle(&self, settled: Vec<Settled>) {
         for Settled { id, request, .. } in settled {
             self.state().open_requests.reopen(id, request);
@@ -308,13 +309,13 @@ impl Relay {
     }
 }
 
-/// Whether a rule speaks of `method`, and it is one that servers send. What clients send,
-/// too (`ping`), is decided as they send it.
+/// Whether a rule refers to `method`, and it is one that servers send. Methods that clients
+/// send, too (`ping`), are judged only for them.
 fn is_judged(policy: &Policy, method: &str) -> bool {
     policy.concerns_method(method) && !McpRequest::is_of_clients(method)
 }
 
-/// The client is told this in place of the answer `raw`, which may be a line.
+/// Replaces the response `raw` (which may be a line) by `answer`.
 fn answered_instead(raw: &[u8], answer: Reply, heard: &mut Heard) -> Fate {
     let told = reply::lines(&[answer], false);
     heard.mark.rows.extend(told.mark.rows);

@@ -7,22 +7,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{MAX_TOOLS, strictest};
 use crate::action::DeclaredHints;
 
-/// The longest name that is remembered, in bytes.
+/// Maximum length of a name, in bytes.
 const MAX_NAME: usize = 1 << 10;
 
-/// What every conversation with one server has seen of its tools' hints, the
-/// strictest of each. At most [`MAX_TOOLS`]; further ones, and those of very long
-/// names, count as listed without any. Handles are cheap to clone and share it.
+/// The strictest hints that any conversation with one server has seen of each tool. Holds at
+/// most [`MAX_TOOLS`]; further tools, and those with very long names, count as listed without
+/// hints. Handles are cheap to clone and share the content.
 #[derive(Debug, Clone, Default)]
 pub struct FirstSeen(Arc<Mutex<HashMap<String, DeclaredHints>>>);
 
 impl FirstSeen {
-    /// The hints of `name` that are in force.
+    /// The effective hints of `name`.
     pub(super) fn hints(&self, name: &str) -> DeclaredHints {
         self.tools().get(name).copied().unwrap_or_default()
     }
 
-    /// The server declares these hints of `name`, for the first time or once more.
+    /// Records a declaration of hints for `name`.
     pub(super) fn tighten(&self, name: &str, declared: DeclaredHints) {
         let mut tools = self.tools();
         if let Some(hints) = tools.get_mut(name) {

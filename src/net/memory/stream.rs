@@ -4,18 +4,18 @@ use bytes::Bytes;
 
 use super::{Reservation, SMALL, SenderBudget};
 
-/// The reservation of messages that arrive in pieces and are handed out whole, one after the
-/// other. Without a budget, nothing is counted.
+/// Reservation for messages that arrive in pieces and are handed out whole. Without a budget,
+/// nothing is counted.
 #[derive(Debug)]
 pub(crate) struct StreamReservation(Option<(SenderBudget, Reservation)>);
 
 impl StreamReservation {
-    /// Nothing has arrived yet.
+    /// An empty reservation.
     pub(crate) fn new(budget: Option<&SenderBudget>) -> Self {
         Self(budget.map(|budget| (budget.clone(), budget.reservation())))
     }
 
-    /// Reserves `bytes` for what has arrived; see [`Reservation::reserve`].
+    /// Reserves `bytes` for the current message; see [`Reservation::reserve`].
     pub(crate) async fn reserve(&mut self, bytes: usize, max: usize) -> bool {
         match &mut self.0 {
             Some((_, reservation)) => reservation.reserve(bytes, max).await,
@@ -23,7 +23,7 @@ impl StreamReservation {
         }
     }
 
-    /// Resolves once what has arrived is to give way; see [`Reservation::revoked`].
+    /// Completes once the current message has to be dropped; see [`Reservation::revoked`].
     pub(crate) async fn revoked(&self) {
         match &self.0 {
             Some((_, reservation)) => reservation.revoked().await,
@@ -31,7 +31,7 @@ impl StreamReservation {
         }
     }
 
-    /// Attaches the reservation to `whole` where it is large, and begins a new one.
+    /// Attaches the reservation to `whole` if that is large, and starts a new one.
     pub(crate) fn attach(&mut self, whole: Bytes) -> Bytes {
         match &mut self.0 {
             Some((budget, reservation)) if whole.len() > SMALL => {
@@ -41,7 +41,7 @@ impl StreamReservation {
         }
     }
 
-    /// What has arrived is no longer held.
+    /// Releases the reservation for the current message.
     pub(crate) fn release(&mut self) {
         if let Some((_, reservation)) = &mut self.0 {
             reservation.release();

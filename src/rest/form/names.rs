@@ -5,31 +5,30 @@ use percent_encoding::percent_decode;
 use crate::head::HeadError;
 use crate::overrides;
 
-/// What in the headers of a part could be the name of a field that asks for another
-/// method, looked for as their lines come.
+/// Searches the headers of a part, line by line, for names of fields that override the method.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// The headers as [`squeeze`] leaves them. Nothing that it takes for one thing
-    /// reaches over a line end, so the lines can be squeezed one by one.
+    /// The headers after [`squeeze`]. Nothing it recognises spans a line end, so lines can be
+    /// squeezed one by one.
     text: String,
-    /// Where the first `name*=` in them ends.
+    /// Where the first `name*=` ends.
     encoded: Option<usize>,
-    /// How many bytes were looked at for them.
+    /// Number of bytes searched so far.
     #[cfg(test)]
     looked_at: usize,
 }
 
-/// What Rack takes for the name where there is no other.
+/// Rack uses this header if there is no name.
 const ID: &str = "content-id:";
 
-/// How far before its last character something begins that is refused.
+/// How far before its last character a refused pattern may begin.
 const REACH: usize = ID.len() + overrides::LONGEST;
 
 impl Names {
-    /// Takes the next line of the headers.
+    /// Checks the next line of the headers.
     ///
     /// # Errors
-    /// [`HeadError::Override`] where they name such a field up to here.
+    /// [`HeadError::Override`] if the headers so far name such a field.
     pub(super) fn push(&mut self, line: &[u8]) -> Result<(), HeadError> {
         let known = self.text.len();
         squeeze(line, &mut self.text);
@@ -45,8 +44,8 @@ impl Names {
         for (at, name) in text.match_indices("name") {
             let rest = text.get(at + name.len()..).unwrap_or_default();
             match (rest.strip_prefix('='), rest.strip_prefix("*=")) {
-                // A name in an encoding (RFC 2047), and one in pieces (RFC 2231): nobody's
-                // SDK writes those, and few servers read them.
+                // Encoded names (RFC 2047) and continuations (RFC 2231): no SDK writes those,
+                // and few servers read them.
                 (Some(value), _) if value.starts_with("=?") => return refused(Some("=?")),
                 (None, None) if rest.starts_with('*') => return refused(Some("name*")),
                 (Some(value), _) => refused(overrides::begun_by(value))?,
@@ -59,7 +58,7 @@ impl Names {
         for (at, _) in text.match_indices(ID) {
             refused(overrides::begun_by(text.get(at + ID.len()..).unwrap_or_default()))?;
         }
-        // An encoding and a language come before it, and may hold anything.
+        // Encoding and language come first, and may contain anything.
         let encoded = self.encoded.and_then(|behind| self.text.get(behind.max(from)..));
         refused(encoded.and_then(overrides::within))
     }
@@ -69,9 +68,9 @@ fn refused(parameter: Option<&str>) -> Result<(), HeadError> {
     parameter.map_or(Ok(()), |name| Err(HeadError::Override(name.to_owned())))
 }
 
-/// Adds a line of headers to `text` without all that some readers leave out, and some
-/// take for the end of a name: white space, quotes, escapes, what is not ASCII, and the
-/// brackets that an id begins with. A file may have any name.
+/// Appends a line of headers to `text` without what some readers skip or treat as the end of a
+/// name: white space, quotes, escapes, non-ASCII characters, and the angle brackets of an id.
+/// File names are left out.
 fn squeeze(line: &[u8], text: &mut String) {
     let decoded = percent_decode(line).map(|byte| char::from(byte.to_ascii_lowercase()));
     let decoded = decoded.collect::<String>().replace("filename", ";");

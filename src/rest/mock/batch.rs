@@ -11,7 +11,7 @@ use crate::action::{Body, HttpRequest, Provider};
 use crate::intent::batch;
 use crate::net;
 
-/// The answers, where it is such a batch.
+/// The mock response to a batch of Google's API; `None` for other requests.
 pub(super) fn of_google(request: &HttpRequest) -> Option<Response<net::Body>> {
     let (Provider::Google, Body::Text(text)) = (request.provider, &request.body) else {
         return None;
@@ -44,7 +44,7 @@ fn answer(member: &HttpRequest) -> MockResponse {
     })
 }
 
-/// `Content-ID: <id>`; a batch that was let through has a line for each part, or none.
+/// The id in `Content-ID: <id>`. An admitted batch has such a line for each part, or for none.
 fn content_id(line: &str) -> Option<&str> {
     let (name, value) = line.split_once(':')?;
     let value = value.trim();

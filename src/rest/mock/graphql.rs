@@ -13,14 +13,14 @@ use super::MOCK_TIME;
 use crate::action::{Body, HttpRequest, Provider};
 use crate::json::Json;
 
-/// How deep an answer goes: fragments may spread each other in circles.
+/// Maximum depth of a response: fragments may spread each other in circles.
 const MAX_DEPTH: usize = 100;
 
-/// Fields of one answer, beyond which it ends: fragments may multiply.
+/// Maximum number of fields in a response: fragments may multiply.
 const MAX_FIELDS: usize = 10_000;
 
-/// The answer, where the request is one for GraphQL that was let through: a list of
-/// them to a list of operations.
+/// The mock response to an admitted GraphQL request; `None` for other requests. A list of
+/// operations gets a list of responses.
 pub(super) fn answer(request: &HttpRequest) -> Option<Value> {
     let takes_documents =
         matches!(request.provider, Provider::Github | Provider::Linear | Provider::Salesforce);
@@ -127,7 +127,7 @@ impl<'d> Filling<'d> {
             }
         };
         match (members.get_mut(key), value) {
-            // The same field may be asked for in parts.
+            // The same field may be selected in several parts.
             (Some(Value::Object(there)), Value::Object(more)) => there.extend(more),
             (_, value) => {
                 members.insert(key.to_owned(), value);
@@ -136,7 +136,8 @@ impl<'d> Filling<'d> {
     }
 }
 
-/// `nodes` of a connection, and what is named in the plural and is none itself.
+/// Whether the field is a list: `nodes` of a connection, or a plural that is not a connection
+/// itself.
 fn is_list(name: &str, one: &Value) -> bool {
     let is_connection =
         ["nodes", "edges", "pageInfo", "totalCount"].iter().any(|part| one.get(part).is_some());
@@ -145,7 +146,7 @@ fn is_list(name: &str, one: &Value) -> bool {
     matches!(name, "nodes" | "edges" | "syncedWith") || is_plural && !is_connection
 }
 
-/// A value that a field's name calls for.
+/// A value that fits the field's name.
 fn scalar(of: &str, name: &str) -> Value {
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     let starts = |starts: &[&str]| {

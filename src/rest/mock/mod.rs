@@ -26,16 +26,16 @@ use crate::net;
 use crate::rest::reply::cbor;
 use crate::rest::route::Upstream;
 
-/// Says that an answer is a mock.
+/// Marks a response as a mock.
 pub const TEST_MODE: HeaderName = HeaderName::from_static("x-agentgate-testmode");
 
-/// When everything in the mock world happened.
+/// Timestamp of everything in mock responses.
 const MOCK_TIME: &str = "2026-01-15T09:00:00Z";
 
-/// Requests of one batch that are answered.
+/// Maximum number of requests answered in one batch.
 const MAX_BATCH: usize = 1_000;
 
-/// The tables, in the order of [`Provider::ALL`].
+/// The response tables, in the order of [`Provider::ALL`].
 static TABLES: LazyLock<[Table; 10]> = LazyLock::new(|| TEXTS.map(Table::read));
 
 const TEXTS: [&str; 10] = [
@@ -51,8 +51,7 @@ const TEXTS: [&str; 10] = [
     include_str!("aws.json"),
 ];
 
-/// Where the mocks of a provider say that they are, where the vendor has no host of its
-/// own for all customers.
+/// The host in mock responses, for providers where each customer has its own.
 #[must_use]
 pub fn upstream(provider: Provider) -> Option<Upstream> {
     match provider {
@@ -61,7 +60,7 @@ pub fn upstream(provider: Provider) -> Option<Upstream> {
     }
 }
 
-/// The mock answer to an admitted request.
+/// The mock response to an admitted request.
 #[must_use]
 pub fn answer(action: &Action) -> Response<net::Body> {
     let mut response = match &action.target {
@@ -69,7 +68,7 @@ pub fn answer(action: &Action) -> Response<net::Body> {
         _ => StatusCode::NOT_FOUND.into_response(),
     };
     response.headers_mut().insert(TEST_MODE, HeaderValue::from_static("true"));
-    // A `HEAD` is answered with the length of what is left out.
+    // The response to `HEAD` has the length of the omitted body.
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -102,7 +101,7 @@ fn of(request: &HttpRequest, analysis: &Analysis) -> Response<net::Body> {
     }
 }
 
-/// What services of AWS that speak Smithy's RPC v2 answer.
+/// A response of AWS services that use Smithy RPC v2.
 fn in_cbor(found: &MockResponse) -> Response<net::Body> {
     let body = if found.body.is_object() { cbor(&found.body) } else { cbor(&json!({})) };
     let kind = HeaderValue::from_static("application/cbor");
@@ -111,7 +110,7 @@ fn in_cbor(found: &MockResponse) -> Response<net::Body> {
     ([(CONTENT_TYPE, kind), protocol], body).into_response()
 }
 
-/// AWS is asked for an operation of a service, or with a method at a service.
+/// Method and path to look up. For AWS these are operation and service, or method and service.
 fn addressed(request: &HttpRequest, analysis: &Analysis) -> (String, String) {
     if request.provider != Provider::Aws {
         return (request.method.clone(), request.path.clone());
@@ -135,8 +134,8 @@ fn found(request: &HttpRequest, asked: &MockRequest<'_>, analysis: &Analysis) ->
     })
 }
 
-/// AWS services that are asked by a form answer in XML, and so do some of the REST
-/// services; the others in JSON. SDKs miss nothing in a document without members.
+/// AWS services with form requests respond in XML, and so do some REST services; all others in
+/// JSON. SDKs accept a document without members.
 fn aws_in_xml(request: &HttpRequest, operation: Option<&str>) -> Option<MockResponse> {
     let in_rpc = ["x-amz-target", "smithy-protocol"];
     let is_rpc = request.headers.iter().any(|(name, _)| in_rpc.contains(&name.as_str()));
@@ -162,7 +161,7 @@ fn written(found: MockResponse) -> Response<net::Body> {
             let tag = HeaderValue::from_static("\"d41d8cd98f00b204e9800998ecf8427e\"");
             (status, [(http::header::ETAG, tag)]).into_response()
         }
-        // S3 and the query services speak XML.
+        // S3 and the query services use XML.
         Value::String(text) => {
             let xml = text.starts_with('<');
             let kind = if xml { "application/xml" } else { "text/plain" };
@@ -183,7 +182,7 @@ fn written(found: MockResponse) -> Response<net::Body> {
     response
 }
 
-/// Graph's batches: each member is answered as it would be alone.
+/// Responses to the members of Microsoft Graph's batch.
 fn members(requests: &[Value]) -> Vec<Value> {
     let text = |value: &Value, key: &str| {
         value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -204,7 +203,7 @@ fn members(requests: &[Value]) -> Vec<Value> {
     requests.iter().take(MAX_BATCH).map(one).collect()
 }
 
-/// What the request says of the thing it makes or changes.
+/// The fields of the resource that the request creates or changes.
 fn sent(body: &Body) -> Map<String, Value> {
     let text = match body {
         Body::Json(json @ Strict::Object(_)) => json.to_string(),

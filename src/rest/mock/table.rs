@@ -13,17 +13,17 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// How deep things may stand in things.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 16;
 
-/// A provider's answers.
+/// The mock responses of one provider.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     things: Map<String, Value>,
     answers: Vec<Line>,
     one: Value,
     many: Value,
-    /// The status of what was made.
+    /// Status for created resources.
     created: u16,
 }
 
@@ -31,11 +31,11 @@ pub(super) struct Table {
 struct Line {
     method: String,
     segments: Vec<Segment>,
-    /// A parameter that must be there.
+    /// A query parameter that must be present.
     query: Option<String>,
     template: Value,
     status: u16,
-    /// Names and templates.
+    /// Names and value templates.
     headers: Vec<(String, Value)>,
 }
 
@@ -46,7 +46,7 @@ enum Segment {
     Rest(String),
 }
 
-/// What a request asks.
+/// A request to look up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MockRequest<'r> {
     pub(super) method: &'r str,
@@ -55,7 +55,7 @@ pub(super) struct MockRequest<'r> {
     pub(super) sent: &'r Map<String, Value>,
 }
 
-/// A status, a body, null for none, and headers.
+/// Status, body (null for none) and headers.
 #[derive(Debug, PartialEq)]
 pub(super) struct MockResponse {
     pub(super) status: u16,
@@ -64,7 +64,7 @@ pub(super) struct MockResponse {
 }
 
 impl MockResponse {
-    /// 204.
+    /// A 204 without a body.
     pub(super) fn nothing() -> Self {
         Self::new(204, Value::Null)
     }
@@ -75,7 +75,7 @@ impl MockResponse {
 }
 
 impl Table {
-    /// Reads a table; a test holds that each of ours is one.
+    /// Parses a table. A test checks that all of ours are valid.
     pub(super) fn read(text: &str) -> Self {
         let Ok(Value::Object(mut whole)) = serde_json::from_str(text) else {
             return Self::default();
@@ -92,7 +92,7 @@ impl Table {
         }
     }
 
-    /// The answer that the table has.
+    /// The response in the table.
     pub(super) fn find(&self, asked: &MockRequest<'_>) -> Option<MockResponse> {
         let fits = |line| Some((line, Line::fits(line, asked)?));
         let (line, parts) = self.answers.iter().find_map(fits)?;
@@ -104,7 +104,7 @@ impl Table {
         Some(MockResponse { status: line.status, body: filling.value(&line.template, 0), headers })
     }
 
-    /// A thing of that kind or, where the path sounds like it, a list of things.
+    /// A resource of that kind, or a list of them if the path looks like a collection.
     pub(super) fn plausible(
         &self,
         asked: &MockRequest<'_>,
@@ -129,7 +129,7 @@ impl Table {
         self.answers.len()
     }
 
-    /// Things that are named and not there.
+    /// References to resources that are not defined.
     #[cfg(test)]
     pub(super) fn dangling(&self) -> Vec<String> {
         fn named(value: &Value, names: &mut Vec<String>) {
@@ -184,7 +184,7 @@ impl Line {
         })
     }
 
-    /// The parts of the path that are named, where the request is of this line.
+    /// The named path segments, if the request matches this line.
     fn fits(&self, asked: &MockRequest<'_>) -> Option<HashMap<String, String>> {
         let has = |wanted: &String| {
             let (key, value) = wanted.split_once('=').unwrap_or((wanted, ""));
@@ -197,7 +197,7 @@ impl Line {
             return None;
         }
         let mut named: HashMap<_, _> = queried_type(asked).into_iter().collect();
-        // As many as the others leave.
+        // As many segments as the others leave.
         let spread = parts(asked.path).count().checked_sub(self.segments.len().saturating_sub(1));
         let mut left = parts(asked.path);
         for segment in &self.segments {
@@ -222,7 +222,7 @@ fn status(written: Option<&Value>) -> Option<u16> {
     u16::try_from(written?.as_u64()?).ok()
 }
 
-/// `Account` in `?q=SELECT Id FROM Account`, as the `type` of what is answered.
+/// The object type in a query: `Account` in `?q=SELECT Id FROM Account`.
 fn queried_type(asked: &MockRequest<'_>) -> Option<(String, String)> {
     let (_, soql) = asked.query.iter().find(|(name, _)| name == "q")?;
     let mut words = soql.split_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("from"));
@@ -233,7 +233,7 @@ fn parts(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|part| !part.is_empty())
 }
 
-/// What a template is filled with.
+/// The values for a template's placeholders.
 struct Filling<'t> {
     table: &'t Table,
     parts: HashMap<String, String>,
@@ -258,7 +258,7 @@ impl Filling<'_> {
         let thing = thing.and_then(|name| self.table.things.get(name));
         let mut whole = match thing.map(|thing| self.value(thing, depth + 1)) {
             Some(Value::Object(whole)) => whole,
-            // A list or a text stands for itself.
+            // Lists and strings are used as they are.
             Some(other) => return other,
             None => Map::new(),
         };

@@ -25,7 +25,7 @@ use crate::rest::ticket::{Signer, Ticket, TicketSealer};
 use crate::rest::upstream::Outgoing;
 use crate::rest::{hosts, preauthenticated_urls};
 use crate::store::agents::AgentRecord;
-use crate::store::directory::Holder;
+use crate::store::directory::KeyHolder;
 
 impl Proxy {
     /// Handles a request to a signed path with `token`. `base` is the provider's base URL as
@@ -69,14 +69,14 @@ impl Proxy {
         self.decide_and_forward(gate, read, (rewriter, dialect)).await
     }
 
-    /// The ticket in `token`, and its agent with the key it was made under, where that key is
-    /// still valid and the request has no key of another agent.
+    /// Opens the ticket in `token`: returns it with its agent and key. `None` unless that key
+    /// is still valid and the request carries no key of another agent.
     fn ticket(
         &self,
         provider: Provider,
         token: &str,
         headers: &HeaderMap,
-    ) -> Option<(Ticket, Holder)> {
+    ) -> Option<(Ticket, KeyHolder)> {
         let ticket = TicketSealer::new(&self.directory.path_key())?.open(token)?;
         let holder = self.directory.holder_of(&ticket.key_id)?;
         let is_as_made =
@@ -147,7 +147,7 @@ impl Proxy {
     /// contain URLs of the kinds `rows`.
     pub(super) fn signer(
         &self,
-        holder: Holder,
+        holder: KeyHolder,
         provider: Provider,
         base: &str,
         (path, rows): (&str, Vec<&'static PreauthenticatedUrl>),
@@ -167,7 +167,7 @@ fn host_of(url: &str) -> Option<String> {
     url.parse::<Uri>().ok()?.host().map(str::to_owned)
 }
 
-/// The destination of a pre-authenticated URL by the current configuration; `None` where it
+/// The destination of a pre-authenticated URL by the current configuration; `None` if it
 /// is not one of the provider's.
 fn destination(provider: Provider, config: Option<&ProviderConfig>, url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;

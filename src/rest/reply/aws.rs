@@ -11,22 +11,22 @@ use super::dialect::{add, in_json, of_type};
 use crate::action::{Provider, destination};
 use crate::intent;
 
-/// What an answer of a service is written in.
+/// Response format of an AWS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// JSON, also of REST services.
+    /// JSON, including REST services.
     Json,
     /// Smithy's RPC v2.
     Cbor,
-    /// XML of S3, whose error is the whole document.
+    /// XML of S3: the error is the root element.
     S3,
-    /// XML of EC2, which has a list of errors.
+    /// XML of EC2: a list of errors.
     Ec2,
-    /// XML of all others.
+    /// XML of all other services.
     Xml,
 }
 
-/// What an error is called: the names in XML are older.
+/// Error code of a condition. Those in XML formats are older.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Code {
     pub(super) in_json: &'static str,
@@ -38,7 +38,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
 
 impl Form {
-    /// What the client of a request for `/service/…` reads.
+    /// The format expected by the client of a request for `/service/…`.
     pub(super) fn of(path: &str, parts: &Parts) -> Self {
         let starts = |name: HeaderName, start: &[u8]| {
             parts.headers.get(name).is_some_and(|value| value.as_bytes().starts_with(start))
@@ -107,7 +107,7 @@ impl Form {
     }
 }
 
-/// The members of `value` as elements. Their names are the gate's own.
+/// Writes the members of `value` as elements. Their names are fixed, so they need no escaping.
 fn xml(value: &Value, out: &mut String) {
     match value {
         Value::Object(members) => {
@@ -122,7 +122,7 @@ fn xml(value: &Value, out: &mut String) {
     }
 }
 
-/// Text for XML 1.0, which has no way to write most control characters.
+/// Escapes text for XML 1.0, which cannot represent most control characters.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -140,7 +140,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// RFC 8949, as far as JSON goes.
+/// Encodes `value` as CBOR (RFC 8949).
 pub(in crate::rest) fn cbor(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     write_cbor(value, &mut out);
@@ -178,7 +178,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     out.extend(text.as_bytes());
 }
 
-/// What it is, and how much of it.
+/// Writes the head of a CBOR item: its major type and argument.
 fn head(major: u8, count: u64, out: &mut Vec<u8>) {
     let major = major << 5;
     match count {

@@ -55,7 +55,7 @@ impl UrlMappings {
         // Not all of Slack's own host is its API.
         let below = if provider == Provider::Slack { "/api" } else { "" };
         let (mut api, mut files) = (Vec::new(), Vec::new());
-        // The most specific first: two may have one origin.
+        // The most specific first, as two may have the same origin.
         let overrides = hosts.overrides().map(|(name, at)| (name.to_owned(), at.origin()));
         let overrides: Vec<_> = overrides.collect();
         for (name, origin) in &overrides {
@@ -119,14 +119,14 @@ impl Rules {
         self.led(&self.mappings.files, url)
     }
 
-    /// The edit by the first of `mappings` that `url` begins with.
+    /// The edit by the first of `mappings` whose origin `url` begins with.
     fn led(&self, mappings: &[(String, String)], url: &str) -> Option<Edit> {
         let (until, follows) =
             mappings.iter().find_map(|(from, follows)| Some((begins(url, from)?, follows)))?;
         self.prefixed(url, until, follows)
     }
 
-    /// Replaces the prefix of `url`; not where dot segments would lead to another provider.
+    /// Replaces the prefix of `url`, unless dot segments would lead to another provider.
     fn prefixed(&self, url: &str, until: usize, follows: &str) -> Option<Edit> {
         let path = url.get(until..)?.split(['?', '#']).next().unwrap_or_default();
         let to = || Edit::Prefix { until, to: format!("{}{follows}", self.base) };
@@ -189,11 +189,11 @@ impl Editor for Rules {
             |row: &&PreauthenticatedUrl| matches!(row.place, Place::Member(own) if own == name);
         let row = self.rows().find(is_meant);
         let api = match (self.provider, name) {
-            // `_links` of contents.
+            // In `_links` of contents.
             (Provider::Github, "git") => Api::Yes,
-            // Attachments; comments have a `content`, too.
+            // Of attachments. Comments have a member `content`, too.
             (Provider::Jira, "content" | "thumbnail") => Api::Below(&["/rest/api/", "/secure/"]),
-            // `avatarUrls`
+            // In `avatarUrls`.
             (Provider::Jira, "16x16" | "24x24" | "32x32" | "48x48") => {
                 Api::Below(&["/rest/api/", "/secure/"])
             }

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
-/// The longest member name that is matched, in bytes as written.
+/// Maximum length of a member name to match, in raw bytes.
 const MAX_NAME: usize = 64;
 
-/// The longest string that is edited, in bytes as written. No provider's URLs are near it.
+/// Maximum length of a string to edit, in raw bytes. Providers' URLs are far shorter.
 pub(super) const MAX_URL: usize = 16 << 10;
 
-/// The deepest nesting whose names are matched.
+/// Maximum nesting depth at which names are matched.
 const MAX_DEPTH: usize = 256;
 
 /// Edits strings.
@@ -22,10 +22,10 @@ pub(super) trait Editor {
     /// Whether the value of `name`, or the strings in its array, may be URLs.
     fn member(&self, name: &str) -> Option<Self::Member>;
 
-    /// The same for other names, and those too long or too deep.
+    /// As [`Editor::member`], for other names, and those too long or too deep.
     fn unnamed(&self) -> Option<Self::Member>;
 
-    /// Whether a string that begins with `start`, as written, may be a URL.
+    /// Whether a string with the raw prefix `start` may be a URL.
     fn may_begin(&self, start: &[u8]) -> bool;
 
     /// The replacement, if any.
@@ -35,22 +35,22 @@ pub(super) trait Editor {
 /// An edit of a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Edit {
-    /// Its first `until` bytes, all of them ASCII, become `to`.
+    /// Replaces the first `until` bytes, which are ASCII, by `to`.
     Prefix {
-        /// In the unescaped string.
+        /// Offset in the unescaped string.
         until: usize,
         /// ASCII without quotes and backslashes.
         to: String,
     },
-    /// All of it becomes this; ASCII without quotes and backslashes.
+    /// Replaces the whole string. ASCII without quotes and backslashes.
     Whole(String),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Frame<M> {
-    /// An object; next is a name, or the value of `member`.
+    /// In an object: next is a name, or the value of `member`.
     Object { expects_name: bool, member: Option<M> },
-    /// An array; its strings are values of `member`.
+    /// In an array, whose strings are values of `member`.
     Array { member: Option<M> },
 }
 
@@ -58,9 +58,9 @@ enum Frame<M> {
 enum Inside<M> {
     /// Outside strings, or in one that is not edited.
     Plain,
-    /// In a name, which is passed through.
+    /// In a name, which passes unchanged.
     Name,
-    /// In a string that is held until complete.
+    /// In a string that is held until it is complete.
     Url(M),
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Scanner<E: Editor> {
     in_string: bool,
     escaped: bool,
     inside: Inside<E::Member>,
-    /// The name so far, or the held string.
+    /// The current name, or the held string.
     held: Vec<u8>,
     changed: bool,
     /// Levels beyond [`MAX_DEPTH`].
@@ -112,7 +112,7 @@ impl<E: Editor> Scanner<E> {
         }
     }
 
-    /// The end of input; what is held is output unchanged.
+    /// Ends the input. What is held is output unchanged.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         if matches!(self.inside, Inside::Url(_)) {
             out.append(&mut self.held);
@@ -152,7 +152,7 @@ impl<E: Editor> Scanner<E> {
         }
     }
 
-    /// What the current name says.
+    /// The meaning of the current name.
     fn member(&self) -> Option<E::Member> {
         let said = match self.frames.last() {
             Some(Frame::Object { member, .. } | Frame::Array { member }) if self.beyond == 0 => {
@@ -163,7 +163,7 @@ impl<E: Editor> Scanner<E> {
         said.or_else(|| self.editor.unnamed())
     }
 
-    /// Consumes the rest of the string in `rest`; returns what follows it.
+    /// Consumes the rest of the current string; returns what follows it.
     fn string<'p>(&mut self, rest: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
         if std::mem::take(&mut self.escaped) {
             let (escape, after) = rest.split_at(1);
@@ -209,7 +209,7 @@ impl<E: Editor> Scanner<E> {
         }
     }
 
-    /// The string is complete.
+    /// Ends the current string.
     fn close(&mut self, out: &mut Vec<u8>) {
         self.in_string = false;
         let raw = std::mem::take(&mut self.held);
@@ -236,7 +236,7 @@ impl<E: Editor> Scanner<E> {
     }
 }
 
-/// The unescaped string; `None` where it is invalid.
+/// The unescaped string; `None` if it is invalid.
 fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
     if !raw.contains(&b'\\') {
         return std::str::from_utf8(raw).ok().map(Cow::Borrowed);
@@ -244,7 +244,7 @@ fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice(&[b"\"", raw, b"\""].concat()).ok().map(Cow::Owned)
 }
 
-/// The edited string; the rest stays escaped as it was.
+/// Applies an edit; the rest keeps its escapes.
 fn apply_edit(raw: &[u8], edit: Edit) -> Option<Vec<u8>> {
     let (to, rest) = match edit {
         Edit::Whole(to) => (to, &[][..]),
@@ -255,7 +255,7 @@ fn apply_edit(raw: &[u8], edit: Edit) -> Option<Vec<u8>> {
     Some([to.as_bytes(), rest].concat())
 }
 
-/// The length of the first `characters` as written, in bytes.
+/// Raw length of the first `characters` characters, in bytes.
 fn written_length(raw: &[u8], characters: usize) -> Option<usize> {
     (0..characters).try_fold(0, |at, _| match (raw.get(at)?, raw.get(at + 1)) {
         (b'\\', Some(b'u')) => Some(at + 6),

@@ -2,36 +2,36 @@
 
 use http::HeaderMap;
 
-/// The body is unsigned, in chunks with a checksum behind them.
+/// Unsigned body in chunks, with a checksum in a trailer.
 const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 
-/// The body is signed chunk by chunk.
+/// Body in signed chunks.
 const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 
-/// The same, with a signed trailer behind them.
+/// Body in signed chunks, with a signed trailer.
 const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 
-/// What is declared about a body of signed chunks.
+/// Declared properties of a body in signed chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
-    /// Bytes of data in all.
+    /// Total length of the data, in bytes.
     pub length: u64,
-    /// The fields of the trailer, in lower case and sorted; none without one.
+    /// Names of the trailer's fields, in lower case and sorted; empty without a trailer.
     pub trailer: Vec<String>,
 }
 
 impl Announced {
-    /// Reads what `headers` say, where `payload`, the value of
-    /// `x-amz-content-sha256`, stands for signed chunks; `None` where it does not.
+    /// Parses `headers` if `payload`, the value of `x-amz-content-sha256`, declares signed
+    /// chunks; else `None`.
     ///
     /// # Errors
-    /// Why such a body is not taken.
+    /// Why such a body is not supported.
     pub fn read(payload: &str, headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
         let has_trailer = match payload {
             SIGNED => false,
             SIGNED_TRAILER => true,
             UNSIGNED_TRAILER => return Ok(None),
-            // `…-ECDSA-P256-SHA256-…`, `…-EVENTS`
+            // Such as `…-ECDSA-P256-SHA256-…` or `…-EVENTS`.
             _ if payload.starts_with("STREAMING-") => {
                 return Err(
                     "a body is signed whole, in chunks with AWS4-HMAC-SHA256, or not at all",
@@ -52,7 +52,7 @@ impl Announced {
     }
 }
 
-/// The length of the data, where it is given once.
+/// The declared length of the data, if unambiguous.
 fn length(headers: &HeaderMap) -> Option<u64> {
     let mut lengths = headers.get_all("x-amz-decoded-content-length").iter();
     let length = lengths.next()?.to_str().ok()?;

@@ -12,26 +12,26 @@ use super::chunks::{ChunkError, Chunks};
 use crate::net::Body;
 use crate::net::body::{Next, Unfit, lengthened};
 
-/// See the module. Nothing passes while a chunk comes in, so that each has to come
-/// within the time in which upstream's answer is waited for.
+/// See the module. Nothing is sent while a chunk arrives, so that each has to arrive within
+/// upstream's response timeout.
 pub(super) struct ResignedBody {
     inner: Body,
-    /// `None` once it has ended, well or badly.
+    /// `None` once the body has ended or failed.
     chunks: Option<Chunks>,
 }
 
 impl ResignedBody {
-    /// `inner`, read by `chunks`.
+    /// `inner`, verified and re-signed by `chunks`.
     pub(super) fn new(inner: Body, chunks: Chunks) -> Self {
         Self { inner, chunks: Some(chunks) }
     }
 
-    /// What of `frame` may go on.
+    /// The part of `frame` that may be sent.
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Bytes, ChunkError> {
         match (frame.into_data(), &mut self.chunks) {
             (Ok(data), Some(chunks)) => chunks.take(&data),
             (Ok(_), None) => Ok(Bytes::new()),
-            // Trailers of HTTP's own, which no signature covers.
+            // HTTP trailers, which no signature covers.
             (Err(frame), _) => match frame.trailers_ref().is_none_or(http::HeaderMap::is_empty) {
                 true => Ok(Bytes::new()),
                 false => Err(ChunkError::Trailer),
@@ -71,7 +71,7 @@ impl HttpBody for ResignedBody {
         self.chunks.is_none()
     }
 
-    /// It is as long as what comes in.
+    /// Re-signing keeps the length.
     fn size_hint(&self) -> SizeHint {
         let Some(chunks) = &self.chunks else { return SizeHint::with_exact(0) };
         lengthened(self.inner.size_hint(), chunks.held())

@@ -9,30 +9,30 @@ use percent_encoding::{
     AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode,
 };
 
-/// RFC 3986, section 2.3.
+/// Unreserved characters (RFC 3986, section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The request as the client saw it.
+/// The request as sent by the client.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
     /// The method.
     pub method: String,
-    /// The path with the gate's own prefix, as it was written.
+    /// The path including the gate's prefix, as sent.
     pub path: String,
-    /// The query as it was written.
+    /// The query as sent.
     pub query: String,
     /// All headers.
     pub headers: HeaderMap,
 }
 
 impl ClientRequest {
-    /// The first value of a header, where it is text.
+    /// The first value of a header, if it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The canonical request, with the headers `signed` and the hash of the body,
-    /// or what stands for it, `payload`; `None` where a signed header is missing.
+    /// The canonical request with the headers `signed` and the body's hash (or its placeholder)
+    /// `payload`. `None` if a signed header is missing.
     pub(super) fn canonical(
         &self,
         service: &str,
@@ -59,7 +59,7 @@ impl ClientRequest {
         Some(canonical)
     }
 
-    /// S3 takes the path as it is written, the others encode it once more.
+    /// The canonical path: as sent for S3, encoded once more for all other services.
     fn canonical_path(&self, service: &str) -> Cow<'_, str> {
         if service == "s3" {
             return Cow::Borrowed(&self.path);
@@ -69,7 +69,7 @@ impl ClientRequest {
         encoded.collect::<Vec<_>>().join("/").into()
     }
 
-    /// A signature in the query is no part of what it signs.
+    /// The canonical query, without the signature itself.
     fn canonical_query(&self) -> String {
         let mut query: Vec<(String, String)> = self
             .query
@@ -85,7 +85,7 @@ impl ClientRequest {
     }
 }
 
-/// In the one form that parameters are signed in; a `+` is a space.
+/// Percent-encodes in the form that signatures use; `+` is read as a space.
 fn encoded_once(text: &str) -> String {
     let text = text.replace('+', " ");
     let decoded: Vec<u8> = percent_decode_str(&text).collect();

@@ -20,54 +20,54 @@ use subtle::ConstantTimeEq as _;
 use super::announced::Announced;
 use super::signer::{Signer, hash};
 
-/// What stands between a chunk's size and its signature.
+/// Separates a chunk's size and signature.
 const EXTENSION: &[u8] = b";chunk-signature=";
 
-/// What stands before the signature of a trailer.
+/// Precedes the signature of a trailer.
 const TRAILER_SIGNATURE: &[u8] = b"x-amz-trailer-signature:";
 
-/// Hexadecimal digits of a signature.
+/// Length of a signature, in hexadecimal digits.
 const SIGNATURE: usize = 64;
 
-/// Hexadecimal digits of a chunk's size.
+/// Maximum length of a chunk's size, in hexadecimal digits.
 const MAX_SIZE: usize = 8;
 
-/// The longest line before a chunk.
+/// Maximum length of the line before a chunk.
 const MAX_HEAD: usize = MAX_SIZE + EXTENSION.len() + SIGNATURE + 2;
 
-/// The longest trailer, in bytes.
+/// Maximum length of a trailer, in bytes.
 pub const MAX_TRAILER: usize = 8 << 10;
 
 const CHUNK_ALGORITHM: &str = "AWS4-HMAC-SHA256-PAYLOAD";
 const TRAILER_ALGORITHM: &str = "AWS4-HMAC-SHA256-TRAILER";
 
-/// Why a body of signed chunks is broken off.
+/// Error in a body of signed chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
-    /// Not `size;chunk-signature=…`, or no line break behind the data.
+    /// Not of the form `size;chunk-signature=…`, or no line break after the data.
     #[error("the body is not made of signed chunks (`aws-chunked`)")]
     Form,
-    /// More than is held.
+    /// A chunk exceeds the limit.
     #[error("a chunk of the body is larger than {max} bytes")]
     TooLarge {
         /// The limit in bytes.
         max: usize,
     },
-    /// It was changed, removed or reordered, or signed with another key.
+    /// The content was changed, removed or reordered, or signed with another key.
     #[error("the signature of a chunk does not match")]
     Signature,
-    /// More or less than was announced.
+    /// The length differs from the declared one.
     #[error("the chunks do not contain as much as `x-amz-decoded-content-length` says")]
     Length,
-    /// It ends before its last chunk does.
+    /// The body ends before its last chunk.
     #[error("the body ends before its last chunk")]
     Truncated,
-    /// What follows the last chunk is not what was announced.
+    /// The trailer differs from the declared one.
     #[error("what follows the last chunk is not what the request announced")]
     Trailer,
 }
 
-/// A chain of chunk signatures: each covers the one before.
+/// A chain of chunk signatures: each covers the previous one.
 #[derive(Debug)]
 pub struct Chain {
     signer: Signer,
@@ -75,20 +75,20 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain that begins at `seed`, the signature of the request's head.
+    /// A chain that starts with `seed`, the signature of the request's head.
     #[must_use]
     pub fn new(signer: Signer, seed: String) -> Self {
         Self { signer, previous: seed }
     }
 
-    /// The signature of the next chunk, whose data have this hash.
+    /// The signature of the next chunk, with the hash `data`.
     fn chunk(&mut self, data: &str) -> &str {
         let rest = format!("{}\n{}\n{data}", self.previous, hash(b""));
         self.previous = self.signer.sign(CHUNK_ALGORITHM, &rest);
         &self.previous
     }
 
-    /// The signature of the trailer whose canonical form has this hash.
+    /// The signature of the trailer, whose canonical form has the hash `canonical`.
     fn trailer(&mut self, canonical: &str) -> &str {
         let rest = format!("{}\n{canonical}", self.previous);
         self.previous = self.signer.sign(TRAILER_ALGORITHM, &rest);
@@ -96,28 +96,27 @@ impl Chain {
     }
 }
 
-/// Verifies a body of signed chunks, and signs it again.
+/// Verifies and re-signs a body of signed chunks.
 #[derive(Debug)]
 pub struct Chunks {
-    /// With the agent's secret.
+    /// Chain with the agent's secret.
     incoming: Chain,
-    /// With the real credential.
+    /// Chain with the real credential.
     outgoing: Chain,
-    /// Bytes of data still to come.
+    /// Data still to arrive, in bytes.
     left: u64,
     trailer: Vec<String>,
     max: usize,
-    /// Received and not sent yet.
+    /// Received but not yet sent.
     held: BytesMut,
-    /// How much of it, from its beginning, is verified and signed anew.
+    /// Length of the prefix of `held` that is verified and re-signed.
     verified: usize,
-    /// The length of the last chunk, which waits for what follows it.
+    /// Length of the last chunk, which waits for what follows it.
     last: Option<usize>,
 }
 
 impl Chunks {
-    /// A reader of chunks of at most `max` bytes, which are held until they are
-    /// verified.
+    /// Chunks of at most `max` bytes are held until they are verified.
     #[must_use]
     pub fn new(incoming: Chain, outgoing: Chain, announced: Announced, max: usize) -> Self {
         let Announced { length: left, trailer } = announced;
@@ -125,18 +124,17 @@ impl Chunks {
         Self { incoming, outgoing, left, trailer, max, held, verified: 0, last: None }
     }
 
-    /// Bytes received and not sent yet.
+    /// Number of bytes received but not yet sent.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// Takes more of the body, and gives those chunks that are whole and verified,
-    /// once something follows them: whoever counts bytes must not take a body that
-    /// ends without its last chunk for a whole one.
+    /// Adds input; returns chunks that are complete and verified, once something follows them:
+    /// a body that ends without its last chunk must not look complete.
     ///
     /// # Errors
-    /// [`ChunkError`]; nothing more is to be taken after one.
+    /// [`ChunkError`]; the body cannot be read further.
     pub fn take(&mut self, more: &[u8]) -> Result<Bytes, ChunkError> {
         self.held.extend_from_slice(more);
         while self.last.is_none()
@@ -154,8 +152,8 @@ impl Chunks {
         }
     }
 
-    /// The length of the chunk at `at`, verified and signed anew; `None` where it
-    /// is not whole yet, or the last.
+    /// Verifies and re-signs the chunk at `at`; returns its length. `None` if it is incomplete,
+    /// or the last.
     fn chunk_at(&mut self, at: usize) -> Result<Option<usize>, ChunkError> {
         let Some(rest) = self.held.get_mut(at..) else { return Ok(None) };
         let Some(Head { size, length }) = Head::read(rest)? else { return Ok(None) };
@@ -166,7 +164,7 @@ impl Chunks {
         let Some(data) = data else { return Err(ChunkError::TooLarge { max: self.max }) };
         let whole = if data == 0 { length } else { length + data + 2 };
         let Some(chunk) = rest.get_mut(..whole) else { return Ok(None) };
-        // INVARIANT (lengths): the chunk begins with its head.
+        // INVARIANT (lengths): the chunk starts with its head.
         let Some((head, tail)) = chunk.split_at_mut_checked(length) else { return Ok(None) };
         let digest = match (data, tail.strip_suffix(b"\r\n")) {
             (0, _) => hash(b""),
@@ -183,8 +181,7 @@ impl Chunks {
         Ok(Some(whole))
     }
 
-    /// The end of the body: its last chunk and its trailer, once both are
-    /// verified.
+    /// Ends the body: verifies the last chunk and the trailer.
     ///
     /// # Errors
     /// [`ChunkError`].
@@ -217,14 +214,14 @@ impl Chunks {
 
 /// The line before a chunk.
 struct Head {
-    /// Bytes of data.
+    /// Size of the data, in bytes.
     size: u64,
-    /// Bytes of the line.
+    /// Length of the line, in bytes.
     length: usize,
 }
 
 impl Head {
-    /// Reads the line at the beginning of `rest`; `None` where it is not whole yet.
+    /// Parses the line at the start of `rest`; `None` if it is incomplete.
     fn read(rest: &[u8]) -> Result<Option<Self>, ChunkError> {
         let start = rest.get(..MAX_HEAD).unwrap_or(rest);
         let Some(end) = memchr::memchr(b'\n', start) else {
@@ -234,7 +231,7 @@ impl Head {
         Ok(Some(Self { size, length: end + 1 }))
     }
 
-    /// `size;chunk-signature=…CR`
+    /// The size in `size;chunk-signature=…\r`.
     fn size(line: &[u8]) -> Option<u64> {
         let at = memchr::memchr(b';', line)?;
         let (size, extension) = line.split_at_checked(at)?;
@@ -248,8 +245,7 @@ impl Head {
     }
 }
 
-/// Puts the signature that `outgoing` in the place of the one that has to be the one
-/// that `incoming`. Line breaks may follow it.
+/// Replaces the signature, which must be `incoming`, by `outgoing`. Line breaks may follow it.
 fn exchange(place: Option<&mut [u8]>, incoming: &str, outgoing: &str) -> Result<(), ChunkError> {
     let place = place.and_then(|place| place.get_mut(..SIGNATURE)).ok_or(ChunkError::Form)?;
     if !bool::from(incoming.as_bytes().ct_eq(place)) {
@@ -261,14 +257,12 @@ fn exchange(place: Option<&mut [u8]>, incoming: &str, outgoing: &str) -> Result<
     Ok(())
 }
 
-/// The canonical form of a trailer that has each of the fields `announced` once
-/// and no other; `None` where it has not.
+/// The canonical form of a trailer; `None` unless it has exactly the fields `announced`.
 fn canonical(fields: &[u8], announced: &[String]) -> Option<String> {
     let fields = std::str::from_utf8(fields).ok()?.strip_suffix("\r\n")?;
     let mut lines: Vec<(String, &str)> = Vec::new();
     for line in fields.split("\r\n") {
-        // AWS's documentation writes a line feed before the line break; some
-        // clients do it.
+        // AWS's documentation has a line feed before the line break, which some clients copy.
         let line = line.strip_suffix('\n').unwrap_or(line);
         let (name, value) = line.split_once(':')?;
         if line.bytes().any(|byte| byte.is_ascii_control()) || !line.is_ascii() {

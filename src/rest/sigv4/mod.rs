@@ -37,16 +37,16 @@ pub use self::canonical::ClientRequest;
 pub use self::profile::credentials;
 pub use self::signing::{SigningError, sign_anew};
 
-/// The clock skew allowed: as at AWS, since SDKs adjust theirs to AWS's responses.
+/// Allowed clock skew. The same as AWS's, since SDKs adjust their clock to AWS's responses.
 pub const SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// The header with the hash of the body, or what stands for it.
+/// Header with the body's hash or its placeholder.
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
-/// The body is not part of the signature.
+/// Placeholder: the signature does not cover the body.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// Why signed chunks are refused that are not for S3.
+/// Error for signed chunks to other services than S3.
 const CHUNKS_NOT_TO_S3: &str =
     "only uploads to S3 with a signature in `Authorization` come in signed chunks";
 
@@ -88,16 +88,16 @@ pub enum SignatureError {
     /// The clocks differ by more than [`SKEW`].
     #[error("the signature's time is more than {} s off", SKEW.as_secs())]
     Skewed,
-    /// It is not the signature of this request.
+    /// Not the signature of this request.
     #[error("the signature does not match the request")]
     Wrong,
-    /// Authentic, but it does not cover a header that matters.
+    /// Authentic, but does not cover a required header.
     #[error("the header `{0}` is not signed: name it in `SignedHeaders`")]
     Uncovered(String),
     /// Authentic, but expired.
     #[error("the presigned URL has expired")]
     Expired,
-    /// Authentic, over a kind of body that is not supported.
+    /// Authentic, but the kind of body is not supported.
     #[error("{0}")]
     Payload(&'static str),
 }
@@ -110,10 +110,10 @@ impl SignatureError {
     }
 }
 
-/// Finds the agent that an access-key id was issued to, and the secret.
+/// Finds the agent and the secret for an access-key id.
 pub type Lookup<'d> = &'d dyn Fn(&str) -> Option<(Arc<AgentRecord>, Zeroizing<String>)>;
 
-/// A body of signed chunks, as its request's headers declare it.
+/// A body of signed chunks, as declared by the request's headers.
 #[derive(Debug)]
 pub struct SignedChunks {
     incoming: Chain,
@@ -121,8 +121,8 @@ pub struct SignedChunks {
 }
 
 impl SignedChunks {
-    /// `body` with its chunks, of at most `max` bytes, verified and signed again as they
-    /// pass. It breaks off with [`Unfit`](crate::net::body::Unfit).
+    /// Verifies and re-signs the chunks of `body`, of at most `max` bytes each. Fails with
+    /// [`Unfit`](crate::net::body::Unfit).
     pub fn signed_anew(self, body: Body, outgoing: Chain, max: usize) -> Body {
         Body::new(ResignedBody::new(
             body,
@@ -131,15 +131,15 @@ impl SignedChunks {
     }
 }
 
-/// Whether a request has a signature in its query, or a part of one.
+/// Whether the query contains a signature or a part of one.
 #[must_use]
 pub fn is_presigned(parts: &Parts) -> bool {
     presigned::is_in(parts.uri.query().unwrap_or_default())
 }
 
 impl PresentedSignature {
-    /// Reads the signature in `Authorization` or in the query; `None` where there
-    /// is none of AWS's.
+    /// Parses the signature in `Authorization` or in the query; `None` if there is no AWS
+    /// signature.
     ///
     /// # Errors
     /// [`SignatureError::Unusable`], also for an unknown access-key id.
@@ -191,7 +191,7 @@ impl PresentedSignature {
         })
     }
 
-    /// The agent that the access-key id was issued to; the signature proves it.
+    /// The agent that the access-key id was issued to. Proven only by [`Self::verify`].
     #[must_use]
     pub fn agent(&self) -> &Arc<AgentRecord> {
         &self.agent
@@ -203,28 +203,27 @@ impl PresentedSignature {
         &self.key_id
     }
 
-    /// The service and the region that were signed for.
+    /// The service and region of the signature.
     #[must_use]
     pub fn scope(&self) -> (&str, &str) {
         (&self.service, &self.region)
     }
 
-    /// Whether verification needs the whole body, because nothing in the request states its
+    /// Whether verification needs the whole body, because the request does not declare its
     /// hash.
     #[must_use]
     pub fn needs_body(&self, seen: &ClientRequest) -> bool {
         self.declared(seen).is_none()
     }
 
-    /// Whether `held` is the body that the signature, once verified, is over.
+    /// Whether the signature covers the body `held`.
     #[must_use]
     pub fn is_over(&self, seen: &ClientRequest, held: &[u8]) -> bool {
         self.payload(seen, Some(held)).is_ok()
     }
 
-    /// Verifies the signature of a request whose body is `held`; `None` where
-    /// nothing has read it. Gives what the chunks of the body have to be verified
-    /// with, where it is signed in chunks.
+    /// Verifies the signature of a request with the body `held` (`None`: not read). Returns
+    /// what is needed to verify the chunks, if the body is signed in chunks.
     ///
     /// # Errors
     /// [`SignatureError`].
@@ -256,7 +255,7 @@ impl PresentedSignature {
         if !bool::from(is_right) || stamp.and_then(|stamp| stamp.get(..8)) != Some(&self.date) {
             return Err(SignatureError::Wrong);
         }
-        // From here on it is known who asks, and so it may be told what is wrong.
+        // The client is authenticated from here on, so errors may be specific.
         if self.presigned.as_ref().is_some_and(|url| late > url.expires) {
             return Err(SignatureError::Expired);
         }
@@ -270,7 +269,7 @@ impl PresentedSignature {
         Ok(Some(SignedChunks { incoming: Chain::new(signer, signature), announced }))
     }
 
-    /// As AWS demands: `Host` and every `x-amz-` header must be signed.
+    /// Checks that `Host` and every `x-amz-` header are signed, as AWS requires.
     fn check_covered(&self, seen: &ClientRequest) -> Result<(), SignatureError> {
         let covers = |name: &str| self.signed.iter().any(|signed| signed == name);
         let decide = seen.headers.keys().map(http::HeaderName::as_str);
@@ -281,14 +280,14 @@ impl PresentedSignature {
         }
     }
 
-    /// The hash of the body that the request declares, or what stands for it.
+    /// The body's declared hash or its placeholder.
     fn declared<'s>(&'s self, seen: &'s ClientRequest) -> Option<&'s str> {
         let in_query = self.presigned.as_ref().and_then(|url| url.payload.as_deref());
         let unsaid = self.presigned.as_ref().filter(|_| self.service == "s3").map(|_| UNSIGNED);
         seen.header(CONTENT_SHA256).or(in_query).or(unsaid)
     }
 
-    /// The hash of the body that is signed; `held` must match it.
+    /// The body's signed hash, which `held` must match.
     fn payload<'s>(
         &'s self,
         seen: &'s ClientRequest,
@@ -305,16 +304,16 @@ impl PresentedSignature {
                     false => Err(SignatureError::Wrong),
                 }
             }
-            // Upstream compares it with what arrives: it is part of the new signature.
+            // Upstream verifies it: it is part of the new signature.
             (Some(declared), None) => Ok(declared.into()),
             (None, None) => Err(SignatureError::Unusable),
         }
     }
 
-    /// Removes a signature from the query: see `presigned.rs`.
+    /// Removes the signature from the query: see `presigned.rs`.
     ///
     /// # Errors
-    /// [`SignatureError::Unusable`] where a parameter is not a valid header.
+    /// [`SignatureError::Unusable`] if a parameter is not a valid header.
     pub fn strip(&self, parts: &mut Parts) -> Result<(), SignatureError> {
         match &self.presigned {
             Some(_) => presigned::strip(parts).ok_or(SignatureError::Unusable),

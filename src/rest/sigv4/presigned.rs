@@ -11,8 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::signer::ALGORITHM;
 
-/// What belongs to the signature; everything else that begins with `X-Amz-` is
-/// a header that stands in the query.
+/// Parameters of the signature. All others with the prefix `X-Amz-` stand for headers.
 const PARAMETERS: [&str; 7] = [
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -23,10 +22,10 @@ const PARAMETERS: [&str; 7] = [
     "X-Amz-Security-Token",
 ];
 
-/// How long a URL may be good for: seven days.
+/// Maximum validity of a URL, in seconds: seven days.
 const MAX_EXPIRES: u64 = 604_800;
 
-/// A signature as the query has it.
+/// A signature in a query.
 #[derive(Debug, Default)]
 pub(super) struct QuerySignature {
     pub(super) credential: String,
@@ -34,17 +33,17 @@ pub(super) struct QuerySignature {
     pub(super) expires: Duration,
     pub(super) signed: String,
     pub(super) signature: String,
-    /// `X-Amz-Content-Sha256`
+    /// `X-Amz-Content-Sha256`.
     pub(super) payload: Option<String>,
 }
 
-/// Whether a query has any parameter of a signature.
+/// Whether the query contains any parameter of a signature.
 pub(super) fn is_in(query: &str) -> bool {
     amz(query).any(|(name, _)| PARAMETERS.iter().any(|other| name.eq_ignore_ascii_case(other)))
 }
 
-/// Reads the signature in `query`; `None` where a part of it is missing, given
-/// twice, misspelt, or also a header.
+/// Parses the signature in `query`; `None` if a part of it is missing, duplicate, misspelt, or
+/// also given as a header.
 pub(super) fn read(query: &str, headers: &HeaderMap) -> Option<QuerySignature> {
     let mut found = QuerySignature::default();
     let mut seen: Vec<String> = Vec::new();
@@ -68,7 +67,7 @@ pub(super) fn read(query: &str, headers: &HeaderMap) -> Option<QuerySignature> {
         }
         seen.push(folded);
     }
-    // The token is the one that need not be there.
+    // The session token is optional.
     let is_there = |name: &str| seen.iter().any(|seen| seen.eq_ignore_ascii_case(name));
     let is_whole = PARAMETERS.iter().take(6).all(|name| is_there(name));
     (is_whole && algorithm == ALGORITHM).then_some(found)
@@ -80,9 +79,9 @@ fn expires(text: &str) -> Option<Duration> {
     (1..=MAX_EXPIRES).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
-/// Removes the signature from the query, and turns `X-Amz-` parameters into headers: a
-/// request with its signature in a header has them there.
-/// The rest of the query stays as it came. `None` where a header cannot be one.
+/// Removes the signature from the query, and turns other `X-Amz-` parameters into headers,
+/// where a request signed in its headers has them. The rest of the query is unchanged. `None`
+/// if a parameter is not a valid header.
 pub(super) fn strip(parts: &mut Parts) -> Option<()> {
     let query = parts.uri.query().unwrap_or_default();
     for (name, value) in amz(query) {
@@ -104,7 +103,7 @@ pub(super) fn strip(parts: &mut Parts) -> Option<()> {
     Some(())
 }
 
-/// The parameters that begin with `X-Amz-`, decoded.
+/// The decoded parameters with the prefix `X-Amz-`.
 fn amz(query: &str) -> impl Iterator<Item = (String, String)> {
     query.split('&').filter_map(pair_of)
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::signing::SigningError;
 
-/// The real credential: from the `AWS_…` variables, else from the credentials file.
+/// Reads the AWS credential from the `AWS_…` variables, else from the credentials file.
 ///
 /// # Errors
 /// [`SigningError::NoCredential`].
@@ -25,7 +25,7 @@ pub fn credentials() -> Result<Credentials, SigningError> {
     text.and_then(|text| in_profile(&text, &profile)).ok_or(SigningError::NoCredential)
 }
 
-/// The credential of `profile` in a file of sections and `name = value` lines.
+/// The credential of `profile` in an INI file.
 fn in_profile(text: &str, profile: &str) -> Option<Credentials> {
     let mut inside = false;
     let mut values: BTreeMap<&str, &str> = BTreeMap::new();

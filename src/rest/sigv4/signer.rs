@@ -10,13 +10,13 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// The algorithm of whole requests.
+/// Algorithm name in signatures of whole requests.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// How times are written: `20130524T000000Z`.
+/// Timestamp format, as in `20130524T000000Z`.
 const STAMP: &str = "%Y%m%dT%H%M%SZ";
 
-/// A signing key and what every signature with it begins with.
+/// A signing key, and the scope of its signatures.
 pub struct Signer {
     key: Zeroizing<Vec<u8>>,
     stamp: String,
@@ -30,7 +30,7 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// Signs with `secret`, as at `time`, for a service and a region.
+    /// Signs with `secret` at `time` for a service and region.
     #[must_use]
     pub fn new(secret: &str, time: Timestamp, (service, region): (&str, &str)) -> Self {
         let stamp = stamp(time);
@@ -41,7 +41,7 @@ impl Signer {
         Self { key, stamp, scope }
     }
 
-    /// The signature of `rest` by `algorithm`: 64 hexadecimal digits.
+    /// Signs `rest` by `algorithm`; returns 64 hexadecimal digits.
     pub(super) fn sign(&self, algorithm: &str, rest: &str) -> String {
         let Self { key, stamp, scope } = self;
         let to_sign = format!("{algorithm}\n{stamp}\n{scope}\n{rest}");
@@ -49,20 +49,20 @@ impl Signer {
     }
 }
 
-/// A time as signatures have it.
+/// Formats a timestamp.
 pub(super) fn stamp(time: Timestamp) -> String {
     // INVARIANT (infallible): the format has nothing that a timestamp lacks.
     strtime::format(STAMP, time).unwrap_or_default()
 }
 
-/// The time that `text` stands for; `None` where it is written otherwise.
+/// Parses a timestamp; `None` if it is in another format.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     let time = strtime::parse(STAMP, text).and_then(|parsed| parsed.to_datetime());
     let time = time.and_then(|time| time.to_zoned(TimeZone::UTC)).ok()?.timestamp();
     (stamp(time) == text).then_some(time)
 }
 
-/// The hash of `bytes`, as signatures have it.
+/// SHA-256 of `bytes` in hexadecimal digits.
 pub(super) fn hash(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

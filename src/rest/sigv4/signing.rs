@@ -18,18 +18,18 @@ use super::{CONTENT_SHA256, UNSIGNED};
 /// Why a request cannot be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigningError {
-    /// There is no credential.
+    /// No credential is configured.
     #[error(
         "the gate has no AWS credential: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
     )]
     NoCredential,
-    /// What the library says.
+    /// Error of the signing library.
     #[error("the request cannot be signed for AWS: {0}")]
     Failed(String),
 }
 
-/// Signs `headers` for `uri` with the real credential, and gives what the chunks
-/// of its body are signed with, where it has any.
+/// Signs `headers` for `uri` with the real credential; returns the signature chain for the
+/// chunks of the body.
 ///
 /// # Errors
 /// [`SigningError`].
@@ -85,7 +85,7 @@ pub fn sign_anew(
     Ok(Chain::new(Signer::new(credentials.secret_access_key(), time, scope), seed))
 }
 
-/// S3 takes the path as it is, and has the hash of the body in a header.
+/// S3 takes the path unchanged, and the body's hash as a header.
 fn settings(service: &str) -> SigningSettings {
     let mut settings = SigningSettings::default();
     if service == "s3" {

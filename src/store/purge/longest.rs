@@ -21,34 +21,34 @@ const INDEXED_SINCE: &str = "
     JOIN answer a ON a.decision = r.ref AND a.seq = r.seq JOIN entry d ON d.seq = r.ref
     WHERE r.kind = 1 AND r.seq > ?1";
 
-/// From the counters below the `span` that begins at `start`.
+/// Maximum over the hourly counters within the bucket of `span` seconds that begins at `start`.
 const OF_HOURS: &str = "
     UPDATE tally SET upstream_max_us = hours.longest
     FROM (SELECT facet, max(upstream_max_us) AS longest FROM tally
           WHERE span = 3600 AND start BETWEEN ?3 AND ?4 GROUP BY facet) AS hours
     WHERE tally.span = ?1 AND tally.start = ?2 AND tally.facet = hours.facet";
 
-/// What is left of some hours.
+/// Maximum upstream latencies of the remaining rows, for hours that were purged in part.
 #[derive(Debug)]
 pub(super) struct LongestAnswers {
-    /// Those of which something is left, and those of which nothing is.
+    /// Hours with and without remaining rows.
     hours: BTreeSet<i64>,
     gone: BTreeSet<i64>,
-    /// The newest entry that was looked at.
+    /// Sequence number of the newest entry scanned.
     upto: i64,
     /// By hour and facet, in microseconds.
     found: HashMap<(i64, i64), i64>,
 }
 
 impl LongestAnswers {
-    /// Looks at what is left of `hours` (their beginnings, in seconds), while others write.
+    /// Scans the remaining rows of `hours` (start times in seconds), without blocking writers.
     pub(super) fn find(path: &Path, mut hours: BTreeSet<i64>) -> Result<Self, StoreError> {
         let reader = Reader::open(path)?;
         let snapshot = reader.snapshot()?;
         let connection = reader.connection();
         let failed = |error: rusqlite::Error| reader.error(&error);
         let (_, upto, _) = snapshot.bounds();
-        // A purge that was interrupted has removed some of the hour that the log begins in.
+        // An interrupted purge may have removed part of the hour in which the log begins.
         hours.extend(first_hour(connection).map_err(failed)?);
         let mut longest =
             Self { hours: BTreeSet::new(), gone: BTreeSet::new(), upto, found: HashMap::new() };
@@ -62,13 +62,13 @@ impl LongestAnswers {
             let filter =
                 Filter { since: Timestamp::from_second(hour).ok(), until, ..Filter::default() };
             for range in snapshot.select(&filter)?.ranges {
-                longest.look_at(connection, hour, range).map_err(failed)?;
+                longest.scan(connection, hour, range).map_err(failed)?;
             }
         }
         Ok(longest)
     }
 
-    fn look_at(
+    fn scan(
         &mut self,
         connection: &Connection,
         hour: i64,
@@ -87,7 +87,7 @@ impl LongestAnswers {
         *longest = upstream_us.max(*longest);
     }
 
-    /// Corrects the counters. In a transaction in which all is indexed.
+    /// Updates the counters. Requires a transaction in which all entries are indexed.
     pub(super) fn put(mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut select = connection.prepare_cached(INDEXED_SINCE)?;
         let mut rows = select.query([self.upto])?;
@@ -116,14 +116,14 @@ impl LongestAnswers {
     }
 }
 
-/// The hour of the oldest decision.
+/// Start of the hour of the oldest decision.
 fn first_hour(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT at FROM entry WHERE kind = 0 ORDER BY seq LIMIT 1";
     let first = connection.query_row(sql, [], |row| row.get(0)).optional()?;
     Ok(first.map(|at| bucket(at, HOUR)))
 }
 
-/// Whether something is left of the hour that begins at `start`.
+/// Whether rows of the hour that begins at `start` remain.
 fn is_counted(connection: &Connection, start: i64) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM tally WHERE span = 3600 AND start = ?1";
     connection.prepare_cached(sql)?.exists([start])

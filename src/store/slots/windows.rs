@@ -11,39 +11,40 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-/// Slots of one window that wait in the queue at most.
+/// Maximum number of queued slots of one window.
 const MAX_QUEUED: usize = 16;
 
-/// Slots that are in the queue at most, give or take [`TRIM_EVERY`]; tests want it full.
+/// Maximum length of the queue, give or take [`TRIM_EVERY`]. Small in tests, so that they fill
+/// it.
 const MAX_QUEUE: usize = if cfg!(test) { 256 } else { 16 << 10 };
 
-/// One slot in so many also shortens the queue.
+/// Every n-th slot trims the queue.
 const TRIM_EVERY: i64 = 64;
 
-/// Windows that are remembered at most, without those that have slots in the queue.
+/// Maximum number of cached windows, not counting those with queued slots.
 const MAX_WINDOWS: usize = 4096;
 
-/// Slots older than this are in no window any more, in microseconds.
+/// Age after which a slot is in no window, in microseconds.
 const KEPT_US: i64 = 3_600_000_000;
 
 /// Agent and policy.
 type Key = (Arc<str>, Arc<str>);
 
-/// What a writer remembers of slots. Bounded.
+/// The writer's bounded cache of slots.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Windows {
-    /// Goes up when others may have written.
+    /// Incremented when other processes may have written.
     version: u64,
     known: HashMap<Key, Known>,
-    /// The slots in the queue, oldest first.
+    /// Queued slots, oldest first.
     queue: VecDeque<Queued>,
-    /// The id of the newest there ever was; 0 where none is known.
+    /// Highest id ever used in the queue; 0 if unknown.
     newest_id: i64,
-    /// The version that the queue is of; `None` where it has to be read whole.
+    /// The version that `queue` reflects; `None` if it has to be reread.
     queue_version: Option<u64>,
 }
 
-/// A slot in the queue.
+/// A queued slot.
 #[derive(Debug)]
 struct Queued {
     id: i64,
@@ -51,44 +52,44 @@ struct Queued {
     n: i64,
 }
 
-/// What is remembered of the slots of one agent and policy.
+/// Cached state of the window of one agent and policy.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Whose numbers and times these are: others may have added to them since.
+    /// The version that numbers and times are of. Other processes may have added slots since.
     version: u64,
-    /// The number of the newest slot; always known where some are queued.
+    /// Number of the newest slot. Always known if some are queued.
     newest: Option<i64>,
-    /// When the newest slots were taken that are only in the queue, oldest first.
+    /// Times of the slots that are only in the queue, oldest first.
     queued: VecDeque<i64>,
-    /// One for each length.
+    /// One per window length.
     pub(super) begins: Vec<Begin>,
-    /// For how long slots count, in microseconds, as far as known.
+    /// How long slots count, in microseconds, if known.
     kept: Option<i64>,
 }
 
-/// Where a window began when it was last looked at. It only moves on, whoever
+/// Start of a window when it was last examined. It only moves forward, whichever process
 /// writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begin {
     pub(super) window: Duration,
-    /// All slots before this one are out.
+    /// The first slot that may still be within the window.
     pub(super) n: i64,
-    /// When it was taken.
+    /// Time when it was taken.
     pub(super) at: Option<i64>,
 }
 
 impl Windows {
-    /// Forgets everything: after a rollback numbers are given anew.
+    /// Clears the cache: after a rollback, numbers are assigned again.
     pub(in crate::store) fn clear(&mut self) {
         *self = Self { version: self.version, ..Self::default() };
     }
 
-    /// Others may have taken slots, or moved them.
-    pub(in crate::store) fn distrust(&mut self) {
+    /// Marks the cache stale: other processes may have added or moved slots.
+    pub(in crate::store) fn invalidate(&mut self) {
         self.version += 1;
     }
 
-    /// What is known of the slots of an agent and a policy, as of now.
+    /// The up-to-date state of one window.
     pub(super) fn known(
         &mut self,
         connection: &Connection,
@@ -106,7 +107,7 @@ impl Windows {
         Ok(known)
     }
 
-    /// Takes a slot at `at`, which counts for `longest` at most. Gives its number.
+    /// Takes a slot at `at` that counts for at most `longest`. Returns its number.
     pub(super) fn take(
         &mut self,
         connection: &Connection,
@@ -129,7 +130,7 @@ impl Windows {
         Ok(n)
     }
 
-    /// Learns what others did to the queue.
+    /// Applies what other processes did to the queue.
     fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         if self.queue_version == Some(self.version) {
             return Ok(());
@@ -152,7 +153,7 @@ impl Windows {
         Ok(())
     }
 
-    /// Adds a slot to the end of the queue. Gives how many of its window are only there.
+    /// Appends a slot to the queue. Returns how many slots of its window are only there.
     fn push(&mut self, slot: Queued, at: i64) -> usize {
         let known = self.known.entry(slot.key.clone()).or_default();
         known.trust(self.version);
@@ -166,7 +167,7 @@ impl Windows {
         known.queued.len()
     }
 
-    /// Takes the oldest slot out of the queue.
+    /// Removes the oldest slot from the queue.
     fn pop(&mut self) {
         if let Some(slot) = self.queue.pop_front()
             && let Some(known) = self.known.get_mut(&slot.key)
@@ -176,11 +177,11 @@ impl Windows {
         }
     }
 
-    /// Puts what is only in the queue of one window into its own table.
+    /// Moves the queued slots of one window to its own table.
     fn place(&mut self, connection: &Connection, key: &Key, now: i64) -> rusqlite::Result<()> {
         let Some(known) = self.known.get_mut(key) else { return Ok(()) };
         let Some(first) = known.first_queued() else { return Ok(()) };
-        // Somebody else may have put it there already.
+        // Another process may have moved them already.
         let mut insert = connection.prepare_cached(
             "INSERT OR IGNORE INTO slot_window (agent, policy, n, at) VALUES (?1, ?2, ?3, ?4)",
         )?;
@@ -196,7 +197,7 @@ impl Windows {
         }
     }
 
-    /// Takes out of the queue what is elsewhere too, and as much more as there is too much.
+    /// Removes slots from the queue that have been moved, and moves more while it is too long.
     fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
         while let Some(slot) = self.queue.front() {
             let (key, n) = (slot.key.clone(), slot.n);
@@ -216,7 +217,7 @@ impl Windows {
 }
 
 impl Known {
-    /// Others may have added to what is remembered if it is not of `version`.
+    /// Invalidates the state unless it is of `version`.
     fn trust(&mut self, version: u64) {
         if self.version == version {
             return;
@@ -228,7 +229,7 @@ impl Known {
         self.begins.iter_mut().for_each(|begin| begin.at = None);
     }
 
-    /// The number of the newest slot; 0 where there is none.
+    /// Number of the newest slot; 0 if there is none.
     pub(super) fn newest(
         &mut self,
         connection: &Connection,
@@ -244,22 +245,22 @@ impl Known {
         Ok(*self.newest.insert(newest.unwrap_or_default()))
     }
 
-    /// The number of the oldest slot that is only in the queue.
+    /// Number of the oldest slot that is only in the queue.
     pub(super) fn first_queued(&self) -> Option<i64> {
         let queued = i64::try_from(self.queued.len()).ok().filter(|queued| *queued > 0)?;
         self.newest.map(|newest| newest - queued + 1)
     }
 
-    /// When the slot numbered `n` was taken, where it is only in the queue.
+    /// Time of slot `n`, if it is only in the queue.
     pub(super) fn queued_at(&self, n: i64) -> Option<i64> {
         let place = usize::try_from(n - self.first_queued()?).ok()?;
         self.queued.get(place).copied()
     }
 }
 
-/// Removes slots of one window that were taken before `at`, the oldest first and so many at
-/// most. By their numbers, which have no gaps: for a list of them SQLite would make a table
-/// with a page cache of its own, and that costs more than a row does.
+/// Removes at most `most` slots of one window taken before `at`, oldest first. Uses their
+/// numbers, which have no gaps: for a list SQLite would create a table with a page cache of its
+/// own, which costs more than writing a row.
 fn remove(connection: &Connection, key: &Key, most: i64, at: i64) -> rusqlite::Result<()> {
     let (agent, policy) = key;
     let sql = "SELECT min(n) FROM slot_window WHERE agent = ?1 AND policy = ?2";
@@ -271,9 +272,9 @@ fn remove(connection: &Connection, key: &Key, most: i64, at: i64) -> rusqlite::R
     delete.execute(params![agent, policy, oldest + most, at]).map(drop)
 }
 
-/// Moves every slot `by` microseconds into the past: the clock was set back by so much, and
-/// windows go on as if it had not been. The caller forgets what it knows; others see that
-/// all which they know to be in the queue is there no more.
+/// Moves all slots `by` microseconds into the past after the clock was set back by as much, so
+/// that windows continue unchanged. The caller clears its cache; other processes notice that
+/// the queued slots they know have disappeared.
 pub(in crate::store) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
     connection.execute(
         "INSERT OR IGNORE INTO slot_window (agent, policy, n, at)

@@ -24,15 +24,15 @@ fn an_unlinked_log_refuses_one_row_and_recovers() {
     let error = record(&store, draft("b")).unwrap_err();
     assert!(matches!(error, StoreError::Lost { .. }), "{error}");
     record(&store, draft("c")).unwrap();
-    // The new log begins with a note that it is one.
+    // The new log starts with an entry that says that it was recreated.
     assert_eq!(rows(&path), 2);
-    // A result of a row that is gone is not put under another.
+    // The result of a lost row must not be attached to another.
     store.complete(&first, completion());
     store.close();
     assert_eq!(rows(&path), 2);
 }
 
-/// As `copytruncate` of a log rotation does it.
+/// As by `copytruncate` of logrotate.
 #[cfg(unix)]
 #[test]
 fn a_log_that_is_cut_short_takes_no_row_that_is_lost() {
@@ -68,7 +68,7 @@ fn a_replaced_log_is_noticed() {
     assert!(matches!(record(&store, draft("b")), Err(StoreError::Lost { .. })));
 }
 
-/// Rows up to the one that is refused for `why`: at most one is, and none is written into
+/// Records rows until one is refused for `why`: at most one fails, and none is written into
 /// what is lost.
 #[cfg(unix)]
 fn refused_for_good(store: &Store, why: impl Fn(&StoreError) -> bool) {
@@ -92,7 +92,7 @@ fn a_write_ahead_log_that_is_cut_short_takes_no_row_that_is_lost() {
         assert!(whole.len() > 20_000);
         fs::File::options().write(true).open(&wal).unwrap().set_len(len).unwrap();
         refused_for_good(&store, |error| matches!(error, StoreError::Cut { .. }));
-        // Whoever opens the log meanwhile is refused as well.
+        // Opening the log meanwhile fails, too.
         Store::open(&path, &Options::default()).unwrap_err();
         fs::write(&wal, whole).unwrap();
         record(&store, draft("c")).unwrap();
@@ -102,7 +102,7 @@ fn a_write_ahead_log_that_is_cut_short_takes_no_row_that_is_lost() {
     }
 }
 
-/// As whoever wants the room back that a purge left. Cut short after that, it is cut short.
+/// To reclaim space after a purge. A truncation afterwards must still be noticed.
 #[cfg(unix)]
 #[test]
 fn a_log_that_is_vacuumed_is_whole() {
@@ -124,7 +124,7 @@ fn a_log_that_is_vacuumed_is_whole() {
     outsider.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(())).unwrap();
     for _ in 0..2 {
         outsider.execute_batch("VACUUM").unwrap();
-        // What is written anew is in the write-ahead log, and the file is as long as ever.
+        // The rewritten pages are in the write-ahead log; the file has its old length.
         let other = open(&path);
         assert!(checkpoint() < before / 2);
         for store in [&store, &other, &store] {
@@ -138,7 +138,7 @@ fn a_log_that_is_vacuumed_is_whole() {
     refused_for_good(&store, |error| matches!(error, StoreError::Cut { .. }));
 }
 
-/// It grows again only by what is written, and not all of its file is in use.
+/// The restarted log is shorter than its file.
 #[test]
 fn a_write_ahead_log_that_starts_over_is_whole() {
     let (folder, store) = store();
@@ -192,7 +192,7 @@ fn a_log_whose_index_is_gone_is_written_by_nobody_who_had_it_open() {
     assert!(holds(&path));
 }
 
-/// What is done to a closed log, and which entry it ends with then.
+/// Damage to a closed log, and the sequence number of its last entry then.
 type Damage = (&'static str, fn(&Path), i64);
 
 /// Removes all but the oldest three rows.
@@ -268,7 +268,7 @@ fn a_log_that_loses_its_end_while_in_use_is_refused_until_that_is_accepted() {
     assert!(holds(&path));
 }
 
-/// What is written from then on has numbers that were lost.
+/// Later entries reuse the sequence numbers of lost ones.
 #[test]
 fn a_loss_that_was_accepted_hides_no_other() {
     let (folder, store) = store();
@@ -293,7 +293,7 @@ fn a_loss_that_was_accepted_hides_no_other() {
     assert!(holds(&path));
 }
 
-/// Who has seen nothing of it goes on, too.
+/// A process that had not noticed the loss goes on, too.
 #[test]
 fn a_loss_that_was_accepted_refuses_no_row() {
     let (folder, store) = store();
@@ -322,7 +322,7 @@ fn verify_says_that_the_end_is_lost() {
     assert_eq!(found.broken, Some(Broken::EntriesLost { last: 3, noted: 5 }));
 }
 
-/// As its documents say: whoever moves it away begins another.
+/// As documented: moving it away starts another.
 #[test]
 fn a_log_that_is_moved_away_makes_place_for_another() {
     let (folder, store) = store();
@@ -340,15 +340,7 @@ fn a_log_that_is_moved_away_makes_place_for_another() {
     drop(open(&path));
 }
 
-/// The note is of a while ago, is gone, or was not written to the end: nobody is locked out.
-/// A gate that is killed at once has noted what it wrote, for as long as the machine runs.
-#[cfg(target_os = "linux")]
-/// A copy of the folder, made while a gate writes, may have an older database than note.
-/// One that goes on and on is not known by its pauses.
-/// A gate that is killed later has noted what it wrote.
-/// As `sudo agentgate audit purge` does it: the owner's gates are to read it after that.
-#[cfg(unix)]
-/// A gate that was killed has noted nothing since, but one that has seen it has.
+/// A gate that was killed has recorded no head since, but one that noticed the loss has.
 #[cfg(unix)]
 #[test]
 fn what_a_running_gate_saw_being_lost_is_refused_after_it_too() {
@@ -367,7 +359,7 @@ fn what_a_running_gate_saw_being_lost_is_refused_after_it_too() {
     assert!(holds(&path));
 }
 
-/// What is beside it is of the log that was there before: all of that is saved.
+/// The files beside it belong to the previous log, which is saved.
 #[cfg(unix)]
 #[test]
 fn a_log_that_takes_the_place_of_another_in_use_is_not_mixed_with_it() {
@@ -395,13 +387,13 @@ fn a_log_that_takes_the_place_of_another_in_use_is_not_mixed_with_it() {
     assert!(holds(&away));
 }
 
-/// A gate was killed before it noted anything, and what was left of its log is gone.
+/// A gate was killed before it recorded the head, and the rest of its log is gone.
 #[test]
 fn a_log_that_is_begun_with_the_key_of_another_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
     for _ in 0..2 {
-        // Nothing was lost of one without rows.
+        // A log without rows has lost nothing.
         drop(open(&path));
         assert_eq!(rows(&path), 0);
     }
@@ -411,7 +403,7 @@ fn a_log_that_is_begun_with_the_key_of_another_says_so() {
     assert!(holds(&path));
 }
 
-/// One that was put in the place of the log while a gate has it open: from before.
+/// An older copy was put in place of the log while a gate has it open.
 #[cfg(unix)]
 #[test]
 fn an_older_copy_that_takes_the_place_of_the_log_is_refused() {

@@ -61,7 +61,7 @@ pub(super) fn completion() -> Completion {
     }
 }
 
-/// A folder and a store in it.
+/// A temporary folder with a store.
 pub(super) fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("audit.db"));
@@ -81,13 +81,13 @@ pub(super) fn record(store: &Store, draft: Draft) -> Result<RowId, StoreError> {
     wait(store.record(&alice(), &[], |_| (draft, ()))).map(|(row, ())| row.id)
 }
 
-/// How many rows there are, by an outsider's reading.
+/// Number of rows, counted through another connection.
 pub(super) fn rows(path: &Path) -> i64 {
     let outsider = rusqlite::Connection::open(path).unwrap();
     outsider.query_row("SELECT count(*) FROM entry", [], |row| row.get(0)).unwrap()
 }
 
-/// Whether every entry holds, and the index agrees.
+/// Whether verification succeeds.
 pub(super) fn holds(path: &Path) -> bool {
     Reader::open(path).unwrap().verify(None, |_, _| ()).unwrap().broken.is_none()
 }
@@ -203,10 +203,10 @@ fn a_decision_that_panics_fails_only_itself() {
 }
 
 #[test]
-fn a_lock_that_is_never_given_back_fails_rows_after_the_patience() {
+fn a_lock_that_is_never_given_back_fails_rows_after_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    let options = Options { patience: Duration::from_millis(50), ..Options::default() };
+    let options = Options { lock_timeout: Duration::from_millis(50), ..Options::default() };
     let store = Store::open(&path, &options).unwrap();
     let lock = fs::File::open(folder.path().join("audit.lock")).unwrap();
     lock.lock().unwrap();
@@ -219,7 +219,7 @@ fn a_lock_that_is_never_given_back_fails_rows_after_the_patience() {
 fn a_program_that_writes_without_our_lock_is_waited_for_as_long() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    let options = Options { patience: Duration::from_millis(50), ..Options::default() };
+    let options = Options { lock_timeout: Duration::from_millis(50), ..Options::default() };
     let store = Store::open(&path, &options).unwrap();
     let outsider = rusqlite::Connection::open(&path).unwrap();
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();

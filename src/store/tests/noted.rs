@@ -9,6 +9,7 @@ use crate::store::tests::losses::forget_two;
 use crate::store::verify::Broken;
 use crate::store::{Options, Store, StoreError, accept_loss};
 
+/// The record is old, incomplete or missing.
 #[test]
 fn a_note_that_lags_behind_or_is_lost_locks_nobody_out() {
     let (folder, store) = store();
@@ -33,6 +34,8 @@ fn a_note_that_lags_behind_or_is_lost_locks_nobody_out() {
     assert_eq!(rows(&path), 10);
 }
 
+/// What a killed gate wrote is recorded until the next boot.
+#[cfg(target_os = "linux")]
 #[test]
 fn the_newest_entry_is_noted_with_every_commit() {
     let (folder, store) = store();
@@ -44,13 +47,13 @@ fn the_newest_entry_is_noted_with_every_commit() {
     let note = fs::read_to_string(&lock).unwrap();
     assert!(holds(&path));
     forget_two(&path);
-    // The other note lags behind.
+    // The other record lags behind.
     let _ = fs::remove_file(folder.path().join("audit.db-head"));
     let found = Reader::open(&path).unwrap().verify(None, |_, _| ()).unwrap();
     assert_eq!(found.broken, Some(Broken::EntriesLost { last: 3, noted: 5 }));
     let error = Store::open(&path, &Options::default()).unwrap_err();
     assert!(matches!(error, StoreError::EntriesLost { last: 3, noted: 5, .. }), "{error}");
-    // Of another start of the machine, of another file, or written by halves, it says nothing.
+    // A record of another boot or file, or an incomplete one, is ignored.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let other = note.replace(boot.trim(), "0b6d6b0e-0000-4000-8000-000000000000");
     for other in [&other, &note[..60], &note.replace("inode: ", "inode: 1"), ""] {
@@ -63,6 +66,7 @@ fn the_newest_entry_is_noted_with_every_commit() {
     assert!(holds(&path));
 }
 
+/// The database may be copied before, and the record after a write.
 #[test]
 fn a_copy_of_a_log_in_use_is_whole() {
     let (folder, store) = store();
@@ -79,6 +83,7 @@ fn a_copy_of_a_log_in_use_is_whole() {
     assert!(holds(&path));
 }
 
+/// Not only when the log is idle.
 #[test]
 fn the_newest_entry_is_noted_while_calls_go_on() {
     let (folder, store) = store();
@@ -92,6 +97,7 @@ fn the_newest_entry_is_noted_while_calls_go_on() {
     }
 }
 
+/// What a gate wrote that is killed later is recorded.
 #[test]
 fn the_newest_entry_is_noted_once_nothing_is_written_for_a_while() {
     let (folder, store) = store();
@@ -119,6 +125,8 @@ fn a_note_that_cannot_be_read_is_named() {
     assert!(error.contains("audit.db-head`: "), "{error}");
 }
 
+/// As by `sudo agentgate audit purge`: the owner's gates must be able to read it.
+#[cfg(unix)]
 #[test]
 fn a_note_of_roots_belongs_to_whom_the_log_belongs() {
     use std::os::unix::fs::{MetadataExt as _, chown};

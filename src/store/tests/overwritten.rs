@@ -13,14 +13,14 @@ use crate::store::{Options, Store, StoreError, accept_loss};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Writes into the file that is there, as `cp` does.
+/// Overwrites the existing file, as `cp` does.
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = fs::File::options().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
     file.write_all(bytes).unwrap();
 }
 
-/// A write-ahead log of at least `len` bytes of another database.
+/// A write-ahead log of another database, at least `len` bytes long.
 fn wal_of_another(len: usize) -> Vec<u8> {
     let (folder, store) = store();
     let wal = folder.path().join("audit.db-wal");
@@ -33,7 +33,7 @@ fn wal_of_another(len: usize) -> Vec<u8> {
 fn checkpoint(path: &Path, mode: &str) {
     let outsider = rusqlite::Connection::open(path).unwrap();
     let sql = format!("PRAGMA wal_checkpoint({mode})");
-    // The store may be making one just now.
+    // The store may be checkpointing.
     while outsider.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap() != 0 {}
 }
 
@@ -66,8 +66,8 @@ fn a_write_ahead_log_that_is_overwritten_takes_no_row() {
     }
 }
 
-/// What was overwritten in its middle shows when all of it is looked at, which is done every
-/// two seconds where rows are written.
+/// Damage in the middle is noticed by the periodic verification, two seconds after rows were
+/// written.
 #[test]
 fn a_write_ahead_log_that_is_overwritten_in_its_middle_takes_no_row() {
     for at in [32 + 24 + 100, 32 + 2 * (24 + 4096) + 8, 24] {
@@ -76,25 +76,25 @@ fn a_write_ahead_log_that_is_overwritten_in_its_middle_takes_no_row() {
         for _ in 0..9 {
             record(&store, draft("a")).unwrap();
         }
-        store.writer.look_and_note();
+        store.writer.verify_and_record_head();
         record(&store, draft("a")).unwrap();
         let whole = fs::read(&wal).unwrap();
         overwrite(&wal, at, b"overwritten");
-        store.writer.look_and_note();
+        store.writer.verify_and_record_head();
         for _ in 0..3 {
             let error = record(&store, draft("b")).expect_err("it is overwritten");
             assert!(matches!(error, StoreError::Cut { .. }), "{at}: {error}");
         }
         overwrite(&wal, 0, &whole);
         record(&store, draft("c")).unwrap();
-        store.writer.look_and_note();
+        store.writer.verify_and_record_head();
         drop(store);
         assert_eq!(rows(&path), 11, "{at}");
         assert!(holds(&path), "{at}");
     }
 }
 
-/// Its file is as long as it was once, so that an older copy fits into it.
+/// The file keeps its former length, so an older copy fits into it.
 #[test]
 fn an_older_copy_of_a_write_ahead_log_takes_no_row() {
     let (folder, store) = store();
@@ -111,7 +111,7 @@ fn an_older_copy_of_a_write_ahead_log_takes_no_row() {
     overwrite(&wal, 0, &older);
     let error = record(&store, draft("d")).unwrap_err();
     assert!(matches!(error, StoreError::Cut { .. }), "{error}");
-    // Whoever ends now does not write what is in it into the database.
+    // Closing must not checkpoint it into the database.
     drop(store);
     let refused = Store::open(&path, &Options::default()).unwrap_err();
     assert!(matches!(refused, StoreError::EntriesLost { noted: 56, .. }), "{refused}");
@@ -120,7 +120,7 @@ fn an_older_copy_of_a_write_ahead_log_takes_no_row() {
     assert!(holds(&path));
 }
 
-/// Another gate has written since, and knows as little of it.
+/// Another gate has written since, without noticing.
 #[test]
 fn gates_that_share_a_log_notice_that_its_write_ahead_log_is_overwritten() {
     for first in [0, 1] {
@@ -145,12 +145,12 @@ fn gates_that_share_a_log_notice_that_its_write_ahead_log_is_overwritten() {
     }
 }
 
-/// Who looked at the files trusts them for a while, unless another writes.
+/// The check of the files stays valid until another process writes.
 #[test]
 fn a_look_at_the_files_holds_until_another_writes() {
     let (folder, store) = store();
     let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
-    store.writer.look_every(HOUR);
+    store.writer.set_recheck_interval(HOUR);
     let other = open(&path);
     for _ in 0..9 {
         record(&store, draft("a")).unwrap();
@@ -166,20 +166,20 @@ fn a_look_at_the_files_holds_until_another_writes() {
     assert!(holds(&path));
 }
 
-/// Whatever others do to it that is theirs to do refuses no row.
+/// Legitimate operations of other programs must not cause refusals.
 #[test]
 fn a_write_ahead_log_that_others_start_over_is_whole() {
-    for look_every in [Duration::ZERO, HOUR] {
-        start_over_and_over(look_every);
+    for recheck_interval in [Duration::ZERO, HOUR] {
+        start_over_and_over(recheck_interval);
     }
 }
 
-fn start_over_and_over(look_every: Duration) {
+fn start_over_and_over(recheck_interval: Duration) {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let other = open(&path);
     for store in [&store, &other] {
-        store.writer.look_every(look_every);
+        store.writer.set_recheck_interval(recheck_interval);
     }
     let outsider = rusqlite::Connection::open(&path).unwrap();
     let mut written = 0;
@@ -203,7 +203,7 @@ fn start_over_and_over(look_every: Duration) {
     assert!(holds(&path));
 }
 
-/// While rows are written: who waited for another program finds the log started over.
+/// A writer that waited for another program finds the log restarted.
 #[test]
 fn a_log_that_others_rewrite_all_the_time_refuses_no_row() {
     let (folder, store) = store();
@@ -216,7 +216,7 @@ fn a_log_that_others_rewrite_all_the_time_refuses_no_row() {
             let outsider = rusqlite::Connection::open(&path).unwrap();
             let mut seen = 0;
             while seen < 300 {
-                // Now and then its turn never comes.
+                // It may be busy.
                 let _ = outsider.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
                 while written.load(Ordering::Relaxed) == seen {
                     std::thread::yield_now();
@@ -226,10 +226,10 @@ fn a_log_that_others_rewrite_all_the_time_refuses_no_row() {
         });
         for n in 0..300 {
             if n % 7 == 0 {
-                stores[n % 2].writer.look_and_note();
+                stores[n % 2].writer.verify_and_record_head();
             }
             let recorded = record(&stores[n % 2], draft("a"));
-            // Also where it fails, so that nobody waits for it.
+            // Also on failure, so that the loop ends.
             written.fetch_add(if recorded.is_ok() { 1 } else { 300 }, Ordering::Relaxed);
             recorded.unwrap();
         }
@@ -239,7 +239,7 @@ fn a_log_that_others_rewrite_all_the_time_refuses_no_row() {
     assert!(holds(&path));
 }
 
-/// What is left after a gate was killed: its database, and what is beside it.
+/// What a killed gate leaves: its database, and the files beside it.
 fn killed(count: usize, long: &str) -> tempfile::TempDir {
     let (folder, store) = store();
     let copy = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ fn a_write_ahead_log_of_another_database_is_refused_and_changes_nothing() {
     assert!(holds(&path));
 }
 
-/// As who puts a copy of the database back, and not all that is beside it.
+/// As if a backup of the database were restored without all files beside it.
 #[test]
 fn the_write_ahead_log_of_a_later_time_is_refused_beside_an_older_copy() {
     let long = "x".repeat(2000);

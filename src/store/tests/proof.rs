@@ -90,7 +90,7 @@ fn a_tail_cut_off_shows_by_its_head() {
     assert!(reader.verify(Some("abc"), |_, _| ()).is_err());
 }
 
-/// Each with the table and the row that is named.
+/// Changes, each with the table and row that must be reported.
 const CHANGES: [(&str, &str); 27] = [
     ("DELETE FROM posting WHERE seq = 6", "posting (4, 6) is missing"),
     ("UPDATE posting SET facet = 2 WHERE seq = 6", "posting (2, 6) should not be there"),
@@ -175,7 +175,7 @@ fn a_purge_leaves_a_log_that_verifies_lists_and_counts() {
     assert_eq!(stats.by_decision["deny"], 72);
     assert_eq!(stats.answered, 428);
 
-    // A second one removes what is older still and the note of the first.
+    // The second purge removes older rows and the entry of the first.
     let later = Timestamp::now() + SignedDuration::from_secs(1);
     assert_eq!(
         purge(&path, (later, Proof::Required), &Options::default(), |_| ()).unwrap().decisions,
@@ -188,7 +188,7 @@ fn a_purge_leaves_a_log_that_verifies_lists_and_counts() {
     assert_eq!(rows(&path, &Filter::default(), 0).len(), 1);
 }
 
-/// It is of what is left: of the hour in which the log begins now, of its day, and of all.
+/// Of the remaining rows: of the hour in which the log now begins, its day, and the whole log.
 #[test]
 fn a_purge_leaves_the_longest_answer_of_those_that_are_left() {
     let (folder, store) = store();
@@ -219,7 +219,7 @@ fn a_purge_leaves_the_longest_answer_of_those_that_are_left() {
     }
 }
 
-/// Whoever purges is short of room, most often.
+/// Those who purge are often short of space.
 #[test]
 fn a_purge_needs_less_room_than_what_it_removes() {
     let (folder, store) = store();
@@ -248,7 +248,7 @@ fn a_purge_removes_nothing_that_does_not_hold() {
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("entry 19 ("), "{refused}");
     assert_eq!(rows(&path, &Filter::default(), 0).len(), 100);
-    // What stays is not looked at.
+    // The remaining rows are not verified.
     let earlier = start() + SignedDuration::from_secs(5);
     let purged = purge(&path, (earlier, Proof::Required), &Options::default(), |_| ()).unwrap();
     assert_eq!(purged.decisions, 5);
@@ -271,7 +271,7 @@ fn a_purge_hides_no_removal_of_more() {
 fn a_purge_that_was_killed_is_finished_by_the_next() {
     let (_folder, path) = log(1500);
     let before = start() + SignedDuration::from_secs(1000);
-    // Dies in the middle, as by a signal: what is committed stays.
+    // Interrupted, as by a signal: what is committed remains.
     let killed = std::panic::catch_unwind(|| {
         purge(&path, (before, Proof::Required), &Options::default(), |gone| {
             assert!(gone < 900, "killed")
@@ -299,7 +299,7 @@ fn writers_go_on_during_a_purge_and_after_it() {
         purge(&path, (later, Proof::Required), &Options::default(), |_| ()).unwrap();
         writing.join().unwrap();
     });
-    // The combination that the writer remembers may be gone from the dictionary.
+    // The facet that the writer has cached may be gone from the dictionary.
     record(&writer, draft("read_file")).unwrap();
     writer.close();
     assert_eq!(broken(&path), None);

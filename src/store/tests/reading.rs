@@ -105,7 +105,7 @@ fn a_row_says_what_was_recorded_and_what_came_of_it() {
 
 #[test]
 fn every_filter_finds_what_a_scan_finds() {
-    // Enough that most is indexed and some is not.
+    // Enough that some rows are indexed and some are not.
     let (_folder, path) = log(1500);
     let all = rows(&path, &Filter::default(), 0);
     assert_eq!(all.len(), 1500);
@@ -180,7 +180,7 @@ fn figures_are_exact_with_and_without_a_window() {
 fn figures_of_a_window_are_those_of_its_rows() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
-    // Over four days, so that days, hours and single rows are all needed.
+    // Over four days, so that day, hour and row counts are all needed.
     for index in 0..1300_i64 {
         let at = start() + SignedDuration::from_secs(index * 271);
         let id = record(&store, Draft { at, ..draft("t") }).unwrap();

@@ -31,7 +31,7 @@ fn a_session_is_looked_for_where_it_was() {
     assert_eq!(looked_at(Some("first")), (1500, 1500 + not_indexed));
     assert_eq!(looked_at(Some("third")), (1500, 1500));
     assert_eq!(looked_at(None), (4500, 4500));
-    // The same where an older version wrote it, before and after somebody writes again.
+    // The same for a log of an older version, before and after the next write.
     let older = rusqlite::Connection::open(&path).unwrap();
     schema::make_older(&older, 4);
     assert_eq!(looked_at(Some("first")), (1500, 4500));

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use super::{alice, completion, draft, record, rows, store};
 use crate::store::audit::Recorded;
 
-/// Callers on each thread, and rows of each caller.
+/// Callers per thread, and rows per caller.
 const CALLERS: usize = 16;
 const ROWS: usize = 20;
 
@@ -23,7 +23,7 @@ fn a_caller_that_goes_away_leaves_what_is_queued_to_the_store() {
     {
         let agent = alice();
         let mut recording = pin!(store.record(&agent, &[], |_| (draft("given_up"), ())));
-        // Ready only where the store's thread was quicker.
+        // Ready only if the store's thread was faster.
         let _ = recording.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
     record(&store, draft("read_file")).unwrap();

@@ -17,7 +17,7 @@ pub(super) fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
     Limit { policy: policy.into(), window: Duration::from_secs(seconds), max, observed: false }
 }
 
-/// Asks for a slot at `at`; whether there was one.
+/// Whether a slot is free at `at`; takes it.
 fn ask(store: &Store, limits: &[Limit], at: Timestamp) -> bool {
     ask_as(store, &alice(), (limits, 1), at)
 }
@@ -64,7 +64,7 @@ fn no_window_ever_holds_more_than_its_limit() {
     let limits = [limit("p", 60, 5), limit("p", 3600, 12)];
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let mut granted: Vec<Timestamp> = Vec::new();
-    // Irregular steps over two hours, twelve-fold too many requests.
+    // Irregular steps over two hours, with twelve times too many requests.
     let mut at = start;
     for step in 0..1500_i64 {
         at += SignedDuration::from_millis(200 + (step * 7919) % 9000);
@@ -95,7 +95,7 @@ fn slots_that_are_in_no_window_any_more_go_and_no_others() {
                    (SELECT n FROM slot_window UNION SELECT n FROM slot_queue)";
     let row = db.query_row(numbers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     let (oldest, newest, count): (i64, i64, i64) = row.unwrap();
-    // Kept for an hour, looked at once in sixteen.
+    // Kept for an hour, trimmed once in sixteen slots.
     assert_eq!((newest, count), (400, newest - oldest + 1));
     assert!((60..60 + 16).contains(&count), "{count}");
 }
@@ -167,8 +167,8 @@ fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
     }
 }
 
-/// A store remembers where windows begin; others take slots, stores are opened anew, and
-/// limits are changed all the same.
+/// A store caches where windows begin, while other stores take slots, stores are reopened, and
+/// limits change.
 #[test]
 fn what_is_left_is_exact_whoever_took_the_slots() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,13 +186,13 @@ fn what_is_left_is_exact_whoever_took_the_slots() {
         second += i64::from((step * 7919) % 23) / 4;
         taken.push(second);
         let used = taken.iter().filter(|at| second - **at < 60).count();
-        // Too few, at times: then it is full, and the next is as before.
+        // Sometimes the limit is lower: then it is exceeded, and the next is as before.
         let max = if step % 37 < 5 { 3 } else { 100 };
         let which = usize::from(step % 7 < 3);
         let at = start + SignedDuration::from_secs(second);
         match step % 29 {
             11 => stores[which] = open(&path),
-            // Between them stand rows that take none.
+            // Rows in between that take no slots.
             17 => drop(record(&stores[which], Draft { at, ..draft("t") }).unwrap()),
             _ => {}
         }
@@ -202,7 +202,7 @@ fn what_is_left_is_exact_whoever_took_the_slots() {
     assert!(holds(&path));
 }
 
-/// Slots of all agents share a queue, from which each store takes them when it likes.
+/// Slots of all agents share a queue, from which each store moves them when it likes.
 #[test]
 fn each_of_many_agents_has_its_window_whoever_took_the_slots() {
     let folder = tempfile::tempdir().unwrap();
@@ -213,7 +213,7 @@ fn each_of_many_agents_has_its_window_whoever_took_the_slots() {
     let mut taken: Vec<Vec<Timestamp>> = vec![Vec::new(); 60];
     let mut at = now;
     for step in 0..6_000_usize {
-        // One third of the agents asks for most.
+        // A third of the agents makes most requests.
         let which = (step * 7919 + step / 11) % 131 % taken.len();
         at += SignedDuration::from_millis((step as i64 * 104_729) % 400);
         let store = step / 7 % 3;
@@ -254,7 +254,7 @@ fn slots_that_an_older_version_counted_count() {
     let store = open(&path);
     let limits = [limit("p", 60, 2)];
     assert_eq!([0, 1].map(|_| ask(&store, &limits, now)), [true, false]);
-    // The older one is still there: it counts no slot where nobody looks.
+    // The older slot still exists, but is never read.
     let insert = outsider.execute(insert, [now.as_microsecond()]).unwrap_err();
     assert!(insert.to_string().contains("no such table: slot"), "{insert}");
     assert!(holds(&path));
@@ -354,8 +354,8 @@ fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
     }
 }
 
-/// What was read before ends after it: a result rides along with every row, and each has
-/// the time of its row.
+/// Actions read before the clock was set back are recorded after it, with the timestamps of
+/// their results.
 #[test]
 fn what_is_under_way_when_the_clock_is_set_back_frees_no_slot() {
     let (folder, store) = store();

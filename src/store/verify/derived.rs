@@ -15,23 +15,23 @@ use super::super::keyring;
 use super::super::schema::{self, meta};
 use super::super::snapshot::Snapshot;
 
-/// Disagreements that are named.
+/// Maximum number of mismatches listed.
 const MAX_NAMED: usize = 20;
 
-/// A table that is made from the log. The parameters of its queries are `:folded`, the
-/// newest entry that is in it, and `:first`, the oldest that is there.
+/// A table derived from the log. Its queries have the parameters `:folded` (newest indexed
+/// entry) and `:first` (oldest entry).
 struct Derived {
     table: &'static str,
-    /// The schema version that brought it.
+    /// The schema version that introduced it.
     since: usize,
     columns: &'static [&'static str],
-    /// How many of the columns, from the first on, tell rows apart.
+    /// Number of leading columns that form the key.
     key: usize,
-    /// What should be there, in the order of the key.
+    /// Query of the expected rows, ordered by key.
     made: &'static str,
-    /// What is there, likewise.
+    /// Query of the actual rows, ordered by key.
     kept: &'static str,
-    /// The column that a purge does not bring up to date, and how it may differ from then on.
+    /// A column that a purge does not update, and how it may differ since.
     stale: Option<(usize, Ordering)>,
 }
 
@@ -48,7 +48,7 @@ const TALLY: &[&str] = &[
     "last",
 ];
 
-/// In an order in which each may rely on those before it.
+/// Ordered by dependency.
 const DERIVED: [Derived; 5] = [
     Derived {
         table: "posting",
@@ -113,13 +113,13 @@ const DERIVED: [Derived; 5] = [
         key: 1,
         made: "SELECT session, min(seq), max(seq) FROM entry WHERE kind = 0 AND seq <= :folded
                GROUP BY session ORDER BY 1",
-        // A purge that was interrupted has not removed what is over.
+        // An interrupted purge has not removed ended sessions.
         kept: "SELECT name, first, last FROM session WHERE last >= :first ORDER BY 1",
         stale: Some((1, Ordering::Less)),
     },
 ];
 
-/// What does not agree, each with its table and row; empty where all does.
+/// Mismatches of all derived tables, each with table and row.
 pub(super) fn disagreements(
     connection: &Connection,
     snapshot: &Snapshot<'_>,
@@ -139,7 +139,7 @@ pub(super) fn disagreements(
     Ok(found.named)
 }
 
-/// What was found, as far as it is named.
+/// The mismatches, bounded in number.
 #[derive(Default)]
 struct Found {
     named: Vec<String>,
@@ -159,7 +159,7 @@ impl Found {
     }
 }
 
-/// What SQLite itself finds: pages, and its own indexes.
+/// SQLite's own checks of pages and indexes.
 fn integrity(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({MAX_NAMED})"))?;
     let mut rows = check.query([])?;
@@ -189,7 +189,7 @@ fn metas(
     Ok(())
 }
 
-/// What a combination in use is found by: the entries prove the rest.
+/// Checks the lookup keys of facets in use. Their content is proven by the entries.
 fn facets(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT {}, id, key FROM facet
@@ -208,7 +208,7 @@ fn facets(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
 }
 
 impl Derived {
-    /// Walks along what should be there and what is there, side by side.
+    /// Compares expected and actual rows side by side.
     fn compare(
         &self,
         connection: &Connection,
@@ -271,7 +271,7 @@ impl Derived {
         }
     }
 
-    /// The table and the key.
+    /// Describes a row by table and key.
     fn row(&self, row: &Option<Vec<Value>>) -> String {
         let key: Vec<String> = row.iter().flatten().take(self.key).map(words).collect();
         format!("{} ({})", self.table, key.join(", "))
@@ -290,7 +290,7 @@ fn query<'s>(
     Ok(statement.raw_query())
 }
 
-/// The order that SQLite has, of the types that occur.
+/// SQLite's sort order of the types that occur.
 fn order(one: &Value, other: &Value) -> Ordering {
     match (one, other) {
         (Value::Integer(one), Value::Integer(other)) => one.cmp(other),

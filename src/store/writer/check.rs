@@ -1,5 +1,5 @@
-//! Whether rows can be written: what came of the last commit, and a try where that
-//! says too little.
+//! Whether rows can be written: the result of the last commit, or of a trial write if that
+//! is too old.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -9,32 +9,32 @@ use super::super::read::Reader;
 use super::super::{Options, StoreError};
 use super::{Shared, Writer};
 
-/// How long what came of a commit stands for what would come of another.
+/// How long the result of the last commit is reported as the present one.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long a try waits for others that write: who asks wants an answer soon.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a trial write waits for other writers.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Pauses between two looks at who has the ledger.
+/// Interval of polling for the ledger.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What came of the last try to write, and what is wrong with the key: rows are written
-/// without a look at its file.
+/// Result of the last write, and of the last check of the key file, which writing does not
+/// read.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct WriteHealth {
     last: Mutex<Option<(Instant, Result<(), StoreError>)>>,
     key: Mutex<Option<StoreError>>,
 }
 
-impl Standing {
-    /// Notes what came of a try.
-    pub(super) fn note(&self, came: Result<(), StoreError>) {
-        *self.last() = Some((Instant::now(), came));
+impl WriteHealth {
+    /// Sets the result of a write.
+    pub(super) fn note(&self, result: Result<(), StoreError>) {
+        *self.last() = Some((Instant::now(), result));
     }
 
-    /// Notes what came of a look at the key.
-    pub(super) fn note_key(&self, came: Result<(), StoreError>) {
-        *self.key() = came.err();
+    /// Sets the result of a check of the key.
+    pub(super) fn note_key(&self, result: Result<(), StoreError>) {
+        *self.key() = result.err();
     }
 
     fn key(&self) -> MutexGuard<'_, Option<StoreError>> {
@@ -45,15 +45,15 @@ impl Standing {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What came of the last try, where it is not older than `fresh`; `None`, too, where
-    /// something was wrong with the key: it is looked at again.
+    /// The last result, if it is not older than `fresh`. `None` also if the key was wrong, to
+    /// check it again.
     fn within(&self, fresh: Duration) -> Option<Result<(), StoreError>> {
         if self.key().is_some() {
             return None;
         }
         let last = self.last();
-        let (_, came) = last.as_ref().filter(|(at, _)| at.elapsed() < fresh)?;
-        Some(came.clone())
+        let (_, result) = last.as_ref().filter(|(at, _)| at.elapsed() < fresh)?;
+        Some(result.clone())
     }
 
     fn has_failed(&self) -> bool {
@@ -67,19 +67,23 @@ impl Writer {
         self.shared.check(FRESH)
     }
 
-    /// See [`Ledger::look_every`](super::super::ledger::Ledger::look_every).
+    /// See [`Ledger::set_recheck_interval`](super::super::ledger::Ledger::set_recheck_interval).
     #[cfg(test)]
-    pub(in crate::store) fn look_every(&self, time: Duration) {
-        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner).look_every(time);
+    pub(in crate::store) fn set_recheck_interval(&self, time: Duration) {
+        self.shared
+            .ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_recheck_interval(time);
     }
 
-    /// What is done every two seconds where rows are written.
+    /// Runs the periodic verification and recording of the head at once.
     #[cfg(test)]
-    pub(in crate::store) fn look_and_note(&self) {
+    pub(in crate::store) fn verify_and_record_head(&self) {
         self.shared.note_newest();
     }
 
-    /// Sets the clock so many hours ahead.
+    /// Shifts the clock by `hours`.
     #[cfg(test)]
     pub(in crate::store) fn set_clock(&self, hours: i64) {
         let mut ledger = self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,48 +93,47 @@ impl Writer {
 
 impl Shared {
     fn check(&self, fresh: Duration) -> Result<(), StoreError> {
-        if let Some(came) = self.standing.within(fresh) {
-            return came;
+        if let Some(result) = self.health.within(fresh) {
+            return result;
         }
-        let Some(mut ledger) = self.ledger_within(PATIENCE) else {
-            return Err(StoreError::busy(&self.path, PATIENCE));
+        let Some(mut ledger) = self.ledger_within(LOCK_TIMEOUT) else {
+            return Err(StoreError::busy(&self.path, LOCK_TIMEOUT));
         };
-        // Somebody else may have tried meanwhile.
-        if let Some(came) = self.standing.within(fresh) {
-            return came;
+        // Another caller may have tried meanwhile.
+        if let Some(result) = self.health.within(fresh) {
+            return result;
         }
-        let came = self.try_to_write(&mut ledger);
-        self.standing.note(came.clone());
-        came
+        let result = self.try_to_write(&mut ledger);
+        self.health.note(result.clone());
+        result
     }
 
-    /// Does what a row does. Where the last one failed that is to write as well: a full
-    /// disk does not show before.
+    /// Does what recording a row does. After a failure also writes test data: otherwise a full
+    /// disk would go unnoticed.
     fn try_to_write(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
-        self.mend(ledger, PATIENCE)?;
-        ledger.set_patience(PATIENCE);
-        if self.standing.has_failed() {
-            ledger.transact(PATIENCE, |transaction| transaction.put_trial())?;
-            ledger.transact(PATIENCE, |transaction| transaction.remove_trial())?;
+        self.mend(ledger, LOCK_TIMEOUT)?;
+        ledger.set_busy_timeout(LOCK_TIMEOUT);
+        if self.health.has_failed() {
+            ledger.transact(LOCK_TIMEOUT, |transaction| transaction.put_trial())?;
+            ledger.transact(LOCK_TIMEOUT, |transaction| transaction.remove_trial())?;
         }
-        let key = ledger.transact(PATIENCE, |transaction| transaction.keep_key());
-        self.standing.note_key(key.clone());
+        let key = ledger.transact(LOCK_TIMEOUT, |transaction| transaction.restore_key());
+        self.health.note_key(key.clone());
         key?;
-        // By another connection, which remembers no page.
+        // Through a new connection, which has no cached pages.
         Reader::open(&self.path)?.newest_id().map(drop)
     }
 
-    /// Opens the log again, where it is broken. One that was cut short is left alone:
-    /// what is in its write-ahead log does not fit to what is left of it. So is one whose
-    /// index was removed: it is shared as long as this program has it open anywhere.
-    pub(super) fn mend(&self, ledger: &mut Ledger, patience: Duration) -> Result<(), StoreError> {
+    /// Reopens a broken log. Not if it was truncated: its write-ahead log does not match what
+    /// is left. Nor if its shared index was removed: this process may have it open elsewhere.
+    pub(super) fn mend(&self, ledger: &mut Ledger, timeout: Duration) -> Result<(), StoreError> {
         if ledger.is_broken() {
             if let Err(error) = ledger.check_files()
                 && matches!(error, StoreError::Cut { .. } | StoreError::Torn { .. })
             {
                 return Err(error);
             }
-            let options = Options { patience, ..self.options.clone() };
+            let options = Options { lock_timeout: timeout, ..self.options.clone() };
             *ledger = Ledger::open(&self.path, &options, Some(&*ledger))?;
             tracing::warn!(path = %self.path.display(), "the audit log was opened again");
             self.keys.store(Arc::clone(ledger.keys()));
@@ -138,13 +141,13 @@ impl Shared {
         Ok(())
     }
 
-    fn ledger_within(&self, patience: Duration) -> Option<MutexGuard<'_, Ledger>> {
+    fn ledger_within(&self, timeout: Duration) -> Option<MutexGuard<'_, Ledger>> {
         let began = Instant::now();
         loop {
             match self.ledger.try_lock() {
                 Ok(ledger) => return Some(ledger),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if began.elapsed() >= patience => return None,
+                Err(TryLockError::WouldBlock) if began.elapsed() >= timeout => return None,
                 Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
             }
         }
@@ -233,7 +236,7 @@ mod tests {
         record(&store, draft("a")).unwrap();
         let secret = std::fs::read(&key).unwrap();
         std::fs::write(&key, [1; 32]).unwrap();
-        store.writer.look_and_note();
+        store.writer.verify_and_record_head();
         record(&store, draft("b")).unwrap();
         let wrong = store.check().unwrap_err().to_string();
         assert!(wrong.contains("audit.key"), "{wrong}");

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::{Attempt, MAX_GROUP, Shared};
 
-/// Groups that a leader commits for others before the store's thread takes over.
+/// Maximum number of groups that a leader commits for others before the store's thread takes
+/// over.
 const MAX_GROUPS_HERE: usize = 4;
 
-/// Rows and results that are queued where callers record one after the other: the row, and
-/// the previous one's result. More than these mean concurrent callers.
+/// Number of queued rows and results with a single caller: the row, and the result of the
+/// previous one. More mean concurrent callers.
 const ALONE: usize = 2;
 
 /// How long a leader lets others queue their rows before it commits.

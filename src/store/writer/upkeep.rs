@@ -8,14 +8,12 @@ use super::super::ledger::{Ledger, Mark};
 use super::super::{StoreError, schema};
 use super::Shared;
 
-/// How often the newest entry is noted at most, however much is written: the write-ahead
-/// log is synced each time.
+/// Minimum interval of recording the head, which syncs the write-ahead log.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Brings the index nearer to the log, and the log out of the write-ahead
-    /// log: whoever does the one does the other, so that of many processes one
-    /// at a time does.
+    /// Indexes a batch and checkpoints. Both under the same lock, so that only one of several
+    /// processes does it.
     pub(super) fn index(&self, mut ledger: MutexGuard<'_, Ledger>, held: Held) {
         let indexed = ledger.begin().map_err(StoreError::from).and_then(|mut transaction| {
             transaction.index()?;
@@ -31,7 +29,7 @@ impl Shared {
         if behind {
             self.queue().urgent = true;
         }
-        match wal.and_then(|wal| wal.copied_back(&files)) {
+        match wal.and_then(|wal| wal.after_checkpoint(&files)) {
             Ok(wal) if wal.is_too_long() => self.checkpoint_alone(&files),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
@@ -42,57 +40,57 @@ impl Shared {
         }
     }
 
-    /// Notes the newest entry beside the log, once all of the write-ahead log was looked at.
+    /// Verifies the write-ahead log and records the head.
     pub(super) fn note_newest(&self) {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let (files, mark, walk) = (ledger.files().clone(), ledger.mark(), ledger.walk());
+        let (files, mark, scan) = (ledger.files().clone(), ledger.mark(), ledger.wal_scan());
         drop(ledger);
-        if walk.is_some_and(|walk| !walk.is_whole()) {
-            self.look_at_all();
+        if scan.is_some_and(|scan| !scan.is_whole()) {
+            self.verify_wal();
         }
         self.note(&files, &mark);
     }
 
-    /// Under the lock nobody but a stranger writes meanwhile.
-    fn look_at_all(&self) {
+    /// The write lock keeps other gates from writing meanwhile.
+    fn verify_wal(&self) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
-            ledger.look_at_all();
+        if let Ok(Some(_held)) = ledger.lock().take(self.options.lock_timeout) {
+            ledger.verify_wal();
         }
     }
 
-    /// Not under the lock: nobody waits for the disk.
+    /// Without the write lock, so that nobody waits for the disk.
     fn note(&self, files: &Files, mark: &Mark) {
         self.queue().noted = Some(Instant::now());
         if synced(files) {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Ok(Some(_held)) = ledger.lock().take(self.options.patience) {
-                self.standing.note_key(ledger.keep(mark));
+            if let Ok(Some(_held)) = ledger.lock().take(self.options.lock_timeout) {
+                self.health.note_key(ledger.keep(mark));
             }
         }
     }
 
-    /// Under the lock nobody adds to the write-ahead log meanwhile, so that it
-    /// can start over. Most of the work was done before.
+    /// The write lock keeps the write-ahead log from growing meanwhile, so that it can restart.
+    /// Most of the work was done before.
     fn checkpoint_alone(&self, files: &Files) {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(Some(_held)) = ledger.lock().take(self.options.patience)
+        if let Ok(Some(_held)) = ledger.lock().take(self.options.lock_timeout)
             && let Err(error) = schema::checkpoint(files)
         {
             tracing::warn!(%error, "the audit log's checkpoint failed");
         }
     }
 
-    /// Notes the newest entry once more at the end. The caller holds the lock.
+    /// Records the head once more when closing. The caller holds the write lock.
     pub(super) fn note_end(&self, ledger: &mut Ledger) {
         let mark = ledger.mark();
         if synced(ledger.files()) {
-            self.standing.note_key(ledger.keep(&mark));
+            self.health.note_key(ledger.keep(&mark));
         }
     }
 }
 
-/// Whether what is in the write-ahead log is on the disk.
+/// Whether the write-ahead log could be synced.
 fn synced(files: &Files) -> bool {
     let synced = files.sync_wal();
     if let Err(error) = &synced {

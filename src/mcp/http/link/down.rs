@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
 
 use super::turn::{self, turned};
-use super::{Link, OWN_PATIENCE, budget, note_refused, own, principal, refuses};
+use super::{Link, OWN_REQUEST_TIMEOUT, budget, note_refused, own, principal, refuses};
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
 use crate::mcp::bridge::eras::KNOWN;
@@ -28,23 +28,23 @@ use crate::mcp::reply;
 use crate::net::Body;
 use crate::net::client::SendError;
 
-/// The pause before the server's own stream is opened again.
+/// Pause before the listening stream is reopened.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Words in the names of headers that say who asks: requests that differ in one
-/// do not budget a session.
+/// Words in the names of headers with credentials: requests that differ in one of these must
+/// not share a session.
 const CREDENTIALS: [&str; 7] = ["auth", "cookie", "key", "secret", "tenant", "token", "user"];
 
-/// Whose connection, with which credentials.
+/// Principal, and a hash of the credentials.
 type Key = (Arc<str>, [u8; 32]);
 
-/// The connections.
+/// Sessions of the gate with a server that requires handshakes.
 #[derive(Default)]
 pub(super) struct Connections {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
-/// A place for one connection; whoever comes first opens it.
+/// A slot for one connection; the first user opens it.
 struct Slot {
     used: Mutex<Instant>,
     known: tokio::sync::Mutex<Known>,
@@ -62,9 +62,10 @@ enum Known {
 pub(super) struct Connection {
     down: Down,
     session: Option<HeaderValue>,
-    /// Where it is and how it was opened.
+    /// A request with its URL and credentials.
     like: Request<Bytes>,
-    /// Clients number from 0, each: the server gets ids of the gate's own.
+    /// The last id assigned by the gate. Clients choose ids independently, so they are
+    /// replaced.
     last: AtomicU64,
     listener: Mutex<Option<AbortHandle>>,
 }
@@ -85,7 +86,7 @@ impl Connections {
         (slot, gone)
     }
 
-    /// Takes out every connection.
+    /// Removes all connections.
     pub(super) fn take_all(&self) -> Vec<Arc<Connection>> {
         std::mem::take(&mut *self.slots()).into_values().filter_map(|slot| slot.open()).collect()
     }
@@ -95,7 +96,7 @@ impl Connections {
     }
 }
 
-/// The idle ones go, and where there are too many the one not used for longest.
+/// Removes idle connections; if there are still too many, the least recently used one.
 fn make_room(slots: &mut HashMap<Key, Arc<Slot>>) -> Vec<Arc<Connection>> {
     let mut gone: Vec<Arc<Slot>> =
         slots.extract_if(|_, slot| slot.idle() >= IDLE).map(|(_, slot)| slot).collect();
@@ -120,9 +121,8 @@ impl Slot {
 }
 
 impl Link {
-    /// The connection for the sender of this request; opened where there is none.
-    /// `None` where the server speaks the stateless era after all, or lets nobody
-    /// in.
+    /// The connection for this request's sender, opened if necessary. `None` if the server
+    /// speaks the stateless era after all, or refuses the credentials.
     pub(super) async fn connection(
         self: &Arc<Self>,
         request: &Request<Bytes>,
@@ -132,8 +132,8 @@ impl Link {
         let mut known = slot.known.lock().await;
         match &*known {
             Known::Native(since) if since.elapsed() < KNOWN => return None,
-            // A server that comes to speak the other era does not know its old
-            // sessions; one without sessions has to be asked.
+            // A server that was upgraded does not know its old sessions; one that has no
+            // sessions must be asked again.
             Known::Open(connection, since)
                 if connection.session.is_some() || since.elapsed() < KNOWN =>
             {
@@ -148,12 +148,12 @@ impl Link {
         }
     }
 
-    /// Asks the server once more whether it speaks the stateless era, and makes a
-    /// handshake where it does not.
+    /// Asks the server again whether it speaks the stateless era, and otherwise starts a
+    /// handshake.
     async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
         match self.ask(like, Question::Discover.message(), &headers).await {
-            // Who is not let in, and who fails, says nothing of an era.
+            // Refused credentials and failures show nothing about the era.
             Some((status, ..)) if !status.is_success() && !refuses(status) => {
                 return Known::Nothing;
             }
@@ -173,49 +173,49 @@ impl Link {
         let (last, listener) = (AtomicU64::new(0), Mutex::default());
         let connection = Arc::new(Connection { down, session, like, last, listener });
         let initialized = connection.request(&connection.like, down::INITIALIZED.into());
-        let _ = self.native(initialized, OWN_PATIENCE).await;
+        let _ = self.native(initialized, OWN_REQUEST_TIMEOUT).await;
         let listener = tokio::spawn(listen(Arc::clone(self), Arc::downgrade(&connection)));
         *connection.listener.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(listener.abort_handle());
         Known::Open(connection, Instant::now())
     }
 
-    /// A request of the stateless era, by a connection.
+    /// Sends a stateless request on a connection.
     pub(super) async fn through_down(
         self: &Arc<Self>,
         connection: Arc<Connection>,
         request: Request<Bytes>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Response<Body>, SendError> {
         let message = match connection.down.step(request.body()) {
             Step::Forward(message) => message,
             Step::Answer(answer) => {
                 return Ok(problem::json_rpc(turn::stateless(&answer), answer));
             }
-            // Over HTTP it is the stream's end that cancels.
+            // Over HTTP, closing the stream cancels.
             Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
         };
         let mut exchange = Exchange::new(self, &connection, &request);
         let outgoing = connection.request(&request, exchange.outgoing(&message));
-        let sent = self.native(outgoing, patience).await?;
+        let sent = self.native(outgoing, timeout).await?;
         let in_session = connection.session.is_some();
         if in_session && matches!(sent.status(), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) {
-            // It may be the session that is refused: some say 400 to one they do not know.
+            // The session may be refused: some servers respond with 400 to unknown ones.
             self.down.slots().remove(&key(&request));
         }
         if !in_session || sent.status() != StatusCode::NOT_FOUND {
             return exchange.answer(sent).await;
         }
-        // The session is over, and the server has not looked at the message.
+        // The session has ended before the server processed the message.
         exchange.over = true;
         let Some(connection) = self.connection(&request).await else { return Ok(sent) };
         let exchange = Exchange::new(self, &connection, &request);
         let outgoing = connection.request(&request, exchange.outgoing(&message));
-        let sent = self.native(outgoing, patience).await?;
+        let sent = self.native(outgoing, timeout).await?;
         exchange.answer(sent).await
     }
 
-    /// Ends a session with the server; it may have ended it already.
+    /// Ends a session with the server, which may have ended it already.
     pub(super) fn farewell(self: &Arc<Self>, connection: &Arc<Connection>) {
         if connection.session.is_none() {
             return;
@@ -225,19 +225,19 @@ impl Link {
         self.tell(request);
     }
 
-    /// Sends what needs no answer.
+    /// Sends a message that needs no response.
     pub(super) fn tell(self: &Arc<Self>, request: Request<Bytes>) {
         let link = Arc::clone(self);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let _ = link.native(request, OWN_PATIENCE).await;
+                let _ = link.native(request, OWN_REQUEST_TIMEOUT).await;
             });
         }
     }
 }
 
-/// Reads the stream on which the server speaks first: what it asks there is
-/// answered, or it would wait for ever. Servers need not have one.
+/// Reads the stream of messages that the server sends on its own, and responds to requests on
+/// it, which would otherwise wait forever. Optional for servers.
 async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
     loop {
         let request = connection.upgrade();
@@ -246,7 +246,7 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         *request.method_mut() = Method::GET;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         request.headers_mut().remove(CONTENT_TYPE);
-        let Ok(response) = link.native(request, OWN_PATIENCE).await else { return };
+        let Ok(response) = link.native(request, OWN_REQUEST_TIMEOUT).await else { return };
         let budget = connection.upgrade().and_then(|open| budget(&open.like).cloned());
         let Some(mut asked) = Messages::of(response, link.max_message, budget.as_ref()) else {
             return;
@@ -270,8 +270,8 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// A message in this session, with the credentials of `like`: those of one
-    /// client are never another's.
+    /// A message in this session, with the credentials of `like`: those of the client that sent
+    /// it.
     fn request(&self, like: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
         let mut request = own(like, message, &[(REVISION, &self.down.revision)]);
         if let Some(session) = &self.session {
@@ -281,17 +281,17 @@ impl Connection {
     }
 }
 
-/// One request of a client's on a connection that others use, too.
+/// A client's request on a shared connection.
 struct Exchange {
     link: Arc<Link>,
     connection: Arc<Connection>,
-    /// Whose credentials go along.
+    /// A request with the client's credentials.
     like: Request<Bytes>,
     method: String,
-    /// The id and the progress token, as the client wrote them.
+    /// The client's id and progress token.
     id: Vec<u8>,
     token: Option<Vec<u8>>,
-    /// What the server knows them by.
+    /// The id and token sent to the server.
     number: Vec<u8>,
     over: bool,
 }

@@ -27,22 +27,22 @@ use crate::net::body::HoldError;
 use crate::net::client::{Client, SendError};
 use crate::net::memory::SenderBudget;
 
-/// How long the gate waits for the answer to what it asks itself.
-const OWN_PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for requests of the gate itself.
+const OWN_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whose request it is: an extension of each request that goes out.
+/// Sender of a request; stored as an extension of outgoing requests.
 #[derive(Debug, Clone)]
 pub(super) struct Principal {
     pub(super) name: Arc<str>,
-    /// The gate itself asks: it says nothing of what the client falls back to.
+    /// Whether the gate itself sends it, so that it shows nothing about a client's fallback.
     pub(super) is_own: bool,
-    /// Where what is answered to it is held.
+    /// Memory budget for the response.
     pub(super) budget: Option<SenderBudget>,
-    /// Which records what a bridge refuses.
+    /// The relay that records refusals of a bridge.
     pub(super) conversation: Weak<Relay>,
 }
 
-/// The way to one server.
+/// Sends requests to one server, with or without a bridge.
 pub(super) struct Link {
     client: Client,
     negotiator: Negotiator,
@@ -62,47 +62,46 @@ impl Link {
         })
     }
 
-    /// Sends a request, by a bridge where one is needed.
+    /// Sends a request, through a bridge if necessary.
     pub(super) fn send(
         self: &Arc<Self>,
         request: Request<Bytes>,
-        patience: Duration,
+        timeout: Duration,
     ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send {
         let session = up::own_session(request.headers()).filter(|_| !self.negotiator.is_off());
         if let Some(id) = session {
             return Either::Right(match self.up.find(&principal(&request), &id) {
-                Some(session) => self.through_up(session, id, request, patience).boxed(),
-                None => self.lost_session(request, patience).boxed(),
+                Some(session) => self.through_up(session, id, request, timeout).boxed(),
+                None => self.lost_session(request, timeout).boxed(),
             });
         }
         let negotiator = &self.negotiator;
         match negotiator.opening(request.method(), request.headers(), request.body()) {
-            None => Either::Left(self.native(request, patience)),
+            None => Either::Left(self.native(request, timeout)),
             Some(opening) => {
-                let ways = LinkWays { link: self, patience };
+                let ways = LinkWays { link: self, timeout };
                 let sent = async move { negotiator.send(&ways, opening, request).await };
                 Either::Right(sent.boxed())
             }
         }
     }
 
-    /// Whether the headers that a message of the stateless era needs have to be
-    /// made from its arguments.
+    /// Whether the gate has to create headers from a stateless message's arguments.
     pub(super) fn makes_headers(&self, headers: &HeaderMap) -> bool {
         up::own_session(headers).is_some()
     }
 
-    /// Breaks off what is under way: no answer comes any more.
+    /// Aborts requests in flight, and all later ones.
     pub(super) fn give_up(&self) {
         self.client.give_up();
     }
 
-    /// Breaks off what is under way, and nothing that comes later.
+    /// Aborts requests in flight, but not later ones.
     pub(super) fn break_off(&self) {
         self.client.break_off();
     }
 
-    /// Ends what the gate itself opened.
+    /// Ends the sessions that the gate has opened.
     pub(super) fn close(self: &Arc<Self>) {
         self.down.take_all().into_iter().for_each(|one| self.farewell(&one));
     }
@@ -110,13 +109,13 @@ impl Link {
     fn native(
         &self,
         request: Request<Bytes>,
-        patience: Duration,
+        timeout: Duration,
     ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send + use<> {
-        self.client.send(request.map(Body::from), patience)
+        self.client.send(request.map(Body::from), timeout)
     }
 
-    /// Whether the server refuses a handshake of the gate's own, too: else it was not for
-    /// its era that it refused a client's.
+    /// Whether the server refuses a handshake of the gate, too: then it refused the client's
+    /// because of its era.
     async fn shakes_no_hands(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
         let Some((status, session, answer)) =
             self.ask(like, Question::Initialize.message(), &[]).await
@@ -133,23 +132,23 @@ impl Link {
         !shakes_hands && (status.is_success() || refuses(status))
     }
 
-    /// A session of the gate's own that is over, or was another gate's: the client
-    /// has to begin again. A server behind it may know the session all the same.
+    /// The response for a session of a gate (this or another) that has ended: the client must
+    /// start again. A server behind may know the session all the same.
     async fn lost_session(
         &self,
         request: Request<Bytes>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Response<Body>, SendError> {
         let posts = request.method() == Method::POST;
-        let mut response = self.native(request, patience).await?;
+        let mut response = self.native(request, timeout).await?;
         if posts && refuses(response.status()) {
             *response.status_mut() = StatusCode::NOT_FOUND;
         }
         Ok(response)
     }
 
-    /// Asks the server something of the gate's own, with the credentials of
-    /// `like`; gives status, session and answer.
+    /// Sends a request of the gate with the credentials of `like`; returns status, session and
+    /// response.
     async fn ask(
         &self,
         like: &Request<Bytes>,
@@ -158,7 +157,7 @@ impl Link {
     ) -> Option<(StatusCode, Option<HeaderValue>, Bytes)> {
         let request = own(like, message, headers);
         let asked = async {
-            let response = self.native(request, OWN_PATIENCE).await.ok()?;
+            let response = self.native(request, OWN_REQUEST_TIMEOUT).await.ok()?;
             let session = response.headers().get(SESSION).cloned();
             let status = response.status();
             Some((
@@ -167,14 +166,14 @@ impl Link {
                 turn::first_answer(response, (self.max_message, budget(like))).await?,
             ))
         };
-        tokio::time::timeout(OWN_PATIENCE, asked).await.ok().flatten()
+        tokio::time::timeout(OWN_REQUEST_TIMEOUT, asked).await.ok().flatten()
     }
 }
 
-/// The ways of a link, for a request that waits so long for its answer.
+/// The routes of a link, for requests with this timeout.
 struct LinkWays<'l> {
     link: &'l Arc<Link>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Ways for LinkWays<'_> {
@@ -185,7 +184,7 @@ impl Ways for LinkWays<'_> {
         &self,
         request: Request<Bytes>,
     ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send {
-        self.link.native(request, self.patience)
+        self.link.native(request, self.timeout)
     }
 
     async fn bridged(
@@ -201,7 +200,7 @@ impl Ways for LinkWays<'_> {
             return self.link.open_up(request).await.map(Ok);
         }
         let connection = self.link.connection(request).await?;
-        Some(self.link.through_down(connection, request.clone(), self.patience).await)
+        Some(self.link.through_down(connection, request.clone(), self.timeout).await)
     }
 
     fn max_message(&self) -> usize {
@@ -231,7 +230,7 @@ impl Asked for Request<Bytes> {
     }
 }
 
-/// A request of the gate's own to the same place, with the same credentials.
+/// A request of the gate with the URL and credentials of `like`.
 fn own(like: &Request<Bytes>, message: Bytes, headers: &[(HeaderName, &str)]) -> Request<Bytes> {
     let mut request = Request::new(message);
     if let Some(principal) = like.extensions().get::<Principal>() {
@@ -253,7 +252,7 @@ fn own(like: &Request<Bytes>, message: Bytes, headers: &[(HeaderName, &str)]) ->
     request
 }
 
-/// Takes away what headers say of an era and of a message.
+/// Removes headers specific to an era or message.
 fn forget_era(headers: &mut HeaderMap) {
     let params: Vec<HeaderName> =
         headers.keys().filter(|name| params::is_argument(name.as_str())).cloned().collect();
@@ -263,8 +262,8 @@ fn forget_era(headers: &mut HeaderMap) {
     }
 }
 
-/// Records what a message of the server's asks of whoever sent a request with these
-/// extensions, where a bridge refuses it.
+/// Records the requests in a server's message that a bridge refuses, in the conversation of a
+/// request with these extensions.
 fn note_refused(of_request: &Extensions, message: &[u8]) {
     let methods = bridge::refused(message);
     let principal = of_request.get::<Principal>().filter(|_| !methods.is_empty());
@@ -273,7 +272,7 @@ fn note_refused(of_request: &Extensions, message: &[u8]) {
     }
 }
 
-/// Where answers to a request are held.
+/// Memory budget for the response to a request.
 fn budget(request: &Request<Bytes>) -> Option<&SenderBudget> {
     request.extensions().get::<Principal>()?.budget.as_ref()
 }

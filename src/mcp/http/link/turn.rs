@@ -14,7 +14,7 @@ use crate::mcp::http::events::Events;
 use crate::mcp::http::headers::{is_json, is_stream};
 use crate::mcp::http::ids::{Place, Places};
 use crate::mcp::http::messages::Messages;
-use crate::mcp::http::remote::PATIENCE;
+use crate::mcp::http::remote::RESPONSE_TIMEOUT;
 use crate::mcp::http::sse::Event;
 use crate::mcp::scan::outline;
 use crate::net::Body;
@@ -22,15 +22,14 @@ use crate::net::body::hold_answer;
 use crate::net::client::SendError;
 use crate::net::memory::{self, SenderBudget};
 
-/// Turns a message of the server's into one for the client; `None` for one that
-/// the client does not get.
+/// Translates a message from the server for the client; `None` drops it.
 pub(super) type Turn = Box<dyn FnMut(&Bytes) -> Option<Bytes> + Send>;
 
-/// Ends when the answer is no longer wanted.
+/// Completes when the response is no longer wanted.
 pub(super) type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// An answer under the id of the request that it answers. Errors of a server that
-/// has not looked at the message have another one, or none.
+/// Sets the id of a response. Errors from servers that did not process the message have another
+/// id or none.
 pub(super) fn under(answer: &Bytes, id: &[u8]) -> Bytes {
     let places = Places::of(answer);
     match places.get(answer, Place::Id) {
@@ -43,10 +42,10 @@ pub(super) fn under(answer: &Bytes, id: &[u8]) -> Bytes {
     }
 }
 
-/// The status that goes with a turned answer.
+/// Determines the status of a translated response.
 pub(super) type Status = fn(&[u8]) -> StatusCode;
 
-/// The response with each message turned. What is no message passes as it came.
+/// Translates each message of a response. Other content passes unchanged.
 pub(super) async fn turned(
     response: Response<Body>,
     (max, budget): (usize, Option<SenderBudget>),
@@ -65,7 +64,7 @@ pub(super) async fn turned(
         return Ok(Response::from_parts(parts, body));
     }
     let held = tokio::select! {
-        held = hold_answer(body, budget.as_ref(), max, PATIENCE) => held,
+        held = hold_answer(body, budget.as_ref(), max, RESPONSE_TIMEOUT) => held,
         () = until => Ok(Bytes::new()),
     };
     let held = held.map_err(|error| SendError::from(&error))?;
@@ -83,13 +82,13 @@ pub(super) async fn turned(
     Ok(Response::from_parts(parts, Body::from(passed)))
 }
 
-/// The first message that answers something.
+/// The first response among the messages.
 pub(super) async fn first_answer(
     response: Response<Body>,
     (max, budget): (usize, Option<&SenderBudget>),
 ) -> Option<Bytes> {
     if !is_stream(response.headers()) {
-        return hold_answer(response.into_body(), budget, max, PATIENCE).await.ok();
+        return hold_answer(response.into_body(), budget, max, RESPONSE_TIMEOUT).await.ok();
     }
     let mut messages = Messages::of(response, max, budget)?;
     loop {
@@ -100,12 +99,12 @@ pub(super) async fn first_answer(
     }
 }
 
-/// Errors of the era of handshakes are answers like any other.
+/// In the handshake era errors have no status of their own.
 pub(super) fn plain(_: &[u8]) -> StatusCode {
     StatusCode::OK
 }
 
-/// In the stateless era an unknown method has a status of its own.
+/// In the stateless era an unknown method has its own status.
 pub(super) fn stateless(answer: &[u8]) -> StatusCode {
     match codes::of(answer) {
         Some(codes::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,

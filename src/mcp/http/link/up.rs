@@ -23,16 +23,15 @@ use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::client::SendError;
 
-/// What the ids of the gate's own sessions begin with.
+/// Prefix of session ids created by the gate.
 const PREFIX: &str = "agentgate-";
 
-/// The sessions, by id.
+/// Sessions of clients with the gate, by id.
 #[derive(Default)]
 pub(super) struct Sessions {
     open: Mutex<HashMap<String, Arc<Session>>>,
 }
 
-/// One session.
 pub(super) struct Session {
     principal: Arc<str>,
     state: Mutex<State>,
@@ -41,18 +40,18 @@ pub(super) struct Session {
 struct State {
     up: Up,
     used: Instant,
-    /// Requests under way, by id: to cancel is to close.
+    /// Requests in flight, by id. Dropping the sender cancels one.
     under_way: HashMap<Vec<u8>, oneshot::Sender<()>>,
 }
 
-/// The id of a session, where it looks like one of the gate's own.
+/// The session id, if it has the form of the gate's own.
 pub(super) fn own_session(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(SESSION)?.to_str().ok()?;
     id.starts_with(PREFIX).then(|| id.to_owned())
 }
 
 impl Sessions {
-    /// The session of that id, if it is this principal's.
+    /// The session with this id, if it is the principal's.
     pub(super) fn find(&self, principal: &Arc<str>, id: &str) -> Option<Arc<Session>> {
         let session = self.open().get(id).cloned()?;
         (session.principal == *principal).then_some(session)
@@ -75,7 +74,7 @@ impl Sessions {
     }
 }
 
-/// The idle ones go, or else the one not used for longest.
+/// Removes idle sessions, or else the least recently used one.
 fn make_room(open: &mut HashMap<String, Arc<Session>>) {
     let idle = |session: &Session| session.state().used.elapsed();
     let before = open.len();
@@ -104,7 +103,7 @@ impl Session {
     }
 }
 
-/// Takes a request off the list when its answer has come, or will not.
+/// Guard of a request in flight.
 struct UnderWay {
     session: Arc<Session>,
     id: Vec<u8>,
@@ -117,8 +116,8 @@ impl Drop for UnderWay {
 }
 
 impl Link {
-    /// Answers `initialize` from the server's `server/discover`; `None` where the
-    /// server does not answer that either.
+    /// Responds to `initialize` from the server's `server/discover`; `None` if the server does
+    /// not support that either.
     pub(super) async fn open_up(&self, initialize: &Request<Bytes>) -> Option<Response<Body>> {
         let (up, discover) = Up::open(initialize.body())?;
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
@@ -130,13 +129,13 @@ impl Link {
         Some(response)
     }
 
-    /// A request in a session of the gate's own.
+    /// Sends a request in a session of the gate.
     pub(super) async fn through_up(
         &self,
         session: Arc<Session>,
         id: String,
         request: Request<Bytes>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Response<Body>, SendError> {
         match *request.method() {
             Method::POST => {}
@@ -161,7 +160,7 @@ impl Link {
         session.state().under_way.insert(id.clone(), cancel);
         let under_way = UnderWay { session, id };
         let sent = tokio::select! {
-            sent = self.native(stateless(&request, message), patience) => sent?,
+            sent = self.native(stateless(&request, message), timeout) => sent?,
             Ok(()) = &mut cancelled => return Ok(nothing()),
         };
         let extensions = request.extensions().clone();
@@ -181,8 +180,8 @@ impl Link {
     }
 }
 
-/// The request as the server is to have it: the arguments that travel as headers
-/// were put there where the tool is known.
+/// The request for the server. Arguments that are also sent as headers have been added if the
+/// tool is known.
 fn stateless(request: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
     let mut sent = own(request, message, &[]);
     let params = request.headers().iter().filter(|(name, _)| params::is_argument(name.as_str()));
@@ -194,7 +193,7 @@ fn stateless(request: &Request<Bytes>, message: Bytes) -> Request<Bytes> {
     sent
 }
 
-/// What a request gets that was cancelled: no answer.
+/// The response to a cancelled request: none.
 fn nothing() -> Response<Body> {
     let mut response = problem::empty(StatusCode::OK);
     let stream = HeaderValue::from_static("text/event-stream");

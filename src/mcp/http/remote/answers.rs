@@ -10,7 +10,7 @@ use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::{Back, PATIENCE, Remote};
+use super::{Back, RESPONSE_TIMEOUT, Remote};
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::child_messages::BATCH;
 use crate::mcp::http::events::{Broken, Events};
@@ -24,36 +24,36 @@ use crate::net::client::SendError;
 use crate::net::memory;
 use crate::oauth::LoginError;
 
-/// Why a client gets no answer of the server's.
+/// Why a client gets no response of the server.
 #[derive(Debug)]
 pub(in crate::mcp::http) struct Unanswered {
-    /// What the client is answered with.
+    /// Status for the client.
     status: StatusCode,
-    /// For people.
+    /// Description.
     pub(in crate::mcp::http) words: String,
 }
 
 impl Unanswered {
-    /// What the client is told; `id` is that of its request.
+    /// The response to the request `id`.
     pub(super) fn answer(&self, id: Option<&[u8]>) -> Response<Body> {
         problem::error(self.status, id, UPSTREAM, &self.words)
     }
 }
 
-/// A message on its way to the server and back.
+/// A message and its response.
 pub(super) struct Exchange<'r> {
     pub(super) remote: &'r Arc<Remote>,
     pub(super) relay: Arc<Relay>,
-    /// The id of the request that has to be answered, where it is one.
+    /// The id, if the message is a request that needs a response.
     pub(super) owed: Option<Vec<u8>>,
     /// What the end of a stream means.
     pub(super) ends: Ends,
-    /// Its client gets one message, whatever the server answers with.
+    /// Whether the client gets a single message, whatever the server sends.
     pub(super) one_message: bool,
 }
 
 impl Exchange<'_> {
-    /// What the answer is marked with.
+    /// [`Mark`] of a response.
     pub(super) fn mark(&self, message: &[u8]) -> Mark {
         match &self.owed {
             Some(id) => self.relay.mark_of(id),
@@ -62,20 +62,20 @@ impl Exchange<'_> {
         }
     }
 
-    /// What a message of this id is answered that could not be sent.
+    /// The response to a message that could not be sent.
     pub(super) fn not_sent(self, id: Option<&[u8]>, unanswered: Unanswered) -> Response<Body> {
         let id = id.filter(|_| self.owed.as_ref().is_none_or(|owed| self.relay.awaits(owed)));
-        self.relay.over_and_out(&unanswered.words);
+        self.relay.close_exchange(&unanswered.words);
         unanswered.answer(id)
     }
 
-    /// Passes the answer on, or says why it cannot be.
+    /// Forwards the response, or reports why that is impossible.
     pub(super) async fn pass(mut self, response: Response<Body>, back: Back) -> Response<Body> {
-        // What its client gave up meanwhile is owed no answer.
+        // A cancelled request needs no response.
         self.owed = self.owed.filter(|id| self.relay.awaits(id));
         let passed = self.passed(response, back).await;
         passed.unwrap_or_else(|unanswered| {
-            self.relay.over_and_out(&unanswered.words);
+            self.relay.close_exchange(&unanswered.words);
             unanswered.answer(self.owed.as_deref())
         })
     }
@@ -96,7 +96,7 @@ impl Exchange<'_> {
             "text/event-stream" => {
                 problem::refuse_encoded(&parts.headers)?;
                 match self.owed.as_deref().filter(|_| self.one_message) {
-                    // What is rare is boxed: futures are moved with all they may hold.
+                    // Rare futures are boxed: a future is moved with all that it may contain.
                     Some(owed) => Box::pin(self.answer_in(body, parts.status, owed, back)).await,
                     None => Ok(self.streamed(parts, body, back)),
                 }
@@ -110,9 +110,9 @@ impl Exchange<'_> {
         }
     }
 
-    /// The server took the message, and says no more of it here.
+    /// The server accepted the message and sends no response here.
     async fn accepted(&self, parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
-        // What was asked over HTTP+SSE is answered on its stream.
+        // Over HTTP+SSE the response comes on the stream.
         if self.owed.is_some() && !self.remote.is_sse.load(Ordering::Relaxed) {
             return Err("the server took the request and did not answer it".into());
         }
@@ -125,7 +125,7 @@ impl Exchange<'_> {
         Response::from_parts(parts, stream::pump(body, relay, way, self.ends, self.owed.clone()))
     }
 
-    /// The answer to `owed` alone, for a client that did not say that it takes streams.
+    /// Only the response to `owed`, for a client that does not accept streams.
     async fn answer_in(
         &self,
         body: Body,
@@ -133,7 +133,7 @@ impl Exchange<'_> {
         owed: &[u8],
         back: Back,
     ) -> Result<Response<Body>, Unanswered> {
-        match timeout(PATIENCE, self.first_answer(body, owed, back)).await {
+        match timeout(RESPONSE_TIMEOUT, self.first_answer(body, owed, back)).await {
             Ok(answer) => Ok(problem::json_rpc(status, answer?)),
             Err(_) => Err("the server's stream did not bring the answer in time".into()),
         }
@@ -165,7 +165,7 @@ impl Exchange<'_> {
     ) -> Result<Response<Body>, Unanswered> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
-        let body = hold_answer(body, budget, max, PATIENCE).await?;
+        let body = hold_answer(body, budget, max, RESPONSE_TIMEOUT).await?;
         let heard = self.relay.heard(&body).await;
         back.tell(heard.replies);
         let passed = heard.passed.unwrap_or_default();
@@ -174,14 +174,14 @@ impl Exchange<'_> {
             let said = problem::quoted(&passed);
             return Err(format!("the server's answer is none to this request{said}").into());
         }
-        self.relay.over_and_out(if unanswered { parts.status.as_str() } else { "no answer" });
+        self.relay.close_exchange(if unanswered { parts.status.as_str() } else { "no answer" });
         if passed != body {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(passed.len()));
         }
         Ok(Response::from_parts(parts, Body::from(passed)))
     }
 
-    /// An answer of another kind: an error's page, or nothing.
+    /// A response that is not a message, such as an error page.
     async fn no_message(
         &self,
         parts: Parts,
@@ -192,14 +192,13 @@ impl Exchange<'_> {
             let kind = if kind.is_empty() { "nothing" } else { kind };
             return Err(format!("the server answers with {kind}, not with a message").into());
         }
-        self.relay.over_and_out(parts.status.as_str());
+        self.relay.close_exchange(parts.status.as_str());
         Ok(unread(&self.relay, parts, body, self.remote.target.max_message).await)
     }
 }
 
-/// An answer that is no message by what its server says of it. Where what servers ask is
-/// judged, its body goes on only if no client can take it for one all the same: some do not
-/// look at its type.
+/// Forwards a response that the server does not declare as a message. If servers' requests are
+/// judged, only if no client can read it as one, since some ignore the type.
 pub(super) async fn unread(
     relay: &Relay,
     mut parts: Parts,
@@ -211,7 +210,7 @@ pub(super) async fn unread(
     }
     let share = relay.settings().answer_memory.as_ref();
     let is_plain = !parts.headers.contains_key(CONTENT_ENCODING);
-    match hold_answer(body, share, max, PATIENCE).await {
+    match hold_answer(body, share, max, RESPONSE_TIMEOUT).await {
         Ok(held) if is_plain && memchr::memchr(b'{', &held).is_none() => {
             Response::from_parts(parts, Body::from(held))
         }
@@ -223,7 +222,7 @@ pub(super) async fn unread(
     }
 }
 
-/// The server is to blame.
+/// The server is at fault.
 impl From<String> for Unanswered {
     fn from(words: String) -> Self {
         Self { status: StatusCode::BAD_GATEWAY, words }

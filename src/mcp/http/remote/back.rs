@@ -16,28 +16,28 @@ use crate::mcp::params;
 use crate::mcp::relay::exchange::Outgoing;
 use crate::net::Body;
 
-/// How long a server may take to take an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for sending a response to the server.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Answers on their way to one server at most; further ones are dropped, and it waits for
-/// them in vain.
+/// Maximum number of responses being sent to one server. Further ones are dropped, so that its
+/// requests stay unanswered.
 pub(super) const MAX_REPLIES: usize = 64;
 
-/// The way back to the server from what it says to one client.
+/// Sends responses of the gate to the server's requests.
 pub(in crate::mcp::http) struct Back {
     remote: Arc<Remote>,
-    /// Those of the request that it answers.
+    /// Headers of the request during which the server asked.
     headers: HeaderMap,
     principal: Principal,
 }
 
 impl Back {
-    /// The way that a request with these headers came.
+    /// Uses the route of a request with these headers.
     pub(super) fn new(remote: &Arc<Remote>, headers: HeaderMap, principal: Principal) -> Self {
         Self { remote: Arc::clone(remote), headers, principal }
     }
 
-    /// The same in the session that the server opens with this answer, if it does.
+    /// Uses the session that this response opens, if any.
     pub(super) fn in_session_of(mut self, response: &Response<Body>) -> Self {
         if let Some(session) = response.headers().get(SESSION) {
             self.headers.insert(SESSION, session.clone());
@@ -45,7 +45,7 @@ impl Back {
         self
     }
 
-    /// Tells the server. It is not waited for: a server that writes may not be reading.
+    /// Sends `replies` without waiting: a server that is writing may not be reading.
     pub(in crate::mcp::http) fn tell(&self, replies: Vec<Outgoing>) {
         for reply in replies {
             let Ok(permit) = Arc::clone(&self.remote.replies).try_acquire_owned() else {
@@ -58,7 +58,7 @@ impl Back {
                 let message = reply.into_bytes();
                 let request =
                     || remote.request(Method::POST, &headers, &principal, message.clone());
-                let sent = remote.send_logged_in(request, Login::MayRenew, PATIENCE).await;
+                let sent = remote.send_logged_in(request, Login::MayRenew, SEND_TIMEOUT).await;
                 match sent {
                     Ok(taken) if taken.status().is_success() => {}
                     Ok(refused) => {
@@ -78,7 +78,7 @@ impl Back {
     }
 }
 
-/// The headers of an answer, made of those of another message to the same place.
+/// The headers of a response, derived from those of another message to the same URL.
 fn headers_of_answer(of_another: &HeaderMap) -> HeaderMap {
     let mut headers = of_another.clone();
     let of_the_other = |name: &str| {

@@ -15,76 +15,78 @@ use crate::mcp::relay::exchange::Outgoing;
 use crate::net::Body;
 use crate::oauth::Challenge;
 
-/// What is done where the server refuses the login.
+/// What to do if the server refuses the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Login {
-    /// A person may be asked.
+    /// Renew it, or ask a person.
     MayAsk,
-    /// It may be renewed; nobody is asked.
+    /// Renew it, but ask nobody.
     MayRenew,
-    /// It is taken as it is.
+    /// Nothing.
     IsTaken,
 }
 
 impl Remote {
-    /// Sends a message as its client's headers say; where the server wants a login,
-    /// once more after it.
+    /// Sends a message with its client's headers. If the server requires a login, sends it
+    /// again afterwards.
     pub(in crate::mcp::http) async fn send(
         &self,
         outgoing: Outgoing,
         headers: &HeaderMap,
         principal: &Principal,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Response<Body>, Unanswered> {
         let message = outgoing.into_bytes();
         let request = || self.request(Method::POST, headers, principal, message.clone());
-        self.send_logged_in(request, Login::MayAsk, patience).await
+        self.send_logged_in(request, Login::MayAsk, timeout).await
     }
 
-    /// Sends a request with the login. Where the server refuses that, it is sent once
-    /// more with another one, as far as `may` goes.
+    /// Sends a request with the login. If the server refuses that, sends it again with another
+    /// one, as far as `may` permits.
     pub(super) async fn send_logged_in(
         &self,
         request: impl Fn() -> Request<Bytes>,
         may: Login,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Response<Body>, Unanswered> {
         let first = request();
-        // Whoever brings a credential of its own is not logged in.
+        // No login for clients that send their own credentials.
         let brings_its_own = first.headers().contains_key(AUTHORIZATION);
         let Some(login) = self.target.login.as_ref().filter(|_| !brings_its_own) else {
-            return self.go_out(first, None, patience).await;
+            return self.go_out(first, None, timeout).await;
         };
         let used = login.authorization().await;
-        let response = self.go_out(first, used.clone(), patience).await?;
+        let response = self.go_out(first, used.clone(), timeout).await?;
         if !response.status().is_client_error() {
             return Ok(response);
         }
-        // About what was sent: there may be another login meanwhile.
+        // The challenge concerns the login that was sent; there may be another one meanwhile.
         let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
         let answered = match (challenge, may) {
             (None, _) | (_, Login::IsTaken) => return Ok(response),
-            (Some(challenge), Login::MayAsk) => Box::pin(login.challenged(&challenge)).await,
-            (Some(challenge), Login::MayRenew) => Box::pin(login.renewed(&challenge)).await,
+            (Some(challenge), Login::MayAsk) => Box::pin(login.handle_challenge(&challenge)).await,
+            (Some(challenge), Login::MayRenew) => {
+                Box::pin(login.renew_after_challenge(&challenge)).await
+            }
         };
         answered?;
-        self.go_out(request(), login.authorization().await, patience).await
+        self.go_out(request(), login.authorization().await, timeout).await
     }
 
     async fn go_out(
         &self,
         mut request: Request<Bytes>,
         login: Option<HeaderValue>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Response<Body>, Unanswered> {
         if let Some(login) = login {
             request.headers_mut().insert(AUTHORIZATION, login);
         }
-        Ok(self.link.send(request, patience).await?)
+        Ok(self.link.send(request, timeout).await?)
     }
 
-    /// From now on messages go there: the endpoint that an HTTP+SSE server
-    /// named, on its own host.
+    /// Sends further messages to the endpoint that an HTTP+SSE server announced, which must be
+    /// on the same host.
     pub(in crate::mcp::http) fn redirect_to(&self, endpoint: &str) -> Result<(), String> {
         let here = self.uri.load();
         let base = url::Url::parse(&here.to_string()).map_err(|error| error.to_string())?;
@@ -119,18 +121,18 @@ impl Remote {
         for (name, value) in &self.target.headers {
             sent.insert(name.clone(), value.clone());
         }
-        // What has to be read must come as it is.
+        // Bodies that have to be read must not be encoded.
         sent.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request
     }
 
-    /// Whether some servers (CGI, WSGI) read a client's header as one of the gate's own.
+    /// Whether some servers (CGI, WSGI) read the client's header as one that the gate adds.
     fn is_ours_spelt_otherwise(&self, name: &HeaderName) -> bool {
         name.as_str().contains('_')
             && self.target.headers.contains_key(name.as_str().replace('_', "-").as_str())
     }
 
-    /// The largest message, in bytes.
+    /// Maximum length of a message, in bytes.
     pub(in crate::mcp::http) fn max_message(&self) -> usize {
         self.target.max_message
     }

@@ -10,22 +10,22 @@ use super::{Answer, LOST, PipedClient};
 use crate::mcp::answer;
 use crate::mcp::frames;
 use crate::mcp::http::problem::quoted;
-use crate::mcp::http::remote::PATIENCE;
+use crate::mcp::http::remote::RESPONSE_TIMEOUT;
 use crate::mcp::pending::Key;
 use crate::mcp::reply;
 use crate::mcp::scan::outline;
 use crate::net::body::hold;
 
-/// The ids to which an answer is owed, as they were written.
+/// Raw ids of the requests that still need a response.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     ids: Vec<Vec<u8>>,
-    /// The answer says which revision is spoken.
+    /// Whether the response contains the negotiated revision.
     pub(super) initializes: bool,
 }
 
 impl Owed {
-    /// Those of a message, or of the messages of a batch.
+    /// The ids of a message, or of a batch's elements.
     pub(super) fn of(line: &[u8]) -> Self {
         let asking = answer::messages(line).into_iter().filter_map(|message| {
             let outline = outline(message);
@@ -42,12 +42,12 @@ impl Owed {
         self.ids.iter().map(|id| Key::new(id))
     }
 
-    /// Strikes those whose key is none of these.
+    /// Removes ids for whose keys `keeps` returns `false`.
     pub(super) fn keep(&mut self, mut keeps: impl FnMut(&Key) -> bool) {
         self.ids.retain(|id| keeps(&Key::new(id)));
     }
 
-    /// Strikes what `message` answers; whether there was something.
+    /// Removes the id that `message` responds to; whether it was present.
     pub(super) fn settle(&mut self, message: &[u8]) -> bool {
         let before = self.ids.len();
         for message in answer::messages(message) {
@@ -59,7 +59,7 @@ impl Owed {
     }
 }
 
-/// The id of the request that a message answers.
+/// The id that a message responds to.
 pub(super) fn answered(message: &[u8]) -> Option<Key> {
     let outline = outline(message);
     let id = outline.id.filter(|_| outline.is_response && !outline.has_method)?;
@@ -67,8 +67,8 @@ pub(super) fn answered(message: &[u8]) -> Option<Key> {
 }
 
 impl PipedClient {
-    /// Writes the messages of an answer as lines; an answer that is none becomes
-    /// an error, so that nobody waits for ever.
+    /// Writes the messages of a response as lines. A response that is not a message becomes an
+    /// error, so that the client does not wait forever.
     pub(super) async fn write_answer(&self, answer: Answer, mut owed: Owed) {
         if answer.is_stream() {
             self.write_stream_to_its_end(answer, &mut owed).await;
@@ -89,7 +89,7 @@ impl PipedClient {
         let status = response.status();
         let after = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok());
         let after = after.map(|after| format!(", to be tried again after {after}"));
-        let body = hold(response.into_body(), self.max_message, PATIENCE).await;
+        let body = hold(response.into_body(), self.max_message, RESPONSE_TIMEOUT).await;
         let body = body.unwrap_or_else(|error| Bytes::from(error.to_string()));
         if self.state().is_sse {
             if status == StatusCode::ACCEPTED {
@@ -123,8 +123,8 @@ impl PipedClient {
         }
     }
 
-    /// Tells why there is no answer, but for what the client gave up: some clients
-    /// fail on an answer that they do not wait for.
+    /// Responds to unanswered requests with an error, except for cancelled ones: some clients
+    /// fail on an unexpected response.
     pub(super) async fn tell_unanswered(&self, owed: &Owed, words: &str) {
         for id in &owed.ids {
             if !self.is_settled(&Key::new(id)) {
@@ -137,8 +137,7 @@ impl PipedClient {
         self.state().posts.get(id).is_some_and(|under_way| under_way.is_settled)
     }
 
-    /// Whether an answer that comes to the request of this id is one that its client waits
-    /// for: it has none yet, and has not given it up.
+    /// Marks the request as answered. Whether its client was waiting for that.
     pub(super) fn settles(&self, id: &Key) -> bool {
         let mut state = self.state();
         state.on_stream.remove(id);

@@ -9,29 +9,29 @@ use http::Method;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::{LAST_WORDS, PipedClient, UnderWay};
+use super::{FLUSH_TIMEOUT, PipedClient, UnderWay};
 use crate::mcp::pending::Key;
 use crate::net::body::Stopped;
 
 impl PipedClient {
-    /// Breaks off what is under way because this process ends, and waits a moment until that
-    /// is told and recorded (`answered`). What is left then, or would come by the stream of
-    /// HTTP+SSE, is told of as well.
+    /// Aborts requests in flight because this process ends, and waits a moment until they are
+    /// answered with an error and recorded. Also answers what would come by the stream of
+    /// HTTP+SSE.
     pub(super) async fn break_off(&self, answered: &mut Pin<&mut impl Future<Output = ()>>) {
         let words = &Stopped.to_string();
         let ended = async {
-            // That stream ends with what is under way, and another is not opened.
+            // The stream would end with them, and another is not opened.
             if self.state().is_sse {
                 self.state().listener.take().inspect(AbortHandle::abort);
                 self.tell_unanswered_on_stream(words).await;
             }
             self.remote.break_off();
-            if timeout(LAST_WORDS, answered).await.is_err() {
+            if timeout(FLUSH_TIMEOUT, answered).await.is_err() {
                 self.give_up(words).await;
             }
         };
-        // A client that reads nothing holds nobody up.
-        let _ = timeout(LAST_WORDS * 2, ended).await;
+        // A client that does not read must not block.
+        let _ = timeout(FLUSH_TIMEOUT * 2, ended).await;
     }
 
     async fn tell_unanswered_on_stream(&self, words: &str) {
@@ -43,7 +43,7 @@ impl PipedClient {
         }
     }
 
-    /// Tells of what has no answer.
+    /// Responds to all unanswered requests with an error.
     pub(super) async fn give_up(&self, words: &str) {
         let unanswered: HashSet<Key> = {
             let mut state = self.state();
@@ -58,15 +58,15 @@ impl PipedClient {
         }
     }
 
-    /// Ends what waits for news, and not for an answer.
+    /// Ends subscriptions.
     pub(super) fn end_listening(&self) {
         let state = self.state();
         let listening = state.posts.values().filter(|under_way| under_way.listens);
         listening.for_each(|under_way| under_way.post.abort());
     }
 
-    /// Ends the session, within `patience`.
-    pub(super) async fn take_leave(&self, patience: Duration) {
+    /// Ends the session, within `timeout`.
+    pub(super) async fn take_leave(&self, timeout: Duration) {
         let (listener, session) = {
             let mut state = self.state();
             (state.listener.take(), state.session.is_some())
@@ -74,7 +74,7 @@ impl PipedClient {
         if session {
             let nothing = Bytes::new();
             let farewell = self.exchange(Method::DELETE, &nothing, None);
-            let _ = timeout(patience, farewell).await;
+            let _ = tokio::time::timeout(timeout, farewell).await;
         }
         listener.inspect(AbortHandle::abort);
     }

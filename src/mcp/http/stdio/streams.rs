@@ -15,25 +15,25 @@ use super::answers::{Owed, answered};
 use super::{Answer, PipedClient, Transport};
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::problem::{self, is_passing, quoted};
-use crate::mcp::http::remote::PATIENCE;
+use crate::mcp::http::remote::RESPONSE_TIMEOUT;
 use crate::mcp::http::sse::Parser;
 use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::hold;
 
-/// Pauses before a stream is opened again: the default of the standard, and the
-/// longest and the shortest that a server may ask for.
+/// Pauses before a stream is reopened: the standard's default, and the bounds of what a server
+/// may ask for.
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
-/// How long an HTTP+SSE server may take to name its endpoint.
-const ENDPOINT: Duration = Duration::from_secs(10);
+/// Timeout for an HTTP+SSE server to announce its endpoint.
+const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long those who wait for the answers on a stream look between two.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval of polling for responses on a stream.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a stream told besides its messages.
+/// What a stream contained besides messages.
 #[derive(Debug, Default)]
 struct Told {
     events: usize,
@@ -42,22 +42,22 @@ struct Told {
     retry: Option<u64>,
 }
 
-/// Why there is no stream of HTTP+SSE.
+/// Why HTTP+SSE is not available.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotOpened {
-    /// The server answers with something else.
+    /// The server responds with something else.
     #[error("the server has no stream of HTTP+SSE: {0}")]
     NoStream(String),
-    /// What the stream begins with, if anything, is no endpoint.
+    /// The stream does not start with an endpoint.
     #[error("the server's stream names no endpoint")]
     NoEndpoint,
-    /// It names one that is not used.
+    /// The endpoint is not acceptable.
     #[error("{0}")]
     Endpoint(String),
 }
 
-/// The pauses between the streams of one kind. While they bring no message, the
-/// shortest grows to the default.
+/// Pauses between streams of one kind. While streams carry no message, the shortest pause grows
+/// to the default.
 struct Pauses {
     shortest: Duration,
 }
@@ -67,7 +67,7 @@ impl Pauses {
         Self { shortest: SHORTEST_RETRY }
     }
 
-    /// The pause after a stream that told this.
+    /// The pause after a stream.
     fn after(&mut self, told: &Told) -> Duration {
         if told.messages > 0 {
             self.shortest = SHORTEST_RETRY;
@@ -80,18 +80,18 @@ impl Pauses {
 }
 
 impl PipedClient {
-    /// Writes a stream's messages. Where the stream ends before the answers came
-    /// and its events had ids, the rest is asked for (2025-11-25, "Resumability").
+    /// Writes a stream's messages. If it ends before the responses and its events had ids,
+    /// resumes it (2025-11-25, "Resumability").
     pub(super) async fn write_stream_to_its_end(&self, answer: Answer, owed: &mut Owed) {
         let session = answer.session;
         let mut told = self.write_stream(answer.response.into_body(), owed).await;
         let mut heard = Instant::now();
         let mut pauses = Pauses::new();
-        while !owed.is_empty() && heard.elapsed() < PATIENCE {
+        while !owed.is_empty() && heard.elapsed() < RESPONSE_TIMEOUT {
             let Some(last) = told.last_id.clone() else { return };
             sleep(pauses.after(&told)).await;
             let answer = self.exchange(Method::GET, &Bytes::new(), Some(&last)).await;
-            // The client has begun another, which knows nothing of these events.
+            // The client has begun another session, which does not know these events.
             if answer.session != session {
                 return;
             }
@@ -135,8 +135,8 @@ impl PipedClient {
                 };
                 told.events += 1;
                 if let Some(id) = &event.id {
-                    // An empty one forgets those before; what no header can hold cannot
-                    // be asked for, and without it a stream would begin anew.
+                    // An empty id resets the last one. One that does not fit into a header
+                    // cannot be resumed from; without it, a stream would start over.
                     let can_be_told = |id: &&String| !id.is_empty() && last_event(id).is_some();
                     told.last_id = Some(id).filter(can_be_told).cloned();
                 }
@@ -154,8 +154,8 @@ impl PipedClient {
         told
     }
 
-    /// Opens the stream on which the server speaks first; it is opened again
-    /// when it ends, from where it ended. Servers need not have one.
+    /// Opens the stream for messages that the server sends on its own, and reopens it where it
+    /// ended. Optional for servers.
     pub(super) fn listen(self: &Arc<Self>) {
         if self.state().is_sse {
             return;
@@ -188,17 +188,17 @@ impl PipedClient {
         earlier.inspect(AbortHandle::abort);
     }
 
-    /// The older transport, where a server refuses the first POST in a way that
-    /// says that it has no other (2025-03-26 and later, "Backwards Compatibility").
-    /// Else the answer as it was.
+    /// Falls back to HTTP+SSE if the server refuses the first POST in a way that suggests that
+    /// it supports nothing else (2025-03-26 and later, "Backwards Compatibility"); else returns
+    /// the response.
     pub(super) async fn fall_back(self: &Arc<Self>, answer: Answer, line: &Bytes) -> Answer {
         let refused = matches!(answer.response.status().as_u16(), 400 | 404 | 405);
         if self.transport != Transport::Auto || !refused || self.state().is_sse {
             return answer;
         }
         let (parts, body) = answer.response.into_parts();
-        let body = hold(body, self.max_message, PATIENCE).await.unwrap_or_default();
-        // A server that speaks JSON-RPC here means what it says.
+        let body = hold(body, self.max_message, RESPONSE_TIMEOUT).await.unwrap_or_default();
+        // A server that responds with JSON-RPC supports this transport.
         let speaks = memchr::memmem::find(&body, b"\"jsonrpc\"").is_some();
         let response = Response::from_parts(parts, Body::from(body));
         let unchanged = Answer { response, session: answer.session };
@@ -221,13 +221,13 @@ impl PipedClient {
         }
     }
 
-    /// The transport of 2024-11-05: a stream names the endpoint to post to, and
-    /// carries every answer.
+    /// Opens HTTP+SSE (2024-11-05): a stream that announces the endpoint to post to, and
+    /// carries all responses.
     pub(super) async fn open_sse(self: &Arc<Self>) -> Result<(), NotOpened> {
         let answer = self.exchange(Method::GET, &Bytes::new(), None).await;
         let status = answer.response.status();
         if !answer.is_stream() || !status.is_success() {
-            let said = hold(answer.response.into_body(), self.max_message, ENDPOINT).await;
+            let said = hold(answer.response.into_body(), self.max_message, ENDPOINT_TIMEOUT).await;
             let said = said.unwrap_or_default();
             let words = message_of_error(&said);
             let words = words.unwrap_or_else(|| format!("HTTP {status}{}", quoted(&said)));
@@ -235,7 +235,8 @@ impl PipedClient {
         }
         let mut body = answer.response.into_body();
         let mut parser = Parser::new(self.max_message);
-        let Ok(Some(endpoint)) = timeout(ENDPOINT, endpoint(&mut body, &mut parser)).await else {
+        let Ok(Some(endpoint)) = timeout(ENDPOINT_TIMEOUT, endpoint(&mut body, &mut parser)).await
+        else {
             return Err(NotOpened::NoEndpoint);
         };
         self.remote.redirect_to(&endpoint).map_err(NotOpened::Endpoint)?;
@@ -253,8 +254,8 @@ impl PipedClient {
         Ok(())
     }
 
-    /// Nothing can be answered any more, and another stream would be another
-    /// session: the client has to start anew.
+    /// Ends the conversation: no response can arrive any more, and another stream would be
+    /// another session.
     async fn lose_stream(&self) {
         let words = "the server has ended the stream that carries its answers";
         tracing::error!("{words}");
@@ -265,8 +266,7 @@ impl PipedClient {
         self.server_gone.notify_one();
     }
 
-    /// What a request of HTTP+SSE is owed comes by the stream, maybe before its POST is
-    /// answered.
+    /// Registers requests answered on the stream of HTTP+SSE, maybe before their POST is.
     pub(super) fn await_on_stream(&self, owed: &Owed) {
         let keys: Vec<_> = owed.keys().filter(|id| !self.is_settled(id)).collect();
         let mut state = self.state();
@@ -275,21 +275,21 @@ impl PipedClient {
         }
     }
 
-    /// Its POST was refused: what has not come by the stream will not.
+    /// Unregisters them when the POST was refused, as no response will come.
     pub(super) fn stop_awaiting_on_stream(&self, owed: &mut Owed) {
         let mut state = self.state();
         owed.keep(|id| state.on_stream.remove(id));
     }
 
-    /// Waits until every answer that was to come by the stream has come.
+    /// Waits until all responses due on the stream have arrived.
     pub(super) async fn answered_on_stream(&self) {
         while !self.state().on_stream.is_empty() {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// The words of an error, where that is what was answered.
+/// The message of a JSON-RPC error.
 fn message_of_error(answer: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     answer.pointer("/error/message")?.as_str().map(str::to_owned)
@@ -308,7 +308,7 @@ async fn endpoint(body: &mut Body, parser: &mut Parser) -> Option<String> {
     }
 }
 
-/// The header that asks for what came after the event of this id.
+/// The header to resume after the event with this id.
 pub(super) fn last_event(id: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(id.as_bytes()).ok()
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::rest::ticket::TicketSealer;
 use crate::store::agents::AgentRecord;
-use crate::store::directory::Holder;
+use crate::store::directory::KeyHolder;
 
 const BASE: &str = "http://gate:8100/proxy/x";
 
@@ -188,7 +188,7 @@ fn hosts_that_were_put_elsewhere_are_the_providers_own() {
 /// What becomes of `url` behind `name`, in the answer to a request of the path
 /// that only reads or does more: where a seal leads, and what it is good for.
 fn sealed(provider: Provider, (path, is_read): (&str, bool), name: &str, url: &str) -> String {
-    let holder = Holder { agent: AgentRecord::named("a").into(), key_id: "AGAK".into() };
+    let holder = KeyHolder { agent: AgentRecord::named("a").into(), key_id: "AGAK".into() };
     let signer = Signer {
         key: [7; 32].into(),
         holder,

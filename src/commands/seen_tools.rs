@@ -12,13 +12,13 @@ use crate::config::Home;
 use crate::os::files::is_device;
 use crate::policy::Seen;
 
-/// The largest file that is read, in bytes: 10,000 tools with long names.
+/// Maximum size of a file, in bytes: 10,000 tools with long names.
 const MAX_FILE: u64 = 2 << 20;
 
-/// The most servers that are read.
+/// Maximum number of servers read.
 const MAX_SERVERS: usize = 1_000;
 
-/// The longest file name made from a server's, in bytes.
+/// Maximum length of a file name, in bytes.
 const MAX_NAME: usize = 200;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct Server {
     tools: Vec<String>,
 }
 
-/// Keeps what `server` listed; nothing where it listed nothing.
+/// Stores the tools that `server` listed, if any.
 pub(super) fn save(home: &Home, server: &str, mut tools: Vec<String>) {
     if tools.is_empty() {
         return;
@@ -39,7 +39,7 @@ pub(super) fn save(home: &Home, server: &str, mut tools: Vec<String>) {
     }
 }
 
-/// What all servers listed.
+/// The tools of all servers.
 pub(super) fn load(home: &Home) -> Seen {
     let files = fs::read_dir(folder(home)).into_iter().flatten().flatten();
     let servers = files.take(MAX_SERVERS).filter_map(|file| read(&file.path()).ok());
@@ -53,7 +53,7 @@ fn folder(home: &Home) -> PathBuf {
     home.data.join("seen")
 }
 
-/// Written whole and then renamed, so that no reader sees a half.
+/// Writes to a temporary file and renames it, so that readers see a complete file.
 fn write(folder: &Path, server: &Server) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let path = folder.join(file_name(&server.server));
@@ -69,8 +69,8 @@ fn read(path: &Path) -> io::Result<Server> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
-/// The name with everything escaped that could lead out of the folder, or means
-/// something to a file system.
+/// The server's name, with characters escaped that could leave the folder or are special to a
+/// file system.
 fn file_name(server: &str) -> String {
     let escaped = server.bytes().map(|byte| match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
@@ -79,7 +79,7 @@ fn file_name(server: &str) -> String {
     let mut name: String = escaped.collect();
     name.truncate(MAX_NAME);
     if is_device(&name) {
-        // No escape begins like this.
+        // No other escape starts like this.
         name.insert(0, '%');
     }
     name + ".json"
