@@ -1,5 +1,5 @@
-//! The headers of an HTTP answer that tell the decision about its request: the row in the
-//! log, and what is left of a rate limit.
+//! Headers of HTTP responses that describe the decision on the request: the id of the log's row and
+//! the remaining quota of a rate limit.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::net::Body;
 use crate::net::memory::MemoryBudget;
 use crate::verdict::Quota;
 
-/// The id of the row in the log.
+/// The id of the log's row.
 pub const DECISION: HeaderName = HeaderName::from_static("x-agentgate-decision");
 
-/// Says which row of the log an answer belongs to, where it has one.
+/// Sets [`DECISION`]; does nothing without an `id`.
 pub fn row(headers: &mut HeaderMap, id: Option<&str>) {
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
         headers.insert(DECISION, id);
     }
 }
 
-/// `answer` on its way to a client that may have to give up what it holds of `budget`: see
+/// Wraps the body of `answer` so that it can be given up when `budget` runs out: see
 /// [`MemoryBudget::deliver`].
 pub fn delivered(answer: Response<Body>, budget: &MemoryBudget) -> Response<Body> {
     let (parts, body) = answer.into_parts();
@@ -27,10 +27,9 @@ pub fn delivered(answer: Response<Body>, budget: &MemoryBudget) -> Response<Body
     Response::from_parts(parts, body)
 }
 
-/// How much is left of a limit, by the IETF's httpapi
-/// (draft-ietf-httpapi-ratelimit-headers-06). Where the server tells of limits of its
-/// own in such headers, those stay, and the gate's are left out: of two that are mixed
-/// nobody could tell whose is whose.
+/// Sets the rate limit headers of the IETF's httpapi working group
+/// (draft-ietf-httpapi-ratelimit-headers-06). If the server sent headers of this kind, they are
+/// kept and ours are omitted: a mix of both could not be told apart.
 pub fn quota(headers: &mut HeaderMap, quota: Option<&Quota>) {
     let is_told = |name: &HeaderName| matches!(name.as_str().get(..9), Some("ratelimit"));
     let Some(quota) = quota.filter(|_| !headers.keys().any(is_told)) else { return };
@@ -47,7 +46,7 @@ pub fn quota(headers: &mut HeaderMap, quota: Option<&Quota>) {
     }
 }
 
-/// Whole seconds after which it has passed; never none.
+/// `duration` in seconds, rounded up; at least 1.
 #[must_use]
 pub fn seconds(duration: Duration) -> u64 {
     duration.as_secs_f64().ceil().max(1.0) as u64

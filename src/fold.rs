@@ -1,8 +1,8 @@
-//! What a lenient reader may take a word for.
+//! Folding of words to what a lenient reader may take them for.
 //!
-//! Go's `encoding/json` matches keys without regard to case, C libraries stop at
-//! a NUL, others trim or normalise. Two words that fold to the same text may be
-//! one word to somebody; the gate passes only the exact one.
+//! Go's `encoding/json` matches keys case-insensitively, C libraries stop at a NUL, others trim or
+//! normalize. Two words that fold to the same text may be one word to some server; the gate accepts
+//! only the exact one.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_qui
 
 use crate::json::Object;
 
-/// Characters that are not seen: Unicode's format characters (Cf) and
+/// Ranges of invisible characters: Unicode's format characters (Cf) and
 /// `Default_Ignorable_Code_Point` (Unicode 16, `DerivedCoreProperties.txt`).
 const INVISIBLE: &[(u32, u32)] = &[
     (0x00AD, 0x00AD),
@@ -40,9 +40,8 @@ const INVISIBLE: &[(u32, u32)] = &[
     (0xE0000, 0xE0FFF),
 ];
 
-/// `word` as the most lenient of readers may see it: cut at a NUL, invisible and
-/// control characters dropped, compatibility forms composed (NFKC), case folded,
-/// trimmed. Folding twice changes nothing more.
+/// Folds `word` as the most lenient reader would: cuts it at a NUL, drops invisible and control
+/// characters, composes compatibility forms (NFKC), folds case, trims. Idempotent.
 #[must_use]
 pub fn fold(word: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
@@ -51,8 +50,8 @@ pub fn fold(word: &str) -> Cow<'_, str> {
     }
     let shown = word.split('\0').next().unwrap_or_default();
     let mut folded = pass(shown).trim().to_owned();
-    // A second pass settles what only the first one brought forth (a
-    // compatibility form that turns into a space or an upper-case letter).
+    // A second pass handles what the first one produced (a compatibility form that becomes a space
+    // or an upper-case letter).
     for _ in 0..MAX_PASSES {
         let again = pass(&folded).trim().to_owned();
         if again == folded {
@@ -63,8 +62,8 @@ pub fn fold(word: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
-/// The same, but neither cut nor trimmed: a text in which something is looked for, and
-/// what is looked for. One pass, since texts can be long.
+/// Like [`fold`], but neither cut nor trimmed, and in one pass, since texts can be long. For
+/// substring searches: both the text and the needle are folded so.
 #[must_use]
 pub fn loosen(text: &str) -> Cow<'_, str> {
     if !all(text, is_printable) {
@@ -76,7 +75,7 @@ pub fn loosen(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `word` as whoever cares for the case of letters may see it; else as in [`fold`]. One pass.
+/// Like [`fold`], but keeps case, and in one pass.
 #[must_use]
 pub fn seen(word: &str) -> Cow<'_, str> {
     if all(word, is_printable) {
@@ -87,13 +86,14 @@ pub fn seen(word: &str) -> Cow<'_, str> {
     Cow::Owned(seen.trim().to_owned())
 }
 
-/// Whether a text holds more or other characters than are seen of it, but for white space.
+/// Whether `text` contains characters that are invisible or that NFKC may change; white space does
+/// not count.
 pub(crate) fn is_disguised(text: &str) -> bool {
     !all(text, is_kept)
         && (text.chars().any(is_dropped) || is_nfkc_quick(text.chars()) != IsNormalized::Yes)
 }
 
-/// Whether a byte is ASCII that nobody drops.
+/// Whether `byte` is ASCII that [`pass`] keeps: printable or white space.
 fn is_kept(byte: u8) -> bool {
     is_printable(byte) | (b'\t'..=b'\r').contains(&byte)
 }
@@ -102,13 +102,13 @@ fn is_printable(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte)
 }
 
-/// Whether `holds` says yes to every byte of a text, many of them at a time.
+/// Whether `holds` is true of every byte. Works on chunks without branches, so that it vectorizes.
 fn all(text: &str, holds: impl Fn(u8) -> bool) -> bool {
     let hold = |some: &[u8]| some.iter().fold(true, |all, byte| all & holds(*byte));
     text.as_bytes().chunks(64).all(hold)
 }
 
-/// Two keys of `object` that a lenient reader may take for one.
+/// The first two keys of `object` (in order of their folded form) that fold to the same text.
 #[must_use]
 pub fn alike(object: &Object) -> Option<(&str, &str)> {
     let mut folded: Vec<_> = object.iter().map(|(key, _)| (fold(key), key)).collect();
@@ -119,7 +119,7 @@ pub fn alike(object: &Object) -> Option<(&str, &str)> {
     })
 }
 
-/// Passes after which a word counts as folded; two suffice for all of Unicode.
+/// Maximum number of passes of [`fold`]; two suffice for all of Unicode.
 const MAX_PASSES: usize = 4;
 
 fn pass(word: &str) -> String {
@@ -128,7 +128,8 @@ fn pass(word: &str) -> String {
     while !rest.is_empty() {
         let ascii = rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
         let (plain, other) = rest.split_at(ascii);
-        // A mark may stand behind the last letter. Nothing composes with one before it.
+        // A combining mark may follow the last ASCII character and compose with it, but with none
+        // before it.
         let last = if other.is_empty() { None } else { plain.rfind(|c| !is_dropped(c)) };
         let (plain, _) = plain.split_at(last.unwrap_or(plain.len()));
         push_ascii(&mut folded, plain);
@@ -143,11 +144,11 @@ fn pass(word: &str) -> String {
 
 fn passed(word: &str) -> impl Iterator<Item = char> {
     let shown = word.chars().filter(|character| !is_dropped(*character));
-    // Upper case first: `ß` and `ı` meet `ss` and `i` only there.
+    // Upper case first: only then do `ß` and `ss`, or `ı` and `i`, become equal.
     shown.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc()
 }
 
-/// The same of a text in ASCII, which is what it is in every form.
+/// Appends ASCII text, folded. NFKC does not change it.
 fn push_ascii(folded: &mut String, text: &str) {
     let start = folded.len();
     match all(text, is_kept) {
@@ -159,10 +160,10 @@ fn push_ascii(folded: &mut String, text: &str) {
     }
 }
 
-/// Whether a text has so many letters that it folds to nothing of `length` bytes.
+/// Whether `text` has so many characters that its folded form must be longer than `length` bytes.
 #[must_use]
 pub(crate) fn is_much_longer(text: &str, length: usize) -> bool {
-    /// No letter is composed of as many.
+    /// No character is composed of as many.
     const LETTERS: usize = 16;
     let mut letters = text.chars().filter(|letter| !is_dropped(*letter));
     letters.nth(LETTERS * (length + LETTERS)).is_some()
@@ -172,7 +173,7 @@ fn is_dropped(character: char) -> bool {
     (character.is_control() && !character.is_whitespace()) || is_invisible(character)
 }
 
-/// Whether a character is not seen.
+/// Whether `character` is invisible.
 #[must_use]
 pub fn is_invisible(character: char) -> bool {
     let code = u32::from(character);
@@ -185,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// What is ASCII is passed over, whatever stands beside it.
+        /// The fast path for ASCII gives the same result as the general one.
         #[test]
         fn a_word_is_folded_as_a_whole(
             word in "([aA é\u{e9}\0\t\u{7f}\u{200b}\u{301}\u{344}\u{fb01}\u{130}\u{df}\u{1100}\u{1161}\u{2126}]|\\PC){0,16}",

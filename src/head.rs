@@ -1,4 +1,4 @@
-//! Checks of queries and headers of REST requests, whether from the proxy or written by
+//! Checks of methods, queries and headers of REST requests, whether from the proxy or written by
 //! hand. What servers could interpret differently is refused. Pure.
 
 use percent_encoding::percent_decode_str;
@@ -10,7 +10,7 @@ use crate::overrides;
 /// The methods that are forwarded.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Headers that must not be given twice.
+/// Headers that must not be repeated.
 const SINGLE: [&str; 7] = [
     "expect",
     "host",
@@ -21,25 +21,25 @@ const SINGLE: [&str; 7] = [
     "x-sfdc-session",
 ];
 
-/// Why a request is not forwarded, path and body aside.
+/// Why a request is refused because of its method, target, query or headers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// A method that is not standard, or not for a proxy.
+    /// A method that is not forwarded.
     #[error("the method `{0}` is not passed on")]
     Method(String),
     /// The target is not a path.
     #[error("the request target is not a path")]
     Target,
-    /// A header given more than once, or two that contradict each other.
+    /// A repeated, ambiguous or invalid header.
     #[error("{0}")]
     Header(String),
-    /// Something overrides the method.
+    /// The header, parameter or member that overrides the method or path.
     #[error("`{0}` asks upstream to take the request for one of another method")]
     Override(String),
-    /// The query could be read in two ways.
+    /// An ambiguous query.
     #[error("the query cannot be read for certain: {0}")]
     Query(&'static str),
-    /// An upgrade to another protocol.
+    /// An upgrade to WebSocket.
     #[error("upgrades to another protocol are not passed on")]
     Upgrade,
 }
@@ -59,8 +59,8 @@ impl HeadError {
     }
 }
 
-/// Refuses a method that is not passed on: of a file that is only ever fetched
-/// (`is_file`), all that could change it.
+/// Refuses methods that are not forwarded. If `is_file` (a file that is only ever downloaded),
+/// methods that could change it are refused, too.
 ///
 /// # Errors
 /// [`HeadError::Method`].
@@ -72,7 +72,7 @@ pub fn check_method(method: &str, is_file: bool) -> Result<(), HeadError> {
     }
 }
 
-/// Refuses a query that is not the same to everybody, or not for everybody.
+/// Refuses a query that servers could interpret differently, or that contains a key of the gate.
 ///
 /// # Errors
 /// [`HeadError::Query`], [`HeadError::Override`].
@@ -92,8 +92,8 @@ pub fn check_query(query: &str) -> Result<(), HeadError> {
     }
 }
 
-/// Whether it holds an escape as `escape()` of ECMAScript makes them (annex B.2.1) and
-/// ASP.NET reads them.
+/// Whether `query` contains an escape such as `%u0041`: ECMAScript's `escape()` produces them
+/// (annex B.2.1), and ASP.NET decodes them.
 fn has_unicode_escape(query: &[u8]) -> bool {
     let is_escape = |six: &[u8]| match six {
         [b'%', b'u' | b'U', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
@@ -102,7 +102,7 @@ fn has_unicode_escape(query: &[u8]) -> bool {
     query.windows(6).any(is_escape)
 }
 
-/// Refuses a query or form that asks upstream for another method.
+/// Refuses a query or form that overrides the method.
 ///
 /// # Errors
 /// [`HeadError::Override`].
@@ -110,7 +110,7 @@ pub fn check_parameters(form: &[u8]) -> Result<(), HeadError> {
     overrides::parameter_in(form).map_or(Ok(()), |name| Err(HeadError::Override(name)))
 }
 
-/// Refuses headers, named in lower case, that are not the same to everybody.
+/// Refuses headers that servers could interpret differently. Names are in lower case.
 ///
 /// # Errors
 /// [`HeadError::Header`], [`HeadError::Override`], [`HeadError::Upgrade`].
@@ -130,7 +130,7 @@ pub fn check_headers<'h>(
 
 fn check_header(name: &str, value: &[u8]) -> Result<(), HeadError> {
     let unfit = |what: &str| Err(HeadError::Header(what.to_owned()));
-    // Some servers take `X_Y` or `X.Y` for `X-Y`.
+    // Some servers treat `X_Y` or `X.Y` as `X-Y`.
     if decides_folded(name) {
         return unfit(&format!("the header `{name}` is another one to servers that fold names"));
     }
@@ -141,26 +141,25 @@ fn check_header(name: &str, value: &[u8]) -> Result<(), HeadError> {
     if name == "upgrade" && value.split(|byte| *byte == b',').any(names_websocket) {
         return Err(HeadError::Upgrade);
     }
-    // Servers differ about which part of another expectation they take for this one, and
-    // so about when a body follows.
+    // Servers disagree on which values contain this expectation, and so on when a body follows.
     if name == "expect" && !value.eq_ignore_ascii_case(b"100-continue") {
         return unfit("`expect` asks for something else than `100-continue`");
     }
     if value.iter().any(|byte| *byte < 0x20 && *byte != b'\t' || *byte == 0x7f) {
         return unfit("a header holds a control character");
     }
-    // Over HTTP/2 such a value may come, and over HTTP/1 it would arrive as another
-    // one than was judged (RFC 9113, section 8.2.1).
+    // HTTP/2 can carry such a value, but HTTP/1 would deliver a value other than the judged one
+    // (RFC 9113, section 8.2.1).
     match value.trim_ascii().len() == value.len() {
         true => Ok(()),
         false => unfit("a header begins or ends with white space"),
     }
 }
 
-/// User-defined metadata of S3 objects, which S3 does not interpret.
+/// Prefix of user-defined metadata of S3 objects, which S3 does not interpret.
 const S3_METADATA: &str = "x-amz-meta-";
 
-/// Whether a header, named in lower case, decides how a request is taken.
+/// Whether a header (in lower case) changes how a request is interpreted.
 #[must_use]
 pub fn decides(name: &str) -> bool {
     let starts = ["content-", "x-amz-"];
@@ -172,8 +171,7 @@ pub fn decides(name: &str) -> bool {
         || starts.iter().any(|start| name.starts_with(start))
 }
 
-/// Whether it does to servers that take the name for another. What an object in S3 is
-/// told of itself is called as one likes.
+/// Like [`decides`], for servers that fold the name. Metadata of S3 objects may have any name.
 #[must_use]
 pub fn decides_folded(name: &str) -> bool {
     !name.starts_with(S3_METADATA) && overrides::folded(name).is_some_and(|folded| decides(&folded))

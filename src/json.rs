@@ -1,24 +1,23 @@
-//! Strict JSON: one reader for every byte that is judged.
+//! Strict JSON: the one parser for everything that is judged.
 //!
-//! `serde_json::Value` keeps the last of two equal keys and turns long numbers
-//! into floats, so what it shows is not always what the next parser reads.
-//! This tree refuses what parsers disagree on (duplicate keys at any depth,
-//! lone surrogates, invalid UTF-8, a BOM, absurd depth) and keeps every number
-//! as it was written. Tokens come from `jiter`, a pull parser, in one pass.
+//! `serde_json::Value` keeps the last of two equal keys and converts long numbers to floats, so its
+//! content may differ from what the next parser sees. This one refuses what parsers disagree on
+//! (duplicate keys at any depth, lone surrogates, invalid UTF-8, a BOM, excessive depth) and keeps
+//! numbers as they were written. Tokens come from `jiter`, a pull parser, in one pass.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 
 use jiter::{Jiter, Peek};
 
-/// Nesting beyond which a document is refused. Peers give up between 64
-/// (some Go and C parsers) and 1,000; nothing legitimate comes near.
+/// Maximum nesting depth. Other parsers give up between 64 (some in Go and C) and 1,000; legitimate
+/// documents are far below.
 pub const MAX_DEPTH: usize = 128;
 
 /// In JavaScript, naively assigning or merging this key changes an object's prototype.
 pub const PROTOTYPE: &str = "__proto__";
 
-/// A JSON value whose numbers are still the text they were sent as.
+/// A JSON value; numbers keep their text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
     /// `null`
@@ -27,39 +26,39 @@ pub enum Json {
     Bool(bool),
     /// A number, unparsed.
     Number(Number),
-    /// A string, its escapes resolved.
+    /// A string, unescaped.
     String(String),
     /// An array.
     Array(Vec<Json>),
-    /// An object, its keys unique and in the order sent.
+    /// An object: unique keys, in the order sent.
     Object(Object),
 }
 
-/// A JSON number as it was written: `1`, `1.0` and `1e0` stay three texts.
+/// A JSON number as it was written: `1`, `1.0` and `1e0` are different.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Number(Box<str>);
 
-/// Key–value pairs in the order sent; no key occurs twice.
+/// Members in the order sent; keys are unique.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Object(Vec<(String, Json)>);
 
-/// Why a text is not JSON that every parser reads alike.
+/// Why a text is not JSON that all parsers interpret alike.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// Not JSON at all, or JSON that parsers read differently.
+    /// Invalid JSON, or JSON that parsers interpret differently.
     #[error("{message} at byte {at}")]
     Syntax {
-        /// What is wrong, in the parser's words.
+        /// The parser's message.
         message: String,
         /// Offset into the text, in bytes.
         at: usize,
     },
-    /// An object gives one key twice; parsers differ on which counts.
+    /// A duplicate key; parsers differ on which one counts.
     #[error("duplicate key `{key}` at byte {at}")]
     DuplicateKey {
-        /// The key, escapes resolved.
+        /// The key, unescaped.
         key: String,
-        /// Offset just behind the second key, in bytes.
+        /// Offset after the second key, in bytes.
         at: usize,
     },
     /// Nested deeper than [`MAX_DEPTH`].
@@ -67,18 +66,18 @@ pub enum JsonError {
     TooDeep,
 }
 
-/// Why a text is not the object that is wanted.
+/// Why a text cannot be read as a given type.
 #[derive(Debug, thiserror::Error)]
 pub enum NotWanted {
-    /// A list, which would be taken for the members in order.
+    /// An array: serde would assign its elements to fields by position.
     #[error("the body must be an object, not a list")]
     List,
-    /// No JSON, or other members than are wanted.
+    /// Invalid JSON, or members other than those of the type.
     #[error("{0}")]
     Otherwise(serde_json::Error),
 }
 
-/// Reads an object from the gate's own operator into `T`.
+/// Parses an object that the gate's own operator sent.
 ///
 /// # Errors
 /// See [`NotWanted`].
@@ -89,10 +88,10 @@ pub fn object<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, NotWante
     serde_json::from_slice(text).map_err(NotWanted::Otherwise)
 }
 
-/// Reads one JSON document; nothing but white space may follow it.
+/// Parses one JSON document. Only white space may follow it.
 ///
 /// # Errors
-/// Any [`JsonError`]; the text is then not to be trusted in any part.
+/// Any [`JsonError`]; no part of the text can be trusted then.
 pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
     let mut reader = Reader::new(text)?;
     let value = reader.value()?;
@@ -100,22 +99,21 @@ pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
     Ok(value)
 }
 
-/// A pull reader over one document, for callers that want the raw bytes of
-/// some members and the tree of others.
+/// A pull parser over one document, for callers that need some members as raw bytes and others as
+/// values.
 #[derive(Debug)]
 pub struct Reader<'j> {
     text: &'j [u8],
     tokens: Jiter<'j>,
-    /// Room for keys: most objects are read for a few of them, which need not be allocated
-    /// one by one.
+    /// Buffers for keys, reused so that not every key is allocated.
     spare: Vec<String>,
 }
 
 impl<'j> Reader<'j> {
-    /// Starts at the first byte of `text`.
+    /// A reader at the start of `text`.
     ///
     /// # Errors
-    /// [`JsonError::Syntax`] where `text` is not UTF-8.
+    /// [`JsonError::Syntax`] if `text` is not UTF-8.
     pub fn new(text: &'j [u8]) -> Result<Self, JsonError> {
         std::str::from_utf8(text).map_err(|error| JsonError::Syntax {
             message: "invalid UTF-8".to_owned(),
@@ -124,13 +122,12 @@ impl<'j> Reader<'j> {
         Ok(Self { text, tokens: Jiter::new(text), spare: Vec::new() })
     }
 
-    /// Visits the members of the object that starts here, in order. `visit`
-    /// gets the key and must consume the value (by [`Reader::value`] or
-    /// [`Reader::raw`]); its error ends the walk.
+    /// Calls `visit` with each key of the object at the current position, in order. `visit` must
+    /// consume the value (by [`Reader::value`] or [`Reader::raw`]); its error ends the walk.
     ///
     /// # Errors
-    /// Where no object starts here, where it is malformed, or what `visit`
-    /// returns. Duplicate keys are `visit`'s to judge.
+    /// If there is no valid object at this position, or `visit` fails. Duplicate keys are left to
+    /// `visit`.
     pub fn object<E: From<JsonError>>(
         &mut self,
         mut visit: impl FnMut(&mut Self, &str) -> Result<(), E>,
@@ -147,15 +144,15 @@ impl<'j> Reader<'j> {
         Ok(())
     }
 
-    /// Whether the value that starts here is an object.
+    /// Whether the value at the current position is an object.
     ///
     /// # Errors
-    /// Where no value starts here.
+    /// If there is no value.
     pub fn at_object(&mut self) -> Result<bool, JsonError> {
         self.checked(Jiter::peek).map(|peek| peek == Peek::Object)
     }
 
-    /// Visits the elements of the array that starts here, in order.
+    /// Calls `visit` for each element of the array at the current position, in order.
     ///
     /// # Errors
     /// As [`Reader::object`].
@@ -171,7 +168,7 @@ impl<'j> Reader<'j> {
         Ok(())
     }
 
-    /// Reads the value that starts here into a tree.
+    /// Parses the value at the current position.
     ///
     /// # Errors
     /// Any [`JsonError`].
@@ -179,8 +176,8 @@ impl<'j> Reader<'j> {
         self.value_at(MAX_DEPTH)
     }
 
-    /// Checks the syntax of the value that starts here and returns its bytes
-    /// without white space around them. Keys within it are not compared.
+    /// Checks the syntax of the value at the current position and returns its bytes, without
+    /// surrounding white space. Does not check for duplicate keys within it.
     ///
     /// # Errors
     /// [`JsonError::Syntax`] or [`JsonError::TooDeep`].
@@ -194,7 +191,7 @@ impl<'j> Reader<'j> {
     /// Ends the document.
     ///
     /// # Errors
-    /// [`JsonError::Syntax`] where anything but white space is left.
+    /// [`JsonError::Syntax`] if anything except white space is left.
     pub fn finish(mut self) -> Result<(), JsonError> {
         self.tokens.finish().map_err(|error| self.syntax(&error))
     }
@@ -216,7 +213,8 @@ impl<'j> Reader<'j> {
                     items.push(reader.value_at(depth_left - 1)?);
                     Ok::<_, JsonError>(())
                 })?;
-                // Room for four, in each of a million lists, is more than what is said.
+                // A vector's first allocation has room for four, which adds up over many small
+                // arrays.
                 items.shrink_to_fit();
                 Ok(Json::Array(items))
             }
@@ -268,7 +266,7 @@ fn syntax(text: &[u8], error: &jiter::JiterError) -> JsonError {
     JsonError::Syntax { message, at: error.index.min(text.len()) }
 }
 
-/// Pairs below this number are compared with each other; more go through a set.
+/// Maximum number of keys that are compared pairwise; more are put into a set.
 const FEW_KEYS: usize = 16;
 
 fn first_duplicate(members: &[(String, Json)]) -> Option<String> {
@@ -283,7 +281,7 @@ fn first_duplicate(members: &[(String, Json)]) -> Option<String> {
 }
 
 impl Number {
-    /// Takes a number's text, where it is one by JSON's grammar.
+    /// Parses a number; `None` if `text` is not exactly a JSON number.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         match parse(text.as_bytes()) {
@@ -292,7 +290,7 @@ impl Number {
         }
     }
 
-    /// The text as it was written.
+    /// The number as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -300,13 +298,13 @@ impl Number {
 }
 
 impl Object {
-    /// The value under `key`.
+    /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Json> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// The value under `key`, to be changed.
+    /// The value of `key`, mutable.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Json> {
         self.0.iter_mut().find(|(name, _)| name == key).map(|(_, value)| value)
     }
@@ -316,25 +314,25 @@ impl Object {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// How many members there are.
+    /// Number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no member.
+    /// Whether there are no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Removes and returns the value under `key`; the others keep their order.
+    /// Removes and returns the value of `key`, keeping the order of the others.
     pub fn take(&mut self, key: &str) -> Option<Json> {
         let at = self.0.iter().position(|(name, _)| name == key)?;
         Some(self.0.remove(at).1)
     }
 
-    /// Puts `value` under `key`, in the place of the one that is there.
+    /// Sets the value of `key`, in place if it exists.
     pub fn put(&mut self, key: &str, value: Json) {
         match self.get_mut(key) {
             Some(there) => *there = value,
@@ -342,7 +340,7 @@ impl Object {
         }
     }
 
-    /// The text that a digest is taken over; see [`Json::canonical`].
+    /// The canonical form, for digests; see [`Json::canonical`].
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut out = String::new();
@@ -350,14 +348,13 @@ impl Object {
         out
     }
 
-    /// Builds an object; `None` where a key occurs twice.
+    /// Builds an object; `None` if a key occurs twice.
     #[must_use]
     pub fn from_members(members: Vec<(String, Json)>) -> Option<Self> {
         first_duplicate(&members).is_none().then_some(Self(members))
     }
 
-    /// Builds an object of parameters, which may be repeated: such a one has all
-    /// its values, in an array.
+    /// Builds an object from parameters. The values of a repeated parameter become an array.
     #[must_use]
     pub fn from_parameters<T: AsRef<str>>(pairs: &[(T, T)]) -> Self {
         let mut places = HashMap::with_capacity(pairs.len());
@@ -379,7 +376,7 @@ impl Object {
 }
 
 impl Json {
-    /// The object, where this is one.
+    /// The object, if it is one.
     #[must_use]
     pub fn as_object(&self) -> Option<&Object> {
         match self {
@@ -388,7 +385,7 @@ impl Json {
         }
     }
 
-    /// The string, where this is one.
+    /// The string, if it is one.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -397,8 +394,8 @@ impl Json {
         }
     }
 
-    /// The text that a digest is taken over: keys sorted by their bytes at
-    /// every level, no white space, numbers as they were written.
+    /// The canonical form, for digests: keys sorted by their bytes at every level, no white space,
+    /// numbers as they were written.
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut out = String::new();
@@ -447,10 +444,10 @@ impl Object {
     }
 }
 
-/// Writes `text` as a JSON string: only what RFC 8259 (section 7) obliges is escaped.
+/// Writes `text` as a JSON string. Escapes only what RFC 8259, section 7, requires.
 pub(crate) fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    // What is escaped is ASCII, so what stands between is whole characters.
+    // Escaped bytes are ASCII, so the slices between them are valid UTF-8.
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         if !matches!(byte, ..b' ' | b'"' | b'\\') {

@@ -1,24 +1,24 @@
-//! The gate's own keys: in which headers they come, and what they look like.
+//! The gate's own keys: their headers and their format.
 
 use percent_encoding::percent_decode;
 
-/// The header for agents' keys.
+/// The header of agents' keys.
 pub const AGENT_KEY: &str = "x-agent-key";
 
-/// The header for the key of the admin API; it never goes upstream.
+/// The header of the admin API's key; it is never forwarded.
 pub const MASTER_KEY: &str = "x-master-key";
 
-/// What every agent's key begins with.
+/// Prefix of every agent's key.
 pub const KEY_PREFIX: &str = "ag_";
 
-/// Hexadecimal digits that follow.
+/// Number of hexadecimal digits after the prefix.
 const KEY_DIGITS: usize = 64;
 
-/// Whether `text` holds something of the form of an agent's key, whoever's, as it is or
+/// Whether `text` contains anything in the format of an agent's key, valid or not, plain or
 /// percent-encoded.
 #[must_use]
 pub fn holds_key(text: &[u8]) -> bool {
-    // Most of what is looked at is too short, and building a searcher costs more than that.
+    // Most texts are too short, and building a searcher costs more than this check.
     if text.len() < KEY_PREFIX.len() + KEY_DIGITS {
         return false;
     }

@@ -27,25 +27,24 @@ const PATH_HEADERS: [&str; 5] = [
     "x-http-destinationurl",
 ];
 
-/// Parameters that override the method, in lower case; one that stands for headers may hold
-/// any (Closure's `goog.net.rpc.HttpCors`, as Google reads it).
+/// Parameters that override the method, in lower case. `$httpheaders` carries headers and so may
+/// carry an overriding one (Closure's `goog.net.rpc.HttpCors`, which Google supports).
 pub const PARAMETERS: [&str; 5] =
     ["_method", "_method_override", "_httpmethod", "$httpmethod", "$httpheaders"];
 
-/// The length of the longest of [`PARAMETERS`] and [`METHOD_HEADERS`], which are
-/// parameters to some.
+/// Length of the longest of [`PARAMETERS`] and [`METHOD_HEADERS`] (some servers accept the latter
+/// as parameters).
 pub const LONGEST: usize = 22;
 
-/// Whether a header of this name, in lower case, asks for another request. Some servers
-/// look for parameters among the headers, too.
+/// Whether a header overrides the method or the path. `name` is in lower case. Some servers also
+/// accept [`PARAMETERS`] as headers.
 #[must_use]
 pub fn is_header(name: &str) -> bool {
     METHOD_HEADERS.contains(&name) || PATH_HEADERS.contains(&name) || PARAMETERS.contains(&name)
 }
 
-/// A header's name, in lower case, as servers have it that make a variable's of it,
-/// where that is another one: all but letters and digits is alike to them, as it is
-/// to CGI.
+/// `name` (in lower case) as servers see it that turn header names into variables, as CGI does:
+/// every character except letters and digits is equivalent to `-`. `None` if that changes nothing.
 #[must_use]
 pub fn folded(name: &str) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -53,14 +52,14 @@ pub fn folded(name: &str) -> Option<String> {
     (!name.chars().all(is_plain)).then(|| name.chars().map(fold).collect())
 }
 
-/// Whether a header of this name, in lower case, does so in any spelling.
+/// Like [`is_header`], also for servers that fold names.
 #[must_use]
 pub fn is_header_to_some(name: &str) -> bool {
     is_header(name) || folded(name).is_some_and(|folded| is_header(&folded))
 }
 
-/// Whether a parameter of this name does. Some servers take the headers from there,
-/// and `_method[]` is the same to some; PHP makes `_` of what no name begins with.
+/// Whether a parameter overrides the method. Some servers accept [`METHOD_HEADERS`] as parameters,
+/// and `_method[]` for `_method`; PHP replaces a leading `.` or `[` by `_`.
 #[must_use]
 pub fn is_parameter(name: &str) -> bool {
     let name = as_php_has_it(name.trim());
@@ -68,7 +67,7 @@ pub fn is_parameter(name: &str) -> bool {
     known().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// The parameter that does and that a text, in lower case, begins with.
+/// The overriding parameter that `text` (in lower case) begins with.
 #[must_use]
 pub fn begun_by(text: &str) -> Option<&'static str> {
     match text.strip_prefix(AS_UNDERSCORE) {
@@ -81,7 +80,7 @@ pub fn begun_by(text: &str) -> Option<&'static str> {
     }
 }
 
-/// The parameter that does and that stands in a text, in lower case.
+/// The overriding parameter that `text` (in lower case) contains.
 #[must_use]
 pub fn within(text: &str) -> Option<&'static str> {
     known().find(|known| text.contains(known))
@@ -91,7 +90,7 @@ fn known() -> impl Iterator<Item = &'static str> {
     PARAMETERS.into_iter().chain(METHOD_HEADERS)
 }
 
-/// What PHP makes `_` of where a name begins with it.
+/// Leading characters of parameter names that PHP replaces by `_`.
 const AS_UNDERSCORE: [char; 2] = ['.', '['];
 
 fn as_php_has_it(name: &str) -> Cow<'_, str> {
@@ -99,7 +98,7 @@ fn as_php_has_it(name: &str) -> Cow<'_, str> {
     begun.map_or(Cow::Borrowed(name), |rest| Cow::Owned(format!("_{rest}")))
 }
 
-/// The parameter of a query or a form that does. Some servers take `;` for `&`.
+/// The first overriding parameter of a query or form. Some servers separate parameters by `;`, too.
 #[must_use]
 pub fn parameter_in(form: &[u8]) -> Option<String> {
     let parts = form.split(|byte| matches!(byte, b'&' | b';'));
@@ -107,7 +106,7 @@ pub fn parameter_in(form: &[u8]) -> Option<String> {
     names.find(|name| is_parameter(name)).map(|name| name.trim().to_owned())
 }
 
-/// The member of a JSON object that does.
+/// The first member of a JSON object that overrides the method.
 #[must_use]
 pub fn member_in(value: &Json) -> Option<&str> {
     let members = value.as_object().into_iter().flat_map(Object::iter);

@@ -1,79 +1,78 @@
-//! Paths of REST requests, as policies see them and as they are forwarded, whether from the
-//! proxy, a batch or a request written by hand. Pure.
+//! Paths of REST requests: the forwarded and the judged form, whether from the proxy, a batch or a
+//! request written by hand. Pure.
 //!
-//! A path is brought into the normal form of RFC 3986, section 6.2.2 (hex
-//! digits in upper case, unreserved characters as they are), and refused where
-//! one server could read it otherwise than the next: dot segments in any
-//! disguise, escapes within escapes, backslashes, control characters, bytes that
-//! are not UTF-8, look-alikes of `/` and `.`, path parameters.
+//! A path is normalized by RFC 3986, section 6.2.2 (hex digits in upper case, unreserved characters
+//! unescaped), and refused if servers could interpret it differently: dot segments in any disguise,
+//! double encoding, backslashes, control characters, invalid UTF-8, look-alikes of `/` and `.`,
+//! path parameters.
 
 use crate::action::Provider;
 use crate::keys::holds_key;
 use crate::segment::{is_dots, looks_like_a_separator};
 
-/// The longest path that is forwarded, in characters.
+/// Maximum length of a path, in decoded characters.
 pub const MAX_PATH: usize = 2_048;
 
-/// Bytes of the longest path as it is written: four for each character, each of
-/// them escaped.
+/// Maximum length of a path as it is sent, in bytes: four bytes per character, each of them
+/// escaped.
 const MAX_WRITTEN: usize = MAX_PATH * 12;
 
-/// A path in normal form.
+/// A normalized path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     forwarded: String,
     judged: String,
 }
 
-/// Why a path is not forwarded.
+/// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// Beyond [`MAX_PATH`]: 414.
+    /// Longer than [`MAX_PATH`]: 414.
     #[error("the path is longer than {MAX_PATH} characters")]
     TooLong,
     /// No leading `/`.
     #[error("the path does not begin with `/`")]
     Relative,
-    /// `.` or `..` as a segment, in any spelling.
+    /// `.` or `..` as a segment, or an escaped `.`.
     #[error("the path contains a dot segment or an encoded dot")]
     Dots,
     /// `//`.
     #[error("the path contains an empty segment")]
     EmptySegment,
-    /// `%2F` where the provider has no use for it.
+    /// `%2F`, where the provider does not use it in names.
     #[error("the path contains an encoded `/`")]
     EncodedSlash,
-    /// `\`, also encoded.
+    /// `\`, plain or escaped.
     #[error("the path contains a backslash")]
     Backslash,
     /// `;`.
     #[error("the path contains a path parameter (`;`)")]
     Parameter,
-    /// A control character, also encoded.
+    /// A control character, plain or escaped.
     #[error("the path contains a control character")]
     Control,
     /// `%` without two hex digits.
     #[error("the path contains a `%` that is no escape")]
     BadEscape,
-    /// An escape within an escape.
+    /// An escape that decodes to another escape.
     #[error("the path is encoded twice")]
     Twice,
-    /// Not UTF-8, or an overlong form.
+    /// Invalid UTF-8, including overlong forms.
     #[error("the path is not UTF-8")]
     NotUtf8,
-    /// A character that some servers take for `/`, `\` or `.`.
+    /// A character that some servers map to `/`, `\` or `.`.
     #[error("the path contains a look-alike of `/` or `.`")]
     LookAlike,
-    /// A key of the gate's, which is for the gate alone.
+    /// A key of the gate; it must not be forwarded.
     #[error("the path contains a key of the gate: send it as X-Agent-Key")]
     Key,
-    /// A character that RFC 3986 has no place for in a path.
+    /// A character that RFC 3986 does not allow in a path.
     #[error("the path contains a character that must be encoded")]
     Illegal,
 }
 
 impl Path {
-    /// Reads a path as a client wrote it, without its query.
+    /// Parses a path as the client sent it, without the query.
     ///
     /// # Errors
     /// See [`PathError`].
@@ -101,20 +100,21 @@ impl Path {
         Ok(path)
     }
 
-    /// What goes upstream.
+    /// The form that is forwarded.
     #[must_use]
     pub fn forwarded(&self) -> &str {
         &self.forwarded
     }
 
-    /// What policies and intent analysis see: only `/` and `%` are still encoded,
-    /// so that `%40` and `@` are one, and the `:` that makes no verb of Google's.
+    /// The form that policies and intent analysis see: decoded, so that `%40` and `@` are equal,
+    /// except for `/`, `%`, and an escaped `:` that Google would otherwise take for the start of a
+    /// custom verb.
     #[must_use]
     pub fn judged(&self) -> &str {
         &self.judged
     }
 
-    /// The same path behind `prefix`, which is in normal form.
+    /// The same path after `prefix`, which must be normalized.
     #[must_use]
     pub fn behind(&self, prefix: &str) -> Self {
         Self {
@@ -154,7 +154,7 @@ impl Path {
     }
 }
 
-/// The path with its escapes resolved, but for what would change its structure.
+/// Decodes the forwarded form, except for escapes that would change its structure.
 fn judged(forwarded: &str, provider: Provider) -> Result<String, PathError> {
     if !forwarded.contains('%') {
         return Ok(forwarded.to_owned());
@@ -179,12 +179,12 @@ fn judged(forwarded: &str, provider: Provider) -> Result<String, PathError> {
     String::from_utf8(judged).map_err(|_| PathError::NotUtf8)
 }
 
-/// The last `length` bytes.
+/// The last `length` bytes of `text`.
 fn end(text: &str, length: usize) -> &str {
     text.len().checked_sub(length).and_then(|start| text.get(start..)).unwrap_or_default()
 }
 
-/// What the decoded path must not say.
+/// Checks the decoded path.
 fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathError> {
     let is_escape = |three: &[u8]| matches!(three, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
     if decoded.contains(&b'%') && decoded.windows(3).any(is_escape) {
@@ -194,7 +194,7 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathError> {
     if text.chars().count() > MAX_PATH {
         return Err(PathError::TooLong);
     }
-    // Those of ASCII were refused where they stood.
+    // Control characters of ASCII were refused before.
     if !text.is_ascii() && text.chars().any(char::is_control) {
         return Err(PathError::Control);
     }
@@ -204,7 +204,7 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathError> {
     if text.split('/').any(is_dots) {
         return Err(PathError::Dots);
     }
-    // An object's name in S3 may hold `//`.
+    // Keys of S3 objects may contain `//`.
     let takes_empty = provider == Provider::Aws && text.starts_with("/s3");
     if !takes_empty && text.as_bytes().windows(2).any(|two| two == b"//") {
         return Err(PathError::EmptySegment);
@@ -212,10 +212,9 @@ fn check_decoded(decoded: &[u8], provider: Provider) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Where a name may hold a `/` that is no separator, as SDKs write it: files and
-/// branches in GitHub, objects in Google, ARNs in AWS, items by their path in Graph
-/// (`items/root%3A%2Fa`), files in HubSpot, external ids in Salesforce. Both readings
-/// are judged.
+/// Whether names may contain an escaped `/`, as SDKs send it: files and branches of GitHub, objects
+/// of Google, ARNs of AWS, items by path of Microsoft Graph (`items/root%3A%2Fa`), files of
+/// HubSpot, external ids of Salesforce. For these, both interpretations are judged.
 fn takes_encoded_slash(provider: Provider) -> bool {
     match provider {
         Provider::Github

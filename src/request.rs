@@ -19,19 +19,19 @@ use crate::head::{HeadError, check_headers, check_method, check_query};
 use crate::json::{self, Json, JsonError, Object};
 use crate::path::Path;
 
-/// What to do with a key that a request does not have.
+/// How to handle keys that requests do not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownKeys {
-    /// An error: somebody typed it, and meant something by it.
+    /// As an error: in input that a person wrote.
     Refuse,
-    /// Passed over: a recording may know more than is needed.
+    /// Ignore them: recordings may contain more than is needed.
     Ignore,
 }
 
 /// Why a request is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Not strict JSON.
+    /// Invalid JSON.
     #[error("not JSON: {0}")]
     Json(JsonError),
     /// Not an object.
@@ -40,42 +40,42 @@ pub enum RequestError {
     /// Neither a tool, an MCP method nor a provider.
     #[error("a request names a `tool` (MCP) or a `provider` (REST)")]
     NoTarget,
-    /// Both at once.
+    /// Both a tool and a provider.
     #[error("a request is either for a `tool` (MCP) or for a `provider` (REST)")]
     TwoTargets,
-    /// A key that must be there.
+    /// A missing key.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// A key whose value is of the wrong kind.
+    /// A value of the wrong type.
     #[error("`{key}` must be {expected}")]
     Wrong {
         /// The key.
         key: &'static str,
-        /// What it must be.
+        /// The type or format expected.
         expected: &'static str,
     },
-    /// A key that requests do not have.
+    /// An unknown key.
     #[error("unknown key `{key}`{}", did_you_mean(.key, &KEYS))]
     UnknownKey {
         /// The key.
         key: String,
     },
-    /// None of the ten.
+    /// An unknown provider.
     #[error("unknown provider `{name}`{}", did_you_mean(.name, &Provider::ALL.map(Provider::as_str)))]
     UnknownProvider {
-        /// What it is called.
+        /// The name given.
         name: String,
     },
 }
 
-// Not by `#[from]`: as a source too, it would be told twice.
+// Not by `#[from]`: that makes it the source, too, and the message would be shown twice.
 impl From<JsonError> for RequestError {
     fn from(error: JsonError) -> Self {
         Self::Json(error)
     }
 }
 
-/// Every key that a request may have.
+/// All keys of requests.
 pub const KEYS: [&str; 14] = [
     "server",
     "tool",
@@ -93,7 +93,7 @@ pub const KEYS: [&str; 14] = [
     "session",
 ];
 
-/// Reads a request from JSON text.
+/// Parses a request from JSON text.
 ///
 /// # Errors
 /// Any [`RequestError`].
@@ -101,8 +101,8 @@ pub fn parse_text(text: &[u8], unknown: UnknownKeys) -> Result<Action, RequestEr
     parse(&json::parse(text)?, unknown)
 }
 
-/// Reads a request as documents describe it: with more keys than are needed, and
-/// placeholders in the path (`/users/{id}`), which no client sends as they are.
+/// Parses a request copied from API documentation: unknown keys are ignored, and the path may
+/// contain placeholders (`/users/{id}`), which no client sends unescaped.
 ///
 /// # Errors
 /// Any [`RequestError`].
@@ -116,7 +116,7 @@ pub fn parse_documented(text: &[u8]) -> Result<Action, RequestError> {
     parse(&request, UnknownKeys::Ignore)
 }
 
-/// Reads a request. Where it names no time, it happens now.
+/// Parses a request. Its time defaults to now.
 ///
 /// # Errors
 /// Any [`RequestError`].
@@ -176,7 +176,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let method = text(request, "method")?.ok_or(RequestError::Missing("method"))?;
     let method = method.to_ascii_uppercase();
     let path = text(request, "path")?.ok_or(RequestError::Missing("path"))?;
-    // As no request can have it, and descriptions out of documents often do.
+    // Paths copied from documents often end with white space; in a request they cannot.
     let path = path.trim_ascii_end();
     let (path, in_path) = path.split_once('?').unwrap_or((path, ""));
     let query = query(request, in_path)?;
@@ -194,9 +194,9 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let is_file = provider.file_at(path.judged()).is_some();
     let (host, path) = match text(request, "host")? {
         Some(host) => (Some(plain_host(host)), provider.full_form(path.judged()).into_owned()),
-        // Whoever writes down a path of AWS's leaves the service out, too.
+        // AWS: paths are written down without the service, so the host cannot be derived.
         None if provider == Provider::Aws => (None, path.judged().to_owned()),
-        // As the proxy finds it; of a file, policies see the host in the path.
+        // As the proxy does it. For files, policies see the host in the path.
         None => {
             let meant = destination(provider, path.judged(), None);
             let path = if is_file { path.judged().into() } else { meant.path };
@@ -215,7 +215,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     }))
 }
 
-/// Refuses a whole URL in place of a path, with advice: it is not a malformed request.
+/// Refuses a whole URL in place of a path, with advice; it would otherwise be a malformed request.
 fn only_a_path(request: &Object) -> Result<(), RequestError> {
     let path = text(request, "path")?.unwrap_or_default();
     match path.starts_with("https://") || path.starts_with("http://") {
@@ -227,7 +227,7 @@ fn only_a_path(request: &Object) -> Result<(), RequestError> {
     }
 }
 
-/// The query as it would be sent: what stands in the path, and then the key's own.
+/// The query as it would be sent: the path's, followed by that of the key `query`.
 fn query(request: &Object, in_path: &str) -> Result<String, RequestError> {
     let own = match request.get("query") {
         Some(Json::String(text)) => text.clone(),
@@ -240,8 +240,7 @@ fn query(request: &Object, in_path: &str) -> Result<String, RequestError> {
     Ok(parts.collect::<Vec<_>>().join("&"))
 }
 
-/// As the proxy reads it, or what it says of it; whoever writes a path down may leave
-/// out the first `/`.
+/// Parses the path and makes the checks of the proxy. The leading `/` may be missing.
 fn read_head(
     provider: Provider,
     method: &str,
@@ -264,14 +263,13 @@ fn read_head(
     Ok(path)
 }
 
-/// A host as the proxy has it: in lower case, without a port and without the dot that
-/// ends a full name.
+/// A host in the proxy's form: in lower case, without the port and the trailing dot.
 fn plain_host(host: &str) -> String {
     let name = host.split(':').next().unwrap_or_default();
     name.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// JSON as it is; a string is the body as sent, which may be JSON in its turn.
+/// A JSON value is the body; a string is the body as sent, which may itself be JSON.
 fn body(value: Option<&Json>) -> Body {
     match value {
         None | Some(Json::Null) => Body::Empty,
@@ -327,7 +325,7 @@ fn object<'r>(request: &'r Object, key: &'static str) -> Result<Option<&'r Objec
     }
 }
 
-/// `{"name": "value"}`, `{"name": ["one", "two"]}` or `"name=value&…"`.
+/// Parses `{"name": "value"}`, `{"name": ["one", "two"]}` or `"name=value&…"`.
 fn pairs(request: &Object, key: &'static str) -> Result<Vec<(String, String)>, RequestError> {
     let wrong = RequestError::Wrong { key, expected: "an object of strings" };
     let object = match request.get(key) {
@@ -354,7 +352,7 @@ fn pairs(request: &Object, key: &'static str) -> Result<Vec<(String, String)>, R
     Ok(pairs)
 }
 
-/// `application/x-www-form-urlencoded` pairs, decoded.
+/// Parses `application/x-www-form-urlencoded` pairs.
 fn form_pairs(text: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }

@@ -5,11 +5,11 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::fold::is_invisible;
 
-/// Whether some server takes a segment for `.` or `..`: one that cuts it at `;`,
-/// `?` or `#`, trims it, drops what is not seen, or folds what looks like a dot.
+/// Whether some server treats a path segment as `.` or `..`: because it cuts segments at `;`, `?`
+/// or `#`, trims them, drops invisible characters, or normalizes look-alikes of the dot.
 #[must_use]
 pub fn is_dots(segment: &str) -> bool {
-    // The first letter decides for most segments.
+    // The first character rules out most segments.
     if segment.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return false;
     }
@@ -19,14 +19,14 @@ pub fn is_dots(segment: &str) -> bool {
     (1..=2).contains(&seen.len()) && seen.into_iter().all(looks_like_a_dot)
 }
 
-/// Whether a character shows nothing of its own: not seen, a mark that only changes its
-/// neighbour, or braille without a dot.
+/// Whether a character renders as nothing of its own: invisible, a combining mark, or the blank
+/// braille pattern.
 fn shows_nothing(c: char) -> bool {
     is_invisible(c) || matches!(c, '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20ff}' | '\u{2800}')
 }
 
-/// A dot, or what is drawn or typed as one (Unicode TR 39, confusables; UTS 46
-/// maps the ideographic one). Names may hold these, but not be made of them.
+/// Whether `c` is a dot, or is drawn or typed like one (Unicode TR 39, confusables; UTS 46 maps the
+/// ideographic full stop). Names may contain such characters, but not consist of them.
 fn looks_like_a_dot(c: char) -> bool {
     matches!(
         c,
@@ -47,8 +47,8 @@ fn looks_like_a_dot(c: char) -> bool {
     )
 }
 
-/// Whether some server makes `/`, `\` or `.` of it, by compatibility
-/// decomposition (NFKC) or by its looks (Unicode TR 39, confusables).
+/// Whether some server maps `c` to `/`, `\` or `.`: by compatibility decomposition (NFKC), or
+/// because it looks alike (Unicode TR 39, confusables).
 #[must_use]
 pub fn looks_like_a_separator(c: char) -> bool {
     const BY_LOOKS: &str = "\u{1735}\u{2041}\u{2044}\u{2215}\u{2216}\u{2571}\u{2572}\u{27cb}\u{27cd}\

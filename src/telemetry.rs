@@ -1,4 +1,4 @@
-//! Talk goes to standard error, by `tracing`; standard output is for output.
+//! Logging to standard error by `tracing`. Standard output is for output only.
 
 use std::io::{IsTerminal, Write as _};
 use std::sync::OnceLock;
@@ -10,24 +10,24 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::terminal;
 
-/// What would write secrets into the log below the level named: rmcp's OAuth
-/// client shows codes and what else came with a token.
+/// Directive for a target that would log secrets below this level: rmcp's OAuth client logs
+/// authorization codes and token responses.
 const SECRETIVE: &str = "rmcp::transport::auth=warn";
 
-/// How lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For people, with colour on a terminal.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// How everything looks that this process says.
+/// The format that this process uses.
 static FORMAT: OnceLock<Format> = OnceLock::new();
 
-/// Starts logging to standard error, from `level` up unless `AGENTGATE_LOG` says
-/// otherwise (`info`, `agentgate=debug`, …).
+/// Initializes logging to standard error. The level is `level` unless `AGENTGATE_LOG` is set
+/// (`info`, `agentgate=debug`, …).
 pub fn init(level: &str, format: Format) {
     let _ = FORMAT.set(format);
     let asked = std::env::var("AGENTGATE_LOG").ok();
@@ -38,8 +38,8 @@ pub fn init(level: &str, format: Format) {
         .with_env_filter(discreet(filter))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        // The library would say so there as well, and end the process where that fails: the
-        // disk is full that its file is on, or nobody reads a pipe any more.
+        // The library would report such errors to standard error, too, and panic if that fails
+        // (full disk, closed pipe).
         .log_internal_errors(false)
         .with_target(false);
     match format {
@@ -51,8 +51,8 @@ pub fn init(level: &str, format: Format) {
     }
 }
 
-/// `directives` without what this program cannot show, of which the library would warn in
-/// lines of its own.
+/// `directives` with levels above `most` lowered to it: those are compiled out, and the library
+/// would print warnings about them.
 fn capped(directives: &str, most: LevelFilter) -> String {
     if most == LevelFilter::TRACE {
         return directives.to_owned();
@@ -62,7 +62,7 @@ fn capped(directives: &str, most: LevelFilter) -> String {
     let capped = directives.split(',').map(|directive| match directive.rsplit_once('=') {
         Some((target, level)) if is_too_fine(level) => format!("{target}={most}"),
         None if is_too_fine(directive) => most.to_string(),
-        // A target alone stands for all that it has to say.
+        // A target without a level enables all levels.
         None if directive.trim().parse::<LevelFilter>().is_err()
             && !directive.trim().is_empty() =>
         {
@@ -79,12 +79,12 @@ pub fn is_json() -> bool {
     FORMAT.get() == Some(&Format::Json)
 }
 
-/// Tells a person what they need to know, whatever the level of the log.
+/// Prints a message for the user, whatever the log's level.
 pub fn say(words: &str) {
     tell("INFO", words);
 }
 
-/// Warns of what probably is not meant, whatever the level of the log.
+/// Prints a warning for the user, whatever the log's level.
 pub fn warn(words: &str) {
     match is_json() {
         true => tell("WARN", words),
@@ -92,13 +92,13 @@ pub fn warn(words: &str) {
     }
 }
 
-/// Says why it does not go on, whatever the level of the log.
+/// Prints an error for the user, whatever the log's level.
 pub fn complain(words: &str) {
     tell("ERROR", words);
 }
 
 fn tell(level: &str, words: &str) {
-    // Nobody may be there to read it.
+    // Errors are ignored: standard error may be closed.
     if !is_json() {
         let _ = writeln!(anstream::stderr().lock(), "agentgate: {words}");
         return;
@@ -111,7 +111,7 @@ fn tell(level: &str, words: &str) {
     let _ = terminal::json_line(std::io::stderr().lock(), &line);
 }
 
-/// `filter` without what it would let through of [`SECRETIVE`].
+/// `filter` with [`SECRETIVE`] added where it would log more.
 fn discreet(filter: EnvFilter) -> EnvFilter {
     if filter.max_level_hint().is_some_and(|most| most <= LevelFilter::WARN) {
         return filter;

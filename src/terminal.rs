@@ -1,5 +1,4 @@
-//! What strangers wrote, as a terminal may show it: names, arguments and reasons come
-//! from agents and servers.
+//! Escaping of untrusted text (names, arguments and reasons from agents and servers) for terminals.
 
 use std::fmt::Write as _;
 use std::io;
@@ -7,9 +6,9 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-/// Whether a terminal obeys `character` instead of showing it: control characters,
-/// marks that turn the direction of writing, marks that take no room. Fewer than are not
-/// seen (`fold`): an emoji may have its selector.
+/// Whether a terminal interprets `character` instead of showing it, or shows nothing: control
+/// characters, bidirectional controls, zero-width characters. Fewer than `fold` treats as
+/// invisible: an emoji may have its variation selector.
 #[must_use]
 pub fn is_trick(character: char) -> bool {
     character.is_control()
@@ -18,7 +17,7 @@ pub fn is_trick(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// `text` with its tricks written out, as `\u{1b}`.
+/// `text` with such characters escaped, as `\u{1b}`.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -33,7 +32,7 @@ pub fn shown(text: &str) -> String {
     out
 }
 
-/// `text` with everything that does not show made visible, and not too long.
+/// `text` with everything unprintable escaped, cut to 80 characters.
 #[must_use]
 pub fn brief(text: &str) -> String {
     const LONGEST: usize = 80;
@@ -44,17 +43,17 @@ pub fn brief(text: &str) -> String {
     out
 }
 
-/// Writes `value` as a line of JSON: the same value to every parser, with the tricks
-/// in it escaped.
+/// Writes `value` as a line of JSON. Characters that terminals interpret are escaped; the value
+/// stays the same.
 ///
 /// # Errors
-/// Where `out` cannot be written, or `value` is no JSON.
+/// If `out` cannot be written, or `value` cannot be serialized.
 pub fn json_line(mut out: impl io::Write, value: &impl Serialize) -> io::Result<()> {
     write_json(&mut out, value)?;
     out.write_all(b"\n")
 }
 
-/// The same without the line's end.
+/// Like [`json_line`], without the newline.
 ///
 /// # Errors
 /// As for [`json_line`].
@@ -63,7 +62,7 @@ pub fn write_json(mut out: impl io::Write, value: &impl Serialize) -> io::Result
     Ok(())
 }
 
-/// JSON that is as plain to see as to parse.
+/// A formatter that escapes what terminals interpret.
 struct Escaped;
 
 impl Formatter for Escaped {
