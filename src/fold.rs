@@ -86,8 +86,7 @@ pub fn seen(word: &str) -> Cow<'_, str> {
     Cow::Owned(seen.trim().to_owned())
 }
 
-/// Whether `text` contains characters that are invisible or that NFKC may change; white space does
-/// not count.
+/// Whether `text` contains characters that [`fold`] drops, or that NFKC may change.
 pub(crate) fn is_disguised(text: &str) -> bool {
     !all(text, is_kept)
         && (text.chars().any(is_dropped) || is_nfkc_quick(text.chars()) != IsNormalized::Yes)

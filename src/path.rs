@@ -33,7 +33,7 @@ pub enum PathError {
     /// No leading `/`.
     #[error("the path does not begin with `/`")]
     Relative,
-    /// `.` or `..` as a segment, or an escaped `.`.
+    /// `.` or `..` as a segment in any disguise, or an escaped `.`.
     #[error("the path contains a dot segment or an encoded dot")]
     Dots,
     /// `//`.

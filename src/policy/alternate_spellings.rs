@@ -1,5 +1,5 @@
-//! Alternate spellings of a text that is a URI, a path or a list: what servers may read it
-//! as. Rules must agree on all of them, else their answer is unknown. Pure.
+//! Alternate spellings of a text that is a URI, a path or a list: what servers may interpret it as.
+//! If a rule's answer is not the same for all of them, it is unknown. Pure.
 
 use super::relative_path::is_drive;
 use super::texts::Texts;
@@ -7,15 +7,16 @@ use super::{coercion, relative_path, shell, uri, windows};
 use crate::fold::{is_disguised, seen};
 use crate::json::{Json, Object};
 
-/// Longest text that is the name of something, in bytes.
+/// Maximum length of a text that may be a name, in bytes.
 pub(super) const LONGEST_NAME: usize = 4 << 10;
 
-/// What else a text may be read as.
+/// Alternate spellings of a text.
 #[derive(Debug, Default)]
 pub(super) struct AlternateSpellings {
-    /// What it may turn out to be: another file, another site, one of several.
+    /// Texts with another meaning that some server may take it for: another file, another site, one
+    /// element of a list.
     pub(super) others: Vec<String>,
-    /// The same by other names, which nobody takes for anything else.
+    /// Other names of the same thing.
     pub(super) names: Vec<String>,
 }
 
@@ -39,7 +40,7 @@ impl AlternateSpellings {
         found.elsewhere(text);
         found.others.extend(coercion::elements(text));
         found.others.extend(coercion::addresses(text));
-        // Who stops at a NUL sees no more of it.
+        // Some readers stop at a NUL.
         found.others.extend(text.split_once('\0').map(|(shown, _)| shown.to_owned()));
         found.names.extend(shown(text));
         found.names.extend(shell::readings(text));
@@ -52,7 +53,7 @@ impl AlternateSpellings {
         found
     }
 
-    /// What servers on Windows and those that make URLs of a text see in it.
+    /// Adds what servers on Windows, and servers that build URLs from the text, make of it.
     fn elsewhere(&mut self, text: &str) {
         let bare = text.trim();
         if uri::is_uri(bare) && !is_drive(bare) {
@@ -64,8 +65,8 @@ impl AlternateSpellings {
         }
     }
 
-    /// The path that file servers make of one: without what stands around it, without empty
-    /// segments and dots, with slashes of the other kind.
+    /// Adds the path that file servers make of the text: without surrounding white space and
+    /// quotes, without empty and dot segments, with either kind of slash.
     fn path(&mut self, text: &str) {
         let bare = text.trim();
         let bare = bare.strip_prefix(['"', '\'']).unwrap_or(bare);
@@ -88,7 +89,7 @@ impl AlternateSpellings {
         self.others.extend(of_process(&path).map(ToOwned::to_owned));
         let path = format!("{drive}{path}");
         let backwards = path.replace('/', "\\");
-        // A file may be asked for as if it were a folder.
+        // A file may be requested like a folder.
         self.names.extend(path.strip_suffix('/').map(ToOwned::to_owned));
         match (bare.contains('/'), bare.contains('\\')) {
             (true, true) if has_drive => {
@@ -99,7 +100,7 @@ impl AlternateSpellings {
                 self.dotted(&below, path);
                 self.names.push(backwards);
             }
-            // Where there are no drives, a slash is no backslash.
+            // On systems without drives, a slash is not a backslash.
             (true, _) => self.dotted(&below, path),
             (false, _) => {
                 self.dotted(&below, backwards);
@@ -108,7 +109,8 @@ impl AlternateSpellings {
         }
     }
 
-    /// What is left of `path` without its dots. Where it has none, that is the same path.
+    /// Adds `collapsed`: as another meaning if `path` has dot segments (symbolic links), else as
+    /// another name.
     fn dotted(&mut self, path: &str, collapsed: String) {
         match path.split('/').any(|name| matches!(name, "." | "..")) {
             true => self.others.push(collapsed),
@@ -117,10 +119,10 @@ impl AlternateSpellings {
     }
 }
 
-/// Whether nothing about a text gives reason to look further, which is dear: a name, or a
-/// path of names that no system has in two places.
+/// Whether a text surely has no alternate spelling, so that the expensive search is skipped: a
+/// name, or a path of names that no system aliases.
 fn is_plain(text: &str) -> bool {
-    /// Longest text that is looked at for it, in bytes.
+    /// Maximum length of a text that is checked, in bytes.
     const LONGEST: usize = 256;
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let names = || text.strip_prefix('/').unwrap_or(text).split('/');
@@ -133,16 +135,16 @@ fn is_plain(text: &str) -> bool {
         && names().all(|name| !name.ends_with('.') && name.bytes().any(is_name))
 }
 
-/// A text without what is not seen of it, and what stands around a short one; letters keep
-/// their case.
+/// `text` without invisible characters, and, if it is short, without surrounding white space and
+/// quotes. Keeps case.
 fn shown(text: &str) -> Option<String> {
     let seen = (text.len() <= LONGEST_NAME || is_disguised(text)).then(|| seen(text))?;
     let bare = seen.trim_matches(['"', '\'']);
     (bare != text).then(|| bare.to_owned())
 }
 
-/// A name without the dots at its end, which hosts may have, and files of Windows lose. A
-/// sentence is no name.
+/// A name without trailing dots, which are optional in host names and dropped from file names by
+/// Windows. `None` for texts with white space, which are no names.
 fn without_end(text: &str) -> Option<String> {
     let shown = text.trim();
     let short = shown.trim_end_matches(['.', ' ']);
@@ -152,27 +154,27 @@ fn without_end(text: &str) -> Option<String> {
     (is_name && short.len() < shown.len()).then(|| short.to_owned())
 }
 
-/// The shorter name of what macOS has in two places.
+/// The shorter of two names of a path on macOS.
 fn short(path: &str) -> Option<&str> {
     let below =
         ["/private", "/System/Volumes/Data"].into_iter().find_map(|root| path.strip_prefix(root));
     below.filter(|below| below.starts_with('/'))
 }
 
-/// The path that a process of Linux has by way of its root.
+/// The path that `/proc/<pid>/root/…` of Linux leads to.
 fn of_process(path: &str) -> Option<&str> {
     let (_, below) = path.strip_prefix("/proc/")?.split_once('/')?;
     below.strip_prefix("root").filter(|below| below.starts_with('/'))
 }
 
-/// A path without empty segments, `.` and `..`; a `/` at its end stays, and so does `://`.
+/// `path` without empty segments, `.` and `..`. Keeps a trailing `/`, and `://`.
 fn collapsed(path: &str) -> String {
     let is_absolute = path.starts_with('/');
     let mut names: Vec<&str> = Vec::new();
     let mut rest = Some(path);
     while let Some(here) = rest {
         let end = here.find('/').unwrap_or(here.len());
-        // What a URI in a text begins with is one name.
+        // The `scheme:/` of a URI within a text is one segment.
         let end = if here.get(end.saturating_sub(1)..).is_some_and(|here| here.starts_with("://")) {
             end + 1
         } else {
@@ -197,8 +199,8 @@ fn collapsed(path: &str) -> String {
     format!("{start}{}{end}", names.join("/"))
 }
 
-/// Arguments in which every text is one of its readings, for each reading: what differs,
-/// differs at once. With the names of each where they count as well.
+/// Variants of `args`: in the n-th, every text is replaced by its n-th alternate spelling. Other
+/// names count only `with_names`.
 pub(super) fn arguments<'t>(
     args: &[(&'t str, &'t Json)],
     with_names: bool,
@@ -213,7 +215,8 @@ pub(super) fn arguments<'t>(
     })
 }
 
-/// The readings of every text in a value, in the order in which [`object`] comes to them.
+/// Collects the alternate spellings of every text in a value, in the order in which [`object`]
+/// visits them.
 fn gather<'t>(json: &'t Json, with_names: bool, texts: &Texts<'t>, found: &mut Vec<Vec<String>>) {
     match json {
         Json::String(text) => found.push(texts.look(text, |read| {
@@ -235,13 +238,13 @@ fn gather<'t>(json: &'t Json, with_names: bool, texts: &Texts<'t>, found: &mut V
     }
 }
 
-/// What it costs to look at arguments, in bytes, roughly.
+/// Approximate cost of evaluating these arguments, in bytes.
 pub(super) fn cost<'j>(args: impl Iterator<Item = (&'j str, &'j Json)>) -> usize {
     args.map(|(key, member)| key.len() + cost_of(member)).sum()
 }
 
 fn cost_of(json: &Json) -> usize {
-    /// Of a value of any kind.
+    /// Fixed cost of a value.
     const ONE: usize = 32;
     ONE + match json {
         Json::String(text) => text.len(),
@@ -256,7 +259,7 @@ fn object<'j>(
     read: &mut dyn FnMut(&str) -> Option<String>,
 ) -> Object {
     let members = members.map(|(key, member)| (key.to_owned(), value(member, read)));
-    // INVARIANT (keys): they are those of an object.
+    // INVARIANT (unique keys): they are those of an object.
     Object::from_members(members.collect()).unwrap_or_default()
 }
 

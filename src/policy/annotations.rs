@@ -1,11 +1,10 @@
-//! What a tool's hints amount to where no rule says otherwise, and the policies
-//! that are built in.
+//! Decisions by a tool's hints, and the built-in policies.
 //!
-//! | the tool says | |
+//! | hints | decision |
 //! | --- | --- |
 //! | `readOnlyHint: true` | allow |
 //! | not read-only, `destructiveHint: false` | allow |
-//! | destructive, by hint or by default, or nothing at all | ask |
+//! | destructive, by hint or by default, or no hints at all | ask |
 
 use super::compile::{PolicyFile, Words};
 use super::diagnostic::Source;
@@ -40,23 +39,23 @@ description: Nothing goes through
 default_effect: deny
 ";
 
-/// The names of the built-in policies and their texts.
+/// Names and texts of the built-in policies.
 const BUILT_IN: [(&str, &str); 3] =
     [("annotations", ANNOTATIONS), ("allow_all", ALLOW_ALL), ("deny_all", DENY_ALL)];
 
-/// The names of the built-in policies.
+/// Names of the built-in policies.
 pub fn built_in_names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
-/// The text of the built-in policy of that name.
+/// The text of a built-in policy.
 #[must_use]
 pub fn built_in_text(name: &str) -> Option<&'static str> {
     let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
     built_in.map(|(_, text)| text.trim_start())
 }
 
-/// The built-in policy of that name.
+/// A built-in policy, compiled.
 #[must_use]
 pub fn built_in(name: &str) -> Option<PolicyFile> {
     let source = Source::new(&format!("<{name}>"), built_in_text(name)?);
@@ -68,7 +67,7 @@ pub fn built_in(name: &str) -> Option<PolicyFile> {
     Some(file)
 }
 
-/// The decision that hints alone lead to.
+/// The decision by hints alone.
 #[must_use]
 pub fn decision_for(hints: Option<Hints>) -> Decision {
     match hints {
@@ -77,7 +76,7 @@ pub fn decision_for(hints: Option<Hints>) -> Decision {
     }
 }
 
-/// What hints say, in words.
+/// The reason for that decision.
 #[must_use]
 pub fn reason_for(hints: Option<Hints>) -> HintsReason {
     match hints {
@@ -88,7 +87,7 @@ pub fn reason_for(hints: Option<Hints>) -> HintsReason {
     }
 }
 
-/// What is no tool call has no hints.
+/// The hints of a tool call; other actions have none.
 fn hints(action: &Action) -> Option<Hints> {
     action.target.call()?.annotations
 }

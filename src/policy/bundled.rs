@@ -1,10 +1,10 @@
-//! The policies that come with AgentGate, inside the binary: `--policy
-//! read_only` works wherever it is installed.
+//! The policies bundled with the program, so that `--policy read_only` works wherever it is
+//! installed.
 
-/// Includes policies by name, in the order that listings show them.
+/// Includes policy files by name, in the order of listings.
 macro_rules! bundle {
     ($($name:literal),+ $(,)?) => {
-        /// Every bundled policy's name and text.
+        /// Names and texts of the bundled policies.
         pub const BUNDLED: &[(&str, &str)] =
             &[$(($name, include_str!(concat!("../../policies/", $name, ".yaml")))),+];
     };
@@ -34,7 +34,7 @@ bundle![
     "memory",
 ];
 
-/// The text of the bundled policy of that name.
+/// The text of a bundled policy.
 #[must_use]
 pub fn bundled(name: &str) -> Option<&'static str> {
     BUNDLED.iter().find(|(bundled, _)| *bundled == name).map(|(_, text)| *text)

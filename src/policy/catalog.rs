@@ -1,5 +1,5 @@
-//! Policies by name, for a gate that decides for many agents: loaded on first use, reloaded
-//! as their files change, added and removed while it runs.
+//! Policies by name, for a gate with many agents: loaded on first use, reloaded when files change,
+//! added and removed at run time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -17,7 +17,7 @@ use super::yaml::MAX_FILE;
 use super::{BUNDLED, Mode, Policy, PolicyFile, annotations};
 use crate::os::files::is_device;
 
-/// Every policy that an agent may be given by name.
+/// The policies that agents can have.
 #[derive(Debug)]
 pub struct PolicyCatalog {
     view: ArcSwap<View>,
@@ -27,44 +27,44 @@ pub struct PolicyCatalog {
     writing: Mutex<()>,
 }
 
-/// Where names are looked up, and in which mode policies are.
+/// Where names are looked up, and the mode of all policies.
 #[derive(Debug)]
 struct View {
     lookup: Lookup,
     mode: Option<Mode>,
 }
 
-/// What is known of one name.
+/// A name that is in use.
 #[derive(Debug, Clone)]
 struct Loaded {
-    /// What the name stands for: nothing passes while there is no policy.
+    /// Its policies; they deny everything if the policy is missing.
     policies: Arc<Policies>,
-    /// Why there is none. Loading is retried now and then, so that requests of its agents
-    /// do not read the disk.
+    /// Why the policy is missing. Loading is only retried by [`PolicyCatalog::poll`], so that
+    /// requests of its agents do not read the disk.
     missing: Option<Arc<str>>,
 }
 
-/// Names cached as missing; others are looked up each time.
+/// Maximum number of names cached as missing; others are looked up each time.
 const MAX_MISSING: usize = 256;
 
-/// A policy as it is listed.
+/// A policy in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The name.
     pub name: String,
-    /// `None` for what is part of the program.
+    /// Its file; `None` if it is part of the program.
     pub file: Option<PathBuf>,
 }
 
-/// Why a policy could not be put or removed.
+/// Why a policy could not be written or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// Not a name, or the name of something built in.
+    /// Not a valid name, or that of a built-in policy.
     #[error(
         "`{0}` cannot be the name of a policy here: letters, digits, `_` and `-`, none of annotations, allow_all, deny_all, and no device of Windows (con, nul)"
     )]
     Name(String),
-    /// The text is no policy.
+    /// The text is not a valid policy.
     #[error("the policy does not load\n{0}")]
     Invalid(Diagnostics),
     /// There is no such file.
@@ -76,18 +76,18 @@ pub enum CatalogError {
 }
 
 impl PolicyCatalog {
-    /// A catalog of what `lookup` finds; `own` decides where no name is given.
+    /// A catalog of the policies that `lookup` finds. `own` are used where no name is given.
     #[must_use]
     pub fn new(lookup: Lookup, mode: Option<Mode>, own: Arc<Policies>) -> Arc<Self> {
         let (loaded, view) = (ArcSwap::default(), ArcSwap::from_pointee(View { lookup, mode }));
         Arc::new(Self { view, own, loaded, writing: Mutex::default() })
     }
 
-    /// Uses `names`, as `lookup` finds them, where no name is given, and reloads every other
-    /// policy. Handles stay valid and lead to the new policies.
+    /// Replaces `own` by `names`, looked up in `lookup`, and reloads all other policies. Handles
+    /// stay valid and return the new policies.
     ///
     /// # Errors
-    /// All that is wrong with any of `names`; nothing has changed then.
+    /// All errors in `names`; nothing is changed then.
     pub fn reload(
         &self,
         names: &[String],
@@ -103,7 +103,7 @@ impl PolicyCatalog {
         Ok(())
     }
 
-    /// Loads `name` again; where nothing is found, its agents are refused until something is.
+    /// Reloads `name`. If it is not found, its agents are refused until it is.
     fn refresh(&self, name: &str) {
         let Err(found) = self.load(name) else { return };
         if let Some(Loaded { policies, missing: None }) = self.entry(name) {
@@ -112,11 +112,10 @@ impl PolicyCatalog {
         }
     }
 
-    /// Watches the files of every policy in use on a thread of its own, as long as the
-    /// catalog is in use.
+    /// Watches the files of all policies in use on a thread, until the catalog is dropped.
     ///
     /// # Errors
-    /// If no thread can be had.
+    /// If no thread can be started.
     pub fn watch(self: &Arc<Self>) -> io::Result<()> {
         let catalog = Arc::downgrade(self);
         let follow = move || {
@@ -129,8 +128,8 @@ impl PolicyCatalog {
         thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
     }
 
-    /// A handle to the current policy of that name. While there is none, or it does not
-    /// load, nothing passes.
+    /// A handle to the current policy called `name`. While it is missing or does not load,
+    /// everything is denied.
     #[must_use]
     pub fn handle(&self, name: &str) -> Arc<ArcSwap<Policy>> {
         if let Some(entry) = self.loaded.load().get(name) {
@@ -144,7 +143,7 @@ impl PolicyCatalog {
         })
     }
 
-    /// Checks the files of every policy in use once, and retries missing ones.
+    /// Checks the files of all policies in use once, and retries missing ones.
     fn poll(&self) {
         self.own.poll();
         for (name, entry) in self.loaded.load().iter() {
@@ -159,20 +158,20 @@ impl PolicyCatalog {
         }
     }
 
-    /// Whether every policy in force is what its file says; of one that does not load,
-    /// the last good text decides.
+    /// Whether all policies in use are those of their files. If a file does not load, its last
+    /// valid policy stays in use.
     #[must_use]
     pub fn is_as_written(&self) -> bool {
         let loaded = self.loaded.load();
         self.own.is_as_written() && loaded.values().all(|entry| entry.policies.is_as_written())
     }
 
-    /// Logs what is wrong with a policy that is in use, and caches it as missing.
+    /// Logs why a policy in use is missing, and caches that.
     fn record_missing(&self, name: &str, found: &Diagnostics, policies: Arc<Policies>) {
         tracing::error!(policy = name, "agents that have this policy are refused:\n{found}");
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut loaded = HashMap::clone(&self.loaded.load());
-        // It may have been put, or missed, by another in the meantime.
+        // Another thread may have added or missed it in the meantime.
         if loaded.get(name).is_some_and(|entry| !Arc::ptr_eq(&entry.policies, &policies)) {
             return;
         }
@@ -184,7 +183,7 @@ impl PolicyCatalog {
         self.loaded.store(Arc::new(loaded));
     }
 
-    /// Every policy that can be named, by name.
+    /// All policies, sorted by name.
     #[must_use]
     pub fn list(&self) -> Vec<Entry> {
         let built = annotations::built_in_names().chain(BUNDLED.iter().map(|(name, _)| *name));
@@ -201,24 +200,24 @@ impl PolicyCatalog {
         all.into_iter().map(|(name, file)| Entry { name, file }).collect()
     }
 
-    /// The text of the policy of that name.
+    /// The text of a policy.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         let found = is_name(name).then(|| self.view.load().lookup.find(name).ok()).flatten()?;
         found.read().ok().map(|source| source.text.to_string())
     }
 
-    /// Whether there is a policy of that name.
+    /// Whether a policy exists.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         is_name(name) && self.view.load().lookup.find(name).is_ok()
     }
 
-    /// Compiles `text`, writes it to the policy folder under `name` and puts it
-    /// in force, in place of one of the same name.
+    /// Compiles `text`, writes it to the policy folder as `name`, and uses it from now on,
+    /// replacing one of the same name.
     ///
     /// # Errors
-    /// See [`CatalogError`]; nothing has changed then.
+    /// See [`CatalogError`]; the policy in use is unchanged then.
     pub fn put(&self, name: &str, text: &str) -> Result<PathBuf, CatalogError> {
         let is_built_in = || annotations::built_in_names().any(|built| built == name);
         if !is_name(name) || is_device(name) || is_built_in() {
@@ -236,8 +235,8 @@ impl PolicyCatalog {
         Ok(file)
     }
 
-    /// Removes the policy of that name from the policy folder; agents that have
-    /// it are refused from now on.
+    /// Removes the file of a policy from the policy folder. If no other policy has the name, its
+    /// agents are refused from now on.
     ///
     /// # Errors
     /// See [`CatalogError`].
@@ -280,13 +279,13 @@ impl PolicyCatalog {
     }
 }
 
-/// Nothing that could lead out of a folder.
+/// Whether a name is valid; it cannot lead out of a folder.
 fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=128).contains(&name.len()) && name.bytes().all(fits)
 }
 
-/// Writes `text` so that no reader ever sees half of it.
+/// Replaces a file atomically.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
     if text.len() > MAX_FILE {
         return Err(io::Error::other("it is too long"));

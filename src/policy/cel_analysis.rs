@@ -16,7 +16,7 @@ use super::matcher::{Check, Step};
 use super::regexes::MATCHES;
 use crate::json::{Json, Number};
 
-/// The ways below a root that an expression goes by names and numbers alone.
+/// The paths below `root` that an expression reads by literal keys and indices.
 pub(super) fn ways(expression: &Expression, root: Root) -> Vec<Box<[Step]>> {
     let mut ways = Vec::new();
     collect(expression, root, &mut ways);
@@ -43,7 +43,7 @@ pub(super) fn parts_about(node: &Expression, variable: &str, parts: &mut Vec<Exp
     }
 }
 
-/// The texts that an expression writes out.
+/// The string literals of an expression.
 pub(super) fn texts(node: &Expression, found: &mut Vec<String>) {
     if let Expr::Literal(LiteralValue::String(text)) = &node.expr {
         found.push(text.inner().to_owned());
@@ -51,19 +51,19 @@ pub(super) fn texts(node: &Expression, found: &mut Vec<String>) {
     children(node).into_iter().for_each(|child| texts(child, found));
 }
 
-/// What an expression holds a part of a request against, written out: `args.a == "b"`,
-/// `args.a in [1, 2]`, `body.a.startsWith("b")`, `args.a.exists(each, each == "b")`.
+/// A comparison of a part of the request with a literal: `args.a == "b"`, `args.a in [1, 2]`,
+/// `body.a.startsWith("b")`, `args.a.exists(each, each == "b")`.
 #[derive(Debug, Clone)]
 pub(super) struct Comparison {
-    /// Its node.
+    /// Id of its node.
     pub(super) id: u64,
-    /// Where the way begins.
+    /// Where its path begins.
     pub(super) root: Root,
     pub(super) steps: Box<[Step]>,
     pub(super) check: Check,
 }
 
-/// What ways begin at.
+/// The variable that a path begins at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Root {
     Args,
@@ -81,19 +81,18 @@ impl Root {
     }
 }
 
-/// A way into what a request carries.
+/// A path into the request.
 type Way = (Root, Vec<Step>);
 
-/// Gathers the comparisons of an expression; what else it does with the arguments, it does
-/// not only compare.
+/// Collects the comparisons of an expression, and whether it uses arguments otherwise.
 #[derive(Debug)]
 pub(super) struct Comparisons<'e> {
     regexes: &'e [Arc<Regex>],
-    /// What a comprehension binds, and what that is.
+    /// The variable of the enclosing comprehension, with the path of its elements.
     bound: Option<(&'e str, Way)>,
     pub(super) found: Vec<Comparison>,
-    /// Whether arguments are compared with what is written out, or asked for, and nothing
-    /// else: a text that is one and the same by two names can only match by one more.
+    /// Whether arguments are only compared with literals, or tested for presence. Then another name
+    /// of the same text can only add matches for that name.
     pub(super) is_all: bool,
 }
 
@@ -139,7 +138,7 @@ impl<'e> Comparisons<'e> {
         }
     }
 
-    /// Whether this is a comparison, which is then kept.
+    /// Adds a comparison; false if the call is none.
     fn compares(&mut self, id: u64, function: &str, one: &Expression, other: &Expression) -> bool {
         let sides = [(one, other), (other, one)];
         let known = |(way, value)| Some((self.way(way)?, literal(value)?));
@@ -183,7 +182,7 @@ impl<'e> Comparisons<'e> {
     }
 }
 
-/// The orderings of the first side to the other for which a comparison holds.
+/// The orderings of the path's value to the literal for which a comparison is true.
 fn orderings(function: &str, is_first: bool) -> Option<&'static [Ordering]> {
     use Ordering::{Equal, Greater, Less};
     Some(match (function, is_first) {
@@ -214,7 +213,7 @@ fn literal(node: &Expression) -> Option<Json> {
     }
 }
 
-/// Puts answers that are known in the place of the nodes that would give them.
+/// Replaces calls by their known results.
 pub(super) fn settle(node: &mut Expression, known: &[(u64, bool)]) {
     if let (Expr::Call(_), Some((_, answer))) =
         (&node.expr, known.iter().find(|(id, _)| *id == node.id))
@@ -245,7 +244,7 @@ pub(super) fn settle(node: &mut Expression, known: &[(u64, bool)]) {
     }
 }
 
-/// Whether some comprehension in the expression binds `name`.
+/// Whether a comprehension in the expression binds `name`.
 pub(super) fn binds(node: &Expression, name: &str) -> bool {
     let here = match &node.expr {
         Expr::Comprehension(inner) => {
@@ -279,7 +278,7 @@ fn children(node: &Expression) -> Vec<&Expression> {
     }
 }
 
-/// `args.a["b"][0]` as steps from wherever a name leads; `None` for what is no such way.
+/// `args.a["b"][0]` as a path from what `root` says of its name; `None` for other expressions.
 fn way_from(node: &Expression, root: &dyn Fn(&str) -> Option<Way>) -> Option<Way> {
     let (before, step) = match &node.expr {
         Expr::Ident(name) => return root(name),

@@ -1,4 +1,4 @@
-//! A rule's keys, compiled: each judges one aspect of an action.
+//! Compiled keys of rules: each judges one aspect of an action.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::action::{Action, Body, Hints, HttpRequest, Provider};
 use crate::intent::Intent;
 use crate::json::{Json, Object};
 
-/// Keys that must all match, the cheap ones first and `when` last.
+/// Keys that must all match, sorted by cost, `when` last.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Clause {
     pub(crate) keys: Box<[Key]>,
 }
 
-/// One key and what it asks for; within it, any of the alternatives is enough.
+/// A key. Any of its alternatives is enough.
 #[derive(Debug, Clone)]
 pub(crate) enum Key {
     Tool(Box<[Glob]>),
     Server(Box<[Glob]>),
     Agent(Box<[Glob]>),
-    /// Providers that exist; a name that does not matches nothing.
+    /// Known providers; unknown names match nothing.
     Provider(Box<[Provider]>),
     Resource(Box<[PathGlob]>),
     Methods(Box<[Box<str>]>),
@@ -41,18 +41,18 @@ pub(crate) enum Key {
     When(Arc<Condition>),
 }
 
-/// What is judged: the action and what it amounts to.
+/// The subject of a judgement: an action and its intent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) action: &'a Action,
     pub(crate) intent: Intent,
-    /// What the rules look at of it.
+    /// Cache of the action's texts.
     pub(crate) texts: &'a Texts<'a>,
 }
 
 impl Clause {
-    /// Whether every key matches. A key that does not ends it, so that what
-    /// comes after can neither fail nor cost.
+    /// Whether all keys match. Stops at the first that does not, so that later ones neither fail
+    /// nor cost.
     pub(crate) fn judge(&self, subject: Subject<'_>) -> Result<Ternary, Failure> {
         let mut truth = Ternary::True;
         for key in &self.keys {
@@ -64,7 +64,7 @@ impl Clause {
         Ok(truth)
     }
 
-    /// Calls `visit` with every key, nested ones included.
+    /// Calls `visit` with every key, including nested ones.
     pub(crate) fn visit<'c>(&'c self, visit: &mut impl FnMut(&'c Key)) {
         for key in &self.keys {
             visit(key);
@@ -76,8 +76,8 @@ impl Clause {
         }
     }
 
-    /// Calls `visit` with the ways into bodies that each key goes, nested ones included, and
-    /// with the place for other spellings.
+    /// Calls `visit` for every key that reads bodies, including nested ones, with its paths and the
+    /// list of other spellings to fill in.
     pub(super) fn visit_bodies(
         &mut self,
         visit: &mut impl FnMut(&[Box<[Step]>], &mut Box<[Box<str>]>),
@@ -152,7 +152,7 @@ impl Key {
         })
     }
 
-    /// The ways into bodies that the key goes.
+    /// The paths into bodies that the key reads.
     pub(super) fn ways_into_bodies(&self) -> &[Box<[Step]>] {
         match self {
             Self::Body(matcher) => std::slice::from_ref(&matcher.steps),
@@ -161,7 +161,7 @@ impl Key {
         }
     }
 
-    /// The key's name in policies, with the path it looks at.
+    /// The key as written in policies, with its path.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Tool(_) => "tool".to_owned(),
@@ -182,8 +182,7 @@ impl Key {
         }
     }
 
-    /// What the action has where this key looks, for people; `None` if it
-    /// has nothing there.
+    /// The action's value for this key, for explanations; `None` if it has none.
     pub(crate) fn found(&self, subject: Subject<'_>) -> Option<String> {
         let Subject { action, intent, .. } = subject;
         let http = action.target.http();
@@ -235,13 +234,12 @@ fn any(globs: &[Glob], name: &str) -> bool {
     globs.iter().any(|glob| glob.matches(name))
 }
 
-/// What does not have it, does not match.
+/// False if there is nothing to judge.
 fn or_no<T>(has: Option<T>, judge: impl FnOnce(T) -> Ternary) -> Ternary {
     has.map_or(Ternary::False, judge)
 }
 
-/// Whether the rule looks at the URI of a resource, and the server may read that as
-/// another one.
+/// Whether the matcher reads the URI of a resource that servers may normalize to another one.
 fn is_loose_uri(matcher: &Matcher, action: &Action, args: &Object) -> bool {
     let uri = || args.get("uri").and_then(Json::as_str);
     matcher.begins_with("uri")
@@ -249,9 +247,9 @@ fn is_loose_uri(matcher: &Matcher, action: &Action, args: &Object) -> bool {
         && uri().is_some_and(|uri| !uri::is_plain(uri))
 }
 
-/// Whether the path matches, in full or as existing scripts write it: a rule holds
-/// for both forms, so that none can be missed by choosing the other. Where only
-/// another spelling of it does, it is the provider's to say, and unknown.
+/// Whether the path matches in full or in its short form. Rules hold for both forms, so that
+/// neither can evade them. If only another spelling of the path matches, the provider decides, so
+/// the result is unknown.
 fn resource(globs: &[PathGlob], action: &Action) -> Ternary {
     let Some(http) = action.target.http() else { return Ternary::False };
     let either_form = |path: &str, matches: fn(&PathGlob, &str) -> bool| {
@@ -268,11 +266,10 @@ fn resource(globs: &[PathGlob], action: &Action) -> Ternary {
     }
 }
 
-/// A parameter whose name some server takes for the one that is looked at makes the
-/// query unknown: `state[]`, ` state`, one behind a `;`; at Microsoft, where `$` is
-/// optional, `expand` for `$expand` in any case; at Google, whose parameters have two
-/// names (google/api/http.proto), `send_updates` for `sendUpdates`. At Slack, one in the
-/// body does.
+/// Judges a query parameter. The result is unknown if some server may take another parameter for
+/// it: `state[]`, ` state`, one after a `;`; for Microsoft, where `$` is optional, `expand` for
+/// `$expand` in any case; for Google, whose parameters have two names (google/api/http.proto),
+/// `send_updates` for `sendUpdates`; for Slack, one in the body.
 fn query<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Ternary {
     let key: &str = &matcher.path;
     let is_spelt = |name: &str| {
@@ -302,12 +299,13 @@ fn query<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Ter
     }
 }
 
-/// The letters of a name that is written `sendUpdates` or `send_updates`.
+/// The letters of `sendUpdates` and `send_updates`, in lower case.
 fn without_humps(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
 }
 
-/// Slack takes what a method is given from the query, too.
+/// Judges the body. Slack also accepts parameters in the query, so the result is unknown if the
+/// member is there.
 fn body<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Ternary {
     let is_it = |(name, _): &(String, String)| matcher.begins_with(name);
     if http.provider == Provider::Slack && http.query.iter().any(is_it) {
@@ -315,10 +313,10 @@ fn body<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Tern
     }
     match &http.body {
         Body::Empty => matcher.judge_missing(),
-        // Somebody may take a member for another than the one that is looked at.
+        // Some server may take another member for this one.
         Body::Json(json) if has_lookalike(json, &matcher.steps, &matcher.spelt) => Ternary::Unknown,
         Body::Json(json) => matcher.judge_value(json, texts),
-        // There is something, but no path leads into it.
+        // There is a body, but paths cannot be resolved in it.
         Body::Text(_) | Body::Opaque => Ternary::Unknown,
     }
 }

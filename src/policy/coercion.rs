@@ -1,19 +1,18 @@
-//! What servers with lax parsers take for a value of another type, or for another
-//! spelling of a text. Pure.
+//! Values that servers with lax parsers convert to another type, or treat as another spelling of a
+//! text. Pure.
 //!
-//! Pydantic, on which the Python SDK's tools stand, reads `"yes"` and 1 as true and
-//! `" 42 "` as 42 (<https://docs.pydantic.dev/latest/concepts/conversion_table/>); `zod`'s
-//! `coerce`, as JavaScript does, makes 0 of null and of an empty text; Go's
-//! servers cut fractions off; many take one where they say that they take several, or
-//! compare names without regard to case. None of them is equal to the value; neither is it
-//! certainly another.
+//! Pydantic, which the Python SDK uses for tools, parses `"yes"` and 1 as true and `" 42 "` as 42
+//! (<https://docs.pydantic.dev/latest/concepts/conversion_table/>); `zod`'s `coerce`, like
+//! JavaScript, converts null and the empty text to 0; servers in Go truncate fractions; many accept
+//! a single value for a list, or compare names case-insensitively. Such a value is not equal to the
+//! wanted one, but not certainly different either.
 
 use super::equality::equal;
 use super::{host, numeral, relative_path, whitespace};
 use crate::fold::{fold, is_much_longer};
 use crate::json::{Json, Number};
 
-/// Whether some server takes `value` for `wanted`, which is not equal to it.
+/// Whether some server converts `value` to `wanted`. They are not equal.
 pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
     match (value, wanted) {
         (_, Json::Null) => false,
@@ -31,7 +30,7 @@ pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
                 })
         }
         (Json::String(text), _) => text_may_become(text, wanted),
-        // What is not true itself is true to one server and not to the next.
+        // Servers disagree on which other values are true.
         (value, Json::Bool(_)) => !matches!(value, Json::Bool(_)),
         (Json::Array(items), _) => list_may_become(items, wanted),
         (value, Json::Array(wanted)) => is_only(wanted, value),
@@ -49,22 +48,22 @@ pub(super) fn may_become(value: &Json, wanted: &Json) -> bool {
     }
 }
 
-/// The same, for a text.
+/// Like [`may_become`], for a text.
 pub(super) fn text_may_become(text: &str, wanted: &Json) -> bool {
     match wanted {
         Json::Null => false,
         Json::String(wanted) => is_alike(text, wanted),
-        // Any text but the empty one is true to JavaScript, and none is to who compares.
+        // Non-empty texts are true in JavaScript; to servers that compare, none is.
         Json::Bool(wanted) => !*wanted || !text.is_empty(),
         Json::Number(wanted) => numeral::may_be(text, wanted.as_str()),
-        // The Python SDK parses a text that is given for a list or an object.
+        // The Python SDK parses texts given for lists and objects.
         Json::Array(_) | Json::Object(_) => {
             let is_parsed = match crate::json::parse(text.as_bytes()) {
                 Ok(parsed @ (Json::Array(_) | Json::Object(_))) => {
                     is_or_may_become(&parsed, wanted)
                 }
                 Ok(_) => false,
-                // Some read what this does not: a comma at the end, a key twice.
+                // Some parsers accept what ours does not: trailing commas, duplicate keys.
                 Err(_) => text.trim_start().starts_with(['[', '{']),
             };
             let is_only = |items: &[Json]| match items {
@@ -77,7 +76,7 @@ pub(super) fn text_may_become(text: &str, wanted: &Json) -> bool {
     }
 }
 
-/// The texts of a list that is given as text: the Python SDK takes the list.
+/// The texts in a list that is given as JSON text, which the Python SDK parses.
 pub(super) fn elements(text: &str) -> Vec<String> {
     if !text.trim_start().starts_with('[') {
         return Vec::new();
@@ -90,8 +89,8 @@ pub(super) fn elements(text: &str) -> Vec<String> {
     texts.collect()
 }
 
-/// The addresses of a text that is a list of them (RFC 5322, section 3.4, and what mailers
-/// make of less): a mail goes to each. Prose that has some is no list.
+/// The addresses in a text that is an address list (RFC 5322, section 3.4, and what mailers also
+/// accept): mail goes to each of them. Prose that contains addresses is no list.
 pub(super) fn addresses(text: &str) -> Vec<String> {
     if memchr::memchr(b'@', text.as_bytes()).is_none() {
         return Vec::new();
@@ -101,7 +100,7 @@ pub(super) fn addresses(text: &str) -> Vec<String> {
         || bare.split([',', ';', '\n', '\r']).map(str::trim).filter(|part| !part.is_empty());
     let found: Vec<Vec<&str>> = parts().map(in_part).collect();
     let is_short = |part: &str| {
-        /// Most words of a name.
+        /// Maximum number of words in a name.
         const WORDS: usize = 6;
         part.split_whitespace().filter(|word| !word.contains('@')).nth(WORDS).is_none()
     };
@@ -117,8 +116,8 @@ pub(super) fn addresses(text: &str) -> Vec<String> {
     }
 }
 
-/// The addresses of a part of a list: one with a name, or several without. A group has a
-/// name and a colon in front.
+/// The addresses in an element of a list: one with a name, or several without. A group begins with
+/// a name and a colon.
 fn in_part(part: &str) -> Vec<&str> {
     let part = part.rsplit_once(':').map_or(part, |(_, members)| members);
     if let Some((_, inner)) = part.rsplit_once('<') {
@@ -130,7 +129,7 @@ fn in_part(part: &str) -> Vec<&str> {
     if is_alone { addresses } else { Vec::new() }
 }
 
-/// Addresses without comments and without the names that stand in quotes.
+/// An address list without comments and quoted names.
 fn without_comments(text: &str) -> String {
     let mut bare = String::with_capacity(text.len());
     let mut rest = text;
@@ -142,7 +141,7 @@ fn without_comments(text: &str) -> String {
             rest = inner;
             break;
         };
-        // Some read an address in quotes, too.
+        // Some readers also accept addresses in quotes.
         if end == '"' && inner.contains('@') {
             bare.push_str(inner);
         }
@@ -151,10 +150,9 @@ fn without_comments(text: &str) -> String {
     bare + rest
 }
 
-/// Whether two texts differ only in what some readers drop or do not tell apart: upper and
-/// lower case, white space and quotes around, how much white space there is between words,
-/// what is behind a NUL, characters that are not seen, and several ways to write one
-/// character, one path or one host.
+/// Whether two texts differ only in what some readers ignore: case, surrounding white space and
+/// quotes, the amount of white space between words, what follows a NUL, invisible characters, and
+/// the spelling of characters, paths and hosts.
 fn is_alike(text: &str, wanted: &str) -> bool {
     let shown = text.split('\0').next().unwrap_or_default();
     let shown = shown.trim().trim_matches(['"', '\'']);
@@ -169,7 +167,7 @@ fn is_alike(text: &str, wanted: &str) -> bool {
         || host::may_be(shown, wanted)
 }
 
-/// To JavaScript null is 0 and false, and the text `null`; to Python `None`.
+/// JavaScript converts null to 0, false and `null`; Python to `None`.
 fn null_may_become(wanted: &Json) -> bool {
     match wanted {
         Json::Bool(wanted) => !*wanted,
@@ -179,8 +177,8 @@ fn null_may_become(wanted: &Json) -> bool {
     }
 }
 
-/// Some take any of several; to JavaScript an empty list is 0 and an empty text, and a
-/// list is the text of its elements with commas.
+/// Some servers use any element. JavaScript converts an empty list to 0 or the empty text, and
+/// others to their elements joined by commas.
 fn list_may_become(items: &[Json], wanted: &Json) -> bool {
     let joined = || {
         let text = |item: &Json| match item {

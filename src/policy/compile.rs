@@ -1,5 +1,4 @@
-//! Document → policy file: globs, paths and expressions compiled, every mistake
-//! reported at once.
+//! Compiles documents into policy files: globs, paths and expressions. Reports all errors at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,20 +17,20 @@ use super::yaml::Node;
 use crate::action::{McpRequest, Provider};
 use crate::verdict::{Decision, Reason};
 
-/// What decisions without a rule name as theirs.
+/// The rule named by decisions that no rule made.
 pub(crate) const DEFAULT_RULE: &str = "default";
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The HTTP methods that a policy may mean whatever their case.
+/// HTTP methods, which policies may write in any case.
 pub(crate) const HTTP_METHODS: &[&str] =
     &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
 
-/// What YAML 1.1 reads as true and false, and 1.2 as text.
+/// Words that YAML 1.1 reads as booleans, and YAML 1.2 as text.
 const TRUTH_WORDS: [&str; 6] = ["yes", "no", "on", "off", "y", "n"];
 
-/// One policy file, compiled.
+/// A compiled policy file.
 #[derive(Debug)]
 pub struct PolicyFile {
     pub(crate) name: Arc<str>,
@@ -42,18 +41,18 @@ pub struct PolicyFile {
     pub(crate) limits: Vec<Limit>,
     pub(crate) observing: bool,
     pub(crate) tests: Vec<Test>,
-    /// Names in `provider` that no provider has, for `check`.
+    /// Unknown names in `provider`, for `check`.
     pub(crate) unknown_providers: Vec<At<String>>,
-    /// Everything that stands in `methods`, for `check`.
+    /// All names in `methods`, for `check`.
     pub(crate) methods: Vec<At<String>>,
-    /// Texts without quotes that YAML 1.1 reads as true or false, for `check`.
+    /// Unquoted texts that YAML 1.1 reads as booleans, for `check`.
     pub(crate) truth_words: Vec<At<String>>,
 }
 
-/// One rule, compiled.
+/// A compiled rule.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
-    /// Its own name, or `<policy>#<n>`.
+    /// Its name, or `<policy>#<n>`.
     pub(crate) id: Arc<str>,
     pub(crate) policy: Arc<str>,
     pub(crate) origin: Arc<str>,
@@ -64,29 +63,29 @@ pub(crate) struct Rule {
     pub(crate) clause: Clause,
 }
 
-/// Why a rule decides as it does.
+/// The reason of a rule's decisions.
 #[derive(Debug, Clone)]
 pub(crate) enum Words {
     Said(Reason),
-    /// What the hints of the tool say.
+    /// By the tool's hints.
     Hints,
 }
 
-/// What holds where no rule matches.
+/// The decision if no rule matches.
 #[derive(Debug, Clone)]
 pub(crate) struct Fallback {
     pub(crate) policy: Arc<str>,
-    /// Always `default`, kept so that no decision has to make it.
+    /// Always `default`; kept here so that it is allocated only once.
     pub(crate) rule: Arc<str>,
     pub(crate) effect: DefaultEffect,
     pub(crate) reason: Option<Arc<str>>,
 }
 
 impl PolicyFile {
-    /// Reads and compiles a policy. Never panics, whatever the text.
+    /// Parses and compiles a policy file. Never panics, whatever the text.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All errors found.
     pub fn load(source: Source) -> Result<Self, Diagnostics> {
         let (document, mut found) = document::read(&source);
         let Some(document) = document else { return Err(found) };
@@ -107,19 +106,19 @@ impl PolicyFile {
         &self.name
     }
 
-    /// Where it was read from, as the user wrote it.
+    /// The file as the user wrote it.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.source.origin
     }
 
-    /// The tests it brings.
+    /// The tests in the file.
     #[must_use]
     pub fn tests(&self) -> &[Test] {
         &self.tests
     }
 
-    /// How many rules it has.
+    /// Number of rules.
     #[must_use]
     pub fn rule_count(&self) -> usize {
         self.rules.len()
@@ -218,7 +217,7 @@ impl Reader<'_> {
         })
     }
 
-    /// `None` if any part of it is wrong: half a clause would match more.
+    /// `None` on any error: an incomplete clause would match more.
     fn clause_compiled(&mut self, document: &ClauseDoc) -> Option<Clause> {
         let before = self.found.iter().len();
         let mut keys = Vec::new();
@@ -230,7 +229,7 @@ impl Reader<'_> {
         Some(Clause { keys: keys.into() })
     }
 
-    /// The keys of a clause; those of `and` are simply more of them.
+    /// Collects the keys of a clause, including those of `and`.
     fn gather(&mut self, document: &ClauseDoc, keys: &mut Vec<Key>) {
         keys.extend(self.globs(&document.tool, Glob::new).map(Key::Tool));
         keys.extend(self.globs(&document.server, Glob::new).map(Key::Server));
@@ -316,7 +315,7 @@ impl ClauseDoc {
     }
 }
 
-/// The methods that a glob was probably meant for.
+/// Advice for a glob in `methods`: the methods that it matches.
 fn written_out(glob: &str) -> String {
     let of_mcp = [McpRequest::METHODS, McpRequest::OF_SERVERS];
     let known = || HTTP_METHODS.iter().chain(of_mcp.into_iter().flatten()).copied();
@@ -332,14 +331,14 @@ fn written_out(glob: &str) -> String {
     }
 }
 
-/// HTTP methods are upper case; one written otherwise means the same.
+/// An HTTP method in upper case; other methods as they are.
 fn canonical_method(method: &At<String>) -> Box<str> {
     let upper = method.value.to_ascii_uppercase();
     if HTTP_METHODS.contains(&upper.as_str()) { upper.into() } else { method.value.as_str().into() }
 }
 
-/// Cheap keys first; what can fail last, so that it is reached only where all
-/// else matches.
+/// Rank for sorting keys: cheap ones first; those that can fail last, so that they are only
+/// evaluated if all others match.
 fn cost(key: &Key) -> u8 {
     match key {
         Key::Tool(_) | Key::Server(_) | Key::Provider(_) | Key::Methods(_) | Key::Intent(_) => 0,

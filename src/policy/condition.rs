@@ -1,9 +1,7 @@
-//! `when`: a CEL expression over the action, compiled at load, its cost bounded,
-//! every failure an error that denies.
+//! `when`: CEL expressions over actions, compiled at load, bounded in cost. An error denies.
 //!
-//! The interpreter has no budget of its own, so the expression is kept from
-//! needing one: comprehensions do not nest, and what one ranges over is cut off
-//! by an error at [`MAX_ELEMENTS`].
+//! The interpreter has no cost limit, so expressions are restricted: comprehensions do not nest,
+//! and fail if they range over more than [`MAX_ELEMENTS`].
 
 mod doubts;
 mod values;
@@ -27,46 +25,46 @@ use super::texts::Texts;
 use crate::action::{Action, McpRequest};
 use crate::intent::Intent;
 
-/// Most elements that a comprehension may range over.
+/// Maximum number of elements that a comprehension may range over.
 pub(super) const MAX_ELEMENTS: usize = 10_000;
-/// Longest expression, in bytes. With the next limit it keeps the parser, which
+/// Maximum length of an expression, in bytes. With [`MAX_BRACKETS`], it keeps the parser, which
 /// recurses with large frames, within half a stack of 2 MiB.
 pub(super) const MAX_LENGTH: usize = 1_024;
-/// Deepest nesting of brackets and of `?:`.
+/// Maximum nesting of brackets, and of `?:`.
 const MAX_BRACKETS: u16 = 8;
-/// Deepest expression; the interpreter recurses.
+/// Maximum depth of an expression; the interpreter recurses.
 const MAX_DEPTH: u16 = 48;
-/// Longest part of an evaluation error that is shown, in characters.
+/// Maximum length of an evaluation error in reasons, in characters.
 const SHOWN_ERROR: usize = 200;
-/// The variable that holds what a request's method is.
+/// The variable of the request's method.
 const METHOD: &str = "method";
-/// Guards the range of a comprehension; no expression can spell this name.
+/// The function that checks the range of a comprehension; no expression can spell its name.
 const BOUNDED: &str = "@bounded";
 
 /// A compiled expression.
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
     expression: Expression,
-    /// Kept for [`regexes::matches`].
+    /// Keeps the regexes alive that [`regexes::matches`] looks up.
     #[expect(dead_code, reason = "they live as long as what needs them")]
     regexes: Box<[Arc<Regex>]>,
-    /// Only what it reads is converted.
+    /// The variables it uses; only these are converted.
     variables: Box<[Variable]>,
-    /// The arguments that it looks at.
+    /// The paths into arguments that it reads.
     pub(super) arguments: Vec<Box<[Step]>>,
-    /// The members of bodies that it looks at.
+    /// The paths into bodies that it reads.
     pub(super) members: Vec<Box<[Step]>>,
-    /// Other spellings of their keys that rules look at: no lookalikes of them.
+    /// Other spellings of their keys that rules read; they are not lookalikes.
     pub(super) spelt: Box<[Box<str>]>,
-    /// What it holds arguments and bodies against.
+    /// Its comparisons of arguments and body members with literals.
     comparisons: Vec<Comparison>,
-    /// It does nothing else with arguments.
+    /// Whether it uses arguments in such comparisons only.
     only_compares: bool,
-    /// The parts of it that hang on the method alone.
+    /// The parts of it that depend on the method alone.
     about_method: Vec<Expression>,
 }
 
-/// Why a condition has no answer.
+/// Why a condition has no result.
 pub(crate) type Failure = Arc<str>;
 
 macro_rules! variables {
@@ -86,8 +84,8 @@ variables! {
     Headers = "headers", Body = "body", Intent = "intent", Time = "time", Session = "session",
 }
 
-/// Those whose cost is linear in what they are given; `replace`, `join` and
-/// `format` can multiply it, so they are left out.
+/// Functions whose cost is linear in their input. `replace`, `join` and `format` can multiply it,
+/// so they are missing.
 const FUNCTIONS: &[&str] = &[
     "size",
     "contains",
@@ -149,17 +147,17 @@ pub(super) const TYPES: &[&str] = &[
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut environment = Env::stdlib();
-    // INVARIANT (functions): were the extension refused, its functions would be
-    // unknown at run time, which errs, which denies.
+    // INVARIANT (functions): if the extension were refused, its functions would be unknown at run
+    // time, which is an error and denies.
     let _ = environment.add_extension(cel::extensions::strings);
     Arc::new(environment)
 });
 
-/// Functions only; every evaluation puts a scope of variables over it.
+/// The root context: functions only. Each evaluation adds an inner scope with variables.
 static ROOT: LazyLock<Context<'static, 'static>> = LazyLock::new(|| {
     let mut root = Context::with_env(Arc::clone(&ENVIRONMENT));
-    // INVARIANT (bounded): were the name taken, every guarded range would fail
-    // to resolve, which errs, which denies.
+    // INVARIANT (bounded): if the name were taken, no guarded range would resolve, which is an
+    // error and denies.
     let _ = root.add_function(BOUNDED, bounded);
     let _ = root.add_function(regexes::MATCHES, regexes::matches);
     root
@@ -182,7 +180,7 @@ impl Condition {
     /// Compiles an expression.
     ///
     /// # Errors
-    /// What is wrong with it, in words for its author.
+    /// A message for its author.
     pub(super) fn compile(text: &str, budget: &mut SizeBudget) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("an expression may have at most {MAX_LENGTH} bytes"));
@@ -205,7 +203,7 @@ impl Condition {
             match Variable::ALL.iter().find(|(name, _)| *name == variable) {
                 Some((_, known)) => variables.push(*known),
                 None if TYPES.contains(&variable) || variable.starts_with('@') => {}
-                // What a comprehension binds is listed with the rest.
+                // Variables of comprehensions are listed, too.
                 None if cel_analysis::binds(&expression, variable) => {}
                 None => return Err(unknown("variable", variable, &names)),
             }
@@ -232,8 +230,8 @@ impl Condition {
         })
     }
 
-    /// Whether the expression, as far as it looks at the method alone, tells `method`
-    /// from a call.
+    /// Whether the parts that depend on the method alone give another result for `method` than for
+    /// `tools/call`.
     pub(super) fn singles_out(&self, method: &str) -> bool {
         let value = |part: &Expression, method: &str| {
             let mut scope = ROOT.new_inner_scope();
@@ -245,17 +243,17 @@ impl Condition {
         catch_unwind(AssertUnwindSafe(any)).unwrap_or(true)
     }
 
-    /// The texts that the parts which hang on the method alone write out.
+    /// The string literals in the parts that depend on the method alone.
     pub(super) fn methods_written(&self) -> Vec<String> {
         let mut texts = Vec::new();
         self.about_method.iter().for_each(|part| cel_analysis::texts(part, &mut texts));
         texts
     }
 
-    /// Whether the expression holds for `action`.
+    /// Whether the expression is true for `action`.
     ///
     /// # Errors
-    /// Why it has no answer: it failed, panicked, or is neither true nor false.
+    /// The evaluation failed, panicked, or gave something else than a boolean.
     pub(crate) fn holds(&self, action: &Action, intent: Intent) -> Result<bool, Failure> {
         self.answer(&self.expression, action, intent)
     }
@@ -277,10 +275,11 @@ impl Condition {
         }
     }
 
-    /// The same, unknown where it hangs on how lenient servers read what is sent.
+    /// Like [`Self::holds`], but unknown if the result depends on how lenient servers interpret the
+    /// request.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`Self::holds`].
     pub(crate) fn judge<'t>(
         &self,
         action: &'t Action,
@@ -318,9 +317,9 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// Keeps deep brackets from the parser, whose own limit comes after it has
-/// looked ahead by recursion. What is a string must be certain for that, so
-/// strings in three quotes and rare escapes are refused.
+/// Limits the nesting of brackets before parsing: the parser recurses before it checks its own
+/// limit. Finding brackets requires finding strings for certain, so triple quotes and rare escapes
+/// are refused.
 fn check_brackets(text: &str) -> Result<(), String> {
     let (mut depth, mut before, mut rest) = (0_u16, ' ', text.chars());
     while let Some(here) = rest.next() {
@@ -363,7 +362,7 @@ fn skip_string(rest: &mut Chars<'_>, quote: char, raw: bool) -> Result<(), Strin
     }
 }
 
-/// What the parser says of words of other languages, and how CEL writes them.
+/// Parser messages caused by operators of other languages, with advice.
 const OTHER_WORDS: [(&str, &str); 3] = [
     ("mismatched input 'and'", "; write `&&`"),
     ("mismatched input 'or'", "; write `||`"),
@@ -387,7 +386,7 @@ fn parse(text: &str) -> Result<Expression, String> {
     }
 }
 
-/// Whether there is a `=` that is part of no comparison, outside of strings.
+/// Whether there is a single `=` outside of strings.
 fn assigns(text: &str) -> bool {
     let mut quote = None;
     let mut before = ' ';
@@ -408,8 +407,8 @@ fn assigns(text: &str) -> bool {
     false
 }
 
-/// Walks the expression once: depth and nesting are checked, regexes compiled, and
-/// the range of every comprehension is put under guard.
+/// Walks the expression once: checks depth and nesting, compiles regexes, and wraps the range of
+/// every comprehension in [`BOUNDED`].
 fn guard(
     node: &mut Expression,
     depth: u16,

@@ -1,25 +1,24 @@
-//! Exact comparison of JSON numbers by the text they were sent as.
+//! Exact comparison of JSON numbers by their texts.
 //!
-//! `1`, `1.0` and `10e-1` are equal; `9007199254740993` is not
-//! `9007199254740992`, whatever a float makes of them.
+//! `1`, `1.0` and `10e-1` are equal; `9007199254740993` and `9007199254740992` are not, although
+//! they are equal as floats.
 
 use std::cmp::Ordering;
 
-/// A JSON number taken apart, its digits still in the text.
+/// A parsed JSON number that borrows its digits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decimal<'n> {
     negative: bool,
-    /// All digits, leading zeros dropped: those before the point …
+    /// Digits before the point, without leading zeros.
     integer: &'n [u8],
-    /// … and those after it.
+    /// Significant digits after the point.
     fraction: &'n [u8],
-    /// Where the point would stand, counted from before the first digit.
+    /// Position of the point, relative to the first significant digit.
     magnitude: i64,
 }
 
 impl<'n> Decimal<'n> {
-    /// Takes apart the text of a JSON number. `None` if it is none, or its
-    /// exponent is beyond what anything means.
+    /// Parses the text of a JSON number. `None` if its exponent is no integer of 32 bits.
     pub(crate) fn new(text: &'n str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -32,7 +31,7 @@ impl<'n> Decimal<'n> {
         let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let integer = integer.trim_start_matches('0');
         let fraction = fraction.trim_end_matches('0');
-        // With nothing before the point, zeros behind it only move the point.
+        // Without an integer part, zeros after the point only move the point.
         let significant =
             if integer.is_empty() { fraction.trim_start_matches('0') } else { fraction };
         let shift = i64::try_from(integer.len()).ok()?
@@ -54,7 +53,7 @@ impl<'n> Decimal<'n> {
         self.integer.is_empty() && self.fraction.is_empty()
     }
 
-    /// The digits from the first to the last that counts.
+    /// The digits up to the last that is not zero.
     fn digits(&self) -> impl Iterator<Item = u8> {
         let integer = if self.fraction.is_empty() {
             let zeros = self.integer.iter().rev().take_while(|digit| **digit == b'0').count();
@@ -86,21 +85,22 @@ impl<'n> Decimal<'n> {
     }
 }
 
-/// Compares two numbers by their texts; `None` if one cannot be judged.
+/// Compares two numbers; `None` if one cannot be parsed.
 pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
     Some(Decimal::new(one)?.compare(&Decimal::new(other)?))
 }
 
-/// The same, but `None` too where a server's floats would say otherwise: hardly any reader
-/// keeps all digits (`1.00000000000000000001` is 1 to it, and `9007199254740993` to
-/// JavaScript `9007199254740992`).
+/// Like [`compare`], but also `None` if comparing them as floats gives another result: hardly any
+/// reader keeps all digits (many read `1.00000000000000000001` as 1, and JavaScript reads
+/// `9007199254740993` as `9007199254740992`).
 pub(crate) fn compare_as_read(one: &str, other: &str) -> Option<Ordering> {
     let exact = compare(one, other)?;
     let float = |text: &str| text.parse::<f64>().ok();
     (float(one)?.partial_cmp(&float(other)?) == Some(exact)).then_some(exact)
 }
 
-/// Whether a fraction is next to a whole number: who wants one may cut off or round.
+/// Whether a fraction is within 1 of an integer: readers that want an integer may truncate or
+/// round.
 pub(crate) fn rounds_to(fraction: &str, whole: &str) -> bool {
     let (Some(a), Some(b)) = (Decimal::new(fraction), Decimal::new(whole)) else { return false };
     let float = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);

@@ -1,4 +1,4 @@
-//! What is wrong with a policy, and where: file, line, column, the line itself.
+//! Diagnostics of policy files: message, place, the line in question, and advice.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::terminal::is_trick;
 
-/// Longest part of a line that is shown, in characters.
+/// Maximum length of the part of a line that is shown, in characters.
 const SHOWN_LINE: usize = 160;
 
-/// How alike two words must be to be offered as "did you mean" (Jaro–Winkler).
+/// Minimum similarity of words for "did you mean" (Jaro–Winkler).
 const ALIKE: f64 = 0.8;
 
-/// The shortest word in which a single slip says which word was meant, in letters.
+/// Minimum length, in bytes, of words for which an edit distance of 1 is enough.
 const SHORTEST: usize = 3;
 
-/// Most findings that one file is given; beyond it, one says that there are more.
+/// Maximum number of findings per file; one more says that there are others.
 const MAX_FINDINGS: usize = 100;
 
-/// A policy's text and the name it goes by in messages.
+/// A policy's text and its name in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The file as the user wrote it, or the built-in's name in brackets.
+    /// The file as the user wrote it, or a built-in policy's name in angle brackets.
     pub origin: Arc<str>,
     /// The text.
     pub text: Arc<str>,
@@ -32,52 +32,52 @@ pub struct Source {
 /// A place in a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Span {
-    /// From 1; 0 if no place is known.
+    /// From 1; 0 if the place is unknown.
     pub line: u32,
     /// From 1, in characters.
     pub column: u32,
-    /// In characters; at least 1 where a place is known.
+    /// In characters; at least 1 if the place is known.
     pub length: u32,
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The policy is not used.
     Error,
-    /// The policy is used, but probably means something else.
+    /// The policy is used, but probably does not mean this.
     Warning,
 }
 
-/// One finding about a policy.
+/// A finding about a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What is wrong, in one sentence without a full stop.
+    /// What is wrong: one sentence without a full stop.
     pub message: String,
-    /// What to do about it.
+    /// Advice.
     pub help: Option<String>,
     /// The file.
     pub origin: Arc<str>,
     /// The place in it.
     pub span: Span,
-    /// The line itself; empty if no place is known.
+    /// The line's text; empty if the place is unknown.
     pub line_text: String,
 }
 
-/// Everything found wrong with some policies, in the order of the files.
+/// Findings about policies, in the order of the files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Source {
-    /// A source of that name and text.
+    /// A source with a name and a text.
     #[must_use]
     pub fn new(origin: &str, text: &str) -> Self {
         Self { origin: origin.into(), text: text.into() }
     }
 
-    /// Whether what stands at a place is in quotes.
+    /// Whether the value at a place is quoted.
     pub(super) fn is_quoted_at(&self, span: Span) -> bool {
         let at = |number: u32| usize::try_from(number.checked_sub(1)?).ok();
         let line = at(span.line).and_then(|line| self.text.lines().nth(line));
@@ -85,7 +85,7 @@ impl Source {
         matches!(first, Some('"' | '\''))
     }
 
-    /// A finding at a place of this source.
+    /// A finding at a place in this source.
     #[must_use]
     pub fn finding(&self, severity: Severity, span: Span, message: String) -> Diagnostic {
         let line = span.line.checked_sub(1).and_then(|line| usize::try_from(line).ok());
@@ -102,14 +102,14 @@ impl Source {
 }
 
 impl Diagnostic {
-    /// Adds what to do about it.
+    /// Adds advice.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Leaves the line itself out: it may hold what nobody should see.
+    /// Hides the line: it may contain secrets.
     #[must_use]
     pub(crate) fn without_line(mut self) -> Self {
         self.line_text = "…".to_owned();
@@ -117,7 +117,7 @@ impl Diagnostic {
         self
     }
 
-    /// Leaves out what follows the place: it may be a secret.
+    /// Hides the rest of the line after the place: it may be a secret.
     #[must_use]
     pub(crate) fn without_value(mut self) -> Self {
         let end = self.span.column.saturating_sub(1).saturating_add(self.span.length);
@@ -129,7 +129,7 @@ impl Diagnostic {
         self
     }
 
-    /// Adds "did you mean", where one of `known` is near `word`.
+    /// Adds "did you mean", if one of `known` is similar to `word`.
     #[must_use]
     pub fn did_you_mean<'k>(self, word: &str, known: impl IntoIterator<Item = &'k str>) -> Self {
         match nearest(word, known) {
@@ -163,8 +163,7 @@ impl Diagnostic {
         Ok(())
     }
 
-    /// The part of the line to show, the white space before the carets, and
-    /// how many carets.
+    /// The part of the line to show, the white space before the carets, and the number of carets.
     fn window(&self) -> (String, String, usize) {
         let column = usize::try_from(self.span.column.saturating_sub(1)).unwrap_or_default();
         let skipped = column.saturating_sub(SHOWN_LINE / 2);
@@ -176,7 +175,7 @@ impl Diagnostic {
     }
 }
 
-/// A file's text must not move the cursor of the terminal that shows it.
+/// Replaces characters that would control the terminal.
 fn printable(text: &str) -> String {
     let visible = |character: char| match character {
         '\t' => ' ',
@@ -186,12 +185,12 @@ fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
-/// The word of `known` that `word` was probably meant to be.
+/// The word of `known` that is most similar to `word`, if any is similar enough.
 #[must_use]
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let folded = word.to_lowercase();
     let likeness = |candidate: &str| match strsim::osa_distance(&folded, candidate) {
-        // Short words with two letters swapped or one missing score low otherwise.
+        // Jaro–Winkler scores short words low if two letters are swapped or one is missing.
         1 if folded.len() >= SHORTEST => 1.0,
         _ => strsim::jaro_winkler(&folded, candidate),
     };
@@ -203,7 +202,7 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// The styles of a rendering; all plain by default.
+/// Styles of a rendering; plain by default.
 #[derive(Debug, Default)]
 struct Paint {
     bold: Style,
@@ -223,7 +222,7 @@ impl Paint {
     }
 }
 
-/// `file:line:column: error: message`, the line, a caret, and what to do.
+/// `file:line:column: error: message`, the line, carets, and advice.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(formatter, &Paint::default())
@@ -253,7 +252,7 @@ impl Serialize for Diagnostic {
 // === impl Diagnostics ===
 
 impl Diagnostics {
-    /// Adds a finding, up to a limit: a hostile file earns no endless list.
+    /// Adds a finding, up to a limit, so that hostile files cannot grow the list.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         if self.0.len() < MAX_FINDINGS {
             self.0.push(diagnostic);
@@ -263,35 +262,35 @@ impl Diagnostics {
         }
     }
 
-    /// Adds all of `other`.
+    /// Adds all findings of `other`.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Whether there is no finding.
+    /// Whether there are no findings.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether any finding keeps the policy from being used.
+    /// Whether there is any error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|finding| finding.severity == Severity::Error)
     }
 
-    /// The findings in order.
+    /// The findings, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Diagnostic> {
         self.0.iter()
     }
 
-    /// In colours, for a writer that strips them where they do not belong.
+    /// A coloured rendering, for writers that strip colours where necessary.
     #[must_use]
     pub fn coloured(&self) -> impl fmt::Display + '_ {
         Coloured(self)
     }
 
-    /// Sorts by place within each file.
+    /// Sorts by place.
     pub(crate) fn sort(&mut self) {
         self.0.sort_by_key(|finding| finding.span);
     }

@@ -1,5 +1,5 @@
-//! What a policy file may say. Read into typed values with their places;
-//! globs, expressions and paths are still text.
+//! The structure of policy files: typed values with their places. Globs, expressions and paths are
+//! not parsed yet.
 
 use super::diagnostic::{Diagnostics, Source, Span};
 use super::fields::{At, Fields, Reader};
@@ -21,11 +21,11 @@ pub(crate) struct Document {
     pub(crate) tests: Vec<Test>,
 }
 
-/// What holds where no rule matches.
+/// The effect if no rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DefaultEffect {
     Fixed(Decision),
-    /// By the hints of the tool.
+    /// By the tool's hints.
     Annotations,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct ClauseDoc {
     pub(crate) none: Vec<ClauseDoc>,
 }
 
-/// One of the hints that MCP knows.
+/// A hint of MCP's tool annotations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hint {
     ReadOnly,
@@ -74,7 +74,7 @@ pub(crate) struct HoursDoc {
     pub(crate) timezone: Option<At<String>>,
     pub(crate) start: Option<At<String>>,
     pub(crate) end: Option<At<String>>,
-    /// Monday first; all of them where none is named.
+    /// Monday first; all are set if the key is missing.
     pub(crate) days: [bool; 7],
 }
 
@@ -84,18 +84,18 @@ pub(crate) struct RateDoc {
     pub(crate) per_hour: Option<u32>,
 }
 
-/// One of a policy's own tests.
+/// A test in a policy file.
 #[derive(Debug, Clone)]
 pub struct Test {
     /// Its name, or `test <n>`.
     pub name: String,
-    /// The line on which it stands, from 1.
+    /// The line it begins on, from 1.
     pub line: u32,
-    /// The request to judge, in the form that `explain` reads.
+    /// The request to judge, in the format of `explain`.
     pub request: Json,
-    /// What the policy must decide.
+    /// The expected decision.
     pub expect: Decision,
-    /// The rule that must decide it, where the test says.
+    /// The rule expected to decide, if given.
     pub rule: Option<String>,
 }
 
@@ -145,8 +145,8 @@ const MODES: &[(&str, bool)] = &[("enforce", false), ("observe", true)];
 const DAYS: &[(&str, usize)] =
     &[("mon", 0), ("tue", 1), ("wed", 2), ("thu", 3), ("fri", 4), ("sat", 5), ("sun", 6)];
 
-/// Reads a policy file; `None` if it is not even a map with a name. The
-/// findings say all that is wrong.
+/// Parses a policy file; `None` if it is not YAML. With the errors found; unless there are none,
+/// the document is incomplete.
 pub(crate) fn read(source: &Source) -> (Option<Document>, Diagnostics) {
     let root = match yaml::parse(source) {
         Ok(root) => root,
@@ -167,7 +167,7 @@ impl Reader<'_> {
             .and_then(|node| self.word(node, "default_effect", DEFAULT_EFFECTS));
         self.optional_text(&fields, "description");
         Document {
-            // What has none does not load; what else is wrong is found all the same.
+            // A file without a name does not load; parsing goes on to find other errors.
             name: name.unwrap_or_default(),
             rules,
             default_effect,
@@ -237,12 +237,12 @@ impl Reader<'_> {
                 None
             }
         };
-        // As with the name.
+        // As for the name.
         let effect = effect.unwrap_or(Decision::Deny);
         RuleDoc { span: node.span, name, effect, reason, suggestion, clause }
     }
 
-    /// A condition: the keys of a rule, and `and`, `or`, `not` over more of them.
+    /// Parses a condition: the keys of a rule, plus `and`, `or` and `not`.
     fn nested(&mut self, node: &Node) -> Option<ClauseDoc> {
         let known: Vec<&str> = NESTING_KEYS.iter().chain(CLAUSE_KEYS).copied().collect();
         let fields = self.fields(node, "a condition", &known);
@@ -341,7 +341,7 @@ impl Reader<'_> {
         }
         let timezone = fields.get("timezone").and_then(|node| self.text(node, "timezone"));
         let days = fields.get("allowed_days").map_or([true; 7], |node| self.days(node));
-        // Whoever writes the block means it, so that `enabled` may be left out.
+        // The block counts unless `enabled` is false.
         let on = enabled.is_none_or(|enabled| enabled != Some(false));
         on.then_some(HoursDoc { timezone, start, end, days })
     }

@@ -1,12 +1,12 @@
-//! Whether two values are the same. Pure.
+//! Equality of JSON values. Pure.
 
 use std::cmp::Ordering;
 
 use super::decimal;
 use crate::json::Json;
 
-/// Equality without coercion; numbers are equal as exact decimals, objects
-/// whatever the order of their keys. `None` if a number cannot be judged.
+/// Equality without coercion. Numbers are compared as exact decimals, objects regardless of the
+/// order of keys. `None` if a number cannot be judged.
 pub(super) fn equal(one: &Json, other: &Json) -> Option<bool> {
     let all = |answers: &mut dyn Iterator<Item = Option<bool>>| {
         let mut certain = true;

@@ -1,4 +1,4 @@
-//! Why: the rule that decided, where it stands, and the rules that nearly did.
+//! Explanations: the rule that decided, its place, and the rules that nearly matched.
 
 use std::sync::Arc;
 
@@ -15,50 +15,50 @@ use crate::action::Action;
 use crate::intent::{self, Intent};
 use crate::verdict::{Decision, Stage, Verdict};
 
-/// Most near misses that are told.
+/// Maximum number of near misses in an explanation.
 const MAX_NEAR_MISSES: usize = 10;
 
-/// A verdict and how it came about.
+/// A verdict with its explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was decided.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Where the rule that decided stands; `None` for defaults and hours.
+    /// Place of the rule that decided; `None` if it was a default or `time_restrictions`.
     pub place: Option<Place>,
-    /// Rules before it, or all where none matched, that one key kept from
-    /// matching.
+    /// Rules before that one (all rules, if none matched) that fail to match because of a single
+    /// key.
     pub near_misses: Vec<NearMiss>,
 }
 
-/// A rule's place.
+/// The place of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
-    /// The file as the user wrote it, or a built-in's name in brackets.
+    /// The file as the user wrote it, or a built-in policy's name in angle brackets.
     pub file: Arc<str>,
     /// From 1.
     pub line: u32,
 }
 
-/// A rule that failed on exactly one key.
+/// A rule that fails to match because of exactly one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NearMiss {
     /// The rule's name, or `<policy>#<n>`.
     pub rule: Arc<str>,
     /// Its policy.
     pub policy: Arc<str>,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
-    /// What it would have decided.
+    /// Its effect.
     pub effect: Decision,
-    /// The key, with the path it looks at: `args.branch`.
+    /// The key, with its path: `args.branch`.
     pub key: String,
-    /// What the action has there; `None` if it has nothing.
+    /// The action's value there; `None` if it has none.
     pub found: Option<String>,
 }
 
 impl Policy {
-    /// How the pipeline's `verdict` on `action` came about, as far as the rules have to
-    /// do with it. Slower, for people.
+    /// Explains the pipeline's `verdict` on `action`, as far as rules contributed to it. Slower
+    /// than judging.
     #[must_use]
     pub fn explain(&self, action: &Action, intent: Intent, verdict: Verdict) -> Explanation {
         if verdict.stage != Stage::Policy {
@@ -95,8 +95,8 @@ fn near_misses(rules: &RuleSet, decided: Option<&Rule>, subject: Subject<'_>) ->
     asked.filter_map(|rule| near_miss(rule, subject)).take(MAX_NEAR_MISSES).collect()
 }
 
-/// The one key that keeps the rule from matching. A rule for another tool or
-/// path is not near, however little else it asks for.
+/// The single key that keeps the rule from matching. Rules for another tool or path are no near
+/// misses.
 fn near_miss(rule: &Rule, subject: Subject<'_>) -> Option<NearMiss> {
     let mut failing = rule.clause.keys.iter().filter(|key| match key.judge(subject) {
         Ok(Ternary::True) | Err(_) => false,

@@ -1,29 +1,28 @@
-//! Reading typed values out of a YAML tree, with a finding for whatever is not
-//! as it should be. Reading goes on after a finding, so that all come at once.
+//! Reads typed values from a YAML tree. Continues after errors, so that all are reported at once.
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span, nearest};
 use super::regexes::SizeBudget;
 use super::yaml::{Node, Value};
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
     pub(crate) span: Span,
 }
 
-/// Reads one source and gathers what is wrong with it.
+/// Reads one source and collects the errors in it.
 #[derive(Debug)]
 pub(crate) struct Reader<'s> {
     source: &'s Source,
     pub(crate) found: Diagnostics,
-    /// Whether values may be secrets, which are not repeated.
+    /// Whether values may be secrets, which must not be shown.
     hides_values: bool,
-    /// For what the source has of regexes.
+    /// Budget for the regexes of the source.
     pub(super) regexes: SizeBudget,
 }
 
-/// The members of one map, each key known and given once.
+/// The entries of a map; keys are known and unique.
 #[derive(Debug)]
 pub(crate) struct Fields<'n>(Vec<(&'n str, &'n Node)>);
 
@@ -39,7 +38,7 @@ impl<'s> Reader<'s> {
         Self { source, found, hides_values: false, regexes }
     }
 
-    /// A reader that does not repeat the value of a key that it does not know.
+    /// A reader that does not show the values of unknown keys.
     pub(crate) fn of_secrets(source: &'s Source) -> Self {
         Self { hides_values: true, ..Self::new(source) }
     }
@@ -48,7 +47,7 @@ impl<'s> Reader<'s> {
         self.source
     }
 
-    /// Adds an error without further advice.
+    /// Adds an error without advice.
     pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) {
         let finding = self.finding(span, message);
         self.found.push(finding);
@@ -62,7 +61,7 @@ impl<'s> Reader<'s> {
         self.error(node.span, format!("`{key}` needs {what}, not {}", node.kind()));
     }
 
-    /// The entries of a map; keys that are no text or come twice are reported.
+    /// The entries of a map. Reports keys that are not text, and duplicates.
     pub(crate) fn entries<'n>(
         &mut self,
         node: &'n Node,
@@ -92,7 +91,7 @@ impl<'s> Reader<'s> {
         seen
     }
 
-    /// The members of a map that may have only the `known` keys.
+    /// The entries of a map that may only have the keys `known`.
     pub(crate) fn fields<'n>(
         &mut self,
         node: &'n Node,
@@ -139,7 +138,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// A whole number of at least one.
+    /// A positive integer.
     pub(crate) fn count(&mut self, node: &Node, key: &str) -> Option<u32> {
         let count = match &node.value {
             Value::Number(number) => number.as_str().parse().ok().filter(|count| *count > 0),
@@ -165,7 +164,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// One text or a list of them.
+    /// A text or a list of texts.
     pub(crate) fn texts(&mut self, node: &Node, key: &str) -> Vec<At<String>> {
         match node.value {
             Value::List(_) => {
@@ -176,7 +175,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// One of the named values.
+    /// One of the words listed.
     pub(crate) fn word<T: Copy>(
         &mut self,
         node: &Node,
@@ -203,7 +202,7 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// Words of other languages and products, and ours for the same.
+/// Words that other products use, and ours.
 const SYNONYMS: &[(&str, &str)] = &[
     ("action", "effect"),
     ("decision", "effect"),
@@ -244,12 +243,12 @@ fn meant(word: &str, known: &[&'static str]) -> Option<&'static str> {
     ours.map(|(_, ours)| *ours).or_else(|| nearest(word, known.iter().copied()))
 }
 
-/// The known word that was probably meant, or all of them.
+/// Advises the known word that was probably meant, else lists all of them.
 pub(crate) fn advise(finding: Diagnostic, word: &str, known: &[&'static str]) -> Diagnostic {
     advise_or(finding, word, known, || format!("known are `{}`", known.join("`, `")))
 }
 
-/// The known word that was probably meant, or what else helps.
+/// Advises the known word that was probably meant, else what `otherwise` returns.
 pub(super) fn advise_or(
     finding: Diagnostic,
     word: &str,

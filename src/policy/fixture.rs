@@ -1,4 +1,4 @@
-//! What the tests of the language share.
+//! Fixtures for tests of the policy language.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::action::{Action, Agent, Hints, Listing, Target, ToolCall, Transport};
 use crate::json;
 
-/// A call of `tool` at the server `files`, whose hints are those that the protocol supposes.
+/// A call of `tool` at the server `files`, with the protocol's default hints.
 pub(super) fn call(tool: &str, args: &str) -> Action {
     Action {
         at: Timestamp::UNIX_EPOCH,

@@ -1,56 +1,54 @@
-//! Globs: `*` any run, `?` one character, `{a,b}` either.
+//! Globs: `*` matches any text, `?` one character, `{a,b}` either alternative.
 //!
-//! A [`Glob`] over names lets `*` cross everything; a [`PathGlob`] goes by
-//! segment: `*` stays within one, `**` stands for any number of them, none
-//! included. Braces are expanded when the glob is built, so what is left is a
-//! few patterns without choice, each matched in time linear in the text for a
-//! given pattern (the last `*` is the only one ever retried), most of them by
-//! one comparison.
+//! In a [`Glob`] over names, `*` crosses everything. A [`PathGlob`] matches by segment: `*` stays
+//! within one, `**` stands for any number of segments, including none. Braces are expanded when the
+//! glob is built. Each of the resulting patterns is matched in time linear in the text (only the
+//! last `*` is ever retried), most of them by a single comparison.
 
 use std::fmt;
 
-/// Longest glob that is accepted, in bytes.
+/// Maximum length of a glob, in bytes.
 pub const MAX_LENGTH: usize = 1_024;
-/// Most alternatives that the braces of one glob may multiply to.
+/// Maximum number of alternatives that the braces of a glob expand to.
 pub const MAX_ALTERNATIVES: usize = 256;
 
 /// Why a text is not a glob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GlobError {
-    /// A `{` without `}`, or the other way round.
+    /// An unmatched `{` or `}`.
     #[error("unbalanced braces in the glob `{0}`")]
     UnbalancedBraces(String),
-    /// Character classes are not part of the language.
+    /// `[`: character classes are not supported.
     #[error("`[` has no meaning in a glob; write the alternatives as `{{a,b}}`")]
     CharacterClass,
-    /// `**` beside other characters of a segment.
+    /// `**` next to other characters in a segment.
     #[error("`**` stands for whole segments: write it between two `/`")]
     PartialDoubleStar,
-    /// A path that is not rooted.
+    /// A path glob that begins with neither `/` nor `**`.
     #[error("a resource starts with `/` or `**`")]
     NotRooted,
     /// Longer than [`MAX_LENGTH`].
     #[error("a glob may have at most {MAX_LENGTH} bytes")]
     TooLong,
-    /// The braces multiply to more than [`MAX_ALTERNATIVES`].
+    /// The braces expand to more than [`MAX_ALTERNATIVES`].
     #[error("the braces of a glob may stand for at most {MAX_ALTERNATIVES} alternatives")]
     TooManyAlternatives,
-    /// Matches nothing that has a name.
+    /// Empty.
     #[error("an empty glob matches nothing")]
     Empty,
 }
 
-/// A glob over names, in which `*` crosses everything.
+/// A glob over names; `*` crosses everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
     text: Box<str>,
     alternatives: Box<[Pattern]>,
 }
 
-/// One pattern without braces, by the cheapest comparison that decides it.
+/// A pattern without braces, in the form that is cheapest to match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Pattern {
-    /// No wildcard at all.
+    /// No wildcards.
     Literal(Box<str>),
     /// `text*`
     Prefix(Box<str>),
@@ -62,7 +60,7 @@ pub(crate) enum Pattern {
     General(Box<str>),
 }
 
-/// A glob over normalised paths, by segment.
+/// A glob over normalized paths, matched by segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathGlob {
     text: Box<str>,
@@ -73,11 +71,11 @@ pub struct PathGlob {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PathPattern {
-    /// No wildcard at all.
+    /// No wildcards.
     Literal(Box<str>),
-    /// Segment by segment.
+    /// Matched segment by segment.
     Segments {
-        /// What every path that matches begins with.
+        /// The literal prefix of all paths that match.
         prefix: Box<str>,
         segments: Box<[Segment]>,
     },
@@ -93,10 +91,10 @@ pub(crate) enum Segment {
 // === impl Glob ===
 
 impl Glob {
-    /// Reads a glob.
+    /// Parses a glob.
     ///
     /// # Errors
-    /// Any [`GlobError`] but those that are about paths.
+    /// Any [`GlobError`] except for those of paths.
     pub fn new(text: &str) -> Result<Self, GlobError> {
         if text.is_empty() {
             return Err(GlobError::Empty);
@@ -105,7 +103,7 @@ impl Glob {
         Ok(Self { text: text.into(), alternatives })
     }
 
-    /// Whether `name` matches, all of it.
+    /// Whether the whole `name` matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         self.alternatives.iter().any(|pattern| pattern.matches(name))
@@ -117,13 +115,13 @@ impl Glob {
         &self.text
     }
 
-    /// The patterns that the glob stands for.
+    /// The patterns that the braces expand to.
     pub(crate) fn alternatives(&self) -> &[Pattern] {
         &self.alternatives
     }
 
-    /// Whether everything that `other` matches is matched by this glob too.
-    /// May say no where the answer is yes, never the other way round.
+    /// Whether this glob surely matches everything that `other` matches. May be false although it
+    /// does.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         other.alternatives.iter().all(|narrow| {
             self.alternatives.iter().any(|wide| wide == narrow || wide.covers(narrow))
@@ -165,8 +163,8 @@ impl Pattern {
         }
     }
 
-    /// As [`Glob::covers`]. A wildcard of `other` stands for texts that hold
-    /// any character, so comparing its literal ends is enough.
+    /// As [`Glob::covers`]. Wildcards of `other` match any character, so comparing its literal ends
+    /// is enough.
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Contains(inner), _) if inner.is_empty() => true,
@@ -181,7 +179,7 @@ impl Pattern {
         }
     }
 
-    /// What every text that matches begins with.
+    /// The literal prefix of all texts that match.
     pub(crate) fn literal_prefix(&self) -> &str {
         match self {
             Self::Literal(text) | Self::Prefix(text) => text,
@@ -191,8 +189,7 @@ impl Pattern {
     }
 }
 
-/// Matches `*` and `?` with two fingers: where the texts part, go back to the
-/// last `*` and let it eat one character more.
+/// Matches `*` and `?` by backtracking: on a mismatch, the last `*` takes one more character.
 fn wild(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
     let mut retry = None;
@@ -220,7 +217,7 @@ fn wild(pattern: &str, text: &str) -> bool {
 // === impl PathGlob ===
 
 impl PathGlob {
-    /// Reads a glob over paths. `**` stands for whole segments.
+    /// Parses a path glob.
     ///
     /// # Errors
     /// Any [`GlobError`].
@@ -232,14 +229,13 @@ impl PathGlob {
         Ok(Self { text: text.into(), alternatives: patterns(text)?, loose })
     }
 
-    /// Whether the normalised `path` matches, all of it.
+    /// Whether the whole `path`, normalized, matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         self.alternatives.iter().any(|pattern| pattern.matches(path))
     }
 
-    /// Whether `path`, in lower case, matches whatever the case of the glob's
-    /// letters.
+    /// Whether `path`, in lower case, matches regardless of the glob's case.
     pub(crate) fn matches_loosely(&self, path: &str) -> bool {
         self.loose.iter().any(|pattern| pattern.matches(path))
     }
@@ -250,7 +246,7 @@ impl PathGlob {
         &self.text
     }
 
-    /// The patterns that the glob stands for, in lower case.
+    /// The patterns that the braces expand to, in lower case.
     pub(crate) fn loose_alternatives(&self) -> &[PathPattern] {
         &self.loose
     }
@@ -294,7 +290,7 @@ impl PathPattern {
         }
     }
 
-    /// What every path that matches begins with.
+    /// The literal prefix of all paths that match.
     pub(crate) fn literal_prefix(&self) -> &str {
         match self {
             Self::Literal(text) => text,
@@ -313,8 +309,8 @@ impl PathPattern {
     }
 }
 
-/// The literal segments before the first wildcard, and that one's own prefix.
-/// A `**` may stand for nothing, so the slash before it is not part of it.
+/// The literal segments before the first wildcard, and the literal prefix of the segment with it.
+/// `**` may match nothing, so the slash before it is not included.
 fn path_prefix(segments: &[Segment]) -> String {
     let mut prefix = String::new();
     for segment in segments {
@@ -328,7 +324,7 @@ fn path_prefix(segments: &[Segment]) -> String {
     prefix
 }
 
-/// [`wild`], with segments for characters and `**` for `*`.
+/// Like [`wild`], for segments and `**`.
 fn by_segment(pattern: &[Segment], path: &str) -> bool {
     let (mut pattern, mut path) = (pattern.iter(), Segments(Some(path)));
     let mut retry = None;
@@ -352,7 +348,7 @@ fn by_segment(pattern: &[Segment], path: &str) -> bool {
     }
 }
 
-/// The segments of a path, copyable as a place in it.
+/// An iterator over segments that can be copied to backtrack.
 #[derive(Debug, Clone, Copy)]
 struct Segments<'p>(Option<&'p str>);
 
@@ -374,8 +370,7 @@ impl<'p> Iterator for Segments<'p> {
     }
 }
 
-/// Whether the segments of `wide` cover those of `narrow`; `**` on the right is
-/// only covered by `**`.
+/// Whether the segments of `wide` cover those of `narrow`. Only `**` covers `**`.
 fn segments_cover(wide: &[Segment], narrow: &[Segment]) -> bool {
     match (wide.split_first(), narrow.split_first()) {
         (None, None) => true,
@@ -390,7 +385,7 @@ fn segments_cover(wide: &[Segment], narrow: &[Segment]) -> bool {
     }
 }
 
-/// The texts that the braces of `text` stand for, in order.
+/// Expands the braces of `text`, in order.
 fn expand(text: &str) -> Result<Vec<String>, GlobError> {
     if text.len() > MAX_LENGTH {
         return Err(GlobError::TooLong);
@@ -404,7 +399,7 @@ fn expand(text: &str) -> Result<Vec<String>, GlobError> {
         match innermost(&next).map_err(|()| GlobError::UnbalancedBraces(text.to_owned()))? {
             None => done.push(next),
             Some((before, choices, after)) => {
-                // Last first, since they are taken from the end.
+                // In reverse, since they are popped.
                 todo.extend(choices.rsplit(',').map(|choice| format!("{before}{choice}{after}")));
             }
         }
@@ -416,7 +411,7 @@ fn expand(text: &str) -> Result<Vec<String>, GlobError> {
     Ok(done)
 }
 
-/// The first pair of braces that holds no other: before it, within it, after it.
+/// The first innermost pair of braces: the texts before, within and after it.
 fn innermost(text: &str) -> Result<Option<(&str, &str, &str)>, ()> {
     let Some(close) = text.find('}') else {
         return if text.contains('{') { Err(()) } else { Ok(None) };

@@ -1,19 +1,19 @@
-//! Hosts that stand in a text by themselves: one has many names. Pure.
+//! Hosts in texts: one host has many names. Pure.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// The longest text that is looked at, in bytes: names of hosts end at 253 (RFC 1035), and
-/// something may stand around one.
+/// Maximum length of a text that is checked, in bytes: host names have at most 253 (RFC 1035), plus
+/// what may surround them.
 const LONGEST: usize = 512;
 
-/// What the computer itself is called by everybody.
+/// Usual names of the local machine.
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Whether a text names the host `wanted`, an address or a name with a dot: as an address in
-/// other notations (`2130706433` and `127.1` are 127.0.0.1), with a dot at the end, or with
-/// what may stand around a host in a URL.
+/// Whether a text names the host `wanted`, which is an address, a name with a dot, or `localhost`:
+/// as an address in another notation (`2130706433` and `127.1` are 127.0.0.1), with a trailing dot,
+/// with what may surround a host in a URL, or by another name of the local machine.
 pub(super) fn may_be(text: &str, wanted: &str) -> bool {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
     let may_be_one = (1..=LONGEST).contains(&wanted.len())
@@ -21,7 +21,7 @@ pub(super) fn may_be(text: &str, wanted: &str) -> bool {
         && (wanted.contains(['.', ':']) || is_localhost(wanted))
         && text.len() <= LONGEST
         && (!is_plain(text) || is_localhost(text));
-    // Who calls all addresses of a computer reaches it, but not the other way round.
+    // Connecting to the unspecified address reaches the local machine, but not vice versa.
     let is_it = |text: Host<String>, wanted: Host<String>| {
         text == wanted || is_local(&text) && is_loopback(&wanted)
     };
@@ -31,8 +31,8 @@ pub(super) fn may_be(text: &str, wanted: &str) -> bool {
         && both().is_some_and(|(text, wanted)| is_it(text, wanted))
 }
 
-/// What a text has in the place of a name of the computer itself that it begins with, or is,
-/// for each of the others.
+/// If a text is, or begins with, a name of the local machine: variants with each of its usual
+/// names.
 pub(super) fn local_names(text: &str) -> Vec<String> {
     let text = text.trim();
     let starts = |c: char| c == '[' || c == ':' || c.is_numeric();
@@ -52,7 +52,7 @@ pub(super) fn local_names(text: &str) -> Vec<String> {
     by_local_names(&url).filter_map(shown).flatten().collect()
 }
 
-/// A URL of the computer itself by each of its names, with the name; none of another host.
+/// A URL of the local machine with each of its usual names; nothing for other hosts.
 pub(super) fn by_local_names(url: &Url) -> impl Iterator<Item = (&'static str, Url)> {
     let names = match url.host().is_some_and(|host| is_local(&usual(host))) {
         true => &LOCAL[..],
@@ -73,8 +73,8 @@ fn is_localhost(name: &str) -> bool {
     })
 }
 
-/// Whether who calls this host, in its usual form, reaches the computer that it is called from
-/// (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3).
+/// Whether connecting to `host`, in its usual form, reaches the local machine (RFC 6761, section
+/// 6.3; RFC 1122, section 3.2.1.3).
 fn is_local(host: &Host<String>) -> bool {
     let is_unspecified = match host {
         Host::Domain(_) => false,
@@ -92,8 +92,8 @@ fn is_loopback(host: &Host<String>) -> bool {
     }
 }
 
-/// The address, in the usual notation, that a text is in another: as one number, with other
-/// digits than decimal ones, as one of IPv6, or with a port.
+/// The usual notation of an address in another one: as a single number, in octal or hexadecimal,
+/// IPv4-mapped, or with a port.
 pub(super) fn address(text: &str) -> Option<String> {
     let text = text.trim();
     let is_short = (1..=LONGEST).contains(&text.len());
@@ -108,10 +108,9 @@ pub(super) fn address(text: &str) -> Option<String> {
     }
 }
 
-/// The URLs that browsers and the like make of a text which begins with a host and not with
-/// a scheme.
+/// The URLs that browsers make of a text that begins with a host instead of a scheme.
 pub(super) fn urls(text: &str) -> Option<[String; 2]> {
-    /// Longest URL that is made, in bytes.
+    /// Maximum length of such a URL, in bytes.
     const LONGEST_URL: usize = 4 << 10;
     let bare = text.trim().trim_start_matches('/');
     let bare = (bare.len() <= LONGEST_URL).then_some(bare)?;
@@ -124,7 +123,7 @@ pub(super) fn urls(text: &str) -> Option<[String; 2]> {
     Some(["https", "http"].map(|scheme| format!("{scheme}://{rest}")))
 }
 
-/// Whether a glob, a prefix or a regex speaks of URLs of some host.
+/// Whether a glob, prefix or regex may be about URLs of a host.
 pub(super) fn is_of_urls(pattern: &str) -> bool {
     let host = pattern.split_once("://").and_then(|(_, rest)| rest.split('/').next());
     host.is_some_and(|host| {
@@ -132,20 +131,20 @@ pub(super) fn is_of_urls(pattern: &str) -> bool {
     })
 }
 
-/// Whether a glob, a prefix or a regex speaks of addresses, for all that can be told.
+/// Whether a glob, prefix or regex may be about addresses.
 pub(super) fn is_of_addresses(pattern: &str) -> bool {
     pattern.contains(['.', ':']) && pattern.bytes().any(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a glob, a prefix or a regex speaks of the computer itself, for all that can be told.
+/// Whether a glob, prefix or regex may be about the local machine.
 pub(super) fn is_of_local(pattern: &str) -> bool {
     pattern.contains("127")
         || pattern.contains("::1")
         || pattern.to_lowercase().contains("localhost")
 }
 
-/// Whether a text is a small number or a version, and no address to anybody who does not
-/// ask for one.
+/// Whether a text is a small number or a version, so that it is not treated as an address unless a
+/// rule asks for one.
 fn is_number(text: &str) -> bool {
     let is_decimal =
         |part: &str| part == "0" || !part.starts_with('0') && part.parse::<u8>().is_ok();
@@ -153,7 +152,7 @@ fn is_number(text: &str) -> bool {
     is_small || text.split('.').count() < 4 && text.split('.').all(is_decimal)
 }
 
-/// Whether a text can name no host but itself.
+/// Whether a text has no other spelling as a host.
 fn is_plain(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -161,7 +160,7 @@ fn is_plain(text: &str) -> bool {
         && text.bytes().all(|byte| is_letter(byte) || byte == b'.')
 }
 
-/// Whether a rule means a host: an address, or a name that ends in letters.
+/// Whether a value in a rule is a host: an address, or a name that ends in letters.
 fn is_host(wanted: &str) -> bool {
     let bare = wanted.trim_start_matches('[').trim_end_matches(']');
     let last = wanted.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
@@ -171,7 +170,7 @@ fn is_host(wanted: &str) -> bool {
     bare.parse::<IpAddr>().is_ok() || is_name
 }
 
-/// The host that a text names, by itself or as the one of a URL; the same for all its names.
+/// The host that a text names, alone or in a URL; the same for all its spellings.
 fn of(text: &str) -> Option<Host<String>> {
     let text = text.trim();
     if let Ok(address) = text.parse() {
@@ -187,7 +186,7 @@ fn of(text: &str) -> Option<Host<String>> {
     })
 }
 
-/// A host without a dot at its end, and an address of IPv4 by way of IPv6 as what it is.
+/// A host in its usual form: without trailing dots; IPv4-mapped addresses as IPv4.
 pub(super) fn usual(host: Host<&str>) -> Host<String> {
     match host {
         Host::Domain(name) => Host::Domain(name.trim_end_matches('.').to_owned()),

@@ -1,4 +1,4 @@
-//! The hours and days on which a policy allows anything at all.
+//! `time_restrictions`: the hours and days on which a policy allows requests.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use jiff::tz::TimeZone;
 use super::document::HoursDoc;
 use super::fields::{At, Reader};
 
-/// A policy's `time_restrictions`.
+/// Compiled `time_restrictions` of a policy.
 #[derive(Debug, Clone)]
 pub(crate) struct Hours {
-    /// The policy that sets them.
+    /// The policy.
     pub(crate) policy: Arc<str>,
     zone: TimeZone,
-    /// The first minute and the one after the last; `None` for the whole day.
+    /// Start (inclusive) and end (exclusive); `None` for the whole day.
     hours: Option<(Time, Time)>,
     /// Monday first.
     days: [bool; 7],
@@ -37,8 +37,8 @@ impl Hours {
         Some(Self { policy: Arc::clone(policy), zone: zone?, hours, days: document.days })
     }
 
-    /// Whether `at` is inside. Hours that wrap midnight belong to the day on
-    /// which they start; equal start and end are the whole day.
+    /// Whether `at` is within the hours. Hours across midnight belong to the day on which they
+    /// start; equal start and end mean the whole day.
     pub(crate) fn allow(&self, at: Timestamp) -> bool {
         let local = at.to_zoned(self.zone.clone());
         let (now, today) = (local.time(), local.weekday());
@@ -67,7 +67,7 @@ fn zone(reader: &mut Reader<'_>, name: &At<String>) -> Option<TimeZone> {
     }
 }
 
-/// `HH:MM`; `24:00` is the end of the day.
+/// Parses `HH:MM`; `24:00` is the end of the day.
 fn time(reader: &mut Reader<'_>, text: &At<String>) -> Option<Time> {
     let parsed = text.value.split_once(':').and_then(|(hour, minute)| {
         let two_digits = |part: &str| {

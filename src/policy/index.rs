@@ -1,8 +1,8 @@
-//! Which rules can match at all: looked up by name, not by trying each.
+//! An index of rules by the names they require, so that not every rule is tried.
 //!
-//! Every rule stands in one place: under the names, prefixes and suffixes that
-//! its most telling key asks for, or among the rest. A lookup costs one hash
-//! for each length of prefix in use, however many rules there are.
+//! Each rule has one place: under the names, prefixes and suffixes that its most selective key
+//! requires, or among the rest. A lookup costs one hash per length of prefix or suffix in use,
+//! however many rules there are.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use super::clause::{Clause, Key};
 use super::glob::{Glob, PathGlob, PathPattern, Pattern};
 use crate::action::{Action, Provider};
 
-/// Numbers of rules, ascending.
+/// Indices of rules, ascending.
 type Numbers = Vec<u32>;
 
-/// Rules by what they can match.
+/// The index.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     tools: Names,
@@ -21,11 +21,11 @@ pub(crate) struct Index {
     /// In lower case.
     paths: Names,
     providers: HashMap<&'static str, Numbers>,
-    /// Those that nothing tells apart.
+    /// Rules that have no such key.
     rest: Numbers,
 }
 
-/// Rules by a name, whole, or by how it begins or ends.
+/// Rules by exact names, prefixes and suffixes.
 #[derive(Debug, Default)]
 struct Names {
     exact: HashMap<Box<str>, Numbers>,
@@ -33,10 +33,10 @@ struct Names {
     suffixes: ByLength,
 }
 
-/// Parts of names, by their length in bytes.
+/// By length in bytes.
 type ByLength = Vec<(usize, HashMap<Box<str>, Numbers>)>;
 
-/// How a pattern is found again.
+/// The index entry of a pattern.
 enum Entry<'p> {
     Exact(&'p str),
     Prefix(&'p str),
@@ -54,7 +54,7 @@ impl Index {
         index
     }
 
-    /// The rules that may match, in some lists that are each ascending.
+    /// Rules that may match, as several ascending lists.
     pub(crate) fn candidates<'i>(&'i self, action: &'i Action) -> impl Iterator<Item = &'i [u32]> {
         let mut by_path = Vec::new();
         let target = &action.target;
@@ -73,7 +73,7 @@ impl Index {
             .chain(std::iter::once(self.rest.as_slice()))
     }
 
-    /// The rules whose `resource` may match, by whichever spelling of the path.
+    /// Rules whose `resource` may match any spelling of `path`.
     fn by_path(&self, provider: Provider, path: &str) -> Vec<&[u32]> {
         let mut found = Vec::new();
         let mut look_up = |path: &str| {
@@ -84,14 +84,14 @@ impl Index {
         };
         let written = path.to_ascii_lowercase();
         look_up(&written);
-        // Its letters aside, most are the same again.
+        // Most loose forms only differ in case, and are looked up already.
         for loose in provider.loose_forms(path).filter(|loose| *loose != written) {
             look_up(&loose);
         }
         found
     }
 
-    /// Puts a rule under its most telling key; false where none tells enough.
+    /// Inserts a rule under its most selective key; false if none is selective enough.
     fn place(&mut self, number: u32, clause: &Clause) -> bool {
         let find = |wanted: fn(&Key) -> bool| clause.keys.iter().find(|key| wanted(key));
         if let Some(Key::Tool(globs)) = find(|key| matches!(key, Key::Tool(_)))
@@ -120,7 +120,7 @@ impl Index {
 }
 
 impl Names {
-    /// Inserts a rule under every entry; not at all where one entry is `None`.
+    /// Inserts a rule under all entries; false, without inserting any, if there are none to use.
     fn insert(&mut self, number: u32, entries: Option<Vec<Entry<'_>>>) -> bool {
         let Some(entries) = entries else { return false };
         for entry in entries {
@@ -184,7 +184,7 @@ fn path_entries(globs: &[PathGlob]) -> Option<Vec<Entry<'_>>> {
 fn path_entry(pattern: &PathPattern) -> Option<Entry<'_>> {
     match pattern {
         PathPattern::Literal(path) => Some(Entry::Exact(path)),
-        // Every path begins with a slash, so that tells nothing.
+        // Every path begins with `/`, so that is not selective.
         other => Some(other.literal_prefix()).filter(|part| part.len() > 1).map(Entry::Prefix),
     }
 }

@@ -1,6 +1,6 @@
-//! What `check` warns of: policies that load, but probably mean something else.
+//! Warnings of `check`: policies that load, but probably mean something else.
 //!
-//! Every warning is certain: where coverage cannot be proved, nothing is said.
+//! No false warnings: if coverage cannot be proved, none is given.
 
 use super::PolicyFile;
 use super::clause::{Clause, Key};
@@ -14,16 +14,16 @@ use crate::intent::Intent;
 use crate::request::{self, UnknownKeys};
 use crate::verdict::Decision;
 
-/// Most cases that one rule is split into to see whether several earlier rules
-/// together take all of it.
+/// Maximum number of cases that a rule is split into, to check whether several earlier rules cover
+/// it together.
 const MAX_CASES: usize = 256;
 
-/// Tools that servers are known to have, for globs that match none of them.
+/// Known tools of servers, to find globs that match none of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen(Vec<(String, String)>);
 
 impl Seen {
-    /// Pairs of a server's name and a tool's.
+    /// From pairs of server and tool names.
     #[must_use]
     pub fn new(tools: Vec<(String, String)>) -> Self {
         Self(tools)
@@ -31,7 +31,7 @@ impl Seen {
 }
 
 impl PolicyFile {
-    /// What is probably not meant. `seen` may be empty, where nothing is known.
+    /// All warnings. `seen` may be empty.
     #[must_use]
     pub fn lint(&self, seen: &Seen) -> Diagnostics {
         let mut found = Diagnostics::default();
@@ -86,7 +86,7 @@ impl PolicyFile {
         }
     }
 
-    /// Who writes `yes` often means true.
+    /// Unquoted words such as `yes`, which often are meant as booleans.
     fn truth_words(&self, found: &mut Diagnostics) {
         for word in &self.truth_words {
             let message = format!("`{}` is text here, neither true nor false", word.value);
@@ -95,7 +95,7 @@ impl PolicyFile {
         }
     }
 
-    /// A test of a request that is none can only fail.
+    /// Tests with invalid requests always fail.
     fn unreadable_tests(&self, found: &mut Diagnostics) {
         for test in &self.tests {
             let Err(error) = request::parse(&test.request, UnknownKeys::Refuse) else { continue };
@@ -105,7 +105,7 @@ impl PolicyFile {
         }
     }
 
-    /// Query parameters and headers are text; a number never equals one.
+    /// Query parameters and headers are text, which a number never equals.
     fn wrong_types(&self, found: &mut Diagnostics, rule: &Rule) {
         rule.clause.visit(&mut |key| {
             if let Key::Query(matcher) | Key::Header(matcher) = key
@@ -122,7 +122,7 @@ impl PolicyFile {
             return;
         }
         let names = |of: fn(&(String, String)) -> &String| seen.0.iter().map(of);
-        // Nothing is known of the tools of a server that was never seen.
+        // The tools of an unknown server are unknown, too.
         let strange_server = rule.clause.keys.iter().any(|key| match key {
             Key::Server(globs) => {
                 !globs.iter().any(|glob| names(|(server, _)| server).any(|n| glob.matches(n)))
@@ -160,8 +160,8 @@ impl PolicyFile {
     }
 }
 
-/// How the rule's own keys keep it from ever matching: some are of MCP requests, the
-/// others of REST requests, and none is both.
+/// A warning for a rule that can never match because some of its keys require MCP requests and
+/// others REST requests.
 fn of_two_kinds(rule: &Rule) -> Option<String> {
     let both = |case: &Vec<Key>| {
         let of = |wanted: Kind| case.iter().find(|key| kind(key) == Some(wanted)).map(Key::name);
@@ -174,7 +174,7 @@ fn of_two_kinds(rule: &Rule) -> Option<String> {
     ))
 }
 
-/// Which requests a key can match at all.
+/// The kind of requests that a key can match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Mcp,
@@ -192,7 +192,7 @@ fn kind(key: &Key) -> Option<Kind> {
     }
 }
 
-/// How earlier rules keep this one from ever matching, where they do.
+/// A warning for a rule that can never match because earlier rules match first.
 fn taken_by(rule: &Rule, earlier: &[Rule]) -> Option<String> {
     let cases = cases(&rule.clause);
     if cases.is_empty() {
@@ -223,9 +223,9 @@ fn taken_by(rule: &Rule, earlier: &[Rule]) -> Option<String> {
     })
 }
 
-/// Whether `taker` matches whenever a case of `rule` does.
+/// Whether `taker` matches whenever `rule` does in this case.
 fn takes(taker: &Rule, rule: &Rule, case: &[Key]) -> bool {
-    // A value that cannot be judged matches a deny rule but no allow rule.
+    // Unknown counts as a match for deny rules, but not for allow rules.
     let judges_alike = taker.effect != Decision::Allow || rule.effect == Decision::Allow;
     covers(&taker.clause, case, judges_alike)
 }
@@ -233,7 +233,7 @@ fn takes(taker: &Rule, rule: &Rule, case: &[Key]) -> bool {
 fn covers(wide: &Clause, case: &[Key], judges_alike: bool) -> bool {
     wide.keys.iter().all(|wide| match wide {
         Key::Any(clauses) => clauses.iter().any(|clause| covers(clause, case, judges_alike)),
-        // What may be unknown must be the very same, and count the same way.
+        // Keys that may be unknown must be the same, and unknown must count alike.
         Key::Args(_) | Key::Body(_) | Key::Query(_) | Key::Header(_) | Key::Not(_) => {
             judges_alike && case.iter().any(|narrow| same(wide, narrow))
         }
@@ -241,7 +241,7 @@ fn covers(wide: &Clause, case: &[Key], judges_alike: bool) -> bool {
     })
 }
 
-/// Whether everything that `narrow` matches is matched by `wide`.
+/// Whether `wide` matches everything that `narrow` matches.
 fn implies(narrow: &Key, wide: &Key) -> bool {
     let globs = |narrow: &[Glob], wide: &[Glob]| {
         narrow.iter().all(|narrow| wide.iter().any(|wide| wide.covers(narrow)))
@@ -270,15 +270,14 @@ fn subset<T: PartialEq>(narrow: &[T], wide: &[T]) -> bool {
     narrow.iter().all(|item| wide.contains(item))
 }
 
-/// Equality of what has none of its own (regexes, expressions), by how it
-/// prints; only ever used to warn.
+/// Equality by debug representation, for types without `Eq` (regexes, expressions). Only used for
+/// warnings.
 fn same<T: std::fmt::Debug>(one: &T, other: &T) -> bool {
     format!("{one:?}") == format!("{other:?}")
 }
 
-/// The cases that a clause consists of: one for each alternative of each key,
-/// so that several earlier rules may take one each. A single case where there
-/// would be too many.
+/// The cases of a clause: one per combination of alternatives, so that different earlier rules may
+/// cover them. A single case if there would be too many.
 fn cases(clause: &Clause) -> Vec<Vec<Key>> {
     let mut cases: Vec<Vec<Key>> = vec![Vec::new()];
     let any_intent = Key::Intent(Intent::ALL.into());

@@ -1,8 +1,7 @@
-//! Policies in files: watched, swapped whole.
+//! Policies in files, watched and replaced as a whole.
 //!
-//! A changed file is taken once two reads agree, so that a half-written one never
-//! is; one that does not load leaves the last good policy in force and says so
-//! loudly.
+//! A changed file is used once two consecutive reads agree, so that half-written files are not. If
+//! it does not load, the last valid policy stays in use, and an error is logged.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,17 +15,17 @@ use super::diagnostic::{Diagnostics, Source};
 use super::lookup::{Found, Lookup, read};
 use super::{Mode, Policy, PolicyFile};
 
-/// How often files are looked at: a change holds within about two of these.
+/// Interval of reading files. A change takes effect after about two of them.
 pub(super) const POLL: Duration = Duration::from_millis(500);
 
-/// Policies joined, kept up to date with their files.
+/// Joined policies that follow their files.
 #[derive(Debug)]
 pub struct Policies {
     current: Arc<ArcSwap<Policy>>,
     followed: Mutex<Followed>,
 }
 
-/// What the policy in force is made of.
+/// The files of the current policy.
 #[derive(Debug)]
 struct Followed {
     mode: Option<Mode>,
@@ -35,21 +34,21 @@ struct Followed {
 
 #[derive(Debug)]
 struct Watched {
-    /// `None` for what is part of the program.
+    /// `None` if it is part of the program.
     path: Option<PathBuf>,
-    /// What is in force.
+    /// The version in use.
     file: Arc<PolicyFile>,
-    /// Another text that was read once.
+    /// A changed text that was read once.
     pending: Option<String>,
-    /// What was last said to be wrong; nothing is said twice.
+    /// The last error logged, so that it is not repeated.
     complaint: Option<String>,
 }
 
 impl Policies {
-    /// Finds, reads and joins policies by name or path, in the order given.
+    /// Finds, reads and joins policies by name or path, in the given order.
     ///
     /// # Errors
-    /// Everything that is wrong with any of them; nothing is in force then.
+    /// All errors in all of them.
     pub fn load(
         names: &[String],
         lookup: &Lookup,
@@ -75,14 +74,13 @@ impl Policies {
         Ok(Self { current, followed: Mutex::new(followed) })
     }
 
-    /// What is in force under a name that leads to nothing: nothing passes.
+    /// Policies for a name that does not exist: everything is denied.
     pub(super) fn missing(name: &str) -> Self {
         let current = Arc::new(ArcSwap::from_pointee(Policy::missing(name)));
         Self { current, followed: Mutex::new(Followed { mode: None, files: Vec::new() }) }
     }
 
-    /// Puts `other` in this one's place: who holds the handle decides by it from
-    /// now on.
+    /// Replaces these policies by `other`, also for existing handles.
     pub(super) fn give_way(&self, other: Self) {
         let Self { current, followed } = other;
         let mut present = self.lock();
@@ -94,29 +92,29 @@ impl Policies {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The policy in force.
+    /// The current policy.
     #[must_use]
     pub fn current(&self) -> Arc<Policy> {
         self.current.load_full()
     }
 
-    /// Whether what is in force is what the files said when they were last looked at.
+    /// Whether the policies in use were those of their files when last read.
     #[must_use]
     pub fn is_as_written(&self) -> bool {
         self.lock().files.iter().all(|file| file.complaint.is_none())
     }
 
-    /// Where the policy in force is always found.
+    /// A handle that always returns the current policy.
     #[must_use]
     pub fn handle(&self) -> Arc<ArcSwap<Policy>> {
         Arc::clone(&self.current)
     }
 
-    /// Follows the files on a thread of its own until the last owner is gone;
-    /// what is part of the program needs none.
+    /// Watches the files on a thread until these policies are dropped. Does nothing if there are no
+    /// files.
     ///
     /// # Errors
-    /// If no thread can be had.
+    /// If no thread can be started.
     pub fn watch(self: &Arc<Self>) -> io::Result<()> {
         if self.lock().files.iter().all(|file| file.path.is_none()) {
             return Ok(());
@@ -132,8 +130,8 @@ impl Policies {
         thread::Builder::new().name("policy-files".to_owned()).spawn(follow).map(drop)
     }
 
-    /// Puts what `file` says in place of the part of the program that is named
-    /// `name`, where that is in force, and follows the file from now on.
+    /// If the policy `name` that is part of the program is in use, replaces it by `file` and
+    /// follows that.
     pub(super) fn shadow(&self, name: &str, file: &Path) {
         let mut followed = self.lock();
         let origin = format!("<{name}>");
@@ -153,8 +151,7 @@ impl Policies {
         }
     }
 
-    /// Looks at every file once; what has changed is taken where this look and
-    /// the one before agree.
+    /// Reads every file once. A change is used if the previous read agrees.
     pub fn poll(&self) {
         let mut followed = self.lock();
         let mut changed = false;
@@ -183,7 +180,7 @@ impl Watched {
         Self { path, file: Arc::new(file), pending: None, complaint: None }
     }
 
-    /// Whether another text is now in force.
+    /// Whether another version is in use now.
     fn poll(&mut self) -> bool {
         let Some(path) = &self.path else { return false };
         let text = match read(path, self.file.origin()) {

@@ -1,6 +1,5 @@
-//! Lookalikes of the names in rules: tools, arguments and members of bodies that no rule
-//! matches, though a lenient server may read them as ones that a rule names (see
-//! [`crate::fold`]).
+//! Lookalikes: names of tools, arguments and body members that no rule matches, but that a lenient
+//! server may take for ones that a rule names (see [`crate::fold`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,8 +23,8 @@ use crate::intent;
 use crate::json::{Json, Object, PROTOTYPE};
 use crate::verdict::Decision;
 
-/// The keys in arguments that rules look at, by the [`hash`] of what a lenient reader makes
-/// of them, in order. Two that are not alike may share one: who finds a key looks closer.
+/// Keys of arguments that rules read, by the [`hash`] of their folded form, sorted. Hashes may
+/// collide, so every hit is compared afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Words(Box<[(u64, Vec<Box<str>>)]>);
 
@@ -42,7 +41,7 @@ impl Words {
         Self(words.into_iter().collect())
     }
 
-    /// Whether `key` is none of them and may be taken for one.
+    /// Whether `key` is not one of them, but may be taken for one.
     fn is_near(&self, key: &str) -> bool {
         let hash = hash(key);
         let found = self.0.binary_search_by_key(&hash, |(hash, _)| *hash);
@@ -51,7 +50,7 @@ impl Words {
         spelt.map_or(key == PROTOTYPE, is_other)
     }
 
-    /// Whether some key of `object` is near, at any depth.
+    /// Whether any key of `object` is, at any depth.
     fn is_near_any(&self, object: &Object) -> bool {
         let within = |value: &Json| self.is_near_any_in(value);
         object.iter().any(|(key, value)| self.is_near(key) || within(value))
@@ -66,11 +65,11 @@ impl Words {
     }
 }
 
-/// The tools whose match keeps a call from passing.
+/// Globs of tools whose match keeps a call from being allowed.
 #[derive(Debug, Default)]
 pub(super) struct Guards {
     globs: Vec<Glob>,
-    /// Those that folding makes others of, with what it makes of them.
+    /// Globs that folding changes, each with its folded form.
     folded: Vec<(Glob, Glob)>,
 }
 
@@ -88,11 +87,11 @@ impl Guards {
         Self { folded: folded.collect(), globs: globs.into_iter().cloned().collect() }
     }
 
-    /// The one that does not match `tool`, and some reader may think that it does.
+    /// The glob that does not match `tool`, but may match what some server takes it for.
     fn lookalike(&self, tool: &str) -> Option<&str> {
         let read = fold(tool);
         let is_missed = |glob: &Glob| !glob.matches(tool);
-        // Most names are as they are read: there is nothing else to match.
+        // Most names fold to themselves, so only folded globs can match differently.
         let globs = if read == tool { &[][..] } else { &self.globs };
         let by_name = globs.iter().find(|glob| is_missed(glob) && glob.matches(&read));
         let by_glob =
@@ -101,20 +100,20 @@ impl Guards {
     }
 }
 
-/// A name that rules do not match, though it may be read as one that they do.
+/// A name that rules do not match, but that may be taken for one that they match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lookalike<'a> {
-    /// As it was sent.
+    /// The name as sent.
     pub sent: &'a str,
-    /// What rules name.
+    /// The name in the rules.
     pub meant: &'a str,
-    /// Only rules that observe do.
+    /// Whether only observing policies have such a rule.
     pub observed: bool,
 }
 
 impl Policy {
-    /// The tool that a rule keeps calls from and a lenient server may take `tool`
-    /// for, though the rule does not match it.
+    /// The tool glob of a restricting rule that does not match `tool`, but may match what a lenient
+    /// server takes it for.
     #[must_use]
     pub fn lookalike<'a>(&'a self, tool: &'a str) -> Option<Lookalike<'a>> {
         self.sets().find_map(|(rules, observed)| {
@@ -123,8 +122,8 @@ impl Policy {
         })
     }
 
-    /// An argument of `action`'s that a lenient server may take for one which a
-    /// rule about `action` looks at. What the server `declares` is nothing but itself.
+    /// An argument of `action` that a lenient server may take for one that an applicable rule
+    /// reads. Arguments that the tool `declares` in its schema are no lookalikes.
     #[must_use]
     pub fn lookalike_argument<'a>(
         &'a self,
@@ -138,8 +137,8 @@ impl Policy {
         })
     }
 
-    /// The MCP method that rules name and a lenient server may take `method` for, which
-    /// none of them names.
+    /// Whether `method` is named by no rule, but rules name `meant`, which a lenient server may
+    /// take it for.
     #[must_use]
     pub fn lookalike_method<'a>(&self, method: &'a str, meant: &'a str) -> Option<Lookalike<'a>> {
         let is_meant =
@@ -148,7 +147,7 @@ impl Policy {
         Some(Lookalike { sent: method, meant, observed })
     }
 
-    /// What the enforced files say, then what all say, where some only observe.
+    /// The enforced rules, then all rules including observing ones; the latter marked.
     fn sets(&self) -> impl Iterator<Item = (&RuleSet, bool)> {
         let enforced = self.enforced.iter().map(|rules| (rules, false));
         enforced.chain(self.everything.iter().map(|rules| (rules, true)))
@@ -184,7 +183,7 @@ impl RuleSet {
     }
 }
 
-/// The ways into arguments that a key of a rule goes.
+/// The paths into arguments that a key of a rule reads.
 fn looked_at(key: &Key) -> impl Iterator<Item = &[Step]> {
     let (one, more) = match key {
         Key::Args(matcher) => (Some(&*matcher.steps), &[][..]),
@@ -194,8 +193,8 @@ fn looked_at(key: &Key) -> impl Iterator<Item = &[Step]> {
     one.into_iter().chain(more.iter().map(|steps| &**steps))
 }
 
-/// The tools whose match keeps a call from passing, where `guards` says that the
-/// clause itself does.
+/// Collects tool globs whose match keeps a call from being allowed; `guards` if a match of `clause`
+/// does so.
 fn guarded<'c>(clause: &'c Clause, guards: bool, globs: &mut Vec<&'c Glob>) {
     for key in &clause.keys {
         match key {
@@ -207,7 +206,7 @@ fn guarded<'c>(clause: &'c Clause, guards: bool, globs: &mut Vec<&'c Glob>) {
     }
 }
 
-/// The first key that is `near` one on the way of `steps`, and that one.
+/// The first lookalike (by `near`) of a key on the path `steps`, with that key.
 fn on_the_way<'j>(
     object: &'j Object,
     steps: &'j [Step],
@@ -236,8 +235,8 @@ fn further<'j>(value: &'j Json, steps: &'j [Step], words: &Words) -> Option<(&'j
     }
 }
 
-/// Whether `value` has, on the way of `steps`, a member that somebody may take for the
-/// one that the way goes through and that is none of `spelt`.
+/// Whether `value` has, on the path `steps`, a member that may be taken for the one on the path and
+/// is not among the spellings `spelt`.
 pub(super) fn has_lookalike(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> bool {
     let Some((step, rest)) = steps.split_first() else { return false };
     match (step, value) {
@@ -260,8 +259,8 @@ fn is_lookalike(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
     is_other && (key == PROTOTYPE || is_alike(key, meant))
 }
 
-/// Puts members on the way of `steps` that somebody may take for those which the way goes
-/// through in their place. `None` if several may be taken for one.
+/// Renames lookalikes on the path `steps` to the keys on the path. `None` if several could be
+/// meant, or `__proto__` is one.
 pub(super) fn resolve_lookalikes(
     value: &mut Json,
     steps: &[Step],
@@ -292,13 +291,13 @@ pub(super) fn resolve_lookalikes(
     }
 }
 
-/// Whether some API takes two keys for one. Those that are made from Protocol Buffers, and
-/// models of Python with aliases, know each by two names, `emailAddress` and `email_address`.
+/// Whether some API treats two keys as one. APIs generated from Protocol Buffers, and Python models
+/// with aliases, accept two names for each: `emailAddress` and `email_address`.
 fn is_alike(one: &str, other: &str) -> bool {
     letters(&spelling(one)).eq(letters(&spelling(other)))
 }
 
-/// [`fold`], but for the case of letters, which needs no copy of a plain word.
+/// Like [`fold`], but keeps the case of letters, so that plain words need no copy.
 fn spelling(word: &str) -> Cow<'_, str> {
     match word.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Cow::Borrowed(word),
@@ -306,13 +305,13 @@ fn spelling(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same for all words that are alike.
+/// A key that is equal for all words that are alike.
 fn key_of(word: &str) -> Box<[u8]> {
     letters(&spelling(word)).collect()
 }
 
-/// The same for all words that are alike. Whoever sends words that collide has them looked
-/// at more closely, no more.
+/// A hash that is equal for all words that are alike. Collisions that a client provokes only cost
+/// time.
 fn hash(word: &str) -> u64 {
     let mut hasher = FnvHasher::default();
     letters(&spelling(word)).for_each(|letter| hasher.write_u8(letter));
@@ -324,8 +323,8 @@ fn letters(word: &str) -> impl Iterator<Item = u8> {
     letters.map(|byte| byte.to_ascii_lowercase())
 }
 
-/// Tells what in `rules` looks into bodies which other spellings of its keys rules look
-/// at that hold for all its providers: who has rules for either has thought of both.
+/// Records, for every rule that reads bodies, which other spellings of its keys are read by rules
+/// for all its providers: their authors know of both spellings, so these are not lookalikes.
 pub(super) fn note_other_spellings(rules: &mut [Rule]) {
     type Spellings = HashSet<(Box<str>, Option<Box<[Provider]>>)>;
     let mut spelt: HashMap<Box<[u8]>, Spellings> = HashMap::new();
@@ -363,7 +362,7 @@ fn keys(steps: &[Step]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The providers whose requests a clause is about; `None` for all of them.
+/// The providers that a clause is restricted to; `None` for all.
 fn providers(clause: &Clause) -> Option<&[Provider]> {
     clause.keys.iter().find_map(|key| match key {
         Key::Provider(providers) => Some(&**providers),

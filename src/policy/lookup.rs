@@ -1,5 +1,5 @@
-//! Where policies are found: by the names of built-in ones and of files in folders, or
-//! by a path; and how their texts are read.
+//! Lookup of policies by name (built-in, bundled, or a file in a policy folder) or by path, and
+//! reading of their files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,32 +9,31 @@ use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source, Span, nearest
 use super::yaml::MAX_FILE;
 use super::{BUNDLED, PolicyFile, annotations, bundled};
 
-/// Where names of policies are looked up, in this order: the built-in ones, the
-/// folder that was named, the user's own, the bundled ones. Never the working
-/// directory: an agent may write there.
+/// Where names are looked up, in this order: built-in policies, `named`, `own`, bundled policies.
+/// Never in the working directory, which an agent may be able to write to.
 #[derive(Debug, Clone, Default)]
 pub struct Lookup {
     /// `--policy-dir`
     pub named: Option<PathBuf>,
-    /// `policies` in the configuration folder.
+    /// The folder `policies` in the configuration folder.
     pub own: Option<PathBuf>,
 }
 
-/// What a policy was named by.
+/// Where a policy was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// One that is part of the program, by its name.
+    /// Part of the program, by name.
     Built(&'static str),
     /// A file.
     File(PathBuf),
 }
 
 impl Lookup {
-    /// Finds what `named` stands for: a path where it has a separator or ends
-    /// in `.yaml` or `.yml`, else a name.
+    /// Finds a policy. `named` is a path if it contains a separator or ends in `.yaml` or `.yml`,
+    /// else a name.
     ///
     /// # Errors
-    /// A finding where there is no policy of that name.
+    /// If there is no policy of that name.
     pub fn find(&self, named: &str) -> Result<Found, Diagnostic> {
         if is_path(named) {
             return Ok(Found::File(PathBuf::from(named)));
@@ -42,7 +41,7 @@ impl Lookup {
         if let Some(name) = annotations::built_in_names().find(|name| *name == named) {
             return Ok(Found::Built(name));
         }
-        // Whatever is not made of these characters could lead out of a folder.
+        // Other characters could lead out of the folder.
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if !named.is_empty() && named.bytes().all(fits) {
             for folder in [&self.named, &self.own].into_iter().flatten() {
@@ -58,13 +57,13 @@ impl Lookup {
         bundled.map(|(name, _)| Found::Built(name)).ok_or_else(|| self.unknown(named))
     }
 
-    /// The policy files in the folders, by path; sorted within each folder.
+    /// The policy files in all folders; sorted within each.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         self.folders().flat_map(files_in).collect()
     }
 
-    /// The folders that names are looked up in.
+    /// The folders searched.
     pub fn folders(&self) -> impl Iterator<Item = &Path> {
         [&self.named, &self.own].into_iter().flatten().map(PathBuf::as_path)
     }
@@ -94,7 +93,7 @@ impl Lookup {
     }
 }
 
-/// The policy files in a folder, sorted; none where it cannot be read.
+/// The policy files in a folder, sorted; empty if it cannot be read.
 #[must_use]
 pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -104,7 +103,7 @@ pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether a policy was named by a path rather than by a name.
+/// Whether `named` is a path rather than a name.
 pub(crate) fn is_path(named: &str) -> bool {
     is_yaml(Path::new(named)) || named.contains(['/', std::path::MAIN_SEPARATOR])
 }
@@ -113,7 +112,7 @@ fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
-/// Only for advice: nothing in the working directory is used unless it is typed.
+/// Only for advice: files in the working directory are only used if given as a path.
 fn is_file(path: &str) -> bool {
     Path::new(path).is_file()
 }
@@ -123,10 +122,10 @@ fn complaint(origin: &str, message: String) -> Diagnostic {
 }
 
 impl Found {
-    /// Reads its text.
+    /// Reads the policy's text.
     ///
     /// # Errors
-    /// Why it cannot be read; with a place in it where it is no text.
+    /// If it cannot be read, or is not UTF-8.
     pub fn read(&self) -> Result<Source, Diagnostic> {
         match self {
             Self::Built(name) => {
@@ -141,10 +140,10 @@ impl Found {
         }
     }
 
-    /// Reads and compiles it.
+    /// Reads and compiles the policy.
     ///
     /// # Errors
-    /// Everything that is wrong with it, or why it cannot be read.
+    /// If it cannot be read, or all errors found in it.
     pub fn load(&self) -> Result<PolicyFile, Diagnostics> {
         if let Self::Built(name) = self
             && let Some(file) = annotations::built_in(name)
@@ -155,10 +154,10 @@ impl Found {
     }
 }
 
-/// A regular file's text, up to a little more than a policy may have.
+/// Reads a regular file, up to one byte more than [`MAX_FILE`].
 pub(super) fn read(path: &Path, origin: &str) -> Result<String, Diagnostic> {
     let bytes = || {
-        // Opening a pipe would wait for who writes to it.
+        // Opening a named pipe would block.
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
@@ -178,7 +177,7 @@ pub(super) fn read(path: &Path, origin: &str) -> Result<String, Diagnostic> {
     })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        // The last character may be cut in two; it is too large anyway.
+        // The last character may be cut off; the file is too large anyway.
         Err(error) if error.as_bytes().len() > MAX_FILE => {
             Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
         }
@@ -186,7 +185,7 @@ pub(super) fn read(path: &Path, origin: &str) -> Result<String, Diagnostic> {
     }
 }
 
-/// That a file is not UTF-8, from the byte at an offset on.
+/// The error for a file that is not UTF-8 from byte `at` on.
 fn no_text(origin: &str, bytes: &[u8], at: usize) -> Diagnostic {
     let (before, rest) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
     let before = String::from_utf8_lossy(before);

@@ -1,5 +1,5 @@
-//! What `args`, `body`, `query` and `headers` say: a path to a value, and the
-//! operators that must hold for it.
+//! Matchers of `args`, `body`, `query` and `headers`: a path to a value and the operators that must
+//! hold for it.
 
 mod path;
 
@@ -20,18 +20,18 @@ use crate::json::{Json, Number, Object};
 
 pub(super) use path::{Step, reached, reached_in};
 
-/// Most values that are shown to people at a path.
+/// Maximum number of values shown in explanations.
 const SHOWN_VALUES: usize = 5;
-/// Longest text of values that is shown to people, in characters.
+/// Maximum length of the values shown, in characters.
 const SHOWN_LENGTH: usize = 200;
 
-/// Operators, all of which must hold for the value at a path.
+/// A path and the operators that must hold for its value.
 #[derive(Debug, Clone)]
 pub(crate) struct Matcher {
     /// The path as it was written.
     pub(crate) path: Box<str>,
     pub(super) steps: Box<[Step]>,
-    /// Other spellings of its keys that rules look at: no lookalikes of them.
+    /// Other spellings of its keys that rules read; they are not lookalikes.
     pub(super) spelt: Box<[Box<str>]>,
     check: Check,
 }
@@ -46,7 +46,7 @@ enum Operator {
     In(Box<[Json]>),
     /// `ne` and `not_in`.
     Not(Box<Operator>),
-    /// `gt`, `gte`, `lt`, `lte`: the orderings that hold.
+    /// `gt`, `gte`, `lt`, `lte`: the accepted orderings and the limit.
     Compare(&'static [Ordering], Number),
     Glob(Box<[Part<Glob>]>),
     Regex(Box<[Regex]>),
@@ -66,7 +66,7 @@ const OPERATORS: &[&str] = &[
 // === impl Matcher ===
 
 impl Matcher {
-    /// A matcher whose path goes through JSON.
+    /// Compiles a matcher whose path leads into JSON.
     pub(crate) fn compile(reader: &mut Reader<'_>, path: &At<String>, node: &Node) -> Option<Self> {
         let steps = match path::steps(&path.value) {
             Ok(steps) => Some(steps),
@@ -80,7 +80,7 @@ impl Matcher {
         Some(Self { path, steps: steps?, spelt: Box::default(), check: check? })
     }
 
-    /// A matcher whose path is the name of a query parameter or a header.
+    /// Compiles a matcher of a query parameter or a header.
     pub(crate) fn named(
         reader: &mut Reader<'_>,
         name: &At<String>,
@@ -92,7 +92,7 @@ impl Matcher {
         Some(Self { path: name.into(), steps: Box::default(), spelt: Box::default(), check })
     }
 
-    /// Judges the members of an object.
+    /// Judges an object.
     pub(crate) fn judge_object<'t>(&self, object: &'t Object, texts: &Texts<'t>) -> Ternary {
         match self.steps.split_first() {
             Some((Step::Key(key), rest)) => self.member(object, key, rest, texts),
@@ -105,19 +105,18 @@ impl Matcher {
         self.walk(value, &self.steps, texts)
     }
 
-    /// Whether the path begins with the member `name`.
+    /// Whether the path starts with the member `name`.
     pub(crate) fn begins_with(&self, name: &str) -> bool {
         matches!(self.steps.first(), Some(Step::Key(key)) if **key == *name)
     }
 
-    /// Judges where there is nothing at all to look into.
+    /// Judges the absence of any value.
     pub(crate) fn judge_missing(&self) -> Ternary {
         self.check.missing()
     }
 
-    /// Judges the values that `pairs` give under this name. Where a name is
-    /// given twice, who reads it may take either: only what holds for all is
-    /// certain.
+    /// Judges the values of this name in `pairs`. Servers may use any value of a repeated name, so
+    /// the result is only known if it is the same for all.
     pub(crate) fn judge_pairs<'t>(
         &self,
         pairs: &'t [(String, String)],
@@ -130,24 +129,24 @@ impl Matcher {
         Ternary::unanimous(values.map(|(_, value)| self.check.text(value, texts)))
     }
 
-    /// The values that the path leads to in an object, as JSON, for people.
+    /// The values at the path in an object, as JSON, for explanations.
     pub(crate) fn found_in_object(&self, object: &Object) -> Option<String> {
         show(reached_in(object, &self.steps))
     }
 
-    /// The values that the path leads to, as JSON, for people.
+    /// The values at the path, as JSON, for explanations.
     pub(crate) fn found_in_value(&self, value: &Json) -> Option<String> {
         show(path::reached(value, &self.steps))
     }
 
-    /// The values given under this name, for people.
+    /// The values of this name, for explanations.
     pub(crate) fn found_in_pairs(&self, pairs: &[(String, String)]) -> Option<String> {
         let named = pairs.iter().filter(|(name, _)| **name == *self.path);
         let values: Vec<Json> = named.map(|(_, value)| Json::String(value.clone())).collect();
         show(values.iter().collect())
     }
 
-    /// Whether the values it asks for can never be text.
+    /// Whether the matcher only accepts values that are not text.
     pub(crate) fn never_text(&self) -> bool {
         self.check.0.iter().any(|operator| match operator {
             Operator::Eq(value) => !matches!(value, Json::String(_)),
@@ -173,7 +172,7 @@ impl Matcher {
             (Step::All, Json::Array(items)) => {
                 Ternary::all(items.iter().map(|item| self.walk(item, rest, texts)))
             }
-            // The path leads through a value of another kind.
+            // A value on the path is of another type.
             _ => Ternary::Unknown,
         }
     }
@@ -233,14 +232,14 @@ impl Check {
         Self([operator].into())
     }
 
-    /// Whether it asks for this very value.
+    /// Whether `value` is exactly a value asked for.
     pub(super) fn names(&self, value: &Json) -> bool {
         let is_exact = |operator: &Operator| matches!(operator, Operator::Eq(_) | Operator::In(_));
         self.0.iter().all(is_exact) && self.value(value, &Texts::default()) == Ternary::True
     }
 
-    /// Whether a value is neither what it asks for nor anything else. What only a text can
-    /// be asked for has no answer of another value.
+    /// Whether it is uncertain if `value` is what is asked for. Operators on texts are not asked
+    /// about other values.
     pub(super) fn is_unsure_of<'t>(&self, value: &'t Json, texts: &Texts<'t>) -> bool {
         let is_asked = |operator: &Operator| match operator {
             Operator::Eq(_) | Operator::In(_) => true,
@@ -290,7 +289,7 @@ impl Check {
         }
     }
 
-    /// A text is judged as it is written, and as it may be read.
+    /// Judges a text as written and in its alternate spellings.
     fn text<'t>(&self, text: &'t str, texts: &Texts<'t>) -> Ternary {
         texts.look(text, |read| self.each(|operator| operator.on_readings(read)))
     }
@@ -381,7 +380,7 @@ fn parts<P>(
     each_text(reader, name, node, |text| Ok::<_, String>(part(text)))
 }
 
-/// One text or a list of them, each made into something; all or none.
+/// Compiles one text or a list of texts; `None` on any error.
 fn each_text<T, E: ToString>(
     reader: &mut Reader<'_>,
     name: &str,
@@ -402,15 +401,15 @@ fn each_text<T, E: ToString>(
 // === impl Operator ===
 
 impl Operator {
-    /// What holds of a text has to hold of each of the `others` that it may be, too. What
-    /// does not may hold of it by one of its `names`.
+    /// Judges a text and its alternate spellings. A match must hold for every text that it may turn
+    /// out to be; if nothing matches, but another name of it would, the result is unknown.
     fn on_readings(&self, read: &Read<'_>) -> Ternary {
         let written = self.on_text(&read.text);
         match self {
             Self::Not(operator) => !operator.on_readings(read),
-            // The very text that is asked for is certain.
+            // An exact match of the text as written is certain.
             Self::Eq(_) | Self::In(_) if written == Ternary::True => written,
-            // A folder knows the ways to write a path itself.
+            // `under` handles alternate spellings of paths itself.
             Self::Exists(_) | Self::LenLte(_) | Self::Under(_) => written,
             _ => {
                 let others = read.others().iter().map(|other| self.on_text(other));
@@ -457,7 +456,7 @@ impl Operator {
                 }
                 _ => Ternary::Unknown,
             },
-            // To many a server it is not there.
+            // Many servers treat null as missing.
             Self::Exists(_) if *value == Json::Null => Ternary::Unknown,
             Self::Exists(wanted) => (*wanted).into(),
             Self::LenLte(most) => match value {
@@ -475,8 +474,7 @@ impl Operator {
     }
 }
 
-/// Whether a value is the one that is wanted; unknown where it is of another type, and
-/// a lax server may take it for that.
+/// Whether `value` equals `wanted`; unknown if it does not, but a lax server may convert it.
 fn is(value: &Json, wanted: &Json) -> Ternary {
     match equal(value, wanted) {
         Some(false) if coercion::may_become(value, wanted) => Ternary::Unknown,

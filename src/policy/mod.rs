@@ -1,8 +1,7 @@
-//! Policies: what a file may say, compiled into something that decides.
+//! The policy language: policy files, compiled into rules that judge actions.
 //!
-//! A text becomes a [`PolicyFile`], some files are joined to a [`Policy`], and
-//! a policy judges actions. Nothing here reads a file, waits or looks at a
-//! clock; that is the business of `lookup`, `live` and `catalog`.
+//! A text is compiled into a [`PolicyFile`]; files are joined into a [`Policy`], which judges
+//! actions. No I/O and no clock here, except in `lookup`, `live` and `catalog`.
 
 mod alternate_spellings;
 pub mod annotations;
@@ -68,14 +67,13 @@ use named::NamedMethods;
 use rules::RuleSet;
 use texts::Texts;
 
-/// One or more policies joined in the order given, ready to decide. Immutable:
-/// a changed file makes a new one, swapped whole.
+/// One or more policy files, joined in the given order. Immutable: a changed file leads to a new
+/// `Policy`, which replaces the old one as a whole.
 ///
-/// A file with `mode: observe` must not change what the other files let through,
-/// so two questions are asked. What do the enforced files say, joined on their
-/// own? Where they refuse, that is the verdict. Otherwise, what would all files
-/// say, joined as if all were enforced? Where that refuses, it can only be by an
-/// observing file, and the verdict says so and lets the action through.
+/// A file with `mode: observe` must not change what the other files decide. So the enforced files
+/// are judged first, joined without the others; if they refuse, that is the verdict. Otherwise all
+/// files are judged, joined as if all were enforced; a refusal can then only come from an observing
+/// file, so the verdict is marked as observed, and the action passes.
 #[derive(Debug)]
 pub struct Policy {
     /// `None` if every file observes.
@@ -86,40 +84,40 @@ pub struct Policy {
     names: Vec<Arc<str>>,
 }
 
-/// Whether what is refused is refused, or only recorded.
+/// Whether refusals are enforced or only recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Refused.
+    /// Refuses.
     Enforce,
-    /// Recorded, and let through.
+    /// Records the refusal and lets the action pass.
     Observe,
 }
 
-/// One window of one policy's `rate_limit`, counted per agent.
+/// One window of a policy's `rate_limit`, counted per agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     /// The policy that sets it.
     pub policy: Arc<str>,
-    /// The window's length: a minute or an hour.
+    /// Length of the window: a minute or an hour.
     pub window: Duration,
-    /// How many requests fit into any window of that length.
+    /// Maximum number of requests in any window of that length.
     pub max: u32,
-    /// The policy only observes: exceeding is recorded, not refused.
+    /// Whether the policy observes: an excess is recorded, not refused.
     pub observed: bool,
 }
 
-/// Reads and compiles the text of a policy file that goes by the name `origin`
-/// in messages. Never panics and never takes long, whatever the text.
+/// Parses and compiles a policy file. `origin` names it in messages. Never panics, and takes
+/// bounded time, whatever the text.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All errors found.
 pub fn load_str(origin: &str, text: &str) -> Result<PolicyFile, Diagnostics> {
     PolicyFile::load(Source::new(origin, text))
 }
 
 impl Policy {
-    /// Joins files in the order given. `mode`, where given, holds for all of
-    /// them. No file at all denies everything.
+    /// Joins files in the given order. `mode` overrides the mode of every file. Without any file,
+    /// everything is denied.
     #[must_use]
     pub fn join(files: &[Arc<PolicyFile>], mode: Option<Mode>) -> Self {
         let observing = |file: &PolicyFile| match mode {
@@ -142,14 +140,14 @@ impl Policy {
         }
     }
 
-    /// One file as a policy of its own.
+    /// A policy of a single file.
     #[must_use]
     pub fn from_file(file: PolicyFile) -> Self {
         Self::join(&[Arc::new(file)], None)
     }
 
-    /// What holds for whoever has a policy that is not there, or does not load: nothing
-    /// passes, whatever it may have said.
+    /// The policy of agents whose policy does not exist or does not load: denies everything,
+    /// including methods that no rule names.
     #[must_use]
     pub(crate) fn missing(name: &str) -> Self {
         let mut rules = RuleSet::join(std::iter::empty());
@@ -159,7 +157,7 @@ impl Policy {
         Self { enforced: Some(rules), ..Self::join(&[], None) }
     }
 
-    /// The same policy without its hours, for tests that name no time.
+    /// The same policy without `time_restrictions`, for tests that give no time.
     #[must_use]
     pub fn at_any_time(mut self) -> Self {
         for rules in [&mut self.enforced, &mut self.everything].into_iter().flatten() {
@@ -168,18 +166,18 @@ impl Policy {
         self
     }
 
-    /// The built-in policy of that name: `annotations`, `allow_all`, `deny_all`.
+    /// A built-in policy by name: `annotations`, `allow_all`, `deny_all`.
     #[must_use]
     pub fn built_in(name: &str) -> Option<Self> {
         annotations::built_in(name).map(Self::from_file)
     }
 
-    /// One reading of an action; see [`Policy::judge`].
+    /// Judges one reading of an action; see [`Policy::judge`].
     fn judge_reading(&self, action: &Action, intent: Intent) -> Verdict {
         self.judged_by(action, intent).0
     }
 
-    /// The verdict, and the rules that were asked for it, if any were.
+    /// The verdict, and the rule set that gave it, if any.
     fn judged_by(&self, action: &Action, intent: Intent) -> (Verdict, Option<&RuleSet>) {
         if let Some(verdict) = self.beside_the_rules(action, intent) {
             return (verdict, None);
@@ -206,29 +204,28 @@ impl Policy {
         }
     }
 
-    /// The rate limits of every policy in the set, in order.
+    /// The rate limits of all files, in order.
     #[must_use]
     pub fn limits(&self) -> &[Limit] {
         &self.limits
     }
 
-    /// Whether some rule names this MCP method, under `methods` or in a `when`, so that it
-    /// has to be decided; methods that none names pass.
+    /// Whether a rule names this MCP method, under `methods` or in a `when`. Methods that no rule
+    /// names pass.
     #[must_use]
     pub fn names_method(&self, method: &str) -> bool {
         self.enforced.iter().chain(&self.everything).any(|rules| rules.methods.contains(method))
     }
 
-    /// Whether this MCP method has to be decided because some rule names it, or names
-    /// what lenient servers take it for.
+    /// Whether this MCP method must be judged: a rule names it, or a method that lenient servers
+    /// may take it for.
     #[must_use]
     pub fn concerns_method(&self, method: &str) -> bool {
         self.names_method(method) || self.names_method(&fold(method))
     }
 
-    /// Whether some rule names a method by which a server may ask or tell its client
-    /// something, so that what servers send has to be read: enforced, or only to be
-    /// recorded. `None` if all of it passes.
+    /// Whether, and in which mode, a rule names a method that servers send to clients, so that
+    /// messages from servers must be read. `None` if they all pass.
     #[must_use]
     pub fn judges_servers(&self) -> Option<Mode> {
         let names = |rules: &Option<RuleSet>| {
@@ -247,7 +244,7 @@ impl Policy {
         &self.names
     }
 
-    /// What no rule is asked about: what cannot be read, and MCP methods that
+    /// The verdict on actions that no rule is evaluated for: malformed ones, and MCP methods that
     /// no rule names.
     fn beside_the_rules(&self, action: &Action, intent: Intent) -> Option<Verdict> {
         let policy = || self.names.last().map_or("none", |name| &**name);

@@ -1,5 +1,4 @@
-//! Which MCP methods besides calls a policy speaks of: those are decided, and the others
-//! pass. Pure.
+//! MCP methods besides `tools/call` that rules name: these are judged, others pass. Pure.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,15 +8,16 @@ use super::compile::{HTTP_METHODS, Rule};
 use super::condition::Condition;
 use crate::action::McpRequest;
 
-/// The methods that rules name, at any depth.
+/// MCP methods that rules name, at any depth.
 #[derive(Debug, Default)]
 pub(super) struct NamedMethods {
+    /// Names under `methods`.
     written: HashSet<Box<str>>,
     /// Conditions of rules that may be about any method.
     conditions: Vec<Arc<Condition>>,
-    /// Nobody knows which.
+    /// Whether any method may be named.
     any: bool,
-    /// Some of them a server may send to its client.
+    /// Whether any of them may be sent by servers.
     of_servers: bool,
 }
 
@@ -37,19 +37,18 @@ impl NamedMethods {
         named
     }
 
-    /// Those that a policy names which is not there: each may be one.
+    /// For a policy that does not exist: every method may be named.
     pub(super) fn unknown() -> Self {
         Self { any: true, of_servers: true, ..Self::default() }
     }
 
-    /// Whether some rule names a method by which a server may ask or tell its client
-    /// something.
+    /// Whether a rule names a method that servers send to clients.
     pub(super) fn any_of_servers(&self) -> bool {
         self.of_servers
     }
 
-    /// Whether some rule names `method`: under `methods`, or in a `when` that tells it from
-    /// a call by its method alone (`method == "resources/read"`).
+    /// Whether a rule names `method`: under `methods`, or in a `when` that distinguishes it from
+    /// `tools/call` by the method alone (`method == "resources/read"`).
     pub(super) fn contains(&self, method: &str) -> bool {
         self.any
             || method == McpRequest::CALL
@@ -58,7 +57,7 @@ impl NamedMethods {
     }
 }
 
-/// Whether a clause asks for what only calls or REST requests have.
+/// Whether a clause requires something that only tool calls or REST requests have.
 fn is_about_other_things(clause: &Clause) -> bool {
     clause.keys.iter().any(|key| match key {
         Key::Tool(_) | Key::Annotation(..) => true,
@@ -69,14 +68,14 @@ fn is_about_other_things(clause: &Clause) -> bool {
     })
 }
 
-/// Whether it is servers that send `method`, as far as is known: what clients send, too, is
-/// decided as clients send it.
+/// Whether `method` may be sent by servers only. Methods that clients send, too, are judged as sent
+/// by clients.
 fn may_be_of_servers(method: &str) -> bool {
     !HTTP_METHODS.contains(&method) && !McpRequest::is_of_clients(method)
 }
 
-/// Whether a condition tells a method that servers send from a call: one that is known, or
-/// that it writes out.
+/// Whether a condition distinguishes a method that servers send from `tools/call`: a known one, or
+/// one of its literals.
 fn names_servers(condition: &Condition) -> bool {
     let written = condition.methods_written();
     let candidates =

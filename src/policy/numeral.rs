@@ -1,19 +1,20 @@
-//! What some reader takes a text for, as a number: `Number()`, `parseInt`, `int(text, 0)`,
-//! `strconv.ParseInt`, and whatever reads digits up to the first that is none. Pure.
+//! Numbers that some reader parses from a text: by JavaScript's `Number()` and `parseInt`, Python's
+//! `int(text, 0)`, Go's `strconv.ParseInt`, or by reading digits up to the first other character.
+//! Pure.
 
 use std::cmp::Ordering;
 
 use super::decimal;
 use crate::fold::fold;
 
-/// Words that are 1 to who reads a truth value as a number, and those that are 0.
+/// Words for 1 and 0 to readers that convert booleans to numbers.
 const ONE: [&str; 6] = ["true", "t", "y", "yes", "on", "1"];
 const ZERO: [&str; 7] = ["", "false", "f", "n", "no", "off", "0"];
 
-/// Whether some reader takes `text` for `number`.
+/// Whether some reader parses `number` from `text`.
 pub(super) fn may_be(text: &str, number: &str) -> bool {
     let text = fold(text);
-    // Digits of other scripts are digits to Python.
+    // Python accepts digits of other scripts.
     if text.chars().any(|character| !character.is_ascii() && character.is_numeric()) {
         return true;
     }
@@ -23,23 +24,23 @@ pub(super) fn may_be(text: &str, number: &str) -> bool {
         || readings(&text).iter().any(|reading| is(reading, number))
 }
 
-/// Whether a number is another one to some reader.
+/// Whether some reader takes `reading` for `number`: equal as decimals or as floats, a fraction
+/// rounded or truncated to it, or the same in 32 bits.
 pub(super) fn is(reading: &str, number: &str) -> bool {
     decimal::compare_as_read(reading, number).is_none_or(std::cmp::Ordering::is_eq)
         || decimal::rounds_to(reading, number)
         || wraps_to(reading, number)
 }
 
-/// Whether 32 bits hold the same of both.
+/// Whether two integers are equal modulo 2³².
 fn wraps_to(reading: &str, number: &str) -> bool {
     let whole = |text: &str| text.parse::<i128>().ok();
     let difference = whole(reading).zip(whole(number)).and_then(|(a, b)| a.checked_sub(b));
     difference.is_some_and(|difference| difference % (1 << 32) == 0)
 }
 
-/// Whether a number stands to `limit` in one of the `orderings`, where that is the same for
-/// every reader: one with 32 bits has another number where these do not hold it, unless the
-/// limit itself says that they are too few.
+/// Whether `number` compares to `limit` as one of `orderings`. `None` if readers would disagree: a
+/// number beyond 32 bits wraps for some of them, unless the limit itself is beyond 32 bits.
 pub(super) fn compares(number: &str, limit: &str, orderings: &[Ordering]) -> Option<bool> {
     let compare = |number: &str| {
         decimal::compare_as_read(number, limit).map(|ordering| orderings.contains(&ordering))
@@ -50,15 +51,15 @@ pub(super) fn compares(number: &str, limit: &str, orderings: &[Ordering]) -> Opt
     others.iter().all(|other| compare(other) == Some(exact)).then_some(exact)
 }
 
-/// What 32 bits hold of a number that they do not hold whole: with a sign, and without.
+/// The signed and unsigned 32-bit values that an integer beyond `i32` wraps to.
 fn wrapped(number: &str) -> Vec<String> {
-    /// The largest that floats and whole numbers of 128 bits both hold.
+    /// The largest value that both floats and `i128` hold.
     const LARGEST: f64 = 1e38;
     let Ok(float) = number.parse::<f64>() else { return Vec::new() };
     if (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&float) {
         return Vec::new();
     }
-    // What is beyond all numbers, is 0 in JavaScript.
+    // JavaScript converts infinite values to 0.
     let read = if float.abs() < LARGEST { float as i128 } else { 0 };
     let wholes = [number.parse::<i128>().ok(), Some(read)].into_iter().flatten();
     let both = |whole: i128| {
@@ -69,7 +70,7 @@ fn wrapped(number: &str) -> Vec<String> {
     wholes.flat_map(both).collect()
 }
 
-/// The numbers that a text begins with, each as JSON writes it.
+/// The numbers at the beginning of a text, in JSON's syntax.
 fn readings(text: &str) -> Vec<String> {
     let (sign, digits) = match text.strip_prefix(['+', '-']) {
         Some(digits) if text.starts_with('-') => ("-", digits),
@@ -97,13 +98,13 @@ fn readings(text: &str) -> Vec<String> {
     found
 }
 
-/// The decimal digits that `text` begins with.
+/// The decimal digits at the beginning of `text`.
 fn run(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.get(..end).unwrap_or_default()
 }
 
-/// `e5`, `e+5` or `e-5`, where `text` begins so; else nothing.
+/// The exponent (`e5`, `e+5`, `e-5`) at the beginning of `text`; else empty.
 fn exponent_of(text: &str) -> &str {
     let Some(after) = text.strip_prefix('e') else { return "" };
     let digits = run(after.strip_prefix(['+', '-']).unwrap_or(after));
@@ -112,7 +113,7 @@ fn exponent_of(text: &str) -> &str {
     if digits.is_empty() { "" } else { text.get(..length).unwrap_or_default() }
 }
 
-/// What `0x`, `0o`, `0b` or a `0` in front makes of digits.
+/// The value of digits with the prefix `0x`, `0o`, `0b` or `0` (octal).
 fn in_base(text: &str) -> Option<u128> {
     let after = text.strip_prefix('0')?;
     let (base, digits) = match after.bytes().next()? {

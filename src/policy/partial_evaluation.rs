@@ -1,5 +1,4 @@
-//! Partial evaluation of a policy for a tool that is not called yet: whether any call could
-//! pass.
+//! Partial evaluation of a policy for a tool that is not called yet: can any call pass?
 
 use super::Policy;
 use super::clause::{Clause, Key, Subject};
@@ -12,8 +11,8 @@ use crate::intent::Intent;
 use crate::verdict::Decision;
 
 impl Policy {
-    /// Whether every call like `action` is denied, whatever its arguments and
-    /// whenever it comes. Where that depends, it is not.
+    /// Whether every call like `action` is denied, whatever its arguments and time. False if that
+    /// is uncertain.
     #[must_use]
     pub fn denies_any(&self, action: &Action, intent: Intent) -> bool {
         let texts = Texts::default();
@@ -21,8 +20,7 @@ impl Policy {
         self.enforced.as_ref().is_some_and(|rules| rules.denies_any(subject))
     }
 
-    /// Whether the decision depends on something that `action` leaves open: on the
-    /// arguments, or on when the call is made.
+    /// Whether the decision depends on what `action` leaves open: the arguments or the time.
     #[must_use]
     pub fn depends_on_the_call(&self, action: &Action, intent: Intent) -> bool {
         let texts = Texts::default();
@@ -55,7 +53,7 @@ impl RuleSet {
     }
 }
 
-/// Whether a clause matches; unknown where that depends on what only a call tells.
+/// Whether a clause matches; unknown if that depends on the arguments.
 pub(super) fn evaluate_partially(clause: &Clause, subject: Subject<'_>) -> Ternary {
     let keys = clause.keys.iter().map(|key| match key {
         Key::Args(_) | Key::When(_) => Ternary::Unknown,

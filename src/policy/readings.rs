@@ -1,7 +1,6 @@
-//! Requests that amount to more than one, as [`crate::intent::readings`] says.
+//! Judges requests with several readings, see [`crate::intent::readings`].
 //!
-//! Each reading is judged as if it had come alone, and the strictest verdict
-//! holds for all of it.
+//! Each reading is judged as a request of its own; the strictest verdict counts.
 
 use std::sync::Arc;
 
@@ -13,9 +12,8 @@ use crate::intent::{self, Intent};
 use crate::verdict::{Decision, Reason, Stage, Verdict};
 
 impl Policy {
-    /// What the rules, the default and the hours say about `action`, in the
-    /// strictest of its readings. Pure: the clock is `action.at`. Rate limits
-    /// are not judged here.
+    /// The verdict of rules, default and hours on `action`, in its strictest reading. Pure: the
+    /// clock is `action.at`. Does not apply rate limits.
     #[must_use]
     pub fn judge(&self, action: &Action, intent: Intent) -> Verdict {
         match others(action) {
@@ -24,7 +22,7 @@ impl Policy {
         }
     }
 
-    /// The reading whose verdict holds, where it is not `action` itself.
+    /// The reading whose verdict counts, unless it is `action` itself.
     pub(super) fn strictest_reading(&self, action: &Action, intent: Intent) -> Option<Action> {
         match others(action) {
             Others::None => None,
@@ -56,7 +54,7 @@ impl Policy {
             let verdict = if is_batch { placed(verdict, index, count) } else { verdict };
             (Some(reading), verdict)
         });
-        // An envelope means nothing by itself, unless a rule speaks of it.
+        // A batch is not judged as a whole, unless a rule is about it.
         let speaks_of_whole = !is_batch || &*whole.rule != DEFAULT_RULE;
         let whole = speaks_of_whole.then_some((None, whole));
         let strictest = whole.into_iter().chain(judged).reduce(|strictest, next| {
@@ -69,8 +67,8 @@ impl Policy {
     }
 }
 
-/// `request` as if it had come alone. Without a copy of what it came in, which may be
-/// a thousand times as large.
+/// `request` as an action of its own. Does not copy the rest of `action`, which may be a thousand
+/// times as large.
 fn alone(action: &Action, request: HttpRequest) -> Action {
     let Action { at, ref agent, ref session, transport, target: _ } = *action;
     let (agent, session) = (agent.clone(), Arc::clone(session));
@@ -88,7 +86,7 @@ fn strictness(verdict: &Verdict) -> (bool, Decision) {
     (!verdict.lets_through(), verdict.decision)
 }
 
-/// The verdict, with words that say which request of the batch it is about.
+/// The verdict, with the number of the request in its reason.
 fn placed(verdict: Verdict, index: usize, count: usize) -> Verdict {
     if verdict.decision == Decision::Allow {
         return verdict;

@@ -1,5 +1,4 @@
-//! Regexes of policies, compiled at load: each is bounded, and so are all of one file
-//! together.
+//! Regexes of policies, compiled at load. The size of each is bounded, and the total per file.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
@@ -8,21 +7,22 @@ use cel::common::ast::{CallExpr, Expr, LiteralValue};
 use cel::{ExecutionError, Value};
 use regex::{Error, Regex, RegexBuilder};
 
-/// `matches` with a regex that was compiled at load; no expression can spell this name.
+/// The function that `matches` with a precompiled regex is replaced by; no expression can spell its
+/// name.
 pub(super) const MATCHES: &str = "@matches";
 
-/// What a regex is charged with, compiled: the least of these that holds it. Larger
-/// than the last none may be.
+/// Sizes of compiled regexes, in bytes: the smallest that suffices is charged. None may be larger
+/// than the last.
 const SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
-/// What the regexes of one file may be charged with together.
+/// Maximum total of the sizes charged per file, in bytes.
 const MAX_TOGETHER: usize = 32 << 20;
 
-/// Those of expressions, by pattern, for as long as some expression has them: the
-/// interpreter would compile one again for every text that it looks at.
+/// Regexes of live expressions, by pattern. The interpreter would compile them for every
+/// evaluation.
 static SHARED: LazyLock<RwLock<HashMap<String, Weak<Regex>>>> = LazyLock::new(RwLock::default);
 
-/// The budget for regexes that a file has left.
+/// The remaining budget of a file.
 #[derive(Debug)]
 pub(super) struct SizeBudget(usize);
 
@@ -36,7 +36,7 @@ impl SizeBudget {
     /// Compiles `pattern`.
     ///
     /// # Errors
-    /// What is wrong with it, in words for its author.
+    /// A message for its author.
     pub(super) fn regex(&mut self, pattern: &str) -> Result<Regex, String> {
         let bad = |why: &str| format!("bad regex `{pattern}`: {why}");
         for size in SIZES {
@@ -50,23 +50,23 @@ impl SizeBudget {
                 }
                 Err(Error::CompiledTooBig(_)) => {}
                 Err(error) => {
-                    // The last line says what is wrong; those before draw the pattern.
+                    // The lines before the last one show the pattern.
                     let text = error.to_string();
                     let last = text.lines().last().unwrap_or_default();
                     return Err(bad(last.trim_start_matches("error: ")));
                 }
             }
         }
-        // It took as long as one that fits.
+        // It took as long to compile as one of the largest size.
         let most = SIZES.iter().copied().max().unwrap_or_default();
         self.0 = self.0.saturating_sub(most);
         Err(bad(&format!("compiled, it is larger than {most} bytes")))
     }
 
-    /// The same for an expression, which keeps what it gets.
+    /// Like [`Self::regex`], but shared among expressions for as long as one of them keeps it.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`Self::regex`].
     pub(super) fn shared(&mut self, pattern: &str) -> Result<Arc<Regex>, String> {
         let mut shared = SHARED.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(regex) = shared.get(pattern).and_then(Weak::upgrade) {
@@ -79,7 +79,7 @@ impl SizeBudget {
     }
 }
 
-/// The regexes of an expression, and the budget for them.
+/// Compiles the regexes of an expression.
 pub(super) struct Regexes<'r> {
     budget: &'r mut SizeBudget,
     found: Vec<Arc<Regex>>,
@@ -90,13 +90,13 @@ impl<'r> Regexes<'r> {
         Self { budget, found: Vec::new() }
     }
 
-    /// Those that were compiled.
+    /// The compiled regexes.
     pub(super) fn found(self) -> Box<[Arc<Regex>]> {
         self.found.into()
     }
 
-    /// Compiles what `call` matches by, which has to be written out: one that a request
-    /// brings could be as costly as whoever sends it likes.
+    /// Compiles the regex of a call of `matches`. It must be a literal: the cost of one from a
+    /// request would be up to the sender.
     pub(super) fn compile(&mut self, call: &mut CallExpr) -> Result<(), String> {
         if call.func_name != "matches" {
             return Ok(());
@@ -112,7 +112,7 @@ impl<'r> Regexes<'r> {
     }
 }
 
-/// What an expression calls in place of its `matches`.
+/// Implements [`MATCHES`].
 pub(super) fn matches(text: Value, pattern: Value) -> Result<Value, ExecutionError> {
     let (Value::String(text), Value::String(pattern)) = (&text, &pattern) else {
         return Err(ExecutionError::function_error("matches", "it takes text"));
@@ -123,7 +123,7 @@ pub(super) fn matches(text: Value, pattern: Value) -> Result<Value, ExecutionErr
     }
 }
 
-/// The regex of an expression; `None` if none has it.
+/// A live regex by pattern.
 fn of_expressions(pattern: &str) -> Option<Arc<Regex>> {
     SHARED.read().unwrap_or_else(PoisonError::into_inner).get(pattern)?.upgrade()
 }

@@ -1,12 +1,12 @@
-//! Paths relative to a folder that only the server knows: its working directory, or its
-//! home, `~`. They may be the absolute paths that policies name. Pure.
+//! Paths relative to a folder that only the server knows: its working directory, or a home
+//! directory (`~`). They may be absolute paths that policies name. Pure.
 
 use crate::fold::{is_much_longer, loosen};
 
-/// What shells and many servers replace by the home folder, besides `~`.
+/// Words that shells and many servers replace by the home directory, besides `~`.
 const HOME: [&str; 3] = ["$home", "${home}", "%userprofile%"];
 
-/// What a path that begins with `~`, `~somebody` or another word for a home has behind that.
+/// The rest of a path after `~`, `~user` or another word for a home directory.
 pub(super) fn below_tilde(text: &str) -> Option<&str> {
     let text = text.trim_start();
     if let Some(below) = text.strip_prefix('~') {
@@ -18,13 +18,13 @@ pub(super) fn below_tilde(text: &str) -> Option<&str> {
     below.filter(|below| below.is_empty() || below.starts_with(['/', '\\']))
 }
 
-/// Whether a path begins with a drive of Windows.
+/// Whether a path begins with a Windows drive.
 pub(super) fn is_drive(path: &str) -> bool {
     matches!(path.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
 }
 
-/// What an absolute path may have behind somebody's home. Where there are domains, `/home`
-/// has a folder for each.
+/// The rests of an absolute path that may be below a home directory. With domains, `/home` has a
+/// folder for each.
 pub(super) fn below_homes(path: &str) -> impl Iterator<Item = &str> {
     fn skip(path: &str) -> Option<&str> {
         path.split_once(['/', '\\']).map(|(_, below)| below)
@@ -44,7 +44,8 @@ pub(super) fn below_homes(path: &str) -> impl Iterator<Item = &str> {
     [some, of_root, of_domain].into_iter().flatten()
 }
 
-/// Where a path below `~`, without dots, may lead that goes up from there.
+/// Absolute paths that `~/` + `below` may lead to if it goes up by `..`. `below` has no other dot
+/// segments.
 pub(super) fn above(below: &str) -> Vec<String> {
     let Some(mut rest) = below.strip_prefix("../") else { return Vec::new() };
     while let Some(further) = rest.strip_prefix("../") {
@@ -53,13 +54,13 @@ pub(super) fn above(below: &str) -> Vec<String> {
     ["/", "/home/", "/Users/"].map(|root| format!("{root}{rest}")).into()
 }
 
-/// What a path has behind the folder in which a process of Linux works.
+/// The rest of a path after `/proc/<pid>/cwd`, the working directory of a process on Linux.
 fn where_a_process_works(path: &str) -> Option<&str> {
     let (_, below) = path.trim_start().strip_prefix("/proc/")?.split_once('/')?;
     below.strip_prefix("cwd").filter(|below| below.starts_with('/'))
 }
 
-/// What `text` has behind the folder that it begins at, where only the server knows that.
+/// The rest of `text` after its base folder, if only the server knows that.
 pub(super) fn relative(text: &str) -> Option<&str> {
     let text = match below_tilde(text).or_else(|| where_a_process_works(text)) {
         Some(below) => below.trim_start_matches(['/', '\\']),
@@ -73,18 +74,18 @@ pub(super) fn relative(text: &str) -> Option<&str> {
     (is_relative && !below.is_empty()).then_some(below)
 }
 
-/// What is left of an absolute path, or the glob of one, behind each of the folders on its
-/// way.
+/// The suffixes of an absolute path, or of a glob of such paths, after each of its folders.
 pub(super) fn tails(path: &str) -> impl Iterator<Item = &str> {
     let is_drive = matches!(path.as_bytes(), [_, b':', b'/' | b'\\', ..]);
     let is_rooted = is_drive || path.trim_start_matches('*').starts_with(['/', '~']);
     let ends = path.match_indices(['/', '\\']).filter(move |_| is_rooted).map(|(at, _)| at + 1);
     let tails = ends.filter_map(|at| path.get(at..));
-    // What is nothing but wildcards is left of any path.
+    // Suffixes of wildcards only would match any path.
     tails.filter(|tail| tail.contains(|c: char| !matches!(c, '*' | '?' | '/' | '\\' | '.')))
 }
 
-/// Whether somebody's home may begin with `path`, so that what is below `~` does.
+/// Whether `path` is the beginning of a home directory's path, so that anything below `~` may begin
+/// with it.
 pub(super) fn begins_homes(path: &str) -> bool {
     let is_home = |users: &&str| {
         let user = path.strip_prefix(users).map(|user| user.trim_end_matches(['/', '\\', '*']));
@@ -96,8 +97,8 @@ pub(super) fn begins_homes(path: &str) -> bool {
             || ["/root", "/var/root"].iter().any(is_of_root))
 }
 
-/// Whether a path from a folder that only the server knows may be `path`, or one below a
-/// home, where `path` is.
+/// Whether `text`, relative to a folder that only the server knows, may be `path`; or the absolute
+/// `text` may be `path`, which is below `~`.
 pub(super) fn may_be(text: &str, path: &str) -> bool {
     let may_be_it = |text: &&str| !is_much_longer(text, path.len());
     let is_of_home = |below: &str| {

@@ -1,4 +1,4 @@
-//! A list of rules, a default and hours, ready to decide: first match wins.
+//! Joined rules with a default and hours. The first match decides.
 
 use std::sync::Arc;
 
@@ -15,38 +15,37 @@ use super::ternary::Ternary;
 use crate::action::Target;
 use crate::verdict::{Decision, Reason, Stage, Verdict};
 
-/// What a refusal outside the hours names as its rule.
+/// The rule named by refusals outside the hours.
 const HOURS_RULE: &str = "time_restrictions";
 
-/// The rules of one or more files, joined.
+/// The rules of one or more files.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
     pub(crate) rules: Vec<Rule>,
     pub(crate) fallback: Fallback,
     pub(crate) hours: Vec<Hours>,
-    /// MCP methods that some rule names.
+    /// MCP methods that rules name.
     pub(super) methods: NamedMethods,
-    /// What rules look at in arguments.
+    /// Keys of arguments that rules read.
     pub(super) words: LookedAt,
-    /// Tools that rules keep calls from.
+    /// Tools that restricting rules name.
     pub(super) guards: Guards,
     index: Index,
 }
 
-/// How a rule came to decide.
+/// How a rule matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Match {
     /// Every key matches.
     Certain,
-    /// Something could not be judged, which counts in a deny or ask rule.
+    /// Something could not be judged, which counts as a match for deny and ask rules.
     Unknown,
     /// A condition failed, which denies.
     Failed(Failure),
 }
 
 impl RuleSet {
-    /// Joins files in the order given; the last default that is stated holds,
-    /// deny where none is.
+    /// Joins files in the given order. The last default given counts; without any, deny.
     pub(crate) fn join<'f>(files: impl Iterator<Item = &'f PolicyFile> + Clone) -> Self {
         let mut rules: Vec<Rule> = files.clone().flat_map(|file| &file.rules).cloned().collect();
         lookalike::note_other_spellings(&mut rules);
@@ -64,7 +63,7 @@ impl RuleSet {
         Self { rules, fallback, hours, methods, words, guards, index }
     }
 
-    /// Whether the rules are asked: of an MCP method only where one names it.
+    /// Whether the rules judge this target. MCP methods are only judged if a rule names them.
     pub(super) fn decides_on(&self, target: &Target) -> bool {
         match target {
             Target::Method(request) => self.methods.contains(&request.method),
@@ -72,7 +71,7 @@ impl RuleSet {
         }
     }
 
-    /// Hours, rules in order, the default.
+    /// Judges by hours, rules in order, and the default.
     pub(crate) fn judge(&self, subject: Subject<'_>) -> Verdict {
         if let Some(closed) = self.closed(subject) {
             return verdict(subject, &closed.policy, &HOURS_RULE.into(), Reason::OutsideHours);
@@ -88,13 +87,13 @@ impl RuleSet {
         self.hours.iter().find(|hours| !hours.allow(subject.action.at))
     }
 
-    /// Whether some policy allows requests in certain hours only.
+    /// Whether any policy has hours.
     pub(crate) fn has_hours(&self) -> bool {
         !self.hours.is_empty()
     }
 
-    /// The first rule that matches. The candidates come in several lists, each
-    /// in order; a list is followed no further than the best match so far.
+    /// The first rule that matches. Candidates come in several ascending lists; each is followed
+    /// only up to the best match so far.
     pub(crate) fn first_match(&self, subject: Subject<'_>) -> Option<(&Rule, Match)> {
         let mut best: Option<(u32, &Rule, Match)> = None;
         for candidates in self.index.candidates(subject.action) {
@@ -116,7 +115,7 @@ impl RuleSet {
 }
 
 impl Rule {
-    /// Whether and how the rule decides about the action.
+    /// Whether, and how, the rule decides the action.
     pub(crate) fn matches(&self, subject: Subject<'_>) -> Option<Match> {
         match self.clause.judge(subject) {
             Ok(Ternary::True) => Some(Match::Certain),
@@ -164,7 +163,7 @@ impl Fallback {
     }
 }
 
-/// A refusal by a policy; callers set another decision.
+/// A denial; callers may replace the decision.
 fn verdict(subject: Subject<'_>, policy: &Arc<str>, rule: &Arc<str>, reason: Reason) -> Verdict {
     Verdict {
         decision: Decision::Deny,

@@ -1,22 +1,22 @@
-//! Command lines without the quotes that shells take off before they run them: `r'm' -rf`,
-//! `"rm" -rf` and `r\m$IFS-rf` are `rm -rf`. What a shell computes (`$(…)`, variables,
-//! `{a,b}`, globs) is not known. Pure.
+//! Command lines without the quotes that shells remove before they run them: `r'm' -rf`, `"rm" -rf`
+//! and `r\m$IFS-rf` are `rm -rf`. What a shell computes (`$(…)`, variables, `{a,b}`, globs) is not
+//! evaluated. Pure.
 
-/// What stands for white space.
+/// Variables that expand to white space.
 const BLANKS: [&str; 2] = ["${IFS}", "$IFS"];
-/// What stands for nothing where a command line has no arguments of its own.
+/// Variables that expand to nothing if a command line has no arguments.
 const NOTHING: [&str; 4] = ["${@}", "${*}", "$@", "$*"];
 
-/// What else a text is if it is a command line: for shells of POSIX, and for `cmd` and
-/// PowerShell, whose sign before a letter that needs none is nothing.
+/// `text` as a command line without quotes: for POSIX shells, and for `cmd` and PowerShell, whose
+/// escape character does nothing before a letter.
 pub(super) fn readings(text: &str) -> Vec<String> {
     let posix = text.contains(['\'', '"', '\\', '$']).then(|| unquoted(text)).flatten();
     let windows = has_signs(text).then(|| text.replace(['^', '`', '"'], ""));
     posix.into_iter().chain(windows).filter(|reading| reading != text).collect()
 }
 
-/// Without the quotes of POSIX (Shell Command Language, 2.2), and with a space for `$IFS`;
-/// `None` if a quote has no end, which no shell runs.
+/// Removes quotes as POSIX shells do (Shell Command Language, 2.2) and expands `$IFS`. `None` if a
+/// quote is not closed, which no shell runs.
 fn unquoted(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -42,7 +42,7 @@ fn unquoted(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Adds what stands in double quotes, and gives what follows them.
+/// Appends the content of double quotes and returns the rest.
 fn double_quoted<'t>(inner: &'t str, plain: &mut String) -> Option<&'t str> {
     let mut rest = inner;
     loop {
@@ -61,7 +61,7 @@ fn double_quoted<'t>(inner: &'t str, plain: &mut String) -> Option<&'t str> {
     }
 }
 
-/// Adds what stands for a variable, and gives what follows it. `$'` and `$"` begin quotes.
+/// Appends the value of a variable and returns the rest. `$'` and `$"` start quotes.
 fn variable<'t>(text: &'t str, after: &'t str, plain: &mut String) -> &'t str {
     if let Some(after) = BLANKS.iter().find_map(|blank| text.strip_prefix(blank)) {
         plain.push(' ');
@@ -78,7 +78,7 @@ fn variable<'t>(text: &'t str, after: &'t str, plain: &mut String) -> &'t str {
     after
 }
 
-/// Whether a sign that `cmd` or PowerShell takes off stands within a word.
+/// Whether an escape character of `cmd` or PowerShell stands within a word.
 fn has_signs(text: &str) -> bool {
     let is_within = |(at, sign): (usize, &str)| {
         let (before, after) = (text.get(..at), text.get(at + sign.len()..));

@@ -25,22 +25,22 @@ impl Ternary {
         !(!self).and(!other)
     }
 
-    /// What holds, but not for certain.
+    /// Turns true into unknown: for matches that are not certain.
     pub(crate) fn in_doubt(self) -> Self {
         if self == Self::False { Self::False } else { Self::Unknown }
     }
 
-    /// All of some; no where there is none.
+    /// True if all are; false if there are none.
     pub(crate) fn all(answers: impl IntoIterator<Item = Self>) -> Self {
         answers.into_iter().reduce(Self::and).unwrap_or(Self::False)
     }
 
-    /// Any of some; no where there is none.
+    /// True if any is; false if there are none.
     pub(crate) fn any(answers: impl IntoIterator<Item = Self>) -> Self {
         answers.into_iter().fold(Self::False, Self::or)
     }
 
-    /// What all say alike; unknown where they differ, false where there is none.
+    /// The common answer; unknown if they differ, false if there are none.
     pub(crate) fn unanimous(answers: impl IntoIterator<Item = Self>) -> Self {
         let together = |one, other| if one == other { one } else { Self::Unknown };
         answers.into_iter().reduce(together).unwrap_or(Self::False)

@@ -1,5 +1,5 @@
-//! A text that is looked into, as it is written and as lenient readers may see it: a match
-//! that only they see is unknown. Pure.
+//! A text as written and as lenient readers may see it. Matches that only they would see are
+//! unknown. Pure.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -13,59 +13,60 @@ use super::ternary::Ternary;
 use super::{host, whitespace};
 use crate::fold::loosen;
 
-/// A text, and how it may be seen, made where it is needed.
+/// A text and its other forms, computed when needed.
 #[derive(Debug)]
 pub(super) struct Text<'t> {
     written: Cow<'t, str>,
-    /// `None` if it is no other than the text.
+    /// Loosened; `None` if that changes nothing.
     loose: OnceCell<Option<String>>,
-    /// With one space for all that is blank, where that differs.
+    /// With runs of white space collapsed, and comments, as far as that changes it.
     spaced: OnceCell<Vec<Spaced>>,
-    /// Where it begins at a folder that only the server knows: what it has behind that, and
-    /// the same with a slash at its end.
+    /// If it is relative to a folder that only the server knows: the rest after that, without and
+    /// with a trailing slash.
     relative: OnceCell<Option<[String; 2]>>,
-    /// The address that it is, in the usual notation.
+    /// If it is an address in another notation: the usual one.
     address: OnceCell<Option<String>>,
-    /// The other names of the computer itself, where it is one.
+    /// If it names the local machine: with its other names.
     local_names: OnceCell<Vec<String>>,
-    /// The URLs that are made of it where it has no scheme.
+    /// If it is a host without a scheme: URLs made of it.
     urls: OnceCell<Option<[String; 2]>>,
-    /// With a slash at its end.
+    /// With a trailing slash.
     folder: OnceCell<Option<String>>,
 }
 
-/// A text with one space for all that is blank.
+/// A text with runs of white space collapsed.
 #[derive(Debug)]
 struct Spaced {
     written: String,
     loose: OnceCell<String>,
 }
 
-/// What a text is asked for: as the policy writes it, and loosened.
+/// A pattern (text or glob) to search for, as written and in forms that match the other forms of a
+/// text.
 #[derive(Debug, Clone)]
 pub(super) struct Part<P> {
     written: P,
-    /// `None` if that can be nothing to ask for.
+    /// Loosened; `None` if nothing remains to search for.
     loose: Option<P>,
-    /// What it has behind a folder that only the server knows.
+    /// Suffixes after a folder that only the server may know.
     tails: Box<[P]>,
-    /// Whether whatever is below `~` may match.
+    /// Whether anything below `~` may match.
     of_homes: bool,
-    /// What it has behind a home folder.
+    /// The rest after a home directory.
     at_home: Option<P>,
-    /// The same with one space for all that is blank, where it has some.
+    /// With runs of white space collapsed, if there is any.
     spaced: Option<P>,
     about: About,
 }
 
-/// What a prefix, a part or a glob speaks of, for all that can be told.
+/// What a pattern may be about.
 #[derive(Debug, Clone, Copy)]
 struct About {
-    /// What is in a folder, which is the folder's name and a slash.
+    /// The content of a folder: it ends in a slash.
     folder: bool,
-    /// Addresses.
+    /// Network addresses.
     addresses: bool,
-    /// The computer itself.
+    /// The local machine.
     local: bool,
     /// URLs of a host.
     urls: bool,
@@ -88,9 +89,9 @@ impl About {
 }
 
 impl Part<Box<str>> {
-    /// What texts begin with.
+    /// A prefix.
     pub(super) fn prefix(text: &str) -> Self {
-        // Half of a name alone is that of many things.
+        // A suffix that is only part of a name would match too much.
         let whole = |tail: &str| if tail.contains('/') { tail.into() } else { format!("{tail}/") };
         let tails = tails(text).map(|tail| loosen(&whole(tail)).into()).collect();
         let at_home = at_home(text).map(|below| loosen(below).into());
@@ -98,7 +99,7 @@ impl Part<Box<str>> {
     }
 
     pub(super) fn plain(text: &str) -> Self {
-        // White space of a rare kind is not any white space.
+        // If only rare white space remains, nothing may match loosely.
         let loose = Some(loosen(text)).filter(|loose| !loose.trim().is_empty());
         let spaced =
             loose.as_deref().filter(|loose| whitespace::is_in(loose)).map(whitespace::collapsed);
@@ -132,18 +133,18 @@ impl Part<Glob> {
     }
 }
 
-/// Whether a text holds another; faster in long ones than what `str` has.
+/// `str::contains`, but faster for long texts.
 pub(super) fn holds(text: &str, part: &str) -> bool {
     memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some()
 }
 
-/// Whether `part` holds of a text, or of what is left without the white space around it.
+/// Whether `part` holds for a text, or for the text without surrounding white space.
 fn either_way<P>(text: &str, part: &P, holds: fn(&str, &P) -> bool) -> bool {
     let bare = text.trim();
     holds(text, part) || bare.len() < text.len() && holds(bare, part)
 }
 
-/// What a path of a rule's has behind the home folder that it begins at.
+/// The rest of a rule's path after the home directory that it begins with.
 fn at_home(path: &str) -> Option<&str> {
     below_tilde(path).map(|below| below.trim_start_matches(['/', '\\']))
 }
@@ -170,7 +171,7 @@ impl<'t> Text<'t> {
         &self.written
     }
 
-    /// Whether the text is, or has, any of `parts`.
+    /// Whether any of `parts` holds for the text; unknown if only for another form of it.
     pub(super) fn any_of<P>(&self, parts: &[Part<P>], holds: fn(&str, &P) -> bool) -> Ternary {
         if parts.iter().any(|part| holds(self.written(), &part.written)) {
             return Ternary::True;
@@ -206,7 +207,7 @@ impl<'t> Text<'t> {
         Ternary::from(parts.iter().any(is_alike)).in_doubt()
     }
 
-    /// The same where the text may end at a NUL.
+    /// Like [`Self::any_of`], also for a text cut at a NUL, which changes its end.
     pub(super) fn any_at_an_end<P>(
         &self,
         parts: &[Part<P>],
@@ -218,7 +219,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// Whether any of `regexes` matches. Each says itself whether it ignores case.
+    /// Whether any of `regexes` matches. Case is left to them (`(?i)`).
     pub(super) fn is_matched(&self, regexes: &[Regex]) -> Ternary {
         if regexes.iter().any(|regex| regex.is_match(self.written())) {
             return Ternary::True;
@@ -226,7 +227,7 @@ impl<'t> Text<'t> {
         let is_alike = |regex: &Regex| {
             let pattern = regex.as_str();
             let matches = |text: &str| regex.is_match(text);
-            // What white space alone matches, is about whether there is any.
+            // A regex that a single space matches is about the presence of white space.
             let asks_for_words = || whitespace::is_matched_by(pattern) && !matches(" ");
             asks_for_words() && self.spaced().iter().any(|text| matches(&text.written))
                 || host::is_of_addresses(pattern) && self.address().is_some_and(matches)
@@ -236,7 +237,7 @@ impl<'t> Text<'t> {
         Ternary::from(regexes.iter().any(is_alike)).in_doubt()
     }
 
-    /// With a slash at its end, where it may name a folder.
+    /// The text with a trailing slash, if it may name a folder.
     fn as_folder(&self) -> Option<&str> {
         let name = || self.loose().trim();
         let may_be_one = || self.written.len() <= LONGEST_NAME && !name().ends_with('/');
@@ -244,7 +245,7 @@ impl<'t> Text<'t> {
         self.folder.get_or_init(folder).as_deref()
     }
 
-    /// The text with one space for all that is blank, as far as that differs.
+    /// The text with runs of white space collapsed, as far as that changes it.
     pub(super) fn readings_of_whitespace(&self) -> impl Iterator<Item = &str> {
         self.spaced().iter().map(|spaced| &*spaced.written)
     }

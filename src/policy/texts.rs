@@ -1,26 +1,26 @@
-//! The texts that one decision looks at, each read once, however many rules look at it.
-//! Pure: what is found depends on the text alone.
+//! A cache of the texts judged in one decision: each is analysed once, however many rules read it.
+//! Pure: results depend on the text alone.
 
 use std::cell::OnceCell;
 
 use super::alternate_spellings::AlternateSpellings;
 use super::text::Text;
 
-/// Texts that are kept without memory of their own.
+/// Slots per block; the first block needs no allocation.
 const SLOTS: usize = 4;
-/// Longer texts, in bytes, are kept beyond that.
+/// Length, in bytes, beyond which texts are worth further blocks.
 const LONG: usize = 256;
-/// Most blocks of slots.
+/// Maximum number of blocks.
 const BLOCKS: usize = 32;
 
-/// The texts that were looked at so far.
+/// The cache.
 #[derive(Debug, Default)]
 pub(crate) struct Texts<'t> {
     slots: [OnceCell<Read<'t>>; SLOTS],
     more: OnceCell<Box<Texts<'t>>>,
 }
 
-/// A text and what else it may be read as, each found when it is first needed.
+/// A text and its alternate spellings, computed when needed.
 #[derive(Debug)]
 pub(super) struct Read<'t> {
     pub(super) text: Text<'t>,
@@ -35,7 +35,7 @@ struct ReadAs {
 }
 
 impl<'t> Texts<'t> {
-    /// Calls `look` with what is known of `text`. A text is told by its place in memory.
+    /// Calls `look` with the analysis of `text`. Texts are identified by their address.
     pub(super) fn look<R>(&self, text: &'t str, look: impl FnOnce(&Read<'t>) -> R) -> R {
         let mut block = self;
         for _ in 0..BLOCKS {
@@ -59,12 +59,12 @@ impl<'t> Read<'t> {
         Self { text: Text::new(text), readings: OnceCell::new() }
     }
 
-    /// What the text may turn out to be.
+    /// Texts with another meaning that it may be taken for.
     pub(super) fn others(&self) -> &[Text<'static>] {
         &self.read_as().others
     }
 
-    /// The same by other names.
+    /// Other names of the same thing.
     pub(super) fn names(&self) -> &[Text<'static>] {
         &self.read_as().names
     }

@@ -1,9 +1,8 @@
-//! The `under` operator: whether a file path lies in a folder.
+//! The `under` operator: whether a file path is in a folder.
 //!
-//! Judged by the text alone, since the file system belongs to the server. So
-//! whatever could make the server see another file than the text shows (a `..`
-//! behind a symbolic link, a backslash, a NUL, a path relative to who knows
-//! what) is not a path that can be judged.
+//! Judged by the text alone, since the file system is the server's. Whatever could lead the server
+//! to another file (`..` after a symbolic link, a backslash, a NUL, a relative path) cannot be
+//! judged.
 
 use std::borrow::Cow;
 
@@ -11,11 +10,11 @@ use super::relative_path::is_drive;
 use super::{uri, windows};
 use crate::fold::fold;
 
-/// A folder that paths are held against.
+/// The folder of an `under` operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Folder(Box<str>);
 
-/// Why a text is no folder to hold paths against.
+/// The folder is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`under` needs an absolute path without `..`, such as `/srv/project`")]
 pub(crate) struct NotAFolder;
@@ -25,15 +24,14 @@ impl Folder {
         normalise(path).map(|path| Self(path.into())).ok_or(NotAFolder)
     }
 
-    /// Whether `path` is the folder or lies below it; `None` if it cannot be
-    /// judged.
+    /// Whether `path` is the folder or in it; `None` if that cannot be judged.
     pub(crate) fn holds(&self, path: &str) -> Option<bool> {
         let written = normalise(path)?;
         let lies_below = is_below(&written, &self.0);
-        // What the file system or who asks it may take for another path.
+        // How file systems or servers may interpret the path instead.
         let decoded = uri::decodings(path).last();
         let other = normalise(decoded.as_deref().unwrap_or(path))?;
-        // A folder of one letter is a drive to programs from Unix on Windows.
+        // On Windows, programs ported from Unix treat a folder of one letter as a drive.
         let as_drive = is_drive(&self.0).then(|| windows::of_drive(&other)).flatten();
         let other = as_others_see(as_drive.as_deref().unwrap_or(&other));
         (is_below(&other, &as_others_see(&self.0)) == lies_below).then_some(lies_below)
@@ -45,9 +43,9 @@ fn is_below(path: &str, folder: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder.ends_with('/'))
 }
 
-/// A normalised path as a file system without regard to case and to forms of Unicode
-/// sees it, and by its shortest name: macOS has `/etc` and the like in `/private`, too. As
-/// Windows sees it where names end in what that drops.
+/// A normalized path as seen by file systems that ignore case and Unicode normalization, by its
+/// shortest name (macOS also has `/etc`, `/tmp` and `/var` in `/private`), and as seen by Windows,
+/// which drops the ends of some names.
 fn as_others_see(path: &str) -> String {
     let names: Vec<&str> = path.split('/').map(name_on_windows).collect();
     let path = names.join("/");
@@ -60,13 +58,13 @@ fn as_others_see(path: &str) -> String {
     if path.is_empty() { "/".to_owned() } else { path.to_owned() }
 }
 
-/// A drive keeps its colon.
+/// The colon of a drive is not that of a stream.
 fn name_on_windows(name: &str) -> &str {
     if name.len() == 2 { name } else { windows::bare(name) }
 }
 
-/// Whether names lead elsewhere than they say: through what a process of Linux has open,
-/// or by what Windows takes off their ends, makes short or puts behind them.
+/// Whether segments lead to another file than they name: through open files of a Linux process; on
+/// Windows by dropped trailing characters, short names (`~1`) or streams.
 fn leads_elsewhere(is_windows: bool, names: &[&str]) -> bool {
     let of_process = |name: &&str| ["root", "cwd", "fd", "task", "map_files"].contains(name);
     let is_other_on_windows = |name: &&str| {
@@ -81,10 +79,10 @@ fn leads_elsewhere(is_windows: bool, names: &[&str]) -> bool {
     }
 }
 
-/// The absolute path without `.`, empty segments and trailing slash. A Windows
-/// drive keeps its letter, in upper case. `None` if the text is not such a path.
+/// An absolute path without `.`, empty segments and trailing slash; the letter of a Windows drive
+/// in upper case. `None` if that is not possible.
 fn normalise(path: &str) -> Option<String> {
-    // Where there are drives, names hold no backslash.
+    // On systems with drives, names contain no backslashes.
     let has_drive =
         matches!(path.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
     let path = &*if has_drive { Cow::Owned(path.replace('\\', "/")) } else { Cow::Borrowed(path) };

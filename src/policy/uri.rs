@@ -1,4 +1,4 @@
-//! URIs of resources that a server may read as other ones than they are written. Pure.
+//! URIs of resources that servers may interpret as others. Pure.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -7,14 +7,13 @@ use super::alternate_spellings::LONGEST_NAME;
 use super::host;
 use super::relative_path::is_drive;
 
-/// The schemes that WHATWG's parser mends.
+/// Schemes that WHATWG's parser normalizes.
 const MENDED: [&str; 6] = ["file", "http", "https", "ws", "wss", "ftp"];
 
-/// Whether everybody reads `uri` alike: its scheme in lower case, no dot segment, no
-/// escape of a character that needs none (RFC 3986, section 6.2.2), and nothing that
-/// parsers drop or turn (WHATWG URL, section 4.4: white space around it, tabs and line
-/// ends in it, backslashes; of `http` and the like, slashes that are missing or too many;
-/// of `file`, the host `localhost`).
+/// Whether all parsers interpret `uri` alike: its scheme in lower case, no dot segments, no escaped
+/// unreserved characters (RFC 3986, section 6.2.2), and nothing that parsers drop or replace
+/// (WHATWG URL, section 4.4: surrounding white space, tabs and line breaks within, backslashes;
+/// with `http` and the like, missing or additional slashes; with `file`, the host `localhost`).
 pub(super) fn is_plain(uri: &str) -> bool {
     let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
     let path = rest.split(['?', '#']).next().unwrap_or_default();
@@ -26,8 +25,8 @@ pub(super) fn is_plain(uri: &str) -> bool {
         && !escapes_needlessly(uri)
 }
 
-/// What else than it seems to be a text that is a URI may be read as: as browsers and
-/// JavaScript do (WHATWG URL), and without the escapes of what may stand in a URI.
+/// URIs with another meaning that `text`, a URI, may be taken for: as WHATWG's parser normalizes
+/// it, and with unreserved or all URI characters unescaped.
 pub(super) fn others(text: &str) -> Vec<String> {
     let mut others = Vec::new();
     let parsed = as_browsers_do(text).map(|parsed| in_the_words_of(text, &parsed));
@@ -35,28 +34,29 @@ pub(super) fn others(text: &str) -> Vec<String> {
         let plain = unescaped(uri, is_unreserved);
         let (path, query) = plain.split_at(end_of_path(&plain));
         others.push(unescaped(path, is_of_uris) + query);
-        // Without escapes its dots may be segments.
+        // Unescaped dots may form dot segments.
         others.extend(as_browsers_do(&plain).map(|parsed| in_the_words_of(text, &parsed)));
         others.push(plain);
     }
     others.extend(with_backslashes(text));
     if let Some(inner) = within(text) {
-        // It has no other within, so this is not called a third time.
+        // The inner URI has none within itself, so the recursion ends here.
         others.extend(self::others(inner));
         others.push(inner.to_owned());
     }
     others
 }
 
-/// The URI behind a scheme that stands for how it is got: `view-source:https:`, `git+https:`.
+/// The URI after a scheme prefix that only says how to fetch it: `view-source:https:`,
+/// `git+https:`.
 fn within(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once("://")?;
     let (_, inner) = scheme.rsplit_once([':', '+'])?;
     text.get(scheme.len() - inner.len()..).filter(|inner| is_uri(inner))
 }
 
-/// The URI as who goes by RFC 3986 (Python's `urllib`, `httpx`) finds its host: behind the
-/// last `@` before a slash, whatever backslashes stand there.
+/// The URI with the host that parsers by RFC 3986 (Python's `urllib`, `httpx`) find: after the last
+/// `@` before a slash, even if backslashes precede it.
 fn with_backslashes(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -65,8 +65,8 @@ fn with_backslashes(text: &str) -> Option<String> {
     user.contains('\\').then(|| format!("{scheme}://{host}{path}"))
 }
 
-/// How else it is written: with its host in small letters, in ASCII or without what may
-/// stand around it, with the escapes that browsers make, without any; of a file, as its path.
+/// Other spellings of the same URI: with the host in lower case, in Punycode or without user and
+/// trailing dot, with the escapes of WHATWG's parser, without any escapes; for files, the path.
 pub(super) fn names(text: &str) -> Vec<String> {
     let parsed = Url::parse(text).ok().map(String::from);
     let both = as_browsers_do(text).into_iter().chain([text.to_owned()]).chain(parsed);
@@ -74,9 +74,8 @@ pub(super) fn names(text: &str) -> Vec<String> {
     all.flat_map(|uri| [unescaped(&uri, |_| true), uri]).collect()
 }
 
-/// What a text that is no URI is to a server that puts it into one or takes it for a part of
-/// one: without escapes, up to where a query or a fragment begins, without the white space
-/// that parsers drop.
+/// What a text that is no URI becomes on servers that insert it into one: unescaped, cut at `?` and
+/// `#`, without tabs and line breaks, which parsers drop.
 pub(super) fn as_part(text: &str) -> Vec<String> {
     let mut parts = Vec::new();
     if text.len() <= LONGEST_NAME && !text.contains(' ') {
@@ -91,9 +90,9 @@ pub(super) fn as_part(text: &str) -> Vec<String> {
     parts
 }
 
-/// A text with its escapes taken off once, twice and so on, for as long as that changes it.
+/// `text` unescaped once, twice and so on, as long as that changes it.
 pub(super) fn decodings(text: &str) -> impl Iterator<Item = String> {
-    /// How often it is done: some servers do so twice.
+    /// Maximum number of rounds; some servers unescape twice.
     const TIMES: usize = 3;
     let decoded = |text: &str| {
         let other = text.contains('%').then(|| unescaped(text, |_| true));
@@ -102,8 +101,8 @@ pub(super) fn decodings(text: &str) -> impl Iterator<Item = String> {
     std::iter::successors(decoded(text), move |text| decoded(text)).take(TIMES)
 }
 
-/// The URI without a user in front of its host and a dot behind it, and with an address that
-/// is one of IPv4 by way of IPv6 as what it is.
+/// The URI without user and trailing dot, and with an IPv4-mapped address as IPv4. `None` if that
+/// changes nothing.
 fn bare(uri: &str) -> Option<String> {
     let parsed = Url::parse(uri).ok()?;
     let mut url = parsed.clone();
@@ -112,13 +111,13 @@ fn bare(uri: &str) -> Option<String> {
     (url != parsed).then(|| url.into())
 }
 
-/// The URI of a server on the computer itself by the names that this has.
+/// If the host is the local machine: the URI with each of its usual names.
 fn at_this_computer(uri: &str) -> Vec<String> {
     let parsed = Url::parse(uri).ok();
     parsed.iter().flat_map(host::by_local_names).map(|(_, url)| url.into()).collect()
 }
 
-/// The path that whoever takes URIs of files for paths opens.
+/// The path of a `file` URI.
 fn path_of_file(uri: &str) -> Option<String> {
     let url = Url::parse(uri).ok().filter(|url| url.scheme() == "file")?;
     let path = unescaped(url.path(), |_| true);
@@ -126,7 +125,7 @@ fn path_of_file(uri: &str) -> Option<String> {
     Some(with_drive.unwrap_or(&path).to_owned())
 }
 
-/// The URI as WHATWG's parser writes it, but for the `/` that stands for no path.
+/// The URI as normalized by WHATWG's parser, without a `/` added for an empty path.
 fn as_browsers_do(uri: &str) -> Option<String> {
     let url = Url::parse(uri).ok()?;
     let has_path = uri.split_once("://").is_none_or(|(_, rest)| rest.contains('/'));
@@ -135,8 +134,8 @@ fn as_browsers_do(uri: &str) -> Option<String> {
     Some(if is_bare { text.trim_end_matches('/') } else { text }.to_owned())
 }
 
-/// `parsed`, with the host as in `uri` where it is the same, and without the escapes of what
-/// `uri` has none of.
+/// `parsed` with the spelling of `uri`: its host if it is the same, and without escapes of
+/// characters that `uri` does not escape.
 fn in_the_words_of(uri: &str, parsed: &str) -> String {
     let (own, (theirs, rest)) =
         (uri.split_at(end_of_host(uri)).0, parsed.split_at(end_of_host(parsed)));
@@ -146,8 +145,7 @@ fn in_the_words_of(uri: &str, parsed: &str) -> String {
     origin.to_owned() + &rest
 }
 
-/// Whether the beginnings of two URIs differ in capitals, in Punycode or in the port that
-/// is left out because it goes without saying.
+/// Whether the origins of two URIs differ only in case, Punycode or an omitted default port.
 fn is_same_host(uri: &str, parsed: &str) -> bool {
     let uri = uri.to_lowercase();
     let is_port = |rest: &str| {
@@ -160,14 +158,14 @@ fn is_same_host(uri: &str, parsed: &str) -> bool {
     both.any(|parsed| uri.strip_prefix(&parsed).is_some_and(is_port))
 }
 
-/// Where the host ends; 0 if there is none.
+/// Index of the end of the host; 0 if there is none.
 fn end_of_host(uri: &str) -> usize {
     let Some(start) = uri.find("://").map(|at| at + 3) else { return 0 };
     let host = uri.get(start..).unwrap_or_default();
     start + host.find(['/', '?', '#', '\\']).unwrap_or(host.len())
 }
 
-/// Where a query or a fragment begins, which only schemes of the web have for certain.
+/// Index of the query or fragment, which only web schemes certainly have.
 fn end_of_path(uri: &str) -> usize {
     let is_web = uri.split_once(':').is_some_and(|(scheme, _)| is_of_the_web(scheme));
     let end = uri.find(['?', '#']).filter(|_| is_web);
@@ -178,8 +176,8 @@ fn is_of_the_web(scheme: &str) -> bool {
     MENDED.iter().any(|known| *known != "file" && scheme.trim_start().eq_ignore_ascii_case(known))
 }
 
-/// A URI of no scheme of the web as who cuts it behind its host sees it, without escapes:
-/// the beginning, and the path with whatever follows it.
+/// A URI of another than the web schemes, unescaped and split after the host: the origin, and the
+/// path with all that follows.
 pub(super) fn cut(text: &str) -> Option<(String, String)> {
     let is_web = text.split_once(':').is_none_or(|(scheme, _)| is_of_the_web(scheme));
     if is_web || end_of_host(text) == 0 {
@@ -190,10 +188,10 @@ pub(super) fn cut(text: &str) -> Option<(String, String)> {
     Some((origin.to_owned(), path.to_owned()))
 }
 
-/// Whether `text` begins as a URI does: with a scheme that WHATWG's parser mends, or with
-/// another and `//`.
+/// Whether `text` begins like a URI: with a scheme that WHATWG's parser normalizes, or with any
+/// other and `//`.
 pub(super) fn is_uri(text: &str) -> bool {
-    /// The longest beginning that is looked at, in bytes.
+    /// Maximum length of the beginning that is checked, in bytes.
     const BEGINNING: usize = 256;
     let start = text.trim_start_matches(|c: char| c <= ' ');
     let start: String =
@@ -201,14 +199,14 @@ pub(super) fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = start.split_once(':') else { return false };
     let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     let is_known = |scheme: &str| MENDED.iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    // One scheme may stand for how the other is got.
+    // A prefix of the scheme may say how to fetch it.
     let is_inner = || rest.split_once("://").is_some_and(|(inner, _)| is_known(inner));
     !scheme.is_empty()
         && scheme.bytes().all(is_scheme)
         && (rest.starts_with("//") || is_known(scheme) || is_inner())
 }
 
-/// `uri` without the escapes of the bytes that `which` says yes to.
+/// `uri` with the escapes of those bytes decoded for which `which` is true.
 fn unescaped(uri: &str, which: fn(u8) -> bool) -> String {
     let mut out = Vec::with_capacity(uri.len());
     let mut rest = uri;
@@ -234,7 +232,7 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Whether a byte may stand in a URI as it is (RFC 3986), or parts names on Windows.
+/// Whether a byte is allowed in URIs (RFC 3986), or is a separator of paths on Windows.
 fn is_of_uris(byte: u8) -> bool {
     is_unreserved(byte) || b":/?#[]@!$&'()*+,;=%\\".contains(&byte)
 }
@@ -243,7 +241,7 @@ fn is_of_no_uri(byte: u8) -> bool {
     !is_of_uris(byte)
 }
 
-/// Whether a URI of one of the schemes that WHATWG's parser mends needs no mending.
+/// Whether WHATWG's parser would leave the authority of a URI as it is.
 fn is_whole(scheme: &str, rest: &str) -> bool {
     let host = rest.strip_prefix("//");
     match scheme {

@@ -9,13 +9,13 @@ pub(super) fn is_in(text: &str) -> bool {
     text.contains(char::is_whitespace)
 }
 
-/// Whether a regex asks for white space.
+/// Whether a regex may require white space.
 pub(super) fn is_matched_by(pattern: &str) -> bool {
     [" ", r"\s", "[:space:]", "[:blank:]"].iter().any(|blank| pattern.contains(blank))
 }
 
-/// A text with one space for each run of white space, and the same with one for each comment
-/// as well, as far as these differ from it.
+/// `text` with runs of white space replaced by one space, and with comments replaced, too; without
+/// those equal to `text`.
 pub(super) fn readings(text: &str) -> Vec<String> {
     if !has_more(text) {
         return Vec::new();
@@ -29,12 +29,13 @@ pub(super) fn readings(text: &str) -> Vec<String> {
     all
 }
 
-/// A text with one space for each run of white space.
+/// `text` with runs of white space replaced by one space.
 pub(super) fn collapsed(text: &str) -> String {
     replaced(text, str::trim_start)
 }
 
-/// Looks at many bytes at a time: every rule that asks for white space looks at the text.
+/// Whether [`readings`] may find anything. Works on chunks, so that it vectorizes: every rule with
+/// white space checks every text.
 fn has_more(text: &str) -> bool {
     const CHUNK: usize = 256;
     let is_other = |byte: u8| !byte.is_ascii() | (b'\t'..=b'\r').contains(&byte);
@@ -54,7 +55,7 @@ fn has_more(text: &str) -> bool {
         })
 }
 
-/// A text with a space for each run of what `skip` skips.
+/// `text` with every run that `skip` skips replaced by one space.
 fn replaced(text: &str, skip: fn(&str) -> &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -73,7 +74,7 @@ fn replaced(text: &str, skip: fn(&str) -> &str) -> String {
     out
 }
 
-/// What follows the white space or the comment that a text begins with.
+/// The rest of a text after white space or a comment; the text itself if it starts with neither.
 fn skip_blank(text: &str) -> &str {
     let trimmed = text.trim_start();
     if trimmed.len() < text.len() {
@@ -81,7 +82,7 @@ fn skip_blank(text: &str) -> &str {
     }
     let inner = text.get(2..).unwrap_or_default();
     let after = match text.get(..2) {
-        // MySQL runs what stands in a comment of this kind.
+        // MySQL executes the content of `/*! … */`.
         Some("/*") if inner.starts_with('!') => {
             let is_version = |c: char| c == '!' || c.is_ascii_digit();
             Some(inner.trim_start_matches(is_version))
@@ -91,7 +92,7 @@ fn skip_blank(text: &str) -> &str {
         Some("--") => inner.split_once('\n').map(|(_, after)| after),
         _ => None,
     };
-    // What has no end parts nothing.
+    // A comment without an end is no separator.
     after.unwrap_or(text)
 }
 

@@ -1,15 +1,15 @@
-//! Paths that Windows, and programs on it, take for others than they are written. Pure.
+//! Paths that Windows, or programs on it, interpret as others. Pure.
 
 use super::relative_path::is_drive;
 
-/// Prefixes of paths that the system takes as they are.
+/// Prefixes of device paths.
 const DEVICES: [&str; 5] = ["\\\\?\\", "\\\\.\\", "//?/", "//./", "\\??\\"];
-/// Folders that programs from Unix show drives in.
+/// Folders in which programs ported from Unix show drives.
 const DRIVES: [&str; 3] = ["/cygdrive/", "/mnt/", "/"];
 
-/// What else a path is written as that leads to the same file.
+/// Other spellings of a path.
 pub(super) fn names(path: &str) -> Vec<String> {
-    /// The longest path that there is, in UTF-16.
+    /// Maximum length of a path, in UTF-16 code units.
     const LONGEST: usize = 32 << 10;
     if path.len() > LONGEST || path.contains(char::is_control) {
         return Vec::new();
@@ -17,8 +17,7 @@ pub(super) fn names(path: &str) -> Vec<String> {
     [of_device(path), of_drive(path), by_names(path)].into_iter().flatten().collect()
 }
 
-/// The path behind the sign that nothing of it is to be changed, or on a share that a
-/// computer has of each of its drives.
+/// The path without a device prefix, or that of a drive's administrative share (`\\host\C$\…`).
 pub(super) fn of_device(path: &str) -> Option<String> {
     let below = DEVICES.iter().find_map(|device| path.strip_prefix(device));
     let share = below.map_or(path, |below| match below.get(..4) {
@@ -39,7 +38,7 @@ pub(super) fn of_device(path: &str) -> Option<String> {
     is_share.then(of_share).flatten().or_else(|| below.map(ToOwned::to_owned))
 }
 
-/// The path of a drive that is shown as a folder: `/c/srv`, `/mnt/c/srv`.
+/// The path on a drive that is shown as a folder: `/c/srv`, `/mnt/c/srv`.
 pub(super) fn of_drive(path: &str) -> Option<String> {
     let below = DRIVES.iter().find_map(|drives| {
         let below = path.strip_prefix(drives)?;
@@ -50,12 +49,12 @@ pub(super) fn of_drive(path: &str) -> Option<String> {
     Some(format!("{}:{below}", letter.to_ascii_uppercase()))
 }
 
-/// The path without what is not part of its names: dots and spaces at their ends, and the
-/// stream that a file or a folder has anyway (`a.txt::$DATA`, `a:$I30:$INDEX_ALLOCATION`).
+/// The path without what is ignored in names: trailing dots and spaces, and default streams
+/// (`a.txt::$DATA`, `a:$I30:$INDEX_ALLOCATION`).
 fn by_names(path: &str) -> Option<String> {
     let (drive, below) = path.split_at(if is_drive(path) { 2 } else { 0 });
     let is_separator = |c: char| matches!(c, '/' | '\\');
-    // A sentence is no path, whatever it ends with.
+    // Trailing dots of a text without separators may end a sentence.
     let bare = if path.contains(is_separator) { bare } else { without_stream };
     let is_other = |name: &str| bare(name).len() < name.len();
     if !below.split(is_separator).any(is_other) {
@@ -68,7 +67,7 @@ fn by_names(path: &str) -> Option<String> {
     Some(drive.to_owned() + &parts.collect::<String>())
 }
 
-/// A name without its end.
+/// A name without trailing dots, spaces and default streams.
 pub(super) fn bare(name: &str) -> &str {
     let short = without_stream(name).trim_end_matches(['.', ' ']);
     if short.is_empty() { name } else { short }

@@ -1,5 +1,5 @@
-//! A policy file written from what a server says of its tools, for a person to
-//! edit: one commented rule a tool.
+//! Writes a policy file from the hints of a server's tools, to be edited: a commented rule per
+//! tool.
 
 use std::fmt::Write as _;
 
@@ -8,19 +8,19 @@ use super::glob::Glob;
 use crate::action::{DeclaredHints, Hints};
 use crate::json::Json;
 
-/// A tool and its hints.
+/// A tool with its hints.
 #[derive(Debug, Clone)]
 pub struct ToolHints {
     /// The tool's name, exactly as listed.
     pub tool: String,
     /// The hints as the server declared them.
     pub declared: DeclaredHints,
-    /// The hints in force; `None` if there are none to go by.
+    /// The hints to decide by; `None` if there are none.
     pub in_force: Option<Hints>,
 }
 
-/// Writes the policy that hints amount to, one rule a tool. What is written
-/// loads; names come from the server, so none of them can say more than itself.
+/// Writes the policy that hints lead to, a rule per tool. The result loads. Names, which come from
+/// the server, are quoted, so that they cannot inject anything.
 #[must_use]
 pub fn write_policy(server: &str, tools: &[ToolHints]) -> String {
     let mut out = String::new();
@@ -63,7 +63,7 @@ fn write_all(out: &mut String, server: &str, tools: &[ToolHints]) -> std::fmt::R
     writeln!(out, "default_effect: ask")
 }
 
-/// What the server said, in a comment.
+/// The declared hints, for a comment.
 fn declared(hints: &DeclaredHints) -> String {
     let said = [
         ("readOnlyHint", hints.read_only),
@@ -76,12 +76,12 @@ fn declared(hints: &DeclaredHints) -> String {
     if said.is_empty() { "no hints, so the worst is assumed".to_owned() } else { said.join(", ") }
 }
 
-/// Whether a rule for this name matches this name and no other.
+/// Whether `name` as a glob matches only itself.
 fn is_plain(name: &str) -> bool {
     !name.contains(['*', '?', '{', '}', '[']) && Glob::new(name).is_ok()
 }
 
-/// A JSON string, which is a YAML string; no line can end in it.
+/// A JSON string, which is valid YAML; characters that could end the line are escaped.
 fn quoted(text: &str) -> String {
     let odd = |character: char| {
         character.is_control()
@@ -98,7 +98,7 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// The server's name as a policy's may be.
+/// The server's name with the characters allowed in names of policies.
 fn policy_name(server: &str) -> String {
     let fit = |character: char| match character.to_ascii_lowercase() {
         fit @ ('a'..='z' | '0'..='9' | '_' | '-') => fit,

@@ -1,5 +1,4 @@
-//! YAML as a tree with places, numbers as they were written, and bounds on
-//! everything that a hostile file could make grow.
+//! YAML as a tree with places, numbers kept as text, bounded against hostile files.
 
 use std::fmt;
 
@@ -10,16 +9,16 @@ use serde_yaml::{Location, Spanned};
 use super::diagnostic::{Diagnostic, Severity, Source, Span};
 use crate::json::{Json, Number, Object};
 
-/// Largest policy or configuration file, in bytes.
+/// Maximum size of a policy or configuration file, in bytes.
 pub(super) const MAX_FILE: usize = 1 << 20;
-/// Most YAML nodes of one file, aliases expanded.
+/// Maximum number of nodes per file, after expanding aliases.
 pub(super) const MAX_NODES: usize = 20_000;
-/// Most aliases of one file.
+/// Maximum number of aliases per file.
 pub(super) const MAX_ALIASES: usize = 64;
-/// Deepest nesting of one file; the parser recurses, on stacks of 2 MiB.
+/// Maximum nesting depth; the parser recurses on stacks of 2 MiB.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// A YAML node and where it stands.
+/// A YAML node and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub(crate) value: Value,
@@ -33,11 +32,11 @@ pub(crate) enum Value {
     Number(Number),
     String(String),
     List(Vec<Node>),
-    /// Keys in order, duplicates included: they are reported, not merged.
+    /// Entries in order, including duplicates, which are reported later.
     Map(Vec<(Node, Node)>),
 }
 
-/// Reads one YAML document.
+/// Parses one YAML document.
 pub(crate) fn parse(source: &Source) -> Result<Node, Diagnostic> {
     if source.text.len() > MAX_FILE {
         let message = format!("a file may have at most {MAX_FILE} bytes");
@@ -63,7 +62,7 @@ pub(crate) fn parse(source: &Source) -> Result<Node, Diagnostic> {
     node(source, raw)
 }
 
-/// What the parser's words most often mean.
+/// Advice for common parser errors.
 fn advice(message: &str) -> Option<&'static str> {
     let known = [
         ("did not find expected", "check the indentation: keys of one map begin in one column"),
@@ -76,7 +75,7 @@ fn advice(message: &str) -> Option<&'static str> {
     known.into_iter().find(|(words, _)| message.contains(words)).map(|(_, advice)| advice)
 }
 
-/// Where a second document begins, if one does.
+/// The place of the second document, if there is one.
 fn second_document(text: &str) -> Option<Span> {
     let is_start = |line: &str| {
         line.strip_prefix("---")
@@ -115,7 +114,7 @@ fn options() -> serde_yaml::Options {
     }
 }
 
-/// The parser appends its own place to its message; ours stands before it.
+/// The first line of a parser message, without the place at its end; ours is shown before it.
 fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
@@ -133,7 +132,7 @@ fn span(location: Location) -> Span {
     Span { line: small(location.line()), column: small(location.column()), length }
 }
 
-/// What serde is told about a node; a number's text is fetched from the source.
+/// A node as deserialized; the text of numbers is taken from the source.
 #[derive(Debug)]
 enum Raw {
     Null,
@@ -172,7 +171,7 @@ fn node(source: &Source, raw: Spanned<Raw>) -> Result<Node, Diagnostic> {
     Ok(Node { value, span: place })
 }
 
-/// The number as it stands in the file, where JSON would write it so too.
+/// The number as written in the file, if it is valid JSON.
 fn written(source: &Source, location: Location) -> Option<Number> {
     let span = location.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -259,7 +258,7 @@ impl<'de> Visitor<'de> for RawVisitor {
 }
 
 impl Node {
-    /// What kind of thing it is, for messages.
+    /// The node's type, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
@@ -271,7 +270,7 @@ impl Node {
         }
     }
 
-    /// Calls `visit` with every text in it that is no key.
+    /// Calls `visit` with every text in it, except for keys.
     pub(super) fn visit_texts(&self, visit: &mut impl FnMut(&str, Span)) {
         match &self.value {
             Value::String(text) => visit(text, self.span),
@@ -281,7 +280,7 @@ impl Node {
         }
     }
 
-    /// The node as JSON; where that cannot be, the place that keeps it from it.
+    /// The node as JSON; else the place of the key that is not text or not unique.
     pub(crate) fn to_json(&self) -> Result<Json, Span> {
         Ok(match &self.value {
             Value::Null => Json::Null,

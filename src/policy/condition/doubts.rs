@@ -1,5 +1,5 @@
-//! Where the answer of an expression is not certain: it hangs on what a lenient server makes
-//! of what the request carries. Pure.
+//! Uncertain results of expressions: those that depend on how a lenient server interprets the
+//! request. Pure.
 
 use super::Condition;
 use crate::action::{Action, Body, HttpRequest, Target};
@@ -11,20 +11,20 @@ use crate::policy::lookalike::{has_lookalike, resolve_lookalikes};
 use crate::policy::matcher::{self, Step};
 use crate::policy::texts::Texts;
 
-/// What other readings of the arguments may cost together: this many times what they cost
-/// as they are, and so much more. Beyond it nobody knows what they hold.
+/// Budget for evaluating alternate spellings of the arguments, in bytes: [`BUDGET`] plus this many
+/// times the cost of the arguments. Beyond it, the result is unknown.
 const READINGS: usize = 16;
 const BUDGET: usize = 4 << 20;
-/// What one evaluation costs beside its arguments.
+/// Fixed cost of an evaluation.
 const EVALUATION: usize = 1 << 10;
-/// Most ways into a body that are tried as somebody may take them.
+/// Maximum number of paths into a body with lookalikes.
 const WAYS: usize = 8;
-/// Most answers that doubtful comparisons are tried with together.
+/// Maximum number of combinations of results of uncertain comparisons.
 const ANSWERS: usize = 1 << 4;
 
 impl Condition {
-    /// Whether the answer is another one where members of the body are taken for those that
-    /// it looks at.
+    /// Whether the result changes if lookalike members of the body are taken for those that the
+    /// expression reads.
     pub(super) fn hangs_on_keys(&self, action: &Action, intent: Intent, holds: bool) -> bool {
         let Some(HttpRequest { body: Body::Json(body), .. }) = action.target.http() else {
             return false;
@@ -51,8 +51,7 @@ impl Condition {
         !lookalikes.is_empty() && is_doubtful()
     }
 
-    /// Whether the answer is another one where the texts that it looks at are read in
-    /// another way.
+    /// Whether the result changes with the alternate spellings of arguments.
     pub(super) fn hangs_on_spelling<'t>(
         &self,
         action: &'t Action,
@@ -80,8 +79,7 @@ impl Condition {
         })
     }
 
-    /// Whether the answer is another one where what is compared is not for certain what it
-    /// is compared with.
+    /// Whether the result changes with the results of uncertain comparisons.
     pub(super) fn hangs_on_doubts<'t>(
         &self,
         action: &'t Action,
@@ -105,8 +103,8 @@ impl Condition {
         })
     }
 
-    /// The comparisons with what lenient servers may take a value for. One that some
-    /// comparison names has been thought of.
+    /// The comparisons with a value that lenient servers may convert to the one compared with.
+    /// Values that some comparison at this path names exactly are certain.
     fn doubtful<'t>(&self, action: &'t Action, texts: &Texts<'t>) -> Vec<u64> {
         let named = |comparison: &Comparison, value: &Json| {
             let is_alike = |other: &&Comparison| {

@@ -1,4 +1,4 @@
-//! An action as expressions see it.
+//! CEL values of an action.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,8 @@ use crate::action::{Action, Body, Hints};
 use crate::intent::Intent;
 use crate::json::{Json, Object};
 
-/// A variable's value. What an action does not have is empty, so that one
-/// expression can tell MCP from REST; what it has and cannot be said in CEL is
-/// an error.
+/// The value of a variable. It is empty if the action has no such part, so that one expression can
+/// handle both MCP and REST; a part that CEL cannot represent is an error.
 pub(super) fn value(variable: Variable, action: &Action, intent: Intent) -> Result<Value, String> {
     let (call, http) = (action.target.call(), action.target.http());
     Ok(match variable {
@@ -68,7 +67,7 @@ fn hints(hints: Hints) -> Value {
     ])
 }
 
-/// Who reads a name given twice may take either value, so neither is shown.
+/// Fails on repeated names: servers may use any of the values.
 fn pairs(pairs: &[(String, String)]) -> Result<Value, String> {
     let mut entries: HashMap<Key, Value> = HashMap::with_capacity(pairs.len());
     for (name, value) in pairs {
@@ -98,8 +97,8 @@ fn json(value: &Json) -> Result<Value, String> {
     })
 }
 
-/// What is written as an integer is an int, everything else a double; what fits
-/// neither is an error, never another number.
+/// Converts integers to int and other numbers to double; those out of range are an error, never
+/// another number.
 fn number(text: &str) -> Result<Value, String> {
     let unfit = || format!("the number {} does not fit", text.get(..40).unwrap_or(text));
     if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {

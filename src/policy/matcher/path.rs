@@ -1,22 +1,22 @@
-//! Paths into JSON, as policies write them.
+//! Paths into JSON in policies.
 
 use crate::json::{Json, Object};
 
-/// Most steps of a path.
+/// Maximum number of steps of a path.
 const MAX_STEPS: usize = 32;
 
-/// A step into a value.
+/// A step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::policy) enum Step {
     Key(Box<str>),
     Index(usize),
-    /// Any element.
+    /// `[any]`: any element.
     Any,
-    /// Every element.
+    /// `[all]`: every element.
     All,
 }
 
-/// Reads `repo.owner`, `files[0].path`, `files[any].path`, `a["b.c"]`.
+/// Parses a path: `repo.owner`, `files[0].path`, `files[any].path`, `a["b.c"]`.
 pub(super) fn steps(path: &str) -> Result<Box<[Step]>, String> {
     let mut steps = Vec::new();
     let mut rest = path;
@@ -73,7 +73,7 @@ fn bracketed<'p>(path: &str, bracket: &'p str) -> Result<(Step, &'p str), String
     Ok((step, after))
 }
 
-/// The values that a path leads to; several where it says `any` or `all`.
+/// The values at a path; several if it has `any` or `all`.
 pub(in crate::policy) fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j Json> {
     let Some((step, rest)) = steps.split_first() else { return vec![value] };
     match (step, value) {
@@ -89,7 +89,7 @@ pub(in crate::policy) fn reached<'j>(value: &'j Json, steps: &[Step]) -> Vec<&'j
         _ => Vec::new(),
     }
 }
-/// The values that a path leads to in an object.
+/// The values at a path in an object.
 pub(in crate::policy) fn reached_in<'j>(object: &'j Object, steps: &[Step]) -> Vec<&'j Json> {
     let Some((Step::Key(key), rest)) = steps.split_first() else { return Vec::new() };
     object.get(key).map(|value| reached(value, rest)).unwrap_or_default()
