@@ -1,8 +1,7 @@
-//! Fills a log through the real writer and times its readers.
+//! Fills a log through the real writer and measures its readers.
 //!
-//! `cargo bench --bench audit_rows -- 10000000` (default: 1,000,000 rows, each
-//! with its result). `AGENTGATE_BENCH_DB` names a database to keep and, where it
-//! is there already, to use as it is.
+//! `cargo bench --bench audit_rows -- 10000000` (default: 1,000,000 rows, each with its result).
+//! `AGENTGATE_BENCH_DB` is the path of a database to keep; if it exists, it is used as it is.
 
 use std::error::Error;
 use std::io::Write;
@@ -19,10 +18,10 @@ use jiff::{SignedDuration, Timestamp};
 
 type Failure = Box<dyn Error>;
 
-/// Rows where no number is given.
+/// Default number of rows.
 const DEFAULT_ROWS: u64 = 1_000_000;
 
-/// Over how long the rows are spread.
+/// The period over which rows are distributed.
 const SPREAD: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 fn main() -> Result<(), Failure> {
@@ -89,8 +88,8 @@ fn fill(path: &Path, rows: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Twenty agents, five servers, forty tools each: four thousand combinations.
-/// A tenth is denied. One row in a thousand is of a rare agent.
+/// Twenty agents, five servers and forty tools each: four thousand combinations. A tenth is denied.
+/// One row in a thousand is of a rare agent.
 fn draft(index: u64, at: Timestamp) -> (Draft, Agent) {
     let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     let name = if index % 1000 == 999 { "rare".to_owned() } else { format!("agent{}", mixed % 20) };

@@ -1,8 +1,7 @@
-//! What a row costs its caller when other processes write the same log.
+//! The cost of recording a row while other processes write the same log.
 //!
-//! `cargo bench --bench contention -- 10` (seconds a run; default 5). Runs
-//! one process, then ten, each recording 100 rows a second with their results,
-//! then one that records without a pause.
+//! `cargo bench --bench contention -- 10` (seconds per run; default 5). Runs one process, then ten,
+//! each recording 100 rows per second with their results, then one that records without pauses.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Write};
@@ -20,13 +19,13 @@ use jiff::Timestamp;
 
 type Failure = Box<dyn Error>;
 
-/// Names the database to a child.
+/// Environment variable: the database of a child process.
 const DATABASE: &str = "CONTENTION_DATABASE";
 
-/// The pause between two rows, in milliseconds.
+/// Environment variable: the pause between two rows, in milliseconds.
 const PAUSE: &str = "CONTENTION_PAUSE";
 
-/// Whether rows take slots of a rate limit.
+/// Environment variable: whether rows take slots of a rate limit.
 const LIMITED: &str = "CONTENTION_LIMITED";
 
 fn main() -> Result<(), Failure> {
@@ -114,7 +113,7 @@ fn child(database: &Path, length: Duration) -> Result<(), Failure> {
     runtime.block_on(async {
         for index in 0_u64.. {
             if pause > 0 {
-                // Spread over the pause, so that processes do not march in step.
+                // Jitter, so that processes do not write in lockstep.
                 let jitter = Duration::from_micros(index.wrapping_mul(7919) % 2000);
                 let due = Duration::from_millis(pause * index) + jitter;
                 tokio::time::sleep(due.saturating_sub(began.elapsed())).await;

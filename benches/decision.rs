@@ -1,5 +1,5 @@
-//! One decision in process, the request already parsed: what the pipeline and
-//! the policy cost, and that it does not grow with rules of other tools.
+//! The cost of one decision on a parsed request, by the pipeline and by the policy alone; it does
+//! not grow with rules for other tools.
 //!
 //! `cargo bench --bench decision`
 
@@ -23,8 +23,7 @@ fn main() {
     divan::main();
 }
 
-/// Rules of a kind that people write: by tool, by glob, by arguments; the last
-/// three are about the tool that is called.
+/// Typical rules: by tool, glob and arguments. The last three are for the tool that is called.
 fn rules(count: usize) -> Policy {
     let mut text = String::from("name: bench\nrules:\n");
     for number in 0..count - 3 {
@@ -74,14 +73,14 @@ fn judge_tool_glob_args(bencher: Bencher, count: usize) {
     bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
 }
 
-/// The whole pipeline, the intent found by itself.
+/// The whole pipeline, including the analysis of intent.
 #[divan::bench(args = [10, 100, 1_000])]
 fn decide_tool_glob_args(bencher: Bencher, count: usize) {
     let (policy, action) = (rules(count), push());
     bencher.bench_local(|| decide(black_box(&action), black_box(&policy), &Facts::default()));
 }
 
-/// No rule matches, so every rule that could is tried.
+/// No rule matches, so all candidates are tried.
 #[divan::bench(args = [10, 100, 1_000])]
 fn judge_default(bencher: Bencher, count: usize) {
     let policy = rules(count);
@@ -114,7 +113,7 @@ fn judge_when(bencher: Bencher) {
     bencher.bench_local(|| black_box(&policy).judge(black_box(&action), Intent::Update));
 }
 
-/// Rules that all look at one text, which none of them matches.
+/// Rules that all read the same text, but do not match it.
 fn rules_on_a_text(count: usize) -> Policy {
     let mut text = String::from("name: bench\nrules:\n");
     for number in 0..count {
@@ -136,7 +135,7 @@ fn write(text: &str) -> Action {
     action(&format!(r#"{{"server":"files","tool":"write","args":{{"text":{text}}}}}"#))
 }
 
-/// 64 KiB of what programs are made of.
+/// 64 KiB of source code.
 #[divan::bench(args = [1, 5, 25])]
 fn judge_a_long_text(bencher: Bencher, count: usize) {
     let line = "    let path = Path::new(\"/srv/Site/index.html\"); // as in a/b\n";

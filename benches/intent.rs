@@ -1,5 +1,5 @@
-//! How long it takes to say what a request amounts to. Budgets: 2 µs where the
-//! path tells, 20 µs for a GraphQL document of 2 KB.
+//! The cost of analysing the intent of a request. Budgets: 2 µs if the path is enough, 20 µs for a
+//! GraphQL document of 2 KB.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn action(provider: Provider, method: &str, host: &str, path: &str, body: Body) 
     }
 }
 
-/// One request a provider, the longest way that its analysis has to go.
+/// A request per provider, each the worst case of its analysis.
 const BY_PATH: [(Provider, &str, &str, &str); 9] = [
     (Provider::Google, "POST", "run.googleapis.com", "/v2/projects/p/locations/l/jobs/j:run"),
     (Provider::Microsoft, "POST", "graph.microsoft.com", "/v1.0/me/calendar/getSchedule"),
@@ -45,7 +45,7 @@ const BY_PATH: [(Provider, &str, &str, &str); 9] = [
     (Provider::Notion, "POST", "api.notion.com", "/v1/databases/1f/query"),
     (Provider::Hubspot, "POST", "api.hubapi.com", "/crm/v3/objects/contacts/search"),
     (Provider::Salesforce, "PATCH", "x.my.salesforce.com", "/services/data/v60.0/sobjects/A/1"),
-    // The service with the most rows.
+    // The service with the most operations.
     (Provider::Aws, "POST", "connect.us-east-1.amazonaws.com", "/search-contacts/none/of/them"),
 ];
 

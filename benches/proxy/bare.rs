@@ -1,5 +1,4 @@
-//! A proxy of the libraries that the gate is built on, with nothing of the gate's:
-//! it forwards what comes.
+//! A plain forwarding proxy on the same libraries as the gate.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -17,10 +16,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-/// Idle connections kept to the server, a thread.
+/// Maximum number of idle connections to the server, per thread.
 const MAX_IDLE: usize = 64;
 
-/// Serves until it is killed, on a thread a processor; prints its port.
+/// Prints its port and serves until it is killed, on a thread per processor.
 pub(crate) fn run(server: &str) -> anyhow::Result<()> {
     let server: SocketAddr = server.parse()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -1,4 +1,4 @@
-//! Requests over kept connections, as a client that only measures.
+//! Requests over keep-alive connections, for measurements.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,21 +8,21 @@ use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Connections to one proxy, each with the requests that it repeats.
+/// Connections to one proxy.
 pub(crate) struct Load {
     connections: Vec<Connection>,
 }
 
-/// One connection.
+/// A connection.
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// Sent in turns.
+    /// Sent in turn.
     requests: VecDeque<Vec<u8>>,
     buffer: Vec<u8>,
 }
 
 impl Load {
-    /// `count` connections to `address`, which share `requests` out among them.
+    /// Opens `count` connections to `address` that share `requests`.
     pub(crate) async fn open(
         address: SocketAddr,
         count: usize,
@@ -37,7 +37,7 @@ impl Load {
         Ok(Self { connections })
     }
 
-    /// The median time of one request after the other over one connection.
+    /// Median response time of sequential requests over one connection, in nanoseconds.
     pub(crate) async fn p50(&mut self, requests: usize) -> anyhow::Result<f64> {
         let connection = self.connections.first_mut().context("no connection")?;
         let mut times = Vec::with_capacity(requests);
@@ -49,7 +49,7 @@ impl Load {
         Ok(super::median(&mut times))
     }
 
-    /// Requests a second over all connections at once.
+    /// Requests per second over all connections.
     pub(crate) async fn throughput(self, turn: Duration) -> anyhow::Result<(Self, f64)> {
         let began = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
@@ -75,7 +75,7 @@ impl Load {
 }
 
 impl Connection {
-    /// A connection that repeats `requests`.
+    /// Opens a connection that repeats `requests`.
     pub(crate) async fn open(
         address: SocketAddr,
         requests: VecDeque<Vec<u8>>,
@@ -86,7 +86,7 @@ impl Connection {
         Ok(Self { stream, requests, buffer })
     }
 
-    /// Sends its next request; the answer has to be a 200.
+    /// Sends the next request; the response must be a 200.
     pub(crate) async fn ask(&mut self) -> anyhow::Result<()> {
         let request = self.requests.pop_front().context("no request")?;
         let asked = self.exchange(&request).await.map(|answer| {
@@ -100,7 +100,7 @@ impl Connection {
         }
     }
 
-    /// Sends `request` and gives the whole answer, head and body.
+    /// Sends `request`; returns the whole response with its head.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
         self.stream.write_all(request).await?;
         self.buffer.clear();

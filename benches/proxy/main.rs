@@ -1,12 +1,11 @@
-//! What the gate costs over HTTP, beside nginx in front of the same server.
+//! The cost of the gate over HTTP, compared with nginx in front of the same server.
 //!
 //! `cargo bench --bench proxy [-- mcp|rest|agents]`
 //!
-//! Direct, through nginx, through the bare libraries that the gate is built on and
-//! through the gate (100 rules and the log on) are kept open side by side and measured
-//! in turns; figures are medians over the rounds. nginx is left out where it is not
-//! installed. `agents` sends the same requests for
-//! one agent and for a thousand, each with rate limits of its own.
+//! The server is used directly, through nginx (if installed), through a proxy on the same
+//! libraries, and through the gate (100 rules, log enabled), measured in turns. Figures are medians
+//! over the rounds. `agents` sends the same requests for one agent and for a thousand, each with
+//! rate limits.
 
 use std::env;
 use std::fmt::Write as _;
@@ -26,26 +25,26 @@ mod upstream;
 
 use load::Load;
 
-/// Turns that each way gets.
+/// Number of rounds.
 const ROUNDS: usize = 15;
-/// Requests of a turn over one connection.
+/// Number of requests per turn over one connection.
 const REQUESTS: usize = 1_000;
-/// A turn over [`CONNECTIONS`] connections.
+/// Duration of a turn over [`CONNECTIONS`] connections.
 const TURN: Duration = Duration::from_millis(700);
 const CONNECTIONS: usize = 32;
-/// Rules in the policy.
+/// Number of rules in the policy.
 const RULES: usize = 100;
-/// Agents at once, where it is many.
+/// Number of agents in `agents`.
 const AGENTS: usize = 1_000;
 /// The key of the gate's admin API.
 const MASTER: &str = "a master key for the bench";
 
-/// A process, killed at the end.
+/// A process that is killed when dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // nginx takes its workers along only when it is asked to end.
+        // nginx only ends its workers on `SIGTERM`.
         let id = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
         let asked = id.map(|id| rustix::process::kill_process(id, rustix::process::Signal::TERM));
         if !matches!(asked, Some(Ok(()))) {
@@ -55,7 +54,7 @@ impl Drop for Running {
     }
 }
 
-/// One way to the server.
+/// A way to reach the server.
 struct Way {
     name: &'static str,
     address: SocketAddr,
@@ -63,12 +62,12 @@ struct Way {
     process: Option<Running>,
 }
 
-/// What was measured of one way, one entry a round.
+/// Measurements of a way, one entry per round.
 #[derive(Default)]
 struct Measured {
     p50: Vec<f64>,
     rate: Vec<f64>,
-    /// Processor time of the proxy for a call, in microseconds, at [`CONNECTIONS`].
+    /// CPU time of the proxy per call, in microseconds, with [`CONNECTIONS`].
     cpu: Vec<f64>,
 }
 
@@ -108,7 +107,7 @@ async fn measure(ways: &[Way]) -> anyhow::Result<Vec<Measured>> {
             let (load, rate) = many.take().context("no load")?.throughput(TURN).await?;
             *many = Some(load);
             let after = way.process.as_ref().map(|it| busy(it.0.id()));
-            // The first round warms up.
+            // The first round is a warm-up.
             if round > 0 {
                 measured.p50.push(p50);
                 measured.rate.push(rate);
@@ -147,12 +146,12 @@ fn resident(pid: u32) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Processor time of a process and its children, which nginx does its work in.
+/// CPU time of a process and its children (nginx works in children).
 fn busy(pid: u32) -> Duration {
     let Ok(processes) = fs::read_dir("/proc") else { return Duration::ZERO };
     let stats = processes.flatten().filter_map(|process| {
         let stat = fs::read_to_string(process.path().join("stat")).ok()?;
-        // The name in brackets may hold anything.
+        // The name in parentheses may contain anything.
         let (head, fields) = stat.rsplit_once(')')?;
         let fields: Vec<u64> =
             fields.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect();
@@ -160,7 +159,7 @@ fn busy(pid: u32) -> Duration {
         let [_, parent, .., _] = *fields.as_slice() else { return None };
         (own == pid || parent == u64::from(pid)).then(|| fields.get(11..13).map(<[u64]>::to_vec))?
     });
-    // In hundredths of a second: `getconf CLK_TCK` on every Linux there is.
+    // Ticks of 10 ms: `getconf CLK_TCK` is 100 on Linux.
     Duration::from_millis(stats.flatten().sum::<u64>() * 10)
 }
 
@@ -180,7 +179,7 @@ fn mcp(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     ways(server, home, request, gate)
 }
 
-/// A read of GitHub's, by an agent's key.
+/// A read of GitHub's API with an agent's key.
 fn rest(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     let (gate, address) = serve(server, home, "")?;
     let key = register(home, "bench")?;
@@ -189,7 +188,7 @@ fn rest(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     ways(server, home, request, (gate, address))
 }
 
-/// The same reads, under a limit, by one agent and by many.
+/// The same reads under a rate limit, by one agent and by many.
 fn agents(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     let limit = "rate_limit:\n  requests_per_minute: 100000000\n  requests_per_hour: 100000000\n";
     let mut ways = Vec::new();
@@ -206,8 +205,7 @@ fn agents(server: SocketAddr, home: &Path) -> anyhow::Result<Vec<Way>> {
     Ok(ways)
 }
 
-/// Waits until the gate, which looks for new agents now and then, knows the one whose
-/// request this is.
+/// Waits until the gate, which polls for new agents, knows the agent of `request`.
 fn known(address: SocketAddr, request: &[u8]) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut answer = [0; 12];
@@ -223,8 +221,7 @@ fn known(address: SocketAddr, request: &[u8]) -> anyhow::Result<()> {
     anyhow::bail!("the gate does not learn of its agents")
 }
 
-/// A gate in front of GitHub, as which the server stands in; `more` is added to
-/// its policy.
+/// Starts a gate with the server in place of GitHub. `more` is appended to its policy.
 fn serve(server: SocketAddr, home: &Path, more: &str) -> anyhow::Result<(Running, SocketAddr)> {
     let policy = home.join("policy.yaml");
     fs::write(&policy, hundred_rules("resource", "/other/", "intent: read") + more)?;
@@ -271,7 +268,7 @@ fn ways(
     Ok(ways)
 }
 
-/// This program as a server, and where it listens.
+/// Starts this program as a server; returns its address.
 fn own(arguments: &[&str]) -> anyhow::Result<(Running, SocketAddr)> {
     let mut command = Command::new(env::current_exe()?);
     let mut process = Running(command.args(arguments).stdout(Stdio::piped()).spawn()?);
@@ -280,7 +277,7 @@ fn own(arguments: &[&str]) -> anyhow::Result<(Running, SocketAddr)> {
     Ok((process, format!("127.0.0.1:{}", line.trim()).parse()?))
 }
 
-/// Starts the gate and waits until it says where it listens.
+/// Starts the gate and waits for its address.
 fn gate_that(
     mut command: Command,
     home: &Path,
@@ -299,7 +296,7 @@ fn gate_that(
     Ok((process, address))
 }
 
-/// nginx with kept connections on both sides, as it is run for speed.
+/// nginx with keep-alive on both sides, configured for throughput.
 fn nginx(server: SocketAddr, home: &Path) -> anyhow::Result<Option<(Running, SocketAddr)>> {
     let folder = home.join("nginx");
     fs::create_dir_all(&folder)?;

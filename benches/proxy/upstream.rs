@@ -1,4 +1,4 @@
-//! The server behind the proxies: answers at once, MCP and REST alike.
+//! The server behind the proxies: answers MCP and REST requests at once.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a REST request gets: as long as a small record of an API.
+/// Length of REST responses, that of a small record.
 const RECORD: usize = 1_000;
 
-/// Sessions that were opened.
+/// Number of sessions opened.
 static SESSIONS: AtomicU64 = AtomicU64::new(0);
 
-/// Serves until it is killed; prints its port.
+/// Prints its port and serves until it is killed.
 pub(crate) fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -38,7 +38,7 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads one request; where its head ends and how long its body is.
+/// Reads one request; returns the lengths of its head and body.
 async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<(usize, usize)>> {
     loop {
         if let Some(head) = memchr::memmem::find(buffer, b"\r\n\r\n").map(|at| at + 4) {
@@ -53,7 +53,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option
     }
 }
 
-/// The `Content-Length` of a head, 0 where there is none.
+/// The `Content-Length` of a head; 0 if missing.
 pub(crate) fn content_length(head: &[u8]) -> usize {
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     let value = head.lines().find_map(|line| line.strip_prefix("content-length:"));

@@ -1,12 +1,12 @@
-//! The least that an MCP server can do, so that what is measured is not it.
+//! A minimal MCP server, so that its own cost is negligible.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use memchr::memmem;
 
-/// Answers every request with what it found behind `"text":`, and `initialize`
-/// with when the process started, in nanoseconds since 1970.
+/// Answers every request with the value of `"text"`, and `initialize` with the time when the
+/// process started, in nanoseconds since 1970.
 pub(crate) fn run() -> io::Result<()> {
     let started = now().to_string();
     let mut input = io::stdin().lock();
@@ -43,8 +43,7 @@ pub(crate) fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }
 
-/// What stands behind `key` up to the first of `ends`. The bench writes what is
-/// read here, so no more is needed.
+/// The text after `key` up to the first of `ends`. Enough for the requests of this bench.
 fn behind<'l>(line: &'l [u8], key: &[u8], ends: &[u8]) -> Option<&'l [u8]> {
     let value = line.get(memmem::find(line, key)? + key.len()..)?;
     let end = value.iter().position(|byte| ends.contains(byte))?;

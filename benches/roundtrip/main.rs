@@ -1,12 +1,11 @@
-//! What `agentgate wrap` adds to a round trip, beside a plain byte relay.
+//! The latency that `agentgate wrap` adds to a round trip, compared with a plain byte relay.
 //!
 //! `cargo bench --bench roundtrip [-- --json]`
 //!
-//! Three ways to the same server (direct, through the relay, through the gate
-//! with 100 rules and the log on) are kept open side by side and measured in
-//! turns, all pinned to one core, so that whatever else the machine does falls
-//! on each alike. Figures are medians over the rounds of what a way added to the
-//! direct one in the same round.
+//! The same server is used directly, through the relay and through the gate (100 rules, log
+//! enabled), pinned to one core and measured in turns, so that other load affects all of them
+//! alike. Figures are medians over the rounds of the time added to the direct round trip of the
+//! same round.
 
 use std::env;
 use std::ffi::OsString;
@@ -25,26 +24,25 @@ mod session;
 
 use session::{Session, call};
 
-/// Turns that each way gets.
+/// Number of rounds.
 const ROUNDS: usize = 41;
-/// Round trips in a turn.
+/// Number of round trips per turn.
 const CALLS: usize = 250;
-/// Rounds of starting everything anew.
+/// Number of rounds that measure start-up.
 const STARTS: usize = 21;
-/// Calls of a throughput turn, how many of them are unanswered at a time, and
-/// how long their text is, in bytes.
+/// Throughput turns: number of calls, of those in flight, and length of their text in bytes.
 const FLOOD: (u64, u64, usize) = (400, 8, 64 * 1024);
 const FLOOD_ROUNDS: usize = 5;
-/// Rules in the policy.
+/// Number of rules in the policy.
 const RULES: usize = 100;
 
-/// One way to the server.
+/// A way to reach the server.
 struct Way {
     name: &'static str,
     command: Vec<OsString>,
 }
 
-/// What was measured of one way; times in nanoseconds, one entry a round.
+/// Measurements of a way, one entry per round; times in nanoseconds.
 #[derive(Default)]
 struct Measured {
     call_p50: Vec<f64>,
@@ -82,8 +80,7 @@ fn bench(as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pins this process, and so all that it starts, to the core it is on. Whether
-/// that could be done.
+/// Pins this process and its children to the current core. Whether that succeeded.
 fn pin_to_one_core() -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -118,8 +115,7 @@ fn ways(home: &Path) -> anyhow::Result<Vec<Way>> {
     Ok(vec![through("direct", &[]), through("relay", &relay), through("wrap", &wrap)])
 }
 
-/// Rules of several kinds, of which the last is the one that lets the calls
-/// through.
+/// Rules of several kinds; the last one allows the calls.
 fn hundred_rules() -> anyhow::Result<String> {
     let mut policy = String::from("name: hundred\nrules:\n");
     for number in 1..RULES {
@@ -197,7 +193,7 @@ fn nanoseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e9
 }
 
-/// The nearest-rank quantile; 0 where there is nothing.
+/// The nearest-rank quantile; 0 if there are no values.
 fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (share * values.len() as f64).ceil() as usize;
@@ -208,14 +204,13 @@ fn median(values: &[f64]) -> f64 {
     quantile(&mut values.to_vec(), 0.5)
 }
 
-/// The median over the rounds of what `way` took more than `direct`.
+/// The median over the rounds of the difference between `way` and `direct`.
 fn added(way: &[f64], direct: &[f64]) -> f64 {
     let differences: Vec<f64> = way.iter().zip(direct).map(|(way, direct)| way - direct).collect();
     median(&differences)
 }
 
-/// The rows of the report: a name, its unit, and a figure for each way. The
-/// first way is what the others are compared with.
+/// The rows of the report: name, unit, and a figure per way. The first way is the baseline.
 fn rows(measured: &[Measured]) -> Vec<(&'static str, &'static str, Vec<f64>)> {
     let Some(direct) = measured.first() else { return Vec::new() };
     let each = |figure: &dyn Fn(&Measured) -> f64| measured.iter().map(figure).collect();
@@ -246,7 +241,7 @@ fn mib(kib: Option<u64>) -> f64 {
     kib.map_or(f64::NAN, |kib| kib as f64 / 1024.0)
 }
 
-/// What `wrap` adds to a call at p50, as a multiple of what the relay does.
+/// The median latency that `wrap` adds to a call, relative to that of the relay.
 fn ratio(measured: &[Measured]) -> Option<f64> {
     let [direct, relay, wrap] = measured else { return None };
     Some(added(&wrap.call_p50, &direct.call_p50) / added(&relay.call_p50, &direct.call_p50))

@@ -1,4 +1,4 @@
-//! A plain byte relay: what any process between client and server costs.
+//! A plain byte relay: the cost of any process between client and server.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -7,10 +7,10 @@ use std::thread;
 
 use anyhow::Context as _;
 
-/// As much as a Linux pipe holds.
+/// Capacity of a pipe on Linux.
 const CHUNK: usize = 64 * 1024;
 
-/// Runs `command` and copies bytes both ways, a blocking thread for each.
+/// Runs `command` and copies bytes in both directions, on a blocking thread each.
 pub(crate) fn run(command: &[OsString]) -> anyhow::Result<()> {
     let (program, arguments) = command.split_first().context("no command")?;
     let mut child = Command::new(program)
@@ -27,8 +27,7 @@ pub(crate) fn run(command: &[OsString]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `io::copy` would splice in the kernel; a gate has to see the bytes, so its
-/// yardstick does too.
+/// Unlike `io::copy`, which would splice in the kernel; a gate has to read the bytes.
 fn copy(mut source: impl Read, mut sink: impl Write) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {

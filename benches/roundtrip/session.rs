@@ -1,4 +1,4 @@
-//! One MCP session over pipes, as a client that only measures.
+//! An MCP session over pipes, for measurements.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-/// A started command, initialised.
+/// A running command after initialization.
 pub(crate) struct Session {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     line: Vec<u8>,
     next_id: u64,
-    /// From the command's start to the server's.
+    /// Time from starting the command to the start of the server.
     pub(crate) start: Duration,
 }
 
 impl Session {
-    /// Starts `command` with `home` as the gate's home, and initialises.
+    /// Starts `command` with `home` as the gate's home, and initializes.
     pub(crate) fn open(command: &[OsString], home: &Path) -> anyhow::Result<Self> {
         let (program, arguments) = command.split_first().context("no command")?;
         let started = super::echo::now();
@@ -52,7 +52,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Sends one request and waits for its answer; how long that took.
+    /// Sends a request and waits for its response; returns the time taken.
     pub(crate) fn ask(&mut self, method: &str, params: &str) -> anyhow::Result<Duration> {
         let request = request(self.next_id, method, params);
         self.next_id += 1;
@@ -70,8 +70,7 @@ impl Session {
         Ok(took)
     }
 
-    /// Sends `count` calls with `text` in them, up to `window` at a time
-    /// unanswered, and gives how long all of them took.
+    /// Sends `count` calls with `text`, up to `window` of them in flight; returns the total time.
     pub(crate) fn flood(
         &mut self,
         text: &str,
@@ -98,7 +97,7 @@ impl Session {
                 self.line.clear();
                 self.stdout.read_until(b'\n', &mut self.line)?;
                 ensure!(self.line.len() > text.len(), "a short answer");
-                // The writer may be done and gone.
+                // The writer may have ended.
                 let _ = slots.send(());
             }
             writer.join().map_err(|_| anyhow::anyhow!("the writing thread panicked"))?
@@ -106,20 +105,20 @@ impl Session {
         Ok(began.elapsed())
     }
 
-    /// Resident memory of the command, in KiB; `None` where there is no /proc.
+    /// Resident memory of the command, in KiB; `None` without /proc.
     pub(crate) fn resident(&self) -> Option<u64> {
         resident(self.child.id())
     }
 
-    /// The same with those of its descendants that run the same program. Pages
-    /// that they share count in each.
+    /// Like [`Self::resident`], including descendants that run the same program. Shared pages count
+    /// for each.
     pub(crate) fn resident_with_kin(&self) -> Option<u64> {
         let own = program(self.child.id())?;
         let kin = family(self.child.id()).filter(|&pid| program(pid).as_ref() == Some(&own));
         Some(kin.filter_map(resident).sum())
     }
 
-    /// Closes the input and waits for the end.
+    /// Closes the input and waits for the command to end.
     pub(crate) fn close(mut self) -> anyhow::Result<()> {
         drop(self.stdin);
         self.child.wait()?;
@@ -127,7 +126,7 @@ impl Session {
     }
 }
 
-/// The parameters of a call of the tool `echo`.
+/// Parameters of a call of the tool `echo`.
 pub(crate) fn call(text: &str) -> String {
     format!(r#"{{"name":"echo","arguments":{{"text":"{text}"}}}}"#)
 }
@@ -147,7 +146,7 @@ fn resident(pid: u32) -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
 }
 
-/// The process and all below it.
+/// A process and its descendants.
 fn family(pid: u32) -> Box<dyn Iterator<Item = u32>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let children: Vec<u32> = tasks

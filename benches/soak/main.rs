@@ -1,13 +1,12 @@
-//! Whether the gate's memory stays flat, and whether large messages flow.
+//! Memory and latency under sustained load: does resident memory stay flat?
 //!
 //! `cargo bench --bench soak [-- calls=1000000 sessions=10000 children=500 large=20000]`
 //!
-//! Each step runs a gate of its own and shows its resident memory from the start,
-//! a tenth at a time, to the end; 0 leaves a step out. `calls` are tools/call over
-//! [`CONNECTIONS`] connections in front of an HTTP server, `sessions` are opened,
-//! used and closed in front of one, `children` in front of a command (a process
-//! each), and `large` are calls of [`LARGE`] bytes over eight connections at once,
-//! of which the longest wait is shown.
+//! Each step starts a gate and prints its resident memory at the start and after each tenth; 0
+//! skips a step. `calls` are `tools/call` over [`CONNECTIONS`] connections to an HTTP server;
+//! `sessions` are opened, used and closed with the same server; `children` are the same with a
+//! command (a process per session); `large` are calls of [`LARGE`] bytes over [`LARGE_CONNECTIONS`]
+//! connections. The longest response time is printed, too.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -35,22 +34,22 @@ mod upstream;
 
 use load::Connection;
 
-/// Connections of the steps that count.
+/// Number of connections of `calls` and `sessions`.
 const CONNECTIONS: usize = 32;
-/// Connections, and bytes of an argument, of the step with large messages.
-const EIGHT: usize = 8;
+/// Number of connections of `large`, and length of its argument in bytes.
+const LARGE_CONNECTIONS: usize = 8;
 const LARGE: usize = 64 << 10;
-/// Sessions at once in front of a command.
+/// Number of concurrent sessions of `children`.
 const CHILDREN: usize = 8;
-/// How often memory is shown, the start aside.
+/// Number of measurements of memory after the start.
 const MARKS: usize = 10;
-/// How long after the last request memory is looked at once more.
+/// Pause before the last measurement.
 const REST: Duration = Duration::from_secs(2);
 
 const JSON: &str =
     "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
 
-/// A process, killed at the end.
+/// A process that is killed when dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -60,14 +59,14 @@ impl Drop for Running {
     }
 }
 
-/// A gate in front of something, and its memory so far.
+/// A running gate.
 struct Gate {
     process: Running,
     address: SocketAddr,
     _home: tempfile::TempDir,
 }
 
-/// What a step does, over and over: the turns of one connection.
+/// What each connection of a step repeats.
 #[derive(Clone, Copy)]
 enum Step {
     Call,
@@ -99,7 +98,7 @@ fn main() -> anyhow::Result<()> {
         ("calls", Step::Call, std::slice::from_ref(&url), CONNECTIONS),
         ("sessions", Step::Session, std::slice::from_ref(&url), CONNECTIONS),
         ("children", Step::Session, &command[..], CHILDREN),
-        ("large", Step::Large, std::slice::from_ref(&url), EIGHT),
+        ("large", Step::Large, std::slice::from_ref(&url), LARGE_CONNECTIONS),
     ] {
         if count(name) > 0 {
             let row = runtime.block_on(soak(step, count(name), connections, target))?;
@@ -109,7 +108,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How often each step is done.
+/// Number of repetitions per step.
 fn counts() -> anyhow::Result<BTreeMap<String, usize>> {
     let defaults =
         [("calls", 1_000_000), ("sessions", 10_000), ("children", 500), ("large", 20_000)];
@@ -123,7 +122,7 @@ fn counts() -> anyhow::Result<BTreeMap<String, usize>> {
     Ok(counts)
 }
 
-/// One row of the table.
+/// Runs a step; returns its row of the table.
 async fn soak(
     step: Step,
     count: usize,
@@ -131,7 +130,7 @@ async fn soak(
     target: &[OsString],
 ) -> anyhow::Result<String> {
     let gate = Gate::start(target)?;
-    // Connections and what serves them are there before the first look.
+    // The start includes connections and the server's resources for them.
     let (done, mut turns) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
     let mut row = format!("{:>11.1}", gate.resident()?);
     for _ in 0..connections {
@@ -160,7 +159,7 @@ async fn soak(
     Ok(row)
 }
 
-/// Does its share of `count` over one connection; gives the longest wait.
+/// Runs the share of one connection in `count`; returns the longest response time.
 async fn turn(
     step: Step,
     address: SocketAddr,
@@ -184,7 +183,7 @@ async fn turn(
     Ok(longest)
 }
 
-/// Opens a session, uses it, and closes it.
+/// Opens a session, makes a call, and closes the session.
 async fn session(
     connection: &mut Connection,
     address: SocketAddr,
@@ -217,7 +216,7 @@ fn post(address: SocketAddr, headers: &str, message: &Value) -> Vec<u8> {
         .into_bytes()
 }
 
-/// For `load`, whose medians are not needed here.
+/// For `load`, whose medians are not used here.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
@@ -248,7 +247,7 @@ impl Gate {
         Ok(Self { process, address, _home: home })
     }
 
-    /// Its resident memory in MiB.
+    /// Resident memory in MiB.
     fn resident(&self) -> anyhow::Result<f64> {
         let status = Path::new("/proc").join(self.process.0.id().to_string()).join("status");
         let status = fs::read_to_string(status)?;

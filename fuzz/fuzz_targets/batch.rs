@@ -1,5 +1,5 @@
-//! A batch is no less strict than any of its requests, and has as many of them as a
-//! careless reader finds: in JSON, the elements of the list; in `multipart/mixed`, the
+//! Properties of batches: a batch is only a read if all its requests are, and it has as many
+//! requests as a naive parser finds: in JSON, the elements of the list; in `multipart/mixed`, the
 //! parts between the boundaries.
 
 #![no_main]
@@ -16,7 +16,7 @@ const KINDS: [(Provider, &str, &str); 4] = [
     (Provider::Google, "/batch/drive/v3", ""),
 ];
 
-// The first byte says which kind of batch the rest is the body of.
+// Input: a byte for the kind of batch, then its body.
 fuzz_target!(|input: &[u8]| {
     let Some((kind, body)) = input.split_first() else { return };
     let (provider, path, list) = KINDS[usize::from(*kind) % KINDS.len()];
@@ -44,23 +44,22 @@ fuzz_target!(|input: &[u8]| {
         body,
     };
     let members = batch::members(&request).expect("it is a batch");
-    let whole = intent_of(request);
+    let whole = is_read(request);
     let Ok(members) = members else { return assert!(!whole, "unclear, and a read") };
     assert_eq!(members.len(), count);
     for member in members {
         assert!(member.path.starts_with('/') && !member.path.contains("/../"));
-        assert!(!whole || intent_of(member.clone()), "a read that holds {member:?}");
+        assert!(!whole || is_read(member.clone()), "a read that holds {member:?}");
     }
 });
 
-/// How many parts anybody would find.
+/// The number of parts that a naive parser finds.
 fn parts(text: &str) -> usize {
     let is_begin = |line: &&str| line.trim_end() == "--b";
     text.split('\n').filter(is_begin).count()
 }
 
-/// Whether it reads.
-fn intent_of(request: HttpRequest) -> bool {
+fn is_read(request: HttpRequest) -> bool {
     let action = Action {
         at: jiff::Timestamp::UNIX_EPOCH,
         agent: Agent::default(),

@@ -1,6 +1,6 @@
-//! Of a body of signed chunks (`aws-chunked`) nothing passes that was not signed: the
-//! data that come out are a beginning of what the client signed, however its bytes were
-//! changed and cut on the way, and all of them where the body ends well.
+//! Property of bodies of signed chunks (`aws-chunked`): only signed data pass. However the body is
+//! altered and cut into frames, the data that pass are a prefix of what the client signed, and all
+//! of them if the body is accepted.
 
 #![no_main]
 
@@ -13,8 +13,8 @@ use libfuzzer_sys::fuzz_target;
 
 const TIME: &str = "2013-05-24T00:00:00Z";
 
-// Three bytes: how long a piece of the data is, how long a frame of the body, and how many
-// changes there are. Of these, three bytes each: where, of what kind, and with which byte.
+// Input: a byte each for the length of chunks, the length of frames, and the number of alterations;
+// three bytes per alteration (position, kind, byte); then the data.
 fuzz_target!(|input: &[u8]| {
     let [piece, frame, changes, rest @ ..] = input else { return };
     let (changes, data) = rest.split_at(rest.len().min(3 * usize::from(changes % 4)));
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
     let signed = signed(&pieces);
     let mut body = signed.clone();
     for change in changes.chunks_exact(3) {
-        altered(&mut body, (usize::from(change[0]), change[1], change[2]));
+        alter(&mut body, (usize::from(change[0]), change[1], change[2]));
     }
     let announced = Announced { length: data.len() as u64, trailer: Vec::new() };
     let mut chunks = Chunks::new(chain("secret"), chain("real"), announced, 1 << 10);
@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
     for frame in body.chunks(usize::from(*frame).max(1)) {
         let Ok(bytes) = chunks.take(frame) else {
             assert_ne!(body, signed, "as it was signed, and refused");
-            return begins(&passed, data);
+            return assert_prefix(&passed, data);
         };
         passed.extend_from_slice(&bytes);
     }
@@ -41,13 +41,13 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(payload(&passed), data);
         }
         Err(_) => {
-            begins(&passed, data);
+            assert_prefix(&passed, data);
             assert_ne!(body, signed, "as it was signed, and refused");
         }
     }
 });
 
-fn begins(passed: &[u8], data: &[u8]) {
+fn assert_prefix(passed: &[u8], data: &[u8]) {
     assert!(data.starts_with(&payload(passed)));
 }
 
@@ -56,7 +56,7 @@ fn chain(secret: &str) -> Chain {
     Chain::new(Signer::new(secret, time, ("s3", "us-east-1")), "seed".to_owned())
 }
 
-/// The body as a client makes it, with AWS's own library.
+/// The body as signed by AWS's own library.
 fn signed(pieces: &[&[u8]]) -> Vec<u8> {
     let identity = Credentials::from_keys("id", "secret", None).into();
     let time: jiff::Timestamp = TIME.parse().expect("a time");
@@ -80,8 +80,8 @@ fn signed(pieces: &[&[u8]]) -> Vec<u8> {
     body
 }
 
-/// Changes a byte, takes one away, puts one in, or ends the body.
-fn altered(body: &mut Vec<u8>, (at, kind, byte): (usize, u8, u8)) {
+/// Changes, removes or inserts a byte, or truncates the body.
+fn alter(body: &mut Vec<u8>, (at, kind, byte): (usize, u8, u8)) {
     let at = at.min(body.len().saturating_sub(1));
     match kind % 4 {
         0 => body[at] ^= byte,
@@ -94,7 +94,7 @@ fn altered(body: &mut Vec<u8>, (at, kind, byte): (usize, u8, u8)) {
     }
 }
 
-/// The data of a body, read without any care.
+/// The data of a body, by a naive parser.
 fn payload(body: &[u8]) -> Vec<u8> {
     let (mut data, mut rest) = (Vec::new(), body);
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {

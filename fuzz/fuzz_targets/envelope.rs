@@ -1,6 +1,5 @@
-//! A line that passes the envelope's reader must not be another call to another
-//! parser. `serde_json::Value` stands for the lenient ones: it keeps the last of
-//! two equal keys and takes what it is given.
+//! Property of the JSON-RPC envelope: a message that is accepted is the same call to any parser.
+//! The oracle is `serde_json::Value` as a lenient parser: it keeps the last of two equal keys.
 
 #![no_main]
 
@@ -9,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
 fuzz_target!(|input: &[u8]| {
-    // The first byte says whether the revision has batches; lines hold no newline.
+    // Input: a byte for whether the revision has batches, then a line.
     let Some((first, line)) = input.split_first() else { return };
     if line.contains(&b'\n') {
         return;
@@ -22,13 +21,13 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(messages.len(), values.len());
             messages.iter().zip(&values).for_each(|(message, value)| same(message, value));
         }
-        // Numbers that serde_json cannot hold, for one.
+        // Such as numbers that `serde_json` cannot represent.
         (Frame::Single(_), Err(_)) => {}
         (Frame::Batch(_), other) => assert!(other.is_err(), "a batch read as {other:?}"),
     }
 });
 
-/// What was read strictly is what others read.
+/// Asserts that `message` is the call that a lenient parser finds in `value`.
 fn same(message: &Message<'_>, value: &Value) {
     let object = value.as_object().expect("a message is an object");
     let calls = lenient(object, "method").any(|method| {
@@ -48,7 +47,7 @@ fn same(message: &Message<'_>, value: &Value) {
     }
 }
 
-/// What readers that fold case may take the member `wanted` for.
+/// The members that case-insensitive parsers may take for `wanted`.
 fn lenient<'v>(
     object: &'v Map<String, Value>,
     wanted: &'static str,

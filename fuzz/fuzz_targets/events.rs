@@ -1,7 +1,7 @@
-//! Events are the same however a stream of them is cut, but for a `\r\n` at the end
-//! of one that was cut in two, and every byte of it is in one of them or left over.
-//! Their data are what a plain reader of the standard's (HTML, "Interpreting an event
-//! stream") finds in the lines.
+//! Properties of event streams: the events do not depend on how the stream is cut, except for a
+//! `\r\n` at the end of an event that is cut in two; every byte is in an event or left over; and
+//! their data are those that a naive parser by the standard finds (HTML, "Interpreting an event
+//! stream").
 
 #![no_main]
 
@@ -10,12 +10,12 @@ use libfuzzer_sys::fuzz_target;
 
 const MAX: usize = 1 << 10;
 
-// The first byte says how long the pieces are.
+// Input: a byte for the length of pieces, then the stream.
 fuzz_target!(|input: &[u8]| {
     let Some((length, stream)) = input.split_first() else { return };
     let whole = read(stream, stream.len().max(1));
     let cut = read(stream, usize::from(*length).max(1));
-    // Half a line end may be what makes one too large.
+    // Half a line end may make an event too large.
     let (Some((events, rest)), Some((cut, cut_rest))) = (whole, cut) else { return };
     assert_eq!((&events, &rest), (&joined(cut), &cut_rest));
     let mut passed: Vec<u8> = events.iter().flat_map(|event| event.raw.to_vec()).collect();
@@ -40,7 +40,7 @@ fn data_of(raw: &[u8], is_first: bool) -> Option<String> {
     (!values.is_empty()).then(|| values.join("\n"))
 }
 
-/// The events and what is left; `None` where one is too large.
+/// The events and the rest; `None` if an event is too large.
 fn read(stream: &[u8], length: usize) -> Option<(Vec<Event>, Vec<u8>)> {
     let mut parser = Parser::new(MAX);
     let mut events = Vec::new();
@@ -53,7 +53,7 @@ fn read(stream: &[u8], length: usize) -> Option<(Vec<Event>, Vec<u8>)> {
     Some((events, parser.rest().to_vec()))
 }
 
-/// A line end that was cut in two, made one.
+/// Joins line ends that were cut in two.
 fn joined(events: Vec<Event>) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {

@@ -1,5 +1,6 @@
-//! Lines are the same however a stream of them comes, and together they are the stream,
-//! but for those that are too long; of these the outline names no id that is not there.
+//! Properties of line framing: the lines do not depend on how the stream is cut, and make up the
+//! stream, except for those that are too long. The outline of such a line has no id other than the
+//! line's.
 
 #![no_main]
 
@@ -15,7 +16,7 @@ thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
 }
 
-// The first byte says where the stream is cut.
+// Input: a byte for where the stream is cut, then the stream.
 fuzz_target!(|input: &[u8]| {
     let Some((cut, stream)) = input.split_first() else { return };
     let (begin, rest) = stream.split_at(usize::from(*cut).min(stream.len()));
@@ -40,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The lines, or the ids of those that are too long.
+/// The lines; for those that are too long, their ids.
 async fn read(begin: &[u8], rest: &[u8]) -> Vec<Result<Vec<u8>, Option<Vec<u8>>>> {
     let mut frames = Frames::new(begin.chain(rest), MAX);
     let mut all = Vec::new();

@@ -1,5 +1,5 @@
-//! A document that counts as a read holds no mutation that another parser would run:
-//! `graphql-parser` reads it a second time.
+//! Property of GraphQL documents: one that counts as a read has no mutation that would be executed.
+//! The oracle is `graphql-parser`.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use agentgate::json::{self, Json};
 use graphql_parser::query::{Definition, OperationDefinition, parse_query};
 use libfuzzer_sys::fuzz_target;
 
-// The first line names the operation; the rest is the document.
+// Input: the operation's name in the first line, then the document.
 fuzz_target!(|text: &str| {
     let (named, document) = text.split_once('\n').unwrap_or(("", text));
     let quoted = |text: &str| Json::String(text.to_owned()).canonical();

@@ -1,5 +1,5 @@
-//! What the strict reader takes, `serde_json` takes for the same, but for the spelling
-//! of numbers; and what it takes is written canonically as the same once more.
+//! Properties of the strict JSON parser: what it accepts, `serde_json` parses to the same value,
+//! except for the spelling of numbers; and writing and parsing it again gives the same value.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ fuzz_target!(|text: &[u8]| {
     let Ok(read) = json::parse(text) else { return };
     match other {
         Ok(other) => same(&read, &other),
-        // What it reads, and has no room for.
+        // Limits of `serde_json` that ours does not have.
         Err(error) => {
             let said = error.to_string();
             let is_too_much =

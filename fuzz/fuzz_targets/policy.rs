@@ -1,5 +1,5 @@
-//! Any text is refused with a reason or makes a policy that decides, the same
-//! way each time; nothing panics and nothing takes long.
+//! Property of policy files: any text is either refused with errors, or compiles to a policy with
+//! deterministic decisions; without panics, and quickly.
 
 #![no_main]
 

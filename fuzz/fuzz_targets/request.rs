@@ -1,8 +1,7 @@
-//! What is judged of a REST request must be what is sent on: the path stays as it
-//! is when it is read once more, nothing climbs out of it, a JSON body is the
-//! one that another parser reads, and the bytes go on as they came. No form passes with
-//! a field that asks for another method. What only a body could say, and nobody could
-//! read, is no read.
+//! Properties of REST requests: what is judged is what is forwarded. Parsing a normalized path
+//! again does not change it, and it has no dot segments; a JSON body is the one that another parser
+//! reads; bytes are forwarded unchanged; no form overrides the method. A request whose intent is in
+//! an unreadable body does not count as a read.
 
 #![no_main]
 
@@ -35,8 +34,8 @@ thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
 }
 
-// A byte each for the provider, the method and the type of the body; then the target,
-// a line feed, and the body.
+// Input: a byte each for the provider, the method and the type of the body; the target and a line
+// feed; then the body.
 fuzz_target!(|input: &[u8]| {
     let [provider, method, kind, rest @ ..] = input else { return };
     let (provider, method, kind) = (*provider, *method, *kind);
@@ -55,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
     let (mut parts, ()) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if let Ok(read) = Path::parse(provider, &path) {
-        stays(provider, &read);
+        assert_idempotent(provider, &read);
     }
     let limits = Limits::default();
     let body_in = Body::from(body.to_vec());
@@ -64,7 +63,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(inbound) = RUNTIME.with(|runtime| runtime.block_on(read)) else { return };
     assert_eq!(inbound.query.as_deref(), parts.uri.query());
     assert!(inbound.held.as_deref().is_none_or(|held| held == body));
-    // What is not held is a file, whatever its type says.
+    // Bodies that are not held are files, whatever their type.
     let is_held = inbound.held.is_some();
     let Inbound { judged, body: forwarded, .. } = inbound;
     if let Ok(forwarded) = RUNTIME.with(|runtime| runtime.block_on(forwarded.collect())) {
@@ -74,7 +73,7 @@ fuzz_target!(|input: &[u8]| {
     judge(judged, body);
 });
 
-/// The field of a form that asks for another method, as plain readers would find it.
+/// The field of a form that overrides the method, by a naive parser.
 fn overriding(kind: &str, body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let mut names: Vec<String> = Vec::new();
@@ -93,8 +92,8 @@ fn overriding(kind: &str, body: &[u8]) -> Option<String> {
     names.into_iter().find(|name| overrides::is_parameter(name))
 }
 
-/// What goes upstream is read there as it was here.
-fn stays(provider: Provider, path: &Path) {
+/// Asserts that parsing the forwarded path again gives the same path.
+fn assert_idempotent(provider: Provider, path: &Path) {
     let again = Path::parse(provider, path.forwarded()).expect("a path that was read before");
     assert_eq!(again.forwarded(), path.forwarded());
     assert_eq!(again.judged(), path.judged());

@@ -1,6 +1,6 @@
-//! URLs in answers lead through the gate: however an answer is cut, the same comes out of
-//! it; JSON stays JSON of the same form, in which only URLs of the provider's hosts are
-//! others; and no member that is called `url` still leads past the gate.
+//! Properties of rewriting URLs in responses: the result does not depend on how the response is
+//! cut; JSON keeps its structure, and only URLs of the provider's hosts change; no member called
+//! `url` bypasses the gate.
 
 #![no_main]
 
@@ -34,7 +34,7 @@ thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
 }
 
-// A byte each for the provider and for where the answer is cut.
+// Input: a byte each for the provider and the length of frames, then the body.
 fuzz_target!(|input: &[u8]| {
     let [provider, cut, text @ ..] = input else { return };
     let provider = PROVIDERS[usize::from(*provider) % PROVIDERS.len()];
@@ -43,12 +43,12 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(held, streamed);
     let values = (serde_json::from_slice::<Value>(text), serde_json::from_slice::<Value>(&held));
     let (Ok(before), Ok(after)) = values else {
-        // Neither breaks JSON nor mends it.
+        // Invalid JSON stays invalid, and valid JSON valid.
         return assert_eq!(values.0.is_ok(), values.1.is_ok());
     };
-    same(&before, &after);
-    if provider == Provider::Github && !has_twice(text) {
-        leads_through(&after);
+    assert_rewritten(&before, &after);
+    if provider == Provider::Github && !is_ambiguous(text) {
+        assert_no_bypass(&after);
     }
 });
 
@@ -81,16 +81,16 @@ fn rewritten(provider: Provider, text: &[u8], cut: Option<usize>) -> Vec<u8> {
     })
 }
 
-/// Only strings that were URLs are others, and those lead to the gate.
-fn same(before: &Value, after: &Value) {
+/// Asserts that only URLs changed, and lead to the gate.
+fn assert_rewritten(before: &Value, after: &Value) {
     match (before, after) {
         (Value::Array(a), Value::Array(b)) => {
             assert_eq!(a.len(), b.len());
-            a.iter().zip(b).for_each(|(a, b)| same(a, b));
+            a.iter().zip(b).for_each(|(a, b)| assert_rewritten(a, b));
         }
         (Value::Object(a), Value::Object(b)) => {
             assert!(a.keys().eq(b.keys()));
-            a.values().zip(b.values()).for_each(|(a, b)| same(a, b));
+            a.values().zip(b.values()).for_each(|(a, b)| assert_rewritten(a, b));
         }
         (Value::String(a), Value::String(b)) if a != b => {
             assert!(a.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://")), "{a}");
@@ -102,29 +102,29 @@ fn same(before: &Value, after: &Value) {
     }
 }
 
-/// No `url` leads to GitHub's API as written there, or in another case.
-fn leads_through(value: &Value) {
+/// Asserts that no `url` leads to GitHub's API, in any case of letters.
+fn assert_no_bypass(value: &Value) {
     match value {
-        Value::Array(items) => items.iter().for_each(leads_through),
+        Value::Array(items) => items.iter().for_each(assert_no_bypass),
         Value::Object(members) => {
             for (name, value) in members {
                 if let (true, Value::String(url)) = (name == "url", value) {
                     let start = url.get(..HOST.len()).unwrap_or_default();
                     let path = url.get(HOST.len()..).unwrap_or_default();
                     let leads = start.eq_ignore_ascii_case(HOST) && path.starts_with('/');
-                    // What a client may take for a way out of the provider is left alone.
+                    // URLs that clients may resolve to outside of the provider are left unchanged.
                     let is_odd = path.contains(|c: char| c.is_control() || "%\\".contains(c))
                         || path.contains("/.");
                     assert!(!leads || is_odd, "{url}");
                 }
-                leads_through(value);
+                assert_no_bypass(value);
             }
         }
         _ => {}
     }
 }
 
-/// Whether some readers may find other members than `serde_json`.
-fn has_twice(text: &[u8]) -> bool {
+/// Whether other parsers may find other members than `serde_json`.
+fn is_ambiguous(text: &[u8]) -> bool {
     agentgate::json::parse(text).is_err()
 }

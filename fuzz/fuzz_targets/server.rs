@@ -1,6 +1,6 @@
-//! What a server asks is found, whatever reader its client has, or the message is a
-//! fault. `serde_json::Value` stands for the lenient ones, with any case of the keys.
-//! And what is learnt of an answer is what stands in it.
+//! Properties of messages from servers: every request that some client may find in a message is
+//! found, or the message is refused; and what is read from a response is in it. The oracle is
+//! `serde_json::Value`, with keys in any case, as a lenient client.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ fuzz_target!(|line: &[u8]| {
     }
     let value = serde_json::from_slice::<Value>(line).ok();
     for message in answer::messages(line) {
-        learnt(message);
+        check_response(message);
     }
     let Ok(said) = server_requests::read(line, Framing::Lines) else { return };
     let Some(Value::Object(value)) = value else { return };
@@ -25,7 +25,7 @@ fuzz_target!(|line: &[u8]| {
     if let Some(said) = said {
         match &said.message.content {
             Content::Other(other) => found.push(other.method.clone()),
-            // Nobody calls tools of a client.
+            // Clients have no tools.
             Content::Call(_) => return,
             Content::Response { .. } => {}
         }
@@ -36,7 +36,7 @@ fuzz_target!(|line: &[u8]| {
     }
 });
 
-/// The methods that a lenient client would find.
+/// The methods that a lenient client finds.
 fn asked(message: &Map<String, Value>) -> Vec<String> {
     let own = member(message, "method").and_then(Value::as_str).map(str::to_owned);
     let of = |name| member(message, name).and_then(Value::as_object);
@@ -55,9 +55,10 @@ fn member<'v>(object: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-fn learnt(message: &[u8]) {
+/// Asserts that the members read from a response are those that `serde_json` finds.
+fn check_response(message: &[u8]) {
     let Message::Response { id, answer } = answer::single(message) else { return };
-    // Of two members with one name, each reader has its own.
+    // Parsers differ on duplicate members.
     if json::parse(message).is_err() {
         return;
     }

@@ -1,5 +1,5 @@
-//! A request that was signed with AWS's own library is verified, and none that differs
-//! from it in its method, its path, its parameters, its signed headers or its body.
+//! Property of AWS signatures: a request signed by AWS's own library is accepted, and none that
+//! differs from it in path, parameters, signed headers or body.
 
 #![no_main]
 
@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 const SERVICES: [&str; 3] = ["s3", "dynamodb", "lambda"];
 
-// A byte for the service, and four lines: the target that is signed, the one that comes,
-// a header, the body. Of the last three an empty one is as it was signed.
+// Input: a byte for the service, then four lines: the signed target, and the target, header and
+// body that are sent; empty ones are sent as signed.
 fuzz_target!(|input: &[u8]| {
     let Some((service, text)) = input.split_first() else { return };
     let service = SERVICES[usize::from(*service) % SERVICES.len()];
@@ -56,12 +56,12 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A target that AWS's library leaves as it is.
+/// The URL of a target that AWS's library signs as it is.
 fn uri(target: &str) -> Option<Uri> {
     let path = target.split('?').next().unwrap_or_default();
     let is_plain = path.starts_with('/') && !path.contains("//") && !path.contains("/.");
     let uri: Uri = is_plain.then(|| format!("http://gate{target}").parse().ok()).flatten()?;
-    // The library keeps to URLs as the standard writes them.
+    // The library only signs URLs in the standard's form.
     let is_written = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/?&=%+".contains(&byte);
     let is_read = percent_decode_str(target)
         .decode_utf8()
@@ -69,7 +69,7 @@ fn uri(target: &str) -> Option<Uri> {
     (target.bytes().all(is_written) && is_read).then_some(uri)
 }
 
-/// The path, and the parameters in the order of their names.
+/// The decoded path and the decoded parameters, sorted.
 fn meant(uri: &Uri) -> (String, Vec<(String, String)>) {
     let query = uri.query().unwrap_or_default().replace('+', "%20");
     let mut pairs: Vec<(String, String)> = query

@@ -85,7 +85,7 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 proptest! {
-    /// What another parser wrote is read, and written back to mean the same.
+    /// Parses what another library wrote, and writes it with the same meaning.
     #[test]
     fn reads_what_serde_json_writes(value in any_json()) {
         let ours = parse(value.to_string().as_bytes()).expect("valid JSON");
@@ -93,7 +93,7 @@ proptest! {
         prop_assert_eq!(again, value);
     }
 
-    /// Only what has to be escaped is, and in one way.
+    /// Escapes only what must be escaped.
     #[test]
     fn a_string_is_written_character_by_character(text in r#"[\x00-\x22\\aé😀]{0,24}"#) {
         let mut written = String::new();
@@ -111,7 +111,7 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<String>(&written).expect("a string"), text);
     }
 
-    /// Nothing is accepted that another strict parser refuses.
+    /// Accepts nothing that another strict parser refuses.
     #[test]
     fn accepts_no_more_than_serde_json(text in r#"[\[\]{}",:0-9eE.+\-truefalsn\\ u]{0,24}"#) {
         if parse(text.as_bytes()).is_ok() {

@@ -357,7 +357,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// What is not looked into has nothing to find.
+        /// The check that skips the search is right.
         #[test]
         fn a_plain_text_has_no_other_reading(path in "/?([a-cpP.~:@ /-]|private|System|proc|root){0,10}") {
             let found = AlternateSpellings::found(&path);
@@ -365,7 +365,7 @@ mod tests {
             proptest::prop_assert!(!(is_plain(&path) && is_found), "{:?}", found);
         }
 
-        /// A path that is read otherwise is read as one that is not.
+        /// Collapsing is idempotent.
         #[test]
         fn what_is_collapsed_stays(path in "/?[/.ab:]{0,16}") {
             let once = collapsed(&path);

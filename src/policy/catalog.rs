@@ -39,8 +39,8 @@ struct View {
 struct Loaded {
     /// Its policies; they deny everything if the policy is missing.
     policies: Arc<Policies>,
-    /// Why the policy is missing. Loading is only retried by [`PolicyCatalog::poll`], so that
-    /// requests of its agents do not read the disk.
+    /// Why the policy is missing. Loading is retried by [`PolicyCatalog::poll`], not by requests of
+    /// its agents, so that these do not read the disk.
     missing: Option<Arc<str>>,
 }
 
@@ -314,7 +314,7 @@ mod tests {
         passes_nothing(&catalog.handle(name))
     }
 
-    /// Whether not even a method passes that a policy would have to name.
+    /// Whether everything is denied, including methods that rules would have to name.
     fn passes_nothing(handle: &ArcSwap<Policy>) -> bool {
         let policy = handle.load();
         let call = call("look", "{}");

@@ -307,7 +307,7 @@ mod tests {
 
     use super::*;
 
-    /// Or one answer would be put in the place of several nodes.
+    /// Otherwise one result would replace several nodes.
     #[test]
     fn every_call_is_a_node_of_its_own() {
         fn calls(node: &Expression, ids: &mut Vec<u64>) {

@@ -137,8 +137,8 @@ impl Policy {
         })
     }
 
-    /// Whether `method` is named by no rule, but rules name `meant`, which a lenient server may
-    /// take it for.
+    /// `method` as a lookalike of `meant`, which a lenient server may take it for: rules name
+    /// `meant`, but not `method`.
     #[must_use]
     pub fn lookalike_method<'a>(&self, method: &'a str, meant: &'a str) -> Option<Lookalike<'a>> {
         let is_meant =
@@ -436,7 +436,7 @@ mod tests {
         }
     }
 
-    /// What only observes does not change what the others let through.
+    /// Observing files do not change what the others allow.
     #[test]
     fn only_rules_that_are_enforced_refuse() {
         let file = |text: &str| std::sync::Arc::new(load_str("test", text).unwrap());
@@ -465,7 +465,7 @@ mod tests {
         }
     }
 
-    /// Who has a rule for either spelling has thought of both.
+    /// Authors of rules for either spelling know of both.
     #[test]
     fn what_a_rule_spells_so_is_no_lookalike() {
         let policy = policy(

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(allowed.decision, Decision::Allow);
     }
 
-    /// As Graph's own SDKs write the path of an item.
+    /// As Microsoft's SDKs send the path of an item.
     #[test]
     fn an_item_is_the_same_however_its_path_is_escaped() {
         let policy = "name: p\nrules:\n  - {resource: '/v1.0/drives/d/items/root:/private/**', effect: deny}\ndefault_effect: allow\n";

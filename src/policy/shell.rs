@@ -93,7 +93,7 @@ fn has_signs(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What a real shell makes of it.
+    /// What a real shell prints for `command`.
     #[cfg(unix)]
     fn run(command: &str) -> String {
         let shell = std::process::Command::new("sh").arg("-c").arg(command).output().unwrap();

@@ -1,4 +1,4 @@
-//! The language as its users meet it: a policy, a request, a verdict.
+//! Tests of the policy language as users see it: a policy, a request, a verdict.
 
 mod methods;
 mod spelling;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::request::{self, UnknownKeys};
 
-/// The sample of the language's description.
+/// The example of the language's documentation.
 pub(super) const SAMPLE: &str = r#"
 name: default
 description: "Read-only access"
@@ -77,7 +77,7 @@ fn policy(text: &str) -> Policy {
     Policy::from_file(load_str("p.yaml", text).unwrap_or_else(|found| panic!("{found}")))
 }
 
-/// A policy of some rules, denying by default.
+/// A policy with these rules that denies by default.
 fn rules(rules: &str) -> Policy {
     policy(&format!("name: p\nrules:\n{rules}\ndefault_effect: deny\n"))
 }
@@ -375,7 +375,7 @@ fn explanations_name_the_place_and_what_nearly_matched() {
     let near = near.expect("a near miss");
     assert_eq!((near.key.as_str(), near.found.as_deref()), ("args.branch", Some("\"topic\"")));
     assert_eq!((near.effect, near.place.line), (Decision::Deny, 20));
-    // A rule for another tool is not near, however little else it asks for.
+    // A rule for another tool is no near miss.
     assert!(explanation.near_misses.iter().all(|near| &*near.rule != "default#6"));
 
     let outside = r#"{"server":"fs","tool":"write_file","args":{"path":"/etc/x"}}"#;
@@ -421,7 +421,7 @@ proptest! {
         let _ = load_str("p.yaml", &text);
     }
 
-    /// The sample with some bytes replaced: mostly nearly right.
+    /// Replaces some bytes of the sample, so that texts are nearly valid.
     #[test]
     fn no_mutation_makes_the_loader_panic(
         edits in prop::collection::vec((0usize..SAMPLE.len(), "[-a-z:{}\\[\\],'\"&*!|>#?% \n0-9]{0,3}"), 1..6),
@@ -438,7 +438,7 @@ proptest! {
         }
     }
 
-    /// The index finds what trying every rule would find.
+    /// The index finds the same rule as trying all of them.
     #[test]
     fn the_index_agrees_with_trying_every_rule(
         globs in prop::collection::vec(r"[ab]{0,2}[*?]?[ab]{0,2}[ab*]", 1..12),

@@ -95,7 +95,7 @@ mod tests {
         assert!(first.iter().all(|(_, others)| *others == 1), "{first:?}");
     }
 
-    /// An equal text in another place, and one that begins in the same, are others.
+    /// Equal texts at another address, and others that begin at the same one, are distinct.
     #[test]
     fn no_text_is_taken_for_another() {
         let text = "/srv/../etc".to_owned();

@@ -201,7 +201,7 @@ mod tests {
     }
 
     proptest! {
-        /// What passes begins with the folder, segment for segment, and climbs nowhere.
+        /// Accepted paths begin with the folder, segment by segment, and contain no `..`.
         #[test]
         fn what_is_held_lies_below(path in r"[/.\\ab\x00]{0,16}") {
             if Folder::new("/a/b").unwrap().holds(&path) == Some(true) {

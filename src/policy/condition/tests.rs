@@ -115,7 +115,7 @@ proptest::proptest! {
     }
 }
 
-/// What is no answer of its own is none for a lenient server either.
+/// Expressions without a result have none for lenient servers either.
 #[test]
 fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
     for (expression, args, in_doubt) in [
@@ -171,7 +171,7 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
     }
 }
 
-/// A file that is a list of texts is read in as many ways as it has elements.
+/// A text that is a list of texts has as many readings as elements.
 #[test]
 fn a_long_list_as_text_is_judged_up_to_a_cost() {
     let list = |count: usize| {

@@ -85,7 +85,7 @@ fn covering_is_never_claimed_wrongly() {
     assert!(!covers("/a/*/b", "/a/**/b"));
 }
 
-/// The same glob as a regular expression.
+/// The glob as a regular expression.
 fn regex_of(glob: &str, by_segment: bool) -> Regex {
     let star = if by_segment { "[^/]*" } else { "(?s:.)*" };
     let any = if by_segment { "[^/]" } else { "(?s:.)" };

@@ -10,7 +10,7 @@ fn lint(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The warnings about some rules, in a policy that allows by default.
+/// The warnings about these rules in a policy that allows by default.
 fn rules(rules: &str) -> Vec<String> {
     let file = load_str("p.yaml", &format!("name: p\ndefault_effect: allow\nrules:\n{rules}"));
     let file = file.unwrap_or_else(|found| panic!("{found}"));

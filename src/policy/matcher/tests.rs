@@ -53,13 +53,13 @@ fn operators_judge_what_they_can() {
         ("a: {not_in: [1, 2]}", r#"{"a":3}"#, True),
         ("a: {not_in: [1, 2]}", r#"{"a":2.0}"#, False),
         ("a: {gt: 9007199254740992}", r#"{"a":9007199254740994}"#, True),
-        // To a float they are the same.
+        // Equal as floats.
         ("a: {gt: 9007199254740992}", r#"{"a":9007199254740993}"#, Unknown),
         ("a: 22", r#"{"a":22.5}"#, Unknown),
         ("a: 22", r#"{"a":"0b10110"}"#, Unknown),
         ("a: 22", r#"{"a":"220"}"#, False),
         ("a: {gte: 1, lt: 2}", r#"{"a":1.9999999999999}"#, True),
-        // To a float it is 2.
+        // As a float it is 2.
         ("a: {gte: 1, lt: 2}", r#"{"a":1.999999999999999999999}"#, Unknown),
         ("a: 1", r#"{"a":1.00000000000000000001}"#, Unknown),
         ("a: {lte: 2}", r#"{"a":"2"}"#, Unknown),
@@ -110,7 +110,7 @@ fn operators_judge_what_they_can() {
     }
 }
 
-/// Who asks for a thing as it is written gets it, by whatever other names it goes.
+/// A text exactly as in the rule is certain, whatever its other names.
 #[test]
 fn what_is_asked_for_is_certain_by_its_own_name() {
     use Ternary::{False, True, Unknown};
@@ -242,17 +242,17 @@ fn mistakes_are_told_with_advice() {
     }
 }
 
-/// What one server or another reads as the value, and what nobody does.
+/// Values that some server converts to the wanted one, and values that none does.
 #[test]
 fn what_some_server_reads_otherwise_is_in_doubt() {
     use Ternary::{False, True, Unknown};
     for (matcher, values, expected) in [
-        // 32 bits.
+        // 32-bit integers.
         ("{gt: 100}", &["-4294966296", "[101]"][..], Unknown),
         ("{lte: 100}", &["-4294966296", "4294967297"], Unknown),
         ("{lte: 100}", &["100", "-5", "-2147483648"], True),
         ("{lt: 1700000000000}", &["1764288000000"], False),
-        // Homes.
+        // Home directories.
         (
             "{prefix: ~/.ssh/}",
             &[
@@ -322,7 +322,7 @@ fn what_some_server_reads_otherwise_is_in_doubt() {
         ),
         ("{regex: '^https?://evil\\.example/'}", &["\"evil.example\""], Unknown),
         ("{prefix: 'https://'}", &["\"evil.example\"", "\"README.md\""], False),
-        // Ends.
+        // Ends of names.
         ("{suffix: .pem}", &["\"a.pem.\"", "\"a.pem. \"", "\"file:///a.pem#b\""], Unknown),
         ("{suffix: '@x.org'}", &["\"a@x.org (b)\"", "\"a@x.org.\""], Unknown),
         ("{suffix: .pem}", &["\"a.pem.txt\"", "\"apem\""], False),

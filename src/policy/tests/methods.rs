@@ -1,4 +1,4 @@
-//! Which methods besides calls a policy decides about.
+//! MCP methods besides `tools/call` that policies judge.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn a_condition_names_the_methods_that_it_tells_from_a_call() {
     assert!(!of_calls.names_method("ping"));
 }
 
-/// Only then is what servers send read at all.
+/// Messages from servers are only read if this is so.
 #[test]
 fn a_policy_knows_whether_it_speaks_of_what_servers_send() {
     let judges = |rule: &str| rules(&format!("  - {{ {rule}, effect: deny }}")).judges_servers();
@@ -83,7 +83,7 @@ fn methods_are_written_out() {
     assert!(found("x/*").contains("known are `GET`"), "{}", found("x/*"));
 }
 
-/// What observes does not have the other files decide what they do not speak of.
+/// An observing file that names a method does not make the others judge it.
 #[test]
 fn a_method_that_only_an_observing_file_names_passes_the_others() {
     let file = |text: &str| std::sync::Arc::new(load_str("p.yaml", text).unwrap());

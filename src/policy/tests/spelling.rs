@@ -1,4 +1,4 @@
-//! Paths, parameters and members of bodies that are spelt otherwise than a rule has them.
+//! Paths, parameters and body members that are spelt otherwise than in rules.
 
 use super::*;
 use crate::json::Json;
@@ -30,7 +30,7 @@ fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
         ("jira", "/rest/api/3/issue/SEC-1/", "deny secret"),
         ("notion", "/v1/issue/SEC-1/", "deny secret"),
         ("salesforce", "/services/data/v60.0/users/y/getFree.json", "deny secret"),
-        // S3 tells one from the other.
+        // S3 keys are case-sensitive.
         ("aws", "/repos/acme/secret/x", "allow p#2"),
     ] {
         decided(&denying, &get(provider, path), Intent::Read, expected);
@@ -208,7 +208,7 @@ fn a_member_that_no_rule_means_is_no_lookalike() {
     decided(&policy, &post("salesforce", r#"{"OwnerId":"x"}"#), Intent::Update, "deny s");
 }
 
-/// Who has a rule for either spelling has thought of both, where both hold.
+/// The rules' authors know of both spellings, if both rules apply.
 #[test]
 fn a_member_that_another_rule_spells_so_is_no_lookalike() {
     let policy = rules(
@@ -258,7 +258,7 @@ fn an_expression_takes_no_member_for_another_either() {
         ("has(body.OwnerId) || has(body.ownerid)", r#"{"ownerid":1}"#, "deny r"),
         ("has(body.OwnerId) && !has(body.ownerid)", r#"{"ownerid":1}"#, "allow s"),
         ("has(body.OwnerId)", r#"{"OwnerId":1}"#, "deny r"),
-        // Whatever the member is taken for, the rest does not hold.
+        // The rest is false, whatever the member is taken for.
         ("agent.name == \"nobody\" && has(body.OwnerId)", r#"{"ownerid":1}"#, "allow s"),
         ("has(body.OwnerId) && body.OwnerId == \"x\"", r#"{"ownerid":"y"}"#, "allow s"),
     ] {

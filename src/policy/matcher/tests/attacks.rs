@@ -1,11 +1,11 @@
-//! What leads to the same file, host or command under another name: a rule that denies holds
-//! there, a rule that allows does not begin to; and what is ordinary stays what it is.
+//! Other names of the same file, host or command: deny rules must still match, allow rules must not
+//! start to match, and ordinary values must stay certain.
 
 use std::sync::LazyLock;
 
 use super::*;
 
-/// What `matcher` says of `text`.
+/// How `matcher` judges `text`.
 fn judged(matcher: &str, text: &str) -> Ternary {
     let text = Json::String(text.to_owned());
     let args = Object::from_members(vec![("a".to_owned(), text)]).unwrap();
@@ -19,8 +19,8 @@ fn in_doubt(all: &[(&str, &str)]) {
     }
 }
 
-/// A server that puts a path into a URL, or takes it for a part of one: parsers of WHATWG turn
-/// `%2e%2e` and drop tabs, and who is asked takes the other escapes off and sees no query.
+/// Servers that insert a path into a URL, or treat it as a part of one: WHATWG parsers resolve
+/// `%2e%2e` and drop tabs, and the server asked decodes other escapes and ignores a query.
 #[test]
 fn a_path_is_known_in_the_url_that_a_server_makes_of_it() {
     let url =
@@ -42,7 +42,7 @@ fn a_path_is_known_in_the_url_that_a_server_makes_of_it() {
         ("secret.txt", "secret.tx%74"),
         ("secret.txt", "secret.txt?ref=x"),
         ("main", "ma\nin"),
-        // What is allowed is not left by them.
+        // Escapes do not leave an allowed folder unnoticed.
         ("{prefix: /srv/}", "/srv/%2e%2e/etc/passwd"),
         ("{prefix: /srv/}", "/srv/%252E./etc/passwd"),
         ("{glob: '/srv/*'}", "/srv/..%2f..%2fetc/passwd"),
@@ -50,8 +50,8 @@ fn a_path_is_known_in_the_url_that_a_server_makes_of_it() {
     ]);
 }
 
-/// `CreateFile` and what stands before it (Naming Files, Paths, and Namespaces; File path
-/// formats on Windows systems).
+/// `CreateFile` and the layers above it (Naming Files, Paths, and Namespaces; File path formats on
+/// Windows systems).
 #[test]
 fn a_path_is_known_as_windows_takes_it() {
     in_doubt(&[
@@ -97,7 +97,7 @@ fn a_command_is_known_without_its_quotes() {
     ]);
 }
 
-/// As `httpx` and browsers find the host, and mailers the addresses.
+/// Hosts as `httpx` and browsers find them, addresses as mailers do.
 #[test]
 fn where_something_is_sent_is_known() {
     in_doubt(&[
@@ -127,7 +127,7 @@ fn a_word_is_known_by_what_is_seen_of_it_in_texts_of_any_length() {
     assert_eq!(judged("{regex: ignore}", &format!("{padding}\u{2014}é{padding}")), Ternary::False);
 }
 
-/// Each of them reaches what listens at 127.0.0.1.
+/// All of them reach a server that listens at 127.0.0.1.
 #[test]
 fn this_computer_is_known_by_all_its_names() {
     let names = [
@@ -168,7 +168,7 @@ fn this_computer_is_known_by_all_its_names() {
         ("{prefix: localhost}", "::1"),
         ("localhost", "app.localhost"),
     ]);
-    // Who listens at one address does not listen at all of them.
+    // A server at one address is not reached at every other.
     for (matcher, text) in [
         ("0.0.0.0", "127.0.0.1"),
         ("0.0.0.0", "localhost"),
@@ -184,7 +184,7 @@ fn this_computer_is_known_by_all_its_names() {
     }
 }
 
-/// What policies say, and what is ordinary beside it.
+/// Rules as people write them, with ordinary values.
 #[test]
 fn nothing_ordinary_is_taken_for_something_else() {
     let rules = [
@@ -240,7 +240,7 @@ fn nothing_ordinary_is_taken_for_something_else() {
     assert_eq!(taken, []);
 }
 
-/// A rule that allows still does what it says.
+/// Allow rules still match.
 #[test]
 fn what_is_allowed_stays_allowed() {
     for (matcher, text) in [
@@ -266,7 +266,7 @@ fn what_is_allowed_stays_allowed() {
     }
 }
 
-/// What every reading of a text is made for.
+/// Matchers that use every form of a text.
 const LOOKED_AT: [&str; 16] = [
     "a: {eq: /etc/passwd}",
     "a: {in: [main, 10.0.0.1, ~/.ssh/id]}",
@@ -290,7 +290,7 @@ static MATCHERS: LazyLock<Vec<Matcher>> =
     LazyLock::new(|| LOOKED_AT.iter().flat_map(|text| matchers(text).unwrap()).collect());
 
 proptest::proptest! {
-    /// What was found for one rule is what the next would have found.
+    /// The cache gives the same answers as a fresh analysis.
     #[test]
     fn what_is_known_of_a_text_changes_no_answer(
         parts in proptest::collection::vec(
